@@ -1,0 +1,188 @@
+"""What the explorer and the engine process say to each other.
+
+Commands go down the pipe, events come up. Both are dataclasses that
+`codec.encode` turns into bytes; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from depthtui.engine.results import (
+    Contributions,
+    LogitLens,
+    ModelInfo,
+    ModelSpec,
+    Prompt,
+    RunResult,
+    RunSettings,
+    Tokens,
+)
+
+
+@dataclass(frozen=True)
+class Configure:
+    """First command: where the cache is and how the engine shares the machine.
+
+    `cache_dir` is empty for a session without a cache; `threads` is 0 for torch's own choice.
+    """
+
+    cache_dir: str
+    models_dir: str
+    cache_limit: int
+    cache_activations: bool = True
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class LoadModel:
+    """Load a model; answered by `Progress`…, then `ModelLoaded` or `Failed`."""
+
+    spec: ModelSpec
+
+
+@dataclass(frozen=True)
+class StartRun:
+    """Run a prompt; answered by `RunStarted`, rows, then `RunFinished` or `Failed`.
+
+    With `step`, the forward pass halts after each layer until `Step` or `Continue`.
+    """
+
+    run_id: int
+    prompt: Prompt
+    settings: RunSettings
+    step: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """Let a halted run compute one more layer."""
+
+
+@dataclass(frozen=True)
+class Continue:
+    """Let a halted run go on to its end."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Stop the run; what was done comes back as an incomplete `RunFinished`."""
+
+
+@dataclass(frozen=True)
+class Quit:
+    """End the process."""
+
+
+Command = Configure | LoadModel | StartRun | Step | Continue | Stop | Quit
+
+
+@dataclass(frozen=True)
+class EngineReady:
+    """The process is up; `torch` and `transformers` are versions."""
+
+    torch: str
+    transformers: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Work with a known end, such as a download or a conversion.
+
+    `total` is 0 where the end is unknown; `unit` is `B` for bytes or a plural noun.
+    """
+
+    stage: str
+    done: int
+    total: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class ModelLoaded:
+    """The model is ready for runs."""
+
+    model: ModelInfo
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """The prompt was tokenised and the forward pass begins."""
+
+    run_id: int
+    tokens: Tokens
+
+
+@dataclass(frozen=True)
+class ContributionRows:
+    """Layers `first`, `first + 1`, … have run; each array of `rows` is `[layers, T]`."""
+
+    run_id: int
+    first: int
+    rows: Contributions
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LensRows:
+    """The lens at depths `first`, …; in a halted run KL and overlap are still NaN."""
+
+    run_id: int
+    first: int
+    rows: LogitLens
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Halted:
+    """Step mode: layer `layer` has run and the forward pass waits for a key."""
+
+    run_id: int
+    layer: int
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """The run's end; `result.complete` is False where it was stopped."""
+
+    run_id: int
+    result: RunResult
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Something went wrong, in words; `run_id` is -1 where it was not a run."""
+
+    message: str
+    hint: str = ""
+    run_id: int = -1
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something worth a toast that is no failure, such as a damaged cache entry."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the engine process holds, and what its device has, in bytes."""
+
+    used: int
+    total: int
+
+
+Event = (
+    EngineReady
+    | Progress
+    | ModelLoaded
+    | RunStarted
+    | ContributionRows
+    | LensRows
+    | Halted
+    | RunFinished
+    | Failed
+    | Notice
+    | Memory
+)

@@ -1,0 +1,364 @@
+"""What the engine computes, as plain dataclasses of NumPy arrays and strings.
+
+The same objects go through the pipe, into the cache, onto the screen and into
+a report. L is the number of layers, T the number of tokens, k the number of
+tokens that the lens lists. A value that is not known yet, or that an
+architecture cannot give, is NaN (an id that is not known is -1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+
+OVERLAP_K = 5
+"""The overlap compares the top five tokens (paper, metric 3)."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text that a model reads, teacher-forced.
+
+    Attributes:
+        text: the whole text, question and answer.
+        answer: the suffix of `text` that is the answer, or empty.
+        task: where it comes from, such as `commonsense` or `typed`.
+        level: how hard it is, in the task's own unit, or empty.
+    """
+
+    text: str
+    answer: str = ""
+    task: str = "typed"
+    level: str = ""
+
+    @property
+    def question(self) -> str:
+        """The text before the answer."""
+        return self.text[: len(self.text) - len(self.answer)]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which model to load and how.
+
+    Attributes:
+        name: `demo`, a hub id, a local folder or a GGUF file.
+        revision: a hub revision, or empty for the default.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        dtype: `auto`, `float32`, `bfloat16`, `float16`.
+        quantize: empty, `8bit` or `4bit`.
+        trust_remote_code: whether the model's own Python may run.
+    """
+
+    name: str = "demo"
+    revision: str = ""
+    device: str = "auto"
+    dtype: str = "auto"
+    quantize: str = ""
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A loaded model.
+
+    Attributes:
+        spec: what was asked for.
+        name: a short name to show, such as `SmolLM2-135M-Instruct`.
+        source: where the weights are, in words.
+        revision: the hub commit, or empty.
+        architecture: the class name, such as `LlamaForCausalLM`.
+        n_layers: L.
+        d_model: width of the residual stream.
+        vocab_size: number of logits.
+        parameters: number of parameters.
+        context_length: longest prompt in tokens; 0 where unknown.
+        dtype: of the weights in memory, such as `bfloat16`.
+        device: such as `cpu` or `cuda:0, cuda:1`.
+        quantize: empty, `8bit` or `4bit`.
+        fingerprint: a hash that changes with the weights.
+        memory_bytes: what the weights take.
+        has_chat_template: whether the tokenizer brings a chat template.
+        parallel: attention and MLP read the same input, so the MLP's
+            contribution is relative to `h` and not to `h + a`.
+        split_missing: why the attention/MLP split is unavailable, or empty.
+        lens_missing: why the logit lens is unavailable, or empty.
+    """
+
+    spec: ModelSpec
+    name: str
+    source: str
+    revision: str
+    architecture: str
+    n_layers: int
+    d_model: int
+    vocab_size: int
+    parameters: int
+    context_length: int
+    dtype: str
+    device: str
+    quantize: str = ""
+    fingerprint: str = ""
+    memory_bytes: int = 0
+    has_chat_template: bool = False
+    parallel: bool = False
+    split_missing: str = ""
+    lens_missing: str = ""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run's arrays depend on, beside the model and the prompt.
+
+    Attributes:
+        top_k: how many tokens the lens lists at each layer.
+        chat_template: whether the prompt is wrapped in the chat template.
+        metrics: names of the metrics to compute.
+    """
+
+    top_k: int = 10
+    chat_template: bool = False
+    metrics: tuple[str, ...] = ("contributions", "logit_lens")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A tokenised prompt.
+
+    Attributes:
+        ids: `[T]` token ids.
+        texts: `[T]` raw texts, hostile until made printable.
+        answer_start: index of the answer's first token, or T where there is none.
+    """
+
+    ids: np.ndarray
+    texts: list[str]
+    answer_start: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass
+class Contributions:
+    """What each sublayer adds to the residual stream (paper, metric 1).
+
+    All arrays are `[L, T]`, float32, rows that have not been run are NaN.
+
+    Attributes:
+        attention_norm_ratio: |a| / |h|.
+        attention_cosine: cos(a, h).
+        mlp_norm_ratio: |m| / |h + a|, or |m| / |h| in a parallel block.
+        mlp_cosine: cos(m, h + a), or cos(m, h) in a parallel block.
+        layer_norm_ratio: |c| / |h| with c = h_next - h.
+        layer_cosine: cos(c, h).
+    """
+
+    attention_norm_ratio: np.ndarray
+    attention_cosine: np.ndarray
+    mlp_norm_ratio: np.ndarray
+    mlp_cosine: np.ndarray
+    layer_norm_ratio: np.ndarray
+    layer_cosine: np.ndarray
+
+    @classmethod
+    def empty(cls, layers: int, tokens: int) -> Contributions:
+        return cls(*(np.full((layers, tokens), np.nan, np.float32) for _ in fields(cls)))
+
+
+@dataclass
+class LogitLens:
+    """The model's output read off the residual stream (paper, metric 3).
+
+    Row l is the residual entering layer l, row L the model's own output.
+
+    Attributes:
+        kl: `[L+1, T]`, KL(p_l || p) in nats.
+        overlap: `[L+1, T]`, share of the final top five in the lens's top five.
+        entropy: `[L+1, T]`, entropy of p_l in nats.
+        top_ids: `[L+1, T, k]` token ids, most probable first; -1 unknown.
+        top_probabilities: `[L+1, T, k]`.
+        vocabulary: the raw text of every id in `top_ids`.
+    """
+
+    kl: np.ndarray
+    overlap: np.ndarray
+    entropy: np.ndarray
+    top_ids: np.ndarray
+    top_probabilities: np.ndarray
+    vocabulary: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, layers: int, tokens: int, top_k: int) -> LogitLens:
+        shape = (layers + 1, tokens)
+        return cls(
+            kl=np.full(shape, np.nan, np.float32),
+            overlap=np.full(shape, np.nan, np.float32),
+            entropy=np.full(shape, np.nan, np.float32),
+            top_ids=np.full((*shape, top_k), -1, np.int32),
+            top_probabilities=np.full((*shape, top_k), np.nan, np.float32),
+        )
+
+
+def arrays_of(part: Contributions | LogitLens) -> Iterator[tuple[str, np.ndarray]]:
+    """The names and arrays of a metric's result."""
+    for each in fields(part):
+        value = getattr(part, each.name)
+        if isinstance(value, np.ndarray):
+            yield each.name, value
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where and how a run was computed.
+
+    Attributes:
+        depthtui, torch, transformers, python: versions.
+        platform: operating system and machine.
+        started: when, ISO 8601 in UTC.
+        seconds: how long the run took.
+        cached: whether the result came from the disk cache.
+    """
+
+    depthtui: str
+    torch: str
+    transformers: str
+    python: str
+    platform: str
+    started: str
+    seconds: float
+    cached: bool = False
+
+
+@dataclass
+class RunResult:
+    """One prompt run through one model; filled row by row while it runs.
+
+    Attributes:
+        model: the model.
+        prompt: the prompt.
+        settings: what was asked for.
+        tokens: the tokenised prompt.
+        contributions: metric 1, or None where it was not asked for.
+        logit_lens: metric 3, or None where it was not asked for or is unavailable.
+        layers_done: how many layers have run.
+        complete: whether everything asked for is there.
+        provenance: None while the run goes on.
+    """
+
+    model: ModelInfo
+    prompt: Prompt
+    settings: RunSettings
+    tokens: Tokens
+    contributions: Contributions | None
+    logit_lens: LogitLens | None
+    layers_done: int = 0
+    complete: bool = False
+    provenance: Provenance | None = None
+
+    @classmethod
+    def empty(
+        cls, model: ModelInfo, prompt: Prompt, settings: RunSettings, tokens: Tokens
+    ) -> RunResult:
+        """A result in which nothing has been computed yet."""
+        wants_lens = "logit_lens" in settings.metrics and not model.lens_missing
+        return cls(
+            model=model,
+            prompt=prompt,
+            settings=settings,
+            tokens=tokens,
+            contributions=Contributions.empty(model.n_layers, len(tokens))
+            if "contributions" in settings.metrics
+            else None,
+            logit_lens=LogitLens.empty(model.n_layers, len(tokens), settings.top_k)
+            if wants_lens
+            else None,
+        )
+
+    def put_contributions(self, first: int, rows: Contributions) -> None:
+        """Fill in the rows of the layers from `first` on."""
+        assert self.contributions is not None
+        for name, values in arrays_of(rows):
+            getattr(self.contributions, name)[first : first + len(values)] = values
+        self.layers_done = max(self.layers_done, first + len(rows.layer_cosine))
+
+    def put_lens(self, first: int, rows: LogitLens) -> None:
+        """Fill in the lens rows from depth `first` on."""
+        assert self.logit_lens is not None
+        for name, values in arrays_of(rows):
+            getattr(self.logit_lens, name)[first : first + len(values)] = values
+        self.logit_lens.vocabulary.update(rows.vocabulary)
+
+
+@dataclass(frozen=True)
+class DepthEstimate:
+    """One effective depth (paper, section on effective depth).
+
+    Attributes:
+        rule: `cosine`, `kl` or `overlap`.
+        layer: 0-based layer index e, or None where no layer qualifies.
+        ratio: (e + 1) / L, or None.
+        threshold: the threshold used, or None for a rule without one.
+        reason: why there is no layer; empty where there is one.
+        warning: why to doubt the layer, such as a non-monotone crossing; may be empty.
+        interval: bootstrap interval of the layer, or None.
+    """
+
+    rule: str
+    layer: int | None
+    ratio: float | None
+    threshold: float | None
+    reason: str = ""
+    warning: str = ""
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class SummarySettings:
+    """How per-token values become curves and effective depths.
+
+    Attributes:
+        kl_threshold: share of the largest KL (paper: 0.5).
+        overlap_threshold: overlap that counts as enough (paper: 0.3).
+        include_first_token: whether token 0, often an attention sink, is averaged in.
+        seed: of everything random.
+    """
+
+    kl_threshold: float = 0.5
+    overlap_threshold: float = 0.3
+    include_first_token: bool = True
+    seed: int = 123
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Means over tokens, one value a layer; None where a metric was not computed.
+
+    `attention_*`, `mlp_*` and `layer_*` are `[L]`; `kl`, `overlap` and
+    `entropy` are `[L+1]`. `mean_cosine` is the mean of the three cosines, or
+    the layer's alone where the split is unavailable.
+    """
+
+    attention_norm_ratio: np.ndarray | None = None
+    attention_cosine: np.ndarray | None = None
+    mlp_norm_ratio: np.ndarray | None = None
+    mlp_cosine: np.ndarray | None = None
+    layer_norm_ratio: np.ndarray | None = None
+    layer_cosine: np.ndarray | None = None
+    mean_cosine: np.ndarray | None = None
+    kl: np.ndarray | None = None
+    overlap: np.ndarray | None = None
+    entropy: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class DepthSummary:
+    """Curves pooled over the tokens of one or more runs, and the depths they give."""
+
+    settings: SummarySettings
+    n_layers: int
+    n_tokens: int
+    curves: Curves
+    depths: tuple[DepthEstimate, ...]

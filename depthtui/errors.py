@@ -1,0 +1,27 @@
+"""Errors that are meant to be read by people."""
+
+from __future__ import annotations
+
+
+class DepthError(Exception):
+    """Something a person can act on.
+
+    Attributes:
+        message: what went wrong, one sentence.
+        hint: what to do about it, one sentence; may be empty.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class RunStopped(DepthError):
+    """The user stopped a run; what was computed until then is kept."""
+
+    def __init__(self) -> None:
+        super().__init__("The run was stopped.")

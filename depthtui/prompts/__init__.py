@@ -1,0 +1,1 @@
+"""Prompts of chosen difficulty: the written ladder, generators with a dial, and files."""

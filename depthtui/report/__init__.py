@@ -1,0 +1,1 @@
+"""A summary of runs as Markdown, JSON, HTML and safetensors."""

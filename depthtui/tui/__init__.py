@@ -1,0 +1,1 @@
+"""The explorer. Nothing here imports torch or transformers."""

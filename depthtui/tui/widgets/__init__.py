@@ -1,0 +1,1 @@
+"""What draws: one pane a file."""
