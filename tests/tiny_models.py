@@ -1,0 +1,278 @@
+"""Tiny causal language models with random weights, one for each architecture.
+
+Every model is seeded, float32 and small enough to run in milliseconds. Its
+weights are drawn anew with a spread large enough that each layer visibly moves
+the residual stream, norms differ from one and biases from zero: what a model
+fresh from its configuration would hide.
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+VOCAB = 128
+LAYERS = 4
+HIDDEN = 32
+
+HOSTILE_PIECES = (
+    "[/]",
+    "[bold]",
+    "[/red",
+    "\x1b[31m",
+    "\x1b]0;title\x07",
+    "\u202eright",
+    "\u200b",
+    "日本",
+    "🙂",
+    "👩‍👩‍👧",
+    "שלום",
+    "مرحبا",
+)
+
+CORPUS = (
+    "The river was high after a week of rain, and the ferry did not run.",
+    "Seven plus five is twelve, and twelve minus five is seven.",
+    "She wound the clock, closed the shutters and went up to bed.",
+    "Ein Bäcker steht früh auf, weil das Brot um sieben fertig sein soll.",
+    "日本の朝は早い。東京は大きい。",
+    "def square(x):\n    return x * x\n\n\tprint(square(12))",
+)
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def _build(config_class: str, **settings: Any) -> PreTrainedModel:
+    config = getattr(transformers, config_class)(
+        **{"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, **settings}
+    )
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+
+def _llama_like(config_class: str, **settings: Any) -> Callable[[], PreTrainedModel]:
+    """A model whose configuration uses the names that Llama introduced."""
+    common = {
+        "vocab_size": VOCAB,
+        "hidden_size": HIDDEN,
+        "intermediate_size": 48,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+    }
+    return functools.partial(_build, config_class, **{**common, **settings})
+
+
+def _other(config_class: str, **settings: Any) -> Callable[[], PreTrainedModel]:
+    return functools.partial(_build, config_class, **{"vocab_size": VOCAB, **settings})
+
+
+_EXPERTS = {"moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2}
+_LINEAR_ATTENTION = {
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_conv_kernel_dim": 4,
+    "head_dim": 16,
+    "layer_types": ["linear_attention", "full_attention"] * 2,
+}
+_SLIDING = {"layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 6}
+_FALCON = {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
+_OPT = {
+    "hidden_size": HIDDEN,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "ffn_dim": 48,
+    "max_position_embeddings": 256,
+}
+
+TINY: dict[str, Callable[[], PreTrainedModel]] = {
+    "llama": _llama_like("LlamaConfig"),
+    "llama_tied": _llama_like("LlamaConfig", tie_word_embeddings=True, attention_bias=True),
+    "qwen2": _llama_like("Qwen2Config"),
+    "qwen3": _llama_like("Qwen3Config", head_dim=16),
+    "mistral": _llama_like("MistralConfig", sliding_window=6),
+    "phi": _llama_like("PhiConfig", partial_rotary_factor=0.5),
+    "phi3": _llama_like("Phi3Config"),
+    "smollm3": _llama_like("SmolLM3Config"),
+    "cohere": _llama_like("CohereConfig", logit_scale=0.25, use_qk_norm=True),
+    "cohere2": _llama_like("Cohere2Config", logit_scale=0.25, head_dim=8, **_SLIDING),
+    "stablelm": _llama_like("StableLmConfig", use_qkv_bias=True),
+    "stablelm_parallel": _llama_like("StableLmConfig", use_parallel_residual=True),
+    "mixtral": _llama_like("MixtralConfig", num_local_experts=4, num_experts_per_tok=2),
+    "qwen2_moe": _llama_like("Qwen2MoeConfig", shared_expert_intermediate_size=24, **_EXPERTS),
+    "qwen3_moe": _llama_like("Qwen3MoeConfig", head_dim=16, **_EXPERTS),
+    "gpt_oss": _llama_like(
+        "GptOssConfig", num_local_experts=4, num_experts_per_tok=2, head_dim=16, **_SLIDING
+    ),
+    "gpt2": _other("GPT2Config", n_embd=HIDDEN, n_layer=LAYERS, n_head=4, n_positions=256),
+    "gptj": _other(
+        "GPTJConfig", n_embd=HIDDEN, n_layer=LAYERS, n_head=4, n_positions=256, rotary_dim=4
+    ),
+    "gpt_neox": _llama_like("GPTNeoXConfig", use_parallel_residual=True),
+    "gpt_neox_sequential": _llama_like("GPTNeoXConfig", use_parallel_residual=False),
+    "gpt_neo": _other(
+        "GPTNeoConfig",
+        hidden_size=HIDDEN,
+        num_layers=LAYERS,
+        num_heads=4,
+        attention_types=[[["global", "local"], 2]],
+        window_size=6,
+        max_position_embeddings=256,
+    ),
+    "gpt_bigcode": _other(
+        "GPTBigCodeConfig", n_embd=HIDDEN, n_layer=LAYERS, n_head=4, n_positions=256
+    ),
+    "codegen": _other(
+        "CodeGenConfig", n_embd=HIDDEN, n_layer=LAYERS, n_head=4, n_positions=256, rotary_dim=4
+    ),
+    "starcoder2": _llama_like("Starcoder2Config"),
+    "gemma": _llama_like("GemmaConfig", head_dim=8),
+    "gemma2": _llama_like("Gemma2Config", head_dim=8, query_pre_attn_scalar=8, **_SLIDING),
+    "gemma3": _llama_like("Gemma3TextConfig", head_dim=8, query_pre_attn_scalar=8, **_SLIDING),
+    "olmo": _llama_like("OlmoConfig"),
+    "olmo2": _llama_like("Olmo2Config"),
+    "olmo3": _llama_like("Olmo3Config", **_SLIDING),
+    "olmoe": _llama_like("OlmoeConfig", num_experts=4, num_experts_per_tok=2),
+    "glm": _llama_like("GlmConfig", head_dim=8),
+    "glm4": _llama_like("Glm4Config", head_dim=8),
+    "qwen3_5": _llama_like("Qwen3_5TextConfig", **_LINEAR_ATTENTION),
+    "qwen3_next": _llama_like(
+        "Qwen3NextConfig", shared_expert_intermediate_size=24, **_LINEAR_ATTENTION, **_EXPERTS
+    ),
+    "falcon": _other("FalconConfig", parallel_attn=True, bias=True, **_FALCON),
+    "falcon_new": _other(
+        "FalconConfig", new_decoder_architecture=True, num_kv_heads=2, bias=True, **_FALCON
+    ),
+    "falcon_sequential": _other(
+        "FalconConfig", parallel_attn=False, multi_query=False, alibi=True, bias=True, **_FALCON
+    ),
+    "bloom": _other("BloomConfig", hidden_size=HIDDEN, n_layer=LAYERS, n_head=4),
+    "opt": _other("OPTConfig", word_embed_proj_dim=HIDDEN, **_OPT),
+    "opt_post_norm": _other(
+        "OPTConfig", word_embed_proj_dim=16, do_layer_norm_before=False, **_OPT
+    ),
+    "mpt": _other("MptConfig", d_model=HIDDEN, n_layers=LAYERS, n_heads=4, max_seq_len=256),
+    "granite": _llama_like(
+        "GraniteConfig",
+        residual_multiplier=0.4,
+        embedding_multiplier=3.0,
+        logits_scaling=0.5,
+        attention_multiplier=0.3,
+    ),
+    "granite_moe": _llama_like(
+        "GraniteMoeConfig", num_local_experts=4, num_experts_per_tok=2, residual_multiplier=0.4
+    ),
+    "nemotron": _llama_like("NemotronConfig"),
+    "persimmon": _llama_like("PersimmonConfig"),
+    "arcee": _llama_like("ArceeConfig"),
+    "helium": _llama_like("HeliumConfig", head_dim=8),
+    "ernie4_5": _llama_like("Ernie4_5Config"),
+    "exaone4": _llama_like("Exaone4Config", **_SLIDING),
+    "seed_oss": _llama_like("SeedOssConfig", head_dim=8),
+    "apertus": _llama_like("ApertusConfig"),
+    "phimoe": _llama_like("PhimoeConfig", num_local_experts=4, num_experts_per_tok=2),
+    "deepseek_v3": _llama_like(
+        "DeepseekV3Config",
+        num_key_value_heads=4,
+        moe_intermediate_size=24,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        n_group=1,
+        topk_group=1,
+        first_k_dense_replace=1,
+        q_lora_rank=16,
+        kv_lora_rank=16,
+        qk_nope_head_dim=8,
+        qk_rope_head_dim=8,
+        v_head_dim=8,
+    ),
+    "mamba": _other(
+        "MambaConfig", hidden_size=HIDDEN, num_hidden_layers=LAYERS, state_size=8, time_step_rank=4
+    ),
+}
+"""How to build each model; `tiny` also draws its weights."""
+
+
+@functools.cache
+def tiny(name: str) -> PreTrainedModel:
+    """The tiny model of that name, ready to run; the same object each time in a process."""
+    return fresh(name)
+
+
+def fresh(name: str) -> PreTrainedModel:
+    """A new copy of `tiny(name)` with the same weights, for tests that change them."""
+    model = TINY[name]()
+    _draw_weights(model, seed=zlib.crc32(name.encode()))
+    return model.eval().requires_grad_(False)
+
+
+def _draw_weights(model: PreTrainedModel, seed: int) -> None:
+    noise = torch.Generator().manual_seed(seed)
+    embeddings = model.get_input_embeddings().weight
+    head = model.get_output_embeddings().weight
+    with torch.no_grad():
+        for name, each in model.named_parameters():
+            drawn = torch.randn(each.shape, generator=noise)
+            if each is embeddings:
+                each.copy_(drawn * 0.35)
+            elif each.dim() >= 2 and "A_log" not in name:
+                gain = 2.0 if each is head else 1.0
+                each.copy_(drawn * gain * each.shape[-1] ** -0.5)
+            elif name.endswith("bias"):
+                each.copy_(drawn * 0.1)
+            else:
+                each.add_(drawn * 0.2)
+
+
+def random_ids(tokens: int = 12, seed: int = 0) -> torch.Tensor:
+    """Token ids `[1, tokens]` that every tiny model can read."""
+    noise = torch.Generator().manual_seed(seed)
+    return torch.randint(3, VOCAB, (1, tokens), generator=noise)
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer trained here and now, with hostile pieces in its vocabulary."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|pad|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    core.train_from_iterator(CORPUS, trainer)
+    core.add_tokens(list(HOSTILE_PIECES))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<|pad|>",
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def tiny_folder(parent: Path, name: str = "llama") -> Path:
+    """A folder such as one downloads: the tiny model's weights and a tokenizer that fits it."""
+    tokenizer = tiny_tokenizer()
+    model = fresh(name)
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    _draw_weights(model, seed=zlib.crc32(name.encode()))
+    folder = parent / f"tiny-{name}"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
