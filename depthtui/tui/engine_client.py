@@ -1,0 +1,145 @@
+"""The explorer's end of the engine process.
+
+The engine is started as a module by name and never imported here, so that the
+terminal process stays free of torch. Two daemon threads move the bytes: the
+reader turns them into messages for the app, the writer keeps a busy engine
+from blocking a key press.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from textual.message import Message
+
+from depthtui.engine.protocol import Command
+from depthtui.tui.messages import EngineDied, EngineEvent
+
+Post = Callable[[Message], object]
+"""Hands a message to the app; called from another thread."""
+
+DEATH_GRACE = 2.0
+"""Seconds that an engine which closed its pipe gets to exit by itself."""
+
+
+class Engine(Protocol):
+    """What the app needs of an engine; the tests bring a scripted one."""
+
+    def start(self, post: Post) -> None:
+        """Begin; `post` receives `EngineEvent` and `EngineDied` messages."""
+
+    def send(self, command: Command) -> None:
+        """Queue a command; never blocks, and says nothing when the engine is gone."""
+
+    def kill(self) -> None:
+        """End it at once; nothing is posted afterwards."""
+
+
+class EngineClient:
+    """Runs the engine in a child process of its own session.
+
+    Args:
+        log: a file for whatever the child and its native libraries print.
+        module: the module to run; it receives a file descriptor as its argument.
+    """
+
+    def __init__(self, log: Path, module: str = "depthtui.engine.worker") -> None:
+        self.log = log
+        self._module = module
+        self._process: subprocess.Popen[bytes] | None = None
+        self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._post: Post = lambda message: None
+        self._dismissed = False
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, or -1 before `start`."""
+        return self._process.pid if self._process else -1
+
+    def start(self, post: Post) -> None:
+        self._post = post
+        ours, theirs = socket.socketpair()
+        with theirs, open_log(self.log) as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", self._module, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        connection = Connection(ours.detach())
+        for name, target in (("engine-reader", self._read), ("engine-writer", self._write)):
+            threading.Thread(target=target, args=(connection,), name=name, daemon=True).start()
+
+    def send(self, command: Command) -> None:
+        self._commands.put(command)
+
+    def kill(self) -> None:
+        self._dismissed = True
+        self._commands.put(None)
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    def _read(self, connection: Connection) -> None:
+        from depthtui.engine.codec import CodecError, decode
+
+        try:
+            while True:
+                event = decode(connection.recv_bytes())
+                self._tell(EngineEvent(event))
+        except (EOFError, OSError, CodecError):
+            self._commands.put(None)
+            self._tell(self._death())
+
+    def _write(self, connection: Connection) -> None:
+        from depthtui.engine.codec import encode
+
+        with contextlib.suppress(OSError):
+            while (command := self._commands.get()) is not None:
+                connection.send_bytes(encode(command))
+
+    def _tell(self, message: Message) -> None:
+        if not self._dismissed:
+            self._post(message)
+
+    def _death(self) -> EngineDied:
+        """Reap the child; one that lingers after closing its pipe is no use any more."""
+        assert self._process is not None
+        try:
+            code = self._process.wait(DEATH_GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        return EngineDied(code, last_line(self.log), str(self.log))
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open a fresh log, or nowhere on a disk that can't be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb")
+    except OSError:
+        return open(os.devnull, "wb")
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that says anything; empty where it can't be read."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, os.path.getsize(path) - 4096))
+            lines = log.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

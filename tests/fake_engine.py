@@ -1,0 +1,252 @@
+"""A scripted engine: the whole protocol on synthetic results, without a process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from depthtui.engine.protocol import (
+    Command,
+    Configure,
+    Continue,
+    ContributionRows,
+    EngineReady,
+    Event,
+    Failed,
+    Halted,
+    LensRows,
+    LoadModel,
+    Memory,
+    ModelLoaded,
+    Progress,
+    RunFinished,
+    RunStarted,
+    StartRun,
+    Step,
+    Stop,
+)
+from depthtui.engine.results import (
+    Contributions,
+    LogitLens,
+    ModelInfo,
+    ModelSpec,
+    Prompt,
+    Provenance,
+    RunResult,
+    RunSettings,
+    Tokens,
+    arrays_of,
+)
+from depthtui.tui.engine_client import Post
+from depthtui.tui.messages import EngineDied, EngineEvent
+
+LAYERS = 30
+VOCABULARY = [" the", " a", " of", " Paris", " city", " France", " is", "\n", "[/]", "\x1b[2J"]
+
+
+def model_info(spec: ModelSpec | None = None, layers: int = LAYERS, **changes: object) -> ModelInfo:
+    """A model as the engine would describe it."""
+    spec = spec or ModelSpec()
+    name = "SmolLM2-135M-Instruct" if spec.name == "demo" else spec.name.rsplit("/", 1)[-1]
+    info = ModelInfo(
+        spec=spec,
+        name=name,
+        source="a scripted engine",
+        revision=spec.revision,
+        architecture="LlamaForCausalLM",
+        n_layers=layers,
+        d_model=576,
+        vocab_size=49152,
+        parameters=134_515_008,
+        context_length=8192,
+        dtype="float32",
+        device="cpu",
+        fingerprint="f" * 16,
+        memory_bytes=538_060_032,
+        has_chat_template=True,
+    )
+    return replace(info, **changes)  # type: ignore[arg-type]
+
+
+def tokens_of(prompt: Prompt) -> Tokens:
+    """Split a text into words, each with the space before it."""
+    texts = re.findall(r"\s?\S+|\s", prompt.text)
+    question = len(re.findall(r"\s?\S+|\s", prompt.question))
+    return Tokens(np.arange(len(texts), dtype=np.int64) + 300, texts, question)
+
+
+def full_result(
+    prompt: Prompt,
+    model: ModelInfo | None = None,
+    settings: RunSettings | None = None,
+    cached: bool = False,
+) -> RunResult:
+    """A complete result: smooth curves that turn at two thirds of the depth."""
+    model, settings = model or model_info(), settings or RunSettings()
+    result = RunResult.empty(model, prompt, settings, tokens_of(prompt))
+    noise = np.random.default_rng(len(prompt.text))
+    depth = np.linspace(-1, 1, model.n_layers)[:, None]
+    width = len(result.tokens)
+    for index, (_, values) in enumerate(arrays_of(_contributions(result))):
+        wave = noise.normal(0, 0.08, (model.n_layers, width))
+        size = 0.15 + np.exp(-4 * (depth + 1) / 2) + 0.4 * (depth > 0.8)
+        values[:] = np.abs(size + wave) if index % 2 == 0 else 0.7 * (depth - 0.35) + wave
+    if result.logit_lens is not None:
+        _fill_lens(result.logit_lens, noise)
+    result.layers_done, result.complete = model.n_layers, True
+    result.provenance = Provenance(
+        "0", "2", "5", "3.11", "Linux", "2025-01-01T00:00:00Z", 0.4, cached
+    )
+    return result
+
+
+def _contributions(result: RunResult) -> Contributions:
+    return result.contributions or Contributions.empty(0, 0)
+
+
+def _fill_lens(lens: LogitLens, noise: np.random.Generator) -> None:
+    rows, tokens, top_k = lens.top_ids.shape
+    left = np.linspace(1, 0, rows)[:, None]
+    lens.kl[:] = 9 * left**0.7 * noise.uniform(0.8, 1.2, (rows, tokens))
+    lens.overlap[:] = np.round(5 * (1 - left) ** 2 * noise.uniform(0.8, 1, (rows, tokens))) / 5
+    lens.overlap[-1] = 1
+    lens.entropy[:] = 6 * left + 0.2
+    for token in range(tokens):
+        final = noise.permutation(len(VOCABULARY))
+        for row in range(rows):
+            ids = noise.permutation(len(VOCABULARY)) if row < 2 * rows // 3 else final
+            lens.top_ids[row, token] = np.resize(ids, top_k)
+    shares = 0.5 ** np.arange(1, top_k + 1)
+    lens.top_probabilities[:] = shares * (1 - left[..., None] * 0.6)
+    lens.vocabulary.update(enumerate(VOCABULARY))
+
+
+Load = Callable[[ModelSpec], Iterator[Event]]
+
+
+def loads(spec: ModelSpec) -> Iterator[Event]:
+    """The events of a model that loads."""
+    yield Progress("Loading weights", 1, 2, "tensors")
+    yield ModelLoaded(model_info(spec))
+    yield Memory(600_000_000, 8_000_000_000)
+
+
+class FakeEngine:
+    """Answers every command at once, on the app's own thread.
+
+    Args:
+        load: the events that answer `LoadModel`.
+        manual: keep a run's events back until `advance` is called.
+        cached: whether results claim to come from the cache.
+    """
+
+    def __init__(self, load: Load = loads, manual: bool = False, cached: bool = False) -> None:
+        self.commands: list[Command] = []
+        self.load = load
+        self.manual = manual
+        self.cached = cached
+        self.killed = False
+        self._post: Post | None = None
+        self._model: ModelInfo | None = None
+        self._pending: Iterator[Event] = iter(())
+        self._partial: RunResult | None = None
+        self._run_id = -1
+
+    def start(self, post: Post) -> None:
+        self._post = post
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def die(self, code: int = -9, last_line: str = "Out of memory") -> None:
+        """End as a killed process would."""
+        assert self._post is not None
+        self._post(EngineDied(code, last_line, "engine.log"))
+
+    def say(self, *events: Event) -> None:
+        """Send events up."""
+        assert self._post is not None, "the engine was not started"
+        for event in events:
+            if isinstance(event, ModelLoaded):
+                self._model = event.model
+            self._post(EngineEvent(event))
+
+    def sent(self, kind: type[Command]) -> list[Command]:
+        """The commands of one kind, in order."""
+        return [each for each in self.commands if isinstance(each, kind)]
+
+    def send(self, command: Command) -> None:
+        self.commands.append(command)
+        match command:
+            case Configure():
+                self.say(EngineReady("2.13", "5.24"))
+            case LoadModel(spec=spec):
+                self.say(*self.load(spec))
+            case StartRun():
+                self._run_id = command.run_id
+                self._pending = self._run(command)
+                if not self.manual:
+                    self.advance(until=Halted if command.step else None)
+            case Step():
+                self.advance(until=Halted)
+            case Continue():
+                self._pending = (each for each in self._pending if not isinstance(each, Halted))
+                self.advance()
+            case Stop():
+                self._stop()
+
+    def advance(self, count: int = 10_000, until: type[Event] | None = None) -> None:
+        """Send a run's next events, up to `count` or one of the kind `until`."""
+        for _, event in zip(range(count), self._pending, strict=False):
+            self.say(event)
+            if until is not None and isinstance(event, until):
+                return
+
+    def _run(self, command: StartRun) -> Iterator[Event]:
+        assert self._model is not None, "no model was loaded"
+        number = command.run_id
+        result = full_result(command.prompt, self._model, command.settings, self.cached)
+        self._partial = RunResult.empty(
+            self._model, command.prompt, command.settings, result.tokens
+        )
+        yield RunStarted(number, result.tokens)
+        for layer in range(self._model.n_layers):
+            seconds = (layer + 1) * 0.01
+            if result.contributions is not None:
+                rows = Contributions(
+                    *(values[layer : layer + 1] for _, values in arrays_of(result.contributions))
+                )
+                self._partial.put_contributions(layer, rows)
+                yield ContributionRows(number, layer, rows, seconds)
+            if result.logit_lens is not None:
+                last = layer == self._model.n_layers - 1
+                lens = self._lens_rows(result.logit_lens, layer, layer + (2 if last else 1))
+                self._partial.put_lens(layer, lens)
+                yield LensRows(number, layer, lens, seconds)
+            if command.step:
+                yield Halted(number, layer)
+        self._partial = None
+        yield RunFinished(number, result)
+
+    @staticmethod
+    def _lens_rows(lens: LogitLens, first: int, end: int) -> LogitLens:
+        rows = {name: values[first:end] for name, values in arrays_of(lens)}
+        return LogitLens(**rows, vocabulary=dict(lens.vocabulary))
+
+    def _stop(self) -> None:
+        self._pending = iter(())
+        if self._partial is not None:
+            partial, self._partial = self._partial, None
+            self.say(RunFinished(self._run_id, partial))
+
+
+def fails(message: str, hint: str = "") -> Load:
+    """A model that does not load."""
+
+    def events(spec: ModelSpec) -> Iterator[Event]:
+        yield Failed(message, hint)
+
+    return events
