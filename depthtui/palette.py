@@ -1,0 +1,219 @@
+"""Colour and glyph ramps: the one place where a value gets its look.
+
+The ramps are computed in OKLCH, a polar form of OKLab in which equal steps of
+lightness look equal. A sequential ramp goes from the colour of an empty screen
+to its opposite; a diverging ramp is symmetrical about zero in lightness, so
+that its two ends weigh the same. Needs neither Textual nor Rich.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+RGB = tuple[int, int, int]
+
+LEVELS = 24
+"""Colours in a sequential ramp."""
+
+DIVERGING_LEVELS = 25
+"""Colours in a diverging ramp; odd, so that zero has a colour of its own."""
+
+MAGNITUDE_GLYPHS = " ░▒▓█"
+"""Magnitudes by ink, from nothing to full."""
+
+NEGATIVE_GLYPHS = "≣≡=-"
+"""Negative values by the number of strokes, from the largest magnitude to the smallest."""
+
+DIVERGING_GLYPHS = NEGATIVE_GLYPHS + MAGNITUDE_GLYPHS
+"""Signed values: strokes below zero, a blank at zero, shades above it."""
+
+UNKNOWN_GLYPH = "·"
+"""A value that is not known yet."""
+
+# Lightness, chroma and hue in degrees at the ends of each ramp.
+_SEQUENTIAL = {
+    True: ((0.25, 0.060, 275.0), (0.94, 0.120, 110.0)),
+    False: ((0.97, 0.020, 110.0), (0.30, 0.110, 275.0)),
+}
+# Lightness at zero and at the ends, chroma at the ends, hue below and above zero.
+_DIVERGING = {
+    True: (0.25, 0.80, 0.150, 25.0, 235.0),
+    False: (0.97, 0.45, 0.170, 25.0, 255.0),
+}
+_STEPS_256 = (0, 95, 135, 175, 215, 255)
+_LEVELS_256 = 14
+_HALF_256 = 6
+
+
+@lru_cache
+def sequential(dark: bool) -> tuple[RGB, ...]:
+    """`LEVELS` colours from low to high, for a dark or a light background."""
+    return tuple(_in_gamut(*each) for each in _sequential_path(dark, LEVELS))
+
+
+@lru_cache
+def diverging(dark: bool) -> tuple[RGB, ...]:
+    """`DIVERGING_LEVELS` colours from most negative over zero to most positive."""
+    below, above = _diverging_paths(dark, DIVERGING_LEVELS // 2 + 1)
+    return tuple(_in_gamut(*each) for each in [*reversed(below[1:]), *above])
+
+
+@lru_cache
+def sequential_256(dark: bool) -> tuple[RGB, ...]:
+    """The sequential ramp in colours of the xterm-256 cube, lightness strictly monotone."""
+    return _nearest_monotone(_sequential_path(dark, _LEVELS_256))
+
+
+@lru_cache
+def diverging_256(dark: bool) -> tuple[RGB, ...]:
+    """The diverging ramp in colours that xterm-256 has; odd, zero in the middle."""
+    zero = (38, 38, 38) if dark else (255, 255, 255)
+    below, above = _diverging_paths(dark, _HALF_256 + 1)
+    negative, positive = _nearest_monotone(below[1:]), _nearest_monotone(above[1:])
+    return (*reversed(negative), zero, *positive)
+
+
+def lightness(colour: RGB) -> float:
+    """How light a colour looks: OKLab's L, 0 for black to 1 for white."""
+    return _oklch(colour)[0]
+
+
+def css(colour: RGB) -> str:
+    """The colour as `#rrggbb`."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def levels(values: np.ndarray, low: float, high: float, count: int) -> np.ndarray:
+    """Which of `count` equal steps from `low` to `high` each value falls on.
+
+    Values beyond the ends are clipped to them; NaN gives -1. A scale without
+    width, `low` equal to `high`, gives 0 for every known value.
+    """
+    values = np.asarray(values, np.float64)
+    known = ~np.isnan(values)
+    share = (np.where(known, values, low) - low) / ((high - low) or np.inf)
+    steps = np.rint(np.clip(share, 0, 1) * (count - 1)).astype(np.int16)
+    return np.where(known, steps, np.int16(-1))
+
+
+def _sequential_path(dark: bool, count: int) -> list[tuple[float, float, float]]:
+    (l0, c0, h0), (l1, c1, h1) = _SEQUENTIAL[dark]
+    path = []
+    for step in range(count):
+        x = step / (count - 1)
+        # More chroma half-way, where the gamut is widest.
+        chroma = c0 + (c1 - c0) * x + 0.045 * math.sin(math.pi * x)
+        path.append((l0 + (l1 - l0) * x, chroma, h0 + (h1 - h0) * x))
+    return path
+
+
+def _diverging_paths(
+    dark: bool, count: int
+) -> tuple[list[tuple[float, float, float]], list[tuple[float, float, float]]]:
+    zero, end, chroma, below, above = _DIVERGING[dark]
+
+    def path(hue: float) -> list[tuple[float, float, float]]:
+        steps = (step / (count - 1) for step in range(count))
+        return [(zero + (end - zero) * x, chroma * math.sqrt(x), hue) for x in steps]
+
+    return path(below), path(above)
+
+
+def _in_gamut(light: float, chroma: float, hue: float) -> RGB:
+    """The sRGB colour of this lightness and hue with as much of the chroma as there is."""
+    low, high = 0.0, chroma
+    if not _fits(_linear_rgb(light, chroma, hue)):
+        for _ in range(20):
+            chroma = (low + high) / 2
+            if _fits(_linear_rgb(light, chroma, hue)):
+                low = chroma
+            else:
+                high = chroma
+    red, green, blue = (_encoded(each) for each in _linear_rgb(light, chroma, hue))
+    return red, green, blue
+
+
+def _fits(channels: tuple[float, float, float]) -> bool:
+    return all(-1e-4 <= each <= 1 + 1e-4 for each in channels)
+
+
+def _linear_rgb(light: float, chroma: float, hue: float) -> tuple[float, float, float]:
+    a = chroma * math.cos(math.radians(hue))
+    b = chroma * math.sin(math.radians(hue))
+    long = (light + 0.3963377774 * a + 0.2158037573 * b) ** 3
+    medium = (light - 0.1055613458 * a - 0.0638541728 * b) ** 3
+    short = (light - 0.0894841775 * a - 1.2914855480 * b) ** 3
+    return (
+        4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
+        -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
+        -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
+    )
+
+
+def _encoded(channel: float) -> int:
+    channel = min(max(channel, 0.0), 1.0)
+    gamma = 12.92 * channel if channel <= 0.0031308 else 1.055 * channel ** (1 / 2.4) - 0.055
+    return round(255 * gamma)
+
+
+def _oklch(colour: RGB) -> tuple[float, float, float]:
+    red, green, blue = (_decoded(each / 255) for each in colour)
+    long = math.cbrt(0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue)
+    medium = math.cbrt(0.2119034982 * red + 0.6806995451 * green + 0.1073969566 * blue)
+    short = math.cbrt(0.0883024619 * red + 0.2817188376 * green + 0.6299787005 * blue)
+    light = 0.2104542553 * long + 0.7936177850 * medium - 0.0040720468 * short
+    a = 1.9779984951 * long - 2.4285922050 * medium + 0.4505937099 * short
+    b = 0.0259040371 * long + 0.7827717662 * medium - 0.8086757660 * short
+    return light, math.hypot(a, b), math.degrees(math.atan2(b, a))
+
+
+def _decoded(channel: float) -> float:
+    return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+
+
+@lru_cache
+def _cube() -> tuple[list[RGB], np.ndarray]:
+    """The xterm-256 colour cube by lightness, and its OKLab coordinates `[colours, 3]`.
+
+    Without the cube's greys: terminal libraries map them onto another grey ramp.
+    """
+    colours = [(r, g, b) for r in _STEPS_256 for g in _STEPS_256 for b in _STEPS_256]
+    colours = [each for each in colours if len(set(each)) > 1 or each[0] in (0, 255)]
+    colours.sort(key=lightness)
+    return colours, np.array([_oklab(_oklch(each)) for each in colours])
+
+
+def _oklab(lch: tuple[float, float, float]) -> tuple[float, float, float]:
+    light, chroma, hue = lch
+    radians = math.radians(hue)
+    return light, chroma * math.cos(radians), chroma * math.sin(radians)
+
+
+def _nearest_monotone(path: list[tuple[float, float, float]]) -> tuple[RGB, ...]:
+    """The cube colours nearest to the path that keep its order of lightness.
+
+    Dynamic programming: the cheapest choice for step i that ends in colour c
+    extends the cheapest one for step i - 1 that ends in a darker colour.
+    """
+    rising = path[-1][0] > path[0][0]
+    steps = path if rising else path[::-1]
+    colours, coordinates = _cube()
+    wanted = np.array([_oklab(each) for each in steps])
+    cost = ((coordinates[None] - wanted[:, None]) ** 2).sum(axis=2)
+    came_from = np.zeros(cost.shape, np.int32)
+    total = cost[0]
+    for step in range(1, len(steps)):
+        best = np.minimum.accumulate(total)
+        # argmin of every prefix: where the running minimum last changed.
+        changed = np.concatenate([[True], best[1:] < best[:-1]])
+        where = np.maximum.accumulate(np.where(changed, np.arange(len(best)), 0))
+        came_from[step, 1:] = where[:-1]
+        total = np.concatenate([[np.inf], best[:-1]]) + cost[step]
+    chosen = [int(np.argmin(total))]
+    for step in range(len(steps) - 1, 0, -1):
+        chosen.append(int(came_from[step, chosen[-1]]))
+    ramp = [colours[each] for each in reversed(chosen)]
+    return tuple(ramp if rising else ramp[::-1])
