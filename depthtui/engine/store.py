@@ -1,0 +1,432 @@
+"""The disk cache: bytes under a key, with a size limit; never pickle.
+
+Values lie as files in `cache_dir/results`, indexed by diskcache, each behind a
+header with a checksum. The cache only ever saves time: whatever goes wrong
+with it is told once and the work goes on without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import diskcache
+from diskcache.core import MODE_BINARY, UNKNOWN
+
+SCHEMA = 1
+"""Part of every key: raise it when the meaning of cached bytes changes."""
+
+KINDS = ("result", "activations")
+
+_MAGIC = b"depthtui\x01"
+_DIGEST_SIZE = 32
+_FILENAME = re.compile(r"[0-9a-f]{2}[/\\][0-9a-f]{2}[/\\][0-9a-f]{28}\.val")
+_LOCK_TIMEOUT = 10.0  # seconds to wait for another process's transaction
+_UNFINISHED_AGE = 3600.0  # seconds after which a file without an entry is no longer being written
+_FAILURES = (OSError, sqlite3.Error, diskcache.Timeout)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cached value.
+
+    Attributes:
+        key: from `make_key`.
+        kind: `result` or `activations`.
+        description: what it is, in words.
+        size: bytes on disk.
+        last_used: seconds since the epoch.
+    """
+
+    key: str
+    kind: str
+    description: str
+    size: int
+    last_used: float
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """How full the cache is; `kinds` maps a kind to its (entries, bytes).
+
+    `folder` is None where nothing is kept on disk; `limit` is in bytes.
+    """
+
+    folder: Path | None
+    limit: int
+    entries: int
+    bytes: int
+    kinds: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """Entries whose checksum was compared, dropped ones, and files that no entry knew."""
+
+    checked: int
+    damaged: int
+    orphans: int
+
+
+def make_key(kind: str, **parts: Any) -> str:
+    """A key from everything that the value depends on.
+
+    Args:
+        kind: `result` or `activations`.
+        parts: JSON values, dataclasses, arrays or tuples of these.
+
+    Raises:
+        TypeError: a part has no canonical form.
+    """
+    text = json.dumps(
+        {"schema": SCHEMA, "kind": kind, "parts": parts},
+        sort_keys=True,
+        separators=(",", ":"),
+        default=_plain,
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    if hasattr(value, "tolist"):  # NumPy arrays and scalars
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} cannot be part of a cache key")
+
+
+def open_store(cache_dir: Path | None, limit_bytes: int, on_notice: Callable[[str], None]) -> Store:
+    """Open the cache in `cache_dir/results`, or one that keeps nothing.
+
+    Args:
+        cache_dir: the cache folder, made where missing; None to keep nothing.
+        limit_bytes: what all values together may take.
+        on_notice: told, in one sentence each, what people should know.
+    """
+    if cache_dir is None:
+        return Store(None, None, limit_bytes, on_notice)
+    folder = Path(cache_dir) / "results"
+    try:
+        _check_writable(folder)
+        cache = _Cache(
+            str(folder),
+            timeout=_LOCK_TIMEOUT,
+            disk=_FileDisk,
+            size_limit=limit_bytes,
+            eviction_policy="least-recently-used",
+        )
+    except _FAILURES as error:
+        on_notice(f"{_why_unusable(folder, error)}: runs are not kept on disk in this session.")
+        return Store(None, folder, limit_bytes, on_notice)
+    return Store(cache, folder, limit_bytes, on_notice)
+
+
+class Store:
+    """Bytes under keys, on disk where that is possible."""
+
+    def __init__(
+        self,
+        cache: _Cache | None,
+        folder: Path | None,
+        limit_bytes: int,
+        on_notice: Callable[[str], None],
+    ) -> None:
+        self._cache = cache
+        self._folder = folder
+        self._limit = limit_bytes
+        self._on_notice = on_notice
+        self._told: set[str] = set()
+        self._putting = threading.Lock()
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether values are kept on disk."""
+        return self._cache is not None
+
+    def get(self, key: str) -> bytes | None:
+        """The value, or None where there is none or it turned out to be damaged."""
+        if self._cache is None:
+            return None
+        try:
+            return self._read(self._cache, key)
+        except _Damaged as damage:
+            self._drop(key)
+            self._on_notice(f"A damaged cache entry was dropped ({damage}); it is computed again.")
+        except _FAILURES as error:
+            self._failed("read", error)
+        return None
+
+    def put(self, key: str, value: bytes, description: str, kind: str) -> None:
+        """Keep a value; one larger than the limit is not kept.
+
+        Args:
+            key: from `make_key`.
+            value: the bytes.
+            description: what it is, in words.
+            kind: `result` or `activations`.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"{kind!r} is not a kind of cache entry")
+        if self._cache is None or len(value) + _HEADER_SIZE > self._limit:
+            return
+        tag = json.dumps({"kind": kind, "description": description})
+        with self._putting:
+            self._cache.disk.unfinished = None
+            try:
+                self._cache.set(key, value, tag=tag)
+            except _FAILURES as error:
+                self._failed("write", error)
+                if self._cache.disk.unfinished is not None:
+                    self._cache.disk.remove(self._cache.disk.unfinished)
+
+    def entries(self) -> list[Entry]:
+        """Every entry, the most recently used first."""
+        if self._cache is None:
+            return []
+        try:
+            return [_entry(*row) for row in self._cache.rows()]
+        except _FAILURES as error:
+            self._failed("read", error)
+            return []
+
+    def info(self) -> StoreInfo:
+        """How full the cache is."""
+        kinds: dict[str, tuple[int, int]] = dict.fromkeys(KINDS, (0, 0))
+        entries = self.entries()
+        for each in entries:
+            count, size = kinds.get(each.kind, (0, 0))
+            kinds[each.kind] = (count + 1, size + each.size)
+        total = sum(each.size for each in entries)
+        folder = self._folder if self.on_disk else None
+        return StoreInfo(folder, self._limit, len(entries), total, kinds)
+
+    def clear(self) -> int:
+        """Empty the cache and return how many entries went; a broken one is removed whole.
+
+        Raises:
+            OSError: the folder cannot be emptied.
+        """
+        count = 0
+        if self._cache is not None:
+            with contextlib.suppress(*_FAILURES):
+                count = self._cache.clear()
+                self._remove_orphans(self._cache, age=0.0)
+                return count
+            self._cache.close()
+        if self._folder is not None and self._folder.is_dir():
+            for path in [*self._folder.glob("cache.db*"), *_value_files(self._folder)]:
+                path.unlink(missing_ok=True)
+        return count
+
+    def verify(self) -> VerifyReport:
+        """Compare every checksum, drop damaged entries, remove files without an entry."""
+        if self._cache is None:
+            return VerifyReport(0, 0, 0)
+        entries = self.entries()
+        damaged = 0
+        for each in entries:
+            try:
+                self._read(self._cache, each.key, touch=False)
+            except _Damaged:
+                self._drop(each.key)
+                damaged += 1
+            except _FAILURES as error:
+                self._failed("read", error)
+        return VerifyReport(
+            len(entries), damaged, self._remove_orphans(self._cache, _UNFINISHED_AGE)
+        )
+
+    def close(self) -> None:
+        """Close the index; a later call opens it again."""
+        if self._cache is not None:
+            self._cache.close()
+
+    def _read(self, cache: _Cache, key: str, touch: bool = True) -> bytes | None:
+        # The file is opened in the index's transaction and read after it, so
+        # that a large value doesn't keep another explorer waiting.
+        file = cache.get(key, read=True) if touch else cache.open_quietly(key)
+        if file is None:
+            if key in cache:
+                raise _Damaged("its file is missing")
+            return None
+        with file:
+            return _unwrap(file)
+
+    def _drop(self, key: str) -> None:
+        assert self._cache is not None
+        with contextlib.suppress(*_FAILURES):
+            self._cache.delete(key)
+
+    def _remove_orphans(self, cache: _Cache, age: float) -> int:
+        known = cache.filenames()
+        oldest = time.time() - age
+        count = 0
+        assert self._folder is not None
+        for path in _value_files(self._folder):
+            with contextlib.suppress(OSError):
+                if str(path.relative_to(self._folder)) in known or path.stat().st_mtime > oldest:
+                    continue
+                path.unlink()
+                count += 1
+        return count
+
+    def _failed(self, action: str, error: Exception) -> None:
+        assert self._cache is not None
+        # A failed COMMIT can leave its transaction open, which would lock out
+        # everyone else: closing the connection rolls it back.
+        with contextlib.suppress(sqlite3.Error):
+            self._cache.close()
+        if action in self._told:
+            return
+        self._told.add(action)
+        doing = "read" if action == "read" else "written to"
+        self._on_notice(
+            f"The cache folder {self._folder} cannot be {doing} ({_reason(error)}): "
+            "work goes on without it."
+        )
+
+
+class _Damaged(Exception):
+    """A value is not what was stored."""
+
+
+class _FileDisk(diskcache.Disk):  # type: ignore[misc]
+    """Strings as keys, bytes as files with a checksum in front; anything else is refused."""
+
+    unfinished: str | None = None
+    """The file of the latest `store`, for its caller to remove when the entry fails."""
+
+    def put(self, key: object) -> tuple[str, bool]:
+        if type(key) is not str:
+            raise TypeError(f"a cache key is a str, not {type(key).__name__}")
+        return key, True
+
+    def get(self, key: object, raw: object) -> str:
+        if type(key) is not str or not raw:
+            raise _Damaged("its key is no text")
+        return key
+
+    def store(self, value: object, read: bool, key: object = UNKNOWN) -> tuple[int, int, str, None]:
+        if type(value) is not bytes or read:
+            raise TypeError(f"a cached value is bytes, not {type(value).__name__}")
+        filename, path = self.filename(key, value)
+        self.unfinished = filename
+        size = self._write(path, iter((_header(value), value)), "xb")
+        return size, MODE_BINARY, filename, None
+
+    def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> BinaryIO:
+        if mode != MODE_BINARY or value is not None or not _is_ours(filename):
+            raise _Damaged("it is of a kind that depthtui never writes")
+        return open(os.path.join(self._directory, str(filename)), "rb")
+
+    def remove(self, file_path: str) -> None:
+        if _is_ours(file_path):
+            super().remove(file_path)
+
+
+class _Cache(diskcache.Cache):  # type: ignore[misc]
+    """diskcache that evicts one entry at a time, least recently used first."""
+
+    def _cull(self, now: float, sql: Any, cleanup: Any, limit: int | None = None) -> None:
+        # diskcache drops ten entries at once, the one just stored included:
+        # too many when each may be a gigabyte.
+        oldest = "SELECT rowid, filename FROM Cache ORDER BY access_time, rowid LIMIT 1"
+        while sql("SELECT SUM(size) FROM Cache").fetchone()[0] > self.size_limit:
+            row = sql(oldest).fetchone()
+            sql("DELETE FROM Cache WHERE rowid = ?", (row[0],))
+            cleanup(row[1])
+
+    def rows(self) -> list[tuple[str, str | None, int, float]]:
+        """(key, tag, size, access time) of every entry, the most recently used first."""
+        select = "SELECT key, tag, size, access_time FROM Cache ORDER BY access_time DESC"
+        return list(self._sql(select).fetchall())
+
+    def filenames(self) -> set[str]:
+        """Every file that an entry knows, relative to the folder."""
+        return {name for (name,) in self._sql("SELECT filename FROM Cache").fetchall()}
+
+    def open_quietly(self, key: str) -> BinaryIO | None:
+        """Open a value without counting that as a use."""
+        select = "SELECT mode, filename, value FROM Cache WHERE key = ?"
+        row = self._sql(select, (key,)).fetchone()
+        try:
+            return None if row is None else self.disk.fetch(*row, read=True)
+        except OSError:
+            return None
+
+
+_HEADER_SIZE = len(_MAGIC) + _DIGEST_SIZE
+
+
+def _header(value: bytes) -> bytes:
+    return _MAGIC + hashlib.blake2b(value, digest_size=_DIGEST_SIZE).digest()
+
+
+def _unwrap(file: BinaryIO) -> bytes:
+    header = file.read(_HEADER_SIZE)
+    value = file.read()
+    if header != _header(value):
+        raise _Damaged("its checksum is wrong")
+    return value
+
+
+def _entry(key: str, tag: str | None, size: int, last_used: float) -> Entry:
+    try:
+        labels = json.loads(tag or "")
+        return Entry(str(key), str(labels["kind"]), str(labels["description"]), size, last_used)
+    except (ValueError, KeyError, TypeError):
+        return Entry(str(key), "unknown", "", size, last_used)
+
+
+def _is_ours(filename: object) -> bool:
+    return isinstance(filename, str) and _FILENAME.fullmatch(filename) is not None
+
+
+def _value_files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.glob("*/*/*.val") if _is_ours(str(path.relative_to(folder))))
+
+
+def _check_writable(folder: Path) -> None:
+    """Take and release the index's write lock, which diskcache would wait a minute for.
+
+    Raises:
+        OSError: the folder cannot be made or written.
+        sqlite3.Error: the index is broken, read-only or locked for long.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(folder / "cache.db", timeout=_LOCK_TIMEOUT)) as index:
+        index.execute("PRAGMA schema_version").fetchone()
+        index.execute("BEGIN IMMEDIATE")
+        index.execute("ROLLBACK")
+
+
+def _why_unusable(folder: Path, error: Exception) -> str:
+    reason = _reason(error)
+    if "not a database" in reason or "malformed" in reason:
+        return (
+            f"The cache in {folder} is damaged ({reason}; `depthtui cache clear` starts a new one)"
+        )
+    return f"The cache folder {folder} cannot be used ({reason})"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, diskcache.Timeout) or "locked" in str(error):
+        return "another program holds it locked"
+    if "readonly database" in str(error):
+        return "it is read-only"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
