@@ -1,0 +1,44 @@
+"""What the dialogs share: a frame with a title, a line of hints, escape to leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, TypeVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widget import Widget
+
+Result = TypeVar("Result")
+
+
+class Dialog(ModalScreen[Result | None]):
+    """A framed dialog; dismissed with None when it is left.
+
+    Attributes:
+        heading: the title in its frame.
+        hint: the keys, shown in the frame's lower edge.
+    """
+
+    heading: str = ""
+    hint: str = "esc closes"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "close", tooltip="Close this dialog", id="dialog.close"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as frame:
+            frame.border_title = Content(self.heading)
+            frame.border_subtitle = Content(self.hint)
+            yield from self.body()
+
+    def body(self) -> Iterable[Widget]:
+        """The widgets inside the frame."""
+        return ()
+
+    def action_leave(self) -> None:
+        self.dismiss(None)

@@ -1,0 +1,112 @@
+"""A searchable list of the keys that work here, which also runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on
+from textual.app import App
+from textual.binding import ActiveBinding, Binding, BindingType
+from textual.content import Content
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Input, OptionList
+from textual.widgets.option_list import Option
+
+from depthtui.tui.screens.dialog import Dialog
+
+
+@dataclass(frozen=True)
+class Deed:
+    """Something that a key does.
+
+    Attributes:
+        keys: the keys as people read them, such as `k ↑`.
+        what: what they do.
+        active: the binding and the node it belongs to.
+    """
+
+    keys: str
+    what: str
+    active: ActiveBinding
+
+
+def deeds_on(screen: Screen[object]) -> list[Deed]:
+    """What the keys of a screen do, in the order in which they are bound."""
+    app = screen.app
+    grouped: dict[str, list[ActiveBinding]] = {}
+    for active in screen.active_bindings.values():
+        binding = active.binding
+        if active.enabled and not binding.system and (binding.tooltip or binding.description):
+            grouped.setdefault(binding.action, []).append(active)
+    return [
+        Deed(
+            " ".join(app.get_key_display(each.binding) for each in group),
+            group[0].binding.tooltip or group[0].binding.description,
+            group[0],
+        )
+        for group in grouped.values()
+    ]
+
+
+async def perform(app: App[object], deed: Deed) -> None:
+    """Do what the deed's key would do."""
+    await app.run_action(deed.active.binding.action, deed.active.node)
+
+
+class HelpScreen(Dialog[Deed]):
+    """Lists the keys; the caller runs the one that was chosen."""
+
+    heading = "Keys that work here"
+    hint = "type to search · ↑↓ choose · enter runs it · esc closes"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "choose(1)", "next", show=False, priority=True),
+        Binding("up", "choose(-1)", "previous", show=False, priority=True),
+    ]
+
+    def __init__(self, deeds: list[Deed]) -> None:
+        super().__init__()
+        self._deeds = deeds
+        self._width = max((len(deed.keys) for deed in deeds), default=0)
+
+    def body(self) -> Iterable[Widget]:
+        yield Input(placeholder="search", compact=True)
+        yield OptionList(*self._options(""), compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).highlighted = 0
+        self.query_one(Input).focus()
+
+    def _options(self, search: str) -> list[Option]:
+        words = search.lower().split()
+        return [
+            Option(
+                Content.assemble(
+                    (deed.keys.rjust(self._width), "$text-accent"), "  ", deed.what
+                ),
+                id=str(index),
+            )
+            for index, deed in enumerate(self._deeds)
+            if all(word in f"{deed.keys} {deed.what}".lower() for word in words)
+        ]
+
+    @on(Input.Changed)
+    def _search(self, event: Input.Changed) -> None:
+        listing = self.query_one(OptionList)
+        listing.clear_options().add_options(self._options(event.value))
+        listing.highlighted = 0 if listing.option_count else None
+
+    @on(Input.Submitted)
+    def _submit(self) -> None:
+        self.query_one(OptionList).action_select()
+
+    @on(OptionList.OptionSelected)
+    def _run(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self._deeds[int(event.option.id or 0)])
+
+    def action_choose(self, step: int) -> None:
+        listing = self.query_one(OptionList)
+        listing.action_cursor_down() if step > 0 else listing.action_cursor_up()
