@@ -75,7 +75,9 @@ SCRIPTS: dict[str, str] = {
     "byte order mark": "\ufeff",
     "soft hyphen": "soft\u00adhyphen",
     "right-to-left override": "\u202egnp.exe",
-    "every bidi control": "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069",
+    "every bidi control": (
+        "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    ),
     "arabic": "\u0627\u0644\u0639\u0631\u0628\u064a\u0629",
     "hebrew": "\u05e2\u05d1\u05e8\u05d9\u05ea",
     "mixed directions": "abc \u05d0\u05d1\u05d2 123 \u0627\u0628",

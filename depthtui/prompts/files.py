@@ -1,0 +1,126 @@
+"""Prompts from a file: plain text, or JSON lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from depthtui.engine.results import Prompt
+from depthtui.errors import DepthError
+
+LARGEST_FILE = 16 * 1024 * 1024
+"""Bytes; a longer file is hardly a prompt."""
+
+
+def read_prompts(path: str | Path) -> list[Prompt]:
+    """Read the prompts of a file.
+
+    A `.jsonl` file has one prompt a line (see `parse_prompts`), any other file
+    is one prompt as a whole.
+
+    Raises:
+        DepthError: the file cannot be read, is too large, is not UTF-8, is
+            empty, or has a line that is no prompt.
+    """
+    path = Path(path)
+    return parse_prompts(decode_text(_read(path), str(path)), str(path), is_jsonl(path))
+
+
+def is_jsonl(path: str | Path) -> bool:
+    """Whether a file's name says that it holds JSON lines."""
+    return Path(path).suffix.lower() in {".jsonl", ".ndjson"}
+
+
+def decode_text(data: bytes, name: str) -> str:
+    """The text of a file's bytes: UTF-8, a byte-order mark dropped.
+
+    Raises:
+        DepthError: the bytes are more than a prompt file may have, or not UTF-8.
+    """
+    if len(data) > LARGEST_FILE:
+        raise DepthError(
+            f"{name} is larger than {LARGEST_FILE >> 20} MiB.",
+            "Give a smaller file, or split it.",
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DepthError(f"{name}, line {line} is not UTF-8.", "Save the file as UTF-8.") from error
+
+
+def parse_prompts(data: str, name: str, jsonl: bool) -> list[Prompt]:
+    """The prompts in a text.
+
+    Args:
+        data: the text.
+        name: what to call it in errors, such as the file's path.
+        jsonl: whether it holds JSON lines, each an object with `text` (the whole
+            text that the model reads) and optionally `answer` (a suffix of
+            `text`), `task` and `level`; other keys are ignored. Otherwise it
+            is one prompt, less the newline at its end.
+
+    Raises:
+        DepthError: there is no prompt in it, or a line is no prompt.
+    """
+    if not jsonl:
+        text = data.removesuffix("\n").removesuffix("\r")
+        prompts = [Prompt(text=text, task="file")] if text.strip() else []
+    else:
+        prompts = [
+            _prompt(line, f"{name}, line {number}")
+            for number, line in enumerate(data.split("\n"), start=1)
+            if line.strip()
+        ]
+    if not prompts:
+        raise DepthError(f"{name} holds no prompt.", "Write one into it, or give another file.")
+    return prompts
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise DepthError(f"{path} is a folder.", "Give a file with a prompt in it.")
+        with path.open("rb") as file:
+            # One byte more than allowed is enough to know, even of an endless device.
+            return file.read(LARGEST_FILE + 1)
+    except FileNotFoundError as error:
+        raise DepthError(f"There is no file {path}.", "Check its name.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DepthError(f"{path} cannot be read: {reason}.") from error
+
+
+def _prompt(line: str, where: str) -> Prompt:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", "nested too deeply")
+        raise DepthError(f"{where} is not JSON: {reason}.", _LINE_HINT) from error
+    if not isinstance(row, dict):
+        raise DepthError(f"{where} is not a JSON object.", _LINE_HINT)
+    text = _string(row, "text", where)
+    answer = _string(row, "answer", where)
+    if not text:
+        raise DepthError(f"{where} has no text.", _LINE_HINT)
+    if not text.endswith(answer):
+        raise DepthError(
+            f"{where}: the answer is not the end of the text.",
+            "`text` is the whole text that the model reads, the answer included.",
+        )
+    return Prompt(text, answer, _string(row, "task", where) or "file", _string(row, "level", where))
+
+
+def _string(row: dict[str, Any], key: str, where: str) -> str:
+    value = row.get(key)
+    if value is None:
+        return ""
+    if key == "level" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise DepthError(f"{where}: `{key}` is not a string.", _LINE_HINT)
+    return value
+
+
+_LINE_HINT = 'A line is an object such as {"text": "2 + 2 = 4", "answer": "4"}.'

@@ -1,0 +1,144 @@
+"""Generated prompts with a dial: arithmetic, word problems and chains of facts.
+
+Each generator draws one prompt from a random number generator; the same state
+gives the same prompt. `level` is the dial, and grows with the difficulty.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from depthtui.engine.results import Prompt
+from depthtui.prompts import words
+
+
+def addition(digits: int, rng: Random) -> Prompt:
+    """The sum of two numbers of `digits` digits (paper's format)."""
+    return _arithmetic("addition", "+", operator.add, digits, rng)
+
+
+def multiplication(digits: int, rng: Random) -> Prompt:
+    """The product of two numbers of `digits` digits (paper's format)."""
+    return _arithmetic("multiplication", "*", operator.mul, digits, rng)
+
+
+def _arithmetic(
+    task: str, sign: str, apply: Callable[[int, int], int], digits: int, rng: Random
+) -> Prompt:
+    smallest, beyond = 10 ** (digits - 1), 10**digits
+    a, b = rng.randrange(smallest, beyond), rng.randrange(smallest, beyond)
+    answer = str(apply(a, b))
+    text = f"Give the answer directly: {a} {sign} {b} = {answer}"
+    return Prompt(text, answer, task, str(digits))
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One operation of a story: its sentence, and what to call it in the solution."""
+
+    sentence: str
+    reason: str
+    sign: str
+    operand: int
+    result: int
+
+
+_MOST = 400
+"""No quantity in a story grows beyond this."""
+
+
+def word_problem(steps: int, rng: Random) -> Prompt:
+    """A story in which one quantity changes `steps` times, with the worked solution.
+
+    Every intermediate value is a whole number of at least 2.
+    """
+    story = rng.choice(words.STORIES)
+    fill = rng.choice(words.PEOPLE).fields() | {"things": rng.choice(story.things)}
+    value = rng.randrange(12, 60)
+    opening = story.opening.format(**fill, n=value)
+    chain = _chain(story, value, steps, rng, fill)
+    problem = " ".join([opening, *(step.sentence for step in chain), story.question.format(**fill)])
+    lines = []
+    for step in chain:
+        lines.append(f"{step.reason}: {value} {step.sign} {step.operand} = {step.result}.")
+        value = step.result
+    answer = "\n".join([*lines, f"The final answer is {value}"])
+    text = f"{words.INSTRUCTION}\nProblem: {problem}\nSolution:\n{answer}"
+    return Prompt(text, answer, "word_problem", str(steps))
+
+
+def _chain(
+    story: words.Story, value: int, steps: int, rng: Random, fill: dict[str, str]
+) -> list[_Step]:
+    chain: list[_Step] = []
+    unused: list[words.Event] = []
+    for _ in range(steps):
+        # No event comes twice before every other possible one has come once.
+        possible = [event for event in unused if _operands(event.sign, value)]
+        if not possible:
+            unused = list(story.events)
+            possible = [event for event in unused if _operands(event.sign, value)]
+        event = rng.choice(possible)
+        unused.remove(event)
+        operand = rng.choice(_operands(event.sign, value))
+        result = _APPLY[event.sign](value, operand)
+        filled = {**fill, "x": str(operand), "times": words.TIMES.get(operand, "")}
+        sentence = event.sentence.format(**filled)
+        chain.append(_Step(sentence, event.reason.format(**filled), event.sign, operand, result))
+        value = result
+    return chain
+
+
+_APPLY: dict[str, Callable[[int, int], int]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.floordiv,
+}
+
+
+def _operands(sign: str, value: int) -> list[int]:
+    """The operands that keep a story's quantity whole, at least 2 and at most `_MOST`."""
+    match sign:
+        case "+":
+            return list(range(3, min(60, _MOST - value) + 1))
+        case "-":
+            return list(range(3, min(60, value - 2) + 1))
+        case "*":
+            return [x for x in words.TIMES if value * x <= _MOST]
+        case _:
+            return [x for x in range(2, 7) if value % x == 0 and value // x >= 2]
+
+
+def facts(hops: int, rng: Random) -> Prompt:
+    """Invented facts, a question that takes `hops` of them to answer, and the answer.
+
+    A second chain of the same shape, about other people, makes it necessary to
+    follow the right one; all facts are shuffled.
+    """
+    people = rng.sample(words.INVENTED_NAMES, 2 * hops)
+    relations = rng.sample(words.RELATIONS, hops - 1)
+    ending = rng.choice(words.ENDINGS)
+    values = rng.sample(ending.values, 2)
+    chains = (people[:hops], people[hops:])
+    stated = [
+        fact
+        for chain, value in zip(chains, values, strict=True)
+        for fact in _facts_of(chain, relations, ending.fact.format(name=chain[-1], value=value))
+    ]
+    rng.shuffle(stated)
+    asked = chains[0][0]
+    for relation in relations:
+        asked = f"the {relation} of {asked}"
+    question = ending.question.format(name=asked)
+    answer = f" {values[0]}"
+    text = f"Facts: {' '.join(stated)}\nQuestion: {question}\nAnswer:{answer}"
+    return Prompt(text, answer, "facts", str(hops))
+
+
+def _facts_of(chain: list[str], relations: list[str], last: str) -> list[str]:
+    links = zip(chain, relations, chain[1:], strict=False)
+    return [*(f"The {relation} of {a} is {b}." for a, relation, b in links), last]

@@ -1,0 +1,226 @@
+"""The prompts that a user can choose by difficulty: written ones, and generators with a dial."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from random import Random
+from typing import Any
+
+from depthtui.engine.results import Prompt
+from depthtui.errors import DepthError
+from depthtui.prompts import generators
+
+MOST_PROMPTS = 10_000
+"""The most prompts that one call makes."""
+
+_REPEATS_BEFORE_GIVING_UP = 1_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """Prompts of one kind.
+
+    Attributes:
+        name: its key, such as `word_problem`.
+        title: a short title, such as `Word problems`.
+        sentence: what the prompts are, in one sentence.
+        kind: `written`, in a fixed order, or `generated`, from a seed.
+        dial: what the level counts, a plural noun such as `steps`; empty without levels.
+        levels: the levels, easiest first; empty where there is no dial.
+        default_level: where the dial starts, or None where there is no dial.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    kind: str
+    dial: str = ""
+    levels: range = range(0)
+    default_level: int | None = None
+
+
+_WRITTEN = (
+    Task(
+        "commonsense",
+        "Commonsense completion",
+        "An everyday situation, and how it goes on.",
+        "written",
+    ),
+    Task(
+        "grade_school",
+        "Grade-school arithmetic",
+        "A problem in words of a few steps, with a short worked solution.",
+        "written",
+    ),
+    Task(
+        "competition",
+        "Competition mathematics",
+        "A competition-like problem, with a worked solution.",
+        "written",
+    ),
+)
+
+_GENERATED: tuple[tuple[Task, Callable[[int, Random], Prompt]], ...] = (
+    (
+        Task(
+            "addition",
+            "Addition",
+            "The sum of two numbers, without any working.",
+            "generated",
+            "digits",
+            range(1, 21),
+            3,
+        ),
+        generators.addition,
+    ),
+    (
+        Task(
+            "multiplication",
+            "Multiplication",
+            "The product of two numbers, without any working.",
+            "generated",
+            "digits",
+            range(1, 11),
+            2,
+        ),
+        generators.multiplication,
+    ),
+    (
+        Task(
+            "word_problem",
+            "Word problems",
+            "A story in which a quantity changes step by step, with the worked solution.",
+            "generated",
+            "steps",
+            range(1, 11),
+            3,
+        ),
+        generators.word_problem,
+    ),
+    (
+        Task(
+            "facts",
+            "Chains of facts",
+            "Invented facts, and a question that takes several of them to answer.",
+            "generated",
+            "hops",
+            range(1, 9),
+            2,
+        ),
+        generators.facts,
+    ),
+)
+
+TASKS: dict[str, Task] = {
+    task.name: task for task in (*_WRITTEN, *(task for task, _ in _GENERATED))
+}
+"""Every task by name, in the order of the picker: the written ladder, then the generators."""
+
+_GENERATORS = {task.name: generate for task, generate in _GENERATED}
+
+
+def make_prompts(
+    task: str, level: int | str | None = None, count: int = 1, seed: int = 123
+) -> list[Prompt]:
+    """The first `count` prompts of a task at a level.
+
+    A smaller count gives the beginning of a larger one. Generated prompts differ
+    from one another, and depend on `seed`; written prompts do not.
+
+    Args:
+        task: a name in `TASKS`.
+        level: a level of the task, or None (or an empty string) for its default.
+        count: how many prompts, at least 1.
+        seed: of the generators.
+
+    Raises:
+        DepthError: there is no such task or level, or it has fewer prompts.
+    """
+    found = _find_task(task)
+    chosen = _find_level(found, level)
+    if not 1 <= count <= MOST_PROMPTS:
+        raise DepthError(
+            f"{count} prompts cannot be made.", f"Ask for 1 to {MOST_PROMPTS:,} prompts."
+        )
+    if chosen is None:
+        return list(_from_ladder(found, count))
+    return _from_generator(found, chosen, count, seed)
+
+
+def prompt_title(prompt: Prompt, width: int = 60) -> str:
+    """One printable line of at most `width` characters that tells a prompt from others."""
+    text = prompt.text
+    for key in ("\nProblem: ", "\nQuestion: ", "Give the answer directly: "):
+        _, found, rest = text.partition(key)
+        if found:
+            text = rest.partition("\n")[0]
+            break
+    # Enough for any width, so that a book as a prompt costs nothing.
+    line = " ".join(text[: 8 * width].split()) or "(empty)"
+    line = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
+    return line if len(line) <= width else line[: width - 1].rstrip() + "…"
+
+
+def ladder_rows(task: str) -> list[dict[str, Any]]:
+    """The rows of a written task's data file: `id`, `text`, `answer`, and how to check it."""
+    data = files("depthtui.prompts").joinpath(f"{task}.jsonl").read_text("utf-8")
+    return [json.loads(line) for line in data.splitlines()]
+
+
+@cache
+def _ladder(task: str) -> tuple[Prompt, ...]:
+    return tuple(Prompt(row["text"], row["answer"], task) for row in ladder_rows(task))
+
+
+def _find_task(name: str) -> Task:
+    if name not in TASKS:
+        raise DepthError(f"There is no task {name!r}.", f"Tasks: {', '.join(TASKS)}.")
+    return TASKS[name]
+
+
+def _find_level(task: Task, level: int | str | None) -> int | None:
+    if level is None or level == "":
+        return task.default_level
+    if not task.levels:
+        raise DepthError(f"The task {task.name} has no levels.", "Leave the level out.")
+    try:
+        number = int(level)
+    except ValueError:
+        number = -1
+    if number not in task.levels:
+        raise DepthError(
+            f"The task {task.name} has no level {level!r}.",
+            f"Levels: {task.levels[0]} to {task.levels[-1]} {task.dial}.",
+        )
+    return number
+
+
+def _from_ladder(task: Task, count: int) -> tuple[Prompt, ...]:
+    prompts = _ladder(task.name)
+    if count > len(prompts):
+        raise DepthError(
+            f"The task {task.name} has {len(prompts)} prompts, not {count}.",
+            f"Ask for 1 to {len(prompts)} prompts.",
+        )
+    return prompts[:count]
+
+
+def _from_generator(task: Task, level: int, count: int, seed: int) -> list[Prompt]:
+    # Seeding by a string is the same in every process, unlike by a hash.
+    rng = Random(f"{task.name} {level} {seed}")
+    prompts: dict[Prompt, None] = {}
+    repeats = 0
+    while len(prompts) < count:
+        before = len(prompts)
+        prompts.setdefault(_GENERATORS[task.name](level, rng))
+        repeats = 0 if len(prompts) > before else repeats + 1
+        if repeats > _REPEATS_BEFORE_GIVING_UP:
+            raise DepthError(
+                f"The task {task.name} at level {level} has only {len(prompts)} prompts.",
+                "Ask for fewer, or for a higher level.",
+            )
+    return list(prompts)
