@@ -1,0 +1,120 @@
+"""A token is hostile text: here it becomes something that is safe and legible in a row of cells.
+
+What comes out holds no control, escape, bidirectional or invisible character
+of the token's own, so that it can neither move the terminal's cursor nor turn
+a row around, and its cell width is what Rich says it is. Show it as `Text`,
+`Content` or segments, never as markup.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import lru_cache
+
+from rich.cells import cell_len
+
+NOTHING = "∅"
+"""What an empty token looks like."""
+
+_DOTTED_CIRCLE = "◌"
+_ELLIPSIS = "…"
+_MOST_MARKS = 2
+
+_SIGNS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍", "\x7f": "␡"}
+
+# Keeps right-to-left letters from pulling their neighbours around on
+# terminals that reorder; it has no width and no shape.
+_LEFT_TO_RIGHT = "\u200e"
+
+# Letters and marks that draw nothing, or that change how wide their
+# neighbours are drawn, differently on each terminal.
+_INVISIBLE = (
+    (0x034F, 0x034F),
+    (0x115F, 0x1160),
+    (0x17B4, 0x17B5),
+    (0x180B, 0x180F),
+    (0x2800, 0x2800),
+    (0x3164, 0x3164),
+    (0xFE00, 0xFE0F),
+    (0xFFA0, 0xFFA0),
+    (0x1F1E6, 0x1F1FF),
+    (0x1F3FB, 0x1F3FF),
+    (0xE0100, 0xE01EF),
+)
+_UNSHOWN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
+
+
+@lru_cache(maxsize=8192)
+def printable(text: str) -> str:
+    """The token's text with everything that is not plainly visible spelt out.
+
+    Spaces are `·`, a newline `↵`, a tab `⇥`, other control characters their
+    control pictures; invisible, bidirectional and broken characters are
+    escapes such as `\\u200b`; a combining mark that has nothing to sit on sits
+    on `◌`.
+    """
+    if not text:
+        return NOTHING
+    shown: list[str] = []
+    marks = _MOST_MARKS  # as if full: a mark in front has nothing to sit on
+    reorders = False
+    for char in text:
+        if unicodedata.category(char)[0] == "M" and not _is_invisible(char):
+            if marks < _MOST_MARKS:
+                shown.append(char)
+            elif not shown or shown[-1][0] != _DOTTED_CIRCLE:
+                shown.append(_DOTTED_CIRCLE + char)
+            marks += 1
+            continue
+        part = _visible(char)
+        shown.append(part)
+        marks = 0 if part == char else _MOST_MARKS
+        reorders = reorders or unicodedata.bidirectional(char) in {"R", "AL", "AN"}
+    result = "".join(shown)
+    return f"{_LEFT_TO_RIGHT}{result}{_LEFT_TO_RIGHT}" if reorders else result
+
+
+def fit(text: str, width: int) -> str:
+    """The printable token in exactly `width` cells: cut with `…`, or padded on the right."""
+    # A very long token need not be read to its end.
+    return fit_shown(printable(text[: 8 * width + 8]), width)
+
+
+def fit_shown(shown: str, width: int) -> str:
+    """Text that is printable already, in exactly `width` cells."""
+    cells = cell_len(shown)
+    if cells <= width:
+        return shown + " " * (width - cells)
+    if width <= 0:
+        return ""
+    kept, cells = [], 0
+    for char in shown:
+        cells += cell_len(char)
+        if cells > width - 1:
+            cells -= cell_len(char)
+            break
+        kept.append(char)
+    end = _LEFT_TO_RIGHT if shown.startswith(_LEFT_TO_RIGHT) else ""
+    return "".join(kept) + end + _ELLIPSIS + " " * (width - 1 - cells)
+
+
+def _visible(char: str) -> str:
+    if char in _SIGNS:
+        return _SIGNS[char]
+    code = ord(char)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if unicodedata.category(char) in _UNSHOWN_CATEGORIES or _is_invisible(char):
+        return _escape(code)
+    return char
+
+
+def _is_invisible(char: str) -> bool:
+    code = ord(char)
+    return any(first <= code <= last for first, last in _INVISIBLE)
+
+
+def _escape(code: int) -> str:
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,74 @@
+"""Tokens become safe and legible, and exactly as wide as they say."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from rich.cells import cell_len
+
+from depthtui.tui.token_text import fit, printable
+from tests.hostile import HOSTILE
+
+LEFT_TO_RIGHT_MARK = "\u200e"
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (" is", "·is"),
+        ("\n", "↵"),
+        ("a\tb\r\n", "a⇥b␍↵"),
+        ("\x1b[31m", "␛[31m"),
+        ("\x00\x07\x7f", "␀␇␡"),
+        ("\x9b2J", "\\x9b2J"),
+        ("\u200b", "\\u200b"),
+        ("\u202egnp", "\\u202egnp"),
+        ("\ud83d", "\\ud83d"),
+        ("\ufffd", "\ufffd"),
+        ("\u00a0", "\\xa0"),
+        ("\U000e0001", "\\U000e0001"),
+        ("", "∅"),
+        ("\u0301", "◌\u0301"),
+        ("e\u0301", "e\u0301"),
+        (" \u0301", "·◌\u0301"),
+        ("[/bold]", "[/bold]"),
+        ("深度", "深度"),
+        ("😀", "😀"),
+    ],
+)
+def test_what_a_token_looks_like(raw, shown):
+    assert printable(raw) == shown
+
+
+def test_right_to_left_text_cannot_reorder_the_row():
+    assert printable("\u05d0\u05d1") == f"{LEFT_TO_RIGHT_MARK}\u05d0\u05d1{LEFT_TO_RIGHT_MARK}"
+
+
+def test_piled_up_marks_are_cut():
+    assert printable("Z" + "\u0300" * 40).count("\u0300") <= 3
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_nothing_dangerous_comes_out(text):
+    shown = printable(text)
+    assert shown
+    shown.encode()
+    for char in shown.replace(LEFT_TO_RIGHT_MARK, ""):
+        assert unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"}
+        assert char != " "
+
+
+@pytest.mark.parametrize("width", [0, 1, 2, 3, 7, 20])
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_fit_is_exactly_as_wide_as_asked(text, width):
+    shown = fit(text, width)
+    assert cell_len(shown) == width
+    assert cell_len(shown) == sum(map(cell_len, shown))
+
+
+def test_fit_cuts_with_an_ellipsis_and_pads():
+    assert fit("abcdef", 4) == "abc…"
+    assert fit("ab", 4) == "ab  "
+    assert fit("深度学习", 4) == "深… "
+    assert fit("abcd", 4) == "abcd"
