@@ -9,9 +9,7 @@ from __future__ import annotations
 from textual.binding import Binding
 
 
-def key(
-    keys: str, action: str, label: str, tooltip: str, name: str, show: bool = False
-) -> Binding:
+def key(keys: str, action: str, label: str, tooltip: str, name: str, show: bool = False) -> Binding:
     """A binding; `show` puts it into the footer."""
     return Binding(keys, action, label, show=show, tooltip=tooltip, id=name)
 
@@ -37,7 +35,9 @@ CHOOSING = [
     key("m", "models", "model", "Choose a model", "model", True),
     key("v", "measures", "measure", "Choose what the heatmap shows", "measure", True),
     key("right_square_bracket", "measure(1)", "next measure", "Next measure", "next_measure"),
-    key("left_square_bracket", "measure(-1)", "previous measure", "Previous measure", "prev_measure"),
+    key(
+        "left_square_bracket", "measure(-1)", "previous measure", "Previous measure", "prev_measure"
+    ),
     key("n", "ladder(1)", "next prompt", "Run the task's next prompt", "next_prompt"),
     key("N", "ladder(-1)", "previous prompt", "Run the task's previous prompt", "prev_prompt"),
     key("S,b", "session", "session", "List the runs of this session", "session", True),
@@ -51,12 +51,21 @@ MOVING = [
     key("h,left", "move(0, -1)", "token left", "Move to the token before", "left"),
     key("l,right", "move(0, 1)", "token right", "Move to the token after", "right"),
     key("g,home", "edge('first_layer')", "first layer", "Go to layer 0", "first_layer"),
-    key("G,end", "edge('last_layer')", "last layer", "Go to the last layer, 12G to layer 12", "last_layer"),
+    key(
+        "G,end",
+        "edge('last_layer')",
+        "last layer",
+        "Go to the last layer, 12G to layer 12",
+        "last_layer",
+    ),
     key("0,circumflex_accent", "zero", "first token", "Go to the first token", "first_token"),
     key("dollar_sign", "edge('last_token')", "last token", "Go to the last token", "last_token"),
     key("pageup", "move(8, 0)", "8 layers up", "Move up eight layers", "page_up"),
     key("pagedown", "move(-8, 0)", "8 layers down", "Move down eight layers", "page_down"),
-    *(Binding(str(digit), f"count({digit})", "count", show=False, system=True) for digit in range(1, 10)),
+    *(
+        Binding(str(digit), f"count({digit})", "count", show=False, system=True)
+        for digit in range(1, 10)
+    ),
     key("space", "move(1, 0)", "layer up", "Move up a layer, as in a stepped run", "space_up"),
 ]
 
@@ -66,7 +75,13 @@ LOOKING = [
     key("z", "zoom", "zoom", "Give a pane the whole screen, or take it back", "zoom"),
     key("o", "turn_over", "layer order", "Put layer 0 at the bottom or at the top", "order"),
     key("a", "average", "average", "Show means over tokens, or every token", "average"),
-    key("f", "first_token", "leave out token 0", "Average with or without the first token", "skip_first"),
+    key(
+        "f",
+        "first_token",
+        "leave out token 0",
+        "Average with or without the first token",
+        "skip_first",
+    ),
     key("y", "copy", "copy", "Copy the value under the cursor", "copy"),
     key("T", "change_theme", "theme", "Choose a theme", "theme"),
 ]
@@ -77,7 +92,15 @@ COMPARE = [
     *MOVING,
     *LOOKING[:5],
     key("v", "measures", "measure", "Choose what the heatmaps show", "compare_measure", True),
-    key("right_square_bracket", "measure(1)", "next measure", "Next measure", "compare_next_measure"),
-    key("left_square_bracket", "measure(-1)", "previous measure", "Previous measure", "compare_prev_measure"),
+    key(
+        "right_square_bracket", "measure(1)", "next measure", "Next measure", "compare_next_measure"
+    ),
+    key(
+        "left_square_bracket",
+        "measure(-1)",
+        "previous measure",
+        "Previous measure",
+        "compare_prev_measure",
+    ),
     key("escape,C", "close", "back", "Back to one run", "compare_back", True),
 ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import ClassVar
 
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import Static
 
 from depthtui.tui.screens.dialog import Dialog
@@ -28,7 +27,7 @@ class Confirm(Dialog[bool]):
         super().__init__(classes="small")
         self._question = question
 
-    def body(self) -> Iterable[Widget]:
+    def body(self) -> ComposeResult:
         yield Static(self._question)
 
     def action_agree(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
@@ -10,7 +9,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widget import Widget
 
 Result = TypeVar("Result")
 
@@ -36,7 +34,7 @@ class Dialog(ModalScreen[Result | None]):
             frame.border_subtitle = Content(self.hint)
             yield from self.body()
 
-    def body(self) -> Iterable[Widget]:
+    def body(self) -> ComposeResult:
         """The widgets inside the frame."""
         return ()
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on
-from textual.app import App
+from textual.app import App, ComposeResult
 from textual.binding import ActiveBinding, Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
-from textual.widget import Widget
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
@@ -72,7 +70,7 @@ class HelpScreen(Dialog[Deed]):
         self._deeds = deeds
         self._width = max((len(deed.keys) for deed in deeds), default=0)
 
-    def body(self) -> Iterable[Widget]:
+    def body(self) -> ComposeResult:
         yield Input(placeholder="search", compact=True)
         yield OptionList(*self._options(""), compact=True)
 
@@ -84,9 +82,7 @@ class HelpScreen(Dialog[Deed]):
         words = search.lower().split()
         return [
             Option(
-                Content.assemble(
-                    (deed.keys.rjust(self._width), "$text-accent"), "  ", deed.what
-                ),
+                Content.assemble((deed.keys.rjust(self._width), "$text-accent"), "  ", deed.what),
                 id=str(index),
             )
             for index, deed in enumerate(self._deeds)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import ClassVar
 
 from textual import on
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
@@ -34,7 +33,7 @@ class MeasurePicker(Dialog[str]):
         self._current = current
         self._result = result
 
-    def body(self) -> Iterable[Widget]:
+    def body(self) -> ComposeResult:
         yield OptionList(
             *(self._option(index, each) for index, each in enumerate(MEASURES)), compact=True
         )
@@ -64,7 +63,10 @@ class MeasurePicker(Dialog[str]):
 
     def action_take(self, digit: int) -> None:
         index = (digit - 1) % 10
-        if index < len(MEASURES) and not self.query_one(OptionList).get_option_at_index(index).disabled:
+        if (
+            index < len(MEASURES)
+            and not self.query_one(OptionList).get_option_at_index(index).disabled
+        ):
             self.dismiss(MEASURES[index].name)
 
     def action_down(self) -> None:

@@ -1,0 +1,260 @@
+"""What the explorer knows and does, without a screen: model, engine, session.
+
+The app hands it events and key presses; it sends commands, and tells the app
+what deserves a toast. Nothing here draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from depthtui.engine.protocol import (
+    Configure,
+    Continue,
+    EngineReady,
+    Event,
+    Failed,
+    Halted,
+    LoadModel,
+    Memory,
+    ModelLoaded,
+    Notice,
+    Progress,
+    RunFinished,
+    RunStarted,
+    StartRun,
+    Step,
+    Stop,
+)
+from depthtui.engine.results import ModelInfo, ModelSpec, Prompt
+from depthtui.settings import Settings, default_cache_dir, models_dir
+from depthtui.tui.engine_client import Engine
+from depthtui.tui.messages import EngineDied
+from depthtui.tui.session import Run, RunState, Session
+
+
+class Phase(Enum):
+    """What the engine is busy with; the value is the word that people read."""
+
+    STARTING = "starting"
+    LOADING = "loading"
+    READY = "ready"
+    RUNNING = "running"
+    HALTED = "halted"
+    NO_MODEL = "no model"
+    DEAD = "engine gone"
+
+
+@dataclass(frozen=True)
+class Saying:
+    """Something for a toast: `severity` is Textual's, the texts are untrusted."""
+
+    message: str
+    severity: str = "information"
+    title: str = ""
+
+
+class Explorer:
+    """The session and the engine behind it.
+
+    Args:
+        spec: the model to open with.
+        settings: the user's settings.
+        make_engine: makes an engine that has not been started.
+        start_engine: starts one, connected to the app's messages.
+        say: shows a toast.
+        first_prompt: what runs when a model is there and nothing was chosen yet.
+
+    Attributes:
+        model: the loaded model, or None.
+        progress: how far a load is, or None.
+        memory: what the engine last said about its memory, or None.
+        problem: why there is no model, or empty.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        settings: Settings,
+        make_engine: Callable[[], Engine],
+        start_engine: Callable[[Engine], None],
+        say: Callable[[Saying], None],
+        first_prompt: Callable[[], Prompt],
+    ) -> None:
+        self.spec = spec
+        self.settings = settings
+        self.session = Session()
+        self.model: ModelInfo | None = None
+        self.progress: Progress | None = None
+        self.memory: Memory | None = None
+        self.problem: Saying | None = None
+        self.phase = Phase.STARTING
+        self._make_engine = make_engine
+        self._start_engine = start_engine
+        self._say = say
+        self._first_prompt = first_prompt
+        self._prompt: Prompt | None = None
+        self._engine: Engine | None = None
+
+    @property
+    def prompt(self) -> Prompt:
+        """What `run` would run."""
+        current = self.session.current
+        return self._prompt or (current.prompt if current else self._first_prompt())
+
+    @property
+    def can_run(self) -> bool:
+        return self.model is not None and self.phase not in (Phase.DEAD, Phase.LOADING)
+
+    def start(self) -> None:
+        """Start an engine and load the model."""
+        self.phase, self.progress, self.problem = Phase.STARTING, None, None
+        try:
+            self._engine = self._make_engine()
+            self._start_engine(self._engine)
+        except OSError as error:
+            self._engine = None
+            self.phase = Phase.DEAD
+            self._trouble(f"The engine could not be started ({error.strerror}).", "R tries again.")
+            return
+        cache_dir = self.settings.cache_dir or default_cache_dir()
+        self._engine.send(
+            Configure(
+                cache_dir=str(cache_dir),
+                models_dir=str(models_dir(cache_dir)),
+                cache_limit=self.settings.cache_limit,
+                cache_activations=self.settings.cache_activations,
+            )
+        )
+        self._engine.send(LoadModel(self.spec))
+
+    def restart(self) -> None:
+        """Start a fresh engine, whatever became of the old one."""
+        self._end_live("the engine was started again")
+        self.close()
+        self.start()
+
+    def close(self) -> None:
+        """End the engine at once."""
+        if self._engine is not None:
+            self._engine.kill()
+            self._engine = None
+
+    def load(self, spec: ModelSpec) -> None:
+        """Switch to another model; the session stays."""
+        self.spec = spec
+        busy = self.phase in (Phase.STARTING, Phase.LOADING)
+        if self._engine is None or busy:
+            # A load cannot be called off in any other way.
+            self.restart()
+            return
+        self.stop()
+        self.model, self.problem = None, None
+        self.phase = Phase.LOADING
+        self._engine.send(LoadModel(spec))
+
+    def run(self, prompt: Prompt | None = None, step: bool = False) -> None:
+        """Run a prompt, by default the current one again; a live run is stopped first."""
+        prompt = prompt or self.prompt
+        self._prompt = prompt
+        if self._engine is None or self.model is None or not self.can_run:
+            return
+        self.stop()
+        run = self.session.start(self.model, prompt, self.settings.run_settings())
+        self.phase = Phase.RUNNING
+        self._engine.send(StartRun(run.number, prompt, run.settings, step))
+
+    def stop(self) -> None:
+        """Stop the live run; what it computed comes back as its end."""
+        if self._engine is not None and self.session.live is not None:
+            self._engine.send(Stop())
+
+    def step(self) -> None:
+        """Let a halted run compute one more layer."""
+        self._resume(Step())
+
+    def run_on(self) -> None:
+        """Let a halted run go on to its end."""
+        self._resume(Continue())
+
+    def _resume(self, command: Step | Continue) -> None:
+        run = self.session.live
+        if self._engine is not None and run is not None and run.state is RunState.HALTED:
+            self.session.resume(run)
+            self.phase = Phase.RUNNING
+            self._engine.send(command)
+
+    def delete(self, run: Run) -> None:
+        """Forget a run; a live one is stopped."""
+        if run is self.session.live:
+            self.stop()
+            self.phase = Phase.READY
+        self.session.delete(run)
+
+    def change(self, **changes: object) -> None:
+        """Replace some of the settings."""
+        self.settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+
+    def handle(self, event: Event) -> None:
+        """Bring everything up to date with what the engine said."""
+        run = self.session.apply(event)
+        match event:
+            case EngineReady():
+                self.phase = Phase.LOADING
+            case Progress():
+                self.progress = event
+            case Memory():
+                self.memory = event
+            case ModelLoaded(model=model):
+                self._loaded(model)
+            case RunStarted():
+                self.phase = Phase.RUNNING
+            case Halted():
+                self.phase = Phase.HALTED
+            case RunFinished() if run is not None:
+                self._settle()
+            case Failed(message=message, hint=hint):
+                self._failed(run, message, hint)
+            case Notice(message=message):
+                self._say(Saying(message, "warning"))
+
+    def engine_died(self, death: EngineDied) -> None:
+        """The process is gone: keep every result and say how to go on."""
+        self._engine = None
+        self.phase, self.progress = Phase.DEAD, None
+        kept = "Every result is kept" if self.session.results else "Nothing was lost"
+        self._end_live("the engine process ended")
+        detail = f" It last said: {death.last_line}" if death.last_line and death.code >= 0 else ""
+        self._trouble(
+            f"The engine process ended. {death.reason}{detail}",
+            f"{kept}; R starts it again. Log: {death.log}",
+        )
+
+    def _loaded(self, model: ModelInfo) -> None:
+        self.model, self.progress, self.problem = model, None, None
+        self.phase = Phase.READY
+        self.run()
+
+    def _failed(self, run: Run | None, message: str, hint: str) -> None:
+        if run is not None:
+            self._settle()
+            self._say(Saying(f"{message} {hint}".strip(), "error", "This prompt did not run"))
+        elif self.phase in (Phase.STARTING, Phase.LOADING):
+            self.model, self.progress = None, None
+            self.phase = Phase.NO_MODEL
+            self._trouble(message, hint or "m chooses another model.")
+        else:
+            self._say(Saying(f"{message} {hint}".strip(), "error"))
+
+    def _settle(self) -> None:
+        """The run ended: the engine is free, unless the next one has been queued."""
+        self.phase = Phase.RUNNING if self.session.live else Phase.READY
+
+    def _end_live(self, reason: str) -> None:
+        self.session.engine_died(reason)
+
+    def _trouble(self, message: str, hint: str) -> None:
+        self.problem = Saying(f"{message} {hint}".strip(), "error", message)
+        self._say(self.problem)

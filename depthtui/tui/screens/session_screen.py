@@ -1,0 +1,136 @@
+"""The runs of the session: go back to one, mark one to compare, forget one."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from depthtui.prompts import TASKS, prompt_title
+from depthtui.tui.screens.confirm import Confirm
+from depthtui.tui.screens.dialog import Dialog
+from depthtui.tui.screens.safe_text_area import stand_ins
+from depthtui.tui.session import Run, RunState, Session
+
+
+class SessionScreen(Dialog[Run]):
+    """Lists the runs, newest first; dismissed with the run to go to."""
+
+    heading = "Session"
+    hint = "enter shows · space marks to compare · C compares · d deletes · esc closes"
+
+    class Delete(Message):
+        """The user wants to forget a run."""
+
+        def __init__(self, run: Run) -> None:
+            super().__init__()
+            self.run = run
+
+    class Compare(Message):
+        """The user wants to see the current and the marked run side by side."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "mark", "mark", tooltip="Mark a run to compare with", id="session.mark"),
+        Binding("d,delete", "delete", "delete", tooltip="Forget a run", id="session.delete"),
+        Binding(
+            "C", "compare", "compare", tooltip="Compare with the marked run", id="session.compare"
+        ),
+        Binding("j", "go(1)", "down", show=False),
+        Binding("k", "go(-1)", "up", show=False),
+    ]
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def body(self) -> ComposeResult:
+        yield OptionList(compact=True)
+        yield Static("No runs yet: r runs the prompt.", id="no-runs")
+
+    def on_mount(self) -> None:
+        self._fill()
+        runs = self._runs
+        current = self._session.current
+        self.query_one(OptionList).highlighted = runs.index(current) if current in runs else None
+        self.query_one(OptionList).focus()
+
+    @property
+    def _runs(self) -> list[Run]:
+        return list(reversed(list(self._session.shown())))
+
+    @property
+    def _chosen(self) -> Run | None:
+        index = self.query_one(OptionList).highlighted
+        return self._runs[index] if index is not None and index < len(self._runs) else None
+
+    def _fill(self) -> None:
+        listing = self.query_one(OptionList)
+        kept = listing.highlighted or 0
+        listing.clear_options()
+        listing.add_options(Option(run_line(run, self._session)) for run in self._runs)
+        listing.highlighted = min(kept, len(self._runs) - 1) if self._runs else None
+        listing.display = bool(self._runs)
+        self.query_one("#no-runs").display = not self._runs
+
+    @on(OptionList.OptionSelected)
+    def _show(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self._runs[event.option_index])
+
+    def action_mark(self) -> None:
+        if run := self._chosen:
+            self._session.mark(run)
+            self._fill()
+
+    def action_delete(self) -> None:
+        run = self._chosen
+        if run is None:
+            return
+
+        def answer(agreed: bool | None) -> None:
+            if agreed and run in self._session.runs:
+                self.post_message(self.Delete(run))
+                self.call_after_refresh(self._fill)
+
+        self.app.push_screen(Confirm(Content(f"Forget run {run.number}?")), answer)
+
+    def action_compare(self) -> None:
+        if self._session.marked is None and self._chosen not in (None, self._session.current):
+            self.action_mark()
+        self.post_message(self.Compare())
+        self.dismiss(None)
+
+    def action_go(self, step: int) -> None:
+        listing = self.query_one(OptionList)
+        listing.action_cursor_down() if step > 0 else listing.action_cursor_up()
+
+
+STATE_STYLES = {
+    RunState.RUNNING: "$text-accent",
+    RunState.HALTED: "$text-warning",
+    RunState.STOPPED: "$text-warning",
+    RunState.FAILED: "$text-error",
+}
+
+
+def run_line(run: Run, session: Session, width: int = 60) -> Content:
+    """One line about a run: its mark, number, model, task, prompt and state."""
+    sign = "▶" if run is session.current else "±" if run is session.marked else " "
+    task = TASKS[run.prompt.task].title if run.prompt.task in TASKS else run.prompt.task
+    level = f" {run.prompt.level}" if run.prompt.level else ""
+    state = "cached" if run.cached and run.state is RunState.FINISHED else run.state.value
+    done = run.result.layers_done if run.result else 0
+    if run.state in (RunState.RUNNING, RunState.HALTED, RunState.STOPPED):
+        state += f" {done}/{run.model.n_layers}"
+    return Content.assemble(
+        (f"{sign} ", "bold $text-accent"),
+        (f"{run.number:>3} {run.started:%H:%M}  ", "$text-muted"),
+        prompt_title(run.prompt, width),
+        (f"  {stand_ins(run.model.name)} · {stand_ins(task)}{level}  ", "$text-muted"),
+        (state, STATE_STYLES.get(run.state, "$text-muted")),
+    )
