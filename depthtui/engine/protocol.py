@@ -24,7 +24,7 @@ from depthtui.engine.results import (
 class Configure:
     """First command: where the cache is and how the engine shares the machine.
 
-    `cache_dir` is empty for a session without a cache; `threads` is 0 for torch's own choice.
+    `cache_dir` is empty for a session without a cache; `threads` is 0 for all cores but one.
     """
 
     cache_dir: str
@@ -32,6 +32,7 @@ class Configure:
     cache_limit: int
     cache_activations: bool = True
     threads: int = 0
+    activation_limit: int = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,15 @@ class LoadModel:
 class StartRun:
     """Run a prompt; answered by `RunStarted`, rows, then `RunFinished` or `Failed`.
 
-    With `step`, the forward pass halts after each layer until `Step` or `Continue`.
+    With `step`, the forward pass halts after each layer until `Step` or `Continue`;
+    with `fresh`, it runs even where the cache has the result.
     """
 
     run_id: int
     prompt: Prompt
     settings: RunSettings
     step: bool = False
+    fresh: bool = False
 
 
 @dataclass(frozen=True)

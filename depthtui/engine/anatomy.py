@@ -1,0 +1,458 @@
+"""Where an architecture writes to its residual stream, checked by arithmetic.
+
+A block reads `h`, its attention adds `a`, its MLP adds `m`, and the next block
+reads `h_next = h + a + m`. Names only propose which modules' outputs `a` and
+`m` are; one probe forward decides. Where nothing proposed adds up, the layer
+level stays and the split is unavailable, with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from depthtui.errors import DepthError
+
+_SANDWICH = (
+    ("post_attention_layernorm", "post_feedforward_layernorm"),
+    ("post_self_attn_layernorm", "post_mlp_layernorm"),
+)
+"""Norms after the sublayers, tried first: what follows them is what is added."""
+
+_ATTENTION = ("self_attn", "attn", "attention", "self_attention", "linear_attn", "mixer", "mamba")
+_MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "moe", "fc2")
+_FINAL_NORM = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f", "final_norm")
+
+_PROBE_TOKENS = 8
+
+
+@dataclass(frozen=True)
+class Tap:
+    """How to read one sublayer's write off one module's call.
+
+    Attributes:
+        module: the module to hook.
+        holds_residual: its output includes the residual, its second positional argument (BLOOM).
+        scale: the constant that the block multiplies the output by (Granite), else 1.
+    """
+
+    module: nn.Module
+    holds_residual: bool = False
+    scale: float = 1.0
+
+    def write(self, args: tuple[Any, ...], output: Any, like: Tensor) -> Tensor:
+        """What the module adds to the residual stream, in the shape of `like` `[1, T, d]`."""
+        write: Tensor = first_tensor(output)
+        if self.holds_residual:
+            write = write - args[1]
+        if self.scale != 1.0:
+            write = write * self.scale
+        return write.reshape(like.shape)
+
+
+@dataclass(frozen=True)
+class Unembedding:
+    """From the residual stream to logits: final norm, LM head, logit scale and soft-cap.
+
+    Attributes:
+        norm: the final norm N, with what the architecture puts between it and the head.
+        head: the LM head W.
+        scale: constant factor of the logits.
+        soft_cap: `c` of `c * tanh(logits / c)`, or 0.
+    """
+
+    norm: tuple[nn.Module, ...]
+    head: nn.Module
+    scale: float = 1.0
+    soft_cap: float = 0.0
+
+    def normed(self, residual: Tensor) -> Tensor:
+        """N(h), `[..., d]`, on the head's device."""
+        for module in self.norm:
+            residual = module(residual.to(execution_device(module)))
+        return residual.to(execution_device(self.head))
+
+    def finish(self, logits: Tensor) -> Tensor:
+        """Apply logit scale and soft-cap to the head's raw output, in place where it is float32."""
+        logits = logits.float()
+        if self.scale != 1.0:
+            logits.mul_(self.scale)
+        if self.soft_cap:
+            logits.div_(self.soft_cap).tanh_().mul_(self.soft_cap)
+        return logits
+
+    def logits(self, residual: Tensor) -> Tensor:
+        """W N(h) as the model computes it, float32 `[..., V]`."""
+        return self.finish(self.head(self.normed(residual)))
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A model taken apart.
+
+    Attributes:
+        layers: the L blocks.
+        attention, mlp: a tap a layer; empty where the split is unavailable.
+        split_missing: why the split is unavailable, or empty.
+        parallel: attention and MLP read the same input.
+        unembedding: None where it could not be verified.
+        lens_missing: why the lens is unavailable, or empty.
+        closure_error: largest |h + a + m - h_next| over the largest |h_next|.
+    """
+
+    layers: tuple[nn.Module, ...]
+    attention: tuple[Tap, ...] = ()
+    mlp: tuple[Tap, ...] = ()
+    split_missing: str = ""
+    parallel: bool = False
+    unembedding: Unembedding | None = None
+    lens_missing: str = ""
+    closure_error: float = float("nan")
+
+
+def first_tensor(output: Any) -> Tensor:
+    """A module's hidden states, whether it returns a tensor or a tuple that begins with one."""
+    while isinstance(output, tuple | list):
+        output = output[0]
+    return output
+
+
+def with_first_tensor(output: Any, value: Tensor) -> Any:
+    """`output` with its hidden states replaced by `value`."""
+    if isinstance(output, tuple | list):
+        return type(output)((with_first_tensor(output[0], value), *output[1:]))
+    return value
+
+
+def hidden_states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """A block's input, positional or not."""
+    return args[0] if args else kwargs["hidden_states"]
+
+
+def execution_device(module: nn.Module) -> torch.device:
+    """Where a module computes: accelerate's hook knows, else its weights do."""
+    hook = getattr(module, "_hf_hook", None)
+    device = getattr(hook, "execution_device", None)
+    if device is not None:
+        return torch.device(device)
+    weight = next(module.parameters(), None)
+    return torch.device("cpu") if weight is None else weight.device
+
+
+@contextmanager
+def hooks() -> Iterator[list[Any]]:
+    """A list for hook handles, all removed at the end."""
+    handles: list[Any] = []
+    try:
+        yield handles
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def decoder(model: nn.Module) -> nn.Module:
+    """The model without its LM head."""
+    found = model.get_decoder() if hasattr(model, "get_decoder") else None
+    if found is None or found is model:
+        found = getattr(model, getattr(model, "base_model_prefix", ""), None)
+    return model if found is None else found
+
+
+def find_layers(model: nn.Module) -> tuple[nn.Module, ...]:
+    """The model's blocks, in order.
+
+    Raises:
+        DepthError: there is no list of as many modules as the config names layers.
+    """
+    config: Any = model.config
+    if hasattr(config, "get_text_config"):
+        config = config.get_text_config(decoder=True)
+    expected = getattr(config, "num_hidden_layers", None)
+    for module in decoder(model).modules():
+        if isinstance(module, nn.ModuleList) and len(module) == expected:
+            return tuple(module)
+    raise DepthError(
+        f"{type(model).__name__} has no list of {expected} layers that depthtui can follow.",
+        "Decoder-only models with one residual stream are supported.",
+    )
+
+
+def study(model: nn.Module) -> Anatomy:
+    """Take a causal LM apart and check every part on one probe forward.
+
+    Raises:
+        DepthError: the layers do not read and write one residual stream `[1, T, d]`.
+    """
+    layers = find_layers(model)
+    probe = _probe(model, layers)
+    split = _find_split(layers, probe)
+    unembedding, lens_missing = _find_unembedding(model, probe)
+    parallel = bool(split.attention) and _is_parallel(model, split, probe.ids)
+    return Anatomy(
+        layers=layers,
+        attention=split.attention,
+        mlp=split.mlp,
+        split_missing=split.missing,
+        parallel=parallel,
+        unembedding=unembedding,
+        lens_missing=lens_missing,
+        closure_error=split.error,
+    )
+
+
+@dataclass
+class _Call:
+    """One module's call in the probe."""
+
+    args: tuple[Any, ...]
+    output: Any
+
+
+@dataclass
+class _Probe:
+    ids: Tensor
+    before: list[Tensor]
+    after: list[Tensor]
+    calls: dict[nn.Module, _Call]
+    logits: Tensor
+
+
+def _probe(model: nn.Module, layers: tuple[nn.Module, ...]) -> _Probe:
+    """One forward that keeps every layer's ends and every candidate's output."""
+    count = len(layers)
+    before: list[Any] = [None] * count
+    after: list[Any] = [None] * count
+    calls: dict[nn.Module, _Call] = {}
+
+    def keep_before(index: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            before[index] = hidden_states(args, kwargs).clone()
+
+        return hook
+
+    def keep_after(index: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+            after[index] = first_tensor(output).clone()
+
+        return hook
+
+    def keep_call(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        # Cloned: Falcon adds attention into the MLP's output in place afterwards.
+        copies = tuple(each.clone() if isinstance(each, Tensor) else each for each in args)
+        value = first_tensor(output)
+        if isinstance(value, Tensor):
+            calls[module] = _Call(copies, value.clone())
+
+    vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    steps = torch.arange(_PROBE_TOKENS)
+    ids = ((steps * 7919 + 11) % vocabulary)[None].to(
+        execution_device(model.get_input_embeddings())  # type: ignore[operator]
+    )
+    with torch.no_grad(), hooks() as handles:
+        for index, layer in enumerate(layers):
+            handles.append(layer.register_forward_pre_hook(keep_before(index), with_kwargs=True))
+            handles.append(layer.register_forward_hook(keep_after(index)))
+            handles.extend(child.register_forward_hook(keep_call) for child in layer.children())
+        logits = model(input_ids=ids, use_cache=False).logits
+    for index, layer in enumerate(layers):
+        shapes = [None if each is None else each.shape for each in (before[index], after[index])]
+        if shapes[0] is None or shapes[0] != shapes[1] or shapes[0][:2] != ids.shape:
+            raise DepthError(
+                f"Layer {index} ({type(layer).__name__}) does not read and write one residual "
+                "stream of shape [1, tokens, width].",
+                "depthtui cannot measure this architecture.",
+            )
+    return _Probe(ids, before, after, calls, logits)
+
+
+@dataclass
+class _Split:
+    attention: tuple[Tap, ...] = ()
+    mlp: tuple[Tap, ...] = ()
+    missing: str = ""
+    error: float = float("nan")
+
+
+@dataclass
+class _Attempt:
+    """The taps of one layer under one proposal, and by how much they miss closure."""
+
+    attention: Tap
+    mlp: Tap
+    error: float
+    closes: bool
+
+
+def _find_split(layers: tuple[nn.Module, ...], probe: _Probe) -> _Split:
+    attempts: list[_Attempt] = []
+    for index, layer in enumerate(layers):
+        tried = [
+            attempt
+            for pair in _proposals(layer)
+            if all(module in probe.calls for module in pair)
+            for attempt in _attempts(pair, probe, index)
+        ]
+        if not tried:
+            name = type(layer).__name__
+            return _Split(missing=f"{name} has no attention and MLP modules that depthtui knows")
+        best = next((each for each in tried if each.closes), tried[0])
+        if not best.closes:
+            names = [_child_name(layer, each.module) for each in (best.attention, best.mlp)]
+            return _Split(
+                missing=f"what {names[0]} and {names[1]} write in layer {index} does not add up to "
+                f"the layer's change (off by {best.error:.1%})"
+            )
+        attempts.append(best)
+    return _Split(
+        attention=tuple(each.attention for each in attempts),
+        mlp=tuple(each.mlp for each in attempts),
+        error=max(each.error for each in attempts),
+    )
+
+
+def _proposals(layer: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
+    children = dict(layer.named_children())
+    for attention, mlp in _SANDWICH:
+        if attention in children and mlp in children:
+            yield children[attention], children[mlp]
+    for attention in _ATTENTION:
+        for mlp in _MLP:
+            if attention in children and mlp in children:
+                yield children[attention], children[mlp]
+
+
+def _child_name(layer: nn.Module, module: nn.Module) -> str:
+    return next(name for name, child in layer.named_children() if child is module)
+
+
+def _attempts(pair: tuple[nn.Module, nn.Module], probe: _Probe, index: int) -> Iterator[_Attempt]:
+    h, h_next = probe.before[index], probe.after[index]
+    calls = [probe.calls[module] for module in pair]
+    if any(call.output.numel() != h.numel() for call in calls):
+        return
+    including = [
+        (False, True) if _second_argument_is_residual(call, h) else (False,) for call in calls
+    ]
+    for flags in itertools.product(*including):
+        taps = [Tap(each, holds_residual=flag) for each, flag in zip(pair, flags, strict=True)]
+        yield _attempt(taps, calls, h, h_next)
+    scales = _least_squares([call.output for call in calls], h, h_next)
+    taps = [Tap(module, scale=scale) for module, scale in zip(pair, scales, strict=True)]
+    yield _attempt(taps, calls, h, h_next)
+
+
+def _second_argument_is_residual(call: _Call, like: Tensor) -> bool:
+    return len(call.args) > 1 and getattr(call.args[1], "shape", None) == like.shape
+
+
+def _least_squares(outputs: list[Tensor], h: Tensor, h_next: Tensor) -> list[float]:
+    """The two constants that best explain the layer's change by the modules' outputs."""
+    columns = torch.stack([each.reshape(-1).double().cpu() for each in outputs], dim=1)
+    change = (h_next.double() - h.double()).reshape(-1, 1).cpu()
+    solution = torch.linalg.lstsq(columns, change).solution.flatten()
+    # Five digits: a constant of the architecture, not a fit of the rounding.
+    return [float(f"{value:.5g}") for value in solution.tolist()]
+
+
+def _attempt(taps: list[Tap], calls: list[_Call], h: Tensor, h_next: Tensor) -> _Attempt:
+    writes = [tap.write(call.args, call.output, h) for tap, call in zip(taps, calls, strict=True)]
+    parts = [h, *writes, h_next]
+    a, m = (each.float().to(h.device) for each in writes)
+    miss = (h.float() + a + m - h_next.float()).abs()
+    # Each of the block's additions rounds to half a unit of its own size.
+    epsilon = max(torch.finfo(each.dtype).eps for each in parts)
+    allowed = 8 * epsilon * sum(each.float().abs().to(h.device) for each in parts)
+    error = float(miss.max() / h_next.float().abs().max().clamp(min=1e-30))
+    return _Attempt(taps[0], taps[1], error, bool((miss <= allowed + 1e-7 * allowed.max()).all()))
+
+
+class _LayerDone(Exception):
+    """Ends the probe once its first layer has run."""
+
+
+def _is_parallel(model: nn.Module, split: _Split, ids: Tensor) -> bool:
+    """Whether layer 0's MLP is deaf to its attention: silence one, see if the other changes."""
+    attention, mlp = split.attention[0], split.mlp[0]
+
+    def mlp_output(silence: bool) -> Tensor:
+        kept: list[Tensor] = []
+
+        def mute(_module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            value = first_tensor(output)
+            quiet = args[1] if attention.holds_residual else torch.zeros_like(value)
+            return with_first_tensor(output, quiet)
+
+        def keep(_module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            value = first_tensor(output).clone()
+            kept.append(value - args[1] if mlp.holds_residual else value)
+            raise _LayerDone
+
+        with torch.no_grad(), hooks() as handles:
+            if silence:
+                handles.append(attention.module.register_forward_hook(mute))
+            handles.append(mlp.module.register_forward_hook(keep))
+            with contextlib.suppress(_LayerDone):
+                model(input_ids=ids, use_cache=False)
+        return kept[0]
+
+    return torch.equal(mlp_output(silence=False), mlp_output(silence=True))
+
+
+def _find_unembedding(model: nn.Module, probe: _Probe) -> tuple[Unembedding | None, str]:
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    if head is None:
+        return None, "the model has no LM head"
+    target = probe.logits.float()
+    for candidate in _unembeddings(model, head):
+        with torch.no_grad():
+            try:
+                logits = candidate.logits(probe.after[-1])
+            except RuntimeError:
+                continue
+        if logits.shape != target.shape:
+            continue
+        miss = (logits.to(target.device) - target).abs().max()
+        epsilon = max(torch.finfo(probe.logits.dtype).eps, torch.finfo(torch.float32).eps)
+        if float(miss) <= 32 * epsilon * float(target.abs().max()):
+            return candidate, ""
+    return None, "final norm and LM head do not reproduce the model's own logits"
+
+
+def _unembeddings(model: nn.Module, head: nn.Module) -> Iterator[Unembedding]:
+    """Candidates, from the plain one to those that the config hints at."""
+    config: Any = model.config
+    if hasattr(config, "get_text_config"):
+        config = config.get_text_config(decoder=True)
+    parents = [each for each in model.modules() if _holds_layers(each, config)]
+    norms: list[tuple[nn.Module, ...]] = []
+    for parent in parents:
+        children = dict(parent.named_children())
+        after = tuple(children[name] for name in ("project_out",) if children.get(name))
+        norms += [(children[name], *after) for name in _FINAL_NORM if children.get(name)]
+        norms.append(after)
+    scales = [1.0]
+    if getattr(config, "logit_scale", None):
+        scales.append(float(config.logit_scale))
+    for name in ("logits_scaling", "lm_head_multiplier"):
+        value = getattr(config, name, None)
+        if value:
+            scales += [1.0 / float(value), float(value)]
+    soft_cap = float(getattr(config, "final_logit_softcapping", None) or 0.0)
+    for norm in norms:
+        for scale in scales:
+            for cap in {0.0, soft_cap}:
+                yield Unembedding(norm, head, scale, cap)
+
+
+def _holds_layers(module: nn.Module, config: Any) -> bool:
+    expected = getattr(config, "num_hidden_layers", None)
+    return any(
+        isinstance(child, nn.ModuleList) and len(child) == expected for child in module.children()
+    )

@@ -1,0 +1,81 @@
+"""How much memory a prompt needs, and how much there is."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+
+from depthtui.engine.activations import MEMORY_BYTES
+from depthtui.engine.metrics.logit_lens import OUTPUT_BYTES, ROW_BYTES
+from depthtui.engine.results import ModelInfo, RunSettings
+from depthtui.errors import DepthError
+
+_WIDTHS_AT_ONCE = 24
+"""How many vectors of the residual stream's width a block holds per token: MLPs are the widest."""
+
+
+def used_and_total(device: torch.device) -> tuple[int, int]:
+    """Bytes that this process holds on a device, and the device's size."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device), torch.cuda.mem_get_info(device)[1]
+    return psutil.Process().memory_info().rss, psutil.virtual_memory().total
+
+
+def available(device: torch.device) -> int:
+    """Bytes that a run could still take on a device."""
+    if device.type == "cuda":
+        held_free = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + held_free
+    return int(psutil.virtual_memory().available)
+
+
+def run_bytes(model: ModelInfo, settings: RunSettings, n_tokens: int) -> int:
+    """About how much a run of `n_tokens` takes beside the weights."""
+    size = 4 if model.dtype == "float32" else 2
+    block = n_tokens * model.d_model * size * _WIDTHS_AT_ONCE
+    if "logit_lens" not in settings.metrics:
+        return block
+    stream = min((model.n_layers + 1) * n_tokens * model.d_model * size, MEMORY_BYTES)
+    output = min(n_tokens * model.vocab_size * 4, OUTPUT_BYTES)
+    return block + stream + output + 2 * ROW_BYTES
+
+
+def check_fits(
+    model: ModelInfo, settings: RunSettings, n_tokens: int, device: torch.device
+) -> None:
+    """Refuse a prompt that is too long for the model or for the memory.
+
+    Raises:
+        DepthError: it is, with the length that would fit.
+    """
+    if model.context_length and n_tokens > model.context_length:
+        raise DepthError(
+            f"The prompt has {n_tokens:,} tokens; {model.name} reads at most "
+            f"{model.context_length:,}.",
+            "Shorten the prompt, or choose a model with a longer context.",
+        )
+    room = available(device)
+    if run_bytes(model, settings, n_tokens) > room:
+        raise does_not_fit(model, settings, n_tokens, room)
+
+
+def does_not_fit(model: ModelInfo, settings: RunSettings, n_tokens: int, room: int) -> DepthError:
+    """The error for a prompt that needs more than `room` bytes."""
+    fits = _longest(model, settings, room)
+    advice = f"About {fits:,} tokens would fit." if fits else "Choose a smaller model or dtype."
+    return DepthError(
+        f"A prompt of {n_tokens:,} tokens does not fit in the memory that is left "
+        f"({room / 2**30:.1f} GiB).",
+        advice,
+    )
+
+
+def _longest(model: ModelInfo, settings: RunSettings, room: int) -> int:
+    low, high = 0, model.context_length or 1 << 20
+    while low < high:
+        middle = (low + high + 1) // 2
+        if run_bytes(model, settings, middle) <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return low

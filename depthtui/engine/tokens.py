@@ -1,0 +1,109 @@
+"""From a prompt to tokens, and from token ids to their raw texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from depthtui.engine.results import Prompt, Tokens
+from depthtui.errors import DepthError
+
+
+class Vocabulary:
+    """The raw text of every token id, decoded once.
+
+    A token that is only a part of a character keeps its bytes as lone
+    surrogates (PEP 383), so that no two tokens look the same by accident.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._byte_level = _is_byte_level(tokenizer)
+        self._texts: dict[int, str] = {}
+
+    def text(self, token_id: int) -> str:
+        """The raw text of one id; hostile until made printable."""
+        if token_id not in self._texts:
+            self._texts[token_id] = self._decode(token_id)
+        return self._texts[token_id]
+
+    def texts(self, ids: Iterable[int]) -> dict[int, str]:
+        """The raw texts of many ids."""
+        return {each: self.text(each) for each in ids}
+
+    def _decode(self, token_id: int) -> str:
+        piece = self._tokenizer.convert_ids_to_tokens(token_id)
+        if piece is None:
+            return f"<{token_id}>"  # The head may be wider than the tokenizer.
+        if token_id in self._tokenizer.all_special_ids:
+            return str(piece)
+        if self._byte_level:
+            if all(letter in _BYTE_OF for letter in piece):
+                return bytes(_BYTE_OF[letter] for letter in piece).decode(errors="surrogateescape")
+            return str(piece)
+        if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+            return bytes([int(piece[3:5], 16)]).decode(errors="surrogateescape")
+        return str(piece).replace("▁", " ")
+
+
+def tokenise(tokenizer: Any, prompt: Prompt, chat_template: bool, vocabulary: Vocabulary) -> Tokens:
+    """Tokenise a prompt, as the tokenizer does by itself or wrapped in its chat template.
+
+    Raises:
+        DepthError: the prompt is empty, or there is no chat template.
+    """
+    if not prompt.text:
+        raise DepthError("The prompt is empty.", "Type a text of at least one word.")
+    text = _wrapped(tokenizer, prompt) if chat_template else prompt.text
+    # A lone surrogate cannot be encoded; the tokenizers take it as the replacement character.
+    text = text.encode(errors="surrogatepass").decode(errors="replace")
+    encoded = tokenizer(
+        text,
+        add_special_tokens=not chat_template,
+        return_offsets_mapping=tokenizer.is_fast,
+    )
+    ids = encoded["input_ids"]
+    if not ids:
+        raise DepthError("The tokenizer makes no token of this prompt.", "Type another text.")
+    answer_start = len(ids)
+    if prompt.answer and tokenizer.is_fast:
+        begins = len(text) - len(prompt.answer)
+        ends = [end for _start, end in encoded["offset_mapping"]]
+        answer_start = next((t for t, end in enumerate(ends) if end > begins), len(ids))
+    return Tokens(np.array(ids, np.int64), [vocabulary.text(each) for each in ids], answer_start)
+
+
+def _wrapped(tokenizer: Any, prompt: Prompt) -> str:
+    if not getattr(tokenizer, "chat_template", None):
+        raise DepthError(
+            "This model's tokenizer has no chat template.", "Turn the chat template off."
+        )
+    messages = [{"role": "user", "content": prompt.question}]
+    asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return str(asked) + prompt.answer.lstrip(" ")
+
+
+def _is_byte_level(tokenizer: Any) -> bool:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return False
+    decoder = json.loads(backend.to_str()).get("decoder") or {}
+    parts = [decoder, *decoder.get("decoders", [])]
+    return any(part.get("type") == "ByteLevel" for part in parts)
+
+
+def _byte_of_letter() -> dict[str, int]:
+    """The letters by which byte-level BPE writes the 256 bytes.
+
+    A printable Latin-1 byte stands for itself; the others take the code points from 256 on.
+    """
+    itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [each for each in range(256) if each not in set(itself)]
+    letters = {chr(each): each for each in itself}
+    return letters | {chr(256 + place): each for place, each in enumerate(others)}
+
+
+_BYTE_OF = _byte_of_letter()
