@@ -1,0 +1,203 @@
+"""What panes draw with: inks from the theme, ramps for values, lines of segments, numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Literal, TypeAlias
+
+from rich.color import Color as RichColor
+from rich.segment import Segment
+from rich.style import Style
+from textual.app import App
+from textual.color import Color
+from textual.strip import Strip
+
+from depthtui import palette
+from depthtui.tui.token_text import fit_shown
+
+RampKind: TypeAlias = Literal["truecolor", "256", "glyph"]
+RampChoice: TypeAlias = Literal["auto", "truecolor", "256", "glyph"]
+
+Piece: TypeAlias = tuple[str, Style]
+"""Printable text and how it is drawn."""
+
+_BLACK, _WHITE = (RichColor.from_rgb(*grey) for grey in ((16, 16, 16), (250, 250, 250)))
+
+
+@dataclass(frozen=True)
+class Inks:
+    """Foreground styles of one theme, from loudest to faintest, and where colour has a meaning.
+
+    `accent` is only for the cursor and for the final answer.
+    """
+
+    text: Style
+    muted: Style
+    faint: Style
+    accent: Style
+    good: Style
+    warning: Style
+    error: Style
+    dark: bool
+
+    @cached_property
+    def strong(self) -> Style:
+        return self.text + Style(bold=True)
+
+    @cached_property
+    def cursor(self) -> Style:
+        """A cell of text that the cursor is on."""
+        colour = self.accent.color
+        if colour is None or colour.is_default:
+            return Style(reverse=True, bold=True)
+        return Style(color=contrast(colour), bgcolor=colour, bold=True)
+
+
+def inks_of(app: App[object], background: Color) -> Inks:
+    """The inks of the app's theme over this background."""
+    names = app.theme_variables
+
+    def colour(name: str) -> Color:
+        return Color.parse(names.get(name, names["foreground"]))
+
+    def plain(name: str, bold: bool = False) -> Style:
+        return Style(color=colour(name).rich_color, bold=bold or None)
+
+    def shade(strength: float) -> Style:
+        if app.native_ansi_color:
+            return plain("foreground") + Style(dim=True)
+        return Style(color=background.blend(colour("foreground"), strength, alpha=1).rich_color)
+
+    return Inks(
+        text=plain("foreground"),
+        muted=shade(0.62),
+        faint=shade(0.28),
+        accent=plain("accent", bold=True),
+        good=plain("success"),
+        warning=plain("warning"),
+        error=plain("error"),
+        dark=app.current_theme.dark,
+    )
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """How the levels of a value look.
+
+    Attributes:
+        kind: colours, or glyphs where colour says nothing.
+        colours: one a level; empty for glyphs.
+        glyphs: one a level; empty for colours.
+    """
+
+    kind: RampKind
+    colours: tuple[RichColor, ...]
+    glyphs: str
+
+    def __len__(self) -> int:
+        return len(self.glyphs or self.colours)
+
+    def written_on(self, level: int) -> Style:
+        """Text on the colour of a level; plain on a ramp of glyphs or an unknown value."""
+        if self.glyphs or level < 0:
+            return Style.null()
+        colour = self.colours[level]
+        return _style(contrast(colour), colour)
+
+
+@lru_cache
+def ramp_of(kind: RampKind, diverging: bool, dark: bool) -> Ramp:
+    """The ramp of this kind for signed or unsigned values on a dark or light background."""
+    if kind == "glyph":
+        glyphs = palette.DIVERGING_GLYPHS if diverging else palette.MAGNITUDE_GLYPHS
+        return Ramp(kind, (), glyphs)
+    if kind == "256":
+        table = palette.diverging_256(dark) if diverging else palette.sequential_256(dark)
+    else:
+        table = palette.diverging(dark) if diverging else palette.sequential(dark)
+    return Ramp(kind, tuple(RichColor.from_rgb(*each) for each in table), "")
+
+
+def ramp_kind(app: App[object], choice: RampChoice) -> RampKind:
+    """What the terminal can show, unless the user chose."""
+    if choice != "auto":
+        return choice
+    if app.no_color:
+        return "glyph"
+    return {"truecolor": "truecolor", "256": "256"}.get(app.console.color_system or "", "glyph")  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=4096)
+def _style(colour: RichColor | None, background: RichColor | None) -> Style:
+    return Style(color=colour, bgcolor=background)
+
+
+def half_blocks(upper: RichColor | None, lower: RichColor | None, width: int) -> tuple[str, Style]:
+    """`width` cells whose upper and lower halves have these colours; None is the background."""
+    if upper == lower:
+        return " " * width, _style(None, upper)
+    if upper is None:
+        return "▄" * width, _style(lower, None)
+    return "▀" * width, _style(upper, lower)
+
+
+@lru_cache(maxsize=1024)
+def contrast(colour: RichColor) -> RichColor:
+    """Black or white, whichever reads better on a colour."""
+    red, green, blue = colour.get_truecolor()
+    return _BLACK if palette.lightness((red, green, blue)) > 0.62 else _WHITE
+
+
+def strip_of(pieces: Iterable[Piece], width: int) -> Strip:
+    """One line of exactly `width` cells; neighbours of equal style become one segment."""
+    merged: list[tuple[list[str], Style]] = []
+    for text, style in pieces:
+        if not text:
+            continue
+        if merged and merged[-1][1] == style:
+            merged[-1][0].append(text)
+        else:
+            merged.append(([text], style))
+    strip = Strip([Segment("".join(texts), style) for texts, style in merged])
+    return strip.adjust_cell_length(width)
+
+
+def fit_right(shown: str, width: int) -> str:
+    """Printable text in exactly `width` cells, against the right edge."""
+    fitted = fit_shown(shown, width)
+    spare = len(fitted) - len(fitted.rstrip(" "))
+    return " " * spare + fitted[: len(fitted) - spare] if spare else fitted
+
+
+def number(value: float) -> str:
+    """Three significant digits, as short as they can be read: `0.412`, `12.3`, `310`, `1.2e+05`."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 1e5 or size < 1e-4:
+        return f"{value:.2e}".replace("e-0", "e-").replace("e+0", "e+")
+    digits = 2 - math.floor(math.log10(size))
+    return f"{round(value, digits):.{max(0, digits)}f}"
+
+
+def probability(value: float) -> str:
+    """A probability in three cells and its point: `.97`, `1.0`, `.00`, blank where unknown."""
+    if math.isnan(value):
+        return ""
+    return "1.0" if value >= 0.995 else f"{value:.2f}"[1:]
+
+
+def byte_count(count: float) -> str:
+    """A number of bytes in three digits: `269 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{number(count) if unit != 'B' else int(count)} {unit}"
+        count /= 1000
+    return f"{number(count)} TB"
