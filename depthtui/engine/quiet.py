@@ -1,0 +1,25 @@
+"""Keep libraries from writing on the terminal."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+# Both are read when the libraries are imported.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def silence_libraries() -> None:
+    """Switch off progress bars and warnings of transformers and the hub's client."""
+    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    disable_progress_bars()
+    for module in ("transformers", "huggingface_hub", "accelerate", "torch", "bitsandbytes"):
+        warnings.filterwarnings("ignore", module=module)

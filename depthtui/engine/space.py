@@ -1,0 +1,52 @@
+"""How much memory and disk is free, and sizes in words."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import psutil
+
+from depthtui.errors import DepthError
+
+_CONTAINER_LIMITS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def human(size: float) -> str:
+    """A size in words, such as `4.2 GB`."""
+    for unit in ("B", "kB", "MB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def free_memory() -> int:
+    """Bytes of main memory that this process can still take, container limits included."""
+    available = int(psutil.virtual_memory().available)
+    for limit_file, usage_file in _CONTAINER_LIMITS:
+        try:
+            limit = int(Path(limit_file).read_text())
+            usage = int(Path(usage_file).read_text())
+        except (OSError, ValueError):
+            continue
+        available = min(available, max(0, limit - usage))
+    return available
+
+
+def check_disk(folder: Path, needed: int, purpose: str) -> None:
+    """See that the disk of `folder`, which need not exist yet, has `needed` bytes free.
+
+    Raises:
+        DepthError: it has not.
+    """
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise DepthError(
+            f"{purpose} needs {human(needed)} on the disk, and {folder} has {human(free)} free.",
+            "Free some space, or keep models elsewhere with --cache-dir.",
+        )
