@@ -178,7 +178,7 @@ def _ladder(task: str) -> tuple[Prompt, ...]:
 
 def _find_task(name: str) -> Task:
     if name not in TASKS:
-        raise DepthError(f"There is no task {name!r}.", f"Tasks: {', '.join(TASKS)}.")
+        raise DepthError(f"There is no task {_quoted(name)}.", f"Tasks: {', '.join(TASKS)}.")
     return TASKS[name]
 
 
@@ -193,10 +193,14 @@ def _find_level(task: Task, level: int | str | None) -> int | None:
         number = -1
     if number not in task.levels:
         raise DepthError(
-            f"The task {task.name} has no level {level!r}.",
+            f"The task {task.name} has no level {_quoted(level)}.",
             f"Levels: {task.levels[0]} to {task.levels[-1]} {task.dial}.",
         )
     return number
+
+
+def _quoted(value: object) -> str:
+    return repr(str(value)[:40])
 
 
 def _from_ladder(task: Task, count: int) -> tuple[Prompt, ...]:

@@ -1,0 +1,143 @@
+"""Prompt files, good and bad."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from depthtui.engine.results import Prompt
+from depthtui.errors import DepthError
+from depthtui.prompts import files, make_prompts, parse_prompts, read_prompts
+from tests.hostile import BROKEN, HOSTILE
+
+
+def write(folder: Path, data: bytes | str, name: str = "prompt.txt") -> Path:
+    path = folder / name
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ("The sky is", "The sky is"),
+        ("The sky is\n", "The sky is"),
+        ("The sky is\r\n", "The sky is"),
+        ("a\nb\n\n", "a\nb\n"),
+        ("  indented \n", "  indented "),
+        ("\ufeffmark", "mark"),
+        ('{"text": "not JSON lines"}', '{"text": "not JSON lines"}'),
+    ],
+)
+def test_plain_text_is_one_prompt(tmp_path: Path, data: str, text: str) -> None:
+    assert read_prompts(write(tmp_path, data)) == [Prompt(text, task="file")]
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    rows = [
+        {"text": "2 + 2 = 4", "answer": "4", "task": "sums", "level": "1"},
+        {"text": "a\u2028b", "level": 3, "id": "ignored"},
+        {"text": "x", "answer": None},
+    ]
+    lines = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\r\n"
+    for name in ("prompts.jsonl", "prompts.JSONL", "prompts.ndjson"):
+        assert read_prompts(str(write(tmp_path, "\ufeff" + lines, name))) == [
+            Prompt("2 + 2 = 4", "4", "sums", "1"),
+            Prompt("a\u2028b", "", "file", "3"),
+            Prompt("x", task="file"),
+        ]
+
+
+def test_ladder_files_are_prompt_files() -> None:
+    path = Path(files.__file__).with_name("grade_school.jsonl")
+    read = read_prompts(path)
+    written = make_prompts("grade_school", count=len(read))
+    assert [(each.text, each.answer) for each in read] == [
+        (each.text, each.answer) for each in written
+    ]
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_text_survives(tmp_path: Path, text: str) -> None:
+    data = json.dumps({"text": "x" + text, "answer": text})
+    # JSON reads two escaped halves of a character as that character.
+    whole = text.replace("\ud83d\ude00", "\U0001f600")
+    assert parse_prompts(data, "p", True) == [Prompt("x" + whole, whole, "file")]
+    if text not in BROKEN.values():
+        path = write(tmp_path, f"x{text}y\n")
+        assert [each.text for each in read_prompts(path)] == [f"x{text}y"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "p, line 2 is not JSON"),
+        ("[" * 100_000, "p, line 2 is not JSON"),
+        ("[1]", "p, line 2 is not a JSON object"),
+        ('"text"', "p, line 2 is not a JSON object"),
+        ("{}", "p, line 2 has no text"),
+        ('{"text": ""}', "p, line 2 has no text"),
+        ('{"text": 3}', "p, line 2: `text` is not a string"),
+        ('{"text": ["a"]}', "p, line 2: `text` is not a string"),
+        ('{"text": "ab", "answer": "a"}', "p, line 2: the answer is not the end of the text"),
+        ('{"text": "ab", "answer": 5}', "p, line 2: `answer` is not a string"),
+        ('{"text": "ab", "task": {}}', "p, line 2: `task` is not a string"),
+        ('{"text": "ab", "level": 1.5}', "p, line 2: `level` is not a string"),
+        ('{"text": "ab", "level": true}', "p, line 2: `level` is not a string"),
+    ],
+)
+def test_a_bad_line_is_named(line: str, message: str) -> None:
+    with pytest.raises(DepthError) as caught:
+        parse_prompts('{"text": "good"}\n' + line, "p", True)
+    assert message in caught.value.message
+    assert caught.value.hint
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("jsonl", [True, False])
+@pytest.mark.parametrize("data", ["", "\n", " \n\t\r\n"])
+def test_nothing_in_it(data: str, jsonl: bool) -> None:
+    with pytest.raises(DepthError, match="p holds no prompt"):
+        parse_prompts(data, "p", jsonl)
+
+
+def test_not_utf8(tmp_path: Path) -> None:
+    with pytest.raises(DepthError, match=r"prompt\.txt, line 2 is not UTF-8"):
+        read_prompts(write(tmp_path, b"good\nb\xe4d\n"))
+    with pytest.raises(DepthError, match="not UTF-8"):
+        read_prompts(write(tmp_path, "text".encode("utf-16"), "p.jsonl"))
+
+
+def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LARGEST_FILE", 1 << 20)
+    assert len(read_prompts(write(tmp_path, b"x" * (1 << 20)))[0].text) == 1 << 20
+    with pytest.raises(DepthError, match="larger than 1 MiB"):
+        read_prompts(write(tmp_path, b"x" * ((1 << 20) + 1)))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no endless device here")
+def test_an_endless_device_is_too_large() -> None:
+    with pytest.raises(DepthError, match="larger than 16 MiB"):
+        read_prompts("/dev/zero")
+
+
+def test_folder_and_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DepthError, match="is a folder"):
+        read_prompts(tmp_path)
+    with pytest.raises(DepthError, match="There is no file"):
+        read_prompts(tmp_path / "none.txt")
+    with pytest.raises(DepthError, match="cannot be read"):
+        read_prompts(write(tmp_path, "x") / "below-a-file.txt")
+    with pytest.raises(DepthError):
+        read_prompts(str(tmp_path / "nul\0inside"))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission(tmp_path: Path) -> None:
+    path = write(tmp_path, "x")
+    path.chmod(0)
+    with pytest.raises(DepthError, match="cannot be read"):
+        read_prompts(path)

@@ -1,0 +1,142 @@
+"""The generated prompts, checked by reading them back."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+import pytest
+
+from depthtui.engine.results import Prompt
+from depthtui.prompts import TASKS, generators, make_prompts, words
+
+GENERATED = [task for task in TASKS.values() if task.kind == "generated"]
+EVERY_LEVEL = [(task.name, level) for task in GENERATED for level in task.levels]
+
+
+@pytest.mark.parametrize(("task", "level"), EVERY_LEVEL)
+def test_every_level_gives_different_reproducible_prompts(task: str, level: int) -> None:
+    prompts = make_prompts(task, level, 20)
+    assert prompts == make_prompts(task, str(level), 20, seed=123)
+    assert make_prompts(task, level, 7) == prompts[:7]
+    assert len({each.text for each in prompts}) == 20
+    assert prompts != make_prompts(task, level, 20, seed=124)
+    for prompt in prompts:
+        assert (prompt.task, prompt.level) == (task, str(level))
+        assert prompt.answer
+        assert prompt.text == prompt.question + prompt.answer
+
+
+@pytest.mark.parametrize("task", [task.name for task in GENERATED])
+def test_a_higher_level_is_longer(task: str) -> None:
+    levels = TASKS[task].levels
+    lengths = [
+        sum(len(each.text) for each in make_prompts(task, level, 20))
+        for level in (levels[0], levels[len(levels) // 2], levels[-1])
+    ]
+    assert lengths == sorted(set(lengths))
+
+
+@pytest.mark.parametrize(("task", "sign"), [("addition", "+"), ("multiplication", "*")])
+def test_arithmetic_is_right_and_has_the_digits_asked_for(task: str, sign: str) -> None:
+    for digits in TASKS[task].levels:
+        for prompt in make_prompts(task, digits, 20):
+            pattern = rf"Give the answer directly: (\d+) {re.escape(sign)} (\d+) = (\d+)"
+            match = re.fullmatch(pattern, prompt.text)
+            assert match
+            a, b, answer = match.groups()
+            assert len(a) == len(b) == digits
+            assert a[0] != "0" != b[0]
+            assert int(answer) == (int(a) + int(b) if sign == "+" else int(a) * int(b))
+            assert prompt.answer == answer
+
+
+_LINE = re.compile(r"(.+): (\d+) ([-+*/]) (\d+) = (\d+)\.")
+
+
+@pytest.mark.parametrize("steps", TASKS["word_problem"].levels)
+def test_worked_solution_follows_the_story(steps: int) -> None:
+    for prompt in make_prompts("word_problem", steps, 100):
+        assert "{" not in prompt.text
+        problem = prompt.question.split("\nProblem: ")[1]
+        *lines, last = prompt.answer.split("\n")
+        assert len(lines) == steps
+        told = [int(each) for each in re.findall(r"\d+", _with_factors_as_digits(problem))]
+        value = told[0]
+        for line, number in zip(lines, told[1:], strict=True):
+            match = _LINE.fullmatch(line)
+            assert match, line
+            before, sign, operand, after = int(match[2]), match[3], int(match[4]), int(match[5])
+            assert before == value
+            assert operand == number
+            # Division is checked by multiplication: it must leave no remainder.
+            assert {
+                "+": before + operand == after,
+                "-": before - operand == after,
+                "*": before * operand == after,
+                "/": after * operand == before,
+            }[sign]
+            assert 2 <= after <= 400
+            value = after
+        assert last == f"The final answer is {value}"
+
+
+def _with_factors_as_digits(text: str) -> str:
+    for factor, word in words.TIMES.items():
+        text = text.replace(f" {word}", f" {factor}")
+    return text
+
+
+def test_sentences_say_the_operation() -> None:
+    signs = {event.sentence: event.sign for story in words.STORIES for event in story.events}
+    for sentence, sign in signs.items():
+        assert ("{times}" in sentence or "multiplies" in sentence) == (sign == "*"), sentence
+        assert any(each in sentence for each in ("equal", "evenly", "divides")) == (sign == "/")
+        assert ("{x}" in sentence) != ("{times}" in sentence)
+
+
+def test_word_problems_are_varied() -> None:
+    prompts = make_prompts("word_problem", 4, 200)
+    signs = "".join(re.findall(r" ([-+*/]) \d+ =", "".join(each.answer for each in prompts)))
+    assert {sign: signs.count(sign) > 40 for sign in "+-*/"} == dict.fromkeys("+-*/", True)
+    openings = {
+        re.sub(r"\d+", "N", each.text.split("Problem: ")[1].split(".")[0]) for each in prompts
+    }
+    assert len(openings) > 60
+
+
+def test_no_story_runs_dry() -> None:
+    for seed in range(300):
+        assert generators.word_problem(10, Random(seed)).answer.count("\n") == 10
+
+
+def follow(prompt: Prompt) -> tuple[str, int]:
+    """Answer the question from the facts alone, and count the facts needed."""
+    facts, question, _ = prompt.text.split("\n")
+    link = re.compile(r"The ([a-z ]+) of (\w+) is (\w+)\.")
+    people = {(relation, a): b for relation, a, b in link.findall(facts)}
+    ends = dict(
+        re.findall(r"(\w+) (?:lives in|plays the|has a pet|always wears|grows) (\w+)\.", facts)
+    )
+    assert len(people) + len(ends) == facts.count(".")
+    chain = re.findall(r"the ([a-z ]+?) of (?=the |[A-Z])", question)
+    person = re.findall(r"[A-Z]\w+", question)[-1]
+    for relation in reversed(chain):
+        person = people[relation, person]
+    return ends[person], len(chain) + 1
+
+
+@pytest.mark.parametrize("hops", TASKS["facts"].levels)
+def test_facts_lead_to_the_answer_in_as_many_hops(hops: int) -> None:
+    for prompt in make_prompts("facts", hops, 50):
+        answer, needed = follow(prompt)
+        assert prompt.answer == f" {answer}"
+        assert needed == hops
+        # The other chain ends in another value, and its facts are as many.
+        assert prompt.text.split("\n")[0].count(".") == 2 * hops
+
+
+def test_words_are_distinct() -> None:
+    assert len(set(words.INVENTED_NAMES)) == len(words.INVENTED_NAMES)
+    assert len(words.INVENTED_NAMES) >= 2 * TASKS["facts"].levels[-1]
+    assert len(set(words.RELATIONS)) == len(words.RELATIONS) >= TASKS["facts"].levels[-1] - 1
