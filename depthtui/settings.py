@@ -27,6 +27,9 @@ class Settings:
     cache_dir: Path | None = None
     """Folder of models and results; None for `default_cache_dir()`."""
 
+    use_cache: bool = True
+    """Whether results are read from the disk and kept there."""
+
     cache_limit: int = 10 * 1024**3
     """What results and activations may take on disk, in bytes (`"10GiB"` in the file)."""
 
@@ -285,6 +288,7 @@ def _keys(value: Any) -> dict[str, str]:
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "theme": _text("theme"),
     "cache_dir": _folder("cache_dir"),
+    "use_cache": _flag("use_cache"),
     "cache_limit": _size("cache_limit"),
     "activation_limit": _size("activation_limit"),
     "cache_activations": _flag("cache_activations"),

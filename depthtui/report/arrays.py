@@ -1,0 +1,47 @@
+"""Every per-token array of some runs, as one safetensors file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from depthtui.engine.results import RunResult, arrays_of
+
+
+def arrays_bytes(results: Sequence[RunResult]) -> bytes:
+    """A safetensors file.
+
+    Tensors are named `0/token_ids`, `0/contributions/layer_cosine`,
+    `0/logit_lens/kl` and so on, the number being that of the run. The JSON
+    under `runs` in the file's metadata says what each run was, token texts and
+    the lens's vocabulary included.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for number, result in enumerate(results):
+        arrays[f"{number}/token_ids"] = np.asarray(result.tokens.ids, np.int64)
+        for name in ("contributions", "logit_lens"):
+            part = getattr(result, name)
+            if part is None:
+                continue
+            for field, values in arrays_of(part):
+                arrays[f"{number}/{name}/{field}"] = np.ascontiguousarray(values)
+    return save(arrays, metadata={"runs": json.dumps([_about(each) for each in results])})
+
+
+def _about(result: RunResult) -> dict[str, Any]:
+    vocabulary = result.logit_lens.vocabulary if result.logit_lens else {}
+    return {
+        "model": asdict(result.model),
+        "prompt": asdict(result.prompt),
+        "settings": asdict(result.settings),
+        "tokens": list(result.tokens.texts),
+        "answer_start": int(result.tokens.answer_start),
+        "vocabulary": {str(id_): text for id_, text in vocabulary.items()},
+        "complete": result.complete,
+        "provenance": None if result.provenance is None else asdict(result.provenance),
+    }

@@ -1,0 +1,71 @@
+"""Which runs of a session are summarised together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from depthtui.engine.results import ModelInfo, Prompt, RunResult, RunSettings
+from depthtui.report.summary import weights_dtype
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one model with one set of settings.
+
+    Attributes:
+        results: the runs, in the order they were made; of a prompt that was run
+            twice, the last.
+        stopped: how many runs were left out because they were stopped half-way.
+    """
+
+    results: tuple[RunResult, ...]
+    stopped: int = 0
+
+    @property
+    def model(self) -> ModelInfo:
+        return self.results[0].model
+
+    @property
+    def settings(self) -> RunSettings:
+        return self.results[0].settings
+
+    @property
+    def title(self) -> str:
+        """The model and how it was run, such as `SmolLM2-135M-Instruct, float32 on cpu`."""
+        template = ", chat template" if self.settings.chat_template else ""
+        return f"{self.model.name}, {weights_dtype(self.model)} on {self.model.device}{template}"
+
+
+def group_runs(results: Sequence[RunResult]) -> list[Group]:
+    """Sort runs by model and settings.
+
+    Runs that were stopped half-way would leave holes in the means: they are
+    left out where the same model has finished ones.
+    """
+    groups: dict[object, dict[Prompt, RunResult]] = {}
+    for each in results:
+        group = groups.setdefault(_model_key(each.model, each.settings), {})
+        before = group.pop(each.prompt, None)
+        group[each.prompt] = each if each.complete or before is None else before
+    return [_group(list(each.values())) for each in groups.values()]
+
+
+def _model_key(model: ModelInfo, settings: RunSettings) -> object:
+    return (
+        model.name,
+        model.source,
+        model.revision,
+        model.fingerprint,
+        model.dtype,
+        model.quantize,
+        model.device,
+        settings,
+    )
+
+
+def _group(results: list[RunResult]) -> Group:
+    complete = [each for each in results if each.complete]
+    if not complete:
+        return Group(tuple(results))
+    return Group(tuple(complete), stopped=len(results) - len(complete))

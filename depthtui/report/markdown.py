@@ -1,0 +1,175 @@
+"""A summary as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from depthtui.engine.effective_depth import summarise
+from depthtui.engine.published import DATASETS, PROTOCOL, published_for
+from depthtui.engine.results import DepthSummary, LogitLens, RunResult, SummarySettings
+from depthtui.report.groups import Group
+from depthtui.report.legible import legible
+from depthtui.report.summary import combined_provenance
+from depthtui.report.words import (
+    criterion,
+    model_facts,
+    pooling,
+    provenance_sentence,
+    published_layers,
+    rule_title,
+)
+
+_LENS_TOKENS = 3
+_CURVES = {
+    "attention_norm_ratio": "attention ratio",
+    "attention_cosine": "attention cosine",
+    "mlp_norm_ratio": "MLP ratio",
+    "mlp_cosine": "MLP cosine",
+    "layer_norm_ratio": "layer ratio",
+    "layer_cosine": "layer cosine",
+    "mean_cosine": "mean cosine",
+    "kl": "KL",
+    "overlap": "overlap",
+    "entropy": "entropy",
+}
+
+
+def markdown_bytes(groups: Sequence[Group], settings: SummarySettings) -> bytes:
+    """The summary as UTF-8."""
+    lines = ["# Effective depth", ""]
+    for group in groups:
+        lines += _group(group, settings)
+    return ("\n".join(lines).rstrip() + "\n").encode("utf-8")
+
+
+def _group(group: Group, settings: SummarySettings) -> Iterable[str]:
+    summary = summarise(group.results, settings)
+    yield f"## {_safe(group.title)}"
+    yield ""
+    yield _safe(" · ".join(model_facts(group.model)))
+    yield ""
+    yield from _depths(group, summary)
+    yield ""
+    yield _safe(pooling(group, summary, settings))
+    yield ""
+    if summary is not None:
+        yield from _curves(summary)
+    for number, result in enumerate(group.results, start=1):
+        yield from _run(number, result)
+    yield "### Provenance"
+    yield ""
+    yield _safe(provenance_sentence(combined_provenance(group.results)))
+    yield ""
+
+
+def _depths(group: Group, summary: DepthSummary | None) -> Iterable[str]:
+    if summary is None or not summary.depths:
+        yield "No effective depth: there is nothing to average."
+        return
+    published = published_for(group.model.name)
+    heads = ["rule", "layer", "ratio", "criterion", "remark"]
+    if published is not None:
+        heads.append(f"paper: {' / '.join(DATASETS.values())}")
+    rows = []
+    for each in summary.depths:
+        known = each.layer is not None and each.ratio is not None
+        row = [
+            rule_title(each.rule),
+            f"{each.layer} of {summary.n_layers}" if known else "–",
+            f"{each.ratio:.2f}" if known else "–",
+            _safe(criterion(each)),
+            _safe(each.reason or each.warning),
+        ]
+        rows.append([*row, published_layers(published, each.rule)] if published else row)
+    yield from _table(heads, rows)
+    if published is not None:
+        yield ""
+        yield f"Published values: {_safe(PROTOCOL)}"
+
+
+def _curves(summary: DepthSummary) -> Iterable[str]:
+    found = {
+        title: values
+        for name, title in _CURVES.items()
+        if (values := getattr(summary.curves, name)) is not None
+    }
+    if not found:
+        return
+    yield "### Means over tokens, by layer"
+    yield ""
+    n_rows = max(len(values) for values in found.values())
+    rows = []
+    for layer in range(n_rows):
+        name = "output" if layer == summary.n_layers else str(layer)
+        cells = [
+            _number(float(values[layer])) if layer < len(values) else ""
+            for values in found.values()
+        ]
+        rows.append([name, *cells])
+    yield from _table(["layer", *found], rows)
+    yield ""
+
+
+def _run(number: int, result: RunResult) -> Iterable[str]:
+    prompt = result.prompt
+    about = [prompt.task, prompt.level, f"{len(result.tokens)} tokens"]
+    if not result.complete:
+        about.append(f"stopped after {result.layers_done} of {result.model.n_layers} layers")
+    yield f"### Prompt {number}"
+    yield ""
+    yield _safe(" · ".join(each for each in about if each))
+    yield ""
+    yield from _code(prompt.text)
+    yield ""
+    if result.logit_lens is not None and len(result.tokens):
+        yield "What the lens reads at the last token:"
+        yield ""
+        yield from _lens(result.logit_lens)
+        yield ""
+
+
+def _lens(lens: LogitLens) -> Iterable[str]:
+    rows = []
+    last = len(lens.top_ids) - 1
+    for layer in range(last + 1):
+        top = zip(lens.top_ids[layer, -1], lens.top_probabilities[layer, -1], strict=True)
+        tokens = [
+            f"{_safe(_token(lens, int(id_)))} {probability:.2f}"
+            for id_, probability in list(top)[:_LENS_TOKENS]
+            if id_ >= 0
+        ]
+        entropy = _number(float(lens.entropy[layer, -1]))
+        rows.append(["output" if layer == last else str(layer), ", ".join(tokens), entropy])
+    yield from _table(["layer", "most probable tokens", "entropy"], rows)
+
+
+def _token(lens: LogitLens, id_: int) -> str:
+    return lens.vocabulary.get(id_, "").strip(" ") or "·"
+
+
+def _code(text: str) -> Iterable[str]:
+    """A code block whose fence is longer than any row of backticks in the text."""
+    longest = max((len(each) for each in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    yield f"{fence}text"
+    yield from (legible(line) for line in text.split("\n"))
+    yield fence
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{' --- |' * len(heads)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.4g}"
+
+
+def _safe(text: str) -> str:
+    """The text with everything that Markdown or HTML would obey escaped."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|~&^$-])", r"\\\1", legible(text))

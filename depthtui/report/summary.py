@@ -1,0 +1,165 @@
+"""The summary of some runs of one model: what `summary.json` holds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+
+from depthtui import __version__
+from depthtui.engine.effective_depth import summarise
+from depthtui.engine.results import (
+    Curves,
+    DepthEstimate,
+    LogitLens,
+    ModelInfo,
+    Provenance,
+    RunResult,
+    SummarySettings,
+)
+
+SCHEMA = 1
+"""Number of the summary's layout."""
+
+_MODEL = (
+    "name",
+    "source",
+    "revision",
+    "architecture",
+    "n_layers",
+    "d_model",
+    "vocab_size",
+    "parameters",
+)
+_BRANCHES = ("attention", "mlp", "layer")
+
+
+def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dict[str, Any]:
+    """The result file as JSON values.
+
+    A metric that not every run has is absent; an unknown value is null.
+
+    Args:
+        results: one or more runs of one model.
+        settings: how they are pooled.
+    """
+    model = results[0].model
+    summary: dict[str, Any] = {
+        "schema": SCHEMA,
+        "model": {**{name: getattr(model, name) for name in _MODEL}, **_where(model)},
+        "settings": {"top_k": results[0].settings.top_k, **asdict(settings)},
+        "prompts": [_prompt(each) for each in results],
+    }
+    pooled = summarise(results, settings)
+    if pooled is not None:
+        summary |= _metrics(pooled.curves)
+    if "logit_lens" in summary:
+        summary["logit_lens"]["top_tokens"] = [_top_tokens(each) for each in results]
+    summary["effective_depth"] = [_depth(each) for each in pooled.depths] if pooled else []
+    summary["provenance"] = combined_provenance(results)
+    return _finite(summary)
+
+
+def summary_json(results: Sequence[RunResult], settings: SummarySettings) -> bytes:
+    """The result file as UTF-8; half a surrogate pair is written as an escape."""
+    text = json.dumps(
+        summary_dict(results, settings), ensure_ascii=False, allow_nan=False, indent=1
+    )
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def combined_provenance(results: Iterable[RunResult]) -> dict[str, Any]:
+    """Where the runs were computed: versions, the first start, the seconds of all.
+
+    `cached` says whether all of them came from the disk cache.
+    """
+    known = [each.provenance for each in results if each.provenance is not None]
+    if not known:
+        return {"depthtui": __version__, "seconds": None, "cached": False}
+    combined: dict[str, Any] = {
+        each.name: ", ".join(dict.fromkeys(str(getattr(run, each.name)) for run in known))
+        for each in fields(Provenance)
+    }
+    return combined | {
+        "started": min(each.started for each in known),
+        "seconds": sum(each.seconds for each in known),
+        "cached": all(each.cached for each in known),
+    }
+
+
+def weights_dtype(model: ModelInfo) -> str:
+    """The dtype, with the quantisation where there is one, such as `bfloat16, 8bit weights`."""
+    return f"{model.dtype}, {model.quantize} weights" if model.quantize else model.dtype
+
+
+def _where(model: ModelInfo) -> dict[str, str]:
+    return {"dtype": weights_dtype(model), "device": model.device}
+
+
+def _prompt(result: RunResult) -> dict[str, Any]:
+    prompt, tokens = result.prompt, result.tokens
+    return {
+        "task": prompt.task,
+        "level": prompt.level,
+        "text": prompt.text,
+        "answer": prompt.answer,
+        "tokens": list(tokens.texts),
+        "token_ids": [int(each) for each in tokens.ids],
+    }
+
+
+def _metrics(curves: Curves) -> dict[str, Any]:
+    contributions = {
+        branch: {kind: getattr(curves, f"{branch}_{kind}") for kind in ("norm_ratio", "cosine")}
+        for branch in _BRANCHES
+        if getattr(curves, f"{branch}_cosine") is not None
+    }
+    metrics: dict[str, Any] = {}
+    if contributions:
+        metrics["contributions"] = contributions
+    if curves.kl is not None:
+        metrics["logit_lens"] = {"kl": curves.kl, "overlap": curves.overlap}
+    return metrics
+
+
+def _top_tokens(result: RunResult) -> list[list[dict[str, Any]]]:
+    lens = result.logit_lens
+    assert lens is not None
+    return [_top_at(lens, layer) for layer in range(len(lens.top_ids))]
+
+
+def _top_at(lens: LogitLens, layer: int) -> list[dict[str, Any]]:
+    ids, probabilities = lens.top_ids[layer, -1], lens.top_probabilities[layer, -1]
+    return [
+        {"token": lens.vocabulary.get(int(id_), ""), "probability": float(probability)}
+        for id_, probability in zip(ids, probabilities, strict=True)
+        if id_ >= 0
+    ]
+
+
+def _depth(estimate: DepthEstimate) -> dict[str, Any]:
+    return {
+        "rule": estimate.rule,
+        "layer": estimate.layer,
+        "ratio": estimate.ratio,
+        "threshold": estimate.threshold,
+        "reason": estimate.reason,
+        "interval": None if estimate.interval is None else list(estimate.interval),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """JSON values: arrays as lists, NaN and infinity as None."""
+    if isinstance(value, np.ndarray):
+        return _finite(value.tolist())
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
