@@ -159,9 +159,10 @@ def hooks() -> Iterator[list[Any]]:
 
 def decoder(model: nn.Module) -> nn.Module:
     """The model without its LM head."""
-    found = model.get_decoder() if hasattr(model, "get_decoder") else None
+    causal: Any = model
+    found = causal.get_decoder() if hasattr(causal, "get_decoder") else None
     if found is None or found is model:
-        found = getattr(model, getattr(model, "base_model_prefix", ""), None)
+        found = getattr(causal, getattr(causal, "base_model_prefix", ""), None)
     return model if found is None else found
 
 
@@ -368,7 +369,8 @@ def _attempt(taps: list[Tap], calls: list[_Call], h: Tensor, h_next: Tensor) -> 
     miss = (h.float() + a + m - h_next.float()).abs()
     # Each of the block's additions rounds to half a unit of its own size.
     epsilon = max(torch.finfo(each.dtype).eps for each in parts)
-    allowed = 8 * epsilon * sum(each.float().abs().to(h.device) for each in parts)
+    sizes = torch.stack([each.float().abs().to(h.device) for each in parts])
+    allowed = 8 * epsilon * sizes.sum(dim=0)
     error = float(miss.max() / h_next.float().abs().max().clamp(min=1e-30))
     return _Attempt(taps[0], taps[1], error, bool((miss <= allowed + 1e-7 * allowed.max()).all()))
 

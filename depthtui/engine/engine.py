@@ -307,7 +307,7 @@ class _Run:
             return
         read_lens(
             unembedding,
-            residual,
+            list(residual),
             self.result.settings.top_k,
             self._add_lens,
             self.control.checkpoint,

@@ -85,9 +85,10 @@ def read_lens(
             output = reader.read_output(residuals[-1][tokens])
             _put(rows, n_layers, tokens, output.values)
             on_rows(n_layers, rows.rows(n_layers, n_layers + 1))
-            depths_at_once = max(1, reader.rows_within(ROW_BYTES) // len(output.values.entropy))
-            for depths in _parts(n_layers, depths_at_once):
-                for part in _parts(tokens.stop - tokens.start, reader.rows_within(ROW_BYTES)):
+            n_part = tokens.stop - tokens.start
+            at_once = reader.rows_within(ROW_BYTES)
+            for depths in _parts(n_layers, max(1, at_once // n_part)):
+                for part in _parts(n_part, at_once):
                     here = slice(tokens.start + part.start, tokens.start + part.stop)
                     stacked = torch.stack([each[here] for each in residuals[depths]])
                     _put(rows, depths, here, reader.read(stacked, output, part))
@@ -133,10 +134,9 @@ def _put(rows: LensRows, depths: int | slice, tokens: slice, values: _Values) ->
     for name, target in vars(rows).items():
         value = getattr(values, name)
         if value is not None:
-            k = (slice(0, target.shape[-1]),) if target.dim() == 3 else ()
-            target[(depths, tokens)] = (
-                value[(..., *k)].reshape(target[(depths, tokens)].shape).cpu()
-            )
+            listed = value[..., : target.shape[-1]] if target.dim() == 3 else value
+            place = target[depths, tokens]
+            place.copy_(listed.reshape(place.shape))
 
 
 class _Reader:
@@ -208,7 +208,7 @@ class _Reader:
             block = logits[:, start:stop]
             self._fill(block, normed, unfinished, slice(start, stop))
             logits[:, stop : _padded(stop)] = -torch.inf
-            grouped = logits[:, start : _padded(stop)].unflatten(1, (-1, _GROUP)).amax(dim=-1)
+            grouped = logits[:, start : _padded(stop)].view(n_rows, -1, _GROUP).amax(dim=-1)
             maxima[:, start // _GROUP : _padded(stop) // _GROUP] = grouped
             largest = grouped.amax(dim=1, keepdim=True)
             if start == 0:
@@ -231,7 +231,7 @@ class _Reader:
         top_logits, top_ids = self._top(logits, maxima)
 
         def by_depth(value: Tensor) -> Tensor:
-            return value.unflatten(0, (depths, -1))
+            return value.view(depths, -1, *value.shape[1:])
 
         return _Values(
             entropy=by_depth((log_normaliser - mean_logit).clamp(min=0.0)),

@@ -1,0 +1,140 @@
+"""The metrics the slow and obvious way: one ordinary forward pass for each intervention.
+
+Nothing here uses depthtui. A sublayer's write is measured by silencing, not by
+reading its output: with the MLP's parameters at zero a layer's change is its
+attention's write, and what is missing is the MLP's. The lens lets the model
+itself speak from a depth: its last layer is made to return that residual.
+"""
+
+from __future__ import annotations
+
+import copy
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+MLP_NAMES = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "fc2")
+
+
+def blocks(model):
+    """The model's list of layers: the first list of the configured length."""
+    expected = model.config.num_hidden_layers
+    return next(
+        each
+        for each in model.modules()
+        if isinstance(each, torch.nn.ModuleList) and len(each) == expected
+    )
+
+
+def states(output):
+    return output[0] if isinstance(output, tuple) else output
+
+
+@contextmanager
+def hook(module, function, **options):
+    handle = module.register_forward_hook(function, **options)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def layer_ends(model, ids, layer):
+    """What layer `layer` reads and what leaves it, each `[T, d]`, float64."""
+    kept = {}
+
+    def keep(_module, args, kwargs, output):
+        kept["in"] = (args[0] if args else kwargs["hidden_states"])[0].double().numpy().copy()
+        kept["out"] = states(output)[0].double().numpy().copy()
+
+    with torch.no_grad(), hook(blocks(model)[layer], keep, with_kwargs=True):
+        model(input_ids=ids, use_cache=False)
+    return kept["in"], kept["out"]
+
+
+def without_mlp(model, layer):
+    """A copy of the model whose layer `layer` has an MLP of zeros."""
+    silent = copy.deepcopy(model)
+    block = blocks(silent)[layer]
+    mlp = next(getattr(block, name) for name in MLP_NAMES if hasattr(block, name))
+    with torch.no_grad():
+        for parameter in mlp.parameters():
+            parameter.zero_()
+    return silent
+
+
+def naive_writes(model, ids):
+    """h, a, m and h_next of every layer, each `[L, T, d]`, float64."""
+    rows = []
+    for layer in range(len(blocks(model))):
+        h, h_next = layer_ends(model, ids, layer)
+        _, after_attention = layer_ends(without_mlp(model, layer), ids, layer)
+        rows.append((h, after_attention - h, h_next - after_attention, h_next))
+    return tuple(np.stack(each) for each in zip(*rows, strict=True))
+
+
+def cosine(x, y):
+    return (x * y).sum(-1) / (np.linalg.norm(x, axis=-1) * np.linalg.norm(y, axis=-1))
+
+
+def naive_contributions(h, a, m, h_next, parallel):
+    """The paper's metric 1 from the writes, `[L, T]` each."""
+    norm = np.linalg.norm
+    before_mlp = h if parallel else h + a
+    change = h_next - h
+
+    def ratio(x, y):
+        return norm(x, axis=-1) / np.maximum(norm(y, axis=-1), 1e-6)
+
+    return {
+        "attention_norm_ratio": ratio(a, h),
+        "attention_cosine": cosine(a, h),
+        "mlp_norm_ratio": ratio(m, before_mlp),
+        "mlp_cosine": cosine(m, before_mlp),
+        "layer_norm_ratio": ratio(change, h),
+        "layer_cosine": cosine(change, h),
+    }
+
+
+def speak_from(model, ids, depth):
+    """The model's log-probabilities `[T, V]` when its last layer returns h_depth, float64."""
+    layers = blocks(model)
+    if depth == len(layers):
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits
+    else:
+        kept = {}
+
+        def keep(_module, args, kwargs):
+            kept["h"] = (args[0] if args else kwargs["hidden_states"]).clone()
+
+        def replace(_module, _args, output):
+            return (kept["h"], *output[1:]) if isinstance(output, tuple) else kept["h"]
+
+        handle = layers[depth].register_forward_pre_hook(keep, with_kwargs=True)
+        with torch.no_grad(), hook(layers[-1], replace):
+            logits = model(input_ids=ids, use_cache=False).logits
+        handle.remove()
+    return torch.log_softmax(logits[0].double(), dim=-1).numpy()
+
+
+def naive_lens(model, ids, top_k):
+    """KL, overlap, entropy `[L+1, T]` and top ids `[L+1, T, k]`."""
+    depths = [speak_from(model, ids, depth) for depth in range(len(blocks(model)) + 1)]
+    final = depths[-1]
+    best = [np.argsort(-each, axis=-1, kind="stable") for each in depths]
+    return {
+        "kl": np.stack([(np.exp(q) * (q - final)).sum(-1) for q in depths]),
+        "entropy": np.stack([-(np.exp(q) * q).sum(-1) for q in depths]),
+        "overlap": np.stack(
+            [
+                [len(set(mine[:5]) & set(last[:5])) / 5 for mine, last in zip(b, best[-1], strict=True)]
+                for b in best
+            ]
+        ),
+        "top_ids": np.stack([each[:, :top_k] for each in best]),
+        "top_probabilities": np.stack(
+            [np.exp(np.take_along_axis(q, b[:, :top_k], -1)) for q, b in zip(depths, best, strict=True)]
+        ),
+    }
