@@ -20,51 +20,16 @@ from depthtui.engine.results import Curves, DepthSummary, RunResult
 from depthtui.tui.token_text import fit, fit_shown, printable
 from depthtui.tui.widgets.ink import Piece, Ramp, fit_right, half_blocks, number
 from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane
+from depthtui.tui.widgets.scale import CLIP_PERCENTILE, Scale, scale_of
+from depthtui.tui.widgets.words import sentence
 
 HeatmapMode: TypeAlias = Literal["tokens", "means"]
-
-CLIP_PERCENTILE = 99
-"""Scales without fixed ends stop here, so that one attention sink does not flatten the rest."""
 
 _WIDEST_TOKEN = 8
 _WIDEST_BRANCH = 11
 _TALLEST_LAYER = 6
 _BRANCHES = ("attention", "mlp", "layer")
 _BRANCH_TITLES = {"attention": "attention", "mlp": "MLP", "layer": "layer"}
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Where the ramp begins and ends, and what lies beyond.
-
-    Attributes:
-        low, high: values at the ends of the ramp.
-        note: what was clipped, in words, or empty.
-    """
-
-    low: float
-    high: float
-    note: str
-
-
-def scale_of(
-    values: np.ndarray, diverging: bool, limits: tuple[float, float] | None = None
-) -> Scale:
-    """The scale for these values: fixed limits, or 0 to the 99th percentile.
-
-    A diverging scale is symmetrical about zero.
-    """
-    if limits is not None:
-        return Scale(*limits, "")
-    known = np.abs(values[np.isfinite(values)]) if diverging else values[np.isfinite(values)]
-    if not known.size:
-        return Scale(-1 if diverging else 0, 1, "")
-    largest = float(known.max())
-    high = float(np.percentile(known, CLIP_PERCENTILE, method="lower"))
-    if high <= 0:
-        high = largest if largest > 0 else 1.0
-    note = f"{CLIP_PERCENTILE}th percentile, max {number(largest)}" if largest > high else ""
-    return Scale(-high if diverging else 0.0, high, note)
 
 
 @dataclass(frozen=True)
@@ -147,7 +112,7 @@ class Heatmap(Pane):
         needs_lens = self.measure.reads_residual
         missing = result.model.lens_missing if needs_lens else result.model.split_missing
         if missing:
-            return printable_sentence(missing), "Another measure may have values."
+            return sentence(missing), "Another measure may have values."
         if self.mode == "means" and self.summary is None:
             return "There are no means over tokens for this run.", "Another view may have values."
         part = "logit lens" if needs_lens else "contributions"
@@ -581,11 +546,6 @@ def means_of(curves: Curves, measure: Measure) -> np.ndarray | None:
         return None
     unknown = np.full_like(layer, np.nan)
     return np.stack([unknown if each is None else each for each in columns], axis=1)
-
-
-def printable_sentence(text: str) -> str:
-    """A sentence from the engine, safe to show, with its spaces left as spaces."""
-    return " ".join(printable(word) for word in text.split())
 
 
 def _in_sight(place: int, first: int, shown: int, count: int) -> int:

@@ -172,6 +172,13 @@ def fit_right(shown: str, width: int) -> str:
     return " " * spare + fitted[: len(fitted) - spare] if spare else fitted
 
 
+def bar(share: float, cells: int) -> tuple[str, str]:
+    """The filled and the empty part of a bar, to an eighth of a cell."""
+    eighths = round(min(max(share, 0.0), 1.0) * cells * 8)
+    full = "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
+    return full, "─" * (cells - len(full))
+
+
 def number(value: float) -> str:
     """Three significant digits, as short as they can be read: `0.412`, `12.3`, `310`, `1.2e+05`."""
     if math.isnan(value):

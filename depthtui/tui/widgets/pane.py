@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from rich.cells import cell_len
 from rich.style import Style
 from textual.content import Content
 from textual.geometry import Region
@@ -14,7 +15,6 @@ from textual.widget import Widget
 
 from depthtui.engine.measures import MEASURES, Measure
 from depthtui.engine.results import DepthSummary, RunResult
-from depthtui.tui.token_text import fit_shown
 from depthtui.tui.widgets.ink import (
     Inks,
     Piece,
@@ -25,6 +25,7 @@ from depthtui.tui.widgets.ink import (
     ramp_of,
     strip_of,
 )
+from depthtui.tui.widgets.words import wrap
 
 
 class Cursor(NamedTuple):
@@ -116,9 +117,12 @@ class Pane(Widget, can_focus=True):
             other: a second run to compare with, where the pane can.
             other_summary: that one's curves and effective depths.
         """
+        tokens = self.result and self.result.tokens
         self.result, self.summary = result, summary
         self.other, self.other_summary = other, other_summary
         self.redraw()
+        if (result and result.tokens) is not tokens:
+            self.refresh(layout=True)
 
     def redraw(self) -> None:
         """Lay the pane out again and draw all of it."""
@@ -234,15 +238,4 @@ class Pane(Widget, can_focus=True):
         if not first <= y < first + len(lines):
             return Strip.blank(width)
         text, style = lines[y - first]
-        return self.line((" " * ((width - len(text)) // 2), style), (fit_shown(text, width), style))
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """Printable text broken at spaces into lines of at most `width` cells."""
-    lines: list[str] = []
-    for word in text.split():
-        if lines and len(lines[-1]) + 1 + len(word) <= width:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return lines
+        return self.line((" " * ((width - cell_len(text)) // 2), style), (text, style))

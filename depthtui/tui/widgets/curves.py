@@ -1,0 +1,297 @@
+"""KL, overlap and cosine over depth, one above the other, with the effective depths marked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from textual import events
+from textual.geometry import Region
+from textual.reactive import reactive
+from textual.strip import Strip
+
+from depthtui.engine.results import DepthSummary
+from depthtui.tui.token_text import fit_shown
+from depthtui.tui.widgets.braille import Canvas
+from depthtui.tui.widgets.ink import Piece, fit_right, number
+from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane
+
+_MARGIN = 15
+_NARROW_MARGIN = 8
+_MARK = "◆"
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One curve with a scale of its own.
+
+    Attributes:
+        rule: the effective-depth rule that reads it.
+        name, unit: for its label.
+        low, high: the ends of its scale.
+        curve: braille text, one string a line.
+        threshold: dashes, likewise.
+        other: the compared run's curve, likewise.
+        crossing: (line, column, layer) of the effective depth, or None.
+        values: the curve itself.
+    """
+
+    rule: str
+    name: str
+    unit: str
+    low: float
+    high: float
+    curve: list[str]
+    threshold: list[str]
+    other: list[str]
+    crossing: tuple[int, int, int] | None
+    values: np.ndarray
+
+
+class DepthCurves(Pane):
+    """Means over tokens against the layer, in braille.
+
+    Each curve has its own scale, printed beside it; its threshold is dashed,
+    the effective depth that it gives is marked with its layer, and the layer
+    cursor is a vertical line through all of them. The curves of a second run
+    are drawn fainter behind.
+    """
+
+    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+
+    def __init__(
+        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._panels: list[_Panel] = []
+        self._tops: list[int] = []
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.set_titles("Depth curves · mean over tokens")
+        if self.summary is None:
+            return "KL, overlap and cosine over depth.", self.hint
+        if not curves_of(self.summary):
+            return "This run has neither contributions nor a logit lens.", ""
+        return None
+
+    def prepare(self) -> None:
+        assert self.summary is not None
+        curves = curves_of(self.summary)
+        height = self.size.height
+        self._has_axis = height > 2 * len(curves)
+        room = height - self._has_axis
+        curves = curves[: max(1, room)]
+        each, spare = divmod(room, len(curves))
+        heights = [max(1, each + (i < spare)) for i in range(len(curves))]
+        self._tops = [sum(heights[:i]) for i in range(len(heights))]
+        others = {rule: values for rule, *_, values in curves_of(self.other_summary)}
+        self._panels = [
+            self._panel(rule, name, unit, values, others.get(rule), lines)
+            for (rule, name, unit, values), lines in zip(curves, heights, strict=True)
+        ]
+
+    def _panel(
+        self,
+        rule: str,
+        name: str,
+        unit: str,
+        values: np.ndarray,
+        other: np.ndarray | None,
+        lines: int,
+    ) -> _Panel:
+        assert self.summary is not None
+        low, high = _ends(rule, values if other is None else np.concatenate([values, other]))
+
+        def place(y: np.ndarray) -> np.ndarray:
+            return (y - low) / (high - low)
+
+        width = self._plot_width
+        layers = self.summary.n_layers
+        curve, dashes, behind = (Canvas(width, lines) for _ in range(3))
+        curve.plot(np.arange(len(values)) / layers, place(values))
+        if other is not None:
+            behind.plot(
+                np.arange(len(other)) / max(1, len(other) - (rule != "cosine")), place(other)
+            )
+        threshold = self._threshold(rule, values)
+        if not np.isnan(threshold):
+            dashes.dash(float(place(np.array(threshold))))
+        layer = next((each.layer for each in self.summary.depths if each.rule == rule), None)
+        crossing = None
+        if layer is not None:
+            height = float(np.clip(place(values[layer]), 0, 1))
+            crossing = (round((1 - height) * (lines - 1)), self._column_of(layer), layer)
+        return _Panel(
+            rule,
+            name,
+            unit,
+            low,
+            high,
+            curve.lines(),
+            dashes.lines(),
+            behind.lines(),
+            crossing,
+            values,
+        )
+
+    def _threshold(self, rule: str, values: np.ndarray) -> float:
+        """The value that the rule compares with; NaN where it is not known yet."""
+        assert self.summary is not None
+        if rule == "kl":
+            return float(self.summary.settings.kl_threshold * values[:-1].max())
+        return self.summary.settings.overlap_threshold if rule == "overlap" else 0.0
+
+    # Geometry ---------------------------------------------------------------
+
+    @property
+    def _margin(self) -> int:
+        return _MARGIN if self.size.width >= 45 else _NARROW_MARGIN
+
+    @property
+    def _plot_width(self) -> int:
+        return max(1, self.size.width - self._margin)
+
+    def _column_of(self, layer: int) -> int:
+        """The plot's cell in which a layer is drawn."""
+        assert self.summary is not None
+        layer = min(max(layer, 0), self.summary.n_layers)
+        return round(layer / self.summary.n_layers * (2 * self._plot_width - 1)) // 2
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        width, height = self.size
+        for cursor in (old, new):
+            self.refresh(Region(self._margin + self._column_of(cursor.layer), 0, 1, height))
+        if self._has_axis:
+            self.refresh(Region(0, height - 1, width, 1))
+        if self._margin == _MARGIN:
+            self.refresh(*(Region(0, top, self._margin, 1) for top in self._tops))
+
+    # Drawing ----------------------------------------------------------------
+
+    def draw_line(self, y: int) -> Strip:
+        if self._has_axis and y == self.size.height - 1:
+            return self._draw_axis()
+        index = sum(top <= y for top in self._tops) - 1
+        panel = self._panels[index]
+        line = y - self._tops[index]
+        if line >= len(panel.curve):
+            return self.line()
+        return self.line(*self._draw_scale(panel, line), *self._draw_plot(panel, line))
+
+    def _draw_scale(self, panel: _Panel, line: int) -> list[Piece]:
+        inks, last = self.inks, len(panel.curve) - 1
+        end = number(panel.high) if line == 0 else number(panel.low) if line == last else ""
+        if self._margin == _NARROW_MARGIN:
+            name = panel.name[:3] if line == 0 else ""
+            return [(f"{name:<3}{fit_right(end, 4)} ", inks.muted)]
+        left: Piece = ("", inks.text)
+        if line == 0:
+            left = (panel.name, inks.strong)
+        elif line == 1:
+            left = (panel.unit, inks.faint)
+        elif line == last == 2 or line == 2:
+            left = (self._value_at_cursor(panel), inks.accent)
+        return [
+            (fit_shown(left[0], _MARGIN - 7), left[1]),
+            (fit_right(end, 6) + " ", inks.muted),
+        ]
+
+    def _value_at_cursor(self, panel: _Panel) -> str:
+        layer = min(max(self.cursor.layer, 0), len(panel.values) - 1)
+        return number(float(panel.values[layer]))
+
+    def _draw_plot(self, panel: _Panel, line: int) -> list[Piece]:
+        inks = self.inks
+        cursor = self._column_of(self.cursor.layer)
+        pieces: list[Piece] = []
+        rows = zip(panel.curve[line], panel.threshold[line], panel.other[line], strict=True)
+        for column, (curve, dash, other) in enumerate(rows):
+            if curve != " ":
+                # Dots of both runs in one cell: the first run's colour wins.
+                piece = (chr(ord(curve) | (ord(other) if other != " " else 0)), inks.text)
+            elif other != " ":
+                piece = (other, inks.muted)
+            elif dash != " ":
+                piece = (dash, inks.faint)
+            else:
+                piece = (" ", inks.text)
+            if column == cursor:
+                piece = ("│" if piece[0] == " " or piece[0] == dash else piece[0], inks.accent)
+            pieces.append(piece)
+        if panel.crossing is not None and panel.crossing[0] == line:
+            _, column, layer = panel.crossing
+            self._put_mark(pieces, column, layer)
+        return pieces
+
+    def _put_mark(self, pieces: list[Piece], column: int, layer: int) -> None:
+        style = self.inks.strong
+        pieces[column] = (_MARK, style)
+        text = str(layer)
+        # To the right where the curve leaves room, else to the left.
+        right = range(column + 1, column + 1 + len(text))
+        left = range(column - len(text), column)
+        for places in (right, left):
+            inside = places.start >= 0 and places.stop <= len(pieces)
+            if inside and all(pieces[each][0] in " │" for each in places):
+                break
+        else:
+            places = right if right.stop <= len(pieces) else left
+        for each, digit in zip(places, text, strict=True):
+            pieces[each] = (digit, style)
+
+    def _draw_axis(self) -> Strip:
+        assert self.summary is not None
+        inks, width, layers = self.inks, self._plot_width, self.summary.n_layers
+        ticks = [" "] * width
+        step = next(
+            each
+            for each in (1, 2, 5, 10, 20, 50, 100, 200, 500)
+            if layers / each * 5 <= width or each == 500
+        )
+        for layer in range(0, layers + 1, step):
+            text = str(layer)
+            x = min(self._column_of(layer), width - len(text))
+            ticks[x : x + len(text)] = text
+        pieces: list[Piece] = [(each, inks.faint) for each in ticks]
+        here = str(min(max(self.cursor.layer, 0), layers))
+        column = self._column_of(self.cursor.layer)
+        first = max(0, min(column - len(here) // 2, width - len(here)))
+        for x in (first - 1, first + len(here)):
+            if 0 <= x < width:
+                pieces[x] = (" ", inks.faint)
+        for offset, digit in enumerate(here[:width]):
+            pieces[first + offset] = (digit, inks.accent)
+        return self.line((fit_shown("layer", self._margin), inks.faint), *pieces)
+
+    def on_click(self, event: events.Click) -> None:
+        """Put the cursor on the layer under the mouse."""
+        offset = event.get_content_offset(self)
+        if offset is None or not self.is_ready or offset.x < self._margin:
+            return
+        assert self.summary is not None
+        share = (offset.x - self._margin) / max(1, self._plot_width - 1)
+        layer = min(round(share * self.summary.n_layers), self.summary.n_layers)
+        self.post_message(CursorMoved(layer, self.cursor.token))
+
+
+def curves_of(summary: DepthSummary | None) -> list[tuple[str, str, str, np.ndarray]]:
+    """(rule, name, unit, values) of the curves that a summary has."""
+    if summary is None:
+        return []
+    curves = summary.curves
+    listed = (
+        ("kl", "KL", "nats", curves.kl),
+        ("overlap", "overlap", "of top 5", curves.overlap),
+        ("cosine", "cosine", "a, m, c", curves.mean_cosine),
+    )
+    return [(rule, name, unit, each) for rule, name, unit, each in listed if each is not None]
+
+
+def _ends(rule: str, values: np.ndarray) -> tuple[float, float]:
+    """The scale's ends: 0 to 1 for the overlap, else 0 and what the data reach."""
+    if rule == "overlap":
+        return 0.0, 1.0
+    known = values[~np.isnan(values)]
+    low = min(0.0, float(known.min(initial=0.0)))
+    high = max(0.0, float(known.max(initial=0.0)))
+    return (low, high) if high > low else (low, low + 1.0)

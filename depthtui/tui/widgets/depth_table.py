@@ -1,0 +1,133 @@
+"""Each rule's effective depth: its layer, its share of the model, and why to doubt it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from textual.reactive import reactive
+from textual.strip import Strip
+
+from depthtui.engine.results import DepthEstimate, DepthSummary
+from depthtui.tui.token_text import fit_shown
+from depthtui.tui.widgets.ink import Piece, bar, fit_right
+from depthtui.tui.widgets.pane import Cursor, Pane
+from depthtui.tui.widgets.words import sentence, wrap
+
+RULE_TITLES = {"cosine": "cosine", "kl": "KL", "overlap": "overlap"}
+_NAME_CELLS = 9
+_LONGEST_BAR = 24
+
+
+def threshold_words(estimate: DepthEstimate) -> str:
+    """The rule in a few words, such as `< 0.5 of max`."""
+    if estimate.rule == "cosine":
+        return "last - to +"
+    if estimate.rule == "kl":
+        return f"< {estimate.threshold:g} of max"
+    if estimate.rule == "overlap":
+        return f"> {estimate.threshold:g}"
+    return "" if estimate.threshold is None else f"{estimate.threshold:g}"
+
+
+class DepthTable(Pane):
+    """The effective depths of a run, the compared run's and the published ones beneath."""
+
+    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+
+    def __init__(
+        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._published: Mapping[str, str] = {}
+        self._lines: list[list[Piece]] = []
+
+    def publish(self, values: Mapping[str, str]) -> None:
+        """Show published values beside the run's: rule -> words, such as `20/1/24`.
+
+        The key `""` holds what the values stand for, such as `HellaSwag/GSM8K/AIME24`.
+        """
+        self._published = values
+        self.redraw()
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.set_titles("Effective depth")
+        if self.summary is None:
+            return "How many layers do new work, by each rule.", self.hint
+        if not self.summary.depths:
+            return "This run has neither contributions nor a logit lens.", ""
+        return None
+
+    def prepare(self) -> None:
+        assert self.summary is not None
+        count = self.summary.n_tokens
+        token_words = f"{count} token{'s' if count != 1 else ''}"
+        first = "" if self.summary.settings.include_first_token else ", token 0 left out"
+        self.set_titles("Effective depth", f"mean over {token_words}{first}")
+        blocks = [self._rule_lines(each, self.summary) for each in self.summary.depths]
+        height = self.size.height
+        gaps = sum(map(len, blocks)) + len(blocks) - 1 <= height
+        self._lines = []
+        for block in blocks:
+            if gaps and self._lines:
+                self._lines.append([])
+            self._lines += block
+        if self._published.get(""):
+            self._lines += [[], [(f"published: {sentence(self._published[''])}", self.inks.faint)]]
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        pass
+
+    def _rule_lines(self, estimate: DepthEstimate, summary: DepthSummary) -> list[list[Piece]]:
+        lines = [self._main_line(estimate, summary)]
+        indent = " " * _NAME_CELLS
+        room = self.size.width - _NAME_CELLS
+        doubts = [(estimate.reason, self.inks.muted)] if estimate.layer is None else []
+        doubts.append((estimate.warning and f"! {estimate.warning}", self.inks.warning))
+        for text, style in doubts:
+            for part in wrap(sentence(text), room):
+                lines.append([(indent, style), (part, style)])
+        if self.other_summary is not None:
+            lines += [
+                self._other_line(each, self.other_summary)
+                for each in self.other_summary.depths
+                if each.rule == estimate.rule
+            ]
+        if self._published.get(estimate.rule):
+            lines.append([(indent, self.inks.muted), *self._published_pieces(estimate.rule)])
+        return lines
+
+    def _main_line(self, estimate: DepthEstimate, summary: DepthSummary) -> list[Piece]:
+        inks = self.inks
+        name = fit_shown(RULE_TITLES.get(estimate.rule, estimate.rule), _NAME_CELLS)
+        return [(name, inks.strong), *self._depth_pieces(estimate, summary, faint=False)]
+
+    def _other_line(self, estimate: DepthEstimate, summary: DepthSummary) -> list[Piece]:
+        pieces = self._depth_pieces(estimate, summary, faint=True)
+        return [(fit_shown("  other", _NAME_CELLS), self.inks.muted), *pieces]
+
+    def _depth_pieces(
+        self, estimate: DepthEstimate, summary: DepthSummary, faint: bool
+    ) -> list[Piece]:
+        inks = self.inks
+        digits = len(str(summary.n_layers))
+        depth = "–" if estimate.layer is None else str(estimate.layer)
+        ratio = "" if estimate.ratio is None else f"{estimate.ratio:.2f}"
+        words = threshold_words(estimate)
+        used = _NAME_CELLS + 2 * digits + 3 + 2 + 6 + 2 + 13
+        cells = max(0, min(_LONGEST_BAR, self.size.width - used))
+        full, empty = bar(estimate.ratio or 0.0, cells)
+        ink = inks.muted if faint else inks.text
+        return [
+            (fit_right(depth, digits), ink if faint else inks.strong),
+            (f" / {summary.n_layers}  ", inks.muted),
+            (full, ink),
+            (empty, inks.faint),
+            (fit_right(ratio, 6), ink),
+            (f"  {words}", inks.muted),
+        ]
+
+    def _published_pieces(self, rule: str) -> list[Piece]:
+        return [("published ", self.inks.faint), (sentence(self._published[rule]), self.inks.muted)]
+
+    def draw_line(self, y: int) -> Strip:
+        return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
