@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any, Literal
 
 from depthtui.engine.protocol import (
     Configure,
@@ -52,7 +53,7 @@ class Saying:
     """Something for a toast: `severity` is Textual's, the texts are untrusted."""
 
     message: str
-    severity: str = "information"
+    severity: Literal["information", "warning", "error"] = "information"
     title: str = ""
 
 
@@ -66,6 +67,7 @@ class Explorer:
         start_engine: starts one, connected to the app's messages.
         say: shows a toast.
         first_prompt: what runs when a model is there and nothing was chosen yet.
+        keep: writes changed settings to the user's file.
 
     Attributes:
         model: the loaded model, or None.
@@ -82,6 +84,7 @@ class Explorer:
         start_engine: Callable[[Engine], None],
         say: Callable[[Saying], None],
         first_prompt: Callable[[], Prompt],
+        keep: Callable[[dict[str, Any]], None],
     ) -> None:
         self.spec = spec
         self.settings = settings
@@ -95,6 +98,7 @@ class Explorer:
         self._start_engine = start_engine
         self._say = say
         self._first_prompt = first_prompt
+        self._keep = keep
         self._prompt: Prompt | None = None
         self._engine: Engine | None = None
 
@@ -126,6 +130,7 @@ class Explorer:
                 models_dir=str(models_dir(cache_dir)),
                 cache_limit=self.settings.cache_limit,
                 cache_activations=self.settings.cache_activations,
+                activation_limit=self.settings.activation_limit,
             )
         )
         self._engine.send(LoadModel(self.spec))
@@ -152,23 +157,31 @@ class Explorer:
             return
         self.stop()
         self.model, self.problem = None, None
+        self.progress = None
         self.phase = Phase.LOADING
         self._engine.send(LoadModel(spec))
 
     def run(self, prompt: Prompt | None = None, step: bool = False) -> None:
-        """Run a prompt, by default the current one again; a live run is stopped first."""
+        """Run a prompt, by default the current one; a live run is stopped first.
+
+        A prompt whose result is on the screen already is computed afresh.
+        """
         prompt = prompt or self.prompt
         self._prompt = prompt
         if self._engine is None or self.model is None or not self.can_run:
             return
         self.stop()
-        run = self.session.start(self.model, prompt, self.settings.run_settings())
+        settings = self.settings.run_settings()
+        current = self.session.current
+        again = current is not None and current.answers(self.model, prompt, settings)
+        run = self.session.start(self.model, prompt, settings)
         self.phase = Phase.RUNNING
-        self._engine.send(StartRun(run.number, prompt, run.settings, step))
+        self._engine.send(StartRun(run.number, prompt, settings, step, fresh=again))
 
     def stop(self) -> None:
-        """Stop the live run; what it computed comes back as its end."""
-        if self._engine is not None and self.session.live is not None:
+        """Stop the live run, whose rows stay, or a load."""
+        busy = self.session.live is not None or self.phase is Phase.LOADING
+        if self._engine is not None and busy:
             self._engine.send(Stop())
 
     def step(self) -> None:
@@ -193,9 +206,16 @@ class Explorer:
             self.phase = Phase.READY
         self.session.delete(run)
 
-    def change(self, **changes: object) -> None:
-        """Replace some of the settings."""
-        self.settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+    def change(self, **changes: Any) -> None:
+        """Replace some of the settings, for good."""
+        changed = {k: v for k, v in changes.items() if getattr(self.settings, k) != v}
+        if changed:
+            self.settings = replace(self.settings, **changed)
+            self._keep(changed)
+
+    def include_first_token(self, included: bool) -> None:
+        """Average with or without token 0, in this session."""
+        self.settings = replace(self.settings, include_first_token=included)
 
     def handle(self, event: Event) -> None:
         """Bring everything up to date with what the engine said."""
@@ -235,6 +255,7 @@ class Explorer:
     def _loaded(self, model: ModelInfo) -> None:
         self.model, self.progress, self.problem = model, None, None
         self.phase = Phase.READY
+        self.change(last_model=model.spec.name)
         self.run()
 
     def _failed(self, run: Run | None, message: str, hint: str) -> None:

@@ -31,7 +31,7 @@ CHOOSING = [
     key("r", "run", "run", "Run the prompt again", "run", True),
     key("s", "run_stepping", "step", "Run and halt after each layer", "run_stepping", True),
     key("p", "prompts('write')", "prompt", "Write, paste or open a prompt", "prompt", True),
-    key("t", "prompts('tasks')", "task", "Choose a prompt by its difficulty", "task", True),
+    key("t", "prompts('tasks')", "task", "Choose a prompt by its difficulty", "task"),
     key("m", "models", "model", "Choose a model", "model", True),
     key("v", "measures", "measure", "Choose what the heatmap shows", "measure", True),
     key("right_square_bracket", "measure(1)", "next measure", "Next measure", "next_measure"),
@@ -40,7 +40,7 @@ CHOOSING = [
     ),
     key("n", "ladder(1)", "next prompt", "Run the task's next prompt", "next_prompt"),
     key("N", "ladder(-1)", "previous prompt", "Run the task's previous prompt", "prev_prompt"),
-    key("S,b", "session", "session", "List the runs of this session", "session", True),
+    key("b,S", "session", "session", "List the runs of this session", "session", True),
     key("C", "compare", "compare", "Compare this run with another", "compare"),
     key("e", "export", "export", "Save the session or this run", "export", True),
 ]

@@ -66,6 +66,11 @@ class Run:
         provenance = self.result.provenance if self.result else None
         return provenance is not None and provenance.cached
 
+    def answers(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> bool:
+        """Whether this is the finished run of exactly this."""
+        asked = (self.model, self.prompt, self.settings)
+        return self.state is RunState.FINISHED and asked == (model, prompt, settings)
+
 
 @dataclass
 class Session:
@@ -151,6 +156,12 @@ class Session:
             self.current = shown[min(index, len(shown) - 1)] if shown else None
             if self.marked is self.current:
                 self.marked = None
+
+    def before(self, run: Run | None) -> Run | None:
+        """The run shown before this one, or the one after where it is the first."""
+        others = [each for each in self.shown() if each is not run]
+        earlier = [each for each in others if run is not None and each.number < run.number]
+        return earlier[-1] if earlier else others[0] if others else None
 
     def shown(self) -> Iterator[Run]:
         """The runs that have something to show, oldest first."""

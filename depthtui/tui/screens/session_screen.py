@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from depthtui.prompts import TASKS, prompt_title
+from depthtui.tui.explorer import Explorer
 from depthtui.tui.screens.confirm import Confirm
 from depthtui.tui.screens.dialog import Dialog
 from depthtui.tui.screens.safe_text_area import stand_ins
 from depthtui.tui.session import Run, RunState, Session
 
 
-class SessionScreen(Dialog[Run]):
-    """Lists the runs, newest first; dismissed with the run to go to."""
+@dataclass(frozen=True)
+class SessionChoice:
+    """The run to go to, or the wish to compare."""
+
+    run: Run | None = None
+    compare: bool = False
+
+
+class SessionScreen(Dialog[SessionChoice]):
+    """Lists the runs, newest first; marks and deletes at once, dismissed with a choice."""
 
     heading = "Session"
     hint = "enter shows · space marks to compare · C compares · d deletes · esc closes"
-
-    class Delete(Message):
-        """The user wants to forget a run."""
-
-        def __init__(self, run: Run) -> None:
-            super().__init__()
-            self.run = run
-
-    class Compare(Message):
-        """The user wants to see the current and the marked run side by side."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "mark", "mark", tooltip="Mark a run to compare with", id="session.mark"),
@@ -45,9 +44,10 @@ class SessionScreen(Dialog[Run]):
         Binding("k", "go(-1)", "up", show=False),
     ]
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, explorer: Explorer) -> None:
         super().__init__()
-        self._session = session
+        self._explorer = explorer
+        self._session = explorer.session
 
     def body(self) -> ComposeResult:
         yield OptionList(compact=True)
@@ -80,7 +80,7 @@ class SessionScreen(Dialog[Run]):
 
     @on(OptionList.OptionSelected)
     def _show(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self._runs[event.option_index])
+        self.dismiss(SessionChoice(self._runs[event.option_index]))
 
     def action_mark(self) -> None:
         if run := self._chosen:
@@ -94,16 +94,15 @@ class SessionScreen(Dialog[Run]):
 
         def answer(agreed: bool | None) -> None:
             if agreed and run in self._session.runs:
-                self.post_message(self.Delete(run))
-                self.call_after_refresh(self._fill)
+                self._explorer.delete(run)
+                self._fill()
 
         self.app.push_screen(Confirm(Content(f"Forget run {run.number}?")), answer)
 
     def action_compare(self) -> None:
         if self._session.marked is None and self._chosen not in (None, self._session.current):
             self.action_mark()
-        self.post_message(self.Compare())
-        self.dismiss(None)
+        self.dismiss(SessionChoice(compare=True))
 
     def action_go(self, step: int) -> None:
         listing = self.query_one(OptionList)
@@ -119,18 +118,42 @@ STATE_STYLES = {
 
 
 def run_line(run: Run, session: Session, width: int = 60) -> Content:
-    """One line about a run: its mark, number, model, task, prompt and state."""
-    sign = "▶" if run is session.current else "±" if run is session.marked else " "
-    task = TASKS[run.prompt.task].title if run.prompt.task in TASKS else run.prompt.task
-    level = f" {run.prompt.level}" if run.prompt.level else ""
-    state = "cached" if run.cached and run.state is RunState.FINISHED else run.state.value
-    done = run.result.layers_done if run.result else 0
-    if run.state in (RunState.RUNNING, RunState.HALTED, RunState.STOPPED):
-        state += f" {done}/{run.model.n_layers}"
+    """One line about a run: its mark, number, time, prompt, model, task and state."""
     return Content.assemble(
-        (f"{sign} ", "bold $text-accent"),
-        (f"{run.number:>3} {run.started:%H:%M}  ", "$text-muted"),
+        _head(run, session),
+        (f"{run.started:%H:%M}  ", "$text-muted"),
         prompt_title(run.prompt, width),
-        (f"  {stand_ins(run.model.name)} · {stand_ins(task)}{level}  ", "$text-muted"),
-        (state, STATE_STYLES.get(run.state, "$text-muted")),
+        (f"  {stand_ins(run.model.name)} · {_task(run)}  ", "$text-muted"),
+        _state(run),
     )
+
+
+def run_card(run: Run, session: Session) -> Content:
+    """The same in two lines, for a narrow list."""
+    return Content.assemble(
+        _head(run, session),
+        prompt_title(run.prompt, 80),
+        "\n      ",
+        _state(run),
+        (f" · {stand_ins(run.model.name)}", "$text-muted"),
+    )
+
+
+def _head(run: Run, session: Session) -> Content:
+    sign = "▶" if run is session.current else "±" if run is session.marked else " "
+    return Content.assemble(
+        (f"{sign} ", "bold $text-accent"), (f"{run.number:>2}  ", "$text-muted")
+    )
+
+
+def _task(run: Run) -> str:
+    task = TASKS.get(run.prompt.task)
+    title = task.title if task else stand_ins(run.prompt.task)
+    return f"{title} {run.prompt.level}".strip()
+
+
+def _state(run: Run) -> tuple[str, str]:
+    state = "cached" if run.cached and run.state is RunState.FINISHED else run.state.value
+    if run.state is not RunState.FINISHED and run.result is not None:
+        state += f" {run.result.layers_done}/{run.model.n_layers}"
+    return state, STATE_STYLES.get(run.state, "$text-muted")

@@ -1,0 +1,241 @@
+"""The explorer: wires the engine's events, the explorer's state and the screens together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import on
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.command import Provider
+from textual.driver import Driver
+from textual.theme import Theme
+from textual.widgets import Static
+
+from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.errors import DepthError
+from depthtui.settings import Settings, load_settings, save_settings
+from depthtui.tui import keymap
+from depthtui.tui.engine_client import Engine, EngineClient
+from depthtui.tui.explorer import Explorer, Saying
+from depthtui.tui.messages import EngineDied, EngineEvent
+from depthtui.tui.themes import DEFAULT_THEME, THEMES
+
+if TYPE_CHECKING:
+    from depthtui.tui.screens.main_screen import MainScreen
+
+LAST_RESORT = 2.0
+"""Seconds after a signal by which the process is gone, whatever the terminal does."""
+
+
+def _key_commands() -> type[Provider]:
+    from depthtui.tui.commands import KeyCommands
+
+    return KeyCommands
+
+
+class DepthApp(App[int]):
+    """The explorer.
+
+    Args:
+        spec: the model to open with.
+        settings: the user's settings.
+        make_engine: makes an engine; the tests bring a scripted one.
+        settings_file: where settings are kept; None for the user's own file.
+    """
+
+    TITLE = "depthtui"
+    CSS_PATH = "dialogs.tcss"
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_key_commands}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *keymap.APP,
+        Binding("ctrl+c", "quit", "quit", show=False, system=True),
+    ]
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        settings: Settings,
+        make_engine: Callable[[], Engine] | None = None,
+        settings_file: Path | None = None,
+    ) -> None:
+        super().__init__(driver_class=_driver_class())
+        self._settings_file = settings_file
+        self._engine_log: Path | None = None
+        self.main: MainScreen | None = None
+        self.explorer = Explorer(
+            spec,
+            settings,
+            make_engine or self._make_engine,
+            lambda engine: engine.start(self.post_message),
+            self._say,
+            _first_prompt,
+            self._keep_settings,
+        )
+
+    # Starting and ending ----------------------------------------------------
+
+    @property
+    def error(self) -> Exception | None:
+        """What ended the app unexpectedly, or None."""
+        return self._exception
+
+    def compose(self) -> ComposeResult:
+        yield Static("depthtui", id="first-frame")
+
+    def on_mount(self) -> None:
+        for theme in THEMES:
+            self.register_theme(theme)
+        wanted = self.explorer.settings.theme or DEFAULT_THEME
+        self.theme = wanted if wanted in self.available_themes else DEFAULT_THEME
+        self.theme_changed_signal.subscribe(self, self._theme_changed)
+        self.set_keymap(self.explorer.settings.keys)
+        self._catch_signals()
+        # The screens bring NumPy along: the first frame does not wait for it.
+        self.call_after_refresh(self._open)
+
+    def _open(self) -> None:
+        from depthtui.tui.screens.main_screen import MainScreen
+
+        self.main = MainScreen(self.explorer)
+        self.push_screen(self.main)
+        self.call_after_refresh(self._start_engine)
+
+    def _start_engine(self) -> None:
+        self.explorer.start()
+        self._changed()
+
+    def _make_engine(self) -> Engine:
+        if self._engine_log is None:
+            handle, name = tempfile.mkstemp(prefix="depthtui-engine-", suffix=".log")
+            os.close(handle)
+            self._engine_log = Path(name)
+        return EngineClient(self._engine_log)
+
+    def _catch_signals(self) -> None:
+        """Let a signal that ends the process give the terminal back first."""
+        if self.is_headless or threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, number)
+
+    def _signalled(self, number: int) -> None:
+        self.explorer.close()
+        # A terminal that is gone may never take the last bytes.
+        watchdog = threading.Timer(LAST_RESORT, os._exit, (128 + number,))
+        watchdog.daemon = True
+        watchdog.start()
+        self.exit(128 + number, return_code=128 + number)
+
+    async def action_quit(self) -> None:
+        self.explorer.close()
+        self.exit(0)
+
+    def on_unmount(self) -> None:
+        self.explorer.close()
+        if self._engine_log is not None and self._exception is None:
+            with contextlib.suppress(OSError):
+                self._engine_log.unlink()
+
+    def _handle_exception(self, error: Exception) -> None:
+        """End the app; `main` raises the error again once the terminal is restored."""
+        self.explorer.close()
+        self._return_code = 1
+        if self._exception is None:
+            self._exception = error
+            self._exception_event.set()
+        self._close_messages_no_wait()
+
+    def panic(self, *renderables: object) -> None:
+        self._handle_exception(RuntimeError("the terminal could not be read"))
+
+    # Events -----------------------------------------------------------------
+
+    @on(EngineEvent)
+    def _engine_said(self, message: EngineEvent) -> None:
+        self.explorer.handle(message.event)
+        self._changed()
+
+    @on(EngineDied)
+    def _engine_died(self, message: EngineDied) -> None:
+        self.explorer.engine_died(message)
+        self._changed()
+
+    def _changed(self) -> None:
+        if self.main is not None:
+            self.main.changed()
+
+    def _say(self, saying: Saying) -> None:
+        from depthtui.tui.screens.safe_text_area import stand_ins
+
+        self.notify(
+            stand_ins(saying.message),
+            title=stand_ins(saying.title),
+            severity=saying.severity,
+            timeout=12 if saying.severity == "error" else 6,
+            markup=False,
+        )
+
+    # Settings ---------------------------------------------------------------
+
+    def _theme_changed(self, theme: Theme) -> None:
+        chosen = "" if theme.name == DEFAULT_THEME else theme.name
+        if chosen != self.explorer.settings.theme:
+            self.explorer.change(theme=chosen)
+
+    def _keep_settings(self, changes: dict[str, Any]) -> None:
+        """Change the user's file in these settings alone: a command-line option is no habit."""
+        path = self._settings_file
+        try:
+            save_settings(replace(load_settings(path), **changes), path)
+        except DepthError as error:
+            self._say(Saying(str(error), "warning", "Settings not saved"))
+
+    # Keys -------------------------------------------------------------------
+
+    def action_show_keys(self) -> None:
+        from depthtui.tui.screens.help_screen import Deed, HelpScreen, deeds_on, perform
+
+        def chosen(deed: Deed | None) -> None:
+            if deed is not None:
+                self.call_later(perform, self, deed)
+
+        self.push_screen(HelpScreen(deeds_on(self.screen)), chosen)
+
+
+def _first_prompt() -> Prompt:
+    from depthtui.tui.ladder import first_prompt
+
+    return first_prompt()
+
+
+def _driver_class() -> type[Driver] | None:
+    if sys.platform == "win32":
+        return None
+    from depthtui.tui.driver import TolerantDriver
+
+    return TolerantDriver
+
+
+def main(spec: ModelSpec, settings: Settings) -> int:
+    """Open the explorer in this terminal; returns the exit status.
+
+    Raises:
+        Exception: whatever ended the app unexpectedly, after the terminal is restored.
+    """
+    app = DepthApp(spec, settings)
+    status = app.run()
+    if app.error is not None:
+        raise app.error
+    return status or 0

@@ -1,0 +1,322 @@
+"""The explorer's main screen: every pane of one run, and the keys that rule them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Footer, Static
+
+from depthtui.engine.effective_depth import summarise
+from depthtui.engine.measures import MEASURE_BY_NAME, Measure
+from depthtui.engine.results import DepthSummary, Prompt, RunResult
+from depthtui.tui import keymap
+from depthtui.tui.explorer import Explorer, Phase
+from depthtui.tui.ladder import neighbour
+from depthtui.tui.screens.pane_screen import PaneScreen, PaneTabs
+from depthtui.tui.screens.session_screen import run_card
+from depthtui.tui.session import Run, RunState
+from depthtui.tui.token_text import printable
+from depthtui.tui.widgets.depth_curves import DepthCurves
+from depthtui.tui.widgets.depth_table import DepthTable
+from depthtui.tui.widgets.heatmap import Heatmap
+from depthtui.tui.widgets.lens_table import LensTable
+from depthtui.tui.widgets.pane import Pane
+from depthtui.tui.widgets.progress_pane import ProgressPane
+from depthtui.tui.widgets.prompt_pane import PromptPane
+from depthtui.tui.widgets.status_line import StatusLine
+
+FRAME = 1 / 30
+"""Seconds between two redraws while rows keep coming."""
+
+
+class MainScreen(PaneScreen):
+    """Shows the explorer's current run.
+
+    Args:
+        explorer: what is shown and what the keys act on.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keymap.MAIN]
+    CSS_PATH = "../main.tcss"
+    PANE_ORDER = ("heatmap", "lens", "curves", "depths", "means", "prompt")
+
+    def __init__(self, explorer: Explorer) -> None:
+        super().__init__()
+        self.explorer = explorer
+        self._summaries: dict[int, DepthSummary | None] = {}
+        self._shown: Run | None = None
+        self._moved = False
+        self._redraw_planned = False
+
+    def compose(self) -> ComposeResult:
+        yield StatusLine(id="status")
+        yield PromptPane(id="prompt", name="Prompt", classes="always")
+        yield PaneTabs(id="tabs")
+        with Horizontal(id="panes"):
+            with Vertical(classes="column", id="left"):
+                yield Heatmap(id="heatmap", name="Heatmap")
+                yield DepthCurves(id="curves", name="Curves")
+            with Vertical(classes="column", id="right"):
+                yield LensTable(id="lens", name="Lens")
+                yield DepthTable(id="depths", name="Depth")
+            with Vertical(classes="column", id="extra"):
+                yield Heatmap(id="means", name="Means", classes="spare")
+                yield Static(id="session")
+        yield ProgressPane(id="progress")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        settings = self.explorer.settings
+        self.query_one("#means", Heatmap).mode = "means"
+        self.query_one("#session").border_title = "Session"
+        for pane in self.query(Pane):
+            pane.ramp = settings.ramp  # type: ignore[assignment]
+        self.measure = MEASURE_BY_NAME.get(settings.measure, self.measure)
+        self.layer_order = settings.layer_order
+        self.redraw()
+
+    # Showing ----------------------------------------------------------------
+
+    @property
+    def run(self) -> Run | None:
+        return self.explorer.session.current
+
+    def extent(self) -> tuple[int, int]:
+        result = self.shown_result()
+        if result is None:
+            return 0, 0
+        has_output = result.logit_lens is not None
+        return result.model.n_layers - (not has_output), len(result.tokens) - 1
+
+    def shown_result(self) -> RunResult | None:
+        return self.run.result if self.run else None
+
+    def changed(self) -> None:
+        """Redraw soon: at once when nothing was drawn lately, else with the next frame."""
+        if not self._redraw_planned:
+            self._redraw_planned = True
+            self.set_timer(FRAME, self.redraw)
+
+    def redraw(self) -> None:
+        """Bring every pane up to date with the explorer."""
+        self._redraw_planned = False
+        if not self.is_mounted:
+            return
+        run, result = self.run, self.shown_result()
+        summary = summarise([result], self.explorer.settings.summary_settings()) if result else None
+        self._follow(run, summary)
+        for pane in self.query(Pane):
+            pane.show(result, summary)
+        self._show_session()
+        self._show_status()
+        self.refresh_bindings()
+
+    def _follow(self, run: Run | None, summary: DepthSummary | None) -> None:
+        """Put the cursor where there is something to see, unless the user moved it."""
+        if run is None or run.result is None:
+            return
+        if run is not self._shown:
+            same_tokens = (
+                self._shown is not None
+                and self._shown.result is not None
+                and self._shown.result.tokens.texts == run.result.tokens.texts
+            )
+            self._shown = run
+            if not same_tokens:
+                self._moved = False
+                self.go(self.cursor.layer, _predicts_answer(run.result))
+        if run.state is RunState.HALTED:
+            self.go(run.halted_at, self.cursor.token)
+        elif run.result.complete and not self._moved and summary is not None:
+            layers = [each.layer for each in summary.depths if each.layer is not None]
+            self._moved = True
+            self.go(max(layers, default=self.extent()[0]), self.cursor.token)
+        else:
+            self.go(*self.cursor)
+
+    def watch_measure(self, measure: Measure) -> None:
+        super().watch_measure(measure)
+        if self.is_mounted:
+            self.explorer.change(measure=measure.name)
+
+    def watch_layer_order(self, order: str) -> None:
+        super().watch_layer_order(order)
+        if self.is_mounted:
+            self.explorer.change(layer_order=order)
+
+    def _show_session(self) -> None:
+        session = self.explorer.session
+        lines = [run_card(run, session) for run in reversed(list(session.shown()))]
+        empty = Content.styled("Every run stays here.", "$text-muted")
+        self.query_one("#session", Static).update(Content("\n").join(lines) if lines else empty)
+
+    def _show_status(self) -> None:
+        """PLACEHOLDER"""
+
+    # Keys -------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Which keys work now; the footer shows those alone."""
+        phase = self.explorer.phase
+        match action:
+            case "next_layer" | "run_on":
+                return phase is Phase.HALTED
+            case "stop":
+                return phase in (Phase.RUNNING, Phase.HALTED, Phase.LOADING)
+            case "restart":
+                return phase in (Phase.DEAD, Phase.NO_MODEL)
+            case "run" | "run_stepping":
+                return self.explorer.can_run and phase is not Phase.HALTED
+            case "ladder":
+                return self.explorer.can_run
+            case "export" | "copy":
+                return self.shown_result() is not None
+            case "compare":
+                return len(list(self.explorer.session.shown())) > 1
+        return True
+
+    def action_move(self, rows: int, tokens: int) -> None:
+        self._moved = True
+        super().action_move(rows, tokens)
+
+    def action_edge(self, where: str) -> None:
+        self._moved = True
+        super().action_edge(where)
+
+    def action_run(self) -> None:
+        self._run()
+
+    def action_run_stepping(self) -> None:
+        self._run(step=True)
+
+    def _run(self, prompt: Prompt | None = None, step: bool = False) -> None:
+        self.explorer.run(prompt, step)
+        self.redraw()
+
+    def action_next_layer(self) -> None:
+        for _ in range(self._take_count()):
+            self.explorer.step()
+        self.redraw()
+
+    def action_run_on(self) -> None:
+        self.explorer.run_on()
+        self.redraw()
+
+    def action_stop(self) -> None:
+        self.explorer.stop()
+
+    def action_restart(self) -> None:
+        self.explorer.restart()
+        self.redraw()
+
+    def action_ladder(self, step: int) -> None:
+        """Run the next prompt of the same task."""
+        found = neighbour(self.explorer.prompt, step, self.explorer.settings.seed)
+        if found is None:
+            self.notify("This prompt belongs to no task: t chooses one.", markup=False)
+        else:
+            self._run(found)
+
+    def action_prompts(self, tab: str) -> None:
+        from depthtui.tui.screens.prompt_picker import PromptChoice, PromptPicker
+
+        def chosen(choice: PromptChoice | None) -> None:
+            if choice is not None:
+                self.explorer.change(chat_template=choice.chat_template)
+                self._run(choice.prompt)
+
+        model, settings = self.explorer.model, self.explorer.settings
+        template = model.has_chat_template if model else None
+        picker = PromptPicker(
+            self.explorer.prompt, settings.seed, settings.chat_template, template, tab
+        )
+        self.app.push_screen(picker, chosen)
+
+    def action_models(self) -> None:
+        from depthtui.engine.catalog import on_disk
+        from depthtui.engine.results import ModelSpec
+        from depthtui.settings import default_cache_dir, models_dir
+        from depthtui.tui.screens.model_picker import ModelPicker
+
+        def chosen(spec: ModelSpec | None) -> None:
+            if spec is not None:
+                self.explorer.load(spec)
+                self.redraw()
+
+        folder = models_dir(self.explorer.settings.cache_dir or default_cache_dir())
+        self.app.push_screen(ModelPicker(self.explorer.spec, lambda: on_disk(folder)), chosen)
+
+    def action_session(self) -> None:
+        from depthtui.tui.screens.session_screen import SessionChoice, SessionScreen
+
+        def chosen(choice: SessionChoice | None) -> None:
+            if choice is not None and choice.run is not None:
+                self.explorer.session.select(choice.run)
+            self.redraw()
+            if choice is not None and choice.compare:
+                self.action_compare()
+
+        self.app.push_screen(SessionScreen(self.explorer), chosen)
+
+    def action_compare(self) -> None:
+        from depthtui.tui.screens.compare_screen import CompareScreen
+
+        session = self.explorer.session
+        other = session.marked or session.before(session.current)
+        if session.current is None or other is None:
+            self.notify("Two runs are needed: b lists them.", markup=False)
+            return
+        self.app.push_screen(
+            CompareScreen(session.current, other, self.explorer.settings, self.measure)
+        )
+
+    def action_export(self) -> None:
+        from depthtui.tui.screens.export_screen import ExportScreen
+
+        def written(folder: Path | None) -> None:
+            if folder is not None:
+                self.explorer.change(export_dir=folder)
+
+        svg = self.app.export_screenshot(title="depthtui")
+        settings = self.explorer.settings
+        self.app.push_screen(
+            ExportScreen(
+                self.explorer.session, settings.summary_settings(), settings.export_dir, svg
+            ),
+            written,
+        )
+
+    def action_first_token(self) -> None:
+        included = not self.explorer.settings.include_first_token
+        self.explorer.include_first_token(included)
+        self.redraw()
+        words = "averaged in" if included else "left out of every mean"
+        self.notify(f"Token 0 is {words}.", markup=False)
+
+    def action_copy(self) -> None:
+        """Copy the value under the cursor, and say what it was."""
+        result = self.shown_result()
+        values = self.measure.values(result) if result else None
+        if result is None or values is None:
+            return
+        layer = min(self.cursor.layer, len(values) - 1)
+        value = f"{float(values[layer, self.cursor.token]):.6g}"
+        token = printable(result.tokens.texts[self.cursor.token])
+        self.app.copy_to_clipboard(value)
+        self.notify(
+            f"{value}: {self.measure.title}, layer {layer}, token {self.cursor.token} ({token})",
+            title="Copied",
+            markup=False,
+        )
+
+
+def _predicts_answer(result: RunResult) -> int:
+    """The token that the answer follows, or the last one."""
+    start, last = result.tokens.answer_start, len(result.tokens) - 1
+    return start - 1 if 0 < start <= last else last

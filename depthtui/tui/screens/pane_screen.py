@@ -1,0 +1,220 @@
+"""What the screens made of panes share: one cursor, one measure, tabs where it is narrow."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.content import Content
+from textual.reactive import reactive
+from textual.screen import Screen
+from textual.widgets import Static
+
+from depthtui.engine.measures import MEASURE_BY_NAME, MEASURES, Measure
+from depthtui.engine.results import RunResult
+from depthtui.tui.screens.measure_picker import MeasurePicker
+from depthtui.tui.widgets.heatmap import Heatmap
+from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane
+
+LONGEST_COUNT = 99_999
+
+
+class PaneTabs(Static):
+    """The names of the panes that share the space, where there is room for one at a time."""
+
+    def show(self, panes: list[Pane], active: Pane | None) -> None:
+        """List the panes; the active one is marked."""
+        names = [
+            Content.from_markup(f"[@click=screen.go_to('{pane.id}')][{style}] {pane.name} [/][/]")
+            for pane in panes
+            for style in ("reverse bold" if pane is active else "$text-muted",)
+        ]
+        self.update(Content("  ").join(names))
+
+
+class PaneScreen(Screen[None]):
+    """A screen of panes with a vi-like cursor.
+
+    Attributes:
+        cursor: the place that every pane looks at.
+        measure: what the heatmaps show.
+        layer_order: `up` has layer 0 at the bottom.
+        averaged: whether heatmaps show means over tokens.
+    """
+
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+        (0, "-narrow"),
+        (100, "-medium"),
+        (170, "-wide"),
+    ]
+    ALLOW_IN_MAXIMIZED_VIEW = "Footer, StatusLine, .title-line"
+    AUTO_FOCUS = "Heatmap"
+    PANE_ORDER: ClassVar[tuple[str, ...]] = ()
+    """Ids of the panes in the order of `tab`."""
+
+    cursor: reactive[Cursor] = reactive(Cursor())
+    measure: reactive[Measure] = reactive(MEASURES[0])
+    layer_order: reactive[str] = reactive("up")
+    averaged: reactive[bool] = reactive(False)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+
+    # What a subclass tells --------------------------------------------------
+
+    def extent(self) -> tuple[int, int]:
+        """The highest layer and the highest token that the cursor may be on."""
+        raise NotImplementedError
+
+    def shown_result(self) -> RunResult | None:
+        """The result whose measures are offered."""
+        raise NotImplementedError
+
+    # Panes ------------------------------------------------------------------
+
+    @property
+    def panes(self) -> list[Pane]:
+        """The panes that `tab` goes through, in order; hidden ones only where tabs show them."""
+        wide = self.has_class("-wide")
+        panes = (self.query_one(f"#{each}", Pane) for each in self.PANE_ORDER)
+        return [pane for pane in panes if wide or not pane.has_class("spare")]
+
+    @property
+    def active_pane(self) -> Pane:
+        """The pane with the focus, or the one that would get it."""
+        focused = self.focused
+        if isinstance(focused, Pane):
+            return focused
+        return next((pane for pane in self.panes if pane.has_class("active")), self.panes[0])
+
+    def on_mount(self) -> None:
+        self._activate(self.query_one(Heatmap))
+
+    def _activate(self, pane: Pane) -> None:
+        """Give a pane the focus, and the room where panes are tabs."""
+        zoomed = self.maximized is not None
+        for each in self.query(Pane):
+            each.set_class(each is pane, "active")
+        for column in self.query(".column"):
+            column.set_class(pane in column.query(Pane), "active")
+        pane.focus()
+        if zoomed:
+            self.maximize(pane, container=False)
+        self._show_tabs()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show_tabs)
+
+    def _show_tabs(self) -> None:
+        tabbed = [pane for pane in self.panes if not pane.has_class("always")]
+        for tabs in self.query(PaneTabs):
+            tabs.show(tabbed, self.active_pane)
+
+    @on(CursorMoved)
+    def _pointed(self, event: CursorMoved) -> None:
+        self.go(event.layer, event.token)
+
+    def on_descendant_focus(self) -> None:
+        self.refresh_bindings()
+        self._show_tabs()
+
+    # The cursor -------------------------------------------------------------
+
+    def go(self, layer: int, token: int) -> None:
+        """Move the cursor, as far as there are layers and tokens."""
+        last_layer, last_token = self.extent()
+        self.cursor = Cursor(
+            min(max(layer, 0), max(last_layer, 0)), min(max(token, 0), max(last_token, 0))
+        )
+
+    def watch_cursor(self, cursor: Cursor) -> None:
+        for pane in self.query(Pane):
+            pane.cursor = cursor
+
+    def watch_measure(self, measure: Measure) -> None:
+        for pane in self.query(Pane):
+            pane.measure = measure
+
+    def watch_layer_order(self, order: str) -> None:
+        for pane in self.query(Pane):
+            pane.layer_order = "down" if order == "down" else "up"
+
+    def watch_averaged(self, averaged: bool) -> None:
+        for heatmap in self.query(Heatmap):
+            if not heatmap.has_class("spare"):
+                heatmap.mode = "means" if averaged else "tokens"
+
+    def _take_count(self, otherwise: int = 1) -> int:
+        count, self._count = self._count, 0
+        return count or otherwise
+
+    def action_count(self, digit: int) -> None:
+        """A digit typed before a motion."""
+        self._count = min(self._count * 10 + digit, LONGEST_COUNT)
+
+    def action_zero(self) -> None:
+        """A zero is the first token, unless it continues a count."""
+        if self._count:
+            self.action_count(0)
+        else:
+            self.go(self.cursor.layer, 0)
+
+    def action_move(self, rows: int, tokens: int) -> None:
+        """Move by rows on the screen, upwards counting as positive, and by tokens."""
+        count = self._take_count()
+        up = 1 if self.layer_order == "up" else -1
+        layer, token = self.cursor
+        self.go(layer + up * rows * count, token + tokens * count)
+
+    def action_edge(self, where: str) -> None:
+        """Go to an end of the layers or tokens; a count goes to that layer."""
+        counted, count = self._count > 0, self._take_count(0)
+        layer, token = self.cursor
+        last_layer, last_token = self.extent()
+        match where:
+            case "first_layer":
+                self.go(count if counted else 0, token)
+            case "last_layer":
+                self.go(count if counted else last_layer, token)
+            case "last_token":
+                self.go(layer, last_token)
+
+    # Looking ----------------------------------------------------------------
+
+    def action_pane(self, step: int) -> None:
+        panes = self.panes
+        index = panes.index(self.active_pane) if self.active_pane in panes else 0
+        self._activate(panes[(index + step) % len(panes)])
+
+    def action_go_to(self, pane_id: str) -> None:
+        self._activate(self.query_one(f"#{pane_id}", Pane))
+
+    def action_zoom(self) -> None:
+        if self.maximized is not None:
+            self.minimize()
+        else:
+            self.maximize(self.active_pane, container=False)
+
+    def action_turn_over(self) -> None:
+        self.layer_order = "down" if self.layer_order == "up" else "up"
+
+    def action_average(self) -> None:
+        self.averaged = not self.averaged
+
+    def action_measure(self, step: int) -> None:
+        """The next measure that this run has."""
+        result = self.shown_result()
+        index = MEASURES.index(self.measure)
+        for _ in MEASURES:
+            index = (index + step) % len(MEASURES)
+            if result is None or MEASURES[index].values(result) is not None:
+                self.measure = MEASURES[index]
+                return
+
+    def action_measures(self) -> None:
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self.measure = MEASURE_BY_NAME[name]
+
+        self.app.push_screen(MeasurePicker(self.measure.name, self.shown_result()), chosen)
