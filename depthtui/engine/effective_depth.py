@@ -39,8 +39,8 @@ def kl_depth(kl: np.ndarray, threshold: float = 0.5) -> DepthEstimate:
         threshold: share of the maximum over layers 0 … L-1.
     """
     layers = kl[:-1]
-    below = layers[:-1] < threshold * layers.max()
-    if not below.any():
+    below = layers < threshold * layers.max()
+    if not below[:-1].any():
         return _none("kl", threshold, f"KL never falls below {threshold:g} of its maximum")
     first = int(np.argmax(below))
     again = "" if below[first:].all() else f"KL rises above the threshold again after layer {first}"
@@ -55,8 +55,8 @@ def overlap_depth(overlap: np.ndarray, threshold: float = 0.3) -> DepthEstimate:
         threshold: the overlap that counts as enough.
     """
     layers = overlap[:-1]
-    above = layers[:-1] > threshold
-    if not above.any():
+    above = layers > threshold
+    if not above[:-1].any():
         return _none("overlap", threshold, f"the overlap never exceeds {threshold:g}")
     first = int(np.argmax(above))
     again = "" if above[first:].all() else f"the overlap falls back again after layer {first}"
@@ -66,7 +66,8 @@ def overlap_depth(overlap: np.ndarray, threshold: float = 0.3) -> DepthEstimate:
 def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthSummary | None:
     """Pool runs of one model as the paper does: the mean over all tokens of all prompts.
 
-    Rows that were not run stay NaN; a rule that meets one gives no layer.
+    Rows that were not run stay NaN; a rule that meets one, or a value that is
+    not finite, gives no layer.
     Returns None where there is nothing to average, such as a single token with
     token 0 left out.
     """
@@ -76,7 +77,11 @@ def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthS
         return None
     curves = _curves(results, first)
     n_layers = results[0].model.n_layers
-    return DepthSummary(settings, n_layers, n_tokens, curves, _depths(curves, settings))
+    complete = all(each.complete for each in results)
+    unknown = (
+        "the model's values are not finite" if complete else "not every layer has been run yet"
+    )
+    return DepthSummary(settings, n_layers, n_tokens, curves, _depths(curves, settings, unknown))
 
 
 def _curves(results: Sequence[RunResult], first: int) -> Curves:
@@ -105,30 +110,27 @@ def _curves(results: Sequence[RunResult], first: int) -> Curves:
     )
 
 
-def _depths(curves: Curves, settings: SummarySettings) -> tuple[DepthEstimate, ...]:
-    depths = []
-    if curves.mean_cosine is not None:
-        depths.append(_where_run("cosine", curves.mean_cosine, None, cosine_depth))
-    if curves.kl is not None:
-        limit = settings.kl_threshold
-        depths.append(_where_run("kl", curves.kl, limit, lambda kl: kl_depth(kl, limit)))
-    if curves.overlap is not None:
-        enough = settings.overlap_threshold
-        depths.append(
-            _where_run("overlap", curves.overlap, enough, lambda each: overlap_depth(each, enough))
-        )
-    return tuple(depths)
+_Rule = tuple[str, np.ndarray | None, float | None, Callable[[np.ndarray], DepthEstimate]]
+"""A name, its curve, its threshold, and what turns the curve into a layer."""
 
 
-def _where_run(
-    rule: str,
-    curve: np.ndarray,
-    threshold: float | None,
-    estimate: Callable[[np.ndarray], DepthEstimate],
-) -> DepthEstimate:
-    if np.isnan(curve).any():
-        return _none(rule, threshold, "not every layer has been run yet")
-    return estimate(curve)
+def _depths(curves: Curves, settings: SummarySettings, unknown: str) -> tuple[DepthEstimate, ...]:
+    kl_threshold, overlap_threshold = settings.kl_threshold, settings.overlap_threshold
+    rules: tuple[_Rule, ...] = (
+        ("cosine", curves.mean_cosine, None, cosine_depth),
+        ("kl", curves.kl, kl_threshold, lambda kl: kl_depth(kl, kl_threshold)),
+        (
+            "overlap",
+            curves.overlap,
+            overlap_threshold,
+            lambda overlap: overlap_depth(overlap, overlap_threshold),
+        ),
+    )
+    return tuple(
+        estimate(curve) if np.isfinite(curve).all() else _none(rule, threshold, unknown)
+        for rule, curve, threshold, estimate in rules
+        if curve is not None
+    )
 
 
 def _at(
