@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from depthtui.engine import protocol, results
@@ -24,17 +26,29 @@ _TYPES: dict[str, type] = {
 }
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 class CodecError(ValueError):
-    """The bytes are not something that `encode` wrote."""
+    """A value that cannot be sent, or bytes that `encode` did not write."""
 
 
 def encode(value: Any) -> bytes:
-    """Turn a dataclass of `results` or `protocol` into bytes."""
+    """Turn a dataclass of `results` or `protocol` into bytes.
+
+    Raises:
+        CodecError: the value is, or holds, something of another type.
+    """
+    if not dataclasses.is_dataclass(value):
+        raise CodecError(f"a {type(value).__name__} is not of the protocol")
     arrays: dict[str, np.ndarray] = {}
     tree = _to_json(value, arrays)
     # A valid file needs at least one tensor for some readers.
     tensors = arrays or {"empty": np.zeros(0, np.uint8)}
-    return save(tensors, metadata={"depthtui": json.dumps(tree)})
+    try:
+        return save(tensors, metadata={"depthtui": json.dumps(tree)})
+    except SafetensorError as error:
+        raise CodecError(f"an array cannot be sent: {error}") from error
 
 
 def decode(data: bytes) -> Any:
@@ -47,11 +61,14 @@ def decode(data: bytes) -> Any:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + length])
         tree = json.loads(header["__metadata__"]["depthtui"])
-        return _from_json(tree, load(data))
+        value = _from_json(tree, load(data))
     except CodecError:
         raise
     except Exception as error:
         raise CodecError(f"not a depthtui value: {error}") from error
+    if not dataclasses.is_dataclass(value):
+        raise CodecError("not a value of the protocol")
+    return value
 
 
 def _to_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -66,7 +83,8 @@ def _to_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return {"$type": name, "fields": pairs}
     if isinstance(value, np.ndarray):
         key = str(len(arrays))
-        arrays[key] = np.ascontiguousarray(value)
+        # `ascontiguousarray` gives an array without dimensions one.
+        arrays[key] = np.ascontiguousarray(value).reshape(value.shape)
         return {"$array": key}
     if isinstance(value, tuple):
         return {"$tuple": [_to_json(each, arrays) for each in value]}
@@ -74,6 +92,9 @@ def _to_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return [_to_json(each, arrays) for each in value]
     if isinstance(value, dict):
         return {"$dict": [[_to_json(k, arrays), _to_json(v, arrays)] for k, v in value.items()]}
+    if isinstance(value, str) and _SURROGATE.search(value):
+        # JSON would join two of them into one character.
+        return {"$surrogates": value.encode("utf-8", "surrogatepass").hex()}
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": str(value)}
     if value is None or isinstance(value, bool | int | float | str):
@@ -97,6 +118,8 @@ def _from_json(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
         return tuple(_from_json(each, arrays) for each in tree["$tuple"])
     if "$dict" in tree:
         return {_from_json(k, arrays): _from_json(v, arrays) for k, v in tree["$dict"]}
+    if "$surrogates" in tree:
+        return bytes.fromhex(tree["$surrogates"]).decode("utf-8", "surrogatepass")
     if "$float" in tree:
         return float(tree["$float"])
     raise CodecError("unknown tag")
