@@ -116,11 +116,11 @@ def _curves(group: Group, summary: DepthSummary) -> Iterable[str]:
     if curves.mean_cosine is not None:
         lines = [*_branches(curves, "cosine"), svg.Line(curves.mean_cosine, "mean", "mean")]
         panel = svg.Panel(lines, n_layers, threshold=0.0, crossing=crossings.get("cosine"))
-        yield _figure("Cosine with the residual stream", svg.curves(panel), _keys(lines))
+        yield _figure("Cosine with the stream", svg.curves(panel), _keys(lines))
     if curves.layer_norm_ratio is not None:
         lines = _branches(curves, "norm_ratio")
         panel = svg.Panel(lines, n_layers, log=True)
-        yield _figure("Relative contribution, log scale", svg.curves(panel), _keys(lines))
+        yield _figure("Contribution, log scale", svg.curves(panel), _keys(lines))
     if curves.kl is not None:
         lines = [svg.Line(curves.kl, "mean")]
         largest = float(curves.kl[:-1].max())

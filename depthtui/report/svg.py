@@ -17,7 +17,7 @@ WIDTH = 420.0
 _LEFT, _RIGHT, _TOP = 30.0, 8.0, 6.0
 _PLOT = WIDTH - _LEFT - _RIGHT
 _MOST_LABELLED = 44
-_CLIP = 98.0  # percentile above which a heatmap is clipped
+_CLIP = 99.0  # percentile above which a heatmap is clipped
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def heatmap(values: np.ndarray, measure: Measure, tokens: Sequence[str]) -> str:
     rows, columns = values.shape
     low, high, note = _scale(values, measure)
     ramp, count = ("d", palette.DIVERGING_LEVELS) if measure.diverging else ("s", palette.LEVELS)
-    cell = min(18.0, _PLOT / columns)
+    cell = min(30.0, _PLOT / columns)
     tall = min(9.0, 250.0 / rows)
     bottom = _TOP + rows * tall
     labels, depth = _token_labels(tokens, cell, bottom)
@@ -134,12 +134,9 @@ def _scale(values: np.ndarray, measure: Measure) -> tuple[float, float, str]:
     if not known.size:
         return 0.0, 1.0, ""
     largest = float(np.abs(known).max())
-    high = float(np.percentile(np.abs(known), _CLIP))
-    note = ""
-    if high <= 0 or largest <= 1.25 * high:
-        high = largest
-    else:
-        note = f"clipped at {_CLIP:g} %, largest {largest:.3g}"
+    high = float(np.percentile(np.abs(known), _CLIP, method="lower"))
+    high = next((each for each in (high, largest) if each > 0), 1.0)
+    note = f"{_CLIP:g}th percentile, max {largest:.3g}" if largest > high else ""
     return (-high if measure.diverging else 0.0), high, note
 
 
@@ -191,7 +188,7 @@ def _token_labels(tokens: Sequence[str], cell: float, bottom: float) -> tuple[st
     for index, token in enumerate(tokens):
         x, y = _LEFT + (index + 0.5) * cell, bottom + 4
         labels.append(
-            f'<text class="token" font-size="{size:.3g}" text-anchor="end" '
+            f'<text class="token" style="font-size:{size:.3g}px" text-anchor="end" '
             f'transform="translate({x + size / 3:.4g} {y:.4g}) rotate(-90)">'
             f"{escape(shortened(token.strip(' ') or token, 10))}</text>"
         )

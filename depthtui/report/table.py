@@ -13,7 +13,7 @@ from depthtui.report.groups import Group
 from depthtui.report.legible import legible
 from depthtui.report.words import criterion, pooling, published_layers, rule_title
 
-_BAR = 20
+_BAR = 12
 
 
 def depth_table(group: Group, settings: SummarySettings) -> Lines:

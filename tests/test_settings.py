@@ -1,0 +1,237 @@
+"""The settings file, and where things are kept."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from depthtui import settings as module
+from depthtui.errors import DepthError
+from depthtui.settings import Settings, default_cache_dir, load_settings, save_settings
+from depthtui.sizes import format_size, parse_size
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "config" / "settings.toml"
+    path.parent.mkdir()
+    monkeypatch.setenv("DEPTHTUI_CONFIG", str(path))
+    return path
+
+
+EVERYTHING = Settings(
+    theme="nord",
+    cache_dir=Path("/somewhere"),
+    use_cache=False,
+    cache_limit=5 * 10**9,
+    activation_limit=0,
+    cache_activations=False,
+    export_dir=Path("/elsewhere"),
+    top_k=3,
+    kl_threshold=0.25,
+    overlap_threshold=0.75,
+    include_first_token=False,
+    seed=7,
+    chat_template=True,
+    measure="kl",
+    layer_order="down",
+    ramp="glyph",
+    last_model='odd "name" \\ é',
+    keys={"export": "ctrl+e", "quit": "q,ctrl+q"},
+)
+
+
+def test_without_a_file_there_are_the_defaults(file: Path) -> None:
+    assert load_settings() == Settings()
+    assert not file.exists()
+
+
+def test_what_is_saved_comes_back(file: Path) -> None:
+    for each in fields(Settings):
+        assert getattr(EVERYTHING, each.name) != getattr(Settings(), each.name), each.name
+    assert save_settings(EVERYTHING) == file
+    assert load_settings() == EVERYTHING
+    save_settings(Settings())
+    assert load_settings() == Settings()
+
+
+def test_only_what_differs_is_written_and_nothing_lies_beside_it(file: Path) -> None:
+    save_settings(Settings(top_k=3))
+    assert file.read_text() == "top_k = 3\n"
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_unknown_settings_are_told_and_kept(file: Path) -> None:
+    file.write_text('from_the_future = 3\ntop_k = 4\n[also]\nx = "y"\n')
+    notices: list[str] = []
+    found = load_settings(on_notice=notices.append)
+    assert found == Settings(top_k=4)
+    assert len(notices) == 1
+    assert "also, from_the_future" in notices[0]
+    save_settings(Settings(seed=1))
+    assert "from_the_future = 3" in file.read_text()
+    assert "[also]" in file.read_text()
+    assert load_settings() == Settings(seed=1)
+
+
+def test_sizes_may_be_written_as_people_write_them(file: Path) -> None:
+    file.write_text('cache_limit = "2 GiB"\nactivation_limit = 5\n')
+    assert load_settings() == Settings(cache_limit=2 << 30, activation_limit=5)
+
+
+def test_a_home_folder_is_understood(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    file.write_text('cache_dir = "~/cache"\n')
+    assert load_settings().cache_dir == Path("/home/someone/cache")
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("top_k = 0", "top_k"),
+        ("top_k = 1.5", "top_k"),
+        ("top_k = true", "top_k"),
+        ("seed = -1", "seed"),
+        ('kl_threshold = "x"', "kl_threshold"),
+        ("overlap_threshold = 1.1", "overlap_threshold"),
+        ("overlap_threshold = nan", "overlap_threshold"),
+        ("chat_template = 1", "chat_template"),
+        ('layer_order = "sideways"', "layer_order"),
+        ('ramp = "pink"', "ramp"),
+        ("theme = 3", "theme"),
+        ('cache_limit = "plenty"', "cache_limit"),
+        ("cache_limit = -1", "cache_limit"),
+        ('export_dir = ""', "export_dir"),
+        ("keys = 3", "keys"),
+        ("[keys]\nquit = 3", "keys"),
+    ],
+)
+def test_a_wrong_value_is_named(file: Path, line: str, name: str) -> None:
+    file.write_text(line)
+    with pytest.raises(DepthError) as caught:
+        load_settings()
+    assert name in caught.value.message
+    assert str(file) in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_broken_file_names_the_line_and_is_left_alone(file: Path) -> None:
+    file.write_text("top_k = 3\ntop_k = = 4\n")
+    with pytest.raises(DepthError, match="line 2"):
+        load_settings()
+    with pytest.raises(DepthError, match="line 2"):
+        save_settings(Settings(seed=1))
+    assert file.read_text() == "top_k = 3\ntop_k = = 4\n"
+
+
+def test_bytes_that_are_no_text_are_told(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(DepthError, match="UTF-8"):
+        load_settings()
+
+
+def test_a_folder_in_the_way_is_told(file: Path) -> None:
+    file.mkdir()
+    with pytest.raises(DepthError, match="cannot be read"):
+        load_settings()
+
+
+def test_a_place_that_cannot_be_written_is_told() -> None:
+    with pytest.raises(DepthError) as caught:
+        save_settings(Settings(seed=1), Path("/proc/depthtui/settings.toml"))
+    assert "DEPTHTUI_CONFIG" in caught.value.hint
+
+
+def test_every_setting_is_described_and_read() -> None:
+    source = Path(module.__file__).read_text()
+    for each in fields(Settings):
+        described = rf"    {each.name}: "
+        lines = source[source.index(described) :].splitlines()
+        assert lines[1].startswith('    """'), each.name
+        assert each.name in module._PARSERS
+
+
+def test_it_gives_the_settings_of_runs_and_summaries() -> None:
+    run, summary = EVERYTHING.run_settings(), EVERYTHING.summary_settings()
+    assert (run.top_k, run.chat_template) == (3, True)
+    assert (summary.kl_threshold, summary.overlap_threshold) == (0.25, 0.75)
+    assert (summary.include_first_token, summary.seed) == (False, 7)
+    assert Settings().summary_settings() == type(summary)()
+    assert Settings().run_settings() == type(run)()
+
+
+class TestWhereThingsAre:
+    @pytest.fixture(autouse=True)
+    def _no_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("DEPTHTUI_CACHE_DIR", raising=False)
+        monkeypatch.setenv("XDG_CACHE_HOME", "/xdg/cache")
+
+    def checkout(self, monkeypatch: pytest.MonkeyPatch, root: Path, project: str) -> None:
+        (root / "depthtui").mkdir(exist_ok=True)
+        (root / "pyproject.toml").write_text(project)
+        monkeypatch.setattr(module, "__file__", str(root / "depthtui" / "settings.py"))
+
+    def test_in_a_checkout(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.checkout(monkeypatch, tmp_path, '[project]\nname = "depthtui"\n')
+        assert default_cache_dir() == Path("/xdg/cache/depthtui")
+        (tmp_path / "cache").mkdir()
+        assert default_cache_dir() == tmp_path / "cache"
+
+    def test_in_a_checkout_of_something_else(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "cache").mkdir()
+        self.checkout(monkeypatch, tmp_path, '[project]\nname = "other"\n')
+        assert default_cache_dir() == Path("/xdg/cache/depthtui")
+
+    def test_where_the_environment_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("DEPTHTUI_CACHE_DIR", "/there")
+        assert default_cache_dir() == Path("/there")
+        assert module.models_dir(default_cache_dir()) == Path("/there/models")
+
+    def test_the_settings_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("DEPTHTUI_CONFIG", raising=False)
+        monkeypatch.setenv("XDG_CONFIG_HOME", "/xdg/config")
+        assert module.settings_path() == Path("/xdg/config/depthtui/settings.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("1048576", 1 << 20),
+        ("10GiB", 10 << 30),
+        ("500MB", 500 * 10**6),
+        ("1.5 gib", 3 << 29),
+        ("2G", 2 << 30),
+        (" 7 B ", 7),
+        ("1TiB", 1 << 40),
+    ],
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1", "1e3", "1 2", "10XB", "inf", "1.GiB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "0.98 KiB"),
+        (1536, "1.50 KiB"),
+        (88_646_656, "84.5 MiB"),
+        (10 << 30, "10.0 GiB"),
+        (999 << 40, "999 TiB"),
+        (5000 << 40, "5000 TiB"),
+    ],
+)
+def test_sizes_are_written(size: int, text: str) -> None:
+    assert format_size(size) == text
