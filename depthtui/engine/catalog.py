@@ -27,6 +27,8 @@ DEMO_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e24
 MADE_FROM = "depthtui.json"
 """A file that we leave in each converted model: its name and what it was made from."""
 
+WEIGHTS_INDEX = "model.safetensors.index.json"
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -174,17 +176,17 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         DepthError: the index that lists them is damaged.
     """
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return [folder / "model.safetensors"]
+    single, index = folder / "model.safetensors", folder / WEIGHTS_INDEX
+    if single.is_file() or not index.is_file():
+        return [single]
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        outside = [each for each in names if Path(each).name != each]
+        usable = all(Path(each).name == each and each.endswith(".safetensors") for each in names)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DepthError(
             f"{index} cannot be read: {error}.", "The file is damaged: fetch it again."
         ) from error
-    if outside or not names:
+    if not usable or not names:
         raise DepthError(f"{index} names no usable files.", "The file is damaged: fetch it again.")
     return [folder / each for each in sorted(names)]
 

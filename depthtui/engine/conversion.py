@@ -14,12 +14,13 @@ from unittest.mock import patch
 import gguf
 import torch
 from accelerate import init_empty_weights
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 from transformers import modeling_gguf_pytorch_utils as gguf_reading
 
 from depthtui.engine.catalog import MADE_FROM
 from depthtui.engine.protocol import Progress
 from depthtui.engine.quiet import silence_libraries
+from depthtui.engine.space import check_disk, free_memory, human
 from depthtui.errors import DepthError
 
 Report = Callable[[Progress], None]
@@ -39,19 +40,18 @@ def convert(
     try:
         with _reading_once(), _reporting_tensors(progress):
             progress(Progress("Reading the GGUF file", 0, 0, "tensors"))
-            model = AutoModelForCausalLM.from_pretrained(
-                source.parent, gguf_file=source.name, dtype=torch.float32, local_files_only=True
-            )
+            _check_room(source, folder)
+            model = _read_model(source)
             progress(Progress("Reading the tokenizer", 0, 0, "tokens"))
             tokenizer = AutoTokenizer.from_pretrained(
-                source.parent, gguf_file=source.name, local_files_only=True
+                str(source.parent), gguf_file=source.name, local_files_only=True
             )
     except DepthError:
         raise
-    except (OSError, MemoryError):
-        raise
+    except MemoryError as error:
+        raise DepthError(f"The memory ran out while {source.name} was converted.") from error
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DepthError(
             f"{source.name} could not be converted: {reason}",
             "The file may be damaged, or of an architecture that transformers cannot read as GGUF.",
@@ -60,6 +60,41 @@ def convert(
     _dense(model).save_pretrained(folder, max_shard_size="1000GB")
     tokenizer.save_pretrained(folder)
     (folder / MADE_FROM).write_text(json.dumps(provenance or {}, indent=2), encoding="utf-8")
+
+
+def _check_room(source: Path, folder: Path) -> None:
+    """See that the model fits on the disk and in memory as float32."""
+    tensors = gguf.GGUFReader(str(source)).tensors
+    needed = 4 * sum(int(each.n_elements) for each in tensors)
+    check_disk(folder, needed, f"Converting {source.name}")
+    free = free_memory()
+    if needed > free:
+        raise DepthError(
+            f"Converting {source.name} needs {human(needed)} of memory; {human(free)} are free.",
+            "Convert it on a larger machine, or open a safetensors copy of the model.",
+        )
+
+
+def _read_model(source: Path) -> PreTrainedModel:
+    auto: Any = AutoModelForCausalLM  # its annotations leave out the second value
+    model, report = auto.from_pretrained(
+        str(source.parent),
+        gguf_file=source.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.float32,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        # transformers would make them up at random.
+        raise DepthError(
+            f"{source.name} lacks {len(missing)} weights of its architecture, "
+            f"such as {missing[0]}.",
+            "It may be one part of several: merge them first.",
+        )
+    loaded: PreTrainedModel = model
+    return loaded
 
 
 def _dense(model: PreTrainedModel) -> PreTrainedModel:
