@@ -16,8 +16,8 @@ from depthtui.tui.widgets.braille import Canvas
 from depthtui.tui.widgets.ink import Piece, fit_right, number
 from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane
 
-_MARGIN = 15
-_NARROW_MARGIN = 8
+_MARGIN = 16
+_NARROW_MARGIN = 9
 _MARK = "◆"
 
 
@@ -32,7 +32,7 @@ class _Panel:
         curve: braille text, one string a line.
         threshold: dashes, likewise.
         other: the compared run's curve, likewise.
-        crossing: (line, column, layer) of the effective depth, or None.
+        mark: (line, column) -> character of the effective depth and its layer.
         values: the curve itself.
     """
 
@@ -44,7 +44,7 @@ class _Panel:
     curve: list[str]
     threshold: list[str]
     other: list[str]
-    crossing: tuple[int, int, int] | None
+    mark: dict[tuple[int, int], str]
     values: np.ndarray
 
 
@@ -117,21 +117,14 @@ class DepthCurves(Pane):
         if not np.isnan(threshold):
             dashes.dash(float(place(np.array(threshold))))
         layer = next((each.layer for each in self.summary.depths if each.rule == rule), None)
-        crossing = None
+        drawn = curve.lines()
+        mark: dict[tuple[int, int], str] = {}
         if layer is not None:
-            height = float(np.clip(place(values[layer]), 0, 1))
-            crossing = (round((1 - height) * (lines - 1)), self._column_of(layer), layer)
+            height = min(max(float(place(values[layer])), 0.0), 1.0)
+            line = round((1 - height) * (4 * lines - 1)) // 4
+            mark = _mark(drawn, line, self._column_of(layer), str(layer))
         return _Panel(
-            rule,
-            name,
-            unit,
-            low,
-            high,
-            curve.lines(),
-            dashes.lines(),
-            behind.lines(),
-            crossing,
-            values,
+            rule, name, unit, low, high, drawn, dashes.lines(), behind.lines(), mark, values
         )
 
     def _threshold(self, rule: str, values: np.ndarray) -> float:
@@ -183,7 +176,7 @@ class DepthCurves(Pane):
         end = number(panel.high) if line == 0 else number(panel.low) if line == last else ""
         if self._margin == _NARROW_MARGIN:
             name = panel.name[:3] if line == 0 else ""
-            return [(f"{name:<3}{fit_right(end, 4)} ", inks.muted)]
+            return [(f"{name:<3}{fit_right(end, 5)} ", inks.muted)]
         left: Piece = ("", inks.text)
         if line == 0:
             left = (panel.name, inks.strong)
@@ -218,26 +211,10 @@ class DepthCurves(Pane):
             if column == cursor:
                 piece = ("│" if piece[0] == " " or piece[0] == dash else piece[0], inks.accent)
             pieces.append(piece)
-        if panel.crossing is not None and panel.crossing[0] == line:
-            _, column, layer = panel.crossing
-            self._put_mark(pieces, column, layer)
+        for (at_line, column), char in panel.mark.items():
+            if at_line == line:
+                pieces[column] = (char, inks.strong)
         return pieces
-
-    def _put_mark(self, pieces: list[Piece], column: int, layer: int) -> None:
-        style = self.inks.strong
-        pieces[column] = (_MARK, style)
-        text = str(layer)
-        # To the right where the curve leaves room, else to the left.
-        right = range(column + 1, column + 1 + len(text))
-        left = range(column - len(text), column)
-        for places in (right, left):
-            inside = places.start >= 0 and places.stop <= len(pieces)
-            if inside and all(pieces[each][0] in " │" for each in places):
-                break
-        else:
-            places = right if right.stop <= len(pieces) else left
-        for each, digit in zip(places, text, strict=True):
-            pieces[each] = (digit, style)
 
     def _draw_axis(self) -> Strip:
         assert self.summary is not None
@@ -285,6 +262,25 @@ def curves_of(summary: DepthSummary | None) -> list[tuple[str, str, str, np.ndar
         ("cosine", "cosine", "a, m, c", curves.mean_cosine),
     )
     return [(rule, name, unit, each) for rule, name, unit, each in listed if each is not None]
+
+
+def _mark(drawn: list[str], line: int, column: int, number: str) -> dict[tuple[int, int], str]:
+    """The mark at an effective depth, and its number where the curve leaves room nearby."""
+    width, size = len(drawn[0]), len(number)
+    right, left, centre = column + 1, column - size, column - size // 2
+    places = [
+        (line, right),
+        (line, left),
+        *((line + step, x) for step in (-1, 1) for x in (centre, right, left)),
+    ]
+
+    def is_free(y: int, x: int) -> bool:
+        inside = 0 <= y < len(drawn) and x >= 0 and x + size <= width
+        return inside and not drawn[y][x : x + size].strip()
+
+    y, x = next((each for each in places if is_free(*each)), (line, right))
+    mark = {(y, x + i): digit for i, digit in enumerate(number) if x + i < width}
+    return mark | {(line, column): _MARK}
 
 
 def _ends(rule: str, values: np.ndarray) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from depthtui.tui.widgets.words import sentence, wrap
 
 RULE_TITLES = {"cosine": "cosine", "kl": "KL", "overlap": "overlap"}
 _NAME_CELLS = 9
-_LONGEST_BAR = 24
+_LONGEST_BAR = 40
 
 
 def threshold_words(estimate: DepthEstimate) -> str:

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from rich.cells import cell_len
+from rich.color import Color as RichColor
 from rich.style import Style
 from textual import events
 from textual.geometry import Region
@@ -316,43 +317,36 @@ class Heatmap(Pane):
             elif self.mode == "means" and upper == lower and upper is not None:
                 yield from self._draw_number(upper, column, grid)
             elif on_top or on_bottom:
-                yield from self._draw_cursor(top, bottom, on_top, on_bottom, grid)
+                yield from self._draw_cursor(top, bottom, on_top, on_bottom)
             else:
-                yield self._blocks(top, bottom, grid.column_width, grid)
+                yield self._blocks(top, bottom, grid.column_width)
 
-    def _blocks(self, top: int | None, bottom: int | None, width: int, grid: _Grid) -> Piece:
-        colours = grid.ramp.colours
-        if (top == -1 and bottom in (-1, None)) or (top is None and bottom == -1):
+    def _colour(self, level: int | None) -> RichColor:
+        """A level's colour; the background where there is none or it is unknown."""
+        return self.inks.background if level is None or level < 0 else self.grid.ramp.colours[level]
+
+    def _blocks(self, top: int | None, bottom: int | None, width: int) -> Piece:
+        if -1 in (top, bottom) and {top, bottom} <= {-1, None}:
             return self._unknown(width)
-        return half_blocks(
-            None if top is None or top < 0 else colours[top],
-            None if bottom is None or bottom < 0 else colours[bottom],
-            width,
-        )
+        return half_blocks(self._colour(top), self._colour(bottom), width)
 
     def _unknown(self, width: int) -> Piece:
         return palette.UNKNOWN_GLYPH.center(width), self.inks.faint
 
     def _draw_cursor(
-        self, top: int | None, bottom: int | None, on_top: bool, on_bottom: bool, grid: _Grid
+        self, top: int | None, bottom: int | None, on_top: bool, on_bottom: bool
     ) -> Iterator[Piece]:
         """The cell under the cursor: two accent edges, or all accent where it is narrow."""
-        width = grid.column_width
-        accent = self.inks.accent.color
-        colours = grid.ramp.colours
-
-        def colour(level: int | None, marked: bool) -> object:
-            if marked:
-                return accent
-            return None if level is None or level < 0 else colours[level]
-
-        edge = half_blocks(colour(top, on_top), colour(bottom, on_bottom), 1)  # type: ignore[arg-type]
+        width = self.grid.column_width
+        accent = self.inks.accent.color or self.inks.background
+        upper = accent if on_top else self._colour(top)
+        lower = accent if on_bottom else self._colour(bottom)
         if width < 3:
-            yield edge[0] * width, edge[1]
+            yield half_blocks(upper, lower, width)
             return
-        yield edge
-        yield self._blocks(top, bottom, width - 2, grid)
-        yield edge
+        yield half_blocks(upper, lower, 1)
+        yield self._blocks(top, bottom, width - 2)
+        yield half_blocks(upper, lower, 1)
 
     def _draw_glyphs(self, level: int | None, marked: bool, grid: _Grid) -> Iterator[Piece]:
         width = grid.column_width

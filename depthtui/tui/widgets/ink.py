@@ -24,12 +24,15 @@ RampChoice: TypeAlias = Literal["auto", "truecolor", "256", "glyph"]
 Piece: TypeAlias = tuple[str, Style]
 """Printable text and how it is drawn."""
 
+_LEGIBLE = 0.3
+"""Difference in OKLab lightness at which text stands out."""
+
 _BLACK, _WHITE = (RichColor.from_rgb(*grey) for grey in ((16, 16, 16), (250, 250, 250)))
 
 
 @dataclass(frozen=True)
 class Inks:
-    """Foreground styles of one theme, from loudest to faintest, and where colour has a meaning.
+    """A theme's inks on a pane's background, from plain to faint, and where colour has a meaning.
 
     `accent` is only for the cursor and for the final answer.
     """
@@ -41,6 +44,7 @@ class Inks:
     good: Style
     warning: Style
     error: Style
+    background: RichColor
     dark: bool
 
     @cached_property
@@ -52,35 +56,49 @@ class Inks:
         """A cell of text that the cursor is on."""
         colour = self.accent.color
         if colour is None or colour.is_default:
-            return Style(reverse=True, bold=True)
+            return self.text + Style(reverse=True, bold=True)
         return Style(color=contrast(colour), bgcolor=colour, bold=True)
 
 
 def inks_of(app: App[object], background: Color) -> Inks:
     """The inks of the app's theme over this background."""
     names = app.theme_variables
+    behind = background.rich_color
 
     def colour(name: str) -> Color:
         return Color.parse(names.get(name, names["foreground"]))
 
     def plain(name: str, bold: bool = False) -> Style:
-        return Style(color=colour(name).rich_color, bold=bold or None)
+        return Style(color=colour(name).rich_color, bgcolor=behind, bold=bold or None)
 
     def shade(strength: float) -> Style:
         if app.native_ansi_color:
             return plain("foreground") + Style(dim=True)
-        return Style(color=background.blend(colour("foreground"), strength, alpha=1).rich_color)
+        blend = background.blend(colour("foreground"), strength, alpha=1)
+        return Style(color=blend.rich_color, bgcolor=behind)
 
     return Inks(
         text=plain("foreground"),
         muted=shade(0.62),
-        faint=shade(0.28),
-        accent=plain("accent", bold=True),
+        faint=shade(0.4),
+        accent=Style(color=_legible(colour("accent"), background), bgcolor=behind, bold=True),
         good=plain("success"),
         warning=plain("warning"),
         error=plain("error"),
+        background=behind,
         dark=app.current_theme.dark,
     )
+
+
+def _legible(colour: Color, background: Color) -> RichColor:
+    """The colour, darkened or lightened until it stands out from the background."""
+    if colour.ansi is not None or background.ansi is not None:
+        return colour.rich_color
+    behind = palette.lightness(background.rgb)
+    away = Color(0, 0, 0) if behind > 0.5 else Color(255, 255, 255)
+    while abs(palette.lightness(colour.rgb) - behind) < _LEGIBLE:
+        colour = colour.blend(away, 0.1)
+    return colour.rich_color
 
 
 @dataclass(frozen=True)
@@ -131,16 +149,14 @@ def ramp_kind(app: App[object], choice: RampChoice) -> RampKind:
 
 
 @lru_cache(maxsize=4096)
-def _style(colour: RichColor | None, background: RichColor | None) -> Style:
+def _style(colour: RichColor | None, background: RichColor) -> Style:
     return Style(color=colour, bgcolor=background)
 
 
-def half_blocks(upper: RichColor | None, lower: RichColor | None, width: int) -> tuple[str, Style]:
-    """`width` cells whose upper and lower halves have these colours; None is the background."""
+def half_blocks(upper: RichColor, lower: RichColor, width: int) -> Piece:
+    """`width` cells whose upper and lower halves have these colours."""
     if upper == lower:
         return " " * width, _style(None, upper)
-    if upper is None:
-        return "▄" * width, _style(lower, None)
     return "▀" * width, _style(upper, lower)
 
 
@@ -151,8 +167,8 @@ def contrast(colour: RichColor) -> RichColor:
     return _BLACK if palette.lightness((red, green, blue)) > 0.62 else _WHITE
 
 
-def strip_of(pieces: Iterable[Piece], width: int) -> Strip:
-    """One line of exactly `width` cells; neighbours of equal style become one segment."""
+def strip_of(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
+    """One line of exactly `width` cells, padded with `base`; equal neighbours are merged."""
     merged: list[tuple[list[str], Style]] = []
     for text, style in pieces:
         if not text:
@@ -162,7 +178,7 @@ def strip_of(pieces: Iterable[Piece], width: int) -> Strip:
         else:
             merged.append(([text], style))
     strip = Strip([Segment("".join(texts), style) for texts, style in merged])
-    return strip.adjust_cell_length(width)
+    return strip.adjust_cell_length(width, base)
 
 
 def fit_right(shown: str, width: int) -> str:
@@ -173,9 +189,9 @@ def fit_right(shown: str, width: int) -> str:
 
 
 def bar(share: float, cells: int) -> tuple[str, str]:
-    """The filled and the empty part of a bar, to an eighth of a cell."""
-    eighths = round(min(max(share, 0.0), 1.0) * cells * 8)
-    full = "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
+    """The filled and the empty part of a bar, to half a cell."""
+    halves = round(min(max(share, 0.0), 1.0) * cells * 2)
+    full = "━" * (halves // 2) + "╸" * (halves % 2)
     return full, "─" * (cells - len(full))
 
 

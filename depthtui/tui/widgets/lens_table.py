@@ -224,7 +224,7 @@ class LensTable(Pane):
         width = self.size.width
         tail = f" {note} " if note else " "
         room = max(0, width - cell_len(tail) - cell_len(end[0]))
-        left = self.line(*pieces).crop(0, room).adjust_cell_length(room)
+        left = self.line(*pieces).crop(0, room)
         return Strip.join([left, self.line((tail, self.inks.accent), end).crop(0, width - room)])
 
     # The mouse --------------------------------------------------------------

@@ -169,7 +169,7 @@ class Pane(Widget, can_focus=True):
 
     def line(self, *pieces: Piece) -> Strip:
         """One line of content from pieces of printable text."""
-        return strip_of(pieces, self.size.width)
+        return strip_of(pieces, self.size.width, self.inks.text)
 
     def set_titles(self, title: str, subtitle: str = "") -> None:
         """Title the frame, repainting only the edges that changed."""
@@ -199,7 +199,7 @@ class Pane(Widget, can_focus=True):
         if self.is_ready:
             return self.draw_line(y)
         if self._empty is None:
-            return Strip.blank(self.size.width)
+            return self.line()
         return self._draw_empty(y, *self._empty)
 
     def notify_style_update(self) -> None:
@@ -236,6 +236,6 @@ class Pane(Widget, can_focus=True):
         lines += [(text, self.inks.faint) for text in wrap(help_text, width)]
         first = max(0, (height - len(lines)) // 2)
         if not first <= y < first + len(lines):
-            return Strip.blank(width)
+            return self.line()
         text, style = lines[y - first]
         return self.line((" " * ((width - cell_len(text)) // 2), style), (text, style))

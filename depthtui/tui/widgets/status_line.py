@@ -91,7 +91,7 @@ class StatusLine(Widget):
         room = width - _cells(right) - 2
         left = self._left(room)
         gap = " " * max(0, width - _cells(left) - _cells(right))
-        return strip_of([*left, (gap, self.inks.text), *right], width)
+        return strip_of([*left, (gap, self.inks.text), *right], width, self.inks.text)
 
     def _left(self, room: int) -> list[Piece]:
         """The model and the prompt, dropping what matters least until they fit."""
