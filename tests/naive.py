@@ -129,12 +129,18 @@ def naive_lens(model, ids, top_k):
         "entropy": np.stack([-(np.exp(q) * q).sum(-1) for q in depths]),
         "overlap": np.stack(
             [
-                [len(set(mine[:5]) & set(last[:5])) / 5 for mine, last in zip(b, best[-1], strict=True)]
+                [
+                    len(set(mine[:5]) & set(last[:5])) / 5
+                    for mine, last in zip(b, best[-1], strict=True)
+                ]
                 for b in best
             ]
         ),
         "top_ids": np.stack([each[:, :top_k] for each in best]),
         "top_probabilities": np.stack(
-            [np.exp(np.take_along_axis(q, b[:, :top_k], -1)) for q, b in zip(depths, best, strict=True)]
+            [
+                np.exp(np.take_along_axis(q, b[:, :top_k], -1))
+                for q, b in zip(depths, best, strict=True)
+            ]
         ),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from depthtui.engine.results import Prompt, Tokens
 from depthtui.errors import DepthError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Vocabulary:
@@ -57,9 +60,9 @@ def tokenise(tokenizer: Any, prompt: Prompt, chat_template: bool, vocabulary: Vo
     """
     if not prompt.text:
         raise DepthError("The prompt is empty.", "Type a text of at least one word.")
-    text = _wrapped(tokenizer, prompt) if chat_template else prompt.text
-    # A lone surrogate cannot be encoded; the tokenizers take it as the replacement character.
-    text = text.encode(errors="surrogatepass").decode(errors="replace")
+    text, answer = _wrapped(tokenizer, prompt) if chat_template else (prompt.text, prompt.answer)
+    # A lone surrogate has no UTF-8: the model reads the replacement character.
+    text = _SURROGATE.sub("\ufffd", text)
     encoded = tokenizer(
         text,
         add_special_tokens=not chat_template,
@@ -69,21 +72,23 @@ def tokenise(tokenizer: Any, prompt: Prompt, chat_template: bool, vocabulary: Vo
     if not ids:
         raise DepthError("The tokenizer makes no token of this prompt.", "Type another text.")
     answer_start = len(ids)
-    if prompt.answer and tokenizer.is_fast:
-        begins = len(text) - len(prompt.answer)
+    if answer and tokenizer.is_fast:
+        begins = len(text) - len(answer)
         ends = [end for _start, end in encoded["offset_mapping"]]
         answer_start = next((t for t, end in enumerate(ends) if end > begins), len(ids))
     return Tokens(np.array(ids, np.int64), [vocabulary.text(each) for each in ids], answer_start)
 
 
-def _wrapped(tokenizer: Any, prompt: Prompt) -> str:
+def _wrapped(tokenizer: Any, prompt: Prompt) -> tuple[str, str]:
+    """The prompt as a turn of a conversation, and the answer as it stands at its end."""
     if not getattr(tokenizer, "chat_template", None):
         raise DepthError(
             "This model's tokenizer has no chat template.", "Turn the chat template off."
         )
     messages = [{"role": "user", "content": prompt.question}]
     asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    return str(asked) + prompt.answer.lstrip(" ")
+    answer = prompt.answer.lstrip(" ")
+    return str(asked) + answer, answer
 
 
 def _is_byte_level(tokenizer: Any) -> bool:

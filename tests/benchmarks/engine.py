@@ -1,0 +1,134 @@
+"""How fast the engine is, as ratios against a baseline in the same process.
+
+    python -m tests.benchmarks.engine [--tokens 130] [--repeat 7]
+
+Prints a Markdown table. Run it on a quiet machine: it takes all cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from depthtui.engine.activations import ActivationRecorder
+from depthtui.engine.anatomy import decoder, study
+from depthtui.engine.engine import Engine
+from depthtui.engine.loading import load
+from depthtui.engine.metrics.contributions import contributions
+from depthtui.engine.metrics.logit_lens import read_lens
+from depthtui.engine.results import ModelSpec, Prompt, RunSettings
+from depthtui.engine.store import open_store
+from depthtui.engine.trace import trace
+from depthtui.settings import default_cache_dir, models_dir
+
+
+def alternate(repeat: int, *functions: Callable[[], object]) -> list[list[float]]:
+    """Seconds of each function, run in turns so that all see the same machine."""
+    for function in functions:
+        function()
+    seconds: list[list[float]] = [[] for _ in functions]
+    for _ in range(repeat):
+        for place, function in enumerate(functions):
+            start = time.perf_counter()
+            function()
+            seconds[place].append(time.perf_counter() - start)
+    return seconds
+
+
+def matmul_peak(repeat: int) -> float:
+    """The best float32 matrix-product rate of this machine, FLOP/s."""
+    size = 2048
+    a, b, c = (torch.randn(size, size) for _ in range(3))
+    (seconds,) = alternate(repeat, lambda: torch.mm(a, b, out=c))
+    return 2 * size**3 / min(seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tokens", type=int, default=130)
+    parser.add_argument("--repeat", type=int, default=7)
+    options = parser.parse_args()
+
+    folder = models_dir(default_cache_dir())
+    loaded = load(ModelSpec(dtype="float32", device="cpu"), folder, lambda progress: None)
+    model, anatomy = loaded.model, study(loaded.model)
+    words = "The road over the pass was closed by snow until the first warm days of May. " * 200
+    ids = loaded.tokenizer(words, return_tensors="pt")["input_ids"][0, : options.tokens]
+    text = loaded.tokenizer.decode(ids)
+    rows: list[tuple[str, str]] = []
+
+    def with_hooks() -> None:
+        trace(model, anatomy, ids, lambda layer: contributions(layer, anatomy.parallel))
+
+    def bare_decoder() -> None:
+        with torch.inference_mode():
+            decoder(model)(input_ids=ids[None], use_cache=False)
+
+    def bare_model() -> None:
+        with torch.inference_mode():
+            model(input_ids=ids[None], use_cache=False)
+
+    hooked, without_head, bare = alternate(options.repeat, with_hooks, bare_decoder, bare_model)
+    rows.append(("hooked run / bare forward of the same layers", ratio(hooked, without_head)))
+    rows.append(("hooked run / bare forward with the LM head", ratio(hooked, bare)))
+
+    recorder = ActivationRecorder(len(anatomy.layers), keep_writes=False)
+    trace(model, anatomy, ids, recorder.add)
+    residuals = list(recorder.activations().residual)
+    unembedding = anatomy.unembedding
+    assert unembedding is not None
+    peak = matmul_peak(options.repeat)
+    (lens,) = alternate(
+        options.repeat, lambda: read_lens(unembedding, residuals, 10, lambda first, read: None)
+    )
+    products = 2 * len(residuals) * len(ids) * loaded.info.d_model * loaded.info.vocab_size
+    rate = products / min(lens)
+    rows.append(("lens, GFLOP/s of matrix products", f"{rate / 1e9:.0f}"))
+    rows.append(("the machine's peak, GFLOP/s", f"{peak / 1e9:.0f}"))
+    rows.append(("lens / peak", f"{rate / peak:.2f}"))
+
+    with tempfile.TemporaryDirectory() as scratch:
+        engine = Engine(open_store(Path(scratch), 10 << 30, print), folder, lambda event: None)
+        engine.load(ModelSpec(dtype="float32", device="cpu"))
+        prompt = Prompt(text)
+
+        def timed(fresh: bool) -> float:
+            start = time.perf_counter()
+            result = engine.run(prompt, RunSettings(), fresh=fresh)
+            assert result.provenance is not None
+            assert result.provenance.cached is not fresh
+            return time.perf_counter() - start
+
+        timed(True)
+        computed = [timed(True) for _ in range(3)]
+        opened = [timed(False) for _ in range(options.repeat)]
+    rows.append(("computing a run with everything, s", f"{statistics.median(computed):.2f}"))
+    rows.append(("reopening it from the cache, s", f"{statistics.median(opened):.4f}"))
+    rows.append(
+        ("computing / reopening", f"{statistics.median(computed) / statistics.median(opened):.0f}")
+    )
+
+    print(f"\n{len(ids)} tokens, {torch.get_num_threads()} threads, torch {torch.__version__}, ")
+    print(f"{loaded.info.name}, {loaded.info.dtype}\n")
+    print("| what | figure |\n| --- | --- |")
+    for name, figure in rows:
+        print(f"| {name} | {figure} |")
+
+
+def ratio(some: list[float], baseline: list[float]) -> str:
+    """Best over best, and the median of the ratios of neighbours in time."""
+    pairs = statistics.median(a / b for a, b in zip(some, baseline, strict=True))
+    return f"{min(some) / min(baseline):.3f} (median of pairs {pairs:.3f})"
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    sys.exit(main())

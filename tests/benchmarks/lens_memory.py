@@ -1,0 +1,56 @@
+"""Peak extra memory of the logit lens at T = 1,024 and a vocabulary of 152,000.
+
+    python -m tests.benchmarks.lens_memory [--layers 8]
+
+The residual stream itself is not counted: it is there before the lens begins.
+Anonymous memory is read from /proc/self/status while the lens runs (Linux).
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import threading
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from depthtui.engine.anatomy import Unembedding
+from depthtui.engine.metrics.logit_lens import read_lens
+
+TOKENS, VOCAB, WIDTH = 1024, 152_000, 64
+
+
+def anonymous_bytes() -> int:
+    """This process's anonymous resident memory."""
+    found = re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layers", type=int, default=8)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    unembedding = Unembedding((nn.RMSNorm(WIDTH),), nn.Linear(WIDTH, VOCAB, bias=False))
+    residuals = [torch.randn(TOKENS, WIDTH) for _ in range(options.layers + 1)]
+    before = peak = anonymous_bytes()
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, anonymous_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    read_lens(unembedding, residuals, 10, lambda first, rows: None)
+    done.set()
+    watcher.join()
+    print(f"{options.layers} layers: peak extra memory {(peak - before) / 2**20:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,281 @@
+"""Runs through the whole engine on a tiny model: events, cache, stopping, stepping."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from depthtui.engine import engine as engine_module
+from depthtui.engine import memory
+from depthtui.engine.control import Control
+from depthtui.engine.engine import Engine
+from depthtui.engine.protocol import ContributionRows, Halted, LensRows, RunFinished, RunStarted
+from depthtui.engine.results import ModelSpec, Prompt, RunResult, RunSettings, arrays_of
+from depthtui.engine.store import open_store
+from depthtui.errors import DepthError
+from tests.naive import naive_contributions, naive_lens, naive_writes
+from tests.tiny_models import tiny_folder
+
+TEXT = "The ferry did not run, and seven plus five is twelve."
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_folder(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def events():
+    return []
+
+
+@pytest.fixture
+def engine(folder, tmp_path, events):
+    store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
+    made = Engine(store, tmp_path / "models", events.append)
+    made.load(ModelSpec(str(folder), device="cpu"))
+    return made
+
+
+def forwards(monkeypatch):
+    """Counts the passes through the model."""
+    counted = []
+    original = engine_module.trace
+
+    def trace(*args, **kwargs):
+        counted.append(1)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(engine_module, "trace", trace)
+    return counted
+
+
+def assert_same_arrays(one: RunResult, other: RunResult):
+    for part in ("contributions", "logit_lens"):
+        for (name, a), (_, b) in zip(
+            arrays_of(getattr(one, part)), arrays_of(getattr(other, part)), strict=True
+        ):
+            np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+def test_a_run_gives_what_the_naive_way_gives(engine):
+    result = engine.run(Prompt(TEXT), RunSettings(top_k=6))
+    ids = torch.from_numpy(result.tokens.ids)[None]
+    model = engine._model.loaded.model
+    expected = naive_contributions(*naive_writes(model, ids), parallel=False)
+    for name, values in arrays_of(result.contributions):
+        np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=2e-5)
+    lens = naive_lens(model, ids, 6)
+    np.testing.assert_allclose(result.logit_lens.kl, lens["kl"], rtol=1e-4, atol=1e-5)
+    assert result.logit_lens.top_ids.shape == (5, len(ids[0]), 6)
+    assert result.complete
+    assert not result.provenance.cached
+
+
+def test_the_rows_that_are_told_are_the_result(engine, events):
+    result = engine.run(Prompt(TEXT), RunSettings())
+    started = next(each for each in events if isinstance(each, RunStarted))
+    live = RunResult.empty(result.model, result.prompt, result.settings, started.tokens)
+    for event in events:
+        if isinstance(event, ContributionRows):
+            live.put_contributions(event.first, event.rows)
+        elif isinstance(event, LensRows):
+            live.put_lens(event.first, event.rows)
+    assert_same_arrays(live, result)
+    assert live.layers_done == result.model.n_layers
+    assert live.logit_lens.vocabulary == result.logit_lens.vocabulary
+    assert set(np.unique(result.logit_lens.top_ids)) <= set(result.logit_lens.vocabulary)
+
+
+def test_the_second_run_comes_from_the_cache(engine, events, monkeypatch):
+    counted = forwards(monkeypatch)
+    first = engine.run(Prompt(TEXT, task="typed"), RunSettings())
+    second = engine.run(Prompt(TEXT, task="file"), RunSettings())
+    assert len(counted) == 1
+    assert second.provenance.cached
+    assert second.prompt.task == "file"
+    assert_same_arrays(first, second)
+    assert isinstance(events[-1], RunFinished)
+
+
+def test_other_settings_take_the_activations_from_the_cache(engine, monkeypatch):
+    counted = forwards(monkeypatch)
+    few = engine.run(Prompt(TEXT), RunSettings(top_k=5))
+    many = engine.run(Prompt(TEXT), RunSettings(top_k=9))
+    assert len(counted) == 1
+    assert not many.provenance.cached
+    np.testing.assert_array_equal(few.contributions.mlp_cosine, many.contributions.mlp_cosine)
+    np.testing.assert_array_equal(few.logit_lens.kl, many.logit_lens.kl)
+    np.testing.assert_array_equal(few.logit_lens.top_ids, many.logit_lens.top_ids[:, :, :5])
+
+
+def test_a_fresh_run_computes_again(engine, monkeypatch):
+    counted = forwards(monkeypatch)
+    engine.run(Prompt(TEXT), RunSettings())
+    engine.run(Prompt(TEXT), RunSettings(), fresh=True)
+    assert len(counted) == 2
+
+
+def test_activations_beyond_the_limit_are_not_kept(folder, tmp_path):
+    store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
+    engine = Engine(store, tmp_path, lambda event: None, activation_limit=100)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    engine.run(Prompt(TEXT), RunSettings())
+    assert store.info().kinds.keys() == {"result"} or store.info().kinds["activations"][0] == 0
+
+
+def test_a_damaged_cached_result_is_computed_again(engine, tmp_path, monkeypatch):
+    notices = []
+    first = engine.run(Prompt(TEXT), RunSettings())
+    for value in (tmp_path / "cache").rglob("*.val"):
+        value.write_bytes(value.read_bytes()[:-9] + b"not it...")
+    engine._store = open_store(tmp_path / "cache", 1 << 30, notices.append)
+    again = engine.run(Prompt(TEXT), RunSettings())
+    assert not again.provenance.cached
+    assert_same_arrays(first, again)
+    assert notices
+
+
+class StopAfter:
+    """Stops a run once a number of layers has been told."""
+
+    def __init__(self, control, layers):
+        self.control, self.layers, self.told = control, layers, []
+
+    def __call__(self, event):
+        self.told.append(event)
+        if isinstance(event, ContributionRows) and event.first + 1 >= self.layers:
+            self.control.stop()
+
+
+def test_a_stopped_run_keeps_what_was_done(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine_module, "_SECONDS_BETWEEN_ROWS", 0)
+    control = Control()
+    stopper = StopAfter(control, 2)
+    engine = Engine(open_store(tmp_path / "c", 1 << 30, pytest.fail), tmp_path, stopper)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    result = engine.run(Prompt(TEXT), RunSettings(), control)
+    assert not result.complete
+    assert result.layers_done == 2
+    assert np.isfinite(result.contributions.layer_cosine[:2]).all()
+    assert np.isnan(result.contributions.layer_cosine[2:]).all()
+    assert np.isnan(result.logit_lens.kl).all()
+    assert any(isinstance(each, RunFinished) for each in stopper.told)
+    again = engine.run(Prompt(TEXT), RunSettings())
+    assert again.complete
+    assert not again.provenance.cached
+
+
+def test_stepping_halts_the_forward_pass_after_each_layer(folder, tmp_path):
+    """A halted run computes nothing more until it is told to."""
+    control = Control(step=True)
+    halted, seen = threading.Semaphore(0), []
+
+    def emit(event):
+        seen.append(event)
+        if isinstance(event, Halted):
+            halted.release()
+
+    engine = Engine(open_store(None, 0, lambda message: None), tmp_path, emit)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    results = []
+    runner = threading.Thread(
+        target=lambda: results.append(engine.run(Prompt(TEXT), RunSettings(), control))
+    )
+    runner.start()
+    for layer in range(3):
+        assert halted.acquire(timeout=30)
+        told = [each for each in seen if isinstance(each, ContributionRows)]
+        assert [each.first for each in told] == list(range(layer + 1))
+        depths = [each.first for each in seen if isinstance(each, LensRows)]
+        assert depths == list(range(layer + 2))
+        assert seen[-1] == Halted(0, layer)
+        lens = next(each for each in reversed(seen) if isinstance(each, LensRows))
+        assert np.isfinite(lens.rows.entropy).all()
+        assert np.isnan(lens.rows.kl).all()
+        control.step()
+    assert halted.acquire(timeout=30)
+    control.go_on()
+    runner.join(30)
+    assert results[0].complete
+    assert np.isfinite(results[0].logit_lens.kl).all()
+
+
+def test_a_halted_run_can_be_stopped(folder, tmp_path):
+    control = Control(step=True)
+
+    def emit(event):
+        if isinstance(event, Halted):
+            control.stop()
+
+    engine = Engine(open_store(None, 0, lambda message: None), tmp_path, emit)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    result = engine.run(Prompt(TEXT), RunSettings(), control)
+    assert (result.complete, result.layers_done) == (False, 1)
+
+
+def test_the_chat_template_wraps_question_and_keeps_the_answer(engine):
+    prompt = Prompt("Seven plus five is twelve", answer=" twelve")
+    plain = engine.run(prompt, RunSettings())
+    wrapped = engine.run(prompt, RunSettings(chat_template=True))
+    assert "".join(plain.tokens.texts[plain.tokens.answer_start :]) == " twelve"
+    assert "".join(wrapped.tokens.texts).startswith("<|im_start|>user\nSeven plus five is")
+    assert "".join(wrapped.tokens.texts[wrapped.tokens.answer_start :]) == "twelve"
+
+
+def test_a_single_token_and_one_metric_alone(engine):
+    result = engine.run(Prompt("a"), RunSettings(metrics=("contributions",)))
+    assert result.logit_lens is None
+    assert result.complete
+    lens_only = engine.run(Prompt("a"), RunSettings(metrics=("logit_lens",)))
+    assert lens_only.contributions is None
+    assert lens_only.complete
+
+
+@pytest.mark.parametrize(
+    ("prompt", "settings", "words"),
+    [
+        (Prompt(""), RunSettings(), "empty"),
+        (Prompt("word " * 400), RunSettings(), "tokens"),
+        (Prompt("word"), RunSettings(metrics=("nonsense",)), "nonsense"),
+    ],
+)
+def test_bad_prompts_are_refused_in_words(engine, prompt, settings, words):
+    with pytest.raises(DepthError, match=words):
+        engine.run(prompt, settings)
+    assert engine.run(Prompt(TEXT), RunSettings()).complete
+
+
+def test_no_model_is_said(tmp_path):
+    engine = Engine(open_store(None, 0, lambda message: None), tmp_path, lambda event: None)
+    with pytest.raises(DepthError, match="No model"):
+        engine.run(Prompt(TEXT), RunSettings())
+
+
+def test_what_does_not_fit_is_refused_and_what_would_fit_is_said(engine, monkeypatch):
+    info = engine._model.info
+    settings = RunSettings()
+    room = memory.run_bytes(info, settings, 100)
+    monkeypatch.setattr(memory, "available", lambda device: room)
+    prompt = Prompt("seven " * 60)
+    assert engine.run(prompt, settings).complete
+    monkeypatch.setattr(memory, "available", lambda device: room // 2)
+    with pytest.raises(DepthError, match="tokens would fit|Choose a smaller"):
+        engine.run(Prompt("five " * 60), settings)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_running_out_of_memory_is_said_and_the_engine_lives(engine, monkeypatch, error):
+    def trace(*args, **kwargs):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine_module, "trace", trace)
+        with pytest.raises(DepthError, match="does not fit"):
+            engine.run(Prompt(TEXT), RunSettings())
+    assert engine.run(Prompt(TEXT), RunSettings()).complete
+
+
+def test_a_lone_surrogate_in_a_prompt_is_read_as_a_replacement(engine):
+    assert engine.run(Prompt("seven \ud800 five"), RunSettings()).complete
