@@ -22,6 +22,7 @@ from textual.driver import Driver
 from textual.theme import Theme
 from textual.widgets import Static
 
+from depthtui.engine.protocol import Progress
 from depthtui.engine.results import ModelSpec, Prompt
 from depthtui.errors import DepthError
 from depthtui.settings import Settings, load_settings, save_settings
@@ -165,6 +166,8 @@ class DepthApp(App[int]):
     @on(EngineEvent)
     def _engine_said(self, message: EngineEvent) -> None:
         self.explorer.handle(message.event)
+        if self.main is not None and isinstance(message.event, Progress):
+            self.main.advance(message.event)
         self._changed()
 
     @on(EngineDied)

@@ -55,6 +55,7 @@ class Saying:
     message: str
     severity: Literal["information", "warning", "error"] = "information"
     title: str = ""
+    hint: str = ""
 
 
 class Explorer:
@@ -73,7 +74,8 @@ class Explorer:
         model: the loaded model, or None.
         progress: how far a load is, or None.
         memory: what the engine last said about its memory, or None.
-        problem: why there is no model, or empty.
+        problem: why there is no model and what to do (`title`, `hint`), or None.
+        loads: how many loads were begun.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Explorer:
         self.memory: Memory | None = None
         self.problem: Saying | None = None
         self.phase = Phase.STARTING
+        self.loads = 0
         self._make_engine = make_engine
         self._start_engine = start_engine
         self._say = say
@@ -115,6 +118,7 @@ class Explorer:
     def start(self) -> None:
         """Start an engine and load the model."""
         self.phase, self.progress, self.problem = Phase.STARTING, None, None
+        self.loads += 1
         try:
             self._engine = self._make_engine()
             self._start_engine(self._engine)
@@ -158,6 +162,7 @@ class Explorer:
         self.stop()
         self.model, self.problem = None, None
         self.progress = None
+        self.loads += 1
         self.phase = Phase.LOADING
         self._engine.send(LoadModel(spec))
 
@@ -277,5 +282,5 @@ class Explorer:
         self.session.engine_died(reason)
 
     def _trouble(self, message: str, hint: str) -> None:
-        self.problem = Saying(f"{message} {hint}".strip(), "error", message)
-        self._say(self.problem)
+        self.problem = Saying(f"{message} {hint}".strip(), "error", title=message, hint=hint)
+        self._say(Saying(self.problem.message, "error"))

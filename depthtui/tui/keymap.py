@@ -104,3 +104,5 @@ COMPARE = [
     ),
     key("escape,C", "close", "back", "Back to one run", "compare_back", True),
 ]
+
+ALL = [*MAIN, *COMPARE, *APP]

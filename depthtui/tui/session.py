@@ -66,6 +66,11 @@ class Run:
         provenance = self.result.provenance if self.result else None
         return provenance is not None and provenance.cached
 
+    @property
+    def layers_done(self) -> int:
+        """How many layers have run."""
+        return self.result.layers_done if self.result else 0
+
     def answers(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> bool:
         """Whether this is the finished run of exactly this."""
         asked = (self.model, self.prompt, self.settings)

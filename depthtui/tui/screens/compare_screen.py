@@ -16,6 +16,7 @@ from depthtui.engine.results import RunResult
 from depthtui.prompts import prompt_title
 from depthtui.settings import Settings
 from depthtui.tui import keymap
+from depthtui.tui.screens.dialog import MUTED
 from depthtui.tui.screens.pane_screen import PaneScreen, PaneTabs
 from depthtui.tui.screens.safe_text_area import stand_ins
 from depthtui.tui.session import Run
@@ -111,9 +112,9 @@ class CompareScreen(PaneScreen):
             lines.append(
                 Content.assemble(
                     (f"{letter} ", "bold $text-accent"),
-                    (f"run {run.number}  ", "$text-muted"),
+                    (f"run {run.number}  ", MUTED),
                     stand_ins(run.model.name),
-                    (f"  {prompt_title(run.prompt, 80)}", "$text-muted"),
+                    (f"  {prompt_title(run.prompt, 80)}", MUTED),
                 )
             )
         return Content("\n").join(lines)
@@ -134,7 +135,7 @@ class CompareScreen(PaneScreen):
             words = "The texts differ: the difference is token by token, by position."
         else:
             words = "The same tokens: the difference is token by token."
-        return Content.styled(words, "$text-muted")
+        return Content.styled(words, MUTED)
 
     def action_close(self) -> None:
         self.dismiss(None)

@@ -10,6 +10,9 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 
+MUTED = "$foreground 60%"
+"""The style of what matters less."""
+
 Result = TypeVar("Result")
 
 

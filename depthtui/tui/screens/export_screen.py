@@ -18,7 +18,7 @@ from textual.widgets import Button, Checkbox, Input, Label, RadioButton, RadioSe
 from depthtui.engine.results import RunResult, SummarySettings
 from depthtui.errors import DepthError
 from depthtui.report.export import export, write_whole
-from depthtui.tui.screens.dialog import Dialog
+from depthtui.tui.screens.dialog import MUTED, Dialog
 from depthtui.tui.screens.safe_text_area import stand_ins
 from depthtui.tui.session import Session
 
@@ -88,7 +88,7 @@ class ExportScreen(Dialog[Path]):
     def _say_where(self) -> None:
         with suppress(OSError, RuntimeError):
             where = self._target().resolve()
-            self._note(f"into {where}", "$text-muted")
+            self._note(f"into {where}", MUTED)
 
     def _target(self) -> Path:
         return Path(self.query_one("#folder", Input).value.strip() or ".").expanduser()

@@ -13,6 +13,7 @@ from textual.screen import Screen
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
+from depthtui.tui import keymap
 from depthtui.tui.screens.dialog import Dialog
 
 
@@ -32,20 +33,23 @@ class Deed:
 
 
 def deeds_on(screen: Screen[object]) -> list[Deed]:
-    """What the keys of a screen do, in the order in which they are bound."""
+    """What the keys of a screen do, the most urgent first."""
     app = screen.app
     grouped: dict[str, list[ActiveBinding]] = {}
     for active in screen.active_bindings.values():
         binding = active.binding
-        if active.enabled and not binding.system and (binding.tooltip or binding.description):
-            grouped.setdefault(binding.action, []).append(active)
+        # What has no id is Textual's own, such as copying selected text.
+        if active.enabled and binding.id and not binding.system:
+            grouped.setdefault(binding.id, []).append(active)
+    order = {each.id: place for place, each in enumerate(keymap.ALL)}
+    ids = sorted(grouped, key=lambda each: order.get(each, len(order)))
     return [
         Deed(
             " ".join(app.get_key_display(each.binding) for each in group),
             group[0].binding.tooltip or group[0].binding.description,
             group[0],
         )
-        for group in grouped.values()
+        for group in (grouped[each] for each in ids)
     ]
 
 

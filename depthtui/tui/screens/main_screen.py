@@ -13,22 +13,25 @@ from textual.widgets import Footer, Static
 
 from depthtui.engine.effective_depth import summarise
 from depthtui.engine.measures import MEASURE_BY_NAME, Measure
+from depthtui.engine.protocol import Progress
 from depthtui.engine.results import DepthSummary, Prompt, RunResult
 from depthtui.tui import keymap
 from depthtui.tui.explorer import Explorer, Phase
-from depthtui.tui.ladder import neighbour
+from depthtui.tui.ladder import neighbour, place
+from depthtui.tui.screens.dialog import MUTED
 from depthtui.tui.screens.pane_screen import PaneScreen, PaneTabs
-from depthtui.tui.screens.session_screen import run_card
+from depthtui.tui.screens.safe_text_area import stand_ins
+from depthtui.tui.screens.session_screen import run_card, task_title
 from depthtui.tui.session import Run, RunState
 from depthtui.tui.token_text import printable
-from depthtui.tui.widgets.depth_curves import DepthCurves
+from depthtui.tui.widgets.curves import DepthCurves
 from depthtui.tui.widgets.depth_table import DepthTable
 from depthtui.tui.widgets.heatmap import Heatmap
 from depthtui.tui.widgets.lens_table import LensTable
 from depthtui.tui.widgets.pane import Pane
 from depthtui.tui.widgets.progress_pane import ProgressPane
 from depthtui.tui.widgets.prompt_pane import PromptPane
-from depthtui.tui.widgets.status_line import StatusLine
+from depthtui.tui.widgets.status_line import EngineState, Status, StatusLine
 
 FRAME = 1 / 30
 """Seconds between two redraws while rows keep coming."""
@@ -48,9 +51,9 @@ class MainScreen(PaneScreen):
     def __init__(self, explorer: Explorer) -> None:
         super().__init__()
         self.explorer = explorer
-        self._summaries: dict[int, DepthSummary | None] = {}
         self._shown: Run | None = None
         self._moved = False
+        self._load = 0
         self._redraw_planned = False
 
     def compose(self) -> ComposeResult:
@@ -67,7 +70,8 @@ class MainScreen(PaneScreen):
             with Vertical(classes="column", id="extra"):
                 yield Heatmap(id="means", name="Means", classes="spare")
                 yield Static(id="session")
-        yield ProgressPane(id="progress")
+        yield ProgressPane(id="progress", name="Loading")
+        yield Static(id="problem")
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -115,6 +119,7 @@ class MainScreen(PaneScreen):
             pane.show(result, summary)
         self._show_session()
         self._show_status()
+        self._show_load()
         self.refresh_bindings()
 
     def _follow(self, run: Run | None, summary: DepthSummary | None) -> None:
@@ -153,11 +158,71 @@ class MainScreen(PaneScreen):
     def _show_session(self) -> None:
         session = self.explorer.session
         lines = [run_card(run, session) for run in reversed(list(session.shown()))]
-        empty = Content.styled("Every run stays here.", "$text-muted")
+        empty = Content.styled("Every run stays here.", MUTED)
         self.query_one("#session", Static).update(Content("\n").join(lines) if lines else empty)
 
     def _show_status(self) -> None:
-        """PLACEHOLDER"""
+        explorer, run = self.explorer, self.run
+        live = explorer.session.live
+        shown = live or run
+        found = place(explorer.prompt, explorer.settings.seed)
+        self.query_one(StatusLine).show(
+            Status(
+                model=explorer.model,
+                model_name=explorer.spec.name,
+                task=task_title(explorer.prompt),
+                number=f"{found[0] + 1}/{found[1]}" if found else "",
+                state=self._engine_state(),
+                layer=live.layers_done if live else 0,
+                layers=live.model.n_layers if live else 0,
+                seconds=shown.seconds if shown else 0,
+                cached=run.cached if run and run.state is RunState.FINISHED else None,
+                memory=explorer.memory.used if explorer.memory else 0,
+            )
+        )
+
+    def _engine_state(self) -> EngineState:
+        phase, run = self.explorer.phase, self.run
+        stopped = run is not None and run.state is RunState.STOPPED
+        states: dict[Phase, EngineState] = {
+            Phase.STARTING: "starting",
+            Phase.LOADING: "loading",
+            Phase.READY: "stopped" if stopped else "ready",
+            Phase.RUNNING: "running",
+            Phase.HALTED: "halted",
+            Phase.NO_MODEL: "ready",
+            Phase.DEAD: "gone",
+        }
+        return states[phase]
+
+    def _show_load(self) -> None:
+        """How far a load is, or why there is no model: full size until there is a run."""
+        explorer = self.explorer
+        progress = self.query_one(ProgressPane)
+        if self._load != explorer.loads:
+            self._load = explorer.loads
+            progress.start(f"Opening {explorer.spec.name}")
+        problem = self.query_one("#problem", Static)
+        loading = explorer.phase in (Phase.STARTING, Phase.LOADING)
+        progress.display = loading
+        problem.display = explorer.problem is not None and not loading
+        if explorer.problem is not None:
+            problem.update(
+                Content.assemble(
+                    (stand_ins(explorer.problem.title), "bold $text-error"),
+                    "\n",
+                    stand_ins(explorer.problem.hint),
+                )
+            )
+        covers = self.run is None and (progress.display or problem.display)
+        self.query_one("#panes").display = not covers
+        self.query_one(PaneTabs).set_class(covers, "covered")
+        for each in (progress, problem):
+            each.set_class(covers, "full")
+
+    def advance(self, progress: Progress) -> None:
+        """Show how far a load is."""
+        self.query_one(ProgressPane).advance(progress)
 
     # Keys -------------------------------------------------------------------
 

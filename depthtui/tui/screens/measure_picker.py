@@ -13,7 +13,7 @@ from textual.widgets.option_list import Option
 
 from depthtui.engine.measures import MEASURES, Measure, formula_in
 from depthtui.engine.results import RunResult
-from depthtui.tui.screens.dialog import Dialog
+from depthtui.tui.screens.dialog import MUTED, Dialog
 
 
 class MeasurePicker(Dialog[str]):
@@ -51,7 +51,7 @@ class MeasurePicker(Dialog[str]):
             Content.assemble(
                 (f"{(index + 1) % 10} ", "$text-accent"),
                 f"{measure.title:<24}",
-                ("not in this run" if missing else formula, "$text-muted"),
+                ("not in this run" if missing else formula, MUTED),
             ),
             id=measure.name,
             disabled=missing,

@@ -17,7 +17,7 @@ from textual.worker import Worker, WorkerState
 from depthtui.engine.catalog import ModelListing
 from depthtui.engine.results import ModelSpec
 from depthtui.sizes import format_size
-from depthtui.tui.screens.dialog import Dialog
+from depthtui.tui.screens.dialog import MUTED, Dialog
 from depthtui.tui.screens.safe_text_area import stand_ins
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -98,7 +98,7 @@ class ModelPicker(Dialog[ModelSpec]):
             Content.assemble(
                 ("▶ " if each.name == self._spec.name else "  ", "$text-accent"),
                 stand_ins(each.title),
-                (f"  {size}  {stand_ins(each.note)}", "$text-muted"),
+                (f"  {size}  {stand_ins(each.note)}", MUTED),
             )
         )
 

@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from depthtui.engine.measures import MEASURE_BY_NAME, MEASURES, Measure
 from depthtui.engine.results import RunResult
+from depthtui.tui.screens.dialog import MUTED
 from depthtui.tui.screens.measure_picker import MeasurePicker
 from depthtui.tui.widgets.heatmap import Heatmap
 from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane
@@ -27,7 +28,7 @@ class PaneTabs(Static):
         names = [
             Content.from_markup(f"[@click=screen.go_to('{pane.id}')][{style}] {pane.name} [/][/]")
             for pane in panes
-            for style in ("reverse bold" if pane is active else "$text-muted",)
+            for style in ("reverse bold" if pane is active else MUTED,)
         ]
         self.update(Content("  ").join(names))
 

@@ -27,7 +27,7 @@ from depthtui.engine.results import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts import TASKS, prompt_title, read_prompts
 from depthtui.tui.ladder import prompts_of
-from depthtui.tui.screens.dialog import Dialog
+from depthtui.tui.screens.dialog import MUTED, Dialog
 from depthtui.tui.screens.safe_text_area import SafeTextArea, stand_ins
 
 PREVIEW_CHARACTERS = 4000
@@ -144,13 +144,13 @@ class PromptPicker(Dialog[PromptChoice]):
     def _fill_prompts(self, chosen: Prompt | None = None) -> None:
         task, level = TASKS[self._task_name], self._levels[self._task_name]
         self._prompts = prompts_of(self._task_name, level, self._seed)
-        dial = Content.assemble((task.sentence, "$text-muted"))
+        dial = Content.assemble((task.sentence, MUTED))
         if level is not None:
             dial = Content.assemble(
                 ("- ", "$text-accent"),
                 (f"{level} {task.dial}", "bold"),
                 (" +", "$text-accent"),
-                (f"  of {task.levels[-1]}   {task.sentence}", "$text-muted"),
+                (f"  of {task.levels[-1]}   {task.sentence}", MUTED),
             )
         self.query_one("#dial", Static).update(dial)
         listing = self.query_one("#prompts", OptionList)
@@ -216,7 +216,7 @@ class PromptPicker(Dialog[PromptChoice]):
 def _titles(prompts: Sequence[Prompt]) -> list[Option]:
     width = len(str(len(prompts)))
     return [
-        Option(Content.assemble((f"{index:>{width}}  ", "$text-muted"), prompt_title(prompt, 100)))
+        Option(Content.assemble((f"{index:>{width}}  ", MUTED), prompt_title(prompt, 100)))
         for index, prompt in enumerate(prompts, 1)
     ]
 

@@ -12,10 +12,11 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from depthtui.engine.results import Prompt
 from depthtui.prompts import TASKS, prompt_title
 from depthtui.tui.explorer import Explorer
 from depthtui.tui.screens.confirm import Confirm
-from depthtui.tui.screens.dialog import Dialog
+from depthtui.tui.screens.dialog import MUTED, Dialog
 from depthtui.tui.screens.safe_text_area import stand_ins
 from depthtui.tui.session import Run, RunState, Session
 
@@ -83,7 +84,10 @@ class SessionScreen(Dialog[SessionChoice]):
         self.dismiss(SessionChoice(self._runs[event.option_index]))
 
     def action_mark(self) -> None:
-        if run := self._chosen:
+        run = self._chosen
+        if run is self._session.current:
+            self.notify("This run is on the screen; mark another.", markup=False)
+        elif run is not None:
             self._session.mark(run)
             self._fill()
 
@@ -117,14 +121,15 @@ STATE_STYLES = {
 }
 
 
-def run_line(run: Run, session: Session, width: int = 60) -> Content:
-    """One line about a run: its mark, number, time, prompt, model, task and state."""
+def run_line(run: Run, session: Session, width: int = 44) -> Content:
+    """One line about a run: its mark, number, time, state, prompt, model and task."""
+    state, style = _state(run)
     return Content.assemble(
         _head(run, session),
-        (f"{run.started:%H:%M}  ", "$text-muted"),
-        prompt_title(run.prompt, width),
-        (f"  {stand_ins(run.model.name)} · {_task(run)}  ", "$text-muted"),
-        _state(run),
+        (f"{run.started:%H:%M}  ", MUTED),
+        (f"{state:<13} ", style),
+        f"{prompt_title(run.prompt, width):<{width}}",
+        (f"  {stand_ins(run.model.name)} · {task_title(run.prompt)}", MUTED),
     )
 
 
@@ -135,25 +140,25 @@ def run_card(run: Run, session: Session) -> Content:
         prompt_title(run.prompt, 80),
         "\n      ",
         _state(run),
-        (f" · {stand_ins(run.model.name)}", "$text-muted"),
+        (f" · {stand_ins(run.model.name)}", MUTED),
     )
 
 
 def _head(run: Run, session: Session) -> Content:
     sign = "▶" if run is session.current else "±" if run is session.marked else " "
-    return Content.assemble(
-        (f"{sign} ", "bold $text-accent"), (f"{run.number:>2}  ", "$text-muted")
-    )
+    return Content.assemble((f"{sign} ", "bold $text-accent"), (f"{run.number:>2}  ", MUTED))
 
 
-def _task(run: Run) -> str:
-    task = TASKS.get(run.prompt.task)
-    title = task.title if task else stand_ins(run.prompt.task)
-    return f"{title} {run.prompt.level}".strip()
+def task_title(prompt: Prompt) -> str:
+    """A prompt's task and level, such as `Word problems, 3 steps`."""
+    task = TASKS.get(prompt.task)
+    title = task.title if task else stand_ins(prompt.task)
+    level = f"{prompt.level} {task.dial}" if task and task.dial else stand_ins(prompt.level)
+    return f"{title}, {level}" if prompt.level else title
 
 
 def _state(run: Run) -> tuple[str, str]:
     state = "cached" if run.cached and run.state is RunState.FINISHED else run.state.value
     if run.state is not RunState.FINISHED and run.result is not None:
-        state += f" {run.result.layers_done}/{run.model.n_layers}"
-    return state, STATE_STYLES.get(run.state, "$text-muted")
+        state += f" {run.layers_done}/{run.model.n_layers}"
+    return state, STATE_STYLES.get(run.state, MUTED)
