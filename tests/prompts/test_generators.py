@@ -136,6 +136,15 @@ def test_facts_lead_to_the_answer_in_as_many_hops(hops: int) -> None:
         assert prompt.text.split("\n")[0].count(".") == 2 * hops
 
 
+def test_facts_are_in_no_order() -> None:
+    begins_with_the_first_link = 0
+    for prompt in make_prompts("facts", 3, 100):
+        facts, question, _ = prompt.text.split("\n")
+        asked = re.findall(r"[A-Z]\w+", question)[-1]
+        begins_with_the_first_link += asked in facts.split(".")[0]
+    assert 5 < begins_with_the_first_link < 50
+
+
 def test_words_are_distinct() -> None:
     assert len(set(words.INVENTED_NAMES)) == len(words.INVENTED_NAMES)
     assert len(words.INVENTED_NAMES) >= 2 * TASKS["facts"].levels[-1]
