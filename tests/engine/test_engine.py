@@ -261,7 +261,7 @@ def test_what_does_not_fit_is_refused_and_what_would_fit_is_said(engine, monkeyp
     prompt = Prompt("seven " * 60)
     assert engine.run(prompt, settings).complete
     monkeypatch.setattr(memory, "available", lambda device: room // 2)
-    with pytest.raises(DepthError, match="tokens would fit|Choose a smaller"):
+    with pytest.raises(DepthError, match=r"tokens would fit|Choose a smaller"):
         engine.run(Prompt("five " * 60), settings)
 
 
