@@ -1,6 +1,6 @@
 """The words that generated prompts are made of.
 
-Braces are filled in: `{name}`, `{they}`, `{They}`, `{them}`, `{their}`, `{things}`,
+Braces are filled in: `{name}`, `{they}`, `{them}`, `{their}`, `{things}`,
 the starting number `{n}`, an event's operand `{x}`, and `{times}`, that operand in words.
 """
 
@@ -44,7 +44,7 @@ class Person:
 
     def fields(self) -> dict[str, str]:
         """What the person fills into a sentence."""
-        return {**vars(self), "They": self.they.capitalize()}
+        return dict(vars(self))
 
 
 _WOMEN = ["Amara", "Celine", "Esra", "Greta", "Ines", "Keiko", "Mina", "Oksana", "Rosa", "Tilda"]
@@ -66,7 +66,7 @@ STORIES: tuple[Story, ...] = (
         (
             Event("+", "At a flea market {they} buys {x} more.", "With the ones bought"),
             Event("+", "A cousin sends {them} {x} more.", "With the cousin's"),
-            Event("-", "{They} gives {x} of them to a friend.", "Without the ones given away"),
+            Event("-", "{name} gives {x} of them to a friend.", "Without the ones given away"),
             Event("-", "On the way to school {x} of them get lost.", "Without the lost ones"),
             Event(
                 "*",
@@ -75,7 +75,7 @@ STORIES: tuple[Story, ...] = (
             ),
             Event(
                 "/",
-                "{They} sorts them into {x} equal heaps and keeps only one heap.",
+                "{name} sorts them into {x} equal heaps and keeps only one heap.",
                 "One of the heaps",
             ),
         ),
@@ -109,7 +109,7 @@ STORIES: tuple[Story, ...] = (
             Event("+", "In spring {they} sets out {x} new ones.", "After planting"),
             Event("+", "A neighbor brings {x} more.", "With the neighbor's"),
             Event("-", "A late frost kills {x} of them.", "After the frost"),
-            Event("-", "{They} sells {x} of them at the market.", "After the sale"),
+            Event("-", "{name} sells {x} of them at the market.", "After the sale"),
             Event(
                 "*",
                 "With the help of the village the field grows to {times} as many.",
@@ -169,10 +169,10 @@ STORIES: tuple[Story, ...] = (
         ("photos", "songs", "recipes", "sketches"),
         "{name} has {n} {things} in a folder.",
         (
-            Event("+", "{They} adds {x} from {their} phone.", "With those from the phone"),
+            Event("+", "{name} adds {x} from {their} phone.", "With those from the phone"),
             Event("+", "A friend shares {x} more.", "With the friend's"),
-            Event("-", "{They} deletes {x} of them.", "After deleting"),
-            Event("-", "{They} moves {x} of them elsewhere.", "After moving"),
+            Event("-", "{name} deletes {x} of them.", "After deleting"),
+            Event("-", "{name} moves {x} of them elsewhere.", "After moving"),
             Event(
                 "*",
                 "Over the summer the folder grows to {times} its size.",
@@ -180,11 +180,11 @@ STORIES: tuple[Story, ...] = (
             ),
             Event(
                 "/",
-                "{They} divides the folder into {x} equal albums and opens one.",
+                "{name} divides the folder into {x} equal albums and goes on with one of them.",
                 "In one album",
             ),
         ),
-        "How many {things} does {name} see there?",
+        "How many {things} does {name} have there in the end?",
     ),
     Story(
         ("liters of water",),
@@ -193,7 +193,7 @@ STORIES: tuple[Story, ...] = (
             Event("+", "A shower adds {x} liters.", "After the shower"),
             Event("+", "{name} pours in {x} liters from the well.", "With the well's water"),
             Event("-", "The goats drink {x} liters.", "After the goats"),
-            Event("-", "{They} uses {x} liters on the beans.", "After the beans"),
+            Event("-", "{name} uses {x} liters on the beans.", "After the beans"),
             Event(
                 "*",
                 "After a night of storm it holds {times} as much.",
@@ -201,7 +201,7 @@ STORIES: tuple[Story, ...] = (
             ),
             Event(
                 "/",
-                "{They} spreads the water evenly over {x} barrels and goes on with one of them.",
+                "{name} spreads the water evenly over {x} barrels and goes on with one of them.",
                 "In one barrel",
             ),
         ),
@@ -212,9 +212,9 @@ STORIES: tuple[Story, ...] = (
         "{name} begins a shift with {n} {things} in the store room.",
         (
             Event("+", "The morning truck delivers {x} more.", "After the morning truck"),
-            Event("+", "{They} finds {x} more behind a door.", "With those behind the door"),
+            Event("+", "{name} finds {x} more behind a door.", "With those behind the door"),
             Event("-", "A courier takes {x} away.", "After the courier"),
-            Event("-", "{They} sends {x} back as damaged.", "Without the damaged ones"),
+            Event("-", "{name} sends {x} back as damaged.", "Without the damaged ones"),
             Event(
                 "*",
                 "By noon the stock has grown to {times} that number.",
