@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import platform
 import time
 from collections.abc import Callable, Iterable
@@ -79,20 +80,19 @@ class Engine:
         self._model: _Model | None = None
 
     def load(self, spec: ModelSpec, control: Control | None = None) -> ModelInfo:
-        """Load a model in place of the one before.
+        """Load a model in place of the one before, which stays where the new one's files are bad.
 
         Raises:
             DepthError: it cannot be found, read, held or followed.
             RunStopped: `control` stopped it.
         """
-        self._model = None
 
         def progress(event: Progress) -> None:
             if control is not None:
                 control.checkpoint()
             self._emit(event)
 
-        loaded = load(spec, self._models_dir, progress)
+        loaded = load(spec, self._models_dir, progress, self._unload)
         progress(Progress("Checking where the layers write", 0, 0, "layers"))
         anatomy = study(loaded.model)
         info = dataclasses.replace(
@@ -145,6 +145,12 @@ class Engine:
             self._keep(model, result, kept)
         self._emit_memory()
         return result
+
+    def _unload(self) -> None:
+        self._model = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _compute(self, run: _Run, model: _Model, fresh: bool) -> Activations | None:
         """Fill the run's result; returns activations that are new and worth keeping."""

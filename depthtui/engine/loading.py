@@ -76,10 +76,16 @@ class LoadedModel:
     info: ModelInfo
 
 
-def load(spec: ModelSpec, models_dir: Path, progress: Report) -> LoadedModel:
+def load(
+    spec: ModelSpec,
+    models_dir: Path,
+    progress: Report,
+    make_room: Callable[[], None] = lambda: None,
+) -> LoadedModel:
     """Load the model that `spec` asks for, fetching and converting it where necessary.
 
     An exception raised by `progress` ends the work and leaves nothing half-made.
+    `make_room` is called once the files are known to be good, before they take memory.
 
     Raises:
         DepthError: it cannot be found, fetched, opened safely, or held in memory.
@@ -92,6 +98,7 @@ def load(spec: ModelSpec, models_dir: Path, progress: Report) -> LoadedModel:
     config = read_checked_config(folder, spec.trust_remote_code)
     for each in weight_files(folder):
         check_safetensors(each)
+    make_room()
     size = _Size.of(config, folder, spec.trust_remote_code)
     dtype = _dtype(spec.dtype, device, size.parameters)
     placement = _placement(spec, device, dtype, size)

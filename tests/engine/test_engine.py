@@ -247,6 +247,13 @@ def test_bad_prompts_are_refused_in_words(engine, prompt, settings, words):
     assert engine.run(Prompt(TEXT), RunSettings()).complete
 
 
+def test_a_bad_model_leaves_the_one_before_in_place(engine, tmp_path):
+    (tmp_path / "no-model").mkdir()
+    with pytest.raises(DepthError):
+        engine.load(ModelSpec(str(tmp_path / "no-model")))
+    assert engine.run(Prompt(TEXT), RunSettings()).complete
+
+
 def test_no_model_is_said(tmp_path):
     engine = Engine(open_store(None, 0, lambda message: None), tmp_path, lambda event: None)
     with pytest.raises(DepthError, match="No model"):
