@@ -1,0 +1,218 @@
+"""The page, the Markdown and the table: whole, harmless, and saying the right things."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import StringIO
+
+import pytest
+from markdown_it import MarkdownIt
+from rich.console import Console
+
+from depthtui.engine.results import RunResult, SummarySettings
+from depthtui.report import html as page
+from depthtui.report.groups import group_runs
+from depthtui.report.html import html_bytes
+from depthtui.report.legible import legible, shortened
+from depthtui.report.markdown import markdown_bytes
+from depthtui.report.table import depth_table
+from tests.hostile import HOSTILE
+from tests.report.runs import hostile_run, run, stopped_run
+
+SETTINGS = SummarySettings()
+VOID = {"meta", "wbr", "br"}
+
+
+def html(results: Sequence[RunResult], settings: SummarySettings = SETTINGS) -> str:
+    return html_bytes(group_runs(results), settings).decode("utf-8")
+
+
+def markdown(results: Sequence[RunResult], settings: SummarySettings = SETTINGS) -> str:
+    return markdown_bytes(group_runs(results), settings).decode("utf-8")
+
+
+def table(results: Sequence[RunResult], width: int = 80) -> str:
+    console = Console(file=StringIO(), width=width, legacy_windows=False)
+    for group in group_runs(results):
+        console.print(depth_table(group, SETTINGS))
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+class _Checker(HTMLParser):
+    """Collects what the page contains, and checks that its elements nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.text += data
+
+
+def checked(text: str) -> _Checker:
+    checker = _Checker()
+    checker.feed(text)
+    checker.close()
+    assert checker.open == []
+    return checker
+
+
+def controls(text: str) -> set[str]:
+    return {
+        char for char in text if char != "\n" and unicodedata.category(char) in {"Cc", "Cs", "Co"}
+    }
+
+
+class TestPage:
+    def test_it_says_what_was_found(self) -> None:
+        text = checked(html([run(), run("c d", seed=1)])).text
+        assert "tiny, float32 on cpu" in text
+        assert "Means over 10 tokens of 2 prompts, token 0 counted" in text
+        assert "TinyForCausalLM" in text
+        assert "Prompt 2" in text
+        assert "torch 0" in text
+
+    def test_it_is_self_contained_and_without_scripts(self) -> None:
+        text = html([run(), hostile_run()])
+        checker = checked(text)
+        assert not checker.tags & {"script", "img", "link", "iframe", "object", "a", "form"}
+        assert not [name for name in checker.attributes if name.startswith(("on", "src", "href"))]
+        assert "http" not in re.sub(r"http-equiv|HTTP|https?://example", "", checked(text).text)
+        assert "url(" not in text
+        assert "default-src 'none'" in text
+        assert "prefers-color-scheme:dark" in text
+
+    def test_hostile_texts_are_shown_and_do_nothing(self) -> None:
+        text = html([hostile_run()])
+        checker = checked(text)
+        assert controls(text) == set()
+        assert "<script>alert" not in text
+        assert "<script>alert(1)</script>" in checker.text
+        assert "[on #ff0000]red[/]" in checker.text
+
+    def test_there_is_a_heatmap_for_every_measure(self) -> None:
+        assert html([run()]).count('aria-label="') == 4 + 10
+        assert html([run(split_missing="why")]).count('aria-label="') == 4 + 6
+        without_lens = replace(run(), logit_lens=None)
+        assert html([without_lens]).count('aria-label="') == 2 + 6
+
+    def test_published_values_are_set_beside(self) -> None:
+        text = checked(html([run(name="Qwen2.5-7B-Instruct")])).text
+        assert "17 / 20 / 18" in text
+        assert "HellaSwag / GSM8K / AIME24" in text
+        assert "HellaSwag" not in checked(html([run()])).text
+
+    def test_a_page_has_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        one = html([run("1")]).count("<svg")
+        monkeypatch.setattr(page, "_MOST_CELLS", 5 * (6 * 4 + 4 * 5))
+        text = html([run("1"), run("2")])
+        assert text.count("<svg") == one
+        assert "the page would be too large" in text
+
+    def test_the_answer_is_marked(self) -> None:
+        assert html([run(tokens=5)]).count('<bdi class="answer">') == 1
+
+
+@pytest.mark.parametrize("document", [html, markdown, table])
+class TestEveryDocument:
+    def test_a_stopped_run_says_so(self, document: Callable[[Sequence[RunResult]], str]) -> None:
+        text = document([stopped_run()])
+        assert not re.search(r"\bnan\b", text)
+        assert "not every layer has been run" in re.sub(r"\s+", " ", text)
+        assert "1 stopped run left out" in re.sub(r"\s+", " ", document([run(), stopped_run()]))
+
+    def test_nothing_to_average_is_said(
+        self, document: Callable[[Sequence[RunResult]], str]
+    ) -> None:
+        single = replace(run(tokens=1), contributions=None, logit_lens=None)
+        assert "nothing to average" in document([single])
+
+    def test_hostile_texts_are_harmless(
+        self, document: Callable[[Sequence[RunResult]], str]
+    ) -> None:
+        text = document([hostile_run()])
+        text.encode("utf-8")
+        assert controls(text) == set()
+
+    def test_each_model_has_its_part(self, document: Callable[[Sequence[RunResult]], str]) -> None:
+        text = document([run(name="first"), run(name="second"), run("else", name="first")])
+        assert text.index("first") < text.index("second")
+        assert "of 2 prompts" in text
+        assert "of 1 prompt," in text
+
+
+class TestMarkdown:
+    def test_its_tables_are_tables_whatever_they_hold(self) -> None:
+        for results in ([run()], [hostile_run()], [run(name="Qwen2.5-7B-Instruct")]):
+            text = re.sub(r"(?ms)^(`+)text$.*?^\1$", "", markdown(results))
+            tables = re.findall(r"(?m)(?:^\|.*\n)+", text)
+            assert len(tables) == 3
+            for each in tables:
+                cells = {len(re.split(r"(?<!\\)(?:\\\\)*\|", row)) for row in each.splitlines()}
+                assert len(cells) == 1
+            rendered = MarkdownIt("commonmark").enable("table").render(text)
+            assert rendered.count("<table>") == 3
+
+    def test_hostile_texts_are_no_markup(self) -> None:
+        rendered = MarkdownIt("commonmark").enable("table").render(markdown([hostile_run()]))
+        checker = checked(rendered)
+        assert not checker.tags & {"script", "a", "img", "em", "strong", "b"}
+
+    def test_the_prompt_stays_in_its_block(self) -> None:
+        text = "before\n```\n# heading\n````\nafter"
+        tokens = MarkdownIt("commonmark").parse(markdown([run(text)]))
+        (block,) = [token for token in tokens if token.type == "fence"]
+        assert block.content == text + "\n"
+
+    def test_curves_are_in_a_table(self) -> None:
+        text = markdown([run()])
+        assert "| layer | attention ratio | attention cosine |" in text
+        assert "\n| output |" in text
+
+
+class TestTable:
+    def test_a_model_of_the_paper_fits_eighty_columns(self) -> None:
+        text = table([run(name="Qwen2.5-7B-Instruct")])
+        assert "17 / 20 / 18" in text
+        assert "…" not in text
+        assert "Paper: layers on HellaSwag / GSM8K / AIME24." in text
+
+    def test_markup_in_a_name_is_no_markup(self) -> None:
+        assert "[bold]x[/]" in table([run(name="[bold]x[/]")])
+
+
+class TestLegible:
+    @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+    def test_nothing_in_it_is_obeyed(self, text: str) -> None:
+        assert not controls(legible(text))
+        assert "\n" not in legible(text)
+        legible(text).encode("utf-8")
+        assert len(shortened(text, 10)) <= 10
+
+    def test_plain_text_stays_plain(self) -> None:
+        assert legible("The capital  of France ") == "The capital  of France "
+        assert legible("") == ""
+        assert shortened("abcdef", 6) == "abcdef"
+        assert shortened("abcdefg", 6) == "abcde…"

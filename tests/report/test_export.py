@@ -1,0 +1,93 @@
+"""Files on disk: whole, or not there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from depthtui.engine.results import SummarySettings
+from depthtui.errors import DepthError
+from depthtui.report.export import FORMATS, export, write_whole
+from tests.report.runs import hostile_run, run
+
+SETTINGS = SummarySettings()
+
+
+def test_every_format_is_written_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    paths = export([run()], SETTINGS, folder)
+    assert [path.name for path in paths] == [
+        "summary.md",
+        "summary.json",
+        "summary.html",
+        "summary.safetensors",
+    ]
+    assert sorted(folder.iterdir()) == sorted(paths)
+    assert all(path.stat().st_size for path in paths)
+
+
+def test_formats_and_name_are_chosen(tmp_path: Path) -> None:
+    (path,) = export([run()], SETTINGS, tmp_path, ["json"], name="monday")
+    assert path == tmp_path / "monday.json"
+
+
+def test_each_model_has_its_json(tmp_path: Path) -> None:
+    runs = [run(name="a"), run(name="b/c [x]"), run("2", name="a"), run(dtype="bfloat16", name="a")]
+    paths = export(runs, SETTINGS, tmp_path, ["json", "html"])
+    assert [path.name for path in paths] == [
+        "summary-a.json",
+        "summary-b-c-x.json",
+        "summary-a-2.json",
+        "summary.html",
+    ]
+    assert [len(json.loads(path.read_text())["prompts"]) for path in paths[:3]] == [2, 1, 1]
+
+
+def test_a_name_cannot_leave_the_folder(tmp_path: Path) -> None:
+    runs = [run(name="../../x"), run(name="\x00..")]
+    for path in export(runs, SETTINGS, tmp_path / "out", ["json"]):
+        assert path.resolve().parent == tmp_path / "out"
+
+
+def test_files_of_before_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text("old")
+    (path,) = export([run()], SETTINGS, tmp_path, ["json"])
+    assert json.loads(path.read_text())["schema"] == 1
+
+
+def test_nothing_is_no_export(tmp_path: Path) -> None:
+    with pytest.raises(DepthError, match="nothing to export"):
+        export([], SETTINGS, tmp_path)
+
+
+@pytest.mark.parametrize("where", ["file", "file/folder"])
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DepthError) as caught:
+        export([run()], SETTINGS, tmp_path / where)
+    assert caught.value.hint
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_write_that_fails_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def half(self: Path, content: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(content[:1])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(DepthError, match="No space left"):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_hostile_runs_are_exported_in_every_format(tmp_path: Path) -> None:
+    assert len(export([hostile_run()], SETTINGS, tmp_path, FORMATS)) == 4

@@ -1,0 +1,178 @@
+"""The result file: its layout, and that its numbers are those of the engine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from depthtui import __version__
+from depthtui.engine.effective_depth import summarise
+from depthtui.engine.results import Provenance, SummarySettings
+from depthtui.report.summary import combined_provenance, summary_dict, summary_json
+from tests.report.runs import hostile_run, run, stopped_run
+
+SETTINGS = SummarySettings()
+
+
+def test_it_has_the_layout_of_the_result_file() -> None:
+    summary = summary_dict([run(), run("c d")], SETTINGS)
+    assert list(summary) == [
+        "schema",
+        "model",
+        "settings",
+        "prompts",
+        "contributions",
+        "logit_lens",
+        "effective_depth",
+        "provenance",
+    ]
+    assert summary["schema"] == 1
+    assert set(summary["model"]) == {
+        "name",
+        "source",
+        "revision",
+        "architecture",
+        "n_layers",
+        "d_model",
+        "vocab_size",
+        "parameters",
+        "dtype",
+        "device",
+    }
+    assert summary["settings"] == {
+        "top_k": 3,
+        "kl_threshold": 0.5,
+        "overlap_threshold": 0.3,
+        "include_first_token": True,
+        "seed": 123,
+    }
+    assert set(summary["contributions"]) == {"attention", "mlp", "layer"}
+    assert set(summary["contributions"]["mlp"]) == {"norm_ratio", "cosine"}
+    assert set(summary["logit_lens"]) == {"kl", "overlap", "top_tokens"}
+    assert [each["rule"] for each in summary["effective_depth"]] == ["cosine", "kl", "overlap"]
+    for each in summary["effective_depth"]:
+        assert set(each) == {"rule", "layer", "ratio", "threshold", "reason", "interval"}
+    assert set(summary["provenance"]) == {
+        "depthtui",
+        "torch",
+        "transformers",
+        "python",
+        "platform",
+        "started",
+        "seconds",
+        "cached",
+    }
+
+
+def test_its_numbers_are_the_pooled_ones_in_full() -> None:
+    runs = [run(), run("c d", seed=1, tokens=9)]
+    summary = json.loads(summary_json(runs, SETTINGS))
+    pooled = summarise(runs, SETTINGS)
+    assert pooled is not None
+    for branch in ("attention", "mlp", "layer"):
+        for kind in ("norm_ratio", "cosine"):
+            expected = getattr(pooled.curves, f"{branch}_{kind}")
+            assert summary["contributions"][branch][kind] == expected.tolist()
+    assert summary["logit_lens"]["kl"] == pooled.curves.kl.tolist()  # type: ignore[union-attr]
+    assert summary["logit_lens"]["overlap"] == pooled.curves.overlap.tolist()  # type: ignore[union-attr]
+    assert [each["layer"] for each in summary["effective_depth"]] == [
+        each.layer for each in pooled.depths
+    ]
+
+
+def test_prompts_and_top_tokens_are_listed_by_prompt() -> None:
+    runs = [run("what", tokens=3), run("else", seed=1, tokens=4)]
+    summary = summary_dict(runs, SETTINGS)
+    assert summary["prompts"][1] == {
+        "task": "commonsense",
+        "level": "2",
+        "text": "else",
+        "answer": "lse",
+        "tokens": runs[1].tokens.texts,
+        "token_ids": runs[1].tokens.ids.tolist(),
+    }
+    lens = runs[1].logit_lens
+    assert lens is not None
+    top = summary["logit_lens"]["top_tokens"]
+    assert [len(each) for each in top] == [5, 5]
+    assert top[1][2] == [
+        {"token": lens.vocabulary[int(id_)], "probability": float(probability)}
+        for id_, probability in zip(lens.top_ids[2, 3], lens.top_probabilities[2, 3], strict=True)
+    ]
+
+
+def test_a_metric_that_one_run_lacks_is_absent() -> None:
+    without_lens = replace(run(), logit_lens=None)
+    summary = summary_dict([run(), without_lens], SETTINGS)
+    assert "logit_lens" not in summary
+    assert [each["rule"] for each in summary["effective_depth"]] == ["cosine"]
+    without_contributions = replace(run(), contributions=None)
+    summary = summary_dict([without_contributions], SETTINGS)
+    assert "contributions" not in summary
+    assert [each["rule"] for each in summary["effective_depth"]] == ["kl", "overlap"]
+
+
+def test_without_the_split_only_the_layer_is_there() -> None:
+    summary = summary_dict([run(split_missing="it adds in place")], SETTINGS)
+    assert set(summary["contributions"]) == {"layer"}
+
+
+def test_what_was_not_run_is_null_and_the_json_is_strict() -> None:
+    text = summary_json([stopped_run()], SETTINGS).decode()
+
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{constant} is no JSON")
+
+    summary = json.loads(text, parse_constant=refuse)
+    assert summary["contributions"]["layer"]["cosine"][2:] == [None, None]
+    assert summary["logit_lens"]["top_tokens"][0][3] == []
+    assert [each["layer"] for each in summary["effective_depth"]] == [None] * 3
+    assert all(each["reason"] for each in summary["effective_depth"])
+
+
+def test_nothing_to_average_is_no_crash() -> None:
+    settings = SummarySettings(include_first_token=False)
+    summary = summary_dict([run(tokens=1)], settings)
+    assert summary["effective_depth"] == []
+    assert "contributions" not in summary
+    assert summary["settings"]["include_first_token"] is False
+
+
+def test_hostile_text_comes_back_as_it_was() -> None:
+    result = hostile_run()
+    data = summary_json([result], SETTINGS)
+    summary = json.loads(data.decode("utf-8"))
+    # A pair of surrogates is one character in JSON.
+    whole = [
+        text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        for text in result.tokens.texts
+    ]
+    assert summary["prompts"][0]["tokens"] == whole
+    assert "深".encode() in data, "text that people can read stays legible"
+
+
+def test_a_quantised_model_says_so() -> None:
+    model = summary_dict([run(dtype="bfloat16", quantize="8bit")], SETTINGS)["model"]
+    assert model["dtype"] == "bfloat16, 8bit weights"
+
+
+class TestProvenance:
+    one = Provenance("0", "2.13", "5", "3.11", "Linux", "2026-01-02T00:00:00Z", 1.5, True)
+    other = replace(one, torch="2.14", started="2026-01-01T00:00:00Z", seconds=2, cached=False)
+
+    def test_of_several_runs(self) -> None:
+        runs = [replace(run(), provenance=each) for each in (self.one, self.other, None)]
+        combined = combined_provenance(runs)
+        assert combined["torch"] == "2.13, 2.14"
+        assert combined["platform"] == "Linux"
+        assert combined["started"] == "2026-01-01T00:00:00Z"
+        assert combined["seconds"] == 3.5
+        assert combined["cached"] is False
+        assert combined_provenance(runs[:1])["cached"] is True
+
+    def test_of_runs_that_never_ended(self) -> None:
+        combined = combined_provenance([stopped_run()])
+        assert combined["depthtui"] == __version__
+        assert combined["seconds"] is None

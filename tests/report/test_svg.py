@@ -1,0 +1,144 @@
+"""Heatmaps and curves: what is drawn is what was measured."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from depthtui import palette
+from depthtui.engine.measures import MEASURE_BY_NAME
+from depthtui.report.svg import Line, Panel, curves, heatmap, style
+from tests.hostile import HOSTILE
+
+SEQUENTIAL = MEASURE_BY_NAME["layer_norm_ratio"]
+DIVERGING = MEASURE_BY_NAME["layer_cosine"]
+
+
+def drawn_levels(svg: str, shape: tuple[int, int]) -> np.ndarray:
+    """The level of every cell that the paths paint, layer 0 first; -1 where nothing is."""
+    levels = np.full(shape, -1)
+    for path in ElementTree.fromstring(svg).iter("path"):
+        if not re.fullmatch(r"[sd]\d+", path.get("class", "")):
+            continue
+        for x, y, width in re.findall(r"M(\d+) (\d+)h(\d+)v1h-\3z", path.get("d", "")):
+            row, first, last = shape[0] - 1 - int(y), int(x), int(x) + int(width)
+            assert (levels[row, first:last] == -1).all(), "a cell is painted twice"
+            levels[row, first:last] = int(path.get("class", "")[1:])
+    return levels
+
+
+def test_every_cell_has_the_colour_of_its_value() -> None:
+    values = np.random.default_rng(0).uniform(0, 2, (6, 9)).astype(np.float32)
+    values[2, 3:5] = np.nan
+    svg = heatmap(values, SEQUENTIAL, ["x"] * 9)
+    high = float(re.findall(r'text-anchor="end">([\d.]+)</text>', svg)[-1])
+    expected = palette.levels(values, 0, np.percentile(values[~np.isnan(values)], 95), 24)
+    assert high <= np.nanmax(values)
+    assert np.abs(drawn_levels(svg, values.shape) - expected).max() <= 1
+    assert (drawn_levels(svg, values.shape)[2, 3:5] == -1).all()
+
+
+def test_a_diverging_measure_is_drawn_from_minus_one_to_one() -> None:
+    values = np.array([[-1.0, 0.0, 1.0], [-0.5, 0.5, 5.0]])
+    levels = drawn_levels(heatmap(values, DIVERGING, ["x"] * 3), values.shape)
+    assert levels.tolist() == [[0, 12, 24], [6, 18, 24]]
+
+
+def test_a_sink_is_clipped_and_that_is_said() -> None:
+    values = np.full((10, 10), 0.5)
+    values[0, 0] = 500
+    svg = heatmap(values, SEQUENTIAL, ["x"] * 10)
+    assert "95th percentile, max 500" in svg
+    assert (drawn_levels(svg, values.shape)[1:] == 23).all()
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_values_without_a_scale_are_drawn(value: float) -> None:
+    svg = heatmap(np.full((3, 4), value), SEQUENTIAL, ["x"] * 4)
+    ElementTree.fromstring(svg)
+    assert "nan" not in svg
+
+
+@pytest.mark.parametrize("columns", [1, 44, 45, 3000])
+def test_any_number_of_tokens_fits(columns: int) -> None:
+    svg = heatmap(np.ones((80, columns)), SEQUENTIAL, ["token"] * columns)
+    root = ElementTree.fromstring(svg)
+    _, _, width, height = map(float, root.get("viewBox", "").split())
+    for text in root.iter("text"):
+        if text.get("x"):
+            assert 0 <= float(text.get("x", "")) <= width
+            assert 0 <= float(text.get("y", "")) <= height
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_tokens_are_harmless(text: str) -> None:
+    svg = heatmap(np.ones((2, 2)), SEQUENTIAL, [text, "x"])
+    ElementTree.fromstring(svg)
+    svg.encode("utf-8")
+
+
+class TestCurves:
+    def panel(self, values: list[float], **options: object) -> str:
+        line = Line(np.array(values), "mean")
+        return curves(Panel([line], len(values) - 1, **options))  # type: ignore[arg-type]
+
+    def rule(self, svg: str, css: str) -> list[float]:
+        (path,) = [
+            each for each in ElementTree.fromstring(svg).iter("path") if each.get("class") == css
+        ]
+        return [float(each) for each in re.findall(r"[\d.]+", path.get("d", ""))]
+
+    def points(self, svg: str) -> list[list[tuple[float, float]]]:
+        found = re.search(r'class="line mean" d="([^"]*)"', svg)
+        assert found is not None
+        return [
+            [(float(x), float(y)) for x, y in re.findall(r"([\d.]+) ([\d.]+)", part)]
+            for part in found[1].split("M")[1:]
+        ]
+
+    def test_the_threshold_and_the_crossing_are_where_the_curve_says(self) -> None:
+        svg = self.panel([4.0, 3.0, 2.0, 1.0, 0.0], threshold=2.0, crossing=3)
+        (points,) = self.points(svg)
+        assert self.rule(svg, "threshold")[1] == pytest.approx(points[2][1], abs=0.1)
+        assert self.rule(svg, "crossing")[0] == pytest.approx(points[3][0], abs=0.1)
+        assert "layer 3" in svg
+        heights = [y for _, y in points]
+        assert heights == sorted(heights), "downwards on paper"
+        assert np.diff(heights) == pytest.approx(np.diff(heights)[0], abs=0.1)
+
+    def test_no_crossing_no_mark(self) -> None:
+        assert "crossing" not in self.panel([1.0, 1.0, 1.0])
+
+    def test_unknown_layers_are_gaps(self) -> None:
+        parts = self.points(self.panel([1.0, 2.0, np.nan, 3.0, np.nan, np.nan]))
+        assert [len(each) for each in parts] == [2, 2]
+        assert parts[1][0] == parts[1][1], "a lone value is a point"
+
+    @pytest.mark.parametrize("log", [True, False])
+    @pytest.mark.parametrize(
+        "values", [[np.nan] * 3, [0.0] * 3, [1e-30, 1.0, 1e30], [5.0] * 3, [-1.0, -2.0, -3.0]]
+    )
+    def test_odd_values_are_drawn(self, values: list[float], log: bool) -> None:
+        svg = self.panel(values, log=log, threshold=0.5)
+        ElementTree.fromstring(svg)
+        assert "nan" not in svg
+        assert "inf" not in svg
+
+    def test_a_logarithmic_axis_spaces_decades_evenly(self) -> None:
+        (points,) = self.points(self.panel([0.1, 1.0, 10.0], log=True))
+        heights = [y for _, y in points]
+        assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=0.2)
+
+
+def test_the_style_has_every_level_for_light_and_dark_pages() -> None:
+    light, dark = style().split("@media")
+    for part in (light, dark):
+        for level in range(palette.LEVELS):
+            assert f".s{level}{{" in part
+        for level in range(palette.DIVERGING_LEVELS):
+            assert f".d{level}{{" in part
+    assert palette.css(palette.sequential(True)[3]) in dark
+    assert palette.css(palette.sequential(False)[3]) in light
