@@ -14,7 +14,7 @@ from depthtui.engine.results import DepthSummary
 from depthtui.tui.token_text import fit_shown
 from depthtui.tui.widgets.braille import Canvas
 from depthtui.tui.widgets.ink import Piece, fit_right, number
-from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane
+from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane, nothing_pooled
 
 _MARGIN = 16
 _NARROW_MARGIN = 9
@@ -69,7 +69,7 @@ class DepthCurves(Pane):
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles("Depth curves · mean over tokens")
         if self.summary is None:
-            return "KL, overlap and cosine over depth.", self.hint
+            return nothing_pooled(self.result, "KL, overlap and cosine over depth.", self.hint)
         if not curves_of(self.summary):
             return "This run has neither contributions nor a logit lens.", ""
         return None
@@ -77,7 +77,7 @@ class DepthCurves(Pane):
     def prepare(self) -> None:
         assert self.summary is not None
         curves = curves_of(self.summary)
-        height = self.size.height
+        height = self.area.height
         self._has_axis = height > 2 * len(curves)
         room = height - self._has_axis
         curves = curves[: max(1, room)]
@@ -138,11 +138,11 @@ class DepthCurves(Pane):
 
     @property
     def _margin(self) -> int:
-        return _MARGIN if self.size.width >= 45 else _NARROW_MARGIN
+        return _MARGIN if self.area.width >= 45 else _NARROW_MARGIN
 
     @property
     def _plot_width(self) -> int:
-        return max(1, self.size.width - self._margin)
+        return max(1, self.area.width - self._margin)
 
     def _column_of(self, layer: int) -> int:
         """The plot's cell in which a layer is drawn."""
@@ -151,7 +151,7 @@ class DepthCurves(Pane):
         return round(layer / self.summary.n_layers * (2 * self._plot_width - 1)) // 2
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        width, height = self.size
+        width, height = self.area
         for cursor in (old, new):
             self.refresh(Region(self._margin + self._column_of(cursor.layer), 0, 1, height))
         if self._has_axis:
@@ -162,7 +162,7 @@ class DepthCurves(Pane):
     # Drawing ----------------------------------------------------------------
 
     def draw_line(self, y: int) -> Strip:
-        if self._has_axis and y == self.size.height - 1:
+        if self._has_axis and y == self.area.height - 1:
             return self._draw_axis()
         index = sum(top <= y for top in self._tops) - 1
         panel = self._panels[index]
@@ -173,7 +173,9 @@ class DepthCurves(Pane):
 
     def _draw_scale(self, panel: _Panel, line: int) -> list[Piece]:
         inks, last = self.inks, len(panel.curve) - 1
-        end = number(panel.high) if line == 0 else number(panel.low) if line == last else ""
+        end = {0: number(panel.high), last: number(panel.low)}.get(line, "")
+        if np.isnan(panel.values).all():
+            end = ""
         if self._margin == _NARROW_MARGIN:
             name = panel.name[:3] if line == 0 else ""
             return [(f"{name:<3}{fit_right(end, 5)} ", inks.muted)]

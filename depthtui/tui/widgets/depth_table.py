@@ -10,7 +10,7 @@ from textual.strip import Strip
 from depthtui.engine.results import DepthEstimate, DepthSummary
 from depthtui.tui.token_text import fit_shown
 from depthtui.tui.widgets.ink import Piece, bar, fit_right
-from depthtui.tui.widgets.pane import Cursor, Pane
+from depthtui.tui.widgets.pane import Cursor, Pane, nothing_pooled
 from depthtui.tui.widgets.words import sentence, wrap
 
 RULE_TITLES = {"cosine": "cosine", "kl": "KL", "overlap": "overlap"}
@@ -52,7 +52,8 @@ class DepthTable(Pane):
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles("Effective depth")
         if self.summary is None:
-            return "How many layers do new work, by each rule.", self.hint
+            purpose = "How many layers do new work, by each rule."
+            return nothing_pooled(self.result, purpose, self.hint)
         if not self.summary.depths:
             return "This run has neither contributions nor a logit lens.", ""
         return None
@@ -64,7 +65,7 @@ class DepthTable(Pane):
         first = "" if self.summary.settings.include_first_token else ", token 0 left out"
         self.set_titles("Effective depth", f"mean over {token_words}{first}")
         blocks = [self._rule_lines(each, self.summary) for each in self.summary.depths]
-        height = self.size.height
+        height = self.area.height
         gaps = sum(map(len, blocks)) + len(blocks) - 1 <= height
         self._lines = []
         for block in blocks:
@@ -80,7 +81,7 @@ class DepthTable(Pane):
     def _rule_lines(self, estimate: DepthEstimate, summary: DepthSummary) -> list[list[Piece]]:
         lines = [self._main_line(estimate, summary)]
         indent = " " * _NAME_CELLS
-        room = self.size.width - _NAME_CELLS
+        room = self.area.width - _NAME_CELLS
         doubts = [(estimate.reason, self.inks.muted)] if estimate.layer is None else []
         doubts.append((estimate.warning and f"! {estimate.warning}", self.inks.warning))
         for text, style in doubts:
@@ -114,7 +115,7 @@ class DepthTable(Pane):
         ratio = "" if estimate.ratio is None else f"{estimate.ratio:.2f}"
         words = threshold_words(estimate)
         used = _NAME_CELLS + 2 * digits + 3 + 2 + 6 + 2 + 13
-        cells = max(0, min(_LONGEST_BAR, self.size.width - used))
+        cells = max(0, min(_LONGEST_BAR, self.area.width - used))
         full, empty = bar(estimate.ratio or 0.0, cells)
         ink = inks.muted if faint else inks.text
         return [

@@ -123,8 +123,8 @@ class Heatmap(Pane):
         measure = self.measure
         formula = formula_in(measure, self.result) if self.result else measure.formula
         if self.mode == "means":
-            kind = "Cosine" if measure.diverging else "Contribution"
-            title = f"{kind} of each sublayer, mean over tokens"
+            kind = "cosine" if measure.diverging else "contribution"
+            title = f"Mean {kind} by sublayer"
         else:
             title = f"{measure.title} · {formula}"
         return f"{title} · difference" if self.other is not None else title
@@ -156,7 +156,7 @@ class Heatmap(Pane):
         ramp = self.ramp_for(self._diverging)
         limits = None if self.other is not None or self.mode == "means" else self.measure.limits
         scale = scale_of(values, self._diverging, limits)
-        width, height = self.size
+        width, height = self.area
         rows, columns = values.shape
         labels = (
             self.result.tokens.texts
@@ -213,7 +213,7 @@ class Heatmap(Pane):
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if self._scroll_to_cursor():
-            self.refresh()
+            self.refresh(self.area.region)
             return
         regions = [*self._regions_of(old), *self._regions_of(new)]
         self.refresh(*regions, *self._footer_regions())
@@ -222,7 +222,7 @@ class Heatmap(Pane):
         """The cell of a cursor and the label of its row."""
         grid = self.grid
         row, column = self._at(cursor)
-        lines = [y for y in range(self.size.height) if row in self._rows_on(y)]
+        lines = [y for y in range(self.area.height) if row in self._rows_on(y)]
         if lines:
             x = grid.margin + (column - self._first_column) * grid.column_width
             yield Region(0, lines[0], grid.margin, len(lines))
@@ -230,7 +230,7 @@ class Heatmap(Pane):
 
     def _footer_regions(self) -> Iterator[Region]:
         grid = self.grid
-        width, height = self.size
+        width, height = self.area
         if height > grid.line_count:
             yield Region(0, grid.line_count, width, height - grid.line_count)
 
@@ -240,7 +240,7 @@ class Heatmap(Pane):
         grid = self.grid
         if y < grid.line_count:
             return self._draw_layers(y, grid)
-        if y == grid.line_count and self.size.height > grid.line_count + 1:
+        if y == grid.line_count and self.area.height > grid.line_count + 1:
             return self._draw_columns(grid)
         return self._draw_legend(grid)
 
@@ -396,7 +396,7 @@ class Heatmap(Pane):
     def _draw_ruler(self, grid: _Grid, cursor_column: int) -> list[Piece]:
         """Token numbers every so often, and the cursor's token at its place."""
         inks, width = self.inks, grid.column_width
-        room = self.size.width - grid.margin
+        room = self.area.width - grid.margin
         first = self._first_column
         ruler = [" "] * room
         every = 10 if width < 2 else 5
@@ -426,7 +426,7 @@ class Heatmap(Pane):
 
     def _draw_legend(self, grid: _Grid) -> Strip:
         """The widest legend that fits: scale, what it clips, the value under the cursor."""
-        width = self.size.width
+        width = self.area.width
         scale = grid.scale
         long_note, short_note = f"  {scale.note}" if scale.note else "", ""
         if scale.note:
@@ -442,6 +442,7 @@ class Heatmap(Pane):
             (12, short_note, long_value),
             (8, short_note, long_value),
             (8, short_note, short_value),
+            (5, short_note, short_value),
             (5, "", short_value),
             (0, "", short_value),
         ]
@@ -458,6 +459,8 @@ class Heatmap(Pane):
     def _draw_scale(self, grid: _Grid, cells: int) -> list[Piece]:
         if not cells:
             return []
+        if not np.isfinite(grid.values).any():
+            return [("not run yet", self.inks.faint)]
         scale, ramp, muted = grid.scale, grid.ramp, self.inks.muted
         ends = number(scale.low), number(scale.high)
         if ramp.glyphs:
@@ -479,7 +482,7 @@ class Heatmap(Pane):
         if self.mode == "means":
             values = [number(float(each)) for each in grid.values[row]]
             pairs = zip(grid.labels, values, strict=True)
-            return f"{layer}: " + " ".join(f"{name} {value}" for name, value in pairs), layer
+            return f"{layer}: " + " ".join(map(" ".join, pairs)), " ".join(values)
         value = number(float(grid.values[row, column]))
         return f"{layer}, token {column}: {value}", value
 

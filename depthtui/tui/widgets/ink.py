@@ -168,17 +168,26 @@ def contrast(colour: RichColor) -> RichColor:
 
 
 def strip_of(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
-    """One line of exactly `width` cells, padded with `base`; equal neighbours are merged."""
-    merged: list[tuple[list[str], Style]] = []
+    """One line of exactly `width` cells, padded with `base`; what looks alike is one segment."""
+    texts: list[str] = []
+    styles: list[Style] = []
     for text, style in pieces:
         if not text:
             continue
-        if merged and merged[-1][1] == style:
-            merged[-1][0].append(text)
+        last = styles[-1] if styles else None
+        if last is not None and (last is style or last == style or _blends(text, style, last)):
+            texts[-1] += text
         else:
-            merged.append(([text], style))
-    strip = Strip([Segment("".join(texts), style) for texts, style in merged])
-    return strip.adjust_cell_length(width, base)
+            texts.append(text)
+            styles.append(style)
+    return Strip(map(Segment, texts, styles)).adjust_cell_length(width, base)
+
+
+def _blends(text: str, style: Style, last: Style) -> bool:
+    """Whether a piece is blank and looks the same in the style before it."""
+    if not text.isspace() or style.bgcolor != last.bgcolor:
+        return False
+    return not (style.underline or style.reverse or last.underline or last.reverse)
 
 
 def fit_right(shown: str, width: int) -> str:

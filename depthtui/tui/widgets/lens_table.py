@@ -62,6 +62,8 @@ class LensTable(Pane):
         super().__init__(name=name, id=id, classes=classes)
         self._first = 0
         self._landmarks = Landmarks(-1, None, None)
+        self._columns = (1, 1)
+        self._final_style = Style.null()
 
     def why_empty(self) -> tuple[str, str] | None:
         if self.result is None:
@@ -80,6 +82,10 @@ class LensTable(Pane):
         text = printable(self.result.tokens.texts[self._token][:80])
         self.set_titles(f'Logit lens at "{fit_shown(text, 20).rstrip()}"')
         self._landmarks = landmarks(self._lens.top_ids[:, self._token])
+        self._columns = self._fit_columns()
+        self._final_style = self.inks.accent
+        if self.ramp_for(False).glyphs:
+            self._final_style += Style(underline=True)
         self._scroll_to_cursor()
 
     @property
@@ -100,7 +106,7 @@ class LensTable(Pane):
 
     @property
     def _lines(self) -> int:
-        return max(1, self.size.height - _HEADER_LINES)
+        return max(1, self.area.height - _HEADER_LINES)
 
     # The cursor -------------------------------------------------------------
 
@@ -118,18 +124,19 @@ class LensTable(Pane):
 
     def _scroll_to_cursor(self) -> bool:
         place, before = self._place_of(self.cursor.layer), self._first
-        first = min(max(before, place - self._lines + 1), place)
+        first = before
+        if not before <= place < before + self._lines:
+            # By half a pane, so that few moves repaint all of it.
+            first = place - self._lines // 2
         self._first = max(0, min(first, self._depths - self._lines))
         return self._first != before
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        if old.token != new.token:
-            self.redraw()
-        elif self._scroll_to_cursor():
-            self.refresh()
+        if old.token != new.token or self._scroll_to_cursor():
+            self.redraw_content()
         else:
             lines = {self._place_of(each.layer) - self._first for each in (old, new)}
-            width = self.size.width
+            width = self.area.width
             self.refresh(*(Region(0, line + _HEADER_LINES, width, 1) for line in lines))
 
     # Drawing ----------------------------------------------------------------
@@ -138,9 +145,9 @@ class LensTable(Pane):
     def _margin(self) -> int:
         return max(3, len(str(self._depths - 1))) + 2
 
-    def _columns(self) -> tuple[int, int]:
+    def _fit_columns(self) -> tuple[int, int]:
         """How many tokens fit on a row, and the cells of each one's text."""
-        room = self.size.width - self._margin - _ENTROPY_CELLS
+        room = self.area.width - self._margin - _ENTROPY_CELLS
         around = 1 + _PROBABILITY_CELLS + len(_GAP)
         most = self._lens.top_ids.shape[2]
         count = max(1, min(most, room // (_NARROWEST_TOKEN + around)))
@@ -156,7 +163,7 @@ class LensTable(Pane):
         return self.line() if layer is None else self._draw_layer(layer)
 
     def _draw_header(self) -> Strip:
-        count, cells = self._columns()
+        count, cells = self._columns
         names = (
             fit_shown(f"top {each + 1}", cells + 1 + _PROBABILITY_CELLS) for each in range(count)
         )
@@ -176,7 +183,7 @@ class LensTable(Pane):
         )
         if self._lens.top_ids[row][0] < 0:
             return self.line(*pieces, ("·", self.inks.faint))
-        count, cells = self._columns()
+        count, cells = self._columns
         for token, share in zip(
             self._lens.top_ids[row][:count].tolist(),
             self._lens.top_probabilities[row][:count].tolist(),
@@ -193,9 +200,7 @@ class LensTable(Pane):
         likely = share >= _LIKELY
         style = self.inks.text if likely else self.inks.muted
         if token == self._landmarks.final:
-            style = self.inks.accent
-            if self.ramp_for(False).glyphs:
-                style = style + Style(underline=True)
+            style = self._final_style
         word = fit(self._lens.vocabulary.get(token, ""), cells)
         bare = word.rstrip(" ")
         return [
@@ -221,7 +226,7 @@ class LensTable(Pane):
 
     def _ended(self, *pieces: Piece, end: Piece, note: str = "") -> Strip:
         """A line whose note and end stand at the right edge, over what does not fit."""
-        width = self.size.width
+        width = self.area.width
         tail = f" {note} " if note else " "
         room = max(0, width - cell_len(tail) - cell_len(end[0]))
         left = self.line(*pieces).crop(0, room)

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from rich.cells import cell_len
 from rich.style import Style
 from textual.content import Content
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
@@ -60,6 +60,7 @@ class Pane(Widget, can_focus=True):
         ramp: `auto` asks the terminal; else `truecolor`, `256` or `glyph`.
         layer_order: `up` has layer 0 at the bottom.
         hint: what an empty pane says about how to fill it.
+        area: the size of the content that was prepared for.
     """
 
     ALLOW_SELECT = False
@@ -98,6 +99,7 @@ class Pane(Widget, can_focus=True):
         self.other_summary: DepthSummary | None = None
         self._inks: Inks | None = None
         self._prepared = False
+        self.area = Size()
         self._empty: tuple[str, str] | None = None
         self._titles = ("", "")
         self._retitling = False
@@ -129,6 +131,12 @@ class Pane(Widget, can_focus=True):
         self._prepared = False
         self.refresh()
 
+    def redraw_content(self) -> None:
+        """Lay the pane out again and draw all of it but its frame."""
+        self._prepared = False
+        if self.is_ready:
+            self.refresh(self.area.region)
+
     # What a pane is made of -------------------------------------------------
 
     def why_empty(self) -> tuple[str, str] | None:
@@ -158,9 +166,10 @@ class Pane(Widget, can_focus=True):
     @property
     def is_ready(self) -> bool:
         """Whether the pane has a size and something to draw; prepares it if need be."""
-        if not self.is_attached or not self.size.width or not self.size.height:
-            return False
         if not self._prepared:
+            if not self.is_attached or not self.size:
+                return False
+            self.area = self.size
             self._empty = self.why_empty()
             if self._empty is None:
                 self.prepare()
@@ -169,7 +178,7 @@ class Pane(Widget, can_focus=True):
 
     def line(self, *pieces: Piece) -> Strip:
         """One line of content from pieces of printable text."""
-        return strip_of(pieces, self.size.width, self.inks.text)
+        return strip_of(pieces, self.area.width, self.inks.text)
 
     def set_titles(self, title: str, subtitle: str = "") -> None:
         """Title the frame, repainting only the edges that changed."""
@@ -199,7 +208,7 @@ class Pane(Widget, can_focus=True):
         if self.is_ready:
             return self.draw_line(y)
         if self._empty is None:
-            return self.line()
+            return Strip.blank(self.size.width)
         return self._draw_empty(y, *self._empty)
 
     def notify_style_update(self) -> None:
@@ -231,7 +240,7 @@ class Pane(Widget, can_focus=True):
         self.redraw()
 
     def _draw_empty(self, y: int, reason: str, help_text: str) -> Strip:
-        width, height = self.size
+        width, height = self.area
         lines: list[tuple[str, Style]] = [(text, self.inks.muted) for text in wrap(reason, width)]
         lines += [(text, self.inks.faint) for text in wrap(help_text, width)]
         first = max(0, (height - len(lines)) // 2)
@@ -239,3 +248,10 @@ class Pane(Widget, can_focus=True):
             return self.line()
         text, style = lines[y - first]
         return self.line((" " * ((width - cell_len(text)) // 2), style), (text, style))
+
+
+def nothing_pooled(result: RunResult | None, purpose: str, hint: str) -> tuple[str, str]:
+    """Why a pane of means over tokens is empty, and what helps."""
+    if result is None:
+        return purpose, hint
+    return "No token is left to average.", "Count token 0 in, or run a longer prompt."

@@ -60,7 +60,7 @@ class ProgressPane(Pane):
 
     def draw_line(self, y: int) -> Strip:
         lines = self._lines()
-        width, height = self.size
+        width, height = self.area
         line = y - max(0, (height - len(lines)) // 2)
         if not 0 <= line < len(lines):
             return self.line()
@@ -68,7 +68,7 @@ class ProgressPane(Pane):
         return self.line((" " * ((width - cells) // 2), self.inks.text), *lines[line])
 
     def _lines(self) -> list[list[Piece]]:
-        inks, cells = self.inks, min(_WIDEST, self.size.width)
+        inks, cells = self.inks, min(_WIDEST, self.area.width)
         lines: list[list[Piece]] = []
         if self._heading:
             lines += [[(fit_shown(self._heading, cells), inks.strong)], []]

@@ -73,7 +73,7 @@ class PromptPane(Pane):
 
     def prepare(self) -> None:
         assert self.result is not None
-        self._places = lay_out(self.result.tokens, self.size.width, self._marks)
+        self._places = lay_out(self.result.tokens, self.area.width, self._marks)
         self._lines = [[] for _ in range(self._places[-1].y + 1)]
         for place in self._places:
             self._lines[place.y].append(place)
@@ -92,7 +92,7 @@ class PromptPane(Pane):
 
     def _scroll_to_cursor(self) -> bool:
         line, before = self._places[self._token_of(self.cursor)].y, self._first_line
-        shown = self.size.height
+        shown = self.area.height
         first = min(max(before, line - shown + 1), line)
         self._first_line = max(0, min(first, len(self._lines) - shown))
         return self._first_line != before
@@ -100,7 +100,7 @@ class PromptPane(Pane):
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         self._update_titles()
         if self._scroll_to_cursor():
-            self.refresh()
+            self.refresh(self.area.region)
             return
         changed = {self._token_of(old), self._token_of(new)}
         if self._levels is not None:
@@ -109,7 +109,7 @@ class PromptPane(Pane):
         regions = [
             Region(place.x, place.y - self._first_line, place.cells, 1)
             for place in (self._places[each] for each in changed)
-            if 0 <= place.y - self._first_line < self.size.height
+            if 0 <= place.y - self._first_line < self.area.height
         ]
         if regions:
             self.refresh(*regions)
