@@ -1,0 +1,101 @@
+"""The demo model: an independent oracle's values, planted truth, and the naive way."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from depthtui.engine.effective_depth import summarise
+from depthtui.engine.engine import Engine
+from depthtui.engine.results import ModelSpec, Prompt, RunSettings, SummarySettings
+from depthtui.engine.store import open_store
+from depthtui.prompts.tasks import make_prompts
+from tests.naive import naive_lens
+
+ORACLE = Path(os.environ.get("DEPTHTUI_ORACLE", Path(__file__).parents[2] / "shared" / "oracle"))
+
+
+@pytest.fixture(scope="module")
+def engine(demo_folder):
+    store = open_store(None, 0, lambda message: None)
+    made = Engine(store, demo_folder.parent, lambda event: None)
+    made.load(ModelSpec("demo", device="cpu", dtype="float32"))
+    return made
+
+
+@pytest.mark.skipif(not ORACLE.is_dir(), reason="the oracle's values lie beside the repository")
+def test_the_oracle_agrees(engine, capsys):
+    prompts = json.loads((ORACLE / "prompts.json").read_text())
+    results = [engine.run(Prompt(each["text"]), RunSettings()) for each in prompts]
+    summary = summarise(results, SummarySettings())
+    values = {
+        name: json.loads((ORACLE / "values" / f"{name}.json").read_text())[name]
+        for name in ("contributions", "logit_lens")
+    }
+    names = {
+        "attention_norm_ratio": "rc_att",
+        "mlp_norm_ratio": "rc_mlp",
+        "layer_norm_ratio": "rc_layer",
+        "attention_cosine": "att_cos",
+        "mlp_cosine": "mlp_cos",
+        "layer_cosine": "layer_cos",
+    }
+    figures = {}
+    for ours, theirs in names.items():
+        expected = np.array(values["contributions"][theirs])
+        figures[ours] = np.abs(getattr(summary.curves, ours) / expected - 1).max()
+    kl = np.array(values["logit_lens"]["kl"])
+    figures["kl"] = np.abs(summary.curves.kl[:-1] / kl - 1).max()
+    overlap = np.array(values["logit_lens"]["overlap"])
+    figures["overlap"] = np.abs(summary.curves.overlap[:-1] - overlap).max()
+    with capsys.disabled():
+        print("\nlargest difference from the oracle (relative; absolute for overlap)")
+        print("\n".join(f"  {name:22} {value:.1e}" for name, value in figures.items()))
+
+    assert max(value for name, value in figures.items() if name != "overlap") < 1e-4
+    assert figures["overlap"] < 1e-3
+    assert {each.rule: each.layer for each in summary.depths} == {
+        "cosine": 20,
+        "kl": 16,
+        "overlap": 23,
+    }
+
+
+@pytest.mark.parametrize("silenced", [1, 5, 15])
+def test_planted_truth(engine, silenced):
+    """With the last layers' output projections at zero, they add nothing and decide nothing."""
+    layers = engine._model.loaded.model.model.layers[-silenced:]
+    projections = [
+        module.weight
+        for layer in layers
+        for module in (layer.self_attn.o_proj, layer.mlp.down_proj)
+    ]
+    saved = [weight.clone() for weight in projections]
+    try:
+        for weight in projections:
+            weight.zero_()
+        result = engine.run(make_prompts("commonsense", None, 1)[0], RunSettings())
+    finally:
+        for weight, copy in zip(projections, saved, strict=True):
+            weight.copy_(copy)
+    contributions, lens = result.contributions, result.logit_lens
+    for field in dataclasses.fields(contributions):
+        assert (getattr(contributions, field.name)[-silenced:] == 0).all(), field.name
+    # Rows 30 - k … 30 hold one and the same residual: the output's.
+    assert (lens.kl[-silenced - 1 :] == 0).all()
+    assert (lens.overlap[-silenced - 1 :] == 1).all()
+    assert lens.kl[-silenced - 2].mean() > 0
+
+
+def test_a_prompt_of_the_ladder_the_naive_way(engine):
+    """A prompt of ours, where no oracle is at hand: the whole lens, one forward a depth."""
+    result = engine.run(make_prompts("commonsense", None, 2)[1], RunSettings(top_k=5))
+    ids = torch.from_numpy(result.tokens.ids)[None]
+    lens = naive_lens(engine._model.loaded.model, ids, 5)
+    np.testing.assert_allclose(result.logit_lens.kl, lens["kl"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(result.logit_lens.entropy, lens["entropy"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(result.logit_lens.overlap, lens["overlap"], atol=1e-6)
