@@ -13,11 +13,11 @@ from textual.strip import Strip
 from depthtui.engine.results import DepthSummary
 from depthtui.tui.token_text import fit_shown
 from depthtui.tui.widgets.braille import Canvas
-from depthtui.tui.widgets.ink import Piece, fit_right, number
+from depthtui.tui.widgets.ink import Piece, fit_right, number, ruler
 from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane, nothing_pooled
 
 _MARGIN = 16
-_NARROW_MARGIN = 9
+_NARROW_MARGIN = 13
 _MARK = "◆"
 
 
@@ -177,8 +177,8 @@ class DepthCurves(Pane):
         if np.isnan(panel.values).all():
             end = ""
         if self._margin == _NARROW_MARGIN:
-            name = panel.name[:3] if line == 0 else ""
-            return [(f"{name:<3}{fit_right(end, 5)} ", inks.muted)]
+            name = panel.name if line == 0 else ""
+            return [(name, inks.strong), (fit_right(end, 12 - len(name)) + " ", inks.muted)]
         left: Piece = ("", inks.text)
         if line == 0:
             left = (panel.name, inks.strong)
@@ -221,25 +221,12 @@ class DepthCurves(Pane):
     def _draw_axis(self) -> Strip:
         assert self.summary is not None
         inks, width, layers = self.inks, self._plot_width, self.summary.n_layers
-        ticks = [" "] * width
         step = next(
-            each
-            for each in (1, 2, 5, 10, 20, 50, 100, 200, 500)
-            if layers / each * 5 <= width or each == 500
+            (each for each in (1, 2, 5, 10, 20, 50, 100) if layers / each * 5 <= width), 200
         )
-        for layer in range(0, layers + 1, step):
-            text = str(layer)
-            x = min(self._column_of(layer), width - len(text))
-            ticks[x : x + len(text)] = text
-        pieces: list[Piece] = [(each, inks.faint) for each in ticks]
-        here = str(min(max(self.cursor.layer, 0), layers))
-        column = self._column_of(self.cursor.layer)
-        first = max(0, min(column - len(here) // 2, width - len(here)))
-        for x in (first - 1, first + len(here)):
-            if 0 <= x < width:
-                pieces[x] = (" ", inks.faint)
-        for offset, digit in enumerate(here[:width]):
-            pieces[first + offset] = (digit, inks.accent)
+        here = min(max(self.cursor.layer, 0), layers)
+        marks = [(self._column_of(each), str(each)) for each in range(0, layers + 1, step)]
+        pieces = ruler(marks, (self._column_of(here), str(here)), width, inks)
         return self.line((fit_shown("layer", self._margin), inks.faint), *pieces)
 
     def on_click(self, event: events.Click) -> None:

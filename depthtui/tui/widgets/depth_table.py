@@ -16,6 +16,7 @@ from depthtui.tui.widgets.words import sentence, wrap
 RULE_TITLES = {"cosine": "cosine", "kl": "KL", "overlap": "overlap"}
 _NAME_CELLS = 9
 _LONGEST_BAR = 40
+_WORDS_CELLS = 15
 
 
 def threshold_words(estimate: DepthEstimate) -> str:
@@ -82,6 +83,8 @@ class DepthTable(Pane):
         lines = [self._main_line(estimate, summary)]
         indent = " " * _NAME_CELLS
         room = self.area.width - _NAME_CELLS
+        if not self._has_words_beside:
+            lines.append([(indent, self.inks.muted), (threshold_words(estimate), self.inks.muted)])
         doubts = [(estimate.reason, self.inks.muted)] if estimate.layer is None else []
         doubts.append((estimate.warning and f"! {estimate.warning}", self.inks.warning))
         for text, style in doubts:
@@ -96,6 +99,11 @@ class DepthTable(Pane):
         if self._published.get(estimate.rule):
             lines.append([(indent, self.inks.muted), *self._published_pieces(estimate.rule)])
         return lines
+
+    @property
+    def _has_words_beside(self) -> bool:
+        """Whether the threshold stands beside the ratio, and not beneath."""
+        return self.area.width >= _NAME_CELLS + _WORDS_CELLS + 30
 
     def _main_line(self, estimate: DepthEstimate, summary: DepthSummary) -> list[Piece]:
         inks = self.inks
@@ -114,7 +122,9 @@ class DepthTable(Pane):
         depth = "–" if estimate.layer is None else str(estimate.layer)
         ratio = "" if estimate.ratio is None else f"{estimate.ratio:.2f}"
         words = threshold_words(estimate)
-        used = _NAME_CELLS + 2 * digits + 3 + 2 + 6 + 2 + 13
+        depth_cells, ratio_cells = 2 * digits + 5, 6
+        words_cells = _WORDS_CELLS if self._has_words_beside else 0
+        used = _NAME_CELLS + depth_cells + ratio_cells + words_cells
         cells = max(0, min(_LONGEST_BAR, self.area.width - used))
         full, empty = bar(estimate.ratio or 0.0, cells)
         ink = inks.muted if faint else inks.text
@@ -123,8 +133,8 @@ class DepthTable(Pane):
             (f" / {summary.n_layers}  ", inks.muted),
             (full, ink),
             (empty, inks.faint),
-            (fit_right(ratio, 6), ink),
-            (f"  {words}", inks.muted),
+            (fit_right(ratio, ratio_cells), ink),
+            (f"  {words}" if words_cells else "", inks.muted),
         ]
 
     def _published_pieces(self, rule: str) -> list[Piece]:

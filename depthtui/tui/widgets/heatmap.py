@@ -18,8 +18,8 @@ from textual.strip import Strip
 from depthtui import palette
 from depthtui.engine.measures import Measure, formula_in
 from depthtui.engine.results import Curves, DepthSummary, RunResult
-from depthtui.tui.token_text import fit, fit_shown, printable
-from depthtui.tui.widgets.ink import Piece, Ramp, fit_right, half_blocks, number
+from depthtui.tui.token_text import fit
+from depthtui.tui.widgets.ink import Piece, Ramp, fit_right, half_blocks, number, ruler
 from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.widgets.scale import CLIP_PERCENTILE, Scale, scale_of
 from depthtui.tui.widgets.words import sentence
@@ -395,34 +395,16 @@ class Heatmap(Pane):
 
     def _draw_ruler(self, grid: _Grid, cursor_column: int) -> list[Piece]:
         """Token numbers every so often, and the cursor's token at its place."""
-        inks, width = self.inks, grid.column_width
-        room = self.area.width - grid.margin
+        room, width = self.area.width - grid.margin, grid.column_width
         first = self._first_column
-        ruler = [" "] * room
         every = 10 if width < 2 else 5
-        for column in range(first, first + grid.columns_shown):
-            x = (column - first) * width
-            text = str(column)
-            if column % every == 0 and x + len(text) <= room:
-                ruler[x : x + len(text)] = text
+        shown = range(first, first + grid.columns_shown)
+        marks = [((each - first) * width, str(each)) for each in shown if each % every == 0]
         place = (cursor_column - first) * width
-        token = printable(grid.labels[cursor_column][:40])
-        word = fit_shown(token, min(14, max(1, room // 3))).rstrip()
-        cells = cell_len(word)
-        if place + 1 + cells + 1 <= room:
-            before, marker, end = place, f"▴{word}", place + 1 + cells
-        else:
-            before, marker, end = (
-                max(0, place - cells),
-                f"{word}▴",
-                max(0, place - cells) + cells + 1,
-            )
-        return [
-            ("".join(ruler[:before]), inks.faint),
-            (marker, inks.accent),
-            (" ", inks.faint),
-            ("".join(ruler[end + 1 :]), inks.faint),
-        ]
+        word = fit(grid.labels[cursor_column], min(14, max(1, room // 3))).rstrip()
+        fits = place + 1 + cell_len(word) <= room
+        cursor = (place, f"▴{word}") if fits else (place - cell_len(word), f"{word}▴")
+        return ruler(marks, cursor, room, self.inks)
 
     def _draw_legend(self, grid: _Grid) -> Strip:
         """The widest legend that fits: scale, what it clips, the value under the cursor."""

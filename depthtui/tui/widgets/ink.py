@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal, TypeAlias
 
+from rich.cells import cell_len
 from rich.color import Color as RichColor
 from rich.segment import Segment
 from rich.style import Style
@@ -188,6 +189,30 @@ def _blends(text: str, style: Style, last: Style) -> bool:
     if not text.isspace() or style.bgcolor != last.bgcolor:
         return False
     return not (style.underline or style.reverse or last.underline or last.reverse)
+
+
+def ruler(
+    marks: list[tuple[int, str]], cursor: tuple[int, str], width: int, inks: Inks
+) -> list[Piece]:
+    """An axis of `width` cells with texts at their places; those in the cursor's way are left out.
+
+    A text that would go over the right end is moved to the left.
+    """
+
+    def start_of(mark: tuple[int, str]) -> int:
+        return max(0, min(mark[0], width - cell_len(mark[1])))
+
+    first, last = start_of(cursor), start_of(cursor) + cell_len(cursor[1])
+    cells = [" "] * width
+    for mark in marks:
+        start, end = start_of(mark), start_of(mark) + len(mark[1])
+        if end < first or start > last:
+            cells[start:end] = mark[1]
+    return [
+        ("".join(cells[:first]), inks.faint),
+        (cursor[1], inks.accent),
+        ("".join(cells[last:width]), inks.faint),
+    ]
 
 
 def fit_right(shown: str, width: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,8 +133,17 @@ class LensTable(Pane):
         return self._first != before
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        if old.token != new.token or self._scroll_to_cursor():
+        if self._scroll_to_cursor():
             self.redraw_content()
+        elif old.token != new.token:
+            self.prepare()
+            # Neither the header nor the layers' numbers change.
+            width, height = self.area
+            self.refresh(
+                Region(0, self._place_of(old.layer) - self._first + _HEADER_LINES, width, 1),
+                Region(0, self._place_of(new.layer) - self._first + _HEADER_LINES, width, 1),
+                Region(self._margin, _HEADER_LINES, width - self._margin, height - _HEADER_LINES),
+            )
         else:
             lines = {self._place_of(each.layer) - self._first for each in (old, new)}
             width = self.area.width
@@ -191,8 +201,7 @@ class LensTable(Pane):
         ):
             pieces += self._draw_token(token, share, cells)
         entropy: Piece = (f"{number(float(self._lens.entropy[row])):>6}", self.inks.muted)
-        note = self._note(layer, count)
-        return self._ended(*pieces, note=note, end=entropy)
+        return self._ended(*pieces, end=entropy, notes=self._notes(layer, count))
 
     def _draw_token(self, token: int, share: float, cells: int) -> list[Piece]:
         if token < 0:
@@ -213,24 +222,30 @@ class LensTable(Pane):
             (_GAP, self.inks.text),
         ]
 
-    def _note(self, layer: int, columns: int) -> str:
+    def _notes(self, layer: int, columns: int) -> list[str]:
+        """What to say about a layer, in full and ever shorter."""
         marks = self._landmarks
         if layer == self._depths - 1:
-            return ""
+            return []
         if layer == marks.settles:
-            return "← settles"
+            return ["← settles", "←"]
         if layer != marks.first_seen:
-            return ""
-        rank = self._lens.top_ids[layer, self._token].tolist().index(marks.final)
-        return "← first seen" if rank < columns else f"← first seen as top {rank + 1}"
+            return []
+        rank = self._lens.top_ids[layer, self._token].tolist().index(marks.final) + 1
+        if rank <= columns:
+            return ["← first seen", "← seen", "←"]
+        return [f"← first seen as top {rank}", f"← seen as top {rank}", f"← top {rank}", "←"]
 
-    def _ended(self, *pieces: Piece, end: Piece, note: str = "") -> Strip:
-        """A line whose note and end stand at the right edge, over what does not fit."""
+    def _ended(self, *pieces: Piece, end: Piece, notes: Sequence[str] = ()) -> Strip:
+        """A line with its end at the right edge, and a note over all but the first token."""
         width = self.area.width
+        first_token = self._margin + self._columns[1] + 1 + _PROBABILITY_CELLS
+        room = width - cell_len(end[0]) - 2 - first_token
+        note = next((each for each in notes if len(each) <= room), "")
         tail = f" {note} " if note else " "
-        room = max(0, width - cell_len(tail) - cell_len(end[0]))
-        left = self.line(*pieces).crop(0, room)
-        return Strip.join([left, self.line((tail, self.inks.accent), end).crop(0, width - room)])
+        left = max(0, width - cell_len(tail) - cell_len(end[0]))
+        kept = self.line(*pieces).crop(0, left)
+        return Strip.join([kept, self.line((tail, self.inks.accent), end).crop(0, width - left)])
 
     # The mouse --------------------------------------------------------------
 

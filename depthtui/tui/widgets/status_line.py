@@ -126,7 +126,7 @@ class StatusLine(Widget):
                 return [("◌ ", inks.text), ("loading", inks.text)]
             case "running":
                 where = f"layer {status.layer} of {status.layers}{seconds}"
-                return [("▶ ", inks.good), (where, inks.text)]
+                return [("▸ ", inks.good), (where, inks.text)]
             case "halted":
                 where = f"halted after layer {status.layer} of {status.layers}"
                 return [("‖ ", inks.warning), (where, inks.text)]
