@@ -172,4 +172,6 @@ def _number(value: float) -> str:
 
 def _safe(text: str) -> str:
     """The text with everything that Markdown or HTML would obey escaped."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|~&^$-])", r"\\\1", legible(text))
+    text = re.sub(r"([\\`*_{}\[\]<>#|~&$])", r"\\\1", legible(text))
+    # Marks that begin a list or underline a heading, where the text begins a line.
+    return re.sub(r"^(\s*\d*)([-+=.)])", r"\1\\\2", text)

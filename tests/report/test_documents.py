@@ -186,6 +186,16 @@ class TestMarkdown:
         (block,) = [token for token in tokens if token.type == "fence"]
         assert block.content == text + "\n"
 
+    @pytest.mark.parametrize("text", ["- x", "+ x", "= x", "===", "1. x", "2) x", "# x", "> x"])
+    def test_a_line_stays_a_paragraph(self, text: str) -> None:
+        rendered = MarkdownIt("commonmark").render(markdown([run(source=text)]))
+        assert not checked(rendered).tags & {"ul", "ol", "blockquote"}
+        assert rendered.count("<h2>") == 1
+        assert text in checked(rendered).text
+
+    def test_names_are_left_as_they_are(self) -> None:
+        assert "## SmolLM2-135M-Instruct, float32" in markdown([run(name="SmolLM2-135M-Instruct")])
+
     def test_curves_are_in_a_table(self) -> None:
         text = markdown([run()])
         assert "| layer | attention ratio | attention cosine |" in text

@@ -1,0 +1,481 @@
+"""The commands, with a scripted engine in place of the real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from depthtui import __version__, cli
+from depthtui.engine.protocol import ContributionRows, Notice, Progress
+from depthtui.engine.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings
+from depthtui.engine.store import Store, make_key, open_store
+from depthtui.errors import DepthError
+from depthtui.settings import Settings
+from tests.engine.results_for_tests import model_info
+from tests.report.runs import run as a_run
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Everything that depthtui keeps is kept in a folder of the test's own."""
+    monkeypatch.setenv("DEPTHTUI_CONFIG", str(tmp_path / "settings.toml"))
+    monkeypatch.setenv("DEPTHTUI_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path
+
+
+class ScriptedEngine:
+    """Records what it was asked; fails where the prompt says so."""
+
+    made: list[ScriptedEngine]
+
+    def __init__(
+        self,
+        store: Store,
+        models_dir: Path,
+        emit: Callable[[Any], None],
+        activation_limit: int = -1,
+    ) -> None:
+        self.store, self.models_dir, self.emit = store, models_dir, emit
+        self.activation_limit = activation_limit
+        self.spec = ModelSpec()
+        self.runs: list[tuple[Prompt, RunSettings]] = []
+        self.made.append(self)
+
+    def load(self, spec: ModelSpec) -> ModelInfo:
+        if spec.name == "missing":
+            raise DepthError("There is no model [/] \x1b[2J\nhere.", "Choose another.")
+        self.spec = spec
+        self.emit(Progress("Converting", 3, 10, "tensors"))
+        self.emit(Notice("A damaged cache entry was dropped."))
+        return model_info()
+
+    def run(self, prompt: Prompt, settings: RunSettings, run_id: int = 0) -> RunResult:
+        self.runs.append((prompt, settings))
+        if "too long" in prompt.text:
+            raise DepthError("The prompt is too long.", "Shorten it.")
+        if "bug" in prompt.text:
+            raise RuntimeError("a bug\nin two lines")
+        if "ctrl-c" in prompt.text:
+            raise KeyboardInterrupt
+        result = a_run(prompt.text)
+        assert result.contributions is not None
+        self.emit(ContributionRows(run_id, 0, result.contributions, 0.1))
+        return result
+
+
+@pytest.fixture
+def engines(monkeypatch: pytest.MonkeyPatch) -> list[ScriptedEngine]:
+    module = ModuleType("depthtui.engine.engine")
+    module.Engine = ScriptedEngine  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "depthtui.engine.engine", module)
+    ScriptedEngine.made = []
+    return ScriptedEngine.made
+
+
+Output = pytest.CaptureFixture[str]
+
+
+class TestRun:
+    def test_it_prints_the_table(self, engines: list[ScriptedEngine], capsys: Output) -> None:
+        assert cli.main(["run", "demo", "--prompt", "a b c"]) == 0
+        out, err = capsys.readouterr()
+        assert "tiny, float32 on cpu" in out
+        for rule in ("cosine", "KL", "overlap"):
+            assert rule in out
+        assert err == "depthtui: A damaged cache entry was dropped.\n"
+
+    def test_it_writes_the_summary(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    ) -> None:
+        out = home / "out"
+        assert (
+            cli.main(["run", "demo", "--prompt", "one", "--prompt", "two", "--out", str(out)]) == 0
+        )
+        assert [path.name for path in out.iterdir()] == ["summary.json"]
+        summary = json.loads((out / "summary.json").read_text())
+        assert [each["text"] for each in summary["prompts"]] == ["one", "two"]
+        assert f"wrote {out / 'summary.json'}" in capsys.readouterr().out
+
+    def test_formats_are_chosen(self, engines: list[ScriptedEngine], home: Path) -> None:
+        out = home / "out"
+        arguments = ["--prompt", "one", "--out", str(out), "--format", "html, md,html"]
+        assert cli.main(["run", "demo", *arguments]) == 0
+        assert sorted(path.name for path in out.iterdir()) == ["summary.html", "summary.md"]
+
+    def test_options_reach_the_engine(self, engines: list[ScriptedEngine], home: Path) -> None:
+        arguments = """
+            --device cuda:1 --dtype bfloat16 --quantize 8bit --revision main --trust-remote-code
+            --chat-template --metrics logit_lens --top-k 7
+        """
+        assert cli.main(["run", "some/model", "--prompt", "x", *arguments.split()]) == 0
+        (engine,) = engines
+        assert engine.spec == ModelSpec(
+            "some/model", "main", "cuda:1", "bfloat16", "8bit", trust_remote_code=True
+        )
+        ((prompt, settings),) = engine.runs
+        assert prompt == Prompt("x")
+        assert settings == RunSettings(7, chat_template=True, metrics=("logit_lens",))
+        assert engine.models_dir == home / "cache" / "models"
+        assert engine.store.info().folder == home / "cache" / "results"
+        assert engine.store.info().limit == Settings().cache_limit
+        assert engine.activation_limit == Settings().activation_limit
+
+    def test_summary_options_reach_the_summary(
+        self, engines: list[ScriptedEngine], home: Path
+    ) -> None:
+        arguments = f"""
+            --kl-threshold 0.25 --overlap-threshold 0.4 --skip-first-token --seed 5 --out {home}/o
+        """
+        assert cli.main(["run", "demo", "--prompt", "x", *arguments.split()]) == 0
+        assert json.loads((home / "o" / "summary.json").read_text())["settings"] == {
+            "top_k": 3,
+            "kl_threshold": 0.25,
+            "overlap_threshold": 0.4,
+            "include_first_token": False,
+            "seed": 5,
+        }
+
+    def test_the_settings_file_counts_and_options_override_it(
+        self, engines: list[ScriptedEngine], home: Path
+    ) -> None:
+        (home / "settings.toml").write_text(
+            'top_k = 4\nchat_template = true\ncache_limit = "1GiB"\ncache_activations = false\n'
+        )
+        cli.main(["run", "demo", "--prompt", "x"])
+        cli.main(["run", "demo", "--prompt", "x", "--top-k", "2", "--cache-limit", "5MB"])
+        settings = [engine.runs[0][1] for engine in engines]
+        assert [(each.top_k, each.chat_template) for each in settings] == [(4, True), (2, True)]
+        assert [each.store.info().limit for each in engines] == [1 << 30, 5_000_000]
+        assert engines[0].activation_limit == 0
+
+    def test_the_cache_goes_where_it_should(
+        self, engines: list[ScriptedEngine], home: Path
+    ) -> None:
+        cli.main(["run", "demo", "--prompt", "x", "--cache-dir", str(home / "here")])
+        cli.main(["run", "demo", "--prompt", "x", "--no-cache"])
+        assert engines[0].store.info().folder == home / "here" / "results"
+        assert engines[0].models_dir == home / "here" / "models"
+        assert not engines[1].store.on_disk
+        assert engines[1].models_dir == home / "cache" / "models"
+
+    def test_prompts_come_from_files_and_tasks(
+        self, engines: list[ScriptedEngine], home: Path
+    ) -> None:
+        (home / "plain.txt").write_text("from a file\n")
+        (home / "lines.jsonl").write_text('{"text": "2+2=4", "answer": "4", "level": "1"}\n')
+        arguments = f"""
+            --prompt typed --prompt-file {home}/plain.txt --prompt-file {home}/lines.jsonl
+            --task addition --level 4 --examples 2 --seed 9
+        """
+        assert cli.main(["run", "demo", *arguments.split()]) == 0
+        prompts = [prompt for prompt, _ in engines[0].runs]
+        assert [each.text for each in prompts[:3]] == ["typed", "from a file", "2+2=4"]
+        assert prompts[2].answer == "4"
+        assert [(each.task, each.level) for each in prompts[3:]] == [("addition", "4")] * 2
+
+    def test_a_prompt_that_fails_does_not_cost_the_others(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    ) -> None:
+        arguments = [
+            "--prompt",
+            "one",
+            "--prompt",
+            "too long",
+            "--prompt",
+            "bug",
+            "--prompt",
+            "two",
+        ]
+        assert cli.main(["run", "demo", *arguments, "--out", str(home / "out")]) == 1
+        out, err = capsys.readouterr()
+        summary = json.loads((home / "out" / "summary.json").read_text())
+        assert [each["text"] for each in summary["prompts"]] == ["one", "two"]
+        assert "of 2 prompts" in out
+        _, long, bug = err.splitlines()
+        assert long == "depthtui: prompt 2: The prompt is too long. Shorten it."
+        assert bug.startswith("depthtui: prompt 3: Something unexpected")
+        assert "a bug" in (home / "state/depthtui/log/depthtui.log").read_text()
+
+    def test_a_single_prompt_that_fails(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    ) -> None:
+        arguments = ["--prompt", "too long", "--out", str(home / "out")]
+        assert cli.main(["run", "demo", *arguments]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.splitlines()[1:] == ["depthtui: The prompt is too long. Shorten it."]
+        assert not (home / "out").exists()
+
+    def test_a_model_that_fails(self, engines: list[ScriptedEngine], capsys: Output) -> None:
+        assert cli.main(["run", "missing", "--prompt", "x"]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err == "depthtui: There is no model [/] ␛[2J here. Choose another.\n"
+
+    def test_a_folder_that_cannot_be_written(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    ) -> None:
+        (home / "file").touch()
+        out_dir = str(home / "file" / "out")
+        assert cli.main(["run", "demo", "--prompt", "x", "--out", out_dir]) == 1
+        out, err = capsys.readouterr()
+        assert "cosine" in out, "what was computed is shown all the same"
+        assert "could not be written" in err.splitlines()[-1]
+
+    def test_a_cache_that_cannot_be_used_is_no_failure(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    ) -> None:
+        (home / "cache").touch()
+        assert cli.main(["run", "demo", "--prompt", "x"]) == 0
+        assert "runs are not kept" in capsys.readouterr().err
+
+    def test_ctrl_c(self, engines: list[ScriptedEngine], capsys: Output) -> None:
+        assert cli.main(["run", "demo", "--prompt", "ctrl-c"]) == 130
+        assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("run", "MODEL"),
+        ("run demo", "--prompt"),
+        ("run demo --prompt x --device gpu", "cuda"),
+        ("run demo --prompt x --dtype int8", "float32"),
+        ("run demo --prompt x --quantize 3bit", "4bit"),
+        ("run demo --prompt x --metrics contributions,magic", "magic"),
+        ("run demo --prompt x --metrics ,", "not one of"),
+        ("run demo --prompt x --format pdf --out o", "pdf"),
+        ("run demo --prompt x --format md", "--out"),
+        ("run demo --prompt x --top-k 0", "top-k"),
+        ("run demo --prompt x --kl-threshold 2", "kl-threshold"),
+        ("run demo --prompt x --cache-limit lots", "size"),
+        ("run demo --prompt-file /nowhere/at/all", "/nowhere/at/all"),
+        ("run demo --task nonsense", "nonsense"),
+        ("run demo --task addition --level 99", "99"),
+        ("run demo --level 3 --prompt x", "--task"),
+        ("run demo --examples 3 --prompt x", "--task"),
+        ("run demo --task addition --examples 0", "examples"),
+        ("run demo --nonsense", "--nonsense"),
+        ("nonsense", "nonsense"),
+        ("--device gpu", "cuda"),
+        ("--device cpu cache info", "--device"),
+        ("cache nonsense", "nonsense"),
+    ],
+)
+def test_bad_usage_is_one_line_and_status_2(
+    engines: list[ScriptedEngine], capsys: Output, arguments: str, complaint: str
+) -> None:
+    assert cli.main(arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("depthtui: ")
+    assert complaint in err
+    assert engines == []
+
+
+def test_a_broken_settings_file_is_one_line(home: Path, capsys: Output) -> None:
+    (home / "settings.toml").write_text("top_k = x")
+    assert cli.main(["cache", "info"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_unexpected_failure_is_one_line_and_a_log(
+    home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*args: object, **options: object) -> None:
+        raise ZeroDivisionError("[/] by\nzero")
+
+    monkeypatch.setattr(cli, "load_settings", bug)
+    assert cli.main(["cache", "info"]) == 1
+    err = capsys.readouterr().err
+    log = home / "state/depthtui/log/depthtui.log"
+    assert err.count("\n") == 1
+    assert str(log) in err
+    assert "Traceback" in log.read_text()
+
+
+class TestCache:
+    @pytest.fixture
+    def kept(self, home: Path) -> Store:
+        store = open_store(home / "cache", 1 << 20, pytest.fail)
+        for number, name in enumerate(["one", "two [/] \x1b[2J"]):
+            store.put(make_key("result", number=number), b"x" * 3000, name, "result")
+        return store
+
+    def test_info(self, kept: Store, home: Path, capsys: Output) -> None:
+        assert cli.main(["cache", "info"]) == 0
+        out = capsys.readouterr().out
+        assert f"5.94 KiB of 10.0 GiB in {home / 'cache' / 'results'}" in out
+        assert [line.split()[:2] for line in out.splitlines()[3:]] == [
+            ["result", "2"],
+            ["activations", "0"],
+            ["all", "2"],
+        ]
+
+    def test_list(self, kept: Store, capsys: Output) -> None:
+        assert cli.main(["cache", "list"]) == 0
+        out = capsys.readouterr().out
+        assert "two [/] ␛[2J" in out
+        assert out.index("two") < out.index("one"), "the latest first"
+
+    def test_clear(self, kept: Store, home: Path, capsys: Output) -> None:
+        (home / "cache" / "models").mkdir()
+        (home / "cache" / "models" / "weights").touch()
+        assert cli.main(["cache", "clear"]) == 0
+        assert capsys.readouterr().out == "2 entries deleted.\n"
+        assert kept.entries() == []
+        assert (home / "cache" / "models" / "weights").exists()
+
+    def test_verify(self, kept: Store, home: Path, capsys: Output) -> None:
+        next(home.glob("cache/results/*/*/*.val")).write_bytes(b"rubbish")
+        assert cli.main(["cache", "verify"]) == 0
+        assert capsys.readouterr().out.startswith("2 entries checked, 1 damaged")
+        assert len(kept.entries()) == 1
+
+    def test_a_broken_cache_is_told_and_can_be_cleared(
+        self, kept: Store, home: Path, capsys: Output
+    ) -> None:
+        kept.close()
+        for path in home.glob("cache/results/cache.db*"):
+            path.unlink()
+        (home / "cache/results/cache.db").write_bytes(b"rubbish" * 1000)
+        for command in ("info", "list", "verify"):
+            assert cli.main(["cache", command]) == 1
+            assert "cache clear" in capsys.readouterr().err
+        assert cli.main(["cache", "clear"]) == 0
+        assert cli.main(["cache", "info"]) == 0
+
+    @pytest.mark.parametrize("command", ["info", "list", "clear", "verify"])
+    def test_looking_at_a_cache_does_not_make_one(
+        self, home: Path, capsys: Output, command: str
+    ) -> None:
+        assert cli.main(["cache", command, "--cache-dir", str(home / "typo")]) == 0
+        assert not (home / "typo").exists()
+
+
+def test_tasks_are_listed(capsys: Output) -> None:
+    from depthtui.prompts.tasks import TASKS
+
+    assert cli.main(["tasks"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in TASKS)
+    assert "1 to 20 digits" in out
+
+
+def test_models_are_listed(home: Path, capsys: Output) -> None:
+    assert cli.main(["models"]) == 0
+    assert "demo" in capsys.readouterr().out
+
+
+class TestExplorer:
+    @pytest.fixture
+    def opened(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[ModelSpec, Settings]]:
+        calls: list[tuple[ModelSpec, Settings]] = []
+
+        def explore(spec: ModelSpec, settings: Settings) -> int:
+            calls.append((spec, settings))
+            return 3
+
+        module = ModuleType("depthtui.tui.app")
+        module.main = explore  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "depthtui.tui.app", module)
+        monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+        return calls
+
+    def test_it_opens_on_the_demo(self, opened: list[tuple[ModelSpec, Settings]]) -> None:
+        assert cli.main([]) == 3
+        assert opened == [(ModelSpec("demo"), Settings())]
+
+    def test_it_opens_on_the_last_model(
+        self, opened: list[tuple[ModelSpec, Settings]], home: Path
+    ) -> None:
+        (home / "settings.toml").write_text('last_model = "some/model"')
+        cli.main([])
+        cli.main(["--model", "other/model"])
+        assert [spec.name for spec, _ in opened] == ["some/model", "other/model"]
+
+    def test_options(self, opened: list[tuple[ModelSpec, Settings]], home: Path) -> None:
+        arguments = f"--model m --device cpu --dtype float16 --cache-dir {home} --cache-limit 2GiB"
+        cli.main([*arguments.split(), "--no-cache"])
+        ((spec, settings),) = opened
+        assert spec == ModelSpec("m", device="cpu", dtype="float16")
+        assert settings == Settings(cache_dir=home, cache_limit=2 << 30, use_cache=False)
+
+    def test_without_a_terminal_it_says_so(
+        self, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+        assert cli.main([]) == 1
+        assert "needs a terminal" in capsys.readouterr().err
+
+
+class TestProcess:
+    def depthtui(self, *arguments: str, script: str = "") -> subprocess.Popen[str]:
+        start = f"import sys; {script}\nfrom depthtui.cli import main; sys.exit(main())"
+        return subprocess.Popen(
+            [sys.executable, "-c", start, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+
+    @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["cache", "--help"]])
+    def test_help_needs_nothing_heavy(self, arguments: list[str]) -> None:
+        script = "import atexit; atexit.register(lambda: print(sorted(sys.modules)))"
+        out, err = self.depthtui(*arguments, script=script).communicate(timeout=60)
+        assert err == ""
+        assert "Usage: depthtui" in out
+        for heavy in ("torch", "transformers", "textual", "numpy", "rich"):
+            assert f"'{heavy}'" not in out
+
+    def test_as_a_module(self) -> None:
+        out = subprocess.check_output([sys.executable, "-m", "depthtui", "--version"], text=True)
+        assert out == f"depthtui {__version__}\n"
+
+    def test_the_installed_command(self) -> None:
+        command = Path(sys.executable).with_name("depthtui")
+        assert subprocess.check_output([command, "--version"], text=True).startswith("depthtui ")
+
+    def test_ctrl_c_in_mid_run(self) -> None:
+        script = """
+import types, signal
+class Engine:
+    def __init__(self, *args): pass
+    def load(self, spec): pass
+    def run(self, *args, **options):
+        print("running", file=sys.stderr, flush=True)
+        signal.pause()
+engine = types.ModuleType("depthtui.engine.engine")
+engine.Engine = Engine
+sys.modules["depthtui.engine.engine"] = engine
+"""
+        process = self.depthtui("run", "demo", "--prompt", "x", script=script)
+        assert process.stderr is not None
+        assert process.stderr.readline() == "running\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "Traceback" not in err
+        assert out == ""
+
+    def test_a_reader_that_goes_away_is_no_trouble(self) -> None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        command = [sys.executable, "-m", "depthtui", "tasks"]
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+        os.close(writing)
+        assert done.stderr == b""
+        assert done.returncode == 1
