@@ -72,7 +72,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
                 f"The disk of {folder} is full.",
                 "Free some space, or keep models elsewhere with --cache-dir.",
             ) from error
-        if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise DepthError(
                 f"{folder} cannot be written to.", "Keep models elsewhere with --cache-dir."
             ) from error
