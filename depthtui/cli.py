@@ -37,7 +37,6 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 1 a failure, 2 bad usage, 130 ctrl-c."""
     try:
         status = commands.main(args, prog_name="depthtui", standalone_mode=False)
-        sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)

@@ -163,13 +163,13 @@ class TestNoPickle:
     ) -> None:
         store = open_()
         key = put(store, "run", b"value")
-        secret = tmp_path / "secret"
-        secret.write_text("mine")
+        # A value as depthtui writes it, but not in its folder.
+        outside = value_files(tmp_path)[0].rename(tmp_path / "outside")
         with sqlite3.connect(tmp_path / "results" / "cache.db") as index:
-            index.execute("UPDATE Cache SET filename = '../secret'")
+            index.execute("UPDATE Cache SET filename = '../outside'")
         assert store.get(key) is None
         assert store.entries() == []
-        assert secret.read_text() == "mine"
+        assert outside.exists()
 
 
 class _Bomb:
@@ -229,6 +229,8 @@ class TestDamage:
             put(store, name, name.encode())
         before = {each.key: each.last_used for each in store.entries()}
         value_files(tmp_path)[0].write_bytes(b"rubbish")
+        for path in value_files(tmp_path):
+            os.utime(path, (0, 0))
         stray = tmp_path / "results" / "aa" / "bb" / f"{'c' * 28}.val"
         young = stray.with_name(f"{'d' * 28}.val")
         stray.parent.mkdir(parents=True)
@@ -385,6 +387,31 @@ class TestWithoutDisk:
         monkeypatch.undo()
         assert store.get(put(store, "run", b"value")) == b"value"
 
+    def test_a_failed_commit_does_not_lock_others_out(
+        self,
+        open_: Callable[..., Store],
+        notices: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        store, other = open_(), open_()
+        cache = type(store._cache)
+        execute = cache._sql.fget  # type: ignore[union-attr]
+
+        def failing(self: object) -> Callable[..., object]:
+            def sql(statement: str, *args: object) -> object:
+                if self is store._cache and statement == "COMMIT":
+                    raise sqlite3.OperationalError("disk I/O error")
+                return execute(self)(statement, *args)
+
+            return sql
+
+        monkeypatch.setattr(cache, "_sql", property(failing))
+        monkeypatch.setattr(other._cache, "_timeout", 0.01)
+        put(store, "run", b"value")
+        key = put(other, "other", b"value")
+        assert other.get(key) == b"value"
+        assert ["disk I/O error" in each for each in notices] == [True]
+
 
 class TestTwoAtOnce:
     def test_two_processes_write_and_read_the_same_cache(self, tmp_path: Path) -> None:
@@ -423,6 +450,8 @@ class TestTwoAtOnce:
         other.execute("BEGIN IMMEDIATE")
         assert store.get(key) is None
         put(store, "other", b"value")
+        # diskcache itself would wait for a minute.
+        monkeypatch.setattr("depthtui.engine.store._Cache", pytest.fail)
         assert not open_().on_disk
         assert ["locked" in each for each in notices] == [True, True, True]
         assert len(value_files(tmp_path)) == 1

@@ -18,13 +18,16 @@ def run(text: str = "a b", seed: int = 0, **options: object) -> RunResult:
 
 
 def hostile_run() -> RunResult:
-    """A run whose prompt, tokens, vocabulary and model are made of hostile texts."""
+    """A run whose prompt, tokens, model and lens, at the last token, show every hostile text."""
     texts = list(HOSTILE.values())
-    result = run("\n".join(texts), tokens=len(texts), name="[/]<b>|`\x1b[2J\ud83d")
+    layers = len(texts) // 3
+    name = "[/]<b>|`\x1b[2J\ud83d"
+    result = run("\n".join(texts), tokens=len(texts), layers=layers, top_k=3, name=name)
     result.tokens = Tokens(result.tokens.ids, texts, len(texts) - 2)
-    assert result.logit_lens is not None
-    for index, id_ in enumerate(result.logit_lens.vocabulary):
-        result.logit_lens.vocabulary[id_] = texts[index % len(texts)]
+    lens = result.logit_lens
+    assert lens is not None
+    lens.top_ids[:, -1] = np.arange(3 * (layers + 1)).reshape(-1, 3) % len(texts)
+    lens.vocabulary |= dict(enumerate(texts))
     return result
 
 
