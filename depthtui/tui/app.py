@@ -28,7 +28,7 @@ from depthtui.errors import DepthError
 from depthtui.settings import Settings, load_settings, save_settings
 from depthtui.tui import keymap
 from depthtui.tui.engine_client import Engine, EngineClient
-from depthtui.tui.explorer import Explorer, Saying
+from depthtui.tui.explorer import Explorer, Problem, Saying
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.themes import DEFAULT_THEME, THEMES
 
@@ -73,6 +73,7 @@ class DepthApp(App[int]):
         super().__init__(driver_class=_driver_class())
         self._settings_file = settings_file
         self._engine_log: Path | None = None
+        self._told: Problem | None = None
         self.main: MainScreen | None = None
         self.explorer = Explorer(
             spec,
@@ -178,6 +179,11 @@ class DepthApp(App[int]):
     def _changed(self) -> None:
         if self.main is not None:
             self.main.changed()
+        problem = self.explorer.problem
+        if problem is not None and problem is not self._told and self.screen is not self.main:
+            # The main screen has a place for it, any other does not.
+            self._say(Saying(f"{problem.message} {problem.hint}".strip(), "error"))
+        self._told = problem
 
     def _say(self, saying: Saying) -> None:
         from depthtui.tui.screens.safe_text_area import stand_ins

@@ -55,7 +55,14 @@ class Saying:
     message: str
     severity: Literal["information", "warning", "error"] = "information"
     title: str = ""
-    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why there is no engine or no model, and what to do about it; untrusted texts."""
+
+    message: str
+    hint: str
 
 
 class Explorer:
@@ -74,7 +81,7 @@ class Explorer:
         model: the loaded model, or None.
         progress: how far a load is, or None.
         memory: what the engine last said about its memory, or None.
-        problem: why there is no model and what to do (`title`, `hint`), or None.
+        problem: why there is no engine or no model, or None.
         loads: how many loads were begun.
     """
 
@@ -94,7 +101,7 @@ class Explorer:
         self.model: ModelInfo | None = None
         self.progress: Progress | None = None
         self.memory: Memory | None = None
-        self.problem: Saying | None = None
+        self.problem: Problem | None = None
         self.phase = Phase.STARTING
         self.loads = 0
         self._make_engine = make_engine
@@ -104,6 +111,7 @@ class Explorer:
         self._keep = keep
         self._prompt: Prompt | None = None
         self._engine: Engine | None = None
+        self._steps_left = 0
 
     @property
     def prompt(self) -> Prompt:
@@ -125,7 +133,9 @@ class Explorer:
         except OSError as error:
             self._engine = None
             self.phase = Phase.DEAD
-            self._trouble(f"The engine could not be started ({error.strerror}).", "R tries again.")
+            self.problem = Problem(
+                f"The engine could not be started ({error.strerror}).", "R tries again."
+            )
             return
         cache_dir = self.settings.cache_dir or default_cache_dir()
         self._engine.send(
@@ -180,7 +190,7 @@ class Explorer:
         current = self.session.current
         again = current is not None and current.answers(self.model, prompt, settings)
         run = self.session.start(self.model, prompt, settings)
-        self.phase = Phase.RUNNING
+        self.phase, self._steps_left = Phase.RUNNING, 0
         self._engine.send(StartRun(run.number, prompt, settings, step, fresh=again))
 
     def stop(self) -> None:
@@ -189,13 +199,19 @@ class Explorer:
         if self._engine is not None and busy:
             self._engine.send(Stop())
 
-    def step(self) -> None:
-        """Let a halted run compute one more layer."""
+    def step(self, layers: int = 1) -> None:
+        """Let a halted run compute more layers, one by default."""
+        self._steps_left = layers - 1
         self._resume(Step())
 
     def run_on(self) -> None:
         """Let a halted run go on to its end."""
         self._resume(Continue())
+
+    def _halted(self) -> None:
+        self.phase = Phase.HALTED
+        if self._steps_left:
+            self.step(self._steps_left)
 
     def _resume(self, command: Step | Continue) -> None:
         run = self.session.live
@@ -237,7 +253,7 @@ class Explorer:
             case RunStarted():
                 self.phase = Phase.RUNNING
             case Halted():
-                self.phase = Phase.HALTED
+                self._halted()
             case RunFinished() if run is not None:
                 self._settle()
             case Failed(message=message, hint=hint):
@@ -252,7 +268,7 @@ class Explorer:
         kept = "Every result is kept" if self.session.results else "Nothing was lost"
         self._end_live("the engine process ended")
         detail = f" It last said: {death.last_line}" if death.last_line and death.code >= 0 else ""
-        self._trouble(
+        self.problem = Problem(
             f"The engine process ended. {death.reason}{detail}",
             f"{kept}; R starts it again. Log: {death.log}",
         )
@@ -261,7 +277,10 @@ class Explorer:
         self.model, self.progress, self.problem = model, None, None
         self.phase = Phase.READY
         self.change(last_model=model.spec.name)
-        self.run()
+        current = self.session.current
+        settings = self.settings.run_settings()
+        if current is None or not current.answers(model, self.prompt, settings):
+            self.run()
 
     def _failed(self, run: Run | None, message: str, hint: str) -> None:
         if run is not None:
@@ -270,7 +289,7 @@ class Explorer:
         elif self.phase in (Phase.STARTING, Phase.LOADING):
             self.model, self.progress = None, None
             self.phase = Phase.NO_MODEL
-            self._trouble(message, hint or "m chooses another model.")
+            self.problem = Problem(message, hint or "m chooses another model.")
         else:
             self._say(Saying(f"{message} {hint}".strip(), "error"))
 
@@ -280,7 +299,3 @@ class Explorer:
 
     def _end_live(self, reason: str) -> None:
         self.session.engine_died(reason)
-
-    def _trouble(self, message: str, hint: str) -> None:
-        self.problem = Saying(f"{message} {hint}".strip(), "error", title=message, hint=hint)
-        self._say(Saying(self.problem.message, "error"))

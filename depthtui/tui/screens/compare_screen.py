@@ -20,7 +20,7 @@ from depthtui.tui.screens.dialog import MUTED
 from depthtui.tui.screens.pane_screen import PaneScreen, PaneTabs
 from depthtui.tui.screens.safe_text_area import stand_ins
 from depthtui.tui.session import Run
-from depthtui.tui.widgets.depth_curves import DepthCurves
+from depthtui.tui.widgets.curves import DepthCurves
 from depthtui.tui.widgets.depth_table import DepthTable
 from depthtui.tui.widgets.heatmap import Heatmap
 from depthtui.tui.widgets.lens_table import LensTable

@@ -54,6 +54,7 @@ class MainScreen(PaneScreen):
         self._shown: Run | None = None
         self._moved = False
         self._load = 0
+        self._keys_depend_on: tuple[object, ...] = ()
         self._redraw_planned = False
 
     def compose(self) -> ComposeResult:
@@ -120,7 +121,11 @@ class MainScreen(PaneScreen):
         self._show_session()
         self._show_status()
         self._show_load()
-        self.refresh_bindings()
+        # The footer composes itself anew, so only when another key works.
+        keys_depend_on = (self.explorer.phase, result is None, len(self.explorer.session.results))
+        if keys_depend_on != self._keys_depend_on:
+            self._keys_depend_on = keys_depend_on
+            self.refresh_bindings()
 
     def _follow(self, run: Run | None, summary: DepthSummary | None) -> None:
         """Put the cursor where there is something to see, unless the user moved it."""
@@ -198,10 +203,7 @@ class MainScreen(PaneScreen):
     def _show_load(self) -> None:
         """How far a load is, or why there is no model: full size until there is a run."""
         explorer = self.explorer
-        progress = self.query_one(ProgressPane)
-        if self._load != explorer.loads:
-            self._load = explorer.loads
-            progress.start(f"Opening {explorer.spec.name}")
+        progress = self._progress_pane()
         problem = self.query_one("#problem", Static)
         loading = explorer.phase in (Phase.STARTING, Phase.LOADING)
         progress.display = loading
@@ -209,7 +211,7 @@ class MainScreen(PaneScreen):
         if explorer.problem is not None:
             problem.update(
                 Content.assemble(
-                    (stand_ins(explorer.problem.title), "bold $text-error"),
+                    (stand_ins(explorer.problem.message), "bold $text-error"),
                     "\n",
                     stand_ins(explorer.problem.hint),
                 )
@@ -222,7 +224,15 @@ class MainScreen(PaneScreen):
 
     def advance(self, progress: Progress) -> None:
         """Show how far a load is."""
-        self.query_one(ProgressPane).advance(progress)
+        self._progress_pane().advance(progress)
+
+    def _progress_pane(self) -> ProgressPane:
+        """The pane of the load that goes on, emptied when another one began."""
+        pane = self.query_one(ProgressPane)
+        if self._load != self.explorer.loads:
+            self._load = self.explorer.loads
+            pane.start(f"Opening {self.explorer.spec.name}")
+        return pane
 
     # Keys -------------------------------------------------------------------
 
@@ -265,8 +275,7 @@ class MainScreen(PaneScreen):
         self.redraw()
 
     def action_next_layer(self) -> None:
-        for _ in range(self._take_count()):
-            self.explorer.step()
+        self.explorer.step(self._take_count())
         self.redraw()
 
     def action_run_on(self) -> None:

@@ -43,7 +43,7 @@ class PaneScreen(Screen[None]):
         averaged: whether heatmaps show means over tokens.
     """
 
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
         (0, "-narrow"),
         (100, "-medium"),
         (170, "-wide"),
@@ -117,7 +117,6 @@ class PaneScreen(Screen[None]):
         self.go(event.layer, event.token)
 
     def on_descendant_focus(self) -> None:
-        self.refresh_bindings()
         self._show_tabs()
 
     # The cursor -------------------------------------------------------------

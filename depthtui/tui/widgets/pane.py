@@ -191,10 +191,11 @@ class Pane(Widget, can_focus=True):
             self.border_subtitle = Content(subtitle) if subtitle else None
         self._retitling = False
         width, height = self.size
+        # Later, since a refresh in the middle of a repaint is forgotten at its end.
         if title != old_title:
-            self.refresh(Region(-2, -1, width + 4, 1))
+            self.call_later(self.refresh, Region(-2, -1, width + 4, 1))
         if subtitle != old_subtitle:
-            self.refresh(Region(-2, height, width + 4, 1))
+            self.call_later(self.refresh, Region(-2, height, width + 4, 1))
 
     # Textual ----------------------------------------------------------------
 

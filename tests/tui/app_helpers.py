@@ -1,0 +1,109 @@
+"""A running explorer on a scripted engine, and ways to look at it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from depthtui.engine.results import ModelSpec
+from depthtui.settings import Settings
+from depthtui.tui.app import DepthApp
+from depthtui.tui.engine_client import Engine
+from depthtui.tui.screens.main_screen import MainScreen
+from depthtui.tui.widgets.status_line import StatusLine
+from tests.fake_engine import FakeEngine
+
+MANY_PAUSES = 400
+
+
+class Explored:
+    """An app under test.
+
+    Attributes:
+        app, pilot: Textual's.
+        engines: every engine that was made, in order.
+    """
+
+    def __init__(self, app: DepthApp, pilot: Pilot[int], engines: list[Engine]) -> None:
+        self.app = app
+        self.pilot = pilot
+        self.engines = engines
+
+    @property
+    def engine(self) -> FakeEngine:
+        engine = self.engines[-1]
+        assert isinstance(engine, FakeEngine)
+        return engine
+
+    @property
+    def main(self) -> MainScreen:
+        assert self.app.main is not None
+        return self.app.main
+
+    @property
+    def session(self):  # type: ignore[no-untyped-def]
+        return self.app.explorer.session
+
+    async def until(self, condition: Callable[[], object], what: str = "") -> None:
+        """Wait until a condition holds."""
+        for _ in range(MANY_PAUSES):
+            if condition():
+                return
+            await self.pilot.pause(0.01)
+        raise AssertionError(f"never came: {what or condition}")
+
+    async def ready(self) -> None:
+        """Wait for a run that is over and drawn."""
+        await self.until(lambda: self.status.state in ("ready", "stopped"), "a finished run")
+        await self.until(lambda: self.main.shown_result() is not None, "a result")
+
+    @property
+    def status(self):  # type: ignore[no-untyped-def]
+        return self.main.query_one(StatusLine).status if self.app.main else None
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    def screen_text(self) -> str:
+        """What is on the screen, line by line."""
+        screen = self.app.screen
+        width, height = screen.size
+        lines = screen._compositor.render_strips()
+        return "\n".join(strip.text for strip in lines[:height])
+
+    def toasts(self) -> list[str]:
+        return [each.message for each in self.app._notifications]
+
+
+@asynccontextmanager
+async def explore(
+    tmp_path: Path,
+    make_engine: Callable[[], Engine] = FakeEngine,
+    size: tuple[int, int] = (120, 40),
+    settings: Settings | None = None,
+    spec: ModelSpec | None = None,
+    wait: bool = True,
+) -> AsyncIterator[Explored]:
+    """Run the explorer without a terminal; by default until the first run is done."""
+    engines: list[Engine] = []
+
+    def make() -> Engine:
+        engines.append(make_engine())
+        return engines[-1]
+
+    app = DepthApp(
+        spec or ModelSpec(),
+        settings or Settings(export_dir=tmp_path / "exports", cache_dir=tmp_path / "cache"),
+        make,
+        tmp_path / "settings.toml",
+    )
+    async with app.run_test(size=size) as pilot:
+        explored = Explored(app, pilot, engines)
+        await explored.until(lambda: app.main is not None, "the main screen")
+        if wait:
+            await explored.ready()
+        yield explored

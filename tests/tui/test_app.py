@@ -1,0 +1,557 @@
+"""The explorer on a scripted engine: start-up, runs, keys, failures, settings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from depthtui.engine.protocol import (
+    Configure,
+    Continue,
+    ContributionRows,
+    Event,
+    Failed,
+    LoadModel,
+    Memory,
+    ModelLoaded,
+    Notice,
+    Progress,
+    StartRun,
+    Step,
+    Stop,
+)
+from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.settings import Settings, load_settings, save_settings
+from depthtui.tui.ladder import first_prompt, neighbour
+from depthtui.tui.screens.help_screen import HelpScreen
+from depthtui.tui.session import RunState
+from depthtui.tui.widgets.heatmap import Heatmap
+from depthtui.tui.widgets.pane import Pane
+from tests.fake_engine import LAYERS, FakeEngine, fails, loads, model_info
+from tests.tui.app_helpers import explore
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
+
+
+# Starting -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+async def test_left_untouched_it_ends_in_a_filled_screen(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with explore(tmp_path, size=size) as it:
+        configure, load, start = it.engine.commands[:3]
+        assert isinstance(configure, Configure)
+        assert load == LoadModel(ModelSpec())
+        assert isinstance(start, StartRun)
+        assert start.prompt == first_prompt()
+        assert it.session.current.state is RunState.FINISHED
+        for pane in it.main.panes:
+            assert pane.result is it.session.current.result
+        await it.until(lambda: "q quit" in it.screen_text())
+        text = it.screen_text()
+        assert "SmolLM2-135M-Instruct" in text
+        assert "Layer contribution" in text
+        assert len(text.split("\n")) == size[1]
+        assert text.split("\n")[-1].startswith("r run")
+        if size[0] >= 120:
+            for title in ("Logit lens", "Depth curves", "Effective depth"):
+                assert title in text
+
+
+async def test_narrow_screens_show_one_pane_at_a_time_and_tab_goes_through_all(
+    tmp_path: Path,
+) -> None:
+    async with explore(tmp_path, size=(80, 24)) as it:
+        titles = ["Layer contribution", "Logit lens", "Depth curves", "Effective depth"]
+        for index, title in enumerate(titles):
+            text = it.screen_text()
+            assert title in text
+            assert not any(other in text for other in titles if other != title)
+            await it.press("tab")
+            assert index == 3 or it.main.active_pane is it.main.panes[index + 1]
+        await it.press("shift+tab")
+        assert it.main.active_pane is it.main.panes[3]
+
+
+async def test_resizing_reflows(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(200, 60)) as it:
+        assert "Session" in it.screen_text()
+        await it.pilot.resize_terminal(80, 24)
+        await it.until(lambda: "Logit lens" not in it.screen_text())
+        await it.pilot.resize_terminal(120, 40)
+        await it.until(lambda: "Effective depth" in it.screen_text())
+
+
+async def test_a_load_shows_its_progress(tmp_path: Path) -> None:
+    def slow(spec: ModelSpec) -> Iterator[Event]:
+        yield Progress("Downloading", 40_000_000, 92_000_000, "B")
+
+    async with explore(tmp_path, lambda: FakeEngine(load=slow), wait=False) as it:
+        await it.until(lambda: "Downloading" in it.screen_text())
+        assert "40.0 MB of 92.0 MB" in it.screen_text()
+        it.engine.say(ModelLoaded(model_info()))
+        await it.ready()
+        await it.until(lambda: "Downloading" not in it.screen_text())
+
+
+async def test_a_model_that_does_not_load_says_what_to_do(tmp_path: Path) -> None:
+    load = fails("The folder /nowhere is no model.", "It has no config.json.")
+    async with explore(tmp_path, lambda: FakeEngine(load=load), wait=False) as it:
+        await it.until(lambda: "/nowhere is no model" in it.screen_text())
+        assert "It has no config.json." in it.screen_text()
+        await it.until(lambda: "m model" in it.screen_text())
+        assert not it.engine.sent(StartRun)
+        await it.press("r", "s", "n", "e", "C", "y", "space")
+        assert it.app.error is None
+
+
+# Runs -----------------------------------------------------------------------
+
+
+async def test_rows_appear_while_the_run_goes_on_and_escape_stops_it(tmp_path: Path) -> None:
+    async with explore(tmp_path, lambda: FakeEngine(manual=True), wait=False) as it:
+        await it.until(lambda: it.status and it.status.state == "running")
+        it.engine.advance(until=ContributionRows)
+        it.engine.advance(until=ContributionRows)
+        await it.until(lambda: it.status.layer == 2)
+        assert f"layer 2 of {LAYERS}" in it.screen_text()
+        await it.until(lambda: "esc stop" in it.screen_text())
+        await it.press("escape")
+        assert it.engine.sent(Stop)
+        await it.until(lambda: it.status.state == "stopped")
+        run = it.session.current
+        assert (run.state, run.layers_done) == (RunState.STOPPED, 2)
+        await it.until(lambda: "esc stop" not in it.screen_text())
+
+
+async def test_running_again_computes_afresh_what_is_on_the_screen(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("r")
+        await it.until(lambda: len(it.session.runs) == 2)
+        first, second = it.engine.sent(StartRun)
+        assert (first.fresh, second.fresh) == (False, True)
+        assert second.run_id > first.run_id
+
+
+async def test_a_new_run_stops_the_one_before(tmp_path: Path) -> None:
+    async with explore(tmp_path, lambda: FakeEngine(manual=True), wait=False) as it:
+        await it.until(lambda: it.status and it.status.state == "running")
+        it.engine.advance(3)
+        await it.press("n")
+        kinds = [type(each) for each in it.engine.commands[-2:]]
+        assert kinds == [Stop, StartRun]
+        it.engine.advance()
+        await it.ready()
+        states = [run.state for run in it.session.runs]
+        assert states == [RunState.STOPPED, RunState.FINISHED]
+
+
+async def test_n_walks_the_ladder(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("n")
+        await it.until(lambda: len(it.session.runs) == 2)
+        assert it.session.current.prompt == neighbour(first_prompt(), 1, 123)
+        await it.press("N")
+        await it.until(lambda: len(it.session.runs) == 3)
+        assert it.session.current.prompt == first_prompt()
+        assert it.status.number.startswith("1/")
+
+
+async def test_stepping_halts_after_each_layer_and_moves_the_cursor(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("s")
+        await it.until(lambda: it.status.state == "halted")
+        assert it.engine.sent(StartRun)[-1].step
+        await it.until(lambda: it.main.cursor.layer == 0)
+        await it.press("space")
+        await it.until(lambda: it.main.cursor.layer == 1)
+        await it.until(lambda: "next layer" in it.screen_text())
+        await it.press("3", "space")
+        await it.until(lambda: it.main.cursor.layer == 4)
+        assert len(it.engine.sent(Step)) == 4
+        await it.press("c")
+        await it.until(lambda: it.status.state == "ready")
+        assert it.engine.sent(Continue)
+        assert it.session.current.state is RunState.FINISHED
+        layer = it.main.cursor.layer
+        await it.press("space")
+        assert it.main.cursor.layer == layer + 1
+
+
+async def test_enter_runs_on_and_escape_stops_a_halted_run(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("s")
+        await it.until(lambda: it.status.state == "halted")
+        await it.press("enter")
+        await it.until(lambda: it.status.state == "ready")
+        await it.press("s")
+        await it.until(lambda: it.status.state == "halted")
+        await it.press("escape")
+        await it.until(lambda: it.status.state == "stopped")
+        assert it.session.current.layers_done == 1
+
+
+async def test_a_prompt_that_fails_is_a_toast_and_leaves_the_screen_alone(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        shown = it.session.current
+        it.engine.manual = True
+        it.app.explorer.run(Prompt("too long"))
+        number = it.engine.sent(StartRun)[-1].run_id
+        it.engine.say(Failed("[/] The prompt has 9,000 tokens.", "Shorten it.", number))
+        await it.until(it.toasts)
+        assert it.toasts() == ["[/] The prompt has 9,000 tokens. Shorten it."]
+        assert it.session.current is shown
+        await it.until(lambda: it.status.state == "ready")
+
+
+async def test_the_engine_says_things(tmp_path: Path) -> None:
+    async with explore(tmp_path, lambda: FakeEngine(cached=True)) as it:
+        it.engine.say(Notice("A damaged entry was dropped."), Memory(123_000_000, 1))
+        await it.until(it.toasts)
+        await it.until(lambda: "cached" in it.screen_text())
+        await it.until(lambda: "123 MB" in it.screen_text())
+
+
+# The cursor -----------------------------------------------------------------
+
+
+async def test_one_cursor_rules_all_panes(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("g", "0")
+        assert it.main.cursor == (0, 0)
+        await it.press("k", "up", "l", "right")
+        assert it.main.cursor == (2, 2)
+        assert {pane.cursor for pane in it.main.query(Pane)} == {it.main.cursor}
+        await it.press("j", "h")
+        assert it.main.cursor == (1, 1)
+        await it.press("G", "dollar_sign")
+        last = len(it.main.shown_result().tokens) - 1
+        assert it.main.cursor == (LAYERS, last)
+        await it.press("k", "l")
+        assert it.main.cursor == (LAYERS, last)
+
+
+async def test_counts(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("g", "0", "1", "2", "k")
+        assert it.main.cursor.layer == 12
+        await it.press("1", "0", "l")
+        assert it.main.cursor.token == 10
+        await it.press("7", "G")
+        assert it.main.cursor.layer == 7
+        await it.press("5", "j", "2", "k")
+        assert it.main.cursor.layer == 4
+        await it.press(*"99999999", "k")
+        assert it.main.cursor.layer == LAYERS
+
+
+async def test_up_is_up_on_the_screen_whatever_the_order(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("g", "k")
+        assert it.main.cursor.layer == 1
+        await it.press("o", "k")
+        assert it.main.cursor.layer == 0
+        assert {pane.layer_order for pane in it.main.query(Pane)} == {"down"}
+
+
+async def test_moving_leaves_the_cursor_there_for_the_next_run(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("5", "G", "3", "h")
+        cursor = it.main.cursor
+        await it.press("r")
+        await it.until(lambda: len(it.session.runs) == 2)
+        await it.ready()
+        assert it.main.cursor == cursor
+
+
+# Looking --------------------------------------------------------------------
+
+
+async def test_measures_cycle_and_are_chosen_from_a_list(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("right_square_bracket")
+        assert it.main.measure.name == "attention_norm_ratio"
+        await it.press("left_square_bracket", "left_square_bracket")
+        assert it.main.measure.name == "says_final"
+        await it.press("v", "7")
+        await it.until(lambda: it.main.measure.name == "kl")
+        await it.until(lambda: "Lens KL" in it.screen_text())
+        await it.press("v", "down", "enter")
+        await it.until(lambda: it.main.measure.name == "overlap")
+
+
+async def test_measures_that_the_model_cannot_give_are_skipped(tmp_path: Path) -> None:
+    def load(spec: ModelSpec) -> Iterator[Event]:
+        yield ModelLoaded(
+            model_info(spec, split_missing="no split here", lens_missing="no lens here")
+        )
+
+    async with explore(tmp_path, lambda: FakeEngine(load=load)) as it:
+        await it.press("right_square_bracket")
+        assert it.main.measure.name == "layer_cosine"
+        await it.press("right_square_bracket")
+        assert it.main.measure.name == "layer_norm_ratio"
+        await it.press("G")
+        assert it.main.cursor.layer == LAYERS - 1
+
+
+async def test_zoom_gives_a_pane_the_screen_and_tab_takes_the_next(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("z")
+        await it.until(lambda: "Logit lens" not in it.screen_text())
+        assert "SmolLM2" in it.screen_text()
+        await it.press("tab")
+        await it.until(lambda: "Logit lens" in it.screen_text())
+        await it.press("z")
+        await it.until(lambda: "Effective depth" in it.screen_text())
+
+
+async def test_average_and_first_token(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("a")
+        assert it.main.query_one("#heatmap", Heatmap).mode == "means"
+        before = it.main.query_one("#depths", Pane).summary
+        await it.press("f")
+        await it.until(lambda: it.main.query_one("#depths", Pane).summary is not before)
+        after = it.main.query_one("#depths", Pane).summary
+        assert before is not None
+        assert after is not None
+        assert after.n_tokens == before.n_tokens - 1
+
+
+async def test_copying_says_what_was_copied(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("g", "0", "y")
+        values = it.main.measure.values(it.main.shown_result())
+        assert it.app.clipboard == f"{values[0, 0]:.6g}"
+        assert "layer 0, token 0" in it.toasts()[-1]
+
+
+# Help, palette, keys --------------------------------------------------------
+
+
+async def test_help_lists_the_keys_of_here_and_runs_them(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("question_mark")
+        await it.until(lambda: isinstance(it.app.screen, HelpScreen))
+        await it.until(lambda: "Run and halt after each layer" in it.screen_text())
+        assert "Run one more layer" not in it.screen_text()
+        await it.press(*"at the bottom")
+        await it.until(lambda: "Run and halt" not in it.screen_text())
+        await it.press("enter")
+        await it.until(lambda: it.main.layer_order == "down")
+
+
+async def test_every_key_has_an_id_and_a_tooltip() -> None:
+    from depthtui.tui import keymap
+
+    bindings = [each for each in keymap.ALL if not each.system]
+    assert all(each.id and each.tooltip for each in bindings)
+    for group in (keymap.MAIN, keymap.COMPARE, keymap.APP):
+        ids = [each.id for each in group if each.id]
+        assert len(ids) == len(set(ids))
+    keys = {key for each in keymap.ALL for key in each.key.split(",")}
+    assert not keys & {"ctrl+b", "ctrl+s", "ctrl+j", "ctrl+o"}
+
+
+async def test_the_command_palette_offers_the_keys(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("ctrl+p")
+        await it.press(*"bottom")
+        await it.until(lambda: "Put layer 0 at the bottom" in it.screen_text())
+        await it.press("down", "enter")
+        await it.until(lambda: it.main.layer_order == "down")
+
+
+async def test_keys_are_remapped_by_the_settings(tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path, keys={"run": "f9", "order": "u"})
+    async with explore(tmp_path, settings=settings) as it:
+        await it.press("u")
+        assert it.main.layer_order == "down"
+        await it.press("r", "o")
+        assert len(it.engine.sent(StartRun)) == 1
+        assert it.main.layer_order == "down"
+        await it.press("f9")
+        await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
+
+
+@pytest.mark.parametrize("state", ["loading", "halted", "gone"])
+async def test_every_key_survives_every_state(tmp_path: Path, state: str) -> None:
+    from depthtui.tui import keymap
+
+    keys = [each.key.split(",")[0] for each in [*keymap.MAIN, *keymap.APP] if each.id != "quit"]
+    load = fails("no") if state == "loading" else loads
+    async with explore(tmp_path, lambda: FakeEngine(load=load), (80, 24), wait=False) as it:
+        await it.until(lambda: it.status)
+        if state != "loading":
+            await it.ready()
+            await it.press("s")
+        if state == "gone":
+            it.engine.die()
+            await it.until(lambda: it.status.state == "gone")
+        for key in keys:
+            await it.pilot.press(key)
+            if it.app.screen is not it.main:
+                await it.press("escape")
+        assert it.app.error is None
+
+
+# Settings -------------------------------------------------------------------
+
+
+async def test_choices_are_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    save_settings(Settings(top_k=7), path)
+    async with explore(tmp_path) as it:
+        it.app.theme = "nord"
+        await it.press("o", "right_square_bracket")
+        await it.until(lambda: load_settings(path).theme == "nord")
+    kept = load_settings(path)
+    assert (kept.layer_order, kept.measure, kept.top_k) == ("down", "attention_norm_ratio", 7)
+    # What came from the command line alone stays out of the file.
+    assert kept.cache_dir is None
+    async with explore(tmp_path, settings=replace(kept, cache_dir=tmp_path)) as it:
+        assert it.app.theme == "nord"
+        assert it.main.layer_order == "down"
+        assert it.main.measure.name == "attention_norm_ratio"
+
+
+async def test_settings_that_cannot_be_saved_are_a_toast(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").mkdir()
+    async with explore(tmp_path) as it:
+        await it.press("o")
+        await it.until(it.toasts)
+        assert "settings" in it.toasts()[-1].lower()
+        assert it.main.layer_order == "down"
+
+
+async def test_an_unknown_theme_or_measure_falls_back(tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path, theme="gone", measure="gone")
+    async with explore(tmp_path, settings=settings) as it:
+        assert it.app.theme == "depth-dark"
+        assert it.main.measure.name == "layer_norm_ratio"
+
+
+# Ends -----------------------------------------------------------------------
+
+
+async def test_the_death_of_the_engine_is_told_and_mended(tmp_path: Path) -> None:
+    engines: list[FakeEngine] = []
+
+    def make() -> FakeEngine:
+        engines.append(FakeEngine(manual=True))
+        return engines[-1]
+
+    async with explore(tmp_path, make, wait=False) as it:
+        await it.until(lambda: it.status and it.status.state == "running")
+        it.engine.advance(5)
+        await it.until(lambda: it.status.layer == 2)
+        it.engine.die(-9)
+        await it.until(lambda: it.status.state == "gone")
+        text = it.screen_text()
+        assert "SIGKILL" in text
+        assert "memory ran out" in text
+        await it.until(lambda: "R restart engine" in it.screen_text())
+        assert it.session.current.layers_done == 2
+        assert it.session.current.state is RunState.STOPPED
+        await it.press("r", "s")
+        assert len(it.engine.sent(StartRun)) == 1
+        await it.press("R")
+        await it.until(lambda: len(it.engines) == 2)
+        await it.until(lambda: it.status.state == "running")
+        it.engine.advance()
+        await it.until(lambda: it.status.state == "ready")
+        assert len(it.session.results) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(3, "status 3"), (-15, "SIGTERM"), (-11, "SIGSEGV"), (-99, "signal 99")]
+)
+async def test_other_deaths_have_words_too(tmp_path: Path, code: int, words: str) -> None:
+    async with explore(tmp_path) as it:
+        it.engine.die(code, "[/] last \x1b[31m words")
+        await it.until(lambda: it.status.state == "gone")
+        await it.until(lambda: words in it.screen_text())
+
+
+async def test_death_is_a_toast_where_the_main_screen_is_covered(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("question_mark")
+        it.engine.die()
+        await it.until(it.toasts)
+        assert "SIGKILL" in it.toasts()[0]
+
+
+async def test_quitting_kills_the_engine(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("q")
+    assert it.engine.killed
+    assert it.app.return_code == 0
+
+
+async def test_an_unexpected_error_is_kept_for_the_command_line(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with explore(tmp_path) as it:
+            it.app.call_later(lambda: 1 / 0)
+            await it.until(lambda: it.app.error)
+    assert isinstance(it.app.error, ZeroDivisionError)
+    assert it.engine.killed
+    assert not it.app._exit_renderables
+
+
+async def test_switching_the_model_keeps_the_session(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.app.explorer.load(ModelSpec("other/model"))
+        await it.until(lambda: len(it.session.runs) == 2)
+        await it.ready()
+        assert [run.model.name for run in it.session.runs] == [
+            "SmolLM2-135M-Instruct",
+            "model",
+        ]
+        assert it.session.runs[0].prompt == it.session.runs[1].prompt
+        assert load_settings(tmp_path / "settings.toml").last_model == "other/model"
+
+
+async def test_switching_in_the_middle_of_a_load_takes_a_fresh_engine(tmp_path: Path) -> None:
+    def never(spec: ModelSpec) -> Iterator[Event]:
+        if spec.name == "demo":
+            yield Progress("Downloading", 1, 2, "B")
+        else:
+            yield ModelLoaded(model_info(spec))
+
+    async with explore(tmp_path, lambda: FakeEngine(load=never), wait=False) as it:
+        await it.until(lambda: "Downloading" in it.screen_text())
+        first = it.engine
+        it.app.explorer.load(ModelSpec("other"))
+        await it.ready()
+        assert first.killed
+        assert len(it.engines) == 2
+
+
+async def test_an_engine_that_cannot_start_is_told(tmp_path: Path) -> None:
+    class Broken(FakeEngine):
+        def start(self, post: object) -> None:
+            raise OSError(24, "Too many open files")
+
+    async with explore(tmp_path, Broken, wait=False) as it:
+        await it.until(lambda: "Too many open files" in it.screen_text())
+        await it.until(lambda: "R restart engine" in it.screen_text())
+
+
+async def test_a_key_is_answered_within_a_frame_of_many_rows(tmp_path: Path) -> None:
+    """A run of many events redraws a bounded number of times, not once an event."""
+    async with explore(tmp_path) as it:
+        drawn = []
+        redraw = it.main.redraw
+        it.main.redraw = lambda: (drawn.append(time.monotonic()), redraw())[1]
+        for _ in range(300):
+            it.engine.say(Memory(1, 1))
+        await it.until(lambda: drawn)
+        await it.pilot.pause()
+        assert len(drawn) < 30
