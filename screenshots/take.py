@@ -1,0 +1,106 @@
+"""Take the screenshots of this folder from real runs of the demo model.
+
+    python screenshots/take.py [FOLDER]
+
+Opens the explorer without a terminal, at the sizes that people use, waits for
+the first run to end, and saves what is on the screen as SVG.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from depthtui.engine.results import ModelSpec
+from depthtui.settings import Settings
+from depthtui.tui.app import DepthApp
+from depthtui.tui.explorer import Phase
+
+SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
+THEMES = {"dark": "depth-dark", "light": "depth-light"}
+
+Deed = Callable[[Pilot[int]], Awaitable[None]]
+
+
+async def wait_until(pilot: Pilot[int], condition: Callable[[], bool]) -> None:
+    """Let the app go on until something holds."""
+    async with asyncio.timeout(600):
+        while not condition():
+            await pilot.pause(0.02)
+    await pilot.pause()
+
+
+async def finished(pilot: Pilot[int]) -> None:
+    """Wait for the run to end."""
+    explorer = pilot.app.explorer  # type: ignore[attr-defined]
+
+    def ready() -> bool:
+        current = explorer.session.current
+        done = current is not None and current.result is not None and current.result.complete
+        return bool(explorer.phase is Phase.READY and done)
+
+    await wait_until(pilot, ready)
+
+
+async def take(name: str, folder: Path, size: tuple[int, int], theme: str, deed: Deed) -> None:
+    """Open the explorer, do something in it, and save the picture."""
+    with tempfile.TemporaryDirectory() as scratch:
+        app = DepthApp(
+            ModelSpec(), Settings(theme=theme), settings_file=Path(scratch) / "settings.toml"
+        )
+        async with app.run_test(size=size) as pilot:
+            await wait_until(pilot, lambda: app.main is not None)
+            await finished(pilot)
+            await deed(pilot)
+            await pilot.pause()
+            picture = app.export_screenshot(title="depthtui")
+    (folder / f"{name}.svg").write_text(picture, encoding="utf-8")
+    print(f"{name}.svg", flush=True)
+
+
+async def nothing(_pilot: Pilot[int]) -> None:
+    """The start screen as it is."""
+
+
+async def step(pilot: Pilot[int]) -> None:
+    """A forward pass, halted in its middle."""
+    explorer = pilot.app.explorer  # type: ignore[attr-defined]
+    await pilot.press("s")
+    await wait_until(pilot, lambda: explorer.phase is Phase.HALTED)
+    await pilot.press("1", "7", "space")
+    await wait_until(
+        pilot,
+        lambda: explorer.phase is Phase.HALTED and explorer.session.current.result.layers_done > 17,
+    )
+
+
+async def compare(pilot: Pilot[int]) -> None:
+    """Two prompts of the ladder side by side."""
+    await pilot.press("n")
+    await finished(pilot)
+    await pilot.press("C")
+
+
+async def keys(pilot: Pilot[int]) -> None:
+    """The list of keys."""
+    await pilot.press("question_mark")
+
+
+async def main(folder: Path) -> None:
+    for size, cells in SIZES.items():
+        for shade, theme in THEMES.items():
+            await take(f"explorer-{shade}-{size}", folder, cells, theme, nothing)
+    for name, deed in (("step", step), ("compare", compare), ("keys", keys)):
+        await take(f"{name}-dark-120x40", folder, SIZES["120x40"], THEMES["dark"], deed)
+
+
+if __name__ == "__main__":
+    os.environ |= {"COLORTERM": "truecolor", "TERM": "xterm-256color"}
+    os.environ.pop("NO_COLOR", None)
+    asyncio.run(main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent))
