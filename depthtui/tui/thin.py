@@ -61,18 +61,17 @@ class ThinCompositor(Compositor):
 
 def sparing(segments: Iterable[Segment], system: ColorSystem) -> str:
     """The segments as text that names only the changes of style."""
-    plain: _Codes = ((), "39", "49")
     parts: list[str] = []
-    before = plain
+    before = _PLAIN
     for text, style, control in segments:
         if control:
             parts.append(text)
             continue
         if style is not None and style.link:
             parts += ["\x1b[0m", style.render(text, color_system=system)]
-            before = plain
+            before = _PLAIN
             continue
-        after = plain if style is None else _codes(style, system)
+        after = _PLAIN if style is None else _codes(style, system)
         if after != before:
             parts.append(f"\x1b[{_change(before, after)}m")
             before = after
@@ -83,15 +82,20 @@ def sparing(segments: Iterable[Segment], system: ColorSystem) -> str:
 _Codes = tuple[tuple[str, ...], str, str]
 """Names of the attributes, SGR parameters of the foreground and of the background."""
 
+_PLAIN: _Codes = ((), "39", "49")
+
 
 def _change(before: _Codes, after: _Codes) -> str:
-    codes: list[str] = []
+    """The shorter way from one style to another: step by step, or from scratch."""
+    steps: list[str] = []
     if before[0] != after[0]:
         # Bold and dim are turned off together: what stays is turned on again.
-        codes += [_ATTRIBUTES[name][1] for name in before[0] if name not in after[0]]
-        codes += [_ATTRIBUTES[name][0] for name in after[0]]
-    codes += [new for old, new in zip(before[1:], after[1:], strict=True) if new != old]
-    return ";".join(codes)
+        steps += [_ATTRIBUTES[name][1] for name in before[0] if name not in after[0]]
+        steps += [_ATTRIBUTES[name][0] for name in after[0]]
+    steps += [new for old, new in zip(before[1:], after[1:], strict=True) if new != old]
+    afresh = ["0", *(_ATTRIBUTES[name][0] for name in after[0])]
+    afresh += [code for code in after[1:] if code not in _PLAIN]
+    return min(";".join(steps), ";".join(afresh), key=len)
 
 
 @lru_cache(maxsize=4096)

@@ -9,7 +9,10 @@ import numpy as np
 from depthtui.tui.widgets.ink import number
 
 CLIP_PERCENTILE = 99
-"""Scales without fixed ends stop here, so that one attention sink does not flatten the rest."""
+"""Scales stop here where the largest value lies far beyond, such as at an attention sink."""
+
+_WORTH_CLIPPING = 1.25
+"""How far beyond that percentile the largest value must be."""
 
 
 @dataclass(frozen=True)
@@ -49,5 +52,6 @@ def scale_of(
         return Scale(-1.0 if diverging else 0.0, 1.0)
     largest = float(known.max())
     clipped = float(np.percentile(known, CLIP_PERCENTILE, method="lower"))
-    high = next((each for each in (clipped, largest) if each > 0), 1.0)
-    return Scale(-high if diverging else 0.0, high, largest if largest > high else None)
+    is_outlier = largest > _WORTH_CLIPPING * clipped > 0
+    high = clipped if is_outlier else largest if largest > 0 else 1.0
+    return Scale(-high if diverging else 0.0, high, largest if is_outlier else None)
