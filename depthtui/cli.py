@@ -64,7 +64,8 @@ def say(message: str) -> None:
     """Print one line on stderr."""
     from depthtui.report.legible import legible
 
-    click.echo(f"depthtui: {legible(' '.join(message.split()))}", err=True)
+    # `print`, unlike `click.echo`, goes above a progress bar.
+    print(f"depthtui: {legible(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 
 def log_bug(error: Exception) -> str:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from depthtui.engine import protocol
+from depthtui.engine.catalog import resolve
 from depthtui.engine.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings
 from depthtui.engine.store import open_store
 from depthtui.errors import DepthError
@@ -66,6 +67,8 @@ def run_job(
     Raises:
         DepthError: the model cannot be loaded.
     """
+    # A name that means nothing is told before torch is imported, which takes seconds.
+    resolve(job.spec, models_dir(job.cache_dir))
     with _Display(len(job.prompts), notice) as display:
         engine = _engine(job, display)
         display.model = engine.load(job.spec)
@@ -133,18 +136,18 @@ class _Display:
             case protocol.Progress(stage=stage, done=done, total=total, unit=unit):
                 self._show(stage, done, total, _amount(done, total, unit))
             case protocol.ContributionRows(first=first, rows=rows):
-                self._layers(first + len(rows.layer_cosine))
+                self._layers("layer", first + len(rows.layer_cosine))
             case protocol.LensRows(first=first, rows=rows):
-                self._layers(first + len(rows.kl))
+                self._layers("lens, layer", first + len(rows.kl))
 
     def prompt_begins(self, number: int) -> None:
         """The next rows are of this prompt."""
         self._show(f"prompt {number + 1} of {self._n_prompts}", 0, 0, "")
 
-    def _layers(self, done: int) -> None:
+    def _layers(self, what: str, done: int) -> None:
         n_layers = self.model.n_layers if self.model else 0
         done = min(done, n_layers)
-        self._show(self._stage, done, n_layers, f"layer {done} of {n_layers}")
+        self._show(self._stage, done, n_layers, f"{what} {done} of {n_layers}")
 
     def _show(self, stage: str, done: int, total: int, amount: str) -> None:
         if stage != self._stage or self._task is None:
@@ -159,5 +162,7 @@ def _amount(done: int, total: int, unit: str) -> str:
     if unit == "B":
         of_total = f" of {format_size(total)}" if total else ""
         return format_size(done) + of_total
+    if not (done or total):
+        return ""
     of_total = f" of {total:,}" if total else ""
     return f"{done:,}{of_total} {unit}"

@@ -222,6 +222,13 @@ class TestRun:
         assert out == ""
         assert err == "depthtui: There is no model [/] ␛[2J here. Choose another.\n"
 
+    def test_a_name_that_means_nothing_needs_no_engine(
+        self, engines: list[ScriptedEngine], capsys: Output
+    ) -> None:
+        assert cli.main(["run", "/no/such/model", "--prompt", "x"]) == 1
+        assert "/no/such/model" in capsys.readouterr().err
+        assert engines == []
+
     def test_a_folder_that_cannot_be_written(
         self, engines: list[ScriptedEngine], home: Path, capsys: Output
     ) -> None:
