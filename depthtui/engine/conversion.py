@@ -105,7 +105,6 @@ def _dense(model: PreTrainedModel) -> PreTrainedModel:
     with init_empty_weights():
         dense = type(model)(config)
     dense.load_state_dict(model.state_dict(), assign=True)
-    dense.tie_weights()
     return dense
 
 
