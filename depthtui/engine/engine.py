@@ -131,6 +131,7 @@ class Engine:
                 f"Choose from {', '.join(METRICS)}.",
             )
         tokens = tokenise(model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary)
+        model.check_ids(tokens.ids)
         memory.check_fits(model.info, settings, len(tokens), model.device)
         result = RunResult.empty(model.info, prompt, settings, tokens)
         self._emit(RunStarted(run_id, tokens))
@@ -224,6 +225,22 @@ class _Model:
     def device(self) -> torch.device:
         """Where the first layer computes."""
         return execution_device(self.anatomy.layers[0])
+
+    def check_ids(self, ids: np.ndarray) -> None:
+        """Refuse a token that the tokenizer knows and the model does not.
+
+        Raises:
+            DepthError: there is one.
+        """
+        known = self.loaded.model.get_input_embeddings().num_embeddings
+        beyond = ids[ids >= known]
+        if len(beyond):
+            text = ascii(self.vocabulary.text(int(beyond[0])))
+            raise DepthError(
+                f"The tokenizer makes the token {text} (id {beyond[0]}), but the model's "
+                f"embedding ends at {known - 1}.",
+                "Leave that token out of the prompt.",
+            )
 
 
 class _Run:

@@ -254,6 +254,12 @@ def test_a_bad_model_leaves_the_one_before_in_place(engine, tmp_path):
     assert engine.run(Prompt(TEXT), RunSettings()).complete
 
 
+def test_a_token_beyond_the_embedding_is_refused(engine):
+    engine._model.loaded.model.get_input_embeddings().num_embeddings = 20
+    with pytest.raises(DepthError, match="embedding ends at 19"):
+        engine.run(Prompt(TEXT), RunSettings())
+
+
 def test_no_model_is_said(tmp_path):
     engine = Engine(open_store(None, 0, lambda message: None), tmp_path, lambda event: None)
     with pytest.raises(DepthError, match="No model"):
