@@ -230,18 +230,19 @@ def bar(share: float, cells: int) -> tuple[str, str]:
 
 
 def number(value: float) -> str:
-    """Three significant digits, as short as they can be read: `0.412`, `12.3`, `310`, `1.2e+05`."""
+    """Three significant digits, as short as they can be read: `0.412`, `12.3`, `310`, `1.23e5`."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
     if value == 0:
         return "0"
-    size = abs(value)
-    if size >= 1e5 or size < 1e-4:
-        return f"{value:.2e}".replace("e-0", "e-").replace("e+0", "e+")
-    digits = 2 - math.floor(math.log10(size))
-    return f"{round(value, digits):.{max(0, digits)}f}"
+    rounded = float(f"{value:.2e}")
+    if not 1e-4 <= abs(rounded) < 1e5:
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    digits = 2 - math.floor(math.log10(abs(rounded)))
+    return f"{rounded:.{max(0, digits)}f}"
 
 
 def probability(value: float) -> str:

@@ -8,11 +8,11 @@ import numpy as np
 
 from depthtui.tui.widgets.ink import number
 
-CLIP_PERCENTILE = 99
-"""Scales stop here where the largest value lies far beyond, such as at an attention sink."""
-
 _WORTH_CLIPPING = 1.25
-"""How far beyond that percentile the largest value must be."""
+"""How far beyond the percentile the largest value must be for the scale to stop there."""
+
+_ENOUGH = 20
+"""Fewer values than this have no outliers."""
 
 
 @dataclass(frozen=True)
@@ -22,26 +22,34 @@ class Scale:
     Attributes:
         low, high: the values there.
         largest: the largest value where it was clipped, or None.
+        percentile: where it was clipped.
     """
 
     low: float
     high: float
     largest: float | None = None
+    percentile: int = 99
 
     @property
-    def note(self) -> str:
-        """What was clipped, in words, or empty."""
+    def notes(self) -> tuple[str, str]:
+        """What was clipped, in words and in short; empty where nothing was."""
         if self.largest is None:
-            return ""
-        return f"{CLIP_PERCENTILE}th percentile, max {number(self.largest)}"
+            return "", ""
+        most = f"max {number(self.largest)}"
+        return f"{self.percentile}th percentile, {most}", f"p{self.percentile}, {most}"
 
 
 def scale_of(
-    values: np.ndarray, diverging: bool, limits: tuple[float, float] | None = None
+    values: np.ndarray,
+    diverging: bool,
+    limits: tuple[float, float] | None = None,
+    percentile: int = 99,
 ) -> Scale:
-    """The scale for these values: fixed limits, or 0 to a high percentile.
+    """The scale for these values: fixed limits, or 0 to the largest value.
 
-    A diverging scale is symmetrical about zero and its largest value is a magnitude.
+    Where that one lies far beyond the percentile, such as at an attention sink,
+    the scale stops at the percentile. A diverging scale is symmetrical about
+    zero, and its largest value is a magnitude.
     """
     if limits is not None:
         return Scale(*limits)
@@ -51,7 +59,8 @@ def scale_of(
     if not known.size:
         return Scale(-1.0 if diverging else 0.0, 1.0)
     largest = float(known.max())
-    clipped = float(np.percentile(known, CLIP_PERCENTILE, method="lower"))
-    is_outlier = largest > _WORTH_CLIPPING * clipped > 0
+    clipped = float(np.percentile(known, percentile, method="lower"))
+    is_outlier = known.size >= _ENOUGH and largest > _WORTH_CLIPPING * clipped > 0
     high = clipped if is_outlier else largest if largest > 0 else 1.0
-    return Scale(-high if diverging else 0.0, high, largest if is_outlier else None)
+    low = -high if diverging else 0.0
+    return Scale(low, high, largest if is_outlier else None, percentile)

@@ -368,3 +368,13 @@ async def test_the_wheel_moves_the_layer():
         await pilot.pause()
         moved = pilot.app.heard[-1]
         assert (moved.layer, moved.token) == (3, 1)
+
+
+async def test_a_layer_of_outliers_does_not_flatten_the_means():
+    result = make_result(layers=14, tokens=5)
+    for part in (result.contributions.attention_norm_ratio, result.contributions.layer_norm_ratio):
+        part[1] = 50
+    pane = heatmap(mode="means", cursor=Cursor(0, 0))
+    async with framed(pane, (100, 20)):
+        pane.show(result, summary_of(result))
+        assert "p95, max 50" in lines(pane)[-1]
