@@ -263,6 +263,9 @@ def _probe(model: nn.Module, layers: tuple[nn.Module, ...]) -> _Probe:
             handles.extend(child.register_forward_hook(keep_call) for child in layer.children())
         logits = model(input_ids=ids, use_cache=False).logits
     for index, layer in enumerate(layers):
+        if before[index] is not None and after[index] is not None:
+            # A layer's input still lies on the device of the layer before.
+            before[index] = before[index].to(after[index].device)
         shapes = [None if each is None else each.shape for each in (before[index], after[index])]
         if shapes[0] is None or shapes[0] != shapes[1] or shapes[0][:2] != ids.shape:
             raise DepthError(
@@ -355,8 +358,8 @@ def _second_argument_is_residual(call: _Call, like: Tensor) -> bool:
 
 def _least_squares(outputs: list[Tensor], h: Tensor, h_next: Tensor) -> list[float]:
     """The two constants that best explain the layer's change by the modules' outputs."""
-    columns = torch.stack([each.reshape(-1).double().cpu() for each in outputs], dim=1)
-    change = (h_next.double() - h.double()).reshape(-1, 1).cpu()
+    columns = torch.stack([each.reshape(-1).cpu().double() for each in outputs], dim=1)
+    change = (h_next.cpu().double() - h.cpu().double()).reshape(-1, 1)
     solution = torch.linalg.lstsq(columns, change).solution.flatten()
     # Five digits: a constant of the architecture, not a fit of the rounding.
     return [float(f"{value:.5g}") for value in solution.tolist()]
@@ -365,11 +368,11 @@ def _least_squares(outputs: list[Tensor], h: Tensor, h_next: Tensor) -> list[flo
 def _attempt(taps: list[Tap], calls: list[_Call], h: Tensor, h_next: Tensor) -> _Attempt:
     writes = [tap.write(call.args, call.output, h) for tap, call in zip(taps, calls, strict=True)]
     parts = [h, *writes, h_next]
-    a, m = (each.float().to(h.device) for each in writes)
+    a, m = (each.float() for each in writes)
     miss = (h.float() + a + m - h_next.float()).abs()
     # Each of the block's additions rounds to half a unit of its own size.
     epsilon = max(torch.finfo(each.dtype).eps for each in parts)
-    sizes = torch.stack([each.float().abs().to(h.device) for each in parts])
+    sizes = torch.stack([each.float().abs() for each in parts])
     allowed = 8 * epsilon * sizes.sum(dim=0)
     error = float(miss.max() / h_next.float().abs().max().clamp(min=1e-30))
     return _Attempt(taps[0], taps[1], error, bool((miss <= allowed + 1e-7 * allowed.max()).all()))

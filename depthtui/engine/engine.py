@@ -232,7 +232,7 @@ class _Model:
         Raises:
             DepthError: there is one.
         """
-        known = self.loaded.model.get_input_embeddings().num_embeddings
+        known: int = self.loaded.model.get_input_embeddings().num_embeddings  # type: ignore[assignment]
         beyond = ids[ids >= known]
         if len(beyond):
             text = ascii(self.vocabulary.text(int(beyond[0])))

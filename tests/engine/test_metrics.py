@@ -193,8 +193,8 @@ def test_the_lens_holds_one_part_of_the_vocabulary_sized_values(monkeypatch):
     sizes = {}
     original = logit_lens._Reader._buffer
 
-    def counted(self, name, rows, width, like):
-        buffer = original(self, name, rows, width, like)
+    def counted(self, name, rows, width):
+        buffer = original(self, name, rows, width)
         sizes[name] = max(sizes.get(name, 0), self._buffers[name].numel() * 4)
         return buffer
 

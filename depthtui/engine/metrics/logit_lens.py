@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from depthtui.engine.anatomy import Unembedding
+from depthtui.engine.anatomy import Unembedding, execution_device
 from depthtui.engine.results import OVERLAP_K
 
 OUTPUT_BYTES = 512 << 20
@@ -149,9 +149,10 @@ class _Reader:
         self._checkpoint = checkpoint
         weight = _plain_weight(unembedding)
         self._weight = weight
+        self._device = execution_device(unembedding.head)
         self._vocab = _vocab_size(unembedding)
         self._k = min(max(top_k, OVERLAP_K), self._vocab)
-        on_cpu = weight is not None and weight.device.type == "cpu"
+        on_cpu = weight is not None and self._device.type == "cpu"
         self._block = _BLOCK if on_cpu else _padded(self._vocab)
         self._buffers: dict[str, Tensor] = {}
 
@@ -161,7 +162,7 @@ class _Reader:
 
     def read_output(self, residual: Tensor) -> _Output:
         """Read the model's own output at `residual` `[tokens, d]`; its KL is 0, its overlap 1."""
-        logits = self._buffer("output", len(residual), _padded(self._vocab), residual)
+        logits = self._buffer("output", len(residual), _padded(self._vocab))
         values = self._reduce(self._normed(residual[None]), logits, None, 1)
         values.kl = torch.zeros_like(values.entropy)
         values.overlap = torch.ones_like(values.entropy)
@@ -172,7 +173,7 @@ class _Reader:
     ) -> _Values:
         """Read `residuals` `[depths, tokens, d]`; `part` is where the tokens lie in `output`."""
         depths, tokens, _ = residuals.shape
-        logits = self._buffer("rows", depths * tokens, _padded(self._vocab), residuals)
+        logits = self._buffer("rows", depths * tokens, _padded(self._vocab))
         reference = None if output is None else output.logits[part]
         values = self._reduce(self._normed(residuals), logits, reference, depths)
         if output is not None and values.kl is not None:
@@ -198,7 +199,7 @@ class _Reader:
         """
         n_rows = len(normed)
         unfinished = None if self._weight is not None else self._unembedding.head(normed)
-        maxima = self._buffer("maxima", n_rows, _padded(self._vocab) // _GROUP, normed)
+        maxima = self._buffer("maxima", n_rows, _padded(self._vocab) // _GROUP)
         total = torch.zeros(n_rows, device=logits.device)
         mean_logit, mean_ratio = torch.zeros_like(total), torch.zeros_like(total)
         shift = torch.zeros(n_rows, 1, device=logits.device)
@@ -218,7 +219,7 @@ class _Reader:
                 for sums in (total, mean_logit, mean_ratio):
                     sums.mul_((shift - grown).squeeze(1).exp())
                 shift = grown
-            weights = self._buffer("weights", n_rows, stop - start, normed)
+            weights = self._buffer("weights", n_rows, stop - start)
             torch.sub(block, shift, out=weights).exp_()
             total += weights.sum(dim=1)
             mean_logit += torch.linalg.vecdot(weights, block)
@@ -268,13 +269,12 @@ class _Reader:
         top, place = logits.gather(1, columns).topk(self._k, dim=1)
         return top, columns.gather(1, place)
 
-    def _buffer(self, name: str, rows: int, width: int, like: Tensor) -> Tensor:
+    def _buffer(self, name: str, rows: int, width: int) -> Tensor:
         """Memory that is used again for every part, `[rows, width]` float32."""
         needed = rows * width
         held = self._buffers.get(name)
         if held is None or held.numel() < needed:
-            device = like.device if self._weight is None else self._weight.device
-            held = self._buffers[name] = torch.empty(needed, device=device)
+            held = self._buffers[name] = torch.empty(needed, device=self._device)
         return held[:needed].view(rows, width)
 
 
