@@ -208,6 +208,9 @@ class FakeEngine:
     def _run(self, command: StartRun) -> Iterator[Event]:
         assert self._model is not None, "no model was loaded"
         number = command.run_id
+        if not command.prompt.text:
+            yield Failed("The prompt is empty.", "Type a text.", number)
+            return
         result = full_result(command.prompt, self._model, command.settings, self.cached)
         self._partial = RunResult.empty(
             self._model, command.prompt, command.settings, result.tokens

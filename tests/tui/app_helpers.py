@@ -71,9 +71,7 @@ class Explored:
     def screen_text(self) -> str:
         """What is on the screen, line by line."""
         screen = self.app.screen
-        width, height = screen.size
-        lines = screen._compositor.render_strips()
-        return "\n".join(strip.text for strip in lines[:height])
+        return "\n".join(strip.text for strip in screen._compositor.render_strips())
 
     def toasts(self) -> list[str]:
         return [each.message for each in self.app._notifications]

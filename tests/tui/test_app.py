@@ -496,7 +496,7 @@ async def test_quitting_kills_the_engine(tmp_path: Path) -> None:
 
 
 async def test_an_unexpected_error_is_kept_for_the_command_line(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012
         async with explore(tmp_path) as it:
             it.app.call_later(lambda: 1 / 0)
             await it.until(lambda: it.app.error)

@@ -84,7 +84,7 @@ class ExportScreen(Dialog[Path]):
         self._say_where()
         self.query_one("#file-name").focus()
 
-    @on(Input.Changed)
+    @on(Input.Changed, "#folder")
     def _say_where(self) -> None:
         with suppress(OSError, RuntimeError):
             where = self._target().resolve()

@@ -118,6 +118,8 @@ class PromptPicker(Dialog[PromptChoice]):
         tasks = self.query_one("#task-list", OptionList)
         tasks.highlighted = list(TASKS).index(self._task_name)
         self._fill_prompts(self._prompt)
+        # All of it is selected, so that typing or pasting begins a new prompt.
+        self.query_one("#text", SafeTextArea).select_all()
         self._focus_tab(self._tab)
 
     def _focus_tab(self, tab: str) -> None:

@@ -1,0 +1,362 @@
+"""The pickers, the session, the comparison and the export, driven by their keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from textual.widgets import Checkbox, Input, OptionList
+
+from depthtui.engine.catalog import ModelListing
+from depthtui.engine.protocol import Event, LoadModel, ModelLoaded, StartRun
+from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.settings import load_settings
+from depthtui.tui.screens.compare_screen import CompareScreen
+from depthtui.tui.screens.confirm import Confirm
+from depthtui.tui.screens.export_screen import ExportScreen
+from depthtui.tui.screens.model_picker import ModelPicker
+from depthtui.tui.screens.prompt_picker import PromptPicker
+from depthtui.tui.screens.session_screen import SessionScreen
+from depthtui.tui.widgets.heatmap import Heatmap
+from tests.fake_engine import FakeEngine, model_info
+from tests.tui.app_helpers import Explored, explore
+
+
+async def opened(it: Explored, key: str, kind: type) -> None:
+    await it.press(key)
+    await it.until(lambda: isinstance(it.app.screen, kind), kind.__name__)
+    await it.pilot.pause()
+
+
+def started(it: Explored) -> StartRun:
+    command = it.engine.sent(StartRun)[-1]
+    assert isinstance(command, StartRun)
+    return command
+
+
+# Prompts --------------------------------------------------------------------
+
+
+async def test_a_written_prompt_is_chosen_from_the_ladder(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "t", PromptPicker)
+        assert "Grade-school arithmetic" in it.screen_text()
+        await it.press("down", "down", "enter")
+        await it.until(lambda: len(it.session.runs) == 2)
+        await it.ready()
+        assert it.status.number.startswith("3/")
+
+
+async def test_a_generator_has_a_dial(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(80, 24)) as it:
+        await opened(it, "t", PromptPicker)
+        tasks = it.app.screen.query_one("#task-list", OptionList)
+        tasks.focus()
+        await it.press("down", "down", "down")
+        await it.until(lambda: "3 digits" in it.screen_text())
+        await it.press("plus", "plus", "minus")
+        await it.until(lambda: "4 digits" in it.screen_text())
+        await it.press("enter", "enter")
+        await it.until(lambda: len(it.session.runs) == 2)
+        assert (started(it).prompt.task, started(it).prompt.level) == ("addition", "4")
+
+
+async def test_the_dial_ends(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "t", PromptPicker)
+        it.app.screen.query_one("#task-list", OptionList).focus()
+        await it.press("end")
+        await it.press(*["minus"] * 5)
+        await it.until(lambda: "1 hops" in it.screen_text())
+
+
+async def test_a_typed_prompt_runs_as_it_is(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "p", PromptPicker)
+        await it.press(*"qrs", "enter", *"1", "f5")
+        await it.until(lambda: len(it.session.runs) == 2)
+        assert started(it).prompt == Prompt("qrs\n1")
+
+
+async def test_an_unchanged_prompt_keeps_its_answer(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        before = started(it).prompt
+        await opened(it, "p", PromptPicker)
+        await it.press("f5")
+        await it.until(lambda: len(it.session.runs) == 2)
+        assert started(it).prompt == before
+        assert before.answer
+
+
+async def test_a_file_is_opened_or_refused_in_words(tmp_path: Path) -> None:
+    lines = [{"text": "one two"}, {"text": "three four", "answer": " four"}]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("\n".join(json.dumps(each) for each in lines))
+    async with explore(tmp_path) as it:
+        await opened(it, "p", PromptPicker)
+        it.app.screen.query_one("#ways").active = "file"
+        field = it.app.screen.query_one("#path", Input)
+        field.focus()
+        field.value = str(tmp_path / "none.txt")
+        await it.press("enter")
+        await it.until(lambda: "none.txt" in it.screen_text().split("Open a file")[1])
+        field.value = str(path)
+        await it.press("enter")
+        await it.until(lambda: "2 prompts" in it.screen_text())
+        await it.press("down", "enter")
+        await it.until(lambda: len(it.session.runs) == 2)
+        assert started(it).prompt.answer == " four"
+
+
+async def test_the_chat_template_is_a_switch_that_stays(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "t", PromptPicker)
+        it.app.screen.query_one("#template", Checkbox).toggle()
+        await it.press("enter")
+        await it.until(lambda: len(it.session.runs) == 2)
+        assert started(it).settings.chat_template
+        assert load_settings(tmp_path / "settings.toml").chat_template
+
+
+async def test_a_model_without_a_template_has_no_switch(tmp_path: Path) -> None:
+    def load(spec: ModelSpec) -> Iterator[Event]:
+        yield ModelLoaded(model_info(spec, has_chat_template=False))
+
+    async with explore(tmp_path, lambda: FakeEngine(load=load)) as it:
+        await opened(it, "t", PromptPicker)
+        assert it.app.screen.query_one("#template", Checkbox).disabled
+        assert "brings none" in it.screen_text()
+
+
+async def test_escape_leaves_every_dialog_without_doing_anything(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(80, 24)) as it:
+        for key in ("p", "t", "m", "v", "b", "e", "question_mark"):
+            await it.press(key)
+            await it.until(lambda: it.app.screen is not it.main)
+            await it.press("escape")
+            await it.until(lambda: it.app.screen is it.main)
+        assert len(it.engine.sent(StartRun)) == len(it.engine.sent(LoadModel)) == 1
+
+
+# Models ---------------------------------------------------------------------
+
+
+def listings(*names: str) -> list[ModelListing]:
+    return [ModelListing(each, each, "hub", 1 << 30, True, "in the hub cache") for each in names]
+
+
+async def pick_from(
+    it: Explored, monkeypatch: pytest.MonkeyPatch, found: list[ModelListing] | Exception
+) -> None:
+    def on_disk(folder: Path) -> list[ModelListing]:
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr("depthtui.engine.catalog.on_disk", on_disk)
+    await opened(it, "m", ModelPicker)
+    await it.until(lambda: not it.app.screen.query_one("#on-disk").loading)
+
+
+async def test_a_model_on_disk_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with explore(tmp_path) as it:
+        await pick_from(it, monkeypatch, listings("demo", "org/big[/]"))
+        await it.until(lambda: "org/big[/]  1.00 GiB" in it.screen_text())
+        assert len(it.engine.sent(LoadModel)) == 1
+        await it.press("down", "enter")
+        await it.until(lambda: len(it.engine.sent(LoadModel)) == 2)
+        assert it.engine.sent(LoadModel)[-1] == LoadModel(ModelSpec("org/big[/]"))
+
+
+async def test_a_typed_model_takes_the_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with explore(tmp_path) as it:
+        await pick_from(it, monkeypatch, listings("demo"))
+        screen = it.app.screen
+        screen.query_one("#device", Input).value = "cuda:1"
+        screen.query_one("#revision", Input).value = "main"
+        screen.query_one("#dtype").value = "bfloat16"
+        screen.query_one("#quantize").value = "8bit"
+        screen.query_one("#trust", Checkbox).value = True
+        screen.query_one("#name", Input).focus()
+        await it.press(*"org/x", "enter")
+        await it.until(lambda: len(it.engine.sent(LoadModel)) == 2)
+        spec = ModelSpec("org/x", "main", "cuda:1", "bfloat16", "8bit", True)
+        assert it.engine.sent(LoadModel)[-1] == LoadModel(spec)
+
+
+async def test_nothing_typed_and_an_unreadable_disk_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with explore(tmp_path) as it:
+        await pick_from(it, monkeypatch, OSError("no disk [/]"))
+        await it.until(lambda: "no disk [/]" in it.screen_text())
+        it.app.screen.query_one("#name", Input).focus()
+        await it.press("enter")
+        await it.until(lambda: "Type a Hugging Face id" in it.screen_text())
+        assert len(it.engine.sent(LoadModel)) == 1
+
+
+# The session ----------------------------------------------------------------
+
+
+async def three_runs(it: Explored) -> None:
+    for count in (2, 3):
+        await it.press("n")
+        await it.until(lambda count=count: len(it.session.results) == count)
+    await it.ready()
+
+
+async def test_the_session_goes_back_marks_and_forgets(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        first, second, third = it.session.runs
+        await opened(it, "b", SessionScreen)
+        await it.press("space")
+        assert it.session.marked is None
+        await it.press("down", "space")
+        assert it.session.marked is second
+        await it.press("down", "enter")
+        await it.until(lambda: it.session.current is first)
+        await it.until(lambda: it.main.shown_result() is first.result)
+        await opened(it, "b", SessionScreen)
+        await it.press("home", "d")
+        await it.until(lambda: isinstance(it.app.screen, Confirm))
+        await it.press("n")
+        await it.until(lambda: isinstance(it.app.screen, SessionScreen))
+        assert third in it.session.runs
+        await it.press("d")
+        await it.until(lambda: isinstance(it.app.screen, Confirm))
+        await it.press("y")
+        await it.until(lambda: third not in it.session.runs)
+        await it.press("escape")
+        assert len(it.session.runs) == 2
+
+
+async def test_an_empty_session_says_how_to_fill_it(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "b", SessionScreen)
+        await it.press("d")
+        await it.until(lambda: isinstance(it.app.screen, Confirm))
+        await it.press("y")
+        await it.until(lambda: "No runs yet" in it.screen_text())
+        await it.press("escape")
+        await it.until(lambda: it.main.shown_result() is None)
+        assert it.app.error is None
+
+
+# Comparing ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_two_runs_side_by_side(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with explore(tmp_path, size=size) as it:
+        await it.press("r")
+        await it.until(lambda: len(it.session.results) == 2)
+        await opened(it, "C", CompareScreen)
+        difference = it.app.screen.query_one("#difference", Heatmap)
+        second, first = it.session.runs[1].result, it.session.runs[0].result
+        assert (difference.result, difference.other) == (second, first)
+        await it.press("g", "0", "v", "4")
+        await it.until(lambda: it.app.screen.measure.name == "layer_cosine")
+        for _ in it.app.screen.panes:
+            await it.press("tab")
+        assert "run 2" in it.screen_text()
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
+
+
+async def test_different_lengths_are_compared_by_their_means(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.app.explorer.run(Prompt("two words"))
+        await it.until(lambda: len(it.session.results) == 2)
+        await opened(it, "C", CompareScreen)
+        assert it.app.screen.query_one("#difference", Heatmap).mode == "means"
+        text = " ".join(it.screen_text().split())
+        assert "2 and 30 tokens" in text
+        await it.press("a", "a")
+        assert it.app.screen.query_one("#difference", Heatmap).mode == "means"
+
+
+async def test_models_of_different_depth_are_compared_in_words(tmp_path: Path) -> None:
+    def load(spec: ModelSpec) -> Iterator[Event]:
+        yield ModelLoaded(model_info(spec, layers=12 if spec.name == "small" else 30))
+
+    async with explore(tmp_path, lambda: FakeEngine(load=load)) as it:
+        it.app.explorer.load(ModelSpec("small"))
+        await it.until(lambda: len(it.session.results) == 2)
+        await opened(it, "C", CompareScreen)
+        await it.until(lambda: "12 and 30 layers" in " ".join(it.screen_text().split()))
+        await it.press("G", "j", "k", "a", "o", "y")
+        assert it.app.error is None
+
+
+async def test_one_run_alone_is_not_compared(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("C")
+        assert it.app.screen is it.main
+
+
+async def test_the_marked_run_is_the_one_compared(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        await opened(it, "b", SessionScreen)
+        await it.press("end", "C")
+        await it.until(lambda: isinstance(it.app.screen, CompareScreen))
+        text = it.screen_text()
+        assert "A run 3" in text
+        assert "B run 1" in text
+
+
+# Exporting ------------------------------------------------------------------
+
+
+async def test_one_run_is_exported_in_every_format(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        await opened(it, "e", ExportScreen)
+        assert str(tmp_path / "exports") in "".join(it.screen_text().split())
+        field = it.app.screen.query_one("#file-name", Input)
+        field.value = "mine"
+        await it.press("enter")
+        await it.until(lambda: it.app.screen is it.main)
+    names = {path.name for path in (tmp_path / "exports").iterdir()}
+    assert names == {f"mine.{end}" for end in ("md", "json", "html", "safetensors", "svg")}
+    summary = json.loads((tmp_path / "exports" / "mine.json").read_text())
+    assert len(summary["prompts"]) == 1
+    assert "<svg" in (tmp_path / "exports" / "mine.svg").read_text()
+
+
+async def test_the_session_is_exported_to_a_folder_that_is_remembered(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        await opened(it, "e", ExportScreen)
+        screen = it.app.screen
+        screen.query_one("#folder", Input).value = str(tmp_path / "else" / "where")
+        screen.query_one("#file-name", Input).value = "../all"
+        for each in ("md", "html", "safetensors", "svg"):
+            screen.query_one(f"#{each}", Checkbox).value = False
+        screen.query_one("#what").query("RadioButton")[1].value = True
+        await it.press("f5")
+        await it.until(lambda: it.app.screen is it.main)
+    assert [each.name for each in (tmp_path / "else" / "where").iterdir()] == ["all.json"]
+    summary = json.loads((tmp_path / "else" / "where" / "all.json").read_text())
+    assert len(summary["prompts"]) == 3
+    assert load_settings(tmp_path / "settings.toml").export_dir == tmp_path / "else" / "where"
+
+
+async def test_an_export_that_fails_stays_open_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    async with explore(tmp_path) as it:
+        await opened(it, "e", ExportScreen)
+        it.app.screen.query_one("#folder", Input).value = str(tmp_path / "file" / "x")
+        await it.until(lambda: f"into {tmp_path}/file/x" in it.screen_text())
+        await it.press("f5")
+        await it.until(lambda: "could not be written" in " ".join(it.screen_text().split()))
+        for each in ("md", "json", "html", "safetensors", "svg"):
+            it.app.screen.query_one(f"#{each}", Checkbox).value = False
+        await it.press("f5")
+        await it.until(lambda: "Choose at least one format" in it.screen_text())

@@ -1,0 +1,77 @@
+"""Hostile text in prompts, vocabularies, names and errors never reaches the terminal raw."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from depthtui.engine.protocol import Event, ModelLoaded, Notice
+from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.tui.screens.prompt_picker import PromptPicker
+from depthtui.tui.screens.safe_text_area import stand_ins
+from tests.fake_engine import FakeEngine, model_info
+from tests.hostile import HOSTILE
+from tests.tui.app_helpers import explore
+
+UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_stand_ins_keep_the_length_and_nothing_else_that_is_unsafe(text: str) -> None:
+    shown = stand_ins(text.replace("\n", " ").replace("\t", " "))
+    assert len(shown) == len(text)
+    assert not UNSAFE.search(shown)
+
+
+async def test_every_screen_shows_hostile_texts_safely(tmp_path: Path) -> None:
+    everything = " ".join(text for text in HOSTILE.values() if text)
+
+    def load(spec: ModelSpec) -> Iterator[Event]:
+        yield ModelLoaded(model_info(spec, name=everything[:200], device="[/]\x1b[2J"))
+
+    async with explore(tmp_path, lambda: FakeEngine(load=load), (200, 60)) as it:
+        it.app.explorer.run(Prompt(everything, task="[/]\x1b[31m", level="[bold]"))
+        await it.until(lambda: len(it.session.results) == 2)
+        await it.ready()
+        it.engine.say(Notice(everything[:300]))
+        await it.until(it.toasts)
+        for key in ("", "p", "t", "b", "m", "C", "e", "question_mark", "z", "tab"):
+            if key:
+                await it.press(key)
+            text = it.screen_text()
+            assert not UNSAFE.search(text), key
+            if it.app.screen is not it.main:
+                await it.press("escape")
+        it.engine.die(1, everything[:300])
+        await it.until(lambda: it.status.state == "gone")
+        await it.pilot.pause()
+        assert not UNSAFE.search(it.screen_text())
+        assert it.app.error is None
+
+
+async def test_every_token_can_be_under_the_cursor(tmp_path: Path) -> None:
+    texts = [text for text in HOSTILE.values() if text]
+    async with explore(tmp_path) as it:
+        it.app.explorer.run(Prompt(" ".join(texts)))
+        await it.until(lambda: len(it.session.results) == 2)
+        await it.ready()
+        tokens = it.main.shown_result().tokens.texts
+        for token in range(0, len(tokens), 11):
+            it.main.go(token % 30, token)
+            await it.pilot.pause()
+        it.main.action_copy()
+        assert not UNSAFE.search(it.screen_text())
+
+
+async def test_an_empty_prompt_is_refused_in_words(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("p")
+        await it.until(lambda: isinstance(it.app.screen, PromptPicker))
+        await it.press("delete", "f5")
+        await it.until(it.toasts)
+        assert "The prompt is empty." in it.toasts()[0]
+        assert it.session.current.prompt.text
+        assert len(it.session.runs) == 1
