@@ -56,7 +56,7 @@ class DepthApp(App[int]):
     """
 
     TITLE = "depthtui"
-    CSS_PATH = "dialogs.tcss"
+    CSS_PATH = Path(__file__).with_name("dialogs.tcss")
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_key_commands}
     BINDINGS: ClassVar[list[BindingType]] = [
         *keymap.APP,

@@ -7,20 +7,30 @@ app over them.
 
 from __future__ import annotations
 
-from textual._parser import ParseError
-from textual.drivers.linux_driver import LinuxDriver
+import codecs
+
+from textual.drivers import linux_driver
 
 
-class TolerantDriver(LinuxDriver):
-    """Drops a chunk of input that cannot be decoded and reads on."""
+def _lossy_decoder(encoding: str) -> type[codecs.IncrementalDecoder]:
+    """A decoder that stands a replacement character in for what it cannot decode."""
+
+    class Lossy(codecs.getincrementaldecoder(encoding)):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(errors="replace")
+
+    return Lossy
+
+
+# The driver's input loop makes its decoder by this name and offers no other way in.
+linux_driver.getincrementaldecoder = _lossy_decoder  # type: ignore[assignment, attr-defined]
+
+
+class TolerantDriver(linux_driver.LinuxDriver):
+    """Reads on whatever comes, and ends the app when the terminal is gone."""
 
     def run_input_thread(self) -> None:
-        while not self.exit_event.is_set():
-            try:
-                super().run_input_thread()
-            except (UnicodeDecodeError, ParseError):
-                continue
-            except OSError:
-                # The terminal is gone: no input will come any more.
-                self._app.call_later(self._app.exit)
-                return
+        try:
+            super().run_input_thread()
+        except OSError:
+            self._app.call_later(self._app.exit)

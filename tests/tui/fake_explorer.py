@@ -1,0 +1,45 @@
+"""The explorer on a scripted engine in a real terminal: `python -m tests.tui.fake_explorer`.
+
+`crash` as an argument makes `!` raise; the rest is the explorer as it is.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from depthtui import cli
+from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.settings import Settings
+from depthtui.tui import app as app_module
+from depthtui.tui.app import DepthApp
+from tests.fake_engine import FakeEngine
+from tests.hostile import HOSTILE
+
+
+class Fragile(DepthApp):
+    """Raises on `!`."""
+
+    BINDINGS = [("exclamation_mark", "crash", "crash")]  # noqa: RUF012
+
+    def action_crash(self) -> None:
+        raise RuntimeError("planned [/] \x1b[2J")
+
+
+def main() -> int:
+    folder = Path(tempfile.mkdtemp())
+
+    def make(spec: ModelSpec, settings: Settings) -> DepthApp:
+        kind = Fragile if "crash" in sys.argv else DepthApp
+        return kind(spec, settings, FakeEngine, folder / "settings.toml")
+
+    if "hostile" in sys.argv:
+        everything = " ".join(each for each in HOSTILE.values() if each)
+        app_module._first_prompt = lambda: Prompt(everything)
+    app_module.DepthApp = make  # type: ignore[assignment, misc]
+    return cli.main(["--cache-dir", str(folder)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

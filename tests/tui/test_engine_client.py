@@ -1,0 +1,174 @@
+"""The explorer's end of the engine process, with children that misbehave and the real one."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from textual.message import Message
+
+from depthtui.engine.protocol import Configure, EngineReady, Notice
+from depthtui.engine.results import ModelSpec
+from depthtui.settings import Settings
+from depthtui.tui.engine_client import EngineClient, last_line
+from depthtui.tui.messages import EngineDied, EngineEvent
+from depthtui.tui.session import RunState
+from tests.tui.app_helpers import explore
+
+PATIENCE = 120.0
+
+
+class Child:
+    """A client and what it posts."""
+
+    def __init__(self, log: Path, module: str = "tests.tui.odd_engine") -> None:
+        self.client = EngineClient(log, module)
+        self.messages: queue.Queue[Message] = queue.Queue()
+        self.client.start(self.messages.put)
+
+    def tell(self, what: str) -> None:
+        self.client.send(Configure(what, "", 0))
+
+    def next(self) -> Message:
+        return self.messages.get(timeout=PATIENCE)
+
+    def died(self) -> EngineDied:
+        message = self.next()
+        assert isinstance(message, EngineDied)
+        return message
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Iterator[Child]:
+    child = Child(tmp_path / "log" / "engine.log")
+    yield child
+    child.client.kill()
+
+
+def said(message: Message) -> str:
+    assert isinstance(message, EngineEvent)
+    assert isinstance(message.event, Notice)
+    return message.event.message
+
+
+def test_events_come_up(child: Child) -> None:
+    child.tell("say")
+    child.tell("say")
+    assert [said(child.next()), said(child.next())] == ["hello", "hello"]
+
+
+def test_what_the_child_prints_goes_to_the_log(
+    child: Child, capfd: pytest.CaptureFixture[str]
+) -> None:
+    child.tell("print")
+    assert said(child.next()) == "printed"
+    assert last_line(child.client.log) == "CUDA error: [/] \x1b[2J"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_exit_is_a_death_with_its_status_and_last_words(child: Child) -> None:
+    child.tell("print")
+    child.next()
+    child.tell("exit")
+    death = child.died()
+    assert (death.code, death.last_line) == (3, "CUDA error: [/] \x1b[2J")
+    assert "status 3" in death.reason
+
+
+def test_a_kill_from_outside_is_a_death_by_signal(child: Child) -> None:
+    child.tell("say")
+    child.next()
+    os.kill(child.client.pid, signal.SIGKILL)
+    death = child.died()
+    assert death.code == -signal.SIGKILL
+    assert "memory" in death.reason
+
+
+@pytest.mark.parametrize("what", ["garbage", "close"])
+def test_a_child_that_talks_nonsense_or_hangs_up_is_ended(
+    child: Child, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("depthtui.tui.engine_client.DEATH_GRACE", 0.01)
+    child.tell(what)
+    assert child.died().code == -signal.SIGKILL
+
+
+def test_our_own_kill_is_at_once_and_silent(child: Child) -> None:
+    child.tell("say")
+    child.next()
+    child.tell("deaf")
+    pid = child.client.pid
+    child.client.kill()
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    assert child.messages.empty()
+
+
+def test_sending_never_blocks_on_a_child_that_does_not_read(child: Child) -> None:
+    child.tell("deaf")
+    for _ in range(50):
+        child.tell("x" * 100_000)
+
+
+def test_a_log_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    child = Child(tmp_path / "file" / "engine.log")
+    child.tell("say")
+    assert said(child.next()) == "hello"
+    child.client.kill()
+    assert last_line(child.client.log) == ""
+
+
+def test_the_real_engine_answers(tmp_path: Path) -> None:
+    child = Child(tmp_path / "engine.log", "depthtui.engine.worker")
+    child.client.send(Configure("", str(tmp_path), 0, threads=1))
+    kinds = []
+    while EngineReady not in kinds:
+        message = child.next()
+        assert isinstance(message, EngineEvent), last_line(child.client.log)
+        kinds.append(type(message.event))
+    child.client.kill()
+
+
+async def test_the_explorer_runs_a_real_model_and_outlives_its_engine(tmp_path: Path) -> None:
+    from tests.tiny_models import tiny_folder
+
+    folder = tiny_folder(tmp_path)
+    clients: list[EngineClient] = []
+
+    def make() -> EngineClient:
+        clients.append(EngineClient(tmp_path / "engine.log"))
+        return clients[-1]
+
+    settings = Settings(cache_dir=tmp_path / "cache")
+    spec = ModelSpec(str(folder), device="cpu")
+    async with explore(tmp_path, make, settings=settings, spec=spec, wait=False) as it:
+
+        async def until(state: str) -> None:
+            for _ in range(30):
+                try:
+                    return await it.until(lambda: it.status and it.status.state == state)
+                except AssertionError:
+                    continue
+            raise AssertionError(f"never {state}: {last_line(clients[-1].log)}")
+
+        await until("ready")
+        run = it.session.current
+        assert run.state is RunState.FINISHED
+        assert run.result.model.n_layers == 4
+        assert run.result.model.name in it.screen_text()
+        await it.press("s")
+        await until("halted")
+        await it.press("space")
+        await it.until(lambda: it.session.current.layers_done == 2)
+        os.kill(clients[-1].pid, signal.SIGKILL)
+        await until("gone")
+        assert [each.state for each in it.session.runs] == [RunState.FINISHED, RunState.STOPPED]
+        assert it.session.current.layers_done == 2
+        await it.press("R")
+        await until("ready")
+        assert len(clients) == 2
+        assert it.session.current.state is RunState.FINISHED
