@@ -53,10 +53,10 @@ class PaneScreen(Screen[None]):
     PANE_ORDER: ClassVar[tuple[str, ...]] = ()
     """Ids of the panes in the order of `tab`."""
 
-    cursor: reactive[Cursor] = reactive(Cursor())
-    measure: reactive[Measure] = reactive(MEASURES[0])
-    layer_order: reactive[str] = reactive("up")
-    averaged: reactive[bool] = reactive(False)
+    cursor: reactive[Cursor] = reactive(Cursor(), repaint=False)
+    measure: reactive[Measure] = reactive(MEASURES[0], repaint=False)
+    layer_order: reactive[str] = reactive("up", repaint=False)
+    averaged: reactive[bool] = reactive(False, repaint=False)
 
     def __init__(self) -> None:
         super().__init__()
