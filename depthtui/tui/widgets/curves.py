@@ -18,6 +18,7 @@ from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane, nothing_pooled
 
 _MARGIN = 16
 _NARROW_MARGIN = 13
+_VALUE_LINE = 2
 _MARK = "◆"
 
 
@@ -157,7 +158,8 @@ class DepthCurves(Pane):
         if self._has_axis:
             self.refresh(Region(0, height - 1, width, 1))
         if self._margin == _MARGIN:
-            self.refresh(*(Region(0, top, self._margin, 1) for top in self._tops))
+            values = (top + _VALUE_LINE for top in self._tops)
+            self.refresh(*(Region(0, y, self._margin, 1) for y in values))
 
     # Drawing ----------------------------------------------------------------
 
@@ -184,7 +186,7 @@ class DepthCurves(Pane):
             left = (panel.name, inks.strong)
         elif line == 1:
             left = (panel.unit, inks.faint)
-        elif line == last == 2 or line == 2:
+        elif line == _VALUE_LINE:
             left = (self._value_at_cursor(panel), inks.accent)
         return [
             (fit_shown(left[0], _MARGIN - 7), left[1]),

@@ -97,7 +97,7 @@ class ProgressPane(Pane):
         )
         return [
             _between(("▸ ", inks.text), (name, inks.strong), (sizes, inks.text), cells),
-            [(full, inks.good), (empty, inks.faint), (f"{share:>5.0%} ", inks.text)],
+            [(full, inks.good), (empty, inks.faint), (f"{share:>6.0%}", inks.text)],
             [(self._speed(stage), inks.muted)],
         ]
 
