@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from textual.reactive import reactive
 from textual.strip import Strip
 
-from depthtui.engine.results import DepthEstimate, DepthSummary
+from depthtui.engine.published import DATASETS, PublishedModel, published_for
+from depthtui.engine.results import DepthEstimate, DepthSummary, ModelInfo
 from depthtui.tui.token_text import fit_shown
 from depthtui.tui.widgets.ink import Piece, bar, fit_right
 from depthtui.tui.widgets.pane import Cursor, Pane, nothing_pooled
@@ -31,7 +30,10 @@ def threshold_words(estimate: DepthEstimate) -> str:
 
 
 class DepthTable(Pane):
-    """The effective depths of a run, the compared run's and the published ones beneath."""
+    """The effective depths of a run, the compared run's and the published ones beneath.
+
+    Published values are shown where the model is one of the paper's.
+    """
 
     hint: reactive[str] = reactive("r runs the prompt", repaint=False)
 
@@ -39,16 +41,8 @@ class DepthTable(Pane):
         self, *, name: str | None = None, id: str | None = None, classes: str | None = None
     ) -> None:
         super().__init__(name=name, id=id, classes=classes)
-        self._published: Mapping[str, str] = {}
+        self._published: PublishedModel | None = None
         self._lines: list[list[Piece]] = []
-
-    def publish(self, values: Mapping[str, str]) -> None:
-        """Show published values beside the run's: rule -> words, such as `20/1/24`.
-
-        The key `""` holds what the values stand for, such as `HellaSwag/GSM8K/AIME24`.
-        """
-        self._published = values
-        self.redraw()
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles("Effective depth")
@@ -65,6 +59,7 @@ class DepthTable(Pane):
         token_words = f"{count} token{'s' if count != 1 else ''}"
         first = "" if self.summary.settings.include_first_token else ", token 0 left out"
         self.set_titles("Effective depth", f"mean over {token_words}{first}")
+        self._published = None if self.result is None else published_row(self.result.model)
         blocks = [self._rule_lines(each, self.summary) for each in self.summary.depths]
         height = self.area.height
         gaps = sum(map(len, blocks)) + len(blocks) - 1 <= height
@@ -73,8 +68,9 @@ class DepthTable(Pane):
             if gaps and self._lines:
                 self._lines.append([])
             self._lines += block
-        if self._published.get(""):
-            self._lines += [[], [(f"published: {sentence(self._published[''])}", self.inks.faint)]]
+        if self._published is not None:
+            datasets = "/".join(DATASETS.values())
+            self._lines += [[], [(f"published: {datasets}", self.inks.faint)]]
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         pass
@@ -96,8 +92,9 @@ class DepthTable(Pane):
                 for each in self.other_summary.depths
                 if each.rule == estimate.rule
             ]
-        if self._published.get(estimate.rule):
-            lines.append([(indent, self.inks.muted), *self._published_pieces(estimate.rule)])
+        if self._published is not None and estimate.rule in self._published.depths:
+            layers = "/".join(map(str, self._published.depths[estimate.rule].values()))
+            lines.append([(f"{indent}published ", self.inks.faint), (layers, self.inks.muted)])
         return lines
 
     @property
@@ -137,8 +134,11 @@ class DepthTable(Pane):
             (f"  {words}" if words_cells else "", inks.muted),
         ]
 
-    def _published_pieces(self, rule: str) -> list[Piece]:
-        return [("published ", self.inks.faint), (sentence(self._published[rule]), self.inks.muted)]
-
     def draw_line(self, y: int) -> Strip:
         return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
+
+
+def published_row(model: ModelInfo) -> PublishedModel | None:
+    """What the paper reports for this model, or None."""
+    row = published_for(model.spec.name) or published_for(model.name)
+    return row if row is not None and row.n_layers == model.n_layers else None

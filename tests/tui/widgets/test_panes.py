@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -347,15 +349,17 @@ async def test_no_layer_is_a_dash_and_why_and_a_doubt_is_said():
         assert "! KL rises again after layer 3" in "\n".join(lines(pane))
 
 
-async def test_published_values_stand_beside():
-    result = make_result(layers=12)
+async def test_published_values_stand_beside_those_of_the_paper_s_models():
+    result = make_result(layers=28)
     pane = DepthTable()
     async with framed(pane, (70, 16)):
         pane.show(result, summary_of(result))
-        pane.publish({"kl": "20/1/24", "": "HellaSwag/GSM8K/AIME24"})
-        text = lines(pane)
-        assert "published 20/1/24" in text[line_with(pane, "KL") + 1]
-        assert "HellaSwag/GSM8K/AIME24" in "".join(text)
+        assert "published" not in "".join(lines(pane))
+        for name, expected in (("Qwen/Qwen2.5-1.5B-Instruct", True), ("Qwen2.5-14B", False)):
+            result.model = replace(result.model, name=name)
+            pane.show(result, summary_of(result))
+            assert ("HellaSwag/GSM8K/AIME24" in "".join(lines(pane))) == expected
+            assert ("published 16/20/19" in lines(pane)[line_with(pane, "cosine") + 1]) == expected
 
 
 async def test_a_narrow_depth_table_puts_the_threshold_beneath():
