@@ -83,7 +83,7 @@ LOOKING = [
         "skip_first",
     ),
     key("y", "copy", "copy", "Copy the value under the cursor", "copy"),
-    key("T", "change_theme", "theme", "Choose a theme", "theme"),
+    key("T", "app.change_theme", "theme", "Choose a theme", "theme"),
 ]
 
 MAIN = [*RUNNING, *CHOOSING, *MOVING, *LOOKING]

@@ -360,6 +360,29 @@ async def test_every_key_has_an_id_and_a_tooltip() -> None:
     assert not keys & {"ctrl+b", "ctrl+s", "ctrl+j", "ctrl+o"}
 
 
+def test_every_key_has_something_to_do() -> None:
+    from depthtui.tui import keymap
+    from depthtui.tui.app import DepthApp
+    from depthtui.tui.screens.compare_screen import CompareScreen
+    from depthtui.tui.screens.main_screen import MainScreen
+
+    owners = [(keymap.MAIN, MainScreen), (keymap.COMPARE, CompareScreen), (keymap.APP, DepthApp)]
+    for bindings, owner in owners:
+        for binding in bindings:
+            place, _, action = binding.action.partition("(")[0].rpartition(".")
+            assert hasattr(DepthApp if place == "app" else owner, f"action_{action}"), action
+
+
+async def test_themes_are_chosen_by_key(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("T")
+        await it.press(*"depth-light")
+        await it.until(lambda: "depth-light" in it.screen_text().split("\n", 8)[-1])
+        await it.press("down", "enter")
+        await it.until(lambda: it.app.theme == "depth-light")
+        assert load_settings(tmp_path / "settings.toml").theme == "depth-light"
+
+
 async def test_the_command_palette_offers_the_keys(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("ctrl+p")
@@ -385,7 +408,9 @@ async def test_keys_are_remapped_by_the_settings(tmp_path: Path) -> None:
 async def test_every_key_survives_every_state(tmp_path: Path, state: str) -> None:
     from depthtui.tui import keymap
 
-    keys = [each.key.split(",")[0] for each in [*keymap.MAIN, *keymap.APP] if each.id != "quit"]
+    moving = keymap.MOVING if state == "halted" else []
+    bindings = [*keymap.RUNNING, *keymap.CHOOSING, *moving, *keymap.LOOKING, keymap.APP[0]]
+    keys = [each.key.split(",")[0] for each in bindings if not each.system]
     load = fails("no") if state == "loading" else loads
     async with explore(tmp_path, lambda: FakeEngine(load=load), (80, 24), wait=False) as it:
         await it.until(lambda: it.status)

@@ -24,11 +24,14 @@ class Dialog(ModalScreen[Result | None]):
         hint: the keys, shown in the frame's lower edge.
     """
 
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium")]  # noqa: RUF012
+
     heading: str = ""
     hint: str = "esc closes"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "close", tooltip="Close this dialog", id="dialog.close"),
+        Binding("ctrl+c", "app.quit", "quit", show=False, system=True),
     ]
 
     def compose(self) -> ComposeResult:

@@ -164,7 +164,9 @@ class MainScreen(PaneScreen):
         session = self.explorer.session
         lines = [run_card(run, session) for run in reversed(list(session.shown()))]
         empty = Content.styled("Every run stays here.", MUTED)
-        self.query_one("#session", Static).update(Content("\n").join(lines) if lines else empty)
+        listing = self.query_one("#session", Static)
+        if listing.display:
+            listing.update(Content("\n").join(lines) if lines else empty, layout=False)
 
     def _show_status(self) -> None:
         explorer, run = self.explorer, self.run

@@ -33,7 +33,7 @@ class ModelPicker(Dialog[ModelSpec]):
     """
 
     heading = "Model"
-    hint = "enter opens · tab moves on · nothing starts until you choose · esc closes"
+    hint = "enter opens · tab moves on · esc closes"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f5", "submit", "open", tooltip="Open the typed model", id="model.open"),
@@ -46,7 +46,7 @@ class ModelPicker(Dialog[ModelSpec]):
         self._listings: Sequence[ModelListing] = ()
 
     def body(self) -> ComposeResult:
-        yield Static("On disk, opens without the network", classes="label")
+        yield Static("On disk; nothing starts until you choose", classes="label")
         yield OptionList(id="on-disk", compact=True)
         yield Static("Or a Hugging Face id, a folder, a GGUF file", classes="label")
         yield Input(placeholder="Qwen/Qwen3-0.6B", id="name", compact=True)

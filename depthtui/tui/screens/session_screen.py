@@ -74,7 +74,8 @@ class SessionScreen(Dialog[SessionChoice]):
         listing = self.query_one(OptionList)
         kept = listing.highlighted or 0
         listing.clear_options()
-        listing.add_options(Option(run_line(run, self._session)) for run in self._runs)
+        width = 44 if self.app.size.width >= 100 else 26
+        listing.add_options(Option(run_line(run, self._session, width)) for run in self._runs)
         listing.highlighted = min(kept, len(self._runs) - 1) if self._runs else None
         listing.display = bool(self._runs)
         self.query_one("#no-runs").display = not self._runs
@@ -121,7 +122,7 @@ STATE_STYLES = {
 }
 
 
-def run_line(run: Run, session: Session, width: int = 44) -> Content:
+def run_line(run: Run, session: Session, width: int) -> Content:
     """One line about a run: its mark, number, time, state, prompt, model and task."""
     state, style = _state(run)
     return Content.assemble(
