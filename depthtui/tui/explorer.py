@@ -123,6 +123,10 @@ class Explorer:
     def can_run(self) -> bool:
         return self.model is not None and self.phase not in (Phase.DEAD, Phase.LOADING)
 
+    @property
+    def is_loading(self) -> bool:
+        return self.phase in (Phase.STARTING, Phase.LOADING)
+
     def start(self) -> None:
         """Start an engine and load the model."""
         self.phase, self.progress, self.problem = Phase.STARTING, None, None
@@ -164,8 +168,7 @@ class Explorer:
     def load(self, spec: ModelSpec) -> None:
         """Switch to another model; the session stays."""
         self.spec = spec
-        busy = self.phase in (Phase.STARTING, Phase.LOADING)
-        if self._engine is None or busy:
+        if self._engine is None or self.is_loading:
             # A load cannot be called off in any other way.
             self.restart()
             return
@@ -286,7 +289,7 @@ class Explorer:
         if run is not None:
             self._settle()
             self._say(Saying(f"{message} {hint}".strip(), "error", "This prompt did not run"))
-        elif self.phase in (Phase.STARTING, Phase.LOADING):
+        elif self.is_loading:
             self.model, self.progress = None, None
             self.phase = Phase.NO_MODEL
             self.problem = Problem(message, hint or "m chooses another model.")

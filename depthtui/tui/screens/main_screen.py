@@ -172,18 +172,19 @@ class MainScreen(PaneScreen):
         explorer, run = self.explorer, self.run
         live = explorer.session.live
         shown = live or run
+        ran = explorer.model is not None and run is not None and run.state is RunState.FINISHED
         found = place(explorer.prompt, explorer.settings.seed)
         self.query_one(StatusLine).show(
             Status(
                 model=explorer.model,
-                model_name=explorer.spec.name,
+                model_name=explorer.spec.name if explorer.is_loading else "",
                 task=task_title(explorer.prompt),
                 number=f"{found[0] + 1}/{found[1]}" if found else "",
                 state=self._engine_state(),
                 layer=live.layers_done if live else 0,
                 layers=live.model.n_layers if live else 0,
                 seconds=shown.seconds if shown else 0,
-                cached=run.cached if run and run.state is RunState.FINISHED else None,
+                cached=run.cached if run and ran else None,
                 memory=explorer.memory.used if explorer.memory else 0,
             )
         )
@@ -207,7 +208,7 @@ class MainScreen(PaneScreen):
         explorer = self.explorer
         progress = self._progress_pane()
         problem = self.query_one("#problem", Static)
-        loading = explorer.phase in (Phase.STARTING, Phase.LOADING)
+        loading = explorer.is_loading
         progress.display = loading
         problem.display = explorer.problem is not None and not loading
         if explorer.problem is not None:
