@@ -99,7 +99,7 @@ async def explore(
         make,
         tmp_path / "settings.toml",
     )
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=True) as pilot:
         explored = Explored(app, pilot, engines)
         await explored.until(lambda: app.main is not None, "the main screen")
         if wait:

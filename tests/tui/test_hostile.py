@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from textual.app import App, ComposeResult
 
 from depthtui.engine.protocol import Event, ModelLoaded, Notice
 from depthtui.engine.results import ModelSpec, Prompt
 from depthtui.tui.screens.prompt_picker import PromptPicker
-from depthtui.tui.screens.safe_text_area import stand_ins
+from depthtui.tui.screens.safe_text_area import SafeTextArea, stand_ins
 from tests.fake_engine import FakeEngine, model_info
 from tests.hostile import HOSTILE
 from tests.tui.app_helpers import explore
@@ -24,6 +25,26 @@ def test_stand_ins_keep_the_length_and_nothing_else_that_is_unsafe(text: str) ->
     shown = stand_ins(text.replace("\n", " ").replace("\t", " "))
     assert len(shown) == len(text)
     assert not UNSAFE.search(shown)
+
+
+async def test_a_text_box_draws_a_stand_in_and_keeps_the_text() -> None:
+    class Box(App[None]):
+        def compose(self) -> ComposeResult:
+            yield SafeTextArea()
+
+    async with Box().run_test(size=(60, 12)) as pilot:
+        box = pilot.app.query_one(SafeTextArea)
+        for text in ("a\x1b[2Jb", "a\u202eb\u200bc", "a\x9b2Jb", "\x07\x00", "a\ud800b"):
+            box.text = text
+            await pilot.pause()
+            assert box.render_line(0).text.strip().startswith(stand_ins(text))
+            assert box.text == text
+
+
+async def test_toasts_are_no_markup(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.engine.say(Notice("[bold]loud[/] [/ [@click=app.quit]x[/]"))
+        await it.until(lambda: "[bold]loud[/] [/ [@click=app.quit]x[/]" in it.screen_text())
 
 
 async def test_every_screen_shows_hostile_texts_safely(tmp_path: Path) -> None:
