@@ -21,6 +21,12 @@ LEVELS = 24
 DIVERGING_LEVELS = 25
 """Colours in a diverging ramp; odd, so that zero has a colour of its own."""
 
+CLIP_PERCENTILE = 95
+"""Where a scale stops when its largest values lie far beyond.
+
+Layer 0 alone, 3 % of the cells of a deep model, can be a hundred times the rest.
+"""
+
 MAGNITUDE_GLYPHS = " ░▒▓█"
 """Magnitudes by ink, from nothing to full."""
 

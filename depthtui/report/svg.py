@@ -17,7 +17,6 @@ WIDTH = 420.0
 _LEFT, _RIGHT, _TOP = 30.0, 8.0, 6.0
 _PLOT = WIDTH - _LEFT - _RIGHT
 _MOST_LABELLED = 44
-_CLIP = 95.0  # percentile: layer 0 alone may be a hundred times the rest
 
 
 @dataclass(frozen=True)
@@ -134,9 +133,9 @@ def _scale(values: np.ndarray, measure: Measure) -> tuple[float, float, str]:
     if not known.size:
         return 0.0, 1.0, ""
     largest = float(np.abs(known).max())
-    high = float(np.percentile(np.abs(known), _CLIP, method="lower"))
+    high = float(np.percentile(np.abs(known), palette.CLIP_PERCENTILE, method="lower"))
     high = next((each for each in (high, largest) if each > 0), 1.0)
-    note = f"{_CLIP:g}th percentile, max {largest:.3g}" if largest > high else ""
+    note = f"{palette.CLIP_PERCENTILE}th percentile, max {largest:.3g}" if largest > high else ""
     return (-high if measure.diverging else 0.0), high, note
 
 

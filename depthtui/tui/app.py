@@ -101,10 +101,17 @@ class DepthApp(App[int]):
         wanted = self.explorer.settings.theme or DEFAULT_THEME
         self.theme = wanted if wanted in self.available_themes else DEFAULT_THEME
         self.theme_changed_signal.subscribe(self, self._theme_changed)
-        self.set_keymap(self.explorer.settings.keys)
+        self._take_keys(self.explorer.settings.keys)
         self._catch_signals()
         # The screens bring NumPy along: the first frame does not wait for it.
         self.call_after_refresh(self._open)
+
+    def _take_keys(self, keys: dict[str, str]) -> None:
+        """Remap keys by the ids of their bindings."""
+        self.set_keymap(keys)
+        unknown = sorted(set(keys) - {each.id for each in keymap.ALL})
+        if unknown:
+            self._say(Saying(f"The settings remap unknown keys: {', '.join(unknown)}.", "warning"))
 
     def _open(self) -> None:
         from depthtui.tui.screens.main_screen import MainScreen

@@ -404,6 +404,14 @@ async def test_keys_are_remapped_by_the_settings(tmp_path: Path) -> None:
         await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
 
 
+async def test_a_remapping_of_no_key_is_told(tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path, keys={"[/]": "x", "run": "not a key"})
+    async with explore(tmp_path, settings=settings) as it:
+        assert it.toasts() == ["The settings remap unknown keys: [/]."]
+        await it.press("o")
+        assert it.main.layer_order == "down"
+
+
 @pytest.mark.parametrize("state", ["loading", "halted", "gone"])
 async def test_every_key_survives_every_state(tmp_path: Path, state: str) -> None:
     from depthtui.tui import keymap

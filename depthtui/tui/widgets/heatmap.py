@@ -110,9 +110,7 @@ class Heatmap(Pane):
         self._values = values
         self._labels = self.result.tokens.texts if by_token else _BRANCH_TITLES
         self._ramp = self.ramp_for(diverging)
-        # One layer that is an outlier is three of the few means.
-        percentile = 99 if by_token else 95
-        self._scale = scale_of(values, diverging, limits, percentile)
+        self._scale = scale_of(values, diverging, limits)
         self._levels = palette.levels(
             values, self._scale.low, self._scale.high, len(self._ramp)
         ).tolist()

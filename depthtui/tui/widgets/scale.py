@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from depthtui.palette import CLIP_PERCENTILE
 from depthtui.tui.widgets.ink import number
 
 _WORTH_CLIPPING = 1.25
@@ -22,13 +23,11 @@ class Scale:
     Attributes:
         low, high: the values there.
         largest: the largest value where it was clipped, or None.
-        percentile: where it was clipped.
     """
 
     low: float
     high: float
     largest: float | None = None
-    percentile: int = 99
 
     @property
     def notes(self) -> tuple[str, str]:
@@ -36,19 +35,18 @@ class Scale:
         if self.largest is None:
             return "", ""
         most = f"max {number(self.largest)}"
-        return f"{self.percentile}th percentile, {most}", f"p{self.percentile}, {most}"
+        return f"{CLIP_PERCENTILE}th percentile, {most}", f"p{CLIP_PERCENTILE}, {most}"
 
 
 def scale_of(
     values: np.ndarray,
     diverging: bool,
     limits: tuple[float, float] | None = None,
-    percentile: int = 99,
 ) -> Scale:
     """The scale for these values: fixed limits, or 0 to the largest value.
 
-    Where that one lies far beyond the percentile, such as at an attention sink,
-    the scale stops at the percentile. A diverging scale is symmetrical about
+    Where that one lies far beyond a high percentile, such as at an attention
+    sink, the scale stops there. A diverging scale is symmetrical about
     zero, and its largest value is a magnitude.
     """
     if limits is not None:
@@ -59,8 +57,8 @@ def scale_of(
     if not known.size:
         return Scale(-1.0 if diverging else 0.0, 1.0)
     largest = float(known.max())
-    clipped = float(np.percentile(known, percentile, method="lower"))
+    clipped = float(np.percentile(known, CLIP_PERCENTILE, method="lower"))
     is_outlier = known.size >= _ENOUGH and largest > _WORTH_CLIPPING * clipped > 0
     high = clipped if is_outlier else largest if largest > 0 else 1.0
     low = -high if diverging else 0.0
-    return Scale(low, high, largest if is_outlier else None, percentile)
+    return Scale(low, high, largest if is_outlier else None)

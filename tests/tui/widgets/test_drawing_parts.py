@@ -80,7 +80,7 @@ def test_scales():
     scale = scale_of(sink, False)
     assert scale.high < 1
     assert scale.largest == 310
-    assert scale.notes == ("99th percentile, max 310", "p99, max 310")
+    assert scale.notes == ("95th percentile, max 310", "p95, max 310")
 
 
 @pytest.mark.parametrize("upwards", [True, False])
