@@ -11,6 +11,7 @@ from depthtui import palette
 from depthtui.engine.measures import MEASURE_BY_NAME
 from depthtui.tui.widgets.heatmap import Heatmap
 from depthtui.tui.widgets.pane import Cursor, CursorMoved
+from depthtui.tui.widgets.scale import scale_of
 from tests.tui.widgets.drawing import (
     Frame,
     cell,
@@ -77,7 +78,7 @@ async def test_two_layers_share_a_line_as_half_blocks():
         char, style = cell(pane, 5, y)
         assert char == "▀"
         values = result.contributions.layer_norm_ratio
-        high = np.percentile(values, 95, method="lower")
+        high = scale_of(values, diverging=False).high
         level = palette.levels(values, 0, high, palette.LEVELS)
         ramp = palette.sequential(dark=True)
         assert rgb(style.color) == ramp[level[11, 0]]
