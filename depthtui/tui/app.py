@@ -181,6 +181,8 @@ class DepthApp(App[int]):
     @on(EngineDied)
     def _engine_died(self, message: EngineDied) -> None:
         self.explorer.engine_died(message)
+        # Its log is evidence: the next engine gets another, and quitting leaves it there.
+        self._engine_log = None
         self._changed()
 
     def _changed(self) -> None:
