@@ -21,6 +21,7 @@ from depthtui.engine.results import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from depthtui.tui.explorer import Phase
+from depthtui.tui.picture import picture
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
 THEMES = {"dark": "depth-dark", "light": "depth-light"}
@@ -59,8 +60,8 @@ async def take(name: str, folder: Path, size: tuple[int, int], theme: str, deed:
             await finished(pilot)
             await deed(pilot)
             await pilot.pause()
-            picture = app.export_screenshot(title="depthtui")
-    (folder / f"{name}.svg").write_text(picture, encoding="utf-8")
+            shown = picture(app)
+    (folder / f"{name}.svg").write_text(shown, encoding="utf-8")
     print(f"{name}.svg", flush=True)
 
 

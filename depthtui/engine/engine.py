@@ -79,6 +79,11 @@ class Engine:
         self._activation_limit = activation_limit
         self._model: _Model | None = None
 
+    @property
+    def model(self) -> ModelInfo | None:
+        """The loaded model."""
+        return None if self._model is None else self._model.info
+
     def load(self, spec: ModelSpec, control: Control | None = None) -> ModelInfo:
         """Load a model in place of the one before, which stays where the new one's files are bad.
 

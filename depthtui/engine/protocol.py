@@ -154,11 +154,16 @@ class RunFinished:
 
 @dataclass(frozen=True)
 class Failed:
-    """Something went wrong, in words; `run_id` is -1 where it was not a run."""
+    """Something went wrong, in words.
+
+    `run_id` is -1 where it was not a run; `still_loaded` is the model from before where
+    another one could not be loaded in its place.
+    """
 
     message: str
     hint: str = ""
     run_id: int = -1
+    still_loaded: ModelInfo | None = None
 
 
 @dataclass(frozen=True)

@@ -86,19 +86,22 @@ class Worker:
             self._work.put((command, control))
 
     def _handle(self, command: Command, control: Control) -> None:
-        run_id = command.run_id if isinstance(command, StartRun) else -1
         try:
             self._do(command, control)
         except RunStopped:
-            self._emit(Failed("Loading was stopped.", "Press m to choose a model.", run_id))
+            self._fail(command, "Loading was stopped.", "Press m to choose a model.")
         except DepthError as error:
-            self._emit(Failed(error.message, error.hint, run_id))
+            self._fail(command, error.message, error.hint)
         except Exception as error:
             traceback.print_exc()
             words = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-            self._emit(
-                Failed(f"The engine met an error: {words}", "Its log has the details.", run_id)
-            )
+            self._fail(command, f"The engine met an error: {words}", "Its log has the details.")
+
+    def _fail(self, command: Command, message: str, hint: str) -> None:
+        run_id = command.run_id if isinstance(command, StartRun) else -1
+        loading = isinstance(command, LoadModel)
+        kept = self._engine.model if loading and self._engine is not None else None
+        self._emit(Failed(message, hint, run_id, kept))
 
     def _do(self, command: Command, control: Control) -> None:
         if isinstance(command, Configure):

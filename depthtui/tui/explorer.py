@@ -144,7 +144,7 @@ class Explorer:
         cache_dir = self.settings.cache_dir or default_cache_dir()
         self._engine.send(
             Configure(
-                cache_dir=str(cache_dir),
+                cache_dir=str(cache_dir) if self.settings.use_cache else "",
                 models_dir=str(models_dir(cache_dir)),
                 cache_limit=self.settings.cache_limit,
                 cache_activations=self.settings.cache_activations,
@@ -259,8 +259,8 @@ class Explorer:
                 self._halted()
             case RunFinished() if run is not None:
                 self._settle()
-            case Failed(message=message, hint=hint):
-                self._failed(run, message, hint)
+            case Failed():
+                self._failed(run, event)
             case Notice(message=message):
                 self._say(Saying(message, "warning"))
 
@@ -285,16 +285,21 @@ class Explorer:
         if current is None or not current.answers(model, self.prompt, settings):
             self.run()
 
-    def _failed(self, run: Run | None, message: str, hint: str) -> None:
+    def _failed(self, run: Run | None, failed: Failed) -> None:
+        words = f"{failed.message} {failed.hint}".strip()
         if run is not None:
             self._settle()
-            self._say(Saying(f"{message} {hint}".strip(), "error", "This prompt did not run"))
+            self._say(Saying(words, "error", "This prompt did not run"))
+        elif failed.still_loaded is not None:
+            self.model, self.progress, self.problem = failed.still_loaded, None, None
+            self.spec, self.phase = failed.still_loaded.spec, Phase.READY
+            self._say(Saying(words, "error", f"{self.model.name} stays"))
         elif self.is_loading:
             self.model, self.progress = None, None
             self.phase = Phase.NO_MODEL
-            self.problem = Problem(message, hint or "m chooses another model.")
+            self.problem = Problem(failed.message, failed.hint or "m chooses another model.")
         else:
-            self._say(Saying(f"{message} {hint}".strip(), "error"))
+            self._say(Saying(words, "error"))
 
     def _settle(self) -> None:
         """The run ended: the engine is free, unless the next one has been queued."""

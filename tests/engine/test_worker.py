@@ -119,11 +119,11 @@ def test_failures_come_back_in_words_and_the_engine_lives(engine, folder):
     failed = engine.until(Failed)[-1]
     assert (failed.run_id, "empty" in failed.message) == (8, True)
     engine.send(LoadModel(ModelSpec(str(folder / "nothing"))))
-    assert engine.until(Failed)[-1].run_id == -1
+    failed = engine.until(Failed)[-1]
+    assert failed.run_id == -1
+    assert failed.still_loaded.spec.name == str(folder)
     engine.send(StartRun(9, Prompt("Seven"), RunSettings()))
-    engine.until(Failed | RunFinished)
-    engine.send(LoadModel(ModelSpec(str(folder), device="cpu")))
-    engine.until(ModelLoaded)
+    assert engine.until(RunFinished)[-1].result.complete
 
 
 def test_the_engine_goes_with_its_parent(folder, tmp_path):

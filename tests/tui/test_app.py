@@ -210,6 +210,20 @@ async def test_a_prompt_that_fails_is_a_toast_and_leaves_the_screen_alone(tmp_pa
         await it.until(lambda: it.status.state == "ready")
 
 
+async def test_a_model_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        shown, model = it.session.current, it.app.explorer.model
+        it.engine.manual = True
+        it.app.explorer.load(ModelSpec("no/such"))
+        it.engine.say(Failed("There is no such model.", "Try another.", still_loaded=model))
+        await it.until(it.toasts)
+        assert it.toasts() == ["There is no such model. Try another."]
+        assert it.app.explorer.problem is None
+        assert it.app.explorer.spec == model.spec
+        assert it.session.current is shown
+        await it.until(lambda: it.status.state == "ready")
+
+
 async def test_the_engine_says_things(tmp_path: Path) -> None:
     async with explore(tmp_path, lambda: FakeEngine(cached=True)) as it:
         it.engine.say(Notice("A damaged entry was dropped."), Memory(123_000_000, 1))

@@ -101,9 +101,9 @@ def test_our_own_kill_is_at_once_and_silent(child: Child) -> None:
     child.tell("say")
     child.next()
     child.tell("deaf")
-    pid = child.client.pid
+    process = child.client._process
     child.client.kill()
-    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    assert process.wait(30) == -signal.SIGKILL
     assert child.messages.empty()
 
 

@@ -18,6 +18,7 @@ from depthtui.engine.results import DepthSummary, Prompt, RunResult
 from depthtui.tui import keymap
 from depthtui.tui.explorer import Explorer, Phase
 from depthtui.tui.ladder import neighbour, place
+from depthtui.tui.picture import picture
 from depthtui.tui.screens.dialog import MUTED
 from depthtui.tui.screens.pane_screen import PaneScreen, PaneTabs
 from depthtui.tui.screens.safe_text_area import stand_ins
@@ -360,7 +361,7 @@ class MainScreen(PaneScreen):
             if folder is not None:
                 self.explorer.change(export_dir=folder)
 
-        svg = self.app.export_screenshot(title="depthtui")
+        svg = picture(self.app)
         settings = self.explorer.settings
         self.app.push_screen(
             ExportScreen(

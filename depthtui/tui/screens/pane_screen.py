@@ -14,6 +14,7 @@ from depthtui.engine.measures import MEASURE_BY_NAME, MEASURES, Measure
 from depthtui.engine.results import RunResult
 from depthtui.tui.screens.dialog import MUTED
 from depthtui.tui.screens.measure_picker import MeasurePicker
+from depthtui.tui.thin import ThinCompositor
 from depthtui.tui.widgets.heatmap import Heatmap
 from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane
 
@@ -60,6 +61,7 @@ class PaneScreen(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        self._compositor = ThinCompositor()
         self._count = 0
 
     # What a subclass tells --------------------------------------------------
