@@ -1,0 +1,144 @@
+"""The explorer in a real terminal: first frame, cost of a key, time to quit.
+
+    python -m tests.benchmarks.terminal [--keys 60] [--repeat 5]
+
+Prints a Markdown table; run it on a quiet machine (Linux).
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import pty
+import select
+import statistics
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+COLUMNS, LINES = 120, 40
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+class Terminal:
+    """The explorer on the demo model, and the far end of its terminal."""
+
+    def __init__(self) -> None:
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+        environment = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        self.started = time.perf_counter()
+        self.process = subprocess.Popen(
+            [str(Path(sys.executable).with_name("depthtui"))],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.output = b""
+
+    def read(self, seconds: float) -> int:
+        """Read what comes within so many seconds; returns the number of bytes."""
+        before, end = len(self.output), time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0:
+            if select.select([self._ours], [], [], left)[0]:
+                try:
+                    self.output += os.read(self._ours, 1 << 16)
+                except OSError:
+                    break
+        return len(self.output) - before
+
+    def wait(self, words: str) -> float:
+        """Read until these words are written; returns seconds since the start of the process."""
+        while words.encode() not in self.output:
+            self.read(0.002)
+            if time.perf_counter() - self.started > 120:
+                raise SystemExit("the explorer did not come up")
+        return time.perf_counter() - self.started
+
+    def settle(self) -> None:
+        """Read until the first run is on the screen and nothing more is written."""
+        self.wait("settles")
+        while self.read(1.0):
+            pass
+
+    def press(self, key: bytes) -> None:
+        os.write(self._ours, key)
+
+    def cpu_seconds(self) -> float:
+        """Processor time of the explorer's own process so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+
+    def quit(self) -> float:
+        """Press q; seconds until the process is gone."""
+        start = time.perf_counter()
+        self.press(b"q")
+        while self.process.poll() is None:
+            self.read(0.001)
+        return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--keys", type=int, default=60)
+    parser.add_argument("--repeat", type=int, default=5)
+    options = parser.parse_args()
+    rows: list[tuple[str, str]] = []
+
+    first, screen, idle, busy = [], [], [], []
+    for _ in range(options.repeat):
+        terminal = Terminal()
+        first.append(terminal.wait("depthtui"))
+        screen.append(terminal.wait("Prompt"))
+        terminal.settle()
+        idle.append(terminal.quit())
+    rows.append(("first frame from process start, s", spread(first)))
+    rows.append(("main screen from process start, s", spread(screen)))
+    rows.append(("quit when idle, s", spread(idle)))
+
+    terminal = Terminal()
+    terminal.settle()
+    for name, keys in (("layer", (b"j", b"k")), ("token", (b"h", b"l"))):
+        sizes, before = [], terminal.cpu_seconds()
+        for press in range(options.keys):
+            terminal.press(keys[press // 5 % 2])
+            sizes.append(terminal.read(0.1))
+        spent = (terminal.cpu_seconds() - before) / options.keys
+        terminal.read(0.1 * options.keys)
+        rows.append((f"one {name} key at 120x40, bytes", spread(sizes)))
+        rows.append((f"one {name} key at 120x40, CPU ms", f"{spent * 1000:.1f}"))
+    before = terminal.cpu_seconds()
+    terminal.read(0.1 * options.keys)
+    resting = (terminal.cpu_seconds() - before) / options.keys
+    rows.append(("the same time without a key, CPU ms", f"{resting * 1000:.1f}"))
+    for _ in range(options.repeat):
+        terminal.press(b"r")
+        terminal.read(0.3)
+        busy.append(terminal.quit())
+        terminal = Terminal()
+        terminal.settle()
+    terminal.quit()
+    rows.append(("quit in mid-run, s", spread(busy)))
+
+    print("| what | median (least to most) |\n| --- | --- |")
+    for name, figure in rows:
+        print(f"| {name} | {figure} |")
+
+
+def spread(values: list[float] | list[int]) -> str:
+    """Median and range."""
+    middle, least, most = statistics.median(values), min(values), max(values)
+    if isinstance(values[0], int):
+        return f"{middle:,.0f} ({least:,} to {most:,})"
+    return f"{middle:.2f} ({least:.2f} to {most:.2f})"
+
+
+if __name__ == "__main__":
+    main()
