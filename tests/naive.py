@@ -120,11 +120,15 @@ def speak_from(model, ids, depth):
 
 
 def naive_lens(model, ids, top_k):
-    """KL, overlap, entropy `[L+1, T]` and top ids `[L+1, T, k]`."""
+    """KL, overlap, entropy, log-probability of the next token `[L+1, T]`; top ids `[L+1, T, k]`."""
     depths = [speak_from(model, ids, depth) for depth in range(len(blocks(model)) + 1)]
     final = depths[-1]
     best = [np.argsort(-each, axis=-1, kind="stable") for each in depths]
+    following = [*ids[0, 1:].tolist(), 0]
+    next_token = np.stack([q[np.arange(len(q)), following] for q in depths])
+    next_token[:, -1] = np.nan
     return {
+        "next_log_probability": next_token,
         "kl": np.stack([(np.exp(q) * (q - final)).sum(-1) for q in depths]),
         "entropy": np.stack([-(np.exp(q) * q).sum(-1) for q in depths]),
         "overlap": np.stack(

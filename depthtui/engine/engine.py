@@ -264,6 +264,7 @@ class _Run:
         self._model = model
         self._emit = emit
         self._run_id = run_id
+        self._ids = torch.from_numpy(result.tokens.ids)
         self._started = time.perf_counter()
         self._waiting: list[torch.Tensor] = []
         self._told = self._started
@@ -283,7 +284,7 @@ class _Run:
                 self._halt(layer.layer, recorder)
 
         embedding = self._model.loaded.model.get_input_embeddings()
-        ids = torch.from_numpy(self.result.tokens.ids).to(execution_device(embedding))
+        ids = self._ids.to(execution_device(embedding))
         trace(self._model.loaded.model, self._model.anatomy, ids, on_layer, self.control.checkpoint)
         self.flush()
         activations = recorder.activations()
@@ -324,7 +325,9 @@ class _Run:
         unembedding = self._model.anatomy.unembedding
         if self.result.logit_lens is not None and unembedding is not None:
             for depth in (0, 1) if layer == 0 else (layer + 1,):
-                rows = read_depth(unembedding, recorder.residual(depth), self.result.settings.top_k)
+                rows = read_depth(
+                    unembedding, recorder.residual(depth), self._ids, self.result.settings.top_k
+                )
                 self._add_lens(depth, rows)
         self._emit(Halted(self._run_id, layer))
         self.control.wait()
@@ -336,6 +339,7 @@ class _Run:
         read_lens(
             unembedding,
             list(residual),
+            self._ids,
             self.result.settings.top_k,
             self._add_lens,
             self.control.checkpoint,

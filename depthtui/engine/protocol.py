@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from depthtui.engine.results import (
+    CausalMetric,
     Contributions,
     LogitLens,
     ModelInfo,
@@ -137,6 +138,21 @@ class LensRows:
 
 
 @dataclass(frozen=True)
+class MetricRows:
+    """A slower metric as far as it is done; `metric` is its name and attribute of the result.
+
+    `done` of `total` units, such as layers or tokens.
+    """
+
+    run_id: int
+    metric: str
+    value: CausalMetric
+    done: int
+    total: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Halted:
     """Step mode: layer `layer` has run and the forward pass waits for a key."""
 
@@ -188,6 +204,7 @@ Event = (
     | RunStarted
     | ContributionRows
     | LensRows
+    | MetricRows
     | Halted
     | RunFinished
     | Failed

@@ -109,18 +109,50 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
+class Silenced:
+    """A layer, or one of its sublayers, that a run leaves out.
+
+    Attributes:
+        layer: its index, 0-based.
+        part: `layer`, `attention` or `mlp`.
+    """
+
+    layer: int
+    part: str = "layer"
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """What a run's arrays depend on, beside the model and the prompt.
 
     Attributes:
         top_k: how many tokens the lens lists at each layer.
         chat_template: whether the prompt is wrapped in the chat template.
-        metrics: names of the metrics to compute.
+        metrics: names of the metrics to compute (see `engine.metrics.catalog`).
+        silenced: what the run leaves out: a what-if; empty for a clean run.
+        answer_start: index of the answer's first token where the user marked it, else -1.
+        seed: of the positions of the skip effects.
+        lengths_before: token counts of the prompts before this one, over which the random
+            choice of positions runs on (paper, metric 2).
+        skip_part: what the skip effects leave out: `layer`, `attention` or `mlp`.
+        skip_everywhere: skip at all tokens instead of those before a position.
+        tolerance: wanted completeness error of integrated gradients.
+        riemann_steps: if positive, left-Riemann steps instead of adaptive ones (paper: 256).
+        baseline: texts whose mean residual erasure puts in; empty for ten grade-school prompts.
     """
 
     top_k: int = 10
     chat_template: bool = False
     metrics: tuple[str, ...] = ("contributions", "logit_lens")
+    silenced: tuple[Silenced, ...] = ()
+    answer_start: int = -1
+    seed: int = 123
+    lengths_before: tuple[int, ...] = ()
+    skip_part: str = "layer"
+    skip_everywhere: bool = False
+    tolerance: float = 0.01
+    riemann_steps: int = 0
+    baseline: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,6 +212,8 @@ class LogitLens:
         entropy: `[L+1, T]`, entropy of p_l in nats.
         top_ids: `[L+1, T, k]` token ids, most probable first; -1 unknown.
         top_probabilities: `[L+1, T, k]`.
+        next_log_probability: `[L+1, T]`, log p_l of the prompt's own next token; NaN at
+            the last token. Row L gives the model's loss.
         vocabulary: the raw text of every id in `top_ids`.
     """
 
@@ -188,6 +222,7 @@ class LogitLens:
     entropy: np.ndarray
     top_ids: np.ndarray
     top_probabilities: np.ndarray
+    next_log_probability: np.ndarray
     vocabulary: dict[int, str] = field(default_factory=dict)
 
     @classmethod
@@ -199,10 +234,130 @@ class LogitLens:
             entropy=np.full(shape, np.nan, np.float32),
             top_ids=np.full((*shape, top_k), -1, np.int32),
             top_probabilities=np.full((*shape, top_k), np.nan, np.float32),
+            next_log_probability=np.full(shape, np.nan, np.float32),
         )
 
 
-def arrays_of(part: Contributions | LogitLens) -> Iterator[tuple[str, np.ndarray]]:
+@dataclass
+class SkipEffects:
+    """What skipping each layer does to later computation and to the output (paper, metric 2).
+
+    Attributes:
+        part: what was skipped: `layer`, `attention` or `mlp`.
+        positions: the positions t; 0 alone where layers were skipped at all tokens.
+        layers: `[L skipped, L measured]`, the largest relative change of c_l over positions
+            and tokens; 0 up to and including the diagonal.
+        mean_layers: `[L, L]`, the mean instead of the largest.
+        output: `[L]`, the largest |p - p~|_2.
+    """
+
+    part: str
+    positions: tuple[int, ...]
+    layers: np.ndarray
+    mean_layers: np.ndarray
+    output: np.ndarray
+
+
+@dataclass
+class ResidualErasure:
+    """What the answer loses when a token is erased at a depth (paper, metric 4).
+
+    Attributes:
+        effect: `[L+1, T]`, the largest |p - p~|_2 over the answer's tokens; NaN not done yet.
+        answer_start: index of the answer's first token.
+    """
+
+    effect: np.ndarray
+    answer_start: int
+
+
+@dataclass
+class IntegratedGradients:
+    """Which tokens the answer's probability comes from, at each depth (paper, metric 5).
+
+    Attributes:
+        attribution: `[L, T]`, summed over the residual's dimensions; NaN not done yet.
+        completeness_error: `[L]`, |sum of attributions - change of f| over that change.
+        points: `[L]`, gradients that were taken.
+        reached: `[L]`, whether the wanted error was reached.
+        tolerance: the wanted completeness error.
+        answer_start: index of the answer's first token.
+    """
+
+    attribution: np.ndarray
+    completeness_error: np.ndarray
+    points: np.ndarray
+    reached: np.ndarray
+    tolerance: float
+    answer_start: int
+
+
+@dataclass
+class Ablation:
+    """What the loss gains when a layer is left out at all tokens.
+
+    Attributes:
+        part: what was left out: `layer`, `attention` or `mlp`.
+        loss: mean negative log-likelihood of the prompt's tokens, clean, in nats.
+        loss_change: `[L]`, the same without layer l, less `loss`.
+    """
+
+    part: str
+    loss: float
+    loss_change: np.ndarray
+
+
+@dataclass
+class Similarity:
+    """How little layers turn the residual stream: what pruning by similarity goes by.
+
+    Attributes:
+        block_influence: `[L]`, 1 - mean over tokens of cos(h_l, h_{l+1}) (arXiv 2403.03853).
+        angular_distance: `[L, L]`, row n - 1: mean over tokens of
+            arccos(cos(h_l, h_{l+n})) / pi at l (arXiv 2403.17887); NaN where l + n > L.
+    """
+
+    block_influence: np.ndarray
+    angular_distance: np.ndarray
+
+
+@dataclass
+class Settling:
+    """How far the lens is from the output, symmetrically (arXiv 2602.13517).
+
+    Attributes:
+        divergence: `[L+1, T]`, Jensen-Shannon divergence of p_l and p, in nats.
+    """
+
+    divergence: np.ndarray
+
+
+@dataclass
+class DirectLogits:
+    """Which layer wrote the token that the model says.
+
+    Attributes:
+        token_ids: `[T]`, the model's most probable next token.
+        attribution: `[L+1, T]`, row 0 the embedding's, row l + 1 layer l's share of that
+            token's logit, with the final norm's scale held fixed.
+    """
+
+    token_ids: np.ndarray
+    attribution: np.ndarray
+
+
+CausalMetric = (
+    SkipEffects
+    | ResidualErasure
+    | IntegratedGradients
+    | Ablation
+    | Similarity
+    | Settling
+    | DirectLogits
+)
+
+
+def arrays_of(part: Contributions | LogitLens | CausalMetric) -> Iterator[tuple[str, np.ndarray]]:
     """The names and arrays of a metric's result."""
     for each in fields(part):
         value = getattr(part, each.name)
@@ -246,6 +401,9 @@ class RunResult:
         layers_done: how many layers have run.
         complete: whether everything asked for is there.
         provenance: None while the run goes on.
+        skip_effects, residual_erasure, integrated_gradients, ablation, similarity, settling,
+            direct_logits: None where they were not asked for, or not yet.
+        unavailable: why a metric that was asked for cannot be had, by its name.
     """
 
     model: ModelInfo
@@ -257,6 +415,21 @@ class RunResult:
     layers_done: int = 0
     complete: bool = False
     provenance: Provenance | None = None
+    skip_effects: SkipEffects | None = None
+    residual_erasure: ResidualErasure | None = None
+    integrated_gradients: IntegratedGradients | None = None
+    ablation: Ablation | None = None
+    similarity: Similarity | None = None
+    settling: Settling | None = None
+    direct_logits: DirectLogits | None = None
+    unavailable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> float:
+        """Mean negative log-likelihood of the prompt's tokens, in nats; NaN where unknown."""
+        if self.logit_lens is None or len(self.tokens) < 2:
+            return float("nan")
+        return -float(np.mean(self.logit_lens.next_log_probability[-1, :-1]))
 
     @classmethod
     def empty(

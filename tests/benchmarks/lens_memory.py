@@ -36,6 +36,7 @@ def main() -> None:
     torch.manual_seed(0)
     unembedding = Unembedding((nn.RMSNorm(WIDTH),), nn.Linear(WIDTH, VOCAB, bias=False))
     residuals = [torch.randn(TOKENS, WIDTH) for _ in range(options.layers + 1)]
+    ids = torch.randint(VOCAB, (TOKENS,))
     before = peak = anonymous_bytes()
     done = threading.Event()
 
@@ -46,7 +47,7 @@ def main() -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    read_lens(unembedding, residuals, 10, lambda first, rows: None)
+    read_lens(unembedding, residuals, ids, 10, lambda first, rows: None)
     done.set()
     watcher.join()
     print(f"{options.layers} layers: peak extra memory {(peak - before) / 2**20:.0f} MiB")

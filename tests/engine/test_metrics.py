@@ -30,14 +30,14 @@ def layers_of(model, ids):
     return anatomy, layers
 
 
-def lens_of(unembedding, residuals, top_k=7):
+def lens_of(unembedding, residuals, ids, top_k=7):
     read = LensRows.empty(len(residuals), len(residuals[0]), top_k)
 
     def put(first, rows):
         for name, target in vars(read).items():
             target[first : first + len(rows.kl)] = getattr(rows, name)
 
-    read_lens(unembedding, residuals, top_k, put)
+    read_lens(unembedding, residuals, ids[0], top_k, put)
     return read
 
 
@@ -72,11 +72,14 @@ def test_lens_matches_the_model_speaking_from_each_depth(name):
     anatomy, layers = layers_of(model, ids)
     assert anatomy.unembedding is not None, anatomy.lens_missing
     residuals = [layers[0].h, *(each.h_next for each in layers)]
-    read = lens_of(anatomy.unembedding, residuals)
+    read = lens_of(anatomy.unembedding, residuals, ids)
     expected = naive_lens(model, ids, 7)
 
     np.testing.assert_allclose(read.kl, expected["kl"], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(read.entropy, expected["entropy"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        read.next_log_probability, expected["next_log_probability"], rtol=1e-4, atol=1e-5
+    )
     np.testing.assert_allclose(
         read.top_probabilities, expected["top_probabilities"], rtol=1e-3, atol=1e-6
     )
@@ -130,7 +133,7 @@ def test_silenced_layers_contribute_nothing_and_the_lens_is_final(silenced):
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
     anatomy, layers = layers_of(model, ids)
-    read = lens_of(anatomy.unembedding, [layers[0].h, *(each.h_next for each in layers)])
+    read = lens_of(anatomy.unembedding, [layers[0].h, *(each.h_next for each in layers)], ids)
     for layer in layers[-silenced:]:
         assert (contributions(layer, False) == 0).all()
     assert (read.kl[-silenced - 1 :] == 0).all()
@@ -152,14 +155,16 @@ def test_the_lens_is_the_same_in_small_parts(tokens, monkeypatch):
     model, ids = tiny("llama"), random_ids(tokens)
     anatomy, layers = layers_of(model, ids)
     residuals = [layers[0].h, *(each.h_next for each in layers)]
-    whole = lens_of(anatomy.unembedding, residuals)
+    whole = lens_of(anatomy.unembedding, residuals, ids)
     row = 4 * 128
     monkeypatch.setattr(logit_lens, "OUTPUT_BYTES", 4 * row)
     monkeypatch.setattr(logit_lens, "ROW_BYTES", 3 * row)
     monkeypatch.setattr(logit_lens, "_BLOCK", 64)
-    parts = lens_of(anatomy.unembedding, residuals)
+    parts = lens_of(anatomy.unembedding, residuals, ids)
     for name, expected in vars(whole).items():
-        torch.testing.assert_close(getattr(parts, name), expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            getattr(parts, name), expected, rtol=1e-5, atol=1e-6, equal_nan=True
+        )
 
 
 def test_the_lens_survives_logits_that_grow_from_block_to_block(monkeypatch):
@@ -169,7 +174,7 @@ def test_the_lens_survives_logits_that_grow_from_block_to_block(monkeypatch):
         model.lm_head.weight[:64] *= 1e-3
         model.lm_head.weight[64:] *= 400.0
     anatomy, layers = layers_of(model, ids)
-    read = lens_of(anatomy.unembedding, [layers[0].h, *(each.h_next for each in layers)])
+    read = lens_of(anatomy.unembedding, [layers[0].h, *(each.h_next for each in layers)], ids)
     expected = naive_lens(model, ids, 7)
     np.testing.assert_allclose(read.kl, expected["kl"], rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(read.entropy, expected["entropy"], rtol=1e-3, atol=1e-3)
@@ -178,8 +183,8 @@ def test_the_lens_survives_logits_that_grow_from_block_to_block(monkeypatch):
 def test_one_depth_is_read_without_the_output():
     model, ids = tiny("llama"), random_ids()
     anatomy, layers = layers_of(model, ids)
-    read = read_depth(anatomy.unembedding, layers[1].h_next, 7)
-    whole = lens_of(anatomy.unembedding, [layers[0].h, *(each.h_next for each in layers)])
+    read = read_depth(anatomy.unembedding, layers[1].h_next, ids[0], 7)
+    whole = lens_of(anatomy.unembedding, [layers[0].h, *(each.h_next for each in layers)], ids)
     assert read.kl.isnan().all()
     torch.testing.assert_close(read.entropy[0], whole.entropy[2])
     torch.testing.assert_close(read.top_ids[0], whole.top_ids[2])
@@ -202,7 +207,7 @@ def test_the_lens_holds_one_part_of_the_vocabulary_sized_values(monkeypatch):
     model, ids = tiny("llama"), random_ids()
     anatomy, layers = layers_of(model, ids)
     residuals = [layers[0].h, *(each.h_next for each in layers)]
-    lens_of(anatomy.unembedding, residuals * 20)
+    lens_of(anatomy.unembedding, residuals * 20, ids)
     assert 0 < sizes["output"] <= 4 * row
     assert max(sizes["rows"], sizes["weights"]) <= 4 * row
 
@@ -225,7 +230,7 @@ def test_a_vocabulary_of_odd_size(monkeypatch):
         model.lm_head.weight.abs_().mul_(-10.0)
     ids = random_ids() % 101
     anatomy, layers = layers_of(model, ids)
-    read = lens_of(anatomy.unembedding, [layers[0].h, *(each.h_next for each in layers)])
+    read = lens_of(anatomy.unembedding, [layers[0].h, *(each.h_next for each in layers)], ids)
     expected = naive_lens(model, ids, 7)
     assert read.top_ids.max() < 101
     np.testing.assert_allclose(read.kl, expected["kl"], rtol=1e-4, atol=1e-3)

@@ -33,7 +33,8 @@ _GROUP = 64
 class LensRows:
     """Lens values of consecutive depths, all `[depths, T]` or `[depths, T, k]`, on the CPU.
 
-    KL and overlap are NaN where the model's own output is not known yet.
+    KL and overlap are NaN where the model's own output is not known yet, the log-probability
+    of the next token at the last one.
     """
 
     kl: Tensor
@@ -41,6 +42,7 @@ class LensRows:
     entropy: Tensor
     top_ids: Tensor
     top_probabilities: Tensor
+    next_log_probability: Tensor
 
     @classmethod
     def empty(cls, depths: int, tokens: int, top_k: int) -> LensRows:
@@ -53,6 +55,7 @@ class LensRows:
             entropy=unknown(depths, tokens),
             top_ids=torch.full((depths, tokens, top_k), -1, dtype=torch.int32),
             top_probabilities=unknown(depths, tokens, top_k),
+            next_log_probability=unknown(depths, tokens),
         )
 
     def rows(self, first: int, last: int) -> LensRows:
@@ -63,6 +66,7 @@ class LensRows:
 def read_lens(
     unembedding: Unembedding,
     residuals: Sequence[Tensor],
+    ids: Tensor,
     top_k: int,
     on_rows: Callable[[int, LensRows], None],
     checkpoint: Callable[[], None] = lambda: None,
@@ -72,17 +76,18 @@ def read_lens(
     Args:
         unembedding: final norm and LM head.
         residuals: h_0 … h_L, each `[T, d]`.
+        ids: the prompt's tokens `[T]`.
         top_k: how many tokens to list.
         on_rows: called with the first depth and the rows, depth L first and then upwards.
             Where the prompt goes in parts, the tokens of later parts are still NaN.
         checkpoint: called often; raising there ends the reading.
     """
     with torch.inference_mode():
-        reader = _Reader(unembedding, top_k, checkpoint)
+        reader = _Reader(unembedding, ids, top_k, checkpoint)
         n_layers, n_tokens = len(residuals) - 1, len(residuals[0])
         rows = LensRows.empty(n_layers + 1, n_tokens, top_k)
         for tokens in _parts(n_tokens, reader.rows_within(OUTPUT_BYTES)):
-            output = reader.read_output(residuals[-1][tokens])
+            output = reader.read_output(residuals[-1][tokens], tokens)
             _put(rows, n_layers, tokens, output.values)
             on_rows(n_layers, rows.rows(n_layers, n_layers + 1))
             n_part = tokens.stop - tokens.start
@@ -91,17 +96,17 @@ def read_lens(
                 for part in _parts(n_part, at_once):
                     here = slice(tokens.start + part.start, tokens.start + part.stop)
                     stacked = torch.stack([each[here] for each in residuals[depths]])
-                    _put(rows, depths, here, reader.read(stacked, output, part))
+                    _put(rows, depths, here, reader.read(stacked, here, output, part))
                 on_rows(depths.start, rows.rows(depths.start, depths.stop))
 
 
-def read_depth(unembedding: Unembedding, residual: Tensor, top_k: int) -> LensRows:
+def read_depth(unembedding: Unembedding, residual: Tensor, ids: Tensor, top_k: int) -> LensRows:
     """Read one depth while the output is still unknown: `[1, T]` rows without KL and overlap."""
     with torch.inference_mode():
-        reader = _Reader(unembedding, top_k, lambda: None)
+        reader = _Reader(unembedding, ids, top_k, lambda: None)
         rows = LensRows.empty(1, len(residual), top_k)
         for part in _parts(len(residual), reader.rows_within(ROW_BYTES)):
-            _put(rows, 0, part, reader.read(residual[None, part]))
+            _put(rows, 0, part, reader.read(residual[None, part], part))
         return rows
 
 
@@ -118,6 +123,7 @@ class _Values:
     top_ids: Tensor
     top_probabilities: Tensor
     log_normaliser: Tensor
+    next_log_probability: Tensor
     kl: Tensor | None = None
     overlap: Tensor | None = None
 
@@ -143,7 +149,7 @@ class _Reader:
     """Turns residuals into lens values, in blocks of the vocabulary."""
 
     def __init__(
-        self, unembedding: Unembedding, top_k: int, checkpoint: Callable[[], None]
+        self, unembedding: Unembedding, ids: Tensor, top_k: int, checkpoint: Callable[[], None]
     ) -> None:
         self._unembedding = unembedding
         self._checkpoint = checkpoint
@@ -154,28 +160,35 @@ class _Reader:
         self._k = min(max(top_k, OVERLAP_K), self._vocab)
         on_cpu = weight is not None and self._device.type == "cpu"
         self._block = _BLOCK if on_cpu else _padded(self._vocab)
+        # The last token has no next one in the prompt: NaN is put there.
+        self._next_ids = torch.cat([ids[1:], ids[-1:]]).to(self._device)
+        self._has_next = torch.arange(len(ids), device=self._device) < len(ids) - 1
         self._buffers: dict[str, Tensor] = {}
 
     def rows_within(self, limit: int) -> int:
         """How many rows of logits fit into so many bytes."""
         return max(1, limit // (4 * _padded(self._vocab)))
 
-    def read_output(self, residual: Tensor) -> _Output:
-        """Read the model's own output at `residual` `[tokens, d]`; its KL is 0, its overlap 1."""
+    def read_output(self, residual: Tensor, tokens: slice) -> _Output:
+        """Read the model's own output at some tokens, `[tokens, d]`; KL is 0, overlap 1."""
         logits = self._buffer("output", len(residual), _padded(self._vocab))
-        values = self._reduce(self._normed(residual[None]), logits, None, 1)
+        values = self._reduce(self._normed(residual[None]), tokens, logits, None, 1)
         values.kl = torch.zeros_like(values.entropy)
         values.overlap = torch.ones_like(values.entropy)
         return _Output(logits, values)
 
     def read(
-        self, residuals: Tensor, output: _Output | None = None, part: slice = slice(None)
+        self,
+        residuals: Tensor,
+        tokens: slice,
+        output: _Output | None = None,
+        part: slice = slice(None),
     ) -> _Values:
         """Read `residuals` `[depths, tokens, d]`; `part` is where the tokens lie in `output`."""
-        depths, tokens, _ = residuals.shape
-        logits = self._buffer("rows", depths * tokens, _padded(self._vocab))
+        depths, count, _ = residuals.shape
+        logits = self._buffer("rows", depths * count, _padded(self._vocab))
         reference = None if output is None else output.logits[part]
-        values = self._reduce(self._normed(residuals), logits, reference, depths)
+        values = self._reduce(self._normed(residuals), tokens, logits, reference, depths)
         if output is not None and values.kl is not None:
             # So far the mean of the log-ratio of unnormalised probabilities under p_l.
             shift = output.values.log_normaliser[:, part] - values.log_normaliser
@@ -190,7 +203,12 @@ class _Reader:
         return self._unembedding.normed(residuals).flatten(0, 1)
 
     def _reduce(
-        self, normed: Tensor, logits: Tensor, reference: Tensor | None, depths: int
+        self,
+        normed: Tensor,
+        tokens: slice,
+        logits: Tensor,
+        reference: Tensor | None,
+        depths: int,
     ) -> _Values:
         """Fill `logits` `[rows, V]` block by block, reducing each block while it is at hand.
 
@@ -230,6 +248,9 @@ class _Reader:
         mean_logit /= total
         log_normaliser = shift.squeeze(1) + total.log()
         top_logits, top_ids = self._top(logits, maxima)
+        next_ids = self._next_ids[tokens].repeat(depths)
+        next_logits = logits.gather(1, next_ids[:, None]).squeeze(1)
+        next_logits[~self._has_next[tokens].repeat(depths)] = torch.nan
 
         def by_depth(value: Tensor) -> Tensor:
             return value.view(depths, -1, *value.shape[1:])
@@ -239,6 +260,7 @@ class _Reader:
             top_ids=by_depth(top_ids),
             top_probabilities=by_depth((top_logits - log_normaliser[:, None]).exp()),
             log_normaliser=by_depth(log_normaliser),
+            next_log_probability=by_depth(next_logits - log_normaliser),
             kl=None if reference is None else by_depth(mean_logit + mean_ratio / total),
         )
 
