@@ -1,0 +1,95 @@
+"""Where each token's prediction settles: the lens's distance to the output, symmetrically."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from depthtui.engine.results import Settling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from depthtui.engine.anatomy import Unembedding
+
+PART_BYTES = 24 << 20
+"""Most that one vocabulary-sized array may take; about five are held at a time."""
+
+LATE = 0.85
+"""A token settles late where it settles in the last 15 % of the layers."""
+
+
+def divergence(
+    unembedding: Unembedding,
+    residuals: Sequence[Tensor],
+    checkpoint: Callable[[], None] = lambda: None,
+) -> Settling:
+    """Jensen-Shannon divergence of p_l = softmax(W N(h_l)) and the output p, in nats.
+
+    Args:
+        unembedding: final norm and LM head.
+        residuals: h_0 … h_L, each `[T, d]`; row l of the result is of the residual
+            entering layer l, row L of the output itself and 0.
+        checkpoint: called often; raising there ends the reading.
+    """
+    import torch
+
+    n_layers, n_tokens = len(residuals) - 1, len(residuals[0])
+    values = torch.zeros(n_layers + 1, n_tokens)
+    with torch.no_grad():
+        vocabulary = unembedding.logits(residuals[-1][:1]).shape[-1]
+        at_once = max(1, PART_BYTES // (4 * vocabulary))
+        for start in range(0, n_tokens, at_once):
+            tokens = slice(start, min(start + at_once, n_tokens))
+            output = unembedding.logits(residuals[-1][tokens]).softmax(dim=-1)
+            depths = max(1, at_once // len(output))
+            for first in range(0, n_layers, depths):
+                checkpoint()
+                rows = slice(first, min(first + depths, n_layers))
+                stacked = torch.stack([h[tokens].to(output.device) for h in residuals[rows]])
+                lens = unembedding.logits(stacked).softmax(dim=-1)
+                values[rows, tokens] = _jensen_shannon(lens, output).to("cpu")
+    return Settling(values.numpy())
+
+
+def _jensen_shannon(lens: Tensor, output: Tensor) -> Tensor:
+    """Over the last dimension; every term is at least 0, and 0 where the two agree.
+
+    With m the mean of both and m (1 ± r) the two themselves, it is the sum of
+    m ((1 + r) log(1 + r) + (1 - r) log(1 - r)) / 2. Overwrites `lens`.
+    """
+    tiny = 1e-37
+    apart = (lens - output).mul_(0.5)
+    middle = lens.add_(output).mul_(0.5)
+    apart /= middle.clamp(min=tiny)
+    more = (1 + apart).clamp_(min=tiny)
+    terms = more.log().mul_(more)
+    less = more.neg_().add_(2).clamp_(min=tiny)
+    terms += less.log().mul_(less)
+    return (terms.mul_(middle).sum(dim=-1) / 2).clamp(min=0)
+
+
+def settling_depth(settling: Settling, threshold: float = 0.5) -> np.ndarray:
+    """The first depth from which on the divergence stays below `threshold` nats (≤ log 2).
+
+    Returns:
+        `[T]` depths 0 … L: l where the residual entering layer l already says what the
+        output says, L where only the output does.
+    """
+    return first_of_last_run(settling.divergence < threshold)
+
+
+def share_of_late(settling: Settling, threshold: float = 0.5, late: float = LATE) -> float:
+    """The share of tokens that settle at a depth of at least `late` times L."""
+    n_layers = len(settling.divergence) - 1
+    return float(np.mean(settling_depth(settling, threshold) >= late * n_layers))
+
+
+def first_of_last_run(holds: np.ndarray) -> np.ndarray:
+    """The first row from which on a condition `[L+1, T]` holds to the end; L where never."""
+    n_layers = len(holds) - 1
+    broken = ~holds[:n_layers][::-1]
+    since = np.where(broken.any(axis=0), broken.argmax(axis=0), n_layers)
+    return np.asarray(n_layers - since)
