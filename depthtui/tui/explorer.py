@@ -121,7 +121,7 @@ class Explorer:
 
     @property
     def can_run(self) -> bool:
-        return self.model is not None and self.phase not in (Phase.DEAD, Phase.LOADING)
+        return self.model is not None and not (self.is_loading or self.phase is Phase.DEAD)
 
     @property
     def is_loading(self) -> bool:
@@ -253,12 +253,10 @@ class Explorer:
                 self.memory = event
             case ModelLoaded(model=model):
                 self._loaded(model)
-            case RunStarted():
-                self.phase = Phase.RUNNING
-            case Halted():
-                self._halted()
-            case RunFinished() if run is not None:
+            case RunStarted() | RunFinished() if run is not None:
                 self._settle()
+            case Halted() if run is not None and not self.is_loading:
+                self._halted()
             case Failed():
                 self._failed(run, event)
             case Notice(message=message):
@@ -302,8 +300,9 @@ class Explorer:
             self._say(Saying(words, "error"))
 
     def _settle(self) -> None:
-        """The run ended: the engine is free, unless the next one has been queued."""
-        self.phase = Phase.RUNNING if self.session.live else Phase.READY
+        """A run began or ended: the engine is free, unless a run or a load has been queued."""
+        if not self.is_loading:
+            self.phase = Phase.RUNNING if self.session.live else Phase.READY
 
     def _end_live(self, reason: str) -> None:
         self.session.engine_died(reason)

@@ -1,0 +1,119 @@
+"""The explorer's state when events cross with keys: late ones of a run that is over or forgotten."""
+
+from __future__ import annotations
+
+import pytest
+
+from depthtui.engine.protocol import (
+    EngineReady,
+    Event,
+    Failed,
+    Halted,
+    ModelLoaded,
+    RunFinished,
+    RunStarted,
+    StartRun,
+)
+from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.settings import Settings
+from depthtui.tui.explorer import Explorer, Phase
+from depthtui.tui.messages import EngineDied
+from depthtui.tui.session import Run, RunState
+from tests.fake_engine import full_result, model_info, tokens_of
+
+
+class SilentEngine:
+    """Takes commands and says nothing."""
+
+    def __init__(self) -> None:
+        self.commands: list[object] = []
+
+    def start(self, post: object) -> None: ...
+
+    def send(self, command: object) -> None:
+        self.commands.append(command)
+
+    def kill(self) -> None: ...
+
+
+@pytest.fixture
+def engine() -> SilentEngine:
+    return SilentEngine()
+
+
+@pytest.fixture
+def explorer(engine: SilentEngine) -> Explorer:
+    """A model is loaded and its first run computes."""
+    explorer = Explorer(
+        ModelSpec(),
+        Settings(),
+        lambda: engine,
+        lambda started: None,
+        lambda saying: None,
+        lambda: Prompt("one two three"),
+        lambda changes: None,
+    )
+    explorer.start()
+    tell(explorer, EngineReady("2", "5"), ModelLoaded(model_info()))
+    tell(explorer, RunStarted(1, tokens_of(explorer.prompt)))
+    assert explorer.phase is Phase.RUNNING
+    return explorer
+
+
+def tell(explorer: Explorer, *events: Event) -> None:
+    for each in events:
+        explorer.handle(each)
+
+
+def stopped(run: Run) -> RunFinished:
+    result = full_result(run.prompt, run.model)
+    result.complete = False
+    return RunFinished(run.number, result)
+
+
+def test_a_run_that_ends_while_another_model_loads_leaves_the_load_alone(
+    explorer: Explorer,
+) -> None:
+    run = explorer.session.live
+    assert run is not None
+    explorer.load(ModelSpec("other"))
+    tell(explorer, Halted(run.number, 3), stopped(run))
+    assert explorer.phase is Phase.LOADING
+    assert run.state is RunState.STOPPED
+    tell(explorer, Failed("There is no such model."))
+    assert explorer.phase is Phase.NO_MODEL
+    assert explorer.problem is not None
+
+
+def test_a_run_that_waits_while_another_model_is_chosen_leaves_the_load_alone(
+    explorer: Explorer,
+) -> None:
+    explorer.run(Prompt("four five"))
+    first, second = explorer.session.runs
+    explorer.load(ModelSpec("other"))
+    tell(explorer, stopped(first), RunStarted(second.number, tokens_of(second.prompt)))
+    assert explorer.phase is Phase.LOADING
+    tell(explorer, stopped(second))
+    assert explorer.phase is Phase.LOADING
+
+
+def test_late_events_of_a_forgotten_run_change_nothing(explorer: Explorer) -> None:
+    run = explorer.session.live
+    assert run is not None
+    explorer.delete(run)
+    tell(explorer, Halted(run.number, 3))
+    assert explorer.phase is Phase.READY
+    tell(explorer, RunStarted(run.number, tokens_of(run.prompt)), stopped(run))
+    assert explorer.phase is Phase.READY
+
+
+def test_nothing_runs_before_a_restarted_engine_has_its_model(
+    explorer: Explorer, engine: SilentEngine
+) -> None:
+    tell(explorer, stopped(explorer.session.runs[0]))
+    explorer.engine_died(EngineDied(-9, "", "engine.log"))
+    explorer.load(ModelSpec("other"))
+    engine.commands.clear()
+    assert not explorer.can_run
+    explorer.run()
+    assert not any(isinstance(each, StartRun) for each in engine.commands)
