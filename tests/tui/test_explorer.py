@@ -1,4 +1,4 @@
-"""The explorer's state when events cross with keys: late ones of a run that is over or forgotten."""
+"""The explorer's state when late events cross with keys: of a run that is over, or forgotten."""
 
 from __future__ import annotations
 
