@@ -1,0 +1,88 @@
+"""Block influence and angular distance, and the layers that they name."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from depthtui.engine.metrics import similarity as module
+from depthtui.engine.metrics.pruning import best_block, least_useful
+from depthtui.engine.metrics.similarity import similarity
+from depthtui.engine.results import Ablation, Similarity
+from depthtui.errors import DepthError
+from tests.engine.metrics.streams import stream
+from tests.tiny_models import random_ids, tiny
+
+
+def turning(angles, lengths=(1.0, 2.0, 3.0)):
+    """A stream in the plane that points to the given angles, in degrees, at every token."""
+    radians = np.radians(angles)
+    directions = torch.tensor(np.stack([np.cos(radians), np.sin(radians)], -1)).float()
+    return [each * torch.tensor(lengths)[:, None] for each in directions]
+
+
+def test_in_closed_form():
+    found = similarity(turning([0, 60, 60, 150]))
+    assert found.block_influence == pytest.approx([0.5, 0, 1], abs=1e-6)
+    assert found.angular_distance[0] == pytest.approx([1 / 3, 0, 1 / 2], abs=1e-6)
+    assert found.angular_distance[1, :2] == pytest.approx([1 / 3, 1 / 2], abs=1e-6)
+    assert found.angular_distance[2, 0] == pytest.approx(150 / 180, abs=1e-6)
+    assert np.isnan(found.angular_distance[1, 2])
+    assert np.isnan(found.angular_distance[2, 1:]).all()
+
+
+def test_small_angles_are_not_lost_in_rounding():
+    found = similarity(turning([0, 1e-3]))
+    assert found.angular_distance[0, 0] == pytest.approx(1e-3 / 180, rel=1e-3)
+
+
+def test_a_token_of_norm_0_turns_by_a_right_angle():
+    found = similarity([torch.zeros(1, 4), torch.ones(1, 4)])
+    assert found.block_influence[0] == 1
+    assert found.angular_distance[0, 0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("part_bytes", [1, 1 << 20])
+def test_against_cosines_of_a_model(part_bytes, monkeypatch):
+    monkeypatch.setattr(module, "PART_BYTES", part_bytes)
+    _, residuals = stream(tiny("qwen2"), random_ids())
+    found = similarity(residuals)
+    for n in range(1, 5):
+        for layer in range(5 - n):
+            cosine = torch.cosine_similarity(residuals[layer], residuals[layer + n], dim=-1)
+            expected = float(cosine.arccos().mean()) / math.pi
+            assert found.angular_distance[n - 1, layer] == pytest.approx(expected, rel=1e-4)
+            if n == 1:
+                assert found.block_influence[layer] == pytest.approx(
+                    1 - float(cosine.mean()), rel=1e-4
+                )
+
+
+class TestPruning:
+    similarity = Similarity(
+        np.array([0.3, 0.1, 0.2], np.float32),
+        np.array([[0.3, 0.1, 0.2], [0.35, 0.25, np.nan], [0.4, np.nan, np.nan]], np.float32),
+    )
+
+    def test_the_best_block(self):
+        assert best_block(self.similarity, 1) == (1, pytest.approx(0.1))
+        assert best_block(self.similarity, 2) == (1, pytest.approx(0.25))
+        assert best_block(self.similarity, 3) == (0, pytest.approx(0.4))
+
+    @pytest.mark.parametrize("n", [0, 4])
+    def test_a_block_that_cannot_be(self, n):
+        with pytest.raises(DepthError):
+            best_block(self.similarity, n)
+
+    def test_a_stream_that_is_not_finite(self):
+        unknown = np.full(3, np.nan)
+        with pytest.raises(DepthError):
+            best_block(Similarity(unknown, np.full((3, 3), np.nan)), 1)
+        assert least_useful(Ablation("layer", 1.0, unknown), 2) == []
+
+    def test_the_least_useful_layers(self):
+        assert least_useful(self.similarity, 2) == [1, 2]
+        ablation = Ablation("layer", 2.0, np.array([0.5, -0.1, 4.0, np.nan, 0.5]))
+        assert least_useful(ablation, 3) == [1, 0, 4]
+        assert least_useful(ablation, 9) == [1, 0, 4, 2]
