@@ -29,7 +29,7 @@ from depthtui.engine.protocol import (
     Step,
     Stop,
 )
-from depthtui.engine.results import ModelInfo, ModelSpec, Prompt
+from depthtui.engine.results import ModelInfo, ModelSpec, Prompt, RunSettings
 from depthtui.settings import Settings, default_cache_dir, models_dir
 from depthtui.tui.engine_client import Engine
 from depthtui.tui.messages import EngineDied
@@ -189,12 +189,55 @@ class Explorer:
         if self._engine is None or self.model is None or not self.can_run:
             return
         self.stop()
-        settings = self.settings.run_settings()
+        settings = self._run_settings(prompt)
         current = self.session.current
         again = current is not None and current.answers(self.model, prompt, settings)
         run = self.session.start(self.model, prompt, settings)
+        self._send(run, step, fresh=again)
+
+    def compute(self, *metrics: str) -> None:
+        """Add metrics to the run on the screen; a live run is stopped first."""
+        run = self.session.current
+        if self._engine is None or run is None or not self.has_model_of(run):
+            return
+        wanted = dict.fromkeys([*run.settings.metrics, *metrics])
+        self.stop()
+        self.session.extend(run, replace(run.settings, metrics=tuple(wanted)))
+        self._send(run)
+
+    def run_aside(self, prompt: Prompt, settings: RunSettings) -> Run | None:
+        """Run something that neither the session lists nor the main screen shows.
+
+        A live run is stopped first. None while there is no model.
+        """
+        if self._engine is None or self.model is None or not self.can_run:
+            return None
+        self.stop()
+        run = self.session.start_aside(self.model, prompt, settings)
+        self._send(run)
+        return run
+
+    def has_model_of(self, run: Run) -> bool:
+        """Whether the loaded model is the one that a run is of."""
+        return self.can_run and run.model == self.model
+
+    def mark_answer(self, token: int) -> None:
+        """Let the answer of the run on the screen begin at a token, or take that back."""
+        run = self.session.current
+        if run is not None:
+            self.session.mark_answer(run, -1 if run.settings.answer_start == token else token)
+
+    def _run_settings(self, prompt: Prompt) -> RunSettings:
+        """The user's settings, with the answer that is marked in this prompt."""
+        settings, current = self.settings.run_settings(), self.session.current
+        if current is None or (current.prompt, current.model) != (prompt, self.model):
+            return settings
+        return replace(settings, answer_start=current.settings.answer_start)
+
+    def _send(self, run: Run, step: bool = False, fresh: bool = False) -> None:
+        assert self._engine is not None
         self.phase, self._steps_left = Phase.RUNNING, 0
-        self._engine.send(StartRun(run.number, prompt, settings, step, fresh=again))
+        self._engine.send(StartRun(run.engine_id, run.prompt, run.settings, step, fresh))
 
     def stop(self) -> None:
         """Stop the live run, whose rows stay, or a load."""
@@ -279,7 +322,7 @@ class Explorer:
         self.phase = Phase.READY
         self.change(last_model=model.spec.name)
         current = self.session.current
-        settings = self.settings.run_settings()
+        settings = self._run_settings(self.prompt)
         if current is None or not current.answers(model, self.prompt, settings):
             self.run()
 
@@ -287,7 +330,8 @@ class Explorer:
         words = f"{failed.message} {failed.hint}".strip()
         if run is not None:
             self._settle()
-            self._say(Saying(words, "error", "This prompt did not run"))
+            title = "This prompt did not run" if run.result is None else "Not computed"
+            self._say(Saying(words, "error", title))
         elif failed.still_loaded is not None:
             self.model, self.progress, self.problem = failed.still_loaded, None, None
             self.spec, self.phase = failed.still_loaded.spec, Phase.READY

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import Enum
 
+from depthtui.engine.metrics.catalog import METRICS
 from depthtui.engine.protocol import (
     ContributionRows,
     Event,
     Failed,
     Halted,
     LensRows,
+    MetricRows,
     RunFinished,
     RunStarted,
 )
@@ -34,12 +36,28 @@ class RunState(Enum):
         return self in (RunState.WAITING, RunState.RUNNING, RunState.HALTED)
 
 
+CAUSAL = tuple(each.name for each in METRICS if each.name not in ("contributions", "logit_lens"))
+"""The metrics that are computed only where they are asked for."""
+
+ANSWER_METRICS = tuple(each.name for each in METRICS if each.needs_answer)
+
+
+@dataclass(frozen=True)
+class Work:
+    """How far a slower metric of a run is: `done` of `total` units."""
+
+    metric: str
+    done: int
+    total: int
+
+
 @dataclass(eq=False)
 class Run:
     """One run of the session.
 
     Attributes:
-        number: 1, 2, … in the order they were started; the engine's `run_id`.
+        number: 1, 2, … in the order they were started; 0 for a run that is not listed.
+        engine_id: the engine's `run_id`; another one each time that the engine works on it.
         model, prompt, settings: what was asked for.
         started: local time.
         result: None until the prompt is tokenised, then filled row by row.
@@ -47,9 +65,12 @@ class Run:
         seconds: time in the engine so far.
         halted_at: the layer after which a stepped run waits, or -1.
         problem: why it ended early, in words; may be empty.
+        work: the slower metric that is being computed, or None.
+        kept: what there was before more was asked for, or None.
     """
 
     number: int
+    engine_id: int
     model: ModelInfo
     prompt: Prompt
     settings: RunSettings
@@ -59,6 +80,8 @@ class Run:
     seconds: float = 0.0
     halted_at: int = -1
     problem: str = ""
+    work: Work | None = None
+    kept: RunResult | None = None
 
     @property
     def cached(self) -> bool:
@@ -72,9 +95,10 @@ class Run:
         return self.result.layers_done if self.result else 0
 
     def answers(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> bool:
-        """Whether this is the finished run of exactly this."""
-        asked = (self.model, self.prompt, self.settings)
-        return self.state is RunState.FINISHED and asked == (model, prompt, settings)
+        """Whether this is the finished run of exactly this, with more metrics or without."""
+        asked = (self.model, self.prompt, replace(self.settings, metrics=settings.metrics))
+        has_all = set(settings.metrics) <= set(self.settings.metrics)
+        return self.state is RunState.FINISHED and has_all and asked == (model, prompt, settings)
 
 
 @dataclass
@@ -85,24 +109,64 @@ class Session:
         runs: those with something to show, oldest first, and the live one.
         current: the run on the screen.
         marked: the run it is compared with.
+        asides: live runs that are not listed, such as what-ifs; whoever started one keeps it.
     """
 
     runs: list[Run] = field(default_factory=list)
     current: Run | None = None
     marked: Run | None = None
+    asides: list[Run] = field(default_factory=list)
     _last_number: int = 0
+    _last_id: int = 0
 
     @property
     def live(self) -> Run | None:
-        """The run that the engine works on."""
-        return next((run for run in reversed(self.runs) if run.state.is_live), None)
+        """The run that the engine works on, or will next."""
+        live = (run for run in [*self.runs, *self.asides] if run.state.is_live)
+        return max(live, key=lambda run: run.engine_id, default=None)
 
     def start(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> Run:
         """Add a run; it becomes current once it has tokens to show."""
         self._last_number += 1
-        run = Run(self._last_number, model, prompt, settings, datetime.now())
+        run = Run(self._last_number, self._next_id(), model, prompt, settings, datetime.now())
         self.runs.append(run)
         return run
+
+    def start_aside(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> Run:
+        """Add a run that is neither listed nor put on the screen."""
+        run = Run(0, self._next_id(), model, prompt, settings, datetime.now())
+        self.asides.append(run)
+        return run
+
+    def extend(self, run: Run, settings: RunSettings) -> None:
+        """Ask more of a run: its rows stay, and what it says of its former work is not heard."""
+        run.engine_id, run.settings, run.kept = self._next_id(), settings, run.result
+        run.state, run.halted_at, run.work, run.problem = RunState.WAITING, -1, None, ""
+
+    def mark_answer(self, run: Run, start: int) -> None:
+        """Let the answer begin at a token, or where the prompt says with -1.
+
+        What was computed for another answer is dropped.
+        """
+        metrics = tuple(each for each in run.settings.metrics if each not in ANSWER_METRICS)
+        run.settings = replace(run.settings, answer_start=start, metrics=metrics)
+        if run.result is not None:
+            unavailable = {
+                name: why
+                for name, why in run.result.unavailable.items()
+                if name not in ANSWER_METRICS
+            }
+            run.result = replace(
+                run.result,
+                settings=run.settings,
+                residual_erasure=None,
+                integrated_gradients=None,
+                unavailable=unavailable,
+            )
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
 
     def apply(self, event: Event) -> Run | None:
         """Bring a run up to date; returns it, or None for an event of no known run."""
@@ -111,13 +175,17 @@ class Session:
             return None
         match event:
             case RunStarted(tokens=tokens):
-                run.result = RunResult.empty(run.model, run.prompt, run.settings, tokens)
                 run.state = RunState.RUNNING
-                self.current = run
+                if run.result is None:
+                    run.result = RunResult.empty(run.model, run.prompt, run.settings, tokens)
+                    self._show(run)
             case ContributionRows(first=first, rows=rows, seconds=seconds):
                 self._put(run, seconds).put_contributions(first, rows)
             case LensRows(first=first, rows=lens_rows, seconds=seconds):
                 self._put(run, seconds).put_lens(first, lens_rows)
+            case MetricRows(metric=metric, value=value, seconds=seconds):
+                setattr(self._put(run, seconds), metric, value)
+                run.work = Work(metric, event.done, event.total)
             case Halted(layer=layer):
                 run.state, run.halted_at = RunState.HALTED, layer
             case RunFinished(result=result):
@@ -126,9 +194,10 @@ class Session:
                 self._end(run, RunState.FAILED, message)
         return run
 
-    def find(self, number: int) -> Run | None:
-        """The run with this number, or None."""
-        return next((run for run in self.runs if run.number == number), None)
+    def find(self, engine_id: int) -> Run | None:
+        """The run that the engine knows by this id, or None."""
+        runs = [*self.runs, *self.asides]
+        return next((run for run in runs if run.engine_id == engine_id), None)
 
     def resume(self, run: Run) -> None:
         """A halted run goes on."""
@@ -137,7 +206,7 @@ class Session:
 
     def engine_died(self, reason: str) -> None:
         """End what was live; what it had computed stays."""
-        for run in [run for run in self.runs if run.state.is_live]:
+        for run in [run for run in [*self.runs, *self.asides] if run.state.is_live]:
             self._end(run, RunState.STOPPED, reason)
 
     def select(self, run: Run) -> None:
@@ -184,14 +253,37 @@ class Session:
 
     def _finish(self, run: Run, result: RunResult) -> None:
         if run.result is None:
-            self.current = run
-        run.result = result
+            self._show(run)
+        stopped = not result.complete and run.kept is not None
+        run.result = _added(run.result, result) if stopped and run.result else result
         run.state = RunState.FINISHED if result.complete else RunState.STOPPED
-        run.halted_at = -1
+        run.halted_at, run.work, run.kept = -1, None, None
+        self._forget_aside(run)
         if result.provenance is not None:
             run.seconds = result.provenance.seconds
 
     def _end(self, run: Run, state: RunState, problem: str) -> None:
+        if run.kept is not None and run.kept.complete:
+            # What it had before is still all there.
+            state = RunState.FINISHED
         run.state, run.problem, run.halted_at = state, problem, -1
-        if run.result is None:
+        run.work, run.kept = None, None
+        if run.result is None and run in self.runs:
             self.runs.remove(run)
+        self._forget_aside(run)
+
+    def _show(self, run: Run) -> None:
+        if run in self.runs:
+            self.current = run
+
+    def _forget_aside(self, run: Run) -> None:
+        if run in self.asides:
+            self.asides.remove(run)
+
+
+def _added(before: RunResult, stopped: RunResult) -> RunResult:
+    """A result with what was added to it until that was stopped."""
+    later = {each.name: getattr(stopped, each.name) for each in fields(stopped)}
+    known = {name: value for name, value in later.items() if name in CAUSAL and value is not None}
+    unavailable = before.unavailable | stopped.unavailable
+    return replace(before, **known, unavailable=unavailable, complete=False)
