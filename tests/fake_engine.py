@@ -20,6 +20,7 @@ from depthtui.engine.protocol import (
     LensRows,
     LoadModel,
     Memory,
+    MetricRows,
     ModelLoaded,
     Progress,
     RunFinished,
@@ -29,14 +30,20 @@ from depthtui.engine.protocol import (
     Stop,
 )
 from depthtui.engine.results import (
+    Ablation,
+    CausalMetric,
     Contributions,
+    IntegratedGradients,
     LogitLens,
     ModelInfo,
     ModelSpec,
     Prompt,
     Provenance,
+    ResidualErasure,
     RunResult,
     RunSettings,
+    Similarity,
+    SkipEffects,
     Tokens,
     arrays_of,
 )
@@ -96,6 +103,10 @@ def full_result(
         values[:] = np.abs(size + wave) if index % 2 == 0 else 0.7 * (depth - 0.35) + wave
     if result.logit_lens is not None:
         _fill_lens(result.logit_lens, noise)
+        _silence(result)
+    for metric in settings.metrics:
+        if metric in CAUSAL:
+            _fill_causal(result, metric)
     result.layers_done, result.complete = model.n_layers, True
     result.provenance = Provenance(
         "0", "2", "5", "3.11", "Linux", "2025-01-01T00:00:00Z", 0.4, cached
@@ -121,7 +132,72 @@ def _fill_lens(lens: LogitLens, noise: np.random.Generator) -> None:
             lens.top_ids[row, token] = np.resize(ids, top_k)
     shares = 0.5 ** np.arange(1, top_k + 1)
     lens.top_probabilities[:] = shares * (1 - left[..., None] * 0.6)
+    lens.next_log_probability[:] = -1.5 - 8 * left * noise.uniform(0.8, 1.2, (rows, tokens))
+    lens.next_log_probability[:, -1] = np.nan
     lens.vocabulary.update(enumerate(VOCABULARY))
+
+
+def usefulness(layers: int) -> np.ndarray:
+    """What the loss gains without each layer: much at both ends, little after the middle."""
+    depth = np.linspace(0, 1, layers)
+    wave = 0.02 * np.sin(7 * np.arange(layers))
+    return (3 * np.exp(-9 * depth) + 0.6 * np.exp(-12 * (1 - depth)) + 0.03 + wave).astype("f4")
+
+
+def _silence(result: RunResult) -> None:
+    """What is left out makes the output flatter, and in the end another."""
+    lens, settings = result.logit_lens, result.settings
+    assert lens is not None
+    useful = usefulness(result.model.n_layers)
+    for each in settings.silenced:
+        lost = useful[each.layer] * (1 if each.part == "layer" else 0.5)
+        lens.next_log_probability[each.layer + 1 :] -= lost
+        lens.top_probabilities[each.layer + 1 :] *= np.exp(-lost / 4)
+        if result.contributions is not None and each.part == "layer":
+            for _, values in arrays_of(result.contributions):
+                values[each.layer] = 0
+    if sum(useful[each.layer] for each in settings.silenced) > 1:
+        lens.top_ids[-1] = np.roll(lens.top_ids[-1], 1, axis=-1)
+
+
+CAUSAL = ("similarity", "ablation", "skip_effects", "residual_erasure", "integrated_gradients")
+
+
+def _fill_causal(result: RunResult, metric: str) -> None:
+    layers, tokens = result.model.n_layers, len(result.tokens)
+    needs_answer = metric in ("residual_erasure", "integrated_gradients")
+    if needs_answer and not 0 < result.answer_start < tokens:
+        result.unavailable[metric] = "the prompt has no answer; mark where it begins"
+        return
+    setattr(result, metric, _causal(metric, layers, tokens, result.answer_start))
+
+
+def _causal(metric: str, layers: int, tokens: int, answer_start: int) -> CausalMetric:
+    useful = usefulness(layers)
+    wave = np.abs(np.sin(np.arange(layers + 1)[:, None] + np.arange(tokens)))
+    fade = np.linspace(1, 0, layers + 1)[:, None]
+    match metric:
+        case "similarity":
+            distance = np.full((layers, layers), np.nan, np.float32)
+            return Similarity((useful / 4).astype(np.float32), distance)
+        case "ablation":
+            return Ablation("layer", 1.5, useful)
+        case "skip_effects":
+            effect = np.triu(np.ones((layers, layers)), 1) * useful[:, None]
+            effect = (effect / (1 + np.abs(np.subtract.outer(range(layers), range(layers))))) ** 0.5
+            maps = effect.astype(np.float32)
+            return SkipEffects("layer", (8,), maps, maps / 2, (useful / 3).astype(np.float32))
+        case "residual_erasure":
+            return ResidualErasure((wave * fade).astype(np.float32), answer_start)
+        case _:
+            return IntegratedGradients(
+                ((wave - 0.5) * fade).astype(np.float32)[:layers],
+                np.full(layers, 0.004, np.float32),
+                np.full(layers, 40, np.int32),
+                np.ones(layers, bool),
+                0.01,
+                answer_start,
+            )
 
 
 Load = Callable[[ModelSpec], Iterator[Event]]
@@ -231,8 +307,25 @@ class FakeEngine:
                 yield LensRows(number, layer, lens, seconds)
             if command.step:
                 yield Halted(number, layer)
+        for metric in command.settings.metrics:
+            value = getattr(result, metric) if metric in CAUSAL else None
+            if value is not None:
+                yield from self._metric_rows(number, metric, value)
         self._partial = None
         yield RunFinished(number, result)
+
+    def _metric_rows(self, number: int, metric: str, value: CausalMetric) -> Iterator[Event]:
+        """A metric that is known half-way, then in full."""
+        half = replace(value)
+        for name, values in arrays_of(value):
+            if values.dtype == np.float32:
+                part = values.copy()
+                part[len(part) // 2 :] = np.nan
+                setattr(half, name, part)
+        for known, done in ((half, 1), (value, 2)):
+            assert self._partial is not None
+            setattr(self._partial, metric, known)
+            yield MetricRows(number, metric, known, done, 2, 0.5 * done)
 
     @staticmethod
     def _lens_rows(lens: LogitLens, first: int, end: int) -> LogitLens:

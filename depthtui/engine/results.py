@@ -425,6 +425,12 @@ class RunResult:
     unavailable: dict[str, str] = field(default_factory=dict)
 
     @property
+    def answer_start(self) -> int:
+        """Index of the answer's first token, marked or the prompt's own; T where there is none."""
+        marked = self.settings.answer_start
+        return marked if marked >= 0 else self.tokens.answer_start
+
+    @property
     def loss(self) -> float:
         """Mean negative log-likelihood of the prompt's tokens, in nats; NaN where unknown."""
         if self.logit_lens is None or len(self.tokens) < 2:
