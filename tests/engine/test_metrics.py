@@ -8,11 +8,13 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from depthtui.engine.anatomy import study
+from depthtui.engine.control import Control
 from depthtui.engine.metrics import logit_lens
 from depthtui.engine.metrics.contributions import contributions
 from depthtui.engine.metrics.logit_lens import LensRows, read_depth, read_lens
 from depthtui.engine.results import Contributions
 from depthtui.engine.trace import LayerActivations, trace
+from depthtui.errors import RunStopped
 from tests.naive import naive_contributions, naive_lens, naive_writes
 from tests.tiny_models import TINY, fresh, random_ids, tiny
 
@@ -188,6 +190,29 @@ def test_one_depth_is_read_without_the_output():
     assert read.kl.isnan().all()
     torch.testing.assert_close(read.entropy[0], whole.entropy[2])
     torch.testing.assert_close(read.top_ids[0], whole.top_ids[2])
+
+
+def test_more_tokens_than_the_vocabulary_has_are_unknown():
+    model, ids = tiny("llama"), random_ids()
+    anatomy, layers = layers_of(model, ids)
+    residuals = [layers[0].h, *(each.h_next for each in layers)]
+    vocabulary = model.config.vocab_size
+    read = lens_of(anatomy.unembedding, residuals, ids, top_k=vocabulary + 9)
+    torch.testing.assert_close(
+        read.top_ids[..., :7], lens_of(anatomy.unembedding, residuals, ids).top_ids
+    )
+    assert (read.top_ids[..., :vocabulary].sort(dim=-1).values == torch.arange(vocabulary)).all()
+    assert (read.top_ids[..., vocabulary:] == -1).all()
+    assert read.top_probabilities[..., vocabulary:].isnan().all()
+
+
+def test_reading_one_depth_can_be_stopped():
+    model, ids = tiny("llama"), random_ids()
+    anatomy, layers = layers_of(model, ids)
+    control = Control()
+    control.stop()
+    with pytest.raises(RunStopped):
+        read_depth(anatomy.unembedding, layers[1].h_next, ids[0], 7, control.checkpoint)
 
 
 def test_the_lens_holds_one_part_of_the_vocabulary_sized_values(monkeypatch):

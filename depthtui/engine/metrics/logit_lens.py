@@ -100,10 +100,16 @@ def read_lens(
                 on_rows(depths.start, rows.rows(depths.start, depths.stop))
 
 
-def read_depth(unembedding: Unembedding, residual: Tensor, ids: Tensor, top_k: int) -> LensRows:
+def read_depth(
+    unembedding: Unembedding,
+    residual: Tensor,
+    ids: Tensor,
+    top_k: int,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> LensRows:
     """Read one depth while the output is still unknown: `[1, T]` rows without KL and overlap."""
     with torch.inference_mode():
-        reader = _Reader(unembedding, ids, top_k, lambda: None)
+        reader = _Reader(unembedding, ids, top_k, checkpoint)
         rows = LensRows.empty(1, len(residual), top_k)
         for part in _parts(len(residual), reader.rows_within(ROW_BYTES)):
             _put(rows, 0, part, reader.read(residual[None, part], part))
@@ -140,9 +146,12 @@ def _put(rows: LensRows, depths: int | slice, tokens: slice, values: _Values) ->
     for name, target in vars(rows).items():
         value = getattr(values, name)
         if value is not None:
-            listed = value[..., : target.shape[-1]] if target.dim() == 3 else value
             place = target[depths, tokens]
-            place.copy_(listed.reshape(place.shape))
+            if target.dim() == 3:
+                # No more tokens can be listed than the vocabulary has.
+                listed = min(target.shape[-1], value.shape[-1])
+                place, value = place[..., :listed], value[..., :listed]
+            place.copy_(value.reshape(place.shape))
 
 
 class _Reader:
