@@ -18,6 +18,7 @@ from depthtui.tui.screens.confirm import Confirm
 from depthtui.tui.screens.export_screen import ExportScreen
 from depthtui.tui.screens.model_picker import ModelPicker
 from depthtui.tui.screens.prompt_picker import PromptPicker
+from depthtui.tui.screens.safe_text_area import SafeTextArea
 from depthtui.tui.screens.session_screen import SessionScreen
 from depthtui.tui.widgets.heatmap import Heatmap
 from tests.fake_engine import FakeEngine, model_info
@@ -78,6 +79,17 @@ async def test_a_typed_prompt_runs_as_it_is(tmp_path: Path) -> None:
         await it.press(*"qrs", "enter", *"1", "f5")
         await it.until(lambda: len(it.session.runs) == 2)
         assert started(it).prompt == Prompt("qrs\n1")
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+async def test_a_prompt_is_drawn_as_it_is_wrapped(tmp_path: Path, width: int) -> None:
+    async with explore(tmp_path, size=(width, 24)) as it:
+        await opened(it, "p", PromptPicker)
+        box = it.app.screen.query_one(SafeTextArea)
+        wrapped = [line.rstrip() for line in box.wrapped_document.get_sections(0)]
+        region = box.scrollable_content_region
+        drawn = it.screen_text().split("\n")[region.y : region.y + len(wrapped)]
+        assert [line[region.x : region.right].rstrip() for line in drawn] == wrapped
 
 
 async def test_an_unchanged_prompt_keeps_its_answer(tmp_path: Path) -> None:

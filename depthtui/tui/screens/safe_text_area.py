@@ -14,6 +14,10 @@ class SafeTextArea(TextArea):
     def get_line(self, line_index: int) -> Text:
         return Text(stand_ins(self.document.get_line(line_index)), end="", no_wrap=True)
 
+    def on_resize(self) -> None:
+        """Draw the lines anew: a text area that wraps them anew leaves the old ones standing."""
+        self.refresh()
+
 
 def stand_ins(text: str) -> str:
     """The text with every control, format and surrogate character replaced, one for one."""
