@@ -148,3 +148,132 @@ def naive_lens(model, ids, top_k):
             ]
         ),
     }
+
+
+def probabilities(model, ids, changes=()):
+    """`[T, V]` float64, with changes: (layer, function of its input and output residuals)."""
+    layers, handles, inputs = blocks(model), [], {}
+
+    def keep(index):
+        def pre(_module, args, kwargs):
+            inputs[index] = (args[0] if args else kwargs["hidden_states"]).clone()
+
+        return pre
+
+    def change(index, function):
+        def post(_module, _args, output):
+            value = function(inputs[index], states(output).clone())
+            return (value, *output[1:]) if isinstance(output, tuple) else value
+
+        return post
+
+    for index, function in changes:
+        handles.append(layers[index].register_forward_pre_hook(keep(index), with_kwargs=True))
+        handles.append(layers[index].register_forward_hook(change(index, function)))
+    try:
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits[0]
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.softmax(logits.double(), dim=-1)
+
+
+def layer_changes(model, ids, changes=()):
+    """c_l of every layer under changes, `[L, T, d]` float64, and the output `[T, V]`."""
+    layers, found = blocks(model), [None] * len(blocks(model))
+
+    def watch(index):
+        # Registered after the changes' hooks, so it sees what they made of the output.
+        def post(_module, args, kwargs, output):
+            before = args[0] if args else kwargs["hidden_states"]
+            found[index] = (states(output)[0].double() - before[0].double()).clone()
+
+        return post
+
+    changed = dict(changes)
+    handles = []
+    for index, layer in enumerate(layers):
+        if index in changed:
+
+            def skip(_module, args, kwargs, output, function=changed[index]):
+                before = args[0] if args else kwargs["hidden_states"]
+                value = function(before, states(output).clone())
+                return (value, *output[1:]) if isinstance(output, tuple) else value
+
+            handles.append(layer.register_forward_hook(skip, with_kwargs=True))
+        handles.append(layer.register_forward_hook(watch(index), with_kwargs=True))
+    try:
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits[0]
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack(found), torch.softmax(logits.double(), dim=-1)
+
+
+def skipping(position):
+    """Skip at tokens 1 … t-1, or at all of them for t = 0."""
+
+    def function(before, after):
+        if position == 0:
+            return before.clone()
+        after[:, 1:position] = before[:, 1:position]
+        return after
+
+    return function
+
+
+def naive_skip_effects(model, ids, positions):
+    """E `[L, L]` and O `[L]`, one full forward for each layer and position."""
+    count = len(blocks(model))
+    clean, output = layer_changes(model, ids)
+    effect, moved = torch.zeros(count, count), torch.zeros(count)
+    for skipped in range(count):
+        for position in positions:
+            changed, changed_output = layer_changes(model, ids, [(skipped, skipping(position))])
+            far = (changed - clean)[:, position:].norm(dim=-1)
+            far = (far / clean[:, position:].norm(dim=-1).clamp(min=1e-6)).amax(dim=1).float()
+            far[: skipped + 1] = 0
+            effect[skipped] = torch.maximum(effect[skipped], far)
+            away = (changed_output - output)[position:].norm(dim=-1).max().float()
+            moved[skipped] = torch.maximum(moved[skipped], away)
+    return effect.numpy(), moved.numpy()
+
+
+def naive_erasure(model, ids, baseline, answer_start):
+    """R `[L+1, T]`, one full forward for each depth and token."""
+    layers, tokens = blocks(model), ids.shape[1]
+    clean = probabilities(model, ids)
+    effect = np.zeros((len(layers) + 1, tokens))
+    for depth in range(len(layers) + 1):
+        for token in range(tokens):
+
+            def erase(value, depth=depth, token=token):
+                value = value.clone()
+                value[0, token] = baseline[depth]
+                return value
+
+            if depth == 0:
+
+                def pre(_module, args, kwargs, erase=erase):
+                    if args:
+                        return (erase(args[0]), *args[1:]), kwargs
+                    return args, {**kwargs, "hidden_states": erase(kwargs["hidden_states"])}
+
+                handle = layers[0].register_forward_pre_hook(pre, with_kwargs=True)
+                changed = probabilities(model, ids)
+                handle.remove()
+            else:
+                changed = probabilities(
+                    model, ids, [(depth - 1, lambda _before, after, erase=erase: erase(after))]
+                )
+            far = (changed - clean)[answer_start - 1 : -1].norm(dim=-1)
+            effect[depth, token] = far.max()
+    return effect
+
+
+def naive_loss(model, ids, changes=()):
+    """Mean negative log-likelihood in nats."""
+    output = probabilities(model, ids, changes)
+    return -float(output[:-1].gather(1, ids[0, 1:, None]).log().mean())

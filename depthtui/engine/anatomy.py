@@ -56,6 +56,11 @@ class Tap:
             write = write * self.scale
         return write.reshape(like.shape)
 
+    def silence(self, args: tuple[Any, ...], output: Any) -> Any:
+        """The module's output with nothing written."""
+        quiet = args[1].clone() if self.holds_residual else torch.zeros_like(first_tensor(output))
+        return with_first_tensor(output, quiet)
+
 
 @dataclass(frozen=True)
 class Unembedding:
@@ -390,9 +395,7 @@ def _is_parallel(model: nn.Module, split: _Split, ids: Tensor) -> bool:
         kept: list[Tensor] = []
 
         def mute(_module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            value = first_tensor(output)
-            quiet = args[1] if attention.holds_residual else torch.zeros_like(value)
-            return with_first_tensor(output, quiet)
+            return attention.silence(args, output)
 
         def keep(_module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             value = first_tensor(output).clone()

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
 import platform
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 
 import depthtui
 from depthtui.engine import codec, memory
-from depthtui.engine.activations import ActivationRecorder, Activations
-from depthtui.engine.anatomy import Anatomy, execution_device, study
+from depthtui.engine.activations import Activations
+from depthtui.engine.anatomy import execution_device, study
+from depthtui.engine.causal import CAUSAL, Baselines, is_whole
 from depthtui.engine.control import Control
-from depthtui.engine.loading import LoadedModel, load
-from depthtui.engine.metrics.contributions import contributions
-from depthtui.engine.metrics.logit_lens import LensRows as DeviceLensRows
-from depthtui.engine.metrics.logit_lens import read_depth, read_lens
+from depthtui.engine.loading import load
+from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.protocol import (
-    ContributionRows,
     Event,
-    Halted,
-    LensRows,
     Memory,
     ModelLoaded,
     Progress,
@@ -36,8 +31,7 @@ from depthtui.engine.protocol import (
     RunStarted,
 )
 from depthtui.engine.results import (
-    Contributions,
-    LogitLens,
+    CausalMetric,
     ModelInfo,
     ModelSpec,
     Prompt,
@@ -45,15 +39,13 @@ from depthtui.engine.results import (
     RunResult,
     RunSettings,
 )
+from depthtui.engine.run import ReadyModel, Run
 from depthtui.engine.store import Store, make_key
 from depthtui.engine.tokens import Vocabulary, tokenise
-from depthtui.engine.trace import LayerActivations, trace
 from depthtui.errors import DepthError, RunStopped
 
-METRICS = ("contributions", "logit_lens")
-
-_SECONDS_BETWEEN_ROWS = 0.04
-"""Rows wait for each other this long, so that a GPU is not synchronised after every layer."""
+_BASE_METRICS = ("contributions", "logit_lens")
+"""Those of one forward pass, cached together."""
 
 
 class Engine:
@@ -77,7 +69,7 @@ class Engine:
         self._models_dir = models_dir
         self._emit = emit
         self._activation_limit = activation_limit
-        self._model: _Model | None = None
+        self._model: ReadyModel | None = None
 
     @property
     def model(self) -> ModelInfo | None:
@@ -106,7 +98,14 @@ class Engine:
             split_missing=anatomy.split_missing,
             lens_missing=anatomy.lens_missing,
         )
-        self._model = _Model(loaded, anatomy, info, Vocabulary(loaded.tokenizer))
+        vocabulary = Vocabulary(loaded.tokenizer)
+
+        def ids_of(text: str) -> torch.Tensor:
+            ids = tokenise(loaded.tokenizer, Prompt(text), False, vocabulary).ids
+            return torch.from_numpy(ids).to(execution_device(loaded.model.get_input_embeddings()))
+
+        baselines = Baselines(loaded.model, anatomy, ids_of)
+        self._model = ReadyModel(loaded, anatomy, info, vocabulary, baselines)
         self._emit(ModelLoaded(info))
         self._emit_memory()
         return info
@@ -129,26 +128,17 @@ class Engine:
         model = self._model
         if model is None:
             raise DepthError("No model is loaded.", "Choose a model first.")
-        unknown = set(settings.metrics) - set(METRICS)
-        if unknown:
-            raise DepthError(
-                f"There is no metric named {', '.join(sorted(unknown))}.",
-                f"Choose from {', '.join(METRICS)}.",
-            )
+        _check_settings(settings, model.info)
         tokens = tokenise(model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary)
         model.check_ids(tokens.ids)
         memory.check_fits(model.info, settings, len(tokens), model.device)
         result = RunResult.empty(model.info, prompt, settings, tokens)
         self._emit(RunStarted(run_id, tokens))
-        control = control or Control()
-        if not (fresh or control.stepping) and self._take_from_cache(model, result):
-            self._emit(RunFinished(run_id, result))
-            return result
-        run = _Run(model, result, control, self._emit, run_id)
-        kept = self._compute(run, model, fresh)
+        run = Run(model, result, control or Control(), self._emit, run_id)
+        keep_later = self._compute(run, model, fresh or run.control.stepping)
         self._emit(RunFinished(run_id, result))
-        if result.complete:
-            self._keep(model, result, kept)
+        for keep in keep_later:
+            keep()
         self._emit_memory()
         return result
 
@@ -158,18 +148,14 @@ class Engine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _compute(self, run: _Run, model: _Model, fresh: bool) -> Activations | None:
-        """Fill the run's result; returns activations that are new and worth keeping."""
+    def _compute(self, run: Run, model: ReadyModel, fresh: bool) -> list[Callable[[], None]]:
+        """Fill the run's result; returns what is left to do for the cache."""
         started = datetime.now(UTC)
         result = run.result
-        found = None if fresh or run.control.stepping else self._cached_activations(model, result)
-        kept = None
+        keep_later: list[Callable[[], None]] = []
         try:
-            if found is not None:
-                run.read_activations(found)
-            else:
-                size = _activation_bytes(model.info, len(result.tokens))
-                kept = run.forward(keep_writes=size <= self._activation_limit)
+            self._measure(run, model, fresh, keep_later)
+            self._measure_causal(run, model, fresh, keep_later)
             result.complete = True
         except RunStopped:
             pass
@@ -182,181 +168,112 @@ class Engine:
             ) from error
         finally:
             run.flush()
-        result.provenance = _provenance(started, run.seconds)
-        return kept
+        if keep_later or result.provenance is None:
+            result.provenance = _provenance(started, run.seconds)
+        return keep_later
 
-    def _take_from_cache(self, model: _Model, result: RunResult) -> bool:
-        data = self._store.get(_result_key(model.info, result))
+    def _measure(
+        self, run: Run, model: ReadyModel, fresh: bool, keep_later: list[Callable[[], None]]
+    ) -> None:
+        """Contributions and lens: from the cached result, the cached activations or a forward."""
+        result = run.result
+        if not set(result.settings.metrics) & set(_BASE_METRICS):
+            return
+        key = _result_key(model.info, result)
+        cached = None if fresh else self._cached(key, RunResult)
+        if cached is not None:
+            run.tell_cached(cached)
+            assert cached.provenance is not None
+            result.provenance = dataclasses.replace(cached.provenance, cached=True)
+            return
+        found = None if fresh else self._cached_activations(model, result)
+        if found is not None:
+            run.read_activations(found)
+        else:
+            fits = _activation_bytes(model.info, len(result.tokens)) <= self._activation_limit
+            activations = run.forward(keep_writes=fits)
+            if fits:
+                keep_later.append(lambda: self._keep_activations(model, result, activations))
+        provenance = _provenance(datetime.now(UTC), run.seconds)
+        base = dataclasses.replace(result, complete=True, unavailable={}, provenance=provenance)
+        keep_later.append(lambda: self._keep(key, base, result))
+
+    def _measure_causal(
+        self, run: Run, model: ReadyModel, fresh: bool, keep_later: list[Callable[[], None]]
+    ) -> None:
+        """The slower metrics, each from the cache or computed; unfinished ones are kept too."""
+        result, causal = run.result, run.causal()
+        for metric in CAUSAL:
+            if metric not in result.settings.metrics:
+                continue
+            reason = causal.why_not(metric)
+            if reason:
+                result.unavailable[metric] = reason
+                continue
+            key = make_key("result", **_key_parts(model.info, result), **causal.parts(metric))
+            held = None if fresh else self._cached(key, CausalMetric)
+            if held is not None and is_whole(held):
+                setattr(result, metric, held)
+                causal.tell(metric, held, 1, 1)
+                continue
+            try:
+                causal.compute(metric, held)
+            except DepthError as error:
+                if isinstance(error, RunStopped):
+                    raise
+                result.unavailable[metric] = str(error)
+            finally:
+                value = getattr(result, metric)
+                if value is not None:
+                    keep = functools.partial(self._keep, key, value, result)
+                    keep_later.append(keep)
+
+    def _cached(self, key: str, kind: Any) -> Any:
+        data = self._store.get(key)
         if data is None:
-            return False
+            return None
         try:
-            cached = codec.decode(data)
+            value = codec.decode(data)
         except codec.CodecError:
-            return False
-        result.contributions = cached.contributions
-        result.logit_lens = cached.logit_lens
-        result.layers_done = cached.layers_done
-        result.complete = True
-        result.provenance = dataclasses.replace(cached.provenance, cached=True)
-        return True
+            return None
+        return value if isinstance(value, kind) else None
 
-    def _cached_activations(self, model: _Model, result: RunResult) -> Activations | None:
+    def _cached_activations(self, model: ReadyModel, result: RunResult) -> Activations | None:
         data = self._store.get(_activations_key(model.info, result))
         return None if data is None else Activations.from_bytes(data)
 
-    def _keep(self, model: _Model, result: RunResult, kept: Activations | None) -> None:
-        title = f"{model.info.name} · {len(result.tokens)} tokens · {result.prompt.task}"
-        self._store.put(_result_key(model.info, result), codec.encode(result), title, "result")
-        size = _activation_bytes(model.info, len(result.tokens))
-        if kept is not None and size <= self._activation_limit:
-            key = _activations_key(model.info, result)
-            self._store.put(key, kept.to_bytes(), title, "activations")
+    def _keep(self, key: str, value: object, result: RunResult) -> None:
+        self._store.put(key, codec.encode(value), _title(result), "result")
+
+    def _keep_activations(
+        self, model: ReadyModel, result: RunResult, activations: Activations
+    ) -> None:
+        key = _activations_key(model.info, result)
+        self._store.put(key, activations.to_bytes(), _title(result), "activations")
 
     def _emit_memory(self) -> None:
         device = torch.device("cpu") if self._model is None else self._model.device
         self._emit(Memory(*memory.used_and_total(device)))
 
 
-@dataclasses.dataclass
-class _Model:
-    """A model that is ready for runs."""
-
-    loaded: LoadedModel
-    anatomy: Anatomy
-    info: ModelInfo
-    vocabulary: Vocabulary
-
-    @property
-    def device(self) -> torch.device:
-        """Where the first layer computes."""
-        return execution_device(self.anatomy.layers[0])
-
-    def check_ids(self, ids: np.ndarray) -> None:
-        """Refuse a token that the tokenizer knows and the model does not.
-
-        Raises:
-            DepthError: there is one.
-        """
-        known: int = self.loaded.model.get_input_embeddings().num_embeddings  # type: ignore[assignment]
-        beyond = ids[ids >= known]
-        if len(beyond):
-            text = ascii(self.vocabulary.text(int(beyond[0])))
-            raise DepthError(
-                f"The tokenizer makes the token {text} (id {beyond[0]}), but the model's "
-                f"embedding ends at {known - 1}.",
-                "Leave that token out of the prompt.",
-            )
-
-
-class _Run:
-    """One run: fills the result row by row, and tells of each."""
-
-    def __init__(
-        self,
-        model: _Model,
-        result: RunResult,
-        control: Control,
-        emit: Callable[[Event], None],
-        run_id: int,
-    ) -> None:
-        self.result = result
-        self.control = control
-        self._model = model
-        self._emit = emit
-        self._run_id = run_id
-        self._ids = torch.from_numpy(result.tokens.ids)
-        self._started = time.perf_counter()
-        self._waiting: list[torch.Tensor] = []
-        self._told = self._started
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._started
-
-    def forward(self, keep_writes: bool) -> Activations:
-        """Run the model, each layer reduced as it comes, then read the lens."""
-        recorder = ActivationRecorder(self._model.info.n_layers, keep_writes)
-
-        def on_layer(layer: LayerActivations) -> None:
-            recorder.add(layer)
-            self._add_contributions(layer)
-            if self.control.stepping:
-                self._halt(layer.layer, recorder)
-
-        embedding = self._model.loaded.model.get_input_embeddings()
-        ids = self._ids.to(execution_device(embedding))
-        trace(self._model.loaded.model, self._model.anatomy, ids, on_layer, self.control.checkpoint)
-        self.flush()
-        activations = recorder.activations()
-        self._read_lens(activations.residual)
-        return activations
-
-    def read_activations(self, activations: Activations) -> None:
-        """Take the layers from the cache instead of the model."""
-        for layer in activations.layers():
-            self.control.checkpoint()
-            self._add_contributions(layer)
-        self.flush()
-        self._read_lens(activations.residual)
-
-    def flush(self) -> None:
-        """Tell of the contribution rows that wait."""
-        if not self._waiting:
-            return
-        first = self.result.layers_done
-        values = torch.stack([each.to("cpu") for each in self._waiting]).numpy()
-        self._waiting = []
-        rows = Contributions(*(values[:, place] for place in range(values.shape[1])))
-        self.result.put_contributions(first, rows)
-        self._told = time.perf_counter()
-        self._emit(ContributionRows(self._run_id, first, rows, self.seconds))
-
-    def _add_contributions(self, layer: LayerActivations) -> None:
-        if self.result.contributions is None:
-            self.result.layers_done = layer.layer + 1
-            return
-        self._waiting.append(contributions(layer, self._model.info.parallel))
-        if time.perf_counter() - self._told >= _SECONDS_BETWEEN_ROWS:
-            self.flush()
-
-    def _halt(self, layer: int, recorder: ActivationRecorder) -> None:
-        """Show what there is of this layer, then wait for a key."""
-        self.flush()
-        unembedding = self._model.anatomy.unembedding
-        if self.result.logit_lens is not None and unembedding is not None:
-            for depth in (0, 1) if layer == 0 else (layer + 1,):
-                rows = read_depth(
-                    unembedding, recorder.residual(depth), self._ids, self.result.settings.top_k
-                )
-                self._add_lens(depth, rows)
-        self._emit(Halted(self._run_id, layer))
-        self.control.wait()
-
-    def _read_lens(self, residual: torch.Tensor) -> None:
-        unembedding = self._model.anatomy.unembedding
-        if self.result.logit_lens is None or unembedding is None:
-            return
-        read_lens(
-            unembedding,
-            list(residual),
-            self._ids,
-            self.result.settings.top_k,
-            self._add_lens,
-            self.control.checkpoint,
+def _check_settings(settings: RunSettings, info: ModelInfo) -> None:
+    """Refuse metrics and layers that do not exist."""
+    unknown = set(settings.metrics) - set(METRIC_BY_NAME)
+    if unknown:
+        raise DepthError(
+            f"There is no metric named {', '.join(sorted(unknown))}.",
+            f"Choose from {', '.join(METRIC_BY_NAME)}.",
         )
+    for each in settings.silenced:
+        if not 0 <= each.layer < info.n_layers:
+            raise DepthError(f"There is no layer {each.layer} in {info.name}.")
+        if each.part != "layer" and info.split_missing:
+            raise DepthError(f"Attention and MLP cannot be told apart: {info.split_missing}.")
 
-    def _add_lens(self, first: int, rows: DeviceLensRows) -> None:
-        arrays = {name: value.numpy().copy() for name, value in vars(rows).items()}
-        lens = LogitLens(**arrays, vocabulary=self._texts(arrays["top_ids"]))
-        self.result.put_lens(first, lens)
-        self._emit(LensRows(self._run_id, first, lens, self.seconds))
 
-    def _texts(self, ids: np.ndarray) -> dict[int, str]:
-        """Texts of the ids that this run has not told yet."""
-        assert self.result.logit_lens is not None
-        known = self.result.logit_lens.vocabulary
-        new: Iterable[int] = (each for each in np.unique(ids).tolist() if each >= 0)
-        return self._model.vocabulary.texts(each for each in new if each not in known)
+def _title(result: RunResult) -> str:
+    changed = " · what-if" if result.settings.silenced else ""
+    return f"{result.model.name} · {len(result.tokens)} tokens · {result.prompt.task}{changed}"
 
 
 def _key_parts(info: ModelInfo, result: RunResult) -> dict[str, Any]:
@@ -367,14 +284,16 @@ def _key_parts(info: ModelInfo, result: RunResult) -> dict[str, Any]:
         "quantize": info.quantize,
         "device": info.device,
         "token_ids": result.tokens.ids,
+        "silenced": sorted(result.settings.silenced, key=lambda each: (each.layer, each.part)),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
 
 
 def _result_key(info: ModelInfo, result: RunResult) -> str:
-    settings = {"top_k": result.settings.top_k, "metrics": sorted(result.settings.metrics)}
-    return make_key("result", **_key_parts(info, result), **settings)
+    wanted = sorted(set(result.settings.metrics) & set(_BASE_METRICS))
+    parts = {"top_k": result.settings.top_k, "metrics": wanted}
+    return make_key("result", **_key_parts(info, result), **parts)
 
 
 def _activations_key(info: ModelInfo, result: RunResult) -> str:

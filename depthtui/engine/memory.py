@@ -29,10 +29,15 @@ def available(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
+def block_bytes(model: ModelInfo) -> int:
+    """About how much one token takes while it is in a block."""
+    return model.d_model * (4 if model.dtype == "float32" else 2) * _WIDTHS_AT_ONCE
+
+
 def run_bytes(model: ModelInfo, settings: RunSettings, n_tokens: int) -> int:
     """About how much a run of `n_tokens` takes beside the weights."""
     size = 4 if model.dtype == "float32" else 2
-    block = n_tokens * model.d_model * size * _WIDTHS_AT_ONCE
+    block = n_tokens * block_bytes(model)
     if "logit_lens" not in settings.metrics:
         return block
     stream = min((model.n_layers + 1) * n_tokens * model.d_model * size, MEMORY_BYTES)

@@ -9,6 +9,7 @@ Nothing below an intervention is computed twice, and nothing left of it.
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +19,6 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from depthtui.engine.anatomy import Anatomy, decoder, execution_device, first_tensor, hidden_states
-
-TOKENS_AT_ONCE = 4096
-"""Most tokens that go through a layer in one batch; a longer prompt still goes whole."""
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one layer, each `[batch, heads, tokens, width]`."""
@@ -73,6 +71,8 @@ class Replay:
         model, anatomy: the model.
         ids: `[T]` token ids.
         checkpoint: called before every layer; raising there ends the work.
+        tokens_at_once: most tokens that go through a layer in one batch; a longer prompt
+            still goes whole.
 
     Attributes:
         ids: the tokens.
@@ -86,7 +86,9 @@ class Replay:
         anatomy: Anatomy,
         ids: Tensor,
         checkpoint: Callable[[], None] = lambda: None,
+        tokens_at_once: int = 4096,
     ) -> None:
+        self.tokens_at_once = tokens_at_once
         self._model = model
         self._layers = anatomy.layers
         self.ids = ids
@@ -141,7 +143,7 @@ class Replay:
         Returns:
             the residuals after it, same shape.
         """
-        size = max(1, TOKENS_AT_ONCE // residual.shape[1])
+        size = max(1, self.tokens_at_once // residual.shape[1])
         if len(residual) <= size:
             return self._run(layer, residual, start, past)[0]
         parts = []
@@ -210,8 +212,7 @@ class Replay:
             for module in self._layers:
                 stack.enter_context(_replaced_forward(module, idle(module)))
             ids = self.ids[None, start:stop].expand(batch, -1)
-            past = _Past(start) if cached else None
-            decoder(self._model)(input_ids=ids, past_key_values=past, use_cache=cached)
+            self._decode(ids, _Past(start) if cached else None)
         return calls
 
     def _record(self) -> None:
@@ -241,11 +242,11 @@ class Replay:
         try:
             with torch.no_grad():
                 try:
-                    self._forward(cache)
+                    self._decode(self.ids[None], cache)
                 except IndexError:
                     # Layers that keep a state of another kind have no place in a plain cache.
                     cache = DynamicCache()
-                    self._forward(None)
+                    self._decode(self.ids[None], None)
         finally:
             for handle in handles:
                 handle.remove()
@@ -256,9 +257,15 @@ class Replay:
             for index in range(count)
         ]
 
-    def _forward(self, cache: DynamicCache | None) -> None:
-        decoder(self._model)(
-            input_ids=self.ids[None], past_key_values=cache, use_cache=cache is not None
+    def _decode(self, ids: Tensor, cache: DynamicCache | None) -> None:
+        """Run `ids` `[batch, tokens]` through the decoder, whose cache argument has two names."""
+        model = decoder(self._model)
+        names = inspect.signature(model.forward).parameters
+        name = "cache" if "cache" in names else "past_key_values"
+        if name not in names and cache is not None:
+            raise IndexError("this decoder takes no cache")
+        model(
+            input_ids=ids, use_cache=cache is not None, **({} if cache is None else {name: cache})
         )
 
     def _resumes(self) -> bool:

@@ -6,14 +6,23 @@ layer ends, and freed unless the receiver keeps them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from depthtui.engine.anatomy import Anatomy, Tap, decoder, first_tensor, hidden_states, hooks
+from depthtui.engine.anatomy import (
+    Anatomy,
+    Tap,
+    decoder,
+    first_tensor,
+    hidden_states,
+    hooks,
+    with_first_tensor,
+)
+from depthtui.engine.results import Silenced
 
 
 @dataclass(frozen=True)
@@ -40,16 +49,19 @@ def trace(
     ids: Tensor,
     on_layer: Callable[[LayerActivations], None],
     checkpoint: Callable[[], None] = lambda: None,
+    silenced: Collection[Silenced] = (),
 ) -> None:
     """Run `ids` `[T]` through the blocks, calling `on_layer` after each of them.
 
     The LM head is not run. `checkpoint` is called before and after every
-    sublayer; raising there ends the forward pass at once.
+    sublayer; raising there ends the forward pass at once. What is `silenced`
+    adds nothing to the residual stream.
     """
     with torch.inference_mode(), hooks() as handles:
         for index, layer in enumerate(anatomy.layers):
             taps = (anatomy.attention[index], anatomy.mlp[index]) if anatomy.attention else ()
-            probe = _LayerProbe(index, taps, on_layer, checkpoint)
+            parts = {each.part for each in silenced if each.layer == index}
+            probe = _LayerProbe(index, taps, parts, on_layer, checkpoint)
             handles.append(layer.register_forward_pre_hook(probe.before, with_kwargs=True))
             handles.append(layer.register_forward_hook(probe.after))
             for place, tap in enumerate(taps):
@@ -64,11 +76,14 @@ class _LayerProbe:
         self,
         index: int,
         taps: tuple[Tap, ...],
+        silenced: Collection[str],
         on_layer: Callable[[LayerActivations], None],
         checkpoint: Callable[[], None],
     ) -> None:
         self._index = index
         self._taps = taps
+        self._all_silent = "layer" in silenced
+        self._silent = tuple(part in silenced for part in ("attention", "mlp"))
         self._on_layer = on_layer
         self._checkpoint = checkpoint
         self._h: Tensor | None = None
@@ -78,19 +93,26 @@ class _LayerProbe:
         self._checkpoint()
         self._h = hidden_states(args, kwargs)
 
-    def write(self, place: int) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def write(self, place: int) -> Callable[..., Any]:
+        def hook(_module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
             self._checkpoint()
             assert self._h is not None
-            write = self._taps[place].write(args, output, self._h)
+            tap = self._taps[place]
+            if self._silent[place] or self._all_silent:
+                self._writes[place] = torch.zeros_like(self._h)
+                return tap.silence(args, output)
             # Cloned: Falcon adds attention into the MLP's output in place afterwards.
-            self._writes[place] = write.clone()
+            self._writes[place] = tap.write(args, output, self._h).clone()
+            return None
 
         return hook
 
-    def after(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+    def after(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
         assert self._h is not None
-        h_next = first_tensor(output)[0]
+        after = first_tensor(output)
+        if self._all_silent:
+            after = self._h.to(after.device)
+        h_next = after[0]
         attention, mlp = (
             None if write is None else write[0].to(h_next.device) for write in self._writes
         )
@@ -98,3 +120,4 @@ class _LayerProbe:
         self._h, self._writes = None, [None, None]
         self._on_layer(LayerActivations(self._index, h, attention, mlp, h_next))
         self._checkpoint()
+        return with_first_tensor(output, after) if self._all_silent else None

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.engine import engine as engine_module
 from depthtui.engine import memory
+from depthtui.engine import run as run_module
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.protocol import ContributionRows, Halted, LensRows, RunFinished, RunStarted
@@ -41,13 +41,13 @@ def engine(folder, tmp_path, events):
 def forwards(monkeypatch):
     """Counts the passes through the model."""
     counted = []
-    original = engine_module.trace
+    original = run_module.trace
 
     def trace(*args, **kwargs):
         counted.append(1)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(engine_module, "trace", trace)
+    monkeypatch.setattr(run_module, "trace", trace)
     return counted
 
 
@@ -96,7 +96,7 @@ def test_the_second_run_comes_from_the_cache(engine, events, monkeypatch):
     assert second.provenance.cached
     assert second.prompt.task == "file"
     assert_same_arrays(first, second)
-    assert isinstance(events[-1], RunFinished)
+    assert sum(isinstance(each, RunFinished) for each in events) == 2
 
 
 def test_other_settings_take_the_activations_from_the_cache(engine, monkeypatch):
@@ -150,7 +150,7 @@ class StopAfter:
 
 
 def test_a_stopped_run_keeps_what_was_done(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine_module, "_SECONDS_BETWEEN_ROWS", 0)
+    monkeypatch.setattr(run_module, "_SECONDS_BETWEEN_ROWS", 0)
     control = Control()
     stopper = StopAfter(control, 2)
     engine = Engine(open_store(tmp_path / "c", 1 << 30, pytest.fail), tmp_path, stopper)
@@ -213,6 +213,22 @@ def test_a_halted_run_can_be_stopped(folder, tmp_path):
     engine.load(ModelSpec(str(folder), device="cpu"))
     result = engine.run(Prompt(TEXT), RunSettings(), control)
     assert (result.complete, result.layers_done) == (False, 1)
+
+
+def test_the_lens_of_a_halted_run_can_be_stopped(folder, tmp_path):
+    events = []
+    control = Control(step=True)
+
+    def emit(event):
+        events.append(event)
+        if isinstance(event, ContributionRows):
+            control.stop()
+
+    engine = Engine(open_store(None, 0, pytest.fail), tmp_path, emit)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    result = engine.run(Prompt(TEXT), RunSettings(), control)
+    assert not result.complete
+    assert not any(isinstance(each, LensRows | Halted) for each in events)
 
 
 def test_the_chat_template_wraps_question_and_keeps_the_answer(engine):
@@ -284,7 +300,7 @@ def test_running_out_of_memory_is_said_and_the_engine_lives(engine, monkeypatch,
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine_module, "trace", trace)
+        patched.setattr(run_module, "trace", trace)
         with pytest.raises(DepthError, match="does not fit"):
             engine.run(Prompt(TEXT), RunSettings())
     assert engine.run(Prompt(TEXT), RunSettings()).complete

@@ -11,41 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from depthtui.engine.anatomy import Unembedding
-from depthtui.engine.replay import TOKENS_AT_ONCE, Replay
+from depthtui.engine.replay import Replay
+from depthtui.engine.results import IntegratedGradients
 
 _BOOLE = (7 / 90, 32 / 90, 12 / 90, 32 / 90, 7 / 90)
 """Boole's rule on five equally spaced points: those of an interval serve its halves too."""
-
-
-@dataclass
-class IntegratedGradients:
-    """Attributions of every layer; rows that have not been run are NaN.
-
-    Attributes:
-        attribution: `[L, T]`, summed over the residual's dimensions.
-        completeness_error: `[L]`, |sum of the layer's attributions - change of f| relative
-            to that change.
-        points: `[L]`, gradients that were taken.
-        reached: `[L]`, whether the wanted error was reached.
-    """
-
-    attribution: Tensor
-    completeness_error: Tensor
-    points: Tensor
-    reached: Tensor
-
-    @classmethod
-    def empty(cls, layers: int, tokens: int) -> IntegratedGradients:
-        return cls(
-            torch.full((layers, tokens), torch.nan),
-            torch.full((layers,), torch.nan),
-            torch.zeros(layers, dtype=torch.int64),
-            torch.zeros(layers, dtype=torch.bool),
-        )
 
 
 def integrated_gradients(
@@ -73,16 +48,23 @@ def integrated_gradients(
     if not 0 < answer_start < replay.n_tokens:
         raise ValueError("the answer must begin after the first token and before the end")
     if result is None:
-        result = IntegratedGradients.empty(replay.n_layers, replay.n_tokens)
+        result = IntegratedGradients(
+            attribution=np.full((replay.n_layers, replay.n_tokens), np.nan, np.float32),
+            completeness_error=np.full(replay.n_layers, np.nan, np.float32),
+            points=np.zeros(replay.n_layers, np.int32),
+            reached=np.zeros(replay.n_layers, np.bool_),
+            tolerance=tolerance,
+            answer_start=answer_start,
+        )
     for layer in range(replay.n_layers):
-        if result.completeness_error[layer].isfinite():
+        if np.isfinite(result.completeness_error[layer]):
             continue
         path = _Path(replay, unembedding, layer, answer_start)
         if steps > 0:
             total, error, points, reached = _riemann(path, steps, tolerance)
         else:
             total, error, points, reached = _adaptive(path, tolerance, most_points)
-        result.attribution[layer] = total
+        result.attribution[layer] = total.numpy()
         result.completeness_error[layer] = error
         result.points[layer] = points
         result.reached[layer] = reached
@@ -116,7 +98,7 @@ class _Path:
     def visit(self, places: list[float]) -> None:
         """Compute f and the gradients at those places of the path that are new."""
         new = sorted({each for each in places if each not in self._values})
-        size = max(1, TOKENS_AT_ONCE // 2 // len(self._delta))
+        size = max(1, self._replay.tokens_at_once // 2 // len(self._delta))
         for first in range(0, len(new), size):
             part = new[first : first + size]
             values, slopes = self._evaluate(part)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from depthtui.engine.anatomy import Unembedding
 from depthtui.engine.metrics.output_distance import OutputDistance
 from depthtui.engine.replay import Replay
+from depthtui.engine.results import ResidualErasure
 
 _TOKENS_WORTH_A_BATCH = 512
 """Neighbouring tokens are erased together until a batch has about so many tokens."""
@@ -25,9 +27,9 @@ def residual_erasure(
     unembedding: Unembedding,
     baseline: Sequence[Tensor],
     answer_start: int,
-    on_tokens: Callable[[int, Tensor], None] = lambda first, effect: None,
-    first: int = 0,
-) -> Tensor:
+    on_tokens: Callable[[int, ResidualErasure], None] = lambda done, result: None,
+    result: ResidualErasure | None = None,
+) -> ResidualErasure:
     """Erase every token at every depth.
 
     Args:
@@ -35,12 +37,11 @@ def residual_erasure(
         unembedding: final norm and LM head.
         baseline: the mean residual at depths 0 … L, each `[d]`.
         answer_start: index of the answer's first token, at least 1.
-        on_tokens: called with the first token and `[L+1, tokens]` as they are done.
-        first: token to begin with, where the ones before were done earlier.
+        on_tokens: called with the number of tokens done and what is known by then.
+        result: columns that are done already are not computed again.
 
     Returns:
-        `[L+1, T]`, max over the positions that predict the answer of |p - p~|_2;
-        columns before `first` are NaN, the last token's effect is 0.
+        the effects; the last token's is 0, since nothing after it predicts the answer.
     """
     if not 0 < answer_start < replay.n_tokens:
         raise ValueError("the answer must begin after the first token and before the end")
@@ -48,17 +49,19 @@ def residual_erasure(
     stop = replay.n_tokens - 1
     reads = slice(answer_start - 1, stop)
     distance = OutputDistance(unembedding, replay.residual[-1][reads])
-    effect = torch.full((replay.n_layers + 1, replay.n_tokens), torch.nan)
-    effect[:, stop] = 0.0
-    start = first
+    if result is None:
+        shape = (replay.n_layers + 1, replay.n_tokens)
+        result = ResidualErasure(np.full(shape, np.nan, np.float32), answer_start)
+        result.effect[:, stop] = 0.0
+    start = int(np.isfinite(result.effect[0, :stop]).sum())
     with torch.no_grad():
         while start < stop:
             count = _together(replay.n_layers, start, stop)
             block = _erase(replay, distance, baseline, start, count, stop, reads)
-            effect[:, start : start + count] = block
-            on_tokens(start, block)
+            result.effect[:, start : start + count] = block.numpy()
             start += count
-    return effect
+            on_tokens(start, result)
+    return result
 
 
 def _together(n_layers: int, start: int, stop: int) -> int:

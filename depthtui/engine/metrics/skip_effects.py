@@ -8,39 +8,21 @@ its keys and values serve all positions: only the tokens from t on run again.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from depthtui.engine.anatomy import Anatomy, Unembedding, first_tensor, hooks, with_first_tensor
+from depthtui.engine.anatomy import Anatomy, Unembedding, hooks
 from depthtui.engine.metrics.output_distance import OutputDistance
 from depthtui.engine.replay import KeysValues, Replay
-
-Part = Literal["layer", "attention", "mlp"]
+from depthtui.engine.results import SkipEffects
 
 NORM_FLOOR = 1e-6
 """Smallest denominator of a relative change (paper, metric 2)."""
 
 POSITIONS = 4
-
-
-@dataclass
-class SkipEffects:
-    """Effects of skipping each layer; rows that have not been run are NaN.
-
-    Attributes:
-        layers: `[L skipped, L measured]`, max over positions t and tokens >= t of
-            |c_l - c~_l| / max(|c_l|, 1e-6); 0 up to and including the diagonal.
-        output: `[L]`, max over positions and tokens of |p - p~|_2.
-        mean_layers: `[L, L]`, the mean over tokens and positions instead of the maximum.
-    """
-
-    layers: Tensor
-    output: Tensor
-    mean_layers: Tensor
 
 
 def choose_positions(n_tokens: int, rng: random.Random) -> list[int]:
@@ -55,7 +37,9 @@ def skip_effects(
     unembedding: Unembedding,
     skipped: Sequence[Tensor],
     positions: Sequence[int],
-    on_layer: Callable[[int], None] = lambda layer: None,
+    part: str = "layer",
+    on_layer: Callable[[int, SkipEffects], None] = lambda layer, effects: None,
+    layers_at_once: int = 0,
 ) -> SkipEffects:
     """Skip every layer at the tokens before each position, and measure what follows.
 
@@ -65,37 +49,55 @@ def skip_effects(
         skipped: for every layer, the residual after it where it is skipped, `[T, d]`
             (see `skipped_residuals`).
         positions: the positions t; 0 stands for skipping the layer at all tokens.
-        on_layer: called after each measured layer.
+        part: what `skipped` leaves out, for the record.
+        on_layer: called after each measured layer, with what is known by then.
+        layers_at_once: how many skipped layers are kept in memory; 0 for all.
     """
     count = replay.n_layers
-    effects = SkipEffects(torch.zeros(count, count), torch.zeros(count), torch.zeros(count, count))
-    sweep = _Sweep(replay, skipped, positions)
-    sums, tokens = torch.zeros(count, count), 0
+    largest, sums = torch.zeros(count, count), torch.zeros(count, count)
+    output = torch.zeros(count)
+    tokens = sum(replay.n_tokens - position for position in positions)
+
+    def effects() -> SkipEffects:
+        mean = sums / max(1, tokens)
+        return SkipEffects(
+            part, tuple(positions), largest.numpy().copy(), mean.numpy(), output.numpy().copy()
+        )
+
+    size = layers_at_once or count
     with torch.no_grad():
-        for layer in range(count):
-            for position, before, after in sweep.run(layer):
-                start = position
-                clean = (
-                    replay.residual[layer + 1][start:].float()
-                    - replay.residual[layer][start:].float()
-                )
-                change = torch.linalg.vector_norm(after.float() - before.float() - clean, dim=-1)
-                change /= torch.linalg.vector_norm(clean, dim=-1).clamp(min=NORM_FLOOR)
-                here = effects.layers[:layer, layer]
-                torch.maximum(here, change.amax(dim=1).to("cpu"), out=here)
-                sums[:layer, layer] += change.sum(dim=1).to("cpu")
-            sweep.begin(layer)
-            on_layer(layer)
-        tokens = sum(replay.n_tokens - position for position in positions)
-        for position, rows in sweep.ends():
-            distance = OutputDistance(unembedding, replay.residual[-1][position:])
-            torch.maximum(effects.output, distance(rows).amax(dim=1), out=effects.output)
-    effects.mean_layers = sums / max(1, tokens)
-    return effects
+        for first in range(0, count, size):
+            group = range(first, min(first + size, count))
+            sweep = SkipSweep(replay, skipped, positions)
+            for layer in range(first, count):
+                for change in _changes(replay, sweep, layer):
+                    rows = slice(first, first + len(change))
+                    here = largest[rows, layer]
+                    torch.maximum(here, change.amax(dim=1), out=here)
+                    sums[rows, layer] += change.sum(dim=1)
+                if layer in group:
+                    sweep.begin(layer)
+                on_layer(layer, effects())
+            for position, ends in sweep.ends():
+                distance = OutputDistance(unembedding, replay.residual[-1][position:])
+                here = output[group.start : group.stop]
+                torch.maximum(here, distance(ends).amax(dim=1), out=here)
+    return effects()
+
+
+def _changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[Tensor]:
+    """For every position, |c_l - c~_l| / |c_l| of the skipped runs, `[runs, T - t]`."""
+    for position, before, after in sweep.run(layer):
+        h, h_next = (replay.residual[each][position:].float() for each in (layer, layer + 1))
+        clean = h_next - h.to(h_next.device)
+        moved = after.float() - before.float().to(after.device)
+        change = torch.linalg.vector_norm(moved - clean, dim=-1)
+        floored = torch.linalg.vector_norm(clean, dim=-1).clamp(min=NORM_FLOOR)
+        yield (change / floored).to("cpu")
 
 
 def skipped_residuals(
-    model: nn.Module, anatomy: Anatomy, replay: Replay, part: Part
+    model: nn.Module, anatomy: Anatomy, replay: Replay, part: str
 ) -> list[Tensor]:
     """The residual after each layer with that layer, or one of its sublayers, left out.
 
@@ -110,9 +112,7 @@ def skipped_residuals(
     for layer, tap in enumerate(taps):
 
         def silence(_module: nn.Module, args: tuple[Any, ...], output: Any, tap: Any = tap) -> Any:
-            value = first_tensor(output)
-            quiet = args[1].clone() if tap.holds_residual else torch.zeros_like(value)
-            return with_first_tensor(output, quiet)
+            return tap.silence(args, output)
 
         with torch.no_grad(), hooks() as handles:
             handles.append(tap.module.register_forward_hook(silence))
@@ -120,7 +120,7 @@ def skipped_residuals(
     return residuals
 
 
-class _Sweep:
+class SkipSweep:
     """Runs with one skipped layer each, all of them through one layer after another.
 
     For every position the rows are the layers skipped so far, in order.
@@ -136,7 +136,7 @@ class _Sweep:
         self._rows: dict[int, Tensor] = {}
 
     def begin(self, layer: int) -> None:
-        """Add the runs that skip `layer`; their residuals are those after it."""
+        """Add the run that skips `layer`; its residual is the one after it."""
         clean, skipped = self._replay.residual[layer + 1], self._skipped[layer]
         if self._resuming:
             prefix = torch.cat([clean[:1], skipped[1 : self._last].to(clean.device)])
@@ -183,4 +183,4 @@ def _mixed(clean: Tensor, skipped: Tensor, position: int) -> Tensor:
 
 
 def _append(rows: Tensor | None, row: Tensor) -> Tensor:
-    return row[None] if rows is None else torch.cat([rows, row[None].to(rows.device)])
+    return row[None] if rows is None else torch.cat([rows.to(row.device), row[None]])

@@ -1,0 +1,63 @@
+"""What the loss gains when a layer is left out at all tokens: the ground truth for pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from depthtui.engine.anatomy import Unembedding
+from depthtui.engine.metrics.logit_lens import ROW_BYTES
+from depthtui.engine.metrics.skip_effects import SkipSweep
+from depthtui.engine.replay import Replay
+from depthtui.engine.results import Ablation
+
+
+def ablation_loss(
+    replay: Replay,
+    unembedding: Unembedding,
+    skipped: Sequence[Tensor],
+    part: str = "layer",
+    layers_at_once: int = 0,
+) -> Ablation:
+    """NLL(without layer l) - NLL, means over the prompt's tokens in nats.
+
+    Args:
+        replay: the clean run.
+        unembedding: final norm and LM head.
+        skipped: for every layer, the residual after it where it is left out, `[T, d]`.
+        part: what `skipped` leaves out, for the record.
+        layers_at_once: how many left-out layers are kept in memory; 0 for all.
+    """
+    count = replay.n_layers
+    size = layers_at_once or count
+    losses = []
+    with torch.no_grad():
+        clean = mean_loss(unembedding, replay.residual[-1][None], replay.ids)
+        for first in range(0, count, size):
+            sweep = SkipSweep(replay, skipped, [0])
+            for layer in range(first, count):
+                sweep.run(layer)
+                if layer < first + size:
+                    sweep.begin(layer)
+            ((_, ends),) = sweep.ends()
+            losses.append(mean_loss(unembedding, ends, replay.ids))
+    return Ablation(part, float(clean), (torch.cat(losses) - clean).numpy())
+
+
+def mean_loss(unembedding: Unembedding, residual: Tensor, ids: Tensor) -> Tensor:
+    """Mean negative log-likelihood of `ids` `[T]` under h_L `[batch, T, d]`, `[batch]`, nats."""
+    batch, tokens, _ = residual.shape
+    width = len(unembedding.head.weight)  # type: ignore[arg-type]
+    rows = max(1, ROW_BYTES // (4 * width))
+    total = torch.zeros(batch)
+    for row in range(batch):
+        for first in range(0, tokens - 1, rows):
+            part = slice(first, min(first + rows, tokens - 1))
+            logits = unembedding.logits(residual[row, part])
+            following = ids[part.start + 1 : part.stop + 1].to(logits.device)
+            total[row] += torch.nn.functional.cross_entropy(logits, following, reduction="sum").to(
+                "cpu"
+            )
+    return total / max(1, tokens - 1)
