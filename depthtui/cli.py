@@ -25,7 +25,7 @@ from depthtui.settings import (
 from depthtui.sizes import format_size, parse_size
 
 if TYPE_CHECKING:
-    from depthtui.engine.results import ModelSpec, Prompt, RunResult
+    from depthtui.engine.results import ModelSpec, Prompt, RunResult, RunSettings
     from depthtui.engine.store import Store
 
 INTERRUPTED = 130
@@ -100,13 +100,18 @@ def _device(context: click.Context, parameter: click.Parameter, value: str) -> s
 
 
 def _names(known: Callable[[], Sequence[str]]) -> _Callback:
-    """Reads names from a list, with commas between them; none given is an empty tuple."""
+    """Reads names from a list, with commas between them, or `all` of them.
+
+    None given is an empty tuple.
+    """
 
     def read(
         context: click.Context, parameter: click.Parameter, value: str | None
     ) -> tuple[str, ...]:
         if value is None:
             return ()
+        if value.strip() == "all":
+            return tuple(known())
         names = tuple(dict.fromkeys(each.strip() for each in value.split(",")))
         for each in names:
             if each not in known():
@@ -117,9 +122,9 @@ def _names(known: Callable[[], Sequence[str]]) -> _Callback:
 
 
 def _metrics() -> Sequence[str]:
-    from depthtui.engine.results import RunSettings
+    from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 
-    return RunSettings().metrics
+    return tuple(METRIC_BY_NAME)
 
 
 def _formats() -> Sequence[str]:
@@ -214,8 +219,31 @@ def commands(context: click.Context, /, model: str | None, **options: Any) -> in
 @click.option(
     "--metrics",
     callback=_names(_metrics),
-    metavar="NAME,…",
-    help="What to compute.  [default: all]",
+    metavar="all|NAME,…",
+    help="What to compute; `depthtui metrics` lists them.  [default: contributions,logit_lens]",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Completeness error that integrated gradients stop at.  [default: 0.01]",
+)
+@click.option(
+    "--riemann-steps",
+    type=click.IntRange(1),
+    help="Integrate in so many left-Riemann steps (the paper: 256), whatever the error.",
+)
+@click.option(
+    "--skip-part",
+    type=click.Choice(["layer", "attention", "mlp"]),
+    help="What skip effects and ablation leave out of a layer.  [default: layer]",
+)
+@click.option(
+    "--skip-everywhere", is_flag=True, help="Skip layers at all tokens, not only at earlier ones."
+)
+@click.option(
+    "--baseline-file",
+    type=click.Path(path_type=Path),
+    help="Prompts whose mean residual erasure puts in.  [default: ten grade-school problems]",
 )
 @click.option("--top-k", type=click.IntRange(1), help="Tokens that the lens lists at each layer.")
 @click.option(
@@ -248,6 +276,7 @@ def run(model: str, **options: Any) -> int:
         raise click.UsageError("--format needs --out FOLDER.")
     settings = _settings(options)
     prompts = _prompts(options, settings.seed)
+    run_settings = _run_settings(settings, options)
 
     from depthtui.headless import Job, run_job
 
@@ -257,9 +286,6 @@ def run(model: str, **options: Any) -> int:
         failures.append(problem)
         say(problem)
 
-    run_settings = settings.run_settings()
-    if options["metrics"]:
-        run_settings = replace(run_settings, metrics=options["metrics"])
     job = Job(
         spec=_spec(model, options),
         prompts=prompts,
@@ -282,11 +308,14 @@ def _report(
 
     from depthtui.report.export import export
     from depthtui.report.groups import group_runs
-    from depthtui.report.table import depth_table
+    from depthtui.report.table import depth_table, findings_table
 
     console = Console(highlight=False)
     for group in group_runs(results):
         console.print(depth_table(group, settings.summary_settings()))
+        others = findings_table(group, settings.summary_settings())
+        if others is not None:
+            console.print("", others, sep="\n")
     if out is not None:
         for path in export(results, settings.summary_settings(), out, formats):
             console.print(f"wrote {path}", markup=False, soft_wrap=True)
@@ -315,6 +344,23 @@ def tasks() -> None:
         levels = f"{each.levels[0]} to {each.levels[-1]} {each.dial}" if each.levels else "–"
         rows.append((each.name, levels, each.sentence))
     _print_table(("task", "levels", "what it is"), rows)
+
+
+@commands.command()
+def metrics() -> None:
+    """List the metrics, what they tell and what they cost.
+
+    L is the number of layers, T that of tokens; a forward is one pass through the model.
+    """
+    from depthtui.engine.metrics.catalog import FREE, METRICS
+
+    rows = [
+        (each.name, each.tells + (" Needs an answer." if each.needs_answer else ""), each.cost)
+        for each in METRICS
+    ]
+    _print_table(("metric", "what it tells", "cost"), rows)
+    click.echo("\nFree with these:\n")
+    _print_table(("with", "what it tells"), [(each.comes_with, each.tells) for each in FREE])
 
 
 @commands.group()
@@ -396,6 +442,20 @@ def _settings(options: dict[str, Any]) -> Settings:
     if options.get("no_cache"):
         given["use_cache"] = False
     return replace(load_settings(on_notice=say), **given)
+
+
+def _run_settings(settings: Settings, options: dict[str, Any]) -> RunSettings:
+    """What a run's arrays depend on, from the settings file and the command line."""
+    from depthtui.prompts.files import read_prompts
+
+    names = ("metrics", "tolerance", "riemann_steps", "skip_part", "skip_everywhere")
+    given = {name: options[name] for name in names if options[name]}
+    if options["baseline_file"] is not None:
+        try:
+            given["baseline"] = tuple(each.text for each in read_prompts(options["baseline_file"]))
+        except DepthError as error:
+            raise click.UsageError(str(error)) from error
+    return replace(settings.run_settings(), **given)
 
 
 def _cache_dir(settings: Settings) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from depthtui.engine import protocol
 from depthtui.engine.catalog import resolve
+from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings
 from depthtui.engine.store import open_store
 from depthtui.errors import DepthError
@@ -72,16 +73,23 @@ def run_job(
     with _Display(len(job.prompts), notice) as display:
         engine = _engine(job, display)
         display.model = engine.load(job.spec)
-        results = []
+        results: list[RunResult] = []
         for number, prompt in enumerate(job.prompts):
             display.prompt_begins(number)
             try:
-                results.append(engine.run(prompt, job.settings, run_id=number))
+                results.append(engine.run(prompt, _settings(job, results), run_id=number))
             except DepthError as error:
                 fail(_of_prompt(number, job, str(error)))
             except Exception as error:
                 fail(_of_prompt(number, job, on_bug(error)))
         return results
+
+
+def _settings(job: Job, before: Sequence[RunResult]) -> RunSettings:
+    """The job's settings; random positions run on through the prompts (paper, metric 2)."""
+    if "skip_effects" not in job.settings.metrics:
+        return job.settings
+    return replace(job.settings, lengths_before=tuple(len(each.tokens) for each in before))
 
 
 def _engine(job: Job, display: _Display) -> Engine:
@@ -139,6 +147,9 @@ class _Display:
                 self._layers("layer", first + len(rows.layer_cosine))
             case protocol.LensRows(first=first, rows=rows):
                 self._layers("lens, layer", first + len(rows.kl))
+            case protocol.MetricRows(metric=metric, done=done, total=total):
+                title = METRIC_BY_NAME[metric].title.lower()
+                self._show(self._stage, done, total, f"{title} {done} of {total}")
 
     def prompt_begins(self, number: int) -> None:
         """The next rows are of this prompt."""

@@ -79,7 +79,7 @@ class Settings:
         """What a run's arrays depend on."""
         from depthtui.engine.results import RunSettings
 
-        return RunSettings(top_k=self.top_k, chat_template=self.chat_template)
+        return RunSettings(top_k=self.top_k, chat_template=self.chat_template, seed=self.seed)
 
     def summary_settings(self) -> SummarySettings:
         """How runs are pooled into curves and effective depths."""

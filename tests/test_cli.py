@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from depthtui import __version__, cli
-from depthtui.engine.protocol import ContributionRows, Notice, Progress
+from depthtui.engine.metrics.catalog import METRIC_BY_NAME
+from depthtui.engine.protocol import ContributionRows, MetricRows, Notice, Progress
 from depthtui.engine.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings
 from depthtui.engine.store import Store, make_key, open_store
 from depthtui.errors import DepthError
 from depthtui.settings import Settings
 from tests.engine.results_for_tests import model_info
+from tests.report.runs import full_run
 from tests.report.runs import run as a_run
 
 
@@ -67,9 +69,11 @@ class ScriptedEngine:
             raise RuntimeError("a bug\nin two lines")
         if "ctrl-c" in prompt.text:
             raise KeyboardInterrupt
-        result = a_run(prompt.text)
+        result = full_run() if prompt.text == "everything" else a_run(prompt.text)
         assert result.contributions is not None
         self.emit(ContributionRows(run_id, 0, result.contributions, 0.1))
+        if result.ablation is not None:
+            self.emit(MetricRows(run_id, "ablation", result.ablation, 4, 4, 0.1))
         return result
 
 
@@ -129,6 +133,46 @@ class TestRun:
         assert engine.store.info().folder == home / "cache" / "results"
         assert engine.store.info().limit == Settings().cache_limit
         assert engine.activation_limit == Settings().activation_limit
+
+    def test_metric_options_reach_the_engine(
+        self, engines: list[ScriptedEngine], home: Path
+    ) -> None:
+        (home / "base.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+        arguments = f"""
+            --metrics all --tolerance 0.05 --riemann-steps 256 --skip-part mlp --skip-everywhere
+            --baseline-file {home}/base.jsonl --seed 7
+        """
+        assert cli.main(["run", "demo", "--prompt", "x", *arguments.split()]) == 0
+        ((_, settings),) = engines[0].runs
+        assert settings == RunSettings(
+            metrics=tuple(METRIC_BY_NAME),
+            seed=7,
+            skip_part="mlp",
+            skip_everywhere=True,
+            tolerance=0.05,
+            riemann_steps=256,
+            baseline=("one", "two"),
+        )
+
+    def test_random_positions_run_on_through_the_prompts(
+        self, engines: list[ScriptedEngine]
+    ) -> None:
+        prompts = ["--prompt", "one", "--prompt", "bug", "--prompt", "two", "--prompt", "three"]
+        cli.main(["run", "demo", *prompts, "--metrics", "skip_effects,similarity"])
+        cli.main(["run", "demo", *prompts])
+        lengths = [[settings.lengths_before for _, settings in each.runs] for each in engines]
+        assert lengths == [[(), (5,), (5,), (5, 5)], [(), (), (), ()]]
+
+    def test_the_other_metrics_are_told_of(
+        self, engines: list[ScriptedEngine], capsys: Output
+    ) -> None:
+        prompts = ["--prompt", "everything", "--prompt", "plain"]
+        assert cli.main(["run", "demo", *prompts, "--metrics", "all"]) == 0
+        out = " ".join(capsys.readouterr().out.split())
+        for title in ("DepthScore", "Most useful layers", "Best block to prune", "Early exit"):
+            assert title in out
+        assert "Completeness error at most 3.00%" in out
+        assert "Direct logit attribution – it has [/]↵no sum (1 of 2 prompts)" in out
 
     def test_summary_options_reach_the_summary(
         self, engines: list[ScriptedEngine], home: Path
@@ -261,6 +305,11 @@ class TestRun:
         ("run demo --prompt x --quantize 3bit", "4bit"),
         ("run demo --prompt x --metrics contributions,magic", "magic"),
         ("run demo --prompt x --metrics ,", "not one of"),
+        ("run demo --prompt x --metrics all,logit_lens", "not one of"),
+        ("run demo --prompt x --tolerance 0", "tolerance"),
+        ("run demo --prompt x --riemann-steps 0", "riemann-steps"),
+        ("run demo --prompt x --skip-part head", "attention"),
+        ("run demo --prompt x --baseline-file /nowhere/at/all", "/nowhere/at/all"),
         ("run demo --prompt x --format pdf --out o", "pdf"),
         ("run demo --prompt x --format md", "--out"),
         ("run demo --prompt x --top-k 0", "top-k"),
@@ -378,6 +427,17 @@ def test_tasks_are_listed(capsys: Output) -> None:
     out = capsys.readouterr().out
     assert all(name in out for name in TASKS)
     assert "1 to 20 digits" in out
+
+
+def test_metrics_are_listed(capsys: Output) -> None:
+    assert cli.main(["metrics"]) == 0
+    out = capsys.readouterr().out
+    for each in METRIC_BY_NAME.values():
+        (line,) = [line for line in out.splitlines() if line.startswith(f"{each.name} ")][:1]
+        assert each.tells in line
+        assert line.rstrip().endswith(each.cost)
+        assert ("Needs an answer." in line) == each.needs_answer
+    assert "DepthScore" in out
 
 
 def test_models_are_listed(home: Path, capsys: Output) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
 
+from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.results import RunResult, arrays_of
 
 
@@ -17,14 +18,14 @@ def arrays_bytes(results: Sequence[RunResult]) -> bytes:
     """A safetensors file.
 
     Tensors are named `0/token_ids`, `0/contributions/layer_cosine`,
-    `0/logit_lens/kl` and so on, the number being that of the run. The JSON
+    `0/logit_lens/kl`, `0/skip_effects/layers` and so on, the number being that of the run. The JSON
     under `runs` in the file's metadata says what each run was, token texts and
     the lens's vocabulary included.
     """
     arrays: dict[str, np.ndarray] = {}
     for number, result in enumerate(results):
         arrays[f"{number}/token_ids"] = np.asarray(result.tokens.ids, np.int64)
-        for name in ("contributions", "logit_lens"):
+        for name in METRIC_BY_NAME:
             part = getattr(result, name)
             if part is None:
                 continue
@@ -43,5 +44,20 @@ def _about(result: RunResult) -> dict[str, Any]:
         "answer_start": int(result.tokens.answer_start),
         "vocabulary": {str(id_): text for id_, text in vocabulary.items()},
         "complete": result.complete,
+        "metrics": {
+            name: _words(part)
+            for name in METRIC_BY_NAME
+            if (part := getattr(result, name)) is not None
+        },
+        "unavailable": dict(result.unavailable),
         "provenance": None if result.provenance is None else asdict(result.provenance),
+    }
+
+
+def _words(part: Any) -> dict[str, Any]:
+    """What a metric's result says beside its arrays, such as which part was skipped."""
+    return {
+        each.name: getattr(part, each.name)
+        for each in fields(part)
+        if each.name != "vocabulary" and not isinstance(getattr(part, each.name), np.ndarray)
     }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from depthtui.engine.results import ModelInfo, Prompt, RunResult, RunSettings
 from depthtui.report.summary import weights_dtype
+
+_PARTS = {"attention": "attention", "mlp": "MLP"}
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,15 @@ class Group:
     @property
     def title(self) -> str:
         """The model and how it was run, such as `SmolLM2-135M-Instruct, float32 on cpu`."""
-        template = ", chat template" if self.settings.chat_template else ""
-        return f"{self.model.name}, {weights_dtype(self.model)} on {self.model.device}{template}"
+        settings = self.settings
+        template = ", chat template" if settings.chat_template else ""
+        without = ", ".join(
+            f"layer {each.layer}" + ("" if each.part == "layer" else f" {_PARTS[each.part]}")
+            for each in settings.silenced
+        )
+        without = f", without {without}" if without else ""
+        where = f"{weights_dtype(self.model)} on {self.model.device}"
+        return f"{self.model.name}, {where}{template}{without}"
 
 
 def group_runs(results: Sequence[RunResult]) -> list[Group]:
@@ -60,7 +69,8 @@ def _model_key(model: ModelInfo, settings: RunSettings) -> object:
         model.dtype,
         model.quantize,
         model.device,
-        settings,
+        # What differs from prompt to prompt is not a setting of the group.
+        replace(settings, lengths_before=(), answer_start=-1),
     )
 
 

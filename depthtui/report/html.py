@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -13,6 +13,7 @@ from depthtui.engine.measures import MEASURES, Measure, formula_in
 from depthtui.engine.published import DATASETS, PROTOCOL, published_for
 from depthtui.engine.results import Curves, DepthSummary, LogitLens, RunResult, SummarySettings
 from depthtui.report import svg
+from depthtui.report.findings import Pooled, findings
 from depthtui.report.groups import Group
 from depthtui.report.legible import legible
 from depthtui.report.summary import combined_provenance
@@ -25,7 +26,67 @@ from depthtui.report.words import (
     rule_title,
 )
 
-_FIRST_MEASURES = ("layer_norm_ratio", "layer_cosine", "kl", "overlap")
+_SKIP_MAP = Measure("skip_effects", "Skip effects", "", False, None, lambda result: None)
+_BARS = {
+    "output effect": "of skipping the layer, |p − p̃|",
+    "loss change": "without the layer, nats",
+    "block influence": "1 − cos(h_l, h_l+1)",
+    "completeness error": "of integrated gradients, as a share",
+}
+
+
+def _part(name: str, field: str) -> Callable[[RunResult], np.ndarray | None]:
+    def values(result: RunResult) -> np.ndarray | None:
+        part = getattr(result, name)
+        return None if part is None else np.asarray(getattr(part, field))
+
+    return values
+
+
+_BY_TOKEN = (
+    Measure(
+        "residual_erasure",
+        "Residual erasure",
+        "|p − p̃| of the answer",
+        False,
+        None,
+        _part("residual_erasure", "effect"),
+    ),
+    Measure(
+        "integrated_gradients",
+        "Integrated gradients",
+        "share of the answer’s probability",
+        True,
+        None,
+        _part("integrated_gradients", "attribution"),
+    ),
+    Measure(
+        "direct_logits",
+        "Direct logit attribution",
+        "W[tok] · N′(c), row 0 the embedding",
+        True,
+        None,
+        _part("direct_logits", "attribution"),
+    ),
+    Measure(
+        "settling",
+        "Divergence from the output",
+        "JSD(p_l, p), nats",
+        False,
+        (0.0, float(np.log(2))),
+        _part("settling", "divergence"),
+    ),
+)
+"""Layers x tokens of the metrics that run the model again."""
+
+_FIRST_MEASURES = (
+    "layer_norm_ratio",
+    "layer_cosine",
+    "kl",
+    "overlap",
+    "residual_erasure",
+    "integrated_gradients",
+)
 _MOST_CELLS = 2_000_000
 _LENS_TOKENS = 5
 
@@ -69,8 +130,10 @@ def _group(group: Group, settings: SummarySettings, budget: _Budget) -> Iterable
     yield f'<p class="soft">{_safe(" · ".join(model_facts(group.model)))}</p>'
     yield from _depths(group, summary)
     yield f'<p class="soft">{_safe(pooling(group, summary, settings))}</p>'
+    yield from _findings(group, settings)
     if summary is not None:
         yield from _curves(group, summary)
+    yield from _layers(Pooled(group.results, settings), budget)
     for number, result in enumerate(group.results, start=1):
         yield from _run(number, result, budget)
     sentence = provenance_sentence(combined_provenance(group.results))
@@ -135,6 +198,36 @@ def _curves(group: Group, summary: DepthSummary) -> Iterable[str]:
     yield "</div>"
 
 
+def _findings(group: Group, settings: SummarySettings) -> Iterable[str]:
+    lines = findings(group.results, settings)
+    if not lines:
+        return
+    yield '<div class="wide"><table>'
+    for each in lines:
+        cells = f"<td>{_safe(each.title)}</td><td>{_safe(each.value)}</td>"
+        yield f'<tr>{cells}<td class="soft">{_safe(each.remark)}</td></tr>'
+    yield "</table></div>"
+
+
+def _layers(pooled: Pooled, budget: _Budget) -> Iterable[str]:
+    """What each layer is good for: the map of skip effects, and a bar a layer."""
+    figures = []
+    skip = pooled.skip_effects
+    if skip is not None and budget.take(skip.layers.size):
+        numbers = [str(layer) for layer in range(len(skip.layers))]
+        # A layer that is skipped cannot change what comes before it.
+        later = np.where(np.tri(len(numbers), k=-1, dtype=bool), np.nan, skip.layers)
+        remark = "<small> |c − c̃| / |c|, skipped layer upwards, changed layer to the right</small>"
+        figures.append(_figure(_SKIP_MAP.title, svg.heatmap(later, _SKIP_MAP, numbers), remark))
+    for title, remark in _BARS.items():
+        values = pooled.by_layer.get(title)
+        if values is not None:
+            picture = svg.bars(values, f"{title.capitalize()}, by layer")
+            figures.append(_figure(title.capitalize(), picture, f"<small> {remark}</small>"))
+    if figures:
+        yield f'<h3>What each layer is good for</h3><div class="figures">{"".join(figures)}</div>'
+
+
 def _branches(curves: Curves, kind: str) -> list[svg.Line]:
     named = {"attention": "attention", "mlp": "MLP", "layer": "layer"}
     lines = []
@@ -157,7 +250,8 @@ def _run(number: int, result: RunResult, budget: _Budget) -> Iterable[str]:
     yield f"<h3>Prompt {number}</h3>"
     yield f'<p class="soft">{_safe(" · ".join(each for each in about if each))}</p>'
     yield _tokens(result)
-    drawn = [(each, values) for each in MEASURES if (values := each.values(result)) is not None]
+    measures = {each.name: each for each in (*MEASURES, *_BY_TOKEN)}.values()
+    drawn = [(each, values) for each in measures if (values := each.values(result)) is not None]
     if not len(result.tokens):
         return
     if not budget.take(sum(values.size for _, values in drawn)):

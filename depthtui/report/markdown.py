@@ -10,6 +10,7 @@ import numpy as np
 from depthtui.engine.effective_depth import summarise
 from depthtui.engine.published import DATASETS, PROTOCOL, published_for
 from depthtui.engine.results import DepthSummary, LogitLens, RunResult, SummarySettings
+from depthtui.report.findings import Pooled, findings
 from depthtui.report.groups import Group
 from depthtui.report.legible import legible
 from depthtui.report.summary import combined_provenance
@@ -55,8 +56,9 @@ def _group(group: Group, settings: SummarySettings) -> Iterable[str]:
     yield ""
     yield _safe(pooling(group, summary, settings))
     yield ""
+    yield from _findings(group, settings)
     if summary is not None:
-        yield from _curves(summary)
+        yield from _curves(summary, Pooled(group.results, settings).by_layer)
     for number, result in enumerate(group.results, start=1):
         yield from _run(number, result)
     yield "### Provenance"
@@ -90,15 +92,26 @@ def _depths(group: Group, summary: DepthSummary | None) -> Iterable[str]:
         yield f"Published values: {_safe(PROTOCOL)}"
 
 
-def _curves(summary: DepthSummary) -> Iterable[str]:
+def _findings(group: Group, settings: SummarySettings) -> Iterable[str]:
+    lines = findings(group.results, settings)
+    if not lines:
+        return
+    yield "### Other metrics"
+    yield ""
+    rows = [[_safe(cell) for cell in (each.title, each.value, each.remark)] for each in lines]
+    yield from _table(["metric", "value", "remark"], rows)
+    yield ""
+
+
+def _curves(summary: DepthSummary, others: dict[str, np.ndarray]) -> Iterable[str]:
     found = {
         title: values
         for name, title in _CURVES.items()
         if (values := getattr(summary.curves, name)) is not None
-    }
+    } | others
     if not found:
         return
-    yield "### Means over tokens, by layer"
+    yield "### By layer"
     yield ""
     n_rows = max(len(values) for values in found.values())
     rows = []

@@ -12,6 +12,12 @@ import numpy as np
 
 from depthtui import __version__
 from depthtui.engine.effective_depth import summarise
+from depthtui.engine.metrics.depth_score import depth_score, downstream_effect
+from depthtui.engine.metrics.early_exit import early_exit_curve
+from depthtui.engine.metrics.lens_margin import lens_margin
+from depthtui.engine.metrics.prediction_depth import prediction_depth
+from depthtui.engine.metrics.pruning import best_block
+from depthtui.engine.metrics.settling import settling_depth, share_of_late
 from depthtui.engine.results import (
     Curves,
     DepthEstimate,
@@ -19,8 +25,12 @@ from depthtui.engine.results import (
     ModelInfo,
     Provenance,
     RunResult,
+    Similarity,
     SummarySettings,
+    arrays_of,
 )
+from depthtui.errors import DepthError
+from depthtui.report.findings import CONFIDENCES, SETTLED, Pooled
 
 SCHEMA = 1
 """Number of the summary's layout."""
@@ -36,12 +46,14 @@ _MODEL = (
     "parameters",
 )
 _BRANCHES = ("attention", "mlp", "layer")
+_BY_PROMPT = ("residual_erasure", "integrated_gradients", "direct_logits")
 
 
 def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dict[str, Any]:
     """The result file as JSON values.
 
-    A metric that not every run has is absent; an unknown value is null.
+    Contributions and lens are absent where not every run has them, the causal metrics where
+    none has; a prompt without one is null in a list by prompt. An unknown value is null.
 
     Args:
         results: one or more runs of one model.
@@ -59,6 +71,10 @@ def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dic
         summary |= _metrics(pooled.curves)
     if "logit_lens" in summary:
         summary["logit_lens"]["top_tokens"] = [_top_tokens(each) for each in results]
+    summary |= _from_lens(Pooled(results, settings))
+    summary |= _causal(Pooled(results, settings))
+    if any(each.unavailable for each in results):
+        summary["unavailable"] = [dict(each.unavailable) for each in results]
     summary["effective_depth"] = [_depth(each) for each in pooled.depths] if pooled else []
     summary["provenance"] = combined_provenance(results)
     return _finite(summary)
@@ -122,8 +138,75 @@ def _metrics(curves: Curves) -> dict[str, Any]:
     if contributions:
         metrics["contributions"] = contributions
     if curves.kl is not None:
-        metrics["logit_lens"] = {"kl": curves.kl, "overlap": curves.overlap}
+        metrics["logit_lens"] = {
+            "kl": curves.kl,
+            "overlap": curves.overlap,
+            "entropy": curves.entropy,
+        }
     return metrics
+
+
+def _from_lens(pooled: Pooled) -> dict[str, Any]:
+    """What follows from the lens alone: means over tokens, and a depth for each token."""
+    lens = pooled.logit_lens
+    if lens is None:
+        return {}
+    agreement, saved = early_exit_curve(lens, CONFIDENCES)
+    by_prompt = [prediction_depth(each.logit_lens) for each in pooled.results if each.logit_lens]
+    return {
+        "lens_margin": lens_margin(lens).mean(axis=1, dtype=np.float64),
+        "prediction_depth": {"mean": float(prediction_depth(lens).mean()), "depths": by_prompt},
+        "early_exit": {
+            "confidence": list(CONFIDENCES),
+            "agreement": agreement,
+            "layers_saved": saved,
+        },
+    }
+
+
+def _causal(pooled: Pooled) -> dict[str, Any]:
+    """The metrics that run the model again, and what follows from them."""
+    results = pooled.results
+    found: dict[str, Any] = {}
+    if (skip := pooled.skip_effects) is not None:
+        positions = [
+            None if each.skip_effects is None else list(each.skip_effects.positions)
+            for each in results
+        ]
+        found["skip_effects"] = {"part": skip.part, **dict(arrays_of(skip)), "positions": positions}
+        found["depth_score"] = {
+            "output": depth_score(skip.output),
+            "downstream": depth_score(downstream_effect(skip)),
+        }
+    for name in _BY_PROMPT:
+        parts = [getattr(each, name) for each in results]
+        if any(part is not None for part in parts):
+            found[name] = [None if part is None else vars(part) for part in parts]
+    if pooled.ablation is not None:
+        found["ablation"] = vars(pooled.ablation)
+    if pooled.similarity is not None:
+        blocks = _best_blocks(pooled.similarity)
+        found["similarity"] = {**vars(pooled.similarity), "best_blocks": blocks}
+    if (settling := pooled.settling) is not None:
+        found["settling"] = {
+            "divergence": settling.divergence.mean(axis=1, dtype=np.float64),
+            "threshold": SETTLED,
+            "mean_depth": float(settling_depth(settling, SETTLED).mean()),
+            "late_share": share_of_late(settling, SETTLED),
+        }
+    return found
+
+
+def _best_blocks(similarity: Similarity) -> list[dict[str, Any]]:
+    """For every n, the block of n layers that turns the residual stream least."""
+    blocks = []
+    for n in range(1, len(similarity.block_influence) + 1):
+        try:
+            first, distance = best_block(similarity, n)
+        except DepthError:
+            break
+        blocks.append({"n": n, "first_layer": first, "angular_distance": distance})
+    return blocks
 
 
 def _top_tokens(result: RunResult) -> list[list[dict[str, Any]]]:
@@ -158,8 +241,10 @@ def _finite(value: Any) -> Any:
         return _finite(value.tolist())
     if isinstance(value, dict):
         return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_finite(each) for each in value]
+    if isinstance(value, np.generic):
+        return _finite(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -125,6 +125,32 @@ def curves(panel: Panel) -> str:
     return _svg(parts, _TOP + height + 18, "Means over tokens, by layer")
 
 
+def bars(values: np.ndarray, label: str) -> str:
+    """A bar a layer, up or down from zero; unknown layers are left out."""
+    height, count = 110.0, len(values)
+    known = values[np.isfinite(values)]
+    low, high = _limits(known, None, False)
+    wide = _PLOT / max(count, 1)
+
+    def y(value: float) -> float:
+        return _TOP + height * (1 - (value - low) / ((high - low) or 1))
+
+    parts = []
+    for tick in _ticks(low, high, False):
+        parts.append(_rule("grid" if tick else "zero", _LEFT, y(tick), WIDTH - _RIGHT, y(tick)))
+        parts.append(_text(_LEFT - 4, y(tick) + 3, f"{tick:.3g}", "end"))
+    for layer in np.flatnonzero(np.isfinite(values)).tolist():
+        value = float(values[layer])
+        parts.append(
+            f'<rect class="bars{" below" if value < 0 else ""}" '
+            f'x="{_LEFT + (layer + 0.15) * wide:.4g}" y="{y(max(value, 0)):.4g}" '
+            f'width="{0.7 * wide:.4g}" height="{abs(y(value) - y(0)):.4g}"/>'
+        )
+    for tick in _layers_to_label(max(count, 1)):
+        parts.append(_text(_LEFT + (tick + 0.5) * wide, _TOP + height + 12, str(tick), "middle"))
+    return _svg(parts, _TOP + height + 18, label)
+
+
 def _scale(values: np.ndarray, measure: Measure) -> tuple[float, float, str]:
     """Ends of the colour scale, and a remark where it clips."""
     if measure.limits is not None:

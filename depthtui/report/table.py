@@ -9,6 +9,7 @@ from rich.text import Text
 from depthtui.engine.effective_depth import summarise
 from depthtui.engine.published import DATASETS, published_for
 from depthtui.engine.results import DepthEstimate, SummarySettings
+from depthtui.report.findings import findings
 from depthtui.report.groups import Group
 from depthtui.report.legible import legible
 from depthtui.report.words import criterion, pooling, published_layers, rule_title
@@ -47,6 +48,20 @@ def depth_table(group: Group, settings: SummarySettings) -> Lines:
     if published is not None:
         lines.append(Text(f"Paper: layers on {' / '.join(DATASETS.values())}.", style="dim"))
     return Lines(*lines)
+
+
+def findings_table(group: Group, settings: SummarySettings) -> Table | None:
+    """The other metrics that were computed, or None where there are none."""
+    lines = findings(group.results, settings)
+    if not lines:
+        return None
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    table.add_column(style="dim")
+    for each in lines:
+        table.add_row(*(Text(legible(cell)) for cell in (each.title, each.value, each.remark)))
+    return table
 
 
 def _cells(estimate: DepthEstimate, n_layers: int) -> list[Text]:

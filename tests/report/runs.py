@@ -6,7 +6,18 @@ import dataclasses
 
 import numpy as np
 
-from depthtui.engine.results import Prompt, RunResult, Tokens
+from depthtui.engine.results import (
+    Ablation,
+    DirectLogits,
+    IntegratedGradients,
+    Prompt,
+    ResidualErasure,
+    RunResult,
+    Settling,
+    Similarity,
+    SkipEffects,
+    Tokens,
+)
 from tests.engine.results_for_tests import random_result
 from tests.hostile import HOSTILE
 
@@ -28,6 +39,40 @@ def hostile_run() -> RunResult:
     assert lens is not None
     lens.top_ids[:, -1] = np.arange(3 * (layers + 1)).reshape(-1, 3) % len(texts)
     lens.vocabulary |= dict(enumerate(texts))
+    return result
+
+
+def full_run(text: str = "everything", seed: int = 0, tokens: int = 24) -> RunResult:
+    """A run of four layers that has every metric, and also says that one cannot be had."""
+    result = run(text, seed, tokens=tokens)
+    rng = np.random.default_rng(seed)
+    layers, answer_start = 4, tokens - 4
+
+    def values(*shape: int) -> np.ndarray:
+        return rng.uniform(0.1, 1, shape).astype(np.float32)
+
+    result.tokens = Tokens(result.tokens.ids, result.tokens.texts, answer_start)
+    later = np.triu(values(layers, layers), 1)
+    result.skip_effects = SkipEffects("mlp", (8, 16), later, later / 2, values(layers))
+    result.residual_erasure = ResidualErasure(values(layers + 1, tokens), answer_start)
+    result.integrated_gradients = IntegratedGradients(
+        values(layers, tokens) - 0.5,
+        np.array([0.001, 0.002, 0.03, 0.004], np.float32),
+        np.array([9, 9, 2048, 9], np.int32),
+        np.array([True, True, False, True]),
+        0.01,
+        answer_start,
+    )
+    result.ablation = Ablation("mlp", 2.0, values(layers) - 0.3)
+    distance = values(layers, layers)
+    distance[np.add.outer(np.arange(layers), np.arange(layers)) >= layers] = np.nan
+    result.similarity = Similarity(values(layers), distance)
+    divergence = values(layers + 1, tokens) * 0.69
+    divergence[-1] = 0
+    result.settling = Settling(divergence)
+    ids = np.asarray(rng.integers(0, 50, tokens), np.int64)
+    result.direct_logits = DirectLogits(ids, values(layers + 1, tokens) - 0.5)
+    result.unavailable = {"direct_logits": "it has [/]\nno sum."}
     return result
 
 

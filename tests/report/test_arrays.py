@@ -9,9 +9,10 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import load
 
+from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.results import arrays_of
 from depthtui.report.arrays import arrays_bytes
-from tests.report.runs import hostile_run, run, stopped_run
+from tests.report.runs import full_run, hostile_run, run, stopped_run
 
 
 def test_every_array_of_every_run_is_there() -> None:
@@ -22,7 +23,7 @@ def test_every_array_of_every_run_is_there() -> None:
         for name in ("contributions", "logit_lens"):
             for field, values in arrays_of(getattr(result, name)):
                 np.testing.assert_array_equal(arrays[f"{number}/{name}/{field}"], values)
-    assert len(arrays) == 3 * (1 + 6 + 5)
+    assert len(arrays) == 3 * (1 + 6 + 6)
 
 
 def test_it_says_what_each_run_was(tmp_path: Path) -> None:
@@ -42,3 +43,22 @@ def test_a_metric_that_was_not_computed_is_absent() -> None:
     result = run()
     result.logit_lens = None
     assert not [name for name in load(arrays_bytes([result])) if "lens" in name]
+
+
+def test_the_slower_metrics_are_there_with_what_they_say() -> None:
+    result = full_run()
+    arrays = load(arrays_bytes([result]))
+    for name in METRIC_BY_NAME:
+        for field, values in arrays_of(getattr(result, name)):
+            np.testing.assert_array_equal(arrays[f"0/{name}/{field}"], values)
+    assert arrays["0/integrated_gradients/reached"].dtype == np.bool_
+
+
+def test_it_says_which_part_was_skipped(tmp_path: Path) -> None:
+    (tmp_path / "arrays").write_bytes(arrays_bytes([full_run(), run()]))
+    with safe_open(tmp_path / "arrays", "np") as file:
+        about, other = json.loads(file.metadata()["runs"])
+    assert about["metrics"]["skip_effects"] == {"part": "mlp", "positions": [8, 16]}
+    assert about["metrics"]["residual_erasure"] == {"answer_start": 20}
+    assert about["unavailable"] == {"direct_logits": "it has [/]\nno sum."}
+    assert set(other["metrics"]) == {"contributions", "logit_lens"}

@@ -19,9 +19,9 @@ from depthtui.report.groups import group_runs
 from depthtui.report.html import html_bytes
 from depthtui.report.legible import legible, shortened
 from depthtui.report.markdown import markdown_bytes
-from depthtui.report.table import depth_table
+from depthtui.report.table import depth_table, findings_table
 from tests.hostile import HOSTILE
-from tests.report.runs import hostile_run, run, stopped_run
+from tests.report.runs import full_run, hostile_run, run, stopped_run
 
 SETTINGS = SummarySettings()
 VOID = {"meta", "wbr", "br"}
@@ -39,6 +39,7 @@ def table(results: Sequence[RunResult], width: int = 80) -> str:
     console = Console(file=StringIO(), width=width, legacy_windows=False)
     for group in group_runs(results):
         console.print(depth_table(group, SETTINGS))
+        console.print(findings_table(group, SETTINGS) or "")
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
@@ -118,6 +119,15 @@ class TestPage:
         without_lens = replace(run(), logit_lens=None)
         assert html([without_lens]).count('aria-label="') == 2 + 6
 
+    def test_the_slower_metrics_are_drawn(self) -> None:
+        text = html([full_run()])
+        for title in ("Skip effects", "Residual erasure", "Integrated gradients", "Loss change"):
+            assert title in checked(text).text
+        assert text.count('aria-label="') == 4 + 10 + 1 + 4 + 4
+        loss = re.search(r'<svg[^>]*aria-label="Loss change, by layer">(.*?)</svg>', text)
+        assert loss is not None
+        assert loss[1].count("<rect") == 4
+
     def test_published_values_are_set_beside(self) -> None:
         text = checked(html([run(name="Qwen2.5-7B-Instruct")])).text
         assert "17 / 20 / 18" in text
@@ -156,6 +166,14 @@ class TestEveryDocument:
         text.encode("utf-8")
         assert controls(text) == set()
 
+    def test_what_cannot_be_had_is_said(
+        self, document: Callable[[Sequence[RunResult]], str]
+    ) -> None:
+        text = re.sub(r"\s+", " ", document([full_run(), run()]))
+        assert "no sum (1 of 2 prompts)" in text
+        assert "Completeness error" in text
+        assert "at most 3.00" in text
+
     def test_each_model_has_its_part(self, document: Callable[[Sequence[RunResult]], str]) -> None:
         text = document([run(name="first"), run(name="second"), run("else", name="first")])
         assert text.index("first") < text.index("second")
@@ -165,15 +183,15 @@ class TestEveryDocument:
 
 class TestMarkdown:
     def test_its_tables_are_tables_whatever_they_hold(self) -> None:
-        for results in ([run()], [hostile_run()], [run(name="Qwen2.5-7B-Instruct")]):
+        for results in ([run()], [hostile_run()], [run(name="Qwen2.5-7B-Instruct")], [full_run()]):
             text = re.sub(r"(?ms)^(`+)text$.*?^\1$", "", markdown(results))
             tables = re.findall(r"(?m)(?:^\|.*\n)+", text)
-            assert len(tables) == 3
+            assert len(tables) == 4
             for each in tables:
                 cells = {len(re.split(r"(?<!\\)(?:\\\\)*\|", row)) for row in each.splitlines()}
                 assert len(cells) == 1
             rendered = MarkdownIt("commonmark").enable("table").render(text)
-            assert rendered.count("<table>") == 3
+            assert rendered.count("<table>") == 4
 
     def test_hostile_texts_are_no_markup(self) -> None:
         rendered = MarkdownIt("commonmark").enable("table").render(markdown([hostile_run()]))
@@ -200,6 +218,11 @@ class TestMarkdown:
         text = markdown([run()])
         assert "| layer | attention ratio | attention cosine |" in text
         assert "\n| output |" in text
+
+    def test_what_each_layer_is_good_for_is_in_it(self) -> None:
+        text = markdown([full_run()])
+        heads = "| output effect | loss change | block influence | margin | divergence | erasure |"
+        assert heads in text
 
 
 class TestTable:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from depthtui import __version__
 from depthtui.engine.effective_depth import summarise
 from depthtui.engine.results import Provenance, SummarySettings
 from depthtui.report.summary import combined_provenance, summary_dict, summary_json
-from tests.report.runs import hostile_run, run, stopped_run
+from tests.report.runs import full_run, hostile_run, run, stopped_run
 
 SETTINGS = SummarySettings()
 
@@ -25,6 +27,9 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         "prompts",
         "contributions",
         "logit_lens",
+        "lens_margin",
+        "prediction_depth",
+        "early_exit",
         "effective_depth",
         "provenance",
     ]
@@ -50,7 +55,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
     }
     assert set(summary["contributions"]) == {"attention", "mlp", "layer"}
     assert set(summary["contributions"]["mlp"]) == {"norm_ratio", "cosine"}
-    assert set(summary["logit_lens"]) == {"kl", "overlap", "top_tokens"}
+    assert set(summary["logit_lens"]) == {"kl", "overlap", "entropy", "top_tokens"}
     assert [each["rule"] for each in summary["effective_depth"]] == ["cosine", "kl", "overlap"]
     for each in summary["effective_depth"]:
         assert set(each) == {"rule", "layer", "ratio", "threshold", "reason", "interval"}
@@ -130,6 +135,92 @@ def test_what_was_not_run_is_null_and_the_json_is_strict() -> None:
     assert summary["logit_lens"]["top_tokens"][0][3] == []
     assert [each["layer"] for each in summary["effective_depth"]] == [None] * 3
     assert all(each["reason"] for each in summary["effective_depth"])
+
+
+class TestSlowerMetrics:
+    one, two = full_run("one"), full_run("two", seed=1, tokens=30)
+    without = run("without")
+
+    def summary(self) -> dict[str, Any]:
+        return json.loads(summary_json([self.one, self.without, self.two], SETTINGS))
+
+    def test_they_have_the_layout_of_the_result_file(self) -> None:
+        summary = self.summary()
+        assert set(summary["skip_effects"]) == {
+            "part",
+            "positions",
+            "layers",
+            "mean_layers",
+            "output",
+        }
+        assert summary["skip_effects"]["positions"] == [[8, 16], None, [8, 16]]
+        assert len(summary["residual_erasure"][2]["effect"]) == 5
+        assert len(summary["residual_erasure"][2]["effect"][0]) == 30
+        assert summary["residual_erasure"][1] is None
+        assert len(summary["integrated_gradients"][0]["attribution"]) == 4
+        assert summary["integrated_gradients"][0]["reached"] == [True, True, False, True]
+        assert len(summary["integrated_gradients"][0]["completeness_error"]) == 4
+        assert len(summary["direct_logits"][0]["attribution"]) == 5
+        assert summary["unavailable"][1] == {}
+        assert set(summary["unavailable"][0]) == {"direct_logits"}
+
+    def test_skip_effects_are_the_largest_of_all_prompts(self) -> None:
+        summary = self.summary()["skip_effects"]
+        one, two = self.one.skip_effects, self.two.skip_effects
+        assert one is not None
+        assert two is not None
+        assert summary["layers"] == np.maximum(one.layers, two.layers).tolist()
+        assert summary["output"] == np.maximum(one.output, two.output).tolist()
+        # 24 tokens leave 16 + 8 after the two positions, 30 leave 22 + 14.
+        expected = (one.mean_layers * 24 + two.mean_layers * 36) / 60
+        np.testing.assert_allclose(summary["mean_layers"], expected, rtol=1e-6)
+
+    def test_means_are_weighted_by_tokens(self) -> None:
+        summary = self.summary()
+        one, two = self.one, self.two
+        assert one.ablation is not None
+        assert two.ablation is not None
+        expected = (one.ablation.loss_change * 23 + two.ablation.loss_change * 29) / 52
+        np.testing.assert_allclose(summary["ablation"]["loss_change"], expected, rtol=1e-6)
+        assert one.similarity is not None
+        assert two.similarity is not None
+        influence = (one.similarity.block_influence * 24 + two.similarity.block_influence * 30) / 54
+        np.testing.assert_allclose(summary["similarity"]["block_influence"], influence, rtol=1e-6)
+        distance = summary["similarity"]["angular_distance"]
+        best = summary["similarity"]["best_blocks"][1]
+        assert best["n"] == 2
+        assert best["angular_distance"] == pytest.approx(min(distance[1][:3]))
+        assert distance[1].index(min(distance[1][:3])) == best["first_layer"]
+        assert distance[1][3] is None
+
+    def test_depths_of_tokens(self) -> None:
+        summary = self.summary()
+        assert [len(each) for each in summary["prediction_depth"]["depths"]] == [24, 5, 30]
+        early = summary["early_exit"]
+        assert len(early["confidence"]) == len(early["agreement"]) == len(early["layers_saved"])
+        assert sorted(early["layers_saved"], reverse=True) == early["layers_saved"]
+        assert 0 <= summary["settling"]["mean_depth"] <= 4
+        assert summary["settling"]["divergence"][4] == 0
+        assert 0 < summary["depth_score"]["output"] < 3
+
+    def test_token_0_can_be_left_out(self) -> None:
+        settings = replace(SETTINGS, include_first_token=False)
+        summary = summary_dict([self.one], settings)
+        settling = self.one.settling
+        assert settling is not None
+        expected = settling.divergence[:, 1:].mean(axis=1)
+        assert summary["settling"]["divergence"] == pytest.approx(expected)
+
+    def test_metrics_that_are_half_done_are_null(self) -> None:
+        result = full_run("half")
+        assert result.residual_erasure is not None
+        assert result.integrated_gradients is not None
+        result.residual_erasure.effect[:, 5:] = np.nan
+        result.integrated_gradients.completeness_error[:] = np.nan
+        result.complete = False
+        summary = json.loads(summary_json([result], SETTINGS))
+        assert summary["residual_erasure"][0]["effect"][0][5] is None
+        assert summary["integrated_gradients"][0]["completeness_error"] == [None] * 4
 
 
 def test_nothing_to_average_is_no_crash() -> None:

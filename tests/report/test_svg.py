@@ -10,7 +10,7 @@ import pytest
 
 from depthtui import palette
 from depthtui.engine.measures import MEASURE_BY_NAME
-from depthtui.report.svg import Line, Panel, curves, heatmap, style
+from depthtui.report.svg import Line, Panel, bars, curves, heatmap, style
 from tests.hostile import HOSTILE
 
 SEQUENTIAL = MEASURE_BY_NAME["layer_norm_ratio"]
@@ -131,6 +131,29 @@ class TestCurves:
         (points,) = self.points(self.panel([0.1, 1.0, 10.0], log=True))
         heights = [y for _, y in points]
         assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=0.2)
+
+
+class TestBars:
+    def drawn(self, values: list[float]) -> list[dict[str, float]]:
+        root = ElementTree.fromstring(bars(np.array(values), "label"))
+        return [
+            {name: float(each.get(name, "")) for name in ("x", "y", "width", "height")}
+            for each in root.iter("rect")
+        ]
+
+    def test_they_are_as_long_as_their_values_and_on_their_side_of_zero(self) -> None:
+        first, second, third = self.drawn([2.0, -1.0, 0.0])
+        assert first["height"] == pytest.approx(2 * second["height"], rel=0.01)
+        assert first["y"] + first["height"] == pytest.approx(second["y"], abs=0.1)
+        assert third["height"] == 0
+
+    def test_unknown_layers_are_left_out(self) -> None:
+        first, second = self.drawn([1.0, np.nan, 1.0])
+        assert second["x"] > first["x"] + 1.5 * first["width"]
+
+    @pytest.mark.parametrize("values", [[], [np.nan], [0.0], [-5.0]])
+    def test_odd_values_are_drawn(self, values: list[float]) -> None:
+        assert "nan" not in bars(np.array(values), "label")
 
 
 def test_the_style_has_every_level_for_light_and_dark_pages() -> None:

@@ -84,3 +84,26 @@ METRICS: tuple[Metric, ...] = (
 )
 
 METRIC_BY_NAME: dict[str, Metric] = {each.name: each for each in METRICS}
+
+
+@dataclass(frozen=True)
+class Free:
+    """What follows from a metric's arrays without running the model again.
+
+    Attributes:
+        title: a short title.
+        tells: what it tells, one sentence.
+        comes_with: the name of the metric that it follows from.
+    """
+
+    title: str
+    tells: str
+    comes_with: str
+
+
+FREE: tuple[Free, ...] = (
+    Free("DepthScore", "DepthScore, the centre of mass of useful depth.", "skip_effects"),
+    Free("Prediction depth", "Prediction depth, where each token is decided.", "logit_lens"),
+    Free("Early exit", "What early exit would gain at a confidence, and lose.", "logit_lens"),
+    Free("Entropy and margin", "Lens entropy and margin: how sure each depth is.", "logit_lens"),
+)

@@ -1,0 +1,77 @@
+"""What was found beyond the effective depth, in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from depthtui.engine.results import Ablation, RunResult, Silenced, Similarity, SummarySettings
+from depthtui.report.findings import findings
+from depthtui.report.groups import group_runs
+from tests.report.runs import full_run, run, stopped_run
+
+SETTINGS = SummarySettings()
+
+
+def told(*results: RunResult) -> dict[str, tuple[str, str]]:
+    return {each.title: (each.value, each.remark) for each in findings(results, SETTINGS)}
+
+
+def test_a_plain_run_tells_what_the_lens_knows() -> None:
+    assert list(told(run())) == ["Prediction depth", "Early exit at 0.9"]
+    assert told(replace(run(), logit_lens=None)) == {}
+    assert told(stopped_run()) == {}
+
+
+def test_the_lens_in_words() -> None:
+    result = run(tokens=2)
+    assert result.logit_lens is not None
+    result.logit_lens.top_ids[:, :, 0] = [[1, 1], [2, 1], [2, 1], [2, 1], [2, 1]]
+    result.logit_lens.top_probabilities[:, :, 0] = [[1, 0], [1, 0], [1, 0.95], [1, 1], [1, 1]]
+    assert told(result) == {
+        "Prediction depth": ("0.5 of 4", "first choice stays, mean"),
+        "Early exit at 0.9": ("saves 3.0 of 4 layers", "50.0% of tokens as the model says"),
+    }
+
+
+def test_layers_are_ranked_by_the_loss_where_it_is_known() -> None:
+    result = full_run()
+    result.ablation = Ablation("layer", 2.0, np.array([3.0, -0.01, 0.5, 0.2]))
+    result.similarity = Similarity(np.array([0.1, 0.2, 0.3, 0.4]), np.full((4, 4), 0.25))
+    found = told(result)
+    assert found["Most useful layers"] == ("0, 2, 3", "loss without them: +3, +0.5, +0.2 nats")
+    assert found["Least useful layers"] == ("1, 3, 2", "loss without them: -0.01, +0.2, +0.5 nats")
+    assert found["Best block to prune"] == ("layer 0", "n = 1, angular distance 0.250")
+    found = told(replace(result, ablation=None))
+    assert found["Least useful layers"] == ("0, 1, 2", "block influence: 0.1, 0.2, 0.3")
+
+
+def test_completeness_that_was_missed_is_not_hidden() -> None:
+    assert told(full_run())["Completeness error"] == (
+        "at most 3.00%",
+        "wanted 0.01; missed in 1 layer",
+    )
+
+
+def test_scores_of_layers_that_do_nothing() -> None:
+    result = full_run()
+    assert result.skip_effects is not None
+    for each in (result.skip_effects.output, result.skip_effects.mean_layers):
+        each[...] = 0
+    assert told(result)["DepthScore"][0] == "–"
+
+
+def test_prompts_of_one_command_are_one_group_whatever_came_before() -> None:
+    one, two = run("one"), run("two")
+    two = replace(two, settings=replace(two.settings, lengths_before=(5,), answer_start=2))
+    assert len(group_runs([one, two])) == 1
+
+
+def test_a_what_if_is_a_group_of_its_own_and_says_so() -> None:
+    one, two = run("one"), run("one")
+    silenced = (Silenced(3), Silenced(0, "mlp"))
+    two = replace(two, settings=replace(two.settings, silenced=silenced))
+    clean, changed = group_runs([one, two])
+    assert "without" not in clean.title
+    assert changed.title.endswith(", without layer 3, layer 0 MLP")
