@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from textual import on
 from textual.app import App, ComposeResult
@@ -41,6 +41,14 @@ LAST_RESORT = 2.0
 
 def _key_commands() -> type[Provider]:
     from depthtui.tui.commands import KeyCommands
+
+@runtime_checkable
+class Live(Protocol):
+    """A screen that shows what the engine does."""
+
+    def changed(self) -> None:
+        """Something changed: redraw soon."""
+
 
     return KeyCommands
 
@@ -186,8 +194,9 @@ class DepthApp(App[int]):
         self._changed()
 
     def _changed(self) -> None:
-        if self.main is not None:
-            self.main.changed()
+        for screen in self.screen_stack:
+            if isinstance(screen, Live):
+                screen.changed()
         problem = self.explorer.problem
         if problem is not None and problem is not self._told and self.screen is not self.main:
             # The main screen has a place for it, any other does not.

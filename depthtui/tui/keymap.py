@@ -42,6 +42,7 @@ CHOOSING = [
     key("N", "ladder(-1)", "previous prompt", "Run the task's previous prompt", "prev_prompt"),
     key("b,S", "session", "session", "List the runs of this session", "session", True),
     key("C", "compare", "compare", "Compare this run with another", "compare"),
+    key("x", "what_if", "what if", "Leave layers out and see what it costs", "what_if", True),
     key("e", "export", "export", "Save the session or this run", "export", True),
 ]
 
@@ -105,4 +106,33 @@ COMPARE = [
     key("escape,C", "close", "back", "Back to one run", "compare_back", True),
 ]
 
-ALL = [*MAIN, *COMPARE, *APP]
+WHAT_IF = [
+    key("x", "switch('layer')", "off/on", "Turn layers off or on; a count before", "off", True),
+    key(
+        "a",
+        "switch('attention')",
+        "attention",
+        "Turn the attention of layers off or on",
+        "attention_off",
+        True,
+    ),
+    key("m", "switch('mlp')", "MLP", "Turn the MLP of layers off or on", "mlp_off", True),
+    key("p", "prune", "prune", "Turn the least useful layer off; 5p five of them", "prune", True),
+    key("E", "exit_early", "exit", "Turn every layer from the cursor's on off", "exit_early", True),
+    key("u", "undo", "undo", "Take the last change back", "undo", True),
+    key("U", "redo", "redo", "Make the change again", "redo"),
+    key("c", "all_on", "all on", "Turn every layer on", "all_on", True),
+    key(
+        "escape",
+        "close",
+        "back",
+        "Back to the run; a metric that is being computed goes on",
+        "what_if_back",
+        True,
+    ),
+    key("i", "rank", "loss", "Compute what the loss gains without each layer", "rank", True),
+    *MOVING,
+    *LOOKING[:4],
+]
+
+ALL = [*MAIN, *COMPARE, *WHAT_IF, *APP]

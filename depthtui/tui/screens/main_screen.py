@@ -25,6 +25,7 @@ from depthtui.tui.screens.safe_text_area import stand_ins
 from depthtui.tui.screens.session_screen import run_card, task_title
 from depthtui.tui.session import Run, RunState
 from depthtui.tui.token_text import printable
+from depthtui.tui.what_if import can_be_changed
 from depthtui.tui.widgets.curves import DepthCurves
 from depthtui.tui.widgets.depth_table import DepthTable
 from depthtui.tui.widgets.heatmap import Heatmap
@@ -123,7 +124,12 @@ class MainScreen(PaneScreen):
         self._show_status()
         self._show_load()
         # The footer composes itself anew, so only when another key works.
-        keys_depend_on = (self.explorer.phase, result is None, len(self.explorer.session.results))
+        keys_depend_on = (
+            self.explorer.phase,
+            result is None,
+            can_be_changed(run),
+            len(self.explorer.session.results),
+        )
         if keys_depend_on != self._keys_depend_on:
             self._keys_depend_on = keys_depend_on
             self.refresh_bindings()
@@ -187,6 +193,7 @@ class MainScreen(PaneScreen):
                 seconds=shown.seconds if shown else 0,
                 cached=run.cached if run and ran else None,
                 memory=explorer.memory.used if explorer.memory else 0,
+                work=live.work if live else None,
             )
         )
 
@@ -261,6 +268,8 @@ class MainScreen(PaneScreen):
         return True
 
     def action_move(self, rows: int, tokens: int) -> None:
+            case "what_if":
+                return can_be_changed(self.run) and self.explorer.can_run
         self._moved = True
         super().action_move(rows, tokens)
 
@@ -360,6 +369,17 @@ class MainScreen(PaneScreen):
         def written(folder: Path | None) -> None:
             if folder is not None:
                 self.explorer.change(export_dir=folder)
+    def action_what_if(self) -> None:
+        """Leave layers out of the run on the screen."""
+        from depthtui.tui.screens.what_if_screen import WhatIfScreen
+
+        run = self.run
+        assert run is not None
+        if not self.explorer.has_model_of(run):
+            self.notify("This run is of another model: m loads that one.", markup=False)
+            return
+        self.app.push_screen(WhatIfScreen(self.explorer, run, self.cursor, self.layer_order))
+
 
         svg = picture(self.app)
         settings = self.explorer.settings

@@ -92,7 +92,7 @@ class PaneScreen(Screen[None]):
         return next((pane for pane in self.panes if pane.has_class("active")), self.panes[0])
 
     def on_mount(self) -> None:
-        self._activate(self.query_one(Heatmap))
+        self._activate(self.panes[0])
 
     def _activate(self, pane: Pane) -> None:
         """Give a pane the focus, and the room where panes are tabs."""

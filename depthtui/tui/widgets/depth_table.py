@@ -36,6 +36,8 @@ class DepthTable(Pane):
     """
 
     hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+    other_title = "other"
+    """What the compared run is called."""
 
     def __init__(
         self, *, name: str | None = None, id: str | None = None, classes: str | None = None
@@ -109,7 +111,7 @@ class DepthTable(Pane):
 
     def _other_line(self, estimate: DepthEstimate, summary: DepthSummary) -> list[Piece]:
         pieces = self._depth_pieces(estimate, summary, faint=True)
-        return [(fit_shown("  other", _NAME_CELLS), self.inks.muted), *pieces]
+        return [(fit_shown(f"  {self.other_title}", _NAME_CELLS), self.inks.muted), *pieces]
 
     def _depth_pieces(
         self, estimate: DepthEstimate, summary: DepthSummary, faint: bool

@@ -9,7 +9,9 @@ from rich.cells import cell_len
 from textual.strip import Strip
 from textual.widget import Widget
 
+from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.results import ModelInfo
+from depthtui.tui.session import Work
 from depthtui.tui.token_text import fit_shown
 from depthtui.tui.widgets.ink import Inks, Piece, byte_count, inks_of, number, strip_of
 from depthtui.tui.widgets.words import sentence
@@ -33,6 +35,7 @@ class Status:
         seconds: how long the run took so far.
         cached: whether the result came from the cache; None while there is none.
         memory: bytes that the engine holds, or 0.
+        work: the slower metric that a run is at, or None.
     """
 
     model: ModelInfo | None = None
@@ -45,6 +48,7 @@ class Status:
     seconds: float = 0.0
     cached: bool | None = None
     memory: int = 0
+    work: Work | None = None
 
 
 class StatusLine(Widget):
@@ -125,6 +129,14 @@ class StatusLine(Widget):
             case "loading":
                 return [("◌ ", inks.text), ("loading", inks.text)]
             case "running":
+            case "idle":
+                return [("○ ", inks.muted), ("idle", inks.muted)]
+            case "running" if status.work is not None:
+                title = METRIC_BY_NAME[status.work.metric].title.lower()
+                share = (
+                    f" {status.work.done} of {status.work.total}" if status.work.total > 1 else ""
+                )
+                return [("▸ ", inks.good), (f"{title}{share}{seconds}", inks.text)]
                 where = f"layer {status.layer} of {status.layers}{seconds}"
                 return [("▸ ", inks.good), (where, inks.text)]
             case "halted":

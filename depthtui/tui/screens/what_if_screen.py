@@ -1,0 +1,225 @@
+"""Leave layers out, by keyboard, and see what the model still says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container, Horizontal, Vertical
+from textual.widgets import Footer
+
+from depthtui.engine.effective_depth import summarise
+from depthtui.engine.measures import Measure
+from depthtui.engine.results import RunResult
+from depthtui.prompts import prompt_title
+from depthtui.tui import keymap
+from depthtui.tui.explorer import Explorer, Phase
+from depthtui.tui.screens.pane_screen import PaneScreen, PaneTabs
+from depthtui.tui.session import Run
+from depthtui.tui.what_if import WhatIf
+from depthtui.tui.widgets.depth_table import DepthTable
+from depthtui.tui.widgets.lens_pair import LensPair
+from depthtui.tui.widgets.outcome import Outcome, Survey
+from depthtui.tui.widgets.output_bars import OutputBars
+from depthtui.tui.widgets.pane import Cursor, Pane
+from depthtui.tui.widgets.prompt_pane import PromptPane
+from depthtui.tui.widgets.stack_pane import StackPane
+from depthtui.tui.widgets.status_line import Status, StatusLine
+from depthtui.tui.widgets.words import sentence
+
+FRAME = 1 / 30
+"""Seconds between two redraws while rows keep coming."""
+
+
+class WhatIfScreen(PaneScreen):
+    """The stack of layers on the left, what it says without some of them on the right.
+
+    Args:
+        explorer: runs things.
+        run: the clean run.
+        cursor: where the cursor begins.
+        layer_order: `up` has layer 0 at the bottom.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keymap.WHAT_IF]
+    CSS_PATH: ClassVar[list[str | Path]] = ["../main.tcss", "../what_if.tcss"]  # type: ignore[assignment]
+    AUTO_FOCUS = "StackPane"
+    PANE_ORDER = ("stack", "lens", "output", "depths", "survey", "prompt")
+
+    def __init__(self, explorer: Explorer, run: Run, cursor: Cursor, layer_order: str) -> None:
+        super().__init__()
+        self.what_if = WhatIf(explorer, run, self._tell)
+        self._explorer = explorer
+        self._first_cursor = cursor
+        self._first_order = layer_order
+        self._redraw_planned = False
+
+    def compose(self) -> ComposeResult:
+        yield StatusLine(id="status")
+        yield PromptPane(id="prompt", name="Prompt", classes="always")
+        yield PaneTabs(id="tabs")
+        with Horizontal(id="panes"):
+            with Vertical(classes="column", id="stack-column"):
+                yield StackPane(id="stack", name="Layers", classes="always")
+            with Container(id="changes"):
+                with Vertical(classes="column", id="lens-column"):
+                    yield LensPair(id="lens", name="Lens")
+                with Vertical(classes="column", id="outcome-column"):
+                    yield Outcome(id="outcome", name="What if", classes="always")
+                    yield OutputBars(id="output", name="Output")
+                    yield DepthTable(id="depths", name="Depth")
+                    yield Survey(id="survey", name="Session")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        for pane in self.query(Pane):
+            pane.ramp = self._explorer.settings.ramp  # type: ignore[assignment]
+        self.query_one(Outcome).can_focus = False
+        self.query_one(DepthTable).other_title = "clean"
+        self.query_one(PromptPane).measure = loss_change(self.what_if.clean)
+        self.layer_order = self._first_order
+        self.redraw()
+        self.go(*self._first_cursor)
+        if self._explorer.session.live is None:
+            # It costs one forward pass, and the layers have a rank from the start.
+            self.what_if.want_quietly("similarity")
+
+    # Showing ----------------------------------------------------------------
+
+    def extent(self) -> tuple[int, int]:
+        clean = self.what_if.clean
+        return clean.model.n_layers, len(clean.tokens) - 1
+
+    def shown_result(self) -> RunResult | None:
+        return self.what_if.changed
+
+    def changed(self) -> None:
+        """Start what is next, and redraw with the next frame."""
+        self.what_if.proceed()
+        if not self._redraw_planned:
+            self._redraw_planned = True
+            self.set_timer(FRAME, self.redraw)
+
+    def redraw(self) -> None:
+        """Bring every pane up to date."""
+        self._redraw_planned = False
+        if not self.is_mounted:
+            return
+        what_if = self.what_if
+        clean, changed = what_if.clean, what_if.changed
+        settings = self._explorer.settings.summary_settings()
+        summaries = [summarise([each], settings) for each in (changed, clean)]
+        self.query_one(StackPane).show(clean)
+        self.query_one(StackPane).show_stack(what_if.stack, what_if.measured)
+        self.query_one(PromptPane).show(changed)
+        self.query_one(LensPair).passed_by = what_if.stack.passed_by
+        self.query_one(LensPair).show(changed, None, clean)
+        self.query_one(OutputBars).show(changed, None, clean)
+        both = what_if.stack.silenced
+        self.query_one(DepthTable).show(
+            changed, summaries[0], clean if both else None, summaries[1] if both else None
+        )
+        self.query_one(Outcome).show_effect(what_if.stack, what_if.effect)
+        self.query_one(Survey).show_effects(what_if.effects)
+        self._show_status()
+
+    def _show_status(self) -> None:
+        explorer, what_if = self._explorer, self.what_if
+        live = explorer.session.live
+        dead = explorer.phase is Phase.DEAD
+        self.query_one(StatusLine).show(
+            Status(
+                model=what_if.clean.model,
+                task=f"what if · {sentence(prompt_title(what_if.clean.prompt, 60))}",
+                state="gone" if dead else "running" if live else "ready",
+                layer=live.layers_done if live else 0,
+                layers=live.model.n_layers if live else 0,
+                seconds=live.seconds if live else 0,
+                work=live.work if live else None,
+            )
+        )
+
+    def _tell(self, words: str) -> None:
+        self.notify(sentence(words), markup=False)
+
+    def watch_measure(self, measure: Measure) -> None:
+        """Only the prompt shows a measure here, its own."""
+
+    def _activate(self, pane: Pane) -> None:
+        """Where it is narrow, the stack stays and one other pane is beside it."""
+        super()._activate(pane)
+        if pane.has_class("always"):
+            pane = next(iter(self.query(".beside").results(Pane)), self.query_one(LensPair))
+        for each in self.query("#changes Pane"):
+            each.set_class(each is pane, "beside")
+        for column in self.query("#changes .column"):
+            column.set_class(pane in column.query(Pane), "beside")
+
+    # Keys -------------------------------------------------------------------
+
+    def _layers(self) -> Iterable[int]:
+        """The layer at the cursor, or as many from there on as a count says."""
+        last = self.what_if.clean.model.n_layers - 1
+        first = min(self.cursor.layer, last)
+        return range(first, min(first + self._take_count(), last + 1))
+
+    def action_switch(self, part: str) -> None:
+        """Turn the layers at the cursor, or one of their sublayers, off or on."""
+        missing = self.what_if.clean.model.split_missing
+        if part != "layer" and missing:
+            self._tell(f"Only whole layers can be turned off: {missing}")
+            return
+        self.what_if.change(self.what_if.stack.switch(self._layers(), part))
+        self.redraw()
+
+    def action_exit_early(self) -> None:
+        last = self.what_if.clean.model.n_layers - 1
+        self._take_count()
+        self.what_if.change(self.what_if.stack.exit_at(min(self.cursor.layer, last)))
+        self.redraw()
+
+    def action_all_on(self) -> None:
+        self._take_count()
+        self.what_if.change(self.what_if.stack.full(len(self.what_if.stack.off)))
+        self.redraw()
+
+    def action_undo(self) -> None:
+        self.what_if.undo(self._take_count())
+        self.redraw()
+
+    def action_redo(self) -> None:
+        self.what_if.redo(self._take_count())
+        self.redraw()
+
+    def action_prune(self) -> None:
+        self.what_if.prune(self._take_count())
+        self.redraw()
+
+    def action_rank(self) -> None:
+        """Compute the ablation loss of every layer."""
+        self.what_if.want("ablation")
+        self.redraw()
+
+    def action_close(self) -> None:
+        self.what_if.close()
+        self.dismiss(None)
+
+
+def loss_change(clean: RunResult) -> Measure:
+    """How much less likely each token of the prompt became, in nats."""
+
+    def values(changed: RunResult) -> np.ndarray | None:
+        if changed.logit_lens is None or clean.logit_lens is None or changed is clean:
+            return None
+        before, after = (
+            each.next_log_probability[-1:, :-1] for each in (clean.logit_lens, changed.logit_lens)
+        )
+        # What a token predicts is shown on the token that is predicted.
+        return np.concatenate([np.full((1, 1), np.nan), before - after], axis=1)
+
+    return Measure("loss_change", "Loss change", "nats", True, None, values)
