@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import pty
 import re
@@ -17,6 +18,10 @@ from pathlib import Path
 
 import pyte
 import pytest
+
+from depthtui.engine.results import ModelSpec
+from depthtui.settings import Settings
+from depthtui.tui import app
 
 PATIENCE = 60.0
 ROOT = Path(__file__).parents[2]
@@ -126,6 +131,15 @@ def test_quitting_gives_the_terminal_back(explorer: Terminal, key: bytes, status
     explorer.type(key)
     assert explorer.end() == status
     explorer.assert_restored()
+
+
+def test_quitting_spares_the_last_collections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.DepthApp, "run", lambda self: 0)
+    try:
+        assert app.main(ModelSpec(), Settings()) == 0
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
