@@ -202,24 +202,25 @@ def unavailable(results: Sequence[RunResult]) -> list[Finding]:
 
 
 def _depth_score(skip: SkipEffects, n_layers: int) -> list[Finding]:
-    scores = [
-        f"{score:.1f} by the {name}"
-        for name, effects in (("output", skip.output), ("later layers", downstream_effect(skip)))
-        if np.isfinite(score := depth_score(effects))
-    ]
-    value = ", ".join(scores) if scores else "–"
-    return [Finding("DepthScore", value, f"centre of mass of useful depth, of {n_layers}")]
+    by = {"output": skip.output, "later layers": downstream_effect(skip)}
+    scores = {name: depth_score(effects) for name, effects in by.items()}
+    known = {name: score for name, score in scores.items() if np.isfinite(score)}
+    value = " and ".join(f"{score:.1f}" for score in known.values())
+    remark = "skipping a layer changes nothing"
+    if known:
+        remark = f"useful depth by effect on {' and '.join(known)}"
+    return [Finding("DepthScore", f"{value} of {n_layers}" if known else "–", remark)]
 
 
 def _usefulness(ranked: Ablation | Similarity) -> list[Finding]:
-    by, sign, unit = ("block influence", "", "")
+    sign, remark = "", "block influence {}"
     if isinstance(ranked, Ablation):
-        by, sign, unit = ("loss without them", "+", " nats")
+        sign, remark = "+", "loss {} nats without"
     order, values = least_useful(ranked, len(usefulness(ranked))), usefulness(ranked)
 
     def line(title: str, layers: list[int]) -> Finding:
         shown = ", ".join(f"{values[each]:{sign}.3g}" for each in layers)
-        return Finding(title, ", ".join(map(str, layers)), f"{by}: {shown}{unit}")
+        return Finding(title, ", ".join(map(str, layers)), remark.format(shown))
 
     if not order:
         return []
@@ -242,9 +243,11 @@ def _from_lens(lens: LogitLens, n_layers: int) -> list[Finding]:
     depth = float(np.mean(prediction_depth(lens)))
     leaving = early_exit(lens, CONFIDENCE)
     saved = f"saves {leaving.layers_saved:.1f} of {n_layers} layers"
-    agreement = f"{leaving.agreement:.1%} of tokens as the model says"
+    agreement = f"{leaving.agreement:.1%} of tokens agree with the output"
     return [
-        Finding("Prediction depth", f"{depth:.1f} of {n_layers}", "first choice stays, mean"),
+        Finding(
+            "Prediction depth", f"{depth:.1f} of {n_layers}", "from there the first choice stays"
+        ),
         Finding(f"Early exit at {CONFIDENCE:g}", saved, agreement),
     ]
 
@@ -252,7 +255,7 @@ def _from_lens(lens: LogitLens, n_layers: int) -> list[Finding]:
 def _settling(settling: Settling, n_layers: int) -> list[Finding]:
     depth = float(np.mean(settling_depth(settling, SETTLED)))
     late = share_of_late(settling, SETTLED)
-    remark = f"divergence < {SETTLED:g} nats, mean; {late:.0%} of tokens late"
+    remark = f"JSD < {SETTLED:g} nats; {late:.0%} of tokens late"
     return [Finding("Settling depth", f"{depth:.1f} of {n_layers}", remark)]
 
 

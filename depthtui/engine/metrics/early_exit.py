@@ -16,7 +16,7 @@ class EarlyExit:
 
     Attributes:
         confidence: what the lens's first choice must exceed.
-        depths: `[T]`, 0 … L: l where a token leaves before layer l, having run l layers;
+        depths: `[T]`, 1 … L: l where a token leaves before layer l, having run l layers;
             L where it runs them all.
         agrees: `[T]`, whether the choice there is the model's own.
         n_layers: L.
@@ -41,13 +41,17 @@ class EarlyExit:
 def early_exit(lens: LogitLens, confidence: float) -> EarlyExit:
     """Let each token leave at the earliest depth whose first choice is probable enough.
 
+    At least one layer is run: depth 0 reads the embedding, which is sure of the token itself
+    where input and output embeddings are tied.
+
     Args:
         lens: row l is the residual entering layer l, row L the output.
         confidence: the probability that must be exceeded, 0 to 1.
     """
     top, n_layers = lens.top_ids[:, :, 0], len(lens.top_ids) - 1
-    sure = lens.top_probabilities[:n_layers, :, 0] > confidence
-    depths = np.where(sure.any(axis=0), sure.argmax(axis=0), n_layers)
+    sure = lens.top_probabilities[1:n_layers, :, 0] > confidence
+    sure = np.concatenate([sure, np.ones((1, sure.shape[1]), bool)])
+    depths = 1 + sure.argmax(axis=0)
     choice = np.take_along_axis(top, depths[None], axis=0)[0]
     return EarlyExit(confidence, depths, choice == top[-1], n_layers)
 

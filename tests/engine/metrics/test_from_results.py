@@ -46,15 +46,20 @@ def test_prediction_depth_of_a_lens_that_is_not_read_yet():
 class TestEarlyExit:
     def test_in_closed_form(self):
         found = early_exit(LENS, 0.45)
-        assert found.depths.tolist() == [0, 3, 0, 1]
+        assert found.depths.tolist() == [2, 3, 1, 1]
         assert found.agrees.tolist() == [True, True, True, True]
-        assert found.layers_saved == 2
+        assert found.layers_saved == 5 / 4
         assert found.agreement == 1
 
     def test_confidence_that_is_misplaced_counts_as_such(self):
-        found = early_exit(lens_of([[3], [4], [4]], [[0.9], [0.9], [0.9]]), 0.8)
-        assert found.depths.tolist() == [0]
-        assert found.agreement == 0
+        lens = lens_of([[3, 4], [3, 4], [4, 4], [4, 4]], [[0.9, 0.9]] * 4)
+        found = early_exit(lens, 0.8)
+        assert found.depths.tolist() == [1, 1]
+        assert found.agreement == 0.5
+
+    def test_the_embedding_is_no_exit(self):
+        assert early_exit(lens_of([[3], [4], [4]], [[1.0], [0.1], [1.0]]), 0.8).depths == [2]
+        assert early_exit(lens_of([[3], [4]], [[1.0], [0.1]]), 0.8).depths == [1]
 
     def test_nobody_is_sure_of_anything(self):
         found = early_exit(LENS, 1.0)
@@ -64,7 +69,7 @@ class TestEarlyExit:
     def test_the_curve(self):
         agreement, saved = early_exit_curve(LENS, [0.0, 0.45, 1.0])
         assert agreement.tolist() == [0.75, 1, 1]
-        assert saved.tolist() == [3, 2, 0]
+        assert saved.tolist() == [2, 1.25, 0]
         assert (np.diff(saved) <= 0).all()
 
 
