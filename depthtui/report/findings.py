@@ -208,14 +208,14 @@ def _depth_score(skip: SkipEffects, n_layers: int) -> list[Finding]:
     value = " and ".join(f"{score:.1f}" for score in known.values())
     remark = "skipping a layer changes nothing"
     if known:
-        remark = f"useful depth by effect on {' and '.join(known)}"
+        remark = f"by effect on {' and '.join(known)}"
     return [Finding("DepthScore", f"{value} of {n_layers}" if known else "–", remark)]
 
 
 def _usefulness(ranked: Ablation | Similarity) -> list[Finding]:
     sign, remark = "", "block influence {}"
     if isinstance(ranked, Ablation):
-        sign, remark = "+", "loss {} nats without"
+        sign, remark = "+", "loss {} nats"
     order, values = least_useful(ranked, len(usefulness(ranked))), usefulness(ranked)
 
     def line(title: str, layers: list[int]) -> Finding:
@@ -243,11 +243,9 @@ def _from_lens(lens: LogitLens, n_layers: int) -> list[Finding]:
     depth = float(np.mean(prediction_depth(lens)))
     leaving = early_exit(lens, CONFIDENCE)
     saved = f"saves {leaving.layers_saved:.1f} of {n_layers} layers"
-    agreement = f"{leaving.agreement:.1%} of tokens agree with the output"
+    agreement = f"{leaving.agreement:.1%} agree with the output"
     return [
-        Finding(
-            "Prediction depth", f"{depth:.1f} of {n_layers}", "from there the first choice stays"
-        ),
+        Finding("Prediction depth", f"{depth:.1f} of {n_layers}", "first choice stays"),
         Finding(f"Early exit at {CONFIDENCE:g}", saved, agreement),
     ]
 
@@ -255,7 +253,7 @@ def _from_lens(lens: LogitLens, n_layers: int) -> list[Finding]:
 def _settling(settling: Settling, n_layers: int) -> list[Finding]:
     depth = float(np.mean(settling_depth(settling, SETTLED)))
     late = share_of_late(settling, SETTLED)
-    remark = f"JSD < {SETTLED:g} nats; {late:.0%} of tokens late"
+    remark = f"JSD < {SETTLED:g} nats; {late:.0%} late"
     return [Finding("Settling depth", f"{depth:.1f} of {n_layers}", remark)]
 
 

@@ -30,8 +30,8 @@ def test_the_lens_in_words() -> None:
     result.logit_lens.top_ids[:, :, 0] = [[1, 1], [1, 1], [2, 1], [2, 1], [2, 1]]
     result.logit_lens.top_probabilities[:, :, 0] = [[1, 0], [1, 0], [1, 0.95], [1, 1], [1, 1]]
     assert told(result) == {
-        "Prediction depth": ("1.0 of 4", "from there the first choice stays"),
-        "Early exit at 0.9": ("saves 2.5 of 4 layers", "50.0% of tokens agree with the output"),
+        "Prediction depth": ("1.0 of 4", "first choice stays"),
+        "Early exit at 0.9": ("saves 2.5 of 4 layers", "50.0% agree with the output"),
     }
 
 
@@ -40,8 +40,8 @@ def test_layers_are_ranked_by_the_loss_where_it_is_known() -> None:
     result.ablation = Ablation("layer", 2.0, np.array([3.0, -0.01, 0.5, 0.2]))
     result.similarity = Similarity(np.array([0.1, 0.2, 0.3, 0.4]), np.full((4, 4), 0.25))
     found = told(result)
-    assert found["Most useful layers"] == ("0, 2, 3", "loss +3, +0.5, +0.2 nats without")
-    assert found["Least useful layers"] == ("1, 3, 2", "loss -0.01, +0.2, +0.5 nats without")
+    assert found["Most useful layers"] == ("0, 2, 3", "loss +3, +0.5, +0.2 nats")
+    assert found["Least useful layers"] == ("1, 3, 2", "loss -0.01, +0.2, +0.5 nats")
     assert found["Best block to prune"] == ("layer 0", "n = 1, angular distance 0.250")
     found = told(replace(result, ablation=None))
     assert found["Least useful layers"] == ("0, 1, 2", "block influence 0.1, 0.2, 0.3")
@@ -69,7 +69,7 @@ def test_the_depth_score_in_words() -> None:
     result.skip_effects.mean_layers[...] = 1
     assert told(result)["DepthScore"] == (
         "2.0 and 1.0 of 4",
-        "useful depth by effect on output and later layers",
+        "by effect on output and later layers",
     )
 
 
