@@ -58,7 +58,8 @@ def _group(group: Group, settings: SummarySettings) -> Iterable[str]:
     yield ""
     yield from _findings(group, settings)
     if summary is not None:
-        yield from _curves(summary, Pooled(group.results, settings).by_layer)
+        yield from _curves(summary)
+    yield from _layers(Pooled(group.results, settings))
     for number, result in enumerate(group.results, start=1):
         yield from _run(number, result)
     yield "### Provenance"
@@ -103,20 +104,29 @@ def _findings(group: Group, settings: SummarySettings) -> Iterable[str]:
     yield ""
 
 
-def _curves(summary: DepthSummary, others: dict[str, np.ndarray]) -> Iterable[str]:
+def _curves(summary: DepthSummary) -> Iterable[str]:
     found = {
         title: values
         for name, title in _CURVES.items()
         if (values := getattr(summary.curves, name)) is not None
-    } | others
+    }
+    yield from _by_layer("Means over tokens, by layer", found, summary.n_layers)
+
+
+def _layers(pooled: Pooled) -> Iterable[str]:
+    n_layers = pooled.results[0].model.n_layers
+    yield from _by_layer("What each layer is good for", pooled.by_layer, n_layers)
+
+
+def _by_layer(title: str, found: dict[str, np.ndarray], n_layers: int) -> Iterable[str]:
     if not found:
         return
-    yield "### By layer"
+    yield f"### {title}"
     yield ""
     n_rows = max(len(values) for values in found.values())
     rows = []
     for layer in range(n_rows):
-        name = "output" if layer == summary.n_layers else str(layer)
+        name = "output" if layer == n_layers else str(layer)
         cells = [
             _number(float(values[layer])) if layer < len(values) else ""
             for values in found.values()

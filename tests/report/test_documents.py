@@ -186,12 +186,12 @@ class TestMarkdown:
         for results in ([run()], [hostile_run()], [run(name="Qwen2.5-7B-Instruct")], [full_run()]):
             text = re.sub(r"(?ms)^(`+)text$.*?^\1$", "", markdown(results))
             tables = re.findall(r"(?m)(?:^\|.*\n)+", text)
-            assert len(tables) == 4
+            assert len(tables) == 5
             for each in tables:
                 cells = {len(re.split(r"(?<!\\)(?:\\\\)*\|", row)) for row in each.splitlines()}
                 assert len(cells) == 1
             rendered = MarkdownIt("commonmark").enable("table").render(text)
-            assert rendered.count("<table>") == 4
+            assert rendered.count("<table>") == 5
 
     def test_hostile_texts_are_no_markup(self) -> None:
         rendered = MarkdownIt("commonmark").enable("table").render(markdown([hostile_run()]))
