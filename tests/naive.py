@@ -150,8 +150,8 @@ def naive_lens(model, ids, top_k):
     }
 
 
-def probabilities(model, ids, changes=()):
-    """`[T, V]` float64, with changes: (layer, function of its input and output residuals)."""
+def probabilities(model, ids, changes=(), dtype=torch.float64):
+    """`[T, V]`, with changes: (layer, function of its input and output residuals)."""
     layers, handles, inputs = blocks(model), [], {}
 
     def keep(index):
@@ -176,18 +176,18 @@ def probabilities(model, ids, changes=()):
     finally:
         for handle in handles:
             handle.remove()
-    return torch.softmax(logits.double(), dim=-1)
+    return torch.softmax(logits.to(dtype), dim=-1)
 
 
-def layer_changes(model, ids, changes=()):
-    """c_l of every layer under changes, `[L, T, d]` float64, and the output `[T, V]`."""
+def layer_changes(model, ids, changes=(), dtype=torch.float64):
+    """c_l of every layer under changes, `[L, T, d]`, and the output `[T, V]`."""
     layers, found = blocks(model), [None] * len(blocks(model))
 
     def watch(index):
         # Registered after the changes' hooks, so it sees what they made of the output.
         def post(_module, args, kwargs, output):
             before = args[0] if args else kwargs["hidden_states"]
-            found[index] = (states(output)[0].double() - before[0].double()).clone()
+            found[index] = states(output)[0].to(dtype) - before[0].to(dtype)
 
         return post
 
@@ -209,7 +209,7 @@ def layer_changes(model, ids, changes=()):
     finally:
         for handle in handles:
             handle.remove()
-    return torch.stack(found), torch.softmax(logits.double(), dim=-1)
+    return torch.stack(found), torch.softmax(logits.to(dtype), dim=-1)
 
 
 def skipping(position):
@@ -224,14 +224,15 @@ def skipping(position):
     return function
 
 
-def naive_skip_effects(model, ids, positions):
+def naive_skip_effects(model, ids, positions, dtype=torch.float64):
     """E `[L, L]` and O `[L]`, one full forward for each layer and position."""
     count = len(blocks(model))
-    clean, output = layer_changes(model, ids)
+    clean, output = layer_changes(model, ids, (), dtype)
     effect, moved = torch.zeros(count, count), torch.zeros(count)
     for skipped in range(count):
         for position in positions:
-            changed, changed_output = layer_changes(model, ids, [(skipped, skipping(position))])
+            skip = [(skipped, skipping(position))]
+            changed, changed_output = layer_changes(model, ids, skip, dtype)
             far = (changed - clean)[:, position:].norm(dim=-1)
             far = (far / clean[:, position:].norm(dim=-1).clamp(min=1e-6)).amax(dim=1).float()
             far[: skipped + 1] = 0
@@ -241,10 +242,10 @@ def naive_skip_effects(model, ids, positions):
     return effect.numpy(), moved.numpy()
 
 
-def naive_erasure(model, ids, baseline, answer_start):
+def naive_erasure(model, ids, baseline, answer_start, dtype=torch.float64):
     """R `[L+1, T]`, one full forward for each depth and token."""
     layers, tokens = blocks(model), ids.shape[1]
-    clean = probabilities(model, ids)
+    clean = probabilities(model, ids, (), dtype)
     effect = np.zeros((len(layers) + 1, tokens))
     for depth in range(len(layers) + 1):
         for token in range(tokens):
@@ -262,12 +263,11 @@ def naive_erasure(model, ids, baseline, answer_start):
                     return args, {**kwargs, "hidden_states": erase(kwargs["hidden_states"])}
 
                 handle = layers[0].register_forward_pre_hook(pre, with_kwargs=True)
-                changed = probabilities(model, ids)
+                changed = probabilities(model, ids, (), dtype)
                 handle.remove()
             else:
-                changed = probabilities(
-                    model, ids, [(depth - 1, lambda _before, after, erase=erase: erase(after))]
-                )
+                change = [(depth - 1, lambda _before, after, erase=erase: erase(after))]
+                changed = probabilities(model, ids, change, dtype)
             far = (changed - clean)[answer_start - 1 : -1].norm(dim=-1)
             effect[depth, token] = far.max()
     return effect

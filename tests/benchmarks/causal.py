@@ -1,0 +1,237 @@
+"""How fast the causal metrics are, against one ordinary forward for each intervention.
+
+    python -m tests.benchmarks.causal [--skip-tokens 96] [--quick]
+
+Everything runs in one process, on the demo model in float32, and prints a
+Markdown table with the largest difference between both results. Run it on a
+quiet machine: it takes all cores and, without --quick, about ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthtui.engine.anatomy import Anatomy, study
+from depthtui.engine.loading import load
+from depthtui.engine.metrics.integrated_gradients import _adaptive, _Path
+from depthtui.engine.metrics.logit_lens import LensRows, read_lens
+from depthtui.engine.metrics.residual_erasure import residual_erasure
+from depthtui.engine.metrics.skip_effects import skip_effects
+from depthtui.engine.replay import Replay
+from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.engine.tokens import Vocabulary, tokenise
+from depthtui.prompts.tasks import make_prompts
+from depthtui.settings import default_cache_dir, models_dir
+from tests.benchmarks.engine import matmul_peak
+from tests.naive import blocks, hook, naive_erasure, naive_skip_effects
+
+WORDS = "The road over the pass was closed by snow until the first warm days of May. "
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    value = function()
+    return time.perf_counter() - start, value
+
+
+def naive_lens(model: Any, residuals: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """KL and overlap `[L + 1, T]`, one depth after another over the whole vocabulary."""
+    head, norm = model.get_output_embeddings(), model.model.norm
+    with torch.inference_mode():
+        final = head(norm(residuals[-1])).log_softmax(dim=-1)
+        best = final.topk(5, dim=-1).indices
+        kl, overlap = [], []
+        for residual in residuals:
+            lens = head(norm(residual)).log_softmax(dim=-1)
+            kl.append((lens.exp() * (lens - final)).sum(dim=-1))
+            mine = lens.topk(5, dim=-1).indices
+            overlap.append((mine[:, :, None] == best[:, None]).any(dim=-1).float().mean(dim=-1))
+    return torch.stack(kl), torch.stack(overlap)
+
+
+def naive_gradients(model: Any, ids: Tensor, layer: int, answer: int, steps: int = 256) -> Tensor:
+    """Left-Riemann steps, sixteen ordinary forwards and backwards at a time, `[T]`."""
+    block, kept = blocks(model)[layer], {}
+    with torch.no_grad(), hook(block, lambda _m, _a, out: kept.update(h=out.detach())):
+        model(input_ids=ids, use_cache=False)
+    actual, base = kept["h"], kept["h"].mean(dim=1, keepdim=True)
+    total = torch.zeros(ids.shape[1])
+    for first in range(0, steps, 16):
+        where = torch.arange(first, first + 16)[:, None, None] / steps
+        start = (base + where * (actual - base)).requires_grad_()
+        with hook(block, lambda _m, _a, _o, start=start: start):
+            logits = model(input_ids=ids.expand(16, -1), use_cache=False).logits
+        targets = ids[0, answer:][None, :, None].expand(16, -1, 1)
+        chosen = logits[:, answer - 1 : -1].softmax(dim=-1).gather(-1, targets).sum()
+        (gradient,) = torch.autograd.grad(chosen, start)
+        total += (gradient * (actual - base)).sum(dim=(0, 2)) / steps
+    return total
+
+
+class Bench:
+    """The demo model, and the rows of the table."""
+
+    def __init__(self) -> None:
+        loaded = load(
+            ModelSpec(dtype="float32", device="cpu"),
+            models_dir(default_cache_dir()),
+            lambda _: None,
+        )
+        self.model: Any = loaded.model
+        self.tokenizer = loaded.tokenizer
+        self.anatomy: Anatomy = study(loaded.model)
+        self.peak = matmul_peak(7)
+        self.rows: list[str] = []
+        layer = sum(each.numel() for each in self.anatomy.layers[0].parameters())
+        self.layer_flops, self.head_flops = (
+            2 * layer,
+            2 * loaded.info.d_model * loaded.info.vocab_size,
+        )
+
+    def row(self, what: str, naive: float, ours: float, far: float, flops: float) -> None:
+        share = flops / ours / self.peak
+        line = (
+            f"| {what} | {naive:.1f} | {ours:.1f} | {naive / ours:.1f} | {far:.1e} | {share:.2f} |"
+        )
+        self.rows.append(line)
+        print(line, flush=True)
+
+    def text_ids(self, tokens: int) -> Tensor:
+        return self.tokenizer(WORDS * 40, return_tensors="pt")["input_ids"][:, :tokens]
+
+    def skip(self, tokens: int) -> None:
+        ids = self.text_ids(tokens)
+        positions = [24, 56, 80, 40][: 4 if tokens > 84 else 2]
+        seconds, (layers, output) = timed(
+            lambda: naive_skip_effects(self.model, ids, positions, torch.float32)
+        )
+
+        def ours() -> tuple[Replay, Any]:
+            replay = Replay(self.model, self.anatomy, ids[0])
+            return replay, skip_effects(
+                replay, self.anatomy.unembedding, replay.residual[:-1], positions
+            )
+
+        mine, (replay, effects) = timed(ours)
+        far = max(np.abs(effects.layers - layers).max(), np.abs(effects.output - output).max())
+        heads = replay.n_layers * sum(tokens - each for each in positions)
+        flops = replay.evaluations * self.layer_flops + heads * self.head_flops
+        self.row(
+            f"skip effects, T = {tokens}, {len(positions)} positions", seconds, mine, far, flops
+        )
+
+    def prompt(self) -> tuple[Tensor, int]:
+        prompt: Prompt = make_prompts("addition", 5, 1)[0]
+        tokens = tokenise(self.tokenizer, prompt, False, Vocabulary(self.tokenizer))
+        return torch.from_numpy(tokens.ids)[None], tokens.answer_start
+
+    def erasure(self) -> None:
+        ids, answer = self.prompt()
+        clean = Replay(self.model, self.anatomy, ids[0])
+        baseline = [each.mean(dim=0) for each in clean.residual]
+        seconds, effect = timed(
+            lambda: naive_erasure(self.model, ids, baseline, answer, torch.float32)
+        )
+
+        def ours() -> tuple[Replay, Any]:
+            replay = Replay(self.model, self.anatomy, ids[0])
+            return replay, residual_erasure(replay, self.anatomy.unembedding, baseline, answer)
+
+        mine, (replay, result) = timed(ours)
+        tokens = replay.n_tokens
+        heads = (replay.n_layers + 1) * sum(
+            tokens - 1 - max(answer - 1, token) for token in range(tokens - 1)
+        )
+        flops = replay.evaluations * self.layer_flops + heads * self.head_flops
+        far = float(np.abs(result.effect - effect).max())
+        self.row(f"residual erasure, T = {tokens}", seconds, mine, far, flops)
+
+    def lens(self, tokens: int) -> None:
+        ids = self.text_ids(tokens)
+        residuals = Replay(self.model, self.anatomy, ids[0]).residual
+        naive_lens(self.model, residuals)
+        seconds, (kl, overlap) = timed(lambda: naive_lens(self.model, residuals))
+        read = LensRows.empty(len(residuals), tokens, 5)
+
+        def put(first: int, rows: LensRows) -> None:
+            for name, value in vars(read).items():
+                value[first : first + len(rows.kl)] = getattr(rows, name)
+
+        mine, _ = timed(lambda: read_lens(self.anatomy.unembedding, residuals, ids[0], 5, put))
+        far = max(float((read.kl - kl).abs().max()), float((read.overlap - overlap).abs().max()))
+        flops = len(residuals) * tokens * self.head_flops
+        self.row(f"logit lens, T = {tokens}", seconds, mine, far, flops)
+
+    def gradients(self, layers: list[int]) -> None:
+        ids, answer = self.prompt()
+        naive_seconds = seconds = far = flops = 0.0
+        errors, points = [], []
+        for layer in layers:
+            spent, expected = timed(
+                lambda layer=layer: naive_gradients(self.model, ids, layer, answer)
+            )
+            naive_seconds += spent
+            replay = Replay(self.model, self.anatomy, ids[0])
+            before = replay.evaluations
+            path = _Path(replay, self.anatomy.unembedding, layer, answer)
+            spent, (total, error, count, reached) = timed(
+                lambda path=path: _adaptive(path, 0.01, 2048)
+            )
+            seconds += spent
+            errors.append(error)
+            points.append(count)
+            assert reached
+            far = max(far, float((total - expected).abs().max()))
+            # A backward pass for the inputs alone takes about as many products again.
+            heads = count * (ids.shape[1] - answer)
+            flops += 2 * (replay.evaluations - before) * self.layer_flops
+            flops += 2 * heads * self.head_flops
+            change = path.value(1.0) - path.value(0.0)
+            missed = abs(float(expected.sum()) - change) / abs(change)
+            print(
+                f"  layer {layer}: {count} gradients, completeness error {error:.4f}; "
+                f"256 steps: {missed:.4f}",
+                flush=True,
+            )
+        what = f"integrated gradients, T = {ids.shape[1]}, layers {', '.join(map(str, layers))}"
+        self.row(what, naive_seconds, seconds, far, flops)
+
+    def growth(self) -> None:
+        print("\n| T | token-layer evaluations | s | evaluations / s |\n| --- | --- | --- | --- |")
+        for tokens in (32, 64, 128, 256):
+            replay = Replay(self.model, self.anatomy, self.text_ids(tokens)[0])
+            before = replay.evaluations
+            seconds, _ = timed(
+                lambda replay=replay, tokens=tokens: skip_effects(
+                    replay, self.anatomy.unembedding, replay.residual[:-1], [tokens // 2]
+                )
+            )
+            count = replay.evaluations - before
+            print(f"| {tokens} | {count:,} | {seconds:.2f} | {count / seconds:,.0f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--skip-tokens", type=int, default=96)
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    bench = Bench()
+    print(f"{torch.get_num_threads()} threads, peak {bench.peak / 1e9:.0f} GFLOP/s\n")
+    print("| what | naive, s | depthtui, s | ratio | largest difference | share of peak |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    bench.lens(130)
+    bench.skip(options.skip_tokens)
+    bench.erasure()
+    bench.gradients([5] if options.quick else [0, 5, 12, 20, 28])
+    bench.growth()
+
+
+if __name__ == "__main__":
+    main()
