@@ -1,0 +1,177 @@
+"""The slower metrics through the whole engine: cache, stopping, reasons, what-ifs."""
+
+import numpy as np
+import pytest
+
+from depthtui.engine import causal as causal_module
+from depthtui.engine.control import Control
+from depthtui.engine.engine import Engine
+from depthtui.engine.metrics.catalog import METRICS
+from depthtui.engine.protocol import ContributionRows, LensRows, MetricRows, RunFinished
+from depthtui.engine.results import ModelSpec, Prompt, RunSettings, Silenced
+from depthtui.engine.store import open_store
+from depthtui.errors import DepthError
+from tests.tiny_models import tiny_folder
+
+BASE = ("contributions", "logit_lens")
+PROMPT = Prompt("The ferry did not run, and seven plus five is twelve.", answer=" twelve.")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_folder(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def events():
+    return []
+
+
+@pytest.fixture
+def engine(folder, tmp_path, events):
+    store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
+    made = Engine(store, tmp_path / "models", events.append)
+    made.load(ModelSpec(str(folder), device="cpu"))
+    return made
+
+
+@pytest.fixture
+def replays(monkeypatch):
+    """Counts the clean passes that interventions begin with."""
+    counted = []
+    original = causal_module.Replay
+
+    def replay(*args, **kwargs):
+        counted.append(1)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(causal_module, "Replay", replay)
+    return counted
+
+
+def test_every_metric_of_the_catalog_comes_and_is_cached(engine, events, replays):
+    everything = RunSettings(metrics=tuple(each.name for each in METRICS))
+    first = engine.run(PROMPT, everything)
+    assert first.complete
+    assert first.unavailable == {}
+    for each in METRICS:
+        assert getattr(first, each.name) is not None, each.name
+    told = {each.metric for each in events if isinstance(each, MetricRows)}
+    assert told == set(causal_module.CAUSAL)
+
+    replays.clear()
+    second = engine.run(PROMPT, everything)
+    assert replays == []
+    assert second.provenance.cached
+    np.testing.assert_array_equal(second.skip_effects.layers, first.skip_effects.layers)
+    np.testing.assert_array_equal(second.residual_erasure.effect, first.residual_erasure.effect)
+
+
+def test_one_metric_more_computes_only_that_one(engine, events, replays):
+    engine.run(PROMPT, RunSettings(metrics=(*BASE, "similarity")))
+    events.clear()
+    replays.clear()
+    result = engine.run(PROMPT, RunSettings(metrics=(*BASE, "similarity", "ablation")))
+    assert len(replays) == 1
+    assert not result.provenance.cached
+    # The screen gets everything that the cache had before the new metric is done.
+    kinds = [type(each) for each in events if not isinstance(each, MetricRows)]
+    assert kinds[1:3] == [ContributionRows, LensRows]
+    assert result.contributions is not None
+    assert result.ablation.loss == pytest.approx(result.loss, rel=1e-5)
+
+
+def test_a_metric_alone_needs_no_lens(engine):
+    result = engine.run(PROMPT, RunSettings(metrics=("similarity",)))
+    assert (result.contributions, result.logit_lens) == (None, None)
+    assert result.similarity.block_influence.shape == (result.model.n_layers,)
+
+
+@pytest.mark.parametrize("metric", ["residual_erasure", "integrated_gradients"])
+def test_a_prompt_without_an_answer_is_told_and_the_rest_comes(engine, metric):
+    result = engine.run(Prompt(PROMPT.text), RunSettings(metrics=(*BASE, metric, "similarity")))
+    assert "answer" in result.unavailable[metric]
+    assert getattr(result, metric) is None
+    assert result.similarity is not None
+    assert result.complete
+    marked = RunSettings(metrics=(metric,), answer_start=5)
+    assert getattr(engine.run(Prompt(PROMPT.text), marked), metric).answer_start == 5
+
+
+def test_a_short_prompt_has_no_skip_positions(engine):
+    result = engine.run(Prompt("seven"), RunSettings(metrics=("skip_effects",)))
+    assert "at least 13" in result.unavailable["skip_effects"]
+    everywhere = RunSettings(metrics=("skip_effects",), skip_everywhere=True)
+    assert engine.run(Prompt("seven"), everywhere).skip_effects.positions == (0,)
+
+
+def test_positions_depend_on_the_prompts_before(engine):
+    long = Prompt("the ferry did not run " * 6)
+    alone = engine.run(long, RunSettings(metrics=("skip_effects",)))
+    count = len(alone.tokens)
+    after = engine.run(long, RunSettings(metrics=("skip_effects",), lengths_before=(count,)))
+    assert alone.skip_effects.positions != after.skip_effects.positions
+
+
+@pytest.mark.parametrize("metric", ["residual_erasure", "integrated_gradients"])
+def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, monkeypatch):
+    monkeypatch.setattr("depthtui.engine.run._SECONDS_BETWEEN_PARTS", 0)
+    monkeypatch.setattr("depthtui.engine.metrics.residual_erasure._TOKENS_WORTH_A_BATCH", 1)
+    store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
+    settings = RunSettings(metrics=(*BASE, metric))
+    control, done = Control(), []
+
+    def stop_soon(event):
+        if isinstance(event, MetricRows):
+            done.append(event.done)
+            if event.done == 2:
+                control.stop()
+
+    engine = Engine(store, tmp_path, stop_soon)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    stopped = engine.run(PROMPT, settings, control)
+    assert not stopped.complete
+    assert getattr(stopped, metric) is not None
+    assert stopped.logit_lens is not None
+    assert done == [1, 2]
+    done.clear()
+    control = Control()
+    whole = engine.run(PROMPT, settings, Control())
+    assert whole.complete
+    # The first two are not done again; the second event of this run would stop nothing.
+    assert done[0] == 3
+    fresh = engine.run(PROMPT, settings, Control(), fresh=True)
+    for name, value in vars(getattr(fresh, metric)).items():
+        np.testing.assert_allclose(getattr(getattr(whole, metric), name), value, atol=1e-6)
+
+
+def test_a_what_if_is_a_run_of_its_own(engine, events):
+    clean = engine.run(PROMPT, RunSettings())
+    without = RunSettings(silenced=(Silenced(1), Silenced(2, "mlp")))
+    changed = engine.run(PROMPT, without)
+    assert (changed.contributions.layer_norm_ratio[1] == 0).all()
+    assert (changed.contributions.mlp_norm_ratio[2] == 0).all()
+    assert (changed.contributions.attention_norm_ratio[2] > 0).all()
+    assert changed.loss != clean.loss
+    again = engine.run(PROMPT, without)
+    assert again.provenance.cached
+    assert again.loss == changed.loss
+    assert engine.run(PROMPT, RunSettings()).loss == clean.loss
+    assert sum(isinstance(each, RunFinished) for each in events) == 4
+
+
+def test_ablation_is_the_loss_of_the_what_if(engine):
+    clean = engine.run(PROMPT, RunSettings(metrics=(*BASE, "ablation")))
+    for layer, change in enumerate(clean.ablation.loss_change):
+        without = engine.run(PROMPT, RunSettings(silenced=(Silenced(layer),)))
+        assert without.loss - clean.loss == pytest.approx(change, abs=1e-4)
+
+
+def test_causal_metrics_are_of_clean_runs(engine):
+    settings = RunSettings(metrics=("ablation",), silenced=(Silenced(0),))
+    assert "what-if" in engine.run(PROMPT, settings).unavailable["ablation"]
+
+
+def test_a_layer_that_does_not_exist_is_refused(engine):
+    with pytest.raises(DepthError, match="no layer 99"):
+        engine.run(PROMPT, RunSettings(silenced=(Silenced(99),)))
