@@ -115,3 +115,24 @@ def test_bfloat16_is_within_its_rounding():
     found = direct_logits(unembedding, residuals)
     logits = unembedding.logits(residuals[-1]).amax(-1)
     np.testing.assert_allclose(found.attribution.sum(axis=0), logits, rtol=0.02)
+
+
+def test_a_head_that_does_more_than_multiply_is_refused():
+    class Odd(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + 1.0
+
+    unembedding = Unembedding((), Odd(2, 3, bias=False))
+    residuals = [torch.tensor([[1.0, 0.5]]), torch.tensor([[0.3, 2.0]])]
+    with pytest.raises(DepthError, match="do not add up"):
+        direct_logits(unembedding, residuals)
+
+
+@pytest.mark.parametrize(
+    "weight", [torch.ones(3, 2, dtype=torch.int8), torch.ones(3, 2).to("meta")]
+)
+def test_a_head_whose_weights_cannot_be_read_is_refused(weight):
+    head = nn.Linear(2, 3, bias=False)
+    head.weight = nn.Parameter(weight, requires_grad=False)
+    with pytest.raises(DepthError, match="quantised or not in memory"):
+        direct_logits(Unembedding((), head), [torch.ones(1, 2)] * 2)
