@@ -10,15 +10,17 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from textual import on
+from textual.actions import ActionParseResult
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.command import Provider
+from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.theme import Theme
 from textual.widgets import Static
@@ -40,9 +42,6 @@ LAST_RESORT = 2.0
 """Seconds after a signal by which the process is gone, whatever the terminal does."""
 
 
-def _key_commands() -> type[Provider]:
-    from depthtui.tui.commands import KeyCommands
-
 @runtime_checkable
 class Live(Protocol):
     """A screen that shows what the engine does."""
@@ -50,6 +49,9 @@ class Live(Protocol):
     def changed(self) -> None:
         """Something changed: redraw soon."""
 
+
+def _key_commands() -> type[Provider]:
+    from depthtui.tui.commands import KeyCommands
 
     return KeyCommands
 
@@ -231,6 +233,23 @@ class DepthApp(App[int]):
             self._say(Saying(str(error), "warning", "Settings not saved"))
 
     # Keys -------------------------------------------------------------------
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Do what a key says; as in vi, a count is for the next key alone."""
+        screen = self.screen
+        done = await super().run_action(action, default_namespace, namespaces)
+        counts = isinstance(action, str) and action.startswith(("count(", "zero"))
+        if done and not counts and self.main is not None:
+            from depthtui.tui.screens.pane_screen import PaneScreen
+
+            if isinstance(screen, PaneScreen):
+                screen.forget_count()
+        return done
 
     def action_show_keys(self) -> None:
         from depthtui.tui.screens.help_screen import Deed, HelpScreen, deeds_on, perform

@@ -50,8 +50,8 @@ def printable(text: str) -> str:
 
     Spaces are `·`, a newline `↵`, a tab `⇥`, other control characters their
     control pictures; invisible, bidirectional and broken characters are
-    escapes such as `\\u200b`; a combining mark that has nothing to sit on sits
-    on `◌`.
+    escapes such as `\\u200b`; the bytes of a character that several tokens
+    share are `\\xf0`; a combining mark that has nothing to sit on sits on `◌`.
     """
     if not text:
         return NOTHING
@@ -115,6 +115,6 @@ def _is_invisible(char: str) -> bool:
 
 
 def _escape(code: int) -> str:
-    if code < 0x100:
-        return f"\\x{code:02x}"
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8 by itself (PEP 383)
+        return f"\\x{code - 0xDC00:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

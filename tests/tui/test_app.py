@@ -53,12 +53,11 @@ async def test_left_untouched_it_ends_in_a_filled_screen(
         assert it.session.current.state is RunState.FINISHED
         for pane in it.main.panes:
             assert pane.result is it.session.current.result
-        await it.until(lambda: "q quit" in it.screen_text())
+        await it.until(lambda: it.screen_text().split("\n")[-1].startswith("r run"), "the footer")
         text = it.screen_text()
         assert "SmolLM2-135M-Instruct" in text
         assert "Layer contribution" in text
         assert len(text.split("\n")) == size[1]
-        assert text.split("\n")[-1].startswith("r run")
         if size[0] >= 120:
             for title in ("Logit lens", "Depth curves", "Effective depth"):
                 assert title in text
@@ -98,6 +97,7 @@ async def test_a_load_shows_its_progress(tmp_path: Path) -> None:
         it.engine.say(ModelLoaded(model_info()))
         await it.ready()
         await it.until(lambda: "Downloading" not in it.screen_text())
+        await it.until(lambda: it.main.focused is it.main.query_one("#heatmap"))
 
 
 async def test_a_model_that_does_not_load_says_what_to_do(tmp_path: Path) -> None:
@@ -106,6 +106,7 @@ async def test_a_model_that_does_not_load_says_what_to_do(tmp_path: Path) -> Non
         await it.until(lambda: "/nowhere is no model" in it.screen_text())
         assert "It has no config.json." in it.screen_text()
         await it.until(lambda: "m model" in it.screen_text())
+        assert "○ idle" in it.screen_text()
         assert not it.engine.sent(StartRun)
         await it.press("r", "s", "n", "e", "C", "y", "space")
         assert it.app.error is None
@@ -161,6 +162,9 @@ async def test_n_walks_the_ladder(tmp_path: Path) -> None:
         await it.until(lambda: len(it.session.runs) == 3)
         assert it.session.current.prompt == first_prompt()
         assert it.status.number.startswith("1/")
+        await it.press("3", "n")
+        await it.until(lambda: len(it.session.runs) == 4)
+        assert it.status.number.startswith("4/")
 
 
 async def test_stepping_halts_after_each_layer_and_moves_the_cursor(tmp_path: Path) -> None:
@@ -263,6 +267,8 @@ async def test_counts(tmp_path: Path) -> None:
         assert it.main.cursor.layer == 4
         await it.press(*"99999999", "k")
         assert it.main.cursor.layer == LAYERS
+        await it.press("g", "9", "o", "o", "k")
+        assert it.main.cursor.layer == 1
 
 
 async def test_up_is_up_on_the_screen_whatever_the_order(tmp_path: Path) -> None:
@@ -356,7 +362,8 @@ async def test_help_lists_the_keys_of_here_and_runs_them(tmp_path: Path) -> None
         await it.until(lambda: isinstance(it.app.screen, HelpScreen))
         await it.until(lambda: "Run and halt after each layer" in it.screen_text())
         assert "Run one more layer" not in it.screen_text()
-        await it.press(*"at the bottom")
+        assert "next_prompt" in it.screen_text()
+        await it.press(*"order bottom")
         await it.until(lambda: "Run and halt" not in it.screen_text())
         await it.press("enter")
         await it.until(lambda: it.main.layer_order == "down")

@@ -92,6 +92,16 @@ async def test_a_prompt_is_drawn_as_it_is_wrapped(tmp_path: Path, width: int) ->
         assert [line[region.x : region.right].rstrip() for line in drawn] == wrapped
 
 
+async def test_every_tab_says_which_keys_it_has(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "p", PromptPicker)
+        assert "F5 runs it" in it.screen_text()
+        it.app.screen.query_one("#ways").active = "tasks"
+        await it.until(lambda: "turn the dial" in it.screen_text())
+        it.app.screen.query_one("#ways").active = "file"
+        await it.until(lambda: "enter opens it · tab moves on" in it.screen_text())
+
+
 async def test_an_unchanged_prompt_keeps_its_answer(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         before = started(it).prompt
@@ -272,6 +282,8 @@ async def test_two_runs_side_by_side(tmp_path: Path, size: tuple[int, int]) -> N
         difference = it.app.screen.query_one("#difference", Heatmap)
         second, first = it.session.runs[1].result, it.session.runs[0].result
         assert (difference.result, difference.other) == (second, first)
+        if size[0] >= 120:
+            await it.until(lambda: "A - B · Layer contribution" in it.screen_text())
         await it.press("g", "0", "v", "4")
         await it.until(lambda: it.app.screen.measure.name == "layer_cosine")
         for _ in it.app.screen.panes:

@@ -14,7 +14,7 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from depthtui.tui import keymap
-from depthtui.tui.screens.dialog import Dialog
+from depthtui.tui.screens.dialog import MUTED, Dialog
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class Deed:
     Attributes:
         keys: the keys as people read them, such as `k ↑`.
         what: what they do.
+        name: the id by which the settings remap them.
         active: the binding and the node it belongs to.
     """
 
     keys: str
     what: str
+    name: str
     active: ActiveBinding
 
 
@@ -47,9 +49,10 @@ def deeds_on(screen: Screen[object]) -> list[Deed]:
         Deed(
             " ".join(app.get_key_display(each.binding) for each in group),
             group[0].binding.tooltip or group[0].binding.description,
+            name,
             group[0],
         )
-        for group in (grouped[each] for each in ids)
+        for name, group in ((each, grouped[each]) for each in ids)
     ]
 
 
@@ -86,11 +89,15 @@ class HelpScreen(Dialog[Deed]):
         words = search.lower().split()
         return [
             Option(
-                Content.assemble((deed.keys.rjust(self._width), "$text-accent"), "  ", deed.what),
+                Content.assemble(
+                    (deed.keys.rjust(self._width), "$text-accent"),
+                    f"  {deed.what}",
+                    (f"  {deed.name}", MUTED),
+                ),
                 id=str(index),
             )
             for index, deed in enumerate(self._deeds)
-            if all(word in f"{deed.keys} {deed.what}".lower() for word in words)
+            if all(word in f"{deed.keys} {deed.what} {deed.name}".lower() for word in words)
         ]
 
     @on(Input.Changed)

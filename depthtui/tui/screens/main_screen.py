@@ -206,7 +206,7 @@ class MainScreen(PaneScreen):
             Phase.READY: "stopped" if stopped else "ready",
             Phase.RUNNING: "running",
             Phase.HALTED: "halted",
-            Phase.NO_MODEL: "ready",
+            Phase.NO_MODEL: "idle",
             Phase.DEAD: "gone",
         }
         return states[phase]
@@ -228,7 +228,12 @@ class MainScreen(PaneScreen):
                 )
             )
         covers = self.run is None and (progress.display or problem.display)
-        self.query_one("#panes").display = not covers
+        panes = self.query_one("#panes")
+        if panes.display == covers:
+            panes.display = not covers
+            if not covers:
+                # Panes that are hidden lose the focus.
+                self._activate(self.query_one(Heatmap))
         self.query_one(PaneTabs).set_class(covers, "covered")
         for each in (progress, problem):
             each.set_class(covers, "full")
@@ -263,13 +268,13 @@ class MainScreen(PaneScreen):
                 return self.explorer.can_run
             case "export" | "copy":
                 return self.shown_result() is not None
+            case "what_if":
+                return can_be_changed(self.run) and self.explorer.can_run
             case "compare":
                 return len(list(self.explorer.session.shown())) > 1
         return True
 
     def action_move(self, rows: int, tokens: int) -> None:
-            case "what_if":
-                return can_be_changed(self.run) and self.explorer.can_run
         self._moved = True
         super().action_move(rows, tokens)
 
@@ -303,7 +308,8 @@ class MainScreen(PaneScreen):
         self.redraw()
 
     def action_ladder(self, step: int) -> None:
-        """Run the next prompt of the same task."""
+        """Run the next prompt of the same task, or as many further as the count says."""
+        step *= self._take_count()
         found = neighbour(self.explorer.prompt, step, self.explorer.settings.seed)
         if found is None:
             self.notify("This prompt belongs to no task: t chooses one.", markup=False)
@@ -363,12 +369,6 @@ class MainScreen(PaneScreen):
             CompareScreen(session.current, other, self.explorer.settings, self.measure)
         )
 
-    def action_export(self) -> None:
-        from depthtui.tui.screens.export_screen import ExportScreen
-
-        def written(folder: Path | None) -> None:
-            if folder is not None:
-                self.explorer.change(export_dir=folder)
     def action_what_if(self) -> None:
         """Leave layers out of the run on the screen."""
         from depthtui.tui.screens.what_if_screen import WhatIfScreen
@@ -380,6 +380,12 @@ class MainScreen(PaneScreen):
             return
         self.app.push_screen(WhatIfScreen(self.explorer, run, self.cursor, self.layer_order))
 
+    def action_export(self) -> None:
+        from depthtui.tui.screens.export_screen import ExportScreen
+
+        def written(folder: Path | None) -> None:
+            if folder is not None:
+                self.explorer.change(export_dir=folder)
 
         svg = picture(self.app)
         settings = self.explorer.settings

@@ -151,6 +151,10 @@ class PaneScreen(Screen[None]):
         count, self._count = self._count, 0
         return count or otherwise
 
+    def forget_count(self) -> None:
+        """Drop a count that the last key had no use for."""
+        self._count = 0
+
     def action_count(self, digit: int) -> None:
         """A digit typed before a motion."""
         self._count = min(self._count * 10 + digit, LONGEST_COUNT)

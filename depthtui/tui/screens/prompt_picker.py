@@ -32,6 +32,13 @@ from depthtui.tui.screens.safe_text_area import SafeTextArea, stand_ins
 
 PREVIEW_CHARACTERS = 4000
 
+HINTS = {
+    "tasks": "enter runs it · tab moves on · + and - turn the dial · esc closes",
+    "write": "F5 runs it · tab moves on · esc closes",
+    "file": "enter opens it · tab moves on · esc closes",
+}
+"""The keys of each tab."""
+
 
 @dataclass(frozen=True)
 class PromptChoice:
@@ -53,7 +60,6 @@ class PromptPicker(Dialog[PromptChoice]):
     """
 
     heading = "Prompt"
-    hint = "enter runs it · tab moves on · + and - turn the dial · esc closes"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("plus,equals_sign", "dial(1)", "harder", tooltip="Harder", id="prompt.harder"),
@@ -75,6 +81,7 @@ class PromptPicker(Dialog[PromptChoice]):
         self._chat_template = chat_template
         self._has_template = has_template
         self._tab = tab
+        self.hint = HINTS[tab]
         self._task_name = prompt.task if prompt.task in TASKS else next(iter(TASKS))
         self._levels = {task.name: task.default_level for task in TASKS.values()}
         if prompt.task in TASKS and prompt.level.isdecimal():
@@ -129,6 +136,7 @@ class PromptPicker(Dialog[PromptChoice]):
     @on(TabbedContent.TabActivated)
     def _tab_changed(self, event: TabbedContent.TabActivated) -> None:
         self._tab = event.pane.id or "tasks"
+        self.query_one(".dialog").border_subtitle = Content(HINTS[self._tab])
 
     @on(OptionList.OptionHighlighted, "#task-list")
     def _task_chosen(self, event: OptionList.OptionHighlighted) -> None:

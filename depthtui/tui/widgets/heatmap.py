@@ -84,7 +84,7 @@ class Heatmap(Pane):
         else:
             formula = formula_in(measure, self.result) if self.result else measure.formula
             title = f"{measure.title} · {formula}"
-        return f"{title} · difference" if self.other is not None else title
+        return f"A - B · {title}" if self.other is not None else title
 
     def _wanted(self, result: RunResult, summary: DepthSummary | None) -> np.ndarray | None:
         if self.mode == "tokens":

@@ -17,7 +17,7 @@ from depthtui.tui.widgets.ink import Inks, Piece, byte_count, inks_of, number, s
 from depthtui.tui.widgets.words import sentence
 
 EngineState: TypeAlias = Literal[
-    "starting", "loading", "ready", "running", "halted", "stopped", "gone"
+    "starting", "loading", "idle", "ready", "running", "halted", "stopped", "gone"
 ]
 
 
@@ -113,7 +113,8 @@ class StatusLine(Widget):
         for pieces in (
             [brand, *_model(name, details, inks), *_prompt(prompt, inks)],
             [*_model(name, details, inks), *_prompt(prompt, inks)],
-            [*_model(name, details, inks)],
+            [*_model(name, details[:1], inks), *_prompt(prompt, inks)],
+            [*_model(name, [], inks), *_prompt(prompt, inks)],
             [*_model(name, details[:1], inks)],
         ):
             if _cells(pieces) <= room:
@@ -128,7 +129,6 @@ class StatusLine(Widget):
                 return [("◌ ", inks.muted), ("starting", inks.muted)]
             case "loading":
                 return [("◌ ", inks.text), ("loading", inks.text)]
-            case "running":
             case "idle":
                 return [("○ ", inks.muted), ("idle", inks.muted)]
             case "running" if status.work is not None:
@@ -137,6 +137,7 @@ class StatusLine(Widget):
                     f" {status.work.done} of {status.work.total}" if status.work.total > 1 else ""
                 )
                 return [("▸ ", inks.good), (f"{title}{share}{seconds}", inks.text)]
+            case "running":
                 where = f"layer {status.layer} of {status.layers}{seconds}"
                 return [("▸ ", inks.good), (where, inks.text)]
             case "halted":

@@ -396,10 +396,13 @@ async def test_the_status_line_drops_what_does_not_fit():
     status = Status(
         model=make_model(30), task="arithmetic", number="3/12", state="ready", memory=538_000_000
     )
-    wide, narrow = StatusLine(), StatusLine()
+    wide, middle, narrow = StatusLine(), StatusLine(), StatusLine()
     async with framed(wide, (100, 3)):
         wide.show(status)
         assert "tiny · 30 layers · cpu float32 · 538 MB   arithmetic · 3/12" in lines(wide)[0]
+    async with framed(middle, (60, 3)):
+        middle.show(status)
+        assert lines(middle)[0].startswith("tiny · 30 layers   arithmetic · 3/12")
     async with framed(narrow, (30, 3)):
         narrow.show(status)
         assert lines(narrow)[0].startswith("tiny")
