@@ -65,6 +65,44 @@ def test_the_oracle_agrees(engine, capsys):
     }
 
 
+@pytest.mark.skipif(not ORACLE.is_dir(), reason="the oracle's values lie beside the repository")
+def test_the_oracle_agrees_on_interventions(engine, capsys):
+    """Skip effects and erasure of the short arithmetic prompts, at the oracle's positions."""
+    prompts = {each["id"]: each for each in json.loads((ORACLE / "prompts.json").read_text())}
+
+    def values(name, metric):
+        held = json.loads((ORACLE / "values" / f"{name}.json").read_text())[metric]
+        return {each["id"]: each for each in held["per_prompt"]}
+
+    lengths = [each["n_tokens"] for each in prompts.values()]
+    figures = {}
+    for place, name in enumerate(prompts):
+        if name not in ("add0", "mul0"):
+            continue
+        before = RunSettings(metrics=("skip_effects",), lengths_before=tuple(lengths[:place]))
+        skip = engine.run(Prompt(prompts[name]["text"]), before).skip_effects
+        expected = values("layer_effects", "layer_effects")[name]
+        assert list(skip.positions) == expected["positions"]
+        far = np.abs(skip.layers - np.array(expected["max_future_layer"])).max()
+        figures[f"skip effects, {name}"] = far
+        far = np.abs(skip.output - np.array(expected["max_future_out"])).max()
+        figures[f"output effect, {name}"] = far
+    baseline = tuple(each["text"] for each in prompts.values() if each["kind"] == "gsm8k")
+    asked = prompts["mul0"]
+    erased = engine.run(
+        Prompt(asked["text"], answer=asked["a"]),
+        RunSettings(metrics=("residual_erasure",), baseline=baseline),
+    ).residual_erasure
+    expected = np.array(values("erasure", "erasure")["mul0"]["effect"])
+    figures["residual erasure, mul0"] = np.abs(erased.effect - expected).max()
+    with capsys.disabled():
+        print("\nlargest difference from the oracle (absolute)")
+        print("\n".join(f"  {name:22} {value:.1e}" for name, value in figures.items()))
+    assert skip.layers.max() > 0.1
+    assert skip.output.max() > 0.1
+    assert max(figures.values()) < 1e-4
+
+
 @pytest.mark.parametrize("silenced", [1, 5, 15])
 def test_planted_truth(engine, silenced):
     """With the last layers' output projections at zero, they add nothing and decide nothing."""
