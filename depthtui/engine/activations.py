@@ -12,7 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from depthtui.engine.space import human
 from depthtui.engine.trace import LayerActivations
+from depthtui.errors import DepthError
 
 MEMORY_BYTES = 256 << 20
 """A stack larger than this lies in an unlinked file that the system pages in and out."""
@@ -100,13 +102,33 @@ class ActivationRecorder:
 
 
 def _stack(count: int, like: Tensor, scratch_dir: str | None) -> Tensor:
-    """Room for `count` tensors: beside `like` where small, else in an unlinked file."""
-    if count * like.numel() * like.element_size() <= MEMORY_BYTES:
+    """Room for `count` tensors: beside `like` where small, else in an unlinked file.
+
+    Raises:
+        DepthError: the file's disk has no room for it.
+    """
+    size = count * like.numel()
+    if size * like.element_size() <= MEMORY_BYTES:
         return torch.empty((count, *like.shape), dtype=like.dtype, device=like.device)
     handle, name = tempfile.mkstemp(dir=scratch_dir, prefix="activations-")
-    os.close(handle)
     try:
-        flat = torch.from_file(name, shared=True, size=count * like.numel(), dtype=like.dtype)
+        _reserve(handle, size * like.element_size(), os.path.dirname(name))
+        flat = torch.from_file(name, shared=True, size=size, dtype=like.dtype)
     finally:
+        os.close(handle)
         os.unlink(name)
     return flat.view(count, *like.shape)
+
+
+def _reserve(handle: int, size: int, folder: str) -> None:
+    """Take the disk space now: a mapped page without any would end the process (SIGBUS)."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        raise DepthError(
+            f"The residual stream of this prompt takes {human(size)}, "
+            f"and {folder} has no room for it ({error.strerror}).",
+            "Free some space, name another folder in TMPDIR, or shorten the prompt.",
+        ) from error

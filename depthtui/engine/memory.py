@@ -8,6 +8,7 @@ import torch
 from depthtui.engine.activations import MEMORY_BYTES
 from depthtui.engine.metrics.logit_lens import OUTPUT_BYTES, ROW_BYTES
 from depthtui.engine.results import ModelInfo, RunSettings
+from depthtui.engine.space import free_memory
 from depthtui.errors import DepthError
 
 _WIDTHS_AT_ONCE = 24
@@ -26,7 +27,7 @@ def available(device: torch.device) -> int:
     if device.type == "cuda":
         held_free = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + held_free
-    return int(psutil.virtual_memory().available)
+    return free_memory()
 
 
 def block_bytes(model: ModelInfo) -> int:

@@ -9,10 +9,16 @@ import psutil
 
 from depthtui.errors import DepthError
 
-_CONTAINER_LIMITS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+_CONTAINERS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    (
+        "/sys/fs/cgroup/memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
 )
+"""Where a container's limit stands, its usage, and what of that the system gives back."""
 
 
 def human(size: float) -> str:
@@ -27,10 +33,13 @@ def human(size: float) -> str:
 def free_memory() -> int:
     """Bytes of main memory that this process can still take, container limits included."""
     available = int(psutil.virtual_memory().available)
-    for limit_file, usage_file in _CONTAINER_LIMITS:
+    for folder, limit_file, usage_file, cached in _CONTAINERS:
         try:
-            limit = int(Path(limit_file).read_text())
-            usage = int(Path(usage_file).read_text())
+            limit = int(Path(folder, limit_file).read_text())
+            usage = int(Path(folder, usage_file).read_text())
+            # Files that were read count as used, and make room when it is needed.
+            stat = dict(each.split() for each in Path(folder, "memory.stat").open())
+            usage -= int(stat.get(cached, 0))
         except (OSError, ValueError):
             continue
         available = min(available, max(0, limit - usage))
