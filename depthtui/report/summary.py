@@ -17,7 +17,7 @@ from depthtui.engine.metrics.early_exit import early_exit_curve
 from depthtui.engine.metrics.lens_margin import lens_margin
 from depthtui.engine.metrics.prediction_depth import prediction_depth
 from depthtui.engine.metrics.pruning import best_block
-from depthtui.engine.metrics.settling import settling_depth, share_of_late
+from depthtui.engine.metrics.settling_depth import settling_depth, share_of_late
 from depthtui.engine.results import (
     Curves,
     DepthEstimate,

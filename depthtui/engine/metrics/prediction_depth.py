@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from depthtui.engine.metrics.settling import first_of_last_run
+from depthtui.engine.metrics.settling_depth import first_of_last_run
 from depthtui.engine.results import LogitLens
 
 

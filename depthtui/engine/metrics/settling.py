@@ -1,24 +1,17 @@
-"""Where each token's prediction settles: the lens's distance to the output, symmetrically."""
+"""How far the lens is from the output, symmetrically: Jensen-Shannon divergence."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-import numpy as np
+import torch
+from torch import Tensor
 
+from depthtui.engine.anatomy import Unembedding
 from depthtui.engine.results import Settling
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from depthtui.engine.anatomy import Unembedding
 
 PART_BYTES = 24 << 20
 """Most that one vocabulary-sized array may take; about five are held at a time."""
-
-LATE = 0.85
-"""A token settles late where it settles in the last 15 % of the layers."""
 
 
 def divergence(
@@ -34,8 +27,6 @@ def divergence(
             entering layer l, row L of the output itself and 0.
         checkpoint: called often; raising there ends the reading.
     """
-    import torch
-
     n_layers, n_tokens = len(residuals) - 1, len(residuals[0])
     values = torch.zeros(n_layers + 1, n_tokens)
     with torch.no_grad():
@@ -69,27 +60,3 @@ def _jensen_shannon(lens: Tensor, output: Tensor) -> Tensor:
     less = more.neg_().add_(2).clamp_(min=tiny)
     terms += less.log().mul_(less)
     return (terms.mul_(middle).sum(dim=-1) / 2).clamp(min=0)
-
-
-def settling_depth(settling: Settling, threshold: float = 0.5) -> np.ndarray:
-    """The first depth from which on the divergence stays below `threshold` nats (≤ log 2).
-
-    Returns:
-        `[T]` depths 0 … L: l where the residual entering layer l already says what the
-        output says, L where only the output does.
-    """
-    return first_of_last_run(settling.divergence < threshold)
-
-
-def share_of_late(settling: Settling, threshold: float = 0.5, late: float = LATE) -> float:
-    """The share of tokens that settle at a depth of at least `late` times L."""
-    n_layers = len(settling.divergence) - 1
-    return float(np.mean(settling_depth(settling, threshold) >= late * n_layers))
-
-
-def first_of_last_run(holds: np.ndarray) -> np.ndarray:
-    """The first row from which on a condition `[L+1, T]` holds to the end; L where never."""
-    n_layers = len(holds) - 1
-    broken = ~holds[:n_layers][::-1]
-    since = np.where(broken.any(axis=0), broken.argmax(axis=0), n_layers)
-    return np.asarray(n_layers - since)

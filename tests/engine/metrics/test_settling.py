@@ -7,7 +7,8 @@ from torch import nn
 
 from depthtui.engine.anatomy import Unembedding
 from depthtui.engine.metrics import settling as module
-from depthtui.engine.metrics.settling import divergence, settling_depth, share_of_late
+from depthtui.engine.metrics.settling import divergence
+from depthtui.engine.metrics.settling_depth import settling_depth, share_of_late
 from depthtui.engine.results import Settling
 from tests.engine.metrics.streams import stream
 from tests.naive import speak_from
