@@ -21,6 +21,8 @@ class Measure:
         diverging: whether the sign matters (drawn symmetrically about zero).
         limits: fixed ends of the scale, or None where the data decide.
         values: result -> `[rows, T]`, NaN where unknown, or None where unavailable.
+        metric: name of the metric that it is part of (see `engine.metrics.catalog`).
+        note: result, row -> what else to say about a row, or empty.
     """
 
     name: str
@@ -29,11 +31,18 @@ class Measure:
     diverging: bool
     limits: tuple[float, float] | None
     values: Callable[[RunResult], np.ndarray | None]
+    metric: str = "contributions"
+    note: Callable[[RunResult, int], str] = lambda result, row: ""
 
     @property
     def reads_residual(self) -> bool:
         """Whether row l is the residual entering layer l (L + 1 rows), not layer l (L rows)."""
-        return self.name in {"kl", "overlap", "entropy", "says_final"}
+        return self.metric in {"logit_lens", "residual_erasure", "settling"}
+
+    @property
+    def by_token(self) -> bool:
+        """Whether columns are tokens, and not layers."""
+        return self.metric != "skip_effects"
 
 
 def _contribution(name: str) -> Callable[[RunResult], np.ndarray | None]:
@@ -52,6 +61,29 @@ def _lens(name: str) -> Callable[[RunResult], np.ndarray | None]:
         return None if part is None else np.asarray(getattr(part, name))
 
     return values
+
+
+def _causal(
+    metric: str, name: str, rows: slice = slice(None)
+) -> Callable[[RunResult], np.ndarray | None]:
+    def values(result: RunResult) -> np.ndarray | None:
+        part = getattr(result, metric)
+        return None if part is None else np.asarray(getattr(part, name))[rows]
+
+    return values
+
+
+def _completeness(result: RunResult, row: int) -> str:
+    """How far a layer's attributions are from the change that they explain."""
+    part = result.integrated_gradients
+    if part is None or not np.isfinite(part.completeness_error[row]):
+        return ""
+    over = "" if part.reached[row] else f", over {part.tolerance:.1%}"
+    return f"error {part.completeness_error[row]:.1%}{over}"
+
+
+def _answer_begins(result: RunResult, row: int) -> str:
+    return f"answer from token {result.answer_start}"
 
 
 def _says_final(result: RunResult) -> np.ndarray | None:
@@ -100,13 +132,69 @@ MEASURES: tuple[Measure, ...] = (
         _contribution("attention_cosine"),
     ),
     Measure("mlp_cosine", "MLP cosine", "cos(m, h+a)", True, (-1, 1), _contribution("mlp_cosine")),
-    Measure("kl", "Lens KL", "KL(p_l || p), nats", False, None, _lens("kl")),
-    Measure("overlap", "Lens overlap", "top-5 shared", False, (0, 1), _lens("overlap")),
-    Measure("entropy", "Lens entropy", "H(p_l), nats", False, None, _lens("entropy")),
-    Measure("says_final", "Lens says it", "top-1 = final", False, (0, 1), _says_final),
+    Measure("kl", "Lens KL", "KL(p_l || p), nats", False, None, _lens("kl"), "logit_lens"),
+    Measure(
+        "overlap", "Lens overlap", "top-5 shared", False, (0, 1), _lens("overlap"), "logit_lens"
+    ),
+    Measure("entropy", "Lens entropy", "H(p_l), nats", False, None, _lens("entropy"), "logit_lens"),
+    Measure(
+        "says_final", "Lens says it", "top-1 = final", False, (0, 1), _says_final, "logit_lens"
+    ),
+    Measure(
+        "residual_erasure",
+        "Residual erasure",
+        "|p - p~| of the answer",
+        False,
+        None,
+        _causal("residual_erasure", "effect"),
+        "residual_erasure",
+        _answer_begins,
+    ),
+    Measure(
+        "integrated_gradients",
+        "Integrated gradients",
+        "share of p(answer)",
+        True,
+        None,
+        _causal("integrated_gradients", "attribution"),
+        "integrated_gradients",
+        _completeness,
+    ),
+    Measure(
+        "direct_logits",
+        "Direct logits",
+        "W[top-1] N'(c)",
+        True,
+        None,
+        # Row 0 is the embedding's share, which no layer wrote.
+        _causal("direct_logits", "attribution", slice(1, None)),
+        "direct_logits",
+    ),
+    Measure(
+        "settling",
+        "Settling",
+        "JSD(p_l, p), nats",
+        False,
+        (0.0, float(np.log(2))),
+        _causal("settling", "divergence"),
+        "settling",
+    ),
 )
 
-MEASURE_BY_NAME: dict[str, Measure] = {each.name: each for each in MEASURES}
+SKIP_MAP = Measure(
+    "skip_effects",
+    "Skip effects",
+    "|c - c~| / |c|",
+    False,
+    None,
+    _causal("skip_effects", "layers"),
+    "skip_effects",
+)
+"""Layers skipped x layers measured: the one measure whose columns are no tokens."""
+
+ALL_MEASURES = (*MEASURES, SKIP_MAP)
+
+MEASURE_BY_NAME: dict[str, Measure] = {each.name: each for each in ALL_MEASURES}
 
 
 def formula_in(measure: Measure, result: RunResult) -> str:

@@ -196,7 +196,10 @@ class Explorer:
         self._send(run, step, fresh=again)
 
     def compute(self, *metrics: str) -> None:
-        """Add metrics to the run on the screen; a live run is stopped first."""
+        """Add metrics to the run on the screen; a live run is stopped first.
+
+        What the engine is computing for it goes on, too.
+        """
         run = self.session.current
         if self._engine is None or run is None or not self.has_model_of(run):
             return

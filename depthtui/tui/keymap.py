@@ -42,6 +42,8 @@ CHOOSING = [
     key("N", "ladder(-1)", "previous prompt", "Run the task's previous prompt", "prev_prompt"),
     key("b,S", "session", "session", "List the runs of this session", "session", True),
     key("C", "compare", "compare", "Compare this run with another", "compare"),
+    key("i", "compute", "compute", "Compute what this pane shows", "compute", True),
+    key("A", "mark_answer", "answer", "Let the answer begin at this token", "mark_answer"),
     key("x", "what_if", "what if", "Leave layers out and see what it costs", "what_if", True),
     key("e", "export", "export", "Save the session or this run", "export", True),
 ]

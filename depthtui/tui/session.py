@@ -142,6 +142,8 @@ class Session:
         """Ask more of a run: its rows stay, and what it says of its former work is not heard."""
         run.engine_id, run.settings, run.kept = self._next_id(), settings, run.result
         run.state, run.halted_at, run.work, run.problem = RunState.WAITING, -1, None, ""
+        if run.result is not None:
+            run.result = replace(run.result, settings=settings)
 
     def mark_answer(self, run: Run, start: int) -> None:
         """Let the answer begin at a token, or where the prompt says with -1.
@@ -257,6 +259,8 @@ class Session:
         stopped = not result.complete and run.kept is not None
         run.result = _added(run.result, result) if stopped and run.result else result
         run.state = RunState.FINISHED if result.complete else RunState.STOPPED
+        if stopped:
+            _ask_no_more(run)
         run.halted_at, run.work, run.kept = -1, None, None
         self._forget_aside(run)
         if result.provenance is not None:
@@ -266,6 +270,7 @@ class Session:
         if run.kept is not None and run.kept.complete:
             # What it had before is still all there.
             state = RunState.FINISHED
+            _ask_no_more(run)
         run.state, run.problem, run.halted_at = state, problem, -1
         run.work, run.kept = None, None
         if run.result is None and run in self.runs:
@@ -279,6 +284,19 @@ class Session:
     def _forget_aside(self, run: Run) -> None:
         if run in self.asides:
             self.asides.remove(run)
+
+
+def _ask_no_more(run: Run) -> None:
+    """Take back what was asked of a run and is not there at all."""
+    result = run.result
+    assert result is not None
+    metrics = tuple(
+        each
+        for each in run.settings.metrics
+        if each not in CAUSAL or getattr(result, each) is not None or each in result.unavailable
+    )
+    run.settings = replace(run.settings, metrics=metrics)
+    run.result = replace(result, settings=run.settings)
 
 
 def _added(before: RunResult, stopped: RunResult) -> RunResult:

@@ -23,6 +23,7 @@ from depthtui.tui.session import Run
 from depthtui.tui.widgets.curves import DepthCurves
 from depthtui.tui.widgets.depth_table import DepthTable
 from depthtui.tui.widgets.heatmap import Heatmap
+from depthtui.tui.widgets.heatmap_views import HeatmapMode
 from depthtui.tui.widgets.lens_table import LensTable
 from depthtui.tui.widgets.pane import Pane
 
@@ -79,7 +80,9 @@ class CompareScreen(PaneScreen):
                 pane.show(result, summary)
         for pane in self.query("#difference, #curves, #depths").results(Pane):
             pane.show(a, summary_a, b, summary_b)
-        self.watch_averaged(self.averaged)
+        for heatmap in self.query(Heatmap):
+            heatmap.how_to_compute = ""
+        self._set_modes()
         last_layer, last_token = self.extent()
         self.go(last_layer, last_token)
 
@@ -90,11 +93,11 @@ class CompareScreen(PaneScreen):
     def shown_result(self) -> RunResult | None:
         return self._results[0]
 
-    def watch_averaged(self, averaged: bool) -> None:
-        super().watch_averaged(averaged)
-        if self._same_layers and not self._same_tokens:
-            # Token by token there is nothing to subtract; layer by layer there is.
-            self.query_one("#difference", Heatmap).mode = "means"
+    def _mode_of(self, heatmap: Heatmap) -> HeatmapMode:
+        mode = super()._mode_of(heatmap)
+        apart = heatmap.id == "difference" and self._same_layers and not self._same_tokens
+        # Token by token there is nothing to subtract; layer by layer there is.
+        return "means" if apart and mode == "tokens" else mode
 
     @property
     def _same_layers(self) -> bool:

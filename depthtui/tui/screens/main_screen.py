@@ -13,6 +13,7 @@ from textual.widgets import Footer, Static
 
 from depthtui.engine.effective_depth import summarise
 from depthtui.engine.measures import MEASURE_BY_NAME, Measure
+from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.protocol import Progress
 from depthtui.engine.results import DepthSummary, Prompt, RunResult
 from depthtui.tui import keymap
@@ -23,17 +24,19 @@ from depthtui.tui.screens.dialog import MUTED
 from depthtui.tui.screens.pane_screen import PaneScreen, PaneTabs
 from depthtui.tui.screens.safe_text_area import stand_ins
 from depthtui.tui.screens.session_screen import run_card, task_title
-from depthtui.tui.session import Run, RunState
+from depthtui.tui.session import CAUSAL, Run, RunState
 from depthtui.tui.token_text import printable
 from depthtui.tui.what_if import can_be_changed
 from depthtui.tui.widgets.curves import DepthCurves
 from depthtui.tui.widgets.depth_table import DepthTable
 from depthtui.tui.widgets.heatmap import Heatmap
+from depthtui.tui.widgets.layer_bars import LayerBars
 from depthtui.tui.widgets.lens_table import LensTable
 from depthtui.tui.widgets.pane import Pane
 from depthtui.tui.widgets.progress_pane import ProgressPane
 from depthtui.tui.widgets.prompt_pane import PromptPane
 from depthtui.tui.widgets.status_line import EngineState, Status, StatusLine
+from depthtui.tui.widgets.words import sentence
 
 FRAME = 1 / 30
 """Seconds between two redraws while rows keep coming."""
@@ -48,7 +51,7 @@ class MainScreen(PaneScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.MAIN]
     CSS_PATH = "../main.tcss"
-    PANE_ORDER = ("heatmap", "lens", "curves", "depths", "means", "prompt")
+    PANE_ORDER = ("heatmap", "lens", "curves", "depths", "means", "useful", "prompt")
 
     def __init__(self, explorer: Explorer) -> None:
         super().__init__()
@@ -72,6 +75,7 @@ class MainScreen(PaneScreen):
                 yield DepthTable(id="depths", name="Depth")
             with Vertical(classes="column", id="extra"):
                 yield Heatmap(id="means", name="Means", classes="spare")
+                yield LayerBars(id="useful", name="Usefulness", classes="spare")
                 yield Static(id="session")
         yield ProgressPane(id="progress", name="Loading")
         yield Static(id="problem")
@@ -159,7 +163,8 @@ class MainScreen(PaneScreen):
 
     def watch_measure(self, measure: Measure) -> None:
         super().watch_measure(measure)
-        if self.is_mounted:
+        # What must be computed first is nothing to open with.
+        if self.is_mounted and measure.metric in ("contributions", "logit_lens"):
             self.explorer.change(measure=measure.name)
 
     def watch_layer_order(self, order: str) -> None:
@@ -266,6 +271,8 @@ class MainScreen(PaneScreen):
                 return self.explorer.can_run and phase is not Phase.HALTED
             case "ladder":
                 return self.explorer.can_run
+            case "compute" | "mark_answer":
+                return self.shown_result() is not None
             case "export" | "copy":
                 return self.shown_result() is not None
             case "what_if":
@@ -369,6 +376,46 @@ class MainScreen(PaneScreen):
             CompareScreen(session.current, other, self.explorer.settings, self.measure)
         )
 
+    def action_compute(self) -> None:
+        """Compute what the pane with the focus shows."""
+        run, names = self.run, self.active_pane.computes()
+        result = self.shown_result()
+        if run is None or result is None:
+            return
+        missing = [each for each in names if getattr(result, each, None) is None]
+        can_be_had = [each for each in missing if each not in result.unavailable]
+        stopped = [each for each in names if each in CAUSAL and run.state is RunState.STOPPED]
+        if not self.explorer.has_model_of(run):
+            self.notify("This run is of another model: m loads that one.", markup=False)
+        elif can_be_had or stopped:
+            self.explorer.compute(*(can_be_had or stopped))
+            self.redraw()
+        elif missing:
+            why = sentence(result.unavailable[missing[0]])
+            self.notify(f"{METRIC_BY_NAME[missing[0]].title} cannot be had: {why}.", markup=False)
+        elif names:
+            self.notify("This is computed already.", markup=False)
+        else:
+            self.notify("This pane has all it shows; v chooses a measure.", markup=False)
+
+    def action_mark_answer(self) -> None:
+        """Let the answer begin at the token under the cursor, or take that back."""
+        run, token = self.run, self.cursor.token
+        if run is None or run.result is None:
+            return
+        if run.state.is_live:
+            self.notify("The run goes on: esc stops it.", markup=False)
+        elif token == 0:
+            self.notify("Nothing predicts token 0, so no answer begins there.", markup=False)
+        else:
+            self.explorer.mark_answer(token)
+            text = printable(run.result.tokens.texts[token][:80])
+            where = f'The answer begins at token {token}, "{text}"'
+            if run.settings.answer_start < 0:
+                where = "The answer is the prompt's own again"
+            self.notify(f"{where}: for erasure and integrated gradients.", markup=False)
+            self.redraw()
+
     def action_what_if(self) -> None:
         """Leave layers out of the run on the screen."""
         from depthtui.tui.screens.what_if_screen import WhatIfScreen
@@ -410,6 +457,12 @@ class MainScreen(PaneScreen):
         if result is None or values is None:
             return
         layer = min(self.cursor.layer, len(values) - 1)
+        if result.skip_effects is not None and not self.measure.by_token:
+            value = f"{float(result.skip_effects.output[layer]):.6g}"
+            self.app.copy_to_clipboard(value)
+            words = f"{value}: output effect of skipping layer {layer}"
+            self.notify(words, title="Copied", markup=False)
+            return
         value = f"{float(values[layer, self.cursor.token]):.6g}"
         token = printable(result.tokens.texts[self.cursor.token])
         self.app.copy_to_clipboard(value)

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from depthtui.engine.measures import MEASURES, Measure, formula_in
+from depthtui.engine.measures import ALL_MEASURES, Measure, formula_in
 from depthtui.engine.results import RunResult
 from depthtui.tui.screens.dialog import MUTED, Dialog
 
@@ -35,11 +35,11 @@ class MeasurePicker(Dialog[str]):
 
     def body(self) -> ComposeResult:
         yield OptionList(
-            *(self._option(index, each) for index, each in enumerate(MEASURES)), compact=True
+            *(self._option(index, each) for index, each in enumerate(ALL_MEASURES)), compact=True
         )
 
     def on_mount(self) -> None:
-        names = [each.name for each in MEASURES]
+        names = [each.name for each in ALL_MEASURES]
         listing = self.query_one(OptionList)
         listing.highlighted = names.index(self._current) if self._current in names else 0
         listing.focus()
@@ -47,14 +47,17 @@ class MeasurePicker(Dialog[str]):
     def _option(self, index: int, measure: Measure) -> Option:
         formula = formula_in(measure, self._result) if self._result else measure.formula
         missing = self._result is not None and measure.values(self._result) is None
+        can_be_computed = measure.metric not in ("contributions", "logit_lens")
+        if missing:
+            formula = "not computed yet" if can_be_computed else "not in this run"
         return Option(
             Content.assemble(
-                (f"{(index + 1) % 10} ", "$text-accent"),
+                (f"{(index + 1) % 10} " if index < 10 else "  ", "$text-accent"),
                 f"{measure.title:<24}",
-                ("not in this run" if missing else formula, MUTED),
+                (formula, MUTED),
             ),
             id=measure.name,
-            disabled=missing,
+            disabled=missing and not can_be_computed,
         )
 
     @on(OptionList.OptionSelected)
@@ -64,10 +67,10 @@ class MeasurePicker(Dialog[str]):
     def action_take(self, digit: int) -> None:
         index = (digit - 1) % 10
         if (
-            index < len(MEASURES)
+            index < len(ALL_MEASURES)
             and not self.query_one(OptionList).get_option_at_index(index).disabled
         ):
-            self.dismiss(MEASURES[index].name)
+            self.dismiss(ALL_MEASURES[index].name)
 
     def action_down(self) -> None:
         self.query_one(OptionList).action_cursor_down()

@@ -10,12 +10,13 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widgets import Static
 
-from depthtui.engine.measures import MEASURE_BY_NAME, MEASURES, Measure
+from depthtui.engine.measures import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, Measure
 from depthtui.engine.results import RunResult
 from depthtui.tui.screens.dialog import MUTED
 from depthtui.tui.screens.measure_picker import MeasurePicker
 from depthtui.tui.thin import ThinCompositor
 from depthtui.tui.widgets.heatmap import Heatmap
+from depthtui.tui.widgets.heatmap_views import HeatmapMode
 from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane
 
 LONGEST_COUNT = 99_999
@@ -137,15 +138,25 @@ class PaneScreen(Screen[None]):
     def watch_measure(self, measure: Measure) -> None:
         for pane in self.query(Pane):
             pane.measure = measure
+        self._set_modes()
 
     def watch_layer_order(self, order: str) -> None:
         for pane in self.query(Pane):
             pane.layer_order = "down" if order == "down" else "up"
 
     def watch_averaged(self, averaged: bool) -> None:
+        self._set_modes()
+
+    def _set_modes(self) -> None:
         for heatmap in self.query(Heatmap):
             if not heatmap.has_class("spare"):
-                heatmap.mode = "means" if averaged else "tokens"
+                heatmap.mode = self._mode_of(heatmap)
+
+    def _mode_of(self, heatmap: Heatmap) -> HeatmapMode:
+        """What the columns of a heatmap are."""
+        if not self.measure.by_token:
+            return "skips"
+        return "means" if self.averaged else "tokens"
 
     def _take_count(self, otherwise: int = 1) -> int:
         count, self._count = self._count, 0
@@ -211,11 +222,11 @@ class PaneScreen(Screen[None]):
     def action_measure(self, step: int) -> None:
         """The next measure that this run has."""
         result = self.shown_result()
-        index = MEASURES.index(self.measure)
-        for _ in MEASURES:
-            index = (index + step) % len(MEASURES)
-            if result is None or MEASURES[index].values(result) is not None:
-                self.measure = MEASURES[index]
+        index = ALL_MEASURES.index(self.measure)
+        for _ in ALL_MEASURES:
+            index = (index + step) % len(ALL_MEASURES)
+            if result is None or ALL_MEASURES[index].values(result) is not None:
+                self.measure = ALL_MEASURES[index]
                 return
 
     def action_measures(self) -> None:

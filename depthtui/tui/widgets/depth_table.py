@@ -9,6 +9,7 @@ from depthtui.engine.published import DATASETS, PublishedModel, published_for
 from depthtui.engine.results import DepthEstimate, DepthSummary, ModelInfo
 from depthtui.tui.token_text import fit_shown
 from depthtui.tui.widgets.ink import Piece, bar, fit_right
+from depthtui.tui.widgets.layer_bars import METRICS, bar_lines, measured_of
 from depthtui.tui.widgets.pane import Cursor, Pane, nothing_pooled
 from depthtui.tui.widgets.words import sentence, wrap
 
@@ -73,6 +74,19 @@ class DepthTable(Pane):
         if self._published is not None:
             datasets = "/".join(DATASETS.values())
             self._lines += [[], [(f"published: {datasets}", self.inks.faint)]]
+        self._add_bars()
+
+    def computes(self) -> tuple[str, ...]:
+        return METRICS
+
+    def _add_bars(self) -> None:
+        """How useful each layer is, where there is room beneath."""
+        if self.result is None or self.other_summary is not None:
+            return
+        for part in measured_of(self.result):
+            room = self.area.height - len(self._lines) - 1
+            if room >= 2:
+                self._lines += [[], *bar_lines(part, self.area.width, 2, self.inks)]
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         pass

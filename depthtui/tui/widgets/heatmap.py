@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, TypeAlias
 
 import numpy as np
 from rich.cells import cell_len
@@ -15,23 +14,20 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui import palette
-from depthtui.engine.measures import Measure, formula_in
-from depthtui.engine.results import Curves, DepthSummary, RunResult
+from depthtui.engine.metrics.catalog import METRIC_BY_NAME
+from depthtui.engine.results import DepthSummary, RunResult
 from depthtui.tui.token_text import fit
 from depthtui.tui.widgets.grid import Grid
+from depthtui.tui.widgets.heatmap_views import VIEWS, HeatmapMode, TokensView
 from depthtui.tui.widgets.ink import Piece, Ramp, fit_right, half_blocks, number, ruler
 from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.widgets.scale import Scale, scale_of
 from depthtui.tui.widgets.words import sentence
 
-HeatmapMode: TypeAlias = Literal["tokens", "means"]
-
-_WIDEST_TOKEN = 8
-_WIDEST_BRANCH = 11
 _NARROWEST_NAMED = 4
 _LONGEST_NAME = 14
-_BRANCHES = ("attention", "mlp", "layer")
-_BRANCH_TITLES = ("attention", "MLP", "layer")
+_SIDE_CELLS = 4
+_SIDE_TITLE = " out"
 
 
 class Heatmap(Pane):
@@ -42,11 +38,14 @@ class Heatmap(Pane):
     run given to `show` is subtracted, on a diverging ramp.
 
     Attributes:
-        mode: `tokens`, or `means` for attention, MLP and layer averaged over tokens.
+        mode: `tokens`, `means` for attention, MLP and layer averaged over tokens, or
+            `skips` for the layers that change where one is skipped.
+        how_to_compute: how to compute what is missing; empty where that cannot be done.
     """
 
     mode: reactive[HeatmapMode] = reactive("tokens", repaint=False)
     hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+    how_to_compute = "i computes it"
 
     _values: np.ndarray
     _levels: list[list[int]]
@@ -54,11 +53,21 @@ class Heatmap(Pane):
     _ramp: Ramp
     _scale: Scale
     _grid: Grid | None = None
+    _side: np.ndarray | None = None
+    _side_levels: list[int]
+
+    @property
+    def view(self) -> TokensView:
+        """What the columns are."""
+        return VIEWS[self.mode]
+
+    def computes(self) -> tuple[str, ...]:
+        return (self.measure.metric,)
 
     # What is drawn ----------------------------------------------------------
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles(self._title())
+        self.set_titles(self._title(), self.view.note(self.result) if self.result else "")
         if self.result is None:
             return "Layers x tokens: what each layer does to each token.", self.hint
         if self._wanted(self.result, self.summary) is None:
@@ -68,7 +77,10 @@ class Heatmap(Pane):
         return None
 
     def _why_unavailable(self, result: RunResult) -> tuple[str, str]:
-        needs_lens = self.measure.reads_residual
+        metric = METRIC_BY_NAME[self.measure.metric]
+        if self.mode != "means" and metric.name not in ("contributions", "logit_lens"):
+            return self._why_not_computed(result)
+        needs_lens = metric.name == "logit_lens"
         missing = result.model.lens_missing if needs_lens else result.model.split_missing
         if missing:
             return sentence(missing), "Another measure may have values."
@@ -77,19 +89,25 @@ class Heatmap(Pane):
         part = "logit lens" if needs_lens else "contributions"
         return f"This run has no {part}.", "Run it again with that metric, or take another measure."
 
+    def _why_not_computed(self, result: RunResult) -> tuple[str, str]:
+        metric = METRIC_BY_NAME[self.measure.metric]
+        if metric.name in result.unavailable:
+            reason = sentence(result.unavailable[metric.name])
+            words = f"{metric.title} cannot be had: {reason}."
+            return words, "A marks the token that the answer begins with." * metric.needs_answer
+        if metric.name in result.settings.metrics and self.how_to_compute:
+            return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
+        hint = self.how_to_compute and f"{self.how_to_compute}: {metric.cost}."
+        if hint and metric.needs_answer and result.answer_start >= len(result.tokens):
+            hint = f"A marks the token that the answer begins with, then {hint}"
+        return f"{metric.title}: {metric.tells}", hint
+
     def _title(self) -> str:
-        measure = self.measure
-        if self.mode == "means":
-            title = f"Mean {'cosine' if measure.diverging else 'contribution'} by sublayer"
-        else:
-            formula = formula_in(measure, self.result) if self.result else measure.formula
-            title = f"{measure.title} · {formula}"
+        title = self.view.title(self.measure, self.result)
         return f"A - B · {title}" if self.other is not None else title
 
     def _wanted(self, result: RunResult, summary: DepthSummary | None) -> np.ndarray | None:
-        if self.mode == "tokens":
-            return self.measure.values(result)
-        return None if summary is None else means_of(summary.curves, self.measure)
+        return self.view.values(self.measure, result, summary)
 
     def _difference(self) -> np.ndarray | None:
         """The run's values, less the other run's where there is one."""
@@ -104,16 +122,19 @@ class Heatmap(Pane):
         values = self._difference()
         assert values is not None
         assert self.result is not None
-        by_token = self.mode == "tokens"
         diverging = self.measure.diverging or self.other is not None
-        limits = self.measure.limits if by_token and self.other is None else None
+        limits = self.view.limits(self.measure) if self.other is None else None
         self._values = values
-        self._labels = self.result.tokens.texts if by_token else _BRANCH_TITLES
+        self._labels = self.view.labels(self.result)
         self._ramp = self.ramp_for(diverging)
         self._scale = scale_of(values, diverging, limits)
         self._levels = palette.levels(
             values, self._scale.low, self._scale.high, len(self._ramp)
         ).tolist()
+        self._side = self.view.side(self.result) if self.other is None else None
+        if self._side is not None:
+            high = scale_of(self._side, False).high
+            self._side_levels = palette.levels(self._side, 0, high, len(self._ramp)).tolist()
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -123,9 +144,9 @@ class Heatmap(Pane):
         self._grid = Grid.fit(
             rows,
             columns,
-            width,
+            width - (0 if self._side is None else _SIDE_CELLS),
             lines=max(1, height - 2 if height > 3 else height - 1),
-            widest=_WIDEST_TOKEN if self.mode == "tokens" else _WIDEST_BRANCH,
+            widest=self.view.widest,
             upwards=self.layer_order == "up",
             whole_lines=bool(self._ramp.glyphs),
         )
@@ -147,7 +168,7 @@ class Heatmap(Pane):
     def _at(self, cursor: Cursor) -> tuple[int, int]:
         """The row and column under a cursor."""
         rows, columns = self._values.shape
-        column = cursor.token if self.mode == "tokens" else 0
+        column = self.view.column_of(cursor)
         return min(max(cursor.layer, 0), rows - 1), min(max(column, 0), columns - 1)
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
@@ -165,7 +186,7 @@ class Heatmap(Pane):
     def draw_line(self, y: int) -> Strip:
         lines, height = self.grid.lines, self.area.height
         if y < lines:
-            return self.line(*self._draw_number_of(y), *self._draw_cells(y))
+            return self.line(*self._draw_number_of(y), *self._draw_cells(y), *self._draw_side(y))
         if y == lines and height > lines + 1:
             return self.line((" " * self.grid.margin, self.inks.muted), *self._draw_columns())
         return self._draw_legend()
@@ -186,7 +207,7 @@ class Heatmap(Pane):
 
     def _phase_layer(self) -> int | None:
         """The layer of the cosine rule: where the phase transition is."""
-        if self.summary is None or self.other is not None:
+        if self.summary is None or self.other is not None or not self.view.marks_phase:
             return None
         return next((each.layer for each in self.summary.depths if each.rule == "cosine"), None)
 
@@ -200,9 +221,9 @@ class Heatmap(Pane):
         bottoms = nothing if lower is None else self._levels[lower]
         for column in self.grid.shown_columns:
             top, bottom = tops[column], bottoms[column]
-            here = column == cursor_column and self.mode == "tokens"
+            here = column == cursor_column and not self.view.writes_numbers
             on_top, on_bottom = here and upper == cursor_row, here and lower == cursor_row
-            if self.mode == "means" and upper is not None and upper == lower:
+            if self.view.writes_numbers and upper is not None and upper == lower:
                 yield self._draw_value(upper, column)
             elif self._ramp.glyphs:
                 yield from self._draw_glyphs(-1 if top is None else top, on_top)
@@ -210,6 +231,22 @@ class Heatmap(Pane):
                 yield from self._draw_cursor(top, bottom, on_top, on_bottom)
             else:
                 yield self._draw_blocks(top, bottom, self.grid.column_width)
+
+    def _draw_side(self, y: int) -> Iterator[Piece]:
+        """The column that stands apart, after a gap."""
+        upper, lower = self.grid.rows_on(y)
+        if self._side is None or (upper is None and lower is None):
+            return
+        top, bottom = (None if row is None else self._side_levels[row] for row in (upper, lower))
+        yield " ", self.inks.text
+        width = _SIDE_CELLS - 1
+        if self._ramp.glyphs:
+            yield (
+                (self._ramp.glyphs[top] if top is not None and top >= 0 else " ") * width,
+                (self.inks.text),
+            )
+        else:
+            yield self._draw_blocks(top, bottom, width)
 
     def _colour(self, level: int | None) -> RichColor:
         """A level's colour; the background where there is none or it is unknown."""
@@ -221,7 +258,7 @@ class Heatmap(Pane):
         return half_blocks(self._colour(top), self._colour(bottom), width)
 
     def _draw_unknown(self, width: int) -> Piece:
-        return palette.UNKNOWN_GLYPH.center(width), self.inks.faint
+        return self.view.unknown.center(width), self.inks.faint
 
     def _draw_cursor(
         self, top: int | None, bottom: int | None, on_top: bool, on_bottom: bool
@@ -265,11 +302,11 @@ class Heatmap(Pane):
         """The tokens, or a ruler where they are too narrow to be named."""
         grid, inks = self.grid, self.inks
         width = grid.column_width
-        if self.mode == "means":
+        if self.view.writes_numbers:
             names = (fit_right(self._labels[each], width - 1) for each in grid.shown_columns)
             return [(f"{name} ", inks.muted) for name in names]
         _, cursor_column = self._at(self.cursor)
-        if width < _NARROWEST_NAMED:
+        if width < _NARROWEST_NAMED or not self.view.names_columns:
             return self._draw_ruler(cursor_column)
         return [
             (
@@ -281,7 +318,10 @@ class Heatmap(Pane):
 
     def _draw_ruler(self, cursor_column: int) -> list[Piece]:
         grid = self.grid
-        room = self.area.width - grid.margin
+        side = "" if self._side is None else _SIDE_TITLE
+        room = self.area.width - grid.margin - len(side)
+        if side:
+            room = min(room, grid.columns_shown * grid.column_width)
         every = 10 if grid.column_width < 2 else 5
         marks = [
             (grid.x_of(each) - grid.margin, str(each))
@@ -292,7 +332,7 @@ class Heatmap(Pane):
         word = fit(self._labels[cursor_column], min(_LONGEST_NAME, max(1, room // 3))).rstrip()
         fits = place + 1 + cell_len(word) <= room
         cursor = (place, f"▴{word}") if fits else (place - cell_len(word), f"{word}▴")
-        return ruler(marks, cursor, room, self.inks)
+        return [*ruler(marks, cursor, room, self.inks), (side, self.inks.faint)]
 
     def _draw_legend(self) -> Strip:
         """The widest legend that fits: the scale, what it clips, the value under the cursor."""
@@ -339,13 +379,7 @@ class Heatmap(Pane):
         """The place and value under the cursor, in full and in short."""
         assert self.result is not None
         row, column = self._at(self.cursor)
-        layer = "output" if row == self.result.model.n_layers else f"layer {row}"
-        if self.mode == "means":
-            values = [number(float(each)) for each in self._values[row]]
-            named = " ".join(map(" ".join, zip(_BRANCH_TITLES, values, strict=True)))
-            return f"{layer}: {named}", " ".join(values)
-        value = number(float(self._values[row, column]))
-        return f"{layer}, token {column}: {value}", value
+        return self.view.value_texts(self.measure, self.result, self._values, row, column)
 
     # The mouse --------------------------------------------------------------
 
@@ -355,7 +389,7 @@ class Heatmap(Pane):
         place = self.grid.cell_at(*offset) if offset is not None and self.is_ready else None
         if place is not None:
             row, column = place
-            token = column if self.mode == "tokens" else self.cursor.token
+            token = column if self.view.by_token else self.cursor.token
             self.post_message(CursorMoved(row, token))
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
@@ -380,20 +414,6 @@ class Heatmap(Pane):
         self.post_message(
             CursorMoved(
                 min(max(row + layers, 0), rows - 1),
-                token if self.mode == "tokens" else self.cursor.token,
+                token if self.view.by_token else self.cursor.token,
             )
         )
-
-
-def means_of(curves: Curves, measure: Measure) -> np.ndarray | None:
-    """`[L, 3]`: attention, MLP and layer, as cosines for a cosine and norm ratios otherwise.
-
-    Branches that are unavailable are NaN; None where there are none at all.
-    """
-    kind = "cosine" if measure.name.endswith("_cosine") else "norm_ratio"
-    columns = [getattr(curves, f"{branch}_{kind}") for branch in _BRANCHES]
-    layer = columns[-1]
-    if layer is None:
-        return None
-    unknown = np.full_like(layer, np.nan)
-    return np.stack([unknown if each is None else each for each in columns], axis=1)

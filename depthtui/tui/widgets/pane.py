@@ -143,6 +143,10 @@ class Pane(Widget, can_focus=True):
         """Why there is nothing to draw and what helps, or None."""
         return None
 
+    def computes(self) -> tuple[str, ...]:
+        """The metrics that this shows (see `engine.metrics.catalog`)."""
+        return ()
+
     def prepare(self) -> None:
         """Work out, once per change, what `draw_line` needs."""
 

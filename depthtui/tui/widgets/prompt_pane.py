@@ -77,13 +77,16 @@ class PromptPane(Pane):
         self._lines = [[] for _ in range(self._places[-1].y + 1)]
         for place in self._places:
             self._lines[place.y].append(place)
-        values = self.measure.values(self.result)
+        values = self.measure.values(self.result) if self.measure.by_token else None
         self._ramp = self.ramp_for(self.measure.diverging)
         self._levels = None
         if values is not None:
             scale = scale_of(values, self.measure.diverging, self.measure.limits)
             self._levels = palette.levels(values, scale.low, scale.high, len(self._ramp))
         self._scroll_to_cursor()
+
+    def computes(self) -> tuple[str, ...]:
+        return (self.measure.metric,)
 
     # The cursor -------------------------------------------------------------
 
@@ -150,7 +153,7 @@ class PromptPane(Pane):
             style = self.inks.cursor
         elif not self._ramp.glyphs:
             style = style + self._ramp.written_on(level)
-        if place.index >= self.result.tokens.answer_start:
+        if place.index >= self.result.answer_start:
             style = style + _UNDERLINE
         if not self._marks:
             return [(place.text, style)]
