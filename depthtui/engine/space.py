@@ -38,7 +38,8 @@ def free_memory() -> int:
             limit = int(Path(folder, limit_file).read_text())
             usage = int(Path(folder, usage_file).read_text())
             # Files that were read count as used, and make room when it is needed.
-            stat = dict(each.split() for each in Path(folder, "memory.stat").open())
+            lines = Path(folder, "memory.stat").read_text().splitlines()
+            stat = dict(each.split() for each in lines)
             usage -= int(stat.get(cached, 0))
         except (OSError, ValueError):
             continue

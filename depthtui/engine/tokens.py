@@ -13,6 +13,7 @@ from depthtui.engine.results import Prompt, Tokens
 from depthtui.errors import DepthError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_BYTE_PIECE = re.compile("<0x([0-9A-Fa-f]{2})>")
 
 
 class Vocabulary:
@@ -47,8 +48,8 @@ class Vocabulary:
             if all(letter in _BYTE_OF for letter in piece):
                 return bytes(_BYTE_OF[letter] for letter in piece).decode(errors="surrogateescape")
             return str(piece)
-        if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
-            return bytes([int(piece[3:5], 16)]).decode(errors="surrogateescape")
+        if byte := _BYTE_PIECE.fullmatch(piece):
+            return bytes.fromhex(byte[1]).decode(errors="surrogateescape")
         return str(piece).replace("▁", " ")
 
 

@@ -1,0 +1,30 @@
+"""Texts of token ids, where the vocabulary is not byte-level."""
+
+import pytest
+
+from depthtui.engine.tokens import Vocabulary
+
+PIECES = {
+    0: ("<s>", "<s>"),
+    1: ("▁the", " the"),
+    2: ("<0x41>", "A"),
+    3: ("<0xE6>", "\udce6"),
+    4: ("<0xZZ>", "<0xZZ>"),
+    5: ("<0x[/>", "<0x[/>"),
+    6: ("<0x+1>", "<0x+1>"),
+    7: (None, "<7>"),
+}
+
+
+class Sentencepiece:
+    """A slow tokenizer of a few pieces."""
+
+    all_special_ids = (0,)
+
+    def convert_ids_to_tokens(self, token_id):
+        return PIECES[token_id][0]
+
+
+@pytest.mark.parametrize("token_id", PIECES)
+def test_every_piece_has_a_text(token_id):
+    assert Vocabulary(Sentencepiece()).text(token_id) == PIECES[token_id][1]
