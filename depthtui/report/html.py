@@ -20,6 +20,7 @@ from depthtui.report.summary import combined_provenance
 from depthtui.report.words import (
     criterion,
     model_facts,
+    no_depths,
     pooling,
     provenance_sentence,
     published_layers,
@@ -142,7 +143,7 @@ def _group(group: Group, settings: SummarySettings, budget: _Budget) -> Iterable
 
 def _depths(group: Group, summary: DepthSummary | None) -> Iterable[str]:
     if summary is None or not summary.depths:
-        yield "<p>No effective depth: there is nothing to average.</p>"
+        yield f"<p>{_safe(no_depths(group))}</p>"
         return
     published = published_for(group.model.name)
     paper = f"<th>paper: {' / '.join(DATASETS.values())}</th>" if published else ""

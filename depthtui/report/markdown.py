@@ -17,6 +17,7 @@ from depthtui.report.summary import combined_provenance
 from depthtui.report.words import (
     criterion,
     model_facts,
+    no_depths,
     pooling,
     provenance_sentence,
     published_layers,
@@ -70,7 +71,7 @@ def _group(group: Group, settings: SummarySettings) -> Iterable[str]:
 
 def _depths(group: Group, summary: DepthSummary | None) -> Iterable[str]:
     if summary is None or not summary.depths:
-        yield "No effective depth: there is nothing to average."
+        yield _safe(no_depths(group))
         return
     published = published_for(group.model.name)
     heads = ["rule", "layer", "ratio", "criterion", "remark"]

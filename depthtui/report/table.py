@@ -12,7 +12,7 @@ from depthtui.engine.results import DepthEstimate, SummarySettings
 from depthtui.report.findings import findings
 from depthtui.report.groups import Group
 from depthtui.report.legible import legible
-from depthtui.report.words import criterion, pooling, published_layers, rule_title
+from depthtui.report.words import criterion, no_depths, pooling, published_layers, rule_title
 
 _BAR = 12
 
@@ -36,7 +36,7 @@ def depth_table(group: Group, settings: SummarySettings) -> Lines:
         table.add_row(rule_title(each.rule), *cells)
     lines: list[Text | Table] = [Text(legible(group.title), style="bold"), Text("")]
     if summary is None or not summary.depths:
-        lines.append(Text("No effective depth: there is nothing to average."))
+        lines.append(Text(no_depths(group)))
     else:
         lines.append(table)
         lines += [

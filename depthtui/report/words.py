@@ -35,6 +35,13 @@ def published_layers(published: PublishedModel, rule: str) -> str:
     return " / ".join(str(published.layer(rule, dataset)) for dataset in DATASETS)
 
 
+def no_depths(group: Group) -> str:
+    """Why there is no effective depth at all, in a sentence."""
+    if {"contributions", "logit_lens"} & set(group.settings.metrics):
+        return "No effective depth: there is nothing to average."
+    return "No effective depth: it needs the metrics contributions or logit_lens."
+
+
 def pooling(group: Group, summary: DepthSummary | None, settings: SummarySettings) -> str:
     """What the means were taken over, in a sentence."""
     n_prompts = len(group.results)

@@ -159,6 +159,13 @@ class TestEveryDocument:
         single = replace(run(tokens=1), contributions=None, logit_lens=None)
         assert "nothing to average" in document([single])
 
+    def test_a_run_without_the_paper_s_metrics_says_what_is_needed(
+        self, document: Callable[[Sequence[RunResult]], str]
+    ) -> None:
+        result = replace(full_run(), contributions=None, logit_lens=None)
+        result.settings = replace(result.settings, metrics=("similarity",))
+        assert "contributions or logit" in re.sub(r"\s+", " ", document([result]))
+
     def test_hostile_texts_are_harmless(
         self, document: Callable[[Sequence[RunResult]], str]
     ) -> None:
