@@ -21,6 +21,7 @@ from depthtui.settings import (
     load_settings,
     log_path,
     models_dir,
+    settings_path,
 )
 from depthtui.sizes import format_size, parse_size
 
@@ -177,7 +178,19 @@ _cache_options = _options(
 )
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands, whose help names the settings file."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write where settings, theme and keys are read from."""
+        formatter.write(f"\nSettings, theme and keys: {settings_path()}\n")
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("--model", help="A hub id, a local folder or a GGUF file; `demo` is built in.")
 @_model_options
 @_cache_options
@@ -330,7 +343,10 @@ def models(cache_dir: Path | None) -> None:
     found = on_disk(models_dir(_cache_dir(_settings({"cache_dir": cache_dir}))))
     _print_table(
         ("model", "kind", "size"),
-        [(each.name, each.kind, format_size(each.size)) for each in found],
+        [
+            (each.name, each.kind, format_size(each.size) + ("" if each.ready else " to fetch"))
+            for each in found
+        ],
     )
 
 
@@ -501,7 +517,8 @@ def _refuse_options(context: click.Context) -> None:
     for name in context.params:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             option = "--" + name.replace("_", "-")
-            raise click.UsageError(f"{option} before a command is the explorer's; give it after.")
+            where = "name the model after it" if name == "model" else "give it after"
+            raise click.UsageError(f"{option} before a command is the explorer's; {where}.")
 
 
 def _store(cache_dir: Path | None, even_broken: bool = False) -> tuple[Path, Store]:

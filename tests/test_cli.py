@@ -325,6 +325,7 @@ class TestRun:
         ("nonsense", "nonsense"),
         ("--device gpu", "cuda"),
         ("--device cpu cache info", "--device"),
+        ("--model m run demo", "name the model after it"),
         ("cache nonsense", "nonsense"),
     ],
 )
@@ -420,6 +421,11 @@ class TestCache:
         assert not (home / "typo").exists()
 
 
+def test_help_names_the_settings_file(home: Path, capsys: Output) -> None:
+    assert cli.main(["--help"]) == 0
+    assert str(home / "settings.toml") in capsys.readouterr().out
+
+
 def test_tasks_are_listed(capsys: Output) -> None:
     from depthtui.prompts.tasks import TASKS
 
@@ -442,7 +448,8 @@ def test_metrics_are_listed(capsys: Output) -> None:
 
 def test_models_are_listed(home: Path, capsys: Output) -> None:
     assert cli.main(["models"]) == 0
-    assert "demo" in capsys.readouterr().out
+    (demo,) = (line for line in capsys.readouterr().out.split("\n") if line.startswith("demo"))
+    assert demo.endswith("to fetch")
 
 
 class TestExplorer:
