@@ -26,6 +26,7 @@ from depthtui.engine.protocol import (
     Event,
     Memory,
     ModelLoaded,
+    Notice,
     Progress,
     RunFinished,
     RunStarted,
@@ -137,8 +138,13 @@ class Engine:
         run = Run(model, result, control or Control(), self._emit, run_id)
         keep_later = self._compute(run, model, fresh or run.control.stepping)
         self._emit(RunFinished(run_id, result))
-        for keep in keep_later:
-            keep()
+        try:
+            for keep in keep_later:
+                keep()
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            self._emit(Notice("Too little memory was left to put the run into the cache."))
         self._emit_memory()
         return result
 

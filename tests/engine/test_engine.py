@@ -8,9 +8,17 @@ import torch
 
 from depthtui.engine import memory
 from depthtui.engine import run as run_module
+from depthtui.engine.activations import Activations
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
-from depthtui.engine.protocol import ContributionRows, Halted, LensRows, RunFinished, RunStarted
+from depthtui.engine.protocol import (
+    ContributionRows,
+    Halted,
+    LensRows,
+    Notice,
+    RunFinished,
+    RunStarted,
+)
 from depthtui.engine.results import ModelSpec, Prompt, RunResult, RunSettings, arrays_of
 from depthtui.engine.store import open_store
 from depthtui.errors import DepthError
@@ -304,6 +312,15 @@ def test_running_out_of_memory_is_said_and_the_engine_lives(engine, monkeypatch,
         with pytest.raises(DepthError, match="does not fit"):
             engine.run(Prompt(TEXT), RunSettings())
     assert engine.run(Prompt(TEXT), RunSettings()).complete
+
+
+def test_no_memory_for_the_cache_is_said_and_the_run_is_good(engine, events, monkeypatch):
+    def to_bytes(self):
+        raise MemoryError
+
+    monkeypatch.setattr(Activations, "to_bytes", to_bytes)
+    assert engine.run(Prompt(TEXT), RunSettings()).complete
+    assert any(isinstance(each, Notice) and "memory" in each.message for each in events)
 
 
 def test_a_lone_surrogate_in_a_prompt_is_read_as_a_replacement(engine):
