@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -34,51 +34,6 @@ _BARS = {
     "block influence": "1 − cos(h_l, h_l+1)",
     "completeness error": "of integrated gradients, as a share",
 }
-
-
-def _part(name: str, field: str) -> Callable[[RunResult], np.ndarray | None]:
-    def values(result: RunResult) -> np.ndarray | None:
-        part = getattr(result, name)
-        return None if part is None else np.asarray(getattr(part, field))
-
-    return values
-
-
-_BY_TOKEN = (
-    Measure(
-        "residual_erasure",
-        "Residual erasure",
-        "|p − p̃| of the answer",
-        False,
-        None,
-        _part("residual_erasure", "effect"),
-    ),
-    Measure(
-        "integrated_gradients",
-        "Integrated gradients",
-        "share of the answer’s probability",
-        True,
-        None,
-        _part("integrated_gradients", "attribution"),
-    ),
-    Measure(
-        "direct_logits",
-        "Direct logit attribution",
-        "W[tok] · N′(c), row 0 the embedding",
-        True,
-        None,
-        _part("direct_logits", "attribution"),
-    ),
-    Measure(
-        "settling",
-        "Divergence from the output",
-        "JSD(p_l, p), nats",
-        False,
-        (0.0, float(np.log(2))),
-        _part("settling", "divergence"),
-    ),
-)
-"""Layers x tokens of the metrics that run the model again."""
 
 _FIRST_MEASURES = (
     "layer_norm_ratio",
@@ -251,8 +206,7 @@ def _run(number: int, result: RunResult, budget: _Budget) -> Iterable[str]:
     yield f"<h3>Prompt {number}</h3>"
     yield f'<p class="soft">{_safe(" · ".join(each for each in about if each))}</p>'
     yield _tokens(result)
-    measures = {each.name: each for each in (*MEASURES, *_BY_TOKEN)}.values()
-    drawn = [(each, values) for each in measures if (values := each.values(result)) is not None]
+    drawn = [(each, values) for each in MEASURES if (values := each.values(result)) is not None]
     if not len(result.tokens):
         return
     if not budget.take(sum(values.size for _, values in drawn)):
