@@ -9,7 +9,7 @@ from importlib.resources import files
 import numpy as np
 
 from depthtui.engine.effective_depth import summarise
-from depthtui.engine.measures import MEASURES, Measure, formula_in
+from depthtui.engine.measures import MEASURES, SKIP_MAP, Measure, formula_in
 from depthtui.engine.published import DATASETS, PROTOCOL, published_for
 from depthtui.engine.results import Curves, DepthSummary, LogitLens, RunResult, SummarySettings
 from depthtui.report import svg
@@ -27,9 +27,8 @@ from depthtui.report.words import (
     rule_title,
 )
 
-_SKIP_MAP = Measure("skip_effects", "Skip effects", "", False, None, lambda result: None)
 _BARS = {
-    "output effect": "of skipping the layer, |p − p̃|",
+    "output effect": "of skipping the layer, |p - p~|",
     "loss change": "without the layer, nats",
     "block influence": "1 − cos(h_l, h_l+1)",
     "completeness error": "of integrated gradients, as a share",
@@ -173,8 +172,9 @@ def _layers(pooled: Pooled, budget: _Budget) -> Iterable[str]:
         numbers = [str(layer) for layer in range(len(skip.layers))]
         # A layer that is skipped cannot change what comes before it.
         later = np.where(np.tri(len(numbers), k=-1, dtype=bool), np.nan, skip.layers)
-        remark = "<small> |c − c̃| / |c|, skipped layer upwards, changed layer to the right</small>"
-        figures.append(_figure(_SKIP_MAP.title, svg.heatmap(later, _SKIP_MAP, numbers), remark))
+        formula = f"{SKIP_MAP.formula}, skipped layer upwards, changed layer to the right"
+        remark = f"<small> {_safe(formula)}</small>"
+        figures.append(_figure(SKIP_MAP.title, svg.heatmap(later, SKIP_MAP, numbers), remark))
     for title, remark in _BARS.items():
         values = pooled.by_layer.get(title)
         if values is not None:
