@@ -8,7 +8,7 @@ needs depends on neither the number of layers nor the length of the prompt.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -134,6 +134,14 @@ class _Values:
     overlap: Tensor | None = None
 
 
+def _joined(parts: list[_Values]) -> _Values:
+    """Values of the same depths at tokens that follow each other."""
+    known = [each.name for each in fields(_Values) if getattr(parts[0], each.name) is not None]
+    return _Values(
+        **{name: torch.cat([getattr(each, name) for each in parts], dim=1) for name in known}
+    )
+
+
 @dataclass
 class _Output:
     """The model's own output at some tokens: logits `[tokens, V]` and what was read off them."""
@@ -181,7 +189,12 @@ class _Reader:
     def read_output(self, residual: Tensor, tokens: slice) -> _Output:
         """Read the model's own output at some tokens, `[tokens, d]`; KL is 0, overlap 1."""
         logits = self._buffer("output", len(residual), _padded(self._vocab))
-        values = self._reduce(self._normed(residual[None]), tokens, logits, None, 1)
+        parts = []
+        for part in _parts(len(residual), self.rows_within(ROW_BYTES)):
+            here = slice(tokens.start + part.start, tokens.start + part.stop)
+            normed = self._normed(residual[None, part])
+            parts.append(self._reduce(normed, here, logits[part], None, 1))
+        values = _joined(parts)
         values.kl = torch.zeros_like(values.entropy)
         values.overlap = torch.ones_like(values.entropy)
         return _Output(logits, values)
