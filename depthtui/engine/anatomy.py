@@ -434,7 +434,7 @@ def _find_unembedding(model: nn.Module, probe: _Probe) -> tuple[Unembedding | No
 
 
 def _unembeddings(model: nn.Module, head: nn.Module) -> Iterator[Unembedding]:
-    """Candidates, from the plain one to those that the config hints at."""
+    """Candidates, first those that the config hints at: rounding can hide a soft-cap."""
     config: Any = model.config
     if hasattr(config, "get_text_config"):
         config = config.get_text_config(decoder=True)
@@ -445,7 +445,7 @@ def _unembeddings(model: nn.Module, head: nn.Module) -> Iterator[Unembedding]:
         after = tuple(children[name] for name in ("project_out",) if children.get(name))
         norms += [(children[name], *after) for name in _FINAL_NORM if children.get(name)]
         norms.append(after)
-    scales = [1.0]
+    scales = []
     if getattr(config, "logit_scale", None):
         scales.append(float(config.logit_scale))
     for name in ("logits_scaling", "lm_head_multiplier"):
@@ -454,8 +454,8 @@ def _unembeddings(model: nn.Module, head: nn.Module) -> Iterator[Unembedding]:
             scales += [1.0 / float(value), float(value)]
     soft_cap = float(getattr(config, "final_logit_softcapping", None) or 0.0)
     for norm in norms:
-        for scale in scales:
-            for cap in {0.0, soft_cap}:
+        for scale in (*scales, 1.0):
+            for cap in dict.fromkeys((soft_cap, 0.0)):
                 yield Unembedding(norm, head, scale, cap)
 
 

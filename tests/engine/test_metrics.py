@@ -127,6 +127,10 @@ def test_a_head_that_does_not_reproduce_the_logits_is_refused():
     assert study(model).lens_missing
 
 
+def test_a_soft_cap_is_found_in_half_precision_too():
+    assert study(fresh("gemma2").to(torch.bfloat16)).unembedding.soft_cap > 0
+
+
 @pytest.mark.parametrize("silenced", [1, 3])
 def test_silenced_layers_contribute_nothing_and_the_lens_is_final(silenced):
     model, ids = fresh("llama"), random_ids()
