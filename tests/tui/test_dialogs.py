@@ -73,6 +73,16 @@ async def test_the_dial_ends(tmp_path: Path) -> None:
         await it.until(lambda: "1 hops" in it.screen_text())
 
 
+@pytest.mark.parametrize("task", ["addition", "commonsense", "unknown"])
+async def test_a_level_that_the_task_does_not_have_is_left_out(tmp_path: Path, task: str) -> None:
+    async with explore(tmp_path) as it:
+        it.app.explorer.run(Prompt("one two", "", task, "99"))
+        await it.until(lambda: len(it.session.results) == 2)
+        await opened(it, "t", PromptPicker)
+        assert "99 " not in str(it.app.screen.query_one("#dial").content)
+        assert it.app.screen.query_one("#prompts", OptionList).option_count
+
+
 async def test_a_typed_prompt_runs_as_it_is(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await opened(it, "p", PromptPicker)

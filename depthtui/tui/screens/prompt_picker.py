@@ -84,8 +84,9 @@ class PromptPicker(Dialog[PromptChoice]):
         self.hint = HINTS[tab]
         self._task_name = prompt.task if prompt.task in TASKS else next(iter(TASKS))
         self._levels = {task.name: task.default_level for task in TASKS.values()}
-        if prompt.task in TASKS and prompt.level.isdecimal():
-            self._levels[prompt.task] = int(prompt.level)
+        # A prompt of a file may name a level that its task does not have.
+        if prompt.level.isdecimal() and int(prompt.level) in TASKS[self._task_name].levels:
+            self._levels[self._task_name] = int(prompt.level)
         self._prompts: Sequence[Prompt] = ()
         self._from_file: Sequence[Prompt] = ()
 
