@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 _SETTINGS = ("cache_dir", "cache_limit", "top_k", "kl_threshold", "overlap_threshold", "seed")
+"""Options that stand for a setting of the same name."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -440,16 +441,7 @@ def verify(cache_dir: Path | None) -> None:
 def _settings(options: dict[str, Any]) -> Settings:
     """The settings file, with what the command line says instead."""
     given: dict[str, Any] = {
-        name: options[name]
-        for name in (
-            "cache_dir",
-            "cache_limit",
-            "top_k",
-            "kl_threshold",
-            "overlap_threshold",
-            "seed",
-        )
-        if options.get(name) is not None
+        name: options[name] for name in _SETTINGS if options.get(name) is not None
     }
     if options.get("skip_first_token"):
         given["include_first_token"] = False

@@ -38,12 +38,12 @@ def block_bytes(model: ModelInfo) -> int:
 def run_bytes(model: ModelInfo, settings: RunSettings, n_tokens: int) -> int:
     """About how much a run of `n_tokens` takes beside the weights."""
     size = 4 if model.dtype == "float32" else 2
-    block = n_tokens * block_bytes(model)
-    if "logit_lens" not in settings.metrics:
-        return block
-    stream = min((model.n_layers + 1) * n_tokens * model.d_model * size, MEMORY_BYTES)
-    output = min(n_tokens * model.vocab_size * 4, OUTPUT_BYTES)
-    return block + stream + output + 2 * ROW_BYTES
+    # The residual stream and what attention and MLP write to it.
+    kept = 3 * min((model.n_layers + 1) * n_tokens * model.d_model * size, MEMORY_BYTES)
+    total = n_tokens * block_bytes(model) + kept
+    if "logit_lens" in settings.metrics:
+        total += min(n_tokens * model.vocab_size * 4, OUTPUT_BYTES) + 2 * ROW_BYTES
+    return total
 
 
 def check_fits(
@@ -66,8 +66,14 @@ def check_fits(
 
 
 def does_not_fit(model: ModelInfo, settings: RunSettings, n_tokens: int, room: int) -> DepthError:
-    """The error for a prompt that needs more than `room` bytes."""
+    """The error for a prompt that needs more memory than it can get; `room` bytes are free."""
     fits = _longest(model, settings, room)
+    if fits >= n_tokens:
+        # Another limit than the free memory was met, such as one set for the process.
+        return DepthError(
+            f"The memory ran out at a prompt of {n_tokens:,} tokens.",
+            f"Try one of {max(1, n_tokens // 2):,}, or choose a smaller model or dtype.",
+        )
     advice = f"About {fits:,} tokens would fit." if fits else "Choose a smaller model or dtype."
     return DepthError(
         f"A prompt of {n_tokens:,} tokens does not fit in the memory that is left "

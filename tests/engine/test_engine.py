@@ -309,7 +309,7 @@ def test_running_out_of_memory_is_said_and_the_engine_lives(engine, monkeypatch,
 
     with monkeypatch.context() as patched:
         patched.setattr(run_module, "trace", trace)
-        with pytest.raises(DepthError, match="does not fit"):
+        with pytest.raises(DepthError, match="memory ran out"):
             engine.run(Prompt(TEXT), RunSettings())
     assert engine.run(Prompt(TEXT), RunSettings()).complete
 
