@@ -162,7 +162,7 @@ class WhatIf:
         self._after: list[Stack] = []
         self._runs: dict[_Variant, Run] = {}
         self._failed: dict[_Variant, str] = {}
-        self._surveyed: set[Stack] = set()
+        self._surveyed: dict[Stack, str] = {}
         self._last: RunResult | None = None
         self._to_prune = 0
         self._task: _Variant | _Metrics | None = None
@@ -209,6 +209,11 @@ class WhatIf:
         if self.stack not in self._surveyed:
             return []
         return [self._effect_on(run) for run in self._prompts()]
+
+    @property
+    def rule(self) -> str:
+        """What the last prune went by, such as `block influence`; empty after another change."""
+        return self._surveyed.get(self.stack, "")
 
     @property
     def measured(self) -> Ablation | Similarity | None:
@@ -272,11 +277,9 @@ class WhatIf:
             self._say("Every layer is off.")
             return
         pruned = self.stack.without(layers)
-        self._surveyed.add(pruned)
-        self.change(pruned)
         rule = "ablation loss" if isinstance(measured, Ablation) else "block influence"
-        names = ", ".join(map(str, sorted(layers)))
-        self._say(f"Off by {rule}: layer{'s' if len(layers) > 1 else ''} {names}.")
+        self._surveyed[pruned] = rule
+        self.change(pruned)
 
     def want(self, metric: str) -> None:
         """Compute a metric of the clean run once nothing is more urgent."""

@@ -125,7 +125,7 @@ class WhatIfScreen(PaneScreen):
             changed, summaries[0], clean if both else None, summaries[1] if both else None
         )
         self.query_one(Outcome).show_effect(what_if.stack, what_if.effect)
-        self.query_one(Survey).show_effects(what_if.effects)
+        self.query_one(Survey).show_effects(what_if.effects, what_if.rule)
         self._show_status()
 
     def _show_status(self) -> None:

@@ -80,8 +80,9 @@ class DepthTable(Pane):
         return METRICS
 
     def _add_bars(self) -> None:
-        """How useful each layer is, where there is room beneath."""
-        if self.result is None or self.other_summary is not None:
+        """How useful each layer is, where there is room beneath and no pane for it."""
+        has_a_pane = self.screen.has_class("-wide")
+        if self.result is None or self.other_summary is not None or has_a_pane:
             return
         for part in measured_of(self.result):
             room = self.area.height - len(self._lines) - 1

@@ -71,7 +71,7 @@ def bar_lines(part: Ablation | Similarity, width: int, lines: int, inks: Inks) -
     cells = column_cells(len(values), width)
     columns = sum_up(values, cells)
     shares = np.nan_to_num(np.clip(columns / high, 0, 1)) * (lines - 1) * 8
-    drawn: list[list[Piece]] = [[(fit_shown(title_of(part), width), inks.muted)]]
+    drawn: list[list[Piece]] = [[(title_of(part, width), inks.muted)]]
     for line in range(max(1, lines - 1)):
         eighths = np.clip(shares - 8 * (lines - 2 - line), 0, 8).round().astype(int)
         pieces: list[Piece] = []
@@ -85,14 +85,17 @@ def bar_lines(part: Ablation | Similarity, width: int, lines: int, inks: Inks) -
     return drawn
 
 
-def title_of(part: Ablation | Similarity) -> str:
-    """What is drawn, its scale, and the layers to leave out first."""
+def title_of(part: Ablation | Similarity, width: int) -> str:
+    """What is drawn, the layers to leave out first, and its scale, as far as there is room."""
     values = usefulness(part)
     known = values[np.isfinite(values)]
     most = number(float(known.max())) if len(known) else "–"
     least = " ".join(map(str, least_useful(part, _LEAST)))
-    name = "loss change, nats" if isinstance(part, Ablation) else "block influence"
-    return f"{name} · max {most} · least {least}"
+    name, unit = "loss change", ", nats"
+    if isinstance(part, Similarity):
+        name, unit = "block influence", ""
+    texts = (f"{name}{unit} · max {most} · least {least}", f"{name} · least {least}", name)
+    return fit_shown(next((each for each in texts if len(each) <= width), name), width)
 
 
 def column_cells(layers: int, width: int) -> float:

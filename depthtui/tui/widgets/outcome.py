@@ -107,10 +107,11 @@ class Survey(Pane):
     ) -> None:
         super().__init__(name=name, id=id, classes=classes)
         self._effects: list[Effect] = []
+        self._rule = ""
 
-    def show_effects(self, effects: list[Effect]) -> None:
-        """List these."""
-        self._effects = effects
+    def show_effects(self, effects: list[Effect], rule: str) -> None:
+        """List these; `rule` is what the layers were chosen by."""
+        self._effects, self._rule = effects, rule
         self.redraw()
 
     def why_empty(self) -> tuple[str, str] | None:
@@ -124,8 +125,8 @@ class Survey(Pane):
 
     def prepare(self) -> None:
         known = [each.loss_change for each in self._effects if not math.isnan(each.loss_change)]
-        mean = f"mean {signed(sum(known) / len(known))} nats" if len(known) > 1 else ""
-        self.set_titles("The session's prompts · loss, says same", mean)
+        mean = f" · mean {signed(sum(known) / len(known))}" if len(known) > 1 else ""
+        self.set_titles("The session's prompts · loss, same", f"by {self._rule}{mean}")
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         pass
