@@ -59,6 +59,9 @@ def convert(
     progress(Progress("Saving", 0, 0, "B"))
     _dense(model).save_pretrained(folder, max_shard_size="1000GB")
     tokenizer.save_pretrained(folder)
+    for each in folder.iterdir():
+        # safetensors writes for its owner alone; a model store may be shared.
+        each.chmod(each.stat().st_mode | 0o044)
     (folder / MADE_FROM).write_text(json.dumps(provenance or {}, indent=2), encoding="utf-8")
 
 
