@@ -181,7 +181,9 @@ class WhatIf:
 
     @property
     def changed(self) -> RunResult:
-        """The run without; the one before until it has tokens to show."""
+        """The run without; the one before until it has tokens, the clean one where it failed."""
+        if self.problem:
+            return self.clean
         self._last = self._result_of(self._current) or self._last or self.clean
         return self._last
 
@@ -326,7 +328,7 @@ class WhatIf:
     def proceed(self) -> None:
         """Start what is most urgent, unless it runs already."""
         self._end_task()
-        if self._to_prune and self.measured is not None:
+        if self._to_prune and self.measured is not None and not self._is_about_to_end:
             self.prune(self._to_prune)
             return
         task = next(self._tasks(), None)
@@ -363,6 +365,13 @@ class WhatIf:
 
     def _clean_of(self, variant: _Variant) -> Run:
         return next(run for run in self._prompts() if run.prompt == variant.prompt)
+
+    @property
+    def _is_about_to_end(self) -> bool:
+        """Whether the metrics that run are all there: not worth stopping any more."""
+        return isinstance(self._task, _Metrics) and all(
+            getattr(self.clean, each) is not None for each in self._task.names
+        )
 
     def _end_task(self) -> None:
         """Note how the task ended, if it did."""

@@ -214,7 +214,9 @@ def loss_change(clean: RunResult) -> Measure:
     """How much less likely each token of the prompt became, in nats."""
 
     def values(changed: RunResult) -> np.ndarray | None:
-        if changed.logit_lens is None or clean.logit_lens is None or changed is clean:
+        if changed.logit_lens is None or clean.logit_lens is None:
+            return None
+        if not changed.settings.silenced:
             return None
         before, after = (
             each.next_log_probability[-1:, :-1] for each in (clean.logit_lens, changed.logit_lens)

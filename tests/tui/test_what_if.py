@@ -1,0 +1,462 @@
+"""What-ifs on a scripted engine: the stack, the keys, what runs when, and what is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthtui.engine.protocol import ContributionRows, Event, Failed, ModelLoaded, StartRun, Stop
+from depthtui.engine.results import ModelSpec, Prompt, Silenced
+from depthtui.tui.screens.help_screen import HelpScreen
+from depthtui.tui.screens.main_screen import MainScreen
+from depthtui.tui.screens.what_if_screen import WhatIfScreen
+from depthtui.tui.session import RunState
+from depthtui.tui.what_if import Stack
+from depthtui.tui.widgets.outcome import signed
+from depthtui.tui.widgets.prompt_pane import PromptPane
+from tests.fake_engine import LAYERS, FakeEngine, model_info, usefulness
+from tests.hostile import HOSTILE
+from tests.tui.app_helpers import Explored, explore
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
+
+
+# The stack ------------------------------------------------------------------
+
+
+def test_switching_goes_both_ways() -> None:
+    full = Stack.full(4)
+    assert full.switch([1, 2], "layer").silenced == (Silenced(1), Silenced(2))
+    assert full.switch([1, 2], "layer").switch([1, 2], "layer") == full
+    # The first layer decides for all of them.
+    mixed = full.switch([2], "layer")
+    assert mixed.switch([1, 2], "layer").layers_off == 2
+    assert mixed.switch([2, 3], "layer") == full
+
+
+def test_both_sublayers_make_a_layer() -> None:
+    stack = Stack.full(2).switch([0], "attention")
+    assert stack.silenced == (Silenced(0, "attention"),)
+    stack = stack.switch([0], "mlp")
+    assert stack.silenced == (Silenced(0, "layer"),)
+    assert stack.switch([0], "attention").silenced == (Silenced(0, "mlp"),)
+    assert stack.switch([0], "layer") == Stack.full(2)
+
+
+def test_depth_left_and_words() -> None:
+    stack = Stack.full(4)
+    assert (stack.depth_left, stack.words) == (1, "all 4 layers on")
+    stack = stack.switch([0, 1], "layer").switch([2], "attention").switch([3], "mlp")
+    assert stack.depth_left == pytest.approx(0.25)
+    assert stack.words == "2 of 4 layers off, 1 attention off, 1 MLP off"
+    assert stack.passed_by == {0, 1}
+
+
+def test_an_early_exit_leaves_every_later_layer_out() -> None:
+    assert Stack.full(4).exit_at(2).silenced == (Silenced(2), Silenced(3))
+
+
+def test_a_change_has_a_sign() -> None:
+    assert [signed(each) for each in (0.231, -0.5, 0, 123.4)] == ["+0.23", "-0.50", "+0.00", "+123"]
+
+
+# The screen -----------------------------------------------------------------
+
+
+async def open_what_if(it: Explored) -> WhatIfScreen:
+    await it.press("x")
+    await it.until(lambda: isinstance(it.app.screen, WhatIfScreen), "the what-if screen")
+    screen = it.app.screen
+    assert isinstance(screen, WhatIfScreen)
+    await idle(it)
+    return screen
+
+
+async def idle(it: Explored) -> None:
+    """Wait until the engine has no more to do, and it is drawn."""
+    await it.until(lambda: it.session.live is None, "an idle engine")
+    await it.until(lambda: not getattr(it.app.screen, "_redraw_planned", False), "a drawn screen")
+    await it.pilot.pause()
+
+
+def silenced(it: Explored) -> tuple[Silenced, ...]:
+    """What the last run left out."""
+    return it.engine.sent(StartRun)[-1].settings.silenced
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+async def test_the_screen_shows_clean_beside_changed(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with explore(tmp_path, size=size) as it:
+        screen = await open_what_if(it)
+        assert f"all {LAYERS} layers on" in it.screen_text()
+        await it.press("1", "0", "G", "1", "0", "x")
+        await idle(it)
+        assert silenced(it) == tuple(Silenced(layer) for layer in range(10, 20))
+        text = it.screen_text()
+        assert "10 of 30 layers off" in text
+        assert "67%" in text
+        change = float(usefulness(LAYERS)[10:20].sum())
+        assert signed(change) in text
+        assert screen.what_if.effect.loss_change == pytest.approx(change, abs=1e-4)
+        assert len(text.split("\n")) == size[1]
+        assert text.split("\n")[-1].startswith("x off/on")
+        titles = ["Layers", "What if", "Logit lens at"]
+        titles += ["Output after", "Effective depth", "The session's prompts"] * (size[0] >= 120)
+        for title in titles:
+            assert title in text
+
+
+async def test_a_narrow_screen_keeps_the_stack_and_tabs_through_the_rest(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(80, 24)) as it:
+        await open_what_if(it)
+        for title in ("Logit lens at", "Output after", "Effective depth", "session's prompts"):
+            await it.press("tab")
+            await it.until(lambda title=title: title in it.screen_text(), title)
+            assert "attn MLP" in it.screen_text()
+            assert "depth left" in it.screen_text()
+
+
+async def test_a_what_if_is_no_run_of_the_session(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        clean = it.session.current
+        await open_what_if(it)
+        await it.press("x")
+        await idle(it)
+        assert it.session.runs == [clean]
+        assert it.session.current is clean
+        assert not it.session.asides
+        assert clean.settings.silenced == ()
+        await it.press("escape")
+        await it.until(lambda: isinstance(it.app.screen, MainScreen))
+        assert it.main.shown_result() is clean.result
+
+
+async def test_sublayers_counts_and_the_last_layer(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await open_what_if(it)
+        await it.press("5", "G", "a")
+        await idle(it)
+        assert silenced(it) == (Silenced(5, "attention"),)
+        await it.press("m")
+        await idle(it)
+        assert silenced(it) == (Silenced(5),)
+        await it.press("c", "G", "3", "m")
+        await idle(it)
+        # At the output, the last layer is meant, and there are no three of it.
+        assert silenced(it) == (Silenced(LAYERS - 1, "mlp"),)
+        assert screen.cursor.layer == LAYERS
+
+
+async def test_early_exit_undo_and_redo(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        what_if = (await open_what_if(it)).what_if
+        await it.press("2", "0", "G", "E")
+        await idle(it)
+        assert silenced(it) == tuple(Silenced(layer) for layer in range(20, LAYERS))
+        await it.press("g", "x", "j", "k", "x")
+        await idle(it)
+        stacks = [what_if.stack]
+        runs = len(it.engine.sent(StartRun))
+        await it.press("2", "u")
+        await idle(it)
+        assert what_if.stack.silenced[0] == Silenced(20)
+        await it.press("u")
+        await it.press("u")
+        assert what_if.stack == Stack.full(LAYERS)
+        assert "nothing to undo" in it.toasts()[-1]
+        await it.press("9", "U")
+        await idle(it)
+        assert what_if.stack == stacks[0]
+        await it.press("U")
+        assert "nothing to redo" in it.toasts()[-1]
+        # What ran once is not run again.
+        assert len(it.engine.sent(StartRun)) == runs
+
+
+async def test_a_change_forgets_what_was_undone(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        what_if = (await open_what_if(it)).what_if
+        await it.press("3", "G", "x", "u", "5", "G", "x", "U")
+        assert what_if.stack.silenced == (Silenced(5),)
+
+
+async def test_it_fills_in_live_and_a_newer_change_stops_the_run(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await open_what_if(it)
+        it.engine.manual = True
+        await it.press("4", "G", "x")
+        it.engine.advance(until=ContributionRows)
+        it.engine.advance(until=ContributionRows)
+        await it.until(lambda: screen.what_if.changed.layers_done == 2)
+        await it.until(lambda: "layer 2 of 30" in it.screen_text())
+        assert "→ …" in it.screen_text()
+        assert screen.what_if.is_pending
+        await it.press("k", "x")
+        assert [type(each) for each in it.engine.commands[-2:]] == [Stop, StartRun]
+        it.engine.advance()
+        await idle(it)
+        assert screen.what_if.effect.changed.settings.silenced == (Silenced(4), Silenced(5))
+        assert not screen.what_if.is_pending
+        # The one that was stopped runs anew when it is wanted.
+        it.engine.manual = False
+        await it.press("u")
+        await idle(it)
+        assert silenced(it) == (Silenced(4),)
+
+
+async def test_going_back_stops_what_runs_for_this_screen_alone(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await open_what_if(it)
+        it.engine.manual = True
+        await it.press("x", "escape")
+        assert isinstance(it.engine.commands[-1], Stop)
+        await it.until(lambda: it.status.state == "ready")
+        assert isinstance(it.app.screen, MainScreen)
+
+
+async def test_layers_are_ranked_by_influence_and_then_by_loss(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await open_what_if(it)
+        # One more forward pass, which the screen asks for by itself.
+        assert "similarity" in it.engine.sent(StartRun)[-1].settings.metrics
+        assert "influence" in it.screen_text()
+        await it.press("i")
+        await idle(it)
+        await it.until(lambda: "loss change" in it.screen_text())
+        assert it.session.current.result.ablation is not None
+        assert it.session.runs == [it.session.current]
+        assert it.session.current.state is RunState.FINISHED
+
+
+async def test_pruning_takes_the_least_useful_of_those_that_are_on(tmp_path: Path) -> None:
+    least = np.argsort(usefulness(LAYERS), kind="stable")[:5].tolist()
+    async with explore(tmp_path) as it:
+        screen = await open_what_if(it)
+        await it.press("3", "p")
+        await idle(it)
+        assert {each.layer for each in silenced(it)} == set(least[:3])
+        assert screen.what_if.rule == "block influence"
+        await it.press("2", "p")
+        await idle(it)
+        assert {each.layer for each in silenced(it)} == set(least)
+        await it.press("i", "c", "p")
+        await idle(it)
+        assert screen.what_if.rule == "ablation loss"
+        assert [each.layer for each in silenced(it)] == least[:1]
+        await it.press("9", "9", "p")
+        assert screen.what_if.stack.layers_off == LAYERS
+        await it.press("p")
+        assert "Every layer is off" in it.toasts()[-1]
+
+
+async def test_pruning_computes_what_it_needs_first(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.engine.manual = True
+        await it.press("x")
+        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        await it.press("2", "p")
+        assert "computed first" in it.toasts()[-1]
+        assert not silenced(it)
+        it.engine.manual = False
+        it.engine.advance()
+        await idle(it)
+        assert len(silenced(it)) == 2
+
+
+async def test_pruning_runs_on_every_prompt_of_the_session(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("n")
+        await it.ready()
+        await it.press("n")
+        await it.until(lambda: len(it.session.runs) == 3)
+        await it.ready()
+        screen = await open_what_if(it)
+        assert not screen.what_if.effects
+        await it.press("5", "p")
+        await idle(it)
+        effects = screen.what_if.effects
+        assert [each.prompt for each in effects] == [
+            run.prompt for run in (it.session.runs[2], *it.session.runs[:2])
+        ]
+        assert all(each.loss_change > 0 and each.agreement for each in effects)
+        assert it.screen_text().count(signed(effects[0].loss_change)) >= 4
+        assert "by block influence" in it.screen_text()
+        # Another change has no list, and undoing it brings the old one back without a run.
+        runs = len(it.engine.sent(StartRun))
+        await it.press("x", "u")
+        await idle(it)
+        assert len(it.engine.sent(StartRun)) == runs + 1
+        assert [each.loss_change for each in screen.what_if.effects] == [
+            each.loss_change for each in effects
+        ]
+
+
+async def test_a_change_goes_before_the_session_and_that_before_a_metric(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("n")
+        await it.ready()
+        screen = await open_what_if(it)
+        it.engine.manual = True
+        await it.press("i")
+        assert "ablation" in it.engine.sent(StartRun)[-1].settings.metrics
+        await it.press("p")
+        assert silenced(it)
+        assert it.engine.sent(StartRun)[-1].prompt == it.session.current.prompt
+        it.engine.advance()
+        await it.until(lambda: it.engine.sent(StartRun)[-1].prompt != it.session.current.prompt)
+        it.engine.advance()
+        await it.until(lambda: "ablation" in it.engine.sent(StartRun)[-1].settings.metrics)
+        it.engine.advance()
+        await idle(it)
+        assert screen.what_if.clean.ablation is not None
+        assert it.session.current.state is RunState.FINISHED
+
+
+async def test_the_prompt_is_coloured_by_what_each_token_loses(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await open_what_if(it)
+        measure = screen.query_one(PromptPane).measure
+        assert measure.values(screen.what_if.clean) is None
+        await it.press("g", "x")
+        await idle(it)
+        values = measure.values(screen.what_if.changed)
+        assert values.shape == (1, len(screen.what_if.clean.tokens))
+        assert np.isnan(values[0, 0])
+        np.testing.assert_allclose(values[0, 1:], usefulness(LAYERS)[0], rtol=1e-5)
+
+
+async def test_agreement_counts_tokens_after_which_both_say_the_same(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await open_what_if(it)
+        tokens = len(screen.what_if.clean.tokens)
+        await it.press("1", "5", "G", "x")
+        await idle(it)
+        assert screen.what_if.effect.agreement == (tokens, tokens)
+        await it.press("g", "x")
+        await idle(it)
+        assert screen.what_if.effect.agreement == (0, tokens)
+        await it.until(lambda: f"0 / {tokens}" in it.screen_text())
+        assert "≠" in it.screen_text()
+
+
+class Failing(FakeEngine):
+    """Cannot run with layers left out."""
+
+    def _run(self, command: StartRun) -> Iterator[Event]:
+        if command.settings.silenced:
+            yield Failed("Layer [/] cannot go.", "Try \x1b[2J another.", command.run_id)
+            return
+        yield from super()._run(command)
+
+
+async def test_a_failure_is_told_in_place_and_not_tried_again(tmp_path: Path) -> None:
+    async with explore(tmp_path, Failing) as it:
+        await open_what_if(it)
+        await it.press("3", "G", "x")
+        await it.until(lambda: "did not run: Layer [/]" in it.screen_text())
+        runs = len(it.engine.sent(StartRun))
+        await it.press("j", "k", "l")
+        assert len(it.engine.sent(StartRun)) == runs
+        await it.press("c")
+        await it.until(lambda: "all 30 layers on" in it.screen_text())
+        assert it.app.error is None
+
+
+async def test_a_dying_engine_leaves_the_screen_as_it_is(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await open_what_if(it)
+        it.engine.manual = True
+        await it.press("x")
+        it.engine.advance(3)
+        it.engine.die()
+        await it.until(lambda: "engine gone" in it.screen_text())
+        await it.press("j", "x", "p", "i", "u")
+        assert screen.what_if.clean is it.session.current.result
+        await it.press("escape")
+        await it.until(lambda: it.status.state == "gone")
+
+
+async def test_without_the_split_only_layers_can_be_turned_off(tmp_path: Path) -> None:
+    def load(spec: ModelSpec) -> Iterator[Event]:
+        yield ModelLoaded(model_info(spec, split_missing="the parts do not [/] add up"))
+
+    async with explore(tmp_path, lambda: FakeEngine(load)) as it:
+        screen = await open_what_if(it)
+        await it.press("a", "m")
+        assert "do not [/] add up" in it.toasts()[-1]
+        assert not screen.what_if.stack.silenced
+        await it.press("x")
+        assert screen.what_if.stack.silenced
+
+
+async def test_without_a_lens_the_stack_still_changes(tmp_path: Path) -> None:
+    def load(spec: ModelSpec) -> Iterator[Event]:
+        yield ModelLoaded(model_info(spec, lens_missing="no final norm was found"))
+
+    async with explore(tmp_path, lambda: FakeEngine(load)) as it:
+        await open_what_if(it)
+        await it.press("x")
+        await idle(it)
+        assert "no final norm" in it.screen_text()
+        assert "1 of 30 layers off" in it.screen_text()
+
+
+async def test_another_models_run_cannot_be_changed(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.app.explorer.load(ModelSpec("other/model"))
+        await it.until(lambda: len(it.session.runs) == 2)
+        await it.ready()
+        it.session.select(it.session.runs[0])
+        await it.press("x")
+        assert isinstance(it.app.screen, MainScreen)
+        assert "another model" in it.toasts()[-1]
+
+
+async def test_x_waits_for_a_run_that_is_whole(tmp_path: Path) -> None:
+    async with explore(tmp_path, lambda: FakeEngine(manual=True), wait=False) as it:
+        await it.until(lambda: it.status and it.status.state == "running")
+        it.engine.advance(5)
+        await it.press("x")
+        assert isinstance(it.app.screen, MainScreen)
+
+
+async def test_help_lists_and_runs_its_keys(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await open_what_if(it)
+        await it.press("question_mark")
+        await it.until(lambda: isinstance(it.app.screen, HelpScreen))
+        await it.press(*"cursor's layer off".replace(" ", ""))
+        await it.press(*["backspace"] * 30)
+        await it.press(*"exit_early", "enter")
+        await it.until(lambda: screen.what_if.stack.silenced)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+async def test_hostile_tokens_stay_in_their_cells(tmp_path: Path, size: tuple[int, int]) -> None:
+    text = " ".join(each for each in HOSTILE.values() if each)
+    async with explore(tmp_path, size=size) as it:
+        it.app.explorer.run(Prompt(text))
+        await it.until(lambda: len(it.session.runs) == 2)
+        await it.ready()
+        await open_what_if(it)
+        await it.press("g", "2", "p")
+        for _ in range(12):
+            await it.press("l", "tab")
+            shown = it.screen_text()
+            assert not {"\x1b", "\u202e", "\u200b"} & set(shown)
+        assert it.app.error is None
+
+
+@pytest.mark.parametrize("name", ["glyph", "256"])
+async def test_other_ramps(tmp_path: Path, name: str) -> None:
+    async with explore(tmp_path) as it:
+        it.app.explorer.settings = replace(it.app.explorer.settings, ramp=name)
+        await open_what_if(it)
+        await it.press("g", "x")
+        await idle(it)
+        solid = "█" if name == "glyph" else "▀"
+        assert solid * 3 in it.screen_text()
