@@ -65,7 +65,9 @@ class DepthTable(Pane):
         self._published = None if self.result is None else published_row(self.result.model)
         blocks = [self._rule_lines(each, self.summary) for each in self.summary.depths]
         height = self.area.height
-        gaps = sum(map(len, blocks)) + len(blocks) - 1 <= height
+        bars = self._bars()
+        beneath = sum(map(len, bars)) + bool(bars)
+        gaps = sum(map(len, blocks)) + len(blocks) - 1 + beneath <= height
         self._lines = []
         for block in blocks:
             if gaps and self._lines:
@@ -74,20 +76,21 @@ class DepthTable(Pane):
         if self._published is not None:
             datasets = "/".join(DATASETS.values())
             self._lines += [[], [(f"published: {datasets}", self.inks.faint)]]
-        self._add_bars()
+        for index, each in enumerate(bars):
+            block = each if index else [[], *each]
+            if len(self._lines) + len(block) <= height:
+                self._lines += block
 
     def computes(self) -> tuple[str, ...]:
         return METRICS
 
-    def _add_bars(self) -> None:
-        """How useful each layer is, where there is room beneath and no pane for it."""
+    def _bars(self) -> list[list[list[Piece]]]:
+        """How useful each layer is, where no other pane says so."""
         has_a_pane = self.screen.has_class("-wide")
         if self.result is None or self.other_summary is not None or has_a_pane:
-            return
-        for part in measured_of(self.result):
-            room = self.area.height - len(self._lines) - 1
-            if room >= 2:
-                self._lines += [[], *bar_lines(part, self.area.width, 2, self.inks)]
+            return []
+        measured = measured_of(self.result)
+        return [bar_lines(part, self.area.width, 2, self.inks) for part in measured]
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         pass

@@ -1,0 +1,265 @@
+"""The slower metrics in the explorer: computed where asked for, filling in as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthtui.engine.measures import MEASURE_BY_NAME, SKIP_MAP
+from depthtui.engine.protocol import Event, Failed, MetricRows, StartRun
+from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.settings import load_settings
+from depthtui.tui.session import RunState
+from depthtui.tui.widgets.heatmap import Heatmap
+from depthtui.tui.widgets.prompt_pane import PromptPane
+from tests.fake_engine import FakeEngine, usefulness
+from tests.hostile import HOSTILE
+from tests.tui.app_helpers import Explored, explore
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
+
+
+async def look_at(it: Explored, measure: str) -> None:
+    it.main.measure = MEASURE_BY_NAME[measure]
+    await it.pilot.pause()
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+@pytest.mark.parametrize("measure", ["residual_erasure", "integrated_gradients", "skip_effects"])
+async def test_an_empty_heatmap_says_what_it_costs_and_i_fills_it(
+    tmp_path: Path, size: tuple[int, int], measure: str
+) -> None:
+    async with explore(tmp_path, size=size) as it:
+        await look_at(it, measure)
+        await it.until(lambda: "i computes it" in it.screen_text())
+        assert "resumed" in it.screen_text() or "backwards" in it.screen_text()
+        first = it.session.current
+        await it.press("i")
+        await it.until(lambda: getattr(first.result, measure) is not None)
+        await it.ready()
+        assert it.engine.sent(StartRun)[-1].settings.metrics == (
+            "contributions",
+            "logit_lens",
+            measure,
+        )
+        assert it.session.runs == [first]
+        assert first.state is RunState.FINISHED
+        await it.until(lambda: "i computes it" not in it.screen_text())
+        assert not np.isnan(MEASURE_BY_NAME[measure].values(first.result)).any()
+        runs = len(it.engine.sent(StartRun))
+        await it.press("i")
+        assert "computed already" in it.toasts()[-1]
+        assert len(it.engine.sent(StartRun)) == runs
+
+
+async def test_rows_come_while_it_is_computed_and_escape_keeps_them(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        run = it.session.current
+        contributions = run.result.contributions
+        await look_at(it, "residual_erasure")
+        it.engine.manual = True
+        await it.press("i")
+        await it.until(lambda: "is being computed" in it.screen_text())
+        it.engine.advance(until=MetricRows)
+        await it.until(lambda: run.result.residual_erasure is not None)
+        await it.until(lambda: "residual erasure 1 of 2" in it.screen_text())
+        assert np.isnan(run.result.residual_erasure.effect).any()
+        await it.press("escape")
+        await it.until(lambda: it.status.state == "stopped")
+        assert np.isfinite(run.result.residual_erasure.effect).any()
+        assert run.result.contributions is not None
+        np.testing.assert_array_equal(
+            run.result.contributions.layer_cosine, contributions.layer_cosine
+        )
+        # It goes on from there.
+        it.engine.manual = False
+        await it.press("i")
+        await it.until(lambda: run.state is RunState.FINISHED)
+        assert np.isfinite(run.result.residual_erasure.effect).all()
+
+
+async def test_one_more_metric_lets_the_first_go_on(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.engine.manual = True
+        await look_at(it, "residual_erasure")
+        await it.press("i")
+        it.engine.advance(until=MetricRows)
+        await look_at(it, "skip_effects")
+        await it.press("i")
+        settings = it.engine.sent(StartRun)[-1].settings
+        assert {"residual_erasure", "skip_effects"} < set(settings.metrics)
+        it.engine.advance()
+        await it.ready()
+        result = it.session.current.result
+        assert result.residual_erasure is not None
+        assert result.skip_effects is not None
+
+
+async def test_a_stop_before_anything_came_asks_no_more(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.engine.manual = True
+        await look_at(it, "skip_effects")
+        await it.press("i")
+        it.engine.advance(1)
+        await it.press("escape")
+        await it.until(lambda: "i computes it" in it.screen_text())
+        assert "skip_effects" not in it.session.current.settings.metrics
+
+
+async def test_without_an_answer_a_token_is_marked(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.app.explorer.run(Prompt("one two three four five"))
+        await it.until(lambda: len(it.session.runs) == 2)
+        await it.ready()
+        await look_at(it, "residual_erasure")
+        await it.until(lambda: "A marks the token" in it.screen_text())
+        await it.press("i")
+        await it.until(lambda: "cannot be had: the prompt has no" in it.screen_text())
+        await it.press("i")
+        assert "cannot be had" in it.toasts()[-1]
+        await it.press("0", "3", "l", "A")
+        assert "begins at token 3" in it.toasts()[-1]
+        await it.press("i")
+        run = it.session.current
+        await it.until(lambda: run.result.residual_erasure is not None)
+        await it.ready()
+        assert it.engine.sent(StartRun)[-1].settings.answer_start == 3
+        assert run.result.residual_erasure.answer_start == 3
+        await it.until(lambda: "answer from token 3" in it.screen_text())
+        # Another answer is another question.
+        await it.press("l", "A")
+        assert run.settings.answer_start == 4
+        assert run.result.residual_erasure is None
+        await it.press("A")
+        assert run.settings.answer_start == -1
+        assert "the prompt's own again" in it.toasts()[-1]
+        await it.press("0", "A")
+        assert run.settings.answer_start == -1
+        assert "predicts token 0" in it.toasts()[-1]
+
+
+async def test_the_marked_answer_is_underlined_and_kept_by_the_next_run(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("0", "2", "l", "A", "0")
+        pane = it.main.query_one(PromptPane)
+        await it.pilot.pause()
+        styles = [style for _, style, _ in pane.render_line(0) if style and style.underline]
+        assert styles
+        await it.press("r")
+        await it.until(lambda: len(it.session.runs) == 2)
+        assert it.engine.sent(StartRun)[-1].settings.answer_start == 2
+        await it.press("n")
+        await it.until(lambda: len(it.session.runs) == 3)
+        assert it.engine.sent(StartRun)[-1].settings.answer_start == -1
+
+
+async def test_the_skip_map_has_layers_both_ways_and_the_output_apart(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("v", "end", "enter")
+        await it.until(lambda: it.main.measure is SKIP_MAP)
+        await it.press("i")
+        await it.until(lambda: it.session.current.result.skip_effects is not None)
+        await it.ready()
+        heatmap = it.main.query_one("#heatmap", Heatmap)
+        assert heatmap.mode == "skips"
+        await it.until(lambda: "DepthScore" in it.screen_text())
+        await it.press("4", "G")
+        await it.until(lambda: "▴skipped" in it.screen_text())
+        output = it.session.current.result.skip_effects.output[4]
+        assert (
+            f"output {output:.2f}" in it.screen_text() or f"output {output:.3f}" in it.screen_text()
+        )
+        await it.press("y")
+        assert float(it.app.clipboard) == pytest.approx(float(output), rel=1e-5)
+        await it.press("a")
+        assert heatmap.mode == "skips"
+        await it.press("right_square_bracket")
+        assert heatmap.mode == "means"
+        # It is nothing to open with: the next start has not computed it.
+        assert load_settings(tmp_path / "settings.toml").measure == "layer_norm_ratio"
+
+
+@pytest.mark.parametrize("size", [(120, 40), (200, 60)], ids=["120x40", "200x60"])
+async def test_the_depth_pane_computes_how_useful_layers_are(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with explore(tmp_path, size=size) as it:
+        await it.press("tab", "tab", "tab", "i")
+        result = it.session.current
+        await it.until(lambda: result.result.ablation is not None)
+        await it.ready()
+        await it.until(lambda: "loss change" in it.screen_text())
+        least = " ".join(map(str, np.argsort(usefulness(30), kind="stable")[:5]))
+        assert it.screen_text().count(f"least {least}") == 2
+
+
+async def test_a_pane_that_has_all_it_shows_says_so(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("tab", "i")
+        assert "has all it shows" in it.toasts()[-1]
+        await it.press("shift+tab", "i")
+        assert "computed already" in it.toasts()[-1]
+        assert len(it.engine.sent(StartRun)) == 1
+
+
+async def test_a_run_of_another_model_is_not_added_to(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.app.explorer.load(ModelSpec("other/model"))
+        await it.until(lambda: len(it.session.runs) == 2)
+        await it.ready()
+        it.session.select(it.session.runs[0])
+        await look_at(it, "skip_effects")
+        await it.press("i")
+        assert "another model" in it.toasts()[-1]
+
+
+class Failing(FakeEngine):
+    """Runs out of memory in the slower metrics."""
+
+    def _metric_rows(self, number: int, metric: str, value: object) -> Iterator[Event]:
+        yield Failed("Memory ran out [/].", "Close something.", number)
+
+
+async def test_a_failure_leaves_the_run_as_it_was(tmp_path: Path) -> None:
+    async with explore(tmp_path, Failing) as it:
+        run = it.session.current
+        await look_at(it, "skip_effects")
+        it.engine.manual = True
+        await it.press("i")
+        it.engine.advance(until=Failed)
+        await it.until(lambda: it.toasts())
+        assert "Memory ran out" in it.toasts()[-1]
+        assert run.state is RunState.FINISHED
+        assert "skip_effects" not in run.settings.metrics
+        await it.until(lambda: "i computes it" in it.screen_text())
+
+
+async def test_an_engine_that_dies_leaves_the_run_finished(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.engine.manual = True
+        await look_at(it, "skip_effects")
+        await it.press("i")
+        it.engine.advance(until=MetricRows)
+        it.engine.die()
+        await it.until(lambda: it.status.state == "gone")
+        assert it.session.current.state is RunState.FINISHED
+        assert it.session.current.result.skip_effects is not None
+
+
+async def test_hostile_tokens_under_every_measure(tmp_path: Path) -> None:
+    text = " ".join(each for each in HOSTILE.values() if each)
+    async with explore(tmp_path) as it:
+        it.app.explorer.run(Prompt(text))
+        await it.until(lambda: len(it.session.runs) == 2)
+        await it.ready()
+        await it.press("l", "A")
+        for name in ("residual_erasure", "integrated_gradients", "skip_effects"):
+            await look_at(it, name)
+            await it.press("i")
+            await it.ready()
+            await it.press("l", "k")
+            assert "\x1b" not in it.screen_text()
+        assert it.app.error is None
