@@ -74,7 +74,7 @@ class TokensView:
         value = number(float(values[row, column]))
         note = measure.note(result, row)
         remark = f" · {note}" if note else ""
-        return f"{_layer_name(result, row)}, token {column}: {value}{remark}", value
+        return f"{_layer_name(result, row)}, token {column}: {value}{remark}", value + remark
 
 
 class MeansView(TokensView):
