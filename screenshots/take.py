@@ -88,6 +88,13 @@ async def compare(pilot: Pilot[int]) -> None:
     await pilot.press("C")
 
 
+async def what_if(pilot: Pilot[int]) -> None:
+    """The middle third of the layers left out."""
+    for pressed in ("x", "1", "0", "G", "1", "0", "x"):
+        await pilot.press(pressed)
+        await finished(pilot)
+
+
 async def keys(pilot: Pilot[int]) -> None:
     """The list of keys."""
     await pilot.press("question_mark")
@@ -97,7 +104,8 @@ async def main(folder: Path) -> None:
     for size, cells in SIZES.items():
         for shade, theme in THEMES.items():
             await take(f"explorer-{shade}-{size}", folder, cells, theme, nothing)
-    for name, deed in (("step", step), ("compare", compare), ("keys", keys)):
+    deeds = {"step": step, "compare": compare, "what-if": what_if, "keys": keys}
+    for name, deed in deeds.items():
         await take(f"{name}-dark-120x40", folder, SIZES["120x40"], THEMES["dark"], deed)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,11 +12,20 @@ from depthtui.engine.protocol import (
     Failed,
     Halted,
     LensRows,
+    MetricRows,
     RunFinished,
     RunStarted,
 )
-from depthtui.engine.results import Contributions, Prompt, RunSettings, arrays_of
-from depthtui.tui.session import RunState, Session
+from depthtui.engine.results import (
+    Ablation,
+    Contributions,
+    Prompt,
+    ResidualErasure,
+    RunResult,
+    RunSettings,
+    arrays_of,
+)
+from depthtui.tui.session import RunState, Session, Work
 from tests.fake_engine import FakeEngine, full_result, model_info, tokens_of
 
 PROMPT = Prompt("The capital of France is Paris", " Paris", "commonsense")
@@ -140,3 +151,70 @@ def test_the_run_before_is_what_a_comparison_takes(session: Session) -> None:
 
 def test_events_of_unknown_runs_are_ignored(session: Session) -> None:
     assert session.apply(Halted(7, 1)) is None
+
+
+def test_a_run_that_is_added_to_keeps_what_it_had_when_that_is_stopped(session: Session) -> None:
+    finished(session)
+    run = session.runs[0]
+    before, old_id = run.result, run.engine_id
+    wanted = replace(run.settings, metrics=(*run.settings.metrics, "ablation", "similarity"))
+    session.extend(run, wanted)
+    assert session.live is run
+    # What the engine says of the former work is not heard any more.
+    assert session.apply(RunFinished(old_id, full_result(Prompt("other")))) is None
+    session.apply(RunStarted(run.engine_id, tokens_of(run.prompt)))
+    ablation = Ablation("layer", 1.0, np.ones(30, np.float32))
+    session.apply(MetricRows(run.engine_id, "ablation", ablation, 1, 1, 0.5))
+    assert run.work == Work("ablation", 1, 1)
+    stopped = RunResult.empty(run.model, run.prompt, wanted, before.tokens)
+    session.apply(RunFinished(run.engine_id, stopped))
+    assert run.state is RunState.STOPPED
+    assert run.work is None
+    assert run.result.ablation is ablation
+    assert run.result.contributions is before.contributions
+    assert run.settings.metrics == ("contributions", "logit_lens", "ablation")
+
+
+def test_a_run_with_more_metrics_answers_for_one_with_less(session: Session) -> None:
+    finished(session)
+    run = session.runs[0]
+    more = replace(run.settings, metrics=(*run.settings.metrics, "ablation"))
+    assert not run.answers(run.model, run.prompt, more)
+    run.settings = more
+    assert run.answers(run.model, run.prompt, RunSettings())
+    assert not run.answers(run.model, run.prompt, RunSettings(answer_start=2))
+
+
+def test_an_aside_is_live_but_nowhere_listed(session: Session) -> None:
+    finished(session)
+    run = session.start_aside(model_info(), PROMPT, RunSettings())
+    session.apply(RunStarted(run.engine_id, tokens_of(PROMPT)))
+    assert session.live is run
+    assert run not in session.runs
+    assert session.current is session.runs[0]
+    session.apply(RunFinished(run.engine_id, full_result(PROMPT)))
+    assert session.live is None
+    assert session.asides == []
+    assert run.result.complete
+
+
+def test_an_aside_that_fails_leaves_nothing(session: Session) -> None:
+    run = session.start_aside(model_info(), PROMPT, RunSettings())
+    session.apply(Failed("no", "", run.engine_id))
+    assert (run.state, run.problem, session.asides) == (RunState.FAILED, "no", [])
+
+
+def test_another_answer_drops_what_depends_on_it(session: Session) -> None:
+    finished(session)
+    run = session.runs[0]
+    effect = np.zeros((31, 3), np.float32)
+    run.result.residual_erasure = ResidualErasure(effect, 2)
+    run.result.ablation = Ablation("layer", 1.0, effect[0])
+    run.result.unavailable = {"integrated_gradients": "no answer", "similarity": "why"}
+    run.settings = replace(run.settings, metrics=("logit_lens", "residual_erasure", "ablation"))
+    session.mark_answer(run, 1)
+    assert run.result.residual_erasure is None
+    assert run.result.ablation is not None
+    assert run.result.unavailable == {"similarity": "why"}
+    assert run.settings.metrics == ("logit_lens", "ablation")
+    assert run.result.answer_start == 1
