@@ -374,7 +374,7 @@ async def test_every_key_has_an_id_and_a_tooltip() -> None:
 
     bindings = [each for each in keymap.ALL if not each.system]
     assert all(each.id and each.tooltip for each in bindings)
-    for group in (keymap.MAIN, keymap.COMPARE, keymap.APP):
+    for group in (keymap.MAIN, keymap.COMPARE, keymap.WHAT_IF, keymap.APP):
         ids = [each.id for each in group if each.id]
         assert len(ids) == len(set(ids))
     keys = {key for each in keymap.ALL for key in each.key.split(",")}
@@ -386,8 +386,14 @@ def test_every_key_has_something_to_do() -> None:
     from depthtui.tui.app import DepthApp
     from depthtui.tui.screens.compare_screen import CompareScreen
     from depthtui.tui.screens.main_screen import MainScreen
+    from depthtui.tui.screens.what_if_screen import WhatIfScreen
 
-    owners = [(keymap.MAIN, MainScreen), (keymap.COMPARE, CompareScreen), (keymap.APP, DepthApp)]
+    owners = [
+        (keymap.MAIN, MainScreen),
+        (keymap.COMPARE, CompareScreen),
+        (keymap.WHAT_IF, WhatIfScreen),
+        (keymap.APP, DepthApp),
+    ]
     for bindings, owner in owners:
         for binding in bindings:
             place, _, action = binding.action.partition("(")[0].rpartition(".")

@@ -316,7 +316,7 @@ async def test_a_change_goes_before_the_session_and_that_before_a_metric(tmp_pat
         assert it.session.current.state is RunState.FINISHED
 
 
-async def test_the_prompt_is_coloured_by_what_each_token_loses(tmp_path: Path) -> None:
+async def test_the_prompt_is_coloured_by_how_likely_each_token_became(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         screen = await open_what_if(it)
         measure = screen.query_one(PromptPane).measure
@@ -326,7 +326,7 @@ async def test_the_prompt_is_coloured_by_what_each_token_loses(tmp_path: Path) -
         values = measure.values(screen.what_if.changed)
         assert values.shape == (1, len(screen.what_if.clean.tokens))
         assert np.isnan(values[0, 0])
-        np.testing.assert_allclose(values[0, 1:], usefulness(LAYERS)[0], rtol=1e-5)
+        np.testing.assert_allclose(values[0, 1:], -usefulness(LAYERS)[0], rtol=1e-5)
 
 
 async def test_agreement_counts_tokens_after_which_both_say_the_same(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class WhatIfScreen(PaneScreen):
             pane.ramp = self._explorer.settings.ramp  # type: ignore[assignment]
         self.query_one(Outcome).can_focus = False
         self.query_one(DepthTable).other_title = "clean"
-        self.query_one(PromptPane).measure = loss_change(self.what_if.clean)
+        self.query_one(PromptPane).measure = likelihood_change(self.what_if.clean)
         self.layer_order = self._first_order
         self.redraw()
         self.go(*self._first_cursor)
@@ -210,8 +210,8 @@ class WhatIfScreen(PaneScreen):
         self.dismiss(None)
 
 
-def loss_change(clean: RunResult) -> Measure:
-    """How much less likely each token of the prompt became, in nats."""
+def likelihood_change(clean: RunResult) -> Measure:
+    """How much likelier each token of the prompt became, in nats; negative where less."""
 
     def values(changed: RunResult) -> np.ndarray | None:
         if changed.logit_lens is None or clean.logit_lens is None:
@@ -222,6 +222,8 @@ def loss_change(clean: RunResult) -> Measure:
             each.next_log_probability[-1:, :-1] for each in (clean.logit_lens, changed.logit_lens)
         )
         # What a token predicts is shown on the token that is predicted.
-        return np.concatenate([np.full((1, 1), np.nan), before - after], axis=1)
+        return np.concatenate([np.full((1, 1), np.nan), after - before], axis=1)
 
-    return Measure("loss_change", "Loss change", "nats", True, None, values)
+    return Measure(
+        "likelihood_change", "Likelihood change", "log p~ - log p, nats", True, None, values
+    )
