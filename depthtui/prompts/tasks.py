@@ -182,6 +182,14 @@ def _find_task(name: str) -> Task:
     return TASKS[name]
 
 
+def level_words(prompt: Prompt) -> str:
+    """How hard a prompt is, with what its task counts: `1 digit`, `3 steps`; may be empty."""
+    dial = TASKS[prompt.task].dial if prompt.task in TASKS else ""
+    if prompt.level and dial:
+        return f"{prompt.level} {dial.removesuffix('s') if prompt.level == '1' else dial}"
+    return prompt.level
+
+
 def _find_level(task: Task, level: int | str | None) -> int | None:
     if level is None or level == "":
         return task.default_level

@@ -12,6 +12,7 @@ from depthtui.engine.effective_depth import summarise
 from depthtui.engine.measures import MEASURES, SKIP_MAP, Measure, formula_in
 from depthtui.engine.published import DATASETS, PROTOCOL, published_for
 from depthtui.engine.results import Curves, DepthSummary, LogitLens, RunResult, SummarySettings
+from depthtui.prompts.tasks import level_words
 from depthtui.report import svg
 from depthtui.report.findings import Pooled, findings
 from depthtui.report.groups import Group
@@ -200,7 +201,7 @@ def _keys(lines: Sequence[svg.Line]) -> str:
 
 def _run(number: int, result: RunResult, budget: _Budget) -> Iterable[str]:
     prompt = result.prompt
-    about = [prompt.task, prompt.level, f"{len(result.tokens)} tokens"]
+    about = [prompt.task, level_words(prompt), f"{len(result.tokens)} tokens"]
     if not result.complete:
         about.append(f"stopped after {result.layers_done} of {result.model.n_layers} layers")
     yield f"<h3>Prompt {number}</h3>"

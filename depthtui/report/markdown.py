@@ -10,6 +10,7 @@ import numpy as np
 from depthtui.engine.effective_depth import summarise
 from depthtui.engine.published import DATASETS, PROTOCOL, published_for
 from depthtui.engine.results import DepthSummary, LogitLens, RunResult, SummarySettings
+from depthtui.prompts.tasks import level_words
 from depthtui.report.findings import Pooled, findings
 from depthtui.report.groups import Group
 from depthtui.report.legible import legible
@@ -139,7 +140,7 @@ def _by_layer(title: str, found: dict[str, np.ndarray], n_layers: int) -> Iterab
 
 def _run(number: int, result: RunResult) -> Iterable[str]:
     prompt = result.prompt
-    about = [prompt.task, prompt.level, f"{len(result.tokens)} tokens"]
+    about = [prompt.task, level_words(prompt), f"{len(result.tokens)} tokens"]
     if not result.complete:
         about.append(f"stopped after {result.layers_done} of {result.model.n_layers} layers")
     yield f"### Prompt {number}"

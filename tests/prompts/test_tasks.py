@@ -10,6 +10,7 @@ import pytest
 from depthtui.engine.results import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts import TASKS, make_prompts, prompt_title
+from depthtui.prompts.tasks import level_words
 from tests.hostile import HOSTILE, HOSTILE_PROMPT
 
 
@@ -114,3 +115,16 @@ def test_import_is_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        (Prompt("", task="addition", level="1"), "1 digit"),
+        (Prompt("", task="word_problem", level="3"), "3 steps"),
+        (Prompt("", task="commonsense"), ""),
+        (Prompt("", task="mine", level="hard"), "hard"),
+    ],
+)
+def test_levels_are_said_with_what_they_count(prompt, words):
+    assert level_words(prompt) == words
