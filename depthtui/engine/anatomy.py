@@ -78,6 +78,13 @@ class Unembedding:
     scale: float = 1.0
     soft_cap: float = 0.0
 
+    @property
+    def vocab_size(self) -> int:
+        """Number of logits; a quantised head's weight has another shape than it computes with."""
+        head = self.head
+        size = getattr(head, "out_features", None) or getattr(head, "num_embeddings", None)
+        return int(size if size is not None else len(head.weight))  # type: ignore[arg-type]
+
     def normed(self, residual: Tensor) -> Tensor:
         """N(h), `[..., d]`, on the head's device."""
         for module in self.norm:

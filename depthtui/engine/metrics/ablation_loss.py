@@ -49,8 +49,7 @@ def ablation_loss(
 def mean_loss(unembedding: Unembedding, residual: Tensor, ids: Tensor) -> Tensor:
     """Mean negative log-likelihood of `ids` `[T]` under h_L `[batch, T, d]`, `[batch]`, nats."""
     batch, tokens, _ = residual.shape
-    width = len(unembedding.head.weight)  # type: ignore[arg-type]
-    rows = max(1, ROW_BYTES // (4 * width))
+    rows = max(1, ROW_BYTES // (4 * unembedding.vocab_size))
     total = torch.zeros(batch)
     for row in range(batch):
         for first in range(0, tokens - 1, rows):

@@ -173,7 +173,7 @@ class _Reader:
         weight = _plain_weight(unembedding)
         self._weight = weight
         self._device = execution_device(unembedding.head)
-        self._vocab = _vocab_size(unembedding)
+        self._vocab = unembedding.vocab_size
         self._k = min(max(top_k, OVERLAP_K), self._vocab)
         on_cpu = weight is not None and self._device.type == "cpu"
         self._block = _BLOCK if on_cpu else _padded(self._vocab)
@@ -335,9 +335,3 @@ def _plain_weight(unembedding: Unembedding) -> Tensor | None:
     if type(head) is not nn.Linear or hasattr(head, "_hf_hook") or head.weight.is_meta:
         return None
     return head.weight
-
-
-def _vocab_size(unembedding: Unembedding) -> int:
-    head = unembedding.head
-    size = getattr(head, "out_features", None) or getattr(head, "num_embeddings", None)
-    return int(size if size is not None else len(head.weight))  # type: ignore[arg-type]

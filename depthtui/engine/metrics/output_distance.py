@@ -32,7 +32,7 @@ class OutputDistance:
         """
         batch, tokens, _ = changed.shape
         distances = torch.empty(batch, tokens)
-        at_once = max(1, ROW_BYTES // (4 * self._width()))
+        at_once = max(1, ROW_BYTES // (4 * self._unembedding.vocab_size))
         for start in range(0, tokens, at_once):
             part = slice(start, min(start + at_once, tokens))
             clean = self._probabilities(slice(first + part.start, first + part.stop))
@@ -49,7 +49,3 @@ class OutputDistance:
             self._held = None
             self._held = tokens, self._unembedding.logits(self._clean[tokens]).softmax(dim=-1)
         return self._held[1]
-
-    def _width(self) -> int:
-        head = self._unembedding.head
-        return int(getattr(head, "out_features", 0) or len(head.weight))  # type: ignore[arg-type]
