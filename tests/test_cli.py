@@ -353,7 +353,7 @@ def test_an_unexpected_failure_is_one_line_and_a_log(
     def bug(*args: object, **options: object) -> None:
         raise ZeroDivisionError("[/] by\nzero")
 
-    monkeypatch.setattr(cli, "load_settings", bug)
+    monkeypatch.setattr("depthtui.cli.options.load_settings", bug)
     assert cli.main(["cache", "info"]) == 1
     err = capsys.readouterr().err
     log = home / "state/depthtui/log/depthtui.log"

@@ -1,0 +1,96 @@
+"""The commands. What a command needs is imported when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from depthtui import __version__
+from depthtui.cli.cache import cache
+from depthtui.cli.lists import metrics, models, tasks
+from depthtui.cli.options import cache_options, model_options, read_settings, read_spec
+from depthtui.cli.output import log_bug, say
+from depthtui.cli.run import run
+from depthtui.errors import DepthError
+from depthtui.settings import settings_path
+
+INTERRUPTED = 130
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0, 1 a failure, 2 bad usage, 130 ctrl-c."""
+    try:
+        status = commands.main(args, prog_name="depthtui", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
+        hint = f" See `{where} --help`." if where else ""
+        say(f"{error.format_message()}{hint}")
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except DepthError as error:
+        say(str(error))
+        return 1
+    except BrokenPipeError:
+        # Whoever read the output has gone; what is still buffered would raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        say(log_bug(error))
+        return 1
+
+
+class _Commands(click.Group):
+    """The commands, whose help names the settings file."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write where settings, theme and keys are read from."""
+        formatter.write(f"\nSettings, theme and keys: {settings_path()}\n")
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option("--model", help="A hub id, a local folder or a GGUF file; `demo` is built in.")
+@model_options
+@cache_options
+@click.version_option(__version__, message="depthtui %(version)s")
+@click.pass_context
+def commands(context: click.Context, /, model: str | None, **options: Any) -> int:
+    """Explore how a language model uses its depth.
+
+    Without a command, opens the explorer in this terminal.
+    """
+    if context.invoked_subcommand is not None:
+        _refuse_options(context)
+        return 0
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise DepthError(
+            "The explorer needs a terminal.", "`depthtui run MODEL` works without one."
+        )
+    settings = read_settings(options)
+    from depthtui.tui.app import main as explore
+
+    return explore(read_spec(model or settings.last_model, options), settings)
+
+
+def _refuse_options(context: click.Context) -> None:
+    for name in context.params:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            option = "--" + name.replace("_", "-")
+            where = "name the model after it" if name == "model" else "give it after"
+            raise click.UsageError(f"{option} before a command is the explorer's; {where}.")
+
+
+for each in (run, models, tasks, metrics, cache):
+    commands.add_command(each)

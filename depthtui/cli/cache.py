@@ -1,0 +1,92 @@
+"""`depthtui cache`: look after the results on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from depthtui.cli.options import cache_dir_of, cache_dir_option, read_settings
+from depthtui.cli.output import print_table
+from depthtui.errors import DepthError
+from depthtui.sizes import format_size
+
+if TYPE_CHECKING:
+    from depthtui.engine.store import Store
+
+
+@click.group()
+def cache() -> None:
+    """Look after the results on disk."""
+
+
+@cache.command()
+@cache_dir_option
+def info(cache_dir: Path | None) -> None:
+    """Say where the cache is and how full."""
+    folder, store = _store(cache_dir)
+    found = store.info()
+    rows = [(kind, str(count), format_size(size)) for kind, (count, size) in found.kinds.items()]
+    rows.append(("all", str(found.entries), format_size(found.bytes)))
+    click.echo(f"{format_size(found.bytes)} of {format_size(found.limit)} in {folder}\n")
+    print_table(("kind", "entries", "size"), rows, numbers=(1, 2))
+
+
+@cache.command("list")
+@cache_dir_option
+def list_(cache_dir: Path | None) -> None:
+    """List what is kept, the latest used first."""
+    from datetime import datetime
+
+    rows = [
+        (
+            datetime.fromtimestamp(each.last_used).strftime("%Y-%m-%d %H:%M"),
+            format_size(each.size),
+            each.kind,
+            each.description,
+        )
+        for each in _store(cache_dir)[1].entries()
+    ]
+    print_table(("last used", "size", "kind", "what it is"), rows, numbers=(1,))
+
+
+@cache.command()
+@cache_dir_option
+def clear(cache_dir: Path | None) -> None:
+    """Delete all results; models stay."""
+    folder, store = _store(cache_dir, even_broken=True)
+    try:
+        count = store.clear()
+    except OSError as error:
+        raise DepthError(f"{folder} cannot be emptied ({error.strerror}).") from None
+    click.echo("1 entry deleted." if count == 1 else f"{count} entries deleted.")
+
+
+@cache.command()
+@cache_dir_option
+def verify(cache_dir: Path | None) -> None:
+    """Compare every checksum and drop what is damaged."""
+    report = _store(cache_dir)[1].verify()
+    click.echo(
+        f"{report.checked} entries checked, {report.damaged} damaged ones dropped, "
+        f"{report.orphans} stray files removed."
+    )
+
+
+def _store(cache_dir: Path | None, even_broken: bool = False) -> tuple[Path, Store]:
+    """The results folder and its store, which is not made where there is none.
+
+    Raises:
+        DepthError: the folder cannot be used, and not `even_broken`.
+    """
+    from depthtui.engine.store import open_store
+
+    settings = read_settings({"cache_dir": cache_dir})
+    folder = cache_dir_of(settings)
+    problems: list[str] = []
+    is_there = (folder / "results").is_dir()
+    store = open_store(folder if is_there else None, settings.cache_limit, problems.append)
+    if problems and not even_broken:
+        raise DepthError(problems[0])
+    return folder / "results", store

@@ -1,0 +1,57 @@
+"""Commands that list what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from depthtui.cli.options import cache_dir_of, cache_dir_option, read_settings
+from depthtui.cli.output import print_table
+from depthtui.settings import models_dir
+from depthtui.sizes import format_size
+
+
+@click.command()
+@cache_dir_option
+def models(cache_dir: Path | None) -> None:
+    """List the models that are on this disk."""
+    from depthtui.engine.catalog import on_disk
+
+    found = on_disk(models_dir(cache_dir_of(read_settings({"cache_dir": cache_dir}))))
+    print_table(
+        ("model", "kind", "size"),
+        [
+            (each.name, each.kind, format_size(each.size) + ("" if each.ready else " to fetch"))
+            for each in found
+        ],
+    )
+
+
+@click.command()
+def tasks() -> None:
+    """List the tasks and how hard they can be made."""
+    from depthtui.prompts.tasks import TASKS
+
+    rows = []
+    for each in TASKS.values():
+        levels = f"{each.levels[0]} to {each.levels[-1]} {each.dial}" if each.levels else "–"
+        rows.append((each.name, levels, each.sentence))
+    print_table(("task", "levels", "what it is"), rows)
+
+
+@click.command()
+def metrics() -> None:
+    """List the metrics, what they tell and what they cost.
+
+    L is the number of layers, T that of tokens; a forward is one pass through the model.
+    """
+    from depthtui.engine.metrics.catalog import FREE, METRICS
+
+    rows = [
+        (each.name, each.tells + (" Needs an answer." if each.needs_answer else ""), each.cost)
+        for each in METRICS
+    ]
+    print_table(("metric", "what it tells", "cost"), rows)
+    click.echo("\nFree with these:\n")
+    print_table(("with", "what it tells"), [(each.comes_with, each.tells) for each in FREE])
