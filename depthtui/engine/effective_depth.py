@@ -7,6 +7,7 @@ those of its results notebook. Every layer index is 0-based.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -14,9 +15,13 @@ from depthtui.engine.results import (
     Curves,
     DepthEstimate,
     DepthSummary,
+    PromptCurves,
     RunResult,
     SummarySettings,
 )
+
+_BRANCHES = ("attention", "mlp", "layer")
+_NOT_FINITE = "the model's values are not finite"
 
 
 def cosine_depth(mean_cosine: np.ndarray) -> DepthEstimate:
@@ -71,52 +76,89 @@ def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthS
     Returns None where there is nothing to average, such as a single token with
     token 0 left out.
     """
-    first = 0 if settings.include_first_token else 1
-    n_tokens = sum(max(0, len(each.tokens) - first) for each in results)
-    if n_tokens == 0:
+    each_prompt = [prompt_curves(each, settings.include_first_token) for each in results]
+    parts = [each for each in each_prompt if each is not None]
+    if not parts:
         return None
-    curves = _curves(results, first)
-    n_layers = results[0].model.n_layers
     complete = all(each.complete for each in results)
-    unknown = (
-        "the model's values are not finite" if complete else "not every layer has been run yet"
+    curves = pool(parts)
+    return DepthSummary(
+        settings,
+        results[0].model.n_layers,
+        sum(each.n_tokens for each in parts),
+        curves,
+        depths(curves, settings, _NOT_FINITE if complete else "not every layer has been run yet"),
     )
-    return DepthSummary(settings, n_layers, n_tokens, curves, _depths(curves, settings, unknown))
 
 
-def _curves(results: Sequence[RunResult], first: int) -> Curves:
-    def mean(part: str, name: str) -> np.ndarray | None:
-        parts = [getattr(each, part) for each in results]
-        if any(each is None for each in parts):
-            return None
-        tokens = np.concatenate([getattr(each, name)[:, first:] for each in parts], axis=1)
-        return np.asarray(tokens.mean(axis=1, dtype=np.float64))
+def prompt_curves(result: RunResult, include_first_token: bool) -> PromptCurves | None:
+    """The means over one run's tokens, or None where no token is left to average."""
+    first = 0 if include_first_token else 1
+    n_tokens = len(result.tokens) - first
+    if n_tokens < 1:
+        return None
+    branches = ("layer",) if result.model.split_missing else _BRANCHES
+    means: dict[str, np.ndarray] = {}
+    if result.contributions is not None:
+        names = [f"{branch}_{kind}" for branch in branches for kind in ("norm_ratio", "cosine")]
+        means |= {name: _mean(getattr(result.contributions, name), first) for name in names}
+    if result.logit_lens is not None:
+        names = ["kl", "overlap", "entropy"]
+        means |= {name: _mean(getattr(result.logit_lens, name), first) for name in names}
+    return PromptCurves(n_tokens, _with_mean_cosine(Curves(**means)))
 
-    split = not any(each.model.split_missing for each in results)
-    branches = ("attention", "mlp", "layer") if split else ("layer",)
-    means = {
-        f"{branch}_{kind}": mean("contributions", f"{branch}_{kind}")
-        for branch in branches
-        for kind in ("norm_ratio", "cosine")
-    }
-    cosines = [means[f"{branch}_cosine"] for branch in branches]
+
+def pool(parts: Sequence[PromptCurves]) -> Curves:
+    """The mean over all tokens of all prompts; None for a curve that a prompt lacks.
+
+    Args:
+        parts: one or more prompts of one model.
+    """
+    if len(parts) == 1:
+        return parts[0].curves
+    weights = [each.n_tokens for each in parts]
+    means: dict[str, np.ndarray] = {}
+    for name in (each.name for each in fields(Curves)):
+        rows = [getattr(each.curves, name) for each in parts]
+        if all(row is not None for row in rows):
+            means[name] = np.average(rows, axis=0, weights=weights)
+    return _with_mean_cosine(Curves(**means))
+
+
+def depths(
+    curves: Curves, settings: SummarySettings, unknown: str = _NOT_FINITE
+) -> tuple[DepthEstimate, ...]:
+    """What each rule says about pooled curves; a rule whose curve is None is absent.
+
+    Args:
+        curves: what `pool` gives.
+        settings: the thresholds.
+        unknown: the reason to give where a curve has values that are not finite.
+    """
+    return tuple(
+        estimate(curve) if np.isfinite(curve).all() else _none(rule, threshold, unknown)
+        for rule, curve, threshold, estimate in _rules(curves, settings)
+        if curve is not None
+    )
+
+
+def _mean(values: np.ndarray, first: int) -> np.ndarray:
+    return np.asarray(values[:, first:].mean(axis=1, dtype=np.float64))
+
+
+def _with_mean_cosine(curves: Curves) -> Curves:
+    cosines = [getattr(curves, f"{branch}_cosine") for branch in _BRANCHES]
     known = [each for each in cosines if each is not None]
-    return Curves(
-        **means,
-        mean_cosine=np.mean(known, axis=0) if known else None,
-        kl=mean("logit_lens", "kl"),
-        overlap=mean("logit_lens", "overlap"),
-        entropy=mean("logit_lens", "entropy"),
-    )
+    return replace(curves, mean_cosine=np.mean(known, axis=0) if known else None)
 
 
 _Rule = tuple[str, np.ndarray | None, float | None, Callable[[np.ndarray], DepthEstimate]]
 """A name, its curve, its threshold, and what turns the curve into a layer."""
 
 
-def _depths(curves: Curves, settings: SummarySettings, unknown: str) -> tuple[DepthEstimate, ...]:
+def _rules(curves: Curves, settings: SummarySettings) -> tuple[_Rule, ...]:
     kl_threshold, overlap_threshold = settings.kl_threshold, settings.overlap_threshold
-    rules: tuple[_Rule, ...] = (
+    return (
         ("cosine", curves.mean_cosine, None, cosine_depth),
         ("kl", curves.kl, kl_threshold, lambda kl: kl_depth(kl, kl_threshold)),
         (
@@ -125,11 +167,6 @@ def _depths(curves: Curves, settings: SummarySettings, unknown: str) -> tuple[De
             overlap_threshold,
             lambda overlap: overlap_depth(overlap, overlap_threshold),
         ),
-    )
-    return tuple(
-        estimate(curve) if np.isfinite(curve).all() else _none(rule, threshold, unknown)
-        for rule, curve, threshold, estimate in rules
-        if curve is not None
     )
 
 

@@ -533,6 +533,19 @@ class Curves:
 
 
 @dataclass(frozen=True)
+class PromptCurves:
+    """One prompt's share of a pooled mean.
+
+    Attributes:
+        n_tokens: how many tokens were averaged, at least 1.
+        curves: the means over these tokens.
+    """
+
+    n_tokens: int
+    curves: Curves
+
+
+@dataclass(frozen=True)
 class DepthSummary:
     """Curves pooled over the tokens of one or more runs, and the depths they give."""
 

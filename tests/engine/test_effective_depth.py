@@ -8,7 +8,15 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from depthtui.engine.effective_depth import cosine_depth, kl_depth, overlap_depth, summarise
+from depthtui.engine.effective_depth import (
+    cosine_depth,
+    depths,
+    kl_depth,
+    overlap_depth,
+    pool,
+    prompt_curves,
+    summarise,
+)
 from depthtui.engine.results import (
     Curves,
     DepthEstimate,
@@ -209,6 +217,32 @@ def test_summary_gives_the_rules_on_its_own_curves() -> None:
     )
     assert [each.threshold for each in summary.depths] == [None, 0.9, 0.55]
     assert summary.settings == settings
+
+
+@pytest.mark.parametrize("include_first", [True, False])
+def test_pooled_prompts_equal_one_prompt_of_all_their_tokens(include_first: bool) -> None:
+    first = 0 if include_first else 1
+    results = [random_result(6, tokens, seed=tokens) for tokens in (2, 9, 31)]
+    joined = random_result(6, first + sum(len(each.tokens) - first for each in results))
+    for part in ("contributions", "logit_lens"):
+        for name, values in arrays_of(getattr(joined, part)):
+            pieces = [getattr(getattr(each, part), name)[:, first:] for each in results]
+            values[:, first:] = np.concatenate(pieces, axis=1)
+    parts = [prompt_curves(each, include_first) for each in results]
+    whole = prompt_curves(joined, include_first)
+    assert whole is not None
+    assert sum(each.n_tokens for each in parts if each) == whole.n_tokens
+    pooled = pool([each for each in parts if each])
+    for name, values in every_curve(whole.curves).items():
+        np.testing.assert_allclose(getattr(pooled, name), values, rtol=1e-12)
+    assert depths(pooled, SETTINGS) == depths(whole.curves, SETTINGS)
+
+
+def test_a_prompt_without_tokens_has_no_curves() -> None:
+    assert prompt_curves(random_result(4, 1), include_first_token=False) is None
+    alone = prompt_curves(random_result(4, 1), include_first_token=True)
+    assert alone is not None
+    assert alone.n_tokens == 1
 
 
 def test_the_same_prompt_twice_changes_nothing() -> None:

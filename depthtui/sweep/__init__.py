@@ -1,0 +1,1 @@
+"""A grid of models and tasks, and what its effective depths say."""
