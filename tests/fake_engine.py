@@ -42,6 +42,7 @@ from depthtui.engine.results import (
     ResidualErasure,
     RunResult,
     RunSettings,
+    Settling,
     Similarity,
     SkipEffects,
     Tokens,
@@ -160,14 +161,21 @@ def _silence(result: RunResult) -> None:
         lens.top_ids[-1] = np.roll(lens.top_ids[-1], 1, axis=-1)
 
 
-CAUSAL = ("similarity", "ablation", "skip_effects", "residual_erasure", "integrated_gradients")
+CAUSAL = (
+    "similarity",
+    "settling",
+    "ablation",
+    "skip_effects",
+    "residual_erasure",
+    "integrated_gradients",
+)
 
 
 def _fill_causal(result: RunResult, metric: str) -> None:
     layers, tokens = result.model.n_layers, len(result.tokens)
     needs_answer = metric in ("residual_erasure", "integrated_gradients")
     if needs_answer and not 0 < result.answer_start < tokens:
-        result.unavailable[metric] = "the prompt has no answer; mark where it begins"
+        result.unavailable[metric] = "the prompt has no known answer"
         return
     setattr(result, metric, _causal(metric, layers, tokens, result.answer_start))
 
@@ -178,10 +186,16 @@ def _causal(metric: str, layers: int, tokens: int, answer_start: int) -> CausalM
     fade = np.linspace(1, 0, layers + 1)[:, None]
     match metric:
         case "similarity":
-            distance = np.full((layers, layers), np.nan, np.float32)
-            return Similarity((useful / 4).astype(np.float32), distance)
+            apart = 1 + np.arange(layers)[:, None]
+            distance = (0.4 * (apart / layers) ** 0.5 + useful / 40).astype(np.float32)
+            distance[apart + np.arange(layers) > layers] = np.nan
+            influence = np.repeat((useful / 4)[:, None], tokens, axis=1).astype(np.float32)
+            return Similarity(influence, distance, distance - np.float32(0.01))
         case "ablation":
-            return Ablation("layer", 1.5, useful)
+            loss = np.full(tokens - 1, 1.5, np.float32)
+            return Ablation("layer", loss, np.repeat(useful[:, None], tokens - 1, axis=1))
+        case "settling":
+            return Settling((np.log(2) * fade * (0.5 + wave / 2)).astype(np.float32))
         case "skip_effects":
             effect = np.triu(np.ones((layers, layers)), 1) * useful[:, None]
             effect = (effect / (1 + np.abs(np.subtract.outer(range(layers), range(layers))))) ** 0.5

@@ -128,7 +128,7 @@ class CausalRun:
             return f"the prompt has {len(self.result.tokens)} tokens, and needs at least 13"
         if METRIC_BY_NAME[metric].needs_answer:
             if self._answer_start() >= len(self.result.tokens):
-                return "the prompt has no answer; mark where it begins"
+                return "the prompt has no known answer"
             if self._answer_start() < 1:
                 return "the answer begins at the first token, so nothing predicts it"
         return ""

@@ -298,12 +298,12 @@ class Ablation:
 
     Attributes:
         part: what was left out: `layer`, `attention` or `mlp`.
-        loss: mean negative log-likelihood of the prompt's tokens, clean, in nats.
-        loss_change: `[L]`, the same without layer l, less `loss`.
+        loss: `[T-1]`, negative log-likelihood of the token after each, clean, in nats.
+        loss_change: `[L, T-1]`, the same without layer l, less `loss`.
     """
 
     part: str
-    loss: float
+    loss: np.ndarray
     loss_change: np.ndarray
 
 
@@ -312,13 +312,16 @@ class Similarity:
     """How little layers turn the residual stream: what pruning by similarity goes by.
 
     Attributes:
-        block_influence: `[L]`, 1 - mean over tokens of cos(h_l, h_{l+1}) (arXiv 2403.03853).
+        block_influence: `[L, T]`, 1 - cos(h_l, h_{l+1}) (arXiv 2403.03853).
         angular_distance: `[L, L]`, row n - 1: mean over tokens of
             arccos(cos(h_l, h_{l+n})) / pi at l (arXiv 2403.17887); NaN where l + n > L.
+        angular_distance_without_first: the same with token 0 left out of the mean; NaN
+            where it is the only one.
     """
 
     block_influence: np.ndarray
     angular_distance: np.ndarray
+    angular_distance_without_first: np.ndarray
 
 
 @dataclass

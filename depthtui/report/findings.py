@@ -14,7 +14,7 @@ from depthtui.engine.metrics.depth_score import depth_score, downstream_effect
 from depthtui.engine.metrics.early_exit import early_exit
 from depthtui.engine.metrics.lens_margin import lens_margin
 from depthtui.engine.metrics.prediction_depth import prediction_depth
-from depthtui.engine.metrics.pruning import best_block, least_useful, usefulness
+from depthtui.engine.metrics.pruning import best_block, least_useful, pruned_share, usefulness
 from depthtui.engine.metrics.settling_depth import settling_depth, share_of_late
 from depthtui.engine.results import (
     Ablation,
@@ -78,32 +78,31 @@ class Pooled:
 
     @cached_property
     def ablation(self) -> Ablation | None:
-        """Means over all tokens that are predicted."""
-        found = [(each.ablation, len(each.tokens) - 1) for each in self.results]
-        parts = [(part, weight) for part, weight in found if part is not None and weight > 0]
-        if not parts:
+        """The tokens of all prompts that predict another, one after another."""
+        known = [each.ablation for each in self.results if each.ablation is not None]
+        if not known:
             return None
-        weights = [weight for _, weight in parts]
-        return Ablation(
-            parts[0][0].part,
-            float(np.average([part.loss for part, _ in parts], weights=weights)),
-            np.average([part.loss_change for part, _ in parts], axis=0, weights=weights),
-        )
+        loss = self._joined([part.loss[None] for part in known])[0]
+        change = self._joined([part.loss_change for part in known])
+        return Ablation(known[0].part, loss, change) if loss.size else None
 
     @cached_property
     def similarity(self) -> Similarity | None:
-        """Means over all tokens; token 0 is always among them."""
-        found = [(each.similarity, len(each.tokens)) for each in self.results]
-        parts = [(part, weight) for part, weight in found if part is not None]
-        if not parts:
+        """The tokens of all prompts, one after another, and means over those."""
+        known = [each.similarity for each in self.results if each.similarity is not None]
+        influences = [part.block_influence[:, self._first :] for part in known]
+        weights = [each.shape[1] for each in influences]
+        if not sum(weights):
             return None
-        weights = [weight for _, weight in parts]
-        return Similarity(
-            *(
-                np.average([getattr(part, each.name) for part, _ in parts], axis=0, weights=weights)
-                for each in fields(Similarity)
-            )
-        )
+        with_first = self.settings.include_first_token
+        name = "angular_distance" if with_first else "angular_distance_without_first"
+        distances = [
+            getattr(part, name) * weight / sum(weights)
+            for part, weight in zip(known, weights, strict=True)
+            if weight
+        ]
+        distance = np.sum(distances, axis=0)
+        return Similarity(np.concatenate(influences, axis=1), distance, distance)
 
     @cached_property
     def settling(self) -> Settling | None:
@@ -135,8 +134,8 @@ class Pooled:
         lens, settling = self.logit_lens, self.settling
         found = {
             "output effect": None if skip is None else skip.output,
-            "loss change": None if ablation is None else ablation.loss_change,
-            "block influence": None if similarity is None else similarity.block_influence,
+            "loss change": None if ablation is None else usefulness(ablation),
+            "block influence": None if similarity is None else usefulness(similarity),
             "margin": None if lens is None else lens_margin(lens).mean(axis=1),
             "divergence": None if settling is None else settling.divergence.mean(axis=1),
             "erasure": self.erasure,
@@ -160,13 +159,12 @@ class Pooled:
         return lens if lens.kl.size else None
 
     def _joined(self, rows: Sequence[np.ndarray]) -> np.ndarray:
-        first = 0 if self.settings.include_first_token else 1
-        return np.concatenate([each[:, first:] for each in rows], axis=1)
+        return np.concatenate([each[:, self._first :] for each in rows], axis=1)
 
-
-def pruned_share(n_layers: int) -> int:
-    """How many layers the block to prune has where nobody says: a tenth of them."""
-    return max(1, round(n_layers / 10))
+    @property
+    def _first(self) -> int:
+        """The first token that counts."""
+        return 0 if self.settings.include_first_token else 1
 
 
 def findings(results: Sequence[RunResult], settings: SummarySettings) -> list[Finding]:

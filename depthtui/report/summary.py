@@ -16,7 +16,7 @@ from depthtui.engine.metrics.depth_score import depth_score, downstream_effect
 from depthtui.engine.metrics.early_exit import early_exit_curve
 from depthtui.engine.metrics.lens_margin import lens_margin
 from depthtui.engine.metrics.prediction_depth import prediction_depth
-from depthtui.engine.metrics.pruning import best_block
+from depthtui.engine.metrics.pruning import best_block, usefulness
 from depthtui.engine.metrics.settling_depth import settling_depth, share_of_late
 from depthtui.engine.results import (
     Curves,
@@ -182,11 +182,18 @@ def _causal(pooled: Pooled) -> dict[str, Any]:
         parts = [getattr(each, name) for each in results]
         if any(part is not None for part in parts):
             found[name] = [None if part is None else vars(part) for part in parts]
-    if pooled.ablation is not None:
-        found["ablation"] = vars(pooled.ablation)
-    if pooled.similarity is not None:
-        blocks = _best_blocks(pooled.similarity)
-        found["similarity"] = {**vars(pooled.similarity), "best_blocks": blocks}
+    if (ablation := pooled.ablation) is not None:
+        found["ablation"] = {
+            "part": ablation.part,
+            "loss": float(ablation.loss.mean(dtype=np.float64)),
+            "loss_change": usefulness(ablation),
+        }
+    if (similarity := pooled.similarity) is not None:
+        found["similarity"] = {
+            "block_influence": usefulness(similarity),
+            "angular_distance": similarity.angular_distance,
+            "best_blocks": _best_blocks(similarity),
+        }
     if (settling := pooled.settling) is not None:
         found["settling"] = {
             "divergence": settling.divergence.mean(axis=1, dtype=np.float64),

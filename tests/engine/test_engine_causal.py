@@ -7,6 +7,7 @@ from depthtui.engine import causal as causal_module
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.metrics.catalog import METRICS
+from depthtui.engine.metrics.pruning import usefulness
 from depthtui.engine.protocol import ContributionRows, LensRows, MetricRows, RunFinished
 from depthtui.engine.results import ModelSpec, Prompt, RunSettings, Silenced
 from depthtui.engine.store import open_store
@@ -78,13 +79,16 @@ def test_one_metric_more_computes_only_that_one(engine, events, replays):
     kinds = [type(each) for each in events if not isinstance(each, MetricRows)]
     assert kinds[1:3] == [ContributionRows, LensRows]
     assert result.contributions is not None
-    assert result.ablation.loss == pytest.approx(result.loss, rel=1e-5)
+    assert result.ablation.loss.mean() == pytest.approx(result.loss, rel=1e-5)
 
 
 def test_a_metric_alone_needs_no_lens(engine):
     result = engine.run(PROMPT, RunSettings(metrics=("similarity",)))
     assert (result.contributions, result.logit_lens) == (None, None)
-    assert result.similarity.block_influence.shape == (result.model.n_layers,)
+    assert result.similarity.block_influence.shape == (
+        result.model.n_layers,
+        len(result.tokens),
+    )
 
 
 @pytest.mark.parametrize("metric", ["residual_erasure", "integrated_gradients"])
@@ -162,7 +166,7 @@ def test_a_what_if_is_a_run_of_its_own(engine, events):
 
 def test_ablation_is_the_loss_of_the_what_if(engine):
     clean = engine.run(PROMPT, RunSettings(metrics=(*BASE, "ablation")))
-    for layer, change in enumerate(clean.ablation.loss_change):
+    for layer, change in enumerate(usefulness(clean.ablation)):
         without = engine.run(PROMPT, RunSettings(silenced=(Silenced(layer),)))
         assert without.loss - clean.loss == pytest.approx(change, abs=1e-4)
 

@@ -63,10 +63,10 @@ def full_run(text: str = "everything", seed: int = 0, tokens: int = 24) -> RunRe
         0.01,
         answer_start,
     )
-    result.ablation = Ablation("mlp", 2.0, values(layers) - 0.3)
+    result.ablation = Ablation("mlp", values(tokens - 1), values(layers, tokens - 1) - 0.3)
     distance = values(layers, layers)
     distance[np.add.outer(np.arange(layers), np.arange(layers)) >= layers] = np.nan
-    result.similarity = Similarity(values(layers), distance)
+    result.similarity = Similarity(values(layers, tokens), distance, distance / 2)
     divergence = values(layers + 1, tokens) * 0.69
     divergence[-1] = 0
     result.settling = Settling(divergence)

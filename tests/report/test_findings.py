@@ -37,8 +37,10 @@ def test_the_lens_in_words() -> None:
 
 def test_layers_are_ranked_by_the_loss_where_it_is_known() -> None:
     result = full_run()
-    result.ablation = Ablation("layer", 2.0, np.array([3.0, -0.01, 0.5, 0.2]))
-    result.similarity = Similarity(np.array([0.1, 0.2, 0.3, 0.4]), np.full((4, 4), 0.25))
+    result.ablation = Ablation("layer", np.ones(1), np.array([[3.0], [-0.01], [0.5], [0.2]]))
+    distance = np.full((4, 4), 0.25)
+    influence = np.array([[0.1], [0.2], [0.3], [0.4]])
+    result.similarity = Similarity(influence, distance, distance)
     found = told(result)
     assert found["Most useful layers"] == ("0, 2, 3", "loss +3, +0.5, +0.2 nats")
     assert found["Least useful layers"] == ("1, 3, 2", "loss -0.01, +0.2, +0.5 nats")

@@ -180,11 +180,13 @@ class TestSlowerMetrics:
         one, two = self.one, self.two
         assert one.ablation is not None
         assert two.ablation is not None
-        expected = (one.ablation.loss_change * 23 + two.ablation.loss_change * 29) / 52
+        changes = np.concatenate([one.ablation.loss_change, two.ablation.loss_change], axis=1)
+        expected = changes.mean(axis=1, dtype=np.float64)
         np.testing.assert_allclose(summary["ablation"]["loss_change"], expected, rtol=1e-6)
         assert one.similarity is not None
         assert two.similarity is not None
-        influence = (one.similarity.block_influence * 24 + two.similarity.block_influence * 30) / 54
+        parts = one.similarity.block_influence, two.similarity.block_influence
+        influence = np.concatenate(parts, axis=1).mean(axis=1, dtype=np.float64)
         np.testing.assert_allclose(summary["similarity"]["block_influence"], influence, rtol=1e-6)
         distance = summary["similarity"]["angular_distance"]
         best = summary["similarity"]["best_blocks"][1]
@@ -192,6 +194,22 @@ class TestSlowerMetrics:
         assert best["angular_distance"] == pytest.approx(min(distance[1][:3]))
         assert distance[1].index(min(distance[1][:3])) == best["first_layer"]
         assert distance[1][3] is None
+
+    def test_token_0_left_out_of_every_mean(self) -> None:
+        one, two = self.one, self.two
+        summary = summary_dict([one, two], SummarySettings(include_first_token=False))
+        assert one.ablation is not None
+        assert two.ablation is not None
+        later = [each.ablation.loss_change[:, 1:] for each in (one, two)]
+        expected = np.concatenate(later, axis=1).mean(axis=1, dtype=np.float64)
+        np.testing.assert_allclose(summary["ablation"]["loss_change"], expected, rtol=1e-6)
+        assert one.similarity is not None
+        assert two.similarity is not None
+        distances = [each.similarity.angular_distance_without_first for each in (one, two)]
+        expected = (distances[0] * 23 + distances[1] * 29) / 52
+        found = summary["similarity"]["angular_distance"]
+        np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+        assert summary["similarity"]["best_blocks"][0]["angular_distance"] == min(found[0])
 
     def test_depths_of_tokens(self) -> None:
         summary = self.summary()

@@ -163,7 +163,7 @@ def test_a_run_that_is_added_to_keeps_what_it_had_when_that_is_stopped(session: 
     # What the engine says of the former work is not heard any more.
     assert session.apply(RunFinished(old_id, full_result(Prompt("other")))) is None
     session.apply(RunStarted(run.engine_id, tokens_of(run.prompt)))
-    ablation = Ablation("layer", 1.0, np.ones(30, np.float32))
+    ablation = Ablation("layer", np.ones(2, np.float32), np.ones((30, 2), np.float32))
     session.apply(MetricRows(run.engine_id, "ablation", ablation, 1, 1, 0.5))
     assert run.work == Work("ablation", 1, 1)
     stopped = RunResult.empty(run.model, run.prompt, wanted, before.tokens)
@@ -209,7 +209,7 @@ def test_another_answer_drops_what_depends_on_it(session: Session) -> None:
     run = session.runs[0]
     effect = np.zeros((31, 3), np.float32)
     run.result.residual_erasure = ResidualErasure(effect, 2)
-    run.result.ablation = Ablation("layer", 1.0, effect[0])
+    run.result.ablation = Ablation("layer", effect[0], effect)
     run.result.unavailable = {"integrated_gradients": "no answer", "similarity": "why"}
     run.settings = replace(run.settings, metrics=("logit_lens", "residual_erasure", "ablation"))
     session.mark_answer(run, 1)

@@ -21,7 +21,7 @@ def ablation_loss(
     part: str = "layer",
     layers_at_once: int = 0,
 ) -> Ablation:
-    """NLL(without layer l) - NLL, means over the prompt's tokens in nats.
+    """NLL(without layer l) - NLL of the token after each, in nats.
 
     Args:
         replay: the clean run.
@@ -34,7 +34,7 @@ def ablation_loss(
     size = layers_at_once or count
     losses = []
     with torch.no_grad():
-        clean = mean_loss(unembedding, replay.residual[-1][None], replay.ids)
+        clean = token_losses(unembedding, replay.residual[-1][None], replay.ids)
         for first in range(0, count, size):
             sweep = SkipSweep(replay, skipped, [0])
             for layer in range(first, count):
@@ -42,21 +42,24 @@ def ablation_loss(
                 if layer < first + size:
                     sweep.begin(layer)
             ((_, ends),) = sweep.ends()
-            losses.append(mean_loss(unembedding, ends, replay.ids))
-    return Ablation(part, float(clean), (torch.cat(losses) - clean).numpy())
+            losses.append(token_losses(unembedding, ends, replay.ids))
+    return Ablation(part, clean[0].numpy(), (torch.cat(losses) - clean).numpy())
 
 
-def mean_loss(unembedding: Unembedding, residual: Tensor, ids: Tensor) -> Tensor:
-    """Mean negative log-likelihood of `ids` `[T]` under h_L `[batch, T, d]`, `[batch]`, nats."""
+def token_losses(unembedding: Unembedding, residual: Tensor, ids: Tensor) -> Tensor:
+    """Negative log-likelihood of `ids` `[T]` under h_L `[batch, T, d]`, in nats.
+
+    Returns:
+        `[batch, T-1]`, column t that of token t + 1.
+    """
     batch, tokens, _ = residual.shape
     rows = max(1, ROW_BYTES // (4 * unembedding.vocab_size))
-    total = torch.zeros(batch)
+    losses = torch.zeros(batch, tokens - 1)
     for row in range(batch):
         for first in range(0, tokens - 1, rows):
             part = slice(first, min(first + rows, tokens - 1))
             logits = unembedding.logits(residual[row, part])
             following = ids[part.start + 1 : part.stop + 1].to(logits.device)
-            total[row] += torch.nn.functional.cross_entropy(logits, following, reduction="sum").to(
-                "cpu"
-            )
-    return total / max(1, tokens - 1)
+            loss = torch.nn.functional.cross_entropy(logits, following, reduction="none")
+            losses[row, part] = loss.to("cpu")
+    return losses

@@ -19,7 +19,14 @@ from tests.tui.widgets.drawing import cell, framed, line_with, lines, make_resul
 
 
 def ablation(values: list[float]) -> Ablation:
-    return Ablation("layer", 1.0, np.array(values, np.float32))
+    return Ablation("layer", np.ones(1, np.float32), np.array(values, np.float32)[:, None])
+
+
+def similarity(values: list[float]) -> Similarity:
+    """At two tokens, the first of which is not turned at all."""
+    unknown = np.full((len(values), len(values)), np.nan, np.float32)
+    influence = np.outer(values, [0, 2]).astype(np.float32)
+    return Similarity(influence, unknown, unknown)
 
 
 async def test_the_stack_draws_what_is_on():
@@ -51,7 +58,7 @@ async def test_the_stack_tells_how_useful_layers_are():
         y = line_with(pane, "-0.500")
         x = lines(pane)[y].index("━")
         assert cell(pane, x, y)[1].color == pane.inks.good.color
-        influence = Similarity(np.array([0.1, 0.2, 0.3]), np.full((3, 3), np.nan))
+        influence = similarity([0.1, 0.2, 0.3])
         pane.show_stack(Stack.full(3), influence)
         assert "influence" in lines(pane)[0]
 
