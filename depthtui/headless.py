@@ -82,7 +82,15 @@ def run_job(
                 fail(_of_prompt(number, job, str(error)))
             except Exception as error:
                 fail(_of_prompt(number, job, on_bug(error)))
+        if any(_lacks_answer(each) for each in results):
+            notice("--prompt-file can say what the answer is: JSONL with `text` and `answer`.")
         return results
+
+
+def _lacks_answer(result: RunResult) -> bool:
+    """Whether a metric could not be had for want of an answer."""
+    wanted = any(METRIC_BY_NAME[each].needs_answer for each in result.unavailable)
+    return wanted and result.answer_start >= len(result.tokens)
 
 
 def _settings(job: Job, before: Sequence[RunResult]) -> RunSettings:

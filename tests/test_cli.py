@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,6 +71,9 @@ class ScriptedEngine:
         if "ctrl-c" in prompt.text:
             raise KeyboardInterrupt
         result = full_run() if prompt.text == "everything" else a_run(prompt.text)
+        if prompt.text == "unanswered":
+            result.tokens = replace(result.tokens, answer_start=len(result.tokens))
+            result.unavailable = {"residual_erasure": "the prompt has no known answer"}
         assert result.contributions is not None
         self.emit(ContributionRows(run_id, 0, result.contributions, 0.1))
         if result.ablation is not None:
@@ -173,6 +177,15 @@ class TestRun:
             assert title in out
         assert "Completeness error at most 3.00%" in out
         assert "Direct logit attribution – it has [/]↵no sum (1 of 2 prompts)" in out
+
+    def test_who_lacks_an_answer_is_told_how_to_give_one(
+        self, engines: list[ScriptedEngine], capsys: Output
+    ) -> None:
+        assert cli.main(["run", "demo", "--prompt", "everything", "--prompt", "unanswered"]) == 0
+        error = capsys.readouterr().err
+        assert error.count("--prompt-file can say what the answer is") == 1
+        assert cli.main(["run", "demo", "--prompt", "everything"]) == 0
+        assert "what the answer is" not in capsys.readouterr().err
 
     def test_summary_options_reach_the_summary(
         self, engines: list[ScriptedEngine], home: Path
