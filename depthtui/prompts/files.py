@@ -24,7 +24,8 @@ def read_prompts(path: str | Path) -> list[Prompt]:
             empty, or has a line that is no prompt.
     """
     path = Path(path)
-    return parse_prompts(decode_text(_read(path), str(path)), str(path), is_jsonl(path))
+    data = read_bytes(path, LARGEST_FILE)
+    return parse_prompts(decode_text(data, str(path)), str(path), is_jsonl(path))
 
 
 def is_jsonl(path: str | Path) -> bool:
@@ -32,15 +33,40 @@ def is_jsonl(path: str | Path) -> bool:
     return Path(path).suffix.lower() in {".jsonl", ".ndjson"}
 
 
-def decode_text(data: bytes, name: str) -> str:
-    """The text of a file's bytes: UTF-8, a byte-order mark dropped.
+def read_bytes(path: Path, largest: int) -> bytes:
+    """A file's bytes, or one more than `largest` of them.
 
     Raises:
-        DepthError: the bytes are more than a prompt file may have, or not UTF-8.
+        DepthError: it cannot be read.
     """
-    if len(data) > LARGEST_FILE:
+    try:
+        if path.is_dir():
+            raise DepthError(f"{path} is a folder.", "Give a file with a prompt in it.")
+        with path.open("rb") as file:
+            # One byte more than allowed is enough to know, even of an endless device.
+            return file.read(largest + 1)
+    except FileNotFoundError as error:
+        raise DepthError(f"There is no file {path}.", "Check its name.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DepthError(f"{path} cannot be read: {reason}.") from error
+
+
+def decode_text(data: bytes, name: str, largest: int | None = None) -> str:
+    """The text of a file's bytes: UTF-8, a byte-order mark dropped.
+
+    Args:
+        data: the bytes.
+        name: what to call the file in errors.
+        largest: most bytes, or None for what a prompt file may have.
+
+    Raises:
+        DepthError: there are more bytes than that, or they are not UTF-8.
+    """
+    largest = LARGEST_FILE if largest is None else largest
+    if len(data) > largest:
         raise DepthError(
-            f"{name} is larger than {LARGEST_FILE >> 20} MiB.",
+            f"{name} is larger than {largest >> 20} MiB.",
             "Give a smaller file, or split it.",
         )
     try:
@@ -76,20 +102,6 @@ def parse_prompts(data: str, name: str, jsonl: bool) -> list[Prompt]:
     if not prompts:
         raise DepthError(f"{name} holds no prompt.", "Write one into it, or give another file.")
     return prompts
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.is_dir():
-            raise DepthError(f"{path} is a folder.", "Give a file with a prompt in it.")
-        with path.open("rb") as file:
-            # One byte more than allowed is enough to know, even of an endless device.
-            return file.read(LARGEST_FILE + 1)
-    except FileNotFoundError as error:
-        raise DepthError(f"There is no file {path}.", "Check its name.") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DepthError(f"{path} cannot be read: {reason}.") from error
 
 
 def _prompt(line: str, where: str) -> Prompt:

@@ -1,0 +1,200 @@
+"""Published data sets as tasks: their columns, where the hub keeps them, and their prompts.
+
+The prompts of GSM8K, HellaSwag and AIME 2024 are those of "What Affects the
+Effective Depth of Large Language Models?" (Hu, Zhou, Zhang, arXiv 2512.14064),
+to the character, as its published code makes them. MATH, which that paper does
+not measure, is asked as AIME is. Two-hop questions are asked as in "Do Language
+Models Use Their Depth Efficiently?" (Csordás, Manning, Potts, arXiv 2505.13898).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from depthtui.engine.results import Prompt
+from depthtui.errors import DepthError
+
+Row = Mapping[str, Any]
+"""A row of a data set: its cells by column."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A published data set that can be a task.
+
+    Attributes:
+        name: its key, such as `gsm8k`.
+        title: a short title, such as `GSM8K`.
+        sentence: what its prompts are, in one sentence.
+        columns: what is read of a row; each with the spellings that are known of it.
+        to_prompt: makes a row's prompt, or None where the row is left out; raises
+            `DepthError` where a cell is not what it should be.
+        hub_id: where the hub keeps it.
+        split: which part of it is read.
+        config: which of its configurations is read; empty where it has one.
+        dial: what the level counts; empty without levels.
+        levels: the levels, easiest first; empty where it has none.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    columns: tuple[tuple[str, ...], ...]
+    to_prompt: Callable[[Row], Prompt | None]
+    hub_id: str
+    split: str
+    config: str = ""
+    dial: str = ""
+    levels: range = range(0)
+
+
+def gsm8k_prompt(row: Row) -> Prompt:
+    """A grade-school problem, its solution and "The final answer is".
+
+    The solution keeps its calculator marks, such as `<<6*7=42>>`, since the
+    paper's prompts do; only the line `#### 42` is put into words.
+    """
+    solution, mark, final = _text(row, "answer").partition("####")
+    if not mark or not final.strip():
+        raise DepthError("`answer` has no line with #### and the final answer.")
+    asked = _asked(_text(row, "question"), "The final answer is [answer]")
+    answer = f"{solution}The final answer is {final.strip()}"
+    return Prompt(asked + answer, answer, "gsm8k")
+
+
+def hellaswag_prompt(row: Row) -> Prompt:
+    """A context and its right ending, a space between them unless a comma begins the ending."""
+    if "ctx" in row:
+        context = _text(row, "ctx")
+    else:
+        context = f"{_text(row, 'ctx_a')} {row.get('ctx_b') or ''}".rstrip()
+    endings, label = row.get("endings"), str(row.get("label"))
+    # Parquet and JSON keep the label as a string or as a number, and a test set has none.
+    if not isinstance(endings, list) or not re.fullmatch(r"\d{1,3}", label):
+        raise DepthError("`label` does not say which of `endings` is right.")
+    if int(label) >= len(endings):
+        raise DepthError(f"`label` is {label}, but there are {len(endings)} endings.")
+    ending = str(endings[int(label)])
+    answer = ending if ending.startswith(",") else f" {ending}"
+    return Prompt(context + answer, answer, "hellaswag")
+
+
+def aime24_prompt(row: Row) -> Prompt:
+    """A competition problem and its solution, which ends in a box."""
+    return _boxed("aime24", _text(row, "Problem", "problem"), _text(row, "Solution", "solution"))
+
+
+def math_prompt(row: Row) -> Prompt:
+    """A competition problem of a level from 1 to 5; a level that is not known is empty."""
+    level = str(row["level"]).removeprefix("Level ")
+    return _boxed(
+        "math",
+        _text(row, "problem"),
+        _text(row, "solution"),
+        level if level.isdecimal() else "",
+    )
+
+
+def two_hop_prompt(row: Row) -> Prompt | None:
+    """A question that takes two facts, and its answer before any edit; None for more facts.
+
+    MQuAKE words each question in three ways, of which the first is taken. The
+    facts themselves are not told: the model is to know them.
+    """
+    hops = row["single_hops"] if "single_hops" in row else row["new_single_hops"]
+    # The library `datasets` may turn a list of records into a record of lists.
+    if isinstance(hops, Mapping):
+        hops = next(iter(hops.values()), [])
+    questions = row.get("questions")
+    if not isinstance(hops, list) or not isinstance(questions, list) or not questions:
+        raise DepthError("`questions` or the hops are not lists.")
+    if len(hops) != 2:
+        return None
+    answer = f" {_text(row, 'answer')}"
+    return Prompt(f"Question: {questions[0]}\nAnswer:{answer}", answer, "two_hop")
+
+
+def _asked(problem: str, ending: str) -> str:
+    """The paper's instruction around a problem; `ending` is what the response is to end with."""
+    return (
+        "Given the following problem, reason and give a final answer to the problem.\n"
+        f"Problem: {problem}\n"
+        f'Your response should end with "{ending}" where [answer] is the response to the '
+        "problem.\n\n"
+    )
+
+
+def _boxed(task: str, problem: str, solution: str, level: str = "") -> Prompt:
+    return Prompt(_asked(problem, r"\boxed{[answer]}") + solution, solution, task, level)
+
+
+def _text(row: Row, *spellings: str) -> str:
+    """The cell of a column, which must hold text.
+
+    Raises:
+        DepthError: it does not.
+    """
+    name = next((each for each in spellings if each in row), spellings[0])
+    value = row.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise DepthError(f"`{name}` holds no text.")
+    return value
+
+
+DATASETS: dict[str, Dataset] = {
+    each.name: each
+    for each in (
+        Dataset(
+            "hellaswag",
+            "HellaSwag",
+            "An everyday situation, and its right ending.",
+            (("ctx", "ctx_a"), ("endings",), ("label",)),
+            hellaswag_prompt,
+            "Rowan/hellaswag",
+            "validation",
+        ),
+        Dataset(
+            "gsm8k",
+            "GSM8K",
+            "A grade-school problem, with its solution.",
+            (("question",), ("answer",)),
+            gsm8k_prompt,
+            "openai/gsm8k",
+            "test",
+            "main",
+        ),
+        Dataset(
+            "aime24",
+            "AIME 2024",
+            "A problem of a mathematics competition, with its solution.",
+            (("Problem", "problem"), ("Solution", "solution")),
+            aime24_prompt,
+            "Maxwell-Jia/AIME_2024",
+            "train",
+        ),
+        Dataset(
+            "math",
+            "MATH",
+            "A problem of school competitions at five levels, with its solution.",
+            (("problem",), ("solution",), ("level",)),
+            math_prompt,
+            "DigitalLearningGmbH/MATH-lighteval",
+            "test",
+            dial="level",
+            levels=range(1, 6),
+        ),
+        Dataset(
+            "two_hop",
+            "MQuAKE, two hops",
+            "A question that takes two facts, which are not told, and its answer.",
+            (("questions",), ("answer",), ("single_hops", "new_single_hops")),
+            two_hop_prompt,
+            "henryzhongsc/MQuAKE-Remastered",
+            "CF3k",
+        ),
+    )
+}
+"""Every data set by name, easiest first."""

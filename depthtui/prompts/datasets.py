@@ -1,0 +1,231 @@
+"""Prompts from published data sets: out of a file, or from the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from depthtui.engine.results import Prompt
+from depthtui.errors import DepthError
+from depthtui.prompts.dataset_formats import DATASETS, Dataset, Row
+from depthtui.prompts.files import decode_text, read_bytes
+
+LARGEST_FILE = 512 * 1024 * 1024
+"""Bytes; the largest of the known sets, as JSON, are a tenth of it."""
+
+_INSTALL = "pip install 'depthtui[datasets]'"
+
+
+@dataclass(frozen=True)
+class DatasetChoice:
+    """Which prompts of a data set are wanted.
+
+    Attributes:
+        name: a name in `DATASETS`.
+        examples: how many.
+        source: a file (see `rows`), or None for the hub.
+        level: a level of the set, or None for all.
+        sample_seed: draws a sample; None takes the first rows.
+        max_tokens: longer prompts are not wanted; who has the tokenizer leaves
+            them out, and takes the next ones of `rows` instead.
+    """
+
+    name: str
+    examples: int
+    source: str | Path | None = None
+    level: int | str | None = None
+    sample_seed: int | None = None
+    max_tokens: int | None = None
+
+
+def read_dataset(
+    name: str,
+    source: str | Path | None = None,
+    examples: int = 10,
+    sample_seed: int | None = None,
+    level: int | str | None = None,
+) -> list[Prompt]:
+    """The first `examples` prompts of `rows`.
+
+    Raises:
+        DepthError: as `rows`; or there are fewer.
+    """
+    prompts = list(islice(rows(name, source, sample_seed, level), examples))
+    if len(prompts) < examples:
+        raise DepthError(
+            f"The data set {name} has {len(prompts)} prompts"
+            f"{'' if level is None else f' at level {level}'}, not {examples}.",
+            "Ask for fewer, or for another level or file.",
+        )
+    return prompts
+
+
+def rows(
+    name: str,
+    source: str | Path | None = None,
+    sample_seed: int | None = None,
+    level: int | str | None = None,
+) -> Iterator[Prompt]:
+    """The prompts of a data set, made one by one.
+
+    Args:
+        name: a name in `DATASETS`.
+        source: a Parquet file (`.parquet`), or one of JSON lines or of a JSON list
+            of objects (any other name), in the columns of the set; None for the
+            hub, from where the library `datasets` fetches it once and keeps it.
+        sample_seed: shuffles the rows; None leaves them in order.
+        level: only rows of this level; None for all.
+
+    Raises:
+        DepthError: there is no such set or level, a library is missing, the source
+            cannot be read, or it lacks a column; and, while the prompts are made,
+            a row is not what it should be.
+    """
+    dataset = _find(name)
+    wanted = _find_level(dataset, level)
+    table = _from_hub(dataset) if source is None else _from_file(Path(source))
+    _check_columns(dataset, table)
+    order: Sequence[int] = range(table.n_rows)
+    if sample_seed is not None:
+        # Seeding by a string is the same in every process, unlike by a hash.
+        order = Random(f"{name} {sample_seed}").sample(order, len(order))
+    return _prompts(dataset, table, order, wanted)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The rows of a source, by number."""
+
+    where: str
+    columns: Sequence[str]
+    n_rows: int
+    row: Callable[[int], Row]
+
+
+def _prompts(dataset: Dataset, table: _Table, order: Sequence[int], level: str) -> Iterator[Prompt]:
+    for index in order:
+        try:
+            prompt = dataset.to_prompt(table.row(index))
+        except DepthError as error:
+            raise DepthError(
+                f"{table.where}, row {index + 1}: {error.message}", _columns_hint(dataset)
+            ) from error
+        if prompt is not None and level in ("", prompt.level):
+            yield prompt
+
+
+def _find(name: str) -> Dataset:
+    if name not in DATASETS:
+        raise DepthError(f"There is no data set {name[:40]!r}.", f"Sets: {', '.join(DATASETS)}.")
+    return DATASETS[name]
+
+
+def _find_level(dataset: Dataset, level: int | str | None) -> str:
+    if level is None or level == "":
+        return ""
+    if not dataset.levels:
+        raise DepthError(f"The data set {dataset.name} has no levels.", "Leave the level out.")
+    if str(level) not in map(str, dataset.levels):
+        raise DepthError(
+            f"The data set {dataset.name} has no level {str(level)[:40]!r}.",
+            f"Levels: {dataset.levels[0]} to {dataset.levels[-1]}.",
+        )
+    return str(level)
+
+
+def _check_columns(dataset: Dataset, table: _Table) -> None:
+    missing = [each for each in dataset.columns if not set(each) & set(table.columns)]
+    if missing:
+        names = ", ".join(" or ".join(each) for each in missing)
+        there = ", ".join(map(str, table.columns[:30])) or "none"
+        raise DepthError(
+            f"{table.where} lacks the column {names} of {dataset.title}; its columns: {there}.",
+            "Rename its columns, or give another file.",
+        )
+
+
+def _columns_hint(dataset: Dataset) -> str:
+    names = ", ".join(" or ".join(each) for each in dataset.columns)
+    return f"{dataset.title} has the columns {names}, as in {dataset.hub_id} on the hub."
+
+
+def _from_file(path: Path) -> _Table:
+    if path.suffix.lower() in {".parquet", ".pq"}:
+        return _from_parquet(path)
+    text = decode_text(read_bytes(path, LARGEST_FILE), str(path), LARGEST_FILE)
+    if text.lstrip().startswith("["):
+        found = _json(text, str(path))
+    else:
+        lines = enumerate(text.split("\n"), start=1)
+        found = [_json(line, f"{path}, line {number}") for number, line in lines if line.strip()]
+    for index, row in enumerate(found):
+        if not isinstance(row, dict):
+            raise DepthError(f"{path}, row {index + 1} is not a JSON object.", _JSON_HINT)
+    columns = list(dict.fromkeys(column for row in found for column in row))
+    return _Table(str(path), columns, len(found), found.__getitem__)
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", "nested too deeply")
+        raise DepthError(f"{where} is not JSON: {reason}.", _JSON_HINT) from error
+
+
+def _from_parquet(path: Path) -> _Table:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise DepthError(
+            "Reading Parquet needs the library pyarrow.",
+            f"Install it with: {_INSTALL}; or give the set as JSON lines.",
+        ) from error
+    if not path.is_file():
+        raise DepthError(f"There is no file {path}.", "Check its name.")
+    try:
+        table = parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DepthError(
+            f"{path} cannot be read as Parquet: {_first_line(error)}.",
+            "Fetch it again, or give another file.",
+        ) from error
+    return _Table(
+        str(path),
+        table.column_names,
+        table.num_rows,
+        lambda index: table.slice(index, 1).to_pylist()[0],
+    )
+
+
+def _from_hub(dataset: Dataset) -> _Table:
+    instead = f"or give a file instead: --data {dataset.name}=FILE."
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise DepthError(
+            f"Fetching {dataset.title} from the hub needs the library `datasets`.",
+            f"Install it with: {_INSTALL}; {instead}",
+        ) from error
+    try:
+        table = load_dataset(dataset.hub_id, dataset.config or None, split=dataset.split)
+    except Exception as error:  # Each of the library's many layers has errors of its own.
+        raise DepthError(
+            f"{dataset.hub_id} could not be fetched from the hub: {_first_line(error)}.",
+            f"Check the network, {instead}",
+        ) from error
+    return _Table(dataset.hub_id, table.column_names, len(table), table.__getitem__)
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).strip().splitlines() or [""])[0][:200].rstrip(". ")
+    return line or type(error).__name__
+
+
+_JSON_HINT = "A file is a JSON list of objects, or one object a line."

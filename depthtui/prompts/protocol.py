@@ -1,0 +1,44 @@
+"""What the paper measures its effective depths on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from depthtui.prompts.datasets import DatasetChoice
+
+
+@dataclass(frozen=True)
+class MeasuringProtocol:
+    """Prompts, and how effective depths are read from their runs.
+
+    Attributes:
+        datasets: the prompts; those of one set are pooled.
+        chat_template: whether prompts are wrapped in the model's chat template.
+        include_first_token: whether token 0 enters the means.
+        kl_threshold: KL rule; share of the largest KL.
+        overlap_threshold: overlap rule.
+    """
+
+    datasets: tuple[DatasetChoice, ...]
+    chat_template: bool
+    include_first_token: bool
+    kl_threshold: float
+    overlap_threshold: float
+
+
+PAPER_PROTOCOL = MeasuringProtocol(
+    datasets=(
+        DatasetChoice("hellaswag", 10),
+        DatasetChoice("gsm8k", 10),
+        DatasetChoice("aime24", 5, max_tokens=400),
+    ),
+    chat_template=False,
+    include_first_token=True,
+    kl_threshold=0.5,
+    overlap_threshold=0.3,
+)
+"""That of Hu, Zhou, Zhang (arXiv 2512.14064).
+
+The paper counts the 400 tokens with the tokenizer of Qwen2.5, whichever model
+is measured; who counts with another one may keep other problems of AIME 2024.
+"""

@@ -1,0 +1,372 @@
+"""Data sets out of files in the columns of the published ones, and from a scripted hub."""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from depthtui.engine.results import Prompt
+from depthtui.errors import DepthError
+from depthtui.prompts import datasets, make_prompts
+from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.prompts.datasets import read_dataset, rows
+from depthtui.prompts.protocol import PAPER_PROTOCOL
+from depthtui.prompts.tasks import TASKS
+from depthtui.settings import Settings
+
+GSM8K = [
+    {
+        "question": "Ada has 6 bags of 7 nuts. How many nuts is that?",
+        "answer": "She has 6 bags.\nSo there are 6 * 7 = <<6*7=42>>42 nuts.\n#### 42",
+    },
+    {"question": "Bo owes 3,000 and pays 1. What is left?", "answer": "One less.\n####  2,999 "},
+]
+HELLASWAG = [
+    {
+        "activity_label": "Baking",
+        "ctx_a": "A woman opens the oven.",
+        "ctx_b": "she",
+        "ctx": "A woman opens the oven. she",
+        "endings": ["swims.", "takes out a cake.", "is a cake.", "paints it."],
+        "label": "1",
+    },
+    {"ctx": "Two boys row", "endings": ["on.", "up.", "off.", ", and sing."], "label": 3},
+]
+AIME24 = [
+    {
+        "ID": "2024-X-1",
+        "Problem": "Find $1+1$.",
+        "Solution": "Add.\n$\\boxed{2}$",
+        "Answer": 2,
+    }
+]
+MATH = [
+    {"problem": f"What is ${n}$?", "solution": f"$\\boxed{{{n}}}$", "level": level, "type": "Sums"}
+    for n, level in enumerate(["Level 1", "Level 5", "Level ?", "Level 1"])
+]
+TWO_HOP = [
+    {
+        "questions": [f"Who leads the land of {n}?", "Or so?"],
+        "answer": f"Leader {n}",
+        "new_answer": "Nobody",
+        "single_hops": [{"question": "?", "cloze": "…", "answer": "!"}] * hops,
+    }
+    for n, hops in enumerate([2, 3, 2, 4])
+]
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "gsm8k": GSM8K,
+    "hellaswag": HELLASWAG,
+    "aime24": AIME24,
+    "math": MATH,
+    "two_hop": TWO_HOP,
+}
+
+GSM8K_TEXT = (
+    "Given the following problem, reason and give a final answer to the problem.\n"
+    "Problem: Ada has 6 bags of 7 nuts. How many nuts is that?\n"
+    'Your response should end with "The final answer is [answer]" where [answer] is the '
+    "response to the problem.\n"
+    "\n"
+    "She has 6 bags.\n"
+    "So there are 6 * 7 = <<6*7=42>>42 nuts.\n"
+    "The final answer is 42"
+)
+AIME24_TEXT = (
+    "Given the following problem, reason and give a final answer to the problem.\n"
+    "Problem: Find $1+1$.\n"
+    'Your response should end with "\\boxed{[answer]}" where [answer] is the '
+    "response to the problem.\n"
+    "\n"
+    "Add.\n"
+    "$\\boxed{2}$"
+)
+
+
+def write_lines(folder: Path, found: list[Any], name: str = "set.jsonl") -> Path:
+    path = folder / name
+    path.write_text("\n".join(json.dumps(row) for row in found) + "\n", "utf-8")
+    return path
+
+
+def test_gsm8k(tmp_path: Path) -> None:
+    first, second = read_dataset("gsm8k", write_lines(tmp_path, GSM8K), 2)
+    assert first.text == GSM8K_TEXT
+    assert first.answer == GSM8K_TEXT[GSM8K_TEXT.index("She has 6") :]
+    assert first.task == "gsm8k"
+    assert second.text.endswith("problem.\n\nOne less.\nThe final answer is 2,999")
+    assert second.answer == "One less.\nThe final answer is 2,999"
+
+
+def test_hellaswag(tmp_path: Path) -> None:
+    without_ctx = {**HELLASWAG[0]}
+    del without_ctx["ctx"]
+    found = [*HELLASWAG, without_ctx, {**without_ctx, "ctx_b": ""}]
+    assert read_dataset("hellaswag", write_lines(tmp_path, HELLASWAG), 2) == [
+        Prompt("A woman opens the oven. she takes out a cake.", " takes out a cake.", "hellaswag"),
+        Prompt("Two boys row, and sing.", ", and sing.", "hellaswag"),
+    ]
+    assert [each.text for each in rows("hellaswag", write_lines(tmp_path, found[2:]))] == [
+        "A woman opens the oven. she takes out a cake.",
+        "A woman opens the oven. takes out a cake.",
+    ]
+
+
+def test_aime24_in_either_spelling(tmp_path: Path) -> None:
+    lower = [{key.lower(): value for key, value in row.items()} for row in AIME24]
+    for found in (AIME24, lower):
+        prompts = read_dataset("aime24", write_lines(tmp_path, found), 1)
+        assert prompts == [Prompt(AIME24_TEXT, "Add.\n$\\boxed{2}$", "aime24")]
+
+
+def test_math_has_levels(tmp_path: Path) -> None:
+    path = write_lines(tmp_path, [*MATH, {**MATH[0], "level": 4}])
+    assert [each.level for each in rows("math", path)] == ["1", "5", "", "1", "4"]
+    easy = read_dataset("math", path, 2, level=1)
+    assert [each.answer for each in easy] == ["$\\boxed{0}$", "$\\boxed{3}$"]
+    assert easy == read_dataset("math", path, 2, level="1")
+    assert "\nProblem: What is $0$?\n" in easy[0].text
+    with pytest.raises(DepthError, match="has 2 prompts at level 1, not 3"):
+        read_dataset("math", path, 3, level=1)
+
+
+def test_two_hop_leaves_longer_chains_out(tmp_path: Path) -> None:
+    wanted = [
+        Prompt("Question: Who leads the land of 0?\nAnswer: Leader 0", " Leader 0", "two_hop"),
+        Prompt("Question: Who leads the land of 2?\nAnswer: Leader 2", " Leader 2", "two_hop"),
+    ]
+    assert list(rows("two_hop", write_lines(tmp_path, TWO_HOP))) == wanted
+    # As MQuAKE itself is kept, and as the library `datasets` may give it.
+    as_list = tmp_path / "set.json"
+    as_list.write_text(json.dumps(TWO_HOP, indent=4), "utf-8")
+    assert list(rows("two_hop", as_list)) == wanted
+    turned = [
+        {**row, "single_hops": {"answer": ["!"] * len(row["single_hops"])}} for row in TWO_HOP
+    ]
+    assert list(rows("two_hop", write_lines(tmp_path, turned))) == wanted
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_parquet_reads_the_same(tmp_path: Path, name: str) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    found = [
+        {key: str(row[key]) if key == "label" else row[key] for key in row} for row in ROWS[name]
+    ]
+    path = tmp_path / "set.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(found), path)
+    assert list(rows(name, path)) == list(rows(name, write_lines(tmp_path, found)))
+    assert list(rows(name, path, 7)) == list(rows(name, write_lines(tmp_path, found), 7))
+
+
+def test_a_sample_depends_on_its_seed(tmp_path: Path) -> None:
+    found = [{"question": f"Question {n}", "answer": f"It is {n}.\n#### {n}"} for n in range(50)]
+    path = write_lines(tmp_path, found)
+    every = list(rows("gsm8k", path))
+    sample = read_dataset("gsm8k", path, 20, sample_seed=1)
+    assert sample == read_dataset("gsm8k", path, 20, sample_seed=1)
+    assert sample[:5] == read_dataset("gsm8k", path, 5, sample_seed=1)
+    assert len(set(sample)) == 20
+    assert set(sample) < set(every)
+    assert sample != read_dataset("gsm8k", path, 20, sample_seed=2)
+    assert sample != every[:20] == read_dataset("gsm8k", path, 20)
+
+
+def test_prompts_are_made_one_by_one(tmp_path: Path) -> None:
+    made = rows("gsm8k", write_lines(tmp_path, [*GSM8K, {"question": "Broken?", "answer": "No."}]))
+    assert len(list(islice(made, 2))) == 2
+    with pytest.raises(DepthError, match=r"set\.jsonl, row 3: `answer` has no line with ####"):
+        next(made)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_answer_is_the_end_of_its_text(tmp_path: Path, name: str) -> None:
+    dataset = DATASETS[name]
+    assert dataset.name == name
+    assert dataset.sentence.endswith(".")
+    assert name not in TASKS
+    for prompt in rows(name, write_lines(tmp_path, ROWS[name])):
+        assert prompt.text.endswith(prompt.answer)
+        assert prompt.question
+        assert prompt.task == name
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_missing_column_is_named_with_those_there(tmp_path: Path, name: str) -> None:
+    for spellings in DATASETS[name].columns:
+        found = [{k: v for k, v in row.items() if k not in spellings} for row in ROWS[name]]
+        with pytest.raises(DepthError) as caught:
+            rows(name, write_lines(tmp_path, [{**row, "extra": 1} for row in found]))
+        assert f"lacks the column {' or '.join(spellings)} of" in caught.value.message
+        assert "extra" in caught.value.message
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("gsm8k", {"answer": "no mark"}, "`answer` has no line with ####"),
+        ("gsm8k", {"answer": "x\n####  "}, "`answer` has no line with ####"),
+        ("gsm8k", {"question": 3}, "`question` holds no text"),
+        ("gsm8k", {"question": " "}, "`question` holds no text"),
+        ("hellaswag", {"label": ""}, "`label` does not say"),
+        ("hellaswag", {"label": None}, "`label` does not say"),
+        ("hellaswag", {"label": "4"}, "`label` is 4, but there are 4 endings"),
+        ("hellaswag", {"endings": "one"}, "`label` does not say"),
+        ("aime24", {"Solution": None}, "`Solution` holds no text"),
+        ("two_hop", {"questions": []}, "`questions` or the hops are not lists"),
+        ("two_hop", {"single_hops": 2}, "`questions` or the hops are not lists"),
+    ],
+)
+def test_a_bad_cell_is_named(tmp_path: Path, name: str, change: Any, message: str) -> None:
+    path = write_lines(tmp_path, [{**ROWS[name][0], **change}])
+    with pytest.raises(DepthError) as caught:
+        list(rows(name, path))
+    assert caught.value.message.startswith(f"{path}, row 1: {message}")
+    assert DATASETS[name].hub_id in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ('{"question": "a"}\n{', "line 2 is not JSON"),
+        ("[{]", "is not JSON"),
+        ('{"a": 1}\n[3]', "row 2 is not a JSON object"),
+        ("[1]", "row 1 is not a JSON object"),
+        ("", "lacks the column question, answer of GSM8K; its columns: none"),
+    ],
+)
+def test_a_bad_file_is_explained(tmp_path: Path, data: str, message: str) -> None:
+    path = tmp_path / "set.json"
+    path.write_text(data, "utf-8")
+    with pytest.raises(DepthError) as caught:
+        read_dataset("gsm8k", path)
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DepthError, match="There is no file"):
+        rows("gsm8k", tmp_path / "none.jsonl")
+    path = write_lines(tmp_path, GSM8K)
+    monkeypatch.setattr(datasets, "LARGEST_FILE", 10)
+    with pytest.raises(DepthError, match="is larger than"):
+        rows("gsm8k", path)
+
+
+def test_parquet_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_lines(tmp_path, GSM8K, "set.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DepthError, match="needs the library pyarrow") as caught:
+        rows("gsm8k", path)
+    assert "pip install" in caught.value.hint
+    monkeypatch.undo()
+    pytest.importorskip("pyarrow")
+    with pytest.raises(DepthError, match="cannot be read as Parquet"):
+        rows("gsm8k", path)
+    with pytest.raises(DepthError, match="There is no file"):
+        rows("gsm8k", tmp_path / "none.parquet")
+
+
+class HubTable:
+    """The part of a table of the library `datasets` that is used."""
+
+    def __init__(self, found: list[dict[str, Any]]) -> None:
+        self.found = found
+        self.column_names = list(found[0])
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.found[index]
+
+
+class ScriptedHub(ModuleType):
+    """In place of the library `datasets`: has every set, or fails."""
+
+    def __init__(self) -> None:
+        super().__init__("datasets")
+        self.asked: list[tuple[str, str | None, str]] = []
+        self.failure: Exception | None = None
+
+    def load_dataset(self, path: str, name: str | None = None, *, split: str) -> HubTable:
+        self.asked.append((path, name, split))
+        if self.failure is not None:
+            raise self.failure
+        return HubTable(next(ROWS[each.name] for each in DATASETS.values() if each.hub_id == path))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> ScriptedHub:
+    module = ScriptedHub()
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    return module
+
+
+def test_without_a_file_a_set_comes_from_the_hub(hub: ScriptedHub, tmp_path: Path) -> None:
+    for name, found in ROWS.items():
+        assert list(rows(name)) == list(rows(name, write_lines(tmp_path, found)))
+    assert set(hub.asked) == {
+        ("Rowan/hellaswag", None, "validation"),
+        ("openai/gsm8k", "main", "test"),
+        ("Maxwell-Jia/AIME_2024", None, "train"),
+        ("DigitalLearningGmbH/MATH-lighteval", None, "test"),
+        ("henryzhongsc/MQuAKE-Remastered", None, "CF3k"),
+    }
+
+
+def test_a_hub_out_of_reach_is_explained(hub: ScriptedHub) -> None:
+    hub.failure = ConnectionError("Couldn't reach the hub.\nLong story")
+    with pytest.raises(DepthError) as caught:
+        rows("gsm8k")
+    assert str(caught.value) == (
+        "openai/gsm8k could not be fetched from the hub: Couldn't reach the hub. "
+        "Check the network, or give a file instead: --data gsm8k=FILE."
+    )
+
+
+def test_a_missing_library_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DepthError, match="needs the library `datasets`") as caught:
+        rows("aime24")
+    assert "pip install 'depthtui[datasets]'" in caught.value.hint
+    assert "--data aime24=FILE" in caught.value.hint
+
+
+def test_unknown_sets_and_levels(tmp_path: Path) -> None:
+    path = write_lines(tmp_path, MATH)
+    with pytest.raises(DepthError) as caught:
+        rows("poetry", path)
+    assert all(name in caught.value.hint for name in DATASETS)
+    for level in (0, 6, "x", "Level 1"):
+        with pytest.raises(DepthError, match="has no level") as caught:
+            rows("math", path, level=level)
+        assert caught.value.hint == "Levels: 1 to 5."
+    with pytest.raises(DepthError, match="gsm8k has no levels"):
+        rows("gsm8k", path, level=1)
+    assert list(rows("math", path, level="")) == list(rows("math", path))
+
+
+def test_too_few_rows(tmp_path: Path) -> None:
+    with pytest.raises(DepthError, match="The data set gsm8k has 2 prompts, not 3"):
+        read_dataset("gsm8k", write_lines(tmp_path, GSM8K), 3)
+
+
+def test_the_protocol_of_the_paper() -> None:
+    chosen = [(each.name, each.examples, each.max_tokens) for each in PAPER_PROTOCOL.datasets]
+    assert chosen == [("hellaswag", 10, None), ("gsm8k", 10, None), ("aime24", 5, 400)]
+    assert all(each.sample_seed is None for each in PAPER_PROTOCOL.datasets)
+    settings = Settings()
+    for name in ("chat_template", "include_first_token", "kl_threshold", "overlap_threshold"):
+        assert getattr(settings, name) == getattr(PAPER_PROTOCOL, name)
+
+
+def test_the_ladder_keeps_its_tasks() -> None:
+    with pytest.raises(DepthError, match="There is no task 'gsm8k'"):
+        make_prompts("gsm8k")
