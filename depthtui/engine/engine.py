@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import gc
 import platform
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,10 +21,14 @@ from depthtui.engine.activations import Activations
 from depthtui.engine.anatomy import execution_device, study
 from depthtui.engine.causal import CAUSAL, Baselines, is_whole
 from depthtui.engine.control import Control
+from depthtui.engine.generate import can_read_on, generate
 from depthtui.engine.loading import load
 from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.protocol import (
     Event,
+    GeneratedTokens,
+    GenerationFinished,
+    GenerationStarted,
     Memory,
     ModelLoaded,
     Notice,
@@ -33,6 +38,9 @@ from depthtui.engine.protocol import (
 )
 from depthtui.engine.results import (
     CausalMetric,
+    Continuation,
+    Generation,
+    GenerationSettings,
     ModelInfo,
     ModelSpec,
     Prompt,
@@ -42,6 +50,7 @@ from depthtui.engine.results import (
 )
 from depthtui.engine.run import ReadyModel, Run
 from depthtui.engine.store import Store, make_key
+from depthtui.engine.token_depths import token_depths
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped
 
@@ -111,6 +120,15 @@ class Engine:
         self._emit_memory()
         return info
 
+    def count_tokens(self, prompt: Prompt, chat_template: bool = False) -> int:
+        """How many tokens the loaded model reads a prompt as, without running it.
+
+        Raises:
+            DepthError: no model is loaded, or it has no chat template.
+        """
+        model = self._ready()
+        return len(tokenise(model.loaded.tokenizer, prompt, chat_template, model.vocabulary))
+
     def run(
         self,
         prompt: Prompt,
@@ -126,9 +144,7 @@ class Engine:
         Raises:
             DepthError: no model is loaded, or the prompt cannot be run.
         """
-        model = self._model
-        if model is None:
-            raise DepthError("No model is loaded.", "Choose a model first.")
+        model = self._ready()
         _check_settings(settings, model.info)
         tokens = tokenise(model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary)
         model.check_ids(tokens.ids)
@@ -147,6 +163,88 @@ class Engine:
             self._emit(Notice("Too little memory was left to put the run into the cache."))
         self._emit_memory()
         return result
+
+    def _ready(self) -> ReadyModel:
+        if self._model is None:
+            raise DepthError("No model is loaded.", "Choose a model first.")
+        return self._model
+
+    def generate(
+        self,
+        prompt: Prompt,
+        settings: GenerationSettings,
+        control: Control | None = None,
+        run_id: int = 0,
+    ) -> Generation:
+        """Let the model answer a prompt, or take what it wrote from the cache.
+
+        The prompt's own answer is left out. What `control` stops returns what was written,
+        with `complete` False.
+
+        Raises:
+            DepthError: no model is loaded, it has no lens, or the prompt cannot be read.
+        """
+        model = self._ready()
+        asked = Prompt(prompt.question, task=prompt.task, level=prompt.level)
+        tokens = tokenise(model.loaded.tokenizer, asked, settings.chat_template, model.vocabulary)
+        model.check_ids(tokens.ids)
+        memory.check_fits(model.info, RunSettings(metrics=()), len(tokens), model.device)
+        generation = Generation.empty(model.info, asked, settings, tokens)
+        self._emit(GenerationStarted(run_id, tokens))
+        key = _generation_key(model.info, generation)
+        started, clock = datetime.now(UTC), time.perf_counter()
+
+        def tell(part: Continuation) -> None:
+            self._emit(GeneratedTokens(run_id, part, time.perf_counter() - clock))
+
+        cached = self._cached(key, Generation)
+        if cached is not None:
+            generation = _with_settings(cached, asked, settings)
+            tell(generation.continuation)
+        else:
+            self._write(model, generation, (control or Control()).checkpoint, tell)
+            generation.provenance = _provenance(started, time.perf_counter() - clock)
+        self._emit(GenerationFinished(run_id, generation))
+        if cached is None and generation.complete:
+            words = f"{model.info.name} · {len(tokens)} + {len(generation.continuation)} tokens"
+            self._store.put(
+                key, codec.encode(generation), f"{words} · {asked.task} · generated", "result"
+            )
+        self._emit_memory()
+        return generation
+
+    def _write(
+        self,
+        model: ReadyModel,
+        generation: Generation,
+        checkpoint: Callable[[], None],
+        tell: Callable[[Continuation], None],
+    ) -> None:
+        """Generate; where the memory ends, what was written until then stays."""
+        if not can_read_on(model):
+            self._emit(
+                Notice(
+                    f"{model.info.name} cannot go on from a cache of keys and values: "
+                    "the whole text is read again for every token, which is slow."
+                )
+            )
+        try:
+            generate(model, generation, checkpoint, tell)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            length = len(generation.tokens) + len(generation.continuation)
+            if not len(generation.continuation):
+                room = memory.available(model.device)
+                lacking = RunSettings(metrics=())
+                raise memory.does_not_fit(model.info, lacking, length, room) from error
+            generation.stopped_by = "memory"
+            self._emit(Notice(f"The memory ran out after {length:,} tokens."))
+
+    def _ready(self) -> ReadyModel:
+        if self._model is None:
+            raise DepthError("No model is loaded.", "Choose a model first.")
+        return self._model
 
     def _unload(self) -> None:
         self._model = None
@@ -282,15 +380,49 @@ def _title(result: RunResult) -> str:
     return f"{result.model.name} · {len(result.tokens)} tokens · {result.prompt.task}{changed}"
 
 
+def _with_settings(cached: Generation, prompt: Prompt, settings: GenerationSettings) -> Generation:
+    """A cached generation under the thresholds that are asked for now."""
+    written = cached.continuation
+    depths = token_depths(written.lens, written.settling, settings)
+    assert cached.provenance is not None
+    return dataclasses.replace(
+        cached,
+        prompt=prompt,
+        settings=settings,
+        continuation=dataclasses.replace(written, depths=depths),
+        provenance=dataclasses.replace(cached.provenance, cached=True),
+    )
+
+
+def _generation_key(info: ModelInfo, generation: Generation) -> str:
+    settings = generation.settings
+    return make_key(
+        "result",
+        **_model_parts(info),
+        token_ids=generation.tokens.ids,
+        generated=settings.max_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p if settings.temperature else 1.0,
+        seed=settings.seed if settings.temperature else 0,
+        top_k=settings.top_k,
+    )
+
+
 def _key_parts(info: ModelInfo, result: RunResult) -> dict[str, Any]:
+    return {
+        **_model_parts(info),
+        "token_ids": result.tokens.ids,
+        "silenced": sorted(result.settings.silenced, key=lambda each: (each.layer, each.part)),
+    }
+
+
+def _model_parts(info: ModelInfo) -> dict[str, Any]:
     return {
         "fingerprint": info.fingerprint,
         "revision": info.revision,
         "dtype": info.dtype,
         "quantize": info.quantize,
         "device": info.device,
-        "token_ids": result.tokens.ids,
-        "silenced": sorted(result.settings.silenced, key=lambda each: (each.layer, each.part)),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }

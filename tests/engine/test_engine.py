@@ -81,6 +81,16 @@ def test_a_run_gives_what_the_naive_way_gives(engine):
     assert not result.provenance.cached
 
 
+def test_tokens_are_counted_without_a_run(engine, monkeypatch):
+    counted = forwards(monkeypatch)
+    for template in (False, True):
+        wanted = engine.count_tokens(Prompt(TEXT), template)
+        assert not counted
+        result = engine.run(Prompt(TEXT), RunSettings(chat_template=template))
+        assert wanted == len(result.tokens)
+        counted.clear()
+
+
 def test_the_rows_that_are_told_are_the_result(engine, events):
     result = engine.run(Prompt(TEXT), RunSettings())
     started = next(each for each in events if isinstance(each, RunStarted))
