@@ -21,7 +21,8 @@ from depthtui.tui.explorer import Explorer, Phase
 from depthtui.tui.ladder import neighbour, place
 from depthtui.tui.picture import picture
 from depthtui.tui.screens.dialog import MUTED
-from depthtui.tui.screens.pane_screen import PaneScreen, PaneTabs
+from depthtui.tui.screens.live_screen import LiveScreen
+from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.screens.safe_text_area import stand_ins
 from depthtui.tui.screens.session_screen import run_card, task_title
 from depthtui.tui.session import CAUSAL, Run, RunState
@@ -38,11 +39,8 @@ from depthtui.tui.widgets.prompt_pane import PromptPane
 from depthtui.tui.widgets.status_line import EngineState, Status, StatusLine
 from depthtui.tui.widgets.words import sentence
 
-FRAME = 1 / 30
-"""Seconds between two redraws while rows keep coming."""
 
-
-class MainScreen(PaneScreen):
+class MainScreen(LiveScreen):
     """Shows the explorer's current run.
 
     Args:
@@ -60,7 +58,6 @@ class MainScreen(PaneScreen):
         self._moved = False
         self._load = 0
         self._keys_depend_on: tuple[object, ...] = ()
-        self._redraw_planned = False
 
     def compose(self) -> ComposeResult:
         yield StatusLine(id="status")
@@ -108,17 +105,8 @@ class MainScreen(PaneScreen):
     def shown_result(self) -> RunResult | None:
         return self.run.result if self.run else None
 
-    def changed(self) -> None:
-        """Redraw soon: at once when nothing was drawn lately, else with the next frame."""
-        if not self._redraw_planned:
-            self._redraw_planned = True
-            self.set_timer(FRAME, self.redraw)
-
-    def redraw(self) -> None:
+    def draw(self) -> None:
         """Bring every pane up to date with the explorer."""
-        self._redraw_planned = False
-        if not self.is_mounted:
-            return
         run, result = self.run, self.shown_result()
         summary = summarise([result], self.explorer.settings.summary_settings()) if result else None
         self._follow(run, summary)

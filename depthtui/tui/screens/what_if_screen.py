@@ -18,7 +18,8 @@ from depthtui.engine.results import RunResult
 from depthtui.prompts import prompt_title
 from depthtui.tui import keymap
 from depthtui.tui.explorer import Explorer, Phase
-from depthtui.tui.screens.pane_screen import PaneScreen, PaneTabs
+from depthtui.tui.screens.live_screen import LiveScreen
+from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.session import Run
 from depthtui.tui.what_if import WhatIf
 from depthtui.tui.widgets.depth_table import DepthTable
@@ -31,11 +32,8 @@ from depthtui.tui.widgets.stack_pane import StackPane
 from depthtui.tui.widgets.status_line import Status, StatusLine
 from depthtui.tui.widgets.words import sentence
 
-FRAME = 1 / 30
-"""Seconds between two redraws while rows keep coming."""
 
-
-class WhatIfScreen(PaneScreen):
+class WhatIfScreen(LiveScreen):
     """The stack of layers on the left, what it says without some of them on the right.
 
     Args:
@@ -56,7 +54,6 @@ class WhatIfScreen(PaneScreen):
         self._explorer = explorer
         self._first_cursor = cursor
         self._first_order = layer_order
-        self._redraw_planned = False
 
     def compose(self) -> ComposeResult:
         yield StatusLine(id="status")
@@ -101,15 +98,9 @@ class WhatIfScreen(PaneScreen):
     def changed(self) -> None:
         """Start what is next, and redraw with the next frame."""
         self.what_if.proceed()
-        if not self._redraw_planned:
-            self._redraw_planned = True
-            self.set_timer(FRAME, self.redraw)
+        super().changed()
 
-    def redraw(self) -> None:
-        """Bring every pane up to date."""
-        self._redraw_planned = False
-        if not self.is_mounted:
-            return
+    def draw(self) -> None:
         what_if = self.what_if
         clean, changed = what_if.clean, what_if.changed
         settings = self._explorer.settings.summary_settings()

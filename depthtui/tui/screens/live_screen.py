@@ -1,0 +1,32 @@
+"""A screen of panes that follows the engine: it is redrawn as rows come, once a frame."""
+
+from __future__ import annotations
+
+from depthtui.tui.screens.pane_screen import PaneScreen
+
+FRAME = 1 / 30
+"""Seconds between two redraws while rows keep coming."""
+
+
+class LiveScreen(PaneScreen):
+    """What the screens share that show a run while it goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._redraw_planned = False
+
+    def draw(self) -> None:
+        """Bring every pane up to date."""
+        raise NotImplementedError
+
+    def redraw(self) -> None:
+        """Draw now, unless the screen is gone."""
+        self._redraw_planned = False
+        if self.is_running:
+            self.draw()
+
+    def changed(self) -> None:
+        """Draw with the next frame."""
+        if not self._redraw_planned:
+            self._redraw_planned = True
+            self.set_timer(FRAME, self.redraw)

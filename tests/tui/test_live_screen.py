@@ -1,0 +1,30 @@
+"""The screens that follow a run: what the first frames say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.strip import Strip
+
+from depthtui.tui.widgets.status_line import StatusLine
+from tests.fake_engine import FakeEngine
+from tests.tui.app_helpers import explore
+
+
+async def test_the_first_frame_names_the_model_that_is_to_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    render = StatusLine.render_line
+
+    def spied(line: StatusLine, y: int) -> Strip:
+        strip = render(line, y)
+        shown.append(strip.text)
+        return strip
+
+    monkeypatch.setattr(StatusLine, "render_line", spied)
+    async with explore(tmp_path, lambda: FakeEngine(lambda spec: iter(())), wait=False) as it:
+        await it.until(lambda: shown, "a frame")
+    assert "demo" in shown[0]
+    assert not [each for each in shown if "no model" in each]
