@@ -83,6 +83,11 @@ def fingerprint(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
+def converted_folder(gguf: Path, models_dir: Path) -> Path:
+    """Where the model store keeps what a GGUF file is converted to, made or not."""
+    return models_dir / f"{gguf.stem[:80]}-{fingerprint([gguf])[:12]}"
+
+
 def _version(path: Path, stat: os.stat_result) -> str | int:
     if path.is_symlink() and path.readlink().parent.name == "blobs":
         return path.readlink().name

@@ -39,12 +39,19 @@ from depthtui.engine.catalog import (
     weight_files,
 )
 from depthtui.engine.demo import ensure_demo
-from depthtui.engine.integrity import check_safetensors, fingerprint, is_whole, model_files
+from depthtui.engine.integrity import (
+    check_safetensors,
+    converted_folder,
+    fingerprint,
+    is_whole,
+    model_files,
+)
 from depthtui.engine.protocol import Progress
 from depthtui.engine.results import ModelInfo, ModelSpec
-from depthtui.engine.space import free_memory, human
+from depthtui.engine.space import free_memory
 from depthtui.engine.staging import staged
 from depthtui.errors import DepthError
+from depthtui.sizes import format_size
 
 Report = Callable[[Progress], None]
 
@@ -228,7 +235,7 @@ def _local_folder(source: ModelSource, spec: ModelSpec, models_dir: Path, progre
 
 def _converted(gguf: Path, models_dir: Path, progress: Report) -> Path:
     """The model store's copy of a GGUF file, converted where it is not there yet."""
-    folder = models_dir / f"{gguf.stem[:80]}-{fingerprint([gguf])[:12]}"
+    folder = converted_folder(gguf, models_dir)
     if is_whole(folder):
         return folder
     progress(Progress("Starting the conversion", 0, 0, "steps"))
@@ -328,13 +335,13 @@ def _check_fits(spec: ModelSpec, dtype: torch.dtype, size: _Size, room: int, whe
     options = [("--dtype bfloat16", torch.bfloat16, "")] if dtype.itemsize > 2 else []
     options += [(f"--quantize {each}", torch.bfloat16, each) for each in QUANTIZE]
     fitting = [
-        f"{words} ({human(size.bytes_in(smaller, quantize))})"
+        f"{words} ({format_size(size.bytes_in(smaller, quantize))})"
         for words, smaller, quantize in options
         if size.bytes_in(smaller, quantize) * _HEADROOM <= room and not size.prequantized
     ]
     raise DepthError(
-        f"The model needs {human(needed)} in {spec.quantize or _name(dtype)}, "
-        f"and {human(room)} {where} are free.",
+        f"The model needs {format_size(needed)} in {spec.quantize or _name(dtype)}, "
+        f"and {format_size(room)} {where} are free.",
         f"What would fit: {', '.join(fitting)}." if fitting else "Choose a smaller model.",
     )
 
