@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,9 @@ class Job:
         keep_results: whether results are read from and kept in the cache.
         cache_limit: in bytes.
         activation_limit: activations of a run that take more bytes are not kept.
+        max_tokens: longer prompts are left out; None for no limit.
+        more: comes after `prompts`; only looked at under `max_tokens`.
+        n_more: how many of `more` to run: the first that are short enough.
     """
 
     spec: ModelSpec
@@ -46,6 +50,9 @@ class Job:
     keep_results: bool
     cache_limit: int
     activation_limit: int
+    max_tokens: int | None = None
+    more: Iterable[Prompt] = ()
+    n_more: int = 0
 
 
 def run_job(
@@ -66,13 +73,16 @@ def run_job(
         The runs that succeeded, in the order of the prompts.
 
     Raises:
-        DepthError: the model cannot be loaded.
+        DepthError: the model cannot be loaded, or every prompt is too long.
     """
     # A name that means nothing is told before torch is imported, which takes seconds.
     resolve(job.spec, models_dir(job.cache_dir))
-    with _Display(len(job.prompts), notice) as display:
+    with _Display(notice) as display:
         engine = _engine(job, display)
         display.model = engine.load(job.spec)
+        if job.max_tokens is not None:
+            job = replace(job, prompts=_short_enough(job, job.max_tokens, engine, notice))
+        display.n_prompts = len(job.prompts)
         results: list[RunResult] = []
         for number, prompt in enumerate(job.prompts):
             display.prompt_begins(number)
@@ -85,6 +95,23 @@ def run_job(
         if any(_lacks_answer(each) for each in results):
             notice("--prompt-file can say what the answer is: JSONL with `text` and `answer`.")
         return results
+
+
+def _short_enough(
+    job: Job, max_tokens: int, engine: Engine, notice: Callable[[str], None]
+) -> list[Prompt]:
+    """The prompts of at most `max_tokens` tokens; says where they are fewer than were asked for."""
+
+    def fits(prompt: Prompt) -> bool:
+        return engine.count_tokens(prompt, job.settings.chat_template) <= max_tokens
+
+    prompts = [*filter(fits, job.prompts), *islice(filter(fits, job.more), job.n_more)]
+    if not prompts:
+        raise DepthError(f"No prompt has at most {max_tokens} tokens.", "Raise --max-tokens.")
+    wanted = len(job.prompts) + job.n_more
+    if len(prompts) < wanted:
+        notice(f"Of {wanted} prompts, {len(prompts)} have at most {max_tokens} tokens.")
+    return prompts
 
 
 def _lacks_answer(result: RunResult) -> bool:
@@ -115,7 +142,7 @@ def _of_prompt(number: int, job: Job, problem: str) -> str:
 class _Display:
     """A progress bar on stderr, where that is a terminal."""
 
-    def __init__(self, n_prompts: int, notice: Callable[[str], None]) -> None:
+    def __init__(self, notice: Callable[[str], None]) -> None:
         console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
@@ -127,7 +154,7 @@ class _Display:
             disable=not console.is_terminal,
         )
         self.notice = notice
-        self._n_prompts = n_prompts
+        self.n_prompts = 0
         self._stage = ""
         self._task: TaskID | None = None
         self.model: ModelInfo | None = None
@@ -161,7 +188,7 @@ class _Display:
 
     def prompt_begins(self, number: int) -> None:
         """The next rows are of this prompt."""
-        self._show(f"prompt {number + 1} of {self._n_prompts}", 0, 0, "")
+        self._show(f"prompt {number + 1} of {self.n_prompts}", 0, 0, "")
 
     def _layers(self, what: str, done: int) -> None:
         n_layers = self.model.n_layers if self.model else 0

@@ -62,6 +62,9 @@ class ScriptedEngine:
         self.emit(Notice("A damaged cache entry was dropped."))
         return model_info()
 
+    def count_tokens(self, prompt: Prompt, chat_template: bool = False) -> int:
+        return len(prompt.text.split())
+
     def run(self, prompt: Prompt, settings: RunSettings, run_id: int = 0) -> RunResult:
         self.runs.append((prompt, settings))
         if "too long" in prompt.text:
@@ -91,6 +94,14 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[ScriptedEngine]:
 
 
 Output = pytest.CaptureFixture[str]
+
+
+def endings(folder: Path) -> Path:
+    """A data set of six rows, two of them longer than three words."""
+    path = folder / "endings.jsonl"
+    rows = [{"ctx": str(n), "endings": ["x" + " x" * (n % 3)], "label": 0} for n in range(6)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
 
 
 class TestRun:
@@ -240,6 +251,31 @@ class TestRun:
         assert prompts[2].answer == "4"
         assert [(each.task, each.level) for each in prompts[3:]] == [("addition", "4")] * 2
 
+    def test_prompts_come_from_a_data_set(self, engines: list[ScriptedEngine], home: Path) -> None:
+        data = f"--task hellaswag --data hellaswag={endings(home)}"
+        cli.main(["run", "demo", "--prompt", "typed", *data.split(), "--examples", "3"])
+        cli.main(["run", "demo", *data.split()])
+        cli.main(["run", "demo", *data.split(), "--examples", "3", "--sample", "--seed", "5"])
+        texts = [[prompt.text for prompt, _ in each.runs] for each in engines]
+        assert texts[:2] == [["typed", "0 x", "1 x x", "2 x x x"], ["0 x"]]
+        assert len(set(texts[2])) == 3
+        assert texts[2] != texts[0][1:]
+
+    def test_long_prompts_are_left_out_for_later_ones_of_the_data_set(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    ) -> None:
+        data = f"--task hellaswag --data hellaswag={endings(home)} --max-tokens 3"
+        assert cli.main(["run", "demo", *data.split(), "--examples", "4"]) == 0
+        assert "have at most" not in capsys.readouterr().err
+        prompts = ["--prompt", "a b c d", "--prompt", "a b c"]
+        assert cli.main(["run", "demo", *prompts, *data.split(), "--examples", "9"]) == 0
+        assert "Of 11 prompts, 5 have at most 3 tokens." in capsys.readouterr().err
+        texts = [[prompt.text for prompt, _ in each.runs] for each in engines]
+        short = ["0 x", "1 x x", "3 x", "4 x x"]
+        assert texts == [short, ["a b c", *short]]
+        assert cli.main(["run", "demo", "--prompt", "a b", "--max-tokens", "1"]) == 1
+        assert "No prompt has at most 1 tokens. Raise --max-tokens." in capsys.readouterr().err
+
     def test_a_prompt_that_fails_does_not_cost_the_others(
         self, engines: list[ScriptedEngine], home: Path, capsys: Output
     ) -> None:
@@ -313,6 +349,13 @@ class TestRun:
     [
         ("run", "MODEL"),
         ("run demo", "--prompt"),
+        ("run demo --task gsm8k --data poems=x", "gsm8k"),
+        ("run demo --task gsm8k --data gsm8k", "gsm8k=FILE"),
+        ("run demo --task gsm8k --data gsm8k=/nowhere/at/all", "/nowhere/at/all"),
+        ("run demo --prompt x --data gsm8k=x", "--task"),
+        ("run demo --task addition --sample", "data set"),
+        ("run demo --task gsm8k --level 1", "no levels"),
+        ("run demo --prompt x --max-tokens 0", "max-tokens"),
         ("run demo --prompt x --device gpu", "cuda"),
         ("run demo --prompt x --dtype int8", "float32"),
         ("run demo --prompt x --quantize 3bit", "4bit"),
@@ -386,7 +429,7 @@ class TestCache:
     def test_info(self, kept: Store, home: Path, capsys: Output) -> None:
         assert cli.main(["cache", "info"]) == 0
         out = capsys.readouterr().out
-        assert f"5.94 KiB of 10.0 GiB in {home / 'cache' / 'results'}" in out
+        assert f"6.08 kB of 10.0 GB in {home / 'cache' / 'results'}" in out
         assert [line.split()[:2] for line in out.splitlines()[3:]] == [
             ["result", "2"],
             ["activations", "0"],
@@ -440,11 +483,13 @@ def test_help_names_the_settings_file(home: Path, capsys: Output) -> None:
 
 
 def test_tasks_are_listed(capsys: Output) -> None:
+    from depthtui.prompts.dataset_formats import DATASETS
     from depthtui.prompts.tasks import TASKS
 
     assert cli.main(["tasks"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in TASKS)
+    assert all(name in out for name in (*TASKS, *DATASETS))
+    assert all(each.hub_id in out for each in DATASETS.values())
     assert "1 to 20 digits" in out
 
 

@@ -31,6 +31,7 @@ def models(cache_dir: Path | None) -> None:
 @click.command()
 def tasks() -> None:
     """List the tasks and how hard they can be made."""
+    from depthtui.prompts.dataset_formats import DATASETS
     from depthtui.prompts.tasks import TASKS
 
     rows = []
@@ -38,6 +39,17 @@ def tasks() -> None:
         levels = f"{each.levels[0]} to {each.levels[-1]} {each.dial}" if each.levels else "–"
         rows.append((each.name, levels, each.sentence))
     print_table(("task", "levels", "what it is"), rows)
+    sets = [
+        (
+            each.name,
+            f"{each.levels[0]} to {each.levels[-1]}" if each.levels else "–",
+            each.sentence,
+            f"{each.hub_id}, {each.split}",
+        )
+        for each in DATASETS.values()
+    ]
+    click.echo("\nData sets, out of a file (--data NAME=FILE) or from the hub:\n")
+    print_table(("task", "levels", "what it is", "on the hub"), sets)
 
 
 @click.command()

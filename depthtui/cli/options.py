@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,23 @@ def _device(context: click.Context, parameter: click.Parameter, value: str) -> s
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
         raise click.BadParameter(f"{value!r} is not auto, cpu, cuda, cuda:N or mps.")
     return value
+
+
+def _data_files(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Path]:
+    """Files by the data set that they hold."""
+    from depthtui.prompts.dataset_formats import DATASETS
+
+    files = {}
+    for each in values:
+        name, sign, file = each.partition("=")
+        if name not in DATASETS:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(DATASETS)}.")
+        if not sign or not file:
+            raise click.BadParameter(f"write {name}=FILE.")
+        files[name] = Path(file)
+    return files
 
 
 def names_from(known: Callable[[], Sequence[str]]) -> _Callback:
@@ -131,6 +148,23 @@ prompt_options = group_options(
     click.option("--level", help="How hard the task's prompts are."),
     click.option(
         "--examples", type=click.IntRange(1), help="How many prompts of the task.  [default: 1]"
+    ),
+)
+dataset_options = group_options(
+    click.option(
+        "--data",
+        multiple=True,
+        callback=_data_files,
+        metavar="NAME=FILE",
+        help="File of the data set that --task names; without it, the set comes from the hub.",
+    ),
+    click.option(
+        "--sample", is_flag=True, help="Draw a data set's prompts by the seed, not its first ones."
+    ),
+    click.option(
+        "--max-tokens",
+        type=click.IntRange(1),
+        help="Leave longer prompts out; of a data set, later ones come instead.",
     ),
 )
 metric_options = group_options(
@@ -243,23 +277,61 @@ def read_spec(name: str, options: dict[str, Any]) -> ModelSpec:
     )
 
 
-def gather_prompts(options: dict[str, Any], seed: int) -> list[Prompt]:
-    """Typed prompts, then those of files, then those of a task."""
+@dataclass(frozen=True)
+class Gathered:
+    """The prompts of a command.
+
+    Attributes:
+        prompts: in order.
+        more: of a data set, where only those that are short enough are wanted.
+        n_more: how many of `more` are wanted.
+    """
+
+    prompts: list[Prompt]
+    more: Iterable[Prompt] = ()
+    n_more: int = 0
+
+
+def gather_prompts(options: dict[str, Any], seed: int) -> Gathered:
+    """Typed prompts, then those of files, then those of a task or a data set."""
     from depthtui.engine.results import Prompt
+    from depthtui.prompts.dataset_formats import DATASETS
     from depthtui.prompts.files import read_prompts
     from depthtui.prompts.tasks import make_prompts
 
-    if options["task"] is None and (options["level"] or options["examples"]):
+    task = options["task"]
+    if task is None and (options["level"] or options["examples"]):
         raise click.UsageError("--level and --examples need --task NAME.")
+    if set(options["data"]) - {task}:
+        raise click.UsageError("--data NAME=FILE needs --task NAME.")
+    if options["sample"] and task not in DATASETS:
+        raise click.UsageError("--sample needs a data set as --task.")
     prompts = [Prompt(text) for text in options["prompts"]]
+    count = options["examples"] or 1
     try:
         for path in options["files"]:
             prompts += read_prompts(path)
-        if options["task"] is not None:
-            count = options["examples"] or 1
-            prompts += make_prompts(options["task"], options["level"], count, seed)
+        if task in DATASETS:
+            return _with_dataset(prompts, options, count, seed)
+        if task is not None:
+            prompts += make_prompts(task, options["level"], count, seed)
     except DepthError as error:
         raise click.UsageError(str(error)) from error
     if not prompts:
         raise click.UsageError("Give a prompt: --prompt TEXT, --prompt-file FILE or --task NAME.")
-    return prompts
+    return Gathered(prompts)
+
+
+def _with_dataset(
+    prompts: list[Prompt], options: dict[str, Any], count: int, seed: int
+) -> Gathered:
+    """Prompts, and `count` of a data set."""
+    from depthtui.prompts.datasets import read_dataset, rows
+
+    task, level = options["task"], options["level"]
+    source = options["data"].get(task)
+    sample_seed = seed if options["sample"] else None
+    if options["max_tokens"] is None:
+        return Gathered(prompts + read_dataset(task, source, count, sample_seed, level))
+    # Which of them are short enough, only the model's tokenizer can say.
+    return Gathered(prompts, rows(task, source, sample_seed, level), count)

@@ -11,6 +11,7 @@ import click
 from depthtui.cli.options import (
     cache_dir_of,
     cache_options,
+    dataset_options,
     gather_prompts,
     metric_options,
     model_options,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @prompt_options
+@dataset_options
 @metric_options
 @summary_options
 @template_option
@@ -46,7 +48,7 @@ def run(model: str, **options: Any) -> int:
     if options["formats"] and options["out"] is None:
         raise click.UsageError("--format needs --out FOLDER.")
     settings = read_settings(options)
-    prompts = gather_prompts(options, settings.seed)
+    gathered = gather_prompts(options, settings.seed)
     run_settings = read_run_settings(settings, options)
 
     from depthtui.headless import Job, run_job
@@ -59,12 +61,15 @@ def run(model: str, **options: Any) -> int:
 
     job = Job(
         spec=read_spec(model, options),
-        prompts=prompts,
+        prompts=gathered.prompts,
         settings=run_settings,
         cache_dir=cache_dir_of(settings),
         keep_results=settings.use_cache,
         cache_limit=settings.cache_limit,
         activation_limit=settings.activation_limit if settings.cache_activations else 0,
+        max_tokens=options["max_tokens"],
+        more=gathered.more,
+        n_more=gathered.n_more,
     )
     results = run_job(job, notice=say, fail=fail, on_bug=log_bug)
     if results:
