@@ -10,7 +10,8 @@ from depthtui.engine.results import DepthEstimate, DepthSummary, ModelInfo
 from depthtui.tui.token_text import fit_shown
 from depthtui.tui.widgets.ink import Piece, bar, fit_right
 from depthtui.tui.widgets.layer_bars import METRICS, bar_lines, measured_of
-from depthtui.tui.widgets.pane import Cursor, Pane, nothing_pooled
+from depthtui.tui.widgets.page import Page
+from depthtui.tui.widgets.pane import Cursor, nothing_pooled
 from depthtui.tui.widgets.words import sentence, wrap
 
 RULE_TITLES = {"cosine": "cosine", "kl": "KL", "overlap": "overlap"}
@@ -30,7 +31,7 @@ def threshold_words(estimate: DepthEstimate) -> str:
     return "" if estimate.threshold is None else f"{estimate.threshold:g}"
 
 
-class DepthTable(Pane):
+class DepthTable(Page):
     """The effective depths of a run, the compared run's and the published ones beneath.
 
     Published values are shown where the model is one of the paper's.
@@ -90,7 +91,8 @@ class DepthTable(Pane):
         if self.result is None or self.other_summary is not None or has_a_pane:
             return []
         measured = measured_of(self.result)
-        return [bar_lines(part, self.area.width, 2, self.inks) for part in measured]
+        with_first = self.first_token == 0
+        return [bar_lines(part, with_first, self.area.width, 2, self.inks) for part in measured]
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         pass

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+from rich.style import Style
 from textual.geometry import Region
 from textual.strip import Strip
 
 from depthtui.engine.metrics.pruning import least_useful, usefulness
-from depthtui.engine.results import Ablation, RunResult, Similarity
+from depthtui.engine.results import Ablation, DepthSummary, RunResult, Similarity
 from depthtui.tui.token_text import fit_shown
-from depthtui.tui.widgets.ink import Inks, Piece, number, ruler
+from depthtui.tui.widgets.bars import layer_ruler, upright_bars
+from depthtui.tui.widgets.ink import Inks, Piece, number
 from depthtui.tui.widgets.pane import Cursor, Pane
-from depthtui.tui.widgets.scale import scale_of
+from depthtui.tui.widgets.words import sublayer_title
 
-_BARS = " ▁▂▃▄▅▆▇█"
 _LEAST = 5
 METRICS = ("ablation", "similarity")
 
@@ -25,7 +26,7 @@ class LayerBars(Pane):
         return METRICS
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles("Usefulness of layers")
+        self.set_titles("Usefulness of layers", first_token_note(self.summary))
         if self.result is None:
             return "What the loss gains without each layer.", ""
         if not measured_of(self.result):
@@ -38,10 +39,11 @@ class LayerBars(Pane):
         measured = measured_of(self.result)
         room = self.area.height - 1
         each, spare = divmod(room, len(measured))
+        with_first = counts_first_token(self.summary)
         self._lines: list[list[Piece]] = []
         for index, part in enumerate(measured):
-            self._lines += bar_lines(part, self.area.width, each + (index < spare), self.inks)
-        self._width = min(self.area.width, self.result.model.n_layers)
+            lines = each + (index < spare)
+            self._lines += bar_lines(part, with_first, self.area.width, lines, self.inks)
 
     def draw_line(self, y: int) -> Strip:
         assert self.result is not None
@@ -49,10 +51,7 @@ class LayerBars(Pane):
             return self.line(*self._lines[y])
         layers = self.result.model.n_layers
         layer = min(self.cursor.layer, layers - 1)
-        cells = column_cells(layers, self.area.width)
-        marks = [(place_of(each, layers, cells), str(each)) for each in range(0, layers, 10)]
-        cursor = (place_of(layer, layers, cells), f"▴{layer}")
-        return self.line(*ruler(marks, cursor, self.area.width, self.inks))
+        return self.line(*layer_ruler(layers, layer, self.area.width, self.inks))
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         width, height = self.area
@@ -64,57 +63,38 @@ def measured_of(result: RunResult) -> list[Ablation | Similarity]:
     return [each for each in (result.ablation, result.similarity) if each is not None]
 
 
-def bar_lines(part: Ablation | Similarity, width: int, lines: int, inks: Inks) -> list[list[Piece]]:
+def counts_first_token(summary: DepthSummary | None) -> bool:
+    """Whether means are over token 0, too."""
+    return summary is None or summary.settings.include_first_token
+
+
+def first_token_note(summary: DepthSummary | None) -> str:
+    """What a pane of means says where token 0 is left out of them."""
+    return "" if counts_first_token(summary) else "token 0 left out"
+
+
+def bar_lines(
+    part: Ablation | Similarity, with_first: bool, width: int, lines: int, inks: Inks
+) -> list[list[Piece]]:
     """A title and bars, in `lines` lines of at least two; negative values are good news."""
-    values = usefulness(part).astype(np.float64)
-    high = scale_of(values, False).high
-    cells = column_cells(len(values), width)
-    columns = sum_up(values, cells)
-    shares = np.nan_to_num(np.clip(columns / high, 0, 1)) * (lines - 1) * 8
-    drawn: list[list[Piece]] = [[(title_of(part, width), inks.muted)]]
-    for line in range(max(1, lines - 1)):
-        eighths = np.clip(shares - 8 * (lines - 2 - line), 0, 8).round().astype(int)
-        pieces: list[Piece] = []
-        last = line == lines - 2
-        for value, height in zip(columns, eighths, strict=True):
-            # A layer is to be seen however useless it is.
-            bar = _BARS[max(int(height), int(last))] if np.isfinite(value) else "·"
-            ink = inks.faint if np.isnan(value) else inks.good if value < 0 else inks.text
-            pieces.append((bar * max(1, round(cells)) if cells >= 1 else bar, ink))
-        drawn.append(pieces)
-    return drawn
+    values = usefulness(part, with_first)
+
+    def ink_of(value: float, _layers: range) -> Style:
+        return inks.good if value < 0 else inks.text
+
+    title = (title_of(part, with_first, width), inks.muted)
+    return [[title], *upright_bars(values, width, max(1, lines - 1), inks, ink_of)]
 
 
-def title_of(part: Ablation | Similarity, width: int) -> str:
+def title_of(part: Ablation | Similarity, with_first: bool, width: int) -> str:
     """What is drawn, the layers to leave out first, and its scale, as far as there is room."""
-    values = usefulness(part)
+    values = usefulness(part, with_first)
     known = values[np.isfinite(values)]
     most = number(float(known.max())) if len(known) else "–"
-    least = " ".join(map(str, least_useful(part, _LEAST)))
-    name, unit = "loss change", ", nats"
-    if isinstance(part, Similarity):
-        name, unit = "block influence", ""
+    least = " ".join(map(str, least_useful(part, _LEAST, with_first)))
+    name, unit = "block influence", ""
+    if isinstance(part, Ablation):
+        of_part = "" if part.part == "layer" else f" without {sublayer_title(part.part)}"
+        name, unit = f"loss change{of_part}", ", nats"
     texts = (f"{name}{unit} · max {most} · least {least}", f"{name} · least {least}", name)
     return fit_shown(next((each for each in texts if len(each) <= width), name), width)
-
-
-def column_cells(layers: int, width: int) -> float:
-    """Cells of a layer: a whole number, or a share of one where several are in a column."""
-    return min(4, width // layers) if layers <= width else 1 / -(-layers // max(1, width))
-
-
-def place_of(layer: int, layers: int, cells: float) -> int:
-    """The first cell of a layer."""
-    return int(layer * cells)
-
-
-def sum_up(values: np.ndarray, cells: float) -> np.ndarray:
-    """One value a column: the largest of the layers in it."""
-    if cells >= 1:
-        return values
-    size = round(1 / cells)
-    filled = np.pad(values, (0, -len(values) % size), constant_values=np.nan)
-    groups = filled.reshape(-1, size)
-    known = np.isfinite(groups).any(axis=1)
-    largest = np.where(np.isfinite(groups), groups, -np.inf).max(axis=1)
-    return np.where(known, largest, np.nan)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
+from depthtui.engine.metrics.catalog import METRIC_BY_NAME
+from depthtui.engine.results import RunResult
 from depthtui.tui.token_text import fit_shown, printable
 
 
@@ -21,3 +23,18 @@ def wrap(text: str, width: int) -> list[str]:
         else:
             lines.append(word if cell_len(word) <= width else fit_shown(word, width))
     return lines
+
+
+def sublayer_title(part: str) -> str:
+    """What people call `layer`, `attention` or `mlp`."""
+    return "MLP" if part == "mlp" else part
+
+
+def not_computed(result: RunResult, name: str) -> tuple[str, str]:
+    """Why a run lacks a slower metric, and what helps."""
+    metric = METRIC_BY_NAME[name]
+    if name in result.unavailable:
+        return f"{metric.title} cannot be had: {sentence(result.unavailable[name])}.", ""
+    if name in result.settings.metrics:
+        return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
+    return f"{metric.title}: {metric.tells}", f"i computes it: {metric.cost}."

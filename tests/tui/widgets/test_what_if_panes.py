@@ -8,8 +8,9 @@ import pytest
 from depthtui.engine.measures import SKIP_MAP
 from depthtui.engine.results import Ablation, Prompt, Similarity, SkipEffects
 from depthtui.tui.what_if import Effect, Stack
+from depthtui.tui.widgets.bars import column_cells, sum_up
 from depthtui.tui.widgets.heatmap import Heatmap
-from depthtui.tui.widgets.layer_bars import LayerBars, column_cells, sum_up
+from depthtui.tui.widgets.layer_bars import LayerBars
 from depthtui.tui.widgets.lens_pair import LensPair
 from depthtui.tui.widgets.outcome import Outcome, Survey
 from depthtui.tui.widgets.output_bars import OutputBars

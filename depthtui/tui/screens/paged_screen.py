@@ -1,0 +1,66 @@
+"""A live screen where some panes are pages: they share a place, and a key turns to the next."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from depthtui.tui.screens.live_screen import LiveScreen
+from depthtui.tui.widgets.page import Page
+from depthtui.tui.widgets.pane import Pane
+
+
+class PagedScreen(LiveScreen):
+    """Shows one of its pages at a time; where panes are tabs, each page is one.
+
+    The page that is up has the class `up`.
+    """
+
+    PAGES: ClassVar[tuple[str, ...]] = ()
+    """Ids of the pages in the order of turning."""
+
+    def on_mount(self) -> None:
+        for number, page in enumerate(self.pages, 1):
+            page.place = f"{number} of {len(self.PAGES)}, d turns"
+            page.set_class(number == 1, "up")
+        super().on_mount()
+
+    @property
+    def pages(self) -> list[Page]:
+        return [self.query_one(f"#{each}", Page) for each in self.PAGES]
+
+    @property
+    def panes(self) -> list[Pane]:
+        """Those of the screen, of the pages only the one that is up unless each is a tab."""
+        tabbed = self.has_class("-narrow")
+        return [
+            pane
+            for pane in super().panes
+            if tabbed or pane.id not in self.PAGES or pane.has_class("up")
+        ]
+
+    @property
+    def seen_page(self) -> Page | None:
+        """The page on the screen, or None where other panes cover it."""
+        return next((page for page in self.pages if page.region and page.display), None)
+
+    def _activate(self, pane: Pane) -> None:
+        if pane.id in self.PAGES:
+            for page in self.pages:
+                page.set_class(page is pane, "up")
+        super()._activate(pane)
+
+    def action_turn_page(self) -> None:
+        """Bring the next page up, or the one that is up where another pane covers it."""
+        pages = self.pages
+        up = next(number for number, page in enumerate(pages) if page.has_class("up"))
+        if self.seen_page is not None:
+            up = (up + self._take_count()) % len(pages)
+        self._activate(pages[up])
+
+    def action_dial(self, step: int) -> None:
+        """Turn the dial of the page on the screen; a count turns it further."""
+        page, steps = self.seen_page, step * self._take_count()
+        if page is None or not page.dial:
+            self.notify("d turns to the pages that have a dial: early exit, pruning.", markup=False)
+        else:
+            page.turn_dial(steps)
