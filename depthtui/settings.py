@@ -30,10 +30,10 @@ class Settings:
     use_cache: bool = True
     """Whether results are read from the disk and kept there."""
 
-    cache_limit: int = 10 * 1024**3
-    """What results and activations may take on disk, in bytes (`"10GiB"` in the file)."""
+    cache_limit: int = 10 * 1000**3
+    """What results and activations may take on disk, in bytes (`"10GB"` in the file)."""
 
-    activation_limit: int = 1024**3
+    activation_limit: int = 1000**3
     """Activations of one run that take more bytes than this are not kept."""
 
     cache_activations: bool = True
@@ -269,7 +269,7 @@ def _size(name: str) -> Callable[[Any], int]:
         if isinstance(value, str):
             with suppress(ValueError):
                 return parse_size(value)
-        raise _Wrong(f'{name} must be a size such as "10GiB", not {value!r}')
+        raise _Wrong(f'{name} must be a size such as "10GB", not {value!r}')
 
     return parse
 

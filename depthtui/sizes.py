@@ -34,11 +34,11 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
-def format_size(n_bytes: int) -> str:
-    """A size with three significant digits and a binary unit, such as `1.34 GiB`."""
-    size, units = float(n_bytes), ["TiB", "GiB", "MiB", "KiB", "B"]
-    while size >= 1000 and len(units) > 1:
-        size /= 1024
+def format_size(n_bytes: float) -> str:
+    """A size with three significant digits and a decimal unit, as downloads are told: `1.34 GB`."""
+    size, units = float(n_bytes), ["TB", "GB", "MB", "kB", "B"]
+    while size >= 999.5 and len(units) > 1:
+        size /= 1000
         units.pop()
-    whole = units[-1] == "B" or size >= 100
-    return f"{size:.{0 if whole else 1 if size >= 10 else 2}f} {units[-1]}"
+    digits = 0 if units[-1] == "B" or size >= 99.95 else 1 if size >= 9.995 else 2
+    return f"{size:.{digits}f} {units[-1]}"

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from depthtui.engine.space import human
 from depthtui.engine.trace import LayerActivations
 from depthtui.errors import DepthError
+from depthtui.sizes import format_size
 
 MEMORY_BYTES = 256 << 20
 """A stack larger than this lies in an unlinked file that the system pages in and out."""
@@ -128,7 +128,7 @@ def _reserve(handle: int, size: int, folder: str) -> None:
         os.posix_fallocate(handle, 0, size)
     except OSError as error:
         raise DepthError(
-            f"The residual stream of this prompt takes {human(size)}, "
+            f"The residual stream of this prompt takes {format_size(size)}, "
             f"and {folder} has no room for it ({error.strerror}).",
             "Free some space, name another folder in TMPDIR, or shorten the prompt.",
         ) from error

@@ -20,8 +20,9 @@ from transformers import modeling_gguf_pytorch_utils as gguf_reading
 from depthtui.engine.catalog import MADE_FROM
 from depthtui.engine.protocol import Progress
 from depthtui.engine.quiet import silence_libraries
-from depthtui.engine.space import check_disk, free_memory, human
+from depthtui.engine.space import check_disk, free_memory
 from depthtui.errors import DepthError
+from depthtui.sizes import format_size
 
 Report = Callable[[Progress], None]
 
@@ -73,7 +74,8 @@ def _check_room(source: Path, folder: Path) -> None:
     free = free_memory()
     if needed > free:
         raise DepthError(
-            f"Converting {source.name} needs {human(needed)} of memory; {human(free)} are free.",
+            f"Converting {source.name} needs {format_size(needed)} of memory; "
+            f"{format_size(free)} are free.",
             "Convert it on a larger machine, or open a safetensors copy of the model.",
         )
 

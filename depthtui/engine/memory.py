@@ -10,6 +10,7 @@ from depthtui.engine.metrics.logit_lens import OUTPUT_BYTES, ROW_BYTES
 from depthtui.engine.results import ModelInfo, RunSettings
 from depthtui.engine.space import free_memory
 from depthtui.errors import DepthError
+from depthtui.sizes import format_size
 
 _WIDTHS_AT_ONCE = 24
 """How many vectors of the residual stream's width a block holds per token: MLPs are the widest."""
@@ -77,7 +78,7 @@ def does_not_fit(model: ModelInfo, settings: RunSettings, n_tokens: int, room: i
     advice = f"About {fits:,} tokens would fit." if fits else "Choose a smaller model or dtype."
     return DepthError(
         f"A prompt of {n_tokens:,} tokens does not fit in the memory that is left "
-        f"({room / 2**30:.1f} GiB).",
+        f"({format_size(room)}).",
         advice,
     )
 

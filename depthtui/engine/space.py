@@ -1,4 +1,4 @@
-"""How much memory and disk is free, and sizes in words."""
+"""How much memory and disk is free."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from depthtui.errors import DepthError
+from depthtui.sizes import format_size
 
 _CONTAINERS = (
     ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
@@ -19,15 +20,6 @@ _CONTAINERS = (
     ),
 )
 """Where a container's limit stands, its usage, and what of that the system gives back."""
-
-
-def human(size: float) -> str:
-    """A size in words, such as `4.2 GB`."""
-    for unit in ("B", "kB", "MB"):
-        if size < 999.5:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
 
 
 def free_memory() -> int:
@@ -57,6 +49,7 @@ def check_disk(folder: Path, needed: int, purpose: str) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise DepthError(
-            f"{purpose} needs {human(needed)} on the disk, and {folder} has {human(free)} free.",
+            f"{purpose} needs {format_size(needed)} on the disk, and {folder} has "
+            f"{format_size(free)} free.",
             "Free some space, or keep models elsewhere with --cache-dir.",
         )

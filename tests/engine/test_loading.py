@@ -14,8 +14,8 @@ from depthtui.engine import loading
 from depthtui.engine.loading import LoadedModel, load
 from depthtui.engine.protocol import Progress
 from depthtui.engine.results import ModelSpec
-from depthtui.engine.space import human
 from depthtui.errors import DepthError
+from depthtui.sizes import format_size
 from tests.tiny_models import HIDDEN, LAYERS, fresh, random_ids, tiny_folder, tiny_tokenizer
 
 
@@ -281,7 +281,7 @@ class TestRoom:
     def test_what_does_not_fit_says_what_would(self, folder, monkeypatch) -> None:
         size = loaded(folder).info.parameters
         monkeypatch.setattr(loading, "free_memory", lambda: int(2.5 * size))
-        error = refused(folder, f"needs {human(4 * size * 1.05)} in float32")
+        error = refused(folder, f"needs {format_size(4 * size * 1.05)} in float32")
         assert error.hint.startswith("What would fit: --dtype bfloat16 (")
         assert "4bit" in error.hint
         assert loaded(folder, dtype="bfloat16").info.dtype == "bfloat16"

@@ -195,7 +195,7 @@ async def pick_from(
 async def test_a_model_on_disk_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with explore(tmp_path) as it:
         await pick_from(it, monkeypatch, listings("demo", "org/big[/]"))
-        await it.until(lambda: "org/big[/]  1.00 GiB" in it.screen_text())
+        await it.until(lambda: "org/big[/]  1.07 GB" in it.screen_text())
         assert len(it.engine.sent(LoadModel)) == 1
         await it.press("down", "enter")
         await it.until(lambda: len(it.engine.sent(LoadModel)) == 2)

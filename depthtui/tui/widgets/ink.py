@@ -250,12 +250,3 @@ def probability(value: float) -> str:
     if math.isnan(value):
         return ""
     return "1.0" if value >= 0.995 else f"{value:.2f}"[1:]
-
-
-def byte_count(count: float) -> str:
-    """A number of bytes in three digits: `269 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 999.5:
-            return f"{number(count) if unit != 'B' else int(count)} {unit}"
-        count /= 1000
-    return f"{number(count)} TB"

@@ -10,8 +10,9 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui.engine.protocol import Progress
+from depthtui.sizes import format_size
 from depthtui.tui.token_text import fit_shown
-from depthtui.tui.widgets.ink import Piece, bar, byte_count
+from depthtui.tui.widgets.ink import Piece, bar
 from depthtui.tui.widgets.pane import Pane
 from depthtui.tui.widgets.words import sentence
 
@@ -108,11 +109,11 @@ class ProgressPane(Pane):
         if stage.progress.unit != "B" or seconds < _LEAST_SECONDS or moved <= 0:
             return ""
         left = (stage.progress.total - stage.progress.done) * seconds / moved
-        return f"{byte_count(moved / seconds)}/s · {_duration(left)} left"
+        return f"{format_size(moved / seconds)}/s · {_duration(left)} left"
 
 
 def _amount(count: int, unit: str) -> str:
-    return byte_count(count) if unit == "B" else f"{count:,} {sentence(unit)}"
+    return format_size(count) if unit == "B" else f"{count:,} {sentence(unit)}"
 
 
 def _duration(seconds: float) -> str:

@@ -11,9 +11,10 @@ from textual.widget import Widget
 
 from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.results import ModelInfo
+from depthtui.sizes import format_size
 from depthtui.tui.session import Work
 from depthtui.tui.token_text import fit_shown
-from depthtui.tui.widgets.ink import Inks, Piece, byte_count, inks_of, number, strip_of
+from depthtui.tui.widgets.ink import Inks, Piece, inks_of, number, strip_of
 from depthtui.tui.widgets.words import sentence
 
 EngineState: TypeAlias = Literal[
@@ -107,7 +108,7 @@ class StatusLine(Widget):
             weights = " ".join(filter(None, (model.device, model.dtype, model.quantize)))
             details = [f"{model.n_layers} layers", sentence(weights)]
             if status.memory:
-                details.append(byte_count(status.memory))
+                details.append(format_size(status.memory))
         prompt = " · ".join(filter(None, (sentence(status.task), status.number)))
         brand: Piece = ("depthtui  ", inks.muted)
         for pieces in (

@@ -11,7 +11,7 @@ from rich.style import Style
 
 from depthtui.tui.widgets.braille import Canvas
 from depthtui.tui.widgets.grid import Grid
-from depthtui.tui.widgets.ink import bar, byte_count, fit_right, number, probability, strip_of
+from depthtui.tui.widgets.ink import bar, fit_right, number, probability, strip_of
 from depthtui.tui.widgets.scale import Scale, scale_of
 from depthtui.tui.widgets.words import wrap
 
@@ -37,17 +37,12 @@ def test_three_significant_digits(value, text):
     assert number(value) == text
 
 
-def test_probabilities_and_bytes():
+def test_probabilities():
     assert [probability(each) for each in (0.97, 0.999, 0.001, float("nan"))] == [
         ".97",
         "1.0",
         ".00",
         "",
-    ]
-    assert [byte_count(each) for each in (12, 269_000_000, 1_500_000_000)] == [
-        "12 B",
-        "269 MB",
-        "1.50 GB",
     ]
 
 
