@@ -164,11 +164,6 @@ class Engine:
         self._emit_memory()
         return result
 
-    def _ready(self) -> ReadyModel:
-        if self._model is None:
-            raise DepthError("No model is loaded.", "Choose a model first.")
-        return self._model
-
     def generate(
         self,
         prompt: Prompt,

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 from depthtui.engine.results import (
     CausalMetric,
+    Continuation,
     Contributions,
+    Generation,
+    GenerationSettings,
     LogitLens,
     ModelInfo,
     ModelSpec,
@@ -59,6 +62,16 @@ class StartRun:
 
 
 @dataclass(frozen=True)
+class StartGeneration:
+    """Go on with a prompt; answered by `GenerationStarted`, `GeneratedTokens`…, then
+    `GenerationFinished` or `Failed`."""
+
+    run_id: int
+    prompt: Prompt
+    settings: GenerationSettings
+
+
+@dataclass(frozen=True)
 class Step:
     """Let a halted run compute one more layer."""
 
@@ -70,7 +83,10 @@ class Continue:
 
 @dataclass(frozen=True)
 class Stop:
-    """Stop the run; what was done comes back as an incomplete `RunFinished`."""
+    """Stop the run; what was done comes back as an incomplete `RunFinished`.
+
+    A generation ends with `GenerationFinished` and the tokens that there are.
+    """
 
 
 @dataclass(frozen=True)
@@ -78,7 +94,7 @@ class Quit:
     """End the process."""
 
 
-Command = Configure | LoadModel | StartRun | Step | Continue | Stop | Quit
+Command = Configure | LoadModel | StartRun | StartGeneration | Step | Continue | Stop | Quit
 
 
 @dataclass(frozen=True)
@@ -169,6 +185,31 @@ class RunFinished:
 
 
 @dataclass(frozen=True)
+class GenerationStarted:
+    """The prompt was tokenised and the model reads it."""
+
+    run_id: int
+    tokens: Tokens
+
+
+@dataclass(frozen=True)
+class GeneratedTokens:
+    """The next tokens of a generation."""
+
+    run_id: int
+    part: Continuation
+    seconds: float
+
+
+@dataclass(frozen=True)
+class GenerationFinished:
+    """The generation's end; `generation.complete` is False where it was stopped."""
+
+    run_id: int
+    generation: Generation
+
+
+@dataclass(frozen=True)
 class Failed:
     """Something went wrong, in words.
 
@@ -207,6 +248,9 @@ Event = (
     | MetricRows
     | Halted
     | RunFinished
+    | GenerationStarted
+    | GeneratedTokens
+    | GenerationFinished
     | Failed
     | Notice
     | Memory

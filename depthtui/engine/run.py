@@ -38,13 +38,18 @@ _SECONDS_BETWEEN_PARTS = 0.2
 
 @dataclass
 class ReadyModel:
-    """A model that is ready for runs."""
+    """A model that is ready for runs.
+
+    `reads_on` is whether it goes on right from its cache of keys and values, None where that
+    has not been tried yet.
+    """
 
     loaded: LoadedModel
     anatomy: Anatomy
     info: ModelInfo
     vocabulary: Vocabulary
     baselines: Baselines
+    reads_on: bool | None = None
 
     @property
     def device(self) -> torch.device:

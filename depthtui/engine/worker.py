@@ -30,6 +30,7 @@ from depthtui.engine.protocol import (
     Notice,
     Progress,
     Quit,
+    StartGeneration,
     StartRun,
     Step,
     Stop,
@@ -98,7 +99,7 @@ class Worker:
             self._fail(command, f"The engine met an error: {words}", "Its log has the details.")
 
     def _fail(self, command: Command, message: str, hint: str) -> None:
-        run_id = command.run_id if isinstance(command, StartRun) else -1
+        run_id = command.run_id if isinstance(command, StartRun | StartGeneration) else -1
         loading = isinstance(command, LoadModel)
         kept = self._engine.model if loading and self._engine is not None else None
         self._emit(Failed(message, hint, run_id, kept))
@@ -115,6 +116,8 @@ class Worker:
             self._engine.run(
                 command.prompt, command.settings, control, command.run_id, command.fresh
             )
+        elif isinstance(command, StartGeneration):
+            self._engine.generate(command.prompt, command.settings, control, command.run_id)
 
     def _configured(self, command: Configure) -> Engine:
         self._emit(Progress("Starting the engine", 0, 0, ""))

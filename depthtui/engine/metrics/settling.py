@@ -41,12 +41,12 @@ def divergence(
                 rows = slice(first, min(first + depths, n_layers))
                 stacked = torch.stack([h[tokens].to(output.device) for h in residuals[rows]])
                 lens = unembedding.logits(stacked).softmax(dim=-1)
-                values[rows, tokens] = _jensen_shannon(lens, output).to("cpu")
+                values[rows, tokens] = jensen_shannon(lens, output).to("cpu")
     return Settling(values.numpy())
 
 
-def _jensen_shannon(lens: Tensor, output: Tensor) -> Tensor:
-    """Over the last dimension; every term is at least 0, and 0 where the two agree.
+def jensen_shannon(lens: Tensor, output: Tensor) -> Tensor:
+    """The divergence over the last dimension; every term is at least 0, and 0 where they agree.
 
     With m the mean of both and m (1 ± r) the two themselves, it is the sum of
     m ((1 + r) log(1 + r) + (1 - r) log(1 - r)) / 2. Overwrites `lens`.

@@ -1,0 +1,122 @@
+"""Reading a sequence token after token, with every layer's residual of the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from depthtui.engine.anatomy import (
+    Anatomy,
+    decoder,
+    execution_device,
+    first_tensor,
+    hidden_states,
+    hooks,
+)
+
+_CACHE_NAMES = ("past_key_values", "cache", "cache_params")
+"""What a model calls the state that it goes on from, in its output and its input alike."""
+
+_PROBE_TOKENS = 8
+
+
+class Decoding:
+    """Reads tokens, and goes on from where it was; a context that removes its hooks.
+
+    Args:
+        model: a causal language model.
+        anatomy: its layers.
+        checkpoint: called before every layer; raising there ends the reading.
+        cached: keep the keys and values of what was read; otherwise all is read again
+            with every token.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        anatomy: Anatomy,
+        checkpoint: Callable[[], None] = lambda: None,
+        cached: bool = True,
+    ) -> None:
+        self._model = model
+        self._layers = anatomy.layers
+        self._checkpoint = checkpoint
+        self._cached = cached
+        self._cache: dict[str, Any] = {}
+        self._ids = torch.zeros(0, dtype=torch.int64)
+        self._residuals: list[Tensor] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Decoding:
+        handles = self._stack.enter_context(hooks())
+        first = self._layers[0]
+        handles.append(first.register_forward_pre_hook(self._keep_input, with_kwargs=True))
+        for layer in self._layers:
+            handles.append(layer.register_forward_pre_hook(self._before))
+            handles.append(layer.register_forward_hook(self._keep_output))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def read(self, ids: np.ndarray) -> Tensor:
+        """Read the next tokens `[n]`; h_0 … h_L at the last of them, `[L+1, d]`."""
+        self._ids = torch.cat([self._ids, torch.from_numpy(ids)])
+        unread = self._ids[-len(ids) :] if self._cached else self._ids
+        embedding: Any = self._model.get_input_embeddings()  # type: ignore[operator]
+        unread = unread.to(execution_device(embedding))
+        self._residuals = []
+        with torch.inference_mode():
+            outputs = decoder(self._model)(
+                input_ids=unread[None], use_cache=self._cached, **self._cache
+            )
+        if self._cached:
+            self._cache = _cache_in(outputs)
+        device = self._residuals[-1].device
+        return torch.stack([each.to(device) for each in self._residuals])
+
+    def _before(self, _module: nn.Module, _args: tuple[Any, ...]) -> None:
+        self._checkpoint()
+
+    def _keep_input(
+        self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self._residuals.append(hidden_states(args, kwargs)[0, -1].clone())
+
+    def _keep_output(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        self._residuals.append(first_tensor(output)[0, -1].clone())
+
+
+def reads_on(model: nn.Module, anatomy: Anatomy) -> bool:
+    """Whether the model goes on right from its cache: a short text in two parts, and in one."""
+    embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
+    ids = (np.arange(_PROBE_TOKENS) * 7919 + 11) % embedding.num_embeddings
+    with Decoding(model, anatomy, cached=False) as whole:
+        expected = whole.read(ids)[-1].float()
+    try:
+        with Decoding(model, anatomy) as parts:
+            parts.read(ids[:-1])
+            found = parts.read(ids[-1:])[-1].float()
+    except Exception:
+        # A cache that a model takes and cannot use fails in ways of its own.
+        return False
+    # One token alone is rounded differently than among others; a wrong cache is far off.
+    allowed = 1e-3 if getattr(model, "dtype", None) == torch.float32 else 0.25
+    return bool((found - expected).norm() <= allowed * expected.norm())
+
+
+def _cache_in(outputs: Any) -> dict[str, Any]:
+    """What the model is to be given back, by its name."""
+    held = outputs if isinstance(outputs, dict) else {}
+    return {name: held[name] for name in _CACHE_NAMES if held.get(name) is not None}

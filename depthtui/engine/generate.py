@@ -1,0 +1,200 @@
+"""Text that a model writes by itself, each token measured while it is produced."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from depthtui.engine.control import Control
+from depthtui.engine.decoding import Decoding, reads_on
+from depthtui.engine.loading import LoadedModel
+from depthtui.engine.metrics.settling import divergence
+from depthtui.engine.metrics.token_lens import TokenReading, read_token
+from depthtui.engine.results import (
+    Continuation,
+    Generation,
+    LogitLens,
+    RunResult,
+    RunSettings,
+    Settling,
+    Tokens,
+)
+from depthtui.engine.run import ReadyModel, Run
+from depthtui.engine.sampling import Sampler
+from depthtui.engine.token_depths import token_depths
+from depthtui.errors import DepthError, RunStopped
+
+_SECONDS_BETWEEN_PARTS = 0.04
+"""Tokens wait for each other this long before they are told."""
+
+
+def generate(
+    model: ReadyModel,
+    generation: Generation,
+    checkpoint: Callable[[], None] = lambda: None,
+    on_part: Callable[[Continuation], None] = lambda part: None,
+) -> None:
+    """Let the model go on with a prompt; fills in tokens, depths and what ended them.
+
+    Token n is chosen from the output at the position before it, the same row that its lens
+    compares the other depths with. What was generated stays where `checkpoint` raises
+    RunStopped, or another error.
+
+    Args:
+        model: the model.
+        generation: an empty one, which holds prompt and settings.
+        checkpoint: called before every layer.
+        on_part: told of tokens as they come, at most every 40 ms.
+
+    Raises:
+        DepthError: the model has no lens, or no room in its context.
+    """
+    unembedding, settings = model.anatomy.unembedding, generation.settings
+    if unembedding is None:
+        raise DepthError(
+            f"Depth cannot be told without the logit lens: {model.info.lens_missing}.",
+            "Choose another model.",
+        )
+    limit, at_limit = _limit(model, generation)
+    sampler = Sampler(settings.temperature, settings.top_p, settings.seed)
+    ends = end_tokens(model.loaded)
+    writer = _Writer(model, generation, on_part)
+    cached = can_read_on(model)
+    try:
+        with (
+            torch.inference_mode(),
+            Decoding(model.loaded.model, model.anatomy, checkpoint, cached) as decoding,
+        ):
+            unread = generation.tokens.ids
+            while not generation.stopped_by:
+                residuals = decoding.read(unread)
+                chosen, reading = read_token(unembedding, residuals, settings.top_k, sampler.choose)
+                writer.add(chosen, reading)
+                if chosen in ends:
+                    generation.stopped_by = "end"
+                elif writer.count == limit:
+                    generation.stopped_by = at_limit
+                unread = np.array([chosen])
+        generation.complete = True
+    except RunStopped:
+        generation.stopped_by = "user"
+    finally:
+        writer.finish()
+
+
+def can_read_on(model: ReadyModel) -> bool:
+    """Whether the model goes on right from its cache; tried once."""
+    if model.reads_on is None:
+        model.reads_on = reads_on(model.loaded.model, model.anatomy)
+    return model.reads_on
+
+
+def replayed(model: ReadyModel, generation: Generation) -> Continuation:
+    """The same text measured by one teacher-forced pass over prompt and generated tokens.
+
+    What `generate` measured one token at a time must agree with it, within rounding.
+
+    Raises:
+        DepthError: the model has no lens.
+    """
+    written, settings = generation.continuation, generation.settings
+    unembedding = model.anatomy.unembedding
+    if unembedding is None:
+        raise DepthError(f"There is no logit lens: {model.info.lens_missing}.")
+    ids = np.concatenate([generation.tokens.ids, written.ids])
+    tokens = Tokens(ids, generation.tokens.texts + written.texts, len(generation.tokens))
+    run_settings = RunSettings(top_k=settings.top_k, metrics=("logit_lens",))
+    result = RunResult.empty(model.info, generation.prompt, run_settings, tokens)
+    activations = Run(model, result, Control(), lambda event: None, 0).forward(keep_writes=False)
+    assert result.logit_lens is not None
+    apart = divergence(unembedding, list(activations.residual))
+    columns = slice(len(generation.tokens) - 1, len(ids) - 1)
+    arrays = {
+        name: values[:, columns]
+        for name, values in vars(result.logit_lens).items()
+        if isinstance(values, np.ndarray)
+    }
+    lens = LogitLens(**arrays, vocabulary=result.logit_lens.vocabulary)
+    settling = Settling(apart.divergence[:, columns])
+    depths = token_depths(lens, settling, settings)
+    return Continuation(written.ids, written.texts, lens, settling, depths)
+
+
+def end_tokens(loaded: LoadedModel) -> frozenset[int]:
+    """The ids after which a model has nothing more to say."""
+    configured = getattr(loaded.model.generation_config, "eos_token_id", None)
+    named = configured if isinstance(configured, list) else [configured]
+    return frozenset(
+        int(each) for each in (*named, loaded.tokenizer.eos_token_id) if each is not None
+    )
+
+
+def _limit(model: ReadyModel, generation: Generation) -> tuple[int, str]:
+    """How many tokens may be generated, and what has stopped them once they are there.
+
+    Raises:
+        DepthError: the prompt fills the context.
+    """
+    context, wanted = model.info.context_length, generation.settings.max_tokens
+    if not context:
+        return wanted, "limit"
+    room = context - len(generation.tokens)
+    if room < 1:
+        raise DepthError(
+            f"The prompt has {len(generation.tokens):,} tokens; {model.info.name} reads at most "
+            f"{context:,}, and its answer needs some of them.",
+            "Shorten the prompt, or choose a model with a longer context.",
+        )
+    return (room, "context") if room < wanted else (wanted, "limit")
+
+
+class _Writer:
+    """Gathers tokens into parts, tells of them, and puts them into the generation."""
+
+    def __init__(
+        self,
+        model: ReadyModel,
+        generation: Generation,
+        on_part: Callable[[Continuation], None],
+    ) -> None:
+        self.count = 0
+        self._vocabulary = model.vocabulary
+        self._generation = generation
+        self._on_part = on_part
+        self._ids: list[int] = []
+        self._readings: list[TokenReading] = []
+        self._parts: list[Continuation] = []
+        self._told = time.perf_counter()
+
+    def add(self, chosen: int, reading: TokenReading) -> None:
+        self.count += 1
+        self._ids.append(chosen)
+        self._readings.append(reading)
+        if time.perf_counter() - self._told >= _SECONDS_BETWEEN_PARTS:
+            self._tell()
+
+    def finish(self) -> None:
+        """Tell of what waits, and join the parts."""
+        if self._ids:
+            self._tell()
+        if self._parts:
+            self._generation.continuation = Continuation.joined(self._parts)
+
+    def _tell(self) -> None:
+        columns = {
+            name: torch.stack([vars(each)[name] for each in self._readings], dim=1).numpy()
+            for name in vars(self._readings[0])
+        }
+        settling = Settling(columns.pop("divergence"))
+        named = np.unique(columns["top_ids"]).tolist()
+        lens = LogitLens(**columns, vocabulary=self._vocabulary.texts(named))
+        depths = token_depths(lens, settling, self._generation.settings)
+        texts = [self._vocabulary.text(each) for each in self._ids]
+        part = Continuation(np.array(self._ids, np.int64), texts, lens, settling, depths)
+        self._ids, self._readings = [], []
+        self._parts.append(part)
+        self._on_part(part)
+        self._told = time.perf_counter()

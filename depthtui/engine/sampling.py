@@ -1,0 +1,36 @@
+"""Choosing the next token from the model's output."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Sampler:
+    """Chooses tokens one after another.
+
+    The random numbers are drawn on the CPU, and each is looked up in the sorted
+    probabilities, so one seed chooses the same tokens on every device, within rounding.
+
+    Args:
+        temperature: what the logits are divided by; 0 takes the most probable token.
+        top_p: share that the most probable tokens, from which one is drawn, must reach.
+        seed: of the random numbers.
+    """
+
+    def __init__(self, temperature: float, top_p: float, seed: int) -> None:
+        self._temperature = temperature
+        self._top_p = top_p
+        self._random = torch.Generator("cpu").manual_seed(seed)
+
+    def choose(self, logits: Tensor) -> int:
+        """The id of the next token, from logits or log-probabilities `[V]`."""
+        if self._temperature == 0:
+            return int(logits.argmax())
+        scaled = logits.to("cpu", torch.float64) / self._temperature
+        probabilities, ids = scaled.softmax(dim=-1).sort(descending=True, stable=True)
+        reached = probabilities.cumsum(dim=-1)
+        kept = int((reached < self._top_p).sum().clamp(max=len(ids) - 1)) + 1
+        drawn = torch.rand(1, generator=self._random, dtype=torch.float64) * reached[kept - 1]
+        place = int(torch.searchsorted(reached[:kept], drawn, right=True).clamp(max=kept - 1))
+        return int(ids[place])
