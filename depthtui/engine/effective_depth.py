@@ -1,8 +1,4 @@
-"""Effective depth: from per-token values to curves, from curves to a layer.
-
-Rules and thresholds: paper, section "Effective depth"; the thresholds are
-those of its results notebook. Every layer index is 0-based.
-"""
+"""Effective depth: from per-token values to curves, from curves to a layer."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
+from depthtui.engine.depth_rules import cosine_layers, kl_layers, overlap_layers
 from depthtui.engine.results import (
     Curves,
     DepthEstimate,
@@ -19,9 +16,11 @@ from depthtui.engine.results import (
     RunResult,
     SummarySettings,
 )
+from depthtui.engine.uncertainty import FEWEST_PROMPTS, depth_intervals
 
 _BRANCHES = ("attention", "mlp", "layer")
 _NOT_FINITE = "the model's values are not finite"
+_NOT_RUN = "not every layer has been run yet"
 
 
 def cosine_depth(mean_cosine: np.ndarray) -> DepthEstimate:
@@ -30,10 +29,10 @@ def cosine_depth(mean_cosine: np.ndarray) -> DepthEstimate:
     Args:
         mean_cosine: `[L]`, mean of the attention, MLP and layer cosines.
     """
-    crossings = np.flatnonzero((mean_cosine[:-1] < 0) & (mean_cosine[1:] >= 0))
-    if not len(crossings):
+    layer = cosine_layers(mean_cosine)
+    if np.isnan(layer):
         return _none("cosine", None, "the mean cosine never turns from negative to positive")
-    return _at("cosine", int(crossings[-1]), len(mean_cosine), None)
+    return _at("cosine", int(layer), len(mean_cosine), None)
 
 
 def kl_depth(kl: np.ndarray, threshold: float = 0.5) -> DepthEstimate:
@@ -43,12 +42,12 @@ def kl_depth(kl: np.ndarray, threshold: float = 0.5) -> DepthEstimate:
         kl: `[L + 1]` in nats; the last entry, the model's own output, is not used.
         threshold: share of the maximum over layers 0 … L-1.
     """
-    layers = kl[:-1]
-    below = layers < threshold * layers.max()
-    if not below[:-1].any():
+    layer = kl_layers(kl, threshold)
+    if np.isnan(layer):
         return _none("kl", threshold, f"KL never falls below {threshold:g} of its maximum")
-    first = int(np.argmax(below))
-    again = "" if below[first:].all() else f"KL rises above the threshold again after layer {first}"
+    first, layers = int(layer), kl[:-1]
+    lasts = (layers[first:] < threshold * layers.max()).all()
+    again = "" if lasts else f"KL rises above the threshold again after layer {first}"
     return _at("kl", first, len(layers), threshold, again)
 
 
@@ -59,12 +58,12 @@ def overlap_depth(overlap: np.ndarray, threshold: float = 0.3) -> DepthEstimate:
         overlap: `[L + 1]`; the last entry, the model's own output, is not used.
         threshold: the overlap that counts as enough.
     """
-    layers = overlap[:-1]
-    above = layers > threshold
-    if not above[:-1].any():
+    layer = overlap_layers(overlap, threshold)
+    if np.isnan(layer):
         return _none("overlap", threshold, f"the overlap never exceeds {threshold:g}")
-    first = int(np.argmax(above))
-    again = "" if above[first:].all() else f"the overlap falls back again after layer {first}"
+    first, layers = int(layer), overlap[:-1]
+    lasts = (layers[first:] > threshold).all()
+    again = "" if lasts else f"the overlap falls back again after layer {first}"
     return _at("overlap", first, len(layers), threshold, again)
 
 
@@ -74,7 +73,7 @@ def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthS
     Rows that were not run stay NaN; a rule that meets one, or a value that is
     not finite, gives no layer.
     Returns None where there is nothing to average, such as a single token with
-    token 0 left out.
+    token 0 left out. Intervals need `FEWEST_PROMPTS` prompts.
     """
     each_prompt = [prompt_curves(each, settings.include_first_token) for each in results]
     parts = [each for each in each_prompt if each is not None]
@@ -82,12 +81,30 @@ def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthS
         return None
     complete = all(each.complete for each in results)
     curves = pool(parts)
+    found = depths(curves, settings, _NOT_FINITE if complete else _NOT_RUN)
+    if len(parts) >= FEWEST_PROMPTS:
+        found = with_intervals(found, parts, settings)
     return DepthSummary(
         settings,
         results[0].model.n_layers,
         sum(each.n_tokens for each in parts),
         curves,
-        depths(curves, settings, _NOT_FINITE if complete else "not every layer has been run yet"),
+        found,
+        len(parts),
+    )
+
+
+def with_intervals(
+    estimates: Sequence[DepthEstimate], parts: Sequence[PromptCurves], settings: SummarySettings
+) -> tuple[DepthEstimate, ...]:
+    """The depths of pooled curves with their bootstrap intervals (see `uncertainty`).
+
+    A depth without a layer has no interval.
+    """
+    intervals = depth_intervals(parts, settings)
+    return tuple(
+        each if each.layer is None else replace(each, interval=intervals[each.rule])
+        for each in estimates
     )
 
 
@@ -105,7 +122,10 @@ def prompt_curves(result: RunResult, include_first_token: bool) -> PromptCurves 
     if result.logit_lens is not None:
         names = ["kl", "overlap", "entropy"]
         means |= {name: _mean(getattr(result.logit_lens, name), first) for name in names}
-    return PromptCurves(n_tokens, _with_mean_cosine(Curves(**means)))
+    cosines = [means[f"{branch}_cosine"] for branch in branches if f"{branch}_cosine" in means]
+    if cosines:
+        means["mean_cosine"] = np.mean(cosines, axis=0)
+    return PromptCurves(n_tokens, Curves(**means))
 
 
 def pool(parts: Sequence[PromptCurves]) -> Curves:
@@ -122,7 +142,7 @@ def pool(parts: Sequence[PromptCurves]) -> Curves:
         rows = [getattr(each.curves, name) for each in parts]
         if all(row is not None for row in rows):
             means[name] = np.average(rows, axis=0, weights=weights)
-    return _with_mean_cosine(Curves(**means))
+    return Curves(**means)
 
 
 def depths(
@@ -144,12 +164,6 @@ def depths(
 
 def _mean(values: np.ndarray, first: int) -> np.ndarray:
     return np.asarray(values[:, first:].mean(axis=1, dtype=np.float64))
-
-
-def _with_mean_cosine(curves: Curves) -> Curves:
-    cosines = [getattr(curves, f"{branch}_cosine") for branch in _BRANCHES]
-    known = [each for each in cosines if each is not None]
-    return replace(curves, mean_cosine=np.mean(known, axis=0) if known else None)
 
 
 _Rule = tuple[str, np.ndarray | None, float | None, Callable[[np.ndarray], DepthEstimate]]

@@ -1,0 +1,43 @@
+"""Made-up prompts whose curves cross at depths that tests choose."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from depthtui.engine.results import Curves, PromptCurves
+
+
+def simulated_prompts(
+    rng: np.random.Generator,
+    n: int,
+    depth: float,
+    spread: float = 1.5,
+    rough: float = 0.1,
+    layers: int = 30,
+) -> list[PromptCurves]:
+    """Prompts that vary in where, how high and how smoothly their curves run.
+
+    Args:
+        rng: where the variation comes from.
+        n: how many prompts.
+        depth: the layer around which every curve turns, on average over prompts.
+        spread: its standard deviation between prompts, in layers.
+        rough: standard deviation of noise that neighbouring layers share in part.
+        layers: L.
+    """
+    lengths = np.maximum(10, np.round(150 * np.exp(0.6 * rng.normal(size=n)))).astype(int)
+    heights = np.exp(0.3 * rng.normal(size=(n, 1)))
+    turns = depth + spread * rng.normal(size=(n, 1))
+    where = (np.arange(layers) - turns) / 2
+    noise = rng.normal(size=(3, n, layers))
+    for layer in range(1, layers):
+        noise[..., layer] = 0.8 * noise[..., layer - 1] + 0.6 * noise[..., layer]
+    noise *= rough
+    end = np.zeros((n, 1))
+    kl = np.hstack([4 * heights / (1 + np.exp(where)) * np.exp(noise[0]), end])
+    overlap = np.hstack([1 / (1 + np.exp(0.85 - where - noise[1])), end + 1])
+    cosine = 0.1 * heights * (np.tanh(where / 2) + noise[2])
+    return [
+        PromptCurves(int(lengths[i]), Curves(mean_cosine=cosine[i], kl=kl[i], overlap=overlap[i]))
+        for i in range(n)
+    ]
