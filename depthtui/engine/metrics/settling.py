@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from depthtui.engine.results import Settling
 
 PART_BYTES = 24 << 20
 """Most that one vocabulary-sized array may take; about five are held at a time."""
+
+_BLOCK = 4096
 
 
 def divergence(
@@ -46,9 +48,24 @@ def divergence(
 
 
 def jensen_shannon(lens: Tensor, output: Tensor) -> Tensor:
-    """The divergence over the last dimension; every term is at least 0, and 0 where they agree.
+    """The divergence over the last dimension, in nats; overwrites `lens`."""
+    parts = [
+        _terms(lens[..., columns], output[..., columns]).sum(dim=-1) for columns in blocks_of(lens)
+    ]
+    return torch.stack(parts).sum(dim=0).clamp(min=0)
 
-    With m the mean of both and m (1 ± r) the two themselves, it is the sum of
+
+def blocks_of(values: Tensor) -> Iterator[slice]:
+    """Columns to work on at a time: on a CPU few enough to stay in its cache, else all."""
+    width = values.shape[-1]
+    size = _BLOCK if values.device.type == "cpu" else width
+    return (slice(start, start + size) for start in range(0, width, size))
+
+
+def _terms(lens: Tensor, output: Tensor) -> Tensor:
+    """What each token adds to the divergence: at least 0, and 0 where the two agree.
+
+    With m the mean of both and m (1 ± r) the two themselves, it is
     m ((1 + r) log(1 + r) + (1 - r) log(1 - r)) / 2. Overwrites `lens`.
     """
     tiny = 1e-37
@@ -59,4 +76,4 @@ def jensen_shannon(lens: Tensor, output: Tensor) -> Tensor:
     terms = more.log().mul_(more)
     less = more.neg_().add_(2).clamp_(min=tiny)
     terms += less.log().mul_(less)
-    return (terms.mul_(middle).sum(dim=-1) / 2).clamp(min=0)
+    return terms.mul_(middle).div_(2)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from depthtui.engine.anatomy import Unembedding
-from depthtui.engine.metrics.settling import PART_BYTES, jensen_shannon
+from depthtui.engine.metrics.settling import PART_BYTES, blocks_of, jensen_shannon
 from depthtui.engine.results import OVERLAP_K
 
 
@@ -49,8 +49,8 @@ def read_token(
     readings = []
     # From the output downwards: the other depths are compared with it.
     for stop in range(len(residuals), 0, -at_once):
-        logits = unembedding.logits(residuals[max(0, stop - at_once) : stop])
-        log_p = logits.log_softmax(dim=-1)
+        log_p = unembedding.logits(residuals[max(0, stop - at_once) : stop])
+        log_p -= log_p.logsumexp(dim=-1, keepdim=True)
         if output is None:
             output = _Output(log_p[-1].clone(), choose(log_p[-1]))
         readings.append(_read(log_p, output, top_k))
@@ -74,17 +74,23 @@ class _Output:
 
 def _read(log_p: Tensor, output: _Output, top_k: int) -> TokenReading:
     """Values of some depths, from their log-probabilities `[depths, V]`."""
-    p = log_p.exp()
     n_listed = min(max(top_k, OVERLAP_K), log_p.shape[-1])
     top, ids = log_p.topk(n_listed, dim=-1)
     final = output.log_p.topk(min(OVERLAP_K, n_listed)).indices
     shared = (ids[:, : len(final), None] == final).any(dim=-1).sum(dim=-1)
+    kl, entropy, divergence = log_p.new_zeros(3, len(log_p))
+    for columns in blocks_of(log_p):
+        here, there = log_p[:, columns], output.log_p[columns]
+        p = here.exp()
+        kl += torch.linalg.vecdot(p, here - there)
+        entropy -= torch.linalg.vecdot(p, here)
+        divergence += jensen_shannon(p, there.exp())
     return TokenReading(
-        kl=torch.linalg.vecdot(p, log_p - output.log_p).clamp(min=0),
+        kl=kl.clamp(min=0),
         overlap=shared.float() / len(final),
-        entropy=-torch.linalg.vecdot(p, log_p).clamp(max=0),
+        entropy=entropy.clamp(min=0),
         top_ids=ids[:, :top_k].int(),
         top_probabilities=top[:, :top_k].exp(),
         next_log_probability=log_p[:, output.chosen].clone(),
-        divergence=jensen_shannon(p, output.log_p.exp()),
+        divergence=divergence,
     )
