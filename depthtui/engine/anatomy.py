@@ -114,6 +114,8 @@ class Anatomy:
         attention, mlp: a tap a layer; empty where the split is unavailable.
         split_missing: why the split is unavailable, or empty.
         parallel: attention and MLP read the same input.
+        attention_modules, mlp_modules: for each layer, its modules that work for its attention
+            or its MLP alone, in the order they run; empty where the split is unavailable.
         unembedding: None where it could not be verified.
         lens_missing: why the lens is unavailable, or empty.
         closure_error: largest |h + a + m - h_next| over the largest |h_next|.
@@ -124,6 +126,8 @@ class Anatomy:
     mlp: tuple[Tap, ...] = ()
     split_missing: str = ""
     parallel: bool = False
+    attention_modules: tuple[tuple[nn.Module, ...], ...] = ()
+    mlp_modules: tuple[tuple[nn.Module, ...], ...] = ()
     unembedding: Unembedding | None = None
     lens_missing: str = ""
     closure_error: float = float("nan")
@@ -208,12 +212,18 @@ def study(model: nn.Module) -> Anatomy:
     split = _find_split(layers, probe)
     unembedding, lens_missing = _find_unembedding(model, probe)
     parallel = bool(split.attention) and _is_parallel(model, split, probe.ids)
+    modules = [
+        _modules_of(*each, tuple(probe.calls), parallel)
+        for each in zip(layers, split.attention, split.mlp, strict=bool(split.attention))
+    ]
     return Anatomy(
         layers=layers,
         attention=split.attention,
         mlp=split.mlp,
         split_missing=split.missing,
         parallel=parallel,
+        attention_modules=tuple(attention for attention, _ in modules),
+        mlp_modules=tuple(mlp for _, mlp in modules),
         unembedding=unembedding,
         lens_missing=lens_missing,
         closure_error=split.error,
@@ -388,6 +398,22 @@ def _attempt(taps: list[Tap], calls: list[_Call], h: Tensor, h_next: Tensor) -> 
     allowed = 8 * epsilon * sizes.sum(dim=0)
     error = float(miss.max() / h_next.float().abs().max().clamp(min=1e-30))
     return _Attempt(taps[0], taps[1], error, bool((miss <= allowed + 1e-7 * allowed.max()).all()))
+
+
+def _modules_of(
+    layer: nn.Module, attention: Tap, mlp: Tap, called: tuple[nn.Module, ...], parallel: bool
+) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
+    """A layer's modules that lead to what its attention writes, and those to what its MLP does.
+
+    What runs before both, and is read by both in a parallel block, belongs to neither.
+    """
+    children = set(layer.children())
+    inside = [each for each in called if each in children]
+    ends = [inside.index(tap.module) for tap in (attention, mlp)]
+    first, second = sorted(ends)
+    earlier = tuple(inside[first if parallel else 0 : first + 1])
+    later = tuple(inside[first + 1 : second + 1])
+    return (earlier, later) if ends[0] == first else (later, earlier)
 
 
 class _LayerDone(Exception):

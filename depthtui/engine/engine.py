@@ -24,6 +24,7 @@ from depthtui.engine.control import Control
 from depthtui.engine.generate import can_read_on, generate
 from depthtui.engine.loading import load
 from depthtui.engine.metrics.catalog import METRIC_BY_NAME
+from depthtui.engine.parameters import with_parameters
 from depthtui.engine.protocol import (
     Event,
     GeneratedTokens,
@@ -108,6 +109,7 @@ class Engine:
             split_missing=anatomy.split_missing,
             lens_missing=anatomy.lens_missing,
         )
+        info = with_parameters(info, loaded.model, anatomy, loaded.parameter_counts)
         vocabulary = Vocabulary(loaded.tokenizer)
 
         def ids_of(text: str) -> torch.Tensor:

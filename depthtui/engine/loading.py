@@ -46,6 +46,7 @@ from depthtui.engine.integrity import (
     is_whole,
     model_files,
 )
+from depthtui.engine.parameters import count_parameters
 from depthtui.engine.protocol import Progress
 from depthtui.engine.results import ModelInfo, ModelSpec
 from depthtui.engine.space import free_memory
@@ -76,11 +77,13 @@ class LoadedModel:
         model: in evaluation mode, without gradients, placed on its devices.
         tokenizer: the model's own.
         info: what it is; what depends on its anatomy is not filled in.
+        parameter_counts: how many parameters each module holds, by its name.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     info: ModelInfo
+    parameter_counts: dict[str, int]
 
 
 def load(
@@ -112,7 +115,8 @@ def load(
     tokenizer = _load_tokenizer(folder, spec.trust_remote_code)
     model = _load_model(folder, config, spec, dtype, placement, progress)
     progress(Progress("Taking the fingerprint", 0, 0, "B"))
-    return LoadedModel(model, tokenizer, _info(spec, source, folder, model, tokenizer, size))
+    info = _info(spec, source, folder, model, tokenizer, size)
+    return LoadedModel(model, tokenizer, info, size.by_module)
 
 
 def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTrainedConfig:
@@ -253,12 +257,14 @@ class _Size:
 
     Attributes:
         parameters: how many it has.
+        by_module: how many each module holds, by its name.
         fixed: of these, how many bitsandbytes leaves as they are: all but linear layers.
         on_disk: bytes of its weights.
         prequantized: whether the weights on disk are already quantised.
     """
 
     parameters: int
+    by_module: dict[str, int]
     fixed: int
     on_disk: int
     prequantized: bool
@@ -282,9 +288,11 @@ class _Size:
             for each in model.modules()
             if isinstance(each, torch.nn.Linear) and each is not head
         }
-        total = sum(each.numel() for each in model.parameters())
+        by_module = count_parameters(model)
+        total = by_module[""]
         return cls(
             parameters=total,
+            by_module=by_module,
             fixed=total - sum(linear.values()),
             on_disk=sum(each.stat().st_size for each in weight_files(folder)),
             prequantized=getattr(config, "quantization_config", None) is not None,

@@ -8,7 +8,7 @@ architecture cannot give, is NaN (an id that is not known is -1).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -85,6 +85,9 @@ class ModelInfo:
             contribution is relative to `h` and not to `h + a`.
         split_missing: why the attention/MLP split is unavailable, or empty.
         lens_missing: why the logit lens is unavailable, or empty.
+        layer_parameters: how many parameters each layer holds; empty where unknown.
+        attention_parameters, mlp_parameters: how many of these work for its attention or its
+            MLP alone; empty where unknown.
     """
 
     spec: ModelSpec
@@ -106,6 +109,21 @@ class ModelInfo:
     parallel: bool = False
     split_missing: str = ""
     lens_missing: str = ""
+    layer_parameters: tuple[int, ...] = ()
+    attention_parameters: tuple[int, ...] = ()
+    mlp_parameters: tuple[int, ...] = ()
+
+    def parameters_of(self, silenced: Iterable[Silenced]) -> int | None:
+        """How many parameters a run without these does not use; None where unknown."""
+        held = {
+            "layer": self.layer_parameters,
+            "attention": self.attention_parameters,
+            "mlp": self.mlp_parameters,
+        }
+        silenced = tuple(silenced)
+        if not all(held[each.part] for each in silenced):
+            return None
+        return sum(held[each.part][each.layer] for each in silenced)
 
 
 @dataclass(frozen=True)

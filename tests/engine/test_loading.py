@@ -312,7 +312,7 @@ class TestPlacement:
         monkeypatch.setattr(loading, "free_memory", lambda: 20 * self.GB)
 
     def place(self, billions: float, device: str = "auto", quantize: str = ""):
-        size = loading._Size(int(billions * 1e9), 0, 0, False)
+        size = loading._Size(int(billions * 1e9), {}, 0, 0, False)
         spec = ModelSpec("m", device=device, quantize=quantize)
         place = loading._device(device)
         return loading._placement(spec, place, loading._dtype("auto", place, size.parameters), size)
