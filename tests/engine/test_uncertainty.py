@@ -135,17 +135,16 @@ def test_it_is_quick() -> None:
 
 
 def test_the_true_layer_is_covered() -> None:
-    settings = SETTINGS
     truth = {
         each.rule: each.layer
         for each in depths(
-            pool(simulated_prompts(np.random.default_rng(99), 4000, depth=12.4)), settings
+            pool(simulated_prompts(np.random.default_rng(99), 4000, depth=12.4)), SETTINGS
         )
     }
     hits = dict.fromkeys(truth, 0)
     for seed in range(150):
         parts = simulated_prompts(np.random.default_rng(seed), 8, depth=12.4)
-        for rule, interval in depth_intervals(parts, settings, resamples=300, seed=seed).items():
+        for rule, interval in depth_intervals(parts, SETTINGS, resamples=300, seed=seed).items():
             assert interval is not None
             hits[rule] += interval[0] <= (truth[rule] or -1) <= interval[1]
     assert all(130 <= count <= 150 for count in hits.values()), hits

@@ -1,0 +1,87 @@
+"""Rank tests on the layers of single prompts, with effect sizes.
+
+All are two-sided. Layers are whole numbers and tie often, so p comes from
+permutations wherever there are few prompts (all of them where they can be
+listed), and from the normal approximation else. NaN, a prompt without a layer,
+is left out; with fewer than `FEWEST_PROMPTS` left, there is no p.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from depthtui.engine.uncertainty import FEWEST_PROMPTS
+
+_PERMUTATIONS = 4999
+_MOST_PERMUTED = 80
+"""With more prompts the normal approximations are as good."""
+
+
+def signed_rank(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float | None, float | None]:
+    """p of Wilcoxon's signed-rank test, and the matched-pairs rank-biserial correlation.
+
+    The correlation is (W+ - W-) / (W+ + W-) over the pairs that differ (Kerby 2014),
+    positive where b is larger.
+    """
+    from scipy import stats
+
+    changes = b - a
+    changes = changes[np.isfinite(changes)]
+    if len(changes) < FEWEST_PROMPTS:
+        return None, None
+    changed = changes[changes != 0]
+    if not len(changed):
+        return 1.0, 0.0
+    ranks = stats.rankdata(abs(changed))
+    effect = float((ranks * np.sign(changed)).sum() / ranks.sum())
+    permuted = stats.PermutationMethod(n_resamples=_PERMUTATIONS, rng=np.random.default_rng(seed))
+    method = permuted if len(changed) <= _MOST_PERMUTED else "auto"
+    return float(stats.wilcoxon(changed, method=method).pvalue), effect
+
+
+def mann_whitney(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float | None, float | None]:
+    """p of the Mann-Whitney test, and Cliff's delta: P(b > a) - P(b < a)."""
+    from scipy import stats
+
+    a, b = a[np.isfinite(a)], b[np.isfinite(b)]
+    if min(len(a), len(b)) < FEWEST_PROMPTS:
+        return None, None
+    effect = float(np.sign(b[:, None] - a).mean())
+    if len(np.unique([*a, *b])) == 1:
+        return 1.0, effect
+    permuted = stats.PermutationMethod(n_resamples=_PERMUTATIONS, rng=np.random.default_rng(seed))
+    method = permuted if len(a) + len(b) <= _MOST_PERMUTED else "auto"
+    return float(stats.mannwhitneyu(b, a, method=method).pvalue), effect
+
+
+def kendall(levels: Sequence[np.ndarray], seed: int) -> tuple[float | None, float | None]:
+    """p and tau-b of layers against the rank of their level; no tau where all layers are equal."""
+    from scipy import stats
+
+    known = [each[np.isfinite(each)] for each in levels]
+    if min(len(each) for each in known) < FEWEST_PROMPTS:
+        return None, None
+    layers = np.concatenate(known)
+    ranks = np.repeat(np.arange(len(known)), [len(each) for each in known])
+    if len(np.unique(layers)) == 1:
+        return 1.0, None
+    tau, p = stats.kendalltau(ranks, layers, method="auto")
+    if len(layers) <= _MOST_PERMUTED:
+        p = _permuted_kendall(ranks, layers, seed)
+    return float(p), float(tau)
+
+
+def _permuted_kendall(ranks: np.ndarray, layers: np.ndarray, seed: int) -> float:
+    """Twice the smaller tail of concordant less discordant pairs when layers are dealt out anew."""
+    first, second = np.triu_indices(len(layers), k=1)
+    order = np.sign(ranks[second] - ranks[first])
+    rng = np.random.default_rng(seed)
+    dealt = rng.permuted(np.tile(layers, (_PERMUTATIONS, 1)), axis=1)
+    dealt = np.vstack([layers, dealt])
+    between = order != 0
+    first, second = first[between], second[between]
+    scores = np.array([order[between] @ np.sign(row[second] - row[first]) for row in dealt])
+    tails = np.mean(scores >= scores[0]), np.mean(scores <= scores[0])
+    return min(1.0, 2 * float(min(tails)))

@@ -1,0 +1,215 @@
+"""Comparisons of depths: planted shifts are found, their absence is said, naive loops agree."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from depthtui.engine.effective_depth import depths, pool
+from depthtui.engine.results import Curves, PromptCurves, SummarySettings
+from depthtui.engine.uncertainty import draw
+from depthtui.sweep.comparisons import (
+    Difference,
+    Trend,
+    corrected,
+    difference,
+    holm,
+    trend,
+)
+from tests.simulated_prompts import simulated_prompts
+
+SETTINGS = SummarySettings()
+RULES = ("cosine", "kl", "overlap")
+
+
+def prompts(seed: int, n: int, depth: float, **how: float) -> list[PromptCurves]:
+    return simulated_prompts(np.random.default_rng(seed), n, depth, **how)  # type: ignore[arg-type]
+
+
+def moved(parts: list[PromptCurves], layers: int) -> list[PromptCurves]:
+    """The same prompts with every overlap curve `layers` later."""
+    late = []
+    for part in parts:
+        overlap = part.curves.overlap
+        assert overlap is not None
+        later = np.concatenate([np.zeros(layers), overlap[: len(overlap) - layers - 1], [1.0]])
+        late.append(PromptCurves(part.n_tokens, replace(part.curves, overlap=later)))
+    return late
+
+
+def layer(parts: list[PromptCurves], rule: str) -> int:
+    found = {each.rule: each.layer for each in depths(pool(parts), SETTINGS)}[rule]
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("paired", [True, False])
+def test_the_difference_is_that_of_the_pooled_layers(rule: str, paired: bool) -> None:
+    a, b = prompts(0, 8, 10), prompts(1, 8, 14)
+    found = difference(a, b, SETTINGS, paired, rule)
+    assert found.layers == layer(b, rule) - layer(a, rule)
+    assert found.ratio == pytest.approx(found.layers / 30)
+    assert found.layers_interval is not None
+    assert found.layers_interval[0] > 0
+    assert found.ratio_interval == pytest.approx([each / 30 for each in found.layers_interval])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_identical_samples_do_not_differ(rule: str) -> None:
+    a = prompts(0, 7, 12)
+    found = difference(a, a, SETTINGS, paired=True, rule=rule)
+    assert (found.layers, found.layers_interval, found.ratio) == (0, (0, 0), 0)
+    assert (found.p, found.effect) == (1, 0)
+    assert found.sentence.startswith("no clear difference: +0.0 layers (95 % interval +0.0 … +0.0)")
+    apart = difference(a, a, SETTINGS, paired=False, rule=rule)
+    assert apart.layers == apart.effect == 0
+    assert apart.layers_interval is not None
+    assert apart.layers_interval[0] < 0 < apart.layers_interval[1]
+
+
+def test_pairing_removes_what_prompts_have_in_common() -> None:
+    a = prompts(3, 8, 12, spread=4)
+    b = moved(a, 2)
+    paired = difference(a, b, SETTINGS, paired=True, rule="overlap")
+    apart = difference(a, b, SETTINGS, paired=False, rule="overlap")
+    assert paired.layers_interval == (2, 2)
+    assert apart.layers_interval is not None
+    assert apart.layers_interval[0] < 0 < apart.layers_interval[1]
+    assert paired.effect == 1
+    assert paired.p == pytest.approx(2 / 2**8)
+    assert paired.sentence == (
+        "more layers: +2.0 layers (95 % interval +2.0 … +2.0), rank-biserial +1.00, p 0.0078"
+    )
+
+
+def test_exchanging_the_sides_changes_the_sign() -> None:
+    a, b = prompts(0, 9, 11, spread=3), prompts(1, 9, 13, spread=3)
+    one = difference(a, b, SETTINGS, paired=True)
+    other = difference(b, a, SETTINGS, paired=True)
+    assert one.layers_interval is not None
+    assert other.layers_interval == (-one.layers_interval[1], -one.layers_interval[0])
+    assert (other.layers, other.effect) == (-(one.layers or 0), -(one.effect or 0))
+    assert other.p == pytest.approx(one.p)
+
+
+def test_models_of_other_sizes_are_compared_by_ratio_too() -> None:
+    a, b = prompts(0, 12, 12, layers=30), prompts(1, 12, 24, layers=60)
+    found = difference(a, b, SETTINGS, paired=False, rule="overlap")
+    ratios = (layer(b, "overlap") + 1) / 60 - (layer(a, "overlap") + 1) / 30
+    assert found.ratio == pytest.approx(ratios)
+    assert found.layers_interval is not None
+    assert found.layers_interval[0] > 8
+    assert found.ratio_interval is not None
+    assert found.ratio_interval[0] < 0.02 < 0.05 + found.ratio_interval[1]
+    assert f", ratio {ratios:+.2f} (95 % interval " in found.sentence
+
+
+def test_a_paired_resample_draws_the_same_prompts_of_both() -> None:
+    a, b = prompts(0, 6, 11, spread=4), prompts(1, 6, 13, spread=4)
+    found = difference(a, b, SETTINGS, paired=True, rule="overlap", resamples=200)
+    changes = []
+    for row in draw(6, 200, SETTINGS.seed):
+        sides = [[x for x, k in zip(side, row, strict=True) for _ in range(k)] for side in (a, b)]
+        changes.append(layer(sides[1], "overlap") - layer(sides[0], "overlap"))
+    tail = stats.norm.cdf(-np.sqrt(6 / 5) * stats.t.ppf(0.975, 5))
+    ends = np.quantile(changes, [tail, 1 - tail], method="inverted_cdf")
+    assert found.layers_interval == pytest.approx(ends)
+
+
+def test_unpaired_prompts_may_differ_in_number_and_paired_ones_may_not() -> None:
+    a, b = prompts(0, 6, 12), prompts(1, 9, 12)
+    assert difference(a, b, SETTINGS, paired=False).n_prompts == (6, 9)
+    with pytest.raises(ValueError, match="6 and 9"):
+        difference(a, b, SETTINGS, paired=True)
+
+
+def test_what_cannot_be_said_is_said() -> None:
+    a = prompts(0, 6, 12)
+    few = "too few prompts to say (4; 5 are needed)"
+    assert difference(a[:4], a, SETTINGS, paired=False).sentence == few
+    levels = [a, a[:4], a]
+    few_a_level = "too few prompts to say (4 a level; 5 are needed)"
+    assert trend(levels, SETTINGS).sentence == few_a_level
+    without = [PromptCurves(5, Curves(kl=each.curves.kl)) for each in a]
+    for found in (
+        difference(a, without, SETTINGS, paired=True, rule="cosine"),
+        trend([a, without], SETTINGS, rule="cosine"),
+    ):
+        assert "not measured" in found.sentence
+    never = replace(SETTINGS, overlap_threshold=1.0)
+    for found in (
+        difference(a, a, never, paired=True, rule="overlap"),
+        trend([a, a], never, rule="overlap"),
+    ):
+        assert "no layer by this rule" in found.sentence
+        assert found.p is None
+    # Half of the prompts never cross, and they are long: many resamples have no layer.
+    flat = Curves(overlap=np.append(np.full(30, 0.0), 1))
+    mixed = [*a[:3], *(PromptCurves(700, flat) for _ in range(3))]
+    found = difference(a, mixed, replace(SETTINGS, overlap_threshold=0.2), False, "overlap")
+    assert found.layers_interval is None
+    assert found.problem
+
+
+def test_a_planted_trend_is_found() -> None:
+    levels = [prompts(seed, 8, 10 + 2 * seed) for seed in range(4)]
+    for rule in RULES:
+        found = trend(levels, SETTINGS, rule)
+        pooled = [layer(each, rule) for each in levels]
+        assert found.layers == tuple(pooled)
+        assert found.slope == pytest.approx(3 * np.polyfit(range(4), pooled, 1)[0])
+        assert found.slope_interval is not None
+        assert 2 < found.slope_interval[0] < found.slope < found.slope_interval[1] < 10
+        assert found.p is not None
+        assert found.p < 0.001
+        assert found.sentence.startswith("more layers at harder levels: +")
+    backwards = trend(levels[::-1], SETTINGS, "overlap")
+    assert backwards.sentence.startswith("fewer layers at harder levels: -")
+
+
+def test_levels_that_do_not_differ_have_no_trend() -> None:
+    found = trend([prompts(seed, 8, 12) for seed in (5, 6, 7)], SETTINGS, "overlap")
+    assert found.slope_interval is not None
+    assert found.slope_interval[0] <= 0 <= found.slope_interval[1]
+    assert found.sentence.startswith("no clear trend: ")
+
+
+def test_two_levels_have_the_slope_of_their_difference() -> None:
+    a, b = prompts(0, 7, 11), prompts(1, 9, 13)
+    slope, change = trend([a, b], SETTINGS), difference(a, b, SETTINGS, paired=False)
+    assert slope.slope == change.layers
+    assert slope.slope_interval == change.layers_interval
+    with pytest.raises(ValueError, match="two or more"):
+        trend([a], SETTINGS)
+
+
+def test_where_interval_and_test_disagree_the_sentence_says_so() -> None:
+    found = Difference("kl", True, (5, 5), 3.0, (1.0, 5.0), p=0.0625, effect=1.0)
+    assert found.sentence == (
+        "more layers: +3.0 layers (95 % interval +1.0 … +5.0), rank-biserial +1.00, "
+        "p 0.062: the rank test does not confirm it"
+    )
+    slope = Trend("kl", (9, 9), (3, 4), 1.0, (0.0, 2.0), p=0.0004, effect=0.3)
+    assert slope.sentence.endswith("tau +0.30, p < 0.001: the rank test sees one")
+    assert replace(slope, p_holm=0.06).sentence.endswith("tau +0.30, p 0.06 (Holm)")
+
+
+def test_holm_by_hand() -> None:
+    # Sorted: 4 x 0.005, 3 x 0.01, 2 x 0.03, and 0.04 raised to what came before.
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    assert holm([0.7, 0.6]).tolist() == [1, 1]
+    assert holm([]).tolist() == []
+
+
+def test_correction_passes_over_what_has_no_p() -> None:
+    known = Difference("kl", True, (5, 5), p=0.02)
+    unknown = Difference("kl", True, (3, 3), problem="too few")
+    assert [each.p_holm for each in corrected([known, unknown, replace(known, p=0.03)])] == [
+        0.04,
+        None,
+        0.04,
+    ]

@@ -1,0 +1,91 @@
+"""Rank tests against enumeration of every permutation, and plain loops."""
+
+from __future__ import annotations
+
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from depthtui.sweep.rank_tests import kendall, mann_whitney, signed_rank
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_signed_rank_enumerates_signs(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(10, 16, (2, 8)).astype(float)
+    p, effect = signed_rank(a, b, 0)
+    changed = (b - a)[b != a]
+    ranks = stats.rankdata(abs(changed))
+    total = ranks @ np.sign(changed)
+    assert effect == pytest.approx(total / ranks.sum())
+    flips = [ranks @ np.array(signs) for signs in product([-1, 1], repeat=len(ranks))]
+    assert p == pytest.approx(np.mean(np.abs(flips) >= abs(total) - 1e-9))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mann_whitney_enumerates_groups(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(10, 15, 5).astype(float), rng.integers(11, 16, 6).astype(float)
+    p, delta = mann_whitney(a, b, 0)
+    assert delta == pytest.approx(sum(np.sign(y - x) for x in a for y in b) / 30)
+    everyone = np.concatenate([a, b])
+    deltas = []
+    for chosen in combinations(range(11), 5):
+        one, other = everyone[list(chosen)], np.delete(everyone, chosen)
+        deltas.append(np.sign(other[:, None] - one).mean())
+    tails = np.mean(np.array(deltas) >= delta - 1e-9), np.mean(np.array(deltas) <= delta + 1e-9)
+    assert p == pytest.approx(min(1, 2 * min(tails)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kendall_of_two_levels_is_mann_whitney(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(10, 15, 5).astype(float), rng.integers(11, 16, 6).astype(float)
+    p, tau = kendall([a, b], 0)
+    exact, delta = mann_whitney(a, b, 0)
+    assert p == pytest.approx(exact, abs=0.03)
+    assert tau is not None
+    assert delta is not None
+    assert np.sign(tau) == np.sign(delta)
+
+
+def test_kendall_is_tau_b() -> None:
+    rng = np.random.default_rng(0)
+    levels = [rng.integers(10, 14, 6) + float(shift) for shift in (0, 1, 2)]
+    _, tau = kendall(levels, 0)
+    pairs = [(rank, layer) for rank, level in enumerate(levels) for layer in level]
+    score = tied_ranks = tied_layers = 0
+    for (rank_1, layer_1), (rank_2, layer_2) in combinations(pairs, 2):
+        score += np.sign(rank_2 - rank_1) * np.sign(layer_2 - layer_1)
+        tied_ranks += rank_1 == rank_2
+        tied_layers += layer_1 == layer_2
+    n = 18 * 17 / 2
+    assert tau == pytest.approx(score / np.sqrt((n - tied_ranks) * (n - tied_layers)))
+
+
+def test_many_prompts_agree_with_few_in_the_limit() -> None:
+    rng = np.random.default_rng(2)
+    levels = [rng.integers(10, 20, 26) + float(shift) for shift in (0, 0, 1)]
+    few, _ = kendall([each[:25] for each in levels], 0)
+    ranks = np.repeat([0, 1, 2], 25)
+    limit = stats.kendalltau(ranks, np.concatenate([each[:25] for each in levels])).pvalue
+    assert few == pytest.approx(limit, abs=0.02)
+
+
+def test_prompts_without_a_layer_are_left_out() -> None:
+    a, b = np.array([1.0, 2, 3, 4, 5, np.nan]), np.array([2.0, 4, 6, 8, 10, 3])
+    assert signed_rank(a, b, 0) == signed_rank(a[:5], b[:5], 0)
+    assert mann_whitney(a, b, 0) == mann_whitney(a[:5], b, 0)
+    assert kendall([a, b], 0) == kendall([a[:5], b], 0)
+    few = np.append(a[:4], [np.nan] * 2)
+    for test in (signed_rank(few, b, 0), mann_whitney(few, b, 0), kendall([few, b], 0)):
+        assert test == (None, None)
+
+
+def test_equal_layers_say_nothing() -> None:
+    same = np.full(6, 7.0)
+    assert signed_rank(same, same, 0) == (1, 0)
+    assert mann_whitney(same, same, 0) == (1, 0)
+    assert kendall([same, same, same], 0) == (1, None)
