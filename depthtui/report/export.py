@@ -14,7 +14,10 @@ from depthtui.report.arrays import arrays_bytes
 from depthtui.report.groups import Group, group_runs
 from depthtui.report.html import html_bytes
 from depthtui.report.markdown import markdown_bytes
+from depthtui.report.silenced import without
 from depthtui.report.summary import summary_json
+
+_LONGEST_WITHOUT = 60
 
 Files = dict[str, bytes]
 """File name -> content."""
@@ -105,7 +108,9 @@ def write_whole(path: Path, content: bytes) -> Path:
 
 
 def _slug(group: Group) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", group.model.name).strip("-.") or "model"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", group.model.name).strip("-.") or "model"
+    left_out = re.sub(r"[ ,]+", "-", without(group.settings.silenced))[:_LONGEST_WITHOUT]
+    return f"{name}-{left_out}" if left_out else name
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from depthtui.engine.metrics.catalog import METRICS
 from depthtui.engine.results import ModelInfo, Prompt, RunResult, RunSettings
+from depthtui.report.silenced import without
 from depthtui.report.summary import weights_dtype
 
-_PARTS = {"attention": "attention", "mlp": "MLP"}
+_POOLED_WHERE_THEY_ARE = frozenset(each.name for each in METRICS) - {"contributions", "logit_lens"}
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,16 @@ class Group:
         """The model and how it was run, such as `SmolLM2-135M-Instruct, float32 on cpu`."""
         settings = self.settings
         template = ", chat template" if settings.chat_template else ""
-        without = ", ".join(
-            f"layer {each.layer}" + ("" if each.part == "layer" else f" {_PARTS[each.part]}")
-            for each in settings.silenced
-        )
-        without = f", without {without}" if without else ""
+        left_out = f", {without(settings.silenced)}" if settings.silenced else ""
         where = f"{weights_dtype(self.model)} on {self.model.device}"
-        return f"{self.model.name}, {where}{template}{without}"
+        return f"{self.model.name}, {where}{template}{left_out}"
+
+    def is_clean_of(self, other: Group) -> bool:
+        """Whether this is the same as a what-if, with every layer on."""
+        if not other.settings.silenced:
+            return False
+        clean = replace(other.settings, silenced=())
+        return _model_key(self.model, self.settings) == _model_key(other.model, clean)
 
 
 def group_runs(results: Sequence[RunResult]) -> list[Group]:
@@ -61,6 +66,8 @@ def group_runs(results: Sequence[RunResult]) -> list[Group]:
 
 
 def _model_key(model: ModelInfo, settings: RunSettings) -> object:
+    # The slower metrics are pooled over the runs that have them.
+    metrics = tuple(each for each in settings.metrics if each not in _POOLED_WHERE_THEY_ARE)
     return (
         model.name,
         model.source,
@@ -70,7 +77,7 @@ def _model_key(model: ModelInfo, settings: RunSettings) -> object:
         model.quantize,
         model.device,
         # What differs from prompt to prompt is not a setting of the group.
-        replace(settings, lengths_before=(), answer_start=-1),
+        replace(settings, lengths_before=(), answer_start=-1, metrics=metrics),
     )
 
 

@@ -18,6 +18,7 @@ from depthtui.report.findings import Pooled, findings
 from depthtui.report.groups import Group
 from depthtui.report.legible import legible
 from depthtui.report.summary import combined_provenance
+from depthtui.report.what_if import HEADS, PROMPT_HEADS, Pairs, pairs
 from depthtui.report.words import (
     criterion,
     model_facts,
@@ -61,7 +62,11 @@ def html_bytes(groups: Sequence[Group], settings: SummarySettings) -> bytes:
         "<h1>Effective depth</h1>",
         '<p class="soft">How much of a model’s depth a prompt uses, after Hu, Zhou and Zhang, ',
         "arXiv 2512.14064.</p>",
-        *(part for group in groups for part in _group(group, settings, budget)),
+        *(
+            part
+            for group in groups
+            for part in _group(group, settings, budget, pairs(group, groups))
+        ),
         "</body></html>\n",
     ]
     return "\n".join(page).encode("utf-8")
@@ -80,12 +85,16 @@ class _Budget:
         return True
 
 
-def _group(group: Group, settings: SummarySettings, budget: _Budget) -> Iterable[str]:
+def _group(
+    group: Group, settings: SummarySettings, budget: _Budget, compared: Pairs | None
+) -> Iterable[str]:
     summary = summarise(group.results, settings)
     yield f"<h2>{_safe(group.title)}</h2>"
     yield f'<p class="soft">{_safe(" · ".join(model_facts(group.model)))}</p>'
     yield from _depths(group, summary)
     yield f'<p class="soft">{_safe(pooling(group, summary, settings))}</p>'
+    if compared is not None:
+        yield from _beside_clean(compared, settings)
     yield from _findings(group, settings)
     if summary is not None:
         yield from _curves(group, summary)
@@ -152,6 +161,23 @@ def _curves(group: Group, summary: DepthSummary) -> Iterable[str]:
         panel = svg.Panel(lines, n_layers, threshold, crossings.get("overlap"), (0.0, 1.0))
         yield _figure("Lens overlap", svg.curves(panel), "<small> top five shared</small>")
     yield "</div>"
+
+
+def _beside_clean(compared: Pairs, settings: SummarySettings) -> Iterable[str]:
+    """A what-if's figures beside those of its clean run, pooled and prompt by prompt."""
+    tables: list[tuple[Sequence[str], Sequence[Sequence[str]]]] = [
+        (HEADS, compared.rows(settings)),
+        (PROMPT_HEADS, compared.by_prompt()),
+    ]
+    if tables[0][1]:
+        yield "<h3>Beside the clean run</h3>"
+    for heads, rows in tables:
+        if rows:
+            lines = "".join(
+                f"<tr>{''.join(f'<td>{_safe(cell)}</td>' for cell in row)}</tr>" for row in rows
+            )
+            head = "".join(f"<th>{each}</th>" for each in heads)
+            yield f'<div class="wide"><table><tr>{head}</tr>{lines}</table></div>'
 
 
 def _findings(group: Group, settings: SummarySettings) -> Iterable[str]:

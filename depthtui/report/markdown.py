@@ -15,6 +15,7 @@ from depthtui.report.findings import Pooled, findings
 from depthtui.report.groups import Group
 from depthtui.report.legible import legible
 from depthtui.report.summary import combined_provenance
+from depthtui.report.what_if import HEADS, PROMPT_HEADS, Pairs, pairs
 from depthtui.report.words import (
     criterion,
     model_facts,
@@ -44,11 +45,11 @@ def markdown_bytes(groups: Sequence[Group], settings: SummarySettings) -> bytes:
     """The summary as UTF-8."""
     lines = ["# Effective depth", ""]
     for group in groups:
-        lines += _group(group, settings)
+        lines += _group(group, settings, pairs(group, groups))
     return ("\n".join(lines).rstrip() + "\n").encode("utf-8")
 
 
-def _group(group: Group, settings: SummarySettings) -> Iterable[str]:
+def _group(group: Group, settings: SummarySettings, compared: Pairs | None) -> Iterable[str]:
     summary = summarise(group.results, settings)
     yield f"## {_safe(group.title)}"
     yield ""
@@ -58,6 +59,8 @@ def _group(group: Group, settings: SummarySettings) -> Iterable[str]:
     yield ""
     yield _safe(pooling(group, summary, settings))
     yield ""
+    if compared is not None:
+        yield from _beside_clean(compared, settings)
     yield from _findings(group, settings)
     if summary is not None:
         yield from _curves(summary)
@@ -93,6 +96,18 @@ def _depths(group: Group, summary: DepthSummary | None) -> Iterable[str]:
     if published is not None:
         yield ""
         yield f"Published values: {_safe(PROTOCOL)}"
+
+
+def _beside_clean(compared: Pairs, settings: SummarySettings) -> Iterable[str]:
+    rows, by_prompt = compared.rows(settings), compared.by_prompt()
+    if rows:
+        yield "### Beside the clean run"
+        yield ""
+        yield from _table(HEADS, [[_safe(cell) for cell in row] for row in rows])
+        yield ""
+    if by_prompt:
+        yield from _table(PROMPT_HEADS, [[_safe(cell) for cell in row] for row in by_prompt])
+        yield ""
 
 
 def _findings(group: Group, settings: SummarySettings) -> Iterable[str]:

@@ -63,7 +63,7 @@ def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dic
     summary: dict[str, Any] = {
         "schema": SCHEMA,
         "model": {**{name: getattr(model, name) for name in _MODEL}, **_where(model)},
-        "settings": {"top_k": results[0].settings.top_k, **asdict(settings)},
+        "settings": {"top_k": results[0].settings.top_k, **asdict(settings), **_left_out(results)},
         "prompts": [_prompt(each) for each in results],
     }
     pooled = summarise(results, settings)
@@ -114,6 +114,17 @@ def weights_dtype(model: ModelInfo) -> str:
 
 def _where(model: ModelInfo) -> dict[str, str]:
     return {"dtype": weights_dtype(model), "device": model.device}
+
+
+def _left_out(results: Sequence[RunResult]) -> dict[str, Any]:
+    """What a what-if leaves out; nothing for clean runs."""
+    silenced = results[0].settings.silenced
+    if not silenced:
+        return {}
+    return {
+        "silenced": [asdict(each) for each in silenced],
+        "parameters_silenced": results[0].model.parameters_of(silenced),
+    }
 
 
 def _prompt(result: RunResult) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""What a what-if leaves out, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from depthtui.engine.results import ModelInfo, Silenced
+
+_PARTS = {"layer": "", "attention": " attention", "mlp": " MLP"}
+
+
+def silenced_words(silenced: Collection[Silenced]) -> str:
+    """The layers as ranges, such as `layers 3 and 20-29, layer 5 MLP`; empty for a clean run."""
+    words = []
+    for part, name in _PARTS.items():
+        layers = sorted({each.layer for each in silenced if each.part == part})
+        if layers:
+            ranges = [str(a) if a == b else f"{a}-{b}" for a, b in _ranges(layers)]
+            last = f" and {ranges[-1]}" if len(ranges) > 1 else ranges[0]
+            noun = "layer" if len(layers) == 1 else "layers"
+            words.append(f"{noun} {', '.join(ranges[:-1])}{last}{name}")
+    return ", ".join(words)
+
+
+def without(silenced: Collection[Silenced]) -> str:
+    """A run's name by what it leaves out, such as `without layers 20-29`; empty for a clean run."""
+    return f"without {silenced_words(silenced)}" if silenced else ""
+
+
+def parameter_share(model: ModelInfo, silenced: Collection[Silenced]) -> float | None:
+    """The share of the model's parameters that a run does not use; None where unknown."""
+    count = model.parameters_of(silenced)
+    return None if count is None or not model.parameters else count / model.parameters
+
+
+def _ranges(layers: list[int]) -> Iterator[tuple[int, int]]:
+    """The first and last of each row of neighbours in a sorted list."""
+    first = last = layers[0]
+    for each in layers[1:]:
+        if each != last + 1:
+            yield first, last
+            first = each
+        last = each
+    yield first, last

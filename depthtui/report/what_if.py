@@ -1,0 +1,145 @@
+"""A what-if beside its clean run: what leaving layers out costs, as rows of a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from depthtui.engine.effective_depth import summarise
+from depthtui.engine.metrics.agreement import agreement
+from depthtui.engine.results import DepthEstimate, RunResult, SummarySettings
+from depthtui.report.groups import Group
+from depthtui.report.silenced import parameter_share
+from depthtui.report.words import rule_title
+
+HEADS = ("", "clean", "changed", "change")
+PROMPT_HEADS = (
+    "prompt",
+    "loss, clean",
+    "changed",
+    "change",
+    "same next token",
+    "says, clean",
+    "changed",
+)
+_TITLE_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The prompts that were run both ways.
+
+    Attributes:
+        clean, changed: the runs, prompt by prompt.
+    """
+
+    clean: tuple[RunResult, ...]
+    changed: tuple[RunResult, ...]
+
+    @classmethod
+    def of(cls, clean: Group, changed: Group) -> Pairs:
+        """The prompts that both groups have."""
+        by_prompt = {each.prompt: each for each in clean.results}
+        both = [each for each in changed.results if each.prompt in by_prompt]
+        return cls(tuple(by_prompt[each.prompt] for each in both), tuple(both))
+
+    def rows(self, settings: SummarySettings) -> list[tuple[str, str, str, str]]:
+        """What is pooled over the prompts, under `HEADS`; empty where there is no pair."""
+        if not self.clean:
+            return []
+        rows = [self._parameters(), self._loss(), self._same(), *self._depths(settings)]
+        if len(self.clean) == 1:
+            rows.append(("says after the text", _says(self.clean[0]), _says(self.changed[0]), ""))
+        return [each for each in rows if any(each[1:])]
+
+    def by_prompt(self) -> list[tuple[str, ...]]:
+        """Each prompt's loss and output, under `PROMPT_HEADS`; empty for one prompt alone."""
+        if len(self.clean) < 2:
+            return []
+        return [
+            (
+                _title(clean),
+                *_change(clean.loss, changed.loss),
+                _share(agreement(clean, changed)),
+                _says(clean),
+                _says(changed),
+            )
+            for clean, changed in zip(self.clean, self.changed, strict=True)
+        ]
+
+    def _parameters(self) -> tuple[str, str, str, str]:
+        model, silenced = self.clean[0].model, self.changed[0].settings.silenced
+        share = parameter_share(model, silenced)
+        if share is None:
+            return "parameters in use", "", "", ""
+        left = model.parameters - (model.parameters_of(silenced) or 0)
+        return "parameters in use", f"{model.parameters:,}", f"{left:,}", f"{-share:.0%}"
+
+    def _loss(self) -> tuple[str, str, str, str]:
+        """The mean over all tokens that something comes before."""
+        counts = [len(each.tokens) - 1 for each in self.clean]
+        if min(counts) < 1:
+            return "loss, nats", "", "", ""
+        means = [
+            float(np.average([each.loss for each in runs], weights=counts))
+            for runs in (self.clean, self.changed)
+        ]
+        return "loss, nats", *_change(*means)
+
+    def _same(self) -> tuple[str, str, str, str]:
+        found = [agreement(*pair) for pair in zip(self.clean, self.changed, strict=True)]
+        known = [each for each in found if each is not None]
+        total = (sum(same for same, _ in known), sum(tokens for _, tokens in known))
+        return "same next token", "", _share(total) if known else "", ""
+
+    def _depths(self, settings: SummarySettings) -> list[tuple[str, str, str, str]]:
+        summaries = [summarise(runs, settings) for runs in (self.clean, self.changed)]
+        depths = [
+            {each.rule: each for each in summary.depths} if summary else {} for summary in summaries
+        ]
+        rows = []
+        for rule in dict.fromkeys([*depths[0], *depths[1]]):
+            clean, changed = (each.get(rule) for each in depths)
+            moved = ""
+            if clean and changed and None not in (clean.layer, changed.layer):
+                moved = f"{(changed.layer or 0) - (clean.layer or 0):+d}"
+            name = f"effective depth, {rule_title(rule)}"
+            rows.append((name, _layer(clean), _layer(changed), moved))
+        return rows
+
+
+def _layer(estimate: DepthEstimate | None) -> str:
+    return "–" if estimate is None or estimate.layer is None else f"layer {estimate.layer}"
+
+
+def _change(clean: float, changed: float) -> tuple[str, str, str]:
+    if math.isnan(clean) or math.isnan(changed):
+        return "", "", ""
+    return f"{clean:.3f}", f"{changed:.3f}", f"{changed - clean:+.3f}"
+
+
+def _share(same: tuple[int, int] | None) -> str:
+    return "" if same is None else f"{same[0]} of {same[1]}"
+
+
+def _says(result: RunResult) -> str:
+    """The most probable token after the text, with its probability."""
+    lens = result.logit_lens
+    if lens is None or not len(result.tokens) or lens.top_ids[-1, -1, 0] < 0:
+        return ""
+    token = lens.vocabulary.get(int(lens.top_ids[-1, -1, 0]), "").strip(" ") or "·"
+    return f"{token} {float(lens.top_probabilities[-1, -1, 0]):.2f}"
+
+
+def _title(result: RunResult) -> str:
+    words = " ".join(result.prompt.text.split())
+    return words if len(words) <= _TITLE_LENGTH else f"{words[: _TITLE_LENGTH - 1]}…"
+
+
+def pairs(group: Group, groups: Sequence[Group]) -> Pairs | None:
+    """A what-if's prompts beside their clean runs; None for a clean group, or without one."""
+    clean = next((each for each in groups if each.is_clean_of(group)), None)
+    return None if clean is None else Pairs.of(clean, group)

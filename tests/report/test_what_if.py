@@ -1,0 +1,129 @@
+"""What-ifs in reports: named by what is off, beside their clean run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthtui.engine.results import RunResult, Silenced, SummarySettings
+from depthtui.report.export import export
+from depthtui.report.groups import group_runs
+from depthtui.report.silenced import silenced_words, without
+from depthtui.report.what_if import Pairs, pairs
+from tests.hostile import HOSTILE
+from tests.report.runs import run
+
+SETTINGS = SummarySettings()
+OFF = (Silenced(1), Silenced(2))
+KNOWN = {"layer_parameters": (100, 100, 150, 50)}
+
+
+def both(text: str = "a b", loss: float = 2.0, change: float = 0.5) -> list[RunResult]:
+    """A clean run, and the same without two layers, in which one of five tokens says another."""
+    clean, changed = run(text, **KNOWN), run(text, **KNOWN)
+    changed = replace(changed, settings=replace(changed.settings, silenced=OFF))
+    for each, value in ((clean, loss), (changed, loss + change)):
+        assert each.logit_lens is not None
+        each.logit_lens.next_log_probability[-1] = -value
+        each.logit_lens.top_ids[-1, :, 0] = 1
+        each.logit_lens.top_probabilities[-1, :, 0] = 0.75
+        each.logit_lens.vocabulary = {1: " one", 2: " two"}
+    changed.logit_lens.top_ids[-1, -1, 0] = 2
+    return [clean, changed]
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ([3], "layer 3"),
+        (range(20, 30), "layers 20-29"),
+        ([4, 3], "layers 3-4"),
+        ([0, 2, 3, 4, 9], "layers 0, 2-4 and 9"),
+    ],
+)
+def test_layers_are_told_as_ranges(layers: list[int], words: str) -> None:
+    assert silenced_words([Silenced(each) for each in layers]) == words
+
+
+def test_sublayers_come_after_layers() -> None:
+    off = [Silenced(5, "mlp"), Silenced(6, "mlp"), Silenced(3), Silenced(0, "attention")]
+    assert without(off) == "without layer 3, layer 0 attention, layers 5-6 MLP"
+    assert without([]) == ""
+
+
+def test_a_what_if_is_paired_with_its_clean_run() -> None:
+    clean, changed = group_runs(both())
+    assert changed.title.endswith(", without layers 1-2")
+    found = pairs(changed, [clean, changed])
+    assert found == Pairs(clean.results, changed.results)
+    assert pairs(clean, [clean, changed]) is None
+    assert pairs(changed, [changed]) is None
+    (other,) = group_runs([run(dtype="bfloat16")])
+    assert pairs(changed, [other, changed]) is None
+
+
+def test_slower_metrics_of_a_clean_run_do_not_part_it_from_the_others() -> None:
+    first, second = run("1"), run("2")
+    more = replace(first.settings, metrics=(*first.settings.metrics, "similarity"))
+    assert len(group_runs([replace(first, settings=more), second])) == 1
+    less = replace(first.settings, metrics=("logit_lens",))
+    assert len(group_runs([replace(first, settings=less), second])) == 2
+
+
+def test_what_it_costs() -> None:
+    clean, changed = group_runs(both())
+    rows = {name: cells for name, *cells in Pairs.of(clean, changed).rows(SETTINGS)}
+    assert rows["parameters in use"] == ["1,000", "750", "-25%"]
+    assert rows["loss, nats"] == ["2.000", "2.500", "+0.500"]
+    assert rows["same next token"] == ["", "4 of 5", ""]
+    assert rows["says after the text"] == ["one 0.75", "two 0.75", ""]
+    assert {"effective depth, cosine", "effective depth, KL", "effective depth, overlap"} <= set(
+        rows
+    )
+    assert Pairs.of(clean, changed).by_prompt() == []
+
+
+def test_losses_are_weighted_by_tokens() -> None:
+    runs = [*both("a b", 2.0, 1.0), *both("c d", 4.0, 0.0)]
+    for each in runs[2:]:
+        each.tokens = replace(each.tokens, ids=np.arange(2), texts=["a", "b"])
+    clean, changed = group_runs(runs)
+    found = Pairs.of(clean, changed)
+    rows = {name: cells for name, *cells in found.rows(SETTINGS)}
+    assert rows["loss, nats"] == ["2.400", "3.200", "+0.800"]
+    assert [row[:4] for row in found.by_prompt()] == [
+        ("a b", "2.000", "3.000", "+1.000"),
+        ("c d", "4.000", "4.000", "+0.000"),
+    ]
+
+
+def test_what_is_unknown_has_no_row() -> None:
+    clean, changed = both()
+    for each in (clean, changed):
+        each.logit_lens = None
+    unknown = [
+        replace(each, model=replace(each.model, layer_parameters=())) for each in (clean, changed)
+    ]
+    (first, second) = group_runs(unknown)
+    names = {row[0] for row in Pairs.of(first, second).rows(SETTINGS)}
+    assert names == {"effective depth, cosine"}
+
+
+def test_the_files_have_both_and_say_which_is_which(tmp_path: Path) -> None:
+    text = "".join(HOSTILE.values())
+    paths = export([*both(), *both(text)], SETTINGS, tmp_path)
+    names = [path.name for path in paths if path.suffix == ".json"]
+    assert names == ["summary-tiny.json", "summary-tiny-without-layers-1-2.json"]
+    settings = json.loads((tmp_path / names[1]).read_text())["settings"]
+    assert settings["silenced"] == [{"layer": 1, "part": "layer"}, {"layer": 2, "part": "layer"}]
+    assert settings["parameters_silenced"] == 250
+    assert "silenced" not in json.loads((tmp_path / names[0]).read_text())["settings"]
+    for ending in ("md", "html"):
+        page = (tmp_path / f"summary.{ending}").read_text()
+        assert page.count("Beside the clean run") == 1
+        assert "8 of 10" in page
+        assert "\x1b" not in page
