@@ -20,7 +20,7 @@ from depthtui.engine.anatomy import (
     hooks,
 )
 
-_CACHE_NAMES = ("past_key_values", "cache", "cache_params")
+_CACHE_NAMES = ("cache", "past_key_values", "cache_params")
 """What a model calls the state that it goes on from, in its output and its input alike."""
 
 _PROBE_TOKENS = 8
@@ -118,5 +118,7 @@ def reads_on(model: nn.Module, anatomy: Anatomy) -> bool:
 
 def _cache_in(outputs: Any) -> dict[str, Any]:
     """What the model is to be given back, by its name."""
-    held = outputs if isinstance(outputs, dict) else {}
-    return {name: held[name] for name in _CACHE_NAMES if held.get(name) is not None}
+    # Not by `get`, which answers to deprecated names too.
+    held = dict(outputs.items()) if isinstance(outputs, dict) else {}
+    name = next((each for each in _CACHE_NAMES if held.get(each) is not None), None)
+    return {} if name is None else {name: held[name]}

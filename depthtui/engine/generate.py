@@ -55,7 +55,7 @@ def generate(
     unembedding, settings = model.anatomy.unembedding, generation.settings
     if unembedding is None:
         raise DepthError(
-            f"Depth cannot be told without the logit lens: {model.info.lens_missing}.",
+            f"Depth cannot be told without the logit lens: {model.anatomy.lens_missing}.",
             "Choose another model.",
         )
     limit, at_limit = _limit(model, generation)
@@ -103,7 +103,7 @@ def replayed(model: ReadyModel, generation: Generation) -> Continuation:
     written, settings = generation.continuation, generation.settings
     unembedding = model.anatomy.unembedding
     if unembedding is None:
-        raise DepthError(f"There is no logit lens: {model.info.lens_missing}.")
+        raise DepthError(f"There is no logit lens: {model.anatomy.lens_missing}.")
     ids = np.concatenate([generation.tokens.ids, written.ids])
     tokens = Tokens(ids, generation.tokens.texts + written.texts, len(generation.tokens))
     run_settings = RunSettings(top_k=settings.top_k, metrics=("logit_lens",))

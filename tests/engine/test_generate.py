@@ -1,0 +1,274 @@
+"""Generated text: the tokens, and what is measured at each of them."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from depthtui.engine import codec, decoding
+from depthtui.engine import generate as generate_module
+from depthtui.engine.anatomy import study
+from depthtui.engine.control import Control
+from depthtui.engine.engine import Engine
+from depthtui.engine.generate import generate, replayed
+from depthtui.engine.protocol import (
+    GeneratedTokens,
+    GenerationFinished,
+    GenerationStarted,
+    Notice,
+)
+from depthtui.engine.results import (
+    Continuation,
+    Generation,
+    GenerationSettings,
+    ModelSpec,
+    Prompt,
+    Tokens,
+    arrays_of,
+)
+from depthtui.engine.run import ReadyModel
+from depthtui.engine.sampling import Sampler
+from depthtui.engine.store import open_store
+from depthtui.engine.tokens import Vocabulary
+from depthtui.errors import DepthError
+from tests.engine.results_for_tests import model_info
+from tests.tiny_models import LAYERS, VOCAB, fresh, random_ids, tiny, tiny_folder, tiny_tokenizer
+
+ARCHITECTURES = (
+    "llama_tied",
+    "mistral",
+    "cohere",
+    "gpt_oss",
+    "gpt2",
+    "gpt_neo",
+    "gpt_neox",
+    "gemma2",
+    "qwen3_5",
+    "falcon",
+    "bloom",
+    "opt_post_norm",
+    "mpt",
+    "granite",
+    "deepseek_v3",
+    "mamba",
+)
+TEXT = "The ferry did not run, and seven plus five is"
+
+
+def ready(model):
+    """A tiny model as the engine holds it."""
+    tokenizer = tiny_tokenizer()
+    anatomy = study(model)
+    info = replace(model_info(LAYERS), vocab_size=VOCAB, lens_missing=anatomy.lens_missing)
+    loaded = SimpleNamespace(model=model, tokenizer=tokenizer)
+    return ReadyModel(loaded, anatomy, info, Vocabulary(tokenizer), baselines=None)
+
+
+def empty_generation(model, settings, tokens=6):
+    ids = random_ids(tokens)[0].numpy()
+    texts = [model.vocabulary.text(int(each)) for each in ids]
+    return Generation.empty(model.info, Prompt("?"), settings, Tokens(ids, texts, len(ids)))
+
+
+def generated(model, **settings):
+    generation = empty_generation(model, GenerationSettings(**{"max_tokens": 14, **settings}))
+    generate(model, generation)
+    return generation
+
+
+def assert_close(one: Continuation, other: Continuation):
+    for part in ("lens", "settling"):
+        expected = dict(arrays_of(getattr(other, part)))
+        for name, values in arrays_of(getattr(one, part)):
+            if name != "top_ids":
+                np.testing.assert_allclose(
+                    values, expected[name], rtol=2e-3, atol=2e-4, err_msg=name
+                )
+    first = one.lens.top_ids[:, :, 0], other.lens.top_ids[:, :, 0]
+    np.testing.assert_array_equal(*first)
+    for name, values in arrays_of(one.depths):
+        np.testing.assert_array_equal(values, getattr(other.depths, name), err_msg=name)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_what_is_generated_is_what_the_model_generates_and_a_replay_measures(name):
+    model = ready(tiny(name))
+    generation = generated(model)
+    ids = torch.from_numpy(generation.tokens.ids)[None]
+    expected = model.loaded.model.generate(
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=14
+    )
+    assert generation.continuation.ids.tolist() == expected[0, len(generation.tokens) :].tolist()
+    assert generation.complete
+    assert generation.continuation.lens.kl.shape == (LAYERS + 1, len(generation.continuation))
+    assert model.reads_on, "the cache is not used"
+    assert_close(generation.continuation, replayed(model, generation))
+
+
+def test_the_chosen_token_is_drawn_from_the_lens_row_of_the_output():
+    written = generated(ready(tiny("llama"))).continuation
+    np.testing.assert_array_equal(written.ids, written.lens.top_ids[-1, :, 0])
+    np.testing.assert_allclose(written.probability, written.lens.top_probabilities[-1, :, 0], 1e-5)
+    assert (written.lens.kl[-1] == 0).all()
+    assert (written.settling.divergence[-1] == 0).all()
+
+
+def test_a_model_without_a_working_cache_reads_all_again(monkeypatch):
+    model = ready(tiny("llama"))
+    fast = generated(model)
+    monkeypatch.setattr(decoding, "_cache_in", lambda outputs: {})
+    model = ready(tiny("llama"))
+    slow = generated(model)
+    assert model.reads_on is False
+    assert slow.continuation.ids.tolist() == fast.continuation.ids.tolist()
+    assert_close(slow.continuation, fast.continuation)
+
+
+def test_the_vocabulary_may_be_read_in_parts_and_the_lens_be_short(monkeypatch):
+    whole = generated(ready(tiny("llama")), top_k=3).continuation
+    monkeypatch.setattr("depthtui.engine.metrics.token_lens.PART_BYTES", 2 * 4 * VOCAB)
+    monkeypatch.setattr("depthtui.engine.metrics.settling._BLOCK", 50)
+    parts = generated(ready(tiny("llama")), top_k=3).continuation
+    assert parts.lens.top_ids.shape[2] == 3
+    assert_close(parts, whole)
+
+
+def test_tokens_come_in_parts_that_join_to_the_whole(monkeypatch):
+    monkeypatch.setattr(generate_module, "_SECONDS_BETWEEN_PARTS", 0)
+    model, parts = ready(tiny("llama")), []
+    generation = empty_generation(model, GenerationSettings(max_tokens=5))
+    generate(model, generation, on_part=parts.append)
+    assert [len(each) for each in parts] == [1] * 5
+    assert_close(Continuation.joined(parts), generation.continuation)
+    assert codec.decode(codec.encode(generation)).continuation.text == generation.continuation.text
+
+
+def test_an_end_token_ends_the_text_and_belongs_to_it():
+    model = fresh("llama")
+    first = generated(ready(model), max_tokens=3)
+    model.generation_config.eos_token_id = [int(first.continuation.ids[1])]
+    ended = generated(ready(model), max_tokens=9)
+    assert ended.stopped_by == "end"
+    assert ended.continuation.ids.tolist() == first.continuation.ids[:2].tolist()
+    assert first.stopped_by == "limit"
+
+
+def test_the_context_is_a_limit():
+    model = ready(tiny("llama"))
+    model.info = replace(model.info, context_length=8)
+    full = generated(model)
+    assert (len(full.continuation), full.stopped_by) == (2, "context")
+    model.info = replace(model.info, context_length=6)
+    with pytest.raises(DepthError, match="reads at most 6"):
+        generated(model)
+
+
+def test_without_a_lens_there_is_no_depth_to_tell():
+    model = ready(tiny("llama"))
+    model.anatomy = replace(model.anatomy, unembedding=None, lens_missing="no head")
+    with pytest.raises(DepthError, match="no head"):
+        generated(model)
+
+
+def test_a_seed_chooses_the_same_and_another_does_not():
+    model = ready(tiny("llama"))
+    options = {"temperature": 1.5, "top_p": 0.95}
+    one, same, other = (generated(model, seed=seed, **options) for seed in (1, 1, 2))
+    assert one.continuation.ids.tolist() == same.continuation.ids.tolist()
+    assert one.continuation.ids.tolist() != other.continuation.ids.tolist()
+
+
+def test_tokens_are_drawn_as_often_as_they_are_probable():
+    """Within four standard errors of the closed form, at a temperature and cut by top_p."""
+    logits = torch.tensor([0.3, 2.0, 1.0, -1.0])
+    sampler = Sampler(temperature=0.7, top_p=0.9, seed=5)
+    drawn = np.bincount([sampler.choose(logits) for _ in range(4000)], minlength=4) / 4000
+    expected = (logits / 0.7).softmax(-1).numpy()
+    assert expected[1] < 0.9 < expected[1] + expected[2]
+    expected[[0, 3]] = 0
+    expected /= expected.sum()
+    assert (np.abs(drawn - expected) <= 4 * np.sqrt(expected * (1 - expected) / 4000)).all()
+    assert Sampler(0.0, 1.0, 0).choose(logits) == 1
+    assert Sampler(1.0, 0.0, 0).choose(logits) == 1
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_folder(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def events():
+    return []
+
+
+@pytest.fixture
+def engine(folder, tmp_path, events):
+    store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
+    made = Engine(store, tmp_path / "models", events.append)
+    made.load(ModelSpec(str(folder), device="cpu"))
+    return made
+
+
+def test_the_engine_tells_of_tokens_and_keeps_them(engine, events):
+    settings = GenerationSettings(max_tokens=6, temperature=0.8, seed=4)
+    first = engine.generate(Prompt(TEXT), settings, run_id=7)
+    kinds = [type(each) for each in events if getattr(each, "run_id", None) == 7]
+    assert kinds[0] is GenerationStarted
+    assert kinds[-1] is GenerationFinished
+    told = Continuation.joined([e.part for e in events if isinstance(e, GeneratedTokens)])
+    assert told.texts == first.continuation.texts
+    again = engine.generate(Prompt(TEXT), replace(settings, confidence=0.01))
+    assert again.provenance.cached
+    assert again.continuation.texts == first.continuation.texts
+    assert (again.continuation.depths.early_exit == 1).all(), "an old threshold"
+    other = engine.generate(Prompt(TEXT), replace(settings, seed=5))
+    assert not other.provenance.cached
+
+
+def test_the_answer_of_a_prompt_is_not_read(engine):
+    settings = GenerationSettings(max_tokens=1)
+    generation = engine.generate(Prompt(f"{TEXT} twelve.", " twelve."), settings)
+    assert generation.prompt.text == TEXT
+    assert "".join(generation.tokens.texts) == TEXT
+
+
+def test_what_was_written_stays_where_it_is_stopped(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(generate_module, "_SECONDS_BETWEEN_PARTS", 0)
+    control, told = Control(), []
+
+    def emit(event):
+        told.append(event)
+        if sum(isinstance(each, GeneratedTokens) for each in told) == 3:
+            control.stop()
+
+    engine = Engine(open_store(tmp_path / "c", 1 << 30, pytest.fail), tmp_path, emit)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    generation = engine.generate(Prompt(TEXT), GenerationSettings(max_tokens=50), control)
+    assert (len(generation.continuation), generation.stopped_by) == (3, "user")
+    assert not generation.complete
+    again = engine.generate(Prompt(TEXT), GenerationSettings(max_tokens=4))
+    assert not again.provenance.cached
+
+
+def test_what_was_written_stays_where_the_memory_ends(engine, events, monkeypatch):
+    read = generate_module.read_token
+    count = iter(range(9))
+
+    def short_of_memory(*args):
+        if next(count) == 2:
+            raise torch.OutOfMemoryError
+        return read(*args)
+
+    monkeypatch.setattr(generate_module, "read_token", short_of_memory)
+    generation = engine.generate(Prompt(TEXT), GenerationSettings(max_tokens=5))
+    assert (len(generation.continuation), generation.stopped_by) == (2, "memory")
+    assert any(isinstance(each, Notice) and "memory ran out" in each.message for each in events)
+
+
+def test_a_slow_model_is_said_to_be_slow(engine, events):
+    engine._model.reads_on = False
+    engine.generate(Prompt(TEXT), GenerationSettings(max_tokens=2))
+    assert any(isinstance(each, Notice) and "slow" in each.message for each in events)
