@@ -1,0 +1,117 @@
+"""A sweep's progress on stderr: how many prompts are done, what runs now, the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from depthtui.engine import protocol
+from depthtui.engine.metrics.catalog import METRIC_BY_NAME
+from depthtui.report.legible import legible
+from depthtui.sizes import format_size
+from depthtui.sweep.folder import model_title
+from depthtui.sweep.pace import Pace, time_words
+from depthtui.sweep.plan import Cell
+from depthtui.sweep.records import Record
+from depthtui.sweep.state import SweepState
+from depthtui.sweep.work import Item
+
+
+class SweepDisplay:
+    """Two lines on stderr, where that is a terminal.
+
+    Args:
+        tell: told what the engine wants people to know.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[amount]}", markup=False),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._sweep = self._progress.add_task("", total=None, amount="")
+        self._now = self._progress.add_task("", total=None, amount="", visible=False)
+        self._tell = tell
+        self._state: SweepState | None = None
+        self._pace = Pace()
+        self._waiting: list[tuple[Cell, int | None]] = []
+
+    def __enter__(self) -> SweepDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def emit(self, event: protocol.Event) -> None:
+        """Show an event of the engine."""
+        match event:
+            case protocol.Notice(message=message):
+                self._tell(message)
+            case protocol.Progress(stage=stage, done=done, total=total, unit=unit):
+                sizes = f"{format_size(done)} of {format_size(total)}" if unit == "B" else ""
+                self._show(stage, done, total, sizes or f"{done:,} of {total:,} {unit}")
+            case protocol.ContributionRows(first=first):
+                self._progress.update(self._now, amount=f"layer {first}")
+            case protocol.LensRows(first=first):
+                self._progress.update(self._now, amount=f"lens, layer {first}")
+            case protocol.MetricRows(metric=metric, done=done, total=total):
+                amount = f"{METRIC_BY_NAME[metric].title.lower()} {done} of {total}"
+                self._progress.update(self._now, completed=done, total=total, amount=amount)
+
+    def sweep_begins(self, state: SweepState) -> None:
+        """What is there has been found; the rest begins."""
+        self._state = state
+        self._waiting = state.waiting
+        self._progress.update(self._sweep, description="sweep")
+        self._show_sweep()
+
+    def prompt_begins(self, item: Item) -> None:
+        """The engine's next events are of this prompt."""
+        cell = item.cell
+        what = f"{model_title(cell.model)} · {cell.task.title} · prompt {item.number + 1}"
+        self._show(what, 0, 0, "")
+
+    def prompt_ends(self, cell: Cell, record: Record | None, seconds: float) -> None:
+        """A prompt was run, or failed."""
+        if record is not None:
+            n_characters = len(record.prompt.text)
+            self._pace.add(cell.model, n_characters, record.n_tokens, seconds)
+        # One of the cell's prompts is not waited for any more; which one does not matter much.
+        index = next((n for n, (each, _) in enumerate(self._waiting) if each == cell), None)
+        if index is not None:
+            del self._waiting[index]
+        self._show_sweep()
+
+    def _show_sweep(self) -> None:
+        assert self._state is not None
+        done = self._state.done
+        total = done + len(self._waiting)
+        left = self._pace.left((cell.model, length) for cell, length in self._waiting)
+        words = f"{done} of {total} prompts"
+        if left is not None and self._waiting:
+            words += f", {time_words(left)} left"
+        self._progress.update(self._sweep, completed=done, total=total, amount=words)
+
+    def _show(self, what: str, done: int, total: int, amount: str) -> None:
+        self._progress.update(
+            self._now,
+            description=legible(what),
+            completed=done,
+            total=total or None,
+            amount=amount if total else "",
+            visible=True,
+        )

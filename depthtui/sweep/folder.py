@@ -1,0 +1,261 @@
+"""A sweep's folder: records, token counts, failures, and which records belong to the plan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from depthtui.engine.results import ModelSpec, SummarySettings
+from depthtui.report.export import write_whole
+from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
+from depthtui.sweep.records import (
+    DamagedRecord,
+    Record,
+    read_record,
+    record_bytes,
+    run_settings_from,
+)
+
+Tell = Callable[[str], None]
+
+MANIFEST = "sweep"
+FAILURES = "failures"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that a sweep could not do.
+
+    Attributes:
+        model: the model's name as in the plan.
+        task: the task's title; empty where the model could not be loaded.
+        prompt: number of the prompt, from 0; None where the whole cell failed.
+        message: why, in words.
+    """
+
+    model: str
+    task: str
+    prompt: int | None
+    message: str
+
+    @classmethod
+    def of(cls, cell: Cell, prompt: int | None, message: str) -> Failure:
+        """A failure of a cell, or of one prompt of it."""
+        return cls(model_title(cell.model), cell.task.title, prompt, message)
+
+    def __str__(self) -> str:
+        prompt = "" if self.prompt is None else f"prompt {self.prompt + 1}"
+        where = " · ".join(each for each in (self.model, self.task, prompt) if each)
+        return f"{where}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Which records belong to a plan.
+
+    Attributes:
+        plan: the plan.
+        names: the records' files in `records/`, for each cell that has any.
+    """
+
+    plan: SweepPlan
+    names: Mapping[Cell, list[str]]
+
+
+class SweepFolder:
+    """Where a sweep keeps its records.
+
+    Args:
+        path: the folder; made when something is kept.
+        tell: told, in one sentence, of damaged files that were dropped.
+        suffix: added to the names of files that the shards of a sweep write each for itself.
+    """
+
+    def __init__(self, path: Path, tell: Tell, suffix: str = "") -> None:
+        self.path = path
+        self.failures: list[Failure] = []
+        self._tell = tell
+        self._suffix = suffix
+        self._told = False
+        self._records: dict[str, Record] = {}
+
+    def find(self, cell: Cell, number: int, key: str) -> Record | None:
+        """The record with that key, or None; a damaged one is dropped."""
+        if key not in self._records:
+            path = self.path / "records" / record_name(cell, number, key)
+            record = self._read(path)
+            if record is None or record.key != key:
+                return None
+            self._records[key] = record
+        return self._records[key]
+
+    def keep(self, cell: Cell, record: Record) -> None:
+        """Write a record, whole or not at all.
+
+        Raises:
+            DepthError: the folder cannot be written.
+        """
+        path = self.path / "records" / record_name(cell, record.number, record.key)
+        write_whole(path, record_bytes(record))
+        self._records[record.key] = record
+
+    def fail(self, failure: Failure) -> None:
+        """Add a failure to `failures.json`.
+
+        Raises:
+            DepthError: the folder cannot be written.
+        """
+        self.failures.append(failure)
+        rows = [asdict(each) for each in self.failures]
+        write_whole(self._file(FAILURES), _json(rows))
+
+    def forget_failures(self) -> None:
+        """Begin without failures: what failed before is tried again."""
+        self.failures.clear()
+        with suppress(OSError):
+            self._file(FAILURES).unlink()
+
+    def token_counts(self, model: ModelSpec, fingerprint: str | None) -> dict[str, int]:
+        """Lengths of prompts that were counted with the model before, by `count_key`."""
+        try:
+            found = json.loads(self._counts_path(model).read_text(encoding="utf-8"))
+            same = fingerprint is None or found["fingerprint"] == fingerprint
+            return {str(key): int(n) for key, n in found["counts"].items()} if same else {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+    def keep_token_counts(
+        self, model: ModelSpec, fingerprint: str, counts: Mapping[str, int]
+    ) -> None:
+        """Keep lengths, so that the model need not be loaded to know which prompts fit.
+
+        Raises:
+            DepthError: the folder cannot be written.
+        """
+        body = {"fingerprint": fingerprint, "counts": counts}
+        write_whole(self._counts_path(model), _json(body))
+
+    def write_manifest(self, plan: SweepPlan, records: Mapping[Cell, list[Record]]) -> None:
+        """Write down which records belong to the plan.
+
+        Raises:
+            DepthError: the folder cannot be written.
+        """
+        cells = [
+            {
+                "model": plan.models.index(cell.model),
+                "task": plan.tasks.index(cell.task),
+                "records": [record_name(cell, each.number, each.key) for each in found],
+            }
+            for cell, found in records.items()
+        ]
+        body = {"schema": 1, "plan": asdict(plan), "cells": cells}
+        write_whole(self._file(MANIFEST), _json(body))
+
+    def _file(self, name: str) -> Path:
+        return self.path / f"{name}{self._suffix}.json"
+
+    def _counts_path(self, model: ModelSpec) -> Path:
+        # Half a name is enough for people; the hash tells models apart.
+        digest = hashlib.sha256(json.dumps(asdict(model)).encode()).hexdigest()[:12]
+        return self.path / "token-counts" / f"{slug(model_title(model))}-{digest}.json"
+
+    def _read(self, path: Path) -> Record | None:
+        try:
+            return read_record(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (DamagedRecord, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            if not self._told:
+                self._told = True
+                self._tell(
+                    f"A damaged record was dropped ({path.name}: {reason}); "
+                    "it is computed again, as are others like it."
+                )
+            with suppress(OSError):
+                path.unlink()
+            return None
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is none.
+    """
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        plan = _plan(body["plan"])
+        names = {
+            Cell(plan.models[row["model"]], plan.tasks[row["task"]]): [
+                _inside(name) for name in row["records"]
+            ]
+            for row in body["cells"]
+        }
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError("it is no manifest") from error
+    return Manifest(plan, names)
+
+
+def read_failures(path: Path) -> list[Failure]:
+    """The failures in a file; none where it cannot be read."""
+    try:
+        return [Failure(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def record_name(cell: Cell, number: int, key: str) -> str:
+    """The file of a record, below `records/`."""
+    task = slug(f"{cell.task.name}-{cell.task.level}")
+    return f"{slug(model_title(cell.model))}/{task}/{number:04d}-{key[:16]}.json"
+
+
+def count_key(text: str, chat_template: bool) -> str:
+    """What a prompt's length depends on beside the model."""
+    return hashlib.sha256(json.dumps([text, chat_template]).encode()).hexdigest()[:32]
+
+
+def model_title(model: ModelSpec) -> str:
+    """A short name of what was asked for, such as `Qwen2.5-7B, 8bit`."""
+    name = model.name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or model.name
+    how = [
+        name.removesuffix(".gguf"),
+        f"revision {model.revision}" if model.revision else "",
+        "" if model.dtype == "auto" else model.dtype,
+        model.quantize,
+    ]
+    return ", ".join(each for each in how if each)
+
+
+def slug(text: str) -> str:
+    """The text as the name of a file or folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:80] or "unnamed"
+
+
+def _plan(body: dict[str, Any]) -> SweepPlan:
+    return SweepPlan(
+        tuple(ModelSpec(**each) for each in body["models"]),
+        tuple(TaskChoice(**each) for each in body["tasks"]),
+        run_settings_from(body["run"]),
+        SummarySettings(**body["summary"]),
+    )
+
+
+def _inside(name: str) -> str:
+    # A manifest from elsewhere must not name files outside its folder.
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+/[\w-]+\.json", name, re.ASCII) or ".." in name:
+        raise ValueError("it names a file that is no record")
+    return name
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1).encode() + b"\n"

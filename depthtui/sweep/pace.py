@@ -1,0 +1,56 @@
+"""How long a sweep still takes, from what it took so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from depthtui.engine.results import ModelSpec
+
+
+class Pace:
+    """Seconds a token, for each model and over all."""
+
+    def __init__(self) -> None:
+        self._prompts = 0
+        self._characters = 0
+        self._tokens: dict[ModelSpec, int] = {}
+        self._seconds: dict[ModelSpec, float] = {}
+
+    def add(self, model: ModelSpec, n_characters: int, n_tokens: int, seconds: float) -> None:
+        """A prompt was run."""
+        self._prompts += 1
+        self._characters += n_characters
+        self._tokens[model] = self._tokens.get(model, 0) + n_tokens
+        self._seconds[model] = self._seconds.get(model, 0.0) + seconds
+
+    def left(self, waiting: Iterable[tuple[ModelSpec, int | None]]) -> float | None:
+        """Seconds for the prompts that wait; None before the first was run.
+
+        A model that has not run yet is taken to be as quick as the others were.
+
+        Args:
+            waiting: the model and the characters of each prompt, None where not known yet.
+        """
+        n_tokens = sum(self._tokens.values())
+        if not n_tokens or not self._characters:
+            return None
+        per_token = {model: self._seconds[model] / n for model, n in self._tokens.items() if n}
+        over_all = sum(self._seconds.values()) / n_tokens
+        mean = self._characters / self._prompts
+        tokens_a_character = n_tokens / self._characters
+        return sum(
+            (mean if n_characters is None else n_characters)
+            * tokens_a_character
+            * per_token.get(model, over_all)
+            for model, n_characters in waiting
+        )
+
+
+def time_words(seconds: float) -> str:
+    """A rough time, such as `40 s`, `12 min` or `3 h 20 min`."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

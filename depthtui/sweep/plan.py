@@ -1,0 +1,206 @@
+"""What a sweep computes: every model on every task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from depthtui.engine.results import ModelSpec, RunSettings, SummarySettings
+from depthtui.errors import DepthError
+from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.prompts.tasks import TASKS
+
+EXAMPLES = 10
+"""How many prompts of each task where nobody says: as many as in the paper."""
+
+ALL_LEVELS = "*"
+
+
+@dataclass(frozen=True)
+class TaskChoice:
+    """Prompts of one task at one level.
+
+    Attributes:
+        name: a task or a data set of `depthtui tasks`, or what the prompts of `data` are called.
+        level: how hard, in the task's own unit; empty where it has no levels, or for all of them.
+        data: a file that holds the prompts; empty for those of depthtui or of the hub.
+        examples: how many prompts.
+        max_tokens: prompts that are longer by the model's own tokenizer are left out, and the
+            next ones taken instead; 0 for any length.
+        sample: draw the prompts with the sweep's seed instead of taking the first ones.
+    """
+
+    name: str
+    level: str = ""
+    data: str = ""
+    examples: int = EXAMPLES
+    max_tokens: int = 0
+    sample: bool = False
+
+    @property
+    def title(self) -> str:
+        """The task and its level, such as `addition, 3 digits`."""
+        if not self.level:
+            return self.name
+        if self.name not in TASKS:
+            return f"{self.name}, level {self.level}"
+        dial = TASKS[self.name].dial
+        return f"{self.name}, {self.level} {dial.removesuffix('s') if self.level == '1' else dial}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model on one task."""
+
+    model: ModelSpec
+    task: TaskChoice
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A grid of models and tasks, and how each prompt of it is run.
+
+    Attributes:
+        models: in the order in which they are loaded and reported.
+        tasks: in the order in which they are run and reported.
+        run: settings of every run; its seed also draws the prompts.
+        summary: how the runs of a cell are pooled.
+    """
+
+    models: tuple[ModelSpec, ...]
+    tasks: tuple[TaskChoice, ...]
+    run: RunSettings = field(default_factory=RunSettings)
+    summary: SummarySettings = field(default_factory=SummarySettings)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every model on every task, model by model."""
+        return [Cell(model, task) for model in self.models for task in self.tasks]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How the prompts of a task are drawn; the fields are those of `TaskChoice`."""
+
+    examples: int = EXAMPLES
+    max_tokens: int = 0
+    sample: bool = False
+
+
+def check_plan(plan: SweepPlan) -> SweepPlan:
+    """The plan, models and tasks that are named twice taken once.
+
+    Raises:
+        DepthError: it has no model, no task, or two tasks that nothing tells apart.
+    """
+    if not plan.models:
+        raise DepthError("The sweep has no model.", "Name one or more: --model NAME.")
+    if not plan.tasks:
+        raise DepthError("The sweep has no task.", "Name one or more: --task NAME.")
+    models, tasks = tuple(dict.fromkeys(plan.models)), tuple(dict.fromkeys(plan.tasks))
+    names = [(each.name, each.level) for each in tasks]
+    for task, name in zip(tasks, names, strict=True):
+        if names.count(name) > 1:
+            raise DepthError(
+                f"The task {task.title} is there twice, with other prompts each time.",
+                "Give one of them another name, with a file of its own.",
+            )
+    return SweepPlan(models, tasks, plan.run, plan.summary)
+
+
+def parse_task(
+    text: str,
+    data: dict[str, str],
+    drawing: Drawing,
+    all_levels: bool = False,
+) -> list[TaskChoice]:
+    """The choices in `NAME`, `NAME:LEVEL`, `NAME:1,3,5`, `NAME:1-5` or `NAME:*`.
+
+    Args:
+        text: as given on the command line.
+        data: files by the name of the task that they hold.
+        drawing: how many prompts, and which.
+        all_levels: whether a name alone stands for all levels instead of the default one.
+
+    Raises:
+        DepthError: there is no such task or level.
+    """
+    name, colon, levels = text.strip().partition(":")
+    if not colon and all_levels:
+        levels = ALL_LEVELS
+    return choose_levels(name, levels.split(","), data.get(name, ""), drawing)
+
+
+def choose_levels(
+    name: str, levels: Sequence[str], data: str, drawing: Drawing
+) -> list[TaskChoice]:
+    """One choice for every level; an empty level is the task's default, `*` all of them.
+
+    Args:
+        name: a task, a data set, or any name for the prompts of `data`.
+        levels: such as `3`, `1-5` or `*`.
+        data: a file, or empty.
+        drawing: how many prompts, and which.
+
+    Raises:
+        DepthError: there is no such task or level.
+    """
+    known = _levels_of(name, data)
+    chosen = [level for each in levels for level in _expanded(name, each.strip(), known)]
+    return [
+        TaskChoice(name, each, data, drawing.examples, drawing.max_tokens, drawing.sample)
+        for each in dict.fromkeys(chosen)
+    ]
+
+
+def parse_data(texts: Iterable[str]) -> dict[str, str]:
+    """Files by task from `NAME=FILE`.
+
+    Raises:
+        DepthError: a text is not of that form.
+    """
+    found: dict[str, str] = {}
+    for each in texts:
+        name, equals, path = each.partition("=")
+        if not (name and equals and path):
+            raise DepthError(f"{each!r} names no file.", "Write --data NAME=FILE.")
+        found[name] = str(Path(path).expanduser())
+    return found
+
+
+def _levels_of(name: str, data: str) -> range:
+    if name in DATASETS:
+        return DATASETS[name].levels
+    if data and name not in TASKS:
+        return range(0)
+    if data:
+        raise DepthError(
+            f"{name} is a task of depthtui's own, not the name of a file.",
+            f"Call the file's prompts otherwise: --data my_{name}={data}.",
+        )
+    if name not in TASKS:
+        raise DepthError(
+            f"There is no task {name[:40]!r}.",
+            f"Tasks: {', '.join([*TASKS, *DATASETS])}; or give its prompts: --data NAME=FILE.",
+        )
+    return TASKS[name].levels
+
+
+def _expanded(name: str, level: str, known: range) -> Iterable[str]:
+    if level == ALL_LEVELS and known:
+        return [str(each) for each in known]
+    if level in ("", ALL_LEVELS):
+        default = TASKS[name].default_level if name in TASKS else None
+        return ["" if default is None else str(default)]
+    if not known:
+        raise DepthError(f"The task {name} has no levels.", "Leave the level out.")
+    first, dash, last = level.partition("-")
+    ends = [first, last] if dash else [first]
+    numbers = [int(each) for each in ends if each.isdecimal() and int(each) in known]
+    if len(numbers) < len(ends) or numbers != sorted(numbers):
+        raise DepthError(
+            f"The task {name} has no level {level[:40]!r}.",
+            f"Levels: {known[0]} to {known[-1]}, such as {name}:{known[0]}-{known[-1]}.",
+        )
+    return [str(each) for each in range(numbers[0], numbers[-1] + 1)]

@@ -1,0 +1,240 @@
+"""What a sweep keeps of one prompt: means over its tokens, as one JSON file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from depthtui.engine.effective_depth import prompt_curves
+from depthtui.engine.results import (
+    Curves,
+    ModelInfo,
+    ModelSpec,
+    Prompt,
+    PromptCurves,
+    Provenance,
+    RunResult,
+    RunSettings,
+    SummarySettings,
+)
+from depthtui.engine.store import make_key
+from depthtui.report.summary import summary_dict
+from depthtui.sweep.plan import Cell
+
+SCHEMA = 1
+"""Number of a record's layout: part of its key."""
+
+_TOLD_ELSEWHERE = (
+    "schema",
+    "model",
+    "settings",
+    "prompts",
+    "contributions",
+    "logit_lens",
+    "direct_logits",
+    "effective_depth",
+    "unavailable",
+    "provenance",
+)
+"""Parts of a summary that a record has in another form, or that are as long as the prompt."""
+
+
+class DamagedRecord(ValueError):
+    """A file is not a record, or not the one that was written."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One prompt run through one model.
+
+    Attributes:
+        key: from `record_key`.
+        task: name of the task in the plan.
+        level: level of the task in the plan.
+        number: which prompt of the cell it is, from 0.
+        model: the model as it was loaded.
+        prompt: the prompt.
+        n_tokens: its length.
+        settings: of the run.
+        curves: means over all tokens; None where there is nothing to average.
+        curves_without_first: the same without token 0.
+        loss: mean negative log-likelihood of the prompt's tokens, in nats; NaN where unknown.
+        metrics: what else was measured, laid out as in `summary.json`, over all tokens.
+        metrics_without_first: those parts of it that differ without token 0.
+        unavailable: why a metric that was asked for cannot be had.
+        provenance: where and how it was computed.
+    """
+
+    key: str
+    task: str
+    level: str
+    number: int
+    model: ModelInfo
+    prompt: Prompt
+    n_tokens: int
+    settings: RunSettings
+    curves: PromptCurves | None
+    curves_without_first: PromptCurves | None
+    loss: float
+    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics_without_first: dict[str, Any] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
+    provenance: Provenance | None = None
+
+    def prompt_curves(self, settings: SummarySettings) -> PromptCurves | None:
+        """The means, with or without token 0."""
+        return self.curves if settings.include_first_token else self.curves_without_first
+
+    def prompt_metrics(self, settings: SummarySettings) -> dict[str, Any]:
+        """The other metrics, with or without token 0."""
+        if settings.include_first_token:
+            return self.metrics
+        return self.metrics | self.metrics_without_first
+
+
+def record_key(
+    cell: Cell, number: int, prompt: Prompt, settings: RunSettings, before: Sequence[Prompt]
+) -> str:
+    """A hash of everything that a record depends on but the weights.
+
+    Args:
+        cell: the model and the task.
+        number: which prompt of the cell it is.
+        prompt: the prompt.
+        settings: of the sweep's runs.
+        before: the prompts of the cell before this one; they matter where the random
+            positions of skip effects run on from prompt to prompt (paper, metric 2).
+    """
+    texts = [each.text for each in before] if "skip_effects" in settings.metrics else []
+    return make_key(
+        "record",
+        layout=SCHEMA,
+        model=cell.model,
+        task=[cell.task.name, cell.task.level],
+        number=number,
+        text=prompt.text,
+        answer=prompt.answer,
+        settings=settings,
+        before=hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
+    )
+
+
+def record_of(result: RunResult, key: str, cell: Cell, number: int) -> Record:
+    """What is kept of a finished run."""
+    metrics, without_first = (_metrics(result, include) for include in (True, False))
+    return Record(
+        key=key,
+        task=cell.task.name,
+        level=cell.task.level,
+        number=number,
+        model=result.model,
+        prompt=result.prompt,
+        n_tokens=len(result.tokens),
+        settings=result.settings,
+        curves=prompt_curves(result, include_first_token=True),
+        curves_without_first=prompt_curves(result, include_first_token=False),
+        loss=result.loss,
+        metrics=metrics,
+        metrics_without_first={
+            name: value for name, value in without_first.items() if value != metrics.get(name)
+        },
+        unavailable=dict(result.unavailable),
+        provenance=result.provenance,
+    )
+
+
+def record_bytes(record: Record) -> bytes:
+    """The record as JSON, with a checksum; unknown numbers are null."""
+    body = _plain(record)
+    return _dump({"checksum": _checksum(body), **body}).encode() + b"\n"
+
+
+def read_record(data: bytes) -> Record:
+    """The record in a file's bytes.
+
+    Raises:
+        DamagedRecord: they are not what `record_bytes` wrote.
+    """
+    try:
+        body = json.loads(data)
+        checksum = body.pop("checksum")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedRecord("it is not whole") from error
+    if checksum != _checksum(body):
+        raise DamagedRecord("its checksum is wrong")
+    try:
+        return _record(body)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedRecord("it is of another version") from error
+
+
+def run_settings_from(values: dict[str, Any]) -> RunSettings:
+    """Settings of a run from JSON values; silenced layers, which no sweep has, are left out."""
+    lists = ("metrics", "lengths_before", "baseline")
+    known = {each.name for each in fields(RunSettings)} - {"silenced"}
+    given = {name: value for name, value in values.items() if name in known}
+    return RunSettings(**given | {name: tuple(given[name]) for name in lists if name in given})
+
+
+def _metrics(result: RunResult, include_first_token: bool) -> dict[str, Any]:
+    summary = summary_dict([result], SummarySettings(include_first_token=include_first_token))
+    return {name: value for name, value in summary.items() if name not in _TOLD_ELSEWHERE}
+
+
+def _plain(value: Any) -> Any:
+    """JSON values: dataclasses as objects without what is None, NaN and infinity as null."""
+    if isinstance(value, Record | PromptCurves | Curves):
+        pairs = ((each.name, getattr(value, each.name)) for each in fields(value))
+        return {name: _plain(each) for name, each in pairs if each is not None}
+    if isinstance(value, ModelInfo | Prompt | RunSettings | Provenance):
+        return _plain(asdict(value))
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _record(body: dict[str, Any]) -> Record:
+    model = dict(body["model"])
+    spec = ModelSpec(**model.pop("spec"))
+    provenance = body.get("provenance")
+    return Record(
+        **{name: body[name] for name in ("key", "task", "level", "number", "n_tokens")},
+        model=ModelInfo(spec=spec, **model),
+        prompt=Prompt(**body["prompt"]),
+        settings=run_settings_from(body["settings"]),
+        curves=_curves(body.get("curves")),
+        curves_without_first=_curves(body.get("curves_without_first")),
+        loss=float("nan") if body.get("loss") is None else body["loss"],
+        metrics=body["metrics"],
+        metrics_without_first=body["metrics_without_first"],
+        unavailable=body["unavailable"],
+        provenance=None if provenance is None else Provenance(**provenance),
+    )
+
+
+def _curves(body: dict[str, Any] | None) -> PromptCurves | None:
+    if body is None:
+        return None
+    # None in a list becomes NaN.
+    curves = {name: np.array(values, np.float64) for name, values in body["curves"].items()}
+    return PromptCurves(body["n_tokens"], Curves(**curves))
+
+
+def _checksum(body: dict[str, Any]) -> str:
+    return hashlib.sha256(_dump(body).encode()).hexdigest()
+
+
+def _dump(value: dict[str, Any]) -> str:
+    # Everything beyond ASCII is escaped, half of a surrogate pair too.
+    return json.dumps(value, allow_nan=False, sort_keys=True)

@@ -1,0 +1,164 @@
+"""A sweep in this process: one model in memory at a time, every prompt kept as it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from depthtui.engine.catalog import resolve
+from depthtui.engine.protocol import Event
+from depthtui.engine.results import ModelSpec
+from depthtui.errors import DepthError
+from depthtui.sweep.folder import Failure, SweepFolder, Tell, model_title
+from depthtui.sweep.plan import Cell, SweepPlan
+from depthtui.sweep.records import Record
+from depthtui.sweep.state import Outcome, Shard, SweepState
+from depthtui.sweep.weights import fingerprint_on_disk
+from depthtui.sweep.work import Item, SweepEngine, TokenCounts, run_cell
+
+MakeEngine = Callable[[Callable[[Event], None]], SweepEngine]
+"""Makes an engine that tells of its progress."""
+
+OnBug = Callable[[Exception], str]
+"""Keeps the details of an unexpected failure, and puts it in words."""
+
+
+class Watcher(Protocol):
+    """Sees a sweep's progress."""
+
+    def emit(self, event: Event) -> None:
+        """Something happened in the engine."""
+
+    def sweep_begins(self, state: SweepState) -> None:
+        """What is there has been found; the rest begins."""
+
+    def prompt_begins(self, item: Item) -> None:
+        """The engine's next events are of this prompt."""
+
+    def prompt_ends(self, cell: Cell, record: Record | None, seconds: float) -> None:
+        """A prompt was run, or failed: then there is no record."""
+
+
+def run_sweep(
+    plan: SweepPlan,
+    folder: SweepFolder,
+    make_engine: MakeEngine,
+    models_dir: Path,
+    watcher: Watcher,
+    tell: Tell,
+    on_bug: OnBug,
+    shard: Shard | None = None,
+) -> Outcome:
+    """Run what is not there yet; whatever fails is kept as a failure, and the rest goes on.
+
+    Args:
+        plan: what to run.
+        folder: where records are found and kept.
+        make_engine: called once, where a model has to be loaded.
+        models_dir: where converted models lie.
+        watcher: sees the progress.
+        tell: told what people should know, a failure at once.
+        on_bug: keeps the details of an unexpected failure, and puts it in words.
+        shard: which part of the plan to run; None for all of it.
+
+    Raises:
+        DepthError: a task's prompts cannot be read, or the folder cannot be written.
+    """
+    state = SweepState(plan, folder, tell, shard or Shard())
+    return _Sweep(state, make_engine, models_dir, watcher, tell, on_bug).run()
+
+
+class _Sweep:
+    def __init__(
+        self,
+        state: SweepState,
+        make_engine: MakeEngine,
+        models_dir: Path,
+        watcher: Watcher,
+        tell: Tell,
+        on_bug: OnBug,
+    ) -> None:
+        self._state = state
+        self._make_engine = make_engine
+        self._models_dir = models_dir
+        self._watcher = watcher
+        self._tell = tell
+        self._on_bug = on_bug
+        self._engine: SweepEngine | None = None
+
+    def run(self) -> Outcome:
+        self._state.folder.forget_failures()
+        models = self._state.plan.models
+        for model in models:
+            self._look(model)
+        self._watcher.sweep_begins(self._state)
+        try:
+            for model in models:
+                if any(cell.model == model for cell in self._state.open):
+                    self._run_model(model)
+        except KeyboardInterrupt:
+            self._state.outcome()
+            raise
+        return self._state.outcome()
+
+    def _look(self, model: ModelSpec) -> None:
+        """Find what is there without loading the model."""
+        fingerprint = fingerprint_on_disk(model, self._models_dir)
+        if not self._state.look(model, self._counts(model, fingerprint), fingerprint):
+            return
+        try:
+            resolve(model, self._models_dir)
+        except DepthError as error:
+            # A name that means nothing is told before hours of others.
+            self._fail_model(model, str(error))
+
+    def _counts(
+        self, model: ModelSpec, fingerprint: str | None, engine: SweepEngine | None = None
+    ) -> TokenCounts:
+        known = self._state.folder.token_counts(model, fingerprint)
+        return TokenCounts(known, self._state.plan.run.chat_template, engine)
+
+    def _run_model(self, model: ModelSpec) -> None:
+        try:
+            engine = self._engine = self._engine or self._make_engine(self._watcher.emit)
+            info = engine.load(model)
+        except DepthError as error:
+            self._fail_model(model, str(error))
+            return
+        except Exception as error:
+            self._fail_model(model, self._on_bug(error))
+            return
+        state = self._state
+        counts = self._counts(model, info.fingerprint, engine)
+        n_known = len(counts.known)
+        for cell in state.look(model, counts, info.fingerprint):
+            self._run_cell(engine, cell, counts)
+        if len(counts.known) > n_known:
+            state.folder.keep_token_counts(model, info.fingerprint, counts.known)
+
+    def _run_cell(self, engine: SweepEngine, cell: Cell, counts: TokenCounts) -> None:
+        state = self._state
+        candidates, settings = state.candidates[cell.task], state.plan.run
+        began = time.perf_counter()
+        for step in run_cell(engine, cell, settings, candidates, counts, state.wants, self._on_bug):
+            if isinstance(step, Item):
+                self._watcher.prompt_begins(step)
+                began = time.perf_counter()
+                continue
+            record = step if isinstance(step, Record) else None
+            if record is not None:
+                state.keep(cell, record)
+            elif isinstance(step, Failure):
+                self._fail(step)
+            self._watcher.prompt_ends(cell, record, time.perf_counter() - began)
+
+    def _fail_model(self, model: ModelSpec, problem: str) -> None:
+        self._fail(Failure(model_title(model), "", None, problem))
+        for cell in [cell for cell in self._state.open if cell.model == model]:
+            del self._state.open[cell]
+
+    def _fail(self, failure: Failure) -> None:
+        self._state.folder.fail(failure)
+        self._tell(str(failure))

@@ -1,0 +1,180 @@
+"""How far a sweep has come: what is there, what is missing, what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.errors import DepthError
+from depthtui.sweep.folder import Failure, SweepFolder, Tell, model_title
+from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
+from depthtui.sweep.prompts import Candidates, choose
+from depthtui.sweep.records import Record
+from depthtui.sweep.work import Item, TokenCounts, UnknownLength, items_of
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One part of a sweep: every `count`-th prompt of the plan.
+
+    Attributes:
+        index: from 1 to `count`.
+        count: how many parts there are.
+    """
+
+    index: int = 1
+    count: int = 1
+
+    @property
+    def suffix(self) -> str:
+        """What tells its files from those of other shards; empty for a whole sweep."""
+        return "" if self.count == 1 else f"-{self.index}-of-{self.count}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is there at the end of a sweep.
+
+    Attributes:
+        plan: the plan.
+        records: of each cell, in the order of its prompts.
+        failures: what could not be done.
+    """
+
+    plan: SweepPlan
+    records: Mapping[Cell, list[Record]]
+    failures: list[Failure]
+
+
+class SweepState:
+    """What is there of a plan.
+
+    Args:
+        plan: the plan.
+        folder: where records are found and kept.
+        tell: told what people should know.
+        shard: which part of the plan is wanted.
+
+    Raises:
+        DepthError: a task's prompts cannot be read, or there are none.
+    """
+
+    def __init__(self, plan: SweepPlan, folder: SweepFolder, tell: Tell, shard: Shard) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.candidates = {task: _candidates(task, plan.run.seed, tell) for task in plan.tasks}
+        self.open: dict[Cell, list[Item] | None] = {}
+        """The cells that lack prompts; None where it is not known which."""
+        self._tell = tell
+        self._records: dict[Cell, dict[int, Record]] = {cell: {} for cell in plan.cells}
+        self._numbers = _numbers(plan, shard)
+        self._changed: set[ModelSpec] = set()
+
+    @property
+    def done(self) -> int:
+        """How many prompts are there."""
+        return sum(len(each) for each in self._records.values())
+
+    @property
+    def waiting(self) -> list[tuple[Cell, int | None]]:
+        """The prompts that are missing: their cells and characters, None where not known yet."""
+        return [
+            (cell, None if item is None else len(item.prompt.text))
+            for cell, items in self.open.items()
+            for item in (items if items is not None else [None] * len(self._numbers[cell]))
+        ]
+
+    def look(self, model: ModelSpec, counts: TokenCounts, fingerprint: str | None) -> list[Cell]:
+        """Find the model's records, and return its cells that lack some.
+
+        Args:
+            model: one of the plan's.
+            counts: what is known of its prompts' lengths.
+            fingerprint: of its weights; records of others are not taken. None takes all.
+        """
+        for cell in self.plan.cells:
+            if cell.model == model and self._numbers[cell]:
+                self._look(cell, counts, fingerprint)
+        return [cell for cell in self.open if cell.model == model]
+
+    def wants(self, item: Item) -> bool:
+        """Whether the prompt is still to be run."""
+        is_there = item.number in self._records[item.cell]
+        return item.number in self._numbers[item.cell] and not is_there
+
+    def keep(self, cell: Cell, record: Record) -> None:
+        """Take a new record, and write it.
+
+        Raises:
+            DepthError: the folder cannot be written.
+        """
+        self.folder.keep(cell, record)
+        self._records[cell][record.number] = record
+
+    def outcome(self) -> Outcome:
+        """What is there, written down as the plan's too.
+
+        Raises:
+            DepthError: the folder cannot be written.
+        """
+        records = {
+            cell: [found[number] for number in sorted(found)]
+            for cell, found in self._records.items()
+        }
+        self.folder.write_manifest(self.plan, records)
+        return Outcome(self.plan, records, self.folder.failures)
+
+    def _look(self, cell: Cell, counts: TokenCounts, fingerprint: str | None) -> None:
+        self.open.pop(cell, None)
+        self._records[cell].clear()
+        try:
+            items = items_of(cell, self.plan.run, self.candidates[cell.task], counts)
+        except (UnknownLength, DepthError):
+            # Running the cell says what is wrong.
+            self.open[cell] = None
+            return
+        missing = []
+        for item in items:
+            if item.number not in self._numbers[cell]:
+                continue
+            record = self.folder.find(cell, item.number, item.key)
+            if record is not None and fingerprint in (None, record.model.fingerprint):
+                self._records[cell][item.number] = record
+                continue
+            missing.append(item)
+            if record is not None and cell.model not in self._changed:
+                self._changed.add(cell.model)
+                self._tell(
+                    f"The weights of {model_title(cell.model)} have changed since its records "
+                    "were made: its prompts are run again."
+                )
+        if missing:
+            self.open[cell] = missing
+
+
+def _candidates(task: TaskChoice, seed: int, tell: Tell) -> Candidates:
+    candidates = Candidates(task, seed)
+    if task.max_tokens:
+        # Which of them fit depends on the model, but the source must be readable.
+        next(iter(candidates), None)
+        return candidates
+    n_prompts = len(choose(task, candidates, _no_limit))
+    if n_prompts < task.examples:
+        tell(f"{task.title} has {n_prompts} prompts, not {task.examples}: all are taken.")
+    return candidates
+
+
+def _no_limit(prompt: Prompt) -> int:
+    return 0
+
+
+def _numbers(plan: SweepPlan, shard: Shard) -> dict[Cell, frozenset[int]]:
+    """Which prompts of each cell the shard takes: in turn, so that shards have like work."""
+    numbers, first = {}, 0
+    for cell in plan.cells:
+        places = range(first, first + cell.task.examples)
+        own = (place - first for place in places if place % shard.count == shard.index - 1)
+        numbers[cell] = frozenset(own)
+        first = places.stop
+    return numbers
