@@ -21,6 +21,7 @@ from depthtui.report.summary import combined_provenance
 from depthtui.report.what_if import HEADS, PROMPT_HEADS, Pairs, pairs
 from depthtui.report.words import (
     criterion,
+    interval,
     model_facts,
     no_depths,
     pooling,
@@ -113,7 +114,8 @@ def _depths(group: Group, summary: DepthSummary | None) -> Iterable[str]:
     paper = f"<th>paper: {' / '.join(DATASETS.values())}</th>" if published else ""
     yield (
         '<div class="wide"><table><tr><th>rule</th><th class="number">layer</th>'
-        f'<th class="number">ratio</th><th></th><th>criterion</th>{paper}</tr>'
+        f'<th class="number">interval</th><th class="number">ratio</th><th></th>'
+        f"<th>criterion</th>{paper}</tr>"
     )
     for each in summary.depths:
         layer, ratio, bar = "–", "–", ""
@@ -124,7 +126,8 @@ def _depths(group: Group, summary: DepthSummary | None) -> Iterable[str]:
         rule = criterion(each) + (f" ({remark})" if remark else "")
         row = [
             f"<td>{_safe(rule_title(each.rule))}</td>",
-            f'<td class="number">{layer}</td><td class="number">{ratio}</td>',
+            f'<td class="number">{layer}</td><td class="number">{interval(each)}</td>',
+            f'<td class="number">{ratio}</td>',
             f"<td>{bar}</td><td>{_safe(rule)}</td>",
         ]
         if published is not None:

@@ -18,6 +18,7 @@ from depthtui.report.summary import combined_provenance
 from depthtui.report.what_if import HEADS, PROMPT_HEADS, Pairs, pairs
 from depthtui.report.words import (
     criterion,
+    interval,
     model_facts,
     no_depths,
     pooling,
@@ -78,7 +79,7 @@ def _depths(group: Group, summary: DepthSummary | None) -> Iterable[str]:
         yield _safe(no_depths(group))
         return
     published = published_for(group.model.name)
-    heads = ["rule", "layer", "ratio", "criterion", "remark"]
+    heads = ["rule", "layer", "interval", "ratio", "criterion", "remark"]
     if published is not None:
         heads.append(f"paper: {' / '.join(DATASETS.values())}")
     rows = []
@@ -87,6 +88,7 @@ def _depths(group: Group, summary: DepthSummary | None) -> Iterable[str]:
         row = [
             rule_title(each.rule),
             f"{each.layer} of {summary.n_layers}" if known else "–",
+            interval(each),
             f"{each.ratio:.2f}" if known else "–",
             _safe(criterion(each)),
             _safe(each.reason or each.warning),

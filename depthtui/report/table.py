@@ -9,10 +9,18 @@ from rich.text import Text
 from depthtui.engine.effective_depth import summarise
 from depthtui.engine.published import DATASETS, published_for
 from depthtui.engine.results import DepthEstimate, SummarySettings
+from depthtui.engine.uncertainty import FEWEST_PROMPTS
 from depthtui.report.findings import findings
 from depthtui.report.groups import Group
 from depthtui.report.legible import legible
-from depthtui.report.words import criterion, no_depths, pooling, published_layers, rule_title
+from depthtui.report.words import (
+    criterion,
+    interval,
+    no_depths,
+    pooling,
+    published_layers,
+    rule_title,
+)
 
 _BAR = 12
 
@@ -21,16 +29,21 @@ def depth_table(group: Group, settings: SummarySettings) -> Lines:
     """Each rule's layer and ratio; the paper's values beside it where it has the model."""
     published = published_for(group.model.name)
     summary = summarise(group.results, settings)
+    with_intervals = summary is not None and summary.n_prompts >= FEWEST_PROMPTS
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("rule", style="bold")
     table.add_column("layer", justify="right")
+    if with_intervals:
+        table.add_column("interval", justify="right")
     table.add_column("ratio", justify="right")
     table.add_column("")
     table.add_column("criterion")
     if published is not None:
         table.add_column("paper")
     for each in summary.depths if summary else ():
-        cells = [*_cells(each, group.model.n_layers), Text(criterion(each))]
+        layer, *others = _cells(each, group.model.n_layers)
+        doubt = [Text(interval(each))] if with_intervals else []
+        cells = [layer, *doubt, *others, Text(criterion(each))]
         if published is not None:
             cells.append(Text(published_layers(published, each.rule)))
         table.add_row(rule_title(each.rule), *cells)

@@ -6,6 +6,7 @@ from typing import Any
 
 from depthtui.engine.published import DATASETS, PublishedModel
 from depthtui.engine.results import DepthEstimate, DepthSummary, ModelInfo, SummarySettings
+from depthtui.engine.uncertainty import FEWEST_PROMPTS, LEVEL, MOST_UNDEFINED
 from depthtui.report.groups import Group
 
 RULE_TITLES = {"cosine": "cosine", "kl": "KL", "overlap": "overlap"}
@@ -26,6 +27,13 @@ def criterion(estimate: DepthEstimate) -> str:
         case "overlap":
             return f"first > {estimate.threshold:g}"
     return "" if estimate.threshold is None else f"threshold {estimate.threshold:g}"
+
+
+def interval(estimate: DepthEstimate) -> str:
+    """Between which layers the effective depth lies, such as `19 … 22`, or a dash."""
+    if estimate.interval is None:
+        return "–"
+    return " … ".join(f"{end:g}" for end in estimate.interval)
 
 
 def published_layers(published: PublishedModel, rule: str) -> str:
@@ -51,7 +59,25 @@ def pooling(group: Group, summary: DepthSummary | None, settings: SummarySetting
     stopped = {0: "", 1: "; 1 stopped run left out"}.get(
         group.stopped, f"; {group.stopped} stopped runs left out"
     )
-    return f"Means over {tokens} of {prompts}, {first}; layers are counted from 0{stopped}."
+    means = f"Means over {tokens} of {prompts}, {first}; layers are counted from 0{stopped}."
+    return f"{means} {_intervals(summary)}" if summary and summary.depths else means
+
+
+def _intervals(summary: DepthSummary) -> str:
+    """Where the intervals come from, or why there are none, in a sentence."""
+    if summary.n_prompts < FEWEST_PROMPTS:
+        few = f"{summary.n_prompts}; {FEWEST_PROMPTS} are needed"
+        return f"No interval: too few prompts to say ({few})."
+    unsure = [
+        rule_title(each.rule)
+        for each in summary.depths
+        if each.layer is not None and each.interval is None
+    ]
+    method = f"{LEVEL:.0%} intervals by bootstrap over prompts."
+    if not unsure:
+        return method
+    rarely = f"more than {MOST_UNDEFINED:.0%} of the resamples have no layer"
+    return f"{method} None for {', '.join(unsure)}: {rarely}."
 
 
 def model_facts(model: ModelInfo) -> list[str]:

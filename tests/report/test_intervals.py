@@ -1,0 +1,77 @@
+"""Every report shows how sure a depth is, or says why that cannot be said."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from depthtui.engine.effective_depth import summarise
+from depthtui.engine.results import DepthEstimate, RunResult, SummarySettings
+from depthtui.report.groups import Group
+from depthtui.report.html import html_bytes
+from depthtui.report.markdown import markdown_bytes
+from depthtui.report.summary import summary_json
+from depthtui.report.table import depth_table
+from depthtui.report.words import interval
+from tests.engine.results_for_tests import random_result
+
+SETTINGS = SummarySettings(kl_threshold=0.97)
+
+
+def runs(n: int) -> list[RunResult]:
+    return [random_result(12, 20, seed=seed) for seed in range(n)]
+
+
+def documents(results: list[RunResult], settings: SummarySettings = SETTINGS) -> list[str]:
+    group = Group(tuple(results))
+    console = Console(file=StringIO(), width=100)
+    console.print(depth_table(group, settings))
+    assert isinstance(console.file, StringIO)
+    return [
+        console.file.getvalue(),
+        markdown_bytes([group], settings).decode(),
+        html_bytes([group], settings).decode(),
+    ]
+
+
+def test_intervals_are_shown_and_written() -> None:
+    results = runs(6)
+    summary = summarise(results, SETTINGS)
+    assert summary is not None
+    known = [each for each in summary.depths if each.interval]
+    assert known
+    for text in documents(results):
+        assert "95% intervals by bootstrap over prompts." in " ".join(text.split())
+        for each in known:
+            assert interval(each) in text
+    written = json.loads(summary_json(results, SETTINGS))["effective_depth"]
+    assert [each["interval"] for each in written] == [
+        list(each.interval) if each.interval else None for each in summary.depths
+    ]
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_too_few_prompts_are_said(n: int) -> None:
+    for text in documents(runs(n)):
+        assert f"No interval: too few prompts to say ({n}; 5 are needed)." in " ".join(text.split())
+
+
+def test_an_interval_that_cannot_be_had_is_explained() -> None:
+    results = runs(5)
+    for number, each in enumerate(results):
+        assert each.logit_lens is not None
+        each.logit_lens.overlap[:-1] = 0.8 if number == 0 else 0.1
+    # A third of the resamples leave the only prompt out that reaches the threshold.
+    settings = SummarySettings(overlap_threshold=0.2)
+    for text in documents(results, settings):
+        assert "None for overlap: more than 5% of the resamples have no layer." in " ".join(
+            text.split()
+        )
+
+
+def test_whole_layers_have_no_decimals() -> None:
+    assert interval(DepthEstimate("kl", 3, 0.5, 0.5, interval=(2.0, 11.0))) == "2 … 11"
+    assert interval(DepthEstimate("kl", 3, 0.5, 0.5)) == "–"
