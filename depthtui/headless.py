@@ -77,7 +77,7 @@ def run_job(
     """
     # A name that means nothing is told before torch is imported, which takes seconds.
     resolve(job.spec, models_dir(job.cache_dir))
-    with _Display(notice) as display:
+    with Display(notice) as display:
         engine = _engine(job, display)
         display.model = engine.load(job.spec)
         if job.max_tokens is not None:
@@ -127,7 +127,7 @@ def _settings(job: Job, before: Sequence[RunResult]) -> RunSettings:
     return replace(job.settings, lengths_before=tuple(len(each.tokens) for each in before))
 
 
-def _engine(job: Job, display: _Display) -> Engine:
+def _engine(job: Job, display: Display) -> Engine:
     from depthtui.engine.engine import Engine
 
     cache_dir = job.cache_dir if job.keep_results else None
@@ -139,7 +139,7 @@ def _of_prompt(number: int, job: Job, problem: str) -> str:
     return problem if len(job.prompts) == 1 else f"prompt {number + 1}: {problem}"
 
 
-class _Display:
+class Display:
     """A progress bar on stderr, where that is a terminal."""
 
     def __init__(self, notice: Callable[[str], None]) -> None:
@@ -159,7 +159,7 @@ class _Display:
         self._task: TaskID | None = None
         self.model: ModelInfo | None = None
 
-    def __enter__(self) -> _Display:
+    def __enter__(self) -> Display:
         self._progress.start()
         return self
 
