@@ -10,7 +10,7 @@ from scipy import stats
 
 from depthtui.engine.effective_depth import depths, pool
 from depthtui.engine.results import Curves, PromptCurves, SummarySettings
-from depthtui.engine.uncertainty import draw
+from depthtui.engine.uncertainty import draw, expanded_interval, resampled_layers
 from depthtui.sweep.comparisons import (
     Difference,
     Trend,
@@ -118,6 +118,22 @@ def test_a_paired_resample_draws_the_same_prompts_of_both() -> None:
     tail = stats.norm.cdf(-np.sqrt(6 / 5) * stats.t.ppf(0.975, 5))
     ends = np.quantile(changes, [tail, 1 - tail], method="inverted_cdf")
     assert found.layers_interval == pytest.approx(ends)
+
+
+def test_unpaired_intervals_have_welchs_degrees_of_freedom() -> None:
+    a, b = prompts(0, 5, 11, spread=5), prompts(1, 9, 13, spread=2)
+    found = difference(a, b, SETTINGS, paired=False, rule="overlap", resamples=300)
+    drawn = [
+        resampled_layers(side, "overlap", SETTINGS, draw(len(side), 300, SETTINGS.seed + number))
+        for number, side in enumerate((a, b))
+    ]
+    errors = drawn[0].var() * 5 / 4, drawn[1].var() * 9 / 8
+    freedom = sum(errors) ** 2 / (errors[0] ** 2 / 4 + errors[1] ** 2 / 8)
+    inflation = sum(errors) / (drawn[0].var() + drawn[1].var())
+    assert 4 < freedom < 12
+    expected = expanded_interval(drawn[1] - drawn[0], 0.95, freedom, inflation)
+    assert found.layers_interval == expected
+    assert expected != expanded_interval(drawn[1] - drawn[0], 0.95, 4, 5 / 4)
 
 
 def test_unpaired_prompts_may_differ_in_number_and_paired_ones_may_not() -> None:

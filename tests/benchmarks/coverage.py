@@ -1,0 +1,130 @@
+"""How often intervals hold the truth, on simulated prompts whose depth is known.
+
+    python -m tests.benchmarks.coverage [--samples 400]
+
+Prints Markdown tables of the share of samples whose nominal 95 % interval holds
+the layer (or the difference, or the slope) that a very large sample has, for
+depths between two layers as well as on one, and the mean width in layers. The
+expanded interval is the one in use; the plain percentile interval is for
+comparison. It takes a few minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+
+from depthtui.engine.depth_rules import RULE_CURVES, layers_by
+from depthtui.engine.effective_depth import pool
+from depthtui.engine.results import PromptCurves, SummarySettings
+from depthtui.engine.uncertainty import depth_intervals, draw, resampled_layers
+from depthtui.sweep.comparisons import difference, trend
+from tests.simulated_prompts import simulated_prompts
+
+SETTINGS = SummarySettings()
+SIZES = (5, 10, 12, 30)
+PROMPTS = {
+    "alike": {"spread": 0.5},
+    "usual": {"spread": 1.5},
+    "different": {"spread": 4.0},
+    "rough curves": {"rough": 0.3},
+}
+PHASES = 10
+"""How many depths between two layers are tried in turn."""
+
+Hits = dict[tuple[str, ...], list[tuple[bool, float]]]
+
+
+def true_layers(depth: float, how: dict[str, float]) -> dict[str, float]:
+    """The layer by each rule of 20,000 prompts."""
+    parts = simulated_prompts(np.random.default_rng(2**31), 20_000, depth, **how)  # type: ignore[arg-type]
+    curves = pool(parts)
+    return {
+        rule: float(layers_by(rule, getattr(curves, field), SETTINGS))
+        for rule, field in RULE_CURVES.items()
+    }
+
+
+def samples(
+    n: int, count: int, how: dict[str, float], shift: float = 0.0
+) -> Iterator[tuple[int, int, list[PromptCurves]]]:
+    """Number, phase and prompts of each sample."""
+    for number in range(count):
+        phase = number % PHASES
+        seed = np.random.default_rng([number, n, round(10 * shift)])
+        depth = 15 + phase / PHASES + shift
+        yield number, phase, simulated_prompts(seed, n, depth, **how)  # type: ignore[arg-type]
+
+
+def score(hits: Hits, key: tuple[str, ...], ends: tuple[float, float] | None, truth: float) -> None:
+    if ends is not None:
+        hits[key].append((bool(ends[0] <= truth <= ends[1]), ends[1] - ends[0]))
+
+
+def print_table(head: list[str], hits: Hits) -> None:
+    """One row for each key but its last part, one column for each size."""
+    print("|", " | ".join([*head, *(f"n = {n}" for n in SIZES)]), "|")
+    print("|", " | ".join(["---"] * (len(head) + len(SIZES))), "|")
+    for row in dict.fromkeys(key[:-1] for key in hits):
+        cells = []
+        for n in SIZES:
+            found = hits.get((*row, str(n)), [])
+            share = np.mean([hit for hit, _ in found]) if found else np.nan
+            width = np.mean([width for _, width in found]) if found else np.nan
+            cells.append(f"{share:.1%} ({width:.1f})")
+        print("|", " | ".join([*row, *cells]), "|")
+    print(flush=True)
+
+
+def depths(count: int) -> None:
+    hits: Hits = defaultdict(list)
+    for kind, how in PROMPTS.items():
+        truths = [true_layers(15 + phase / PHASES, how) for phase in range(PHASES)]
+        for n in SIZES:
+            for number, phase, parts in samples(n, count, how):
+                expanded = depth_intervals(parts, SETTINGS, resamples=1000, seed=number)
+                counts = draw(n, 1000, number)
+                for rule, ends in expanded.items():
+                    truth = truths[phase][rule]
+                    layers = resampled_layers(parts, rule, SETTINGS, counts)
+                    low, high = np.nanquantile(layers, [0.025, 0.975], method="inverted_cdf")
+                    score(hits, (kind, rule, "expanded", str(n)), ends, truth)
+                    score(hits, (kind, rule, "percentile", str(n)), (low, high), truth)
+    print_table(["prompts", "rule", "interval"], hits)
+
+
+def comparisons(count: int) -> None:
+    """Two models two layers apart, and three levels each one layer deeper."""
+    hits: Hits = defaultdict(list)
+    how = PROMPTS["usual"]
+    truths = {
+        (phase, shift): true_layers(15 + phase / PHASES + shift, how)
+        for phase in range(PHASES)
+        for shift in (0, 1, 2)
+    }
+    for n in SIZES:
+        streams = [samples(n, count, how, shift) for shift in (0, 1, 2)]
+        for (_, phase, easy), (_, _, middle), (_, _, hard) in zip(*streams, strict=True):
+            for rule in RULE_CURVES:
+                truth = truths[phase, 2][rule] - truths[phase, 0][rule]
+                change = difference(easy, hard, SETTINGS, False, rule, resamples=500)
+                slope = trend([easy, middle, hard], SETTINGS, rule, resamples=500)
+                score(hits, ("difference", rule, str(n)), change.layers_interval, truth)
+                score(hits, ("trend", rule, str(n)), slope.slope_interval, truth)
+    print_table(["comparison", "rule"], hits)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=400, help="samples a cell")
+    count = parser.parse_args().samples
+    print("Coverage of nominal 95 % intervals (mean width in layers)\n")
+    depths(count)
+    comparisons(count)
+
+
+if __name__ == "__main__":
+    main()
