@@ -11,14 +11,13 @@ import click
 
 from depthtui import __version__
 from depthtui.cli.cache import cache
+from depthtui.cli.generate import generate
 from depthtui.cli.lists import metrics, models, tasks
 from depthtui.cli.options import cache_options, model_options, read_settings, read_spec
-from depthtui.cli.output import log_bug, say
+from depthtui.cli.output import INTERRUPTED, log_bug, say
 from depthtui.cli.run import run
 from depthtui.errors import DepthError
 from depthtui.settings import settings_path
-
-INTERRUPTED = 130
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -92,5 +91,5 @@ def _refuse_options(context: click.Context) -> None:
             raise click.UsageError(f"{option} before a command is the explorer's; {where}.")
 
 
-for each in (run, models, tasks, metrics, cache):
+for each in (run, generate, models, tasks, metrics, cache):
     commands.add_command(each)

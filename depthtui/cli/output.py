@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 from depthtui.settings import log_path
 
+INTERRUPTED = 130
+"""The exit status after ctrl-c."""
+
 
 def say(message: str) -> None:
     """Print one line on stderr."""

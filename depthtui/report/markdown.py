@@ -52,13 +52,13 @@ def markdown_bytes(groups: Sequence[Group], settings: SummarySettings) -> bytes:
 
 def _group(group: Group, settings: SummarySettings, compared: Pairs | None) -> Iterable[str]:
     summary = summarise(group.results, settings)
-    yield f"## {_safe(group.title)}"
+    yield f"## {escaped(group.title)}"
     yield ""
-    yield _safe(" · ".join(model_facts(group.model)))
+    yield escaped(" · ".join(model_facts(group.model)))
     yield ""
     yield from _depths(group, summary)
     yield ""
-    yield _safe(pooling(group, summary, settings))
+    yield escaped(pooling(group, summary, settings))
     yield ""
     if compared is not None:
         yield from _beside_clean(compared, settings)
@@ -70,13 +70,13 @@ def _group(group: Group, settings: SummarySettings, compared: Pairs | None) -> I
         yield from _run(number, result)
     yield "### Provenance"
     yield ""
-    yield _safe(provenance_sentence(combined_provenance(group.results)))
+    yield escaped(provenance_sentence(combined_provenance(group.results)))
     yield ""
 
 
 def _depths(group: Group, summary: DepthSummary | None) -> Iterable[str]:
     if summary is None or not summary.depths:
-        yield _safe(no_depths(group))
+        yield escaped(no_depths(group))
         return
     published = published_for(group.model.name)
     heads = ["rule", "layer", "interval", "ratio", "criterion", "remark"]
@@ -90,14 +90,14 @@ def _depths(group: Group, summary: DepthSummary | None) -> Iterable[str]:
             f"{each.layer} of {summary.n_layers}" if known else "–",
             interval(each),
             f"{each.ratio:.2f}" if known else "–",
-            _safe(criterion(each)),
-            _safe(each.reason or each.warning),
+            escaped(criterion(each)),
+            escaped(each.reason or each.warning),
         ]
         rows.append([*row, published_layers(published, each.rule)] if published else row)
-    yield from _table(heads, rows)
+    yield from table(heads, rows)
     if published is not None:
         yield ""
-        yield f"Published values: {_safe(PROTOCOL)}"
+        yield f"Published values: {escaped(PROTOCOL)}"
 
 
 def _beside_clean(compared: Pairs, settings: SummarySettings) -> Iterable[str]:
@@ -105,10 +105,10 @@ def _beside_clean(compared: Pairs, settings: SummarySettings) -> Iterable[str]:
     if rows:
         yield "### Beside the clean run"
         yield ""
-        yield from _table(HEADS, [[_safe(cell) for cell in row] for row in rows])
+        yield from table(HEADS, [[escaped(cell) for cell in row] for row in rows])
         yield ""
     if by_prompt:
-        yield from _table(PROMPT_HEADS, [[_safe(cell) for cell in row] for row in by_prompt])
+        yield from table(PROMPT_HEADS, [[escaped(cell) for cell in row] for row in by_prompt])
         yield ""
 
 
@@ -118,8 +118,8 @@ def _findings(group: Group, settings: SummarySettings) -> Iterable[str]:
         return
     yield "### Other metrics"
     yield ""
-    rows = [[_safe(cell) for cell in (each.title, each.value, each.remark)] for each in lines]
-    yield from _table(["metric", "value", "remark"], rows)
+    rows = [[escaped(cell) for cell in (each.title, each.value, each.remark)] for each in lines]
+    yield from table(["metric", "value", "remark"], rows)
     yield ""
 
 
@@ -151,7 +151,7 @@ def _by_layer(title: str, found: dict[str, np.ndarray], n_layers: int) -> Iterab
             for values in found.values()
         ]
         rows.append([name, *cells])
-    yield from _table(["layer", *found], rows)
+    yield from table(["layer", *found], rows)
     yield ""
 
 
@@ -162,9 +162,9 @@ def _run(number: int, result: RunResult) -> Iterable[str]:
         about.append(f"stopped after {result.layers_done} of {result.model.n_layers} layers")
     yield f"### Prompt {number}"
     yield ""
-    yield _safe(" · ".join(each for each in about if each))
+    yield escaped(" · ".join(each for each in about if each))
     yield ""
-    yield from _code(prompt.text)
+    yield from code_block(prompt.text)
     yield ""
     if result.logit_lens is not None and len(result.tokens):
         yield "What the lens reads at the last token:"
@@ -179,20 +179,20 @@ def _lens(lens: LogitLens) -> Iterable[str]:
     for layer in range(last + 1):
         top = zip(lens.top_ids[layer, -1], lens.top_probabilities[layer, -1], strict=True)
         tokens = [
-            f"{_safe(_token(lens, int(id_)))} {probability:.2f}"
+            f"{escaped(_token(lens, int(id_)))} {probability:.2f}"
             for id_, probability in list(top)[:_LENS_TOKENS]
             if id_ >= 0
         ]
         entropy = _number(float(lens.entropy[layer, -1]))
         rows.append(["output" if layer == last else str(layer), ", ".join(tokens), entropy])
-    yield from _table(["layer", "most probable tokens", "entropy"], rows)
+    yield from table(["layer", "most probable tokens", "entropy"], rows)
 
 
 def _token(lens: LogitLens, id_: int) -> str:
     return lens.vocabulary.get(id_, "").strip(" ") or "·"
 
 
-def _code(text: str) -> Iterable[str]:
+def code_block(text: str) -> Iterable[str]:
     """A code block whose fence is longer than any row of backticks in the text."""
     longest = max((len(each) for each in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
@@ -201,7 +201,8 @@ def _code(text: str) -> Iterable[str]:
     yield fence
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """The lines of a table; the cells are escaped already."""
     yield f"| {' | '.join(heads)} |"
     yield f"|{' --- |' * len(heads)}"
     for row in rows:
@@ -212,7 +213,7 @@ def _number(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.4g}"
 
 
-def _safe(text: str) -> str:
+def escaped(text: str) -> str:
     """The text with everything that Markdown or HTML would obey escaped."""
     text = re.sub(r"([\\`*_{}\[\]<>#|~&$])", r"\\\1", legible(text))
     # Marks that begin a list or underline a heading, where the text begins a line.

@@ -77,7 +77,7 @@ def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dic
         summary["unavailable"] = [dict(each.unavailable) for each in results]
     summary["effective_depth"] = [_depth(each) for each in pooled.depths] if pooled else []
     summary["provenance"] = combined_provenance(results)
-    return _finite(summary)
+    return finite(summary)
 
 
 def summary_json(results: Sequence[RunResult], settings: SummarySettings) -> bytes:
@@ -253,16 +253,16 @@ def _depth(estimate: DepthEstimate) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON values: arrays as lists, NaN and infinity as None."""
     if isinstance(value, np.ndarray):
-        return _finite(value.tolist())
+        return finite(value.tolist())
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     if isinstance(value, np.generic):
-        return _finite(value.item())
+        return finite(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

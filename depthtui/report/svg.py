@@ -39,6 +39,7 @@ class Panel:
         crossing: the layer that the rule found, or None.
         limits: ends of the vertical axis, or None where the data decide.
         log: whether the vertical axis is logarithmic.
+        title: what the plot shows, for those who cannot see it.
     """
 
     lines: Sequence[Line]
@@ -47,6 +48,7 @@ class Panel:
     crossing: int | None = None
     limits: tuple[float, float] | None = None
     log: bool = False
+    title: str = "Means over tokens, by layer"
 
 
 def style() -> str:
@@ -122,7 +124,7 @@ def curves(panel: Panel) -> str:
         side, anchor = (-4, "end") if panel.crossing > 0.8 * last else (4, "start")
         parts.append(_text(at + side, _TOP + 9, f"layer {panel.crossing}", anchor, "mark"))
     parts += [_polyline(line, x, y) for line in panel.lines]
-    return _svg(parts, _TOP + height + 18, "Means over tokens, by layer")
+    return _svg(parts, _TOP + height + 18, panel.title)
 
 
 def bars(values: np.ndarray, label: str) -> str:

@@ -1,0 +1,181 @@
+"""What a generated text says about depth: means, quarters, and whether depth rises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Group as Lines
+from rich.table import Table
+from rich.text import Text
+
+from depthtui.engine.results import Continuation, Generation
+from depthtui.engine.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
+from depthtui.report.legible import legible
+
+QUARTERS = 4
+TREND = "settling"
+"""The measure by which depth is said to rise or fall: every token has it."""
+
+ENDS = {
+    "end": "the model ended it",
+    "limit": "cut at the token limit",
+    "context": "cut where the model's context ends",
+    "user": "stopped",
+    "memory": "cut where the memory ran out",
+}
+"""What ended a text, in words, by `Generation.stopped_by`."""
+
+_FEWEST = 16
+_CHANCE = 0.05
+
+
+@dataclass(frozen=True)
+class DepthOfText:
+    """One measure over the tokens of a text.
+
+    Attributes:
+        measure: which.
+        mean, median: over the tokens that have a depth; NaN where none has.
+        quarters: means over the quarters of the text, in order.
+        without: share of tokens for which the rule finds no layer.
+    """
+
+    measure: TokenDepthMeasure
+    mean: float
+    median: float
+    quarters: tuple[float, ...]
+    without: float
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Whether depth rises or falls from the first quarter of a text to the last.
+
+    Attributes:
+        first, last: mean settling depth of these quarters.
+        chance: how often the same depths, turned around in a circle by any number of tokens,
+            differ as much between those quarters: a permutation test that keeps neighbours
+            together.
+    """
+
+    first: float
+    last: float
+    chance: float
+
+
+def depths_of_text(written: Continuation) -> list[DepthOfText]:
+    """Every measure over a text."""
+    return [_of_text(each, getattr(written.depths, each.name)) for each in TOKEN_DEPTHS]
+
+
+def trend(written: Continuation) -> Trend | None:
+    """How depth goes on through a text; None where it is too short to tell."""
+    depths = np.asarray(getattr(written.depths, TREND), np.float64)
+    if len(depths) < _FEWEST or np.isnan(depths).any():
+        return None
+    size = len(depths) // QUARTERS
+    sums = np.cumsum(np.concatenate([[0.0], depths, depths[:size]]))
+    # Mean of a quarter that begins at each token, around the end where it must.
+    means = (sums[size:] - sums[:-size])[: len(depths)] / size
+    apart = np.roll(means, size) - means
+    chance = float(np.mean(np.abs(apart) >= abs(apart[0]) - 1e-9))
+    return Trend(float(depths[:size].mean()), float(depths[-size:].mean()), chance)
+
+
+def trend_sentence(written: Continuation) -> str:
+    """Whether depth rises or falls as the text goes on, in a sentence."""
+    found = trend(written)
+    if found is None:
+        return f"A text of {len(written)} tokens is too short to say whether depth rises or falls."
+    figures = (
+        f"mean settling depth {found.first:.1f} in the first quarter, {found.last:.1f} in the "
+        f"last (p = {found.chance:.2g})"
+    )
+    if found.chance > _CHANCE:
+        return f"Depth neither rises nor falls as the text goes on: {figures}."
+    direction = "rises" if found.last > found.first else "falls"
+    return f"Depth {direction} as the text goes on: {figures}."
+
+
+def exit_sentence(generation: Generation) -> str:
+    """What early exit would save, in a sentence."""
+    depths, n_layers = generation.continuation.depths, generation.model.n_layers
+    saved = float(np.mean(n_layers - depths.early_exit))
+    return (
+        f"Early exit at a confidence of {generation.settings.confidence:g} saves {saved:.1f} of "
+        f"{n_layers} layers a token and says the same in {np.mean(depths.exit_agrees):.0%}."
+    )
+
+
+def about(generation: Generation) -> str:
+    """How many tokens were generated, how, and what ended them."""
+    settings, n_tokens = generation.settings, len(generation.continuation)
+    how = (
+        f"temperature {settings.temperature:g}, top-p {settings.top_p:g}, seed {settings.seed}"
+        if settings.temperature
+        else "always the most probable token"
+    )
+    end = ENDS.get(generation.stopped_by, "unfinished")
+    return f"{n_tokens} tokens after a prompt of {len(generation.tokens)}; {how}; {end}."
+
+
+def rolling_mean(values: np.ndarray, width: int = 16) -> np.ndarray:
+    """Mean over the last `width` tokens, those without a value left out; `[N]`."""
+    known = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(known)])
+    stop = np.arange(1, len(values) + 1)
+    start = np.maximum(stop - width, 0)
+    count = counts[stop] - counts[start]
+    return np.where(count > 0, (sums[stop] - sums[start]) / np.maximum(count, 1), np.nan)
+
+
+HEADS = ("measure", "mean", "median", "1st quarter", "2nd", "3rd", "4th", "remark")
+
+
+def rows(written: Continuation) -> Iterator[tuple[str, ...]]:
+    """The table of a text, under `HEADS`."""
+    for each in depths_of_text(written):
+        numbers = (each.mean, each.median, *each.quarters)
+        remark = f"none for {each.without:.0%}" if each.without else ""
+        yield (each.measure.title, *(_number(value) for value in numbers), remark)
+
+
+def generation_table(generation: Generation) -> Lines:
+    """The table and its sentences for the terminal."""
+    written = generation.continuation
+    lines: list[Text | Table] = [Text(legible(about(generation)), style="dim")]
+    if not len(written):
+        return Lines(*lines)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(HEADS[0], style="bold")
+    for head in HEADS[1:-1]:
+        table.add_column(head, justify="right")
+    table.add_column("", style="dim")
+    for row in rows(written):
+        table.add_row(*(Text(cell) for cell in row))
+    sentences = f"{exit_sentence(generation)} {trend_sentence(written)}"
+    return Lines(*lines, Text(""), table, Text(""), Text(sentences))
+
+
+def _of_text(measure: TokenDepthMeasure, depths: np.ndarray) -> DepthOfText:
+    known = depths[np.isfinite(depths)]
+    parts = np.array_split(depths, QUARTERS)
+    return DepthOfText(
+        measure,
+        _mean(depths),
+        float(np.median(known)) if len(known) else float("nan"),
+        tuple(_mean(each) for each in parts),
+        1 - len(known) / len(depths) if len(depths) else 0.0,
+    )
+
+
+def _mean(depths: np.ndarray) -> float:
+    known = depths[np.isfinite(depths)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.1f}"
