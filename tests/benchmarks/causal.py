@@ -1,15 +1,17 @@
 """How fast the causal metrics are, against one ordinary forward for each intervention.
 
-    python -m tests.benchmarks.causal [--skip-tokens 96] [--quick]
+    python -m tests.benchmarks.causal [--skip-tokens 96] [--quick] [--nnsight]
 
 Everything runs in one process, on the demo model in float32, and prints a
-Markdown table with the largest difference between both results. Run it on a
+Markdown table with the largest difference between both results; with
+--nnsight, also against the same interventions through nnsight. Run it on a
 quiet machine: it takes all cores and, without --quick, about ten minutes.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import AutoModelForCausalLM
 
 from depthtui.engine.anatomy import Anatomy, study
 from depthtui.engine.loading import load
@@ -30,6 +33,7 @@ from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
 from tests.benchmarks.engine import matmul_peak
+from tests.benchmarks.with_nnsight import Traced
 from tests.naive import blocks, hook, naive_erasure, naive_skip_effects
 
 WORDS = "The road over the pass was closed by snow until the first warm days of May. "
@@ -56,19 +60,20 @@ def naive_lens(model: Any, residuals: list[Tensor]) -> tuple[Tensor, Tensor]:
     return torch.stack(kl), torch.stack(overlap)
 
 
-def naive_gradients(model: Any, ids: Tensor, layer: int, answer: int, steps: int = 256) -> Tensor:
-    """Left-Riemann steps, sixteen ordinary forwards and backwards at a time, `[T]`."""
+def naive_gradients(model: Any, ids: Tensor, layer: int, answer: int, at_once: int) -> Tensor:
+    """256 left-Riemann steps, so many ordinary forwards and backwards at a time, `[T]`."""
+    steps = 256
     block, kept = blocks(model)[layer], {}
     with torch.no_grad(), hook(block, lambda _m, _a, out: kept.update(h=out.detach())):
         model(input_ids=ids, use_cache=False)
     actual, base = kept["h"], kept["h"].mean(dim=1, keepdim=True)
     total = torch.zeros(ids.shape[1])
-    for first in range(0, steps, 16):
-        where = torch.arange(first, first + 16)[:, None, None] / steps
+    for first in range(0, steps, at_once):
+        where = torch.arange(first, first + at_once)[:, None, None] / steps
         start = (base + where * (actual - base)).requires_grad_()
         with hook(block, lambda _m, _a, _o, start=start: start):
-            logits = model(input_ids=ids.expand(16, -1), use_cache=False).logits
-        targets = ids[0, answer:][None, :, None].expand(16, -1, 1)
+            logits = model(input_ids=ids.expand(at_once, -1), use_cache=False).logits
+        targets = ids[0, answer:][None, :, None].expand(at_once, -1, 1)
         chosen = logits[:, answer - 1 : -1].softmax(dim=-1).gather(-1, targets).sum()
         (gradient,) = torch.autograd.grad(chosen, start)
         total += (gradient * (actual - base)).sum(dim=(0, 2)) / steps
@@ -78,7 +83,7 @@ def naive_gradients(model: Any, ids: Tensor, layer: int, answer: int, steps: int
 class Bench:
     """The demo model, and the rows of the table."""
 
-    def __init__(self) -> None:
+    def __init__(self, nnsight: bool = False) -> None:
         loaded = load(
             ModelSpec(dtype="float32", device="cpu"),
             models_dir(default_cache_dir()),
@@ -88,7 +93,7 @@ class Bench:
         self.tokenizer = loaded.tokenizer
         self.anatomy: Anatomy = study(loaded.model)
         self.peak = matmul_peak(7)
-        self.rows: list[str] = []
+        self.traced = Traced(loaded.model) if nnsight else None
         layer = sum(each.numel() for each in self.anatomy.layers[0].parameters())
         self.layer_flops, self.head_flops = (
             2 * layer,
@@ -100,7 +105,6 @@ class Bench:
         line = (
             f"| {what} | {naive:.1f} | {ours:.1f} | {naive / ours:.1f} | {far:.1e} | {share:.2f} |"
         )
-        self.rows.append(line)
         print(line, flush=True)
 
     def text_ids(self, tokens: int) -> Tensor:
@@ -123,9 +127,12 @@ class Bench:
         far = max(np.abs(effects.layers - layers).max(), np.abs(effects.output - output).max())
         heads = replay.n_layers * sum(tokens - each for each in positions)
         flops = replay.evaluations * self.layer_flops + heads * self.head_flops
-        self.row(
-            f"skip effects, T = {tokens}, {len(positions)} positions", seconds, mine, far, flops
-        )
+        what = f"skip effects, T = {tokens}, {len(positions)} positions"
+        self.row(what, seconds, mine, far, flops)
+        if self.traced is not None:
+            seconds, (layers, output) = timed(lambda: self.traced.skip_effects(ids, positions))
+            far = max(np.abs(effects.layers - layers).max(), np.abs(effects.output - output).max())
+            self.row(f"{what}, against nnsight", seconds, mine, far, flops)
 
     def prompt(self) -> tuple[Tensor, int]:
         prompt: Prompt = make_prompts("addition", 5, 1)[0]
@@ -152,6 +159,11 @@ class Bench:
         flops = replay.evaluations * self.layer_flops + heads * self.head_flops
         far = float(np.abs(result.effect - effect).max())
         self.row(f"residual erasure, T = {tokens}", seconds, mine, far, flops)
+        if self.traced is not None:
+            seconds, effect = timed(lambda: self.traced.erasure(ids, baseline, answer))
+            far = float(np.abs(result.effect - effect).max())
+            what = f"residual erasure, T = {tokens}, against nnsight"
+            self.row(what, seconds, mine, far, flops)
 
     def lens(self, tokens: int) -> None:
         ids = self.text_ids(tokens)
@@ -171,13 +183,15 @@ class Bench:
 
     def gradients(self, layers: list[int]) -> None:
         ids, answer = self.prompt()
-        naive_seconds = seconds = far = flops = 0.0
+        naive_seconds, batched_seconds, seconds, far, flops = 0.0, 0.0, 0.0, 0.0, 0.0
         errors, points = [], []
         for layer in layers:
-            spent, expected = timed(
-                lambda layer=layer: naive_gradients(self.model, ids, layer, answer)
-            )
+            spent, _ = timed(lambda layer=layer: naive_gradients(self.model, ids, layer, answer, 1))
             naive_seconds += spent
+            spent, expected = timed(
+                lambda layer=layer: naive_gradients(self.model, ids, layer, answer, 16)
+            )
+            batched_seconds += spent
             replay = Replay(self.model, self.anatomy, ids[0])
             before = replay.evaluations
             path = _Path(replay, self.anatomy.unembedding, layer, answer)
@@ -202,27 +216,41 @@ class Bench:
             )
         what = f"integrated gradients, T = {ids.shape[1]}, layers {', '.join(map(str, layers))}"
         self.row(what, naive_seconds, seconds, far, flops)
+        self.row(f"{what}, against 16 steps at a time", batched_seconds, seconds, far, flops)
 
     def growth(self) -> None:
-        print("\n| T | token-layer evaluations | s | evaluations / s |\n| --- | --- | --- | --- |")
-        for tokens in (32, 64, 128, 256):
-            replay = Replay(self.model, self.anatomy, self.text_ids(tokens)[0])
+        """Skip effects at one position: time against the count of token-layer evaluations."""
+        print(
+            "\n| L | T | token-layer evaluations | s | evaluations / s |\n"
+            "| --- | --- | --- | --- | --- |"
+        )
+        for layers, tokens in ((30, 32), (30, 64), (30, 128), (30, 256), (15, 128), (60, 128)):
+            model, anatomy = self.model, self.anatomy
+            if layers != len(self.anatomy.layers):
+                config = copy.deepcopy(self.model.config)
+                config.num_hidden_layers = layers
+                config.layer_types = None
+                model = AutoModelForCausalLM.from_config(config).eval()
+                anatomy = study(model)
+            replay = Replay(model, anatomy, self.text_ids(tokens)[0])
             before = replay.evaluations
             seconds, _ = timed(
-                lambda replay=replay, tokens=tokens: skip_effects(
-                    replay, self.anatomy.unembedding, replay.residual[:-1], [tokens // 2]
+                lambda replay=replay, anatomy=anatomy, tokens=tokens: skip_effects(
+                    replay, anatomy.unembedding, replay.residual[:-1], [tokens // 2]
                 )
             )
             count = replay.evaluations - before
-            print(f"| {tokens} | {count:,} | {seconds:.2f} | {count / seconds:,.0f} |", flush=True)
+            rate = count / seconds
+            print(f"| {layers} | {tokens} | {count:,} | {seconds:.2f} | {rate:,.0f} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--skip-tokens", type=int, default=96)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--nnsight", action="store_true")
     options = parser.parse_args()
-    bench = Bench()
+    bench = Bench(options.nnsight)
     print(f"{torch.get_num_threads()} threads, peak {bench.peak / 1e9:.0f} GFLOP/s\n")
     print("| what | naive, s | depthtui, s | ratio | largest difference | share of peak |")
     print("| --- | --- | --- | --- | --- | --- |")

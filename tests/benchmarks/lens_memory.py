@@ -9,24 +9,15 @@ Anonymous memory is read from /proc/self/status while the lens runs (Linux).
 from __future__ import annotations
 
 import argparse
-import re
-import threading
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from depthtui.engine.anatomy import Unembedding
 from depthtui.engine.metrics.logit_lens import read_lens
+from tests.benchmarks.peak_memory import watch_memory
 
 TOKENS, VOCAB, WIDTH = 1024, 152_000, 64
-
-
-def anonymous_bytes() -> int:
-    """This process's anonymous resident memory."""
-    found = re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024
 
 
 def main() -> None:
@@ -37,20 +28,9 @@ def main() -> None:
     unembedding = Unembedding((nn.RMSNorm(WIDTH),), nn.Linear(WIDTH, VOCAB, bias=False))
     residuals = [torch.randn(TOKENS, WIDTH) for _ in range(options.layers + 1)]
     ids = torch.randint(VOCAB, (TOKENS,))
-    before = peak = anonymous_bytes()
-    done = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.002):
-            peak = max(peak, anonymous_bytes())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    read_lens(unembedding, residuals, ids, 10, lambda first, rows: None)
-    done.set()
-    watcher.join()
-    print(f"{options.layers} layers: peak extra memory {(peak - before) / 2**20:.0f} MiB")
+    with watch_memory() as peak:
+        read_lens(unembedding, residuals, ids, 10, lambda first, rows: None)
+    print(f"{options.layers} layers: peak extra memory {peak.extra:.0f} MiB")
 
 
 if __name__ == "__main__":
