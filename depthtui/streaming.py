@@ -23,6 +23,7 @@ from depthtui.engine.results import (
     GenerationSettings,
     ModelSpec,
     Prompt,
+    utf8,
 )
 from depthtui.engine.store import open_store
 from depthtui.errors import DepthError
@@ -160,7 +161,7 @@ class _Pen:
         self._console.print()
 
     def _print(self) -> None:
-        text = self._waiting.encode("utf-8", "surrogateescape")
+        text = utf8(self._waiting)
         self._waiting = ""
         style = self._styles[self._level] if self._level >= 0 else Style(dim=True)
         for place, line in enumerate(text.decode("utf-8", "surrogateescape").split("\n")):
@@ -175,7 +176,7 @@ class _Pen:
 
 
 def _is_whole(text: str) -> bool:
-    data = text.encode("utf-8", "surrogateescape")
+    data = utf8(text)
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:

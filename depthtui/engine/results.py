@@ -8,6 +8,7 @@ architecture cannot give, is NaN (an id that is not known is -1).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 
@@ -15,6 +16,8 @@ import numpy as np
 
 OVERLAP_K = 5
 """The overlap compares the top five tokens (paper, metric 3)."""
+
+_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -633,6 +636,11 @@ class TokenDepths:
     exit_agrees: np.ndarray
 
 
+def utf8(text: str) -> bytes:
+    """The text's bytes, those that tokens hold as lone surrogates (PEP 383) among them."""
+    return _NO_BYTE.sub("\ufffd", text).encode("utf-8", "surrogateescape")
+
+
 @dataclass
 class Continuation:
     """N generated tokens, and what the lens read where each of them was predicted.
@@ -658,8 +666,7 @@ class Continuation:
     @property
     def text(self) -> str:
         """The tokens as one text; bytes that are no character become the replacement one."""
-        joined = "".join(self.texts)
-        return joined.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return utf8("".join(self.texts)).decode("utf-8", "replace")
 
     @property
     def probability(self) -> np.ndarray:

@@ -1,0 +1,112 @@
+"""What it costs to measure every generated token, and how far it is from a replay.
+
+    python -m tests.benchmarks.generation [--tokens 200] [--repeat 3]
+
+Prints a Markdown table. Run it on a quiet machine: it takes all cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+
+import numpy as np
+import torch
+
+from depthtui.engine.anatomy import study
+from depthtui.engine.generate import generate, replayed
+from depthtui.engine.loading import load
+from depthtui.engine.results import (
+    Generation,
+    GenerationSettings,
+    ModelSpec,
+    Prompt,
+    Tokens,
+    arrays_of,
+)
+from depthtui.engine.run import ReadyModel
+from depthtui.engine.tokens import Vocabulary, tokenise
+from depthtui.settings import default_cache_dir, models_dir
+from tests.benchmarks.engine import alternate, ratio
+
+QUESTION = "Why does the sea have tides? Explain it step by step, and name every body involved."
+
+
+def ready_demo() -> ReadyModel:
+    folder = models_dir(default_cache_dir())
+    loaded = load(ModelSpec(dtype="float32", device="cpu"), folder, lambda progress: None)
+    anatomy, vocabulary = study(loaded.model), Vocabulary(loaded.tokenizer)
+    # The text shall not end early, nor the baselines of other metrics be needed.
+    loaded.tokenizer.eos_token = None
+    loaded.model.generation_config.eos_token_id = None
+    return ReadyModel(loaded, anatomy, loaded.info, vocabulary, baselines=None)  # type: ignore[arg-type]
+
+
+def write(model: ReadyModel, tokens: Tokens, count: int) -> Generation:
+    """Generate and measure."""
+    settings = GenerationSettings(max_tokens=count)
+    generation = Generation.empty(model.info, Prompt(QUESTION), settings, tokens)
+    generate(model, generation)
+    return generation
+
+
+def plain(model: ReadyModel, tokens: Tokens, count: int) -> list[int]:
+    """The same tokens by the model alone, with the same kind of cache."""
+    causal = model.loaded.model
+    unread, cache, written = torch.from_numpy(tokens.ids)[None], None, []
+    with torch.inference_mode():
+        for _ in range(count):
+            output = causal(
+                input_ids=unread, past_key_values=cache, use_cache=True, logits_to_keep=1
+            )
+            cache = output.past_key_values
+            unread = output.logits[:, -1:].argmax(dim=-1)
+            written.append(int(unread))
+    return written
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument("--repeat", type=int, default=3)
+    options = parser.parse_args()
+
+    model = ready_demo()
+    tokens = tokenise(model.loaded.tokenizer, Prompt(QUESTION), True, model.vocabulary)
+    generation = write(model, tokens, options.tokens)
+    same = plain(model, tokens, options.tokens) == generation.continuation.ids.tolist()
+    measured, bare = alternate(
+        options.repeat,
+        lambda: write(model, tokens, options.tokens),
+        lambda: plain(model, tokens, options.tokens),
+    )
+    rows = [
+        ("measured, ms a token", f"{1000 * statistics.median(measured) / options.tokens:.1f}"),
+        ("plain decoding, ms a token", f"{1000 * statistics.median(bare) / options.tokens:.1f}"),
+        ("measured / plain", ratio(measured, bare)),
+        ("the same tokens as plain decoding", "yes" if same else "no"),
+    ]
+    again = replayed(model, generation)
+    for part in ("lens", "settling", "depths"):
+        values = dict(arrays_of(getattr(again, part)))
+        for name, found in arrays_of(getattr(generation.continuation, part)):
+            rows.append((f"generated against replayed, {name}", _apart(found, values[name])))
+
+    print(f"\n{len(tokens)} + {options.tokens} tokens, {torch.get_num_threads()} threads, ")
+    print(f"torch {torch.__version__}, {model.info.name}, {model.info.dtype}\n")
+    print("| what | figure |\n| --- | --- |")
+    for row_name, figure in rows:
+        print(f"| {row_name} | {figure} |")
+
+
+def _apart(found: np.ndarray, expected: np.ndarray) -> str:
+    """The largest difference, or how many values differ where they are ids or depths."""
+    differ = int(np.sum(~np.isclose(found, expected, rtol=0, atol=0, equal_nan=True)))
+    if found.dtype != np.float32 or found.ndim == 1:
+        return f"{differ} of {found.size} differ"
+    return f"{np.nanmax(np.abs(found - expected)):.1e}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""What is said of generated texts, and the files they are written to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from markdown_it import MarkdownIt
+from rich.console import Console
+from safetensors.numpy import load_file
+
+from depthtui.engine.results import Continuation, Generation, GenerationSettings, Prompt
+from depthtui.errors import DepthError
+from depthtui.report.generation import (
+    depths_of_text,
+    generation_table,
+    rolling_mean,
+    trend,
+    trend_sentence,
+)
+from depthtui.report.generation_files import (
+    GENERATION_FORMATS,
+    export_generations,
+    generation_html,
+    generation_markdown,
+)
+from tests.engine.results_for_tests import model_info
+from tests.fake_generation import full_generation, part_of, parts_of
+from tests.report.test_documents import checked, controls
+
+
+def text_of(depths: np.ndarray) -> Continuation:
+    written = full_generation(
+        Prompt("a b"), model_info(), GenerationSettings(max_tokens=len(depths))
+    ).continuation
+    written.depths.settling[:] = depths
+    return written
+
+
+@pytest.fixture
+def generation() -> Generation:
+    return full_generation(Prompt("What floats?"), model_info())
+
+
+def test_parts_join_to_the_text(generation: Generation) -> None:
+    written = generation.continuation
+    joined = Continuation.joined(list(parts_of(written)))
+    assert joined.texts == written.texts
+    np.testing.assert_array_equal(joined.lens.kl, written.lens.kl)
+    np.testing.assert_array_equal(joined.depths.kl, written.depths.kl)
+
+
+def test_bytes_of_one_character_join() -> None:
+    written = text_of(np.ones(4))
+    written.texts = ["a\udcf0\udc9f", "\udc99\udc82", "\ud800", "\udcff"]
+    assert written.text == "a🙂\ufffd\ufffd"
+
+
+def test_quarters_are_means_of_what_is_known() -> None:
+    written = text_of(np.array([1, 3, 5, np.nan, 7, 7, np.nan, np.nan]))
+    found = next(each for each in depths_of_text(written) if each.measure.name == "settling")
+    assert (found.mean, found.median, found.without) == (pytest.approx(4.6), 5, 3 / 8)
+    assert found.quarters == pytest.approx((2, 5, 7, np.nan), nan_ok=True)
+
+
+def test_the_chance_is_the_share_of_turned_texts_that_differ_as_much() -> None:
+    depths = np.random.default_rng(1).integers(0, 5, 37).astype(float)
+    apart = []
+    for shift in range(37):
+        turned = np.roll(depths, shift)
+        apart.append(turned[-9:].mean() - turned[:9].mean())
+    found = trend(text_of(depths))
+    assert found is not None
+    expected = np.mean(np.abs(apart) >= abs(apart[0]) - 1e-9)
+    assert found.chance == pytest.approx(expected)
+    assert (found.first, found.last) == (
+        pytest.approx(depths[:9].mean()),
+        pytest.approx(depths[-9:].mean()),
+    )
+
+
+def test_a_rise_a_fall_and_neither_are_told_apart() -> None:
+    rise = np.linspace(0, 4, 60)
+    assert trend_sentence(text_of(rise)).startswith("Depth rises")
+    assert trend_sentence(text_of(rise[::-1])).startswith("Depth falls")
+    assert trend_sentence(text_of(np.tile([1, 3], 30))).startswith("Depth neither")
+    assert "too short" in trend_sentence(text_of(np.ones(15)))
+
+
+def test_a_rolling_mean_leaves_out_what_is_unknown() -> None:
+    values = np.array([2.0, np.nan, 4.0, 6.0])
+    np.testing.assert_allclose(rolling_mean(values, 2), [2, 2, 4, 5])
+    assert np.isnan(rolling_mean(np.array([np.nan]))).all()
+
+
+def test_the_table_fits_eighty_columns(generation: Generation) -> None:
+    console = Console(file=StringIO(), width=80)
+    console.print(generation_table(generation))
+    assert isinstance(console.file, StringIO)
+    shown = console.file.getvalue()
+    assert "settling depth" in shown
+    assert "Early exit at a confidence of 0.9" in shown
+    empty = replace(generation, continuation=part_of(generation.continuation, slice(0)))
+    console.print(generation_table(replace(empty, stopped_by="user")))
+    assert "0 tokens after a prompt of 2" in console.file.getvalue()
+
+
+def test_every_format_is_written(generation: Generation, tmp_path: Path) -> None:
+    paths = export_generations([generation], tmp_path, GENERATION_FORMATS)
+    assert [path.name for path in paths] == [f"generation.{each}" for each in GENERATION_FORMATS]
+    (told,) = json.loads((tmp_path / "generation.json").read_text())["generations"]
+    assert told["text"] == generation.continuation.text
+    assert told["depths"]["settling"] == generation.continuation.depths.settling.tolist()
+    assert len(told["curves"]["kl"]) == 5
+    arrays = load_file(tmp_path / "generation.safetensors")
+    np.testing.assert_array_equal(arrays["0/lens/kl"], generation.continuation.lens.kl)
+    with pytest.raises(DepthError):
+        export_generations([], tmp_path, ["md"])
+
+
+def test_hostile_tokens_do_nothing(tmp_path: Path) -> None:
+    settings = GenerationSettings(max_tokens=120)
+    hostile = full_generation(Prompt("<b>[/]\x1b[2J</b>"), model_info(), settings, hostile=True)
+    page = generation_html([hostile]).decode()
+    tags = checked(page).tags
+    assert not tags & {"script", "img", "b", "a", "iframe"}
+    text = generation_markdown([hostile]).decode()
+    assert controls(page) == controls(text) == set()
+    assert "<script" not in MarkdownIt("commonmark").render(text)
+    export_generations([hostile], tmp_path, GENERATION_FORMATS)
