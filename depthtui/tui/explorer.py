@@ -83,6 +83,8 @@ class Explorer:
         memory: what the engine last said about its memory, or None.
         problem: why there is no engine or no model, or None.
         loads: how many loads were begun.
+        compared: a run and its prompt's run on another model, once that is finished, until
+            somebody takes them; or None.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Explorer:
         self.problem: Problem | None = None
         self.phase = Phase.STARTING
         self.loads = 0
+        self.compared: tuple[Run, Run] | None = None
         self._make_engine = make_engine
         self._start_engine = start_engine
         self._say = say
@@ -112,6 +115,7 @@ class Explorer:
         self._prompt: Prompt | None = None
         self._engine: Engine | None = None
         self._steps_left = 0
+        self._awaited: tuple[Run, Run | None] | None = None
 
     @property
     def prompt(self) -> Prompt:
@@ -167,6 +171,48 @@ class Explorer:
 
     def load(self, spec: ModelSpec) -> None:
         """Switch to another model; the session stays."""
+        self._expect_nothing()
+        self._load(spec)
+
+    def run_on_model(self, run: Run, spec: ModelSpec) -> None:
+        """Run a run's prompt on another model, which is loaded first; `compared` has both then.
+
+        The comparison is called off by whatever is run, loaded or stopped in between.
+        """
+        self._expect_nothing()
+        self._prompt, self._awaited = run.prompt, (run, None)
+        if self.model is not None and self.can_run and self.model.spec == spec:
+            self._run_awaited(self.model)
+        else:
+            self._load(spec)
+
+    def _run_awaited(self, model: ModelInfo) -> None:
+        """Run the awaited run's prompt as it was run, with every layer, without slower metrics."""
+        assert self._awaited is not None
+        first, _ = self._awaited
+        metrics = self.settings.run_settings().metrics
+        settings = replace(first.settings, metrics=metrics, answer_start=-1, silenced=())
+        self.stop()
+        run = self.session.start(model, first.prompt, settings)
+        self._awaited = (first, run)
+        self._send(run)
+
+    def _follow_awaited(self) -> None:
+        """Hand the pair over when its second run is finished; forget it when that ended early."""
+        if self._awaited is None:
+            return
+        first, second = self._awaited
+        if second is None or second.state.is_live:
+            return
+        self._awaited = None
+        if second.state is RunState.FINISHED and first in self.session.runs:
+            self.compared = (first, second)
+
+    def _expect_nothing(self) -> None:
+        """Call off the comparison that is waited for, or that nobody has taken."""
+        self._awaited = self.compared = None
+
+    def _load(self, spec: ModelSpec) -> None:
         self.spec = spec
         if self._engine is None or self.is_loading:
             # A load cannot be called off in any other way.
@@ -186,6 +232,7 @@ class Explorer:
         """
         prompt = prompt or self.prompt
         self._prompt = prompt
+        self._expect_nothing()
         if self._engine is None or self.model is None or not self.can_run:
             return
         self.stop()
@@ -307,10 +354,11 @@ class Explorer:
                 self._failed(run, event)
             case Notice(message=message):
                 self._say(Saying(message, "warning"))
+        self._follow_awaited()
 
     def engine_died(self, death: EngineDied) -> None:
         """The process is gone: keep every result and say how to go on."""
-        self._engine = None
+        self._engine, self._awaited = None, None
         self.phase, self.progress = Phase.DEAD, None
         kept = "Every result is kept" if self.session.results else "Nothing was lost"
         self._end_live("the engine process ended")
@@ -324,6 +372,9 @@ class Explorer:
         self.model, self.progress, self.problem = model, None, None
         self.phase = Phase.READY
         self.change(last_model=model.spec.name)
+        if self._awaited is not None:
+            self._run_awaited(model)
+            return
         current = self.session.current
         settings = self._run_settings(self.prompt)
         if current is None or not current.answers(model, self.prompt, settings):
@@ -331,6 +382,8 @@ class Explorer:
 
     def _failed(self, run: Run | None, failed: Failed) -> None:
         words = f"{failed.message} {failed.hint}".strip()
+        if run is None:
+            self._awaited = None
         if run is not None:
             self._settle()
             title = "This prompt did not run" if run.result is None else "Not computed"

@@ -41,7 +41,7 @@ CHOOSING = [
     key("n", "ladder(1)", "next prompt", "Run the task's next prompt", "next_prompt"),
     key("N", "ladder(-1)", "previous prompt", "Run the task's previous prompt", "prev_prompt"),
     key("b,S", "session", "session", "List the runs of this session", "session"),
-    key("C", "compare", "compare", "Compare this run with another", "compare"),
+    key("C", "compare", "compare", "Compare with a run or on another model", "compare"),
     key("i", "compute", "compute", "Compute what this pane shows", "compute"),
     key("A", "mark_answer", "answer", "Let the answer begin at this token", "mark_answer"),
     key("x", "what_if", "what if", "Leave layers out and see what it costs", "what_if", True),
@@ -93,7 +93,7 @@ MAIN = [*RUNNING, *CHOOSING, *MOVING, *LOOKING]
 
 COMPARE = [
     *MOVING,
-    *LOOKING[:5],
+    *LOOKING[:6],
     key("v", "measures", "measure", "Choose what the heatmaps show", "compare_measure", True),
     key(
         "right_square_bracket", "measure(1)", "next measure", "Next measure", "compare_next_measure"

@@ -1,4 +1,4 @@
-"""The pickers, the session, the comparison and the export, driven by their keys."""
+"""The pickers, the session and the export, driven by their keys."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from depthtui.engine.catalog import ModelListing
 from depthtui.engine.protocol import Event, LoadModel, ModelLoaded, StartRun
 from depthtui.engine.results import ModelSpec, Prompt
 from depthtui.settings import load_settings
-from depthtui.tui.screens.compare_screen import CompareScreen
 from depthtui.tui.screens.confirm import Confirm
 from depthtui.tui.screens.export_screen import ExportScreen
 from depthtui.tui.screens.model_picker import ModelPicker
 from depthtui.tui.screens.prompt_picker import PromptPicker
 from depthtui.tui.screens.safe_text_area import SafeTextArea
 from depthtui.tui.screens.session_screen import SessionScreen
-from depthtui.tui.widgets.heatmap import Heatmap
 from tests.fake_engine import FakeEngine, model_info
 from tests.tui.app_helpers import Explored, explore
 
@@ -278,71 +276,6 @@ async def test_an_empty_session_says_how_to_fill_it(tmp_path: Path) -> None:
         await it.press("escape")
         await it.until(lambda: it.main.shown_result() is None)
         assert it.app.error is None
-
-
-# Comparing ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
-async def test_two_runs_side_by_side(tmp_path: Path, size: tuple[int, int]) -> None:
-    async with explore(tmp_path, size=size) as it:
-        await it.press("r")
-        await it.until(lambda: len(it.session.results) == 2)
-        await opened(it, "C", CompareScreen)
-        difference = it.app.screen.query_one("#difference", Heatmap)
-        second, first = it.session.runs[1].result, it.session.runs[0].result
-        assert (difference.result, difference.other) == (second, first)
-        if size[0] >= 120:
-            await it.until(lambda: "A - B · Layer contribution" in it.screen_text())
-        await it.press("g", "0", "v", "4")
-        await it.until(lambda: it.app.screen.measure.name == "layer_cosine")
-        for _ in it.app.screen.panes:
-            await it.press("tab")
-        assert "run 2" in it.screen_text()
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main)
-
-
-async def test_different_lengths_are_compared_by_their_means(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        it.app.explorer.run(Prompt("two words"))
-        await it.until(lambda: len(it.session.results) == 2)
-        await opened(it, "C", CompareScreen)
-        assert it.app.screen.query_one("#difference", Heatmap).mode == "means"
-        text = " ".join(it.screen_text().split())
-        assert "2 and 30 tokens" in text
-        await it.press("a", "a")
-        assert it.app.screen.query_one("#difference", Heatmap).mode == "means"
-
-
-async def test_models_of_different_depth_are_compared_in_words(tmp_path: Path) -> None:
-    def load(spec: ModelSpec) -> Iterator[Event]:
-        yield ModelLoaded(model_info(spec, layers=12 if spec.name == "small" else 30))
-
-    async with explore(tmp_path, lambda: FakeEngine(load=load)) as it:
-        it.app.explorer.load(ModelSpec("small"))
-        await it.until(lambda: len(it.session.results) == 2)
-        await opened(it, "C", CompareScreen)
-        await it.until(lambda: "12 and 30 layers" in " ".join(it.screen_text().split()))
-        await it.press("G", "j", "k", "a", "o", "y")
-        assert it.app.error is None
-
-
-async def test_one_run_alone_is_not_compared(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("C")
-        assert it.app.screen is it.main
-
-
-async def test_the_marked_run_is_the_one_compared(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await three_runs(it)
-        await opened(it, "b", SessionScreen)
-        await it.press("end", "C")
-        await it.until(lambda: isinstance(it.app.screen, CompareScreen))
-        text = it.screen_text()
-        assert "A run 3" in text
-        assert "B run 1" in text
 
 
 # Exporting ------------------------------------------------------------------

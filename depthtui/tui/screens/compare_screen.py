@@ -14,100 +14,120 @@ from depthtui.engine.effective_depth import summarise
 from depthtui.engine.measures import Measure
 from depthtui.engine.results import RunResult
 from depthtui.prompts import prompt_title
-from depthtui.settings import Settings
 from depthtui.tui import keymap
+from depthtui.tui.alignment import Match, align, nearest_token
+from depthtui.tui.comparison import caveat, names_of, why_not_subtracted
+from depthtui.tui.explorer import Explorer
 from depthtui.tui.screens.dialog import MUTED
-from depthtui.tui.screens.pane_screen import PaneScreen, PaneTabs
+from depthtui.tui.screens.live_screen import LiveScreen
+from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.screens.safe_text_area import stand_ins
 from depthtui.tui.session import Run
 from depthtui.tui.widgets.curves import DepthCurves
-from depthtui.tui.widgets.depth_table import DepthTable
+from depthtui.tui.widgets.depth_pair import DepthPair
 from depthtui.tui.widgets.heatmap import Heatmap
 from depthtui.tui.widgets.heatmap_views import HeatmapMode
 from depthtui.tui.widgets.lens_table import LensTable
-from depthtui.tui.widgets.pane import Pane
+from depthtui.tui.widgets.paired_heatmap import DifferenceHeatmap, PairedHeatmap
+from depthtui.tui.widgets.pane import Cursor, Pane
+
+_SIDE_B = ("heatmap-b", "lens-b")
+"""Ids of the panes that count B's layers and tokens."""
 
 
-class CompareScreen(PaneScreen):
+class CompareScreen(LiveScreen):
     """Run A on the left, run B in the middle, A - B on the right.
 
+    The cursor is on a layer of the deeper model and on a column of the
+    alignment; each pane sees it in its own run's layers and tokens.
+
     Args:
-        a: the current run.
-        b: the run it is compared with.
-        settings: how runs are averaged.
+        explorer: whose settings say how runs are averaged.
+        a, b: the runs.
         measure: what the heatmaps show first.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.COMPARE]
     CSS_PATH = "../main.tcss"
-    PANE_ORDER = ("heatmap-a", "heatmap-b", "difference", "lens-a", "lens-b", "curves", "depths")
+    PANE_ORDER = (
+        "heatmap-a",
+        "heatmap-b",
+        "difference",
+        "lens-a",
+        "lens-b",
+        "curves",
+        "depth-pair",
+    )
 
-    def __init__(self, a: Run, b: Run, settings: Settings, measure: Measure) -> None:
+    def __init__(self, explorer: Explorer, a: Run, b: Run, measure: Measure) -> None:
         super().__init__()
-        assert a.result is not None
-        assert b.result is not None
+        self._explorer = explorer
         self._runs = (a, b)
-        self._results = (a.result, b.result)
-        self._settings = settings
+        first, second = self._results
+        self._alignment = align(first.tokens, second.tokens)
         self._first_measure = measure
+        self._was_live = False
 
     def compose(self) -> ComposeResult:
         yield Static(self._names(), id="compared", classes="title-line")
+        yield Static(id="caveat", classes="title-line")
         yield PaneTabs(id="tabs")
         with Horizontal(id="panes"):
             for side in ("a", "b"):
                 with Vertical(classes="column", id=f"side-{side}"):
-                    yield Heatmap(id=f"heatmap-{side}", name=f"Heatmap {side.upper()}")
-                    yield LensTable(id=f"lens-{side}", name=f"Lens {side.upper()}")
+                    name = side.upper()
+                    yield PairedHeatmap(name, id=f"heatmap-{side}", name=f"Heatmap {name}")
+                    with Vertical(classes="column beneath"):
+                        yield LensTable(id=f"lens-{side}", name=f"Lens {name}")
             with Vertical(classes="column", id="both"):
-                yield Heatmap(id="difference", name="A - B")
-                yield Static(self._caveat(), id="caveat")
-                yield DepthCurves(id="curves", name="Curves")
-                yield DepthTable(id="depths", name="Depth")
+                yield DifferenceHeatmap("A - B", id="difference", name="A - B")
+                with Vertical(classes="column beneath"):
+                    yield DepthCurves(id="curves", name="Curves")
+                    yield DepthPair(id="depth-pair", name="Depth")
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         super().on_mount()
+        settings, alignment = self._explorer.settings, self._alignment
         self.measure = self._first_measure
-        self.layer_order = self._settings.layer_order
+        self.layer_order = settings.layer_order
         for pane in self.query(Pane):
-            pane.ramp = self._settings.ramp  # type: ignore[assignment]
-        a, b = self._results
-        settings = self._settings.summary_settings()
-        summary_a, summary_b = summarise([a], settings), summarise([b], settings)
-        for name, result, summary in (("a", a, summary_a), ("b", b, summary_b)):
-            for pane in self.query(f"#heatmap-{name}, #lens-{name}").results(Pane):
-                pane.show(result, summary)
-        for pane in self.query("#difference, #curves, #depths").results(Pane):
-            pane.show(a, summary_a, b, summary_b)
-        for heatmap in self.query(Heatmap):
-            heatmap.how_to_compute = ""
+            pane.ramp = settings.ramp  # type: ignore[assignment]
+        columns = (alignment.a, alignment.b)
+        for heatmap in self.query(PairedHeatmap):
+            heatmap.align(*(reversed(columns) if heatmap.id in _SIDE_B else columns))
+        difference = self.query_one("#difference", DifferenceHeatmap)
+        difference.why_not = why_not_subtracted(*self._results)
+        self.query_one(DepthCurves).names = names_of(*self._runs)
         self._set_modes()
-        last_layer, last_token = self.extent()
-        self.go(last_layer, last_token)
-
-    def extent(self) -> tuple[int, int]:
-        layers = max(each.model.n_layers for each in self._results)
-        return layers, max(len(each.tokens) for each in self._results) - 1
-
-    def shown_result(self) -> RunResult | None:
-        return self._results[0]
-
-    def _mode_of(self, heatmap: Heatmap) -> HeatmapMode:
-        mode = super()._mode_of(heatmap)
-        apart = heatmap.id == "difference" and self._same_layers and not self._same_tokens
-        # Token by token there is nothing to subtract; layer by layer there is.
-        return "means" if apart and mode == "tokens" else mode
+        self._show_runs()
+        self.changed()
+        self.go(*self.extent())
 
     @property
-    def _same_layers(self) -> bool:
-        a, b = self._results
-        return a.model.n_layers == b.model.n_layers
+    def _results(self) -> tuple[RunResult, RunResult]:
+        a, b = (run.result for run in self._runs)
+        assert a is not None
+        assert b is not None
+        return a, b
 
-    @property
-    def _same_tokens(self) -> bool:
+    def draw(self) -> None:
+        """Show what a run that goes on has got since; finished ones stay as they are."""
+        live = any(run.state.is_live for run in self._runs)
+        if live or self._was_live:
+            self._show_runs()
+        self._was_live = live
+
+    def _show_runs(self) -> None:
+        """Give every pane both runs, its own first."""
+        settings = self._explorer.settings.summary_settings()
         a, b = self._results
-        return len(a.tokens) == len(b.tokens)
+        sides = [(a, summarise([a], settings)), (b, summarise([b], settings))]
+        for pane in self.query(Pane):
+            first, second = reversed(sides) if pane.id in _SIDE_B else sides
+            pane.show(*first, *second)
+        words = caveat(a, b, self._alignment, settings.include_first_token)
+        self.query_one("#caveat", Static).update(Content.styled(words, MUTED))
 
     def _names(self) -> Content:
         lines = []
@@ -122,23 +142,47 @@ class CompareScreen(PaneScreen):
             )
         return Content("\n").join(lines)
 
-    def _caveat(self) -> Content:
+    # The cursor -------------------------------------------------------------
+
+    @property
+    def _layers(self) -> tuple[int, int]:
         a, b = self._results
-        if not self._same_layers:
-            words = (
-                f"{a.model.n_layers} and {b.model.n_layers} layers: the heatmaps cannot be "
-                "subtracted; the curves and ratios can be compared."
-            )
-        elif not self._same_tokens:
-            words = (
-                f"{len(a.tokens)} and {len(b.tokens)} tokens: the difference is of the means "
-                "over tokens."
-            )
-        elif a.tokens.texts != b.tokens.texts:
-            words = "The texts differ: the difference is token by token, by position."
-        else:
-            words = "The same tokens: the difference is token by token."
-        return Content.styled(words, MUTED)
+        return a.model.n_layers, b.model.n_layers
+
+    def extent(self) -> tuple[int, int]:
+        return max(self._layers), max(len(self._alignment.a), len(self._alignment.b)) - 1
+
+    def shown_result(self) -> RunResult | None:
+        return self._results[0]
+
+    def in_pane(self, pane: Pane, cursor: Cursor) -> Cursor:
+        layer = round(cursor.layer * self._layers_of(pane) / max(self._layers))
+        if isinstance(pane, Heatmap):
+            return Cursor(layer, cursor.token)
+        columns = self._alignment.b if pane.id in _SIDE_B else self._alignment.a
+        return Cursor(layer, nearest_token(columns, cursor.token))
+
+    def from_pane(self, pane: Pane | None, cursor: Cursor) -> Cursor:
+        assert pane is not None
+        layer = round(cursor.layer * max(self._layers) / self._layers_of(pane))
+        # What is no heatmap has no column to point at.
+        return Cursor(layer, cursor.token if isinstance(pane, Heatmap) else self.cursor.token)
+
+    def _layers_of(self, pane: Pane) -> int:
+        return self._layers[pane.id in _SIDE_B]
+
+    def _mode_of(self, heatmap: Heatmap) -> HeatmapMode:
+        mode = super()._mode_of(heatmap)
+        apart = heatmap.id == "difference" and self._alignment.match is Match.NONE
+        # Token by token there is nothing to subtract; layer by layer there is.
+        return "means" if apart and mode == "tokens" else mode
+
+    # Keys -------------------------------------------------------------------
+
+    def action_first_token(self) -> None:
+        """Average with or without token 0, here and on the main screen."""
+        self._explorer.include_first_token(not self._explorer.settings.include_first_token)
+        self._show_runs()
 
     def action_close(self) -> None:
         self.dismiss(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from depthtui.engine.effective_depth import summarise
 from depthtui.engine.measures import MEASURE_BY_NAME, Measure
 from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.protocol import Progress
-from depthtui.engine.results import DepthSummary, Prompt, RunResult
+from depthtui.engine.results import DepthSummary, ModelSpec, Prompt, RunResult
 from depthtui.tui import keymap
 from depthtui.tui.explorer import Explorer, Phase
 from depthtui.tui.ladder import neighbour, place
@@ -115,6 +116,7 @@ class MainScreen(LiveScreen):
         self._show_session()
         self._show_status()
         self._show_load()
+        self._compare_if_ready()
         # The footer composes itself anew, so only when another key works.
         keys_depend_on = (
             self.explorer.phase,
@@ -266,7 +268,7 @@ class MainScreen(LiveScreen):
             case "what_if":
                 return can_be_changed(self.run) and self.explorer.can_run
             case "compare":
-                return len(list(self.explorer.session.shown())) > 1
+                return self.shown_result() is not None
         return True
 
     def action_move(self, rows: int, tokens: int) -> None:
@@ -327,14 +329,16 @@ class MainScreen(LiveScreen):
         self.app.push_screen(picker, chosen)
 
     def action_models(self) -> None:
+        self._choose_model(self.explorer.load)
+
+    def _choose_model(self, then: Callable[[ModelSpec], None]) -> None:
         from depthtui.engine.catalog import on_disk
-        from depthtui.engine.results import ModelSpec
         from depthtui.settings import default_cache_dir, models_dir
         from depthtui.tui.screens.model_picker import ModelPicker
 
         def chosen(spec: ModelSpec | None) -> None:
             if spec is not None:
-                self.explorer.load(spec)
+                then(spec)
                 self.redraw()
 
         folder = models_dir(self.explorer.settings.cache_dir or default_cache_dir())
@@ -347,22 +351,42 @@ class MainScreen(LiveScreen):
             if choice is not None and choice.run is not None:
                 self.explorer.session.select(choice.run)
             self.redraw()
-            if choice is not None and choice.compare:
-                self.action_compare()
+            session = self.explorer.session
+            other = session.marked or session.before(session.current)
+            if choice is not None and choice.compare and session.current and other:
+                self._compare(session.current, other)
 
         self.app.push_screen(SessionScreen(self.explorer), chosen)
 
     def action_compare(self) -> None:
+        """Ask what to compare the run on the screen with."""
+        from depthtui.tui.screens.compare_choice import CompareChoice, Partner
+
+        def chosen(partner: Partner | None) -> None:
+            run = self.run
+            if partner is None or run is None:
+                return
+            if partner.run is None:
+                self._choose_model(lambda spec: self.explorer.run_on_model(run, spec))
+            else:
+                self._compare(run, partner.run)
+
+        self.app.push_screen(CompareChoice(self.explorer.session), chosen)
+
+    def _compare(self, a: Run, b: Run) -> None:
         from depthtui.tui.screens.compare_screen import CompareScreen
 
-        session = self.explorer.session
-        other = session.marked or session.before(session.current)
-        if session.current is None or other is None:
-            self.notify("Two runs are needed: b lists them.", markup=False)
-            return
-        self.app.push_screen(
-            CompareScreen(session.current, other, self.explorer.settings, self.measure)
-        )
+        self.app.push_screen(CompareScreen(self.explorer, a, b, self.measure))
+
+    def _compare_if_ready(self) -> None:
+        """Open the comparison that was waiting for another model, unless a dialog is open."""
+        pair = self.explorer.compared
+        if pair is not None and self.app.screen is self:
+            self.explorer.compared = None
+            self._compare(*pair)
+
+    def on_screen_resume(self) -> None:
+        self.changed()
 
     def action_compute(self) -> None:
         """Compute what the pane with the focus shows."""

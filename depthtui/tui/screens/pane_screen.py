@@ -75,6 +75,14 @@ class PaneScreen(Screen[None]):
         """The result whose measures are offered."""
         raise NotImplementedError
 
+    def in_pane(self, pane: Pane, cursor: Cursor) -> Cursor:
+        """The cursor as a pane counts layers and tokens."""
+        return cursor
+
+    def from_pane(self, pane: Pane | None, cursor: Cursor) -> Cursor:
+        """The cursor from how a pane counts."""
+        return cursor
+
     # Panes ------------------------------------------------------------------
 
     @property
@@ -117,7 +125,7 @@ class PaneScreen(Screen[None]):
 
     @on(CursorMoved)
     def _pointed(self, event: CursorMoved) -> None:
-        self.go(event.layer, event.token)
+        self.go(*self.from_pane(event.control, Cursor(event.layer, event.token)))
 
     def on_descendant_focus(self) -> None:
         self._show_tabs()
@@ -133,7 +141,7 @@ class PaneScreen(Screen[None]):
 
     def watch_cursor(self, cursor: Cursor) -> None:
         for pane in self.query(Pane):
-            pane.cursor = cursor
+            pane.cursor = self.in_pane(pane, cursor)
 
     def watch_measure(self, measure: Measure) -> None:
         for pane in self.query(Pane):

@@ -15,8 +15,11 @@ class Canvas:
         self.width, self.height = width, height
         self._dots = np.zeros((4 * height, 2 * width), bool)
 
-    def plot(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Join the points (x in 0 … 1 from the left, y in 0 … 1 from the bottom); NaN is a gap."""
+    def plot(self, x: np.ndarray, y: np.ndarray, dotted: bool = False) -> None:
+        """Join the points (x in 0 … 1 from the left, y in 0 … 1 from the bottom); NaN is a gap.
+
+        A dotted line leaves out every other dot.
+        """
         known = ~np.isnan(y)
         if not known.any():
             return
@@ -24,19 +27,24 @@ class Canvas:
         rows = np.rint((1 - np.clip(np.where(known, y, 0), 0, 1)) * (4 * self.height - 1)).astype(
             int
         )
-        self._dots[rows[known], columns[known]] = True
+        if not dotted:
+            self._dots[rows[known], columns[known]] = True
         for i in np.flatnonzero(known[:-1] & known[1:]):
-            self._join(columns[i], rows[i], columns[i + 1], rows[i + 1])
+            self._join(columns[i], rows[i], columns[i + 1], rows[i + 1], dotted)
 
     def dash(self, y: float) -> None:
         """A dashed line across at height y in 0 … 1."""
         row = round((1 - min(max(y, 0.0), 1.0)) * (4 * self.height - 1))
         self._dots[row, np.arange(2 * self.width) % 4 < 2] = True
 
-    def _join(self, x0: int, y0: int, x1: int, y1: int) -> None:
+    def _join(self, x0: int, y0: int, x1: int, y1: int, dotted: bool) -> None:
         steps = max(abs(x1 - x0), abs(y1 - y0), 1)
         across = np.rint(np.linspace(x0, x1, steps + 1)).astype(int)
         down = np.rint(np.linspace(y0, y1, steps + 1)).astype(int)
+        if dotted:
+            along = across if abs(x1 - x0) >= abs(y1 - y0) else down
+            kept = along % 2 == 0
+            across, down = across[kept], down[kept]
         self._dots[down, across] = True
 
     def lines(self) -> list[str]:

@@ -15,11 +15,15 @@ from depthtui.tui.token_text import fit_shown
 from depthtui.tui.widgets.braille import Canvas
 from depthtui.tui.widgets.ink import Piece, fit_right, number, ruler
 from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane, nothing_pooled
+from depthtui.tui.widgets.words import sentence
 
 _MARGIN = 16
 _NARROW_MARGIN = 13
 _VALUE_LINE = 2
-_MARK = "◆"
+_MARK, _OTHER_MARK = "◆", "◇"
+_LINE, _OTHER_LINE = "──", "┈┈"
+_ROOMY = 8
+"""Lines of all panels that there must be before there are gaps between them."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,9 @@ class _Panel:
         curve: braille text, one string a line.
         threshold: dashes, likewise.
         other: the compared run's curve, likewise.
-        mark: (line, column) -> character of the effective depth and its layer.
+        mark, other_mark: (line, column) -> character of the effective depth and its layer.
         values: the curve itself.
+        other_values: the compared run's, or None.
     """
 
     rule: str
@@ -46,7 +51,9 @@ class _Panel:
     threshold: list[str]
     other: list[str]
     mark: dict[tuple[int, int], str]
+    other_mark: dict[tuple[int, int], str]
     values: np.ndarray
+    other_values: np.ndarray | None
 
 
 class DepthCurves(Pane):
@@ -55,10 +62,14 @@ class DepthCurves(Pane):
     Each curve has its own scale, printed beside it; its threshold is dashed,
     the effective depth that it gives is marked with its layer, and the layer
     cursor is a vertical line through all of them. The curves of a second run
-    are drawn fainter behind.
+    are drawn dotted and fainter behind, over the same relative depth.
+
+    Attributes:
+        names: what the two runs are called in the legend; untrusted. None for no legend.
     """
 
     hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+    names: tuple[str, str] | None = None
 
     def __init__(
         self, *, name: str | None = None, id: str | None = None, classes: str | None = None
@@ -80,11 +91,14 @@ class DepthCurves(Pane):
         curves = curves_of(self.summary)
         height = self.area.height
         self._has_axis = height > 2 * len(curves)
-        room = height - self._has_axis
+        self._has_legend = self.names is not None and height > 2 * len(curves) + 1
+        room = height - self._has_axis - self._has_legend
         curves = curves[: max(1, room)]
-        each, spare = divmod(room, len(curves))
+        gaps = len(curves) - 1
+        gap = int(room - gaps >= _ROOMY)
+        each, spare = divmod(room - gap * gaps, len(curves))
         heights = [max(1, each + (i < spare)) for i in range(len(curves))]
-        self._tops = [sum(heights[:i]) for i in range(len(heights))]
+        self._tops = [self._has_legend + sum(heights[:i]) + gap * i for i in range(len(heights))]
         others = {rule: values for rule, *_, values in curves_of(self.other_summary)}
         self._panels = [
             self._panel(rule, name, unit, values, others.get(rule), lines)
@@ -107,25 +121,55 @@ class DepthCurves(Pane):
             return (y - low) / (high - low)
 
         width = self._plot_width
-        layers = self.summary.n_layers
         curve, dashes, behind = (Canvas(width, lines) for _ in range(3))
-        curve.plot(np.arange(len(values)) / layers, place(values))
-        if other is not None:
-            behind.plot(
-                np.arange(len(other)) / max(1, len(other) - (rule != "cosine")), place(other)
-            )
+        curve.plot(np.arange(len(values)) / self.summary.n_layers, place(values))
+        if other is not None and self.other_summary is not None:
+            depths = np.arange(len(other)) / self.other_summary.n_layers
+            behind.plot(depths, place(other), dotted=True)
         threshold = self._threshold(rule, values)
         if not np.isnan(threshold):
             dashes.dash(float(place(np.array(threshold))))
-        layer = next((each.layer for each in self.summary.depths if each.rule == rule), None)
-        drawn = curve.lines()
-        mark: dict[tuple[int, int], str] = {}
-        if layer is not None:
-            height = min(max(float(place(values[layer])), 0.0), 1.0)
+
+        def mark_of(
+            letter: str,
+            summary: DepthSummary | None,
+            heights: np.ndarray | None,
+            taken: list[str],
+            sign: str,
+        ) -> dict[tuple[int, int], str]:
+            if summary is None or heights is None:
+                return {}
+            layer = next((each.layer for each in summary.depths if each.rule == rule), None)
+            if layer is None:
+                return {}
+            height = min(max(float(heights[layer]), 0.0), 1.0)
             line = round((1 - height) * (4 * lines - 1)) // 4
-            mark = _mark(drawn, line, self._column_of(layer), str(layer))
+            column = self._column_at(layer / summary.n_layers)
+            label = f"{letter}{layer}" if self._has_legend else str(layer)
+            return _mark(taken, line, column, label, sign)
+
+        drawn, faint = curve.lines(), behind.lines()
+        mark = mark_of("A", self.summary, place(values), drawn, _MARK)
+        other_mark = mark_of(
+            "B",
+            self.other_summary,
+            None if other is None else place(other),
+            _overlaid(drawn, faint, mark),
+            _OTHER_MARK,
+        )
         return _Panel(
-            rule, name, unit, low, high, drawn, dashes.lines(), behind.lines(), mark, values
+            rule,
+            name,
+            unit,
+            low,
+            high,
+            drawn,
+            dashes.lines(),
+            faint,
+            mark,
+            other_mark,
+            values,
+            other,
         )
 
     def _threshold(self, rule: str, values: np.ndarray) -> float:
@@ -149,7 +193,17 @@ class DepthCurves(Pane):
         """The plot's cell in which a layer is drawn."""
         assert self.summary is not None
         layer = min(max(layer, 0), self.summary.n_layers)
-        return round(layer / self.summary.n_layers * (2 * self._plot_width - 1)) // 2
+        return self._column_at(layer / self.summary.n_layers)
+
+    def _column_at(self, depth: float) -> int:
+        """The plot's cell of a relative depth."""
+        return round(depth * (2 * self._plot_width - 1)) // 2
+
+    @property
+    def _is_relative(self) -> bool:
+        """Whether two models of different depth share the axis."""
+        other = self.other_summary
+        return bool(self.summary and other and self.summary.n_layers != other.n_layers)
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         width, height = self.area
@@ -159,19 +213,30 @@ class DepthCurves(Pane):
             self.refresh(Region(0, height - 1, width, 1))
         if self._margin == _MARGIN:
             values = (top + _VALUE_LINE for top in self._tops)
-            self.refresh(*(Region(0, y, self._margin, 1) for y in values))
+            self.refresh(*(Region(0, y, self._margin, 2) for y in values))
 
     # Drawing ----------------------------------------------------------------
 
     def draw_line(self, y: int) -> Strip:
         if self._has_axis and y == self.area.height - 1:
             return self._draw_axis()
+        if self._has_legend and y == 0:
+            return self._draw_legend()
         index = sum(top <= y for top in self._tops) - 1
         panel = self._panels[index]
         line = y - self._tops[index]
         if line >= len(panel.curve):
             return self.line()
         return self.line(*self._draw_scale(panel, line), *self._draw_plot(panel, line))
+
+    def _draw_legend(self) -> Strip:
+        assert self.names is not None
+        inks, room = self.inks, self.area.width // 2 - 6
+        name, other = (fit_shown(sentence(each), room).rstrip() for each in self.names)
+        return self.line(
+            (f"{_LINE}{_MARK} {name}", inks.text),
+            (f"   {_OTHER_LINE}{_OTHER_MARK} {other}", inks.muted),
+        )
 
     def _draw_scale(self, panel: _Panel, line: int) -> list[Piece]:
         inks, last = self.inks, len(panel.curve) - 1
@@ -187,15 +252,20 @@ class DepthCurves(Pane):
         elif line == 1:
             left = (panel.unit, inks.faint)
         elif line == _VALUE_LINE:
-            left = (self._value_at_cursor(panel), inks.accent)
+            left = (self._value_at_cursor(panel.values, self.summary), inks.accent)
+        elif line == _VALUE_LINE + 1 and panel.other_values is not None:
+            left = (self._value_at_cursor(panel.other_values, self.other_summary), inks.muted)
         return [
             (fit_shown(left[0], _MARGIN - 7), left[1]),
             (fit_right(end, 6) + " ", inks.muted),
         ]
 
-    def _value_at_cursor(self, panel: _Panel) -> str:
-        layer = min(max(self.cursor.layer, 0), len(panel.values) - 1)
-        return number(float(panel.values[layer]))
+    def _value_at_cursor(self, values: np.ndarray, summary: DepthSummary | None) -> str:
+        """The value of a run's curve at the cursor's relative depth."""
+        if self.summary is None or summary is None:
+            return ""
+        layer = round(max(self.cursor.layer, 0) * summary.n_layers / self.summary.n_layers)
+        return number(float(values[min(layer, len(values) - 1)]))
 
     def _draw_plot(self, panel: _Panel, line: int) -> list[Piece]:
         inks = self.inks
@@ -215,14 +285,17 @@ class DepthCurves(Pane):
             if column == cursor:
                 piece = ("│" if piece[0] == " " or piece[0] == dash else piece[0], inks.accent)
             pieces.append(piece)
-        for (at_line, column), char in panel.mark.items():
-            if at_line == line:
-                pieces[column] = (char, inks.strong)
+        for marks, ink in ((panel.other_mark, inks.muted), (panel.mark, inks.strong)):
+            for (at_line, column), char in marks.items():
+                if at_line == line:
+                    pieces[column] = (char, ink)
         return pieces
 
     def _draw_axis(self) -> Strip:
         assert self.summary is not None
         inks, width, layers = self.inks, self._plot_width, self.summary.n_layers
+        if self._is_relative:
+            return self._draw_relative_axis()
         step = next(
             (each for each in (1, 2, 5, 10, 20, 50, 100) if layers / each * 5 <= width), 200
         )
@@ -230,6 +303,14 @@ class DepthCurves(Pane):
         marks = [(self._column_of(each), str(each)) for each in range(0, layers + 1, step)]
         pieces = ruler(marks, (self._column_of(here), str(here)), width, inks)
         return self.line((fit_shown("layer", self._margin), inks.faint), *pieces)
+
+    def _draw_relative_axis(self) -> Strip:
+        assert self.summary is not None
+        depth = min(max(self.cursor.layer, 0) / self.summary.n_layers, 1.0)
+        marks = [(self._column_at(each / 5), f"{each / 5:.1f}") for each in range(6)]
+        cursor = (self._column_at(depth), f"{depth:.2f}")
+        pieces = ruler(marks, cursor, self._plot_width, self.inks)
+        return self.line((fit_shown("depth / L", self._margin), self.inks.faint), *pieces)
 
     def on_click(self, event: events.Click) -> None:
         """Put the cursor on the layer under the mouse."""
@@ -255,9 +336,20 @@ def curves_of(summary: DepthSummary | None) -> list[tuple[str, str, str, np.ndar
     return [(rule, name, unit, each) for rule, name, unit, each in listed if each is not None]
 
 
-def _mark(drawn: list[str], line: int, column: int, number: str) -> dict[tuple[int, int], str]:
-    """The mark at an effective depth, and its number where the curve leaves room nearby."""
-    width, size = len(drawn[0]), len(number)
+def _overlaid(curve: list[str], other: list[str], mark: dict[tuple[int, int], str]) -> list[str]:
+    """Both curves and a mark, as one text a line."""
+    pairs = (zip(*each, strict=True) for each in zip(curve, other, strict=True))
+    lines = [[a if a != " " else b for a, b in pair] for pair in pairs]
+    for (line, column), char in mark.items():
+        lines[line][column] = char
+    return ["".join(each) for each in lines]
+
+
+def _mark(
+    drawn: list[str], line: int, column: int, label: str, sign: str
+) -> dict[tuple[int, int], str]:
+    """The sign at an effective depth, and its label where the curve leaves room nearby."""
+    width, size = len(drawn[0]), len(label)
     right, left, centre = column + 1, column - size, column - size // 2
     places = [
         (line, right),
@@ -270,8 +362,8 @@ def _mark(drawn: list[str], line: int, column: int, number: str) -> dict[tuple[i
         return inside and not drawn[y][x : x + size].strip()
 
     y, x = next((each for each in places if is_free(*each)), (line, right))
-    mark = {(y, x + i): digit for i, digit in enumerate(number) if x + i < width}
-    return mark | {(line, column): _MARK}
+    mark = {(y, x + i): char for i, char in enumerate(label) if x + i < width}
+    return mark | {(line, column): sign}
 
 
 def _ends(rule: str, values: np.ndarray) -> tuple[float, float]:

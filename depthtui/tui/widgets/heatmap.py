@@ -34,8 +34,7 @@ class Heatmap(Pane):
     """Layers up the side, tokens along the bottom, a measure's value as colour.
 
     When the model is deeper than the pane is tall, two layers share a line as
-    upper and lower half blocks; when that is not enough, it scrolls. A second
-    run given to `show` is subtracted, on a diverging ramp.
+    upper and lower half blocks; when that is not enough, it scrolls.
 
     Attributes:
         mode: `tokens`, `means` for attention, MLP and layer averaged over tokens, or
@@ -72,8 +71,6 @@ class Heatmap(Pane):
             return "Layers x tokens: what each layer does to each token.", self.hint
         if self._wanted(self.result, self.summary) is None:
             return self._why_unavailable(self.result)
-        if self._difference() is None:
-            return "These two runs cannot be subtracted.", "Compare runs of equal shape."
         return None
 
     def _why_unavailable(self, result: RunResult) -> tuple[str, str]:
@@ -103,37 +100,50 @@ class Heatmap(Pane):
         return f"{metric.title}: {metric.tells}", hint
 
     def _title(self) -> str:
-        title = self.view.title(self.measure, self.result)
-        return f"A - B · {title}" if self.other is not None else title
+        return self.view.title(self.measure, self.result)
 
     def _wanted(self, result: RunResult, summary: DepthSummary | None) -> np.ndarray | None:
         return self.view.values(self.measure, result, summary)
 
-    def _difference(self) -> np.ndarray | None:
-        """The run's values, less the other run's where there is one."""
+    def _drawn(self) -> np.ndarray:
+        """`[rows, columns]`, what is coloured, NaN where unknown."""
         assert self.result is not None
         values = self._wanted(self.result, self.summary)
-        if self.other is None or values is None:
-            return values
-        minus = self._wanted(self.other, self.other_summary)
-        return values - minus if minus is not None and minus.shape == values.shape else None
+        assert values is not None
+        return values
+
+    def _column_labels(self, result: RunResult) -> Sequence[str]:
+        return self.view.labels(result)
+
+    def _column_name(self, column: int) -> str:
+        """What the legend calls a column."""
+        return f"token {column}"
+
+    @property
+    def _diverging(self) -> bool:
+        return self.measure.diverging
+
+    def _scale_for(self, values: np.ndarray) -> Scale:
+        return scale_of(values, self._diverging, self.view.limits(self.measure))
+
+    def _side_scale(self, values: np.ndarray) -> Scale:
+        return scale_of(values, False)
+
+    def _side_values(self, result: RunResult) -> np.ndarray | None:
+        return self.view.side(result)
 
     def prepare(self) -> None:
-        values = self._difference()
-        assert values is not None
         assert self.result is not None
-        diverging = self.measure.diverging or self.other is not None
-        limits = self.view.limits(self.measure) if self.other is None else None
-        self._values = values
-        self._labels = self.view.labels(self.result)
-        self._ramp = self.ramp_for(diverging)
-        self._scale = scale_of(values, diverging, limits)
+        self._values = values = self._drawn()
+        self._labels = self._column_labels(self.result)
+        self._ramp = self.ramp_for(self._diverging)
+        self._scale = self._scale_for(values)
         self._levels = palette.levels(
             values, self._scale.low, self._scale.high, len(self._ramp)
         ).tolist()
-        self._side = self.view.side(self.result) if self.other is None else None
+        self._side = self._side_values(self.result)
         if self._side is not None:
-            high = scale_of(self._side, False).high
+            high = self._side_scale(self._side).high
             self._side_levels = palette.levels(self._side, 0, high, len(self._ramp)).tolist()
         self._lay_out()
 
@@ -207,7 +217,7 @@ class Heatmap(Pane):
 
     def _phase_layer(self) -> int | None:
         """The layer of the cosine rule: where the phase transition is."""
-        if self.summary is None or self.other is not None or not self.view.marks_phase:
+        if self.summary is None or not self.view.marks_phase:
             return None
         return next((each.layer for each in self.summary.depths if each.rule == "cosine"), None)
 
@@ -379,7 +389,8 @@ class Heatmap(Pane):
         """The place and value under the cursor, in full and in short."""
         assert self.result is not None
         row, column = self._at(self.cursor)
-        return self.view.value_texts(self.measure, self.result, self._values, row, column)
+        name = self._column_name(column)
+        return self.view.value_texts(self.measure, self.result, self._values, row, column, name)
 
     # The mouse --------------------------------------------------------------
 

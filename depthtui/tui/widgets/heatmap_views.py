@@ -68,13 +68,19 @@ class TokensView:
         return ""
 
     def value_texts(
-        self, measure: Measure, result: RunResult, values: np.ndarray, row: int, column: int
+        self,
+        measure: Measure,
+        result: RunResult,
+        values: np.ndarray,
+        row: int,
+        column: int,
+        name: str,
     ) -> tuple[str, str]:
-        """The place and value under the cursor, in full and in short."""
+        """The place and value under the cursor, in full and in short; `name` is the column's."""
         value = number(float(values[row, column]))
         note = measure.note(result, row)
         remark = f" · {note}" if note else ""
-        return f"{_layer_name(result, row)}, token {column}: {value}{remark}", value + remark
+        return f"{_layer_name(result, row)}, {name}: {value}{remark}", value + remark
 
 
 class MeansView(TokensView):
@@ -102,7 +108,13 @@ class MeansView(TokensView):
         return 0
 
     def value_texts(
-        self, measure: Measure, result: RunResult, values: np.ndarray, row: int, column: int
+        self,
+        measure: Measure,
+        result: RunResult,
+        values: np.ndarray,
+        row: int,
+        column: int,
+        name: str,
     ) -> tuple[str, str]:
         texts = [number(float(each)) for each in values[row]]
         named = " ".join(map(" ".join, zip(_BRANCH_TITLES, texts, strict=True)))
@@ -148,7 +160,13 @@ class SkipsView(TokensView):
         return "" if np.isnan(score) else f"DepthScore {score:.1f}"
 
     def value_texts(
-        self, measure: Measure, result: RunResult, values: np.ndarray, row: int, column: int
+        self,
+        measure: Measure,
+        result: RunResult,
+        values: np.ndarray,
+        row: int,
+        column: int,
+        name: str,
     ) -> tuple[str, str]:
         effects = result.skip_effects
         output = "–" if effects is None else number(float(effects.output[row]))

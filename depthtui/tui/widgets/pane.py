@@ -47,6 +47,11 @@ class CursorMoved(Message):
         self.layer = layer
         self.token = token
 
+    @property
+    def control(self) -> Pane | None:
+        """The pane that was pointed at."""
+        return self._sender if isinstance(self._sender, Pane) else None
+
 
 class Pane(Widget, can_focus=True):
     """A framed part of the screen that draws results line by line and computes nothing.

@@ -288,22 +288,6 @@ async def test_a_light_theme_has_a_light_ramp():
         assert rgb(cell(pane, 20, y)[1].bgcolor) in palette.sequential(True)[-3:]
 
 
-async def test_two_runs_are_subtracted_on_a_symmetrical_scale():
-    a, b = make_result(layers=6, tokens=5), make_result(layers=6, tokens=5)
-    a.contributions.layer_norm_ratio[:3] += 0.5
-    a.contributions.layer_norm_ratio[4:] -= 0.25
-    pane = heatmap(cursor=Cursor(0, 0))
-    async with framed(pane, (80, 12)):
-        pane.show(a, None, b)
-        assert lines(pane)[-1].startswith("-0.500 ")
-        ramp = palette.diverging(True)
-        assert rgb(cell(pane, 20, line_with(pane, " 2"))[1].bgcolor) == ramp[-1]
-        assert rgb(cell(pane, 20, line_with(pane, " 3"))[1].bgcolor) == ramp[12]
-        assert rgb(cell(pane, 20, line_with(pane, " 5"))[1].bgcolor) == ramp[6]
-        pane.show(a, None, make_result(layers=6, tokens=7))
-        assert "cannot be subtracted" in "".join(lines(pane))
-
-
 async def test_means_show_each_sublayer():
     result = make_result(layers=6)
     pane = heatmap(mode="means", cursor=Cursor(4, 0))
