@@ -121,10 +121,10 @@ def test_a_paired_resample_draws_the_same_prompts_of_both() -> None:
 
 
 def test_unpaired_intervals_have_welchs_degrees_of_freedom() -> None:
-    a, b = prompts(0, 5, 11, spread=5), prompts(1, 9, 13, spread=2)
-    found = difference(a, b, SETTINGS, paired=False, rule="overlap", resamples=300)
+    a, b = prompts(0, 5, 11, spread=5), prompts(1, 9, 13, spread=4)
+    found = difference(a, b, SETTINGS, paired=False, rule="overlap", resamples=4000)
     drawn = [
-        resampled_layers(side, "overlap", SETTINGS, draw(len(side), 300, SETTINGS.seed + number))
+        resampled_layers(side, "overlap", SETTINGS, draw(len(side), 4000, SETTINGS.seed + number))
         for number, side in enumerate((a, b))
     ]
     errors = drawn[0].var() * 5 / 4, drawn[1].var() * 9 / 8
