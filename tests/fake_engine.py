@@ -75,6 +75,9 @@ def model_info(spec: ModelSpec | None = None, layers: int = LAYERS, **changes: o
         fingerprint="f" * 16,
         memory_bytes=538_060_032,
         has_chat_template=True,
+        layer_parameters=(3_540_096,) * layers,
+        attention_parameters=(885_312,) * layers,
+        mlp_parameters=(2_654_784,) * layers,
     )
     return replace(info, **changes)  # type: ignore[arg-type]
 

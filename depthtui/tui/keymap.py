@@ -113,7 +113,7 @@ WHAT_IF = [
     key(
         "a",
         "switch('attention')",
-        "attention",
+        "attn",
         "Turn the attention of layers off or on",
         "attention_off",
         True,
@@ -124,6 +124,8 @@ WHAT_IF = [
     key("u", "undo", "undo", "Take the last change back", "undo", True),
     key("U", "redo", "redo", "Make the change again", "redo"),
     key("c", "all_on", "all on", "Turn every layer on", "all_on", True),
+    key("K", "keep", "keep", "Keep the changed run in the session's list", "keep", True),
+    key("e", "export", "export", "Save the clean run beside the changed one", "what_if_export"),
     key(
         "escape",
         "close",
@@ -132,7 +134,7 @@ WHAT_IF = [
         "what_if_back",
         True,
     ),
-    key("i", "rank", "loss", "Compute what the loss gains without each layer", "rank", True),
+    key("i", "rank", "loss", "Compute what the loss gains without each layer", "rank"),
     *MOVING,
     *LOOKING[:4],
 ]

@@ -145,6 +145,28 @@ class Session:
         if run.result is not None:
             run.result = replace(run.result, settings=settings)
 
+    def keep(self, run: Run) -> Run:
+        """List a finished run that was started aside; where the same one is listed, that one."""
+        for each in self.runs:
+            if each.answers(run.model, run.prompt, run.settings):
+                return each
+        self._last_number += 1
+        run.number = self._last_number
+        self.runs.append(run)
+        return run
+
+    def clean_of(self, run: Run) -> Run | None:
+        """The run with every layer on of what a run leaves layers out of; None where it is gone."""
+        if not run.settings.silenced:
+            return run
+        wanted = (run.model, run.prompt, run.settings.chat_template, ())
+        for each in self.runs:
+            settings = each.settings
+            found = (each.model, each.prompt, settings.chat_template, settings.silenced)
+            if found == wanted and each.layers_done == each.model.n_layers:
+                return each
+        return None
+
     def mark_answer(self, run: Run, start: int) -> None:
         """Let the answer begin at a token, or where the prompt says with -1.
 

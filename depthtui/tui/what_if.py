@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from depthtui.engine.metrics.agreement import agreement
 from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.metrics.pruning import least_useful, usefulness
 from depthtui.engine.results import Ablation, Prompt, RunResult, Silenced, Similarity
+from depthtui.report.silenced import without
 from depthtui.tui.explorer import Explorer
 from depthtui.tui.session import Run
 
@@ -33,6 +35,14 @@ class Stack:
     def full(cls, layers: int) -> Stack:
         """Every layer on."""
         return cls((frozenset(),) * layers)
+
+    @classmethod
+    def of(cls, layers: int, silenced: Iterable[Silenced]) -> Stack:
+        """The layers with what a run's setting leaves out."""
+        off = [frozenset[str]()] * layers
+        for each in silenced:
+            off[each.layer] |= SUBLAYERS if each.part == "layer" else {each.part}
+        return cls(tuple(off))
 
     def switch(self, layers: Iterable[int], part: str) -> Stack:
         """Leave `layer`, `attention` or `mlp` out; bring it back where the first lacks it."""
@@ -116,14 +126,7 @@ class Effect:
     @property
     def agreement(self) -> tuple[int, int] | None:
         """Tokens after which both say the same, and all tokens; None where unknown."""
-        if self.changed is None or self.changed.logit_lens is None or not self.clean.logit_lens:
-            return None
-        clean, changed = (
-            each.top_ids[-1, :, 0] for each in (self.clean.logit_lens, self.changed.logit_lens)
-        )
-        if (changed < 0).any() or (clean < 0).any():
-            return None
-        return int(np.sum(clean == changed)), len(clean)
+        return None if self.changed is None else agreement(self.clean, self.changed)
 
 
 @dataclass(frozen=True)
@@ -220,10 +223,19 @@ class WhatIf:
     @property
     def measured(self) -> Ablation | Similarity | None:
         """What layers are ranked by: ablation loss, or else block influence, once it is there."""
+        first = self._explorer.settings.include_first_token
         for each in (self.clean.ablation, self.clean.similarity):
-            if each is not None and np.isfinite(usefulness(each)).all():
+            if each is not None and np.isfinite(usefulness(each, first)).all():
                 return each
         return None
+
+    @property
+    def results(self) -> list[RunResult]:
+        """The clean runs, then those of them that are changed and whole."""
+        effects = self.effects or [self.effect]
+        changed = [each.changed for each in effects if self.stack.silenced]
+        whole = [each for each in changed if each is not None and each.complete]
+        return [*(each.clean for each in effects), *whole]
 
     def _effect_on(self, run: Run) -> Effect:
         assert run.result is not None
@@ -241,7 +253,8 @@ class WhatIf:
         """This run, then a finished run of each other prompt of the session."""
         found = {self._run.prompt: self._run}
         for run in self._explorer.session.shown():
-            if run.model == self._run.model and run.result is not None and run.result.complete:
+            same_model = run.model == self._run.model and not run.settings.silenced
+            if same_model and run.result is not None and run.result.complete:
                 found.setdefault(run.prompt, run)
         return list(found.values())
 
@@ -273,7 +286,8 @@ class WhatIf:
             self.want("similarity")
             return
         self._to_prune = 0
-        ranked = least_useful(measured, len(self.stack.off))
+        first = self._explorer.settings.include_first_token
+        ranked = least_useful(measured, len(self.stack.off), first)
         layers = [each for each in ranked if self.stack.off[each] != SUBLAYERS][:count]
         if not layers:
             self._say("Every layer is off.")
@@ -297,6 +311,22 @@ class WhatIf:
         """The same, but nothing is said where it cannot be had."""
         if metric not in self.clean.unavailable:
             self.want(metric)
+
+    def keep(self) -> None:
+        """Put the changed run into the session's list, marked to be compared with."""
+        if not self.stack.silenced:
+            self._say("Every layer is on: there is no change to keep.")
+        elif self.problem:
+            self._say("This change did not run: there is nothing to keep.")
+        elif self.is_pending:
+            self._say("The change still runs: keep it when it is done.")
+        else:
+            session = self._explorer.session
+            session.marked = session.keep(self._runs[self._current])
+            self._say(
+                f"Kept as run {session.marked.number}, {without(self.stack.silenced)}: "
+                "b lists it, C compares it with the clean run."
+            )
 
     def close(self) -> None:
         """Stop what runs for this alone; metrics of the clean run go on."""

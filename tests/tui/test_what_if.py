@@ -212,7 +212,9 @@ async def test_going_back_stops_what_runs_for_this_screen_alone(tmp_path: Path) 
     async with explore(tmp_path) as it:
         await open_what_if(it)
         it.engine.manual = True
-        await it.press("x", "escape")
+        await it.press("x")
+        it.engine.advance(3)
+        await it.press("escape")
         assert isinstance(it.engine.commands[-1], Stop)
         await it.until(lambda: it.status.state == "ready")
         assert isinstance(it.app.screen, MainScreen)

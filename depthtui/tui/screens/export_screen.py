@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
@@ -18,9 +18,10 @@ from textual.widgets import Button, Checkbox, Input, Label, RadioButton, RadioSe
 from depthtui.engine.results import RunResult, SummarySettings
 from depthtui.errors import DepthError
 from depthtui.report.export import export, write_whole
+from depthtui.tui.explorer import Explorer
+from depthtui.tui.picture import picture
 from depthtui.tui.screens.dialog import MUTED, Dialog
 from depthtui.tui.screens.safe_text_area import stand_ins
-from depthtui.tui.session import Session
 
 FORMATS = {
     "md": "Markdown",
@@ -35,7 +36,7 @@ class ExportScreen(Dialog[Path]):
     """Writes the chosen formats; dismissed with the folder.
 
     Args:
-        session: what can be exported.
+        choices: what can be exported, each with its name.
         settings: how runs are pooled.
         folder: where to, until the user changes it.
         screenshot: the screen behind this dialog, as SVG.
@@ -52,23 +53,21 @@ class ExportScreen(Dialog[Path]):
 
     def __init__(
         self,
-        session: Session,
+        choices: Sequence[tuple[str, Sequence[RunResult]]],
         settings: SummarySettings,
         folder: Path,
         screenshot: str,
     ) -> None:
         super().__init__()
-        self._session = session
+        self._choices = choices
         self._settings = settings
         self._folder = folder
         self._screenshot = screenshot
 
     def body(self) -> ComposeResult:
-        count, current = len(self._session.results), self._session.current
-        runs = "1 run" if count == 1 else f"{count} runs"
         with RadioSet(id="what", compact=True):
-            yield RadioButton(f"this run ({current.number if current else '–'})", value=True)
-            yield RadioButton(f"the whole session ({runs})")
+            for index, (title, _) in enumerate(self._choices):
+                yield RadioButton(title, value=index == 0)
         for each, title in FORMATS.items():
             yield Checkbox(title, True, id=each, compact=True)
         with Horizontal(classes="row"):
@@ -117,17 +116,28 @@ class ExportScreen(Dialog[Path]):
 
     def _write(self, folder: Path, name: str, chosen: Sequence[str]) -> list[Path]:
         formats = [each for each in chosen if each != "svg"]
-        written = export(self._results(), self._settings, folder, formats, name) if formats else []
+        _, results = self._choices[self.query_one("#what", RadioSet).pressed_index]
+        written = export(results, self._settings, folder, formats, name) if formats else []
         if "svg" in chosen:
             svg = self._screenshot.encode("utf-8", "replace")
             written.append(write_whole(folder / f"{name}.svg", svg))
         return written
 
-    def _results(self) -> list[RunResult]:
-        current = self._session.current
-        if self.query_one("#what", RadioSet).pressed_index == 0:
-            return [current.result] if current and current.result else []
-        return self._session.results
-
     def _note(self, text: str, style: str) -> None:
         self.query_one("#export-note", Static).update(Content.styled(stand_ins(text), style))
+
+
+def open_export(
+    app: App[Any], explorer: Explorer, title: str, results: Sequence[RunResult]
+) -> None:
+    """Ask where to save these results, or the whole session, and keep the folder as a setting."""
+
+    def written(folder: Path | None) -> None:
+        if folder is not None:
+            explorer.change(export_dir=folder)
+
+    session, settings = explorer.session.results, explorer.settings
+    count = "1 run" if len(session) == 1 else f"{len(session)} runs"
+    choices = [(title, results), (f"the whole session ({count})", session)]
+    screen = ExportScreen(choices, settings.summary_settings(), settings.export_dir, picture(app))
+    app.push_screen(screen, written)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -17,10 +16,10 @@ from depthtui.engine.measures import MEASURE_BY_NAME, Measure
 from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.protocol import Progress
 from depthtui.engine.results import DepthSummary, ModelSpec, Prompt, RunResult
+from depthtui.report.silenced import without
 from depthtui.tui import keymap
 from depthtui.tui.explorer import Explorer, Phase
 from depthtui.tui.ladder import neighbour, place
-from depthtui.tui.picture import picture
 from depthtui.tui.screens.dialog import MUTED
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
@@ -180,7 +179,7 @@ class MainScreen(LiveScreen):
             Status(
                 model=explorer.model,
                 model_name=explorer.spec.name if explorer.is_loading else "",
-                task=task_title(explorer.prompt),
+                task=self._task_title(),
                 number=f"{found[0] + 1}/{found[1]}" if found else "",
                 state=self._engine_state(),
                 layer=live.layers_done if live else 0,
@@ -191,6 +190,11 @@ class MainScreen(LiveScreen):
                 work=live.work if live else None,
             )
         )
+
+    def _task_title(self) -> str:
+        """The prompt's task, and what a what-if on the screen leaves out."""
+        left_out = without(self.run.settings.silenced) if self.run else ""
+        return " · ".join(filter(None, (left_out, task_title(self.explorer.prompt))))
 
     def _engine_state(self) -> EngineState:
         phase, run = self.explorer.phase, self.run
@@ -437,23 +441,23 @@ class MainScreen(LiveScreen):
         if not self.explorer.has_model_of(run):
             self.notify("This run is of another model: m loads that one.", markup=False)
             return
-        self.app.push_screen(WhatIfScreen(self.explorer, run, self.cursor, self.layer_order))
+        clean = self.explorer.session.clean_of(run)
+        if clean is None:
+            self.notify("The run with every layer on is gone: r runs it.", markup=False)
+            return
+        self.explorer.session.select(clean)
+        self.app.push_screen(
+            WhatIfScreen(
+                self.explorer, clean, self.cursor, self.layer_order, run.settings.silenced
+            )
+        )
 
     def action_export(self) -> None:
-        from depthtui.tui.screens.export_screen import ExportScreen
+        from depthtui.tui.screens.export_screen import open_export
 
-        def written(folder: Path | None) -> None:
-            if folder is not None:
-                self.explorer.change(export_dir=folder)
-
-        svg = picture(self.app)
-        settings = self.explorer.settings
-        self.app.push_screen(
-            ExportScreen(
-                self.explorer.session, settings.summary_settings(), settings.export_dir, svg
-            ),
-            written,
-        )
+        run, result = self.run, self.shown_result()
+        if run is not None and result is not None:
+            open_export(self.app, self.explorer, f"this run ({run.number})", [result])
 
     def action_first_token(self) -> None:
         included = not self.explorer.settings.include_first_token

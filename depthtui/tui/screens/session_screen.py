@@ -14,11 +14,13 @@ from textual.widgets.option_list import Option
 
 from depthtui.engine.results import Prompt
 from depthtui.prompts import TASKS, prompt_title
+from depthtui.report.silenced import without
 from depthtui.tui.explorer import Explorer
 from depthtui.tui.screens.confirm import Confirm
 from depthtui.tui.screens.dialog import MUTED, Dialog
 from depthtui.tui.screens.safe_text_area import stand_ins
 from depthtui.tui.session import Run, RunState, Session
+from depthtui.tui.token_text import fit_shown
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def run_line(run: Run, session: Session, width: int) -> Content:
         _head(run, session),
         (f"{run.started:%H:%M}  ", MUTED),
         (f"{state:<13} ", style),
-        f"{prompt_title(run.prompt, width):<{width}}",
+        f"{run_title(run, width):<{width}}",
         (f"  {stand_ins(run.model.name)} · {task_title(run.prompt)}", MUTED),
     )
 
@@ -138,7 +140,7 @@ def run_card(run: Run, session: Session) -> Content:
     """The same in two lines, for a narrow list."""
     return Content.assemble(
         _head(run, session),
-        prompt_title(run.prompt, 80),
+        run_title(run, 80),
         "\n      ",
         _state(run),
         (f" · {stand_ins(run.model.name)}", MUTED),
@@ -148,6 +150,13 @@ def run_card(run: Run, session: Session) -> Content:
 def _head(run: Run, session: Session) -> Content:
     sign = "▶" if run is session.current else "±" if run is session.marked else " "
     return Content.assemble((f"{sign} ", "bold $text-accent"), (f"{run.number:>2}  ", MUTED))
+
+
+def run_title(run: Run, width: int) -> str:
+    """A run's prompt in one line, after what it leaves out."""
+    title = prompt_title(run.prompt, width)
+    left_out = without(run.settings.silenced)
+    return fit_shown(f"{left_out} · {title}", width) if left_out else title
 
 
 def task_title(prompt: Prompt) -> str:

@@ -14,14 +14,15 @@ from textual.widgets import Footer
 
 from depthtui.engine.effective_depth import summarise
 from depthtui.engine.measures import Measure
-from depthtui.engine.results import RunResult
+from depthtui.engine.results import RunResult, Silenced
 from depthtui.prompts import prompt_title
 from depthtui.tui import keymap
 from depthtui.tui.explorer import Explorer, Phase
+from depthtui.tui.screens.export_screen import open_export
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.session import Run
-from depthtui.tui.what_if import WhatIf
+from depthtui.tui.what_if import Stack, WhatIf
 from depthtui.tui.widgets.depth_table import DepthTable
 from depthtui.tui.widgets.lens_pair import LensPair
 from depthtui.tui.widgets.outcome import Outcome, Survey
@@ -41,6 +42,7 @@ class WhatIfScreen(LiveScreen):
         run: the clean run.
         cursor: where the cursor begins.
         layer_order: `up` has layer 0 at the bottom.
+        silenced: what is off from the start.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.WHAT_IF]
@@ -48,9 +50,17 @@ class WhatIfScreen(LiveScreen):
     AUTO_FOCUS = "StackPane"
     PANE_ORDER = ("stack", "lens", "output", "depths", "survey", "prompt")
 
-    def __init__(self, explorer: Explorer, run: Run, cursor: Cursor, layer_order: str) -> None:
+    def __init__(
+        self,
+        explorer: Explorer,
+        run: Run,
+        cursor: Cursor,
+        layer_order: str,
+        silenced: Iterable[Silenced] = (),
+    ) -> None:
         super().__init__()
         self.what_if = WhatIf(explorer, run, self._tell)
+        self._first_silenced = tuple(silenced)
         self._explorer = explorer
         self._first_cursor = cursor
         self._first_order = layer_order
@@ -80,6 +90,7 @@ class WhatIfScreen(LiveScreen):
         self.query_one(DepthTable).other_title = "clean"
         self.query_one(PromptPane).measure = likelihood_change(self.what_if.clean)
         self.layer_order = self._first_order
+        self.what_if.change(Stack.of(self.what_if.clean.model.n_layers, self._first_silenced))
         self.redraw()
         self.go(*self._first_cursor)
         if self._explorer.session.live is None:
@@ -106,7 +117,9 @@ class WhatIfScreen(LiveScreen):
         settings = self._explorer.settings.summary_settings()
         summaries = [summarise([each], settings) for each in (changed, clean)]
         self.query_one(StackPane).show(clean)
-        self.query_one(StackPane).show_stack(what_if.stack, what_if.measured)
+        self.query_one(StackPane).show_stack(
+            what_if.stack, what_if.measured, settings.include_first_token
+        )
         self.query_one(PromptPane).show(changed)
         self.query_one(LensPair).passed_by = what_if.stack.passed_by
         self.query_one(LensPair).show(changed, None, clean)
@@ -195,6 +208,15 @@ class WhatIfScreen(LiveScreen):
         """Compute the ablation loss of every layer."""
         self.what_if.want("ablation")
         self.redraw()
+
+    def action_keep(self) -> None:
+        self.what_if.keep()
+
+    def action_export(self) -> None:
+        """Save the clean runs and the changed ones."""
+        results = self.what_if.results
+        title = "clean and changed" if self.what_if.stack.silenced else "the clean run"
+        open_export(self.app, self._explorer, title, results)
 
     def action_close(self) -> None:
         self.what_if.close()

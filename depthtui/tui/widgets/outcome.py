@@ -6,7 +6,9 @@ import math
 
 from textual.strip import Strip
 
+from depthtui.engine.results import ModelInfo
 from depthtui.prompts import prompt_title
+from depthtui.report.silenced import parameter_share, without
 from depthtui.tui.token_text import fit_shown
 from depthtui.tui.what_if import Effect, Stack
 from depthtui.tui.widgets.ink import Piece, bar, fit_right, number
@@ -40,6 +42,7 @@ class Outcome(Pane):
     def prepare(self) -> None:
         assert self._effect is not None
         inks, effect, stack = self.inks, self._effect, self._stack
+        self.set_titles("What if", fit_shown(without(stack.silenced), self.area.width).rstrip())
         left = stack.depth_left
         if effect.problem:
             reason = wrap(sentence(f"This change did not run: {effect.problem}"), self.area.width)
@@ -48,9 +51,10 @@ class Outcome(Pane):
         self._lines = [
             [(stack.words, inks.strong)],
             self._share("depth left", left, f"{left:.0%}"),
-            self._agreement(effect),
-            self._loss(effect),
         ]
+        if stack.silenced:
+            self._lines += [*self._parameters(effect.clean.model), self._agreement(effect)]
+        self._lines.append(self._loss(effect))
         if not stack.silenced:
             help_text = "x turns the layer at the cursor off, 5p prunes five, E exits early."
             self._lines += [[(text, inks.faint)] for text in wrap(help_text, self.area.width)]
@@ -71,6 +75,13 @@ class Outcome(Pane):
             (empty, inks.faint),
             (fit_right(words, 8), inks.text),
         ]
+
+    def _parameters(self, model: ModelInfo) -> list[list[Piece]]:
+        """How many of the parameters are in use, where it is known where they are."""
+        off = parameter_share(model, self._stack.silenced)
+        if off is None:
+            return []
+        return [self._share("parameters", 1 - off, f"{1 - off:.0%}")]
 
     def _agreement(self, effect: Effect) -> list[Piece]:
         """At how many tokens the most probable next one is the same."""

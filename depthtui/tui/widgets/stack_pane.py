@@ -24,10 +24,17 @@ class StackPane(LayerRows):
 
     stack = Stack(())
     measured: Ablation | Similarity | None = None
+    _include_first_token = True
 
-    def show_stack(self, stack: Stack, measured: Ablation | Similarity | None) -> None:
-        """Draw these layers on or off, and this as how useful they are."""
+    def show_stack(
+        self,
+        stack: Stack,
+        measured: Ablation | Similarity | None,
+        include_first_token: bool = True,
+    ) -> None:
+        """Draw these layers on or off, and this as how useful they are, with token 0 or without."""
         self.stack, self.measured = stack, measured
+        self._include_first_token = include_first_token
         self.redraw()
 
     def why_empty(self) -> tuple[str, str] | None:
@@ -35,7 +42,8 @@ class StackPane(LayerRows):
         return ("The layers, on or off.", "") if self.result is None else None
 
     def prepare(self) -> None:
-        self._values = None if self.measured is None else usefulness(self.measured)
+        measured, first = self.measured, self._include_first_token
+        self._values = None if measured is None else usefulness(measured, first)
         self._high = 1.0 if self._values is None else scale_of(self._values, False).high
         self._rows = [self._draw_layer(layer) for layer in range(self.depths - 1)]
         self.scroll_to_cursor()

@@ -1,0 +1,185 @@
+"""What-ifs that are kept: in the session's list, under their names, and in reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from depthtui.engine.protocol import ModelLoaded, StartRun
+from depthtui.engine.results import Silenced
+from depthtui.tui.screens.export_screen import ExportScreen
+from depthtui.tui.screens.main_screen import MainScreen
+from depthtui.tui.screens.session_screen import SessionScreen
+from depthtui.tui.screens.what_if_screen import WhatIfScreen
+from depthtui.tui.what_if import Stack
+from tests.fake_engine import LAYERS, FakeEngine, model_info
+from tests.tui.app_helpers import Explored, explore
+from tests.tui.test_what_if import Failing, idle, open_what_if
+
+LAST_TEN = tuple(Silenced(layer) for layer in range(20, LAYERS))
+
+
+async def without_the_last_ten(it: Explored) -> WhatIfScreen:
+    screen = await open_what_if(it)
+    await it.press("2", "0", "G", "E")
+    await idle(it)
+    return screen
+
+
+@pytest.mark.parametrize(
+    "off", [(), LAST_TEN, (Silenced(0, "mlp"), Silenced(3), Silenced(4, "attention"))]
+)
+def test_a_stack_is_made_of_a_runs_setting(off: tuple[Silenced, ...]) -> None:
+    assert Stack.of(LAYERS, off).silenced == off
+
+
+async def test_k_puts_the_changed_run_into_the_list(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        clean = it.session.current
+        await without_the_last_ten(it)
+        await it.press("K")
+        assert "Kept as run 2, without layers 20-29" in it.toasts()[-1]
+        kept = it.session.runs[-1]
+        assert (kept.number, kept.settings.silenced) == (2, LAST_TEN)
+        assert (it.session.current, it.session.marked) == (clean, kept)
+        await it.press("K")
+        assert it.session.runs == [clean, kept]
+        await it.press("escape", "b")
+        await it.until(lambda: isinstance(it.app.screen, SessionScreen))
+        assert "without layers 20-29 · " in it.screen_text()
+
+
+async def test_the_same_change_is_kept_once(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await without_the_last_ten(it)
+        await it.press("K", "escape")
+        await it.until(lambda: isinstance(it.app.screen, MainScreen))
+        await without_the_last_ten(it)
+        await it.press("K")
+        assert [run.number for run in it.session.runs] == [1, 2]
+
+
+async def test_there_is_nothing_to_keep_before_a_change_is_done(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await open_what_if(it)
+        await it.press("K")
+        assert "Every layer is on" in it.toasts()[-1]
+        it.engine.manual = True
+        await it.press("x")
+        it.engine.advance(3)
+        await it.press("K")
+        assert "still runs" in it.toasts()[-1]
+        assert len(it.session.runs) == 1
+
+
+async def test_a_change_that_failed_is_not_kept(tmp_path: Path) -> None:
+    async with explore(tmp_path, Failing) as it:
+        await open_what_if(it)
+        await it.press("x")
+        await idle(it)
+        await it.press("K")
+        assert "did not run" in it.toasts()[-1]
+        assert len(it.session.runs) == 1
+
+
+async def test_a_kept_run_goes_on_as_a_what_if(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        clean = it.session.current
+        await without_the_last_ten(it)
+        await it.press("K", "escape")
+        kept = it.session.runs[-1]
+        it.session.select(kept)
+        it.main.redraw()
+        await it.until(lambda: "without layers 20-29" in it.screen_text().split("\n")[0])
+        await it.press("x")
+        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        await idle(it)
+        what_if = it.app.screen.what_if
+        assert what_if.clean is clean.result
+        assert what_if.stack.silenced == LAST_TEN
+        # A kept run is no clean run of its prompt.
+        await it.press("p")
+        await idle(it)
+        assert [each.clean for each in what_if.effects] == [clean.result]
+        await it.press("escape")
+        it.session.delete(clean)
+        it.session.select(kept)
+        await it.press("x")
+        assert isinstance(it.app.screen, MainScreen)
+        assert "every layer on is gone" in it.toasts()[-1]
+
+
+async def test_export_has_clean_and_changed(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await without_the_last_ten(it)
+        await it.press("e")
+        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+        assert "clean and changed" in it.screen_text()
+        await it.press("f5")
+        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        folder = tmp_path / "exports"
+        (page,) = folder.glob("*.md")
+        assert "without layers 20-29" in page.read_text().replace("\\", "")
+        assert "| loss, nats |" in page.read_text()
+        assert "26%" in page.read_text()
+        settings = [json.loads(each.read_text())["settings"] for each in folder.glob("*.json")]
+        assert sorted("silenced" in each for each in settings) == [False, True]
+        # The session has still one run.
+        assert len(it.session.runs) == 1
+
+
+async def test_export_of_a_pruning_has_every_prompt(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("n")
+        await it.ready()
+        screen = await open_what_if(it)
+        await it.press("3", "p")
+        await idle(it)
+        results = screen.what_if.results
+        assert [bool(each.settings.silenced) for each in results] == [False, False, True, True]
+        assert results[0].prompt == results[2].prompt != results[1].prompt == results[3].prompt
+
+
+async def test_the_share_of_the_parameters_is_shown(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await without_the_last_ten(it)
+        line = next(each for each in it.screen_text().split("\n") if "parameters" in each)
+        assert "74%" in line
+
+
+async def test_without_counts_there_is_no_share(tmp_path: Path) -> None:
+    unknown = {f"{part}_parameters": () for part in ("layer", "attention", "mlp")}
+
+    def load(spec):  # type: ignore[no-untyped-def]
+        yield ModelLoaded(model_info(spec, **unknown))
+
+    async with explore(tmp_path, lambda: FakeEngine(load)) as it:
+        await without_the_last_ten(it)
+        assert it.engine.sent(StartRun)
+        assert "parameters" not in it.screen_text()
+
+
+async def test_the_ranking_leaves_token_0_out_where_the_means_do(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("f")
+        screen = await open_what_if(it)
+        measured = screen.what_if.measured
+        assert measured is not None
+        # Token 0 alone would make the last layer the least useful one.
+        measured.block_influence[:, 0] = 0
+        measured.block_influence[LAYERS - 1, 0] = -1e6
+        least = screen.what_if
+        await it.press("p")
+        assert least.stack.off[LAYERS - 1] == frozenset()
+
+
+async def test_the_outcome_is_titled_by_what_is_off(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await without_the_last_ten(it)
+        assert " without layers 20-29 ─╯" in it.screen_text()
+        for layer in range(0, 20, 2):
+            await it.press(*(str(layer) if layer else ""), "G" if layer else "g", "x")
+        await idle(it)
+        assert "without layers 0, 2, 4, 6" in it.screen_text()
