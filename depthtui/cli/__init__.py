@@ -16,6 +16,7 @@ from depthtui.cli.lists import metrics, models, tasks
 from depthtui.cli.options import cache_options, model_options, read_settings, read_spec
 from depthtui.cli.output import INTERRUPTED, log_bug, say
 from depthtui.cli.run import run
+from depthtui.cli.sweep import sweep
 from depthtui.errors import DepthError
 from depthtui.settings import settings_path
 
@@ -91,5 +92,5 @@ def _refuse_options(context: click.Context) -> None:
             raise click.UsageError(f"{option} before a command is the explorer's; {where}.")
 
 
-for each in (run, generate, models, tasks, metrics, cache):
+for each in (run, sweep, generate, models, tasks, metrics, cache):
     commands.add_command(each)

@@ -168,7 +168,7 @@ class SweepFolder:
 
     def _read(self, path: Path) -> Record | None:
         try:
-            return read_record(path.read_bytes())
+            return read_record_file(path)
         except FileNotFoundError:
             return None
         except (DamagedRecord, OSError) as error:
@@ -182,6 +182,16 @@ class SweepFolder:
             with suppress(OSError):
                 path.unlink()
             return None
+
+
+def read_record_file(path: Path) -> Record:
+    """The record in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        DamagedRecord: it is not what was written.
+    """
+    return read_record(path.read_bytes())
 
 
 def read_manifest(path: Path) -> Manifest:

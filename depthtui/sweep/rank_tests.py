@@ -36,6 +36,9 @@ def signed_rank(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float | None, 
         return 1.0, 0.0
     ranks = stats.rankdata(abs(changed))
     effect = float((ranks * np.sign(changed)).sum() / ranks.sum())
+    if len(changed) == 1:
+        # One sign is as likely as the other; scipy refuses to permute a single pair.
+        return 1.0, effect
     permuted = stats.PermutationMethod(n_resamples=_PERMUTATIONS, rng=np.random.default_rng(seed))
     method = permuted if len(changed) <= _MOST_PERMUTED else "auto"
     return float(stats.wilcoxon(changed, method=method).pvalue), effect

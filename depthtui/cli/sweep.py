@@ -1,0 +1,224 @@
+"""`depthtui sweep`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from depthtui.cli.options import (
+    cache_dir_of,
+    cache_options,
+    metric_options,
+    model_options,
+    names_from,
+    read_run_settings,
+    read_settings,
+    read_spec,
+    summary_options,
+    template_option,
+)
+from depthtui.cli.output import log_bug, say
+from depthtui.errors import DepthError
+from depthtui.settings import Settings, models_dir
+
+if TYPE_CHECKING:
+    from depthtui.sweep.folder import SweepFolder
+    from depthtui.sweep.plan import SweepPlan
+    from depthtui.sweep.state import Outcome, Shard
+
+
+def _format_names() -> Sequence[str]:
+    from depthtui.report.sweep_export import FORMATS
+
+    return tuple(FORMATS)
+
+
+def _shard(context: click.Context, parameter: click.Parameter, value: str | None) -> Shard | None:
+    if value is None:
+        return None
+    from depthtui.sweep.state import Shard
+
+    index, _, count = value.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise click.BadParameter(f"{value!r} is not such as 1/4, 2/4 … 4/4.")
+    return Shard(int(index), int(count))
+
+
+@click.command()
+@click.argument("plan_file", metavar="[PLAN.toml]", required=False, type=click.Path(path_type=Path))
+@click.option("--model", "models", multiple=True, help="A model; give it again for more.")
+@click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    metavar="NAME[:LEVEL]",
+    help="A task, also at levels such as 3, 1,3,5, 1-5 or * for all; give it again for more.",
+)
+@click.option(
+    "--levels", type=click.Choice(["all"]), help="Every level of the tasks that name none."
+)
+@click.option("--examples", type=click.IntRange(1), help="Prompts of each task.  [default: 10]")
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="A file of a data set's rows, or of prompts that are a task of that name.",
+)
+@click.option(
+    "--max-tokens", type=click.IntRange(1), help="Leave longer prompts out, and take the next ones."
+)
+@click.option("--sample", is_flag=True, help="Draw the prompts at random, by the seed.")
+@click.option(
+    "--protocol", type=click.Choice(["paper"]), help="The paper's data sets, counts and thresholds."
+)
+@click.option("--shard", callback=_shard, metavar="I/N", help="Run part I of N.")
+@click.option(
+    "--merge",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Join folders of sweeps, or of parts of one, instead of running; needs --out.",
+)
+@metric_options
+@summary_options
+@template_option
+@model_options
+@cache_options
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of records and report.  [default: one in the cache folder]",
+)
+@click.option(
+    "--format",
+    "formats",
+    callback=names_from(_format_names),
+    metavar="NAME,…",
+    help="md, csv, json or html.  [default: all]",
+)
+def sweep(plan_file: Path | None, **options: Any) -> int:
+    """Measure every model on every task, and answer the paper's questions.
+
+    Does effective depth grow with size, do models differ on the same prompts, do harder tasks
+    use more of it? Models and tasks come from options or from a TOML file. Every prompt is kept
+    as it is done: the same command goes on where it was stopped.
+    """
+    from depthtui.sweep.folder import SweepFolder
+
+    if options["merge"]:
+        return _merge(plan_file, options)
+    settings = read_settings(options)
+    plan = _plan(plan_file, settings, options)
+    shard: Shard | None = options["shard"]
+    path = options["out"] or _default_folder(plan, settings)
+    folder = SweepFolder(path, say, shard.suffix if shard else "")
+    try:
+        outcome = _run(plan, folder, settings, shard)
+    except KeyboardInterrupt:
+        say(f"Stopped. What is done is in {path}; the same command goes on from there.")
+        raise
+    _report(outcome, path, options["formats"], write=shard is None or shard.count == 1)
+    if shard is not None and shard.count > 1:
+        say(f"Part {shard.index} of {shard.count} is in {path}. Join them with --merge.")
+    return 1 if outcome.failures else 0
+
+
+def _plan(plan_file: Path | None, settings: Settings, options: dict[str, Any]) -> SweepPlan:
+    """The plan of the file, of the protocol and of the options together."""
+    from depthtui.sweep.plan import Drawing, SweepPlan, check_plan, parse_data, parse_task
+    from depthtui.sweep.plan_file import read_plan
+    from depthtui.sweep.protocol import with_paper_protocol
+
+    given = {name: options[name] for name in ("examples", "max_tokens") if options[name]}
+    drawing = Drawing(**given, sample=options["sample"])
+    plan = SweepPlan((), (), read_run_settings(settings, options), settings.summary_settings())
+    try:
+        data = parse_data(options["data"])
+        if plan_file is not None:
+            plan = read_plan(plan_file, plan, drawing)
+        tasks = [
+            task
+            for text in options["tasks"]
+            for task in parse_task(text, data, drawing, options["levels"] == "all")
+        ]
+        specs = [read_spec(each, options) for each in options["models"]]
+        plan = replace(plan, models=(*plan.models, *specs), tasks=(*plan.tasks, *tasks))
+        if options["protocol"]:
+            if not tasks and drawing != Drawing():
+                raise DepthError("--protocol paper says which prompts are run, and how many.")
+            plan = with_paper_protocol(plan, data)
+        return check_plan(plan)
+    except DepthError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _default_folder(plan: SweepPlan, settings: Settings) -> Path:
+    from depthtui.engine.store import make_key
+
+    return cache_dir_of(settings) / "sweeps" / make_key("sweep", plan=plan)[:16]
+
+
+def _run(plan: SweepPlan, folder: SweepFolder, settings: Settings, shard: Shard | None) -> Outcome:
+    from depthtui.sweep.display import SweepDisplay
+    from depthtui.sweep.run import run_sweep
+
+    with SweepDisplay(say) as display:
+        return run_sweep(
+            plan,
+            folder,
+            _engine_maker(settings),
+            models_dir(cache_dir_of(settings)),
+            display,
+            say,
+            log_bug,
+            shard,
+        )
+
+
+def _engine_maker(settings: Settings) -> Callable[..., Any]:
+    cache_dir = cache_dir_of(settings)
+
+    def make(emit: Callable[[Any], None]) -> Any:
+        # torch is imported only where a model has to be loaded.
+        from depthtui.engine.engine import Engine
+        from depthtui.engine.store import open_store
+
+        store = open_store(cache_dir if settings.use_cache else None, settings.cache_limit, say)
+        # A sweep reads each prompt once: its activations would only push others out.
+        return Engine(store, models_dir(cache_dir), emit, activation_limit=0)
+
+    return make
+
+
+def _merge(plan_file: Path | None, options: dict[str, Any]) -> int:
+    from depthtui.sweep.folder import SweepFolder
+    from depthtui.sweep.merge import merge_sweeps
+
+    out: Path | None = options["out"]
+    if out is None:
+        raise click.UsageError("--merge needs --out FOLDER.")
+    if plan_file or options["models"] or options["tasks"] or options["protocol"]:
+        raise click.UsageError("--merge takes folders, not models and tasks.")
+    outcome = merge_sweeps(options["merge"], SweepFolder(out, say), say)
+    _report(outcome, out, options["formats"], write=True)
+    return 1 if outcome.failures else 0
+
+
+def _report(outcome: Outcome, folder: Path, formats: Sequence[str], write: bool) -> None:
+    from rich.console import Console
+
+    from depthtui.report.sweep_export import FORMATS, export_sweep
+    from depthtui.report.sweep_table import sweep_lines
+    from depthtui.sweep.questions import questions
+    from depthtui.sweep.summary import summarise_sweep
+
+    summary = summarise_sweep(outcome)
+    asked = questions(summary)
+    console = Console(highlight=False)
+    console.print(sweep_lines(summary, asked))
+    if write:
+        for path in export_sweep(summary, asked, folder, formats or tuple(FORMATS)):
+            console.print(f"wrote {path}", markup=False, soft_wrap=True)

@@ -1,0 +1,113 @@
+"""Several sweeps, or the shards of one, as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from depthtui.errors import DepthError
+from depthtui.sweep.folder import (
+    FAILURES,
+    MANIFEST,
+    Failure,
+    Manifest,
+    SweepFolder,
+    Tell,
+    read_failures,
+    read_manifest,
+    read_record_file,
+)
+from depthtui.sweep.plan import Cell, SweepPlan
+from depthtui.sweep.records import DamagedRecord, Record
+from depthtui.sweep.state import Outcome
+
+
+def merge_sweeps(paths: Sequence[Path], out: SweepFolder, tell: Tell) -> Outcome:
+    """Copy the records of finished sweeps into one folder.
+
+    Args:
+        paths: folders of sweeps, or of shards of one, in the order of their models.
+        out: where the records go.
+        tell: told of records that are missing or damaged.
+
+    Raises:
+        DepthError: a folder has no sweep, the sweeps were measured differently, or
+            `out` cannot be written.
+    """
+    found = [(path, each) for path in paths for each in _manifests(path)]
+    plan = _united([manifest.plan for _, manifest in found])
+    records: dict[Cell, dict[int, Record]] = {cell: {} for cell in plan.cells}
+    for path, manifest in found:
+        for cell, names in manifest.names.items():
+            for name in names:
+                record = _read(path, name, tell)
+                if record is not None:
+                    out.keep(cell, record)
+                    records[cell][record.number] = record
+    sorted_records = {
+        cell: [numbered[number] for number in sorted(numbered)]
+        for cell, numbered in records.items()
+    }
+    out.write_manifest(plan, sorted_records)
+    out.forget_failures()
+    for failure in _failures(paths, sorted_records):
+        out.fail(failure)
+    return Outcome(plan, sorted_records, out.failures)
+
+
+def _manifests(folder: Path) -> Iterable[Manifest]:
+    paths = sorted(folder.glob(f"{MANIFEST}*.json"))
+    if not paths:
+        raise DepthError(
+            f"{folder} holds no sweep.", "Give the --out folders of sweeps that have ended."
+        )
+    for path in paths:
+        try:
+            yield read_manifest(path)
+        except (OSError, ValueError) as error:
+            raise DepthError(f"{path} cannot be read: {error}.", "Run that sweep again.") from None
+
+
+def _united(plans: Sequence[SweepPlan]) -> SweepPlan:
+    first = plans[0]
+    for each in plans:
+        if (each.run, each.summary) != (first.run, first.summary):
+            raise DepthError(
+                "The sweeps were measured with different settings.",
+                "Merge sweeps of the same metrics, thresholds and seed.",
+            )
+    models = dict.fromkeys(model for each in plans for model in each.models)
+    tasks = dict.fromkeys(task for each in plans for task in each.tasks)
+    names = [(each.name, each.level) for each in tasks]
+    for task, name in zip(tasks, names, strict=True):
+        if names.count(name) > 1:
+            raise DepthError(
+                f"{task.title} was measured on different prompts in different sweeps.",
+                "Merge sweeps with the same --examples, --data, --max-tokens and --sample.",
+            )
+    return replace(first, models=tuple(models), tasks=tuple(tasks))
+
+
+def _read(folder: Path, name: str, tell: Tell) -> Record | None:
+    path = folder / "records" / name
+    try:
+        return read_record_file(path)
+    except (OSError, DamagedRecord) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        tell(f"The record {path} is left out: {reason}.")
+        return None
+
+
+def _failures(paths: Sequence[Path], records: dict[Cell, list[Record]]) -> list[Failure]:
+    """What failed in some folder and was done in none."""
+    failed = dict.fromkeys(
+        failure
+        for folder in paths
+        for path in sorted(folder.glob(f"{FAILURES}*.json"))
+        for failure in read_failures(path)
+    )
+    done = {
+        Failure.of(cell, record.number, "") for cell, found in records.items() for record in found
+    }
+    return [each for each in failed if replace(each, message="") not in done]

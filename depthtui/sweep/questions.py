@@ -1,0 +1,195 @@
+"""The paper's three questions, asked of a sweep: size, training, difficulty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+
+from depthtui.engine.depth_rules import RULE_CURVES
+from depthtui.engine.results import PromptCurves
+from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.prompts.tasks import TASKS
+from depthtui.report.words import rule_title
+from depthtui.sweep.comparisons import Difference, Trend, corrected, difference, trend
+from depthtui.sweep.plan import TaskChoice
+from depthtui.sweep.summary import CellSummary, SweepSummary
+
+MOST_PAIRS = 6
+"""With more pairs of models than that, only models of one shape are compared."""
+
+_LADDERS = (
+    tuple(name for name, task in TASKS.items() if task.kind == "written"),
+    ("hellaswag", "gsm8k", "aime24"),
+)
+"""Tasks that are ordered by difficulty, easiest first: ours, and the paper's."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a sweep says to a question, by one rule.
+
+    Attributes:
+        subject: what was compared, such as `Qwen2.5-7B on addition, 1 to 5 digits`.
+        rule: `cosine`, `kl` or `overlap`.
+        sentence: what the data support.
+        found: the numbers; None where the answer only describes.
+    """
+
+    subject: str
+    rule: str
+    sentence: str
+    found: Difference | Trend | None = None
+
+    @property
+    def unclear(self) -> bool:
+        """Whether there is an interval, and it holds zero."""
+        interval = None
+        if isinstance(self.found, Difference):
+            interval = self.found.layers_interval
+        elif self.found is not None:
+            interval = self.found.slope_interval
+        return interval is not None and interval[0] <= 0 <= interval[1]
+
+    def __str__(self) -> str:
+        return f"{self.subject}, {rule_title(self.rule)}: {self.sentence}."
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, and what the sweep says to it; no answers where it was not asked."""
+
+    name: str
+    title: str
+    answers: list[Answer]
+
+
+def questions(summary: SweepSummary) -> list[Question]:
+    """The questions that the sweep's models and tasks allow to ask."""
+    asked = (
+        Question("size", "Does effective depth grow with size?", list(_sizes(summary))),
+        Question("models", "Do the models differ on the same prompts?", _pairs(summary)),
+        Question("difficulty", "Do harder tasks use more depth?", _trends(summary)),
+    )
+    return [each for each in asked if each.answers]
+
+
+def _rules(cells: Iterable[CellSummary]) -> list[str]:
+    found = {each.rule for cell in cells for each in cell.depths}
+    return [rule for rule in RULE_CURVES if rule in found]
+
+
+def _sizes(summary: SweepSummary) -> Iterable[Answer]:
+    """Counts and ratios from the smallest model to the largest, task by task."""
+    for task in summary.plan.tasks:
+        cells = [each for each in summary.cells if each.cell.task == task]
+        cells.sort(key=lambda each: each.model.parameters)
+        if len({each.model.parameters for each in cells}) < 2:
+            continue
+        for rule in _rules(cells):
+            yield Answer(task.title, rule, _size_sentence(cells, rule))
+
+
+def _size_sentence(cells: Sequence[CellSummary], rule: str) -> str:
+    known = [
+        (each.model.n_layers, estimate.layer + 1, estimate.ratio)
+        for each in cells
+        if (estimate := each.depth(rule)) is not None
+        and estimate.layer is not None
+        and estimate.ratio is not None
+    ]
+    if len(known) < 2:
+        return "fewer than two models have a layer by this rule"
+    counts = [count for _, count, _ in known]
+    ratios = [ratio for _, _, ratio in known]
+    listed = ", ".join(f"{count} of {n_layers} ({ratio:.2f})" for n_layers, count, ratio in known)
+    how = _course(counts)
+    spread = f"the ratio lies between {min(ratios):.2f} and {max(ratios):.2f}"
+    return f"from the smallest model to the largest {listed}: the count {how}, {spread}"
+
+
+def _course(values: Sequence[float]) -> str:
+    steps = [b - a for a, b in pairwise(values)]
+    if not any(steps):
+        return "stays the same"
+    if min(steps) >= 0:
+        return "grows"
+    return "falls" if max(steps) <= 0 else "goes up and down"
+
+
+def _pairs(summary: SweepSummary) -> list[Answer]:
+    models = summary.models
+    pairs = list(combinations(models, 2))
+    if len(pairs) > MOST_PAIRS:
+        shapes = {each: _shape(summary.of_model(each)[0]) for each in models}
+        pairs = [(a, b) for a, b in pairs if shapes[a] == shapes[b]]
+    by_cell = {(each.cell.model, each.cell.task): each for each in summary.cells}
+    found: list[tuple[str, Difference]] = []
+    for a, b in pairs:
+        for task in summary.plan.tasks:
+            first, second = by_cell.get((a, task)), by_cell.get((b, task))
+            if first is not None and second is not None:
+                subject = f"{second.title} less {first.title} on {task.title}"
+                found += [(subject, each) for each in _differences(first, second)]
+    results = corrected([each for _, each in found])
+    return [
+        Answer(subject, each.rule, each.sentence, each)
+        for (subject, _), each in zip(found, results, strict=True)
+    ]
+
+
+def _shape(cell: CellSummary) -> tuple[int, int]:
+    return cell.model.n_layers, cell.model.d_model
+
+
+def _differences(first: CellSummary, second: CellSummary) -> Iterable[Difference]:
+    """By every rule, on the prompts that both have run."""
+    settings = first.settings
+    ours, theirs = _parts_by_text(first), _parts_by_text(second)
+    both = [text for text in ours if text in theirs]
+    parts = [ours[text] for text in both], [theirs[text] for text in both]
+    for rule in _rules((first, second)):
+        yield difference(*parts, settings, paired=True, rule=rule)
+
+
+def _parts_by_text(cell: CellSummary) -> dict[str, PromptCurves]:
+    found = {each.prompt.text: each.prompt_curves(cell.settings) for each in cell.records}
+    return {text: part for text, part in found.items() if part is not None}
+
+
+def _trends(summary: SweepSummary) -> list[Answer]:
+    found: list[tuple[str, Trend]] = []
+    for model in summary.models:
+        by_task = {each.cell.task: each for each in summary.of_model(model) if each.parts}
+        for words, tasks in _ordered(by_task):
+            cells = [by_task[each] for each in tasks]
+            for rule in _rules(cells):
+                each = trend([cell.parts for cell in cells], cells[0].settings, rule)
+                found.append((f"{cells[0].title} on {words}", each))
+    results = corrected([each for _, each in found])
+    return [
+        Answer(subject, each.rule, each.sentence, each)
+        for (subject, _), each in zip(found, results, strict=True)
+    ]
+
+
+def _ordered(tasks: Iterable[TaskChoice]) -> Iterable[tuple[str, list[TaskChoice]]]:
+    """Tasks of two or more levels, then ladders of tasks, easiest first, and their names."""
+    tasks = list(tasks)
+    for name in dict.fromkeys(each.name for each in tasks):
+        levels = [each for each in tasks if each.name == name and each.level.isdecimal()]
+        if len(levels) > 1:
+            levels.sort(key=lambda each: int(each.level))
+            yield f"{name}, {_span(name, levels)}", levels
+    for ladder in _LADDERS:
+        steps = [each for name in ladder for each in tasks if each.name == name]
+        if len(steps) > 1:
+            yield " → ".join(each.title for each in steps), steps
+
+
+def _span(name: str, levels: Sequence[TaskChoice]) -> str:
+    first, last = levels[0].level, levels[-1].level
+    dial = TASKS[name].dial if name in TASKS else ""
+    if name in DATASETS:
+        return f"levels {first} to {last}"
+    return f"{first} to {last} {dial}".rstrip()

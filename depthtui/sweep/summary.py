@@ -1,0 +1,220 @@
+"""What a sweep's records say: effective depths of every cell, beside the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from depthtui.engine.effective_depth import depths, pool
+from depthtui.engine.metrics.depth_score import depth_score
+from depthtui.engine.published import DATASETS, PublishedModel, nearest_dataset, published_for
+from depthtui.engine.results import (
+    Curves,
+    DepthEstimate,
+    ModelInfo,
+    ModelSpec,
+    PromptCurves,
+    SummarySettings,
+)
+from depthtui.engine.uncertainty import depth_intervals
+from depthtui.report.findings import CONFIDENCE, CONFIDENCES
+from depthtui.sweep.folder import Failure, model_title
+from depthtui.sweep.plan import Cell, SweepPlan
+from depthtui.sweep.records import Record
+from depthtui.sweep.state import Outcome
+
+
+@dataclass(frozen=True)
+class PublishedDepth:
+    """What the paper reports beside a depth of ours.
+
+    Attributes:
+        dataset: key of the paper's data set.
+        same_dataset: whether the cell runs on that data set itself, not on one like it.
+        layer: the published 0-based layer.
+        n_layers: L of the published model.
+        difference: our layer less the published one; None where we have no layer.
+    """
+
+    dataset: str
+    same_dataset: bool
+    layer: int
+    n_layers: int
+    difference: int | None
+
+
+@dataclass(frozen=True)
+class CellSummary:
+    """One model on one task.
+
+    Attributes:
+        cell: the cell.
+        records: its prompts, at least one.
+        settings: how they are pooled.
+    """
+
+    cell: Cell
+    records: Sequence[Record]
+    settings: SummarySettings
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model, as it was loaded for the first prompt."""
+        return self.records[0].model
+
+    @property
+    def title(self) -> str:
+        """The model's short name, and how it was to be loaded where that was said."""
+        return titles_of(self.cell.model, self.model)
+
+    @cached_property
+    def parts(self) -> list[PromptCurves]:
+        """The means of every prompt that has any."""
+        found = (each.prompt_curves(self.settings) for each in self.records)
+        return [each for each in found if each is not None]
+
+    @property
+    def n_tokens(self) -> int:
+        """How many tokens the means are over."""
+        return sum(each.n_tokens for each in self.parts)
+
+    @cached_property
+    def curves(self) -> Curves:
+        """Means over all tokens of all prompts."""
+        return pool(self.parts) if self.parts else Curves()
+
+    @cached_property
+    def depths(self) -> tuple[DepthEstimate, ...]:
+        """Each rule's layer, with its interval where there are prompts enough."""
+        if not self.parts:
+            return ()
+        intervals = depth_intervals(self.parts, self.settings)
+        return tuple(
+            replace(each, interval=intervals.get(each.rule))
+            for each in depths(self.curves, self.settings)
+        )
+
+    def depth(self, rule: str) -> DepthEstimate | None:
+        """The rule's estimate, or None where its metric was not measured."""
+        return next((each for each in self.depths if each.rule == rule), None)
+
+    def published(self, rule: str) -> PublishedDepth | None:
+        """The paper's value for this model and this task's data set, or one like it."""
+        model, estimate = self._published_model, self.depth(rule)
+        dataset = self.cell.task.name
+        if dataset not in DATASETS:
+            dataset = nearest_dataset(dataset) or ""
+        if model is None or estimate is None or not dataset or rule not in model.depths:
+            return None
+        layer = model.layer(rule, dataset)
+        return PublishedDepth(
+            dataset,
+            dataset == self.cell.task.name,
+            layer,
+            model.n_layers,
+            None if estimate.layer is None else estimate.layer - layer,
+        )
+
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """What else was measured, means over tokens by title; the DepthScore is of all prompts."""
+        found = {"loss": _weighted([(each.loss, each.n_tokens - 1) for each in self.records])}
+        for title, path in _MEANS.items():
+            found[title] = _weighted(
+                [
+                    (_at(each.prompt_metrics(self.settings), path), each.n_tokens)
+                    for each in self.records
+                ]
+            )
+        skipped = [each.metrics.get("skip_effects") for each in self.records]
+        outputs = [each["output"] for each in skipped if each is not None]
+        if outputs:
+            found["DepthScore"] = depth_score(np.max(np.array(outputs, float), axis=0))
+        return {title: value for title, value in found.items() if np.isfinite(value)}
+
+    @property
+    def _published_model(self) -> PublishedModel | None:
+        model = published_for(self.model.name) or published_for(self.cell.model.name)
+        # Another model of the same name would be compared with what it is not.
+        return model if model is not None and model.n_layers == self.model.n_layers else None
+
+
+@dataclass(frozen=True)
+class SweepSummary:
+    """All cells of a sweep.
+
+    Attributes:
+        plan: the plan.
+        cells: those that have a prompt, in the plan's order.
+        missing: cells without one.
+        failures: what could not be done.
+    """
+
+    plan: SweepPlan
+    cells: list[CellSummary]
+    missing: list[Cell] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def models(self) -> list[ModelSpec]:
+        """The models that have a cell."""
+        return list(dict.fromkeys(each.cell.model for each in self.cells))
+
+    def of_model(self, model: ModelSpec) -> list[CellSummary]:
+        """The model's cells."""
+        return [each for each in self.cells if each.cell.model == model]
+
+
+def summarise_sweep(outcome: Outcome) -> SweepSummary:
+    """Pool the records of every cell."""
+    settings = outcome.plan.summary
+    found = {cell: outcome.records.get(cell, []) for cell in outcome.plan.cells}
+    return SweepSummary(
+        outcome.plan,
+        [CellSummary(cell, records, settings) for cell, records in found.items() if records],
+        [cell for cell, records in found.items() if not records],
+        outcome.failures,
+    )
+
+
+def titles_of(spec: ModelSpec, model: ModelInfo) -> str:
+    """A loaded model's short name, with what was asked for beside it."""
+    short = model.name.rsplit("/", 1)[-1]
+    asked = model_title(spec).partition(", ")[2]
+    return f"{short}, {asked}" if asked else short
+
+
+_MEANS: dict[str, tuple[str | int, ...]] = {
+    "prediction depth": ("prediction_depth", "mean"),
+    "settling depth": ("settling", "mean_depth"),
+    "settling late": ("settling", "late_share"),
+    f"layers saved at {CONFIDENCE:g}": (
+        "early_exit",
+        "layers_saved",
+        CONFIDENCES.index(CONFIDENCE),
+    ),
+    f"agreement at {CONFIDENCE:g}": ("early_exit", "agreement", CONFIDENCES.index(CONFIDENCE)),
+}
+"""Means over a prompt's tokens, and where a record has them."""
+
+
+def _at(metrics: dict[str, Any], path: Sequence[str | int]) -> float:
+    value: Any = metrics
+    for step in path:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            return float("nan")
+    return float("nan") if value is None else float(value)
+
+
+def _weighted(values: Sequence[tuple[float, int]]) -> float:
+    """The mean of those that are known; NaN where none is."""
+    known = [(value, weight) for value, weight in values if np.isfinite(value) and weight > 0]
+    if not known:
+        return float("nan")
+    return float(np.average([value for value, _ in known], weights=[weight for _, weight in known]))
