@@ -175,16 +175,20 @@ CAUSAL = (
 
 
 def _fill_causal(result: RunResult, metric: str) -> None:
-    layers, tokens = result.model.n_layers, len(result.tokens)
+    tokens = len(result.tokens)
     needs_answer = metric in ("residual_erasure", "integrated_gradients")
     if needs_answer and not 0 < result.answer_start < tokens:
         result.unavailable[metric] = "the prompt has no known answer"
         return
-    setattr(result, metric, _causal(metric, layers, tokens, result.answer_start))
+    setattr(result, metric, _causal(metric, result))
 
 
-def _causal(metric: str, layers: int, tokens: int, answer_start: int) -> CausalMetric:
+def _causal(metric: str, result: RunResult) -> CausalMetric:
+    layers, tokens = result.model.n_layers, len(result.tokens)
+    answer_start, settings = result.answer_start, result.settings
     useful = usefulness(layers)
+    if settings.skip_part != "layer" and metric in ("ablation", "skip_effects"):
+        useful = useful / 2
     wave = np.abs(np.sin(np.arange(layers + 1)[:, None] + np.arange(tokens)))
     fade = np.linspace(1, 0, layers + 1)[:, None]
     match metric:
@@ -196,14 +200,18 @@ def _causal(metric: str, layers: int, tokens: int, answer_start: int) -> CausalM
             return Similarity(influence, distance, distance - np.float32(0.01))
         case "ablation":
             loss = np.full(tokens - 1, 1.5, np.float32)
-            return Ablation("layer", loss, np.repeat(useful[:, None], tokens - 1, axis=1))
+            return Ablation(
+                settings.skip_part, loss, np.repeat(useful[:, None], tokens - 1, axis=1)
+            )
         case "settling":
             return Settling((np.log(2) * fade * (0.5 + wave / 2)).astype(np.float32))
         case "skip_effects":
             effect = np.triu(np.ones((layers, layers)), 1) * useful[:, None]
             effect = (effect / (1 + np.abs(np.subtract.outer(range(layers), range(layers))))) ** 0.5
             maps = effect.astype(np.float32)
-            return SkipEffects("layer", (8,), maps, maps / 2, (useful / 3).astype(np.float32))
+            positions = (0,) if settings.skip_everywhere else (8,)
+            output = (useful / 3).astype(np.float32)
+            return SkipEffects(settings.skip_part, positions, maps, maps / 2, output)
         case "residual_erasure":
             return ResidualErasure((wave * fade).astype(np.float32), answer_start)
         case _:

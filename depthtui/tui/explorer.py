@@ -277,10 +277,20 @@ class Explorer:
         if run is not None:
             self.session.mark_answer(run, -1 if run.settings.answer_start == token else token)
 
+    def choose_skip(self, part: str, everywhere: bool) -> None:
+        """Let skip effects and ablation of the run on the screen leave out something else."""
+        run = self.session.current
+        if run is not None:
+            self.session.choose_skip(run, part, everywhere)
+
     def _run_settings(self, prompt: Prompt) -> RunSettings:
-        """The user's settings, with the answer that is marked in this prompt."""
+        """The user's settings, what is skipped, and the answer that is marked in this prompt."""
         settings, current = self.settings.run_settings(), self.session.current
-        if current is None or (current.prompt, current.model) != (prompt, self.model):
+        if current is None:
+            return settings
+        part, everywhere = current.settings.skip_part, current.settings.skip_everywhere
+        settings = replace(settings, skip_part=part, skip_everywhere=everywhere)
+        if (current.prompt, current.model) != (prompt, self.model):
             return settings
         return replace(settings, answer_start=current.settings.answer_start)
 

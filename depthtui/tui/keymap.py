@@ -34,6 +34,13 @@ CHOOSING = [
     key("t", "prompts('tasks')", "task", "Choose a prompt by its difficulty", "task"),
     key("m", "models", "model", "Choose a model", "model", True),
     key("v", "measures", "measure", "Choose what the heatmap shows", "measure", True),
+    key(
+        "V",
+        "skip_variant",
+        "what is skipped",
+        "Choose what skip effects and ablation leave out",
+        "skip_variant",
+    ),
     key("right_square_bracket", "measure(1)", "next measure", "Next measure", "next_measure"),
     key(
         "left_square_bracket", "measure(-1)", "previous measure", "Previous measure", "prev_measure"
@@ -89,7 +96,14 @@ LOOKING = [
     key("T", "app.change_theme", "theme", "Choose a theme", "theme"),
 ]
 
-MAIN = [*RUNNING, *CHOOSING, *MOVING, *LOOKING]
+TURNING = [
+    key("d", "turn_page", "next page", "Turn the depth pane to its next page", "turn_page"),
+    key("plus,equals_sign", "dial(1)", "dial up", "Raise the page's dial", "dial_up"),
+    key("minus", "dial(-1)", "dial down", "Lower the page's dial", "dial_down"),
+]
+"""The pages of the depth pane: its rules, where tokens are decided, early exit, pruning."""
+
+MAIN = [*RUNNING, *CHOOSING, *MOVING, *LOOKING, *TURNING]
 
 COMPARE = [
     *MOVING,

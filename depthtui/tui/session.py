@@ -18,7 +18,7 @@ from depthtui.engine.protocol import (
     RunFinished,
     RunStarted,
 )
-from depthtui.engine.results import ModelInfo, Prompt, RunResult, RunSettings
+from depthtui.engine.results import CausalMetric, ModelInfo, Prompt, RunResult, RunSettings
 
 
 class RunState(Enum):
@@ -40,6 +40,9 @@ CAUSAL = tuple(each.name for each in METRICS if each.name not in ("contributions
 """The metrics that are computed only where they are asked for."""
 
 ANSWER_METRICS = tuple(each.name for each in METRICS if each.needs_answer)
+
+SKIP_METRICS = ("skip_effects", "ablation")
+"""The metrics that depend on what is skipped."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Run:
         problem: why it ended early, in words; may be empty.
         work: the slower metric that is being computed, or None.
         kept: what there was before more was asked for, or None.
+        set_aside: skip effects and ablation of what was skipped before.
     """
 
     number: int
@@ -82,6 +86,7 @@ class Run:
     problem: str = ""
     work: Work | None = None
     kept: RunResult | None = None
+    set_aside: dict[tuple[object, ...], CausalMetric | None] = field(default_factory=dict)
 
     @property
     def cached(self) -> bool:
@@ -186,6 +191,30 @@ class Session:
                 residual_erasure=None,
                 integrated_gradients=None,
                 unavailable=unavailable,
+            )
+
+    def choose_skip(self, run: Run, part: str, everywhere: bool) -> None:
+        """Let skip effects and ablation leave out something else.
+
+        What was computed is set aside, and comes back when it is chosen again.
+        """
+        before = run.settings
+        settings = replace(before, skip_part=part, skip_everywhere=everywhere)
+        found: dict[str, CausalMetric | None] = {}
+        for metric in SKIP_METRICS:
+            run.set_aside[_skipped(metric, before)] = getattr(run.result, metric, None)
+            found[metric] = run.set_aside.pop(_skipped(metric, settings), None)
+        others = tuple(each for each in settings.metrics if each not in SKIP_METRICS)
+        known = tuple(metric for metric, value in found.items() if value is not None)
+        run.settings = replace(settings, metrics=(*others, *known))
+        if run.result is not None:
+            reasons = run.result.unavailable
+            reasons = {name: why for name, why in reasons.items() if name not in SKIP_METRICS}
+            run.result = replace(
+                run.result,
+                settings=run.settings,
+                unavailable=reasons,
+                **found,  # type: ignore[arg-type]
             )
 
     def _next_id(self) -> int:
@@ -306,6 +335,13 @@ class Session:
     def _forget_aside(self, run: Run) -> None:
         if run in self.asides:
             self.asides.remove(run)
+
+
+def _skipped(metric: str, settings: RunSettings) -> tuple[object, ...]:
+    """A metric and what it skips; ablation skips at all tokens, whatever is chosen."""
+    if metric == "ablation":
+        return metric, settings.skip_part
+    return metric, settings.skip_part, settings.skip_everywhere
 
 
 def _ask_no_more(run: Run) -> None:

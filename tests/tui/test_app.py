@@ -56,7 +56,7 @@ async def test_left_untouched_it_ends_in_a_filled_screen(
         await it.until(lambda: it.screen_text().split("\n")[-1].startswith("r run"), "the footer")
         text = it.screen_text()
         assert "SmolLM2-135M-Instruct" in text
-        assert "Layer contribution" in text
+        await it.until(lambda: "Layer contribution" in it.screen_text())
         assert len(text.split("\n")) == size[1]
         if size[0] >= 120:
             for title in ("Logit lens", "Depth curves", "Effective depth"):
@@ -69,8 +69,8 @@ async def test_narrow_screens_show_one_pane_at_a_time_and_tab_goes_through_all(
     async with explore(tmp_path, size=(80, 24)) as it:
         titles = ["Layer contribution", "Logit lens", "Depth curves", "Effective depth"]
         for index, title in enumerate(titles):
+            await it.until(lambda title=title: title in it.screen_text())
             text = it.screen_text()
-            assert title in text
             assert not any(other in text for other in titles if other != title)
             await it.press("tab")
             assert index == 3 or it.main.active_pane is it.main.panes[index + 1]

@@ -13,10 +13,7 @@ def usefulness(measured: Ablation | Similarity, include_first_token: bool = True
 
     Means over tokens, with token 0 or without; NaN where no token is left.
     """
-    if isinstance(measured, Ablation):
-        values = measured.loss_change
-    else:
-        values = measured.block_influence
+    values = measured.loss_change if isinstance(measured, Ablation) else measured.block_influence
     counted = values[:, 0 if include_first_token else 1 :]
     if not counted.shape[1]:
         return np.full(len(counted), np.nan)

@@ -21,7 +21,7 @@ from depthtui.tui import keymap
 from depthtui.tui.explorer import Explorer, Phase
 from depthtui.tui.ladder import neighbour, place
 from depthtui.tui.screens.dialog import MUTED
-from depthtui.tui.screens.live_screen import LiveScreen
+from depthtui.tui.screens.paged_screen import PagedScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.screens.safe_text_area import stand_ins
 from depthtui.tui.screens.session_screen import run_card, task_title
@@ -29,18 +29,21 @@ from depthtui.tui.session import CAUSAL, Run, RunState
 from depthtui.tui.token_text import printable
 from depthtui.tui.what_if import can_be_changed
 from depthtui.tui.widgets.curves import DepthCurves
+from depthtui.tui.widgets.decided_pane import DecidedPane
 from depthtui.tui.widgets.depth_table import DepthTable
+from depthtui.tui.widgets.exit_pane import ExitPane
 from depthtui.tui.widgets.heatmap import Heatmap
 from depthtui.tui.widgets.layer_bars import LayerBars
 from depthtui.tui.widgets.lens_table import LensTable
 from depthtui.tui.widgets.pane import Pane
 from depthtui.tui.widgets.progress_pane import ProgressPane
 from depthtui.tui.widgets.prompt_pane import PromptPane
+from depthtui.tui.widgets.prune_pane import PrunePane
 from depthtui.tui.widgets.status_line import EngineState, Status, StatusLine
 from depthtui.tui.widgets.words import sentence
 
 
-class MainScreen(LiveScreen):
+class MainScreen(PagedScreen):
     """Shows the explorer's current run.
 
     Args:
@@ -49,7 +52,8 @@ class MainScreen(LiveScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.MAIN]
     CSS_PATH = "../main.tcss"
-    PANE_ORDER = ("heatmap", "lens", "curves", "depths", "means", "useful", "prompt")
+    PAGES = ("depths", "decided", "exits", "pruning")
+    PANE_ORDER = ("heatmap", "lens", "curves", *PAGES, "means", "useful", "prompt")
 
     def __init__(self, explorer: Explorer) -> None:
         super().__init__()
@@ -69,7 +73,10 @@ class MainScreen(LiveScreen):
                 yield DepthCurves(id="curves", name="Curves")
             with Vertical(classes="column", id="right"):
                 yield LensTable(id="lens", name="Lens")
-                yield DepthTable(id="depths", name="Depth")
+                yield DepthTable(id="depths", name="Depth", classes="page")
+                yield DecidedPane(id="decided", name="Decided", classes="page")
+                yield ExitPane(id="exits", name="Exit", classes="page")
+                yield PrunePane(id="pruning", name="Prune", classes="page")
             with Vertical(classes="column", id="extra"):
                 yield Heatmap(id="means", name="Means", classes="spare")
                 yield LayerBars(id="useful", name="Usefulness", classes="spare")
@@ -265,7 +272,7 @@ class MainScreen(LiveScreen):
                 return self.explorer.can_run and phase is not Phase.HALTED
             case "ladder":
                 return self.explorer.can_run
-            case "compute" | "mark_answer":
+            case "compute" | "mark_answer" | "skip_variant":
                 return self.shown_result() is not None
             case "export" | "copy":
                 return self.shown_result() is not None
@@ -408,7 +415,9 @@ class MainScreen(LiveScreen):
             self.redraw()
         elif missing:
             why = sentence(result.unavailable[missing[0]])
-            self.notify(f"{METRIC_BY_NAME[missing[0]].title} cannot be had: {why}.", markup=False)
+            metric = METRIC_BY_NAME[missing[0]]
+            hint = " A marks the token that the answer begins with." * metric.needs_answer
+            self.notify(f"{metric.title} cannot be had: {why}.{hint}", markup=False)
         elif names:
             self.notify("This is computed already.", markup=False)
         else:
@@ -431,6 +440,25 @@ class MainScreen(LiveScreen):
                 where = "The answer is the prompt's own again"
             self.notify(f"{where}: for erasure and integrated gradients.", markup=False)
             self.redraw()
+
+    def action_skip_variant(self) -> None:
+        """Choose what skip effects and ablation leave out."""
+        from depthtui.tui.screens.skip_picker import SkipChoice, SkipPicker
+
+        run = self.run
+        if run is None:
+            return
+        if run.state.is_live:
+            self.notify("The run goes on: esc stops it.", markup=False)
+            return
+
+        def chosen(choice: SkipChoice | None) -> None:
+            if choice is not None:
+                self.explorer.choose_skip(*choice)
+                self.redraw()
+
+        current = SkipChoice(run.settings.skip_part, run.settings.skip_everywhere)
+        self.app.push_screen(SkipPicker(current, run.model), chosen)
 
     def action_what_if(self) -> None:
         """Leave layers out of the run on the screen."""

@@ -97,6 +97,8 @@ class Heatmap(Pane):
         hint = self.how_to_compute and f"{self.how_to_compute}: {metric.cost}."
         if hint and metric.needs_answer and result.answer_start >= len(result.tokens):
             hint = f"A marks the token that the answer begins with, then {hint}"
+        if hint and metric.name == "skip_effects":
+            hint += " V chooses what is skipped."
         return f"{metric.title}: {metric.tells}", hint
 
     def _title(self) -> str:

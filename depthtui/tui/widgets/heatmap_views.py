@@ -13,6 +13,7 @@ from depthtui.engine.metrics.depth_score import depth_score
 from depthtui.engine.results import Curves, DepthSummary, RunResult
 from depthtui.tui.widgets.ink import number
 from depthtui.tui.widgets.pane import Cursor
+from depthtui.tui.widgets.words import skip_words
 
 HeatmapMode: TypeAlias = Literal["tokens", "means", "skips"]
 
@@ -131,9 +132,8 @@ class SkipsView(TokensView):
     marks_phase = False
 
     def title(self, measure: Measure, result: RunResult | None) -> str:
-        part = result.skip_effects.part if result and result.skip_effects else "layer"
-        skipped = "" if part == "layer" else f", {'MLP' if part == 'mlp' else part} skipped"
-        return f"{super().title(measure, result)}{skipped}"
+        skipped = "" if result is None else skip_words(result)
+        return f"{measure.title}{skipped and ', '}{skipped} · {measure.formula}"
 
     def values(
         self, measure: Measure, result: RunResult, summary: DepthSummary | None

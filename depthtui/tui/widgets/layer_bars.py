@@ -26,13 +26,19 @@ class LayerBars(Pane):
         return METRICS
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles("Usefulness of layers", first_token_note(self.summary))
+        self.set_titles(self._title(), first_token_note(self.summary))
         if self.result is None:
             return "What the loss gains without each layer.", ""
         if not measured_of(self.result):
             words = "What the loss gains without each layer, and how little each turns the stream."
-            return words, "i computes both: L forwards, half of each."
+            return words, "i computes both: L forwards, half of each. V chooses what is left out."
         return None
+
+    def _title(self) -> str:
+        part = "layer" if self.result is None else self.result.settings.skip_part
+        if part == "layer":
+            return "Usefulness of layers"
+        return f"Usefulness · without {sublayer_title(part)}"
 
     def prepare(self) -> None:
         assert self.result is not None

@@ -30,6 +30,16 @@ def sublayer_title(part: str) -> str:
     return "MLP" if part == "mlp" else part
 
 
+def skip_words(result: RunResult) -> str:
+    """What its skip effects leave out, such as `MLP skipped`; empty for the paper's choice."""
+    part, everywhere = result.settings.skip_part, result.settings.skip_everywhere
+    if result.skip_effects is not None:
+        part, everywhere = result.skip_effects.part, result.skip_effects.positions == (0,)
+    if part == "layer" and not everywhere:
+        return ""
+    return f"{sublayer_title(part)} skipped{' at all tokens' if everywhere else ''}"
+
+
 def not_computed(result: RunResult, name: str) -> tuple[str, str]:
     """Why a run lacks a slower metric, and what helps."""
     metric = METRIC_BY_NAME[name]

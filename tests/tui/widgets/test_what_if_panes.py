@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from textual.content import Content
 
 from depthtui.engine.measures import SKIP_MAP
 from depthtui.engine.results import Ablation, Prompt, Similarity, SkipEffects
@@ -201,6 +204,12 @@ async def test_useful_layers_stand_taller():
         assert heights[0] == 6
         assert heights[-1] == 1
         assert cell(pane, 20, 6)[1].color == pane.inks.good.color
+        assert pane.border_title == Content("Usefulness of layers")
+        result.settings = replace(result.settings, skip_part="mlp")
+        result.ablation = replace(result.ablation, part="mlp")
+        pane.show(result)
+        assert "loss change without MLP" in lines(pane)[0]
+        assert "without MLP" in str(pane.border_title)
 
 
 @pytest.mark.parametrize("ramp", ["truecolor", "256", "glyph"])

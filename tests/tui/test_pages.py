@@ -1,0 +1,194 @@
+"""The pages of the depth pane, their dials, and what is skipped: by their keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthtui.engine.measures import SKIP_MAP
+from depthtui.engine.metrics.early_exit import early_exit
+from depthtui.engine.metrics.pruning import best_block
+from depthtui.engine.protocol import StartRun
+from depthtui.engine.results import Prompt
+from depthtui.report.findings import CONFIDENCE
+from depthtui.tui.screens.skip_picker import SkipPicker
+from depthtui.tui.widgets.exit_pane import ExitPane
+from depthtui.tui.widgets.ink import number
+from depthtui.tui.widgets.prune_pane import PrunePane
+from tests.fake_engine import usefulness
+from tests.tui.app_helpers import Explored, explore
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
+
+
+async def turn_to(it: Explored, pane: str) -> None:
+    for _ in it.main.PAGES:
+        await it.press("d")
+        if it.main.seen_page is not None and it.main.seen_page.id == pane:
+            return
+    raise AssertionError(f"d never turned to {pane}")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+async def test_d_turns_the_pages_and_one_is_seen_at_a_time(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with explore(tmp_path, size=size) as it:
+        titles = ("Effective depth", "Where tokens are decided", "Early exit", "Best block")
+        narrow = size[0] == 80
+        for index in range(1 - narrow, 5):
+            await it.press("d")
+            seen = [title for title in titles if f"─ {title}" in it.screen_text()]
+            assert seen == [titles[index % 4]]
+            assert f"{index % 4 + 1} of 4, d turns" in it.screen_text()
+            assert it.main.active_pane.id == it.main.PAGES[index % 4]
+
+
+async def test_tab_passes_by_the_pages_that_are_not_up_and_zoom_keeps_turning(
+    tmp_path: Path,
+) -> None:
+    async with explore(tmp_path) as it:
+        assert [pane.id for pane in it.main.panes] == [
+            "heatmap",
+            "lens",
+            "curves",
+            "depths",
+            "prompt",
+        ]
+        await turn_to(it, "exits")
+        assert "exits" in [pane.id for pane in it.main.panes]
+        await it.press("z", "d")
+        assert it.main.maximized is it.main.query_one(PrunePane)
+
+
+async def test_the_dial_of_early_exit_changes_what_is_gained(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("plus")
+        assert "d turns to the pages that have a dial" in it.toasts()[-1]
+        await turn_to(it, "exits")
+        pane = it.main.query_one(ExitPane)
+        assert pane.confidence == CONFIDENCE
+        await it.press("9", "minus")
+        assert pane.confidence == 0.45
+        lens = it.session.current.result.logit_lens
+        for first, key in ((0, None), (1, "f")):
+            if key:
+                await it.press(key)
+            found = early_exit(lens, 0.45)
+            agreement = 100 * float(np.mean(found.agrees[first:]))
+            saved = float(np.mean(30 - found.depths[first:]))
+            await it.until(lambda a=agreement: f"agreement       {number(a)}%" in it.screen_text())
+            assert f"{number(saved)} of 30 layers" in it.screen_text()
+        await it.until(lambda: "token 0 left out" in it.screen_text())
+
+
+async def test_settling_is_computed_by_its_page(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(80, 24)) as it:
+        await turn_to(it, "decided")
+        assert "prediction depth" in it.screen_text()
+        assert "i computes it" in it.screen_text()
+        await it.press("i")
+        await it.until(lambda: "late" in it.screen_text())
+        assert it.session.current.result.settling is not None
+        assert "i computes it" not in it.screen_text()
+
+
+async def test_the_dial_of_pruning_is_the_length_of_the_block(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await turn_to(it, "pruning")
+        assert "i computes it: 1 forward." in it.screen_text()
+        await it.press("i")
+        await it.until(lambda: "n = 3  without layers" in it.screen_text())
+        similarity = it.session.current.result.similarity
+        await it.press("2", "plus")
+        for with_first, key in ((True, None), (False, "f")):
+            if key:
+                await it.press(key)
+            first, distance = best_block(similarity, 5, with_first)
+            words = (
+                f"n = 5  without layers {first} to {first + 4} · angular distance {distance:.3f}"
+            )
+            await it.until(lambda w=words: w in it.screen_text())
+
+
+async def choose_skip(it: Explored, key: str) -> None:
+    await it.press("V")
+    await it.until(lambda: isinstance(it.app.screen, SkipPicker))
+    await it.press(key)
+    await it.until(lambda: it.app.screen is it.main)
+
+
+async def test_what_is_skipped_is_chosen_computed_and_told(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        run = it.session.current
+        it.main.measure = SKIP_MAP
+        await it.until(lambda: "V chooses what is skipped" in it.screen_text())
+        await it.press("i")
+        await it.until(lambda: run.result.skip_effects is not None)
+        await it.ready()
+        layer = run.result.skip_effects
+        await choose_skip(it, "6")
+        await it.until(lambda: "MLP skipped at all tokens" in it.screen_text())
+        assert run.result.skip_effects is None
+        await it.press("i")
+        await it.until(lambda: run.result.skip_effects is not None)
+        await it.ready()
+        sent = it.engine.sent(StartRun)[-1].settings
+        assert (sent.skip_part, sent.skip_everywhere) == ("mlp", True)
+        assert (run.result.skip_effects.part, run.result.skip_effects.positions) == ("mlp", (0,))
+        # What was computed comes back when it is chosen again.
+        count = len(it.engine.sent(StartRun))
+        await choose_skip(it, "1")
+        assert run.result.skip_effects is layer
+        assert "skip_effects" in run.settings.metrics
+        await choose_skip(it, "6")
+        assert run.result.skip_effects.part == "mlp"
+        assert len(it.engine.sent(StartRun)) == count
+        # The next prompt is skipped alike.
+        await it.press("n")
+        await it.until(lambda: len(it.session.runs) == 2)
+        sent = it.engine.sent(StartRun)[-1].settings
+        assert (sent.skip_part, sent.skip_everywhere) == ("mlp", True)
+
+
+async def test_ablation_has_its_part_and_no_place(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        run = it.session.current
+        await it.press("tab", "tab", "tab", "i")
+        await it.until(lambda: run.result.ablation is not None)
+        await it.ready()
+        whole = run.result.ablation
+        await choose_skip(it, "4")
+        assert run.result.ablation is whole
+        await choose_skip(it, "2")
+        assert run.result.ablation is None
+        assert run.result.similarity is not None
+        await it.press("i")
+        await it.until(lambda: "loss change without attention" in it.screen_text())
+
+
+async def test_token_0_is_left_out_of_the_usefulness_of_layers(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        run = it.session.current
+        await it.press("tab", "tab", "tab", "i")
+        await it.until(lambda: run.result.ablation is not None)
+        await it.ready()
+        run.result.ablation.loss_change[7, 0] -= 1000
+        await it.press("f", "f")
+        await it.until(lambda: "least 7 " in it.screen_text())
+        await it.press("f")
+        least = " ".join(map(str, np.argsort(usefulness(30), kind="stable")[:5]))
+        await it.until(lambda: f"least {least}" in it.screen_text())
+        assert "least 7 " not in it.screen_text()
+
+
+async def test_nothing_is_chosen_while_a_run_goes_on(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.engine.manual = True
+        it.app.explorer.run(Prompt("one two three"))
+        it.engine.advance(1)
+        await it.until(lambda: it.session.current.state.is_live)
+        await it.press("V")
+        assert "esc stops it" in it.toasts()[-1]
