@@ -99,10 +99,6 @@ async def test_a_kept_run_goes_on_as_a_what_if(tmp_path: Path) -> None:
         what_if = it.app.screen.what_if
         assert what_if.clean is clean.result
         assert what_if.stack.silenced == LAST_TEN
-        # A kept run is no clean run of its prompt.
-        await it.press("p")
-        await idle(it)
-        assert [each.clean for each in what_if.effects] == [clean.result]
         await it.press("escape")
         it.session.delete(clean)
         it.session.select(kept)
@@ -183,3 +179,17 @@ async def test_the_outcome_is_titled_by_what_is_off(tmp_path: Path) -> None:
             await it.press(*(str(layer) if layer else ""), "G" if layer else "g", "x")
         await idle(it)
         assert "without layers 0, 2, 4, 6" in it.screen_text()
+
+
+async def test_a_kept_run_is_no_clean_run_of_its_prompt(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        clean = it.session.current
+        await without_the_last_ten(it)
+        await it.press("K", "escape", "n")
+        await it.until(lambda: it.session.current is not clean)
+        await it.ready()
+        it.session.delete(clean)
+        screen = await open_what_if(it)
+        await it.press("p")
+        await idle(it)
+        assert [each.clean for each in screen.what_if.effects] == [it.session.current.result]
