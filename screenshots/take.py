@@ -85,7 +85,7 @@ async def compare(pilot: Pilot[int]) -> None:
     """Two prompts of the ladder side by side."""
     await pilot.press("n")
     await finished(pilot)
-    await pilot.press("C")
+    await pilot.press("C", "enter")
 
 
 async def what_if(pilot: Pilot[int]) -> None:

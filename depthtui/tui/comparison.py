@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from depthtui.engine.results import RunResult, Tokens
 from depthtui.prompts import prompt_title
+from depthtui.report.silenced import without
 from depthtui.tui.alignment import Alignment, Match, is_special
 from depthtui.tui.session import Run
 from depthtui.tui.token_text import printable
@@ -13,15 +14,17 @@ _LONGEST_TOKEN = 24
 
 
 def names_of(a: Run, b: Run) -> tuple[str, str]:
-    """Names that tell two runs apart: the models', the prompts', else the runs' numbers."""
+    """Names that tell two runs apart: by model, prompt and what is left out, else by number."""
     models = a.model.name != b.model.name
     prompts = a.prompt.text != b.prompt.text
-    numbers = not (models or prompts)
+    layers = a.settings.silenced != b.settings.silenced
+    numbers = not (models or prompts or layers)
 
     def name(run: Run) -> str:
         parts = [
             run.model.name if models else "",
             prompt_title(run.prompt, _LONGEST_PROMPT) if prompts else "",
+            (without(run.settings.silenced) or "every layer") if layers else "",
             f"run {run.number}" if numbers else "",
         ]
         return " · ".join(filter(None, parts))
@@ -34,7 +37,7 @@ def why_not_subtracted(a: RunResult, b: RunResult) -> str:
     layers = a.model.n_layers, b.model.n_layers
     if layers[0] == layers[1]:
         return ""
-    return f"{layers[0]} and {layers[1]} layers: none of one answers to one of the other."
+    return f"{layers[0]} and {layers[1]} layers: layer by layer there is nothing to subtract."
 
 
 def caveat(a: RunResult, b: RunResult, alignment: Alignment, first_included: bool) -> str:

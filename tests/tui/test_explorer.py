@@ -9,6 +9,7 @@ from depthtui.engine.protocol import (
     Event,
     Failed,
     Halted,
+    LoadModel,
     ModelLoaded,
     RunFinished,
     RunStarted,
@@ -117,3 +118,92 @@ def test_nothing_runs_before_a_restarted_engine_has_its_model(
     assert not explorer.can_run
     explorer.run()
     assert not any(isinstance(each, StartRun) for each in engine.commands)
+
+
+# A prompt on another model --------------------------------------------------
+
+OTHER = ModelSpec("org/other")
+
+
+def whole(run: Run) -> RunFinished:
+    return RunFinished(run.engine_id, full_result(run.prompt, run.model, run.settings))
+
+
+@pytest.fixture
+def first(explorer: Explorer) -> Run:
+    """A finished run, of settings that are not the present ones."""
+    run = explorer.session.live
+    assert run is not None
+    tell(explorer, whole(run))
+    explorer.change(top_k=3)
+    return run
+
+
+def test_the_same_prompt_is_run_on_another_model_as_it_was_run(
+    explorer: Explorer, engine: SilentEngine, first: Run
+) -> None:
+    explorer.run_on_model(first, OTHER)
+    assert engine.commands[-1] == LoadModel(OTHER)
+    tell(explorer, ModelLoaded(model_info(OTHER)))
+    second = explorer.session.live
+    assert second is not None
+    assert (second.prompt, second.settings) == (first.prompt, first.settings)
+    assert second.model.name == "other"
+    assert explorer.compared is None
+    tell(explorer, whole(second))
+    assert explorer.compared == (first, second)
+    assert explorer.session.runs == [first, second]
+
+
+def test_a_model_that_is_there_is_not_loaded_again(
+    explorer: Explorer, engine: SilentEngine, first: Run
+) -> None:
+    before = len([each for each in engine.commands if isinstance(each, LoadModel)])
+    explorer.run_on_model(first, ModelSpec())
+    second = explorer.session.live
+    assert second is not None
+    assert len([each for each in engine.commands if isinstance(each, LoadModel)]) == before
+    tell(explorer, whole(second))
+    assert explorer.compared == (first, second)
+
+
+@pytest.mark.parametrize(
+    "what", ["the load fails", "it is stopped", "another run", "another model", "the engine dies"]
+)
+def test_a_comparison_is_called_off(explorer: Explorer, first: Run, what: str) -> None:
+    explorer.run_on_model(first, OTHER)
+    other = ModelLoaded(model_info(OTHER))
+    match what:
+        case "the load fails":
+            tell(explorer, Failed("No such model.", "", -1, model_info()))
+            explorer.run(Prompt("another"))
+        case "it is stopped":
+            tell(explorer, other)
+            assert explorer.session.live is not None
+            tell(explorer, stopped(explorer.session.live))
+            explorer.run(Prompt("another"))
+        case "another run":
+            tell(explorer, other)
+            explorer.run(Prompt("another"))
+        case "another model":
+            explorer.load(ModelSpec("org/third"))
+            tell(explorer, ModelLoaded(model_info(ModelSpec("org/third"))))
+        case "the engine dies":
+            explorer.engine_died(EngineDied(-9, "", "engine.log"))
+            explorer.restart()
+            tell(explorer, EngineReady("2", "5"), other)
+            explorer.run(Prompt("another"))
+    while explorer.session.live is not None:
+        tell(explorer, whole(explorer.session.live))
+    assert explorer.compared is None
+    assert first in explorer.session.runs
+
+
+def test_a_comparison_that_nobody_took_is_forgotten_with_the_next_run(
+    explorer: Explorer, first: Run
+) -> None:
+    explorer.run_on_model(first, ModelSpec())
+    assert explorer.session.live is not None
+    tell(explorer, whole(explorer.session.live))
+    explorer.run(Prompt("another"))
+    assert explorer.compared is None

@@ -14,6 +14,7 @@ from depthtui.engine.effective_depth import summarise
 from depthtui.engine.measures import Measure
 from depthtui.engine.results import RunResult
 from depthtui.prompts import prompt_title
+from depthtui.report.silenced import without
 from depthtui.tui import keymap
 from depthtui.tui.alignment import Match, align, nearest_token
 from depthtui.tui.comparison import caveat, names_of, why_not_subtracted
@@ -137,6 +138,7 @@ class CompareScreen(LiveScreen):
                     (f"{letter} ", "bold $text-accent"),
                     (f"run {run.number}  ", MUTED),
                     stand_ins(run.model.name),
+                    (f"  {without(run.settings.silenced)}".rstrip(), "$text-warning"),
                     (f"  {prompt_title(run.prompt, 80)}", MUTED),
                 )
             )

@@ -361,7 +361,8 @@ def _mark(
         inside = 0 <= y < len(drawn) and x >= 0 and x + size <= width
         return inside and not drawn[y][x : x + size].strip()
 
-    y, x = next((each for each in places if is_free(*each)), (line, right))
+    beside = right if right + size <= width else max(0, left)
+    y, x = next((each for each in places if is_free(*each)), (line, beside))
     mark = {(y, x + i): char for i, char in enumerate(label) if x + i < width}
     return mark | {(line, column): sign}
 

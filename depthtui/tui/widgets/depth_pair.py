@@ -26,8 +26,8 @@ _Estimates = dict[str, DepthEstimate]
 class DepthPair(Pane):
     """Each rule's layer and ratio in both runs, and A less B.
 
-    Beneath: the number of layers, what the paper reports where a model is one of
-    its own, and why a rule gave no layer or a doubtful one.
+    Beneath: what the paper reports where a model is one of its own, and why a rule
+    gave no layer or a doubtful one.
     """
 
     def __init__(
@@ -86,23 +86,17 @@ class DepthPair(Pane):
         theirs = {each.rule: each for each in b.depths}
         rules = list(dict.fromkeys([*ours, *theirs]))
         cells = _column_cells(width - _NAME_CELLS, len(str(max(a.n_layers, b.n_layers))))
-        of = _three(a.n_layers, b.n_layers, "")
         return [
-            self._row("", _HEADS, cells, head=True),
+            self._head(cells),
             *(self._rule_row(rule, ours.get(rule), theirs.get(rule), cells) for rule in rules),
-            *([self._row("of L", of, cells)] if a.n_layers != b.n_layers else []),
             *self._published_lines(rules),
             *self._doubts("A", ours, width),
             *self._doubts("B", theirs, width),
         ]
 
-    def _row(
-        self, name: str, values: tuple[str, ...], cells: list[int], head: bool = False
-    ) -> list[Piece]:
-        style = self.inks.muted if head else self.inks.faint
-        pieces: list[Piece] = [(fit_shown(name, _NAME_CELLS), style)]
-        columns = zip(values, cells, strict=False)
-        return pieces + [(fit_right(value, width), style) for value, width in columns]
+    def _head(self, cells: list[int]) -> list[Piece]:
+        heads = "".join(fit_right(head, width) for head, width in zip(_HEADS, cells, strict=True))
+        return [(" " * _NAME_CELLS + heads, self.inks.muted)]
 
     def _rule_row(
         self, rule: str, ours: DepthEstimate | None, theirs: DepthEstimate | None, cells: list[int]
