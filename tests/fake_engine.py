@@ -16,6 +16,9 @@ from depthtui.engine.protocol import (
     EngineReady,
     Event,
     Failed,
+    GeneratedTokens,
+    GenerationFinished,
+    GenerationStarted,
     Halted,
     LensRows,
     LoadModel,
@@ -25,6 +28,7 @@ from depthtui.engine.protocol import (
     Progress,
     RunFinished,
     RunStarted,
+    StartGeneration,
     StartRun,
     Step,
     Stop,
@@ -33,6 +37,7 @@ from depthtui.engine.results import (
     Ablation,
     CausalMetric,
     Contributions,
+    Generation,
     IntegratedGradients,
     LogitLens,
     ModelInfo,
@@ -50,6 +55,7 @@ from depthtui.engine.results import (
 )
 from depthtui.tui.engine_client import Post
 from depthtui.tui.messages import EngineDied, EngineEvent
+from tests.fake_generation import full_generation, part_of, parts_of
 
 LAYERS = 30
 VOCABULARY = [" the", " a", " of", " Paris", " city", " France", " is", "\n", "[/]", "\x1b[2J"]
@@ -242,7 +248,12 @@ class FakeEngine:
         load: the events that answer `LoadModel`.
         manual: keep a run's events back until `advance` is called.
         cached: whether results claim to come from the cache.
+
+    Attributes:
+        hostile: whether texts that are generated are made of hostile tokens.
     """
+
+    hostile = False
 
     def __init__(self, load: Load = loads, manual: bool = False, cached: bool = False) -> None:
         self.commands: list[Command] = []
@@ -254,6 +265,8 @@ class FakeEngine:
         self._model: ModelInfo | None = None
         self._pending: Iterator[Event] = iter(())
         self._partial: RunResult | None = None
+        self._text: Generation | None = None
+        self._written = 0
         self._run_id = -1
 
     def start(self, post: Post) -> None:
@@ -291,6 +304,11 @@ class FakeEngine:
                 self._pending = self._run(command)
                 if not self.manual:
                     self.advance(until=Halted if command.step else None)
+            case StartGeneration():
+                self._run_id = command.run_id
+                self._pending = self._generate(command)
+                if not self.manual:
+                    self.advance()
             case Step():
                 self.advance(until=Halted)
             case Continue():
@@ -339,6 +357,20 @@ class FakeEngine:
         self._partial = None
         yield RunFinished(number, result)
 
+    def _generate(self, command: StartGeneration) -> Iterator[Event]:
+        assert self._model is not None, "no model was loaded"
+        if not command.prompt.question:
+            yield Failed("The prompt is empty.", "Type a text.", command.run_id)
+            return
+        text = full_generation(command.prompt, self._model, command.settings, self.hostile)
+        self._text, self._written = text, 0
+        yield GenerationStarted(command.run_id, text.tokens)
+        for part in parts_of(text.continuation):
+            self._written += len(part)
+            yield GeneratedTokens(command.run_id, part, 0.1 * self._written)
+        self._text = None
+        yield GenerationFinished(command.run_id, text)
+
     def _metric_rows(self, number: int, metric: str, value: CausalMetric) -> Iterator[Event]:
         """A metric that is known half-way, then in full."""
         half = replace(value)
@@ -362,6 +394,11 @@ class FakeEngine:
         if self._partial is not None:
             partial, self._partial = self._partial, None
             self.say(RunFinished(self._run_id, partial))
+        if self._text is not None:
+            text, self._text = self._text, None
+            written = part_of(text.continuation, slice(self._written))
+            text = replace(text, continuation=written, stopped_by="user", complete=False)
+            self.say(GenerationFinished(self._run_id, text))
 
 
 def fails(message: str, hint: str = "") -> Load:

@@ -25,15 +25,23 @@ from depthtui.engine.protocol import (
     Progress,
     RunFinished,
     RunStarted,
+    StartGeneration,
     StartRun,
     Step,
     Stop,
 )
-from depthtui.engine.results import ModelInfo, ModelSpec, Prompt, RunSettings
+from depthtui.engine.results import (
+    GenerationSettings,
+    ModelInfo,
+    ModelSpec,
+    Prompt,
+    RunSettings,
+)
 from depthtui.settings import Settings, default_cache_dir, models_dir
 from depthtui.tui.engine_client import Engine
 from depthtui.tui.messages import EngineDied
 from depthtui.tui.session import Run, RunState, Session
+from depthtui.tui.thinking import Thinking
 
 
 class Phase(Enum):
@@ -83,6 +91,7 @@ class Explorer:
         memory: what the engine last said about its memory, or None.
         problem: why there is no engine or no model, or None.
         loads: how many loads were begun.
+        thinking: the text that is being written, or was last; or None.
         compared: a run and its prompt's run on another model, once that is finished, until
             somebody takes them; or None.
     """
@@ -106,6 +115,7 @@ class Explorer:
         self.problem: Problem | None = None
         self.phase = Phase.STARTING
         self.loads = 0
+        self.thinking: Thinking | None = None
         self.compared: tuple[Run, Run] | None = None
         self._make_engine = make_engine
         self._start_engine = start_engine
@@ -267,6 +277,21 @@ class Explorer:
         self._send(run)
         return run
 
+    def think(self, settings: GenerationSettings) -> None:
+        """Let the model answer the current prompt; a live run or text is stopped first."""
+        if self._engine is None or self.model is None or not self.can_run:
+            return
+        self._expect_nothing()
+        self.stop()
+        self.thinking = Thinking(self.session.next_id(), self.model, self.prompt, settings)
+        self._engine.send(
+            StartGeneration(self.thinking.run_id, self.thinking.prompt, self.thinking.settings)
+        )
+
+    def thinks_of(self, thinking: Thinking) -> bool:
+        """Whether a text is the loaded model's, after the current prompt."""
+        return (thinking.model, thinking.prompt) == (self.model, self.prompt)
+
     def has_model_of(self, run: Run) -> bool:
         """Whether the loaded model is the one that a run is of."""
         return self.can_run and run.model == self.model
@@ -300,8 +325,9 @@ class Explorer:
         self._engine.send(StartRun(run.engine_id, run.prompt, run.settings, step, fresh))
 
     def stop(self) -> None:
-        """Stop the live run, whose rows stay, or a load."""
-        busy = self.session.live is not None or self.phase is Phase.LOADING
+        """Stop the live run or text, of which all stays that there is, or a load."""
+        writes = self.thinking is not None and self.thinking.is_live
+        busy = writes or self.session.live is not None or self.phase is Phase.LOADING
         if self._engine is not None and busy:
             self._engine.send(Stop())
 
@@ -346,6 +372,10 @@ class Explorer:
 
     def handle(self, event: Event) -> None:
         """Bring everything up to date with what the engine said."""
+        if self.thinking is not None and self.thinking.hears(event):
+            if isinstance(event, Failed):
+                self._say(Saying(self.thinking.problem, "error", "Nothing was written"))
+            return
         run = self.session.apply(event)
         match event:
             case EngineReady():
@@ -415,4 +445,6 @@ class Explorer:
             self.phase = Phase.RUNNING if self.session.live else Phase.READY
 
     def _end_live(self, reason: str) -> None:
+        if self.thinking is not None:
+            self.thinking.end(reason)
         self.session.engine_died(reason)

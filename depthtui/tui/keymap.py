@@ -52,6 +52,7 @@ CHOOSING = [
     key("i", "compute", "compute", "Compute what this pane shows", "compute"),
     key("A", "mark_answer", "answer", "Let the answer begin at this token", "mark_answer"),
     key("x", "what_if", "what if", "Leave layers out and see what it costs", "what_if", True),
+    key("w", "think", "write", "Let the model write, and watch how deep it thinks", "think", True),
     key("e", "export", "export", "Save the session or this run", "export", True),
 ]
 
@@ -153,4 +154,31 @@ WHAT_IF = [
     *LOOKING[:4],
 ]
 
-ALL = [*MAIN, *COMPARE, *WHAT_IF, *APP]
+THINKING = [
+    key("escape", "stop", "stop", "Stop writing; the text stays", "stop_writing", True),
+    key("escape", "close", "back", "Back to the run", "thinking_back", True),
+    key("r", "again", "again", "Write anew with the same settings", "write_again", True),
+    key("R", "new_seed", "new seed", "Write anew with another seed", "new_seed"),
+    key("t", "writing", "settings", "Set temperature, seed and length", "writing", True),
+    key(
+        "right_square_bracket",
+        "measure(1)",
+        "measure",
+        "Colour by the next measure of depth",
+        "next_depth",
+        True,
+    ),
+    key(
+        "left_square_bracket",
+        "measure(-1)",
+        "previous measure",
+        "Colour by the measure of depth before",
+        "prev_depth",
+    ),
+    key("enter", "open_as_run", "open", "Open the text as a run, teacher-forced", "open_run", True),
+    key("e", "export", "export", "Save the text and its depths", "thinking_export", True),
+    *MOVING,
+    *LOOKING[:4],
+]
+
+ALL = [*MAIN, *COMPARE, *WHAT_IF, *THINKING, *APP]

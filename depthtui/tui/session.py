@@ -133,19 +133,19 @@ class Session:
     def start(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> Run:
         """Add a run; it becomes current once it has tokens to show."""
         self._last_number += 1
-        run = Run(self._last_number, self._next_id(), model, prompt, settings, datetime.now())
+        run = Run(self._last_number, self.next_id(), model, prompt, settings, datetime.now())
         self.runs.append(run)
         return run
 
     def start_aside(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> Run:
         """Add a run that is neither listed nor put on the screen."""
-        run = Run(0, self._next_id(), model, prompt, settings, datetime.now())
+        run = Run(0, self.next_id(), model, prompt, settings, datetime.now())
         self.asides.append(run)
         return run
 
     def extend(self, run: Run, settings: RunSettings) -> None:
         """Ask more of a run: its rows stay, and what it says of its former work is not heard."""
-        run.engine_id, run.settings, run.kept = self._next_id(), settings, run.result
+        run.engine_id, run.settings, run.kept = self.next_id(), settings, run.result
         run.state, run.halted_at, run.work, run.problem = RunState.WAITING, -1, None, ""
         if run.result is not None:
             run.result = replace(run.result, settings=settings)
@@ -217,7 +217,8 @@ class Session:
                 **found,  # type: ignore[arg-type]
             )
 
-    def _next_id(self) -> int:
+    def next_id(self) -> int:
+        """A number by which the engine names what it does next."""
         self._last_id += 1
         return self._last_id
 

@@ -270,7 +270,7 @@ class MainScreen(PagedScreen):
                 return phase in (Phase.DEAD, Phase.NO_MODEL)
             case "run" | "run_stepping":
                 return self.explorer.can_run and phase is not Phase.HALTED
-            case "ladder":
+            case "ladder" | "think":
                 return self.explorer.can_run
             case "compute" | "mark_answer" | "skip_variant":
                 return self.shown_result() is not None
@@ -475,10 +475,14 @@ class MainScreen(PagedScreen):
             return
         self.explorer.session.select(clean)
         self.app.push_screen(
-            WhatIfScreen(
-                self.explorer, clean, self.cursor, self.layer_order, run.settings.silenced
-            )
+            WhatIfScreen(self.explorer, clean, self.cursor, self.layer_order, run.settings.silenced)
         )
+
+    def action_think(self) -> None:
+        """Let the model answer the prompt, and watch it."""
+        from depthtui.tui.screens.thinking_screen import ThinkingScreen
+
+        self.app.push_screen(ThinkingScreen(self.explorer, self.layer_order))
 
     def action_export(self) -> None:
         from depthtui.tui.screens.export_screen import open_export

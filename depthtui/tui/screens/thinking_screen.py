@@ -1,0 +1,247 @@
+"""Watch the model think: its text as it grows, and how deep each token was decided."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Footer
+
+from depthtui.engine.measures import Measure
+from depthtui.engine.results import GenerationSettings, RunResult, RunSettings, Tokens
+from depthtui.engine.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
+from depthtui.tui import keymap
+from depthtui.tui.explorer import Explorer
+from depthtui.tui.screens.live_screen import LiveScreen
+from depthtui.tui.screens.pane_screen import PaneTabs
+from depthtui.tui.thinking import Thinking
+from depthtui.tui.widgets.choice_lens import ChoiceLens
+from depthtui.tui.widgets.pane import Pane
+from depthtui.tui.widgets.thinking_line import ThinkingLine
+from depthtui.tui.widgets.thought_curve import ThoughtCurve
+from depthtui.tui.widgets.thought_text import ThoughtText
+
+
+class ThinkingScreen(LiveScreen):
+    """The text and its depth curve on the left, the lens of one token on the right.
+
+    Args:
+        explorer: writes; its `thinking` is what is shown.
+        layer_order: `up` has layer 0 at the bottom.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keymap.THINKING]
+    CSS_PATH: ClassVar[list[str | Path]] = ["../main.tcss", "../thinking.tcss"]  # type: ignore[assignment]
+    AUTO_FOCUS = "ThoughtText"
+    PANE_ORDER = ("thought", "depth-curve", "choice")
+
+    def __init__(self, explorer: Explorer, layer_order: str) -> None:
+        super().__init__()
+        self._explorer = explorer
+        self._first_order = layer_order
+        self._depth = TOKEN_DEPTHS[1]
+        self._follows = True
+        self._shown: RunResult | None = None
+        self._was_live: bool | None = None
+
+    def compose(self) -> ComposeResult:
+        yield ThinkingLine(id="status")
+        yield PaneTabs(id="tabs")
+        with Horizontal(id="panes"):
+            with Vertical(id="writing"):
+                yield ThoughtText(id="thought", name="Text", classes="always")
+                yield ThoughtCurve(id="depth-curve", name="Depth")
+            yield ChoiceLens(id="choice", name="Lens")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        for pane in self.query(Pane):
+            pane.ramp = self._explorer.settings.ramp  # type: ignore[assignment]
+        self.query_one(ThoughtText).hint = "r begins again"
+        self.query_one(ChoiceLens).hint = ""
+        self.layer_order = self._first_order
+        thinking = self._explorer.thinking
+        if thinking is None or not self._explorer.thinks_of(thinking):
+            self._begin(thinking.settings if thinking else None)
+        self._show_measure()
+        self.redraw()
+        self.go(*self.extent())
+
+    # Showing ----------------------------------------------------------------
+
+    @property
+    def thinking(self) -> Thinking | None:
+        return self._explorer.thinking
+
+    def extent(self) -> tuple[int, int]:
+        if self._shown is None:
+            return 0, 0
+        return self._shown.model.n_layers, len(self._shown.tokens) - 1
+
+    def shown_result(self) -> RunResult | None:
+        return self._shown
+
+    def draw(self) -> None:
+        thinking = self.thinking
+        if thinking is None:
+            return
+        self._shown = as_result(thinking)
+        self.query_one(ThoughtText).prompt = thinking.prompt.question
+        for pane in self.query(Pane):
+            pane.show(self._shown)
+        if self._follows:
+            self.go(self.cursor.layer or self.extent()[0], self.extent()[1])
+        self.query_one(ThinkingLine).show_thinking(thinking, self._depth)
+        if thinking.is_live != self._was_live:
+            # The footer composes itself anew, so only when another key works.
+            self._was_live = thinking.is_live
+            self.refresh_bindings()
+
+    def _show_measure(self) -> None:
+        self.measure = depth_measure(self._depth, lambda: self.thinking)
+
+    def _activate(self, pane: Pane) -> None:
+        """Where it is narrow, the lens takes the place of the curve."""
+        super()._activate(pane)
+        if not pane.has_class("always"):
+            self.set_class(pane.id == "choice", "lens")
+
+    def watch_measure(self, measure: Measure) -> None:
+        for pane in self.query(Pane):
+            pane.measure = measure
+
+    # Keys -------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Which keys work now; the footer shows those alone."""
+        thinking = self.thinking
+        is_live = thinking is not None and thinking.is_live
+        match action:
+            case "stop":
+                return is_live
+            case "close":
+                return not is_live
+            case "again" | "new_seed" | "writing":
+                return self._explorer.can_run
+            case "open_as_run" | "export":
+                return self._shown is not None and not is_live
+        return True
+
+    def _begin(self, settings: GenerationSettings | None = None) -> None:
+        """Write anew."""
+        mine, user = settings or GenerationSettings(), self._explorer.settings
+        if settings is None:
+            mine = replace(mine, seed=user.seed, chat_template=user.chat_template)
+        self._follows = True
+        self._explorer.think(
+            replace(
+                mine,
+                top_k=user.top_k,
+                kl_threshold=user.kl_threshold,
+                overlap_threshold=user.overlap_threshold,
+            )
+        )
+        self.redraw()
+
+    def action_again(self) -> None:
+        self._begin(self.thinking.settings if self.thinking else None)
+
+    def action_new_seed(self) -> None:
+        """Write anew by another seed, drawn at random; greedy texts get a temperature."""
+        settings = self.thinking.settings if self.thinking else GenerationSettings()
+        warm = settings.temperature or 0.7
+        self._begin(replace(settings, seed=random.randrange(1000), temperature=warm))
+
+    def action_writing(self) -> None:
+        from depthtui.tui.screens.writing_dialog import WritingDialog
+
+        def chosen(settings: GenerationSettings | None) -> None:
+            if settings is not None:
+                self._begin(settings)
+
+        thinking = self.thinking
+        if thinking is not None:
+            has_template = thinking.model.has_chat_template
+            self.app.push_screen(WritingDialog(thinking.settings, has_template), chosen)
+
+    def action_stop(self) -> None:
+        self._explorer.stop()
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+    def action_move(self, rows: int, tokens: int) -> None:
+        super().action_move(rows, tokens)
+        if tokens:
+            self._follows = self.cursor.token == self.extent()[1]
+
+    def action_edge(self, where: str) -> None:
+        super().action_edge(where)
+        self._follows = self._follows or where == "last_token"
+
+    def action_zero(self) -> None:
+        self._follows = self._follows and self._count > 0
+        super().action_zero()
+
+    def go(self, layer: int, token: int) -> None:
+        super().go(layer, token)
+        self._follows = self._follows and self.cursor.token == self.extent()[1]
+
+    def action_measure(self, step: int) -> None:
+        """Colour by the next measure of depth."""
+        place = TOKEN_DEPTHS.index(self._depth) + step
+        self._depth = TOKEN_DEPTHS[place % len(TOKEN_DEPTHS)]
+        self._show_measure()
+        self.redraw()
+
+    def action_open_as_run(self) -> None:
+        """Read prompt and text teacher-forced, in the main screen."""
+        thinking = self.thinking
+        if thinking is not None:
+            self._explorer.change(chat_template=thinking.settings.chat_template)
+            self._explorer.run(thinking.as_prompt())
+            self.dismiss(None)
+
+    def action_export(self) -> None:
+        from depthtui.tui.screens.generation_export import open_generation_export
+
+        if self.thinking is not None:
+            open_generation_export(self.app, self._explorer, self.thinking.generation)
+
+
+def as_result(thinking: Thinking) -> RunResult | None:
+    """The text as panes draw it: token n over the lens that chose it; None while it is empty."""
+    written = thinking.generation.continuation
+    if not len(written):
+        return None
+    return RunResult(
+        model=thinking.model,
+        prompt=thinking.prompt,
+        settings=RunSettings(),
+        tokens=Tokens(written.ids, written.texts, len(written)),
+        contributions=None,
+        logit_lens=written.lens,
+    )
+
+
+def depth_measure(depth: TokenDepthMeasure, thinking: Callable[[], Thinking | None]) -> Measure:
+    """A measure of depth, one row of values on the scale from the first layer to the output."""
+
+    def values(result: RunResult) -> np.ndarray | None:
+        shown = thinking()
+        if shown is None:
+            return None
+        depths = getattr(shown.generation.continuation.depths, depth.name)
+        return np.asarray(depths, np.float64)[None, : len(result.tokens)]
+
+    current = thinking()
+    limits = (0.0, float(current.model.n_layers)) if current else None
+    return Measure(depth.name, depth.title, depth.meaning, False, limits, values, "logit_lens")
