@@ -53,10 +53,11 @@ def choose(
     """
     chosen: list[Prompt] = []
     for each in candidates:
-        if len(chosen) == task.examples:
-            break
         if not task.max_tokens or count(each) <= task.max_tokens:
             chosen.append(each)
+        # Not one more is made than is needed.
+        if len(chosen) == task.examples:
+            break
     if not chosen:
         short = f" of at most {task.max_tokens} tokens" if task.max_tokens else ""
         raise DepthError(

@@ -175,10 +175,8 @@ def read_record(data: bytes) -> Record:
 
 def run_settings_from(values: dict[str, Any]) -> RunSettings:
     """Settings of a run from JSON values; silenced layers, which no sweep has, are left out."""
-    lists = ("metrics", "lengths_before", "baseline")
     known = {each.name for each in fields(RunSettings)} - {"silenced"}
-    given = {name: value for name, value in values.items() if name in known}
-    return RunSettings(**given | {name: tuple(given[name]) for name in lists if name in given})
+    return RunSettings(**_with_tuples({name: values[name] for name in known & set(values)}))
 
 
 def _metrics(result: RunResult, include_first_token: bool) -> dict[str, Any]:
@@ -210,7 +208,7 @@ def _record(body: dict[str, Any]) -> Record:
     provenance = body.get("provenance")
     return Record(
         **{name: body[name] for name in ("key", "task", "level", "number", "n_tokens")},
-        model=ModelInfo(spec=spec, **model),
+        model=ModelInfo(spec=spec, **_with_tuples(model)),
         prompt=Prompt(**body["prompt"]),
         settings=run_settings_from(body["settings"]),
         curves=_curves(body.get("curves")),
@@ -221,6 +219,11 @@ def _record(body: dict[str, Any]) -> Record:
         unavailable=body["unavailable"],
         provenance=None if provenance is None else Provenance(**provenance),
     )
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples, and the dataclasses of settings and models no lists."""
+    return {name: tuple(each) if isinstance(each, list) else each for name, each in values.items()}
 
 
 def _curves(body: dict[str, Any] | None) -> PromptCurves | None:

@@ -1,0 +1,309 @@
+"""A sweep that stops, goes on, fails in places, and is split into shards."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from depthtui.engine.results import ModelSpec
+from depthtui.errors import DepthError
+from depthtui.prompts.tasks import make_prompts
+from depthtui.sweep import run as run_module
+from depthtui.sweep.folder import FAILURES, SweepFolder, read_manifest
+from depthtui.sweep.merge import merge_sweeps
+from depthtui.sweep.plan import Drawing
+from depthtui.sweep.state import Shard
+from tests.fake_engine import tokens_of
+from tests.sweep.sweeps import QuietWatcher, ScriptedEngine, make_plan, sweep
+
+
+def contents(path: Path) -> dict[str, object]:
+    """Every record by its file, less the times, which differ from run to run."""
+    found = {}
+    for each in sorted((path / "records").rglob("*.json")):
+        body = json.loads(each.read_text())
+        body["provenance"].pop("seconds")
+        body.pop("checksum")
+        found[str(each.relative_to(path))] = json.dumps(body)
+    return found
+
+
+def test_every_model_runs_every_prompt_and_is_loaded_once(tmp_path: Path) -> None:
+    engine, watcher = ScriptedEngine(), QuietWatcher()
+    outcome = sweep(make_plan(), tmp_path, engine, watcher=watcher)
+    assert engine.loads == ["alpha", "beta"]
+    assert len(set(engine.runs)) == len(engine.runs) == 2 * 3 * 3
+    assert watcher.waiting == watcher.ended == 18
+    assert [len(each) for each in outcome.records.values()] == [3] * 6
+    assert not outcome.failures
+    assert not (tmp_path / f"{FAILURES}.json").exists()
+    for cell, records in outcome.records.items():
+        assert [each.number for each in records] == [0, 1, 2]
+        assert {each.model.spec for each in records} == {cell.model}
+        assert {(each.task, each.level) for each in records} == {(cell.task.name, cell.task.level)}
+
+
+def test_nothing_is_computed_twice(tmp_path: Path) -> None:
+    sweep(make_plan(), tmp_path)
+    engine = ScriptedEngine()
+    again = sweep(make_plan(), tmp_path, engine)
+    assert engine.loads == engine.runs == []
+    assert sum(map(len, again.records.values())) == 18
+
+
+def test_a_larger_plan_runs_what_is_new(tmp_path: Path) -> None:
+    sweep(make_plan(), tmp_path)
+    engine = ScriptedEngine()
+    sweep(make_plan(drawing=Drawing(examples=4)), tmp_path, engine)
+    assert len(engine.runs) == 6
+    engine = ScriptedEngine()
+    sweep(make_plan(models=("alpha", "gamma")), tmp_path, engine)
+    assert engine.loads == ["gamma"]
+
+
+def test_an_interrupted_sweep_goes_on(tmp_path: Path) -> None:
+    first, second = ScriptedEngine(dies_at=8), ScriptedEngine()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    first.death = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        sweep(make_plan(), tmp_path / "stopped", first)
+    manifest = read_manifest(tmp_path / "stopped" / "sweep.json")
+    assert sum(map(len, manifest.names.values())) == 7
+    sweep(make_plan(), tmp_path / "stopped", second)
+    assert len(first.runs) - 1 + len(second.runs) == 18
+    assert not set(first.runs[:-1]) & set(second.runs)
+    sweep(make_plan(), tmp_path / "whole")
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_a_killed_process_goes_on(tmp_path: Path) -> None:
+    script = (
+        "from pathlib import Path; from tests.sweep.sweeps import *; "
+        f"sweep(make_plan(), Path({str(tmp_path / 'killed')!r}), ScriptedEngine(dies_at=12))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
+    assert done.returncode == -9
+    assert len(contents(tmp_path / "killed")) == 11
+    engine = ScriptedEngine()
+    sweep(make_plan(), tmp_path / "killed", engine)
+    assert len(engine.runs) == 18 - 11
+    sweep(make_plan(), tmp_path / "whole")
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+class TestFailures:
+    def test_a_model_that_cannot_be_loaded_is_skipped(self, tmp_path: Path) -> None:
+        told: list[str] = []
+        plan = make_plan(models=("alpha", "missing", "beta"))
+        outcome = sweep(plan, tmp_path, told=told)
+        assert [len(each) for each in outcome.records.values()] == [3] * 3 + [0] * 3 + [3] * 3
+        assert told == ["missing: There is no model missing. Choose another."]
+        (row,) = json.loads((tmp_path / "failures.json").read_text())
+        assert (row["model"], row["task"], row["prompt"]) == ("missing", "", None)
+
+    def test_a_name_that_means_nothing_is_told_before_the_rest(self, tmp_path: Path) -> None:
+        engine, told = ScriptedEngine(), []
+        plan = make_plan(models=("alpha", "./no/such/folder"))
+        engine.death = lambda: pytest.fail("told too late") if not told else None
+        engine.dies_at = 1
+        outcome = sweep(plan, tmp_path, engine, told)
+        assert engine.loads == ["alpha"]
+        assert "does not exist" in outcome.failures[0].message
+
+    def test_prompts_that_fail_are_tried_again(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.jsonl"
+        texts = ["fine", "this is too long", "a bug here", "fine too"]
+        path.write_text("".join(f'{{"text": "{each}"}}\n' for each in texts))
+        plan = make_plan(("alpha",), ("mine",), Drawing(4), {"mine": str(path)})
+        for _ in range(2):
+            engine, told = ScriptedEngine(), []
+            outcome = sweep(plan, tmp_path / "out", engine, told)
+            assert [each.prompt for each in outcome.failures] == [1, 2]
+            assert told[0] == "alpha · mine · prompt 2: The prompt is too long. Shorten it."
+            assert "(RuntimeError)" in told[1]
+        assert [text for _, text in engine.runs] == ["this is too long", "a bug here"]
+        assert [each.number for each in next(iter(outcome.records.values()))] == [0, 3]
+
+    def test_a_task_that_cannot_be_read_ends_the_sweep_at_once(self, tmp_path: Path) -> None:
+        plan = make_plan(tasks=("mine",), data={"mine": str(tmp_path / "none.jsonl")})
+        engine = ScriptedEngine()
+        with pytest.raises(DepthError, match="no file"):
+            sweep(plan, tmp_path, engine)
+        assert not engine.loads
+
+    def test_fewer_prompts_than_asked_for_are_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.jsonl"
+        path.write_text('{"text": "one"}\n{"text": "two"}\n')
+        told: list[str] = []
+        plan = make_plan(("alpha",), ("mine",), Drawing(5), {"mine": str(path)})
+        outcome = sweep(plan, tmp_path / "out", told=told)
+        assert told == ["mine has 2 prompts, not 5: all are taken."]
+        assert [len(each) for each in outcome.records.values()] == [2]
+
+
+def test_a_damaged_record_is_computed_again(tmp_path: Path) -> None:
+    sweep(make_plan(), tmp_path)
+    whole = contents(tmp_path)
+    for path in list((tmp_path / "records").rglob("0001-*.json"))[:2]:
+        path.write_bytes(path.read_bytes()[:100])
+    engine, told = ScriptedEngine(), []
+    sweep(make_plan(), tmp_path, engine, told)
+    assert len(engine.runs) == 2
+    assert len(told) == 1
+    assert "damaged record was dropped" in told[0]
+    assert contents(tmp_path) == whole
+
+
+def test_changed_weights_are_told_and_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(make_plan(), tmp_path)
+    engine, told = ScriptedEngine(), []
+    engine.fingerprint = "e" * 16
+    on_disk = {"alpha": "e" * 16, "beta": "f" * 16}
+    monkeypatch.setattr(run_module, "fingerprint_on_disk", lambda spec, _: on_disk[spec.name])
+    outcome = sweep(make_plan(), tmp_path, engine, told)
+    assert engine.loads == ["alpha"]
+    assert len(engine.runs) == 9
+    assert len(told) == 1
+    assert "weights of alpha have changed" in told[0]
+    prints = {
+        cell.model.name: {each.model.fingerprint for each in records}
+        for cell, records in outcome.records.items()
+    }
+    assert prints == {"alpha": {"e" * 16}, "beta": {"f" * 16}}
+
+
+def test_weights_that_were_fetched_anew_are_noticed_when_loaded(tmp_path: Path) -> None:
+    sweep(make_plan(("alpha",)), tmp_path)
+    next((tmp_path / "records").rglob("0001-*.json")).unlink()
+    engine, told = ScriptedEngine(), []
+    engine.fingerprint = "e" * 16
+    sweep(make_plan(("alpha",)), tmp_path, engine, told)
+    assert len(engine.runs) == 9
+    assert len(told) == 1
+
+
+def test_a_limit_of_tokens_is_known_without_loading_again(tmp_path: Path) -> None:
+    lengths = [len(tokens_of(each)) for each in make_prompts("commonsense", count=17)]
+    limit = sorted(lengths)[8]
+    plan = make_plan(("alpha",), ("commonsense",), Drawing(5, max_tokens=limit))
+    outcome = sweep(plan, tmp_path)
+    (records,) = outcome.records.values()
+    assert [each.n_tokens for each in records] == [each for each in lengths if each <= limit][:5]
+    engine = ScriptedEngine()
+    assert sweep(plan, tmp_path, engine).records == outcome.records
+    assert not engine.loads
+
+
+def test_random_positions_run_on_through_a_cell(tmp_path: Path) -> None:
+    metrics = ("contributions", "logit_lens", "skip_effects")
+    plan = make_plan(("alpha",), ("facts:1-2",), metrics=metrics)
+    engine = ScriptedEngine()
+    outcome = sweep(plan, tmp_path / "whole", engine)
+    for records in outcome.records.values():
+        lengths = [each.n_tokens for each in records]
+        assert [each.settings.lengths_before for each in records] == [
+            tuple(lengths[:number]) for number in range(3)
+        ]
+    sweep(plan, tmp_path / "part", shard=Shard(2, 2))
+    whole, part = contents(tmp_path / "whole"), contents(tmp_path / "part")
+    assert part.items() <= whole.items()
+
+
+class TestShards:
+    def test_they_split_the_work_and_merge_to_the_whole(self, tmp_path: Path) -> None:
+        plan = make_plan()
+        whole = sweep(plan, tmp_path / "whole")
+        folders, runs = [], []
+        for index in (1, 2, 3, 4):
+            engine = ScriptedEngine()
+            folders.append(tmp_path / str(index))
+            sweep(plan, folders[-1], engine, shard=Shard(index, 4))
+            runs += engine.runs
+            assert 4 <= len(engine.runs) <= 5
+        assert len(set(runs)) == len(runs) == 18
+        merged = merge_sweeps(folders, SweepFolder(tmp_path / "out", pytest.fail), pytest.fail)
+        assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+        assert merged.plan == plan
+        assert {cell: [each.key for each in found] for cell, found in merged.records.items()} == {
+            cell: [each.key for each in found] for cell, found in whole.records.items()
+        }
+        engine = ScriptedEngine()
+        sweep(plan, tmp_path / "out", engine)
+        assert not engine.runs
+
+    def test_they_can_share_a_folder(self, tmp_path: Path) -> None:
+        plan = make_plan(models=("alpha", "missing"))
+        for index in (1, 2):
+            sweep(plan, tmp_path, shard=Shard(index, 2))
+        assert {each.name for each in tmp_path.glob("*.json")} == {
+            f"{name}-{index}-of-2.json" for name in ("sweep", "failures") for index in (1, 2)
+        }
+        merged = merge_sweeps([tmp_path], SweepFolder(tmp_path, pytest.fail), pytest.fail)
+        assert [len(each) for each in merged.records.values()] == [3, 3, 3, 0, 0, 0]
+        assert len(merged.failures) == 1
+
+    def test_sweeps_of_other_models_and_tasks_merge(self, tmp_path: Path) -> None:
+        sweep(make_plan(("alpha",)), tmp_path / "a")
+        sweep(make_plan(("beta",), ("addition:2-3",)), tmp_path / "b")
+        out = SweepFolder(tmp_path / "out", pytest.fail)
+        merged = merge_sweeps([tmp_path / "a", tmp_path / "b"], out, pytest.fail)
+        assert merged.plan.models == (ModelSpec("alpha"), ModelSpec("beta"))
+        assert [each.title for each in merged.plan.tasks] == [
+            "addition, 1 digit",
+            "addition, 2 digits",
+            "commonsense",
+            "addition, 3 digits",
+        ]
+        assert [len(each) for each in merged.records.values()] == [3, 3, 3, 0, 0, 3, 0, 3]
+
+    def test_what_was_measured_otherwise_is_refused(self, tmp_path: Path) -> None:
+        sweep(make_plan(("alpha",)), tmp_path / "a")
+        sweep(make_plan(("beta",), top_k=3), tmp_path / "b")
+        sweep(make_plan(("beta",), drawing=Drawing(2)), tmp_path / "c")
+        (tmp_path / "d").mkdir()
+        out = SweepFolder(tmp_path / "out", pytest.fail)
+        for other, problem in (
+            ("b", "different settings"),
+            ("c", "different prompts"),
+            ("d", "holds no sweep"),
+        ):
+            with pytest.raises(DepthError, match=problem):
+                merge_sweeps([tmp_path / "a", tmp_path / other], out, pytest.fail)
+
+    def test_a_manifest_cannot_name_files_elsewhere(self, tmp_path: Path) -> None:
+        sweep(make_plan(("alpha",)), tmp_path)
+        path = tmp_path / "sweep.json"
+        text = path.read_text()
+        name = next(iter(read_manifest(path).names.values()))[0]
+        path.write_text(text.replace(name, "../../secret.json"))
+        with pytest.raises(DepthError, match="cannot be read"):
+            merge_sweeps([tmp_path], SweepFolder(tmp_path / "out", pytest.fail), pytest.fail)
+
+    def test_a_record_that_is_gone_is_told(self, tmp_path: Path) -> None:
+        sweep(make_plan(("alpha",)), tmp_path / "a")
+        next((tmp_path / "a" / "records").rglob("0001-*.json")).unlink()
+        told: list[str] = []
+        merged = merge_sweeps(
+            [tmp_path / "a"], SweepFolder(tmp_path / "out", told.append), told.append
+        )
+        assert sum(map(len, merged.records.values())) == 8
+        assert len(told) == 1
+
+
+def test_the_same_model_in_two_ways_is_two_models(tmp_path: Path) -> None:
+    plan = make_plan(("alpha",))
+    plan = replace(plan, models=(*plan.models, ModelSpec("alpha", dtype="bfloat16")))
+    engine = ScriptedEngine()
+    outcome = sweep(plan, tmp_path, engine)
+    assert engine.loads == ["alpha", "alpha"]
+    assert sum(map(len, outcome.records.values())) == 18
