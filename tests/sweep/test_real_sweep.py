@@ -1,0 +1,60 @@
+"""A sweep of a tiny model with the real engine, by the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from depthtui import cli
+from depthtui.engine.engine import Engine
+from depthtui.engine.results import ModelSpec, RunSettings
+from depthtui.engine.store import open_store
+from depthtui.prompts.tasks import make_prompts
+from tests.tiny_models import tiny_folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Everything that depthtui keeps is kept in a folder of the test's own."""
+    monkeypatch.setenv("DEPTHTUI_CONFIG", str(tmp_path / "settings.toml"))
+    monkeypatch.setenv("DEPTHTUI_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path
+
+
+def test_a_sweep_measures_what_runs_measure(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = tiny_folder(home), home / "out"
+    command = ["sweep", "--model", str(folder), "--task", "addition:1-2", "--examples", "2"]
+    command += ["--device", "cpu", "--no-cache", "--out", str(out)]
+    command += ["--metrics", "contributions,logit_lens,skip_effects"]
+    assert cli.main(command) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert [(each["task"], each["level"]) for each in report["cells"]] == [
+        ("addition", "1"),
+        ("addition", "2"),
+    ]
+    engine = Engine(open_store(None, 0, pytest.fail), home / "models", lambda _: None)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    for cell, level in zip(report["cells"], ("1", "2"), strict=True):
+        prompts = make_prompts("addition", level, 2)
+        runs = [engine.run(each, RunSettings()) for each in prompts]
+        kl = np.concatenate([each.logit_lens.kl for each in runs], axis=1).mean(axis=1)
+        np.testing.assert_allclose(cell["curves"]["kl"], kl, rtol=1e-5, atol=1e-6)
+        cosine = np.concatenate([each.contributions.layer_cosine for each in runs], axis=1)
+        np.testing.assert_allclose(cell["curves"]["layer_cosine"], cosine.mean(axis=1), rtol=1e-4)
+    capsys.readouterr()
+
+    weights = load_file(folder / "model.safetensors")
+    name = next(each for each in weights if "mlp" in each)
+    weights[name] = -weights[name]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert cli.main(command) == 0
+    assert "have changed since its records were made" in capsys.readouterr().err
+    changed = json.loads((out / "report.json").read_text())
+    assert changed["cells"][0]["curves"]["kl"] != report["cells"][0]["curves"]["kl"]
+    assert cli.main(command) == 0
+    assert not capsys.readouterr().err

@@ -1,0 +1,177 @@
+"""`depthtui sweep`, with a scripted engine in place of the real one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from depthtui import cli
+from depthtui.engine.results import ModelSpec, RunSettings
+from tests.sweep.sweeps import ScriptedEngine
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Everything that depthtui keeps is kept in a folder of the test's own."""
+    monkeypatch.setenv("DEPTHTUI_CONFIG", str(tmp_path / "settings.toml"))
+    monkeypatch.setenv("DEPTHTUI_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
+    made = ScriptedEngine({"alpha": 12, "Qwen/Qwen2.5-7B-Instruct": 28})
+    module = sys.modules["depthtui.cli.sweep"]
+    monkeypatch.setattr(module, "_engine_maker", lambda settings: lambda emit: made)
+    return made
+
+
+def run(*arguments: str) -> int:
+    return cli.main(["sweep", *arguments])
+
+
+def test_it_prints_the_table_and_writes_the_report(
+    engine: ScriptedEngine, home: Path, capsys: Output
+) -> None:
+    out = home / "out"
+    models = ("--model", "alpha", "--model", "Qwen/Qwen2.5-7B-Instruct")
+    tasks = ("--task", "addition:1-2", "--task", "grade_school", "--examples", "5")
+    assert run(*models, *tasks, "--out", str(out)) == 0
+    text = capsys.readouterr().out
+    assert "alpha: 12 layers, float32 on cpu" in text
+    assert "paper 25 on GSM8K" in text
+    for question in ("grow with size", "differ on the same prompts", "harder tasks use more"):
+        assert question in text
+    assert {each.name for each in out.iterdir()} == {
+        "records",
+        "sweep.json",
+        *(f"report.{each}" for each in ("md", "csv", "json", "html")),
+    }
+
+
+def test_options_reach_the_engine(engine: ScriptedEngine, home: Path) -> None:
+    options = "--dtype bfloat16 --device cpu --quantize 8bit --top-k 4 --seed 9 --chat-template"
+    assert run("--model", "alpha", "--task", "facts", "--examples", "1", *options.split()) == 0
+    assert engine.model.spec == ModelSpec("alpha", "", "cpu", "bfloat16", "8bit")
+    assert engine.settings == [RunSettings(4, chat_template=True, seed=9)]
+
+
+def test_without_out_the_same_command_goes_on(
+    engine: ScriptedEngine, home: Path, capsys: Output
+) -> None:
+    for _ in range(2):
+        assert run("--model", "alpha", "--task", "facts", "--examples", "2") == 0
+    assert len(engine.runs) == 2
+    assert run("--model", "alpha", "--task", "facts:1", "--examples", "2") == 0
+    assert len(engine.runs) == 4
+    assert len(list((home / "cache" / "sweeps").iterdir())) == 2
+
+
+def test_a_plan_file_and_options_add_up(engine: ScriptedEngine, home: Path) -> None:
+    plan = home / "plan.toml"
+    plan.write_text("examples = 1\n[[model]]\nname = 'alpha'\n[[task]]\nname = 'facts'\n")
+    assert run(str(plan), "--model", "beta", "--task", "commonsense", "--out", str(home / "o")) == 0
+    report = json.loads((home / "o" / "report.json").read_text())
+    assert [(each["title"], each["task"]) for each in report["cells"]] == [
+        ("alpha", "facts"),
+        ("alpha", "commonsense"),
+        ("beta", "facts"),
+        ("beta", "commonsense"),
+    ]
+
+
+def test_a_failure_is_the_status(engine: ScriptedEngine, home: Path, capsys: Output) -> None:
+    out = home / "out"
+    models = ("--model", "missing", "--model", "alpha")
+    assert run(*models, "--task", "facts", "--examples", "1", "--out", str(out)) == 1
+    captured = capsys.readouterr()
+    assert captured.err == "depthtui: missing: There is no model missing. Choose another.\n"
+    assert "Not there\nmissing: There is no model missing. Choose another." in captured.out
+    assert "alpha: 12 layers" in captured.out
+    assert (out / "failures.json").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(engine: ScriptedEngine, home: Path, capsys: Output) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    engine.dies_at, engine.death = 2, interrupt
+    assert run("--model", "alpha", "--task", "facts", "--out", str(home / "out")) == 130
+    captured = capsys.readouterr()
+    assert "the same command goes on from there" in captured.err
+    assert not captured.out
+
+
+def test_shards_are_merged(engine: ScriptedEngine, home: Path, capsys: Output) -> None:
+    command = ("--model", "alpha", "--task", "facts", "--examples", "5")
+    for index in "12":
+        out = home / index
+        assert run(*command, "--shard", f"{index}/2", "--out", str(out)) == 0
+        assert not (out / "report.md").exists()
+    assert "Join them with --merge" in capsys.readouterr().err
+    folders = ("--merge", str(home / "1"), "--merge", str(home / "2"))
+    assert run(*folders, "--out", str(home / "merged")) == 0
+    assert run(*command, "--out", str(home / "whole")) == 0
+    one, other = (
+        json.loads((home / each / "report.json").read_text()) for each in ("merged", "whole")
+    )
+    assert one == other
+    assert len(one["cells"][0]["records"]) == 5
+
+
+def test_the_papers_protocol_takes_files(engine: ScriptedEngine, home: Path) -> None:
+    rows: dict[str, list[dict[str, Any]]] = {
+        "gsm8k": [{"question": f"{n}?", "answer": f"so\n#### {n}"} for n in range(12)],
+        "hellaswag": [
+            {"ctx": f"Then {n}", "endings": ["no", "yes"], "label": "1"} for n in range(12)
+        ],
+        "aime24": [{"Problem": f"P{n}", "Solution": "word " * 90 * n} for n in range(1, 9)],
+    }
+    data = []
+    for name, each in rows.items():
+        (home / f"{name}.json").write_text(json.dumps(each))
+        data += ["--data", f"{name}={home / name}.json"]
+    out = home / "out"
+    assert run("--model", "alpha", "--protocol", "paper", *data, "--out", str(out)) == 0
+    report = json.loads((out / "report.json").read_text())
+    counts = {each["task"]: each["prompts"] for each in report["cells"]}
+    # Of eight solutions of 90, 180, … words, four are of at most 400 tokens.
+    assert counts == {"hellaswag": 10, "gsm8k": 10, "aime24": 4}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--task", "facts"), "The sweep has no model"),
+        (("--model", "a"), "The sweep has no task"),
+        (("--model", "a", "--task", "poetry"), "no task 'poetry'"),
+        (("--model", "a", "--task", "facts", "--shard", "3/2"), "'3/2' is not such as"),
+        (("--model", "a", "--protocol", "paper", "--examples", "3"), "how many"),
+        (("--merge", "."), "--merge needs --out"),
+        (("--merge", ".", "--out", "o", "--model", "a"), "takes folders"),
+        (("none.toml",), "There is no file none.toml"),
+    ],
+)
+def test_wrong_usage(
+    engine: ScriptedEngine, capsys: Output, arguments: tuple[str, ...], problem: str
+) -> None:
+    assert run(*arguments) == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_a_finished_sweep_never_imports_torch(engine: ScriptedEngine, home: Path) -> None:
+    command = ["sweep", "--model", "alpha", "--task", "facts", "--examples", "1"]
+    assert cli.main(command) == 0
+    script = (
+        f"import sys; from depthtui import cli; cli.main({command!r}); "
+        "assert not {'torch', 'transformers', 'textual', 'ray'} & set(sys.modules), sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
