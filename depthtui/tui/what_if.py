@@ -225,7 +225,9 @@ class WhatIf:
         """What layers are ranked by: ablation loss, or else block influence, once it is there."""
         first = self._explorer.settings.include_first_token
         for each in (self.clean.ablation, self.clean.similarity):
-            if each is not None and np.isfinite(usefulness(each, first)).all():
+            # The loss without one sublayer does not tell what the layer is worth.
+            of_layers = not isinstance(each, Ablation) or each.part == "layer"
+            if each is not None and of_layers and np.isfinite(usefulness(each, first)).all():
                 return each
         return None
 

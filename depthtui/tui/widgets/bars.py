@@ -20,7 +20,7 @@ InkOf = Callable[[float, range], Style]
 def upright_bars(
     values: np.ndarray, width: int, lines: int, inks: Inks, ink_of: InkOf
 ) -> list[list[Piece]]:
-    """Bars from 0 up to the largest value in `lines` lines; unknown values are dots."""
+    """Bars from 0 up to the largest value in `lines` lines; an unknown value is a dot."""
     cells = column_cells(len(values), width)
     columns = sum_up(values, cells)
     high = scale_of(values, False).high
@@ -31,7 +31,10 @@ def upright_bars(
         pieces: list[Piece] = []
         for column, (value, height) in enumerate(zip(columns, eighths, strict=True)):
             # A layer is to be seen however little it does.
-            bar = _BARS[max(int(height), int(line == lines - 1))] if np.isfinite(value) else "·"
+            is_last = line == lines - 1
+            bar = _BARS[max(int(height), int(is_last))]
+            if not np.isfinite(value):
+                bar = "·" if is_last else " "
             layers = layers_in(column, len(values), cells)
             ink = ink_of(float(value), layers) if np.isfinite(value) else inks.faint
             pieces.append((bar * max(1, round(cells)), ink))

@@ -116,10 +116,10 @@ class ExitPane(Page):
         word = printable(lens.vocabulary.get(int(lens.top_ids[depth, token, 0]), "?"))
         if depth == self._exit.n_layers:
             return [(f"token {token} ", inks.accent), ("runs every layer", inks.muted)]
-        end, ink = " as the output does", inks.good
+        end, ink = ", as the output", inks.good
         if not self._exit.agrees[token]:
             final = printable(lens.vocabulary.get(int(lens.top_ids[-1, token, 0]), "?"))
-            end, ink = f' where the output says "{final}"', inks.warning
+            end, ink = f', not "{final}"', inks.warning
         return [
             (f"token {token} ", inks.accent),
             (f"leaves before layer {depth}", inks.muted),
