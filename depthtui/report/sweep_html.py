@@ -64,7 +64,7 @@ def _depths(summary: SweepSummary) -> Iterable[str]:
         f'<th class="number">prompts</th>{heads}<th>run as</th></tr>'
     )
     for cell in summary.cells:
-        depths = "".join(f"<td>{_depth(cell, rule)}</td>" for rule in rules)
+        depths = "".join(f'<td class="depth">{_depth(cell, rule)}</td>' for rule in rules)
         yield (
             f'<tr><td>{_safe(cell.title)}</td><td class="number">{cell.model.n_layers}</td>'
             f"<td>{_safe(cell.cell.task.title)}</td>"
@@ -191,6 +191,7 @@ def _style() -> str:
 
     dashes = "".join(f".line.t{n}{{stroke-dasharray:{each}}}" for n, each in enumerate(_DASHES))
     legend = (
+        ".depth{white-space:nowrap}"
         ".legend span{margin-right:1.2em;white-space:nowrap}.legend svg{display:inline;width:2.2em}"
     )
     dark = f"@media(prefers-color-scheme:dark){{{hues(68)}}}"

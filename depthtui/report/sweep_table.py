@@ -25,11 +25,14 @@ from depthtui.sweep.questions import Answer, Question
 from depthtui.sweep.summary import CellSummary, SweepSummary
 
 _TASK_WIDTH = 24
+_MOST_ANSWERS = 12
+"""Lines on a question; the reports have all of them."""
 
 
 def sweep_lines(summary: SweepSummary, questions: Sequence[Question]) -> Lines:
     """The table and the sentences."""
-    lines: list[RenderableType] = [*_tables(summary)] or [Text("No prompt was run.")]
+    tables = _tables(summary) if summary.cells else [Text("No prompt was run.")]
+    lines: list[RenderableType] = [*tables]
     for sentence in (method(summary), published_note(summary)):
         if sentence:
             lines.append(Text(legible(sentence), style="dim"))
@@ -49,7 +52,8 @@ def in_short(question: Question) -> list[str]:
         lines += [str(each) for each in answers if each not in unclear]
         if unclear:
             lines.append(f"{subject}, {_rules(unclear)}: {_nothing(question)}.")
-    return lines
+    more = len(lines) - _MOST_ANSWERS
+    return [*lines[:_MOST_ANSWERS], f"… and {more} more in the report."] if more > 1 else lines
 
 
 def _rules(answers: Sequence[Answer]) -> str:

@@ -33,9 +33,9 @@ def published_words(published: PublishedDepth | None) -> str:
     """The paper's layer and what ours is beyond it, such as `paper 21, +1`; may be empty."""
     if published is None:
         return ""
-    dataset = "" if published.same_dataset else f" on {DATASETS[published.dataset]}"
+    near = "" if published.same_dataset else "≈ "
     beyond = "" if published.difference is None else f", {published.difference:+d}"
-    return f"paper {published.layer}{dataset}{beyond}"
+    return f"{near}paper {published.layer}{beyond}"
 
 
 def how_run(cell: CellSummary) -> str:
@@ -91,14 +91,15 @@ def method(summary: SweepSummary) -> str:
 
 def published_note(summary: SweepSummary) -> str:
     """What the published values are; empty where none is shown."""
-    shown = any(
-        cell.published(each.rule) is not None for cell in summary.cells for each in cell.depths
-    )
+    found = [cell.published(each.rule) for cell in summary.cells for each in cell.depths]
+    shown = [each for each in found if each is not None]
     if not shown:
         return ""
+    near = dict.fromkeys(DATASETS[each.dataset] for each in shown if not each.same_dataset)
+    others = f" ≈ is on another task than the paper's {' and '.join(near)}." if near else ""
     return (
-        "Paper: Hu, Zhou, Zhang, arXiv 2512.14064, and by how many layers ours is deeper; on "
-        f"another task than the paper's, its nearest data set is named. {PROTOCOL}"
+        "Paper: Hu, Zhou, Zhang, arXiv 2512.14064, and by how many layers ours is deeper."
+        f"{others} {PROTOCOL}"
     )
 
 

@@ -11,11 +11,18 @@ from depthtui.engine.results import PromptCurves
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS
 from depthtui.report.words import rule_title
-from depthtui.sweep.comparisons import Difference, Trend, corrected, difference, trend
+from depthtui.sweep.comparisons import (
+    Comparison,
+    Difference,
+    Trend,
+    corrected,
+    difference,
+    trend,
+)
 from depthtui.sweep.plan import TaskChoice
 from depthtui.sweep.summary import CellSummary, SweepSummary
 
-MOST_PAIRS = 6
+MOST_PAIRS = 3
 """With more pairs of models than that, only models of one shape are compared."""
 
 _LADDERS = (
@@ -33,7 +40,9 @@ class Answer:
         subject: what was compared, such as `Qwen2.5-7B on addition, 1 to 5 digits`.
         rule: `cosine`, `kl` or `overlap`.
         sentence: what the data support.
-        found: the numbers; None where the answer only describes.
+        found: the numbers, p values corrected (Holm) over the tasks that one pair of models is
+            compared on, or the models whose trend over one task is tested, by the same rule;
+            None where the answer only describes.
     """
 
     subject: str
@@ -67,11 +76,12 @@ class Question:
 def questions(summary: SweepSummary) -> list[Question]:
     """The questions that the sweep's models and tasks allow to ask."""
     asked = (
-        Question("size", "Does effective depth grow with size?", list(_sizes(summary))),
-        Question("models", "Do the models differ on the same prompts?", _pairs(summary)),
-        Question("difficulty", "Do harder tasks use more depth?", _trends(summary)),
+        ("size", "Does effective depth grow with size?", _sizes),
+        ("models", "Do the models differ on the same prompts?", _pairs),
+        ("difficulty", "Do harder tasks use more depth?", _trends),
     )
-    return [each for each in asked if each.answers]
+    found = [Question(name, title, list(answer(summary))) for name, title, answer in asked]
+    return [each for each in found if each.answers]
 
 
 def _rules(cells: Iterable[CellSummary]) -> list[str]:
@@ -86,26 +96,25 @@ def _sizes(summary: SweepSummary) -> Iterable[Answer]:
         cells.sort(key=lambda each: each.model.parameters)
         if len({each.model.parameters for each in cells}) < 2:
             continue
+        subject = f"{task.title} from {cells[0].title} to {cells[-1].title}"
         for rule in _rules(cells):
-            yield Answer(task.title, rule, _size_sentence(cells, rule))
+            yield Answer(subject, rule, _size_sentence(cells, rule))
 
 
 def _size_sentence(cells: Sequence[CellSummary], rule: str) -> str:
     known = [
-        (each.model.n_layers, estimate.layer + 1, estimate.ratio)
-        for each in cells
-        if (estimate := each.depth(rule)) is not None
+        (cell, estimate.layer + 1, estimate.ratio)
+        for cell in cells
+        if (estimate := cell.depth(rule)) is not None
         and estimate.layer is not None
         and estimate.ratio is not None
     ]
     if len(known) < 2:
         return "fewer than two models have a layer by this rule"
-    counts = [count for _, count, _ in known]
+    listed = ", ".join(f"{count} of {cell.model.n_layers}" for cell, count, _ in known)
+    how = _course([count for _, count, _ in known])
     ratios = [ratio for _, _, ratio in known]
-    listed = ", ".join(f"{count} of {n_layers} ({ratio:.2f})" for n_layers, count, ratio in known)
-    how = _course(counts)
-    spread = f"the ratio lies between {min(ratios):.2f} and {max(ratios):.2f}"
-    return f"from the smallest model to the largest {listed}: the count {how}, {spread}"
+    return f"{listed} layers: the count {how}, the ratio is {min(ratios):.2f} to {max(ratios):.2f}"
 
 
 def _course(values: Sequence[float]) -> str:
@@ -117,25 +126,21 @@ def _course(values: Sequence[float]) -> str:
     return "falls" if max(steps) <= 0 else "goes up and down"
 
 
-def _pairs(summary: SweepSummary) -> list[Answer]:
+def _pairs(summary: SweepSummary) -> Iterable[Answer]:
     models = summary.models
     pairs = list(combinations(models, 2))
     if len(pairs) > MOST_PAIRS:
         shapes = {each: _shape(summary.of_model(each)[0]) for each in models}
         pairs = [(a, b) for a, b in pairs if shapes[a] == shapes[b]]
     by_cell = {(each.cell.model, each.cell.task): each for each in summary.cells}
-    found: list[tuple[str, Difference]] = []
     for a, b in pairs:
+        found: list[tuple[str, Difference]] = []
         for task in summary.plan.tasks:
             first, second = by_cell.get((a, task)), by_cell.get((b, task))
             if first is not None and second is not None:
                 subject = f"{second.title} less {first.title} on {task.title}"
                 found += [(subject, each) for each in _differences(first, second)]
-    results = corrected([each for _, each in found])
-    return [
-        Answer(subject, each.rule, each.sentence, each)
-        for (subject, _), each in zip(found, results, strict=True)
-    ]
+        yield from _answers(found)
 
 
 def _shape(cell: CellSummary) -> tuple[int, int]:
@@ -157,20 +162,27 @@ def _parts_by_text(cell: CellSummary) -> dict[str, PromptCurves]:
     return {text: part for text, part in found.items() if part is not None}
 
 
-def _trends(summary: SweepSummary) -> list[Answer]:
-    found: list[tuple[str, Trend]] = []
+def _trends(summary: SweepSummary) -> Iterable[Answer]:
+    found: dict[str, list[tuple[str, Trend]]] = {}
     for model in summary.models:
         by_task = {each.cell.task: each for each in summary.of_model(model) if each.parts}
         for words, tasks in _ordered(by_task):
             cells = [by_task[each] for each in tasks]
             for rule in _rules(cells):
                 each = trend([cell.parts for cell in cells], cells[0].settings, rule)
-                found.append((f"{cells[0].title} on {words}", each))
-    results = corrected([each for _, each in found])
-    return [
-        Answer(subject, each.rule, each.sentence, each)
-        for (subject, _), each in zip(found, results, strict=True)
-    ]
+                found.setdefault(words, []).append((f"{cells[0].title} on {words}", each))
+    for comparisons in found.values():
+        yield from _answers(comparisons)
+
+
+def _answers(found: Sequence[tuple[str, Comparison]]) -> Iterable[Answer]:
+    """Comparisons by their subjects, those by the same rule corrected as one family."""
+    results: dict[int, Comparison] = {}
+    for rule in RULE_CURVES:
+        family = [n for n, (_, each) in enumerate(found) if each.rule == rule]
+        results |= zip(family, corrected([found[n][1] for n in family]), strict=True)
+    for n, (subject, _) in enumerate(found):
+        yield Answer(subject, results[n].rule, results[n].sentence, results[n])
 
 
 def _ordered(tasks: Iterable[TaskChoice]) -> Iterable[tuple[str, list[TaskChoice]]]:
