@@ -14,6 +14,7 @@ from depthtui.engine.protocol import StartRun
 from depthtui.engine.results import Prompt
 from depthtui.report.findings import CONFIDENCE
 from depthtui.tui.screens.skip_picker import SkipPicker
+from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.widgets.exit_pane import ExitPane
 from depthtui.tui.widgets.ink import number
 from depthtui.tui.widgets.prune_pane import PrunePane
@@ -167,6 +168,10 @@ async def test_ablation_has_its_part_and_no_place(tmp_path: Path) -> None:
         assert run.result.similarity is not None
         await it.press("i")
         await it.until(lambda: "loss change without attention" in it.screen_text())
+        # It does not tell which layers to prune.
+        await it.press("x")
+        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        assert it.app.screen.what_if.measured is run.result.similarity
 
 
 async def test_token_0_is_left_out_of_the_usefulness_of_layers(tmp_path: Path) -> None:

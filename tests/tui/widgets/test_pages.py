@@ -80,15 +80,20 @@ async def test_early_exit_tells_the_token_under_the_cursor():
     lens = result.logit_lens
     assert lens is not None
     lens.top_probabilities[:, :, 0] = 0.1
-    lens.top_probabilities[4:, :, 0] = 0.95
+    lens.top_probabilities[4:, 0, 0] = 0.95
+    lens.top_probabilities[2:, 1, 0] = 0.95
     pane = ExitPane()
     async with framed(pane, (100, 16)):
         pane.show(result, summary_of(result))
         assert "agreement       50.0%" in text_of(pane)
-        assert "6.00 of 10 layers" in text_of(pane)
+        assert "7.00 of 10 layers" in text_of(pane)
         assert 'token 0 leaves before layer 4 and says "·Paris", as the output' in text_of(pane)
         pane.cursor = Cursor(0, 1)
         assert 'says "·one", not "·Paris"' in text_of(pane)
+        pane.show(result, summary_of(result, include_first_token=False))
+        assert "agreement       0%" in text_of(pane)
+        assert "8.00 of 10 layers" in text_of(pane)
+        pane.show(result, summary_of(result))
         pane.turn_dial(-99)
         assert pane.confidence == DIAL[0]
         pane.turn_dial(+99)
