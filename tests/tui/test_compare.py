@@ -150,6 +150,8 @@ async def test_a_finished_comparison_waits_for_a_dialog_to_close(tmp_path: Path)
         await on_screen(it, SessionScreen)
         it.app.explorer.run_on_model(it.session.current, ModelSpec("org/other"))
         await it.until(lambda: it.app.explorer.compared is not None)
+        it.main.redraw()
+        assert it.app.explorer.compared is not None
         assert isinstance(it.app.screen, SessionScreen)
         await it.press("escape")
         await on_screen(it, CompareScreen)

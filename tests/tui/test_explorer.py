@@ -181,6 +181,7 @@ def test_a_comparison_is_called_off(explorer: Explorer, first: Run, what: str) -
             tell(explorer, other)
             assert explorer.session.live is not None
             tell(explorer, stopped(explorer.session.live))
+            assert explorer.compared is None
             explorer.run(Prompt("another"))
         case "another run":
             tell(explorer, other)

@@ -139,6 +139,7 @@ async def test_another_depth_is_drawn_over_the_relative_one():
     a, b = make_result(layers=12), make_result(layers=6)
     for each, layer in ((a, 9), (b, 4)):
         step_at(each, layer)
+    b.logit_lens.kl[-1] = 1
     pane = DepthCurves()
     pane.names = ("A deep", "B shallow")
     async with framed(pane, (80, 24)):
@@ -152,6 +153,14 @@ async def test_another_depth_is_drawn_over_the_relative_one():
             for x, (char, style) in enumerate(cells(strip))
             if char in "◆◇"
         }
+        dotted = [
+            x
+            for strip in strips(pane)[1:8]
+            for x, (char, style) in enumerate(cells(strip))
+            if "⠀" < char <= "⣿" and style.color == muted
+        ]
+        # The shallower one goes as far as the deeper one.
+        assert max(dotted) == pane.size.width - 1
         width = pane.size.width - 16
         # 9 of 12 stands right of 4 of 6.
         assert marks["◆", False] - 16 == round(9 / 12 * (2 * width - 1)) // 2
