@@ -24,7 +24,8 @@ _SETTINGS = ("cache_dir", "cache_limit", "top_k", "kl_threshold", "overlap_thres
 _Callback = Callable[[click.Context, click.Parameter, Any], Any]
 
 
-def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+def read_size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Reads a size such as `10GiB`, in bytes."""
     if value is None:
         return None
     try:
@@ -128,7 +129,7 @@ cache_options = group_options(
     cache_dir_option,
     click.option(
         "--cache-limit",
-        callback=_size,
+        callback=read_size,
         metavar="SIZE",
         help="What results may take on disk, such as 10GiB or 500MB.",
     ),
