@@ -17,6 +17,7 @@ from depthtui.cli.options import (
     names_from,
     read_run_settings,
     read_settings,
+    read_size,
     read_spec,
     summary_options,
     template_option,
@@ -82,6 +83,17 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Join folders of sweeps, or of parts of one, instead of running; needs --out.",
 )
+@click.option(
+    "--ray",
+    is_flag=False,
+    flag_value="auto",
+    metavar="[ADDRESS]",
+    help="Run on a Ray cluster, the one of this machine or at HOST:PORT.",
+)
+@click.option(
+    "--ray-gpus", type=click.FloatRange(0), default=0.0, help="GPUs for each cell.  [default: 0]"
+)
+@click.option("--ray-memory", callback=read_size, metavar="SIZE", help="Memory for each cell.")
 @metric_options
 @summary_options
 @template_option
@@ -108,6 +120,8 @@ def sweep(plan_file: Path | None, **options: Any) -> int:
     """
     from depthtui.sweep.folder import SweepFolder
 
+    if not options["ray"] and (options["ray_gpus"] or options["ray_memory"]):
+        raise click.UsageError("--ray-gpus and --ray-memory need --ray.")
     if options["merge"]:
         return _merge(plan_file, options)
     settings = read_settings(options)
@@ -116,7 +130,10 @@ def sweep(plan_file: Path | None, **options: Any) -> int:
     path = options["out"] or _default_folder(plan, settings)
     folder = SweepFolder(path, say, shard.suffix if shard else "")
     try:
-        outcome = _run(plan, folder, settings, shard)
+        if options["ray"]:
+            outcome = _run_on_ray(plan, folder, options, shard)
+        else:
+            outcome = _run(plan, folder, settings, shard)
     except KeyboardInterrupt:
         say(f"Stopped. What is done is in {path}; the same command goes on from there.")
         raise
@@ -128,7 +145,14 @@ def sweep(plan_file: Path | None, **options: Any) -> int:
 
 def _plan(plan_file: Path | None, settings: Settings, options: dict[str, Any]) -> SweepPlan:
     """The plan of the file, of the protocol and of the options together."""
-    from depthtui.sweep.plan import Drawing, SweepPlan, check_plan, parse_data, parse_task
+    from depthtui.sweep.plan import (
+        Drawing,
+        SweepPlan,
+        check_plan,
+        parse_data,
+        parse_task,
+        with_absolute_paths,
+    )
     from depthtui.sweep.plan_file import read_plan
     from depthtui.sweep.protocol import with_paper_protocol
 
@@ -150,7 +174,7 @@ def _plan(plan_file: Path | None, settings: Settings, options: dict[str, Any]) -
             if not tasks and drawing != Drawing():
                 raise DepthError("--protocol paper says which prompts are run, and how many.")
             plan = with_paper_protocol(plan, data)
-        return check_plan(plan)
+        return check_plan(with_absolute_paths(plan))
     except DepthError as error:
         raise click.UsageError(str(error)) from error
 
@@ -176,6 +200,19 @@ def _run(plan: SweepPlan, folder: SweepFolder, settings: Settings, shard: Shard 
             log_bug,
             shard,
         )
+
+
+def _run_on_ray(
+    plan: SweepPlan, folder: SweepFolder, options: dict[str, Any], shard: Shard | None
+) -> Outcome:
+    from depthtui.sweep.display import SweepDisplay
+    from depthtui.sweep.on_ray import NodeEngine, NodeNeeds, connect, run_on_ray
+
+    connect(options["ray"])
+    make_engine = NodeEngine(str(options["cache_dir"] or ""))
+    needs = NodeNeeds(gpus=options["ray_gpus"], memory=options["ray_memory"] or 0)
+    with SweepDisplay(say) as display:
+        return run_on_ray(plan, folder, make_engine, needs, display, say, shard)
 
 
 def _engine_maker(settings: Settings) -> Callable[..., Any]:

@@ -96,8 +96,14 @@ class SweepDisplay:
             del self._waiting[index]
         self._show_sweep()
 
+    def cell_ends(self, cell: Cell) -> None:
+        """Nothing more comes of a cell."""
+        self._waiting = [each for each in self._waiting if each[0] != cell]
+        self._show_sweep()
+
     def _show_sweep(self) -> None:
-        assert self._state is not None
+        if self._state is None:
+            return
         done = self._state.done
         total = done + len(self._waiting)
         left = self._pace.left((cell.model, length) for cell, length in self._waiting)

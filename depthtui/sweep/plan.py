@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from depthtui.engine.catalog import DEMO
 from depthtui.engine.results import ModelSpec, RunSettings, SummarySettings
 from depthtui.errors import DepthError
 from depthtui.prompts.dataset_formats import DATASETS
@@ -107,6 +108,22 @@ def check_plan(plan: SweepPlan) -> SweepPlan:
                 "Give one of them another name, with a file of its own.",
             )
     return SweepPlan(models, tasks, plan.run, plan.summary)
+
+
+def with_absolute_paths(plan: SweepPlan) -> SweepPlan:
+    """The plan, models that are files or folders here named from the root.
+
+    So the same plan means the same from another folder, and on another machine with the
+    same disk.
+    """
+    return replace(plan, models=tuple(_absolute(each) for each in plan.models))
+
+
+def _absolute(model: ModelSpec) -> ModelSpec:
+    path = Path(model.name).expanduser()
+    if model.name == DEMO or not path.exists():
+        return model
+    return replace(model, name=str(path.absolute()))
 
 
 def parse_task(

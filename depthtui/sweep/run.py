@@ -40,6 +40,9 @@ class Watcher(Protocol):
     def prompt_ends(self, cell: Cell, record: Record | None, seconds: float) -> None:
         """A prompt was run, or failed: then there is no record."""
 
+    def cell_ends(self, cell: Cell) -> None:
+        """Nothing more comes of a cell."""
+
 
 def run_sweep(
     plan: SweepPlan,
@@ -153,11 +156,13 @@ class _Sweep:
             elif isinstance(step, Failure):
                 self._fail(step)
             self._watcher.prompt_ends(cell, record, time.perf_counter() - began)
+        self._watcher.cell_ends(cell)
 
     def _fail_model(self, model: ModelSpec, problem: str) -> None:
         self._fail(Failure(model_title(model), "", None, problem))
         for cell in [cell for cell in self._state.open if cell.model == model]:
             del self._state.open[cell]
+            self._watcher.cell_ends(cell)
 
     def _fail(self, failure: Failure) -> None:
         self._state.folder.fail(failure)

@@ -103,6 +103,17 @@ class SweepState:
         is_there = item.number in self._records[item.cell]
         return item.number in self._numbers[item.cell] and not is_there
 
+    def lacking(self, cell: Cell) -> list[int]:
+        """The numbers of the cell's prompts that are wanted and not there."""
+        return sorted(self._numbers[cell] - set(self._records[cell]))
+
+    def prompts_for(self, cell: Cell) -> list[Prompt]:
+        """What the cell's prompts are chosen from: no more than it takes."""
+        candidates = self.candidates[cell.task]
+        return (
+            list(candidates) if cell.task.max_tokens else choose(cell.task, candidates, _no_limit)
+        )
+
     def keep(self, cell: Cell, record: Record) -> None:
         """Take a new record, and write it.
 

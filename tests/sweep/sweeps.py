@@ -89,6 +89,8 @@ class QuietWatcher:
     def prompt_ends(self, cell: Any, record: Any, seconds: float) -> None:
         self.ended += 1
 
+    def cell_ends(self, cell: Any) -> None: ...
+
 
 def make_plan(
     models: Sequence[str] = ("alpha", "beta"),

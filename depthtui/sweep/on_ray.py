@@ -1,0 +1,313 @@
+"""A sweep on a Ray cluster: one task a cell, every prompt sent to the driver as it is done.
+
+Nodes share no disk: a task takes its prompts as JSON, and what it sends back is what lies in
+a record's file. When a node dies, what is lacking of its cells is sent out again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.errors import DepthError
+from depthtui.settings import default_cache_dir, models_dir
+from depthtui.sizes import format_size
+from depthtui.sweep.folder import Failure, SweepFolder, Tell
+from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
+from depthtui.sweep.records import (
+    DamagedRecord,
+    Record,
+    read_record,
+    record_bytes,
+    run_settings_from,
+)
+from depthtui.sweep.run import Watcher
+from depthtui.sweep.state import Outcome, Shard, SweepState
+from depthtui.sweep.work import SweepEngine, TokenCounts, run_cell
+
+ATTEMPTS = 3
+"""How often a cell is sent out before it counts as failed; only a node's death counts."""
+
+Message = tuple[str, bytes]
+"""What a task sends: `counts`, `record` or `failure`, and JSON."""
+
+
+@dataclass(frozen=True)
+class NodeNeeds:
+    """What Ray sets aside for each cell.
+
+    Attributes:
+        cpus: cores.
+        gpus: GPUs, which may be a part of one.
+        memory: bytes; 0 for none in particular.
+    """
+
+    cpus: float = 1
+    gpus: float = 0
+    memory: int = 0
+
+    def options(self) -> dict[str, Any]:
+        """The same as options of a Ray task."""
+        memory = {"memory": self.memory} if self.memory else {}
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus, **memory}
+
+    def __str__(self) -> str:
+        parts = [f"{self.cpus:g} CPU", f"{self.gpus:g} GPU" if self.gpus else ""]
+        parts.append(f"{format_size(self.memory)} of memory" if self.memory else "")
+        return ", ".join(each for each in parts if each)
+
+
+@dataclass(frozen=True)
+class NodeEngine:
+    """Makes an engine on a node; Ray sends it by its fields.
+
+    Attributes:
+        cache_dir: of converted models; empty for the node's own default.
+    """
+
+    cache_dir: str = ""
+
+    def __call__(self) -> SweepEngine:
+        """The engine, which keeps results nowhere: the driver does."""
+        from depthtui.engine.engine import Engine
+        from depthtui.engine.store import open_store
+
+        folder = Path(self.cache_dir) if self.cache_dir else default_cache_dir()
+        return Engine(open_store(None, 0, _ignore), models_dir(folder), _ignore, activation_limit=0)
+
+
+def connect(address: str) -> None:
+    """Join a running Ray cluster; `auto` finds the one of this machine.
+
+    Raises:
+        DepthError: Ray is not installed, or there is no such cluster.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise DepthError(
+            "--ray needs the library ray.", "Install it: pip install 'depthtui[ray]'"
+        ) from None
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise DepthError(
+            f"There is no Ray cluster to join ({_first_line(error)}).",
+            "Start one with `ray start --head`, or name it: --ray HOST:PORT.",
+        ) from None
+
+
+def run_on_ray(
+    plan: SweepPlan,
+    folder: SweepFolder,
+    make_engine: Callable[[], SweepEngine],
+    needs: NodeNeeds,
+    watcher: Watcher,
+    tell: Tell,
+    shard: Shard | None = None,
+) -> Outcome:
+    """Run what is not there yet on the cluster that `connect` joined.
+
+    Records are not compared with the weights that the nodes have: a report says where the
+    prompts of one cell ran with different ones.
+
+    Args:
+        plan: what to run.
+        folder: where records are found and kept, on the driver.
+        make_engine: makes an engine on a node; a function that Ray can send.
+        needs: what each cell needs of a node.
+        watcher: sees prompts end.
+        tell: told what people should know, a failure at once.
+        shard: which part of the plan to run; None for all of it.
+
+    Raises:
+        DepthError: a task's prompts cannot be read, or the folder cannot be written.
+    """
+    state = SweepState(plan, folder, tell, shard or Shard())
+    return _Driver(state, make_engine, needs, watcher, tell).run()
+
+
+class _Driver:
+    def __init__(
+        self,
+        state: SweepState,
+        make_engine: Callable[[], SweepEngine],
+        needs: NodeNeeds,
+        watcher: Watcher,
+        tell: Tell,
+    ) -> None:
+        import ray
+
+        self._ray: Any = ray
+        self._state = state
+        self._make_engine = make_engine
+        self._needs = needs
+        self._watcher = watcher
+        self._tell = tell
+        self._running: dict[Any, Cell] = {}
+        self._attempts: dict[Cell, int] = {}
+        self._ended = 0.0
+
+    def run(self) -> Outcome:
+        state = self._state
+        state.folder.forget_failures()
+        for model in state.plan.models:
+            known = state.folder.token_counts(model, None)
+            state.look(model, TokenCounts(known, state.plan.run.chat_template), None)
+        self._watcher.sweep_begins(state)
+        self._ended = time.perf_counter()
+        self._warn_of_needs()
+        for cell in state.open:
+            self._send(cell)
+        try:
+            while self._running:
+                self._receive()
+        except BaseException:
+            for stream in self._running:
+                self._ray.cancel(stream)
+            state.outcome()
+            raise
+        return state.outcome()
+
+    def _warn_of_needs(self) -> None:
+        """Ray waits for ever for a node that it does not have: say so."""
+        if self._state.open and not _fits(self._needs, self._ray.nodes()):
+            self._tell(f"No node of the cluster has {self._needs} now: the sweep waits for one.")
+
+    def _send(self, cell: Cell) -> None:
+        state = self._state
+        self._attempts[cell] = self._attempts.get(cell, 0) + 1
+        order = {
+            "model": asdict(cell.model),
+            "task": asdict(cell.task),
+            "settings": asdict(state.plan.run),
+            "prompts": [asdict(each) for each in state.prompts_for(cell)],
+            "numbers": state.lacking(cell),
+        }
+        task = self._ray.remote(_run_cell).options(
+            num_returns="streaming", max_retries=0, name=cell.task.title, **self._needs.options()
+        )
+        self._running[task.remote(self._make_engine, json.dumps(order).encode())] = cell
+
+    def _receive(self) -> None:
+        """Take one message of whichever cell has one."""
+        (stream,), _ = self._ray.wait(list(self._running), num_returns=1)
+        cell = self._running[stream]
+        try:
+            kind, data = self._ray.get(next(stream))
+        except StopIteration:
+            del self._running[stream]
+            self._watcher.cell_ends(cell)
+            return
+        except self._ray.exceptions.RayTaskError as error:
+            del self._running[stream]
+            self._fail(cell, Failure.of(cell, None, f"On its node: {_first_line(error.cause)}."))
+            self._watcher.cell_ends(cell)
+            return
+        except self._ray.exceptions.RayError as error:
+            del self._running[stream]
+            self._retry(cell, error)
+            return
+        self._take(cell, kind, data)
+
+    def _take(self, cell: Cell, kind: str, data: bytes) -> None:
+        match kind:
+            case "counts":
+                body = json.loads(data)
+                known = self._state.folder.token_counts(cell.model, body["fingerprint"])
+                known |= body["counts"]
+                self._state.folder.keep_token_counts(cell.model, body["fingerprint"], known)
+            case "record":
+                try:
+                    record = read_record(data)
+                except DamagedRecord as error:
+                    self._fail(cell, Failure.of(cell, None, f"A record did not arrive: {error}."))
+                    return
+                self._state.keep(cell, record)
+                self._end(cell, record)
+            case _:
+                self._fail(cell, Failure(**json.loads(data)))
+
+    def _retry(self, cell: Cell, error: Exception) -> None:
+        if self._attempts[cell] < ATTEMPTS:
+            lost = f"Its node was lost ({type(error).__name__}); what it lacks is sent out again."
+            self._tell(str(Failure.of(cell, None, lost)))
+            self._send(cell)
+            return
+        problem = f"Its node was lost {ATTEMPTS} times ({type(error).__name__})."
+        self._fail(cell, Failure.of(cell, None, problem))
+        self._watcher.cell_ends(cell)
+
+    def _fail(self, cell: Cell, failure: Failure) -> None:
+        self._state.folder.fail(failure)
+        self._tell(str(failure))
+        self._end(cell, None)
+
+    def _end(self, cell: Cell, record: Record | None) -> None:
+        # From the end of one prompt to that of the next, whichever nodes they ran on.
+        now = time.perf_counter()
+        self._watcher.prompt_ends(cell, record, now - self._ended)
+        self._ended = now
+
+
+def _fits(needs: NodeNeeds, nodes: list[dict[str, Any]]) -> bool:
+    """Whether one of Ray's nodes has what a cell needs, busy or not."""
+    wanted = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": needs.memory}
+    return any(
+        each["Alive"]
+        and all(each["Resources"].get(name, 0) >= amount for name, amount in wanted.items())
+        for each in nodes
+    )
+
+
+def _run_cell(make_engine: Callable[[], SweepEngine], order: bytes) -> Iterator[Message]:
+    """On a node: load the model, run what the driver lacks, and send each result at once."""
+    body = json.loads(order)
+    cell = Cell(ModelSpec(**body["model"]), TaskChoice(**body["task"]))
+    settings = run_settings_from(body["settings"])
+    prompts = [Prompt(**each) for each in body["prompts"]]
+    wanted = set(body["numbers"])
+    engine = make_engine()
+    try:
+        info = engine.load(cell.model)
+        counts = TokenCounts({}, settings.chat_template, engine)
+    except DepthError as error:
+        yield _message(Failure.of(cell, None, str(error)))
+        return
+    n_told = 0
+    for step in run_cell(
+        engine, cell, settings, prompts, counts, lambda item: item.number in wanted, _bug
+    ):
+        if isinstance(step, Record):
+            yield "record", record_bytes(step)
+        elif isinstance(step, Failure):
+            yield _message(step)
+        elif len(counts.known) > n_told:
+            n_told = len(counts.known)
+            told = {"fingerprint": info.fingerprint, "counts": dict(counts.known)}
+            yield "counts", json.dumps(told).encode()
+
+
+def _ignore(event: object) -> None:
+    """Nobody looks at a node."""
+
+
+def _message(failure: Failure) -> Message:
+    return "failure", json.dumps(asdict(failure)).encode()
+
+
+def _bug(error: Exception) -> str:
+    return f"Something unexpected went wrong on its node ({type(error).__name__}: {error})."
+
+
+def _first_line(error: object) -> str:
+    line = next(iter(str(error).strip().splitlines()), "")
+    return line.rstrip(".") or type(error).__name__

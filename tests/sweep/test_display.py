@@ -1,0 +1,96 @@
+"""The progress of a sweep, and how long it still takes."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from depthtui.engine.protocol import Notice, Progress
+from depthtui.engine.results import ModelSpec
+from depthtui.sweep import display as display_module
+from depthtui.sweep.display import SweepDisplay
+from depthtui.sweep.folder import SweepFolder
+from depthtui.sweep.pace import Pace, time_words
+from depthtui.sweep.run import run_sweep
+from tests.sweep.sweeps import ScriptedEngine, make_plan
+
+SMALL, LARGE = ModelSpec("small"), ModelSpec("large")
+
+
+class TestPace:
+    def test_seconds_a_token_are_each_models_own(self) -> None:
+        pace = Pace()
+        pace.add(SMALL, n_characters=400, n_tokens=100, seconds=1)
+        pace.add(LARGE, n_characters=400, n_tokens=100, seconds=9)
+        assert pace.left([(SMALL, 800)]) == pytest.approx(2)
+        assert pace.left([(LARGE, 800)]) == pytest.approx(18)
+
+    def test_a_model_that_has_not_run_is_like_the_others(self) -> None:
+        pace = Pace()
+        pace.add(SMALL, 400, 100, 2)
+        assert pace.left([(LARGE, 400), (SMALL, 400)]) == pytest.approx(4)
+
+    def test_a_prompt_that_is_not_known_is_like_the_others(self) -> None:
+        pace = Pace()
+        pace.add(SMALL, 100, 50, 1)
+        pace.add(SMALL, 300, 150, 3)
+        assert pace.left([(SMALL, None)]) == pytest.approx(2)
+
+    def test_nothing_is_said_before_the_first(self) -> None:
+        assert Pace().left([(SMALL, 100)]) is None
+
+    @pytest.mark.parametrize(
+        ("seconds", "words"),
+        [(0.2, "1 s"), (59, "59 s"), (61, "1 min"), (3500, "58 min"), (12_000, "3 h 20 min")],
+    )
+    def test_times_are_rough(self, seconds: float, words: str) -> None:
+        assert time_words(seconds) == words
+
+
+class Terminal(io.StringIO):
+    """Says that it is one, and keeps what it was shown."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_sees_prompts_models_and_the_time_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(
+        display_module,
+        "Console",
+        lambda stderr: Console(file=terminal, force_terminal=True, width=120),
+    )
+    told: list[str] = []
+    with SweepDisplay(told.append) as display:
+
+        class Engine(ScriptedEngine):
+            def run(self, prompt, settings):
+                display.emit(Progress("Converting [/]\x1b[2J", 3, 10, "tensors"))
+                display.emit(Notice("Something to know."))
+                display._progress.refresh()
+                return super().run(prompt, settings)
+
+        folder = SweepFolder(tmp_path, told.append)
+        plan = make_plan(("alpha", "missing"), ("facts:1",))
+        run_sweep(plan, folder, lambda emit: Engine(), tmp_path, display, told.append, repr)
+        display._progress.refresh()
+    shown = terminal.getvalue()
+    assert "0 of 6 prompts" in shown
+    assert "2 of 6 prompts, 1 s left" in shown
+    assert "3 of 3 prompts" in shown
+    assert "3 of 10 tensors" in shown
+    assert "\x1b[2J" not in shown
+    assert told[0] == "Something to know."
+
+
+def test_a_pipe_sees_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with SweepDisplay(lambda _: None) as display:
+        display.emit(Progress("Loading", 1, 2, "weights"))
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
