@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM
 
 from depthtui.engine.anatomy import Anatomy, study
 from depthtui.engine.loading import load
-from depthtui.engine.metrics.integrated_gradients import _adaptive, _Path
+from depthtui.engine.metrics.integrated_gradients import integrated_gradients
 from depthtui.engine.metrics.logit_lens import LensRows, read_lens
 from depthtui.engine.metrics.residual_erasure import residual_erasure
 from depthtui.engine.metrics.skip_effects import skip_effects
@@ -184,7 +184,6 @@ class Bench:
     def gradients(self, layers: list[int]) -> None:
         ids, answer = self.prompt()
         naive_seconds, batched_seconds, seconds, far, flops = 0.0, 0.0, 0.0, 0.0, 0.0
-        errors, points = [], []
         for layer in layers:
             spent, _ = timed(lambda layer=layer: naive_gradients(self.model, ids, layer, answer, 1))
             naive_seconds += spent
@@ -194,20 +193,21 @@ class Bench:
             batched_seconds += spent
             replay = Replay(self.model, self.anatomy, ids[0])
             before = replay.evaluations
-            path = _Path(replay, self.anatomy.unembedding, layer, answer)
-            spent, (total, error, count, reached) = timed(
-                lambda path=path: _adaptive(path, 0.01, 2048)
+            spent, found = timed(
+                lambda replay=replay, layer=layer: integrated_gradients(
+                    replay, self.anatomy.unembedding, answer, layers=[layer]
+                )
             )
             seconds += spent
-            errors.append(error)
-            points.append(count)
-            assert reached
-            far = max(far, float((total - expected).abs().max()))
+            count, error = int(found.points[layer]), float(found.completeness_error[layer])
+            assert found.reached[layer]
+            far = max(far, float(np.abs(found.attribution[layer] - expected.numpy()).max()))
             # A backward pass for the inputs alone takes about as many products again.
             heads = count * (ids.shape[1] - answer)
             flops += 2 * (replay.evaluations - before) * self.layer_flops
             flops += 2 * heads * self.head_flops
-            change = path.value(1.0) - path.value(0.0)
+            # The attributions add up to the change of f, but for the error told beside them.
+            change = float(found.attribution[layer].sum())
             missed = abs(float(expected.sum()) - change) / abs(change)
             print(
                 f"  layer {layer}: {count} gradients, completeness error {error:.4f}; "

@@ -2,25 +2,29 @@
 
 The path runs straight from the mean residual over tokens to the residual after
 layer l. The integrand is nearly all in a few needle-thin steps, so the path is
-subdivided where it needs it: completeness holds on every interval (the integral
-over it must equal the change of f across it), which gives an exact local error.
+visited where it needs it: cubics that do not overshoot join the gradients, and
+completeness holds between any two places (the integral there must equal the
+change of f), which gives an exact local error to refine by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from depthtui.engine.anatomy import Unembedding
 from depthtui.engine.replay import Replay
 from depthtui.engine.results import IntegratedGradients
 
-_BOOLE = (7 / 90, 32 / 90, 12 / 90, 32 / 90, 7 / 90)
-"""Boole's rule on five equally spaced points: those of an interval serve its halves too."""
+_FIRST_GAPS = 8
+"""The path is visited at the ends of so many equal gaps at first."""
+
+_SHARE_LEFT = 0.9
+"""The gaps that stay as they are may miss so much of what is allowed."""
 
 
 def integrated_gradients(
@@ -32,6 +36,7 @@ def integrated_gradients(
     steps: int = 0,
     on_layer: Callable[[int, IntegratedGradients], None] = lambda layer, result: None,
     result: IntegratedGradients | None = None,
+    layers: Sequence[int] | None = None,
 ) -> IntegratedGradients:
     """Integrate the gradients of f, the answer tokens' summed probability, at every layer.
 
@@ -39,11 +44,14 @@ def integrated_gradients(
         replay: the clean run.
         unembedding: final norm and LM head.
         answer_start: index of the answer's first token, at least 1.
-        tolerance: wanted completeness error, summed over intervals without cancelling.
+        tolerance: wanted completeness error, both of the whole path and as the
+            root-sum-square of the errors between visited places, which rules out that large
+            ones cancel by luck.
         most_points: gradients after which a layer is given up as not reached.
         steps: if positive, so many left-Riemann steps instead (the paper: 256).
         on_layer: called with each finished layer.
         result: layers that are finished already are not computed again.
+        layers: which to compute; None for all.
     """
     if not 0 < answer_start < replay.n_tokens:
         raise ValueError("the answer must begin after the first token and before the end")
@@ -56,7 +64,7 @@ def integrated_gradients(
             tolerance=tolerance,
             answer_start=answer_start,
         )
-    for layer in range(replay.n_layers):
+    for layer in range(replay.n_layers) if layers is None else layers:
         if np.isfinite(result.completeness_error[layer]):
             continue
         path = _Path(replay, unembedding, layer, answer_start)
@@ -64,7 +72,7 @@ def integrated_gradients(
             total, error, points, reached = _riemann(path, steps, tolerance)
         else:
             total, error, points, reached = _adaptive(path, tolerance, most_points)
-        result.attribution[layer] = total.numpy()
+        result.attribution[layer] = total
         result.completeness_error[layer] = error
         result.points[layer] = points
         result.reached[layer] = reached
@@ -88,7 +96,7 @@ class _Path:
         self._dtype = actual.dtype
         self._reads = slice(answer_start - 1, replay.n_tokens - 1)
         self._targets = replay.ids[answer_start:]
-        self._values: dict[float, tuple[float, Tensor]] = {}
+        self._values: dict[float, tuple[float, np.ndarray]] = {}
 
     @property
     def points(self) -> int:
@@ -97,19 +105,19 @@ class _Path:
 
     def visit(self, places: list[float]) -> None:
         """Compute f and the gradients at those places of the path that are new."""
-        new = sorted({each for each in places if each not in self._values})
+        new = [each for each in places if each not in self._values]
         size = max(1, self._replay.tokens_at_once // 2 // len(self._delta))
         for first in range(0, len(new), size):
             part = new[first : first + size]
             values, slopes = self._evaluate(part)
             for place, value, slope in zip(part, values, slopes, strict=True):
-                self._values[place] = float(value), slope
+                self._values[place] = float(value), slope.numpy()
 
     def value(self, place: float) -> float:
         """f at a visited place."""
         return self._values[place][0]
 
-    def slopes(self, place: float) -> Tensor:
+    def slopes(self, place: float) -> np.ndarray:
         """Each token's share of df/dr at a visited place, `[T]`, float64; the last is 0."""
         return self._values[place][1]
 
@@ -128,60 +136,49 @@ class _Path:
         return chosen.detach().cpu(), torch.nn.functional.pad(shares, (0, 1))
 
 
-def _riemann(path: _Path, steps: int, tolerance: float) -> tuple[Tensor, float, int, bool]:
+def _riemann(path: _Path, steps: int, tolerance: float) -> tuple[np.ndarray, float, int, bool]:
     places = [step / steps for step in range(steps)]
     path.visit([*places, 1.0])
-    total = torch.stack([path.slopes(each) for each in places]).mean(dim=0)
+    total = np.mean([path.slopes(each) for each in places], axis=0)
     error = _relative(float(total.sum()), path)
     return total, error, steps, error <= tolerance
 
 
-def _adaptive(path: _Path, tolerance: float, most_points: int) -> tuple[Tensor, float, int, bool]:
-    intervals = [_Interval.of(path, 0.0, 0.5), _Interval.of(path, 0.5, 1.0)]
-    wanted = tolerance * abs(path.value(1.0) - path.value(0.0))
+def _adaptive(
+    path: _Path, tolerance: float, most_points: int
+) -> tuple[np.ndarray, float, int, bool]:
+    places = [gap / _FIRST_GAPS for gap in range(_FIRST_GAPS + 1)]
     while True:
-        # Half of what is allowed is left to the intervals that stay as they are.
-        intervals.sort(key=lambda each: each.error)
-        kept, left = 0, 0.0
-        while kept < len(intervals) and left + intervals[kept].error <= wanted / 2:
-            left += intervals[kept].error
-            kept += 1
-        reached = sum(each.error for each in intervals) <= wanted
-        if reached or path.points + 4 * (len(intervals) - kept) > most_points:
-            break
-        halves = [half for each in intervals[kept:] for half in each.halves()]
-        path.visit([place for half in halves for place in _places(*half)])
-        intervals = intervals[:kept] + [_Interval.of(path, *half) for half in halves]
-    total = torch.stack([each.integral for each in intervals]).sum(dim=0)
-    return total, _relative(float(total.sum()), path), path.points, reached
-
-
-@dataclass(frozen=True)
-class _Interval:
-    """A piece of the path: its integral `[T]` and by how much it misses completeness."""
-
-    low: float
-    high: float
-    integral: Tensor
-    error: float
-
-    @classmethod
-    def of(cls, path: _Path, low: float, high: float) -> _Interval:
-        places = _places(low, high)
         path.visit(places)
-        parts = [weight * path.slopes(place) for weight, place in zip(_BOOLE, places, strict=True)]
-        integral = torch.stack(parts).sum(dim=0) * (high - low)
-        change = path.value(high) - path.value(low)
-        return cls(low, high, integral, abs(float(integral.sum()) - change))
+        parts = _integrals(path, places)
+        changes = np.diff([path.value(each) for each in places])
+        errors = np.abs(parts.sum(axis=1) - changes)
+        wanted = tolerance * abs(float(changes.sum()))
+        error = _relative(float(parts.sum()), path)
+        reached = error <= tolerance and _together(errors) <= wanted
+        middles = _middles(places, errors, _SHARE_LEFT * wanted)
+        if reached or path.points + len(middles) > most_points:
+            return parts.sum(axis=0), error, path.points, reached
+        places = sorted([*places, *middles])
 
-    def halves(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        middle = (self.low + self.high) / 2
-        return (self.low, middle), (middle, self.high)
+
+def _integrals(path: _Path, places: list[float]) -> np.ndarray:
+    """Each token's share of the change of f between neighbouring places, `[gaps, T]`."""
+    slopes = np.stack([path.slopes(each) for each in places])
+    return np.diff(PchipInterpolator(places, slopes).antiderivative()(places), axis=0)
 
 
-def _places(low: float, high: float) -> list[float]:
-    """Five equally spaced places; halving is exact in binary, so halves find the same ones."""
-    return [low + (high - low) * quarter / 4 for quarter in range(5)]
+def _middles(places: list[float], errors: np.ndarray, allowed: float) -> list[float]:
+    """The middles of the gaps that miss most; what the others miss together is allowed."""
+    order = np.argsort(errors)
+    missed = np.sqrt(np.cumsum(errors[order] ** 2))
+    # Where no gap misses much but the errors add up, the worst one is halved all the same.
+    chosen = order[min(np.searchsorted(missed, allowed, "right"), len(order) - 1) :]
+    return [(places[gap] + places[gap + 1]) / 2 for gap in chosen]
+
+
+def _together(errors: np.ndarray) -> float:
+    return float(np.sqrt((errors**2).sum()))
 
 
 def _relative(total: float, path: _Path) -> float:
