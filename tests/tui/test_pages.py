@@ -64,6 +64,19 @@ async def test_tab_passes_by_the_pages_that_are_not_up_and_zoom_keeps_turning(
         assert it.main.maximized is it.main.query_one(PrunePane)
 
 
+@pytest.mark.parametrize("size", SIZES[:2], ids=["80x24", "120x40"])
+async def test_keys_that_come_faster_than_the_screen_all_count(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with explore(tmp_path, size=size) as it:
+        it.main.action_go_to("depths")
+        for _ in range(3):
+            it.main.action_turn_page()
+        pane = it.main.query_one(PrunePane)
+        assert it.main.seen_page is pane
+        await it.until(lambda: it.main.active_pane is pane)
+
+
 async def test_the_dial_of_early_exit_changes_what_is_gained(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("plus")

@@ -41,7 +41,12 @@ class PagedScreen(LiveScreen):
     @property
     def seen_page(self) -> Page | None:
         """The page on the screen, or None where other panes cover it."""
-        return next((page for page in self.pages if page.region and page.display), None)
+        # Not from what is laid out: keys come faster than that.
+        up = next(page for page in self.pages if page.has_class("up"))
+        if self.maximized is not None:
+            return up if self.maximized is up else None
+        covered = self.has_class("-narrow") and not up.has_class("active")
+        return None if covered else up
 
     def _activate(self, pane: Pane) -> None:
         if pane.id in self.PAGES:
@@ -52,10 +57,9 @@ class PagedScreen(LiveScreen):
     def action_turn_page(self) -> None:
         """Bring the next page up, or the one that is up where another pane covers it."""
         pages = self.pages
+        steps, seen = self._take_count(), self.seen_page
         up = next(number for number, page in enumerate(pages) if page.has_class("up"))
-        if self.seen_page is not None:
-            up = (up + self._take_count()) % len(pages)
-        self._activate(pages[up])
+        self._activate(pages[up if seen is None else (up + steps) % len(pages)])
 
     def action_dial(self, step: int) -> None:
         """Turn the dial of the page on the screen; a count turns it further."""

@@ -123,7 +123,7 @@ class ExitPane(Page):
         return [
             (f"token {token} ", inks.accent),
             (f"leaves before layer {depth}", inks.muted),
-            (f' and says "{word}"', inks.text),
+            (f': "{word}"', inks.text),
             (end, ink),
         ]
 
