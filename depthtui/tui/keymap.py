@@ -15,7 +15,7 @@ def key(keys: str, action: str, label: str, tooltip: str, name: str, show: bool 
 
 
 APP = [
-    key("question_mark", "show_keys", "all keys", "List the keys that work here", "help", True),
+    key("question_mark", "show_keys", "keys", "List the keys that work here", "help", True),
     key("q", "quit", "quit", "Quit the explorer", "quit", True),
 ]
 

@@ -91,7 +91,7 @@ def main() -> None:
     for part in ("lens", "settling", "depths"):
         values = dict(arrays_of(getattr(again, part)))
         for name, found in arrays_of(getattr(generation.continuation, part)):
-            rows.append((f"generated against replayed, {name}", _apart(found, values[name])))
+            rows.append((f"against a replay, {part}: {name}", _apart(found, values[name])))
 
     print(f"\n{len(tokens)} + {options.tokens} tokens, {torch.get_num_threads()} threads, ")
     print(f"torch {torch.__version__}, {model.info.name}, {model.info.dtype}\n")

@@ -17,17 +17,19 @@ from depthtui.engine.protocol import (
     ContributionRows,
     EngineReady,
     Failed,
+    GenerationFinished,
     Halted,
     LoadModel,
     ModelLoaded,
     Quit,
     RunFinished,
     RunStarted,
+    StartGeneration,
     StartRun,
     Step,
     Stop,
 )
-from depthtui.engine.results import ModelSpec, Prompt, RunSettings
+from depthtui.engine.results import GenerationSettings, ModelSpec, Prompt, RunSettings
 from tests.tiny_models import tiny_folder
 
 PATIENCE = 120.0
@@ -106,6 +108,14 @@ def test_a_halted_run_stops(engine):
     events = engine.until(RunFinished)
     assert not events[-1].result.complete
     assert sum(isinstance(each, ContributionRows) for each in events) == 0
+
+
+def test_a_text_comes_back_and_a_failure_says_of_which(engine):
+    engine.send(StartGeneration(10, Prompt("Seven plus five"), GenerationSettings(max_tokens=5)))
+    finished = engine.until(GenerationFinished)[-1]
+    assert (finished.run_id, finished.generation.complete) == (10, True)
+    engine.send(StartGeneration(11, Prompt(""), GenerationSettings()))
+    assert engine.until(Failed)[-1].run_id == 11
 
 
 def test_a_stop_with_nothing_to_stop_is_harmless(engine):

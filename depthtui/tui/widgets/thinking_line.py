@@ -7,8 +7,10 @@ import numpy as np
 from depthtui.engine.token_depths import TokenDepthMeasure
 from depthtui.report.generation import ENDS
 from depthtui.tui.thinking import Thinking
+from depthtui.tui.token_text import fit_shown
 from depthtui.tui.widgets.ink import Piece, number
 from depthtui.tui.widgets.status_line import Status, StatusLine
+from depthtui.tui.widgets.words import sentence
 
 
 class ThinkingLine(StatusLine):
@@ -25,6 +27,14 @@ class ThinkingLine(StatusLine):
         self._words = list(_words(thinking, measure))
         self.show(Status(model=thinking.model, task=_how(thinking)))
         self.refresh()
+
+    def _left(self, room: int) -> list[Piece]:
+        """How it writes matters more than the model's details, and than all of its name."""
+        pieces, how = super()._left(room), self.status.task
+        if any(how in text for text, _ in pieces) or self.status.model is None:
+            return pieces
+        name = fit_shown(sentence(self.status.model.name), max(0, room - len(how) - 2))
+        return [(name, self.inks.strong), (f"  {how}", self.inks.text)]
 
     def _state(self) -> list[Piece]:
         inks = self.inks

@@ -1,0 +1,241 @@
+"""Watching the model write, on a scripted engine: keys, panes, stopping, saving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from textual.widgets import Input
+
+from depthtui.engine.protocol import (
+    Failed,
+    GeneratedTokens,
+    GenerationFinished,
+    StartGeneration,
+    StartRun,
+    Stop,
+)
+from depthtui.engine.results import GenerationSettings, Prompt
+from depthtui.settings import Settings
+from depthtui.tui.screens.generation_export import GenerationExport
+from depthtui.tui.screens.main_screen import MainScreen
+from depthtui.tui.screens.thinking_screen import ThinkingScreen
+from depthtui.tui.screens.writing_dialog import WritingDialog
+from depthtui.tui.thinking import Thinking
+from depthtui.tui.widgets.choice_lens import ChoiceLens
+from depthtui.tui.widgets.thought_curve import ThoughtCurve
+from tests.fake_engine import LAYERS, model_info
+from tests.fake_generation import full_generation, parts_of
+from tests.tui.app_helpers import Explored, explore
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
+
+
+async def open_thinking(it: Explored, manual: bool = False) -> ThinkingScreen:
+    it.engine.manual = manual
+    await it.press("w")
+    await it.until(lambda: isinstance(it.app.screen, ThinkingScreen), "the screen")
+    screen = it.app.screen
+    assert isinstance(screen, ThinkingScreen)
+    if not manual:
+        await it.until(lambda: screen.thinking and screen.thinking.stage == "done", "the text")
+        await it.until(lambda: "of 256" in it.screen_text(), "the drawn text")
+    return screen
+
+
+def asked(it: Explored) -> GenerationSettings:
+    command = it.engine.sent(StartGeneration)[-1]
+    assert isinstance(command, StartGeneration)
+    return command.settings
+
+
+# The text without a screen --------------------------------------------------
+
+
+def test_events_become_a_text() -> None:
+    generation = full_generation(Prompt("a b c", "c"), model_info(), stopped_by="end")
+    thinking = Thinking(3, model_info(), Prompt("a b c", "c"), GenerationSettings())
+    for part in parts_of(generation.continuation):
+        assert thinking.hears(GeneratedTokens(3, part, 2.0))
+    assert thinking.generation.continuation.texts == generation.continuation.texts
+    assert thinking.tokens_per_second == 20
+    assert not thinking.hears(GenerationFinished(4, generation))
+    assert thinking.is_live
+    thinking.hears(GenerationFinished(3, generation))
+    assert not thinking.is_live
+    prompt = thinking.as_prompt()
+    # The end token is none of its words.
+    assert prompt.text == "a b " + "".join(generation.continuation.texts[:-1])
+    assert prompt.question == "a b "
+
+
+def test_a_text_that_fails_keeps_what_there_is() -> None:
+    generation = full_generation(Prompt("a"), model_info())
+    thinking = Thinking(3, model_info(), Prompt("a"), GenerationSettings())
+    thinking.hears(GeneratedTokens(3, generation.continuation, 1.0))
+    thinking.hears(Failed("It broke.", "Mend it.", 3))
+    assert (thinking.stage, thinking.problem) == ("failed", "It broke. Mend it.")
+    assert len(thinking.generation.continuation) == 40
+
+
+# The screen -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_it_shows_text_curve_and_lens(tmp_path: Path, size: tuple[int, int]) -> None:
+    settings = Settings(ramp="truecolor", use_cache=False)
+    async with explore(tmp_path, size=size, settings=settings) as it:
+        await open_thinking(it)
+        text = it.screen_text()
+        assert " so the ferry waits, and seven boats." in text
+        assert "Settling depth" in text
+        assert "mean settling depth" in text
+        assert "token 255 of 256" in text
+        if size[0] > 80:
+            assert "Lens that chose" in text
+            assert "cut at the token limit" in text
+        else:
+            await it.press("tab", "tab")
+            assert "Lens that chose" in it.screen_text()
+            assert "Settling depth ─" not in it.screen_text()
+        footer = text.splitlines()[-1]
+        assert "quit" in footer
+
+
+async def test_it_grows_and_the_cursor_follows_until_it_is_moved(tmp_path: Path) -> None:
+    async with explore(tmp_path, settings=Settings(ramp="truecolor", use_cache=False)) as it:
+        screen = await open_thinking(it, manual=True)
+        assert "reading the prompt" in it.screen_text()
+        it.engine.advance(3)
+        await it.until(lambda: screen.cursor.token == 9, "the second part")
+        assert "10 of 256 tokens" in it.screen_text()
+        await it.press("h", "h")
+        it.engine.advance(1)
+        await it.until(lambda: "15 of 256 tokens" in it.screen_text(), "the third part")
+        assert screen.cursor.token == 7
+        await it.press("dollar_sign")
+        it.engine.advance(1)
+        await it.until(lambda: screen.cursor.token == 19, "the fourth part")
+
+
+async def test_escape_stops_and_then_goes_back(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await open_thinking(it, manual=True)
+        it.engine.advance(4)
+        await it.until(lambda: screen.cursor.token == 14, "some tokens")
+        await it.press("escape")
+        assert isinstance(it.engine.commands[-1], Stop)
+        await it.until(lambda: not screen.thinking.is_live, "the end")
+        assert len(screen.thinking.generation.continuation) == 15
+        assert "stopped" in it.screen_text()
+        await it.press("escape")
+        assert isinstance(it.app.screen, MainScreen)
+        await it.press("w")
+        # The same text is still there.
+        await it.until(lambda: "token 14 of 15" in it.screen_text(), "the text again")
+        assert len(it.engine.sent(StartGeneration)) == 1
+
+
+async def test_measures_go_round_and_the_lens_is_of_the_token_under_the_cursor(
+    tmp_path: Path,
+) -> None:
+    async with explore(tmp_path) as it:
+        screen = await open_thinking(it)
+        await it.press("right_square_bracket")
+        assert "KL depth" in it.screen_text()
+        await it.press("left_square_bracket", "left_square_bracket")
+        assert "Prediction depth" in it.screen_text()
+        curve = screen.query_one(ThoughtCurve)
+        shown = screen.thinking.generation.continuation.depths.prediction
+        np.testing.assert_array_equal(curve._depths, shown)
+        assert curve.measure.limits == (0, LAYERS)
+        await it.press("0", "2", "l")
+        assert screen.cursor.token == 2
+        lens = screen.query_one(ChoiceLens)
+        assert 'Lens that chose "·and"' in str(lens.border_title)
+        assert "token 2 of 256" in it.screen_text()
+
+
+async def test_the_dialog_sets_how_it_writes_and_keys_write_again(tmp_path: Path) -> None:
+    settings = Settings(seed=11, top_k=3, use_cache=False)
+    async with explore(tmp_path, size=(80, 24), settings=settings) as it:
+        await open_thinking(it)
+        assert (asked(it).seed, asked(it).top_k, asked(it).temperature) == (11, 3, 0)
+        await it.press("t")
+        dialog = it.app.screen
+        assert isinstance(dialog, WritingDialog)
+        dialog.query_one("#temperature", Input).value = "hot"
+        await it.press("enter")
+        assert "Temperature must be a number from 0 to 10." in it.screen_text()
+        dialog.query_one("#temperature", Input).value = "nan"
+        await it.press("enter")
+        assert it.app.screen is dialog
+        dialog.query_one("#temperature", Input).value = "0.5"
+        dialog.query_one("#max_tokens", Input).value = "7"
+        await it.press("enter")
+        assert (asked(it).temperature, asked(it).max_tokens) == (0.5, 7)
+        await it.until(lambda: "of 7 " in it.screen_text(), "the new text")
+        assert "temperature 0.5 · seed 11" in it.screen_text()
+        again = asked(it)
+        await it.press("r")
+        assert asked(it) == again
+        await it.press("R")
+        assert (asked(it).temperature, asked(it).max_tokens) == (0.5, 7)
+        assert len(it.engine.sent(StartGeneration)) == 4
+
+
+async def test_the_text_is_exported_and_read_teacher_forced(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await open_thinking(it)
+        await it.press("e")
+        dialog = it.app.screen
+        assert isinstance(dialog, GenerationExport)
+        dialog.query_one("#file-name", Input).value = "text"
+        await it.press("f5")
+        await it.until(lambda: it.app.screen is not dialog, "the files")
+        written = sorted(each.name for each in (tmp_path / "exports").iterdir())
+        assert written == ["text.html", "text.json", "text.md", "text.safetensors", "text.svg"]
+        expected = it.app.explorer.thinking.as_prompt()
+        await it.press("enter")
+        assert isinstance(it.app.screen, MainScreen)
+        await it.ready()
+        command = it.engine.sent(StartRun)[-1]
+        assert isinstance(command, StartRun)
+        assert command.prompt == it.session.current.prompt == expected
+
+
+async def test_hostile_tokens_are_drawn_harmlessly(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(80, 24)) as it:
+        it.engine.hostile = True
+        screen = await open_thinking(it)
+        await it.press("tab", "tab", *["h"] * 40)
+        assert "\x1b" not in it.screen_text()
+        assert "\u202e" not in it.screen_text()
+        assert screen.is_running
+
+
+async def test_an_engine_that_dies_leaves_the_text(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await open_thinking(it, manual=True)
+        it.engine.advance(3)
+        await it.until(lambda: screen.cursor.token == 9, "some tokens")
+        it.engine.die()
+        await it.until(lambda: screen.thinking.stage == "failed", "the end")
+        await it.press("escape")
+        assert isinstance(it.app.screen, MainScreen)
+        assert len(it.app.explorer.thinking.generation.continuation) == 10
+
+
+async def test_another_prompt_gets_another_text_and_a_failure_is_said(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await open_thinking(it)
+        await it.press("escape", "n")
+        await it.ready()
+        it.engine.manual = True
+        await it.press("w")
+        await it.until(lambda: len(it.engine.sent(StartGeneration)) == 2, "a second text")
+        command = it.engine.sent(StartGeneration)[-1]
+        it.engine.say(Failed("The prompt is too long.", "Shorten it.", command.run_id))
+        await it.until(lambda: it.toasts(), "a toast")
+        assert "The prompt is too long. Shorten it." in it.toasts()[-1]
