@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -133,3 +134,14 @@ def sweep(
         lambda error: f"Something unexpected went wrong ({type(error).__name__}).",
         shard,
     )
+
+
+def contents(path: Path) -> dict[str, object]:
+    """Every record by its file, less the times, which differ from run to run."""
+    found = {}
+    for each in sorted((path / "records").rglob("*.json")):
+        body = json.loads(each.read_text())
+        body["provenance"].pop("seconds")
+        body.pop("checksum")
+        found[str(each.relative_to(path))] = json.dumps(body)
+    return found

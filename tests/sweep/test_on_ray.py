@@ -18,8 +18,7 @@ from depthtui.sweep.plan import Cell, Drawing, SweepPlan
 from depthtui.sweep.state import Outcome
 from tests.fake_engine import tokens_of
 from tests.sweep.ray_engines import MakeNodeEngine, open_gate, runs_of
-from tests.sweep.sweeps import QuietWatcher, make_plan, sweep
-from tests.sweep.test_run import contents
+from tests.sweep.sweeps import QuietWatcher, contents, make_plan, sweep
 from tests.tiny_models import tiny_folder
 
 ray = pytest.importorskip("ray")

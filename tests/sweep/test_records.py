@@ -86,7 +86,7 @@ def test_what_a_key_depends_on() -> None:
         record_key(replace(CELL, model=ModelSpec("alpha", "v2")), 0, PROMPT, settings, []),
         record_key(replace(CELL, task=TaskChoice("addition", "3")), 0, PROMPT, settings, []),
         record_key(CELL, 1, PROMPT, settings, []),
-        record_key(CELL, 0, Prompt("1 + 1 = 3", "3"), settings, []),
+        record_key(CELL, 0, Prompt("One and one: 2", "2"), settings, []),
         record_key(CELL, 0, Prompt("1 + 1 = 2"), settings, []),
         record_key(CELL, 0, PROMPT, replace(settings, top_k=3), []),
         record_key(CELL, 0, PROMPT, replace(settings, metrics=("logit_lens",)), []),

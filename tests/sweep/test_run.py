@@ -19,18 +19,7 @@ from depthtui.sweep.merge import merge_sweeps
 from depthtui.sweep.plan import Drawing
 from depthtui.sweep.state import Shard
 from tests.fake_engine import tokens_of
-from tests.sweep.sweeps import QuietWatcher, ScriptedEngine, make_plan, sweep
-
-
-def contents(path: Path) -> dict[str, object]:
-    """Every record by its file, less the times, which differ from run to run."""
-    found = {}
-    for each in sorted((path / "records").rglob("*.json")):
-        body = json.loads(each.read_text())
-        body["provenance"].pop("seconds")
-        body.pop("checksum")
-        found[str(each.relative_to(path))] = json.dumps(body)
-    return found
+from tests.sweep.sweeps import QuietWatcher, ScriptedEngine, contents, make_plan, sweep
 
 
 def test_every_model_runs_every_prompt_and_is_loaded_once(tmp_path: Path) -> None:
@@ -132,6 +121,19 @@ class TestFailures:
         assert [text for _, text in engine.runs] == ["this is too long", "a bug here"]
         assert [each.number for each in next(iter(outcome.records.values()))] == [0, 3]
 
+    def test_failures_are_forgotten_once_they_are_mended(self, tmp_path: Path) -> None:
+        plan = make_plan(("alpha",), ("facts:1",))
+        engine = ScriptedEngine(dies_at=2)
+
+        def fail() -> None:
+            raise DepthError("The memory ran out.")
+
+        engine.death = fail
+        assert sweep(plan, tmp_path, engine).failures
+        assert (tmp_path / "failures.json").exists()
+        assert not sweep(plan, tmp_path).failures
+        assert not (tmp_path / "failures.json").exists()
+
     def test_a_task_that_cannot_be_read_ends_the_sweep_at_once(self, tmp_path: Path) -> None:
         plan = make_plan(tasks=("mine",), data={"mine": str(tmp_path / "none.jsonl")})
         engine = ScriptedEngine()
@@ -160,6 +162,15 @@ def test_a_damaged_record_is_computed_again(tmp_path: Path) -> None:
     assert len(told) == 1
     assert "damaged record was dropped" in told[0]
     assert contents(tmp_path) == whole
+
+
+def test_a_record_under_the_name_of_another_is_not_taken(tmp_path: Path) -> None:
+    sweep(make_plan(("alpha",)), tmp_path)
+    first, second = sorted((tmp_path / "records" / "alpha" / "addition-1").iterdir())[:2]
+    second.write_bytes(first.read_bytes())
+    engine = ScriptedEngine()
+    sweep(make_plan(("alpha",)), tmp_path, engine)
+    assert len(engine.runs) == 1
 
 
 def test_changed_weights_are_told_and_computed_again(
@@ -252,6 +263,22 @@ class TestShards:
         merged = merge_sweeps([tmp_path], SweepFolder(tmp_path, pytest.fail), pytest.fail)
         assert [len(each) for each in merged.records.values()] == [3, 3, 3, 0, 0, 0]
         assert len(merged.failures) == 1
+
+    def test_what_one_could_do_did_not_fail(self, tmp_path: Path) -> None:
+        plan = make_plan(("alpha",), ("facts:1",))
+        engine = ScriptedEngine(dies_at=2)
+
+        def fail() -> None:
+            raise DepthError("The memory ran out.")
+
+        engine.death = fail
+        sweep(plan, tmp_path / "a", engine)
+        folders = [tmp_path / "a", tmp_path / "b"]
+        out = SweepFolder(tmp_path / "out", pytest.fail)
+        sweep(make_plan(("beta",), ("facts:1",)), tmp_path / "b")
+        assert len(merge_sweeps(folders, out, pytest.fail).failures) == 1
+        sweep(plan, tmp_path / "b")
+        assert not merge_sweeps(folders, out, pytest.fail).failures
 
     def test_sweeps_of_other_models_and_tasks_merge(self, tmp_path: Path) -> None:
         sweep(make_plan(("alpha",)), tmp_path / "a")
