@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from depthtui.tui.token_text import fit_shown, printable
+from depthtui.tui.widgets.ink import probability
 from depthtui.tui.widgets.pane import Cursor
 from depthtui.tui.widgets.prompt_pane import PromptPane
 from depthtui.tui.widgets.words import sentence
@@ -60,7 +61,15 @@ class ThoughtText(PromptPane):
         text = fit_shown(printable(tokens.texts[index][:80]), 20).rstrip()
         values = self.measure.values(self.result)
         depth = "" if values is None else f" · {self.measure.title} {depth_words(values[0, index])}"
-        self.set_titles(self.heading, f'token {index} of {len(tokens)} · "{text}"{depth}')
+        chosen = f'token {index} of {len(tokens)} · "{text}"{self._probability(index)}'
+        self.set_titles(self.heading, f"{chosen}{depth}")
+
+    def _probability(self, index: int) -> str:
+        """What the model gave to a token, which need not be its first choice."""
+        lens = self.result.logit_lens if self.result else None
+        if lens is None:
+            return ""
+        return f" {probability(float(np.exp(lens.next_log_probability[-1, index])))}"
 
 
 def depth_words(depth: float) -> str:
