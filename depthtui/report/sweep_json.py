@@ -35,7 +35,8 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
                 "title": question.title,
                 "answers": [
                     {
-                        "subject": each.subject,
+                        "compared": each.compared,
+                        "on": each.on,
                         "rule": each.rule,
                         "sentence": each.sentence,
                         "numbers": None if each.found is None else asdict(each.found),

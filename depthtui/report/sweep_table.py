@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from rich.console import Group as Lines
@@ -9,6 +10,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from depthtui.engine.depth_rules import RULE_CURVES
+from depthtui.engine.uncertainty import LEVEL
 from depthtui.report.legible import legible
 from depthtui.report.sweep_words import (
     absences,
@@ -28,6 +31,11 @@ _TASK_WIDTH = 24
 _MOST_ANSWERS = 12
 """Lines on a question; the reports have all of them."""
 
+_LEGEND = (
+    f"Layers and their {LEVEL:.0%} interval, bold where it leaves 0 out; ? where the rank test "
+    "(Holm) disagrees. The reports say it in sentences."
+)
+
 
 def sweep_lines(summary: SweepSummary, questions: Sequence[Question]) -> Lines:
     """The table and the sentences."""
@@ -37,32 +45,60 @@ def sweep_lines(summary: SweepSummary, questions: Sequence[Question]) -> Lines:
         if sentence:
             lines.append(Text(legible(sentence), style="dim"))
     for question in questions:
-        lines += _section(question.title, in_short(question))
+        lines += _answered(question)
     lines += _section("To doubt", cautions(summary))
     lines += _section("Not there", absences(summary))
     return Lines(*lines)
 
 
-def in_short(question: Question) -> list[str]:
-    """The answers, those without a clear finding one line for all rules of a subject."""
-    lines: list[str] = []
-    for subject in dict.fromkeys(each.subject for each in question.answers):
-        answers = [each for each in question.answers if each.subject == subject]
-        unclear = [each for each in answers if each.unclear]
-        lines += [str(each) for each in answers if each not in unclear]
-        if unclear:
-            lines.append(f"{subject}, {_rules(unclear)}: {_nothing(question)}.")
+def _answered(question: Question) -> Iterable[RenderableType]:
+    """A table of layers and intervals for whatever was compared, else the sentences."""
+    answers = [each for each in question.answers if each.found is not None]
+    if not answers:
+        sentences = [str(each) for each in question.answers]
+        yield from _section(question.title, _cut(sentences))
+        return
+    yield Text("")
+    yield Text(question.title, style="bold")
+    rules = [rule for rule in RULE_CURVES if any(each.rule == rule for each in answers)]
+    for compared in dict.fromkeys(each.compared for each in answers):
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("", width=_TASK_WIDTH)
+        for rule in rules:
+            table.add_column(rule_title(rule), justify="right", no_wrap=True)
+        for on in dict.fromkeys(each.on for each in answers if each.compared == compared):
+            found = {
+                each.rule: each for each in answers if (each.compared, each.on) == (compared, on)
+            }
+            table.add_row(Text(legible(on)), *(_change(found.get(rule)) for rule in rules))
+        yield Text(legible(compared))
+        yield table
+        yield Text("; ".join(_verdict(answers, compared, rule) for rule in rules) + ".\n")
+    yield Text(_LEGEND, style="dim")
+
+
+def _change(answer: Answer | None) -> Text:
+    """Layers and their interval: bold where that leaves zero out, ? where the test disagrees."""
+    if answer is None or answer.change is None or answer.interval is None:
+        return Text("–", style="dim")
+    low, high = answer.interval
+    text = Text(f"{answer.change:+.1f} ", style="" if answer.unclear else "bold")
+    text.append(f"({low:+.0f}…{high:+.0f})", style="dim")
+    return text.append("?" if answer.doubtful else " ")
+
+
+def _verdict(answers: Sequence[Answer], compared: str, rule: str) -> str:
+    """What the intervals say of all tasks, such as `KL: no clear trend in 3 of 4`."""
+    found = [each for each in answers if (each.compared, each.rule) == (compared, rule)]
+    said = Counter(each.sentence.partition(":")[0].partition(" (")[0] for each in found)
+    return f"{rule_title(rule)}: " + ", ".join(
+        f"{claim} in {count} of {len(found)}" for claim, count in said.most_common()
+    )
+
+
+def _cut(lines: list[str]) -> list[str]:
     more = len(lines) - _MOST_ANSWERS
     return [*lines[:_MOST_ANSWERS], f"… and {more} more in the report."] if more > 1 else lines
-
-
-def _rules(answers: Sequence[Answer]) -> str:
-    *first, last = [rule_title(each.rule) for each in answers]
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def _nothing(question: Question) -> str:
-    return "no clear trend" if question.name == "difficulty" else "no clear difference"
 
 
 def _section(title: str, sentences: Sequence[str]) -> list[RenderableType]:

@@ -12,6 +12,7 @@ from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS
 from depthtui.report.words import rule_title
 from depthtui.sweep.comparisons import (
+    SIGNIFICANT,
     Comparison,
     Difference,
     Trend,
@@ -37,7 +38,8 @@ class Answer:
     """What a sweep says to a question, by one rule.
 
     Attributes:
-        subject: what was compared, such as `Qwen2.5-7B on addition, 1 to 5 digits`.
+        compared: the model or models, such as `Qwen2.5-7B`, or `b less a`.
+        on: the tasks, such as `addition, 1 to 5 digits`.
         rule: `cosine`, `kl` or `overlap`.
         sentence: what the data support.
         found: the numbers, p values corrected (Holm) over the tasks that one pair of models is
@@ -45,20 +47,41 @@ class Answer:
             None where the answer only describes.
     """
 
-    subject: str
+    compared: str
+    on: str
     rule: str
     sentence: str
     found: Difference | Trend | None = None
 
     @property
+    def change(self) -> float | None:
+        """By how many layers the depth differs or grows, where that can be said."""
+        if isinstance(self.found, Difference):
+            return self.found.layers
+        return None if self.found is None else self.found.slope
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The interval of `change`."""
+        if isinstance(self.found, Difference):
+            return self.found.layers_interval
+        return None if self.found is None else self.found.slope_interval
+
+    @property
     def unclear(self) -> bool:
         """Whether there is an interval, and it holds zero."""
-        interval = None
-        if isinstance(self.found, Difference):
-            interval = self.found.layers_interval
-        elif self.found is not None:
-            interval = self.found.slope_interval
-        return interval is not None and interval[0] <= 0 <= interval[1]
+        return self.interval is not None and self.interval[0] <= 0 <= self.interval[1]
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether interval and rank test disagree on there being a change."""
+        p = None if self.found is None else self.found.p_holm
+        return p is not None and self.interval is not None and self.unclear != (p >= SIGNIFICANT)
+
+    @property
+    def subject(self) -> str:
+        """What was compared, such as `Qwen2.5-7B on addition, 1 to 5 digits`."""
+        return f"{self.compared} on {self.on}"
 
     def __str__(self) -> str:
         return f"{self.subject}, {rule_title(self.rule)}: {self.sentence}."
@@ -96,9 +119,9 @@ def _sizes(summary: SweepSummary) -> Iterable[Answer]:
         cells.sort(key=lambda each: each.model.parameters)
         if len({each.model.parameters for each in cells}) < 2:
             continue
-        subject = f"{task.title} from {cells[0].title} to {cells[-1].title}"
+        compared = f"{cells[0].title} to {cells[-1].title}"
         for rule in _rules(cells):
-            yield Answer(subject, rule, _size_sentence(cells, rule))
+            yield Answer(compared, task.title, rule, _size_sentence(cells, rule))
 
 
 def _size_sentence(cells: Sequence[CellSummary], rule: str) -> str:
@@ -132,57 +155,81 @@ def _pairs(summary: SweepSummary) -> Iterable[Answer]:
     if len(pairs) > MOST_PAIRS:
         shapes = {each: _shape(summary.of_model(each)[0]) for each in models}
         pairs = [(a, b) for a, b in pairs if shapes[a] == shapes[b]]
-    by_cell = {(each.cell.model, each.cell.task): each for each in summary.cells}
     for a, b in pairs:
-        found: list[tuple[str, Difference]] = []
-        for task in summary.plan.tasks:
-            first, second = by_cell.get((a, task)), by_cell.get((b, task))
-            if first is not None and second is not None:
-                subject = f"{second.title} less {first.title} on {task.title}"
-                found += [(subject, each) for each in _differences(first, second)]
+        found: list[tuple[str, str, Difference]] = []
+        for words, tasks in _subjects(summary.plan.tasks):
+            first, second = (
+                [each for each in summary.of_model(model) if each.cell.task in tasks]
+                for model in (a, b)
+            )
+            if first and second:
+                compared = f"{second[0].title} less {first[0].title}"
+                found += [(compared, words, each) for each in _differences(first, second)]
         yield from _answers(found)
+
+
+def _subjects(tasks: Sequence[TaskChoice]) -> Iterable[tuple[str, list[TaskChoice]]]:
+    """What models are compared on: every task with all its levels, then all tasks."""
+    names = list(dict.fromkeys(each.name for each in tasks))
+    for name in names:
+        levels = [each for each in tasks if each.name == name]
+        numbered = all(each.level.isdecimal() for each in levels)
+        if len(levels) == 1:
+            yield levels[0].title, levels
+        elif numbered:
+            levels.sort(key=lambda each: int(each.level))
+            yield f"{name}, {_span(name, levels)}", levels
+        else:
+            yield name, levels
+    if len(names) > 1:
+        yield "all tasks", list(tasks)
 
 
 def _shape(cell: CellSummary) -> tuple[int, int]:
     return cell.model.n_layers, cell.model.d_model
 
 
-def _differences(first: CellSummary, second: CellSummary) -> Iterable[Difference]:
-    """By every rule, on the prompts that both have run."""
-    settings = first.settings
+def _differences(
+    first: Sequence[CellSummary], second: Sequence[CellSummary]
+) -> Iterable[Difference]:
+    """By every rule, on the prompts that both models have run."""
     ours, theirs = _parts_by_text(first), _parts_by_text(second)
     both = [text for text in ours if text in theirs]
     parts = [ours[text] for text in both], [theirs[text] for text in both]
-    for rule in _rules((first, second)):
-        yield difference(*parts, settings, paired=True, rule=rule)
+    for rule in _rules([*first, *second]):
+        yield difference(*parts, first[0].settings, paired=True, rule=rule)
 
 
-def _parts_by_text(cell: CellSummary) -> dict[str, PromptCurves]:
-    found = {each.prompt.text: each.prompt_curves(cell.settings) for each in cell.records}
+def _parts_by_text(cells: Iterable[CellSummary]) -> dict[str, PromptCurves]:
+    found = {
+        each.prompt.text: each.prompt_curves(cell.settings)
+        for cell in cells
+        for each in cell.records
+    }
     return {text: part for text, part in found.items() if part is not None}
 
 
 def _trends(summary: SweepSummary) -> Iterable[Answer]:
-    found: dict[str, list[tuple[str, Trend]]] = {}
+    found: dict[str, list[tuple[str, str, Trend]]] = {}
     for model in summary.models:
         by_task = {each.cell.task: each for each in summary.of_model(model) if each.parts}
         for words, tasks in _ordered(by_task):
             cells = [by_task[each] for each in tasks]
             for rule in _rules(cells):
                 each = trend([cell.parts for cell in cells], cells[0].settings, rule)
-                found.setdefault(words, []).append((f"{cells[0].title} on {words}", each))
+                found.setdefault(words, []).append((cells[0].title, words, each))
     for comparisons in found.values():
         yield from _answers(comparisons)
 
 
-def _answers(found: Sequence[tuple[str, Comparison]]) -> Iterable[Answer]:
-    """Comparisons by their subjects, those by the same rule corrected as one family."""
+def _answers(found: Sequence[tuple[str, str, Comparison]]) -> Iterable[Answer]:
+    """What was compared, on what, and how; those by the same rule are corrected together."""
     results: dict[int, Comparison] = {}
     for rule in RULE_CURVES:
-        family = [n for n, (_, each) in enumerate(found) if each.rule == rule]
-        results |= zip(family, corrected([found[n][1] for n in family]), strict=True)
-    for n, (subject, _) in enumerate(found):
-        yield Answer(subject, results[n].rule, results[n].sentence, results[n])
+        family = [n for n, (_, _, each) in enumerate(found) if each.rule == rule]
+        results |= zip(family, corrected([found[n][2] for n in family]), strict=True)
+    for n, (compared, on, _) in enumerate(found):
+        yield Answer(compared, on, results[n].rule, results[n].sentence, results[n])
 
 
 def _ordered(tasks: Iterable[TaskChoice]) -> Iterable[tuple[str, list[TaskChoice]]]:
