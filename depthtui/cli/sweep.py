@@ -119,6 +119,7 @@ def sweep(plan_file: Path | None, **options: Any) -> int:
     as it is done: the same command goes on where it was stopped.
     """
     from depthtui.sweep.folder import SweepFolder
+    from depthtui.sweep.saved import default_folder
 
     if not options["ray"] and (options["ray_gpus"] or options["ray_memory"]):
         raise click.UsageError("--ray-gpus and --ray-memory need --ray.")
@@ -127,7 +128,7 @@ def sweep(plan_file: Path | None, **options: Any) -> int:
     settings = read_settings(options)
     plan = _plan(plan_file, settings, options)
     shard: Shard | None = options["shard"]
-    path = options["out"] or _default_folder(plan, settings)
+    path = options["out"] or default_folder(plan, cache_dir_of(settings))
     folder = SweepFolder(path, say, shard.suffix if shard else "")
     try:
         if options["ray"]:
@@ -177,12 +178,6 @@ def _plan(plan_file: Path | None, settings: Settings, options: dict[str, Any]) -
         return check_plan(with_absolute_paths(plan))
     except DepthError as error:
         raise click.UsageError(str(error)) from error
-
-
-def _default_folder(plan: SweepPlan, settings: Settings) -> Path:
-    from depthtui.engine.store import make_key
-
-    return cache_dir_of(settings) / "sweeps" / make_key("sweep", plan=plan)[:16]
 
 
 def _run(plan: SweepPlan, folder: SweepFolder, settings: Settings, shard: Shard | None) -> Outcome:

@@ -67,6 +67,9 @@ class Engine:
         models_dir: where converted models lie.
         emit: receives every event.
         activation_limit: most bytes of activations to cache for one run; 0 for none.
+
+    Attributes:
+        activation_limit: the same; it may be changed between runs.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class Engine:
         self._store = store
         self._models_dir = models_dir
         self._emit = emit
-        self._activation_limit = activation_limit
+        self.activation_limit = activation_limit
         self._model: ReadyModel | None = None
 
     @property
@@ -291,7 +294,7 @@ class Engine:
         if found is not None:
             run.read_activations(found)
         else:
-            fits = _activation_bytes(model.info, len(result.tokens)) <= self._activation_limit
+            fits = _activation_bytes(model.info, len(result.tokens)) <= self.activation_limit
             activations = run.forward(keep_writes=fits)
             if fits:
                 keep_later.append(lambda: self._keep_activations(model, result, activations))

@@ -72,6 +72,19 @@ class StartGeneration:
 
 
 @dataclass(frozen=True)
+class StartSweep:
+    """Run what a sweep lacks; answered by `SweepProgress`, `PromptDone` and `PromptFailed`, in
+    the end `SweepFinished`.
+
+    `plan` is JSON (see `sweep.saved`); records are kept in `folder`.
+    """
+
+    sweep_id: int
+    folder: str
+    plan: str
+
+
+@dataclass(frozen=True)
 class Step:
     """Let a halted run compute one more layer."""
 
@@ -85,7 +98,8 @@ class Continue:
 class Stop:
     """Stop the run; what was done comes back as an incomplete `RunFinished`.
 
-    A generation ends with `GenerationFinished` and the tokens that there are.
+    A generation ends with `GenerationFinished` and the tokens that there are, a sweep with
+    `SweepFinished`; its records stay.
     """
 
 
@@ -94,7 +108,9 @@ class Quit:
     """End the process."""
 
 
-Command = Configure | LoadModel | StartRun | StartGeneration | Step | Continue | Stop | Quit
+Command = (
+    Configure | LoadModel | StartRun | StartGeneration | StartSweep | Step | Continue | Stop | Quit
+)
 
 
 @dataclass(frozen=True)
@@ -210,6 +226,52 @@ class GenerationFinished:
 
 
 @dataclass(frozen=True)
+class SweepProgress:
+    """How far a sweep is: `done` of `total` prompts.
+
+    `seconds_left` is negative where it cannot be told; `now` says what is being done.
+    """
+
+    sweep_id: int
+    done: int
+    total: int
+    seconds_left: float
+    now: str
+
+
+@dataclass(frozen=True)
+class PromptDone:
+    """A prompt of a sweep was run, or found in its folder; `record` is JSON (`sweep.records`)."""
+
+    sweep_id: int
+    record: str
+
+
+@dataclass(frozen=True)
+class PromptFailed:
+    """Something that a sweep could not do; the fields are those of `sweep.folder.Failure`."""
+
+    sweep_id: int
+    model: str
+    task: str
+    prompt: int | None
+    message: str
+
+
+@dataclass(frozen=True)
+class SweepFinished:
+    """A sweep's end; `stopped` where the user asked for it, `problem` where it could not go on.
+
+    `model` is what is loaded now.
+    """
+
+    sweep_id: int
+    stopped: bool
+    model: ModelInfo | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Failed:
     """Something went wrong, in words.
 
@@ -251,6 +313,10 @@ Event = (
     | GenerationStarted
     | GeneratedTokens
     | GenerationFinished
+    | SweepProgress
+    | PromptDone
+    | PromptFailed
+    | SweepFinished
     | Failed
     | Notice
     | Memory

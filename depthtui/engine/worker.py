@@ -32,13 +32,16 @@ from depthtui.engine.protocol import (
     Quit,
     StartGeneration,
     StartRun,
+    StartSweep,
     Step,
     Stop,
+    SweepFinished,
 )
 from depthtui.errors import DepthError, RunStopped
 
 if TYPE_CHECKING:
     from depthtui.engine.engine import Engine
+    from depthtui.sweep.serving import SweepService
 
 
 class Worker:
@@ -54,6 +57,8 @@ class Worker:
         self._work: queue.SimpleQueue[tuple[Command, Control]] = queue.SimpleQueue()
         self._controls: list[Control] = []
         self._engine: Engine | None = None
+        self._models_dir = Path()
+        self._sweep: SweepService | None = None
 
     def serve(self) -> None:
         """Work until `Quit`."""
@@ -100,6 +105,11 @@ class Worker:
 
     def _fail(self, command: Command, message: str, hint: str) -> None:
         run_id = command.run_id if isinstance(command, StartRun | StartGeneration) else -1
+        if isinstance(command, StartSweep):
+            model = self._engine.model if self._engine is not None else None
+            problem = f"{message} {hint}".strip()
+            self._emit(SweepFinished(command.sweep_id, False, model, problem))
+            return
         loading = isinstance(command, LoadModel)
         kept = self._engine.model if loading and self._engine is not None else None
         self._emit(Failed(message, hint, run_id, kept))
@@ -118,6 +128,21 @@ class Worker:
             )
         elif isinstance(command, StartGeneration):
             self._engine.generate(command.prompt, command.settings, control, command.run_id)
+        elif isinstance(command, StartSweep):
+            self._run_sweep(command, self._engine, control)
+
+    def _run_sweep(self, command: StartSweep, engine: Engine, control: Control) -> None:
+        from depthtui.sweep.serving import SweepService
+
+        self._sweep = SweepService(command, engine, control, self._emit, self._models_dir)
+        try:
+            self._sweep.serve()
+        finally:
+            self._sweep = None
+
+    def _hear(self, event: Event) -> None:
+        """What the engine says goes up the pipe, or to the sweep that it works for."""
+        (self._emit if self._sweep is None else self._sweep.emit)(event)
 
     def _configured(self, command: Configure) -> Engine:
         self._emit(Progress("Starting the engine", 0, 0, ""))
@@ -136,7 +161,8 @@ class Worker:
             lambda message: self._emit(Notice(message)),
         )
         limit = command.activation_limit if command.cache_activations else 0
-        engine = Engine(store, Path(command.models_dir), self._emit, limit)
+        self._models_dir = Path(command.models_dir)
+        engine = Engine(store, self._models_dir, self._hear, limit)
         self._emit(EngineReady(torch.__version__, transformers.__version__))
         return engine
 

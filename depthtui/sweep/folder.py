@@ -203,7 +203,7 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
-        plan = _plan(body["plan"])
+        plan = plan_from(body["plan"])
         names = {
             Cell(plan.models[row["model"]], plan.tasks[row["task"]]): [
                 _inside(name) for name in row["records"]
@@ -251,7 +251,12 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:80] or "unnamed"
 
 
-def _plan(body: dict[str, Any]) -> SweepPlan:
+def plan_from(body: dict[str, Any]) -> SweepPlan:
+    """The plan in JSON values, as `dataclasses.asdict` gives them.
+
+    Raises:
+        KeyError, TypeError: they are no plan.
+    """
     return SweepPlan(
         tuple(ModelSpec(**each) for each in body["models"]),
         tuple(TaskChoice(**each) for each in body["tasks"]),

@@ -1,0 +1,117 @@
+"""Sweeps on disk: where they are kept, which there are, and what one holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from depthtui.engine.store import make_key
+from depthtui.errors import DepthError
+from depthtui.sweep.folder import (
+    FAILURES,
+    MANIFEST,
+    Manifest,
+    Tell,
+    plan_from,
+    read_failures,
+    read_manifest,
+    read_record_file,
+)
+from depthtui.sweep.plan import SweepPlan
+from depthtui.sweep.records import DamagedRecord, Record
+from depthtui.sweep.state import Outcome
+
+
+@dataclass(frozen=True)
+class SavedSweep:
+    """A sweep in a folder.
+
+    Attributes:
+        folder: where it is.
+        plan: what it runs.
+        n_records: how many prompts are there.
+        changed: when it was last written to; local time.
+    """
+
+    folder: Path
+    plan: SweepPlan
+    n_records: int
+    changed: datetime
+
+
+def default_folder(plan: SweepPlan, cache_dir: Path) -> Path:
+    """Where a plan's records are kept unless somebody says otherwise: the same plan, the same."""
+    return cache_dir / "sweeps" / make_key("sweep", plan=plan)[:16]
+
+
+def saved_sweeps(cache_dir: Path) -> list[SavedSweep]:
+    """The sweeps in the cache folder, the latest first; what cannot be read is left out."""
+    found = []
+    for path in (cache_dir / "sweeps").glob(f"*/{MANIFEST}.json"):
+        with suppress(OSError, ValueError):
+            manifest = read_manifest(path)
+            n_records = sum(len(names) for names in manifest.names.values())
+            changed = datetime.fromtimestamp(path.stat().st_mtime)
+            found.append(SavedSweep(path.parent, manifest.plan, n_records, changed))
+    return sorted(found, key=lambda each: each.changed, reverse=True)
+
+
+def open_sweep(folder: Path, tell: Tell) -> Outcome:
+    """What a folder holds of its sweep.
+
+    Args:
+        folder: where a sweep was run, or several were merged.
+        tell: told, in one sentence, of records that cannot be read.
+
+    Raises:
+        DepthError: there is no sweep.
+    """
+    manifest = _manifest(folder)
+    records: dict[str, Record] = {}
+    bad = []
+    names = [name for each in manifest.names.values() for name in each]
+    for name in names:
+        try:
+            records[name] = read_record_file(folder / "records" / name)
+        except (OSError, DamagedRecord):
+            bad.append(name)
+    if bad:
+        tell(f"{len(bad)} of {len(names)} records cannot be read: going on runs them again.")
+    return Outcome(
+        manifest.plan,
+        {
+            cell: [records[name] for name in manifest.names.get(cell, []) if name in records]
+            for cell in manifest.plan.cells
+        },
+        read_failures(folder / f"{FAILURES}.json"),
+    )
+
+
+def plan_text(plan: SweepPlan) -> str:
+    """The plan as JSON."""
+    return json.dumps(asdict(plan))
+
+
+def plan_from_text(text: str) -> SweepPlan:
+    """The plan that `plan_text` wrote."""
+    return plan_from(json.loads(text))
+
+
+def _manifest(folder: Path) -> Manifest:
+    path = folder / f"{MANIFEST}.json"
+    try:
+        return read_manifest(path)
+    except FileNotFoundError:
+        raise DepthError(f"{folder} holds no sweep.", _hint(folder.glob("sweep-*.json"))) from None
+    except (OSError, ValueError) as error:
+        raise DepthError(f"{path} cannot be read: {error}.", "Run that sweep again.") from None
+
+
+def _hint(parts: Iterable[Path]) -> str:
+    if next(iter(parts), None) is not None:
+        return "It has a part of one: depthtui sweep --merge joins them."
+    return "Give the folder that a sweep was run in."
