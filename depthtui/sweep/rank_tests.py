@@ -36,12 +36,9 @@ def signed_rank(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float | None, 
         return 1.0, 0.0
     ranks = stats.rankdata(abs(changed))
     effect = float((ranks * np.sign(changed)).sum() / ranks.sum())
-    if len(changed) == 1:
-        # One sign is as likely as the other; scipy refuses to permute a single pair.
-        return 1.0, effect
-    permuted = stats.PermutationMethod(n_resamples=_PERMUTATIONS, rng=np.random.default_rng(seed))
-    method = permuted if len(changed) <= _MOST_PERMUTED else "auto"
-    return float(stats.wilcoxon(changed, method=method).pvalue), effect
+    if len(changed) > _MOST_PERMUTED:
+        return float(stats.wilcoxon(changed).pvalue), effect
+    return _permuted_signs(ranks * np.sign(changed), seed), effect
 
 
 def mann_whitney(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float | None, float | None]:
@@ -74,6 +71,24 @@ def kendall(levels: Sequence[np.ndarray], seed: int) -> tuple[float | None, floa
     if len(layers) <= _MOST_PERMUTED:
         p = _permuted_kendall(ranks, layers, seed)
     return float(p), float(tau)
+
+
+def _permuted_signs(signed_ranks: np.ndarray, seed: int) -> float:
+    """How often the sum of signed ranks is as far from 0 when signs are drawn anew.
+
+    The same as scipy's permutations, which call Python for each of them: a sweep asks hundreds
+    of times.
+    """
+    n = len(signed_ranks)
+    if 2**n <= _PERMUTATIONS:
+        signs = 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1) - 1
+    else:
+        rng = np.random.default_rng(seed)
+        drawn = rng.choice((-1.0, 1.0), size=(_PERMUTATIONS, n))
+        signs = np.vstack([np.sign(signed_ranks), drawn])
+    sums = abs(signs @ abs(signed_ranks))
+    # Ranks are multiples of a half: the tolerance is for nothing but rounding.
+    return float(np.mean(sums >= abs(signed_ranks.sum()) - 1e-9))
 
 
 def _permuted_kendall(ranks: np.ndarray, layers: np.ndarray, seed: int) -> float:

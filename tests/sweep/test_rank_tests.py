@@ -89,3 +89,20 @@ def test_equal_layers_say_nothing() -> None:
     assert signed_rank(same, same, 0) == (1, 0)
     assert mann_whitney(same, same, 0) == (1, 0)
     assert kendall([same, same, same], 0) == (1, None)
+
+
+def test_one_pair_that_differs_says_nothing() -> None:
+    a = np.arange(6.0)
+    b = a.copy()
+    b[2] += 3
+    assert signed_rank(a, b, 0) == (1, 1)
+
+
+def test_many_pairs_are_drawn_as_scipy_draws_them() -> None:
+    rng = np.random.default_rng(3)
+    a = rng.integers(0, 8, 30).astype(float)
+    b = a + rng.integers(-2, 4, 30)
+    p, _ = signed_rank(a, b, 0)
+    permuted = stats.PermutationMethod(n_resamples=4999, rng=np.random.default_rng(1))
+    expected = stats.wilcoxon((b - a)[b != a], method=permuted).pvalue
+    assert p == pytest.approx(expected, abs=0.02)
