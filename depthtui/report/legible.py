@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from depthtui.tui.token_text import printable
+from depthtui.token_text import printable
 
 
 def legible(text: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from depthtui.engine.results import RunResult, Tokens
 from depthtui.prompts import prompt_title
 from depthtui.report.silenced import without
+from depthtui.token_text import printable
 from depthtui.tui.alignment import Alignment, Match, is_special
 from depthtui.tui.session import Run
-from depthtui.tui.token_text import printable
 
 _LONGEST_PROMPT = 24
 _LONGEST_TOKEN = 24

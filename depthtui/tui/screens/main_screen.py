@@ -17,6 +17,7 @@ from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.protocol import Progress
 from depthtui.engine.results import DepthSummary, ModelSpec, Prompt, RunResult
 from depthtui.report.silenced import without
+from depthtui.token_text import printable
 from depthtui.tui import keymap
 from depthtui.tui.explorer import Explorer, Phase
 from depthtui.tui.ladder import neighbour, place
@@ -26,7 +27,6 @@ from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.screens.safe_text_area import stand_ins
 from depthtui.tui.screens.session_screen import run_card, task_title
 from depthtui.tui.session import CAUSAL, Run, RunState
-from depthtui.tui.token_text import printable
 from depthtui.tui.what_if import can_be_changed
 from depthtui.tui.widgets.curves import DepthCurves
 from depthtui.tui.widgets.decided_pane import DecidedPane

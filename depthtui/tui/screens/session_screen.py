@@ -15,12 +15,12 @@ from textual.widgets.option_list import Option
 from depthtui.engine.results import Prompt
 from depthtui.prompts import TASKS, prompt_title
 from depthtui.report.silenced import without
+from depthtui.token_text import fit_shown
 from depthtui.tui.explorer import Explorer
 from depthtui.tui.screens.confirm import Confirm
 from depthtui.tui.screens.dialog import MUTED, Dialog
 from depthtui.tui.screens.safe_text_area import stand_ins
 from depthtui.tui.session import Run, RunState, Session
-from depthtui.tui.token_text import fit_shown
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from depthtui.tui.token_text import fit_shown, printable
+from depthtui.token_text import fit_shown, printable
 from depthtui.tui.widgets.lens_table import LensTable
 
 

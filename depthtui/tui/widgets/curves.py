@@ -11,7 +11,7 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui.engine.results import DepthSummary
-from depthtui.tui.token_text import fit_shown
+from depthtui.token_text import fit_shown
 from depthtui.tui.widgets.braille import Canvas
 from depthtui.tui.widgets.ink import Piece, fit_right, number, ruler
 from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane, nothing_pooled

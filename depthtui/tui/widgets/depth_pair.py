@@ -7,7 +7,7 @@ from textual.strip import Strip
 
 from depthtui.engine.published import DATASETS
 from depthtui.engine.results import DepthEstimate, DepthSummary, RunResult
-from depthtui.tui.token_text import fit_shown
+from depthtui.token_text import fit_shown
 from depthtui.tui.widgets.depth_table import RULE_TITLES, published_row
 from depthtui.tui.widgets.ink import Piece, fit_right
 from depthtui.tui.widgets.pane import Cursor, Pane, nothing_pooled

@@ -7,7 +7,7 @@ from textual.strip import Strip
 
 from depthtui.engine.published import DATASETS, PublishedModel, published_for
 from depthtui.engine.results import DepthEstimate, DepthSummary, ModelInfo
-from depthtui.tui.token_text import fit_shown
+from depthtui.token_text import fit_shown
 from depthtui.tui.widgets.ink import Piece, bar, fit_right
 from depthtui.tui.widgets.layer_bars import METRICS, bar_lines, measured_of
 from depthtui.tui.widgets.page import Page

@@ -10,7 +10,7 @@ from textual.strip import Strip
 
 from depthtui.engine.metrics.early_exit import EarlyExit, early_exit
 from depthtui.report.findings import CONFIDENCE
-from depthtui.tui.token_text import fit_shown, printable
+from depthtui.token_text import fit_shown, printable
 from depthtui.tui.widgets.braille import Canvas
 from depthtui.tui.widgets.ink import Piece, bar, fit_right, number, ruler
 from depthtui.tui.widgets.page import Page, as_many_as_fit

@@ -16,7 +16,7 @@ from textual.strip import Strip
 from depthtui import palette
 from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.results import DepthSummary, RunResult
-from depthtui.tui.token_text import fit
+from depthtui.token_text import fit
 from depthtui.tui.widgets.grid import Grid
 from depthtui.tui.widgets.heatmap_views import VIEWS, HeatmapMode, TokensView
 from depthtui.tui.widgets.ink import Piece, Ramp, fit_right, half_blocks, number, ruler

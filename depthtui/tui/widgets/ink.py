@@ -17,7 +17,7 @@ from textual.color import Color
 from textual.strip import Strip
 
 from depthtui import palette
-from depthtui.tui.token_text import fit_shown
+from depthtui.token_text import fit_shown
 
 RampKind: TypeAlias = Literal["truecolor", "256", "glyph"]
 RampChoice: TypeAlias = Literal["auto", "truecolor", "256", "glyph"]

@@ -9,7 +9,7 @@ from textual.strip import Strip
 
 from depthtui.engine.metrics.pruning import least_useful, usefulness
 from depthtui.engine.results import Ablation, DepthSummary, RunResult, Similarity
-from depthtui.tui.token_text import fit_shown
+from depthtui.token_text import fit_shown
 from depthtui.tui.widgets.bars import layer_ruler, upright_bars
 from depthtui.tui.widgets.ink import Inks, Piece, number
 from depthtui.tui.widgets.pane import Cursor, Pane

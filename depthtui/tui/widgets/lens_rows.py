@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.style import Style
 
 from depthtui.engine.results import LogitLens
-from depthtui.tui.token_text import fit, fit_shown, printable
+from depthtui.token_text import fit, fit_shown, printable
 from depthtui.tui.widgets.ink import Piece, probability
 from depthtui.tui.widgets.layer_rows import LayerRows
 

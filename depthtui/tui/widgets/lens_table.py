@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui.engine.results import LogitLens
-from depthtui.tui.token_text import fit_shown
+from depthtui.token_text import fit_shown
 from depthtui.tui.widgets.ink import Piece, number
 from depthtui.tui.widgets.layer_rows import HEADER_LINES
 from depthtui.tui.widgets.lens_rows import (

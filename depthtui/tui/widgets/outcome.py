@@ -9,7 +9,7 @@ from textual.strip import Strip
 from depthtui.engine.results import ModelInfo
 from depthtui.prompts import prompt_title
 from depthtui.report.silenced import parameter_share, without
-from depthtui.tui.token_text import fit_shown
+from depthtui.token_text import fit_shown
 from depthtui.tui.what_if import Effect, Stack
 from depthtui.tui.widgets.ink import Piece, bar, fit_right, number
 from depthtui.tui.widgets.pane import Cursor, Pane

@@ -7,7 +7,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from depthtui.engine.results import LogitLens
-from depthtui.tui.token_text import fit, fit_shown, printable
+from depthtui.token_text import fit, fit_shown, printable
 from depthtui.tui.widgets.ink import Piece, probability
 from depthtui.tui.widgets.pane import Cursor, Pane
 from depthtui.tui.widgets.words import sentence

@@ -11,7 +11,7 @@ from textual.strip import Strip
 
 from depthtui.engine.protocol import Progress
 from depthtui.sizes import format_size
-from depthtui.tui.token_text import fit_shown
+from depthtui.token_text import fit_shown
 from depthtui.tui.widgets.ink import Piece, bar
 from depthtui.tui.widgets.pane import Pane
 from depthtui.tui.widgets.words import sentence

@@ -14,7 +14,7 @@ from textual.strip import Strip
 
 from depthtui import palette
 from depthtui.engine.results import Tokens
-from depthtui.tui.token_text import fit_shown, printable
+from depthtui.token_text import fit_shown, printable
 from depthtui.tui.widgets.ink import Piece, Ramp
 from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.widgets.scale import scale_of

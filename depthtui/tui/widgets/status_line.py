@@ -12,8 +12,8 @@ from textual.widget import Widget
 from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.results import ModelInfo
 from depthtui.sizes import format_size
+from depthtui.token_text import fit_shown
 from depthtui.tui.session import Work
-from depthtui.tui.token_text import fit_shown
 from depthtui.tui.widgets.ink import Inks, Piece, inks_of, number, strip_of
 from depthtui.tui.widgets.words import sentence
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from depthtui.engine.token_depths import TokenDepthMeasure
 from depthtui.report.generation import ENDS
+from depthtui.token_text import fit_shown
 from depthtui.tui.thinking import Thinking
-from depthtui.tui.token_text import fit_shown
 from depthtui.tui.widgets.ink import Piece, number
 from depthtui.tui.widgets.status_line import Status, StatusLine
 from depthtui.tui.widgets.words import sentence

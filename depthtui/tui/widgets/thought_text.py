@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from depthtui.tui.token_text import fit_shown, printable
+from depthtui.token_text import fit_shown, printable
 from depthtui.tui.widgets.ink import probability
 from depthtui.tui.widgets.pane import Cursor
 from depthtui.tui.widgets.prompt_pane import PromptPane

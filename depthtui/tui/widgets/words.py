@@ -6,7 +6,7 @@ from rich.cells import cell_len
 
 from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.results import RunResult
-from depthtui.tui.token_text import fit_shown, printable
+from depthtui.token_text import fit_shown, printable
 
 
 def sentence(text: str) -> str:

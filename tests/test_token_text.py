@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 from rich.cells import cell_len
 
-from depthtui.tui.token_text import fit, printable
+from depthtui.token_text import fit, printable
 from tests.hostile import HOSTILE
 
 LEFT_TO_RIGHT_MARK = "\u200e"
