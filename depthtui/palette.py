@@ -49,6 +49,8 @@ _DIVERGING = {
     True: (0.25, 0.80, 0.150, 25.0, 235.0),
     False: (0.97, 0.45, 0.170, 25.0, 255.0),
 }
+# In degrees; neighbours in the list lie far apart.
+_DISTINCT_HUES = (235.0, 65.0, 155.0, 350.0, 300.0, 110.0)
 _STEPS_256 = (0, 95, 135, 175, 215, 255)
 _LEVELS_256 = 14
 _HALF_256 = 6
@@ -80,6 +82,13 @@ def diverging_256(dark: bool) -> tuple[RGB, ...]:
     below, above = _diverging_paths(dark, _HALF_256 + 1)
     negative, positive = _nearest_monotone(below[1:]), _nearest_monotone(above[1:])
     return (*reversed(negative), zero, *positive)
+
+
+@lru_cache
+def distinct(dark: bool) -> tuple[RGB, ...]:
+    """Colours of lines that must be told apart, equally light, on a dark or light background."""
+    light = 0.78 if dark else 0.50
+    return tuple(_in_gamut(light, 0.15, hue) for hue in _DISTINCT_HUES)
 
 
 def lightness(colour: RGB) -> float:

@@ -241,9 +241,13 @@ class SweepProgress:
 
 @dataclass(frozen=True)
 class PromptDone:
-    """A prompt of a sweep was run, or found in its folder; `record` is JSON (`sweep.records`)."""
+    """A prompt of a sweep was run, or found in its folder.
+
+    `cell` is its place in the plan's cells, `record` JSON (see `sweep.records`).
+    """
 
     sweep_id: int
+    cell: int
     record: str
 
 

@@ -135,9 +135,9 @@ class SweepService:
     def sweep_begins(self, state: SweepState) -> None:
         """Send what is there already."""
         self._state, self._waiting = state, state.waiting
-        for found in state.outcome().records.values():
+        for cell, found in state.outcome().records.items():
             for record in found:
-                self._send_record(record)
+                self._send_record(cell, record)
         self._tell_failures()
         self._progress("")
 
@@ -152,7 +152,7 @@ class SweepService:
         """Send the record, or why there is none."""
         if record is not None:
             self._pace.add(cell.model, len(record.prompt.text), record.n_tokens, seconds)
-            self._send_record(record)
+            self._send_record(cell, record)
         self._tell_failures()
         # One of the cell's prompts is not waited for any more; which one does not matter much.
         index = next((n for n, (each, _) in enumerate(self._waiting) if each == cell), None)
@@ -177,8 +177,9 @@ class SweepService:
         seconds = -1.0 if left is None else left
         self._send(SweepProgress(self._id, done, done + len(self._waiting), seconds, now))
 
-    def _send_record(self, record: Record) -> None:
-        self._send(PromptDone(self._id, record_bytes(record).decode()))
+    def _send_record(self, cell: Cell, record: Record) -> None:
+        place = self._plan.cells.index(cell)
+        self._send(PromptDone(self._id, place, record_bytes(record).decode()))
 
     def _tell_failures(self) -> None:
         failures = self._folder.failures

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from depthtui.engine.protocol import (
     Configure,
@@ -27,8 +28,10 @@ from depthtui.engine.protocol import (
     RunStarted,
     StartGeneration,
     StartRun,
+    StartSweep,
     Step,
     Stop,
+    SweepFinished,
 )
 from depthtui.engine.results import (
     GenerationSettings,
@@ -43,6 +46,11 @@ from depthtui.tui.messages import EngineDied
 from depthtui.tui.session import Run, RunState, Session
 from depthtui.tui.thinking import Thinking
 
+if TYPE_CHECKING:
+    from depthtui.sweep.plan import Cell, SweepPlan
+    from depthtui.sweep.records import Record
+    from depthtui.tui.sweeping import Sweeping
+
 
 class Phase(Enum):
     """What the engine is busy with; the value is the word that people read."""
@@ -52,6 +60,7 @@ class Phase(Enum):
     READY = "ready"
     RUNNING = "running"
     HALTED = "halted"
+    SWEEPING = "sweeping"
     NO_MODEL = "no model"
     DEAD = "engine gone"
 
@@ -92,6 +101,7 @@ class Explorer:
         problem: why there is no engine or no model, or None.
         loads: how many loads were begun.
         thinking: the text that is being written, or was last; or None.
+        sweep: the sweep that is running, or was opened last; or None.
         compared: a run and its prompt's run on another model, once that is finished, until
             somebody takes them; or None.
     """
@@ -116,6 +126,7 @@ class Explorer:
         self.phase = Phase.STARTING
         self.loads = 0
         self.thinking: Thinking | None = None
+        self.sweep: Sweeping | None = None
         self.compared: tuple[Run, Run] | None = None
         self._make_engine = make_engine
         self._start_engine = start_engine
@@ -135,7 +146,18 @@ class Explorer:
 
     @property
     def can_run(self) -> bool:
-        return self.model is not None and not (self.is_loading or self.phase is Phase.DEAD)
+        busy = self.is_loading or self.phase in (Phase.DEAD, Phase.SWEEPING)
+        return self.model is not None and not busy
+
+    @property
+    def can_sweep(self) -> bool:
+        """Whether a sweep can be started; it brings its own models."""
+        return self._engine is not None and not self.is_loading and self.phase is not Phase.SWEEPING
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where models, results and sweeps are kept."""
+        return self.settings.cache_dir or default_cache_dir()
 
     @property
     def is_loading(self) -> bool:
@@ -155,11 +177,10 @@ class Explorer:
                 f"The engine could not be started ({error.strerror}).", "R tries again."
             )
             return
-        cache_dir = self.settings.cache_dir or default_cache_dir()
         self._engine.send(
             Configure(
-                cache_dir=str(cache_dir) if self.settings.use_cache else "",
-                models_dir=str(models_dir(cache_dir)),
+                cache_dir=str(self.cache_dir) if self.settings.use_cache else "",
+                models_dir=str(models_dir(self.cache_dir)),
                 cache_limit=self.settings.cache_limit,
                 cache_activations=self.settings.cache_activations,
                 activation_limit=self.settings.activation_limit,
@@ -292,6 +313,55 @@ class Explorer:
         """Whether a text is the loaded model's, after the current prompt."""
         return (thinking.model, thinking.prompt) == (self.model, self.prompt)
 
+    def start_sweep(self, plan: SweepPlan, folder: Path) -> None:
+        """Run what a sweep lacks; a live run or text is stopped first."""
+        from depthtui.sweep.saved import plan_text
+        from depthtui.tui.sweeping import Sweeping
+
+        if self._engine is None or not self.can_sweep:
+            return
+        self._expect_nothing()
+        self.stop()
+        self.sweep = Sweeping(plan, folder, self.session.next_id())
+        self.phase, self.problem = Phase.SWEEPING, None
+        self._engine.send(StartSweep(self.sweep.sweep_id, str(folder), plan_text(plan)))
+
+    def open_record(self, cell: Cell, record: Record) -> None:
+        """Put a sweep's prompt on the main screen; its model is loaded if need be."""
+        for run in self.session.runs:
+            if run.answers(record.model, record.prompt, record.settings):
+                self.session.select(run)
+                self._prompt = run.prompt
+                return
+        self.change(chat_template=record.settings.chat_template)
+        if self.can_run and self.model is not None and self.model.spec == cell.model:
+            self.run(record.prompt)
+        else:
+            self._prompt = record.prompt
+            self.load(cell.model)
+
+    def _swept(self, finished: SweepFinished) -> None:
+        """A sweep has ended: say how, and which model is loaded now."""
+        assert self.sweep is not None
+        before, self.model = self.model, finished.model
+        if not self.is_loading:
+            self.phase = Phase.READY if self.model else Phase.NO_MODEL
+            if self.model is None:
+                self.problem = Problem("The sweep left no model loaded.", "m chooses one.")
+            else:
+                self.spec = self.model.spec
+        words = f"{self.sweep.done} of {self.sweep.total} prompts are there."
+        if self.model is not None and self.model != before:
+            words += f" {self.model.name} is loaded now."
+        if finished.problem:
+            self._say(Saying(finished.problem, "error", "The sweep did not run"))
+        elif finished.stopped:
+            self._say(Saying(words, title="The sweep was stopped"))
+        else:
+            n_failed = len(self.sweep.failures)
+            words += f" {n_failed} could not be done." if n_failed else ""
+            self._say(Saying(words, "warning" if n_failed else "information", "The sweep is done"))
+
     def has_model_of(self, run: Run) -> bool:
         """Whether the loaded model is the one that a run is of."""
         return self.can_run and run.model == self.model
@@ -325,9 +395,11 @@ class Explorer:
         self._engine.send(StartRun(run.engine_id, run.prompt, run.settings, step, fresh))
 
     def stop(self) -> None:
-        """Stop the live run or text, of which all stays that there is, or a load."""
+        """Stop the live run, text or sweep, of which all stays that there is, or a load."""
         writes = self.thinking is not None and self.thinking.is_live
-        busy = writes or self.session.live is not None or self.phase is Phase.LOADING
+        sweeps = self.sweep is not None and self.sweep.is_live
+        loads = self.phase is Phase.LOADING
+        busy = writes or sweeps or loads or self.session.live is not None
         if self._engine is not None and busy:
             self._engine.send(Stop())
 
@@ -375,6 +447,10 @@ class Explorer:
         if self.thinking is not None and self.thinking.hears(event):
             if isinstance(event, Failed):
                 self._say(Saying(self.thinking.problem, "error", "Nothing was written"))
+            return
+        if self.sweep is not None and self.sweep.hears(event):
+            if isinstance(event, SweepFinished):
+                self._swept(event)
             return
         run = self.session.apply(event)
         match event:
@@ -440,11 +516,17 @@ class Explorer:
             self._say(Saying(words, "error"))
 
     def _settle(self) -> None:
-        """A run began or ended: the engine is free, unless a run or a load has been queued."""
-        if not self.is_loading:
+        """A run began or ended: the engine is free, unless something has been queued."""
+        if self.is_loading:
+            return
+        if self.sweep is not None and self.sweep.is_live:
+            self.phase = Phase.SWEEPING
+        else:
             self.phase = Phase.RUNNING if self.session.live else Phase.READY
 
     def _end_live(self, reason: str) -> None:
         if self.thinking is not None:
             self.thinking.end(reason)
+        if self.sweep is not None:
+            self.sweep.end(reason)
         self.session.engine_died(reason)

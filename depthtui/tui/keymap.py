@@ -47,13 +47,19 @@ CHOOSING = [
     ),
     key("n", "ladder(1)", "next prompt", "Run the task's next prompt", "next_prompt"),
     key("N", "ladder(-1)", "previous prompt", "Run the task's previous prompt", "prev_prompt"),
-    key("b,S", "session", "session", "List the runs of this session", "session"),
+    key("b", "session", "session", "List the runs of this session", "session"),
+    key("S", "sweep", "sweep", "Models and tasks in a grid: run one, or the session's", "sweep"),
     key("C", "compare", "compare", "Compare with a run or on another model", "compare"),
     key("i", "compute", "compute", "Compute what this pane shows", "compute"),
     key("A", "mark_answer", "answer", "Let the answer begin at this token", "mark_answer"),
     key("x", "what_if", "what if", "Leave layers out and see what it costs", "what_if", True),
     key("w", "think", "write", "Let the model write, and watch how deep it thinks", "think", True),
     key("e", "export", "export", "Save the session or this run", "export", True),
+]
+
+DIGITS = [
+    Binding(str(digit), f"count({digit})", "count", show=False, system=True)
+    for digit in range(1, 10)
 ]
 
 MOVING = [
@@ -73,10 +79,7 @@ MOVING = [
     key("dollar_sign", "edge('last_token')", "last token", "Go to the last token", "last_token"),
     key("pageup", "move(8, 0)", "8 layers up", "Move up eight layers", "page_up"),
     key("pagedown", "move(-8, 0)", "8 layers down", "Move down eight layers", "page_down"),
-    *(
-        Binding(str(digit), f"count({digit})", "count", show=False, system=True)
-        for digit in range(1, 10)
-    ),
+    *DIGITS,
     key("space", "move(1, 0)", "layer up", "Move up a layer, as in a stepped run", "space_up"),
 ]
 
@@ -181,4 +184,53 @@ THINKING = [
     *LOOKING[:4],
 ]
 
-ALL = [*MAIN, *COMPARE, *WHAT_IF, *THINKING, *APP]
+SWEEP = [
+    key(
+        "escape",
+        "stop",
+        "stop",
+        "Stop the sweep; every prompt that is done stays",
+        "stop_sweep",
+        True,
+    ),
+    key("escape", "close", "back", "Back to the run", "sweep_back", True),
+    key("S", "leave", "to the run", "Back to the run; the sweep goes on", "sweep_leave"),
+    key("n", "new_sweep", "new", "Choose models and tasks, and start a sweep", "new_sweep", True),
+    key("o", "open_sweep", "open", "Open a sweep that was run before", "open_sweep", True),
+    key("r", "go_on", "go on", "Run what the sweep lacks", "sweep_on", True),
+    key("enter", "open_row", "show", "Show the row's first prompt as a run", "open_row", True),
+    key("space", "mark", "mark", "Compare this row with others, or no more", "mark_row", True),
+    key("c", "unmark", "compare none", "Compare no rows", "unmark_rows"),
+    key("v", "rows", "rows", "Show cells, or pool them by model or by level", "rows", True),
+    key(
+        "s",
+        "sort",
+        "sort",
+        "Sort by the column under the cursor; again, the other way",
+        "sort",
+    ),
+    key("slash", "filter", "filter", "Show only rows with these words in them", "filter"),
+    key(
+        "f",
+        "first_token",
+        "leave out token 0",
+        "Average with or without the first token",
+        "sweep_first",
+    ),
+    key("e", "export", "export", "Save the sweep's report", "sweep_export", True),
+    key("k,up", "move(1, 0)", "row up", "Go to the row above; a count goes before it", "row_up"),
+    key("j,down", "move(-1, 0)", "row down", "Go to the row below", "row_down"),
+    key("h,left", "move(0, -1)", "column left", "Go to the column before", "column_left"),
+    key("l,right", "move(0, 1)", "column right", "Go to the column after", "column_right"),
+    key("g,home", "edge('first_layer')", "first row", "Go to the first row", "first_row"),
+    key("G,end", "edge('last_layer')", "last row", "Go to the last row", "last_row"),
+    key("0", "zero", "first column", "Go to the first column", "first_column"),
+    key("dollar_sign", "edge('last_token')", "last column", "Go to the last column", "last_column"),
+    key("pageup", "move(8, 0)", "8 rows up", "Go eight rows up", "rows_up"),
+    key("pagedown", "move(-8, 0)", "8 rows down", "Go eight rows down", "rows_down"),
+    *DIGITS,
+    *LOOKING[:3],
+    LOOKING[-1],
+]
+
+ALL = [*MAIN, *COMPARE, *WHAT_IF, *THINKING, *SWEEP, *APP]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -42,6 +42,9 @@ class ExportScreen(Dialog[Path]):
         screenshot: the screen behind this dialog, as SVG.
     """
 
+    formats: ClassVar[Mapping[str, str]] = FORMATS
+    """What can be written, by the ending of its files."""
+
     heading = "Export"
     hint = "enter writes · tab moves on · esc closes"
 
@@ -68,7 +71,7 @@ class ExportScreen(Dialog[Path]):
         with RadioSet(id="what", compact=True):
             for index, (title, _) in enumerate(self._choices):
                 yield RadioButton(title, value=index == 0)
-        for each, title in FORMATS.items():
+        for each, title in self.formats.items():
             yield Checkbox(title, True, id=each, compact=True)
         with Horizontal(classes="row"):
             yield Label("folder ")
@@ -97,7 +100,7 @@ class ExportScreen(Dialog[Path]):
     def action_write(self) -> None:
         """Write the files and close."""
         name = Path(self.query_one("#file-name", Input).value.strip()).name or "depth"
-        chosen = [each for each in FORMATS if self.query_one(f"#{each}", Checkbox).value]
+        chosen = [each for each in self.formats if self.query_one(f"#{each}", Checkbox).value]
         try:
             folder = self._target()
             written = self._write(folder, name, chosen)

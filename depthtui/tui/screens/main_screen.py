@@ -195,6 +195,7 @@ class MainScreen(PagedScreen):
                 cached=run.cached if run and ran else None,
                 memory=explorer.memory.used if explorer.memory else 0,
                 work=live.work if live else None,
+                swept=(explorer.sweep.done, explorer.sweep.total) if explorer.sweep else (0, 0),
             )
         )
 
@@ -212,6 +213,7 @@ class MainScreen(PagedScreen):
             Phase.READY: "stopped" if stopped else "ready",
             Phase.RUNNING: "running",
             Phase.HALTED: "halted",
+            Phase.SWEEPING: "sweeping",
             Phase.NO_MODEL: "idle",
             Phase.DEAD: "gone",
         }
@@ -265,7 +267,7 @@ class MainScreen(PagedScreen):
             case "next_layer" | "run_on":
                 return phase is Phase.HALTED
             case "stop":
-                return phase in (Phase.RUNNING, Phase.HALTED, Phase.LOADING)
+                return phase in (Phase.RUNNING, Phase.HALTED, Phase.LOADING, Phase.SWEEPING)
             case "restart":
                 return phase in (Phase.DEAD, Phase.NO_MODEL)
             case "run" | "run_stepping":
@@ -368,6 +370,12 @@ class MainScreen(PagedScreen):
                 self._compare(session.current, other)
 
         self.app.push_screen(SessionScreen(self.explorer), chosen)
+
+    def action_sweep(self) -> None:
+        """Show the sweep, or the session's runs as one."""
+        from depthtui.tui.screens.sweep_screen import SweepScreen
+
+        self.app.push_screen(SweepScreen(self.explorer), lambda _: self.redraw())
 
     def action_compare(self) -> None:
         """Ask what to compare the run on the screen with."""

@@ -250,3 +250,10 @@ def probability(value: float) -> str:
     if math.isnan(value):
         return ""
     return "1.0" if value >= 0.995 else f"{value:.2f}"[1:]
+
+
+def line_style(inks: Inks, place: int) -> Style:
+    """How the line at this place among several is drawn, so that they can be told apart."""
+    colours = palette.distinct(inks.dark)
+    colour = RichColor.from_rgb(*colours[place % len(colours)])
+    return Style(color=colour, bgcolor=inks.background, bold=True)

@@ -18,7 +18,7 @@ from depthtui.tui.widgets.ink import Inks, Piece, inks_of, number, strip_of
 from depthtui.tui.widgets.words import sentence
 
 EngineState: TypeAlias = Literal[
-    "starting", "loading", "idle", "ready", "running", "halted", "stopped", "gone"
+    "starting", "loading", "idle", "ready", "running", "halted", "sweeping", "stopped", "gone"
 ]
 
 
@@ -37,6 +37,7 @@ class Status:
         cached: whether the result came from the cache; None while there is none.
         memory: bytes that the engine holds, or 0.
         work: the slower metric that a run is at, or None.
+        swept: how many prompts of a sweep are done, and how many there are.
     """
 
     model: ModelInfo | None = None
@@ -50,6 +51,7 @@ class Status:
     cached: bool | None = None
     memory: int = 0
     work: Work | None = None
+    swept: tuple[int, int] = (0, 0)
 
 
 class StatusLine(Widget):
@@ -144,6 +146,9 @@ class StatusLine(Widget):
             case "halted":
                 where = f"halted after layer {status.layer} of {status.layers}"
                 return [("‖ ", inks.warning), (where, inks.text)]
+            case "sweeping":
+                done, total = status.swept
+                return [("▸ ", inks.good), (f"sweep, {done} of {total} prompts · S", inks.text)]
             case "stopped":
                 return [("■ ", inks.warning), (f"stopped{seconds}", inks.text)]
             case "gone":
