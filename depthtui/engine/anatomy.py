@@ -97,7 +97,9 @@ class Unembedding:
         if self.scale != 1.0:
             logits.mul_(self.scale)
         if self.soft_cap:
-            logits.div_(self.soft_cap).tanh_().mul_(self.soft_cap)
+            logits.div_(self.soft_cap).tanh_()
+            # The gradient of tanh is made of its output, which must stay as it is.
+            logits = logits * self.soft_cap if logits.requires_grad else logits.mul_(self.soft_cap)
         return logits
 
     def logits(self, residual: Tensor) -> Tensor:

@@ -220,9 +220,11 @@ def riemann_reference(model, ids, layer, answer_start, points=4000):
     return shares.mean(dim=0), float(ends[1] - ends[0])
 
 
-@pytest.mark.parametrize("layer", [0, 2, 3])
-def test_integrated_gradients_match_a_fine_rule_and_are_complete(layer):
-    model, ids, anatomy, replay = replayed("llama", 9)
+@pytest.mark.parametrize(
+    ("name", "layer"), [("llama", 0), ("llama", 2), ("llama", 3), ("gemma2", 0)]
+)
+def test_integrated_gradients_match_a_fine_rule_and_are_complete(name, layer):
+    model, ids, anatomy, replay = replayed(name, 9)
     result = integrated_gradients(replay, anatomy.unembedding, 6, tolerance=0.001)
     expected, change = riemann_reference(model, ids, layer, 6)
     assert result.reached.all()
@@ -242,6 +244,16 @@ def test_integrated_gradients_say_what_they_did_not_reach():
     total = few.attribution.sum(axis=1)
     assert np.isfinite(total).all()
     assert (few.completeness_error[~few.reached] > 0).all()
+
+
+def test_integrated_gradients_give_up_where_another_expert_is_taken():
+    model, ids, anatomy, replay = replayed("mixtral", 10)
+    result = integrated_gradients(replay, anatomy.unembedding, 6, layers=[0])
+    _shares, change = riemann_reference(model, ids, 0, 6, points=2)
+    missed = abs(float(result.attribution[0].sum()) - change) / abs(change)
+    assert not result.reached[0]
+    assert result.points[0] < 1000
+    assert result.completeness_error[0] == pytest.approx(missed, rel=0.01)
 
 
 def test_riemann_steps_are_the_paper_s():

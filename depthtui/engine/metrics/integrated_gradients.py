@@ -26,6 +26,9 @@ _FIRST_GAPS = 8
 _SHARE_LEFT = 0.9
 """The gaps that stay as they are may miss so much of what is allowed."""
 
+_NARROWEST = 2.0**-20
+"""Gaps are halved down to this: f jumps where a router takes other experts, and no halving helps."""
+
 
 def integrated_gradients(
     replay: Replay,
@@ -132,7 +135,7 @@ class _Path:
             targets = self._targets.to(logits.device)[None, :, None].expand(len(places), -1, 1)
             chosen = logits.log_softmax(dim=-1).gather(-1, targets).exp().sum(dim=(1, 2))
             (gradient,) = torch.autograd.grad(chosen.sum(), start)
-        shares = (gradient.float() * self._delta).sum(dim=-1).double().cpu()
+        shares = (gradient.float() * self._delta).sum(dim=-1).cpu().double()
         return chosen.detach().cpu(), torch.nn.functional.pad(shares, (0, 1))
 
 
@@ -157,7 +160,7 @@ def _adaptive(
         error = _relative(float(parts.sum()), path)
         reached = error <= tolerance and _together(errors) <= wanted
         middles = _middles(places, errors, _SHARE_LEFT * wanted)
-        if reached or path.points + len(middles) > most_points:
+        if reached or not middles or path.points + len(middles) > most_points:
             return parts.sum(axis=0), error, path.points, reached
         places = sorted([*places, *middles])
 
@@ -169,12 +172,16 @@ def _integrals(path: _Path, places: list[float]) -> np.ndarray:
 
 
 def _middles(places: list[float], errors: np.ndarray, allowed: float) -> list[float]:
-    """The middles of the gaps that miss most; what the others miss together is allowed."""
+    """The middles of the gaps that miss most; what the others miss together is allowed.
+
+    None of gaps that are too narrow to be halved.
+    """
     order = np.argsort(errors)
     missed = np.sqrt(np.cumsum(errors[order] ** 2))
     # Where no gap misses much but the errors add up, the worst one is halved all the same.
     chosen = order[min(np.searchsorted(missed, allowed, "right"), len(order) - 1) :]
-    return [(places[gap] + places[gap + 1]) / 2 for gap in chosen]
+    ends = [(places[gap], places[gap + 1]) for gap in chosen]
+    return [(start + end) / 2 for start, end in ends if end - start > _NARROWEST]
 
 
 def _together(errors: np.ndarray) -> float:
