@@ -17,7 +17,7 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from depthtui.engine.results import ModelSpec
+from depthtui.engine.results import ModelSpec, Prompt
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from depthtui.tui.explorer import Phase
@@ -95,6 +95,19 @@ async def what_if(pilot: Pilot[int]) -> None:
         await finished(pilot)
 
 
+async def thinking(pilot: Pilot[int]) -> None:
+    """The model's own answer, coloured by depth."""
+    explorer = pilot.app.explorer  # type: ignore[attr-defined]
+    explorer.change(chat_template=True)
+    explorer.run(Prompt("Why is the sky blue?"))
+    await finished(pilot)
+    await pilot.press("w")
+    await pilot.pause()
+    screen = pilot.app.screen
+    await wait_until(pilot, lambda: screen.thinking is not None and not screen.thinking.is_live)  # type: ignore[attr-defined]
+    await pilot.press("4", "0", "h")
+
+
 async def keys(pilot: Pilot[int]) -> None:
     """The list of keys."""
     await pilot.press("question_mark")
@@ -104,7 +117,13 @@ async def main(folder: Path) -> None:
     for size, cells in SIZES.items():
         for shade, theme in THEMES.items():
             await take(f"explorer-{shade}-{size}", folder, cells, theme, nothing)
-    deeds = {"step": step, "compare": compare, "what-if": what_if, "keys": keys}
+    deeds = {
+        "step": step,
+        "compare": compare,
+        "what-if": what_if,
+        "thinking": thinking,
+        "keys": keys,
+    }
     for name, deed in deeds.items():
         await take(f"{name}-dark-120x40", folder, SIZES["120x40"], THEMES["dark"], deed)
 
