@@ -30,8 +30,10 @@ from depthtui.engine.protocol import (
     RunStarted,
     StartGeneration,
     StartRun,
+    StartSweep,
     Step,
     Stop,
+    SweepFinished,
 )
 from depthtui.engine.results import (
     Ablation,
@@ -251,9 +253,13 @@ class FakeEngine:
 
     Attributes:
         hostile: whether texts that are generated are made of hostile tokens.
+        sweep_halts_at: the run of a sweep, counted from 0, at which it waits for `Stop`; -1 for
+            none.
+        swept: the models and prompts that sweeps have run.
     """
 
     hostile = False
+    sweep_halts_at = -1
 
     def __init__(self, load: Load = loads, manual: bool = False, cached: bool = False) -> None:
         self.commands: list[Command] = []
@@ -268,6 +274,8 @@ class FakeEngine:
         self._text: Generation | None = None
         self._written = 0
         self._run_id = -1
+        self._sweep_end: SweepFinished | None = None
+        self.swept: list[tuple[str, str]] = []
 
     def start(self, post: Post) -> None:
         self._post = post
@@ -309,6 +317,8 @@ class FakeEngine:
                 self._pending = self._generate(command)
                 if not self.manual:
                     self.advance()
+            case StartSweep():
+                self._sweep(command)
             case Step():
                 self.advance(until=Halted)
             case Continue():
@@ -389,8 +399,24 @@ class FakeEngine:
         rows = {name: values[first:end] for name, values in arrays_of(lens)}
         return LogitLens(**rows, vocabulary=dict(lens.vocabulary))
 
+    def _sweep(self, command: StartSweep) -> None:
+        from tests.fake_sweep import sweep_events
+
+        events, engine = sweep_events(command, self._model, self.sweep_halts_at)
+        self.swept += engine.runs
+        *events, end = events
+        assert isinstance(end, SweepFinished)
+        self._model = end.model
+        self._sweep_end = end if end.stopped else None
+        self._pending = iter(events if end.stopped else [*events, end])
+        if not self.manual:
+            self.advance()
+
     def _stop(self) -> None:
         self._pending = iter(())
+        if self._sweep_end is not None:
+            self.say(self._sweep_end)
+            self._sweep_end = None
         if self._partial is not None:
             partial, self._partial = self._partial, None
             self.say(RunFinished(self._run_id, partial))

@@ -21,15 +21,20 @@ from depthtui.engine.protocol import (
     Halted,
     LoadModel,
     ModelLoaded,
+    PromptDone,
     Quit,
     RunFinished,
     RunStarted,
     StartGeneration,
     StartRun,
+    StartSweep,
     Step,
     Stop,
+    SweepFinished,
 )
 from depthtui.engine.results import GenerationSettings, ModelSpec, Prompt, RunSettings
+from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
+from depthtui.sweep.saved import open_sweep, plan_text
 from tests.tiny_models import tiny_folder
 
 PATIENCE = 120.0
@@ -149,3 +154,21 @@ def test_quit_ends_it_and_an_interrupt_does_not(folder, tmp_path):
     engine.until(ModelLoaded)
     engine.send(Quit())
     assert engine.process.wait(PATIENCE) == 0
+
+
+def test_a_sweep_is_run_by_the_same_engine(engine, folder, tmp_path):
+    spec = ModelSpec(str(folder), device="cpu")
+    tasks = tuple(parse_task("addition:1-2", {}, Drawing(examples=2)))
+    missing = ModelSpec(str(tmp_path / "missing"), device="cpu")
+    plan = SweepPlan((missing, spec), tasks)
+    engine.send(StartSweep(7, str(tmp_path), plan_text(plan)))
+    events = engine.until(SweepFinished)
+    # Its prompts are no runs of the explorer, and its model is loaded already.
+    assert not [each for each in events if isinstance(each, RunStarted | RunFinished | ModelLoaded)]
+    assert [each.cell for each in events if isinstance(each, PromptDone)] == [2, 2, 3, 3]
+    end = events[-1]
+    assert (end.stopped, end.problem, end.model.spec) == (False, "", spec)
+    assert len(open_sweep(tmp_path, print).failures) == 1
+    # The engine serves runs as before.
+    engine.send(StartRun(8, Prompt("1 2 3"), RunSettings()))
+    assert engine.until(RunFinished)[-1].result.complete

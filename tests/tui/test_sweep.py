@@ -1,0 +1,435 @@
+"""The screen of sweeps: started, watched, stopped, gone on with, opened again, exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import Checkbox, Input, SelectionList
+
+from depthtui.engine.protocol import LoadModel, StartRun, StartSweep
+from depthtui.engine.results import ModelSpec, SummarySettings
+from depthtui.report.sweep_export import FORMATS
+from depthtui.sweep.plan import Drawing
+from depthtui.sweep.questions import questions
+from depthtui.sweep.saved import default_folder, open_sweep, plan_from_text
+from depthtui.sweep.summary import CellSummary, summarise_sweep
+from depthtui.tui.explorer import Phase
+from depthtui.tui.screens.sweep_dialog import SweepDialog
+from depthtui.tui.screens.sweep_export import SweepExport
+from depthtui.tui.screens.sweep_list import SweepList
+from depthtui.tui.screens.sweep_screen import SweepScreen
+from depthtui.tui.session import Session
+from depthtui.tui.sweep_rows import Surveyor
+from depthtui.tui.sweeping import Sweeping, sweep_of_session
+from depthtui.tui.widgets.sweep_table import SweepTable, columns_of, in_order, shortened
+from tests.fake_engine import FakeEngine
+from tests.hostile import HOSTILE
+from tests.sweep.sweeps import ScriptedEngine, make_plan, sweep
+from tests.tui.app_helpers import Explored, explore
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
+TASKS = ("addition:1-2", "commonsense")
+
+
+def ran(path: Path, models: tuple[str, ...] = ("alpha", "beta"), examples: int = 3) -> Sweeping:
+    """A sweep that was run before."""
+    plan = make_plan(models, TASKS, Drawing(examples=examples))
+    outcome = sweep(plan, path, ScriptedEngine({"alpha": 12, "beta": 8}))
+    return Sweeping.opened(outcome, path)
+
+
+async def show(it: Explored, opened: Sweeping | None = None) -> SweepScreen:
+    """Press S, and wait until all is worked out."""
+    if opened is not None:
+        it.app.explorer.sweep = opened
+    await it.press("S")
+    await it.until(lambda: isinstance(it.app.screen, SweepScreen), "the screen")
+    screen = it.app.screen
+    assert isinstance(screen, SweepScreen)
+    await surveyed(it, screen)
+    return screen
+
+
+async def surveyed(it: Explored, screen: SweepScreen) -> None:
+    """Wait until the rows are those of now."""
+
+    def is_done() -> bool:
+        sweep = screen.sweep
+        if sweep is None:
+            return True
+        shown = sum(row.done for row in screen.survey.rows)
+        return (
+            screen._surveying is None
+            and screen._surveyed[1:2] == (sweep.version,)
+            and (shown == sum(map(len, sweep.records.values())))
+        )
+
+    await it.until(is_done, "what the sweep says")
+    await it.pilot.pause()
+
+
+# Without a screen -------------------------------------------------------------
+
+
+def test_rows_pool_what_they_say_they_pool(tmp_path: Path) -> None:
+    opened = ran(tmp_path)
+    outcome, surveyor = opened.outcome, Surveyor()
+    cells = surveyor.survey(outcome, "cells", False, False).rows
+    assert [(row.model, row.task, row.done) for row in cells][:2] == [
+        ("alpha", "addition, 1 digit", 3),
+        ("alpha", "addition, 2 digits", 3),
+    ]
+    models = surveyor.survey(outcome, "models", False, False).rows
+    assert [(row.model, row.task, row.done) for row in models] == [
+        ("alpha", "3 tasks", 9),
+        ("beta", "3 tasks", 9),
+    ]
+    records = [
+        each
+        for cell, found in outcome.records.items()
+        if cell.model.name == "beta"
+        for each in found
+    ]
+    whole = CellSummary(outcome.plan.cells[-1], records, SummarySettings())
+    assert models[1].depth("kl") == whole.depth("kl")
+    # Models of 12 and of 8 layers have no mean curve.
+    levels = surveyor.survey(outcome, "levels", False, False).rows
+    assert [(row.task, row.model) for row in levels] == [
+        (task, model)
+        for task in ("addition, 1 digit", "addition, 2 digits", "commonsense")
+        for model in ("alpha", "beta")
+    ]
+
+
+def test_levels_pool_models_of_one_depth(tmp_path: Path) -> None:
+    opened = Sweeping.opened(
+        sweep(make_plan(("alpha", "beta"), TASKS), tmp_path, ScriptedEngine()), tmp_path
+    )
+    rows = Surveyor().survey(opened.outcome, "levels", False, False).rows
+    assert [(row.model, row.done) for row in rows] == [("2 models", 6)] * 3
+
+
+def test_a_survey_is_not_worked_out_twice(tmp_path: Path) -> None:
+    surveyor, opened = Surveyor(), ran(tmp_path)
+    first = surveyor.survey(opened.outcome, "cells", False, False)
+    second = surveyor.survey(opened.outcome, "cells", False, False)
+    assert all(a.summary is b.summary for a, b in zip(first.rows, second.rows, strict=True))
+    assert first.asked is second.asked
+    opened.include_first_token(False)
+    third = surveyor.survey(opened.outcome, "cells", False, False)
+    assert third.rows[0].summary is not None
+    assert not third.rows[0].summary.settings.include_first_token
+
+
+def test_a_live_sweep_compares_whole_cells_alone(tmp_path: Path) -> None:
+    opened = ran(tmp_path)
+    cell = opened.plan.cells[0]
+    del opened.records[cell][2]
+    live = Surveyor().survey(opened.outcome, "cells", False, True)
+    assert live.summary is not None
+    assert cell not in [each.cell for each in live.summary.cells]
+    assert live.rows[0].done == 2
+
+
+def test_rows_are_sorted_by_any_column_unknown_ones_last(tmp_path: Path) -> None:
+    opened = ran(tmp_path)
+    opened.records[opened.plan.cells[1]].clear()
+    rows = Surveyor().survey(opened.outcome, "cells", False, False).rows
+    columns = columns_of(rows, 120)
+    for column in columns:
+        for falls in (False, True):
+            values = [column.value(row) for row in in_order(rows, columns, (column.name, falls))]
+            known = [each for each in values if each is not None]
+            assert known == sorted(known, reverse=falls)  # type: ignore[type-var]
+            assert values[: len(known)] == known
+    assert in_order(rows, columns, ("", False)) == list(rows)
+
+
+def test_names_keep_both_ends() -> None:
+    assert shortened("SmolLM2-135M-Instruct", 11) == "SmolL…truct"
+    assert shortened("short", 8) == "short   "
+
+
+def test_a_session_without_runs_is_no_sweep() -> None:
+    assert sweep_of_session(Session(), SummarySettings()) is None
+
+
+# The screen -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_sweep_fits_every_size(tmp_path: Path, size: tuple[int, int]) -> None:
+    opened = ran(tmp_path / "sweep")
+    async with explore(tmp_path, size=size) as it:
+        screen = await show(it, opened)
+        await it.press("space", "j", "j", "space", "j")
+        text = it.screen_text()
+        assert "18 of 18 prompts" in text
+        assert "KL" in text
+        assert "overlap" in text
+        assert "cosine" in text
+        # The row under the cursor and those that are compared.
+        assert "◆ beta · addition, 1 digit" in text
+        assert "a alpha · addition, 1 digit" in text
+        if size[0] >= 120:
+            assert "b alpha · commonsense" in text
+            assert "Does effective depth grow with size?" in text
+            await it.press("tab", "tab", "j", "j")
+            assert "lines 3–" in it.screen_text() or size[1] > 40
+        else:
+            await it.press("tab", "tab")
+            assert "Does effective depth grow with size?" in it.screen_text()
+        assert all(len(line) <= size[0] for line in text.split("\n"))
+        assert screen.row is not None
+        estimate = screen.row.depth("kl")
+        assert estimate is not None
+        assert f"{estimate.layer}" in next(
+            line for line in text.split("\n") if "▸" in line and "beta" in line
+        )
+
+
+async def test_runs_of_the_session_are_rows(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("n")
+        await it.ready()
+        await it.until(lambda: len(it.session.results) == 2, "a second run")
+        await it.ready()
+        screen = await show(it)
+        assert [(row.task, row.done) for row in screen.rows] == [("commonsense", 2)]
+        assert "runs of this session" in it.screen_text()
+        # Nothing is loaded or run to show one of them.
+        n_commands = len(it.engine.commands)
+        await it.press("enter")
+        await it.until(lambda: it.app.screen is it.main, "the main screen")
+        assert it.session.current.number == 1
+        assert len(it.engine.commands) == n_commands
+
+
+async def test_rows_are_grouped_sorted_filtered(tmp_path: Path) -> None:
+    opened = ran(tmp_path / "sweep")
+    async with explore(tmp_path) as it:
+        screen = await show(it, opened)
+        assert len(screen.rows) == 6
+        await it.press("v")
+        await it.until(lambda: len(screen.rows) == 2, "rows of models")
+        await it.press("v")
+        await it.until(lambda: screen.rows[0].task == "addition, 1 digit", "rows of levels")
+        await it.press("v")
+        await it.until(lambda: screen.rows[1].task == "addition, 2 digits", "rows of cells")
+        # The column of the layers, the deepest first, then the other way, then as planned.
+        await it.press("l", "l", "s")
+        assert [row.model for row in screen.rows] == ["alpha"] * 3 + ["beta"] * 3
+        await it.press("s")
+        assert [row.model for row in screen.rows] == ["beta"] * 3 + ["alpha"] * 3
+        assert "▲" in it.screen_text()
+        await it.press("s")
+        assert [row.model for row in screen.rows] == ["alpha"] * 3 + ["beta"] * 3
+        await it.press("slash", *"beta 2", "enter")
+        assert [row.title for row in screen.rows] == ["beta · addition, 2 digits"]
+        assert isinstance(screen.focused, SweepTable)
+        await it.press("slash", "escape")
+        assert len(screen.rows) == 6
+        assert it.app.screen is screen
+
+
+async def test_a_dialog_starts_a_sweep_and_rows_fill_in(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.engine.manual = True
+        screen = await show(it)
+        await it.press("n")
+        await it.until(lambda: isinstance(it.app.screen, SweepDialog), "the dialog")
+        dialog = it.app.screen
+        models = dialog.query_one("#models", SelectionList)
+        await it.until(lambda: models.option_count, "the models")
+        dialog.query_one("#task-addition", Checkbox).value = True
+        for field, text, words in (
+            ("#levels-addition", "99", "no level '99'"),
+            ("#levels-addition", "1", "cells"),
+            ("#more-tasks", "nonsense", "no task 'nonsense'"),
+            ("#more-tasks", "", "cells"),
+            ("#examples", "0", "whole number"),
+        ):
+            dialog.query_one(field, Input).value = text
+            if words != "cells":
+                await it.press("f5")
+            await it.until(lambda words=words: words in it.screen_text(), words)
+            assert it.app.screen is dialog
+        assert not it.engine.sent(StartSweep)
+        dialog.query_one("#more-models", Input).value = "alpha, beta"
+        dialog.query_one("#levels-addition", Input).value = "1, 3"
+        dialog.query_one("#examples", Input).value = "2"
+        await it.until(lambda: "3 x 3 cells, 18 prompts" in it.screen_text(), "the count")
+        await it.press("f5")
+        await it.until(lambda: it.app.screen is screen, "the sweep")
+        (command,) = it.engine.sent(StartSweep)
+        assert isinstance(command, StartSweep)
+        plan = plan_from_text(command.plan)
+        assert [each.name for each in plan.models] == ["demo", "alpha", "beta"]
+        assert [each.title for each in plan.tasks] == [
+            "commonsense",
+            "addition, 1 digit",
+            "addition, 3 digits",
+        ]
+        cache_dir = it.app.explorer.cache_dir
+        assert Path(command.folder) == default_folder(plan, cache_dir)
+        assert it.app.explorer.phase is Phase.SWEEPING
+        # Row by row, with what runs now.
+        it.engine.advance(8)
+        await it.until(lambda: screen.sweep and screen.sweep.done == 2, "two prompts")
+        await it.until(lambda: "2 of 18 prompts" in it.screen_text(), "how far it is")
+        assert "esc stops" in it.screen_text()
+        it.engine.advance()
+        await it.until(lambda: it.app.explorer.phase is Phase.READY, "the end")
+        await surveyed(it, screen)
+        assert all(row.done == row.total for row in screen.rows)
+        assert "done, 18 of 18 prompts · beta is loaded" in it.screen_text()
+        assert "beta is loaded now" in it.toasts()[-1]
+        assert it.app.explorer.spec.name == "beta"
+
+
+async def test_escape_stops_and_r_goes_on_where_it_was_left(tmp_path: Path) -> None:
+    opened = ran(tmp_path / "sweep")
+    async with explore(tmp_path) as it:
+        screen = await show(it, opened)
+        folder = tmp_path / "again"
+        it.engine.sweep_halts_at = 5
+        it.app.explorer.start_sweep(opened.plan, folder)
+        screen.changed()
+        await it.until(lambda: screen.sweep and screen.sweep.done == 5, "five prompts")
+        await it.press("escape")
+        await it.until(lambda: screen.sweep and screen.sweep.stage == "stopped", "its end")
+        assert it.app.screen is screen
+        assert len(open_sweep(folder, print).records[opened.plan.cells[0]]) == 3
+        it.engine.sweep_halts_at = -1
+        await it.press("r")
+        await it.until(lambda: screen.sweep and screen.sweep.stage == "done", "the rest")
+        await surveyed(it, screen)
+        assert [row.done for row in screen.rows] == [3] * 6
+        # The one that was stopped ran twice, every other once.
+        assert len(it.engine.swept) == 19
+        await it.press("escape")
+        assert it.app.screen is it.main
+
+
+async def test_the_main_screen_waits_for_a_sweep_but_loads_in_spite_of_it(tmp_path: Path) -> None:
+    opened = ran(tmp_path / "sweep")
+    async with explore(tmp_path) as it:
+        it.engine.sweep_halts_at = 2
+        it.app.explorer.start_sweep(opened.plan, tmp_path / "again")
+        await it.until(lambda: it.status.state == "sweeping", "a sweep")
+        assert "2 of 18 prompts" in it.screen_text()
+        n_runs = len(it.engine.sent(StartRun))
+        await it.press("r")
+        assert len(it.engine.sent(StartRun)) == n_runs
+        it.app.explorer.load(ModelSpec("gamma"))
+        await it.until(lambda: it.app.explorer.phase is Phase.READY, "the other model")
+        assert it.app.explorer.model.name == "gamma"
+        assert it.app.explorer.sweep.stage == "stopped"
+        # The engine dies in another one: what it did stays.
+        screen = await show(it)
+        it.app.explorer.start_sweep(opened.plan, tmp_path / "again")
+        it.engine.die()
+        await it.until(lambda: screen.sweep and screen.sweep.stage == "failed", "its end")
+        await surveyed(it, screen)
+        assert screen.rows[0].done == 3
+        await it.press("r")
+        assert "R on the main screen" in it.toasts()[-1]
+
+
+async def test_enter_opens_a_prompt_on_its_model_or_tells_what_failed(tmp_path: Path) -> None:
+    plan = make_plan(("alpha", "missing"), TASKS)
+    outcome = sweep(plan, tmp_path / "sweep", ScriptedEngine())
+    async with explore(tmp_path, size=(120, 40)) as it:
+        screen = await show(it, Sweeping.opened(outcome, tmp_path / "sweep"))
+        assert [len(row.failures) for row in screen.rows] == [0, 0, 0, 1, 1, 1]
+        assert "failed" in it.screen_text()
+        await it.press("G", "enter")
+        assert "There is no model missing" in it.toasts()[-1]
+        assert it.app.screen is screen
+        assert "doubt" in [each.kind for each in screen.survey.findings]
+        await it.press("g", "j")
+        assert screen.row is not None
+        assert screen.row.first is not None
+        _, record = screen.row.first
+        await it.press("enter")
+        await it.until(lambda: it.app.screen is it.main, "the main screen")
+        assert it.engine.sent(LoadModel)[-1] == LoadModel(ModelSpec("alpha"))
+        await it.until(lambda: it.session.current.prompt == record.prompt, "its prompt")
+        assert it.session.current.model.name == "alpha"
+
+
+async def test_sweeps_are_opened_again(tmp_path: Path) -> None:
+    opened = ran(tmp_path / "cache" / "sweeps" / "kept")
+    ran(tmp_path / "elsewhere", ("alpha",))
+    async with explore(tmp_path) as it:
+        screen = await show(it)
+        await it.press("o")
+        await it.until(lambda: "18 of 18" in it.screen_text(), "the list")
+        await it.press("enter")
+        await it.until(lambda: it.app.screen is screen, "the sweep")
+        await surveyed(it, screen)
+        assert screen.sweep is not None
+        assert screen.sweep.plan == opened.plan
+        assert len(screen.rows) == 6
+        await it.press("o")
+        await it.until(lambda: isinstance(it.app.screen, SweepList), "the list")
+        field = it.app.screen.query_one("#folder", Input)
+        field.value = str(tmp_path)
+        field.focus()
+        await it.press("enter")
+        await it.until(lambda: "holds no sweep" in it.screen_text(), "what is wrong")
+        field.value = str(tmp_path / "elsewhere")
+        await it.press("enter")
+        await it.until(lambda: it.app.screen is screen, "the sweep")
+        await surveyed(it, screen)
+        assert len(screen.rows) == 3
+        # Back to the runs of the session.
+        await it.press("o")
+        await it.until(lambda: "18 of 18" in it.screen_text(), "the list")
+        await it.press("up", "enter")
+        await it.until(lambda: screen.sweep and screen.sweep.is_session, "the session")
+
+
+async def test_the_report_is_exported_as_it_is_shown(tmp_path: Path) -> None:
+    opened = ran(tmp_path / "sweep")
+    async with explore(tmp_path) as it:
+        screen = await show(it, opened)
+        before = screen.rows[0].summary
+        await it.press("f")
+        await surveyed(it, screen)
+        after = screen.rows[0].summary
+        assert before is not None
+        assert after is not None
+        assert after.n_tokens == before.n_tokens - 3
+        assert "token 0 out" in it.screen_text()
+        await it.press("e")
+        await it.until(lambda: isinstance(it.app.screen, SweepExport), "the dialog")
+        it.app.screen.query_one("#file-name", Input).value = "report"
+        await it.press("f5")
+        await it.until(lambda: it.app.screen is screen, "the files")
+        summary = summarise_sweep(opened.outcome)
+        for name, write in FORMATS.items():
+            written = (tmp_path / "exports" / f"report.{name}").read_bytes()
+            assert written == write(summary, questions(summary))
+        assert (tmp_path / "exports" / "report.svg").exists()
+
+
+async def test_hostile_names_are_harmless(tmp_path: Path) -> None:
+    hostile = "".join(each for each in HOSTILE.values() if each).replace("/", "")
+    opened = ran(tmp_path / "sweep", (f"a[/]{hostile}", "beta"))
+    async with explore(tmp_path) as it:
+        screen = await show(it, opened)
+        await it.press("space", "j", "v", "slash", *"a[", "enter", "e", "escape", "o", "escape")
+        assert it.app.screen is screen
+        assert "\x1b[2J" not in it.screen_text()
+
+
+async def test_nothing_to_show_says_what_to_do(tmp_path: Path) -> None:
+    async with explore(tmp_path, lambda: FakeEngine(manual=True), wait=False) as it:
+        await it.until(lambda: it.main.is_mounted, "the main screen")
+        screen = await show(it)
+        assert screen.sweep is None
+        await it.until(lambda: "n starts a sweep" in it.screen_text(), "what to do")
+        await it.press("enter", "space", "s", "v", "e", "G", "r")
+        assert it.app.screen is screen
