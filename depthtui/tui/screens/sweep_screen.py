@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -139,11 +140,19 @@ class SweepScreen(LiveScreen):
             return
         self._surveying = wanted
         outcome, grouping, surveyor = sweep.outcome, self._grouping, self._surveyor
-        self.run_worker(
-            lambda: surveyor.survey(outcome, grouping, sweep.is_session, sweep.is_live),
-            name="survey",
-            thread=True,
-        )
+
+        def work() -> Survey:
+            # Comparisons take their time: the rows are shown before.
+            self.call_later(self._show_survey, sweep, rows=surveyor.rows(outcome, grouping))
+            return surveyor.survey(outcome, grouping, sweep.is_session, sweep.is_live)
+
+        self.run_worker(work, name="survey", thread=True)
+
+    def _show_survey(self, sweep: object, **known: object) -> None:
+        """Take what is known of a sweep, where it is still the one that is shown."""
+        if sweep is self.sweep and self.is_running:
+            self._survey = replace(self._survey, **known)  # type: ignore[arg-type]
+            self._show_rows()
 
     @on(Worker.StateChanged)
     def _worked(self, event: Worker.StateChanged) -> None:
@@ -151,8 +160,9 @@ class SweepScreen(LiveScreen):
             return
         assert self._surveying is not None
         self._surveyed, self._surveying = self._surveying, None
-        if self._surveyed[0] is self.sweep and event.worker.result is not None:
-            self._survey = event.worker.result
+        survey = event.worker.result
+        if self._surveyed[0] is self.sweep and survey is not None:
+            self._survey = survey
         self.redraw()
 
     def _show_rows(self) -> None:

@@ -27,9 +27,6 @@ _LOW, _LEAST_ACROSS = 4, 18
 _ROOMY = 8
 """Lines of all panels that there must be before there are gaps between them."""
 
-_POINTS = 201
-"""Where curves of models of any number of layers are read."""
-
 _HERE = "◆"
 
 
@@ -101,6 +98,7 @@ class SweepCurves(Pane):
         self._settings = SummarySettings()
         self._panels: list[_Panel] = []
         self._legend: list[list[Piece]] = []
+        self._drawn_behind: dict[str, tuple[object, object, list[str]]] = {}
 
     def show_rows(
         self,
@@ -176,20 +174,13 @@ class SweepCurves(Pane):
             id(each): curve for each in self._lines if (curve := _read(each.row, rule)) is not None
         }
         low, high = (0.0, 1.0) if rule != "cosine" else _ends(list(read.values()))
-        across = np.linspace(0, 1, _POINTS)
         drawn: list[tuple[list[str], Style]] = []
         marks: dict[tuple[int, int], Piece] = {}
-        # What lies behind is one layer: nobody tells its lines apart.
-        behind = Canvas(box.width, box.lines)
         for each in self._lines:
-            if id(each) not in read:
-                continue
-            heights = (relative(read[id(each)]) - low) / (high - low)
-            if each.rank == 0:
-                behind.plot(across, heights)
+            if id(each) not in read or each.rank == 0:
                 continue
             canvas, style = Canvas(box.width, box.lines), self._style(each)
-            canvas.plot(across, heights)
+            _plot_curve(canvas, read[id(each)], low, high)
             drawn.append((canvas.lines(), style))
             estimate = each.row.depth(rule)
             if estimate is not None and estimate.ratio is not None and estimate.layer is not None:
@@ -203,8 +194,23 @@ class SweepCurves(Pane):
                     marks |= _label(box, line, column, str(estimate.layer), style)
         dashes = Canvas(box.width, box.lines)
         dashes.dash((self._threshold(rule) - low) / (high - low))
-        layers = [(behind.lines(), self.inks.faint), *drawn]
+        behind = self._behind(rule, box, list(read.values()), (low, high))
+        layers = [(behind, self.inks.faint), *drawn]
         return _Panel(rule, box, low, high, layers, dashes.lines(), marks)
+
+    def _behind(
+        self, rule: str, box: _Box, curves: Sequence[np.ndarray], ends: tuple[float, float]
+    ) -> list[str]:
+        """Every row's curve in one, since nobody tells them apart; kept while the rows stay."""
+        shown = {id(each.row.summary): each.row.summary for each in self._lines}
+        known = (box, ends, shown.keys())
+        if rule not in self._drawn_behind or self._drawn_behind[rule][0] != known:
+            canvas = Canvas(box.width, box.lines)
+            for each in curves:
+                _plot_curve(canvas, each, *ends)
+            # The summaries are held, so that no other one gets the identity of one of them.
+            self._drawn_behind[rule] = known, shown, canvas.lines()
+        return self._drawn_behind[rule][2]
 
     def _style(self, line: _Line) -> Style:
         if line.mark is not None:
@@ -320,13 +326,10 @@ def _label(
     return {(line, first + i): (char, style) for i, char in enumerate(text)}
 
 
-def relative(values: np.ndarray) -> np.ndarray:
-    """A curve of one value a layer, `[L]`, read at even steps of the depth.
-
-    Layer l lies at (l + 1) / L, as in the ratio of an effective depth; NaN before layer 0.
-    """
-    depth = np.arange(1, len(values) + 1) / len(values)
-    return np.interp(np.linspace(0, 1, _POINTS), depth, values, left=np.nan)
+def _plot_curve(canvas: Canvas, values: np.ndarray, low: float, high: float) -> None:
+    """Draw a curve of one value a layer: layer l lies at (l + 1) / L, as in a depth's ratio."""
+    depths = np.arange(1, len(values) + 1) / len(values)
+    canvas.plot(depths, (values - low) / (high - low))
 
 
 def _relative_kl(curves: Curves) -> np.ndarray | None:
