@@ -256,6 +256,17 @@ def test_integrated_gradients_give_up_where_another_expert_is_taken():
     assert result.completeness_error[0] == pytest.approx(missed, rel=0.01)
 
 
+def test_integrated_gradients_of_a_broken_model_are_unknown():
+    model, ids = fresh("llama"), random_ids(9)
+    anatomy = study(model)
+    with torch.no_grad():
+        blocks(model)[2].mlp.down_proj.weight[0, 0] = torch.nan
+    result = integrated_gradients(Replay(model, anatomy, ids[0]), anatomy.unembedding, 6)
+    assert np.isnan(result.attribution).all()
+    assert np.isnan(result.completeness_error).all()
+    assert not result.reached.any()
+
+
 def test_riemann_steps_are_the_paper_s():
     _model, _ids, anatomy, replay = replayed("llama", 9)
     coarse = integrated_gradients(replay, anatomy.unembedding, 6, steps=8)

@@ -9,6 +9,7 @@ change of f), which gives an exact local error to refine by.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -27,7 +28,7 @@ _SHARE_LEFT = 0.9
 """The gaps that stay as they are may miss so much of what is allowed."""
 
 _NARROWEST = 2.0**-20
-"""Gaps are halved down to this: f jumps where a router takes other experts, and no halving helps."""
+"""Gaps are not halved below this: f jumps where a router takes other experts."""
 
 
 def integrated_gradients(
@@ -106,6 +107,19 @@ class _Path:
         """How many gradients have been taken."""
         return len(self._values)
 
+    @property
+    def n_tokens(self) -> int:
+        """T."""
+        return self._replay.n_tokens
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether f and every gradient taken are numbers."""
+        return all(
+            math.isfinite(value) and np.isfinite(slopes).all()
+            for value, slopes in self._values.values()
+        )
+
     def visit(self, places: list[float]) -> None:
         """Compute f and the gradients at those places of the path that are new."""
         new = [each for each in places if each not in self._values]
@@ -153,6 +167,8 @@ def _adaptive(
     places = [gap / _FIRST_GAPS for gap in range(_FIRST_GAPS + 1)]
     while True:
         path.visit(places)
+        if not path.is_finite:
+            return np.full(path.n_tokens, np.nan), float("nan"), path.points, False
         parts = _integrals(path, places)
         changes = np.diff([path.value(each) for each in places])
         errors = np.abs(parts.sum(axis=1) - changes)
