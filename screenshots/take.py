@@ -19,6 +19,7 @@ from textual.pilot import Pilot
 
 from depthtui.engine.results import ModelSpec, Prompt
 from depthtui.settings import Settings
+from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
 from depthtui.tui.app import DepthApp
 from depthtui.tui.explorer import Phase
 from depthtui.tui.picture import picture
@@ -108,6 +109,27 @@ async def thinking(pilot: Pilot[int]) -> None:
     await pilot.press("4", "0", "h")
 
 
+async def sweep(pilot: Pilot[int]) -> None:
+    """The demo model in two precisions on tasks of growing difficulty."""
+    explorer = pilot.app.explorer  # type: ignore[attr-defined]
+    tasks = [
+        task
+        for text in ("addition:1-3", "multiplication:1-2", "grade_school")
+        for task in parse_task(text, {}, Drawing(examples=6))
+    ]
+    models = (ModelSpec(), ModelSpec(dtype="bfloat16"))
+    settings = explorer.settings
+    plan = SweepPlan(models, tuple(tasks), settings.run_settings(), settings.summary_settings())
+    with tempfile.TemporaryDirectory() as folder:
+        explorer.start_sweep(plan, Path(folder) / "arithmetic")
+        await pilot.press("S")
+        screen = pilot.app.screen
+        await wait_until(pilot, lambda: not explorer.sweep.is_live)
+        await wait_until(pilot, lambda: bool(screen.survey.findings))  # type: ignore[attr-defined]
+    await pilot.press("space", "j", "j", "space", "j", "j")
+    pilot.app.clear_notifications()
+
+
 async def keys(pilot: Pilot[int]) -> None:
     """The list of keys."""
     await pilot.press("question_mark")
@@ -122,6 +144,7 @@ async def main(folder: Path) -> None:
         "compare": compare,
         "what-if": what_if,
         "thinking": thinking,
+        "sweep": sweep,
         "keys": keys,
     }
     for name, deed in deeds.items():
