@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import DamagedRecord, Record
 from depthtui.sweep.state import Outcome
 
+_PART = re.compile(rf"{MANIFEST}-(\d+)-of-(\d+)")
+
 
 def merge_sweeps(paths: Sequence[Path], out: SweepFolder, tell: Tell) -> Outcome:
     """Copy the records of finished sweeps into one folder.
@@ -29,19 +32,21 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, tell: Tell) -> Outcome
     Args:
         paths: folders of sweeps, or of shards of one, in the order of their models.
         out: where the records go.
-        tell: told of records that are missing or damaged.
+        tell: told of parts and records that are missing or damaged.
 
     Raises:
         DepthError: a folder has no sweep, the sweeps were measured differently, or
             `out` cannot be written.
     """
-    found = [(path, each) for path in paths for each in _manifests(path)]
+    found = [each for path in paths for each in _manifests(path)]
     plan = _united([manifest.plan for _, manifest in found])
+    for part, count in _missing_parts(found):
+        tell(f"Part {part} of {count} of the sweep is in none of the folders.")
     records: dict[Cell, dict[int, Record]] = {cell: {} for cell in plan.cells}
     for path, manifest in found:
         for cell, names in manifest.names.items():
             for name in names:
-                record = _read(path, name, tell)
+                record = _read(path.parent, name, tell)
                 if record is not None:
                     out.keep(cell, record)
                     records[cell][record.number] = record
@@ -56,7 +61,7 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, tell: Tell) -> Outcome
     return Outcome(plan, sorted_records, out.failures)
 
 
-def _manifests(folder: Path) -> Iterable[Manifest]:
+def _manifests(folder: Path) -> Iterable[tuple[Path, Manifest]]:
     paths = sorted(folder.glob(f"{MANIFEST}*.json"))
     if not paths:
         raise DepthError(
@@ -64,9 +69,21 @@ def _manifests(folder: Path) -> Iterable[Manifest]:
         )
     for path in paths:
         try:
-            yield read_manifest(path)
+            yield path, read_manifest(path)
         except (OSError, ValueError) as error:
             raise DepthError(f"{path} cannot be read: {error}.", "Run that sweep again.") from None
+
+
+def _missing_parts(found: Sequence[tuple[Path, Manifest]]) -> Iterable[tuple[int, int]]:
+    """The parts of split sweeps that are not there, each with how many there are to be."""
+    parts: dict[tuple[SweepPlan, int], set[int]] = {}
+    for path, manifest in found:
+        named = _PART.fullmatch(path.stem)
+        if named is not None:
+            part, count = map(int, named.groups())
+            parts.setdefault((manifest.plan, count), set()).add(part)
+    for (_, count), there in parts.items():
+        yield from ((part, count) for part in range(1, count + 1) if part not in there)
 
 
 def _united(plans: Sequence[SweepPlan]) -> SweepPlan:

@@ -264,6 +264,15 @@ class TestShards:
         assert [len(each) for each in merged.records.values()] == [3, 3, 3, 0, 0, 0]
         assert len(merged.failures) == 1
 
+    def test_a_part_that_is_nowhere_is_told(self, tmp_path: Path) -> None:
+        plan = make_plan(("alpha",))
+        for index in (1, 3):
+            sweep(plan, tmp_path / str(index), shard=Shard(index, 3))
+        told: list[str] = []
+        out = SweepFolder(tmp_path / "out", pytest.fail)
+        merge_sweeps([tmp_path / "1", tmp_path / "3"], out, told.append)
+        assert told == ["Part 2 of 3 of the sweep is in none of the folders."]
+
     def test_what_one_could_do_did_not_fail(self, tmp_path: Path) -> None:
         plan = make_plan(("alpha",), ("facts:1",))
         engine = ScriptedEngine(dies_at=2)
