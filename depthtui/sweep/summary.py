@@ -55,11 +55,13 @@ class CellSummary:
         cell: the cell.
         records: its prompts, at least one.
         settings: how they are pooled.
+        full_title: stands for the model's short name where another model has the same.
     """
 
     cell: Cell
     records: Sequence[Record]
     settings: SummarySettings
+    full_title: str = ""
 
     @property
     def model(self) -> ModelInfo:
@@ -69,7 +71,7 @@ class CellSummary:
     @property
     def title(self) -> str:
         """The model's short name, and how it was to be loaded where that was said."""
-        return titles_of(self.cell.model, self.model)
+        return self.full_title or titles_of(self.cell.model, self.model)
 
     @cached_property
     def parts(self) -> list[PromptCurves]:
@@ -173,12 +175,32 @@ def summarise_sweep(outcome: Outcome) -> SweepSummary:
     """Pool the records of every cell."""
     settings = outcome.plan.summary
     found = {cell: outcome.records.get(cell, []) for cell in outcome.plan.cells}
+    cells = [CellSummary(cell, records, settings) for cell, records in found.items() if records]
     return SweepSummary(
         outcome.plan,
-        [CellSummary(cell, records, settings) for cell, records in found.items() if records],
+        _told_apart(cells),
         [cell for cell, records in found.items() if not records],
         outcome.failures,
     )
+
+
+def _told_apart(cells: Sequence[CellSummary]) -> list[CellSummary]:
+    """The cells, models of one short name called by all that was asked for."""
+    models: dict[str, set[ModelSpec]] = {}
+    for each in cells:
+        models.setdefault(each.title, set()).add(each.cell.model)
+    return [
+        each
+        if len(models[each.title]) == 1
+        else replace(each, full_title=_full_title(each.cell.model))
+        for each in cells
+    ]
+
+
+def _full_title(spec: ModelSpec) -> str:
+    asked = model_title(spec).partition(", ")[2]
+    device = "" if spec.device == "auto" else spec.device
+    return ", ".join(each for each in (spec.name, asked, device) if each)
 
 
 def titles_of(spec: ModelSpec, model: ModelInfo) -> str:

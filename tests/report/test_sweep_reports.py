@@ -108,6 +108,18 @@ class TestNumbers:
         (cell,) = of_results([result]).cells
         assert cell.published("kl") is None
 
+    def test_models_of_one_name_are_told_apart(self) -> None:
+        prompt, task = full_run().prompt, TaskChoice("commonsense")
+        specs = (ModelSpec("a/x"), ModelSpec("b/x"), ModelSpec("b/x", device="cpu"), ModelSpec("y"))
+        records = {}
+        for spec in specs:
+            cell = Cell(spec, task)
+            result = full_result(prompt, model_info(spec))
+            records[cell] = [record_of(result, "key", cell, 0)]
+        plan = SweepPlan(specs, (task,))
+        cells = summarise_sweep(Outcome(plan, records, [])).cells
+        assert [each.title for each in cells] == ["a/x", "b/x", "b/x, cpu", "y"]
+
     def test_token_0_can_be_left_out(self) -> None:
         results = [full_run(f"text {n}", seed=n) for n in range(2)]
         whole = of_results(results)
