@@ -15,6 +15,7 @@ from depthtui.sweep.questions import questions
 from depthtui.sweep.saved import default_folder, open_sweep, plan_from_text
 from depthtui.sweep.summary import CellSummary, summarise_sweep
 from depthtui.tui.explorer import Phase
+from depthtui.tui.screens.prompt_picker import PromptPicker
 from depthtui.tui.screens.sweep_dialog import SweepDialog
 from depthtui.tui.screens.sweep_export import SweepExport
 from depthtui.tui.screens.sweep_list import SweepList
@@ -321,6 +322,10 @@ async def test_the_main_screen_waits_for_a_sweep_but_loads_in_spite_of_it(tmp_pa
         assert "2 of 18 prompts" in it.screen_text()
         n_runs = len(it.engine.sent(StartRun))
         await it.press("r")
+        await it.press("p")
+        await it.until(lambda: isinstance(it.app.screen, PromptPicker), "the prompts")
+        await it.press("f5")
+        await it.until(lambda: "A sweep is running" in it.toasts()[-1], "why it does not run")
         assert len(it.engine.sent(StartRun)) == n_runs
         it.app.explorer.load(ModelSpec("gamma"))
         await it.until(lambda: it.app.explorer.phase is Phase.READY, "the other model")

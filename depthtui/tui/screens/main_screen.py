@@ -42,6 +42,8 @@ from depthtui.tui.widgets.prune_pane import PrunePane
 from depthtui.tui.widgets.status_line import EngineState, Status, StatusLine
 from depthtui.tui.widgets.words import sentence
 
+SWEEPING = "A sweep is running: esc stops it, then r runs the prompt. S shows the sweep."
+
 
 class MainScreen(PagedScreen):
     """Shows the explorer's current run.
@@ -300,6 +302,8 @@ class MainScreen(PagedScreen):
 
     def _run(self, prompt: Prompt | None = None, step: bool = False) -> None:
         self.explorer.run(prompt, step)
+        if self.explorer.phase is Phase.SWEEPING:
+            self.notify(SWEEPING, severity="warning", markup=False)
         self.redraw()
 
     def action_next_layer(self) -> None:
@@ -416,7 +420,9 @@ class MainScreen(PagedScreen):
         missing = [each for each in names if getattr(result, each, None) is None]
         can_be_had = [each for each in missing if each not in result.unavailable]
         stopped = [each for each in names if each in CAUSAL and run.state is RunState.STOPPED]
-        if not self.explorer.has_model_of(run):
+        if self.explorer.phase is Phase.SWEEPING:
+            self.notify(SWEEPING, severity="warning", markup=False)
+        elif not self.explorer.has_model_of(run):
             self.notify("This run is of another model: m loads that one.", markup=False)
         elif can_be_had or stopped:
             self.explorer.compute(*(can_be_had or stopped))
