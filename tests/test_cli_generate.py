@@ -102,6 +102,12 @@ def test_files_are_written_and_failures_told(
     assert len(json.loads((out / "generation.json").read_text())["generations"]) == 1
 
 
+@pytest.mark.parametrize("option", ["--temperature", "--top-p", "--kl-threshold"])
+def test_nan_is_no_number(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["generate", "demo", "--prompt", "x", option, "nan"]) == 2
+    assert "'nan' is not a number" in capsys.readouterr().err
+
+
 def test_ctrl_c_ends_the_text_and_keeps_it(
     engines: list[ScriptedEngine], capsys: pytest.CaptureFixture[str]
 ) -> None:

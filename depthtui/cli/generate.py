@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from depthtui.cli.options import (
+    NumberRange,
     cache_dir_of,
     cache_options,
     gather_prompts,
@@ -33,12 +34,12 @@ _writing_options = group_options(
     click.option("--max-tokens", type=click.IntRange(1), help="Most tokens.  [default: 256]"),
     click.option(
         "--temperature",
-        type=click.FloatRange(0),
+        type=NumberRange(0),
         help="0 always takes the most probable token.  [default: 0]",
     ),
     click.option(
         "--top-p",
-        type=click.FloatRange(0, 1),
+        type=NumberRange(0, 1),
         help="Draw from the most probable tokens that reach this share.  [default: 1]",
     ),
     click.option("--seed", type=click.IntRange(0), help="Seed of the random choices."),
@@ -51,19 +52,19 @@ _writing_options = group_options(
     ),
     click.option(
         "--confidence",
-        type=click.FloatRange(0, 1),
+        type=NumberRange(0, 1),
         help="Early exit: how sure the lens must be.  [default: 0.9]",
     ),
     click.option(
         "--settling-threshold",
-        type=click.FloatRange(0, 1),
+        type=NumberRange(0, 1),
         help="Settling depth: divergence in nats to stay below.  [default: 0.5]",
     ),
     click.option("--top-k", type=click.IntRange(1), help="Tokens that the lens lists."),
     click.option(
-        "--kl-threshold", type=click.FloatRange(0, 1), help="KL rule: share of the largest KL."
+        "--kl-threshold", type=NumberRange(0, 1), help="KL rule: share of the largest KL."
     ),
-    click.option("--overlap-threshold", type=click.FloatRange(0, 1), help="Overlap rule."),
+    click.option("--overlap-threshold", type=NumberRange(0, 1), help="Overlap rule."),
 )
 
 

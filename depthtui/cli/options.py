@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,19 @@ _SETTINGS = ("cache_dir", "cache_limit", "top_k", "kl_threshold", "overlap_thres
 """Options that stand for a setting of the same name."""
 
 _Callback = Callable[[click.Context, click.Parameter, Any], Any]
+
+
+class NumberRange(click.FloatRange):
+    """Numbers in a range: nan, which every comparison lets pass, is none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number in a text."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return float(number)
 
 
 def read_size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -177,7 +191,7 @@ metric_options = group_options(
     ),
     click.option(
         "--tolerance",
-        type=click.FloatRange(0, 1, min_open=True),
+        type=NumberRange(0, 1, min_open=True),
         help="Completeness error that integrated gradients stop at.  [default: 0.01]",
     ),
     click.option(
@@ -206,9 +220,9 @@ summary_options = group_options(
         "--top-k", type=click.IntRange(1), help="Tokens that the lens lists at each layer."
     ),
     click.option(
-        "--kl-threshold", type=click.FloatRange(0, 1), help="KL rule: share of the largest KL."
+        "--kl-threshold", type=NumberRange(0, 1), help="KL rule: share of the largest KL."
     ),
-    click.option("--overlap-threshold", type=click.FloatRange(0, 1), help="Overlap rule."),
+    click.option("--overlap-threshold", type=NumberRange(0, 1), help="Overlap rule."),
     click.option("--skip-first-token", is_flag=True, help="Leave token 0 out of the means."),
     click.option("--seed", type=click.IntRange(0), help="Seed of everything random."),
 )

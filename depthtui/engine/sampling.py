@@ -15,19 +15,21 @@ class Sampler:
     Args:
         temperature: what the logits are divided by; 0 takes the most probable token.
         top_p: share that the most probable tokens, from which one is drawn, must reach.
-        seed: of the random numbers.
+        seed: of the random numbers; its lowest 64 bits count.
     """
 
     def __init__(self, temperature: float, top_p: float, seed: int) -> None:
         self._temperature = temperature
         self._top_p = top_p
-        self._random = torch.Generator("cpu").manual_seed(seed)
+        self._random = torch.Generator("cpu").manual_seed(seed % 2**64)
 
     def choose(self, logits: Tensor) -> int:
         """The id of the next token, from logits or log-probabilities `[V]`."""
         if self._temperature == 0:
             return int(logits.argmax())
-        scaled = logits.to("cpu", torch.float64) / self._temperature
+        scores = logits.to("cpu").double()
+        # Less the largest, so that no temperature is too low to divide by.
+        scaled = (scores - scores.max()) / self._temperature
         probabilities, ids = scaled.softmax(dim=-1).sort(descending=True, stable=True)
         reached = probabilities.cumsum(dim=-1)
         kept = int((reached < self._top_p).sum().clamp(max=len(ids) - 1)) + 1

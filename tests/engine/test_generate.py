@@ -192,6 +192,8 @@ def test_tokens_are_drawn_as_often_as_they_are_probable():
     assert (np.abs(drawn - expected) <= 4 * np.sqrt(expected * (1 - expected) / 4000)).all()
     assert Sampler(0.0, 1.0, 0).choose(logits) == 1
     assert Sampler(1.0, 0.0, 0).choose(logits) == 1
+    assert Sampler(1e-320, 1.0, 0).choose(logits) == 1
+    assert Sampler(1.0, 1.0, 10**30).choose(logits) in range(4)
 
 
 @pytest.fixture(scope="module")
