@@ -164,7 +164,7 @@ async def test_a_sweep_fits_every_size(tmp_path: Path, size: tuple[int, int]) ->
     opened = ran(tmp_path / "sweep")
     async with explore(tmp_path, size=size) as it:
         screen = await show(it, opened)
-        await it.press("space", "j", "j", "space", "j")
+        await it.press("space", "2", "j", "space", "j")
         text = it.screen_text()
         assert "18 of 18 prompts" in text
         assert "KL" in text
@@ -226,7 +226,9 @@ async def test_rows_are_grouped_sorted_filtered(tmp_path: Path) -> None:
         assert "▲" in it.screen_text()
         await it.press("s")
         assert [row.model for row in screen.rows] == ["alpha"] * 3 + ["beta"] * 3
-        await it.press("slash", *"beta 2", "enter")
+        await it.press("slash")
+        screen.query_one("#filter", Input).value = "beta 2"
+        await it.press("enter")
         assert [row.title for row in screen.rows] == ["beta · addition, 2 digits"]
         assert isinstance(screen.focused, SweepTable)
         await it.press("slash", "escape")
@@ -425,7 +427,7 @@ async def test_hostile_names_are_harmless(tmp_path: Path) -> None:
     opened = ran(tmp_path / "sweep", (f"a[/]{hostile}", "beta"))
     async with explore(tmp_path) as it:
         screen = await show(it, opened)
-        await it.press("space", "j", "v", "slash", *"a[", "enter", "e", "escape", "o", "escape")
+        await it.press("space", "v", "slash", "a", "left_square_bracket", "enter", "e", "escape")
         assert it.app.screen is screen
         assert "\x1b[2J" not in it.screen_text()
 
