@@ -95,7 +95,7 @@ def check_plan(plan: SweepPlan) -> SweepPlan:
     Raises:
         DepthError: it has no model, no task, or two tasks that nothing tells apart.
     """
-    if not plan.models:
+    if not plan.models or not all(each.name for each in plan.models):
         raise DepthError("The sweep has no model.", "Name one or more: --model NAME.")
     if not plan.tasks:
         raise DepthError("The sweep has no task.", "Name one or more: --task NAME.")
@@ -121,7 +121,7 @@ def with_absolute_paths(plan: SweepPlan) -> SweepPlan:
 
 def _absolute(model: ModelSpec) -> ModelSpec:
     path = Path(model.name).expanduser()
-    if model.name == DEMO or not path.exists():
+    if model.name in ("", DEMO) or not path.exists():
         return model
     return replace(model, name=str(path.absolute()))
 

@@ -151,6 +151,7 @@ def test_the_papers_protocol_takes_files(engine: ScriptedEngine, home: Path) -> 
     ("arguments", "problem"),
     [
         (("--task", "facts"), "The sweep has no model"),
+        (("--model", "", "--task", "facts"), "The sweep has no model"),
         (("--model", "a"), "The sweep has no task"),
         (("--model", "a", "--task", "poetry"), "no task 'poetry'"),
         (("--model", "a", "--task", "facts", "--shard", "3/2"), "'3/2' is not such as"),
