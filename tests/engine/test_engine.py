@@ -23,27 +23,8 @@ from depthtui.engine.results import ModelSpec, Prompt, RunResult, RunSettings, a
 from depthtui.engine.store import open_store
 from depthtui.errors import DepthError
 from tests.naive import naive_contributions, naive_lens, naive_writes
-from tests.tiny_models import tiny_folder
 
 TEXT = "The ferry did not run, and seven plus five is twelve."
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tiny_folder(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def events():
-    return []
-
-
-@pytest.fixture
-def engine(folder, tmp_path, events):
-    store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
-    made = Engine(store, tmp_path / "models", events.append)
-    made.load(ModelSpec(str(folder), device="cpu"))
-    return made
 
 
 def forwards(monkeypatch):

@@ -12,28 +12,9 @@ from depthtui.engine.protocol import ContributionRows, LensRows, MetricRows, Run
 from depthtui.engine.results import ModelSpec, Prompt, RunSettings, Silenced
 from depthtui.engine.store import open_store
 from depthtui.errors import DepthError
-from tests.tiny_models import tiny_folder
 
 BASE = ("contributions", "logit_lens")
 PROMPT = Prompt("The ferry did not run, and seven plus five is twelve.", answer=" twelve.")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tiny_folder(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def events():
-    return []
-
-
-@pytest.fixture
-def engine(folder, tmp_path, events):
-    store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
-    made = Engine(store, tmp_path / "models", events.append)
-    made.load(ModelSpec(str(folder), device="cpu"))
-    return made
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from depthtui.engine.store import open_store
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError
 from tests.engine.results_for_tests import model_info
-from tests.tiny_models import LAYERS, VOCAB, fresh, random_ids, tiny, tiny_folder, tiny_tokenizer
+from tests.tiny_models import LAYERS, VOCAB, fresh, random_ids, tiny, tiny_tokenizer
 
 ARCHITECTURES = (
     "llama_tied",
@@ -194,24 +194,6 @@ def test_tokens_are_drawn_as_often_as_they_are_probable():
     assert Sampler(1.0, 0.0, 0).choose(logits) == 1
     assert Sampler(1e-320, 1.0, 0).choose(logits) == 1
     assert Sampler(1.0, 1.0, 10**30).choose(logits) in range(4)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tiny_folder(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def events():
-    return []
-
-
-@pytest.fixture
-def engine(folder, tmp_path, events):
-    store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
-    made = Engine(store, tmp_path / "models", events.append)
-    made.load(ModelSpec(str(folder), device="cpu"))
-    return made
 
 
 def test_the_engine_tells_of_tokens_and_keeps_them(engine, events):

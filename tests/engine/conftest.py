@@ -1,0 +1,26 @@
+"""A tiny model on disk, and an engine that has it loaded."""
+
+import pytest
+
+from depthtui.engine.engine import Engine
+from depthtui.engine.results import ModelSpec
+from depthtui.engine.store import open_store
+from tests.tiny_models import tiny_folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_folder(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def events():
+    return []
+
+
+@pytest.fixture
+def engine(folder, tmp_path, events):
+    store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
+    made = Engine(store, tmp_path / "models", events.append)
+    made.load(ModelSpec(str(folder), device="cpu"))
+    return made
