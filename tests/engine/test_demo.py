@@ -120,7 +120,7 @@ def test_a_damaged_gguf_file_is_named(keep, tmp_path) -> None:
 def test_a_conversion_that_does_not_fit_in_memory(tmp_path, monkeypatch) -> None:
     tiny_gguf(tmp_path / "tiny.gguf")
     monkeypatch.setattr(conversion, "free_memory", lambda: 1000)
-    with pytest.raises(DepthError, match="of memory; 1.00 kB are free"):
+    with pytest.raises(DepthError, match=r"of memory; 1\.00 kB are free"):
         load(ModelSpec(str(tmp_path / "tiny.gguf")), tmp_path / "models", lambda _: None)
 
 
