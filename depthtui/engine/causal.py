@@ -168,6 +168,13 @@ class CausalRun:
         each = 4 * max(1, tokens) * self.result.model.d_model * size
         return max(1, int(memory.available(device) // 3 // each))
 
+    def _tokens_with_gradients(self) -> int:
+        """How many tokens fit in memory with what a backward pass needs of every layer."""
+        device, model = execution_device(self.anatomy.layers[0]), self.result.model
+        # What a layer keeps is about twice what runs through it at a time.
+        each = 2 * model.n_layers * memory.block_bytes(model)
+        return max(1, int(memory.available(device) // 2 // each))
+
     def _positions(self) -> list[int]:
         settings, tokens = self.result.settings, len(self.result.tokens)
         if settings.skip_everywhere:
@@ -249,6 +256,7 @@ class CausalRun:
             steps=self.result.settings.riemann_steps,
             on_layer=on_layer,
             result=partial if isinstance(partial, IntegratedGradients) else None,
+            most_tokens=self._tokens_with_gradients(),
         )
 
 

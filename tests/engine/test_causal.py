@@ -275,6 +275,20 @@ def test_riemann_steps_are_the_paper_s():
     assert fine.completeness_error.max() < coarse.completeness_error.max()
 
 
+def test_integrated_gradients_keep_to_the_tokens_that_fit(monkeypatch):
+    _model, _ids, anatomy, replay = replayed("llama", 9)
+    whole = integrated_gradients(replay, anatomy.unembedding, 6)
+    sizes, run_layer = [], replay.run_layer
+    monkeypatch.setattr(
+        replay,
+        "run_layer",
+        lambda n, rows: sizes.append(rows.shape[:2].numel()) or run_layer(n, rows),
+    )
+    parts = integrated_gradients(replay, anatomy.unembedding, 6, most_tokens=20)
+    assert max(sizes) == 16
+    np.testing.assert_allclose(parts.attribution, whole.attribution, atol=1e-6)
+
+
 def test_integrated_gradients_go_on_where_they_were_left():
     _model, _ids, anatomy, replay = replayed("llama", 9)
     whole = integrated_gradients(replay, anatomy.unembedding, 6)

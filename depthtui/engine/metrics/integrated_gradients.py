@@ -41,6 +41,7 @@ def integrated_gradients(
     on_layer: Callable[[int, IntegratedGradients], None] = lambda layer, result: None,
     result: IntegratedGradients | None = None,
     layers: Sequence[int] | None = None,
+    most_tokens: int = 0,
 ) -> IntegratedGradients:
     """Integrate the gradients of f, the answer tokens' summed probability, at every layer.
 
@@ -56,6 +57,7 @@ def integrated_gradients(
         on_layer: called with each finished layer.
         result: layers that are finished already are not computed again.
         layers: which to compute; None for all.
+        most_tokens: tokens whose gradients are taken at once; 0 for half of the replay's batch.
     """
     if not 0 < answer_start < replay.n_tokens:
         raise ValueError("the answer must begin after the first token and before the end")
@@ -71,7 +73,7 @@ def integrated_gradients(
     for layer in range(replay.n_layers) if layers is None else layers:
         if np.isfinite(result.completeness_error[layer]):
             continue
-        path = _Path(replay, unembedding, layer, answer_start)
+        path = _Path(replay, unembedding, layer, answer_start, most_tokens)
         if steps > 0:
             total, error, points, reached = _riemann(path, steps, tolerance)
         else:
@@ -88,7 +90,12 @@ class _Path:
     """f and its gradient along the straight line at one layer."""
 
     def __init__(
-        self, replay: Replay, unembedding: Unembedding, layer: int, answer_start: int
+        self,
+        replay: Replay,
+        unembedding: Unembedding,
+        layer: int,
+        answer_start: int,
+        most_tokens: int,
     ) -> None:
         self._replay = replay
         self._unembedding = unembedding
@@ -98,6 +105,8 @@ class _Path:
         # The last token predicts nothing of the answer, so f does not depend on it.
         self._delta = (actual.float() - self._base)[:-1]
         self._dtype = actual.dtype
+        at_once = min(most_tokens or replay.tokens_at_once, replay.tokens_at_once // 2)
+        self._places_at_once = max(1, at_once // len(self._delta))
         self._reads = slice(answer_start - 1, replay.n_tokens - 1)
         self._targets = replay.ids[answer_start:]
         self._values: dict[float, tuple[float, np.ndarray]] = {}
@@ -123,7 +132,7 @@ class _Path:
     def visit(self, places: list[float]) -> None:
         """Compute f and the gradients at those places of the path that are new."""
         new = [each for each in places if each not in self._values]
-        size = max(1, self._replay.tokens_at_once // 2 // len(self._delta))
+        size = self._places_at_once
         for first in range(0, len(new), size):
             part = new[first : first + size]
             values, slopes = self._evaluate(part)
