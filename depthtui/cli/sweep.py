@@ -249,8 +249,9 @@ def _report(outcome: Outcome, folder: Path, formats: Sequence[str], write: bool)
 
     summary = summarise_sweep(outcome)
     asked = questions(summary)
+    # Written first: whoever reads the table may stop reading.
+    written = export_sweep(summary, asked, folder, formats or tuple(FORMATS)) if write else []
     console = Console(highlight=False)
     console.print(sweep_lines(summary, asked))
-    if write:
-        for path in export_sweep(summary, asked, folder, formats or tuple(FORMATS)):
-            console.print(f"wrote {path}", markup=False, soft_wrap=True)
+    for path in written:
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)

@@ -323,7 +323,9 @@ def _test_words(comparison: Difference | Trend, interval: Interval, effect: str)
     if comparison.p_holm is not None:
         value += " (Holm)"
     found = interval[0] > 0 or interval[1] < 0
-    if found and p >= SIGNIFICANT:
+    if found and p >= SIGNIFICANT and abs(comparison.effect or 0) == 1:
+        value += ": no rank test of so few prompts can tell more"
+    elif found and p >= SIGNIFICANT:
         value += ": the rank test does not confirm it"
     elif not found and p < SIGNIFICANT:
         value += ": the rank test sees one"

@@ -75,8 +75,11 @@ class Answer:
     @property
     def doubtful(self) -> bool:
         """Whether interval and rank test disagree on there being a change."""
-        p = None if self.found is None else self.found.p_holm
-        return p is not None and self.interval is not None and self.unclear != (p >= SIGNIFICANT)
+        if self.found is None or self.found.p_holm is None or self.interval is None:
+            return False
+        if not self.unclear and abs(self.found.effect or 0) == 1:
+            return False  # The test is as sure as so few prompts allow.
+        return self.unclear != (self.found.p_holm >= SIGNIFICANT)
 
     @property
     def subject(self) -> str:

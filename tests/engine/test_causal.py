@@ -267,6 +267,16 @@ def test_integrated_gradients_of_a_broken_model_are_unknown():
     assert not result.reached.any()
 
 
+def test_integrated_gradients_do_not_chase_rounding():
+    model, ids = fresh("llama").to(torch.bfloat16), random_ids(9)
+    anatomy = study(model)
+    replay = Replay(model, anatomy, ids[0])
+    found = integrated_gradients(replay, anatomy.unembedding, 6, tolerance=1e-6)
+    assert not found.reached.all()
+    assert found.points.max() <= 1 / torch.finfo(torch.bfloat16).eps + 1
+    assert np.isfinite(found.attribution).all()
+
+
 def test_riemann_steps_are_the_paper_s():
     _model, _ids, anatomy, replay = replayed("llama", 9)
     coarse = integrated_gradients(replay, anatomy.unembedding, 6, steps=8)

@@ -204,11 +204,13 @@ def test_two_levels_have_the_slope_of_their_difference() -> None:
 
 
 def test_where_interval_and_test_disagree_the_sentence_says_so() -> None:
-    found = Difference("kl", True, (5, 5), 3.0, (1.0, 5.0), p=0.0625, effect=1.0)
+    found = Difference("kl", True, (5, 5), 3.0, (1.0, 5.0), p=0.0625, effect=0.8)
     assert found.sentence == (
-        "more layers: +3.0 layers (95 % interval +1.0 … +5.0), rank-biserial +1.00, "
+        "more layers: +3.0 layers (95 % interval +1.0 … +5.0), rank-biserial +0.80, "
         "p 0.062: the rank test does not confirm it"
     )
+    utmost = replace(found, effect=1.0)
+    assert utmost.sentence.endswith("p 0.062: no rank test of so few prompts can tell more")
     slope = Trend("kl", (9, 9), (3, 4), 1.0, (0.0, 2.0), p=0.0004, effect=0.3)
     assert slope.sentence.endswith("tau +0.30, p < 0.001: the rank test sees one")
     assert replace(slope, p_holm=0.06).sentence.endswith("tau +0.30, p 0.06 (Holm)")

@@ -28,7 +28,10 @@ _SHARE_LEFT = 0.9
 """The gaps that stay as they are may miss so much of what is allowed."""
 
 _NARROWEST = 2.0**-20
-"""Gaps are not halved below this: f jumps where a router takes other experts."""
+"""Gaps are not halved below this: f jumps where a router takes other experts.
+
+Nor below the rounding of the residuals, which is 2^-7 of the path in bfloat16.
+"""
 
 
 def integrated_gradients(
@@ -105,6 +108,7 @@ class _Path:
         # The last token predicts nothing of the answer, so f does not depend on it.
         self._delta = (actual.float() - self._base)[:-1]
         self._dtype = actual.dtype
+        self.narrowest = max(_NARROWEST, torch.finfo(actual.dtype).eps)
         at_once = min(most_tokens or replay.tokens_at_once, replay.tokens_at_once // 2)
         self._places_at_once = max(1, at_once // len(self._delta))
         self._reads = slice(answer_start - 1, replay.n_tokens - 1)
@@ -184,7 +188,7 @@ def _adaptive(
         wanted = tolerance * abs(float(changes.sum()))
         error = _relative(float(parts.sum()), path)
         reached = error <= tolerance and _together(errors) <= wanted
-        middles = _middles(places, errors, _SHARE_LEFT * wanted)
+        middles = _middles(places, errors, _SHARE_LEFT * wanted, path.narrowest)
         if reached or not middles or path.points + len(middles) > most_points:
             return parts.sum(axis=0), error, path.points, reached
         places = sorted([*places, *middles])
@@ -196,7 +200,9 @@ def _integrals(path: _Path, places: list[float]) -> np.ndarray:
     return np.diff(PchipInterpolator(places, slopes).antiderivative()(places), axis=0)
 
 
-def _middles(places: list[float], errors: np.ndarray, allowed: float) -> list[float]:
+def _middles(
+    places: list[float], errors: np.ndarray, allowed: float, narrowest: float
+) -> list[float]:
     """The middles of the gaps that miss most; what the others miss together is allowed.
 
     None of gaps that are too narrow to be halved.
@@ -206,7 +212,7 @@ def _middles(places: list[float], errors: np.ndarray, allowed: float) -> list[fl
     # Where no gap misses much but the errors add up, the worst one is halved all the same.
     chosen = order[min(np.searchsorted(missed, allowed, "right"), len(order) - 1) :]
     ends = [(places[gap], places[gap + 1]) for gap in chosen]
-    return [(start + end) / 2 for start, end in ends if end - start > _NARROWEST]
+    return [(start + end) / 2 for start, end in ends if end - start > narrowest]
 
 
 def _together(errors: np.ndarray) -> float:
