@@ -111,19 +111,22 @@ def check_plan(plan: SweepPlan) -> SweepPlan:
 
 
 def with_absolute_paths(plan: SweepPlan) -> SweepPlan:
-    """The plan, models that are files or folders here named from the root.
+    """The plan, models and data that are files or folders here named from the root.
 
     So the same plan means the same from another folder, and on another machine with the
     same disk.
     """
-    return replace(plan, models=tuple(_absolute(each) for each in plan.models))
+    models = [
+        each if each.name == DEMO else replace(each, name=_absolute(each.name))
+        for each in plan.models
+    ]
+    tasks = [replace(each, data=_absolute(each.data)) for each in plan.tasks]
+    return replace(plan, models=tuple(models), tasks=tuple(tasks))
 
 
-def _absolute(model: ModelSpec) -> ModelSpec:
-    path = Path(model.name).expanduser()
-    if model.name in ("", DEMO) or not path.exists():
-        return model
-    return replace(model, name=str(path.absolute()))
+def _absolute(name: str) -> str:
+    path = Path(name).expanduser()
+    return str(path.absolute()) if name and path.exists() else name
 
 
 def parse_task(

@@ -16,6 +16,7 @@ from depthtui.sweep.plan import (
     check_plan,
     parse_data,
     parse_task,
+    with_absolute_paths,
 )
 from depthtui.sweep.plan_file import read_plan
 from depthtui.sweep.prompts import Candidates, choose
@@ -172,6 +173,19 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
 def test_a_wrong_key_is_named(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(DepthError, match=problem):
         file_plan(tmp_path, text)
+
+
+def test_files_and_folders_are_named_from_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "mine.jsonl").write_text("")
+    monkeypatch.chdir(tmp_path)
+    models = (ModelSpec("model"), ModelSpec("some/model"), ModelSpec("demo"))
+    tasks = (TaskChoice("mine", data="mine.jsonl"), TaskChoice("facts", "1"))
+    plan = with_absolute_paths(SweepPlan(models, tasks))
+    assert [each.name for each in plan.models] == [str(tmp_path / "model"), "some/model", "demo"]
+    assert [each.data for each in plan.tasks] == [str(tmp_path / "mine.jsonl"), ""]
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
