@@ -83,8 +83,9 @@ async def step(pilot: Pilot[int]) -> None:
 
 
 async def compare(pilot: Pilot[int]) -> None:
-    """Two prompts of the ladder side by side."""
-    await pilot.press("n")
+    """The whole model beside the one without its middle third."""
+    await what_if(pilot)
+    await pilot.press("K", "escape")
     await finished(pilot)
     await pilot.press("C", "enter")
 
