@@ -46,7 +46,7 @@ def sweep_lines(summary: SweepSummary, questions: Sequence[Question]) -> Lines:
             lines.append(Text(legible(sentence), style="dim"))
     for question in questions:
         lines += _answered(question)
-    lines += _section("To doubt", cautions(summary))
+    lines += _section("To doubt", _cut(cautions(summary)))
     lines += _section("Not there", absences(summary))
     return Lines(*lines)
 
