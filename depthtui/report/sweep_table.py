@@ -24,6 +24,7 @@ from depthtui.report.sweep_words import (
     rules_of,
 )
 from depthtui.report.words import rule_title
+from depthtui.sweep.comparisons import signed
 from depthtui.sweep.questions import Answer, Question
 from depthtui.sweep.summary import CellSummary, SweepSummary
 
@@ -81,9 +82,9 @@ def _change(answer: Answer | None) -> Text:
     """Layers and their interval: bold where that leaves zero out, ? where the test disagrees."""
     if answer is None or answer.change is None or answer.interval is None:
         return Text("–", style="dim")
-    low, high = answer.interval
-    text = Text(f"{answer.change:+.1f} ", style="" if answer.unclear else "bold")
-    text.append(f"({low:+.0f}…{high:+.0f})", style="dim")
+    low, high = (signed(each, 0) for each in answer.interval)
+    text = Text(f"{signed(answer.change, 1)} ", style="" if answer.unclear else "bold")
+    text.append(f"({low}…{high})", style="dim")
     return text.append("?" if answer.doubtful else " ")
 
 

@@ -306,11 +306,17 @@ def _interval(
 
 def _change(value: float, interval: Interval, more: str, fewer: str, none: str) -> str:
     claim = more if interval[0] > 0 else fewer if interval[1] < 0 else none
-    return f"{claim}: {value:+.1f} layers ({_span(interval, 1)})"
+    return f"{claim}: {signed(value, 1)} layers ({_span(interval, 1)})"
 
 
 def _span(interval: Interval, digits: int) -> str:
-    return f"{100 * LEVEL:.0f} % interval {interval[0]:+.{digits}f} … {interval[1]:+.{digits}f}"
+    low, high = (signed(each, digits) for each in interval)
+    return f"{100 * LEVEL:.0f} % interval {low} … {high}"
+
+
+def signed(value: float, digits: int) -> str:
+    """The number with its sign, never a negative zero."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def _test_words(comparison: Difference | Trend, interval: Interval, effect: str) -> list[str]:

@@ -23,6 +23,7 @@ from depthtui.report.sweep_markdown import sweep_markdown
 from depthtui.report.sweep_table import sweep_lines
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, Drawing, SweepPlan, TaskChoice
+from depthtui.sweep.comparisons import signed
 from depthtui.sweep.questions import Question, questions
 from depthtui.sweep.records import record_of
 from depthtui.sweep.state import Outcome
@@ -247,7 +248,7 @@ class TestFiles:
         assert text.count("… and") == 1
         for question in asked[1:]:
             for answer in question.answers:
-                assert f"{answer.change:+.1f} (" in text
+                assert f"{signed(answer.change, 1)} (" in text
         assert "no clear difference in " in text
         for cell in summary.cells:
             for each in cell.depths:

@@ -17,6 +17,7 @@ from depthtui.sweep.comparisons import (
     corrected,
     difference,
     holm,
+    signed,
     trend,
 )
 from tests.simulated_prompts import simulated_prompts
@@ -214,6 +215,12 @@ def test_where_interval_and_test_disagree_the_sentence_says_so() -> None:
     slope = Trend("kl", (9, 9), (3, 4), 1.0, (0.0, 2.0), p=0.0004, effect=0.3)
     assert slope.sentence.endswith("tau +0.30, p < 0.001: the rank test sees one")
     assert replace(slope, p_holm=0.06).sentence.endswith("tau +0.30, p 0.06 (Holm)")
+
+
+def test_zero_is_never_negative() -> None:
+    slope = Trend("kl", (9, 9), (3, 3), -0.04, (-0.04, 0.0), p=1.0)
+    assert slope.sentence.startswith("no clear trend: +0.0 layers (95 % interval +0.0 … +0.0)")
+    assert signed(-0.5, 1) == "-0.5"
 
 
 def test_holm_by_hand() -> None:
