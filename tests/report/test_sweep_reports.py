@@ -21,9 +21,9 @@ from depthtui.report.sweep_html import relative
 from depthtui.report.sweep_json import sweep_csv, sweep_json
 from depthtui.report.sweep_markdown import sweep_markdown
 from depthtui.report.sweep_table import sweep_lines
+from depthtui.sweep.comparisons import signed
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, Drawing, SweepPlan, TaskChoice
-from depthtui.sweep.comparisons import signed
 from depthtui.sweep.questions import Question, questions
 from depthtui.sweep.records import record_of
 from depthtui.sweep.state import Outcome
