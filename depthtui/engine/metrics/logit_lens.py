@@ -19,7 +19,7 @@ from depthtui.engine.results import OVERLAP_K
 OUTPUT_BYTES = 512 << 20
 """Most that the model's own logits may take at a time; longer prompts go in parts."""
 
-ROW_BYTES = 96 << 20
+ROW_BYTES = 128 << 20
 """Most that the lens's logits may take at a time."""
 
 _BLOCK = 2048
