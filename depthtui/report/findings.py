@@ -26,6 +26,7 @@ from depthtui.engine.results import (
     SummarySettings,
 )
 from depthtui.errors import DepthError
+from depthtui.report.silenced import PART_NAMES
 
 CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Where the early-exit curve is read."""
@@ -206,14 +207,19 @@ def _depth_score(skip: SkipEffects, n_layers: int) -> list[Finding]:
     value = " and ".join(f"{score:.1f}" for score in known.values())
     remark = "skipping a layer changes nothing"
     if known:
-        remark = f"by effect on {' and '.join(known)}"
+        remark = f"by effect on {' and '.join(known)}{_only(skip.part)}"
     return [Finding("DepthScore", f"{value} of {n_layers}" if known else "–", remark)]
+
+
+def _only(part: str) -> str:
+    """What was left out of a layer, where that is not all of it."""
+    return "" if part == "layer" else f"; only the {PART_NAMES[part]} left out"
 
 
 def _usefulness(ranked: Ablation | Similarity) -> list[Finding]:
     sign, remark = "", "block influence {}"
     if isinstance(ranked, Ablation):
-        sign, remark = "+", "loss {} nats"
+        sign, remark = "+", f"loss {{}} nats{_only(ranked.part)}"
     order, values = least_useful(ranked, len(usefulness(ranked))), usefulness(ranked)
 
     def line(title: str, layers: list[int]) -> Finding:

@@ -17,6 +17,7 @@ from depthtui.report import svg
 from depthtui.report.findings import Pooled, findings
 from depthtui.report.groups import Group
 from depthtui.report.legible import legible
+from depthtui.report.silenced import PART_NAMES
 from depthtui.report.summary import combined_provenance
 from depthtui.report.what_if import HEADS, PROMPT_HEADS, Pairs, pairs
 from depthtui.report.words import (
@@ -204,7 +205,10 @@ def _layers(pooled: Pooled, budget: _Budget) -> Iterable[str]:
         later = np.where(np.tri(len(numbers), k=-1, dtype=bool), np.nan, skip.layers)
         formula = f"{SKIP_MAP.formula}, skipped layer upwards, changed layer to the right"
         remark = f"<small> {_safe(formula)}</small>"
-        figures.append(_figure(SKIP_MAP.title, svg.heatmap(later, SKIP_MAP, numbers), remark))
+        title = SKIP_MAP.title
+        if skip.part != "layer":
+            title += f", {PART_NAMES[skip.part]} skipped"
+        figures.append(_figure(title, svg.heatmap(later, SKIP_MAP, numbers), remark))
     for title, remark in _BARS.items():
         values = pooled.by_layer.get(title)
         if values is not None:
@@ -215,9 +219,9 @@ def _layers(pooled: Pooled, budget: _Budget) -> Iterable[str]:
 
 
 def _branches(curves: Curves, kind: str) -> list[svg.Line]:
-    named = {"attention": "attention", "mlp": "MLP", "layer": "layer"}
     lines = []
-    for branch, label in named.items():
+    for branch in ("attention", "mlp", "layer"):
+        label = PART_NAMES[branch]
         values = getattr(curves, f"{branch}_{kind}")
         if values is not None:
             lines.append(svg.Line(values, branch, label))

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator
 
 from depthtui.engine.results import ModelInfo, Silenced
 
+PART_NAMES = {"layer": "layer", "attention": "attention", "mlp": "MLP"}
+
 _PARTS = {"layer": "", "attention": " attention", "mlp": " MLP"}
 
 

@@ -118,4 +118,5 @@ class Thinking:
             # The token that ends a text is none of its words.
             written = replace(written, texts=written.texts[:-1], ids=written.ids[:-1])
         question = self.prompt.question
-        return replace(self.prompt, text=question + written.text, answer=written.text)
+        # No prompt of its task: it must not be pooled with those.
+        return Prompt(question + written.text, written.text, task="written")

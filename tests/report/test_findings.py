@@ -73,6 +73,10 @@ def test_the_depth_score_in_words() -> None:
         "2.0 and 1.0 of 4",
         "by effect on output and later layers",
     )
+    result.skip_effects.part = "mlp"
+    assert told(result)["DepthScore"][1].endswith("later layers; only the MLP left out")
+    result.ablation = Ablation("attention", np.ones(1), np.array([[3.0], [2.0], [1.0], [0.5]]))
+    assert told(result)["Most useful layers"][1].endswith("nats; only the attention left out")
 
 
 def test_prompts_of_one_command_are_one_group_whatever_came_before() -> None:

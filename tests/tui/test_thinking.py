@@ -68,6 +68,7 @@ def test_events_become_a_text() -> None:
     # The end token is none of its words.
     assert prompt.text == "a b " + "".join(generation.continuation.texts[:-1])
     assert prompt.question == "a b "
+    assert prompt.task == "written"
 
 
 def test_a_text_that_fails_keeps_what_there_is() -> None:
