@@ -69,6 +69,7 @@ def test_the_depth_score_in_words() -> None:
     assert result.skip_effects is not None
     result.skip_effects.output[...] = [0, 1, 0, 1]
     result.skip_effects.mean_layers[...] = 1
+    result.skip_effects.part = "layer"
     assert told(result)["DepthScore"] == (
         "2.0 and 1.0 of 4",
         "by effect on output and later layers",
