@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from depthtui.engine.depth_rules import kl_layers, overlap_layers
 from depthtui.engine.metrics.early_exit import early_exit
 from depthtui.engine.metrics.prediction_depth import prediction_depth
 from depthtui.engine.metrics.settling_depth import settling_depth
@@ -51,15 +52,14 @@ def token_depths(lens: LogitLens, settling: Settling, settings: GenerationSettin
 
 def kl_depths(kl: np.ndarray, threshold: float) -> np.ndarray:
     """`effective_depth.kl_depth` of every column of `[L+1, N]`; NaN where no layer qualifies."""
-    return _first(kl[:-1] < threshold * kl[:-1].max(axis=0, initial=0), kl)
+    return _known(kl, kl_layers(kl.T, threshold))
 
 
 def overlap_depths(overlap: np.ndarray, threshold: float) -> np.ndarray:
     """`effective_depth.overlap_depth` of every column of `[L+1, N]`; NaN where none qualifies."""
-    return _first(overlap[:-1] > threshold, overlap)
+    return _known(overlap, overlap_layers(overlap.T, threshold))
 
 
-def _first(holds: np.ndarray, curve: np.ndarray) -> np.ndarray:
-    """The first of the layers 0 … L-2 where the condition `[L, N]` holds."""
-    known = holds[:-1].any(axis=0) & np.isfinite(curve).all(axis=0)
-    return np.where(known, holds.argmax(axis=0), np.nan).astype(np.float32)
+def _known(curves: np.ndarray, layers: np.ndarray) -> np.ndarray:
+    """The layers `[N]` of columns of `[L+1, N]`; NaN where a column is not finite."""
+    return np.where(np.isfinite(curves).all(axis=0), layers, np.nan).astype(np.float32)
