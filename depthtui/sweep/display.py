@@ -13,7 +13,7 @@ from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.report.legible import legible
 from depthtui.sizes import format_size
 from depthtui.sweep.folder import model_title
-from depthtui.sweep.pace import Pace, time_words
+from depthtui.sweep.pace import Waiting, time_words
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.records import Record
 from depthtui.sweep.state import SweepState
@@ -41,8 +41,7 @@ class SweepDisplay:
         self._now = self._progress.add_task("", total=None, amount="", visible=False)
         self._tell = tell
         self._state: SweepState | None = None
-        self._pace = Pace()
-        self._waiting: list[tuple[Cell, int | None]] = []
+        self._waiting = Waiting()
 
     def __enter__(self) -> SweepDisplay:
         self._progress.start()
@@ -75,7 +74,7 @@ class SweepDisplay:
     def sweep_begins(self, state: SweepState) -> None:
         """What is there has been found; the rest begins."""
         self._state = state
-        self._waiting = state.waiting
+        self._waiting = Waiting(state.waiting)
         self._progress.update(self._sweep, description="sweep")
         self._show_sweep()
 
@@ -87,18 +86,12 @@ class SweepDisplay:
 
     def prompt_ends(self, cell: Cell, record: Record | None, seconds: float) -> None:
         """A prompt was run, or failed."""
-        if record is not None:
-            n_characters = len(record.prompt.text)
-            self._pace.add(cell.model, n_characters, record.n_tokens, seconds)
-        # One of the cell's prompts is not waited for any more; which one does not matter much.
-        index = next((n for n, (each, _) in enumerate(self._waiting) if each == cell), None)
-        if index is not None:
-            del self._waiting[index]
+        self._waiting.prompt_ends(cell, record, seconds)
         self._show_sweep()
 
     def cell_ends(self, cell: Cell) -> None:
         """Nothing more comes of a cell."""
-        self._waiting = [each for each in self._waiting if each[0] != cell]
+        self._waiting.cell_ends(cell)
         self._show_sweep()
 
     def _show_sweep(self) -> None:
@@ -106,7 +99,7 @@ class SweepDisplay:
             return
         done = self._state.done
         total = done + len(self._waiting)
-        left = self._pace.left((cell.model, length) for cell, length in self._waiting)
+        left = self._waiting.seconds
         words = f"{done} of {total} prompts"
         if left is not None and self._waiting:
             words += f", {time_words(left)} left"

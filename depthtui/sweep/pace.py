@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from depthtui.engine.results import ModelSpec
+from depthtui.sweep.plan import Cell
+from depthtui.sweep.records import Record
 
 
 class Pace:
@@ -44,6 +46,39 @@ class Pace:
             * per_token.get(model, over_all)
             for model, n_characters in waiting
         )
+
+
+class Waiting:
+    """The prompts that a sweep has not come to yet.
+
+    Args:
+        prompts: the cell and the characters of each, None where not known yet.
+    """
+
+    def __init__(self, prompts: Iterable[tuple[Cell, int | None]] = ()) -> None:
+        self._prompts = list(prompts)
+        self._pace = Pace()
+
+    def __len__(self) -> int:
+        return len(self._prompts)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long they still take; None before the first was run."""
+        return self._pace.left((cell.model, length) for cell, length in self._prompts)
+
+    def prompt_ends(self, cell: Cell, record: Record | None, seconds: float) -> None:
+        """A prompt was run, or failed."""
+        if record is not None:
+            self._pace.add(cell.model, len(record.prompt.text), record.n_tokens, seconds)
+        # One of the cell's prompts is not waited for any more; which one does not matter much.
+        index = next((n for n, (each, _) in enumerate(self._prompts) if each == cell), None)
+        if index is not None:
+            del self._prompts[index]
+
+    def cell_ends(self, cell: Cell) -> None:
+        """Nothing more comes of a cell."""
+        self._prompts = [each for each in self._prompts if each[0] != cell]
 
 
 def time_words(seconds: float) -> str:

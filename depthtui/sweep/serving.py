@@ -23,7 +23,7 @@ from depthtui.engine.results import ModelInfo, ModelSpec, Prompt, RunResult, Run
 from depthtui.errors import DepthError, RunStopped
 from depthtui.sizes import format_size
 from depthtui.sweep.folder import Failure, SweepFolder, model_title
-from depthtui.sweep.pace import Pace
+from depthtui.sweep.pace import Waiting
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.records import Record, record_bytes
 from depthtui.sweep.run import run_sweep
@@ -83,8 +83,7 @@ class SweepService:
         self._send = send
         self._models_dir = models_dir
         self._state: SweepState | None = None
-        self._waiting: list[tuple[Cell, int | None]] = []
-        self._pace = Pace()
+        self._waiting = Waiting()
         self._n_failures = 0
         self._prompt = ""
         self._spoke = 0.0
@@ -134,7 +133,7 @@ class SweepService:
 
     def sweep_begins(self, state: SweepState) -> None:
         """Send what is there already."""
-        self._state, self._waiting = state, state.waiting
+        self._state, self._waiting = state, Waiting(state.waiting)
         for cell, found in state.outcome().records.items():
             for record in found:
                 self._send_record(cell, record)
@@ -150,19 +149,15 @@ class SweepService:
 
     def prompt_ends(self, cell: Cell, record: Record | None, seconds: float) -> None:
         """Send the record, or why there is none."""
+        self._waiting.prompt_ends(cell, record, seconds)
         if record is not None:
-            self._pace.add(cell.model, len(record.prompt.text), record.n_tokens, seconds)
             self._send_record(cell, record)
         self._tell_failures()
-        # One of the cell's prompts is not waited for any more; which one does not matter much.
-        index = next((n for n, (each, _) in enumerate(self._waiting) if each == cell), None)
-        if index is not None:
-            del self._waiting[index]
         self._progress(self._prompt)
 
     def cell_ends(self, cell: Cell) -> None:
         """Write down what there is: a sweep may be killed at any time."""
-        self._waiting = [each for each in self._waiting if each[0] != cell]
+        self._waiting.cell_ends(cell)
         if self._state is not None:
             self._state.outcome()
         self._tell_failures()
@@ -173,7 +168,7 @@ class SweepService:
             return
         self._spoke = moment
         done = self._state.done if self._state is not None else 0
-        left = self._pace.left((cell.model, length) for cell, length in self._waiting)
+        left = self._waiting.seconds
         seconds = -1.0 if left is None else left
         self._send(SweepProgress(self._id, done, done + len(self._waiting), seconds, now))
 
