@@ -1,0 +1,345 @@
+"""Every kind of report, made from fixed results: no model, no clock, no machine in them.
+
+To add a case, add a function to `CASES` and run `python -m tests.golden.renew`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from rich.console import Console, RenderableType
+
+from depthtui import __version__
+from depthtui.engine.metrics.catalog import METRIC_BY_NAME
+from depthtui.engine.results import (
+    GenerationSettings,
+    ModelInfo,
+    ModelSpec,
+    Prompt,
+    RunResult,
+    RunSettings,
+    Silenced,
+    SummarySettings,
+    Tokens,
+    arrays_of,
+)
+from depthtui.report.export import export
+from depthtui.report.generation import generation_table
+from depthtui.report.generation_files import GENERATION_FORMATS, export_generations
+from depthtui.report.groups import group_runs
+from depthtui.report.sweep_export import export_sweep
+from depthtui.report.sweep_table import sweep_lines
+from depthtui.report.table import depth_table, findings_table
+from depthtui.sweep.folder import Failure
+from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
+from depthtui.sweep.questions import questions
+from depthtui.sweep.records import Record, record_of
+from depthtui.sweep.state import Outcome
+from depthtui.sweep.summary import summarise_sweep
+from tests.fake_engine import full_result, model_info
+from tests.fake_generation import full_generation, part_of
+from tests.hostile import HOSTILE
+from tests.report.runs import full_run, stopped_run
+
+TERMINAL_WIDTH = 100
+
+_GRID = 1024
+_LOG_PROBABILITIES = (-0.65625, -1.96875, 0.0, -0.6875, -2.6875, -2.046875)
+"""Their exponentials lie next to a float32, so that every way to compute them gives the same."""
+
+_TEXTS = (
+    "Ferries go to Paris",
+    "Water boils at noon",
+    "Seven boats wait here",
+    "An octopus has arms",
+    "Snow falls on hills",
+    "The moon goes round",
+)
+
+
+def make_reports() -> dict[str, bytes]:
+    """Every file of every case by its path, such as `runs/summary.md`."""
+    with TemporaryDirectory() as name:
+        root = Path(name)
+        for case, write in CASES.items():
+            write(root / case)
+        paths = sorted(path for path in root.rglob("*") if path.is_file())
+        return {path.relative_to(root).as_posix(): _unversioned(path) for path in paths}
+
+
+def _unversioned(path: Path) -> bytes:
+    """A file's bytes, less depthtui's own version, which is no part of a result."""
+    content = path.read_bytes()
+    for before, after in (('"depthtui": "', '"'), ("depthtui ", "; no run was finished")):
+        shown = f"{before}{__version__}{after}".encode()
+        content = content.replace(shown, f"{before}VERSION{after}".encode())
+    return content
+
+
+def _rounded(part: object) -> None:
+    """Round values to multiples of 1/1024: their sums are exact, whatever order a CPU adds in."""
+    for _, values in arrays_of(part):  # type: ignore[arg-type]
+        if values.dtype.kind == "f":
+            values[...] = np.rint(values * _GRID) / _GRID
+
+
+def _exact(result: RunResult) -> RunResult:
+    for name in METRIC_BY_NAME:
+        part = getattr(result, name)
+        if part is not None:
+            _rounded(part)
+    return result
+
+
+def _print(path: Path, *parts: RenderableType) -> None:
+    """What a terminal without colours would show."""
+    console = Console(
+        file=StringIO(), width=TERMINAL_WIDTH, color_system=None, highlight=False, _environ={}
+    )
+    console.print(*parts, sep="\n")
+    assert isinstance(console.file, StringIO)
+    path.write_text(console.file.getvalue(), encoding="utf-8", newline="\n")
+
+
+def _write_runs(
+    results: Sequence[RunResult], folder: Path, settings: SummarySettings | None = None
+) -> None:
+    settings = settings or SummarySettings()
+    export(results, settings, folder)
+    parts: list[RenderableType] = []
+    for group in group_runs(results):
+        others = findings_table(group, settings)
+        parts += [depth_table(group, settings), *(["", others] if others else []), ""]
+    _print(folder / "terminal.txt", *parts)
+
+
+def _every_metric() -> list[RunResult]:
+    results = [full_run(text, seed, tokens=6) for seed, text in enumerate(_TEXTS[:5])]
+    for result in results:
+        assert result.skip_effects is not None
+        assert result.logit_lens is not None
+        result.skip_effects.positions = (1, 3)
+        # A random KL does not fall: this one gives its rule a layer and an interval.
+        result.logit_lens.kl[1] /= 2
+        result.logit_lens.kl[2:] /= 4
+    return [_exact(result) for result in results]
+
+
+def _runs(folder: Path) -> None:
+    """Five prompts with every metric."""
+    _write_runs(_every_metric(), folder)
+
+
+def _runs_without_first_token(folder: Path) -> None:
+    """Fewer prompts than intervals need, pooled by other settings."""
+    settings = SummarySettings(0.75, 0.5, include_first_token=False, seed=7)
+    _write_runs(_every_metric()[:2], folder, settings)
+
+
+def _runs_of_two_models(folder: Path) -> None:
+    """One of the paper's models, beside another in 8 bits that wraps prompts in its template."""
+    spec = ModelSpec("Qwen/Qwen2.5-7B-Instruct", revision="0123456789abcdef")
+    paper = model_info(spec, 28)
+    other = model_info(ModelSpec("nobody/parallel"), 3, parallel=True, quantize="8bit")
+    prompt = Prompt("To Paris", " Paris", "commonsense", "2")
+    wrapped = RunSettings(top_k=3, chat_template=True)
+    results = [
+        full_result(prompt, paper, RunSettings(top_k=3)),
+        full_result(prompt, other, wrapped, cached=True),
+    ]
+    _write_runs([_exact(result) for result in results], folder)
+
+
+def _lacking_runs(folder: Path) -> None:
+    """Runs that were stopped, that lack a part, or a metric that was asked for."""
+    metrics = ("contributions", "logit_lens", "residual_erasure", "integrated_gradients")
+    prompt, settings = Prompt("Water boils"), RunSettings(top_k=3)
+    lacking = (
+        ("no-split", settings, {"split_missing": "the layers cannot be taken apart"}),
+        ("no-lens", settings, {"lens_missing": "there is no unembedding"}),
+        ("no-answer", replace(settings, metrics=metrics), {}),
+        ("no-depths", replace(settings, metrics=(*settings.metrics, "similarity")), {}),
+    )
+    results = [
+        full_result(prompt, model_info(ModelSpec(name), 3, **changes), wanted)
+        for name, wanted, changes in lacking
+    ]
+    only = replace(results[-1].settings, metrics=("similarity",))
+    results[-1] = replace(results[-1], settings=only, contributions=None, logit_lens=None)
+    # Of the model whose runs were all stopped, the stopped one is shown; of the other, left out.
+    beside = stopped_run("stopped beside a finished one")
+    beside = replace(beside, model=results[0].model, settings=settings)
+    _write_runs([_exact(result) for result in (*results, beside, stopped_run())], folder)
+
+
+def _shortest_runs(folder: Path) -> None:
+    """One token, which is left out of the means; two models of one name; unknown parameters."""
+    unknown = {"layer_parameters": (), "attention_parameters": (), "mlp_parameters": ()}
+    model = model_info(ModelSpec("nobody/tiny"), 2, **unknown)
+    clean = RunSettings(top_k=1)
+    changed = replace(clean, silenced=(Silenced(1),))
+    variants = ((model, clean), (model, changed), (replace(model, dtype="bfloat16"), clean))
+    results = [full_result(Prompt("Yes"), *variant) for variant in variants]
+    settings = SummarySettings(include_first_token=False)
+    _write_runs([_exact(result) for result in results], folder, settings)
+
+
+def _hostile_result() -> RunResult:
+    """Texts that try to be markup, HTML, control sequences or formulas."""
+    texts = [text for text in HOSTILE.values() if len(text) < 40]
+    model = model_info(ModelSpec("hostile"), 2, name="=[/]<b>|`\x1b[2J\ud83d")
+    prompt = Prompt(" ".join(["x"] * len(texts)))
+    result = full_result(prompt, model, RunSettings(top_k=2))
+    result.prompt = Prompt("\n".join(texts))
+    result.tokens = Tokens(result.tokens.ids, texts, len(texts) - 2)
+    assert result.logit_lens is not None
+    result.logit_lens.vocabulary.update(enumerate(texts[:10]))
+    return _exact(result)
+
+
+def _hostile_run(folder: Path) -> None:
+    """Hostile texts in a run."""
+    _write_runs([_hostile_result()], folder)
+
+
+def _hostile_sweep(folder: Path) -> None:
+    """Hostile texts in a sweep."""
+    result = _hostile_result()
+    cell = Cell(ModelSpec("=<b>[/]|\x1b[2J"), TaskChoice("@task<b>|[/]", data="x.txt"))
+    failure = Failure.of(cell, 1, "It is <b>too</b> [bold]long.")
+    plan = SweepPlan((cell.model,), (cell.task,))
+    _write_sweep(Outcome(plan, {cell: [record_of(result, "key", cell, 0)]}, [failure]), folder)
+
+
+def _pairs(texts: Iterable[str], n_layers: int, silenced: tuple[Silenced, ...]) -> list[RunResult]:
+    model = model_info(ModelSpec("nobody/tiny"), n_layers)
+    clean = RunSettings(top_k=3, metrics=("contributions", "logit_lens", "ablation"))
+    return [
+        _exact(full_result(Prompt(text, text[-6:], "commonsense", "2"), model, settings))
+        for text in texts
+        for settings in (clean, replace(clean, silenced=silenced))
+    ]
+
+
+def _what_if(folder: Path) -> None:
+    """Two prompts, clean and without layers and a sublayer."""
+    silenced = (Silenced(0), Silenced(2), Silenced(3), Silenced(4, "mlp"))
+    _write_runs(_pairs(_TEXTS[:2], 5, silenced), folder)
+
+
+def _what_if_of_one_prompt(folder: Path) -> None:
+    """One prompt, of which the output is told too."""
+    _write_runs(_pairs(["To Paris"], 3, (Silenced(1, "attention"),)), folder)
+
+
+def _generations(folder: Path) -> None:
+    """A text, one of hostile tokens drawn by chance, and one that was stopped at once."""
+    model = model_info(ModelSpec("nobody/tiny"), 6)
+    drawn = GenerationSettings(36, temperature=0.75, top_p=0.5, seed=5, top_k=2)
+    texts = [
+        full_generation(Prompt("What floats?"), model, GenerationSettings(40, top_k=3)),
+        full_generation(Prompt("<b>[/]</b>"), model, drawn, hostile=True, stopped_by="end"),
+        full_generation(Prompt("Nothing yet"), model, drawn, stopped_by="user"),
+    ]
+    texts[-1].continuation = part_of(texts[-1].continuation, slice(0))
+    rising = texts[0].continuation.depths.settling
+    rising[:] = np.arange(len(rising)) * model.n_layers // len(rising)
+    for text in texts:
+        written = text.continuation
+        written.depths.kl[::7] = np.nan
+        written.depths.exit_agrees[::5] = False
+        for part in (written.lens, written.settling):
+            _rounded(part)
+        written.lens.next_log_probability[-1] = np.resize(_LOG_PROBABILITIES, len(written))
+    export_generations(texts, folder, GENERATION_FORMATS)
+    _print(folder / "terminal.txt", *(generation_table(text) for text in texts))
+
+
+# Ratios of powers of two are exact, so BLAS may add their differences in any order.
+_SWEEP_MODELS = (("Qwen/Qwen2.5-32B", 64), ("nobody/small", 16))
+_SWEEP_TASKS = (
+    TaskChoice("gsm8k", data="gsm8k.json", examples=6),
+    TaskChoice("commonsense", examples=6),
+    *(TaskChoice("addition", str(level), examples=6) for level in (1, 2, 3)),
+)
+_SWEEP_RUN = RunSettings(
+    metrics=("contributions", "logit_lens", "settling", "skip_effects"), skip_everywhere=True
+)
+
+
+def _sweep(folder: Path) -> None:
+    """Two models on five cells each, with everything that can be missing or doubted."""
+    models = [
+        model_info(ModelSpec(name), layers, parameters=layers * 1_000_000)
+        for name, layers in _SWEEP_MODELS
+    ]
+    absent = ModelSpec("nobody/absent", quantize="4bit")
+    plan = SweepPlan((*(model.spec for model in models), absent), _SWEEP_TASKS, _SWEEP_RUN)
+    records = {
+        Cell(model.spec, task): _records(model, task) for model in models for task in _SWEEP_TASKS
+    }
+    doubted, short, unrun = (Cell(models[1].spec, task) for task in _SWEEP_TASKS[:3])
+    records[doubted][0] = replace(
+        records[doubted][0], model=replace(models[1], fingerprint="0" * 16)
+    )
+    records[short] = records[short][:3]
+    records[unrun] = []
+    failures = [
+        Failure("nobody/absent, 4bit", "", None, "There is no such model."),
+        Failure.of(short, 3, "The prompt is too long."),
+    ]
+    _write_sweep(Outcome(plan, records, failures), folder)
+
+
+def _records(model: ModelInfo, task: TaskChoice) -> list[Record]:
+    cell = Cell(model.spec, task)
+    records = []
+    for number in range(task.examples):
+        # A prompt's length seeds the noise of its result.
+        text = f"{task.title}: {_TEXTS[number]} {'m' * (2 * number + 1)}."
+        prompt = Prompt(text, text[-4:], task.name, task.level)
+        result = full_result(prompt, model, _SWEEP_RUN)
+        assert result.logit_lens is not None
+        if task.level:
+            # Harder levels need more layers, by the KL rule; by the overlap rule none is enough.
+            late = np.arange(model.n_layers + 1) < 2 + 2 * int(task.level) + number % 2
+            result.logit_lens.kl[:] = np.where(late, 4, 1)[:, None]
+            result.logit_lens.overlap[:-1] = 0.25
+        records.append(record_of(_exact(result), f"key {number}", cell, number))
+    return records
+
+
+def _empty_sweep(folder: Path) -> None:
+    """A sweep in which nothing could be run."""
+    plan = SweepPlan((ModelSpec("nobody/absent"),), (TaskChoice("facts", "1"),))
+    failure = Failure("nobody/absent", "", None, "There is no such model.")
+    _write_sweep(Outcome(plan, {}, [failure]), folder)
+
+
+def _write_sweep(outcome: Outcome, folder: Path) -> None:
+    summary = summarise_sweep(outcome)
+    asked = questions(summary)
+    export_sweep(summary, asked, folder)
+    _print(folder / "terminal.txt", sweep_lines(summary, asked))
+
+
+CASES: dict[str, Callable[[Path], None]] = {
+    "runs": _runs,
+    "runs-without-first-token": _runs_without_first_token,
+    "runs-of-two-models": _runs_of_two_models,
+    "lacking-runs": _lacking_runs,
+    "shortest-runs": _shortest_runs,
+    "hostile-run": _hostile_run,
+    "hostile-sweep": _hostile_sweep,
+    "what-if": _what_if,
+    "what-if-of-one-prompt": _what_if_of_one_prompt,
+    "generations": _generations,
+    "sweep": _sweep,
+    "empty-sweep": _empty_sweep,
+}
+"""The cases by the folder of their files."""

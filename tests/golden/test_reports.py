@@ -1,0 +1,51 @@
+"""Every byte of every report stays as it is; `python -m tests.golden.renew` says otherwise."""
+
+from __future__ import annotations
+
+from difflib import unified_diff
+from itertools import islice
+
+import pytest
+
+from tests.golden.cases import make_reports
+from tests.golden.renew import golden_files
+
+_MOST_LINES = 40
+_WIDEST = 200
+
+FILES = golden_files()
+
+
+@pytest.fixture(scope="module")
+def reports() -> dict[str, bytes]:
+    """Every report as depthtui writes it now."""
+    return make_reports()
+
+
+def test_every_report_is_kept_and_no_other(reports: dict[str, bytes]) -> None:
+    assert sorted(reports) == sorted(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_report_is_as_it_was(name: str, reports: dict[str, bytes]) -> None:
+    assert name in reports, f"No case makes {name}."
+    kept, made = FILES[name].read_bytes(), reports[name]
+    if made != kept:
+        pytest.fail(f"{name} differs:\n{_difference(kept, made)}", pytrace=False)
+
+
+def _difference(kept: bytes, made: bytes) -> str:
+    """The first lines that differ; of a long line, the part around its first difference."""
+    before, after = (
+        content.decode("utf-8", "backslashreplace").split("\n") for content in (kept, made)
+    )
+    lines = unified_diff(before, after, "golden", "made now", lineterm="", n=1)
+    shown = [ascii(line)[1:-1] for line in islice(lines, _MOST_LINES)]
+    if max(map(len, shown), default=0) <= _WIDEST:
+        return "\n".join(shown)
+    place = next(
+        (n for n, (a, b) in enumerate(zip(kept, made, strict=False)) if a != b),
+        min(len(kept), len(made)),
+    )
+    around = slice(max(0, place - _WIDEST // 2), place + _WIDEST // 2)
+    return f"at byte {place}\n-{kept[around]!r}\n+{made[around]!r}"
