@@ -1,0 +1,1 @@
+"""Pictures of the explorer's screens: what they say and in which styles, kept as text."""

@@ -1,0 +1,174 @@
+"""The screens that are pictured, and the keys that lead to them.
+
+Nothing that depends on the clock or the machine is to be seen: the engine is
+scripted, and what is named after the time or a folder gets a fixed name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from unittest.mock import patch
+
+from textual.widgets import Input, TextArea
+
+from depthtui.engine.catalog import ModelListing
+from depthtui.settings import Settings
+from depthtui.tui.app import DepthApp
+from tests.pictures.picture import Picture, take_picture, write_picture
+from tests.tui.app_helpers import MANY_PAUSES, Explored, explore
+from tests.tui.test_dialogs import three_runs
+from tests.tui.test_sweep import ran, show
+
+NOON = datetime(2025, 1, 1, 12, 0)
+LONGER_THAN_A_FRAME = 0.04
+"""Seconds in which a screen that has something new is drawn again."""
+
+Drive = Callable[[Explored, Path], Awaitable[None]]
+
+SMALL, MEDIUM, LARGE = (80, 24), (120, 40), (200, 60)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A screen to be pictured.
+
+    Attributes:
+        name: of its file.
+        drive: leads from the finished first run to the screen; it gets an empty folder.
+        size: columns and lines.
+        theme: the explorer's theme.
+    """
+
+    name: str
+    drive: Drive
+    size: tuple[int, int] = MEDIUM
+    theme: str = "depth-dark"
+
+
+async def picture_of(scene: Scene, folder: Path) -> str:
+    """Play a scene in an empty folder; returns the text of its picture."""
+    settings = Settings(
+        theme=scene.theme,
+        cache_dir=folder / "cache",
+        export_dir=Path("/exports"),
+        ramp="truecolor",
+    )
+    with patch.dict(os.environ):
+        os.environ.pop("NO_COLOR", None)
+        async with explore(folder, size=scene.size, settings=settings) as it:
+            it.app.animation_level = "none"
+            await scene.drive(it, folder)
+            return write_picture(await settled(it))
+
+
+async def settled(it: Explored) -> Picture:
+    """Wait until nothing goes on any more and the picture stays as it is."""
+    before: Picture = []
+    for _ in range(MANY_PAUSES):
+        await it.pilot.pause(LONGER_THAN_A_FRAME)
+        stop_blinking(it.app)
+        picture = take_picture(it.app)
+        idle = it.session.live is None and all(worker.is_finished for worker in it.app.workers)
+        if idle and picture == before:
+            return picture
+        before = picture
+    raise AssertionError("the screen never came to rest")
+
+
+def stop_blinking(app: DepthApp) -> None:
+    """Let every cursor stay to be seen."""
+    for field in (*app.screen.query(Input), *app.screen.query(TextArea)):
+        field.cursor_blink = False
+
+
+async def seen(it: Explored, words: str) -> None:
+    """Wait until the screen says this."""
+    await it.until(lambda: words in it.screen_text(), words)
+
+
+def keys(*pressed: str, says: str = "") -> Drive:
+    """Press keys, and wait for words that only the last screen says."""
+
+    async def drive(it: Explored, folder: Path) -> None:
+        await it.press(*pressed)
+        await seen(it, says)
+
+    return drive
+
+
+async def side_column(it: Explored, folder: Path) -> None:
+    await three_runs(it)
+    await it.press("tab", "tab", "tab", "i")
+    await seen(it, "least")
+
+
+async def models(it: Explored, folder: Path) -> None:
+    found = [
+        ModelListing("demo", "demo", "demo", 270_000_000, True, "the demo model"),
+        ModelListing("org/large", "org/large", "hub", 2_000_000_000, False, "in the hub cache"),
+    ]
+    with patch("depthtui.engine.catalog.on_disk", lambda _: found):
+        await it.press("m")
+        await seen(it, "org/large")
+
+
+async def session(it: Explored, folder: Path) -> None:
+    await three_runs(it)
+    for run in it.session.runs:
+        run.started = NOON
+    await it.press("b")
+    await seen(it, "marks to compare")
+    await it.press("down", "space")
+
+
+async def export(it: Explored, folder: Path) -> None:
+    await it.press("e")
+    await seen(it, "into /exports")
+    it.app.screen.query_one("#file-name", Input).value = f"depth-{NOON:%Y%m%d-%H%M%S}"
+
+
+async def compare(it: Explored, folder: Path) -> None:
+    await three_runs(it)
+    await it.press("C")
+    await settled(it)
+    await it.press("enter")
+    await seen(it, "esc back")
+
+
+async def what_if(it: Explored, folder: Path) -> None:
+    await it.press("x")
+    await seen(it, "all 30 layers on")
+    await it.press("1", "2", "G", "3", "x")
+    await settled(it)
+    await it.press("2", "0", "G", "a")
+    await seen(it, "3 of 30 layers off, 1 attention off")
+
+
+async def sweep(it: Explored, folder: Path) -> None:
+    await show(it, ran(folder / "sweep"))
+    await it.press("space", "2", "j", "space", "j")
+
+
+SCENES = (
+    Scene("main-dark", keys()),
+    Scene("main-light", keys("a", "o"), theme="depth-light"),
+    Scene("main-small", keys(), SMALL),
+    Scene("main-large", side_column, LARGE),
+    Scene("decided-zoomed", keys("d", "i", "z", says="late")),
+    Scene("early-exit", keys("d", "d", says="─ Early exit")),
+    Scene("best-block-light", keys("d", "d", "d", "i", says="n = 3"), theme="depth-light"),
+    Scene("measures", keys("v", says="Lens KL"), SMALL),
+    Scene("prompts-light", keys("t", says="Grade-school"), theme="depth-light"),
+    Scene("models", models, SMALL),
+    Scene("help", keys("question_mark", says="Run and halt after each layer")),
+    Scene("session", session),
+    Scene("export-light", export, SMALL, "depth-light"),
+    Scene("what-if", what_if),
+    Scene("compare", compare, LARGE),
+    Scene("generation-light", keys("w", says="token 255 of 256"), theme="depth-light"),
+    Scene("sweep", sweep),
+)
