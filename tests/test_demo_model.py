@@ -1,9 +1,6 @@
 """The demo model: an independent oracle's values, planted truth, and the naive way."""
 
 import dataclasses
-import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +12,7 @@ from depthtui.engine.results import ModelSpec, Prompt, RunSettings, SummarySetti
 from depthtui.engine.store import open_store
 from depthtui.prompts.tasks import make_prompts
 from tests.naive import naive_lens
-
-ORACLE = Path(os.environ.get("DEPTHTUI_ORACLE", Path(__file__).parents[2] / "shared" / "oracle"))
+from tests.oracle import files as oracle
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +23,11 @@ def engine(demo_folder):
     return made
 
 
-@pytest.mark.skipif(not ORACLE.is_dir(), reason="the oracle's values lie beside the repository")
 def test_the_oracle_agrees(engine, capsys):
-    prompts = json.loads((ORACLE / "prompts.json").read_text())
-    results = [engine.run(Prompt(each["text"]), RunSettings()) for each in prompts]
+    prompts = oracle.prompts().values()
+    results = [engine.run(Prompt(prompt["text"]), RunSettings()) for prompt in prompts]
     summary = summarise(results, SummarySettings())
-    values = {
-        name: json.loads((ORACLE / "values" / f"{name}.json").read_text())[name]
-        for name in ("contributions", "logit_lens")
-    }
+    contributions, lens = oracle.values("contributions"), oracle.values("logit_lens")
     names = {
         "attention_norm_ratio": "rc_att",
         "mlp_norm_ratio": "rc_mlp",
@@ -46,11 +38,11 @@ def test_the_oracle_agrees(engine, capsys):
     }
     figures = {}
     for ours, theirs in names.items():
-        expected = np.array(values["contributions"][theirs])
+        expected = np.array(contributions[theirs])
         figures[ours] = np.abs(getattr(summary.curves, ours) / expected - 1).max()
-    kl = np.array(values["logit_lens"]["kl"])
+    kl = np.array(lens["kl"])
     figures["kl"] = np.abs(summary.curves.kl[:-1] / kl - 1).max()
-    overlap = np.array(values["logit_lens"]["overlap"])
+    overlap = np.array(lens["overlap"])
     figures["overlap"] = np.abs(summary.curves.overlap[:-1] - overlap).max()
     with capsys.disabled():
         print("\nlargest difference from the oracle (relative; absolute for overlap)")
@@ -58,42 +50,40 @@ def test_the_oracle_agrees(engine, capsys):
 
     assert max(value for name, value in figures.items() if name != "overlap") < 1e-4
     assert figures["overlap"] < 1e-3
-    assert {each.rule: each.layer for each in summary.depths} == {
+    assert {depth.rule: depth.layer for depth in summary.depths} == {
         "cosine": 20,
         "kl": 16,
         "overlap": 23,
     }
 
 
-@pytest.mark.skipif(not ORACLE.is_dir(), reason="the oracle's values lie beside the repository")
 def test_the_oracle_agrees_on_interventions(engine, capsys):
     """Skip effects and erasure of the short arithmetic prompts, at the oracle's positions."""
-    prompts = {each["id"]: each for each in json.loads((ORACLE / "prompts.json").read_text())}
+    prompts = oracle.prompts()
 
-    def values(name, metric):
-        held = json.loads((ORACLE / "values" / f"{name}.json").read_text())[metric]
-        return {each["id"]: each for each in held["per_prompt"]}
+    def values(metric):
+        return {found["id"]: found for found in oracle.values(metric)["per_prompt"]}
 
-    lengths = [each["n_tokens"] for each in prompts.values()]
+    lengths = [prompt["n_tokens"] for prompt in prompts.values()]
     figures = {}
     for place, name in enumerate(prompts):
         if name not in ("add0", "mul0"):
             continue
         before = RunSettings(metrics=("skip_effects",), lengths_before=tuple(lengths[:place]))
         skip = engine.run(Prompt(prompts[name]["text"]), before).skip_effects
-        expected = values("layer_effects", "layer_effects")[name]
+        expected = values("layer_effects")[name]
         assert list(skip.positions) == expected["positions"]
         far = np.abs(skip.layers - np.array(expected["max_future_layer"])).max()
         figures[f"skip effects, {name}"] = far
         far = np.abs(skip.output - np.array(expected["max_future_out"])).max()
         figures[f"output effect, {name}"] = far
-    baseline = tuple(each["text"] for each in prompts.values() if each["kind"] == "gsm8k")
+    baseline = tuple(prompt["text"] for prompt in prompts.values() if prompt["kind"] == "gsm8k")
     asked = prompts["mul0"]
     erased = engine.run(
         Prompt(asked["text"], answer=asked["a"]),
         RunSettings(metrics=("residual_erasure",), baseline=baseline),
     ).residual_erasure
-    expected = np.array(values("erasure", "erasure")["mul0"]["effect"])
+    expected = np.array(values("erasure")["mul0"]["effect"])
     figures["residual erasure, mul0"] = np.abs(erased.effect - expected).max()
     with capsys.disabled():
         print("\nlargest difference from the oracle (absolute)")

@@ -1,6 +1,6 @@
 """Causal metrics against an independent implementation's values, on the demo model in float32.
 
-    python -m tests.benchmarks.oracle [--oracle ../shared/oracle]
+    python -m tests.benchmarks.oracle
 
 Prints a Markdown table. The relative difference is the largest difference
 over the largest value of the same layer's row. It takes some ten minutes.
@@ -8,9 +8,6 @@ over the largest value of the same layer's row. It takes some ten minutes.
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +16,7 @@ from depthtui.engine.engine import Engine
 from depthtui.engine.results import ModelSpec, Prompt, RunResult, RunSettings
 from depthtui.engine.store import open_store
 from depthtui.settings import default_cache_dir, models_dir
-
-BESIDE = Path(__file__).parents[3] / "shared" / "oracle"
+from tests.oracle import files as oracle
 
 
 def farthest(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
@@ -35,16 +31,11 @@ def farthest(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
 class Check:
     """The demo model, the oracle's prompts and values."""
 
-    def __init__(self, oracle: Path) -> None:
-        self._values = oracle / "values"
-        prompts = json.loads((oracle / "prompts.json").read_text())
-        self._prompts = {each["id"]: each for each in prompts}
+    def __init__(self) -> None:
+        self._prompts = oracle.prompts()
         store = open_store(None, 0, print)
         self._engine = Engine(store, models_dir(default_cache_dir()), lambda event: None)
         self._engine.load(ModelSpec("demo", device="cpu", dtype="float32"))
-
-    def values(self, name: str) -> dict[str, Any]:
-        return json.loads((self._values / f"{name}.json").read_text())[name]
 
     def run(self, name: str, **settings: Any) -> RunResult:
         prompt = self._prompts[name]
@@ -53,38 +44,45 @@ class Check:
 
     def skip_effects(self) -> None:
         lengths: list[int] = []
-        for each in self.values("layer_effects")["per_prompt"]:
-            result = self.run(each["id"], metrics=("skip_effects",), lengths_before=tuple(lengths))
+        for expected in oracle.values("layer_effects")["per_prompt"]:
+            result = self.run(
+                expected["id"], metrics=("skip_effects",), lengths_before=tuple(lengths)
+            )
             found = result.skip_effects
             assert found is not None
-            assert list(found.positions) == each["positions"], (found.positions, each["positions"])
+            assert list(found.positions) == expected["positions"], (
+                found.positions,
+                expected["positions"],
+            )
             lengths.append(len(result.tokens))
             self.row(
-                f"skip effects, {each['id']}", found.layers, np.array(each["max_future_layer"])
+                f"skip effects, {expected['id']}",
+                found.layers,
+                np.array(expected["max_future_layer"]),
             )
-            output = np.array(each["max_future_out"])
-            self.row(f"output effects, {each['id']}", found.output[:, None], output[:, None])
+            output = np.array(expected["max_future_out"])
+            self.row(f"output effects, {expected['id']}", found.output[:, None], output[:, None])
             assert (np.diag(found.layers) == 0).all()
 
     def erasure(self) -> None:
-        values = self.values("erasure")
+        values = oracle.values("erasure")
         baseline = tuple(self._prompts[name]["text"] for name in values["baseline_prompts"])
-        for each in values["per_prompt"]:
-            result = self.run(each["id"], metrics=("residual_erasure",), baseline=baseline)
+        for expected in values["per_prompt"]:
+            result = self.run(expected["id"], metrics=("residual_erasure",), baseline=baseline)
             assert result.residual_erasure is not None
             effect = result.residual_erasure.effect
-            self.row(f"residual erasure, {each['id']}", effect, np.array(each["effect"]))
+            self.row(f"residual erasure, {expected['id']}", effect, np.array(expected["effect"]))
 
     def gradients(self) -> None:
-        values = self.values("igrads")
-        for each in values["per_prompt"]:
+        values = oracle.values("igrads")
+        for expected in values["per_prompt"]:
             result = self.run(
-                each["id"], metrics=("integrated_gradients",), riemann_steps=values["steps"]
+                expected["id"], metrics=("integrated_gradients",), riemann_steps=values["steps"]
             )
             assert result.integrated_gradients is not None
             ours = result.integrated_gradients.attribution
-            what = f"integrated gradients, {values['steps']} steps, {each['id']}"
-            self.row(what, ours, np.array(each["attribution"]))
+            what = f"integrated gradients, {values['steps']} steps, {expected['id']}"
+            self.row(what, ours, np.array(expected["attribution"]))
 
     def row(self, what: str, ours: np.ndarray, theirs: np.ndarray) -> None:
         absolute, relative = farthest(ours, theirs)
@@ -92,10 +90,7 @@ class Check:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--oracle", type=Path, default=BESIDE)
-    options = parser.parse_args()
-    check = Check(options.oracle)
+    check = Check()
     print("| what | largest difference | relative to its row |\n| --- | --- | --- |")
     check.skip_effects()
     check.erasure()
