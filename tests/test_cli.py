@@ -7,24 +7,22 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
 from depthtui import __version__, cli
 from depthtui.engine.metrics.catalog import METRIC_BY_NAME
-from depthtui.engine.protocol import ContributionRows, MetricRows, Notice, Progress
 from depthtui.engine.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings
 from depthtui.engine.store import Store, make_key, open_store
 from depthtui.errors import DepthError
 from depthtui.settings import Settings
-from tests.engine.results_for_tests import model_info
-from tests.report.runs import full_run
-from tests.report.runs import run as a_run
+from tests.builders.engines import ScriptedEngine, replace_engine
+from tests.builders.models import tiny_model
+from tests.builders.results import full_run
+from tests.builders.results import run as a_run
 
 
 @pytest.fixture(autouse=True)
@@ -36,61 +34,25 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-class ScriptedEngine:
-    """Records what it was asked; fails where the prompt says so."""
+def describe(spec: ModelSpec) -> ModelInfo:
+    """A tiny model; one called `absent` cannot be had."""
+    if spec.name == "absent":
+        raise DepthError("There is no model [/] \x1b[2J\nhere.", "Choose another.")
+    return tiny_model(spec=spec)
 
-    made: list[ScriptedEngine]
 
-    def __init__(
-        self,
-        store: Store,
-        models_dir: Path,
-        emit: Callable[[Any], None],
-        activation_limit: int = -1,
-    ) -> None:
-        self.store, self.models_dir, self.emit = store, models_dir, emit
-        self.activation_limit = activation_limit
-        self.spec = ModelSpec()
-        self.runs: list[tuple[Prompt, RunSettings]] = []
-        self.made.append(self)
-
-    def load(self, spec: ModelSpec) -> ModelInfo:
-        if spec.name == "missing":
-            raise DepthError("There is no model [/] \x1b[2J\nhere.", "Choose another.")
-        self.spec = spec
-        self.emit(Progress("Converting", 3, 10, "tensors"))
-        self.emit(Notice("A damaged cache entry was dropped."))
-        return model_info()
-
-    def count_tokens(self, prompt: Prompt, chat_template: bool = False) -> int:
-        return len(prompt.text.split())
-
-    def run(self, prompt: Prompt, settings: RunSettings, run_id: int = 0) -> RunResult:
-        self.runs.append((prompt, settings))
-        if "too long" in prompt.text:
-            raise DepthError("The prompt is too long.", "Shorten it.")
-        if "bug" in prompt.text:
-            raise RuntimeError("a bug\nin two lines")
-        if "ctrl-c" in prompt.text:
-            raise KeyboardInterrupt
-        result = full_run() if prompt.text == "everything" else a_run(prompt.text)
-        if prompt.text == "unanswered":
-            result.tokens = replace(result.tokens, answer_start=len(result.tokens))
-            result.unavailable = {"residual_erasure": "the prompt has no known answer"}
-        assert result.contributions is not None
-        self.emit(ContributionRows(run_id, 0, result.contributions, 0.1))
-        if result.ablation is not None:
-            self.emit(MetricRows(run_id, "ablation", result.ablation, 4, 4, 0.1))
-        return result
+def result_of(prompt: Prompt, model: ModelInfo, settings: RunSettings) -> RunResult:
+    """A random run; with every metric, or without an answer, where the prompt says so."""
+    result = full_run() if prompt.text == "everything" else a_run(prompt.text)
+    if prompt.text == "unanswered":
+        result.tokens = replace(result.tokens, answer_start=len(result.tokens))
+        result.unavailable = {"residual_erasure": "the prompt has no known answer"}
+    return result
 
 
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch) -> list[ScriptedEngine]:
-    module = ModuleType("depthtui.engine.engine")
-    module.Engine = ScriptedEngine  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "depthtui.engine.engine", module)
-    ScriptedEngine.made = []
-    return ScriptedEngine.made
+    return replace_engine(monkeypatch, describe, result_of)
 
 
 Output = pytest.CaptureFixture[str]
@@ -138,12 +100,12 @@ class TestRun:
         """
         assert cli.main(["run", "some/model", "--prompt", "x", *arguments.split()]) == 0
         (engine,) = engines
-        assert engine.spec == ModelSpec(
+        assert engine.model is not None
+        assert engine.model.spec == ModelSpec(
             "some/model", "main", "cuda:1", "bfloat16", "8bit", trust_remote_code=True
         )
-        ((prompt, settings),) = engine.runs
-        assert prompt == Prompt("x")
-        assert settings == RunSettings(7, chat_template=True, metrics=("logit_lens",))
+        assert engine.prompts == [Prompt("x")]
+        assert engine.settings == [RunSettings(7, chat_template=True, metrics=("logit_lens",))]
         assert engine.models_dir == home / "cache" / "models"
         assert engine.store.info().folder == home / "cache" / "results"
         assert engine.store.info().limit == Settings().cache_limit
@@ -158,7 +120,7 @@ class TestRun:
             --baseline-file {home}/base.jsonl --seed 7
         """
         assert cli.main(["run", "demo", "--prompt", "x", *arguments.split()]) == 0
-        ((_, settings),) = engines[0].runs
+        (settings,) = engines[0].settings
         assert settings == RunSettings(
             metrics=tuple(METRIC_BY_NAME),
             seed=7,
@@ -175,7 +137,7 @@ class TestRun:
         prompts = ["--prompt", "one", "--prompt", "bug", "--prompt", "two", "--prompt", "three"]
         cli.main(["run", "demo", *prompts, "--metrics", "skip_effects,similarity"])
         cli.main(["run", "demo", *prompts])
-        lengths = [[settings.lengths_before for _, settings in each.runs] for each in engines]
+        lengths = [[settings.lengths_before for settings in engine.settings] for engine in engines]
         assert lengths == [[(), (5,), (5,), (5, 5)], [(), (), (), ()]]
 
     def test_the_other_metrics_are_told_of(
@@ -221,7 +183,7 @@ class TestRun:
         )
         cli.main(["run", "demo", "--prompt", "x"])
         cli.main(["run", "demo", "--prompt", "x", "--top-k", "2", "--cache-limit", "5MB"])
-        settings = [engine.runs[0][1] for engine in engines]
+        settings = [engine.settings[0] for engine in engines]
         assert [(each.top_k, each.chat_template) for each in settings] == [(4, True), (2, True)]
         assert [each.store.info().limit for each in engines] == [1 << 30, 5_000_000]
         assert engines[0].activation_limit == 0
@@ -246,7 +208,7 @@ class TestRun:
             --task addition --level 4 --examples 2 --seed 9
         """
         assert cli.main(["run", "demo", *arguments.split()]) == 0
-        prompts = [prompt for prompt, _ in engines[0].runs]
+        prompts = engines[0].prompts
         assert [each.text for each in prompts[:3]] == ["typed", "from a file", "2+2=4"]
         assert prompts[2].answer == "4"
         assert [(each.task, each.level) for each in prompts[3:]] == [("addition", "4")] * 2
@@ -256,7 +218,7 @@ class TestRun:
         cli.main(["run", "demo", "--prompt", "typed", *data.split(), "--examples", "3"])
         cli.main(["run", "demo", *data.split()])
         cli.main(["run", "demo", *data.split(), "--examples", "3", "--sample", "--seed", "5"])
-        texts = [[prompt.text for prompt, _ in each.runs] for each in engines]
+        texts = [[prompt.text for prompt in engine.prompts] for engine in engines]
         assert texts[:2] == [["typed", "0 x", "1 x x", "2 x x x"], ["0 x"]]
         assert len(set(texts[2])) == 3
         assert texts[2] != texts[0][1:]
@@ -270,7 +232,7 @@ class TestRun:
         prompts = ["--prompt", "a b c d", "--prompt", "a b c"]
         assert cli.main(["run", "demo", *prompts, *data.split(), "--examples", "9"]) == 0
         assert "Of 11 prompts, 5 have at most 3 tokens." in capsys.readouterr().err
-        texts = [[prompt.text for prompt, _ in each.runs] for each in engines]
+        texts = [[prompt.text for prompt in engine.prompts] for engine in engines]
         short = ["0 x", "1 x x", "3 x", "4 x x"]
         assert texts == [short, ["a b c", *short]]
         assert cli.main(["run", "demo", "--prompt", "a b", "--max-tokens", "1"]) == 1
@@ -310,7 +272,7 @@ class TestRun:
         assert not (home / "out").exists()
 
     def test_a_model_that_fails(self, engines: list[ScriptedEngine], capsys: Output) -> None:
-        assert cli.main(["run", "missing", "--prompt", "x"]) == 1
+        assert cli.main(["run", "absent", "--prompt", "x"]) == 1
         out, err = capsys.readouterr()
         assert out == ""
         assert err == "depthtui: There is no model [/] ␛[2J here. Choose another.\n"

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import sys
-from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,56 +13,19 @@ from rich.console import Console
 
 from depthtui import cli
 from depthtui.cli.generate import MEASURES
-from depthtui.engine.control import Control
-from depthtui.engine.protocol import GeneratedTokens, Progress
-from depthtui.engine.results import Generation, GenerationSettings, ModelInfo, ModelSpec, Prompt
+from depthtui.engine.results import GenerationSettings, Prompt
 from depthtui.engine.token_depths import TOKEN_DEPTHS
-from depthtui.errors import DepthError
 from depthtui.streaming import _Pen
-from tests.engine.results_for_tests import model_info
-from tests.fake_generation import full_generation, part_of, parts_of
-
-
-class ScriptedEngine:
-    """Writes the scripted text; fails, or is interrupted, where the prompt says so."""
-
-    made: list[ScriptedEngine]
-
-    def __init__(self, store: Any, folder: Path, emit: Callable[[Any], None], limit: int) -> None:
-        self.emit = emit
-        self.asked: list[tuple[Prompt, GenerationSettings]] = []
-        self.made.append(self)
-
-    def load(self, spec: ModelSpec) -> ModelInfo:
-        self.emit(Progress("Loading weights", 1, 2, "tensors"))
-        return model_info()
-
-    def generate(
-        self, prompt: Prompt, settings: GenerationSettings, control: Control, run_id: int
-    ) -> Generation:
-        self.asked.append((prompt, settings))
-        if "too long" in prompt.text:
-            raise DepthError("The prompt is too long.", "Shorten it.")
-        generation = full_generation(prompt, model_info(), settings)
-        for part in parts_of(generation.continuation):
-            self.emit(GeneratedTokens(run_id, part, 0.1))
-        if "ctrl-c" in prompt.text:
-            os.kill(os.getpid(), signal.SIGINT)
-            with pytest.raises(DepthError):
-                control.checkpoint()
-            generation.stopped_by = "user"
-        return generation
+from tests.builders.engines import ScriptedEngine, replace_engine
+from tests.builders.generations import full_generation, part_of
+from tests.builders.models import tiny_model
 
 
 @pytest.fixture(autouse=True)
 def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ScriptedEngine]:
     for name, place in (("CONFIG", "settings.toml"), ("CACHE_DIR", "cache")):
         monkeypatch.setenv(f"DEPTHTUI_{name}", str(tmp_path / place))
-    module = ModuleType("depthtui.engine.engine")
-    module.Engine = ScriptedEngine  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "depthtui.engine.engine", module)
-    ScriptedEngine.made = []
-    return ScriptedEngine.made
+    return replace_engine(monkeypatch, lambda spec: tiny_model(spec=spec))
 
 
 def test_it_prints_the_text_the_table_and_the_trend(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +43,7 @@ def test_options_reach_the_engine_and_answers_stay_out(engines: list[ScriptedEng
         --settling-threshold 0.2 --top-k 4 --kl-threshold 0.4 --overlap-threshold 0.6
     """
     assert cli.main(["generate", "demo", "--prompt", "x", *arguments.split()]) == 0
-    ((prompt, settings),) = engines[0].asked
+    ((prompt, settings),) = engines[0].generations
     assert prompt == Prompt("x")
     assert settings == GenerationSettings(20, 0.7, 0.9, 5, True, 4, 0.5, 0.2, 0.4, 0.6)
     assert tuple(each.name for each in TOKEN_DEPTHS) == MEASURES
@@ -115,13 +73,13 @@ def test_ctrl_c_ends_the_text_and_keeps_it(
     prompts = ["--prompt", "ctrl-c", "--prompt", "never read", "--max-tokens", "9"]
     assert cli.main(["generate", "demo", *prompts]) == 130
     assert "stopped." in capsys.readouterr().out
-    assert len(engines[0].asked) == 1
+    assert len(engines[0].generations) == 1
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_terminal_shows_depth_as_colour_and_whole_characters() -> None:
     written = full_generation(
-        Prompt("x"), model_info(), GenerationSettings(max_tokens=4)
+        Prompt("x"), tiny_model(), GenerationSettings(max_tokens=4)
     ).continuation
     written.texts[:] = ["\udcf0\udc9f", "\udc99\udc82", "\x1b[2J", "a\nb"]
     written.depths.settling[:] = [1, 1, 4, np.nan]

@@ -28,7 +28,7 @@ from depthtui.engine.results import (
     SummarySettings,
     Tokens,
 )
-from tests.engine.results_for_tests import random_result
+from tests.builders.results import random_result
 from tests.hostile import HOSTILE, HOSTILE_PROMPT
 
 CLASSES: list[Any] = list(

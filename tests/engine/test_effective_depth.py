@@ -24,7 +24,7 @@ from depthtui.engine.results import (
     SummarySettings,
     arrays_of,
 )
-from tests.engine.results_for_tests import random_result
+from tests.builders.results import random_result
 
 SETTINGS = SummarySettings()
 

@@ -33,7 +33,7 @@ from depthtui.engine.sampling import Sampler
 from depthtui.engine.store import open_store
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError
-from tests.engine.results_for_tests import model_info
+from tests.builders.models import tiny_model
 from tests.tiny_models import LAYERS, VOCAB, fresh, random_ids, tiny, tiny_tokenizer
 
 ARCHITECTURES = (
@@ -61,7 +61,7 @@ def ready(model):
     """A tiny model as the engine holds it."""
     tokenizer = tiny_tokenizer()
     anatomy = study(model)
-    info = replace(model_info(LAYERS), vocab_size=VOCAB, lens_missing=anatomy.lens_missing)
+    info = replace(tiny_model(LAYERS), vocab_size=VOCAB, lens_missing=anatomy.lens_missing)
     loaded = SimpleNamespace(model=model, tokenizer=tokenizer)
     return ReadyModel(loaded, anatomy, info, Vocabulary(tokenizer), baselines=None)
 

@@ -22,7 +22,7 @@ from depthtui.engine.results import (
     Settling,
     SkipEffects,
 )
-from tests.engine.results_for_tests import random_result
+from tests.builders.results import random_result
 
 FORWARD = [each for each in MEASURES if each.metric in ("contributions", "logit_lens")]
 CAUSAL = [each for each in ALL_MEASURES if each not in FORWARD]

@@ -4,7 +4,7 @@ import pytest
 
 from depthtui.engine import memory
 from depthtui.engine.results import RunSettings
-from tests.fake_engine import model_info
+from tests.builders.models import model_info
 
 
 def test_what_would_fit_is_shorter_than_what_does_not():

@@ -17,13 +17,13 @@ from depthtui.engine.parameters import count_parameters, with_parameters
 from depthtui.engine.results import ModelSpec, Prompt, RunResult, RunSettings, Silenced
 from depthtui.engine.store import open_store
 from depthtui.engine.trace import trace
-from tests.engine.results_for_tests import model_info
+from tests.builders.models import tiny_model
 from tests.tiny_models import TINY, fresh, random_ids, tiny, tiny_folder
 
 
 def info_of(name: str):
     model = tiny(name)
-    return with_parameters(model_info(), model, study(model), count_parameters(model))
+    return with_parameters(tiny_model(), model, study(model), count_parameters(model))
 
 
 @pytest.mark.parametrize("name", sorted(TINY))
@@ -62,7 +62,7 @@ def test_what_is_counted_is_idle_once_the_part_is_silent(name: str, part: str) -
         for each in held.values():
             each.mul_(1.5).add_(0.1)
     assert torch.equal(output(), before)
-    counted = with_parameters(model_info(), model, anatomy, count_parameters(model))
+    counted = with_parameters(tiny_model(), model, anatomy, count_parameters(model))
     expected = sum(each.numel() for each in held.values())
     assert getattr(counted, f"{part}_parameters")[1] == expected
 
@@ -80,7 +80,7 @@ def test_llama_by_hand() -> None:
 
 def test_a_run_leaves_out_what_its_layers_and_sublayers_hold() -> None:
     info = dataclasses.replace(
-        model_info(3),
+        tiny_model(3),
         layer_parameters=(100, 200, 400),
         attention_parameters=(30, 60, 90),
         mlp_parameters=(70, 140, 300),
@@ -91,7 +91,7 @@ def test_a_run_leaves_out_what_its_layers_and_sublayers_hold() -> None:
     without_split = dataclasses.replace(info, attention_parameters=(), mlp_parameters=())
     assert without_split.parameters_of(off[:1]) == 100
     assert without_split.parameters_of(off) is None
-    assert model_info().parameters_of(off[:1]) is None
+    assert tiny_model().parameters_of(off[:1]) is None
 
 
 def test_a_result_of_an_older_layout_takes_the_model_as_it_is_now(tmp_path) -> None:

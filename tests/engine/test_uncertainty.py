@@ -19,7 +19,7 @@ from depthtui.engine.uncertainty import (
     expanded_interval,
     resampled_layers,
 )
-from tests.engine.results_for_tests import random_result
+from tests.builders.results import random_result
 from tests.simulated_prompts import simulated_prompts
 
 SETTINGS = SummarySettings()

@@ -12,7 +12,7 @@ from safetensors.numpy import load
 from depthtui.engine.metrics.catalog import METRIC_BY_NAME
 from depthtui.engine.results import arrays_of
 from depthtui.report.arrays import arrays_bytes
-from tests.report.runs import full_run, hostile_run, run, stopped_run
+from tests.builders.results import full_run, hostile_run, run, stopped_run
 
 
 def test_every_array_of_every_run_is_there() -> None:

@@ -20,8 +20,8 @@ from depthtui.report.html import html_bytes
 from depthtui.report.legible import legible, shortened
 from depthtui.report.markdown import markdown_bytes
 from depthtui.report.table import depth_table, findings_table
+from tests.builders.results import full_run, hostile_run, run, stopped_run
 from tests.hostile import HOSTILE
-from tests.report.runs import full_run, hostile_run, run, stopped_run
 
 SETTINGS = SummarySettings()
 VOID = {"meta", "wbr", "br"}

@@ -10,7 +10,7 @@ import pytest
 from depthtui.engine.results import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.report.export import FORMATS, export, write_whole
-from tests.report.runs import hostile_run, run
+from tests.builders.results import hostile_run, run
 
 SETTINGS = SummarySettings()
 

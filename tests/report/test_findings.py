@@ -9,7 +9,7 @@ import numpy as np
 from depthtui.engine.results import Ablation, RunResult, Silenced, Similarity, SummarySettings
 from depthtui.report.findings import findings
 from depthtui.report.groups import group_runs
-from tests.report.runs import full_run, run, stopped_run
+from tests.builders.results import full_run, run, stopped_run
 
 SETTINGS = SummarySettings()
 

@@ -28,14 +28,14 @@ from depthtui.report.generation_files import (
     generation_html,
     generation_markdown,
 )
-from tests.engine.results_for_tests import model_info
-from tests.fake_generation import full_generation, part_of, parts_of
+from tests.builders.generations import full_generation, part_of, parts_of
+from tests.builders.models import tiny_model
 from tests.report.test_documents import checked, controls
 
 
 def text_of(depths: np.ndarray) -> Continuation:
     written = full_generation(
-        Prompt("a b"), model_info(), GenerationSettings(max_tokens=len(depths))
+        Prompt("a b"), tiny_model(), GenerationSettings(max_tokens=len(depths))
     ).continuation
     written.depths.settling[:] = depths
     return written
@@ -43,7 +43,7 @@ def text_of(depths: np.ndarray) -> Continuation:
 
 @pytest.fixture
 def generation() -> Generation:
-    return full_generation(Prompt("What floats?"), model_info())
+    return full_generation(Prompt("What floats?"), tiny_model())
 
 
 def test_parts_join_to_the_text(generation: Generation) -> None:
@@ -124,7 +124,7 @@ def test_every_format_is_written(generation: Generation, tmp_path: Path) -> None
 
 def test_hostile_tokens_do_nothing(tmp_path: Path) -> None:
     settings = GenerationSettings(max_tokens=120)
-    hostile = full_generation(Prompt("<b>[/]\x1b[2J</b>"), model_info(), settings, hostile=True)
+    hostile = full_generation(Prompt("<b>[/]\x1b[2J</b>"), tiny_model(), settings, hostile=True)
     page = generation_html([hostile]).decode()
     tags = checked(page).tags
     assert not tags & {"script", "img", "b", "a", "iframe"}

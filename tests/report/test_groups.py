@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from depthtui.engine.results import RunSettings
 from depthtui.report.groups import group_runs
-from tests.report.runs import run, stopped_run
+from tests.builders.results import run, stopped_run
 
 
 def test_models_and_settings_are_kept_apart() -> None:

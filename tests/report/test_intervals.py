@@ -16,7 +16,7 @@ from depthtui.report.markdown import markdown_bytes
 from depthtui.report.summary import summary_json
 from depthtui.report.table import depth_table
 from depthtui.report.words import interval
-from tests.engine.results_for_tests import random_result
+from tests.builders.results import random_result
 
 SETTINGS = SummarySettings(kl_threshold=0.97)
 

@@ -13,7 +13,7 @@ from depthtui import __version__
 from depthtui.engine.effective_depth import summarise
 from depthtui.engine.results import Provenance, SummarySettings
 from depthtui.report.summary import combined_provenance, summary_dict, summary_json
-from tests.report.runs import full_run, hostile_run, run, stopped_run
+from tests.builders.results import full_run, hostile_run, run, stopped_run
 
 SETTINGS = SummarySettings()
 

@@ -28,10 +28,11 @@ from depthtui.sweep.questions import Question, questions
 from depthtui.sweep.records import record_of
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import CellSummary, SweepSummary, summarise_sweep
-from tests.fake_engine import full_result, model_info
+from tests.builders.engines import ScriptedEngine
+from tests.builders.models import model_info
+from tests.builders.results import full_result, full_run, hostile_run
 from tests.hostile import HOSTILE
-from tests.report.runs import full_run, hostile_run
-from tests.sweep.sweeps import ScriptedEngine, make_plan, sweep
+from tests.sweep.sweeps import make_plan, sweep
 
 MODELS = ("Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-14B", "Qwen2.5-Math-1.5B")
 

@@ -14,8 +14,8 @@ from depthtui.report.export import export
 from depthtui.report.groups import group_runs
 from depthtui.report.silenced import silenced_words, without
 from depthtui.report.what_if import Pairs, pairs
+from tests.builders.results import run
 from tests.hostile import HOSTILE
-from tests.report.runs import run
 
 SETTINGS = SummarySettings()
 OFF = (Silenced(1), Silenced(2))

@@ -1,4 +1,4 @@
-"""An engine that tests send to the nodes of a Ray cluster."""
+"""Engines that tests send to the nodes of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -6,43 +6,45 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from depthtui.engine.results import Prompt, RunResult, RunSettings
-from tests.sweep.sweeps import ScriptedEngine
+from depthtui.engine.results import Prompt
+from tests.builders.engines import ScriptedEngine
 
 
-class NodeEngine(ScriptedEngine):
-    """Writes down which node runs what; after its first prompt it waits for the node's gate.
+class Gate:
+    """Writes down which node runs what; after its engine's first prompt it waits to be opened.
 
     Args:
         folder: on a disk that driver and nodes share, in these tests alone.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
+    def __init__(self, folder: Path, engine: ScriptedEngine) -> None:
         import ray
 
         self._folder = folder
+        self._engine = engine
         self._node = ray.get_runtime_context().get_node_id()
 
-    def run(self, prompt: Prompt, settings: RunSettings) -> RunResult:
-        gate = self._folder / f"gate-{self._node}"
-        while self.runs and not gate.exists():
+    def __call__(self, prompt: Prompt) -> None:
+        opened = self._folder / f"gate-{self._node}"
+        while self._engine.runs and not opened.exists():
             time.sleep(0.005)
+        assert self._engine.model is not None
         with (self._folder / "runs").open("a") as log:
-            log.write(f"{self._node} {self.model.name}: {prompt.text!r}\n")
+            log.write(f"{self._node} {self._engine.model.name}: {prompt.text!r}\n")
         if "crash" in prompt.text:
             raise SystemExit(3)
-        return super().run(prompt, settings)
 
 
 @dataclass(frozen=True)
 class MakeNodeEngine:
-    """Makes a `NodeEngine`; Ray sends it by its field."""
+    """Makes an engine behind a gate; Ray sends it by its field."""
 
     folder: Path
 
-    def __call__(self) -> NodeEngine:
-        return NodeEngine(self.folder)
+    def __call__(self) -> ScriptedEngine:
+        engine = ScriptedEngine()
+        engine.before_run = Gate(self.folder, engine)
+        return engine
 
 
 def open_gate(folder: Path, node: str) -> None:

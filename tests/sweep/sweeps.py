@@ -1,76 +1,19 @@
-"""A scripted engine for sweeps, and plans to run on it."""
+"""Plans, and sweeps of them on a scripted engine."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from depthtui.engine.results import (
-    ModelInfo,
-    ModelSpec,
-    Prompt,
-    RunResult,
-    RunSettings,
-    SummarySettings,
-)
-from depthtui.errors import DepthError
+from depthtui.engine.results import ModelSpec, RunSettings, SummarySettings
 from depthtui.sweep.folder import SweepFolder
 from depthtui.sweep.plan import Drawing, SweepPlan, check_plan, parse_task
 from depthtui.sweep.run import run_sweep
 from depthtui.sweep.state import Outcome, Shard, SweepState
 from depthtui.sweep.work import Item
-from tests.fake_engine import full_result, model_info, tokens_of
-
-
-class ScriptedEngine:
-    """Makes results out of the prompts, and says what it was asked.
-
-    Args:
-        layers: L of each model by name; 8 where it is not said.
-        dies_at: the run, counted from 1, at which the process kills itself or is interrupted.
-    """
-
-    def __init__(self, layers: dict[str, int] | None = None, dies_at: int = 0) -> None:
-        self.layers = layers or {}
-        self.dies_at = dies_at
-        self.death: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGKILL)
-        self.fingerprint = "f" * 16
-        self.loads: list[str] = []
-        self.runs: list[tuple[str, str]] = []
-        self.settings: list[RunSettings] = []
-        self.model = model_info()
-
-    def load(self, spec: ModelSpec) -> ModelInfo:
-        self.loads.append(spec.name)
-        if "missing" in spec.name:
-            raise DepthError(f"There is no model {spec.name}.", "Choose another.")
-        layers = self.layers.get(spec.name, 8)
-        self.model = model_info(
-            spec, layers, fingerprint=self.fingerprint, parameters=layers * 1_000_000
-        )
-        return self.model
-
-    def count_tokens(self, prompt: Prompt, chat_template: bool = False) -> int:
-        return len(tokens_of(prompt))
-
-    def run(self, prompt: Prompt, settings: RunSettings) -> RunResult:
-        self.runs.append((self.model.name, prompt.text))
-        self.settings.append(settings)
-        if len(self.runs) == self.dies_at:
-            self.death()
-        if "too long" in prompt.text:
-            raise DepthError("The prompt is too long.", "Shorten it.")
-        if "bug" in prompt.text:
-            raise RuntimeError("a bug\nin two lines")
-        result = full_result(prompt, self.model, settings)
-        assert result.provenance is not None
-        result.provenance = replace(result.provenance, seconds=0.1 * len(self.runs))
-        return result
+from tests.builders.engines import ScriptedEngine
 
 
 class QuietWatcher:
@@ -102,7 +45,7 @@ def make_plan(
 ) -> SweepPlan:
     """A plan of a few models and tasks; `settings` are of its runs."""
     drawing = drawing or Drawing(examples=3)
-    choices = [each for text in tasks for each in parse_task(text, data or {}, drawing)]
+    choices = [task for text in tasks for task in parse_task(text, data or {}, drawing)]
     return check_plan(
         SweepPlan(
             tuple(map(ModelSpec, models)),
@@ -139,9 +82,9 @@ def sweep(
 def contents(path: Path) -> dict[str, object]:
     """Every record by its file, less the times, which differ from run to run."""
     found = {}
-    for each in sorted((path / "records").rglob("*.json")):
-        body = json.loads(each.read_text())
+    for file in sorted((path / "records").rglob("*.json")):
+        body = json.loads(file.read_text())
         body["provenance"].pop("seconds")
         body.pop("checksum")
-        found[str(each.relative_to(path))] = json.dumps(body)
+        found[str(file.relative_to(path))] = json.dumps(body)
     return found

@@ -9,13 +9,14 @@ import pytest
 from rich.console import Console
 
 from depthtui.engine.protocol import Notice, Progress
-from depthtui.engine.results import ModelSpec
+from depthtui.engine.results import ModelSpec, Prompt
 from depthtui.sweep import display as display_module
 from depthtui.sweep.display import SweepDisplay
 from depthtui.sweep.folder import SweepFolder
 from depthtui.sweep.pace import Pace, time_words
 from depthtui.sweep.run import run_sweep
-from tests.sweep.sweeps import ScriptedEngine, make_plan
+from tests.builders.engines import ScriptedEngine
+from tests.sweep.sweeps import make_plan
 
 SMALL, LARGE = ModelSpec("small"), ModelSpec("large")
 
@@ -69,16 +70,16 @@ def test_a_terminal_sees_prompts_models_and_the_time_left(
     told: list[str] = []
     with SweepDisplay(told.append) as display:
 
-        class Engine(ScriptedEngine):
-            def run(self, prompt, settings):
-                display.emit(Progress("Converting [/]\x1b[2J", 3, 10, "tensors"))
-                display.emit(Notice("Something to know."))
-                display._progress.refresh()
-                return super().run(prompt, settings)
+        def tell(prompt: Prompt) -> None:
+            display.emit(Progress("Converting [/]\x1b[2J", 3, 10, "tensors"))
+            display.emit(Notice("Something to know."))
+            display._progress.refresh()
 
+        engine = ScriptedEngine()
+        engine.before_run = tell
         folder = SweepFolder(tmp_path, told.append)
         plan = make_plan(("alpha", "missing"), ("facts:1",))
-        run_sweep(plan, folder, lambda emit: Engine(), tmp_path, display, told.append, repr)
+        run_sweep(plan, folder, lambda emit: engine, tmp_path, display, told.append, repr)
         display._progress.refresh()
     shown = terminal.getvalue()
     assert "0 of 6 prompts" in shown

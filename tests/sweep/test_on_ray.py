@@ -16,7 +16,7 @@ from depthtui.sweep.folder import SweepFolder
 from depthtui.sweep.on_ray import NodeNeeds, connect, run_on_ray
 from depthtui.sweep.plan import Cell, Drawing, SweepPlan
 from depthtui.sweep.state import Outcome
-from tests.fake_engine import tokens_of
+from tests.builders.results import tokens_of
 from tests.sweep.ray_engines import MakeNodeEngine, open_gate, runs_of
 from tests.sweep.sweeps import QuietWatcher, contents, make_plan, sweep
 from tests.tiny_models import tiny_folder

@@ -19,7 +19,7 @@ from depthtui.sweep.records import (
     record_key,
     record_of,
 )
-from tests.report.runs import full_run, hostile_run, run
+from tests.builders.results import full_run, hostile_run, run
 
 CELL = Cell(ModelSpec("alpha"), TaskChoice("addition", "2"))
 PROMPT = Prompt("1 + 1 = 2", "2")

@@ -18,8 +18,9 @@ from depthtui.sweep.folder import FAILURES, SweepFolder, read_manifest
 from depthtui.sweep.merge import merge_sweeps
 from depthtui.sweep.plan import Drawing
 from depthtui.sweep.state import Shard
-from tests.fake_engine import tokens_of
-from tests.sweep.sweeps import QuietWatcher, ScriptedEngine, contents, make_plan, sweep
+from tests.builders.engines import ScriptedEngine
+from tests.builders.results import tokens_of
+from tests.sweep.sweeps import QuietWatcher, contents, make_plan, sweep
 
 
 def test_every_model_runs_every_prompt_and_is_loaded_once(tmp_path: Path) -> None:

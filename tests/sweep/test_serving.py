@@ -18,6 +18,7 @@ from depthtui.engine.protocol import (
     SweepFinished,
     SweepProgress,
 )
+from depthtui.engine.results import ModelInfo, ModelSpec
 from depthtui.errors import DepthError, RunStopped
 from depthtui.sweep.records import read_record
 from depthtui.sweep.saved import (
@@ -28,7 +29,7 @@ from depthtui.sweep.saved import (
     saved_sweeps,
 )
 from depthtui.sweep.serving import SweepService
-from tests.fake_sweep import SteeredScript, sweep_events
+from tests.builders.engines import ScriptedEngine, sweep_events
 from tests.sweep.sweeps import make_plan, sweep
 
 PLAN = make_plan(("alpha", "beta"), ("addition:1-2",))
@@ -58,7 +59,8 @@ def test_every_prompt_is_told_with_its_cell(tmp_path: Path) -> None:
     assert not end.stopped
     assert not end.problem
     assert end.model == engine.model
-    assert engine.activation_limit == 7
+    assert set(engine.limits) == {0}, "activations of a sweep are not worth their room"
+    assert engine.activation_limit == -1
 
 
 def test_what_is_there_is_told_and_not_run_again(tmp_path: Path) -> None:
@@ -80,13 +82,12 @@ def test_a_sweep_that_is_stopped_is_on_disk(tmp_path: Path) -> None:
 
 
 def test_a_sweep_is_stopped_between_prompts_and_while_it_loads(tmp_path: Path) -> None:
-    class Loading(SteeredScript):
-        def load(self, spec, control=None):  # type: ignore[no-untyped-def]
-            raise RunStopped
+    def stop(spec: ModelSpec) -> ModelInfo:
+        raise RunStopped
 
     control = Control()
     control.stop()
-    for engine in (SteeredScript(), Loading()):
+    for engine in (ScriptedEngine(), ScriptedEngine(load=stop)):
         events: list[Event] = []
         SweepService(started(tmp_path), engine, control, events.append, tmp_path).serve()
         assert isinstance(events[-1], SweepFinished)
@@ -95,7 +96,7 @@ def test_a_sweep_is_stopped_between_prompts_and_while_it_loads(tmp_path: Path) -
 
 
 def test_the_model_that_is_loaded_is_not_loaded_again(tmp_path: Path) -> None:
-    loaded = SteeredScript().load(PLAN.models[0])
+    loaded = ScriptedEngine().load(PLAN.models[0])
     _, engine = sweep_events(started(tmp_path), loaded)
     assert engine.loads == ["beta"]
 

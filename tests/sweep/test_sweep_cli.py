@@ -12,7 +12,7 @@ import pytest
 
 from depthtui import cli
 from depthtui.engine.results import ModelSpec, RunSettings
-from tests.sweep.sweeps import ScriptedEngine
+from tests.builders.engines import ScriptedEngine
 
 Output = pytest.CaptureFixture[str]
 

@@ -14,7 +14,7 @@ from depthtui.tui.app import DepthApp
 from depthtui.tui.engine_client import Engine
 from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.widgets.status_line import StatusLine
-from tests.fake_engine import FakeEngine
+from tests.builders.engines import FakeEngine
 
 MANY_PAUSES = 400
 

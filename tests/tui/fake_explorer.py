@@ -14,7 +14,7 @@ from depthtui.engine.results import ModelSpec, Prompt
 from depthtui.settings import Settings
 from depthtui.tui import app as app_module
 from depthtui.tui.app import DepthApp
-from tests.fake_engine import FakeEngine
+from tests.builders.engines import FakeEngine
 from tests.hostile import HOSTILE
 
 

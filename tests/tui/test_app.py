@@ -31,7 +31,8 @@ from depthtui.tui.screens.help_screen import HelpScreen
 from depthtui.tui.session import RunState
 from depthtui.tui.widgets.heatmap import Heatmap
 from depthtui.tui.widgets.pane import Pane
-from tests.fake_engine import LAYERS, FakeEngine, fails, loads, model_info
+from tests.builders.engines import FakeEngine, fails, loads
+from tests.builders.models import LAYERS, model_info
 from tests.tui.app_helpers import explore
 
 SIZES = [(80, 24), (120, 40), (200, 60)]

@@ -15,7 +15,8 @@ from depthtui.settings import load_settings
 from depthtui.tui.session import RunState
 from depthtui.tui.widgets.heatmap import Heatmap
 from depthtui.tui.widgets.prompt_pane import PromptPane
-from tests.fake_engine import FakeEngine, usefulness
+from tests.builders.engines import FakeEngine
+from tests.builders.metrics import usefulness
 from tests.hostile import HOSTILE
 from tests.tui.app_helpers import Explored, explore
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from depthtui.engine.protocol import Event, ModelLoaded
-from depthtui.engine.results import ModelSpec, Prompt, Tokens
+from depthtui.engine.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings, Tokens
 from depthtui.tui.screens.compare_choice import CompareChoice
 from depthtui.tui.screens.compare_screen import CompareScreen
 from depthtui.tui.screens.model_picker import ModelPicker
@@ -20,8 +20,9 @@ from depthtui.tui.widgets.heatmap import Heatmap
 from depthtui.tui.widgets.lens_table import LensTable
 from depthtui.tui.widgets.paired_heatmap import DifferenceHeatmap
 from depthtui.tui.widgets.pane import Cursor, CursorMoved
-from tests import fake_engine
-from tests.fake_engine import FakeEngine, full_result, model_info
+from tests.builders.engines import FakeEngine
+from tests.builders.models import model_info
+from tests.builders.results import full_result, tokens_of
 from tests.tui.app_helpers import Explored, explore
 
 BOS = "<s>"
@@ -32,29 +33,17 @@ def loads(spec: ModelSpec) -> Iterator[Event]:
     yield ModelLoaded(model_info(spec, layers=20 if "shallow" in spec.name else 30))
 
 
-@pytest.fixture
-def bos(monkeypatch: pytest.MonkeyPatch) -> None:
+def result_of(prompt: Prompt, model: ModelInfo, settings: RunSettings) -> RunResult:
     """The tokenizers of models called `bos` put a BOS token in front."""
-
-    def full(prompt: Prompt, model=None, settings=None, cached: bool = False):  # type: ignore[no-untyped-def]
-        with_bos = model is not None and "bos" in model.name
-        plain = fake_engine.tokens_of
-        if with_bos:
-            tokens = plain(prompt)
-            ids, texts = np.concatenate([[1], tokens.ids]), [BOS, *tokens.texts]
-            monkeypatch.setattr(
-                fake_engine, "tokens_of", lambda _: Tokens(ids, texts, tokens.answer_start + 1)
-            )
-        try:
-            return full_result(prompt, model, settings, cached)
-        finally:
-            monkeypatch.setattr(fake_engine, "tokens_of", plain)
-
-    monkeypatch.setattr(fake_engine, "full_result", full)
+    tokens = tokens_of(prompt)
+    if "bos" in model.name:
+        ids, texts = np.concatenate([[1], tokens.ids]), [BOS, *tokens.texts]
+        tokens = Tokens(ids, texts, tokens.answer_start + 1)
+    return full_result(prompt, model, settings, tokens=tokens)
 
 
 def engine() -> FakeEngine:
-    return FakeEngine(load=loads)
+    return FakeEngine(load=loads, results=result_of)
 
 
 def words(it: Explored) -> str:
@@ -174,7 +163,6 @@ async def test_the_comparison_follows_a_run_that_goes_on(tmp_path: Path) -> None
 # What is aligned ------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("bos")
 async def test_a_bos_token_is_aligned_and_told(tmp_path: Path) -> None:
     async with explore(tmp_path, engine) as it:
         screen = await compared_with_model(it, "org/bos")

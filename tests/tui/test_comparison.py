@@ -10,8 +10,8 @@ from depthtui.engine.results import ModelSpec, Prompt, RunResult, RunSettings, S
 from depthtui.tui.alignment import align
 from depthtui.tui.comparison import caveat, names_of, why_not_subtracted
 from depthtui.tui.session import Run
-from tests.fake_engine import model_info
-from tests.tui.widgets.drawing import make_result
+from tests.builders.models import model_info
+from tests.builders.results import make_result
 
 WORDS = ["The", " capital", " of", " France"]
 

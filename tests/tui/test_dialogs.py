@@ -19,7 +19,8 @@ from depthtui.tui.screens.model_picker import ModelPicker
 from depthtui.tui.screens.prompt_picker import PromptPicker
 from depthtui.tui.screens.safe_text_area import SafeTextArea
 from depthtui.tui.screens.session_screen import SessionScreen
-from tests.fake_engine import FakeEngine, model_info
+from tests.builders.engines import FakeEngine
+from tests.builders.models import model_info
 from tests.tui.app_helpers import Explored, explore
 
 

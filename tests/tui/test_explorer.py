@@ -20,30 +20,18 @@ from depthtui.settings import Settings
 from depthtui.tui.explorer import Explorer, Phase
 from depthtui.tui.messages import EngineDied
 from depthtui.tui.session import Run, RunState
-from tests.fake_engine import full_result, model_info, tokens_of
-
-
-class SilentEngine:
-    """Takes commands and says nothing."""
-
-    def __init__(self) -> None:
-        self.commands: list[object] = []
-
-    def start(self, post: object) -> None: ...
-
-    def send(self, command: object) -> None:
-        self.commands.append(command)
-
-    def kill(self) -> None: ...
+from tests.builders.engines import FakeEngine
+from tests.builders.models import model_info
+from tests.builders.results import full_result, tokens_of
 
 
 @pytest.fixture
-def engine() -> SilentEngine:
-    return SilentEngine()
+def engine() -> FakeEngine:
+    return FakeEngine(silent=True)
 
 
 @pytest.fixture
-def explorer(engine: SilentEngine) -> Explorer:
+def explorer(engine: FakeEngine) -> Explorer:
     """A model is loaded and its first run computes."""
     explorer = Explorer(
         ModelSpec(),
@@ -109,7 +97,7 @@ def test_late_events_of_a_forgotten_run_change_nothing(explorer: Explorer) -> No
 
 
 def test_nothing_runs_before_a_restarted_engine_has_its_model(
-    explorer: Explorer, engine: SilentEngine
+    explorer: Explorer, engine: FakeEngine
 ) -> None:
     tell(explorer, stopped(explorer.session.runs[0]))
     explorer.engine_died(EngineDied(-9, "", "engine.log"))
@@ -140,7 +128,7 @@ def first(explorer: Explorer) -> Run:
 
 
 def test_the_same_prompt_is_run_on_another_model_as_it_was_run(
-    explorer: Explorer, engine: SilentEngine, first: Run
+    explorer: Explorer, engine: FakeEngine, first: Run
 ) -> None:
     explorer.run_on_model(first, OTHER)
     assert engine.commands[-1] == LoadModel(OTHER)
@@ -156,7 +144,7 @@ def test_the_same_prompt_is_run_on_another_model_as_it_was_run(
 
 
 def test_a_model_that_is_there_is_not_loaded_again(
-    explorer: Explorer, engine: SilentEngine, first: Run
+    explorer: Explorer, engine: FakeEngine, first: Run
 ) -> None:
     before = len([each for each in engine.commands if isinstance(each, LoadModel)])
     explorer.run_on_model(first, ModelSpec())

@@ -13,7 +13,8 @@ from depthtui.engine.protocol import Event, ModelLoaded, Notice
 from depthtui.engine.results import ModelSpec, Prompt
 from depthtui.tui.screens.prompt_picker import PromptPicker
 from depthtui.tui.screens.safe_text_area import SafeTextArea, stand_ins
-from tests.fake_engine import FakeEngine, model_info
+from tests.builders.engines import FakeEngine
+from tests.builders.models import model_info
 from tests.hostile import HOSTILE
 from tests.tui.app_helpers import explore
 

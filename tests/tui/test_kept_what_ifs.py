@@ -14,7 +14,8 @@ from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.session_screen import SessionScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.what_if import Stack
-from tests.fake_engine import LAYERS, FakeEngine, model_info
+from tests.builders.engines import FakeEngine
+from tests.builders.models import LAYERS, model_info
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.test_what_if import Failing, idle, open_what_if
 

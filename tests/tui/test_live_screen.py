@@ -8,7 +8,7 @@ import pytest
 from textual.strip import Strip
 
 from depthtui.tui.widgets.status_line import StatusLine
-from tests.fake_engine import FakeEngine
+from tests.builders.engines import FakeEngine
 from tests.tui.app_helpers import explore
 
 

@@ -18,7 +18,7 @@ from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.widgets.exit_pane import ExitPane
 from depthtui.tui.widgets.ink import number
 from depthtui.tui.widgets.prune_pane import PrunePane
-from tests.fake_engine import usefulness
+from tests.builders.metrics import usefulness
 from tests.tui.app_helpers import Explored, explore
 
 SIZES = [(80, 24), (120, 40), (200, 60)]

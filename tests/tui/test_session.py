@@ -26,7 +26,9 @@ from depthtui.engine.results import (
     arrays_of,
 )
 from depthtui.tui.session import RunState, Session, Work
-from tests.fake_engine import FakeEngine, full_result, model_info, tokens_of
+from tests.builders.engines import FakeEngine
+from tests.builders.models import model_info
+from tests.builders.results import full_result, tokens_of
 
 PROMPT = Prompt("The capital of France is Paris", " Paris", "commonsense")
 

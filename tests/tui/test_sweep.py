@@ -24,9 +24,9 @@ from depthtui.tui.session import Session
 from depthtui.tui.sweep_rows import Surveyor
 from depthtui.tui.sweeping import Sweeping, sweep_of_session
 from depthtui.tui.widgets.sweep_table import SweepTable, columns_of, in_order, shortened
-from tests.fake_engine import FakeEngine
+from tests.builders.engines import FakeEngine, ScriptedEngine
 from tests.hostile import HOSTILE
-from tests.sweep.sweeps import ScriptedEngine, make_plan, sweep
+from tests.sweep.sweeps import make_plan, sweep
 from tests.tui.app_helpers import Explored, explore
 
 SIZES = [(80, 24), (120, 40), (200, 60)]

@@ -25,8 +25,8 @@ from depthtui.tui.screens.writing_dialog import WritingDialog
 from depthtui.tui.thinking import Thinking
 from depthtui.tui.widgets.choice_lens import ChoiceLens
 from depthtui.tui.widgets.thought_curve import ThoughtCurve
-from tests.fake_engine import LAYERS, model_info
-from tests.fake_generation import full_generation, parts_of
+from tests.builders.generations import full_generation, parts_of
+from tests.builders.models import LAYERS, model_info
 from tests.tui.app_helpers import Explored, explore
 
 SIZES = [(80, 24), (120, 40), (200, 60)]

@@ -18,7 +18,9 @@ from depthtui.tui.session import RunState
 from depthtui.tui.what_if import Stack
 from depthtui.tui.widgets.outcome import signed
 from depthtui.tui.widgets.prompt_pane import PromptPane
-from tests.fake_engine import LAYERS, FakeEngine, model_info, usefulness
+from tests.builders.engines import FakeEngine
+from tests.builders.metrics import usefulness
+from tests.builders.models import LAYERS, model_info
 from tests.hostile import HOSTILE
 from tests.tui.app_helpers import Explored, explore
 

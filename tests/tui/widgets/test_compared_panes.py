@@ -13,16 +13,8 @@ from depthtui.tui.widgets.curves import DepthCurves
 from depthtui.tui.widgets.depth_pair import DepthPair
 from depthtui.tui.widgets.paired_heatmap import DifferenceHeatmap, PairedHeatmap
 from depthtui.tui.widgets.pane import Cursor
-from tests.tui.widgets.drawing import (
-    cell,
-    cells,
-    framed,
-    line_with,
-    lines,
-    make_result,
-    strips,
-    summary_of,
-)
+from tests.builders.results import make_result
+from tests.tui.widgets.drawing import cell, cells, framed, line_with, lines, strips, summary_of
 
 
 def paired(pane: PairedHeatmap, a, b, **attributes) -> PairedHeatmap:  # type: ignore[no-untyped-def]

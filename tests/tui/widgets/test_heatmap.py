@@ -12,16 +12,8 @@ from depthtui.engine.measures import MEASURE_BY_NAME
 from depthtui.tui.widgets.heatmap import Heatmap
 from depthtui.tui.widgets.pane import Cursor, CursorMoved
 from depthtui.tui.widgets.scale import scale_of
-from tests.tui.widgets.drawing import (
-    Frame,
-    cell,
-    framed,
-    half_run,
-    line_with,
-    lines,
-    make_result,
-    summary_of,
-)
+from tests.builders.results import half_run, make_result
+from tests.tui.widgets.drawing import Frame, cell, framed, line_with, lines, summary_of
 
 
 def heatmap(ramp: str = "truecolor", measure: str = "layer_norm_ratio", **attributes) -> Heatmap:

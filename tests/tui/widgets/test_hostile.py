@@ -18,8 +18,10 @@ from depthtui.tui.widgets.pane import Cursor, Pane
 from depthtui.tui.widgets.progress_pane import ProgressPane
 from depthtui.tui.widgets.prompt_pane import PromptPane
 from depthtui.tui.widgets.status_line import Status, StatusLine
+from tests.builders.models import tiny_model
+from tests.builders.results import half_run, make_result
 from tests.hostile import HOSTILE
-from tests.tui.widgets.drawing import framed, half_run, make_model, make_result, strips, summary_of
+from tests.tui.widgets.drawing import framed, strips, summary_of
 
 PANES = [PromptPane, Heatmap, LensTable, DepthCurves, DepthTable]
 SIZES = [(1, 1), (5, 3), (6, 4), (9, 5), (24, 6), (40, 8), (81, 25), (200, 60)]
@@ -106,7 +108,7 @@ async def test_hostile_names_in_status_and_progress():
     line, pane = StatusLine(), ProgressPane()
     async with framed(line, (80, 3)):
         for text in HOSTILE.values():
-            line.show(Status(model=replace(make_model(3), name=text, device=text), task=text))
+            line.show(Status(model=replace(tiny_model(3), name=text, device=text), task=text))
             check(line)
     async with framed(pane, (80, 12)):
         for text in HOSTILE.values():

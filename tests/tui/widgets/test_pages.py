@@ -12,15 +12,8 @@ from depthtui.tui.widgets.exit_pane import DIAL, ExitPane
 from depthtui.tui.widgets.page import Page
 from depthtui.tui.widgets.pane import Cursor
 from depthtui.tui.widgets.prune_pane import PrunePane
-from tests.tui.widgets.drawing import (
-    cells,
-    framed,
-    half_run,
-    line_with,
-    lines,
-    make_result,
-    summary_of,
-)
+from tests.builders.results import half_run, make_result
+from tests.tui.widgets.drawing import cells, framed, line_with, lines, summary_of
 
 SIZES = [(34, 8), (62, 12), (100, 30)]
 

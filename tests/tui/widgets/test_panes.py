@@ -17,18 +17,9 @@ from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.widgets.progress_pane import ProgressPane
 from depthtui.tui.widgets.prompt_pane import PromptPane
 from depthtui.tui.widgets.status_line import Status, StatusLine
-from tests.tui.widgets.drawing import (
-    cell,
-    cells,
-    framed,
-    half_run,
-    line_with,
-    lines,
-    make_model,
-    make_result,
-    strips,
-    summary_of,
-)
+from tests.builders.models import tiny_model
+from tests.builders.results import half_run, make_result
+from tests.tui.widgets.drawing import cell, cells, framed, line_with, lines, strips, summary_of
 
 
 def put(pane: Pane, **attributes) -> Pane:
@@ -394,7 +385,7 @@ async def test_the_status_line_says_how_far_it_is(status, says):
 
 async def test_the_status_line_drops_what_does_not_fit():
     status = Status(
-        model=make_model(30), task="arithmetic", number="3/12", state="ready", memory=538_000_000
+        model=tiny_model(30), task="arithmetic", number="3/12", state="ready", memory=538_000_000
     )
     wide, middle, narrow = StatusLine(), StatusLine(), StatusLine()
     async with framed(wide, (100, 3)):

@@ -19,7 +19,8 @@ from depthtui.tui.widgets.heatmap import Heatmap
 from depthtui.tui.widgets.lens_table import LensTable
 from depthtui.tui.widgets.pane import Cursor, Pane
 from depthtui.tui.widgets.prompt_pane import PromptPane
-from tests.tui.widgets.drawing import make_result, summary_of
+from tests.builders.results import make_result
+from tests.tui.widgets.drawing import summary_of
 
 
 class OnePane(Screen[None]):

@@ -19,7 +19,8 @@ from depthtui.tui.widgets.outcome import Outcome, Survey
 from depthtui.tui.widgets.output_bars import OutputBars
 from depthtui.tui.widgets.pane import Cursor, CursorMoved
 from depthtui.tui.widgets.stack_pane import StackPane
-from tests.tui.widgets.drawing import cell, framed, line_with, lines, make_result
+from tests.builders.results import make_result
+from tests.tui.widgets.drawing import cell, framed, line_with, lines
 
 
 def ablation(values: list[float]) -> Ablation:

@@ -90,6 +90,6 @@ def _continuation(
     lens.vocabulary.update(enumerate(words))
     apart = np.where(depth >= decided, 0.1, 0.65) * (depth < layers)
     settling = Settling(apart.astype(np.float32))
-    texts = [words[each] for each in ids]
+    texts = [words[token] for token in ids]
     depths = token_depths(lens, settling, settings)
     return Continuation(ids.astype(np.int64), texts, lens, settling, depths)

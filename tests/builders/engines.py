@@ -1,0 +1,473 @@
+"""Engines without a process and without a model.
+
+`FakeEngine` stands for the process that the explorer speaks to, `ScriptedEngine` for
+`engine.Engine`, the object that the commands and sweeps call.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from depthtui.engine.control import Control
+from depthtui.engine.protocol import (
+    Command,
+    Configure,
+    Continue,
+    ContributionRows,
+    EngineReady,
+    Event,
+    Failed,
+    GeneratedTokens,
+    GenerationFinished,
+    GenerationStarted,
+    Halted,
+    LensRows,
+    LoadModel,
+    Memory,
+    MetricRows,
+    ModelLoaded,
+    Notice,
+    Progress,
+    RunFinished,
+    RunStarted,
+    StartGeneration,
+    StartRun,
+    StartSweep,
+    Step,
+    Stop,
+    SweepFinished,
+)
+from depthtui.engine.results import (
+    CausalMetric,
+    Contributions,
+    Generation,
+    GenerationSettings,
+    LogitLens,
+    ModelInfo,
+    ModelSpec,
+    Prompt,
+    RunResult,
+    RunSettings,
+    arrays_of,
+)
+from depthtui.engine.store import Store
+from depthtui.errors import DepthError
+from depthtui.sweep.serving import SweepService
+from depthtui.tui.engine_client import Post
+from depthtui.tui.messages import EngineDied, EngineEvent
+from tests.builders.generations import full_generation, part_of, parts_of
+from tests.builders.metrics import AFTER_THE_LENS
+from tests.builders.models import model_info
+from tests.builders.results import full_result, tokens_of
+
+if TYPE_CHECKING:
+    import pytest
+
+Load = Callable[[ModelSpec], Iterator[Event]]
+
+
+MakeResult = Callable[[Prompt, ModelInfo, RunSettings], RunResult]
+
+
+def loads(spec: ModelSpec) -> Iterator[Event]:
+    """The events of a model that loads."""
+    yield Progress("Loading weights", 1, 2, "tensors")
+    yield ModelLoaded(model_info(spec))
+    yield Memory(600_000_000, 8_000_000_000)
+
+
+class FakeEngine:
+    """Answers every command at once, on the app's own thread.
+
+    Args:
+        load: the events that answer `LoadModel`.
+        manual: keep a run's events back until `advance` is called.
+        cached: whether results claim to come from the cache.
+        silent: take commands and say nothing.
+        results: what makes a run's result.
+
+    Attributes:
+        hostile: whether texts that are generated are made of hostile tokens.
+        sweep_halts_at: the run of a sweep, counted from 0, at which it waits for `Stop`; -1 for
+            none.
+        swept: the models and prompts that sweeps have run.
+    """
+
+    hostile = False
+    sweep_halts_at = -1
+
+    def __init__(
+        self,
+        load: Load = loads,
+        manual: bool = False,
+        cached: bool = False,
+        silent: bool = False,
+        results: MakeResult = full_result,
+    ) -> None:
+        self.commands: list[Command] = []
+        self.load = load
+        self.manual = manual
+        self.cached = cached
+        self.silent = silent
+        self.results = results
+        self.killed = False
+        self._post: Post | None = None
+        self._model: ModelInfo | None = None
+        self._pending: Iterator[Event] = iter(())
+        self._partial: RunResult | None = None
+        self._text: Generation | None = None
+        self._written = 0
+        self._run_id = -1
+        self._sweep_end: SweepFinished | None = None
+        self.swept: list[tuple[str, str]] = []
+
+    def start(self, post: Post) -> None:
+        self._post = post
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def die(self, code: int = -9, last_line: str = "Out of memory") -> None:
+        """End as a killed process would."""
+        assert self._post is not None
+        self._post(EngineDied(code, last_line, "engine.log"))
+
+    def say(self, *events: Event) -> None:
+        """Send events up."""
+        assert self._post is not None, "the engine was not started"
+        for event in events:
+            if isinstance(event, ModelLoaded):
+                self._model = event.model
+            self._post(EngineEvent(event))
+
+    def sent(self, kind: type[Command]) -> list[Command]:
+        """The commands of one kind, in order."""
+        return [command for command in self.commands if isinstance(command, kind)]
+
+    def send(self, command: Command) -> None:
+        self.commands.append(command)
+        if not self.silent:
+            self._answer(command)
+
+    def _answer(self, command: Command) -> None:
+        match command:
+            case Configure():
+                self.say(EngineReady("2.13", "5.24"))
+            case LoadModel(spec=spec):
+                self.say(*self.load(spec))
+            case StartRun():
+                self._run_id = command.run_id
+                self._pending = self._run(command)
+                if not self.manual:
+                    self.advance(until=Halted if command.step else None)
+            case StartGeneration():
+                self._run_id = command.run_id
+                self._pending = self._generate(command)
+                if not self.manual:
+                    self.advance()
+            case StartSweep():
+                self._sweep(command)
+            case Step():
+                self.advance(until=Halted)
+            case Continue():
+                self._pending = (event for event in self._pending if not isinstance(event, Halted))
+                self.advance()
+            case Stop():
+                self._stop()
+
+    def advance(self, count: int = 10_000, until: type[Event] | None = None) -> None:
+        """Send a run's next events, up to `count` or one of the kind `until`."""
+        for _, event in zip(range(count), self._pending, strict=False):
+            self.say(event)
+            if until is not None and isinstance(event, until):
+                return
+
+    def _run(self, command: StartRun) -> Iterator[Event]:
+        assert self._model is not None, "no model was loaded"
+        number = command.run_id
+        if not command.prompt.text:
+            yield Failed("The prompt is empty.", "Type a text.", number)
+            return
+        result = self.results(command.prompt, self._model, command.settings)
+        assert result.provenance is not None
+        result.provenance = replace(result.provenance, cached=self.cached)
+        self._partial = RunResult.empty(
+            self._model, command.prompt, command.settings, result.tokens
+        )
+        yield RunStarted(number, result.tokens)
+        for layer in range(self._model.n_layers):
+            seconds = (layer + 1) * 0.01
+            if result.contributions is not None:
+                rows = Contributions(
+                    *(values[layer : layer + 1] for _, values in arrays_of(result.contributions))
+                )
+                self._partial.put_contributions(layer, rows)
+                yield ContributionRows(number, layer, rows, seconds)
+            if result.logit_lens is not None:
+                last = layer == self._model.n_layers - 1
+                lens = self._lens_rows(result.logit_lens, layer, layer + (2 if last else 1))
+                self._partial.put_lens(layer, lens)
+                yield LensRows(number, layer, lens, seconds)
+            if command.step:
+                yield Halted(number, layer)
+        for metric in command.settings.metrics:
+            value = getattr(result, metric) if metric in AFTER_THE_LENS else None
+            if value is not None:
+                yield from self._metric_rows(number, metric, value)
+        self._partial = None
+        yield RunFinished(number, result)
+
+    def _generate(self, command: StartGeneration) -> Iterator[Event]:
+        assert self._model is not None, "no model was loaded"
+        if not command.prompt.question:
+            yield Failed("The prompt is empty.", "Type a text.", command.run_id)
+            return
+        text = full_generation(command.prompt, self._model, command.settings, self.hostile)
+        self._text, self._written = text, 0
+        yield GenerationStarted(command.run_id, text.tokens)
+        for part in parts_of(text.continuation):
+            self._written += len(part)
+            yield GeneratedTokens(command.run_id, part, 0.1 * self._written)
+        self._text = None
+        yield GenerationFinished(command.run_id, text)
+
+    def _metric_rows(self, number: int, metric: str, value: CausalMetric) -> Iterator[Event]:
+        """A metric that is known half-way, then in full."""
+        half = replace(value)
+        for name, values in arrays_of(value):
+            if values.dtype == np.float32:
+                part = values.copy()
+                part[len(part) // 2 :] = np.nan
+                setattr(half, name, part)
+        for known, done in ((half, 1), (value, 2)):
+            assert self._partial is not None
+            setattr(self._partial, metric, known)
+            yield MetricRows(number, metric, known, done, 2, 0.5 * done)
+
+    @staticmethod
+    def _lens_rows(lens: LogitLens, first: int, end: int) -> LogitLens:
+        rows = {name: values[first:end] for name, values in arrays_of(lens)}
+        return LogitLens(**rows, vocabulary=dict(lens.vocabulary))
+
+    def _sweep(self, command: StartSweep) -> None:
+        events, engine = sweep_events(command, self._model, self.sweep_halts_at)
+        self.swept += engine.runs
+        *events, end = events
+        assert isinstance(end, SweepFinished)
+        self._model = end.model
+        self._sweep_end = end if end.stopped else None
+        self._pending = iter(events if end.stopped else [*events, end])
+        if not self.manual:
+            self.advance()
+
+    def _stop(self) -> None:
+        self._pending = iter(())
+        if self._sweep_end is not None:
+            self.say(self._sweep_end)
+            self._sweep_end = None
+        if self._partial is not None:
+            partial, self._partial = self._partial, None
+            self.say(RunFinished(self._run_id, partial))
+        if self._text is not None:
+            text, self._text = self._text, None
+            written = part_of(text.continuation, slice(self._written))
+            text = replace(text, continuation=written, stopped_by="user", complete=False)
+            self.say(GenerationFinished(self._run_id, text))
+
+
+def fails(message: str, hint: str = "") -> Load:
+    """A model that does not load."""
+
+    def events(spec: ModelSpec) -> Iterator[Event]:
+        yield Failed(message, hint)
+
+    return events
+
+
+def _say_nothing(event: Event) -> None: ...
+
+
+def _go_on(prompt: Prompt) -> None: ...
+
+
+class ScriptedEngine:
+    """Makes results out of the prompts, and keeps what it was asked.
+
+    A prompt fails where its text says so: in words (`too long`), by an unexpected error (`bug`)
+    or by an interrupt (`ctrl-c`). So does a model whose name says `missing`.
+
+    Args:
+        layers: L of each model by name; 8 where it is not said.
+        dies_at: the run, counted from 1, at which `death` comes.
+        stops_at: the run, counted from 0, that the user stops; -1 for none.
+        model: the model that is loaded before.
+        load: describes a model that is loaded; by default it goes by `layers`.
+        results: what makes a run's result.
+        emit: takes the events.
+
+    Attributes:
+        death: by default the process kills itself.
+        before_run: called with each prompt before it is run.
+        fingerprint: of the models.
+        loads: the names of the models that were asked for.
+        runs: the model's name and the text of every run.
+        prompts, settings: those of every run.
+        limits: the activation limit of every run.
+        generations: the prompt and the settings of every text.
+    """
+
+    store: Store
+    models_dir: Path
+
+    def __init__(
+        self,
+        layers: dict[str, int] | None = None,
+        dies_at: int = 0,
+        stops_at: int = -1,
+        model: ModelInfo | None = None,
+        load: Callable[[ModelSpec], ModelInfo] | None = None,
+        results: MakeResult = full_result,
+        emit: Callable[[Event], None] = _say_nothing,
+        activation_limit: int = -1,
+    ) -> None:
+        self.layers = layers or {}
+        self.dies_at = dies_at
+        self.death: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGKILL)
+        self.before_run: Callable[[Prompt], None] = _go_on
+        self.fingerprint = "f" * 16
+        self.model = model
+        self.activation_limit = activation_limit
+        self.loads: list[str] = []
+        self.runs: list[tuple[str, str]] = []
+        self.prompts: list[Prompt] = []
+        self.settings: list[RunSettings] = []
+        self.limits: list[int] = []
+        self.generations: list[tuple[Prompt, GenerationSettings]] = []
+        self._stops_at = stops_at
+        self._described = load or self._by_layers
+        self._results = results
+        self._emit = emit
+
+    def load(self, spec: ModelSpec, control: Control | None = None) -> ModelInfo:
+        self.loads.append(spec.name)
+        if "missing" in spec.name:
+            raise DepthError(f"There is no model {spec.name}.", "Choose another.")
+        self.model = self._described(spec)
+        self._emit(Progress("Converting", 3, 10, "tensors"))
+        self._emit(Notice("A damaged cache entry was dropped."))
+        return self.model
+
+    def count_tokens(self, prompt: Prompt, chat_template: bool = False) -> int:
+        return len(tokens_of(prompt))
+
+    def run(
+        self,
+        prompt: Prompt,
+        settings: RunSettings,
+        control: Control | None = None,
+        run_id: int = 0,
+    ) -> RunResult:
+        assert self.model is not None, "no model was loaded"
+        self.before_run(prompt)
+        number = len(self.runs)
+        self.runs.append((self.model.name, prompt.text))
+        self.prompts.append(prompt)
+        self.settings.append(settings)
+        self.limits.append(self.activation_limit)
+        if number + 1 == self.dies_at:
+            self.death()
+        _fail(prompt)
+        if "ctrl-c" in prompt.text:
+            raise KeyboardInterrupt
+        result = self._results(prompt, self.model, settings)
+        assert result.provenance is not None
+        result.provenance = replace(result.provenance, seconds=0.1 * len(self.runs))
+        self._tell(result, run_id)
+        return replace(result, complete=number != self._stops_at)
+
+    def generate(
+        self,
+        prompt: Prompt,
+        settings: GenerationSettings,
+        control: Control | None = None,
+        run_id: int = 0,
+    ) -> Generation:
+        assert self.model is not None, "no model was loaded"
+        self.generations.append((prompt, settings))
+        _fail(prompt)
+        generation = full_generation(prompt, self.model, settings)
+        for part in parts_of(generation.continuation):
+            self._emit(GeneratedTokens(run_id, part, 0.1))
+        if "ctrl-c" in prompt.text:
+            assert control is not None
+            os.kill(os.getpid(), signal.SIGINT)
+            try:
+                control.checkpoint()
+            except DepthError:
+                generation.stopped_by = "user"
+        return generation
+
+    def _by_layers(self, spec: ModelSpec) -> ModelInfo:
+        layers = self.layers.get(spec.name, 8)
+        return model_info(spec, layers, fingerprint=self.fingerprint, parameters=layers * 1_000_000)
+
+    def _tell(self, result: RunResult, run_id: int) -> None:
+        if result.contributions is not None:
+            self._emit(ContributionRows(run_id, 0, result.contributions, 0.1))
+        if result.ablation is not None:
+            layers = result.model.n_layers
+            self._emit(MetricRows(run_id, "ablation", result.ablation, layers, layers, 0.1))
+
+
+def _fail(prompt: Prompt) -> None:
+    if "too long" in prompt.text:
+        raise DepthError("The prompt is too long.", "Shorten it.")
+    if "bug" in prompt.text:
+        raise RuntimeError("a bug\nin two lines")
+
+
+def replace_engine(
+    monkeypatch: pytest.MonkeyPatch,
+    load: Callable[[ModelSpec], ModelInfo],
+    results: MakeResult = full_result,
+) -> list[ScriptedEngine]:
+    """Put scripted engines in the place of `engine.Engine`; the list of those that are made."""
+    made: list[ScriptedEngine] = []
+
+    def make(
+        store: Store, models_dir: Path, emit: Callable[[Event], None], activation_limit: int = -1
+    ) -> ScriptedEngine:
+        engine = ScriptedEngine(
+            load=load, results=results, emit=emit, activation_limit=activation_limit
+        )
+        engine.store, engine.models_dir = store, models_dir
+        made.append(engine)
+        return engine
+
+    module = ModuleType("depthtui.engine.engine")
+    module.Engine = make  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "depthtui.engine.engine", module)
+    return made
+
+
+SWEPT_LAYERS = {"demo": 30, "alpha": 12, "beta": 12}
+
+
+def sweep_events(
+    command: StartSweep, loaded: ModelInfo | None = None, stops_at: int = -1
+) -> tuple[list[Event], ScriptedEngine]:
+    """What the engine process says of a sweep, and the engine that ran it."""
+    events: list[Event] = []
+    engine = ScriptedEngine(SWEPT_LAYERS, stops_at=stops_at, model=loaded)
+    models_dir = Path(command.folder) / "no-models"
+    SweepService(command, engine, Control(), events.append, models_dir).serve()
+    return events, engine

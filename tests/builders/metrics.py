@@ -1,0 +1,185 @@
+"""Every metric beside the contributions and the lens, smooth or random, by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from depthtui.engine.metrics.catalog import METRICS
+from depthtui.engine.results import (
+    Ablation,
+    CausalMetric,
+    DirectLogits,
+    IntegratedGradients,
+    ResidualErasure,
+    RunResult,
+    Settling,
+    Similarity,
+    SkipEffects,
+)
+
+AFTER_THE_LENS = tuple(
+    metric.name for metric in METRICS if metric.name not in ("contributions", "logit_lens")
+)
+"""The names of these metrics, in the catalogue's order."""
+
+
+def smooth_metric(name: str, result: RunResult) -> CausalMetric:
+    """A metric whose curves follow `usefulness`."""
+    return _SMOOTH[name](result)
+
+
+def random_metric(name: str, result: RunResult, rng: np.random.Generator) -> CausalMetric:
+    """A metric of random values, most of them between 0.1 and 1."""
+    return _RANDOM[name](result, rng)
+
+
+def usefulness(layers: int) -> np.ndarray:
+    """What the loss gains without each layer: much at both ends, little after the middle."""
+    depth = np.linspace(0, 1, layers)
+    wave = 0.02 * np.sin(7 * np.arange(layers))
+    return (3 * np.exp(-9 * depth) + 0.6 * np.exp(-12 * (1 - depth)) + 0.03 + wave).astype("f4")
+
+
+def _useful_parts(result: RunResult) -> np.ndarray:
+    """The usefulness of what the settings leave out of each layer."""
+    useful = usefulness(result.model.n_layers)
+    return useful if result.settings.skip_part == "layer" else useful / 2
+
+
+def _waves(result: RunResult) -> tuple[np.ndarray, np.ndarray]:
+    """`[L+1, T]` between 0 and 1, and `[L+1, 1]` that falls from 1 to 0."""
+    layers, tokens = result.model.n_layers, len(result.tokens)
+    wave = np.abs(np.sin(np.arange(layers + 1)[:, None] + np.arange(tokens)))
+    return wave, np.linspace(1, 0, layers + 1)[:, None]
+
+
+def _smooth_skip_effects(result: RunResult) -> SkipEffects:
+    layers, settings, useful = result.model.n_layers, result.settings, _useful_parts(result)
+    effect = np.triu(np.ones((layers, layers)), 1) * useful[:, None]
+    effect = (effect / (1 + np.abs(np.subtract.outer(range(layers), range(layers))))) ** 0.5
+    maps = effect.astype(np.float32)
+    positions = (0,) if settings.skip_everywhere else (8,)
+    output = (useful / 3).astype(np.float32)
+    return SkipEffects(settings.skip_part, positions, maps, maps / 2, output)
+
+
+def _smooth_erasure(result: RunResult) -> ResidualErasure:
+    wave, fade = _waves(result)
+    return ResidualErasure((wave * fade).astype(np.float32), result.answer_start)
+
+
+def _smooth_gradients(result: RunResult) -> IntegratedGradients:
+    layers = result.model.n_layers
+    wave, fade = _waves(result)
+    return IntegratedGradients(
+        ((wave - 0.5) * fade).astype(np.float32)[:layers],
+        np.full(layers, 0.004, np.float32),
+        np.full(layers, 40, np.int32),
+        np.ones(layers, bool),
+        0.01,
+        result.answer_start,
+    )
+
+
+def _smooth_ablation(result: RunResult) -> Ablation:
+    predicted = len(result.tokens) - 1
+    loss = np.full(predicted, 1.5, np.float32)
+    change = np.repeat(_useful_parts(result)[:, None], predicted, axis=1)
+    return Ablation(result.settings.skip_part, loss, change)
+
+
+def _smooth_similarity(result: RunResult) -> Similarity:
+    layers, tokens = result.model.n_layers, len(result.tokens)
+    useful = usefulness(layers)
+    apart = 1 + np.arange(layers)[:, None]
+    distance = (0.4 * (apart / layers) ** 0.5 + useful / 40).astype(np.float32)
+    distance[apart + np.arange(layers) > layers] = np.nan
+    influence = np.repeat((useful / 4)[:, None], tokens, axis=1).astype(np.float32)
+    return Similarity(influence, distance, distance - np.float32(0.01))
+
+
+def _smooth_settling(result: RunResult) -> Settling:
+    wave, fade = _waves(result)
+    return Settling((np.log(2) * fade * (0.5 + wave / 2)).astype(np.float32))
+
+
+def _smooth_direct_logits(result: RunResult) -> DirectLogits:
+    wave, _ = _waves(result)
+    written = np.concatenate([[0.2], usefulness(result.model.n_layers)])[:, None]
+    return DirectLogits(result.tokens.ids.copy(), (written * (wave - 0.2)).astype(np.float32))
+
+
+_SMOOTH: dict[str, Callable[[RunResult], CausalMetric]] = {
+    "skip_effects": _smooth_skip_effects,
+    "residual_erasure": _smooth_erasure,
+    "integrated_gradients": _smooth_gradients,
+    "ablation": _smooth_ablation,
+    "similarity": _smooth_similarity,
+    "settling": _smooth_settling,
+    "direct_logits": _smooth_direct_logits,
+}
+
+
+def _draw(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.uniform(0.1, 1, shape).astype(np.float32)
+
+
+def _random_skip_effects(result: RunResult, rng: np.random.Generator) -> SkipEffects:
+    layers = result.model.n_layers
+    later = np.triu(_draw(rng, layers, layers), 1)
+    return SkipEffects("mlp", (8, 16), later, later / 2, _draw(rng, layers))
+
+
+def _random_erasure(result: RunResult, rng: np.random.Generator) -> ResidualErasure:
+    effect = _draw(rng, result.model.n_layers + 1, len(result.tokens))
+    return ResidualErasure(effect, result.answer_start)
+
+
+def _random_gradients(result: RunResult, rng: np.random.Generator) -> IntegratedGradients:
+    """Attributions that are not accurate at layer 2 (and at every fourth after it)."""
+    layers = result.model.n_layers
+    return IntegratedGradients(
+        _draw(rng, layers, len(result.tokens)) - 0.5,
+        np.resize(np.array([0.001, 0.002, 0.03, 0.004], np.float32), layers),
+        np.resize(np.array([9, 9, 2048, 9], np.int32), layers),
+        np.resize(np.array([True, True, False, True]), layers),
+        0.01,
+        result.answer_start,
+    )
+
+
+def _random_ablation(result: RunResult, rng: np.random.Generator) -> Ablation:
+    predicted = len(result.tokens) - 1
+    loss = _draw(rng, predicted)
+    return Ablation("mlp", loss, _draw(rng, result.model.n_layers, predicted) - 0.3)
+
+
+def _random_similarity(result: RunResult, rng: np.random.Generator) -> Similarity:
+    layers = result.model.n_layers
+    distance = _draw(rng, layers, layers)
+    distance[np.add.outer(np.arange(layers), np.arange(layers)) >= layers] = np.nan
+    return Similarity(_draw(rng, layers, len(result.tokens)), distance, distance / 2)
+
+
+def _random_settling(result: RunResult, rng: np.random.Generator) -> Settling:
+    divergence = _draw(rng, result.model.n_layers + 1, len(result.tokens)) * 0.69
+    divergence[-1] = 0
+    return Settling(divergence)
+
+
+def _random_direct_logits(result: RunResult, rng: np.random.Generator) -> DirectLogits:
+    ids = np.asarray(rng.integers(0, 50, len(result.tokens)), np.int64)
+    return DirectLogits(ids, _draw(rng, result.model.n_layers + 1, len(ids)) - 0.5)
+
+
+_RANDOM: dict[str, Callable[[RunResult, np.random.Generator], CausalMetric]] = {
+    "skip_effects": _random_skip_effects,
+    "residual_erasure": _random_erasure,
+    "integrated_gradients": _random_gradients,
+    "ablation": _random_ablation,
+    "similarity": _random_similarity,
+    "settling": _random_settling,
+    "direct_logits": _random_direct_logits,
+}
