@@ -41,10 +41,10 @@ from depthtui.sweep.questions import questions
 from depthtui.sweep.records import Record, record_of
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import summarise_sweep
-from tests.fake_engine import full_result, model_info
-from tests.fake_generation import full_generation, part_of
+from tests.builders.generations import full_generation, part_of
+from tests.builders.models import model_info
+from tests.builders.results import full_result, full_run, stopped_run
 from tests.hostile import HOSTILE
-from tests.report.runs import full_run, stopped_run
 
 TERMINAL_WIDTH = 100
 
