@@ -14,7 +14,7 @@ from depthtui.errors import DepthError
 from depthtui.sizes import parse_size
 
 if TYPE_CHECKING:
-    from depthtui.engine.results import RunSettings, SummarySettings
+    from depthtui.data.results import RunSettings, SummarySettings
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ class Settings:
 
     def run_settings(self) -> RunSettings:
         """What a run's arrays depend on."""
-        from depthtui.engine.results import RunSettings
+        from depthtui.data.results import RunSettings
 
         return RunSettings(top_k=self.top_k, chat_template=self.chat_template, seed=self.seed)
 
     def summary_settings(self) -> SummarySettings:
         """How runs are pooled into curves and effective depths."""
-        from depthtui.engine.results import SummarySettings
+        from depthtui.data.results import SummarySettings
 
         return SummarySettings(
             kl_threshold=self.kl_threshold,

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.data.results import ModelSpec, Prompt
 from depthtui.settings import Settings
 from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
 from depthtui.tui.app import DepthApp
-from depthtui.tui.explorer import Phase
 from depthtui.tui.picture import picture
+from depthtui.tui.state.explorer import Phase
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
 THEMES = {"dark": "depth-dark", "light": "depth-light"}

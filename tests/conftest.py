@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.engine.demo import ensure_demo
+from depthtui.models.demo import ensure_demo
 
 
 @pytest.fixture(scope="session")

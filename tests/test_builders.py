@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthtui.engine.metrics.catalog import METRICS, Metric
-from depthtui.engine.protocol import LoadModel, MetricRows, StartRun
-from depthtui.engine.results import ModelSpec, Prompt, RunResult, RunSettings, arrays_of
+from depthtui.data.protocol import LoadModel, MetricRows, StartRun
+from depthtui.data.results import ModelSpec, Prompt, RunResult, RunSettings, arrays_of
+from depthtui.metrics.catalog import METRICS, Metric
 from depthtui.tui.messages import EngineEvent
 from tests.builders.engines import FakeEngine
 from tests.builders.metrics import AFTER_THE_LENS

@@ -14,10 +14,10 @@ from types import ModuleType
 import pytest
 
 from depthtui import __version__, cli
-from depthtui.engine.metrics.catalog import METRIC_BY_NAME
-from depthtui.engine.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings
-from depthtui.engine.store import Store, make_key, open_store
+from depthtui.data.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings
+from depthtui.data.store import Store, make_key, open_store
 from depthtui.errors import DepthError
+from depthtui.metrics.catalog import METRIC_BY_NAME
 from depthtui.settings import Settings
 from tests.builders.engines import ScriptedEngine, replace_engine
 from tests.builders.models import tiny_model

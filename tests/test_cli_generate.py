@@ -13,9 +13,9 @@ from rich.console import Console
 
 from depthtui import cli
 from depthtui.cli.generate import MEASURES
-from depthtui.engine.results import GenerationSettings, Prompt
-from depthtui.engine.token_depths import TOKEN_DEPTHS
-from depthtui.streaming import _Pen
+from depthtui.cli.streaming import _Pen
+from depthtui.data.results import GenerationSettings, Prompt
+from depthtui.depth.token_depths import TOKEN_DEPTHS
 from tests.builders.engines import ScriptedEngine, replace_engine
 from tests.builders.generations import full_generation, part_of
 from tests.builders.models import tiny_model

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.engine.effective_depth import summarise
+from depthtui.data.results import ModelSpec, Prompt, RunSettings, SummarySettings
+from depthtui.data.store import open_store
+from depthtui.depth.effective_depth import summarise
 from depthtui.engine.engine import Engine
-from depthtui.engine.results import ModelSpec, Prompt, RunSettings, SummarySettings
-from depthtui.engine.store import open_store
 from depthtui.prompts.tasks import make_prompts
 from tests.naive import naive_lens
 from tests.oracle import files as oracle

@@ -32,7 +32,9 @@ def test_the_terminal_process_stays_light(module: str) -> None:
     assert not {"torch", "transformers", "accelerate", "tokenizers"} & set(loaded)
 
 
-@pytest.mark.parametrize("module", ["depthtui.cli", "depthtui.headless", "depthtui.report.export"])
+@pytest.mark.parametrize(
+    "module", ["depthtui.cli", "depthtui.cli.headless", "depthtui.report.export"]
+)
 def test_the_command_line_runs_without_textual(module: str) -> None:
     script = f"import sys, {module}; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", script], text=True).split()

@@ -10,7 +10,7 @@ import gguf
 import torch
 from transformers import PreTrainedModel
 
-from depthtui.engine.demo import GGUF_PATH
+from depthtui.models.demo import GGUF_PATH
 from tests.tiny_models import CHAT_TEMPLATE, fresh, tiny_tokenizer
 
 _NAMES = {

@@ -13,7 +13,7 @@ from depthtui.errors import DepthError
 from depthtui.sizes import format_size
 
 if TYPE_CHECKING:
-    from depthtui.engine.store import Store
+    from depthtui.data.store import Store
 
 
 @click.group()
@@ -80,7 +80,7 @@ def _store(cache_dir: Path | None, even_broken: bool = False) -> tuple[Path, Sto
     Raises:
         DepthError: the folder cannot be used, and not `even_broken`.
     """
-    from depthtui.engine.store import open_store
+    from depthtui.data.store import open_store
 
     settings = read_settings({"cache_dir": cache_dir})
     folder = cache_dir_of(settings)

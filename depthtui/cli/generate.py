@@ -23,7 +23,7 @@ from depthtui.cli.output import INTERRUPTED, log_bug, say
 from depthtui.settings import Settings
 
 if TYPE_CHECKING:
-    from depthtui.engine.results import GenerationSettings
+    from depthtui.data.results import GenerationSettings
 
 MEASURES = ("prediction", "settling", "kl", "overlap", "early_exit")
 """The names in `engine.token_depths.TOKEN_DEPTHS`, without its imports."""
@@ -91,9 +91,9 @@ def generate(model: str, **options: Any) -> int:
 
     from rich.console import Console
 
+    from depthtui.cli.streaming import WritingJob, write_texts
     from depthtui.report.generation import generation_table
     from depthtui.report.generation_files import export_generations
-    from depthtui.streaming import WritingJob, write_texts
 
     failures: list[str] = []
 
@@ -125,7 +125,7 @@ def generate(model: str, **options: Any) -> int:
 
 
 def _generation_settings(settings: Settings, options: dict[str, Any]) -> GenerationSettings:
-    from depthtui.engine.results import GenerationSettings
+    from depthtui.data.results import GenerationSettings
 
     return GenerationSettings(
         seed=settings.seed,

@@ -16,7 +16,7 @@ from depthtui.sizes import format_size
 @cache_dir_option
 def models(cache_dir: Path | None) -> None:
     """List the models that are on this disk."""
-    from depthtui.engine.catalog import on_disk
+    from depthtui.models.catalog import on_disk
 
     found = on_disk(models_dir(cache_dir_of(read_settings({"cache_dir": cache_dir}))))
     print_table(
@@ -58,7 +58,7 @@ def metrics() -> None:
 
     L is the number of layers, T that of tokens; a forward is one pass through the model.
     """
-    from depthtui.engine.metrics.catalog import FREE, METRICS
+    from depthtui.metrics.catalog import FREE, METRICS
 
     rows = [
         (each.name, each.tells + (" Needs an answer." if each.needs_answer else ""), each.cost)

@@ -27,7 +27,7 @@ from depthtui.cli.output import log_bug, say
 from depthtui.settings import Settings
 
 if TYPE_CHECKING:
-    from depthtui.engine.results import RunResult
+    from depthtui.data.results import RunResult
 
 
 @click.command()
@@ -51,7 +51,7 @@ def run(model: str, **options: Any) -> int:
     gathered = gather_prompts(options, settings.seed)
     run_settings = read_run_settings(settings, options)
 
-    from depthtui.headless import Job, run_job
+    from depthtui.cli.headless import Job, run_job
 
     failures: list[str] = []
 

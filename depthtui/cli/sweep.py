@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def _format_names() -> Sequence[str]:
-    from depthtui.report.sweep_export import FORMATS
+    from depthtui.sweep.report.export import FORMATS
 
     return tuple(FORMATS)
 
@@ -146,6 +146,7 @@ def sweep(plan_file: Path | None, **options: Any) -> int:
 
 def _plan(plan_file: Path | None, settings: Settings, options: dict[str, Any]) -> SweepPlan:
     """The plan of the file, of the protocol and of the options together."""
+    from depthtui.sweep.paper import with_paper_protocol
     from depthtui.sweep.plan import (
         Drawing,
         SweepPlan,
@@ -155,7 +156,6 @@ def _plan(plan_file: Path | None, settings: Settings, options: dict[str, Any]) -
         with_absolute_paths,
     )
     from depthtui.sweep.plan_file import read_plan
-    from depthtui.sweep.protocol import with_paper_protocol
 
     given = {name: options[name] for name in ("examples", "max_tokens") if options[name]}
     drawing = Drawing(**given, sample=options["sample"])
@@ -215,8 +215,8 @@ def _engine_maker(settings: Settings) -> Callable[..., Any]:
 
     def make(emit: Callable[[Any], None]) -> Any:
         # torch is imported only where a model has to be loaded.
+        from depthtui.data.store import open_store
         from depthtui.engine.engine import Engine
-        from depthtui.engine.store import open_store
 
         store = open_store(cache_dir if settings.use_cache else None, settings.cache_limit, say)
         # A sweep reads each prompt once: its activations would only push others out.
@@ -242,9 +242,9 @@ def _merge(plan_file: Path | None, options: dict[str, Any]) -> int:
 def _report(outcome: Outcome, folder: Path, formats: Sequence[str], write: bool) -> None:
     from rich.console import Console
 
-    from depthtui.report.sweep_export import FORMATS, export_sweep
-    from depthtui.report.sweep_table import sweep_lines
     from depthtui.sweep.questions import questions
+    from depthtui.sweep.report.export import FORMATS, export_sweep
+    from depthtui.sweep.report.table import sweep_lines
     from depthtui.sweep.summary import summarise_sweep
 
     summary = summarise_sweep(outcome)

@@ -12,20 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depthtui.engine import memory
-from depthtui.engine.anatomy import Anatomy, Unembedding, execution_device
-from depthtui.engine.metrics.ablation_loss import ablation_loss
-from depthtui.engine.metrics.catalog import METRIC_BY_NAME
-from depthtui.engine.metrics.integrated_gradients import integrated_gradients
-from depthtui.engine.metrics.residual_erasure import residual_erasure
-from depthtui.engine.metrics.skip_effects import choose_positions, skip_effects, skipped_residuals
-from depthtui.engine.replay import Replay
-from depthtui.engine.results import (
+from depthtui.data.results import (
     CausalMetric,
     IntegratedGradients,
     ResidualErasure,
     RunResult,
 )
+from depthtui.engine import memory
+from depthtui.metrics.ablation_loss import ablation_loss
+from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.metrics.integrated_gradients import integrated_gradients
+from depthtui.metrics.residual_erasure import residual_erasure
+from depthtui.metrics.skip_effects import choose_positions, skip_effects, skipped_residuals
+from depthtui.tracing.anatomy import Anatomy, Unembedding, execution_device
+from depthtui.tracing.replay import Replay
 
 CAUSAL = (
     "similarity",
@@ -193,17 +193,17 @@ class CausalRun:
         return skipped_residuals(self.model, self.anatomy, self._replay, part)
 
     def _similarity(self, _partial: object) -> CausalMetric:
-        from depthtui.engine.metrics.similarity import similarity
+        from depthtui.metrics.similarity import similarity
 
         return similarity(self._replay.residual)
 
     def _direct_logits(self, _partial: object) -> CausalMetric:
-        from depthtui.engine.metrics.direct_logits import direct_logits
+        from depthtui.metrics.direct_logits import direct_logits
 
         return direct_logits(self._unembedding, self._replay.residual)
 
     def _settling(self, _partial: object) -> CausalMetric:
-        from depthtui.engine.metrics.settling import divergence
+        from depthtui.metrics.settling import divergence
 
         return divergence(self._unembedding, self._replay.residual, self.checkpoint)
 

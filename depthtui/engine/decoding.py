@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from depthtui.engine.anatomy import (
+from depthtui.tracing.anatomy import (
     Anatomy,
     decoder,
     execution_device,

@@ -16,16 +16,8 @@ import torch
 import transformers
 
 import depthtui
-from depthtui.engine import codec, memory
-from depthtui.engine.activations import Activations
-from depthtui.engine.anatomy import execution_device, study
-from depthtui.engine.causal import CAUSAL, Baselines, is_whole
-from depthtui.engine.control import Control
-from depthtui.engine.generate import can_read_on, generate
-from depthtui.engine.loading import load
-from depthtui.engine.metrics.catalog import METRIC_BY_NAME
-from depthtui.engine.parameters import with_parameters
-from depthtui.engine.protocol import (
+from depthtui.data import codec
+from depthtui.data.protocol import (
     Event,
     GeneratedTokens,
     GenerationFinished,
@@ -37,7 +29,7 @@ from depthtui.engine.protocol import (
     RunFinished,
     RunStarted,
 )
-from depthtui.engine.results import (
+from depthtui.data.results import (
     CausalMetric,
     Continuation,
     Generation,
@@ -49,11 +41,20 @@ from depthtui.engine.results import (
     RunResult,
     RunSettings,
 )
+from depthtui.data.store import Store, make_key
+from depthtui.depth.token_depths import token_depths
+from depthtui.engine import memory
+from depthtui.engine.causal import CAUSAL, Baselines, is_whole
+from depthtui.engine.control import Control
+from depthtui.engine.generate import can_read_on, generate
 from depthtui.engine.run import ReadyModel, Run
-from depthtui.engine.store import Store, make_key
-from depthtui.engine.token_depths import token_depths
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped
+from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.models.loading import load
+from depthtui.models.parameters import with_parameters
+from depthtui.tracing.activations import Activations
+from depthtui.tracing.anatomy import execution_device, study
 
 _BASE_METRICS = ("contributions", "logit_lens")
 """Those of one forward pass, cached together."""

@@ -8,12 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from depthtui.engine.control import Control
-from depthtui.engine.decoding import Decoding, reads_on
-from depthtui.engine.loading import LoadedModel
-from depthtui.engine.metrics.settling import divergence
-from depthtui.engine.metrics.token_lens import TokenReading, read_token
-from depthtui.engine.results import (
+from depthtui.data.results import (
     Continuation,
     Generation,
     LogitLens,
@@ -22,10 +17,15 @@ from depthtui.engine.results import (
     Settling,
     Tokens,
 )
+from depthtui.depth.token_depths import token_depths
+from depthtui.engine.control import Control
+from depthtui.engine.decoding import Decoding, reads_on
 from depthtui.engine.run import ReadyModel, Run
 from depthtui.engine.sampling import Sampler
-from depthtui.engine.token_depths import token_depths
 from depthtui.errors import DepthError, RunStopped
+from depthtui.metrics.settling import divergence
+from depthtui.metrics.token_lens import TokenReading, read_token
+from depthtui.models.loading import LoadedModel
 
 _SECONDS_BETWEEN_PARTS = 0.04
 """Tokens wait for each other this long before they are told."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import psutil
 import torch
 
-from depthtui.engine.activations import MEMORY_BYTES
-from depthtui.engine.metrics.logit_lens import OUTPUT_BYTES, ROW_BYTES
-from depthtui.engine.results import ModelInfo, RunSettings
-from depthtui.engine.space import free_memory
+from depthtui.data.results import ModelInfo, RunSettings
 from depthtui.errors import DepthError
+from depthtui.metrics.logit_lens import OUTPUT_BYTES, ROW_BYTES
+from depthtui.models.space import free_memory
 from depthtui.sizes import format_size
+from depthtui.tracing.activations import MEMORY_BYTES
 
 _WIDTHS_AT_ONCE = 24
 """How many vectors of the residual stream's width a block holds per token: MLPs are the widest."""

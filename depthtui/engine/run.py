@@ -9,25 +9,25 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from depthtui.engine.activations import ActivationRecorder, Activations
-from depthtui.engine.anatomy import Anatomy, execution_device
-from depthtui.engine.causal import Baselines, CausalRun
-from depthtui.engine.control import Control
-from depthtui.engine.loading import LoadedModel
-from depthtui.engine.metrics.contributions import contributions
-from depthtui.engine.metrics.logit_lens import LensRows as DeviceLensRows
-from depthtui.engine.metrics.logit_lens import read_depth, read_lens
-from depthtui.engine.protocol import ContributionRows, Event, Halted, LensRows, MetricRows
-from depthtui.engine.results import (
+from depthtui.data.protocol import ContributionRows, Event, Halted, LensRows, MetricRows
+from depthtui.data.results import (
     CausalMetric,
     Contributions,
     LogitLens,
     ModelInfo,
     RunResult,
 )
+from depthtui.engine.causal import Baselines, CausalRun
+from depthtui.engine.control import Control
 from depthtui.engine.tokens import Vocabulary
-from depthtui.engine.trace import LayerActivations, trace
 from depthtui.errors import DepthError
+from depthtui.metrics.contributions import contributions
+from depthtui.metrics.logit_lens import LensRows as DeviceLensRows
+from depthtui.metrics.logit_lens import read_depth, read_lens
+from depthtui.models.loading import LoadedModel
+from depthtui.tracing.activations import ActivationRecorder, Activations
+from depthtui.tracing.anatomy import Anatomy, execution_device
+from depthtui.tracing.trace import LayerActivations, trace
 
 _SECONDS_BETWEEN_ROWS = 0.04
 """Rows wait for each other this long, so that a GPU is not synchronised after every layer."""

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from depthtui.engine.results import Prompt
-from depthtui.prompts import words
+from depthtui.data.results import Prompt
+from depthtui.prompts import vocabulary as words
 
 
 def addition(digits: int, rng: Random) -> Prompt:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from depthtui.engine.metrics.catalog import METRIC_BY_NAME
-from depthtui.engine.results import RunResult, arrays_of
+from depthtui.data.results import RunResult, arrays_of
+from depthtui.metrics.catalog import METRIC_BY_NAME
 
 
 def arrays_bytes(results: Sequence[RunResult]) -> bytes:

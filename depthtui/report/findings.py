@@ -9,14 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from depthtui.engine.metrics.catalog import METRICS
-from depthtui.engine.metrics.depth_score import depth_score, downstream_effect
-from depthtui.engine.metrics.early_exit import early_exit
-from depthtui.engine.metrics.lens_margin import lens_margin
-from depthtui.engine.metrics.prediction_depth import prediction_depth
-from depthtui.engine.metrics.pruning import best_block, least_useful, pruned_share, usefulness
-from depthtui.engine.metrics.settling_depth import settling_depth, share_of_late
-from depthtui.engine.results import (
+from depthtui.data.results import (
     Ablation,
     LogitLens,
     RunResult,
@@ -26,6 +19,13 @@ from depthtui.engine.results import (
     SummarySettings,
 )
 from depthtui.errors import DepthError
+from depthtui.metrics.catalog import METRICS
+from depthtui.metrics.depth_score import depth_score, downstream_effect
+from depthtui.metrics.early_exit import early_exit
+from depthtui.metrics.lens_margin import lens_margin
+from depthtui.metrics.prediction_depth import prediction_depth
+from depthtui.metrics.pruning import best_block, least_useful, pruned_share, usefulness
+from depthtui.metrics.settling_depth import settling_depth, share_of_late
 from depthtui.report.silenced import PART_NAMES
 
 CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)

@@ -10,8 +10,8 @@ from rich.console import Group as Lines
 from rich.table import Table
 from rich.text import Text
 
-from depthtui.engine.results import Continuation, Generation
-from depthtui.engine.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
+from depthtui.data.results import Continuation, Generation
+from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
 from depthtui.report.legible import legible
 
 QUARTERS = 4

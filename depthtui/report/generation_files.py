@@ -14,8 +14,8 @@ import numpy as np
 from safetensors.numpy import save
 
 from depthtui import palette
-from depthtui.engine.results import Generation, arrays_of
-from depthtui.engine.token_depths import TOKEN_DEPTHS
+from depthtui.data.results import Generation, arrays_of
+from depthtui.depth.token_depths import TOKEN_DEPTHS
 from depthtui.errors import DepthError
 from depthtui.report import svg
 from depthtui.report.export import write_whole
@@ -31,8 +31,8 @@ from depthtui.report.generation import (
 )
 from depthtui.report.legible import legible
 from depthtui.report.markdown import code_block, escaped, table
+from depthtui.report.phrases import model_facts, provenance_sentence
 from depthtui.report.summary import finite
-from depthtui.report.words import model_facts, provenance_sentence
 
 SCHEMA = 1
 """Number of the file's layout."""

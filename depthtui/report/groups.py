@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from depthtui.engine.metrics.catalog import METRICS
-from depthtui.engine.results import ModelInfo, Prompt, RunResult, RunSettings
+from depthtui.data.results import ModelInfo, Prompt, RunResult, RunSettings
+from depthtui.metrics.catalog import METRICS
 from depthtui.report.silenced import without
 from depthtui.report.summary import weights_dtype
 

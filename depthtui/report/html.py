@@ -8,19 +8,16 @@ from importlib.resources import files
 
 import numpy as np
 
-from depthtui.engine.effective_depth import summarise
-from depthtui.engine.measures import MEASURES, SKIP_MAP, Measure, formula_in
-from depthtui.engine.published import DATASETS, PROTOCOL, published_for
-from depthtui.engine.results import Curves, DepthSummary, LogitLens, RunResult, SummarySettings
+from depthtui.data.measures import MEASURES, SKIP_MAP, Measure, formula_in
+from depthtui.data.results import Curves, DepthSummary, LogitLens, RunResult, SummarySettings
+from depthtui.depth.effective_depth import summarise
+from depthtui.depth.published import DATASETS, PROTOCOL, published_for
 from depthtui.prompts.tasks import level_words
 from depthtui.report import svg
 from depthtui.report.findings import Pooled, findings
 from depthtui.report.groups import Group
 from depthtui.report.legible import legible
-from depthtui.report.silenced import PART_NAMES
-from depthtui.report.summary import combined_provenance
-from depthtui.report.what_if import HEADS, PROMPT_HEADS, Pairs, pairs
-from depthtui.report.words import (
+from depthtui.report.phrases import (
     criterion,
     interval,
     model_facts,
@@ -30,6 +27,9 @@ from depthtui.report.words import (
     published_layers,
     rule_title,
 )
+from depthtui.report.silenced import PART_NAMES
+from depthtui.report.summary import combined_provenance
+from depthtui.report.what_if import HEADS, PROMPT_HEADS, Pairs, pairs
 
 _BARS = {
     "output effect": "of skipping the layer, |p - p~|",

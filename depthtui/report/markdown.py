@@ -7,16 +7,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from depthtui.engine.effective_depth import summarise
-from depthtui.engine.published import DATASETS, PROTOCOL, published_for
-from depthtui.engine.results import DepthSummary, LogitLens, RunResult, SummarySettings
+from depthtui.data.results import DepthSummary, LogitLens, RunResult, SummarySettings
+from depthtui.depth.effective_depth import summarise
+from depthtui.depth.published import DATASETS, PROTOCOL, published_for
 from depthtui.prompts.tasks import level_words
 from depthtui.report.findings import Pooled, findings
 from depthtui.report.groups import Group
 from depthtui.report.legible import legible
-from depthtui.report.summary import combined_provenance
-from depthtui.report.what_if import HEADS, PROMPT_HEADS, Pairs, pairs
-from depthtui.report.words import (
+from depthtui.report.phrases import (
     criterion,
     interval,
     model_facts,
@@ -26,6 +24,8 @@ from depthtui.report.words import (
     published_layers,
     rule_title,
 )
+from depthtui.report.summary import combined_provenance
+from depthtui.report.what_if import HEADS, PROMPT_HEADS, Pairs, pairs
 
 _LENS_TOKENS = 3
 _CURVES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from depthtui.engine.results import ModelInfo, Silenced
+from depthtui.data.results import ModelInfo, Silenced
 
 PART_NAMES = {"layer": "layer", "attention": "attention", "mlp": "MLP"}
 

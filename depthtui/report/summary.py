@@ -11,14 +11,7 @@ from typing import Any
 import numpy as np
 
 from depthtui import __version__
-from depthtui.engine.effective_depth import summarise
-from depthtui.engine.metrics.depth_score import depth_score, downstream_effect
-from depthtui.engine.metrics.early_exit import early_exit_curve
-from depthtui.engine.metrics.lens_margin import lens_margin
-from depthtui.engine.metrics.prediction_depth import prediction_depth
-from depthtui.engine.metrics.pruning import best_block, usefulness
-from depthtui.engine.metrics.settling_depth import settling_depth, share_of_late
-from depthtui.engine.results import (
+from depthtui.data.results import (
     Curves,
     DepthEstimate,
     LogitLens,
@@ -29,7 +22,14 @@ from depthtui.engine.results import (
     SummarySettings,
     arrays_of,
 )
+from depthtui.depth.effective_depth import summarise
 from depthtui.errors import DepthError
+from depthtui.metrics.depth_score import depth_score, downstream_effect
+from depthtui.metrics.early_exit import early_exit_curve
+from depthtui.metrics.lens_margin import lens_margin
+from depthtui.metrics.prediction_depth import prediction_depth
+from depthtui.metrics.pruning import best_block, usefulness
+from depthtui.metrics.settling_depth import settling_depth, share_of_late
 from depthtui.report.findings import CONFIDENCES, SETTLED, Pooled
 
 SCHEMA = 1

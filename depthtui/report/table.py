@@ -6,14 +6,14 @@ from rich.console import Group as Lines
 from rich.table import Table
 from rich.text import Text
 
-from depthtui.engine.effective_depth import summarise
-from depthtui.engine.published import DATASETS, published_for
-from depthtui.engine.results import DepthEstimate, SummarySettings
-from depthtui.engine.uncertainty import FEWEST_PROMPTS
+from depthtui.data.results import DepthEstimate, SummarySettings
+from depthtui.depth.effective_depth import summarise
+from depthtui.depth.intervals import FEWEST_PROMPTS
+from depthtui.depth.published import DATASETS, published_for
 from depthtui.report.findings import findings
 from depthtui.report.groups import Group
 from depthtui.report.legible import legible
-from depthtui.report.words import (
+from depthtui.report.phrases import (
     criterion,
     interval,
     no_depths,

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from depthtui.engine.effective_depth import summarise
-from depthtui.engine.metrics.agreement import agreement
-from depthtui.engine.results import DepthEstimate, RunResult, SummarySettings
+from depthtui.data.results import DepthEstimate, RunResult, SummarySettings
+from depthtui.depth.agreement import agreement
+from depthtui.depth.effective_depth import summarise
 from depthtui.report.groups import Group
+from depthtui.report.phrases import rule_title
 from depthtui.report.silenced import parameter_share
-from depthtui.report.words import rule_title
 
 HEADS = ("", "clean", "changed", "change")
 PROMPT_HEADS = (

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from depthtui.engine.depth_rules import layers_by
-from depthtui.engine.results import PromptCurves, SummarySettings
-from depthtui.engine.uncertainty import (
+from depthtui.data.results import PromptCurves, SummarySettings
+from depthtui.depth.intervals import (
     FEWEST_PROMPTS,
     LEVEL,
     RESAMPLES,
@@ -24,6 +23,7 @@ from depthtui.engine.uncertainty import (
     expanded_interval,
     resampled_layers,
 )
+from depthtui.depth.rules import layers_by
 from depthtui.sweep.rank_tests import kendall, mann_whitney, signed_rank
 
 if TYPE_CHECKING:

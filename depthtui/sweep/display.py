@@ -8,8 +8,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from depthtui.engine import protocol
-from depthtui.engine.metrics.catalog import METRIC_BY_NAME
+from depthtui.data import protocol
+from depthtui.metrics.catalog import METRIC_BY_NAME
 from depthtui.report.legible import legible
 from depthtui.sizes import format_size
 from depthtui.sweep.folder import model_title

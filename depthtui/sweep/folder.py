@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from depthtui.engine.results import ModelSpec, SummarySettings
+from depthtui.data.results import ModelSpec, SummarySettings
 from depthtui.report.export import write_whole
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import (

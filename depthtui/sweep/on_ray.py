@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.data.results import ModelSpec, Prompt
 from depthtui.errors import DepthError
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.sizes import format_size
@@ -75,8 +75,8 @@ class NodeEngine:
 
     def __call__(self) -> SweepEngine:
         """The engine, which keeps results nowhere: the driver does."""
+        from depthtui.data.store import open_store
         from depthtui.engine.engine import Engine
-        from depthtui.engine.store import open_store
 
         folder = Path(self.cache_dir) if self.cache_dir else default_cache_dir()
         return Engine(open_store(None, 0, _ignore), models_dir(folder), _ignore, activation_limit=0)

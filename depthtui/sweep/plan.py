@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from depthtui.engine.catalog import DEMO
-from depthtui.engine.results import ModelSpec, RunSettings, SummarySettings
+from depthtui.data.results import ModelSpec, RunSettings, SummarySettings
 from depthtui.errors import DepthError
+from depthtui.models.catalog import DEMO
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS
 

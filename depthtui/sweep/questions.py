@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from depthtui.engine.depth_rules import RULE_CURVES
-from depthtui.engine.results import PromptCurves
+from depthtui.data.results import PromptCurves
+from depthtui.depth.rules import RULE_CURVES
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS
-from depthtui.report.words import rule_title
+from depthtui.report.phrases import rule_title
 from depthtui.sweep.comparisons import (
     SIGNIFICANT,
     Comparison,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from depthtui.engine.uncertainty import FEWEST_PROMPTS
+from depthtui.depth.intervals import FEWEST_PROMPTS
 
 _PERMUTATIONS = 4999
 _MOST_PERMUTED = 80

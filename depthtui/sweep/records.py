@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from depthtui.engine.effective_depth import prompt_curves
-from depthtui.engine.results import (
+from depthtui.data.results import (
     Curves,
     ModelInfo,
     ModelSpec,
@@ -22,7 +21,8 @@ from depthtui.engine.results import (
     RunSettings,
     SummarySettings,
 )
-from depthtui.engine.store import make_key
+from depthtui.data.store import make_key
+from depthtui.depth.effective_depth import prompt_curves
 from depthtui.report.summary import summary_dict
 from depthtui.sweep.plan import Cell
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from depthtui.engine.catalog import resolve
-from depthtui.engine.protocol import Event
-from depthtui.engine.results import ModelSpec
+from depthtui.data.protocol import Event
+from depthtui.data.results import ModelSpec
 from depthtui.errors import DepthError
+from depthtui.models.catalog import resolve
 from depthtui.sweep.folder import Failure, SweepFolder, Tell, model_title
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import Record

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from depthtui.engine.store import make_key
+from depthtui.data.store import make_key
 from depthtui.errors import DepthError
 from depthtui.sweep.folder import (
     FAILURES,

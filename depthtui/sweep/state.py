@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.data.results import ModelSpec, Prompt
 from depthtui.errors import DepthError
 from depthtui.sweep.folder import Failure, SweepFolder, Tell, model_title
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice

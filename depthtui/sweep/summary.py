@@ -9,10 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from depthtui.engine.effective_depth import depths, pool
-from depthtui.engine.metrics.depth_score import depth_score
-from depthtui.engine.published import DATASETS, PublishedModel, nearest_dataset, published_for
-from depthtui.engine.results import (
+from depthtui.data.results import (
     Curves,
     DepthEstimate,
     ModelInfo,
@@ -20,7 +17,10 @@ from depthtui.engine.results import (
     PromptCurves,
     SummarySettings,
 )
-from depthtui.engine.uncertainty import depth_intervals
+from depthtui.depth.effective_depth import depths, pool
+from depthtui.depth.intervals import depth_intervals
+from depthtui.depth.published import DATASETS, PublishedModel, nearest_dataset, published_for
+from depthtui.metrics.depth_score import depth_score
 from depthtui.report.findings import CONFIDENCE, CONFIDENCES
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell, SweepPlan

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from depthtui.engine.catalog import cached_snapshot, resolve
-from depthtui.engine.integrity import converted_folder, fingerprint, model_files
-from depthtui.engine.results import ModelSpec
+from depthtui.data.results import ModelSpec
 from depthtui.errors import DepthError
+from depthtui.models.catalog import cached_snapshot, resolve
+from depthtui.models.integrity import converted_folder, fingerprint, model_files
 
 
 def fingerprint_on_disk(spec: ModelSpec, models_dir: Path) -> str | None:

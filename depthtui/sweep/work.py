@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from depthtui.engine.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings
+from depthtui.data.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings
 from depthtui.errors import DepthError
 from depthtui.sweep.folder import Failure, count_key
 from depthtui.sweep.plan import Cell

@@ -25,14 +25,14 @@ from textual.driver import Driver
 from textual.theme import Theme
 from textual.widgets import Static
 
-from depthtui.engine.protocol import Progress
-from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.data.protocol import Progress
+from depthtui.data.results import ModelSpec, Prompt
 from depthtui.errors import DepthError
 from depthtui.settings import Settings, load_settings, save_settings
 from depthtui.tui import keymap
 from depthtui.tui.engine_client import Engine, EngineClient
-from depthtui.tui.explorer import Explorer, Problem, Saying
 from depthtui.tui.messages import EngineDied, EngineEvent
+from depthtui.tui.state.explorer import Explorer, Problem, Saying
 from depthtui.tui.themes import DEFAULT_THEME, THEMES
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class DepthApp(App[int]):
         self._told = problem
 
     def _say(self, saying: Saying) -> None:
-        from depthtui.tui.screens.safe_text_area import stand_ins
+        from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 
         self.notify(
             stand_ins(saying.message),
@@ -252,7 +252,7 @@ class DepthApp(App[int]):
         return done
 
     def action_show_keys(self) -> None:
-        from depthtui.tui.screens.help_screen import Deed, HelpScreen, deeds_on, perform
+        from depthtui.tui.screens.dialogs.help_screen import Deed, HelpScreen, deeds_on, perform
 
         def chosen(deed: Deed | None) -> None:
             if deed is not None:
@@ -262,7 +262,7 @@ class DepthApp(App[int]):
 
 
 def _first_prompt() -> Prompt:
-    from depthtui.tui.ladder import first_prompt
+    from depthtui.tui.state.ladder import first_prompt
 
     return first_prompt()
 

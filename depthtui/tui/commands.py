@@ -6,7 +6,7 @@ from functools import partial
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
-from depthtui.tui.screens.help_screen import deeds_on, perform
+from depthtui.tui.screens.dialogs.help_screen import deeds_on, perform
 
 
 class KeyCommands(Provider):

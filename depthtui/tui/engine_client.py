@@ -22,7 +22,7 @@ from typing import BinaryIO, Protocol
 
 from textual.message import Message
 
-from depthtui.engine.protocol import Command
+from depthtui.data.protocol import Command
 from depthtui.tui.messages import EngineDied, EngineEvent
 
 Post = Callable[[Message], object]
@@ -53,7 +53,7 @@ class EngineClient:
         module: the module to run; it receives a file descriptor as its argument.
     """
 
-    def __init__(self, log: Path, module: str = "depthtui.engine.worker") -> None:
+    def __init__(self, log: Path, module: str = "depthtui.service.worker") -> None:
         self.log = log
         self._module = module
         self._process: subprocess.Popen[bytes] | None = None
@@ -93,7 +93,7 @@ class EngineClient:
                 self._process.kill()
 
     def _read(self, connection: Connection) -> None:
-        from depthtui.engine.codec import CodecError, decode
+        from depthtui.data.codec import CodecError, decode
 
         try:
             while True:
@@ -104,7 +104,7 @@ class EngineClient:
             self._tell(self._death())
 
     def _write(self, connection: Connection) -> None:
-        from depthtui.engine.codec import encode
+        from depthtui.data.codec import encode
 
         with contextlib.suppress(OSError):
             while (command := self._commands.get()) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.message import Message
 
-from depthtui.engine.protocol import Event
+from depthtui.data.protocol import Event
 
 
 class EngineEvent(Message):

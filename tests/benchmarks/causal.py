@@ -21,17 +21,17 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from depthtui.engine.anatomy import Anatomy, study
-from depthtui.engine.loading import load
-from depthtui.engine.metrics.integrated_gradients import integrated_gradients
-from depthtui.engine.metrics.logit_lens import LensRows, read_lens
-from depthtui.engine.metrics.residual_erasure import residual_erasure
-from depthtui.engine.metrics.skip_effects import skip_effects
-from depthtui.engine.replay import Replay
-from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.data.results import ModelSpec, Prompt
 from depthtui.engine.tokens import Vocabulary, tokenise
+from depthtui.metrics.integrated_gradients import integrated_gradients
+from depthtui.metrics.logit_lens import LensRows, read_lens
+from depthtui.metrics.residual_erasure import residual_erasure
+from depthtui.metrics.skip_effects import skip_effects
+from depthtui.models.loading import load
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
+from depthtui.tracing.anatomy import Anatomy, study
+from depthtui.tracing.replay import Replay
 from tests.benchmarks.engine import matmul_peak
 from tests.benchmarks.with_nnsight import Traced
 from tests.naive import blocks, hook, naive_erasure, naive_skip_effects

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from depthtui.engine.depth_rules import RULE_CURVES, layers_by
-from depthtui.engine.effective_depth import pool
-from depthtui.engine.results import PromptCurves, SummarySettings
-from depthtui.engine.uncertainty import depth_intervals, draw, resampled_layers
+from depthtui.data.results import PromptCurves, SummarySettings
+from depthtui.depth.effective_depth import pool
+from depthtui.depth.intervals import depth_intervals, draw, resampled_layers
+from depthtui.depth.rules import RULE_CURVES, layers_by
 from depthtui.sweep.comparisons import difference, trend
 from tests.simulated_prompts import simulated_prompts
 

@@ -18,16 +18,16 @@ from pathlib import Path
 
 import torch
 
-from depthtui.engine.activations import ActivationRecorder
-from depthtui.engine.anatomy import decoder, study
+from depthtui.data.results import ModelSpec, Prompt, RunSettings
+from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
-from depthtui.engine.loading import load
-from depthtui.engine.metrics.contributions import contributions
-from depthtui.engine.metrics.logit_lens import read_lens
-from depthtui.engine.results import ModelSpec, Prompt, RunSettings
-from depthtui.engine.store import open_store
-from depthtui.engine.trace import trace
+from depthtui.metrics.contributions import contributions
+from depthtui.metrics.logit_lens import read_lens
+from depthtui.models.loading import load
 from depthtui.settings import default_cache_dir, models_dir
+from depthtui.tracing.activations import ActivationRecorder
+from depthtui.tracing.anatomy import decoder, study
+from depthtui.tracing.trace import trace
 
 
 def alternate(repeat: int, *functions: Callable[[], object]) -> list[list[float]]:

@@ -14,10 +14,7 @@ import sys
 import numpy as np
 import torch
 
-from depthtui.engine.anatomy import study
-from depthtui.engine.generate import generate, replayed
-from depthtui.engine.loading import load
-from depthtui.engine.results import (
+from depthtui.data.results import (
     Generation,
     GenerationSettings,
     ModelSpec,
@@ -25,9 +22,12 @@ from depthtui.engine.results import (
     Tokens,
     arrays_of,
 )
+from depthtui.engine.generate import generate, replayed
 from depthtui.engine.run import ReadyModel
 from depthtui.engine.tokens import Vocabulary, tokenise
+from depthtui.models.loading import load
 from depthtui.settings import default_cache_dir, models_dir
+from depthtui.tracing.anatomy import study
 from tests.benchmarks.engine import alternate, ratio
 
 QUESTION = "Why does the sea have tides? Explain it step by step, and name every body involved."

@@ -13,8 +13,8 @@ import argparse
 import torch
 from torch import nn
 
-from depthtui.engine.anatomy import Unembedding
-from depthtui.engine.metrics.logit_lens import read_lens
+from depthtui.metrics.logit_lens import read_lens
+from depthtui.tracing.anatomy import Unembedding
 from tests.benchmarks.peak_memory import watch_memory
 
 TOKENS, VOCAB, WIDTH = 1024, 152_000, 64

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from depthtui.data.results import ModelSpec, Prompt, RunResult, RunSettings
+from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
-from depthtui.engine.results import ModelSpec, Prompt, RunResult, RunSettings
-from depthtui.engine.store import open_store
 from depthtui.settings import default_cache_dir, models_dir
 from tests.oracle import files as oracle
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from depthtui.engine.control import Control
-from depthtui.engine.protocol import (
+from depthtui.data.protocol import (
     Command,
     Configure,
     Continue,
@@ -46,7 +45,7 @@ from depthtui.engine.protocol import (
     Stop,
     SweepFinished,
 )
-from depthtui.engine.results import (
+from depthtui.data.results import (
     CausalMetric,
     Contributions,
     Generation,
@@ -59,9 +58,10 @@ from depthtui.engine.results import (
     RunSettings,
     arrays_of,
 )
-from depthtui.engine.store import Store
+from depthtui.data.store import Store
+from depthtui.engine.control import Control
 from depthtui.errors import DepthError
-from depthtui.sweep.serving import SweepService
+from depthtui.service.sweep import SweepService
 from depthtui.tui.engine_client import Post
 from depthtui.tui.messages import EngineDied, EngineEvent
 from tests.builders.generations import full_generation, part_of, parts_of

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from depthtui.engine.results import (
+from depthtui.data.results import (
     Continuation,
     Generation,
     GenerationSettings,
@@ -18,7 +18,7 @@ from depthtui.engine.results import (
     Settling,
     Tokens,
 )
-from depthtui.engine.token_depths import token_depths
+from depthtui.depth.token_depths import token_depths
 from tests.hostile import HOSTILE
 
 WORDS = (" so", " the", " ferry", " waits", ",", " and", " seven", " boats", ".", "\n")

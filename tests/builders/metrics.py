@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from depthtui.engine.metrics.catalog import METRICS
-from depthtui.engine.results import (
+from depthtui.data.results import (
     Ablation,
     CausalMetric,
     DirectLogits,
@@ -18,6 +17,7 @@ from depthtui.engine.results import (
     Similarity,
     SkipEffects,
 )
+from depthtui.metrics.catalog import METRICS
 
 AFTER_THE_LENS = tuple(
     metric.name for metric in METRICS if metric.name not in ("contributions", "logit_lens")

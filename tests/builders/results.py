@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from depthtui.engine.metrics.catalog import METRIC_BY_NAME
-from depthtui.engine.results import (
+from depthtui.data.results import (
     Contributions,
     LogitLens,
     ModelInfo,
@@ -20,6 +19,7 @@ from depthtui.engine.results import (
     Tokens,
     arrays_of,
 )
+from depthtui.metrics.catalog import METRIC_BY_NAME
 from tests.builders.metrics import AFTER_THE_LENS, random_metric, smooth_metric, usefulness
 from tests.builders.models import model_info, tiny_model
 from tests.hostile import HOSTILE

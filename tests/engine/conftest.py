@@ -2,9 +2,9 @@
 
 import pytest
 
+from depthtui.data.results import ModelSpec
+from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
-from depthtui.engine.results import ModelSpec
-from depthtui.engine.store import open_store
 from tests.tiny_models import tiny_folder
 
 

@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.engine import memory
-from depthtui.engine import run as run_module
-from depthtui.engine.activations import Activations
-from depthtui.engine.control import Control
-from depthtui.engine.engine import Engine
-from depthtui.engine.protocol import (
+from depthtui.data.protocol import (
     ContributionRows,
     Halted,
     LensRows,
@@ -19,9 +14,14 @@ from depthtui.engine.protocol import (
     RunFinished,
     RunStarted,
 )
-from depthtui.engine.results import ModelSpec, Prompt, RunResult, RunSettings, arrays_of
-from depthtui.engine.store import open_store
+from depthtui.data.results import ModelSpec, Prompt, RunResult, RunSettings, arrays_of
+from depthtui.data.store import open_store
+from depthtui.engine import memory
+from depthtui.engine import run as run_module
+from depthtui.engine.control import Control
+from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
+from depthtui.tracing.activations import Activations
 from tests.naive import naive_contributions, naive_lens, naive_writes
 
 TEXT = "The ferry did not run, and seven plus five is twelve."

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
+from depthtui.data.protocol import ContributionRows, LensRows, MetricRows, RunFinished
+from depthtui.data.results import ModelSpec, Prompt, RunSettings, Silenced
+from depthtui.data.store import open_store
 from depthtui.engine import causal as causal_module
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
-from depthtui.engine.metrics.catalog import METRICS
-from depthtui.engine.metrics.pruning import usefulness
-from depthtui.engine.protocol import ContributionRows, LensRows, MetricRows, RunFinished
-from depthtui.engine.results import ModelSpec, Prompt, RunSettings, Silenced
-from depthtui.engine.store import open_store
 from depthtui.errors import DepthError
+from depthtui.metrics.catalog import METRICS
+from depthtui.metrics.pruning import usefulness
 
 BASE = ("contributions", "logit_lens")
 PROMPT = Prompt("The ferry did not run, and seven plus five is twelve.", answer=" twelve.")
@@ -101,7 +101,7 @@ def test_positions_depend_on_the_prompts_before(engine):
 @pytest.mark.parametrize("metric", ["residual_erasure", "integrated_gradients"])
 def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, monkeypatch):
     monkeypatch.setattr("depthtui.engine.run._SECONDS_BETWEEN_PARTS", 0)
-    monkeypatch.setattr("depthtui.engine.metrics.residual_erasure._TOKENS_WORTH_A_BATCH", 1)
+    monkeypatch.setattr("depthtui.metrics.residual_erasure._TOKENS_WORTH_A_BATCH", 1)
     store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
     settings = RunSettings(metrics=(*BASE, metric))
     control, done = Control(), []

@@ -7,19 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.engine import codec, decoding
-from depthtui.engine import generate as generate_module
-from depthtui.engine.anatomy import study
-from depthtui.engine.control import Control
-from depthtui.engine.engine import Engine
-from depthtui.engine.generate import generate, replayed
-from depthtui.engine.protocol import (
+from depthtui.data import codec
+from depthtui.data.protocol import (
     GeneratedTokens,
     GenerationFinished,
     GenerationStarted,
     Notice,
 )
-from depthtui.engine.results import (
+from depthtui.data.results import (
     Continuation,
     Generation,
     GenerationSettings,
@@ -28,11 +23,17 @@ from depthtui.engine.results import (
     Tokens,
     arrays_of,
 )
+from depthtui.data.store import open_store
+from depthtui.engine import decoding
+from depthtui.engine import generate as generate_module
+from depthtui.engine.control import Control
+from depthtui.engine.engine import Engine
+from depthtui.engine.generate import generate, replayed
 from depthtui.engine.run import ReadyModel
 from depthtui.engine.sampling import Sampler
-from depthtui.engine.store import open_store
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError
+from depthtui.tracing.anatomy import study
 from tests.builders.models import tiny_model
 from tests.tiny_models import LAYERS, VOCAB, fresh, random_ids, tiny, tiny_tokenizer
 
@@ -128,8 +129,8 @@ def test_a_model_without_a_working_cache_reads_all_again(monkeypatch):
 
 def test_the_vocabulary_may_be_read_in_parts_and_the_lens_be_short(monkeypatch):
     whole = generated(ready(tiny("llama")), top_k=3).continuation
-    monkeypatch.setattr("depthtui.engine.metrics.token_lens.PART_BYTES", 2 * 4 * VOCAB)
-    monkeypatch.setattr("depthtui.engine.metrics.settling._BLOCK", 50)
+    monkeypatch.setattr("depthtui.metrics.token_lens.PART_BYTES", 2 * 4 * VOCAB)
+    monkeypatch.setattr("depthtui.metrics.settling._BLOCK", 50)
     parts = generated(ready(tiny("llama")), top_k=3).continuation
     assert parts.lens.top_ids.shape[2] == 3
     assert_close(parts, whole)

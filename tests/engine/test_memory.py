@@ -2,8 +2,8 @@
 
 import pytest
 
+from depthtui.data.results import RunSettings
 from depthtui.engine import memory
-from depthtui.engine.results import RunSettings
 from tests.builders.models import model_info
 
 

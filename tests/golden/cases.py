@@ -15,8 +15,7 @@ import numpy as np
 from rich.console import Console, RenderableType
 
 from depthtui import __version__
-from depthtui.engine.metrics.catalog import METRIC_BY_NAME
-from depthtui.engine.results import (
+from depthtui.data.results import (
     GenerationSettings,
     ModelInfo,
     ModelSpec,
@@ -28,17 +27,18 @@ from depthtui.engine.results import (
     Tokens,
     arrays_of,
 )
+from depthtui.metrics.catalog import METRIC_BY_NAME
 from depthtui.report.export import export
 from depthtui.report.generation import generation_table
 from depthtui.report.generation_files import GENERATION_FORMATS, export_generations
 from depthtui.report.groups import group_runs
-from depthtui.report.sweep_export import export_sweep
-from depthtui.report.sweep_table import sweep_lines
 from depthtui.report.table import depth_table, findings_table
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.questions import questions
 from depthtui.sweep.records import Record, record_of
+from depthtui.sweep.report.export import export_sweep
+from depthtui.sweep.report.table import sweep_lines
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import summarise_sweep
 from tests.builders.generations import full_generation, part_of

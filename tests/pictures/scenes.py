@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 from textual.widgets import Input, TextArea
 
-from depthtui.engine.catalog import ModelListing
+from depthtui.models.catalog import ModelListing
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from tests.pictures.picture import Picture, take_picture, write_picture
@@ -111,7 +111,7 @@ async def models(it: Explored, folder: Path) -> None:
         ModelListing("demo", "demo", "demo", 270_000_000, True, "the demo model"),
         ModelListing("org/large", "org/large", "hub", 2_000_000_000, False, "in the hub cache"),
     ]
-    with patch("depthtui.engine.catalog.on_disk", lambda _: found):
+    with patch("depthtui.models.catalog.on_disk", lambda _: found):
         await it.press("m")
         await seen(it, "org/large")
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from depthtui.engine.results import Prompt
+from depthtui.data.results import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts import datasets, make_prompts
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.datasets import read_dataset, rows
-from depthtui.prompts.protocol import PAPER_PROTOCOL
+from depthtui.prompts.paper import PAPER_PROTOCOL
 from depthtui.prompts.tasks import TASKS
 from depthtui.settings import Settings
 

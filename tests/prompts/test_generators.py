@@ -7,8 +7,9 @@ from random import Random
 
 import pytest
 
-from depthtui.engine.results import Prompt
-from depthtui.prompts import TASKS, generators, make_prompts, words
+from depthtui.data.results import Prompt
+from depthtui.prompts import TASKS, generators, make_prompts
+from depthtui.prompts import vocabulary as words
 
 GENERATED = [task for task in TASKS.values() if task.kind == "generated"]
 EVERY_LEVEL = [(task.name, level) for task in GENERATED for level in task.levels]

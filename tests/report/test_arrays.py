@@ -9,8 +9,8 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import load
 
-from depthtui.engine.metrics.catalog import METRIC_BY_NAME
-from depthtui.engine.results import arrays_of
+from depthtui.data.results import arrays_of
+from depthtui.metrics.catalog import METRIC_BY_NAME
 from depthtui.report.arrays import arrays_bytes
 from tests.builders.results import full_run, hostile_run, run, stopped_run
 

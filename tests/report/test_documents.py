@@ -13,7 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from depthtui.engine.results import RunResult, SummarySettings
+from depthtui.data.results import RunResult, SummarySettings
 from depthtui.report import html as page
 from depthtui.report.groups import group_runs
 from depthtui.report.html import html_bytes

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from depthtui.engine.results import Ablation, RunResult, Silenced, Similarity, SummarySettings
+from depthtui.data.results import Ablation, RunResult, Silenced, Similarity, SummarySettings
 from depthtui.report.findings import findings
 from depthtui.report.groups import group_runs
 from tests.builders.results import full_run, run, stopped_run

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from depthtui.engine.results import Continuation, Generation, GenerationSettings, Prompt
+from depthtui.data.results import Continuation, Generation, GenerationSettings, Prompt
 from depthtui.errors import DepthError
 from depthtui.report.generation import (
     depths_of_text,

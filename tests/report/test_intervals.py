@@ -8,14 +8,14 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from depthtui.engine.effective_depth import summarise
-from depthtui.engine.results import DepthEstimate, RunResult, SummarySettings
+from depthtui.data.results import DepthEstimate, RunResult, SummarySettings
+from depthtui.depth.effective_depth import summarise
 from depthtui.report.groups import Group
 from depthtui.report.html import html_bytes
 from depthtui.report.markdown import markdown_bytes
+from depthtui.report.phrases import interval
 from depthtui.report.summary import summary_json
 from depthtui.report.table import depth_table
-from depthtui.report.words import interval
 from tests.builders.results import random_result
 
 SETTINGS = SummarySettings(kl_threshold=0.97)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from depthtui import __version__
-from depthtui.engine.effective_depth import summarise
-from depthtui.engine.results import Provenance, SummarySettings
+from depthtui.data.results import Provenance, SummarySettings
+from depthtui.depth.effective_depth import summarise
 from depthtui.report.summary import combined_provenance, summary_dict, summary_json
 from tests.builders.results import full_run, hostile_run, run, stopped_run
 

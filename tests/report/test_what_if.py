@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.engine.results import RunResult, Silenced, SummarySettings
+from depthtui.data.results import RunResult, Silenced, SummarySettings
 from depthtui.report.export import export
 from depthtui.report.groups import group_runs
 from depthtui.report.silenced import silenced_words, without

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from depthtui.engine.effective_depth import depths, pool
-from depthtui.engine.results import Curves, PromptCurves, SummarySettings
-from depthtui.engine.uncertainty import draw, expanded_interval, resampled_layers
+from depthtui.data.results import Curves, PromptCurves, SummarySettings
+from depthtui.depth.effective_depth import depths, pool
+from depthtui.depth.intervals import draw, expanded_interval, resampled_layers
 from depthtui.sweep.comparisons import (
     Difference,
     Trend,

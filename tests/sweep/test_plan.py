@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.engine.results import ModelSpec, Prompt, RunSettings, SummarySettings
+from depthtui.data.results import ModelSpec, Prompt, RunSettings, SummarySettings
 from depthtui.errors import DepthError
 from depthtui.prompts.tasks import make_prompts
+from depthtui.sweep.paper import with_paper_protocol
 from depthtui.sweep.plan import (
     Drawing,
     SweepPlan,
@@ -20,7 +21,6 @@ from depthtui.sweep.plan import (
 )
 from depthtui.sweep.plan_file import read_plan
 from depthtui.sweep.prompts import Candidates, choose
-from depthtui.sweep.protocol import with_paper_protocol
 
 EMPTY = SweepPlan((), ())
 

@@ -10,9 +10,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from depthtui import cli
+from depthtui.data.results import ModelSpec, RunSettings
+from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
-from depthtui.engine.results import ModelSpec, RunSettings
-from depthtui.engine.store import open_store
 from depthtui.prompts.tasks import make_prompts
 from tests.tiny_models import tiny_folder
 

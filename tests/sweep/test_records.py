@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from depthtui.engine.effective_depth import prompt_curves, summarise
-from depthtui.engine.results import ModelSpec, Prompt, RunSettings, SummarySettings
+from depthtui.data.results import ModelSpec, Prompt, RunSettings, SummarySettings
+from depthtui.depth.effective_depth import prompt_curves, summarise
 from depthtui.report.summary import summary_dict
 from depthtui.sweep.plan import Cell, TaskChoice
 from depthtui.sweep.records import (
@@ -70,7 +70,7 @@ def test_the_other_metrics_are_those_of_the_summary(include: bool) -> None:
 
 
 def test_a_record_gives_the_depths_of_the_run() -> None:
-    from depthtui.engine.effective_depth import depths, pool
+    from depthtui.depth.effective_depth import depths, pool
 
     results = [full_run(seed=seed, tokens=20 + seed) for seed in range(3)]
     parts = [read_record(record_bytes(record(each))).curves for each in results]

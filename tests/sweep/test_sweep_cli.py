@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from depthtui import cli
-from depthtui.engine.results import ModelSpec, RunSettings
+from depthtui.data.results import ModelSpec, RunSettings
 from tests.builders.engines import ScriptedEngine
 
 Output = pytest.CaptureFixture[str]

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from depthtui import cli
-from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.data.results import ModelSpec, Prompt
 from depthtui.settings import Settings
 from depthtui.tui import app as app_module
 from depthtui.tui.app import DepthApp

@@ -10,8 +10,8 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
-from depthtui.engine.codec import decode, encode
-from depthtui.engine.protocol import Notice
+from depthtui.data.codec import decode, encode
+from depthtui.data.protocol import Notice
 
 
 def main() -> None:

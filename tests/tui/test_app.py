@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.engine.protocol import (
+from depthtui.data.protocol import (
     Configure,
     Continue,
     ContributionRows,
@@ -24,13 +24,13 @@ from depthtui.engine.protocol import (
     Step,
     Stop,
 )
-from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.data.results import ModelSpec, Prompt
 from depthtui.settings import Settings, load_settings, save_settings
-from depthtui.tui.ladder import first_prompt, neighbour
-from depthtui.tui.screens.help_screen import HelpScreen
-from depthtui.tui.session import RunState
-from depthtui.tui.widgets.heatmap import Heatmap
-from depthtui.tui.widgets.pane import Pane
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.pane import Pane
+from depthtui.tui.screens.dialogs.help_screen import HelpScreen
+from depthtui.tui.state.ladder import first_prompt, neighbour
+from depthtui.tui.state.session import RunState
 from tests.builders.engines import FakeEngine, fails, loads
 from tests.builders.models import LAYERS, model_info
 from tests.tui.app_helpers import explore

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.engine.measures import MEASURE_BY_NAME, SKIP_MAP
-from depthtui.engine.protocol import Event, Failed, MetricRows, StartRun
-from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.data.measures import MEASURE_BY_NAME, SKIP_MAP
+from depthtui.data.protocol import Event, Failed, MetricRows, StartRun
+from depthtui.data.results import ModelSpec, Prompt
 from depthtui.settings import load_settings
-from depthtui.tui.session import RunState
-from depthtui.tui.widgets.heatmap import Heatmap
-from depthtui.tui.widgets.prompt_pane import PromptPane
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.state.session import RunState
 from tests.builders.engines import FakeEngine
 from tests.builders.metrics import usefulness
 from tests.hostile import HOSTILE

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.engine.protocol import Event, ModelLoaded
-from depthtui.engine.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings, Tokens
-from depthtui.tui.screens.compare_choice import CompareChoice
+from depthtui.data.protocol import Event, ModelLoaded
+from depthtui.data.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings, Tokens
+from depthtui.tui.panes.curves import DepthCurves
+from depthtui.tui.panes.depth_pair import DepthPair
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.lens_table import LensTable
+from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap
+from depthtui.tui.panes.pane import Cursor, CursorMoved
 from depthtui.tui.screens.compare_screen import CompareScreen
-from depthtui.tui.screens.model_picker import ModelPicker
-from depthtui.tui.screens.session_screen import SessionScreen
-from depthtui.tui.widgets.curves import DepthCurves
-from depthtui.tui.widgets.depth_pair import DepthPair
-from depthtui.tui.widgets.heatmap import Heatmap
-from depthtui.tui.widgets.lens_table import LensTable
-from depthtui.tui.widgets.paired_heatmap import DifferenceHeatmap
-from depthtui.tui.widgets.pane import Cursor, CursorMoved
+from depthtui.tui.screens.dialogs.compare_choice import CompareChoice
+from depthtui.tui.screens.dialogs.model_picker import ModelPicker
+from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.builders.results import full_result, tokens_of

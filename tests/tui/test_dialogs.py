@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from textual.widgets import Checkbox, Input, OptionList
 
-from depthtui.engine.catalog import ModelListing
-from depthtui.engine.protocol import Event, LoadModel, ModelLoaded, StartRun
-from depthtui.engine.results import ModelSpec, Prompt
+from depthtui.data.protocol import Event, LoadModel, ModelLoaded, StartRun
+from depthtui.data.results import ModelSpec, Prompt
+from depthtui.models.catalog import ModelListing
 from depthtui.settings import load_settings
-from depthtui.tui.screens.confirm import Confirm
-from depthtui.tui.screens.export_screen import ExportScreen
-from depthtui.tui.screens.model_picker import ModelPicker
-from depthtui.tui.screens.prompt_picker import PromptPicker
-from depthtui.tui.screens.safe_text_area import SafeTextArea
-from depthtui.tui.screens.session_screen import SessionScreen
+from depthtui.tui.screens.dialogs.confirm import Confirm
+from depthtui.tui.screens.dialogs.export_screen import ExportScreen
+from depthtui.tui.screens.dialogs.model_picker import ModelPicker
+from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
+from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
+from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.tui.app_helpers import Explored, explore
@@ -186,7 +186,7 @@ async def pick_from(
             raise found
         return found
 
-    monkeypatch.setattr("depthtui.engine.catalog.on_disk", on_disk)
+    monkeypatch.setattr("depthtui.models.catalog.on_disk", on_disk)
     await opened(it, "m", ModelPicker)
     await it.until(lambda: not it.app.screen.query_one("#on-disk").loading)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from textual.message import Message
 
-from depthtui.engine.protocol import Configure, EngineReady, Notice
-from depthtui.engine.results import ModelSpec
+from depthtui.data.protocol import Configure, EngineReady, Notice
+from depthtui.data.results import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.engine_client import EngineClient, last_line
 from depthtui.tui.messages import EngineDied, EngineEvent
-from depthtui.tui.session import RunState
+from depthtui.tui.state.session import RunState
 from tests.tui.app_helpers import explore
 
 PATIENCE = 120.0
@@ -123,7 +123,7 @@ def test_a_log_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
 
 
 def test_the_real_engine_answers(tmp_path: Path) -> None:
-    child = Child(tmp_path / "engine.log", "depthtui.engine.worker")
+    child = Child(tmp_path / "engine.log", "depthtui.service.worker")
     child.client.send(Configure("", str(tmp_path), 0, threads=1))
     kinds = []
     while EngineReady not in kinds:

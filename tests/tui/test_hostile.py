@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from textual.app import App, ComposeResult
 
-from depthtui.engine.protocol import Event, ModelLoaded, Notice
-from depthtui.engine.results import ModelSpec, Prompt
-from depthtui.tui.screens.prompt_picker import PromptPicker
-from depthtui.tui.screens.safe_text_area import SafeTextArea, stand_ins
+from depthtui.data.protocol import Event, ModelLoaded, Notice
+from depthtui.data.results import ModelSpec, Prompt
+from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
+from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea, stand_ins
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.hostile import HOSTILE

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.engine.protocol import ModelLoaded, StartRun
-from depthtui.engine.results import Silenced
-from depthtui.tui.screens.export_screen import ExportScreen
+from depthtui.data.protocol import ModelLoaded, StartRun
+from depthtui.data.results import Silenced
+from depthtui.tui.screens.dialogs.export_screen import ExportScreen
+from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from depthtui.tui.screens.main_screen import MainScreen
-from depthtui.tui.screens.session_screen import SessionScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
-from depthtui.tui.what_if import Stack
+from depthtui.tui.state.what_if import Stack
 from tests.builders.engines import FakeEngine
 from tests.builders.models import LAYERS, model_info
 from tests.tui.app_helpers import Explored, explore

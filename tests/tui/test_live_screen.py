@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from textual.strip import Strip
 
-from depthtui.tui.widgets.status_line import StatusLine
+from depthtui.tui.panes.status_line import StatusLine
 from tests.builders.engines import FakeEngine
 from tests.tui.app_helpers import explore
 

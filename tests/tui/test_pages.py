@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.engine.measures import SKIP_MAP
-from depthtui.engine.metrics.early_exit import early_exit
-from depthtui.engine.metrics.pruning import best_block
-from depthtui.engine.protocol import StartRun
-from depthtui.engine.results import Prompt
+from depthtui.data.measures import SKIP_MAP
+from depthtui.data.protocol import StartRun
+from depthtui.data.results import Prompt
+from depthtui.metrics.early_exit import early_exit
+from depthtui.metrics.pruning import best_block
 from depthtui.report.findings import CONFIDENCE
-from depthtui.tui.screens.skip_picker import SkipPicker
+from depthtui.tui.draw.ink import number
+from depthtui.tui.panes.exit_pane import ExitPane
+from depthtui.tui.panes.prune_pane import PrunePane
+from depthtui.tui.screens.dialogs.skip_picker import SkipPicker
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
-from depthtui.tui.widgets.exit_pane import ExitPane
-from depthtui.tui.widgets.ink import number
-from depthtui.tui.widgets.prune_pane import PrunePane
 from tests.builders.metrics import usefulness
 from tests.tui.app_helpers import Explored, explore
 

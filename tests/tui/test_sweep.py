@@ -7,23 +7,23 @@ from pathlib import Path
 import pytest
 from textual.widgets import Checkbox, Input, SelectionList
 
-from depthtui.engine.protocol import LoadModel, StartRun, StartSweep
-from depthtui.engine.results import ModelSpec, SummarySettings
-from depthtui.report.sweep_export import FORMATS
+from depthtui.data.protocol import LoadModel, StartRun, StartSweep
+from depthtui.data.results import ModelSpec, SummarySettings
 from depthtui.sweep.plan import Drawing
 from depthtui.sweep.questions import questions
+from depthtui.sweep.report.export import FORMATS
 from depthtui.sweep.saved import default_folder, open_sweep, plan_from_text
 from depthtui.sweep.summary import CellSummary, summarise_sweep
-from depthtui.tui.explorer import Phase
-from depthtui.tui.screens.prompt_picker import PromptPicker
-from depthtui.tui.screens.sweep_dialog import SweepDialog
-from depthtui.tui.screens.sweep_export import SweepExport
-from depthtui.tui.screens.sweep_list import SweepList
+from depthtui.tui.panes.sweep_table import SweepTable, columns_of, in_order, shortened
+from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
+from depthtui.tui.screens.dialogs.sweep_dialog import SweepDialog
+from depthtui.tui.screens.dialogs.sweep_export import SweepExport
+from depthtui.tui.screens.dialogs.sweep_list import SweepList
 from depthtui.tui.screens.sweep_screen import SweepScreen
-from depthtui.tui.session import Session
-from depthtui.tui.sweep_rows import Surveyor
-from depthtui.tui.sweeping import Sweeping, sweep_of_session
-from depthtui.tui.widgets.sweep_table import SweepTable, columns_of, in_order, shortened
+from depthtui.tui.state.explorer import Phase
+from depthtui.tui.state.session import Session
+from depthtui.tui.state.sweep_rows import Surveyor
+from depthtui.tui.state.sweeping import Sweeping, sweep_of_session
 from tests.builders.engines import FakeEngine, ScriptedEngine
 from tests.hostile import HOSTILE
 from tests.sweep.sweeps import make_plan, sweep

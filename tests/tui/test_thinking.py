@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from textual.widgets import Input
 
-from depthtui.engine.protocol import (
+from depthtui.data.protocol import (
     Failed,
     GeneratedTokens,
     GenerationFinished,
@@ -16,15 +16,15 @@ from depthtui.engine.protocol import (
     StartRun,
     Stop,
 )
-from depthtui.engine.results import GenerationSettings, Prompt
+from depthtui.data.results import GenerationSettings, Prompt
 from depthtui.settings import Settings
-from depthtui.tui.screens.generation_export import GenerationExport
+from depthtui.tui.panes.choice_lens import ChoiceLens
+from depthtui.tui.panes.thought_curve import ThoughtCurve
+from depthtui.tui.screens.dialogs.generation_export import GenerationExport
+from depthtui.tui.screens.dialogs.writing_dialog import WritingDialog
 from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.thinking_screen import ThinkingScreen
-from depthtui.tui.screens.writing_dialog import WritingDialog
-from depthtui.tui.thinking import Thinking
-from depthtui.tui.widgets.choice_lens import ChoiceLens
-from depthtui.tui.widgets.thought_curve import ThoughtCurve
+from depthtui.tui.state.thinking import Thinking
 from tests.builders.generations import full_generation, parts_of
 from tests.builders.models import LAYERS, model_info
 from tests.tui.app_helpers import Explored, explore

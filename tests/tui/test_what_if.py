@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.engine.protocol import ContributionRows, Event, Failed, ModelLoaded, StartRun, Stop
-from depthtui.engine.results import ModelSpec, Prompt, Silenced
-from depthtui.tui.screens.help_screen import HelpScreen
+from depthtui.data.protocol import ContributionRows, Event, Failed, ModelLoaded, StartRun, Stop
+from depthtui.data.results import ModelSpec, Prompt, Silenced
+from depthtui.tui.panes.outcome import signed
+from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
-from depthtui.tui.session import RunState
-from depthtui.tui.what_if import Stack
-from depthtui.tui.widgets.outcome import signed
-from depthtui.tui.widgets.prompt_pane import PromptPane
+from depthtui.tui.state.session import RunState
+from depthtui.tui.state.what_if import Stack
 from tests.builders.engines import FakeEngine
 from tests.builders.metrics import usefulness
 from tests.builders.models import LAYERS, model_info

@@ -10,27 +10,27 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Footer, Static
 
-from depthtui.engine.effective_depth import summarise
-from depthtui.engine.measures import Measure
-from depthtui.engine.results import RunResult
+from depthtui.data.measures import Measure
+from depthtui.data.results import RunResult
+from depthtui.depth.effective_depth import summarise
 from depthtui.prompts import prompt_title
 from depthtui.report.silenced import without
 from depthtui.tui import keymap
-from depthtui.tui.alignment import Match, align, nearest_token
-from depthtui.tui.comparison import caveat, names_of, why_not_subtracted
-from depthtui.tui.explorer import Explorer
-from depthtui.tui.screens.dialog import MUTED
+from depthtui.tui.panes.curves import DepthCurves
+from depthtui.tui.panes.depth_pair import DepthPair
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap_views import HeatmapMode
+from depthtui.tui.panes.lens_table import LensTable
+from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
+from depthtui.tui.panes.pane import Cursor, Pane
+from depthtui.tui.screens.dialogs.dialog import MUTED
+from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
-from depthtui.tui.screens.safe_text_area import stand_ins
-from depthtui.tui.session import Run
-from depthtui.tui.widgets.curves import DepthCurves
-from depthtui.tui.widgets.depth_pair import DepthPair
-from depthtui.tui.widgets.heatmap import Heatmap
-from depthtui.tui.widgets.heatmap_views import HeatmapMode
-from depthtui.tui.widgets.lens_table import LensTable
-from depthtui.tui.widgets.paired_heatmap import DifferenceHeatmap, PairedHeatmap
-from depthtui.tui.widgets.pane import Cursor, Pane
+from depthtui.tui.state.alignment import Match, align, nearest_token
+from depthtui.tui.state.comparison import caveat, names_of, why_not_subtracted
+from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.session import Run
 
 _SIDE_B = ("heatmap-b", "lens-b")
 """Ids of the panes that count B's layers and tokens."""

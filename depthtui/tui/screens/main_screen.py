@@ -11,36 +11,36 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Footer, Static
 
-from depthtui.engine.effective_depth import summarise
-from depthtui.engine.measures import MEASURE_BY_NAME, Measure
-from depthtui.engine.metrics.catalog import METRIC_BY_NAME
-from depthtui.engine.protocol import Progress
-from depthtui.engine.results import DepthSummary, ModelSpec, Prompt, RunResult
+from depthtui.data.measures import MEASURE_BY_NAME, Measure
+from depthtui.data.protocol import Progress
+from depthtui.data.results import DepthSummary, ModelSpec, Prompt, RunResult
+from depthtui.depth.effective_depth import summarise
+from depthtui.metrics.catalog import METRIC_BY_NAME
 from depthtui.report.silenced import without
 from depthtui.token_text import printable
 from depthtui.tui import keymap
-from depthtui.tui.explorer import Explorer, Phase
-from depthtui.tui.ladder import neighbour, place
-from depthtui.tui.screens.dialog import MUTED
+from depthtui.tui.draw.text import sentence
+from depthtui.tui.panes.curves import DepthCurves
+from depthtui.tui.panes.decided_pane import DecidedPane
+from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.exit_pane import ExitPane
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.layer_bars import LayerBars
+from depthtui.tui.panes.lens_table import LensTable
+from depthtui.tui.panes.pane import Pane
+from depthtui.tui.panes.progress_pane import ProgressPane
+from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.panes.prune_pane import PrunePane
+from depthtui.tui.panes.status_line import EngineState, Status, StatusLine
+from depthtui.tui.screens.dialogs.dialog import MUTED
+from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
+from depthtui.tui.screens.dialogs.session_screen import run_card, task_title
 from depthtui.tui.screens.paged_screen import PagedScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
-from depthtui.tui.screens.safe_text_area import stand_ins
-from depthtui.tui.screens.session_screen import run_card, task_title
-from depthtui.tui.session import CAUSAL, Run, RunState
-from depthtui.tui.what_if import can_be_changed
-from depthtui.tui.widgets.curves import DepthCurves
-from depthtui.tui.widgets.decided_pane import DecidedPane
-from depthtui.tui.widgets.depth_table import DepthTable
-from depthtui.tui.widgets.exit_pane import ExitPane
-from depthtui.tui.widgets.heatmap import Heatmap
-from depthtui.tui.widgets.layer_bars import LayerBars
-from depthtui.tui.widgets.lens_table import LensTable
-from depthtui.tui.widgets.pane import Pane
-from depthtui.tui.widgets.progress_pane import ProgressPane
-from depthtui.tui.widgets.prompt_pane import PromptPane
-from depthtui.tui.widgets.prune_pane import PrunePane
-from depthtui.tui.widgets.status_line import EngineState, Status, StatusLine
-from depthtui.tui.widgets.words import sentence
+from depthtui.tui.state.explorer import Explorer, Phase
+from depthtui.tui.state.ladder import neighbour, place
+from depthtui.tui.state.session import CAUSAL, Run, RunState
+from depthtui.tui.state.what_if import can_be_changed
 
 SWEEPING = "A sweep is running: esc stops it, then r runs the prompt. S shows the sweep."
 
@@ -331,7 +331,7 @@ class MainScreen(PagedScreen):
             self._run(found)
 
     def action_prompts(self, tab: str) -> None:
-        from depthtui.tui.screens.prompt_picker import PromptChoice, PromptPicker
+        from depthtui.tui.screens.dialogs.prompt_picker import PromptChoice, PromptPicker
 
         def chosen(choice: PromptChoice | None) -> None:
             if choice is not None:
@@ -349,9 +349,9 @@ class MainScreen(PagedScreen):
         self._choose_model(self.explorer.load)
 
     def _choose_model(self, then: Callable[[ModelSpec], None]) -> None:
-        from depthtui.engine.catalog import on_disk
+        from depthtui.models.catalog import on_disk
         from depthtui.settings import default_cache_dir, models_dir
-        from depthtui.tui.screens.model_picker import ModelPicker
+        from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 
         def chosen(spec: ModelSpec | None) -> None:
             if spec is not None:
@@ -362,7 +362,7 @@ class MainScreen(PagedScreen):
         self.app.push_screen(ModelPicker(self.explorer.spec, lambda: on_disk(folder)), chosen)
 
     def action_session(self) -> None:
-        from depthtui.tui.screens.session_screen import SessionChoice, SessionScreen
+        from depthtui.tui.screens.dialogs.session_screen import SessionChoice, SessionScreen
 
         def chosen(choice: SessionChoice | None) -> None:
             if choice is not None and choice.run is not None:
@@ -383,7 +383,7 @@ class MainScreen(PagedScreen):
 
     def action_compare(self) -> None:
         """Ask what to compare the run on the screen with."""
-        from depthtui.tui.screens.compare_choice import CompareChoice, Partner
+        from depthtui.tui.screens.dialogs.compare_choice import CompareChoice, Partner
 
         def chosen(partner: Partner | None) -> None:
             run = self.run
@@ -457,7 +457,7 @@ class MainScreen(PagedScreen):
 
     def action_skip_variant(self) -> None:
         """Choose what skip effects and ablation leave out."""
-        from depthtui.tui.screens.skip_picker import SkipChoice, SkipPicker
+        from depthtui.tui.screens.dialogs.skip_picker import SkipChoice, SkipPicker
 
         run = self.run
         if run is None:
@@ -499,7 +499,7 @@ class MainScreen(PagedScreen):
         self.app.push_screen(ThinkingScreen(self.explorer, self.layer_order))
 
     def action_export(self) -> None:
-        from depthtui.tui.screens.export_screen import open_export
+        from depthtui.tui.screens.dialogs.export_screen import open_export
 
         run, result = self.run, self.shown_result()
         if run is not None and result is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from depthtui.tui.panes.page import Page
+from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.live_screen import LiveScreen
-from depthtui.tui.widgets.page import Page
-from depthtui.tui.widgets.pane import Pane
 
 
 class PagedScreen(LiveScreen):

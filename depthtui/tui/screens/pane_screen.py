@@ -10,14 +10,14 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widgets import Static
 
-from depthtui.engine.measures import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, Measure
-from depthtui.engine.results import RunResult
-from depthtui.tui.screens.dialog import MUTED
-from depthtui.tui.screens.measure_picker import MeasurePicker
+from depthtui.data.measures import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, Measure
+from depthtui.data.results import RunResult
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap_views import HeatmapMode
+from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
+from depthtui.tui.screens.dialogs.dialog import MUTED
+from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
 from depthtui.tui.thin import ThinCompositor
-from depthtui.tui.widgets.heatmap import Heatmap
-from depthtui.tui.widgets.heatmap_views import HeatmapMode
-from depthtui.tui.widgets.pane import Cursor, CursorMoved, Pane
 
 LONGEST_COUNT = 99_999
 

@@ -13,21 +13,21 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Footer, Input
 from textual.worker import Worker, WorkerState
 
-from depthtui.engine.results import RunResult, SummarySettings
+from depthtui.data.results import RunResult, SummarySettings
 from depthtui.sweep.plan import SweepPlan
 from depthtui.sweep.saved import default_folder
 from depthtui.tui import keymap
-from depthtui.tui.explorer import Explorer, Phase
+from depthtui.tui.panes.filter_field import FilterField
+from depthtui.tui.panes.findings_pane import FindingsPane
+from depthtui.tui.panes.pane import Pane
+from depthtui.tui.panes.sweep_curves import SweepCurves
+from depthtui.tui.panes.sweep_line import SweepLine
+from depthtui.tui.panes.sweep_table import Column, SweepTable, columns_of, in_order
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
-from depthtui.tui.sweep_rows import GROUPINGS, Grouping, Row, RowKey, Survey, Surveyor
-from depthtui.tui.sweeping import Sweeping, sweep_of_session
-from depthtui.tui.widgets.filter_field import FilterField
-from depthtui.tui.widgets.findings_pane import FindingsPane
-from depthtui.tui.widgets.pane import Pane
-from depthtui.tui.widgets.sweep_curves import SweepCurves
-from depthtui.tui.widgets.sweep_line import SweepLine
-from depthtui.tui.widgets.sweep_table import Column, SweepTable, columns_of, in_order
+from depthtui.tui.state.explorer import Explorer, Phase
+from depthtui.tui.state.sweep_rows import GROUPINGS, Grouping, Row, RowKey, Survey, Surveyor
+from depthtui.tui.state.sweeping import Sweeping, sweep_of_session
 
 _MOST_MARKS = 6
 """More lines than that cannot be told apart by their colours."""
@@ -368,9 +368,9 @@ class SweepScreen(LiveScreen):
 
     def action_new_sweep(self) -> None:
         """Choose models and tasks, and start."""
-        from depthtui.engine.catalog import on_disk
+        from depthtui.models.catalog import on_disk
         from depthtui.settings import models_dir
-        from depthtui.tui.screens.sweep_dialog import SweepDialog
+        from depthtui.tui.screens.dialogs.sweep_dialog import SweepDialog
 
         explorer = self._explorer
 
@@ -390,7 +390,7 @@ class SweepScreen(LiveScreen):
 
     def action_open_sweep(self) -> None:
         """Open a sweep that was run before."""
-        from depthtui.tui.screens.sweep_list import SweepChoice, SweepList
+        from depthtui.tui.screens.dialogs.sweep_list import SweepChoice, SweepList
 
         explorer = self._explorer
 
@@ -416,7 +416,7 @@ class SweepScreen(LiveScreen):
             self.dismiss(None)
 
     def action_export(self) -> None:
-        from depthtui.tui.screens.sweep_export import open_sweep_export
+        from depthtui.tui.screens.dialogs.sweep_export import open_sweep_export
 
         if self._survey.summary is not None:
             open_sweep_export(self.app, self._explorer, self._survey)

@@ -14,19 +14,19 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Footer
 
-from depthtui.engine.measures import Measure
-from depthtui.engine.results import GenerationSettings, RunResult, RunSettings, Tokens
-from depthtui.engine.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
+from depthtui.data.measures import Measure
+from depthtui.data.results import GenerationSettings, RunResult, RunSettings, Tokens
+from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
 from depthtui.tui import keymap
-from depthtui.tui.explorer import Explorer
+from depthtui.tui.panes.choice_lens import ChoiceLens
+from depthtui.tui.panes.pane import Pane
+from depthtui.tui.panes.thinking_line import ThinkingLine
+from depthtui.tui.panes.thought_curve import ThoughtCurve
+from depthtui.tui.panes.thought_text import ThoughtText
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
-from depthtui.tui.thinking import Thinking
-from depthtui.tui.widgets.choice_lens import ChoiceLens
-from depthtui.tui.widgets.pane import Pane
-from depthtui.tui.widgets.thinking_line import ThinkingLine
-from depthtui.tui.widgets.thought_curve import ThoughtCurve
-from depthtui.tui.widgets.thought_text import ThoughtText
+from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.thinking import Thinking
 
 
 class ThinkingScreen(LiveScreen):
@@ -161,7 +161,7 @@ class ThinkingScreen(LiveScreen):
         self._begin(replace(settings, seed=random.randrange(1000), temperature=warm))
 
     def action_writing(self) -> None:
-        from depthtui.tui.screens.writing_dialog import WritingDialog
+        from depthtui.tui.screens.dialogs.writing_dialog import WritingDialog
 
         def chosen(settings: GenerationSettings | None) -> None:
             if settings is not None:
@@ -211,7 +211,7 @@ class ThinkingScreen(LiveScreen):
             self.dismiss(None)
 
     def action_export(self) -> None:
-        from depthtui.tui.screens.generation_export import open_generation_export
+        from depthtui.tui.screens.dialogs.generation_export import open_generation_export
 
         if self.thinking is not None:
             open_generation_export(self.app, self._explorer, self.thinking.generation)

@@ -12,26 +12,26 @@ from textual.binding import BindingType
 from textual.containers import Container, Horizontal, Vertical
 from textual.widgets import Footer
 
-from depthtui.engine.effective_depth import summarise
-from depthtui.engine.measures import Measure
-from depthtui.engine.results import RunResult, Silenced
+from depthtui.data.measures import Measure
+from depthtui.data.results import RunResult, Silenced
+from depthtui.depth.effective_depth import summarise
 from depthtui.prompts import prompt_title
 from depthtui.tui import keymap
-from depthtui.tui.explorer import Explorer, Phase
-from depthtui.tui.screens.export_screen import open_export
+from depthtui.tui.draw.text import sentence
+from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.lens_pair import LensPair
+from depthtui.tui.panes.outcome import Outcome, Survey
+from depthtui.tui.panes.output_bars import OutputBars
+from depthtui.tui.panes.pane import Cursor, Pane
+from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.panes.stack_pane import StackPane
+from depthtui.tui.panes.status_line import Status, StatusLine
+from depthtui.tui.screens.dialogs.export_screen import open_export
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
-from depthtui.tui.session import Run
-from depthtui.tui.what_if import Stack, WhatIf
-from depthtui.tui.widgets.depth_table import DepthTable
-from depthtui.tui.widgets.lens_pair import LensPair
-from depthtui.tui.widgets.outcome import Outcome, Survey
-from depthtui.tui.widgets.output_bars import OutputBars
-from depthtui.tui.widgets.pane import Cursor, Pane
-from depthtui.tui.widgets.prompt_pane import PromptPane
-from depthtui.tui.widgets.stack_pane import StackPane
-from depthtui.tui.widgets.status_line import Status, StatusLine
-from depthtui.tui.widgets.words import sentence
+from depthtui.tui.state.explorer import Explorer, Phase
+from depthtui.tui.state.session import Run
+from depthtui.tui.state.what_if import Stack, WhatIf
 
 
 class WhatIfScreen(LiveScreen):

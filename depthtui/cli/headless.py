@@ -1,0 +1,214 @@
+"""`depthtui run`: the engine in this process, prompts in, a table and a summary out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from depthtui.data import protocol
+from depthtui.data.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings
+from depthtui.data.store import open_store
+from depthtui.errors import DepthError
+from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.models.catalog import resolve
+from depthtui.report.legible import legible
+from depthtui.settings import models_dir
+from depthtui.sizes import format_size
+
+if TYPE_CHECKING:
+    from depthtui.engine.engine import Engine
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to compute and where to keep it.
+
+    Attributes:
+        spec: the model.
+        prompts: in order.
+        settings: of every run.
+        cache_dir: of models and results.
+        keep_results: whether results are read from and kept in the cache.
+        cache_limit: in bytes.
+        activation_limit: activations of a run that take more bytes are not kept.
+        max_tokens: longer prompts are left out; None for no limit.
+        more: comes after `prompts`; only looked at under `max_tokens`.
+        n_more: how many of `more` to run: the first that are short enough.
+    """
+
+    spec: ModelSpec
+    prompts: Sequence[Prompt]
+    settings: RunSettings
+    cache_dir: Path
+    keep_results: bool
+    cache_limit: int
+    activation_limit: int
+    max_tokens: int | None = None
+    more: Iterable[Prompt] = ()
+    n_more: int = 0
+
+
+def run_job(
+    job: Job,
+    notice: Callable[[str], None],
+    fail: Callable[[str], None],
+    on_bug: Callable[[Exception], str],
+) -> list[RunResult]:
+    """Run every prompt; one that fails is told and the others go on.
+
+    Args:
+        job: what to compute.
+        notice: told what is worth knowing but no failure.
+        fail: told why a prompt failed.
+        on_bug: keeps the details of an unexpected failure, and puts it in words.
+
+    Returns:
+        The runs that succeeded, in the order of the prompts.
+
+    Raises:
+        DepthError: the model cannot be loaded, or every prompt is too long.
+    """
+    # A name that means nothing is told before torch is imported, which takes seconds.
+    resolve(job.spec, models_dir(job.cache_dir))
+    with Display(notice) as display:
+        engine = _engine(job, display)
+        display.model = engine.load(job.spec)
+        if job.max_tokens is not None:
+            job = replace(job, prompts=_short_enough(job, job.max_tokens, engine, notice))
+        display.n_prompts = len(job.prompts)
+        results: list[RunResult] = []
+        for number, prompt in enumerate(job.prompts):
+            display.prompt_begins(number)
+            try:
+                results.append(engine.run(prompt, _settings(job, results), run_id=number))
+            except DepthError as error:
+                fail(_of_prompt(number, job, str(error)))
+            except Exception as error:
+                fail(_of_prompt(number, job, on_bug(error)))
+        if any(_lacks_answer(each) for each in results):
+            notice("--prompt-file can say what the answer is: JSONL with `text` and `answer`.")
+        return results
+
+
+def _short_enough(
+    job: Job, max_tokens: int, engine: Engine, notice: Callable[[str], None]
+) -> list[Prompt]:
+    """The prompts of at most `max_tokens` tokens; says where they are fewer than were asked for."""
+
+    def fits(prompt: Prompt) -> bool:
+        return engine.count_tokens(prompt, job.settings.chat_template) <= max_tokens
+
+    prompts = [*filter(fits, job.prompts), *islice(filter(fits, job.more), job.n_more)]
+    if not prompts:
+        raise DepthError(f"No prompt has at most {max_tokens} tokens.", "Raise --max-tokens.")
+    wanted = len(job.prompts) + job.n_more
+    if len(prompts) < wanted:
+        notice(f"Of {wanted} prompts, {len(prompts)} have at most {max_tokens} tokens.")
+    return prompts
+
+
+def _lacks_answer(result: RunResult) -> bool:
+    """Whether a metric could not be had for want of an answer."""
+    wanted = any(METRIC_BY_NAME[each].needs_answer for each in result.unavailable)
+    return wanted and result.answer_start >= len(result.tokens)
+
+
+def _settings(job: Job, before: Sequence[RunResult]) -> RunSettings:
+    """The job's settings; random positions run on through the prompts (paper, metric 2)."""
+    if "skip_effects" not in job.settings.metrics:
+        return job.settings
+    return replace(job.settings, lengths_before=tuple(len(each.tokens) for each in before))
+
+
+def _engine(job: Job, display: Display) -> Engine:
+    from depthtui.engine.engine import Engine
+
+    cache_dir = job.cache_dir if job.keep_results else None
+    store = open_store(cache_dir, job.cache_limit, display.notice)
+    return Engine(store, models_dir(job.cache_dir), display.emit, job.activation_limit)
+
+
+def _of_prompt(number: int, job: Job, problem: str) -> str:
+    return problem if len(job.prompts) == 1 else f"prompt {number + 1}: {problem}"
+
+
+class Display:
+    """A progress bar on stderr, where that is a terminal."""
+
+    def __init__(self, notice: Callable[[str], None]) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[amount]}", markup=False),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.notice = notice
+        self.n_prompts = 0
+        self._stage = ""
+        self._task: TaskID | None = None
+        self.model: ModelInfo | None = None
+
+    def __enter__(self) -> Display:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def emit(self, event: Any) -> None:
+        """Show an event of the engine."""
+        match event:
+            case protocol.Notice(message=message):
+                self.notice(message)
+            case protocol.Progress(stage=stage, done=done, total=total, unit=unit):
+                self._show(stage, done, total, _amount(done, total, unit))
+            case protocol.ContributionRows(first=first, rows=rows):
+                self._layers("layer", first + len(rows.layer_cosine))
+            case protocol.LensRows(first=first, rows=rows):
+                self._layers("lens, layer", first + len(rows.kl))
+            case protocol.MetricRows(metric=metric, done=done, total=total):
+                title = METRIC_BY_NAME[metric].title.lower()
+                self._show(self._stage, done, total, f"{title} {done} of {total}")
+
+    def prompt_begins(self, number: int) -> None:
+        """The next rows are of this prompt."""
+        self._show(f"prompt {number + 1} of {self.n_prompts}", 0, 0, "")
+
+    def _layers(self, what: str, done: int) -> None:
+        n_layers = self.model.n_layers if self.model else 0
+        done = min(done, n_layers)
+        self._show(self._stage, done, n_layers, f"{what} {done} of {n_layers}")
+
+    def _show(self, stage: str, done: int, total: int, amount: str) -> None:
+        if stage != self._stage or self._task is None:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._stage = stage
+            self._task = self._progress.add_task(legible(stage), total=None, amount="")
+        self._progress.update(self._task, completed=done, total=total or None, amount=amount)
+
+
+def _amount(done: int, total: int, unit: str) -> str:
+    if unit == "B":
+        of_total = f" of {format_size(total)}" if total else ""
+        return format_size(done) + of_total
+    if not (done or total):
+        return ""
+    of_total = f" of {total:,}" if total else ""
+    return f"{done:,}{of_total} {unit}"

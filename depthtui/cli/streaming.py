@@ -1,0 +1,189 @@
+"""`depthtui generate`: the engine in this process, prompts in, texts out as they are written."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+from depthtui import palette
+from depthtui.cli.headless import Display
+from depthtui.data import protocol
+from depthtui.data.results import (
+    Continuation,
+    Generation,
+    GenerationSettings,
+    ModelSpec,
+    Prompt,
+    utf8,
+)
+from depthtui.data.store import open_store
+from depthtui.engine.control import Control
+from depthtui.errors import DepthError
+from depthtui.models.catalog import resolve
+from depthtui.report.legible import legible
+from depthtui.settings import models_dir
+
+_LONGEST_CHARACTER = 4
+"""Bytes of UTF-8, each of which may be a token of its own."""
+
+
+@dataclass(frozen=True)
+class WritingJob:
+    """What to write and where to keep it.
+
+    Attributes:
+        spec: the model.
+        prompts: in order.
+        settings: of every text.
+        measure: the attribute of `TokenDepths` that colours the tokens.
+        cache_dir: of models and results.
+        keep_results: whether texts are read from and kept in the cache.
+        cache_limit: in bytes.
+    """
+
+    spec: ModelSpec
+    prompts: Sequence[Prompt]
+    settings: GenerationSettings
+    measure: str
+    cache_dir: Path
+    keep_results: bool
+    cache_limit: int
+
+
+def write_texts(
+    job: WritingJob,
+    console: Console,
+    notice: Callable[[str], None],
+    fail: Callable[[str], None],
+    on_bug: Callable[[Exception], str],
+) -> Iterator[Generation]:
+    """Let the model answer every prompt, and print each text while it is written.
+
+    The first ctrl-c ends a text, which keeps what was written, and the texts after it.
+
+    Args:
+        job: what to write.
+        console: where to.
+        notice: told what is worth knowing but no failure.
+        fail: told why a prompt failed; the others go on.
+        on_bug: keeps the details of an unexpected failure, and puts it in words.
+
+    Yields:
+        The texts, each as it ends.
+
+    Raises:
+        DepthError: the model cannot be loaded.
+    """
+    resolve(job.spec, models_dir(job.cache_dir))
+    pen: _Pen | None = None
+
+    def emit(event: Any) -> None:
+        if isinstance(event, protocol.GeneratedTokens) and pen is not None:
+            pen.write(event.part)
+        else:
+            display.emit(event)
+
+    with Display(notice) as display:
+        from depthtui.engine.engine import Engine
+
+        store = open_store(
+            job.cache_dir if job.keep_results else None, job.cache_limit, display.notice
+        )
+        engine = Engine(store, models_dir(job.cache_dir), emit, 0)
+        display.model = engine.load(job.spec)
+    for number, prompt in enumerate(job.prompts):
+        pen = _Pen(console, job.measure, display.model.n_layers)
+        control = Control()
+        try:
+            with _stopped_by_ctrl_c(control):
+                generation = engine.generate(prompt, job.settings, control, number)
+        except DepthError as error:
+            fail(str(error))
+            continue
+        except Exception as error:
+            fail(on_bug(error))
+            continue
+        pen.finish()
+        yield generation
+        if generation.stopped_by == "user":
+            return
+
+
+@contextmanager
+def _stopped_by_ctrl_c(control: Control) -> Iterator[None]:
+    """The first ctrl-c stops the text, the second the program."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(_number: int, _frame: Any) -> None:
+        control.stop()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Pen:
+    """Prints tokens, coloured by depth where the terminal has colours."""
+
+    def __init__(self, console: Console, measure: str, n_layers: int) -> None:
+        self._console = console
+        self._measure = measure
+        self._n_layers = n_layers
+        self._styles = [_style(each) for each in palette.sequential(dark=True)]
+        self._waiting = ""
+        self._level = -1
+
+    def write(self, part: Continuation) -> None:
+        """Print the tokens; one that ends within a character waits for the next."""
+        depths = getattr(part.depths, self._measure)
+        levels = palette.levels(depths, 0, self._n_layers, palette.LEVELS)
+        for text, level in zip(part.texts, levels.tolist(), strict=True):
+            self._waiting += text
+            self._level = level
+            if _is_whole(self._waiting):
+                self._print()
+        self._flush()
+
+    def finish(self) -> None:
+        """Print what waits, and end the line."""
+        self._print()
+        self._console.print()
+
+    def _print(self) -> None:
+        text = utf8(self._waiting)
+        self._waiting = ""
+        style = self._styles[self._level] if self._level >= 0 else Style(dim=True)
+        for place, line in enumerate(text.decode("utf-8", "surrogateescape").split("\n")):
+            if place:
+                self._console.print()
+            if line:
+                shown = Text(legible(line), style if self._console.is_terminal else "")
+                self._console.print(shown, end="", soft_wrap=True)
+
+    def _flush(self) -> None:
+        self._console.file.flush()
+
+
+def _is_whole(text: str) -> bool:
+    data = utf8(text)
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return len(data) - error.start >= _LONGEST_CHARACTER
+    return True
+
+
+def _style(background: palette.RGB) -> Style:
+    ink = "#000000" if palette.lightness(background) > 0.6 else "#ffffff"
+    return Style(color=ink, bgcolor=palette.css(background))

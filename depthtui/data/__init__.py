@@ -1,0 +1,1 @@
+"""What goes through pipe, cache, screen and report: plain dataclasses, and their bytes."""

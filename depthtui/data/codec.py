@@ -1,0 +1,125 @@
+"""Dataclasses to bytes and back, as safetensors with a JSON header; never pickle.
+
+The bytes are a valid safetensors file: arrays are its tensors, everything else
+is JSON in its metadata under the key `depthtui`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from depthtui.data import protocol, results
+
+_TYPES: dict[str, type] = {
+    name: each
+    for module in (results, protocol)
+    for name, each in vars(module).items()
+    if dataclasses.is_dataclass(each) and isinstance(each, type)
+}
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class CodecError(ValueError):
+    """A value that cannot be sent, or bytes that `encode` did not write."""
+
+
+def encode(value: Any) -> bytes:
+    """Turn a dataclass of `results` or `protocol` into bytes.
+
+    Raises:
+        CodecError: the value is, or holds, something of another type.
+    """
+    if not dataclasses.is_dataclass(value):
+        raise CodecError(f"a {type(value).__name__} is not of the protocol")
+    arrays: dict[str, np.ndarray] = {}
+    tree = _to_json(value, arrays)
+    # A valid file needs at least one tensor for some readers.
+    tensors = arrays or {"empty": np.zeros(0, np.uint8)}
+    try:
+        return save(tensors, metadata={"depthtui": json.dumps(tree)})
+    except SafetensorError as error:
+        raise CodecError(f"an array cannot be sent: {error}") from error
+
+
+def decode(data: bytes) -> Any:
+    """Turn bytes from `encode` back into the dataclass.
+
+    Raises:
+        CodecError: the bytes are damaged or hold an unknown type.
+    """
+    try:
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + length])
+        tree = json.loads(header["__metadata__"]["depthtui"])
+        value = _from_json(tree, load(data))
+    except CodecError:
+        raise
+    except Exception as error:
+        raise CodecError(f"not a depthtui value: {error}") from error
+    if not dataclasses.is_dataclass(value):
+        raise CodecError("not a value of the protocol")
+    return value
+
+
+def _to_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        name = type(value).__name__
+        if _TYPES.get(name) is not type(value):
+            raise CodecError(f"{name} is not a type of the protocol")
+        pairs = {
+            each.name: _to_json(getattr(value, each.name), arrays)
+            for each in dataclasses.fields(value)
+        }
+        return {"$type": name, "fields": pairs}
+    if isinstance(value, np.ndarray):
+        key = str(len(arrays))
+        # `ascontiguousarray` gives an array without dimensions one.
+        arrays[key] = np.ascontiguousarray(value).reshape(value.shape)
+        return {"$array": key}
+    if isinstance(value, tuple):
+        return {"$tuple": [_to_json(each, arrays) for each in value]}
+    if isinstance(value, list):
+        return [_to_json(each, arrays) for each in value]
+    if isinstance(value, dict):
+        return {"$dict": [[_to_json(k, arrays), _to_json(v, arrays)] for k, v in value.items()]}
+    if isinstance(value, str) and _SURROGATE.search(value):
+        # JSON would join two of them into one character.
+        return {"$surrogates": value.encode("utf-8", "surrogatepass").hex()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": str(value)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise CodecError(f"a {type(value).__name__} cannot be sent")
+
+
+def _from_json(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(tree, list):
+        return [_from_json(each, arrays) for each in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if "$type" in tree:
+        kind = _TYPES.get(tree["$type"])
+        if kind is None:
+            raise CodecError(f"unknown type {tree['$type']}")
+        return kind(**{name: _from_json(each, arrays) for name, each in tree["fields"].items()})
+    if "$array" in tree:
+        return arrays[tree["$array"]]
+    if "$tuple" in tree:
+        return tuple(_from_json(each, arrays) for each in tree["$tuple"])
+    if "$dict" in tree:
+        return {_from_json(k, arrays): _from_json(v, arrays) for k, v in tree["$dict"]}
+    if "$surrogates" in tree:
+        return bytes.fromhex(tree["$surrogates"]).decode("utf-8", "surrogatepass")
+    if "$float" in tree:
+        return float(tree["$float"])
+    raise CodecError("unknown tag")

@@ -1,0 +1,327 @@
+"""What the explorer and the engine process say to each other.
+
+Commands go down the pipe, events come up. Both are dataclasses that
+`codec.encode` turns into bytes; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from depthtui.data.results import (
+    CausalMetric,
+    Continuation,
+    Contributions,
+    Generation,
+    GenerationSettings,
+    LogitLens,
+    ModelInfo,
+    ModelSpec,
+    Prompt,
+    RunResult,
+    RunSettings,
+    Tokens,
+)
+
+
+@dataclass(frozen=True)
+class Configure:
+    """First command: where the cache is and how the engine shares the machine.
+
+    `cache_dir` is empty for a session without a cache; `threads` is 0 for all cores but one.
+    """
+
+    cache_dir: str
+    models_dir: str
+    cache_limit: int
+    cache_activations: bool = True
+    threads: int = 0
+    activation_limit: int = 1 << 30
+
+
+@dataclass(frozen=True)
+class LoadModel:
+    """Load a model; answered by `Progress`…, then `ModelLoaded` or `Failed`."""
+
+    spec: ModelSpec
+
+
+@dataclass(frozen=True)
+class StartRun:
+    """Run a prompt; answered by `RunStarted`, rows, then `RunFinished` or `Failed`.
+
+    With `step`, the forward pass halts after each layer until `Step` or `Continue`;
+    with `fresh`, it runs even where the cache has the result.
+    """
+
+    run_id: int
+    prompt: Prompt
+    settings: RunSettings
+    step: bool = False
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class StartGeneration:
+    """Go on with a prompt; answered by `GenerationStarted`, `GeneratedTokens`…, then
+    `GenerationFinished` or `Failed`."""
+
+    run_id: int
+    prompt: Prompt
+    settings: GenerationSettings
+
+
+@dataclass(frozen=True)
+class StartSweep:
+    """Run what a sweep lacks; answered by `SweepProgress`, `PromptDone` and `PromptFailed`, in
+    the end `SweepFinished`.
+
+    `plan` is JSON (see `sweep.saved`); records are kept in `folder`.
+    """
+
+    sweep_id: int
+    folder: str
+    plan: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """Let a halted run compute one more layer."""
+
+
+@dataclass(frozen=True)
+class Continue:
+    """Let a halted run go on to its end."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Stop the run; what was done comes back as an incomplete `RunFinished`.
+
+    A generation ends with `GenerationFinished` and the tokens that there are, a sweep with
+    `SweepFinished`; its records stay.
+    """
+
+
+@dataclass(frozen=True)
+class Quit:
+    """End the process."""
+
+
+Command = (
+    Configure | LoadModel | StartRun | StartGeneration | StartSweep | Step | Continue | Stop | Quit
+)
+
+
+@dataclass(frozen=True)
+class EngineReady:
+    """The process is up; `torch` and `transformers` are versions."""
+
+    torch: str
+    transformers: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Work with a known end, such as a download or a conversion.
+
+    `total` is 0 where the end is unknown; `unit` is `B` for bytes or a plural noun.
+    """
+
+    stage: str
+    done: int
+    total: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class ModelLoaded:
+    """The model is ready for runs."""
+
+    model: ModelInfo
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """The prompt was tokenised and the forward pass begins."""
+
+    run_id: int
+    tokens: Tokens
+
+
+@dataclass(frozen=True)
+class ContributionRows:
+    """Layers `first`, `first + 1`, … have run; each array of `rows` is `[layers, T]`."""
+
+    run_id: int
+    first: int
+    rows: Contributions
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LensRows:
+    """The lens at depths `first`, …; in a halted run KL and overlap are still NaN."""
+
+    run_id: int
+    first: int
+    rows: LogitLens
+    seconds: float
+
+
+@dataclass(frozen=True)
+class MetricRows:
+    """A slower metric as far as it is done; `metric` is its name and attribute of the result.
+
+    `done` of `total` units, such as layers or tokens.
+    """
+
+    run_id: int
+    metric: str
+    value: CausalMetric
+    done: int
+    total: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Halted:
+    """Step mode: layer `layer` has run and the forward pass waits for a key."""
+
+    run_id: int
+    layer: int
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """The run's end; `result.complete` is False where it was stopped."""
+
+    run_id: int
+    result: RunResult
+
+
+@dataclass(frozen=True)
+class GenerationStarted:
+    """The prompt was tokenised and the model reads it."""
+
+    run_id: int
+    tokens: Tokens
+
+
+@dataclass(frozen=True)
+class GeneratedTokens:
+    """The next tokens of a generation."""
+
+    run_id: int
+    part: Continuation
+    seconds: float
+
+
+@dataclass(frozen=True)
+class GenerationFinished:
+    """The generation's end; `generation.complete` is False where it was stopped."""
+
+    run_id: int
+    generation: Generation
+
+
+@dataclass(frozen=True)
+class SweepProgress:
+    """How far a sweep is: `done` of `total` prompts.
+
+    `seconds_left` is negative where it cannot be told; `now` says what is being done.
+    """
+
+    sweep_id: int
+    done: int
+    total: int
+    seconds_left: float
+    now: str
+
+
+@dataclass(frozen=True)
+class PromptDone:
+    """A prompt of a sweep was run, or found in its folder.
+
+    `cell` is its place in the plan's cells, `record` JSON (see `sweep.records`).
+    """
+
+    sweep_id: int
+    cell: int
+    record: str
+
+
+@dataclass(frozen=True)
+class PromptFailed:
+    """Something that a sweep could not do; the fields are those of `sweep.folder.Failure`."""
+
+    sweep_id: int
+    model: str
+    task: str
+    prompt: int | None
+    message: str
+
+
+@dataclass(frozen=True)
+class SweepFinished:
+    """A sweep's end; `stopped` where the user asked for it, `problem` where it could not go on.
+
+    `model` is what is loaded now.
+    """
+
+    sweep_id: int
+    stopped: bool
+    model: ModelInfo | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Something went wrong, in words.
+
+    `run_id` is -1 where it was not a run; `still_loaded` is the model from before where
+    another one could not be loaded in its place.
+    """
+
+    message: str
+    hint: str = ""
+    run_id: int = -1
+    still_loaded: ModelInfo | None = None
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something worth a toast that is no failure, such as a damaged cache entry."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the engine process holds, and what its device has, in bytes."""
+
+    used: int
+    total: int
+
+
+Event = (
+    EngineReady
+    | Progress
+    | ModelLoaded
+    | RunStarted
+    | ContributionRows
+    | LensRows
+    | MetricRows
+    | Halted
+    | RunFinished
+    | GenerationStarted
+    | GeneratedTokens
+    | GenerationFinished
+    | SweepProgress
+    | PromptDone
+    | PromptFailed
+    | SweepFinished
+    | Failed
+    | Notice
+    | Memory
+)

@@ -1,0 +1,194 @@
+"""Effective depth: from per-token values to curves, from curves to a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+
+import numpy as np
+
+from depthtui.data.results import (
+    Curves,
+    DepthEstimate,
+    DepthSummary,
+    PromptCurves,
+    RunResult,
+    SummarySettings,
+)
+from depthtui.depth.intervals import FEWEST_PROMPTS, depth_intervals
+from depthtui.depth.rules import cosine_layers, kl_layers, overlap_layers
+
+_BRANCHES = ("attention", "mlp", "layer")
+_NOT_FINITE = "the model's values are not finite"
+_NOT_RUN = "not every layer has been run yet"
+
+
+def cosine_depth(mean_cosine: np.ndarray) -> DepthEstimate:
+    """The last layer with a negative mean cosine whose successor is not negative.
+
+    Args:
+        mean_cosine: `[L]`, mean of the attention, MLP and layer cosines.
+    """
+    layer = cosine_layers(mean_cosine)
+    if np.isnan(layer):
+        return _none("cosine", None, "the mean cosine never turns from negative to positive")
+    return _at("cosine", int(layer), len(mean_cosine), None)
+
+
+def kl_depth(kl: np.ndarray, threshold: float = 0.5) -> DepthEstimate:
+    """The first layer in 0 … L-2 whose KL is below `threshold` times the largest.
+
+    Args:
+        kl: `[L + 1]` in nats; the last entry, the model's own output, is not used.
+        threshold: share of the maximum over layers 0 … L-1.
+    """
+    layer = kl_layers(kl, threshold)
+    if np.isnan(layer):
+        return _none("kl", threshold, f"KL never falls below {threshold:g} of its maximum")
+    first, layers = int(layer), kl[:-1]
+    lasts = (layers[first:] < threshold * layers.max()).all()
+    again = "" if lasts else f"KL rises above the threshold again after layer {first}"
+    return _at("kl", first, len(layers), threshold, again)
+
+
+def overlap_depth(overlap: np.ndarray, threshold: float = 0.3) -> DepthEstimate:
+    """The first layer in 0 … L-2 whose top-five overlap exceeds `threshold`.
+
+    Args:
+        overlap: `[L + 1]`; the last entry, the model's own output, is not used.
+        threshold: the overlap that counts as enough.
+    """
+    layer = overlap_layers(overlap, threshold)
+    if np.isnan(layer):
+        return _none("overlap", threshold, f"the overlap never exceeds {threshold:g}")
+    first, layers = int(layer), overlap[:-1]
+    lasts = (layers[first:] > threshold).all()
+    again = "" if lasts else f"the overlap falls back again after layer {first}"
+    return _at("overlap", first, len(layers), threshold, again)
+
+
+def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthSummary | None:
+    """Pool runs of one model as the paper does: the mean over all tokens of all prompts.
+
+    Rows that were not run stay NaN; a rule that meets one, or a value that is
+    not finite, gives no layer.
+    Returns None where there is nothing to average, such as a single token with
+    token 0 left out. Intervals need `FEWEST_PROMPTS` prompts.
+    """
+    each_prompt = [prompt_curves(each, settings.include_first_token) for each in results]
+    parts = [each for each in each_prompt if each is not None]
+    if not parts:
+        return None
+    complete = all(each.complete for each in results)
+    curves = pool(parts)
+    found = depths(curves, settings, _NOT_FINITE if complete else _NOT_RUN)
+    if len(parts) >= FEWEST_PROMPTS:
+        found = with_intervals(found, parts, settings)
+    return DepthSummary(
+        settings,
+        results[0].model.n_layers,
+        sum(each.n_tokens for each in parts),
+        curves,
+        found,
+        len(parts),
+    )
+
+
+def with_intervals(
+    estimates: Sequence[DepthEstimate], parts: Sequence[PromptCurves], settings: SummarySettings
+) -> tuple[DepthEstimate, ...]:
+    """The depths of pooled curves with their bootstrap intervals (see `uncertainty`).
+
+    A depth without a layer has no interval.
+    """
+    intervals = depth_intervals(parts, settings)
+    return tuple(
+        each if each.layer is None else replace(each, interval=intervals[each.rule])
+        for each in estimates
+    )
+
+
+def prompt_curves(result: RunResult, include_first_token: bool) -> PromptCurves | None:
+    """The means over one run's tokens, or None where no token is left to average."""
+    first = 0 if include_first_token else 1
+    n_tokens = len(result.tokens) - first
+    if n_tokens < 1:
+        return None
+    branches = ("layer",) if result.model.split_missing else _BRANCHES
+    means: dict[str, np.ndarray] = {}
+    if result.contributions is not None:
+        names = [f"{branch}_{kind}" for branch in branches for kind in ("norm_ratio", "cosine")]
+        means |= {name: _mean(getattr(result.contributions, name), first) for name in names}
+    if result.logit_lens is not None:
+        names = ["kl", "overlap", "entropy"]
+        means |= {name: _mean(getattr(result.logit_lens, name), first) for name in names}
+    cosines = [means[f"{branch}_cosine"] for branch in branches if f"{branch}_cosine" in means]
+    if cosines:
+        means["mean_cosine"] = np.mean(cosines, axis=0)
+    return PromptCurves(n_tokens, Curves(**means))
+
+
+def pool(parts: Sequence[PromptCurves]) -> Curves:
+    """The mean over all tokens of all prompts; None for a curve that a prompt lacks.
+
+    Args:
+        parts: one or more prompts of one model.
+    """
+    if len(parts) == 1:
+        return parts[0].curves
+    weights = [each.n_tokens for each in parts]
+    means: dict[str, np.ndarray] = {}
+    for name in (each.name for each in fields(Curves)):
+        rows = [getattr(each.curves, name) for each in parts]
+        if all(row is not None for row in rows):
+            means[name] = np.average(rows, axis=0, weights=weights)
+    return Curves(**means)
+
+
+def depths(
+    curves: Curves, settings: SummarySettings, unknown: str = _NOT_FINITE
+) -> tuple[DepthEstimate, ...]:
+    """What each rule says about pooled curves; a rule whose curve is None is absent.
+
+    Args:
+        curves: what `pool` gives.
+        settings: the thresholds.
+        unknown: the reason to give where a curve has values that are not finite.
+    """
+    return tuple(
+        estimate(curve) if np.isfinite(curve).all() else _none(rule, threshold, unknown)
+        for rule, curve, threshold, estimate in _rules(curves, settings)
+        if curve is not None
+    )
+
+
+def _mean(values: np.ndarray, first: int) -> np.ndarray:
+    return np.asarray(values[:, first:].mean(axis=1, dtype=np.float64))
+
+
+_Rule = tuple[str, np.ndarray | None, float | None, Callable[[np.ndarray], DepthEstimate]]
+"""A name, its curve, its threshold, and what turns the curve into a layer."""
+
+
+def _rules(curves: Curves, settings: SummarySettings) -> tuple[_Rule, ...]:
+    kl_threshold, overlap_threshold = settings.kl_threshold, settings.overlap_threshold
+    return (
+        ("cosine", curves.mean_cosine, None, cosine_depth),
+        ("kl", curves.kl, kl_threshold, lambda kl: kl_depth(kl, kl_threshold)),
+        (
+            "overlap",
+            curves.overlap,
+            overlap_threshold,
+            lambda overlap: overlap_depth(overlap, overlap_threshold),
+        ),
+    )
+
+
+def _at(
+    rule: str, layer: int, n_layers: int, threshold: float | None, warning: str = ""
+) -> DepthEstimate:
+    return DepthEstimate(rule, layer, (layer + 1) / n_layers, threshold, warning=warning)
+
+
+def _none(rule: str, threshold: float | None, reason: str) -> DepthEstimate:
+    return DepthEstimate(rule, None, None, threshold, reason=reason)

@@ -1,0 +1,61 @@
+"""The rules that turn curves over depth into layers, many curves at once.
+
+Rules and thresholds: paper, section "Effective depth"; the thresholds are
+those of its results notebook. Every layer index is 0-based. Values are floats,
+because NaN says that no layer qualifies.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from depthtui.data.results import SummarySettings
+
+RULE_CURVES = {"cosine": "mean_cosine", "kl": "kl", "overlap": "overlap"}
+"""The rules, and the field of `Curves` that each one reads."""
+
+
+def layers_by(rule: str, curves: np.ndarray, settings: SummarySettings) -> np.ndarray:
+    """A rule's layer on each of some curves.
+
+    Args:
+        rule: `cosine`, `kl` or `overlap`.
+        curves: `[..., L]` for the cosine rule, `[..., L + 1]` for the others.
+        settings: the thresholds.
+
+    Returns:
+        `[...]`, NaN where no layer qualifies or a curve is not finite.
+    """
+    match rule:
+        case "cosine":
+            layers = cosine_layers(curves)
+        case "kl":
+            layers = kl_layers(curves, settings.kl_threshold)
+        case _:
+            layers = overlap_layers(curves, settings.overlap_threshold)
+    return np.where(np.isfinite(curves).all(axis=-1), layers, np.nan)
+
+
+def cosine_layers(mean_cosine: np.ndarray) -> np.ndarray:
+    """The last layer with a negative value whose successor is not negative, of `[..., L]`."""
+    turns = (mean_cosine[..., :-1] < 0) & (mean_cosine[..., 1:] >= 0)
+    layers = np.where(turns, np.arange(turns.shape[-1]), -np.inf).max(axis=-1, initial=-np.inf)
+    return np.where(np.isfinite(layers), layers, np.nan)
+
+
+def kl_layers(kl: np.ndarray, threshold: float) -> np.ndarray:
+    """The first layer in 0 … L-2 below `threshold` times the largest, of `[..., L + 1]`."""
+    layers = kl[..., :-1]
+    return _first(layers < threshold * layers.max(axis=-1, keepdims=True))
+
+
+def overlap_layers(overlap: np.ndarray, threshold: float) -> np.ndarray:
+    """The first layer in 0 … L-2 above `threshold`, of `[..., L + 1]`."""
+    return _first(overlap[..., :-1] > threshold)
+
+
+def _first(qualifies: np.ndarray) -> np.ndarray:
+    """The first layer in 0 … L-2 that qualifies, of `[..., L]`."""
+    eligible = qualifies[..., :-1]
+    layers = np.where(eligible, np.arange(eligible.shape[-1]), np.inf).min(axis=-1, initial=np.inf)
+    return np.where(np.isfinite(layers), layers, np.nan)

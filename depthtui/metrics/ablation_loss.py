@@ -1,0 +1,65 @@
+"""What the loss gains when a layer is left out at all tokens: the ground truth for pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from depthtui.data.results import Ablation
+from depthtui.metrics.logit_lens import ROW_BYTES
+from depthtui.metrics.skip_effects import SkipSweep
+from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.replay import Replay
+
+
+def ablation_loss(
+    replay: Replay,
+    unembedding: Unembedding,
+    skipped: Sequence[Tensor],
+    part: str = "layer",
+    layers_at_once: int = 0,
+) -> Ablation:
+    """NLL(without layer l) - NLL of the token after each, in nats.
+
+    Args:
+        replay: the clean run.
+        unembedding: final norm and LM head.
+        skipped: for every layer, the residual after it where it is left out, `[T, d]`.
+        part: what `skipped` leaves out, for the record.
+        layers_at_once: how many left-out layers are kept in memory; 0 for all.
+    """
+    count = replay.n_layers
+    size = layers_at_once or count
+    losses = []
+    with torch.no_grad():
+        clean = token_losses(unembedding, replay.residual[-1][None], replay.ids)
+        for first in range(0, count, size):
+            sweep = SkipSweep(replay, skipped, [0])
+            for layer in range(first, count):
+                sweep.run(layer)
+                if layer < first + size:
+                    sweep.begin(layer)
+            ((_, ends),) = sweep.ends()
+            losses.append(token_losses(unembedding, ends, replay.ids))
+    return Ablation(part, clean[0].numpy(), (torch.cat(losses) - clean).numpy())
+
+
+def token_losses(unembedding: Unembedding, residual: Tensor, ids: Tensor) -> Tensor:
+    """Negative log-likelihood of `ids` `[T]` under h_L `[batch, T, d]`, in nats.
+
+    Returns:
+        `[batch, T-1]`, column t that of token t + 1.
+    """
+    batch, tokens, _ = residual.shape
+    rows = max(1, ROW_BYTES // (4 * unembedding.vocab_size))
+    losses = torch.zeros(batch, tokens - 1)
+    for row in range(batch):
+        for first in range(0, tokens - 1, rows):
+            part = slice(first, min(first + rows, tokens - 1))
+            logits = unembedding.logits(residual[row, part])
+            following = ids[part.start + 1 : part.stop + 1].to(logits.device)
+            loss = torch.nn.functional.cross_entropy(logits, following, reduction="none")
+            losses[row, part] = loss.to("cpu")
+    return losses

@@ -1,0 +1,123 @@
+"""Which layer wrote the token that the model says: W[tok] . N'(c_l), the norm's scale frozen."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from depthtui.data.results import DirectLogits
+from depthtui.errors import DepthError
+from depthtui.tracing.anatomy import Unembedding, execution_device
+
+PART_BYTES = 64 << 20
+"""Most that the logits of one part of the tokens may take."""
+
+_PROBE = 64.0
+"""Large enough for a norm's epsilon not to matter, and exact in every dtype."""
+
+
+def direct_logits(unembedding: Unembedding, residuals: Sequence[Tensor]) -> DirectLogits:
+    """Share the logit of the most probable token out among the embedding and the layers.
+
+    Given its statistics at h_L the final norm is affine, so the shares add up to the model's
+    own logit. What is no layer's, the biases of norm and head, counts with the embedding.
+
+    Args:
+        unembedding: final norm and LM head.
+        residuals: h_0 … h_L, each `[T, d]`; row 0 of the result is h_0's share, row l + 1
+            that of layer l.
+
+    Raises:
+        DepthError: the logit is not such a sum in this architecture.
+    """
+    if unembedding.soft_cap:
+        raise _no_sum("it caps its logits softly")
+    weight = unembedding.head.weight
+    if not isinstance(weight, Tensor) or weight.is_meta or not weight.is_floating_point():
+        raise _no_sum("the LM head's weights are quantised or not in memory")
+    with torch.no_grad():
+        final = residuals[-1]
+        token_ids, logits = _most_probable(unembedding, final)
+        normed = unembedding.normed(final).float()
+        frozen = _freeze(unembedding, final.to(normed.device).float(), normed, final.dtype)
+        rows = weight[token_ids].float().to(normed.device)
+        bias = getattr(unembedding.head, "bias", None)
+        offset = (rows * frozen.offset).sum(dim=-1)
+        if isinstance(bias, Tensor):
+            offset += bias[token_ids].float().to(offset.device)
+        direction = frozen.pull_back(rows) * unembedding.scale
+        shares = [offset * unembedding.scale + _dot(residuals[0], direction)]
+        for h, h_next in itertools.pairwise(residuals):
+            change = h_next.float() - h.to(h_next.device).float()
+            shares.append(_dot(change, direction))
+        attribution = torch.stack(shares)
+        rounding = torch.finfo(final.dtype).eps * (
+            (rows * normed).abs().sum(dim=-1) * abs(unembedding.scale) + logits.abs()
+        )
+        if bool(((attribution.sum(dim=0) - logits).abs() > 8 * rounding).any()):
+            raise _no_sum("the shares do not add up to the model's own logit")
+    return DirectLogits(token_ids.cpu().numpy(), attribution.cpu().numpy())
+
+
+def _most_probable(unembedding: Unembedding, final: Tensor) -> tuple[Tensor, Tensor]:
+    """The most probable token of each position and its logit, `[T]` on the head's device."""
+    vocabulary = unembedding.logits(final[:1]).shape[-1]
+    at_once = max(1, PART_BYTES // (4 * vocabulary))
+    best = [unembedding.logits(part).max(dim=-1) for part in torch.split(final, at_once)]
+    return torch.cat([each.indices for each in best]), torch.cat([each.values for each in best])
+
+
+@dataclass
+class _Frozen:
+    """N(x) = scale * gain * (x - mean(x) where centred) + offset, `scale` `[T, 1]` of h_L."""
+
+    scale: Tensor
+    gain: Tensor
+    offset: Tensor
+    centred: bool
+
+    def pull_back(self, rows: Tensor) -> Tensor:
+        """Directions `[T, d]` in the residual stream from those behind the norm."""
+        direction = self.scale * self.gain * rows
+        return direction - direction.mean(dim=-1, keepdim=True) if self.centred else direction
+
+
+def _freeze(unembedding: Unembedding, final: Tensor, normed: Tensor, dtype: torch.dtype) -> _Frozen:
+    """Find out by arithmetic whether the norm is an RMS norm or a layer norm, and freeze it.
+
+    Of x and -x with mean 0, both give plus and minus gain * x / rms(x), plus the offset.
+    """
+    width = final.shape[-1]
+    if normed.shape[-1] != width:
+        raise _no_sum("what follows its final norm changes the width")
+    probe = torch.full((width,), _PROBE)
+    probe[1::2] *= -1
+    device = execution_device(unembedding.norm[0]) if unembedding.norm else normed.device
+    signs = torch.stack([probe, -probe]).to(device, dtype)
+    plus, minus = unembedding.normed(signs).float()
+    gain, offset = (plus - minus) / 2 * probe.sign().to(plus.device), (plus + minus) / 2
+    best: tuple[float, _Frozen] | None = None
+    for centred in (False, True):
+        stream = final - final.mean(dim=-1, keepdim=True) if centred else final
+        shape, target = gain * stream, normed - offset
+        # One unknown a token for d equations: what is left over tells a wrong form.
+        scale = (shape * target).sum(-1, keepdim=True) / (shape * shape).sum(-1, keepdim=True)
+        left_over = float((scale * shape - target).norm() / normed.norm())
+        if best is None or left_over < best[0]:
+            best = left_over, _Frozen(scale, gain, offset, centred)
+    assert best is not None
+    if not best[0] <= 8 * torch.finfo(dtype).eps:
+        raise _no_sum("its final norm is neither an RMS norm nor a layer norm")
+    return best[1]
+
+
+def _dot(vectors: Tensor, direction: Tensor) -> Tensor:
+    return (vectors.to(direction.device).float() * direction).sum(dim=-1)
+
+
+def _no_sum(reason: str) -> DepthError:
+    return DepthError(f"The model's logits are not a sum over layers: {reason}.")

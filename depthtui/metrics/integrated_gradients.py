@@ -1,0 +1,224 @@
+"""Which tokens the answer's probability comes from, at each depth (paper, metric 5).
+
+The path runs straight from the mean residual over tokens to the residual after
+layer l. The integrand is nearly all in a few needle-thin steps, so the path is
+visited where it needs it: cubics that do not overshoot join the gradients, and
+completeness holds between any two places (the integral there must equal the
+change of f), which gives an exact local error to refine by.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from scipy.interpolate import PchipInterpolator
+from torch import Tensor
+
+from depthtui.data.results import IntegratedGradients
+from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.replay import Replay
+
+_FIRST_GAPS = 8
+"""The path is visited at the ends of so many equal gaps at first."""
+
+_SHARE_LEFT = 0.9
+"""The gaps that stay as they are may miss so much of what is allowed."""
+
+_NARROWEST = 2.0**-20
+"""Gaps are not halved below this: f jumps where a router takes other experts.
+
+Nor below the rounding of the residuals, which is 2^-7 of the path in bfloat16.
+"""
+
+
+def integrated_gradients(
+    replay: Replay,
+    unembedding: Unembedding,
+    answer_start: int,
+    tolerance: float = 0.01,
+    most_points: int = 2048,
+    steps: int = 0,
+    on_layer: Callable[[int, IntegratedGradients], None] = lambda layer, result: None,
+    result: IntegratedGradients | None = None,
+    layers: Sequence[int] | None = None,
+    most_tokens: int = 0,
+) -> IntegratedGradients:
+    """Integrate the gradients of f, the answer tokens' summed probability, at every layer.
+
+    Args:
+        replay: the clean run.
+        unembedding: final norm and LM head.
+        answer_start: index of the answer's first token, at least 1.
+        tolerance: wanted completeness error, both of the whole path and as the
+            root-sum-square of the errors between visited places, which rules out that large
+            ones cancel by luck.
+        most_points: gradients after which a layer is given up as not reached.
+        steps: if positive, so many left-Riemann steps instead (the paper: 256).
+        on_layer: called with each finished layer.
+        result: layers that are finished already are not computed again.
+        layers: which to compute; None for all.
+        most_tokens: tokens whose gradients are taken at once; 0 for half of the replay's batch.
+    """
+    if not 0 < answer_start < replay.n_tokens:
+        raise ValueError("the answer must begin after the first token and before the end")
+    if result is None:
+        result = IntegratedGradients(
+            attribution=np.full((replay.n_layers, replay.n_tokens), np.nan, np.float32),
+            completeness_error=np.full(replay.n_layers, np.nan, np.float32),
+            points=np.zeros(replay.n_layers, np.int32),
+            reached=np.zeros(replay.n_layers, np.bool_),
+            tolerance=tolerance,
+            answer_start=answer_start,
+        )
+    for layer in range(replay.n_layers) if layers is None else layers:
+        if np.isfinite(result.completeness_error[layer]):
+            continue
+        path = _Path(replay, unembedding, layer, answer_start, most_tokens)
+        if steps > 0:
+            total, error, points, reached = _riemann(path, steps, tolerance)
+        else:
+            total, error, points, reached = _adaptive(path, tolerance, most_points)
+        result.attribution[layer] = total
+        result.completeness_error[layer] = error
+        result.points[layer] = points
+        result.reached[layer] = reached
+        on_layer(layer, result)
+    return result
+
+
+class _Path:
+    """f and its gradient along the straight line at one layer."""
+
+    def __init__(
+        self,
+        replay: Replay,
+        unembedding: Unembedding,
+        layer: int,
+        answer_start: int,
+        most_tokens: int,
+    ) -> None:
+        self._replay = replay
+        self._unembedding = unembedding
+        self._layer = layer
+        actual = replay.residual[layer + 1]
+        self._base = actual.float().mean(dim=0, keepdim=True)
+        # The last token predicts nothing of the answer, so f does not depend on it.
+        self._delta = (actual.float() - self._base)[:-1]
+        self._dtype = actual.dtype
+        self.narrowest = max(_NARROWEST, torch.finfo(actual.dtype).eps)
+        at_once = min(most_tokens or replay.tokens_at_once, replay.tokens_at_once // 2)
+        self._places_at_once = max(1, at_once // len(self._delta))
+        self._reads = slice(answer_start - 1, replay.n_tokens - 1)
+        self._targets = replay.ids[answer_start:]
+        self._values: dict[float, tuple[float, np.ndarray]] = {}
+
+    @property
+    def points(self) -> int:
+        """How many gradients have been taken."""
+        return len(self._values)
+
+    @property
+    def n_tokens(self) -> int:
+        """T."""
+        return self._replay.n_tokens
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether f and every gradient taken are numbers."""
+        return all(
+            math.isfinite(value) and np.isfinite(slopes).all()
+            for value, slopes in self._values.values()
+        )
+
+    def visit(self, places: list[float]) -> None:
+        """Compute f and the gradients at those places of the path that are new."""
+        new = [each for each in places if each not in self._values]
+        size = self._places_at_once
+        for first in range(0, len(new), size):
+            part = new[first : first + size]
+            values, slopes = self._evaluate(part)
+            for place, value, slope in zip(part, values, slopes, strict=True):
+                self._values[place] = float(value), slope.numpy()
+
+    def value(self, place: float) -> float:
+        """f at a visited place."""
+        return self._values[place][0]
+
+    def slopes(self, place: float) -> np.ndarray:
+        """Each token's share of df/dr at a visited place, `[T]`, float64; the last is 0."""
+        return self._values[place][1]
+
+    def _evaluate(self, places: list[float]) -> tuple[Tensor, Tensor]:
+        where = torch.tensor(places, device=self._delta.device)[:, None, None]
+        start = (self._base + where * self._delta).to(self._dtype).requires_grad_()
+        with torch.enable_grad():
+            rows = start
+            for layer in range(self._layer + 1, self._replay.n_layers):
+                rows = self._replay.run_layer(layer, rows)
+            logits = self._unembedding.logits(rows[:, self._reads])
+            targets = self._targets.to(logits.device)[None, :, None].expand(len(places), -1, 1)
+            chosen = logits.log_softmax(dim=-1).gather(-1, targets).exp().sum(dim=(1, 2))
+            (gradient,) = torch.autograd.grad(chosen.sum(), start)
+        shares = (gradient.float() * self._delta).sum(dim=-1).cpu().double()
+        return chosen.detach().cpu(), torch.nn.functional.pad(shares, (0, 1))
+
+
+def _riemann(path: _Path, steps: int, tolerance: float) -> tuple[np.ndarray, float, int, bool]:
+    places = [step / steps for step in range(steps)]
+    path.visit([*places, 1.0])
+    total = np.mean([path.slopes(each) for each in places], axis=0)
+    error = _relative(float(total.sum()), path)
+    return total, error, steps, error <= tolerance
+
+
+def _adaptive(
+    path: _Path, tolerance: float, most_points: int
+) -> tuple[np.ndarray, float, int, bool]:
+    places = [gap / _FIRST_GAPS for gap in range(_FIRST_GAPS + 1)]
+    while True:
+        path.visit(places)
+        if not path.is_finite:
+            return np.full(path.n_tokens, np.nan), float("nan"), path.points, False
+        parts = _integrals(path, places)
+        changes = np.diff([path.value(each) for each in places])
+        errors = np.abs(parts.sum(axis=1) - changes)
+        wanted = tolerance * abs(float(changes.sum()))
+        error = _relative(float(parts.sum()), path)
+        reached = error <= tolerance and _together(errors) <= wanted
+        middles = _middles(places, errors, _SHARE_LEFT * wanted, path.narrowest)
+        if reached or not middles or path.points + len(middles) > most_points:
+            return parts.sum(axis=0), error, path.points, reached
+        places = sorted([*places, *middles])
+
+
+def _integrals(path: _Path, places: list[float]) -> np.ndarray:
+    """Each token's share of the change of f between neighbouring places, `[gaps, T]`."""
+    slopes = np.stack([path.slopes(each) for each in places])
+    return np.diff(PchipInterpolator(places, slopes).antiderivative()(places), axis=0)
+
+
+def _middles(
+    places: list[float], errors: np.ndarray, allowed: float, narrowest: float
+) -> list[float]:
+    """The middles of the gaps that miss most; what the others miss together is allowed.
+
+    None of gaps that are too narrow to be halved.
+    """
+    order = np.argsort(errors)
+    missed = np.sqrt(np.cumsum(errors[order] ** 2))
+    # Where no gap misses much but the errors add up, the worst one is halved all the same.
+    chosen = order[min(np.searchsorted(missed, allowed, "right"), len(order) - 1) :]
+    ends = [(places[gap], places[gap + 1]) for gap in chosen]
+    return [(start + end) / 2 for start, end in ends if end - start > narrowest]
+
+
+def _together(errors: np.ndarray) -> float:
+    return float(np.sqrt((errors**2).sum()))
+
+
+def _relative(total: float, path: _Path) -> float:
+    change = path.value(1.0) - path.value(0.0)
+    return abs(total - change) / max(abs(change), 1e-12)

@@ -1,0 +1,337 @@
+"""The logit lens: what the model would say at each depth (paper, metric 3).
+
+p_l = softmax(W N(h_l)) is compared with the model's own output p. Vocabulary-
+sized values live in two buffers of fixed size, so the memory that the lens
+needs depends on neither the number of layers nor the length of the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+
+from depthtui.data.results import OVERLAP_K
+from depthtui.tracing.anatomy import Unembedding, execution_device
+
+OUTPUT_BYTES = 512 << 20
+"""Most that the model's own logits may take at a time; longer prompts go in parts."""
+
+ROW_BYTES = 128 << 20
+"""Most that the lens's logits may take at a time."""
+
+_BLOCK = 2048
+"""Vocabulary block on a CPU: its logits are still in the cache when they are reduced."""
+
+_GROUP = 64
+"""Columns whose maximum is kept; the top k lie in the k groups with the largest maxima."""
+
+
+@dataclass
+class LensRows:
+    """Lens values of consecutive depths, all `[depths, T]` or `[depths, T, k]`, on the CPU.
+
+    KL and overlap are NaN where the model's own output is not known yet, the log-probability
+    of the next token at the last one.
+    """
+
+    kl: Tensor
+    overlap: Tensor
+    entropy: Tensor
+    top_ids: Tensor
+    top_probabilities: Tensor
+    next_log_probability: Tensor
+
+    @classmethod
+    def empty(cls, depths: int, tokens: int, top_k: int) -> LensRows:
+        def unknown(*shape: int) -> Tensor:
+            return torch.full(shape, torch.nan)
+
+        return cls(
+            kl=unknown(depths, tokens),
+            overlap=unknown(depths, tokens),
+            entropy=unknown(depths, tokens),
+            top_ids=torch.full((depths, tokens, top_k), -1, dtype=torch.int32),
+            top_probabilities=unknown(depths, tokens, top_k),
+            next_log_probability=unknown(depths, tokens),
+        )
+
+    def rows(self, first: int, last: int) -> LensRows:
+        """The depths `first` … `last - 1`."""
+        return LensRows(**{name: value[first:last] for name, value in vars(self).items()})
+
+
+def read_lens(
+    unembedding: Unembedding,
+    residuals: Sequence[Tensor],
+    ids: Tensor,
+    top_k: int,
+    on_rows: Callable[[int, LensRows], None],
+    checkpoint: Callable[[], None] = lambda: None,
+) -> None:
+    """Read every depth of the residual stream.
+
+    Args:
+        unembedding: final norm and LM head.
+        residuals: h_0 … h_L, each `[T, d]`.
+        ids: the prompt's tokens `[T]`.
+        top_k: how many tokens to list.
+        on_rows: called with the first depth and the rows, depth L first and then upwards.
+            Where the prompt goes in parts, the tokens of later parts are still NaN.
+        checkpoint: called often; raising there ends the reading.
+    """
+    with torch.inference_mode():
+        reader = _Reader(unembedding, ids, top_k, checkpoint)
+        n_layers, n_tokens = len(residuals) - 1, len(residuals[0])
+        rows = LensRows.empty(n_layers + 1, n_tokens, top_k)
+        for tokens in _parts(n_tokens, reader.rows_within(OUTPUT_BYTES)):
+            output = reader.read_output(residuals[-1][tokens], tokens)
+            _put(rows, n_layers, tokens, output.values)
+            on_rows(n_layers, rows.rows(n_layers, n_layers + 1))
+            n_part = tokens.stop - tokens.start
+            at_once = reader.rows_within(ROW_BYTES)
+            for depths in _parts(n_layers, max(1, at_once // n_part)):
+                for part in _parts(n_part, at_once):
+                    here = slice(tokens.start + part.start, tokens.start + part.stop)
+                    stacked = torch.stack([each[here] for each in residuals[depths]])
+                    _put(rows, depths, here, reader.read(stacked, here, output, part))
+                on_rows(depths.start, rows.rows(depths.start, depths.stop))
+
+
+def read_depth(
+    unembedding: Unembedding,
+    residual: Tensor,
+    ids: Tensor,
+    top_k: int,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> LensRows:
+    """Read one depth while the output is still unknown: `[1, T]` rows without KL and overlap."""
+    with torch.inference_mode():
+        reader = _Reader(unembedding, ids, top_k, checkpoint)
+        rows = LensRows.empty(1, len(residual), top_k)
+        for part in _parts(len(residual), reader.rows_within(ROW_BYTES)):
+            _put(rows, 0, part, reader.read(residual[None, part], part))
+        return rows
+
+
+def _parts(count: int, size: int) -> Iterator[slice]:
+    for start in range(0, count, size):
+        yield slice(start, min(count, start + size))
+
+
+@dataclass
+class _Values:
+    """Lens values of a few rows, each `[depths, tokens]` (`[depths, tokens, k]`)."""
+
+    entropy: Tensor
+    top_ids: Tensor
+    top_probabilities: Tensor
+    log_normaliser: Tensor
+    next_log_probability: Tensor
+    kl: Tensor | None = None
+    overlap: Tensor | None = None
+
+
+def _joined(parts: list[_Values]) -> _Values:
+    """Values of the same depths at tokens that follow each other."""
+    known = [each.name for each in fields(_Values) if getattr(parts[0], each.name) is not None]
+    return _Values(
+        **{name: torch.cat([getattr(each, name) for each in parts], dim=1) for name in known}
+    )
+
+
+@dataclass
+class _Output:
+    """The model's own output at some tokens: logits `[tokens, V]` and what was read off them."""
+
+    logits: Tensor
+    values: _Values
+
+
+def _put(rows: LensRows, depths: int | slice, tokens: slice, values: _Values) -> None:
+    for name, target in vars(rows).items():
+        value = getattr(values, name)
+        if value is not None:
+            place = target[depths, tokens]
+            if target.dim() == 3:
+                # No more tokens can be listed than the vocabulary has.
+                listed = min(target.shape[-1], value.shape[-1])
+                place, value = place[..., :listed], value[..., :listed]
+            place.copy_(value.reshape(place.shape))
+
+
+class _Reader:
+    """Turns residuals into lens values, in blocks of the vocabulary."""
+
+    def __init__(
+        self, unembedding: Unembedding, ids: Tensor, top_k: int, checkpoint: Callable[[], None]
+    ) -> None:
+        self._unembedding = unembedding
+        self._checkpoint = checkpoint
+        weight = _plain_weight(unembedding)
+        self._weight = weight
+        self._device = execution_device(unembedding.head)
+        self._vocab = unembedding.vocab_size
+        self._k = min(max(top_k, OVERLAP_K), self._vocab)
+        on_cpu = weight is not None and self._device.type == "cpu"
+        self._block = _BLOCK if on_cpu else _padded(self._vocab)
+        # The last token has no next one in the prompt: NaN is put there.
+        self._next_ids = torch.cat([ids[1:], ids[-1:]]).to(self._device)
+        self._has_next = torch.arange(len(ids), device=self._device) < len(ids) - 1
+        self._buffers: dict[str, Tensor] = {}
+
+    def rows_within(self, limit: int) -> int:
+        """How many rows of logits fit into so many bytes."""
+        return max(1, limit // (4 * _padded(self._vocab)))
+
+    def read_output(self, residual: Tensor, tokens: slice) -> _Output:
+        """Read the model's own output at some tokens, `[tokens, d]`; KL is 0, overlap 1."""
+        logits = self._buffer("output", len(residual), _padded(self._vocab))
+        parts = []
+        for part in _parts(len(residual), self.rows_within(ROW_BYTES)):
+            here = slice(tokens.start + part.start, tokens.start + part.stop)
+            normed = self._normed(residual[None, part])
+            parts.append(self._reduce(normed, here, logits[part], None, 1))
+        values = _joined(parts)
+        values.kl = torch.zeros_like(values.entropy)
+        values.overlap = torch.ones_like(values.entropy)
+        return _Output(logits, values)
+
+    def read(
+        self,
+        residuals: Tensor,
+        tokens: slice,
+        output: _Output | None = None,
+        part: slice = slice(None),
+    ) -> _Values:
+        """Read `residuals` `[depths, tokens, d]`; `part` is where the tokens lie in `output`."""
+        depths, count, _ = residuals.shape
+        logits = self._buffer("rows", depths * count, _padded(self._vocab))
+        reference = None if output is None else output.logits[part]
+        values = self._reduce(self._normed(residuals), tokens, logits, reference, depths)
+        if output is not None and values.kl is not None:
+            # So far the mean of the log-ratio of unnormalised probabilities under p_l.
+            shift = output.values.log_normaliser[:, part] - values.log_normaliser
+            values.kl = (values.kl + shift).clamp(min=0.0)
+            mine = values.top_ids[..., :OVERLAP_K, None]
+            final = output.values.top_ids[:, part, None, :OVERLAP_K]
+            shared = (mine == final).any(dim=-1).sum(dim=-1)
+            values.overlap = shared.float() / min(OVERLAP_K, self._vocab)
+        return values
+
+    def _normed(self, residuals: Tensor) -> Tensor:
+        return self._unembedding.normed(residuals).flatten(0, 1)
+
+    def _reduce(
+        self,
+        normed: Tensor,
+        tokens: slice,
+        logits: Tensor,
+        reference: Tensor | None,
+        depths: int,
+    ) -> _Values:
+        """Fill `logits` `[rows, V]` block by block, reducing each block while it is at hand.
+
+        Logits are kept relative to a shift per row, the largest logit of the first block,
+        so that their exponentials neither overflow nor vanish.
+        """
+        n_rows = len(normed)
+        unfinished = None if self._weight is not None else self._unembedding.head(normed)
+        maxima = self._buffer("maxima", n_rows, _padded(self._vocab) // _GROUP)
+        total = torch.zeros(n_rows, device=logits.device)
+        mean_logit, mean_ratio = torch.zeros_like(total), torch.zeros_like(total)
+        shift = torch.zeros(n_rows, 1, device=logits.device)
+        for start in range(0, self._vocab, self._block):
+            self._checkpoint()
+            stop = min(start + self._block, self._vocab)
+            block = logits[:, start:stop]
+            self._fill(block, normed, unfinished, slice(start, stop))
+            logits[:, stop : _padded(stop)] = -torch.inf
+            grouped = logits[:, start : _padded(stop)].view(n_rows, -1, _GROUP).amax(dim=-1)
+            maxima[:, start // _GROUP : _padded(stop) // _GROUP] = grouped
+            largest = grouped.amax(dim=1, keepdim=True)
+            if start == 0:
+                shift = largest
+            elif bool((largest - shift > 60).any()):
+                grown = torch.maximum(shift, largest)
+                for sums in (total, mean_logit, mean_ratio):
+                    sums.mul_((shift - grown).squeeze(1).exp())
+                shift = grown
+            weights = self._buffer("weights", n_rows, stop - start)
+            torch.sub(block, shift, out=weights).exp_()
+            total += weights.sum(dim=1)
+            mean_logit += torch.linalg.vecdot(weights, block)
+            if reference is not None:
+                apart = (depths, len(reference), stop - start)
+                against = torch.linalg.vecdot(weights.view(apart), reference[:, start:stop])
+                mean_ratio -= against.flatten()
+        mean_logit /= total
+        log_normaliser = shift.squeeze(1) + total.log()
+        top_logits, top_ids = self._top(logits, maxima)
+        next_ids = self._next_ids[tokens].repeat(depths)
+        next_logits = logits.gather(1, next_ids[:, None]).squeeze(1)
+        next_logits[~self._has_next[tokens].repeat(depths)] = torch.nan
+
+        def by_depth(value: Tensor) -> Tensor:
+            return value.view(depths, -1, *value.shape[1:])
+
+        return _Values(
+            entropy=by_depth((log_normaliser - mean_logit).clamp(min=0.0)),
+            top_ids=by_depth(top_ids),
+            top_probabilities=by_depth((top_logits - log_normaliser[:, None]).exp()),
+            log_normaliser=by_depth(log_normaliser),
+            next_log_probability=by_depth(next_logits - log_normaliser),
+            kl=None if reference is None else by_depth(mean_logit + mean_ratio / total),
+        )
+
+    def _fill(
+        self, block: Tensor, normed: Tensor, unfinished: Tensor | None, columns: slice
+    ) -> None:
+        """Compute the logits of some columns into `block` `[rows, columns]`."""
+        if unfinished is not None:
+            block.copy_(self._unembedding.finish(unfinished[:, columns]))
+            return
+        assert self._weight is not None
+        weight, bias = self._weight[columns], getattr(self._unembedding.head, "bias", None)
+        if weight.dtype == torch.float32:
+            torch.mm(normed, weight.T, out=block)
+            if bias is not None:
+                block += bias[columns]
+            self._unembedding.finish(block)
+        else:
+            part = None if bias is None else bias[columns]
+            raw = nn.functional.linear(normed, weight, part)
+            block.copy_(self._unembedding.finish(raw))
+
+    def _top(self, logits: Tensor, maxima: Tensor) -> tuple[Tensor, Tensor]:
+        """The k largest logits and their ids, `[rows, k]`, found among the k best groups."""
+        groups = maxima.topk(min(self._k, maxima.shape[1]), dim=1).indices
+        columns = groups[:, :, None] * _GROUP + torch.arange(_GROUP, device=groups.device)
+        columns = columns.flatten(1)
+        top, place = logits.gather(1, columns).topk(self._k, dim=1)
+        return top, columns.gather(1, place)
+
+    def _buffer(self, name: str, rows: int, width: int) -> Tensor:
+        """Memory that is used again for every part, `[rows, width]` float32."""
+        needed = rows * width
+        held = self._buffers.get(name)
+        if held is None or held.numel() < needed:
+            held = self._buffers[name] = torch.empty(needed, device=self._device)
+        return held[:needed].view(rows, width)
+
+
+def _padded(columns: int) -> int:
+    return -(-columns // _GROUP) * _GROUP
+
+
+def _plain_weight(unembedding: Unembedding) -> Tensor | None:
+    """The head's weight `[V, d]` where it can be multiplied in blocks, else None.
+
+    A quantised head, or one that accelerate moves between devices, is called as it is.
+    """
+    head = unembedding.head
+    if type(head) is not nn.Linear or hasattr(head, "_hf_hook") or head.weight.is_meta:
+        return None
+    return head.weight

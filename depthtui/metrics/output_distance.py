@@ -1,0 +1,51 @@
+"""How far an intervention moves the output: |p - p~|_2 per token (paper, metrics 2 and 4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from depthtui.tracing.anatomy import Unembedding
+
+ROW_BYTES = 64 << 20
+"""Most that the probabilities of one part may take."""
+
+
+class OutputDistance:
+    """Compares changed outputs with the clean one at some tokens.
+
+    Args:
+        unembedding: final norm and LM head.
+        clean: h_L of the clean run at these tokens, `[tokens, d]`.
+    """
+
+    def __init__(self, unembedding: Unembedding, clean: Tensor) -> None:
+        self._unembedding = unembedding
+        self._clean = clean
+        self._held: tuple[slice, Tensor] | None = None
+
+    def __call__(self, changed: Tensor, first: int = 0) -> Tensor:
+        """Distances of `changed` `[batch, tokens, d]`, the tokens counted from `first` on.
+
+        Returns:
+            `[batch, tokens]` float32, at most sqrt(2).
+        """
+        batch, tokens, _ = changed.shape
+        distances = torch.empty(batch, tokens)
+        at_once = max(1, ROW_BYTES // (4 * self._unembedding.vocab_size))
+        for start in range(0, tokens, at_once):
+            part = slice(start, min(start + at_once, tokens))
+            clean = self._probabilities(slice(first + part.start, first + part.stop))
+            rows = max(1, at_once // (part.stop - part.start))
+            for row in range(0, batch, rows):
+                moved = self._unembedding.logits(changed[row : row + rows, part]).softmax(dim=-1)
+                far = torch.linalg.vector_norm(moved.sub_(clean), dim=-1)
+                distances[row : row + rows, part] = far.to("cpu")
+        return distances
+
+    def _probabilities(self, tokens: slice) -> Tensor:
+        """The clean output at some tokens, `[tokens, V]`; kept for the next call."""
+        if self._held is None or self._held[0] != tokens:
+            self._held = None
+            self._held = tokens, self._unembedding.logits(self._clean[tokens]).softmax(dim=-1)
+        return self._held[1]

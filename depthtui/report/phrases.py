@@ -1,0 +1,109 @@
+"""The same facts in the same words in every report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from depthtui.data.results import DepthEstimate, DepthSummary, ModelInfo, SummarySettings
+from depthtui.depth.intervals import FEWEST_PROMPTS, LEVEL, MOST_UNDEFINED
+from depthtui.depth.published import DATASETS, PublishedModel
+from depthtui.report.groups import Group
+
+RULE_TITLES = {"cosine": "cosine", "kl": "KL", "overlap": "overlap"}
+
+
+def rule_title(rule: str) -> str:
+    """A rule's name as people write it."""
+    return RULE_TITLES.get(rule, rule)
+
+
+def criterion(estimate: DepthEstimate) -> str:
+    """A rule in short, with its threshold."""
+    match estimate.rule:
+        case "cosine":
+            return "last turn from − to +"
+        case "kl":
+            return f"first < {estimate.threshold:g} × max"
+        case "overlap":
+            return f"first > {estimate.threshold:g}"
+    return "" if estimate.threshold is None else f"threshold {estimate.threshold:g}"
+
+
+def interval(estimate: DepthEstimate) -> str:
+    """Between which layers the effective depth lies, such as `19 … 22`, or a dash."""
+    if estimate.interval is None:
+        return "–"
+    return " … ".join(f"{end:g}" for end in estimate.interval)
+
+
+def published_layers(published: PublishedModel, rule: str) -> str:
+    """The paper's layers by this rule on its data sets, such as `16 / 20 / 19`."""
+    if rule not in published.depths:
+        return ""
+    return " / ".join(str(published.layer(rule, dataset)) for dataset in DATASETS)
+
+
+def no_depths(group: Group) -> str:
+    """Why there is no effective depth at all, in a sentence."""
+    if {"contributions", "logit_lens"} & set(group.settings.metrics):
+        return "No effective depth: there is nothing to average."
+    return "No effective depth: it needs the metrics contributions or logit_lens."
+
+
+def pooling(group: Group, summary: DepthSummary | None, settings: SummarySettings) -> str:
+    """What the means were taken over, in a sentence."""
+    n_prompts = len(group.results)
+    tokens = f"{summary.n_tokens:,} tokens" if summary else "no tokens"
+    prompts = "1 prompt" if n_prompts == 1 else f"{n_prompts} prompts"
+    first = "token 0 counted" if settings.include_first_token else "token 0 left out"
+    stopped = {0: "", 1: "; 1 stopped run left out"}.get(
+        group.stopped, f"; {group.stopped} stopped runs left out"
+    )
+    means = f"Means over {tokens} of {prompts}, {first}; layers are counted from 0{stopped}."
+    return f"{means} {_intervals(summary)}" if summary and summary.depths else means
+
+
+def _intervals(summary: DepthSummary) -> str:
+    """Where the intervals come from, or why there are none, in a sentence."""
+    if summary.n_prompts < FEWEST_PROMPTS:
+        few = f"{summary.n_prompts}; {FEWEST_PROMPTS} are needed"
+        return f"No interval: too few prompts to say ({few})."
+    unsure = [
+        rule_title(each.rule)
+        for each in summary.depths
+        if each.layer is not None and each.interval is None
+    ]
+    method = f"{LEVEL:.0%} intervals by bootstrap over prompts."
+    if not unsure:
+        return method
+    rarely = f"more than {MOST_UNDEFINED:.0%} of the resamples have no layer"
+    return f"{method} None for {', '.join(unsure)}: {rarely}."
+
+
+def model_facts(model: ModelInfo) -> list[str]:
+    """What a reader needs to know about a model, most important first."""
+    facts = [
+        model.source,
+        f"revision {model.revision}" if model.revision else "",
+        model.architecture,
+        f"{model.n_layers} layers of width {model.d_model}",
+        f"{model.parameters:,} parameters",
+        f"vocabulary of {model.vocab_size:,}",
+        "attention and MLP in parallel" if model.parallel else "",
+        f"no attention/MLP split: {model.split_missing}" if model.split_missing else "",
+        f"no logit lens: {model.lens_missing}" if model.lens_missing else "",
+    ]
+    return [each for each in facts if each]
+
+
+def provenance_sentence(provenance: dict[str, Any]) -> str:
+    """Versions, machine and time in a sentence."""
+    if provenance["seconds"] is None:
+        return f"depthtui {provenance['depthtui']}; no run was finished."
+    source = ", from the cache" if provenance["cached"] else ""
+    return (
+        f"depthtui {provenance['depthtui']}, torch {provenance['torch']}, "
+        f"transformers {provenance['transformers']}, Python {provenance['python']} on "
+        f"{provenance['platform']}; started {provenance['started']}, "
+        f"{provenance['seconds']:.1f} s{source}."
+    )

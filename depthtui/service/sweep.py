@@ -1,0 +1,226 @@
+"""A sweep in the engine process: what happens in it becomes events for the explorer."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from depthtui.data import protocol
+from depthtui.data.protocol import (
+    Event,
+    PromptDone,
+    PromptFailed,
+    StartSweep,
+    SweepFinished,
+    SweepProgress,
+)
+from depthtui.data.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings
+from depthtui.engine.control import Control
+from depthtui.errors import DepthError, RunStopped
+from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.sizes import format_size
+from depthtui.sweep.folder import Failure, SweepFolder, model_title
+from depthtui.sweep.pace import Waiting
+from depthtui.sweep.plan import Cell
+from depthtui.sweep.records import Record, record_bytes
+from depthtui.sweep.run import run_sweep
+from depthtui.sweep.saved import plan_from_text
+from depthtui.sweep.state import SweepState
+from depthtui.sweep.work import Item
+
+_OFTEN = 0.1
+"""Seconds between two words about one prompt."""
+
+
+class SteeredEngine(Protocol):
+    """What a sweep that can be stopped needs of `engine.Engine`."""
+
+    activation_limit: int
+
+    @property
+    def model(self) -> ModelInfo | None:
+        """The loaded model."""
+
+    def load(self, spec: ModelSpec, control: Control | None = None) -> ModelInfo:
+        """Load a model in place of the one before."""
+
+    def count_tokens(self, prompt: Prompt, chat_template: bool = False) -> int:
+        """How many tokens the loaded model reads a prompt as."""
+
+    def run(
+        self, prompt: Prompt, settings: RunSettings, control: Control | None = None
+    ) -> RunResult:
+        """Run a prompt through the loaded model."""
+
+
+class SweepService:
+    """Runs one sweep for the explorer.
+
+    Args:
+        command: the sweep.
+        engine: runs it; its events must come to `emit`.
+        control: stops it.
+        send: takes events for the explorer.
+        models_dir: where converted models lie.
+    """
+
+    def __init__(
+        self,
+        command: StartSweep,
+        engine: SteeredEngine,
+        control: Control,
+        send: Callable[[Event], None],
+        models_dir: Path,
+    ) -> None:
+        self._id = command.sweep_id
+        self._plan = plan_from_text(command.plan)
+        self._folder = SweepFolder(Path(command.folder), self._tell)
+        self._engine = engine
+        self._control = control
+        self._send = send
+        self._models_dir = models_dir
+        self._state: SweepState | None = None
+        self._waiting = Waiting()
+        self._n_failures = 0
+        self._prompt = ""
+        self._spoke = 0.0
+
+    def serve(self) -> None:
+        """Run the sweep to its end, and say how it ended."""
+        stopped, problem = False, ""
+        kept, self._engine.activation_limit = self._engine.activation_limit, 0
+        # A sweep reads each prompt once: its activations would only push others out.
+        try:
+            self._progress("Looking at what is there")
+            run_sweep(
+                self._plan,
+                self._folder,
+                lambda emit: _Stoppable(self._engine, self._control),
+                self._models_dir,
+                self,
+                self._tell,
+                _bug,
+            )
+        except KeyboardInterrupt:
+            stopped = True
+        except DepthError as error:
+            problem = str(error)
+        finally:
+            self._engine.activation_limit = kept
+        self._tell_failures()
+        self._send(SweepFinished(self._id, stopped, self._engine.model, problem))
+
+    # What the sweep tells ---------------------------------------------------
+
+    def emit(self, event: Event) -> None:
+        """Pass on what the engine says, where it is not about the rows of one prompt."""
+        match event:
+            case protocol.Notice() | protocol.Memory():
+                self._send(event)
+            case protocol.Progress(stage=stage, done=done, total=total, unit=unit):
+                amount = f" {done:,} of {total:,}" if total else ""
+                if total and unit == "B":
+                    amount = f" {format_size(done)} of {format_size(total)}"
+                self._progress(f"{stage}{amount}", at_once=not done)
+            case protocol.ContributionRows(first=first):
+                self._progress(f"{self._prompt} · layer {first}", at_once=False)
+            case protocol.MetricRows(metric=metric, done=done, total=total):
+                title = METRIC_BY_NAME[metric].title.lower()
+                self._progress(f"{self._prompt} · {title} {done} of {total}", at_once=False)
+
+    def sweep_begins(self, state: SweepState) -> None:
+        """Send what is there already."""
+        self._state, self._waiting = state, Waiting(state.waiting)
+        for cell, found in state.outcome().records.items():
+            for record in found:
+                self._send_record(cell, record)
+        self._tell_failures()
+        self._progress("")
+
+    def prompt_begins(self, item: Item) -> None:
+        """Say which prompt it is."""
+        self._checkpoint()
+        cell = item.cell
+        self._prompt = f"{model_title(cell.model)} · {cell.task.title} · prompt {item.number + 1}"
+        self._progress(self._prompt)
+
+    def prompt_ends(self, cell: Cell, record: Record | None, seconds: float) -> None:
+        """Send the record, or why there is none."""
+        self._waiting.prompt_ends(cell, record, seconds)
+        if record is not None:
+            self._send_record(cell, record)
+        self._tell_failures()
+        self._progress(self._prompt)
+
+    def cell_ends(self, cell: Cell) -> None:
+        """Write down what there is: a sweep may be killed at any time."""
+        self._waiting.cell_ends(cell)
+        if self._state is not None:
+            self._state.outcome()
+        self._tell_failures()
+
+    def _progress(self, now: str, at_once: bool = True) -> None:
+        moment = time.monotonic()
+        if not at_once and moment - self._spoke < _OFTEN:
+            return
+        self._spoke = moment
+        done = self._state.done if self._state is not None else 0
+        left = self._waiting.seconds
+        seconds = -1.0 if left is None else left
+        self._send(SweepProgress(self._id, done, done + len(self._waiting), seconds, now))
+
+    def _send_record(self, cell: Cell, record: Record) -> None:
+        place = self._plan.cells.index(cell)
+        self._send(PromptDone(self._id, place, record_bytes(record).decode()))
+
+    def _tell_failures(self) -> None:
+        failures = self._folder.failures
+        for each in failures[self._n_failures :]:
+            self._send(PromptFailed(self._id, each.model, each.task, each.prompt, each.message))
+        self._n_failures = len(failures)
+
+    def _tell(self, message: str) -> None:
+        failures: list[Failure] = self._folder.failures
+        if not failures or message != str(failures[-1]):
+            self._send(protocol.Notice(message))
+
+    def _checkpoint(self) -> None:
+        try:
+            self._control.checkpoint()
+        except RunStopped:
+            raise KeyboardInterrupt from None
+
+
+class _Stoppable:
+    """The engine, which ends the sweep as ctrl+c does where the user stops it."""
+
+    def __init__(self, engine: SteeredEngine, control: Control) -> None:
+        self._engine = engine
+        self._control = control
+
+    def load(self, spec: ModelSpec) -> ModelInfo:
+        loaded = self._engine.model
+        if loaded is not None and loaded.spec == spec:
+            return loaded
+        try:
+            return self._engine.load(spec, self._control)
+        except RunStopped:
+            raise KeyboardInterrupt from None
+
+    def count_tokens(self, prompt: Prompt, chat_template: bool = False) -> int:
+        return self._engine.count_tokens(prompt, chat_template)
+
+    def run(self, prompt: Prompt, settings: RunSettings) -> RunResult:
+        result = self._engine.run(prompt, settings, self._control)
+        if not result.complete:
+            raise KeyboardInterrupt
+        return result
+
+
+def _bug(error: Exception) -> str:
+    traceback.print_exception(error)
+    words = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    return f"The engine met an error: {words}. Its log has the details."

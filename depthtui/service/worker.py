@@ -1,0 +1,185 @@
+"""The engine as a child process: commands in, events out, over one pipe.
+
+Run as `python -m depthtui.service.worker FD` with a connected socket's file
+descriptor. Whatever libraries print goes to stderr, which the parent points at
+a log; the terminal is never touched. When the parent is gone, so is this.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from depthtui.data import codec
+from depthtui.data.protocol import (
+    Command,
+    Configure,
+    Continue,
+    EngineReady,
+    Event,
+    Failed,
+    LoadModel,
+    Notice,
+    Progress,
+    Quit,
+    StartGeneration,
+    StartRun,
+    StartSweep,
+    Step,
+    Stop,
+    SweepFinished,
+)
+from depthtui.engine.control import Control
+from depthtui.errors import DepthError, RunStopped
+
+if TYPE_CHECKING:
+    from depthtui.engine.engine import Engine
+    from depthtui.service.sweep import SweepService
+
+
+class Worker:
+    """Serves one connection until `Quit` or until the other end is gone.
+
+    A thread reads commands, so that a run can be steered while it computes;
+    the main thread works through the rest in order.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._work: queue.SimpleQueue[tuple[Command, Control]] = queue.SimpleQueue()
+        self._controls: list[Control] = []
+        self._engine: Engine | None = None
+        self._models_dir = Path()
+        self._sweep: SweepService | None = None
+
+    def serve(self) -> None:
+        """Work until `Quit`."""
+        threading.Thread(target=self._read, name="commands", daemon=True).start()
+        while True:
+            command, control = self._work.get()
+            if isinstance(command, Quit):
+                return
+            self._handle(command, control)
+            self._controls.remove(control)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                command = codec.decode(self._connection.recv_bytes())
+            except (EOFError, OSError, codec.CodecError):
+                os._exit(0)
+            self._receive(command)
+
+    def _receive(self, command: Command) -> None:
+        for control in list(self._controls):
+            if isinstance(command, Stop | Quit):
+                control.stop()
+            elif isinstance(command, Step):
+                control.step()
+            elif isinstance(command, Continue):
+                control.go_on()
+        if not isinstance(command, Stop | Step | Continue):
+            control = Control(step=isinstance(command, StartRun) and command.step)
+            self._controls.append(control)
+            self._work.put((command, control))
+
+    def _handle(self, command: Command, control: Control) -> None:
+        try:
+            self._do(command, control)
+        except RunStopped:
+            self._fail(command, "Loading was stopped.", "Press m to choose a model.")
+        except DepthError as error:
+            self._fail(command, error.message, error.hint)
+        except Exception as error:
+            traceback.print_exc()
+            words = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            self._fail(command, f"The engine met an error: {words}", "Its log has the details.")
+
+    def _fail(self, command: Command, message: str, hint: str) -> None:
+        run_id = command.run_id if isinstance(command, StartRun | StartGeneration) else -1
+        if isinstance(command, StartSweep):
+            model = self._engine.model if self._engine is not None else None
+            problem = f"{message} {hint}".strip()
+            self._emit(SweepFinished(command.sweep_id, False, model, problem))
+            return
+        loading = isinstance(command, LoadModel)
+        kept = self._engine.model if loading and self._engine is not None else None
+        self._emit(Failed(message, hint, run_id, kept))
+
+    def _do(self, command: Command, control: Control) -> None:
+        if isinstance(command, Configure):
+            self._engine = self._configured(command)
+            return
+        if self._engine is None:
+            raise DepthError("The engine was not configured.")
+        if isinstance(command, LoadModel):
+            self._engine.load(command.spec, control)
+        elif isinstance(command, StartRun):
+            self._engine.run(
+                command.prompt, command.settings, control, command.run_id, command.fresh
+            )
+        elif isinstance(command, StartGeneration):
+            self._engine.generate(command.prompt, command.settings, control, command.run_id)
+        elif isinstance(command, StartSweep):
+            self._run_sweep(command, self._engine, control)
+
+    def _run_sweep(self, command: StartSweep, engine: Engine, control: Control) -> None:
+        from depthtui.service.sweep import SweepService
+
+        self._sweep = SweepService(command, engine, control, self._emit, self._models_dir)
+        try:
+            self._sweep.serve()
+        finally:
+            self._sweep = None
+
+    def _hear(self, event: Event) -> None:
+        """What the engine says goes up the pipe, or to the sweep that it works for."""
+        (self._emit if self._sweep is None else self._sweep.emit)(event)
+
+    def _configured(self, command: Configure) -> Engine:
+        self._emit(Progress("Starting the engine", 0, 0, ""))
+        import torch
+        import transformers
+
+        from depthtui.data.store import open_store
+        from depthtui.engine.engine import Engine
+
+        # One core stays free for the terminal: a screen that waits for the matrix products
+        # of all cores slows these down several times as well.
+        torch.set_num_threads(command.threads or max(1, (os.cpu_count() or 2) - 1))
+        store = open_store(
+            Path(command.cache_dir) if command.cache_dir else None,
+            command.cache_limit,
+            lambda message: self._emit(Notice(message)),
+        )
+        limit = command.activation_limit if command.cache_activations else 0
+        self._models_dir = Path(command.models_dir)
+        engine = Engine(store, self._models_dir, self._hear, limit)
+        self._emit(EngineReady(torch.__version__, transformers.__version__))
+        return engine
+
+    def _emit(self, event: Event) -> None:
+        data = codec.encode(event)
+        with self._sending:
+            try:
+                self._connection.send_bytes(data)
+            except OSError:
+                os._exit(0)
+
+
+def main() -> None:
+    """Serve the socket whose file descriptor is the first argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Worker(Connection(int(sys.argv[1]))).serve()
+
+
+if __name__ == "__main__":
+    main()

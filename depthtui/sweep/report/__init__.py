@@ -1,0 +1,1 @@
+"""Sweeps as Markdown, CSV, JSON, HTML and tables for the terminal."""

@@ -1,0 +1,155 @@
+"""A sweep as JSON, and its effective depths as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from depthtui import __version__
+from depthtui.data.results import DepthEstimate
+from depthtui.report.summary import finite, weights_dtype
+from depthtui.sweep.questions import Question
+from depthtui.sweep.report.phrases import absences, cautions
+from depthtui.sweep.summary import CellSummary, SweepSummary
+
+SCHEMA = 1
+"""Number of the report's layout."""
+
+_MODEL = ("name", "source", "revision", "architecture", "n_layers", "d_model", "parameters")
+
+
+def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
+    """The report as UTF-8; an unknown number is null."""
+    body = {
+        "schema": SCHEMA,
+        "depthtui": __version__,
+        "plan": asdict(summary.plan),
+        "cells": [_cell(each) for each in summary.cells],
+        "questions": [
+            {
+                "name": question.name,
+                "title": question.title,
+                "answers": [
+                    {
+                        "compared": each.compared,
+                        "on": each.on,
+                        "rule": each.rule,
+                        "sentence": each.sentence,
+                        "numbers": None if each.found is None else asdict(each.found),
+                    }
+                    for each in question.answers
+                ],
+            }
+            for question in questions
+        ],
+        "cautions": cautions(summary),
+        "missing": absences(summary),
+        "failures": [asdict(each) for each in summary.failures],
+    }
+    return json.dumps(finite(body), allow_nan=False, indent=1).encode() + b"\n"
+
+
+def sweep_csv(summary: SweepSummary) -> bytes:
+    """A line for every cell and rule, as UTF-8; what is not known is empty."""
+    rows = [_row(cell, each) for cell in summary.cells for each in cell.depths]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+_COLUMNS = (
+    "model",
+    "source",
+    "revision",
+    "parameters",
+    "n_layers",
+    "dtype",
+    "device",
+    "task",
+    "level",
+    "prompts",
+    "tokens",
+    "rule",
+    "layer",
+    "ratio",
+    "interval_low",
+    "interval_high",
+    "threshold",
+    "reason",
+    "warning",
+    "published_dataset",
+    "published_layer",
+    "difference",
+    "loss",
+)
+
+
+def _row(cell: CellSummary, estimate: DepthEstimate) -> dict[str, Any]:
+    model, published = cell.model, cell.published(estimate.rule)
+    low, high = estimate.interval or (None, None)
+    row = {
+        "model": cell.title,
+        "source": model.source,
+        "revision": model.revision,
+        "parameters": model.parameters,
+        "n_layers": model.n_layers,
+        "dtype": weights_dtype(model),
+        "device": model.device,
+        "task": cell.cell.task.name,
+        "level": cell.cell.task.level,
+        "prompts": len(cell.records),
+        "tokens": cell.n_tokens,
+        "rule": estimate.rule,
+        "layer": estimate.layer,
+        "ratio": estimate.ratio,
+        "interval_low": low,
+        "interval_high": high,
+        "threshold": estimate.threshold,
+        "reason": estimate.reason,
+        "warning": estimate.warning,
+        "published_dataset": published.dataset if published else None,
+        "published_layer": published.layer if published else None,
+        "difference": published.difference if published else None,
+        "loss": cell.means.get("loss"),
+    }
+    return {name: _safe(value) for name, value in row.items()}
+
+
+def _safe(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula is made one that it does not."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return value
+
+
+def _cell(cell: CellSummary) -> dict[str, Any]:
+    model = cell.model
+    curves = {name: values for name, values in vars(cell.curves).items() if values is not None}
+    return {
+        "model": {
+            **{name: getattr(model, name) for name in _MODEL},
+            "dtype": weights_dtype(model),
+            "device": model.device,
+            "fingerprint": model.fingerprint,
+        },
+        "title": cell.title,
+        "task": cell.cell.task.name,
+        "level": cell.cell.task.level,
+        "prompts": len(cell.records),
+        "tokens": cell.n_tokens,
+        "effective_depth": [_depth(cell, each) for each in cell.depths],
+        "curves": curves,
+        "means": cell.means,
+        "records": [each.key for each in cell.records],
+    }
+
+
+def _depth(cell: CellSummary, estimate: DepthEstimate) -> dict[str, Any]:
+    published = cell.published(estimate.rule)
+    return {**asdict(estimate), "published": None if published is None else asdict(published)}

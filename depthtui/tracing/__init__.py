@@ -1,0 +1,1 @@
+"""A loaded model from inside: where its layers write, one pass observed, one pass replayed."""

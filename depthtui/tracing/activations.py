@@ -1,0 +1,134 @@
+"""The residual stream and the writes of one run, kept while they are needed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from depthtui.errors import DepthError
+from depthtui.sizes import format_size
+from depthtui.tracing.trace import LayerActivations
+
+MEMORY_BYTES = 256 << 20
+"""A stack larger than this lies in an unlinked file that the system pages in and out."""
+
+
+@dataclass
+class Activations:
+    """What one run left behind.
+
+    Attributes:
+        residual: `[L+1, T, d]`, h_0 … h_L.
+        attention, mlp: `[L, T, d]`, or None where they were not kept.
+    """
+
+    residual: Tensor
+    attention: Tensor | None = None
+    mlp: Tensor | None = None
+
+    def layers(self) -> Iterator[LayerActivations]:
+        """The layers as `trace` would have handed them on."""
+        for layer in range(len(self.residual) - 1):
+            yield LayerActivations(
+                layer=layer,
+                h=self.residual[layer],
+                attention=None if self.attention is None else self.attention[layer],
+                mlp=None if self.mlp is None else self.mlp[layer],
+                h_next=self.residual[layer + 1],
+            )
+
+    def to_bytes(self) -> bytes:
+        """As a safetensors file."""
+        tensors = {name: value for name, value in vars(self).items() if value is not None}
+        return save({name: value.cpu().contiguous() for name, value in tensors.items()})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Activations | None:
+        """From `to_bytes`; None where the bytes are something else."""
+        try:
+            tensors = load(data)
+            return cls(tensors["residual"], tensors.get("attention"), tensors.get("mlp"))
+        except (SafetensorError, KeyError):
+            return None
+
+
+class ActivationRecorder:
+    """Collects activations as the layers run.
+
+    Args:
+        n_layers: L.
+        keep_writes: whether to keep attention and MLP writes too.
+        scratch_dir: where large stacks lie; None for the system's.
+    """
+
+    def __init__(self, n_layers: int, keep_writes: bool, scratch_dir: str | None = None) -> None:
+        self._n_layers = n_layers
+        self._keep_writes = keep_writes
+        self._scratch_dir = scratch_dir
+        self._stacks: dict[str, Tensor] = {}
+        self._has_writes = True
+
+    def add(self, layer: LayerActivations) -> None:
+        """Keep one layer."""
+        if layer.layer == 0:
+            self._put("residual", self._n_layers + 1, 0, layer.h)
+        self._put("residual", self._n_layers + 1, layer.layer + 1, layer.h_next)
+        if layer.attention is None or layer.mlp is None:
+            self._has_writes = False
+        elif self._keep_writes:
+            self._put("attention", self._n_layers, layer.layer, layer.attention)
+            self._put("mlp", self._n_layers, layer.layer, layer.mlp)
+
+    def residual(self, depth: int) -> Tensor:
+        """h_depth `[T, d]`, as recorded so far."""
+        return self._stacks["residual"][depth]
+
+    def activations(self) -> Activations:
+        """All that was recorded, once every layer has run."""
+        writes = self._stacks if self._has_writes else {}
+        return Activations(self._stacks["residual"], writes.get("attention"), writes.get("mlp"))
+
+    def _put(self, name: str, count: int, place: int, value: Tensor) -> None:
+        if name not in self._stacks:
+            self._stacks[name] = _stack(count, value, self._scratch_dir)
+        self._stacks[name][place] = value
+
+
+def _stack(count: int, like: Tensor, scratch_dir: str | None) -> Tensor:
+    """Room for `count` tensors: beside `like` where small, else in an unlinked file.
+
+    Raises:
+        DepthError: the file's disk has no room for it.
+    """
+    size = count * like.numel()
+    if size * like.element_size() <= MEMORY_BYTES:
+        return torch.empty((count, *like.shape), dtype=like.dtype, device=like.device)
+    handle, name = tempfile.mkstemp(dir=scratch_dir, prefix="activations-")
+    try:
+        _reserve(handle, size * like.element_size(), os.path.dirname(name))
+        flat = torch.from_file(name, shared=True, size=size, dtype=like.dtype)
+    finally:
+        os.close(handle)
+        os.unlink(name)
+    return flat.view(count, *like.shape)
+
+
+def _reserve(handle: int, size: int, folder: str) -> None:
+    """Take the disk space now: a mapped page without any would end the process (SIGBUS)."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        raise DepthError(
+            f"The residual stream of this prompt takes {format_size(size)}, "
+            f"and {folder} has no room for it ({error.strerror}).",
+            "Free some space, name another folder in TMPDIR, or shorten the prompt.",
+        ) from error

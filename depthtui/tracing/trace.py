@@ -1,0 +1,123 @@
+"""One hooked forward pass as a stream of per-layer events.
+
+Nothing is kept here: each layer's residual and writes are handed on as the
+layer ends, and freed unless the receiver keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from depthtui.data.results import Silenced
+from depthtui.tracing.anatomy import (
+    Anatomy,
+    Tap,
+    decoder,
+    first_tensor,
+    hidden_states,
+    hooks,
+    with_first_tensor,
+)
+
+
+@dataclass(frozen=True)
+class LayerActivations:
+    """What one layer read and wrote, each `[T, d]` in the model's dtype.
+
+    Attributes:
+        layer: its index, 0-based.
+        h: the residual stream that it read.
+        attention, mlp: what its sublayers added; None where the split is unavailable.
+        h_next: the residual stream after it.
+    """
+
+    layer: int
+    h: Tensor
+    attention: Tensor | None
+    mlp: Tensor | None
+    h_next: Tensor
+
+
+def trace(
+    model: nn.Module,
+    anatomy: Anatomy,
+    ids: Tensor,
+    on_layer: Callable[[LayerActivations], None],
+    checkpoint: Callable[[], None] = lambda: None,
+    silenced: Collection[Silenced] = (),
+) -> None:
+    """Run `ids` `[T]` through the blocks, calling `on_layer` after each of them.
+
+    The LM head is not run. `checkpoint` is called before and after every
+    sublayer; raising there ends the forward pass at once. What is `silenced`
+    adds nothing to the residual stream.
+    """
+    with torch.inference_mode(), hooks() as handles:
+        for index, layer in enumerate(anatomy.layers):
+            taps = (anatomy.attention[index], anatomy.mlp[index]) if anatomy.attention else ()
+            parts = {each.part for each in silenced if each.layer == index}
+            probe = _LayerProbe(index, taps, parts, on_layer, checkpoint)
+            handles.append(layer.register_forward_pre_hook(probe.before, with_kwargs=True))
+            handles.append(layer.register_forward_hook(probe.after))
+            for place, tap in enumerate(taps):
+                handles.append(tap.module.register_forward_hook(probe.write(place)))
+        decoder(model)(input_ids=ids[None], use_cache=False)
+
+
+class _LayerProbe:
+    """The hooks of one layer."""
+
+    def __init__(
+        self,
+        index: int,
+        taps: tuple[Tap, ...],
+        silenced: Collection[str],
+        on_layer: Callable[[LayerActivations], None],
+        checkpoint: Callable[[], None],
+    ) -> None:
+        self._index = index
+        self._taps = taps
+        self._all_silent = "layer" in silenced
+        self._silent = tuple(part in silenced for part in ("attention", "mlp"))
+        self._on_layer = on_layer
+        self._checkpoint = checkpoint
+        self._h: Tensor | None = None
+        self._writes: list[Tensor | None] = [None, None]
+
+    def before(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._checkpoint()
+        self._h = hidden_states(args, kwargs)
+
+    def write(self, place: int) -> Callable[..., Any]:
+        def hook(_module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            self._checkpoint()
+            assert self._h is not None
+            tap = self._taps[place]
+            if self._silent[place] or self._all_silent:
+                self._writes[place] = torch.zeros_like(self._h)
+                return tap.silence(args, output)
+            # Cloned: Falcon adds attention into the MLP's output in place afterwards.
+            self._writes[place] = tap.write(args, output, self._h).clone()
+            return None
+
+        return hook
+
+    def after(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+        assert self._h is not None
+        after = first_tensor(output)
+        if self._all_silent:
+            after = self._h.to(after.device)
+        h_next = after[0]
+        attention, mlp = (
+            None if write is None else write[0].to(h_next.device) for write in self._writes
+        )
+        h = self._h[0].to(h_next.device)
+        self._h, self._writes = None, [None, None]
+        self._on_layer(LayerActivations(self._index, h, attention, mlp, h_next))
+        self._checkpoint()
+        return with_first_tensor(output, after) if self._all_silent else None

@@ -1,0 +1,94 @@
+"""One line a depth, the model's output among them: what panes that stand side by side share."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.geometry import Region
+
+from depthtui.tui.draw.ink import Piece
+from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
+
+HEADER_LINES = 1
+
+
+class LayerRows(Pane):
+    """A pane with a header and a line for each of the depths 0 … L.
+
+    Panes of one height that have the same cursor scroll alike, so that a layer
+    is on the same line in all of them.
+    """
+
+    def __init__(
+        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._first = 0
+
+    @property
+    def depths(self) -> int:
+        """How many lines there are, L + 1."""
+        assert self.result is not None
+        return self.result.model.n_layers + 1
+
+    @property
+    def margin(self) -> int:
+        """Cells of the layers' numbers."""
+        return max(3, len(str(self.depths - 1))) + 2
+
+    def place_of(self, layer: int) -> int:
+        """The line of a layer below the header, scrolled or not."""
+        layer = min(max(layer, 0), self.depths - 1)
+        return self.depths - 1 - layer if self.layer_order == "up" else layer
+
+    def layer_at(self, y: int) -> int | None:
+        """The layer on a line of the pane; L is the output."""
+        place = y - HEADER_LINES + self._first
+        if y < HEADER_LINES or place >= self.depths:
+            return None
+        return self.depths - 1 - place if self.layer_order == "up" else place
+
+    def scroll_to_cursor(self) -> bool:
+        """Bring the cursor's layer into sight; whether that moved anything."""
+        lines = max(1, self.area.height - HEADER_LINES)
+        place, before = self.place_of(self.cursor.layer), self._first
+        first = before
+        if not before <= place < before + lines:
+            # By half a pane, so that few moves repaint all of it.
+            first = place - lines // 2
+        self._first = max(0, min(first, self.depths - lines))
+        return self._first != before
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        if self.scroll_to_cursor():
+            self.redraw_content()
+            return
+        lines = {self.place_of(each.layer) - self._first for each in (old, new)}
+        width = self.area.width
+        self.refresh(*(Region(0, line + HEADER_LINES, width, 1) for line in lines))
+
+    def draw_number(self, layer: int) -> list[Piece]:
+        """The number of a layer and the cursor before it."""
+        name = "out" if layer == self.depths - 1 else str(layer)
+        label = f"{name:>{self.margin - 2}} "
+        if self.place_of(layer) == self.place_of(self.cursor.layer):
+            return [("▸", self.inks.accent), (label, self.inks.accent)]
+        return [(" ", self.inks.text), (label, self.inks.muted)]
+
+    def on_click(self, event: events.Click) -> None:
+        """Put the cursor on the layer under the mouse."""
+        offset = event.get_content_offset(self)
+        layer = self.layer_at(offset.y) if offset is not None and self.is_ready else None
+        if layer is not None:
+            self.post_message(CursorMoved(layer, self.cursor.token))
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._scroll(1 if self.layer_order == "up" else -1, event)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._scroll(-1 if self.layer_order == "up" else 1, event)
+
+    def _scroll(self, step: int, event: events.Event) -> None:
+        event.stop()
+        if self.is_ready:
+            layer = min(max(self.cursor.layer + step, 0), self.depths - 1)
+            self.post_message(CursorMoved(layer, self.cursor.token))

@@ -1,0 +1,77 @@
+"""The logit lens of one token, a line a depth: what the lens panes share."""
+
+from __future__ import annotations
+
+from rich.style import Style
+
+from depthtui.data.results import LogitLens
+from depthtui.token_text import fit, fit_shown, printable
+from depthtui.tui.draw.ink import Piece, probability
+from depthtui.tui.draw.layer_rows import LayerRows
+
+WIDEST_TOKEN = 14
+PROBABILITY_CELLS = 3
+GAP = "  "
+AROUND_TOKEN = 1 + PROBABILITY_CELLS + len(GAP)
+"""Cells that a token takes beside its text."""
+
+_LIKELY = 0.1
+
+
+class LensRows(LayerRows):
+    """A pane of the most probable tokens at each depth, for the token at the cursor."""
+
+    @property
+    def token(self) -> int:
+        """The token at the cursor."""
+        assert self.result is not None
+        return min(max(self.cursor.token, 0), len(self.result.tokens) - 1)
+
+    @property
+    def title(self) -> str:
+        """Which token's lens this is."""
+        assert self.result is not None
+        text = printable(self.result.tokens.texts[self.token][:80])
+        return f'Logit lens at "{fit_shown(text, 20).rstrip()}"'
+
+    @property
+    def final_style(self) -> Style:
+        """Of the model's own most probable token."""
+        style = self.inks.accent
+        return style + Style(underline=True) if self.ramp_for(False).glyphs else style
+
+    def draw_top(
+        self, lens: LogitLens, layer: int, final: int, size: tuple[int, int], is_faint: bool = False
+    ) -> list[Piece]:
+        """The most probable tokens at a depth, each with its probability and a gap.
+
+        Args:
+            lens: of a run.
+            layer: the depth.
+            final: id of the token that stands out.
+            size: how many tokens, and the cells of each one's text.
+            is_faint: whether nothing stands out.
+        """
+        inks, (count, cells) = self.inks, size
+        row = (layer, self.token)
+        if lens.top_ids[row][0] < 0:
+            return [("·", inks.faint)]
+        pieces: list[Piece] = []
+        for token, share in zip(
+            lens.top_ids[row][:count].tolist(),
+            lens.top_probabilities[row][:count].tolist(),
+            strict=True,
+        ):
+            if token < 0:
+                break
+            style = inks.faint if is_faint else inks.text if share >= _LIKELY else inks.muted
+            stands_out = token == final and not is_faint
+            word = fit(lens.vocabulary.get(token, ""), cells)
+            bare = word.rstrip(" ")
+            pieces += [
+                (bare, self.final_style if stands_out else style),
+                (word[len(bare) :] + " ", inks.text),
+                (f"{probability(share):>{PROBABILITY_CELLS}}", style),
+                (GAP, inks.text),
+            ]
+        return pieces

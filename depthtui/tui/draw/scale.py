@@ -1,0 +1,64 @@
+"""Where a ramp begins and ends for a set of values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from depthtui.palette import CLIP_PERCENTILE
+from depthtui.tui.draw.ink import number
+
+_WORTH_CLIPPING = 1.25
+"""How far beyond the percentile the largest value must be for the scale to stop there."""
+
+_ENOUGH = 20
+"""Fewer values than this have no outliers."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The ends of a ramp.
+
+    Attributes:
+        low, high: the values there.
+        largest: the largest value where it was clipped, or None.
+    """
+
+    low: float
+    high: float
+    largest: float | None = None
+
+    @property
+    def notes(self) -> tuple[str, str]:
+        """What was clipped, in words and in short; empty where nothing was."""
+        if self.largest is None:
+            return "", ""
+        most = f"max {number(self.largest)}"
+        return f"{CLIP_PERCENTILE}th percentile, {most}", f"p{CLIP_PERCENTILE}, {most}"
+
+
+def scale_of(
+    values: np.ndarray,
+    diverging: bool,
+    limits: tuple[float, float] | None = None,
+) -> Scale:
+    """The scale for these values: fixed limits, or 0 to the largest value.
+
+    Where that one lies far beyond a high percentile, such as at an attention
+    sink, the scale stops there. A diverging scale is symmetrical about
+    zero, and its largest value is a magnitude.
+    """
+    if limits is not None:
+        return Scale(*limits)
+    known = values[np.isfinite(values)]
+    if diverging:
+        known = np.abs(known)
+    if not known.size:
+        return Scale(-1.0 if diverging else 0.0, 1.0)
+    largest = float(known.max())
+    clipped = float(np.percentile(known, CLIP_PERCENTILE, method="lower"))
+    is_outlier = known.size >= _ENOUGH and largest > _WORTH_CLIPPING * clipped > 0
+    high = clipped if is_outlier else largest if largest > 0 else 1.0
+    low = -high if diverging else 0.0
+    return Scale(low, high, largest if is_outlier else None)

@@ -1,0 +1,50 @@
+"""Sentences in panes: made safe, and broken into lines."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+
+from depthtui.data.results import RunResult
+from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.token_text import fit_shown, printable
+
+
+def sentence(text: str) -> str:
+    """A sentence from elsewhere, safe to show, with its spaces left as spaces."""
+    return " ".join(printable(word) for word in text.split())
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Printable text broken at spaces into lines of at most `width` cells."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word if cell_len(word) <= width else fit_shown(word, width))
+    return lines
+
+
+def sublayer_title(part: str) -> str:
+    """What people call `layer`, `attention` or `mlp`."""
+    return "MLP" if part == "mlp" else part
+
+
+def skip_words(result: RunResult) -> str:
+    """What its skip effects leave out, such as `MLP skipped`; empty for the paper's choice."""
+    part, everywhere = result.settings.skip_part, result.settings.skip_everywhere
+    if result.skip_effects is not None:
+        part, everywhere = result.skip_effects.part, result.skip_effects.positions == (0,)
+    if part == "layer" and not everywhere:
+        return ""
+    return f"{sublayer_title(part)} skipped{' at all tokens' if everywhere else ''}"
+
+
+def not_computed(result: RunResult, name: str) -> tuple[str, str]:
+    """Why a run lacks a slower metric, and what helps."""
+    metric = METRIC_BY_NAME[name]
+    if name in result.unavailable:
+        return f"{metric.title} cannot be had: {sentence(result.unavailable[name])}.", ""
+    if name in result.settings.metrics:
+        return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
+    return f"{metric.title}: {metric.tells}", f"i computes it: {metric.cost}."

@@ -1,0 +1,16 @@
+"""What the model would have said at each layer where it chose a token."""
+
+from __future__ import annotations
+
+from depthtui.token_text import fit_shown, printable
+from depthtui.tui.panes.lens_table import LensTable
+
+
+class ChoiceLens(LensTable):
+    """The lens at the position that a generated token was predicted from."""
+
+    @property
+    def title(self) -> str:
+        assert self.result is not None
+        text = printable(self.result.tokens.texts[self.token][:80])
+        return f'Lens that chose "{fit_shown(text, 20).rstrip()}"'

@@ -1,0 +1,95 @@
+"""At which depth the tokens are decided, and at which they settle."""
+
+from __future__ import annotations
+
+import numpy as np
+from rich.style import Style
+from textual.reactive import reactive
+from textual.strip import Strip
+
+from depthtui.metrics.prediction_depth import prediction_depth
+from depthtui.metrics.settling_depth import LATE, settling_depth
+from depthtui.report.findings import SETTLED
+from depthtui.tui.draw.bars import layer_ruler, upright_bars
+from depthtui.tui.draw.ink import Piece, number
+from depthtui.tui.draw.text import not_computed, wrap
+from depthtui.tui.panes.page import Page, as_many_as_fit
+from depthtui.tui.panes.pane import Cursor
+
+_PURPOSE = "From which depth on each token's first choice is the output's."
+
+
+class DecidedPane(Page):
+    """How many tokens are decided at each depth, and how many settle there.
+
+    Prediction depth comes with the lens, settling depth once it was computed. The bar of
+    the token under the cursor is accented; tokens that settle late have a warning colour.
+    """
+
+    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+
+    def computes(self) -> tuple[str, ...]:
+        return ("settling",)
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.title_with_dial("Where tokens are decided")
+        return self.why_no_lens(_PURPOSE)
+
+    def prepare(self) -> None:
+        assert self.result is not None
+        settling = self.result.settling
+        self._predicted = prediction_depth(self.lens())
+        self._settled = None if settling is None else settling_depth(settling, SETTLED)
+        self._lay_out()
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        self._lay_out()
+        self.refresh(self.area.region)
+
+    def draw_line(self, y: int) -> Strip:
+        return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
+
+    def _lay_out(self) -> None:
+        assert self.result is not None
+        width, room = self.area.width, self.area.height - 1
+        layers = self.result.model.n_layers
+        lines = self._block("prediction depth", self._predicted, (room + 1) // 2)
+        if self._settled is None:
+            reason, help_text = not_computed(self.result, "settling")
+            room -= len(lines)
+            lines += [[]] * (room > 3)
+            lines += [[(text, self.inks.muted)] for text in wrap(reason, width)]
+            lines += [[(text, self.inks.faint)] for text in wrap(help_text, width)]
+            lines = lines[: self.area.height - 1]
+        else:
+            lines += self._block("settling depth", self._settled, room // 2, layers * LATE)
+        ruler = layer_ruler(layers + 1, min(self.cursor.layer, layers), width, self.inks)
+        self._lines = [*lines, ruler]
+
+    def _block(
+        self, name: str, depths: np.ndarray, lines: int, late: float = np.inf
+    ) -> list[list[Piece]]:
+        """A title and how many tokens have each depth; those from `late` on stand out."""
+        assert self.result is not None
+        layers, inks = self.result.model.n_layers, self.inks
+        counted = depths[self.first_token :]
+        token = min(self.cursor.token, len(depths) - 1)
+        here = int(depths[token])
+        title: list[Piece] = [
+            (f"{name} ", inks.muted),
+            (f"{number(float(counted.mean()))} of {layers}", inks.strong),
+        ]
+        if np.isfinite(late):
+            share = float(np.mean(counted >= late))
+            title.append((f" · {number(100 * share)}% late", inks.warning))
+        title.append((f" · token {token}: {here}", inks.accent))
+
+        def ink_of(_value: float, at: range) -> Style:
+            if here in at:
+                return inks.accent
+            return inks.warning if at[-1] >= late else inks.text
+
+        counts = np.bincount(counted.astype(int), minlength=layers + 1).astype(float)
+        counts[counts == 0] = np.nan
+        bars = upright_bars(counts, self.area.width, max(1, lines - 1), inks, ink_of)
+        return [as_many_as_fit(title, self.area.width), *bars]

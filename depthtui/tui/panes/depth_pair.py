@@ -1,0 +1,162 @@
+"""The effective depths of two runs in one table, with their difference and the published ones."""
+
+from __future__ import annotations
+
+from textual.geometry import Size
+from textual.strip import Strip
+
+from depthtui.data.results import DepthEstimate, DepthSummary, RunResult
+from depthtui.depth.published import DATASETS
+from depthtui.token_text import fit_shown
+from depthtui.tui.draw.ink import Piece, fit_right
+from depthtui.tui.draw.text import sentence, wrap
+from depthtui.tui.panes.depth_table import RULE_TITLES, published_row
+from depthtui.tui.panes.pane import Cursor, Pane, nothing_pooled
+
+_NAME_CELLS = 7
+_RATIO_CELLS = (5, 5, 6)
+_HEADS = ("A", "B", "A-B", "A", "B", "A-B")
+_MOST_SPARE = 3
+"""Cells that a column gets at most beyond those it needs."""
+_NOTHING = "–"
+
+_Estimates = dict[str, DepthEstimate]
+
+
+class DepthPair(Pane):
+    """Each rule's layer and ratio in both runs, and A less B.
+
+    Beneath: what the paper reports where a model is one of its own, and why a rule
+    gave no layer or a doubtful one.
+    """
+
+    def __init__(
+        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._lines: list[list[Piece]] = []
+
+    def show(
+        self,
+        result: RunResult | None,
+        summary: DepthSummary | None = None,
+        other: RunResult | None = None,
+        other_summary: DepthSummary | None = None,
+    ) -> None:
+        super().show(result, summary, other, other_summary)
+        # Other depths may take more lines.
+        self.refresh(layout=True)
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.set_titles("Effective depth")
+        for result, summary in self._sides:
+            if summary is None:
+                return nothing_pooled(result, "How many layers do new work, by each rule.", "")
+        if not any(summary.depths for _, summary in self._sides if summary):
+            return "Neither run has contributions or a logit lens.", ""
+        return None
+
+    @property
+    def _sides(self) -> tuple[tuple[RunResult | None, DepthSummary | None], ...]:
+        return (self.result, self.summary), (self.other, self.other_summary)
+
+    def prepare(self) -> None:
+        a, b = self.summary, self.other_summary
+        assert a is not None
+        assert b is not None
+        counts = f"{a.n_tokens}" if a.n_tokens == b.n_tokens else f"{a.n_tokens} and {b.n_tokens}"
+        first = "" if a.settings.include_first_token else ", token 0 out"
+        self.set_titles("Effective depth · layer, ratio", f"{counts} tokens{first}")
+        self._lines = self._lines_at(self.area.width)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """As many lines as there are, for `height: auto`."""
+        if self.summary is None or self.other_summary is None:
+            return 3
+        return len(self._lines_at(width))
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        pass
+
+    def _lines_at(self, width: int) -> list[list[Piece]]:
+        a, b = self.summary, self.other_summary
+        assert a is not None
+        assert b is not None
+        ours = {each.rule: each for each in a.depths}
+        theirs = {each.rule: each for each in b.depths}
+        rules = list(dict.fromkeys([*ours, *theirs]))
+        cells = _column_cells(width - _NAME_CELLS, len(str(max(a.n_layers, b.n_layers))))
+        return [
+            self._head(cells),
+            *(self._rule_row(rule, ours.get(rule), theirs.get(rule), cells) for rule in rules),
+            *self._published_lines(rules),
+            *self._doubts("A", ours, width),
+            *self._doubts("B", theirs, width),
+        ]
+
+    def _head(self, cells: list[int]) -> list[Piece]:
+        heads = "".join(fit_right(head, width) for head, width in zip(_HEADS, cells, strict=True))
+        return [(" " * _NAME_CELLS + heads, self.inks.muted)]
+
+    def _rule_row(
+        self, rule: str, ours: DepthEstimate | None, theirs: DepthEstimate | None, cells: list[int]
+    ) -> list[Piece]:
+        inks = self.inks
+        layers = [None if each is None else each.layer for each in (ours, theirs)]
+        ratios = [None if each is None else each.ratio for each in (ours, theirs)]
+        texts = [*_three(layers[0], layers[1], ""), *_three(ratios[0], ratios[1], ".2f")]
+        styles = [inks.text, inks.text, inks.strong] * 2
+        name = fit_shown(RULE_TITLES.get(rule, rule), _NAME_CELLS)
+        pieces: list[Piece] = [(name, inks.strong)]
+        for text, style, width in zip(texts, styles, cells, strict=True):
+            pieces.append((fit_right(text, width), style))
+        return pieces
+
+    def _published_lines(self, rules: list[str]) -> list[list[Piece]]:
+        """What the paper reports of each model, a line a rule; nothing of other models."""
+        inks = self.inks
+        rows = [None if run is None else published_row(run.model) for run, _ in self._sides]
+        if not any(rows):
+            return []
+        lines: list[list[Piece]] = [[(f"published, {'/'.join(DATASETS.values())}", inks.faint)]]
+        for rule in (rule for rule in rules if any(row and rule in row.depths for row in rows)):
+            pieces: list[Piece] = [
+                (fit_shown(RULE_TITLES.get(rule, rule), _NAME_CELLS), inks.muted)
+            ]
+            for letter, row in zip("AB", rows, strict=True):
+                values = "/".join(map(str, row.depths[rule].values())) if row else _NOTHING
+                pieces += [(f"  {letter} ", inks.faint), (values, inks.muted)]
+            lines.append(pieces)
+        return lines
+
+    def _doubts(self, letter: str, depths: _Estimates, width: int) -> list[list[Piece]]:
+        """Why a run's rules gave no layer, or one to doubt."""
+        inks = self.inks
+        lines: list[list[Piece]] = []
+        for each in depths.values():
+            doubt = each.reason if each.layer is None else each.warning
+            style = inks.muted if each.layer is None else inks.warning
+            if doubt:
+                lines += [[(part, style)] for part in wrap(f"! {letter}: {sentence(doubt)}", width)]
+        return lines
+
+    def draw_line(self, y: int) -> Strip:
+        return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
+
+
+def _column_cells(width: int, digits: int) -> list[int]:
+    """Cells of the layers A, B and A - B, and of their ratios, which stand apart."""
+    least = [digits + 1, digits + 1, digits + 2, *_RATIO_CELLS]
+    room = max(0, width - sum(least))
+    spare = min(_MOST_SPARE, room // len(least))
+    cells = [each + spare for each in least]
+    cells[3] += min(_MOST_SPARE, room - spare * len(least))
+    return cells
+
+
+def _three(a: float | None, b: float | None, form: str) -> tuple[str, str, str]:
+    """Two values and the first less the second, as texts."""
+    first, second = (_NOTHING if each is None else f"{each:{form}}" for each in (a, b))
+    if a is None or b is None:
+        return first, second, _NOTHING
+    return first, second, f"{a - b:+{form}}" if a != b else f"{0:{form}}"

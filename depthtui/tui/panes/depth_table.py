@@ -1,0 +1,166 @@
+"""Each rule's effective depth: its layer, its share of the model, and why to doubt it."""
+
+from __future__ import annotations
+
+from textual.reactive import reactive
+from textual.strip import Strip
+
+from depthtui.data.results import DepthEstimate, DepthSummary, ModelInfo
+from depthtui.depth.published import DATASETS, PublishedModel, published_for
+from depthtui.token_text import fit_shown
+from depthtui.tui.draw.ink import Piece, bar, fit_right
+from depthtui.tui.draw.text import sentence, wrap
+from depthtui.tui.panes.layer_bars import METRICS, bar_lines, measured_of
+from depthtui.tui.panes.page import Page
+from depthtui.tui.panes.pane import Cursor, nothing_pooled
+
+RULE_TITLES = {"cosine": "cosine", "kl": "KL", "overlap": "overlap"}
+_NAME_CELLS = 9
+_LONGEST_BAR = 40
+_WORDS_CELLS = 15
+
+
+def threshold_words(estimate: DepthEstimate) -> str:
+    """The rule in a few words, such as `< 0.5 of max`."""
+    if estimate.rule == "cosine":
+        return "last - to +"
+    if estimate.rule == "kl":
+        return f"< {estimate.threshold:g} of max"
+    if estimate.rule == "overlap":
+        return f"> {estimate.threshold:g}"
+    return "" if estimate.threshold is None else f"{estimate.threshold:g}"
+
+
+class DepthTable(Page):
+    """The effective depths of a run, the compared run's and the published ones beneath.
+
+    Published values are shown where the model is one of the paper's.
+    """
+
+    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+    other_title = "other"
+    """What the compared run is called."""
+
+    def __init__(
+        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._published: PublishedModel | None = None
+        self._lines: list[list[Piece]] = []
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.set_titles("Effective depth")
+        if self.summary is None:
+            purpose = "How many layers do new work, by each rule."
+            return nothing_pooled(self.result, purpose, self.hint)
+        if not self.summary.depths:
+            return "This run has neither contributions nor a logit lens.", ""
+        return None
+
+    def prepare(self) -> None:
+        assert self.summary is not None
+        count = self.summary.n_tokens
+        token_words = f"{count} token{'s' if count != 1 else ''}"
+        first = "" if self.summary.settings.include_first_token else ", token 0 left out"
+        self.set_titles("Effective depth", f"mean over {token_words}{first}")
+        self._published = None if self.result is None else published_row(self.result.model)
+        blocks = [self._rule_lines(each, self.summary) for each in self.summary.depths]
+        height = self.area.height
+        bars = self._bars()
+        beneath = sum(map(len, bars)) + bool(bars)
+        gaps = sum(map(len, blocks)) + len(blocks) - 1 + beneath <= height
+        self._lines = []
+        for block in blocks:
+            if gaps and self._lines:
+                self._lines.append([])
+            self._lines += block
+        if self._published is not None:
+            datasets = "/".join(DATASETS.values())
+            self._lines += [[], [(f"published: {datasets}", self.inks.faint)]]
+        for index, each in enumerate(bars):
+            block = each if index else [[], *each]
+            if len(self._lines) + len(block) <= height:
+                self._lines += block
+
+    def computes(self) -> tuple[str, ...]:
+        return METRICS
+
+    def _bars(self) -> list[list[list[Piece]]]:
+        """How useful each layer is, where no other pane says so."""
+        has_a_pane = self.screen.has_class("-wide")
+        if self.result is None or self.other_summary is not None or has_a_pane:
+            return []
+        measured = measured_of(self.result)
+        with_first = self.first_token == 0
+        return [bar_lines(part, with_first, self.area.width, 2, self.inks) for part in measured]
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        pass
+
+    def _rule_lines(self, estimate: DepthEstimate, summary: DepthSummary) -> list[list[Piece]]:
+        lines = [self._main_line(estimate, summary)]
+        indent = " " * _NAME_CELLS
+        room = self.area.width - _NAME_CELLS
+        if not self._has_words_beside:
+            lines.append([(indent, self.inks.muted), (threshold_words(estimate), self.inks.muted)])
+        doubts = [(estimate.reason, self.inks.muted)] if estimate.layer is None else []
+        doubts.append((estimate.warning and f"! {estimate.warning}", self.inks.warning))
+        for text, style in doubts:
+            for part in wrap(sentence(text), room):
+                lines.append([(indent, style), (part, style)])
+        if self.other_summary is not None:
+            lines += [
+                self._other_line(each, self.other_summary)
+                for each in self.other_summary.depths
+                if each.rule == estimate.rule
+            ]
+        if self._published is not None and estimate.rule in self._published.depths:
+            layers = "/".join(map(str, self._published.depths[estimate.rule].values()))
+            lines.append([(f"{indent}published ", self.inks.faint), (layers, self.inks.muted)])
+        return lines
+
+    @property
+    def _has_words_beside(self) -> bool:
+        """Whether the threshold stands beside the ratio, and not beneath."""
+        return self.area.width >= _NAME_CELLS + _WORDS_CELLS + 30
+
+    def _main_line(self, estimate: DepthEstimate, summary: DepthSummary) -> list[Piece]:
+        inks = self.inks
+        name = fit_shown(RULE_TITLES.get(estimate.rule, estimate.rule), _NAME_CELLS)
+        return [(name, inks.strong), *self._depth_pieces(estimate, summary, faint=False)]
+
+    def _other_line(self, estimate: DepthEstimate, summary: DepthSummary) -> list[Piece]:
+        pieces = self._depth_pieces(estimate, summary, faint=True)
+        return [(fit_shown(f"  {self.other_title}", _NAME_CELLS), self.inks.muted), *pieces]
+
+    def _depth_pieces(
+        self, estimate: DepthEstimate, summary: DepthSummary, faint: bool
+    ) -> list[Piece]:
+        inks = self.inks
+        digits = len(str(summary.n_layers))
+        depth = "–" if estimate.layer is None else str(estimate.layer)
+        ratio = "" if estimate.ratio is None else f"{estimate.ratio:.2f}"
+        words = threshold_words(estimate)
+        depth_cells, ratio_cells = 2 * digits + 5, 6
+        words_cells = _WORDS_CELLS if self._has_words_beside else 0
+        used = _NAME_CELLS + depth_cells + ratio_cells + words_cells
+        cells = max(0, min(_LONGEST_BAR, self.area.width - used))
+        full, empty = bar(estimate.ratio or 0.0, cells)
+        ink = inks.muted if faint else inks.text
+        return [
+            (fit_right(depth, digits), ink if faint else inks.strong),
+            (f" / {summary.n_layers}  ", inks.muted),
+            (full, ink),
+            (empty, inks.faint),
+            (fit_right(ratio, ratio_cells), ink),
+            (f"  {words}" if words_cells else "", inks.muted),
+        ]
+
+    def draw_line(self, y: int) -> Strip:
+        return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
+
+
+def published_row(model: ModelInfo) -> PublishedModel | None:
+    """What the paper reports for this model, or None."""
+    row = published_for(model.spec.name) or published_for(model.name)
+    return row if row is not None and row.n_layers == model.n_layers else None

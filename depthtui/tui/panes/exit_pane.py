@@ -1,0 +1,155 @@
+"""What leaving early would gain, with a dial for the confidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from textual.reactive import reactive
+from textual.strip import Strip
+
+from depthtui.metrics.early_exit import EarlyExit, early_exit
+from depthtui.report.findings import CONFIDENCE
+from depthtui.token_text import fit_shown, printable
+from depthtui.tui.draw.braille import Canvas
+from depthtui.tui.draw.ink import Piece, bar, fit_right, number, ruler
+from depthtui.tui.panes.page import Page, as_many_as_fit
+from depthtui.tui.panes.pane import Cursor
+
+DIAL = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.99)
+"""The confidences that can be set, and those of the curves."""
+
+_PURPOSE = "What it would gain to leave once the lens is confident, and what it would lose."
+_NAME_CELLS = 15
+_VALUE_CELLS = 17
+_LONGEST_BAR = 40
+_LEAST_PLOT = 2
+
+
+class ExitPane(Page):
+    """Agreement with the output and layers saved at a confidence, and over all of them.
+
+    Attributes:
+        confidence: the probability that the lens's first choice must exceed, one of `DIAL`.
+    """
+
+    dial = "confidence"
+    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+    confidence: reactive[float] = reactive(CONFIDENCE, repaint=False)
+
+    def turn_dial(self, steps: int) -> None:
+        place = DIAL.index(self.confidence) + steps
+        self.confidence = DIAL[min(max(place, 0), len(DIAL) - 1)]
+
+    def watch_confidence(self) -> None:
+        self.redraw()
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.title_with_dial("Early exit")
+        return self.why_no_lens(_PURPOSE)
+
+    def prepare(self) -> None:
+        lens = self.lens()
+        exits = [early_exit(lens, each) for each in DIAL]
+        self._exit = exits[DIAL.index(self.confidence)]
+        self._counted = [self._of_counted(each) for each in exits]
+        self._lay_out()
+
+    def _of_counted(self, exit_: EarlyExit) -> EarlyExit:
+        """The same for the tokens that count."""
+        first = self.first_token
+        return replace(exit_, depths=exit_.depths[first:], agrees=exit_.agrees[first:])
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        self._lay_out()
+        self.refresh(self.area.region)
+
+    def draw_line(self, y: int) -> Strip:
+        return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
+
+    def _lay_out(self) -> None:
+        inks, layers = self.inks, self._exit.n_layers
+        now = self._counted[DIAL.index(self.confidence)]
+        saved = f"{number(now.layers_saved)} of {layers} layers"
+        self._lines = [
+            self._row("confidence over", f"{self.confidence:g}", self.confidence),
+            self._row("agreement", f"{number(100 * now.agreement)}%", now.agreement),
+            self._row("saved", saved, now.layers_saved / layers),
+            as_many_as_fit(self._token_words(), self.area.width),
+        ]
+        room = self.area.height - len(self._lines) - 1
+        if room < _LEAST_PLOT:
+            return
+        if room >= 2 * _LEAST_PLOT + 1:
+            self._lines.append([])
+            room -= 1
+        shares = {
+            "agreement": [each.agreement for each in self._counted],
+            "saved": [each.layers_saved / layers for each in self._counted],
+        }
+        both = room >= 2 * _LEAST_PLOT
+        heights = [(room + 1) // 2, room // 2] if both else [room]
+        for (name, values), lines in zip(shares.items(), heights, strict=False):
+            self._lines += self._plot(name, np.array(values), lines)
+        width = self.area.width - _NAME_CELLS
+        marks = [(self._column(each), f"{each:g}") for each in (0, 0.25, 0.5, 0.75)]
+        cursor = (self._column(self.confidence), f"▴{self.confidence:g}")
+        name = fit_shown("confidence", _NAME_CELLS)
+        self._lines.append([(name, inks.faint), *ruler(marks, cursor, width, inks)])
+
+    def _row(self, name: str, value: str, share: float) -> list[Piece]:
+        """A name, a value and a bar."""
+        cells = min(_LONGEST_BAR, self.area.width - _NAME_CELLS - _VALUE_CELLS - 3)
+        full, empty = bar(share, max(0, cells))
+        return [
+            (fit_shown(name, _NAME_CELLS), self.inks.muted),
+            (f" {fit_shown(value, _VALUE_CELLS)}", self.inks.strong),
+            (f" {full}", self.inks.text),
+            (empty, self.inks.faint),
+        ]
+
+    def _token_words(self) -> list[Piece]:
+        """Where the token under the cursor leaves, and what is said there."""
+        inks, lens = self.inks, self.lens()
+        token = min(self.cursor.token, len(self._exit.depths) - 1)
+        depth = int(self._exit.depths[token])
+        word = printable(lens.vocabulary.get(int(lens.top_ids[depth, token, 0]), "?"))
+        if depth == self._exit.n_layers:
+            return [(f"token {token} ", inks.accent), ("runs every layer", inks.muted)]
+        end, ink = ", as the output", inks.good
+        if not self._exit.agrees[token]:
+            final = printable(lens.vocabulary.get(int(lens.top_ids[-1, token, 0]), "?"))
+            end, ink = f', not "{final}"', inks.warning
+        return [
+            (f"token {token} ", inks.accent),
+            (f"leaves before layer {depth}", inks.muted),
+            (f': "{word}"', inks.text),
+            (end, ink),
+        ]
+
+    def _column(self, confidence: float) -> int:
+        """The plot's cell of a confidence."""
+        width = self.area.width - _NAME_CELLS
+        return round(confidence * (2 * width - 1)) // 2
+
+    def _plot(self, name: str, values: np.ndarray, lines: int) -> list[list[Piece]]:
+        """A curve over the confidence, on a scale from 0 to 1, with a line at the dial."""
+        inks, width = self.inks, self.area.width - _NAME_CELLS
+        canvas = Canvas(max(1, width), lines)
+        canvas.plot(np.array(DIAL), values)
+        here = self._column(self.confidence)
+        rows: list[list[Piece]] = []
+        for line, text in enumerate(canvas.lines()):
+            end = {0: "100%", lines - 1: "0%"}.get(line, "")
+            label = fit_shown(name if line == 0 else "", _NAME_CELLS - len(end) - 1)
+            mark = text[here] if text[here] != " " else "│"
+            rows.append(
+                [
+                    (label, inks.muted),
+                    (fit_right(end, len(end)) + " ", inks.faint),
+                    (text[:here], inks.text),
+                    (mark, inks.accent),
+                    (text[here + 1 :], inks.text),
+                ]
+            )
+        return rows

@@ -1,0 +1,432 @@
+"""Layers x tokens of one measure, as colours or glyphs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from rich.cells import cell_len
+from rich.color import Color as RichColor
+from rich.style import Style
+from textual import events
+from textual.geometry import Region
+from textual.reactive import reactive
+from textual.strip import Strip
+
+from depthtui import palette
+from depthtui.data.results import DepthSummary, RunResult
+from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.token_text import fit
+from depthtui.tui.draw.grid import Grid
+from depthtui.tui.draw.ink import Piece, Ramp, fit_right, half_blocks, number, ruler
+from depthtui.tui.draw.scale import Scale, scale_of
+from depthtui.tui.draw.text import sentence
+from depthtui.tui.panes.heatmap_views import VIEWS, HeatmapMode, TokensView
+from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
+
+_NARROWEST_NAMED = 4
+_LONGEST_NAME = 14
+_SIDE_CELLS = 4
+_SIDE_TITLE = " out"
+
+
+class Heatmap(Pane):
+    """Layers up the side, tokens along the bottom, a measure's value as colour.
+
+    When the model is deeper than the pane is tall, two layers share a line as
+    upper and lower half blocks; when that is not enough, it scrolls.
+
+    Attributes:
+        mode: `tokens`, `means` for attention, MLP and layer averaged over tokens, or
+            `skips` for the layers that change where one is skipped.
+        how_to_compute: how to compute what is missing; empty where that cannot be done.
+    """
+
+    mode: reactive[HeatmapMode] = reactive("tokens", repaint=False)
+    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+    how_to_compute = "i computes it"
+
+    _values: np.ndarray
+    _levels: list[list[int]]
+    _labels: Sequence[str]
+    _ramp: Ramp
+    _scale: Scale
+    _grid: Grid | None = None
+    _side: np.ndarray | None = None
+    _side_levels: list[int]
+
+    @property
+    def view(self) -> TokensView:
+        """What the columns are."""
+        return VIEWS[self.mode]
+
+    def computes(self) -> tuple[str, ...]:
+        return (self.measure.metric,)
+
+    # What is drawn ----------------------------------------------------------
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.set_titles(self._title(), self.view.note(self.result) if self.result else "")
+        if self.result is None:
+            return "Layers x tokens: what each layer does to each token.", self.hint
+        if self._wanted(self.result, self.summary) is None:
+            return self._why_unavailable(self.result)
+        return None
+
+    def _why_unavailable(self, result: RunResult) -> tuple[str, str]:
+        metric = METRIC_BY_NAME[self.measure.metric]
+        if self.mode != "means" and metric.name not in ("contributions", "logit_lens"):
+            return self._why_not_computed(result)
+        needs_lens = metric.name == "logit_lens"
+        missing = result.model.lens_missing if needs_lens else result.model.split_missing
+        if missing:
+            return sentence(missing), "Another measure may have values."
+        if self.mode == "means" and self.summary is None:
+            return "No token is left to average.", "Count token 0 in, or run a longer prompt."
+        part = "logit lens" if needs_lens else "contributions"
+        return f"This run has no {part}.", "Run it again with that metric, or take another measure."
+
+    def _why_not_computed(self, result: RunResult) -> tuple[str, str]:
+        metric = METRIC_BY_NAME[self.measure.metric]
+        if metric.name in result.unavailable:
+            reason = sentence(result.unavailable[metric.name])
+            words = f"{metric.title} cannot be had: {reason}."
+            return words, "A marks the token that the answer begins with." * metric.needs_answer
+        if metric.name in result.settings.metrics and self.how_to_compute:
+            return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
+        hint = self.how_to_compute and f"{self.how_to_compute}: {metric.cost}."
+        if hint and metric.needs_answer and result.answer_start >= len(result.tokens):
+            hint = f"A marks the token that the answer begins with, then {hint}"
+        if hint and metric.name == "skip_effects":
+            hint += " V chooses what is skipped."
+        return f"{metric.title}: {metric.tells}", hint
+
+    def _title(self) -> str:
+        return self.view.title(self.measure, self.result)
+
+    def _wanted(self, result: RunResult, summary: DepthSummary | None) -> np.ndarray | None:
+        return self.view.values(self.measure, result, summary)
+
+    def _drawn(self) -> np.ndarray:
+        """`[rows, columns]`, what is coloured, NaN where unknown."""
+        assert self.result is not None
+        values = self._wanted(self.result, self.summary)
+        assert values is not None
+        return values
+
+    def _column_labels(self, result: RunResult) -> Sequence[str]:
+        return self.view.labels(result)
+
+    def _column_name(self, column: int) -> str:
+        """What the legend calls a column."""
+        return f"token {column}"
+
+    @property
+    def _diverging(self) -> bool:
+        return self.measure.diverging
+
+    def _scale_for(self, values: np.ndarray) -> Scale:
+        return scale_of(values, self._diverging, self.view.limits(self.measure))
+
+    def _side_scale(self, values: np.ndarray) -> Scale:
+        return scale_of(values, False)
+
+    def _side_values(self, result: RunResult) -> np.ndarray | None:
+        return self.view.side(result)
+
+    def prepare(self) -> None:
+        assert self.result is not None
+        self._values = values = self._drawn()
+        self._labels = self._column_labels(self.result)
+        self._ramp = self.ramp_for(self._diverging)
+        self._scale = self._scale_for(values)
+        self._levels = palette.levels(
+            values, self._scale.low, self._scale.high, len(self._ramp)
+        ).tolist()
+        self._side = self._side_values(self.result)
+        if self._side is not None:
+            high = self._side_scale(self._side).high
+            self._side_levels = palette.levels(self._side, 0, high, len(self._ramp)).tolist()
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        before = self._grid
+        width, height = self.area
+        rows, columns = self._values.shape
+        self._grid = Grid.fit(
+            rows,
+            columns,
+            width - (0 if self._side is None else _SIDE_CELLS),
+            lines=max(1, height - 2 if height > 3 else height - 1),
+            widest=self.view.widest,
+            upwards=self.layer_order == "up",
+            whole_lines=bool(self._ramp.glyphs),
+        )
+        if before is not None:
+            self._grid.first_row, self._grid.first_column = before.first_row, before.first_column
+        self._grid.scroll_to(*self._at(self.cursor))
+
+    @property
+    def grid(self) -> Grid:
+        """Where the cells stand; only there once something was drawn."""
+        assert self._grid is not None
+        return self._grid
+
+    def watch_mode(self) -> None:
+        self.redraw()
+
+    # The cursor -------------------------------------------------------------
+
+    def _at(self, cursor: Cursor) -> tuple[int, int]:
+        """The row and column under a cursor."""
+        rows, columns = self._values.shape
+        column = self.view.column_of(cursor)
+        return min(max(cursor.layer, 0), rows - 1), min(max(column, 0), columns - 1)
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        grid = self.grid
+        if grid.scroll_to(*self._at(new)):
+            self.refresh(self.area.region)
+            return
+        width, height = self.area
+        footer = Region(0, grid.lines, width, max(0, height - grid.lines))
+        cells = [*grid.regions_of(*self._at(old)), *grid.regions_of(*self._at(new))]
+        self.refresh(*cells, footer)
+
+    # The layers -------------------------------------------------------------
+
+    def draw_line(self, y: int) -> Strip:
+        lines, height = self.grid.lines, self.area.height
+        if y < lines:
+            return self.line(*self._draw_number_of(y), *self._draw_cells(y), *self._draw_side(y))
+        if y == lines and height > lines + 1:
+            return self.line((" " * self.grid.margin, self.inks.muted), *self._draw_columns())
+        return self._draw_legend()
+
+    def _draw_number_of(self, y: int) -> Iterator[Piece]:
+        """A layer's number, and the tick of the phase transition."""
+        inks, grid = self.inks, self.grid
+        cursor_row, _ = self._at(self.cursor)
+        row, phase = grid.numbered_row(y, cursor_row), self._phase_layer()
+        if row is None:
+            yield " " * grid.margin, inks.text
+            return
+        at_cursor = row == cursor_row
+        number_text = f"{'▸' if at_cursor else ' '}{row:>{grid.margin - 2}}"
+        is_phase = phase is not None and phase in grid.rows_on(y)
+        yield number_text, inks.accent if at_cursor else inks.muted
+        yield "◆" if is_phase else " ", inks.text
+
+    def _phase_layer(self) -> int | None:
+        """The layer of the cosine rule: where the phase transition is."""
+        if self.summary is None or not self.view.marks_phase:
+            return None
+        return next((each.layer for each in self.summary.depths if each.rule == "cosine"), None)
+
+    def _draw_cells(self, y: int) -> Iterator[Piece]:
+        upper, lower = self.grid.rows_on(y)
+        if upper is None and lower is None:
+            return
+        cursor_row, cursor_column = self._at(self.cursor)
+        nothing: list[int | None] = [None] * self.grid.columns
+        tops = nothing if upper is None else self._levels[upper]
+        bottoms = nothing if lower is None else self._levels[lower]
+        for column in self.grid.shown_columns:
+            top, bottom = tops[column], bottoms[column]
+            here = column == cursor_column and not self.view.writes_numbers
+            on_top, on_bottom = here and upper == cursor_row, here and lower == cursor_row
+            if self.view.writes_numbers and upper is not None and upper == lower:
+                yield self._draw_value(upper, column)
+            elif self._ramp.glyphs:
+                yield from self._draw_glyphs(-1 if top is None else top, on_top)
+            elif on_top or on_bottom:
+                yield from self._draw_cursor(top, bottom, on_top, on_bottom)
+            else:
+                yield self._draw_blocks(top, bottom, self.grid.column_width)
+
+    def _draw_side(self, y: int) -> Iterator[Piece]:
+        """The column that stands apart, after a gap."""
+        upper, lower = self.grid.rows_on(y)
+        if self._side is None or (upper is None and lower is None):
+            return
+        top, bottom = (None if row is None else self._side_levels[row] for row in (upper, lower))
+        yield " ", self.inks.text
+        width = _SIDE_CELLS - 1
+        if self._ramp.glyphs:
+            yield (
+                (self._ramp.glyphs[top] if top is not None and top >= 0 else " ") * width,
+                (self.inks.text),
+            )
+        else:
+            yield self._draw_blocks(top, bottom, width)
+
+    def _colour(self, level: int | None) -> RichColor:
+        """A level's colour; the background where there is none or it is unknown."""
+        return self.inks.background if level is None or level < 0 else self._ramp.colours[level]
+
+    def _draw_blocks(self, top: int | None, bottom: int | None, width: int) -> Piece:
+        if -1 in (top, bottom) and {top, bottom} <= {-1, None}:
+            return self._draw_unknown(width)
+        return half_blocks(self._colour(top), self._colour(bottom), width)
+
+    def _draw_unknown(self, width: int) -> Piece:
+        return self.view.unknown.center(width), self.inks.faint
+
+    def _draw_cursor(
+        self, top: int | None, bottom: int | None, on_top: bool, on_bottom: bool
+    ) -> Iterator[Piece]:
+        """The cell under the cursor: two accent edges, or all accent where it is narrow."""
+        width = self.grid.column_width
+        accent = self.inks.accent.color or self.inks.background
+        upper = accent if on_top else self._colour(top)
+        lower = accent if on_bottom else self._colour(bottom)
+        if width < 3:
+            yield half_blocks(upper, lower, width)
+            return
+        yield half_blocks(upper, lower, 1)
+        yield self._draw_blocks(top, bottom, width - 2)
+        yield half_blocks(upper, lower, 1)
+
+    def _draw_glyphs(self, level: int, marked: bool) -> Iterator[Piece]:
+        width = self.grid.column_width
+        text, style = self._draw_unknown(width)
+        if level >= 0:
+            text, style = self._ramp.glyphs[level] * width, self.inks.text
+        if not marked:
+            yield text, style
+        elif width < 3:
+            yield text, self.inks.text + Style(reverse=True)
+        else:
+            yield "[", self.inks.accent
+            yield text[1:-1], style
+            yield "]", self.inks.accent
+
+    def _draw_value(self, row: int, column: int) -> Piece:
+        """A mean: its number on its colour, or behind its glyph."""
+        level, width = self._levels[row][column], self.grid.column_width
+        glyph = self._ramp.glyphs[level] if self._ramp.glyphs and level >= 0 else " "
+        text = glyph + fit_right(number(float(self._values[row, column])), width - 2) + " "
+        return text[:width], self.inks.text + self._ramp.written_on(level)
+
+    # Below the layers -------------------------------------------------------
+
+    def _draw_columns(self) -> list[Piece]:
+        """The tokens, or a ruler where they are too narrow to be named."""
+        grid, inks = self.grid, self.inks
+        width = grid.column_width
+        if self.view.writes_numbers:
+            names = (fit_right(self._labels[each], width - 1) for each in grid.shown_columns)
+            return [(f"{name} ", inks.muted) for name in names]
+        _, cursor_column = self._at(self.cursor)
+        if width < _NARROWEST_NAMED or not self.view.names_columns:
+            return self._draw_ruler(cursor_column)
+        return [
+            (
+                fit(self._labels[each], width - 1) + " ",
+                inks.accent if each == cursor_column else inks.muted,
+            )
+            for each in grid.shown_columns
+        ]
+
+    def _draw_ruler(self, cursor_column: int) -> list[Piece]:
+        grid = self.grid
+        side = "" if self._side is None else _SIDE_TITLE
+        room = self.area.width - grid.margin - len(side)
+        if side:
+            room = min(room, grid.columns_shown * grid.column_width)
+        every = 10 if grid.column_width < 2 else 5
+        marks = [
+            (grid.x_of(each) - grid.margin, str(each))
+            for each in grid.shown_columns
+            if each % every == 0
+        ]
+        place = grid.x_of(cursor_column) - grid.margin
+        word = fit(self._labels[cursor_column], min(_LONGEST_NAME, max(1, room // 3))).rstrip()
+        fits = place + 1 + cell_len(word) <= room
+        cursor = (place, f"▴{word}") if fits else (place - cell_len(word), f"{word}▴")
+        return [*ruler(marks, cursor, room, self.inks), (side, self.inks.faint)]
+
+    def _draw_legend(self) -> Strip:
+        """The widest legend that fits: the scale, what it clips, the value under the cursor."""
+        width = self.area.width
+        long_note, short_note = (note and f"  {note}" for note in self._scale.notes)
+        phase = self._phase_layer()
+        phase_note = "" if phase is None else f"  ◆ cosine depth {phase}"
+        long_value, short_value = self._value_texts()
+        for cells, note, value in (
+            (12, long_note + phase_note, long_value),
+            (12, long_note, long_value),
+            (12, short_note, long_value),
+            (8, short_note, long_value),
+            (8, short_note, short_value),
+            (5, short_note, short_value),
+            (5, "", short_value),
+            (0, "", short_value),
+        ):
+            scale = self._draw_scale(cells)
+            used = sum(cell_len(text) for text, _ in scale) + len(note)
+            if used + 2 + cell_len(value) <= width:
+                break
+        gap = " " * max(0, width - used - cell_len(value))
+        return self.line(*scale, (note + gap, self.inks.muted), (value, self.inks.text))
+
+    def _draw_scale(self, cells: int) -> list[Piece]:
+        if not cells:
+            return []
+        ramp, muted = self._ramp, self.inks.muted
+        if not np.isfinite(self._values).any():
+            return [("not run yet", self.inks.faint)]
+        middle: list[Piece] = [(ramp.glyphs, self.inks.text)]
+        if not ramp.glyphs:
+            steps = np.rint(np.linspace(0, len(ramp) - 1, 2 * cells)).astype(int)
+            pairs = zip(steps[::2], steps[1::2], strict=True)
+            middle = [
+                ("▌", Style(color=ramp.colours[left], bgcolor=ramp.colours[right]))
+                for left, right in pairs
+            ]
+        low, high = number(self._scale.low), number(self._scale.high)
+        return [(f"{low} ", muted), *middle, (f" {high}", muted)]
+
+    def _value_texts(self) -> tuple[str, str]:
+        """The place and value under the cursor, in full and in short."""
+        assert self.result is not None
+        row, column = self._at(self.cursor)
+        name = self._column_name(column)
+        return self.view.value_texts(self.measure, self.result, self._values, row, column, name)
+
+    # The mouse --------------------------------------------------------------
+
+    def on_click(self, event: events.Click) -> None:
+        """Put the cursor on the cell under the mouse."""
+        offset = event.get_content_offset(self)
+        place = self.grid.cell_at(*offset) if offset is not None and self.is_ready else None
+        if place is not None:
+            row, column = place
+            token = column if self.view.by_token else self.cursor.token
+            self.post_message(CursorMoved(row, token))
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._step(event, layers=1 if self.layer_order == "up" else -1)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._step(event, layers=-1 if self.layer_order == "up" else 1)
+
+    def on_mouse_scroll_left(self, event: events.MouseScrollLeft) -> None:
+        self._step(event, tokens=-1)
+
+    def on_mouse_scroll_right(self, event: events.MouseScrollRight) -> None:
+        self._step(event, tokens=1)
+
+    def _step(self, event: events.Event, layers: int = 0, tokens: int = 0) -> None:
+        event.stop()
+        if not self.is_ready:
+            return
+        row, column = self._at(self.cursor)
+        rows, columns = self._values.shape
+        token = min(max(column + tokens, 0), columns - 1)
+        self.post_message(
+            CursorMoved(
+                min(max(row + layers, 0), rows - 1),
+                token if self.view.by_token else self.cursor.token,
+            )
+        )

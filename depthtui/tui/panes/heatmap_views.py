@@ -1,0 +1,203 @@
+"""What a heatmap's columns are: tokens, sublayers, or the layers that a skip changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from depthtui import palette
+from depthtui.data.measures import Measure, formula_in
+from depthtui.data.results import Curves, DepthSummary, RunResult
+from depthtui.metrics.depth_score import depth_score
+from depthtui.tui.draw.ink import number
+from depthtui.tui.draw.text import skip_words
+from depthtui.tui.panes.pane import Cursor
+
+HeatmapMode: TypeAlias = Literal["tokens", "means", "skips"]
+
+_BRANCHES = ("attention", "mlp", "layer")
+_BRANCH_TITLES = ("attention", "MLP", "layer")
+
+
+class TokensView:
+    """One column a token.
+
+    Attributes:
+        widest: cells of a column at most.
+        by_token: whether the cursor's token is a column.
+        writes_numbers: whether values stand in their cells as numbers.
+        names_columns: whether columns that are wide enough have their names beneath.
+        unknown: what a cell without a value looks like.
+        marks_phase: whether the layer of the cosine rule is marked.
+    """
+
+    widest = 8
+    by_token = True
+    writes_numbers = False
+    names_columns = True
+    unknown = palette.UNKNOWN_GLYPH
+    marks_phase = True
+
+    def title(self, measure: Measure, result: RunResult | None) -> str:
+        formula = formula_in(measure, result) if result else measure.formula
+        return f"{measure.title} · {formula}"
+
+    def values(
+        self, measure: Measure, result: RunResult, summary: DepthSummary | None
+    ) -> np.ndarray | None:
+        """`[rows, columns]`, NaN where unknown, or None where unavailable."""
+        return measure.values(result)
+
+    def side(self, result: RunResult) -> np.ndarray | None:
+        """`[rows]`, a column apart on a scale of its own, or None."""
+        return None
+
+    def labels(self, result: RunResult) -> Sequence[str]:
+        return result.tokens.texts
+
+    def limits(self, measure: Measure) -> tuple[float, float] | None:
+        return measure.limits
+
+    def column_of(self, cursor: Cursor) -> int:
+        """The column under the cursor; clipped where there are fewer."""
+        return cursor.token
+
+    def note(self, result: RunResult) -> str:
+        """What the frame says about the run, or empty."""
+        return ""
+
+    def value_texts(
+        self,
+        measure: Measure,
+        result: RunResult,
+        values: np.ndarray,
+        row: int,
+        column: int,
+        name: str,
+    ) -> tuple[str, str]:
+        """The place and value under the cursor, in full and in short; `name` is the column's."""
+        value = number(float(values[row, column]))
+        note = measure.note(result, row)
+        remark = f" · {note}" if note else ""
+        return f"{_layer_name(result, row)}, {name}: {value}{remark}", value + remark
+
+
+class MeansView(TokensView):
+    """Attention, MLP and layer, averaged over tokens."""
+
+    widest = 11
+    by_token = False
+    writes_numbers = True
+
+    def title(self, measure: Measure, result: RunResult | None) -> str:
+        return f"Mean {'cosine' if measure.diverging else 'contribution'} by sublayer"
+
+    def values(
+        self, measure: Measure, result: RunResult, summary: DepthSummary | None
+    ) -> np.ndarray | None:
+        return None if summary is None else means_of(summary.curves, measure)
+
+    def labels(self, result: RunResult) -> Sequence[str]:
+        return _BRANCH_TITLES
+
+    def limits(self, measure: Measure) -> tuple[float, float] | None:
+        return None
+
+    def column_of(self, cursor: Cursor) -> int:
+        return 0
+
+    def value_texts(
+        self,
+        measure: Measure,
+        result: RunResult,
+        values: np.ndarray,
+        row: int,
+        column: int,
+        name: str,
+    ) -> tuple[str, str]:
+        texts = [number(float(each)) for each in values[row]]
+        named = " ".join(map(" ".join, zip(_BRANCH_TITLES, texts, strict=True)))
+        return f"{_layer_name(result, row)}: {named}", " ".join(texts)
+
+
+class SkipsView(TokensView):
+    """Rows are skipped layers, columns the later layers that change; the output stands apart."""
+
+    widest = 4
+    by_token = False
+    names_columns = False
+    unknown = " "
+    marks_phase = False
+
+    def title(self, measure: Measure, result: RunResult | None) -> str:
+        skipped = "" if result is None else skip_words(result)
+        return f"{measure.title}{skipped and ', '}{skipped} · {measure.formula}"
+
+    def values(
+        self, measure: Measure, result: RunResult, summary: DepthSummary | None
+    ) -> np.ndarray | None:
+        effects = measure.values(result)
+        if effects is None:
+            return None
+        # A layer cannot change what comes before it.
+        return np.where(np.tri(len(effects), dtype=bool), np.nan, effects)
+
+    def side(self, result: RunResult) -> np.ndarray | None:
+        return None if result.skip_effects is None else result.skip_effects.output
+
+    def labels(self, result: RunResult) -> Sequence[str]:
+        return ["skipped"] * result.model.n_layers
+
+    def column_of(self, cursor: Cursor) -> int:
+        return cursor.layer
+
+    def note(self, result: RunResult) -> str:
+        if result.skip_effects is None:
+            return ""
+        score = depth_score(result.skip_effects.output)
+        return "" if np.isnan(score) else f"DepthScore {score:.1f}"
+
+    def value_texts(
+        self,
+        measure: Measure,
+        result: RunResult,
+        values: np.ndarray,
+        row: int,
+        column: int,
+        name: str,
+    ) -> tuple[str, str]:
+        effects = result.skip_effects
+        output = "–" if effects is None else number(float(effects.output[row]))
+        later = values[row]
+        most = ""
+        if np.isfinite(later).any():
+            layer = int(np.nanargmax(later))
+            most = f", most {number(float(later[layer]))} at {layer}"
+        return f"without {row}: output {output}{most}", f"output {output}"
+
+
+VIEWS: dict[HeatmapMode, TokensView] = {
+    "tokens": TokensView(),
+    "means": MeansView(),
+    "skips": SkipsView(),
+}
+
+
+def means_of(curves: Curves, measure: Measure) -> np.ndarray | None:
+    """`[L, 3]`: attention, MLP and layer, as cosines for a cosine and norm ratios otherwise.
+
+    Branches that are unavailable are NaN; None where there are none at all.
+    """
+    kind = "cosine" if measure.name.endswith("_cosine") else "norm_ratio"
+    columns = [getattr(curves, f"{branch}_{kind}") for branch in _BRANCHES]
+    layer = columns[-1]
+    if layer is None:
+        return None
+    unknown = np.full_like(layer, np.nan)
+    return np.stack([unknown if each is None else each for each in columns], axis=1)
+
+
+def _layer_name(result: RunResult, row: int) -> str:
+    return "output" if row == result.model.n_layers else f"layer {row}"

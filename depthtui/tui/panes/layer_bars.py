@@ -1,0 +1,106 @@
+"""How useful each layer is: a row of upright bars for each way to tell."""
+
+from __future__ import annotations
+
+import numpy as np
+from rich.style import Style
+from textual.geometry import Region
+from textual.strip import Strip
+
+from depthtui.data.results import Ablation, DepthSummary, RunResult, Similarity
+from depthtui.metrics.pruning import least_useful, usefulness
+from depthtui.token_text import fit_shown
+from depthtui.tui.draw.bars import layer_ruler, upright_bars
+from depthtui.tui.draw.ink import Inks, Piece, number
+from depthtui.tui.draw.text import sublayer_title
+from depthtui.tui.panes.pane import Cursor, Pane
+
+_LEAST = 5
+METRICS = ("ablation", "similarity")
+
+
+class LayerBars(Pane):
+    """Ablation loss and block influence against the layer, and which layers to leave out first."""
+
+    def computes(self) -> tuple[str, ...]:
+        return METRICS
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.set_titles(self._title(), first_token_note(self.summary))
+        if self.result is None:
+            return "What the loss gains without each layer.", ""
+        if not measured_of(self.result):
+            words = "What the loss gains without each layer, and how little each turns the stream."
+            return words, "i computes both: L forwards, half of each. V chooses what is left out."
+        return None
+
+    def _title(self) -> str:
+        part = "layer" if self.result is None else self.result.settings.skip_part
+        if part == "layer":
+            return "Usefulness of layers"
+        return f"Usefulness · without {sublayer_title(part)}"
+
+    def prepare(self) -> None:
+        assert self.result is not None
+        measured = measured_of(self.result)
+        room = self.area.height - 1
+        each, spare = divmod(room, len(measured))
+        with_first = counts_first_token(self.summary)
+        self._lines: list[list[Piece]] = []
+        for index, part in enumerate(measured):
+            lines = each + (index < spare)
+            self._lines += bar_lines(part, with_first, self.area.width, lines, self.inks)
+
+    def draw_line(self, y: int) -> Strip:
+        assert self.result is not None
+        if y < len(self._lines):
+            return self.line(*self._lines[y])
+        layers = self.result.model.n_layers
+        layer = min(self.cursor.layer, layers - 1)
+        return self.line(*layer_ruler(layers, layer, self.area.width, self.inks))
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        width, height = self.area
+        self.refresh(Region(0, height - 1, width, 1))
+
+
+def measured_of(result: RunResult) -> list[Ablation | Similarity]:
+    """What a run knows about its layers' usefulness, the better first."""
+    return [each for each in (result.ablation, result.similarity) if each is not None]
+
+
+def counts_first_token(summary: DepthSummary | None) -> bool:
+    """Whether means are over token 0, too."""
+    return summary is None or summary.settings.include_first_token
+
+
+def first_token_note(summary: DepthSummary | None) -> str:
+    """What a pane of means says where token 0 is left out of them."""
+    return "" if counts_first_token(summary) else "token 0 left out"
+
+
+def bar_lines(
+    part: Ablation | Similarity, with_first: bool, width: int, lines: int, inks: Inks
+) -> list[list[Piece]]:
+    """A title and bars, in `lines` lines of at least two; negative values are good news."""
+    values = usefulness(part, with_first)
+
+    def ink_of(value: float, _layers: range) -> Style:
+        return inks.good if value < 0 else inks.text
+
+    title = (title_of(part, with_first, width), inks.muted)
+    return [[title], *upright_bars(values, width, max(1, lines - 1), inks, ink_of)]
+
+
+def title_of(part: Ablation | Similarity, with_first: bool, width: int) -> str:
+    """What is drawn, the layers to leave out first, and its scale, as far as there is room."""
+    values = usefulness(part, with_first)
+    known = values[np.isfinite(values)]
+    most = number(float(known.max())) if len(known) else "–"
+    least = " ".join(map(str, least_useful(part, _LEAST, with_first)))
+    name, unit = "block influence", ""
+    if isinstance(part, Ablation):
+        of_part = "" if part.part == "layer" else f" without {sublayer_title(part.part)}"
+        name, unit = f"loss change{of_part}", ", nats"
+    texts = (f"{name}{unit} · max {most} · least {least}", f"{name} · least {least}", name)
+    return fit_shown(next((each for each in texts if len(each) <= width), name), width)

@@ -1,0 +1,89 @@
+"""The logit lens of one token, clean and with layers left out, side by side."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+from textual.strip import Strip
+
+from depthtui.data.results import LogitLens
+from depthtui.tui.draw.ink import Piece
+from depthtui.tui.draw.lens_rows import AROUND_TOKEN, GAP, WIDEST_TOKEN, LensRows
+from depthtui.tui.draw.text import sentence
+from depthtui.tui.panes.pane import Cursor
+
+_MIDDLE = " │ "
+_DIFFERS = " ≠ "
+_NARROWEST_TOKEN = 5
+
+
+class LensPair(LensRows):
+    """`result` is the run without some layers, `other` the clean one.
+
+    Attributes:
+        passed_by: the layers that are off: what is read there is what is read below.
+    """
+
+    passed_by: frozenset[int] = frozenset()
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.set_titles("Logit lens")
+        if self.result is None or self.other is None:
+            return "What the model would say at each layer, clean and changed.", ""
+        if self.result.logit_lens is None or self.other.logit_lens is None:
+            return sentence(self.result.model.lens_missing or "This run has no logit lens."), ""
+        return None
+
+    def prepare(self) -> None:
+        self.set_titles(self.title, "clean │ changed")
+        self._half = max(1, (self.area.width - self.margin - len(_MIDDLE)) // 2)
+        room = self._half + len(GAP)
+        count = max(1, min(3, room // (9 + AROUND_TOKEN)))
+        cells = room // count - AROUND_TOKEN
+        self._columns = count, max(min(_NARROWEST_TOKEN, cells), min(WIDEST_TOKEN, cells))
+        self._final = int(self._clean.top_ids[-1, self.token, 0])
+        self.scroll_to_cursor()
+
+    @property
+    def _clean(self) -> LogitLens:
+        assert self.other is not None
+        assert self.other.logit_lens is not None
+        return self.other.logit_lens
+
+    @property
+    def _changed(self) -> LogitLens:
+        assert self.result is not None
+        assert self.result.logit_lens is not None
+        return self.result.logit_lens
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        if old.token != new.token:
+            self.redraw_content()
+        else:
+            super().move_cursor(old, new)
+
+    def draw_line(self, y: int) -> Strip:
+        if y == 0:
+            left = f"{' ' * self.margin}{'clean':<{self._half + len(_MIDDLE)}}"
+            return self.line((f"{left}changed", self.inks.faint))
+        layer = self.layer_at(y)
+        if layer is None:
+            return self.line()
+        clean, changed = (
+            int(lens.top_ids[layer, self.token, 0]) for lens in (self._clean, self._changed)
+        )
+        differs = changed >= 0 and clean != changed
+        middle = (_DIFFERS, self.inks.strong) if differs else (_MIDDLE, self.inks.faint)
+        return self.line(
+            *self.draw_number(layer),
+            *self._draw_half(self._clean, layer),
+            middle,
+            *self._draw_half(self._changed, layer, layer in self.passed_by),
+        )
+
+    def _draw_half(self, lens: LogitLens, layer: int, is_faint: bool = False) -> list[Piece]:
+        """The most probable tokens of one run at a depth, in exactly a half's cells."""
+        pieces = self.draw_top(lens, layer, self._final, self._columns, is_faint)
+        if pieces[-1][0] == GAP:
+            pieces.pop()
+        used = sum(cell_len(text) for text, _ in pieces)
+        return [*pieces, (" " * max(0, self._half - used), self.inks.text)]

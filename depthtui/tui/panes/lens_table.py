@@ -1,0 +1,165 @@
+"""What the model would say at each layer, for one token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.cells import cell_len
+from textual.geometry import Region
+from textual.reactive import reactive
+from textual.strip import Strip
+
+from depthtui.data.results import LogitLens
+from depthtui.token_text import fit_shown
+from depthtui.tui.draw.ink import Piece, number
+from depthtui.tui.draw.layer_rows import HEADER_LINES
+from depthtui.tui.draw.lens_rows import (
+    AROUND_TOKEN,
+    GAP,
+    PROBABILITY_CELLS,
+    WIDEST_TOKEN,
+    LensRows,
+)
+from depthtui.tui.draw.text import sentence
+from depthtui.tui.panes.pane import Cursor
+
+_NARROWEST_TOKEN = 7
+_ENTROPY_CELLS = 7
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Where the final answer turns up in the lens of one token.
+
+    Attributes:
+        final: id of the model's most probable next token, or -1 where unknown.
+        first_seen: the lowest depth whose top k holds it, or None.
+        settles: the lowest depth from which it stays the most probable, or None.
+    """
+
+    final: int
+    first_seen: int | None
+    settles: int | None
+
+
+def landmarks(top_ids: np.ndarray) -> Landmarks:
+    """The landmarks of one token's `[L+1, k]` top ids."""
+    final = int(top_ids[-1, 0])
+    if final < 0:
+        return Landmarks(-1, None, None)
+    seen = np.flatnonzero((top_ids == final).any(axis=1))
+    others = np.flatnonzero(top_ids[:, 0] != final)
+    return Landmarks(final, int(seen[0]), int(others[-1]) + 1 if len(others) else 0)
+
+
+class LensTable(LensRows):
+    """One row a layer, the model's own output on top: the lens's top tokens, then its entropy."""
+
+    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+
+    def __init__(
+        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._landmarks = Landmarks(-1, None, None)
+        self._columns = (1, 1)
+
+    def why_empty(self) -> tuple[str, str] | None:
+        if self.result is None:
+            self.set_titles("Logit lens")
+            return "What the model would say at each layer.", self.hint
+        if self.result.logit_lens is None:
+            self.set_titles("Logit lens")
+            missing = self.result.model.lens_missing
+            if missing:
+                return sentence(missing), ""
+            return "This run has no logit lens.", "Run it again with that metric."
+        return None
+
+    def prepare(self) -> None:
+        self.set_titles(self.title)
+        self._landmarks = landmarks(self._lens.top_ids[:, self.token])
+        self._columns = self._fit_columns()
+        self.scroll_to_cursor()
+
+    @property
+    def _lens(self) -> LogitLens:
+        assert self.result is not None
+        assert self.result.logit_lens is not None
+        return self.result.logit_lens
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        if old.token == new.token:
+            super().move_cursor(old, new)
+        elif self.scroll_to_cursor():
+            self.redraw_content()
+        else:
+            self.prepare()
+            # Neither the header nor the layers' numbers change.
+            width, height = self.area
+            self.refresh(
+                Region(0, self.place_of(old.layer) - self._first + HEADER_LINES, width, 1),
+                Region(0, self.place_of(new.layer) - self._first + HEADER_LINES, width, 1),
+                Region(self.margin, HEADER_LINES, width - self.margin, height - HEADER_LINES),
+            )
+
+    def _fit_columns(self) -> tuple[int, int]:
+        """How many tokens fit on a row, and the cells of each one's text."""
+        room = self.area.width - self.margin - _ENTROPY_CELLS
+        most = self._lens.top_ids.shape[2]
+        count = max(1, min(most, room // (_NARROWEST_TOKEN + AROUND_TOKEN)))
+        # Fewer tokens that can be read rather than many that are cut.
+        while count > 3 and room // count - AROUND_TOKEN < 9:
+            count -= 1
+        return count, max(1, min(WIDEST_TOKEN, room // count - AROUND_TOKEN))
+
+    def draw_line(self, y: int) -> Strip:
+        if y < HEADER_LINES:
+            return self._draw_header()
+        layer = self.layer_at(y)
+        return self.line() if layer is None else self._draw_layer(layer)
+
+    def _draw_header(self) -> Strip:
+        count, cells = self._columns
+        names = (
+            fit_shown(f"top {each + 1}", cells + 1 + PROBABILITY_CELLS) for each in range(count)
+        )
+        left = " " * self.margin + GAP.join(names)
+        style = self.inks.faint
+        return self._ended((left, style), end=("H nats", style))
+
+    def _draw_layer(self, layer: int) -> Strip:
+        pieces = self.draw_number(layer)
+        pieces += self.draw_top(self._lens, layer, self._landmarks.final, self._columns)
+        if self._lens.top_ids[layer, self.token, 0] < 0:
+            return self.line(*pieces)
+        entropy = number(float(self._lens.entropy[layer, self.token]))
+        end = (f"{entropy:>6}", self.inks.muted)
+        return self._ended(*pieces, end=end, notes=self._notes(layer, self._columns[0]))
+
+    def _notes(self, layer: int, columns: int) -> list[str]:
+        """What to say about a layer, in full and ever shorter."""
+        marks = self._landmarks
+        if layer == self.depths - 1:
+            return []
+        if layer == marks.settles:
+            return ["← settles", "←"]
+        if layer != marks.first_seen:
+            return []
+        rank = self._lens.top_ids[layer, self.token].tolist().index(marks.final) + 1
+        if rank <= columns:
+            return ["← first seen", "← seen", "←"]
+        return [f"← first seen as top {rank}", f"← seen as top {rank}", f"← top {rank}", "←"]
+
+    def _ended(self, *pieces: Piece, end: Piece, notes: Sequence[str] = ()) -> Strip:
+        """A line with its end at the right edge, and a note over all but the first token."""
+        width = self.area.width
+        first_token = self.margin + self._columns[1] + 1 + PROBABILITY_CELLS
+        room = width - cell_len(end[0]) - 2 - first_token
+        note = next((each for each in notes if len(each) <= room), "")
+        tail = f" {note} " if note else " "
+        left = max(0, width - cell_len(tail) - cell_len(end[0]))
+        kept = self.line(*pieces).crop(0, left)
+        return Strip.join([kept, self.line((tail, self.inks.accent), end).crop(0, width - left)])

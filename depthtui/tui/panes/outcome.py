@@ -1,0 +1,167 @@
+"""What leaving layers out costs: one prompt in a few lines, and all of the session's in a list."""
+
+from __future__ import annotations
+
+import math
+
+from textual.strip import Strip
+
+from depthtui.data.results import ModelInfo
+from depthtui.prompts import prompt_title
+from depthtui.report.silenced import parameter_share, without
+from depthtui.token_text import fit_shown
+from depthtui.tui.draw.ink import Piece, bar, fit_right, number
+from depthtui.tui.draw.text import sentence, wrap
+from depthtui.tui.panes.pane import Cursor, Pane
+from depthtui.tui.state.what_if import Effect, Stack
+
+_NAME_CELLS = 11
+_LONGEST_BAR = 40
+
+
+class Outcome(Pane):
+    """What is off, how much depth is left, what the loss gains, where the answer is the same."""
+
+    def __init__(
+        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._stack = Stack(())
+        self._effect: Effect | None = None
+        self._lines: list[list[Piece]] = []
+
+    def show_effect(self, stack: Stack, effect: Effect) -> None:
+        """Draw what these layers being off does."""
+        self._stack, self._effect = stack, effect
+        self.redraw()
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.set_titles("What if")
+        return ("Leave layers out and see what it costs.", "") if self._effect is None else None
+
+    def prepare(self) -> None:
+        assert self._effect is not None
+        inks, effect, stack = self.inks, self._effect, self._stack
+        self.set_titles("What if", fit_shown(without(stack.silenced), self.area.width).rstrip())
+        left = stack.depth_left
+        if effect.problem:
+            reason = wrap(sentence(f"This change did not run: {effect.problem}"), self.area.width)
+            self._lines = [[(stack.words, inks.strong)], *([(text, inks.error)] for text in reason)]
+            return
+        self._lines = [
+            [(stack.words, inks.strong)],
+            self._share("depth left", left, f"{left:.0%}"),
+        ]
+        if stack.silenced:
+            self._lines += [*self._parameters(effect.clean.model), self._agreement(effect)]
+        self._lines.append(self._loss(effect))
+        if not stack.silenced:
+            help_text = "x turns the layer at the cursor off, 5p prunes five, E exits early."
+            self._lines += [[(text, inks.faint)] for text in wrap(help_text, self.area.width)]
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        pass
+
+    def draw_line(self, y: int) -> Strip:
+        return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
+
+    def _share(self, name: str, share: float, words: str) -> list[Piece]:
+        inks = self.inks
+        cells = max(0, min(_LONGEST_BAR, self.area.width - _NAME_CELLS - 8))
+        full, empty = bar(share, cells)
+        return [
+            (f"{name:<{_NAME_CELLS}}", inks.muted),
+            (full, inks.text),
+            (empty, inks.faint),
+            (fit_right(words, 8), inks.text),
+        ]
+
+    def _parameters(self, model: ModelInfo) -> list[list[Piece]]:
+        """How many of the parameters are in use, where it is known where they are."""
+        off = parameter_share(model, self._stack.silenced)
+        if off is None:
+            return []
+        return [self._share("parameters", 1 - off, f"{1 - off:.0%}")]
+
+    def _agreement(self, effect: Effect) -> list[Piece]:
+        """At how many tokens the most probable next one is the same."""
+        agreement = effect.agreement
+        if agreement is None:
+            return [(f"{'says same':<{_NAME_CELLS}}", self.inks.muted), ("…", self.inks.faint)]
+        same, tokens = agreement
+        return self._share("says same", same / tokens, f"{same} / {tokens}")
+
+    def _loss(self, effect: Effect) -> list[Piece]:
+        inks, change = self.inks, effect.loss_change
+        name: Piece = (f"{'loss':<{_NAME_CELLS}}", inks.muted)
+        before = number(effect.clean.loss)
+        if math.isnan(effect.clean.loss):
+            return [name, ("– one token predicts nothing that is there", inks.faint)]
+        if math.isnan(change):
+            return [name, (f"{before} → ", inks.text), ("…", inks.faint)]
+        if not self._stack.silenced:
+            return [name, (before, inks.text), (" nats", inks.muted)]
+        assert effect.changed is not None
+        return [
+            name,
+            (f"{before} → {number(effect.changed.loss)} ", inks.text),
+            (f" {signed(change)}", inks.strong),
+            (" nats", inks.muted),
+        ]
+
+
+class Survey(Pane):
+    """The same for every prompt of the session, filling in as they run."""
+
+    def __init__(
+        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._effects: list[Effect] = []
+        self._rule = ""
+
+    def show_effects(self, effects: list[Effect], rule: str) -> None:
+        """List these; `rule` is what the layers were chosen by."""
+        self._effects, self._rule = effects, rule
+        self.redraw()
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.set_titles("The session's prompts")
+        if self._effects:
+            return None
+        return (
+            "What a pruning does to every prompt of this session.",
+            "5p leaves the five least useful layers out.",
+        )
+
+    def prepare(self) -> None:
+        known = [each.loss_change for each in self._effects if not math.isnan(each.loss_change)]
+        mean = f" · mean {signed(sum(known) / len(known))}" if len(known) > 1 else ""
+        self.set_titles("The session's prompts · loss, same", f"by {self._rule}{mean}")
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        pass
+
+    def draw_line(self, y: int) -> Strip:
+        height = self.area.height
+        if y >= min(height, len(self._effects)):
+            return self.line()
+        hidden = len(self._effects) - height
+        if hidden > 0 and y == height - 1:
+            return self.line((f"… and {hidden + 1} more", self.inks.faint))
+        effect, inks = self._effects[y], self.inks
+        same = "" if effect.agreement is None else "{} / {}".format(*effect.agreement)
+        loss = "…" if math.isnan(effect.loss_change) else signed(effect.loss_change)
+        right = f"{loss:>7}{same:>9}"
+        if effect.problem:
+            right = "  did not run"
+        room = max(0, self.area.width - len(right))
+        title = (
+            fit_shown(sentence(prompt_title(effect.prompt, max(8, room))), max(0, room - 1)) + " "
+        )
+        return self.line((title, inks.muted), (right, inks.error if effect.problem else inks.text))
+
+
+def signed(value: float) -> str:
+    """A change with its sign, to a hundredth: `+0.23`."""
+    return f"{value:+.2f}" if abs(value) < 100 else f"{value:+.0f}"

@@ -1,0 +1,101 @@
+"""What the model says next, clean against changed: two bars in one line."""
+
+from __future__ import annotations
+
+import numpy as np
+from rich.style import Style
+from textual.strip import Strip
+
+from depthtui.data.results import LogitLens
+from depthtui.token_text import fit, fit_shown, printable
+from depthtui.tui.draw.ink import Piece, probability
+from depthtui.tui.draw.text import sentence
+from depthtui.tui.panes.pane import Cursor, Pane
+
+_WIDEST_TOKEN = 14
+_NUMBERS_CELLS = 12
+_HEADER_LINES = 1
+
+
+class OutputBars(Pane):
+    """The output distribution at one token; `result` is changed, `other` is clean.
+
+    The upper half of a line is the clean probability, the lower half the
+    changed one. A probability that a run does not list is below all of those
+    that it lists.
+    """
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.set_titles("Output")
+        if self.result is None or self.other is None:
+            return "The next token's probabilities, clean against changed.", ""
+        if self.result.logit_lens is None or self.other.logit_lens is None:
+            return sentence(self.result.model.lens_missing or "This run has no logit lens."), ""
+        return None
+
+    def prepare(self) -> None:
+        assert self.result is not None
+        assert self.result.logit_lens is not None
+        assert self.other is not None
+        assert self.other.logit_lens is not None
+        token = min(max(self.cursor.token, 0), len(self.result.tokens) - 1)
+        text = printable(self.result.tokens.texts[token][:80])
+        self.set_titles(f'Output after "{fit_shown(text, 20).rstrip()}"', "▀ clean ▄ changed")
+        clean, changed = (
+            _probabilities(each.logit_lens, token) for each in (self.other, self.result)
+        )
+        self._texts = {**self.result.logit_lens.vocabulary, **self.other.logit_lens.vocabulary}
+        self._final = next(iter(clean), -1)
+        self._changed_known = bool(changed)
+        listed = list(dict.fromkeys([*clean, *changed]))
+        listed.sort(key=lambda each: -max(clean.get(each, 0), changed.get(each, 0)))
+        self._rows = [(each, clean.get(each), changed.get(each)) for each in listed]
+        self._high = max([*clean.values(), *changed.values()], default=1.0) or 1.0
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        if old.token != new.token:
+            self.redraw_content()
+
+    def draw_line(self, y: int) -> Strip:
+        if y >= len(self._rows):
+            return self.line()
+        token, clean, changed = self._rows[y]
+        name_cells = max(4, min(_WIDEST_TOKEN, self.area.width // 3))
+        cells = max(0, self.area.width - name_cells - 1 - _NUMBERS_CELLS)
+        inks = self.inks
+        ink = inks.accent if token == self._final else inks.text
+        after = _percent(changed) if self._changed_known else "…"
+        return self.line(
+            (fit(self._texts.get(token, ""), name_cells) + " ", ink),
+            *self._draw_bars(clean or 0.0, changed or 0.0, cells),
+            (f" {_percent(clean):>4}", inks.muted),
+            (f" → {after:<4}", inks.text),
+        )
+
+    def _draw_bars(self, clean: float, changed: float, cells: int) -> list[Piece]:
+        inks = self.inks
+        upper, lower = (round(each / self._high * cells) for each in (clean, changed))
+        both = min(upper, lower)
+        clean_colour, changed_colour = inks.muted.color, inks.text.color
+        # Without colours a cell of both is solid ink.
+        two = Style(color=clean_colour, bgcolor=changed_colour)
+        shared = ("█", inks.text) if self.ramp_for(False).glyphs else ("▀", two)
+        longer = ("▀", inks.muted) if upper > lower else ("▄", inks.text)
+        return [
+            (shared[0] * both, shared[1]),
+            (longer[0] * (max(upper, lower) - both), longer[1]),
+            (" " * (cells - max(upper, lower)), inks.text),
+        ]
+
+
+def _percent(share: float | None) -> str:
+    """A probability, or that it is too small to be listed."""
+    return "–" if share is None else probability(share)
+
+
+def _probabilities(lens: LogitLens | None, token: int) -> dict[int, float]:
+    """Token id -> probability at the output, the most probable first."""
+    assert lens is not None
+    ids, shares = lens.top_ids[-1, token], lens.top_probabilities[-1, token]
+    known = (ids >= 0) & np.isfinite(shares)
+    return dict(zip(ids[known].tolist(), shares[known].tolist(), strict=True))

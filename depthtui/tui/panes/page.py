@@ -1,0 +1,75 @@
+"""A pane that shares its place with others: one of them is seen, a key turns to the next."""
+
+from __future__ import annotations
+
+import numpy as np
+from rich.cells import cell_len
+
+from depthtui.data.results import LogitLens
+from depthtui.tui.draw.ink import Piece
+from depthtui.tui.draw.text import sentence
+from depthtui.tui.panes.layer_bars import counts_first_token, first_token_note
+from depthtui.tui.panes.pane import Pane, nothing_pooled
+
+
+class Page(Pane):
+    """A pane whose title says which page it is.
+
+    Attributes:
+        place: such as `2 of 4, d turns`; empty for a pane that stands alone.
+        dial: what its dial sets, such as `confidence`; empty where it has none.
+    """
+
+    place = ""
+    dial = ""
+
+    def set_titles(self, title: str, subtitle: str = "") -> None:
+        super().set_titles(f"{title} · {self.place}" if self.place else title, subtitle)
+
+    def turn_dial(self, steps: int) -> None:
+        """Raise what the dial sets, or lower it with a negative number."""
+
+    def title_with_dial(self, title: str) -> None:
+        """Title the frame, and say which keys turn the dial."""
+        note = first_token_note(self.summary)
+        keys = f"+ - {self.dial}" if self.dial else ""
+        self.set_titles(title, " · ".join(each for each in (note, keys) if each))
+
+    # What the tokens that count have ----------------------------------------
+
+    @property
+    def first_token(self) -> int:
+        """The first token that counts in means."""
+        return 0 if counts_first_token(self.summary) else 1
+
+    def why_no_lens(self, purpose: str) -> tuple[str, str] | None:
+        """Why a page that reads the lens is empty, or None."""
+        if self.result is None or self.summary is None:
+            return nothing_pooled(self.result, purpose, self.hint)
+        if self.result.logit_lens is None:
+            missing = sentence(self.result.model.lens_missing)
+            return missing or "This run has no logit lens.", ""
+        if not is_read(self.result.logit_lens):
+            return purpose, "It needs every layer: the run goes on."
+        return None
+
+    def lens(self) -> LogitLens:
+        assert self.result is not None
+        assert self.result.logit_lens is not None
+        return self.result.logit_lens
+
+
+def is_read(lens: LogitLens) -> bool:
+    """Whether the lens has been read at every depth."""
+    return bool(np.all(lens.top_ids[:, :, 0] >= 0))
+
+
+def as_many_as_fit(pieces: list[Piece], width: int) -> list[Piece]:
+    """The first pieces, up to the first that is too long."""
+    fitting: list[Piece] = []
+    for text, style in pieces:
+        width -= cell_len(text)
+        if width < 0 and fitting:
+            break
+        fitting.append((text, style))
+    return fitting

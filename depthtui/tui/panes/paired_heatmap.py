@@ -1,0 +1,135 @@
+"""The heatmaps of a comparison: one for each run on a common scale, and their difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from depthtui.data.results import DepthSummary, RunResult
+from depthtui.tui.draw.scale import Scale, scale_of
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.state.alignment import spread
+
+_GAP = "–"
+"""The name of a column in which a run has no token."""
+
+
+class PairedHeatmap(Heatmap):
+    """One run's side: its tokens in the columns of an alignment, its colours on both runs' scale.
+
+    `result` is drawn, `other` is the run that it is compared with.
+
+    Args:
+        letter: what the run is called.
+    """
+
+    how_to_compute = ""
+
+    def __init__(self, letter: str, *, name: str | None = None, id: str | None = None) -> None:
+        super().__init__(name=name, id=id)
+        self.letter = letter
+        self._columns = self._other_columns = np.zeros(0, int)
+
+    def align(self, columns: np.ndarray, other_columns: np.ndarray) -> None:
+        """Take the `[columns]` of an alignment, see `tui.alignment`; call it before `show`."""
+        self._columns, self._other_columns = columns, other_columns
+
+    def _title(self) -> str:
+        return f"{self.letter} · {super()._title()}"
+
+    def _both(self) -> list[np.ndarray]:
+        """`[rows, columns]` of each run that has values, this one's first."""
+        sides = (
+            (self.result, self.summary, self._columns),
+            (self.other, self.other_summary, self._other_columns),
+        )
+        drawn = (self._in_columns(*side) for side in sides)
+        return [each for each in drawn if each is not None]
+
+    def _in_columns(
+        self, result: RunResult | None, summary: DepthSummary | None, columns: np.ndarray
+    ) -> np.ndarray | None:
+        values = None if result is None else self._wanted(result, summary)
+        return spread(values, columns) if values is not None and self.view.by_token else values
+
+    def _drawn(self) -> np.ndarray:
+        return self._both()[0]
+
+    def _scale_for(self, values: np.ndarray) -> Scale:
+        everything = np.concatenate([each.ravel() for each in self._both()])
+        return super()._scale_for(everything)
+
+    def _side_scale(self, values: np.ndarray) -> Scale:
+        other = None if self.other is None else self._side_values(self.other)
+        return super()._side_scale(values if other is None else np.concatenate([values, other]))
+
+    def _column_labels(self, result: RunResult) -> Sequence[str]:
+        labels = super()._column_labels(result)
+        if not self.view.by_token:
+            return labels
+        return [labels[token] if token >= 0 else _GAP for token in self._columns]
+
+    def _column_name(self, column: int) -> str:
+        if not self.view.by_token:
+            return super()._column_name(column)
+        token = self._columns[column]
+        return f"token {token}" if token >= 0 else "no such token"
+
+
+class DifferenceHeatmap(PairedHeatmap):
+    """`result` less `other`, symmetrical about zero; empty where there is nothing to subtract.
+
+    Attributes:
+        why_not: why the two cannot be subtracted, or empty.
+    """
+
+    why_not = ""
+
+    def why_empty(self) -> tuple[str, str] | None:
+        empty = super().why_empty()
+        if empty is not None:
+            return empty
+        if self.why_not:
+            return self.why_not, "The curves and ratios can be compared."
+        both = self._both()
+        if len(both) < 2:
+            return "Only A has this measure.", "v chooses another."
+        if both[0].shape != both[1].shape:
+            return "These two runs cannot be subtracted.", "v chooses another measure."
+        return None
+
+    @property
+    def _diverging(self) -> bool:
+        return True
+
+    def _drawn(self) -> np.ndarray:
+        ours, theirs = self._both()
+        return ours - theirs
+
+    def _scale_for(self, values: np.ndarray) -> Scale:
+        return scale_of(values, diverging=True)
+
+    def _side_values(self, result: RunResult) -> np.ndarray | None:
+        return None
+
+    def _phase_layer(self) -> int | None:
+        return None
+
+    def _column_labels(self, result: RunResult) -> Sequence[str]:
+        labels = list(super()._column_labels(result))
+        if self.other is not None and self.view.by_token:
+            theirs = self.view.labels(self.other)
+            for column in np.flatnonzero(self._columns < 0):
+                labels[column] = theirs[self._other_columns[column]]
+        return labels
+
+    def _column_name(self, column: int) -> str:
+        if not self.view.by_token:
+            return super()._column_name(column)
+        ours, theirs = self._columns[column], self._other_columns[column]
+        if ours == theirs:
+            return f"token {ours}"
+        if min(ours, theirs) < 0:
+            return "in A alone" if theirs < 0 else "in B alone"
+        return f"tokens {ours} and {theirs}"

@@ -1,0 +1,267 @@
+"""What every pane of the explorer shares: what is shown, the cursor, the theme, empty states."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from rich.cells import cell_len
+from rich.style import Style
+from textual.content import Content
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.strip import Strip
+from textual.widget import Widget
+
+from depthtui.data.measures import MEASURES, Measure
+from depthtui.data.results import DepthSummary, RunResult
+from depthtui.tui.draw.ink import (
+    Inks,
+    Piece,
+    Ramp,
+    RampChoice,
+    inks_of,
+    ramp_kind,
+    ramp_of,
+    strip_of,
+)
+from depthtui.tui.draw.text import wrap
+
+
+class Cursor(NamedTuple):
+    """The place that all panes look at.
+
+    `layer` is 0 … L, where L is the model's output; a pane whose rows end at
+    L - 1 shows L as its last row. `token` is 0 … T - 1.
+    """
+
+    layer: int = 0
+    token: int = 0
+
+
+class CursorMoved(Message):
+    """The user pointed at a place in a pane; whoever owns the cursor moves it for all panes."""
+
+    def __init__(self, layer: int, token: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.token = token
+
+    @property
+    def control(self) -> Pane | None:
+        """The pane that was pointed at."""
+        return self._sender if isinstance(self._sender, Pane) else None
+
+
+class Pane(Widget, can_focus=True):
+    """A framed part of the screen that draws results line by line and computes nothing.
+
+    Give it what to draw with `show`, and again whenever the same result has
+    grown; the rest are reactive attributes.
+
+    Attributes:
+        cursor: the shared cursor.
+        measure: which per-token value is coloured.
+        ramp: `auto` asks the terminal; else `truecolor`, `256` or `glyph`.
+        layer_order: `up` has layer 0 at the bottom.
+        hint: what an empty pane says about how to fill it.
+        area: the size of the content that was prepared for.
+    """
+
+    ALLOW_SELECT = False
+
+    DEFAULT_CSS = """
+    Pane {
+        border: round $foreground 25%;
+        border-title-color: $foreground;
+        border-title-style: none;
+        border-subtitle-color: $foreground 65%;
+        border-subtitle-style: none;
+        padding: 0 1;
+        width: 1fr;
+        height: 1fr;
+        background: $background;
+        &:focus {
+            border: round $foreground 70%;
+            border-title-style: bold;
+        }
+    }
+    """
+
+    cursor: reactive[Cursor] = reactive(Cursor(), repaint=False)
+    measure: reactive[Measure] = reactive(MEASURES[0], repaint=False)
+    ramp: reactive[RampChoice] = reactive("auto", repaint=False)
+    layer_order: reactive[Literal["up", "down"]] = reactive("up", repaint=False)
+    hint: reactive[str] = reactive("", repaint=False)
+
+    def __init__(
+        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self.result: RunResult | None = None
+        self.summary: DepthSummary | None = None
+        self.other: RunResult | None = None
+        self.other_summary: DepthSummary | None = None
+        self._inks: Inks | None = None
+        self._prepared = False
+        self.area = Size()
+        self._empty: tuple[str, str] | None = None
+        self._titles = ("", "")
+        self._retitling = False
+
+    def show(
+        self,
+        result: RunResult | None,
+        summary: DepthSummary | None = None,
+        other: RunResult | None = None,
+        other_summary: DepthSummary | None = None,
+    ) -> None:
+        """Draw this from now on; call it again when `result` has got new rows.
+
+        Args:
+            result: the run, complete or not, or None for an empty pane.
+            summary: its curves and effective depths.
+            other: a second run to compare with, where the pane can.
+            other_summary: that one's curves and effective depths.
+        """
+        tokens = self.result and self.result.tokens
+        self.result, self.summary = result, summary
+        self.other, self.other_summary = other, other_summary
+        self.redraw()
+        if (result and result.tokens) is not tokens:
+            self.refresh(layout=True)
+
+    def redraw(self) -> None:
+        """Lay the pane out again and draw all of it."""
+        self._prepared = False
+        self.refresh()
+
+    def redraw_content(self) -> None:
+        """Lay the pane out again and draw all of it but its frame."""
+        self._prepared = False
+        if self.is_ready:
+            self.refresh(self.area.region)
+
+    # What a pane is made of -------------------------------------------------
+
+    def why_empty(self) -> tuple[str, str] | None:
+        """Why there is nothing to draw and what helps, or None."""
+        return None
+
+    def computes(self) -> tuple[str, ...]:
+        """The metrics that this shows (see `engine.metrics.catalog`)."""
+        return ()
+
+    def prepare(self) -> None:
+        """Work out, once per change, what `draw_line` needs."""
+
+    def draw_line(self, y: int) -> Strip:
+        """Line y of the content, exactly as wide as the pane."""
+        raise NotImplementedError
+
+    # For the panes to use ---------------------------------------------------
+
+    @property
+    def inks(self) -> Inks:
+        """The theme's styles."""
+        if self._inks is None:
+            self._inks = inks_of(self.app, self.background_colors[1])
+        return self._inks
+
+    def ramp_for(self, diverging: bool) -> Ramp:
+        """The ramp to draw with."""
+        return ramp_of(ramp_kind(self.app, self.ramp), diverging, self.inks.dark)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the pane has a size and something to draw; prepares it if need be."""
+        if not self._prepared:
+            if not self.is_attached or not self.size:
+                return False
+            self.area = self.size
+            self._empty = self.why_empty()
+            if self._empty is None:
+                self.prepare()
+            self._prepared = True
+        return self._empty is None
+
+    def line(self, *pieces: Piece) -> Strip:
+        """One line of content from pieces of printable text."""
+        return strip_of(pieces, self.area.width, self.inks.text)
+
+    def set_titles(self, title: str, subtitle: str = "") -> None:
+        """Title the frame, repainting only the edges that changed."""
+        old_title, old_subtitle = self._titles
+        self._titles = (title, subtitle)
+        self._retitling = True
+        if title != old_title:
+            self.border_title = Content(title) if title else None
+        if subtitle != old_subtitle:
+            self.border_subtitle = Content(subtitle) if subtitle else None
+        self._retitling = False
+        width, height = self.size
+        # Later, since a refresh in the middle of a repaint is forgotten at its end.
+        if title != old_title:
+            self.call_later(self.refresh, Region(-2, -1, width + 4, 1))
+        if subtitle != old_subtitle:
+            self.call_later(self.refresh, Region(-2, height, width + 4, 1))
+
+    # Textual ----------------------------------------------------------------
+
+    def refresh(self, *regions: Region, **options: bool) -> Pane:
+        # Textual repaints all of a widget for a new title; `set_titles` does less.
+        if self._retitling:
+            return self
+        return super().refresh(*regions, **options)
+
+    def render_line(self, y: int) -> Strip:
+        if self.is_ready:
+            return self.draw_line(y)
+        if self._empty is None:
+            return Strip.blank(self.size.width)
+        return self._draw_empty(y, *self._empty)
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._inks = None
+        self._prepared = False
+
+    def on_resize(self) -> None:
+        self.redraw()
+
+    def watch_measure(self) -> None:
+        self.redraw()
+
+    def watch_ramp(self) -> None:
+        self.redraw()
+
+    def watch_layer_order(self) -> None:
+        self.redraw()
+
+    def watch_hint(self) -> None:
+        self.redraw()
+
+    def watch_cursor(self, old: Cursor, new: Cursor) -> None:
+        if self.is_ready:
+            self.move_cursor(old, new)
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        """Repaint what a cursor move changes; panes do better than all of it."""
+        self.redraw()
+
+    def _draw_empty(self, y: int, reason: str, help_text: str) -> Strip:
+        width, height = self.area
+        lines: list[tuple[str, Style]] = [(text, self.inks.muted) for text in wrap(reason, width)]
+        lines += [(text, self.inks.faint) for text in wrap(help_text, width)]
+        first = max(0, (height - len(lines)) // 2)
+        if not first <= y < first + len(lines):
+            return self.line()
+        text, style = lines[y - first]
+        return self.line((" " * ((width - cell_len(text)) // 2), style), (text, style))
+
+
+def nothing_pooled(result: RunResult | None, purpose: str, hint: str) -> tuple[str, str]:
+    """Why a pane of means over tokens is empty, and what helps."""
+    if result is None:
+        return purpose, hint
+    return "No token is left to average.", "Count token 0 in, or run a longer prompt."

@@ -1,0 +1,127 @@
+"""How far a download, a conversion or a load is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+
+from rich.cells import cell_len
+from textual.reactive import reactive
+from textual.strip import Strip
+
+from depthtui.data.protocol import Progress
+from depthtui.sizes import format_size
+from depthtui.token_text import fit_shown
+from depthtui.tui.draw.ink import Piece, bar
+from depthtui.tui.draw.text import sentence
+from depthtui.tui.panes.pane import Pane
+
+_WIDEST = 64
+_LEAST_SECONDS = 1.0
+
+
+@dataclass
+class _Stage:
+    """A stage as last heard of, and when it began (seconds, monotonic)."""
+
+    progress: Progress
+    began: float
+    began_at: int
+
+
+class ProgressPane(Pane):
+    """The stages of getting a model ready: those done, and a bar for the one at work."""
+
+    hint: reactive[str] = reactive("", repaint=False)
+
+    def __init__(
+        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._stages: list[_Stage] = []
+        self._heading = ""
+
+    def start(self, heading: str) -> None:
+        """Forget earlier stages; `heading` says what is being got ready."""
+        self._heading = sentence(heading)
+        self._stages.clear()
+        self.redraw()
+
+    def advance(self, progress: Progress) -> None:
+        """Show this progress; a new stage completes the one before it."""
+        if self._stages and self._stages[-1].progress.stage == progress.stage:
+            self._stages[-1].progress = progress
+        else:
+            self._stages.append(_Stage(progress, monotonic(), progress.done))
+        self.refresh()
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.set_titles("Getting ready")
+        return None
+
+    def draw_line(self, y: int) -> Strip:
+        lines = self._lines()
+        width, height = self.area
+        line = y - max(0, (height - len(lines)) // 2)
+        if not 0 <= line < len(lines):
+            return self.line()
+        cells = min(_WIDEST, width)
+        return self.line((" " * ((width - cells) // 2), self.inks.text), *lines[line])
+
+    def _lines(self) -> list[list[Piece]]:
+        inks, cells = self.inks, min(_WIDEST, self.area.width)
+        lines: list[list[Piece]] = []
+        if self._heading:
+            lines += [[(fit_shown(self._heading, cells), inks.strong)], []]
+        if not self._stages:
+            return [*lines, [("the engine is starting", inks.muted)]]
+        for stage in self._stages[:-1]:
+            name = sentence(stage.progress.stage)
+            total = (
+                _amount(stage.progress.total, stage.progress.unit) if stage.progress.total else ""
+            )
+            lines.append(
+                _between(("✓ ", inks.good), (name, inks.muted), (total, inks.muted), cells)
+            )
+        return lines + self._current(self._stages[-1], cells)
+
+    def _current(self, stage: _Stage, cells: int) -> list[list[Piece]]:
+        inks, progress = self.inks, stage.progress
+        name = sentence(progress.stage)
+        if not progress.total:
+            done = _amount(progress.done, progress.unit) if progress.done else ""
+            return [_between(("▸ ", inks.text), (name, inks.strong), (done, inks.text), cells)]
+        share = progress.done / progress.total
+        full, empty = bar(share, cells - 6)
+        sizes = (
+            f"{_amount(progress.done, progress.unit)} of {_amount(progress.total, progress.unit)}"
+        )
+        return [
+            _between(("▸ ", inks.text), (name, inks.strong), (sizes, inks.text), cells),
+            [(full, inks.good), (empty, inks.faint), (f"{share:>6.0%}", inks.text)],
+            [(self._speed(stage), inks.muted)],
+        ]
+
+    def _speed(self, stage: _Stage) -> str:
+        """Bytes a second and the time left, once they can be told."""
+        seconds = monotonic() - stage.began
+        moved = stage.progress.done - stage.began_at
+        if stage.progress.unit != "B" or seconds < _LEAST_SECONDS or moved <= 0:
+            return ""
+        left = (stage.progress.total - stage.progress.done) * seconds / moved
+        return f"{format_size(moved / seconds)}/s · {_duration(left)} left"
+
+
+def _amount(count: int, unit: str) -> str:
+    return format_size(count) if unit == "B" else f"{count:,} {sentence(unit)}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+
+
+def _between(mark: Piece, left: Piece, right: Piece, cells: int) -> list[Piece]:
+    """A line with something at each end."""
+    room = max(0, cells - cell_len(mark[0]) - cell_len(right[0]) - 1)
+    return [mark, (fit_shown(left[0], room), left[1]), (" ", left[1]), right]

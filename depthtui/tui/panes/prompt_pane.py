@@ -1,0 +1,194 @@
+"""The prompt's tokens, flowing over lines, coloured by a value at the cursor's layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from rich.cells import cell_len
+from rich.style import Style
+from textual import events
+from textual.geometry import Region, Size
+from textual.reactive import reactive
+from textual.strip import Strip
+
+from depthtui import palette
+from depthtui.data.results import Tokens
+from depthtui.token_text import fit_shown, printable
+from depthtui.tui.draw.ink import Piece, Ramp
+from depthtui.tui.draw.scale import scale_of
+from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
+
+_UNDERLINE = Style(underline=True)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a token stands, in cells and lines of the whole text."""
+
+    index: int
+    x: int
+    y: int
+    text: str
+    cells: int
+
+
+class PromptPane(Pane):
+    """The tokens of the prompt with the cursor on one.
+
+    Each token's background is the measure's value at the cursor's layer, on
+    the heatmap's scale; with a glyph ramp a glyph follows the token instead.
+    The answer is underlined.
+    """
+
+    hint: reactive[str] = reactive("p chooses a prompt", repaint=False)
+
+    def __init__(
+        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._places: list[_Place] = []
+        self._lines: list[list[_Place]] = []
+        self._first_line = 0
+        self._levels: np.ndarray | None = None
+        self._ramp: Ramp | None = None
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """As many lines as the tokens need at this width, for `height: auto`."""
+        if self.result is None or not len(self.result.tokens):
+            return 1
+        places = lay_out(self.result.tokens, width, self._marks)
+        return places[-1].y + 1
+
+    @property
+    def _marks(self) -> bool:
+        """Whether a glyph follows each token."""
+        return bool(self.ramp_for(False).glyphs)
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self._update_titles()
+        if self.result is None or not len(self.result.tokens):
+            return "The prompt, token by token.", self.hint
+        return None
+
+    def prepare(self) -> None:
+        assert self.result is not None
+        self._places = lay_out(self.result.tokens, self.area.width, self._marks)
+        self._lines = [[] for _ in range(self._places[-1].y + 1)]
+        for place in self._places:
+            self._lines[place.y].append(place)
+        values = self.measure.values(self.result) if self.measure.by_token else None
+        self._ramp = self.ramp_for(self.measure.diverging)
+        self._levels = None
+        if values is not None:
+            scale = scale_of(values, self.measure.diverging, self.measure.limits)
+            self._levels = palette.levels(values, scale.low, scale.high, len(self._ramp))
+        self._scroll_to_cursor()
+
+    def computes(self) -> tuple[str, ...]:
+        return (self.measure.metric,)
+
+    # The cursor -------------------------------------------------------------
+
+    def _token_of(self, cursor: Cursor) -> int:
+        return min(max(cursor.token, 0), len(self._places) - 1)
+
+    def _scroll_to_cursor(self) -> bool:
+        line, before = self._places[self._token_of(self.cursor)].y, self._first_line
+        shown = self.area.height
+        first = min(max(before, line - shown + 1), line)
+        self._first_line = max(0, min(first, len(self._lines) - shown))
+        return self._first_line != before
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        self._update_titles()
+        if self._scroll_to_cursor():
+            self.refresh(self.area.region)
+            return
+        changed = {self._token_of(old), self._token_of(new)}
+        if self._levels is not None:
+            before, after = self._levels_at(old.layer), self._levels_at(new.layer)
+            changed |= set(np.flatnonzero(before != after).tolist())
+        regions = [
+            Region(place.x, place.y - self._first_line, place.cells, 1)
+            for place in (self._places[each] for each in changed)
+            if 0 <= place.y - self._first_line < self.area.height
+        ]
+        if regions:
+            self.refresh(*regions)
+
+    def _levels_at(self, layer: int) -> np.ndarray:
+        assert self._levels is not None
+        row: np.ndarray = self._levels[min(max(layer, 0), len(self._levels) - 1)]
+        return row
+
+    def _update_titles(self) -> None:
+        if self.result is None or not len(self.result.tokens):
+            self.set_titles("Prompt")
+            return
+        tokens = self.result.tokens
+        index = min(max(self.cursor.token, 0), len(tokens) - 1)
+        text = fit_shown(printable(tokens.texts[index][:80]), 24).rstrip()
+        self.set_titles(
+            "Prompt", f'token {index} of {len(tokens)} · id {tokens.ids[index]} · "{text}"'
+        )
+
+    # Drawing ----------------------------------------------------------------
+
+    def draw_line(self, y: int) -> Strip:
+        line = y + self._first_line
+        if line >= len(self._lines):
+            return self.line()
+        levels = None if self._levels is None else self._levels_at(self.cursor.layer)
+        pieces: list[Piece] = []
+        for place in self._lines[line]:
+            pieces += self._draw_token(place, -1 if levels is None else int(levels[place.index]))
+        return self.line(*pieces)
+
+    def _draw_token(self, place: _Place, level: int) -> list[Piece]:
+        assert self.result is not None
+        assert self._ramp is not None
+        style = self.inks.text
+        if place.index == self._token_of(self.cursor):
+            style = self.inks.cursor
+        elif not self._ramp.glyphs:
+            style = style + self._ramp.written_on(level)
+        if place.index >= self.result.answer_start:
+            style = style + _UNDERLINE
+        if not self._marks:
+            return [(place.text, style)]
+        known = self._ramp.glyphs[level] if level >= 0 else " "
+        return [(place.text, style), (known, self.inks.muted)]
+
+    def on_click(self, event: events.Click) -> None:
+        """Put the cursor on the token under the mouse."""
+        offset = event.get_content_offset(self)
+        if offset is None or not self.is_ready:
+            return
+        line = offset.y + self._first_line
+        for place in self._lines[line] if line < len(self._lines) else ():
+            if place.x <= offset.x < place.x + place.cells:
+                self.post_message(CursorMoved(self.cursor.layer, place.index))
+
+
+def lay_out(tokens: Tokens, width: int, marks: bool) -> list[_Place]:
+    """Flow the tokens over lines of `width` cells; a line ends after a newline.
+
+    With `marks`, every token leaves a cell for the glyph behind it.
+    """
+    width = max(1, width)
+    places: list[_Place] = []
+    x = y = 0
+    for index, raw in enumerate(tokens.texts):
+        room = max(1, width - marks)
+        text = printable(raw[: 2 * width])
+        if cell_len(text) > room:
+            text = fit_shown(text, room)
+        cells = cell_len(text) + marks
+        if x and x + cells > width:
+            x, y = 0, y + 1
+        places.append(_Place(index, x, y, text, cells))
+        x += cells
+        if raw.endswith("\n"):
+            x, y = 0, y + 1
+    return places

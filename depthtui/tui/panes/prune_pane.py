@@ -1,0 +1,131 @@
+"""The block of n layers that a model would miss least, with a dial for n."""
+
+from __future__ import annotations
+
+import numpy as np
+from rich.style import Style
+from textual.reactive import reactive
+from textual.strip import Strip
+
+from depthtui.errors import DepthError
+from depthtui.metrics.pruning import best_block, block_distances, pruned_share
+from depthtui.tui.draw.bars import layer_ruler, upright_bars
+from depthtui.tui.draw.ink import Piece, number
+from depthtui.tui.draw.text import not_computed
+from depthtui.tui.panes.page import Page, as_many_as_fit
+from depthtui.tui.panes.pane import Cursor
+
+_BLOCK_LINES = 3
+"""A title, bars of at least one line, a ruler."""
+
+
+class PrunePane(Page):
+    """The angular distance over every block of n layers, and the least one for every n.
+
+    Attributes:
+        n: layers of the block; 0 for a tenth of the model.
+    """
+
+    dial = "layers"
+    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+    n: reactive[int] = reactive(0, repaint=False)
+
+    def computes(self) -> tuple[str, ...]:
+        return ("similarity",)
+
+    def turn_dial(self, steps: int) -> None:
+        if self.result is not None:
+            self.n = min(max(self.block + steps, 1), self._longest)
+
+    def watch_n(self) -> None:
+        self.redraw()
+
+    @property
+    def _longest(self) -> int:
+        """The longest block that leaves a layer."""
+        assert self.result is not None
+        return max(1, self.result.model.n_layers - 1)
+
+    @property
+    def block(self) -> int:
+        """How many layers the block has."""
+        assert self.result is not None
+        return min(self.n or pruned_share(self.result.model.n_layers), self._longest)
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.title_with_dial("Best block to prune")
+        if self.result is None:
+            return "The block of n layers that turns the residual stream least.", self.hint
+        if self.result.similarity is None:
+            return not_computed(self.result, "similarity")
+        try:
+            best_block(self.result.similarity, 1, self._with_first)
+        except DepthError as error:
+            return error.message, ""
+        return None
+
+    @property
+    def _with_first(self) -> bool:
+        return self.first_token == 0
+
+    def prepare(self) -> None:
+        assert self.result is not None
+        similarity = self.result.similarity
+        assert similarity is not None
+        self._first, self._distance = best_block(similarity, self.block, self._with_first)
+        self._distances = block_distances(similarity, self.block, self._with_first)
+        lengths = range(1, self._longest + 1)
+        self._least = np.array([best_block(similarity, n, self._with_first)[1] for n in lengths])
+        self._lay_out()
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        self._lay_out()
+        self.refresh(self.area.region)
+
+    def draw_line(self, y: int) -> Strip:
+        return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
+
+    def _lay_out(self) -> None:
+        self._lines = [as_many_as_fit(self._words(), self.area.width)]
+        room = self.area.height - len(self._lines)
+        both = room >= 2 * _BLOCK_LINES + 1
+        if room > 2 * _BLOCK_LINES + 2:
+            self._lines.append([])
+            room -= 1
+        self._lines += self._by_first_layer((room + 1) // 2 if both else room)
+        if both:
+            self._lines += self._by_length(room // 2)
+
+    def _words(self) -> list[Piece]:
+        inks, last = self.inks, self._first + self.block - 1
+        layers = f"layer {last}" if self.block == 1 else f"layers {self._first} to {last}"
+        return [
+            (f"n = {self.block}  ", inks.accent),
+            (f"without {layers}", inks.strong),
+            (f" · angular distance {number(self._distance)}", inks.muted),
+        ]
+
+    def _by_first_layer(self, lines: int) -> list[list[Piece]]:
+        """The distance over the block that begins at each layer; the least one stands out."""
+        width, count = self.area.width, len(self._distances)
+        most = number(float(np.nanmax(self._distances)))
+        title = f"distance over {self.block} layers from each on · max {most}"
+        bars = self._bars(self._distances, lines, self._first, self.inks.good)
+        here = min(self.cursor.layer, count - 1)
+        ruler = layer_ruler(count, here, width, self.inks)
+        return [[(title, self.inks.muted)], *bars, ruler]
+
+    def _by_length(self, lines: int) -> list[list[Piece]]:
+        """The least distance for every n; the dial's n stands out."""
+        title = f"least distance by n · max {number(float(np.nanmax(self._least)))}"
+        bars = self._bars(self._least, lines, self.block - 1, self.inks.accent)
+        ruler = layer_ruler(len(self._least), self.block, self.area.width, self.inks, 1, "▴n ")
+        return [[(title, self.inks.muted)], *bars, ruler]
+
+    def _bars(self, values: np.ndarray, lines: int, marked: int, mark: Style) -> list[list[Piece]]:
+        inks = self.inks
+
+        def ink_of(_value: float, at: range) -> Style:
+            return mark if marked in at else inks.text
+
+        return upright_bars(values, self.area.width, max(1, lines - 2), inks, ink_of)

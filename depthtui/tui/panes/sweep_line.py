@@ -1,0 +1,99 @@
+"""The line on top of a sweep: what it is, how far it is; beneath it what runs now."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+from textual.strip import Strip
+
+from depthtui.data.results import ModelInfo
+from depthtui.sweep.pace import time_words
+from depthtui.token_text import fit_shown
+from depthtui.tui.draw.ink import Piece, bar, strip_of
+from depthtui.tui.draw.text import sentence
+from depthtui.tui.panes.status_line import Status, StatusLine
+from depthtui.tui.state.sweeping import Sweeping
+
+_BAR = 24
+
+
+class SweepLine(StatusLine):
+    """A status line whose state is a sweep's; a second line while it runs."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._sweep: Sweeping | None = None
+        self._loaded = ""
+
+    def show_sweep(self, sweep: Sweeping | None, model: ModelInfo | None) -> None:
+        """Say this from now on; `model` is what is loaded."""
+        self._sweep = sweep
+        self._loaded = sentence(model.name) if model else ""
+        self.set_class(sweep is not None and sweep.is_live, "live")
+        self.show(Status(model=model))
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        if y == 0:
+            return super().render_line(y)
+        width = self.size.width
+        return strip_of(self._now(width), width, self.inks.text)
+
+    def _left(self, room: int) -> list[Piece]:
+        inks = self.inks
+        brand: list[Piece] = [("Sweep", inks.strong)]
+        if self._sweep is None:
+            return brand
+        plan = self._sweep.plan
+        counts = f"{_count(len(plan.models), 'model')} x {_count(len(plan.tasks), 'task')}"
+        where = "runs of this session" if self._sweep.folder is None else self._sweep.folder.name
+        for words in (f" · {counts} · {sentence(where)}", f" · {counts}"):
+            if len("Sweep") + cell_len(words) <= room:
+                return [*brand, (words, inks.muted)]
+        return brand
+
+    def _state(self) -> list[Piece]:
+        inks, sweep = self.inks, self._sweep
+        loaded = f" · {self._loaded} is loaded" if self._loaded else " · no model is loaded"
+        if self.size.width < 100 and cell_len(loaded) > 34:
+            loaded = ""
+        if sweep is None:
+            return [(loaded.removeprefix(" · "), inks.muted)]
+        words = f"{sweep.done} of {sweep.total} prompts"
+        match sweep.stage:
+            case "running":
+                return [("▸ ", inks.good), ("running · esc stops", inks.text)]
+            case "stopped":
+                return [
+                    ("■ ", inks.warning),
+                    (f"stopped, {words}", inks.text),
+                    (loaded, inks.muted),
+                ]
+            case "failed":
+                problem = sentence(sweep.problem)
+                return [("✕ ", inks.error), (fit_shown(problem, min(60, len(problem))), inks.text)]
+            case "opened" if sweep.is_session:
+                return [
+                    ("● ", inks.good),
+                    (_count(sweep.done, "prompt"), inks.text),
+                    (loaded, inks.muted),
+                ]
+            case "opened":
+                return [("● ", inks.good), (words, inks.text), (loaded, inks.muted)]
+        return [("● ", inks.good), (f"done, {words}", inks.text), (loaded, inks.muted)]
+
+    def _now(self, width: int) -> list[Piece]:
+        """How much is done, the time left, and what runs."""
+        inks, sweep = self.inks, self._sweep
+        if sweep is None:
+            return []
+        share = sweep.done / sweep.total if sweep.total else 0.0
+        full, empty = bar(share, _BAR if width >= 100 else _BAR // 2)
+        amount = f" {sweep.done} of {sweep.total} prompts"
+        left = f", {time_words(sweep.seconds_left)} left" if sweep.seconds_left >= 0 else ""
+        pieces: list[Piece] = [(full, inks.good), (empty, inks.faint), (amount + left, inks.text)]
+        used = sum(cell_len(text) for text, _ in pieces)
+        return [*pieces, (fit_shown(f"   {sentence(sweep.now)}", max(0, width - used)), inks.muted)]
+
+
+def _count(count: int, name: str) -> str:
+    return f"1 {name}" if count == 1 else f"{count} {name}s"

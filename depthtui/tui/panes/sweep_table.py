@@ -1,0 +1,355 @@
+"""The rows of a sweep: effective depth by every rule, its interval and its ratio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.style import Style
+from textual import events
+from textual.geometry import Size
+from textual.strip import Strip
+
+from depthtui.depth.rules import RULE_CURVES
+from depthtui.report.phrases import rule_title
+from depthtui.token_text import fit_shown
+from depthtui.tui.draw.grid import in_sight
+from depthtui.tui.draw.ink import Piece, fit_right, line_style
+from depthtui.tui.draw.text import sentence
+from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
+from depthtui.tui.state.sweep_rows import Row, RowKey
+
+HEADS = 2
+"""Lines above the rows."""
+
+_MARK_CELLS = 3
+_LEAST_NAME, _MOST_NAME = 12, 34
+_MOST_SPARE = 4
+"""Cells that a rule's columns get at most beyond those they need."""
+_NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Attributes:
+        name: which it is, such as `kl.layer`.
+        group: over the head; the name of a rule or empty.
+        head: its name; short.
+        text: what it says of a row.
+        value: what rows are sorted by; None comes last.
+        words: what it shows, in words.
+        is_name: whether it takes what room there is.
+    """
+
+    name: str
+    group: str
+    head: str
+    text: Callable[[Row], str]
+    value: Callable[[Row], float | str | None]
+    words: str
+    is_name: bool = False
+
+
+class SweepTable(Pane):
+    """Rows and columns with one cursor: its layer is the row, its token the column.
+
+    Attributes:
+        marks: the place among the marked rows of those that are.
+        sorted_by: name of a column and whether the largest come first; empty for none.
+    """
+
+    def __init__(
+        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self.rows: Sequence[Row] = ()
+        self.marks: Mapping[RowKey, int] = {}
+        self.sorted_by: tuple[str, bool] = ("", False)
+        self.empty: tuple[str, str] = ("", "")
+        self._first = 0
+        self._columns: list[Column] = []
+        self._widths: list[int] = []
+
+    def show_rows(
+        self,
+        rows: Sequence[Row],
+        marks: Mapping[RowKey, int],
+        sorted_by: tuple[str, bool],
+        empty: tuple[str, str],
+    ) -> None:
+        """Draw these from now on.
+
+        Args:
+            rows: in the order in which they are shown.
+            marks: the place of the rows that are compared.
+            sorted_by: a column's name, and whether the largest come first.
+            empty: what to say where there is no row.
+        """
+        grown = len(rows) != len(self.rows)
+        self.rows, self.marks, self.sorted_by, self.empty = rows, marks, sorted_by, empty
+        self.redraw()
+        if grown:
+            self.refresh(layout=True)
+
+    @property
+    def columns(self) -> list[Column]:
+        """Those that there is room for."""
+        return self._columns if self.is_ready else []
+
+    def why_empty(self) -> tuple[str, str] | None:
+        return None if self.rows else self.empty
+
+    def prepare(self) -> None:
+        self._columns = columns_of(self.rows, self.area.width)
+        self._widths = [self._needed(each) for each in self._columns]
+        self._share_out()
+        self._scroll()
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """As many lines as there are, for `height: auto`."""
+        return max(4, HEADS + len(self.rows))
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        self._scroll()
+        self.refresh(self.area.region)
+
+    # Geometry ---------------------------------------------------------------
+
+    def _needed(self, column: Column) -> int:
+        texts = [cell_len(column.text(row)) for row in self.rows]
+        head = len(column.head) + (self.sorted_by[0] == column.name)
+        return max(head, *texts) + 1
+
+    def _share_out(self) -> None:
+        """Give the names what the numbers leave."""
+        names = [place for place, each in enumerate(self._columns) if each.is_name]
+        others = sum(width for place, width in enumerate(self._widths) if place not in names)
+        room = self.area.width - _MARK_CELLS - others
+        needed = [min(self._widths[place], _MOST_NAME) for place in names]
+        while sum(needed) > room and max(needed, default=0) > 1:
+            needed[needed.index(max(needed))] -= 1
+        for place, width in zip(names, needed, strict=True):
+            self._widths[place] = width
+        # What is left sets the rules apart from each other.
+        firsts = [place for place, each in enumerate(self._columns) if each.name.endswith(".layer")]
+        spare = room - sum(needed)
+        for place in firsts:
+            self._widths[place] += min(_MOST_SPARE, spare // len(firsts))
+
+    def _scroll(self) -> None:
+        shown = max(1, self.area.height - HEADS)
+        self._first = in_sight(self.cursor.layer, self._first, shown, len(self.rows))
+
+    def on_click(self, event: events.Click) -> None:
+        """Put the cursor on the row and the column under the mouse."""
+        offset = event.get_content_offset(self)
+        if offset is None or not self.is_ready:
+            return
+        row = self.cursor.layer if offset.y < HEADS else self._first + offset.y - HEADS
+        left, column = _MARK_CELLS, 0
+        for column, width in enumerate(self._widths):  # noqa: B007
+            left += width
+            if offset.x < left:
+                break
+        self.post_message(CursorMoved(row, column))
+
+    # Drawing ----------------------------------------------------------------
+
+    def draw_line(self, y: int) -> Strip:
+        if y == 0:
+            return self._draw_groups()
+        if y == 1:
+            return self._draw_heads()
+        place = self._first + y - HEADS
+        return self._draw_row(place) if place < len(self.rows) else self.line()
+
+    def _draw_groups(self) -> Strip:
+        pieces: list[Piece] = [(" " * _MARK_CELLS, self.inks.text)]
+        place = 0
+        while place < len(self._columns):
+            group, width = self._columns[place].group, 0
+            while place < len(self._columns) and self._columns[place].group == group:
+                width += self._widths[place]
+                place += 1
+            # Over a group of columns its name, with a line to its end.
+            name = f" {group} ".ljust(width, "─") if group else " " * width
+            pieces.append(
+                (
+                    fit_shown(name.removesuffix("─") + " " * name.endswith("─"), width),
+                    self.inks.muted,
+                )
+            )
+        return self.line(*pieces)
+
+    def _draw_heads(self) -> Strip:
+        inks = self.inks
+        pieces: list[Piece] = [(" " * _MARK_CELLS, inks.text)]
+        name, falls = self.sorted_by
+        for place, (column, width) in enumerate(zip(self._columns, self._widths, strict=True)):
+            sign = ("▼" if falls else "▲") if column.name == name else ""
+            text = f"{column.head}{sign}"
+            here = place == self.cursor.token
+            style = inks.accent if here else inks.strong if sign else inks.muted
+            if column.is_name:
+                pieces.append((fit_shown(text, width), style))
+            else:
+                pieces.append((" " * max(0, width - cell_len(text)), inks.text))
+                pieces.append((text[-width:], style + Style(underline=here or None)))
+        return self.line(*pieces)
+
+    def _draw_row(self, place: int) -> Strip:
+        inks, row = self.inks, self.rows[place]
+        here = place == self.cursor.layer
+        mark = self.marks.get(row.key)
+        sign = "▸" if here else " "
+        pieces: list[Piece] = [
+            (sign, inks.accent),
+            ("  ", inks.text) if mark is None else (f"{letter(mark)} ", line_style(inks, mark)),
+        ]
+        for column, width in zip(self._columns, self._widths, strict=True):
+            text = column.text(row)
+            style = self._style(column, row, here)
+            if column.is_name:
+                pieces += [(shortened(sentence(text), width - 1), style), (" ", inks.text)]
+            else:
+                pieces.append((fit_right(text, width), style))
+        return self.line(*pieces)
+
+    def _style(self, column: Column, row: Row, here: bool) -> Style:
+        inks = self.inks
+        if column.name == "failed" and row.failures:
+            return inks.warning
+        if column.is_name or column.name.endswith((".layer", ".ratio")):
+            return inks.strong if here else inks.text
+        if column.name == "done" and row.done < row.total:
+            return inks.text
+        return inks.muted
+
+
+def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
+    """What there is to show of these rows, and room for; what matters least is left out first."""
+    rules = [rule for rule in RULE_CURVES if any(row.depth(rule) for row in rows)]
+    has_interval = any(
+        estimate is not None and estimate.interval is not None
+        for row in rows
+        for rule in rules
+        for estimate in [row.depth(rule)]
+    )
+    roomy = width >= 100
+    names = [
+        Column("model", "", "model", lambda row: row.model, lambda row: row.model, "model", True),
+        Column(
+            "task",
+            "",
+            "task",
+            lambda row: row.task if roomy else row.short_task,
+            lambda row: row.task,
+            "task",
+            True,
+        ),
+    ]
+    counts = [
+        Column("done", "", "n", _done_words, lambda row: row.done, "prompts done"),
+    ]
+    if any(row.failures for row in rows):
+        counts.append(
+            Column(
+                "failed",
+                "",
+                "failed" if roomy else "✕",
+                lambda row: str(len(row.failures) or ""),
+                lambda row: len(row.failures),
+                "what could not be done",
+            )
+        )
+    layers = Column("layers", "", "L", _layer_words, lambda row: row.n_layers, "number of layers")
+    depths = [column for rule in rules for column in _rule_columns(rule, has_interval, roomy)]
+    return [*names, *([layers] if roomy else []), *counts, *depths]
+
+
+def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[Column]:
+    title = rule_title(rule)
+
+    def layer(row: Row) -> float | None:
+        estimate = row.depth(rule)
+        return None if estimate is None else estimate.layer
+
+    def ratio(row: Row) -> float | None:
+        estimate = row.depth(rule)
+        return None if estimate is None else estimate.ratio
+
+    def interval_end(row: Row) -> float | None:
+        estimate = row.depth(rule)
+        return None if estimate is None or estimate.interval is None else estimate.interval[0]
+
+    def interval_words(row: Row) -> str:
+        estimate = row.depth(rule)
+        if estimate is None or estimate.interval is None:
+            return ""
+        low, high = estimate.interval
+        return f"{low:g}–{high:g}"
+
+    def layer_words(row: Row) -> str:
+        found = layer(row)
+        return _NOTHING if found is None else f"{found:g}"
+
+    def ratio_words(row: Row) -> str:
+        found = ratio(row)
+        words = "" if found is None else f"{found:.2f}"
+        return words if roomy else words.removeprefix("0")
+
+    found = [
+        Column(
+            f"{rule}.layer",
+            title,
+            "layer" if roomy else "e",
+            layer_words,
+            layer,
+            f"effective depth by {title}",
+        )
+    ]
+    if has_interval:
+        words = f"95 % interval of the depth by {title}"
+        found.append(Column(f"{rule}.interval", title, "95 %", interval_words, interval_end, words))
+    words = f"ratio of the depth by {title}, (layer + 1) / L"
+    head = "ratio" if roomy else "/L"
+    return [*found, Column(f"{rule}.ratio", title, head, ratio_words, ratio, words)]
+
+
+def in_order(
+    rows: Sequence[Row], columns: Sequence[Column], sorted_by: tuple[str, bool]
+) -> list[Row]:
+    """The rows by a column; those that have nothing there come last, the largest first or not."""
+    name, falls = sorted_by
+    column = next((each for each in columns if each.name == name), None)
+    if column is None:
+        return list(rows)
+    known = [row for row in rows if column.value(row) is not None]
+    unknown = [row for row in rows if column.value(row) is None]
+    known.sort(key=column.value, reverse=falls)  # type: ignore[arg-type]
+    return [*known, *unknown]
+
+
+def letter(place: int) -> str:
+    """What a marked row is called: a, b, c …"""
+    return "abcdefghijklmnopqrstuvwxyz"[place % 26]
+
+
+def shortened(shown: str, width: int) -> str:
+    """Printable text in exactly `width` cells; its middle is left out, since names differ there
+    the least."""
+    if cell_len(shown) <= width or cell_len(shown) != len(shown) or width < 6:
+        return fit_shown(shown, width)
+    tail = (width - 1) // 2
+    return f"{shown[: width - 1 - tail]}…{shown[-tail:]}"
+
+
+def _done_words(row: Row) -> str:
+    return f"{row.done}" if row.done == row.total else f"{row.done}/{row.total}"
+
+
+def _layer_words(row: Row) -> str:
+    return _NOTHING if row.n_layers is None else str(row.n_layers)

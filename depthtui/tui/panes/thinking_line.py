@@ -1,0 +1,70 @@
+"""The line on top of a text that is being written: how it is chosen, how fast, how deep."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from depthtui.depth.token_depths import TokenDepthMeasure
+from depthtui.report.generation import ENDS
+from depthtui.token_text import fit_shown
+from depthtui.tui.draw.ink import Piece, number
+from depthtui.tui.draw.text import sentence
+from depthtui.tui.panes.status_line import Status, StatusLine
+from depthtui.tui.state.thinking import Thinking
+
+
+class ThinkingLine(StatusLine):
+    """A status line whose state is the text's."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._words: list[str] = []
+        self._stage = "waiting"
+
+    def show_thinking(self, thinking: Thinking, measure: TokenDepthMeasure) -> None:
+        """Say this from now on."""
+        self._stage = thinking.stage
+        self._words = list(_words(thinking, measure))
+        self.show(Status(model=thinking.model, task=_how(thinking)))
+        self.refresh()
+
+    def _left(self, room: int) -> list[Piece]:
+        """How it writes matters more than the model's details, and than all of its name."""
+        pieces, how = super()._left(room), self.status.task
+        if any(how in text for text, _ in pieces) or self.status.model is None:
+            return pieces
+        name = fit_shown(sentence(self.status.model.name), max(0, room - len(how) - 2))
+        return [(name, self.inks.strong), (f"  {how}", self.inks.text)]
+
+    def _state(self) -> list[Piece]:
+        inks = self.inks
+        sign: dict[str, Piece] = {
+            "waiting": ("◌ ", inks.muted),
+            "writing": ("▸ ", inks.good),
+            "done": ("● ", inks.good),
+            "failed": ("■ ", inks.warning),
+        }
+        # The line keeps the first words where it is narrow.
+        kept = self._words[: 2 if self.size.width < 100 else None]
+        return [sign[self._stage], (" · ".join(kept), inks.text)]
+
+
+def _how(thinking: Thinking) -> str:
+    settings = thinking.settings
+    if not settings.temperature:
+        return "greedy"
+    top = f" · top-p {settings.top_p:g}" if settings.top_p < 1 else ""
+    return f"temperature {settings.temperature:g}{top} · seed {settings.seed}"
+
+
+def _words(thinking: Thinking, measure: TokenDepthMeasure) -> list[str]:
+    generation = thinking.generation
+    depths = getattr(generation.continuation.depths, measure.name)
+    known, count = depths[np.isfinite(depths)], len(generation.continuation)
+    if thinking.stage == "waiting" or (thinking.stage == "writing" and not count):
+        return ["reading the prompt"]
+    of_limit = f" of {thinking.settings.max_tokens}" if thinking.is_live else ""
+    speed = f"{thinking.tokens_per_second:.1f} tokens/s" if thinking.tokens_per_second else "cached"
+    mean = f"mean {measure.title} {number(float(known.mean()))}" if len(known) else ""
+    end = "" if thinking.is_live else ENDS.get(generation.stopped_by, "stopped")
+    return [each for each in (f"{count}{of_limit} tokens", mean, speed, end) if each]

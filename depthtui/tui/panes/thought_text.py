@@ -1,0 +1,82 @@
+"""The text that the model writes, each token coloured by how deep it was decided."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from depthtui.token_text import fit_shown, printable
+from depthtui.tui.draw.ink import probability
+from depthtui.tui.draw.text import sentence
+from depthtui.tui.panes.pane import Cursor
+from depthtui.tui.panes.prompt_pane import PromptPane
+
+_SPACE = "·"
+_WORDS = 36
+
+
+class ThoughtText(PromptPane):
+    """Generated tokens, flowing over lines; spaces are left as spaces, so that it reads as text."""
+
+    prompt = ""
+    """What the text comes after; untrusted."""
+
+    @property
+    def heading(self) -> str:
+        """The end of the prompt."""
+        words = sentence(self.prompt[-80:])
+        kept = words if len(words) <= _WORDS else f"…{words[-_WORDS:]}"
+        return f'After "{kept}"' if kept else "Text"
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self._update_titles()
+        if self.result is None or not len(self.result.tokens):
+            return "What the model writes, token by token.", self.hint
+        return None
+
+    def prepare(self) -> None:
+        super().prepare()
+        assert self.result is not None
+        texts = self.result.tokens.texts
+        for line in self._lines:
+            line[:] = [
+                replace(place, text=f" {place.text[1:]}")
+                if texts[place.index].startswith(" ") and place.text.startswith(_SPACE)
+                else place
+                for place in line
+            ]
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        # The depth of a token is no value at a layer: only the token matters.
+        if old.token != new.token:
+            super().move_cursor(old, replace_layer(new, old))
+
+    def _update_titles(self) -> None:
+        if self.result is None or not len(self.result.tokens):
+            self.set_titles(self.heading)
+            return
+        tokens = self.result.tokens
+        index = min(max(self.cursor.token, 0), len(tokens) - 1)
+        text = fit_shown(printable(tokens.texts[index][:80]), 20).rstrip()
+        values = self.measure.values(self.result)
+        depth = "" if values is None else f" · {self.measure.title} {depth_words(values[0, index])}"
+        chosen = f'token {index} of {len(tokens)} · "{text}"{self._probability(index)}'
+        self.set_titles(self.heading, f"{chosen}{depth}")
+
+    def _probability(self, index: int) -> str:
+        """What the model gave to a token, which need not be its first choice."""
+        lens = self.result.logit_lens if self.result else None
+        if lens is None:
+            return ""
+        return f" {probability(float(np.exp(lens.next_log_probability[-1, index])))}"
+
+
+def depth_words(depth: float) -> str:
+    """A token's depth; a dash where its rule finds no layer."""
+    return "–" if np.isnan(depth) else f"{depth:.0f}"
+
+
+def replace_layer(new: Cursor, old: Cursor) -> Cursor:
+    """The new cursor on the old one's layer."""
+    return Cursor(old.layer, new.token)

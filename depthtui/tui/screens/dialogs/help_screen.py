@@ -1,0 +1,119 @@
+"""A searchable list of the keys that work here, which also runs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on
+from textual.app import App, ComposeResult
+from textual.binding import ActiveBinding, Binding, BindingType
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Input, OptionList
+from textual.widgets.option_list import Option
+
+from depthtui.tui import keymap
+from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+
+
+@dataclass(frozen=True)
+class Deed:
+    """Something that a key does.
+
+    Attributes:
+        keys: the keys as people read them, such as `k ↑`.
+        what: what they do.
+        name: the id by which the settings remap them.
+        active: the binding and the node it belongs to.
+    """
+
+    keys: str
+    what: str
+    name: str
+    active: ActiveBinding
+
+
+def deeds_on(screen: Screen[object]) -> list[Deed]:
+    """What the keys of a screen do, the most urgent first."""
+    app = screen.app
+    grouped: dict[str, list[ActiveBinding]] = {}
+    for active in screen.active_bindings.values():
+        binding = active.binding
+        # What has no id is Textual's own, such as copying selected text.
+        if active.enabled and binding.id and not binding.system:
+            grouped.setdefault(binding.id, []).append(active)
+    order = {each.id: place for place, each in enumerate(keymap.ALL)}
+    ids = sorted(grouped, key=lambda each: order.get(each, len(order)))
+    return [
+        Deed(
+            " ".join(app.get_key_display(each.binding) for each in group),
+            group[0].binding.tooltip or group[0].binding.description,
+            name,
+            group[0],
+        )
+        for name, group in ((each, grouped[each]) for each in ids)
+    ]
+
+
+async def perform(app: App[object], deed: Deed) -> None:
+    """Do what the deed's key would do."""
+    await app.run_action(deed.active.binding.action, deed.active.node)
+
+
+class HelpScreen(Dialog[Deed]):
+    """Lists the keys; the caller runs the one that was chosen."""
+
+    heading = "Keys that work here"
+    hint = "type to search · ↑↓ choose · enter runs it · esc closes"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "choose(1)", "next", show=False, priority=True),
+        Binding("up", "choose(-1)", "previous", show=False, priority=True),
+    ]
+
+    def __init__(self, deeds: list[Deed]) -> None:
+        super().__init__()
+        self._deeds = deeds
+        self._width = max((len(deed.keys) for deed in deeds), default=0)
+
+    def body(self) -> ComposeResult:
+        yield Input(placeholder="search", compact=True)
+        yield OptionList(*self._options(""), compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).highlighted = 0
+        self.query_one(Input).focus()
+
+    def _options(self, search: str) -> list[Option]:
+        words = search.lower().split()
+        return [
+            Option(
+                Content.assemble(
+                    (deed.keys.rjust(self._width), "$text-accent"),
+                    f"  {deed.what}",
+                    (f"  {deed.name}", MUTED),
+                ),
+                id=str(index),
+            )
+            for index, deed in enumerate(self._deeds)
+            if all(word in f"{deed.keys} {deed.what} {deed.name}".lower() for word in words)
+        ]
+
+    @on(Input.Changed)
+    def _search(self, event: Input.Changed) -> None:
+        listing = self.query_one(OptionList)
+        listing.clear_options().add_options(self._options(event.value))
+        listing.highlighted = 0 if listing.option_count else None
+
+    @on(Input.Submitted)
+    def _submit(self) -> None:
+        self.query_one(OptionList).action_select()
+
+    @on(OptionList.OptionSelected)
+    def _run(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self._deeds[int(event.option.id or 0)])
+
+    def action_choose(self, step: int) -> None:
+        listing = self.query_one(OptionList)
+        listing.action_cursor_down() if step > 0 else listing.action_cursor_up()

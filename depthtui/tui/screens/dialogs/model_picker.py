@@ -1,0 +1,148 @@
+"""Choose a model: one that is on disk, or any other by its id or path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Checkbox, Input, Label, OptionList, Select, Static
+from textual.widgets.option_list import Option
+from textual.worker import Worker, WorkerState
+
+from depthtui.data.results import ModelSpec
+from depthtui.models.catalog import ModelListing
+from depthtui.sizes import format_size
+from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTIZATIONS = ("no", "8bit", "4bit")
+
+
+class ModelPicker(Dialog[ModelSpec]):
+    """Lists what is on disk and takes a typed name; nothing starts before a choice.
+
+    Args:
+        spec: the model that is open, whose options are offered again.
+        on_disk: finds the models on disk; slow, so it runs in a thread.
+    """
+
+    heading = "Model"
+    hint = "enter opens · tab moves on · esc closes"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f5", "submit", "open", tooltip="Open the typed model", id="model.open"),
+    ]
+
+    def __init__(self, spec: ModelSpec, on_disk: Callable[[], Sequence[ModelListing]]) -> None:
+        super().__init__()
+        self._spec = spec
+        self._on_disk = on_disk
+        self._listings: Sequence[ModelListing] = ()
+
+    def body(self) -> ComposeResult:
+        yield Static("On disk; nothing starts until you choose", classes="label")
+        yield OptionList(id="on-disk", compact=True)
+        yield Static("Or a Hugging Face id, a folder, a GGUF file", classes="label")
+        yield Input(placeholder="Qwen/Qwen3-0.6B", id="name", compact=True)
+        with Horizontal(classes="row"):
+            yield Label("device ")
+            yield Input(self._spec.device, id="device", compact=True)
+            yield Label("dtype ")
+            yield _select(DTYPES, self._spec.dtype, "dtype")
+            yield Label("quantize ")
+            yield _select(QUANTIZATIONS, self._spec.quantize or "no", "quantize")
+        with Horizontal(classes="row"):
+            yield Label("revision ")
+            yield Input(self._spec.revision, placeholder="default", id="revision", compact=True)
+            yield Checkbox(
+                "run the model's own Python code",
+                self._spec.trust_remote_code,
+                id="trust",
+                compact=True,
+            )
+        yield Static(id="model-note")
+
+    def on_mount(self) -> None:
+        self.query_one("#on-disk", OptionList).loading = True
+        self.query_one("#name").focus()
+        self.run_worker(self._on_disk, name="on_disk", thread=True, exit_on_error=False)
+
+    @on(Worker.StateChanged)
+    def _listed(self, event: Worker.StateChanged) -> None:
+        if event.worker.name != "on_disk" or event.state not in (
+            WorkerState.SUCCESS,
+            WorkerState.ERROR,
+        ):
+            return
+        listing = self.query_one("#on-disk", OptionList)
+        listing.loading = False
+        if event.state is WorkerState.ERROR:
+            self._note(f"The models on disk could not be listed: {event.worker.error}")
+            return
+        self._listings = event.worker.result or ()
+        listing.add_options(self._option(each) for each in self._listings)
+        names = [each.name for each in self._listings]
+        listing.highlighted = names.index(self._spec.name) if self._spec.name in names else 0
+        if not self.query_one("#name", Input).value:
+            listing.focus()
+
+    def _option(self, each: ModelListing) -> Option:
+        size = format_size(each.size) if each.ready else f"{format_size(each.size)} to fetch"
+        return Option(
+            Content.assemble(
+                ("▶ " if each.name == self._spec.name else "  ", "$text-accent"),
+                stand_ins(each.title),
+                (f"  {size}  {stand_ins(each.note)}", MUTED),
+            )
+        )
+
+    @on(OptionList.OptionHighlighted, "#on-disk")
+    def _describe(self, event: OptionList.OptionHighlighted) -> None:
+        self._note(self._listings[event.option_index].name)
+
+    @on(OptionList.OptionSelected, "#on-disk")
+    def _take_listed(self, event: OptionList.OptionSelected) -> None:
+        chosen = self._listings[event.option_index]
+        revision = self.query_one("#revision", Input).value.strip()
+        # A revision of the model that is open means nothing for another one.
+        inherited = revision == self._spec.revision and chosen.name != self._spec.name
+        self._open(chosen.name, chosen.revision if inherited else revision or chosen.revision)
+
+    @on(Input.Submitted)
+    def action_submit(self) -> None:
+        """Open the typed model."""
+        name = self.query_one("#name", Input).value.strip()
+        if name:
+            self._open(name, self.query_one("#revision", Input).value.strip())
+        else:
+            self._note("Type a Hugging Face id, a folder or a GGUF file, or choose from the list.")
+            self.query_one("#name").focus()
+
+    def _open(self, name: str, revision: str) -> None:
+        quantize = str(self.query_one("#quantize", Select).value)
+        self.dismiss(
+            ModelSpec(
+                name=name,
+                revision=revision,
+                device=self.query_one("#device", Input).value.strip() or "auto",
+                dtype=str(self.query_one("#dtype", Select).value),
+                quantize="" if quantize == "no" else quantize,
+                trust_remote_code=self.query_one("#trust", Checkbox).value,
+            )
+        )
+
+    def _note(self, text: str) -> None:
+        self.query_one("#model-note", Static).update(Content(stand_ins(text)))
+
+
+def _select(choices: Sequence[str], value: str, name: str) -> Select[str]:
+    chosen = value if value in choices else choices[0]
+    return Select(
+        [(each, each) for each in choices], value=chosen, allow_blank=False, id=name, compact=True
+    )

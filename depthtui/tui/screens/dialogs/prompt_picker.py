@@ -1,0 +1,236 @@
+"""Choose a prompt: by its difficulty, by writing it, or from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import (
+    Button,
+    Checkbox,
+    Input,
+    OptionList,
+    Static,
+    TabbedContent,
+    TabPane,
+)
+from textual.widgets.option_list import Option
+
+from depthtui.data.results import Prompt
+from depthtui.errors import DepthError
+from depthtui.prompts import TASKS, prompt_title, read_prompts
+from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea, stand_ins
+from depthtui.tui.state.ladder import prompts_of
+
+PREVIEW_CHARACTERS = 4000
+
+HINTS = {
+    "tasks": "enter runs it · tab moves on · + and - turn the dial · esc closes",
+    "write": "F5 runs it · tab moves on · esc closes",
+    "file": "enter opens it · tab moves on · esc closes",
+}
+"""The keys of each tab."""
+
+
+@dataclass(frozen=True)
+class PromptChoice:
+    """A prompt to run, and whether it is wrapped in the chat template."""
+
+    prompt: Prompt
+    chat_template: bool
+
+
+class PromptPicker(Dialog[PromptChoice]):
+    """Three ways to a prompt, as tabs.
+
+    Args:
+        prompt: the prompt to begin with.
+        seed: of the generators.
+        chat_template: whether prompts are wrapped now.
+        has_template: whether the model brings a template; None while there is no model.
+        tab: `tasks`, `write` or `file`.
+    """
+
+    heading = "Prompt"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("plus,equals_sign", "dial(1)", "harder", tooltip="Harder", id="prompt.harder"),
+        Binding("minus", "dial(-1)", "easier", tooltip="Easier", id="prompt.easier"),
+        Binding("f5", "submit", "run", tooltip="Run the prompt", id="prompt.run", priority=True),
+    ]
+
+    def __init__(
+        self,
+        prompt: Prompt,
+        seed: int,
+        chat_template: bool = False,
+        has_template: bool | None = None,
+        tab: str = "tasks",
+    ) -> None:
+        super().__init__()
+        self._prompt = prompt
+        self._seed = seed
+        self._chat_template = chat_template
+        self._has_template = has_template
+        self._tab = tab
+        self.hint = HINTS[tab]
+        self._task_name = prompt.task if prompt.task in TASKS else next(iter(TASKS))
+        self._levels = {task.name: task.default_level for task in TASKS.values()}
+        # A prompt of a file may name a level that its task does not have.
+        if prompt.level.isdecimal() and int(prompt.level) in TASKS[self._task_name].levels:
+            self._levels[self._task_name] = int(prompt.level)
+        self._prompts: Sequence[Prompt] = ()
+        self._from_file: Sequence[Prompt] = ()
+
+    def body(self) -> ComposeResult:
+        with TabbedContent(id="ways", initial=self._tab):
+            with TabPane("By difficulty", id="tasks"):
+                with Horizontal(id="task-columns"):
+                    yield OptionList(
+                        *(Option(task.title, id=task.name) for task in TASKS.values()),
+                        id="task-list",
+                        compact=True,
+                    )
+                    with Vertical(id="task-prompts"):
+                        yield Static(id="dial")
+                        yield OptionList(id="prompts", compact=True)
+                with VerticalScroll(id="preview-box", can_focus=False):
+                    yield Static(id="preview")
+            with TabPane("Write or paste", id="write"):
+                yield SafeTextArea(self._prompt.text, id="text", soft_wrap=True, compact=True)
+            with TabPane("Open a file", id="file"):
+                yield Input(placeholder="path of a text or .jsonl file", id="path", compact=True)
+                yield Static("enter opens it", id="file-note")
+                yield OptionList(id="file-prompts", compact=True)
+        with Horizontal(classes="row"):
+            yield Checkbox(
+                "chat template",
+                self._chat_template and self._has_template is not False,
+                id="template",
+                compact=True,
+                disabled=self._has_template is False,
+            )
+            note = "the model brings none" if self._has_template is False else ""
+            yield Static(note, id="template-note")
+            yield Button("Run (F5)", id="run", variant="primary", compact=True)
+
+    def on_mount(self) -> None:
+        tasks = self.query_one("#task-list", OptionList)
+        tasks.highlighted = list(TASKS).index(self._task_name)
+        self._fill_prompts(self._prompt)
+        # All of it is selected, so that typing or pasting begins a new prompt.
+        self.query_one("#text", SafeTextArea).select_all()
+        self._focus_tab(self._tab)
+
+    def _focus_tab(self, tab: str) -> None:
+        inside = {"tasks": "#prompts", "write": "#text", "file": "#path"}[tab]
+        self.query_one(inside).focus()
+
+    @on(TabbedContent.TabActivated)
+    def _tab_changed(self, event: TabbedContent.TabActivated) -> None:
+        self._tab = event.pane.id or "tasks"
+        self.query_one(".dialog").border_subtitle = Content(HINTS[self._tab])
+
+    @on(OptionList.OptionHighlighted, "#task-list")
+    def _task_chosen(self, event: OptionList.OptionHighlighted) -> None:
+        if event.option.id and event.option.id != self._task_name:
+            self._task_name = event.option.id
+            self._fill_prompts()
+
+    def action_dial(self, step: int) -> None:
+        levels = TASKS[self._task_name].levels
+        level = self._levels[self._task_name]
+        if self._tab == "tasks" and level is not None and level + step in levels:
+            self._levels[self._task_name] = level + step
+            self._fill_prompts()
+
+    def _fill_prompts(self, chosen: Prompt | None = None) -> None:
+        task, level = TASKS[self._task_name], self._levels[self._task_name]
+        self._prompts = prompts_of(self._task_name, level, self._seed)
+        dial = Content.assemble((task.sentence, MUTED))
+        if level is not None:
+            dial = Content.assemble(
+                ("- ", "$text-accent"),
+                (f"{level} {task.dial}", "bold"),
+                (" +", "$text-accent"),
+                (f"  of {task.levels[-1]}   {task.sentence}", MUTED),
+            )
+        self.query_one("#dial", Static).update(dial)
+        listing = self.query_one("#prompts", OptionList)
+        listing.clear_options().add_options(_titles(self._prompts))
+        listing.highlighted = self._prompts.index(chosen) if chosen in self._prompts else 0
+
+    @on(OptionList.OptionHighlighted, "#prompts")
+    def _preview(self, event: OptionList.OptionHighlighted) -> None:
+        prompt = self._prompts[event.option_index]
+        shown = prompt.text[:PREVIEW_CHARACTERS]
+        split = len(prompt.question)
+        self.query_one("#preview", Static).update(
+            Content.assemble(_lines(shown[:split]), (_lines(shown[split:]), "$text-accent"))
+        )
+        self.query_one("#preview-box", VerticalScroll).scroll_home(animate=False)
+
+    @on(OptionList.OptionSelected, "#prompts")
+    def _take_from_task(self, event: OptionList.OptionSelected) -> None:
+        self._take(self._prompts[event.option_index])
+
+    @on(OptionList.OptionSelected, "#task-list")
+    def _to_prompts(self) -> None:
+        self.query_one("#prompts").focus()
+
+    @on(Input.Submitted, "#path")
+    def _open(self, event: Input.Submitted) -> None:
+        note = self.query_one("#file-note", Static)
+        listing = self.query_one("#file-prompts", OptionList).clear_options()
+        self._from_file = ()
+        if not event.value.strip():
+            return
+        try:
+            self._from_file = read_prompts(Path(event.value.strip()).expanduser())
+        except DepthError as error:
+            note.update(Content.styled(stand_ins(str(error)), "$text-error"))
+            return
+        count = len(self._from_file)
+        note.update("1 prompt; enter runs it" if count == 1 else f"{count} prompts; choose one")
+        listing.add_options(_titles(self._from_file)).highlighted = 0
+        listing.focus()
+
+    @on(OptionList.OptionSelected, "#file-prompts")
+    def _take_from_file(self, event: OptionList.OptionSelected) -> None:
+        self._take(self._from_file[event.option_index])
+
+    @on(Button.Pressed, "#run")
+    def action_submit(self) -> None:
+        """Run what the tab shows."""
+        if self._tab == "write":
+            text = self.query_one("#text", SafeTextArea).text
+            self._take(self._prompt if text == self._prompt.text else Prompt(text))
+            return
+        name = "#prompts" if self._tab == "tasks" else "#file-prompts"
+        prompts = self._prompts if self._tab == "tasks" else self._from_file
+        index = self.query_one(name, OptionList).highlighted
+        if index is not None and index < len(prompts):
+            self._take(prompts[index])
+
+    def _take(self, prompt: Prompt) -> None:
+        self.dismiss(PromptChoice(prompt, self.query_one("#template", Checkbox).value))
+
+
+def _titles(prompts: Sequence[Prompt]) -> list[Option]:
+    width = len(str(len(prompts)))
+    return [
+        Option(Content.assemble((f"{index:>{width}}  ", MUTED), prompt_title(prompt, 100)))
+        for index, prompt in enumerate(prompts, 1)
+    ]
+
+
+def _lines(text: str) -> str:
+    return "\n".join(stand_ins(line) for line in text.split("\n"))

@@ -1,0 +1,174 @@
+"""The runs of the session: go back to one, mark one to compare, forget one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from depthtui.data.results import Prompt
+from depthtui.prompts import TASKS, prompt_title
+from depthtui.report.silenced import without
+from depthtui.token_text import fit_shown
+from depthtui.tui.screens.dialogs.confirm import Confirm
+from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
+from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.session import Run, RunState, Session
+
+
+@dataclass(frozen=True)
+class SessionChoice:
+    """The run to go to, or the wish to compare."""
+
+    run: Run | None = None
+    compare: bool = False
+
+
+class SessionScreen(Dialog[SessionChoice]):
+    """Lists the runs, newest first; marks and deletes at once, dismissed with a choice."""
+
+    heading = "Session"
+    hint = "enter shows · space marks to compare · C compares · d deletes · esc closes"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "mark", "mark", tooltip="Mark a run to compare with", id="session.mark"),
+        Binding("d,delete", "delete", "delete", tooltip="Forget a run", id="session.delete"),
+        Binding(
+            "C", "compare", "compare", tooltip="Compare with the marked run", id="session.compare"
+        ),
+        Binding("j", "go(1)", "down", show=False),
+        Binding("k", "go(-1)", "up", show=False),
+    ]
+
+    def __init__(self, explorer: Explorer) -> None:
+        super().__init__()
+        self._explorer = explorer
+        self._session = explorer.session
+
+    def body(self) -> ComposeResult:
+        yield OptionList(compact=True)
+        yield Static("No runs yet: r runs the prompt.", id="no-runs")
+
+    def on_mount(self) -> None:
+        self._fill()
+        runs = self._runs
+        current = self._session.current
+        self.query_one(OptionList).highlighted = runs.index(current) if current in runs else None
+        self.query_one(OptionList).focus()
+
+    @property
+    def _runs(self) -> list[Run]:
+        return list(reversed(list(self._session.shown())))
+
+    @property
+    def _chosen(self) -> Run | None:
+        index = self.query_one(OptionList).highlighted
+        return self._runs[index] if index is not None and index < len(self._runs) else None
+
+    def _fill(self) -> None:
+        listing = self.query_one(OptionList)
+        kept = listing.highlighted or 0
+        listing.clear_options()
+        width = 44 if self.app.size.width >= 100 else 26
+        listing.add_options(Option(run_line(run, self._session, width)) for run in self._runs)
+        listing.highlighted = min(kept, len(self._runs) - 1) if self._runs else None
+        listing.display = bool(self._runs)
+        self.query_one("#no-runs").display = not self._runs
+
+    @on(OptionList.OptionSelected)
+    def _show(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(SessionChoice(self._runs[event.option_index]))
+
+    def action_mark(self) -> None:
+        run = self._chosen
+        if run is self._session.current:
+            self.notify("This run is on the screen; mark another.", markup=False)
+        elif run is not None:
+            self._session.mark(run)
+            self._fill()
+
+    def action_delete(self) -> None:
+        run = self._chosen
+        if run is None:
+            return
+
+        def answer(agreed: bool | None) -> None:
+            if agreed and run in self._session.runs:
+                self._explorer.delete(run)
+                self._fill()
+
+        self.app.push_screen(Confirm(Content(f"Forget run {run.number}?")), answer)
+
+    def action_compare(self) -> None:
+        if self._session.marked is None and self._chosen not in (None, self._session.current):
+            self.action_mark()
+        self.dismiss(SessionChoice(compare=True))
+
+    def action_go(self, step: int) -> None:
+        listing = self.query_one(OptionList)
+        listing.action_cursor_down() if step > 0 else listing.action_cursor_up()
+
+
+STATE_STYLES = {
+    RunState.RUNNING: "$text-accent",
+    RunState.HALTED: "$text-warning",
+    RunState.STOPPED: "$text-warning",
+    RunState.FAILED: "$text-error",
+}
+
+
+def run_line(run: Run, session: Session, width: int) -> Content:
+    """One line about a run: its mark, number, time, state, prompt, model and task."""
+    state, style = _state(run)
+    return Content.assemble(
+        _head(run, session),
+        (f"{run.started:%H:%M}  ", MUTED),
+        (f"{state:<13} ", style),
+        f"{run_title(run, width):<{width}}",
+        (f"  {stand_ins(run.model.name)} · {task_title(run.prompt)}", MUTED),
+    )
+
+
+def run_card(run: Run, session: Session) -> Content:
+    """The same in two lines, for a narrow list."""
+    return Content.assemble(
+        _head(run, session),
+        run_title(run, 80),
+        "\n      ",
+        _state(run),
+        (f" · {stand_ins(run.model.name)}", MUTED),
+    )
+
+
+def _head(run: Run, session: Session) -> Content:
+    sign = "▶" if run is session.current else "±" if run is session.marked else " "
+    return Content.assemble((f"{sign} ", "bold $text-accent"), (f"{run.number:>2}  ", MUTED))
+
+
+def run_title(run: Run, width: int) -> str:
+    """A run's prompt in one line, after what it leaves out."""
+    title = prompt_title(run.prompt, width)
+    left_out = without(run.settings.silenced)
+    return fit_shown(f"{left_out} · {title}", width) if left_out else title
+
+
+def task_title(prompt: Prompt) -> str:
+    """A prompt's task and level, such as `Word problems, 3 steps`."""
+    task = TASKS.get(prompt.task)
+    title = task.title if task else stand_ins(prompt.task)
+    level = f"{prompt.level} {task.dial}" if task and task.dial else stand_ins(prompt.level)
+    return f"{title}, {level}" if prompt.level else title
+
+
+def _state(run: Run) -> tuple[str, str]:
+    state = "cached" if run.cached and run.state is RunState.FINISHED else run.state.value
+    if run.state is not RunState.FINISHED and run.result is not None:
+        state += f" {run.layers_done}/{run.model.n_layers}"
+    return state, STATE_STYLES.get(run.state, MUTED)

@@ -1,0 +1,217 @@
+"""Choose the models and tasks of a sweep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.widgets import Button, Checkbox, Input, Label, SelectionList, Static
+from textual.widgets.selection_list import Selection
+from textual.worker import Worker, WorkerState
+
+from depthtui.data.results import ModelSpec
+from depthtui.errors import DepthError
+from depthtui.models.catalog import ModelListing
+from depthtui.prompts.tasks import TASKS
+from depthtui.settings import Settings
+from depthtui.sizes import format_size
+from depthtui.sweep.plan import (
+    EXAMPLES,
+    Drawing,
+    SweepPlan,
+    TaskChoice,
+    check_plan,
+    choose_levels,
+    parse_data,
+    parse_task,
+    with_absolute_paths,
+)
+from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
+
+FIRST_LEVELS = "1-3"
+"""What a task with levels begins with: enough for a trend."""
+
+
+class SweepDialog(Dialog[SweepPlan]):
+    """Dismissed with a plan.
+
+    Args:
+        spec: the model that is open; others are loaded as it was.
+        settings: of the runs.
+        on_disk: finds the models on disk; slow, so it runs in a thread.
+    """
+
+    heading = "New sweep: every model on every task"
+    hint = "space chooses · tab moves on · F5 starts · esc closes"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f5", "start", "start", tooltip="Start", id="sweep.start", priority=True),
+    ]
+
+    def __init__(
+        self, spec: ModelSpec, settings: Settings, on_disk: Callable[[], Sequence[ModelListing]]
+    ) -> None:
+        super().__init__()
+        self._spec = spec
+        self._settings = settings
+        self._on_disk = on_disk
+        self._listings: dict[str, ModelListing] = {}
+
+    def body(self) -> ComposeResult:
+        yield Label("Models on disk", classes="head")
+        yield SelectionList[str](id="models", compact=True)
+        yield Input(
+            placeholder="more: hub ids, folders, GGUF files, with commas between",
+            id="more-models",
+            compact=True,
+        )
+        yield Label("Tasks, and at which levels", classes="head")
+        with VerticalScroll(id="tasks-chosen", can_focus=False):
+            for number, task in enumerate(TASKS.values()):
+                with Horizontal(classes="task"):
+                    yield Checkbox(task.title, number == 0, id=f"task-{task.name}", compact=True)
+                    if task.levels:
+                        yield Input(FIRST_LEVELS, id=f"levels-{task.name}", compact=True)
+                        known = f"of {task.levels[0]} to {task.levels[-1]} {task.dial}"
+                        yield Static(Content.styled(known, MUTED), classes="of")
+        yield Input(
+            placeholder="more: gsm8k, math:1-5, hellaswag, or NAME=FILE of your prompts",
+            id="more-tasks",
+            compact=True,
+        )
+        with Horizontal(classes="row"):
+            yield Label("prompts of each ")
+            yield Input(str(EXAMPLES), id="examples", type="integer", compact=True)
+            yield Static(id="count")
+            yield Button("Start (F5)", id="start", variant="primary", compact=True)
+        yield Static(id="sweep-note")
+
+    def on_mount(self) -> None:
+        self.query_one("#models", SelectionList).loading = True
+        self.run_worker(self._on_disk, name="on_disk", thread=True, exit_on_error=False)
+        self._count()
+
+    @on(Worker.StateChanged)
+    def _listed(self, event: Worker.StateChanged) -> None:
+        if event.worker.name != "on_disk" or event.state not in (
+            WorkerState.SUCCESS,
+            WorkerState.ERROR,
+        ):
+            return
+        listing = self.query_one("#models", SelectionList)
+        listing.loading = False
+        self._listings = {each.name: each for each in event.worker.result or ()}
+        if self._spec.name not in self._listings:
+            here = Content.assemble(stand_ins(self._spec.name), ("  open now", MUTED))
+            listing.add_option(Selection(here, self._spec.name, True))
+        for each in self._listings.values():
+            listing.add_option(
+                Selection(_model_line(each), each.name, each.name == self._spec.name)
+            )
+        listing.highlighted = 0
+        listing.focus()
+        self._count()
+
+    @on(Input.Changed)
+    @on(Checkbox.Changed)
+    @on(SelectionList.SelectedChanged)
+    def _count(self) -> None:
+        """Say how many prompts it will be, or what is wrong."""
+        note, count = self.query_one("#sweep-note", Static), self.query_one("#count", Static)
+        try:
+            plan = self._plan()
+        except DepthError as error:
+            count.update("")
+            note.update(Content.styled(stand_ins(str(error)), MUTED))
+            return
+        total = sum(cell.task.examples for cell in plan.cells)
+        words = f"{len(plan.models)} x {len(plan.tasks)} cells, {total} prompts"
+        count.update(Content.styled(words, "bold"))
+        few = "An interval needs five prompts, a comparison too." if self._examples() < 5 else ""
+        note.update(Content.styled(few, MUTED))
+
+    @on(Input.Changed)
+    def _choose_task(self, event: Input.Changed) -> None:
+        """Who writes levels wants the task."""
+        name = (event.input.id or "").removeprefix("levels-")
+        if name in TASKS and event.input.has_focus:
+            self.query_one(f"#task-{name}", Checkbox).value = bool(event.value.strip())
+
+    @on(Button.Pressed)
+    @on(Input.Submitted)
+    def action_start(self) -> None:
+        """Take the plan, or say what is wrong with it."""
+        try:
+            self.dismiss(self._plan())
+        except DepthError as error:
+            self._count()
+            note = Content.styled(stand_ins(str(error)), "$text-error")
+            self.query_one("#sweep-note", Static).update(note)
+
+    def _plan(self) -> SweepPlan:
+        """What is chosen.
+
+        Raises:
+            DepthError: it is no plan.
+        """
+        settings = self._settings
+        models = self._models()
+        if not models:
+            raise DepthError("Choose a model, or more.")
+        tasks = self._tasks()
+        if not tasks:
+            raise DepthError("Choose a task, or more.")
+        plan = SweepPlan(models, tasks, settings.run_settings(), settings.summary_settings())
+        return check_plan(with_absolute_paths(plan))
+
+    def _models(self) -> tuple[ModelSpec, ...]:
+        chosen = list(self.query_one("#models", SelectionList).selected)
+        more = _words(self.query_one("#more-models", Input).value, spaces=False)
+        return tuple(self._spec_of(name) for name in [*chosen, *more])
+
+    def _spec_of(self, name: str) -> ModelSpec:
+        if name == self._spec.name:
+            return self._spec
+        listed = self._listings.get(name)
+        revision = listed.revision if listed is not None else ""
+        # What a person trusts or wants of one model says nothing about another's own code.
+        return replace(self._spec, name=name, revision=revision, trust_remote_code=False)
+
+    def _tasks(self) -> tuple[TaskChoice, ...]:
+        drawing = Drawing(self._examples())
+        found: list[TaskChoice] = []
+        for name, task in TASKS.items():
+            if not self.query_one(f"#task-{name}", Checkbox).value:
+                continue
+            levels = [""]
+            if task.levels:
+                levels = _words(self.query_one(f"#levels-{name}", Input).value) or [""]
+            found += choose_levels(name, levels, "", drawing)
+        for word in _words(self.query_one("#more-tasks", Input).value):
+            data = parse_data([word]) if "=" in word else {}
+            found += parse_task(word.partition("=")[0], data, drawing)
+        return tuple(found)
+
+    def _examples(self) -> int:
+        text = self.query_one("#examples", Input).value.strip()
+        if not text.isdecimal() or int(text) < 1:
+            raise DepthError("How many prompts of each task? A whole number from 1.")
+        return int(text)
+
+
+def _words(text: str, spaces: bool = True) -> list[str]:
+    return [each for each in re.split(r"[,\s]+" if spaces else r"\s*,\s*", text.strip()) if each]
+
+
+def _model_line(listing: ModelListing) -> Content:
+    size = format_size(listing.size)
+    size = size if listing.ready else f"{size} to fetch"
+    return Content.assemble(stand_ins(listing.title), (f"  {size}", MUTED))

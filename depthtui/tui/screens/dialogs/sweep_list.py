@@ -1,0 +1,133 @@
+"""Open a sweep that was run before: one of the cache, or any folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual import on
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+from textual.worker import Worker, WorkerState
+
+from depthtui.sweep.folder import model_title
+from depthtui.sweep.saved import SavedSweep, open_sweep, saved_sweeps
+from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
+from depthtui.tui.state.sweeping import Sweeping
+
+
+@dataclass(frozen=True)
+class SweepChoice:
+    """The sweep to show; None for the runs of the session."""
+
+    sweep: Sweeping | None
+
+
+class SweepList(Dialog[SweepChoice]):
+    """Lists the sweeps of the cache folder, the latest first, and takes a typed folder.
+
+    Args:
+        cache_dir: where sweeps are kept.
+        has_runs: whether the session has runs to show instead.
+    """
+
+    heading = "Open a sweep"
+    hint = "enter opens · tab moves on · esc closes"
+
+    def __init__(self, cache_dir: Path, has_runs: bool) -> None:
+        super().__init__()
+        self._cache_dir = cache_dir
+        self._has_runs = has_runs
+        self._saved: list[SavedSweep] = []
+        self._told: list[str] = []
+
+    def body(self) -> ComposeResult:
+        yield Static("Run before, the latest first", classes="label")
+        yield OptionList(id="saved", compact=True)
+        yield Static("Or the folder of a sweep", classes="label")
+        yield Input(placeholder="what depthtui sweep --out was given", id="folder", compact=True)
+        yield Static(id="sweep-note")
+
+    def on_mount(self) -> None:
+        self.query_one("#saved", OptionList).loading = True
+        self.query_one("#folder").focus()
+        self.run_worker(
+            lambda: saved_sweeps(self._cache_dir), name="saved", thread=True, exit_on_error=False
+        )
+
+    @on(Worker.StateChanged)
+    def _worked(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR:
+            self._note(str(event.worker.error), "$text-error")
+        if event.worker.name == "saved" and event.state in (
+            WorkerState.SUCCESS,
+            WorkerState.ERROR,
+        ):
+            self._list(event.worker.result or [])
+        elif event.worker.name == "open" and event.state is WorkerState.SUCCESS:
+            sweep = event.worker.result
+            for each in self._told:
+                self.notify(stand_ins(each), severity="warning", markup=False)
+            assert sweep is not None
+            self.dismiss(SweepChoice(sweep))
+
+    def _list(self, saved: list[SavedSweep]) -> None:
+        self._saved = saved
+        listing = self.query_one("#saved", OptionList)
+        listing.loading = False
+        if self._has_runs:
+            listing.add_option(Option("Runs of this session"))
+        listing.add_options(Option(_line(each)) for each in saved)
+        if not saved:
+            self._note(f"None has been run into {self._cache_dir / 'sweeps'} yet.", MUTED)
+        if listing.option_count:
+            listing.highlighted = min(len(saved), int(self._has_runs))
+            if not self.query_one("#folder", Input).value:
+                listing.focus()
+
+    @on(OptionList.OptionHighlighted)
+    def _describe(self, event: OptionList.OptionHighlighted) -> None:
+        place = event.option_index - self._has_runs
+        self._note(str(self._saved[place].folder) if place >= 0 else "", MUTED)
+
+    @on(OptionList.OptionSelected)
+    def _take(self, event: OptionList.OptionSelected) -> None:
+        place = event.option_index - self._has_runs
+        if place < 0:
+            self.dismiss(SweepChoice(None))
+        else:
+            self._open(self._saved[place].folder)
+
+    @on(Input.Submitted)
+    def _typed(self, event: Input.Submitted) -> None:
+        if event.value.strip():
+            self._open(Path(event.value.strip()).expanduser())
+
+    def _open(self, folder: Path) -> None:
+        def read() -> Sweeping:
+            return Sweeping.opened(open_sweep(folder, self._told.append), folder)
+
+        self._note("Reading its records.", MUTED)
+        self.run_worker(read, name="open", thread=True, exclusive=True, exit_on_error=False)
+
+    def _note(self, text: str, style: str) -> None:
+        self.query_one("#sweep-note", Static).update(Content.styled(stand_ins(text), style))
+
+
+def _line(saved: SavedSweep) -> Content:
+    plan = saved.plan
+    models = ", ".join(model_title(each) for each in plan.models)
+    tasks = ", ".join(each.title for each in plan.tasks)
+    total = sum(cell.task.examples for cell in plan.cells)
+    return Content.assemble(
+        (f"{saved.changed:%d %b %H:%M}  ", MUTED),
+        (
+            f"{saved.n_records:>4} of {total:<5}",
+            "" if saved.n_records == total else "$text-warning",
+        ),
+        stand_ins(models),
+        (f" · {stand_ins(tasks)}", MUTED),
+    )

@@ -1,0 +1,1 @@
+"""What the explorer knows, without a screen: no Textual in here."""

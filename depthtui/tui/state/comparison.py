@@ -1,0 +1,94 @@
+"""What to say about two runs side by side: their names, and what can be compared."""
+
+from __future__ import annotations
+
+from depthtui.data.results import RunResult, Tokens
+from depthtui.prompts import prompt_title
+from depthtui.report.silenced import without
+from depthtui.token_text import printable
+from depthtui.tui.state.alignment import Alignment, Match, is_special
+from depthtui.tui.state.session import Run
+
+_LONGEST_PROMPT = 24
+_LONGEST_TOKEN = 24
+
+
+def names_of(a: Run, b: Run) -> tuple[str, str]:
+    """Names that tell two runs apart: by model, prompt and what is left out, else by number."""
+    models = a.model.name != b.model.name
+    prompts = a.prompt.text != b.prompt.text
+    layers = a.settings.silenced != b.settings.silenced
+    numbers = not (models or prompts or layers)
+
+    def name(run: Run) -> str:
+        parts = [
+            run.model.name if models else "",
+            prompt_title(run.prompt, _LONGEST_PROMPT) if prompts else "",
+            (without(run.settings.silenced) or "every layer") if layers else "",
+            f"run {run.number}" if numbers else "",
+        ]
+        return " · ".join(filter(None, parts))
+
+    return f"A {name(a)}", f"B {name(b)}"
+
+
+def why_not_subtracted(a: RunResult, b: RunResult) -> str:
+    """Why no layer of one run can be subtracted from a layer of the other, or empty."""
+    layers = a.model.n_layers, b.model.n_layers
+    if layers[0] == layers[1]:
+        return ""
+    return f"{layers[0]} and {layers[1]} layers: layer by layer there is nothing to subtract."
+
+
+def caveat(a: RunResult, b: RunResult, alignment: Alignment, first_included: bool) -> str:
+    """What is compared with what, and what to beware of.
+
+    Args:
+        first_included: whether token 0 is averaged in.
+    """
+    layers = a.model.n_layers, b.model.n_layers
+    parts = [_about_tokens(a.tokens, b.tokens, alignment, layers[0] == layers[1])]
+    if layers[0] != layers[1]:
+        parts.insert(
+            0,
+            f"{layers[0]} and {layers[1]} layers, matched by relative depth: "
+            "the heatmaps cannot be subtracted.",
+        )
+    if _begins_otherwise(a.tokens, b.tokens, alignment):
+        parts.append(
+            "f leaves token 0 out of the means." if first_included else "Means are without token 0."
+        )
+    return " ".join(parts)
+
+
+def _about_tokens(a: Tokens, b: Tokens, alignment: Alignment, subtracted: bool) -> str:
+    match alignment.match:
+        case Match.SAME:
+            same = "The same tokens" if (a.ids == b.ids).all() else "The same texts, other ids"
+            return f"{same}: the difference is token by token." if subtracted else f"{same}."
+        case Match.SHIFTED:
+            more, less = ("A", "B") if alignment.longer == "a" else ("B", "A")
+            text = (a if more == "A" else b).texts[0]
+            shown = printable(text[:_LONGEST_TOKEN])
+            return (
+                f"{more} begins with {shown}, {less} does not: "
+                f"token t of {less} is beside t + 1 of {more}."
+            )
+        case Match.TEXTS:
+            shared = f"{alignment.n_shared} of {len(a)} and {len(b)} tokens have the same text"
+            only = ": the difference is of those alone" if subtracted else ""
+            return f"{shared}{only}."
+        case _:
+            means = " and means over tokens" if subtracted else ""
+            return f"The tokens differ ({len(a)} and {len(b)}): only curves{means} are compared."
+
+
+def _begins_otherwise(a: Tokens, b: Tokens, alignment: Alignment) -> bool:
+    """Whether one run begins with a special token that the other lacks."""
+    if alignment.match not in (Match.SHIFTED, Match.TEXTS):
+        return False
+    sides = ((a, alignment.b), (b, alignment.a))
+    return any(
+        is_special(tokens.texts[0]) and others[0] < 0 <= ours[0]
+        for (tokens, others), ours in zip(sides, (alignment.a, alignment.b), strict=True)
+    )

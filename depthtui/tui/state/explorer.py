@@ -1,0 +1,532 @@
+"""What the explorer knows and does, without a screen: model, engine, session.
+
+The app hands it events and key presses; it sends commands, and tells the app
+what deserves a toast. Nothing here draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from depthtui.data.protocol import (
+    Configure,
+    Continue,
+    EngineReady,
+    Event,
+    Failed,
+    Halted,
+    LoadModel,
+    Memory,
+    ModelLoaded,
+    Notice,
+    Progress,
+    RunFinished,
+    RunStarted,
+    StartGeneration,
+    StartRun,
+    StartSweep,
+    Step,
+    Stop,
+    SweepFinished,
+)
+from depthtui.data.results import (
+    GenerationSettings,
+    ModelInfo,
+    ModelSpec,
+    Prompt,
+    RunSettings,
+)
+from depthtui.settings import Settings, default_cache_dir, models_dir
+from depthtui.tui.engine_client import Engine
+from depthtui.tui.messages import EngineDied
+from depthtui.tui.state.session import Run, RunState, Session
+from depthtui.tui.state.thinking import Thinking
+
+if TYPE_CHECKING:
+    from depthtui.sweep.plan import Cell, SweepPlan
+    from depthtui.sweep.records import Record
+    from depthtui.tui.state.sweeping import Sweeping
+
+
+class Phase(Enum):
+    """What the engine is busy with; the value is the word that people read."""
+
+    STARTING = "starting"
+    LOADING = "loading"
+    READY = "ready"
+    RUNNING = "running"
+    HALTED = "halted"
+    SWEEPING = "sweeping"
+    NO_MODEL = "no model"
+    DEAD = "engine gone"
+
+
+@dataclass(frozen=True)
+class Saying:
+    """Something for a toast: `severity` is Textual's, the texts are untrusted."""
+
+    message: str
+    severity: Literal["information", "warning", "error"] = "information"
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why there is no engine or no model, and what to do about it; untrusted texts."""
+
+    message: str
+    hint: str
+
+
+class Explorer:
+    """The session and the engine behind it.
+
+    Args:
+        spec: the model to open with.
+        settings: the user's settings.
+        make_engine: makes an engine that has not been started.
+        start_engine: starts one, connected to the app's messages.
+        say: shows a toast.
+        first_prompt: what runs when a model is there and nothing was chosen yet.
+        keep: writes changed settings to the user's file.
+
+    Attributes:
+        model: the loaded model, or None.
+        progress: how far a load is, or None.
+        memory: what the engine last said about its memory, or None.
+        problem: why there is no engine or no model, or None.
+        loads: how many loads were begun.
+        thinking: the text that is being written, or was last; or None.
+        sweep: the sweep that is running, or was opened last; or None.
+        compared: a run and its prompt's run on another model, once that is finished, until
+            somebody takes them; or None.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        settings: Settings,
+        make_engine: Callable[[], Engine],
+        start_engine: Callable[[Engine], None],
+        say: Callable[[Saying], None],
+        first_prompt: Callable[[], Prompt],
+        keep: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.spec = spec
+        self.settings = settings
+        self.session = Session()
+        self.model: ModelInfo | None = None
+        self.progress: Progress | None = None
+        self.memory: Memory | None = None
+        self.problem: Problem | None = None
+        self.phase = Phase.STARTING
+        self.loads = 0
+        self.thinking: Thinking | None = None
+        self.sweep: Sweeping | None = None
+        self.compared: tuple[Run, Run] | None = None
+        self._make_engine = make_engine
+        self._start_engine = start_engine
+        self._say = say
+        self._first_prompt = first_prompt
+        self._keep = keep
+        self._prompt: Prompt | None = None
+        self._engine: Engine | None = None
+        self._steps_left = 0
+        self._awaited: tuple[Run, Run | None] | None = None
+
+    @property
+    def prompt(self) -> Prompt:
+        """What `run` would run."""
+        current = self.session.current
+        return self._prompt or (current.prompt if current else self._first_prompt())
+
+    @property
+    def can_run(self) -> bool:
+        busy = self.is_loading or self.phase in (Phase.DEAD, Phase.SWEEPING)
+        return self.model is not None and not busy
+
+    @property
+    def can_sweep(self) -> bool:
+        """Whether a sweep can be started; it brings its own models."""
+        return self._engine is not None and not self.is_loading and self.phase is not Phase.SWEEPING
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where models, results and sweeps are kept."""
+        return self.settings.cache_dir or default_cache_dir()
+
+    @property
+    def is_loading(self) -> bool:
+        return self.phase in (Phase.STARTING, Phase.LOADING)
+
+    def start(self) -> None:
+        """Start an engine and load the model."""
+        self.phase, self.progress, self.problem = Phase.STARTING, None, None
+        self.loads += 1
+        try:
+            self._engine = self._make_engine()
+            self._start_engine(self._engine)
+        except OSError as error:
+            self._engine = None
+            self.phase = Phase.DEAD
+            self.problem = Problem(
+                f"The engine could not be started ({error.strerror}).", "R tries again."
+            )
+            return
+        self._engine.send(
+            Configure(
+                cache_dir=str(self.cache_dir) if self.settings.use_cache else "",
+                models_dir=str(models_dir(self.cache_dir)),
+                cache_limit=self.settings.cache_limit,
+                cache_activations=self.settings.cache_activations,
+                activation_limit=self.settings.activation_limit,
+            )
+        )
+        self._engine.send(LoadModel(self.spec))
+
+    def restart(self) -> None:
+        """Start a fresh engine, whatever became of the old one."""
+        self._end_live("the engine was started again")
+        self.close()
+        self.start()
+
+    def close(self) -> None:
+        """End the engine at once."""
+        if self._engine is not None:
+            self._engine.kill()
+            self._engine = None
+
+    def load(self, spec: ModelSpec) -> None:
+        """Switch to another model; the session stays."""
+        self._expect_nothing()
+        self._load(spec)
+
+    def run_on_model(self, run: Run, spec: ModelSpec) -> None:
+        """Run a run's prompt on another model, which is loaded first; `compared` has both then.
+
+        The comparison is called off by whatever is run, loaded or stopped in between.
+        """
+        self._expect_nothing()
+        self._prompt, self._awaited = run.prompt, (run, None)
+        if self.model is not None and self.can_run and self.model.spec == spec:
+            self._run_awaited(self.model)
+        else:
+            self._load(spec)
+
+    def _run_awaited(self, model: ModelInfo) -> None:
+        """Run the awaited run's prompt as it was run, with every layer, without slower metrics."""
+        assert self._awaited is not None
+        first, _ = self._awaited
+        metrics = self.settings.run_settings().metrics
+        settings = replace(first.settings, metrics=metrics, answer_start=-1, silenced=())
+        self.stop()
+        run = self.session.start(model, first.prompt, settings)
+        self._awaited = (first, run)
+        self._send(run)
+
+    def _follow_awaited(self) -> None:
+        """Hand the pair over when its second run is finished; forget it when that ended early."""
+        if self._awaited is None:
+            return
+        first, second = self._awaited
+        if second is None or second.state.is_live:
+            return
+        self._awaited = None
+        if second.state is RunState.FINISHED and first in self.session.runs:
+            self.compared = (first, second)
+
+    def _expect_nothing(self) -> None:
+        """Call off the comparison that is waited for, or that nobody has taken."""
+        self._awaited = self.compared = None
+
+    def _load(self, spec: ModelSpec) -> None:
+        self.spec = spec
+        if self._engine is None or self.is_loading:
+            # A load cannot be called off in any other way.
+            self.restart()
+            return
+        self.stop()
+        self.model, self.problem = None, None
+        self.progress = None
+        self.loads += 1
+        self.phase = Phase.LOADING
+        self._engine.send(LoadModel(spec))
+
+    def run(self, prompt: Prompt | None = None, step: bool = False) -> None:
+        """Run a prompt, by default the current one; a live run is stopped first.
+
+        A prompt whose result is on the screen already is computed afresh.
+        """
+        prompt = prompt or self.prompt
+        self._prompt = prompt
+        self._expect_nothing()
+        if self._engine is None or self.model is None or not self.can_run:
+            return
+        self.stop()
+        settings = self._run_settings(prompt)
+        current = self.session.current
+        again = current is not None and current.answers(self.model, prompt, settings)
+        run = self.session.start(self.model, prompt, settings)
+        self._send(run, step, fresh=again)
+
+    def compute(self, *metrics: str) -> None:
+        """Add metrics to the run on the screen; a live run is stopped first.
+
+        What the engine is computing for it goes on, too.
+        """
+        run = self.session.current
+        if self._engine is None or run is None or not self.has_model_of(run):
+            return
+        wanted = dict.fromkeys([*run.settings.metrics, *metrics])
+        self.stop()
+        self.session.extend(run, replace(run.settings, metrics=tuple(wanted)))
+        self._send(run)
+
+    def run_aside(self, prompt: Prompt, settings: RunSettings) -> Run | None:
+        """Run something that neither the session lists nor the main screen shows.
+
+        A live run is stopped first. None while there is no model.
+        """
+        if self._engine is None or self.model is None or not self.can_run:
+            return None
+        self.stop()
+        run = self.session.start_aside(self.model, prompt, settings)
+        self._send(run)
+        return run
+
+    def think(self, settings: GenerationSettings) -> None:
+        """Let the model answer the current prompt; a live run or text is stopped first."""
+        if self._engine is None or self.model is None or not self.can_run:
+            return
+        self._expect_nothing()
+        self.stop()
+        self.thinking = Thinking(self.session.next_id(), self.model, self.prompt, settings)
+        self._engine.send(
+            StartGeneration(self.thinking.run_id, self.thinking.prompt, self.thinking.settings)
+        )
+
+    def thinks_of(self, thinking: Thinking) -> bool:
+        """Whether a text is the loaded model's, after the current prompt."""
+        return (thinking.model, thinking.prompt) == (self.model, self.prompt)
+
+    def start_sweep(self, plan: SweepPlan, folder: Path) -> None:
+        """Run what a sweep lacks; a live run or text is stopped first."""
+        from depthtui.sweep.saved import plan_text
+        from depthtui.tui.state.sweeping import Sweeping
+
+        if self._engine is None or not self.can_sweep:
+            return
+        self._expect_nothing()
+        self.stop()
+        self.sweep = Sweeping(plan, folder, self.session.next_id())
+        self.phase, self.problem = Phase.SWEEPING, None
+        self._engine.send(StartSweep(self.sweep.sweep_id, str(folder), plan_text(plan)))
+
+    def open_record(self, cell: Cell, record: Record) -> None:
+        """Put a sweep's prompt on the main screen; its model is loaded if need be."""
+        for run in self.session.runs:
+            if run.answers(record.model, record.prompt, record.settings):
+                self.session.select(run)
+                self._prompt = run.prompt
+                return
+        self.change(chat_template=record.settings.chat_template)
+        if self.can_run and self.model is not None and self.model.spec == cell.model:
+            self.run(record.prompt)
+        else:
+            self._prompt = record.prompt
+            self.load(cell.model)
+
+    def _swept(self, finished: SweepFinished) -> None:
+        """A sweep has ended: say how, and which model is loaded now."""
+        assert self.sweep is not None
+        before, self.model = self.model, finished.model
+        if not self.is_loading:
+            self.phase = Phase.READY if self.model else Phase.NO_MODEL
+            if self.model is None:
+                self.problem = Problem("The sweep left no model loaded.", "m chooses one.")
+            else:
+                self.spec = self.model.spec
+        words = f"{self.sweep.done} of {self.sweep.total} prompts are there."
+        if self.model is not None and self.model != before:
+            words += f" {self.model.name} is loaded now."
+        if finished.problem:
+            self._say(Saying(finished.problem, "error", "The sweep did not run"))
+        elif finished.stopped:
+            self._say(Saying(words, title="The sweep was stopped"))
+        else:
+            n_failed = len(self.sweep.failures)
+            words += f" {n_failed} could not be done." if n_failed else ""
+            self._say(Saying(words, "warning" if n_failed else "information", "The sweep is done"))
+
+    def has_model_of(self, run: Run) -> bool:
+        """Whether the loaded model is the one that a run is of."""
+        return self.can_run and run.model == self.model
+
+    def mark_answer(self, token: int) -> None:
+        """Let the answer of the run on the screen begin at a token, or take that back."""
+        run = self.session.current
+        if run is not None:
+            self.session.mark_answer(run, -1 if run.settings.answer_start == token else token)
+
+    def choose_skip(self, part: str, everywhere: bool) -> None:
+        """Let skip effects and ablation of the run on the screen leave out something else."""
+        run = self.session.current
+        if run is not None:
+            self.session.choose_skip(run, part, everywhere)
+
+    def _run_settings(self, prompt: Prompt) -> RunSettings:
+        """The user's settings, what is skipped, and the answer that is marked in this prompt."""
+        settings, current = self.settings.run_settings(), self.session.current
+        if current is None:
+            return settings
+        part, everywhere = current.settings.skip_part, current.settings.skip_everywhere
+        settings = replace(settings, skip_part=part, skip_everywhere=everywhere)
+        if (current.prompt, current.model) != (prompt, self.model):
+            return settings
+        return replace(settings, answer_start=current.settings.answer_start)
+
+    def _send(self, run: Run, step: bool = False, fresh: bool = False) -> None:
+        assert self._engine is not None
+        self.phase, self._steps_left = Phase.RUNNING, 0
+        self._engine.send(StartRun(run.engine_id, run.prompt, run.settings, step, fresh))
+
+    def stop(self) -> None:
+        """Stop the live run, text or sweep, of which all stays that there is, or a load."""
+        writes = self.thinking is not None and self.thinking.is_live
+        sweeps = self.sweep is not None and self.sweep.is_live
+        loads = self.phase is Phase.LOADING
+        busy = writes or sweeps or loads or self.session.live is not None
+        if self._engine is not None and busy:
+            self._engine.send(Stop())
+
+    def step(self, layers: int = 1) -> None:
+        """Let a halted run compute more layers, one by default."""
+        self._steps_left = layers - 1
+        self._resume(Step())
+
+    def run_on(self) -> None:
+        """Let a halted run go on to its end."""
+        self._resume(Continue())
+
+    def _halted(self) -> None:
+        self.phase = Phase.HALTED
+        if self._steps_left:
+            self.step(self._steps_left)
+
+    def _resume(self, command: Step | Continue) -> None:
+        run = self.session.live
+        if self._engine is not None and run is not None and run.state is RunState.HALTED:
+            self.session.resume(run)
+            self.phase = Phase.RUNNING
+            self._engine.send(command)
+
+    def delete(self, run: Run) -> None:
+        """Forget a run; a live one is stopped."""
+        if run is self.session.live:
+            self.stop()
+            self.phase = Phase.READY
+        self.session.delete(run)
+
+    def change(self, **changes: Any) -> None:
+        """Replace some of the settings, for good."""
+        changed = {k: v for k, v in changes.items() if getattr(self.settings, k) != v}
+        if changed:
+            self.settings = replace(self.settings, **changed)
+            self._keep(changed)
+
+    def include_first_token(self, included: bool) -> None:
+        """Average with or without token 0, in this session."""
+        self.settings = replace(self.settings, include_first_token=included)
+
+    def handle(self, event: Event) -> None:
+        """Bring everything up to date with what the engine said."""
+        if self.thinking is not None and self.thinking.hears(event):
+            if isinstance(event, Failed):
+                self._say(Saying(self.thinking.problem, "error", "Nothing was written"))
+            return
+        if self.sweep is not None and self.sweep.hears(event):
+            if isinstance(event, SweepFinished):
+                self._swept(event)
+            return
+        run = self.session.apply(event)
+        match event:
+            case EngineReady():
+                self.phase = Phase.LOADING
+            case Progress():
+                self.progress = event
+            case Memory():
+                self.memory = event
+            case ModelLoaded(model=model):
+                self._loaded(model)
+            case RunStarted() | RunFinished() if run is not None:
+                self._settle()
+            case Halted() if run is not None and not self.is_loading:
+                self._halted()
+            case Failed():
+                self._failed(run, event)
+            case Notice(message=message):
+                self._say(Saying(message, "warning"))
+        self._follow_awaited()
+
+    def engine_died(self, death: EngineDied) -> None:
+        """The process is gone: keep every result and say how to go on."""
+        self._engine, self._awaited = None, None
+        self.phase, self.progress = Phase.DEAD, None
+        kept = "Every result is kept" if self.session.results else "Nothing was lost"
+        self._end_live("the engine process ended")
+        detail = f" It last said: {death.last_line}" if death.last_line and death.code >= 0 else ""
+        self.problem = Problem(
+            f"The engine process ended. {death.reason}{detail}",
+            f"{kept}; R starts it again. Log: {death.log}",
+        )
+
+    def _loaded(self, model: ModelInfo) -> None:
+        self.model, self.progress, self.problem = model, None, None
+        self.phase = Phase.READY
+        self.change(last_model=model.spec.name)
+        if self._awaited is not None:
+            self._run_awaited(model)
+            return
+        current = self.session.current
+        settings = self._run_settings(self.prompt)
+        if current is None or not current.answers(model, self.prompt, settings):
+            self.run()
+
+    def _failed(self, run: Run | None, failed: Failed) -> None:
+        words = f"{failed.message} {failed.hint}".strip()
+        if run is None:
+            self._awaited = None
+        if run is not None:
+            self._settle()
+            title = "This prompt did not run" if run.result is None else "Not computed"
+            self._say(Saying(words, "error", title))
+        elif failed.still_loaded is not None:
+            self.model, self.progress, self.problem = failed.still_loaded, None, None
+            self.spec, self.phase = failed.still_loaded.spec, Phase.READY
+            self._say(Saying(words, "error", f"{self.model.name} stays"))
+        elif self.is_loading:
+            self.model, self.progress = None, None
+            self.phase = Phase.NO_MODEL
+            self.problem = Problem(failed.message, failed.hint or "m chooses another model.")
+        else:
+            self._say(Saying(words, "error"))
+
+    def _settle(self) -> None:
+        """A run began or ended: the engine is free, unless something has been queued."""
+        if self.is_loading:
+            return
+        if self.sweep is not None and self.sweep.is_live:
+            self.phase = Phase.SWEEPING
+        else:
+            self.phase = Phase.RUNNING if self.session.live else Phase.READY
+
+    def _end_live(self, reason: str) -> None:
+        if self.thinking is not None:
+            self.thinking.end(reason)
+        if self.sweep is not None:
+            self.sweep.end(reason)
+        self.session.engine_died(reason)

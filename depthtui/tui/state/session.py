@@ -1,0 +1,366 @@
+"""The runs of a session, as plain Python: what the panes show and the list holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from enum import Enum
+
+from depthtui.data.protocol import (
+    ContributionRows,
+    Event,
+    Failed,
+    Halted,
+    LensRows,
+    MetricRows,
+    RunFinished,
+    RunStarted,
+)
+from depthtui.data.results import CausalMetric, ModelInfo, Prompt, RunResult, RunSettings
+from depthtui.metrics.catalog import METRICS
+
+
+class RunState(Enum):
+    """How far a run is; the value is the word that people read."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    HALTED = "halted"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def is_live(self) -> bool:
+        return self in (RunState.WAITING, RunState.RUNNING, RunState.HALTED)
+
+
+CAUSAL = tuple(each.name for each in METRICS if each.name not in ("contributions", "logit_lens"))
+"""The metrics that are computed only where they are asked for."""
+
+ANSWER_METRICS = tuple(each.name for each in METRICS if each.needs_answer)
+
+SKIP_METRICS = ("skip_effects", "ablation")
+"""The metrics that depend on what is skipped."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """How far a slower metric of a run is: `done` of `total` units."""
+
+    metric: str
+    done: int
+    total: int
+
+
+@dataclass(eq=False)
+class Run:
+    """One run of the session.
+
+    Attributes:
+        number: 1, 2, … in the order they were started; 0 for a run that is not listed.
+        engine_id: the engine's `run_id`; another one each time that the engine works on it.
+        model, prompt, settings: what was asked for.
+        started: local time.
+        result: None until the prompt is tokenised, then filled row by row.
+        state: how far it is.
+        seconds: time in the engine so far.
+        halted_at: the layer after which a stepped run waits, or -1.
+        problem: why it ended early, in words; may be empty.
+        work: the slower metric that is being computed, or None.
+        kept: what there was before more was asked for, or None.
+        set_aside: skip effects and ablation of what was skipped before.
+    """
+
+    number: int
+    engine_id: int
+    model: ModelInfo
+    prompt: Prompt
+    settings: RunSettings
+    started: datetime
+    result: RunResult | None = None
+    state: RunState = RunState.WAITING
+    seconds: float = 0.0
+    halted_at: int = -1
+    problem: str = ""
+    work: Work | None = None
+    kept: RunResult | None = None
+    set_aside: dict[tuple[object, ...], CausalMetric | None] = field(default_factory=dict)
+
+    @property
+    def cached(self) -> bool:
+        """Whether the result came from the disk cache."""
+        provenance = self.result.provenance if self.result else None
+        return provenance is not None and provenance.cached
+
+    @property
+    def layers_done(self) -> int:
+        """How many layers have run."""
+        return self.result.layers_done if self.result else 0
+
+    def answers(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> bool:
+        """Whether this is the finished run of exactly this, with more metrics or without."""
+        asked = (self.model, self.prompt, replace(self.settings, metrics=settings.metrics))
+        has_all = set(settings.metrics) <= set(self.settings.metrics)
+        return self.state is RunState.FINISHED and has_all and asked == (model, prompt, settings)
+
+
+@dataclass
+class Session:
+    """Every run since the explorer was started, whatever model it used.
+
+    Attributes:
+        runs: those with something to show, oldest first, and the live one.
+        current: the run on the screen.
+        marked: the run it is compared with.
+        asides: live runs that are not listed, such as what-ifs; whoever started one keeps it.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    current: Run | None = None
+    marked: Run | None = None
+    asides: list[Run] = field(default_factory=list)
+    _last_number: int = 0
+    _last_id: int = 0
+
+    @property
+    def live(self) -> Run | None:
+        """The run that the engine works on, or will next."""
+        live = (run for run in [*self.runs, *self.asides] if run.state.is_live)
+        return max(live, key=lambda run: run.engine_id, default=None)
+
+    def start(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> Run:
+        """Add a run; it becomes current once it has tokens to show."""
+        self._last_number += 1
+        run = Run(self._last_number, self.next_id(), model, prompt, settings, datetime.now())
+        self.runs.append(run)
+        return run
+
+    def start_aside(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> Run:
+        """Add a run that is neither listed nor put on the screen."""
+        run = Run(0, self.next_id(), model, prompt, settings, datetime.now())
+        self.asides.append(run)
+        return run
+
+    def extend(self, run: Run, settings: RunSettings) -> None:
+        """Ask more of a run: its rows stay, and what it says of its former work is not heard."""
+        run.engine_id, run.settings, run.kept = self.next_id(), settings, run.result
+        run.state, run.halted_at, run.work, run.problem = RunState.WAITING, -1, None, ""
+        if run.result is not None:
+            run.result = replace(run.result, settings=settings)
+
+    def keep(self, run: Run) -> Run:
+        """List a finished run that was started aside; where the same one is listed, that one."""
+        for each in self.runs:
+            if each.answers(run.model, run.prompt, run.settings):
+                return each
+        self._last_number += 1
+        run.number = self._last_number
+        self.runs.append(run)
+        return run
+
+    def clean_of(self, run: Run) -> Run | None:
+        """The run with every layer on of what a run leaves layers out of; None where it is gone."""
+        if not run.settings.silenced:
+            return run
+        wanted = (run.model, run.prompt, run.settings.chat_template, ())
+        for each in self.runs:
+            settings = each.settings
+            found = (each.model, each.prompt, settings.chat_template, settings.silenced)
+            if found == wanted and each.layers_done == each.model.n_layers:
+                return each
+        return None
+
+    def mark_answer(self, run: Run, start: int) -> None:
+        """Let the answer begin at a token, or where the prompt says with -1.
+
+        What was computed for another answer is dropped.
+        """
+        metrics = tuple(each for each in run.settings.metrics if each not in ANSWER_METRICS)
+        run.settings = replace(run.settings, answer_start=start, metrics=metrics)
+        if run.result is not None:
+            unavailable = {
+                name: why
+                for name, why in run.result.unavailable.items()
+                if name not in ANSWER_METRICS
+            }
+            run.result = replace(
+                run.result,
+                settings=run.settings,
+                residual_erasure=None,
+                integrated_gradients=None,
+                unavailable=unavailable,
+            )
+
+    def choose_skip(self, run: Run, part: str, everywhere: bool) -> None:
+        """Let skip effects and ablation leave out something else.
+
+        What was computed is set aside, and comes back when it is chosen again.
+        """
+        before = run.settings
+        settings = replace(before, skip_part=part, skip_everywhere=everywhere)
+        found: dict[str, CausalMetric | None] = {}
+        for metric in SKIP_METRICS:
+            run.set_aside[_skipped(metric, before)] = getattr(run.result, metric, None)
+            found[metric] = run.set_aside.pop(_skipped(metric, settings), None)
+        others = tuple(each for each in settings.metrics if each not in SKIP_METRICS)
+        known = tuple(metric for metric, value in found.items() if value is not None)
+        run.settings = replace(settings, metrics=(*others, *known))
+        if run.result is not None:
+            reasons = run.result.unavailable
+            reasons = {name: why for name, why in reasons.items() if name not in SKIP_METRICS}
+            run.result = replace(
+                run.result,
+                settings=run.settings,
+                unavailable=reasons,
+                **found,  # type: ignore[arg-type]
+            )
+
+    def next_id(self) -> int:
+        """A number by which the engine names what it does next."""
+        self._last_id += 1
+        return self._last_id
+
+    def apply(self, event: Event) -> Run | None:
+        """Bring a run up to date; returns it, or None for an event of no known run."""
+        run = self.find(getattr(event, "run_id", -1))
+        if run is None:
+            return None
+        match event:
+            case RunStarted(tokens=tokens):
+                run.state = RunState.RUNNING
+                if run.result is None:
+                    run.result = RunResult.empty(run.model, run.prompt, run.settings, tokens)
+                    self._show(run)
+            case ContributionRows(first=first, rows=rows, seconds=seconds):
+                self._put(run, seconds).put_contributions(first, rows)
+            case LensRows(first=first, rows=lens_rows, seconds=seconds):
+                self._put(run, seconds).put_lens(first, lens_rows)
+            case MetricRows(metric=metric, value=value, seconds=seconds):
+                setattr(self._put(run, seconds), metric, value)
+                run.work = Work(metric, event.done, event.total)
+            case Halted(layer=layer):
+                run.state, run.halted_at = RunState.HALTED, layer
+            case RunFinished(result=result):
+                self._finish(run, result)
+            case Failed(message=message):
+                self._end(run, RunState.FAILED, message)
+        return run
+
+    def find(self, engine_id: int) -> Run | None:
+        """The run that the engine knows by this id, or None."""
+        runs = [*self.runs, *self.asides]
+        return next((run for run in runs if run.engine_id == engine_id), None)
+
+    def resume(self, run: Run) -> None:
+        """A halted run goes on."""
+        if run.state is RunState.HALTED:
+            run.state, run.halted_at = RunState.RUNNING, -1
+
+    def engine_died(self, reason: str) -> None:
+        """End what was live; what it had computed stays."""
+        for run in [run for run in [*self.runs, *self.asides] if run.state.is_live]:
+            self._end(run, RunState.STOPPED, reason)
+
+    def select(self, run: Run) -> None:
+        """Put a run on the screen."""
+        self.current = run
+        if self.marked is run:
+            self.marked = None
+
+    def mark(self, run: Run) -> None:
+        """Choose the run to compare with, or take the choice back."""
+        self.marked = None if self.marked is run else run
+
+    def delete(self, run: Run) -> None:
+        """Forget a run; its neighbour takes its place on the screen."""
+        index = self.runs.index(run)
+        self.runs.remove(run)
+        if self.marked is run:
+            self.marked = None
+        if self.current is run:
+            shown = list(self.shown())
+            self.current = shown[min(index, len(shown) - 1)] if shown else None
+            if self.marked is self.current:
+                self.marked = None
+
+    def before(self, run: Run | None) -> Run | None:
+        """The run shown before this one, or the one after where it is the first."""
+        others = [each for each in self.shown() if each is not run]
+        earlier = [each for each in others if run is not None and each.number < run.number]
+        return earlier[-1] if earlier else others[0] if others else None
+
+    def shown(self) -> Iterator[Run]:
+        """The runs that have something to show, oldest first."""
+        return (run for run in self.runs if run.result is not None)
+
+    @property
+    def results(self) -> list[RunResult]:
+        """What the session's runs hold, oldest first."""
+        return [run.result for run in self.runs if run.result is not None]
+
+    def _put(self, run: Run, seconds: float) -> RunResult:
+        assert run.result is not None, "rows of a run that has not started"
+        run.seconds = seconds
+        return run.result
+
+    def _finish(self, run: Run, result: RunResult) -> None:
+        if run.result is None:
+            self._show(run)
+        stopped = not result.complete and run.kept is not None
+        run.result = _added(run.result, result) if stopped and run.result else result
+        run.state = RunState.FINISHED if result.complete else RunState.STOPPED
+        if stopped:
+            _ask_no_more(run)
+        run.halted_at, run.work, run.kept = -1, None, None
+        self._forget_aside(run)
+        if result.provenance is not None:
+            run.seconds = result.provenance.seconds
+
+    def _end(self, run: Run, state: RunState, problem: str) -> None:
+        if run.kept is not None and run.kept.complete:
+            # What it had before is still all there.
+            state = RunState.FINISHED
+            _ask_no_more(run)
+        run.state, run.problem, run.halted_at = state, problem, -1
+        run.work, run.kept = None, None
+        if run.result is None and run in self.runs:
+            self.runs.remove(run)
+        self._forget_aside(run)
+
+    def _show(self, run: Run) -> None:
+        if run in self.runs:
+            self.current = run
+
+    def _forget_aside(self, run: Run) -> None:
+        if run in self.asides:
+            self.asides.remove(run)
+
+
+def _skipped(metric: str, settings: RunSettings) -> tuple[object, ...]:
+    """A metric and what it skips; ablation skips at all tokens, whatever is chosen."""
+    if metric == "ablation":
+        return metric, settings.skip_part
+    return metric, settings.skip_part, settings.skip_everywhere
+
+
+def _ask_no_more(run: Run) -> None:
+    """Take back what was asked of a run and is not there at all."""
+    result = run.result
+    assert result is not None
+    metrics = tuple(
+        each
+        for each in run.settings.metrics
+        if each not in CAUSAL or getattr(result, each) is not None or each in result.unavailable
+    )
+    run.settings = replace(run.settings, metrics=metrics)
+    run.result = replace(result, settings=run.settings)
+
+
+def _added(before: RunResult, stopped: RunResult) -> RunResult:
+    """A result with what was added to it until that was stopped."""
+    later = {each.name: getattr(stopped, each.name) for each in fields(stopped)}
+    known = {name: value for name, value in later.items() if name in CAUSAL and value is not None}
+    unavailable = before.unavailable | stopped.unavailable
+    return replace(before, **known, unavailable=unavailable, complete=False)

@@ -1,0 +1,238 @@
+"""A sweep as rows of a table: single cells, or cells pooled by model or by level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from depthtui.data.results import DepthEstimate
+from depthtui.report.phrases import rule_title
+from depthtui.sweep.folder import Failure, model_title
+from depthtui.sweep.plan import Cell
+from depthtui.sweep.questions import Answer, Question, questions
+from depthtui.sweep.records import Record
+from depthtui.sweep.report.phrases import absences, cautions
+from depthtui.sweep.state import Outcome
+from depthtui.sweep.summary import CellSummary, SweepSummary, titles_of
+
+Grouping: TypeAlias = Literal["cells", "models", "levels"]
+
+GROUPINGS: dict[Grouping, str] = {
+    "cells": "every model on every task",
+    "models": "pooled by model",
+    "levels": "pooled by task and level",
+}
+"""What rows may be, and that in words."""
+
+RowKey: TypeAlias = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        key: what it is of; the same while a sweep goes on.
+        model, task: names; untrusted.
+        short_task: the task with its level in short, as `addition 3`.
+        done, total: prompts.
+        failures: what could not be done.
+        first: its first prompt that was run, and the cell of that; None while there is none.
+        summary: their curves and depths; None while there is no prompt.
+    """
+
+    key: RowKey
+    model: str
+    task: str
+    short_task: str
+    done: int
+    total: int
+    failures: tuple[Failure, ...]
+    first: tuple[Cell, Record] | None
+    summary: CellSummary | None
+
+    @property
+    def n_layers(self) -> int | None:
+        """L, where it is known."""
+        return None if self.summary is None else self.summary.model.n_layers
+
+    @property
+    def title(self) -> str:
+        """Model and task in one."""
+        return f"{self.model} · {self.task}"
+
+    def depth(self, rule: str) -> DepthEstimate | None:
+        """What a rule says."""
+        return None if self.summary is None else self.summary.depth(rule)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence about the sweep.
+
+    Attributes:
+        text: the sentence; untrusted.
+        kind: a `title`, a `subject` that sentences are about, a sentence that is `clear`,
+            `unclear` or `disputed` by a test, or a `doubt`.
+    """
+
+    text: str
+    kind: Literal["title", "subject", "clear", "unclear", "disputed", "doubt"]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a sweep says, as it is shown.
+
+    Attributes:
+        rows: in the plan's order.
+        findings: the answers to the paper's questions, then what to doubt.
+        summary: every cell.
+        asked: the questions.
+    """
+
+    rows: tuple[Row, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    summary: SweepSummary | None = None
+    asked: Sequence[Question] = ()
+
+
+@dataclass
+class Surveyor:
+    """Makes surveys, and keeps what did not change since the last one."""
+
+    _summaries: dict[object, CellSummary] = field(default_factory=dict)
+    _answered: tuple[object, Sequence[Question]] = (None, ())
+
+    def rows(self, outcome: Outcome, grouping: Grouping) -> tuple[Row, ...]:
+        """The rows alone, which take less time."""
+        groups = self._groups(outcome, grouping)
+        return tuple(self._row(key, cells, outcome) for key, cells in groups)
+
+    def survey(self, outcome: Outcome, grouping: Grouping, is_session: bool, live: bool) -> Survey:
+        """Rows and sentences; while a sweep is live, only cells that are whole are compared."""
+        settings = outcome.plan.summary
+        cells = [
+            self._pooled((cell,), outcome)
+            for cell, found in outcome.records.items()
+            if found and not (live and len(found) < cell.task.examples)
+        ]
+        everything = SweepSummary(
+            outcome.plan,
+            [each for each in cells if each is not None],
+            [cell for cell, found in outcome.records.items() if not found],
+            outcome.failures,
+        )
+        counts = tuple((each.cell, len(each.records)) for each in everything.cells)
+        if self._answered[0] != (counts, settings):
+            self._answered = (counts, settings), questions(everything)
+        asked = self._answered[1]
+        findings = tuple(_findings(everything, asked, with_absences=not (live or is_session)))
+        return Survey(self.rows(outcome, grouping), findings, everything, asked)
+
+    def _groups(
+        self, outcome: Outcome, grouping: Grouping
+    ) -> list[tuple[RowKey, tuple[Cell, ...]]]:
+        found: dict[RowKey, list[Cell]] = {}
+        for cell in outcome.plan.cells:
+            records = outcome.records.get(cell, [])
+            n_layers = records[0].model.n_layers if records else None
+            keys: dict[Grouping, RowKey] = {
+                "cells": (cell.model, cell.task.name, cell.task.level),
+                "models": (cell.model,),
+                # Curves of different depth have no mean.
+                "levels": (cell.task.name, cell.task.level, n_layers),
+            }
+            found.setdefault(keys[grouping], []).append(cell)
+        groups = [(key, tuple(cells)) for key, cells in found.items()]
+        if grouping == "levels":
+            tasks = [(each.name, each.level) for each in outcome.plan.tasks]
+            groups.sort(key=lambda group: tasks.index((group[0][0], group[0][1])))  # type: ignore[arg-type]
+        return groups
+
+    def _row(self, key: RowKey, cells: tuple[Cell, ...], outcome: Outcome) -> Row:
+        failures = tuple(
+            each for each in outcome.failures if any(_is_of(each, cell) for cell in cells)
+        )
+        return Row(
+            key,
+            _one_or_many([_title(cell, outcome) for cell in cells], "models"),
+            _one_or_many([cell.task.title for cell in cells], "tasks"),
+            _one_or_many(
+                [f"{cell.task.name} {cell.task.level}".rstrip() for cell in cells], "tasks"
+            ),
+            sum(len(outcome.records.get(cell, [])) for cell in cells),
+            sum(cell.task.examples for cell in cells),
+            failures,
+            next(
+                ((cell, found[0]) for cell in cells if (found := outcome.records.get(cell))), None
+            ),
+            self._pooled(cells, outcome),
+        )
+
+    def _pooled(self, cells: tuple[Cell, ...], outcome: Outcome) -> CellSummary | None:
+        records = [record for cell in cells for record in outcome.records.get(cell, [])]
+        if not records:
+            return None
+        settings = outcome.plan.summary
+        known = (cells, settings, tuple(id(each) for each in records))
+        summary = self._summaries.get(cells)
+        if summary is None or known != _known(cells, summary):
+            summary = CellSummary(cells[0], records, settings)
+            # The intervals are worked out here, where nobody waits for them.
+            _ = summary.depths
+            self._summaries[cells] = summary
+        return summary
+
+
+def _known(cells: tuple[Cell, ...], summary: CellSummary) -> tuple[object, ...]:
+    return cells, summary.settings, tuple(id(each) for each in summary.records)
+
+
+def _is_of(failure: Failure, cell: Cell) -> bool:
+    return failure.model == model_title(cell.model) and failure.task in ("", cell.task.title)
+
+
+def _title(cell: Cell, outcome: Outcome) -> str:
+    records = outcome.records.get(cell) or [
+        record
+        for other, found in outcome.records.items()
+        if other.model == cell.model
+        for record in found
+    ]
+    return titles_of(cell.model, records[0].model) if records else model_title(cell.model)
+
+
+def _kind(answer: Answer) -> Literal["clear", "unclear", "disputed"]:
+    if answer.doubtful:
+        return "disputed"
+    says_nothing = answer.unclear or (answer.found is not None and answer.interval is None)
+    return "unclear" if says_nothing else "clear"
+
+
+def _one_or_many(titles: Sequence[str], plural: str) -> str:
+    different = list(dict.fromkeys(titles))
+    return different[0] if len(different) == 1 else f"{len(different)} {plural}"
+
+
+def _findings(
+    summary: SweepSummary, asked: Sequence[Question], with_absences: bool
+) -> list[Finding]:
+    found: list[Finding] = []
+    for question in asked:
+        found.append(Finding(question.title, "title"))
+        subject = ""
+        for answer in question.answers:
+            if answer.subject != subject:
+                subject = answer.subject
+                found.append(Finding(subject, "subject"))
+            words = f"{rule_title(answer.rule)}: {answer.sentence}."
+            found.append(Finding(words, _kind(answer)))
+    doubts = cautions(summary)
+    if doubts:
+        found += [Finding("To doubt", "title"), *(Finding(each, "doubt") for each in doubts)]
+    missing = absences(summary) if with_absences else [f"{each}" for each in summary.failures]
+    if missing:
+        found += [Finding("Not there", "title"), *(Finding(each, "doubt") for each in missing)]
+    return found

@@ -1,0 +1,161 @@
+"""A sweep as far as the explorer has heard of it: its plan, its records, how it is getting on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from depthtui.data.protocol import (
+    Event,
+    PromptDone,
+    PromptFailed,
+    SweepFinished,
+    SweepProgress,
+)
+from depthtui.data.results import ModelSpec, Prompt, RunSettings, SummarySettings
+from depthtui.prompts.tasks import TASKS
+from depthtui.sweep.folder import Failure
+from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
+from depthtui.sweep.records import Record, read_record, record_of
+from depthtui.sweep.state import Outcome
+from depthtui.tui.state.session import Run, Session
+
+Stage: TypeAlias = Literal["opened", "running", "stopped", "done", "failed"]
+
+OWN_PROMPTS = "own prompts"
+"""What the prompts of a session are called that belong to no task."""
+
+
+class Sweeping:
+    """A sweep and how it is getting on.
+
+    Args:
+        plan: what it runs.
+        folder: where its records are; None for the runs of a session.
+        sweep_id: by which the engine names it; 0 for one that it does not run.
+
+    Attributes:
+        stage: how it is getting on.
+        records: of each cell, by the number of the prompt.
+        failures: what could not be done.
+        done, total: prompts.
+        seconds_left: negative where it cannot be told.
+        now: what is being done.
+        problem: why it could not go on; may be empty.
+        version: another number each time that there is more.
+    """
+
+    def __init__(self, plan: SweepPlan, folder: Path | None, sweep_id: int = 0) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.sweep_id = sweep_id
+        self.stage: Stage = "running" if sweep_id else "opened"
+        self.records: dict[Cell, dict[int, Record]] = {cell: {} for cell in plan.cells}
+        self.failures: list[Failure] = []
+        self.total = sum(cell.task.examples for cell in plan.cells)
+        self.done = 0
+        self.seconds_left = -1.0
+        self.now = ""
+        self.problem = ""
+        self.version = 0
+
+    @classmethod
+    def opened(cls, outcome: Outcome, folder: Path | None) -> Sweeping:
+        """A sweep that was run before."""
+        sweep = cls(outcome.plan, folder)
+        for cell, records in outcome.records.items():
+            sweep.records[cell] = {each.number: each for each in records}
+        sweep.failures = list(outcome.failures)
+        sweep.done = sum(map(len, sweep.records.values()))
+        return sweep
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the engine works on it."""
+        return self.stage == "running"
+
+    @property
+    def is_session(self) -> bool:
+        """Whether these are the runs of a session."""
+        return self.folder is None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is there."""
+        records = {
+            cell: [found[number] for number in sorted(found)]
+            for cell, found in self.records.items()
+        }
+        return Outcome(self.plan, records, list(self.failures))
+
+    def include_first_token(self, included: bool) -> None:
+        """Average with or without token 0."""
+        summary = replace(self.plan.summary, include_first_token=included)
+        self.plan = replace(self.plan, summary=summary)
+        self.version += 1
+
+    def hears(self, event: Event) -> bool:
+        """Bring the sweep up to date; whether the event was about it."""
+        if not self.sweep_id or getattr(event, "sweep_id", -1) != self.sweep_id:
+            return False
+        match event:
+            case SweepProgress(done=done, total=total):
+                # Before it has been looked, the total is not known.
+                self.done, self.total = done, total or self.total
+                self.seconds_left, self.now = event.seconds_left, event.now
+            case PromptDone(cell=cell, record=text):
+                self._keep(self.plan.cells[cell], text)
+            case PromptFailed():
+                failure = Failure(event.model, event.task, event.prompt, event.message)
+                self.failures.append(failure)
+                self.version += 1
+            case SweepFinished(stopped=stopped, problem=problem):
+                self._finish("stopped" if stopped else "failed" if problem else "done", problem)
+        return True
+
+    def end(self, problem: str) -> None:
+        """It goes no further; what was done stays."""
+        if self.is_live:
+            self._finish("failed", problem)
+
+    def _finish(self, stage: Stage, problem: str) -> None:
+        self.stage, self.problem, self.now, self.seconds_left = stage, problem, "", -1.0
+        self.version += 1
+
+    def _keep(self, cell: Cell, text: str) -> None:
+        record = read_record(text.encode())
+        self.records[cell][record.number] = record
+        self.version += 1
+
+
+def sweep_of_session(session: Session, summary: SummarySettings) -> Sweeping | None:
+    """The session's finished runs as a sweep of their models and tasks; None where it has none.
+
+    Of runs of one prompt on one model, the latest counts; what-ifs are left out.
+    """
+    runs: dict[tuple[ModelSpec, Prompt], Run] = {}
+    for run in session.shown():
+        if run.result is not None and run.result.complete and not run.settings.silenced:
+            runs[run.model.spec, run.prompt] = run
+    if not runs:
+        return None
+    by_cell: dict[tuple[ModelSpec, str, str], list[Run]] = {}
+    for (spec, prompt), run in runs.items():
+        level = prompt.level if prompt.task in TASKS else ""
+        by_cell.setdefault((spec, prompt.task or OWN_PROMPTS, level), []).append(run)
+    tasks: dict[tuple[str, str], int] = {}
+    for (_, name, level), found in by_cell.items():
+        tasks[name, level] = max(tasks.get((name, level), 0), len(found))
+    choices = {key: TaskChoice(*key, examples=count) for key, count in tasks.items()}
+    models = tuple(dict.fromkeys(spec for spec, _, _ in by_cell))
+    plan = SweepPlan(models, tuple(choices.values()), RunSettings(), summary)
+    records: dict[Cell, list[Record]] = {}
+    for (spec, name, level), found in by_cell.items():
+        cell = Cell(spec, choices[name, level])
+        results = [run.result for run in found if run.result is not None]
+        records[cell] = [
+            record_of(result, f"run {number}", cell, number)
+            for number, result in enumerate(results)
+        ]
+    return Sweeping.opened(Outcome(plan, records, []), None)

@@ -1,0 +1,122 @@
+"""A text that the model writes, as far as the explorer has heard of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from depthtui.data.protocol import (
+    Event,
+    Failed,
+    GeneratedTokens,
+    GenerationFinished,
+    GenerationStarted,
+)
+from depthtui.data.results import (
+    Continuation,
+    Generation,
+    GenerationSettings,
+    ModelInfo,
+    Prompt,
+    Tokens,
+)
+
+Stage: TypeAlias = Literal["waiting", "writing", "done", "failed"]
+
+
+class Thinking:
+    """A text and how it is getting on.
+
+    Args:
+        run_id: by which the engine names it.
+        model: the model that writes.
+        prompt: what it answers; the prompt's own answer is not read.
+        settings: how.
+
+    Attributes:
+        stage: how it is getting on.
+        generation: the text, with what was heard until now.
+        seconds: time in the engine so far.
+        problem: why it failed, in words; may be empty.
+    """
+
+    def __init__(
+        self, run_id: int, model: ModelInfo, prompt: Prompt, settings: GenerationSettings
+    ) -> None:
+        self.run_id = run_id
+        self.prompt = prompt
+        self.stage: Stage = "waiting"
+        self.seconds = 0.0
+        self.problem = ""
+        nothing = Tokens(np.zeros(0, np.int64), [], 0)
+        self._generation = Generation.empty(model, prompt, settings, nothing)
+        self._unjoined: list[Continuation] = []
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the engine writes it, or will next."""
+        return self.stage in ("waiting", "writing")
+
+    @property
+    def settings(self) -> GenerationSettings:
+        return self._generation.settings
+
+    @property
+    def model(self) -> ModelInfo:
+        return self._generation.model
+
+    @property
+    def generation(self) -> Generation:
+        if self._unjoined:
+            # Joined when somebody looks: parts come faster than frames.
+            parts = [self._generation.continuation, *self._unjoined]
+            parts = [each for each in parts if len(each)]
+            self._unjoined = []
+            if parts:
+                self._generation.continuation = Continuation.joined(parts)
+        return self._generation
+
+    @property
+    def tokens_per_second(self) -> float:
+        """0 where it is not known, as for a text from the cache."""
+        provenance = self._generation.provenance
+        if provenance is not None and provenance.cached:
+            return 0.0
+        return len(self.generation.continuation) / self.seconds if self.seconds else 0.0
+
+    def hears(self, event: Event) -> bool:
+        """Bring the text up to date; whether the event was about it."""
+        if getattr(event, "run_id", -1) != self.run_id:
+            return False
+        match event:
+            case GenerationStarted(tokens=tokens):
+                self.stage = "writing"
+                self._generation = replace(self._generation, tokens=tokens)
+            case GeneratedTokens(part=part, seconds=seconds):
+                self.seconds = seconds
+                self._unjoined.append(part)
+            case GenerationFinished(generation=generation):
+                self.stage, self._generation, self._unjoined = "done", generation, []
+                if generation.provenance is not None:
+                    self.seconds = generation.provenance.seconds
+            case Failed(message=message, hint=hint):
+                self.end(f"{message} {hint}".strip())
+        return True
+
+    def end(self, problem: str) -> None:
+        """It goes no further; what was written stays."""
+        if self.is_live:
+            self.stage, self.problem = "failed", problem
+            self._generation.stopped_by = "user"
+
+    def as_prompt(self) -> Prompt:
+        """Prompt and text as one, to be read teacher-forced; the text is the answer."""
+        written = self.generation.continuation
+        if self._generation.stopped_by == "end":
+            # The token that ends a text is none of its words.
+            written = replace(written, texts=written.texts[:-1], ids=written.ids[:-1])
+        question = self.prompt.question
+        # No prompt of its task: it must not be pooled with those.
+        return Prompt(question + written.text, written.text, task="written")

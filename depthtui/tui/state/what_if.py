@@ -1,0 +1,434 @@
+"""What the model says with layers left out: the choice of layers, and the runs it needs.
+
+Nothing here draws. `WhatIf.proceed` is called whenever something changed, and
+starts what is most urgent: the run with the layers that are off now, then the
+same on the session's prompts, then metrics of the clean run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from depthtui.data.results import Ablation, Prompt, RunResult, Silenced, Similarity
+from depthtui.depth.agreement import agreement
+from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.metrics.pruning import least_useful, usefulness
+from depthtui.report.silenced import without
+from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.session import Run
+
+SUBLAYERS = frozenset({"attention", "mlp"})
+METRICS = ("contributions", "logit_lens")
+"""What a run with layers left out computes."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The layers of a model, each with the sublayers that are left out."""
+
+    off: tuple[frozenset[str], ...]
+
+    @classmethod
+    def full(cls, layers: int) -> Stack:
+        """Every layer on."""
+        return cls((frozenset(),) * layers)
+
+    @classmethod
+    def of(cls, layers: int, silenced: Iterable[Silenced]) -> Stack:
+        """The layers with what a run's setting leaves out."""
+        off = [frozenset[str]()] * layers
+        for each in silenced:
+            off[each.layer] |= SUBLAYERS if each.part == "layer" else {each.part}
+        return cls(tuple(off))
+
+    def switch(self, layers: Iterable[int], part: str) -> Stack:
+        """Leave `layer`, `attention` or `mlp` out; bring it back where the first lacks it."""
+        layers = list(layers)
+        parts = SUBLAYERS if part == "layer" else frozenset({part})
+        back = parts <= self.off[layers[0]]
+        return self._with(layers, lambda off: off - parts if back else off | parts)
+
+    def without(self, layers: Iterable[int]) -> Stack:
+        """Leave these layers out, too."""
+        return self._with(layers, lambda off: SUBLAYERS)
+
+    def exit_at(self, layer: int) -> Stack:
+        """Every layer from this one on left out: what the model says there is its output."""
+        return self.without(range(layer, len(self.off)))
+
+    def _with(
+        self, layers: Iterable[int], change: Callable[[frozenset[str]], frozenset[str]]
+    ) -> Stack:
+        off = list(self.off)
+        for layer in layers:
+            off[layer] = change(off[layer])
+        return Stack(tuple(off))
+
+    @property
+    def silenced(self) -> tuple[Silenced, ...]:
+        """The same as a run's setting."""
+        return tuple(
+            Silenced(layer, "layer" if off == SUBLAYERS else next(iter(off)))
+            for layer, off in enumerate(self.off)
+            if off
+        )
+
+    @property
+    def layers_off(self) -> int:
+        """Layers that are left out as a whole."""
+        return len(self.passed_by)
+
+    @property
+    def passed_by(self) -> frozenset[int]:
+        """The layers that are left out as a whole."""
+        return frozenset(layer for layer, off in enumerate(self.off) if off == SUBLAYERS)
+
+    @property
+    def depth_left(self) -> float:
+        """Share of the sublayers that are on."""
+        return 1 - sum(map(len, self.off)) / (2 * len(self.off))
+
+    @property
+    def words(self) -> str:
+        """What is off, such as `10 of 30 layers off, 2 attentions off`."""
+        parts = [f"{self.layers_off} of {len(self.off)} layers off"] if self.layers_off else []
+        for part, name in (("attention", "attention"), ("mlp", "MLP")):
+            count = sum(off == {part} for off in self.off)
+            if count:
+                parts.append(f"{count} {name}{'s' if count > 1 else ''} off")
+        return ", ".join(parts) or f"all {len(self.off)} layers on"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What leaving layers out does to one prompt.
+
+    Attributes:
+        prompt: the prompt.
+        clean: its run with every layer on.
+        changed: the run without, complete or not; None where there is none yet.
+        problem: why there is none, or empty.
+    """
+
+    prompt: Prompt
+    clean: RunResult
+    changed: RunResult | None
+    problem: str = ""
+
+    @property
+    def loss_change(self) -> float:
+        """What the loss gained, in nats; NaN where unknown."""
+        return float("nan") if self.changed is None else self.changed.loss - self.clean.loss
+
+    @property
+    def agreement(self) -> tuple[int, int] | None:
+        """Tokens after which both say the same, and all tokens; None where unknown."""
+        return None if self.changed is None else agreement(self.clean, self.changed)
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """A task: one prompt without these layers."""
+
+    prompt: Prompt
+    silenced: tuple[Silenced, ...]
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    """A task: more metrics of the clean run."""
+
+    names: tuple[str, ...]
+
+
+class WhatIf:
+    """One run and what becomes of it without some of its layers.
+
+    Args:
+        explorer: runs things.
+        run: the clean run; it has a result.
+        say: tells the user something.
+
+    Attributes:
+        stack: the layers, on or off.
+    """
+
+    def __init__(self, explorer: Explorer, run: Run, say: Callable[[str], None]) -> None:
+        self._explorer = explorer
+        self._run = run
+        self._say = say
+        self.stack = Stack.full(run.model.n_layers)
+        self._before: list[Stack] = []
+        self._after: list[Stack] = []
+        self._runs: dict[_Variant, Run] = {}
+        self._failed: dict[_Variant, str] = {}
+        self._surveyed: dict[Stack, str] = {}
+        self._last: RunResult | None = None
+        self._to_prune = 0
+        self._task: _Variant | _Metrics | None = None
+        # What the engine is at already goes on after every change.
+        self._wanted = run.settings.metrics if run.state.is_live else ()
+        if run.state.is_live:
+            self._task = _Metrics(self._wanted)
+
+    # What there is to see ---------------------------------------------------
+
+    @property
+    def clean(self) -> RunResult:
+        """The run with every layer on."""
+        assert self._run.result is not None
+        return self._run.result
+
+    @property
+    def changed(self) -> RunResult:
+        """The run without; the one before until it has tokens, the clean one where it failed."""
+        if self.problem:
+            return self.clean
+        self._last = self._result_of(self._current) or self._last or self.clean
+        return self._last
+
+    @property
+    def problem(self) -> str:
+        """Why the change did not run, or empty."""
+        return self._failed.get(self._current, "")
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the run with these layers off is still to come or going on."""
+        if not self.stack.silenced or self.problem:
+            return False
+        result = self._result_of(self._current)
+        return result is None or not result.complete
+
+    @property
+    def effect(self) -> Effect:
+        """What the layers that are off do to this prompt."""
+        return self._effect_on(self._run)
+
+    @property
+    def effects(self) -> list[Effect]:
+        """The same for every prompt of the session, after a prune; else empty."""
+        if self.stack not in self._surveyed:
+            return []
+        return [self._effect_on(run) for run in self._prompts()]
+
+    @property
+    def rule(self) -> str:
+        """What the last prune went by, such as `block influence`; empty after another change."""
+        return self._surveyed.get(self.stack, "")
+
+    @property
+    def measured(self) -> Ablation | Similarity | None:
+        """What layers are ranked by: ablation loss, or else block influence, once it is there."""
+        first = self._explorer.settings.include_first_token
+        for each in (self.clean.ablation, self.clean.similarity):
+            # The loss without one sublayer does not tell what the layer is worth.
+            of_layers = not isinstance(each, Ablation) or each.part == "layer"
+            if each is not None and of_layers and np.isfinite(usefulness(each, first)).all():
+                return each
+        return None
+
+    @property
+    def results(self) -> list[RunResult]:
+        """The clean runs, then those of them that are changed and whole."""
+        effects = self.effects or [self.effect]
+        changed = [each.changed for each in effects if self.stack.silenced]
+        whole = [each for each in changed if each is not None and each.complete]
+        return [*(each.clean for each in effects), *whole]
+
+    def _effect_on(self, run: Run) -> Effect:
+        assert run.result is not None
+        variant = _Variant(run.prompt, self.stack.silenced)
+        changed = self._result_of(variant)
+        return Effect(run.prompt, run.result, changed, self._failed.get(variant, ""))
+
+    def _result_of(self, variant: _Variant) -> RunResult | None:
+        if not variant.silenced:
+            return next(each.result for each in self._prompts() if each.prompt == variant.prompt)
+        run = self._runs.get(variant)
+        return run.result if run is not None else None
+
+    def _prompts(self) -> list[Run]:
+        """This run, then a finished run of each other prompt of the session."""
+        found = {self._run.prompt: self._run}
+        for run in self._explorer.session.shown():
+            same_model = run.model == self._run.model and not run.settings.silenced
+            if same_model and run.result is not None and run.result.complete:
+                found.setdefault(run.prompt, run)
+        return list(found.values())
+
+    # Changing ---------------------------------------------------------------
+
+    def change(self, stack: Stack) -> None:
+        """Leave something else out."""
+        if stack != self.stack:
+            self._before.append(self.stack)
+            self._after.clear()
+            self._go_to(stack)
+
+    def undo(self, count: int = 1) -> None:
+        """Take the last changes back."""
+        self._walk(self._before, self._after, count, "There is nothing to undo.")
+
+    def redo(self, count: int = 1) -> None:
+        """Make changes again that were taken back."""
+        self._walk(self._after, self._before, count, "There is nothing to redo.")
+
+    def prune(self, count: int) -> None:
+        """Leave out the `count` least useful layers of those that are on."""
+        measured = self.measured
+        if measured is None:
+            self._to_prune = count
+            why = self.clean.unavailable.get("similarity")
+            if why is None:
+                self._say("Block influence is computed first, to rank the layers.")
+            self.want("similarity")
+            return
+        self._to_prune = 0
+        first = self._explorer.settings.include_first_token
+        ranked = least_useful(measured, len(self.stack.off), first)
+        layers = [each for each in ranked if self.stack.off[each] != SUBLAYERS][:count]
+        if not layers:
+            self._say("Every layer is off.")
+            return
+        pruned = self.stack.without(layers)
+        rule = "ablation loss" if isinstance(measured, Ablation) else "block influence"
+        self._surveyed[pruned] = rule
+        self.change(pruned)
+
+    def want(self, metric: str) -> None:
+        """Compute a metric of the clean run once nothing is more urgent."""
+        why = self.clean.unavailable.get(metric)
+        if why:
+            self._to_prune = 0
+            self._say(f"{METRIC_BY_NAME[metric].title} cannot be had: {why}.")
+        elif getattr(self.clean, metric) is None and metric not in self._wanted:
+            self._wanted = (*self._wanted, metric)
+        self.proceed()
+
+    def want_quietly(self, metric: str) -> None:
+        """The same, but nothing is said where it cannot be had."""
+        if metric not in self.clean.unavailable:
+            self.want(metric)
+
+    def keep(self) -> None:
+        """Put the changed run into the session's list, marked to be compared with."""
+        if not self.stack.silenced:
+            self._say("Every layer is on: there is no change to keep.")
+        elif self.problem:
+            self._say("This change did not run: there is nothing to keep.")
+        elif self.is_pending:
+            self._say("The change still runs: keep it when it is done.")
+        else:
+            session = self._explorer.session
+            session.marked = session.keep(self._runs[self._current])
+            self._say(
+                f"Kept as run {session.marked.number}, {without(self.stack.silenced)}: "
+                "b lists it, C compares it with the clean run."
+            )
+
+    def close(self) -> None:
+        """Stop what runs for this alone; metrics of the clean run go on."""
+        if isinstance(self._task, _Variant):
+            self._explorer.stop()
+        self._task = None
+
+    def _go_to(self, stack: Stack) -> None:
+        self.stack = stack
+        self._failed.clear()
+        self.proceed()
+
+    def _walk(self, back: list[Stack], forth: list[Stack], count: int, end: str) -> None:
+        if not back:
+            self._say(end)
+            return
+        stack = self.stack
+        for _ in range(min(count, len(back))):
+            forth.append(stack)
+            stack = back.pop()
+        self._go_to(stack)
+
+    # Running ----------------------------------------------------------------
+
+    @property
+    def _current(self) -> _Variant:
+        return _Variant(self._run.prompt, self.stack.silenced)
+
+    def proceed(self) -> None:
+        """Start what is most urgent, unless it runs already."""
+        self._end_task()
+        if self._to_prune and self.measured is not None and not self._is_about_to_end:
+            self.prune(self._to_prune)
+            return
+        task = next(self._tasks(), None)
+        if task is None or task == self._task or not self._explorer.has_model_of(self._run):
+            return
+        if isinstance(self._task, _Variant):
+            del self._runs[self._task]
+        self._task = task
+        if isinstance(task, _Metrics):
+            self._explorer.compute(*task.names)
+            return
+        settings = replace(self._clean_of(task).settings, silenced=task.silenced, metrics=METRICS)
+        run = self._explorer.run_aside(task.prompt, settings)
+        assert run is not None
+        self._runs[task] = run
+
+    def _tasks(self) -> Iterator[_Variant | _Metrics]:
+        """What is left to do, the most urgent first."""
+        metrics = [_Metrics(self._wanted)] if self._wanted else []
+        if self._to_prune:
+            yield from metrics
+        if self.stack.silenced and not self._is_done(self._current):
+            yield self._current
+        if self.stack in self._surveyed:
+            for run in self._prompts():
+                variant = _Variant(run.prompt, self.stack.silenced)
+                if not self._is_done(variant):
+                    yield variant
+        yield from metrics
+
+    def _is_done(self, variant: _Variant) -> bool:
+        result = self._result_of(variant)
+        return variant in self._failed or (result is not None and result.complete)
+
+    def _clean_of(self, variant: _Variant) -> Run:
+        return next(run for run in self._prompts() if run.prompt == variant.prompt)
+
+    @property
+    def _is_about_to_end(self) -> bool:
+        """Whether the metrics that run are all there: not worth stopping any more."""
+        return isinstance(self._task, _Metrics) and all(
+            getattr(self.clean, each) is not None for each in self._task.names
+        )
+
+    def _end_task(self) -> None:
+        """Note how the task ended, if it did."""
+        match self._task:
+            case _Metrics():
+                if self._run.state.is_live:
+                    return
+                self._wanted = ()
+                if self._to_prune and self.measured is None:
+                    self._to_prune = 0
+                    why = self.clean.unavailable.get("similarity") or self._run.problem
+                    self._say(f"The layers could not be ranked{f': {why}' if why else ''}.")
+            case _Variant() as variant:
+                run = self._runs[variant]
+                if run.state.is_live:
+                    return
+                if run.result is None or not run.result.complete:
+                    del self._runs[variant]
+                    self._failed[variant] = run.problem or "it was stopped"
+        self._task = None
+
+
+def can_be_changed(run: Run | None) -> bool:
+    """Whether a run has all that a what-if is compared with."""
+    if run is None or run.result is None or run.result.layers_done < run.model.n_layers:
+        return False
+    lens = run.result.logit_lens
+    return lens is None or bool((lens.top_ids[-1] >= 0).all())

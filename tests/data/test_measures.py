@@ -1,0 +1,146 @@
+"""The values that panes draw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from depthtui.data.measures import (
+    ALL_MEASURES,
+    MEASURE_BY_NAME,
+    MEASURES,
+    SKIP_MAP,
+    Measure,
+    formula_in,
+)
+from depthtui.data.results import (
+    DirectLogits,
+    IntegratedGradients,
+    ResidualErasure,
+    RunResult,
+    Settling,
+    SkipEffects,
+)
+from depthtui.metrics.catalog import METRIC_BY_NAME
+from tests.builders.results import random_result
+
+FORWARD = [each for each in MEASURES if each.metric in ("contributions", "logit_lens")]
+CAUSAL = [each for each in ALL_MEASURES if each not in FORWARD]
+by_name = pytest.mark.parametrize("measure", FORWARD, ids=lambda each: each.name)
+by_causal_name = pytest.mark.parametrize("measure", CAUSAL, ids=lambda each: each.name)
+
+LENS = {"kl", "overlap", "entropy", "says_final"}
+
+
+def test_names_are_distinct() -> None:
+    assert list(MEASURE_BY_NAME) == [each.name for each in ALL_MEASURES]
+    assert len(MEASURE_BY_NAME) == len({each.title for each in ALL_MEASURES}) == 15
+    assert {each.metric for each in ALL_MEASURES} < set(METRIC_BY_NAME)
+
+
+@by_name
+def test_shape(measure: Measure) -> None:
+    values = measure.values(random_result(6, 4))
+    assert values is not None
+    assert values.shape == (7 if measure.name in LENS else 6, 4)
+    assert measure.reads_residual == (measure.name in LENS)
+    assert values.dtype == np.float32
+
+
+@by_name
+def test_values_are_those_of_the_result(measure: Measure) -> None:
+    result = random_result(6, 4)
+    if measure.name == "says_final":
+        return
+    part = result.logit_lens if measure.name in LENS else result.contributions
+    np.testing.assert_array_equal(measure.values(result), getattr(part, measure.name))
+
+
+@by_name
+def test_unavailable(measure: Measure) -> None:
+    result = random_result(6, 4)
+    result.contributions, result.logit_lens = None, None
+    assert measure.values(result) is None
+
+
+@by_name
+def test_without_the_split_only_the_layer_is_there(measure: Measure) -> None:
+    values = measure.values(random_result(6, 4, split_missing="no closure"))
+    assert (values is None) == measure.name.startswith(("attention", "mlp"))
+
+
+@by_name
+def test_signed_measures_are_symmetric(measure: Measure) -> None:
+    assert measure.diverging == measure.name.endswith("cosine")
+    if measure.diverging:
+        assert measure.limits == (-1, 1)
+
+
+def test_says_final() -> None:
+    result = random_result(3, 3, top_k=2)
+    assert result.logit_lens is not None
+    result.logit_lens.top_ids[:, :, 0] = [[5, 1, 2], [7, 1, -1], [7, 2, 3], [7, 1, 3]]
+    result.logit_lens.top_ids[:, :, 1] = 7
+    expected = [[0, 1, 0], [1, 1, np.nan], [1, 0, 1], [1, 1, 1]]
+    np.testing.assert_array_equal(MEASURE_BY_NAME["says_final"].values(result), expected)
+
+
+def test_says_final_is_unknown_before_the_end() -> None:
+    result = random_result(3, 3)
+    assert result.logit_lens is not None
+    result.logit_lens.top_ids[-1] = -1
+    values = MEASURE_BY_NAME["says_final"].values(result)
+    assert values is not None
+    assert np.isnan(values).all()
+
+
+def test_formula_of_a_parallel_block() -> None:
+    mlp = MEASURE_BY_NAME["mlp_norm_ratio"]
+    assert formula_in(mlp, random_result()) == "|m| / |h+a|"
+    assert formula_in(mlp, random_result(parallel=True)) == "|m| / |h|"
+    cosine = MEASURE_BY_NAME["mlp_cosine"]
+    assert formula_in(cosine, random_result()) == "cos(m, h+a)"
+    assert formula_in(cosine, random_result(parallel=True)) == "cos(m, h)"
+
+
+def causal_result() -> RunResult:
+    """Three layers, four tokens, the answer at token 2; attribution of layer 2 is not accurate."""
+    result = random_result(3, 4)
+    rows, layers = np.arange(16.0).reshape(4, 4), np.arange(9.0).reshape(3, 3)
+    result.residual_erasure = ResidualErasure(rows, 2)
+    result.integrated_gradients = IntegratedGradients(
+        rows[:3] - 5,
+        np.array([0.002, np.nan, 0.05]),
+        np.array([9, 0, 99]),
+        np.array([True, False, False]),
+        0.01,
+        2,
+    )
+    result.settling = Settling(rows / 30)
+    result.direct_logits = DirectLogits(np.arange(4), rows - 8)
+    result.skip_effects = SkipEffects("layer", (8,), layers, layers / 2, layers[0])
+    return result
+
+
+@by_causal_name
+def test_what_was_not_computed_is_not_there(measure: Measure) -> None:
+    assert measure.values(random_result(3, 4)) is None
+
+
+@by_causal_name
+def test_rows_are_layers_or_depths(measure: Measure) -> None:
+    values = measure.values(causal_result())
+    assert values is not None
+    assert len(values) == 3 + measure.reads_residual
+    assert measure.by_token == (measure is not SKIP_MAP)
+
+
+def test_direct_logits_begin_with_the_first_layer() -> None:
+    values = MEASURE_BY_NAME["direct_logits"].values(causal_result())
+    np.testing.assert_array_equal(values, np.arange(4.0, 16).reshape(3, 4) - 8)
+
+
+def test_attributions_tell_their_error() -> None:
+    note = MEASURE_BY_NAME["integrated_gradients"].note
+    result = causal_result()
+    assert [note(result, row) for row in range(3)] == ["error 0.2%", "", "error 5.0%, over 1.0%"]

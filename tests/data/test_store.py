@@ -1,0 +1,506 @@
+"""The disk cache: what it keeps, what it drops, and that nothing in it is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthtui.data.results import Prompt, RunSettings
+from depthtui.data.store import Entry, Store, make_key, open_store
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def notices() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def open_(tmp_path: Path, notices: list[str]) -> Callable[..., Store]:
+    def open_at_tmp(limit: int = 10 * MIB) -> Store:
+        return open_store(tmp_path, limit, notices.append)
+
+    return open_at_tmp
+
+
+def put(store: Store, name: str, value: bytes, kind: str = "result") -> str:
+    key = make_key(kind, name=name)
+    store.put(key, value, f"the {name}", kind)
+    return key
+
+
+def value_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("results/*/*/*.val"))
+
+
+def test_a_value_comes_back_also_after_reopening(open_: Callable[..., Store]) -> None:
+    store = open_()
+    value = bytes(range(256)) * 1000
+    key = put(store, "run", value)
+    empty = put(store, "nothing", b"")
+    assert store.get(key) == value
+    store.close()
+    assert open_().get(key) == value
+    assert open_().get(empty) == b""
+    assert open_().get(make_key("result", name="other")) is None
+
+
+def test_putting_again_replaces(open_: Callable[..., Store], tmp_path: Path) -> None:
+    store = open_()
+    put(store, "run", b"old")
+    key = put(store, "run", b"new")
+    assert store.get(key) == b"new"
+    assert len(value_files(tmp_path)) == 1
+
+
+def test_entries_and_info_say_what_is_kept(open_: Callable[..., Store], tmp_path: Path) -> None:
+    store = open_()
+    first = put(store, "first", b"x" * 100)
+    second = put(store, "second", b"x" * 1000, "activations")
+    store.get(first)
+    entries = store.entries()
+    assert [each.key for each in entries] == [first, second]
+    assert (entries[1].kind, entries[1].description) == ("activations", "the second")
+    assert [each.size for each in entries] == [
+        path.stat().st_size
+        for path in sorted(value_files(tmp_path), key=lambda path: path.stat().st_size)
+    ]
+    info = store.info()
+    assert info.folder == tmp_path / "results"
+    assert info.entries == 2
+    assert info.bytes == sum(each.size for each in entries)
+    assert info.kinds == {"result": (1, entries[0].size), "activations": (1, entries[1].size)}
+
+
+def test_an_unknown_kind_is_refused(open_: Callable[..., Store]) -> None:
+    with pytest.raises(ValueError, match="pictures"):
+        open_().put("key", b"", "", "pictures")
+
+
+PARTS = {
+    "fingerprint": "ab",
+    "ids": np.array([1, 2, 3]),
+    "settings": RunSettings(),
+    "versions": ("1", "2"),
+}
+
+
+class TestKeys:
+    def test_equal_parts_give_equal_keys(self) -> None:
+        again = dict(reversed(list(PARTS.items()))) | {"ids": [1, 2, 3]}
+        assert make_key("result", **PARTS) == make_key("result", **again)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"fingerprint": "ac"},
+            {"ids": np.array([1, 2, 4])},
+            {"settings": RunSettings(top_k=9)},
+            {"versions": ("1", "3")},
+            {"more": None},
+        ],
+    )
+    def test_any_change_changes_the_key(self, change: dict[str, object]) -> None:
+        assert make_key("result", **PARTS) != make_key("result", **(PARTS | change))
+
+    def test_the_kind_and_our_schema_are_part_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        key = make_key("result", **PARTS)
+        assert key != make_key("activations", **PARTS)
+        monkeypatch.setattr("depthtui.data.store.SCHEMA", 10**6)
+        assert key != make_key("result", **PARTS)
+
+    def test_broken_text_can_be_part_of_a_key(self) -> None:
+        assert make_key("result", prompt=Prompt("a\udc80")) != make_key("result", prompt=Prompt(""))
+
+    def test_what_has_no_canonical_form_is_refused(self) -> None:
+        with pytest.raises(TypeError, match="object"):
+            make_key("result", part=object())
+
+
+class TestNoPickle:
+    @pytest.mark.parametrize("value", [{"a": 1}, 3, 1.5, "text", None, bytearray(b"x")])
+    def test_only_bytes_are_stored(self, open_: Callable[..., Store], value: object) -> None:
+        store = open_()
+        with pytest.raises(TypeError, match="bytes"):
+            store._cache.set("key", value)  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize("key", [b"key", 1, ("a", 1), None])
+    def test_only_text_is_a_key(self, open_: Callable[..., Store], key: object) -> None:
+        store = open_()
+        with pytest.raises(TypeError, match="str"):
+            store._cache.set(key, b"")  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize("in_file", [True, False])
+    def test_a_planted_pickle_is_dropped_unread(
+        self, open_: Callable[..., Store], tmp_path: Path, notices: list[str], in_file: bool
+    ) -> None:
+        store = open_()
+        key = put(store, "run", b"value")
+        bomb = pickle.dumps(_Bomb(tmp_path / "exploded"))
+        if in_file:
+            value_files(tmp_path)[0].write_bytes(bomb)
+        with sqlite3.connect(tmp_path / "results" / "cache.db") as index:
+            index.execute("UPDATE Cache SET mode = 4")
+            if not in_file:
+                index.execute("UPDATE Cache SET value = ?, filename = NULL", (bomb,))
+        assert store.get(key) is None
+        assert not (tmp_path / "exploded").exists()
+        assert store.entries() == []
+        assert "damaged" in notices[0]
+
+    def test_a_planted_file_name_leads_nowhere(
+        self, open_: Callable[..., Store], tmp_path: Path
+    ) -> None:
+        store = open_()
+        key = put(store, "run", b"value")
+        # A value as depthtui writes it, but not in its folder.
+        outside = value_files(tmp_path)[0].rename(tmp_path / "outside")
+        with sqlite3.connect(tmp_path / "results" / "cache.db") as index:
+            index.execute("UPDATE Cache SET filename = '../outside'")
+        assert store.get(key) is None
+        assert store.entries() == []
+        assert outside.exists()
+
+
+class _Bomb:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda data: data[:-1],
+            lambda data: data[:10],
+            lambda data: b"",
+            lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+            lambda data: b"X" + data[1:],
+            lambda data: data[:20] + bytes([data[20] ^ 1]) + data[21:],
+        ],
+        ids=["cut", "cut in the header", "emptied", "one bit", "magic", "checksum"],
+    )
+    def test_a_damaged_value_is_dropped_and_told(
+        self,
+        open_: Callable[..., Store],
+        tmp_path: Path,
+        notices: list[str],
+        damage: Callable[[bytes], bytes],
+    ) -> None:
+        store = open_()
+        key = put(store, "run", b"value" * 100)
+        file = value_files(tmp_path)[0]
+        file.write_bytes(damage(file.read_bytes()))
+        assert store.get(key) is None
+        assert len(notices) == 1
+        assert "damaged" in notices[0]
+        assert store.entries() == []
+        put(store, "run", b"again")
+        assert store.get(key) == b"again"
+
+    def test_a_lost_file_is_damage_too(
+        self, open_: Callable[..., Store], tmp_path: Path, notices: list[str]
+    ) -> None:
+        store = open_()
+        key = put(store, "run", b"value")
+        value_files(tmp_path)[0].unlink()
+        assert store.get(key) is None
+        assert "missing" in notices[0]
+        assert store.entries() == []
+
+    def test_verify_finds_what_is_damaged_and_touches_nothing_else(
+        self, open_: Callable[..., Store], tmp_path: Path
+    ) -> None:
+        store = open_()
+        for name in ("one", "two", "three"):
+            put(store, name, name.encode())
+        before = {each.key: each.last_used for each in store.entries()}
+        value_files(tmp_path)[0].write_bytes(b"rubbish")
+        for path in value_files(tmp_path):
+            os.utime(path, (0, 0))
+        stray = tmp_path / "results" / "aa" / "bb" / f"{'c' * 28}.val"
+        young = stray.with_name(f"{'d' * 28}.val")
+        stray.parent.mkdir(parents=True)
+        stray.touch()
+        young.touch()
+        os.utime(stray, (0, 0))
+        report = store.verify()
+        assert (report.checked, report.damaged, report.orphans) == (3, 1, 1)
+        assert not stray.exists()
+        assert young.exists(), "another explorer may be writing it"
+        assert {each.key: each.last_used for each in store.entries()}.items() < before.items()
+        assert store.verify().damaged == 0
+
+    @pytest.mark.parametrize("rubbish", [b"this is not a database, " * 100, b"SQLite format 3\0"])
+    def test_a_broken_index_is_told_and_clear_mends_it(
+        self, open_: Callable[..., Store], tmp_path: Path, notices: list[str], rubbish: bytes
+    ) -> None:
+        store = open_()
+        put(store, "run", b"value")
+        store.close()
+        for path in tmp_path.glob("results/cache.db*"):
+            path.unlink()
+        (tmp_path / "results" / "cache.db").write_bytes(rubbish)
+        broken = open_()
+        assert not broken.on_disk
+        assert len(notices) == 1
+        assert "depthtui cache clear" in notices[0]
+        broken.clear()
+        assert value_files(tmp_path) == []
+        mended = open_()
+        key = put(mended, "run", b"value")
+        assert mended.get(key) == b"value"
+        assert len(notices) == 1
+
+    def test_an_index_that_breaks_in_mid_session_is_told_once(
+        self, open_: Callable[..., Store], tmp_path: Path, notices: list[str]
+    ) -> None:
+        store = open_()
+        key = put(store, "run", b"value")
+        store.close()
+        for path in tmp_path.glob("results/cache.db*"):
+            path.unlink()
+        (tmp_path / "results" / "cache.db").write_bytes(b"rubbish" * 1000)
+        assert store.get(key) is None
+        assert store.get(key) is None
+        assert len(notices) == 1
+
+
+class TestLimit:
+    def test_the_least_recently_used_go_first(
+        self, open_: Callable[..., Store], tmp_path: Path
+    ) -> None:
+        store = open_(limit=3 * MIB + 1000)
+        keys = [put(store, str(number), bytes([number]) * MIB) for number in range(3)]
+        store.get(keys[0])
+        keys.append(put(store, "3", b"3" * MIB))
+        assert [store.get(key) is not None for key in keys] == [True, False, True, True]
+        assert len(value_files(tmp_path)) == 3
+
+    def test_it_holds_after_every_put(self, open_: Callable[..., Store], tmp_path: Path) -> None:
+        limit = MIB
+        store = open_(limit)
+        for number in range(20):
+            key = put(store, str(number), os.urandom(50_000 * (number % 5 + 1)))
+            assert store.get(key) is not None, "the newest is kept"
+            on_disk = sum(path.stat().st_size for path in value_files(tmp_path))
+            assert on_disk == store.info().bytes
+            assert limit - 250_000 - 1000 < on_disk <= limit or number < 8
+
+    def test_what_is_larger_than_the_limit_is_not_kept(
+        self, open_: Callable[..., Store], tmp_path: Path
+    ) -> None:
+        store = open_(limit=1000)
+        small = put(store, "small", b"x" * 900)
+        assert store.get(put(store, "large", b"x" * 1000)) is None
+        assert store.get(small) is not None
+        assert len(value_files(tmp_path)) == 1
+
+
+class TestWithoutDisk:
+    def test_none_keeps_nothing(self, notices: list[str]) -> None:
+        store = open_store(None, MIB, notices.append)
+        key = put(store, "run", b"value")
+        assert store.get(key) is None
+        assert (store.entries(), store.info().folder, store.clear()) == ([], None, 0)
+        assert store.verify().checked == 0
+        assert notices == []
+
+    @pytest.mark.parametrize("where", ["/proc/depthtui", "file/cache"])
+    def test_a_folder_that_cannot_be_made_is_told_once(
+        self, tmp_path: Path, notices: list[str], where: str
+    ) -> None:
+        (tmp_path / "file").touch()
+        store = open_store(tmp_path / where, MIB, notices.append)
+        key = put(store, "run", b"value")
+        assert store.get(key) is None
+        assert len(notices) == 1
+        assert where in notices[0]
+
+    def test_a_read_only_folder_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "results").mkdir()
+        script = """
+            import os, sys, pathlib
+            from depthtui.data.store import open_store
+            folder = pathlib.Path(sys.argv[1])
+            (folder / "results").chmod(0o555)
+            if os.geteuid() == 0:  # whom permissions don't hold back
+                folder.chmod(0o755)
+                os.setuid(65534)
+            store = open_store(folder, 1 << 20, print)
+            store.put("key", b"value", "", "result")
+            print(store.get("key"))
+        """
+        os.chmod(tmp_path.parent.parent, 0o755)
+        os.chmod(tmp_path.parent, 0o755)
+        told, value = run_script(script, str(tmp_path)).splitlines()
+        assert "cannot be used" in told
+        assert value == "None"
+
+    def test_a_disk_that_fills_up_is_told_once(self, tmp_path: Path) -> None:
+        script = """
+            import os, resource, sys, pathlib
+            from depthtui.data.store import open_store
+            folder = pathlib.Path(sys.argv[1])
+            store = open_store(folder, 1 << 30, print)
+            store.put("small", b"value", "", "result")
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+            store.put("large", bytes(200_000), "", "result")
+            store.put("large too", bytes(200_000), "", "result")
+            print(store.get("large"), store.get("small"))
+            print(len(list(folder.glob("results/*/*/*.val"))))
+        """
+        told, values, files = run_script(script, str(tmp_path)).splitlines()
+        assert "cannot be written" in told
+        assert values == "None b'value'"
+        assert files == "1", "no half-written file stays"
+
+    def test_an_index_that_cannot_take_an_entry_loses_its_file(
+        self,
+        open_: Callable[..., Store],
+        tmp_path: Path,
+        notices: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        store = open_()
+
+        def full(*args: object) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        monkeypatch.setattr(store._cache, "_row_insert", full)
+        put(store, "run", b"value")
+        assert value_files(tmp_path) == []
+        assert "disk is full" in notices[0]
+        monkeypatch.undo()
+        assert store.get(put(store, "run", b"value")) == b"value"
+
+    def test_a_failed_commit_does_not_lock_others_out(
+        self,
+        open_: Callable[..., Store],
+        notices: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        store, other = open_(), open_()
+        cache = type(store._cache)
+        execute = cache._sql.fget  # type: ignore[union-attr]
+
+        def failing(self: object) -> Callable[..., object]:
+            def sql(statement: str, *args: object) -> object:
+                if self is store._cache and statement == "COMMIT":
+                    raise sqlite3.OperationalError("disk I/O error")
+                return execute(self)(statement, *args)
+
+            return sql
+
+        monkeypatch.setattr(cache, "_sql", property(failing))
+        monkeypatch.setattr(other._cache, "_timeout", 0.01)
+        put(store, "run", b"value")
+        key = put(other, "other", b"value")
+        assert other.get(key) == b"value"
+        assert ["disk I/O error" in each for each in notices] == [True]
+
+
+class TestTwoAtOnce:
+    def test_two_processes_write_and_read_the_same_cache(self, tmp_path: Path) -> None:
+        script = """
+            import sys, pathlib
+            from depthtui.data.store import open_store, make_key
+            store = open_store(pathlib.Path(sys.argv[1]), 300_000, print)
+            for number in range(60):
+                key = make_key("result", number=number % 10)
+                value = bytes([number % 10]) * 50_000
+                found = store.get(key)
+                assert found in (None, value), "a torn value"
+                store.put(key, value, str(number), "result")
+        """
+        command = script_command(script, str(tmp_path))
+        both = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+        outputs = [process.communicate(timeout=120)[0] for process in both]
+        assert [process.returncode for process in both] == [0, 0]
+        assert outputs == [b"", b""], "a notice would be printed"
+        store = open_store(tmp_path, 300_000, pytest.fail)
+        assert store.verify().damaged == 0
+        assert store.info().bytes <= 300_000
+        assert len(value_files(tmp_path)) == store.info().entries
+
+    def test_a_lock_held_by_another_is_told_and_ends(
+        self,
+        open_: Callable[..., Store],
+        tmp_path: Path,
+        notices: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("depthtui.data.store._LOCK_TIMEOUT", 0.01)
+        store = open_()
+        key = put(store, "run", b"value")
+        other = sqlite3.connect(tmp_path / "results" / "cache.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        assert store.get(key) is None
+        put(store, "other", b"value")
+        # diskcache itself would wait for a minute.
+        monkeypatch.setattr("depthtui.data.store._Cache", pytest.fail)
+        assert not open_().on_disk
+        assert ["locked" in each for each in notices] == [True, True, True]
+        assert len(value_files(tmp_path)) == 1
+        other.execute("ROLLBACK")
+        other.close()
+        assert store.get(key) == b"value"
+
+    def test_an_entry_evicted_while_it_is_read_is_read_to_its_end(
+        self, open_: Callable[..., Store]
+    ) -> None:
+        reader, other = open_(), open_()
+        key = put(reader, "run", b"value" * 1000)
+        file = reader._cache.get(key, read=True)  # type: ignore[union-attr]
+        other.clear()
+        assert len(file.read()) > 5000
+        file.close()
+        assert reader.get(key) is None
+
+
+def test_clear_empties_and_says_how_many(open_: Callable[..., Store], tmp_path: Path) -> None:
+    store = open_()
+    put(store, "one", b"1")
+    put(store, "two", b"2")
+    assert store.clear() == 2
+    assert store.entries() == []
+    assert value_files(tmp_path) == []
+
+
+def test_an_entry_without_a_readable_label_is_still_listed(
+    open_: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = open_()
+    key = put(store, "run", b"value")
+    with sqlite3.connect(tmp_path / "results" / "cache.db") as index:
+        index.execute("UPDATE Cache SET tag = ?", (json.dumps([1]),))
+    (entry,) = store.entries()
+    assert entry == Entry(key, "unknown", "", entry.size, entry.last_used)
+    assert store.info().kinds["unknown"] == (1, entry.size)
+
+
+def script_command(script: str, *args: str) -> list[str]:
+    lines = script.strip("\n").splitlines()
+    indent = len(lines[0]) - len(lines[0].lstrip())
+    return [sys.executable, "-c", "\n".join(line[indent:] for line in lines), *args]
+
+
+def run_script(script: str, *args: str) -> str:
+    done = subprocess.run(
+        script_command(script, *args), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

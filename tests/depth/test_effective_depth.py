@@ -1,0 +1,336 @@
+"""Effective depth: closed forms, edges of the rules, and pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from depthtui.data.results import (
+    Curves,
+    DepthEstimate,
+    RunResult,
+    SummarySettings,
+    arrays_of,
+)
+from depthtui.depth.effective_depth import (
+    cosine_depth,
+    depths,
+    kl_depth,
+    overlap_depth,
+    pool,
+    prompt_curves,
+    summarise,
+)
+from tests.builders.results import random_result
+
+SETTINGS = SummarySettings()
+
+
+def curve(*values: float) -> np.ndarray:
+    return np.array(values, np.float64)
+
+
+# The rules once more, as plainly as they can be said.
+
+
+def naive_cosine(values: list[float]) -> int | None:
+    found = None
+    for layer in range(len(values) - 1):
+        if values[layer] < 0 and values[layer + 1] >= 0:
+            found = layer
+    return found
+
+
+def naive_kl(values: list[float], threshold: float) -> int | None:
+    layers = values[:-1]
+    for layer in range(len(layers) - 1):
+        if layers[layer] < threshold * max(layers):
+            return layer
+    return None
+
+
+def naive_overlap(values: list[float], threshold: float) -> int | None:
+    for layer in range(len(values) - 2):
+        if values[layer] > threshold:
+            return layer
+    return None
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_rules_agree_with_the_plain_ones(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    layers = int(rng.integers(1, 40))
+    threshold = float(rng.choice([0.1, 0.3, 0.5, 0.9]))
+    # Rounded, so that values equal to a threshold occur.
+    cosines = np.round(rng.normal(rng.normal(), 1, layers), 1)
+    kl = np.append(np.round(rng.uniform(0, 3, layers), 1), 0)
+    overlap = np.append(np.round(rng.uniform(0, rng.uniform(0.2, 1), layers), 1), 1)
+    if rng.random() < 0.5:
+        kl, overlap = np.sort(kl)[::-1], np.sort(overlap)
+    for estimate, expected in (
+        (cosine_depth(cosines), naive_cosine(list(cosines))),
+        (kl_depth(kl, threshold), naive_kl(list(kl), threshold)),
+        (overlap_depth(overlap, threshold), naive_overlap(list(overlap), threshold)),
+    ):
+        assert estimate.layer == expected
+        assert estimate.ratio == (None if expected is None else (expected + 1) / layers)
+        assert bool(estimate.reason) == (expected is None)
+        assert estimate.reason == "" or estimate.warning == ""
+
+
+def test_cosine_takes_the_last_crossing() -> None:
+    assert cosine_depth(curve(-1, 1, -1, -1, 0, 1, 2, 3)) == DepthEstimate("cosine", 3, 0.5, None)
+
+
+def test_cosine_counts_zero_as_not_negative() -> None:
+    assert cosine_depth(curve(-1, 0)).layer == 0
+    assert cosine_depth(curve(0, 0, 1)).layer is None
+    assert cosine_depth(curve(-0.0, 1)).layer is None
+
+
+def test_cosine_may_cross_at_the_last_step() -> None:
+    assert cosine_depth(curve(-1, -1, -1, 1)).layer == 2
+
+
+@pytest.mark.parametrize("values", [(1, 1), (-1, -1), (1, -1), (1,), (-1,), (1, 1, -1)])
+def test_cosine_without_a_crossing(values: tuple[float, ...]) -> None:
+    estimate = cosine_depth(curve(*values))
+    assert (estimate.layer, estimate.ratio, estimate.threshold) == (None, None, None)
+    assert "never turns" in estimate.reason
+
+
+def test_kl_is_relative_to_the_largest_over_the_layers_alone() -> None:
+    # The last entry is the output: were it counted, the limit would be 50.
+    assert kl_depth(curve(4, 3, 1, 0.5, 100)) == DepthEstimate("kl", 2, 0.75, 0.5)
+
+
+def test_kl_counts_the_last_layers_value_for_the_maximum() -> None:
+    assert kl_depth(curve(4, 4, 10, 0)).layer == 0
+
+
+def test_kl_must_be_strictly_below() -> None:
+    assert kl_depth(curve(4, 2, 1.9, 1, 0)).layer == 2
+    assert kl_depth(curve(4, 2, 1.9, 1, 0), threshold=0.25).layer is None
+
+
+def test_the_last_layer_is_not_eligible() -> None:
+    assert kl_depth(curve(4, 4, 4, 1, 0)).layer is None
+    assert overlap_depth(curve(0, 0, 0, 0.9, 1)).layer is None
+    assert kl_depth(curve(4, 4, 1, 1, 0)).layer == 2
+    assert overlap_depth(curve(0, 0, 0.9, 0.9, 1)).layer == 2
+
+
+def test_one_layer_has_no_depth() -> None:
+    assert kl_depth(curve(4, 0)).layer is None
+    assert overlap_depth(curve(0.9, 1)).layer is None
+    assert kl_depth(curve(0, 0, 0)).layer is None
+
+
+def test_overlap_must_be_strictly_above() -> None:
+    assert overlap_depth(curve(0.3, 0.31, 0.5, 1)) == DepthEstimate("overlap", 1, 2 / 3, 0.3)
+    assert overlap_depth(curve(0.3, 0.31, 0.5, 0.9, 1), threshold=0.31).layer == 2
+
+
+def test_reasons_name_the_threshold() -> None:
+    assert kl_depth(curve(4, 4, 4, 0), 0.25).reason == "KL never falls below 0.25 of its maximum"
+    assert overlap_depth(curve(0, 0, 0, 1), 0.35).reason == "the overlap never exceeds 0.35"
+
+
+@pytest.mark.parametrize(
+    ("values", "layer", "doubtful"),
+    [
+        ((9, 1, 8, 2, 1, 0), 1, True),
+        ((9, 8, 2, 1, 1, 0), 2, False),
+        # The rise is at the last layer, which is not eligible itself.
+        ((9, 8, 2, 1, 7, 0), 2, True),
+    ],
+)
+def test_a_crossing_that_does_not_last_is_flagged(
+    values: tuple[float, ...], layer: int, doubtful: bool
+) -> None:
+    kl = kl_depth(curve(*values))
+    overlap = overlap_depth(1 - curve(*values) / 10, 0.6)
+    for estimate in (kl, overlap):
+        assert estimate.layer == layer
+        assert bool(estimate.warning) == doubtful
+        assert not doubtful or f"after layer {layer}" in estimate.warning
+
+
+# Pooling.
+
+
+def depth_of(result: RunResult, rule: str, settings: SummarySettings = SETTINGS) -> DepthEstimate:
+    summary = summarise([result], settings)
+    assert summary is not None
+    return next(each for each in summary.depths if each.rule == rule)
+
+
+def every_curve(curves: Curves) -> dict[str, np.ndarray]:
+    return {each.name: getattr(curves, each.name) for each in fields(curves)}
+
+
+@pytest.mark.parametrize("include_first", [True, False])
+def test_pooling_is_a_mean_over_tokens_not_over_prompts(include_first: bool) -> None:
+    lengths = [1, 7, 3, 20]
+    results = [random_result(6, tokens, seed=tokens) for tokens in lengths]
+    first = 0 if include_first else 1
+    weights = np.array([tokens - first for tokens in lengths], np.float64)
+    summary = summarise(results, replace(SETTINGS, include_first_token=include_first))
+    assert summary is not None
+    assert summary.n_tokens == weights.sum()
+    assert summary.n_layers == 6
+    for part in ("contributions", "logit_lens"):
+        for name, _ in arrays_of(getattr(results[0], part)):
+            if name.startswith("top_") or name == "next_log_probability":  # no curve
+                continue
+            pooled = np.zeros(getattr(summary.curves, name).shape)
+            for result, weight in zip(results, weights, strict=True):
+                if weight:
+                    values = getattr(getattr(result, part), name)[:, first:].astype(np.float64)
+                    pooled += weight / weights.sum() * values.mean(axis=1)
+            np.testing.assert_allclose(getattr(summary.curves, name), pooled, rtol=1e-12)
+    curves = summary.curves
+    assert curves.attention_cosine is not None
+    assert curves.mlp_cosine is not None
+    assert curves.layer_cosine is not None
+    np.testing.assert_allclose(
+        curves.mean_cosine,
+        (curves.attention_cosine + curves.mlp_cosine + curves.layer_cosine) / 3,
+    )
+
+
+def test_summary_gives_the_rules_on_its_own_curves() -> None:
+    settings = SummarySettings(kl_threshold=0.9, overlap_threshold=0.55)
+    summary = summarise([random_result(12, 3, seed=4)], settings)
+    assert summary is not None
+    curves = summary.curves
+    assert curves.mean_cosine is not None
+    assert curves.kl is not None
+    assert curves.overlap is not None
+    assert summary.depths == (
+        cosine_depth(curves.mean_cosine),
+        kl_depth(curves.kl, 0.9),
+        overlap_depth(curves.overlap, 0.55),
+    )
+    assert [each.threshold for each in summary.depths] == [None, 0.9, 0.55]
+    assert summary.settings == settings
+
+
+@pytest.mark.parametrize("include_first", [True, False])
+def test_pooled_prompts_equal_one_prompt_of_all_their_tokens(include_first: bool) -> None:
+    first = 0 if include_first else 1
+    results = [random_result(6, tokens, seed=tokens) for tokens in (2, 9, 31)]
+    joined = random_result(6, first + sum(len(each.tokens) - first for each in results))
+    for part in ("contributions", "logit_lens"):
+        for name, values in arrays_of(getattr(joined, part)):
+            pieces = [getattr(getattr(each, part), name)[:, first:] for each in results]
+            values[:, first:] = np.concatenate(pieces, axis=1)
+    parts = [prompt_curves(each, include_first) for each in results]
+    whole = prompt_curves(joined, include_first)
+    assert whole is not None
+    assert sum(each.n_tokens for each in parts if each) == whole.n_tokens
+    pooled = pool([each for each in parts if each])
+    for name, values in every_curve(whole.curves).items():
+        np.testing.assert_allclose(getattr(pooled, name), values, rtol=1e-12)
+    assert depths(pooled, SETTINGS) == depths(whole.curves, SETTINGS)
+
+
+def test_a_prompt_without_tokens_has_no_curves() -> None:
+    assert prompt_curves(random_result(4, 1), include_first_token=False) is None
+    alone = prompt_curves(random_result(4, 1), include_first_token=True)
+    assert alone is not None
+    assert alone.n_tokens == 1
+
+
+def test_the_same_prompt_twice_changes_nothing() -> None:
+    result = random_result(8, 5, seed=1)
+    once, twice = summarise([result], SETTINGS), summarise([result, result], SETTINGS)
+    assert once is not None
+    assert twice is not None
+    assert twice.n_tokens == 2 * once.n_tokens
+    for name, values in every_curve(once.curves).items():
+        np.testing.assert_allclose(getattr(twice.curves, name), values, rtol=1e-12)
+
+
+def test_leaving_the_first_token_out_changes_the_depth() -> None:
+    result = random_result(4, 3)
+    assert result.logit_lens is not None
+    # An attention sink: token 0 has the final distribution at once.
+    result.logit_lens.overlap[...] = [[1, 0, 0], [1, 0, 0], [1, 0.5, 0.5], [1, 1, 1], [1, 1, 1]]
+    without = replace(SETTINGS, include_first_token=False)
+    assert depth_of(result, "overlap").layer == 0
+    assert depth_of(result, "overlap", without).layer == 2
+
+
+def test_nothing_to_average() -> None:
+    without = replace(SETTINGS, include_first_token=False)
+    single = random_result(4, 1)
+    assert summarise([], SETTINGS) is None
+    assert summarise([single], without) is None
+    assert summarise([single], SETTINGS) is not None
+    together = summarise([single, random_result(4, 3)], without)
+    assert together is not None
+    assert together.n_tokens == 2
+
+
+def test_layers_that_were_not_run_give_no_depth() -> None:
+    result = random_result(6, 4)
+    assert result.contributions is not None
+    assert result.logit_lens is not None
+    result.contributions.mlp_cosine[5] = np.nan
+    result.logit_lens.kl[3:] = np.nan
+    result.complete = False
+    summary = summarise([result, random_result(6, 4, seed=1)], SETTINGS)
+    assert summary is not None
+    assert summary.curves.kl is not None
+    assert np.isnan(summary.curves.kl).tolist() == [False] * 3 + [True] * 4
+    for estimate in summary.depths[:2]:
+        assert estimate.layer is None
+        assert estimate.reason == "not every layer has been run yet"
+    assert "run yet" not in summary.depths[2].reason
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_finished_run_with_overflow_says_so(value: float) -> None:
+    result = random_result(6, 4)
+    assert result.logit_lens is not None
+    result.logit_lens.kl[2, 1] = value
+    estimate = depth_of(result, "kl")
+    assert estimate.layer is None
+    assert "not finite" in estimate.reason
+
+
+def test_without_the_split_the_layers_cosine_counts_alone() -> None:
+    result = random_result(6, 4, split_missing="no closure")
+    assert result.contributions is not None
+    result.contributions.attention_cosine[...] = np.nan
+    summary = summarise([result], SETTINGS)
+    assert summary is not None
+    curves = summary.curves
+    assert curves.attention_cosine is None
+    assert curves.mlp_norm_ratio is None
+    np.testing.assert_array_equal(curves.mean_cosine, curves.layer_cosine)
+
+
+def without_lens(result: RunResult) -> None:
+    result.logit_lens = None
+
+
+def without_contributions(result: RunResult) -> None:
+    result.contributions = None
+
+
+@pytest.mark.parametrize(
+    ("drop", "rules"), [(without_lens, ["cosine"]), (without_contributions, ["kl", "overlap"])]
+)
+def test_metrics_that_were_not_asked_for_have_no_depth(
+    drop: Callable[[RunResult], None], rules: list[str]
+) -> None:
+    result = random_result(6, 4)
+    drop(result)
+    summary = summarise([random_result(6, 4), result], SETTINGS)
+    assert summary is not None
+    assert [each.rule for each in summary.depths] == rules

@@ -1,0 +1,150 @@
+"""Bootstrap intervals of effective depths: against a plain loop, closed forms, planted depths."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from depthtui.data.results import Curves, PromptCurves, SummarySettings
+from depthtui.depth.effective_depth import depths, pool, summarise
+from depthtui.depth.intervals import (
+    FEWEST_PROMPTS,
+    depth_intervals,
+    draw,
+    expanded_interval,
+    resampled_layers,
+)
+from depthtui.depth.rules import RULE_CURVES, layers_by
+from tests.builders.results import random_result
+from tests.simulated_prompts import simulated_prompts
+
+SETTINGS = SummarySettings()
+
+
+@pytest.mark.parametrize("rule", RULE_CURVES)
+@pytest.mark.parametrize("layers", [1, 2, 9])
+def test_many_curves_at_once_agree_with_one_at_a_time(rule: str, layers: int) -> None:
+    rng = np.random.default_rng(layers)
+    low, extra = (-1, 0) if rule == "cosine" else (0, 1)
+    curves = rng.uniform(low, 1, (50, layers + extra))
+    curves[3, 0] = np.nan
+    found = layers_by(rule, curves, SETTINGS)
+    for curve, layer in zip(curves, found, strict=True):
+        (one,) = depths(Curves(**{RULE_CURVES[rule]: curve}), SETTINGS)
+        assert one.layer == (None if np.isnan(layer) else layer)
+
+
+@pytest.mark.parametrize("rule", RULE_CURVES)
+def test_a_resample_is_the_pool_of_the_drawn_prompts(rule: str) -> None:
+    parts = simulated_prompts(np.random.default_rng(0), 6, depth=12)
+    counts = draw(6, 40, seed=1)
+    assert (counts.sum(axis=1) == 6).all()
+    layers = resampled_layers(parts, rule, SETTINGS, counts)
+    for row, layer in zip(counts, layers, strict=True):
+        drawn = [part for part, count in zip(parts, row, strict=True) for _ in range(count)]
+        estimates = {each.rule: each.layer for each in depths(pool(drawn), SETTINGS)}
+        assert estimates[rule] == layer
+
+
+def test_the_expanded_tails_are_students() -> None:
+    # Hesterberg 2015: a tail of Phi(-sqrt(n / (n - 1)) t); n = 10 gives 0.0086.
+    values = np.random.default_rng(0).permutation(np.arange(100_000.0))
+    interval = expanded_interval(values, 0.95, freedom=9, inflation=10 / 9)
+    tail = stats.norm.cdf(-np.sqrt(10 / 9) * stats.t.ppf(0.975, 9))
+    assert tail == pytest.approx(0.0086, abs=1e-4)
+    assert interval is not None
+    np.testing.assert_allclose(interval, [tail * 1e5, (1 - tail) * 1e5], atol=1.5)
+
+
+def test_intervals_mirror() -> None:
+    values = np.random.default_rng(0).integers(0, 9, 500).astype(float)
+    low, high = expanded_interval(values, 0.95, 4, 1.25) or (0, 0)
+    assert expanded_interval(-values, 0.95, 4, 1.25) == (-high, -low)
+
+
+def test_undefined_resamples_are_left_out_only_while_they_are_rare() -> None:
+    values = np.arange(1000.0)
+    values[:50] = np.nan
+    assert expanded_interval(values, 0.95, 30, 1) is not None
+    values[50] = np.nan
+    assert expanded_interval(values, 0.95, 30, 1) is None
+
+
+def test_identical_prompts_leave_no_doubt() -> None:
+    parts = simulated_prompts(np.random.default_rng(0), 1, depth=12) * 5
+    layers = {each.rule: each.layer for each in depths(pool(parts), SETTINGS)}
+    for rule, interval in depth_intervals(parts, SETTINGS).items():
+        assert interval == (layers[rule], layers[rule])
+
+
+def test_more_alike_prompts_give_narrower_intervals() -> None:
+    def width(spread: float) -> float:
+        parts = simulated_prompts(np.random.default_rng(3), 8, depth=12, spread=spread)
+        return sum(
+            high - low for low, high in filter(None, depth_intervals(parts, SETTINGS).values())
+        )
+
+    assert width(0.2) < width(2) < width(5)
+
+
+def test_the_seed_decides() -> None:
+    parts = simulated_prompts(np.random.default_rng(0), 7, depth=12, spread=4)
+    assert depth_intervals(parts, SETTINGS) == depth_intervals(parts, SETTINGS)
+    few = [depth_intervals(parts, SETTINGS, resamples=20, seed=seed) for seed in range(8)]
+    assert any(each != few[0] for each in few)
+    settings = replace(SETTINGS, seed=5)
+    assert depth_intervals(parts, settings) == depth_intervals(parts, SETTINGS, seed=5)
+
+
+def test_prompts_with_values_that_are_not_finite_have_no_interval() -> None:
+    parts = list(simulated_prompts(np.random.default_rng(0), 6, depth=12))
+    curves = parts[2].curves
+    assert curves.kl is not None
+    broken = replace(curves, kl=np.full_like(curves.kl, np.nan))
+    parts[2] = PromptCurves(parts[2].n_tokens, broken)
+    intervals = depth_intervals(parts, SETTINGS)
+    assert intervals["kl"] is None
+    assert intervals["overlap"] is not None
+
+
+def test_a_summary_has_intervals_from_five_prompts_on() -> None:
+    settings = SummarySettings(kl_threshold=0.95)
+    runs = [random_result(12, 40, seed=seed) for seed in range(FEWEST_PROMPTS)]
+    few, enough = summarise(runs[:-1], settings), summarise(runs, settings)
+    assert few is not None
+    assert enough is not None
+    assert (few.n_prompts, enough.n_prompts) == (FEWEST_PROMPTS - 1, FEWEST_PROMPTS)
+    assert all(each.interval is None for each in few.depths)
+    known = [each for each in enough.depths if each.layer is not None]
+    assert any(each.interval for each in known)
+    for each in known:
+        if each.interval and each.layer is not None:
+            assert each.interval[0] <= each.layer <= each.interval[1]
+
+
+def test_it_is_quick() -> None:
+    parts = simulated_prompts(np.random.default_rng(0), 12, depth=40, layers=64)
+    depth_intervals(parts, SETTINGS, resamples=5)
+    start = time.process_time()
+    depth_intervals(parts, SETTINGS, resamples=2000)
+    assert time.process_time() - start < 1
+
+
+def test_the_true_layer_is_covered() -> None:
+    truth = {
+        each.rule: each.layer
+        for each in depths(
+            pool(simulated_prompts(np.random.default_rng(99), 4000, depth=12.4)), SETTINGS
+        )
+    }
+    hits = dict.fromkeys(truth, 0)
+    for seed in range(150):
+        parts = simulated_prompts(np.random.default_rng(seed), 8, depth=12.4)
+        for rule, interval in depth_intervals(parts, SETTINGS, resamples=300, seed=seed).items():
+            assert interval is not None
+            hits[rule] += interval[0] <= (truth[rule] or -1) <= interval[1]
+    assert all(130 <= count <= 150 for count in hits.values()), hits

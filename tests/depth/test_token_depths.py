@@ -1,0 +1,53 @@
+"""The depths of single tokens against the rules for curves."""
+
+import numpy as np
+import pytest
+
+from depthtui.data.results import GenerationSettings, LogitLens, Settling
+from depthtui.depth.effective_depth import kl_depth, overlap_depth
+from depthtui.depth.token_depths import TOKEN_DEPTHS, kl_depths, overlap_depths, token_depths
+
+
+@pytest.mark.parametrize(
+    ("rule", "rules", "curves"),
+    [
+        (kl_depth, kl_depths, lambda rng: 9 * rng.random((7, 200)) ** 0.5),
+        (overlap_depth, overlap_depths, lambda rng: rng.integers(0, 4, (7, 200)) / 5),
+    ],
+)
+@pytest.mark.parametrize("threshold", [0.3, 0.5])
+def test_each_column_is_what_the_rule_says_of_its_curve(rule, rules, curves, threshold):
+    values = curves(np.random.default_rng(3))
+    expected = [rule(curve, threshold).layer for curve in values.T]
+    assert None in expected or threshold == 0.5
+    found = [None if np.isnan(each) else int(each) for each in rules(values, threshold)]
+    assert found == expected
+
+
+def test_a_curve_that_is_not_finite_has_no_depth():
+    kl = np.array([[8.0, 8.0], [1.0, np.nan], [1.0, 1.0], [0.0, 0.0]])
+    assert kl_depths(kl, 0.5).tolist()[0] == 1
+    assert np.isnan(kl_depths(kl, 0.5)[1])
+
+
+def test_planted_curves_have_the_planted_depths():
+    """One token over four layers: first choice from depth 2 on, sure at 3, close from 3 on."""
+    lens = LogitLens.empty(4, 1, 1)
+    lens.top_ids[:, 0, 0] = [7, 9, 5, 5, 5]
+    lens.top_probabilities[:, 0, 0] = [0.99, 0.2, 0.4, 0.95, 0.97]
+    lens.kl[:, 0] = [8, 6, 3.9, 1, 0]
+    lens.overlap[:, 0] = [0, 0.2, 0.2, 0.4, 1]
+    settling = Settling(np.array([[0.6], [0.4], [0.55], [0.2], [0.0]], np.float32))
+    depths = token_depths(lens, settling, GenerationSettings())
+    found = {each.name: getattr(depths, each.name).tolist() for each in TOKEN_DEPTHS}
+    assert found == {
+        "prediction": [2],
+        "settling": [3],
+        "kl": [2],
+        # The last layer's input is no candidate of the paper's rule, depth 3 is L - 1.
+        "overlap": [pytest.approx(np.nan, nan_ok=True)],
+        "early_exit": [3],
+    }
+    assert depths.exit_agrees.tolist() == [True]
+    lens.top_ids[3, 0, 0] = 9
+    assert token_depths(lens, settling, GenerationSettings()).exit_agrees.tolist() == [False]

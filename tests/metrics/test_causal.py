@@ -1,0 +1,326 @@
+"""Replay and the causal metrics against one ordinary forward for each intervention."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from depthtui.data.results import Silenced
+from depthtui.metrics.ablation_loss import ablation_loss
+from depthtui.metrics.integrated_gradients import integrated_gradients
+from depthtui.metrics.residual_erasure import residual_erasure
+from depthtui.metrics.skip_effects import choose_positions, skip_effects, skipped_residuals
+from depthtui.tracing.anatomy import study
+from depthtui.tracing.replay import Replay
+from depthtui.tracing.trace import trace
+from tests.naive import (
+    blocks,
+    layer_ends,
+    naive_erasure,
+    naive_loss,
+    naive_skip_effects,
+    probabilities,
+    without_mlp,
+)
+from tests.tiny_models import TINY, fresh, random_ids, tiny
+
+WHOLE_PROMPTS_ONLY = {"qwen3_5", "qwen3_next", "mamba"}
+"""Architectures whose tokens cannot be run behind recorded keys and values."""
+
+
+def replayed(name, tokens=16, **options):
+    model, ids = tiny(name), random_ids(tokens)
+    anatomy = study(model)
+    return model, ids, anatomy, Replay(model, anatomy, ids[0], **options)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_any_batch_runs_through_any_layer_as_in_the_clean_pass(name):
+    _model, _ids, _anatomy, replay = replayed(name)
+    assert replay.can_resume == (name not in WHOLE_PROMPTS_ONLY)
+    with torch.no_grad():
+        for layer in range(replay.n_layers):
+            rows = replay.residual[layer][None].expand(3, -1, -1)
+            after = replay.run_layer(layer, rows)
+            torch.testing.assert_close(after[1], replay.residual[layer + 1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_skip_effects_match_the_naive_way(name):
+    model, ids, anatomy, replay = replayed(name, 18)
+    skipped = skipped_residuals(model, anatomy, replay, "layer")
+    effects = skip_effects(replay, anatomy.unembedding, skipped, [12, 8])
+    expected, output = naive_skip_effects(model, ids, [12, 8])
+    np.testing.assert_allclose(effects.layers, expected, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(effects.output, output, rtol=2e-4, atol=2e-5)
+    assert (np.tril(effects.layers) == 0).all()
+    assert effects.layers.max() > 0.01
+
+
+@pytest.mark.parametrize("name", ["llama", "falcon", "bloom", "opt", "mamba", "gemma2"])
+def test_skipping_everywhere_matches_the_naive_way(name):
+    model, ids, anatomy, replay = replayed(name)
+    skipped = skipped_residuals(model, anatomy, replay, "layer")
+    effects = skip_effects(replay, anatomy.unembedding, skipped, [0])
+    expected, output = naive_skip_effects(model, ids, [0])
+    np.testing.assert_allclose(effects.layers, expected, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(effects.output, output, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_skipping_in_groups_and_small_batches_is_the_same(at_once):
+    model, _ids, anatomy, replay = replayed("llama", 18)
+    skipped = skipped_residuals(model, anatomy, replay, "layer")
+    whole = skip_effects(replay, anatomy.unembedding, skipped, [12, 8])
+    small = Replay(model, anatomy, replay.ids, tokens_at_once=20)
+    parts = skip_effects(small, anatomy.unembedding, skipped, [12, 8], layers_at_once=at_once)
+    np.testing.assert_allclose(parts.layers, whole.layers, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(parts.mean_layers, whole.mean_layers, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(parts.output, whole.output, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "falcon", "bloom", "opt", "granite", "gemma2"])
+def test_a_silenced_mlp_is_what_a_model_without_it_makes(name):
+    model, ids, anatomy, replay = replayed(name)
+    residuals = skipped_residuals(model, anatomy, replay, "mlp")
+    for layer in range(replay.n_layers):
+        _, expected = layer_ends(without_mlp(model, layer), ids, layer)
+        np.testing.assert_allclose(residuals[layer], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_erasure_matches_the_naive_way(name):
+    model, ids, anatomy, replay = replayed(name, 9)
+    torch.manual_seed(1)
+    baseline = [torch.randn(each.shape[1]) for each in replay.residual]
+    result = residual_erasure(replay, anatomy.unembedding, baseline, answer_start=6)
+    expected = naive_erasure(model, ids, baseline, 6)
+    np.testing.assert_allclose(result.effect, expected, rtol=2e-4, atol=2e-5)
+    assert result.effect.max() > 0.01
+
+
+def test_erasure_goes_on_where_it_was_left():
+    _model, _ids, anatomy, replay = replayed("llama", 9)
+    baseline = [each.mean(dim=0) for each in replay.residual]
+    whole = residual_erasure(replay, anatomy.unembedding, baseline, 6)
+    left = residual_erasure(replay, anatomy.unembedding, baseline, 6)
+    left.effect[:, 3:8] = np.nan
+    before = replay.evaluations
+    done = []
+    again = residual_erasure(
+        replay, anatomy.unembedding, baseline, 6, lambda count, _result: done.append(count), left
+    )
+    assert min(done) > 3
+    np.testing.assert_allclose(again.effect, whole.effect, atol=1e-6)
+    fewer = replay.evaluations - before
+    residual_erasure(replay, anatomy.unembedding, baseline, 6)
+    assert fewer < replay.evaluations - before - fewer
+
+
+def test_nothing_is_computed_twice():
+    """Counts of (token, layer) evaluations, against those of full forwards."""
+    _model, _ids, anatomy, replay = replayed("llama", 18)
+    layers, tokens, positions = replay.n_layers, replay.n_tokens, [12, 8]
+    assert replay.can_resume
+    before = replay.evaluations
+    skip_effects(replay, anatomy.unembedding, replay.residual[:-1], positions)
+    behind = sum(tokens - position for position in positions)
+    pairs = layers * (layers - 1) // 2
+    assert replay.evaluations - before == pairs * (max(positions) + behind)
+    assert replay.evaluations - before < layers * len(positions) * layers * tokens / 2
+
+    before = replay.evaluations
+    ablation_loss(replay, anatomy.unembedding, replay.residual[:-1])
+    assert replay.evaluations - before == pairs * tokens
+
+    before = replay.evaluations
+    baseline = [each.mean(dim=0) for each in replay.residual]
+    residual_erasure(replay, anatomy.unembedding, baseline, 15)
+    naive = (layers + 1) * tokens * layers * tokens
+    assert replay.evaluations - before < naive / 2
+
+
+def test_positions_run_on_through_the_prompts():
+    rng = random.Random(123)
+    first, second = choose_positions(60, rng), choose_positions(60, rng)
+    assert sorted(first) != first or sorted(second) != second
+    assert set(first) <= set(range(8, 56, 8))
+    assert len(first) == 4
+    assert choose_positions(12, rng) == []
+    assert choose_positions(13, rng) == [8]
+
+
+@pytest.mark.parametrize("name", ["llama", "mamba", "falcon", "phi"])
+def test_ablation_loss_matches_the_naive_way(name):
+    model, ids, anatomy, replay = replayed(name)
+    result = ablation_loss(
+        replay, anatomy.unembedding, skipped_residuals(model, anatomy, replay, "layer")
+    )
+    assert result.loss.mean() == pytest.approx(naive_loss(model, ids), rel=1e-5)
+    for layer in range(replay.n_layers):
+        changed = naive_loss(model, ids, [(layer, lambda before, _after: before)])
+        assert result.loss_change[layer].mean() == pytest.approx(
+            changed - result.loss.mean(), abs=1e-4
+        )
+
+
+@pytest.mark.parametrize("part", ["layer", "attention", "mlp"])
+@pytest.mark.parametrize("name", ["llama", "falcon", "bloom", "opt", "mpt", "granite", "glm4"])
+def test_a_silenced_part_writes_nothing(name, part):
+    model, ids = tiny(name), random_ids()
+    anatomy, layers = study(model), []
+    trace(model, anatomy, ids[0], layers.append, silenced=(Silenced(1, part), Silenced(2, part)))
+    for each in layers[1:3]:
+        quiet = each.h_next - each.h if part == "layer" else getattr(each, part)
+        assert (quiet == 0).all()
+        torch.testing.assert_close(
+            each.h + each.attention + each.mlp, each.h_next, rtol=1e-4, atol=1e-5
+        )
+    last = layers[-1].h_next
+    if part == "layer":
+        skip = [(layer, lambda before, _after: before) for layer in (1, 2)]
+        expected = probabilities(model, ids, skip)
+    elif part == "mlp":
+        expected = probabilities(without_mlp(without_mlp(model, 1), 2), ids)
+    else:
+        return
+    actual = anatomy.unembedding.logits(last).double().softmax(dim=-1)
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-6)
+
+
+def riemann_reference(model, ids, layer, answer_start, points=4000):
+    """Midpoint rule with ordinary forwards, float32: attribution `[T]` and change of f."""
+    block = blocks(model)[layer]
+    kept = {}
+    handle = block.register_forward_hook(lambda _m, _a, out: kept.update(o=out.detach()))
+    with torch.no_grad():
+        model(input_ids=ids, use_cache=False)
+    handle.remove()
+    actual = kept["o"]
+    base = actual.mean(dim=1, keepdim=True)
+    targets = ids[0, answer_start:]
+
+    def value_and_gradient(where):
+        start = (base + torch.tensor(where)[:, None, None] * (actual - base)).requires_grad_()
+        replace = block.register_forward_hook(lambda _m, _a, _o: start)
+        many = ids.expand(len(where), -1)
+        output = model(input_ids=many, use_cache=False).logits.softmax(dim=-1)
+        replace.remove()
+        chosen = output[:, answer_start - 1 : -1].gather(
+            -1, targets[None, :, None].expand(len(where), -1, 1)
+        )
+        values = chosen.sum(dim=(1, 2))
+        (gradient,) = torch.autograd.grad(values.sum(), start)
+        return values.detach(), (gradient * (actual - base)).sum(dim=-1)
+
+    where = [(step + 0.5) / points for step in range(points)]
+    shares = torch.cat([value_and_gradient(where[i : i + 500])[1] for i in range(0, points, 500)])
+    ends = value_and_gradient([0.0, 1.0])[0]
+    return shares.mean(dim=0), float(ends[1] - ends[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("llama", 0), ("llama", 2), ("llama", 3), ("gemma2", 0)]
+)
+def test_integrated_gradients_match_a_fine_rule_and_are_complete(name, layer):
+    model, ids, anatomy, replay = replayed(name, 9)
+    result = integrated_gradients(replay, anatomy.unembedding, 6, tolerance=0.001)
+    expected, change = riemann_reference(model, ids, layer, 6)
+    assert result.reached.all()
+    assert result.completeness_error.max() <= 0.001
+    assert (result.attribution[:, -1] == 0).all()
+    np.testing.assert_allclose(
+        result.attribution[layer], expected, atol=0.01 * float(expected.abs().max())
+    )
+    assert result.attribution[layer].sum() == pytest.approx(change, rel=0.002)
+
+
+def test_integrated_gradients_say_what_they_did_not_reach():
+    _model, _ids, anatomy, replay = replayed("llama", 9)
+    few = integrated_gradients(replay, anatomy.unembedding, 6, tolerance=1e-7, most_points=13)
+    assert not few.reached.all()
+    assert (few.points <= 13).all()
+    total = few.attribution.sum(axis=1)
+    assert np.isfinite(total).all()
+    assert (few.completeness_error[~few.reached] > 0).all()
+
+
+def test_integrated_gradients_give_up_where_another_expert_is_taken():
+    model, ids, anatomy, replay = replayed("mixtral", 10)
+    result = integrated_gradients(replay, anatomy.unembedding, 6, layers=[0])
+    _shares, change = riemann_reference(model, ids, 0, 6, points=2)
+    missed = abs(float(result.attribution[0].sum()) - change) / abs(change)
+    assert not result.reached[0]
+    assert result.points[0] < 1000
+    assert result.completeness_error[0] == pytest.approx(missed, rel=0.01)
+
+
+def test_integrated_gradients_of_a_broken_model_are_unknown():
+    model, ids = fresh("llama"), random_ids(9)
+    anatomy = study(model)
+    with torch.no_grad():
+        blocks(model)[2].mlp.down_proj.weight[0, 0] = torch.nan
+    result = integrated_gradients(Replay(model, anatomy, ids[0]), anatomy.unembedding, 6)
+    assert np.isnan(result.attribution).all()
+    assert np.isnan(result.completeness_error).all()
+    assert not result.reached.any()
+
+
+def test_integrated_gradients_do_not_chase_rounding():
+    model, ids = fresh("llama").to(torch.bfloat16), random_ids(9)
+    anatomy = study(model)
+    replay = Replay(model, anatomy, ids[0])
+    found = integrated_gradients(replay, anatomy.unembedding, 6, tolerance=1e-6)
+    assert not found.reached.all()
+    assert found.points.max() <= 1 / torch.finfo(torch.bfloat16).eps + 1
+    assert np.isfinite(found.attribution).all()
+
+
+def test_riemann_steps_are_the_paper_s():
+    _model, _ids, anatomy, replay = replayed("llama", 9)
+    coarse = integrated_gradients(replay, anatomy.unembedding, 6, steps=8)
+    assert (coarse.points == 8).all()
+    fine = integrated_gradients(replay, anatomy.unembedding, 6, steps=256)
+    assert fine.completeness_error.max() < coarse.completeness_error.max()
+
+
+def test_integrated_gradients_keep_to_the_tokens_that_fit(monkeypatch):
+    _model, _ids, anatomy, replay = replayed("llama", 9)
+    whole = integrated_gradients(replay, anatomy.unembedding, 6)
+    sizes, run_layer = [], replay.run_layer
+    monkeypatch.setattr(
+        replay,
+        "run_layer",
+        lambda n, rows: sizes.append(rows.shape[:2].numel()) or run_layer(n, rows),
+    )
+    parts = integrated_gradients(replay, anatomy.unembedding, 6, most_tokens=20)
+    assert max(sizes) == 16
+    np.testing.assert_allclose(parts.attribution, whole.attribution, atol=1e-6)
+
+
+def test_integrated_gradients_go_on_where_they_were_left():
+    _model, _ids, anatomy, replay = replayed("llama", 9)
+    whole = integrated_gradients(replay, anatomy.unembedding, 6)
+    kept = whole.attribution.copy()
+    whole.completeness_error[2:] = np.nan
+    done = []
+    again = integrated_gradients(
+        replay,
+        anatomy.unembedding,
+        6,
+        on_layer=lambda layer, _result: done.append(layer),
+        result=whole,
+    )
+    assert done == [2, 3]
+    np.testing.assert_allclose(again.attribution, kept, atol=1e-6)
+
+
+def test_replay_leaves_the_model_as_it_was():
+    model, ids = fresh("llama"), random_ids(16)
+    before = probabilities(model, ids)
+    replay = Replay(model, study(model), ids[0])
+    assert replay.can_resume
+    assert all("forward" not in vars(layer) for layer in blocks(model))
+    assert not any(layer._forward_hooks for layer in blocks(model))
+    assert torch.equal(probabilities(model, ids), before)

@@ -1,0 +1,79 @@
+"""Jensen-Shannon divergence and the depth at which it settles."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from depthtui.data.results import Settling
+from depthtui.metrics import settling as module
+from depthtui.metrics.settling import divergence
+from depthtui.metrics.settling_depth import settling_depth, share_of_late
+from depthtui.tracing.anatomy import Unembedding
+from tests.metrics.streams import stream
+from tests.naive import speak_from
+from tests.tiny_models import fresh, random_ids, tiny
+
+PLAIN = nn.Linear(3, 3, bias=False)
+with torch.no_grad():
+    PLAIN.weight.copy_(torch.eye(3))
+
+
+def naive(model, ids):
+    depths = [speak_from(model, ids, depth) for depth in range(5)]
+    p = np.exp(depths[-1])
+    rows = []
+    for log_q in depths:
+        q = np.exp(log_q)
+        m = np.log((p + q) / 2)
+        rows.append((p * (depths[-1] - m) + q * (log_q - m)).sum(-1) / 2)
+    return np.stack(rows)
+
+
+def test_in_closed_form():
+    """Of two certainties it is log 2; of (1, 0) and (1/2, 1/2), the mean is (3/4, 1/4)."""
+    low = -200.0
+    residuals = [torch.tensor([each]) for each in ([low, 0.0, low], [0.0, 0.0, low])]
+    output = torch.tensor([[0.0, low, low]])
+    found = divergence(Unembedding((), PLAIN), [*residuals, output, output])
+    half_sure = (np.log(4 / 3) + 0.5 * np.log(2 / 3) + 0.5 * np.log(2)) / 2
+    expected = [np.log(2), half_sure, 0, 0]
+    assert found.divergence[:, 0] == pytest.approx(expected, abs=1e-6)
+    assert (found.divergence[2:] == 0).all(), "exactly: nothing is left over by rounding"
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "opt_post_norm", "mamba"])
+@pytest.mark.parametrize("part_bytes", [1, 4 * 128 * 5, 1 << 20])
+def test_against_the_naive_way(name, part_bytes, monkeypatch):
+    monkeypatch.setattr(module, "PART_BYTES", part_bytes)
+    model, ids = tiny(name), random_ids()
+    found = divergence(*stream(model, ids))
+    np.testing.assert_allclose(found.divergence, naive(model, ids), rtol=1e-4, atol=1e-6)
+
+
+def test_layers_that_write_nothing_leave_no_divergence():
+    model = fresh("llama")
+    with torch.no_grad():
+        for layer in list(model.model.layers)[2:]:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+    found = divergence(*stream(model, random_ids()))
+    assert (found.divergence[2:] == 0).all()
+    assert (found.divergence[:2] > 0).all()
+
+
+def test_it_can_be_stopped():
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        divergence(*stream(tiny("llama"), random_ids()), stop)
+
+
+def test_it_settles_where_it_stays_below():
+    rows = [[0.6, 0.6, 0.1, 0.6], [0.4, 0.6, 0.1, 0.4], [0.6, 0.6, 0.1, 0.4], [0.4, 0.6, 0.1, 0.4]]
+    settling = Settling(np.array([*rows, [0, 0, 0, 0]], np.float32))
+    assert settling_depth(settling, 0.5).tolist() == [3, 4, 0, 1]
+    assert settling_depth(settling, 0.05).tolist() == [4, 4, 4, 4]
+    assert share_of_late(settling, 0.5, late=0.75) == 0.5
+    assert share_of_late(settling, 0.5) == 0.25

@@ -1,0 +1,107 @@
+"""Block influence and angular distance, and the layers that they name."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from depthtui.data.results import Ablation, Similarity
+from depthtui.errors import DepthError
+from depthtui.metrics import similarity as module
+from depthtui.metrics.pruning import best_block, least_useful, usefulness
+from depthtui.metrics.similarity import similarity
+from tests.metrics.streams import stream
+from tests.tiny_models import random_ids, tiny
+
+
+def turning(angles, lengths=(1.0, 2.0, 3.0)):
+    """A stream in the plane that points to the given angles, in degrees, at every token."""
+    radians = np.radians(angles)
+    directions = torch.tensor(np.stack([np.cos(radians), np.sin(radians)], -1)).float()
+    return [each * torch.tensor(lengths)[:, None] for each in directions]
+
+
+def test_in_closed_form():
+    found = similarity(turning([0, 60, 60, 150]))
+    expected = np.repeat([[0.5], [0], [1]], 3, axis=1)
+    np.testing.assert_allclose(found.block_influence, expected, atol=1e-6)
+    assert found.angular_distance[0] == pytest.approx([1 / 3, 0, 1 / 2], abs=1e-6)
+    assert found.angular_distance[1, :2] == pytest.approx([1 / 3, 1 / 2], abs=1e-6)
+    assert found.angular_distance[2, 0] == pytest.approx(150 / 180, abs=1e-6)
+    assert np.isnan(found.angular_distance[1, 2])
+    assert np.isnan(found.angular_distance[2, 1:]).all()
+    np.testing.assert_allclose(
+        found.angular_distance_without_first, found.angular_distance, atol=1e-7
+    )
+
+
+def test_small_angles_are_not_lost_in_rounding():
+    found = similarity(turning([0, 1e-3]))
+    assert found.angular_distance[0, 0] == pytest.approx(1e-3 / 180, rel=1e-3)
+
+
+def test_a_token_of_norm_0_turns_by_a_right_angle():
+    found = similarity([torch.zeros(1, 4), torch.ones(1, 4)])
+    assert found.block_influence[0] == 1
+    assert found.angular_distance[0, 0] == pytest.approx(0.5)
+    # No other token is left.
+    assert np.isnan(found.angular_distance_without_first).all()
+    assert np.isnan(usefulness(found, include_first_token=False)).all()
+
+
+@pytest.mark.parametrize("part_bytes", [1, 1 << 20])
+def test_against_cosines_of_a_model(part_bytes, monkeypatch):
+    monkeypatch.setattr(module, "PART_BYTES", part_bytes)
+    _, residuals = stream(tiny("qwen2"), random_ids())
+    found = similarity(residuals)
+    for n in range(1, 5):
+        for layer in range(5 - n):
+            cosine = torch.cosine_similarity(residuals[layer], residuals[layer + n], dim=-1)
+            angles = cosine.arccos() / math.pi
+            means = found.angular_distance, found.angular_distance_without_first
+            assert means[0][n - 1, layer] == pytest.approx(float(angles.mean()), rel=1e-4)
+            assert means[1][n - 1, layer] == pytest.approx(float(angles[1:].mean()), rel=1e-4)
+            if n == 1:
+                np.testing.assert_allclose(found.block_influence[layer], 1 - cosine, rtol=1e-4)
+
+
+class TestPruning:
+    distance = np.array([[0.3, 0.1, 0.2], [0.35, 0.25, np.nan], [0.4, np.nan, np.nan]], np.float32)
+    similarity = Similarity(
+        np.array([[0.3, 0.3], [0.2, 0.0], [0.0, 0.4]], np.float32),
+        distance,
+        np.roll(distance, 1, 1),
+    )
+
+    def test_the_best_block(self):
+        assert best_block(self.similarity, 1) == (1, pytest.approx(0.1))
+        assert best_block(self.similarity, 2) == (1, pytest.approx(0.25))
+        assert best_block(self.similarity, 3) == (0, pytest.approx(0.4))
+
+    @pytest.mark.parametrize("n", [0, 4])
+    def test_a_block_that_cannot_be(self, n):
+        with pytest.raises(DepthError):
+            best_block(self.similarity, n)
+
+    def test_a_stream_that_is_not_finite(self):
+        unknown = np.full(3, np.nan)
+        with pytest.raises(DepthError):
+            best_block(Similarity(unknown[:, None], *(np.full((3, 3), np.nan),) * 2), 1)
+        assert least_useful(Ablation("layer", np.ones(1), unknown[:, None]), 2) == []
+
+    def test_the_least_useful_layers(self):
+        assert least_useful(self.similarity, 2) == [1, 2]
+        changes = np.array([0.5, -0.1, 4.0, np.nan, 0.5])
+        ablation = Ablation("layer", np.ones(1), changes[:, None])
+        assert least_useful(ablation, 3) == [1, 0, 4]
+        assert least_useful(ablation, 9) == [1, 0, 4, 2]
+
+    def test_token_0_left_out(self):
+        assert usefulness(self.similarity) == pytest.approx([0.3, 0.1, 0.2])
+        assert usefulness(self.similarity, False) == pytest.approx([0.3, 0.0, 0.4])
+        assert least_useful(self.similarity, 3, include_first_token=False) == [1, 0, 2]
+        assert best_block(self.similarity, 1, include_first_token=False) == (2, pytest.approx(0.1))
+        ablation = Ablation("layer", np.ones(2), np.array([[5.0, 1.0], [0.0, 2.0]]))
+        assert least_useful(ablation, 2) == [1, 0]
+        assert least_useful(ablation, 2, include_first_token=False) == [0, 1]

@@ -1,0 +1,347 @@
+"""Loading models: what comes out, and what is refused in which words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
+
+from depthtui.data.protocol import Progress
+from depthtui.data.results import ModelSpec
+from depthtui.errors import DepthError
+from depthtui.models import loading
+from depthtui.models.loading import LoadedModel, load
+from depthtui.sizes import format_size
+from tests.tiny_models import HIDDEN, LAYERS, fresh, random_ids, tiny_folder, tiny_tokenizer
+
+
+def loaded(folder: Path, **options) -> LoadedModel:
+    return load(ModelSpec(str(folder), **options), folder.parent / "models", lambda _: None)
+
+
+def refused(folder: Path, words: str, **options) -> DepthError:
+    with pytest.raises(DepthError, match=words) as caught:
+        loaded(folder, **options)
+    return caught.value
+
+
+def change_config(folder: Path, **changes) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tiny_folder(tmp_path)
+
+
+class TestWhatComesOut:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "llama",
+            "llama_tied",
+            "gpt2",
+            "gemma3",
+            "mamba",
+            "falcon",
+            "opt",
+            "mpt",
+            "bloom",
+            "qwen3_5",
+        ],
+    )
+    def test_a_folder_gives_the_model_that_was_saved(self, name, tmp_path) -> None:
+        folder = tiny_folder(tmp_path, name)
+        found = loaded(folder)
+        info = found.info
+        assert (info.n_layers, info.d_model) == (LAYERS, HIDDEN)
+        assert info.architecture == type(fresh(name)).__name__
+        assert (info.dtype, info.device, info.quantize) == ("float32", "cpu", "")
+        assert info.name == folder.name
+        assert info.source == str(folder)
+        assert info.has_chat_template
+        assert not found.model.training
+        assert not any(each.requires_grad for each in found.model.parameters())
+        with torch.no_grad():
+            out = found.model(random_ids(), use_cache=False).logits
+        assert out.shape[-1] == info.vocab_size == len(found.tokenizer)
+        assert info.parameters == found.model.num_parameters()
+        assert info.memory_bytes >= 4 * info.parameters
+
+    @pytest.mark.parametrize("name", ["llama", "gpt_oss"])
+    def test_the_weights_are_those_of_the_file(self, name, tmp_path) -> None:
+        folder = tiny_folder(tmp_path, name)
+        saved = load_file(folder / "model.safetensors")
+        found = loaded(folder).model.state_dict()
+        assert all(torch.equal(found[each], saved[each]) for each in saved)
+
+    @pytest.mark.parametrize(
+        ("name", "length"),
+        [("llama", 256), ("gpt2", 256), ("mpt", 256), ("bloom", 0), ("mamba", 0)],
+    )
+    def test_the_context_length_where_there_is_one(self, name, length, tmp_path) -> None:
+        assert loaded(tiny_folder(tmp_path, name)).info.context_length == length
+
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+    def test_a_dtype_that_was_asked_for(self, dtype, folder) -> None:
+        found = loaded(folder, dtype=dtype)
+        assert found.info.dtype == dtype
+        assert found.model.dtype == getattr(torch, dtype)
+        size = 4 if dtype == "float32" else 2
+        assert found.info.memory_bytes == pytest.approx(size * found.info.parameters, rel=0.01)
+
+    def test_a_large_model_on_a_cpu_is_bfloat16(self, folder, monkeypatch) -> None:
+        monkeypatch.setattr(loading, "_FLOAT32_UP_TO", 1000)
+        assert loaded(folder).info.dtype == "bfloat16"
+
+    def test_shards(self, tmp_path) -> None:
+        whole = tiny_folder(tmp_path)
+        expected = loaded(whole)
+        expected.model.save_pretrained(tmp_path / "shards", max_shard_size="40kB")
+        tiny_tokenizer().save_pretrained(tmp_path / "shards")
+        assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
+        found = loaded(tmp_path / "shards")
+        same = zip(found.model.parameters(), expected.model.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in same)
+        assert found.info.fingerprint != expected.info.fingerprint
+
+    def test_the_fingerprint_follows_weights_configuration_and_tokenizer(self, folder) -> None:
+        seen = {loaded(folder).info.fingerprint, loaded(folder).info.fingerprint}
+        assert len(seen) == 1
+        change_config(folder, rms_norm_eps=1e-3)
+        seen.add(loaded(folder).info.fingerprint)
+        weights = bytearray((folder / "model.safetensors").read_bytes())
+        weights[-1] ^= 1
+        (folder / "model.safetensors").write_bytes(weights)
+        seen.add(loaded(folder).info.fingerprint)
+        (folder / "chat_template.jinja").write_text("another")
+        seen.add(loaded(folder).info.fingerprint)
+        assert len(seen) == 4
+
+    def test_progress_ends_at_its_total(self, folder) -> None:
+        events: list[Progress] = []
+        load(ModelSpec(str(folder)), folder.parent, events.append)
+        weights = [each for each in events if each.stage == "Loading weights"]
+        assert weights
+        assert weights[-1].done == weights[-1].total > 0
+
+    def test_progress_can_stop_the_loading(self, folder) -> None:
+        def stop(_: Progress) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            load(ModelSpec(str(folder)), folder.parent, stop)
+
+    def test_nothing_is_printed(self, folder, capfd) -> None:
+        change_config(folder, an_unknown_setting=1, eos_token_id=10_000)
+        loaded(folder)
+        assert capfd.readouterr() == ("", "")
+
+
+class TestWhatIsRefused:
+    def test_a_damaged_configuration(self, folder) -> None:
+        (folder / "config.json").write_text('{"model_type": "lla')
+        refused(folder, r"config\.json cannot be read")
+
+    def test_a_configuration_that_is_a_list(self, folder) -> None:
+        (folder / "config.json").write_text("[]")
+        refused(folder, r"config\.json holds no configuration")
+
+    def test_a_configuration_with_nonsense(self, folder) -> None:
+        change_config(folder, num_hidden_layers="many")
+        refused(folder, r"config\.json cannot be used|cannot be built")
+
+    def test_a_configuration_that_does_not_fit_the_weights(self, folder) -> None:
+        change_config(folder, hidden_size=64, head_dim=16)
+        refused(folder, "could not be loaded")
+
+    def test_an_unknown_architecture(self, folder) -> None:
+        change_config(folder, model_type="llama9000")
+        error = refused(folder, "does not know the architecture 'llama9000'")
+        assert "transformers" in error.hint
+
+    def test_no_architecture(self, folder) -> None:
+        change_config(folder, model_type=None)
+        refused(folder, "names no architecture")
+
+    def test_an_encoder(self, tmp_path) -> None:
+        config = BertConfig(
+            vocab_size=412, hidden_size=32, num_hidden_layers=1, num_attention_heads=2
+        )
+        BertForMaskedLM(config).save_pretrained(tmp_path / "bert")
+        tiny_tokenizer().save_pretrained(tmp_path / "bert")
+        refused(tmp_path / "bert", "no causal language model")
+
+    def test_an_encoder_decoder(self, tmp_path) -> None:
+        config = T5Config(vocab_size=412, d_model=32, num_layers=1, num_heads=2, d_kv=8, d_ff=32)
+        T5ForConditionalGeneration(config).save_pretrained(tmp_path / "t5")
+        refused(tmp_path / "t5", "encoder-decoder")
+
+    def test_weights_cut_short(self, folder) -> None:
+        path = folder / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-10])
+        refused(folder, r"model\.safetensors has .* bytes where it should have")
+
+    def test_weights_that_are_no_weights(self, folder) -> None:
+        (folder / "model.safetensors").write_bytes(b"version https://git-lfs\n")
+        refused(folder, r"model\.safetensors is cut short, or no safetensors")
+
+    def test_a_missing_shard(self, tmp_path) -> None:
+        folder = tmp_path / "shards"
+        loaded(tiny_folder(tmp_path)).model.save_pretrained(folder, max_shard_size="40kB")
+        tiny_tokenizer().save_pretrained(folder)
+        lost = sorted(folder.glob("*.safetensors"))[1]
+        lost.unlink()
+        refused(folder, f"{lost.name} is missing")
+
+    def test_weights_that_would_be_made_up(self, folder) -> None:
+        change_config(folder, num_hidden_layers=LAYERS + 1)
+        refused(folder, r"lacks 9 weights of its architecture, such as model\.layers\.4")
+
+    def test_a_pickle(self, folder) -> None:
+        (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+        refused(folder, "can run any program")
+
+    def test_a_pickle_that_the_configuration_names(self, folder) -> None:
+        change_config(folder, transformers_weights="adapter_model.bin")
+        refused(folder, "names a pickle")
+
+    def test_no_tokenizer(self, folder) -> None:
+        for each in folder.glob("*token*"):
+            each.unlink()
+        refused(folder, "has no tokenizer")
+
+    def test_a_damaged_tokenizer(self, folder) -> None:
+        (folder / "tokenizer.json").write_text("{")
+        refused(folder, "tokenizer of tiny-llama cannot be read")
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"dtype": "int8"}, "no dtype 'int8'"),
+            ({"device": "quantum"}, "no device 'quantum'"),
+            ({"device": "meta"}, "'meta' is not supported"),
+            ({"quantize": "2bit"}, "Cannot quantise to '2bit'"),
+        ],
+    )
+    def test_a_bad_wish(self, options, words, folder) -> None:
+        refused(folder, words, **options)
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+    def test_a_gpu_that_is_not_there(self, folder) -> None:
+        refused(folder, "no CUDA device", device="cuda:1")
+
+    def test_quantising_without_the_extra(self, folder, monkeypatch) -> None:
+        monkeypatch.setattr(loading.importlib.util, "find_spec", lambda _: None)
+        error = refused(folder, "bitsandbytes", quantize="4bit")
+        assert "pip install 'depthtui[quantize]'" in error.hint
+
+
+class TestCodeOfTheModelsOwn:
+    @pytest.fixture
+    def with_code(self, folder, tmp_path, monkeypatch) -> Path:
+        """A model that needs its own code; loading it leaves a mark."""
+        (folder / "own.py").write_text(
+            "from pathlib import Path\n"
+            "from transformers import LlamaConfig, LlamaForCausalLM\n"
+            f"Path({str(tmp_path / 'mark')!r}).touch()\n"
+            "class OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
+            "class OwnForCausalLM(LlamaForCausalLM):\n    config_class = OwnConfig\n"
+        )
+        auto_map = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+        change_config(folder, model_type="own", auto_map=auto_map)
+        monkeypatch.setattr(
+            "transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules")
+        )
+        return folder
+
+    def test_it_is_refused_unless_trusted(self, with_code, tmp_path) -> None:
+        error = refused(with_code, "needs Python code of its own")
+        assert "--trust-remote-code" in error.hint
+        assert not (tmp_path / "mark").exists()
+
+    def test_it_runs_when_trusted(self, with_code, tmp_path) -> None:
+        found = loaded(with_code, trust_remote_code=True)
+        assert found.info.architecture == "OwnForCausalLM"
+        assert (tmp_path / "mark").exists()
+
+    def test_a_known_architecture_does_not_need_its_code(self, with_code, tmp_path) -> None:
+        change_config(with_code, model_type="llama")
+        assert loaded(with_code).info.architecture == "LlamaForCausalLM"
+        assert not (tmp_path / "mark").exists()
+
+
+class TestRoom:
+    def test_what_does_not_fit_says_what_would(self, folder, monkeypatch) -> None:
+        size = loaded(folder).info.parameters
+        monkeypatch.setattr(loading, "free_memory", lambda: int(2.5 * size))
+        error = refused(folder, f"needs {format_size(4 * size * 1.05)} in float32")
+        assert error.hint.startswith("What would fit: --dtype bfloat16 (")
+        assert "4bit" in error.hint
+        assert loaded(folder, dtype="bfloat16").info.dtype == "bfloat16"
+
+    def test_what_nothing_can_help(self, folder, monkeypatch) -> None:
+        monkeypatch.setattr(loading, "free_memory", lambda: 100)
+        assert refused(folder, "100 B of memory are free").hint == "Choose a smaller model."
+
+    def test_memory_that_runs_out_all_the_same(self, folder, monkeypatch) -> None:
+        def run_out(*_, **__):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", run_out)
+        refused(folder, "memory ran out")
+
+
+class TestPlacement:
+    """Where a model goes, on a machine with two GPUs that is only made up."""
+
+    GB = 10**9
+
+    @pytest.fixture(autouse=True)
+    def two_gpus(self, monkeypatch) -> None:
+        free = {0: 8 * self.GB, 1: 10 * self.GB}
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (free[gpu], 12 * self.GB))
+        monkeypatch.setattr(loading, "free_memory", lambda: 20 * self.GB)
+
+    def place(self, billions: float, device: str = "auto", quantize: str = ""):
+        size = loading._Size(int(billions * 1e9), {}, 0, 0, False)
+        spec = ModelSpec("m", device=device, quantize=quantize)
+        place = loading._device(device)
+        return loading._placement(spec, place, loading._dtype("auto", place, size.parameters), size)
+
+    def test_one_that_fits_on_one_gpu_goes_to_the_roomiest(self) -> None:
+        assert self.place(1) == {"": torch.device("cuda", 1)}
+        assert self.place(1, "cuda") == {"": torch.device("cuda", 1)}
+
+    @pytest.mark.parametrize("billions", [6, 12])
+    def test_a_larger_one_is_spread(self, billions) -> None:
+        assert self.place(billions) == "auto"
+
+    def test_one_that_fits_nowhere(self) -> None:
+        with pytest.raises(DepthError, match=r"needs 52\.5 GB in bfloat16, and 38\.0 GB") as caught:
+            self.place(25)
+        assert "4bit" in caught.value.hint
+
+    def test_an_explicit_gpu(self) -> None:
+        assert self.place(1, "cuda:0") == {"": torch.device("cuda", 0)}
+        with pytest.raises(DepthError, match="on cuda:0"):
+            self.place(5, "cuda:0")
+        with pytest.raises(DepthError, match="2 CUDA devices"):
+            self.place(1, "cuda:2")
+
+    def test_a_quantised_one_stays_on_the_gpus(self) -> None:
+        assert self.place(12, quantize="4bit") == {"": torch.device("cuda", 1)}
+        with pytest.raises(DepthError, match="4bit"):
+            self.place(100, quantize="4bit")
+
+    def test_the_cpu_on_request(self) -> None:
+        assert self.place(1, "cpu") is None
+        assert loading._dtype("auto", torch.device("cuda"), 10) == torch.bfloat16

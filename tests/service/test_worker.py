@@ -1,0 +1,174 @@
+"""The engine as a child process, spoken to over its pipe."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from multiprocessing.connection import Connection
+
+import numpy as np
+import pytest
+
+from depthtui.data import codec
+from depthtui.data.protocol import (
+    Configure,
+    Continue,
+    ContributionRows,
+    EngineReady,
+    Failed,
+    GenerationFinished,
+    Halted,
+    LoadModel,
+    ModelLoaded,
+    PromptDone,
+    Quit,
+    RunFinished,
+    RunStarted,
+    StartGeneration,
+    StartRun,
+    StartSweep,
+    Step,
+    Stop,
+    SweepFinished,
+)
+from depthtui.data.results import GenerationSettings, ModelSpec, Prompt, RunSettings
+from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
+from depthtui.sweep.saved import open_sweep, plan_text
+from tests.tiny_models import tiny_folder
+
+PATIENCE = 120.0
+
+
+class Engine:
+    """One engine process and the test's end of its pipe."""
+
+    def __init__(self, cache, models):
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "depthtui.service.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        self.pipe = Connection(ours.detach())
+        self.send(Configure(str(cache), str(models), 1 << 30, threads=1))
+        self.until(EngineReady)
+
+    def send(self, command):
+        self.pipe.send_bytes(codec.encode(command))
+
+    def until(self, kind):
+        """Events up to the first of that kind, which comes last."""
+        events = []
+        while not (events and isinstance(events[-1], kind)):
+            assert self.pipe.poll(PATIENCE), f"no {kind.__name__}, but {events}"
+            events.append(codec.decode(self.pipe.recv_bytes()))
+        return events
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_folder(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def engine(folder, tmp_path_factory):
+    made = Engine(tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("store"))
+    made.send(LoadModel(ModelSpec(str(folder), device="cpu")))
+    made.until(ModelLoaded)
+    yield made
+    made.process.kill()
+    made.process.wait()
+
+
+def test_a_run_comes_back_whole(engine):
+    engine.send(StartRun(3, Prompt("Seven plus five is twelve"), RunSettings()))
+    events = engine.until(RunFinished)
+    result = events[-1].result
+    assert events[-1].run_id == 3
+    assert result.complete
+    assert np.isfinite(result.logit_lens.kl).all()
+    assert any(isinstance(each, RunStarted) for each in events)
+
+
+def test_hostile_prompts_cross_the_pipe(engine):
+    engine.send(StartRun(4, Prompt("[/] \x1b[31m \ud800 日本 👩‍👩‍👧"), RunSettings()))
+    assert engine.until(RunFinished)[-1].result.complete
+
+
+def test_stepping_and_running_on(engine):
+    engine.send(StartRun(5, Prompt("The ferry did not run"), RunSettings(), step=True))
+    assert engine.until(Halted)[-1] == Halted(5, 0)
+    engine.send(Step())
+    assert engine.until(Halted)[-1] == Halted(5, 1)
+    engine.send(Continue())
+    assert engine.until(RunFinished)[-1].result.complete
+
+
+def test_a_halted_run_stops(engine):
+    engine.send(StartRun(6, Prompt("The ferry did run"), RunSettings(), step=True))
+    engine.until(Halted)
+    engine.send(Stop())
+    events = engine.until(RunFinished)
+    assert not events[-1].result.complete
+    assert sum(isinstance(each, ContributionRows) for each in events) == 0
+
+
+def test_a_text_comes_back_and_a_failure_says_of_which(engine):
+    engine.send(StartGeneration(10, Prompt("Seven plus five"), GenerationSettings(max_tokens=5)))
+    finished = engine.until(GenerationFinished)[-1]
+    assert (finished.run_id, finished.generation.complete) == (10, True)
+    engine.send(StartGeneration(11, Prompt(""), GenerationSettings()))
+    assert engine.until(Failed)[-1].run_id == 11
+
+
+def test_a_stop_with_nothing_to_stop_is_harmless(engine):
+    engine.send(Stop())
+    engine.send(StartRun(7, Prompt("Seven"), RunSettings()))
+    assert engine.until(RunFinished)[-1].result.complete
+
+
+def test_failures_come_back_in_words_and_the_engine_lives(engine, folder):
+    engine.send(StartRun(8, Prompt(""), RunSettings()))
+    failed = engine.until(Failed)[-1]
+    assert (failed.run_id, "empty" in failed.message) == (8, True)
+    engine.send(LoadModel(ModelSpec(str(folder / "nothing"))))
+    failed = engine.until(Failed)[-1]
+    assert failed.run_id == -1
+    assert failed.still_loaded.spec.name == str(folder)
+    engine.send(StartRun(9, Prompt("Seven"), RunSettings()))
+    assert engine.until(RunFinished)[-1].result.complete
+
+
+def test_the_engine_goes_with_its_parent(folder, tmp_path):
+    engine = Engine(tmp_path, tmp_path)
+    engine.pipe.close()
+    assert engine.process.wait(PATIENCE) == 0
+
+
+def test_quit_ends_it_and_an_interrupt_does_not(folder, tmp_path):
+    engine = Engine(tmp_path, tmp_path)
+    os.kill(engine.process.pid, signal.SIGINT)
+    engine.send(LoadModel(ModelSpec(str(folder), device="cpu")))
+    engine.until(ModelLoaded)
+    engine.send(Quit())
+    assert engine.process.wait(PATIENCE) == 0
+
+
+def test_a_sweep_is_run_by_the_same_engine(engine, folder, tmp_path):
+    spec = ModelSpec(str(folder), device="cpu")
+    tasks = tuple(parse_task("addition:1-2", {}, Drawing(examples=2)))
+    missing = ModelSpec(str(tmp_path / "missing"), device="cpu")
+    plan = SweepPlan((missing, spec), tasks)
+    engine.send(StartSweep(7, str(tmp_path), plan_text(plan)))
+    events = engine.until(SweepFinished)
+    # Its prompts are no runs of the explorer, and its model is loaded already.
+    assert not [each for each in events if isinstance(each, RunStarted | RunFinished | ModelLoaded)]
+    assert [each.cell for each in events if isinstance(each, PromptDone)] == [2, 2, 3, 3]
+    end = events[-1]
+    assert (end.stopped, end.problem, end.model.spec) == (False, "", spec)
+    assert len(open_sweep(tmp_path, print).failures) == 1
+    # The engine serves runs as before.
+    engine.send(StartRun(8, Prompt("1 2 3"), RunSettings()))
+    assert engine.until(RunFinished)[-1].result.complete

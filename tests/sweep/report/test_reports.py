@@ -1,0 +1,279 @@
+"""What the reports of a sweep say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from depthtui.data.results import ModelSpec, SummarySettings
+from depthtui.depth.effective_depth import summarise
+from depthtui.depth.intervals import depth_intervals
+from depthtui.sweep.comparisons import signed
+from depthtui.sweep.folder import Failure
+from depthtui.sweep.plan import Cell, Drawing, SweepPlan, TaskChoice
+from depthtui.sweep.questions import Question, questions
+from depthtui.sweep.records import record_of
+from depthtui.sweep.report.export import FORMATS, export_sweep
+from depthtui.sweep.report.html import relative
+from depthtui.sweep.report.json import sweep_csv, sweep_json
+from depthtui.sweep.report.markdown import sweep_markdown
+from depthtui.sweep.report.table import sweep_lines
+from depthtui.sweep.state import Outcome
+from depthtui.sweep.summary import CellSummary, SweepSummary, summarise_sweep
+from tests.builders.engines import ScriptedEngine
+from tests.builders.models import model_info
+from tests.builders.results import full_result, full_run, hostile_run
+from tests.hostile import HOSTILE
+from tests.sweep.sweeps import make_plan, sweep
+
+MODELS = ("Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-14B", "Qwen2.5-Math-1.5B")
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory: pytest.TempPathFactory) -> SweepSummary:
+    """Three models of the paper, and one that is missing, on three kinds of tasks."""
+    folder = tmp_path_factory.mktemp("sweep")
+    path = folder / "gsm8k.json"
+    rows = [{"question": f"{n} and {n}?", "answer": f"so\n#### {2 * n}"} for n in range(6)]
+    path.write_text(json.dumps(rows))
+    engine = ScriptedEngine({MODELS[0]: 28, MODELS[1]: 48, MODELS[2]: 28})
+    tasks = ("gsm8k", "commonsense", "addition:1-3")
+    plan = make_plan((*MODELS, "missing"), tasks, Drawing(6), {"gsm8k": str(path)})
+    return summarise_sweep(sweep(plan, folder / "out", engine))
+
+
+@pytest.fixture(scope="module")
+def asked(summary: SweepSummary) -> list[Question]:
+    """What the sweep was asked."""
+    return questions(summary)
+
+
+def cell_of(summary: SweepSummary, model: str, task: str) -> CellSummary:
+    (found,) = (
+        each
+        for each in summary.cells
+        if each.cell.model.name.endswith(model) and each.cell.task.name == task
+    )
+    return found
+
+
+def of_results(results, spec: ModelSpec | None = None) -> SweepSummary:
+    """A sweep of one cell made from results."""
+    cell = Cell(spec or results[0].model.spec, TaskChoice("commonsense"))
+    records = [record_of(each, f"key{n}", cell, n) for n, each in enumerate(results)]
+    plan = SweepPlan((cell.model,), (cell.task,), results[0].settings)
+    return summarise_sweep(Outcome(plan, {cell: records}, []))
+
+
+class TestNumbers:
+    def test_a_cell_is_what_the_runs_say_together(self) -> None:
+        results = [full_run(f"text {n}", seed=n, tokens=20 + n) for n in range(6)]
+        (cell,) = of_results(results).cells
+        expected = summarise(results, SummarySettings())
+        assert expected is not None
+        assert cell.n_tokens == expected.n_tokens
+        np.testing.assert_allclose(cell.curves.kl, expected.curves.kl)
+        intervals = depth_intervals(cell.parts, SummarySettings())
+        assert [(each.rule, each.layer, each.ratio) for each in cell.depths] == [
+            (each.rule, each.layer, each.ratio) for each in expected.depths
+        ]
+        assert {each.rule: each.interval for each in cell.depths} == intervals
+        n_tokens = [len(each.tokens) for each in results]
+        losses = [each.loss for each in results]
+        assert cell.means["loss"] == pytest.approx(
+            np.average(losses, weights=np.array(n_tokens) - 1)
+        )
+        assert cell.means["settling depth"] <= 4
+        assert 0 <= cell.means["DepthScore"] <= 3
+
+    def test_the_published_value_is_beside_a_model_of_the_paper(self, summary) -> None:
+        cell = cell_of(summary, "Qwen2.5-14B", "gsm8k")
+        published = cell.published("kl")
+        assert (published.dataset, published.same_dataset, published.layer) == ("gsm8k", True, 40)
+        assert published.difference == cell.depth("kl").layer - 40
+        near = cell_of(summary, "Qwen2.5-14B", "commonsense").published("overlap")
+        assert (near.dataset, near.same_dataset, near.layer) == ("hellaswag", False, 45)
+        levels = [each for each in summary.cells if each.cell.task.name == "addition"]
+        assert not any(each.published("kl") for each in levels)
+
+    def test_another_model_of_that_name_is_not_compared(self) -> None:
+        info = model_info(ModelSpec("Qwen/Qwen2.5-14B"), layers=40)
+        result = full_result(full_run().prompt, info)
+        (cell,) = of_results([result]).cells
+        assert cell.published("kl") is None
+
+    def test_models_of_one_name_are_told_apart(self) -> None:
+        prompt, task = full_run().prompt, TaskChoice("commonsense")
+        specs = (ModelSpec("a/x"), ModelSpec("b/x"), ModelSpec("b/x", device="cpu"), ModelSpec("y"))
+        records = {}
+        for spec in specs:
+            cell = Cell(spec, task)
+            result = full_result(prompt, model_info(spec))
+            records[cell] = [record_of(result, "key", cell, 0)]
+        plan = SweepPlan(specs, (task,))
+        cells = summarise_sweep(Outcome(plan, records, [])).cells
+        assert [each.title for each in cells] == ["a/x", "b/x", "b/x, cpu", "y"]
+
+    def test_token_0_can_be_left_out(self) -> None:
+        results = [full_run(f"text {n}", seed=n) for n in range(2)]
+        whole = of_results(results)
+        (cell,) = whole.cells
+        without = replace(cell, settings=SummarySettings(include_first_token=False))
+        expected = summarise(results, SummarySettings(include_first_token=False))
+        np.testing.assert_allclose(without.curves.kl, expected.curves.kl)
+        assert without.n_tokens == cell.n_tokens - 2
+
+
+class TestQuestions:
+    def test_sizes_count_and_divide(self, summary, asked) -> None:
+        sizes, _, _ = asked
+        answer = next(each for each in sizes.answers if each.rule == "kl")
+        counts = [
+            cell_of(summary, name, "gsm8k").depth("kl").layer + 1
+            for name in ("1.5B-Instruct", "Math-1.5B", "14B")
+        ]
+        assert answer.sentence.startswith(
+            f"{counts[0]} of 28, {counts[1]} of 28, {counts[2]} of 48 layers: the count "
+        )
+        assert len(sizes.answers) == 5 * 3
+
+    def test_pairs_are_on_the_same_prompts(self, asked) -> None:
+        _, pairs, _ = asked
+        on = list(dict.fromkeys(each.on for each in pairs.answers))
+        assert len(pairs.answers) == 3 * len(on) * 3
+        answer = pairs.answers[0]
+        assert answer.subject == "Qwen2.5-14B less Qwen2.5-1.5B-Instruct on gsm8k"
+        assert answer.found.paired
+        assert answer.found.n_prompts == (6, 6)
+        # All levels of a task count as one, and in the end all tasks.
+        assert on[-1] == "all tasks"
+        levels = next(each for each in pairs.answers if each.on.startswith("addition, "))
+        assert levels.found.n_prompts[0] > 6
+        # One family for each pair and rule.
+        for answer in pairs.answers:
+            assert answer.found.p <= answer.found.p_holm <= len(on) * answer.found.p + 1e-9
+
+    def test_only_models_of_one_shape_are_paired_where_there_are_many(self, tmp_path) -> None:
+        engine = ScriptedEngine({"a": 4, "b": 6, "c": 6, "d": 9})
+        plan = make_plan(("a", "b", "c", "d"), ("commonsense",), Drawing(2))
+        found = questions(summarise_sweep(sweep(plan, tmp_path, engine)))
+        (pairs,) = (each for each in found if each.name == "models")
+        assert {each.subject for each in pairs.answers} == {"c less b on commonsense"}
+        assert "too few prompts to say" in pairs.answers[0].sentence
+
+    def test_trends_go_over_levels_from_the_easiest(self, tmp_path) -> None:
+        engine = ScriptedEngine()
+        plan = make_plan(("a",), ("facts:3,1,2", "grade_school", "commonsense"), Drawing(5))
+        found = questions(summarise_sweep(sweep(plan, tmp_path, engine)))
+        (trends,) = found
+        assert list(dict.fromkeys(each.subject for each in trends.answers)) == [
+            "a on facts, 1 to 3 hops",
+            "a on commonsense → grade_school",
+        ]
+
+    def test_a_planted_trend_is_found(self) -> None:
+        cells = [Cell(ModelSpec("a"), TaskChoice("addition", str(level))) for level in (1, 2, 3)]
+        records = {}
+        for n, cell in enumerate(cells):
+            records[cell] = []
+            for number in range(8):
+                result = full_result(full_run(f"{n} {number}").prompt, model_info(layers=12))
+                result.logit_lens.kl[:] = np.where(np.arange(13) < 3 + 2 * n, 4, 1)[:, None]
+                records[cell].append(record_of(result, f"{n} {number}", cell, number))
+        plan = SweepPlan((ModelSpec("a"),), tuple(each.task for each in cells))
+        (question,) = questions(summarise_sweep(Outcome(plan, records, [])))
+        answer = next(each for each in question.answers if each.rule == "kl")
+        assert answer.sentence.startswith("more layers at harder levels: +4.0 layers")
+        assert not answer.unclear
+
+
+class TestFiles:
+    def test_json_has_the_numbers(self, summary, asked) -> None:
+        body = json.loads(sweep_json(summary, asked))
+        assert len(body["cells"]) == 15
+        cell = body["cells"][0]
+        assert cell["model"]["n_layers"] == len(cell["curves"]["mean_cosine"]) == 28
+        kl = next(each for each in cell["effective_depth"] if each["rule"] == "kl")
+        assert kl["published"]["layer"] == 22
+        assert kl["published"]["difference"] == kl["layer"] - 22
+        assert [each["name"] for each in body["questions"]] == ["size", "models", "difficulty"]
+        assert body["failures"][0]["model"] == "missing"
+        assert body["missing"] == ["missing: There is no model missing. Choose another."]
+
+    def test_csv_has_a_line_for_every_cell_and_rule(self, summary) -> None:
+        rows = list(csv.DictReader(io.StringIO(sweep_csv(summary).decode())))
+        assert len(rows) == 15 * 3
+        for row in rows:
+            assert 0 <= int(row["layer"]) < int(row["n_layers"])
+            assert float(row["ratio"]) == (int(row["layer"]) + 1) / int(row["n_layers"])
+            assert float(row["interval_low"]) <= float(row["interval_high"])
+            if row["published_layer"]:
+                assert int(row["difference"]) == int(row["layer"]) - int(row["published_layer"])
+
+    def test_markdown_has_the_table_and_the_sentences(self, summary, asked) -> None:
+        text = sweep_markdown(summary, asked).decode()
+        assert text.count("| Qwen2.5-14B | 48 |") == 5
+        assert re.search(r"paper 40, [+-]\d+", text)
+        assert text.count("\n- ") >= sum(len(each.answers) for each in asked)
+        assert "## Not there" in text
+
+    def test_the_page_overlays_every_cell(self, summary, asked, tmp_path: Path) -> None:
+        paths = export_sweep(summary, asked, tmp_path)
+        assert [each.name for each in paths] == [f"report.{each}" for each in FORMATS]
+        page = (tmp_path / "report.html").read_text()
+        assert page.count("<figure>") == 3
+        for model in range(3):
+            for task in range(5):
+                assert page.count(f'class="line m{model} t{task}"') == 3
+        assert "<script" not in page
+        assert "http" not in re.sub(r"http-equiv", "", page)
+
+    def test_relative_depth_puts_layer_l_at_its_ratio(self) -> None:
+        values = relative(np.arange(1.0, 5.0))
+        assert np.isnan(values[:25]).all()
+        np.testing.assert_allclose(values[[25, 50, 75, 100]], [1, 2, 3, 4])
+
+    def test_the_terminal_shows_all_in_80_columns(self, summary, asked) -> None:
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(sweep_lines(summary, asked))
+        text = console.export_text()
+        assert max(map(len, text.splitlines())) <= 80
+        assert text.count("… and") == 1
+        for question in asked[1:]:
+            for answer in question.answers:
+                assert f"{signed(answer.change, 1)} (" in text
+        assert "no clear difference in " in text
+        for cell in summary.cells:
+            for each in cell.depths:
+                assert f"{each.layer} · {each.ratio:.2f} (" in text
+
+    def test_nothing_run_is_said(self) -> None:
+        plan = SweepPlan((ModelSpec("a"),), (TaskChoice("facts", "1"),))
+        empty = summarise_sweep(Outcome(plan, {}, [Failure("a", "", None, "No memory.")]))
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(sweep_lines(empty, questions(empty)))
+        assert "No prompt was run." in console.export_text()
+        for write in FORMATS.values():
+            assert write(empty, questions(empty))
+
+    def test_hostile_names_and_prompts_stay_text(self, tmp_path: Path) -> None:
+        for text in HOSTILE.values():
+            result = hostile_run()
+            result.model = replace(result.model, name=text)
+            found = of_results([result], ModelSpec(text))
+            export_sweep(found, questions(found), tmp_path)
+            page = (tmp_path / "report.html").read_text()
+            assert "<script" not in page
+            assert "\x1b" not in page + (tmp_path / "report.md").read_text()
+            console = Console(width=80, file=io.StringIO())
+            console.print(sweep_lines(found, questions(found)))
+            printed = console.file.getvalue()
+            assert not set(printed) & set("\x1b\x07\x9b")

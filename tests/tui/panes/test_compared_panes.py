@@ -1,0 +1,159 @@
+"""The panes of a comparison: one scale, one axis, one table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from depthtui import palette
+from depthtui.data.measures import MEASURE_BY_NAME
+from depthtui.tui.panes.curves import DepthCurves
+from depthtui.tui.panes.depth_pair import DepthPair
+from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
+from depthtui.tui.panes.pane import Cursor
+from depthtui.tui.state.alignment import align
+from tests.builders.results import make_result
+from tests.tui.panes.drawing import cell, cells, framed, line_with, lines, strips, summary_of
+
+
+def paired(pane: PairedHeatmap, a, b, **attributes) -> PairedHeatmap:  # type: ignore[no-untyped-def]
+    pane.ramp = "truecolor"
+    pane.measure = MEASURE_BY_NAME["layer_norm_ratio"]
+    for name, value in attributes.items():
+        setattr(pane, name, value)
+    found = align(a.tokens, b.tokens)
+    pane.align(found.a, found.b)
+    return pane
+
+
+def show(pane, a, b) -> None:  # type: ignore[no-untyped-def]
+    pane.show(a, summary_of(a), b, summary_of(b))
+
+
+async def test_two_runs_are_subtracted_on_a_symmetrical_scale():
+    a, b = make_result(layers=6, tokens=5), make_result(layers=6, tokens=5)
+    a.contributions.layer_norm_ratio[:3] += 0.5
+    a.contributions.layer_norm_ratio[4:] -= 0.25
+    pane = paired(DifferenceHeatmap("A - B"), a, b, cursor=Cursor(0, 0))
+    async with framed(pane, (80, 12)):
+        show(pane, a, b)
+        assert lines(pane)[-1].startswith("-0.500 ")
+        ramp = palette.diverging(True)
+        colours = {
+            layer: tuple(cell(pane, 20, line_with(pane, f" {layer}"))[1].bgcolor.get_truecolor())
+            for layer in (2, 3, 5)
+        }
+        assert colours == {2: ramp[-1], 3: ramp[12], 5: ramp[6]}
+        pane.why_not = "6 and 4 layers"
+        show(pane, a, b)
+        assert "6 and 4 layers" in "".join(lines(pane))
+
+
+async def test_two_sides_have_one_scale():
+    a, b = make_result(layers=6), make_result(layers=6)
+    b.contributions.layer_norm_ratio *= 3
+    pane = paired(PairedHeatmap("A"), a, b)
+    async with framed(pane, (80, 12)):
+        show(pane, a, b)
+        of_a = lines(pane)[-1].split()[:3]
+        show(pane, b, a)
+        of_b = lines(pane)[-1].split()[:3]
+        assert of_a == of_b
+        largest = float(b.contributions.layer_norm_ratio.max())
+        assert of_a[2] == f"{largest:.2f}"
+
+
+async def test_columns_are_aligned_and_a_missing_token_is_unknown():
+    a = make_result(layers=6, texts=["<s>", "one", " two"])
+    b = make_result(layers=6, texts=["one", " two"])
+    a.contributions.layer_norm_ratio[:, 1:] = b.contributions.layer_norm_ratio + 0.25
+    pane = paired(DifferenceHeatmap("A - B"), a, b, cursor=Cursor(2, 1))
+    async with framed(pane, (80, 12)):
+        show(pane, a, b)
+        assert "tokens 1 and 0: 0.250" in lines(pane)[-1]
+        pane.cursor = Cursor(2, 0)
+        assert "in A alone" in lines(pane)[-1]
+        assert "·" in lines(pane)[line_with(pane, "▸2")]
+        assert lines(pane)[-2].split() == ["<s>", "one", "·two"]
+
+
+def step_at(result, layer: int) -> None:  # type: ignore[no-untyped-def]
+    """Let the KL rule give this layer."""
+    result.logit_lens.kl[:] = 1
+    result.logit_lens.kl[layer:] = 0
+
+
+@pytest.mark.parametrize("width", [40, 62])
+async def test_the_table_has_both_depths_and_their_difference(width: int):
+    a, b = make_result(layers=30), make_result(layers=30)
+    step_at(a, 20)
+    step_at(b, 17)
+    b.logit_lens.overlap[:-1] = 0
+    pane = DepthPair()
+    async with framed(pane, (width, 14)):
+        show(pane, a, b)
+        rows = {line.split()[0]: line.split()[1:] for line in lines(pane) if line.strip()}
+        assert rows["A"] == ["B", "A-B", "A", "B", "A-B"]
+        assert rows["KL"] == ["20", "17", "+3", "0.70", "0.60", "+0.10"]
+        assert rows["overlap"][1:3] == ["–", "–"]
+        assert "B: the overlap never exceeds 0.3" in " ".join("".join(lines(pane)).split())
+        show(pane, a, a)
+        rows = {line.split()[0]: line.split()[1:] for line in lines(pane) if line.strip()}
+        assert rows["KL"] == ["20", "20", "0", "0.70", "0.70", "0.00"]
+
+
+async def test_the_table_has_the_published_values():
+    a, b = make_result(layers=28), make_result(layers=28)
+    b.model = replace(b.model, name="Qwen2.5-1.5B-Instruct")
+    pane = DepthPair()
+    async with framed(pane, (60, 16)):
+        show(pane, a, b)
+        text = " ".join(" ".join(lines(pane)).split())
+        assert "published, HellaSwag/GSM8K/AIME24" in text
+        assert "KL A – B 21/22/23" in text
+
+
+async def test_the_curves_have_a_legend_and_do_not_touch():
+    a, b = make_result(layers=12), make_result(layers=12)
+    pane = DepthCurves()
+    pane.names = ("A base", "B [b]distilled")
+    async with framed(pane, (40, 14)):
+        show(pane, a, b)
+        drawn = lines(pane)
+        assert drawn[0].split("  ")[0] == "──◆ A base"
+        assert "┈┈◇ B [b]distilled"[:12] in drawn[0]
+        for name in ("overlap", "cosine"):
+            assert not drawn[line_with(pane, name) - 1].strip(" │")
+
+
+async def test_another_depth_is_drawn_over_the_relative_one():
+    a, b = make_result(layers=12), make_result(layers=6)
+    for each, layer in ((a, 9), (b, 4)):
+        step_at(each, layer)
+    b.logit_lens.kl[-1] = 1
+    pane = DepthCurves()
+    pane.names = ("A deep", "B shallow")
+    async with framed(pane, (80, 24)):
+        show(pane, a, b)
+        assert lines(pane)[-1].startswith("depth / L")
+        assert "1.0" in lines(pane)[-1]
+        muted = pane.inks.muted.color
+        marks = {
+            (char, style.color == muted): x
+            for strip in strips(pane)[1:8]
+            for x, (char, style) in enumerate(cells(strip))
+            if char in "◆◇"
+        }
+        dotted = [
+            x
+            for strip in strips(pane)[1:8]
+            for x, (char, style) in enumerate(cells(strip))
+            if "⠀" < char <= "⣿" and style.color == muted
+        ]
+        # The shallower one goes as far as the deeper one.
+        assert max(dotted) == pane.size.width - 1
+        width = pane.size.width - 16
+        # 9 of 12 stands right of 4 of 6.
+        assert marks["◆", False] - 16 == round(9 / 12 * (2 * width - 1)) // 2
+        assert marks["◇", True] - 16 == round(4 / 6 * (2 * width - 1)) // 2

@@ -1,0 +1,126 @@
+"""The parts that panes are made of: numbers, scales, grids, braille, lines of segments."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from rich.style import Style
+
+from depthtui.tui.draw.braille import Canvas
+from depthtui.tui.draw.grid import Grid
+from depthtui.tui.draw.ink import bar, fit_right, number, probability, strip_of
+from depthtui.tui.draw.scale import Scale, scale_of
+from depthtui.tui.draw.text import wrap
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.41234, "0.412"),
+        (12.34, "12.3"),
+        (310.4, "310"),
+        (1234.0, "1230"),
+        (0.9999, "1.00"),
+        (0.00234, "0.00234"),
+        (-0.5, "-0.500"),
+        (0.0, "0"),
+        (1.5e-7, "1.50e-7"),
+        (123456.0, "1.23e5"),
+        (float("nan"), "–"),
+        (float("-inf"), "-∞"),
+    ],
+)
+def test_three_significant_digits(value, text):
+    assert number(value) == text
+
+
+def test_probabilities():
+    assert [probability(each) for each in (0.97, 0.999, 0.001, float("nan"))] == [
+        ".97",
+        "1.0",
+        ".00",
+        "",
+    ]
+
+
+def test_a_bar_is_as_long_as_its_share():
+    assert bar(0.5, 10) == ("━" * 5, "─" * 5)
+    assert bar(0.55, 10) == ("━" * 5 + "╸", "─" * 4)
+    assert bar(7, 4) == ("━" * 4, "")
+
+
+def test_right_alignment_counts_cells():
+    assert fit_right("深", 4) == "  深"
+    assert fit_right("abcdef", 4) == "abc…"
+
+
+def test_equal_neighbours_become_one_segment():
+    red, same, blue = Style(color="red"), Style(color="red"), Style(color="blue")
+    strip = strip_of([("a", red), ("b", same), (" ", blue), ("c", blue), ("", red)], 6, red)
+    assert [segment.text for segment in strip] == ["ab ", "c", "  "]
+    underlined = strip_of([("a", Style(underline=True)), (" ", red)], 2, red)
+    assert len(underlined) == 2
+
+
+def test_scales():
+    assert scale_of(np.array([0.5, 2.0]), False) == Scale(0, 2)
+    assert scale_of(np.array([-3.0, 2.0]), True) == Scale(-3, 3)
+    assert scale_of(np.array([np.nan]), False) == Scale(0, 1)
+    assert scale_of(np.zeros(5), True) == Scale(-1, 1)
+    assert scale_of(np.array([5.0]), False, (0, 1)) == Scale(0, 1)
+    sink = np.append(np.linspace(0, 1, 500), 310)
+    scale = scale_of(sink, False)
+    assert scale.high < 1
+    assert scale.largest == 310
+    assert scale.notes == ("95th percentile, max 310", "p95, max 310")
+
+
+@pytest.mark.parametrize("upwards", [True, False])
+@pytest.mark.parametrize("rows", [1, 2, 7, 30, 31, 90])
+@pytest.mark.parametrize("lines", [1, 2, 10, 20, 31])
+def test_every_row_can_be_brought_into_sight(rows, lines, upwards):
+    for whole_lines in (True, False):
+        grid = Grid.fit(rows, 50, 40, lines, 8, upwards, whole_lines)
+        for row in (0, rows - 1, rows // 2):
+            grid.scroll_to(row, 49)
+            shown = [each for y in range(lines) for each in grid.rows_on(y) if each is not None]
+            ordered = shown[::-1] if upwards else shown
+            assert row in shown
+            assert ordered == sorted(shown)
+            assert all(shown.count(each) == grid.half_rows for each in set(shown))
+            numbers = [grid.numbered_row(y, row) for y in range(lines)]
+            assert numbers.count(row) == 1
+            for region in grid.regions_of(row, 49):
+                assert region.right <= max(40, grid.margin + 1)
+                assert region.bottom <= lines
+
+
+def test_braille_lines_go_through_their_points():
+    canvas = Canvas(10, 2)
+    canvas.plot(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+    top, bottom = canvas.lines()
+    assert bottom[0] != " "
+    assert top[-1] != " "
+    assert bottom[-1] == " "
+    gap = Canvas(10, 1)
+    gap.plot(np.array([0.0, 0.5, 1.0]), np.array([0.0, np.nan, 0.0]))
+    assert gap.lines()[0][0] != " "
+    assert gap.lines()[0][1:-1].strip() == ""
+
+
+def test_wrap():
+    assert wrap("one two three", 7) == ["one two", "three"]
+    assert wrap("unbreakable", 5) == ["unbr…"]
+
+
+def test_widgets_import_nothing_heavy():
+    code = (
+        "import sys, depthtui.tui.panes.heatmap, depthtui.tui.panes.curves;"
+        "heavy = {'torch', 'transformers', 'safetensors', 'diskcache', 'click'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,357 @@
+"""The heatmap: what stands where, in which colour, and how little a cursor move repaints."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rich.color import Color
+from textual.events import MouseScrollUp
+
+from depthtui import palette
+from depthtui.data.measures import MEASURE_BY_NAME
+from depthtui.tui.draw.scale import scale_of
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.pane import Cursor, CursorMoved
+from tests.builders.results import half_run, make_result
+from tests.tui.panes.drawing import Frame, cell, framed, line_with, lines, summary_of
+
+
+def heatmap(ramp: str = "truecolor", measure: str = "layer_norm_ratio", **attributes) -> Heatmap:
+    pane = Heatmap()
+    pane.ramp = ramp
+    pane.measure = MEASURE_BY_NAME[measure]
+    for name, value in attributes.items():
+        setattr(pane, name, value)
+    return pane
+
+
+def label(line: str) -> str:
+    """The layer number at the start of a line."""
+    return line[:4].strip(" ▸◆")
+
+
+def rgb(colour: Color | None) -> palette.RGB:
+    assert colour is not None
+    return tuple(colour.get_truecolor())  # type: ignore[return-value]
+
+
+async def test_layer_0_is_at_the_bottom_and_the_lowest_value_the_first_colour():
+    pane = heatmap(cursor=Cursor(3, 4))
+    async with framed(pane, (60, 12)):
+        pane.show(make_result(layers=6, tokens=5))
+        numbers = [label(line) for line in lines(pane)]
+        assert numbers[2:8] == ["5", "4", "3", "2", "1", "0"]
+        ramp = palette.sequential(dark=True)
+        _, bottom = cell(pane, 4, numbers.index("0"))
+        _, top = cell(pane, 4, numbers.index("5"))
+        lightnesses = [
+            palette.lightness(rgb(cell(pane, 4, numbers.index(str(layer)))[1].bgcolor))
+            for layer in range(6)
+        ]
+        assert lightnesses == sorted(lightnesses)
+        assert rgb(bottom.bgcolor) == ramp[round(23 / 6 / 1.04)]
+        assert rgb(top.bgcolor) in ramp[-3:]
+
+
+async def test_layer_order_turns_it_over():
+    pane = heatmap(layer_order="down")
+    async with framed(pane, (60, 12)):
+        pane.show(make_result(layers=6))
+        numbers = [label(line) for line in lines(pane)]
+        assert numbers[2:8] == ["0", "1", "2", "3", "4", "5"]
+
+
+async def test_two_layers_share_a_line_as_half_blocks():
+    pane = heatmap(cursor=Cursor(0, 4))
+    result = make_result(layers=30, tokens=6)
+    async with framed(pane, (60, 22)):
+        pane.show(result)
+        y = next(y for y, line in enumerate(lines(pane)) if label(line) == "10")
+        char, style = cell(pane, 5, y)
+        assert char == "▀"
+        values = result.contributions.layer_norm_ratio
+        high = scale_of(values, diverging=False).high
+        level = palette.levels(values, 0, high, palette.LEVELS)
+        ramp = palette.sequential(dark=True)
+        assert rgb(style.color) == ramp[level[11, 0]]
+        assert rgb(style.bgcolor) == ramp[level[10, 0]]
+
+
+async def test_a_layer_is_taller_where_there_is_room():
+    pane = heatmap()
+    async with framed(pane, (60, 18)):
+        pane.show(make_result(layers=4))
+        numbers = [label(line) for line in lines(pane)][:-2]
+        places = [numbers.index(str(layer)) for layer in range(4)]
+        assert places == [11, 8, 5, 2]
+
+
+async def test_the_cursor_marks_label_cell_and_column():
+    pane = heatmap(cursor=Cursor(3, 2))
+    async with framed(pane, (60, 12)):
+        pane.show(make_result(layers=6, tokens=5))
+        accent = pane.inks.accent.color
+        y = line_with(pane, "▸3")
+        assert cell(pane, 1, y)[1].color == accent
+        first = 3 + 2 * 8
+        edges = [cell(pane, first + x, y)[1] for x in (0, 7)]
+        assert all(accent in (style.color, style.bgcolor) for style in edges)
+        assert cell(pane, first + 3, y)[1].bgcolor != accent
+        names = line_with(pane, "·t2")
+        column = lines(pane)[names].index("·t2")
+        assert cell(pane, column, names)[1].color == accent
+        assert cell(pane, lines(pane)[names].index("·t1"), names)[1].color != accent
+        assert lines(pane)[-1].endswith(f"layer 3, token 2: {4 / 6 + 0.02:.3f}")
+
+
+async def test_a_narrow_cell_is_all_accent():
+    pane = heatmap(cursor=Cursor(2, 20))
+    async with framed(pane, (60, 12)):
+        pane.show(make_result(layers=6, tokens=50))
+        y = line_with(pane, "▸2")
+        assert cell(pane, 3 + 20, y)[1].bgcolor == pane.inks.accent.color
+        assert "▴·t20" in lines(pane)[-2]
+
+
+async def test_a_long_prompt_scrolls_sideways_with_the_cursor():
+    pane = heatmap()
+    async with framed(pane, (60, 12)):
+        pane.show(make_result(layers=6, tokens=300))
+        assert "▴·t0" in lines(pane)[-2]
+        for token in (150, 299, 250, 0):
+            pane.cursor = Cursor(0, token)
+            assert f"·t{token}" in lines(pane)[-2].replace("▴", "")
+            y = line_with(pane, "▸0")
+            accents = [
+                x for x in range(3, 56) if pane.inks.accent.color == cell(pane, x, y)[1].bgcolor
+            ]
+            assert len(accents) == 1
+
+
+async def test_a_deep_model_scrolls_with_the_cursor():
+    pane = heatmap()
+    async with framed(pane, (60, 12)):
+        pane.show(make_result(layers=90, tokens=4))
+        for layer in (0, 89, 40, 3, 88):
+            pane.cursor = Cursor(layer, 0)
+            assert any(line.startswith(f"▸{layer:>2}") for line in lines(pane))
+
+
+async def test_the_legend_says_what_was_clipped():
+    result = make_result(layers=20, tokens=20)
+    result.contributions.layer_norm_ratio[3, 0] = 310
+    pane = heatmap()
+    async with framed(pane, (100, 30)):
+        pane.show(result)
+        legend = lines(pane)[-1]
+        assert "95th percentile, max 310" in legend
+        assert legend.startswith("0 ")
+        pane.measure = MEASURE_BY_NAME["overlap"]
+        legend = lines(pane)[-1]
+        assert legend.startswith("0 ")
+        assert " 1.00" in legend
+        assert "percentile" not in legend
+
+
+async def test_one_outlier_does_not_flatten_the_rest():
+    result = make_result(layers=20, tokens=20)
+    result.contributions.layer_norm_ratio[0, 0] = 1e6
+    pane = heatmap()
+    async with framed(pane, (100, 30)):
+        pane.show(result)
+        top, bottom = line_with(pane, " 19"), line_with(pane, "  1")
+        assert rgb(cell(pane, 10, top)[1].bgcolor) in palette.sequential(True)[-5:]
+        assert rgb(cell(pane, 10, bottom)[1].bgcolor) in palette.sequential(True)[1:4]
+
+
+async def test_the_phase_transition_is_a_tick_at_its_layer():
+    result = make_result(layers=6)
+    summary = summary_of(result)
+    layer = next(each.layer for each in summary.depths if each.rule == "cosine")
+    pane = heatmap(cursor=Cursor(0, 0))
+    async with framed(pane, (80, 12)):
+        pane.show(result, summary)
+        ticked = [label(line) for line in lines(pane)[:-1] if "◆" in line]
+        assert ticked == [str(layer)]
+        assert f"◆ cosine depth {layer}" in lines(pane)[-1]
+
+
+async def test_what_has_not_run_is_dots():
+    pane = heatmap(cursor=Cursor(0, 0))
+    async with framed(pane, (60, 12)):
+        pane.show(half_run(make_result(layers=6, tokens=5), 2))
+        y = line_with(pane, " 4")
+        assert lines(pane)[y][3:].count("·") == 5
+        assert "·" not in lines(pane)[line_with(pane, " 1")]
+        pane.show(half_run(make_result(layers=6, tokens=5), 0))
+        assert "not run yet" in lines(pane)[-1]
+
+
+async def test_growing_rows_appear_when_shown_again():
+    whole = make_result(layers=6, tokens=5)
+    growing = half_run(make_result(layers=6, tokens=5), 1)
+    pane = heatmap(cursor=Cursor(5, 4))
+    async with framed(pane, (60, 12)):
+        pane.show(growing)
+        before = lines(pane)[line_with(pane, " 2")]
+        growing.put_contributions(0, whole.contributions)
+        pane.show(growing)
+        after = lines(pane)[line_with(pane, " 2")]
+        assert "·" in before
+        assert "·" not in after
+
+
+@pytest.mark.parametrize(
+    ("measure", "model", "metrics", "says"),
+    [
+        ("mlp_cosine", {"split_missing": "Mamba has no MLP."}, ("contributions",), "Mamba"),
+        ("kl", {"lens_missing": "The head is not linear."}, ("logit_lens",), "not linear"),
+        ("kl", {}, ("contributions",), "This run has no logit lens."),
+        ("layer_cosine", {}, ("logit_lens",), "This run has no contributions."),
+    ],
+)
+async def test_what_is_unavailable_says_why(measure, model, metrics, says):
+    pane = heatmap(measure=measure)
+    async with framed(pane, (60, 12)):
+        pane.show(make_result(metrics=metrics, **model))
+        assert says in " ".join(" ".join(lines(pane)).split())
+
+
+async def test_an_empty_pane_says_what_fills_it():
+    pane = heatmap()
+    async with framed(pane, (60, 12)):
+        assert "r runs the prompt" in "".join(lines(pane))
+        pane.hint = "x starts it"
+        assert "x starts it" in "".join(lines(pane))
+
+
+async def test_glyphs_keep_sign_and_order():
+    result = make_result(layers=9, tokens=4)
+    result.contributions.layer_cosine[:] = np.linspace(-1, 1, 9)[:, None]
+    pane = heatmap(ramp="glyph", measure="layer_cosine", cursor=Cursor(0, 3))
+    async with framed(pane, (60, 16)):
+        pane.show(result)
+        column = [lines(pane)[line_with(pane, f" {layer} ")][5] for layer in range(1, 9)]
+        assert ["≣", *column] == list(palette.DIVERGING_GLYPHS)
+        assert palette.DIVERGING_GLYPHS in lines(pane)[-1]
+
+
+async def test_a_glyph_cell_under_the_cursor_is_bracketed_or_reversed():
+    pane = heatmap(ramp="glyph", cursor=Cursor(5, 1))
+    async with framed(pane, (60, 16)):
+        pane.show(make_result(layers=6, tokens=5))
+        assert lines(pane)[line_with(pane, "▸5")].count("[") == 1
+        pane.show(make_result(layers=6, tokens=50))
+        assert cell(pane, 4, line_with(pane, "▸5"))[1].reverse
+
+
+async def test_no_color_in_the_environment_means_glyphs(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    pane = heatmap(ramp="auto")
+    async with framed(pane, (60, 16)):
+        pane.show(make_result(layers=6, tokens=5))
+        assert "█" in "".join(lines(pane))
+
+
+async def test_the_terminal_s_colours_choose_the_ramp(monkeypatch):
+    result = make_result(layers=6, tokens=5)
+    for system, ramp in (("truecolor", palette.sequential), ("256", palette.sequential_256)):
+        monkeypatch.setattr("textual.constants.COLOR_SYSTEM", system)
+        pane = heatmap(ramp="auto", cursor=Cursor(0, 4))
+        async with framed(pane, (60, 12)):
+            pane.show(result)
+            _, style = cell(pane, 5, line_with(pane, " 5"))
+            assert rgb(style.bgcolor) in ramp(True)[-2:]
+    monkeypatch.setattr("textual.constants.COLOR_SYSTEM", "standard")
+    pane = heatmap(ramp="auto")
+    async with framed(pane, (60, 12)):
+        pane.show(result)
+        assert "█" in "".join(lines(pane))
+
+
+async def test_a_light_theme_has_a_light_ramp():
+    pane = heatmap(cursor=Cursor(0, 0))
+    async with framed(pane, (60, 12), theme="textual-light") as pilot:
+        pane.show(make_result(layers=6, tokens=5))
+        y = line_with(pane, " 5")
+        assert rgb(cell(pane, 20, y)[1].bgcolor) in palette.sequential(False)[-3:]
+        pilot.app.theme = "textual-dark"
+        await pilot.pause()
+        assert rgb(cell(pane, 20, y)[1].bgcolor) in palette.sequential(True)[-3:]
+
+
+async def test_means_show_each_sublayer():
+    result = make_result(layers=6)
+    pane = heatmap(mode="means", cursor=Cursor(4, 0))
+    async with framed(pane, (80, 12)):
+        pane.show(result, summary_of(result))
+        assert lines(pane)[-2].split() == ["attention", "MLP", "layer"]
+        mean = float(result.contributions.mlp_norm_ratio[4].mean())
+        assert lines(pane)[line_with(pane, "▸4")].split()[2] == f"{mean:.3f}"
+        assert f"MLP {mean:.3f}" in lines(pane)[-1]
+
+
+async def test_the_output_row_is_the_last_layer_where_there_is_none():
+    result = make_result(layers=6)
+    pane = heatmap(measure="kl", cursor=Cursor(6, 0))
+    async with framed(pane, (60, 14)):
+        pane.show(result)
+        assert line_with(pane, "▸6")
+        assert "output, token 0: 0" in lines(pane)[-1]
+        pane.measure = MEASURE_BY_NAME["layer_cosine"]
+        assert line_with(pane, "▸5")
+
+
+async def test_a_cursor_move_repaints_a_handful_of_lines():
+    pane = heatmap(cursor=Cursor(10, 10))
+    async with framed(pane, (120, 40)) as pilot:
+        pane.show(make_result(layers=30, tokens=60))
+        await pilot.pause()
+        drawn: list[int] = []
+        draw_line = pane.draw_line
+        pane.draw_line = lambda y: (drawn.append(y), draw_line(y))[1]  # type: ignore[method-assign]
+        for cursor in (Cursor(11, 10), Cursor(11, 11), Cursor(12, 11)):
+            drawn.clear()
+            pane.cursor = cursor
+            await pilot.pause()
+            assert 1 <= len(drawn) <= 4
+        drawn.clear()
+        pane.cursor = pane.cursor
+        await pilot.pause()
+        assert not drawn
+
+
+async def test_a_click_points_at_a_cell():
+    pane = heatmap()
+    async with framed(pane, (60, 12)) as pilot:
+        pane.show(make_result(layers=6, tokens=5))
+        await pilot.pause()
+        y = line_with(pane, " 4")
+        await pilot.click(pane, offset=(2 + 3 + 8 * 2 + 1, 1 + y))
+        await pilot.pause()
+        app = pilot.app
+        assert isinstance(app, Frame)
+        moved = app.heard[-1]
+        assert isinstance(moved, CursorMoved)
+        assert (moved.layer, moved.token) == (4, 2)
+
+
+async def test_the_wheel_moves_the_layer():
+    pane = heatmap(cursor=Cursor(2, 1))
+    async with framed(pane, (60, 12)) as pilot:
+        pane.show(make_result(layers=6, tokens=5))
+        await pilot.pause()
+        pane.post_message(MouseScrollUp(pane, 5, 5, 0, 0, 0, False, False, False))
+        await pilot.pause()
+        moved = pilot.app.heard[-1]
+        assert (moved.layer, moved.token) == (3, 1)
+
+
+async def test_a_layer_of_outliers_does_not_flatten_the_means():
+    result = make_result(layers=14, tokens=5)
+    for part in (result.contributions.attention_norm_ratio, result.contributions.layer_norm_ratio):
+        part[1] = 50
+    pane = heatmap(mode="means", cursor=Cursor(0, 0))
+    async with framed(pane, (100, 20)):
+        pane.show(result, summary_of(result))
+        assert "p95, max 50" in lines(pane)[-1]

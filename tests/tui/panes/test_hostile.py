@@ -1,0 +1,118 @@
+"""Hostile tokens, names and sizes: nothing crashes and nothing raw reaches the terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+
+import pytest
+from textual.widget import Widget
+
+from depthtui.data.measures import MEASURES
+from depthtui.data.protocol import Progress
+from depthtui.tui.panes.curves import DepthCurves
+from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.lens_table import LensTable
+from depthtui.tui.panes.pane import Cursor, Pane
+from depthtui.tui.panes.progress_pane import ProgressPane
+from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.panes.status_line import Status, StatusLine
+from tests.builders.models import tiny_model
+from tests.builders.results import half_run, make_result
+from tests.hostile import HOSTILE
+from tests.tui.panes.drawing import framed, strips, summary_of
+
+PANES = [PromptPane, Heatmap, LensTable, DepthCurves, DepthTable]
+SIZES = [(1, 1), (5, 3), (6, 4), (9, 5), (24, 6), (40, 8), (81, 25), (200, 60)]
+RAW = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp", "Cf"}
+LEFT_TO_RIGHT_MARK = "\u200e"
+
+
+def check(widget: Widget) -> None:
+    """Every line is as wide as the widget and holds nothing that a terminal obeys."""
+    for strip in strips(widget):
+        assert strip.cell_length == widget.size.width
+        for char in strip.text:
+            assert char == LEFT_TO_RIGHT_MARK or unicodedata.category(char) not in RAW
+
+
+def hostile_result():
+    texts = list(HOSTILE.values())
+    result = make_result(layers=6, texts=texts)
+    lens = result.logit_lens
+    lens.vocabulary.update(dict(zip((1, 2, 3, 7), texts[::25], strict=False)))
+    lens.vocabulary.update({1000 + i: text for i, text in enumerate(texts)})
+    for i in range(len(texts)):
+        lens.top_ids[:, i, 0] = 1000 + i
+    return result
+
+
+@pytest.mark.parametrize("ramp", ["truecolor", "glyph"])
+@pytest.mark.parametrize("kind", PANES)
+async def test_hostile_tokens_are_drawn_safely(kind: type[Pane], ramp: str):
+    result = hostile_result()
+    pane = kind()
+    pane.ramp = ramp
+    async with framed(pane, (81, 25)) as pilot:
+        pane.show(result, summary_of(result))
+        for token in range(len(result.tokens)):
+            pane.cursor = Cursor(token % 7, token)
+            check(pane)
+        await pilot.pause()
+        # The titles, too, are plain text.
+        for strip in pilot.app.screen._compositor.render_strips():
+            assert not any(unicodedata.category(char) in {"Cc", "Cs"} for char in strip.text)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", PANES)
+async def test_every_size_is_drawn(kind: type[Pane], size: tuple[int, int]):
+    pane = kind()
+    pane.styles.border = None
+    pane.styles.padding = 0
+    async with framed(pane, size):
+        for result in (
+            None,
+            make_result(layers=1, tokens=1),
+            make_result(layers=40, tokens=90),
+            half_run(make_result(layers=12, tokens=4), 3),
+            half_run(make_result(layers=12, tokens=4), 0),
+        ):
+            summary = summary_of(result) if result else None
+            pane.show(result, summary)
+            for cursor in (Cursor(0, 0), Cursor(40, 89), Cursor(10_000, 10_000), Cursor(-1, -1)):
+                pane.cursor = cursor
+                check(pane)
+            if result is not None:
+                pane.show(result, summary, result, summary)
+                check(pane)
+
+
+@pytest.mark.parametrize("ramp", ["truecolor", "256", "glyph"])
+async def test_every_measure_mode_and_ramp_is_drawn(ramp: str):
+    result = make_result(layers=12, tokens=9)
+    result.contributions.layer_norm_ratio[:] = 0
+    result.contributions.mlp_norm_ratio[0, 0] = float("inf")
+    pane = Heatmap()
+    pane.ramp = ramp
+    async with framed(pane, (50, 12)):
+        pane.show(result, summary_of(result))
+        for pane.measure in MEASURES:
+            for pane.mode in ("tokens", "means"):
+                for pane.layer_order in ("up", "down"):
+                    check(pane)
+
+
+async def test_hostile_names_in_status_and_progress():
+    line, pane = StatusLine(), ProgressPane()
+    async with framed(line, (80, 3)):
+        for text in HOSTILE.values():
+            line.show(Status(model=replace(tiny_model(3), name=text, device=text), task=text))
+            check(line)
+    async with framed(pane, (80, 12)):
+        for text in HOSTILE.values():
+            pane.start(text)
+            pane.advance(Progress(text, 1, 2, text))
+            pane.advance(Progress("next", 1, 0, text))
+            check(pane)

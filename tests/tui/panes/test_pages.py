@@ -1,0 +1,163 @@
+"""The pages of the depth pane, alone: what they say of planted results."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from depthtui.data.results import RunResult, Settling, Similarity
+from depthtui.tui.draw.bars import layers_in, upright_bars
+from depthtui.tui.panes.decided_pane import DecidedPane
+from depthtui.tui.panes.exit_pane import DIAL, ExitPane
+from depthtui.tui.panes.page import Page
+from depthtui.tui.panes.pane import Cursor
+from depthtui.tui.panes.prune_pane import PrunePane
+from tests.builders.results import half_run, make_result
+from tests.tui.panes.drawing import cells, framed, line_with, lines, summary_of
+
+SIZES = [(34, 8), (62, 12), (100, 30)]
+
+
+def decided_at(depths: list[int], layers: int = 10) -> RunResult:
+    """A run whose tokens have these prediction depths."""
+    result = make_result(layers=layers, tokens=len(depths))
+    lens = result.logit_lens
+    assert lens is not None
+    for token, depth in enumerate(depths):
+        lens.top_ids[:depth, token] = [1, 7, 3]
+        lens.top_ids[depth:, token] = [7, 1, 3]
+    return result
+
+
+def text_of(pane: Page) -> str:
+    return "\n".join(lines(pane))
+
+
+async def test_how_many_tokens_are_decided_at_each_depth():
+    result = decided_at([2, 2, 2, 6, 8])
+    pane = DecidedPane()
+    async with framed(pane, (62, 16)):
+        pane.cursor = Cursor(0, 3)
+        pane.show(result, summary_of(result))
+        title = lines(pane)[0]
+        assert "prediction depth 4.00 of 10 · token 3: 6" in title
+        last = max(y for y, line in enumerate(lines(pane)) if "█" in line or "▅" in line)
+        known = [lines(pane)[last][4 * each] != "·" for each in range(11)]
+        assert [depth for depth, each in enumerate(known) if each] == [2, 6, 8]
+        styles = [style for _, style in cells(pane.render_line(last))]
+        assert styles[4 * 6].color == pane.inks.accent.color
+        assert styles[4 * 2].color == pane.inks.text.color
+        pane.show(result, summary_of(result, include_first_token=False))
+        assert "prediction depth 4.50 of 10" in lines(pane)[0]
+        assert pane.border_subtitle is not None
+        assert "token 0 left out" in pane.border_subtitle
+
+
+async def test_tokens_that_settle_late_stand_out():
+    result = decided_at([2, 2, 2, 2])
+    divergence = np.full((11, 4), 0.6, np.float32)
+    for token, depth in enumerate((1, 3, 9, 10)):
+        divergence[depth:, token] = 0.1
+    result.settling = Settling(divergence)
+    pane = DecidedPane()
+    async with framed(pane, (62, 16)):
+        pane.show(result, summary_of(result))
+        assert "settling depth 5.75 of 10 · 50.0% late · token 0: 1" in text_of(pane)
+        row = list(cells(pane.render_line(line_with(pane, "settling depth") + 1)))
+        assert row[4 * 9][1].color == pane.inks.warning.color
+        assert row[4 * 3][1].color == pane.inks.text.color
+
+
+async def test_early_exit_tells_the_token_under_the_cursor():
+    result = decided_at([2, 8])
+    lens = result.logit_lens
+    assert lens is not None
+    lens.top_probabilities[:, :, 0] = 0.1
+    lens.top_probabilities[4:, 0, 0] = 0.95
+    lens.top_probabilities[2:, 1, 0] = 0.95
+    pane = ExitPane()
+    async with framed(pane, (100, 16)):
+        pane.show(result, summary_of(result))
+        assert "agreement       50.0%" in text_of(pane)
+        assert "7.00 of 10 layers" in text_of(pane)
+        assert 'token 0 leaves before layer 4: "·Paris", as the output' in text_of(pane)
+        pane.cursor = Cursor(0, 1)
+        assert 'leaves before layer 2: "·one", not "·Paris"' in text_of(pane)
+        pane.show(result, summary_of(result, include_first_token=False))
+        assert "agreement       0%" in text_of(pane)
+        assert "8.00 of 10 layers" in text_of(pane)
+        pane.show(result, summary_of(result))
+        pane.turn_dial(-99)
+        assert pane.confidence == DIAL[0]
+        pane.turn_dial(+99)
+        assert pane.confidence == DIAL[-1] == 0.99
+        assert "agreement       100%" in text_of(pane)
+        assert "token 1 runs every layer" in text_of(pane)
+
+
+async def test_the_best_block_is_the_one_that_was_planted():
+    result = make_result(layers=10)
+    distance = np.full((10, 10), np.nan, np.float32)
+    for n in range(1, 11):
+        distance[n - 1, : 11 - n] = 0.1 * n
+    distance[2, 5] = 0.05
+    result.similarity = Similarity(np.full((10, 5), 0.1, np.float32), distance, distance)
+    pane = PrunePane()
+    async with framed(pane, (62, 14)):
+        pane.show(result, summary_of(result))
+        assert "n = 1  without layer 0 · angular distance 0.100" in text_of(pane)
+        pane.turn_dial(2)
+        assert "n = 3  without layers 5 to 7 · angular distance 0.0500" in text_of(pane)
+        y = line_with(pane, "▴n 3") - 1
+        assert list(cells(pane.render_line(y)))[4 * 2][1].color == pane.inks.accent.color
+        first = line_with(pane, "distance over 3 layers")
+        ends = next(y for y in range(first, 20) if "▴0" in lines(pane)[y])
+        assert list(cells(pane.render_line(ends - 1)))[4 * 5][1].color == pane.inks.good.color
+        pane.turn_dial(99)
+        assert pane.block == 9
+
+
+async def test_a_stream_that_is_not_finite_has_no_best_block():
+    result = make_result(layers=4)
+    unknown = np.full((4, 4), np.nan, np.float32)
+    result.similarity = Similarity(np.full((4, 5), np.nan, np.float32), unknown, unknown)
+    pane = PrunePane()
+    async with framed(pane, (62, 14)):
+        pane.show(result, summary_of(result))
+        assert "No angular distance is known" in text_of(pane)
+
+
+@pytest.mark.parametrize("make", [DecidedPane, ExitPane, PrunePane])
+@pytest.mark.parametrize("size", SIZES, ids=["34x8", "62x12", "100x30"])
+async def test_every_page_fits_and_says_why_it_is_empty(make, size):
+    pane = make()
+    async with framed(pane, size):
+        assert "r runs the prompt" in " ".join(text_of(pane).split())
+        whole = make_result(layers=60, tokens=1)
+        distance = np.full((60, 60), 0.2, np.float32)
+        whole.similarity = Similarity(np.zeros((60, 1), np.float32), distance, distance)
+        whole.settling = Settling(np.zeros((61, 1), np.float32))
+        for result in (
+            half_run(make_result(layers=12), 5),
+            make_result(layers=12, metrics=("contributions",)),
+            make_result(layers=1, tokens=1),
+            whole,
+        ):
+            for include in (True, False):
+                pane.show(result, summary_of(result, include_first_token=include))
+                assert all(len(line) == pane.size.width for line in lines(pane))
+                assert text_of(pane).strip()
+
+
+def test_columns_of_several_layers():
+    assert layers_in(1, 7, 1 / 2) == range(2, 4)
+    assert layers_in(3, 7, 1 / 2) == range(6, 7)
+    assert layers_in(3, 7, 2) == range(3, 4)
+
+
+async def test_a_bar_is_as_high_as_its_value():
+    pane = DecidedPane()
+    async with framed(pane, (40, 10)):
+        values = np.array([4.0, 2.0, 0.0, np.nan])
+        rows = upright_bars(values, 4, 2, pane.inks, lambda value, layers: pane.inks.text)
+        assert ["".join(text for text, _ in row) for row in rows] == ["█   ", "██▁·"]

@@ -1,0 +1,417 @@
+"""The panes beside the heatmap: what they say, and what a cursor move repaints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from depthtui.data.protocol import Progress
+from depthtui.data.results import DepthEstimate
+from depthtui.tui.panes.curves import DepthCurves
+from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.lens_table import Landmarks, LensTable, landmarks
+from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
+from depthtui.tui.panes.progress_pane import ProgressPane
+from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.panes.status_line import Status, StatusLine
+from tests.builders.models import tiny_model
+from tests.builders.results import half_run, make_result
+from tests.tui.panes.drawing import cell, cells, framed, line_with, lines, strips, summary_of
+
+
+def put(pane: Pane, **attributes) -> Pane:
+    for name, value in attributes.items():
+        setattr(pane, name, value)
+    return pane
+
+
+def count_lines_drawn(pane: Pane) -> list[int]:
+    """A list that grows by every line the pane draws from now on."""
+    drawn: list[int] = []
+    draw_line = pane.draw_line
+    pane.draw_line = lambda y: (drawn.append(y), draw_line(y))[1]  # type: ignore[method-assign]
+    return drawn
+
+
+# The prompt ---------------------------------------------------------------
+
+
+async def test_the_prompt_flows_and_names_the_token_under_the_cursor():
+    pane = put(PromptPane(), ramp="truecolor", cursor=Cursor(0, 1))
+    async with framed(pane, (24, 8)):
+        pane.show(make_result(texts=["The", " capital", " of", " France", " is", " Paris", "\n"]))
+        assert [line.rstrip() for line in lines(pane)[:2]] == [
+            "The·capital·of",
+            "·France·is·Paris↵",
+        ]
+        assert pane.border_subtitle is not None
+        assert 'token 1 of 7 · id 101 · "·capital"' in pane.border_subtitle
+
+
+async def test_a_line_of_the_prompt_ends_after_a_newline():
+    pane = put(PromptPane(), ramp="truecolor")
+    async with framed(pane, (40, 8)):
+        pane.show(make_result(texts=["a", "\n", "b", "c\n\n", "d"]))
+        assert [line.rstrip() for line in lines(pane)[:3]] == ["a↵", "bc↵↵", "d"]
+
+
+async def test_tokens_have_the_heatmap_s_colours():
+    result = make_result(layers=6, tokens=5)
+    prompt = put(PromptPane(), ramp="truecolor", cursor=Cursor(3, 0))
+    heat = put(Heatmap(), ramp="truecolor", cursor=Cursor(0, 0))
+    async with framed(prompt, (60, 12)):
+        prompt.show(result)
+        _, in_prompt = cell(prompt, lines(prompt)[0].index("·t2"), 0)
+    async with framed(heat, (60, 12)):
+        heat.show(result)
+        _, in_heatmap = cell(heat, 3 + 2 * 8, line_with(heat, " 3"))
+    assert in_prompt.bgcolor == in_heatmap.bgcolor
+
+
+async def test_the_cursor_s_token_and_the_answer_stand_out():
+    pane = put(PromptPane(), ramp="truecolor", cursor=Cursor(0, 1))
+    async with framed(pane, (60, 6)):
+        pane.show(make_result(tokens=5))
+        row = list(cells(strips(pane)[0]))
+        assert row[3][1].bgcolor == pane.inks.accent.color
+        assert row[0][1].bgcolor != pane.inks.accent.color
+        underlined = "".join(char for char, style in row if style.underline)
+        assert underlined == "·t4"
+
+
+async def test_a_long_prompt_follows_the_cursor():
+    pane = PromptPane()
+    async with framed(pane, (24, 6)):
+        pane.show(make_result(tokens=200))
+        for token in (0, 199, 90, 3):
+            pane.cursor = Cursor(0, token)
+            assert any(f"·t{token}" in line for line in lines(pane))
+
+
+async def test_a_cursor_move_repaints_the_tokens_that_changed():
+    pane = put(PromptPane(), ramp="truecolor")
+    async with framed(pane, (24, 12)) as pilot:
+        result = make_result(layers=6, tokens=30)
+        result.contributions.layer_norm_ratio[2] = result.contributions.layer_norm_ratio[1]
+        pane.show(result)
+        pane.cursor = Cursor(1, 0)
+        await pilot.pause()
+        drawn = count_lines_drawn(pane)
+        pane.cursor = Cursor(2, 0)
+        await pilot.pause()
+        assert set(drawn) <= {0}
+        pane.cursor = Cursor(2, 1)
+        await pilot.pause()
+        assert set(drawn) == {0}
+        pane.cursor = Cursor(5, 1)
+        await pilot.pause()
+        assert len(set(drawn)) > 5
+
+
+async def test_a_glyph_follows_each_token_without_colour():
+    pane = put(PromptPane(), ramp="glyph", cursor=Cursor(5, 0))
+    async with framed(pane, (60, 6)):
+        pane.show(make_result(tokens=3))
+        assert lines(pane)[0].startswith("·t0█·t1█·t2█")
+
+
+async def test_a_click_selects_a_token():
+    pane = put(PromptPane(), ramp="truecolor", cursor=Cursor(2, 0))
+    async with framed(pane, (60, 6)) as pilot:
+        pane.show(make_result(tokens=5))
+        await pilot.pause()
+        await pilot.click(pane, offset=(2 + 7, 1))
+        await pilot.pause()
+        moved = pilot.app.heard[-1]
+        assert isinstance(moved, CursorMoved)
+        assert (moved.layer, moved.token) == (2, 2)
+
+
+# The logit lens -----------------------------------------------------------
+
+
+def test_landmarks():
+    assert landmarks(np.array([[1, 2], [3, 7], [7, 2], [1, 7], [7, 1]])) == Landmarks(7, 1, 4)
+    assert landmarks(np.array([[7, 2], [7, 1]])) == Landmarks(7, 0, 0)
+    assert landmarks(np.array([[7, 2], [-1, -1]])) == Landmarks(-1, None, None)
+
+
+async def test_the_lens_lists_layers_from_the_output_down():
+    pane = put(LensTable(), cursor=Cursor(2, 0))
+    async with framed(pane, (70, 12)):
+        pane.show(make_result(layers=6))
+        names = [line.split()[0] for line in lines(pane)[1:8]]
+        assert names == ["out", "5", "4", "3", "▸", "1", "0"]
+        assert lines(pane)[1].split() == [
+            "out",
+            "·Paris",
+            ".50",
+            "·one",
+            ".25",
+            "·two",
+            ".05",
+            "1.00",
+        ]
+        assert "H nats" in lines(pane)[0]
+        pane.layer_order = "down"
+        assert lines(pane)[1].split()[0] == "0"
+
+
+async def test_the_final_answer_is_accented_and_its_landmarks_noted():
+    pane = put(LensTable(), cursor=Cursor(0, 0))
+    async with framed(pane, (90, 12)):
+        pane.show(make_result(layers=6))
+        accent = pane.inks.accent.color
+        for y, line in enumerate(lines(pane)):
+            for word in ("·Paris", "·one", "·three"):
+                if word in line:
+                    is_accent = cell(pane, line.index(word), y)[1].color == accent
+                    assert is_accent == (word == "·Paris")
+        assert "← first seen" in lines(pane)[line_with(pane, "  3 ")]
+        assert "← settles" in lines(pane)[line_with(pane, "  5 ")]
+        assert sum("←" in line for line in lines(pane)) == 2
+
+
+async def test_an_answer_first_seen_beyond_the_columns_says_where():
+    result = make_result(layers=6)
+    result.logit_lens.top_ids[1] = [1, 2, 7]
+    pane = put(LensTable(), cursor=Cursor(0, 0))
+    async with framed(pane, (50, 12)):
+        pane.show(result)
+        assert "top 3" in lines(pane)[line_with(pane, "  1 ")]
+
+
+async def test_the_lens_scrolls_with_the_cursor_and_repaints_two_lines_otherwise():
+    pane = put(LensTable(), cursor=Cursor(60, 0))
+    async with framed(pane, (70, 16)) as pilot:
+        pane.show(make_result(layers=60))
+        for layer in (60, 0, 31, 59):
+            pane.cursor = Cursor(layer, 0)
+            name = "out" if layer == 60 else layer
+            assert any(line.startswith(f"▸{name:>3} ") for line in lines(pane))
+        await pilot.pause()
+        drawn = count_lines_drawn(pane)
+        pane.cursor = Cursor(58, 0)
+        await pilot.pause()
+        assert len(drawn) == 2
+
+
+async def test_a_lens_without_results_says_why():
+    pane = LensTable()
+    async with framed(pane, (60, 10)):
+        assert "r runs the prompt" in "".join(lines(pane))
+        pane.show(make_result(lens_missing="The head has two halves."))
+        assert "The head has two halves." in "".join(lines(pane))
+
+
+async def test_layers_that_have_not_run_are_dots_in_the_lens():
+    pane = put(LensTable(), cursor=Cursor(1, 0))
+    async with framed(pane, (60, 12)):
+        pane.show(half_run(make_result(layers=6), 2))
+        assert lines(pane)[line_with(pane, "  4 ")].split() == ["4", "·"]
+        assert "·one" in lines(pane)[line_with(pane, "  0 ")]
+        assert "←" not in "".join(lines(pane))
+
+
+# The curves ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(44, 10), (64, 12), (104, 22)])
+async def test_curves_mark_their_effective_depths(size):
+    result = make_result(layers=12)
+    summary = summary_of(result)
+    pane = put(DepthCurves(), cursor=Cursor(0, 0))
+    async with framed(pane, size):
+        pane.show(result, summary)
+        text = "\n".join(lines(pane))
+        for name in ("KL", "overlap", "cosine"):
+            assert name in text
+        assert text.count("◆") == 3
+        for estimate in summary.depths:
+            assert str(estimate.layer) in text
+        assert any("⠀" < char <= "⣿" for char in text)
+
+
+async def test_the_layer_cursor_is_a_line_through_every_curve():
+    result = make_result(layers=12)
+    pane = put(DepthCurves(), cursor=Cursor(6, 0))
+    async with framed(pane, (64, 14)) as pilot:
+        pane.show(result, summary_of(result))
+        accent = pane.inks.accent.color
+
+        def accented() -> set[int]:
+            return {
+                x
+                for y in range(pane.size.height - 1)
+                for x, (char, style) in enumerate(cells(strips(pane)[y]))
+                if char != " " and style.color == accent and x >= 16
+            }
+
+        before = accented()
+        assert len(before) == 1
+        pane.cursor = Cursor(9, 0)
+        await pilot.pause()
+        after = accented()
+        assert len(after) == 1
+        assert min(after) > max(before)
+        assert "9" in lines(pane)[-1]
+
+
+async def test_the_compared_curve_is_fainter():
+    a, b = make_result(layers=12), make_result(layers=12)
+    b.logit_lens.kl[:] = 1
+    pane = put(DepthCurves(), cursor=Cursor(0, 0))
+    async with framed(pane, (64, 14)):
+        pane.show(a, summary_of(a))
+        alone = "".join(lines(pane))
+        pane.show(a, summary_of(a), b, summary_of(b))
+        both = strips(pane)
+        assert "".join(strip.text for strip in both) != alone
+        muted = pane.inks.muted.color
+        assert any(
+            "⠀" < char <= "⣿" and style.color == muted
+            for strip in both
+            for char, style in cells(strip)
+        )
+
+
+async def test_curves_of_a_half_run_stop_where_it_stopped():
+    result = half_run(make_result(layers=12), 5)
+    pane = put(DepthCurves(), cursor=Cursor(0, 0))
+    async with framed(pane, (64, 14)):
+        pane.show(result, summary_of(result))
+        assert "◆" not in "".join(lines(pane))
+        assert "nan" not in "".join(lines(pane))
+
+
+async def test_nothing_left_to_average_is_said():
+    result = make_result(tokens=1)
+    pane = DepthCurves()
+    async with framed(pane, (64, 14)):
+        pane.show(result, summary_of(result, include_first_token=False))
+        assert "No token is left to average." in "".join(lines(pane))
+
+
+# The effective depths -----------------------------------------------------
+
+
+async def test_each_rule_has_its_layer_ratio_and_threshold():
+    result = make_result(layers=12)
+    summary = summary_of(result, kl_threshold=0.4)
+    pane = DepthTable()
+    async with framed(pane, (70, 12)):
+        pane.show(result, summary)
+        for name, rule, words in (
+            ("cosine", "cosine", "last - to +"),
+            ("KL", "kl", "< 0.4 of max"),
+            ("overlap", "overlap", "> 0.3"),
+        ):
+            estimate = next(each for each in summary.depths if each.rule == rule)
+            line = lines(pane)[line_with(pane, name)]
+            assert f"{estimate.layer} / 12" in line
+            assert f"{estimate.ratio:.2f}" in line
+            assert words in line
+            full, empty = line.count("━"), line.count("─")
+            assert full / (full + empty) == pytest.approx(estimate.ratio, abs=0.06)
+
+
+async def test_no_layer_is_a_dash_and_why_and_a_doubt_is_said():
+    result = make_result(layers=12)
+    summary = summary_of(result)
+    summary = type(summary)(
+        summary.settings,
+        12,
+        5,
+        summary.curves,
+        (
+            DepthEstimate("cosine", None, None, None, reason="it never turns positive"),
+            DepthEstimate("kl", 3, 4 / 12, 0.5, warning="KL rises again after layer 3"),
+        ),
+    )
+    pane = DepthTable()
+    async with framed(pane, (70, 12)):
+        pane.show(result, summary)
+        assert "– / 12" in lines(pane)[0]
+        assert "━" not in lines(pane)[0]
+        assert "it never turns positive" in lines(pane)[1]
+        assert "! KL rises again after layer 3" in "\n".join(lines(pane))
+
+
+async def test_published_values_stand_beside_those_of_the_paper_s_models():
+    result = make_result(layers=28)
+    pane = DepthTable()
+    async with framed(pane, (70, 16)):
+        pane.show(result, summary_of(result))
+        assert "published" not in "".join(lines(pane))
+        for name, expected in (("Qwen/Qwen2.5-1.5B-Instruct", True), ("Qwen2.5-14B", False)):
+            result.model = replace(result.model, name=name)
+            pane.show(result, summary_of(result))
+            assert ("HellaSwag/GSM8K/AIME24" in "".join(lines(pane))) == expected
+            assert ("published 16/20/19" in lines(pane)[line_with(pane, "cosine") + 1]) == expected
+
+
+async def test_a_narrow_depth_table_puts_the_threshold_beneath():
+    result = make_result(layers=12)
+    pane = DepthTable()
+    async with framed(pane, (40, 16)):
+        pane.show(result, summary_of(result))
+        assert "━" in lines(pane)[0]
+        assert lines(pane)[1].strip() == "last - to +"
+
+
+# Status and progress ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (Status(), "starting"),
+        (Status(state="running", layer=12, layers=30, seconds=1.2), "layer 12 of 30 · 1.20 s"),
+        (Status(state="halted", layer=3, layers=30), "‖ halted after layer 3 of 30"),
+        (Status(state="gone"), "✕ engine gone"),
+        (Status(state="ready", cached=True), "● ready · cached"),
+        (Status(state="ready", cached=False, seconds=0.5), "● ready · computed · 0.500 s"),
+    ],
+)
+async def test_the_status_line_says_how_far_it_is(status, says):
+    line = StatusLine()
+    async with framed(line, (80, 3)):
+        line.show(status)
+        assert lines(line)[0].rstrip().endswith(says)
+
+
+async def test_the_status_line_drops_what_does_not_fit():
+    status = Status(
+        model=tiny_model(30), task="arithmetic", number="3/12", state="ready", memory=538_000_000
+    )
+    wide, middle, narrow = StatusLine(), StatusLine(), StatusLine()
+    async with framed(wide, (100, 3)):
+        wide.show(status)
+        assert "tiny · 30 layers · cpu float32 · 538 MB   arithmetic · 3/12" in lines(wide)[0]
+    async with framed(middle, (60, 3)):
+        middle.show(status)
+        assert lines(middle)[0].startswith("tiny · 30 layers   arithmetic · 3/12")
+    async with framed(narrow, (30, 3)):
+        narrow.show(status)
+        assert lines(narrow)[0].startswith("tiny")
+        assert "● ready" in lines(narrow)[0]
+
+
+async def test_progress_shows_stages_sizes_and_a_bar():
+    pane = ProgressPane()
+    async with framed(pane, (80, 12)):
+        pane.start("SmolLM2-135M-Instruct")
+        pane.advance(Progress("Downloading", 145_000_000, 145_000_000, "B"))
+        pane.advance(Progress("Converting", 136, 272, "tensors"))
+        text = "\n".join(lines(pane))
+        assert "SmolLM2-135M-Instruct" in text
+        assert "145 MB" in lines(pane)[line_with(pane, "✓ Downloading")]
+        assert "136 tensors of 272 tensors" in lines(pane)[line_with(pane, "Converting")]
+        bar = lines(pane)[line_with(pane, "━")]
+        assert "50%" in bar
+        assert bar.count("━") == pytest.approx(bar.count("─"), abs=1)
+        pane.advance(Progress("Loading", 0, 0, "B"))
+        assert "✓ Converting" in "\n".join(lines(pane))

@@ -1,0 +1,85 @@
+"""After any cursor move the terminal shows what a full repaint would show."""
+
+from __future__ import annotations
+
+import random
+
+import pyte
+import pytest
+from rich.console import Console
+from textual._compositor import CompositorUpdate
+from textual.app import App, ComposeResult
+from textual.screen import Screen
+
+from depthtui.data.measures import MEASURE_BY_NAME
+from depthtui.tui.panes.curves import DepthCurves
+from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.lens_table import LensTable
+from depthtui.tui.panes.pane import Cursor, Pane
+from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.thin import ThinCompositor
+from tests.builders.results import make_result
+from tests.tui.panes.drawing import summary_of
+
+
+class OnePane(Screen[None]):
+    def __init__(self, pane: Pane, thin: bool) -> None:
+        super().__init__()
+        self.pane = pane
+        if thin:
+            self._compositor = ThinCompositor()
+
+    def compose(self) -> ComposeResult:
+        yield self.pane
+
+
+class Terminal:
+    """What a terminal shows after everything that an app sent to it."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.screen = pyte.Screen(width, height)
+        self.stream = pyte.Stream(self.screen)
+        self.console = Console(color_system="truecolor", width=width, height=height)
+
+    def show(self, _: object, update: object) -> None:
+        if isinstance(update, CompositorUpdate):
+            self.stream.feed(update.render_segments(self.console))
+
+    @property
+    def cells(self) -> list[object]:
+        """What each cell looks like: the ink of a blank one does not show."""
+        rows, columns = self.screen.lines, self.screen.columns
+        cells = (self.screen.buffer[y][x] for y in range(rows) for x in range(columns))
+        return [
+            (each.bg, each.underscore) if each.data == " " and not each.reverse else each
+            for each in cells
+        ]
+
+
+@pytest.mark.parametrize("thin", [True, False])
+@pytest.mark.parametrize("size", [(34, 11), (70, 26)])
+@pytest.mark.parametrize("kind", [PromptPane, Heatmap, LensTable, DepthCurves, DepthTable])
+async def test_partial_repaints_add_up(kind, size, thin, monkeypatch):
+    number = random.Random(7)
+    pane = kind()
+    pane.ramp = "truecolor"
+    pane.measure = MEASURE_BY_NAME["kl"]
+    result = make_result(layers=24, tokens=40)
+    app: App[None] = App()
+    async with app.run_test(size=size) as pilot:
+        await app.push_screen(OnePane(pane, thin))
+        terminal, fresh = Terminal(*size), Terminal(*size)
+        monkeypatch.setattr(app, "_display", terminal.show)
+        pane.show(result, summary_of(result))
+        app.screen.refresh(layout=True)
+        await pilot.pause()
+        layer, token = 12, 20
+        for _ in range(10):
+            layer = min(max(layer + number.choice((-7, -1, 0, 1, 7)), 0), 24)
+            token = min(max(token + number.choice((-9, -1, 0, 1, 9)), 0), 39)
+            pane.cursor = Cursor(layer, token)
+            await pilot.pause()
+            pane._styles_cache.clear()
+            fresh.show(None, app.screen._compositor.render_full_update())
+            assert terminal.cells == fresh.cells

@@ -1,0 +1,258 @@
+"""The panes of a what-if and of useful layers, alone: what stands where."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from textual.content import Content
+
+from depthtui.data.measures import SKIP_MAP
+from depthtui.data.results import Ablation, Prompt, Similarity, SkipEffects
+from depthtui.tui.draw.bars import column_cells, sum_up
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.layer_bars import LayerBars
+from depthtui.tui.panes.lens_pair import LensPair
+from depthtui.tui.panes.outcome import Outcome, Survey
+from depthtui.tui.panes.output_bars import OutputBars
+from depthtui.tui.panes.pane import Cursor, CursorMoved
+from depthtui.tui.panes.stack_pane import StackPane
+from depthtui.tui.state.what_if import Effect, Stack
+from tests.builders.results import make_result
+from tests.tui.panes.drawing import cell, framed, line_with, lines
+
+
+def ablation(values: list[float]) -> Ablation:
+    return Ablation("layer", np.ones(1, np.float32), np.array(values, np.float32)[:, None])
+
+
+def similarity(values: list[float]) -> Similarity:
+    """At two tokens, the first of which is not turned at all."""
+    unknown = np.full((len(values), len(values)), np.nan, np.float32)
+    influence = np.outer(values, [0, 2]).astype(np.float32)
+    return Similarity(influence, unknown, unknown)
+
+
+async def test_the_stack_draws_what_is_on():
+    pane = StackPane()
+    stack = Stack.full(4).switch([0], "layer").switch([1], "attention").switch([2], "mlp")
+    async with framed(pane, (40, 12)):
+        pane.show(make_result(layers=4))
+        pane.show_stack(stack, None)
+        shown = [line.split() for line in lines(pane)[1:6]]
+        assert [line[-2:] for line in shown[1:]] == [
+            ["▄▄▄▄", "▄▄▄▄"],
+            ["▄▄▄▄", "····"],
+            ["····", "▄▄▄▄"],
+            ["····", "····"],
+        ]
+        assert shown[0][-2:] == ["out", "┃"]
+        # A layer that is off as a whole does not touch the stream.
+        assert [line[-3] for line in shown[1:]] == ["┣", "┣", "┣", "┃"]
+
+
+async def test_the_stack_tells_how_useful_layers_are():
+    pane = StackPane()
+    async with framed(pane, (50, 12)):
+        pane.show(make_result(layers=3))
+        pane.show_stack(Stack.full(3), ablation([2.0, 1.0, -0.5]))
+        assert "loss change" in lines(pane)[0]
+        bars = [lines(pane)[line_with(pane, f"{value:.3f}")] for value in (2.0, 1.0, -0.5)]
+        assert [line.count("━") + line.count("╸") / 2 for line in bars] == [16, 8, 4]
+        y = line_with(pane, "-0.500")
+        x = lines(pane)[y].index("━")
+        assert cell(pane, x, y)[1].color == pane.inks.good.color
+        influence = similarity([0.1, 0.2, 0.3])
+        pane.show_stack(Stack.full(3), influence)
+        assert "influence" in lines(pane)[0]
+
+
+async def test_stack_and_lens_have_a_layer_on_the_same_line():
+    result = make_result(layers=40)
+    stack, pair = StackPane(), LensPair()
+    for order in ("up", "down"):
+        tops = []
+        for pane in (stack, pair):
+            pane.cursor, pane.layer_order = Cursor(20, 0), order
+            async with framed(pane, (50, 16)):
+                pane.show(result, None, result)
+                if isinstance(pane, StackPane):
+                    pane.show_stack(Stack.full(40), None)
+                tops.append([line[:5] for line in lines(pane)[1:]])
+        assert tops[0] == tops[1]
+
+
+async def test_the_lens_marks_where_the_first_choice_differs():
+    clean, changed = make_result(layers=4), make_result(layers=4)
+    assert changed.logit_lens is not None
+    changed.logit_lens.top_ids[2, 0] = [3, 1, 2]
+    pane = LensPair()
+    pane.passed_by = frozenset({1})
+    async with framed(pane, (60, 12)):
+        pane.show(changed, None, clean)
+        differing = [y for y, line in enumerate(lines(pane)) if "≠" in line]
+        assert differing == [line_with(pane, "  2 ")]
+        y = line_with(pane, "  1 ")
+        x = lines(pane)[y].rindex("one")
+        assert cell(pane, x, y)[1].color == pane.inks.faint.color
+
+
+async def test_a_click_in_the_stack_moves_the_cursor_to_that_layer():
+    pane = StackPane()
+    async with framed(pane, (40, 12)) as pilot:
+        pane.show(make_result(layers=4))
+        pane.show_stack(Stack.full(4), None)
+        await pilot.click(StackPane, offset=(6, 1 + line_with(pane, "  3 ")))
+        heard = [each for each in pilot.app.heard if isinstance(each, CursorMoved)]
+        assert heard[-1].layer == 3
+
+
+async def test_both_bars_share_a_line():
+    clean, changed = make_result(), make_result()
+    assert changed.logit_lens is not None
+    changed.logit_lens.top_probabilities[-1, 0] = [0.25, 0.125, 0.0]
+    pane = OutputBars()
+    pane.ramp = "truecolor"
+    async with framed(pane, (60, 12)):
+        pane.show(changed, None, clean)
+        first = lines(pane)[0]
+        assert "Paris" in first
+        assert ".50 → .25" in first
+        inks = pane.inks
+        styles = [
+            (char, style.color, style.bgcolor)
+            for char, style in (cell(pane, x, 0) for x in range(len(first)))
+            if char in "▀▄█"
+        ]
+        both = [each for each in styles if each[1:] == (inks.muted.color, inks.text.color)]
+        alone = [each for each in styles if each[1:] == (inks.muted.color, inks.background)]
+        assert len(both) == pytest.approx(len(alone), abs=1)
+        assert len(both) + len(alone) == len(styles)
+
+
+async def test_a_token_that_one_run_does_not_list_has_a_dash():
+    clean, changed = make_result(), make_result()
+    assert changed.logit_lens is not None
+    changed.logit_lens.top_ids[-1, 0] = [3, 1, 2]
+    pane = OutputBars()
+    async with framed(pane, (60, 12)):
+        pane.show(changed, None, clean)
+        assert ".50 → –" in lines(pane)[line_with(pane, "Paris")]
+        assert "– → .50" in lines(pane)[line_with(pane, "three")]
+
+
+def with_loss(layers: int, value: float):
+    result = make_result(layers=layers)
+    assert result.logit_lens is not None
+    result.logit_lens.next_log_probability[:] = -value
+    return result
+
+
+async def test_the_outcome_in_numbers():
+    pane = Outcome()
+    clean, changed = with_loss(4, 2.0), with_loss(4, 2.25)
+    stack = Stack.full(4).exit_at(3)
+    async with framed(pane, (44, 8)):
+        pane.show_effect(stack, Effect(clean.prompt, clean, changed))
+        text = "\n".join(lines(pane))
+        assert "1 of 4 layers off" in text
+        assert "75%" in text
+        assert "5 / 5" in text
+        assert "2.00 → 2.25  +0.25 nats" in text
+        pane.show_effect(stack, Effect(clean.prompt, clean, None))
+        assert "2.00 → …" in "\n".join(lines(pane))
+        pane.show_effect(stack, Effect(clean.prompt, clean, None, "no [/] room"))
+        assert "This change did not run: no [/]" in "\n".join(lines(pane))
+
+
+async def test_the_survey_lists_what_fits_and_counts_the_rest():
+    clean, changed = with_loss(4, 2.0), with_loss(4, 2.5)
+    effects = [Effect(Prompt(f"prompt {each}"), clean, changed) for each in range(9)]
+    effects[1] = Effect(Prompt("broken"), clean, None, "why")
+    effects[2] = Effect(Prompt("to come"), clean, None)
+    pane = Survey()
+    async with framed(pane, (50, 7)) as pilot:
+        pane.show_effects(effects, "block influence")
+        shown = lines(pane)
+        await pilot.pause()
+        assert "+0.50" in shown[0]
+        assert "did not run" in shown[1]
+        assert "…" in shown[2]
+        assert shown[4].strip() == "… and 5 more"
+        assert "by block influence · mean +0.50" in str(pane.border_subtitle)
+
+
+def test_columns_of_more_layers_than_cells_show_the_largest():
+    assert column_cells(30, 40) == 1
+    assert column_cells(4, 40) == 4
+    values = np.array([1.0, 5, 2, np.nan, np.nan, np.nan, 7])
+    np.testing.assert_array_equal(sum_up(values, column_cells(7, 4)), [5, 2, np.nan, 7])
+
+
+async def test_useful_layers_stand_taller():
+    pane = LayerBars()
+    result = make_result(layers=6)
+    async with framed(pane, (40, 10)):
+        pane.show(result)
+        assert "i computes both" in "\n".join(lines(pane))
+        result.ablation = ablation([4.0, 2.0, 1.0, 0.5, 0.0, -1.0])
+        pane.show(result)
+        shown = lines(pane)
+        assert "least 5 4 3 2 1" in shown[0]
+        heights = [sum(line[4 * layer] != " " for line in shown[1:-1]) for layer in range(6)]
+        assert heights == sorted(heights, reverse=True)
+        assert heights[0] == 6
+        assert heights[-1] == 1
+        assert cell(pane, 20, 6)[1].color == pane.inks.good.color
+        assert pane.border_title == Content("Usefulness of layers")
+        result.settings = replace(result.settings, skip_part="mlp")
+        result.ablation = replace(result.ablation, part="mlp")
+        pane.show(result)
+        assert "loss change without MLP" in lines(pane)[0]
+        assert "without MLP" in str(pane.border_title)
+
+
+@pytest.mark.parametrize("ramp", ["truecolor", "256", "glyph"])
+async def test_the_skip_map_is_a_triangle_with_the_output_beside_it(ramp: str):
+    result = make_result(layers=6)
+    effects = np.triu(np.ones((6, 6), np.float32), 1)
+    result.skip_effects = SkipEffects(
+        "layer", (8,), effects, effects, np.arange(6, dtype=np.float32)
+    )
+    pane = Heatmap()
+    pane.ramp, pane.mode, pane.measure, pane.cursor = ramp, "skips", SKIP_MAP, Cursor(1, 0)
+    async with framed(pane, (60, 12)) as pilot:
+        pane.show(result)
+        await pilot.pause()
+        assert [pane.grid.columns, pane.grid.column_width] == [6, 4]
+        blank = pane.inks.background
+        for row in range(6):
+            y = next(each for each in range(pane.grid.lines) if row in pane.grid.rows_on(each))
+            inside = []
+            for column in range(6):
+                char, style = cell(pane, pane.grid.x_of(column) + 1, y)
+                inside.append(char.strip() != "" or style.bgcolor not in (blank, None))
+            expected = [column > row for column in range(6)]
+            if row == 1:
+                # The glyphs and edges of the cursor stand beside the middle of its cell.
+                expected[1] = inside[1]
+            assert inside == expected
+        assert "without 1: output 1.00, most 1.00 at 2" in "\n".join(lines(pane))
+        assert "out" in lines(pane)[pane.grid.lines]
+        # Sum of l e_l over sum of e_l, with e_l = l.
+        assert "DepthScore 3.7" in str(pane.border_subtitle)
+
+
+async def test_the_skip_map_names_the_part_that_was_skipped():
+    result = make_result(layers=3)
+    zero = np.zeros((3, 3), np.float32)
+    result.skip_effects = SkipEffects("mlp", (8,), zero, zero, zero[0])
+    pane = Heatmap()
+    pane.mode, pane.measure = "skips", SKIP_MAP
+    async with framed(pane, (60, 12)) as pilot:
+        pane.show(result)
+        lines(pane)
+        await pilot.pause()
+        assert "MLP skipped" in str(pane.border_title)
+        assert not str(pane.border_subtitle or "")

@@ -1,0 +1,98 @@
+"""Which tokens of two runs are the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from depthtui.data.results import Tokens
+from depthtui.tui.state.alignment import Match, align, is_special, nearest_token, spread
+
+
+def tokens(*texts: str, first_id: int = 0) -> Tokens:
+    return Tokens(np.arange(first_id, first_id + len(texts)), list(texts), len(texts))
+
+
+TEXT = ("The", " capital", " of", " France", " is", " Paris")
+
+
+def test_equal_texts_are_aligned_whatever_their_ids() -> None:
+    found = align(tokens(*TEXT), tokens(*TEXT, first_id=500))
+    assert found.match is Match.SAME
+    assert found.a.tolist() == found.b.tolist() == [0, 1, 2, 3, 4, 5]
+    assert found.n_shared == 6
+
+
+@pytest.mark.parametrize("longer", ["a", "b"])
+def test_a_bos_token_shifts_the_others_by_one(longer: str) -> None:
+    with_bos, without = tokens("<s>", *TEXT), tokens(*TEXT)
+    found = align(with_bos, without) if longer == "a" else align(without, with_bos)
+    assert (found.match, found.longer) == (Match.SHIFTED, longer)
+    theirs = found.a if longer == "a" else found.b
+    ours = found.b if longer == "a" else found.a
+    assert theirs.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert ours.tolist() == [-1, 0, 1, 2, 3, 4, 5]
+    assert found.n_shared == 6
+
+
+def test_words_that_are_cut_otherwise_are_left_out() -> None:
+    a = tokens("The", " cap", "ital", " of", " France", " is", " Paris")
+    b = tokens("<s>", "The", " capital", " of", " France", " is", " Paris")
+    found = align(a, b)
+    assert found.match is Match.TEXTS
+    pairs = [(x, y) for x, y in zip(found.a, found.b, strict=True) if min(x, y) >= 0]
+    assert [(a.texts[x], b.texts[y]) for x, y in pairs] == [
+        (text, text) for text in ("The", " of", " France", " is", " Paris")
+    ]
+    assert found.n_shared == 5
+    # Nothing is lost, and every run's tokens stay in order.
+    assert [each for each in found.a if each >= 0] == list(range(7))
+    assert [each for each in found.b if each >= 0] == list(range(7))
+
+
+def test_other_texts_are_not_aligned() -> None:
+    found = align(tokens(*TEXT), tokens("One", " and", " one", " is", " two"))
+    assert (found.match, found.n_shared) == (Match.NONE, 0)
+    assert (len(found.a), len(found.b)) == (6, 5)
+
+
+@pytest.mark.parametrize(("share", "match"), [(4, Match.NONE), (5, Match.TEXTS), (6, Match.TEXTS)])
+def test_half_of_the_tokens_must_be_shared(share: int, match: Match) -> None:
+    same = [f"same{i}" for i in range(share)]
+    a = tokens(*same, *(f"a{i}" for i in range(10 - share)))
+    b = tokens(*same, *(f"b{i}" for i in range(10 - share)))
+    assert align(a, b).match is match
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_columns_hold_every_token_once_and_in_order(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    texts = [str(each) for each in random.integers(0, 5, 40)]
+    kept = [text for text in texts if random.random() < 0.8]
+    found = align(tokens(*texts), tokens(*kept))
+    assert [each for each in found.a if each >= 0] == list(range(len(texts)))
+    assert [each for each in found.b if each >= 0] == list(range(len(kept)))
+    for x, y in zip(found.a, found.b, strict=True):
+        assert max(x, y) >= 0
+        assert min(x, y) < 0 or texts[x] == kept[y]
+
+
+def test_values_are_spread_over_columns() -> None:
+    spreaded = spread(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([-1, 0, -1, 1]))
+    nan = np.nan
+    np.testing.assert_array_equal(spreaded, [[nan, 1, nan, 2], [nan, 3, nan, 4]])
+
+
+def test_a_column_without_a_token_has_a_nearest_one() -> None:
+    columns = np.array([-1, 0, 1, -1, -1, 2])
+    assert [nearest_token(columns, each) for each in (0, 1, 3, 4, 99)] == [0, 0, 1, 2, 2]
+
+
+@pytest.mark.parametrize("text", ["<s>", "[CLS]", "<|begin_of_text|>", "<｜begin▁of▁sentence｜>"])
+def test_special_tokens_look_special(text: str) -> None:
+    assert is_special(text)
+
+
+@pytest.mark.parametrize("text", ["", "<", "<>", " the", "[", "a>", "<b"])
+def test_words_do_not(text: str) -> None:
+    assert not is_special(text)

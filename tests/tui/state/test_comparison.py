@@ -1,0 +1,92 @@
+"""What is said about two runs side by side."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from depthtui.data.results import ModelSpec, Prompt, RunResult, RunSettings, Silenced
+from depthtui.tui.state.alignment import align
+from depthtui.tui.state.comparison import caveat, names_of, why_not_subtracted
+from depthtui.tui.state.session import Run
+from tests.builders.models import model_info
+from tests.builders.results import make_result
+
+WORDS = ["The", " capital", " of", " France"]
+
+
+def said(a: RunResult, b: RunResult, first_included: bool = True) -> str:
+    return caveat(a, b, align(a.tokens, b.tokens), first_included)
+
+
+def result(*texts: str, layers: int = 6) -> RunResult:
+    return make_result(layers=layers, texts=list(texts))
+
+
+def test_the_same_tokens_are_told() -> None:
+    a, b = result(*WORDS), result(*WORDS)
+    assert said(a, b) == "The same tokens: the difference is token by token."
+    b.tokens.ids[:] += 1
+    assert said(a, b).startswith("The same texts, other ids:")
+
+
+@pytest.mark.parametrize("first_included", [True, False])
+@pytest.mark.parametrize("longer", ["A", "B"])
+def test_a_bos_token_is_told_and_how_to_leave_it_out(longer: str, first_included: bool) -> None:
+    bos, plain = result("<s>", *WORDS), result(*WORDS)
+    a, b = (bos, plain) if longer == "A" else (plain, bos)
+    shorter = "B" if longer == "A" else "A"
+    words = said(a, b, first_included)
+    assert f"{longer} begins with <s>, {shorter} does not" in words
+    assert f"token t of {shorter} is beside t + 1 of {longer}" in words
+    assert ("f leaves token 0 out" in words) == first_included
+    assert ("Means are without token 0" in words) != first_included
+
+
+def test_a_word_in_front_is_no_bos_token() -> None:
+    words = said(result("Now", *WORDS), result(*WORDS))
+    assert "A begins with Now" in words
+    assert "token 0" not in words
+
+
+def test_common_parts_are_counted() -> None:
+    words = said(result("<s>", *WORDS, " is"), result(*WORDS, "s"))
+    assert "4 of 6 and 5 tokens have the same text" in words
+    assert "f leaves token 0 out" in words
+
+
+def test_other_tokens_and_other_layers_are_told() -> None:
+    a, b = result(*WORDS), result("Two", " words", layers=4)
+    assert "6 and 4 layers, matched by relative depth" in said(a, b)
+    assert "The tokens differ (4 and 2): only curves are compared." in said(a, b)
+    assert why_not_subtracted(a, b).startswith("6 and 4 layers")
+    assert not why_not_subtracted(a, a)
+
+
+def test_a_hostile_token_is_shown_as_text() -> None:
+    assert "\x1b" not in said(result("<\x1b[2J>", *WORDS), result(*WORDS))
+
+
+def run(number: int, name: str, prompt: str, settings: RunSettings | None = None) -> Run:
+    info = model_info(ModelSpec(name))
+    return Run(number, number, info, Prompt(prompt), settings or RunSettings(), datetime.now())
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "names"),
+    [
+        ("org/base", "a b", ("A distilled", "B base")),
+        ("org/distilled", "c d", ("A a b", "B c d")),
+        ("org/distilled", "a b", ("A run 1", "B run 2")),
+        ("org/base", "c d", ("A distilled · a b", "B base · c d")),
+    ],
+)
+def test_names_tell_two_runs_apart(model: str, text: str, names: tuple[str, str]) -> None:
+    assert names_of(run(1, "org/distilled", "a b"), run(2, model, text)) == names
+
+
+def test_a_what_if_is_named_by_what_it_leaves_out() -> None:
+    changed = RunSettings(silenced=(Silenced(3), Silenced(4)))
+    names = names_of(run(1, "demo", "a b"), run(2, "demo", "a b", changed))
+    assert names == ("A every layer", "B without layers 3-4")

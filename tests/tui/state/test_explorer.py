@@ -1,0 +1,198 @@
+"""The explorer's state when late events cross with keys: of a run that is over, or forgotten."""
+
+from __future__ import annotations
+
+import pytest
+
+from depthtui.data.protocol import (
+    EngineReady,
+    Event,
+    Failed,
+    Halted,
+    LoadModel,
+    ModelLoaded,
+    RunFinished,
+    RunStarted,
+    StartRun,
+)
+from depthtui.data.results import ModelSpec, Prompt
+from depthtui.settings import Settings
+from depthtui.tui.messages import EngineDied
+from depthtui.tui.state.explorer import Explorer, Phase
+from depthtui.tui.state.session import Run, RunState
+from tests.builders.engines import FakeEngine
+from tests.builders.models import model_info
+from tests.builders.results import full_result, tokens_of
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine(silent=True)
+
+
+@pytest.fixture
+def explorer(engine: FakeEngine) -> Explorer:
+    """A model is loaded and its first run computes."""
+    explorer = Explorer(
+        ModelSpec(),
+        Settings(),
+        lambda: engine,
+        lambda started: None,
+        lambda saying: None,
+        lambda: Prompt("one two three"),
+        lambda changes: None,
+    )
+    explorer.start()
+    tell(explorer, EngineReady("2", "5"), ModelLoaded(model_info()))
+    tell(explorer, RunStarted(1, tokens_of(explorer.prompt)))
+    assert explorer.phase is Phase.RUNNING
+    return explorer
+
+
+def tell(explorer: Explorer, *events: Event) -> None:
+    for each in events:
+        explorer.handle(each)
+
+
+def stopped(run: Run) -> RunFinished:
+    result = full_result(run.prompt, run.model)
+    result.complete = False
+    return RunFinished(run.number, result)
+
+
+def test_a_run_that_ends_while_another_model_loads_leaves_the_load_alone(
+    explorer: Explorer,
+) -> None:
+    run = explorer.session.live
+    assert run is not None
+    explorer.load(ModelSpec("other"))
+    tell(explorer, Halted(run.number, 3), stopped(run))
+    assert explorer.phase is Phase.LOADING
+    assert run.state is RunState.STOPPED
+    tell(explorer, Failed("There is no such model."))
+    assert explorer.phase is Phase.NO_MODEL
+    assert explorer.problem is not None
+
+
+def test_a_run_that_waits_while_another_model_is_chosen_leaves_the_load_alone(
+    explorer: Explorer,
+) -> None:
+    explorer.run(Prompt("four five"))
+    first, second = explorer.session.runs
+    explorer.load(ModelSpec("other"))
+    tell(explorer, stopped(first), RunStarted(second.number, tokens_of(second.prompt)))
+    assert explorer.phase is Phase.LOADING
+    tell(explorer, stopped(second))
+    assert explorer.phase is Phase.LOADING
+
+
+def test_late_events_of_a_forgotten_run_change_nothing(explorer: Explorer) -> None:
+    run = explorer.session.live
+    assert run is not None
+    explorer.delete(run)
+    tell(explorer, Halted(run.number, 3))
+    assert explorer.phase is Phase.READY
+    tell(explorer, RunStarted(run.number, tokens_of(run.prompt)), stopped(run))
+    assert explorer.phase is Phase.READY
+
+
+def test_nothing_runs_before_a_restarted_engine_has_its_model(
+    explorer: Explorer, engine: FakeEngine
+) -> None:
+    tell(explorer, stopped(explorer.session.runs[0]))
+    explorer.engine_died(EngineDied(-9, "", "engine.log"))
+    explorer.load(ModelSpec("other"))
+    engine.commands.clear()
+    assert not explorer.can_run
+    explorer.run()
+    assert not any(isinstance(each, StartRun) for each in engine.commands)
+
+
+# A prompt on another model --------------------------------------------------
+
+OTHER = ModelSpec("org/other")
+
+
+def whole(run: Run) -> RunFinished:
+    return RunFinished(run.engine_id, full_result(run.prompt, run.model, run.settings))
+
+
+@pytest.fixture
+def first(explorer: Explorer) -> Run:
+    """A finished run, of settings that are not the present ones."""
+    run = explorer.session.live
+    assert run is not None
+    tell(explorer, whole(run))
+    explorer.change(top_k=3)
+    return run
+
+
+def test_the_same_prompt_is_run_on_another_model_as_it_was_run(
+    explorer: Explorer, engine: FakeEngine, first: Run
+) -> None:
+    explorer.run_on_model(first, OTHER)
+    assert engine.commands[-1] == LoadModel(OTHER)
+    tell(explorer, ModelLoaded(model_info(OTHER)))
+    second = explorer.session.live
+    assert second is not None
+    assert (second.prompt, second.settings) == (first.prompt, first.settings)
+    assert second.model.name == "other"
+    assert explorer.compared is None
+    tell(explorer, whole(second))
+    assert explorer.compared == (first, second)
+    assert explorer.session.runs == [first, second]
+
+
+def test_a_model_that_is_there_is_not_loaded_again(
+    explorer: Explorer, engine: FakeEngine, first: Run
+) -> None:
+    before = len([each for each in engine.commands if isinstance(each, LoadModel)])
+    explorer.run_on_model(first, ModelSpec())
+    second = explorer.session.live
+    assert second is not None
+    assert len([each for each in engine.commands if isinstance(each, LoadModel)]) == before
+    tell(explorer, whole(second))
+    assert explorer.compared == (first, second)
+
+
+@pytest.mark.parametrize(
+    "what", ["the load fails", "it is stopped", "another run", "another model", "the engine dies"]
+)
+def test_a_comparison_is_called_off(explorer: Explorer, first: Run, what: str) -> None:
+    explorer.run_on_model(first, OTHER)
+    other = ModelLoaded(model_info(OTHER))
+    match what:
+        case "the load fails":
+            tell(explorer, Failed("No such model.", "", -1, model_info()))
+            explorer.run(Prompt("another"))
+        case "it is stopped":
+            tell(explorer, other)
+            assert explorer.session.live is not None
+            tell(explorer, stopped(explorer.session.live))
+            assert explorer.compared is None
+            explorer.run(Prompt("another"))
+        case "another run":
+            tell(explorer, other)
+            explorer.run(Prompt("another"))
+        case "another model":
+            explorer.load(ModelSpec("org/third"))
+            tell(explorer, ModelLoaded(model_info(ModelSpec("org/third"))))
+        case "the engine dies":
+            explorer.engine_died(EngineDied(-9, "", "engine.log"))
+            explorer.restart()
+            tell(explorer, EngineReady("2", "5"), other)
+            explorer.run(Prompt("another"))
+    while explorer.session.live is not None:
+        tell(explorer, whole(explorer.session.live))
+    assert explorer.compared is None
+    assert first in explorer.session.runs
+
+
+def test_a_comparison_that_nobody_took_is_forgotten_with_the_next_run(
+    explorer: Explorer, first: Run
+) -> None:
+    explorer.run_on_model(first, ModelSpec())
+    assert explorer.session.live is not None
+    tell(explorer, whole(explorer.session.live))
+    explorer.run(Prompt("another"))
+    assert explorer.compared is None

@@ -1,0 +1,222 @@
+"""The list of runs, without a screen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from depthtui.data.protocol import (
+    ContributionRows,
+    Failed,
+    Halted,
+    LensRows,
+    MetricRows,
+    RunFinished,
+    RunStarted,
+)
+from depthtui.data.results import (
+    Ablation,
+    Contributions,
+    Prompt,
+    ResidualErasure,
+    RunResult,
+    RunSettings,
+    arrays_of,
+)
+from depthtui.tui.state.session import RunState, Session, Work
+from tests.builders.engines import FakeEngine
+from tests.builders.models import model_info
+from tests.builders.results import full_result, tokens_of
+
+PROMPT = Prompt("The capital of France is Paris", " Paris", "commonsense")
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session()
+
+
+def finished(session: Session, text: str = "a b c") -> None:
+    prompt = Prompt(text)
+    run = session.start(model_info(), prompt, RunSettings())
+    session.apply(RunFinished(run.number, full_result(prompt)))
+
+
+def test_a_run_fills_row_by_row_and_ends_complete(session: Session) -> None:
+    run = session.start(model_info(), PROMPT, RunSettings())
+    full = full_result(PROMPT)
+    assert session.current is None
+    session.apply(RunStarted(run.number, tokens_of(PROMPT)))
+    assert session.current is run
+    assert run.result is not None
+    assert run.result.contributions is not None
+    assert full.contributions is not None
+    rows = Contributions(*(values[:2] for _, values in arrays_of(full.contributions)))
+    session.apply(ContributionRows(run.number, 0, rows, 0.5))
+    cosine = run.result.contributions.layer_cosine
+    assert not np.isnan(cosine[:2]).any()
+    assert np.isnan(cosine[2:]).all()
+    assert (run.state, run.seconds, run.layers_done) == (RunState.RUNNING, 0.5, 2)
+    assert run.result.logit_lens is not None
+    assert full.logit_lens is not None
+    lens = FakeEngine._lens_rows(full.logit_lens, 3, 4)
+    session.apply(LensRows(run.number, 3, lens, 0.6))
+    assert not np.isnan(run.result.logit_lens.kl[3]).any()
+    session.apply(RunFinished(run.number, full))
+    assert run.state is RunState.FINISHED
+    assert run.result is full
+
+
+def test_an_incomplete_end_is_a_stop(session: Session) -> None:
+    run = session.start(model_info(), PROMPT, RunSettings())
+    session.apply(RunStarted(run.number, tokens_of(PROMPT)))
+    full = full_result(PROMPT)
+    full.complete = False
+    session.apply(RunFinished(run.number, full))
+    assert run.state is RunState.STOPPED
+    assert session.live is None
+
+
+def test_a_halt_waits_and_goes_on(session: Session) -> None:
+    run = session.start(model_info(), PROMPT, RunSettings())
+    session.apply(RunStarted(run.number, tokens_of(PROMPT)))
+    session.apply(Halted(run.number, 4))
+    assert (run.state, run.halted_at, session.live) == (RunState.HALTED, 4, run)
+    session.resume(run)
+    assert (run.state, run.halted_at) == (RunState.RUNNING, -1)
+
+
+def test_a_failure_before_any_token_leaves_no_run(session: Session) -> None:
+    finished(session)
+    before = session.current
+    run = session.start(model_info(), PROMPT, RunSettings())
+    session.apply(Failed("too long", run_id=run.number))
+    assert session.current is before
+    assert len(session.runs) == 1
+
+
+def test_the_death_of_the_engine_keeps_what_was_computed(session: Session) -> None:
+    finished(session)
+    run = session.start(model_info(), PROMPT, RunSettings())
+    session.apply(RunStarted(run.number, tokens_of(PROMPT)))
+    session.engine_died("killed")
+    assert (run.state, run.problem) == (RunState.STOPPED, "killed")
+    assert len(session.results) == 2
+
+
+def test_a_run_in_the_background_does_not_take_the_screen(session: Session) -> None:
+    finished(session)
+    first = session.current
+    run = session.start(model_info(), PROMPT, RunSettings())
+    session.apply(RunStarted(run.number, tokens_of(PROMPT)))
+    assert first is not None
+    session.select(first)
+    session.apply(RunFinished(run.number, full_result(PROMPT)))
+    assert session.current is first
+
+
+def test_deleting_moves_to_a_neighbour(session: Session) -> None:
+    for text in ("a", "b", "c"):
+        finished(session, text)
+    first, second, third = session.runs
+    session.mark(second)
+    session.delete(third)
+    assert session.current is second
+    assert session.marked is None
+    session.delete(second)
+    session.delete(first)
+    assert session.current is None
+
+
+def test_marking_twice_takes_it_back_and_showing_the_marked_run_too(session: Session) -> None:
+    finished(session, "a")
+    finished(session, "b")
+    first = session.runs[0]
+    session.mark(first)
+    session.mark(first)
+    assert session.marked is None
+    session.mark(first)
+    session.select(first)
+    assert session.marked is None
+
+
+def test_the_run_before_is_what_a_comparison_takes(session: Session) -> None:
+    assert session.before(None) is None
+    for text in ("a", "b", "c"):
+        finished(session, text)
+    first, second, third = session.runs
+    assert session.before(third) is second
+    assert session.before(first) is second
+
+
+def test_events_of_unknown_runs_are_ignored(session: Session) -> None:
+    assert session.apply(Halted(7, 1)) is None
+
+
+def test_a_run_that_is_added_to_keeps_what_it_had_when_that_is_stopped(session: Session) -> None:
+    finished(session)
+    run = session.runs[0]
+    before, old_id = run.result, run.engine_id
+    wanted = replace(run.settings, metrics=(*run.settings.metrics, "ablation", "similarity"))
+    session.extend(run, wanted)
+    assert session.live is run
+    # What the engine says of the former work is not heard any more.
+    assert session.apply(RunFinished(old_id, full_result(Prompt("other")))) is None
+    session.apply(RunStarted(run.engine_id, tokens_of(run.prompt)))
+    ablation = Ablation("layer", np.ones(2, np.float32), np.ones((30, 2), np.float32))
+    session.apply(MetricRows(run.engine_id, "ablation", ablation, 1, 1, 0.5))
+    assert run.work == Work("ablation", 1, 1)
+    stopped = RunResult.empty(run.model, run.prompt, wanted, before.tokens)
+    session.apply(RunFinished(run.engine_id, stopped))
+    assert run.state is RunState.STOPPED
+    assert run.work is None
+    assert run.result.ablation is ablation
+    assert run.result.contributions is before.contributions
+    assert run.settings.metrics == ("contributions", "logit_lens", "ablation")
+
+
+def test_a_run_with_more_metrics_answers_for_one_with_less(session: Session) -> None:
+    finished(session)
+    run = session.runs[0]
+    more = replace(run.settings, metrics=(*run.settings.metrics, "ablation"))
+    assert not run.answers(run.model, run.prompt, more)
+    run.settings = more
+    assert run.answers(run.model, run.prompt, RunSettings())
+    assert not run.answers(run.model, run.prompt, RunSettings(answer_start=2))
+
+
+def test_an_aside_is_live_but_nowhere_listed(session: Session) -> None:
+    finished(session)
+    run = session.start_aside(model_info(), PROMPT, RunSettings())
+    session.apply(RunStarted(run.engine_id, tokens_of(PROMPT)))
+    assert session.live is run
+    assert run not in session.runs
+    assert session.current is session.runs[0]
+    session.apply(RunFinished(run.engine_id, full_result(PROMPT)))
+    assert session.live is None
+    assert session.asides == []
+    assert run.result.complete
+
+
+def test_an_aside_that_fails_leaves_nothing(session: Session) -> None:
+    run = session.start_aside(model_info(), PROMPT, RunSettings())
+    session.apply(Failed("no", "", run.engine_id))
+    assert (run.state, run.problem, session.asides) == (RunState.FAILED, "no", [])
+
+
+def test_another_answer_drops_what_depends_on_it(session: Session) -> None:
+    finished(session)
+    run = session.runs[0]
+    effect = np.zeros((31, 3), np.float32)
+    run.result.residual_erasure = ResidualErasure(effect, 2)
+    run.result.ablation = Ablation("layer", effect[0], effect)
+    run.result.unavailable = {"integrated_gradients": "no answer", "similarity": "why"}
+    run.settings = replace(run.settings, metrics=("logit_lens", "residual_erasure", "ablation"))
+    session.mark_answer(run, 1)
+    assert run.result.residual_erasure is None
+    assert run.result.ablation is not None
+    assert run.result.unavailable == {"similarity": "why"}
+    assert run.settings.metrics == ("logit_lens", "ablation")
+    assert run.result.answer_start == 1
