@@ -22,8 +22,13 @@ def weights(tmp_path) -> Path:
     return path
 
 
-def test_a_whole_file_passes(weights) -> None:
+def test_a_whole_file_passes_and_one_byte_more_does_not(weights) -> None:
     check_safetensors(weights)
+    length = weights.stat().st_size
+    with weights.open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(DepthError, match=f"{length + 1:,} bytes where it should have {length:,}"):
+        check_safetensors(weights)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 8, 20, -1])

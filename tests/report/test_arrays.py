@@ -23,7 +23,14 @@ def test_every_array_of_every_run_is_there() -> None:
         for name in ("contributions", "logit_lens"):
             for field, values in arrays_of(getattr(result, name)):
                 np.testing.assert_array_equal(arrays[f"{number}/{name}/{field}"], values)
-    assert len(arrays) == 3 * (1 + 6 + 6)
+    of_one_run = {"token_ids"} | {
+        f"{name}/{field}"
+        for name in ("contributions", "logit_lens")
+        for field, _ in arrays_of(getattr(run(), name))
+    }
+    assert arrays.keys() == {
+        f"{number}/{array}" for number in range(len(runs)) for array in of_one_run
+    }
 
 
 def test_it_says_what_each_run_was(tmp_path: Path) -> None:

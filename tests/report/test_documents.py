@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
@@ -13,6 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from depthtui.data.measures import ALL_MEASURES, MEASURES, Measure
 from depthtui.data.results import RunResult, SummarySettings
 from depthtui.report import html as page
 from depthtui.report.groups import group_runs
@@ -24,6 +25,7 @@ from tests.builders.results import full_run, hostile_run, run, stopped_run
 from tests.hostile import HOSTILE
 
 SETTINGS = SummarySettings()
+HEATMAP = ", layers by tokens"
 VOID = {"meta", "wbr", "br"}
 
 
@@ -80,6 +82,26 @@ def checked(text: str) -> _Checker:
     return checker
 
 
+def labels(text: str) -> list[str]:
+    """The label of every picture of a page."""
+    return re.findall(r'aria-label="([^"]*)"', text)
+
+
+def heatmaps(text: str) -> list[str]:
+    """The titles of a page's heatmaps, sorted."""
+    return sorted(label.removesuffix(HEATMAP) for label in labels(text) if label.endswith(HEATMAP))
+
+
+def curves(text: str) -> list[str]:
+    """The titles of a page's curves over depth."""
+    figures = re.findall(r"<figure><figcaption>([^<]*)(.*?)</figure>", text)
+    return [title for title, picture in figures if "Means over tokens" in picture]
+
+
+def titles(measures: Iterable[Measure]) -> list[str]:
+    return sorted(measure.title for measure in measures)
+
+
 def controls(text: str) -> set[str]:
     return {
         char for char in text if char != "\n" and unicodedata.category(char) in {"Cc", "Cs", "Co"}
@@ -114,19 +136,34 @@ class TestPage:
         assert "[on #ff0000]red[/]" in checker.text
 
     def test_there_is_a_heatmap_for_every_measure(self) -> None:
-        assert html([run()]).count('aria-label="') == 4 + 10
-        assert html([run(split_missing="why")]).count('aria-label="') == 4 + 6
+        measures = {
+            measure for measure in MEASURES if measure.metric in ("contributions", "logit_lens")
+        }
+        assert heatmaps(html([run()])) == titles(measures)
+        of_parts = {
+            measure for measure in measures if measure.name.startswith(("attention", "mlp"))
+        }
+        assert heatmaps(html([run(split_missing="why")])) == titles(measures - of_parts)
+        of_lens = {measure for measure in measures if measure.metric == "logit_lens"}
         without_lens = replace(run(), logit_lens=None)
-        assert html([without_lens]).count('aria-label="') == 2 + 6
+        assert heatmaps(html([without_lens])) == titles(measures - of_lens)
+
+    def test_there_is_a_curve_for_everything_that_depth_is_told_by(self) -> None:
+        contributions = ["Cosine with the stream", "Contribution, log scale"]
+        lens = ["Lens KL", "Lens overlap"]
+        assert curves(html([run()])) == contributions + lens
+        assert curves(html([replace(run(), logit_lens=None)])) == contributions
+        assert curves(html([replace(run(), contributions=None)])) == lens
 
     def test_the_slower_metrics_are_drawn(self) -> None:
         text = html([full_run()])
-        for title in ("Skip effects", "Residual erasure", "Integrated gradients", "Loss change"):
-            assert title in checked(text).text
-        assert text.count('aria-label="') == 4 + 10 + 1 + 4 + 4
+        assert heatmaps(text) == titles(ALL_MEASURES)
+        bars = ["Output effect", "Loss change", "Block influence", "Completeness error"]
+        by_layer = [label for label in labels(text) if label.endswith(", by layer")]
+        assert by_layer[-len(bars) :] == [f"{bar}, by layer" for bar in bars]
         loss = re.search(r'<svg[^>]*aria-label="Loss change, by layer">(.*?)</svg>', text)
         assert loss is not None
-        assert loss[1].count("<rect") == 4
+        assert loss[1].count("<rect") == full_run().model.n_layers
 
     def test_published_values_are_set_beside(self) -> None:
         text = checked(html([run(name="Qwen2.5-7B-Instruct")])).text
@@ -136,7 +173,9 @@ class TestPage:
 
     def test_a_page_has_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         one = html([run("1")]).count("<svg")
-        monkeypatch.setattr(page, "_MOST_CELLS", 5 * (6 * 4 + 4 * 5))
+        drawn = [measure.values(run("1")) for measure in MEASURES]
+        cells = sum(values.size for values in drawn if values is not None)
+        monkeypatch.setattr(page, "_MOST_CELLS", cells)
         text = html([run("1"), run("2")])
         assert text.count("<svg") == one
         assert "the page would be too large" in text

@@ -36,6 +36,10 @@ class QuietWatcher:
     def cell_ends(self, cell: Any) -> None: ...
 
 
+EXAMPLES = 3
+"""How many prompts a plan draws for a cell where a test does not say."""
+
+
 def make_plan(
     models: Sequence[str] = ("alpha", "beta"),
     tasks: Sequence[str] = ("addition:1-2", "commonsense"),
@@ -44,7 +48,7 @@ def make_plan(
     **settings: Any,
 ) -> SweepPlan:
     """A plan of a few models and tasks; `settings` are of its runs."""
-    drawing = drawing or Drawing(examples=3)
+    drawing = drawing or Drawing(examples=EXAMPLES)
     choices = [task for text in tasks for task in parse_task(text, data or {}, drawing)]
     return check_plan(
         SweepPlan(
@@ -54,6 +58,11 @@ def make_plan(
             SummarySettings(),
         )
     )
+
+
+def count_prompts(plan: SweepPlan, examples: int = EXAMPLES) -> int:
+    """How many prompts a plan runs, over all models and tasks."""
+    return len(plan.cells) * examples
 
 
 def sweep(

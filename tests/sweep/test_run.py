@@ -20,15 +20,15 @@ from depthtui.sweep.plan import Drawing
 from depthtui.sweep.state import Shard
 from tests.builders.engines import ScriptedEngine
 from tests.builders.results import tokens_of
-from tests.sweep.sweeps import QuietWatcher, contents, make_plan, sweep
+from tests.sweep.sweeps import QuietWatcher, contents, count_prompts, make_plan, sweep
 
 
 def test_every_model_runs_every_prompt_and_is_loaded_once(tmp_path: Path) -> None:
     engine, watcher = ScriptedEngine(), QuietWatcher()
     outcome = sweep(make_plan(), tmp_path, engine, watcher=watcher)
     assert engine.loads == ["alpha", "beta"]
-    assert len(set(engine.runs)) == len(engine.runs) == 2 * 3 * 3
-    assert watcher.waiting == watcher.ended == 18
+    assert len(set(engine.runs)) == len(engine.runs) == count_prompts(make_plan())
+    assert watcher.waiting == watcher.ended == count_prompts(make_plan())
     assert [len(each) for each in outcome.records.values()] == [3] * 6
     assert not outcome.failures
     assert not (tmp_path / f"{FAILURES}.json").exists()
@@ -43,7 +43,7 @@ def test_nothing_is_computed_twice(tmp_path: Path) -> None:
     engine = ScriptedEngine()
     again = sweep(make_plan(), tmp_path, engine)
     assert engine.loads == engine.runs == []
-    assert sum(map(len, again.records.values())) == 18
+    assert sum(map(len, again.records.values())) == count_prompts(make_plan())
 
 
 def test_a_larger_plan_runs_what_is_new(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_an_interrupted_sweep_goes_on(tmp_path: Path) -> None:
     manifest = read_manifest(tmp_path / "stopped" / "sweep.json")
     assert sum(map(len, manifest.names.values())) == 7
     sweep(make_plan(), tmp_path / "stopped", second)
-    assert len(first.runs) - 1 + len(second.runs) == 18
+    assert len(first.runs) - 1 + len(second.runs) == count_prompts(make_plan())
     assert not set(first.runs[:-1]) & set(second.runs)
     sweep(make_plan(), tmp_path / "whole")
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
@@ -84,7 +84,7 @@ def test_a_killed_process_goes_on(tmp_path: Path) -> None:
     assert len(contents(tmp_path / "killed")) == 11
     engine = ScriptedEngine()
     sweep(make_plan(), tmp_path / "killed", engine)
-    assert len(engine.runs) == 18 - 11
+    assert len(engine.runs) == count_prompts(make_plan()) - 11
     sweep(make_plan(), tmp_path / "whole")
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
@@ -243,7 +243,7 @@ class TestShards:
             sweep(plan, folders[-1], engine, shard=Shard(index, 4))
             runs += engine.runs
             assert 4 <= len(engine.runs) <= 5
-        assert len(set(runs)) == len(runs) == 18
+        assert len(set(runs)) == len(runs) == count_prompts(plan)
         merged = merge_sweeps(folders, SweepFolder(tmp_path / "out", pytest.fail), pytest.fail)
         assert contents(tmp_path / "out") == contents(tmp_path / "whole")
         assert merged.plan == plan
@@ -344,4 +344,4 @@ def test_the_same_model_in_two_ways_is_two_models(tmp_path: Path) -> None:
     engine = ScriptedEngine()
     outcome = sweep(plan, tmp_path, engine)
     assert engine.loads == ["alpha", "alpha"]
-    assert sum(map(len, outcome.records.values())) == 18
+    assert sum(map(len, outcome.records.values())) == count_prompts(plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,9 +109,25 @@ def test_our_own_kill_is_at_once_and_silent(child: Child) -> None:
 
 
 def test_sending_never_blocks_on_a_child_that_does_not_read(child: Child) -> None:
-    child.tell("deaf")
+    """Far more than a pipe holds is sent while the child reads none of it."""
+    child.tell("say")
+    child.next()
+    os.kill(child.client.pid, signal.SIGSTOP)
+    os.waitpid(child.client.pid, os.WUNTRACED)
+    sender = threading.Thread(target=send_much, args=(child,), daemon=True)
+    sender.start()
+    sender.join(PATIENCE)
+    assert not sender.is_alive()
+    assert child.messages.empty()
+    os.kill(child.client.pid, signal.SIGCONT)
+    assert [said(child.next()) for _ in range(2)] == ["hello", "hello"]
+
+
+def send_much(child: Child) -> None:
+    child.tell("say")
     for _ in range(50):
         child.tell("x" * 100_000)
+    child.tell("say")
 
 
 def test_a_log_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:

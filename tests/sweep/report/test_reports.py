@@ -7,6 +7,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from rich.console import Console
 from depthtui.data.results import ModelSpec, SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.intervals import depth_intervals
+from depthtui.depth.published import RULES
 from depthtui.sweep.comparisons import signed
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, Drawing, SweepPlan, TaskChoice
@@ -35,6 +37,9 @@ from tests.hostile import HOSTILE
 from tests.sweep.sweeps import make_plan, sweep
 
 MODELS = ("Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-14B", "Qwen2.5-Math-1.5B")
+PAIRS = tuple(combinations(MODELS, 2))
+# Every level of a task is one of its own.
+TASKS = ("gsm8k", "commonsense", "addition, 1", "addition, 2", "addition, 3")
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +50,12 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> SweepSummary:
     rows = [{"question": f"{n} and {n}?", "answer": f"so\n#### {2 * n}"} for n in range(6)]
     path.write_text(json.dumps(rows))
     engine = ScriptedEngine({MODELS[0]: 28, MODELS[1]: 48, MODELS[2]: 28})
-    tasks = ("gsm8k", "commonsense", "addition:1-3")
-    plan = make_plan((*MODELS, "missing"), tasks, Drawing(6), {"gsm8k": str(path)})
+    plan = make_plan(
+        (*MODELS, "missing"),
+        ("gsm8k", "commonsense", "addition:1-3"),
+        Drawing(6),
+        {"gsm8k": str(path)},
+    )
     return summarise_sweep(sweep(plan, folder / "out", engine))
 
 
@@ -143,12 +152,12 @@ class TestQuestions:
         assert answer.sentence.startswith(
             f"{counts[0]} of 28, {counts[1]} of 28, {counts[2]} of 48 layers: the count "
         )
-        assert len(sizes.answers) == 5 * 3
+        assert len(sizes.answers) == len(TASKS) * len(RULES)
 
     def test_pairs_are_on_the_same_prompts(self, asked) -> None:
         _, pairs, _ = asked
         on = list(dict.fromkeys(each.on for each in pairs.answers))
-        assert len(pairs.answers) == 3 * len(on) * 3
+        assert len(pairs.answers) == len(PAIRS) * len(on) * len(RULES)
         answer = pairs.answers[0]
         assert answer.subject == "Qwen2.5-14B less Qwen2.5-1.5B-Instruct on gsm8k"
         assert answer.found.paired
@@ -198,7 +207,7 @@ class TestQuestions:
 class TestFiles:
     def test_json_has_the_numbers(self, summary, asked) -> None:
         body = json.loads(sweep_json(summary, asked))
-        assert len(body["cells"]) == 15
+        assert len(body["cells"]) == len(MODELS) * len(TASKS)
         cell = body["cells"][0]
         assert cell["model"]["n_layers"] == len(cell["curves"]["mean_cosine"]) == 28
         kl = next(each for each in cell["effective_depth"] if each["rule"] == "kl")
@@ -210,7 +219,7 @@ class TestFiles:
 
     def test_csv_has_a_line_for_every_cell_and_rule(self, summary) -> None:
         rows = list(csv.DictReader(io.StringIO(sweep_csv(summary).decode())))
-        assert len(rows) == 15 * 3
+        assert len(rows) == len(MODELS) * len(TASKS) * len(RULES)
         for row in rows:
             assert 0 <= int(row["layer"]) < int(row["n_layers"])
             assert float(row["ratio"]) == (int(row["layer"]) + 1) / int(row["n_layers"])
@@ -220,7 +229,7 @@ class TestFiles:
 
     def test_markdown_has_the_table_and_the_sentences(self, summary, asked) -> None:
         text = sweep_markdown(summary, asked).decode()
-        assert text.count("| Qwen2.5-14B | 48 |") == 5
+        assert text.count("| Qwen2.5-14B | 48 |") == len(TASKS)
         assert re.search(r"paper 40, [+-]\d+", text)
         assert text.count("\n- ") >= sum(len(each.answers) for each in asked)
         assert "## Not there" in text
@@ -229,10 +238,10 @@ class TestFiles:
         paths = export_sweep(summary, asked, tmp_path)
         assert [each.name for each in paths] == [f"report.{each}" for each in FORMATS]
         page = (tmp_path / "report.html").read_text()
-        assert page.count("<figure>") == 3
-        for model in range(3):
-            for task in range(5):
-                assert page.count(f'class="line m{model} t{task}"') == 3
+        assert page.count("<figure>") == len(RULES)
+        for model in range(len(MODELS)):
+            for task in range(len(TASKS)):
+                assert page.count(f'class="line m{model} t{task}"') == len(RULES)
         assert "<script" not in page
         assert "http" not in re.sub(r"http-equiv", "", page)
 
