@@ -93,15 +93,17 @@ class FakeEngine:
         manual: keep a run's events back until `advance` is called.
         cached: whether results claim to come from the cache.
         silent: take commands and say nothing.
-        results: what makes a run's result.
+        results: what makes a run's result; the run fails with what it raises.
 
     Attributes:
+        fails_at: the metric at which runs fail for want of memory; empty for none.
         hostile: whether texts that are generated are made of hostile tokens.
         sweep_halts_at: the run of a sweep, counted from 0, at which it waits for `Stop`; -1 for
             none.
         swept: the models and prompts that sweeps have run.
     """
 
+    fails_at = ""
     hostile = False
     sweep_halts_at = -1
 
@@ -197,7 +199,11 @@ class FakeEngine:
         if not command.prompt.text:
             yield Failed("The prompt is empty.", "Type a text.", number)
             return
-        result = self.results(command.prompt, self._model, command.settings)
+        try:
+            result = self.results(command.prompt, self._model, command.settings)
+        except DepthError as error:
+            yield Failed(error.message, error.hint, number)
+            return
         assert result.provenance is not None
         result.provenance = replace(result.provenance, cached=self.cached)
         self._partial = RunResult.empty(
@@ -220,6 +226,9 @@ class FakeEngine:
             if command.step:
                 yield Halted(number, layer)
         for metric in command.settings.metrics:
+            if metric == self.fails_at:
+                yield Failed("Memory ran out [/].", "Close something.", number)
+                return
             value = getattr(result, metric) if metric in AFTER_THE_LENS else None
             if value is not None:
                 yield from self._metric_rows(number, metric, value)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from depthtui.data.measures import MEASURE_BY_NAME, SKIP_MAP
-from depthtui.data.protocol import Event, Failed, MetricRows, StartRun
+from depthtui.data.protocol import Failed, MetricRows, StartRun
 from depthtui.data.results import ModelSpec, Prompt
 from depthtui.settings import load_settings
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.state.session import RunState
-from tests.builders.engines import FakeEngine
 from tests.builders.metrics import usefulness
 from tests.hostile import HOSTILE
 from tests.tui.app_helpers import Explored, explore
@@ -217,15 +215,9 @@ async def test_a_run_of_another_model_is_not_added_to(tmp_path: Path) -> None:
         assert "another model" in it.toasts()[-1]
 
 
-class Failing(FakeEngine):
-    """Runs out of memory in the slower metrics."""
-
-    def _metric_rows(self, number: int, metric: str, value: object) -> Iterator[Event]:
-        yield Failed("Memory ran out [/].", "Close something.", number)
-
-
 async def test_a_failure_leaves_the_run_as_it_was(tmp_path: Path) -> None:
-    async with explore(tmp_path, Failing) as it:
+    async with explore(tmp_path) as it:
+        it.engine.fails_at = "skip_effects"
         run = it.session.current
         await look_at(it, "skip_effects")
         it.engine.manual = True

@@ -9,10 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.data.protocol import ContributionRows, Event, Failed, ModelLoaded, StartRun, Stop
-from depthtui.data.results import ModelSpec, Prompt, Silenced
-from depthtui.tui.panes.outcome import signed
-from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.data.protocol import ContributionRows, Event, ModelLoaded, StartRun, Stop
+from depthtui.data.results import (
+    ModelInfo,
+    ModelSpec,
+    Prompt,
+    RunResult,
+    RunSettings,
+    Silenced,
+)
+from depthtui.errors import DepthError
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
@@ -21,6 +27,7 @@ from depthtui.tui.state.what_if import Stack
 from tests.builders.engines import FakeEngine
 from tests.builders.metrics import usefulness
 from tests.builders.models import LAYERS, model_info
+from tests.builders.results import full_result
 from tests.hostile import HOSTILE
 from tests.tui.app_helpers import Explored, explore
 
@@ -347,18 +354,15 @@ async def test_agreement_counts_tokens_after_which_both_say_the_same(tmp_path: P
         assert "≠" in it.screen_text()
 
 
-class Failing(FakeEngine):
-    """Cannot run with layers left out."""
-
-    def _run(self, command: StartRun) -> Iterator[Event]:
-        if command.settings.silenced:
-            yield Failed("Layer [/] cannot go.", "Try \x1b[2J another.", command.run_id)
-            return
-        yield from super()._run(command)
+def only_clean(prompt: Prompt, model: ModelInfo, settings: RunSettings) -> RunResult:
+    """A run that cannot leave layers out."""
+    if settings.silenced:
+        raise DepthError("Layer [/] cannot go.", "Try \x1b[2J another.")
+    return full_result(prompt, model, settings)
 
 
 async def test_a_failure_is_told_in_place_and_not_tried_again(tmp_path: Path) -> None:
-    async with explore(tmp_path, Failing) as it:
+    async with explore(tmp_path, lambda: FakeEngine(results=only_clean)) as it:
         await open_what_if(it)
         await it.press("3", "G", "x")
         await it.until(lambda: "did not run: Layer [/]" in it.screen_text())
