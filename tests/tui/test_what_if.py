@@ -19,6 +19,8 @@ from depthtui.data.results import (
     Silenced,
 )
 from depthtui.errors import DepthError
+from depthtui.tui.panes.outcome import signed
+from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
