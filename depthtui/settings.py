@@ -14,7 +14,8 @@ from depthtui.errors import DepthError
 from depthtui.sizes import parse_size
 
 if TYPE_CHECKING:
-    from depthtui.data.results import RunSettings, SummarySettings
+    from depthtui.data.depth import SummarySettings
+    from depthtui.data.run import RunSettings
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,13 @@ class Settings:
 
     def run_settings(self) -> RunSettings:
         """What a run's arrays depend on."""
-        from depthtui.data.results import RunSettings
+        from depthtui.data.run import RunSettings
 
         return RunSettings(top_k=self.top_k, chat_template=self.chat_template, seed=self.seed)
 
     def summary_settings(self) -> SummarySettings:
         """How runs are pooled into curves and effective depths."""
-        from depthtui.data.results import SummarySettings
+        from depthtui.data.depth import SummarySettings
 
         return SummarySettings(
             kl_threshold=self.kl_threshold,

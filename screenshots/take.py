@@ -17,7 +17,8 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from depthtui.data.results import ModelSpec, Prompt
+from depthtui.data.model import ModelSpec
+from depthtui.data.run import Prompt
 from depthtui.settings import Settings
 from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
 from depthtui.tui.app import DepthApp

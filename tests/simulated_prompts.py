@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from depthtui.data.results import Curves, PromptCurves
+from depthtui.data.depth import Curves, PromptCurves
 
 
 def simulated_prompts(

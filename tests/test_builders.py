@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from depthtui.data.arrays import arrays_of
+from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import LoadModel, MetricRows, StartRun
-from depthtui.data.results import ModelSpec, Prompt, RunResult, RunSettings, arrays_of
-from depthtui.metrics.catalog import METRICS, Metric
+from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.metrics import METRICS
+from depthtui.metrics.spec import Metric
 from depthtui.tui.messages import EngineEvent
 from tests.builders.engines import FakeEngine
 from tests.builders.metrics import AFTER_THE_LENS
@@ -20,7 +23,7 @@ by_name = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.n
 
 
 def is_known(result: RunResult, metric: str) -> bool:
-    part = getattr(result, metric)
+    part = result.measured.get(metric)
     return part is not None and all(
         np.isfinite(values).any() for _, values in arrays_of(part) if values.size
     )

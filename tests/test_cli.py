@@ -14,10 +14,11 @@ from types import ModuleType
 import pytest
 
 from depthtui import __version__, cli
-from depthtui.data.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings
+from depthtui.data.model import ModelInfo, ModelSpec
+from depthtui.data.run import Prompt, RunResult, RunSettings
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.errors import DepthError
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.metrics import METRIC_BY_NAME
 from depthtui.settings import Settings
 from tests.builders.engines import ScriptedEngine, replace_engine
 from tests.builders.models import tiny_model

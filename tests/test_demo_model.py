@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.results import ModelSpec, Prompt, RunSettings, SummarySettings
+from depthtui.data.depth import SummarySettings
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import ModelSpec
+from depthtui.data.run import Prompt, RunSettings
 from depthtui.data.store import open_store
 from depthtui.depth.effective_depth import summarise
 from depthtui.engine.engine import Engine
+from depthtui.metrics.contributions import Contributions
 from depthtui.prompts.tasks import make_prompts
 from tests.naive import naive_lens
 from tests.oracle import files as oracle
@@ -110,7 +114,7 @@ def test_planted_truth(engine, silenced):
     finally:
         for weight, copy in zip(projections, saved, strict=True):
             weight.copy_(copy)
-    contributions, lens = result.contributions, result.logit_lens
+    contributions, lens = result.get(Contributions), result.get(LogitLens)
     for field in dataclasses.fields(contributions):
         assert (getattr(contributions, field.name)[-silenced:] == 0).all(), field.name
     # Rows 30 - k … 30 hold one and the same residual: the output's.
@@ -124,6 +128,6 @@ def test_a_prompt_of_the_ladder_the_naive_way(engine):
     result = engine.run(make_prompts("commonsense", None, 2)[1], RunSettings(top_k=5))
     ids = torch.from_numpy(result.tokens.ids)[None]
     lens = naive_lens(engine._model.loaded.model, ids, 5)
-    np.testing.assert_allclose(result.logit_lens.kl, lens["kl"], rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(result.logit_lens.entropy, lens["entropy"], rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(result.logit_lens.overlap, lens["overlap"], atol=1e-6)
+    np.testing.assert_allclose(result.get(LogitLens).kl, lens["kl"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(result.get(LogitLens).entropy, lens["entropy"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(result.get(LogitLens).overlap, lens["overlap"], atol=1e-6)

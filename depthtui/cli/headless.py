@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from depthtui.data import protocol
-from depthtui.data.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings
+from depthtui.data.model import ModelInfo, ModelSpec
+from depthtui.data.run import Prompt, RunResult, RunSettings
 from depthtui.data.store import open_store
 from depthtui.errors import DepthError
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.metrics import METRIC_BY_NAME, depends_on_former_prompts
 from depthtui.models.catalog import resolve
 from depthtui.report.legible import legible
 from depthtui.settings import models_dir
@@ -122,7 +123,7 @@ def _lacks_answer(result: RunResult) -> bool:
 
 def _settings(job: Job, before: Sequence[RunResult]) -> RunSettings:
     """The job's settings; random positions run on through the prompts (paper, metric 2)."""
-    if "skip_effects" not in job.settings.metrics:
+    if not depends_on_former_prompts(job.settings):
         return job.settings
     return replace(job.settings, lengths_before=tuple(len(each.tokens) for each in before))
 
@@ -178,10 +179,9 @@ class Display:
                 self.notice(message)
             case protocol.Progress(stage=stage, done=done, total=total, unit=unit):
                 self._show(stage, done, total, _amount(done, total, unit))
-            case protocol.ContributionRows(first=first, rows=rows):
-                self._layers("layer", first + len(rows.layer_cosine))
-            case protocol.LensRows(first=first, rows=rows):
-                self._layers("lens, layer", first + len(rows.kl))
+            case protocol.Rows(metric=metric):
+                title = METRIC_BY_NAME[metric].title.lower()
+                self._layers(f"{title}, layer", event.stop)
             case protocol.MetricRows(metric=metric, done=done, total=total):
                 title = METRIC_BY_NAME[metric].title.lower()
                 self._show(self._stage, done, total, f"{title} {done} of {total}")

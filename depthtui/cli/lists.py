@@ -58,7 +58,7 @@ def metrics() -> None:
 
     L is the number of layers, T that of tokens; a forward is one pass through the model.
     """
-    from depthtui.metrics.catalog import FREE, METRICS
+    from depthtui.metrics import DERIVED, METRICS
 
     rows = [
         (each.name, each.tells + (" Needs an answer." if each.needs_answer else ""), each.cost)
@@ -66,4 +66,4 @@ def metrics() -> None:
     ]
     print_table(("metric", "what it tells", "cost"), rows)
     click.echo("\nFree with these:\n")
-    print_table(("with", "what it tells"), [(each.comes_with, each.tells) for each in FREE])
+    print_table(("with", "what it tells"), [(metric.of, metric.tells) for metric in DERIVED])

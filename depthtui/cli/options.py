@@ -17,7 +17,8 @@ from depthtui.settings import Settings, default_cache_dir, load_settings
 from depthtui.sizes import parse_size
 
 if TYPE_CHECKING:
-    from depthtui.data.results import ModelSpec, Prompt, RunSettings
+    from depthtui.data.model import ModelSpec
+    from depthtui.data.run import Prompt, RunSettings
 
 _SETTINGS = ("cache_dir", "cache_limit", "top_k", "kl_threshold", "overlap_threshold", "seed")
 """Options that stand for a setting of the same name."""
@@ -94,7 +95,7 @@ def names_from(known: Callable[[], Sequence[str]]) -> _Callback:
 
 
 def _metric_names() -> Sequence[str]:
-    from depthtui.metrics.catalog import METRIC_BY_NAME
+    from depthtui.metrics import METRIC_BY_NAME
 
     return tuple(METRIC_BY_NAME)
 
@@ -280,7 +281,7 @@ def cache_dir_of(settings: Settings) -> Path:
 
 def read_spec(name: str, options: dict[str, Any]) -> ModelSpec:
     """A model's name, and how to load it."""
-    from depthtui.data.results import ModelSpec
+    from depthtui.data.model import ModelSpec
 
     return ModelSpec(
         name=name,
@@ -309,7 +310,7 @@ class Gathered:
 
 def gather_prompts(options: dict[str, Any], seed: int) -> Gathered:
     """Typed prompts, then those of files, then those of a task or a data set."""
-    from depthtui.data.results import Prompt
+    from depthtui.data.run import Prompt
     from depthtui.prompts.dataset_formats import DATASETS
     from depthtui.prompts.files import read_prompts
     from depthtui.prompts.tasks import make_prompts

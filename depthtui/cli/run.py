@@ -27,7 +27,7 @@ from depthtui.cli.output import log_bug, say
 from depthtui.settings import Settings
 
 if TYPE_CHECKING:
-    from depthtui.data.results import RunResult
+    from depthtui.data.run import RunResult
 
 
 @click.command()

@@ -16,15 +16,15 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from depthtui.data import protocol, results
+from depthtui.data import depth, generation, model, protocol, run
+from depthtui.data.arrays import MetricResult
 
 _TYPES: dict[str, type] = {
-    name: each
-    for module in (results, protocol)
-    for name, each in vars(module).items()
-    if dataclasses.is_dataclass(each) and isinstance(each, type)
+    name: kind
+    for module in (model, run, depth, generation, protocol)
+    for name, kind in vars(module).items()
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type)
 }
-
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -34,7 +34,7 @@ class CodecError(ValueError):
 
 
 def encode(value: Any) -> bytes:
-    """Turn a dataclass of `results` or `protocol` into bytes.
+    """Turn a dataclass of this package, or a metric's result, into bytes.
 
     Raises:
         CodecError: the value is, or holds, something of another type.
@@ -71,10 +71,16 @@ def decode(data: bytes) -> Any:
     return value
 
 
+def _type_of(name: str) -> type | None:
+    """The dataclass of a name; results of metrics are known once `depthtui.metrics` is imported."""
+    found = (kind for kind in MetricResult.__subclasses__() if kind.__name__ == name)
+    return _TYPES.get(name) or next(found, None)
+
+
 def _to_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         name = type(value).__name__
-        if _TYPES.get(name) is not type(value):
+        if _type_of(name) is not type(value):
             raise CodecError(f"{name} is not a type of the protocol")
         pairs = {
             each.name: _to_json(getattr(value, each.name), arrays)
@@ -108,7 +114,7 @@ def _from_json(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
     if not isinstance(tree, dict):
         return tree
     if "$type" in tree:
-        kind = _TYPES.get(tree["$type"])
+        kind = _type_of(tree["$type"])
         if kind is None:
             raise CodecError(f"unknown type {tree['$type']}")
         return kind(**{name: _from_json(each, arrays) for name, each in tree["fields"].items()})

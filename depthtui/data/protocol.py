@@ -8,20 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from depthtui.data.results import (
-    CausalMetric,
-    Continuation,
-    Contributions,
-    Generation,
-    GenerationSettings,
-    LogitLens,
-    ModelInfo,
-    ModelSpec,
-    Prompt,
-    RunResult,
-    RunSettings,
-    Tokens,
-)
+from depthtui.data.arrays import MetricResult, arrays_of
+from depthtui.data.generation import Continuation, Generation, GenerationSettings
+from depthtui.data.model import ModelInfo, ModelSpec
+from depthtui.data.run import Prompt, RunResult, RunSettings, Tokens
 
 
 @dataclass(frozen=True)
@@ -150,35 +140,35 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
-class ContributionRows:
-    """Layers `first`, `first + 1`, … have run; each array of `rows` is `[layers, T]`."""
+class Rows:
+    """Rows `first`, `first + 1`, … of a metric of the forward pass; `metric` is its name.
+
+    `layers_done` layers have run. In a halted run the lens's KL and overlap are still NaN.
+    """
 
     run_id: int
+    metric: str
     first: int
-    rows: Contributions
+    rows: MetricResult
+    layers_done: int
     seconds: float
 
-
-@dataclass(frozen=True)
-class LensRows:
-    """The lens at depths `first`, …; in a halted run KL and overlap are still NaN."""
-
-    run_id: int
-    first: int
-    rows: LogitLens
-    seconds: float
+    @property
+    def stop(self) -> int:
+        """The first row after these."""
+        return self.first + max(len(values) for _, values in arrays_of(self.rows))
 
 
 @dataclass(frozen=True)
 class MetricRows:
-    """A slower metric as far as it is done; `metric` is its name and attribute of the result.
+    """A slower metric as far as it is done; `metric` is its name.
 
     `done` of `total` units, such as layers or tokens.
     """
 
     run_id: int
     metric: str
-    value: CausalMetric
+    value: MetricResult
     done: int
     total: int
     seconds: float
@@ -309,8 +299,7 @@ Event = (
     | Progress
     | ModelLoaded
     | RunStarted
-    | ContributionRows
-    | LensRows
+    | Rows
     | MetricRows
     | Halted
     | RunFinished

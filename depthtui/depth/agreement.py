@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from depthtui.data.results import RunResult
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunResult
 
 
 def agreement(a: RunResult, b: RunResult) -> tuple[int, int] | None:
@@ -12,9 +13,10 @@ def agreement(a: RunResult, b: RunResult) -> tuple[int, int] | None:
 
     None where one of them has no output, or not yet.
     """
-    if a.logit_lens is None or b.logit_lens is None:
+    lenses = [lens for run in (a, b) if (lens := run.get(LogitLens)) is not None]
+    if len(lenses) < 2:
         return None
-    first, second = (each.logit_lens.top_ids[-1, :, 0] for each in (a, b) if each.logit_lens)
+    first, second = (lens.top_ids[-1, :, 0] for lens in lenses)
     if (first < 0).any() or (second < 0).any():
         return None
     return int(np.sum(first == second)), len(first)

@@ -7,18 +7,14 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from depthtui.data.results import (
-    Curves,
-    DepthEstimate,
-    DepthSummary,
-    PromptCurves,
-    RunResult,
-    SummarySettings,
-)
+from depthtui.data.depth import Curves, DepthEstimate, DepthSummary, PromptCurves, SummarySettings
+from depthtui.data.run import RunResult
 from depthtui.depth.intervals import FEWEST_PROMPTS, depth_intervals
 from depthtui.depth.rules import cosine_layers, kl_layers, overlap_layers
+from depthtui.metrics import METRICS
 
-_BRANCHES = ("attention", "mlp", "layer")
+_COSINES = ("attention_cosine", "mlp_cosine", "layer_cosine")
+_OF_THE_SPLIT = ("attention_", "mlp_")
 _NOT_FINITE = "the model's values are not finite"
 _NOT_RUN = "not every layer has been run yet"
 
@@ -75,8 +71,7 @@ def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthS
     Returns None where there is nothing to average, such as a single token with
     token 0 left out. Intervals need `FEWEST_PROMPTS` prompts.
     """
-    each_prompt = [prompt_curves(each, settings.include_first_token) for each in results]
-    parts = [each for each in each_prompt if each is not None]
+    parts = _parts(results, settings)
     if not parts:
         return None
     complete = all(each.complete for each in results)
@@ -92,6 +87,17 @@ def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthS
         found,
         len(parts),
     )
+
+
+def mean_curves(results: Sequence[RunResult], settings: SummarySettings) -> Curves:
+    """The curves of runs of one model, pooled; all None where there is nothing to average."""
+    parts = _parts(results, settings)
+    return pool(parts) if parts else Curves()
+
+
+def _parts(results: Sequence[RunResult], settings: SummarySettings) -> list[PromptCurves]:
+    found = (prompt_curves(result, settings.include_first_token) for result in results)
+    return [part for part in found if part is not None]
 
 
 def with_intervals(
@@ -114,15 +120,15 @@ def prompt_curves(result: RunResult, include_first_token: bool) -> PromptCurves 
     n_tokens = len(result.tokens) - first
     if n_tokens < 1:
         return None
-    branches = ("layer",) if result.model.split_missing else _BRANCHES
-    means: dict[str, np.ndarray] = {}
-    if result.contributions is not None:
-        names = [f"{branch}_{kind}" for branch in branches for kind in ("norm_ratio", "cosine")]
-        means |= {name: _mean(getattr(result.contributions, name), first) for name in names}
-    if result.logit_lens is not None:
-        names = ["kl", "overlap", "entropy"]
-        means |= {name: _mean(getattr(result.logit_lens, name), first) for name in names}
-    cosines = [means[f"{branch}_cosine"] for branch in branches if f"{branch}_cosine" in means]
+    split = not result.model.split_missing
+    means = {
+        name: _mean(getattr(result.measured[metric.name], name), first)
+        for metric in METRICS
+        if metric.name in result.measured
+        for name in metric.curves
+        if split or not name.startswith(_OF_THE_SPLIT)
+    }
+    cosines = [means[name] for name in _COSINES if name in means]
     if cosines:
         means["mean_cosine"] = np.mean(cosines, axis=0)
     return PromptCurves(n_tokens, Curves(**means))

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from depthtui.data.results import GenerationSettings, LogitLens, Settling, TokenDepths
+from depthtui.data.generation import GenerationSettings, TokenDepths
+from depthtui.data.lens import LogitLens
 from depthtui.depth.rules import kl_layers, overlap_layers
 from depthtui.metrics.early_exit import early_exit
 from depthtui.metrics.prediction_depth import prediction_depth
-from depthtui.metrics.settling_depth import settling_depth
+from depthtui.metrics.settling import settling_depth
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,14 @@ TOKEN_DEPTHS = (
 )
 
 
-def token_depths(lens: LogitLens, settling: Settling, settings: GenerationSettings) -> TokenDepths:
-    """The depths of the N tokens whose columns these are."""
+def token_depths(
+    lens: LogitLens, divergence: np.ndarray, settings: GenerationSettings
+) -> TokenDepths:
+    """The depths of the N tokens whose columns these are; `divergence` is `[L+1, N]`."""
     leave = early_exit(lens, settings.confidence)
     return TokenDepths(
         prediction=prediction_depth(lens).astype(np.float32),
-        settling=settling_depth(settling, settings.settling_threshold).astype(np.float32),
+        settling=settling_depth(divergence, settings.settling_threshold).astype(np.float32),
         kl=kl_depths(lens.kl, settings.kl_threshold),
         overlap=overlap_depths(lens.overlap, settings.overlap_threshold),
         early_exit=leave.depths.astype(np.float32),

@@ -7,7 +7,7 @@ import functools
 import gc
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import transformers
 
 import depthtui
 from depthtui.data import codec
+from depthtui.data.generation import Continuation, Generation, GenerationSettings
+from depthtui.data.model import ModelInfo, ModelSpec
 from depthtui.data.protocol import (
     Event,
     GeneratedTokens,
@@ -29,35 +31,22 @@ from depthtui.data.protocol import (
     RunFinished,
     RunStarted,
 )
-from depthtui.data.results import (
-    CausalMetric,
-    Continuation,
-    Generation,
-    GenerationSettings,
-    ModelInfo,
-    ModelSpec,
-    Prompt,
-    Provenance,
-    RunResult,
-    RunSettings,
-)
+from depthtui.data.run import Prompt, Provenance, RunResult, RunSettings
 from depthtui.data.store import Store, make_key
 from depthtui.depth.token_depths import token_depths
 from depthtui.engine import memory
-from depthtui.engine.causal import CAUSAL, Baselines, is_whole
+from depthtui.engine.context import Baselines
 from depthtui.engine.control import Control
 from depthtui.engine.generate import can_read_on, generate
 from depthtui.engine.run import ReadyModel, Run
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, ON_DEMAND, empty_result
+from depthtui.metrics.spec import Metric
 from depthtui.models.loading import load
-from depthtui.models.parameters import with_parameters
 from depthtui.tracing.activations import Activations
 from depthtui.tracing.anatomy import execution_device, study
-
-_BASE_METRICS = ("contributions", "logit_lens")
-"""Those of one forward pass, cached together."""
+from depthtui.tracing.parameters import with_parameters
 
 
 class Engine:
@@ -68,6 +57,7 @@ class Engine:
         models_dir: where converted models lie.
         emit: receives every event.
         activation_limit: most bytes of activations to cache for one run; 0 for none.
+        baseline_texts: the prompts whose mean residual erasure puts in where a run names none.
 
     Attributes:
         activation_limit: the same; it may be changed between runs.
@@ -79,7 +69,9 @@ class Engine:
         models_dir: Path,
         emit: Callable[[Event], None],
         activation_limit: int = 1 << 30,
+        baseline_texts: Callable[[], Sequence[str]] = tuple,
     ) -> None:
+        self._baseline_texts = baseline_texts
         self._store = store
         self._models_dir = models_dir
         self._emit = emit
@@ -120,7 +112,7 @@ class Engine:
             ids = tokenise(loaded.tokenizer, Prompt(text), False, vocabulary).ids
             return torch.from_numpy(ids).to(execution_device(loaded.model.get_input_embeddings()))
 
-        baselines = Baselines(loaded.model, anatomy, ids_of)
+        baselines = Baselines(loaded.model, anatomy, ids_of, self._baseline_texts)
         self._model = ReadyModel(loaded, anatomy, info, vocabulary, baselines)
         self._emit(ModelLoaded(info))
         self._emit_memory()
@@ -155,7 +147,7 @@ class Engine:
         tokens = tokenise(model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary)
         model.check_ids(tokens.ids)
         memory.check_fits(model.info, settings, len(tokens), model.device)
-        result = RunResult.empty(model.info, prompt, settings, tokens)
+        result = empty_result(model.info, prompt, settings, tokens)
         self._emit(RunStarted(run_id, tokens))
         run = Run(model, result, control or Control(), self._emit, run_id)
         keep_later = self._compute(run, model, fresh or run.control.stepping)
@@ -260,7 +252,7 @@ class Engine:
         keep_later: list[Callable[[], None]] = []
         try:
             self._measure(run, model, fresh, keep_later)
-            self._measure_causal(run, model, fresh, keep_later)
+            self._measure_on_demand(run, model, fresh, keep_later)
             result.complete = True
         except RunStopped:
             pass
@@ -282,7 +274,7 @@ class Engine:
     ) -> None:
         """Contributions and lens: from the cached result, the cached activations or a forward."""
         result = run.result
-        if not set(result.settings.metrics) & set(_BASE_METRICS):
+        if not set(OF_THE_PASS) & set(result.settings.metrics):
             return
         key = _result_key(model.info, result)
         cached = None if fresh else self._cached(key, RunResult)
@@ -303,35 +295,34 @@ class Engine:
         base = dataclasses.replace(result, complete=True, unavailable={}, provenance=provenance)
         keep_later.append(lambda: self._keep(key, base, result))
 
-    def _measure_causal(
+    def _measure_on_demand(
         self, run: Run, model: ReadyModel, fresh: bool, keep_later: list[Callable[[], None]]
     ) -> None:
         """The slower metrics, each from the cache or computed; unfinished ones are kept too."""
-        result, causal = run.result, run.causal()
-        for metric in CAUSAL:
-            if metric not in result.settings.metrics:
+        result, context = run.result, run.context()
+        for metric in ON_DEMAND:
+            if metric.name not in result.settings.metrics:
                 continue
-            reason = causal.why_not(metric)
+            reason = metric.why_unavailable(result)
             if reason:
-                result.unavailable[metric] = reason
+                result.unavailable[metric.name] = reason
                 continue
-            key = make_key("result", **_key_parts(model.info, result), **causal.parts(metric))
-            held = None if fresh else self._cached(key, CausalMetric)
-            if held is not None and is_whole(held):
-                setattr(result, metric, held)
-                causal.tell(metric, held, 1, 1)
+            key = _metric_key(model.info, result, metric)
+            held = None if fresh else self._cached(key, metric.result)
+            if held is not None and held.is_whole:
+                run.tell_whole(metric, held)
                 continue
             try:
-                causal.compute(metric, held)
+                context.metric = metric.name
+                run.tell_whole(metric, metric.kernel()(context, held))
+            except RunStopped:
+                raise
             except DepthError as error:
-                if isinstance(error, RunStopped):
-                    raise
-                result.unavailable[metric] = str(error)
+                result.unavailable[metric.name] = str(error)
             finally:
-                value = getattr(result, metric)
+                value = result.measured.get(metric.name)
                 if value is not None:
-                    keep = functools.partial(self._keep, key, value, result)
-                    keep_later.append(keep)
+                    keep_later.append(functools.partial(self._keep, key, value, result))
 
     def _cached(self, key: str, kind: Any) -> Any:
         data = self._store.get(key)
@@ -384,7 +375,7 @@ def _title(result: RunResult) -> str:
 def _with_settings(cached: Generation, prompt: Prompt, settings: GenerationSettings) -> Generation:
     """A cached generation under the thresholds that are asked for now."""
     written = cached.continuation
-    depths = token_depths(written.lens, written.settling, settings)
+    depths = token_depths(written.lens, written.divergence, settings)
     assert cached.provenance is not None
     return dataclasses.replace(
         cached,
@@ -430,9 +421,18 @@ def _model_parts(info: ModelInfo) -> dict[str, Any]:
 
 
 def _result_key(info: ModelInfo, result: RunResult) -> str:
-    wanted = sorted(set(result.settings.metrics) & set(_BASE_METRICS))
+    wanted = sorted(set(OF_THE_PASS) & set(result.settings.metrics))
     parts = {"top_k": result.settings.top_k, "metrics": wanted}
     return make_key("result", **_key_parts(info, result), **parts)
+
+
+def _metric_key(info: ModelInfo, result: RunResult, metric: Metric) -> str:
+    parts = {name: getattr(result.settings, name) for name in metric.depends_on}
+    if "answer_start" in parts:
+        parts["answer_start"] = result.answer_start
+    if metric.cache_key is not None:
+        parts = metric.cache_key(result)
+    return make_key("result", **_key_parts(info, result), metric=metric.name, **parts)
 
 
 def _activations_key(info: ModelInfo, result: RunResult) -> str:

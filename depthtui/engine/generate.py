@@ -8,23 +8,19 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from depthtui.data.results import (
-    Continuation,
-    Generation,
-    LogitLens,
-    RunResult,
-    RunSettings,
-    Settling,
-    Tokens,
-)
+from depthtui.data.arrays import arrays_of
+from depthtui.data.generation import Continuation, Generation
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunSettings, Tokens
 from depthtui.depth.token_depths import token_depths
 from depthtui.engine.control import Control
 from depthtui.engine.decoding import Decoding, reads_on
 from depthtui.engine.run import ReadyModel, Run
 from depthtui.engine.sampling import Sampler
 from depthtui.errors import DepthError, RunStopped
-from depthtui.metrics.settling import divergence
-from depthtui.metrics.token_lens import TokenReading, read_token
+from depthtui.metrics import empty_result, logit_lens
+from depthtui.metrics.logit_lens.token_lens import TokenReading, read_token
+from depthtui.metrics.settling.compute import divergence
 from depthtui.models.loading import LoadedModel
 
 _SECONDS_BETWEEN_PARTS = 0.04
@@ -106,19 +102,16 @@ def replayed(model: ReadyModel, generation: Generation) -> Continuation:
         raise DepthError(f"There is no logit lens: {model.anatomy.lens_missing}.")
     ids = np.concatenate([generation.tokens.ids, written.ids])
     tokens = Tokens(ids, generation.tokens.texts + written.texts, len(generation.tokens))
-    run_settings = RunSettings(top_k=settings.top_k, metrics=("logit_lens",))
-    result = RunResult.empty(model.info, generation.prompt, run_settings, tokens)
+    run_settings = RunSettings(top_k=settings.top_k, metrics=(logit_lens.METRIC.name,))
+    result = empty_result(model.info, generation.prompt, run_settings, tokens)
     activations = Run(model, result, Control(), lambda event: None, 0).forward(keep_writes=False)
-    assert result.logit_lens is not None
+    found = result.get(LogitLens)
+    assert found is not None
     apart = divergence(unembedding, list(activations.residual))
     columns = slice(len(generation.tokens) - 1, len(ids) - 1)
-    arrays = {
-        name: values[:, columns]
-        for name, values in vars(result.logit_lens).items()
-        if isinstance(values, np.ndarray)
-    }
-    lens = LogitLens(**arrays, vocabulary=result.logit_lens.vocabulary)
-    settling = Settling(apart.divergence[:, columns])
+    arrays = {name: values[:, columns] for name, values in arrays_of(found)}
+    lens = LogitLens(**arrays, vocabulary=found.vocabulary)
+    settling = apart.divergence[:, columns]
     depths = token_depths(lens, settling, settings)
     return Continuation(written.ids, written.texts, lens, settling, depths)
 
@@ -188,7 +181,7 @@ class _Writer:
             name: torch.stack([vars(each)[name] for each in self._readings], dim=1).numpy()
             for name in vars(self._readings[0])
         }
-        settling = Settling(columns.pop("divergence"))
+        settling = columns.pop("divergence")
         named = np.unique(columns["top_ids"]).tolist()
         lens = LogitLens(**columns, vocabulary=self._vocabulary.texts(named))
         depths = token_depths(lens, settling, self._generation.settings)

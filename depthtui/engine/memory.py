@@ -5,9 +5,11 @@ from __future__ import annotations
 import psutil
 import torch
 
-from depthtui.data.results import ModelInfo, RunSettings
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import RunSettings
 from depthtui.errors import DepthError
-from depthtui.metrics.logit_lens import OUTPUT_BYTES, ROW_BYTES
+from depthtui.metrics import logit_lens
+from depthtui.metrics.logit_lens.compute import OUTPUT_BYTES, ROW_BYTES
 from depthtui.models.space import free_memory
 from depthtui.sizes import format_size
 from depthtui.tracing.activations import MEMORY_BYTES
@@ -42,7 +44,7 @@ def run_bytes(model: ModelInfo, settings: RunSettings, n_tokens: int) -> int:
     # The residual stream and what attention and MLP write to it.
     kept = 3 * min((model.n_layers + 1) * n_tokens * model.d_model * size, MEMORY_BYTES)
     total = n_tokens * block_bytes(model) + kept
-    if "logit_lens" in settings.metrics:
+    if logit_lens.METRIC.name in settings.metrics:
         total += min(n_tokens * model.vocab_size * 4, OUTPUT_BYTES) + 2 * ROW_BYTES
     return total
 

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from depthtui.data.protocol import ContributionRows, Event, Halted, LensRows, MetricRows
-from depthtui.data.results import (
-    CausalMetric,
-    Contributions,
-    LogitLens,
-    ModelInfo,
-    RunResult,
-)
-from depthtui.engine.causal import Baselines, CausalRun
+from depthtui.data.arrays import MetricResult
+from depthtui.data.lens import LensValues, LogitLens
+from depthtui.data.model import ModelInfo
+from depthtui.data.protocol import Event, Halted, MetricRows, Rows
+from depthtui.data.run import RunResult
+from depthtui.engine.context import Baselines, MetricContext
 from depthtui.engine.control import Control
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError
-from depthtui.metrics.contributions import contributions
-from depthtui.metrics.logit_lens import LensRows as DeviceLensRows
-from depthtui.metrics.logit_lens import read_depth, read_lens
+from depthtui.metrics import METRICS, logit_lens
+from depthtui.metrics.logit_lens.compute import read_depth, read_lens
+from depthtui.metrics.spec import Metric
 from depthtui.models.loading import LoadedModel
 from depthtui.tracing.activations import ActivationRecorder, Activations
 from depthtui.tracing.anatomy import Anatomy, execution_device
@@ -91,7 +88,9 @@ class Run:
         self._run_id = run_id
         self._ids = torch.from_numpy(result.tokens.ids)
         self._started = time.perf_counter()
-        self._waiting: list[torch.Tensor] = []
+        self._of_layers = [m for m in METRICS if m.stage == "layers" and m.name in result.measured]
+        self._kernels = {metric.name: metric.kernel() for metric in self._of_layers}
+        self._waiting: list[dict[str, torch.Tensor]] = []
         self._told = self._started
 
     @property
@@ -104,7 +103,7 @@ class Run:
 
         def on_layer(layer: LayerActivations) -> None:
             recorder.add(layer)
-            self._add_contributions(layer)
+            self._add_layer(layer)
             if self.control.stepping:
                 self._halt(layer.layer, recorder)
 
@@ -127,54 +126,67 @@ class Run:
         """Take the layers from the cache instead of the model."""
         for layer in activations.layers():
             self.control.checkpoint()
-            self._add_contributions(layer)
+            self._add_layer(layer)
         self.flush()
         self._read_lens(activations.residual)
 
     def tell_cached(self, cached: RunResult) -> None:
-        """Take contributions and lens from a cached result, and tell of them."""
-        result = self.result
-        result.contributions, result.logit_lens = cached.contributions, cached.logit_lens
-        result.layers_done = cached.layers_done
-        if result.contributions is not None:
-            self._emit(ContributionRows(self._run_id, 0, result.contributions, self.seconds))
-        if result.logit_lens is not None:
-            self._emit(LensRows(self._run_id, 0, result.logit_lens, self.seconds))
+        """Take what the pass measures from a cached result, and tell of it."""
+        self.result.layers_done = cached.layers_done
+        for name, value in cached.measured.items():
+            self.result.put(name, value)
+            self._tell_rows(name, 0, value)
 
-    def causal(self) -> CausalRun:
-        """The slower metrics of this run."""
-        return CausalRun(
+    def context(self) -> MetricContext:
+        """What the kernels of this run's on-demand metrics work with."""
+        return MetricContext(
             self._model.loaded.model,
             self._model.anatomy,
             self.result,
             self.control.checkpoint,
-            self._tell_metric,
+            self._tell_part,
             self._model.baselines,
         )
 
-    def _tell_metric(self, metric: str, value: CausalMetric, done: int, total: int) -> None:
+    def tell_whole(self, metric: Metric, value: MetricResult) -> None:
+        """Keep a metric that is done, and tell of it."""
+        self.result.put(metric.name, value)
+        self._tell_part(metric.name, value, 1, 1)
+
+    def _tell_part(self, metric: str, value: MetricResult, done: int, total: int) -> None:
         now = time.perf_counter()
         if done == total or now - self._told >= _SECONDS_BETWEEN_PARTS:
             self._told = now
             self._emit(MetricRows(self._run_id, metric, value, done, total, self.seconds))
 
+    def _tell_rows(self, metric: str, first: int, rows: MetricResult) -> None:
+        done = self.result.layers_done
+        self._emit(Rows(self._run_id, metric, first, rows, done, self.seconds))
+
     def flush(self) -> None:
-        """Tell of the contribution rows that wait."""
+        """Tell of the rows of layers that wait."""
         if not self._waiting:
             return
-        first = self.result.layers_done
-        values = torch.stack([each.to("cpu") for each in self._waiting]).numpy()
+        first, waiting = self.result.layers_done, self._waiting
         self._waiting = []
-        rows = Contributions(*(values[:, place] for place in range(values.shape[1])))
-        self.result.put_contributions(first, rows)
+        self.result.layers_done = first + len(waiting)
         self._told = time.perf_counter()
-        self._emit(ContributionRows(self._run_id, first, rows, self.seconds))
+        for metric in self._of_layers:
+            values = torch.stack([layer[metric.name].to("cpu") for layer in waiting]).numpy()
+            assert metric.result is not None
+            rows = metric.result(*(values[:, place] for place in range(values.shape[1])))
+            self.result.measured[metric.name].put(first, rows)
+            self._tell_rows(metric.name, first, rows)
 
-    def _add_contributions(self, layer: LayerActivations) -> None:
-        if self.result.contributions is None:
+    def _add_layer(self, layer: LayerActivations) -> None:
+        """Reduce a layer to its rows: `[fields, T]` of every metric of this stage."""
+        if not self._kernels:
             self.result.layers_done = layer.layer + 1
             return
-        self._waiting.append(contributions(layer, self._model.info.parallel))
+        parallel = self._model.info.parallel
+        self._waiting.append(
+            {name: kernel(layer, parallel) for name, kernel in self._kernels.items()}
+        )
         if time.perf_counter() - self._told >= _SECONDS_BETWEEN_ROWS:
             self.flush()
 
@@ -182,7 +194,7 @@ class Run:
         """Show what there is of this layer, then wait for a key."""
         self.flush()
         unembedding = self._model.anatomy.unembedding
-        if self.result.logit_lens is not None and unembedding is not None:
+        if self.result.get(LogitLens) is not None and unembedding is not None:
             for depth in (0, 1) if layer == 0 else (layer + 1,):
                 rows = read_depth(
                     unembedding,
@@ -197,7 +209,7 @@ class Run:
 
     def _read_lens(self, residual: torch.Tensor) -> None:
         unembedding = self._model.anatomy.unembedding
-        if self.result.logit_lens is None or unembedding is None:
+        if self.result.get(LogitLens) is None or unembedding is None:
             return
         read_lens(
             unembedding,
@@ -208,15 +220,16 @@ class Run:
             self.control.checkpoint,
         )
 
-    def _add_lens(self, first: int, rows: DeviceLensRows) -> None:
+    def _add_lens(self, first: int, rows: LensValues[torch.Tensor]) -> None:
+        found = self.result.get(LogitLens)
+        assert found is not None
         arrays = {name: value.numpy().copy() for name, value in vars(rows).items()}
-        lens = LogitLens(**arrays, vocabulary=self._texts(arrays["top_ids"]))
-        self.result.put_lens(first, lens)
-        self._emit(LensRows(self._run_id, first, lens, self.seconds))
+        texts = self._texts(arrays["top_ids"], found.vocabulary)
+        lens = LogitLens(**arrays, vocabulary=texts)
+        found.put(first, lens)
+        self._tell_rows(logit_lens.METRIC.name, first, lens)
 
-    def _texts(self, ids: np.ndarray) -> dict[int, str]:
+    def _texts(self, ids: np.ndarray, known: Collection[int]) -> dict[int, str]:
         """Texts of the ids that this run has not told yet."""
-        assert self.result.logit_lens is not None
-        known = self.result.logit_lens.vocabulary
-        new: Iterable[int] = (each for each in np.unique(ids).tolist() if each >= 0)
-        return self._model.vocabulary.texts(each for each in new if each not in known)
+        named = (id_ for id_ in np.unique(ids).tolist() if id_ >= 0)
+        return self._model.vocabulary.texts(id_ for id_ in named if id_ not in known)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from depthtui.data.results import Prompt, Tokens
+from depthtui.data.run import Prompt, Tokens
 from depthtui.errors import DepthError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -1,1 +1,110 @@
-"""The metrics, one file each."""
+"""The metrics: a folder each, with a light spec and a kernel that only the engine imports.
+
+Adding one is a folder and a line in `METRICS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import Prompt, RunResult, RunSettings, Tokens
+from depthtui.metrics import (
+    ablation,
+    contributions,
+    depth_score,
+    direct_logits,
+    early_exit,
+    integrated_gradients,
+    lens_margin,
+    logit_lens,
+    prediction_depth,
+    residual_erasure,
+    settling,
+    similarity,
+    skip_effects,
+)
+from depthtui.metrics.ranking import Ranked
+from depthtui.metrics.spec import Measure, Metric
+
+ALL: tuple[Metric, ...] = (
+    contributions.METRIC,
+    logit_lens.METRIC,
+    lens_margin.METRIC,
+    prediction_depth.METRIC,
+    early_exit.METRIC,
+    similarity.METRIC,
+    direct_logits.METRIC,
+    settling.METRIC,
+    ablation.METRIC,
+    skip_effects.METRIC,
+    depth_score.METRIC,
+    residual_erasure.METRIC,
+    integrated_gradients.METRIC,
+)
+"""Everything that is measured or derived, the quick ones first: the order of every list."""
+
+METRICS = tuple(metric for metric in ALL if metric.stage != "derived")
+"""Those that a run can be asked for."""
+
+DERIVED = tuple(metric for metric in ALL if metric.stage == "derived")
+"""Those that come with another."""
+
+ON_DEMAND = tuple(metric for metric in METRICS if metric.on_demand)
+"""Those that are computed on the recorded pass, only where they are asked for."""
+
+OF_THE_PASS = tuple(metric.name for metric in METRICS if not metric.on_demand)
+"""Names of those of the forward pass itself, which a run has unless it is asked for less."""
+
+RANKINGS = tuple(metric for metric in reversed(METRICS) if metric.ranks_layers)
+"""Those that say which layers to leave out, the surest and dearest first."""
+
+METRIC_BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
+
+_ALL_MEASURES = tuple(
+    replace(measure, metric=metric.name) for metric in METRICS for measure in metric.measures
+)
+
+MEASURES = tuple(measure for measure in _ALL_MEASURES if measure.by_token)
+"""What a heatmap of layers x tokens can draw."""
+
+ALL_MEASURES = (*MEASURES, *(measure for measure in _ALL_MEASURES if not measure.by_token))
+"""Those, then the maps of layers x layers."""
+
+MEASURE_BY_NAME: dict[str, Measure] = {measure.name: measure for measure in ALL_MEASURES}
+
+
+def empty_result(
+    model: ModelInfo, prompt: Prompt, settings: RunSettings, tokens: Tokens
+) -> RunResult:
+    """A run of which nothing has been computed yet: unknown values where the pass will fill in."""
+    result = RunResult(model, prompt, settings, tokens)
+    for metric in METRICS:
+        wanted = metric.name in settings.metrics and not metric.on_demand
+        if wanted and metric.result is not None and not metric.why_unavailable(result):
+            sizes = model.n_layers, len(tokens), settings.top_k
+            result.put(metric.name, metric.result.unknown(*sizes))
+    return result
+
+
+def rankings_of(result: RunResult) -> list[Ranked]:
+    """What a run knows about its layers' usefulness, the surest first."""
+    found = (result.measured.get(metric.name) for metric in RANKINGS)
+    return [cast(Ranked, ranking) for ranking in found if ranking is not None]
+
+
+def depending_on(*settings: str) -> tuple[Metric, ...]:
+    """The metrics whose values one of these fields of `RunSettings` changes."""
+    return tuple(metric for metric in METRICS if set(settings) & set(metric.depends_on))
+
+
+def depends_on_former_prompts(settings: RunSettings) -> bool:
+    """Whether the lengths of the prompts before this one matter (paper, metric 2)."""
+    names = {metric.name for metric in depending_on("lengths_before")}
+    return not names.isdisjoint(settings.metrics)
+
+
+def formula_in(measure: Measure, result: RunResult) -> str:
+    """The formula as it holds for this model: a parallel block's MLP is relative to h."""
+    return measure.formula.replace("h+a", "h") if result.model.parallel else measure.formula

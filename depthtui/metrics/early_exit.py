@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from depthtui.data.results import LogitLens
+from depthtui.data.lens import LogitLens
+from depthtui.metrics.logit_lens import joined_lens
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import Finding, Metric, PromptMetrics, weighted_mean
+
+NAME = "early_exit"
+
+CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""Where the early-exit curve is read."""
+
+CONFIDENCE = 0.9
+"""The confidence that is told of in words."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +72,46 @@ def early_exit_curve(
     lens: LogitLens, confidences: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Agreement and layers saved at each confidence, `[n]` both."""
-    exits = [early_exit(lens, each) for each in confidences]
+    exits = [early_exit(lens, confidence) for confidence in confidences]
     return (
-        np.array([each.agreement for each in exits]),
-        np.array([each.layers_saved for each in exits]),
+        np.array([leaving.agreement for leaving in exits]),
+        np.array([leaving.layers_saved for leaving in exits]),
     )
+
+
+def _summary(lens: LogitLens, pooled: Pooled) -> dict[str, Any]:
+    agreement, saved = early_exit_curve(lens, CONFIDENCES)
+    return {NAME: {"confidence": list(CONFIDENCES), "agreement": agreement, "layers_saved": saved}}
+
+
+def _findings(lens: LogitLens, pooled: Pooled) -> list[Finding]:
+    leaving = early_exit(lens, CONFIDENCE)
+    saved = f"saves {leaving.layers_saved:.1f} of {pooled.n_layers} layers"
+    agreement = f"{leaving.agreement:.1%} agree with the output"
+    return [Finding(f"Early exit at {CONFIDENCE:g}", saved, agreement)]
+
+
+def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
+    at = CONFIDENCES.index(CONFIDENCE)
+    known = [(metrics[NAME], n_tokens) for metrics, n_tokens in prompts if NAME in metrics]
+    titles = {
+        "layers_saved": f"layers saved at {CONFIDENCE:g}",
+        "agreement": f"agreement at {CONFIDENCE:g}",
+    }
+    return {
+        title: weighted_mean([(curve[field][at], n_tokens) for curve, n_tokens in known])
+        for field, title in titles.items()
+    }
+
+
+METRIC = Metric(
+    name=NAME,
+    title="Early exit",
+    tells="What early exit would gain at a confidence, and lose.",
+    stage="derived",
+    of="logit_lens",
+    pool=joined_lens,
+    summary=_summary,
+    findings=_findings,
+    cell_means=_cell_means,
+)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from depthtui.data.results import LogitLens
+from depthtui.data.lens import LogitLens
+from depthtui.metrics.logit_lens import joined_lens
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import LayerValues, Metric
 
 
 def lens_margin(lens: LogitLens) -> np.ndarray:
@@ -17,3 +22,23 @@ def lens_margin(lens: LogitLens) -> np.ndarray:
     if top.shape[-1] < 2:
         return np.full(top.shape[:2], np.nan, top.dtype)
     return np.asarray(top[..., 0] - top[..., 1])
+
+
+def _summary(lens: LogitLens, pooled: Pooled) -> dict[str, Any]:
+    return {"lens_margin": lens_margin(lens).mean(axis=1, dtype=np.float64)}
+
+
+def _per_layer(lens: LogitLens) -> list[LayerValues]:
+    return [LayerValues("margin", lens_margin(lens).mean(axis=1))]
+
+
+METRIC = Metric(
+    name="lens_margin",
+    title="Entropy and margin",
+    tells="Lens entropy and margin: how sure each depth is.",
+    stage="derived",
+    of="logit_lens",
+    pool=joined_lens,
+    summary=_summary,
+    per_layer=_per_layer,
+)

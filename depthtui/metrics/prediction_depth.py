@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from depthtui.data.results import LogitLens
-from depthtui.metrics.settling_depth import first_of_last_run
+from depthtui.data.lens import LogitLens
+from depthtui.metrics.logit_lens import joined_lens
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import Finding, Metric, PromptMetrics, weighted_mean
+
+NAME = "prediction_depth"
 
 
 def prediction_depth(lens: LogitLens) -> np.ndarray:
@@ -18,3 +24,43 @@ def prediction_depth(lens: LogitLens) -> np.ndarray:
     top = lens.top_ids[:, :, 0]
     known = (top >= 0).all(axis=0)
     return np.where(known, first_of_last_run(top == top[-1]), np.nan)
+
+
+def first_of_last_run(holds: np.ndarray) -> np.ndarray:
+    """The first row from which on a condition `[L+1, T]` holds to the end; L where never."""
+    n_layers = len(holds) - 1
+    broken = ~holds[:n_layers][::-1]
+    since = np.where(broken.any(axis=0), broken.argmax(axis=0), n_layers)
+    return np.asarray(n_layers - since)
+
+
+def _summary(lens: LogitLens, pooled: Pooled) -> dict[str, Any]:
+    return {
+        NAME: {
+            "mean": float(prediction_depth(lens).mean()),
+            "depths": [prediction_depth(found) for found in pooled.known(LogitLens)],
+        }
+    }
+
+
+def _findings(lens: LogitLens, pooled: Pooled) -> list[Finding]:
+    depth = float(np.mean(prediction_depth(lens)))
+    return [Finding("Prediction depth", f"{depth:.1f} of {pooled.n_layers}", "first choice stays")]
+
+
+def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
+    found = [(metrics[NAME]["mean"], n) for metrics, n in prompts if NAME in metrics]
+    return {"prediction depth": weighted_mean(found)}
+
+
+METRIC = Metric(
+    name=NAME,
+    title="Prediction depth",
+    tells="Prediction depth, where each token is decided.",
+    stage="derived",
+    of="logit_lens",
+    pool=joined_lens,
+    summary=_summary,
+    findings=_findings,
+    cell_means=_cell_means,
+)

@@ -31,8 +31,8 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging
 
+from depthtui.data.model import ModelInfo, ModelSpec
 from depthtui.data.protocol import Progress
-from depthtui.data.results import ModelInfo, ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models.catalog import (
     ModelSource,

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from depthtui.data.results import Prompt
+from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts.dataset_formats import DATASETS, Dataset, Row
 from depthtui.prompts.files import decode_text, read_bytes

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from depthtui.data.results import Prompt
+from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 
 LARGEST_FILE = 16 * 1024 * 1024

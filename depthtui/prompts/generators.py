@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from depthtui.data.results import Prompt
+from depthtui.data.run import Prompt
 from depthtui.prompts import vocabulary as words
 
 

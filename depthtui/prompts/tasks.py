@@ -10,7 +10,7 @@ from importlib.resources import files
 from random import Random
 from typing import Any
 
-from depthtui.data.results import Prompt
+from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts import generators
 

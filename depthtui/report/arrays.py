@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from depthtui.data.results import RunResult, arrays_of
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.data.arrays import arrays_of
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunResult
 
 
 def arrays_bytes(results: Sequence[RunResult]) -> bytes:
@@ -25,17 +26,15 @@ def arrays_bytes(results: Sequence[RunResult]) -> bytes:
     arrays: dict[str, np.ndarray] = {}
     for number, result in enumerate(results):
         arrays[f"{number}/token_ids"] = np.asarray(result.tokens.ids, np.int64)
-        for name in METRIC_BY_NAME:
-            part = getattr(result, name)
-            if part is None:
-                continue
+        for name, part in result.measured.items():
             for field, values in arrays_of(part):
                 arrays[f"{number}/{name}/{field}"] = np.ascontiguousarray(values)
     return save(arrays, metadata={"runs": json.dumps([_about(each) for each in results])})
 
 
 def _about(result: RunResult) -> dict[str, Any]:
-    vocabulary = result.logit_lens.vocabulary if result.logit_lens else {}
+    lens = result.get(LogitLens)
+    vocabulary = {} if lens is None else lens.vocabulary
     return {
         "model": asdict(result.model),
         "prompt": asdict(result.prompt),
@@ -44,11 +43,7 @@ def _about(result: RunResult) -> dict[str, Any]:
         "answer_start": int(result.tokens.answer_start),
         "vocabulary": {str(id_): text for id_, text in vocabulary.items()},
         "complete": result.complete,
-        "metrics": {
-            name: _words(part)
-            for name in METRIC_BY_NAME
-            if (part := getattr(result, name)) is not None
-        },
+        "metrics": {name: _words(part) for name, part in result.measured.items()},
         "unavailable": dict(result.unavailable),
         "provenance": None if result.provenance is None else asdict(result.provenance),
     }

@@ -10,7 +10,7 @@ from rich.console import Group as Lines
 from rich.table import Table
 from rich.text import Text
 
-from depthtui.data.results import Continuation, Generation
+from depthtui.data.generation import Continuation, Generation
 from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
 from depthtui.report.legible import legible
 

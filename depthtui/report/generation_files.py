@@ -14,7 +14,8 @@ import numpy as np
 from safetensors.numpy import save
 
 from depthtui import palette
-from depthtui.data.results import Generation, arrays_of
+from depthtui.data.arrays import arrays_of
+from depthtui.data.generation import Generation
 from depthtui.depth.token_depths import TOKEN_DEPTHS
 from depthtui.errors import DepthError
 from depthtui.report import svg
@@ -84,7 +85,7 @@ def _as_dict(generation: Generation) -> dict[str, Any]:
         "curves": {
             "kl": written.lens.kl,
             "overlap": written.lens.overlap,
-            "divergence": written.settling.divergence,
+            "divergence": written.divergence,
         },
         "summary": {
             each.measure.name: {
@@ -221,7 +222,8 @@ def generation_arrays(generations: Sequence[Generation]) -> bytes:
     for number, generation in enumerate(generations):
         written = generation.continuation
         arrays[f"{number}/token_ids"] = written.ids
-        for part in ("lens", "settling", "depths"):
+        arrays[f"{number}/settling/divergence"] = np.ascontiguousarray(written.divergence)
+        for part in ("lens", "depths"):
             for name, values in arrays_of(getattr(written, part)):
                 arrays[f"{number}/{part}/{name}"] = np.ascontiguousarray(values)
         words.append(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from depthtui.data.results import ModelInfo, Prompt, RunResult, RunSettings
-from depthtui.metrics.catalog import METRICS
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.metrics import ON_DEMAND
 from depthtui.report.silenced import without
 from depthtui.report.summary import weights_dtype
 
-_POOLED_WHERE_THEY_ARE = frozenset(each.name for each in METRICS) - {"contributions", "logit_lens"}
+_POOLED_WHERE_THEY_ARE = frozenset(metric.name for metric in ON_DEMAND)
 
 
 @dataclass(frozen=True)

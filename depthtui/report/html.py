@@ -8,13 +8,18 @@ from importlib.resources import files
 
 import numpy as np
 
-from depthtui.data.measures import MEASURES, SKIP_MAP, Measure, formula_in
-from depthtui.data.results import Curves, DepthSummary, LogitLens, RunResult, SummarySettings
+from depthtui.data.depth import Curves, DepthSummary, SummarySettings
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import PART_TITLES
+from depthtui.data.run import RunResult
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.published import DATASETS, PROTOCOL, published_for
+from depthtui.metrics import MEASURES, formula_in
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import Measure
 from depthtui.prompts.tasks import level_words
 from depthtui.report import svg
-from depthtui.report.findings import Pooled, findings
+from depthtui.report.findings import by_layer, findings, layer_maps, pool_runs
 from depthtui.report.groups import Group
 from depthtui.report.legible import legible
 from depthtui.report.phrases import (
@@ -27,25 +32,9 @@ from depthtui.report.phrases import (
     published_layers,
     rule_title,
 )
-from depthtui.report.silenced import PART_NAMES
 from depthtui.report.summary import combined_provenance
 from depthtui.report.what_if import HEADS, PROMPT_HEADS, Pairs, pairs
 
-_BARS = {
-    "output effect": "of skipping the layer, |p - p~|",
-    "loss change": "without the layer, nats",
-    "block influence": "1 − cos(h_l, h_l+1)",
-    "completeness error": "of integrated gradients, as a share",
-}
-
-_FIRST_MEASURES = (
-    "layer_norm_ratio",
-    "layer_cosine",
-    "kl",
-    "overlap",
-    "residual_erasure",
-    "integrated_gradients",
-)
 _MOST_CELLS = 2_000_000
 _LENS_TOKENS = 5
 
@@ -97,10 +86,11 @@ def _group(
     yield f'<p class="soft">{_safe(pooling(group, summary, settings))}</p>'
     if compared is not None:
         yield from _beside_clean(compared, settings)
-    yield from _findings(group, settings)
+    pooled = pool_runs(group.results, settings)
+    yield from _findings(pooled)
     if summary is not None:
         yield from _curves(group, summary)
-    yield from _layers(Pooled(group.results, settings), budget)
+    yield from _layers(pooled, budget)
     for number, result in enumerate(group.results, start=1):
         yield from _run(number, result, budget)
     sentence = provenance_sentence(combined_provenance(group.results))
@@ -184,8 +174,8 @@ def _beside_clean(compared: Pairs, settings: SummarySettings) -> Iterable[str]:
             yield f'<div class="wide"><table><tr>{head}</tr>{lines}</table></div>'
 
 
-def _findings(group: Group, settings: SummarySettings) -> Iterable[str]:
-    lines = findings(group.results, settings)
+def _findings(pooled: Pooled) -> Iterable[str]:
+    lines = findings(pooled)
     if not lines:
         return
     yield '<div class="wide"><table>'
@@ -198,22 +188,17 @@ def _findings(group: Group, settings: SummarySettings) -> Iterable[str]:
 def _layers(pooled: Pooled, budget: _Budget) -> Iterable[str]:
     """What each layer is good for: the map of skip effects, and a bar a layer."""
     figures = []
-    skip = pooled.skip_effects
-    if skip is not None and budget.take(skip.layers.size):
-        numbers = [str(layer) for layer in range(len(skip.layers))]
-        # A layer that is skipped cannot change what comes before it.
-        later = np.where(np.tri(len(numbers), k=-1, dtype=bool), np.nan, skip.layers)
-        formula = f"{SKIP_MAP.formula}, skipped layer upwards, changed layer to the right"
-        remark = f"<small> {_safe(formula)}</small>"
-        title = SKIP_MAP.title
-        if skip.part != "layer":
-            title += f", {PART_NAMES[skip.part]} skipped"
-        figures.append(_figure(title, svg.heatmap(later, SKIP_MAP, numbers), remark))
-    for title, remark in _BARS.items():
-        values = pooled.by_layer.get(title)
-        if values is not None:
-            picture = svg.bars(values, f"{title.capitalize()}, by layer")
-            figures.append(_figure(title.capitalize(), picture, f"<small> {remark}</small>"))
+    for picture in layer_maps(pooled):
+        if budget.take(picture.values.size):
+            numbers = [str(layer) for layer in range(len(picture.values))]
+            drawn = svg.heatmap(picture.values, picture.measure, numbers)
+            remark = f"<small> {_safe(picture.caption)}</small>"
+            figures.append(_figure(picture.title, drawn, remark))
+    for values in by_layer(pooled):
+        if values.caption:
+            title = values.title.capitalize()
+            bars = svg.bars(values.values, f"{title}, by layer")
+            figures.append(_figure(title, bars, f"<small> {values.caption}</small>"))
     if figures:
         yield f'<h3>What each layer is good for</h3><div class="figures">{"".join(figures)}</div>'
 
@@ -221,7 +206,7 @@ def _layers(pooled: Pooled, budget: _Budget) -> Iterable[str]:
 def _branches(curves: Curves, kind: str) -> list[svg.Line]:
     lines = []
     for branch in ("attention", "mlp", "layer"):
-        label = PART_NAMES[branch]
+        label = PART_TITLES[branch]
         values = getattr(curves, f"{branch}_{kind}")
         if values is not None:
             lines.append(svg.Line(values, branch, label))
@@ -246,14 +231,15 @@ def _run(number: int, result: RunResult, budget: _Budget) -> Iterable[str]:
     if not budget.take(sum(values.size for _, values in drawn)):
         yield '<p class="soft">Heatmaps are left out: the page would be too large.</p>'
         return
-    first = [each for each in drawn if each[0].name in _FIRST_MEASURES]
+    first = [each for each in drawn if each[0].leading]
     rest = [each for each in drawn if each not in first]
     yield f'<div class="figures">{_heatmaps(first, result)}</div>'
     if rest:
         yield "<details><summary>The other measures</summary>"
         yield f'<div class="figures">{_heatmaps(rest, result)}</div></details>'
-    if result.logit_lens is not None:
-        yield from _lens(result.logit_lens)
+    lens = result.get(LogitLens)
+    if lens is not None:
+        yield from _lens(lens)
 
 
 def _tokens(result: RunResult) -> str:

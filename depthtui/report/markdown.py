@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from depthtui.data.results import DepthSummary, LogitLens, RunResult, SummarySettings
+from depthtui.data.depth import DepthSummary, SummarySettings
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunResult
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.published import DATASETS, PROTOCOL, published_for
+from depthtui.metrics.pooling import Pooled
 from depthtui.prompts.tasks import level_words
-from depthtui.report.findings import Pooled, findings
+from depthtui.report.findings import by_layer, findings, pool_runs
 from depthtui.report.groups import Group
 from depthtui.report.legible import legible
 from depthtui.report.phrases import (
@@ -62,10 +65,11 @@ def _group(group: Group, settings: SummarySettings, compared: Pairs | None) -> I
     yield ""
     if compared is not None:
         yield from _beside_clean(compared, settings)
-    yield from _findings(group, settings)
+    pooled = pool_runs(group.results, settings)
+    yield from _findings(pooled)
     if summary is not None:
         yield from _curves(summary)
-    yield from _layers(Pooled(group.results, settings))
+    yield from _layers(pooled)
     for number, result in enumerate(group.results, start=1):
         yield from _run(number, result)
     yield "### Provenance"
@@ -112,8 +116,8 @@ def _beside_clean(compared: Pairs, settings: SummarySettings) -> Iterable[str]:
         yield ""
 
 
-def _findings(group: Group, settings: SummarySettings) -> Iterable[str]:
-    lines = findings(group.results, settings)
+def _findings(pooled: Pooled) -> Iterable[str]:
+    lines = findings(pooled)
     if not lines:
         return
     yield "### Other metrics"
@@ -133,8 +137,8 @@ def _curves(summary: DepthSummary) -> Iterable[str]:
 
 
 def _layers(pooled: Pooled) -> Iterable[str]:
-    n_layers = pooled.results[0].model.n_layers
-    yield from _by_layer("What each layer is good for", pooled.by_layer, n_layers)
+    found = {values.title: values.values for values in by_layer(pooled)}
+    yield from _by_layer("What each layer is good for", found, pooled.n_layers)
 
 
 def _by_layer(title: str, found: dict[str, np.ndarray], n_layers: int) -> Iterable[str]:
@@ -166,10 +170,11 @@ def _run(number: int, result: RunResult) -> Iterable[str]:
     yield ""
     yield from code_block(prompt.text)
     yield ""
-    if result.logit_lens is not None and len(result.tokens):
+    lens = result.get(LogitLens)
+    if lens is not None and len(result.tokens):
         yield "What the lens reads at the last token:"
         yield ""
-        yield from _lens(result.logit_lens)
+        yield from _lens(lens)
         yield ""
 
 

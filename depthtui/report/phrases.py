@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from depthtui.data.results import DepthEstimate, DepthSummary, ModelInfo, SummarySettings
+from depthtui.data.depth import DepthEstimate, DepthSummary, SummarySettings
+from depthtui.data.model import ModelInfo
 from depthtui.depth.intervals import FEWEST_PROMPTS, LEVEL, MOST_UNDEFINED
 from depthtui.depth.published import DATASETS, PublishedModel
+from depthtui.metrics import METRICS
 from depthtui.report.groups import Group
 
 RULE_TITLES = {"cosine": "cosine", "kl": "KL", "overlap": "overlap"}
@@ -45,9 +47,10 @@ def published_layers(published: PublishedModel, rule: str) -> str:
 
 def no_depths(group: Group) -> str:
     """Why there is no effective depth at all, in a sentence."""
-    if {"contributions", "logit_lens"} & set(group.settings.metrics):
+    names = [metric.name for metric in METRICS if metric.curves]
+    if set(names) & set(group.settings.metrics):
         return "No effective depth: there is nothing to average."
-    return "No effective depth: it needs the metrics contributions or logit_lens."
+    return f"No effective depth: it needs the metrics {' or '.join(names)}."
 
 
 def pooling(group: Group, summary: DepthSummary | None, settings: SummarySettings) -> str:

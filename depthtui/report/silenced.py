@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from depthtui.data.results import ModelInfo, Silenced
-
-PART_NAMES = {"layer": "layer", "attention": "attention", "mlp": "MLP"}
+from depthtui.data.model import ModelInfo, Silenced
 
 _PARTS = {"layer": "", "attention": " attention", "mlp": " MLP"}
 

@@ -11,26 +11,12 @@ from typing import Any
 import numpy as np
 
 from depthtui import __version__
-from depthtui.data.results import (
-    Curves,
-    DepthEstimate,
-    LogitLens,
-    ModelInfo,
-    Provenance,
-    RunResult,
-    Similarity,
-    SummarySettings,
-    arrays_of,
-)
+from depthtui.data.depth import DepthEstimate, SummarySettings
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import Provenance, RunResult
 from depthtui.depth.effective_depth import summarise
-from depthtui.errors import DepthError
-from depthtui.metrics.depth_score import depth_score, downstream_effect
-from depthtui.metrics.early_exit import early_exit_curve
-from depthtui.metrics.lens_margin import lens_margin
-from depthtui.metrics.prediction_depth import prediction_depth
-from depthtui.metrics.pruning import best_block, usefulness
-from depthtui.metrics.settling_depth import settling_depth, share_of_late
-from depthtui.report.findings import CONFIDENCES, SETTLED, Pooled
+from depthtui.metrics import ALL
+from depthtui.report.findings import pool_runs
 
 SCHEMA = 1
 """Number of the summary's layout."""
@@ -45,14 +31,12 @@ _MODEL = (
     "vocab_size",
     "parameters",
 )
-_BRANCHES = ("attention", "mlp", "layer")
-_BY_PROMPT = ("residual_erasure", "integrated_gradients", "direct_logits")
 
 
 def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dict[str, Any]:
     """The result file as JSON values.
 
-    Contributions and lens are absent where not every run has them, the causal metrics where
+    Contributions and lens are absent where not every run has them, on-demand metrics where
     none has; a prompt without one is null in a list by prompt. An unknown value is null.
 
     Args:
@@ -64,18 +48,17 @@ def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dic
         "schema": SCHEMA,
         "model": {**{name: getattr(model, name) for name in _MODEL}, **_where(model)},
         "settings": {"top_k": results[0].settings.top_k, **asdict(settings), **_left_out(results)},
-        "prompts": [_prompt(each) for each in results],
+        "prompts": [_prompt(result) for result in results],
     }
-    pooled = summarise(results, settings)
-    if pooled is not None:
-        summary |= _metrics(pooled.curves)
-    if "logit_lens" in summary:
-        summary["logit_lens"]["top_tokens"] = [_top_tokens(each) for each in results]
-    summary |= _from_lens(Pooled(results, settings))
-    summary |= _causal(Pooled(results, settings))
-    if any(each.unavailable for each in results):
-        summary["unavailable"] = [dict(each.unavailable) for each in results]
-    summary["effective_depth"] = [_depth(each) for each in pooled.depths] if pooled else []
+    pooled = pool_runs(results, settings)
+    for metric in ALL:
+        value = pooled.get(metric)
+        if value is not None:
+            summary |= metric.summary(value, pooled)
+    if any(result.unavailable for result in results):
+        summary["unavailable"] = [dict(result.unavailable) for result in results]
+    depths = summarise(results, settings)
+    summary["effective_depth"] = [_depth(estimate) for estimate in depths.depths] if depths else []
     summary["provenance"] = combined_provenance(results)
     return finite(summary)
 
@@ -137,109 +120,6 @@ def _prompt(result: RunResult) -> dict[str, Any]:
         "tokens": list(tokens.texts),
         "token_ids": [int(each) for each in tokens.ids],
     }
-
-
-def _metrics(curves: Curves) -> dict[str, Any]:
-    contributions = {
-        branch: {kind: getattr(curves, f"{branch}_{kind}") for kind in ("norm_ratio", "cosine")}
-        for branch in _BRANCHES
-        if getattr(curves, f"{branch}_cosine") is not None
-    }
-    metrics: dict[str, Any] = {}
-    if contributions:
-        metrics["contributions"] = contributions
-    if curves.kl is not None:
-        metrics["logit_lens"] = {
-            "kl": curves.kl,
-            "overlap": curves.overlap,
-            "entropy": curves.entropy,
-        }
-    return metrics
-
-
-def _from_lens(pooled: Pooled) -> dict[str, Any]:
-    """What follows from the lens alone: means over tokens, and a depth for each token."""
-    lens = pooled.logit_lens
-    if lens is None:
-        return {}
-    agreement, saved = early_exit_curve(lens, CONFIDENCES)
-    by_prompt = [prediction_depth(each.logit_lens) for each in pooled.results if each.logit_lens]
-    return {
-        "lens_margin": lens_margin(lens).mean(axis=1, dtype=np.float64),
-        "prediction_depth": {"mean": float(prediction_depth(lens).mean()), "depths": by_prompt},
-        "early_exit": {
-            "confidence": list(CONFIDENCES),
-            "agreement": agreement,
-            "layers_saved": saved,
-        },
-    }
-
-
-def _causal(pooled: Pooled) -> dict[str, Any]:
-    """The metrics that run the model again, and what follows from them."""
-    results = pooled.results
-    found: dict[str, Any] = {}
-    if (skip := pooled.skip_effects) is not None:
-        positions = [
-            None if each.skip_effects is None else list(each.skip_effects.positions)
-            for each in results
-        ]
-        found["skip_effects"] = {"part": skip.part, **dict(arrays_of(skip)), "positions": positions}
-        found["depth_score"] = {
-            "output": depth_score(skip.output),
-            "downstream": depth_score(downstream_effect(skip)),
-        }
-    for name in _BY_PROMPT:
-        parts = [getattr(each, name) for each in results]
-        if any(part is not None for part in parts):
-            found[name] = [None if part is None else vars(part) for part in parts]
-    if (ablation := pooled.ablation) is not None:
-        found["ablation"] = {
-            "part": ablation.part,
-            "loss": float(ablation.loss.mean(dtype=np.float64)),
-            "loss_change": usefulness(ablation),
-        }
-    if (similarity := pooled.similarity) is not None:
-        found["similarity"] = {
-            "block_influence": usefulness(similarity),
-            "angular_distance": similarity.angular_distance,
-            "best_blocks": _best_blocks(similarity),
-        }
-    if (settling := pooled.settling) is not None:
-        found["settling"] = {
-            "divergence": settling.divergence.mean(axis=1, dtype=np.float64),
-            "threshold": SETTLED,
-            "mean_depth": float(settling_depth(settling, SETTLED).mean()),
-            "late_share": share_of_late(settling, SETTLED),
-        }
-    return found
-
-
-def _best_blocks(similarity: Similarity) -> list[dict[str, Any]]:
-    """For every n, the block of n layers that turns the residual stream least."""
-    blocks = []
-    for n in range(1, len(similarity.block_influence) + 1):
-        try:
-            first, distance = best_block(similarity, n)
-        except DepthError:
-            break
-        blocks.append({"n": n, "first_layer": first, "angular_distance": distance})
-    return blocks
-
-
-def _top_tokens(result: RunResult) -> list[list[dict[str, Any]]]:
-    lens = result.logit_lens
-    assert lens is not None
-    return [_top_at(lens, layer) for layer in range(len(lens.top_ids))]
-
-
-def _top_at(lens: LogitLens, layer: int) -> list[dict[str, Any]]:
-    ids, probabilities = lens.top_ids[layer, -1], lens.top_probabilities[layer, -1]
-    return [
-        {"token": lens.vocabulary.get(int(id_), ""), "probability": float(probability)}
-        for id_, probability in zip(ids, probabilities, strict=True)
-        if id_ >= 0
-    ]
 
 
 def _depth(estimate: DepthEstimate) -> dict[str, Any]:

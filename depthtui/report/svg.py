@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 
 from depthtui import palette
-from depthtui.data.measures import Measure
+from depthtui.metrics.spec import Measure
 from depthtui.report.legible import shortened
 
 WIDTH = 420.0

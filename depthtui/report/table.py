@@ -6,11 +6,11 @@ from rich.console import Group as Lines
 from rich.table import Table
 from rich.text import Text
 
-from depthtui.data.results import DepthEstimate, SummarySettings
+from depthtui.data.depth import DepthEstimate, SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.intervals import FEWEST_PROMPTS
 from depthtui.depth.published import DATASETS, published_for
-from depthtui.report.findings import findings
+from depthtui.report.findings import findings, pool_runs
 from depthtui.report.groups import Group
 from depthtui.report.legible import legible
 from depthtui.report.phrases import (
@@ -65,7 +65,7 @@ def depth_table(group: Group, settings: SummarySettings) -> Lines:
 
 def findings_table(group: Group, settings: SummarySettings) -> Table | None:
     """The other metrics that were computed, or None where there are none."""
-    lines = findings(group.results, settings)
+    lines = findings(pool_runs(group.results, settings))
     if not lines:
         return None
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)

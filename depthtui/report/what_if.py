@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from depthtui.data.results import DepthEstimate, RunResult, SummarySettings
+from depthtui.data.depth import DepthEstimate, SummarySettings
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunResult
 from depthtui.depth.agreement import agreement
 from depthtui.depth.effective_depth import summarise
 from depthtui.report.groups import Group
@@ -127,7 +129,7 @@ def _share(same: tuple[int, int] | None) -> str:
 
 def _says(result: RunResult) -> str:
     """The most probable token after the text, with its probability."""
-    lens = result.logit_lens
+    lens = result.get(LogitLens)
     if lens is None or not len(result.tokens) or lens.top_ids[-1, -1, 0] < 0:
         return ""
     token = lens.vocabulary.get(int(lens.top_ids[-1, -1, 0]), "").strip(" ") or "·"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from depthtui.data import protocol
+from depthtui.data.model import ModelInfo, ModelSpec
 from depthtui.data.protocol import (
     Event,
     PromptDone,
@@ -17,10 +18,10 @@ from depthtui.data.protocol import (
     SweepFinished,
     SweepProgress,
 )
-from depthtui.data.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings
+from depthtui.data.run import Prompt, RunResult, RunSettings
 from depthtui.engine.control import Control
 from depthtui.errors import DepthError, RunStopped
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.metrics import METRIC_BY_NAME
 from depthtui.sizes import format_size
 from depthtui.sweep.folder import Failure, SweepFolder, model_title
 from depthtui.sweep.pace import Waiting
@@ -125,8 +126,9 @@ class SweepService:
                 if total and unit == "B":
                     amount = f" {format_size(done)} of {format_size(total)}"
                 self._progress(f"{stage}{amount}", at_once=not done)
-            case protocol.ContributionRows(first=first):
-                self._progress(f"{self._prompt} · layer {first}", at_once=False)
+            case protocol.Rows(metric=metric, first=first):
+                title = METRIC_BY_NAME[metric].title.lower()
+                self._progress(f"{self._prompt} · {title}, layer {first}", at_once=False)
             case protocol.MetricRows(metric=metric, done=done, total=total):
                 title = METRIC_BY_NAME[metric].title.lower()
                 self._progress(f"{self._prompt} · {title} {done} of {total}", at_once=False)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from depthtui.data.results import PromptCurves, SummarySettings
+from depthtui.data.depth import PromptCurves, SummarySettings
 from depthtui.depth.intervals import (
     FEWEST_PROMPTS,
     LEVEL,

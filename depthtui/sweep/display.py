@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from depthtui.data import protocol
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.metrics import METRIC_BY_NAME
 from depthtui.report.legible import legible
 from depthtui.sizes import format_size
 from depthtui.sweep.folder import model_title
@@ -63,10 +63,9 @@ class SweepDisplay:
             case protocol.Progress(stage=stage, done=done, total=total, unit=unit):
                 sizes = f"{format_size(done)} of {format_size(total)}" if unit == "B" else ""
                 self._show(stage, done, total, sizes or f"{done:,} of {total:,} {unit}")
-            case protocol.ContributionRows(first=first):
-                self._progress.update(self._now, amount=f"layer {first}")
-            case protocol.LensRows(first=first):
-                self._progress.update(self._now, amount=f"lens, layer {first}")
+            case protocol.Rows(metric=metric, first=first):
+                title = METRIC_BY_NAME[metric].title.lower()
+                self._progress.update(self._now, amount=f"{title}, layer {first}")
             case protocol.MetricRows(metric=metric, done=done, total=total):
                 amount = f"{METRIC_BY_NAME[metric].title.lower()} {done} of {total}"
                 self._progress.update(self._now, completed=done, total=total, amount=amount)

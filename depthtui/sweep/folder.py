@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from depthtui.data.results import ModelSpec, SummarySettings
+from depthtui.data.depth import SummarySettings
+from depthtui.data.model import ModelSpec
 from depthtui.report.export import write_whole
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import (

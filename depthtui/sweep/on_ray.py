@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from depthtui.data.results import ModelSpec, Prompt
+from depthtui.data.model import ModelSpec
+from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.sizes import format_size

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from depthtui.data.results import ModelSpec, RunSettings, SummarySettings
+from depthtui.data.depth import SummarySettings
+from depthtui.data.model import ModelSpec
+from depthtui.data.run import RunSettings
 from depthtui.errors import DepthError
 from depthtui.models.catalog import DEMO
 from depthtui.prompts.dataset_formats import DATASETS

@@ -25,9 +25,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from depthtui.data.results import ModelSpec
+from depthtui.data.model import ModelSpec
 from depthtui.errors import DepthError
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.metrics import METRIC_BY_NAME
 from depthtui.sweep.plan import Drawing, SweepPlan, TaskChoice, choose_levels
 
 Value = Callable[[Any], Any]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from random import Random
 
-from depthtui.data.results import Prompt
+from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.datasets import rows

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from depthtui.data.results import PromptCurves
+from depthtui.data.depth import PromptCurves
 from depthtui.depth.rules import RULE_CURVES
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS

@@ -10,37 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from depthtui.data.results import (
-    Curves,
-    ModelInfo,
-    ModelSpec,
-    Prompt,
-    PromptCurves,
-    Provenance,
-    RunResult,
-    RunSettings,
-    SummarySettings,
-)
+from depthtui.data.depth import Curves, PromptCurves, SummarySettings
+from depthtui.data.model import ModelInfo, ModelSpec
+from depthtui.data.run import Prompt, Provenance, RunResult, RunSettings
 from depthtui.data.store import make_key
 from depthtui.depth.effective_depth import prompt_curves
+from depthtui.metrics import METRICS, depends_on_former_prompts
 from depthtui.report.summary import summary_dict
 from depthtui.sweep.plan import Cell
 
 SCHEMA = 1
 """Number of a record's layout: part of its key."""
 
-_TOLD_ELSEWHERE = (
-    "schema",
-    "model",
-    "settings",
-    "prompts",
-    "contributions",
-    "logit_lens",
-    "direct_logits",
-    "effective_depth",
-    "unavailable",
-    "provenance",
-)
+_TOLD_ELSEWHERE = frozenset(
+    ("schema", "model", "settings", "prompts", "effective_depth", "unavailable", "provenance")
+) | {metric.name for metric in METRICS if not metric.in_records}
 """Parts of a summary that a record has in another form, or that are as long as the prompt."""
 
 
@@ -110,7 +94,7 @@ def record_key(
         before: the prompts of the cell before this one; they matter where the random
             positions of skip effects run on from prompt to prompt (paper, metric 2).
     """
-    texts = [each.text for each in before] if "skip_effects" in settings.metrics else []
+    texts = [prompt.text for prompt in before] if depends_on_former_prompts(settings) else []
     return make_key(
         "record",
         layout=SCHEMA,

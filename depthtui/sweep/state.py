@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from depthtui.data.results import ModelSpec, Prompt
+from depthtui.data.model import ModelSpec
+from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.sweep.folder import Failure, SweepFolder, Tell, model_title
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice

@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from depthtui.data.results import (
-    Curves,
-    DepthEstimate,
-    ModelInfo,
-    ModelSpec,
-    PromptCurves,
-    SummarySettings,
-)
+from depthtui.data.depth import Curves, DepthEstimate, PromptCurves, SummarySettings
+from depthtui.data.model import ModelInfo, ModelSpec
 from depthtui.depth.effective_depth import depths, pool
 from depthtui.depth.intervals import depth_intervals
 from depthtui.depth.published import DATASETS, PublishedModel, nearest_dataset, published_for
-from depthtui.metrics.depth_score import depth_score
-from depthtui.report.findings import CONFIDENCE, CONFIDENCES
+from depthtui.metrics import ALL
+from depthtui.metrics.spec import weighted_mean
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import Record
@@ -124,18 +117,13 @@ class CellSummary:
     @cached_property
     def means(self) -> dict[str, float]:
         """What else was measured, means over tokens by title; the DepthScore is of all prompts."""
-        found = {"loss": _weighted([(each.loss, each.n_tokens - 1) for each in self.records])}
-        for title, path in _MEANS.items():
-            found[title] = _weighted(
-                [
-                    (_at(each.prompt_metrics(self.settings), path), each.n_tokens)
-                    for each in self.records
-                ]
-            )
-        skipped = [each.metrics.get("skip_effects") for each in self.records]
-        outputs = [each["output"] for each in skipped if each is not None]
-        if outputs:
-            found["DepthScore"] = depth_score(np.max(np.array(outputs, float), axis=0))
+        losses = [(record.loss, record.n_tokens - 1) for record in self.records]
+        found = {"loss": weighted_mean(losses)}
+        measured = [
+            (record.prompt_metrics(self.settings), record.n_tokens) for record in self.records
+        ]
+        for metric in ALL:
+            found |= metric.cell_means(measured)
         return {title: value for title, value in found.items() if np.isfinite(value)}
 
     @property
@@ -208,35 +196,3 @@ def titles_of(spec: ModelSpec, model: ModelInfo) -> str:
     short = model.name.rsplit("/", 1)[-1]
     asked = model_title(spec).partition(", ")[2]
     return f"{short}, {asked}" if asked else short
-
-
-_MEANS: dict[str, tuple[str | int, ...]] = {
-    "prediction depth": ("prediction_depth", "mean"),
-    "settling depth": ("settling", "mean_depth"),
-    "settling late": ("settling", "late_share"),
-    f"layers saved at {CONFIDENCE:g}": (
-        "early_exit",
-        "layers_saved",
-        CONFIDENCES.index(CONFIDENCE),
-    ),
-    f"agreement at {CONFIDENCE:g}": ("early_exit", "agreement", CONFIDENCES.index(CONFIDENCE)),
-}
-"""Means over a prompt's tokens, and where a record has them."""
-
-
-def _at(metrics: dict[str, Any], path: Sequence[str | int]) -> float:
-    value: Any = metrics
-    for step in path:
-        try:
-            value = value[step]
-        except (KeyError, IndexError, TypeError):
-            return float("nan")
-    return float("nan") if value is None else float(value)
-
-
-def _weighted(values: Sequence[tuple[float, int]]) -> float:
-    """The mean of those that are known; NaN where none is."""
-    known = [(value, weight) for value, weight in values if np.isfinite(value) and weight > 0]
-    if not known:
-        return float("nan")
-    return float(np.average([value for value, _ in known], weights=[weight for _, weight in known]))

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from depthtui.data.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings
+from depthtui.data.model import ModelInfo, ModelSpec
+from depthtui.data.run import Prompt, RunResult, RunSettings
 from depthtui.errors import DepthError
+from depthtui.metrics import depends_on_former_prompts
 from depthtui.sweep.folder import Failure, count_key
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.prompts import choose
@@ -138,7 +140,7 @@ def run_cell(
 
 
 def _run(engine: SweepEngine, item: Item, settings: RunSettings, counts: TokenCounts) -> Record:
-    if "skip_effects" in settings.metrics:
+    if depends_on_former_prompts(settings):
         # Random positions run on through the cell's prompts (paper, metric 2), also those
         # that run elsewhere or fail.
         settings = replace(settings, lengths_before=tuple(counts(each) for each in item.before))

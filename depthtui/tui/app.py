@@ -25,13 +25,15 @@ from textual.driver import Driver
 from textual.theme import Theme
 from textual.widgets import Static
 
+from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import Progress
-from depthtui.data.results import ModelSpec, Prompt
+from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.settings import Settings, load_settings, save_settings
 from depthtui.tui import keymap
-from depthtui.tui.engine_client import Engine, EngineClient
+from depthtui.tui.engine_client import EngineClient
 from depthtui.tui.messages import EngineDied, EngineEvent
+from depthtui.tui.state.engine import Engine
 from depthtui.tui.state.explorer import Explorer, Problem, Saying
 from depthtui.tui.themes import DEFAULT_THEME, THEMES
 
@@ -191,7 +193,7 @@ class DepthApp(App[int]):
 
     @on(EngineDied)
     def _engine_died(self, message: EngineDied) -> None:
-        self.explorer.engine_died(message)
+        self.explorer.engine_died(message.death)
         # Its log is evidence: the next engine gets another, and quitting leaves it there.
         self._engine_log = None
         self._changed()

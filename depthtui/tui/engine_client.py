@@ -15,34 +15,18 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from textual.message import Message
 
 from depthtui.data.protocol import Command
 from depthtui.tui.messages import EngineDied, EngineEvent
-
-Post = Callable[[Message], object]
-"""Hands a message to the app; called from another thread."""
+from depthtui.tui.state.engine import EngineDeath, Post
 
 DEATH_GRACE = 2.0
 """Seconds that an engine which closed its pipe gets to exit by itself."""
-
-
-class Engine(Protocol):
-    """What the app needs of an engine; the tests bring a scripted one."""
-
-    def start(self, post: Post) -> None:
-        """Begin; `post` receives `EngineEvent` and `EngineDied` messages."""
-
-    def send(self, command: Command) -> None:
-        """Queue a command; never blocks, and says nothing when the engine is gone."""
-
-    def kill(self) -> None:
-        """End it at once; nothing is posted afterwards."""
 
 
 class EngineClient:
@@ -122,7 +106,7 @@ class EngineClient:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        return EngineDied(code, last_line(self.log), str(self.log))
+        return EngineDied(EngineDeath(code, last_line(self.log), str(self.log)))
 
 
 def open_log(path: Path) -> BinaryIO:

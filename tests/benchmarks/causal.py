@@ -21,12 +21,14 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from depthtui.data.results import ModelSpec, Prompt
+from depthtui.data.lens import LensValues
+from depthtui.data.model import ModelSpec
+from depthtui.data.run import Prompt
 from depthtui.engine.tokens import Vocabulary, tokenise
-from depthtui.metrics.integrated_gradients import integrated_gradients
-from depthtui.metrics.logit_lens import LensRows, read_lens
-from depthtui.metrics.residual_erasure import residual_erasure
-from depthtui.metrics.skip_effects import skip_effects
+from depthtui.metrics.integrated_gradients.compute import integrated_gradients
+from depthtui.metrics.logit_lens.compute import read_lens, unknown_rows
+from depthtui.metrics.residual_erasure.compute import residual_erasure
+from depthtui.metrics.skip_effects.compute import skip_effects
 from depthtui.models.loading import load
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
@@ -170,9 +172,9 @@ class Bench:
         residuals = Replay(self.model, self.anatomy, ids[0]).residual
         naive_lens(self.model, residuals)
         seconds, (kl, overlap) = timed(lambda: naive_lens(self.model, residuals))
-        read = LensRows.empty(len(residuals), tokens, 5)
+        read = unknown_rows(len(residuals), tokens, 5)
 
-        def put(first: int, rows: LensRows) -> None:
+        def put(first: int, rows: LensValues[torch.Tensor]) -> None:
             for name, value in vars(read).items():
                 value[first : first + len(rows.kl)] = getattr(rows, name)
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 import time
 
-from depthtui.data.results import ModelSpec, Prompt, RunSettings
+from depthtui.data.model import ModelSpec
+from depthtui.data.run import Prompt, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.metrics import METRIC_BY_NAME
 from depthtui.settings import default_cache_dir, models_dir
 from tests.benchmarks.causal import WORDS
 from tests.benchmarks.peak_memory import anonymous_bytes, watch_memory

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import torch
 
-from depthtui.data.results import ModelSpec, Prompt, RunSettings
+from depthtui.data.model import ModelSpec
+from depthtui.data.run import Prompt, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
-from depthtui.metrics.contributions import contributions
-from depthtui.metrics.logit_lens import read_lens
+from depthtui.metrics.contributions.compute import contributions
+from depthtui.metrics.logit_lens.compute import read_lens
 from depthtui.models.loading import load
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.tracing.activations import ActivationRecorder

@@ -14,14 +14,10 @@ import sys
 import numpy as np
 import torch
 
-from depthtui.data.results import (
-    Generation,
-    GenerationSettings,
-    ModelSpec,
-    Prompt,
-    Tokens,
-    arrays_of,
-)
+from depthtui.data.arrays import arrays_of
+from depthtui.data.generation import Generation, GenerationSettings
+from depthtui.data.model import ModelSpec
+from depthtui.data.run import Prompt, Tokens
 from depthtui.engine.generate import generate, replayed
 from depthtui.engine.run import ReadyModel
 from depthtui.engine.tokens import Vocabulary, tokenise

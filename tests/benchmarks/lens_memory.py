@@ -13,7 +13,7 @@ import argparse
 import torch
 from torch import nn
 
-from depthtui.metrics.logit_lens import read_lens
+from depthtui.metrics.logit_lens.compute import read_lens
 from depthtui.tracing.anatomy import Unembedding
 from tests.benchmarks.peak_memory import watch_memory
 

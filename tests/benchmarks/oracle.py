@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from depthtui.data.results import ModelSpec, Prompt, RunResult, RunSettings
+from depthtui.data.model import ModelSpec
+from depthtui.data.run import Prompt, RunResult, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
+from depthtui.metrics.integrated_gradients import IntegratedGradients
+from depthtui.metrics.residual_erasure import ResidualErasure
+from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.settings import default_cache_dir, models_dir
 from tests.oracle import files as oracle
 
@@ -48,7 +52,7 @@ class Check:
             result = self.run(
                 expected["id"], metrics=("skip_effects",), lengths_before=tuple(lengths)
             )
-            found = result.skip_effects
+            found = result.get(SkipEffects)
             assert found is not None
             assert list(found.positions) == expected["positions"], (
                 found.positions,
@@ -69,8 +73,8 @@ class Check:
         baseline = tuple(self._prompts[name]["text"] for name in values["baseline_prompts"])
         for expected in values["per_prompt"]:
             result = self.run(expected["id"], metrics=("residual_erasure",), baseline=baseline)
-            assert result.residual_erasure is not None
-            effect = result.residual_erasure.effect
+            assert result.get(ResidualErasure) is not None
+            effect = result.get(ResidualErasure).effect
             self.row(f"residual erasure, {expected['id']}", effect, np.array(expected["effect"]))
 
     def gradients(self) -> None:
@@ -79,8 +83,8 @@ class Check:
             result = self.run(
                 expected["id"], metrics=("integrated_gradients",), riemann_steps=values["steps"]
             )
-            assert result.integrated_gradients is not None
-            ours = result.integrated_gradients.attribution
+            assert result.get(IntegratedGradients) is not None
+            ours = result.get(IntegratedGradients).attribution
             what = f"integrated gradients, {values['steps']} steps, {expected['id']}"
             self.row(what, ours, np.array(expected["attribution"]))
 

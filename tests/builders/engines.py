@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from depthtui.data.arrays import MetricResult, arrays_of
+from depthtui.data.generation import Generation, GenerationSettings
+from depthtui.data.model import ModelInfo, ModelSpec
 from depthtui.data.protocol import (
     Command,
     Configure,
     Continue,
-    ContributionRows,
     EngineReady,
     Event,
     Failed,
@@ -29,13 +31,13 @@ from depthtui.data.protocol import (
     GenerationFinished,
     GenerationStarted,
     Halted,
-    LensRows,
     LoadModel,
     Memory,
     MetricRows,
     ModelLoaded,
     Notice,
     Progress,
+    Rows,
     RunFinished,
     RunStarted,
     StartGeneration,
@@ -45,27 +47,17 @@ from depthtui.data.protocol import (
     Stop,
     SweepFinished,
 )
-from depthtui.data.results import (
-    CausalMetric,
-    Contributions,
-    Generation,
-    GenerationSettings,
-    LogitLens,
-    ModelInfo,
-    ModelSpec,
-    Prompt,
-    RunResult,
-    RunSettings,
-    arrays_of,
-)
+from depthtui.data.run import Prompt, RunResult, RunSettings
 from depthtui.data.store import Store
 from depthtui.engine.control import Control
 from depthtui.errors import DepthError
+from depthtui.metrics import METRIC_BY_NAME, empty_result
+from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.contributions import Contributions
 from depthtui.service.sweep import SweepService
-from depthtui.tui.engine_client import Post
 from depthtui.tui.messages import EngineDied, EngineEvent
+from depthtui.tui.state.engine import EngineDeath, Post
 from tests.builders.generations import full_generation, part_of, parts_of
-from tests.builders.metrics import AFTER_THE_LENS
 from tests.builders.models import model_info
 from tests.builders.results import full_result, tokens_of
 
@@ -141,7 +133,7 @@ class FakeEngine:
     def die(self, code: int = -9, last_line: str = "Out of memory") -> None:
         """End as a killed process would."""
         assert self._post is not None
-        self._post(EngineDied(code, last_line, "engine.log"))
+        self._post(EngineDied(EngineDeath(code, last_line, "engine.log")))
 
     def say(self, *events: Event) -> None:
         """Send events up."""
@@ -206,31 +198,25 @@ class FakeEngine:
             return
         assert result.provenance is not None
         result.provenance = replace(result.provenance, cached=self.cached)
-        self._partial = RunResult.empty(
-            self._model, command.prompt, command.settings, result.tokens
-        )
+        self._partial = empty_result(self._model, command.prompt, command.settings, result.tokens)
         yield RunStarted(number, result.tokens)
         for layer in range(self._model.n_layers):
             seconds = (layer + 1) * 0.01
-            if result.contributions is not None:
-                rows = Contributions(
-                    *(values[layer : layer + 1] for _, values in arrays_of(result.contributions))
-                )
-                self._partial.put_contributions(layer, rows)
-                yield ContributionRows(number, layer, rows, seconds)
-            if result.logit_lens is not None:
-                last = layer == self._model.n_layers - 1
-                lens = self._lens_rows(result.logit_lens, layer, layer + (2 if last else 1))
-                self._partial.put_lens(layer, lens)
-                yield LensRows(number, layer, lens, seconds)
+            self._partial.layers_done = layer + 1
+            last = layer == self._model.n_layers - 1
+            for metric, known in self._partial.measured.items():
+                # The lens has one row more than there are layers.
+                rows = rows_of(result.measured[metric], layer, None if last else layer + 1)
+                known.put(layer, rows)
+                yield Rows(number, metric, layer, rows, layer + 1, seconds)
             if command.step:
                 yield Halted(number, layer)
         for metric in command.settings.metrics:
             if metric == self.fails_at:
                 yield Failed("Memory ran out [/].", "Close something.", number)
                 return
-            value = getattr(result, metric) if metric in AFTER_THE_LENS else None
-            if value is not None:
+            value = result.measured.get(metric)
+            if value is not None and METRIC_BY_NAME[metric].on_demand:
                 yield from self._metric_rows(number, metric, value)
         self._partial = None
         yield RunFinished(number, result)
@@ -249,7 +235,7 @@ class FakeEngine:
         self._text = None
         yield GenerationFinished(command.run_id, text)
 
-    def _metric_rows(self, number: int, metric: str, value: CausalMetric) -> Iterator[Event]:
+    def _metric_rows(self, number: int, metric: str, value: MetricResult) -> Iterator[Event]:
         """A metric that is known half-way, then in full."""
         half = replace(value)
         for name, values in arrays_of(value):
@@ -259,13 +245,8 @@ class FakeEngine:
                 setattr(half, name, part)
         for known, done in ((half, 1), (value, 2)):
             assert self._partial is not None
-            setattr(self._partial, metric, known)
+            self._partial.put(metric, known)
             yield MetricRows(number, metric, known, done, 2, 0.5 * done)
-
-    @staticmethod
-    def _lens_rows(lens: LogitLens, first: int, end: int) -> LogitLens:
-        rows = {name: values[first:end] for name, values in arrays_of(lens)}
-        return LogitLens(**rows, vocabulary=dict(lens.vocabulary))
 
     def _sweep(self, command: StartSweep) -> None:
         events, engine = sweep_events(command, self._model, self.sweep_halts_at)
@@ -291,6 +272,12 @@ class FakeEngine:
             written = part_of(text.continuation, slice(self._written))
             text = replace(text, continuation=written, stopped_by="user", complete=False)
             self.say(GenerationFinished(self._run_id, text))
+
+
+def rows_of(value: MetricResult, first: int, stop: int | None) -> MetricResult:
+    """Some rows of a result."""
+    rows = {name: values[first:stop] for name, values in arrays_of(value)}
+    return replace(value, **rows)
 
 
 def fails(message: str, hint: str = "") -> Load:
@@ -430,11 +417,12 @@ class ScriptedEngine:
         return model_info(spec, layers, fingerprint=self.fingerprint, parameters=layers * 1_000_000)
 
     def _tell(self, result: RunResult, run_id: int) -> None:
-        if result.contributions is not None:
-            self._emit(ContributionRows(run_id, 0, result.contributions, 0.1))
-        if result.ablation is not None:
+        if result.get(Contributions) is not None:
+            contributions = result.measured["contributions"]
+            self._emit(Rows(run_id, "contributions", 0, contributions, result.layers_done, 0.1))
+        if result.get(Ablation) is not None:
             layers = result.model.n_layers
-            self._emit(MetricRows(run_id, "ablation", result.ablation, layers, layers, 0.1))
+            self._emit(MetricRows(run_id, "ablation", result.get(Ablation), layers, layers, 0.1))
 
 
 def _fail(prompt: Prompt) -> None:

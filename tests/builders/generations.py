@@ -7,17 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from depthtui.data.results import (
-    Continuation,
-    Generation,
-    GenerationSettings,
-    LogitLens,
-    ModelInfo,
-    Prompt,
-    Provenance,
-    Settling,
-    Tokens,
-)
+from depthtui.data.generation import Continuation, Generation, GenerationSettings
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import Prompt, Provenance, Tokens
 from depthtui.depth.token_depths import token_depths
 from tests.hostile import HOSTILE
 
@@ -59,7 +52,7 @@ def part_of(written: Continuation, tokens: slice) -> Continuation:
             lens,
             **{k: v[:, tokens] for k, v in vars(lens).items() if isinstance(v, np.ndarray)},
         ),
-        Settling(written.settling.divergence[:, tokens]),
+        written.divergence[:, tokens],
         replace(depths, **{name: values[tokens] for name, values in vars(depths).items()}),
     )
 
@@ -73,7 +66,7 @@ def _continuation(
     # Where each token is decided: a wave between a third of the depth and all of it.
     decided = np.rint(layers * (0.67 + 0.3 * np.sin(place / 5 + settings.seed))).astype(int)
     depth = np.arange(layers + 1)[:, None]
-    lens = LogitLens.empty(layers, count, min(settings.top_k, len(words)))
+    lens = LogitLens.unknown(layers, count, min(settings.top_k, len(words)))
     lens.kl[:] = 9 * np.clip(1 - depth / np.maximum(decided, 1) / 1.3, 0, 1)
     lens.overlap[:] = np.clip(depth - decided + 4, 0, 5) / 5
     lens.entropy[:] = 5 - 4.5 * depth / layers
@@ -89,7 +82,7 @@ def _continuation(
     lens.kl[-1], lens.overlap[-1] = 0, 1
     lens.vocabulary.update(enumerate(words))
     apart = np.where(depth >= decided, 0.1, 0.65) * (depth < layers)
-    settling = Settling(apart.astype(np.float32))
+    settling = apart.astype(np.float32)
     texts = [words[token] for token in ids]
     depths = token_depths(lens, settling, settings)
     return Continuation(ids.astype(np.int64), texts, lens, settling, depths)

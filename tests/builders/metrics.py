@@ -6,18 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from depthtui.data.results import (
-    Ablation,
-    CausalMetric,
-    DirectLogits,
-    IntegratedGradients,
-    ResidualErasure,
-    RunResult,
-    Settling,
-    Similarity,
-    SkipEffects,
-)
-from depthtui.metrics.catalog import METRICS
+from depthtui.data.arrays import MetricResult
+from depthtui.data.run import RunResult
+from depthtui.metrics import METRICS
+from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.direct_logits import DirectLogits
+from depthtui.metrics.integrated_gradients import IntegratedGradients
+from depthtui.metrics.residual_erasure import ResidualErasure
+from depthtui.metrics.settling import Settling
+from depthtui.metrics.similarity import Similarity
+from depthtui.metrics.skip_effects import SkipEffects
 
 AFTER_THE_LENS = tuple(
     metric.name for metric in METRICS if metric.name not in ("contributions", "logit_lens")
@@ -25,12 +23,12 @@ AFTER_THE_LENS = tuple(
 """The names of these metrics, in the catalogue's order."""
 
 
-def smooth_metric(name: str, result: RunResult) -> CausalMetric:
+def smooth_metric(name: str, result: RunResult) -> MetricResult:
     """A metric whose curves follow `usefulness`."""
     return _SMOOTH[name](result)
 
 
-def random_metric(name: str, result: RunResult, rng: np.random.Generator) -> CausalMetric:
+def random_metric(name: str, result: RunResult, rng: np.random.Generator) -> MetricResult:
     """A metric of random values, most of them between 0.1 and 1."""
     return _RANDOM[name](result, rng)
 
@@ -111,7 +109,7 @@ def _smooth_direct_logits(result: RunResult) -> DirectLogits:
     return DirectLogits(result.tokens.ids.copy(), (written * (wave - 0.2)).astype(np.float32))
 
 
-_SMOOTH: dict[str, Callable[[RunResult], CausalMetric]] = {
+_SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "skip_effects": _smooth_skip_effects,
     "residual_erasure": _smooth_erasure,
     "integrated_gradients": _smooth_gradients,
@@ -174,7 +172,7 @@ def _random_direct_logits(result: RunResult, rng: np.random.Generator) -> Direct
     return DirectLogits(ids, _draw(rng, result.model.n_layers + 1, len(ids)) - 0.5)
 
 
-_RANDOM: dict[str, Callable[[RunResult, np.random.Generator], CausalMetric]] = {
+_RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "skip_effects": _random_skip_effects,
     "residual_erasure": _random_erasure,
     "integrated_gradients": _random_gradients,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from depthtui.data.results import ModelInfo, ModelSpec
+from depthtui.data.model import ModelInfo, ModelSpec
 
 LAYERS = 30
 

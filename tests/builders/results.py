@@ -8,18 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from depthtui.data.results import (
-    Contributions,
-    LogitLens,
-    ModelInfo,
-    Prompt,
-    Provenance,
-    RunResult,
-    RunSettings,
-    Tokens,
-    arrays_of,
-)
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.data.arrays import arrays_of
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import Prompt, Provenance, RunResult, RunSettings, Tokens
+from depthtui.metrics import METRIC_BY_NAME, empty_result
+from depthtui.metrics.contributions import Contributions
 from tests.builders.metrics import AFTER_THE_LENS, random_metric, smooth_metric, usefulness
 from tests.builders.models import model_info, tiny_model
 from tests.hostile import HOSTILE
@@ -41,7 +35,7 @@ def random_result(
     """A complete run of random values; `model` changes fields of its `ModelInfo`."""
     rng = np.random.default_rng(seed)
     ids = np.asarray(rng.integers(0, 50, tokens), np.int64)
-    result = RunResult.empty(
+    result = empty_result(
         tiny_model(layers, **model),
         Prompt(text, text[1:], "commonsense", "2"),
         RunSettings(top_k=top_k),
@@ -52,7 +46,7 @@ def random_result(
             if values.dtype == np.float32:
                 low = -1 if name.endswith("cosine") else 0
                 values[...] = rng.uniform(low, 1, values.shape)
-    lens = result.logit_lens
+    lens = result.get(LogitLens)
     if lens is not None:
         lens.top_ids[...] = rng.integers(0, 50, lens.top_ids.shape)
         lens.vocabulary = {int(token): f"<{token}>" for token in np.unique(lens.top_ids)}
@@ -73,7 +67,7 @@ def full_run(text: str = "everything", seed: int = 0, tokens: int = 24) -> RunRe
     for name in AFTER_THE_LENS:
         # Each by itself: the order of the metrics, or a new one, changes no other.
         rng = np.random.default_rng([seed, *name.encode()])
-        setattr(result, name, random_metric(name, result, rng))
+        result.put(name, random_metric(name, result, rng))
     result.unavailable = {"direct_logits": "it has [/]\nno sum."}
     return result
 
@@ -85,7 +79,7 @@ def hostile_run() -> RunResult:
     name = "[/]<b>|`\x1b[2J\ud83d"
     result = run("\n".join(texts), tokens=len(texts), layers=layers, top_k=3, name=name)
     result.tokens = Tokens(result.tokens.ids, texts, len(texts) - 2)
-    lens = result.logit_lens
+    lens = result.get(LogitLens)
     assert lens is not None
     lens.top_ids[:, -1] = np.arange(3 * (layers + 1)).reshape(-1, 3) % len(texts)
     lens.vocabulary |= dict(enumerate(texts))
@@ -106,9 +100,16 @@ def half_run(result: RunResult, layers_done: int) -> RunResult:
     return result
 
 
+def lacking(result: RunResult, *metrics: str) -> RunResult:
+    """The same run without some metrics."""
+    result = replace(result)
+    result.drop(metrics)
+    return result
+
+
 def _parts(result: RunResult) -> list[Contributions | LogitLens]:
     """Contributions and lens, where the result has them."""
-    return [part for part in (result.contributions, result.logit_lens) if part is not None]
+    return [part for part in (result.get(Contributions), result.get(LogitLens)) if part is not None]
 
 
 # Smooth -----------------------------------------------------------------------
@@ -130,12 +131,13 @@ def full_result(
 ) -> RunResult:
     """A complete result of all metrics of its settings: curves that turn at two thirds."""
     model, settings = model or model_info(), settings or RunSettings()
-    result = RunResult.empty(model, prompt, settings, tokens or tokens_of(prompt))
+    result = empty_result(model, prompt, settings, tokens or tokens_of(prompt))
     noise = np.random.default_rng(len(prompt.text))
-    if result.contributions is not None:
-        _fill_contributions(result.contributions, noise)
-    if result.logit_lens is not None:
-        _fill_lens(result.logit_lens, noise)
+    contributions, lens = result.get(Contributions), result.get(LogitLens)
+    if contributions is not None:
+        _fill_contributions(contributions, noise)
+    if lens is not None:
+        _fill_lens(lens, noise)
         _silence(result)
     for name in settings.metrics:
         if name in AFTER_THE_LENS:
@@ -177,15 +179,16 @@ def _fill_lens(lens: LogitLens, noise: np.random.Generator) -> None:
 
 def _silence(result: RunResult) -> None:
     """What is left out makes the output flatter, and in the end another."""
-    lens, silenced = result.logit_lens, result.settings.silenced
+    lens, silenced = result.get(LogitLens), result.settings.silenced
     assert lens is not None
     useful = usefulness(result.model.n_layers)
     for place in silenced:
         lost = useful[place.layer] * (1 if place.part == "layer" else 0.5)
         lens.next_log_probability[place.layer + 1 :] -= lost
         lens.top_probabilities[place.layer + 1 :] *= np.exp(-lost / 4)
-        if result.contributions is not None and place.part == "layer":
-            for _, values in arrays_of(result.contributions):
+        contributions = result.get(Contributions)
+        if contributions is not None and place.part == "layer":
+            for _, values in arrays_of(contributions):
                 values[place.layer] = 0
     if sum(useful[place.layer] for place in silenced) > 1:
         lens.top_ids[-1] = np.roll(lens.top_ids[-1], 1, axis=-1)
@@ -196,7 +199,7 @@ def _add_metric(result: RunResult, name: str) -> None:
     if METRIC_BY_NAME[name].needs_answer and not has_answer:
         result.unavailable[name] = "the prompt has no known answer"
         return
-    setattr(result, name, smooth_metric(name, result))
+    result.put(name, smooth_metric(name, result))
 
 
 # Straight ---------------------------------------------------------------------
@@ -216,7 +219,7 @@ def make_result(
     """
     texts = texts or [f" t{token}" for token in range(tokens)]
     ids = np.arange(100, 100 + len(texts))
-    result = RunResult.empty(
+    result = empty_result(
         tiny_model(layers, **model),
         Prompt("".join(texts)),
         RunSettings(top_k=3, metrics=metrics),
@@ -224,11 +227,12 @@ def make_result(
     )
     depth = np.arange(layers, dtype=np.float32)[:, None]
     shade = 0.01 * np.arange(len(texts), dtype=np.float32)[None]
-    if result.contributions is not None:
-        for name, values in arrays_of(result.contributions):
+    contributions = result.get(Contributions)
+    if contributions is not None:
+        for name, values in arrays_of(contributions):
             values[:] = depth / 4 - 0.9 if name.endswith("cosine") else (depth + 1) / layers
             values += shade
-    lens = result.logit_lens
+    lens = result.get(LogitLens)
     if lens is not None:
         lens.kl[:] = np.linspace(8, 0, layers + 1)[:, None]
         lens.overlap[:] = np.linspace(0, 1, layers + 1)[:, None]

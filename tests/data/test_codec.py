@@ -8,35 +8,30 @@ import math
 import random
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from depthtui.data import protocol, results
+from depthtui.data import depth, generation, model, protocol, run
+from depthtui.data.arrays import MetricResult
 from depthtui.data.codec import CodecError, decode, encode
-from depthtui.data.results import (
-    Curves,
-    DepthEstimate,
-    DepthSummary,
-    LogitLens,
-    ModelSpec,
-    Prompt,
-    RunResult,
-    SummarySettings,
-    Tokens,
-)
+from depthtui.data.depth import Curves, DepthEstimate, DepthSummary, SummarySettings
+from depthtui.data.lens import Array, LogitLens
+from depthtui.data.model import ModelSpec
+from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.metrics.contributions import Contributions
 from tests.builders.results import random_result
 from tests.hostile import HOSTILE, HOSTILE_PROMPT
 
 CLASSES: list[Any] = list(
     {
-        each: None
-        for module in (results, protocol)
-        for each in vars(module).values()
-        if isinstance(each, type) and dataclasses.is_dataclass(each)
+        kind: None
+        for module in (model, run, depth, generation, protocol)
+        for kind in (*vars(module).values(), *MetricResult.__subclasses__())
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind)
     }
 )
 by_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda each: each.__name__)
@@ -75,13 +70,15 @@ def example(kind: Any, rng: random.Random) -> Any:
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         return kind(**{each.name: example(hints[each.name], rng) for each in _fields(kind)})
+    if kind is MetricResult:
+        return example(rng.choice(MetricResult.__subclasses__()), rng)
     if origin in (types.UnionType, typing.Union):
         return example(rng.choice(arguments), rng)
     if origin is tuple and Ellipsis not in arguments:
         return tuple(example(each, rng) for each in arguments)
     if origin in (tuple, list):
         return origin(example(arguments[0], rng) for _ in range(rng.randrange(4)))
-    if origin is dict:
+    if origin in (dict, Mapping):
         return {
             example(arguments[0], rng): example(arguments[1], rng) for _ in range(rng.randrange(4))
         }
@@ -108,6 +105,7 @@ _SIMPLE: dict[Any, Any] = {
     bool: lambda rng: rng.choice([True, False]),
     type(None): lambda rng: None,
     np.ndarray: _array,
+    Array: _array,
 }
 
 
@@ -130,11 +128,11 @@ def test_same_can_tell() -> None:
 
 def test_a_whole_run_survives() -> None:
     result = random_result(6, 5)
-    assert result.logit_lens is not None
-    result.logit_lens.kl[3:] = np.nan
+    assert result.get(LogitLens) is not None
+    result.get(LogitLens).kl[3:] = np.nan
     copy = decode(encode(protocol.RunFinished(7, result)))
     assert same(copy, protocol.RunFinished(7, result))
-    assert all(isinstance(each, int) for each in copy.result.logit_lens.vocabulary)
+    assert all(isinstance(each, int) for each in copy.result.get(LogitLens).vocabulary)
 
 
 @pytest.mark.parametrize("text", [*HOSTILE.values(), HOSTILE_PROMPT], ids=[*HOSTILE, "all"])
@@ -167,17 +165,17 @@ def test_views_are_sent_as_they_look() -> None:
 def test_a_decoded_result_can_be_filled_in() -> None:
     result = decode(encode(random_result(4, 3)))
     rows = random_result(4, 3, seed=9)
-    result.put_contributions(0, rows.contributions)
-    result.put_lens(0, rows.logit_lens)
-    assert same(result.contributions, rows.contributions)
+    for name, value in rows.measured.items():
+        result.measured[name].put(0, value)
+    assert same(result.get(Contributions), rows.get(Contributions))
 
 
 def test_bytes_are_a_safetensors_file() -> None:
     result = random_result(4, 3)
-    assert result.contributions is not None
-    arrays = load(encode(result.contributions))
+    assert result.get(Contributions) is not None
+    arrays = load(encode(result.get(Contributions)))
     assert len(arrays) == 6
-    np.testing.assert_array_equal(arrays["0"], result.contributions.attention_norm_ratio)
+    np.testing.assert_array_equal(arrays["0"], result.get(Contributions).attention_norm_ratio)
     assert load(encode(protocol.Quit())) != {}
 
 
@@ -290,7 +288,7 @@ def small_values() -> Iterator[Any]:
     yield protocol.Failed("m\ud83d", "h", 3)
     yield Tokens(np.arange(3), ["a", "b", "[/]"], 1)
     yield protocol.LoadModel(ModelSpec())
-    yield LogitLens.empty(1, 2, 2)
+    yield LogitLens.unknown(1, 2, 2)
     yield DepthSummary(
         SummarySettings(),
         2,

@@ -5,23 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthtui.data.measures import (
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunResult
+from depthtui.metrics import (
     ALL_MEASURES,
     MEASURE_BY_NAME,
     MEASURES,
-    SKIP_MAP,
-    Measure,
+    METRIC_BY_NAME,
+    OF_THE_PASS,
     formula_in,
 )
-from depthtui.data.results import (
-    DirectLogits,
-    IntegratedGradients,
-    ResidualErasure,
-    RunResult,
-    Settling,
-    SkipEffects,
-)
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.direct_logits import DirectLogits
+from depthtui.metrics.integrated_gradients import IntegratedGradients
+from depthtui.metrics.residual_erasure import ResidualErasure
+from depthtui.metrics.settling import Settling
+from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.metrics.spec import Measure
 from tests.builders.results import random_result
 
 FORWARD = [each for each in MEASURES if each.metric in ("contributions", "logit_lens")]
@@ -52,14 +52,14 @@ def test_shape(measure: Measure) -> None:
 @pytest.mark.parametrize("measure", AS_THEY_ARE, ids=lambda measure: measure.name)
 def test_values_are_those_of_the_result(measure: Measure) -> None:
     result = random_result(6, 4)
-    part = result.logit_lens if measure.name in LENS else result.contributions
+    part = result.get(LogitLens) if measure.name in LENS else result.get(Contributions)
     np.testing.assert_array_equal(measure.values(result), getattr(part, measure.name))
 
 
 @by_name
 def test_unavailable(measure: Measure) -> None:
     result = random_result(6, 4)
-    result.contributions, result.logit_lens = None, None
+    result.drop(OF_THE_PASS)
     assert measure.values(result) is None
 
 
@@ -78,17 +78,17 @@ def test_signed_measures_are_symmetric(measure: Measure) -> None:
 
 def test_says_final() -> None:
     result = random_result(3, 3, top_k=2)
-    assert result.logit_lens is not None
-    result.logit_lens.top_ids[:, :, 0] = [[5, 1, 2], [7, 1, -1], [7, 2, 3], [7, 1, 3]]
-    result.logit_lens.top_ids[:, :, 1] = 7
+    assert result.get(LogitLens) is not None
+    result.get(LogitLens).top_ids[:, :, 0] = [[5, 1, 2], [7, 1, -1], [7, 2, 3], [7, 1, 3]]
+    result.get(LogitLens).top_ids[:, :, 1] = 7
     expected = [[0, 1, 0], [1, 1, np.nan], [1, 0, 1], [1, 1, 1]]
     np.testing.assert_array_equal(MEASURE_BY_NAME["says_final"].values(result), expected)
 
 
 def test_says_final_is_unknown_before_the_end() -> None:
     result = random_result(3, 3)
-    assert result.logit_lens is not None
-    result.logit_lens.top_ids[-1] = -1
+    assert result.get(LogitLens) is not None
+    result.get(LogitLens).top_ids[-1] = -1
     values = MEASURE_BY_NAME["says_final"].values(result)
     assert values is not None
     assert np.isnan(values).all()
@@ -107,8 +107,8 @@ def causal_result() -> RunResult:
     """Three layers, four tokens, the answer at token 2; attribution of layer 2 is not accurate."""
     result = random_result(3, 4)
     rows, layers = np.arange(16.0).reshape(4, 4), np.arange(9.0).reshape(3, 3)
-    result.residual_erasure = ResidualErasure(rows, 2)
-    result.integrated_gradients = IntegratedGradients(
+    result.put("residual_erasure", ResidualErasure(rows, 2))
+    gradients = IntegratedGradients(
         rows[:3] - 5,
         np.array([0.002, np.nan, 0.05]),
         np.array([9, 0, 99]),
@@ -116,9 +116,10 @@ def causal_result() -> RunResult:
         0.01,
         2,
     )
-    result.settling = Settling(rows / 30)
-    result.direct_logits = DirectLogits(np.arange(4), rows - 8)
-    result.skip_effects = SkipEffects("layer", (8,), layers, layers / 2, layers[0])
+    result.put("integrated_gradients", gradients)
+    result.put("settling", Settling(rows / 30))
+    result.put("direct_logits", DirectLogits(np.arange(4), rows - 8))
+    result.put("skip_effects", SkipEffects("layer", (8,), layers, layers / 2, layers[0]))
     return result
 
 
@@ -132,7 +133,7 @@ def test_rows_are_layers_or_depths(measure: Measure) -> None:
     values = measure.values(causal_result())
     assert values is not None
     assert len(values) == 3 + measure.reads_residual
-    assert measure.by_token == (measure is not SKIP_MAP)
+    assert measure.by_token == (measure is not MEASURE_BY_NAME["skip_effects"])
 
 
 def test_direct_logits_begin_with_the_first_layer() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.data.results import Prompt, RunSettings
+from depthtui.data.run import Prompt, RunSettings
 from depthtui.data.store import Entry, Store, make_key, open_store
 
 MIB = 1 << 20

@@ -8,13 +8,10 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from depthtui.data.results import (
-    Curves,
-    DepthEstimate,
-    RunResult,
-    SummarySettings,
-    arrays_of,
-)
+from depthtui.data.arrays import arrays_of
+from depthtui.data.depth import Curves, DepthEstimate, SummarySettings
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunResult
 from depthtui.depth.effective_depth import (
     cosine_depth,
     depths,
@@ -24,6 +21,7 @@ from depthtui.depth.effective_depth import (
     prompt_curves,
     summarise,
 )
+from depthtui.metrics.contributions import Contributions
 from tests.builders.results import random_result
 
 SETTINGS = SummarySettings()
@@ -183,13 +181,13 @@ def test_pooling_is_a_mean_over_tokens_not_over_prompts(include_first: bool) -> 
     assert summary.n_tokens == weights.sum()
     assert summary.n_layers == 6
     for part in ("contributions", "logit_lens"):
-        for name, _ in arrays_of(getattr(results[0], part)):
+        for name, _ in arrays_of(results[0].measured[part]):
             if name.startswith("top_") or name == "next_log_probability":  # no curve
                 continue
             pooled = np.zeros(getattr(summary.curves, name).shape)
             for result, weight in zip(results, weights, strict=True):
                 if weight:
-                    values = getattr(getattr(result, part), name)[:, first:].astype(np.float64)
+                    values = getattr(result.measured[part], name)[:, first:].astype(np.float64)
                     pooled += weight / weights.sum() * values.mean(axis=1)
             np.testing.assert_allclose(getattr(summary.curves, name), pooled, rtol=1e-12)
     curves = summary.curves
@@ -225,8 +223,8 @@ def test_pooled_prompts_equal_one_prompt_of_all_their_tokens(include_first: bool
     results = [random_result(6, tokens, seed=tokens) for tokens in (2, 9, 31)]
     joined = random_result(6, first + sum(len(each.tokens) - first for each in results))
     for part in ("contributions", "logit_lens"):
-        for name, values in arrays_of(getattr(joined, part)):
-            pieces = [getattr(getattr(each, part), name)[:, first:] for each in results]
+        for name, values in arrays_of(joined.measured[part]):
+            pieces = [getattr(each.measured[part], name)[:, first:] for each in results]
             values[:, first:] = np.concatenate(pieces, axis=1)
     parts = [prompt_curves(each, include_first) for each in results]
     whole = prompt_curves(joined, include_first)
@@ -257,9 +255,9 @@ def test_the_same_prompt_twice_changes_nothing() -> None:
 
 def test_leaving_the_first_token_out_changes_the_depth() -> None:
     result = random_result(4, 3)
-    assert result.logit_lens is not None
+    assert result.get(LogitLens) is not None
     # An attention sink: token 0 has the final distribution at once.
-    result.logit_lens.overlap[...] = [[1, 0, 0], [1, 0, 0], [1, 0.5, 0.5], [1, 1, 1], [1, 1, 1]]
+    result.get(LogitLens).overlap[...] = [[1, 0, 0], [1, 0, 0], [1, 0.5, 0.5], [1, 1, 1], [1, 1, 1]]
     without = replace(SETTINGS, include_first_token=False)
     assert depth_of(result, "overlap").layer == 0
     assert depth_of(result, "overlap", without).layer == 2
@@ -278,10 +276,10 @@ def test_nothing_to_average() -> None:
 
 def test_layers_that_were_not_run_give_no_depth() -> None:
     result = random_result(6, 4)
-    assert result.contributions is not None
-    assert result.logit_lens is not None
-    result.contributions.mlp_cosine[5] = np.nan
-    result.logit_lens.kl[3:] = np.nan
+    assert result.get(Contributions) is not None
+    assert result.get(LogitLens) is not None
+    result.get(Contributions).mlp_cosine[5] = np.nan
+    result.get(LogitLens).kl[3:] = np.nan
     result.complete = False
     summary = summarise([result, random_result(6, 4, seed=1)], SETTINGS)
     assert summary is not None
@@ -296,8 +294,8 @@ def test_layers_that_were_not_run_give_no_depth() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_finished_run_with_overflow_says_so(value: float) -> None:
     result = random_result(6, 4)
-    assert result.logit_lens is not None
-    result.logit_lens.kl[2, 1] = value
+    assert result.get(LogitLens) is not None
+    result.get(LogitLens).kl[2, 1] = value
     estimate = depth_of(result, "kl")
     assert estimate.layer is None
     assert "not finite" in estimate.reason
@@ -305,8 +303,8 @@ def test_a_finished_run_with_overflow_says_so(value: float) -> None:
 
 def test_without_the_split_the_layers_cosine_counts_alone() -> None:
     result = random_result(6, 4, split_missing="no closure")
-    assert result.contributions is not None
-    result.contributions.attention_cosine[...] = np.nan
+    assert result.get(Contributions) is not None
+    result.get(Contributions).attention_cosine[...] = np.nan
     summary = summarise([result], SETTINGS)
     assert summary is not None
     curves = summary.curves
@@ -316,11 +314,11 @@ def test_without_the_split_the_layers_cosine_counts_alone() -> None:
 
 
 def without_lens(result: RunResult) -> None:
-    result.logit_lens = None
+    result.drop(("logit_lens",))
 
 
 def without_contributions(result: RunResult) -> None:
-    result.contributions = None
+    result.drop(("contributions",))
 
 
 @pytest.mark.parametrize(

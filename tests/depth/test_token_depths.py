@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from depthtui.data.results import GenerationSettings, LogitLens, Settling
+from depthtui.data.generation import GenerationSettings
+from depthtui.data.lens import LogitLens
 from depthtui.depth.effective_depth import kl_depth, overlap_depth
 from depthtui.depth.token_depths import TOKEN_DEPTHS, kl_depths, overlap_depths, token_depths
 
@@ -32,12 +33,12 @@ def test_a_curve_that_is_not_finite_has_no_depth():
 
 def test_planted_curves_have_the_planted_depths():
     """One token over four layers: first choice from depth 2 on, sure at 3, close from 3 on."""
-    lens = LogitLens.empty(4, 1, 1)
+    lens = LogitLens.unknown(4, 1, 1)
     lens.top_ids[:, 0, 0] = [7, 9, 5, 5, 5]
     lens.top_probabilities[:, 0, 0] = [0.99, 0.2, 0.4, 0.95, 0.97]
     lens.kl[:, 0] = [8, 6, 3.9, 1, 0]
     lens.overlap[:, 0] = [0, 0.2, 0.2, 0.4, 1]
-    settling = Settling(np.array([[0.6], [0.4], [0.55], [0.2], [0.0]], np.float32))
+    settling = np.array([[0.6], [0.4], [0.55], [0.2], [0.0]], np.float32)
     depths = token_depths(lens, settling, GenerationSettings())
     found = {each.name: getattr(depths, each.name).tolist() for each in TOKEN_DEPTHS}
     assert found == {

@@ -6,21 +6,25 @@ import numpy as np
 import pytest
 import torch
 
+from depthtui.data.arrays import arrays_of
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import (
-    ContributionRows,
     Halted,
-    LensRows,
     Notice,
+    Rows,
     RunFinished,
     RunStarted,
 )
-from depthtui.data.results import ModelSpec, Prompt, RunResult, RunSettings, arrays_of
+from depthtui.data.run import Prompt, RunResult, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine import memory
 from depthtui.engine import run as run_module
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
+from depthtui.metrics import empty_result
+from depthtui.metrics.contributions import Contributions
 from depthtui.tracing.activations import Activations
 from tests.naive import naive_contributions, naive_lens, naive_writes
 
@@ -43,7 +47,7 @@ def forwards(monkeypatch):
 def assert_same_arrays(one: RunResult, other: RunResult):
     for part in ("contributions", "logit_lens"):
         for (name, a), (_, b) in zip(
-            arrays_of(getattr(one, part)), arrays_of(getattr(other, part)), strict=True
+            arrays_of(one.measured[part]), arrays_of(other.measured[part]), strict=True
         ):
             np.testing.assert_array_equal(a, b, err_msg=name)
 
@@ -53,11 +57,11 @@ def test_a_run_gives_what_the_naive_way_gives(engine):
     ids = torch.from_numpy(result.tokens.ids)[None]
     model = engine._model.loaded.model
     expected = naive_contributions(*naive_writes(model, ids), parallel=False)
-    for name, values in arrays_of(result.contributions):
+    for name, values in arrays_of(result.get(Contributions)):
         np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=2e-5)
     lens = naive_lens(model, ids, 6)
-    np.testing.assert_allclose(result.logit_lens.kl, lens["kl"], rtol=1e-4, atol=1e-5)
-    assert result.logit_lens.top_ids.shape == (5, len(ids[0]), 6)
+    np.testing.assert_allclose(result.get(LogitLens).kl, lens["kl"], rtol=1e-4, atol=1e-5)
+    assert result.get(LogitLens).top_ids.shape == (5, len(ids[0]), 6)
     assert result.complete
     assert not result.provenance.cached
 
@@ -75,16 +79,15 @@ def test_tokens_are_counted_without_a_run(engine, monkeypatch):
 def test_the_rows_that_are_told_are_the_result(engine, events):
     result = engine.run(Prompt(TEXT), RunSettings())
     started = next(each for each in events if isinstance(each, RunStarted))
-    live = RunResult.empty(result.model, result.prompt, result.settings, started.tokens)
+    live = empty_result(result.model, result.prompt, result.settings, started.tokens)
     for event in events:
-        if isinstance(event, ContributionRows):
-            live.put_contributions(event.first, event.rows)
-        elif isinstance(event, LensRows):
-            live.put_lens(event.first, event.rows)
+        if isinstance(event, Rows):
+            live.measured[event.metric].put(event.first, event.rows)
+            live.layers_done = event.layers_done
     assert_same_arrays(live, result)
     assert live.layers_done == result.model.n_layers
-    assert live.logit_lens.vocabulary == result.logit_lens.vocabulary
-    assert set(np.unique(result.logit_lens.top_ids)) <= set(result.logit_lens.vocabulary)
+    assert live.get(LogitLens).vocabulary == result.get(LogitLens).vocabulary
+    assert set(np.unique(result.get(LogitLens).top_ids)) <= set(result.get(LogitLens).vocabulary)
 
 
 def test_the_second_run_comes_from_the_cache(engine, events, monkeypatch):
@@ -104,9 +107,11 @@ def test_other_settings_take_the_activations_from_the_cache(engine, monkeypatch)
     many = engine.run(Prompt(TEXT), RunSettings(top_k=9))
     assert len(counted) == 1
     assert not many.provenance.cached
-    np.testing.assert_array_equal(few.contributions.mlp_cosine, many.contributions.mlp_cosine)
-    np.testing.assert_array_equal(few.logit_lens.kl, many.logit_lens.kl)
-    np.testing.assert_array_equal(few.logit_lens.top_ids, many.logit_lens.top_ids[:, :, :5])
+    np.testing.assert_array_equal(
+        few.get(Contributions).mlp_cosine, many.get(Contributions).mlp_cosine
+    )
+    np.testing.assert_array_equal(few.get(LogitLens).kl, many.get(LogitLens).kl)
+    np.testing.assert_array_equal(few.get(LogitLens).top_ids, many.get(LogitLens).top_ids[:, :, :5])
 
 
 def test_a_fresh_run_computes_again(engine, monkeypatch):
@@ -136,6 +141,11 @@ def test_a_damaged_cached_result_is_computed_again(engine, tmp_path, monkeypatch
     assert notices
 
 
+def is_of(event, metric):
+    """Whether an event tells rows of a metric."""
+    return isinstance(event, Rows) and event.metric == metric
+
+
 class StopAfter:
     """Stops a run once a number of layers has been told."""
 
@@ -144,7 +154,7 @@ class StopAfter:
 
     def __call__(self, event):
         self.told.append(event)
-        if isinstance(event, ContributionRows) and event.first + 1 >= self.layers:
+        if is_of(event, "contributions") and event.stop >= self.layers:
             self.control.stop()
 
 
@@ -157,9 +167,9 @@ def test_a_stopped_run_keeps_what_was_done(folder, tmp_path, monkeypatch):
     result = engine.run(Prompt(TEXT), RunSettings(), control)
     assert not result.complete
     assert result.layers_done == 2
-    assert np.isfinite(result.contributions.layer_cosine[:2]).all()
-    assert np.isnan(result.contributions.layer_cosine[2:]).all()
-    assert np.isnan(result.logit_lens.kl).all()
+    assert np.isfinite(result.get(Contributions).layer_cosine[:2]).all()
+    assert np.isnan(result.get(Contributions).layer_cosine[2:]).all()
+    assert np.isnan(result.get(LogitLens).kl).all()
     assert any(isinstance(each, RunFinished) for each in stopper.told)
     again = engine.run(Prompt(TEXT), RunSettings())
     assert again.complete
@@ -185,12 +195,12 @@ def test_stepping_halts_the_forward_pass_after_each_layer(folder, tmp_path):
     runner.start()
     for layer in range(3):
         assert halted.acquire(timeout=30)
-        told = [each for each in seen if isinstance(each, ContributionRows)]
+        told = [event for event in seen if is_of(event, "contributions")]
         assert [each.first for each in told] == list(range(layer + 1))
-        depths = [each.first for each in seen if isinstance(each, LensRows)]
+        depths = [event.first for event in seen if is_of(event, "logit_lens")]
         assert depths == list(range(layer + 2))
         assert seen[-1] == Halted(0, layer)
-        lens = next(each for each in reversed(seen) if isinstance(each, LensRows))
+        lens = next(event for event in reversed(seen) if is_of(event, "logit_lens"))
         assert np.isfinite(lens.rows.entropy).all()
         assert np.isnan(lens.rows.kl).all()
         control.step()
@@ -198,7 +208,7 @@ def test_stepping_halts_the_forward_pass_after_each_layer(folder, tmp_path):
     control.go_on()
     runner.join(30)
     assert results[0].complete
-    assert np.isfinite(results[0].logit_lens.kl).all()
+    assert np.isfinite(results[0].get(LogitLens).kl).all()
 
 
 def test_a_halted_run_can_be_stopped(folder, tmp_path):
@@ -220,14 +230,14 @@ def test_the_lens_of_a_halted_run_can_be_stopped(folder, tmp_path):
 
     def emit(event):
         events.append(event)
-        if isinstance(event, ContributionRows):
+        if is_of(event, "contributions"):
             control.stop()
 
     engine = Engine(open_store(None, 0, pytest.fail), tmp_path, emit)
     engine.load(ModelSpec(str(folder), device="cpu"))
     result = engine.run(Prompt(TEXT), RunSettings(), control)
     assert not result.complete
-    assert not any(isinstance(each, LensRows | Halted) for each in events)
+    assert not any(isinstance(event, Halted) or is_of(event, "logit_lens") for event in events)
 
 
 def test_the_chat_template_wraps_question_and_keeps_the_answer(engine):
@@ -241,10 +251,10 @@ def test_the_chat_template_wraps_question_and_keeps_the_answer(engine):
 
 def test_a_single_token_and_one_metric_alone(engine):
     result = engine.run(Prompt("a"), RunSettings(metrics=("contributions",)))
-    assert result.logit_lens is None
+    assert result.get(LogitLens) is None
     assert result.complete
     lens_only = engine.run(Prompt("a"), RunSettings(metrics=("logit_lens",)))
-    assert lens_only.contributions is None
+    assert lens_only.get(Contributions) is None
     assert lens_only.complete
 
 

@@ -3,15 +3,22 @@
 import numpy as np
 import pytest
 
-from depthtui.data.protocol import ContributionRows, LensRows, MetricRows, RunFinished
-from depthtui.data.results import ModelSpec, Prompt, RunSettings, Silenced
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import ModelSpec, Silenced
+from depthtui.data.protocol import MetricRows, Rows, RunFinished
+from depthtui.data.run import Prompt, RunSettings
 from depthtui.data.store import open_store
-from depthtui.engine import causal as causal_module
+from depthtui.engine import context as context_module
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
-from depthtui.metrics.catalog import METRICS
-from depthtui.metrics.pruning import usefulness
+from depthtui.metrics import METRICS, OF_THE_PASS, ON_DEMAND
+from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.ranking import usefulness
+from depthtui.metrics.residual_erasure import ResidualErasure
+from depthtui.metrics.similarity import Similarity
+from depthtui.metrics.skip_effects import SkipEffects
 
 BASE = ("contributions", "logit_lens")
 PROMPT = Prompt("The ferry did not run, and seven plus five is twelve.", answer=" twelve.")
@@ -21,13 +28,13 @@ PROMPT = Prompt("The ferry did not run, and seven plus five is twelve.", answer=
 def replays(monkeypatch):
     """Counts the clean passes that interventions begin with."""
     counted = []
-    original = causal_module.Replay
+    original = context_module.Replay
 
     def replay(*args, **kwargs):
         counted.append(1)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(causal_module, "Replay", replay)
+    monkeypatch.setattr(context_module, "Replay", replay)
     return counted
 
 
@@ -37,16 +44,18 @@ def test_every_metric_of_the_catalog_comes_and_is_cached(engine, events, replays
     assert first.complete
     assert first.unavailable == {}
     for each in METRICS:
-        assert getattr(first, each.name) is not None, each.name
+        assert each.name in first.measured
     told = {each.metric for each in events if isinstance(each, MetricRows)}
-    assert told == set(causal_module.CAUSAL)
+    assert told == {metric.name for metric in ON_DEMAND}
 
     replays.clear()
     second = engine.run(PROMPT, everything)
     assert replays == []
     assert second.provenance.cached
-    np.testing.assert_array_equal(second.skip_effects.layers, first.skip_effects.layers)
-    np.testing.assert_array_equal(second.residual_erasure.effect, first.residual_erasure.effect)
+    np.testing.assert_array_equal(second.get(SkipEffects).layers, first.get(SkipEffects).layers)
+    np.testing.assert_array_equal(
+        second.get(ResidualErasure).effect, first.get(ResidualErasure).effect
+    )
 
 
 def test_one_metric_more_computes_only_that_one(engine, events, replays):
@@ -57,16 +66,17 @@ def test_one_metric_more_computes_only_that_one(engine, events, replays):
     assert len(replays) == 1
     assert not result.provenance.cached
     # The screen gets everything that the cache had before the new metric is done.
-    kinds = [type(each) for each in events if not isinstance(each, MetricRows)]
-    assert kinds[1:3] == [ContributionRows, LensRows]
-    assert result.contributions is not None
-    assert result.ablation.loss.mean() == pytest.approx(result.loss, rel=1e-5)
+    told = [event for event in events if not isinstance(event, MetricRows)]
+    assert [event.metric for event in told[1:3]] == list(OF_THE_PASS)
+    assert all(isinstance(event, Rows) for event in told[1:3])
+    assert result.get(Contributions) is not None
+    assert result.get(Ablation).loss.mean() == pytest.approx(result.loss, rel=1e-5)
 
 
 def test_a_metric_alone_needs_no_lens(engine):
     result = engine.run(PROMPT, RunSettings(metrics=("similarity",)))
-    assert (result.contributions, result.logit_lens) == (None, None)
-    assert result.similarity.block_influence.shape == (
+    assert (result.get(Contributions), result.get(LogitLens)) == (None, None)
+    assert result.get(Similarity).block_influence.shape == (
         result.model.n_layers,
         len(result.tokens),
     )
@@ -76,18 +86,18 @@ def test_a_metric_alone_needs_no_lens(engine):
 def test_a_prompt_without_an_answer_is_told_and_the_rest_comes(engine, metric):
     result = engine.run(Prompt(PROMPT.text), RunSettings(metrics=(*BASE, metric, "similarity")))
     assert "answer" in result.unavailable[metric]
-    assert getattr(result, metric) is None
-    assert result.similarity is not None
+    assert metric not in result.measured
+    assert result.get(Similarity) is not None
     assert result.complete
     marked = RunSettings(metrics=(metric,), answer_start=5)
-    assert getattr(engine.run(Prompt(PROMPT.text), marked), metric).answer_start == 5
+    assert engine.run(Prompt(PROMPT.text), marked).measured[metric].answer_start == 5
 
 
 def test_a_short_prompt_has_no_skip_positions(engine):
     result = engine.run(Prompt("seven"), RunSettings(metrics=("skip_effects",)))
     assert "at least 13" in result.unavailable["skip_effects"]
     everywhere = RunSettings(metrics=("skip_effects",), skip_everywhere=True)
-    assert engine.run(Prompt("seven"), everywhere).skip_effects.positions == (0,)
+    assert engine.run(Prompt("seven"), everywhere).get(SkipEffects).positions == (0,)
 
 
 def test_positions_depend_on_the_prompts_before(engine):
@@ -95,13 +105,13 @@ def test_positions_depend_on_the_prompts_before(engine):
     alone = engine.run(long, RunSettings(metrics=("skip_effects",)))
     count = len(alone.tokens)
     after = engine.run(long, RunSettings(metrics=("skip_effects",), lengths_before=(count,)))
-    assert alone.skip_effects.positions != after.skip_effects.positions
+    assert alone.get(SkipEffects).positions != after.get(SkipEffects).positions
 
 
 @pytest.mark.parametrize("metric", ["residual_erasure", "integrated_gradients"])
 def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, monkeypatch):
     monkeypatch.setattr("depthtui.engine.run._SECONDS_BETWEEN_PARTS", 0)
-    monkeypatch.setattr("depthtui.metrics.residual_erasure._TOKENS_WORTH_A_BATCH", 1)
+    monkeypatch.setattr("depthtui.metrics.residual_erasure.compute._TOKENS_WORTH_A_BATCH", 1)
     store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
     settings = RunSettings(metrics=(*BASE, metric))
     control, done = Control(), []
@@ -116,8 +126,8 @@ def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, mo
     engine.load(ModelSpec(str(folder), device="cpu"))
     stopped = engine.run(PROMPT, settings, control)
     assert not stopped.complete
-    assert getattr(stopped, metric) is not None
-    assert stopped.logit_lens is not None
+    assert metric in stopped.measured
+    assert stopped.get(LogitLens) is not None
     assert done == [1, 2]
     done.clear()
     control = Control()
@@ -126,17 +136,17 @@ def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, mo
     # The first two are not done again; the second event of this run would stop nothing.
     assert done[0] == 3
     fresh = engine.run(PROMPT, settings, Control(), fresh=True)
-    for name, value in vars(getattr(fresh, metric)).items():
-        np.testing.assert_allclose(getattr(getattr(whole, metric), name), value, atol=1e-6)
+    for name, value in vars(fresh.measured[metric]).items():
+        np.testing.assert_allclose(getattr(whole.measured[metric], name), value, atol=1e-6)
 
 
 def test_a_what_if_is_a_run_of_its_own(engine, events):
     clean = engine.run(PROMPT, RunSettings())
     without = RunSettings(silenced=(Silenced(1), Silenced(2, "mlp")))
     changed = engine.run(PROMPT, without)
-    assert (changed.contributions.layer_norm_ratio[1] == 0).all()
-    assert (changed.contributions.mlp_norm_ratio[2] == 0).all()
-    assert (changed.contributions.attention_norm_ratio[2] > 0).all()
+    assert (changed.get(Contributions).layer_norm_ratio[1] == 0).all()
+    assert (changed.get(Contributions).mlp_norm_ratio[2] == 0).all()
+    assert (changed.get(Contributions).attention_norm_ratio[2] > 0).all()
     assert changed.loss != clean.loss
     again = engine.run(PROMPT, without)
     assert again.provenance.cached
@@ -147,7 +157,7 @@ def test_a_what_if_is_a_run_of_its_own(engine, events):
 
 def test_ablation_is_the_loss_of_the_what_if(engine):
     clean = engine.run(PROMPT, RunSettings(metrics=(*BASE, "ablation")))
-    for layer, change in enumerate(usefulness(clean.ablation)):
+    for layer, change in enumerate(usefulness(clean.get(Ablation))):
         without = engine.run(PROMPT, RunSettings(silenced=(Silenced(layer),)))
         assert without.loss - clean.loss == pytest.approx(change, abs=1e-4)
 

@@ -8,21 +8,16 @@ import pytest
 import torch
 
 from depthtui.data import codec
+from depthtui.data.arrays import arrays_of
+from depthtui.data.generation import Continuation, Generation, GenerationSettings
+from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import (
     GeneratedTokens,
     GenerationFinished,
     GenerationStarted,
     Notice,
 )
-from depthtui.data.results import (
-    Continuation,
-    Generation,
-    GenerationSettings,
-    ModelSpec,
-    Prompt,
-    Tokens,
-    arrays_of,
-)
+from depthtui.data.run import Prompt, Tokens
 from depthtui.data.store import open_store
 from depthtui.engine import decoding
 from depthtui.engine import generate as generate_module
@@ -80,13 +75,10 @@ def generated(model, **settings):
 
 
 def assert_close(one: Continuation, other: Continuation):
-    for part in ("lens", "settling"):
-        expected = dict(arrays_of(getattr(other, part)))
-        for name, values in arrays_of(getattr(one, part)):
-            if name != "top_ids":
-                np.testing.assert_allclose(
-                    values, expected[name], rtol=2e-3, atol=2e-4, err_msg=name
-                )
+    expected = {**dict(arrays_of(other.lens)), "divergence": other.divergence}
+    for name, values in (*arrays_of(one.lens), ("divergence", one.divergence)):
+        if name != "top_ids":
+            np.testing.assert_allclose(values, expected[name], rtol=2e-3, atol=2e-4, err_msg=name)
     first = one.lens.top_ids[:, :, 0], other.lens.top_ids[:, :, 0]
     np.testing.assert_array_equal(*first)
     for name, values in arrays_of(one.depths):
@@ -113,7 +105,7 @@ def test_the_chosen_token_is_drawn_from_the_lens_row_of_the_output():
     np.testing.assert_array_equal(written.ids, written.lens.top_ids[-1, :, 0])
     np.testing.assert_allclose(written.probability, written.lens.top_probabilities[-1, :, 0], 1e-5)
     assert (written.lens.kl[-1] == 0).all()
-    assert (written.settling.divergence[-1] == 0).all()
+    assert (written.divergence[-1] == 0).all()
 
 
 def test_a_model_without_a_working_cache_reads_all_again(monkeypatch):
@@ -129,8 +121,8 @@ def test_a_model_without_a_working_cache_reads_all_again(monkeypatch):
 
 def test_the_vocabulary_may_be_read_in_parts_and_the_lens_be_short(monkeypatch):
     whole = generated(ready(tiny("llama")), top_k=3).continuation
-    monkeypatch.setattr("depthtui.metrics.token_lens.PART_BYTES", 2 * 4 * VOCAB)
-    monkeypatch.setattr("depthtui.metrics.settling._BLOCK", 50)
+    monkeypatch.setattr("depthtui.metrics.logit_lens.token_lens.PART_BYTES", 2 * 4 * VOCAB)
+    monkeypatch.setattr("depthtui.metrics.settling.compute._BLOCK", 50)
     parts = generated(ready(tiny("llama")), top_k=3).continuation
     assert parts.lens.top_ids.shape[2] == 3
     assert_close(parts, whole)

@@ -15,19 +15,13 @@ import numpy as np
 from rich.console import Console, RenderableType
 
 from depthtui import __version__
-from depthtui.data.results import (
-    GenerationSettings,
-    ModelInfo,
-    ModelSpec,
-    Prompt,
-    RunResult,
-    RunSettings,
-    Silenced,
-    SummarySettings,
-    Tokens,
-    arrays_of,
-)
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.data.arrays import arrays_of
+from depthtui.data.depth import SummarySettings
+from depthtui.data.generation import GenerationSettings
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import ModelInfo, ModelSpec, Silenced
+from depthtui.data.run import Prompt, RunResult, RunSettings, Tokens
+from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.export import export
 from depthtui.report.generation import generation_table
 from depthtui.report.generation_files import GENERATION_FORMATS, export_generations
@@ -43,7 +37,7 @@ from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import summarise_sweep
 from tests.builders.generations import full_generation, part_of
 from tests.builders.models import model_info
-from tests.builders.results import full_result, full_run, stopped_run
+from tests.builders.results import full_result, full_run, lacking, stopped_run
 from tests.hostile import HOSTILE
 
 TERMINAL_WIDTH = 100
@@ -83,16 +77,18 @@ def _unversioned(path: Path) -> bytes:
 
 def _rounded(part: object) -> None:
     """Round values to multiples of 1/1024: their sums are exact, whatever order a CPU adds in."""
-    for _, values in arrays_of(part):  # type: ignore[arg-type]
+    for _, values in arrays_of(part):
         if values.dtype.kind == "f":
-            values[...] = np.rint(values * _GRID) / _GRID
+            _round(values)
+
+
+def _round(values: np.ndarray) -> None:
+    values[...] = np.rint(values * _GRID) / _GRID
 
 
 def _exact(result: RunResult) -> RunResult:
-    for name in METRIC_BY_NAME:
-        part = getattr(result, name)
-        if part is not None:
-            _rounded(part)
+    for part in result.measured.values():
+        _rounded(part)
     return result
 
 
@@ -121,12 +117,12 @@ def _write_runs(
 def _every_metric() -> list[RunResult]:
     results = [full_run(text, seed, tokens=6) for seed, text in enumerate(_TEXTS[:5])]
     for result in results:
-        assert result.skip_effects is not None
-        assert result.logit_lens is not None
-        result.skip_effects.positions = (1, 3)
+        assert result.get(SkipEffects) is not None
+        assert result.get(LogitLens) is not None
+        result.get(SkipEffects).positions = (1, 3)
         # A random KL does not fall: this one gives its rule a layer and an interval.
-        result.logit_lens.kl[1] /= 2
-        result.logit_lens.kl[2:] /= 4
+        result.get(LogitLens).kl[1] /= 2
+        result.get(LogitLens).kl[2:] /= 4
     return [_exact(result) for result in results]
 
 
@@ -159,7 +155,7 @@ def _lacking_runs(folder: Path) -> None:
     """Runs that were stopped, that lack a part, or a metric that was asked for."""
     metrics = ("contributions", "logit_lens", "residual_erasure", "integrated_gradients")
     prompt, settings = Prompt("Water boils"), RunSettings(top_k=3)
-    lacking = (
+    kinds = (
         ("no-split", settings, {"split_missing": "the layers cannot be taken apart"}),
         ("no-lens", settings, {"lens_missing": "there is no unembedding"}),
         ("no-answer", replace(settings, metrics=metrics), {}),
@@ -167,10 +163,10 @@ def _lacking_runs(folder: Path) -> None:
     )
     results = [
         full_result(prompt, model_info(ModelSpec(name), 3, **changes), wanted)
-        for name, wanted, changes in lacking
+        for name, wanted, changes in kinds
     ]
     only = replace(results[-1].settings, metrics=("similarity",))
-    results[-1] = replace(results[-1], settings=only, contributions=None, logit_lens=None)
+    results[-1] = lacking(replace(results[-1], settings=only), "contributions", "logit_lens")
     # Of the model whose runs were all stopped, the stopped one is shown; of the other, left out.
     beside = stopped_run("stopped beside a finished one")
     beside = replace(beside, model=results[0].model, settings=settings)
@@ -197,8 +193,8 @@ def _hostile_result() -> RunResult:
     result = full_result(prompt, model, RunSettings(top_k=2))
     result.prompt = Prompt("\n".join(texts))
     result.tokens = Tokens(result.tokens.ids, texts, len(texts) - 2)
-    assert result.logit_lens is not None
-    result.logit_lens.vocabulary.update(enumerate(texts[:10]))
+    assert result.get(LogitLens) is not None
+    result.get(LogitLens).vocabulary.update(enumerate(texts[:10]))
     return _exact(result)
 
 
@@ -253,8 +249,8 @@ def _generations(folder: Path) -> None:
         written = text.continuation
         written.depths.kl[::7] = np.nan
         written.depths.exit_agrees[::5] = False
-        for part in (written.lens, written.settling):
-            _rounded(part)
+        _rounded(written.lens)
+        _round(written.divergence)
         written.lens.next_log_probability[-1] = np.resize(_LOG_PROBABILITIES, len(written))
     export_generations(texts, folder, GENERATION_FORMATS)
     _print(folder / "terminal.txt", *(generation_table(text) for text in texts))
@@ -304,12 +300,12 @@ def _records(model: ModelInfo, task: TaskChoice) -> list[Record]:
         text = f"{task.title}: {_TEXTS[number]} {'m' * (2 * number + 1)}."
         prompt = Prompt(text, text[-4:], task.name, task.level)
         result = full_result(prompt, model, _SWEEP_RUN)
-        assert result.logit_lens is not None
+        assert result.get(LogitLens) is not None
         if task.level:
             # Harder levels need more layers, by the KL rule; by the overlap rule none is enough.
             late = np.arange(model.n_layers + 1) < 2 + 2 * int(task.level) + number % 2
-            result.logit_lens.kl[:] = np.where(late, 4, 1)[:, None]
-            result.logit_lens.overlap[:-1] = 0.25
+            result.get(LogitLens).kl[:] = np.where(late, 4, 1)[:, None]
+            result.get(LogitLens).overlap[:-1] = 0.25
         records.append(record_of(_exact(result), f"key {number}", cell, number))
     return records
 

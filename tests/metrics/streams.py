@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor, nn
 
-from depthtui.data.results import LogitLens
+from depthtui.data.lens import LogitLens
 from depthtui.tracing.anatomy import Unembedding, study
 from depthtui.tracing.trace import LayerActivations, trace
 
@@ -23,7 +23,7 @@ def lens_of(choices: list[list[int]], probabilities: list[list[float]]) -> Logit
     """A lens whose first choice and its probability are given, `[L+1, T]` both; the second
     choice has half of what is left."""
     top = np.array(choices, np.int32)
-    lens = LogitLens.empty(len(top) - 1, top.shape[1], 2)
+    lens = LogitLens.unknown(len(top) - 1, top.shape[1], 2)
     first = np.array(probabilities, np.float32)
     lens.top_ids[:] = np.stack([top, top + 100], axis=-1)
     lens.top_probabilities[:] = np.stack([first, (1 - first) / 2], axis=-1)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.results import Silenced
-from depthtui.metrics.ablation_loss import ablation_loss
-from depthtui.metrics.integrated_gradients import integrated_gradients
-from depthtui.metrics.residual_erasure import residual_erasure
-from depthtui.metrics.skip_effects import choose_positions, skip_effects, skipped_residuals
+from depthtui.data.model import Silenced
+from depthtui.metrics.ablation.compute import ablation_loss
+from depthtui.metrics.integrated_gradients.compute import integrated_gradients
+from depthtui.metrics.residual_erasure.compute import residual_erasure
+from depthtui.metrics.skip_effects import choose_positions
+from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
 from depthtui.tracing.anatomy import study
 from depthtui.tracing.replay import Replay
 from depthtui.tracing.trace import trace

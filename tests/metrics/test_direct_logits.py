@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from depthtui.errors import DepthError
-from depthtui.metrics import direct_logits as module
-from depthtui.metrics.direct_logits import direct_logits
+from depthtui.metrics.direct_logits import compute as module
+from depthtui.metrics.direct_logits.compute import direct_logits
 from depthtui.tracing.anatomy import Unembedding
 from tests.metrics.streams import stream
 from tests.tiny_models import TINY, fresh, random_ids, tiny

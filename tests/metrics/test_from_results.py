@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from depthtui.data.results import LogitLens, SkipEffects
+from depthtui.data.lens import LogitLens
 from depthtui.metrics.depth_score import depth_score, downstream_effect
 from depthtui.metrics.early_exit import early_exit, early_exit_curve
 from depthtui.metrics.lens_margin import lens_margin
 from depthtui.metrics.prediction_depth import prediction_depth
+from depthtui.metrics.skip_effects import SkipEffects
 from tests.metrics.streams import lens_of
 
 LENS = lens_of(
@@ -37,7 +38,7 @@ def test_prediction_depth_is_where_the_choice_stays():
 
 
 def test_prediction_depth_of_a_lens_that_is_not_read_yet():
-    lens = LogitLens.empty(3, 2, 2)
+    lens = LogitLens.unknown(3, 2, 2)
     lens.top_ids[:, 0] = 4
     assert prediction_depth(lens)[0] == 0
     assert np.isnan(prediction_depth(lens)[1])
@@ -76,4 +77,4 @@ class TestEarlyExit:
 def test_the_margin():
     assert lens_margin(LENS)[0].tolist() == pytest.approx([0.85, -0.35, 0.25, -0.35])
     assert lens_margin(LENS).shape == (4, 4)
-    assert np.isnan(lens_margin(LogitLens.empty(3, 2, 1))).all()
+    assert np.isnan(lens_margin(LogitLens.unknown(3, 2, 1))).all()

@@ -7,12 +7,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from depthtui.data.results import Contributions
 from depthtui.engine.control import Control
 from depthtui.errors import RunStopped
-from depthtui.metrics import logit_lens
-from depthtui.metrics.contributions import contributions
-from depthtui.metrics.logit_lens import LensRows, read_depth, read_lens
+from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.contributions.compute import contributions
+from depthtui.metrics.logit_lens import compute as logit_lens
+from depthtui.metrics.logit_lens.compute import read_depth, read_lens, unknown_rows
 from depthtui.tracing.anatomy import study
 from depthtui.tracing.trace import LayerActivations, trace
 from tests.naive import naive_contributions, naive_lens, naive_writes
@@ -33,7 +33,7 @@ def layers_of(model, ids):
 
 
 def lens_of(unembedding, residuals, ids, top_k=7):
-    read = LensRows.empty(len(residuals), len(residuals[0]), top_k)
+    read = unknown_rows(len(residuals), len(residuals[0]), top_k)
 
     def put(first, rows):
         for name, target in vars(read).items():

@@ -5,10 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from depthtui.data.results import Settling
-from depthtui.metrics import settling as module
-from depthtui.metrics.settling import divergence
-from depthtui.metrics.settling_depth import settling_depth, share_of_late
+from depthtui.metrics.settling import compute as module
+from depthtui.metrics.settling import settling_depth, share_of_late
+from depthtui.metrics.settling.compute import divergence
 from depthtui.tracing.anatomy import Unembedding
 from tests.metrics.streams import stream
 from tests.naive import speak_from
@@ -72,7 +71,7 @@ def test_it_can_be_stopped():
 
 def test_it_settles_where_it_stays_below():
     rows = [[0.6, 0.6, 0.1, 0.6], [0.4, 0.6, 0.1, 0.4], [0.6, 0.6, 0.1, 0.4], [0.4, 0.6, 0.1, 0.4]]
-    settling = Settling(np.array([*rows, [0, 0, 0, 0]], np.float32))
+    settling = np.array([*rows, [0, 0, 0, 0]], np.float32)
     assert settling_depth(settling, 0.5).tolist() == [3, 4, 0, 1]
     assert settling_depth(settling, 0.05).tolist() == [4, 4, 4, 4]
     assert share_of_late(settling, 0.5, late=0.75) == 0.5

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.results import Ablation, Similarity
 from depthtui.errors import DepthError
-from depthtui.metrics import similarity as module
-from depthtui.metrics.pruning import best_block, least_useful, usefulness
-from depthtui.metrics.similarity import similarity
+from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.ranking import least_useful, usefulness
+from depthtui.metrics.similarity import Similarity, best_block
+from depthtui.metrics.similarity import compute as module
+from depthtui.metrics.similarity.compute import similarity
 from tests.metrics.streams import stream
 from tests.tiny_models import random_ids, tiny
 
@@ -101,7 +102,10 @@ class TestPruning:
         assert usefulness(self.similarity) == pytest.approx([0.3, 0.1, 0.2])
         assert usefulness(self.similarity, False) == pytest.approx([0.3, 0.0, 0.4])
         assert least_useful(self.similarity, 3, include_first_token=False) == [1, 0, 2]
-        assert best_block(self.similarity, 1, include_first_token=False) == (2, pytest.approx(0.1))
+        assert best_block(self.similarity, 1, include_first_token=False) == (
+            2,
+            pytest.approx(0.1),
+        )
         ablation = Ablation("layer", np.ones(2), np.array([[5.0, 1.0], [0.0, 2.0]]))
         assert least_useful(ablation, 2) == [1, 0]
         assert least_useful(ablation, 2, include_first_token=False) == [0, 1]

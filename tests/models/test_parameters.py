@@ -11,11 +11,14 @@ import torch
 from safetensors.numpy import load, save
 
 from depthtui.data import codec
-from depthtui.data.results import ModelSpec, Prompt, RunResult, RunSettings, Silenced
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import ModelSpec, Silenced
+from depthtui.data.run import Prompt, RunResult, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
-from depthtui.models.parameters import count_parameters, with_parameters
+from depthtui.models.parameters import count_parameters
 from depthtui.tracing.anatomy import study
+from depthtui.tracing.parameters import with_parameters
 from depthtui.tracing.trace import trace
 from tests.builders.models import tiny_model
 from tests.tiny_models import TINY, fresh, random_ids, tiny, tiny_folder
@@ -111,7 +114,7 @@ def test_a_result_of_an_older_layout_takes_the_model_as_it_is_now(tmp_path) -> N
     again = engine.run(Prompt("Seven plus five"), RunSettings())
     assert again.provenance.cached
     assert again.model == first.model == info
-    np.testing.assert_array_equal(again.logit_lens.kl, first.logit_lens.kl)
+    np.testing.assert_array_equal(again.get(LogitLens).kl, first.get(LogitLens).kl)
 
 
 def without_parameters(data: bytes) -> bytes:

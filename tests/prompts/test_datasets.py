@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from depthtui.data.results import Prompt
+from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts import datasets, make_prompts
 from depthtui.prompts.dataset_formats import DATASETS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.data.results import Prompt
+from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts import files, make_prompts, parse_prompts, read_prompts
 from tests.hostile import BROKEN, HOSTILE

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from depthtui.data.results import Prompt
+from depthtui.data.run import Prompt
 from depthtui.prompts import TASKS, generators, make_prompts
 from depthtui.prompts import vocabulary as words
 

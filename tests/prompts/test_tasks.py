@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from depthtui.data.results import Prompt
+from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts import TASKS, make_prompts, prompt_title
 from depthtui.prompts.tasks import level_words

@@ -9,8 +9,9 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import load
 
-from depthtui.data.results import arrays_of
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.data.arrays import arrays_of
+from depthtui.data.lens import LogitLens
+from depthtui.metrics import METRIC_BY_NAME
 from depthtui.report.arrays import arrays_bytes
 from tests.builders.results import full_run, hostile_run, run, stopped_run
 
@@ -21,12 +22,12 @@ def test_every_array_of_every_run_is_there() -> None:
     for number, result in enumerate(runs):
         assert arrays[f"{number}/token_ids"].tolist() == result.tokens.ids.tolist()
         for name in ("contributions", "logit_lens"):
-            for field, values in arrays_of(getattr(result, name)):
+            for field, values in arrays_of(result.measured[name]):
                 np.testing.assert_array_equal(arrays[f"{number}/{name}/{field}"], values)
     of_one_run = {"token_ids"} | {
         f"{name}/{field}"
         for name in ("contributions", "logit_lens")
-        for field, _ in arrays_of(getattr(run(), name))
+        for field, _ in arrays_of(run().measured[name])
     }
     assert arrays.keys() == {
         f"{number}/{array}" for number in range(len(runs)) for array in of_one_run
@@ -42,13 +43,13 @@ def test_it_says_what_each_run_was(tmp_path: Path) -> None:
     assert about["tokens"] == [json.loads(json.dumps(text)) for text in result.tokens.texts]
     assert about["complete"] is True
     assert about["model"]["spec"]["name"] == "nobody/tiny"
-    assert result.logit_lens is not None
-    assert len(about["vocabulary"]) == len(result.logit_lens.vocabulary)
+    assert result.get(LogitLens) is not None
+    assert len(about["vocabulary"]) == len(result.get(LogitLens).vocabulary)
 
 
 def test_a_metric_that_was_not_computed_is_absent() -> None:
     result = run()
-    result.logit_lens = None
+    result.drop(("logit_lens",))
     assert not [name for name in load(arrays_bytes([result])) if "lens" in name]
 
 
@@ -56,7 +57,7 @@ def test_the_slower_metrics_are_there_with_what_they_say() -> None:
     result = full_run()
     arrays = load(arrays_bytes([result]))
     for name in METRIC_BY_NAME:
-        for field, values in arrays_of(getattr(result, name)):
+        for field, values in arrays_of(result.measured[name]):
             np.testing.assert_array_equal(arrays[f"0/{name}/{field}"], values)
     assert arrays["0/integrated_gradients/reached"].dtype == np.bool_
 

@@ -13,15 +13,17 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from depthtui.data.measures import ALL_MEASURES, MEASURES, Measure
-from depthtui.data.results import RunResult, SummarySettings
+from depthtui.data.depth import SummarySettings
+from depthtui.data.run import RunResult
+from depthtui.metrics import ALL_MEASURES, MEASURES
+from depthtui.metrics.spec import Measure
 from depthtui.report import html as page
 from depthtui.report.groups import group_runs
 from depthtui.report.html import html_bytes
 from depthtui.report.legible import legible, shortened
 from depthtui.report.markdown import markdown_bytes
 from depthtui.report.table import depth_table, findings_table
-from tests.builders.results import full_run, hostile_run, run, stopped_run
+from tests.builders.results import full_run, hostile_run, lacking, run, stopped_run
 from tests.hostile import HOSTILE
 
 SETTINGS = SummarySettings()
@@ -145,20 +147,20 @@ class TestPage:
         }
         assert heatmaps(html([run(split_missing="why")])) == titles(measures - of_parts)
         of_lens = {measure for measure in measures if measure.metric == "logit_lens"}
-        without_lens = replace(run(), logit_lens=None)
+        without_lens = lacking(run(), "logit_lens")
         assert heatmaps(html([without_lens])) == titles(measures - of_lens)
 
     def test_there_is_a_curve_for_everything_that_depth_is_told_by(self) -> None:
         contributions = ["Cosine with the stream", "Contribution, log scale"]
         lens = ["Lens KL", "Lens overlap"]
         assert curves(html([run()])) == contributions + lens
-        assert curves(html([replace(run(), logit_lens=None)])) == contributions
-        assert curves(html([replace(run(), contributions=None)])) == lens
+        assert curves(html([lacking(run(), "logit_lens")])) == contributions
+        assert curves(html([lacking(run(), "contributions")])) == lens
 
     def test_the_slower_metrics_are_drawn(self) -> None:
         text = html([full_run()])
         assert heatmaps(text) == titles(ALL_MEASURES)
-        bars = ["Output effect", "Loss change", "Block influence", "Completeness error"]
+        bars = ["Block influence", "Loss change", "Output effect", "Completeness error"]
         by_layer = [label for label in labels(text) if label.endswith(", by layer")]
         assert by_layer[-len(bars) :] == [f"{bar}, by layer" for bar in bars]
         loss = re.search(r'<svg[^>]*aria-label="Loss change, by layer">(.*?)</svg>', text)
@@ -195,13 +197,13 @@ class TestEveryDocument:
     def test_nothing_to_average_is_said(
         self, document: Callable[[Sequence[RunResult]], str]
     ) -> None:
-        single = replace(run(tokens=1), contributions=None, logit_lens=None)
+        single = lacking(run(tokens=1), "contributions", "logit_lens")
         assert "nothing to average" in document([single])
 
     def test_a_run_without_the_paper_s_metrics_says_what_is_needed(
         self, document: Callable[[Sequence[RunResult]], str]
     ) -> None:
-        result = replace(full_run(), contributions=None, logit_lens=None)
+        result = lacking(full_run(), "contributions", "logit_lens")
         result.settings = replace(result.settings, metrics=("similarity",))
         assert "contributions or logit" in re.sub(r"\s+", " ", document([result]))
 
@@ -267,7 +269,7 @@ class TestMarkdown:
 
     def test_what_each_layer_is_good_for_is_in_it(self) -> None:
         text = markdown([full_run()])
-        heads = "| output effect | loss change | block influence | margin | divergence | erasure |"
+        heads = "| margin | block influence | divergence | loss change | output effect | erasure |"
         assert heads in text
 
 

@@ -6,29 +6,36 @@ from dataclasses import replace
 
 import numpy as np
 
-from depthtui.data.results import Ablation, RunResult, Silenced, Similarity, SummarySettings
-from depthtui.report.findings import findings
+from depthtui.data.depth import SummarySettings
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import Silenced
+from depthtui.data.run import RunResult
+from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.similarity import Similarity
+from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.report.findings import findings, pool_runs
 from depthtui.report.groups import group_runs
-from tests.builders.results import full_run, run, stopped_run
+from tests.builders.results import full_run, lacking, run, stopped_run
 
 SETTINGS = SummarySettings()
 
 
 def told(*results: RunResult) -> dict[str, tuple[str, str]]:
-    return {each.title: (each.value, each.remark) for each in findings(results, SETTINGS)}
+    found = findings(pool_runs(results, SETTINGS))
+    return {line.title: (line.value, line.remark) for line in found}
 
 
 def test_a_plain_run_tells_what_the_lens_knows() -> None:
     assert list(told(run())) == ["Prediction depth", "Early exit at 0.9"]
-    assert told(replace(run(), logit_lens=None)) == {}
+    assert told(lacking(run(), "logit_lens")) == {}
     assert told(stopped_run()) == {}
 
 
 def test_the_lens_in_words() -> None:
     result = run(tokens=2)
-    assert result.logit_lens is not None
-    result.logit_lens.top_ids[:, :, 0] = [[1, 1], [1, 1], [2, 1], [2, 1], [2, 1]]
-    result.logit_lens.top_probabilities[:, :, 0] = [[1, 0], [1, 0], [1, 0.95], [1, 1], [1, 1]]
+    assert result.get(LogitLens) is not None
+    result.get(LogitLens).top_ids[:, :, 0] = [[1, 1], [1, 1], [2, 1], [2, 1], [2, 1]]
+    result.get(LogitLens).top_probabilities[:, :, 0] = [[1, 0], [1, 0], [1, 0.95], [1, 1], [1, 1]]
     assert told(result) == {
         "Prediction depth": ("1.0 of 4", "first choice stays"),
         "Early exit at 0.9": ("saves 2.5 of 4 layers", "50.0% agree with the output"),
@@ -37,15 +44,15 @@ def test_the_lens_in_words() -> None:
 
 def test_layers_are_ranked_by_the_loss_where_it_is_known() -> None:
     result = full_run()
-    result.ablation = Ablation("layer", np.ones(1), np.array([[3.0], [-0.01], [0.5], [0.2]]))
+    result.put("ablation", Ablation("layer", np.ones(1), np.array([[3.0], [-0.01], [0.5], [0.2]])))
     distance = np.full((4, 4), 0.25)
     influence = np.array([[0.1], [0.2], [0.3], [0.4]])
-    result.similarity = Similarity(influence, distance, distance)
+    result.put("similarity", Similarity(influence, distance, distance))
     found = told(result)
     assert found["Most useful layers"] == ("0, 2, 3", "loss +3, +0.5, +0.2 nats")
     assert found["Least useful layers"] == ("1, 3, 2", "loss -0.01, +0.2, +0.5 nats")
     assert found["Best block to prune"] == ("layer 0", "n = 1, angular distance 0.250")
-    found = told(replace(result, ablation=None))
+    found = told(lacking(result, "ablation"))
     assert found["Least useful layers"] == ("0, 1, 2", "block influence 0.1, 0.2, 0.3")
 
 
@@ -58,25 +65,27 @@ def test_completeness_that_was_missed_is_not_hidden() -> None:
 
 def test_scores_of_layers_that_do_nothing() -> None:
     result = full_run()
-    assert result.skip_effects is not None
-    for each in (result.skip_effects.output, result.skip_effects.mean_layers):
+    assert result.get(SkipEffects) is not None
+    for each in (result.get(SkipEffects).output, result.get(SkipEffects).mean_layers):
         each[...] = 0
     assert told(result)["DepthScore"] == ("–", "skipping a layer changes nothing")
 
 
 def test_the_depth_score_in_words() -> None:
     result = full_run()
-    assert result.skip_effects is not None
-    result.skip_effects.output[...] = [0, 1, 0, 1]
-    result.skip_effects.mean_layers[...] = 1
-    result.skip_effects.part = "layer"
+    assert result.get(SkipEffects) is not None
+    result.get(SkipEffects).output[...] = [0, 1, 0, 1]
+    result.get(SkipEffects).mean_layers[...] = 1
+    result.get(SkipEffects).part = "layer"
     assert told(result)["DepthScore"] == (
         "2.0 and 1.0 of 4",
         "by effect on output and later layers",
     )
-    result.skip_effects.part = "mlp"
+    result.get(SkipEffects).part = "mlp"
     assert told(result)["DepthScore"][1].endswith("later layers; only the MLP left out")
-    result.ablation = Ablation("attention", np.ones(1), np.array([[3.0], [2.0], [1.0], [0.5]]))
+    result.put(
+        "ablation", Ablation("attention", np.ones(1), np.array([[3.0], [2.0], [1.0], [0.5]]))
+    )
     assert told(result)["Most useful layers"][1].endswith("nats; only the attention left out")
 
 

@@ -13,7 +13,8 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from depthtui.data.results import Continuation, Generation, GenerationSettings, Prompt
+from depthtui.data.generation import Continuation, Generation, GenerationSettings
+from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.report.generation import (
     depths_of_text,

@@ -8,7 +8,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from depthtui.data.results import DepthEstimate, RunResult, SummarySettings
+from depthtui.data.depth import DepthEstimate, SummarySettings
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunResult
 from depthtui.depth.effective_depth import summarise
 from depthtui.report.groups import Group
 from depthtui.report.html import html_bytes
@@ -62,8 +64,8 @@ def test_too_few_prompts_are_said(n: int) -> None:
 def test_an_interval_that_cannot_be_had_is_explained() -> None:
     results = runs(5)
     for number, each in enumerate(results):
-        assert each.logit_lens is not None
-        each.logit_lens.overlap[:-1] = 0.8 if number == 0 else 0.1
+        assert each.get(LogitLens) is not None
+        each.get(LogitLens).overlap[:-1] = 0.8 if number == 0 else 0.1
     # A third of the resamples leave the only prompt out that reaches the threshold.
     settings = SummarySettings(overlap_threshold=0.2)
     for text in documents(results, settings):

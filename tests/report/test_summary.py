@@ -10,10 +10,18 @@ import numpy as np
 import pytest
 
 from depthtui import __version__
-from depthtui.data.results import Provenance, SummarySettings
+from depthtui.data.depth import SummarySettings
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import Provenance
 from depthtui.depth.effective_depth import summarise
+from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.integrated_gradients import IntegratedGradients
+from depthtui.metrics.residual_erasure import ResidualErasure
+from depthtui.metrics.settling import Settling
+from depthtui.metrics.similarity import Similarity
+from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.summary import combined_provenance, summary_dict, summary_json
-from tests.builders.results import full_run, hostile_run, run, stopped_run
+from tests.builders.results import full_run, hostile_run, lacking, run, stopped_run
 
 SETTINGS = SummarySettings()
 
@@ -98,7 +106,7 @@ def test_prompts_and_top_tokens_are_listed_by_prompt() -> None:
         "tokens": runs[1].tokens.texts,
         "token_ids": runs[1].tokens.ids.tolist(),
     }
-    lens = runs[1].logit_lens
+    lens = runs[1].get(LogitLens)
     assert lens is not None
     top = summary["logit_lens"]["top_tokens"]
     assert [len(each) for each in top] == [5, 5]
@@ -109,11 +117,11 @@ def test_prompts_and_top_tokens_are_listed_by_prompt() -> None:
 
 
 def test_a_metric_that_one_run_lacks_is_absent() -> None:
-    without_lens = replace(run(), logit_lens=None)
+    without_lens = lacking(run(), "logit_lens")
     summary = summary_dict([run(), without_lens], SETTINGS)
     assert "logit_lens" not in summary
     assert [each["rule"] for each in summary["effective_depth"]] == ["cosine"]
-    without_contributions = replace(run(), contributions=None)
+    without_contributions = lacking(run(), "contributions")
     summary = summary_dict([without_contributions], SETTINGS)
     assert "contributions" not in summary
     assert [each["rule"] for each in summary["effective_depth"]] == ["kl", "overlap"]
@@ -166,7 +174,7 @@ class TestSlowerMetrics:
 
     def test_skip_effects_are_the_largest_of_all_prompts(self) -> None:
         summary = self.summary()["skip_effects"]
-        one, two = self.one.skip_effects, self.two.skip_effects
+        one, two = self.one.get(SkipEffects), self.two.get(SkipEffects)
         assert one is not None
         assert two is not None
         assert summary["layers"] == np.maximum(one.layers, two.layers).tolist()
@@ -178,14 +186,16 @@ class TestSlowerMetrics:
     def test_means_are_weighted_by_tokens(self) -> None:
         summary = self.summary()
         one, two = self.one, self.two
-        assert one.ablation is not None
-        assert two.ablation is not None
-        changes = np.concatenate([one.ablation.loss_change, two.ablation.loss_change], axis=1)
+        assert one.get(Ablation) is not None
+        assert two.get(Ablation) is not None
+        changes = np.concatenate(
+            [one.get(Ablation).loss_change, two.get(Ablation).loss_change], axis=1
+        )
         expected = changes.mean(axis=1, dtype=np.float64)
         np.testing.assert_allclose(summary["ablation"]["loss_change"], expected, rtol=1e-6)
-        assert one.similarity is not None
-        assert two.similarity is not None
-        parts = one.similarity.block_influence, two.similarity.block_influence
+        assert one.get(Similarity) is not None
+        assert two.get(Similarity) is not None
+        parts = one.get(Similarity).block_influence, two.get(Similarity).block_influence
         influence = np.concatenate(parts, axis=1).mean(axis=1, dtype=np.float64)
         np.testing.assert_allclose(summary["similarity"]["block_influence"], influence, rtol=1e-6)
         distance = summary["similarity"]["angular_distance"]
@@ -198,14 +208,14 @@ class TestSlowerMetrics:
     def test_token_0_left_out_of_every_mean(self) -> None:
         one, two = self.one, self.two
         summary = summary_dict([one, two], SummarySettings(include_first_token=False))
-        assert one.ablation is not None
-        assert two.ablation is not None
-        later = [each.ablation.loss_change[:, 1:] for each in (one, two)]
+        assert one.get(Ablation) is not None
+        assert two.get(Ablation) is not None
+        later = [each.get(Ablation).loss_change[:, 1:] for each in (one, two)]
         expected = np.concatenate(later, axis=1).mean(axis=1, dtype=np.float64)
         np.testing.assert_allclose(summary["ablation"]["loss_change"], expected, rtol=1e-6)
-        assert one.similarity is not None
-        assert two.similarity is not None
-        distances = [each.similarity.angular_distance_without_first for each in (one, two)]
+        assert one.get(Similarity) is not None
+        assert two.get(Similarity) is not None
+        distances = [each.get(Similarity).angular_distance_without_first for each in (one, two)]
         expected = (distances[0] * 23 + distances[1] * 29) / 52
         found = summary["similarity"]["angular_distance"]
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
@@ -224,17 +234,17 @@ class TestSlowerMetrics:
     def test_token_0_can_be_left_out(self) -> None:
         settings = replace(SETTINGS, include_first_token=False)
         summary = summary_dict([self.one], settings)
-        settling = self.one.settling
+        settling = self.one.get(Settling)
         assert settling is not None
         expected = settling.divergence[:, 1:].mean(axis=1)
         assert summary["settling"]["divergence"] == pytest.approx(expected)
 
     def test_metrics_that_are_half_done_are_null(self) -> None:
         result = full_run("half")
-        assert result.residual_erasure is not None
-        assert result.integrated_gradients is not None
-        result.residual_erasure.effect[:, 5:] = np.nan
-        result.integrated_gradients.completeness_error[:] = np.nan
+        assert result.get(ResidualErasure) is not None
+        assert result.get(IntegratedGradients) is not None
+        result.get(ResidualErasure).effect[:, 5:] = np.nan
+        result.get(IntegratedGradients).completeness_error[:] = np.nan
         result.complete = False
         summary = json.loads(summary_json([result], SETTINGS))
         assert summary["residual_erasure"][0]["effect"][0][5] is None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from depthtui import palette
-from depthtui.data.measures import MEASURE_BY_NAME
+from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.report.svg import Line, Panel, bars, curves, heatmap, style
 from tests.hostile import HOSTILE
 

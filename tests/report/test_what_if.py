@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.data.results import RunResult, Silenced, SummarySettings
+from depthtui.data.depth import SummarySettings
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import Silenced
+from depthtui.data.run import RunResult
 from depthtui.report.export import export
 from depthtui.report.groups import group_runs
 from depthtui.report.silenced import silenced_words, without
@@ -27,12 +30,12 @@ def both(text: str = "a b", loss: float = 2.0, change: float = 0.5) -> list[RunR
     clean, changed = run(text, **KNOWN), run(text, **KNOWN)
     changed = replace(changed, settings=replace(changed.settings, silenced=OFF))
     for each, value in ((clean, loss), (changed, loss + change)):
-        assert each.logit_lens is not None
-        each.logit_lens.next_log_probability[-1] = -value
-        each.logit_lens.top_ids[-1, :, 0] = 1
-        each.logit_lens.top_probabilities[-1, :, 0] = 0.75
-        each.logit_lens.vocabulary = {1: " one", 2: " two"}
-    changed.logit_lens.top_ids[-1, -1, 0] = 2
+        assert each.get(LogitLens) is not None
+        each.get(LogitLens).next_log_probability[-1] = -value
+        each.get(LogitLens).top_ids[-1, :, 0] = 1
+        each.get(LogitLens).top_probabilities[-1, :, 0] = 0.75
+        each.get(LogitLens).vocabulary = {1: " one", 2: " two"}
+    changed.get(LogitLens).top_ids[-1, -1, 0] = 2
     return [clean, changed]
 
 
@@ -104,7 +107,7 @@ def test_losses_are_weighted_by_tokens() -> None:
 def test_what_is_unknown_has_no_row() -> None:
     clean, changed = both()
     for each in (clean, changed):
-        each.logit_lens = None
+        each.drop(("logit_lens",))
     unknown = [
         replace(each, model=replace(each.model, layer_parameters=())) for each in (clean, changed)
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from depthtui.data import codec
+from depthtui.data.model import ModelInfo, ModelSpec
 from depthtui.data.protocol import (
     Event,
     Notice,
@@ -17,7 +18,6 @@ from depthtui.data.protocol import (
     SweepFinished,
     SweepProgress,
 )
-from depthtui.data.results import ModelInfo, ModelSpec
 from depthtui.engine.control import Control
 from depthtui.errors import DepthError, RunStopped
 from depthtui.service.sweep import SweepService

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from depthtui.data import codec
+from depthtui.data.generation import GenerationSettings
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import (
     Configure,
     Continue,
-    ContributionRows,
     EngineReady,
     Failed,
     GenerationFinished,
@@ -23,6 +25,7 @@ from depthtui.data.protocol import (
     ModelLoaded,
     PromptDone,
     Quit,
+    Rows,
     RunFinished,
     RunStarted,
     StartGeneration,
@@ -32,7 +35,7 @@ from depthtui.data.protocol import (
     Stop,
     SweepFinished,
 )
-from depthtui.data.results import GenerationSettings, ModelSpec, Prompt, RunSettings
+from depthtui.data.run import Prompt, RunSettings
 from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
 from depthtui.sweep.saved import open_sweep, plan_text
 from tests.tiny_models import tiny_folder
@@ -88,7 +91,7 @@ def test_a_run_comes_back_whole(engine):
     result = events[-1].result
     assert events[-1].run_id == 3
     assert result.complete
-    assert np.isfinite(result.logit_lens.kl).all()
+    assert np.isfinite(result.get(LogitLens).kl).all()
     assert any(isinstance(each, RunStarted) for each in events)
 
 
@@ -112,7 +115,7 @@ def test_a_halted_run_stops(engine):
     engine.send(Stop())
     events = engine.until(RunFinished)
     assert not events[-1].result.complete
-    assert sum(isinstance(each, ContributionRows) for each in events) == 0
+    assert sum(isinstance(each, Rows) for each in events) == 0
 
 
 def test_a_text_comes_back_and_a_failure_says_of_which(engine):

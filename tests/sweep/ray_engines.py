@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from depthtui.data.results import Prompt
+from depthtui.data.run import Prompt
 from tests.builders.engines import ScriptedEngine
 
 

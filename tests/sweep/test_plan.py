@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.data.results import ModelSpec, Prompt, RunSettings, SummarySettings
+from depthtui.data.depth import SummarySettings
+from depthtui.data.model import ModelSpec
+from depthtui.data.run import Prompt, RunSettings
 from depthtui.errors import DepthError
 from depthtui.prompts.tasks import make_prompts
 from depthtui.sweep.paper import with_paper_protocol

@@ -10,9 +10,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from depthtui import cli
-from depthtui.data.results import ModelSpec, RunSettings
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import ModelSpec
+from depthtui.data.run import RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
+from depthtui.metrics.contributions import Contributions
 from depthtui.prompts.tasks import make_prompts
 from tests.tiny_models import tiny_folder
 
@@ -42,9 +45,9 @@ def test_a_sweep_measures_what_runs_measure(home: Path, capsys: pytest.CaptureFi
     for cell, level in zip(report["cells"], ("1", "2"), strict=True):
         prompts = make_prompts("addition", level, 2)
         runs = [engine.run(each, RunSettings()) for each in prompts]
-        kl = np.concatenate([each.logit_lens.kl for each in runs], axis=1).mean(axis=1)
+        kl = np.concatenate([each.get(LogitLens).kl for each in runs], axis=1).mean(axis=1)
         np.testing.assert_allclose(cell["curves"]["kl"], kl, rtol=1e-5, atol=1e-6)
-        cosine = np.concatenate([each.contributions.layer_cosine for each in runs], axis=1)
+        cosine = np.concatenate([each.get(Contributions).layer_cosine for each in runs], axis=1)
         np.testing.assert_allclose(cell["curves"]["layer_cosine"], cosine.mean(axis=1), rtol=1e-4)
     capsys.readouterr()
 

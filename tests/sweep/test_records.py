@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from depthtui.data.results import ModelSpec, Prompt, RunSettings, SummarySettings
+from depthtui.data.depth import SummarySettings
+from depthtui.data.model import ModelSpec
+from depthtui.data.run import Prompt, RunSettings
 from depthtui.depth.effective_depth import prompt_curves, summarise
 from depthtui.report.summary import summary_dict
 from depthtui.sweep.plan import Cell, TaskChoice

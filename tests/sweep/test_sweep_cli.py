@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from depthtui import cli
-from depthtui.data.results import ModelSpec, RunSettings
+from depthtui.data.model import ModelSpec
+from depthtui.data.run import RunSettings
 from tests.builders.engines import ScriptedEngine
 
 Output = pytest.CaptureFixture[str]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from depthtui.data.results import ModelSpec
+from depthtui.data.model import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
-from depthtui.tui.engine_client import Engine
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.screens.main_screen import MainScreen
+from depthtui.tui.state.engine import Engine
 from tests.builders.engines import FakeEngine
 
 MANY_PAUSES = 400

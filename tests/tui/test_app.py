@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import (
     Configure,
     Continue,
-    ContributionRows,
     Event,
     Failed,
     LoadModel,
@@ -20,11 +20,12 @@ from depthtui.data.protocol import (
     ModelLoaded,
     Notice,
     Progress,
+    Rows,
     StartRun,
     Step,
     Stop,
 )
-from depthtui.data.results import ModelSpec, Prompt
+from depthtui.data.run import Prompt
 from depthtui.settings import Settings, load_settings, save_settings
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.pane import Pane
@@ -118,8 +119,9 @@ async def test_a_model_that_does_not_load_says_what_to_do(tmp_path: Path) -> Non
 async def test_rows_appear_while_the_run_goes_on_and_escape_stops_it(tmp_path: Path) -> None:
     async with explore(tmp_path, lambda: FakeEngine(manual=True), wait=False) as it:
         await it.until(lambda: it.status and it.status.state == "running")
-        it.engine.advance(until=ContributionRows)
-        it.engine.advance(until=ContributionRows)
+        # Contributions and lens of the first layer, contributions of the second.
+        for _ in range(3):
+            it.engine.advance(until=Rows)
         await it.until(lambda: it.status.layer == 2)
         assert f"layer 2 of {LAYERS}" in it.screen_text()
         await it.until(lambda: "esc stop" in it.screen_text())

@@ -7,9 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.data.measures import MEASURE_BY_NAME, SKIP_MAP
+from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import Failed, MetricRows, StartRun
-from depthtui.data.results import ModelSpec, Prompt
+from depthtui.data.run import Prompt
+from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.residual_erasure import ResidualErasure
+from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.settings import load_settings
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.prompt_pane import PromptPane
@@ -37,7 +42,7 @@ async def test_an_empty_heatmap_says_what_it_costs_and_i_fills_it(
         assert "resumed" in it.screen_text() or "backwards" in it.screen_text()
         first = it.session.current
         await it.press("i")
-        await it.until(lambda: getattr(first.result, measure) is not None)
+        await it.until(lambda: measure in first.result.measured)
         await it.ready()
         assert it.engine.sent(StartRun)[-1].settings.metrics == (
             "contributions",
@@ -57,27 +62,27 @@ async def test_an_empty_heatmap_says_what_it_costs_and_i_fills_it(
 async def test_rows_come_while_it_is_computed_and_escape_keeps_them(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         run = it.session.current
-        contributions = run.result.contributions
+        contributions = run.result.get(Contributions)
         await look_at(it, "residual_erasure")
         it.engine.manual = True
         await it.press("i")
         await it.until(lambda: "is being computed" in it.screen_text())
         it.engine.advance(until=MetricRows)
-        await it.until(lambda: run.result.residual_erasure is not None)
+        await it.until(lambda: run.result.get(ResidualErasure) is not None)
         await it.until(lambda: "residual erasure 1 of 2" in it.screen_text())
-        assert np.isnan(run.result.residual_erasure.effect).any()
+        assert np.isnan(run.result.get(ResidualErasure).effect).any()
         await it.press("escape")
         await it.until(lambda: it.status.state == "stopped")
-        assert np.isfinite(run.result.residual_erasure.effect).any()
-        assert run.result.contributions is not None
+        assert np.isfinite(run.result.get(ResidualErasure).effect).any()
+        assert run.result.get(Contributions) is not None
         np.testing.assert_array_equal(
-            run.result.contributions.layer_cosine, contributions.layer_cosine
+            run.result.get(Contributions).layer_cosine, contributions.layer_cosine
         )
         # It goes on from there.
         it.engine.manual = False
         await it.press("i")
         await it.until(lambda: run.state is RunState.FINISHED)
-        assert np.isfinite(run.result.residual_erasure.effect).all()
+        assert np.isfinite(run.result.get(ResidualErasure).effect).all()
 
 
 async def test_one_more_metric_lets_the_first_go_on(tmp_path: Path) -> None:
@@ -93,8 +98,8 @@ async def test_one_more_metric_lets_the_first_go_on(tmp_path: Path) -> None:
         it.engine.advance()
         await it.ready()
         result = it.session.current.result
-        assert result.residual_erasure is not None
-        assert result.skip_effects is not None
+        assert result.get(ResidualErasure) is not None
+        assert result.get(SkipEffects) is not None
 
 
 async def test_a_stop_before_anything_came_asks_no_more(tmp_path: Path) -> None:
@@ -123,15 +128,15 @@ async def test_without_an_answer_a_token_is_marked(tmp_path: Path) -> None:
         assert "begins at token 3" in it.toasts()[-1]
         await it.press("i")
         run = it.session.current
-        await it.until(lambda: run.result.residual_erasure is not None)
+        await it.until(lambda: run.result.get(ResidualErasure) is not None)
         await it.ready()
         assert it.engine.sent(StartRun)[-1].settings.answer_start == 3
-        assert run.result.residual_erasure.answer_start == 3
+        assert run.result.get(ResidualErasure).answer_start == 3
         await it.until(lambda: "answer from token 3" in it.screen_text())
         # Another answer is another question.
         await it.press("l", "A")
         assert run.settings.answer_start == 4
-        assert run.result.residual_erasure is None
+        assert run.result.get(ResidualErasure) is None
         await it.press("A")
         assert run.settings.answer_start == -1
         assert "the prompt's own again" in it.toasts()[-1]
@@ -158,16 +163,16 @@ async def test_the_marked_answer_is_underlined_and_kept_by_the_next_run(tmp_path
 async def test_the_skip_map_has_layers_both_ways_and_the_output_apart(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("v", "end", "enter")
-        await it.until(lambda: it.main.measure is SKIP_MAP)
+        await it.until(lambda: it.main.measure is MEASURE_BY_NAME["skip_effects"])
         await it.press("i")
-        await it.until(lambda: it.session.current.result.skip_effects is not None)
+        await it.until(lambda: it.session.current.result.get(SkipEffects) is not None)
         await it.ready()
         heatmap = it.main.query_one("#heatmap", Heatmap)
         assert heatmap.mode == "skips"
         await it.until(lambda: "DepthScore" in it.screen_text())
         await it.press("4", "G")
         await it.until(lambda: "▴skipped" in it.screen_text())
-        output = it.session.current.result.skip_effects.output[4]
+        output = it.session.current.result.get(SkipEffects).output[4]
         assert (
             f"output {output:.2f}" in it.screen_text() or f"output {output:.3f}" in it.screen_text()
         )
@@ -188,7 +193,7 @@ async def test_the_depth_pane_computes_how_useful_layers_are(
     async with explore(tmp_path, size=size) as it:
         await it.press("tab", "tab", "tab", "i")
         result = it.session.current
-        await it.until(lambda: result.result.ablation is not None)
+        await it.until(lambda: result.result.get(Ablation) is not None)
         await it.ready()
         await it.until(lambda: "loss change" in it.screen_text())
         least = " ".join(map(str, np.argsort(usefulness(30), kind="stable")[:5]))
@@ -239,7 +244,7 @@ async def test_an_engine_that_dies_leaves_the_run_finished(tmp_path: Path) -> No
         it.engine.die()
         await it.until(lambda: it.status.state == "gone")
         assert it.session.current.state is RunState.FINISHED
-        assert it.session.current.result.skip_effects is not None
+        assert it.session.current.result.get(SkipEffects) is not None
 
 
 async def test_hostile_tokens_under_every_measure(tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import ModelInfo, ModelSpec
 from depthtui.data.protocol import Event, ModelLoaded
-from depthtui.data.results import ModelInfo, ModelSpec, Prompt, RunResult, RunSettings, Tokens
+from depthtui.data.run import Prompt, RunResult, RunSettings, Tokens
+from depthtui.metrics.contributions import Contributions
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
 from depthtui.tui.panes.heatmap import Heatmap
@@ -172,8 +175,8 @@ async def test_a_bos_token_is_aligned_and_told(tmp_path: Path) -> None:
         await it.until(lambda: said in words(it))
         difference = screen.query_one("#difference", DifferenceHeatmap)
         assert difference.is_ready
-        ours = a.contributions.layer_norm_ratio
-        theirs = b.contributions.layer_norm_ratio
+        ours = a.get(Contributions).layer_norm_ratio
+        theirs = b.get(Contributions).layer_norm_ratio
         np.testing.assert_allclose(difference._values[:, 1:], ours - theirs[:, 1:])
         assert np.isnan(difference._values[:, 0]).all()
         # The cursor of each lens is on the same word.
@@ -189,7 +192,7 @@ async def test_a_bos_token_is_aligned_and_told(tmp_path: Path) -> None:
         await it.press("f")
         await it.until(lambda: "Means are without token 0" in words(it))
         np.testing.assert_allclose(
-            table.summary.curves.kl, a.logit_lens.kl[:, 1:].mean(axis=1), rtol=1e-5
+            table.summary.curves.kl, a.get(LogitLens).kl[:, 1:].mean(axis=1), rtol=1e-5
         )
         assert not np.allclose(table.summary.curves.kl, before)
         assert "29 and 30 tokens, token 0 out" in words(it)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from textual.message import Message
 
+from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import Configure, EngineReady, Notice
-from depthtui.data.results import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.engine_client import EngineClient, last_line
 from depthtui.tui.messages import EngineDied, EngineEvent
@@ -75,7 +75,7 @@ def test_an_exit_is_a_death_with_its_status_and_last_words(child: Child) -> None
     child.tell("print")
     child.next()
     child.tell("exit")
-    death = child.died()
+    death = child.died().death
     assert (death.code, death.last_line) == (3, "CUDA error: [/] \x1b[2J")
     assert "status 3" in death.reason
 
@@ -84,7 +84,7 @@ def test_a_kill_from_outside_is_a_death_by_signal(child: Child) -> None:
     child.tell("say")
     child.next()
     os.kill(child.client.pid, signal.SIGKILL)
-    death = child.died()
+    death = child.died().death
     assert death.code == -signal.SIGKILL
     assert "memory" in death.reason
 
@@ -95,7 +95,7 @@ def test_a_child_that_talks_nonsense_or_hangs_up_is_ended(
 ) -> None:
     monkeypatch.setattr("depthtui.tui.engine_client.DEATH_GRACE", 0.01)
     child.tell(what)
-    assert child.died().code == -signal.SIGKILL
+    assert child.died().death.code == -signal.SIGKILL
 
 
 def test_our_own_kill_is_at_once_and_silent(child: Child) -> None:

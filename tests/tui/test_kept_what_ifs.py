@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from depthtui.data.model import Silenced
 from depthtui.data.protocol import ModelLoaded, StartRun
-from depthtui.data.results import Silenced
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from depthtui.tui.screens.main_screen import MainScreen
@@ -17,7 +17,7 @@ from depthtui.tui.state.what_if import Stack
 from tests.builders.engines import FakeEngine
 from tests.builders.models import LAYERS, model_info
 from tests.tui.app_helpers import Explored, explore
-from tests.tui.test_what_if import Failing, idle, open_what_if
+from tests.tui.test_what_if import idle, only_clean, open_what_if
 
 LAST_TEN = tuple(Silenced(layer) for layer in range(20, LAYERS))
 
@@ -76,7 +76,7 @@ async def test_there_is_nothing_to_keep_before_a_change_is_done(tmp_path: Path) 
 
 
 async def test_a_change_that_failed_is_not_kept(tmp_path: Path) -> None:
-    async with explore(tmp_path, Failing) as it:
+    async with explore(tmp_path, lambda: FakeEngine(results=only_clean)) as it:
         await open_what_if(it)
         await it.press("x")
         await idle(it)

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.data.measures import SKIP_MAP
+from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import StartRun
-from depthtui.data.results import Prompt
-from depthtui.metrics.early_exit import early_exit
-from depthtui.metrics.pruning import best_block
-from depthtui.report.findings import CONFIDENCE
+from depthtui.data.run import Prompt
+from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.early_exit import CONFIDENCE, early_exit
+from depthtui.metrics.settling import Settling
+from depthtui.metrics.similarity import Similarity, best_block
+from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.tui.draw.ink import number
 from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.prune_pane import PrunePane
@@ -86,7 +89,7 @@ async def test_the_dial_of_early_exit_changes_what_is_gained(tmp_path: Path) -> 
         assert pane.confidence == CONFIDENCE
         await it.press("9", "minus")
         assert pane.confidence == 0.45
-        lens = it.session.current.result.logit_lens
+        lens = it.session.current.result.get(LogitLens)
         for first, key in ((0, None), (1, "f")):
             if key:
                 await it.press(key)
@@ -105,7 +108,7 @@ async def test_settling_is_computed_by_its_page(tmp_path: Path) -> None:
         assert "i computes it" in it.screen_text()
         await it.press("i")
         await it.until(lambda: "late" in it.screen_text())
-        assert it.session.current.result.settling is not None
+        assert it.session.current.result.get(Settling) is not None
         assert "i computes it" not in it.screen_text()
 
 
@@ -115,7 +118,7 @@ async def test_the_dial_of_pruning_is_the_length_of_the_block(tmp_path: Path) ->
         assert "i computes it: 1 forward." in it.screen_text()
         await it.press("i")
         await it.until(lambda: "n = 3  without layers" in it.screen_text())
-        similarity = it.session.current.result.similarity
+        similarity = it.session.current.result.get(Similarity)
         await it.press("2", "plus")
         for with_first, key in ((True, None), (False, "f")):
             if key:
@@ -137,28 +140,31 @@ async def choose_skip(it: Explored, key: str) -> None:
 async def test_what_is_skipped_is_chosen_computed_and_told(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         run = it.session.current
-        it.main.measure = SKIP_MAP
+        it.main.measure = MEASURE_BY_NAME["skip_effects"]
         await it.until(lambda: "V chooses what is skipped" in it.screen_text())
         await it.press("i")
-        await it.until(lambda: run.result.skip_effects is not None)
+        await it.until(lambda: run.result.get(SkipEffects) is not None)
         await it.ready()
-        layer = run.result.skip_effects
+        layer = run.result.get(SkipEffects)
         await choose_skip(it, "6")
         await it.until(lambda: "MLP skipped at all tokens" in it.screen_text())
-        assert run.result.skip_effects is None
+        assert run.result.get(SkipEffects) is None
         await it.press("i")
-        await it.until(lambda: run.result.skip_effects is not None)
+        await it.until(lambda: run.result.get(SkipEffects) is not None)
         await it.ready()
         sent = it.engine.sent(StartRun)[-1].settings
         assert (sent.skip_part, sent.skip_everywhere) == ("mlp", True)
-        assert (run.result.skip_effects.part, run.result.skip_effects.positions) == ("mlp", (0,))
+        assert (run.result.get(SkipEffects).part, run.result.get(SkipEffects).positions) == (
+            "mlp",
+            (0,),
+        )
         # What was computed comes back when it is chosen again.
         count = len(it.engine.sent(StartRun))
         await choose_skip(it, "1")
-        assert run.result.skip_effects is layer
+        assert run.result.get(SkipEffects) is layer
         assert "skip_effects" in run.settings.metrics
         await choose_skip(it, "6")
-        assert run.result.skip_effects.part == "mlp"
+        assert run.result.get(SkipEffects).part == "mlp"
         assert len(it.engine.sent(StartRun)) == count
         # The next prompt is skipped alike.
         await it.press("n")
@@ -171,29 +177,29 @@ async def test_ablation_has_its_part_and_no_place(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         run = it.session.current
         await it.press("tab", "tab", "tab", "i")
-        await it.until(lambda: run.result.ablation is not None)
+        await it.until(lambda: run.result.get(Ablation) is not None)
         await it.ready()
-        whole = run.result.ablation
+        whole = run.result.get(Ablation)
         await choose_skip(it, "4")
-        assert run.result.ablation is whole
+        assert run.result.get(Ablation) is whole
         await choose_skip(it, "2")
-        assert run.result.ablation is None
-        assert run.result.similarity is not None
+        assert run.result.get(Ablation) is None
+        assert run.result.get(Similarity) is not None
         await it.press("i")
         await it.until(lambda: "loss change without attention" in it.screen_text())
         # It does not tell which layers to prune.
         await it.press("x")
         await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
-        assert it.app.screen.what_if.measured is run.result.similarity
+        assert it.app.screen.what_if.measured is run.result.get(Similarity)
 
 
 async def test_token_0_is_left_out_of_the_usefulness_of_layers(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         run = it.session.current
         await it.press("tab", "tab", "tab", "i")
-        await it.until(lambda: run.result.ablation is not None)
+        await it.until(lambda: run.result.get(Ablation) is not None)
         await it.ready()
-        run.result.ablation.loss_change[7, 0] -= 1000
+        run.result.get(Ablation).loss_change[7, 0] -= 1000
         await it.press("f", "f")
         await it.until(lambda: "least 7 " in it.screen_text())
         await it.press("f")

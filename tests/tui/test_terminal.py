@@ -19,7 +19,7 @@ from pathlib import Path
 import pyte
 import pytest
 
-from depthtui.data.results import ModelSpec
+from depthtui.data.model import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui import app
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from textual.widgets import Input
 
+from depthtui.data.generation import GenerationSettings
 from depthtui.data.protocol import (
     Failed,
     GeneratedTokens,
@@ -16,7 +17,7 @@ from depthtui.data.protocol import (
     StartRun,
     Stop,
 )
-from depthtui.data.results import GenerationSettings, Prompt
+from depthtui.data.run import Prompt
 from depthtui.settings import Settings
 from depthtui.tui.panes.choice_lens import ChoiceLens
 from depthtui.tui.panes.thought_curve import ThoughtCurve

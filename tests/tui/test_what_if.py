@@ -9,16 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.data.protocol import ContributionRows, Event, ModelLoaded, StartRun, Stop
-from depthtui.data.results import (
-    ModelInfo,
-    ModelSpec,
-    Prompt,
-    RunResult,
-    RunSettings,
-    Silenced,
-)
+from depthtui.data.model import ModelInfo, ModelSpec, Silenced
+from depthtui.data.protocol import Event, ModelLoaded, Rows, StartRun, Stop
+from depthtui.data.run import Prompt, RunResult, RunSettings
 from depthtui.errors import DepthError
+from depthtui.metrics.ablation import Ablation
 from depthtui.tui.panes.outcome import signed
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
@@ -200,8 +195,9 @@ async def test_it_fills_in_live_and_a_newer_change_stops_the_run(tmp_path: Path)
         screen = await open_what_if(it)
         it.engine.manual = True
         await it.press("4", "G", "x")
-        it.engine.advance(until=ContributionRows)
-        it.engine.advance(until=ContributionRows)
+        # Contributions and lens of the first layer, contributions of the second.
+        for _ in range(3):
+            it.engine.advance(until=Rows)
         await it.until(lambda: screen.what_if.changed.layers_done == 2)
         await it.until(lambda: "layer 2 of 30" in it.screen_text())
         assert "→ …" in it.screen_text()
@@ -240,7 +236,7 @@ async def test_layers_are_ranked_by_influence_and_then_by_loss(tmp_path: Path) -
         await it.press("i")
         await idle(it)
         await it.until(lambda: "loss change" in it.screen_text())
-        assert it.session.current.result.ablation is not None
+        assert it.session.current.result.get(Ablation) is not None
         assert it.session.runs == [it.session.current]
         assert it.session.current.state is RunState.FINISHED
 
@@ -325,7 +321,7 @@ async def test_a_change_goes_before_the_session_and_that_before_a_metric(tmp_pat
         await it.until(lambda: "ablation" in it.engine.sent(StartRun)[-1].settings.metrics)
         it.engine.advance()
         await idle(it)
-        assert screen.what_if.clean.ablation is not None
+        assert screen.what_if.clean.get(Ablation) is not None
         assert it.session.current.state is RunState.FINISHED
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from depthtui import __version__
-from depthtui.data.results import DepthEstimate
+from depthtui.data.depth import DepthEstimate
 from depthtui.report.summary import finite, weights_dtype
 from depthtui.sweep.questions import Question
 from depthtui.sweep.report.phrases import absences, cautions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.style import Style
 
-from depthtui.data.results import LogitLens
+from depthtui.data.lens import LogitLens
 from depthtui.token_text import fit, fit_shown, printable
 from depthtui.tui.draw.ink import Piece, probability
 from depthtui.tui.draw.layer_rows import LayerRows

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from depthtui.data.results import RunResult
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.data.run import RunResult
+from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.metrics.spec import Metric
 from depthtui.token_text import fit_shown, printable
 
 
@@ -33,18 +34,18 @@ def sublayer_title(part: str) -> str:
 def skip_words(result: RunResult) -> str:
     """What its skip effects leave out, such as `MLP skipped`; empty for the paper's choice."""
     part, everywhere = result.settings.skip_part, result.settings.skip_everywhere
-    if result.skip_effects is not None:
-        part, everywhere = result.skip_effects.part, result.skip_effects.positions == (0,)
+    effects = result.get(SkipEffects)
+    if effects is not None:
+        part, everywhere = effects.part, effects.positions == (0,)
     if part == "layer" and not everywhere:
         return ""
     return f"{sublayer_title(part)} skipped{' at all tokens' if everywhere else ''}"
 
 
-def not_computed(result: RunResult, name: str) -> tuple[str, str]:
+def not_computed(result: RunResult, metric: Metric) -> tuple[str, str]:
     """Why a run lacks a slower metric, and what helps."""
-    metric = METRIC_BY_NAME[name]
-    if name in result.unavailable:
-        return f"{metric.title} cannot be had: {sentence(result.unavailable[name])}.", ""
-    if name in result.settings.metrics:
+    if metric.name in result.unavailable:
+        return f"{metric.title} cannot be had: {sentence(result.unavailable[metric.name])}.", ""
+    if metric.name in result.settings.metrics:
         return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
     return f"{metric.title}: {metric.tells}", f"i computes it: {metric.cost}."

@@ -10,7 +10,7 @@ from textual.geometry import Region
 from textual.reactive import reactive
 from textual.strip import Strip
 
-from depthtui.data.results import DepthSummary
+from depthtui.data.depth import DepthSummary
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.braille import Canvas
 from depthtui.tui.draw.ink import Piece, fit_right, number, ruler

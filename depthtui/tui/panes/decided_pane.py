@@ -8,8 +8,7 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui.metrics.prediction_depth import prediction_depth
-from depthtui.metrics.settling_depth import LATE, settling_depth
-from depthtui.report.findings import SETTLED
+from depthtui.metrics.settling import LATE, METRIC, Settling, settling_depth
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
 from depthtui.tui.draw.ink import Piece, number
 from depthtui.tui.draw.text import not_computed, wrap
@@ -29,7 +28,7 @@ class DecidedPane(Page):
     hint: reactive[str] = reactive("r runs the prompt", repaint=False)
 
     def computes(self) -> tuple[str, ...]:
-        return ("settling",)
+        return (METRIC.name,)
 
     def why_empty(self) -> tuple[str, str] | None:
         self.title_with_dial("Where tokens are decided")
@@ -37,9 +36,9 @@ class DecidedPane(Page):
 
     def prepare(self) -> None:
         assert self.result is not None
-        settling = self.result.settling
+        settling = self.result.get(Settling)
         self._predicted = prediction_depth(self.lens())
-        self._settled = None if settling is None else settling_depth(settling, SETTLED)
+        self._settled = None if settling is None else settling_depth(settling.divergence)
         self._lay_out()
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
@@ -55,7 +54,7 @@ class DecidedPane(Page):
         layers = self.result.model.n_layers
         lines = self._block("prediction depth", self._predicted, (room + 1) // 2)
         if self._settled is None:
-            reason, help_text = not_computed(self.result, "settling")
+            reason, help_text = not_computed(self.result, METRIC)
             room -= len(lines)
             lines += [[]] * (room > 3)
             lines += [[(text, self.inks.muted)] for text in wrap(reason, width)]

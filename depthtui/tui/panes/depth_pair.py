@@ -5,7 +5,8 @@ from __future__ import annotations
 from textual.geometry import Size
 from textual.strip import Strip
 
-from depthtui.data.results import DepthEstimate, DepthSummary, RunResult
+from depthtui.data.depth import DepthEstimate, DepthSummary
+from depthtui.data.run import RunResult
 from depthtui.depth.published import DATASETS
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.ink import Piece, fit_right

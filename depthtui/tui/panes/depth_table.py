@@ -5,12 +5,14 @@ from __future__ import annotations
 from textual.reactive import reactive
 from textual.strip import Strip
 
-from depthtui.data.results import DepthEstimate, DepthSummary, ModelInfo
+from depthtui.data.depth import DepthEstimate, DepthSummary
+from depthtui.data.model import ModelInfo
 from depthtui.depth.published import DATASETS, PublishedModel, published_for
+from depthtui.metrics import RANKINGS, rankings_of
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.ink import Piece, bar, fit_right
 from depthtui.tui.draw.text import sentence, wrap
-from depthtui.tui.panes.layer_bars import METRICS, bar_lines, measured_of
+from depthtui.tui.panes.layer_bars import bar_lines
 from depthtui.tui.panes.page import Page
 from depthtui.tui.panes.pane import Cursor, nothing_pooled
 
@@ -83,14 +85,14 @@ class DepthTable(Page):
                 self._lines += block
 
     def computes(self) -> tuple[str, ...]:
-        return METRICS
+        return tuple(metric.name for metric in RANKINGS)
 
     def _bars(self) -> list[list[list[Piece]]]:
         """How useful each layer is, where no other pane says so."""
         has_a_pane = self.screen.has_class("-wide")
         if self.result is None or self.other_summary is not None or has_a_pane:
             return []
-        measured = measured_of(self.result)
+        measured = rankings_of(self.result)
         with_first = self.first_token == 0
         return [bar_lines(part, with_first, self.area.width, 2, self.inks) for part in measured]
 

@@ -8,8 +8,7 @@ import numpy as np
 from textual.reactive import reactive
 from textual.strip import Strip
 
-from depthtui.metrics.early_exit import EarlyExit, early_exit
-from depthtui.report.findings import CONFIDENCE
+from depthtui.metrics.early_exit import CONFIDENCE, EarlyExit, early_exit
 from depthtui.token_text import fit_shown, printable
 from depthtui.tui.draw.braille import Canvas
 from depthtui.tui.draw.ink import Piece, bar, fit_right, number, ruler

@@ -14,8 +14,10 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui import palette
-from depthtui.data.results import DepthSummary, RunResult
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.data.depth import DepthSummary
+from depthtui.data.run import RunResult
+from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.spec import lens
 from depthtui.token_text import fit
 from depthtui.tui.draw.grid import Grid
 from depthtui.tui.draw.ink import Piece, Ramp, fit_right, half_blocks, number, ruler
@@ -75,16 +77,18 @@ class Heatmap(Pane):
 
     def _why_unavailable(self, result: RunResult) -> tuple[str, str]:
         metric = METRIC_BY_NAME[self.measure.metric]
-        if self.mode != "means" and metric.name not in ("contributions", "logit_lens"):
+        if self.mode != "means" and metric.on_demand:
             return self._why_not_computed(result)
-        needs_lens = metric.name == "logit_lens"
+        needs_lens = lens in metric.needs
         missing = result.model.lens_missing if needs_lens else result.model.split_missing
         if missing:
             return sentence(missing), "Another measure may have values."
         if self.mode == "means" and self.summary is None:
             return "No token is left to average.", "Count token 0 in, or run a longer prompt."
-        part = "logit lens" if needs_lens else "contributions"
-        return f"This run has no {part}.", "Run it again with that metric, or take another measure."
+        return (
+            f"This run has no {metric.title.lower()}.",
+            "Run it again with that metric, or take another measure.",
+        )
 
     def _why_not_computed(self, result: RunResult) -> tuple[str, str]:
         metric = METRIC_BY_NAME[self.measure.metric]
@@ -97,7 +101,7 @@ class Heatmap(Pane):
         hint = self.how_to_compute and f"{self.how_to_compute}: {metric.cost}."
         if hint and metric.needs_answer and result.answer_start >= len(result.tokens):
             hint = f"A marks the token that the answer begins with, then {hint}"
-        if hint and metric.name == "skip_effects":
+        if hint and not self.measure.by_token:
             hint += " V chooses what is skipped."
         return f"{metric.title}: {metric.tells}", hint
 

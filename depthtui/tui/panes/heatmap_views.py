@@ -8,9 +8,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from depthtui import palette
-from depthtui.data.measures import Measure, formula_in
-from depthtui.data.results import Curves, DepthSummary, RunResult
+from depthtui.data.depth import Curves, DepthSummary
+from depthtui.data.run import RunResult
+from depthtui.metrics import formula_in
 from depthtui.metrics.depth_score import depth_score
+from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.metrics.spec import Measure
 from depthtui.tui.draw.ink import number
 from depthtui.tui.draw.text import skip_words
 from depthtui.tui.panes.pane import Cursor
@@ -145,7 +148,8 @@ class SkipsView(TokensView):
         return np.where(np.tri(len(effects), dtype=bool), np.nan, effects)
 
     def side(self, result: RunResult) -> np.ndarray | None:
-        return None if result.skip_effects is None else result.skip_effects.output
+        effects = result.get(SkipEffects)
+        return None if effects is None else effects.output
 
     def labels(self, result: RunResult) -> Sequence[str]:
         return ["skipped"] * result.model.n_layers
@@ -154,9 +158,10 @@ class SkipsView(TokensView):
         return cursor.layer
 
     def note(self, result: RunResult) -> str:
-        if result.skip_effects is None:
+        effects = result.get(SkipEffects)
+        if effects is None:
             return ""
-        score = depth_score(result.skip_effects.output)
+        score = depth_score(effects.output)
         return "" if np.isnan(score) else f"DepthScore {score:.1f}"
 
     def value_texts(
@@ -168,7 +173,7 @@ class SkipsView(TokensView):
         column: int,
         name: str,
     ) -> tuple[str, str]:
-        effects = result.skip_effects
+        effects = result.get(SkipEffects)
         output = "–" if effects is None else number(float(effects.output[row]))
         later = values[row]
         most = ""

@@ -7,8 +7,9 @@ from rich.style import Style
 from textual.geometry import Region
 from textual.strip import Strip
 
-from depthtui.data.results import Ablation, DepthSummary, RunResult, Similarity
-from depthtui.metrics.pruning import least_useful, usefulness
+from depthtui.data.depth import DepthSummary
+from depthtui.metrics import RANKINGS, rankings_of
+from depthtui.metrics.ranking import Ranked, least_useful, usefulness
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
 from depthtui.tui.draw.ink import Inks, Piece, number
@@ -16,20 +17,19 @@ from depthtui.tui.draw.text import sublayer_title
 from depthtui.tui.panes.pane import Cursor, Pane
 
 _LEAST = 5
-METRICS = ("ablation", "similarity")
 
 
 class LayerBars(Pane):
     """Ablation loss and block influence against the layer, and which layers to leave out first."""
 
     def computes(self) -> tuple[str, ...]:
-        return METRICS
+        return tuple(metric.name for metric in RANKINGS)
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles(self._title(), first_token_note(self.summary))
         if self.result is None:
             return "What the loss gains without each layer.", ""
-        if not measured_of(self.result):
+        if not rankings_of(self.result):
             words = "What the loss gains without each layer, and how little each turns the stream."
             return words, "i computes both: L forwards, half of each. V chooses what is left out."
         return None
@@ -42,7 +42,7 @@ class LayerBars(Pane):
 
     def prepare(self) -> None:
         assert self.result is not None
-        measured = measured_of(self.result)
+        measured = rankings_of(self.result)
         room = self.area.height - 1
         each, spare = divmod(room, len(measured))
         with_first = counts_first_token(self.summary)
@@ -64,11 +64,6 @@ class LayerBars(Pane):
         self.refresh(Region(0, height - 1, width, 1))
 
 
-def measured_of(result: RunResult) -> list[Ablation | Similarity]:
-    """What a run knows about its layers' usefulness, the better first."""
-    return [each for each in (result.ablation, result.similarity) if each is not None]
-
-
 def counts_first_token(summary: DepthSummary | None) -> bool:
     """Whether means are over token 0, too."""
     return summary is None or summary.settings.include_first_token
@@ -80,7 +75,7 @@ def first_token_note(summary: DepthSummary | None) -> str:
 
 
 def bar_lines(
-    part: Ablation | Similarity, with_first: bool, width: int, lines: int, inks: Inks
+    part: Ranked, with_first: bool, width: int, lines: int, inks: Inks
 ) -> list[list[Piece]]:
     """A title and bars, in `lines` lines of at least two; negative values are good news."""
     values = usefulness(part, with_first)
@@ -92,15 +87,12 @@ def bar_lines(
     return [[title], *upright_bars(values, width, max(1, lines - 1), inks, ink_of)]
 
 
-def title_of(part: Ablation | Similarity, with_first: bool, width: int) -> str:
+def title_of(part: Ranked, with_first: bool, width: int) -> str:
     """What is drawn, the layers to leave out first, and its scale, as far as there is room."""
     values = usefulness(part, with_first)
     known = values[np.isfinite(values)]
     most = number(float(known.max())) if len(known) else "–"
     least = " ".join(map(str, least_useful(part, _LEAST, with_first)))
-    name, unit = "block influence", ""
-    if isinstance(part, Ablation):
-        of_part = "" if part.part == "layer" else f" without {sublayer_title(part.part)}"
-        name, unit = f"loss change{of_part}", ", nats"
+    name, unit = part.ranked_by, part.unit and f", {part.unit}"
     texts = (f"{name}{unit} · max {most} · least {least}", f"{name} · least {least}", name)
     return fit_shown(next((each for each in texts if len(each) <= width), name), width)

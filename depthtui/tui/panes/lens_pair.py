@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.cells import cell_len
 from textual.strip import Strip
 
-from depthtui.data.results import LogitLens
+from depthtui.data.lens import LogitLens
 from depthtui.tui.draw.ink import Piece
 from depthtui.tui.draw.lens_rows import AROUND_TOKEN, GAP, WIDEST_TOKEN, LensRows
 from depthtui.tui.draw.text import sentence
@@ -29,7 +29,7 @@ class LensPair(LensRows):
         self.set_titles("Logit lens")
         if self.result is None or self.other is None:
             return "What the model would say at each layer, clean and changed.", ""
-        if self.result.logit_lens is None or self.other.logit_lens is None:
+        if self.result.get(LogitLens) is None or self.other.get(LogitLens) is None:
             return sentence(self.result.model.lens_missing or "This run has no logit lens."), ""
         return None
 
@@ -46,14 +46,16 @@ class LensPair(LensRows):
     @property
     def _clean(self) -> LogitLens:
         assert self.other is not None
-        assert self.other.logit_lens is not None
-        return self.other.logit_lens
+        lens = self.other.get(LogitLens)
+        assert lens is not None
+        return lens
 
     @property
     def _changed(self) -> LogitLens:
         assert self.result is not None
-        assert self.result.logit_lens is not None
-        return self.result.logit_lens
+        lens = self.result.get(LogitLens)
+        assert lens is not None
+        return lens
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if old.token != new.token:

@@ -11,7 +11,7 @@ from textual.geometry import Region
 from textual.reactive import reactive
 from textual.strip import Strip
 
-from depthtui.data.results import LogitLens
+from depthtui.data.lens import LogitLens
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.ink import Piece, number
 from depthtui.tui.draw.layer_rows import HEADER_LINES
@@ -70,7 +70,7 @@ class LensTable(LensRows):
         if self.result is None:
             self.set_titles("Logit lens")
             return "What the model would say at each layer.", self.hint
-        if self.result.logit_lens is None:
+        if self.result.get(LogitLens) is None:
             self.set_titles("Logit lens")
             missing = self.result.model.lens_missing
             if missing:
@@ -87,8 +87,9 @@ class LensTable(LensRows):
     @property
     def _lens(self) -> LogitLens:
         assert self.result is not None
-        assert self.result.logit_lens is not None
-        return self.result.logit_lens
+        lens = self.result.get(LogitLens)
+        assert lens is not None
+        return lens
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if old.token == new.token:

@@ -6,7 +6,7 @@ import math
 
 from textual.strip import Strip
 
-from depthtui.data.results import ModelInfo
+from depthtui.data.model import ModelInfo
 from depthtui.prompts import prompt_title
 from depthtui.report.silenced import parameter_share, without
 from depthtui.token_text import fit_shown

@@ -6,7 +6,7 @@ import numpy as np
 from rich.style import Style
 from textual.strip import Strip
 
-from depthtui.data.results import LogitLens
+from depthtui.data.lens import LogitLens
 from depthtui.token_text import fit, fit_shown, printable
 from depthtui.tui.draw.ink import Piece, probability
 from depthtui.tui.draw.text import sentence
@@ -29,22 +29,19 @@ class OutputBars(Pane):
         self.set_titles("Output")
         if self.result is None or self.other is None:
             return "The next token's probabilities, clean against changed.", ""
-        if self.result.logit_lens is None or self.other.logit_lens is None:
+        if self.result.get(LogitLens) is None or self.other.get(LogitLens) is None:
             return sentence(self.result.model.lens_missing or "This run has no logit lens."), ""
         return None
 
     def prepare(self) -> None:
         assert self.result is not None
-        assert self.result.logit_lens is not None
         assert self.other is not None
-        assert self.other.logit_lens is not None
+        lenses = [lens for run in (self.other, self.result) if (lens := run.get(LogitLens))]
         token = min(max(self.cursor.token, 0), len(self.result.tokens) - 1)
         text = printable(self.result.tokens.texts[token][:80])
         self.set_titles(f'Output after "{fit_shown(text, 20).rstrip()}"', "▀ clean ▄ changed")
-        clean, changed = (
-            _probabilities(each.logit_lens, token) for each in (self.other, self.result)
-        )
-        self._texts = {**self.result.logit_lens.vocabulary, **self.other.logit_lens.vocabulary}
+        clean, changed = (_probabilities(lens, token) for lens in lenses)
+        self._texts = {id_: text for lens in lenses for id_, text in lens.vocabulary.items()}
         self._final = next(iter(clean), -1)
         self._changed_known = bool(changed)
         listed = list(dict.fromkeys([*clean, *changed]))
@@ -93,9 +90,8 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else probability(share)
 
 
-def _probabilities(lens: LogitLens | None, token: int) -> dict[int, float]:
+def _probabilities(lens: LogitLens, token: int) -> dict[int, float]:
     """Token id -> probability at the output, the most probable first."""
-    assert lens is not None
     ids, shares = lens.top_ids[-1, token], lens.top_probabilities[-1, token]
     known = (ids >= 0) & np.isfinite(shares)
     return dict(zip(ids[known].tolist(), shares[known].tolist(), strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from rich.cells import cell_len
 
-from depthtui.data.results import LogitLens
+from depthtui.data.lens import LogitLens
 from depthtui.tui.draw.ink import Piece
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.layer_bars import counts_first_token, first_token_note
@@ -46,17 +46,19 @@ class Page(Pane):
         """Why a page that reads the lens is empty, or None."""
         if self.result is None or self.summary is None:
             return nothing_pooled(self.result, purpose, self.hint)
-        if self.result.logit_lens is None:
+        lens = self.result.get(LogitLens)
+        if lens is None:
             missing = sentence(self.result.model.lens_missing)
             return missing or "This run has no logit lens.", ""
-        if not is_read(self.result.logit_lens):
+        if not is_read(lens):
             return purpose, "It needs every layer: the run goes on."
         return None
 
     def lens(self) -> LogitLens:
         assert self.result is not None
-        assert self.result.logit_lens is not None
-        return self.result.logit_lens
+        lens = self.result.get(LogitLens)
+        assert lens is not None
+        return lens
 
 
 def is_read(lens: LogitLens) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from depthtui.data.results import DepthSummary, RunResult
+from depthtui.data.depth import DepthSummary
+from depthtui.data.run import RunResult
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.state.alignment import spread

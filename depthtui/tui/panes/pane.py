@@ -13,8 +13,10 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
-from depthtui.data.measures import MEASURES, Measure
-from depthtui.data.results import DepthSummary, RunResult
+from depthtui.data.depth import DepthSummary
+from depthtui.data.run import RunResult
+from depthtui.metrics import MEASURES
+from depthtui.metrics.spec import Measure
 from depthtui.tui.draw.ink import (
     Inks,
     Piece,

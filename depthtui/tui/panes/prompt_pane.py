@@ -13,7 +13,7 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui import palette
-from depthtui.data.results import Tokens
+from depthtui.data.run import Tokens
 from depthtui.token_text import fit_shown, printable
 from depthtui.tui.draw.ink import Piece, Ramp
 from depthtui.tui.draw.scale import scale_of

@@ -8,7 +8,13 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui.errors import DepthError
-from depthtui.metrics.pruning import best_block, block_distances, pruned_share
+from depthtui.metrics.similarity import (
+    METRIC,
+    Similarity,
+    best_block,
+    block_distances,
+    pruned_share,
+)
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
 from depthtui.tui.draw.ink import Piece, number
 from depthtui.tui.draw.text import not_computed
@@ -31,7 +37,7 @@ class PrunePane(Page):
     n: reactive[int] = reactive(0, repaint=False)
 
     def computes(self) -> tuple[str, ...]:
-        return ("similarity",)
+        return (METRIC.name,)
 
     def turn_dial(self, steps: int) -> None:
         if self.result is not None:
@@ -56,10 +62,11 @@ class PrunePane(Page):
         self.title_with_dial("Best block to prune")
         if self.result is None:
             return "The block of n layers that turns the residual stream least.", self.hint
-        if self.result.similarity is None:
-            return not_computed(self.result, "similarity")
+        similarity = self.result.get(Similarity)
+        if similarity is None:
+            return not_computed(self.result, METRIC)
         try:
-            best_block(self.result.similarity, 1, self._with_first)
+            best_block(similarity, 1, self._with_first)
         except DepthError as error:
             return error.message, ""
         return None
@@ -70,7 +77,7 @@ class PrunePane(Page):
 
     def prepare(self) -> None:
         assert self.result is not None
-        similarity = self.result.similarity
+        similarity = self.result.get(Similarity)
         assert similarity is not None
         self._first, self._distance = best_block(similarity, self.block, self._with_first)
         self._distances = block_distances(similarity, self.block, self._with_first)

@@ -6,8 +6,8 @@ from rich.cells import cell_len
 from rich.style import Style
 from textual.strip import Strip
 
-from depthtui.data.results import Ablation, Similarity
-from depthtui.metrics.pruning import usefulness
+from depthtui.metrics import RANKINGS
+from depthtui.metrics.ranking import Ranked, usefulness
 from depthtui.tui.draw.ink import Piece, bar, fit_right
 from depthtui.tui.draw.layer_rows import LayerRows
 from depthtui.tui.draw.scale import scale_of
@@ -23,13 +23,13 @@ class StackPane(LayerRows):
     """Which layers are on, and how useful each of them is where that is known."""
 
     stack = Stack(())
-    measured: Ablation | Similarity | None = None
+    measured: Ranked | None = None
     _include_first_token = True
 
     def show_stack(
         self,
         stack: Stack,
-        measured: Ablation | Similarity | None,
+        measured: Ranked | None,
         include_first_token: bool = True,
     ) -> None:
         """Draw these layers on or off, and this as how useful they are, with token 0 or without."""
@@ -38,7 +38,9 @@ class StackPane(LayerRows):
         self.redraw()
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles("Layers", "" if isinstance(self.measured, Ablation) else "i ablation loss")
+        surest = RANKINGS[0]
+        known = surest.result is not None and isinstance(self.measured, surest.result)
+        self.set_titles("Layers", "" if known else f"i {surest.title.lower()}")
         return ("The layers, on or off.", "") if self.result is None else None
 
     def prepare(self) -> None:
@@ -61,8 +63,8 @@ class StackPane(LayerRows):
     def _draw_header(self) -> Strip:
         names = " ".join(f"{name:<{len(_ON)}}" for _, name in _BLOCKS)
         left = f"{' ' * self.margin}  {names}"
-        measure = {Ablation: "loss change", Similarity: "influence"}.get(type(self.measured), "")
-        right = fit_right(measure, self.area.width - cell_len(left))
+        ranked_by = "" if self.measured is None else self.measured.ranked_by
+        right = fit_right(ranked_by, self.area.width - cell_len(left))
         return self.line((left + right, self.inks.faint))
 
     def _draw_layer(self, layer: int) -> list[Piece]:

@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from textual.strip import Strip
 from textual.widget import Widget
 
-from depthtui.data.results import ModelInfo
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.data.model import ModelInfo
+from depthtui.metrics import METRIC_BY_NAME
 from depthtui.sizes import format_size
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.ink import Inks, Piece, inks_of, number, strip_of

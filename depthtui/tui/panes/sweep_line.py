@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.cells import cell_len
 from textual.strip import Strip
 
-from depthtui.data.results import ModelInfo
+from depthtui.data.model import ModelInfo
 from depthtui.sweep.pace import time_words
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.ink import Piece, bar, strip_of

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from depthtui.data.lens import LogitLens
 from depthtui.token_text import fit_shown, printable
 from depthtui.tui.draw.ink import probability
 from depthtui.tui.draw.text import sentence
@@ -66,7 +67,7 @@ class ThoughtText(PromptPane):
 
     def _probability(self, index: int) -> str:
         """What the model gave to a token, which need not be its first choice."""
-        lens = self.result.logit_lens if self.result else None
+        lens = self.result.get(LogitLens) if self.result else None
         if lens is None:
             return ""
         return f" {probability(float(np.exp(lens.next_log_probability[-1, index])))}"

@@ -10,9 +10,9 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Footer, Static
 
-from depthtui.data.measures import Measure
-from depthtui.data.results import RunResult
+from depthtui.data.run import RunResult
 from depthtui.depth.effective_depth import summarise
+from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.report.silenced import without
 from depthtui.tui import keymap

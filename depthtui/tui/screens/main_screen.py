@@ -11,11 +11,15 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Footer, Static
 
-from depthtui.data.measures import MEASURE_BY_NAME, Measure
+from depthtui.data.depth import DepthSummary
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import Progress
-from depthtui.data.results import DepthSummary, ModelSpec, Prompt, RunResult
+from depthtui.data.run import Prompt, RunResult
 from depthtui.depth.effective_depth import summarise
-from depthtui.metrics.catalog import METRIC_BY_NAME
+from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME, OF_THE_PASS
+from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.metrics.spec import Measure
 from depthtui.report.silenced import without
 from depthtui.token_text import printable
 from depthtui.tui import keymap
@@ -39,7 +43,7 @@ from depthtui.tui.screens.paged_screen import PagedScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer, Phase
 from depthtui.tui.state.ladder import neighbour, place
-from depthtui.tui.state.session import CAUSAL, Run, RunState
+from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.what_if import can_be_changed
 
 SWEEPING = "A sweep is running: esc stops it, then r runs the prompt. S shows the sweep."
@@ -108,7 +112,7 @@ class MainScreen(PagedScreen):
         result = self.shown_result()
         if result is None:
             return 0, 0
-        has_output = result.logit_lens is not None
+        has_output = result.get(LogitLens) is not None
         return result.model.n_layers - (not has_output), len(result.tokens) - 1
 
     def shown_result(self) -> RunResult | None:
@@ -162,7 +166,7 @@ class MainScreen(PagedScreen):
     def watch_measure(self, measure: Measure) -> None:
         super().watch_measure(measure)
         # What must be computed first is nothing to open with.
-        if self.is_mounted and measure.metric in ("contributions", "logit_lens"):
+        if self.is_mounted and measure.metric in OF_THE_PASS:
             self.explorer.change(measure=measure.name)
 
     def watch_layer_order(self, order: str) -> None:
@@ -417,9 +421,10 @@ class MainScreen(PagedScreen):
         result = self.shown_result()
         if run is None or result is None:
             return
-        missing = [each for each in names if getattr(result, each, None) is None]
+        missing = [name for name in names if name not in result.measured]
         can_be_had = [each for each in missing if each not in result.unavailable]
-        stopped = [each for each in names if each in CAUSAL and run.state is RunState.STOPPED]
+        on_demand = [name for name in names if METRIC_BY_NAME[name].on_demand]
+        stopped = on_demand if run.state is RunState.STOPPED else []
         if self.explorer.phase is Phase.SWEEPING:
             self.notify(SWEEPING, severity="warning", markup=False)
         elif not self.explorer.has_model_of(run):
@@ -519,8 +524,9 @@ class MainScreen(PagedScreen):
         if result is None or values is None:
             return
         layer = min(self.cursor.layer, len(values) - 1)
-        if result.skip_effects is not None and not self.measure.by_token:
-            value = f"{float(result.skip_effects.output[layer]):.6g}"
+        effects = result.get(SkipEffects)
+        if effects is not None and not self.measure.by_token:
+            value = f"{float(effects.output[layer]):.6g}"
             self.app.copy_to_clipboard(value)
             words = f"{value}: output effect of skipping layer {layer}"
             self.notify(words, title="Copied", markup=False)

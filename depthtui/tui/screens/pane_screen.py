@@ -10,8 +10,9 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widgets import Static
 
-from depthtui.data.measures import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, Measure
-from depthtui.data.results import RunResult
+from depthtui.data.run import RunResult
+from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES
+from depthtui.metrics.spec import Measure
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.heatmap_views import HeatmapMode
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane

@@ -14,9 +14,11 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Footer
 
-from depthtui.data.measures import Measure
-from depthtui.data.results import GenerationSettings, RunResult, RunSettings, Tokens
+from depthtui.data.generation import GenerationSettings
+from depthtui.data.run import RunResult, RunSettings, Tokens
 from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
+from depthtui.metrics import logit_lens
+from depthtui.metrics.spec import Measure
 from depthtui.tui import keymap
 from depthtui.tui.panes.choice_lens import ChoiceLens
 from depthtui.tui.panes.pane import Pane
@@ -227,8 +229,7 @@ def as_result(thinking: Thinking) -> RunResult | None:
         prompt=thinking.prompt,
         settings=RunSettings(),
         tokens=Tokens(written.ids, written.texts, len(written)),
-        contributions=None,
-        logit_lens=written.lens,
+        measured={logit_lens.METRIC.name: written.lens},
     )
 
 
@@ -244,4 +245,6 @@ def depth_measure(depth: TokenDepthMeasure, thinking: Callable[[], Thinking | No
 
     current = thinking()
     limits = (0.0, float(current.model.n_layers)) if current else None
-    return Measure(depth.name, depth.title, depth.meaning, False, limits, values, "logit_lens")
+    return Measure(
+        depth.name, depth.title, depth.meaning, values, limits=limits, reads_residual=True
+    )

@@ -12,9 +12,12 @@ from textual.binding import BindingType
 from textual.containers import Container, Horizontal, Vertical
 from textual.widgets import Footer
 
-from depthtui.data.measures import Measure
-from depthtui.data.results import RunResult, Silenced
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import Silenced
+from depthtui.data.run import RunResult
 from depthtui.depth.effective_depth import summarise
+from depthtui.metrics import RANKINGS
+from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.tui import keymap
 from depthtui.tui.draw.text import sentence
@@ -31,7 +34,7 @@ from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer, Phase
 from depthtui.tui.state.session import Run
-from depthtui.tui.state.what_if import Stack, WhatIf
+from depthtui.tui.state.what_if import CHEAPEST_RANKING, Stack, WhatIf
 
 
 class WhatIfScreen(LiveScreen):
@@ -95,7 +98,7 @@ class WhatIfScreen(LiveScreen):
         self.go(*self._first_cursor)
         if self._explorer.session.live is None:
             # It costs one forward pass, and the layers have a rank from the start.
-            self.what_if.want_quietly("similarity")
+            self.what_if.want_quietly(CHEAPEST_RANKING)
 
     # Showing ----------------------------------------------------------------
 
@@ -206,7 +209,7 @@ class WhatIfScreen(LiveScreen):
 
     def action_rank(self) -> None:
         """Compute the ablation loss of every layer."""
-        self.what_if.want("ablation")
+        self.what_if.want(RANKINGS[0].name)
         self.redraw()
 
     def action_keep(self) -> None:
@@ -227,16 +230,18 @@ def likelihood_change(clean: RunResult) -> Measure:
     """How much likelier each token of the prompt became, in nats; negative where less."""
 
     def values(changed: RunResult) -> np.ndarray | None:
-        if changed.logit_lens is None or clean.logit_lens is None:
+        before, after = (_output_log_probabilities(run) for run in (clean, changed))
+        if before is None or after is None or not changed.settings.silenced:
             return None
-        if not changed.settings.silenced:
-            return None
-        before, after = (
-            each.next_log_probability[-1:, :-1] for each in (clean.logit_lens, changed.logit_lens)
-        )
         # What a token predicts is shown on the token that is predicted.
         return np.concatenate([np.full((1, 1), np.nan), after - before], axis=1)
 
     return Measure(
-        "likelihood_change", "Likelihood change", "log p~ - log p, nats", True, None, values
+        "likelihood_change", "Likelihood change", "log p~ - log p, nats", values, diverging=True
     )
+
+
+def _output_log_probabilities(run: RunResult) -> np.ndarray | None:
+    """Of every token but the first, `[1, T-1]`."""
+    lens = run.get(LogitLens)
+    return None if lens is None else lens.next_log_probability[-1:, :-1]

@@ -13,7 +13,7 @@ from enum import Enum
 
 import numpy as np
 
-from depthtui.data.results import Tokens
+from depthtui.data.run import Tokens
 
 LEAST_SHARED = 0.5
 """Share of the tokens of both that must be the same, or nothing is aligned."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from depthtui.data.results import RunResult, Tokens
+from depthtui.data.run import RunResult, Tokens
 from depthtui.prompts import prompt_title
 from depthtui.report.silenced import without
 from depthtui.token_text import printable

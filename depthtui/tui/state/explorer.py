@@ -12,6 +12,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from depthtui.data.generation import GenerationSettings
+from depthtui.data.model import ModelInfo, ModelSpec
 from depthtui.data.protocol import (
     Configure,
     Continue,
@@ -33,16 +35,9 @@ from depthtui.data.protocol import (
     Stop,
     SweepFinished,
 )
-from depthtui.data.results import (
-    GenerationSettings,
-    ModelInfo,
-    ModelSpec,
-    Prompt,
-    RunSettings,
-)
+from depthtui.data.run import Prompt, RunSettings
 from depthtui.settings import Settings, default_cache_dir, models_dir
-from depthtui.tui.engine_client import Engine
-from depthtui.tui.messages import EngineDied
+from depthtui.tui.state.engine import Engine, EngineDeath
 from depthtui.tui.state.session import Run, RunState, Session
 from depthtui.tui.state.thinking import Thinking
 
@@ -472,7 +467,7 @@ class Explorer:
                 self._say(Saying(message, "warning"))
         self._follow_awaited()
 
-    def engine_died(self, death: EngineDied) -> None:
+    def engine_died(self, death: EngineDeath) -> None:
         """The process is gone: keep every result and say how to go on."""
         self._engine, self._awaited = None, None
         self.phase, self.progress = Phase.DEAD, None

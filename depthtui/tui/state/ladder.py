@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from depthtui.data.results import Prompt
+from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts import TASKS, make_prompts
 from depthtui.prompts.tasks import ladder_rows

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
+from typing import Any
 
+from depthtui.data.arrays import MetricResult
+from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
-    ContributionRows,
     Event,
     Failed,
     Halted,
-    LensRows,
     MetricRows,
+    Rows,
     RunFinished,
     RunStarted,
 )
-from depthtui.data.results import CausalMetric, ModelInfo, Prompt, RunResult, RunSettings
-from depthtui.metrics.catalog import METRICS
+from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.metrics import METRIC_BY_NAME, ON_DEMAND, depending_on, empty_result
 
 
 class RunState(Enum):
@@ -34,15 +36,6 @@ class RunState(Enum):
     @property
     def is_live(self) -> bool:
         return self in (RunState.WAITING, RunState.RUNNING, RunState.HALTED)
-
-
-CAUSAL = tuple(each.name for each in METRICS if each.name not in ("contributions", "logit_lens"))
-"""The metrics that are computed only where they are asked for."""
-
-ANSWER_METRICS = tuple(each.name for each in METRICS if each.needs_answer)
-
-SKIP_METRICS = ("skip_effects", "ablation")
-"""The metrics that depend on what is skipped."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ class Run:
         problem: why it ended early, in words; may be empty.
         work: the slower metric that is being computed, or None.
         kept: what there was before more was asked for, or None.
-        set_aside: skip effects and ablation of what was skipped before.
+        set_aside: metrics of other settings than now, by metric and settings.
     """
 
     number: int
@@ -86,7 +79,7 @@ class Run:
     problem: str = ""
     work: Work | None = None
     kept: RunResult | None = None
-    set_aside: dict[tuple[object, ...], CausalMetric | None] = field(default_factory=dict)
+    set_aside: dict[tuple[object, ...], MetricResult] = field(default_factory=dict)
 
     @property
     def cached(self) -> bool:
@@ -177,45 +170,35 @@ class Session:
 
         What was computed for another answer is dropped.
         """
-        metrics = tuple(each for each in run.settings.metrics if each not in ANSWER_METRICS)
-        run.settings = replace(run.settings, answer_start=start, metrics=metrics)
-        if run.result is not None:
-            unavailable = {
-                name: why
-                for name, why in run.result.unavailable.items()
-                if name not in ANSWER_METRICS
-            }
-            run.result = replace(
-                run.result,
-                settings=run.settings,
-                residual_erasure=None,
-                integrated_gradients=None,
-                unavailable=unavailable,
-            )
+        self._change(run, answer_start=start)
 
     def choose_skip(self, run: Run, part: str, everywhere: bool) -> None:
         """Let skip effects and ablation leave out something else.
 
         What was computed is set aside, and comes back when it is chosen again.
         """
-        before = run.settings
-        settings = replace(before, skip_part=part, skip_everywhere=everywhere)
-        found: dict[str, CausalMetric | None] = {}
-        for metric in SKIP_METRICS:
-            run.set_aside[_skipped(metric, before)] = getattr(run.result, metric, None)
-            found[metric] = run.set_aside.pop(_skipped(metric, settings), None)
-        others = tuple(each for each in settings.metrics if each not in SKIP_METRICS)
-        known = tuple(metric for metric, value in found.items() if value is not None)
-        run.settings = replace(settings, metrics=(*others, *known))
+        before, aside = run.settings, run.set_aside
+        measured = run.result.measured if run.result is not None else {}
+        changed = depending_on("skip_part", "skip_everywhere")
+        for metric in changed:
+            if metric.name in measured:
+                aside[metric.name, *metric.variant(before)] = measured[metric.name]
+        self._change(run, skip_part=part, skip_everywhere=everywhere)
+        for metric in changed:
+            kept = aside.pop((metric.name, *metric.variant(run.settings)), None)
+            if kept is not None and run.result is not None:
+                run.settings = replace(run.settings, metrics=(*run.settings.metrics, metric.name))
+                run.result.put(metric.name, kept)
+                run.result.settings = run.settings
+
+    def _change(self, run: Run, **settings: Any) -> None:
+        """Change settings of a run, and drop the metrics that depend on them."""
+        changed = {metric.name for metric in depending_on(*settings)}
+        metrics = tuple(name for name in run.settings.metrics if name not in changed)
+        run.settings = replace(run.settings, metrics=metrics, **settings)
         if run.result is not None:
-            reasons = run.result.unavailable
-            reasons = {name: why for name, why in reasons.items() if name not in SKIP_METRICS}
-            run.result = replace(
-                run.result,
-                settings=run.settings,
-                unavailable=reasons,
-                **found,  # type: ignore[arg-type]
-            )
+            run.result = replace(run.result, settings=run.settings)
+            run.result.drop(changed)
 
     def next_id(self) -> int:
         """A number by which the engine names what it does next."""
@@ -231,14 +214,14 @@ class Session:
             case RunStarted(tokens=tokens):
                 run.state = RunState.RUNNING
                 if run.result is None:
-                    run.result = RunResult.empty(run.model, run.prompt, run.settings, tokens)
+                    run.result = empty_result(run.model, run.prompt, run.settings, tokens)
                     self._show(run)
-            case ContributionRows(first=first, rows=rows, seconds=seconds):
-                self._put(run, seconds).put_contributions(first, rows)
-            case LensRows(first=first, rows=lens_rows, seconds=seconds):
-                self._put(run, seconds).put_lens(first, lens_rows)
+            case Rows(metric=metric, first=first, rows=rows, seconds=seconds):
+                result = self._put(run, seconds)
+                result.measured[metric].put(first, rows)
+                result.layers_done = max(result.layers_done, event.layers_done)
             case MetricRows(metric=metric, value=value, seconds=seconds):
-                setattr(self._put(run, seconds), metric, value)
+                self._put(run, seconds).put(metric, value)
                 run.work = Work(metric, event.done, event.total)
             case Halted(layer=layer):
                 run.state, run.halted_at = RunState.HALTED, layer
@@ -338,21 +321,16 @@ class Session:
             self.asides.remove(run)
 
 
-def _skipped(metric: str, settings: RunSettings) -> tuple[object, ...]:
-    """A metric and what it skips; ablation skips at all tokens, whatever is chosen."""
-    if metric == "ablation":
-        return metric, settings.skip_part
-    return metric, settings.skip_part, settings.skip_everywhere
-
-
 def _ask_no_more(run: Run) -> None:
     """Take back what was asked of a run and is not there at all."""
     result = run.result
     assert result is not None
     metrics = tuple(
-        each
-        for each in run.settings.metrics
-        if each not in CAUSAL or getattr(result, each) is not None or each in result.unavailable
+        name
+        for name in run.settings.metrics
+        if not METRIC_BY_NAME[name].on_demand
+        or name in result.measured
+        or name in result.unavailable
     )
     run.settings = replace(run.settings, metrics=metrics)
     run.result = replace(result, settings=run.settings)
@@ -360,7 +338,8 @@ def _ask_no_more(run: Run) -> None:
 
 def _added(before: RunResult, stopped: RunResult) -> RunResult:
     """A result with what was added to it until that was stopped."""
-    later = {each.name: getattr(stopped, each.name) for each in fields(stopped)}
-    known = {name: value for name, value in later.items() if name in CAUSAL and value is not None}
+    on_demand = {metric.name for metric in ON_DEMAND}
+    later = {name: value for name, value in stopped.measured.items() if name in on_demand}
     unavailable = before.unavailable | stopped.unavailable
-    return replace(before, **known, unavailable=unavailable, complete=False)
+    measured = {**before.measured, **later}
+    return replace(before, measured=measured, unavailable=unavailable, complete=False)

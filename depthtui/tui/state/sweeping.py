@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from depthtui.data.depth import SummarySettings
+from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import (
     Event,
     PromptDone,
@@ -13,7 +15,7 @@ from depthtui.data.protocol import (
     SweepFinished,
     SweepProgress,
 )
-from depthtui.data.results import ModelSpec, Prompt, RunSettings, SummarySettings
+from depthtui.data.run import Prompt, RunSettings
 from depthtui.prompts.tasks import TASKS
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice

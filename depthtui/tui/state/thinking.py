@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from depthtui.data.generation import Continuation, Generation, GenerationSettings
+from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Event,
     Failed,
@@ -14,14 +16,7 @@ from depthtui.data.protocol import (
     GenerationFinished,
     GenerationStarted,
 )
-from depthtui.data.results import (
-    Continuation,
-    Generation,
-    GenerationSettings,
-    ModelInfo,
-    Prompt,
-    Tokens,
-)
+from depthtui.data.run import Prompt, Tokens
 
 Stage: TypeAlias = Literal["waiting", "writing", "done", "failed"]
 

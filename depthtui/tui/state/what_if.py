@@ -12,17 +12,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from depthtui.data.results import Ablation, Prompt, RunResult, Silenced, Similarity
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import Silenced
+from depthtui.data.run import Prompt, RunResult
 from depthtui.depth.agreement import agreement
-from depthtui.metrics.catalog import METRIC_BY_NAME
-from depthtui.metrics.pruning import least_useful, usefulness
+from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, RANKINGS, rankings_of
+from depthtui.metrics.ranking import Ranked, least_useful, usefulness
 from depthtui.report.silenced import without
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
 
 SUBLAYERS = frozenset({"attention", "mlp"})
-METRICS = ("contributions", "logit_lens")
 """What a run with layers left out computes."""
+
+CHEAPEST_RANKING = RANKINGS[-1].name
+"""The metric that is computed where layers are to be ranked and nothing does so yet."""
 
 
 @dataclass(frozen=True)
@@ -221,14 +225,12 @@ class WhatIf:
         return self._surveyed.get(self.stack, "")
 
     @property
-    def measured(self) -> Ablation | Similarity | None:
+    def measured(self) -> Ranked | None:
         """What layers are ranked by: ablation loss, or else block influence, once it is there."""
         first = self._explorer.settings.include_first_token
-        for each in (self.clean.ablation, self.clean.similarity):
-            # The loss without one sublayer does not tell what the layer is worth.
-            of_layers = not isinstance(each, Ablation) or each.part == "layer"
-            if each is not None and of_layers and np.isfinite(usefulness(each, first)).all():
-                return each
+        for ranking in rankings_of(self.clean):
+            if ranking.of_layers and np.isfinite(usefulness(ranking, first)).all():
+                return ranking
         return None
 
     @property
@@ -282,10 +284,10 @@ class WhatIf:
         measured = self.measured
         if measured is None:
             self._to_prune = count
-            why = self.clean.unavailable.get("similarity")
+            why = self.clean.unavailable.get(CHEAPEST_RANKING)
             if why is None:
                 self._say("Block influence is computed first, to rank the layers.")
-            self.want("similarity")
+            self.want(CHEAPEST_RANKING)
             return
         self._to_prune = 0
         first = self._explorer.settings.include_first_token
@@ -295,7 +297,7 @@ class WhatIf:
             self._say("Every layer is off.")
             return
         pruned = self.stack.without(layers)
-        rule = "ablation loss" if isinstance(measured, Ablation) else "block influence"
+        rule = measured.rule
         self._surveyed[pruned] = rule
         self.change(pruned)
 
@@ -305,7 +307,7 @@ class WhatIf:
         if why:
             self._to_prune = 0
             self._say(f"{METRIC_BY_NAME[metric].title} cannot be had: {why}.")
-        elif getattr(self.clean, metric) is None and metric not in self._wanted:
+        elif metric not in self.clean.measured and metric not in self._wanted:
             self._wanted = (*self._wanted, metric)
         self.proceed()
 
@@ -372,7 +374,9 @@ class WhatIf:
         if isinstance(task, _Metrics):
             self._explorer.compute(*task.names)
             return
-        settings = replace(self._clean_of(task).settings, silenced=task.silenced, metrics=METRICS)
+        settings = replace(
+            self._clean_of(task).settings, silenced=task.silenced, metrics=OF_THE_PASS
+        )
         run = self._explorer.run_aside(task.prompt, settings)
         assert run is not None
         self._runs[task] = run
@@ -402,7 +406,7 @@ class WhatIf:
     def _is_about_to_end(self) -> bool:
         """Whether the metrics that run are all there: not worth stopping any more."""
         return isinstance(self._task, _Metrics) and all(
-            getattr(self.clean, each) is not None for each in self._task.names
+            name in self.clean.measured for name in self._task.names
         )
 
     def _end_task(self) -> None:
@@ -414,7 +418,7 @@ class WhatIf:
                 self._wanted = ()
                 if self._to_prune and self.measured is None:
                     self._to_prune = 0
-                    why = self.clean.unavailable.get("similarity") or self._run.problem
+                    why = self.clean.unavailable.get(CHEAPEST_RANKING) or self._run.problem
                     self._say(f"The layers could not be ranked{f': {why}' if why else ''}.")
             case _Variant() as variant:
                 run = self._runs[variant]
@@ -430,5 +434,5 @@ def can_be_changed(run: Run | None) -> bool:
     """Whether a run has all that a what-if is compared with."""
     if run is None or run.result is None or run.result.layers_done < run.model.n_layers:
         return False
-    lens = run.result.logit_lens
+    lens = run.result.get(LogitLens)
     return lens is None or bool((lens.top_ids[-1] >= 0).all())

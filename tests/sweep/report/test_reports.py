@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from depthtui.data.results import ModelSpec, SummarySettings
+from depthtui.data.depth import SummarySettings
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import ModelSpec
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.intervals import depth_intervals
 from depthtui.depth.published import RULES
@@ -195,7 +197,7 @@ class TestQuestions:
             records[cell] = []
             for number in range(8):
                 result = full_result(full_run(f"{n} {number}").prompt, model_info(layers=12))
-                result.logit_lens.kl[:] = np.where(np.arange(13) < 3 + 2 * n, 4, 1)[:, None]
+                result.get(LogitLens).kl[:] = np.where(np.arange(13) < 3 + 2 * n, 4, 1)[:, None]
                 records[cell].append(record_of(result, f"{n} {number}", cell, number))
         plan = SweepPlan((ModelSpec("a"),), tuple(each.task for each in cells))
         (question,) = questions(summarise_sweep(Outcome(plan, records, [])))

@@ -11,7 +11,8 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 from textual.widget import Widget
 
-from depthtui.data.results import DepthSummary, RunResult, SummarySettings
+from depthtui.data.depth import DepthSummary, SummarySettings
+from depthtui.data.run import RunResult
 from depthtui.depth.effective_depth import summarise
 
 

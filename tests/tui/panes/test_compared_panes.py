@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from depthtui import palette
-from depthtui.data.measures import MEASURE_BY_NAME
+from depthtui.data.lens import LogitLens
+from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.contributions import Contributions
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
 from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
@@ -33,8 +35,8 @@ def show(pane, a, b) -> None:  # type: ignore[no-untyped-def]
 
 async def test_two_runs_are_subtracted_on_a_symmetrical_scale():
     a, b = make_result(layers=6, tokens=5), make_result(layers=6, tokens=5)
-    a.contributions.layer_norm_ratio[:3] += 0.5
-    a.contributions.layer_norm_ratio[4:] -= 0.25
+    a.get(Contributions).layer_norm_ratio[:3] += 0.5
+    a.get(Contributions).layer_norm_ratio[4:] -= 0.25
     pane = paired(DifferenceHeatmap("A - B"), a, b, cursor=Cursor(0, 0))
     async with framed(pane, (80, 12)):
         show(pane, a, b)
@@ -52,7 +54,7 @@ async def test_two_runs_are_subtracted_on_a_symmetrical_scale():
 
 async def test_two_sides_have_one_scale():
     a, b = make_result(layers=6), make_result(layers=6)
-    b.contributions.layer_norm_ratio *= 3
+    b.get(Contributions).layer_norm_ratio *= 3
     pane = paired(PairedHeatmap("A"), a, b)
     async with framed(pane, (80, 12)):
         show(pane, a, b)
@@ -60,14 +62,14 @@ async def test_two_sides_have_one_scale():
         show(pane, b, a)
         of_b = lines(pane)[-1].split()[:3]
         assert of_a == of_b
-        largest = float(b.contributions.layer_norm_ratio.max())
+        largest = float(b.get(Contributions).layer_norm_ratio.max())
         assert of_a[2] == f"{largest:.2f}"
 
 
 async def test_columns_are_aligned_and_a_missing_token_is_unknown():
     a = make_result(layers=6, texts=["<s>", "one", " two"])
     b = make_result(layers=6, texts=["one", " two"])
-    a.contributions.layer_norm_ratio[:, 1:] = b.contributions.layer_norm_ratio + 0.25
+    a.get(Contributions).layer_norm_ratio[:, 1:] = b.get(Contributions).layer_norm_ratio + 0.25
     pane = paired(DifferenceHeatmap("A - B"), a, b, cursor=Cursor(2, 1))
     async with framed(pane, (80, 12)):
         show(pane, a, b)
@@ -80,8 +82,8 @@ async def test_columns_are_aligned_and_a_missing_token_is_unknown():
 
 def step_at(result, layer: int) -> None:  # type: ignore[no-untyped-def]
     """Let the KL rule give this layer."""
-    result.logit_lens.kl[:] = 1
-    result.logit_lens.kl[layer:] = 0
+    result.get(LogitLens).kl[:] = 1
+    result.get(LogitLens).kl[layer:] = 0
 
 
 @pytest.mark.parametrize("width", [40, 62])
@@ -89,7 +91,7 @@ async def test_the_table_has_both_depths_and_their_difference(width: int):
     a, b = make_result(layers=30), make_result(layers=30)
     step_at(a, 20)
     step_at(b, 17)
-    b.logit_lens.overlap[:-1] = 0
+    b.get(LogitLens).overlap[:-1] = 0
     pane = DepthPair()
     async with framed(pane, (width, 14)):
         show(pane, a, b)
@@ -131,7 +133,7 @@ async def test_another_depth_is_drawn_over_the_relative_one():
     a, b = make_result(layers=12), make_result(layers=6)
     for each, layer in ((a, 9), (b, 4)):
         step_at(each, layer)
-    b.logit_lens.kl[-1] = 1
+    b.get(LogitLens).kl[-1] = 1
     pane = DepthCurves()
     pane.names = ("A deep", "B shallow")
     async with framed(pane, (80, 24)):

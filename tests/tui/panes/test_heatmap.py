@@ -8,7 +8,8 @@ from rich.color import Color
 from textual.events import MouseScrollUp
 
 from depthtui import palette
-from depthtui.data.measures import MEASURE_BY_NAME
+from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.contributions import Contributions
 from depthtui.tui.draw.scale import scale_of
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.pane import Cursor, CursorMoved
@@ -69,7 +70,7 @@ async def test_two_layers_share_a_line_as_half_blocks():
         y = next(y for y, line in enumerate(lines(pane)) if label(line) == "10")
         char, style = cell(pane, 5, y)
         assert char == "▀"
-        values = result.contributions.layer_norm_ratio
+        values = result.get(Contributions).layer_norm_ratio
         high = scale_of(values, diverging=False).high
         level = palette.levels(values, 0, high, palette.LEVELS)
         ramp = palette.sequential(dark=True)
@@ -139,7 +140,7 @@ async def test_a_deep_model_scrolls_with_the_cursor():
 
 async def test_the_legend_says_what_was_clipped():
     result = make_result(layers=20, tokens=20)
-    result.contributions.layer_norm_ratio[3, 0] = 310
+    result.get(Contributions).layer_norm_ratio[3, 0] = 310
     pane = heatmap()
     async with framed(pane, (100, 30)):
         pane.show(result)
@@ -155,7 +156,7 @@ async def test_the_legend_says_what_was_clipped():
 
 async def test_one_outlier_does_not_flatten_the_rest():
     result = make_result(layers=20, tokens=20)
-    result.contributions.layer_norm_ratio[0, 0] = 1e6
+    result.get(Contributions).layer_norm_ratio[0, 0] = 1e6
     pane = heatmap()
     async with framed(pane, (100, 30)):
         pane.show(result)
@@ -194,7 +195,7 @@ async def test_growing_rows_appear_when_shown_again():
     async with framed(pane, (60, 12)):
         pane.show(growing)
         before = lines(pane)[line_with(pane, " 2")]
-        growing.put_contributions(0, whole.contributions)
+        growing.measured["contributions"].put(0, whole.get(Contributions))
         pane.show(growing)
         after = lines(pane)[line_with(pane, " 2")]
         assert "·" in before
@@ -227,7 +228,7 @@ async def test_an_empty_pane_says_what_fills_it():
 
 async def test_glyphs_keep_sign_and_order():
     result = make_result(layers=9, tokens=4)
-    result.contributions.layer_cosine[:] = np.linspace(-1, 1, 9)[:, None]
+    result.get(Contributions).layer_cosine[:] = np.linspace(-1, 1, 9)[:, None]
     pane = heatmap(ramp="glyph", measure="layer_cosine", cursor=Cursor(0, 3))
     async with framed(pane, (60, 16)):
         pane.show(result)
@@ -286,7 +287,7 @@ async def test_means_show_each_sublayer():
     async with framed(pane, (80, 12)):
         pane.show(result, summary_of(result))
         assert lines(pane)[-2].split() == ["attention", "MLP", "layer"]
-        mean = float(result.contributions.mlp_norm_ratio[4].mean())
+        mean = float(result.get(Contributions).mlp_norm_ratio[4].mean())
         assert lines(pane)[line_with(pane, "▸4")].split()[2] == f"{mean:.3f}"
         assert f"MLP {mean:.3f}" in lines(pane)[-1]
 
@@ -349,7 +350,10 @@ async def test_the_wheel_moves_the_layer():
 
 async def test_a_layer_of_outliers_does_not_flatten_the_means():
     result = make_result(layers=14, tokens=5)
-    for part in (result.contributions.attention_norm_ratio, result.contributions.layer_norm_ratio):
+    for part in (
+        result.get(Contributions).attention_norm_ratio,
+        result.get(Contributions).layer_norm_ratio,
+    ):
         part[1] = 50
     pane = heatmap(mode="means", cursor=Cursor(0, 0))
     async with framed(pane, (100, 20)):

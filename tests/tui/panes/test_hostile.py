@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 from textual.widget import Widget
 
-from depthtui.data.measures import MEASURES
+from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Progress
+from depthtui.metrics import MEASURES
+from depthtui.metrics.contributions import Contributions
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.heatmap import Heatmap
@@ -40,7 +42,7 @@ def check(widget: Widget) -> None:
 def hostile_result():
     texts = list(HOSTILE.values())
     result = make_result(layers=6, texts=texts)
-    lens = result.logit_lens
+    lens = result.get(LogitLens)
     lens.vocabulary.update(dict(zip((1, 2, 3, 7), texts[::25], strict=False)))
     lens.vocabulary.update({1000 + i: text for i, text in enumerate(texts)})
     for i in range(len(texts)):
@@ -92,8 +94,8 @@ async def test_every_size_is_drawn(kind: type[Pane], size: tuple[int, int]):
 @pytest.mark.parametrize("ramp", ["truecolor", "256", "glyph"])
 async def test_every_measure_mode_and_ramp_is_drawn(ramp: str):
     result = make_result(layers=12, tokens=9)
-    result.contributions.layer_norm_ratio[:] = 0
-    result.contributions.mlp_norm_ratio[0, 0] = float("inf")
+    result.get(Contributions).layer_norm_ratio[:] = 0
+    result.get(Contributions).mlp_norm_ratio[0, 0] = float("inf")
     pane = Heatmap()
     pane.ramp = ramp
     async with framed(pane, (50, 12)):

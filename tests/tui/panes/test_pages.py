@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthtui.data.results import RunResult, Settling, Similarity
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunResult
+from depthtui.metrics.settling import Settling
+from depthtui.metrics.similarity import Similarity
 from depthtui.tui.draw.bars import layers_in, upright_bars
 from depthtui.tui.panes.decided_pane import DecidedPane
 from depthtui.tui.panes.exit_pane import DIAL, ExitPane
@@ -21,7 +24,7 @@ SIZES = [(34, 8), (62, 12), (100, 30)]
 def decided_at(depths: list[int], layers: int = 10) -> RunResult:
     """A run whose tokens have these prediction depths."""
     result = make_result(layers=layers, tokens=len(depths))
-    lens = result.logit_lens
+    lens = result.get(LogitLens)
     assert lens is not None
     for token, depth in enumerate(depths):
         lens.top_ids[:depth, token] = [1, 7, 3]
@@ -58,7 +61,7 @@ async def test_tokens_that_settle_late_stand_out():
     divergence = np.full((11, 4), 0.6, np.float32)
     for token, depth in enumerate((1, 3, 9, 10)):
         divergence[depth:, token] = 0.1
-    result.settling = Settling(divergence)
+    result.put("settling", Settling(divergence))
     pane = DecidedPane()
     async with framed(pane, (62, 16)):
         pane.show(result, summary_of(result))
@@ -70,7 +73,7 @@ async def test_tokens_that_settle_late_stand_out():
 
 async def test_early_exit_tells_the_token_under_the_cursor():
     result = decided_at([2, 8])
-    lens = result.logit_lens
+    lens = result.get(LogitLens)
     assert lens is not None
     lens.top_probabilities[:, :, 0] = 0.1
     lens.top_probabilities[4:, 0, 0] = 0.95
@@ -101,7 +104,7 @@ async def test_the_best_block_is_the_one_that_was_planted():
     for n in range(1, 11):
         distance[n - 1, : 11 - n] = 0.1 * n
     distance[2, 5] = 0.05
-    result.similarity = Similarity(np.full((10, 5), 0.1, np.float32), distance, distance)
+    result.put("similarity", Similarity(np.full((10, 5), 0.1, np.float32), distance, distance))
     pane = PrunePane()
     async with framed(pane, (62, 14)):
         pane.show(result, summary_of(result))
@@ -120,7 +123,7 @@ async def test_the_best_block_is_the_one_that_was_planted():
 async def test_a_stream_that_is_not_finite_has_no_best_block():
     result = make_result(layers=4)
     unknown = np.full((4, 4), np.nan, np.float32)
-    result.similarity = Similarity(np.full((4, 5), np.nan, np.float32), unknown, unknown)
+    result.put("similarity", Similarity(np.full((4, 5), np.nan, np.float32), unknown, unknown))
     pane = PrunePane()
     async with framed(pane, (62, 14)):
         pane.show(result, summary_of(result))
@@ -135,8 +138,8 @@ async def test_every_page_fits_and_says_why_it_is_empty(make, size):
         assert "r runs the prompt" in " ".join(text_of(pane).split())
         whole = make_result(layers=60, tokens=1)
         distance = np.full((60, 60), 0.2, np.float32)
-        whole.similarity = Similarity(np.zeros((60, 1), np.float32), distance, distance)
-        whole.settling = Settling(np.zeros((61, 1), np.float32))
+        whole.put("similarity", Similarity(np.zeros((60, 1), np.float32), distance, distance))
+        whole.put("settling", Settling(np.zeros((61, 1), np.float32)))
         for result in (
             half_run(make_result(layers=12), 5),
             make_result(layers=12, metrics=("contributions",)),

@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from depthtui.data.depth import DepthEstimate
+from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Progress
-from depthtui.data.results import DepthEstimate
+from depthtui.metrics.contributions import Contributions
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.heatmap import Heatmap
@@ -95,7 +97,9 @@ async def test_a_cursor_move_repaints_the_tokens_that_changed():
     pane = put(PromptPane(), ramp="truecolor")
     async with framed(pane, (24, 12)) as pilot:
         result = make_result(layers=6, tokens=30)
-        result.contributions.layer_norm_ratio[2] = result.contributions.layer_norm_ratio[1]
+        result.get(Contributions).layer_norm_ratio[2] = result.get(Contributions).layer_norm_ratio[
+            1
+        ]
         pane.show(result)
         pane.cursor = Cursor(1, 0)
         await pilot.pause()
@@ -177,7 +181,7 @@ async def test_the_final_answer_is_accented_and_its_landmarks_noted():
 
 async def test_an_answer_first_seen_beyond_the_columns_says_where():
     result = make_result(layers=6)
-    result.logit_lens.top_ids[1] = [1, 2, 7]
+    result.get(LogitLens).top_ids[1] = [1, 2, 7]
     pane = put(LensTable(), cursor=Cursor(0, 0))
     async with framed(pane, (50, 12)):
         pane.show(result)
@@ -262,7 +266,7 @@ async def test_the_layer_cursor_is_a_line_through_every_curve():
 
 async def test_the_compared_curve_is_fainter():
     a, b = make_result(layers=12), make_result(layers=12)
-    b.logit_lens.kl[:] = 1
+    b.get(LogitLens).kl[:] = 1
     pane = put(DepthCurves(), cursor=Cursor(0, 0))
     async with framed(pane, (64, 14)):
         pane.show(a, summary_of(a))

@@ -11,7 +11,7 @@ from textual._compositor import CompositorUpdate
 from textual.app import App, ComposeResult
 from textual.screen import Screen
 
-from depthtui.data.measures import MEASURE_BY_NAME
+from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.heatmap import Heatmap

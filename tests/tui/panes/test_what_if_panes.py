@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from textual.content import Content
 
-from depthtui.data.measures import SKIP_MAP
-from depthtui.data.results import Ablation, Prompt, Similarity, SkipEffects
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import Prompt
+from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.similarity import Similarity
+from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.tui.draw.bars import column_cells, sum_up
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.layer_bars import LayerBars
@@ -85,8 +89,8 @@ async def test_stack_and_lens_have_a_layer_on_the_same_line():
 
 async def test_the_lens_marks_where_the_first_choice_differs():
     clean, changed = make_result(layers=4), make_result(layers=4)
-    assert changed.logit_lens is not None
-    changed.logit_lens.top_ids[2, 0] = [3, 1, 2]
+    assert changed.get(LogitLens) is not None
+    changed.get(LogitLens).top_ids[2, 0] = [3, 1, 2]
     pane = LensPair()
     pane.passed_by = frozenset({1})
     async with framed(pane, (60, 12)):
@@ -110,8 +114,8 @@ async def test_a_click_in_the_stack_moves_the_cursor_to_that_layer():
 
 async def test_both_bars_share_a_line():
     clean, changed = make_result(), make_result()
-    assert changed.logit_lens is not None
-    changed.logit_lens.top_probabilities[-1, 0] = [0.25, 0.125, 0.0]
+    assert changed.get(LogitLens) is not None
+    changed.get(LogitLens).top_probabilities[-1, 0] = [0.25, 0.125, 0.0]
     pane = OutputBars()
     pane.ramp = "truecolor"
     async with framed(pane, (60, 12)):
@@ -133,8 +137,8 @@ async def test_both_bars_share_a_line():
 
 async def test_a_token_that_one_run_does_not_list_has_a_dash():
     clean, changed = make_result(), make_result()
-    assert changed.logit_lens is not None
-    changed.logit_lens.top_ids[-1, 0] = [3, 1, 2]
+    assert changed.get(LogitLens) is not None
+    changed.get(LogitLens).top_ids[-1, 0] = [3, 1, 2]
     pane = OutputBars()
     async with framed(pane, (60, 12)):
         pane.show(changed, None, clean)
@@ -144,8 +148,8 @@ async def test_a_token_that_one_run_does_not_list_has_a_dash():
 
 def with_loss(layers: int, value: float):
     result = make_result(layers=layers)
-    assert result.logit_lens is not None
-    result.logit_lens.next_log_probability[:] = -value
+    assert result.get(LogitLens) is not None
+    result.get(LogitLens).next_log_probability[:] = -value
     return result
 
 
@@ -196,7 +200,7 @@ async def test_useful_layers_stand_taller():
     async with framed(pane, (40, 10)):
         pane.show(result)
         assert "i computes both" in "\n".join(lines(pane))
-        result.ablation = ablation([4.0, 2.0, 1.0, 0.5, 0.0, -1.0])
+        result.put("ablation", ablation([4.0, 2.0, 1.0, 0.5, 0.0, -1.0]))
         pane.show(result)
         shown = lines(pane)
         assert "least 5 4 3 2 1" in shown[0]
@@ -207,7 +211,7 @@ async def test_useful_layers_stand_taller():
         assert cell(pane, 20, 6)[1].color == pane.inks.good.color
         assert pane.border_title == Content("Usefulness of layers")
         result.settings = replace(result.settings, skip_part="mlp")
-        result.ablation = replace(result.ablation, part="mlp")
+        result.put("ablation", replace(result.ablation, part="mlp"))
         pane.show(result)
         assert "loss change without MLP" in lines(pane)[0]
         assert "without MLP" in str(pane.border_title)
@@ -217,11 +221,15 @@ async def test_useful_layers_stand_taller():
 async def test_the_skip_map_is_a_triangle_with_the_output_beside_it(ramp: str):
     result = make_result(layers=6)
     effects = np.triu(np.ones((6, 6), np.float32), 1)
-    result.skip_effects = SkipEffects(
-        "layer", (8,), effects, effects, np.arange(6, dtype=np.float32)
-    )
+    output = np.arange(6, dtype=np.float32)
+    result.put("skip_effects", SkipEffects("layer", (8,), effects, effects, output))
     pane = Heatmap()
-    pane.ramp, pane.mode, pane.measure, pane.cursor = ramp, "skips", SKIP_MAP, Cursor(1, 0)
+    pane.ramp, pane.mode, pane.measure, pane.cursor = (
+        ramp,
+        "skips",
+        MEASURE_BY_NAME["skip_effects"],
+        Cursor(1, 0),
+    )
     async with framed(pane, (60, 12)) as pilot:
         pane.show(result)
         await pilot.pause()
@@ -247,9 +255,9 @@ async def test_the_skip_map_is_a_triangle_with_the_output_beside_it(ramp: str):
 async def test_the_skip_map_names_the_part_that_was_skipped():
     result = make_result(layers=3)
     zero = np.zeros((3, 3), np.float32)
-    result.skip_effects = SkipEffects("mlp", (8,), zero, zero, zero[0])
+    result.put("skip_effects", SkipEffects("mlp", (8,), zero, zero, zero[0]))
     pane = Heatmap()
-    pane.mode, pane.measure = "skips", SKIP_MAP
+    pane.mode, pane.measure = "skips", MEASURE_BY_NAME["skip_effects"]
     async with framed(pane, (60, 12)) as pilot:
         pane.show(result)
         lines(pane)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthtui.data.results import Tokens
+from depthtui.data.run import Tokens
 from depthtui.tui.state.alignment import Match, align, is_special, nearest_token, spread
 
 

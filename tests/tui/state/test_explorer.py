@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import (
     EngineReady,
     Event,
@@ -15,9 +16,9 @@ from depthtui.data.protocol import (
     RunStarted,
     StartRun,
 )
-from depthtui.data.results import ModelSpec, Prompt
+from depthtui.data.run import Prompt
 from depthtui.settings import Settings
-from depthtui.tui.messages import EngineDied
+from depthtui.tui.state.engine import EngineDeath
 from depthtui.tui.state.explorer import Explorer, Phase
 from depthtui.tui.state.session import Run, RunState
 from tests.builders.engines import FakeEngine
@@ -100,7 +101,7 @@ def test_nothing_runs_before_a_restarted_engine_has_its_model(
     explorer: Explorer, engine: FakeEngine
 ) -> None:
     tell(explorer, stopped(explorer.session.runs[0]))
-    explorer.engine_died(EngineDied(-9, "", "engine.log"))
+    explorer.engine_died(EngineDeath(-9, "", "engine.log"))
     explorer.load(ModelSpec("other"))
     engine.commands.clear()
     assert not explorer.can_run
@@ -178,7 +179,7 @@ def test_a_comparison_is_called_off(explorer: Explorer, first: Run, what: str) -
             explorer.load(ModelSpec("org/third"))
             tell(explorer, ModelLoaded(model_info(ModelSpec("org/third"))))
         case "the engine dies":
-            explorer.engine_died(EngineDied(-9, "", "engine.log"))
+            explorer.engine_died(EngineDeath(-9, "", "engine.log"))
             explorer.restart()
             tell(explorer, EngineReady("2", "5"), other)
             explorer.run(Prompt("another"))

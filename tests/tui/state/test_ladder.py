@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from depthtui.data.results import Prompt
+from depthtui.data.run import Prompt
 from depthtui.prompts import TASKS, make_prompts
 from depthtui.tui.state.ladder import first_prompt, neighbour, place, prompts_of
 

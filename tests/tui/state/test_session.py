@@ -7,26 +7,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from depthtui.data.arrays import arrays_of
+from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import (
-    ContributionRows,
     Failed,
     Halted,
-    LensRows,
     MetricRows,
+    Rows,
     RunFinished,
     RunStarted,
 )
-from depthtui.data.results import (
-    Ablation,
-    Contributions,
-    Prompt,
-    ResidualErasure,
-    RunResult,
-    RunSettings,
-    arrays_of,
-)
+from depthtui.data.run import Prompt, RunSettings
+from depthtui.metrics import empty_result
+from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.tui.state.session import RunState, Session, Work
-from tests.builders.engines import FakeEngine
+from tests.builders.engines import rows_of
 from tests.builders.models import model_info
 from tests.builders.results import full_result, tokens_of
 
@@ -51,19 +48,19 @@ def test_a_run_fills_row_by_row_and_ends_complete(session: Session) -> None:
     session.apply(RunStarted(run.number, tokens_of(PROMPT)))
     assert session.current is run
     assert run.result is not None
-    assert run.result.contributions is not None
-    assert full.contributions is not None
-    rows = Contributions(*(values[:2] for _, values in arrays_of(full.contributions)))
-    session.apply(ContributionRows(run.number, 0, rows, 0.5))
-    cosine = run.result.contributions.layer_cosine
+    assert run.result.get(Contributions) is not None
+    assert full.get(Contributions) is not None
+    rows = Contributions(*(values[:2] for _, values in arrays_of(full.get(Contributions))))
+    session.apply(Rows(run.number, "contributions", 0, rows, 2, 0.5))
+    cosine = run.result.get(Contributions).layer_cosine
     assert not np.isnan(cosine[:2]).any()
     assert np.isnan(cosine[2:]).all()
     assert (run.state, run.seconds, run.layers_done) == (RunState.RUNNING, 0.5, 2)
-    assert run.result.logit_lens is not None
-    assert full.logit_lens is not None
-    lens = FakeEngine._lens_rows(full.logit_lens, 3, 4)
-    session.apply(LensRows(run.number, 3, lens, 0.6))
-    assert not np.isnan(run.result.logit_lens.kl[3]).any()
+    assert run.result.get(LogitLens) is not None
+    assert full.get(LogitLens) is not None
+    lens = rows_of(full.get(LogitLens), 3, 4)
+    session.apply(Rows(run.number, "logit_lens", 3, lens, 2, 0.6))
+    assert not np.isnan(run.result.get(LogitLens).kl[3]).any()
     session.apply(RunFinished(run.number, full))
     assert run.state is RunState.FINISHED
     assert run.result is full
@@ -168,12 +165,12 @@ def test_a_run_that_is_added_to_keeps_what_it_had_when_that_is_stopped(session: 
     ablation = Ablation("layer", np.ones(2, np.float32), np.ones((30, 2), np.float32))
     session.apply(MetricRows(run.engine_id, "ablation", ablation, 1, 1, 0.5))
     assert run.work == Work("ablation", 1, 1)
-    stopped = RunResult.empty(run.model, run.prompt, wanted, before.tokens)
+    stopped = empty_result(run.model, run.prompt, wanted, before.tokens)
     session.apply(RunFinished(run.engine_id, stopped))
     assert run.state is RunState.STOPPED
     assert run.work is None
-    assert run.result.ablation is ablation
-    assert run.result.contributions is before.contributions
+    assert run.result.get(Ablation) is ablation
+    assert run.result.get(Contributions) is before.get(Contributions)
     assert run.settings.metrics == ("contributions", "logit_lens", "ablation")
 
 
@@ -210,13 +207,13 @@ def test_another_answer_drops_what_depends_on_it(session: Session) -> None:
     finished(session)
     run = session.runs[0]
     effect = np.zeros((31, 3), np.float32)
-    run.result.residual_erasure = ResidualErasure(effect, 2)
-    run.result.ablation = Ablation("layer", effect[0], effect)
+    run.result.put("residual_erasure", ResidualErasure(effect, 2))
+    run.result.put("ablation", Ablation("layer", effect[0], effect))
     run.result.unavailable = {"integrated_gradients": "no answer", "similarity": "why"}
     run.settings = replace(run.settings, metrics=("logit_lens", "residual_erasure", "ablation"))
     session.mark_answer(run, 1)
-    assert run.result.residual_erasure is None
-    assert run.result.ablation is not None
+    assert run.result.get(ResidualErasure) is None
+    assert run.result.get(Ablation) is not None
     assert run.result.unavailable == {"similarity": "why"}
     assert run.settings.metrics == ("logit_lens", "ablation")
     assert run.result.answer_start == 1

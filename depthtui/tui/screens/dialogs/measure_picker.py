@@ -11,8 +11,9 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from depthtui.data.measures import ALL_MEASURES, Measure, formula_in
-from depthtui.data.results import RunResult
+from depthtui.data.run import RunResult
+from depthtui.metrics import ALL_MEASURES, METRIC_BY_NAME, formula_in
+from depthtui.metrics.spec import Measure
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
 
 
@@ -47,7 +48,7 @@ class MeasurePicker(Dialog[str]):
     def _option(self, index: int, measure: Measure) -> Option:
         formula = formula_in(measure, self._result) if self._result else measure.formula
         missing = self._result is not None and measure.values(self._result) is None
-        can_be_computed = measure.metric not in ("contributions", "logit_lens")
+        can_be_computed = METRIC_BY_NAME[measure.metric].on_demand
         if missing:
             formula = "not computed yet" if can_be_computed else "not in this run"
         return Option(

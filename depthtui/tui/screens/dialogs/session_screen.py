@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from depthtui.data.results import Prompt
+from depthtui.data.run import Prompt
 from depthtui.prompts import TASKS, prompt_title
 from depthtui.report.silenced import without
 from depthtui.token_text import fit_shown

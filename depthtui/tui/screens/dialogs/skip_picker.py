@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from depthtui.data.results import ModelInfo
+from depthtui.data.model import ModelInfo
 from depthtui.tui.draw.text import sublayer_title
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
 from depthtui.tui.screens.dialogs.safe_text_area import stand_ins

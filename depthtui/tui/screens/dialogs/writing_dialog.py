@@ -13,7 +13,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Checkbox, Input, Label, Static
 
-from depthtui.data.results import GenerationSettings
+from depthtui.data.generation import GenerationSettings
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
 
 _FIELDS: dict[str, tuple[str, Callable[[str], Any], Callable[[Any], bool], str]] = {

@@ -7,11 +7,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from depthtui.data.results import Ablation
-from depthtui.metrics.logit_lens import ROW_BYTES
-from depthtui.metrics.skip_effects import SkipSweep
+from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.context import Context
+from depthtui.metrics.logit_lens.compute import ROW_BYTES
+from depthtui.metrics.skip_effects.compute import SkipSweep
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.replay import Replay
+
+
+def compute(context: Context, _partial: object) -> Ablation:
+    """The metric of a run."""
+    return ablation_loss(
+        context.replay,
+        context.unembedding,
+        context.skipped,
+        context.result.settings.skip_part,
+        context.layers_at_once(context.replay.n_tokens),
+    )
 
 
 def ablation_loss(

@@ -7,13 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from depthtui.data.results import Settling
+from depthtui.metrics.context import Context
+from depthtui.metrics.settling import Settling
 from depthtui.tracing.anatomy import Unembedding
 
 PART_BYTES = 24 << 20
 """Most that one vocabulary-sized array may take; about five are held at a time."""
 
 _BLOCK = 4096
+
+
+def compute(context: Context, _partial: object) -> Settling:
+    """The metric of a run."""
+    return divergence(context.unembedding, context.replay.residual, context.checkpoint)
 
 
 def divergence(

@@ -8,24 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from depthtui.data.results import OVERLAP_K
-from depthtui.metrics.settling import PART_BYTES, blocks_of, jensen_shannon
+from depthtui.data.lens import OVERLAP_K, LensValues
+from depthtui.metrics.settling.compute import PART_BYTES, blocks_of, jensen_shannon
 from depthtui.tracing.anatomy import Unembedding
 
 
 @dataclass
-class TokenReading:
+class TokenReading(LensValues[Tensor]):
     """What was read where one token was predicted; `[L+1]` or `[L+1, k]`, on the CPU.
 
-    The names are those of `LogitLens` and `Settling`.
+    Attributes:
+        divergence: Jensen-Shannon divergence of p_l and p, in nats.
     """
 
-    kl: Tensor
-    overlap: Tensor
-    entropy: Tensor
-    top_ids: Tensor
-    top_probabilities: Tensor
-    next_log_probability: Tensor
     divergence: Tensor
 
 

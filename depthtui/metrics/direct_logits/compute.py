@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from depthtui.data.results import DirectLogits
 from depthtui.errors import DepthError
+from depthtui.metrics.context import Context
+from depthtui.metrics.direct_logits import DirectLogits
 from depthtui.tracing.anatomy import Unembedding, execution_device
 
 PART_BYTES = 64 << 20
@@ -18,6 +19,11 @@ PART_BYTES = 64 << 20
 
 _PROBE = 64.0
 """Large enough for a norm's epsilon not to matter, and exact in every dtype."""
+
+
+def compute(context: Context, _partial: object) -> DirectLogits:
+    """The metric of a run."""
+    return direct_logits(context.unembedding, context.replay.residual)
 
 
 def direct_logits(unembedding: Unembedding, residuals: Sequence[Tensor]) -> DirectLogits:

@@ -9,10 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depthtui.data.results import Similarity
+from depthtui.metrics.context import Context
+from depthtui.metrics.similarity import Similarity
 
 PART_BYTES = 64 << 20
 """Most that the residuals of one part of the tokens may take."""
+
+
+def compute(context: Context, _partial: object) -> Similarity:
+    """The metric of a run."""
+    return similarity(context.replay.residual)
 
 
 def similarity(residuals: Sequence[Tensor]) -> Similarity:

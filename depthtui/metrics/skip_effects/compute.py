@@ -7,29 +7,35 @@ its keys and values serve all positions: only the tokens from t on run again.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from depthtui.data.results import SkipEffects
+from depthtui.metrics.context import Context
 from depthtui.metrics.output_distance import OutputDistance
+from depthtui.metrics.skip_effects import SkipEffects, positions_of
 from depthtui.tracing.anatomy import Anatomy, Unembedding, hooks
 from depthtui.tracing.replay import KeysValues, Replay
 
 NORM_FLOOR = 1e-6
 """Smallest denominator of a relative change (paper, metric 2)."""
 
-POSITIONS = 4
 
-
-def choose_positions(n_tokens: int, rng: random.Random) -> list[int]:
-    """Up to four positions t (paper, metric 2); `rng` runs on from prompt to prompt."""
-    positions = list(range(8, n_tokens - 4, 8))
-    rng.shuffle(positions)
-    return positions[:POSITIONS]
+def compute(context: Context, _partial: object) -> SkipEffects:
+    """The metric of a run."""
+    replay, positions = context.replay, positions_of(context.result)
+    tokens = max(positions) + sum(replay.n_tokens - position for position in positions)
+    return skip_effects(
+        replay,
+        context.unembedding,
+        context.skipped,
+        positions,
+        context.result.settings.skip_part,
+        lambda layer, value: context.tell(value, layer + 1, replay.n_layers),
+        context.layers_at_once(tokens),
+    )
 
 
 def skip_effects(

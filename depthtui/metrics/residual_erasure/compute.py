@@ -13,13 +13,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depthtui.data.results import ResidualErasure
+from depthtui.metrics.context import Context
 from depthtui.metrics.output_distance import OutputDistance
+from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.replay import Replay
 
 _TOKENS_WORTH_A_BATCH = 512
 """Neighbouring tokens are erased together until a batch has about so many tokens."""
+
+
+def compute(context: Context, partial: ResidualErasure | None) -> ResidualErasure:
+    """The metric of a run; what `partial` has is not computed again."""
+    total = context.replay.n_tokens - 1
+    return residual_erasure(
+        context.replay,
+        context.unembedding,
+        context.baseline(),
+        context.result.answer_start,
+        lambda done, value: context.tell(value, done, total),
+        partial,
+    )
 
 
 def residual_erasure(

@@ -17,7 +17,8 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
-from depthtui.data.results import IntegratedGradients
+from depthtui.metrics.context import Context
+from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.replay import Replay
 
@@ -32,6 +33,21 @@ _NARROWEST = 2.0**-20
 
 Nor below the rounding of the residuals, which is 2^-7 of the path in bfloat16.
 """
+
+
+def compute(context: Context, partial: IntegratedGradients | None) -> IntegratedGradients:
+    """The metric of a run; the layers that `partial` has are not computed again."""
+    settings, replay = context.result.settings, context.replay
+    return integrated_gradients(
+        replay,
+        context.unembedding,
+        context.result.answer_start,
+        settings.tolerance,
+        steps=settings.riemann_steps,
+        on_layer=lambda layer, value: context.tell(value, layer + 1, replay.n_layers),
+        result=partial,
+        most_tokens=context.tokens_with_gradients,
+    )
 
 
 def integrated_gradients(

@@ -8,12 +8,12 @@ needs depends on neither the number of layers nor the length of the prompt.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from depthtui.data.results import OVERLAP_K
+from depthtui.data.lens import OVERLAP_K, LensValues
 from depthtui.tracing.anatomy import Unembedding, execution_device
 
 OUTPUT_BYTES = 512 << 20
@@ -29,38 +29,20 @@ _GROUP = 64
 """Columns whose maximum is kept; the top k lie in the k groups with the largest maxima."""
 
 
-@dataclass
-class LensRows:
-    """Lens values of consecutive depths, all `[depths, T]` or `[depths, T, k]`, on the CPU.
+def unknown_rows(depths: int, tokens: int, top_k: int) -> LensValues[Tensor]:
+    """Rows `[depths, T]` (`[depths, T, k]`) of which nothing is known yet, on the CPU."""
 
-    KL and overlap are NaN where the model's own output is not known yet, the log-probability
-    of the next token at the last one.
-    """
+    def unknown(*shape: int) -> Tensor:
+        return torch.full(shape, torch.nan)
 
-    kl: Tensor
-    overlap: Tensor
-    entropy: Tensor
-    top_ids: Tensor
-    top_probabilities: Tensor
-    next_log_probability: Tensor
-
-    @classmethod
-    def empty(cls, depths: int, tokens: int, top_k: int) -> LensRows:
-        def unknown(*shape: int) -> Tensor:
-            return torch.full(shape, torch.nan)
-
-        return cls(
-            kl=unknown(depths, tokens),
-            overlap=unknown(depths, tokens),
-            entropy=unknown(depths, tokens),
-            top_ids=torch.full((depths, tokens, top_k), -1, dtype=torch.int32),
-            top_probabilities=unknown(depths, tokens, top_k),
-            next_log_probability=unknown(depths, tokens),
-        )
-
-    def rows(self, first: int, last: int) -> LensRows:
-        """The depths `first` … `last - 1`."""
-        return LensRows(**{name: value[first:last] for name, value in vars(self).items()})
+    return LensValues(
+        kl=unknown(depths, tokens),
+        overlap=unknown(depths, tokens),
+        entropy=unknown(depths, tokens),
+        top_ids=torch.full((depths, tokens, top_k), -1, dtype=torch.int32),
+        top_probabilities=unknown(depths, tokens, top_k),
+        next_log_probability=unknown(depths, tokens),
+    )
 
 
 def read_lens(
@@ -68,7 +50,7 @@ def read_lens(
     residuals: Sequence[Tensor],
     ids: Tensor,
     top_k: int,
-    on_rows: Callable[[int, LensRows], None],
+    on_rows: Callable[[int, LensValues[Tensor]], None],
     checkpoint: Callable[[], None] = lambda: None,
 ) -> None:
     """Read every depth of the residual stream.
@@ -85,19 +67,19 @@ def read_lens(
     with torch.inference_mode():
         reader = _Reader(unembedding, ids, top_k, checkpoint)
         n_layers, n_tokens = len(residuals) - 1, len(residuals[0])
-        rows = LensRows.empty(n_layers + 1, n_tokens, top_k)
+        rows = unknown_rows(n_layers + 1, n_tokens, top_k)
         for tokens in _parts(n_tokens, reader.rows_within(OUTPUT_BYTES)):
             output = reader.read_output(residuals[-1][tokens], tokens)
-            _put(rows, n_layers, tokens, output.values)
-            on_rows(n_layers, rows.rows(n_layers, n_layers + 1))
+            _put(rows, n_layers, tokens, output.reading.values)
+            on_rows(n_layers, _depths(rows, n_layers, n_layers + 1))
             n_part = tokens.stop - tokens.start
             at_once = reader.rows_within(ROW_BYTES)
             for depths in _parts(n_layers, max(1, at_once // n_part)):
                 for part in _parts(n_part, at_once):
                     here = slice(tokens.start + part.start, tokens.start + part.stop)
                     stacked = torch.stack([each[here] for each in residuals[depths]])
-                    _put(rows, depths, here, reader.read(stacked, here, output, part))
-                on_rows(depths.start, rows.rows(depths.start, depths.stop))
+                    _put(rows, depths, here, reader.read(stacked, here, output, part).values)
+                on_rows(depths.start, _depths(rows, depths.start, depths.stop))
 
 
 def read_depth(
@@ -106,13 +88,13 @@ def read_depth(
     ids: Tensor,
     top_k: int,
     checkpoint: Callable[[], None] = lambda: None,
-) -> LensRows:
+) -> LensValues[Tensor]:
     """Read one depth while the output is still unknown: `[1, T]` rows without KL and overlap."""
     with torch.inference_mode():
         reader = _Reader(unembedding, ids, top_k, checkpoint)
-        rows = LensRows.empty(1, len(residual), top_k)
+        rows = unknown_rows(1, len(residual), top_k)
         for part in _parts(len(residual), reader.rows_within(ROW_BYTES)):
-            _put(rows, 0, part, reader.read(residual[None, part], part))
+            _put(rows, 0, part, reader.read(residual[None, part], part).values)
         return rows
 
 
@@ -121,25 +103,29 @@ def _parts(count: int, size: int) -> Iterator[slice]:
         yield slice(start, min(count, start + size))
 
 
+def _depths(rows: LensValues[Tensor], first: int, last: int) -> LensValues[Tensor]:
+    """The depths `first` … `last - 1`."""
+    return LensValues(**{name: values[first:last] for name, values in vars(rows).items()})
+
+
 @dataclass
-class _Values:
-    """Lens values of a few rows, each `[depths, tokens]` (`[depths, tokens, k]`)."""
+class _Reading:
+    """What was read of a few rows, `[depths, tokens]` (`[depths, tokens, k]`).
 
-    entropy: Tensor
-    top_ids: Tensor
-    top_probabilities: Tensor
+    KL and overlap are NaN where they have nothing to be compared with.
+    """
+
+    values: LensValues[Tensor]
     log_normaliser: Tensor
-    next_log_probability: Tensor
-    kl: Tensor | None = None
-    overlap: Tensor | None = None
 
 
-def _joined(parts: list[_Values]) -> _Values:
-    """Values of the same depths at tokens that follow each other."""
-    known = [each.name for each in fields(_Values) if getattr(parts[0], each.name) is not None]
-    return _Values(
-        **{name: torch.cat([getattr(each, name) for each in parts], dim=1) for name in known}
-    )
+def _joined(parts: list[_Reading]) -> _Reading:
+    """Readings of the same depths at tokens that follow each other."""
+    values = {
+        name: torch.cat([getattr(part.values, name) for part in parts], dim=1)
+        for name in vars(parts[0].values)
+    }
+    return _Reading(LensValues(**values), torch.cat([part.log_normaliser for part in parts], dim=1))
 
 
 @dataclass
@@ -147,19 +133,19 @@ class _Output:
     """The model's own output at some tokens: logits `[tokens, V]` and what was read off them."""
 
     logits: Tensor
-    values: _Values
+    reading: _Reading
 
 
-def _put(rows: LensRows, depths: int | slice, tokens: slice, values: _Values) -> None:
+def _put(
+    rows: LensValues[Tensor], depths: int | slice, tokens: slice, values: LensValues[Tensor]
+) -> None:
     for name, target in vars(rows).items():
-        value = getattr(values, name)
-        if value is not None:
-            place = target[depths, tokens]
-            if target.dim() == 3:
-                # No more tokens can be listed than the vocabulary has.
-                listed = min(target.shape[-1], value.shape[-1])
-                place, value = place[..., :listed], value[..., :listed]
-            place.copy_(value.reshape(place.shape))
+        value, place = getattr(values, name), target[depths, tokens]
+        if target.dim() == 3:
+            # No more tokens can be listed than the vocabulary has.
+            listed = min(target.shape[-1], value.shape[-1])
+            place, value = place[..., :listed], value[..., :listed]
+        place.copy_(value.reshape(place.shape))
 
 
 class _Reader:
@@ -194,10 +180,10 @@ class _Reader:
             here = slice(tokens.start + part.start, tokens.start + part.stop)
             normed = self._normed(residual[None, part])
             parts.append(self._reduce(normed, here, logits[part], None, 1))
-        values = _joined(parts)
-        values.kl = torch.zeros_like(values.entropy)
-        values.overlap = torch.ones_like(values.entropy)
-        return _Output(logits, values)
+        reading = _joined(parts)
+        reading.values.kl.zero_()
+        reading.values.overlap.fill_(1.0)
+        return _Output(logits, reading)
 
     def read(
         self,
@@ -205,21 +191,22 @@ class _Reader:
         tokens: slice,
         output: _Output | None = None,
         part: slice = slice(None),
-    ) -> _Values:
+    ) -> _Reading:
         """Read `residuals` `[depths, tokens, d]`; `part` is where the tokens lie in `output`."""
         depths, count, _ = residuals.shape
         logits = self._buffer("rows", depths * count, _padded(self._vocab))
         reference = None if output is None else output.logits[part]
-        values = self._reduce(self._normed(residuals), tokens, logits, reference, depths)
-        if output is not None and values.kl is not None:
+        reading = self._reduce(self._normed(residuals), tokens, logits, reference, depths)
+        if output is not None:
+            values = reading.values
             # So far the mean of the log-ratio of unnormalised probabilities under p_l.
-            shift = output.values.log_normaliser[:, part] - values.log_normaliser
+            shift = output.reading.log_normaliser[:, part] - reading.log_normaliser
             values.kl = (values.kl + shift).clamp(min=0.0)
             mine = values.top_ids[..., :OVERLAP_K, None]
-            final = output.values.top_ids[:, part, None, :OVERLAP_K]
+            final = output.reading.values.top_ids[:, part, None, :OVERLAP_K]
             shared = (mine == final).any(dim=-1).sum(dim=-1)
             values.overlap = shared.float() / min(OVERLAP_K, self._vocab)
-        return values
+        return reading
 
     def _normed(self, residuals: Tensor) -> Tensor:
         return self._unembedding.normed(residuals).flatten(0, 1)
@@ -231,7 +218,7 @@ class _Reader:
         logits: Tensor,
         reference: Tensor | None,
         depths: int,
-    ) -> _Values:
+    ) -> _Reading:
         """Fill `logits` `[rows, V]` block by block, reducing each block while it is at hand.
 
         Logits are kept relative to a shift per row, the largest logit of the first block,
@@ -277,14 +264,16 @@ class _Reader:
         def by_depth(value: Tensor) -> Tensor:
             return value.view(depths, -1, *value.shape[1:])
 
-        return _Values(
+        unknown = torch.full_like(log_normaliser, torch.nan)
+        values = LensValues(
+            kl=by_depth(unknown if reference is None else mean_logit + mean_ratio / total),
+            overlap=by_depth(unknown.clone()),
             entropy=by_depth((log_normaliser - mean_logit).clamp(min=0.0)),
             top_ids=by_depth(top_ids),
             top_probabilities=by_depth((top_logits - log_normaliser[:, None]).exp()),
-            log_normaliser=by_depth(log_normaliser),
             next_log_probability=by_depth(next_logits - log_normaliser),
-            kl=None if reference is None else by_depth(mean_logit + mean_ratio / total),
         )
+        return _Reading(values, by_depth(log_normaliser))
 
     def _fill(
         self, block: Tensor, normed: Tensor, unfinished: Tensor | None, columns: slice

@@ -1,0 +1,92 @@
+"""Results that are made of arrays whose shapes are declared."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self, get_type_hints
+
+import numpy as np
+
+
+@dataclass(frozen=True, init=False)
+class Shape:
+    """The declared shape of an array: `Annotated[np.ndarray, Shape("L+1", "T")]`.
+
+    L is the number of layers, T the number of tokens, k the number of tokens that the lens lists.
+
+    Attributes:
+        sides: such as `L`, `L+1`, `T`, `T-1` or `k`.
+        dtype: of its values.
+    """
+
+    sides: tuple[str, ...]
+    dtype: type[np.generic] = np.float32
+
+    def __init__(self, *sides: str, dtype: type[np.generic] = np.float32) -> None:
+        object.__setattr__(self, "sides", sides)
+        object.__setattr__(self, "dtype", dtype)
+
+    def of(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape where L, T and k have these sizes."""
+        return tuple(_side(side, sizes) for side in self.sides)
+
+    def unknown(self, sizes: Mapping[str, int]) -> np.ndarray:
+        """An array in which nothing is known: NaN, -1 for integers, false."""
+        nothing = {"f": np.nan, "i": -1}.get(np.dtype(self.dtype).kind, 0)
+        return np.full(self.of(sizes), nothing, self.dtype)
+
+
+def _side(side: str, sizes: Mapping[str, int]) -> int:
+    name, sign, offset = side[:1], side[1:2], side[2:]
+    return sizes[name] + (int(sign + offset) if sign else 0)
+
+
+class MetricResult:
+    """What a metric finds on one prompt; its subclasses are dataclasses.
+
+    Each array is annotated with its `Shape`.
+    """
+
+    @classmethod
+    @functools.cache
+    def shapes(cls) -> Mapping[str, Shape]:
+        """The declared shape of each array."""
+        declared = get_type_hints(cls, include_extras=True)
+        return {
+            name: mark
+            for name, hint in declared.items()
+            for mark in getattr(hint, "__metadata__", ())
+            if isinstance(mark, Shape)
+        }
+
+    @classmethod
+    def unknown(cls, layers: int, tokens: int, top_k: int = 0, **others: Any) -> Self:
+        """A result whose arrays hold nothing yet.
+
+        Args:
+            layers, tokens, top_k: L, T and k.
+            others: the fields that are no arrays and have no default.
+        """
+        sizes = {"L": layers, "T": tokens, "k": top_k}
+        arrays = {name: shape.unknown(sizes) for name, shape in cls.shapes().items()}
+        return cls(**arrays, **others)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of it is left to be computed."""
+        return True
+
+    def put(self, first: int, rows: Self) -> None:
+        """Fill in the rows from `first` on."""
+        for name, values in arrays_of(rows):
+            getattr(self, name)[first : first + len(values)] = values
+
+
+def arrays_of(value: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """The names and arrays of a dataclass."""
+    for field in fields(value):
+        array = getattr(value, field.name)
+        if isinstance(array, np.ndarray):
+            yield field.name, array

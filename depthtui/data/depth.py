@@ -1,0 +1,93 @@
+"""Curves over depth, and the effective depths that rules find on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class DepthEstimate:
+    """One effective depth (paper, section on effective depth).
+
+    Attributes:
+        rule: `cosine`, `kl` or `overlap`.
+        layer: 0-based layer index e, or None where no layer qualifies.
+        ratio: (e + 1) / L, or None.
+        threshold: the threshold used, or None for a rule without one.
+        reason: why there is no layer; empty where there is one.
+        warning: why to doubt the layer, such as a non-monotone crossing; may be empty.
+        interval: bootstrap interval of the layer, or None.
+    """
+
+    rule: str
+    layer: int | None
+    ratio: float | None
+    threshold: float | None
+    reason: str = ""
+    warning: str = ""
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class SummarySettings:
+    """How per-token values become curves and effective depths.
+
+    Attributes:
+        kl_threshold: share of the largest KL (paper: 0.5).
+        overlap_threshold: overlap that counts as enough (paper: 0.3).
+        include_first_token: whether token 0, often an attention sink, is averaged in.
+        seed: of everything random.
+    """
+
+    kl_threshold: float = 0.5
+    overlap_threshold: float = 0.3
+    include_first_token: bool = True
+    seed: int = 123
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Means over tokens, one value a layer; None where a metric was not computed.
+
+    `attention_*`, `mlp_*` and `layer_*` are `[L]`; `kl`, `overlap` and
+    `entropy` are `[L+1]`. `mean_cosine` is the mean of the three cosines, or
+    the layer's alone where the split is unavailable.
+    """
+
+    attention_norm_ratio: np.ndarray | None = None
+    attention_cosine: np.ndarray | None = None
+    mlp_norm_ratio: np.ndarray | None = None
+    mlp_cosine: np.ndarray | None = None
+    layer_norm_ratio: np.ndarray | None = None
+    layer_cosine: np.ndarray | None = None
+    mean_cosine: np.ndarray | None = None
+    kl: np.ndarray | None = None
+    overlap: np.ndarray | None = None
+    entropy: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class PromptCurves:
+    """One prompt's share of a pooled mean.
+
+    Attributes:
+        n_tokens: how many tokens were averaged, at least 1.
+        curves: the means over these tokens.
+    """
+
+    n_tokens: int
+    curves: Curves
+
+
+@dataclass(frozen=True)
+class DepthSummary:
+    """Curves pooled over the tokens of `n_prompts` runs, and the depths they give."""
+
+    settings: SummarySettings
+    n_layers: int
+    n_tokens: int
+    curves: Curves
+    depths: tuple[DepthEstimate, ...]
+    n_prompts: int = 1

@@ -1,0 +1,177 @@
+"""One prompt run through one model: what was asked, and what was measured.
+
+The same objects go through the pipe, into the cache, onto the screen and into
+a report. L is the number of layers, T the number of tokens, k the number of
+tokens that the lens lists. A value that is not known yet, or that an
+architecture cannot give, is NaN (an id that is not known is -1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import ModelInfo, Silenced
+
+Result = TypeVar("Result", bound=MetricResult)
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text that a model reads, teacher-forced.
+
+    Attributes:
+        text: the whole text, question and answer.
+        answer: the suffix of `text` that is the answer, or empty.
+        task: where it comes from, such as `commonsense` or `typed`.
+        level: how hard it is, in the task's own unit, or empty.
+    """
+
+    text: str
+    answer: str = ""
+    task: str = "typed"
+    level: str = ""
+
+    @property
+    def question(self) -> str:
+        """The text before the answer."""
+        return self.text[: len(self.text) - len(self.answer)]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run's arrays depend on, beside the model and the prompt.
+
+    Attributes:
+        top_k: how many tokens the lens lists at each layer.
+        chat_template: whether the prompt is wrapped in the chat template.
+        metrics: names of the metrics to compute (see `metrics.METRICS`).
+        silenced: what the run leaves out: a what-if; empty for a clean run.
+        answer_start: index of the answer's first token where the user marked it, else -1.
+        seed: of the positions of the skip effects.
+        lengths_before: token counts of the prompts before this one, over which the random
+            choice of positions runs on (paper, metric 2).
+        skip_part: what the skip effects leave out: `layer`, `attention` or `mlp`.
+        skip_everywhere: skip at all tokens instead of those before a position.
+        tolerance: wanted completeness error of integrated gradients.
+        riemann_steps: if positive, left-Riemann steps instead of adaptive ones (paper: 256).
+        baseline: texts whose mean residual erasure puts in; empty for ten grade-school prompts.
+    """
+
+    top_k: int = 10
+    chat_template: bool = False
+    metrics: tuple[str, ...] = ("contributions", "logit_lens")
+    silenced: tuple[Silenced, ...] = ()
+    answer_start: int = -1
+    seed: int = 123
+    lengths_before: tuple[int, ...] = ()
+    skip_part: str = "layer"
+    skip_everywhere: bool = False
+    tolerance: float = 0.01
+    riemann_steps: int = 0
+    baseline: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A tokenised prompt.
+
+    Attributes:
+        ids: `[T]` token ids.
+        texts: `[T]` raw texts, hostile until made printable.
+        answer_start: index of the answer's first token, or T where there is none.
+    """
+
+    ids: np.ndarray
+    texts: list[str]
+    answer_start: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where and how a run was computed.
+
+    Attributes:
+        depthtui, torch, transformers, python: versions.
+        platform: operating system and machine.
+        started: when, ISO 8601 in UTC.
+        seconds: how long the run took.
+        cached: whether the result came from the disk cache.
+    """
+
+    depthtui: str
+    torch: str
+    transformers: str
+    python: str
+    platform: str
+    started: str
+    seconds: float
+    cached: bool = False
+
+
+@dataclass
+class RunResult:
+    """One prompt run through one model; filled row by row while it runs.
+
+    Attributes:
+        model: the model.
+        prompt: the prompt.
+        settings: what was asked for.
+        tokens: the tokenised prompt.
+        measured: what there is of each metric, by its name; see `get`.
+        layers_done: how many layers have run.
+        complete: whether everything asked for is there.
+        provenance: None while the run goes on.
+        unavailable: why a metric that was asked for is unavailable, by its name.
+    """
+
+    model: ModelInfo
+    prompt: Prompt
+    settings: RunSettings
+    tokens: Tokens
+    measured: Mapping[str, MetricResult] = field(default_factory=dict)
+    layers_done: int = 0
+    complete: bool = False
+    provenance: Provenance | None = None
+    unavailable: dict[str, str] = field(default_factory=dict)
+
+    def get(self, kind: type[Result]) -> Result | None:
+        """What was measured of a kind; None where it was not asked for, or not yet."""
+        return next((value for value in self.measured.values() if type(value) is kind), None)
+
+    def put(self, metric: str, value: MetricResult) -> None:
+        """Keep what there is of a metric; copies made by `replace` stay as they were."""
+        self.measured = {**self.measured, metric: value}
+
+    def drop(self, metrics: Collection[str]) -> None:
+        """Forget some metrics, and why they were unavailable."""
+        self.measured = without(self.measured, metrics)
+        self.unavailable = without(self.unavailable, metrics)
+
+    @property
+    def answer_start(self) -> int:
+        """Index of the answer's first token, marked or the prompt's own; T where there is none."""
+        marked = self.settings.answer_start
+        return marked if marked >= 0 else self.tokens.answer_start
+
+    @property
+    def loss(self) -> float:
+        """Mean negative log-likelihood of the prompt's tokens, in nats; NaN where unknown."""
+        lens = self.get(LogitLens)
+        if lens is None or len(self.tokens) < 2:
+            return float("nan")
+        return -float(np.mean(lens.next_log_probability[-1, :-1]))
+
+
+def without(values: Mapping[str, Value], names: Collection[str]) -> dict[str, Value]:
+    """The values of all other names."""
+    return {name: value for name, value in values.items() if name not in names}

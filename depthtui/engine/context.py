@@ -1,0 +1,126 @@
+"""What the kernels of on-demand metrics share: one replayed pass, and what fits in memory."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from depthtui.data.arrays import MetricResult
+from depthtui.data.run import RunResult
+from depthtui.engine import memory
+from depthtui.metrics.skip_effects.compute import skipped_residuals
+from depthtui.tracing.anatomy import Anatomy, Unembedding, execution_device
+from depthtui.tracing.replay import Replay
+
+_MOST_AT_ONCE = {"cpu": 4096}
+_MOST_AT_ONCE_ELSEWHERE = 32768
+
+
+@dataclass
+class Baselines:
+    """Mean residuals of baseline prompts (paper, metric 4), computed once for a model.
+
+    Attributes:
+        model, anatomy: the model.
+        token_ids: text -> its ids `[T]`.
+        default: the texts of a run that names none.
+    """
+
+    model: torch.nn.Module
+    anatomy: Anatomy
+    token_ids: Callable[[str], Tensor]
+    default: Callable[[], Sequence[str]]
+    _held: dict[tuple[str, ...], list[Tensor]] = field(default_factory=dict)
+
+    def mean(self, texts: Sequence[str], checkpoint: Callable[[], None]) -> list[Tensor]:
+        """The mean residual at depths 0 … L over all tokens of the texts, each `[d]` float32."""
+        key = tuple(texts or self.default())
+        if key not in self._held:
+            sums: list[Tensor] | None = None
+            tokens = 0
+            for text in key:
+                ids = self.token_ids(text)
+                stream = Replay(self.model, self.anatomy, ids, checkpoint).residual
+                here = [residual.double().sum(dim=0).cpu() for residual in stream]
+                sums = here if sums is None else [a + b for a, b in zip(sums, here, strict=True)]
+                tokens += len(ids)
+            assert sums is not None
+            self._held[key] = [(total / tokens).float() for total in sums]
+        return self._held[key]
+
+
+@dataclass
+class MetricContext:
+    """The `metrics.context.Context` of one metric of a run.
+
+    Attributes:
+        model, anatomy: the model.
+        result: the run; its metrics are filled in.
+        check: raises where the run is to stop.
+        emit: takes the metric's value, units done and in all, as work gets done.
+        baselines: mean residuals for erasure.
+    """
+
+    model: torch.nn.Module
+    anatomy: Anatomy
+    result: RunResult
+    check: Callable[[], None]
+    emit: Callable[[str, MetricResult, int, int], None]
+    baselines: Baselines
+    metric: str = ""
+
+    def checkpoint(self) -> None:
+        """Raises where the run is to stop."""
+        self.check()
+
+    def tell(self, value: MetricResult, done: int, total: int) -> None:
+        """Say how far the metric is; what is not whole yet is kept, to go on from later."""
+        if not value.is_whole:
+            self.result.put(self.metric, value)
+        self.emit(self.metric, value, done, total)
+
+    @functools.cached_property
+    def replay(self) -> Replay:
+        """The recorded clean pass."""
+        device = execution_device(self.anatomy.layers[0])
+        most = _MOST_AT_ONCE.get(device.type, _MOST_AT_ONCE_ELSEWHERE)
+        room = memory.available(device) // 4 // memory.block_bytes(self.result.model)
+        ids = torch.from_numpy(self.result.tokens.ids).to(
+            execution_device(self.model.get_input_embeddings())  # type: ignore[operator]
+        )
+        return Replay(self.model, self.anatomy, ids, self.check, max(256, min(most, int(room))))
+
+    @property
+    def unembedding(self) -> Unembedding:
+        """Final norm and LM head."""
+        assert self.anatomy.unembedding is not None
+        return self.anatomy.unembedding
+
+    @property
+    def skipped(self) -> list[Tensor]:
+        """For every layer, the residual after it where the settings' part of it is left out."""
+        part = self.result.settings.skip_part
+        return skipped_residuals(self.model, self.anatomy, self.replay, part)
+
+    @property
+    def tokens_with_gradients(self) -> int:
+        """How many tokens fit in memory with what a backward pass needs of every layer."""
+        device, model = execution_device(self.anatomy.layers[0]), self.result.model
+        # What a layer keeps is about twice what runs through it at a time.
+        token_bytes = 2 * model.n_layers * memory.block_bytes(model)
+        return max(1, int(memory.available(device) // 2 // token_bytes))
+
+    def baseline(self) -> list[Tensor]:
+        """The mean residual of the baseline prompts at depths 0 … L, each `[d]` float32."""
+        return self.baselines.mean(self.result.settings.baseline, self.check)
+
+    def layers_at_once(self, tokens: int) -> int:
+        """How many skipped layers fit in memory, each with so many residuals and their keys."""
+        device = execution_device(self.anatomy.layers[0])
+        size = 4 if self.result.model.dtype == "float32" else 2
+        layer_bytes = 4 * max(1, tokens) * self.result.model.d_model * size
+        return max(1, int(memory.available(device) // 3 // layer_bytes))

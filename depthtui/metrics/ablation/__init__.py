@@ -1,0 +1,105 @@
+"""What the loss gains when a layer is left out at all tokens: the ground truth for pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.model import PART_TITLES
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.ranking import useful_layers, usefulness
+from depthtui.metrics.spec import Finding, LayerValues, Metric, clean_run, lens, split
+
+
+@dataclass
+class Ablation(MetricResult):
+    """What the loss gains when a layer is left out at all tokens.
+
+    Attributes:
+        part: what was left out: `layer`, `attention` or `mlp`.
+        loss: negative log-likelihood of the token after each, clean, in nats.
+        loss_change: the same without layer l, less `loss`.
+    """
+
+    part: str
+    loss: Annotated[np.ndarray, Shape("T-1")]
+    loss_change: Annotated[np.ndarray, Shape("L", "T-1")]
+
+    @property
+    def useful(self) -> np.ndarray:
+        return self.loss_change
+
+    @property
+    def rule(self) -> str:
+        return "ablation loss"
+
+    @property
+    def ranked_by(self) -> str:
+        without = "" if self.of_layers else f" without {PART_TITLES[self.part]}"
+        return f"loss change{without}"
+
+    @property
+    def unit(self) -> str:
+        return "nats"
+
+    @property
+    def of_layers(self) -> bool:
+        return self.part == "layer"
+
+
+def only(part: str) -> str:
+    """What was left out of a layer, where that is not all of it."""
+    return "" if part == "layer" else f"; only the {PART_TITLES[part]} left out"
+
+
+def _pool(pooled: Pooled) -> Ablation | None:
+    """The tokens of all prompts that predict another, one after another."""
+    known = pooled.known(Ablation)
+    if not known:
+        return None
+    loss = pooled.joined([found.loss[None] for found in known])[0]
+    change = pooled.joined([found.loss_change for found in known])
+    return Ablation(known[0].part, loss, change) if loss.size else None
+
+
+def _summary(ablation: Ablation, pooled: Pooled) -> dict[str, Any]:
+    return {
+        "ablation": {
+            "part": ablation.part,
+            "loss": float(ablation.loss.mean(dtype=np.float64)),
+            "loss_change": usefulness(ablation),
+        }
+    }
+
+
+def _findings(ablation: Ablation, pooled: Pooled) -> list[Finding]:
+    def remark(values: Sequence[float]) -> str:
+        gained = ", ".join(f"{value:+.3g}" for value in values)
+        return f"loss {gained} nats{only(ablation.part)}"
+
+    return useful_layers(ablation, remark)
+
+
+def _per_layer(ablation: Ablation) -> list[LayerValues]:
+    return [LayerValues("loss change", usefulness(ablation), "without the layer, nats")]
+
+
+METRIC = Metric(
+    name="ablation",
+    title="Ablation loss",
+    tells="What the loss gains when a layer is left out: the ground truth for pruning.",
+    cost="L forwards, half of each",
+    result=Ablation,
+    compute="depthtui.metrics.ablation.compute:compute",
+    needs=(clean_run, lens, split),
+    depends_on=("skip_part",),
+    pool=_pool,
+    summary=_summary,
+    findings=_findings,
+    per_layer=_per_layer,
+    ranks_layers=True,
+)

@@ -1,0 +1,51 @@
+"""What a kernel needs of the run that it works for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from depthtui.data.arrays import MetricResult
+from depthtui.data.run import RunResult
+from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.replay import Replay
+
+
+class Context(Protocol):
+    """One run while its on-demand metrics are computed; the engine brings it."""
+
+    result: RunResult
+    """The run: tokens, settings, and what was measured so far."""
+
+    @property
+    def replay(self) -> Replay:
+        """The recorded clean pass: h_0 … h_L, and layers that run on from them."""
+
+    @property
+    def unembedding(self) -> Unembedding:
+        """Final norm and LM head."""
+
+    @property
+    def skipped(self) -> Sequence[Tensor]:
+        """For every layer, the residual after it where the settings' part of it is left out."""
+
+    @property
+    def tokens_with_gradients(self) -> int:
+        """How many tokens fit in memory with what a backward pass needs of every layer."""
+
+    def baseline(self) -> Sequence[Tensor]:
+        """The mean residual of the baseline prompts at depths 0 … L, each `[d]` float32."""
+
+    def layers_at_once(self, tokens: int) -> int:
+        """How many skipped layers fit in memory, each with so many residuals and their keys."""
+
+    def checkpoint(self) -> None:
+        """Raises where the run is to stop."""
+
+    def tell(self, value: MetricResult, done: int, total: int) -> None:
+        """Say how far the metric is: what is known, units done and in all.
+
+        What is not whole yet is kept, for a later run to go on from.
+        """

@@ -1,0 +1,104 @@
+"""What attention, MLP and layer add to the residual stream (paper, metric 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.depth import Curves
+from depthtui.data.run import RunResult
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import Measure, Metric, Values
+
+BRANCHES = ("attention", "mlp", "layer")
+
+
+@dataclass
+class Contributions(MetricResult):
+    """What each sublayer adds to the residual stream; rows that have not been run are NaN.
+
+    Attributes:
+        attention_norm_ratio: |a| / |h|.
+        attention_cosine: cos(a, h).
+        mlp_norm_ratio: |m| / |h + a|, or |m| / |h| in a parallel block.
+        mlp_cosine: cos(m, h + a), or cos(m, h) in a parallel block.
+        layer_norm_ratio: |c| / |h| with c = h_next - h.
+        layer_cosine: cos(c, h).
+    """
+
+    attention_norm_ratio: Annotated[np.ndarray, Shape("L", "T")]
+    attention_cosine: Annotated[np.ndarray, Shape("L", "T")]
+    mlp_norm_ratio: Annotated[np.ndarray, Shape("L", "T")]
+    mlp_cosine: Annotated[np.ndarray, Shape("L", "T")]
+    layer_norm_ratio: Annotated[np.ndarray, Shape("L", "T")]
+    layer_cosine: Annotated[np.ndarray, Shape("L", "T")]
+
+
+def _values(name: str) -> Values:
+    def values(result: RunResult) -> np.ndarray | None:
+        found = result.get(Contributions)
+        if found is None or (result.model.split_missing and not name.startswith("layer")):
+            return None
+        return np.asarray(getattr(found, name))
+
+    return values
+
+
+def _norm_ratio(branch: str, title: str, formula: str) -> Measure:
+    name = f"{branch}_norm_ratio"
+    leading = branch == "layer"
+    return Measure(name, f"{title} contribution", formula, _values(name), leading=leading)
+
+
+def _cosine(branch: str, title: str, formula: str) -> Measure:
+    name = f"{branch}_cosine"
+    return Measure(
+        name,
+        f"{title} cosine",
+        formula,
+        _values(name),
+        diverging=True,
+        limits=(-1.0, 1.0),
+        leading=branch == "layer",
+    )
+
+
+def _pool(pooled: Pooled) -> Curves | None:
+    return None if pooled.curves.layer_cosine is None else pooled.curves
+
+
+def _summary(curves: Curves, pooled: Pooled) -> dict[str, Any]:
+    kinds = ("norm_ratio", "cosine")
+    return {
+        "contributions": {
+            branch: {kind: getattr(curves, f"{branch}_{kind}") for kind in kinds}
+            for branch in BRANCHES
+            if getattr(curves, f"{branch}_cosine") is not None
+        }
+    }
+
+
+METRIC = Metric(
+    name="contributions",
+    title="Contributions",
+    tells="How much attention, MLP and layer add to the residual stream, and in which direction.",
+    cost="1 forward",
+    stage="layers",
+    result=Contributions,
+    compute="depthtui.metrics.contributions.compute:contributions",
+    measures=(
+        _norm_ratio("layer", "Layer", "|c| / |h|"),
+        _norm_ratio("attention", "Attention", "|a| / |h|"),
+        _norm_ratio("mlp", "MLP", "|m| / |h+a|"),
+        _cosine("layer", "Layer", "cos(c, h)"),
+        _cosine("attention", "Attention", "cos(a, h)"),
+        _cosine("mlp", "MLP", "cos(m, h+a)"),
+    ),
+    curves=tuple(f"{branch}_{kind}" for branch in BRANCHES for kind in ("norm_ratio", "cosine")),
+    pool=_pool,
+    summary=_summary,
+    in_records=False,
+)

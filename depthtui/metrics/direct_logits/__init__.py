@@ -1,0 +1,59 @@
+"""Which layer wrote the token that the model says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import Measure, Metric, array, clean_run, lens
+
+
+@dataclass
+class DirectLogits(MetricResult):
+    """Each layer's share of the logit of the model's most probable next token.
+
+    Attributes:
+        token_ids: the model's most probable next token.
+        attribution: row 0 the embedding's, row l + 1 layer l's share of that token's logit,
+            with the final norm's scale held fixed.
+    """
+
+    token_ids: Annotated[np.ndarray, Shape("T", dtype=np.int64)]
+    attribution: Annotated[np.ndarray, Shape("L+1", "T")]
+
+
+def _pool(pooled: Pooled) -> list[DirectLogits | None] | None:
+    return pooled.by_prompt(DirectLogits)
+
+
+def _summary(by_prompt: list[DirectLogits | None], pooled: Pooled) -> dict[str, Any]:
+    return {"direct_logits": [None if found is None else vars(found) for found in by_prompt]}
+
+
+METRIC = Metric(
+    name="direct_logits",
+    title="Direct logit attribution",
+    tells="Which layer wrote the token that the model says.",
+    cost="1 forward",
+    result=DirectLogits,
+    compute="depthtui.metrics.direct_logits.compute:compute",
+    needs=(clean_run, lens),
+    measures=(
+        Measure(
+            "direct_logits",
+            "Direct logits",
+            "W[top-1] N'(c)",
+            # Row 0 is the embedding's share, which no layer wrote.
+            array(DirectLogits, "attribution", slice(1, None)),
+            diverging=True,
+        ),
+    ),
+    pool=_pool,
+    summary=_summary,
+    # As long as the prompt, while a record holds means.
+    in_records=False,
+)

@@ -1,0 +1,114 @@
+"""Which tokens the answer's probability comes from, at each depth (paper, metric 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.run import RunResult
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import (
+    Finding,
+    LayerValues,
+    Measure,
+    Metric,
+    answer,
+    array,
+    clean_run,
+    lens,
+)
+
+
+@dataclass
+class IntegratedGradients(MetricResult):
+    """Which tokens the answer's probability comes from, at each depth (paper, metric 5).
+
+    Attributes:
+        attribution: summed over the residual's dimensions; NaN not done yet.
+        completeness_error: |sum of attributions - change of f| over that change.
+        points: gradients that were taken.
+        reached: whether the wanted error was reached.
+        tolerance: the wanted completeness error.
+        answer_start: index of the answer's first token.
+    """
+
+    attribution: Annotated[np.ndarray, Shape("L", "T")]
+    completeness_error: Annotated[np.ndarray, Shape("L")]
+    points: Annotated[np.ndarray, Shape("L", dtype=np.int32)]
+    reached: Annotated[np.ndarray, Shape("L", dtype=np.bool_)]
+    tolerance: float
+    answer_start: int
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(np.isfinite(self.completeness_error).all())
+
+
+def _pool(pooled: Pooled) -> list[IntegratedGradients | None] | None:
+    return pooled.by_prompt(IntegratedGradients)
+
+
+def _summary(by_prompt: list[IntegratedGradients | None], pooled: Pooled) -> dict[str, Any]:
+    return {"integrated_gradients": [None if found is None else vars(found) for found in by_prompt]}
+
+
+def _findings(by_prompt: list[IntegratedGradients | None], pooled: Pooled) -> list[Finding]:
+    known = [found for found in by_prompt if found is not None]
+    errors = [np.asarray(found.completeness_error) for found in known]
+    if not any(np.isfinite(error).any() for error in errors):
+        return []
+    largest = max(float(np.nanmax(error)) for error in errors if np.isfinite(error).any())
+    missed = sum(
+        int((np.isfinite(found.completeness_error) & ~found.reached.astype(bool)).sum())
+        for found in known
+    )
+    wanted = f"wanted {known[0].tolerance:.3g}"
+    if missed:
+        wanted += f"; missed in {missed} layer{'' if missed == 1 else 's'}"
+    return [Finding("Completeness error", f"at most {largest:.2%}", wanted)]
+
+
+def _per_layer(by_prompt: list[IntegratedGradients | None]) -> list[LayerValues]:
+    """The largest error of the prompts."""
+    errors = [found.completeness_error for found in by_prompt if found is not None]
+    caption = "of integrated gradients, as a share"
+    return [LayerValues("completeness error", np.max(errors, axis=0), caption)]
+
+
+def _completeness(result: RunResult, row: int) -> str:
+    """How far a layer's attributions are from the change that they explain."""
+    found = result.get(IntegratedGradients)
+    if found is None or not np.isfinite(found.completeness_error[row]):
+        return ""
+    over = "" if found.reached[row] else f", over {found.tolerance:.1%}"
+    return f"error {found.completeness_error[row]:.1%}{over}"
+
+
+METRIC = Metric(
+    name="integrated_gradients",
+    title="Integrated gradients",
+    tells="Which tokens the answer's probability comes from, at each depth, with its error.",
+    cost="10 to 500 forwards and backwards a layer",
+    result=IntegratedGradients,
+    compute="depthtui.metrics.integrated_gradients.compute:compute",
+    needs=(clean_run, lens, answer),
+    depends_on=("answer_start", "tolerance", "riemann_steps"),
+    measures=(
+        Measure(
+            "integrated_gradients",
+            "Integrated gradients",
+            "share of p(answer)",
+            array(IntegratedGradients, "attribution"),
+            diverging=True,
+            leading=True,
+            note=_completeness,
+        ),
+    ),
+    pool=_pool,
+    summary=_summary,
+    findings=_findings,
+    per_layer=_per_layer,
+)

@@ -1,0 +1,138 @@
+"""What the model would say at each depth (paper, metric 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from depthtui.data.arrays import arrays_of
+from depthtui.data.depth import Curves
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunResult
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import Measure, Metric, array, lens
+
+
+@dataclass(frozen=True)
+class PooledLens:
+    """The lens over several prompts.
+
+    Attributes:
+        curves: means over all tokens.
+        joined: the tokens of all prompts, one after another; None where one was not read whole.
+    """
+
+    curves: Curves
+    joined: LogitLens | None
+
+
+def joined_lens(pooled: Pooled) -> LogitLens | None:
+    """The lens at the tokens of all prompts; None where one was not read whole."""
+    found: PooledLens | None = pooled.get(METRIC)
+    return None if found is None else found.joined
+
+
+def _pool(pooled: Pooled) -> PooledLens | None:
+    if pooled.curves.kl is None:
+        return None
+    return PooledLens(pooled.curves, _join(pooled))
+
+
+def _join(pooled: Pooled) -> LogitLens | None:
+    lenses = [found for found in pooled.known(LogitLens) if (found.top_ids[..., 0] >= 0).all()]
+    if len(lenses) < len(pooled.results):
+        return None
+    arrays: dict[str, Any] = {
+        name: pooled.joined([getattr(found, name) for found in lenses])
+        for name, _ in arrays_of(lenses[0])
+    }
+    joined = LogitLens(**arrays)
+    return joined if joined.kl.size else None
+
+
+def _summary(value: PooledLens, pooled: Pooled) -> dict[str, Any]:
+    curves = value.curves
+    return {
+        "logit_lens": {
+            "kl": curves.kl,
+            "overlap": curves.overlap,
+            "entropy": curves.entropy,
+            "top_tokens": [_top_tokens(found) for found in pooled.known(LogitLens)],
+        }
+    }
+
+
+def _top_tokens(found: LogitLens) -> list[list[dict[str, Any]]]:
+    """The tokens listed at each depth of the last token."""
+    return [
+        [
+            {"token": found.vocabulary.get(int(id_), ""), "probability": float(probability)}
+            for id_, probability in zip(ids, probabilities, strict=True)
+            if id_ >= 0
+        ]
+        for ids, probabilities in zip(
+            found.top_ids[:, -1], found.top_probabilities[:, -1], strict=True
+        )
+    ]
+
+
+def _says_final(result: RunResult) -> np.ndarray | None:
+    found = result.get(LogitLens)
+    if found is None:
+        return None
+    top = found.top_ids[:, :, 0]
+    known = (top >= 0) & (top[-1] >= 0)
+    return np.where(known, top == top[-1], np.nan).astype(np.float32)
+
+
+METRIC = Metric(
+    name="logit_lens",
+    title="Logit lens",
+    tells="What the model would say at each depth, and how far that is from its output.",
+    cost="1 forward and the LM head at every depth",
+    stage="lens",
+    result=LogitLens,
+    compute="depthtui.metrics.logit_lens.compute:read_lens",
+    needs=(lens,),
+    depends_on=("top_k",),
+    measures=(
+        Measure(
+            "kl",
+            "Lens KL",
+            "KL(p_l || p), nats",
+            array(LogitLens, "kl"),
+            reads_residual=True,
+            leading=True,
+        ),
+        Measure(
+            "overlap",
+            "Lens overlap",
+            "top-5 shared",
+            array(LogitLens, "overlap"),
+            limits=(0.0, 1.0),
+            reads_residual=True,
+            leading=True,
+        ),
+        Measure(
+            "entropy",
+            "Lens entropy",
+            "H(p_l), nats",
+            array(LogitLens, "entropy"),
+            reads_residual=True,
+        ),
+        Measure(
+            "says_final",
+            "Lens says it",
+            "top-1 = final",
+            _says_final,
+            limits=(0.0, 1.0),
+            reads_residual=True,
+        ),
+    ),
+    curves=("kl", "overlap", "entropy"),
+    pool=_pool,
+    summary=_summary,
+    in_records=False,
+)

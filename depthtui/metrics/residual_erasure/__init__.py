@@ -1,0 +1,77 @@
+"""Until which layer each input token still matters for the answer (paper, metric 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.run import RunResult
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import LayerValues, Measure, Metric, answer, array, clean_run, lens
+
+
+@dataclass
+class ResidualErasure(MetricResult):
+    """What the answer loses when a token is erased at a depth (paper, metric 4).
+
+    Attributes:
+        effect: the largest |p - p~|_2 over the answer's tokens; NaN not done yet.
+        answer_start: index of the answer's first token.
+    """
+
+    effect: Annotated[np.ndarray, Shape("L+1", "T")]
+    answer_start: int
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(np.isfinite(self.effect).all())
+
+
+def _pool(pooled: Pooled) -> list[ResidualErasure | None] | None:
+    return pooled.by_prompt(ResidualErasure)
+
+
+def _summary(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> dict[str, Any]:
+    return {"residual_erasure": [None if found is None else vars(found) for found in by_prompt]}
+
+
+def _per_layer(by_prompt: list[ResidualErasure | None]) -> list[LayerValues]:
+    """The largest effect on the answer of erasing one token of the question."""
+    known = [found for found in by_prompt if found is not None]
+    # The question's last token is left out: it says the answer's first, at any depth.
+    parts = [found.effect[:, : max(0, found.answer_start - 1)] for found in known]
+    effects = [effect.max(axis=1) for effect in parts if effect.size]
+    return [LayerValues("erasure", np.max(effects, axis=0))] if effects else []
+
+
+def _answer_begins(result: RunResult, row: int) -> str:
+    return f"answer from token {result.answer_start}"
+
+
+METRIC = Metric(
+    name="residual_erasure",
+    title="Residual erasure",
+    tells="Until which layer each token of the prompt still matters for the answer.",
+    cost="L x T forwards, about a quarter of each and resumed",
+    result=ResidualErasure,
+    compute="depthtui.metrics.residual_erasure.compute:compute",
+    needs=(clean_run, lens, answer),
+    depends_on=("answer_start", "baseline"),
+    measures=(
+        Measure(
+            "residual_erasure",
+            "Residual erasure",
+            "|p - p~| of the answer",
+            array(ResidualErasure, "effect"),
+            reads_residual=True,
+            leading=True,
+            note=_answer_begins,
+        ),
+    ),
+    pool=_pool,
+    summary=_summary,
+    per_layer=_per_layer,
+)

@@ -1,0 +1,166 @@
+"""How little layers turn the residual stream: what pruning by similarity goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.errors import DepthError
+from depthtui.metrics import ablation
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.ranking import useful_layers, usefulness
+from depthtui.metrics.spec import Finding, LayerValues, Metric, clean_run
+
+
+@dataclass
+class Similarity(MetricResult):
+    """How little each layer, and each block of layers, turns the residual stream.
+
+    Attributes:
+        block_influence: 1 - cos(h_l, h_{l+1}) (arXiv 2403.03853).
+        angular_distance: row n - 1: mean over tokens of arccos(cos(h_l, h_{l+n})) / pi at l
+            (arXiv 2403.17887); NaN where l + n > L.
+        angular_distance_without_first: the same with token 0 left out of the mean; NaN
+            where it is the only one.
+    """
+
+    block_influence: Annotated[np.ndarray, Shape("L", "T")]
+    angular_distance: Annotated[np.ndarray, Shape("L", "L")]
+    angular_distance_without_first: Annotated[np.ndarray, Shape("L", "L")]
+
+    @property
+    def useful(self) -> np.ndarray:
+        return self.block_influence
+
+    @property
+    def rule(self) -> str:
+        return "block influence"
+
+    @property
+    def ranked_by(self) -> str:
+        return self.rule
+
+    @property
+    def unit(self) -> str:
+        return ""
+
+    @property
+    def of_layers(self) -> bool:
+        return True
+
+
+def best_block(
+    similarity: Similarity, n: int, include_first_token: bool = True
+) -> tuple[int, float]:
+    """The block of n layers that turns the residual stream least (arXiv 2403.17887).
+
+    Returns:
+        its first layer l, so that l … l + n - 1 can go, and its angular distance (0 to 1).
+
+    Raises:
+        DepthError: the model has no block of n layers.
+    """
+    n_layers = len(similarity.block_influence)
+    if not 1 <= n <= n_layers:
+        raise DepthError(f"There is no block of {n} layers in a model of {n_layers}.")
+    distances = block_distances(similarity, n, include_first_token)
+    if np.isnan(distances).all():
+        raise DepthError("No angular distance is known: the residual stream is not finite.")
+    first = int(np.nanargmin(distances))
+    return first, float(distances[first])
+
+
+def block_distances(similarity: Similarity, n: int, include_first_token: bool = True) -> np.ndarray:
+    """The angular distance over n layers from each layer on, `[L + 1 - n]`."""
+    distances = similarity.angular_distance
+    if not include_first_token:
+        distances = similarity.angular_distance_without_first
+    return distances[n - 1, : len(distances) + 1 - n]
+
+
+def pruned_share(n_layers: int) -> int:
+    """How many layers the block to prune has where nobody says: a tenth of them."""
+    return max(1, round(n_layers / 10))
+
+
+def _pool(pooled: Pooled) -> Similarity | None:
+    """The tokens of all prompts, one after another, and means over those."""
+    known = pooled.known(Similarity)
+    influences = [found.block_influence[:, pooled.first_token :] for found in known]
+    weights = [influence.shape[1] for influence in influences]
+    if not sum(weights):
+        return None
+    with_first = pooled.settings.include_first_token
+    name = "angular_distance" if with_first else "angular_distance_without_first"
+    distances = [
+        getattr(found, name) * weight / sum(weights)
+        for found, weight in zip(known, weights, strict=True)
+        if weight
+    ]
+    distance = np.sum(distances, axis=0)
+    return Similarity(np.concatenate(influences, axis=1), distance, distance)
+
+
+def _summary(similarity: Similarity, pooled: Pooled) -> dict[str, Any]:
+    return {
+        "similarity": {
+            "block_influence": usefulness(similarity),
+            "angular_distance": similarity.angular_distance,
+            "best_blocks": _best_blocks(similarity),
+        }
+    }
+
+
+def _best_blocks(similarity: Similarity) -> list[dict[str, Any]]:
+    """For every n, the block of n layers that turns the residual stream least."""
+    blocks = []
+    for n in range(1, len(similarity.block_influence) + 1):
+        try:
+            first, distance = best_block(similarity, n)
+        except DepthError:
+            break
+        blocks.append({"n": n, "first_layer": first, "angular_distance": distance})
+    return blocks
+
+
+def _findings(similarity: Similarity, pooled: Pooled) -> list[Finding]:
+    lines = []
+    if pooled.get(ablation.METRIC) is None:
+        # Where the loss is known, layers are ranked by that.
+        lines += useful_layers(similarity, _by_influence)
+    n = pruned_share(pooled.n_layers)
+    try:
+        first, distance = best_block(similarity, n)
+    except DepthError:
+        return lines
+    layers = f"layer {first}" if n == 1 else f"layers {first} to {first + n - 1}"
+    remark = f"n = {n}, angular distance {distance:.3f}"
+    return [*lines, Finding("Best block to prune", layers, remark)]
+
+
+def _by_influence(values: Sequence[float]) -> str:
+    return f"block influence {', '.join(f'{value:.3g}' for value in values)}"
+
+
+def _per_layer(similarity: Similarity) -> list[LayerValues]:
+    return [LayerValues("block influence", usefulness(similarity), "1 − cos(h_l, h_l+1)")]
+
+
+METRIC = Metric(
+    name="similarity",
+    title="Block influence, angular distance",
+    tells="How little layers turn the residual stream, and the best block of n layers to prune.",
+    cost="1 forward",
+    result=Similarity,
+    compute="depthtui.metrics.similarity.compute:compute",
+    needs=(clean_run,),
+    pool=_pool,
+    summary=_summary,
+    findings=_findings,
+    per_layer=_per_layer,
+    ranks_layers=True,
+)

@@ -1,0 +1,136 @@
+"""What later computation and the output lose when a layer is skipped (paper, metric 2)."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape, arrays_of
+from depthtui.data.model import PART_TITLES
+from depthtui.data.run import RunResult
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import (
+    LayerMap,
+    LayerValues,
+    Measure,
+    Metric,
+    array,
+    clean_run,
+    lens,
+    split,
+)
+
+POSITIONS = 4
+
+
+@dataclass
+class SkipEffects(MetricResult):
+    """What skipping each layer does to later computation and to the output (paper, metric 2).
+
+    Attributes:
+        part: what was skipped: `layer`, `attention` or `mlp`.
+        positions: the positions t; 0 alone where layers were skipped at all tokens.
+        layers: skipped layers x measured layers, the largest relative change of c_l over
+            positions and tokens; 0 up to and including the diagonal.
+        mean_layers: the mean instead of the largest.
+        output: the largest |p - p~|_2.
+    """
+
+    part: str
+    positions: tuple[int, ...]
+    layers: Annotated[np.ndarray, Shape("L", "L")]
+    mean_layers: Annotated[np.ndarray, Shape("L", "L")]
+    output: Annotated[np.ndarray, Shape("L")]
+
+
+def choose_positions(n_tokens: int, rng: random.Random) -> list[int]:
+    """Up to four positions t (paper, metric 2); `rng` runs on from prompt to prompt."""
+    positions = list(range(8, n_tokens - 4, 8))
+    rng.shuffle(positions)
+    return positions[:POSITIONS]
+
+
+def positions_of(result: RunResult) -> list[int]:
+    """The positions t of a run: those of the paper, or 0 where layers are skipped everywhere."""
+    settings = result.settings
+    if settings.skip_everywhere:
+        return [0]
+    rng = random.Random(settings.seed)
+    for length in settings.lengths_before:
+        choose_positions(length, rng)
+    return choose_positions(len(result.tokens), rng)
+
+
+def _long_enough(result: RunResult) -> str:
+    if positions_of(result):
+        return ""
+    return f"the prompt has {len(result.tokens)} tokens, and needs at least 13"
+
+
+def _cache_key(result: RunResult) -> dict[str, Any]:
+    return {"part": result.settings.skip_part, "positions": positions_of(result)}
+
+
+def _pool(pooled: Pooled) -> SkipEffects | None:
+    """The maximum over prompts, as in the paper; `positions` are those of all prompts."""
+    found = [(result.get(SkipEffects), len(result.tokens)) for result in pooled.results]
+    parts = [(part, n_tokens) for part, n_tokens in found if part is not None]
+    if not parts:
+        return None
+    weights = [sum(n_tokens - t for t in part.positions) for part, n_tokens in parts]
+    known = [part for part, _ in parts]
+    return SkipEffects(
+        known[0].part,
+        tuple(position for part in known for position in part.positions),
+        np.max([part.layers for part in known], axis=0),
+        np.average([part.mean_layers for part in known], axis=0, weights=weights),
+        np.max([part.output for part in known], axis=0),
+    )
+
+
+def _summary(skip: SkipEffects, pooled: Pooled) -> dict[str, Any]:
+    by_prompt = pooled.by_prompt(SkipEffects) or []
+    positions = [None if found is None else list(found.positions) for found in by_prompt]
+    return {"skip_effects": {"part": skip.part, **dict(arrays_of(skip)), "positions": positions}}
+
+
+def _per_layer(skip: SkipEffects) -> list[LayerValues]:
+    return [LayerValues("output effect", skip.output, "of skipping the layer, |p - p~|")]
+
+
+def _maps(skip: SkipEffects) -> list[LayerMap]:
+    # A layer that is skipped cannot change what comes before it.
+    later = np.where(np.tri(len(skip.layers), k=-1, dtype=bool), np.nan, skip.layers)
+    caption = f"{MAP.formula}, skipped layer upwards, changed layer to the right"
+    skipped = "" if skip.part == "layer" else f", {PART_TITLES[skip.part]} skipped"
+    return [LayerMap(MAP, later, f"{MAP.title}{skipped}", caption)]
+
+
+MAP = Measure(
+    "skip_effects",
+    "Skip effects",
+    "|c - c~| / |c|",
+    array(SkipEffects, "layers"),
+    by_token=False,
+)
+"""Layers skipped x layers measured: the one measure whose columns are no tokens."""
+
+METRIC = Metric(
+    name="skip_effects",
+    title="Skip effects",
+    tells="How much later layers and the output change when a layer is skipped for earlier tokens.",
+    cost="L forwards, about half of each and resumed",
+    result=SkipEffects,
+    compute="depthtui.metrics.skip_effects.compute:compute",
+    needs=(clean_run, lens, split, _long_enough),
+    depends_on=("skip_part", "skip_everywhere", "seed", "lengths_before"),
+    cache_key=_cache_key,
+    measures=(MAP,),
+    pool=_pool,
+    summary=_summary,
+    per_layer=_per_layer,
+    maps=_maps,
+)

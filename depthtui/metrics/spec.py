@@ -1,0 +1,226 @@
+"""What a metric is: everything that depthtui knows of one, as one value."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult
+from depthtui.data.run import RunResult, RunSettings
+
+if TYPE_CHECKING:
+    from depthtui.metrics.pooling import Pooled
+
+Stage: TypeAlias = Literal["layers", "lens", "replay", "derived"]
+"""When a metric is computed: while each layer runs, when the lens reads the residual stream of
+the same pass, on the recorded pass afterwards, or from another metric's arrays."""
+
+Need: TypeAlias = Callable[[RunResult], str]
+"""Says why a run cannot have a metric; empty where it can."""
+
+Values: TypeAlias = Callable[[RunResult], np.ndarray | None]
+
+PromptMetrics: TypeAlias = Sequence[tuple[Mapping[str, Any], int]]
+"""What `summary.json` holds of each prompt of a sweep's cell, and the prompt's tokens."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One thing that a heatmap can draw: rows are layers, columns tokens.
+
+    Attributes:
+        name: its key, such as `layer_norm_ratio`.
+        title: a short title, such as `Layer contribution`.
+        formula: the formula and unit, such as `|c| / |h|`.
+        values: result -> `[rows, T]`, NaN where unknown, or None where unavailable.
+        diverging: whether the sign matters (drawn symmetrically about zero).
+        limits: fixed ends of the scale, or None where the data decide.
+        reads_residual: whether row l is the residual entering layer l (L + 1 rows), not
+            layer l (L rows).
+        by_token: whether columns are tokens, and not layers.
+        leading: whether a report shows it before the others.
+        note: result, row -> what else to say about a row, or empty.
+        metric: name of the metric that it is part of; the list of metrics fills it in.
+    """
+
+    name: str
+    title: str
+    formula: str
+    values: Values
+    diverging: bool = False
+    limits: tuple[float, float] | None = None
+    reads_residual: bool = False
+    by_token: bool = True
+    leading: bool = False
+    note: Callable[[RunResult, int], str] = lambda result, row: ""
+    metric: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table of other metrics."""
+
+    title: str
+    value: str
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class LayerValues:
+    """What there is for each layer, `[L]`, or for each depth, `[L+1]`.
+
+    Attributes:
+        title: heads a column of numbers.
+        values: NaN where unknown.
+        caption: formula or unit under the bars of a figure; without one there is no figure.
+    """
+
+    title: str
+    values: np.ndarray
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class LayerMap:
+    """A picture of layers x layers.
+
+    Attributes:
+        measure: how it is drawn.
+        values: `[L, L]`, NaN where there is nothing to draw.
+        title, caption: over and under the picture.
+    """
+
+    measure: Measure
+    values: np.ndarray
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric, or what follows from another one's arrays.
+
+    All that runs, keeps, draws and reports metrics loops over `metrics.METRICS` and asks these.
+
+    Attributes:
+        name: its name on the command line and in results.
+        title: a short title.
+        tells: what it tells, one sentence.
+        cost: what it costs, in words.
+        stage: when it is computed.
+        result: the dataclass of its arrays; None for what is derived from another's.
+        of: the metric that it is derived from.
+        compute: where its kernel is, as `module:function`; imported in the engine alone.
+        needs: what a run must have for it.
+        depends_on: names of the fields of `RunSettings` that change its values.
+        cache_key: result -> what stands for `depends_on` in its cache key, where the settings
+            themselves would tell runs apart that are the same.
+        measures: what a heatmap can draw of it.
+        curves: arrays of `result` that are averaged over tokens into `data.depth.Curves`.
+        pool: runs of one model -> its values over all of them, or None.
+        summary: pooled values -> its keys of `summary.json`.
+        in_records: whether a sweep's records keep these keys.
+        findings: pooled values -> its lines in the table of other metrics.
+        per_layer: pooled values -> its columns and bars by layer.
+        maps: pooled values -> its pictures of layers x layers.
+        ranks_layers: whether its result is `ranking.Ranked`: says which layers to leave out.
+        cell_means: a cell's prompts -> means for a sweep's tables, by title.
+    """
+
+    name: str
+    title: str
+    tells: str
+    cost: str = ""
+    stage: Stage = "replay"
+    result: type[MetricResult] | None = None
+    of: str = ""
+    compute: str = ""
+    needs: tuple[Need, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    cache_key: Callable[[RunResult], dict[str, Any]] | None = None
+    measures: tuple[Measure, ...] = ()
+    curves: tuple[str, ...] = ()
+    pool: Callable[[Pooled], Any] = lambda pooled: None
+    summary: Callable[[Any, Pooled], dict[str, Any]] = lambda value, pooled: {}
+    in_records: bool = True
+    findings: Callable[[Any, Pooled], list[Finding]] = lambda value, pooled: []
+    per_layer: Callable[[Any], list[LayerValues]] = lambda value: []
+    maps: Callable[[Any], list[LayerMap]] = lambda value: []
+    ranks_layers: bool = False
+    cell_means: Callable[[PromptMetrics], dict[str, float]] = lambda prompts: {}
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether it is computed only where it is asked for, on a recorded pass."""
+        return self.stage == "replay"
+
+    @property
+    def needs_answer(self) -> bool:
+        """Whether the prompt must have an answer."""
+        return answer in self.needs
+
+    def kernel(self) -> Callable[..., Any]:
+        """The function that computes it; imports torch."""
+        module, _, name = self.compute.partition(":")
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        return found
+
+    def why_unavailable(self, result: RunResult) -> str:
+        """Why a run cannot have it; empty where it can."""
+        return next((reason for need in self.needs if (reason := need(result))), "")
+
+    def variant(self, settings: RunSettings) -> tuple[object, ...]:
+        """What its values depend on, of the settings."""
+        return tuple(getattr(settings, name) for name in self.depends_on)
+
+
+def array(
+    kind: type[MetricResult], name: str, rows: slice = slice(None)
+) -> Callable[[RunResult], np.ndarray | None]:
+    """The values of a measure that is an array of a result, or some rows of it."""
+
+    def values(result: RunResult) -> np.ndarray | None:
+        found = result.get(kind)
+        return None if found is None else np.asarray(getattr(found, name))[rows]
+
+    return values
+
+
+def clean_run(result: RunResult) -> str:
+    """A need: nothing is left out."""
+    return "it is measured on clean runs, not in a what-if" if result.settings.silenced else ""
+
+
+def lens(result: RunResult) -> str:
+    """A need: final norm and LM head are known."""
+    return result.model.lens_missing
+
+
+def split(result: RunResult) -> str:
+    """A need: attention and MLP can be told apart, where only one of them is skipped."""
+    return result.model.split_missing if result.settings.skip_part != "layer" else ""
+
+
+def answer(result: RunResult) -> str:
+    """A need: the prompt has an answer, and a token before it."""
+    if result.answer_start >= len(result.tokens):
+        return "the prompt has no known answer"
+    if result.answer_start < 1:
+        return "the answer begins at the first token, so nothing predicts it"
+    return ""
+
+
+def weighted_mean(values: Sequence[tuple[float | None, int]]) -> float:
+    """The mean of those that are known; NaN where none is."""
+    known = [
+        (value, weight)
+        for value, weight in values
+        if value is not None and np.isfinite(value) and weight > 0
+    ]
+    if not known:
+        return float("nan")
+    return float(np.average([value for value, _ in known], weights=[weight for _, weight in known]))

@@ -1,0 +1,35 @@
+"""How many of a model's parameters each layer holds, and each of its sublayers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from torch import nn
+
+from depthtui.data.model import ModelInfo
+from depthtui.tracing.anatomy import Anatomy
+
+
+def with_parameters(
+    info: ModelInfo, model: nn.Module, anatomy: Anatomy, counts: dict[str, int]
+) -> ModelInfo:
+    """What a model is, with how many parameters each layer and each sublayer holds.
+
+    Args:
+        info: of the model.
+        model: as it is loaded.
+        anatomy: of it.
+        counts: from `models.parameters.count_parameters`, of the same architecture.
+    """
+    names = {module: name for name, module in model.named_modules()}
+
+    def held_by(modules: Iterable[nn.Module]) -> int:
+        return sum(counts.get(names[each], 0) for each in modules)
+
+    return replace(
+        info,
+        layer_parameters=tuple(held_by([each]) for each in anatomy.layers),
+        attention_parameters=tuple(held_by(each) for each in anatomy.attention_modules),
+        mlp_parameters=tuple(held_by(each) for each in anatomy.mlp_modules),
+    )

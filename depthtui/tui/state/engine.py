@@ -1,0 +1,57 @@
+"""What the explorer needs of an engine process, and how one ends."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from depthtui.data.protocol import Command
+
+Post: TypeAlias = Callable[[Any], object]
+"""Hands a message to the app; called from another thread."""
+
+
+class Engine(Protocol):
+    """What the app needs of an engine; the tests bring a scripted one."""
+
+    def start(self, post: Post) -> None:
+        """Begin; `post` receives `EngineEvent` and `EngineDied` messages."""
+
+    def send(self, command: Command) -> None:
+        """Queue a command; never blocks, and says nothing when the engine is gone."""
+
+    def kill(self) -> None:
+        """End it at once; nothing is posted afterwards."""
+
+
+@dataclass(frozen=True)
+class EngineDeath:
+    """How an engine process ended without being asked to.
+
+    Attributes:
+        code: its exit code; negative for a signal.
+        last_line: the last line of its log, untrusted text, may be empty.
+        log: the path of its log.
+    """
+
+    code: int
+    last_line: str
+    log: str
+
+    @property
+    def reason(self) -> str:
+        """What happened, in words."""
+        if self.code == -9:
+            return "It was killed (SIGKILL), most likely because memory ran out."
+        if self.code < 0:
+            return f"It was ended by {_signal_name(-self.code)}."
+        return f"It exited with status {self.code}."
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
