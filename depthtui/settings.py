@@ -6,92 +6,127 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+from depthtui.data.run_settings import (
+    ChatTemplate,
+    GenerationSettings,
+    IncludeFirstToken,
+    KlThreshold,
+    OverlapThreshold,
+    RunSettings,
+    Seed,
+    SummarySettings,
+    TopK,
+)
 from depthtui.errors import DepthError
+from depthtui.options import Option, WrongValue, options_of
 from depthtui.sizes import parse_size
 
 if TYPE_CHECKING:
-    from depthtui.data.depth import SummarySettings
-    from depthtui.data.run import RunSettings
+    from _typeshed import DataclassInstance
+
+    AnySettings = TypeVar("AnySettings", bound=DataclassInstance)
+
+
+def _read_size(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return parse_size(value)
+    raise WrongValue('a size such as "10GB"')
+
+
+def _read_folder(value: Any) -> Path:
+    if not isinstance(value, str) or not value:
+        raise WrongValue("a folder in quotes")
+    return Path(value).expanduser()
+
+
+def _read_keys(value: Any) -> dict[str, str]:
+    if isinstance(value, dict) and all(isinstance(keys, str) for keys in value.values()):
+        return value
+    raise WrongValue('a table such as [keys] with lines such as export = "ctrl+e"')
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings file, one attribute a line of it."""
+    """The settings file, one attribute a line of it.
 
-    theme: str = ""
-    """Name of the explorer's theme; empty for its own dark one."""
+    Those of runs and summaries mean what `RunSettings` and `SummarySettings` say.
+    """
 
-    cache_dir: Path | None = None
-    """Folder of models and results; None for `default_cache_dir()`."""
+    theme: Annotated[str, Option("Name of the explorer's theme; empty for its own dark one.")] = ""
+    cache_dir: Annotated[
+        Path | None, Option("Folder of models and results.", read=_read_folder)
+    ] = None
+    """None for `default_cache_dir()`."""
 
-    use_cache: bool = True
-    """Whether results are read from the disk and kept there."""
+    use_cache: Annotated[
+        bool, Option("Neither read nor keep results on disk.", switch="--no-cache")
+    ] = True
+    cache_limit: Annotated[
+        int, Option("What results may take on disk, such as 10GiB or 500MB.", read=_read_size)
+    ] = 10 * 1000**3
+    """In bytes; activations count too."""
 
-    cache_limit: int = 10 * 1000**3
-    """What results and activations may take on disk, in bytes (`"10GB"` in the file)."""
+    activation_limit: Annotated[
+        int, Option("Activations of one run that take more are not kept.", read=_read_size)
+    ] = 1000**3
+    """In bytes."""
 
-    activation_limit: int = 1000**3
-    """Activations of one run that take more bytes than this are not kept."""
+    cache_activations: Annotated[
+        bool, Option("Keep the residual stream and what is written to it beside the results.")
+    ] = True
+    export_dir: Annotated[Path, Option("Folder of exports.", read=_read_folder)] = Path(
+        "depthtui-exports"
+    )
+    """Relative to where depthtui was started."""
 
-    cache_activations: bool = True
-    """Whether the residual stream and what is written to it are kept beside the results."""
-
-    export_dir: Path = Path("depthtui-exports")
-    """Folder of exports; relative to where depthtui was started."""
-
-    top_k: int = 10
-    """How many tokens the logit lens lists at each layer."""
-
-    kl_threshold: float = 0.5
-    """KL rule: the share of the largest KL that the curve must fall below."""
-
-    overlap_threshold: float = 0.3
-    """Overlap rule: the top-five overlap that the curve must exceed."""
-
-    include_first_token: bool = True
-    """Whether token 0, often an attention sink, is averaged in."""
-
-    seed: int = 123
-    """Seed of everything random."""
-
-    chat_template: bool = False
-    """Whether prompts are wrapped in the model's chat template."""
-
-    measure: str = "layer_norm_ratio"
-    """The measure that the heatmap opens with."""
-
-    layer_order: str = "up"
-    """`up` draws layer 0 at the bottom, `down` at the top."""
-
-    ramp: str = "auto"
-    """Colours of the heatmap: `auto`, `truecolor`, `256` or `glyph`."""
-
-    last_model: str = "demo"
-    """The model that the explorer opens with where none is named."""
-
-    keys: dict[str, str] = field(default_factory=dict)
+    top_k: TopK = RunSettings.top_k
+    kl_threshold: KlThreshold = SummarySettings.kl_threshold
+    overlap_threshold: OverlapThreshold = SummarySettings.overlap_threshold
+    include_first_token: IncludeFirstToken = SummarySettings.include_first_token
+    seed: Seed = RunSettings.seed
+    chat_template: ChatTemplate = RunSettings.chat_template
+    measure: Annotated[str, Option("The measure that the heatmap opens with.")] = "layer_norm_ratio"
+    layer_order: Annotated[
+        str,
+        Option("`up` draws layer 0 at the bottom, `down` at the top.", choices=("up", "down")),
+    ] = "up"
+    ramp: Annotated[
+        str, Option("Colours of the heatmap.", choices=("auto", "truecolor", "256", "glyph"))
+    ] = "auto"
+    last_model: Annotated[str, Option("The model that the explorer opens with.")] = "demo"
+    keys: Annotated[dict[str, str], Option("Keys of the explorer.", read=_read_keys)] = field(
+        default_factory=dict
+    )
     """Keys that replace the explorer's own: binding id to keys, such as `export = "ctrl+e"`."""
+
+    @property
+    def cache_folder(self) -> Path:
+        """Folder of models and results."""
+        return self.cache_dir or default_cache_dir()
 
     def run_settings(self) -> RunSettings:
         """What a run's arrays depend on."""
-        from depthtui.data.run import RunSettings
-
-        return RunSettings(top_k=self.top_k, chat_template=self.chat_template, seed=self.seed)
+        return self._over(RunSettings())
 
     def summary_settings(self) -> SummarySettings:
         """How runs are pooled into curves and effective depths."""
-        from depthtui.data.depth import SummarySettings
+        return self._over(SummarySettings())
 
-        return SummarySettings(
-            kl_threshold=self.kl_threshold,
-            overlap_threshold=self.overlap_threshold,
-            include_first_token=self.include_first_token,
-            seed=self.seed,
-        )
+    def generation_settings(self) -> GenerationSettings:
+        """How texts are generated and their tokens' depths told."""
+        return self._over(GenerationSettings())
+
+    def _over(self, settings: AnySettings) -> AnySettings:
+        """The settings with those that the settings file has too."""
+        shared = options_of(type(settings)).keys() & options_of(Settings).keys()
+        return replace(settings, **{name: getattr(self, name) for name in shared})
 
 
 def load_settings(
@@ -108,16 +143,19 @@ def load_settings(
     """
     path = path or settings_path()
     table = _read_table(path)
-    known = {each.name for each in fields(Settings)}
-    unknown = sorted(set(table) - known)
+    known = options_of(Settings)
+    unknown = sorted(table.keys() - known.keys())
     if unknown and on_notice is not None:
         on_notice(f"{path} has settings that depthtui doesn't know: {', '.join(unknown)}.")
-    try:
-        values = {name: _PARSERS[name](table[name]) for name in sorted(known & set(table))}
-    except _Wrong as error:
-        raise DepthError(
-            f"The settings file {path} is wrong: {error}.", "Correct or remove that line."
-        ) from None
+    values = {}
+    for name in sorted(known.keys() & table.keys()):
+        try:
+            values[name] = known[name].parse(table[name])
+        except WrongValue as error:
+            raise DepthError(
+                f"The settings file {path} is wrong: {name} must be {error}, not {table[name]!r}.",
+                "Correct or remove that line.",
+            ) from None
     return Settings(**values)
 
 
@@ -220,89 +258,3 @@ def _read_table(path: Path) -> dict[str, Any]:
         f"The settings file {path} {reason}.",
         "Correct it, or move it away to start from the defaults.",
     )
-
-
-class _Wrong(Exception):
-    """A setting has a value that it cannot have."""
-
-
-def _parser(
-    name: str, kind: type | tuple[type, ...], expected: str, allowed: Callable[[Any], bool]
-) -> Callable[[Any], Any]:
-    def parse(value: Any) -> Any:
-        # A TOML boolean is a Python int too.
-        is_kind = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-        if not is_kind or not allowed(value):
-            raise _Wrong(f"{name} must be {expected}, not {value!r}")
-        return value
-
-    return parse
-
-
-def _text(name: str) -> Callable[[Any], str]:
-    return _parser(name, str, "text in quotes", lambda value: True)
-
-
-def _flag(name: str) -> Callable[[Any], bool]:
-    return _parser(name, bool, "true or false", lambda value: True)
-
-
-def _choice(name: str, *choices: str) -> Callable[[Any], str]:
-    expected = " or ".join(f'"{each}"' for each in choices)
-    return _parser(name, str, expected, lambda value: value in choices)
-
-
-def _share(name: str) -> Callable[[Any], float]:
-    parse = _parser(name, (int, float), "a number from 0 to 1", lambda value: 0 <= value <= 1)
-    return lambda value: float(parse(value))
-
-
-def _count(name: str, least: int) -> Callable[[Any], int]:
-    return _parser(
-        name, int, f"a whole number of at least {least}", lambda value: bool(value >= least)
-    )
-
-
-def _size(name: str) -> Callable[[Any], int]:
-    def parse(value: Any) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return value
-        if isinstance(value, str):
-            with suppress(ValueError):
-                return parse_size(value)
-        raise _Wrong(f'{name} must be a size such as "10GB", not {value!r}')
-
-    return parse
-
-
-def _folder(name: str) -> Callable[[Any], Path]:
-    parse = _parser(name, str, "a folder in quotes", bool)
-    return lambda value: Path(parse(value)).expanduser()
-
-
-def _keys(value: Any) -> dict[str, str]:
-    if isinstance(value, dict) and all(isinstance(each, str) for each in value.values()):
-        return value
-    raise _Wrong('keys must be a table such as [keys] with lines such as export = "ctrl+e"')
-
-
-_PARSERS: dict[str, Callable[[Any], Any]] = {
-    "theme": _text("theme"),
-    "cache_dir": _folder("cache_dir"),
-    "use_cache": _flag("use_cache"),
-    "cache_limit": _size("cache_limit"),
-    "activation_limit": _size("activation_limit"),
-    "cache_activations": _flag("cache_activations"),
-    "export_dir": _folder("export_dir"),
-    "top_k": _count("top_k", 1),
-    "kl_threshold": _share("kl_threshold"),
-    "overlap_threshold": _share("overlap_threshold"),
-    "include_first_token": _flag("include_first_token"),
-    "seed": _count("seed", 0),
-    "chat_template": _flag("chat_template"),
-    "measure": _text("measure"),
-    "layer_order": _choice("layer_order", "up", "down"),
-    "ramp": _choice("ramp", "auto", "truecolor", "256", "glyph"),
-    "last_model": _text("last_model"),
-    "keys": _keys,
-}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from depthtui.data.arrays import arrays_of
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import LoadModel, MetricRows, StartRun
-from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.metrics import METRICS
 from depthtui.metrics.spec import Metric
 from depthtui.tui.messages import EngineEvent

@@ -14,8 +14,9 @@ from types import ModuleType
 import pytest
 
 from depthtui import __version__, cli
-from depthtui.data.model import ModelInfo, ModelSpec
-from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME

@@ -14,8 +14,8 @@ from rich.console import Console
 from depthtui import cli
 from depthtui.cli.generate import MEASURES
 from depthtui.cli.streaming import _Pen
-from depthtui.data.generation import GenerationSettings
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import GenerationSettings
 from depthtui.depth.token_depths import TOKEN_DEPTHS
 from tests.builders.engines import ScriptedEngine, replace_engine
 from tests.builders.generations import full_generation, part_of

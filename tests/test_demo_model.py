@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.depth import SummarySettings
 from depthtui.data.lens import LogitLens
-from depthtui.data.model import ModelSpec
-from depthtui.data.run import Prompt, RunSettings
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.depth.effective_depth import summarise
 from depthtui.engine.engine import Engine

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from depthtui import settings as module
+from depthtui.data.run_settings import GenerationSettings, RunSettings, SummarySettings
 from depthtui.errors import DepthError
+from depthtui.options import options_of
 from depthtui.settings import Settings, default_cache_dir, load_settings, save_settings
 from depthtui.sizes import format_size, parse_size
 
@@ -145,12 +147,19 @@ def test_a_place_that_cannot_be_written_is_told() -> None:
 
 
 def test_every_setting_is_described_and_read() -> None:
-    source = Path(module.__file__).read_text()
-    for each in fields(Settings):
-        described = rf"    {each.name}: "
-        lines = source[source.index(described) :].splitlines()
-        assert lines[1].startswith('    """'), each.name
-        assert each.name in module._PARSERS
+    options = options_of(Settings)
+    assert list(options) == [each.name for each in fields(Settings)]
+    for name, option in options.items():
+        assert option.help.endswith("."), name
+
+
+def test_what_a_setting_shares_with_runs_is_declared_once() -> None:
+    mine = options_of(Settings)
+    for kind in (RunSettings, SummarySettings, GenerationSettings):
+        theirs = options_of(kind)
+        shared = mine.keys() & theirs.keys()
+        assert len(shared) >= 3
+        assert {name: mine[name] for name in shared} == {name: theirs[name] for name in shared}
 
 
 def test_it_gives_the_settings_of_runs_and_summaries() -> None:

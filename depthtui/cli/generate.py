@@ -23,7 +23,7 @@ from depthtui.cli.output import INTERRUPTED, log_bug, say
 from depthtui.settings import Settings
 
 if TYPE_CHECKING:
-    from depthtui.data.generation import GenerationSettings
+    from depthtui.data.run_settings import GenerationSettings
 
 MEASURES = ("prediction", "settling", "kl", "overlap", "early_exit")
 """The names in `engine.token_depths.TOKEN_DEPTHS`, without its imports."""
@@ -125,7 +125,7 @@ def generate(model: str, **options: Any) -> int:
 
 
 def _generation_settings(settings: Settings, options: dict[str, Any]) -> GenerationSettings:
-    from depthtui.data.generation import GenerationSettings
+    from depthtui.data.run_settings import GenerationSettings
 
     return GenerationSettings(
         seed=settings.seed,

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from depthtui.data import protocol
-from depthtui.data.model import ModelInfo, ModelSpec
-from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME, depends_on_former_prompts

@@ -17,8 +17,8 @@ from depthtui.settings import Settings, default_cache_dir, load_settings
 from depthtui.sizes import parse_size
 
 if TYPE_CHECKING:
-    from depthtui.data.model import ModelSpec
-    from depthtui.data.run import Prompt, RunSettings
+    from depthtui.data.run import Prompt
+    from depthtui.data.run_settings import ModelSpec, RunSettings
 
 _SETTINGS = ("cache_dir", "cache_limit", "top_k", "kl_threshold", "overlap_threshold", "seed")
 """Options that stand for a setting of the same name."""
@@ -281,7 +281,7 @@ def cache_dir_of(settings: Settings) -> Path:
 
 def read_spec(name: str, options: dict[str, Any]) -> ModelSpec:
     """A model's name, and how to load it."""
-    from depthtui.data.model import ModelSpec
+    from depthtui.data.run_settings import ModelSpec
 
     return ModelSpec(
         name=name,

@@ -16,9 +16,9 @@ from rich.text import Text
 from depthtui import palette
 from depthtui.cli.headless import Display
 from depthtui.data import protocol
-from depthtui.data.generation import Continuation, Generation, GenerationSettings, utf8
-from depthtui.data.model import ModelSpec
+from depthtui.data.generation import Continuation, Generation, utf8
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import GenerationSettings, ModelSpec
 from depthtui.data.store import open_store
 from depthtui.engine.control import Control
 from depthtui.errors import DepthError

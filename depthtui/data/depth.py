@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from depthtui.data.run_settings import SummarySettings
+
 
 @dataclass(frozen=True)
 class DepthEstimate:
@@ -28,23 +30,6 @@ class DepthEstimate:
     reason: str = ""
     warning: str = ""
     interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class SummarySettings:
-    """How per-token values become curves and effective depths.
-
-    Attributes:
-        kl_threshold: share of the largest KL (paper: 0.5).
-        overlap_threshold: overlap that counts as enough (paper: 0.3).
-        include_first_token: whether token 0, often an attention sink, is averaged in.
-        seed: of everything random.
-    """
-
-    kl_threshold: float = 0.5
-    overlap_threshold: float = 0.3
-    include_first_token: bool = True
-    seed: int = 123
 
 
 @dataclass(frozen=True)

@@ -12,37 +12,9 @@ from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, Provenance, Tokens
+from depthtui.data.run_settings import GenerationSettings
 
 _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-
-
-@dataclass(frozen=True)
-class GenerationSettings:
-    """How a model goes on with a prompt, and by which rules each token's depth is told.
-
-    Attributes:
-        max_tokens: most tokens to generate.
-        temperature: what the logits are divided by; 0 always takes the most probable token.
-        top_p: only the most probable tokens that together reach this share are drawn from.
-        seed: of the random choices; one seed chooses alike on every device.
-        chat_template: whether the prompt is wrapped in the chat template.
-        top_k: how many tokens the lens lists at each depth.
-        confidence: early exit: what the lens's first choice must exceed.
-        settling_threshold: settling depth: what the divergence must stay below, in nats.
-        kl_threshold: KL rule: share of the token's largest KL.
-        overlap_threshold: overlap rule: the overlap that counts as enough.
-    """
-
-    max_tokens: int = 256
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 123
-    chat_template: bool = False
-    top_k: int = 10
-    confidence: float = 0.9
-    settling_threshold: float = 0.5
-    kl_threshold: float = 0.5
-    overlap_threshold: float = 0.3
 
 
 @dataclass

@@ -5,29 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from depthtui.data.run_settings import ModelSpec, Silenced
+
 PART_TITLES = {"layer": "layer", "attention": "attention", "mlp": "MLP"}
 """The parts of a block that can be left out, and what people call them."""
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """Which model to load and how.
-
-    Attributes:
-        name: `demo`, a hub id, a local folder or a GGUF file.
-        revision: a hub revision, or empty for the default.
-        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-        dtype: `auto`, `float32`, `bfloat16`, `float16`.
-        quantize: empty, `8bit` or `4bit`.
-        trust_remote_code: whether the model's own Python may run.
-    """
-
-    name: str = "demo"
-    revision: str = ""
-    device: str = "auto"
-    dtype: str = "auto"
-    quantize: str = ""
-    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,16 +75,3 @@ class ModelInfo:
         if not all(held[each.part] for each in silenced):
             return None
         return sum(held[each.part][each.layer] for each in silenced)
-
-
-@dataclass(frozen=True)
-class Silenced:
-    """A layer, or one of its sublayers, that a run leaves out.
-
-    Attributes:
-        layer: its index, 0-based.
-        part: `layer`, `attention` or `mlp`.
-    """
-
-    layer: int
-    part: str = "layer"

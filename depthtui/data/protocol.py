@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from depthtui.data.arrays import MetricResult, arrays_of
-from depthtui.data.generation import Continuation, Generation, GenerationSettings
-from depthtui.data.model import ModelInfo, ModelSpec
-from depthtui.data.run import Prompt, RunResult, RunSettings, Tokens
+from depthtui.data.generation import Continuation, Generation
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import numpy as np
 
 from depthtui.data.arrays import MetricResult
 from depthtui.data.lens import LogitLens
-from depthtui.data.model import ModelInfo, Silenced
+from depthtui.data.model import ModelInfo
+from depthtui.data.run_settings import RunSettings
 
 Result = TypeVar("Result", bound=MetricResult)
 Value = TypeVar("Value")
@@ -42,40 +43,6 @@ class Prompt:
     def question(self) -> str:
         """The text before the answer."""
         return self.text[: len(self.text) - len(self.answer)]
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What a run's arrays depend on, beside the model and the prompt.
-
-    Attributes:
-        top_k: how many tokens the lens lists at each layer.
-        chat_template: whether the prompt is wrapped in the chat template.
-        metrics: names of the metrics to compute (see `metrics.METRICS`).
-        silenced: what the run leaves out: a what-if; empty for a clean run.
-        answer_start: index of the answer's first token where the user marked it, else -1.
-        seed: of the positions of the skip effects.
-        lengths_before: token counts of the prompts before this one, over which the random
-            choice of positions runs on (paper, metric 2).
-        skip_part: what the skip effects leave out: `layer`, `attention` or `mlp`.
-        skip_everywhere: skip at all tokens instead of those before a position.
-        tolerance: wanted completeness error of integrated gradients.
-        riemann_steps: if positive, left-Riemann steps instead of adaptive ones (paper: 256).
-        baseline: texts whose mean residual erasure puts in; empty for ten grade-school prompts.
-    """
-
-    top_k: int = 10
-    chat_template: bool = False
-    metrics: tuple[str, ...] = ("contributions", "logit_lens")
-    silenced: tuple[Silenced, ...] = ()
-    answer_start: int = -1
-    seed: int = 123
-    lengths_before: tuple[int, ...] = ()
-    skip_part: str = "layer"
-    skip_everywhere: bool = False
-    tolerance: float = 0.01
-    riemann_steps: int = 0
-    baseline: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from depthtui.data.depth import Curves, DepthEstimate, DepthSummary, PromptCurves, SummarySettings
+from depthtui.data.depth import Curves, DepthEstimate, DepthSummary, PromptCurves
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.intervals import FEWEST_PROMPTS, depth_intervals
 from depthtui.depth.rules import cosine_layers, kl_layers, overlap_layers
 from depthtui.metrics import METRICS

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from depthtui.data.depth import PromptCurves, SummarySettings
+from depthtui.data.depth import PromptCurves
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.rules import RULE_CURVES, layers_by
 
 FEWEST_PROMPTS = 5

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from depthtui.data.depth import SummarySettings
+from depthtui.data.run_settings import SummarySettings
 
 RULE_CURVES = {"cosine": "mean_cosine", "kl": "kl", "overlap": "overlap"}
 """The rules, and the field of `Curves` that each one reads."""

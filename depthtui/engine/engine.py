@@ -17,8 +17,8 @@ import transformers
 
 import depthtui
 from depthtui.data import codec
-from depthtui.data.generation import Continuation, Generation, GenerationSettings
-from depthtui.data.model import ModelInfo, ModelSpec
+from depthtui.data.generation import Continuation, Generation
+from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Event,
     GeneratedTokens,
@@ -31,7 +31,8 @@ from depthtui.data.protocol import (
     RunFinished,
     RunStarted,
 )
-from depthtui.data.run import Prompt, Provenance, RunResult, RunSettings
+from depthtui.data.run import Prompt, Provenance, RunResult
+from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
 from depthtui.data.store import Store, make_key
 from depthtui.depth.token_depths import token_depths
 from depthtui.engine import memory

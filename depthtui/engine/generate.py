@@ -11,7 +11,8 @@ import torch
 from depthtui.data.arrays import arrays_of
 from depthtui.data.generation import Continuation, Generation
 from depthtui.data.lens import LogitLens
-from depthtui.data.run import RunSettings, Tokens
+from depthtui.data.run import Tokens
+from depthtui.data.run_settings import RunSettings
 from depthtui.depth.token_depths import token_depths
 from depthtui.engine.control import Control
 from depthtui.engine.decoding import Decoding, reads_on

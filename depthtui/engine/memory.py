@@ -6,7 +6,7 @@ import psutil
 import torch
 
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import RunSettings
+from depthtui.data.run_settings import RunSettings
 from depthtui.errors import DepthError
 from depthtui.metrics import logit_lens
 from depthtui.metrics.logit_lens.compute import OUTPUT_BYTES, ROW_BYTES

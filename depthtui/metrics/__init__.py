@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import cast
 
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import Prompt, RunResult, RunSettings, Tokens
+from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import (
     ablation,
     contributions,

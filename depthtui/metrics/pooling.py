@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from depthtui.data.depth import Curves, SummarySettings
+from depthtui.data.depth import Curves
 from depthtui.data.run import Result, RunResult
+from depthtui.data.run_settings import SummarySettings
 from depthtui.metrics.spec import Metric
 
 

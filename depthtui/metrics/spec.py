@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from depthtui.data.arrays import MetricResult
-from depthtui.data.run import RunResult, RunSettings
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import RunSettings
 
 if TYPE_CHECKING:
     from depthtui.metrics.pooling import Pooled

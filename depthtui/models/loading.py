@@ -31,8 +31,9 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging
 
-from depthtui.data.model import ModelInfo, ModelSpec
+from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Progress
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models.catalog import (
     ModelSource,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from depthtui.data.depth import SummarySettings
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.report.arrays import arrays_bytes
 from depthtui.report.groups import Group, group_runs

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from depthtui.data.depth import SummarySettings
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import mean_curves
 from depthtui.metrics import ALL, METRICS
 from depthtui.metrics.pooling import Pooled

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import ON_DEMAND
 from depthtui.report.silenced import without
 from depthtui.report.summary import weights_dtype

@@ -8,10 +8,11 @@ from importlib.resources import files
 
 import numpy as np
 
-from depthtui.data.depth import Curves, DepthSummary, SummarySettings
+from depthtui.data.depth import Curves, DepthSummary
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.published import DATASETS, PROTOCOL, published_for
 from depthtui.metrics import MEASURES, formula_in

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from depthtui.data.depth import DepthSummary, SummarySettings
+from depthtui.data.depth import DepthSummary
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.published import DATASETS, PROTOCOL, published_for
 from depthtui.metrics.pooling import Pooled

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from depthtui.data.depth import DepthEstimate, DepthSummary, SummarySettings
+from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.model import ModelInfo
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.intervals import FEWEST_PROMPTS, LEVEL, MOST_UNDEFINED
 from depthtui.depth.published import DATASETS, PublishedModel
 from depthtui.metrics import METRICS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from depthtui.data.model import ModelInfo, Silenced
+from depthtui.data.model import ModelInfo
+from depthtui.data.run_settings import Silenced
 
 _PARTS = {"layer": "", "attention": " attention", "mlp": " MLP"}
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from depthtui import __version__
-from depthtui.data.depth import DepthEstimate, SummarySettings
+from depthtui.data.depth import DepthEstimate
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Provenance, RunResult
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import ALL
 from depthtui.report.findings import pool_runs

@@ -6,7 +6,8 @@ from rich.console import Group as Lines
 from rich.table import Table
 from rich.text import Text
 
-from depthtui.data.depth import DepthEstimate, SummarySettings
+from depthtui.data.depth import DepthEstimate
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.intervals import FEWEST_PROMPTS
 from depthtui.depth.published import DATASETS, published_for

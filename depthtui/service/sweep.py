@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from depthtui.data import protocol
-from depthtui.data.model import ModelInfo, ModelSpec
+from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Event,
     PromptDone,
@@ -18,7 +18,8 @@ from depthtui.data.protocol import (
     SweepFinished,
     SweepProgress,
 )
-from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.engine.control import Control
 from depthtui.errors import DepthError, RunStopped
 from depthtui.metrics import METRIC_BY_NAME

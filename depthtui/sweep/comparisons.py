@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from depthtui.data.depth import PromptCurves, SummarySettings
+from depthtui.data.depth import PromptCurves
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.intervals import (
     FEWEST_PROMPTS,
     LEVEL,

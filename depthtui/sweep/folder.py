@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from depthtui.data.depth import SummarySettings
-from depthtui.data.model import ModelSpec
+from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.report.export import write_whole
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import (

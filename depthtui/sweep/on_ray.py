@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from depthtui.data.model import ModelSpec
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.sizes import format_size

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
-from depthtui.data.depth import SummarySettings
-from depthtui.data.model import ModelSpec
-from depthtui.data.run import RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.errors import DepthError
 from depthtui.models.catalog import DEMO
+from depthtui.options import Option
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS
 
@@ -86,9 +86,9 @@ class SweepPlan:
 class Drawing:
     """How the prompts of a task are drawn; the fields are those of `TaskChoice`."""
 
-    examples: int = EXAMPLES
-    max_tokens: int = 0
-    sample: bool = False
+    examples: Annotated[int, Option("Prompts of each task.", least=1)] = EXAMPLES
+    max_tokens: Annotated[int, Option("Leave longer prompts out, and take the next ones.")] = 0
+    sample: Annotated[bool, Option("Draw the prompts at random, by the seed.")] = False
 
 
 def check_plan(plan: SweepPlan) -> SweepPlan:

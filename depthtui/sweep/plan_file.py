@@ -20,22 +20,16 @@ max_tokens = 400
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from depthtui.data.model import ModelSpec
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME
+from depthtui.options import Option, WrongValue, options_of
 from depthtui.sweep.plan import Drawing, SweepPlan, TaskChoice, choose_levels
-
-Value = Callable[[Any], Any]
-"""Reads a TOML value; raises _Wrong with what was expected."""
-
-
-class _Wrong(Exception):
-    """A value is not what its key expects; the text says what is."""
 
 
 def read_plan(path: Path, base: SweepPlan, drawing: Drawing) -> SweepPlan:
@@ -89,14 +83,14 @@ def _tables(table: dict[str, Any], name: str, where: str) -> list[dict[str, Any]
 
 def _model(row: dict[str, Any], where: str) -> ModelSpec:
     _check_keys(row, _MODEL, where)
-    if "name" not in row:
+    if not row.get("name"):
         raise DepthError(f"{where} has no name.", "A hub id, a folder, a GGUF file or demo.")
     return ModelSpec(**_values(row, _MODEL, where))
 
 
 def _tasks(row: dict[str, Any], drawing: Drawing, folder: Path, where: str) -> list[TaskChoice]:
     _check_keys(row, _TASK | _DRAWING, where)
-    if "name" not in row:
+    if not row.get("name"):
         raise DepthError(f"{where} has no name.", "`depthtui tasks` lists them.")
     values = _values(row, _TASK, where)
     data = values.get("data")
@@ -108,64 +102,28 @@ def _tasks(row: dict[str, Any], drawing: Drawing, folder: Path, where: str) -> l
         raise DepthError(f"{where}: {error.message}", error.hint) from None
 
 
-def _check_keys(row: Mapping[str, Any], known: Mapping[str, Value], where: str) -> None:
+def _check_keys(row: Mapping[str, Any], known: Mapping[str, Option], where: str) -> None:
     for name in row:
         if name not in known:
             raise DepthError(f"{where}: there is no key {name}.", f"Keys: {', '.join(known)}.")
 
 
-def _values(row: Mapping[str, Any], known: Mapping[str, Value], where: str) -> dict[str, Any]:
+def _values(row: Mapping[str, Any], known: Mapping[str, Option], where: str) -> dict[str, Any]:
     values = {}
-    for name, read in known.items():
+    for name, option in known.items():
         if name in row:
             try:
-                values[name] = read(row[name])
-            except _Wrong as error:
+                values[name] = option.parse(row[name])
+            except WrongValue as error:
                 raise DepthError(f"{where}: {name} must be {error}, not {row[name]!r}.") from None
     return values
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise _Wrong("text in quotes")
-    return value
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _Wrong("true or false")
-    return value
-
-
-def _count(least: int) -> Value:
-    def read(value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise _Wrong(f"a whole number of at least {least}")
-        return value
-
-    return read
-
-
-def _share(value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
-        raise _Wrong("a number from 0 to 1")
-    return float(value)
-
-
-def _choice(*choices: str) -> Value:
-    def read(value: Any) -> str:
-        if value not in choices:
-            raise _Wrong(" or ".join(f'"{each}"' for each in choices))
-        return str(value)
-
-    return read
 
 
 def _metrics(value: Any) -> tuple[str, ...]:
     if value == "all":
         return tuple(METRIC_BY_NAME)
     if not isinstance(value, list) or not value or not set(map(str, value)) <= set(METRIC_BY_NAME):
-        raise _Wrong(f'"all" or a list of {", ".join(METRIC_BY_NAME)}')
+        raise WrongValue(f'"all" or a list of {", ".join(METRIC_BY_NAME)}')
     return tuple(value)
 
 
@@ -173,35 +131,19 @@ def _levels(value: Any) -> list[str]:
     """`3`, `"3"`, `"1-5"`, `"*"` or a list of these."""
     rows = value if isinstance(value, list) else [value]
     if not rows or not all(
-        isinstance(each, int | str) and not isinstance(each, bool) for each in rows
+        isinstance(level, int | str) and not isinstance(level, bool) for level in rows
     ):
-        raise _Wrong('a level, a list of levels, or "*" for all of them')
-    return [str(each) for each in rows]
+        raise WrongValue('a level, a list of levels, or "*" for all of them')
+    return [str(level) for level in rows]
 
 
-_DRAWING: dict[str, Value] = {"examples": _count(1), "max_tokens": _count(0), "sample": _flag}
-_RUN: dict[str, Value] = {
-    "metrics": _metrics,
-    "top_k": _count(1),
-    "chat_template": _flag,
-    "seed": _count(0),
-    "skip_part": _choice("layer", "attention", "mlp"),
-    "skip_everywhere": _flag,
-    "tolerance": _share,
-    "riemann_steps": _count(0),
+_DRAWING = options_of(Drawing)
+_RUN = options_of(RunSettings)
+_RUN |= {"metrics": replace(_RUN["metrics"], read=_metrics)}
+_SUMMARY = options_of(SummarySettings)
+_MODEL = options_of(ModelSpec)
+_TASK = {
+    "name": Option("A task, a data set, or a name for the prompts of `data`."),
+    "level": Option("How hard.", read=_levels),
+    "data": Option("A file that holds the prompts."),
 }
-_SUMMARY: dict[str, Value] = {
-    "kl_threshold": _share,
-    "overlap_threshold": _share,
-    "include_first_token": _flag,
-    "seed": _count(0),
-}
-_MODEL: dict[str, Value] = {
-    "name": _text,
-    "revision": _text,
-    "device": _text,
-    "dtype": _choice("auto", "float32", "bfloat16", "float16"),
-    "quantize": _choice("8bit", "4bit"),
-    "trust_remote_code": _flag,
-}
-_TASK: dict[str, Value] = {"name": _text, "level": _levels, "data": _text}

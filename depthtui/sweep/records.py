@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from depthtui.data.depth import Curves, PromptCurves, SummarySettings
-from depthtui.data.model import ModelInfo, ModelSpec
-from depthtui.data.run import Prompt, Provenance, RunResult, RunSettings
+from depthtui.data.depth import Curves, PromptCurves
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import Prompt, Provenance, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import make_key
 from depthtui.depth.effective_depth import prompt_curves
 from depthtui.metrics import METRICS, depends_on_former_prompts

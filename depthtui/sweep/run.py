@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import Event
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models.catalog import resolve
 from depthtui.sweep.folder import Failure, SweepFolder, Tell, model_title

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from depthtui.data.model import ModelSpec
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.sweep.folder import Failure, SweepFolder, Tell, model_title
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice

@@ -8,8 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from depthtui.data.depth import Curves, DepthEstimate, PromptCurves, SummarySettings
-from depthtui.data.model import ModelInfo, ModelSpec
+from depthtui.data.depth import Curves, DepthEstimate, PromptCurves
+from depthtui.data.model import ModelInfo
+from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.depth.effective_depth import depths, pool
 from depthtui.depth.intervals import depth_intervals
 from depthtui.depth.published import DATASETS, PublishedModel, nearest_dataset, published_for

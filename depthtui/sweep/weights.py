@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from depthtui.data.model import ModelSpec
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models.catalog import cached_snapshot, resolve
 from depthtui.models.integrity import converted_folder, fingerprint, model_files

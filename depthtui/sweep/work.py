@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from depthtui.data.model import ModelInfo, ModelSpec
-from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.errors import DepthError
 from depthtui.metrics import depends_on_former_prompts
 from depthtui.sweep.folder import Failure, count_key

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from depthtui.data.model import Silenced
+from depthtui.data.run_settings import Silenced
 from depthtui.tracing.anatomy import (
     Anatomy,
     Tap,

@@ -25,9 +25,9 @@ from textual.driver import Driver
 from textual.theme import Theme
 from textual.widgets import Static
 
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import Progress
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.settings import Settings, load_settings, save_settings
 from depthtui.tui import keymap

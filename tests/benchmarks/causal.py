@@ -22,8 +22,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from depthtui.data.lens import LensValues
-from depthtui.data.model import ModelSpec
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.metrics.integrated_gradients.compute import integrated_gradients
 from depthtui.metrics.logit_lens.compute import read_lens, unknown_rows

@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 import time
 
-from depthtui.data.model import ModelSpec
-from depthtui.data.run import Prompt, RunSettings
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from depthtui.data.depth import PromptCurves, SummarySettings
+from depthtui.data.depth import PromptCurves
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import pool
 from depthtui.depth.intervals import depth_intervals, draw, resampled_layers
 from depthtui.depth.rules import RULE_CURVES, layers_by

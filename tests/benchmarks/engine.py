@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from depthtui.data.model import ModelSpec
-from depthtui.data.run import Prompt, RunSettings
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
 from depthtui.metrics.contributions.compute import contributions

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from depthtui.data.arrays import arrays_of
-from depthtui.data.generation import Generation, GenerationSettings
-from depthtui.data.model import ModelSpec
+from depthtui.data.generation import Generation
 from depthtui.data.run import Prompt, Tokens
+from depthtui.data.run_settings import GenerationSettings, ModelSpec
 from depthtui.engine.generate import generate, replayed
 from depthtui.engine.run import ReadyModel
 from depthtui.engine.tokens import Vocabulary, tokenise

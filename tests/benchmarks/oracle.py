@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from depthtui.data.model import ModelSpec
-from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
 from depthtui.metrics.integrated_gradients import IntegratedGradients

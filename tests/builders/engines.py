@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, arrays_of
-from depthtui.data.generation import Generation, GenerationSettings
-from depthtui.data.model import ModelInfo, ModelSpec
+from depthtui.data.generation import Generation
+from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Command,
     Configure,
@@ -47,7 +47,8 @@ from depthtui.data.protocol import (
     Stop,
     SweepFinished,
 )
-from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
 from depthtui.data.store import Store
 from depthtui.engine.control import Control
 from depthtui.errors import DepthError

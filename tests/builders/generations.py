@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from depthtui.data.generation import Continuation, Generation, GenerationSettings
+from depthtui.data.generation import Continuation, Generation
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, Provenance, Tokens
+from depthtui.data.run_settings import GenerationSettings
 from depthtui.depth.token_depths import token_depths
 from tests.hostile import HOSTILE
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from depthtui.data.model import ModelInfo, ModelSpec
+from depthtui.data.model import ModelInfo
+from depthtui.data.run_settings import ModelSpec
 
 LAYERS = 30
 

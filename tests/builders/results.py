@@ -11,7 +11,8 @@ import numpy as np
 from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import Prompt, Provenance, RunResult, RunSettings, Tokens
+from depthtui.data.run import Prompt, Provenance, RunResult, Tokens
+from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import METRIC_BY_NAME, empty_result
 from depthtui.metrics.contributions import Contributions
 from tests.builders.metrics import AFTER_THE_LENS, random_metric, smooth_metric, usefulness

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from depthtui.data import depth, generation, model, protocol, run
+from depthtui.data import depth, generation, model, protocol, run, run_settings
 from depthtui.data.arrays import MetricResult
 from depthtui.data.codec import CodecError, decode, encode
-from depthtui.data.depth import Curves, DepthEstimate, DepthSummary, SummarySettings
+from depthtui.data.depth import Curves, DepthEstimate, DepthSummary
 from depthtui.data.lens import Array, LogitLens
-from depthtui.data.model import ModelSpec
 from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.metrics.contributions import Contributions
 from tests.builders.results import random_result
 from tests.hostile import HOSTILE, HOSTILE_PROMPT
@@ -29,7 +29,7 @@ from tests.hostile import HOSTILE, HOSTILE_PROMPT
 CLASSES: list[Any] = list(
     {
         kind: None
-        for module in (model, run, depth, generation, protocol)
+        for module in (model, run, run_settings, depth, generation, protocol)
         for kind in (*vars(module).values(), *MetricResult.__subclasses__())
         if isinstance(kind, type) and dataclasses.is_dataclass(kind)
     }

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.data.run import Prompt, RunSettings
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import RunSettings
 from depthtui.data.store import Entry, Store, make_key, open_store
 
 MIB = 1 << 20

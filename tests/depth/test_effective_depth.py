@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from depthtui.data.arrays import arrays_of
-from depthtui.data.depth import Curves, DepthEstimate, SummarySettings
+from depthtui.data.depth import Curves, DepthEstimate
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import (
     cosine_depth,
     depths,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from depthtui.data.depth import Curves, PromptCurves, SummarySettings
+from depthtui.data.depth import Curves, PromptCurves
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import depths, pool, summarise
 from depthtui.depth.intervals import (
     FEWEST_PROMPTS,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from depthtui.data.generation import GenerationSettings
 from depthtui.data.lens import LogitLens
+from depthtui.data.run_settings import GenerationSettings
 from depthtui.depth.effective_depth import kl_depth, overlap_depth
 from depthtui.depth.token_depths import TOKEN_DEPTHS, kl_depths, overlap_depths, token_depths
 

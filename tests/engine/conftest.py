@@ -2,7 +2,7 @@
 
 import pytest
 
-from depthtui.data.model import ModelSpec
+from depthtui.data.run_settings import ModelSpec
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
 from depthtui.prompts.tasks import make_prompts

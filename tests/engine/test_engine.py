@@ -8,7 +8,6 @@ import torch
 
 from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import (
     Halted,
     Notice,
@@ -16,7 +15,8 @@ from depthtui.data.protocol import (
     RunFinished,
     RunStarted,
 )
-from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine import memory
 from depthtui.engine import run as run_module

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from depthtui.data.lens import LogitLens
-from depthtui.data.model import ModelSpec, Silenced
 from depthtui.data.protocol import MetricRows, Rows, RunFinished
-from depthtui.data.run import Prompt, RunSettings
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings, Silenced
 from depthtui.data.store import open_store
 from depthtui.engine import context as context_module
 from depthtui.engine.control import Control

@@ -9,8 +9,7 @@ import torch
 
 from depthtui.data import codec
 from depthtui.data.arrays import arrays_of
-from depthtui.data.generation import Continuation, Generation, GenerationSettings
-from depthtui.data.model import ModelSpec
+from depthtui.data.generation import Continuation, Generation
 from depthtui.data.protocol import (
     GeneratedTokens,
     GenerationFinished,
@@ -18,6 +17,7 @@ from depthtui.data.protocol import (
     Notice,
 )
 from depthtui.data.run import Prompt, Tokens
+from depthtui.data.run_settings import GenerationSettings, ModelSpec
 from depthtui.data.store import open_store
 from depthtui.engine import decoding
 from depthtui.engine import generate as generate_module

@@ -2,7 +2,7 @@
 
 import pytest
 
-from depthtui.data.run import RunSettings
+from depthtui.data.run_settings import RunSettings
 from depthtui.engine import memory
 from tests.builders.models import model_info
 

@@ -16,11 +16,16 @@ from rich.console import Console, RenderableType
 
 from depthtui import __version__
 from depthtui.data.arrays import arrays_of
-from depthtui.data.depth import SummarySettings
-from depthtui.data.generation import GenerationSettings
 from depthtui.data.lens import LogitLens
-from depthtui.data.model import ModelInfo, ModelSpec, Silenced
-from depthtui.data.run import Prompt, RunResult, RunSettings, Tokens
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run_settings import (
+    GenerationSettings,
+    ModelSpec,
+    RunSettings,
+    Silenced,
+    SummarySettings,
+)
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.export import export
 from depthtui.report.generation import generation_table

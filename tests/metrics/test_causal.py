@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.model import Silenced
+from depthtui.data.run_settings import Silenced
 from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.integrated_gradients.compute import integrated_gradients
 from depthtui.metrics.residual_erasure.compute import residual_erasure

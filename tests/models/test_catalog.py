@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.data.model import ModelSpec
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models import catalog
 from depthtui.models.catalog import ModelSource, on_disk, resolve, weight_files

@@ -14,8 +14,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import Progress
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models import conversion, demo
 from depthtui.models.catalog import DEMO_NAME

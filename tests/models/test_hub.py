@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import Progress
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models import hub
 from depthtui.models.catalog import on_disk

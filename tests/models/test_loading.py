@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
 
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import Progress
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models import loading
 from depthtui.models.loading import LoadedModel, load

@@ -12,8 +12,8 @@ from safetensors.numpy import load, save
 
 from depthtui.data import codec
 from depthtui.data.lens import LogitLens
-from depthtui.data.model import ModelSpec, Silenced
-from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings, Silenced
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
 from depthtui.models.parameters import count_parameters

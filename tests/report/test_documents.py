@@ -13,8 +13,8 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from depthtui.data.depth import SummarySettings
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
 from depthtui.metrics import ALL_MEASURES, MEASURES
 from depthtui.metrics.spec import Measure
 from depthtui.report import html as page

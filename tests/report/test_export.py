@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.data.depth import SummarySettings
+from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.report.export import FORMATS, export, write_whole
 from tests.builders.results import hostile_run, run

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from depthtui.data.depth import SummarySettings
 from depthtui.data.lens import LogitLens
-from depthtui.data.model import Silenced
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import Silenced, SummarySettings
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects

@@ -13,8 +13,9 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from depthtui.data.generation import Continuation, Generation, GenerationSettings
+from depthtui.data.generation import Continuation, Generation
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import GenerationSettings
 from depthtui.errors import DepthError
 from depthtui.report.generation import (
     depths_of_text,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from depthtui.data.run import RunSettings
+from depthtui.data.run_settings import RunSettings
 from depthtui.report.groups import group_runs
 from tests.builders.results import run, stopped_run
 

@@ -8,9 +8,10 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from depthtui.data.depth import DepthEstimate, SummarySettings
+from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.report.groups import Group
 from depthtui.report.html import html_bytes

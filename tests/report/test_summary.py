@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from depthtui import __version__
-from depthtui.data.depth import SummarySettings
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import Provenance
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.integrated_gradients import IntegratedGradients

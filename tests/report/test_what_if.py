@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.data.depth import SummarySettings
 from depthtui.data.lens import LogitLens
-from depthtui.data.model import Silenced
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import Silenced, SummarySettings
 from depthtui.report.export import export
 from depthtui.report.groups import group_runs
 from depthtui.report.silenced import silenced_words, without

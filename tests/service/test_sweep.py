@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from depthtui.data import codec
-from depthtui.data.model import ModelInfo, ModelSpec
+from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Event,
     Notice,
@@ -18,6 +18,7 @@ from depthtui.data.protocol import (
     SweepFinished,
     SweepProgress,
 )
+from depthtui.data.run_settings import ModelSpec
 from depthtui.engine.control import Control
 from depthtui.errors import DepthError, RunStopped
 from depthtui.service.sweep import SweepService

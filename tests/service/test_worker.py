@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 
 from depthtui.data import codec
-from depthtui.data.generation import GenerationSettings
 from depthtui.data.lens import LogitLens
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import (
     Configure,
     Continue,
@@ -35,7 +33,8 @@ from depthtui.data.protocol import (
     Stop,
     SweepFinished,
 )
-from depthtui.data.run import Prompt, RunSettings
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
 from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
 from depthtui.sweep.saved import open_sweep, plan_text
 from tests.tiny_models import tiny_folder

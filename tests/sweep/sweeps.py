@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from depthtui.data.depth import SummarySettings
-from depthtui.data.model import ModelSpec
-from depthtui.data.run import RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.sweep.folder import SweepFolder
 from depthtui.sweep.plan import Drawing, SweepPlan, check_plan, parse_task
 from depthtui.sweep.run import run_sweep

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from depthtui.data.depth import Curves, PromptCurves, SummarySettings
+from depthtui.data.depth import Curves, PromptCurves
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import depths, pool
 from depthtui.depth.intervals import draw, expanded_interval, resampled_layers
 from depthtui.sweep.comparisons import (

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import Notice, Progress
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec
 from depthtui.sweep import display as display_module
 from depthtui.sweep.display import SweepDisplay
 from depthtui.sweep.folder import SweepFolder

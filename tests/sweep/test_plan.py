@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.data.depth import SummarySettings
-from depthtui.data.model import ModelSpec
-from depthtui.data.run import Prompt, RunSettings
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.errors import DepthError
 from depthtui.prompts.tasks import make_prompts
 from depthtui.sweep.paper import with_paper_protocol

@@ -11,8 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from depthtui import cli
 from depthtui.data.lens import LogitLens
-from depthtui.data.model import ModelSpec
-from depthtui.data.run import RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
 from depthtui.metrics.contributions import Contributions

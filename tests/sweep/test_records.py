@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from depthtui.data.depth import SummarySettings
-from depthtui.data.model import ModelSpec
-from depthtui.data.run import Prompt, RunSettings
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.effective_depth import prompt_curves, summarise
 from depthtui.report.summary import summary_dict
 from depthtui.sweep.plan import Cell, TaskChoice

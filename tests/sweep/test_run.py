@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.data.model import ModelSpec
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.prompts.tasks import make_prompts
 from depthtui.sweep import run as run_module

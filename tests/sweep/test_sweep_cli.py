@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from depthtui import cli
-from depthtui.data.model import ModelSpec
-from depthtui.data.run import RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from tests.builders.engines import ScriptedEngine
 
 Output = pytest.CaptureFixture[str]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from depthtui.data.model import ModelSpec
+from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from depthtui.tui.panes.status_line import StatusLine

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from depthtui import cli
-from depthtui.data.model import ModelSpec
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui import app as app_module
 from depthtui.tui.app import DepthApp

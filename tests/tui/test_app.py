@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import (
     Configure,
     Continue,
@@ -26,6 +25,7 @@ from depthtui.data.protocol import (
     Stop,
 )
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings, load_settings, save_settings
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.pane import Pane

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import Failed, MetricRows, StartRun
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.contributions import Contributions

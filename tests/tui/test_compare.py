@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from depthtui.data.lens import LogitLens
-from depthtui.data.model import ModelInfo, ModelSpec
+from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Event, ModelLoaded
-from depthtui.data.run import Prompt, RunResult, RunSettings, Tokens
+from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.metrics.contributions import Contributions
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair

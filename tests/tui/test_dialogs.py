@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from textual.widgets import Checkbox, Input, OptionList
 
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import Event, LoadModel, ModelLoaded, StartRun
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec
 from depthtui.models.catalog import ModelListing
 from depthtui.settings import load_settings
 from depthtui.tui.screens.dialogs.confirm import Confirm

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from textual.message import Message
 
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import Configure, EngineReady, Notice
+from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.engine_client import EngineClient, last_line
 from depthtui.tui.messages import EngineDied, EngineEvent

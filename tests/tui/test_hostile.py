@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from textual.app import App, ComposeResult
 
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import Event, ModelLoaded, Notice
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea, stand_ins
 from tests.builders.engines import FakeEngine

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.data.model import Silenced
 from depthtui.data.protocol import ModelLoaded, StartRun
+from depthtui.data.run_settings import Silenced
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from depthtui.tui.screens.main_screen import MainScreen

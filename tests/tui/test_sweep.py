@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from textual.widgets import Checkbox, Input, SelectionList
 
-from depthtui.data.depth import SummarySettings
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import LoadModel, StartRun, StartSweep
+from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.sweep.plan import Drawing
 from depthtui.sweep.questions import questions
 from depthtui.sweep.report.export import FORMATS

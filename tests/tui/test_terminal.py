@@ -19,7 +19,7 @@ from pathlib import Path
 import pyte
 import pytest
 
-from depthtui.data.model import ModelSpec
+from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui import app
 

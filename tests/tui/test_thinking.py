@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from textual.widgets import Input
 
-from depthtui.data.generation import GenerationSettings
 from depthtui.data.protocol import (
     Failed,
     GeneratedTokens,
@@ -18,6 +17,7 @@ from depthtui.data.protocol import (
     Stop,
 )
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import GenerationSettings
 from depthtui.settings import Settings
 from depthtui.tui.panes.choice_lens import ChoiceLens
 from depthtui.tui.panes.thought_curve import ThoughtCurve

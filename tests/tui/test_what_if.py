@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.data.model import ModelInfo, ModelSpec, Silenced
+from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Event, ModelLoaded, Rows, StartRun, Stop
-from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings, Silenced
 from depthtui.errors import DepthError
 from depthtui.metrics.ablation import Ablation
 from depthtui.tui.panes.outcome import signed

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from depthtui.data.depth import DepthEstimate, SummarySettings
+from depthtui.data.depth import DepthEstimate
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.intervals import LEVEL
 from depthtui.depth.published import DATASETS, PROTOCOL
 from depthtui.depth.rules import RULE_CURVES

@@ -9,7 +9,8 @@ import numpy as np
 from rich.style import Style
 from textual.strip import Strip
 
-from depthtui.data.depth import Curves, SummarySettings
+from depthtui.data.depth import Curves
+from depthtui.data.run_settings import SummarySettings
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.braille import Canvas

@@ -13,9 +13,9 @@ from textual.widgets import Footer, Static
 
 from depthtui.data.depth import DepthSummary
 from depthtui.data.lens import LogitLens
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import Progress
 from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME, OF_THE_PASS
 from depthtui.metrics.skip_effects import SkipEffects

@@ -14,8 +14,8 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Footer
 
-from depthtui.data.generation import GenerationSettings
-from depthtui.data.run import RunResult, RunSettings, Tokens
+from depthtui.data.run import RunResult, Tokens
+from depthtui.data.run_settings import GenerationSettings, RunSettings
 from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
 from depthtui.metrics import logit_lens
 from depthtui.metrics.spec import Measure
@@ -139,13 +139,11 @@ class ThinkingScreen(LiveScreen):
 
     def _begin(self, settings: GenerationSettings | None = None) -> None:
         """Write anew."""
-        mine, user = settings or GenerationSettings(), self._explorer.settings
-        if settings is None:
-            mine = replace(mine, seed=user.seed, chat_template=user.chat_template)
+        user = self._explorer.settings.generation_settings()
         self._follows = True
         self._explorer.think(
             replace(
-                mine,
+                settings or user,
                 top_k=user.top_k,
                 kl_threshold=user.kl_threshold,
                 overlap_threshold=user.overlap_threshold,

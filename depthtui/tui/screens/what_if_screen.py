@@ -13,8 +13,8 @@ from textual.containers import Container, Horizontal, Vertical
 from textual.widgets import Footer
 
 from depthtui.data.lens import LogitLens
-from depthtui.data.model import Silenced
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import Silenced
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import RANKINGS
 from depthtui.metrics.spec import Measure

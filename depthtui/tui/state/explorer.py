@@ -12,8 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from depthtui.data.generation import GenerationSettings
-from depthtui.data.model import ModelInfo, ModelSpec
+from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Configure,
     Continue,
@@ -35,7 +34,8 @@ from depthtui.data.protocol import (
     Stop,
     SweepFinished,
 )
-from depthtui.data.run import Prompt, RunSettings
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
 from depthtui.settings import Settings, default_cache_dir, models_dir
 from depthtui.tui.state.engine import Engine, EngineDeath
 from depthtui.tui.state.session import Run, RunState, Session

@@ -19,7 +19,8 @@ from depthtui.data.protocol import (
     RunFinished,
     RunStarted,
 )
-from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import METRIC_BY_NAME, ON_DEMAND, depending_on, empty_result
 
 

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from depthtui.data.depth import SummarySettings
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import (
     Event,
     PromptDone,
@@ -15,7 +13,8 @@ from depthtui.data.protocol import (
     SweepFinished,
     SweepProgress,
 )
-from depthtui.data.run import Prompt, RunSettings
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.prompts.tasks import TASKS
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from depthtui.data.generation import Continuation, Generation, GenerationSettings
+from depthtui.data.generation import Continuation, Generation
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Event,
@@ -17,6 +17,7 @@ from depthtui.data.protocol import (
     GenerationStarted,
 )
 from depthtui.data.run import Prompt, Tokens
+from depthtui.data.run_settings import GenerationSettings
 
 Stage: TypeAlias = Literal["waiting", "writing", "done", "failed"]
 

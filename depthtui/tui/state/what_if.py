@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from depthtui.data.lens import LogitLens
-from depthtui.data.model import Silenced
 from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import Silenced
 from depthtui.depth.agreement import agreement
 from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, RANKINGS, rankings_of
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from depthtui.data.depth import SummarySettings
 from depthtui.data.lens import LogitLens
-from depthtui.data.model import ModelSpec
+from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.intervals import depth_intervals
 from depthtui.depth.published import RULES

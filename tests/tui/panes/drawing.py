@@ -11,8 +11,9 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 from textual.widget import Widget
 
-from depthtui.data.depth import DepthSummary, SummarySettings
+from depthtui.data.depth import DepthSummary
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import summarise
 
 

@@ -6,8 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from depthtui.data.model import ModelSpec, Silenced
-from depthtui.data.run import Prompt, RunResult, RunSettings
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings, Silenced
 from depthtui.tui.state.alignment import align
 from depthtui.tui.state.comparison import caveat, names_of, why_not_subtracted
 from depthtui.tui.state.session import Run

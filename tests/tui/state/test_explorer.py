@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from depthtui.data.model import ModelSpec
 from depthtui.data.protocol import (
     EngineReady,
     Event,
@@ -17,6 +16,7 @@ from depthtui.data.protocol import (
     StartRun,
 )
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.state.engine import EngineDeath
 from depthtui.tui.state.explorer import Explorer, Phase

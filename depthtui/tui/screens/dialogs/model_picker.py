@@ -14,7 +14,7 @@ from textual.widgets import Checkbox, Input, Label, OptionList, Select, Static
 from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerState
 
-from depthtui.data.model import ModelSpec
+from depthtui.data.run_settings import ModelSpec
 from depthtui.models.catalog import ModelListing
 from depthtui.sizes import format_size
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog

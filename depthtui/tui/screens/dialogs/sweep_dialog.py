@@ -16,7 +16,7 @@ from textual.widgets import Button, Checkbox, Input, Label, SelectionList, Stati
 from textual.widgets.selection_list import Selection
 from textual.worker import Worker, WorkerState
 
-from depthtui.data.model import ModelSpec
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models.catalog import ModelListing
 from depthtui.prompts.tasks import TASKS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -13,17 +12,17 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Checkbox, Input, Label, Static
 
-from depthtui.data.generation import GenerationSettings
+from depthtui.data.run_settings import GenerationSettings
+from depthtui.options import WrongValue, options_of
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
 
-_FIELDS: dict[str, tuple[str, Callable[[str], Any], Callable[[Any], bool], str]] = {
-    "max_tokens": ("most tokens", int, lambda value: value >= 1, "a whole number from 1"),
-    "temperature": ("temperature", float, lambda value: 0 <= value <= 10, "a number from 0 to 10"),
-    "top_p": ("top-p", float, lambda value: 0 <= value <= 1, "a number from 0 to 1"),
-    "seed": ("seed", int, lambda value: 0 <= value < 1 << 63, "a whole number from 0"),
-    "confidence": ("confidence", float, lambda value: 0 <= value <= 1, "a number from 0 to 1"),
+_LABELS = {
+    "max_tokens": "most tokens",
+    "temperature": "temperature",
+    "top_p": "top-p",
+    "seed": "seed",
+    "confidence": "confidence",
 }
-"""Name -> its label, how it is read, which values it can have, and that in words."""
 
 
 class WritingDialog(Dialog[GenerationSettings]):
@@ -47,7 +46,7 @@ class WritingDialog(Dialog[GenerationSettings]):
         self._has_template = has_template
 
     def body(self) -> ComposeResult:
-        for name, (label, *_) in _FIELDS.items():
+        for name, label in _LABELS.items():
             with Horizontal(classes="field"):
                 yield Label(label)
                 yield Input(f"{getattr(self._settings, name):g}", id=name, compact=True)
@@ -73,14 +72,12 @@ class WritingDialog(Dialog[GenerationSettings]):
     def action_write(self) -> None:
         """Take the fields' values, or say which of them is wrong."""
         values: dict[str, Any] = {"chat_template": self.query_one("#chat_template", Checkbox).value}
-        for name, (label, read, is_allowed, expected) in _FIELDS.items():
+        for name, label in _LABELS.items():
             try:
-                values[name] = read(self.query_one(f"#{name}", Input).value)
-                known = is_allowed(values[name])
-            except ValueError:
-                known = False
-            if not known:
-                words = f"{label[:1].upper()}{label[1:]} must be {expected}."
+                typed = self.query_one(f"#{name}", Input).value
+                values[name] = options_of(GenerationSettings)[name].parse_text(typed)
+            except WrongValue as error:
+                words = f"{label[:1].upper()}{label[1:]} must be {error}."
                 note = Content.styled(words, "$text-error")
                 self.query_one("#writing-note", Static).update(note)
                 self.query_one(f"#{name}").focus()

@@ -1,0 +1,174 @@
+"""What people choose: a model, and the settings of runs, summaries and generated texts.
+
+A field that carries an `Option` is one of the settings file (where `Settings` has it too), of
+plans and of the command line. Imports nothing heavy: `--help` reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from depthtui.options import Option, WrongValue
+
+
+def _read_device(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+        raise WrongValue("auto, cpu, cuda, cuda:N or mps")
+    return value
+
+
+TopK = Annotated[int, Option("Tokens that the lens lists at each layer.", least=1)]
+ChatTemplate = Annotated[bool, Option("Wrap prompts in the model's chat template.")]
+Seed = Annotated[int, Option("Seed of everything random.")]
+KlThreshold = Annotated[float, Option("KL rule: share of the largest KL.", most=1)]
+OverlapThreshold = Annotated[float, Option("Overlap rule: overlap that is enough.", most=1)]
+IncludeFirstToken = Annotated[
+    bool, Option("Leave token 0 out of the means.", switch="--skip-first-token")
+]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which model to load and how.
+
+    Attributes:
+        name: `demo`, a hub id, a local folder or a GGUF file.
+        revision: a hub revision, or empty for the default.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        dtype: `auto`, `float32`, `bfloat16`, `float16`.
+        quantize: empty, `8bit` or `4bit`.
+        trust_remote_code: whether the model's own Python may run.
+    """
+
+    name: Annotated[str, Option("A hub id, a local folder or a GGUF file.")] = "demo"
+    revision: Annotated[str, Option("Revision of a model from the hub.")] = ""
+    device: Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.", read=_read_device)] = "auto"
+    dtype: Annotated[
+        str,
+        Option(
+            "Type of the weights in memory.", choices=("auto", "float32", "bfloat16", "float16")
+        ),
+    ] = "auto"
+    quantize: Annotated[
+        str,
+        Option("Load the weights in fewer bits, with bitsandbytes.", choices=("8bit", "4bit")),
+    ] = ""
+    trust_remote_code: Annotated[bool, Option("Let the model's own Python code run.")] = False
+
+
+@dataclass(frozen=True)
+class Silenced:
+    """A layer, or one of its sublayers, that a run leaves out.
+
+    Attributes:
+        layer: its index, 0-based.
+        part: `layer`, `attention` or `mlp`.
+    """
+
+    layer: int
+    part: str = "layer"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run's arrays depend on, beside the model and the prompt.
+
+    Attributes:
+        top_k: how many tokens the lens lists at each layer.
+        chat_template: whether the prompt is wrapped in the chat template.
+        metrics: names of the metrics to compute (see `metrics.catalog`).
+        silenced: what the run leaves out: a what-if; empty for a clean run.
+        answer_start: index of the answer's first token where the user marked it, else -1.
+        seed: of the positions of the skip effects.
+        lengths_before: token counts of the prompts before this one, over which the random
+            choice of positions runs on (paper, metric 2).
+        skip_part: what the skip effects leave out: `layer`, `attention` or `mlp`.
+        skip_everywhere: skip at all tokens instead of those before a position.
+        tolerance: wanted completeness error of integrated gradients.
+        riemann_steps: if positive, left-Riemann steps instead of adaptive ones (paper: 256).
+        baseline: texts whose mean residual erasure puts in; empty for ten grade-school prompts.
+    """
+
+    top_k: TopK = 10
+    chat_template: ChatTemplate = False
+    metrics: Annotated[
+        tuple[str, ...], Option("What to compute; `depthtui metrics` lists them.")
+    ] = ("contributions", "logit_lens")
+    silenced: tuple[Silenced, ...] = ()
+    answer_start: int = -1
+    seed: Seed = 123
+    lengths_before: tuple[int, ...] = ()
+    skip_part: Annotated[
+        str,
+        Option(
+            "What skip effects and ablation leave out of a layer.",
+            choices=("layer", "attention", "mlp"),
+        ),
+    ] = "layer"
+    skip_everywhere: Annotated[
+        bool, Option("Skip layers at all tokens, not only at earlier ones.")
+    ] = False
+    tolerance: Annotated[
+        float,
+        Option("Completeness error that integrated gradients stop at.", above_least=True, most=1),
+    ] = 0.01
+    riemann_steps: Annotated[
+        int,
+        Option(
+            "Integrate in so many left-Riemann steps (the paper: 256), whatever the error.",
+            least=1,
+        ),
+    ] = 0
+    baseline: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SummarySettings:
+    """How per-token values become curves and effective depths.
+
+    Attributes:
+        kl_threshold: share of the largest KL (paper: 0.5).
+        overlap_threshold: overlap that counts as enough (paper: 0.3).
+        include_first_token: whether token 0, often an attention sink, is averaged in.
+        seed: of everything random.
+    """
+
+    kl_threshold: KlThreshold = 0.5
+    overlap_threshold: OverlapThreshold = 0.3
+    include_first_token: IncludeFirstToken = True
+    seed: Seed = RunSettings.seed
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How a model goes on with a prompt, and by which rules each token's depth is told.
+
+    Attributes:
+        max_tokens: most tokens to generate.
+        temperature: what the logits are divided by; 0 always takes the most probable token.
+        top_p: only the most probable tokens that together reach this share are drawn from.
+        seed: of the random choices; one seed chooses alike on every device.
+        chat_template: whether the prompt is wrapped in the chat template.
+        top_k: how many tokens the lens lists at each depth.
+        confidence: early exit: what the lens's first choice must exceed.
+        settling_threshold: settling depth: what the divergence must stay below, in nats.
+        kl_threshold: KL rule: share of the token's largest KL.
+        overlap_threshold: overlap rule: the overlap that counts as enough.
+    """
+
+    max_tokens: Annotated[int, Option("Most tokens.", least=1)] = 256
+    temperature: Annotated[float, Option("0 always takes the most probable token.", most=10)] = 0.0
+    top_p: Annotated[
+        float, Option("Draw from the most probable tokens that reach this share.", most=1)
+    ] = 1.0
+    seed: Seed = RunSettings.seed
+    chat_template: ChatTemplate = RunSettings.chat_template
+    top_k: TopK = RunSettings.top_k
+    confidence: Annotated[float, Option("Early exit: how sure the lens must be.", most=1)] = 0.9
+    settling_threshold: Annotated[
+        float, Option("Settling depth: divergence in nats to stay below.", most=1)
+    ] = 0.5
+    kl_threshold: KlThreshold = SummarySettings.kl_threshold
+    overlap_threshold: OverlapThreshold = SummarySettings.overlap_threshold

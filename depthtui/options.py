@@ -1,0 +1,111 @@
+"""What a setting is for and which values it can have, said once, where it is declared.
+
+    top_k: Annotated[int, Option("Tokens that the lens lists.", least=1)] = 10
+
+Settings file, plans, command line and dialogs read values by these declarations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+
+class WrongValue(ValueError):
+    """A value that an option cannot have; the text is what it must be: `a number from 0 to 1`."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a field of a dataclass of settings means.
+
+    Attributes:
+        help: one sentence, for `--help`.
+        least: the smallest number.
+        most: the largest number; None for any.
+        above_least: whether `least` itself is too small.
+        choices: the texts that it can be; empty for any.
+        read: reads a value of another kind; raises `WrongValue`.
+        switch: the command line's name for a flag that is on by default, and turned off by it.
+        kind: the field's type; known from `options_of`.
+        default: the field's default; known from `options_of`.
+    """
+
+    help: str
+    least: float = 0
+    most: float | None = None
+    above_least: bool = False
+    choices: tuple[str, ...] = ()
+    read: Callable[[Any], Any] | None = None
+    switch: str = ""
+    kind: Any = str
+    default: Any = None
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, in words."""
+        if self.kind is bool:
+            return "true or false"
+        if self.choices:
+            return " or ".join(f'"{choice}"' for choice in self.choices)
+        if self.kind is str:
+            return "text in quotes"
+        number = "a whole number" if self.kind is int else "a number"
+        if self.most is None:
+            return f"{number} of at least {self.least:g}"
+        if self.above_least:
+            return f"{number} above {self.least:g} and of at most {self.most:g}"
+        return f"{number} from {self.least:g} to {self.most:g}"
+
+    def parse(self, value: Any) -> Any:
+        """The option's value from a TOML value; the default is always one.
+
+        Raises:
+            WrongValue: the option cannot have it.
+        """
+        if type(value) is type(self.default) and value == self.default:
+            return value
+        if self.read is not None:
+            return self.read(value)
+        if not self._allows(value):
+            raise WrongValue(self.expected)
+        return self.kind(value)
+
+    def parse_text(self, text: str) -> Any:
+        """The option's value from what somebody typed.
+
+        Raises:
+            WrongValue: the option cannot have it.
+        """
+        try:
+            return self.parse(self.kind(text))
+        except ValueError:
+            raise WrongValue(self.expected) from None
+
+    def _allows(self, value: Any) -> bool:
+        # A TOML boolean is a Python int too.
+        if isinstance(value, bool) or self.kind is bool:
+            return isinstance(value, bool) and self.kind is bool
+        if self.kind is str:
+            return isinstance(value, str) and (not self.choices or value in self.choices)
+        if not isinstance(value, int | float if self.kind is float else int):
+            return False
+        above = value > self.least if self.above_least else value >= self.least
+        # What does not fit in 64 bits is no number to NumPy and torch.
+        return above and value <= (2**63 - 1 if self.most is None else self.most)
+
+
+@cache
+def options_of(settings: type) -> dict[str, Option]:
+    """The options among the fields of a dataclass, by name."""
+    hints = get_type_hints(settings, include_extras=True)
+    found = {}
+    for field in dataclasses.fields(settings):
+        hint = hints[field.name]
+        if get_origin(hint) is Annotated:
+            kind, option = get_args(hint)
+            found[field.name] = replace(option, kind=kind, default=field.default)
+    return found

@@ -1,0 +1,62 @@
+"""How a declared option reads values, whoever asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings, SummarySettings
+from depthtui.options import Option, WrongValue, options_of
+
+EVERY = {
+    name: option
+    for settings in (ModelSpec, RunSettings, SummarySettings, GenerationSettings)
+    for name, option in options_of(settings).items()
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("top_k", 0, "a whole number of at least 1"),
+        ("top_k", 1.0, "a whole number of at least 1"),
+        ("top_k", True, "a whole number of at least 1"),
+        ("seed", 2**63, "a whole number of at least 0"),
+        ("kl_threshold", float("nan"), "a number from 0 to 1"),
+        ("temperature", float("inf"), "a number from 0 to 10"),
+        ("tolerance", 0, "a number above 0 and of at most 1"),
+        ("riemann_steps", -1, "a whole number of at least 1"),
+        ("skip_everywhere", 1, "true or false"),
+        ("skip_part", "head", '"layer" or "attention" or "mlp"'),
+        ("skip_part", 3, '"layer" or "attention" or "mlp"'),
+        ("revision", 3, "text in quotes"),
+        ("device", "gpu", "auto, cpu, cuda, cuda:N or mps"),
+    ],
+)
+def test_a_wrong_value_says_what_it_must_be(name: str, value: Any, expected: str) -> None:
+    with pytest.raises(WrongValue) as caught:
+        EVERY[name].parse(value)
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
+def test_the_default_is_always_allowed(name: str) -> None:
+    assert EVERY[name].parse(EVERY[name].default) == EVERY[name].default
+
+
+def test_whole_numbers_are_numbers_too() -> None:
+    value = EVERY["kl_threshold"].parse(1)
+    assert (value, type(value)) == (1.0, float)
+
+
+@pytest.mark.parametrize("text", ["", "x", "nan", "11", "-1"])
+def test_what_is_typed_is_read_alike(text: str) -> None:
+    assert EVERY["temperature"].parse_text("0.5") == 0.5
+    with pytest.raises(WrongValue, match="from 0 to 10"):
+        EVERY["temperature"].parse_text(text)
+
+
+def test_fields_without_a_declaration_are_no_options() -> None:
+    assert "silenced" not in options_of(RunSettings)
+    assert isinstance(options_of(RunSettings)["top_k"], Option)
