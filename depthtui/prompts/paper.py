@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from depthtui.data.run_settings import SummarySettings
 from depthtui.prompts.datasets import DatasetChoice
 
 
@@ -14,16 +15,12 @@ class MeasuringProtocol:
     Attributes:
         datasets: the prompts; those of one set are pooled.
         chat_template: whether prompts are wrapped in the model's chat template.
-        include_first_token: whether token 0 enters the means.
-        kl_threshold: KL rule; share of the largest KL.
-        overlap_threshold: overlap rule.
+        summary: how the runs of one set are pooled, and the thresholds of the rules.
     """
 
     datasets: tuple[DatasetChoice, ...]
     chat_template: bool
-    include_first_token: bool
-    kl_threshold: float
-    overlap_threshold: float
+    summary: SummarySettings
 
 
 PAPER_PROTOCOL = MeasuringProtocol(
@@ -33,9 +30,7 @@ PAPER_PROTOCOL = MeasuringProtocol(
         DatasetChoice("aime24", 5, max_tokens=400),
     ),
     chat_template=False,
-    include_first_token=True,
-    kl_threshold=0.5,
-    overlap_threshold=0.3,
+    summary=SummarySettings(kl_threshold=0.5, overlap_threshold=0.3, include_first_token=True),
 )
 """That of Hu, Zhou, Zhang (arXiv 2512.14064).
 

@@ -26,10 +26,5 @@ def with_paper_protocol(plan: SweepPlan, data: Mapping[str, str]) -> SweepPlan:
         plan,
         tasks=(*tasks, *own),
         run=replace(plan.run, chat_template=paper.chat_template),
-        summary=replace(
-            plan.summary,
-            include_first_token=paper.include_first_token,
-            kl_threshold=paper.kl_threshold,
-            overlap_threshold=paper.overlap_threshold,
-        ),
+        summary=replace(paper.summary, seed=plan.summary.seed),
     )
