@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import click
 
@@ -13,10 +13,11 @@ from depthtui import __version__
 from depthtui.cli.cache import cache
 from depthtui.cli.generate import generate
 from depthtui.cli.lists import metrics, models, tasks
-from depthtui.cli.options import cache_options, model_options, read_settings, read_spec
+from depthtui.cli.options import Given, cache_options, model_options
 from depthtui.cli.output import INTERRUPTED, log_bug, say
 from depthtui.cli.run import run
 from depthtui.cli.sweep import sweep
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.settings import settings_path
 
@@ -66,7 +67,7 @@ class _Commands(click.Group):
 @cache_options
 @click.version_option(__version__, message="depthtui %(version)s")
 @click.pass_context
-def commands(context: click.Context, /, model: str | None, **options: Any) -> int:
+def commands(context: click.Context, /, model: str | None, spec: ModelSpec, given: Given) -> int:
     """Explore how a language model uses its depth.
 
     Without a command, opens the explorer in this terminal.
@@ -78,18 +79,18 @@ def commands(context: click.Context, /, model: str | None, **options: Any) -> in
         raise DepthError(
             "The explorer needs a terminal.", "`depthtui run MODEL` works without one."
         )
-    settings = read_settings(options)
+    settings = given.settings()
     from depthtui.tui.app import main as explore
 
-    return explore(read_spec(model or settings.last_model, options), settings)
+    return explore(replace(spec, name=model or settings.last_model), settings)
 
 
 def _refuse_options(context: click.Context) -> None:
-    for name in context.params:
+    for option in context.command.params:
+        name = option.name or ""
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            option = "--" + name.replace("_", "-")
             where = "name the model after it" if name == "model" else "give it after"
-            raise click.UsageError(f"{option} before a command is the explorer's; {where}.")
+            raise click.UsageError(f"{option.opts[0]} before a command is the explorer's; {where}.")
 
 
 for each in (run, sweep, generate, models, tasks, metrics, cache):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from depthtui.cli.options import cache_dir_of, cache_dir_option, read_settings
+from depthtui.cli.options import Given, cache_dir_option
 from depthtui.cli.output import print_table
 from depthtui.errors import DepthError
 from depthtui.sizes import format_size
@@ -23,9 +23,9 @@ def cache() -> None:
 
 @cache.command()
 @cache_dir_option
-def info(cache_dir: Path | None) -> None:
+def info(given: Given) -> None:
     """Say where the cache is and how full."""
-    folder, store = _store(cache_dir)
+    folder, store = _store(given)
     found = store.info()
     rows = [(kind, str(count), format_size(size)) for kind, (count, size) in found.kinds.items()]
     rows.append(("all", str(found.entries), format_size(found.bytes)))
@@ -35,7 +35,7 @@ def info(cache_dir: Path | None) -> None:
 
 @cache.command("list")
 @cache_dir_option
-def list_(cache_dir: Path | None) -> None:
+def list_(given: Given) -> None:
     """List what is kept, the latest used first."""
     from datetime import datetime
 
@@ -46,16 +46,16 @@ def list_(cache_dir: Path | None) -> None:
             each.kind,
             each.description,
         )
-        for each in _store(cache_dir)[1].entries()
+        for each in _store(given)[1].entries()
     ]
     print_table(("last used", "size", "kind", "what it is"), rows, numbers=(1,))
 
 
 @cache.command()
 @cache_dir_option
-def clear(cache_dir: Path | None) -> None:
+def clear(given: Given) -> None:
     """Delete all results; models stay."""
-    folder, store = _store(cache_dir, even_broken=True)
+    folder, store = _store(given, even_broken=True)
     try:
         count = store.clear()
     except OSError as error:
@@ -65,16 +65,16 @@ def clear(cache_dir: Path | None) -> None:
 
 @cache.command()
 @cache_dir_option
-def verify(cache_dir: Path | None) -> None:
+def verify(given: Given) -> None:
     """Compare every checksum and drop what is damaged."""
-    report = _store(cache_dir)[1].verify()
+    report = _store(given)[1].verify()
     click.echo(
         f"{report.checked} entries checked, {report.damaged} damaged ones dropped, "
         f"{report.orphans} stray files removed."
     )
 
 
-def _store(cache_dir: Path | None, even_broken: bool = False) -> tuple[Path, Store]:
+def _store(given: Given, even_broken: bool = False) -> tuple[Path, Store]:
     """The results folder and its store, which is not made where there is none.
 
     Raises:
@@ -82,8 +82,8 @@ def _store(cache_dir: Path | None, even_broken: bool = False) -> tuple[Path, Sto
     """
     from depthtui.data.store import open_store
 
-    settings = read_settings({"cache_dir": cache_dir})
-    folder = cache_dir_of(settings)
+    settings = given.settings()
+    folder = settings.cache_folder
     problems: list[str] = []
     is_there = (folder / "results").is_dir()
     store = open_store(folder if is_there else None, settings.cache_limit, problems.append)

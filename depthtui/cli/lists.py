@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from depthtui.cli.options import cache_dir_of, cache_dir_option, read_settings
+from depthtui.cli.options import Given, cache_dir_option
 from depthtui.cli.output import print_table
 from depthtui.settings import models_dir
 from depthtui.sizes import format_size
@@ -14,11 +12,11 @@ from depthtui.sizes import format_size
 
 @click.command()
 @cache_dir_option
-def models(cache_dir: Path | None) -> None:
+def models(given: Given) -> None:
     """List the models that are on this disk."""
     from depthtui.models.catalog import on_disk
 
-    found = on_disk(models_dir(cache_dir_of(read_settings({"cache_dir": cache_dir}))))
+    found = on_disk(models_dir(given.settings().cache_folder))
     print_table(
         ("model", "kind", "size"),
         [

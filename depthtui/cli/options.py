@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from depthtui.cli.output import say
+from depthtui.data.run_settings import (
+    GenerationSettings,
+    ModelSpec,
+    RunSettings,
+    SummarySettings,
+)
 from depthtui.errors import DepthError
-from depthtui.settings import Settings, default_cache_dir, load_settings
+from depthtui.options import Option, WrongValue, options_of
+from depthtui.settings import Settings, load_settings
 from depthtui.sizes import parse_size
 
 if TYPE_CHECKING:
-    from depthtui.data.run import Prompt
-    from depthtui.data.run_settings import ModelSpec, RunSettings
+    from _typeshed import DataclassInstance
 
-_SETTINGS = ("cache_dir", "cache_limit", "top_k", "kl_threshold", "overlap_threshold", "seed")
-"""Options that stand for a setting of the same name."""
+    from depthtui.data.run import Prompt
+
+    AnySettings = TypeVar("AnySettings", bound=DataclassInstance)
 
 _Callback = Callable[[click.Context, click.Parameter, Any], Any]
+_Decorator = Callable[[Any], Any]
 
 
 class NumberRange(click.FloatRange):
@@ -49,12 +57,6 @@ def read_size(context: click.Context, parameter: click.Parameter, value: str | N
         raise click.BadParameter(str(error)) from None
 
 
-def _device(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
-        raise click.BadParameter(f"{value!r} is not auto, cpu, cuda, cuda:N or mps.")
-    return value
-
-
 def _data_files(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Path]:
@@ -75,14 +77,14 @@ def _data_files(
 def names_from(known: Callable[[], Sequence[str]]) -> _Callback:
     """Reads names from a list, with commas between them, or `all` of them.
 
-    None given is an empty tuple.
+    None given is None.
     """
 
     def read(
         context: click.Context, parameter: click.Parameter, value: str | None
-    ) -> tuple[str, ...]:
+    ) -> tuple[str, ...] | None:
         if value is None:
-            return ()
+            return None
         if value.strip() == "all":
             return tuple(known())
         names = tuple(dict.fromkeys(each.strip() for each in value.split(",")))
@@ -106,51 +108,209 @@ def _format_names() -> Sequence[str]:
     return tuple(FORMATS)
 
 
-def group_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """One decorator for several options."""
+def _baseline(
+    context: click.Context, parameter: click.Parameter, path: Path | None
+) -> tuple[str, ...] | None:
+    """The texts of a file of prompts."""
+    from depthtui.prompts.files import read_prompts
 
-    def add(command: Any) -> Any:
+    if path is None:
+        return None
+    try:
+        return tuple(prompt.text for prompt in read_prompts(path))
+    except DepthError as error:
+        raise click.UsageError(str(error), context) from error
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """Where prompts come from.
+
+    Attributes:
+        prompts: typed ones.
+        files: with prompts.
+        task: a task or a data set, or None.
+        level: of the task; None for its default.
+        examples: how many of the task; None for one.
+    """
+
+    prompts: tuple[str, ...]
+    files: tuple[Path, ...]
+    task: str | None
+    level: str | None
+    examples: int | None
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """Which rows of a data set are taken.
+
+    Attributes:
+        data: files by the data set that they hold; without one, it comes from the hub.
+        sample: draw them with the seed instead of taking the first ones.
+        max_tokens: longer prompts are left out; None for any length.
+    """
+
+    data: Mapping[str, Path] = field(default_factory=dict)
+    sample: bool = False
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class OutOptions:
+    """What is written where.
+
+    Attributes:
+        out: the folder, or None.
+        formats: names of formats; None for JSON.
+    """
+
+    out: Path | None
+    formats: tuple[str, ...] | None
+
+    def check(self) -> None:
+        """Refuse formats of nothing."""
+        if self.formats and self.out is None:
+            raise click.UsageError("--format needs --out FOLDER.")
+
+
+@dataclass(frozen=True)
+class Given:
+    """Settings that the command line names.
+
+    Attributes:
+        values: by name of the field, whichever settings have it.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def over(self, settings: AnySettings) -> AnySettings:
+        """The settings, with what the command line says instead."""
+        names = {each.name for each in fields(settings)} & self.values.keys()
+        return replace(settings, **{name: self.values[name] for name in names})
+
+    def settings(self) -> Settings:
+        """The settings file, with what the command line says instead."""
+        return self.over(load_settings(on_notice=say))
+
+
+def _collect(
+    options: Sequence[_Decorator], hand_over: Callable[[dict[str, Any], dict[str, Any]], None]
+) -> _Decorator:
+    """One decorator for several options.
+
+    Args:
+        options: the options.
+        hand_over: takes the values of the options and puts what is made of them among the
+            command's arguments.
+    """
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        before = {each.name for each in getattr(command, "__click_params__", ())}
+
+        @wraps(command)
+        def collected(*args: Any, **values: Any) -> Any:
+            hand_over({name: values.pop(name) for name in names}, values)
+            return command(*args, **values)
+
         for option in reversed(options):
-            command = option(command)
-        return command
+            option(collected)
+        parameters: list[click.Parameter] = vars(collected)["__click_params__"]
+        names = [each.name for each in parameters if each.name and each.name not in before]
+        return collected
 
     return add
 
 
-cache_dir_option = click.option(
-    "--cache-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of models and results.",
+def one_argument(name: str, make: Callable[..., Any], *options: _Decorator) -> _Decorator:
+    """Options that reach a command as one argument, which `make` makes of those that are given."""
+
+    def hand_over(own: dict[str, Any], arguments: dict[str, Any]) -> None:
+        arguments[name] = make(**own)
+
+    return _collect(options, hand_over)
+
+
+def given_options(*options: _Decorator) -> _Decorator:
+    """Options for settings; those that are given reach a command as its argument `given`."""
+
+    def hand_over(own: dict[str, Any], arguments: dict[str, Any]) -> None:
+        before: Given = arguments.get("given", Given())
+        named = {name: value for name, value in own.items() if value is not None}
+        arguments["given"] = Given({**before.values, **named})
+
+    return _collect(options, hand_over)
+
+
+def declared(*kinds: type, but: Iterable[str] = ()) -> list[_Decorator]:
+    """The options that settings declare, each once; what is not given is None.
+
+    Args:
+        kinds: dataclasses of settings.
+        but: names of fields that have no option here.
+    """
+    found = {name: option for kind in kinds for name, option in options_of(kind).items()}
+    return [_declared(name, option) for name, option in found.items() if name not in but]
+
+
+def _declared(name: str, option: Option, **how: Any) -> _Decorator:
+    flag = option.switch or "--" + name.replace("_", "-")
+    if option.kind is bool:
+        on = not option.default
+        return click.option(flag, name, is_flag=True, flag_value=on, default=None, help=option.help)
+    how = _type(option) | how
+    return click.option(flag, name, help=option.help + _default_words(name, option), **how)
+
+
+def _type(option: Option) -> dict[str, Any]:
+    """How click reads the option."""
+    if option.choices:
+        return {"type": click.Choice(option.choices)}
+    if option.kind is int and option.read is None:
+        most = None if option.most is None else int(option.most)
+        return {"type": click.IntRange(int(option.least), most)}
+    if option.kind is float:
+        return {"type": NumberRange(option.least, option.most, min_open=option.above_least)}
+
+    def read(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+        try:
+            return None if value is None else option.parse(value)
+        except WrongValue as error:
+            raise click.BadParameter(f"{value!r} is not {error}.") from None
+
+    return {"callback": read}
+
+
+def _default_words(name: str, option: Option) -> str:
+    """The default, unless the settings file says it or there is none that could be given."""
+    default = option.default
+    if name in options_of(Settings) or not (default or option.kind is float):
+        return ""
+    words = ",".join(default) if isinstance(default, tuple) else default
+    return f"  [default: {words:g}]" if option.kind is float else f"  [default: {words}]"
+
+
+def _setting(kind: type, name: str, **how: Any) -> _Decorator:
+    return _declared(name, options_of(kind)[name], **how)
+
+
+_cache_dir = _setting(
+    Settings, "cache_dir", type=click.Path(path_type=Path, file_okay=False), callback=None
 )
-model_options = group_options(
-    click.option("--revision", default="", help="Revision of a model from the hub."),
-    click.option(
-        "--device", callback=_device, default="auto", help="auto, cpu, cuda, cuda:N or mps."
-    ),
-    click.option(
-        "--dtype",
-        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-        default="auto",
-        help="Type of the weights in memory.",
-    ),
-    click.option(
-        "--quantize",
-        type=click.Choice(["8bit", "4bit"]),
-        help="Load the weights in fewer bits, with bitsandbytes.",
-    ),
-    click.option("--trust-remote-code", is_flag=True, help="Let the model's own Python code run."),
+cache_dir_option = given_options(_cache_dir)
+cache_options = given_options(
+    _cache_dir,
+    _setting(Settings, "cache_limit", callback=read_size, metavar="SIZE"),
+    _setting(Settings, "use_cache"),
 )
-cache_options = group_options(
-    cache_dir_option,
-    click.option(
-        "--cache-limit",
-        callback=read_size,
-        metavar="SIZE",
-        help="What results may take on disk, such as 10GiB or 500MB.",
-    ),
-    click.option("--no-cache", is_flag=True, help="Neither read nor keep results on disk."),
+model_options = one_argument(
+    "spec",
+    lambda **own: ModelSpec(**{name: value for name, value in own.items() if value is not None}),
+    *declared(ModelSpec, but=["name"]),
 )
-prompt_options = group_options(
+prompt_options = one_argument(
+    "asked",
+    PromptOptions,
     click.option("--prompt", "prompts", multiple=True, help="A prompt; may be given again."),
     click.option(
         "--prompt-file",
@@ -166,7 +326,9 @@ prompt_options = group_options(
         "--examples", type=click.IntRange(1), help="How many prompts of the task.  [default: 1]"
     ),
 )
-dataset_options = group_options(
+dataset_options = one_argument(
+    "dataset",
+    DatasetOptions,
     click.option(
         "--data",
         multiple=True,
@@ -183,54 +345,21 @@ dataset_options = group_options(
         help="Leave longer prompts out; of a data set, later ones come instead.",
     ),
 )
-metric_options = group_options(
-    click.option(
-        "--metrics",
-        callback=names_from(_metric_names),
-        metavar="all|NAME,…",
-        help="What to compute; `depthtui metrics` lists them.  [default: contributions,logit_lens]",
-    ),
-    click.option(
-        "--tolerance",
-        type=NumberRange(0, 1, min_open=True),
-        help="Completeness error that integrated gradients stop at.  [default: 0.01]",
-    ),
-    click.option(
-        "--riemann-steps",
-        type=click.IntRange(1),
-        help="Integrate in so many left-Riemann steps (the paper: 256), whatever the error.",
-    ),
-    click.option(
-        "--skip-part",
-        type=click.Choice(["layer", "attention", "mlp"]),
-        help="What skip effects and ablation leave out of a layer.  [default: layer]",
-    ),
-    click.option(
-        "--skip-everywhere",
-        is_flag=True,
-        help="Skip layers at all tokens, not only at earlier ones.",
-    ),
+run_options = given_options(
+    _setting(RunSettings, "metrics", callback=names_from(_metric_names), metavar="all|NAME,…"),
+    *declared(RunSettings, SummarySettings, but=["metrics"]),
     click.option(
         "--baseline-file",
+        "baseline",
+        callback=_baseline,
         type=click.Path(path_type=Path),
         help="Prompts whose mean residual erasure puts in.  [default: ten grade-school problems]",
     ),
 )
-summary_options = group_options(
-    click.option(
-        "--top-k", type=click.IntRange(1), help="Tokens that the lens lists at each layer."
-    ),
-    click.option(
-        "--kl-threshold", type=NumberRange(0, 1), help="KL rule: share of the largest KL."
-    ),
-    click.option("--overlap-threshold", type=NumberRange(0, 1), help="Overlap rule."),
-    click.option("--skip-first-token", is_flag=True, help="Leave token 0 out of the means."),
-    click.option("--seed", type=click.IntRange(0), help="Seed of everything random."),
-)
-template_option = click.option(
-    "--chat-template", is_flag=True, help="Wrap prompts in the model's chat template."
-)
-out_options = group_options(
+generation_options = given_options(*declared(GenerationSettings))
+out_options = one_argument(
+    "output",
+    OutOptions,
     click.option(
         "--out",
         type=click.Path(path_type=Path, file_okay=False),
@@ -244,53 +373,6 @@ out_options = group_options(
         help="md, json, html or safetensors.  [default: json]",
     ),
 )
-
-
-def read_settings(options: dict[str, Any]) -> Settings:
-    """The settings file, with what the command line says instead."""
-    given: dict[str, Any] = {
-        name: options[name] for name in _SETTINGS if options.get(name) is not None
-    }
-    if options.get("skip_first_token"):
-        given["include_first_token"] = False
-    if options.get("chat_template"):
-        given["chat_template"] = True
-    if options.get("no_cache"):
-        given["use_cache"] = False
-    return replace(load_settings(on_notice=say), **given)
-
-
-def read_run_settings(settings: Settings, options: dict[str, Any]) -> RunSettings:
-    """What a run's arrays depend on, from the settings file and the command line."""
-    from depthtui.prompts.files import read_prompts
-
-    names = ("metrics", "tolerance", "riemann_steps", "skip_part", "skip_everywhere")
-    given = {name: options[name] for name in names if options[name]}
-    if options["baseline_file"] is not None:
-        try:
-            given["baseline"] = tuple(each.text for each in read_prompts(options["baseline_file"]))
-        except DepthError as error:
-            raise click.UsageError(str(error)) from error
-    return replace(settings.run_settings(), **given)
-
-
-def cache_dir_of(settings: Settings) -> Path:
-    """Folder of models and results."""
-    return settings.cache_dir or default_cache_dir()
-
-
-def read_spec(name: str, options: dict[str, Any]) -> ModelSpec:
-    """A model's name, and how to load it."""
-    from depthtui.data.run_settings import ModelSpec
-
-    return ModelSpec(
-        name=name,
-        revision=options["revision"],
-        device=options["device"],
-        dtype=options["dtype"],
-        quantize=options["quantize"] or "",
-        trust_remote_code=options["trust_remote_code"],
-    )
 
 
 @dataclass(frozen=True)
@@ -308,29 +390,32 @@ class Gathered:
     n_more: int = 0
 
 
-def gather_prompts(options: dict[str, Any], seed: int) -> Gathered:
+def gather_prompts(
+    asked: PromptOptions, seed: int, dataset: DatasetOptions | None = None
+) -> Gathered:
     """Typed prompts, then those of files, then those of a task or a data set."""
     from depthtui.data.run import Prompt
     from depthtui.prompts.dataset_formats import DATASETS
     from depthtui.prompts.files import read_prompts
     from depthtui.prompts.tasks import make_prompts
 
-    task = options["task"]
-    if task is None and (options["level"] or options["examples"]):
+    dataset = dataset or DatasetOptions()
+    task = asked.task
+    if task is None and (asked.level or asked.examples):
         raise click.UsageError("--level and --examples need --task NAME.")
-    if set(options["data"]) - {task}:
+    if set(dataset.data) - {task}:
         raise click.UsageError("--data NAME=FILE needs --task NAME.")
-    if options["sample"] and task not in DATASETS:
+    if dataset.sample and task not in DATASETS:
         raise click.UsageError("--sample needs a data set as --task.")
-    prompts = [Prompt(text) for text in options["prompts"]]
-    count = options["examples"] or 1
+    prompts = [Prompt(text) for text in asked.prompts]
+    count = asked.examples or 1
     try:
-        for path in options["files"]:
+        for path in asked.files:
             prompts += read_prompts(path)
         if task in DATASETS:
-            return _with_dataset(prompts, options, count, seed)
+            return _with_dataset(prompts, task, asked.level, count, dataset, seed)
         if task is not None:
-            prompts += make_prompts(task, options["level"], count, seed)
+            prompts += make_prompts(task, asked.level, count, seed)
     except DepthError as error:
         raise click.UsageError(str(error)) from error
     if not prompts:
@@ -339,15 +424,19 @@ def gather_prompts(options: dict[str, Any], seed: int) -> Gathered:
 
 
 def _with_dataset(
-    prompts: list[Prompt], options: dict[str, Any], count: int, seed: int
+    prompts: list[Prompt],
+    name: str,
+    level: str | None,
+    count: int,
+    dataset: DatasetOptions,
+    seed: int,
 ) -> Gathered:
     """Prompts, and `count` of a data set."""
     from depthtui.prompts.datasets import read_dataset, rows
 
-    task, level = options["task"], options["level"]
-    source = options["data"].get(task)
-    sample_seed = seed if options["sample"] else None
-    if options["max_tokens"] is None:
-        return Gathered(prompts + read_dataset(task, source, count, sample_seed, level))
+    source = dataset.data.get(name)
+    sample_seed = seed if dataset.sample else None
+    if dataset.max_tokens is None:
+        return Gathered(prompts + read_dataset(name, source, count, sample_seed, level))
     # Which of them are short enough, only the model's tokenizer can say.
-    return Gathered(prompts, rows(task, source, sample_seed, level), count)
+    return Gathered(prompts, rows(name, source, sample_seed, level), count)

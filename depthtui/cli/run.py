@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from depthtui.cli.options import (
-    cache_dir_of,
+    DatasetOptions,
+    Given,
+    OutOptions,
+    PromptOptions,
     cache_options,
     dataset_options,
     gather_prompts,
-    metric_options,
     model_options,
     out_options,
     prompt_options,
-    read_run_settings,
-    read_settings,
-    read_spec,
-    summary_options,
-    template_option,
+    run_options,
 )
 from depthtui.cli.output import log_bug, say
-from depthtui.settings import Settings
+from depthtui.data.run_settings import ModelSpec, SummarySettings
 
 if TYPE_CHECKING:
     from depthtui.data.run import RunResult
@@ -34,22 +32,25 @@ if TYPE_CHECKING:
 @click.argument("model")
 @prompt_options
 @dataset_options
-@metric_options
-@summary_options
-@template_option
+@run_options
 @model_options
 @cache_options
 @out_options
-def run(model: str, **options: Any) -> int:
+def run(
+    model: str,
+    asked: PromptOptions,
+    dataset: DatasetOptions,
+    given: Given,
+    spec: ModelSpec,
+    output: OutOptions,
+) -> int:
     """Measure MODEL's effective depth on prompts, which are pooled.
 
     MODEL is `demo`, a hub id, a local folder or a GGUF file.
     """
-    if options["formats"] and options["out"] is None:
-        raise click.UsageError("--format needs --out FOLDER.")
-    settings = read_settings(options)
-    gathered = gather_prompts(options, settings.seed)
-    run_settings = read_run_settings(settings, options)
+    output.check()
+    settings = given.settings()
+    gathered = gather_prompts(asked, settings.seed, dataset)
 
     from depthtui.cli.headless import Job, run_job
 
@@ -60,26 +61,24 @@ def run(model: str, **options: Any) -> int:
         say(problem)
 
     job = Job(
-        spec=read_spec(model, options),
+        spec=replace(spec, name=model),
         prompts=gathered.prompts,
-        settings=run_settings,
-        cache_dir=cache_dir_of(settings),
+        settings=given.over(settings.run_settings()),
+        cache_dir=settings.cache_folder,
         keep_results=settings.use_cache,
         cache_limit=settings.cache_limit,
         activation_limit=settings.activation_limit if settings.cache_activations else 0,
-        max_tokens=options["max_tokens"],
+        max_tokens=dataset.max_tokens,
         more=gathered.more,
         n_more=gathered.n_more,
     )
     results = run_job(job, notice=say, fail=fail, on_bug=log_bug)
     if results:
-        _report(results, settings, options["out"], options["formats"] or ("json",))
+        _report(results, settings.summary_settings(), output)
     return 1 if failures else 0
 
 
-def _report(
-    results: Sequence[RunResult], settings: Settings, out: Path | None, formats: Sequence[str]
-) -> None:
+def _report(results: Sequence[RunResult], settings: SummarySettings, output: OutOptions) -> None:
     from rich.console import Console
 
     from depthtui.report.export import export
@@ -88,10 +87,10 @@ def _report(
 
     console = Console(highlight=False)
     for group in group_runs(results):
-        console.print(depth_table(group, settings.summary_settings()))
-        others = findings_table(group, settings.summary_settings())
+        console.print(depth_table(group, settings))
+        others = findings_table(group, settings)
         if others is not None:
             console.print("", others, sep="\n")
-    if out is not None:
-        for path in export(results, settings.summary_settings(), out, formats):
+    if output.out is not None:
+        for path in export(results, settings, output.out, output.formats or ("json",)):
             console.print(f"wrote {path}", markup=False, soft_wrap=True)

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from depthtui.cli.options import (
-    cache_dir_of,
+    Given,
     cache_options,
-    metric_options,
     model_options,
     names_from,
-    read_run_settings,
-    read_settings,
+    one_argument,
     read_size,
-    read_spec,
-    summary_options,
-    template_option,
+    run_options,
 )
 from depthtui.cli.output import log_bug, say
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.settings import Settings, models_dir
 
@@ -49,33 +46,102 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     return Shard(int(index), int(count))
 
 
+@dataclass(frozen=True)
+class PlanOptions:
+    """The part of a plan that the command line says.
+
+    Attributes:
+        models: names.
+        tasks: as `parse_task` reads them.
+        levels: `all`, or None for the tasks' default levels.
+        examples: prompts of each task; None for the default.
+        data: `NAME=FILE`.
+        max_tokens: longer prompts are left out; None for any length.
+        sample: draw the prompts with the seed.
+        protocol: `paper`, or None.
+    """
+
+    models: tuple[str, ...]
+    tasks: tuple[str, ...]
+    levels: str | None
+    examples: int | None
+    data: tuple[str, ...]
+    max_tokens: int | None
+    sample: bool
+    protocol: str | None
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """Where Ray runs a sweep, and what each cell needs.
+
+    Attributes:
+        ray: the cluster's address; None to run here.
+        ray_gpus: GPUs.
+        ray_memory: bytes, or None.
+    """
+
+    ray: str | None
+    ray_gpus: float
+    ray_memory: int | None
+
+
+_plan_options = one_argument(
+    "asked",
+    PlanOptions,
+    click.option("--model", "models", multiple=True, help="A model; give it again for more."),
+    click.option(
+        "--task",
+        "tasks",
+        multiple=True,
+        metavar="NAME[:LEVEL]",
+        help="A task, also at levels such as 3, 1,3,5, 1-5 or * for all; give it again for more.",
+    ),
+    click.option(
+        "--levels", type=click.Choice(["all"]), help="Every level of the tasks that name none."
+    ),
+    click.option("--examples", type=click.IntRange(1), help="Prompts of each task.  [default: 10]"),
+    click.option(
+        "--data",
+        multiple=True,
+        metavar="NAME=FILE",
+        help="A file of a data set's rows, or of prompts that are a task of that name.",
+    ),
+    click.option(
+        "--max-tokens",
+        type=click.IntRange(1),
+        help="Leave longer prompts out, and take the next ones.",
+    ),
+    click.option("--sample", is_flag=True, help="Draw the prompts at random, by the seed."),
+    click.option(
+        "--protocol",
+        type=click.Choice(["paper"]),
+        help="The paper's data sets, counts and thresholds.",
+    ),
+)
+_ray_options = one_argument(
+    "cluster",
+    RayOptions,
+    click.option(
+        "--ray",
+        is_flag=False,
+        flag_value="auto",
+        metavar="[ADDRESS]",
+        help="Run on a Ray cluster, the one of this machine or at HOST:PORT.",
+    ),
+    click.option(
+        "--ray-gpus",
+        type=click.FloatRange(0),
+        default=0.0,
+        help="GPUs for each cell.  [default: 0]",
+    ),
+    click.option("--ray-memory", callback=read_size, metavar="SIZE", help="Memory for each cell."),
+)
+
+
 @click.command()
 @click.argument("plan_file", metavar="[PLAN.toml]", required=False, type=click.Path(path_type=Path))
-@click.option("--model", "models", multiple=True, help="A model; give it again for more.")
-@click.option(
-    "--task",
-    "tasks",
-    multiple=True,
-    metavar="NAME[:LEVEL]",
-    help="A task, also at levels such as 3, 1,3,5, 1-5 or * for all; give it again for more.",
-)
-@click.option(
-    "--levels", type=click.Choice(["all"]), help="Every level of the tasks that name none."
-)
-@click.option("--examples", type=click.IntRange(1), help="Prompts of each task.  [default: 10]")
-@click.option(
-    "--data",
-    multiple=True,
-    metavar="NAME=FILE",
-    help="A file of a data set's rows, or of prompts that are a task of that name.",
-)
-@click.option(
-    "--max-tokens", type=click.IntRange(1), help="Leave longer prompts out, and take the next ones."
-)
-@click.option("--sample", is_flag=True, help="Draw the prompts at random, by the seed.")
-@click.option(
-    "--protocol", type=click.Choice(["paper"]), help="The paper's data sets, counts and thresholds."
-)
+@_plan_options
 @click.option("--shard", callback=_shard, metavar="I/N", help="Run part I of N.")
 @click.option(
     "--merge",
@@ -83,20 +149,8 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Join folders of sweeps, or of parts of one, instead of running; needs --out.",
 )
-@click.option(
-    "--ray",
-    is_flag=False,
-    flag_value="auto",
-    metavar="[ADDRESS]",
-    help="Run on a Ray cluster, the one of this machine or at HOST:PORT.",
-)
-@click.option(
-    "--ray-gpus", type=click.FloatRange(0), default=0.0, help="GPUs for each cell.  [default: 0]"
-)
-@click.option("--ray-memory", callback=read_size, metavar="SIZE", help="Memory for each cell.")
-@metric_options
-@summary_options
-@template_option
+@_ray_options
+@run_options
 @model_options
 @cache_options
 @click.option(
@@ -111,7 +165,17 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     metavar="NAME,…",
     help="md, csv, json or html.  [default: all]",
 )
-def sweep(plan_file: Path | None, **options: Any) -> int:
+def sweep(
+    plan_file: Path | None,
+    asked: PlanOptions,
+    shard: Shard | None,
+    merge: tuple[Path, ...],
+    cluster: RayOptions,
+    given: Given,
+    spec: ModelSpec,
+    out: Path | None,
+    formats: tuple[str, ...] | None,
+) -> int:
     """Measure every model on every task, and answer the paper's questions.
 
     Does effective depth grow with size, do models differ on the same prompts, do harder tasks
@@ -121,33 +185,44 @@ def sweep(plan_file: Path | None, **options: Any) -> int:
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.saved import default_folder
 
-    if not options["ray"] and (options["ray_gpus"] or options["ray_memory"]):
+    if not cluster.ray and (cluster.ray_gpus or cluster.ray_memory):
         raise click.UsageError("--ray-gpus and --ray-memory need --ray.")
-    if options["merge"]:
-        return _merge(plan_file, options)
-    settings = read_settings(options)
-    plan = _plan(plan_file, settings, options)
-    shard: Shard | None = options["shard"]
-    path = options["out"] or default_folder(plan, cache_dir_of(settings))
+    if merge:
+        if out is None:
+            raise click.UsageError("--merge needs --out FOLDER.")
+        if plan_file or asked.models or asked.tasks or asked.protocol:
+            raise click.UsageError("--merge takes folders, not models and tasks.")
+        return _merge(merge, out, formats)
+    settings = given.settings()
+    plan = _plan(plan_file, asked, settings, given, spec)
+    path = out or default_folder(plan, settings.cache_folder)
     folder = SweepFolder(path, say, shard.suffix if shard else "")
     try:
-        if options["ray"]:
-            outcome = _run_on_ray(plan, folder, options, shard)
+        if cluster.ray:
+            cache_dir = given.values.get("cache_dir")
+            outcome = _run_on_ray(plan, folder, cluster, cache_dir, shard)
         else:
             outcome = _run(plan, folder, settings, shard)
     except KeyboardInterrupt:
         say(f"Stopped. What is done is in {path}; the same command goes on from there.")
         raise
-    _report(outcome, path, options["formats"], write=shard is None or shard.count == 1)
+    _report(outcome, path, formats, write=shard is None or shard.count == 1)
     if shard is not None and shard.count > 1:
         say(f"Part {shard.index} of {shard.count} is in {path}. Join them with --merge.")
     return 1 if outcome.failures else 0
 
 
-def _plan(plan_file: Path | None, settings: Settings, options: dict[str, Any]) -> SweepPlan:
+def _plan(
+    plan_file: Path | None,
+    asked: PlanOptions,
+    settings: Settings,
+    given: Given,
+    spec: ModelSpec,
+) -> SweepPlan:
     """The plan of the file, of the protocol and of the options together."""
     from depthtui.sweep.paper import with_paper_protocol
     from depthtui.sweep.plan import (
+        EXAMPLES,
         Drawing,
         SweepPlan,
         check_plan,
@@ -157,21 +232,20 @@ def _plan(plan_file: Path | None, settings: Settings, options: dict[str, Any]) -
     )
     from depthtui.sweep.plan_file import read_plan
 
-    given = {name: options[name] for name in ("examples", "max_tokens") if options[name]}
-    drawing = Drawing(**given, sample=options["sample"])
-    plan = SweepPlan((), (), read_run_settings(settings, options), settings.summary_settings())
+    drawing = Drawing(asked.examples or EXAMPLES, asked.max_tokens or 0, asked.sample)
+    plan = SweepPlan((), (), given.over(settings.run_settings()), settings.summary_settings())
     try:
-        data = parse_data(options["data"])
+        data = parse_data(asked.data)
         if plan_file is not None:
             plan = read_plan(plan_file, plan, drawing)
         tasks = [
             task
-            for text in options["tasks"]
-            for task in parse_task(text, data, drawing, options["levels"] == "all")
+            for text in asked.tasks
+            for task in parse_task(text, data, drawing, asked.levels == "all")
         ]
-        specs = [read_spec(each, options) for each in options["models"]]
+        specs = [replace(spec, name=name) for name in asked.models]
         plan = replace(plan, models=(*plan.models, *specs), tasks=(*plan.tasks, *tasks))
-        if options["protocol"]:
+        if asked.protocol:
             if not tasks and drawing != Drawing():
                 raise DepthError("--protocol paper says which prompts are run, and how many.")
             plan = with_paper_protocol(plan, data)
@@ -189,7 +263,7 @@ def _run(plan: SweepPlan, folder: SweepFolder, settings: Settings, shard: Shard 
             plan,
             folder,
             _engine_maker(settings),
-            models_dir(cache_dir_of(settings)),
+            models_dir(settings.cache_folder),
             display,
             say,
             log_bug,
@@ -198,20 +272,24 @@ def _run(plan: SweepPlan, folder: SweepFolder, settings: Settings, shard: Shard 
 
 
 def _run_on_ray(
-    plan: SweepPlan, folder: SweepFolder, options: dict[str, Any], shard: Shard | None
+    plan: SweepPlan,
+    folder: SweepFolder,
+    cluster: RayOptions,
+    cache_dir: Path | None,
+    shard: Shard | None,
 ) -> Outcome:
     from depthtui.sweep.display import SweepDisplay
     from depthtui.sweep.on_ray import NodeEngine, NodeNeeds, connect, run_on_ray
 
-    connect(options["ray"])
-    make_engine = NodeEngine(str(options["cache_dir"] or ""))
-    needs = NodeNeeds(gpus=options["ray_gpus"], memory=options["ray_memory"] or 0)
+    connect(cluster.ray or "auto")
+    make_engine = NodeEngine(str(cache_dir or ""))
+    needs = NodeNeeds(gpus=cluster.ray_gpus, memory=cluster.ray_memory or 0)
     with SweepDisplay(say) as display:
         return run_on_ray(plan, folder, make_engine, needs, display, say, shard)
 
 
 def _engine_maker(settings: Settings) -> Callable[..., Any]:
-    cache_dir = cache_dir_of(settings)
+    cache_dir = settings.cache_folder
 
     def make(emit: Callable[[Any], None]) -> Any:
         # torch is imported only where a model has to be loaded.
@@ -225,21 +303,16 @@ def _engine_maker(settings: Settings) -> Callable[..., Any]:
     return make
 
 
-def _merge(plan_file: Path | None, options: dict[str, Any]) -> int:
+def _merge(parts: Sequence[Path], out: Path, formats: tuple[str, ...] | None) -> int:
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.merge import merge_sweeps
 
-    out: Path | None = options["out"]
-    if out is None:
-        raise click.UsageError("--merge needs --out FOLDER.")
-    if plan_file or options["models"] or options["tasks"] or options["protocol"]:
-        raise click.UsageError("--merge takes folders, not models and tasks.")
-    outcome = merge_sweeps(options["merge"], SweepFolder(out, say), say)
-    _report(outcome, out, options["formats"], write=True)
+    outcome = merge_sweeps(parts, SweepFolder(out, say), say)
+    _report(outcome, out, formats, write=True)
     return 1 if outcome.failures else 0
 
 
-def _report(outcome: Outcome, folder: Path, formats: Sequence[str], write: bool) -> None:
+def _report(outcome: Outcome, folder: Path, formats: tuple[str, ...] | None, write: bool) -> None:
     from rich.console import Console
 
     from depthtui.sweep.questions import questions
