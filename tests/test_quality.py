@@ -24,7 +24,10 @@ def test_the_code_passes(command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("module", ["depthtui.tui.app", "depthtui.cli", "depthtui.report.export"])
+@pytest.mark.parametrize(
+    "module",
+    ["depthtui.tui.app", "depthtui.cli", "depthtui.report.export", "depthtui.engine.factory"],
+)
 def test_the_terminal_process_stays_light(module: str) -> None:
     script = f"import sys, {module}; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", script], text=True).split()

@@ -57,6 +57,7 @@ def generate(
     from rich.console import Console
 
     from depthtui.cli.streaming import WritingJob, write_texts
+    from depthtui.engine.factory import Storage
     from depthtui.report.generation import generation_table
     from depthtui.report.generation_files import export_generations
 
@@ -71,9 +72,7 @@ def generate(
         prompts=prompts,
         settings=given.over(settings.generation_settings()),
         measure=measure,
-        cache_dir=settings.cache_folder,
-        keep_results=settings.use_cache,
-        cache_limit=settings.cache_limit,
+        storage=Storage.of(settings),
     )
     console = Console(highlight=False)
     written = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,11 @@ from depthtui.data import protocol
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
-from depthtui.data.store import open_store
+from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME, depends_on_former_prompts
 from depthtui.models.catalog import resolve
 from depthtui.report.legible import legible
-from depthtui.settings import models_dir
 from depthtui.sizes import format_size
 
 if TYPE_CHECKING:
@@ -36,10 +34,7 @@ class Job:
         spec: the model.
         prompts: in order.
         settings: of every run.
-        cache_dir: of models and results.
-        keep_results: whether results are read from and kept in the cache.
-        cache_limit: in bytes.
-        activation_limit: activations of a run that take more bytes are not kept.
+        storage: where models and results are.
         max_tokens: longer prompts are left out; None for no limit.
         more: comes after `prompts`; only looked at under `max_tokens`.
         n_more: how many of `more` to run: the first that are short enough.
@@ -48,10 +43,7 @@ class Job:
     spec: ModelSpec
     prompts: Sequence[Prompt]
     settings: RunSettings
-    cache_dir: Path
-    keep_results: bool
-    cache_limit: int
-    activation_limit: int
+    storage: Storage
     max_tokens: int | None = None
     more: Iterable[Prompt] = ()
     n_more: int = 0
@@ -78,9 +70,9 @@ def run_job(
         DepthError: the model cannot be loaded, or every prompt is too long.
     """
     # A name that means nothing is told before torch is imported, which takes seconds.
-    resolve(job.spec, models_dir(job.cache_dir))
+    resolve(job.spec, job.storage.models_dir)
     with Display(notice) as display:
-        engine = _engine(job, display)
+        engine = make_engine(job.storage, display.emit, display.notice)
         display.model = engine.load(job.spec)
         if job.max_tokens is not None:
             job = replace(job, prompts=_short_enough(job, job.max_tokens, engine, notice))
@@ -127,14 +119,6 @@ def _settings(job: Job, before: Sequence[RunResult]) -> RunSettings:
     if not depends_on_former_prompts(job.settings):
         return job.settings
     return replace(job.settings, lengths_before=tuple(len(each.tokens) for each in before))
-
-
-def _engine(job: Job, display: Display) -> Engine:
-    from depthtui.engine.engine import Engine
-
-    cache_dir = job.cache_dir if job.keep_results else None
-    store = open_store(cache_dir, job.cache_limit, display.notice)
-    return Engine(store, models_dir(job.cache_dir), display.emit, job.activation_limit)
 
 
 def _of_prompt(number: int, job: Job, problem: str) -> str:

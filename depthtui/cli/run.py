@@ -53,6 +53,7 @@ def run(
     gathered = gather_prompts(asked, settings.seed, dataset)
 
     from depthtui.cli.headless import Job, run_job
+    from depthtui.engine.factory import Storage
 
     failures: list[str] = []
 
@@ -64,10 +65,7 @@ def run(
         spec=replace(spec, name=model),
         prompts=gathered.prompts,
         settings=given.over(settings.run_settings()),
-        cache_dir=settings.cache_folder,
-        keep_results=settings.use_cache,
-        cache_limit=settings.cache_limit,
-        activation_limit=settings.activation_limit if settings.cache_activations else 0,
+        storage=Storage.of(settings),
         max_tokens=dataset.max_tokens,
         more=gathered.more,
         n_more=gathered.n_more,

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -19,12 +18,11 @@ from depthtui.data import protocol
 from depthtui.data.generation import Continuation, Generation, utf8
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings, ModelSpec
-from depthtui.data.store import open_store
 from depthtui.engine.control import Control
+from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
 from depthtui.models.catalog import resolve
 from depthtui.report.legible import legible
-from depthtui.settings import models_dir
 
 _LONGEST_CHARACTER = 4
 """Bytes of UTF-8, each of which may be a token of its own."""
@@ -39,18 +37,14 @@ class WritingJob:
         prompts: in order.
         settings: of every text.
         measure: the attribute of `TokenDepths` that colours the tokens.
-        cache_dir: of models and results.
-        keep_results: whether texts are read from and kept in the cache.
-        cache_limit: in bytes.
+        storage: where models and texts are.
     """
 
     spec: ModelSpec
     prompts: Sequence[Prompt]
     settings: GenerationSettings
     measure: str
-    cache_dir: Path
-    keep_results: bool
-    cache_limit: int
+    storage: Storage
 
 
 def write_texts(
@@ -77,7 +71,7 @@ def write_texts(
     Raises:
         DepthError: the model cannot be loaded.
     """
-    resolve(job.spec, models_dir(job.cache_dir))
+    resolve(job.spec, job.storage.models_dir)
     pen: _Pen | None = None
 
     def emit(event: Any) -> None:
@@ -87,12 +81,7 @@ def write_texts(
             display.emit(event)
 
     with Display(notice) as display:
-        from depthtui.engine.engine import Engine
-
-        store = open_store(
-            job.cache_dir if job.keep_results else None, job.cache_limit, display.notice
-        )
-        engine = Engine(store, models_dir(job.cache_dir), emit, 0)
+        engine = make_engine(job.storage.without_activations(), emit, display.notice)
         display.model = engine.load(job.spec)
     for number, prompt in enumerate(job.prompts):
         pen = _Pen(console, job.measure, display.model.n_layers)

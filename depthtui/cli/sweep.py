@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,7 +21,7 @@ from depthtui.cli.options import (
 from depthtui.cli.output import log_bug, say
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
-from depthtui.settings import Settings, models_dir
+from depthtui.settings import Settings
 
 if TYPE_CHECKING:
     from depthtui.sweep.folder import SweepFolder
@@ -255,15 +255,17 @@ def _plan(
 
 
 def _run(plan: SweepPlan, folder: SweepFolder, settings: Settings, shard: Shard | None) -> Outcome:
+    from depthtui.engine.factory import Storage, make_engine
     from depthtui.sweep.display import SweepDisplay
     from depthtui.sweep.run import run_sweep
 
+    storage = Storage.of(settings).without_activations()
     with SweepDisplay(say) as display:
         return run_sweep(
             plan,
             folder,
-            _engine_maker(settings),
-            models_dir(settings.cache_folder),
+            lambda emit: make_engine(storage, emit, say),
+            storage.models_dir,
             display,
             say,
             log_bug,
@@ -286,21 +288,6 @@ def _run_on_ray(
     needs = NodeNeeds(gpus=cluster.ray_gpus, memory=cluster.ray_memory or 0)
     with SweepDisplay(say) as display:
         return run_on_ray(plan, folder, make_engine, needs, display, say, shard)
-
-
-def _engine_maker(settings: Settings) -> Callable[..., Any]:
-    cache_dir = settings.cache_folder
-
-    def make(emit: Callable[[Any], None]) -> Any:
-        # torch is imported only where a model has to be loaded.
-        from depthtui.data.store import open_store
-        from depthtui.engine.engine import Engine
-
-        store = open_store(cache_dir if settings.use_cache else None, settings.cache_limit, say)
-        # A sweep reads each prompt once: its activations would only push others out.
-        return Engine(store, models_dir(cache_dir), emit, activation_limit=0)
-
-    return make
 
 
 def _merge(parts: Sequence[Path], out: Path, formats: tuple[str, ...] | None) -> int:

@@ -37,6 +37,7 @@ from depthtui.data.protocol import (
     SweepFinished,
 )
 from depthtui.engine.control import Control
+from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError, RunStopped
 
 if TYPE_CHECKING:
@@ -149,20 +150,18 @@ class Worker:
         import torch
         import transformers
 
-        from depthtui.data.store import open_store
-        from depthtui.engine.engine import Engine
-
         # One core stays free for the terminal: a screen that waits for the matrix products
         # of all cores slows these down several times as well.
         torch.set_num_threads(command.threads or max(1, (os.cpu_count() or 2) - 1))
-        store = open_store(
-            Path(command.cache_dir) if command.cache_dir else None,
-            command.cache_limit,
-            lambda message: self._emit(Notice(message)),
+        storage = Storage(
+            cache_dir=Path(command.cache_dir),
+            models_dir=Path(command.models_dir),
+            keep_results=bool(command.cache_dir),
+            cache_limit=command.cache_limit,
+            activation_limit=command.activation_limit if command.cache_activations else 0,
         )
-        limit = command.activation_limit if command.cache_activations else 0
-        self._models_dir = Path(command.models_dir)
-        engine = Engine(store, self._models_dir, self._hear, limit)
+        self._models_dir = storage.models_dir
+        engine = make_engine(storage, self._hear, lambda message: self._emit(Notice(message)))
         self._emit(EngineReady(torch.__version__, transformers.__version__))
         return engine
 

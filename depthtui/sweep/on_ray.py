@@ -16,6 +16,7 @@ from typing import Any
 
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
+from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.sizes import format_size
@@ -76,11 +77,10 @@ class NodeEngine:
 
     def __call__(self) -> SweepEngine:
         """The engine, which keeps results nowhere: the driver does."""
-        from depthtui.data.store import open_store
-        from depthtui.engine.engine import Engine
-
         folder = Path(self.cache_dir) if self.cache_dir else default_cache_dir()
-        return Engine(open_store(None, 0, _ignore), models_dir(folder), _ignore, activation_limit=0)
+        return make_engine(
+            Storage(folder, models_dir(folder), keep_results=False), _ignore, _ignore
+        )
 
 
 def connect(address: str) -> None:

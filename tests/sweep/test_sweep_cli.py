@@ -29,8 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     made = ScriptedEngine({"alpha": 12, "Qwen/Qwen2.5-7B-Instruct": 28})
-    module = sys.modules["depthtui.cli.sweep"]
-    monkeypatch.setattr(module, "_engine_maker", lambda settings: lambda emit: made)
+    monkeypatch.setattr("depthtui.engine.factory.make_engine", lambda *how: made)
     return made
 
 

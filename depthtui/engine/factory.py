@@ -1,0 +1,66 @@
+"""Makes engines. torch is imported when one is made, not before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from depthtui.data.protocol import Event
+from depthtui.data.store import open_store
+from depthtui.settings import Settings, models_dir
+
+if TYPE_CHECKING:
+    from depthtui.engine.engine import Engine
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where an engine finds models and keeps what it computes.
+
+    Attributes:
+        cache_dir: of results.
+        models_dir: of converted models.
+        keep_results: whether results are read from and kept in the cache.
+        cache_limit: what all results may take, in bytes.
+        activation_limit: activations of a run that take more bytes are not kept; 0 for none.
+    """
+
+    cache_dir: Path
+    models_dir: Path
+    keep_results: bool = True
+    cache_limit: int = 0
+    activation_limit: int = 0
+
+    @classmethod
+    def of(cls, settings: Settings) -> Storage:
+        """The one that the settings name."""
+        return cls(
+            cache_dir=settings.cache_folder,
+            models_dir=models_dir(settings.cache_folder),
+            keep_results=settings.use_cache,
+            cache_limit=settings.cache_limit,
+            activation_limit=settings.activation_limit if settings.cache_activations else 0,
+        )
+
+    def without_activations(self) -> Storage:
+        """The same for work that comes back to no prompt: its activations push others out."""
+        return replace(self, activation_limit=0)
+
+
+def make_engine(
+    storage: Storage, emit: Callable[[Event], None], on_notice: Callable[[str], None]
+) -> Engine:
+    """An engine without a model.
+
+    Args:
+        storage: where things are kept.
+        emit: receives every event of the engine.
+        on_notice: told what people should know of the cache.
+    """
+    from depthtui.engine.engine import Engine
+
+    cache_dir = storage.cache_dir if storage.keep_results else None
+    store = open_store(cache_dir, storage.cache_limit, on_notice)
+    return Engine(store, storage.models_dir, emit, storage.activation_limit)
