@@ -22,6 +22,7 @@ from depthtui.data.run_settings import (
     TopK,
 )
 from depthtui.errors import DepthError
+from depthtui.files import write_whole
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.sizes import parse_size
 
@@ -178,19 +179,11 @@ def save_settings(settings: Settings, path: Path | None = None) -> Path:
             table[each.name] = str(value) if isinstance(value, Path) else value
         else:
             table.pop(each.name, None)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(tomli_w.dumps(table), encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
-        raise DepthError(
-            f"The settings could not be written to {path} ({error.strerror}).",
-            "Set DEPTHTUI_CONFIG to a file that can be written.",
-        ) from None
-    return path
+    return write_whole(
+        path,
+        tomli_w.dumps(table).encode(),
+        hint="Set DEPTHTUI_CONFIG to a file that can be written.",
+    )
 
 
 def settings_path() -> Path:

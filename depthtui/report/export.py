@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
+from depthtui.files import write_whole
 from depthtui.report.arrays import arrays_bytes
 from depthtui.report.groups import Group, group_runs
 from depthtui.report.html import html_bytes
@@ -86,26 +85,6 @@ def export(
         for file_name, content in FORMATS[each](groups, settings, name).items():
             paths.append(write_whole(folder / file_name, content))
     return paths
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file beside its place and rename it, so that nobody sees half of it.
-
-    Raises:
-        DepthError: the folder cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
-        raise DepthError(
-            f"{path} could not be written ({error.strerror}).", "Choose another folder."
-        ) from None
-    return path
 
 
 def _slug(group: Group) -> str:

@@ -18,8 +18,8 @@ from depthtui.data.arrays import arrays_of
 from depthtui.data.generation import Generation
 from depthtui.depth.token_depths import TOKEN_DEPTHS
 from depthtui.errors import DepthError
+from depthtui.files import write_whole
 from depthtui.report import svg
-from depthtui.report.export import write_whole
 from depthtui.report.generation import (
     HEADS,
     TREND,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from depthtui.data.run_settings import ModelSpec, SummarySettings
-from depthtui.report.export import write_whole
+from depthtui.files import write_whole
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import (
     DamagedRecord,

@@ -9,7 +9,7 @@ import pytest
 
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
-from depthtui.report.export import FORMATS, export, write_whole
+from depthtui.report.export import FORMATS, export
 from tests.builders.results import hostile_run, run
 
 SETTINGS = SummarySettings()
@@ -69,24 +69,6 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, where: str) -> Non
         export([run()], SETTINGS, tmp_path / where)
     assert caught.value.hint
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_a_write_that_fails_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def half(self: Path, content: bytes) -> None:
-        with self.open("wb") as file:
-            file.write(content[:1])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(DepthError, match="No space left"):
-        write_whole(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_hostile_runs_are_exported_in_every_format(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from depthtui.report.export import write_whole
+from depthtui.files import write_whole
 from depthtui.sweep.questions import Question
 from depthtui.sweep.report.html import sweep_html
 from depthtui.sweep.report.json import sweep_csv, sweep_json

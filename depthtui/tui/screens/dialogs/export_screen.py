@@ -18,7 +18,8 @@ from textual.widgets import Button, Checkbox, Input, Label, RadioButton, RadioSe
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
-from depthtui.report.export import export, write_whole
+from depthtui.files import write_whole
+from depthtui.report.export import export
 from depthtui.tui.picture import picture
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
 from depthtui.tui.screens.dialogs.safe_text_area import stand_ins

@@ -9,7 +9,7 @@ from typing import Any
 from textual.app import App
 
 from depthtui.data.generation import Generation
-from depthtui.report.export import write_whole
+from depthtui.files import write_whole
 from depthtui.report.generation_files import export_generations
 from depthtui.tui.picture import picture
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen

@@ -8,7 +8,7 @@ from typing import Any
 
 from textual.app import App
 
-from depthtui.report.export import write_whole
+from depthtui.files import write_whole
 from depthtui.sweep.report.export import FORMATS
 from depthtui.tui.picture import picture
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
