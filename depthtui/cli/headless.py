@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from depthtui.data import protocol
-from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.engine.factory import Storage, make_engine
@@ -20,7 +19,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME, depends_on_former_prompts
 from depthtui.models.catalog import resolve
 from depthtui.report.legible import legible
-from depthtui.sizes import format_size
+from depthtui.report.progress import EngineProgress
 
 if TYPE_CHECKING:
     from depthtui.engine.engine import Engine
@@ -73,7 +72,7 @@ def run_job(
     resolve(job.spec, job.storage.models_dir)
     with Display(notice) as display:
         engine = make_engine(job.storage, display.emit, display.notice)
-        display.model = engine.load(job.spec)
+        engine.load(job.spec)
         if job.max_tokens is not None:
             job = replace(job, prompts=_short_enough(job, job.max_tokens, engine, notice))
         display.n_prompts = len(job.prompts)
@@ -143,7 +142,7 @@ class Display:
         self.n_prompts = 0
         self._stage = ""
         self._task: TaskID | None = None
-        self.model: ModelInfo | None = None
+        self._engine = EngineProgress()
 
     def __enter__(self) -> Display:
         self._progress.start()
@@ -157,28 +156,17 @@ class Display:
     ) -> None:
         self._progress.stop()
 
-    def emit(self, event: Any) -> None:
+    def emit(self, event: protocol.Event) -> None:
         """Show an event of the engine."""
-        match event:
-            case protocol.Notice(message=message):
-                self.notice(message)
-            case protocol.Progress(stage=stage, done=done, total=total, unit=unit):
-                self._show(stage, done, total, _amount(done, total, unit))
-            case protocol.Rows(metric=metric):
-                title = METRIC_BY_NAME[metric].title.lower()
-                self._layers(f"{title}, layer", event.stop)
-            case protocol.MetricRows(metric=metric, done=done, total=total):
-                title = METRIC_BY_NAME[metric].title.lower()
-                self._show(self._stage, done, total, f"{title} {done} of {total}")
+        if isinstance(event, protocol.Notice):
+            self.notice(event.message)
+        step = self._engine.step(event)
+        if step is not None:
+            self._show(step.stage or self._stage, step.done, step.total, step.amount)
 
     def prompt_begins(self, number: int) -> None:
         """The next rows are of this prompt."""
         self._show(f"prompt {number + 1} of {self.n_prompts}", 0, 0, "")
-
-    def _layers(self, what: str, done: int) -> None:
-        n_layers = self.model.n_layers if self.model else 0
-        done = min(done, n_layers)
-        self._show(self._stage, done, n_layers, f"{what} {done} of {n_layers}")
 
     def _show(self, stage: str, done: int, total: int, amount: str) -> None:
         if stage != self._stage or self._task is None:
@@ -187,13 +175,3 @@ class Display:
             self._stage = stage
             self._task = self._progress.add_task(legible(stage), total=None, amount="")
         self._progress.update(self._task, completed=done, total=total or None, amount=amount)
-
-
-def _amount(done: int, total: int, unit: str) -> str:
-    if unit == "B":
-        of_total = f" of {format_size(total)}" if total else ""
-        return format_size(done) + of_total
-    if not (done or total):
-        return ""
-    of_total = f" of {total:,}" if total else ""
-    return f"{done:,}{of_total} {unit}"

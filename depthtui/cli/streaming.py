@@ -74,7 +74,7 @@ def write_texts(
     resolve(job.spec, job.storage.models_dir)
     pen: _Pen | None = None
 
-    def emit(event: Any) -> None:
+    def emit(event: protocol.Event) -> None:
         if isinstance(event, protocol.GeneratedTokens) and pen is not None:
             pen.write(event.part)
         else:
@@ -82,9 +82,9 @@ def write_texts(
 
     with Display(notice) as display:
         engine = make_engine(job.storage.without_activations(), emit, display.notice)
-        display.model = engine.load(job.spec)
+        model = engine.load(job.spec)
     for number, prompt in enumerate(job.prompts):
-        pen = _Pen(console, job.measure, display.model.n_layers)
+        pen = _Pen(console, job.measure, model.n_layers)
         control = Control()
         try:
             with _stopped_by_ctrl_c(control):

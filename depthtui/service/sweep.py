@@ -22,8 +22,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.engine.control import Control
 from depthtui.errors import DepthError, RunStopped
-from depthtui.metrics import METRIC_BY_NAME
-from depthtui.sizes import format_size
+from depthtui.report.progress import EngineProgress
 from depthtui.sweep.folder import Failure, SweepFolder, model_title
 from depthtui.sweep.pace import Waiting
 from depthtui.sweep.plan import Cell
@@ -81,6 +80,7 @@ class SweepService:
         self._plan = plan_from_text(command.plan)
         self._folder = SweepFolder(Path(command.folder), self._tell)
         self._engine = engine
+        self._engine_progress = EngineProgress(engine.model.n_layers if engine.model else 0)
         self._control = control
         self._send = send
         self._models_dir = models_dir
@@ -118,21 +118,16 @@ class SweepService:
     # What the sweep tells ---------------------------------------------------
 
     def emit(self, event: Event) -> None:
-        """Pass on what the engine says, where it is not about the rows of one prompt."""
-        match event:
-            case protocol.Notice() | protocol.Memory():
-                self._send(event)
-            case protocol.Progress(stage=stage, done=done, total=total, unit=unit):
-                amount = f" {done:,} of {total:,}" if total else ""
-                if total and unit == "B":
-                    amount = f" {format_size(done)} of {format_size(total)}"
-                self._progress(f"{stage}{amount}", at_once=not done)
-            case protocol.Rows(metric=metric, first=first):
-                title = METRIC_BY_NAME[metric].title.lower()
-                self._progress(f"{self._prompt} · {title}, layer {first}", at_once=False)
-            case protocol.MetricRows(metric=metric, done=done, total=total):
-                title = METRIC_BY_NAME[metric].title.lower()
-                self._progress(f"{self._prompt} · {title} {done} of {total}", at_once=False)
+        """Pass on what the engine says, and how far it is."""
+        if isinstance(event, protocol.Notice | protocol.Memory):
+            self._send(event)
+        step = self._engine_progress.step(event)
+        if step is None:
+            return
+        if step.stage:
+            self._progress(f"{step.stage} {step.amount}".rstrip(), at_once=not step.done)
+        else:
+            self._progress(f"{self._prompt} · {step.amount}", at_once=False)
 
     def sweep_begins(self, state: SweepState) -> None:
         """Send what is there already."""

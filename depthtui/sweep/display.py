@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from depthtui.data import protocol
-from depthtui.metrics import METRIC_BY_NAME
 from depthtui.report.legible import legible
-from depthtui.sizes import format_size
+from depthtui.report.progress import EngineProgress
 from depthtui.sweep.folder import model_title
 from depthtui.sweep.pace import Waiting, time_words
 from depthtui.sweep.plan import Cell
@@ -42,6 +41,7 @@ class SweepDisplay:
         self._tell = tell
         self._state: SweepState | None = None
         self._waiting = Waiting()
+        self._engine = EngineProgress()
 
     def __enter__(self) -> SweepDisplay:
         self._progress.start()
@@ -57,18 +57,11 @@ class SweepDisplay:
 
     def emit(self, event: protocol.Event) -> None:
         """Show an event of the engine."""
-        match event:
-            case protocol.Notice(message=message):
-                self._tell(message)
-            case protocol.Progress(stage=stage, done=done, total=total, unit=unit):
-                sizes = f"{format_size(done)} of {format_size(total)}" if unit == "B" else ""
-                self._show(stage, done, total, sizes or f"{done:,} of {total:,} {unit}")
-            case protocol.Rows(metric=metric, first=first):
-                title = METRIC_BY_NAME[metric].title.lower()
-                self._progress.update(self._now, amount=f"{title}, layer {first}")
-            case protocol.MetricRows(metric=metric, done=done, total=total):
-                amount = f"{METRIC_BY_NAME[metric].title.lower()} {done} of {total}"
-                self._progress.update(self._now, completed=done, total=total, amount=amount)
+        if isinstance(event, protocol.Notice):
+            self._tell(event.message)
+        step = self._engine.step(event)
+        if step is not None:
+            self._show(step.stage, step.done, step.total, step.amount)
 
     def sweep_begins(self, state: SweepState) -> None:
         """What is there has been found; the rest begins."""
@@ -105,11 +98,12 @@ class SweepDisplay:
         self._progress.update(self._sweep, completed=done, total=total, amount=words)
 
     def _show(self, what: str, done: int, total: int, amount: str) -> None:
+        """Show how far something is; without `what`, the same as before."""
         self._progress.update(
             self._now,
-            description=legible(what),
+            description=legible(what) if what else None,
             completed=done,
             total=total or None,
-            amount=amount if total else "",
+            amount=amount,
             visible=True,
         )

@@ -1,0 +1,70 @@
+"""How far the engine is, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from depthtui.data import protocol
+from depthtui.metrics import METRIC_BY_NAME
+from depthtui.sizes import format_size
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far some work is.
+
+    Attributes:
+        stage: what the engine does; empty where it is at the rows of a prompt.
+        done: how much of it is done.
+        total: of how much; 0 where the end is unknown.
+        amount: the same in words, such as `layer 3 of 12`; may be empty.
+    """
+
+    stage: str
+    done: int
+    total: int
+    amount: str
+
+
+class EngineProgress:
+    """Puts an engine's events in words.
+
+    Args:
+        n_layers: of the model that is loaded already; 0 for none.
+    """
+
+    def __init__(self, n_layers: int = 0) -> None:
+        self._n_layers = n_layers
+
+    def step(self, event: protocol.Event) -> Step | None:
+        """How far the engine is, or None where the event does not tell."""
+        match event:
+            case protocol.ModelLoaded(model=model):
+                self._n_layers = model.n_layers
+            case protocol.Progress(stage=stage, done=done, total=total, unit=unit):
+                return Step(stage, done, total, _amount(done, total, unit))
+            case protocol.ContributionRows(first=first, rows=rows):
+                return self._layers("layer", first + len(rows.layer_cosine))
+            case protocol.LensRows(first=first, rows=rows):
+                return self._layers("lens, layer", first + len(rows.kl))
+            case protocol.MetricRows(metric=metric, done=done, total=total):
+                title = METRIC_BY_NAME[metric].title.lower()
+                return Step("", done, total, f"{title} {done} of {total}")
+        return None
+
+    def _layers(self, what: str, done: int) -> Step:
+        if not self._n_layers:
+            return Step("", done, 0, f"{what} {done}")
+        # The lens also reads the model's output, which is no layer.
+        done = min(done, self._n_layers)
+        return Step("", done, self._n_layers, f"{what} {done} of {self._n_layers}")
+
+
+def _amount(done: int, total: int, unit: str) -> str:
+    if not (done or total):
+        return ""
+    if unit == "B":
+        of_total = f" of {format_size(total)}" if total else ""
+        return format_size(done) + of_total
+    of_total = f" of {total:,}" if total else ""
+    return f"{done:,}{of_total} {unit}"
