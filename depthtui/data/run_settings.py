@@ -78,7 +78,7 @@ class RunSettings:
     Attributes:
         top_k: how many tokens the lens lists at each layer.
         chat_template: whether the prompt is wrapped in the chat template.
-        metrics: names of the metrics to compute (see `metrics.catalog`).
+        metrics: names of the metrics to compute (see `metrics.METRICS`).
         silenced: what the run leaves out: a what-if; empty for a clean run.
         answer_start: index of the answer's first token where the user marked it, else -1.
         seed: of the positions of the skip effects.

@@ -70,7 +70,8 @@ class Engine:
         models_dir: Path,
         emit: Callable[[Event], None],
         activation_limit: int = 1 << 30,
-        baseline_texts: Callable[[], Sequence[str]] = tuple,
+        *,
+        baseline_texts: Callable[[], Sequence[str]] = list,
     ) -> None:
         self._baseline_texts = baseline_texts
         self._store = store

@@ -60,7 +60,10 @@ def make_engine(
         on_notice: told what people should know of the cache.
     """
     from depthtui.engine.engine import Engine
+    from depthtui.prompts.tasks import baseline_texts
 
     cache_dir = storage.cache_dir if storage.keep_results else None
     store = open_store(cache_dir, storage.cache_limit, on_notice)
-    return Engine(store, storage.models_dir, emit, storage.activation_limit)
+    return Engine(
+        store, storage.models_dir, emit, storage.activation_limit, baseline_texts=baseline_texts
+    )

@@ -236,3 +236,8 @@ def _from_generator(task: Task, level: int, count: int, seed: int) -> list[Promp
                 "Ask for fewer, or for a higher level.",
             )
     return list(prompts)
+
+
+def baseline_texts() -> list[str]:
+    """Ten grade-school prompts: the baseline of residual erasure, as many as the paper takes."""
+    return [prompt.text for prompt in make_prompts("grade_school", None, 10)]

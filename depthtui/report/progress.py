@@ -43,10 +43,8 @@ class EngineProgress:
                 self._n_layers = model.n_layers
             case protocol.Progress(stage=stage, done=done, total=total, unit=unit):
                 return Step(stage, done, total, _amount(done, total, unit))
-            case protocol.ContributionRows(first=first, rows=rows):
-                return self._layers("layer", first + len(rows.layer_cosine))
-            case protocol.LensRows(first=first, rows=rows):
-                return self._layers("lens, layer", first + len(rows.kl))
+            case protocol.Rows(metric=metric):
+                return self._layers(f"{METRIC_BY_NAME[metric].title.lower()}, layer", event.stop)
             case protocol.MetricRows(metric=metric, done=done, total=total):
                 title = METRIC_BY_NAME[metric].title.lower()
                 return Step("", done, total, f"{title} {done} of {total}")

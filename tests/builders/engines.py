@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -442,7 +442,12 @@ def replace_engine(
     made: list[ScriptedEngine] = []
 
     def make(
-        store: Store, models_dir: Path, emit: Callable[[Event], None], activation_limit: int = -1
+        store: Store,
+        models_dir: Path,
+        emit: Callable[[Event], None],
+        activation_limit: int = -1,
+        *,
+        baseline_texts: Callable[[], Sequence[str]],
     ) -> ScriptedEngine:
         engine = ScriptedEngine(
             load=load, results=results, emit=emit, activation_limit=activation_limit

@@ -19,6 +19,7 @@ from depthtui.metrics.ranking import usefulness
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.prompts.tasks import baseline_texts
 
 BASE = ("contributions", "logit_lens")
 PROMPT = Prompt("The ferry did not run, and seven plus five is twelve.", answer=" twelve.")
@@ -122,7 +123,7 @@ def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, mo
             if event.done == 2:
                 control.stop()
 
-    engine = Engine(store, tmp_path, stop_soon)
+    engine = Engine(store, tmp_path, stop_soon, baseline_texts=baseline_texts)
     engine.load(ModelSpec(str(folder), device="cpu"))
     stopped = engine.run(PROMPT, settings, control)
     assert not stopped.complete

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from depthtui.data.protocol import (
-    ContributionRows,
     Event,
-    LensRows,
     Memory,
     MetricRows,
     ModelLoaded,
     Progress,
+    Rows,
 )
 from depthtui.report.progress import EngineProgress, Step
 from tests.builders.models import tiny_model
@@ -19,6 +18,9 @@ from tests.builders.results import full_run
 
 RUN = full_run()
 L = RUN.model.n_layers
+CONTRIBUTIONS, LENS = (
+    Rows(0, metric, 0, RUN.measured[metric], L, 0.0) for metric in ("contributions", "logit_lens")
+)
 
 
 @pytest.mark.parametrize(
@@ -29,10 +31,10 @@ L = RUN.model.n_layers
         (Progress("Loading", 1500, 3000, "B"), Step("Loading", 1500, 3000, "1.50 kB of 3.00 kB")),
         (Progress("Reading", 1000, 0, "rows"), Step("Reading", 1000, 0, "1,000 rows")),
         (Progress("Reading", 1, 2, "rows"), Step("Reading", 1, 2, "1 of 2 rows")),
-        (ContributionRows(0, 0, RUN.contributions, 0.0), Step("", L, L, f"layer {L} of {L}")),
-        (LensRows(0, 0, RUN.logit_lens, 0.0), Step("", L, L, f"lens, layer {L} of {L}")),
+        (CONTRIBUTIONS, Step("", L, L, f"contributions, layer {L} of {L}")),
+        (LENS, Step("", L, L, f"logit lens, layer {L} of {L}")),
         (
-            MetricRows(0, "ablation", RUN.ablation, 1, 4, 0.0),
+            MetricRows(0, "ablation", RUN.measured["ablation"], 1, 4, 0.0),
             Step("", 1, 4, "ablation loss 1 of 4"),
         ),
         (Memory(1, 2), None),
@@ -43,8 +45,8 @@ def test_events_in_words(event: Event, step: Step | None) -> None:
 
 
 def test_the_model_that_is_loaded_says_how_many_layers_there_are() -> None:
-    progress, rows = EngineProgress(), ContributionRows(0, 0, RUN.contributions, 0.0)
-    assert progress.step(rows) == Step("", L, 0, f"layer {L}")
+    progress, rows = EngineProgress(), CONTRIBUTIONS
+    assert progress.step(rows) == Step("", L, 0, f"contributions, layer {L}")
     assert progress.step(ModelLoaded(tiny_model())) is None
     step = progress.step(rows)
     assert step is not None

@@ -151,7 +151,7 @@ class Pane(Widget, can_focus=True):
         return None
 
     def computes(self) -> tuple[str, ...]:
-        """The metrics that this shows (see `engine.metrics.catalog`)."""
+        """The metrics that this shows (see `metrics.METRICS`)."""
         return ()
 
     def prepare(self) -> None:
