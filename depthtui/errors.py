@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+_LONGEST_LINE = 200
+"""Characters of a library's own words."""
+
 
 class DepthError(Exception):
     """Something a person can act on.
@@ -25,3 +28,9 @@ class RunStopped(DepthError):
 
     def __init__(self) -> None:
         super().__init__("The run was stopped.")
+
+
+def first_line(error: object) -> str:
+    """What a library says first, to end a sentence with; its kind where it says nothing."""
+    line = next(iter(str(error).strip().splitlines()), "")
+    return line[:_LONGEST_LINE].rstrip(". ") or type(error).__name__

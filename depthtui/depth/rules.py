@@ -9,10 +9,24 @@ from __future__ import annotations
 
 import numpy as np
 
+from depthtui.data.depth import Curves
 from depthtui.data.run_settings import SummarySettings
 
 RULE_CURVES = {"cosine": "mean_cosine", "kl": "kl", "overlap": "overlap"}
 """The rules, and the field of `Curves` that each one reads."""
+
+
+def layer_curve(curves: Curves, rule: str) -> np.ndarray | None:
+    """What a rule reads at each layer, `[L]`, the KL as a share of its largest.
+
+    None where the curve was not computed.
+    """
+    values: np.ndarray | None = getattr(curves, RULE_CURVES[rule])
+    if values is None or rule == "cosine":
+        return values
+    layers = values[:-1]
+    largest = float(np.max(layers)) if rule == "kl" else 0.0
+    return layers / largest if largest > 0 else layers
 
 
 def layers_by(rule: str, curves: np.ndarray, settings: SummarySettings) -> np.ndarray:

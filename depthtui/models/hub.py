@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
 from tqdm import tqdm
 
 from depthtui.data.protocol import Progress
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, first_line
 from depthtui.models.catalog import (
     WEIGHTS_INDEX,
     cached_snapshot,
@@ -223,7 +223,7 @@ def _hub_errors(model_id: str, revision: str) -> Iterator[None]:
         if not _is_network_error(error):
             raise
         raise DepthError(
-            f"The connection to the hub broke: {_first_line(error)}",
+            f"The connection to the hub broke: {first_line(error)}.",
             "Try again: what was fetched is kept.",
         ) from error
 
@@ -236,10 +236,6 @@ def _is_network_error(error: Exception) -> bool:
             return True
         chain = chain.__cause__ or chain.__context__
     return False
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _no_model(model_id: str, sizes: dict[str, int]) -> DepthError:

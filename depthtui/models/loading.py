@@ -34,7 +34,7 @@ from transformers.utils import logging
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, first_line
 from depthtui.models.catalog import (
     ModelSource,
     check_weights_are_safe,
@@ -152,7 +152,7 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
         )
     except Exception as error:
         raise DepthError(
-            f"{folder / 'config.json'} cannot be used: {_first_line(error)}",
+            f"{folder / 'config.json'} cannot be used: {first_line(error)}.",
             "The file may be damaged: fetch it again.",
         ) from error
     if not (has_code and trust_remote_code):
@@ -280,7 +280,7 @@ class _Size:
             model.tie_weights()
         except Exception as error:
             raise DepthError(
-                f"The architecture of {folder.name} cannot be built: {_first_line(error)}",
+                f"The architecture of {folder.name} cannot be built: {first_line(error)}.",
                 "Its config.json may be damaged, or transformers too old for it.",
             ) from error
         head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
@@ -365,7 +365,7 @@ def _load_tokenizer(folder: Path, trust_remote_code: bool) -> PreTrainedTokenize
         raise DepthError(
             f"{folder.name} has no tokenizer."
             if not found
-            else f"The tokenizer of {folder.name} cannot be read: {_first_line(error)}",
+            else f"The tokenizer of {folder.name} cannot be read: {first_line(error)}.",
             "Its folder should hold a tokenizer.json.",
         ) from error
     if not len(tokenizer):
@@ -432,7 +432,7 @@ def _load_errors(folder: Path) -> Iterator[None]:
         ) from error
     except Exception as error:
         raise DepthError(
-            f"{folder.name} could not be loaded: {_first_line(error)}",
+            f"{folder.name} could not be loaded: {first_line(error)}.",
             "Its files may be damaged, or of a form that transformers does not know.",
         ) from error
 
@@ -515,7 +515,3 @@ def _name(dtype: torch.dtype) -> str:
 def _or(words: Any) -> str:
     *first, last = words
     return f"{', '.join(first)} or {last}"
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

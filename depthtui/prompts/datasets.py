@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from depthtui.data.run import Prompt
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, first_line
 from depthtui.prompts.dataset_formats import DATASETS, Dataset, Row
 from depthtui.prompts.files import decode_text, read_bytes
 
@@ -193,7 +193,7 @@ def _from_parquet(path: Path) -> _Table:
         table = parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise DepthError(
-            f"{path} cannot be read as Parquet: {_first_line(error)}.",
+            f"{path} cannot be read as Parquet: {first_line(error)}.",
             "Fetch it again, or give another file.",
         ) from error
     return _Table(
@@ -217,15 +217,10 @@ def _from_hub(dataset: Dataset) -> _Table:
         table = load_dataset(dataset.hub_id, dataset.config or None, split=dataset.split)
     except Exception as error:  # Each of the library's many layers has errors of its own.
         raise DepthError(
-            f"{dataset.hub_id} could not be fetched from the hub: {_first_line(error)}.",
+            f"{dataset.hub_id} could not be fetched from the hub: {first_line(error)}.",
             f"Check the network, {instead}",
         ) from error
     return _Table(dataset.hub_id, table.column_names, len(table), table.__getitem__)
-
-
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [""])[0][:200].rstrip(". ")
-    return line or type(error).__name__
 
 
 _JSON_HINT = "A file is a JSON list of objects, or one object a line."

@@ -17,7 +17,7 @@ from typing import Any
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.engine.factory import Storage, make_engine
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, first_line
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.sizes import format_size
 from depthtui.sweep.folder import Failure, SweepFolder, Tell
@@ -101,7 +101,7 @@ def connect(address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise DepthError(
-            f"There is no Ray cluster to join ({_first_line(error)}).",
+            f"There is no Ray cluster to join ({first_line(error)}).",
             "Start one with `ray start --head`, or name it: --ray HOST:PORT.",
         ) from None
 
@@ -210,7 +210,7 @@ class _Driver:
             return
         except self._ray.exceptions.RayTaskError as error:
             del self._running[stream]
-            self._fail(cell, Failure.of(cell, None, f"On its node: {_first_line(error.cause)}."))
+            self._fail(cell, Failure.of(cell, None, f"On its node: {first_line(error.cause)}."))
             self._watcher.cell_ends(cell)
             return
         except self._ray.exceptions.RayError as error:
@@ -307,8 +307,3 @@ def _message(failure: Failure) -> Message:
 
 def _bug(error: Exception) -> str:
     return f"Something unexpected went wrong on its node ({type(error).__name__}: {error})."
-
-
-def _first_line(error: object) -> str:
-    line = next(iter(str(error).strip().splitlines()), "")
-    return line.rstrip(".") or type(error).__name__

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
 import numpy as np
 
+from depthtui.depth.rules import layer_curve
 from depthtui.report import svg
 from depthtui.report.legible import legible
 from depthtui.report.phrases import rule_title
@@ -86,18 +87,18 @@ def _depth(cell: CellSummary, rule: str) -> str:
 def _curves(summary: SweepSummary) -> Iterable[str]:
     """The curve of each rule, all cells in one plot over relative depth."""
     settings = summary.plan.summary
-    plots: tuple[tuple[str, str, Callable[[CellSummary], np.ndarray | None], float], ...] = (
-        ("cosine", "Mean cosine with the stream", lambda cell: cell.curves.mean_cosine, 0.0),
-        ("kl", "Lens KL, share of its largest", _relative_kl, settings.kl_threshold),
-        ("overlap", "Lens overlap", _overlap, settings.overlap_threshold),
+    plots = (
+        ("cosine", "Mean cosine with the stream", 0.0),
+        ("kl", "Lens KL, share of its largest", settings.kl_threshold),
+        ("overlap", "Lens overlap", settings.overlap_threshold),
     )
     rules = rules_of(summary)
     if not rules:
         return
     yield '<h2>Over relative depth</h2><div class="figures">'
-    for rule, title, read, threshold in plots:
+    for rule, title, threshold in plots:
         if rule in rules:
-            yield _figure(summary, title, read, threshold)
+            yield _figure(summary, title, rule, threshold)
     yield "</div>"
     yield '<p class="soft">Across: (layer + 1) / L in percent. Colour: model. Dashes: task.</p>'
     models = dict.fromkeys(each.title for each in summary.cells)
@@ -109,17 +110,12 @@ def _curves(summary: SweepSummary) -> Iterable[str]:
     yield f'<p class="legend">{" ".join(keys)}</p>'
 
 
-def _figure(
-    summary: SweepSummary,
-    title: str,
-    read: Callable[[CellSummary], np.ndarray | None],
-    threshold: float,
-) -> str:
+def _figure(summary: SweepSummary, title: str, rule: str, threshold: float) -> str:
     models = list(dict.fromkeys(each.cell.model for each in summary.cells))
     tasks = list(dict.fromkeys(each.cell.task for each in summary.cells))
     lines = []
     for cell in summary.cells:
-        values = read(cell)
+        values = layer_curve(cell.curves, rule)
         if values is not None:
             css = f"{_hue(models.index(cell.cell.model))} {_dash(tasks.index(cell.cell.task))}"
             lines.append(svg.Line(relative(values), css))
@@ -134,18 +130,6 @@ def relative(values: np.ndarray) -> np.ndarray:
     """
     depth = np.arange(1, len(values) + 1) / len(values)
     return np.interp(np.linspace(0, 1, _POINTS), depth, values, left=np.nan)
-
-
-def _relative_kl(cell: CellSummary) -> np.ndarray | None:
-    kl = cell.curves.kl
-    if kl is None:
-        return None
-    largest = float(np.max(kl[:-1]))
-    return kl[:-1] / largest if largest > 0 else kl[:-1]
-
-
-def _overlap(cell: CellSummary) -> np.ndarray | None:
-    return None if cell.curves.overlap is None else cell.curves.overlap[:-1]
 
 
 def _questions(questions: Sequence[Question]) -> Iterable[str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from rich.style import Style
 from textual.strip import Strip
 
-from depthtui.data.depth import Curves
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.rules import layer_curve
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.braille import Canvas
@@ -143,7 +143,7 @@ class SweepCurves(Pane):
     def _rules(self) -> list[str]:
         return [
             rule
-            for rule in _CURVES
+            for rule in _UNITS
             if any(_read(each.row, rule) is not None for each in self._lines)
         ]
 
@@ -333,33 +333,12 @@ def _plot_curve(canvas: Canvas, values: np.ndarray, low: float, high: float) -> 
     canvas.plot(depths, (values - low) / (high - low))
 
 
-def _relative_kl(curves: Curves) -> np.ndarray | None:
-    if curves.kl is None:
-        return None
-    largest = float(np.max(curves.kl[:-1]))
-    return curves.kl[:-1] / largest if largest > 0 else curves.kl[:-1]
-
-
-def _overlap(curves: Curves) -> np.ndarray | None:
-    return None if curves.overlap is None else curves.overlap[:-1]
-
-
-def _cosine(curves: Curves) -> np.ndarray | None:
-    return curves.mean_cosine
-
-
-_CURVES: dict[str, Callable[[Curves], np.ndarray | None]] = {
-    "kl": _relative_kl,
-    "overlap": _overlap,
-    "cosine": _cosine,
-}
-"""What each rule reads, `[L]`."""
-
 _UNITS = {"kl": "of max", "overlap": "of top 5", "cosine": "a, m, c"}
+"""The rules in the order of their panels, and what their curves are in."""
 
 
 def _read(row: Row, rule: str) -> np.ndarray | None:
-    return None if row.summary is None else _CURVES[rule](row.summary.curves)
+    return None if row.summary is None else layer_curve(row.summary.curves, rule)
 
 
 def _ends(curves: Sequence[np.ndarray]) -> tuple[float, float]:

@@ -354,7 +354,7 @@ class MainScreen(PagedScreen):
 
     def _choose_model(self, then: Callable[[ModelSpec], None]) -> None:
         from depthtui.models.catalog import on_disk
-        from depthtui.settings import default_cache_dir, models_dir
+        from depthtui.settings import models_dir
         from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 
         def chosen(spec: ModelSpec | None) -> None:
@@ -362,7 +362,7 @@ class MainScreen(PagedScreen):
                 then(spec)
                 self.redraw()
 
-        folder = models_dir(self.explorer.settings.cache_dir or default_cache_dir())
+        folder = models_dir(self.explorer.cache_dir)
         self.app.push_screen(ModelPicker(self.explorer.spec, lambda: on_disk(folder)), chosen)
 
     def action_session(self) -> None:

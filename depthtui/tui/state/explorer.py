@@ -36,8 +36,8 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
-from depthtui.settings import Settings, default_cache_dir, models_dir
-from depthtui.tui.state.engine import Engine, EngineDeath
+from depthtui.settings import Settings, models_dir
+from depthtui.tui.engine_client import Engine
 from depthtui.tui.state.session import Run, RunState, Session
 from depthtui.tui.state.thinking import Thinking
 
@@ -152,7 +152,7 @@ class Explorer:
     @property
     def cache_dir(self) -> Path:
         """Where models, results and sweeps are kept."""
-        return self.settings.cache_dir or default_cache_dir()
+        return self.settings.cache_folder
 
     @property
     def is_loading(self) -> bool:
