@@ -549,7 +549,7 @@ class TestProcess:
         script = """
 import types, signal
 class Engine:
-    def __init__(self, *args): pass
+    def __init__(self, *args, **options): pass
     def load(self, spec): pass
     def run(self, *args, **options):
         print("running", file=sys.stderr, flush=True)

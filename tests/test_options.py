@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+import tomli_w
 
+from depthtui.cli.generate import generate
+from depthtui.cli.run import run
+from depthtui.cli.sweep import sweep
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings, SummarySettings
 from depthtui.options import Option, WrongValue, options_of
+from depthtui.sweep.plan import Drawing, SweepPlan
+from depthtui.sweep.plan_file import read_plan
 
 EVERY = {
     name: option
@@ -60,3 +68,36 @@ def test_what_is_typed_is_read_alike(text: str) -> None:
 def test_fields_without_a_declaration_are_no_options() -> None:
     assert "silenced" not in options_of(RunSettings)
     assert isinstance(options_of(RunSettings)["top_k"], Option)
+
+
+def test_a_plan_may_say_what_holds_anyway(tmp_path: Path) -> None:
+    defaults = options_of(RunSettings) | options_of(SummarySettings) | options_of(Drawing)
+    path = tmp_path / "plan.toml"
+    path.write_text(tomli_w.dumps({name: option.default for name, option in defaults.items()}))
+    empty = SweepPlan((), ())
+    assert read_plan(path, empty, Drawing()) == empty
+
+
+@pytest.mark.parametrize(
+    ("command", "kinds"),
+    [
+        (run, (ModelSpec, RunSettings, SummarySettings)),
+        (sweep, (ModelSpec, RunSettings, SummarySettings)),
+        (generate, (ModelSpec, GenerationSettings)),
+    ],
+)
+def test_the_command_line_has_every_option(command: click.Command, kinds: tuple[type, ...]) -> None:
+    declared = {
+        name: option.help
+        for kind in kinds
+        for name, option in options_of(kind).items()
+        if name != "name"
+    }
+    helps = {
+        parameter.name: parameter.help or ""
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+    }
+    assert declared.keys() <= helps.keys()
+    for name, words in declared.items():
+        assert helps[name].startswith(words)

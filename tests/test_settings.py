@@ -148,7 +148,7 @@ def test_a_place_that_cannot_be_written_is_told() -> None:
 
 def test_every_setting_is_described_and_read() -> None:
     options = options_of(Settings)
-    assert list(options) == [each.name for each in fields(Settings)]
+    assert list(options) == [setting.name for setting in fields(Settings)]
     for name, option in options.items():
         assert option.help.endswith("."), name
 

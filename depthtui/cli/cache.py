@@ -41,12 +41,12 @@ def list_(given: Given) -> None:
 
     rows = [
         (
-            datetime.fromtimestamp(each.last_used).strftime("%Y-%m-%d %H:%M"),
-            format_size(each.size),
-            each.kind,
-            each.description,
+            datetime.fromtimestamp(entry.last_used).strftime("%Y-%m-%d %H:%M"),
+            format_size(entry.size),
+            entry.kind,
+            entry.description,
         )
-        for each in _store(given)[1].entries()
+        for entry in _store(given)[1].entries()
     ]
     print_table(("last used", "size", "kind", "what it is"), rows, numbers=(1,))
 

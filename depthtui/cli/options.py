@@ -186,7 +186,7 @@ class Given:
 
     def over(self, settings: AnySettings) -> AnySettings:
         """The settings, with what the command line says instead."""
-        names = {each.name for each in fields(settings)} & self.values.keys()
+        names = {setting.name for setting in fields(settings)} & self.values.keys()
         return replace(settings, **{name: self.values[name] for name in names})
 
     def settings(self) -> Settings:
@@ -206,7 +206,7 @@ def _collect(
     """
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        before = {each.name for each in getattr(command, "__click_params__", ())}
+        before = {parameter.name for parameter in getattr(command, "__click_params__", ())}
 
         @wraps(command)
         def collected(*args: Any, **values: Any) -> Any:
@@ -216,7 +216,7 @@ def _collect(
         for option in reversed(options):
             option(collected)
         parameters: list[click.Parameter] = vars(collected)["__click_params__"]
-        names = [each.name for each in parameters if each.name and each.name not in before]
+        names = [found.name for found in parameters if found.name and found.name not in before]
         return collected
 
     return add

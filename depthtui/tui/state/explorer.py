@@ -37,7 +37,7 @@ from depthtui.data.protocol import (
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
 from depthtui.settings import Settings, models_dir
-from depthtui.tui.engine_client import Engine
+from depthtui.tui.state.engine import Engine, EngineDeath
 from depthtui.tui.state.session import Run, RunState, Session
 from depthtui.tui.state.thinking import Thinking
 
