@@ -13,6 +13,8 @@ from depthtui.data.store import open_store
 from depthtui.depth.effective_depth import summarise
 from depthtui.engine.engine import Engine
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.residual_erasure import ResidualErasure
+from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.prompts.tasks import make_prompts
 from tests.naive import naive_lens
 from tests.oracle import files as oracle
@@ -73,7 +75,7 @@ def test_the_oracle_agrees_on_interventions(engine, capsys):
         if name not in ("add0", "mul0"):
             continue
         before = RunSettings(metrics=("skip_effects",), lengths_before=tuple(lengths[:place]))
-        skip = engine.run(Prompt(prompts[name]["text"]), before).skip_effects
+        skip = engine.run(Prompt(prompts[name]["text"]), before).get(SkipEffects)
         expected = values("layer_effects")[name]
         assert list(skip.positions) == expected["positions"]
         far = np.abs(skip.layers - np.array(expected["max_future_layer"])).max()
@@ -85,7 +87,7 @@ def test_the_oracle_agrees_on_interventions(engine, capsys):
     erased = engine.run(
         Prompt(asked["text"], answer=asked["a"]),
         RunSettings(metrics=("residual_erasure",), baseline=baseline),
-    ).residual_erasure
+    ).get(ResidualErasure)
     expected = np.array(values("erasure")["mul0"]["effect"])
     figures["residual erasure, mul0"] = np.abs(erased.effect - expected).max()
     with capsys.disabled():

@@ -18,12 +18,13 @@ from safetensors.numpy import load, save
 
 from depthtui.data import depth, generation, model, protocol, run, run_settings
 from depthtui.data.arrays import MetricResult
+from depthtui.options import Option
 
 _TYPES: dict[str, type] = {
     name: kind
     for module in (model, run, run_settings, depth, generation, protocol)
     for name, kind in vars(module).items()
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type) and kind is not Option
 }
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

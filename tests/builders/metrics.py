@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from depthtui.data.arrays import MetricResult
 from depthtui.data.run import RunResult
-from depthtui.metrics import METRICS
+from depthtui.metrics import METRIC_BY_NAME, ON_DEMAND
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.direct_logits import DirectLogits
 from depthtui.metrics.integrated_gradients import IntegratedGradients
@@ -17,20 +18,34 @@ from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 
-AFTER_THE_LENS = tuple(
-    metric.name for metric in METRICS if metric.name not in ("contributions", "logit_lens")
-)
-"""The names of these metrics, in the catalogue's order."""
+AFTER_THE_LENS = tuple(metric.name for metric in ON_DEMAND)
+"""The names of these metrics, in the order of `METRICS`."""
 
 
 def smooth_metric(name: str, result: RunResult) -> MetricResult:
-    """A metric whose curves follow `usefulness`."""
-    return _SMOOTH[name](result)
+    """A metric whose curves follow `usefulness`; one without a maker has waves."""
+    if name in _SMOOTH:
+        return _SMOOTH[name](result)
+    return _from_shapes(name, result, lambda size: np.abs(np.sin(1 + np.arange(size))))
 
 
 def random_metric(name: str, result: RunResult, rng: np.random.Generator) -> MetricResult:
     """A metric of random values, most of them between 0.1 and 1."""
-    return _RANDOM[name](result, rng)
+    if name in _RANDOM:
+        return _RANDOM[name](result, rng)
+    return _from_shapes(name, result, lambda size: rng.uniform(0.1, 1, size))
+
+
+def _from_shapes(name: str, result: RunResult, draw: Callable[[int], np.ndarray]) -> MetricResult:
+    """A metric whose arrays have the declared shapes, other fields their defaults."""
+    kind = METRIC_BY_NAME[name].result
+    assert kind is not None
+    sizes = {"L": result.model.n_layers, "T": len(result.tokens), "k": result.settings.top_k}
+    arrays = {
+        field: draw(math.prod(shape.of(sizes))).reshape(shape.of(sizes)).astype(shape.dtype)
+        for field, shape in kind.shapes().items()
+    }
+    return kind(**arrays)
 
 
 def usefulness(layers: int) -> np.ndarray:

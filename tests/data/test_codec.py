@@ -23,6 +23,7 @@ from depthtui.data.lens import Array, LogitLens
 from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.metrics.contributions import Contributions
+from depthtui.options import Option
 from tests.builders.results import random_result
 from tests.hostile import HOSTILE, HOSTILE_PROMPT
 
@@ -31,7 +32,7 @@ CLASSES: list[Any] = list(
         kind: None
         for module in (model, run, run_settings, depth, generation, protocol)
         for kind in (*vars(module).values(), *MetricResult.__subclasses__())
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind)
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind is not Option
     }
 )
 by_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda each: each.__name__)

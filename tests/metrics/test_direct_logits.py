@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from depthtui.errors import DepthError
-from depthtui.metrics.direct_logits.compute import compute as module
+from depthtui.metrics.direct_logits import compute as module
 from depthtui.metrics.direct_logits.compute import direct_logits
 from depthtui.tracing.anatomy import Unembedding
 from tests.metrics.streams import stream

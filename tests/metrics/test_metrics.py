@@ -11,7 +11,7 @@ from depthtui.engine.control import Control
 from depthtui.errors import RunStopped
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.contributions.compute import contributions
-from depthtui.metrics.logit_lens.compute import compute as logit_lens
+from depthtui.metrics.logit_lens import compute as logit_lens
 from depthtui.metrics.logit_lens.compute import read_depth, read_lens, unknown_rows
 from depthtui.tracing.anatomy import study
 from depthtui.tracing.trace import LayerActivations, trace

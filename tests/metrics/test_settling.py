@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from depthtui.metrics.settling import compute as module
 from depthtui.metrics.settling import settling_depth, share_of_late
-from depthtui.metrics.settling.compute import compute as module
 from depthtui.metrics.settling.compute import divergence
 from depthtui.tracing.anatomy import Unembedding
 from tests.metrics.streams import stream

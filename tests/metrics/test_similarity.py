@@ -10,7 +10,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.ranking import least_useful, usefulness
 from depthtui.metrics.similarity import Similarity, best_block
-from depthtui.metrics.similarity.compute import compute as module
+from depthtui.metrics.similarity import compute as module
 from depthtui.metrics.similarity.compute import similarity
 from tests.metrics.streams import stream
 from tests.tiny_models import random_ids, tiny

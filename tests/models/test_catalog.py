@@ -212,7 +212,7 @@ class TestOnDisk:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys, pathlib; from depthtui.engine import catalog; "
+        "import sys, pathlib; from depthtui.models import catalog; "
         "catalog.on_disk(pathlib.Path('nowhere')); "
         "print([m for m in ('torch', 'transformers', 'huggingface_hub') if m in sys.modules])"
     )
