@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 import diskcache
 from diskcache.core import MODE_BINARY, UNKNOWN
 
-SCHEMA = 4
+SCHEMA = 3
 """Part of every key: raise it when the meaning of cached bytes changes."""
 
 KINDS = ("result", "activations")

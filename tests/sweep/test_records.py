@@ -120,3 +120,10 @@ def test_a_damaged_record_is_refused(damage) -> None:
     assert b'"n_tokens": 24' in data
     with pytest.raises(DamagedRecord):
         read_record(damage(data))
+
+
+def test_a_record_keeps_its_name_so_that_sweeps_of_former_versions_go_on() -> None:
+    cell = Cell(ModelSpec("nobody/tiny"), TaskChoice("addition", "2"))
+    settings = RunSettings(metrics=("contributions", "logit_lens", "skip_effects"))
+    key = record_key(cell, 1, Prompt("a b", " b"), settings, [Prompt("c d")])
+    assert key == "c8a09d93b830953983ecc3efaafc55fe5b6460b846e0583f949f508e663ebc8b"
