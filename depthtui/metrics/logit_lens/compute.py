@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from depthtui.data.lens import OVERLAP_K, LensValues
+from depthtui.data.lens import OVERLAP_K, LensValues, LogitLens
 from depthtui.tracing.anatomy import Unembedding, execution_device
 
 OUTPUT_BYTES = 512 << 20
@@ -31,18 +31,9 @@ _GROUP = 64
 
 def unknown_rows(depths: int, tokens: int, top_k: int) -> LensValues[Tensor]:
     """Rows `[depths, T]` (`[depths, T, k]`) of which nothing is known yet, on the CPU."""
-
-    def unknown(*shape: int) -> Tensor:
-        return torch.full(shape, torch.nan)
-
-    return LensValues(
-        kl=unknown(depths, tokens),
-        overlap=unknown(depths, tokens),
-        entropy=unknown(depths, tokens),
-        top_ids=torch.full((depths, tokens, top_k), -1, dtype=torch.int32),
-        top_probabilities=unknown(depths, tokens, top_k),
-        next_log_probability=unknown(depths, tokens),
-    )
+    sizes = {"L": depths - 1, "T": tokens, "k": top_k}
+    shapes = LogitLens.shapes().items()
+    return LensValues(**{name: torch.from_numpy(shape.unknown(sizes)) for name, shape in shapes})
 
 
 def read_lens(
