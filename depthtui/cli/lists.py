@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from depthtui.cli.options import Given, cache_dir_option
-from depthtui.cli.output import print_table
+from depthtui.cli.output import markdown_table, print_table
 from depthtui.settings import models_dir
 from depthtui.sizes import format_size
+
+if TYPE_CHECKING:
+    from depthtui.metrics.spec import Metric
 
 
 @click.command()
@@ -51,17 +56,35 @@ def tasks() -> None:
 
 
 @click.command()
-def metrics() -> None:
+@click.option("--markdown", is_flag=True, help="Print one table, in Markdown.")
+def metrics(markdown: bool) -> None:
     """List the metrics, what they tell and what they cost.
 
     L is the number of layers, T that of tokens; a forward is one pass through the model.
     """
+    if markdown:
+        click.echo(metrics_markdown())
+        return
     from depthtui.metrics import DERIVED, METRICS
 
-    rows = [
-        (each.name, each.tells + (" Needs an answer." if each.needs_answer else ""), each.cost)
-        for each in METRICS
-    ]
-    print_table(("metric", "what it tells", "cost"), rows)
+    headings = ("metric", "what it tells", "cost")
+    print_table(headings, [(metric.name, _tells(metric), metric.cost) for metric in METRICS])
     click.echo("\nFree with these:\n")
     print_table(("with", "what it tells"), [(metric.of, metric.tells) for metric in DERIVED])
+
+
+def metrics_markdown() -> str:
+    """Every metric as a row of a Markdown table; what is derived says which it comes with."""
+    from depthtui.metrics import ALL
+
+    rows = [
+        (metric.title, _tells(metric), f"none, comes with `{metric.of}`")
+        if metric.of
+        else (f"`{metric.name}`", _tells(metric), metric.cost)
+        for metric in ALL
+    ]
+    return markdown_table(("metric", "what it tells", "cost"), rows)
+
+
+def _tells(metric: Metric) -> str:
+    return metric.tells + (" Needs an answer." if metric.needs_answer else "")

@@ -1,0 +1,79 @@
+"""The README says what the code does: its metrics, its keys, its rooms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from textual.binding import Binding
+from textual.keys import format_key
+
+import depthtui
+from depthtui.cli import main
+from depthtui.metrics import ALL
+from depthtui.tui import keymap
+from tests.renew_readme import BEGIN, END, README, renewed
+
+TEXT = README.read_text("utf-8")
+KEYS = {
+    "keys": [*keymap.MAIN, *keymap.APP],
+    "keys in a what-if": keymap.WHAT_IF,
+    "keys while it writes": keymap.THINKING,
+    "keys in a sweep": keymap.SWEEP,
+}
+"""The heading of a table, and the keys that it can name."""
+
+
+def test_the_table_of_metrics_is_what_the_command_prints(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["metrics", "--markdown"]) == 0
+    table = TEXT.partition(BEGIN)[2].partition(END)[0]
+    assert table == capsys.readouterr().out.rstrip("\n"), "run python -m tests.renew_readme"
+    assert renewed(TEXT) == TEXT
+
+
+def test_the_table_of_metrics_has_a_row_of_each(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["metrics", "--markdown"])
+    _, _, *rows = capsys.readouterr().out.splitlines()
+    for metric, row in zip(ALL, rows, strict=True):
+        name, tells, cost = row.strip("| ").split(" | ")
+        assert name == (metric.title if metric.of else f"`{metric.name}`")
+        assert tells.startswith(metric.tells)
+        assert tells.endswith("Needs an answer.") == metric.needs_answer
+        assert (metric.of or metric.cost) in cost
+
+
+def test_the_table_is_renewed_in_place() -> None:
+    stale = TEXT.replace("| `contributions` |", "| `contribution` |")
+    assert stale != TEXT
+    assert renewed(stale) == TEXT
+
+
+@pytest.mark.parametrize("heading", KEYS)
+def test_every_key_of_a_table_works_there(heading: str) -> None:
+    rows = _rows(heading)
+    named = [key for row in rows for key in re.findall(r"`([^`]+)`", row[0])]
+    assert len(named) >= len(rows)
+    assert set(named) <= _keys_of(KEYS[heading])
+
+
+def test_the_layout_names_every_room() -> None:
+    layout = TEXT.partition("## Layout")[2]
+    named = re.findall(r"^depthtui/(\w+) ", layout, re.MULTILINE)
+    package = Path(depthtui.__file__).parent
+    assert sorted(named) == sorted(init.parent.name for init in package.glob("*/__init__.py"))
+
+
+def _rows(heading: str) -> list[list[str]]:
+    """The rows of the table whose first column is headed so."""
+    table = TEXT.partition(f"\n| {heading} |")[2].partition("\n\n")[0]
+    return [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+
+
+def _keys_of(bindings: Iterable[Binding]) -> set[str]:
+    """The keys, by their names and as characters."""
+    keys = {key for binding in bindings for key in binding.key.split(",")}
+    return keys | {format_key(key) for key in keys}
