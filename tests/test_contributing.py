@@ -1,0 +1,68 @@
+"""What README and CONTRIBUTING name is there: files, commands, and names of the code."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from depthtui.cli import commands
+
+ROOT = Path(__file__).parent.parent
+ROOTS = (ROOT, ROOT / "depthtui")
+"""What paths are relative to."""
+
+CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text("utf-8")
+README = (ROOT / "README.md").read_text("utf-8")
+
+PATH = re.compile(r"(?<![\w./<-])(?!\.venv)(?:[\w.-]+/)+[\w.-]*|[\w-]+\.(?:py|md|toml|tcss)\b")
+"""A folder or a file of ours; NAME in it stands for any name."""
+
+COMMIT = re.compile(r"[0-9a-f]{7,40}")
+
+
+def _unknown_paths(text: str) -> set[str]:
+    return {
+        path
+        for path in PATH.findall(text)
+        if not any(any(root.glob(path.rstrip("/").replace("NAME", "*"))) for root in ROOTS)
+    }
+
+
+def test_every_path_is_there() -> None:
+    assert len(PATH.findall(CONTRIBUTING)) > 50
+    assert _unknown_paths(CONTRIBUTING) == set()
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_every_command_is_there(text: str) -> None:
+    modules = re.findall(r"python -m ((?!venv)[\w.]+)", text)
+    ours = re.findall(r"(?:^|`)depthtui ([a-z]+)", text, re.MULTILINE)
+    assert modules
+    assert ours
+    assert [module for module in modules if find_spec(module) is None] == []
+    assert set(ours) <= commands.commands.keys()
+
+
+def test_what_pytest_is_to_run_is_there() -> None:
+    named = [
+        path for line in re.findall(r"`pytest ([^`]+)`", CONTRIBUTING) for path in line.split()
+    ]
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_name_is_in_the_code() -> None:
+    sources = [path for folder in ("depthtui", "tests") for path in (ROOT / folder).rglob("*.py")]
+    known = set(re.findall(r"\w+", "\n".join(path.read_text("utf-8") for path in sources)))
+    marked = re.findall(r"`([A-Za-z_][\w.]+)`", PATH.sub("", CONTRIBUTING))
+    named = {word for name in marked if not COMMIT.fullmatch(name) for word in name.split(".")}
+    assert len(named) > 50
+    assert named - known == set()
+
+
+@pytest.mark.parametrize("path", ["tui/keys.py", "metrics/NAME/kernel.py", "tests/golden/fresh/"])
+def test_what_is_gone_is_noticed(path: str) -> None:
+    assert _unknown_paths(f"| see `{path}` |") == {path}
