@@ -18,6 +18,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.metrics import ALL_MEASURES, MEASURES
 from depthtui.metrics.spec import Measure
 from depthtui.report import html as page
+from depthtui.report.findings import by_layer, pool_runs
 from depthtui.report.groups import group_runs
 from depthtui.report.html import html_bytes
 from depthtui.report.legible import legible, shortened
@@ -27,6 +28,7 @@ from tests.builders.results import full_run, hostile_run, lacking, run, stopped_
 from tests.hostile import HOSTILE
 
 SETTINGS = SummarySettings()
+BY_LAYER = by_layer(pool_runs([full_run()], SETTINGS))
 HEATMAP = ", layers by tokens"
 VOID = {"meta", "wbr", "br"}
 
@@ -160,9 +162,10 @@ class TestPage:
     def test_the_slower_metrics_are_drawn(self) -> None:
         text = html([full_run()])
         assert heatmaps(text) == titles(ALL_MEASURES)
-        bars = ["Block influence", "Loss change", "Output effect", "Completeness error"]
-        by_layer = [label for label in labels(text) if label.endswith(", by layer")]
-        assert by_layer[-len(bars) :] == [f"{bar}, by layer" for bar in bars]
+        bars = [values.title.capitalize() for values in BY_LAYER if values.caption]
+        assert {"Block influence", "Loss change", "Output effect"} < set(bars)
+        drawn = [label for label in labels(text) if label.endswith(", by layer")]
+        assert drawn[-len(bars) :] == [f"{bar}, by layer" for bar in bars]
         loss = re.search(r'<svg[^>]*aria-label="Loss change, by layer">(.*?)</svg>', text)
         assert loss is not None
         assert loss[1].count("<rect") == full_run().model.n_layers
@@ -269,8 +272,7 @@ class TestMarkdown:
 
     def test_what_each_layer_is_good_for_is_in_it(self) -> None:
         text = markdown([full_run()])
-        heads = "| margin | block influence | divergence | loss change | output effect | erasure |"
-        assert heads in text
+        assert f"| layer | {' | '.join(values.title for values in BY_LAYER)} |" in text
 
 
 class TestTable:

@@ -63,8 +63,10 @@ class StackPane(LayerRows):
     def _draw_header(self) -> Strip:
         names = " ".join(f"{name:<{len(_ON)}}" for _, name in _BLOCKS)
         left = f"{' ' * self.margin}  {names}"
+        room = self.area.width - cell_len(left)
         ranked_by = "" if self.measured is None else self.measured.ranked_by
-        right = fit_right(ranked_by, self.area.width - cell_len(left))
+        # Its last word tells it where there is no room for all.
+        right = fit_right(ranked_by if len(ranked_by) < room else ranked_by.split()[-1], room)
         return self.line((left + right, self.inks.faint))
 
     def _draw_layer(self, layer: int) -> list[Piece]:
