@@ -1,0 +1,96 @@
+"""Whether successive layers push the residual stream the same way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.run import RunResult
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric, array, clean_run
+
+
+@dataclass
+class Neighbours(MetricResult):
+    """How each layer's update lies to the next one's, and how far the stream is from its end.
+
+    Attributes:
+        cosine: cos(c_l, c_{l+1}), with c_l what layer l adds; 0 where one of them adds nothing.
+        angle_to_output: arccos(cos(h_l, h_L)) / pi, from 0 (the same direction) to 1 (opposite).
+    """
+
+    cosine: Annotated[np.ndarray, Shape("L-1", "T")]
+    angle_to_output: Annotated[np.ndarray, Shape("L+1", "T")]
+
+
+def _by_layer(result: RunResult) -> np.ndarray | None:
+    """The cosines `[L, T]`; the last layer has no next one."""
+    found = result.get(Neighbours)
+    return None if found is None else np.pad(found.cosine, ((0, 1), (0, 0)), constant_values=np.nan)
+
+
+def _pool(pooled: Pooled) -> Neighbours | None:
+    """Means over the tokens of all prompts, `[L-1]` and `[L+1]`; None where no token is left."""
+    known = pooled.known(Neighbours)
+    if not known:
+        return None
+    angle = pooled.joined([found.angle_to_output for found in known])
+    if not angle.size:
+        return None
+    cosine = pooled.joined([found.cosine for found in known])
+    return Neighbours(cosine.mean(axis=1, dtype=np.float64), angle.mean(axis=1, dtype=np.float64))
+
+
+def _summary(neighbours: Neighbours, pooled: Pooled) -> dict[str, Any]:
+    return {"neighbours": vars(neighbours)}
+
+
+def _findings(neighbours: Neighbours, pooled: Pooled) -> list[Finding]:
+    cosine = neighbours.cosine
+    if not np.isfinite(cosine).any():
+        return []
+    low, high = int(np.nanargmin(cosine)), int(np.nanargmax(cosine))
+    remark = f"most alike {high} and {high + 1}, most opposed {low} and {low + 1}"
+    return [Finding("Neighbouring layers", f"mean cosine {np.nanmean(cosine):+.2f}", remark)]
+
+
+def _per_layer(neighbours: Neighbours) -> list[LayerValues]:
+    return [
+        LayerValues("cosine with the next", neighbours.cosine, "cos(c_l, c_l+1)"),
+        LayerValues("angle to output", neighbours.angle_to_output),
+    ]
+
+
+METRIC = Metric(
+    name="neighbours",
+    title="Neighbouring layers",
+    tells="Whether successive layers push the residual stream the same way.",
+    cost="1 forward",
+    result=Neighbours,
+    compute="depthtui.metrics.neighbours.compute:compute",
+    needs=(clean_run,),
+    measures=(
+        Measure(
+            "neighbours",
+            "Cosine with the next",
+            "cos(c_l, c_l+1)",
+            _by_layer,
+            diverging=True,
+            limits=(-1.0, 1.0),
+        ),
+        Measure(
+            "angle_to_output",
+            "Angle to the output",
+            "arccos(cos(h_l, h_L)) / pi",
+            array(Neighbours, "angle_to_output"),
+            reads_residual=True,
+        ),
+    ),
+    pool=_pool,
+    summary=_summary,
+    findings=_findings,
+    per_layer=_per_layer,
+)
