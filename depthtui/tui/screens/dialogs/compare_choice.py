@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from depthtui.tui.screens.dialogs.dialog import Dialog
+from depthtui.tui.screens.dialogs.dialog import ListDialog
 from depthtui.tui.screens.dialogs.session_screen import run_line
 from depthtui.tui.state.session import Run, Session
 
@@ -24,7 +23,7 @@ class Partner:
     run: Run | None
 
 
-class CompareChoice(Dialog[Partner]):
+class CompareChoice(ListDialog[Partner]):
     """Lists what the current run can be compared with; the marked run or the last is offered."""
 
     heading = "Compare with"
@@ -38,8 +37,6 @@ class CompareChoice(Dialog[Partner]):
             tooltip="Run the same prompt on another model and compare",
             id="compare.model",
         ),
-        Binding("j", "go(1)", "down", show=False),
-        Binding("k", "go(-1)", "up", show=False),
     ]
 
     def __init__(self, session: Session) -> None:
@@ -52,22 +49,15 @@ class CompareChoice(Dialog[Partner]):
         yield OptionList(compact=True)
 
     def on_mount(self) -> None:
-        listing = self.query_one(OptionList)
+        listing = self.listing
         width = 44 if self.app.size.width >= 100 else 26
         listing.add_option(Option(Content("The same prompt on another model…")))
         listing.add_options(Option(run_line(run, self._session, width)) for run in self._runs)
         offered = self._session.marked or self._session.before(self._session.current)
-        listing.highlighted = 1 + self._runs.index(offered) if offered in self._runs else 0
-        listing.focus()
+        self.start_at(1 + self._runs.index(offered) if offered in self._runs else 0)
 
-    @on(OptionList.OptionSelected)
-    def _take(self, event: OptionList.OptionSelected) -> None:
-        index = event.option_index
-        self.dismiss(Partner(self._runs[index - 1] if index else None))
+    def take(self, place: int) -> None:
+        self.dismiss(Partner(self._runs[place - 1] if place else None))
 
     def action_another_model(self) -> None:
-        self.dismiss(Partner(None))
-
-    def action_go(self, step: int) -> None:
-        listing = self.query_one(OptionList)
-        listing.action_cursor_down() if step > 0 else listing.action_cursor_up()
+        self.take(0)

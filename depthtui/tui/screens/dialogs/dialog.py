@@ -1,14 +1,16 @@
-"""What the dialogs share: a frame with a title, a line of hints, escape to leave."""
+"""What the dialogs share: a frame with a title, hints, escape to leave, a list to choose from."""
 
 from __future__ import annotations
 
 from typing import ClassVar, TypeVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
+from textual.widgets import OptionList
 
 MUTED = "$foreground 60%"
 """The style of what matters less."""
@@ -46,3 +48,39 @@ class Dialog(ModalScreen[Result | None]):
 
     def action_leave(self) -> None:
         self.dismiss(None)
+
+
+class ListDialog(Dialog[Result]):
+    """A dialog with one list: the arrows or j and k move in it, enter chooses."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "move(1)", "down", show=False),
+        Binding("k", "move(-1)", "up", show=False),
+    ]
+
+    @property
+    def listing(self) -> OptionList:
+        return self.query_one(OptionList)
+
+    def start_at(self, place: int | None) -> None:
+        """Highlight the option at this place, from 0, and give the list the focus."""
+        self.listing.highlighted = place
+        self.listing.focus()
+
+    def take(self, place: int) -> None:
+        """Do what choosing the option at this place, from 0, is for."""
+        raise NotImplementedError
+
+    @on(OptionList.OptionSelected)
+    def _selected(self, event: OptionList.OptionSelected) -> None:
+        self.take(event.option_index)
+
+    def action_move(self, step: int) -> None:
+        listing = self.listing
+        listing.action_cursor_down() if step > 0 else listing.action_cursor_up()
+
+    def action_take_number(self, digit: int) -> None:
+        """Choose by an option's number, from 1; 0 is the tenth."""
+        listing, place = self.listing, (digit - 1) % 10
+        if place < listing.option_count and not listing.get_option_at_index(place).disabled:
+            self.take(place)

@@ -14,7 +14,7 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from depthtui.tui import keymap
-from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ async def perform(app: App[object], deed: Deed) -> None:
     await app.run_action(deed.active.binding.action, deed.active.node)
 
 
-class HelpScreen(Dialog[Deed]):
+class HelpScreen(ListDialog[Deed]):
     """Lists the keys; the caller runs the one that was chosen."""
 
     heading = "Keys that work here"
     hint = "type to search · ↑↓ choose · enter runs it · esc closes"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "choose(1)", "next", show=False, priority=True),
-        Binding("up", "choose(-1)", "previous", show=False, priority=True),
+        Binding("down", "move(1)", "next", show=False, priority=True),
+        Binding("up", "move(-1)", "previous", show=False, priority=True),
     ]
 
     def __init__(self, deeds: list[Deed]) -> None:
@@ -82,7 +82,7 @@ class HelpScreen(Dialog[Deed]):
         yield OptionList(*self._options(""), compact=True)
 
     def on_mount(self) -> None:
-        self.query_one(OptionList).highlighted = 0
+        self.listing.highlighted = 0
         self.query_one(Input).focus()
 
     def _options(self, search: str) -> list[Option]:
@@ -102,18 +102,13 @@ class HelpScreen(Dialog[Deed]):
 
     @on(Input.Changed)
     def _search(self, event: Input.Changed) -> None:
-        listing = self.query_one(OptionList)
+        listing = self.listing
         listing.clear_options().add_options(self._options(event.value))
         listing.highlighted = 0 if listing.option_count else None
 
     @on(Input.Submitted)
     def _submit(self) -> None:
-        self.query_one(OptionList).action_select()
+        self.listing.action_select()
 
-    @on(OptionList.OptionSelected)
-    def _run(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self._deeds[int(event.option.id or 0)])
-
-    def action_choose(self, step: int) -> None:
-        listing = self.query_one(OptionList)
-        listing.action_cursor_down() if step > 0 else listing.action_cursor_up()
+    def take(self, place: int) -> None:
+        self.dismiss(self._deeds[int(self.listing.get_option_at_index(place).id or 0)])

@@ -17,14 +17,14 @@ from textual.worker import Worker, WorkerState
 from depthtui.data.run_settings import ModelSpec
 from depthtui.models.catalog import ModelListing
 from depthtui.sizes import format_size
-from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
 from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("no", "8bit", "4bit")
 
 
-class ModelPicker(Dialog[ModelSpec]):
+class ModelPicker(ListDialog[ModelSpec]):
     """Lists what is on disk and takes a typed name; nothing starts before a choice.
 
     Args:
@@ -69,7 +69,7 @@ class ModelPicker(Dialog[ModelSpec]):
         yield Static(id="model-note")
 
     def on_mount(self) -> None:
-        self.query_one("#on-disk", OptionList).loading = True
+        self.listing.loading = True
         self.query_one("#name").focus()
         self.run_worker(self._on_disk, name="on_disk", thread=True, exit_on_error=False)
 
@@ -80,7 +80,7 @@ class ModelPicker(Dialog[ModelSpec]):
             WorkerState.ERROR,
         ):
             return
-        listing = self.query_one("#on-disk", OptionList)
+        listing = self.listing
         listing.loading = False
         if event.state is WorkerState.ERROR:
             self._note(f"The models on disk could not be listed: {event.worker.error}")
@@ -106,9 +106,8 @@ class ModelPicker(Dialog[ModelSpec]):
     def _describe(self, event: OptionList.OptionHighlighted) -> None:
         self._note(self._listings[event.option_index].name)
 
-    @on(OptionList.OptionSelected, "#on-disk")
-    def _take_listed(self, event: OptionList.OptionSelected) -> None:
-        chosen = self._listings[event.option_index]
+    def take(self, place: int) -> None:
+        chosen = self._listings[place]
         revision = self.query_one("#revision", Input).value.strip()
         # A revision of the model that is open means nothing for another one.
         inherited = revision == self._spec.revision and chosen.name != self._spec.name

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -17,7 +16,7 @@ from depthtui.prompts import TASKS, prompt_title
 from depthtui.report.silenced import without
 from depthtui.token_text import fit_shown
 from depthtui.tui.screens.dialogs.confirm import Confirm
-from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
 from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run, RunState, Session
@@ -31,7 +30,7 @@ class SessionChoice:
     compare: bool = False
 
 
-class SessionScreen(Dialog[SessionChoice]):
+class SessionScreen(ListDialog[SessionChoice]):
     """Lists the runs, newest first; marks and deletes at once, dismissed with a choice."""
 
     heading = "Session"
@@ -43,8 +42,6 @@ class SessionScreen(Dialog[SessionChoice]):
         Binding(
             "C", "compare", "compare", tooltip="Compare with the marked run", id="session.compare"
         ),
-        Binding("j", "go(1)", "down", show=False),
-        Binding("k", "go(-1)", "up", show=False),
     ]
 
     def __init__(self, explorer: Explorer) -> None:
@@ -60,8 +57,7 @@ class SessionScreen(Dialog[SessionChoice]):
         self._fill()
         runs = self._runs
         current = self._session.current
-        self.query_one(OptionList).highlighted = runs.index(current) if current in runs else None
-        self.query_one(OptionList).focus()
+        self.start_at(runs.index(current) if current in runs else None)
 
     @property
     def _runs(self) -> list[Run]:
@@ -69,11 +65,11 @@ class SessionScreen(Dialog[SessionChoice]):
 
     @property
     def _chosen(self) -> Run | None:
-        index = self.query_one(OptionList).highlighted
+        index = self.listing.highlighted
         return self._runs[index] if index is not None and index < len(self._runs) else None
 
     def _fill(self) -> None:
-        listing = self.query_one(OptionList)
+        listing = self.listing
         kept = listing.highlighted or 0
         listing.clear_options()
         width = 44 if self.app.size.width >= 100 else 26
@@ -82,9 +78,8 @@ class SessionScreen(Dialog[SessionChoice]):
         listing.display = bool(self._runs)
         self.query_one("#no-runs").display = not self._runs
 
-    @on(OptionList.OptionSelected)
-    def _show(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(SessionChoice(self._runs[event.option_index]))
+    def take(self, place: int) -> None:
+        self.dismiss(SessionChoice(self._runs[place]))
 
     def action_mark(self) -> None:
         run = self._chosen
@@ -110,10 +105,6 @@ class SessionScreen(Dialog[SessionChoice]):
         if self._session.marked is None and self._chosen not in (None, self._session.current):
             self.action_mark()
         self.dismiss(SessionChoice(compare=True))
-
-    def action_go(self, step: int) -> None:
-        listing = self.query_one(OptionList)
-        listing.action_cursor_down() if step > 0 else listing.action_cursor_up()
 
 
 STATE_STYLES = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -13,7 +12,7 @@ from textual.widgets.option_list import Option
 
 from depthtui.data.model import ModelInfo
 from depthtui.tui.draw.text import sublayer_title
-from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
 from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 
 
@@ -31,16 +30,15 @@ CHOICES = tuple(
 )
 
 
-class SkipPicker(Dialog[SkipChoice]):
+class SkipPicker(ListDialog[SkipChoice]):
     """Choose what is left out; a digit chooses at once."""
 
     heading = "What skip effects and ablation leave out"
     hint = "1-6 or enter choose · esc closes"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "down", "down", show=False),
-        Binding("k", "up", "up", show=False),
-        *(Binding(str(digit), f"take({digit})", "choose", show=False) for digit in range(1, 7)),
+        Binding(str(digit), f"take_number({digit})", "choose", show=False)
+        for digit in range(1, len(CHOICES) + 1)
     ]
 
     def __init__(self, current: SkipChoice, model: ModelInfo) -> None:
@@ -56,9 +54,7 @@ class SkipPicker(Dialog[SkipChoice]):
         yield Static(Content.styled(stand_ins(note), MUTED))
 
     def on_mount(self) -> None:
-        listing = self.query_one(OptionList)
-        listing.highlighted = CHOICES.index(self._current)
-        listing.focus()
+        self.start_at(CHOICES.index(self._current))
 
     def _option(self, choice: SkipChoice) -> Option:
         where = "at all tokens" if choice.everywhere else "before a position"
@@ -73,16 +69,5 @@ class SkipPicker(Dialog[SkipChoice]):
             disabled=choice.part != "layer" and bool(self._model.split_missing),
         )
 
-    @on(OptionList.OptionSelected)
-    def _chosen(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(CHOICES[event.option_index])
-
-    def action_take(self, digit: int) -> None:
-        if not self.query_one(OptionList).get_option_at_index(digit - 1).disabled:
-            self.dismiss(CHOICES[digit - 1])
-
-    def action_down(self) -> None:
-        self.query_one(OptionList).action_cursor_down()
-
-    def action_up(self) -> None:
-        self.query_one(OptionList).action_cursor_up()
+    def take(self, place: int) -> None:
+        self.dismiss(CHOICES[place])

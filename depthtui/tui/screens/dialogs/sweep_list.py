@@ -14,7 +14,7 @@ from textual.worker import Worker, WorkerState
 
 from depthtui.sweep.folder import model_title
 from depthtui.sweep.saved import SavedSweep, open_sweep, saved_sweeps
-from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
 from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 from depthtui.tui.state.sweeping import Sweeping
 
@@ -26,7 +26,7 @@ class SweepChoice:
     sweep: Sweeping | None
 
 
-class SweepList(Dialog[SweepChoice]):
+class SweepList(ListDialog[SweepChoice]):
     """Lists the sweeps of the cache folder, the latest first, and takes a typed folder.
 
     Args:
@@ -52,7 +52,7 @@ class SweepList(Dialog[SweepChoice]):
         yield Static(id="sweep-note")
 
     def on_mount(self) -> None:
-        self.query_one("#saved", OptionList).loading = True
+        self.listing.loading = True
         self.query_one("#folder").focus()
         self.run_worker(
             lambda: saved_sweeps(self._cache_dir), name="saved", thread=True, exit_on_error=False
@@ -76,7 +76,7 @@ class SweepList(Dialog[SweepChoice]):
 
     def _list(self, saved: list[SavedSweep]) -> None:
         self._saved = saved
-        listing = self.query_one("#saved", OptionList)
+        listing = self.listing
         listing.loading = False
         if self._has_runs:
             listing.add_option(Option("Runs of this session"))
@@ -93,13 +93,11 @@ class SweepList(Dialog[SweepChoice]):
         place = event.option_index - self._has_runs
         self._note(str(self._saved[place].folder) if place >= 0 else "", MUTED)
 
-    @on(OptionList.OptionSelected)
-    def _take(self, event: OptionList.OptionSelected) -> None:
-        place = event.option_index - self._has_runs
-        if place < 0:
+    def take(self, place: int) -> None:
+        if self._has_runs and place == 0:
             self.dismiss(SweepChoice(None))
         else:
-            self._open(self._saved[place].folder)
+            self._open(self._saved[place - self._has_runs].folder)
 
     @on(Input.Submitted)
     def _typed(self, event: Input.Submitted) -> None:
