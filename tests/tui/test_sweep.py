@@ -15,9 +15,9 @@ from depthtui.sweep.report.export import FORMATS
 from depthtui.sweep.saved import default_folder, open_sweep, plan_from_text
 from depthtui.sweep.summary import CellSummary, summarise_sweep
 from depthtui.tui.panes.sweep_table import SweepTable, columns_of, in_order, shortened
+from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.sweep_dialog import SweepDialog
-from depthtui.tui.screens.dialogs.sweep_export import SweepExport
 from depthtui.tui.screens.dialogs.sweep_list import SweepList
 from depthtui.tui.screens.sweep_screen import SweepScreen
 from depthtui.tui.state.explorer import Phase
@@ -411,7 +411,7 @@ async def test_the_report_is_exported_as_it_is_shown(tmp_path: Path) -> None:
         assert after.n_tokens == before.n_tokens - 3
         assert "token 0 out" in it.screen_text()
         await it.press("e")
-        await it.until(lambda: isinstance(it.app.screen, SweepExport), "the dialog")
+        await it.until(lambda: isinstance(it.app.screen, ExportScreen), "the dialog")
         it.app.screen.query_one("#file-name", Input).value = "report"
         await it.press("f5")
         await it.until(lambda: it.app.screen is screen, "the files")

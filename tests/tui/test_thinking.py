@@ -21,7 +21,7 @@ from depthtui.data.run_settings import GenerationSettings
 from depthtui.settings import Settings
 from depthtui.tui.panes.choice_lens import ChoiceLens
 from depthtui.tui.panes.thought_curve import ThoughtCurve
-from depthtui.tui.screens.dialogs.generation_export import GenerationExport
+from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.writing_dialog import WritingDialog
 from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.thinking_screen import ThinkingScreen
@@ -192,7 +192,7 @@ async def test_the_text_is_exported_and_read_teacher_forced(tmp_path: Path) -> N
         await open_thinking(it)
         await it.press("e")
         dialog = it.app.screen
-        assert isinstance(dialog, GenerationExport)
+        assert isinstance(dialog, ExportScreen)
         dialog.query_one("#file-name", Input).value = "text"
         await it.press("f5")
         await it.until(lambda: it.app.screen is not dialog, "the files")

@@ -1,9 +1,10 @@
-"""Save runs to a folder, in formats for reading, for programs and for papers."""
+"""Save what a screen shows to a folder, for reading, for programs and for papers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +17,6 @@ from textual.content import Content
 from textual.widgets import Button, Checkbox, Input, Label, RadioButton, RadioSet, Static
 
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.files import write_whole
 from depthtui.report.export import export
@@ -30,22 +30,36 @@ FORMATS = {
     "json": "JSON, for programs",
     "html": "HTML with the heatmaps, one file",
     "safetensors": "safetensors, every array",
-    "svg": "SVG, this screen as it is",
 }
+"""What runs and texts can be written as, by the ending of the files."""
+
+SVG = {"svg": "SVG, this screen as it is"}
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """Something that can be written to files.
+
+    Attributes:
+        title: what it is called in the dialog.
+        write: writes files into a folder, under a name without ending, in these formats;
+            returns them. It may raise a `DepthError`.
+        formats: what each format is, by the ending of its files.
+    """
+
+    title: str
+    write: Callable[[Path, str, Sequence[str]], list[Path]]
+    formats: Mapping[str, str] = field(default_factory=lambda: FORMATS)
 
 
 class ExportScreen(Dialog[Path]):
     """Writes the chosen formats; dismissed with the folder.
 
     Args:
-        choices: what can be exported, each with its name.
-        settings: how runs are pooled.
+        choices: what can be exported, in the same formats.
         folder: where to, until the user changes it.
         screenshot: the screen behind this dialog, as SVG.
     """
-
-    formats: ClassVar[Mapping[str, str]] = FORMATS
-    """What can be written, by the ending of its files."""
 
     heading = "Export"
     hint = "enter writes · tab moves on · esc closes"
@@ -56,25 +70,19 @@ class ExportScreen(Dialog[Path]):
         ),
     ]
 
-    def __init__(
-        self,
-        choices: Sequence[tuple[str, Sequence[RunResult]]],
-        settings: SummarySettings,
-        folder: Path,
-        screenshot: str,
-    ) -> None:
+    def __init__(self, choices: Sequence[Exportable], folder: Path, screenshot: str) -> None:
         super().__init__()
         self._choices = choices
-        self._settings = settings
+        self._formats = {**choices[0].formats, **SVG}
         self._folder = folder
         self._screenshot = screenshot
 
     def body(self) -> ComposeResult:
         with RadioSet(id="what", compact=True):
-            for index, (title, _) in enumerate(self._choices):
-                yield RadioButton(title, value=index == 0)
-        for each, title in self.formats.items():
-            yield Checkbox(title, True, id=each, compact=True)
+            for index, choice in enumerate(self._choices):
+                yield RadioButton(choice.title, value=index == 0)
+        for ending, title in self._formats.items():
+            yield Checkbox(title, True, id=ending, compact=True)
         with Horizontal(classes="row"):
             yield Label("folder ")
             yield Input(str(self._folder), id="folder", compact=True)
@@ -102,7 +110,7 @@ class ExportScreen(Dialog[Path]):
     def action_write(self) -> None:
         """Write the files and close."""
         name = Path(self.query_one("#file-name", Input).value.strip()).name or "depth"
-        chosen = [each for each in self.formats if self.query_one(f"#{each}", Checkbox).value]
+        chosen = [name for name in self._formats if self.query_one(f"#{name}", Checkbox).value]
         try:
             folder = self._target()
             written = self._write(folder, name, chosen)
@@ -120,9 +128,9 @@ class ExportScreen(Dialog[Path]):
         self.dismiss(folder)
 
     def _write(self, folder: Path, name: str, chosen: Sequence[str]) -> list[Path]:
-        formats = [each for each in chosen if each != "svg"]
-        _, results = self._choices[self.query_one("#what", RadioSet).pressed_index]
-        written = export(results, self._settings, folder, formats, name) if formats else []
+        formats = [ending for ending in chosen if ending not in SVG]
+        choice = self._choices[self.query_one("#what", RadioSet).pressed_index]
+        written = choice.write(folder, name, formats) if formats else []
         if "svg" in chosen:
             svg = self._screenshot.encode("utf-8", "replace")
             written.append(write_whole(folder / f"{name}.svg", svg))
@@ -132,17 +140,28 @@ class ExportScreen(Dialog[Path]):
         self.query_one("#export-note", Static).update(Content.styled(stand_ins(text), style))
 
 
-def open_export(
-    app: App[Any], explorer: Explorer, title: str, results: Sequence[RunResult]
-) -> None:
-    """Ask where to save these results, or the whole session, and keep the folder as a setting."""
+def ask_where(app: App[Any], explorer: Explorer, *choices: Exportable) -> None:
+    """Ask where to save one of these, and keep the folder as a setting."""
 
     def written(folder: Path | None) -> None:
         if folder is not None:
             explorer.change(export_dir=folder)
 
-    session, settings = explorer.session.results, explorer.settings
+    app.push_screen(ExportScreen(choices, explorer.settings.export_dir, picture(app)), written)
+
+
+def open_export(
+    app: App[Any], explorer: Explorer, title: str, results: Sequence[RunResult]
+) -> None:
+    """Ask where to save these results, or the whole session."""
+
+    def exportable(title: str, results: Sequence[RunResult]) -> Exportable:
+        settings = explorer.settings.summary_settings()
+        return Exportable(
+            title, lambda folder, name, formats: export(results, settings, folder, formats, name)
+        )
+
+    session = explorer.session.results
     count = "1 run" if len(session) == 1 else f"{len(session)} runs"
-    choices = [(title, results), (f"the whole session ({count})", session)]
-    screen = ExportScreen(choices, settings.summary_settings(), settings.export_dir, picture(app))
-    app.push_screen(screen, written)
+    whole = exportable(f"the whole session ({count})", session)
+    ask_where(app, explorer, exportable(title, results), whole)
