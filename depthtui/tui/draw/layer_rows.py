@@ -18,17 +18,12 @@ class LayerRows(Pane):
     is on the same line in all of them.
     """
 
-    def __init__(
-        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
-        self._first = 0
+    _first = 0
 
     @property
     def depths(self) -> int:
         """How many lines there are, L + 1."""
-        assert self.result is not None
-        return self.result.model.n_layers + 1
+        return self.shown.model.n_layers + 1
 
     @property
     def margin(self) -> int:

@@ -24,14 +24,12 @@ class LensRows(LayerRows):
     @property
     def token(self) -> int:
         """The token at the cursor."""
-        assert self.result is not None
-        return min(max(self.cursor.token, 0), len(self.result.tokens) - 1)
+        return min(max(self.cursor.token, 0), len(self.shown.tokens) - 1)
 
     @property
     def title(self) -> str:
         """Which token's lens this is."""
-        assert self.result is not None
-        text = printable(self.result.tokens.texts[self.token][:80])
+        text = printable(self.shown.tokens.texts[self.token][:80])
         return f'Logit lens at "{fit_shown(text, 20).rstrip()}"'
 
     @property

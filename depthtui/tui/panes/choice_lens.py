@@ -11,6 +11,5 @@ class ChoiceLens(LensTable):
 
     @property
     def title(self) -> str:
-        assert self.result is not None
-        text = printable(self.result.tokens.texts[self.token][:80])
+        text = printable(self.shown.tokens.texts[self.token][:80])
         return f'Lens that chose "{fit_shown(text, 20).rstrip()}"'

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from rich.style import Style
-from textual.reactive import reactive
-from textual.strip import Strip
 
 from depthtui.metrics.prediction_depth import prediction_depth
 from depthtui.metrics.settling import LATE, METRIC, Settling, settling_depth
@@ -13,7 +11,6 @@ from depthtui.tui.draw.bars import layer_ruler, upright_bars
 from depthtui.tui.draw.ink import Piece, number
 from depthtui.tui.draw.text import not_computed, wrap
 from depthtui.tui.panes.page import Page, as_many_as_fit
-from depthtui.tui.panes.pane import Cursor
 
 _PURPOSE = "From which depth on each token's first choice is the output's."
 
@@ -25,7 +22,7 @@ class DecidedPane(Page):
     the token under the cursor is accented; tokens that settle late have a warning colour.
     """
 
-    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+    follows_cursor = True
 
     def computes(self) -> tuple[str, ...]:
         return (METRIC.name,)
@@ -35,26 +32,17 @@ class DecidedPane(Page):
         return self.why_no_lens(_PURPOSE)
 
     def prepare(self) -> None:
-        assert self.result is not None
-        settling = self.result.get(Settling)
+        settling = self.shown.get(Settling)
         self._predicted = prediction_depth(self.lens())
         self._settled = None if settling is None else settling_depth(settling.divergence)
-        self._lay_out()
+        super().prepare()
 
-    def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        self._lay_out()
-        self.refresh(self.area.region)
-
-    def draw_line(self, y: int) -> Strip:
-        return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
-
-    def _lay_out(self) -> None:
-        assert self.result is not None
+    def lay_out(self) -> list[list[Piece]]:
         width, room = self.area.width, self.area.height - 1
-        layers = self.result.model.n_layers
+        layers = self.shown.model.n_layers
         lines = self._block("prediction depth", self._predicted, (room + 1) // 2)
         if self._settled is None:
-            reason, help_text = not_computed(self.result, METRIC)
+            reason, help_text = not_computed(self.shown, METRIC)
             room -= len(lines)
             lines += [[]] * (room > 3)
             lines += [[(text, self.inks.muted)] for text in wrap(reason, width)]
@@ -63,14 +51,13 @@ class DecidedPane(Page):
         else:
             lines += self._block("settling depth", self._settled, room // 2, layers * LATE)
         ruler = layer_ruler(layers + 1, min(self.cursor.layer, layers), width, self.inks)
-        self._lines = [*lines, ruler]
+        return [*lines, ruler]
 
     def _block(
         self, name: str, depths: np.ndarray, lines: int, late: float = np.inf
     ) -> list[list[Piece]]:
         """A title and how many tokens have each depth; those from `late` on stand out."""
-        assert self.result is not None
-        layers, inks = self.result.model.n_layers, self.inks
+        layers, inks = self.shown.model.n_layers, self.inks
         counted = depths[self.first_token :]
         token = min(self.cursor.token, len(depths) - 1)
         here = int(depths[token])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from textual.geometry import Size
-from textual.strip import Strip
 
 from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.run import RunResult
@@ -12,7 +11,8 @@ from depthtui.token_text import fit_shown
 from depthtui.tui.draw.ink import Piece, fit_right
 from depthtui.tui.draw.text import sentence, wrap
 from depthtui.tui.panes.depth_table import RULE_TITLES, published_row
-from depthtui.tui.panes.pane import Cursor, Pane, nothing_pooled
+from depthtui.tui.panes.lines_pane import LinesPane
+from depthtui.tui.panes.pane import nothing_pooled
 
 _NAME_CELLS = 7
 _RATIO_CELLS = (5, 5, 6)
@@ -24,18 +24,12 @@ _NOTHING = "–"
 _Estimates = dict[str, DepthEstimate]
 
 
-class DepthPair(Pane):
+class DepthPair(LinesPane):
     """Each rule's layer and ratio in both runs, and A less B.
 
     Beneath: what the paper reports where a model is one of its own, and why a rule
     gave no layer or a doubtful one.
     """
-
-    def __init__(
-        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
-        self._lines: list[list[Piece]] = []
 
     def show(
         self,
@@ -61,30 +55,24 @@ class DepthPair(Pane):
     def _sides(self) -> tuple[tuple[RunResult | None, DepthSummary | None], ...]:
         return (self.result, self.summary), (self.other, self.other_summary)
 
-    def prepare(self) -> None:
+    def lay_out(self) -> list[list[Piece]]:
         a, b = self.summary, self.other_summary
         assert a is not None
         assert b is not None
         counts = f"{a.n_tokens}" if a.n_tokens == b.n_tokens else f"{a.n_tokens} and {b.n_tokens}"
         first = "" if a.settings.include_first_token else ", token 0 out"
         self.set_titles("Effective depth · layer, ratio", f"{counts} tokens{first}")
-        self._lines = self._lines_at(self.area.width)
+        return self._lines_at(a, b, self.area.width)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many lines as there are, for `height: auto`."""
         if self.summary is None or self.other_summary is None:
             return 3
-        return len(self._lines_at(width))
+        return len(self._lines_at(self.summary, self.other_summary, width))
 
-    def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        pass
-
-    def _lines_at(self, width: int) -> list[list[Piece]]:
-        a, b = self.summary, self.other_summary
-        assert a is not None
-        assert b is not None
-        ours = {each.rule: each for each in a.depths}
-        theirs = {each.rule: each for each in b.depths}
+    def _lines_at(self, a: DepthSummary, b: DepthSummary, width: int) -> list[list[Piece]]:
+        ours = {estimate.rule: estimate for estimate in a.depths}
+        theirs = {estimate.rule: estimate for estimate in b.depths}
         rules = list(dict.fromkeys([*ours, *theirs]))
         cells = _column_cells(width - _NAME_CELLS, len(str(max(a.n_layers, b.n_layers))))
         return [
@@ -140,9 +128,6 @@ class DepthPair(Pane):
             if doubt:
                 lines += [[(part, style)] for part in wrap(f"! {letter}: {sentence(doubt)}", width)]
         return lines
-
-    def draw_line(self, y: int) -> Strip:
-        return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
 
 
 def _column_cells(width: int, digits: int) -> list[int]:

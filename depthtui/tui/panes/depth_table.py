@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from textual.reactive import reactive
-from textual.strip import Strip
-
 from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.model import ModelInfo
 from depthtui.depth.published import DATASETS, PublishedModel, published_for
@@ -14,7 +11,7 @@ from depthtui.tui.draw.ink import Piece, bar, fit_right
 from depthtui.tui.draw.text import sentence, wrap
 from depthtui.tui.panes.layer_bars import bar_lines
 from depthtui.tui.panes.page import Page
-from depthtui.tui.panes.pane import Cursor, nothing_pooled
+from depthtui.tui.panes.pane import nothing_pooled
 
 RULE_TITLES = {"cosine": "cosine", "kl": "KL", "overlap": "overlap"}
 _NAME_CELLS = 9
@@ -39,16 +36,8 @@ class DepthTable(Page):
     Published values are shown where the model is one of the paper's.
     """
 
-    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
     other_title = "other"
     """What the compared run is called."""
-
-    def __init__(
-        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
-        self._published: PublishedModel | None = None
-        self._lines: list[list[Piece]] = []
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles("Effective depth")
@@ -59,7 +48,7 @@ class DepthTable(Page):
             return "This run has neither contributions nor a logit lens.", ""
         return None
 
-    def prepare(self) -> None:
+    def lay_out(self) -> list[list[Piece]]:
         assert self.summary is not None
         count = self.summary.n_tokens
         token_words = f"{count} token{'s' if count != 1 else ''}"
@@ -71,18 +60,19 @@ class DepthTable(Page):
         bars = self._bars()
         beneath = sum(map(len, bars)) + bool(bars)
         gaps = sum(map(len, blocks)) + len(blocks) - 1 + beneath <= height
-        self._lines = []
+        lines: list[list[Piece]] = []
         for block in blocks:
-            if gaps and self._lines:
-                self._lines.append([])
-            self._lines += block
+            if gaps and lines:
+                lines.append([])
+            lines += block
         if self._published is not None:
             datasets = "/".join(DATASETS.values())
-            self._lines += [[], [(f"published: {datasets}", self.inks.faint)]]
+            lines += [[], [(f"published: {datasets}", self.inks.faint)]]
         for index, each in enumerate(bars):
             block = each if index else [[], *each]
-            if len(self._lines) + len(block) <= height:
-                self._lines += block
+            if len(lines) + len(block) <= height:
+                lines += block
+        return lines
 
     def computes(self) -> tuple[str, ...]:
         return tuple(metric.name for metric in RANKINGS)
@@ -95,9 +85,6 @@ class DepthTable(Page):
         measured = rankings_of(self.result)
         with_first = self.first_token == 0
         return [bar_lines(part, with_first, self.area.width, 2, self.inks) for part in measured]
-
-    def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        pass
 
     def _rule_lines(self, estimate: DepthEstimate, summary: DepthSummary) -> list[list[Piece]]:
         lines = [self._main_line(estimate, summary)]
@@ -157,9 +144,6 @@ class DepthTable(Page):
             (fit_right(ratio, ratio_cells), ink),
             (f"  {words}" if words_cells else "", inks.muted),
         ]
-
-    def draw_line(self, y: int) -> Strip:
-        return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
 
 
 def published_row(model: ModelInfo) -> PublishedModel | None:

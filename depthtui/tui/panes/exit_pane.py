@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 from textual.reactive import reactive
-from textual.strip import Strip
 
 from depthtui.metrics.early_exit import CONFIDENCE, EarlyExit, early_exit
 from depthtui.token_text import fit_shown, printable
 from depthtui.tui.draw.braille import Canvas
 from depthtui.tui.draw.ink import Piece, bar, fit_right, number, ruler
 from depthtui.tui.panes.page import Page, as_many_as_fit
-from depthtui.tui.panes.pane import Cursor
 
 DIAL = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.99)
 """The confidences that can be set, and those of the curves."""
@@ -33,7 +31,7 @@ class ExitPane(Page):
     """
 
     dial = "confidence"
-    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+    follows_cursor = True
     confidence: reactive[float] = reactive(CONFIDENCE, repaint=False)
 
     def turn_dial(self, steps: int) -> None:
@@ -52,35 +50,28 @@ class ExitPane(Page):
         exits = [early_exit(lens, each) for each in DIAL]
         self._exit = exits[DIAL.index(self.confidence)]
         self._counted = [self._of_counted(each) for each in exits]
-        self._lay_out()
+        super().prepare()
 
     def _of_counted(self, exit_: EarlyExit) -> EarlyExit:
         """The same for the tokens that count."""
         first = self.first_token
         return replace(exit_, depths=exit_.depths[first:], agrees=exit_.agrees[first:])
 
-    def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        self._lay_out()
-        self.refresh(self.area.region)
-
-    def draw_line(self, y: int) -> Strip:
-        return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
-
-    def _lay_out(self) -> None:
+    def lay_out(self) -> list[list[Piece]]:
         inks, layers = self.inks, self._exit.n_layers
         now = self._counted[DIAL.index(self.confidence)]
         saved = f"{number(now.layers_saved)} of {layers} layers"
-        self._lines = [
+        lines = [
             self._row("confidence over", f"{self.confidence:g}", self.confidence),
             self._row("agreement", f"{number(100 * now.agreement)}%", now.agreement),
             self._row("saved", saved, now.layers_saved / layers),
             as_many_as_fit(self._token_words(), self.area.width),
         ]
-        room = self.area.height - len(self._lines) - 1
+        room = self.area.height - len(lines) - 1
         if room < _LEAST_PLOT:
-            return
+            return lines
         if room >= 2 * _LEAST_PLOT + 1:
-            self._lines.append([])
+            lines.append([])
             room -= 1
         shares = {
             "agreement": [each.agreement for each in self._counted],
@@ -88,13 +79,13 @@ class ExitPane(Page):
         }
         both = room >= 2 * _LEAST_PLOT
         heights = [(room + 1) // 2, room // 2] if both else [room]
-        for (name, values), lines in zip(shares.items(), heights, strict=False):
-            self._lines += self._plot(name, np.array(values), lines)
+        for (name, values), count in zip(shares.items(), heights, strict=False):
+            lines += self._plot(name, np.array(values), count)
         width = self.area.width - _NAME_CELLS
         marks = [(self._column(each), f"{each:g}") for each in (0, 0.25, 0.5, 0.75)]
         cursor = (self._column(self.confidence), f"▴{self.confidence:g}")
         name = fit_shown("confidence", _NAME_CELLS)
-        self._lines.append([(name, inks.faint), *ruler(marks, cursor, width, inks)])
+        return [*lines, [(name, inks.faint), *ruler(marks, cursor, width, inks)]]
 
     def _row(self, name: str, value: str, share: float) -> list[Piece]:
         """A name, a value and a bar."""

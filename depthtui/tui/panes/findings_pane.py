@@ -5,25 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textual import events
-from textual.strip import Strip
 
 from depthtui.tui.draw.ink import Piece
 from depthtui.tui.draw.text import sentence, wrap
-from depthtui.tui.panes.pane import Cursor, Pane
+from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.state.sweep_rows import Finding
 
 
-class FindingsPane(Pane):
+class FindingsPane(LinesPane):
     """Sentences under their titles, scrolled where there are many."""
 
-    def __init__(
-        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
-        self.findings: Sequence[Finding] = ()
-        self.empty: tuple[str, str] = ("", "")
-        self._lines: list[list[Piece]] = []
-        self._first = 0
+    findings: Sequence[Finding] = ()
+    empty: tuple[str, str] = ("", "")
+    _first = 0
 
     def show_findings(self, findings: Sequence[Finding], empty: tuple[str, str]) -> None:
         """Say these from now on; `empty` where there are none."""
@@ -40,16 +34,14 @@ class FindingsPane(Pane):
         self.set_titles("What it says")
         return None if self.findings else self.empty
 
-    def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        pass
-
-    def prepare(self) -> None:
-        self._lines = [line for each in self.findings for line in self._lines_of(each)]
-        shown, count = self.area.height, len(self._lines)
+    def lay_out(self) -> list[list[Piece]]:
+        lines = [line for finding in self.findings for line in self._lines_of(finding)]
+        shown, count = self.area.height, len(lines)
         self._first = max(0, min(self._first, count - shown))
         last = min(self._first + shown, count)
         place = f"lines {self._first + 1}–{last} of {count}" if count > shown else ""
         self.set_titles("What it says", place)
+        return lines[self._first :]
 
     def _lines_of(self, finding: Finding) -> list[list[Piece]]:
         inks, width = self.inks, self.area.width
@@ -69,10 +61,6 @@ class FindingsPane(Pane):
         style = inks.text if finding.kind in ("clear", "disputed") else inks.muted
         first, *rest = wrap(text, max(1, width - 2))
         return [[sign, (first, style)], *([("  ", style), (line, style)] for line in rest)]
-
-    def draw_line(self, y: int) -> Strip:
-        place = self._first + y
-        return self.line(*self._lines[place]) if place < len(self._lines) else self.line()
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         """Show what lies further down."""

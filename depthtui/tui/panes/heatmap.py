@@ -113,8 +113,7 @@ class Heatmap(Pane):
 
     def _drawn(self) -> np.ndarray:
         """`[rows, columns]`, what is coloured, NaN where unknown."""
-        assert self.result is not None
-        values = self._wanted(self.result, self.summary)
+        values = self._wanted(self.shown, self.summary)
         assert values is not None
         return values
 
@@ -139,15 +138,14 @@ class Heatmap(Pane):
         return self.view.side(result)
 
     def prepare(self) -> None:
-        assert self.result is not None
         self._values = values = self._drawn()
-        self._labels = self._column_labels(self.result)
+        self._labels = self._column_labels(self.shown)
         self._ramp = self.ramp_for(self._diverging)
         self._scale = self._scale_for(values)
         self._levels = palette.levels(
             values, self._scale.low, self._scale.high, len(self._ramp)
         ).tolist()
-        self._side = self._side_values(self.result)
+        self._side = self._side_values(self.shown)
         if self._side is not None:
             high = self._side_scale(self._side).high
             self._side_levels = palette.levels(self._side, 0, high, len(self._ramp)).tolist()
@@ -393,10 +391,9 @@ class Heatmap(Pane):
 
     def _value_texts(self) -> tuple[str, str]:
         """The place and value under the cursor, in full and in short."""
-        assert self.result is not None
         row, column = self._at(self.cursor)
         name = self._column_name(column)
-        return self.view.value_texts(self.measure, self.result, self._values, row, column, name)
+        return self.view.value_texts(self.measure, self.shown, self._values, row, column, name)
 
     # The mouse --------------------------------------------------------------
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from rich.style import Style
-from textual.geometry import Region
-from textual.strip import Strip
 
 from depthtui.data.depth import DepthSummary
 from depthtui.metrics import RANKINGS, rankings_of
@@ -14,13 +12,15 @@ from depthtui.token_text import fit_shown
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
 from depthtui.tui.draw.ink import Inks, Piece, number
 from depthtui.tui.draw.text import sublayer_title
-from depthtui.tui.panes.pane import Cursor, Pane
+from depthtui.tui.panes.lines_pane import LinesPane
 
 _LEAST = 5
 
 
-class LayerBars(Pane):
+class LayerBars(LinesPane):
     """Ablation loss and block influence against the layer, and which layers to leave out first."""
+
+    follows_cursor = True
 
     def computes(self) -> tuple[str, ...]:
         return tuple(metric.name for metric in RANKINGS)
@@ -40,28 +40,17 @@ class LayerBars(Pane):
             return "Usefulness of layers"
         return f"Usefulness · without {sublayer_title(part)}"
 
-    def prepare(self) -> None:
-        assert self.result is not None
-        measured = rankings_of(self.result)
-        room = self.area.height - 1
-        each, spare = divmod(room, len(measured))
+    def lay_out(self) -> list[list[Piece]]:
+        measured = rankings_of(self.shown)
+        count, spare = divmod(self.area.height - 1, len(measured))
         with_first = counts_first_token(self.summary)
-        self._lines: list[list[Piece]] = []
+        lines: list[list[Piece]] = []
         for index, part in enumerate(measured):
-            lines = each + (index < spare)
-            self._lines += bar_lines(part, with_first, self.area.width, lines, self.inks)
-
-    def draw_line(self, y: int) -> Strip:
-        assert self.result is not None
-        if y < len(self._lines):
-            return self.line(*self._lines[y])
-        layers = self.result.model.n_layers
+            room = count + (index < spare)
+            lines += bar_lines(part, with_first, self.area.width, room, self.inks)
+        layers = self.shown.model.n_layers
         layer = min(self.cursor.layer, layers - 1)
-        return self.line(*layer_ruler(layers, layer, self.area.width, self.inks))
-
-    def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        width, height = self.area
-        self.refresh(Region(0, height - 1, width, 1))
+        return [*lines, layer_ruler(layers, layer, self.area.width, self.inks)]
 
 
 def counts_first_token(summary: DepthSummary | None) -> bool:

@@ -9,7 +9,7 @@ from depthtui.data.lens import LogitLens
 from depthtui.tui.draw.ink import Piece
 from depthtui.tui.draw.lens_rows import AROUND_TOKEN, GAP, WIDEST_TOKEN, LensRows
 from depthtui.tui.draw.text import sentence
-from depthtui.tui.panes.pane import Cursor
+from depthtui.tui.panes.pane import Cursor, lens_of
 
 _MIDDLE = " │ "
 _DIFFERS = " ≠ "
@@ -45,17 +45,11 @@ class LensPair(LensRows):
 
     @property
     def _clean(self) -> LogitLens:
-        assert self.other is not None
-        lens = self.other.get(LogitLens)
-        assert lens is not None
-        return lens
+        return lens_of(self.other)
 
     @property
     def _changed(self) -> LogitLens:
-        assert self.result is not None
-        lens = self.result.get(LogitLens)
-        assert lens is not None
-        return lens
+        return lens_of(self.result)
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if old.token != new.token:

@@ -23,7 +23,7 @@ from depthtui.tui.draw.lens_rows import (
     LensRows,
 )
 from depthtui.tui.draw.text import sentence
-from depthtui.tui.panes.pane import Cursor
+from depthtui.tui.panes.pane import Cursor, lens_of
 
 _NARROWEST_TOKEN = 7
 _ENTROPY_CELLS = 7
@@ -59,13 +59,6 @@ class LensTable(LensRows):
 
     hint: reactive[str] = reactive("r runs the prompt", repaint=False)
 
-    def __init__(
-        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
-        self._landmarks = Landmarks(-1, None, None)
-        self._columns = (1, 1)
-
     def why_empty(self) -> tuple[str, str] | None:
         if self.result is None:
             self.set_titles("Logit lens")
@@ -86,10 +79,7 @@ class LensTable(LensRows):
 
     @property
     def _lens(self) -> LogitLens:
-        assert self.result is not None
-        lens = self.result.get(LogitLens)
-        assert lens is not None
-        return lens
+        return lens_of(self.result)
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if old.token == new.token:

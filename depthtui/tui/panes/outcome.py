@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-
-from textual.strip import Strip
+from collections.abc import Sequence
 
 from depthtui.data.model import ModelInfo
 from depthtui.prompts import prompt_title
@@ -12,23 +11,18 @@ from depthtui.report.silenced import parameter_share, without
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.ink import Piece, bar, fit_right, number
 from depthtui.tui.draw.text import sentence, wrap
-from depthtui.tui.panes.pane import Cursor, Pane
+from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.state.what_if import Effect, Stack
 
 _NAME_CELLS = 11
 _LONGEST_BAR = 40
 
 
-class Outcome(Pane):
+class Outcome(LinesPane):
     """What is off, how much depth is left, what the loss gains, where the answer is the same."""
 
-    def __init__(
-        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
-        self._stack = Stack(())
-        self._effect: Effect | None = None
-        self._lines: list[list[Piece]] = []
+    _stack = Stack(())
+    _effect: Effect | None = None
 
     def show_effect(self, stack: Stack, effect: Effect) -> None:
         """Draw what these layers being off does."""
@@ -39,31 +33,25 @@ class Outcome(Pane):
         self.set_titles("What if")
         return ("Leave layers out and see what it costs.", "") if self._effect is None else None
 
-    def prepare(self) -> None:
+    def lay_out(self) -> list[list[Piece]]:
         assert self._effect is not None
         inks, effect, stack = self.inks, self._effect, self._stack
         self.set_titles("What if", fit_shown(without(stack.silenced), self.area.width).rstrip())
         left = stack.depth_left
         if effect.problem:
             reason = wrap(sentence(f"This change did not run: {effect.problem}"), self.area.width)
-            self._lines = [[(stack.words, inks.strong)], *([(text, inks.error)] for text in reason)]
-            return
-        self._lines = [
+            return [[(stack.words, inks.strong)], *([(text, inks.error)] for text in reason)]
+        lines = [
             [(stack.words, inks.strong)],
             self._share("depth left", left, f"{left:.0%}"),
         ]
         if stack.silenced:
-            self._lines += [*self._parameters(effect.clean.model), self._agreement(effect)]
-        self._lines.append(self._loss(effect))
+            lines += [*self._parameters(effect.clean.model), self._agreement(effect)]
+        lines.append(self._loss(effect))
         if not stack.silenced:
             help_text = "x turns the layer at the cursor off, 5p prunes five, E exits early."
-            self._lines += [[(text, inks.faint)] for text in wrap(help_text, self.area.width)]
-
-    def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        pass
-
-    def draw_line(self, y: int) -> Strip:
-        return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
+            lines += [[(text, inks.faint)] for text in wrap(help_text, self.area.width)]
+        return lines
 
     def _share(self, name: str, share: float, words: str) -> list[Piece]:
         inks = self.inks
@@ -110,15 +98,11 @@ class Outcome(Pane):
         ]
 
 
-class Survey(Pane):
+class Survey(LinesPane):
     """The same for every prompt of the session, filling in as they run."""
 
-    def __init__(
-        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
-        self._effects: list[Effect] = []
-        self._rule = ""
+    _effects: Sequence[Effect] = ()
+    _rule = ""
 
     def show_effects(self, effects: list[Effect], rule: str) -> None:
         """List these; `rule` is what the layers were chosen by."""
@@ -134,22 +118,20 @@ class Survey(Pane):
             "5p leaves the five least useful layers out.",
         )
 
-    def prepare(self) -> None:
-        known = [each.loss_change for each in self._effects if not math.isnan(each.loss_change)]
+    def lay_out(self) -> list[list[Piece]]:
+        changes = [effect.loss_change for effect in self._effects]
+        known = [change for change in changes if not math.isnan(change)]
         mean = f" · mean {signed(sum(known) / len(known))}" if len(known) > 1 else ""
         self.set_titles("The session's prompts · loss, same", f"by {self._rule}{mean}")
-
-    def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        pass
-
-    def draw_line(self, y: int) -> Strip:
         height = self.area.height
-        if y >= min(height, len(self._effects)):
-            return self.line()
         hidden = len(self._effects) - height
-        if hidden > 0 and y == height - 1:
-            return self.line((f"… and {hidden + 1} more", self.inks.faint))
-        effect, inks = self._effects[y], self.inks
+        if hidden <= 0:
+            return [self._row(effect) for effect in self._effects]
+        shown = [self._row(effect) for effect in self._effects[: height - 1]]
+        return [*shown, [(f"… and {hidden + 1} more", self.inks.faint)]]
+
+    def _row(self, effect: Effect) -> list[Piece]:
+        inks = self.inks
         same = "" if effect.agreement is None else "{} / {}".format(*effect.agreement)
         loss = "…" if math.isnan(effect.loss_change) else signed(effect.loss_change)
         right = f"{loss:>7}{same:>9}"
@@ -159,7 +141,7 @@ class Survey(Pane):
         title = (
             fit_shown(sentence(prompt_title(effect.prompt, max(8, room))), max(0, room - 1)) + " "
         )
-        return self.line((title, inks.muted), (right, inks.error if effect.problem else inks.text))
+        return [(title, inks.muted), (right, inks.error if effect.problem else inks.text)]
 
 
 def signed(value: float) -> str:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 from rich.style import Style
-from textual.strip import Strip
 
 from depthtui.data.lens import LogitLens
 from depthtui.token_text import fit, fit_shown, printable
 from depthtui.tui.draw.ink import Piece, probability
 from depthtui.tui.draw.text import sentence
-from depthtui.tui.panes.pane import Cursor, Pane
+from depthtui.tui.panes.lines_pane import LinesPane
+from depthtui.tui.panes.pane import Cursor, lens_of
 
 _WIDEST_TOKEN = 14
 _NUMBERS_CELLS = 12
 _HEADER_LINES = 1
 
 
-class OutputBars(Pane):
+class OutputBars(LinesPane):
     """The output distribution at one token; `result` is changed, `other` is clean.
 
     The upper half of a line is the clean probability, the lower half the
@@ -33,41 +33,36 @@ class OutputBars(Pane):
             return sentence(self.result.model.lens_missing or "This run has no logit lens."), ""
         return None
 
-    def prepare(self) -> None:
-        assert self.result is not None
-        assert self.other is not None
-        lenses = [lens for run in (self.other, self.result) if (lens := run.get(LogitLens))]
-        token = min(max(self.cursor.token, 0), len(self.result.tokens) - 1)
-        text = printable(self.result.tokens.texts[token][:80])
+    def lay_out(self) -> list[list[Piece]]:
+        lenses = lens_of(self.other), lens_of(self.result)
+        token = min(max(self.cursor.token, 0), len(self.shown.tokens) - 1)
+        text = printable(self.shown.tokens.texts[token][:80])
         self.set_titles(f'Output after "{fit_shown(text, 20).rstrip()}"', "▀ clean ▄ changed")
         clean, changed = (_probabilities(lens, token) for lens in lenses)
         self._texts = {id_: text for lens in lenses for id_, text in lens.vocabulary.items()}
         self._final = next(iter(clean), -1)
         self._changed_known = bool(changed)
         listed = list(dict.fromkeys([*clean, *changed]))
-        listed.sort(key=lambda each: -max(clean.get(each, 0), changed.get(each, 0)))
-        self._rows = [(each, clean.get(each), changed.get(each)) for each in listed]
+        listed.sort(key=lambda id_: -max(clean.get(id_, 0), changed.get(id_, 0)))
         self._high = max([*clean.values(), *changed.values()], default=1.0) or 1.0
+        return [self._row(id_, clean.get(id_), changed.get(id_)) for id_ in listed]
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if old.token != new.token:
             self.redraw_content()
 
-    def draw_line(self, y: int) -> Strip:
-        if y >= len(self._rows):
-            return self.line()
-        token, clean, changed = self._rows[y]
+    def _row(self, token: int, clean: float | None, changed: float | None) -> list[Piece]:
         name_cells = max(4, min(_WIDEST_TOKEN, self.area.width // 3))
         cells = max(0, self.area.width - name_cells - 1 - _NUMBERS_CELLS)
         inks = self.inks
         ink = inks.accent if token == self._final else inks.text
         after = _percent(changed) if self._changed_known else "…"
-        return self.line(
+        return [
             (fit(self._texts.get(token, ""), name_cells) + " ", ink),
             *self._draw_bars(clean or 0.0, changed or 0.0, cells),
             (f" {_percent(clean):>4}", inks.muted),
             (f" → {after:<4}", inks.text),
-        )
+        ]
 
     def _draw_bars(self, clean: float, changed: float, cells: int) -> list[Piece]:
         inks = self.inks

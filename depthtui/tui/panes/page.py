@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 from rich.cells import cell_len
+from textual.reactive import reactive
 
 from depthtui.data.lens import LogitLens
 from depthtui.tui.draw.ink import Piece
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.layer_bars import counts_first_token, first_token_note
-from depthtui.tui.panes.pane import Pane, nothing_pooled
+from depthtui.tui.panes.lines_pane import LinesPane
+from depthtui.tui.panes.pane import lens_of, nothing_pooled
 
 
-class Page(Pane):
+class Page(LinesPane):
     """A pane whose title says which page it is.
 
     Attributes:
@@ -20,6 +22,7 @@ class Page(Pane):
         dial: what its dial sets, such as `confidence`; empty where it has none.
     """
 
+    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
     place = ""
     dial = ""
 
@@ -55,10 +58,7 @@ class Page(Pane):
         return None
 
     def lens(self) -> LogitLens:
-        assert self.result is not None
-        lens = self.result.get(LogitLens)
-        assert lens is not None
-        return lens
+        return lens_of(self.result)
 
 
 def is_read(lens: LogitLens) -> bool:

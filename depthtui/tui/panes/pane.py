@@ -14,6 +14,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from depthtui.data.depth import DepthSummary
+from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.metrics import MEASURES
 from depthtui.metrics.spec import Measure
@@ -96,20 +97,16 @@ class Pane(Widget, can_focus=True):
     layer_order: reactive[Literal["up", "down"]] = reactive("up", repaint=False)
     hint: reactive[str] = reactive("", repaint=False)
 
-    def __init__(
-        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
-        self.result: RunResult | None = None
-        self.summary: DepthSummary | None = None
-        self.other: RunResult | None = None
-        self.other_summary: DepthSummary | None = None
-        self._inks: Inks | None = None
-        self._prepared = False
-        self.area = Size()
-        self._empty: tuple[str, str] | None = None
-        self._titles = ("", "")
-        self._retitling = False
+    result: RunResult | None = None
+    summary: DepthSummary | None = None
+    other: RunResult | None = None
+    other_summary: DepthSummary | None = None
+    area = Size()
+    _inks: Inks | None = None
+    _prepared = False
+    _empty: tuple[str, str] | None = None
+    _titles = ("", "")
+    _retitling = False
 
     def show(
         self,
@@ -162,6 +159,12 @@ class Pane(Widget, can_focus=True):
         raise NotImplementedError
 
     # For the panes to use ---------------------------------------------------
+
+    @property
+    def shown(self) -> RunResult:
+        """The result that there is to draw, for panes that are empty without one."""
+        assert self.result is not None
+        return self.result
 
     @property
     def inks(self) -> Inks:
@@ -267,3 +270,10 @@ def nothing_pooled(result: RunResult | None, purpose: str, hint: str) -> tuple[s
     if result is None:
         return purpose, hint
     return "No token is left to average.", "Count token 0 in, or run a longer prompt."
+
+
+def lens_of(result: RunResult | None) -> LogitLens:
+    """The lens of a run, for panes that are empty without one."""
+    lens = None if result is None else result.get(LogitLens)
+    assert lens is not None
+    return lens

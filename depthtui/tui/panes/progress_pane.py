@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from time import monotonic
 
 from rich.cells import cell_len
-from textual.reactive import reactive
-from textual.strip import Strip
 
 from depthtui.data.protocol import Progress
 from depthtui.sizes import format_size
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.ink import Piece, bar
 from depthtui.tui.draw.text import sentence
-from depthtui.tui.panes.pane import Pane
+from depthtui.tui.panes.lines_pane import LinesPane
 
 _WIDEST = 64
 _LEAST_SECONDS = 1.0
@@ -29,22 +27,16 @@ class _Stage:
     began_at: int
 
 
-class ProgressPane(Pane):
+class ProgressPane(LinesPane):
     """The stages of getting a model ready: those done, and a bar for the one at work."""
 
-    hint: reactive[str] = reactive("", repaint=False)
-
-    def __init__(
-        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
-        self._stages: list[_Stage] = []
-        self._heading = ""
+    _stages: tuple[_Stage, ...] = ()
+    _heading = ""
 
     def start(self, heading: str) -> None:
         """Forget earlier stages; `heading` says what is being got ready."""
         self._heading = sentence(heading)
-        self._stages.clear()
+        self._stages = ()
         self.redraw()
 
     def advance(self, progress: Progress) -> None:
@@ -52,23 +44,20 @@ class ProgressPane(Pane):
         if self._stages and self._stages[-1].progress.stage == progress.stage:
             self._stages[-1].progress = progress
         else:
-            self._stages.append(_Stage(progress, monotonic(), progress.done))
-        self.refresh()
+            self._stages += (_Stage(progress, monotonic(), progress.done),)
+        self.redraw()
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles("Getting ready")
         return None
 
-    def draw_line(self, y: int) -> Strip:
-        lines = self._lines()
-        width, height = self.area
-        line = y - max(0, (height - len(lines)) // 2)
-        if not 0 <= line < len(lines):
-            return self.line()
-        cells = min(_WIDEST, width)
-        return self.line((" " * ((width - cells) // 2), self.inks.text), *lines[line])
+    def lay_out(self) -> list[list[Piece]]:
+        lines, (width, height) = self._stage_lines(), self.area
+        margin = (" " * ((width - min(_WIDEST, width)) // 2), self.inks.text)
+        above: list[list[Piece]] = [[]] * ((height - len(lines)) // 2)
+        return [*above, *([margin, *line] for line in lines)]
 
-    def _lines(self) -> list[list[Piece]]:
+    def _stage_lines(self) -> list[list[Piece]]:
         inks, cells = self.inks, min(_WIDEST, self.area.width)
         lines: list[list[Piece]] = []
         if self._heading:

@@ -43,15 +43,11 @@ class PromptPane(Pane):
 
     hint: reactive[str] = reactive("p chooses a prompt", repaint=False)
 
-    def __init__(
-        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
-        self._places: list[_Place] = []
-        self._lines: list[list[_Place]] = []
-        self._first_line = 0
-        self._levels: np.ndarray | None = None
-        self._ramp: Ramp | None = None
+    _places: list[_Place]
+    _lines: list[list[_Place]]
+    _first_line = 0
+    _levels: np.ndarray | None = None
+    _ramp: Ramp
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many lines as the tokens need at this width, for `height: auto`."""
@@ -72,12 +68,11 @@ class PromptPane(Pane):
         return None
 
     def prepare(self) -> None:
-        assert self.result is not None
-        self._places = lay_out(self.result.tokens, self.area.width, self._marks)
+        self._places = lay_out(self.shown.tokens, self.area.width, self._marks)
         self._lines = [[] for _ in range(self._places[-1].y + 1)]
         for place in self._places:
             self._lines[place.y].append(place)
-        values = self.measure.values(self.result) if self.measure.by_token else None
+        values = self.measure.values(self.shown) if self.measure.by_token else None
         self._ramp = self.ramp_for(self.measure.diverging)
         self._levels = None
         if values is not None:
@@ -146,14 +141,12 @@ class PromptPane(Pane):
         return self.line(*pieces)
 
     def _draw_token(self, place: _Place, level: int) -> list[Piece]:
-        assert self.result is not None
-        assert self._ramp is not None
         style = self.inks.text
         if place.index == self._token_of(self.cursor):
             style = self.inks.cursor
         elif not self._ramp.glyphs:
             style = style + self._ramp.written_on(level)
-        if place.index >= self.result.answer_start:
+        if place.index >= self.shown.answer_start:
             style = style + _UNDERLINE
         if not self._marks:
             return [(place.text, style)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from rich.style import Style
 from textual.reactive import reactive
-from textual.strip import Strip
 
 from depthtui.errors import DepthError
 from depthtui.metrics.similarity import (
@@ -19,7 +18,6 @@ from depthtui.tui.draw.bars import layer_ruler, upright_bars
 from depthtui.tui.draw.ink import Piece, number
 from depthtui.tui.draw.text import not_computed
 from depthtui.tui.panes.page import Page, as_many_as_fit
-from depthtui.tui.panes.pane import Cursor
 
 _BLOCK_LINES = 3
 """A title, bars of at least one line, a ruler."""
@@ -33,7 +31,7 @@ class PrunePane(Page):
     """
 
     dial = "layers"
-    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+    follows_cursor = True
     n: reactive[int] = reactive(0, repaint=False)
 
     def computes(self) -> tuple[str, ...]:
@@ -49,14 +47,12 @@ class PrunePane(Page):
     @property
     def _longest(self) -> int:
         """The longest block that leaves a layer."""
-        assert self.result is not None
-        return max(1, self.result.model.n_layers - 1)
+        return max(1, self.shown.model.n_layers - 1)
 
     @property
     def block(self) -> int:
         """How many layers the block has."""
-        assert self.result is not None
-        return min(self.n or pruned_share(self.result.model.n_layers), self._longest)
+        return min(self.n or pruned_share(self.shown.model.n_layers), self._longest)
 
     def why_empty(self) -> tuple[str, str] | None:
         self.title_with_dial("Best block to prune")
@@ -76,32 +72,25 @@ class PrunePane(Page):
         return self.first_token == 0
 
     def prepare(self) -> None:
-        assert self.result is not None
-        similarity = self.result.get(Similarity)
+        similarity = self.shown.get(Similarity)
         assert similarity is not None
         self._first, self._distance = best_block(similarity, self.block, self._with_first)
         self._distances = block_distances(similarity, self.block, self._with_first)
         lengths = range(1, self._longest + 1)
         self._least = np.array([best_block(similarity, n, self._with_first)[1] for n in lengths])
-        self._lay_out()
+        super().prepare()
 
-    def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        self._lay_out()
-        self.refresh(self.area.region)
-
-    def draw_line(self, y: int) -> Strip:
-        return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
-
-    def _lay_out(self) -> None:
-        self._lines = [as_many_as_fit(self._words(), self.area.width)]
-        room = self.area.height - len(self._lines)
+    def lay_out(self) -> list[list[Piece]]:
+        lines = [as_many_as_fit(self._words(), self.area.width)]
+        room = self.area.height - len(lines)
         both = room >= 2 * _BLOCK_LINES + 1
         if room > 2 * _BLOCK_LINES + 2:
-            self._lines.append([])
+            lines.append([])
             room -= 1
-        self._lines += self._by_first_layer((room + 1) // 2 if both else room)
+        lines += self._by_first_layer((room + 1) // 2 if both else room)
         if both:
-            self._lines += self._by_length(room // 2)
+            lines += self._by_length(room // 2)
+        return lines
 
     def _words(self) -> list[Piece]:
         inks, last = self.inks, self._first + self.block - 1

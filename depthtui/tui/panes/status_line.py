@@ -68,12 +68,8 @@ class StatusLine(Widget):
     }
     """
 
-    def __init__(
-        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
-        self.status = Status()
-        self._inks: Inks | None = None
+    status = Status()
+    _inks: Inks | None = None
 
     def show(self, status: Status) -> None:
         """Say this from now on."""

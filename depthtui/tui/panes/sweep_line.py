@@ -19,10 +19,8 @@ _BAR = 24
 class SweepLine(StatusLine):
     """A status line whose state is a sweep's; a second line while it runs."""
 
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._sweep: Sweeping | None = None
-        self._loaded = ""
+    _sweep: Sweeping | None = None
+    _loaded = ""
 
     def show_sweep(self, sweep: Sweeping | None, model: ModelInfo | None) -> None:
         """Say this from now on; `model` is what is loaded."""

@@ -61,17 +61,11 @@ class SweepTable(Pane):
         sorted_by: name of a column and whether the largest come first; empty for none.
     """
 
-    def __init__(
-        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
-        self.rows: Sequence[Row] = ()
-        self.marks: Mapping[RowKey, int] = {}
-        self.sorted_by: tuple[str, bool] = ("", False)
-        self.empty: tuple[str, str] = ("", "")
-        self._first = 0
-        self._columns: list[Column] = []
-        self._widths: list[int] = []
+    rows: Sequence[Row] = ()
+    marks: Mapping[RowKey, int] = {}
+    sorted_by = ("", False)
+    empty = ("", "")
+    _first = 0
 
     def show_rows(
         self,

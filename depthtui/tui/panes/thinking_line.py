@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from depthtui.depth.token_depths import TokenDepthMeasure
@@ -16,15 +18,13 @@ from depthtui.tui.state.thinking import Thinking
 class ThinkingLine(StatusLine):
     """A status line whose state is the text's."""
 
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._words: list[str] = []
-        self._stage = "waiting"
+    _words: Sequence[str] = ()
+    _stage = "waiting"
 
     def show_thinking(self, thinking: Thinking, measure: TokenDepthMeasure) -> None:
         """Say this from now on."""
         self._stage = thinking.stage
-        self._words = list(_words(thinking, measure))
+        self._words = _words(thinking, measure)
         self.show(Status(model=thinking.model, task=_how(thinking)))
         self.refresh()
 

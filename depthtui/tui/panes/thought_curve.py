@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from textual import events
-from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui import palette
@@ -27,17 +26,6 @@ class ThoughtCurve(Pane):
     A dot's colour is its token's in the text; the edge of the plot is the scale.
     """
 
-    hint: reactive[str] = reactive("", repaint=False)
-
-    def __init__(
-        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
-        self._depths = np.zeros(0)
-        self._means = np.zeros(0)
-        self._dots: list[str] = []
-        self._line: list[str] = []
-
     def why_empty(self) -> tuple[str, str] | None:
         if self.result is None or not len(self.result.tokens):
             self.set_titles("Depth")
@@ -45,12 +33,11 @@ class ThoughtCurve(Pane):
         return None
 
     def prepare(self) -> None:
-        assert self.result is not None
-        values = self.measure.values(self.result)
-        n_tokens = len(self.result.tokens)
+        values = self.measure.values(self.shown)
+        n_tokens = len(self.shown.tokens)
         self._depths = np.full(n_tokens, np.nan) if values is None else values[0].astype(float)
         self._means = rolling_mean(self._depths, ROLLING)
-        x, n_layers = self._places(), self.result.model.n_layers
+        x, n_layers = self._places(), self.shown.model.n_layers
         dots, line = (Canvas(self._plot_width, self._plot_height) for _ in range(2))
         # A gap after each point, so that they are not joined.
         apart = np.stack([self._depths / n_layers, np.full(n_tokens, np.nan)], axis=1)
@@ -106,8 +93,7 @@ class ThoughtCurve(Pane):
 
     def _draw_edge(self, y: int) -> list[Piece]:
         """The layer's number, and the colour of its depth."""
-        assert self.result is not None
-        n_layers, last = self.result.model.n_layers, self._plot_height - 1
+        n_layers, last = self.shown.model.n_layers, self._plot_height - 1
         label = "out" if y == 0 else "0" if y == last else ""
         if y == last // 2 and last > 3:
             label = str(round(n_layers * (1 - y / last)))

@@ -38,8 +38,7 @@ class ThoughtText(PromptPane):
 
     def prepare(self) -> None:
         super().prepare()
-        assert self.result is not None
-        texts = self.result.tokens.texts
+        texts = self.shown.tokens.texts
         for line in self._lines:
             line[:] = [
                 replace(place, text=f" {place.text[1:]}")
