@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.screens.dialogs.session_screen import SessionScreen
+from depthtui.tui.screens.dialogs.skip_picker import SkipPicker
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.tui.app_helpers import Explored, explore
@@ -230,6 +232,36 @@ async def test_nothing_typed_and_an_unreadable_disk_are_said(
         await it.press("enter")
         await it.until(lambda: "Type a Hugging Face id" in it.screen_text())
         assert len(it.engine.sent(LoadModel)) == 1
+
+
+async def test_models_that_are_listed_too_late_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = threading.Event()
+
+    def on_disk(folder: Path) -> list[ModelListing]:
+        closed.wait()
+        return listings("demo")
+
+    monkeypatch.setattr("depthtui.models.catalog.on_disk", on_disk)
+    async with explore(tmp_path) as it:
+        try:
+            await opened(it, "m", ModelPicker)
+            await it.press("escape")
+            await it.until(lambda: it.app.screen is it.main)
+        finally:
+            closed.set()
+        await it.press("m")
+        await it.until(lambda: "demo  1.07 GB" in it.screen_text())
+        assert it.app.error is None
+
+
+async def test_a_list_is_moved_in_by_letters(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "V", SkipPicker)
+        listing = it.app.screen.query_one(OptionList)
+        await it.press("j", "j", "k")
+        assert listing.highlighted == 1
 
 
 # The session ----------------------------------------------------------------

@@ -10,10 +10,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import OptionList
+from textual.widgets import OptionList, Static
+
+from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 
 MUTED = "$foreground 60%"
 """The style of what matters less."""
+
+WRONG = "$text-error"
+"""The style of what went wrong."""
 
 Result = TypeVar("Result")
 
@@ -45,6 +50,10 @@ class Dialog(ModalScreen[Result | None]):
     def body(self) -> ComposeResult:
         """The widgets inside the frame."""
         return ()
+
+    def note(self, text: str, style: str = MUTED) -> None:
+        """Say something, untrusted or not, in the dialog's `#note`."""
+        self.query_one("#note", Static).update(Content.styled(stand_ins(text), style))
 
     def action_leave(self) -> None:
         self.dismiss(None)

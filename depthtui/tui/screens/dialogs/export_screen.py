@@ -13,7 +13,6 @@ from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.content import Content
 from textual.widgets import Button, Checkbox, Input, Label, RadioButton, RadioSet, Static
 
 from depthtui.data.run import RunResult
@@ -21,7 +20,7 @@ from depthtui.errors import DepthError
 from depthtui.files import write_whole
 from depthtui.report.export import export
 from depthtui.tui.picture import picture
-from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
 from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 from depthtui.tui.state.explorer import Explorer
 
@@ -90,7 +89,7 @@ class ExportScreen(Dialog[Path]):
             yield Label("name   ")
             yield Input(f"depth-{datetime.now():%Y%m%d-%H%M%S}", id="file-name", compact=True)
             yield Button("Write (F5)", id="write", variant="primary", compact=True)
-        yield Static(id="export-note")
+        yield Static(id="note")
 
     def on_mount(self) -> None:
         self._say_where()
@@ -100,7 +99,7 @@ class ExportScreen(Dialog[Path]):
     def _say_where(self) -> None:
         with suppress(OSError, RuntimeError):
             where = self._target().resolve()
-            self._note(f"into {where}", MUTED)
+            self.note(f"into {where}")
 
     def _target(self) -> Path:
         return Path(self.query_one("#folder", Input).value.strip() or ".").expanduser()
@@ -115,10 +114,10 @@ class ExportScreen(Dialog[Path]):
             folder = self._target()
             written = self._write(folder, name, chosen)
         except (DepthError, OSError, RuntimeError) as error:
-            self._note(str(error), "$text-error")
+            self.note(str(error), WRONG)
             return
         if not written:
-            self._note("Choose at least one format.", "$text-error")
+            self.note("Choose at least one format.", WRONG)
             return
         self.notify(
             stand_ins(f"{', '.join(path.name for path in written)} in {folder.resolve()}"),
@@ -135,9 +134,6 @@ class ExportScreen(Dialog[Path]):
             svg = self._screenshot.encode("utf-8", "replace")
             written.append(write_whole(folder / f"{name}.svg", svg))
         return written
-
-    def _note(self, text: str, style: str) -> None:
-        self.query_one("#export-note", Static).update(Content.styled(stand_ins(text), style))
 
 
 def ask_where(app: App[Any], explorer: Explorer, *choices: Exportable) -> None:

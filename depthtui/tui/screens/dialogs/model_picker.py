@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -12,7 +13,6 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Checkbox, Input, Label, OptionList, Select, Static
 from textual.widgets.option_list import Option
-from textual.worker import Worker, WorkerState
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.models.catalog import ModelListing
@@ -66,45 +66,41 @@ class ModelPicker(ListDialog[ModelSpec]):
                 id="trust",
                 compact=True,
             )
-        yield Static(id="model-note")
+        yield Static(id="note")
 
     def on_mount(self) -> None:
         self.listing.loading = True
         self.query_one("#name").focus()
-        self.run_worker(self._on_disk, name="on_disk", thread=True, exit_on_error=False)
+        self.run_worker(self._list())
 
-    @on(Worker.StateChanged)
-    def _listed(self, event: Worker.StateChanged) -> None:
-        if event.worker.name != "on_disk" or event.state not in (
-            WorkerState.SUCCESS,
-            WorkerState.ERROR,
-        ):
-            return
+    async def _list(self) -> None:
         listing = self.listing
+        try:
+            self._listings = await asyncio.to_thread(self._on_disk)
+        except Exception as error:
+            self.note(f"The models on disk could not be listed: {error}", "")
         listing.loading = False
-        if event.state is WorkerState.ERROR:
-            self._note(f"The models on disk could not be listed: {event.worker.error}")
+        if not self._listings:
             return
-        self._listings = event.worker.result or ()
-        listing.add_options(self._option(each) for each in self._listings)
-        names = [each.name for each in self._listings]
+        listing.add_options(map(self._option, self._listings))
+        names = [model.name for model in self._listings]
         listing.highlighted = names.index(self._spec.name) if self._spec.name in names else 0
         if not self.query_one("#name", Input).value:
             listing.focus()
 
-    def _option(self, each: ModelListing) -> Option:
-        size = format_size(each.size) if each.ready else f"{format_size(each.size)} to fetch"
+    def _option(self, model: ModelListing) -> Option:
+        size = format_size(model.size) if model.ready else f"{format_size(model.size)} to fetch"
         return Option(
             Content.assemble(
-                ("▶ " if each.name == self._spec.name else "  ", "$text-accent"),
-                stand_ins(each.title),
-                (f"  {size}  {stand_ins(each.note)}", MUTED),
+                ("▶ " if model.name == self._spec.name else "  ", "$text-accent"),
+                stand_ins(model.title),
+                (f"  {size}  {stand_ins(model.note)}", MUTED),
             )
         )
 
     @on(OptionList.OptionHighlighted, "#on-disk")
     def _describe(self, event: OptionList.OptionHighlighted) -> None:
-        self._note(self._listings[event.option_index].name)
+        self.note(self._listings[event.option_index].name, "")
 
     def take(self, place: int) -> None:
         chosen = self._listings[place]
@@ -120,7 +116,9 @@ class ModelPicker(ListDialog[ModelSpec]):
         if name:
             self._open(name, self.query_one("#revision", Input).value.strip())
         else:
-            self._note("Type a Hugging Face id, a folder or a GGUF file, or choose from the list.")
+            self.note(
+                "Type a Hugging Face id, a folder or a GGUF file, or choose from the list.", ""
+            )
             self.query_one("#name").focus()
 
     def _open(self, name: str, revision: str) -> None:
@@ -135,9 +133,6 @@ class ModelPicker(ListDialog[ModelSpec]):
                 trust_remote_code=self.query_one("#trust", Checkbox).value,
             )
         )
-
-    def _note(self, text: str) -> None:
-        self.query_one("#model-note", Static).update(Content(stand_ins(text)))
 
 
 def _select(choices: Sequence[str], value: str, name: str) -> Select[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar
 
@@ -14,7 +16,6 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import Button, Checkbox, Input, Label, SelectionList, Static
 from textual.widgets.selection_list import Selection
-from textual.worker import Worker, WorkerState
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
@@ -33,7 +34,7 @@ from depthtui.sweep.plan import (
     parse_task,
     with_absolute_paths,
 )
-from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog
 from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 
 FIRST_LEVELS = "1-3"
@@ -92,29 +93,26 @@ class SweepDialog(Dialog[SweepPlan]):
             yield Input(str(EXAMPLES), id="examples", type="integer", compact=True)
             yield Static(id="count")
             yield Button("Start (F5)", id="start", variant="primary", compact=True)
-        yield Static(id="sweep-note")
+        yield Static(id="note")
 
     def on_mount(self) -> None:
         self.query_one("#models", SelectionList).loading = True
-        self.run_worker(self._on_disk, name="on_disk", thread=True, exit_on_error=False)
+        self.run_worker(self._list())
         self._count()
 
-    @on(Worker.StateChanged)
-    def _listed(self, event: Worker.StateChanged) -> None:
-        if event.worker.name != "on_disk" or event.state not in (
-            WorkerState.SUCCESS,
-            WorkerState.ERROR,
-        ):
-            return
+    async def _list(self) -> None:
+        """List what is on disk; where that fails, a name can be typed all the same."""
+        with suppress(Exception):
+            found = await asyncio.to_thread(self._on_disk)
+            self._listings = {listing.name: listing for listing in found}
         listing = self.query_one("#models", SelectionList)
         listing.loading = False
-        self._listings = {each.name: each for each in event.worker.result or ()}
         if self._spec.name not in self._listings:
             here = Content.assemble(stand_ins(self._spec.name), ("  open now", MUTED))
             listing.add_option(Selection(here, self._spec.name, True))
-        for each in self._listings.values():
+        for model in self._listings.values():
             listing.add_option(
-                Selection(_model_line(each), each.name, each.name == self._spec.name)
+                Selection(_model_line(model), model.name, model.name == self._spec.name)
             )
         listing.highlighted = 0
         listing.focus()
@@ -125,18 +123,18 @@ class SweepDialog(Dialog[SweepPlan]):
     @on(SelectionList.SelectedChanged)
     def _count(self) -> None:
         """Say how many prompts it will be, or what is wrong."""
-        note, count = self.query_one("#sweep-note", Static), self.query_one("#count", Static)
+        count = self.query_one("#count", Static)
         try:
             plan = self._plan()
         except DepthError as error:
             count.update("")
-            note.update(Content.styled(stand_ins(str(error)), MUTED))
+            self.note(str(error))
             return
         total = sum(cell.task.examples for cell in plan.cells)
         words = f"{len(plan.models)} x {len(plan.tasks)} cells, {total} prompts"
         count.update(Content.styled(words, "bold"))
-        few = "An interval needs five prompts, a comparison too." if self._examples() < 5 else ""
-        note.update(Content.styled(few, MUTED))
+        few = "An interval needs five prompts, a comparison too."
+        self.note(few if self._examples() < 5 else "")
 
     @on(Input.Changed)
     def _choose_task(self, event: Input.Changed) -> None:
@@ -153,8 +151,7 @@ class SweepDialog(Dialog[SweepPlan]):
             self.dismiss(self._plan())
         except DepthError as error:
             self._count()
-            note = Content.styled(stand_ins(str(error)), "$text-error")
-            self.query_one("#sweep-note", Static).update(note)
+            self.note(str(error), WRONG)
 
     def _plan(self) -> SweepPlan:
         """What is chosen.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,10 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
-from textual.worker import Worker, WorkerState
 
 from depthtui.sweep.folder import model_title
 from depthtui.sweep.saved import SavedSweep, open_sweep, saved_sweeps
-from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
+from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, ListDialog
 from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 from depthtui.tui.state.sweeping import Sweeping
 
@@ -42,47 +42,31 @@ class SweepList(ListDialog[SweepChoice]):
         self._cache_dir = cache_dir
         self._has_runs = has_runs
         self._saved: list[SavedSweep] = []
-        self._told: list[str] = []
 
     def body(self) -> ComposeResult:
         yield Static("Run before, the latest first", classes="label")
         yield OptionList(id="saved", compact=True)
         yield Static("Or the folder of a sweep", classes="label")
         yield Input(placeholder="what depthtui sweep --out was given", id="folder", compact=True)
-        yield Static(id="sweep-note")
+        yield Static(id="note")
 
     def on_mount(self) -> None:
         self.listing.loading = True
         self.query_one("#folder").focus()
-        self.run_worker(
-            lambda: saved_sweeps(self._cache_dir), name="saved", thread=True, exit_on_error=False
-        )
+        self.run_worker(self._list())
 
-    @on(Worker.StateChanged)
-    def _worked(self, event: Worker.StateChanged) -> None:
-        if event.state is WorkerState.ERROR:
-            self._note(str(event.worker.error), "$text-error")
-        if event.worker.name == "saved" and event.state in (
-            WorkerState.SUCCESS,
-            WorkerState.ERROR,
-        ):
-            self._list(event.worker.result or [])
-        elif event.worker.name == "open" and event.state is WorkerState.SUCCESS:
-            sweep = event.worker.result
-            for each in self._told:
-                self.notify(stand_ins(each), severity="warning", markup=False)
-            assert sweep is not None
-            self.dismiss(SweepChoice(sweep))
-
-    def _list(self, saved: list[SavedSweep]) -> None:
-        self._saved = saved
-        listing = self.listing
+    async def _list(self) -> None:
+        try:
+            self._saved = await asyncio.to_thread(saved_sweeps, self._cache_dir)
+        except Exception as error:
+            self.note(str(error), WRONG)
+        saved, listing = self._saved, self.listing
         listing.loading = False
         if self._has_runs:
             listing.add_option(Option("Runs of this session"))
-        listing.add_options(Option(_line(each)) for each in saved)
+        listing.add_options(Option(_line(sweep)) for sweep in saved)
         if not saved:
-            self._note(f"None has been run into {self._cache_dir / 'sweeps'} yet.", MUTED)
+            self.note(f"None has been run into {self._cache_dir / 'sweeps'} yet.")
         if listing.option_count:
             listing.highlighted = min(len(saved), int(self._has_runs))
             if not self.query_one("#folder", Input).value:
@@ -91,7 +75,7 @@ class SweepList(ListDialog[SweepChoice]):
     @on(OptionList.OptionHighlighted)
     def _describe(self, event: OptionList.OptionHighlighted) -> None:
         place = event.option_index - self._has_runs
-        self._note(str(self._saved[place].folder) if place >= 0 else "", MUTED)
+        self.note(str(self._saved[place].folder) if place >= 0 else "")
 
     def take(self, place: int) -> None:
         if self._has_runs and place == 0:
@@ -105,14 +89,20 @@ class SweepList(ListDialog[SweepChoice]):
             self._open(Path(event.value.strip()).expanduser())
 
     def _open(self, folder: Path) -> None:
-        def read() -> Sweeping:
-            return Sweeping.opened(open_sweep(folder, self._told.append), folder)
+        self.note("Reading its records.")
+        self.run_worker(self._read(folder), exclusive=True)
 
-        self._note("Reading its records.", MUTED)
-        self.run_worker(read, name="open", thread=True, exclusive=True, exit_on_error=False)
-
-    def _note(self, text: str, style: str) -> None:
-        self.query_one("#sweep-note", Static).update(Content.styled(stand_ins(text), style))
+    async def _read(self, folder: Path) -> None:
+        warnings: list[str] = []
+        try:
+            outcome = await asyncio.to_thread(open_sweep, folder, warnings.append)
+            sweep = await asyncio.to_thread(Sweeping.opened, outcome, folder)
+        except Exception as error:
+            self.note(str(error), WRONG)
+            return
+        for warning in warnings:
+            self.notify(stand_ins(warning), severity="warning", markup=False)
+        self.dismiss(SweepChoice(sweep))
 
 
 def _line(saved: SavedSweep) -> Content:

@@ -14,7 +14,7 @@ from textual.widgets import Button, Checkbox, Input, Label, Static
 
 from depthtui.data.run_settings import GenerationSettings
 from depthtui.options import WrongValue, options_of
-from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog
 
 _LABELS = {
     "max_tokens": "most tokens",
@@ -60,7 +60,7 @@ class WritingDialog(Dialog[GenerationSettings]):
         )
         yield Static(
             Content.styled("Temperature 0 always takes the most probable token.", MUTED),
-            id="writing-note",
+            id="note",
         )
         yield Button("Write (F5)", id="write", variant="primary", compact=True)
 
@@ -78,8 +78,7 @@ class WritingDialog(Dialog[GenerationSettings]):
                 values[name] = options_of(GenerationSettings)[name].parse_text(typed)
             except WrongValue as error:
                 words = f"{label[:1].upper()}{label[1:]} must be {error}."
-                note = Content.styled(words, "$text-error")
-                self.query_one("#writing-note", Static).update(note)
+                self.note(words, WRONG)
                 self.query_one(f"#{name}").focus()
                 return
         self.dismiss(replace(self._settings, **values))
