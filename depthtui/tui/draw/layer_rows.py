@@ -57,7 +57,7 @@ class LayerRows(Pane):
         if self.scroll_to_cursor():
             self.redraw_content()
             return
-        lines = {self.place_of(each.layer) - self._first for each in (old, new)}
+        lines = {self.place_of(cursor.layer) - self._first for cursor in (old, new)}
         width = self.area.width
         self.refresh(*(Region(0, line + HEADER_LINES, width, 1) for line in lines))
 

@@ -91,8 +91,8 @@ class DepthPair(LinesPane):
         self, rule: str, ours: DepthEstimate | None, theirs: DepthEstimate | None, cells: list[int]
     ) -> list[Piece]:
         inks = self.inks
-        layers = [None if each is None else each.layer for each in (ours, theirs)]
-        ratios = [None if each is None else each.ratio for each in (ours, theirs)]
+        layers = [None if estimate is None else estimate.layer for estimate in (ours, theirs)]
+        ratios = [None if estimate is None else estimate.ratio for estimate in (ours, theirs)]
         texts = [*_three(layers[0], layers[1], ""), *_three(ratios[0], ratios[1], ".2f")]
         styles = [inks.text, inks.text, inks.strong] * 2
         name = fit_shown(RULE_TITLES.get(rule, rule), _NAME_CELLS)
@@ -122,9 +122,9 @@ class DepthPair(LinesPane):
         """Why a run's rules gave no layer, or one to doubt."""
         inks = self.inks
         lines: list[list[Piece]] = []
-        for each in depths.values():
-            doubt = each.reason if each.layer is None else each.warning
-            style = inks.muted if each.layer is None else inks.warning
+        for estimate in depths.values():
+            doubt = estimate.reason if estimate.layer is None else estimate.warning
+            style = inks.muted if estimate.layer is None else inks.warning
             if doubt:
                 lines += [[(part, style)] for part in wrap(f"! {letter}: {sentence(doubt)}", width)]
         return lines
@@ -135,14 +135,14 @@ def _column_cells(width: int, digits: int) -> list[int]:
     least = [digits + 1, digits + 1, digits + 2, *_RATIO_CELLS]
     room = max(0, width - sum(least))
     spare = min(_MOST_SPARE, room // len(least))
-    cells = [each + spare for each in least]
+    cells = [needed + spare for needed in least]
     cells[3] += min(_MOST_SPARE, room - spare * len(least))
     return cells
 
 
 def _three(a: float | None, b: float | None, form: str) -> tuple[str, str, str]:
     """Two values and the first less the second, as texts."""
-    first, second = (_NOTHING if each is None else f"{each:{form}}" for each in (a, b))
+    first, second = (_NOTHING if value is None else f"{value:{form}}" for value in (a, b))
     if a is None or b is None:
         return first, second, _NOTHING
     return first, second, f"{a - b:+{form}}" if a != b else f"{0:{form}}"

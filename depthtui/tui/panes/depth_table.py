@@ -55,7 +55,7 @@ class DepthTable(Page):
         first = "" if self.summary.settings.include_first_token else ", token 0 left out"
         self.set_titles("Effective depth", f"mean over {token_words}{first}")
         self._published = None if self.result is None else published_row(self.result.model)
-        blocks = [self._rule_lines(each, self.summary) for each in self.summary.depths]
+        blocks = [self._rule_lines(estimate, self.summary) for estimate in self.summary.depths]
         height = self.area.height
         bars = self._bars()
         beneath = sum(map(len, bars)) + bool(bars)
@@ -68,8 +68,8 @@ class DepthTable(Page):
         if self._published is not None:
             datasets = "/".join(DATASETS.values())
             lines += [[], [(f"published: {datasets}", self.inks.faint)]]
-        for index, each in enumerate(bars):
-            block = each if index else [[], *each]
+        for index, bar_block in enumerate(bars):
+            block = bar_block if index else [[], *bar_block]
             if len(lines) + len(block) <= height:
                 lines += block
         return lines
@@ -99,9 +99,9 @@ class DepthTable(Page):
                 lines.append([(indent, style), (part, style)])
         if self.other_summary is not None:
             lines += [
-                self._other_line(each, self.other_summary)
-                for each in self.other_summary.depths
-                if each.rule == estimate.rule
+                self._other_line(other, self.other_summary)
+                for other in self.other_summary.depths
+                if other.rule == estimate.rule
             ]
         if self._published is not None and estimate.rule in self._published.depths:
             layers = "/".join(map(str, self._published.depths[estimate.rule].values()))

@@ -47,9 +47,9 @@ class ExitPane(Page):
 
     def prepare(self) -> None:
         lens = self.lens()
-        exits = [early_exit(lens, each) for each in DIAL]
+        exits = [early_exit(lens, confidence) for confidence in DIAL]
         self._exit = exits[DIAL.index(self.confidence)]
-        self._counted = [self._of_counted(each) for each in exits]
+        self._counted = [self._of_counted(exit_) for exit_ in exits]
         super().prepare()
 
     def _of_counted(self, exit_: EarlyExit) -> EarlyExit:
@@ -74,15 +74,15 @@ class ExitPane(Page):
             lines.append([])
             room -= 1
         shares = {
-            "agreement": [each.agreement for each in self._counted],
-            "saved": [each.layers_saved / layers for each in self._counted],
+            "agreement": [exit_.agreement for exit_ in self._counted],
+            "saved": [exit_.layers_saved / layers for exit_ in self._counted],
         }
         both = room >= 2 * _LEAST_PLOT
         heights = [(room + 1) // 2, room // 2] if both else [room]
         for (name, values), count in zip(shares.items(), heights, strict=False):
             lines += self._plot(name, np.array(values), count)
         width = self.area.width - _NAME_CELLS
-        marks = [(self._column(each), f"{each:g}") for each in (0, 0.25, 0.5, 0.75)]
+        marks = [(self._column(share), f"{share:g}") for share in (0, 0.25, 0.5, 0.75)]
         cursor = (self._column(self.confidence), f"▴{self.confidence:g}")
         name = fit_shown("confidence", _NAME_CELLS)
         return [*lines, [(name, inks.faint), *ruler(marks, cursor, width, inks)]]

@@ -84,4 +84,4 @@ def title_of(part: Ranked, with_first: bool, width: int) -> str:
     least = " ".join(map(str, least_useful(part, _LEAST, with_first)))
     name, unit = part.ranked_by, part.unit and f", {part.unit}"
     texts = (f"{name}{unit} · max {most} · least {least}", f"{name} · least {least}", name)
-    return fit_shown(next((each for each in texts if len(each) <= width), name), width)
+    return fit_shown(next((text for text in texts if len(text) <= width), name), width)

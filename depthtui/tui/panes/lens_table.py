@@ -115,7 +115,7 @@ class LensTable(LensRows):
     def _draw_header(self) -> Strip:
         count, cells = self._columns
         names = (
-            fit_shown(f"top {each + 1}", cells + 1 + PROBABILITY_CELLS) for each in range(count)
+            fit_shown(f"top {rank + 1}", cells + 1 + PROBABILITY_CELLS) for rank in range(count)
         )
         left = " " * self.margin + GAP.join(names)
         style = self.inks.faint
@@ -149,7 +149,7 @@ class LensTable(LensRows):
         width = self.area.width
         first_token = self.margin + self._columns[1] + 1 + PROBABILITY_CELLS
         room = width - cell_len(end[0]) - 2 - first_token
-        note = next((each for each in notes if len(each) <= room), "")
+        note = next((words for words in notes if len(words) <= room), "")
         tail = f" {note} " if note else " "
         left = max(0, width - cell_len(tail) - cell_len(end[0]))
         kept = self.line(*pieces).crop(0, left)

@@ -66,7 +66,7 @@ class OutputBars(LinesPane):
 
     def _draw_bars(self, clean: float, changed: float, cells: int) -> list[Piece]:
         inks = self.inks
-        upper, lower = (round(each / self._high * cells) for each in (clean, changed))
+        upper, lower = (round(share / self._high * cells) for share in (clean, changed))
         both = min(upper, lower)
         clean_colour, changed_colour = inks.muted.color, inks.text.color
         # Without colours a cell of both is solid ink.

@@ -36,7 +36,7 @@ class Page(LinesPane):
         """Title the frame, and say which keys turn the dial."""
         note = first_token_note(self.summary)
         keys = f"+ - {self.dial}" if self.dial else ""
-        self.set_titles(title, " · ".join(each for each in (note, keys) if each))
+        self.set_titles(title, " · ".join(words for words in (note, keys) if words))
 
     # What the tokens that count have ----------------------------------------
 

@@ -106,7 +106,7 @@ class PromptPane(Pane):
             changed |= set(np.flatnonzero(before != after).tolist())
         regions = [
             Region(place.x, place.y - self._first_line, place.cells, 1)
-            for place in (self._places[each] for each in changed)
+            for place in (self._places[token] for token in changed)
             if 0 <= place.y - self._first_line < self.area.height
         ]
         if regions:

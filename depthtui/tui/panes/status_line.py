@@ -154,7 +154,7 @@ class StatusLine(Widget):
 
 
 def _model(name: str, details: list[str], inks: Inks) -> list[Piece]:
-    return [(name, inks.strong), *((f" · {each}", inks.muted) for each in details)]
+    return [(name, inks.strong), *((f" · {detail}", inks.muted) for detail in details)]
 
 
 def _prompt(words: str, inks: Inks) -> list[Piece]:

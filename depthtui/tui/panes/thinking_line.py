@@ -67,4 +67,4 @@ def _words(thinking: Thinking, measure: TokenDepthMeasure) -> list[str]:
     speed = f"{thinking.tokens_per_second:.1f} tokens/s" if thinking.tokens_per_second else "cached"
     mean = f"mean {measure.title} {number(float(known.mean()))}" if len(known) else ""
     end = "" if thinking.is_live else ENDS.get(generation.stopped_by, "stopped")
-    return [each for each in (f"{count}{of_limit} tokens", mean, speed, end) if each]
+    return [words for words in (f"{count}{of_limit} tokens", mean, speed, end) if words]

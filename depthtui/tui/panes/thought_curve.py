@@ -129,7 +129,7 @@ class ThoughtCurve(Pane):
 
     def _draw_axis(self) -> Strip:
         tokens = range(0, len(self._depths), _step(self._span))
-        marks = [(self._column_of(each), str(each)) for each in tokens]
+        marks = [(self._column_of(token), str(token)) for token in tokens]
         here = (self._column_of(self._token), str(self._token))
         return self.line(
             (" " * _MARGIN, self.inks.text), *ruler(marks, here, self._plot_width, self.inks)
@@ -145,4 +145,4 @@ class ThoughtCurve(Pane):
 
 def _step(span: int) -> int:
     """Tokens between two numbers on the axis: some ten of them, at round numbers."""
-    return next(each for each in (10, 20, 50, 100, 200, 500, 1000, 1 << 30) if span / each <= 12)
+    return next(step for step in (10, 20, 50, 100, 200, 500, 1000, 1 << 30) if span / step <= 12)

@@ -43,16 +43,16 @@ def deeds_on(screen: Screen[object]) -> list[Deed]:
         # What has no id is Textual's own, such as copying selected text.
         if active.enabled and binding.id and not binding.system:
             grouped.setdefault(binding.id, []).append(active)
-    order = {each.id: place for place, each in enumerate(keymap.ALL)}
-    ids = sorted(grouped, key=lambda each: order.get(each, len(order)))
+    order = {binding.id: place for place, binding in enumerate(keymap.ALL)}
+    ids = sorted(grouped, key=lambda name: order.get(name, len(order)))
     return [
         Deed(
-            " ".join(app.get_key_display(each.binding) for each in group),
+            " ".join(app.get_key_display(active.binding) for active in group),
             group[0].binding.tooltip or group[0].binding.description,
             name,
             group[0],
         )
-        for name, group in ((each, grouped[each]) for each in ids)
+        for name, group in ((name, grouped[name]) for name in ids)
     ]
 
 

@@ -138,5 +138,9 @@ class ModelPicker(ListDialog[ModelSpec]):
 def _select(choices: Sequence[str], value: str, name: str) -> Select[str]:
     chosen = value if value in choices else choices[0]
     return Select(
-        [(each, each) for each in choices], value=chosen, allow_blank=False, id=name, compact=True
+        [(choice, choice) for choice in choices],
+        value=chosen,
+        allow_blank=False,
+        id=name,
+        compact=True,
     )

@@ -205,7 +205,7 @@ class SweepDialog(Dialog[SweepPlan]):
 
 
 def _words(text: str, spaces: bool = True) -> list[str]:
-    return [each for each in re.split(r"[,\s]+" if spaces else r"\s*,\s*", text.strip()) if each]
+    return [word for word in re.split(r"[,\s]+" if spaces else r"\s*,\s*", text.strip()) if word]
 
 
 def _model_line(listing: ModelListing) -> Content:

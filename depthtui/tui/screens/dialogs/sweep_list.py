@@ -107,8 +107,8 @@ class SweepList(ListDialog[SweepChoice]):
 
 def _line(saved: SavedSweep) -> Content:
     plan = saved.plan
-    models = ", ".join(model_title(each) for each in plan.models)
-    tasks = ", ".join(each.title for each in plan.tasks)
+    models = ", ".join(model_title(model) for model in plan.models)
+    tasks = ", ".join(task.title for task in plan.tasks)
     total = sum(cell.task.examples for cell in plan.cells)
     return Content.assemble(
         (f"{saved.changed:%d %b %H:%M}  ", MUTED),
