@@ -211,7 +211,7 @@ async def test_useful_layers_stand_taller():
         assert cell(pane, 20, 6)[1].color == pane.inks.good.color
         assert pane.border_title == Content("Usefulness of layers")
         result.settings = replace(result.settings, skip_part="mlp")
-        result.put("ablation", replace(result.ablation, part="mlp"))
+        result.put("ablation", replace(result.get(Ablation), part="mlp"))
         pane.show(result)
         assert "loss change without MLP" in lines(pane)[0]
         assert "without MLP" in str(pane.border_title)
