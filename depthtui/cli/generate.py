@@ -58,7 +58,8 @@ def generate(
 
     from depthtui.cli.streaming import WritingJob, write_texts
     from depthtui.engine.factory import Storage
-    from depthtui.report.generation import generation_table
+    from depthtui.report.as_rich import rich_lines
+    from depthtui.report.generation_document import generation_document
     from depthtui.report.generation_files import export_generations
 
     failures: list[str] = []
@@ -77,7 +78,7 @@ def generate(
     console = Console(highlight=False)
     written = []
     for each in write_texts(job, console, notice=say, fail=fail, on_bug=log_bug):
-        console.print("", generation_table(each), "", sep="\n")
+        console.print("", rich_lines(generation_document([each])), "", sep="\n")
         written.append(each)
     if written and output.out is not None:
         for path in export_generations(written, output.out, output.formats or ("json",)):

@@ -20,6 +20,7 @@ from depthtui.data.run_settings import (
 )
 from depthtui.errors import DepthError
 from depthtui.options import Option, WrongValue, options_of
+from depthtui.report.formats import format_help, format_titles
 from depthtui.settings import Settings, load_settings
 from depthtui.sizes import parse_size
 
@@ -100,12 +101,6 @@ def _metric_names() -> Sequence[str]:
     from depthtui.metrics import METRIC_BY_NAME
 
     return tuple(METRIC_BY_NAME)
-
-
-def _format_names() -> Sequence[str]:
-    from depthtui.report.export import FORMATS
-
-    return tuple(FORMATS)
 
 
 def _baseline(
@@ -368,9 +363,9 @@ out_options = one_argument(
     click.option(
         "--format",
         "formats",
-        callback=names_from(_format_names),
+        callback=names_from(lambda: tuple(format_titles("runs"))),
         metavar="NAME,…",
-        help="md, json, html or safetensors.  [default: json]",
+        help=f"{format_help('runs')}.  [default: json]",
     ),
 )
 

@@ -79,16 +79,13 @@ def run(
 def _report(results: Sequence[RunResult], settings: SummarySettings, output: OutOptions) -> None:
     from rich.console import Console
 
+    from depthtui.report.as_rich import rich_lines
     from depthtui.report.export import export
     from depthtui.report.groups import group_runs
-    from depthtui.report.table import depth_table, findings_table
+    from depthtui.report.run_document import run_document
 
     console = Console(highlight=False)
-    for group in group_runs(results):
-        console.print(depth_table(group, settings))
-        others = findings_table(group, settings)
-        if others is not None:
-            console.print("", others, sep="\n")
+    console.print(rich_lines(run_document(group_runs(results), settings)))
     if output.out is not None:
         for path in export(results, settings, output.out, output.formats or ("json",)):
             console.print(f"wrote {path}", markup=False, soft_wrap=True)

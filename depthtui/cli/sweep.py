@@ -21,18 +21,13 @@ from depthtui.cli.options import (
 from depthtui.cli.output import log_bug, say
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
+from depthtui.report.formats import format_help, format_titles
 from depthtui.settings import Settings
 
 if TYPE_CHECKING:
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.plan import SweepPlan
     from depthtui.sweep.state import Outcome, Shard
-
-
-def _format_names() -> Sequence[str]:
-    from depthtui.sweep.report.export import FORMATS
-
-    return tuple(FORMATS)
 
 
 def _shard(context: click.Context, parameter: click.Parameter, value: str | None) -> Shard | None:
@@ -161,9 +156,9 @@ _ray_options = one_argument(
 @click.option(
     "--format",
     "formats",
-    callback=names_from(_format_names),
+    callback=names_from(lambda: tuple(format_titles("sweeps"))),
     metavar="NAME,…",
-    help="md, csv, json or html.  [default: all]",
+    help=f"{format_help('sweeps')}.  [default: all]",
 )
 def sweep(
     plan_file: Path | None,
@@ -302,16 +297,17 @@ def _merge(parts: Sequence[Path], out: Path, formats: tuple[str, ...] | None) ->
 def _report(outcome: Outcome, folder: Path, formats: tuple[str, ...] | None, write: bool) -> None:
     from rich.console import Console
 
+    from depthtui.report.as_rich import rich_lines
     from depthtui.sweep.questions import questions
-    from depthtui.sweep.report.export import FORMATS, export_sweep
-    from depthtui.sweep.report.table import sweep_lines
+    from depthtui.sweep.report.document import sweep_document
+    from depthtui.sweep.report.export import export_sweep
     from depthtui.sweep.summary import summarise_sweep
 
     summary = summarise_sweep(outcome)
     asked = questions(summary)
     # Written first: whoever reads the table may stop reading.
-    written = export_sweep(summary, asked, folder, formats or tuple(FORMATS)) if write else []
+    written = export_sweep(summary, asked, folder, formats) if write else []
     console = Console(highlight=False)
-    console.print(sweep_lines(summary, asked))
+    console.print(rich_lines(sweep_document(summary, asked)))
     for path in written:
         console.print(f"wrote {path}", markup=False, soft_wrap=True)

@@ -3,60 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
-from depthtui.files import write_whole
 from depthtui.report.arrays import arrays_bytes
+from depthtui.report.formats import Files, Report
 from depthtui.report.groups import Group, group_runs
-from depthtui.report.html import html_bytes
-from depthtui.report.markdown import markdown_bytes
+from depthtui.report.run_document import run_document
 from depthtui.report.silenced import without
 from depthtui.report.summary import summary_json
 
 _LONGEST_WITHOUT = 60
 
-Files = dict[str, bytes]
-"""File name -> content."""
 
-
-def _json(groups: Sequence[Group], settings: SummarySettings, name: str) -> Files:
-    names = [name] if len(groups) == 1 else _distinct([f"{name}-{_slug(g)}" for g in groups])
-    return {
-        f"{each}.json": summary_json(group.results, settings)
-        for each, group in zip(names, groups, strict=True)
-    }
-
-
-def _markdown(groups: Sequence[Group], settings: SummarySettings, name: str) -> Files:
-    return {f"{name}.md": markdown_bytes(groups, settings)}
-
-
-def _html(groups: Sequence[Group], settings: SummarySettings, name: str) -> Files:
-    return {f"{name}.html": html_bytes(groups, settings)}
-
-
-def _arrays(groups: Sequence[Group], settings: SummarySettings, name: str) -> Files:
-    return {f"{name}.safetensors": arrays_bytes([run for group in groups for run in group.results])}
-
-
-FORMATS: dict[str, Callable[[Sequence[Group], SummarySettings, str], Files]] = {
-    "md": _markdown,
-    "json": _json,
-    "html": _html,
-    "safetensors": _arrays,
-}
-"""The formats by the ending of their files."""
+def run_report(results: Sequence[RunResult], settings: SummarySettings) -> Report:
+    """Runs as something to write; `settings` say how runs of one model are pooled."""
+    groups = group_runs(results)
+    return Report(
+        "runs",
+        lambda: run_document(groups, settings),
+        {
+            "json": lambda: _json(groups, settings),
+            "safetensors": lambda: {
+                "": arrays_bytes([run for group in groups for run in group.results])
+            },
+        },
+    )
 
 
 def export(
     results: Sequence[RunResult],
     settings: SummarySettings,
     folder: Path,
-    formats: Iterable[str] = tuple(FORMATS),
+    formats: Iterable[str] | None = None,
     name: str = "summary",
 ) -> list[Path]:
     """Write a summary of one run or many, replacing files of the same name.
@@ -68,7 +50,7 @@ def export(
         results: at least one run; a run without tokens yet is not one.
         settings: how runs of one model are pooled.
         folder: made where missing.
-        formats: keys of `FORMATS`.
+        formats: names of formats; None for all.
         name: of the files, without their endings.
 
     Returns:
@@ -79,12 +61,15 @@ def export(
     """
     if not results:
         raise DepthError("There is nothing to export yet.", "Run a prompt first.")
-    groups = group_runs(results)
-    paths = []
-    for each in formats:
-        for file_name, content in FORMATS[each](groups, settings, name).items():
-            paths.append(write_whole(folder / file_name, content))
-    return paths
+    return run_report(results, settings).write(folder, name, formats)
+
+
+def _json(groups: Sequence[Group], settings: SummarySettings) -> Files:
+    parts = [""] if len(groups) == 1 else _distinct([f"-{_slug(group)}" for group in groups])
+    return {
+        part: summary_json(group.results, settings)
+        for part, group in zip(parts, groups, strict=True)
+    }
 
 
 def _slug(group: Group) -> str:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Group as Lines
-from rich.table import Table
-from rich.text import Text
 
 from depthtui.data.generation import Continuation, Generation
 from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
-from depthtui.report.legible import legible
 
 QUARTERS = 4
 TREND = "settling"
@@ -132,34 +127,6 @@ def rolling_mean(values: np.ndarray, width: int = 16) -> np.ndarray:
     return np.where(count > 0, (sums[stop] - sums[start]) / np.maximum(count, 1), np.nan)
 
 
-HEADS = ("measure", "mean", "median", "1st quarter", "2nd", "3rd", "4th", "remark")
-
-
-def rows(written: Continuation) -> Iterator[tuple[str, ...]]:
-    """The table of a text, under `HEADS`."""
-    for each in depths_of_text(written):
-        numbers = (each.mean, each.median, *each.quarters)
-        remark = f"none for {each.without:.0%}" if each.without else ""
-        yield (each.measure.title, *(_number(value) for value in numbers), remark)
-
-
-def generation_table(generation: Generation) -> Lines:
-    """The table and its sentences for the terminal."""
-    written = generation.continuation
-    lines: list[Text | Table] = [Text(legible(about(generation)), style="dim")]
-    if not len(written):
-        return Lines(*lines)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(HEADS[0], style="bold")
-    for head in HEADS[1:-1]:
-        table.add_column(head, justify="right")
-    table.add_column("", style="dim")
-    for row in rows(written):
-        table.add_row(*(Text(cell) for cell in row))
-    sentences = f"{exit_sentence(generation)} {trend_sentence(written)}"
-    return Lines(*lines, Text(""), table, Text(""), Text(sentences))
-
-
 def _of_text(measure: TokenDepthMeasure, depths: np.ndarray) -> DepthOfText:
     known = depths[np.isfinite(depths)]
     parts = np.array_split(depths, QUARTERS)
@@ -175,7 +142,3 @@ def _of_text(measure: TokenDepthMeasure, depths: np.ndarray) -> DepthOfText:
 def _mean(depths: np.ndarray) -> float:
     known = depths[np.isfinite(depths)]
     return float(known.mean()) if len(known) else float("nan")
-
-
-def _number(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.1f}"

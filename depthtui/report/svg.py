@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from html import escape
 
 import numpy as np
 
 from depthtui import palette
 from depthtui.metrics.spec import Measure
+from depthtui.report.blocks import Line, Panel
 from depthtui.report.legible import shortened
 
 WIDTH = 420.0
@@ -19,39 +19,14 @@ _PLOT = WIDTH - _LEFT - _RIGHT
 _MOST_LABELLED = 44
 
 
-@dataclass(frozen=True)
-class Line:
-    """One curve: a value a layer, NaN where unknown, and the CSS class that colours it."""
+_HUES = ((212, 65), (22, 75), (150, 55), (320, 60), (265, 50), (50, 80), (185, 65), (0, 65))
+"""Hue and saturation of series of lines; a ninth has the first one's again."""
 
-    values: np.ndarray
-    css: str
-    label: str = ""
+_DASHES = ("none", "5 2.5", "1.5 2", "7 2 1.5 2", "3 1.5", "9 3")
+"""Dashes of lines; a seventh has the first one's again."""
 
 
-@dataclass(frozen=True)
-class Panel:
-    """A plot over depth.
-
-    Attributes:
-        lines: drawn in order; a line of L + 1 values ends at the model's output.
-        n_layers: L.
-        threshold: where the rule's dashed line is, in the lines' unit, or None.
-        crossing: the layer that the rule found, or None.
-        limits: ends of the vertical axis, or None where the data decide.
-        log: whether the vertical axis is logarithmic.
-        title: what the plot shows, for those who cannot see it.
-    """
-
-    lines: Sequence[Line]
-    n_layers: int
-    threshold: float | None = None
-    crossing: int | None = None
-    limits: tuple[float, float] | None = None
-    log: bool = False
-    title: str = "Means over tokens, by layer"
-
-
-def style() -> str:
+def ramp_style() -> str:
     """CSS rules of the ramps, for light pages and, in a media query, for dark ones."""
 
     def rules(dark: bool) -> str:
@@ -62,7 +37,61 @@ def style() -> str:
             for level, colour in enumerate(ramp)
         )
 
-    return f"{rules(dark=False)}@media(prefers-color-scheme:dark){{{rules(dark=True)}}}"
+    return _light_and_dark(rules)
+
+
+def token_style() -> str:
+    """CSS rules of backgrounds for tokens by level, `d0` and on."""
+
+    def rules(dark: bool) -> str:
+        return "".join(
+            f".d{level}{{background:{palette.css(colour)};color:{_ink(colour)}}}"
+            for level, colour in enumerate(palette.sequential(dark))
+        )
+
+    return _light_and_dark(rules)
+
+
+def series_style() -> str:
+    """CSS rules of lines in many colours and dashes, and of their legend."""
+
+    def rules(dark: bool) -> str:
+        lightness = 68 if dark else 38
+        return "".join(
+            f".line.m{n}{{stroke:hsl({hue} {share}% {lightness}%)}}"
+            f".key.m{n}{{color:hsl({hue} {share}% {lightness}%)}}"
+            for n, (hue, share) in enumerate(_HUES)
+        )
+
+    dashes = "".join(f".line.t{n}{{stroke-dasharray:{dash}}}" for n, dash in enumerate(_DASHES))
+    legend = (
+        ".depth{white-space:nowrap}"
+        ".legend span{margin-right:1.2em;white-space:nowrap}.legend svg{display:inline;width:2.2em}"
+    )
+    return f"{_light_and_dark(rules)}{dashes}.line.soft{{stroke:var(--soft)}}{legend}"
+
+
+def hue(number: int) -> str:
+    """The CSS class of a series' colour."""
+    return f"m{number % len(_HUES)}"
+
+
+def dash(number: int) -> str:
+    """The CSS class of a series' dashes."""
+    return f"t{number % len(_DASHES)}"
+
+
+def sample(css: str) -> str:
+    """A short line in the dashes of a class."""
+    return f'<svg viewBox="0 0 26 6"><path class="line soft {css}" d="M0 3L26 3"/></svg>'
+
+
+def _light_and_dark(rules: Callable[[bool], str]) -> str:
+    return f"{rules(False)}@media(prefers-color-scheme:dark){{{rules(True)}}}"
+
+
+def _ink(background: palette.RGB) -> str:
+    return "#000" if palette.lightness(background) > 0.6 else "#fff"
 
 
 def heatmap(values: np.ndarray, measure: Measure, tokens: Sequence[str]) -> str:

@@ -27,17 +27,18 @@ from depthtui.data.run_settings import (
     SummarySettings,
 )
 from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.report.as_rich import rich_lines
 from depthtui.report.export import export
-from depthtui.report.generation import generation_table
-from depthtui.report.generation_files import GENERATION_FORMATS, export_generations
+from depthtui.report.generation_document import generation_document
+from depthtui.report.generation_files import export_generations
 from depthtui.report.groups import group_runs
-from depthtui.report.table import depth_table, findings_table
+from depthtui.report.run_document import run_document
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.questions import questions
 from depthtui.sweep.records import Record, record_of
+from depthtui.sweep.report.document import sweep_document
 from depthtui.sweep.report.export import export_sweep
-from depthtui.sweep.report.table import sweep_lines
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import summarise_sweep
 from tests.builders.generations import full_generation, part_of
@@ -112,11 +113,8 @@ def _write_runs(
 ) -> None:
     settings = settings or SummarySettings()
     export(results, settings, folder)
-    parts: list[RenderableType] = []
-    for group in group_runs(results):
-        others = findings_table(group, settings)
-        parts += [depth_table(group, settings), *(["", others] if others else []), ""]
-    _print(folder / "terminal.txt", *parts)
+    document = run_document(group_runs(results), settings)
+    _print(folder / "terminal.txt", rich_lines(document), "")
 
 
 def _every_metric() -> list[RunResult]:
@@ -257,8 +255,8 @@ def _generations(folder: Path) -> None:
         _rounded(written.lens)
         _round(written.divergence)
         written.lens.next_log_probability[-1] = np.resize(_LOG_PROBABILITIES, len(written))
-    export_generations(texts, folder, GENERATION_FORMATS)
-    _print(folder / "terminal.txt", *(generation_table(text) for text in texts))
+    export_generations(texts, folder)
+    _print(folder / "terminal.txt", *(rich_lines(generation_document([text])) for text in texts))
 
 
 # Ratios of powers of two are exact, so BLAS may add their differences in any order.
@@ -326,7 +324,7 @@ def _write_sweep(outcome: Outcome, folder: Path) -> None:
     summary = summarise_sweep(outcome)
     asked = questions(summary)
     export_sweep(summary, asked, folder)
-    _print(folder / "terminal.txt", sweep_lines(summary, asked))
+    _print(folder / "terminal.txt", rich_lines(sweep_document(summary, asked)))
 
 
 CASES: dict[str, Callable[[Path], None]] = {

@@ -17,13 +17,14 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.metrics import ALL_MEASURES, MEASURES
 from depthtui.metrics.spec import Measure
-from depthtui.report import html as page
+from depthtui.report import run_document as documents
+from depthtui.report.as_html import html_bytes
+from depthtui.report.as_markdown import markdown_bytes
+from depthtui.report.as_rich import rich_lines
 from depthtui.report.findings import by_layer, pool_runs
 from depthtui.report.groups import group_runs
-from depthtui.report.html import html_bytes
 from depthtui.report.legible import legible, shortened
-from depthtui.report.markdown import markdown_bytes
-from depthtui.report.table import depth_table, findings_table
+from depthtui.report.run_document import run_document
 from tests.builders.results import full_run, hostile_run, lacking, run, stopped_run
 from tests.hostile import HOSTILE
 
@@ -34,18 +35,16 @@ VOID = {"meta", "wbr", "br"}
 
 
 def html(results: Sequence[RunResult], settings: SummarySettings = SETTINGS) -> str:
-    return html_bytes(group_runs(results), settings).decode("utf-8")
+    return html_bytes(run_document(group_runs(results), settings)).decode("utf-8")
 
 
 def markdown(results: Sequence[RunResult], settings: SummarySettings = SETTINGS) -> str:
-    return markdown_bytes(group_runs(results), settings).decode("utf-8")
+    return markdown_bytes(run_document(group_runs(results), settings)).decode("utf-8")
 
 
 def table(results: Sequence[RunResult], width: int = 80) -> str:
     console = Console(file=StringIO(), width=width, legacy_windows=False)
-    for group in group_runs(results):
-        console.print(depth_table(group, SETTINGS))
-        console.print(findings_table(group, SETTINGS) or "")
+    console.print(rich_lines(run_document(group_runs(results), SETTINGS)))
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
@@ -180,7 +179,7 @@ class TestPage:
         one = html([run("1")]).count("<svg")
         drawn = [measure.values(run("1")) for measure in MEASURES]
         cells = sum(values.size for values in drawn if values is not None)
-        monkeypatch.setattr(page, "_MOST_CELLS", cells)
+        monkeypatch.setattr(documents, "_MOST_CELLS", cells)
         text = html([run("1"), run("2")])
         assert text.count("<svg") == one
         assert "the page would be too large" in text

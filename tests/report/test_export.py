@@ -9,7 +9,7 @@ import pytest
 
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
-from depthtui.report.export import FORMATS, export
+from depthtui.report.export import export
 from tests.builders.results import hostile_run, run
 
 SETTINGS = SummarySettings()
@@ -72,4 +72,4 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, where: str) -> Non
 
 
 def test_hostile_runs_are_exported_in_every_format(tmp_path: Path) -> None:
-    assert len(export([hostile_run()], SETTINGS, tmp_path, FORMATS)) == 4
+    assert len(export([hostile_run()], SETTINGS, tmp_path)) == 4

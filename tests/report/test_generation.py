@@ -17,19 +17,15 @@ from depthtui.data.generation import Continuation, Generation
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings
 from depthtui.errors import DepthError
+from depthtui.report.as_rich import rich_lines
 from depthtui.report.generation import (
     depths_of_text,
-    generation_table,
     rolling_mean,
     trend,
     trend_sentence,
 )
-from depthtui.report.generation_files import (
-    GENERATION_FORMATS,
-    export_generations,
-    generation_html,
-    generation_markdown,
-)
+from depthtui.report.generation_document import generation_document
+from depthtui.report.generation_files import export_generations
 from tests.builders.generations import full_generation, part_of, parts_of
 from tests.builders.models import tiny_model
 from tests.report.test_documents import checked, controls
@@ -101,19 +97,21 @@ def test_a_rolling_mean_leaves_out_what_is_unknown() -> None:
 
 def test_the_table_fits_eighty_columns(generation: Generation) -> None:
     console = Console(file=StringIO(), width=80)
-    console.print(generation_table(generation))
+    console.print(rich_lines(generation_document([generation])))
     assert isinstance(console.file, StringIO)
     shown = console.file.getvalue()
     assert "settling depth" in shown
     assert "Early exit at a confidence of 0.9" in shown
     empty = replace(generation, continuation=part_of(generation.continuation, slice(0)))
-    console.print(generation_table(replace(empty, stopped_by="user")))
+    stopped = replace(empty, stopped_by="user")
+    console.print(rich_lines(generation_document([stopped])))
     assert "0 tokens after a prompt of 2" in console.file.getvalue()
 
 
 def test_every_format_is_written(generation: Generation, tmp_path: Path) -> None:
-    paths = export_generations([generation], tmp_path, GENERATION_FORMATS)
-    assert [path.name for path in paths] == [f"generation.{each}" for each in GENERATION_FORMATS]
+    paths = export_generations([generation], tmp_path)
+    endings = ["md", "json", "html", "safetensors"]
+    assert [path.name for path in paths] == [f"generation.{ending}" for ending in endings]
     (told,) = json.loads((tmp_path / "generation.json").read_text())["generations"]
     assert told["text"] == generation.continuation.text
     assert told["depths"]["settling"] == generation.continuation.depths.settling.tolist()
@@ -127,10 +125,10 @@ def test_every_format_is_written(generation: Generation, tmp_path: Path) -> None
 def test_hostile_tokens_do_nothing(tmp_path: Path) -> None:
     settings = GenerationSettings(max_tokens=120)
     hostile = full_generation(Prompt("<b>[/]\x1b[2J</b>"), tiny_model(), settings, hostile=True)
-    page = generation_html([hostile]).decode()
+    export_generations([hostile], tmp_path)
+    page = (tmp_path / "generation.html").read_text()
     tags = checked(page).tags
     assert not tags & {"script", "img", "b", "a", "iframe"}
-    text = generation_markdown([hostile]).decode()
+    text = (tmp_path / "generation.md").read_text()
     assert controls(page) == controls(text) == set()
     assert "<script" not in MarkdownIt("commonmark").render(text)
-    export_generations([hostile], tmp_path, GENERATION_FORMATS)

@@ -13,12 +13,13 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import summarise
+from depthtui.report.as_html import html_bytes
+from depthtui.report.as_markdown import markdown_bytes
+from depthtui.report.as_rich import rich_lines
 from depthtui.report.groups import Group
-from depthtui.report.html import html_bytes
-from depthtui.report.markdown import markdown_bytes
 from depthtui.report.phrases import interval
+from depthtui.report.run_document import run_document
 from depthtui.report.summary import summary_json
-from depthtui.report.table import depth_table
 from tests.builders.results import random_result
 
 SETTINGS = SummarySettings(kl_threshold=0.97)
@@ -31,12 +32,12 @@ def runs(n: int) -> list[RunResult]:
 def documents(results: list[RunResult], settings: SummarySettings = SETTINGS) -> list[str]:
     group = Group(tuple(results))
     console = Console(file=StringIO(), width=100)
-    console.print(depth_table(group, settings))
+    console.print(rich_lines(run_document([group], settings)))
     assert isinstance(console.file, StringIO)
     return [
         console.file.getvalue(),
-        markdown_bytes([group], settings).decode(),
-        html_bytes([group], settings).decode(),
+        markdown_bytes(run_document([group], settings)).decode(),
+        html_bytes(run_document([group], settings)).decode(),
     ]
 
 

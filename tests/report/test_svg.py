@@ -10,7 +10,8 @@ import pytest
 
 from depthtui import palette
 from depthtui.metrics import MEASURE_BY_NAME
-from depthtui.report.svg import Line, Panel, bars, curves, heatmap, style
+from depthtui.report.blocks import Line, Panel
+from depthtui.report.svg import bars, curves, heatmap, ramp_style
 from tests.hostile import HOSTILE
 
 SEQUENTIAL = MEASURE_BY_NAME["layer_norm_ratio"]
@@ -157,7 +158,7 @@ class TestBars:
 
 
 def test_the_style_has_every_level_for_light_and_dark_pages() -> None:
-    light, dark = style().split("@media")
+    light, dark = ramp_style().split("@media")
     for part in (light, dark):
         for level in range(palette.LEVELS):
             assert f".s{level}{{" in part

@@ -9,9 +9,10 @@ from textual.widgets import Checkbox, Input, SelectionList
 
 from depthtui.data.protocol import LoadModel, StartRun, StartSweep
 from depthtui.data.run_settings import ModelSpec, SummarySettings
+from depthtui.report.formats import format_titles
 from depthtui.sweep.plan import Drawing
 from depthtui.sweep.questions import questions
-from depthtui.sweep.report.export import FORMATS
+from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.saved import default_folder, open_sweep, plan_from_text
 from depthtui.sweep.summary import CellSummary, summarise_sweep
 from depthtui.tui.panes.sweep_table import SweepTable, columns_of, in_order, shortened
@@ -416,9 +417,10 @@ async def test_the_report_is_exported_as_it_is_shown(tmp_path: Path) -> None:
         await it.press("f5")
         await it.until(lambda: it.app.screen is screen, "the files")
         summary = summarise_sweep(opened.outcome)
-        for name, write in FORMATS.items():
+        report = sweep_report(summary, questions(summary))
+        for name in format_titles("sweeps"):
             written = (tmp_path / "exports" / f"report.{name}").read_bytes()
-            assert written == write(summary, questions(summary))
+            assert report.files(name) == {"": written}
         assert (tmp_path / "exports" / "report.svg").exists()
 
 

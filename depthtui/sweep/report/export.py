@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from depthtui.files import write_whole
+from depthtui.report.formats import Report
 from depthtui.sweep.questions import Question
-from depthtui.sweep.report.html import sweep_html
+from depthtui.sweep.report.document import sweep_document
 from depthtui.sweep.report.json import sweep_csv, sweep_json
-from depthtui.sweep.report.markdown import sweep_markdown
 from depthtui.sweep.summary import SweepSummary
 
-FORMATS: dict[str, Callable[[SweepSummary, Sequence[Question]], bytes]] = {
-    "md": sweep_markdown,
-    "csv": lambda summary, _: sweep_csv(summary),
-    "json": sweep_json,
-    "html": sweep_html,
-}
-"""The formats by the ending of their files."""
+
+def sweep_report(summary: SweepSummary, questions: Sequence[Question]) -> Report:
+    """A sweep as something to write."""
+    return Report(
+        "sweeps",
+        lambda: sweep_document(summary, questions),
+        {
+            "csv": lambda: {"": sweep_csv(summary)},
+            "json": lambda: {"": sweep_json(summary, questions)},
+        },
+    )
 
 
 def export_sweep(
     summary: SweepSummary,
     questions: Sequence[Question],
     folder: Path,
-    formats: Iterable[str] = tuple(FORMATS),
+    formats: Iterable[str] | None = None,
 ) -> list[Path]:
     """Write `report.md` and so on, replacing files of the same name; returns them.
+
+    Args:
+        formats: names of formats; None for all.
 
     Raises:
         DepthError: the folder cannot be written.
     """
-    return [
-        write_whole(folder / f"report.{each}", FORMATS[each](summary, questions))
-        for each in formats
-    ]
+    return sweep_report(summary, questions).write(folder, "report", formats)

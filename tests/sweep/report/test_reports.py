@@ -19,16 +19,17 @@ from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.intervals import depth_intervals
 from depthtui.depth.published import RULES
+from depthtui.report.as_markdown import markdown_bytes
+from depthtui.report.as_rich import rich_lines
+from depthtui.report.formats import format_titles
 from depthtui.sweep.comparisons import signed
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, Drawing, SweepPlan, TaskChoice
 from depthtui.sweep.questions import Question, questions
 from depthtui.sweep.records import record_of
-from depthtui.sweep.report.export import FORMATS, export_sweep
-from depthtui.sweep.report.html import relative
+from depthtui.sweep.report.document import relative, sweep_document
+from depthtui.sweep.report.export import export_sweep, sweep_report
 from depthtui.sweep.report.json import sweep_csv, sweep_json
-from depthtui.sweep.report.markdown import sweep_markdown
-from depthtui.sweep.report.table import sweep_lines
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import CellSummary, SweepSummary, summarise_sweep
 from tests.builders.engines import ScriptedEngine
@@ -229,7 +230,7 @@ class TestFiles:
                 assert int(row["difference"]) == int(row["layer"]) - int(row["published_layer"])
 
     def test_markdown_has_the_table_and_the_sentences(self, summary, asked) -> None:
-        text = sweep_markdown(summary, asked).decode()
+        text = markdown_bytes(sweep_document(summary, asked)).decode()
         assert text.count("| Qwen2.5-14B | 48 |") == len(TASKS)
         assert re.search(r"paper 40, [+-]\d+", text)
         assert text.count("\n- ") >= sum(len(each.answers) for each in asked)
@@ -237,7 +238,8 @@ class TestFiles:
 
     def test_the_page_overlays_every_cell(self, summary, asked, tmp_path: Path) -> None:
         paths = export_sweep(summary, asked, tmp_path)
-        assert [each.name for each in paths] == [f"report.{each}" for each in FORMATS]
+        endings = ["md", "csv", "json", "html"]
+        assert [path.name for path in paths] == [f"report.{ending}" for ending in endings]
         page = (tmp_path / "report.html").read_text()
         assert page.count("<figure>") == len(RULES)
         for model in range(len(MODELS)):
@@ -253,7 +255,7 @@ class TestFiles:
 
     def test_the_terminal_shows_all_in_80_columns(self, summary, asked) -> None:
         console = Console(width=80, record=True, file=io.StringIO())
-        console.print(sweep_lines(summary, asked))
+        console.print(rich_lines(sweep_document(summary, asked)))
         text = console.export_text()
         assert max(map(len, text.splitlines())) <= 80
         assert text.count("… and") == 1
@@ -269,10 +271,11 @@ class TestFiles:
         plan = SweepPlan((ModelSpec("a"),), (TaskChoice("facts", "1"),))
         empty = summarise_sweep(Outcome(plan, {}, [Failure("a", "", None, "No memory.")]))
         console = Console(width=80, record=True, file=io.StringIO())
-        console.print(sweep_lines(empty, questions(empty)))
+        console.print(rich_lines(sweep_document(empty, questions(empty))))
         assert "No prompt was run." in console.export_text()
-        for write in FORMATS.values():
-            assert write(empty, questions(empty))
+        report = sweep_report(empty, questions(empty))
+        for name in format_titles("sweeps"):
+            assert all(report.files(name).values())
 
     def test_hostile_names_and_prompts_stay_text(self, tmp_path: Path) -> None:
         for text in HOSTILE.values():
@@ -284,6 +287,6 @@ class TestFiles:
             assert "<script" not in page
             assert "\x1b" not in page + (tmp_path / "report.md").read_text()
             console = Console(width=80, file=io.StringIO())
-            console.print(sweep_lines(found, questions(found)))
+            console.print(rich_lines(sweep_document(found, questions(found))))
             printed = console.file.getvalue()
             assert not set(printed) & set("\x1b\x07\x9b")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,18 +19,11 @@ from depthtui.data.run import RunResult
 from depthtui.errors import DepthError
 from depthtui.files import write_whole
 from depthtui.report.export import export
+from depthtui.report.formats import format_titles
 from depthtui.tui.picture import picture
 from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
 from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 from depthtui.tui.state.explorer import Explorer
-
-FORMATS = {
-    "md": "Markdown",
-    "json": "JSON, for programs",
-    "html": "HTML with the heatmaps, one file",
-    "safetensors": "safetensors, every array",
-}
-"""What runs and texts can be written as, by the ending of the files."""
 
 SVG = {"svg": "SVG, this screen as it is"}
 
@@ -48,7 +41,7 @@ class Exportable:
 
     title: str
     write: Callable[[Path, str, Sequence[str]], list[Path]]
-    formats: Mapping[str, str] = field(default_factory=lambda: FORMATS)
+    formats: Mapping[str, str]
 
 
 class ExportScreen(Dialog[Path]):
@@ -154,7 +147,9 @@ def open_export(
     def exportable(title: str, results: Sequence[RunResult]) -> Exportable:
         settings = explorer.settings.summary_settings()
         return Exportable(
-            title, lambda folder, name, formats: export(results, settings, folder, formats, name)
+            title,
+            lambda folder, name, formats: export(results, settings, folder, formats, name),
+            format_titles("runs"),
         )
 
     session = explorer.session.results

@@ -8,18 +8,11 @@ from typing import Any
 
 from textual.app import App
 
-from depthtui.files import write_whole
-from depthtui.sweep.report.export import FORMATS
+from depthtui.report.formats import format_titles
+from depthtui.sweep.report.export import sweep_report
 from depthtui.tui.screens.dialogs.export_screen import Exportable, ask_where
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.sweep_rows import Survey
-
-TITLES = {
-    "md": "Markdown",
-    "csv": "CSV, a line for each cell and rule",
-    "json": "JSON, for programs",
-    "html": "HTML with the curves, one file",
-}
 
 
 def open_sweep_export(app: App[Any], explorer: Explorer, survey: Survey) -> None:
@@ -28,9 +21,6 @@ def open_sweep_export(app: App[Any], explorer: Explorer, survey: Survey) -> None
     assert summary is not None
 
     def write(folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
-        return [
-            write_whole(folder / f"{name}.{ending}", FORMATS[ending](summary, questions))
-            for ending in formats
-        ]
+        return sweep_report(summary, questions).write(folder, name, formats)
 
-    ask_where(app, explorer, Exportable("this sweep", write, TITLES))
+    ask_where(app, explorer, Exportable("this sweep", write, format_titles("sweeps")))

@@ -1,0 +1,164 @@
+"""A document as one HTML page: no scripts, nothing fetched, light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from html import escape
+from importlib.resources import files
+
+from depthtui.report import svg
+from depthtui.report.blocks import (
+    Bar,
+    Bars,
+    Block,
+    Cell,
+    Code,
+    Column,
+    Details,
+    Document,
+    Figure,
+    Figures,
+    Heading,
+    Heatmap,
+    Items,
+    Legend,
+    Note,
+    Noted,
+    Panel,
+    Paragraph,
+    Spans,
+    Style,
+    Table,
+    Together,
+    Token,
+    Tokens,
+    seen,
+)
+from depthtui.report.legible import legible
+
+
+def html_bytes(document: Document) -> bytes:
+    """The page as UTF-8."""
+    css = (files("depthtui.report") / "report.css").read_text(encoding="utf-8") + document.css
+    title = f"{document.title}: {document.about}" if document.about else document.title
+    page = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta http-equiv="Content-Security-Policy" ',
+        "content=\"default-src 'none'; style-src 'unsafe-inline'\">",
+        f"<title>{_safe(title)}</title><style>{css}</style></head><body>",
+        f"<h1>{_safe(document.title)}</h1>",
+        *_blocks(document.blocks),
+        "</body></html>\n",
+    ]
+    return "\n".join(page).encode("utf-8")
+
+
+def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
+    for block in seen(blocks, "pictures"):
+        match block:
+            case Heading(text, level):
+                yield f"<h{level}>{_safe(text)}</h{level}>"
+            case Paragraph(text):
+                yield f"<p>{_safe(text)}</p>"
+            case Note(text):
+                yield f'<p class="soft">{_safe(text)}</p>'
+            case Items(texts):
+                yield from ("<ul>", *(f"<li>{_safe(text)}</li>" for text in texts), "</ul>")
+            case Code(text):
+                lines = "<br>".join(_safe(line) for line in text.split("\n"))
+                yield f'<div class="tokens">{lines}</div>'
+            case Tokens(tokens) if tokens:
+                yield f'<div class="tokens">{"".join(map(_in_a_row, tokens))}</div>'
+            case Table():
+                yield from _table(block)
+            case Figures(figures):
+                yield from ('<div class="figures">', *map(_figure, figures), "</div>")
+            case Legend():
+                yield _legend(block)
+            case Details(summary, inner):
+                yield f"<details><summary>{_safe(summary)}</summary>"
+                yield from _blocks(inner)
+                yield "</details>"
+            case Together(inner):
+                yield from _blocks(inner)
+
+
+def _in_a_row(token: Token) -> str:
+    # Where the text breaks its lines the page does too.
+    return _token(token) + ("<br>" if "\n" in token.text else "<wbr>")
+
+
+def _token(token: Token) -> str:
+    return f"<bdi{_class(token.css)}>{_safe(token.text)}</bdi>"
+
+
+def _table(table: Table) -> Iterator[str]:
+    columns, rows = table.seen("pictures")
+    yield f'<div class="wide"><table{_class(table.css)}>'
+    if table.has_head:
+        heads = (_head(column) for column in table.columns if "pictures" in column.views)
+        yield f"<tr>{''.join(heads)}</tr>"
+    for row in rows:
+        yield f"<tr>{''.join(map(_cell, columns, row))}</tr>"
+    yield "</table></div>"
+
+
+def _head(column: Column) -> str:
+    span = f' colspan="{column.span}"' if column.span > 1 else ""
+    return f"<th{span}{_class('number' if column.number else '')}>{_safe(column.title)}</th>"
+
+
+def _cell(column: Column, cell: Cell) -> str:
+    return f"<td{_class('number' if column.number else _css(column.style))}>{_inner(cell)}</td>"
+
+
+def _inner(cell: Cell) -> str:
+    match cell:
+        case Bar(share):
+            width = "" if share is None else f"{100 * share:.1f}%"
+            return f'<span class="bar"><i style="width:{width}"></i></span>' if width else ""
+        case Noted(text, note):
+            return _safe(text) + (f'<br><span class="soft">{_safe(note)}</span>' if note else "")
+        case Token(_, _, value):
+            return f"{_token(cell)} {_safe(value)}"
+        case Spans(parts):
+            return "".join(f"<span{_class(_css(s))}>{_safe(text)}</span>" for text, s in parts)
+        case str():
+            return _safe(cell)
+
+
+def _figure(figure: Figure) -> str:
+    picture = figure.picture
+    remark = f"<small> {_safe(figure.caption)}</small>" if figure.caption else ""
+    match picture:
+        case Heatmap(values, measure, labels):
+            drawn = svg.heatmap(values, measure, labels)
+        case Bars(values, label):
+            drawn = svg.bars(values, label)
+        case Panel():
+            drawn = svg.curves(picture)
+            remark = remark or "".join(
+                f'<span class="key {line.css}">{_safe(line.label)}</span>'
+                for line in picture.lines
+                if line.label
+            )
+    return f"<figure><figcaption>{_safe(figure.title)}{remark}</figcaption>{drawn}</figure>"
+
+
+def _legend(legend: Legend) -> str:
+    colours = (f'<span class="key {css}">━ {_safe(text)}</span>' for css, text in legend.colours)
+    dashes = (f"<span>{svg.sample(css)} {_safe(text)}</span>" for css, text in legend.dashes)
+    return f'<p class="legend">{" ".join((*colours, *dashes))}</p>'
+
+
+def _css(style: Style) -> str:
+    return "" if style == "name" else style
+
+
+def _class(css: str) -> str:
+    return f' class="{css}"' if css else ""
+
+
+def _safe(text: str) -> str:
+    return escape(legible(text))

@@ -1,0 +1,93 @@
+"""A document as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from depthtui.report.blocks import (
+    Bar,
+    Block,
+    Cell,
+    Code,
+    Details,
+    Document,
+    Heading,
+    Items,
+    Note,
+    Noted,
+    Paragraph,
+    Spans,
+    Table,
+    Together,
+    Token,
+    Tokens,
+    seen,
+)
+from depthtui.report.legible import legible
+
+
+def markdown_bytes(document: Document) -> bytes:
+    """The document as UTF-8; pictures are left out."""
+    parts = [f"# {_inline(document.title)}", *_blocks(document.blocks)]
+    return ("\n\n".join(parts).rstrip() + "\n").encode("utf-8")
+
+
+def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
+    for block in seen(blocks, "text"):
+        match block:
+            case Heading(text, level):
+                yield f"{'#' * level} {_escaped(text)}"
+            case Paragraph(text) | Note(text):
+                yield _escaped(text)
+            case Items(texts):
+                yield "\n".join(f"- {_escaped(text)}" for text in texts)
+            case Code(text) | Tokens(_, text):
+                yield _code(text)
+            case Table():
+                yield _table(block)
+            case Details(summary, inner):
+                yield _escaped(summary)
+                yield from _blocks(inner)
+            case Together(inner):
+                yield from _blocks(inner)
+
+
+def _code(text: str) -> str:
+    """A code block whose fence is longer than any row of backticks in the text."""
+    longest = max((len(row) for row in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join((f"{fence}text", *(legible(line) for line in text.split("\n")), fence))
+
+
+def _table(table: Table) -> str:
+    columns, rows = table.seen("text")
+    heads = [_inline(column.title) for column in columns]
+    lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(cell: Cell) -> str:
+    match cell:
+        case Bar(share):
+            return "" if share is None else f"{share:.2f}"
+        case Noted(text, note):
+            return f"{_inline(text)}<br>{_inline(note)}" if note else _inline(text)
+        case Token(text, _, value):
+            return _inline(f"{text} {value}")
+        case Spans(parts):
+            return _inline("".join(text for text, _ in parts))
+        case str():
+            return _inline(cell)
+
+
+def _escaped(text: str) -> str:
+    """The text with everything that Markdown or HTML would obey escaped."""
+    # Marks that begin a list or underline a heading, where the text begins a line.
+    return re.sub(r"^(\s*\d*)([-+=.)])", r"\1\\\2", _inline(text))
+
+
+def _inline(text: str) -> str:
+    """The same for a text that begins no line."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~&$])", r"\\\1", legible(text))

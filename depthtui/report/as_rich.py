@@ -1,0 +1,103 @@
+"""A document for the terminal: its main results as Rich text and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from depthtui.report.blocks import (
+    Bar,
+    Block,
+    Cell,
+    Document,
+    Heading,
+    Items,
+    Note,
+    Noted,
+    Paragraph,
+    Spans,
+    Table,
+    Together,
+    Token,
+    seen,
+)
+from depthtui.report.legible import legible
+
+_BAR = 12
+_STYLES = {"name": "bold", "strong": "bold", "soft": "dim"}
+
+
+def rich_lines(document: Document) -> Group:
+    """What a terminal shows of a document, without its title."""
+    return Group(*_spaced(document.blocks))
+
+
+def _spaced(blocks: Iterable[Block]) -> Iterator[RenderableType]:
+    """The blocks with a blank line between them."""
+    first = True
+    for block in seen(blocks, "brief"):
+        lines = list(_lines(block))
+        if lines and not first:
+            yield Text("")
+        first = first and not lines
+        yield from lines
+
+
+def _lines(block: Block) -> Iterator[RenderableType]:
+    match block:
+        case Heading(text):
+            yield Text(legible(text), style="bold")
+        case Paragraph(text):
+            yield Text(legible(text))
+        case Note(text):
+            yield Text(legible(text), style="dim")
+        case Items():
+            yield from (Text(legible(text)) for text in _cut(block))
+        case Table():
+            yield _table(block)
+        case Together(inner):
+            for part in seen(inner, "brief"):
+                yield from _lines(part)
+
+
+def _cut(items: Items) -> list[str]:
+    texts, most = list(items.texts), items.most
+    if most is None or len(texts) <= most + 1:
+        return texts
+    return [*texts[:most], f"… and {len(texts) - most} more in the report."]
+
+
+def _table(table: Table) -> RichTable:
+    columns, rows = table.seen("brief")
+    result = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=table.has_head)
+    for column in columns:
+        result.add_column(
+            Text(legible(column.title if column.brief is None else column.brief)),
+            justify="right" if column.number else "left",
+            style=_STYLES.get(column.style, ""),
+            width=column.width or None,
+            no_wrap=not column.wraps,
+        )
+    for row in rows:
+        result.add_row(*map(_cell, row))
+    return result
+
+
+def _cell(cell: Cell) -> Text:
+    match cell:
+        case Bar(share):
+            filled = round((share or 0) * _BAR)
+            return Text("" if share is None else "█" * filled + "░" * (_BAR - filled))
+        case Noted(text, note):
+            return Text.assemble(legible(text), (f"\n{legible(note)}" if note else "", "dim"))
+        case Token(text, _, value):
+            return Text(legible(f"{text} {value}"))
+        case Spans(parts):
+            return Text.assemble(
+                *((legible(text), _STYLES.get(style, "")) for text, style in parts)
+            )
+        case str():
+            return Text(legible(cell))

@@ -1,0 +1,114 @@
+"""What a report of generated texts says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from depthtui import palette
+from depthtui.data.generation import Generation
+from depthtui.depth.token_depths import TOKEN_DEPTHS
+from depthtui.report import svg
+from depthtui.report.blocks import (
+    AT_LENGTH,
+    Block,
+    Code,
+    Column,
+    Document,
+    Figure,
+    Figures,
+    Heading,
+    Line,
+    Note,
+    Only,
+    Panel,
+    Paragraph,
+    Table,
+    Token,
+    Tokens,
+)
+from depthtui.report.generation import (
+    TREND,
+    DepthOfText,
+    about,
+    depths_of_text,
+    exit_sentence,
+    rolling_mean,
+    trend_sentence,
+)
+from depthtui.report.phrases import model_facts, provenance_sentence
+
+_NUMBERS = ("mean", "median", "1st quarter", "2nd", "3rd", "4th")
+
+
+def generation_document(generations: Sequence[Generation]) -> Document:
+    """A report of generated texts."""
+    blocks = (block for generation in generations for block in _blocks(generation))
+    return Document("Depth of generated text", blocks, css=svg.token_style())
+
+
+def _blocks(generation: Generation) -> Iterator[Block]:
+    written = generation.continuation
+    yield Only(AT_LENGTH, _prompt(generation))
+    yield Note(about(generation))
+    yield Only(AT_LENGTH, _text(generation))
+    if len(written):
+        yield _table(depths_of_text(written))
+        yield Paragraph(f"{exit_sentence(generation)} {trend_sentence(written)}")
+        yield Only(["pictures"], [Heading("Over the text", 3), Figures(_curves(generation))])
+    if generation.provenance is not None:
+        sentence = provenance_sentence(asdict(generation.provenance))
+        yield Only(AT_LENGTH, [Heading("Provenance", 3), Note(sentence)])
+
+
+def _prompt(generation: Generation) -> Iterator[Block]:
+    yield Heading(generation.model.name, 2)
+    yield Note(" · ".join(model_facts(generation.model)))
+    yield Heading("Prompt", 3)
+    yield Code(generation.prompt.text)
+    yield Heading("Text", 3)
+
+
+def _text(generation: Generation) -> Iterator[Block]:
+    """The text, its tokens coloured by depth."""
+    written, n_layers = generation.continuation, generation.model.n_layers
+    depths = getattr(written.depths, TREND)
+    levels = palette.levels(depths, 0, n_layers, palette.LEVELS).tolist()
+    if len(written):
+        yield Only(["pictures"], [Note(f"Coloured by settling depth, 0 to {n_layers}.")])
+    tokens = [Token(text, f"d{level}") for text, level in zip(written.texts, levels, strict=True)]
+    yield Tokens(tokens, written.text)
+
+
+def _table(depths: Sequence[DepthOfText]) -> Table:
+    columns = [
+        Column("measure", style="name"),
+        *(Column(head, number=True) for head in _NUMBERS),
+        Column("remark", style="soft", brief=""),
+    ]
+    rows = [
+        [
+            depth.measure.title,
+            *(_number(value) for value in (depth.mean, depth.median, *depth.quarters)),
+            f"none for {depth.without:.0%}" if depth.without else "",
+        ]
+        for depth in depths
+    ]
+    return Table(columns, rows)
+
+
+def _curves(generation: Generation) -> Iterator[Figure]:
+    limits = (0.0, float(generation.model.n_layers))
+    for measure in TOKEN_DEPTHS:
+        depths = np.asarray(getattr(generation.continuation.depths, measure.name), np.float64)
+        lines = [Line(depths, "layer"), Line(rolling_mean(depths), "mean")]
+        title = measure.title.capitalize()
+        label = f"{title}, by token; thick: mean of the last 16"
+        panel = Panel(lines, len(depths), limits=limits, title=label)
+        yield Figure(title, panel, measure.meaning)
+
+
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.1f}"

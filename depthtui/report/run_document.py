@@ -1,0 +1,371 @@
+"""What a report of runs says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from depthtui.data.depth import Curves, DepthEstimate, DepthSummary
+from depthtui.data.lens import LogitLens
+from depthtui.data.model import PART_TITLES
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.effective_depth import summarise
+from depthtui.depth.intervals import FEWEST_PROMPTS
+from depthtui.depth.published import DATASETS, PROTOCOL, published_for
+from depthtui.metrics import MEASURES, formula_in
+from depthtui.metrics.pooling import Pooled
+from depthtui.prompts.tasks import level_words
+from depthtui.report import svg
+from depthtui.report.blocks import (
+    ALL_VIEWS,
+    AT_LENGTH,
+    Bar,
+    Bars,
+    Block,
+    Cell,
+    Column,
+    Details,
+    Document,
+    Figure,
+    Figures,
+    Heading,
+    Heatmap,
+    Items,
+    Line,
+    Note,
+    Only,
+    Panel,
+    Paragraph,
+    Table,
+    Together,
+    Token,
+    Tokens,
+)
+from depthtui.report.findings import by_layer, findings, layer_maps, pool_runs
+from depthtui.report.groups import Group
+from depthtui.report.phrases import (
+    criterion,
+    interval,
+    model_facts,
+    no_depths,
+    pooling,
+    provenance_sentence,
+    published_layers,
+    rule_title,
+)
+from depthtui.report.summary import combined_provenance
+from depthtui.report.what_if import HEADS, PROMPT_HEADS, pairs
+
+_MOST_CELLS = 2_000_000
+_LENS_TOKENS = {"pictures": 5, "text": 3}
+_CURVES = {
+    "attention_norm_ratio": "attention ratio",
+    "attention_cosine": "attention cosine",
+    "mlp_norm_ratio": "MLP ratio",
+    "mlp_cosine": "MLP cosine",
+    "layer_norm_ratio": "layer ratio",
+    "layer_cosine": "layer cosine",
+    "mean_cosine": "mean cosine",
+    "kl": "KL",
+    "overlap": "overlap",
+    "entropy": "entropy",
+}
+_PAPER = "How much of a model’s depth a prompt uses, after Hu, Zhou and Zhang, arXiv 2512.14064."
+
+
+class _Budget:
+    """How many heatmap cells the report may still hold: browsers choke on more."""
+
+    def __init__(self, cells: int) -> None:
+        self._left = cells
+
+    def take(self, cells: int) -> bool:
+        if cells > self._left:
+            return False
+        self._left -= cells
+        return True
+
+
+def run_document(groups: Sequence[Group], settings: SummarySettings) -> Document:
+    """A report of runs, sorted into groups; `settings` say how a group's runs are pooled."""
+    names = ", ".join(dict.fromkeys(group.model.name for group in groups))
+    return Document("Effective depth", _blocks(groups, settings), names, svg.ramp_style())
+
+
+def _blocks(groups: Sequence[Group], settings: SummarySettings) -> Iterator[Block]:
+    budget = _Budget(_MOST_CELLS)
+    yield Only(["pictures"], [Note(_PAPER)])
+    for group in groups:
+        summary = summarise(group.results, settings)
+        pooled = pool_runs(group.results, settings)
+        yield Heading(group.title, 2)
+        yield Only(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
+        yield from _depths(group, summary)
+        yield Together(_how_pooled(group, summary, settings))
+        yield Only(AT_LENGTH, _beside_clean(group, groups, settings))
+        yield from _findings(pooled)
+        yield Only(AT_LENGTH, _at_length(group, summary, pooled, budget))
+
+
+def _at_length(
+    group: Group, summary: DepthSummary | None, pooled: Pooled, budget: _Budget
+) -> Iterator[Block]:
+    if summary is not None:
+        yield from _over_depth(summary)
+    yield Only(["pictures"], _layer_figures(pooled, budget))
+    found = {values.title: values.values for values in by_layer(pooled)}
+    yield Only(["text"], _by_layer("What each layer is good for", found, pooled.n_layers))
+    for number, result in enumerate(group.results, start=1):
+        yield from _run(number, result, budget)
+    yield Heading("Provenance", 3)
+    yield Note(provenance_sentence(combined_provenance(group.results)))
+
+
+def _depths(group: Group, summary: DepthSummary | None) -> Iterator[Block]:
+    if summary is None or not summary.depths:
+        yield Paragraph(no_depths(group))
+        return
+    published = published_for(group.model.name)
+    has_intervals = summary.n_prompts >= FEWEST_PROMPTS
+    columns = [
+        Column("rule", style="name"),
+        Column("layer", number=True),
+        Column("interval", number=True, views=ALL_VIEWS if has_intervals else AT_LENGTH),
+        Column("ratio", number=True),
+        Column("", views=["pictures", "brief"]),
+        Column("criterion", views=["text", "brief"]),
+        Column("criterion", views=["pictures"]),
+        Column("remark", views=["text"]),
+    ]
+    rows = [_depth(estimate, summary.n_layers) for estimate in summary.depths]
+    if published is not None:
+        columns.append(Column(f"paper: {' / '.join(DATASETS.values())}", brief="paper"))
+        for row, estimate in zip(rows, summary.depths, strict=True):
+            row.append(published_layers(published, estimate.rule))
+    remarks = [
+        f"{rule_title(estimate.rule)}: {remark}."
+        for estimate in summary.depths
+        if (remark := estimate.reason or estimate.warning)
+    ]
+    yield Together([Table(columns, rows), Only(["brief"], [Items(remarks)])])
+    if published is not None:
+        yield Only(AT_LENGTH, [Note(f"Published values: {PROTOCOL}")])
+
+
+def _depth(estimate: DepthEstimate, n_layers: int) -> list[Cell]:
+    known = estimate.layer is not None and estimate.ratio is not None
+    rule, remark = criterion(estimate), estimate.reason or estimate.warning
+    return [
+        rule_title(estimate.rule),
+        f"{estimate.layer} of {n_layers}" if known else "–",
+        interval(estimate),
+        f"{estimate.ratio:.2f}" if known else "–",
+        Bar(estimate.ratio if known else None),
+        rule,
+        f"{rule} ({remark})" if remark else rule,
+        remark,
+    ]
+
+
+def _how_pooled(
+    group: Group, summary: DepthSummary | None, settings: SummarySettings
+) -> Iterator[Block]:
+    yield Note(pooling(group, summary, settings))
+    if published_for(group.model.name) is not None:
+        yield Only(["brief"], [Note(f"Paper: layers on {' / '.join(DATASETS.values())}.")])
+
+
+def _beside_clean(
+    group: Group, groups: Sequence[Group], settings: SummarySettings
+) -> Iterator[Block]:
+    """A what-if's figures beside those of its clean run, pooled and prompt by prompt."""
+    compared = pairs(group, groups)
+    if compared is None:
+        return
+    rows, by_prompt = compared.rows(settings), compared.by_prompt()
+    if rows:
+        yield Heading("Beside the clean run", 3)
+        yield Table([Column(head) for head in HEADS], rows)
+    if by_prompt:
+        yield Table([Column(head) for head in PROMPT_HEADS], by_prompt)
+
+
+def _findings(pooled: Pooled) -> Iterator[Block]:
+    rows = [(line.title, line.value, line.remark) for line in findings(pooled)]
+    if rows:
+        columns = [
+            Column("metric", style="name", wraps=False),
+            Column("value"),
+            Column("remark", style="soft"),
+        ]
+        yield Only(["text"], [Heading("Other metrics", 3)])
+        yield Table(columns, rows, has_head=False)
+
+
+def _over_depth(summary: DepthSummary) -> Iterator[Block]:
+    found = {title: getattr(summary.curves, name) for name, title in _CURVES.items()}
+    known = {title: values for title, values in found.items() if values is not None}
+    yield Only(["pictures"], [Heading("Over depth", 3), Figures(_curves(summary))])
+    yield Only(["text"], _by_layer("Means over tokens, by layer", known, summary.n_layers))
+
+
+def _curves(summary: DepthSummary) -> Iterator[Figure]:
+    curves, n_layers, settings = summary.curves, summary.n_layers, summary.settings
+    crossings = {estimate.rule: estimate.layer for estimate in summary.depths}
+    if curves.mean_cosine is not None:
+        lines = [*_branches(curves, "cosine"), Line(curves.mean_cosine, "mean", "mean")]
+        panel = Panel(lines, n_layers, threshold=0.0, crossing=crossings.get("cosine"))
+        yield Figure("Cosine with the stream", panel)
+    if curves.layer_norm_ratio is not None:
+        panel = Panel(_branches(curves, "norm_ratio"), n_layers, log=True)
+        yield Figure("Contribution, log scale", panel)
+    if curves.kl is not None:
+        largest = float(curves.kl[:-1].max())
+        threshold = settings.kl_threshold * largest if np.isfinite(largest) else None
+        panel = Panel([Line(curves.kl, "mean")], n_layers, threshold, crossings.get("kl"))
+        yield Figure("Lens KL", panel, "KL(p_l || p), nats")
+    if curves.overlap is not None:
+        lines, threshold = [Line(curves.overlap, "mean")], settings.overlap_threshold
+        panel = Panel(lines, n_layers, threshold, crossings.get("overlap"), (0.0, 1.0))
+        yield Figure("Lens overlap", panel, "top five shared")
+
+
+def _branches(curves: Curves, kind: str) -> list[Line]:
+    found = {
+        branch: getattr(curves, f"{branch}_{kind}") for branch in ("attention", "mlp", "layer")
+    }
+    return [
+        Line(values, branch, PART_TITLES[branch])
+        for branch, values in found.items()
+        if values is not None
+    ]
+
+
+def _by_layer(title: str, found: Mapping[str, np.ndarray], n_layers: int) -> Iterator[Block]:
+    """A column for each of these arrays, `[L]` or `[L+1]`."""
+    if not found:
+        return
+    rows = [
+        [
+            "output" if layer == n_layers else str(layer),
+            *(
+                _number(values[layer], ".4g") if layer < len(values) else ""
+                for values in found.values()
+            ),
+        ]
+        for layer in range(max(map(len, found.values())))
+    ]
+    yield Heading(title, 3)
+    yield Table([Column(head) for head in ("layer", *found)], rows)
+
+
+def _layer_figures(pooled: Pooled, budget: _Budget) -> Iterator[Block]:
+    """What each layer is good for: the map of skip effects, and a bar a layer."""
+    figures = []
+    for picture in layer_maps(pooled):
+        if budget.take(picture.values.size):
+            numbers = [str(layer) for layer in range(len(picture.values))]
+            drawn = Heatmap(picture.values, picture.measure, numbers)
+            figures.append(Figure(picture.title, drawn, picture.caption))
+    for values in by_layer(pooled):
+        if values.caption:
+            title = values.title.capitalize()
+            bars = Bars(values.values, f"{title}, by layer")
+            figures.append(Figure(title, bars, values.caption))
+    if figures:
+        yield Heading("What each layer is good for", 3)
+        yield Figures(figures)
+
+
+def _run(number: int, result: RunResult, budget: _Budget) -> Iterator[Block]:
+    prompt, tokens = result.prompt, result.tokens
+    about = [prompt.task, level_words(prompt), f"{len(tokens)} tokens"]
+    if not result.complete:
+        about.append(f"stopped after {result.layers_done} of {result.model.n_layers} layers")
+    yield Heading(f"Prompt {number}", 3)
+    yield Note(" · ".join(part for part in about if part))
+    yield Tokens(
+        [
+            Token(text, "answer" if index >= tokens.answer_start else "")
+            for index, text in enumerate(tokens.texts)
+        ],
+        prompt.text,
+    )
+    if len(tokens):
+        yield Only(["pictures"], _run_figures(result, budget))
+        lens = result.get(LogitLens)
+        if lens is not None:
+            yield Only(["text"], _lens_in_short(lens))
+
+
+def _run_figures(result: RunResult, budget: _Budget) -> Iterator[Block]:
+    drawn = [
+        (measure, values) for measure in MEASURES if (values := measure.values(result)) is not None
+    ]
+    if not budget.take(sum(values.size for _, values in drawn)):
+        yield Note("Heatmaps are left out: the page would be too large.")
+        return
+    leading: list[Figure] = []
+    rest: list[Figure] = []
+    for measure, values in drawn:
+        heatmap = Heatmap(values, measure, result.tokens.texts)
+        figure = Figure(measure.title, heatmap, formula_in(measure, result))
+        (leading if measure.leading else rest).append(figure)
+    yield Figures(leading)
+    if rest:
+        yield Details("The other measures", [Figures(rest)])
+    lens = result.get(LogitLens)
+    if lens is not None:
+        yield Details("The lens at the last token", [_lens(lens)])
+
+
+def _lens(lens: LogitLens) -> Table:
+    """What the lens reads at the last token, the model's output on top."""
+    final, last, count = (
+        int(lens.top_ids[-1, -1, 0]),
+        len(lens.top_ids) - 1,
+        _LENS_TOKENS["pictures"],
+    )
+    rows: list[list[Cell]] = []
+    for layer in range(last, -1, -1):
+        tokens = [
+            Token(lens.vocabulary.get(id_, ""), "final" if id_ == final else "", f"{share:.2f}")
+            for id_, share in _top(lens, layer, count)
+        ]
+        numbers = [_number(values[layer, -1], ".2f") for values in (lens.entropy, lens.kl)]
+        name = "out" if layer == last else str(layer)
+        rows.append([name, *tokens, *[""] * (count - len(tokens)), *numbers])
+    columns = [
+        Column("layer", number=True),
+        Column("most probable tokens", span=count),
+        Column("entropy", number=True),
+        Column("KL", number=True),
+    ]
+    return Table(columns, rows, css="lens")
+
+
+def _lens_in_short(lens: LogitLens) -> Iterator[Block]:
+    last = len(lens.top_ids) - 1
+    rows = []
+    for layer in range(last + 1):
+        tokens = [
+            f"{lens.vocabulary.get(id_, '').strip(' ') or '·'} {share:.2f}"
+            for id_, share in _top(lens, layer, _LENS_TOKENS["text"])
+        ]
+        entropy = _number(lens.entropy[layer, -1], ".4g")
+        rows.append(["output" if layer == last else str(layer), ", ".join(tokens), entropy])
+    yield Paragraph("What the lens reads at the last token:")
+    yield Table([Column(head) for head in ("layer", "most probable tokens", "entropy")], rows)
+
+
+def _top(lens: LogitLens, layer: int, count: int) -> list[tuple[int, float]]:
+    """The most probable tokens of a layer at the last token, and their probabilities."""
+    ids = lens.top_ids[layer, -1, :count].tolist()
+    shares = lens.top_probabilities[layer, -1, :count].tolist()
+    return [(id_, share) for id_, share in zip(ids, shares, strict=True) if id_ >= 0]
+
+
+def _number(value: float, how: str) -> str:
+    return "–" if np.isnan(value) else f"{value:{how}}"

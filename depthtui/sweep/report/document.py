@@ -1,0 +1,283 @@
+"""What a report of a sweep says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from rich.cells import cell_len
+
+from depthtui.depth.intervals import LEVEL
+from depthtui.depth.rules import RULE_CURVES, layer_curve
+from depthtui.report import svg
+from depthtui.report.blocks import (
+    AT_LENGTH,
+    Block,
+    Cell,
+    Column,
+    Document,
+    Figure,
+    Figures,
+    Heading,
+    Items,
+    Legend,
+    Line,
+    Note,
+    Noted,
+    Only,
+    Panel,
+    Paragraph,
+    Spans,
+    Table,
+    Together,
+)
+from depthtui.report.legible import legible
+from depthtui.report.phrases import rule_title
+from depthtui.sweep.comparisons import signed
+from depthtui.sweep.questions import Answer, Question
+from depthtui.sweep.report.phrases import (
+    absences,
+    cautions,
+    depth_words,
+    how_run,
+    method,
+    model_heading,
+    other_titles,
+    published_note,
+    published_words,
+    rules_of,
+)
+from depthtui.sweep.summary import CellSummary, SweepSummary
+
+_POINTS = 101
+"""Where curves of models of any number of layers are read: every percent of the depth."""
+
+_TASK_WIDTH = 24
+_MOST_ITEMS = 12
+"""Lines of a list in a terminal; the reports have all of them."""
+
+_LEGEND = (
+    f"Layers and their {LEVEL:.0%} interval, bold where it leaves 0 out; ? where the rank test "
+    "(Holm) disagrees. The reports say it in sentences."
+)
+
+
+def sweep_document(summary: SweepSummary, questions: Sequence[Question]) -> Document:
+    """A report of a sweep and the answers to what it was asked."""
+    blocks = _blocks(summary, questions)
+    return Document("Effective depth over models and tasks", blocks, css=svg.series_style())
+
+
+def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Block]:
+    if summary.cells:
+        yield Only(AT_LENGTH, [_depths(summary)])
+        yield Only(["brief"], _by_model(summary))
+    else:
+        yield Paragraph("No prompt was run.")
+    sentences = (method(summary), published_note(summary))
+    yield Together([Note(sentence) for sentence in sentences if sentence])
+    if rules_of(summary):
+        yield Only(["pictures"], _curves(summary))
+    for question in questions:
+        yield from _question(question)
+    yield Only(AT_LENGTH, _others(summary))
+    yield from _list("To doubt", Items(cautions(summary), _MOST_ITEMS))
+    yield from _list("Not there", Items(absences(summary)))
+
+
+def _depths(summary: SweepSummary) -> Table:
+    rules = rules_of(summary)
+    columns = [
+        Column("model"),
+        Column("L", number=True),
+        Column("task"),
+        Column("prompts", number=True),
+        Column("tokens", number=True, views=["text"]),
+        *(Column(rule_title(rule), style="depth") for rule in rules),
+        Column("run as", style="soft"),
+    ]
+    rows: list[list[Cell]] = [
+        [
+            cell.title,
+            str(cell.model.n_layers),
+            cell.cell.task.title,
+            str(len(cell.records)),
+            f"{cell.n_tokens:,}",
+            *(_depth(cell, rule) for rule in rules),
+            how_run(cell),
+        ]
+        for cell in summary.cells
+    ]
+    return Table(columns, rows)
+
+
+def _depth(cell: CellSummary, rule: str) -> Noted:
+    return Noted(depth_words(cell.depth(rule)), published_words(cell.published(rule)))
+
+
+def _by_model(summary: SweepSummary) -> Iterator[Block]:
+    """One table a model, all with columns of the same width."""
+    rules = rules_of(summary)
+    longest = max(cell_len(legible(cell.cell.task.title)) for cell in summary.cells)
+    columns = [
+        Column("task", width=min(longest, _TASK_WIDTH)),
+        Column("n", number=True),
+        *(_depth_column(summary, rule) for rule in rules),
+    ]
+    for model in summary.models:
+        cells = summary.of_model(model)
+        rows: list[list[Cell]] = [
+            [
+                cell.cell.task.title,
+                str(len(cell.records)),
+                *(_narrow_depth(cell, rule) for rule in rules),
+            ]
+            for cell in cells
+        ]
+        yield Together([Heading(model_heading(cells), 3), Table(columns, rows)])
+
+
+def _depth_column(summary: SweepSummary, rule: str) -> Column:
+    title = rule_title(rule)
+    cells = (_narrow_depth(cell, rule) for cell in summary.cells)
+    texts = [title, *(text for cell in cells for text in (cell.text, cell.note))]
+    return Column(title, width=max(map(cell_len, texts)), wraps=False)
+
+
+def _narrow_depth(cell: CellSummary, rule: str) -> Noted:
+    """Narrower than in the other reports: three of them must fit beside a task."""
+    depth = _depth(cell, rule)
+    return Noted(depth.text.replace(" … ", "–"), depth.note)
+
+
+def _curves(summary: SweepSummary) -> Iterator[Block]:
+    """The curve of each rule, all cells in one plot over relative depth."""
+    models = dict.fromkeys(cell.title for cell in summary.cells)
+    tasks = dict.fromkeys(cell.cell.task.title for cell in summary.cells)
+    yield Heading("Over relative depth", 2)
+    yield Figures(_figures(summary))
+    yield Note("Across: (layer + 1) / L in percent. Colour: model. Dashes: task.")
+    yield Legend(
+        [(svg.hue(number), title) for number, title in enumerate(models)],
+        [(svg.dash(number), title) for number, title in enumerate(tasks)],
+    )
+
+
+def _figures(summary: SweepSummary) -> Iterator[Figure]:
+    settings = summary.plan.summary
+    plots = (
+        ("cosine", "Mean cosine with the stream", 0.0),
+        ("kl", "Lens KL, share of its largest", settings.kl_threshold),
+        ("overlap", "Lens overlap", settings.overlap_threshold),
+    )
+    rules = rules_of(summary)
+    for rule, title, threshold in plots:
+        if rule in rules:
+            label = f"{title}, over relative depth"
+            yield Figure(title, Panel(_lines(summary, rule), _POINTS, threshold, title=label))
+
+
+def _lines(summary: SweepSummary, rule: str) -> list[Line]:
+    models = list(dict.fromkeys(cell.cell.model for cell in summary.cells))
+    tasks = list(dict.fromkeys(cell.cell.task for cell in summary.cells))
+    lines = []
+    for cell in summary.cells:
+        values = layer_curve(cell.curves, rule)
+        if values is not None:
+            hue, dash = (
+                svg.hue(models.index(cell.cell.model)),
+                svg.dash(tasks.index(cell.cell.task)),
+            )
+            lines.append(Line(relative(values), f"{hue} {dash}"))
+    return lines
+
+
+def relative(values: np.ndarray) -> np.ndarray:
+    """A curve of one value a layer, `[L]`, read at 0 … 100 percent of the depth.
+
+    Layer l lies at (l + 1) / L, as in the ratio of an effective depth; NaN before layer 0.
+    """
+    depth = np.arange(1, len(values) + 1) / len(values)
+    return np.interp(np.linspace(0, 1, _POINTS), depth, values, left=np.nan)
+
+
+def _question(question: Question) -> Iterator[Block]:
+    """The sentences; in short a table of layers and intervals for whatever was compared."""
+    sentences = Items([str(answer) for answer in question.answers], _MOST_ITEMS)
+    answers = [answer for answer in question.answers if answer.found is not None]
+    if answers:
+        yield Only(AT_LENGTH, _list(question.title, sentences))
+        yield Only(["brief"], _compared(question.title, answers))
+    else:
+        yield from _list(question.title, sentences)
+
+
+def _compared(title: str, answers: Sequence[Answer]) -> Iterator[Block]:
+    rules = [rule for rule in RULE_CURVES if any(answer.rule == rule for answer in answers)]
+    above: list[Block] = [Heading(title, 2)]
+    for compared in dict.fromkeys(answer.compared for answer in answers):
+        found = [answer for answer in answers if answer.compared == compared]
+        verdicts = "; ".join(_verdict(found, rule) for rule in rules)
+        table = _changes(found, rules)
+        yield Together([*above, Paragraph(compared), table, Paragraph(f"{verdicts}.")])
+        above = []
+    yield Note(_LEGEND)
+
+
+def _changes(answers: Sequence[Answer], rules: Sequence[str]) -> Table:
+    """A row for each task that two models, or one model's levels, are compared on."""
+    found = {(answer.on, answer.rule): answer for answer in answers}
+    columns = [
+        Column("", width=_TASK_WIDTH),
+        *(Column(rule_title(rule), number=True, wraps=False) for rule in rules),
+    ]
+    tasks = dict.fromkeys(answer.on for answer in answers)
+    return Table(
+        columns, [[on, *(_change(found.get((on, rule))) for rule in rules)] for on in tasks]
+    )
+
+
+def _change(answer: Answer | None) -> Spans:
+    """Layers and their interval: bold where that leaves zero out, ? where the test disagrees."""
+    if answer is None or answer.change is None or answer.interval is None:
+        return Spans([("–", "soft")])
+    low, high = (signed(end, 0) for end in answer.interval)
+    return Spans(
+        [
+            (f"{signed(answer.change, 1)} ", "" if answer.unclear else "strong"),
+            (f"({low}…{high})", "soft"),
+            ("?" if answer.doubtful else " ", ""),
+        ]
+    )
+
+
+def _verdict(answers: Sequence[Answer], rule: str) -> str:
+    """What the intervals say of all tasks, such as `KL: no clear trend in 3 of 4`."""
+    found = [answer for answer in answers if answer.rule == rule]
+    said = Counter(answer.sentence.partition(":")[0].partition(" (")[0] for answer in found)
+    return f"{rule_title(rule)}: " + ", ".join(
+        f"{claim} in {count} of {len(found)}" for claim, count in said.most_common()
+    )
+
+
+def _others(summary: SweepSummary) -> Iterator[Block]:
+    titles = other_titles(summary.cells)
+    if not titles:
+        return
+    columns = [Column("model"), Column("task"), *(Column(title, number=True) for title in titles)]
+    rows = [
+        [
+            cell.title,
+            cell.cell.task.title,
+            *(f"{cell.means[title]:.4g}" if title in cell.means else "–" for title in titles),
+        ]
+        for cell in summary.cells
+    ]
+    yield Heading("Other measures", 2)
+    yield Table(columns, rows)
+
+
+def _list(title: str, items: Items) -> Iterator[Block]:
+    if items.texts:
+        yield Together([Heading(title, 2), items])

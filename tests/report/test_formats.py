@@ -1,0 +1,47 @@
+"""One list of formats: what it says can be written is written, and a new line is all it takes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from depthtui.data.run_settings import SummarySettings
+from depthtui.report import formats
+from depthtui.report.blocks import Document
+from depthtui.report.export import export, run_report
+from depthtui.report.formats import FORMATS, Format, format_help, format_titles
+from tests.builders.results import run
+
+
+def test_the_formats_are_told_in_a_sentence() -> None:
+    assert format_help("runs") == "md, json, html or safetensors"
+    assert format_help("sweeps") == "md, csv, json or html"
+
+
+def test_a_format_is_rendered_or_made_of_the_data() -> None:
+    report = run_report([run()], SummarySettings())
+    rendered = {name for name in format_titles("runs") if FORMATS[name].renderer}
+    assert rendered.isdisjoint(report.data)
+    assert rendered | set(report.data) == set(format_titles("runs"))
+
+
+def test_no_formats_are_no_files(tmp_path: Path) -> None:
+    assert export([run()], SummarySettings(), tmp_path, []) == []
+
+
+def test_a_new_format_is_a_line_and_a_renderer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def render(document: Document) -> bytes:
+        return document.title.encode()
+
+    renderer = ModuleType("as_title")
+    monkeypatch.setattr(renderer, "render", render, raising=False)
+    monkeypatch.setitem(sys.modules, "as_title", renderer)
+    monkeypatch.setitem(formats.FORMATS, "title", Format("title", "The title", "as_title:render"))
+    assert format_titles("sweeps")["title"] == "The title"
+    (path,) = export([run()], SummarySettings(), tmp_path, ["title"])
+    assert (path.name, path.read_bytes()) == ("summary.title", b"Effective depth")
