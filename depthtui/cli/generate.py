@@ -60,7 +60,7 @@ def generate(
     from depthtui.engine.factory import Storage
     from depthtui.report.as_rich import rich_lines
     from depthtui.report.generation_document import generation_document
-    from depthtui.report.generation_files import export_generations
+    from depthtui.report.generation_files import generation_report
 
     failures: list[str] = []
 
@@ -81,7 +81,8 @@ def generate(
         console.print("", rich_lines(generation_document([each])), "", sep="\n")
         written.append(each)
     if written and output.out is not None:
-        for path in export_generations(written, output.out, output.formats or ("json",)):
+        report = generation_report(written)
+        for path in report.write(output.out, output.formats or ["json"]):
             console.print(f"wrote {path}", markup=False, soft_wrap=True)
     if any(each.stopped_by == "user" for each in written):
         return INTERRUPTED

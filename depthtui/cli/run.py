@@ -80,12 +80,13 @@ def _report(results: Sequence[RunResult], settings: SummarySettings, output: Out
     from rich.console import Console
 
     from depthtui.report.as_rich import rich_lines
-    from depthtui.report.export import export
+    from depthtui.report.export import run_report
     from depthtui.report.groups import group_runs
     from depthtui.report.run_document import run_document
 
     console = Console(highlight=False)
     console.print(rich_lines(run_document(group_runs(results), settings)))
     if output.out is not None:
-        for path in export(results, settings, output.out, output.formats or ("json",)):
+        report = run_report(results, settings)
+        for path in report.write(output.out, output.formats or ["json"]):
             console.print(f"wrote {path}", markup=False, soft_wrap=True)

@@ -299,15 +299,14 @@ def _report(outcome: Outcome, folder: Path, formats: tuple[str, ...] | None, wri
 
     from depthtui.report.as_rich import rich_lines
     from depthtui.sweep.questions import questions
-    from depthtui.sweep.report.document import sweep_document
-    from depthtui.sweep.report.export import export_sweep
+    from depthtui.sweep.report.export import sweep_report
     from depthtui.sweep.summary import summarise_sweep
 
     summary = summarise_sweep(outcome)
-    asked = questions(summary)
+    report = sweep_report(summary, questions(summary))
     # Written first: whoever reads the table may stop reading.
-    written = export_sweep(summary, asked, folder, formats) if write else []
+    written = report.write(folder, formats) if write else []
     console = Console(highlight=False)
-    console.print(rich_lines(sweep_document(summary, asked)))
+    console.print(rich_lines(report.document()))
     for path in written:
         console.print(f"wrote {path}", markup=False, soft_wrap=True)

@@ -1,10 +1,9 @@
-"""Write runs to a folder, each file whole or not at all."""
+"""What runs are written to: a summary and every array."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
@@ -20,10 +19,24 @@ _LONGEST_WITHOUT = 60
 
 
 def run_report(results: Sequence[RunResult], settings: SummarySettings) -> Report:
-    """Runs as something to write; `settings` say how runs of one model are pooled."""
+    """Runs as something to write.
+
+    Runs of several models share one file in every format but JSON, which gets
+    one file a model, `name-model.json`.
+
+    Args:
+        results: at least one run; a run without tokens yet is not one.
+        settings: how runs of one model are pooled.
+
+    Raises:
+        DepthError: there is no run.
+    """
+    if not results:
+        raise DepthError("There is nothing to export yet.", "Run a prompt first.")
     groups = group_runs(results)
     return Report(
         "runs",
+        "summary",
         lambda: run_document(groups, settings),
         {
             "json": lambda: _json(groups, settings),
@@ -32,36 +45,6 @@ def run_report(results: Sequence[RunResult], settings: SummarySettings) -> Repor
             },
         },
     )
-
-
-def export(
-    results: Sequence[RunResult],
-    settings: SummarySettings,
-    folder: Path,
-    formats: Iterable[str] | None = None,
-    name: str = "summary",
-) -> list[Path]:
-    """Write a summary of one run or many, replacing files of the same name.
-
-    Runs of several models share one file in every format but JSON, which gets
-    one file a model, `name-model.json`.
-
-    Args:
-        results: at least one run; a run without tokens yet is not one.
-        settings: how runs of one model are pooled.
-        folder: made where missing.
-        formats: names of formats; None for all.
-        name: of the files, without their endings.
-
-    Returns:
-        The files written.
-
-    Raises:
-        DepthError: there is nothing to export, or the folder cannot be written.
-    """
-    if not results:
-        raise DepthError("There is nothing to export yet.", "Run a prompt first.")
-    return run_report(results, settings).write(folder, name, formats)
 
 
 def _json(groups: Sequence[Group], settings: SummarySettings) -> Files:

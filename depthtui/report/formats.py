@@ -74,11 +74,13 @@ class Report:
 
     Attributes:
         subject: what it is about.
+        name: of its files, where nobody says another.
         document: makes what is rendered.
         data: makes the files of the formats that are not rendered, by format.
     """
 
     subject: Subject
+    name: str
     document: Callable[[], Document]
     data: Mapping[str, Callable[[], Files]]
 
@@ -88,19 +90,24 @@ class Report:
             return self.data[name]()
         return {"": FORMATS[name].render(self.document())}
 
-    def write(self, folder: Path, name: str, formats: Iterable[str] | None = None) -> list[Path]:
+    def write(
+        self, folder: Path, formats: Iterable[str] | None = None, name: str = ""
+    ) -> list[Path]:
         """Write files, replacing those of the same name.
 
         Args:
             folder: made where missing.
-            name: of the files, without their endings.
             formats: their names; None for all.
+            name: of the files, without their endings; empty for the report's own.
+
+        Returns:
+            The files written.
 
         Raises:
             DepthError: the folder cannot be written.
         """
         return [
-            write_whole(folder / f"{name}{part}.{format_}", content)
+            write_whole(folder / f"{name or self.name}{part}.{format_}", content)
             for format_ in (format_titles(self.subject) if formats is None else formats)
             for part, content in self.files(format_).items()
         ]

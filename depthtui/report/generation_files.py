@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,34 +23,22 @@ SCHEMA = 1
 
 
 def generation_report(generations: Sequence[Generation]) -> Report:
-    """Generated texts as something to write."""
+    """Generated texts as something to write.
+
+    Raises:
+        DepthError: there is none.
+    """
+    if not generations:
+        raise DepthError("There is nothing to export yet.", "Let the model write first.")
     return Report(
         "generations",
+        "generation",
         lambda: generation_document(generations),
         {
             "json": lambda: {"": generation_json(generations)},
             "safetensors": lambda: {"": generation_arrays(generations)},
         },
     )
-
-
-def export_generations(
-    generations: Sequence[Generation],
-    folder: Path,
-    formats: Iterable[str] | None = None,
-    name: str = "generation",
-) -> list[Path]:
-    """Write generated texts to a folder, replacing files of the same name.
-
-    Args:
-        formats: names of formats; None for all.
-
-    Raises:
-        DepthError: there is nothing to export, or the folder cannot be written.
-    """
-    if not generations:
-        raise DepthError("There is nothing to export yet.", "Let the model write first.")
-    return generation_report(generations).write(folder, name, formats)
 
 
 def generation_json(generations: Sequence[Generation]) -> bytes:

@@ -28,17 +28,14 @@ from depthtui.data.run_settings import (
 )
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.as_rich import rich_lines
-from depthtui.report.export import export
+from depthtui.report.export import run_report
 from depthtui.report.generation_document import generation_document
-from depthtui.report.generation_files import export_generations
-from depthtui.report.groups import group_runs
-from depthtui.report.run_document import run_document
+from depthtui.report.generation_files import generation_report
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.questions import questions
 from depthtui.sweep.records import Record, record_of
-from depthtui.sweep.report.document import sweep_document
-from depthtui.sweep.report.export import export_sweep
+from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import summarise_sweep
 from tests.builders.generations import full_generation, part_of
@@ -112,9 +109,9 @@ def _write_runs(
     results: Sequence[RunResult], folder: Path, settings: SummarySettings | None = None
 ) -> None:
     settings = settings or SummarySettings()
-    export(results, settings, folder)
-    document = run_document(group_runs(results), settings)
-    _print(folder / "terminal.txt", rich_lines(document), "")
+    report = run_report(results, settings)
+    report.write(folder)
+    _print(folder / "terminal.txt", rich_lines(report.document()), "")
 
 
 def _every_metric() -> list[RunResult]:
@@ -255,7 +252,7 @@ def _generations(folder: Path) -> None:
         _rounded(written.lens)
         _round(written.divergence)
         written.lens.next_log_probability[-1] = np.resize(_LOG_PROBABILITIES, len(written))
-    export_generations(texts, folder)
+    generation_report(texts).write(folder)
     _print(folder / "terminal.txt", *(rich_lines(generation_document([text])) for text in texts))
 
 
@@ -322,9 +319,9 @@ def _empty_sweep(folder: Path) -> None:
 
 def _write_sweep(outcome: Outcome, folder: Path) -> None:
     summary = summarise_sweep(outcome)
-    asked = questions(summary)
-    export_sweep(summary, asked, folder)
-    _print(folder / "terminal.txt", rich_lines(sweep_document(summary, asked)))
+    report = sweep_report(summary, questions(summary))
+    report.write(folder)
+    _print(folder / "terminal.txt", rich_lines(report.document()))
 
 
 CASES: dict[str, Callable[[Path], None]] = {

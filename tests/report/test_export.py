@@ -9,7 +9,7 @@ import pytest
 
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
-from depthtui.report.export import export
+from depthtui.report.export import run_report
 from tests.builders.results import hostile_run, run
 
 SETTINGS = SummarySettings()
@@ -17,7 +17,7 @@ SETTINGS = SummarySettings()
 
 def test_every_format_is_written_and_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
-    paths = export([run()], SETTINGS, folder)
+    paths = run_report([run()], SETTINGS).write(folder)
     assert [path.name for path in paths] == [
         "summary.md",
         "summary.json",
@@ -29,13 +29,13 @@ def test_every_format_is_written_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_formats_and_name_are_chosen(tmp_path: Path) -> None:
-    (path,) = export([run()], SETTINGS, tmp_path, ["json"], name="monday")
+    (path,) = run_report([run()], SETTINGS).write(tmp_path, ["json"], name="monday")
     assert path == tmp_path / "monday.json"
 
 
 def test_each_model_has_its_json(tmp_path: Path) -> None:
     runs = [run(name="a"), run(name="b/c [x]"), run("2", name="a"), run(dtype="bfloat16", name="a")]
-    paths = export(runs, SETTINGS, tmp_path, ["json", "html"])
+    paths = run_report(runs, SETTINGS).write(tmp_path, ["json", "html"])
     assert [path.name for path in paths] == [
         "summary-a.json",
         "summary-b-c-x.json",
@@ -47,29 +47,29 @@ def test_each_model_has_its_json(tmp_path: Path) -> None:
 
 def test_a_name_cannot_leave_the_folder(tmp_path: Path) -> None:
     runs = [run(name="../../x"), run(name="\x00..")]
-    for path in export(runs, SETTINGS, tmp_path / "out", ["json"]):
+    for path in run_report(runs, SETTINGS).write(tmp_path / "out", ["json"]):
         assert path.resolve().parent == tmp_path / "out"
 
 
 def test_files_of_before_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text("old")
-    (path,) = export([run()], SETTINGS, tmp_path, ["json"])
+    (path,) = run_report([run()], SETTINGS).write(tmp_path, ["json"])
     assert json.loads(path.read_text())["schema"] == 1
 
 
 def test_nothing_is_no_export(tmp_path: Path) -> None:
     with pytest.raises(DepthError, match="nothing to export"):
-        export([], SETTINGS, tmp_path)
+        run_report([], SETTINGS)
 
 
 @pytest.mark.parametrize("where", ["file", "file/folder"])
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DepthError) as caught:
-        export([run()], SETTINGS, tmp_path / where)
+        run_report([run()], SETTINGS).write(tmp_path / where)
     assert caught.value.hint
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_hostile_runs_are_exported_in_every_format(tmp_path: Path) -> None:
-    assert len(export([hostile_run()], SETTINGS, tmp_path)) == 4
+    assert len(run_report([hostile_run()], SETTINGS).write(tmp_path)) == 4

@@ -11,7 +11,7 @@ import pytest
 from depthtui.data.run_settings import SummarySettings
 from depthtui.report import formats
 from depthtui.report.blocks import Document
-from depthtui.report.export import export, run_report
+from depthtui.report.export import run_report
 from depthtui.report.formats import FORMATS, Format, format_help, format_titles
 from tests.builders.results import run
 
@@ -29,7 +29,7 @@ def test_a_format_is_rendered_or_made_of_the_data() -> None:
 
 
 def test_no_formats_are_no_files(tmp_path: Path) -> None:
-    assert export([run()], SummarySettings(), tmp_path, []) == []
+    assert run_report([run()], SummarySettings()).write(tmp_path, []) == []
 
 
 def test_a_new_format_is_a_line_and_a_renderer(
@@ -43,5 +43,5 @@ def test_a_new_format_is_a_line_and_a_renderer(
     monkeypatch.setitem(sys.modules, "as_title", renderer)
     monkeypatch.setitem(formats.FORMATS, "title", Format("title", "The title", "as_title:render"))
     assert format_titles("sweeps")["title"] == "The title"
-    (path,) = export([run()], SummarySettings(), tmp_path, ["title"])
+    (path,) = run_report([run()], SummarySettings()).write(tmp_path, ["title"])
     assert (path.name, path.read_bytes()) == ("summary.title", b"Effective depth")

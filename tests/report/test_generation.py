@@ -25,7 +25,7 @@ from depthtui.report.generation import (
     trend_sentence,
 )
 from depthtui.report.generation_document import generation_document
-from depthtui.report.generation_files import export_generations
+from depthtui.report.generation_files import generation_report
 from tests.builders.generations import full_generation, part_of, parts_of
 from tests.builders.models import tiny_model
 from tests.report.test_documents import checked, controls
@@ -109,7 +109,7 @@ def test_the_table_fits_eighty_columns(generation: Generation) -> None:
 
 
 def test_every_format_is_written(generation: Generation, tmp_path: Path) -> None:
-    paths = export_generations([generation], tmp_path)
+    paths = generation_report([generation]).write(tmp_path)
     endings = ["md", "json", "html", "safetensors"]
     assert [path.name for path in paths] == [f"generation.{ending}" for ending in endings]
     (told,) = json.loads((tmp_path / "generation.json").read_text())["generations"]
@@ -119,13 +119,13 @@ def test_every_format_is_written(generation: Generation, tmp_path: Path) -> None
     arrays = load_file(tmp_path / "generation.safetensors")
     np.testing.assert_array_equal(arrays["0/lens/kl"], generation.continuation.lens.kl)
     with pytest.raises(DepthError):
-        export_generations([], tmp_path, ["md"])
+        generation_report([])
 
 
 def test_hostile_tokens_do_nothing(tmp_path: Path) -> None:
     settings = GenerationSettings(max_tokens=120)
     hostile = full_generation(Prompt("<b>[/]\x1b[2J</b>"), tiny_model(), settings, hostile=True)
-    export_generations([hostile], tmp_path)
+    generation_report([hostile]).write(tmp_path)
     page = (tmp_path / "generation.html").read_text()
     tags = checked(page).tags
     assert not tags & {"script", "img", "b", "a", "iframe"}

@@ -12,7 +12,7 @@ import pytest
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import Silenced, SummarySettings
-from depthtui.report.export import export
+from depthtui.report.export import run_report
 from depthtui.report.groups import group_runs
 from depthtui.report.silenced import silenced_words, without
 from depthtui.report.what_if import Pairs, pairs
@@ -117,7 +117,7 @@ def test_what_is_unknown_has_no_row() -> None:
 
 def test_the_files_have_both_and_say_which_is_which(tmp_path: Path) -> None:
     text = "".join(HOSTILE.values())
-    paths = export([*both(), *both(text)], SETTINGS, tmp_path)
+    paths = run_report([*both(), *both(text)], SETTINGS).write(tmp_path)
     names = [path.name for path in paths if path.suffix == ".json"]
     assert names == ["summary-tiny.json", "summary-tiny-without-layers-1-2.json"]
     settings = json.loads((tmp_path / names[1]).read_text())["settings"]

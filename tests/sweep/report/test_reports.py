@@ -28,7 +28,7 @@ from depthtui.sweep.plan import Cell, Drawing, SweepPlan, TaskChoice
 from depthtui.sweep.questions import Question, questions
 from depthtui.sweep.records import record_of
 from depthtui.sweep.report.document import relative, sweep_document
-from depthtui.sweep.report.export import export_sweep, sweep_report
+from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.report.json import sweep_csv, sweep_json
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import CellSummary, SweepSummary, summarise_sweep
@@ -237,7 +237,7 @@ class TestFiles:
         assert "## Not there" in text
 
     def test_the_page_overlays_every_cell(self, summary, asked, tmp_path: Path) -> None:
-        paths = export_sweep(summary, asked, tmp_path)
+        paths = sweep_report(summary, asked).write(tmp_path)
         endings = ["md", "csv", "json", "html"]
         assert [path.name for path in paths] == [f"report.{ending}" for ending in endings]
         page = (tmp_path / "report.html").read_text()
@@ -282,7 +282,7 @@ class TestFiles:
             result = hostile_run()
             result.model = replace(result.model, name=text)
             found = of_results([result], ModelSpec(text))
-            export_sweep(found, questions(found), tmp_path)
+            sweep_report(found, questions(found)).write(tmp_path)
             page = (tmp_path / "report.html").read_text()
             assert "<script" not in page
             assert "\x1b" not in page + (tmp_path / "report.md").read_text()

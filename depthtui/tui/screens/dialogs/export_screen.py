@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,8 +18,8 @@ from textual.widgets import Button, Checkbox, Input, Label, RadioButton, RadioSe
 from depthtui.data.run import RunResult
 from depthtui.errors import DepthError
 from depthtui.files import write_whole
-from depthtui.report.export import export
-from depthtui.report.formats import format_titles
+from depthtui.report.export import run_report
+from depthtui.report.formats import Report, Subject, format_titles
 from depthtui.tui.picture import picture
 from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
 from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
@@ -34,21 +34,20 @@ class Exportable:
 
     Attributes:
         title: what it is called in the dialog.
-        write: writes files into a folder, under a name without ending, in these formats;
-            returns them. It may raise a `DepthError`.
-        formats: what each format is, by the ending of its files.
+        subject: what it is, which says the formats.
+        report: makes what is written. It may raise a `DepthError`.
     """
 
     title: str
-    write: Callable[[Path, str, Sequence[str]], list[Path]]
-    formats: Mapping[str, str]
+    subject: Subject
+    report: Callable[[], Report]
 
 
 class ExportScreen(Dialog[Path]):
     """Writes the chosen formats; dismissed with the folder.
 
     Args:
-        choices: what can be exported, in the same formats.
+        choices: what can be exported, all of one subject.
         folder: where to, until the user changes it.
         screenshot: the screen behind this dialog, as SVG.
     """
@@ -65,7 +64,7 @@ class ExportScreen(Dialog[Path]):
     def __init__(self, choices: Sequence[Exportable], folder: Path, screenshot: str) -> None:
         super().__init__()
         self._choices = choices
-        self._formats = {**choices[0].formats, **SVG}
+        self._formats = format_titles(choices[0].subject) | SVG
         self._folder = folder
         self._screenshot = screenshot
 
@@ -122,7 +121,7 @@ class ExportScreen(Dialog[Path]):
     def _write(self, folder: Path, name: str, chosen: Sequence[str]) -> list[Path]:
         formats = [ending for ending in chosen if ending not in SVG]
         choice = self._choices[self.query_one("#what", RadioSet).pressed_index]
-        written = choice.write(folder, name, formats) if formats else []
+        written = choice.report().write(folder, formats, name) if formats else []
         if "svg" in chosen:
             svg = self._screenshot.encode("utf-8", "replace")
             written.append(write_whole(folder / f"{name}.svg", svg))
@@ -146,11 +145,7 @@ def open_export(
 
     def exportable(title: str, results: Sequence[RunResult]) -> Exportable:
         settings = explorer.settings.summary_settings()
-        return Exportable(
-            title,
-            lambda folder, name, formats: export(results, settings, folder, formats, name),
-            format_titles("runs"),
-        )
+        return Exportable(title, "runs", lambda: run_report(results, settings))
 
     session = explorer.session.results
     count = "1 run" if len(session) == 1 else f"{len(session)} runs"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from textual.app import App
 
-from depthtui.report.formats import format_titles
 from depthtui.sweep.report.export import sweep_report
 from depthtui.tui.screens.dialogs.export_screen import Exportable, ask_where
 from depthtui.tui.state.explorer import Explorer
@@ -19,8 +16,5 @@ def open_sweep_export(app: App[Any], explorer: Explorer, survey: Survey) -> None
     """Ask where to save the report of a sweep that has a summary."""
     summary, questions = survey.summary, survey.asked
     assert summary is not None
-
-    def write(folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
-        return sweep_report(summary, questions).write(folder, name, formats)
-
-    ask_where(app, explorer, Exportable("this sweep", write, format_titles("sweeps")))
+    sweep = Exportable("this sweep", "sweeps", lambda: sweep_report(summary, questions))
+    ask_where(app, explorer, sweep)
