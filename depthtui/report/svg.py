@@ -11,7 +11,7 @@ import numpy as np
 from depthtui import palette
 from depthtui.metrics.spec import Measure
 from depthtui.report.blocks import Line, Panel
-from depthtui.report.legible import shortened
+from depthtui.report.legible import legible, shortened
 
 WIDTH = 420.0
 _LEFT, _RIGHT, _TOP = 30.0, 8.0, 6.0
@@ -310,12 +310,12 @@ def _rule(css: str, x1: float, y1: float, x2: float, y2: float) -> str:
 
 def _text(x: float, y: float, text: str, anchor: str, css: str = "tick") -> str:
     where = f'x="{x:.4g}" y="{y:.4g}" text-anchor="{anchor}"'
-    return f'<text class="{css}" {where}>{escape(text)}</text>'
+    return f'<text class="{css}" {where}>{escape(legible(text))}</text>'
 
 
 def _svg(parts: Sequence[str], height: float, label: str) -> str:
     return (
-        f'<svg viewBox="0 0 {WIDTH:g} {height:.4g}" role="img" aria-label="{escape(label)}">'
+        f'<svg viewBox="0 0 {WIDTH:g} {height:.4g}" role="img" aria-label="{escape(legible(label))}">'
         + "".join(parts)
         + "</svg>"
     )

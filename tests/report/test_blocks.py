@@ -1,0 +1,111 @@
+"""Whatever a block holds, every renderer shows it and obeys nothing in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from io import StringIO
+
+import numpy as np
+import pytest
+from markdown_it import MarkdownIt
+from rich.console import Console
+
+from depthtui.report.as_html import html_bytes
+from depthtui.report.as_markdown import markdown_bytes
+from depthtui.report.as_rich import rich_lines
+from depthtui.report.blocks import (
+    Bar,
+    Block,
+    Code,
+    Column,
+    Details,
+    Document,
+    Figure,
+    Figures,
+    Heading,
+    Items,
+    Legend,
+    Line,
+    Note,
+    Noted,
+    Only,
+    Panel,
+    Paragraph,
+    Spans,
+    Table,
+    Together,
+    Token,
+    Tokens,
+)
+from tests.hostile import HOSTILE
+from tests.report.test_documents import checked, controls
+
+
+def html(document: Document) -> str:
+    return html_bytes(document).decode("utf-8")
+
+
+def markdown(document: Document) -> str:
+    return markdown_bytes(document).decode("utf-8")
+
+
+def terminal(document: Document) -> str:
+    console = Console(file=StringIO(), width=200, color_system=None, _environ={})
+    console.print(rich_lines(document))
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def every_block(text: str) -> Iterator[Block]:
+    """Every kind of block and of cell, made of one text."""
+    yield Heading(text, 2)
+    yield Together([Paragraph(text), Note(text), Items([text, text])])
+    yield Code(text)
+    yield Tokens([Token(text), Token(text, "answer", text)], text)
+    cells = [text, Noted(text, text), Spans([(text, "strong")]), Token(text, "", text), Bar(0.5)]
+    yield Table([Column(text, style="soft") for _ in cells], [cells])
+    line = Line(np.arange(3.0), "mean", text)
+    yield Figures([Figure(text, Panel([line], 3, title=text)), Figure("", Panel([line], 3), text)])
+    yield Legend([("m0", text)], [("t0", text)])
+    yield Details(text, [Only(["pictures", "text"], [Note(text)])])
+
+
+@pytest.mark.parametrize("render", [html, markdown, terminal])
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_nothing_in_a_block_is_obeyed(render: Callable[[Document], str], text: str) -> None:
+    shown = render(Document(text, every_block(text), about=text))
+    assert controls(shown) == set()
+    shown.encode("utf-8")
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_text_adds_no_elements(text: str) -> None:
+    def tags(content: str) -> set[str]:
+        document = Document(content, every_block(content))
+        rendered = MarkdownIt("commonmark").enable("table").render(markdown(document))
+        return checked(html(document)).tags | checked(rendered.replace(" />", ">")).tags
+
+    assert tags(text) <= tags("plain")
+
+
+def test_a_block_is_seen_where_it_belongs() -> None:
+    def document() -> Document:
+        views = (("pictures", "a picture"), ("text", "a text"), ("brief", "in brief"))
+        only = [Only([view], [Paragraph(text)]) for view, text in views]
+        columns = [Column("long", brief="short"), Column("far", views=["text"])]
+        return Document("title", [*only, Table(columns, [["near", "wide"]])])
+
+    assert ("a picture" in html(document())) == ("in brief" not in html(document()))
+    assert markdown(document()) == (
+        "# title\n\na text\n\n| long | far |\n| --- | --- |\n| near | wide |\n"
+    )
+    assert terminal(document()).split() == ["in", "brief", "short", "near"]
+
+
+def test_a_terminal_cuts_long_lists_and_parts_blocks() -> None:
+    def shown(count: int) -> str:
+        items = Items([str(number) for number in range(count)], most=2)
+        return terminal(Document("", [Together([Heading("head", 2), items]), Note("end")]))
+
+    assert shown(3) == "head\n0\n1\n2\n\nend\n"
+    assert shown(5) == "head\n0\n1\n… and 3 more in the report.\n\nend\n"
