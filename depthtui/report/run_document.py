@@ -32,7 +32,6 @@ from depthtui.report.blocks import (
     Figures,
     Heading,
     Heatmap,
-    Items,
     Line,
     Note,
     Only,
@@ -145,11 +144,11 @@ def _depths(group: Group, summary: DepthSummary | None) -> Iterator[Block]:
         for row, estimate in zip(rows, summary.depths, strict=True):
             row.append(published_layers(published, estimate.rule))
     remarks = [
-        f"{rule_title(estimate.rule)}: {remark}."
+        Note(f"{rule_title(estimate.rule)}: {remark}.")
         for estimate in summary.depths
         if (remark := estimate.reason or estimate.warning)
     ]
-    yield Together([Table(columns, rows), Only(["brief"], [Items(remarks)])])
+    yield Together([Table(columns, rows), Only(["brief"], remarks)])
     if published is not None:
         yield Only(AT_LENGTH, [Note(f"Published values: {PROTOCOL}")])
 

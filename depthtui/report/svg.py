@@ -314,8 +314,6 @@ def _text(x: float, y: float, text: str, anchor: str, css: str = "tick") -> str:
 
 
 def _svg(parts: Sequence[str], height: float, label: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH:g} {height:.4g}" role="img" aria-label="{escape(legible(label))}">'
-        + "".join(parts)
-        + "</svg>"
-    )
+    what = escape(legible(label))
+    head = f'<svg viewBox="0 0 {WIDTH:g} {height:.4g}" role="img" aria-label="{what}">'
+    return f"{head}{''.join(parts)}</svg>"
