@@ -83,11 +83,15 @@ MOVING = [
     key("space", "move(1, 0)", "layer up", "Move up a layer, as in a stepped run", "space_up"),
 ]
 
-LOOKING = [
+PANES = [
     key("tab", "pane(1)", "next pane", "Go to the next pane", "next_pane"),
     key("shift+tab", "pane(-1)", "previous pane", "Go to the pane before", "prev_pane"),
     key("z", "zoom", "zoom", "Give a pane the whole screen, or take it back", "zoom"),
-    key("o", "turn_over", "layer order", "Put layer 0 at the bottom or at the top", "order"),
+]
+
+ORDER = key("o", "turn_over", "layer order", "Put layer 0 at the bottom or at the top", "order")
+
+AVERAGING = [
     key("a", "average", "average", "Show means over tokens, or every token", "average"),
     key(
         "f",
@@ -96,9 +100,13 @@ LOOKING = [
         "Average with or without the first token",
         "skip_first",
     ),
-    key("y", "copy", "copy", "Copy the value under the cursor", "copy"),
-    key("T", "app.change_theme", "theme", "Choose a theme", "theme"),
 ]
+
+COPY = key("y", "copy", "copy", "Copy the value under the cursor", "copy")
+
+THEME = key("T", "app.change_theme", "theme", "Choose a theme", "theme")
+
+LOOKING = [*PANES, ORDER, *AVERAGING, COPY, THEME]
 
 TURNING = [
     key("d", "turn_page", "next page", "Turn the depth pane to its next page", "turn_page"),
@@ -111,7 +119,9 @@ MAIN = [*RUNNING, *CHOOSING, *MOVING, *LOOKING, *TURNING]
 
 COMPARE = [
     *MOVING,
-    *LOOKING[:6],
+    *PANES,
+    ORDER,
+    *AVERAGING,
     key("v", "measures", "measure", "Choose what the heatmaps show", "compare_measure", True),
     key(
         "right_square_bracket", "measure(1)", "next measure", "Next measure", "compare_next_measure"
@@ -154,7 +164,8 @@ WHAT_IF = [
     ),
     key("i", "rank", "loss", "Compute what the loss gains without each layer", "rank"),
     *MOVING,
-    *LOOKING[:4],
+    *PANES,
+    ORDER,
 ]
 
 THINKING = [
@@ -181,7 +192,8 @@ THINKING = [
     key("enter", "open_as_run", "open", "Open the text as a run, teacher-forced", "open_run", True),
     key("e", "export", "export", "Save the text and its depths", "thinking_export", True),
     *MOVING,
-    *LOOKING[:4],
+    *PANES,
+    ORDER,
 ]
 
 SWEEP = [
@@ -229,8 +241,8 @@ SWEEP = [
     key("pageup", "move(8, 0)", "8 rows up", "Go eight rows up", "rows_up"),
     key("pagedown", "move(-8, 0)", "8 rows down", "Go eight rows down", "rows_down"),
     *DIGITS,
-    *LOOKING[:3],
-    LOOKING[-1],
+    *PANES,
+    THEME,
 ]
 
 ALL = [*MAIN, *COMPARE, *WHAT_IF, *THINKING, *SWEEP, *APP]
