@@ -13,8 +13,8 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.rules import layer_curve
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit_shown
-from depthtui.tui.draw.braille import Canvas
 from depthtui.tui.draw.ink import Piece, fit_right, line_style, number, ruler
+from depthtui.tui.draw.plot import Plot, PlotArea, reach
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.sweep_table import letter
@@ -24,9 +24,6 @@ _MARGIN = 13
 _GAP = 2
 _LOW, _LEAST_ACROSS = 4, 18
 """Panels stand side by side where they would have fewer lines each, and get as many cells."""
-
-_ROOMY = 8
-"""Lines of all panels that there must be before there are gaps between them."""
 
 _HERE = "◆"
 
@@ -52,32 +49,19 @@ class _Line:
 
 
 @dataclass(frozen=True)
-class _Box:
-    """Where a plot is, in cells and lines of the pane."""
-
-    left: int
-    top: int
-    width: int
-    lines: int
-
-
-@dataclass(frozen=True)
 class _Panel:
     """The curves that one rule reads.
 
     Attributes:
         rule: the rule.
-        box: where they are drawn.
-        low, high: the ends of its scale.
+        plot: where they are drawn.
         layers: braille text of each line, one string a line of text, the uppermost last.
         dashes: the threshold, likewise.
         marks: (line, column) -> character and style of an effective depth.
     """
 
     rule: str
-    box: _Box
-    low: float
-    high: float
+    plot: Plot
     layers: list[tuple[list[str], Style]]
     dashes: list[str]
     marks: dict[tuple[int, int], Piece]
@@ -98,6 +82,7 @@ class SweepCurves(Pane):
         self._lines: list[_Line] = []
         self._settings = SummarySettings()
         self._panels: list[_Panel] = []
+        self._is_across = False
         self._legend: list[list[Piece]] = []
         self._drawn_behind: dict[str, tuple[object, object, list[str]]] = {}
 
@@ -123,7 +108,7 @@ class SweepCurves(Pane):
                 _Line(row, places.get(key), current is not None and key == current.key)
                 for key, row in everyone.items()
             ),
-            key=lambda each: each.rank,
+            key=lambda line: line.rank,
         )
         self._settings = settings
         self.redraw()
@@ -144,73 +129,60 @@ class SweepCurves(Pane):
         return [
             rule
             for rule in _UNITS
-            if any(_read(each.row, rule) is not None for each in self._lines)
+            if any(_read(line.row, rule) is not None for line in self._lines)
         ]
 
     def prepare(self) -> None:
-        rules, (width, height) = self._rules, self.area
+        rules = self._rules
         first = "" if self._settings.include_first_token else ", token 0 out"
         self.set_titles(f"Curves over relative depth{first}", "space compares a row")
-        self._legend = self._legend_lines()[: max(1, height // 4)]
-        top, room = len(self._legend), height - len(self._legend) - 1
-        if room < _LOW * len(rules) and width >= _LEAST_ACROSS * len(rules):
-            cells = (width - _GAP * (len(rules) - 1)) // len(rules)
-            self._panels = [
-                self._panel(rule, _Box((cells + _GAP) * place, top + 1, cells, max(1, room - 1)))
-                for place, rule in enumerate(rules)
-            ]
-            return
-        rules = rules[: max(1, room)]
-        gap = int(room - len(rules) + 1 >= _ROOMY)
-        each, spare = divmod(max(len(rules), room - gap * (len(rules) - 1)), len(rules))
-        self._panels = []
-        for place, rule in enumerate(rules):
-            lines = each + (place < spare)
-            box = _Box(_MARGIN, top, max(1, width - _MARGIN), lines)
-            self._panels.append(self._panel(rule, box))
-            top += lines + gap
+        self._legend = self._legend_lines()[: max(1, self.area.height // 4)]
+        self._is_across, areas = self._areas(len(rules))
+        self._panels = [self._panel(rule, area) for rule, area in zip(rules, areas, strict=False)]
 
-    def _panel(self, rule: str, box: _Box) -> _Panel:
-        read = {
-            id(each): curve for each in self._lines if (curve := _read(each.row, rule)) is not None
-        }
-        low, high = (0.0, 1.0) if rule != "cosine" else _ends(list(read.values()))
-        drawn: list[tuple[list[str], Style]] = []
+    def _areas(self, count: int) -> tuple[bool, list[PlotArea]]:
+        """Whether the panels stand side by side, and where; as many as there is room for."""
+        (width, height), top = self.area, len(self._legend)
+        room = height - top - 1
+        if room < _LOW * count and width >= _LEAST_ACROSS * count:
+            beneath = PlotArea(0, top + 1, width, max(1, room - 1))
+            return True, beneath.side_by_side(count, _GAP)
+        beside = PlotArea(_MARGIN, top, max(1, width - _MARGIN), room)
+        return False, beside.above_each_other(min(count, max(1, room)))
+
+    def _panel(self, rule: str, area: PlotArea) -> _Panel:
+        read = [(line, _read(line.row, rule)) for line in self._lines]
+        known = [(line, values) for line, values in read if values is not None]
+        curves = [values for _, values in known]
+        plot = Plot(area, *_ends(rule, curves))
+        layers = [(self._behind(rule, plot, curves), self.inks.faint)]
         marks: dict[tuple[int, int], Piece] = {}
-        for each in self._lines:
-            if id(each) not in read or each.rank == 0:
-                continue
-            canvas, style = Canvas(box.width, box.lines), self._style(each)
-            _plot_curve(canvas, read[id(each)], low, high)
-            drawn.append((canvas.lines(), style))
-            estimate = each.row.depth(rule)
-            if estimate is not None and estimate.ratio is not None and estimate.layer is not None:
-                height = (read[id(each)][estimate.layer] - low) / (high - low)
-                height = min(max(float(height), 0.0), 1.0)
-                line = round((1 - height) * (4 * box.lines - 1)) // 4
-                column = round(estimate.ratio * (2 * box.width - 1)) // 2
-                sign = _HERE if each.is_current else letter(each.mark or 0)
-                marks[line, column] = (sign, style)
-                if each.is_current:
-                    marks |= _label(box, line, column, str(estimate.layer), style)
-        dashes = Canvas(box.width, box.lines)
-        dashes.dash((self._threshold(rule) - low) / (high - low))
-        behind = self._behind(rule, box, list(read.values()), (low, high))
-        layers = [(behind, self.inks.faint), *drawn]
-        return _Panel(rule, box, low, high, layers, dashes.lines(), marks)
+        for line, values in known:
+            if line.rank:
+                layers.append((plot.curve(_depths(values), values), self._style(line)))
+                marks |= self._marks(rule, plot, line, values)
+        return _Panel(rule, plot, layers, plot.dashes(self._threshold(rule)), marks)
 
-    def _behind(
-        self, rule: str, box: _Box, curves: Sequence[np.ndarray], ends: tuple[float, float]
-    ) -> list[str]:
+    def _marks(
+        self, rule: str, plot: Plot, line: _Line, values: np.ndarray
+    ) -> dict[tuple[int, int], Piece]:
+        """The sign at a row's effective depth; the current row's has its layer beside it."""
+        estimate, style = line.row.depth(rule), self._style(line)
+        if estimate is None or estimate.ratio is None or estimate.layer is None:
+            return {}
+        place = plot.line_of(float(values[estimate.layer])), plot.area.column(estimate.ratio)
+        if not line.is_current:
+            return {place: (letter(line.mark or 0), style)}
+        return {place: (_HERE, style)} | _label(plot.area, *place, str(estimate.layer), style)
+
+    def _behind(self, rule: str, plot: Plot, curves: Sequence[np.ndarray]) -> list[str]:
         """Every row's curve in one, since nobody tells them apart; kept while the rows stay."""
-        shown = {id(each.row.summary): each.row.summary for each in self._lines}
-        known = (box, ends, shown.keys())
+        shown = {id(line.row.summary): line.row.summary for line in self._lines}
+        known = (plot, shown.keys())
         if rule not in self._drawn_behind or self._drawn_behind[rule][0] != known:
-            canvas = Canvas(box.width, box.lines)
-            for each in curves:
-                _plot_curve(canvas, each, *ends)
+            text = plot.curves((_depths(values), values) for values in curves)
             # The summaries are held, so that no other one gets the identity of one of them.
-            self._drawn_behind[rule] = known, shown, canvas.lines()
+            self._drawn_behind[rule] = known, shown, text
         return self._drawn_behind[rule][2]
 
     def _style(self, line: _Line) -> Style:
@@ -225,17 +197,15 @@ class SweepCurves(Pane):
     def _legend_lines(self) -> list[list[Piece]]:
         """The row under the cursor first, then those compared, then how many lie behind."""
         inks, width = self.inks, self.area.width
-        front = [each for each in self._lines if each.rank]
-        front.sort(key=lambda each: (not each.is_current, each.mark or 0))
-        lines: list[list[Piece]] = []
+        front = [line for line in self._lines if line.rank]
+        front.sort(key=lambda line: (not line.is_current, line.mark or 0))
         n_behind = len(self._lines) - len(front)
-        for each in front:
-            sign = _HERE if each.is_current else letter(each.mark or 0)
-            if each.is_current and each.mark is not None:
-                sign = f"{_HERE}{letter(each.mark)}"
-            name = sentence(each.row.title)
-            text = fit_shown(f"━━ {sign} {name}", width).rstrip()
-            lines.append([(text, self._style(each))])
+        lines: list[list[Piece]] = []
+        for line in front:
+            sign = _HERE if line.is_current else ""
+            sign += letter(line.mark) if line.mark is not None else ""
+            text = fit_shown(f"━━ {sign} {sentence(line.row.title)}", width).rstrip()
+            lines.append([(text, self._style(line))])
         if n_behind:
             words = f"━━ {n_behind} more" if front else f"━━ {n_behind} rows"
             room = width - sum(len(text) for text, _ in lines[0]) - 3 if lines else width
@@ -247,11 +217,6 @@ class SweepCurves(Pane):
 
     # Drawing ----------------------------------------------------------------
 
-    @property
-    def _is_across(self) -> bool:
-        """Whether the panels stand side by side."""
-        return self._panels[0].box.left == 0
-
     def draw_line(self, y: int) -> Strip:
         if y < len(self._legend):
             return self.line(*self._legend[y])
@@ -260,8 +225,8 @@ class SweepCurves(Pane):
         if y == self.area.height - 1:
             return self.line(("depth / L".ljust(_MARGIN), self.inks.faint), *self._axis(0))
         for panel in self._panels:
-            if panel.box.top <= y < panel.box.top + panel.box.lines:
-                line = y - panel.box.top
+            if y in panel.plot.area:
+                line = y - panel.plot.area.top
                 return self.line(*self._scale(panel, line), *self._plot(panel, line))
         return self.line()
 
@@ -271,10 +236,11 @@ class SweepCurves(Pane):
         for place, panel in enumerate(self._panels):
             if place:
                 pieces.append((" " * _GAP, self.inks.text))
-            if y < panel.box.top:
+            area = panel.plot.area
+            if y < area.top:
                 pieces += self._head(panel)
-            elif y < panel.box.top + panel.box.lines:
-                pieces += self._plot(panel, y - panel.box.top)
+            elif y in area:
+                pieces += self._plot(panel, y - area.top)
             else:
                 pieces += self._axis(place)
         return self.line(*pieces)
@@ -282,24 +248,23 @@ class SweepCurves(Pane):
     def _head(self, panel: _Panel) -> list[Piece]:
         """The name of a panel and the ends of its scale, in one line."""
         inks, name = self.inks, rule_title(panel.rule)
-        ends = f"{number(panel.low)} … {number(panel.high)}"
-        room = panel.box.width - len(name) - len(ends)
+        ends = f"{number(panel.plot.low)} … {number(panel.plot.high)}"
+        room = panel.plot.area.width - len(name) - len(ends)
         unit = f" {_UNITS[panel.rule]}"
         unit = fit_shown(unit if len(unit) < room else "", room)
         return [(name, inks.strong), (unit, inks.faint), (ends, inks.muted)]
 
     def _scale(self, panel: _Panel, line: int) -> list[Piece]:
         """What stands on the left of a panel."""
-        inks, last = self.inks, panel.box.lines - 1
-        end = {0: number(panel.high), last: number(panel.low)}.get(line, "")
+        inks = self.inks
         name = rule_title(panel.rule) if line == 0 else ""
-        unit = _UNITS[panel.rule] if line == 1 and last > 1 else ""
-        rest = fit_right(end, _MARGIN - 1 - len(name) - len(unit)) + " "
+        unit = _UNITS[panel.rule] if line == 1 and panel.plot.area.lines > 2 else ""
+        rest = fit_right(panel.plot.end(line), _MARGIN - 1 - len(name) - len(unit)) + " "
         return [(name, inks.strong), (unit, inks.faint), (rest, inks.muted)]
 
     def _plot(self, panel: _Panel, line: int) -> list[Piece]:
         pieces: list[Piece] = []
-        for column in range(panel.box.width):
+        for column in range(panel.plot.area.width):
             piece: Piece = (panel.dashes[line][column], self.inks.faint)
             for text, style in panel.layers:
                 # Of several lines in one cell the uppermost is seen, so that it stays thin.
@@ -309,28 +274,21 @@ class SweepCurves(Pane):
         return pieces
 
     def _axis(self, place: int) -> list[Piece]:
-        width, inks = self._panels[place].box.width, self.inks
-        step = 0.2 if width >= 40 else 0.5
-        depths = np.arange(0, 1, step)
-        marks = [(round(each * (2 * width - 1)) // 2, f"{each:g}") for each in depths]
-        pieces = ruler(marks, (width - 1, "1"), width, inks)
+        area, inks = self._panels[place].plot.area, self.inks
+        depths = np.arange(0, 1, 0.2 if area.width >= 40 else 0.5)
+        marks = [(area.column(depth), f"{depth:g}") for depth in depths]
+        pieces = ruler(marks, (area.width - 1, "1"), area.width, inks)
         # Nothing here is under a cursor.
         return [(text, inks.faint) for text, _ in pieces]
 
 
 def _label(
-    box: _Box, line: int, column: int, text: str, style: Style
+    area: PlotArea, line: int, column: int, text: str, style: Style
 ) -> dict[tuple[int, int], Piece]:
     """The number of a layer beside its mark, on the side where there is room."""
-    fits = column + 1 + len(text) <= box.width
+    fits = column + 1 + len(text) <= area.width
     first = column + 1 if fits else column - len(text)
     return {(line, first + i): (char, style) for i, char in enumerate(text)}
-
-
-def _plot_curve(canvas: Canvas, values: np.ndarray, low: float, high: float) -> None:
-    """Draw a curve of one value a layer: layer l lies at (l + 1) / L, as in a depth's ratio."""
-    depths = np.arange(1, len(values) + 1) / len(values)
-    canvas.plot(depths, (values - low) / (high - low))
 
 
 _UNITS = {"kl": "of max", "overlap": "of top 5", "cosine": "a, m, c"}
@@ -341,8 +299,11 @@ def _read(row: Row, rule: str) -> np.ndarray | None:
     return None if row.summary is None else layer_curve(row.summary.curves, rule)
 
 
-def _ends(curves: Sequence[np.ndarray]) -> tuple[float, float]:
-    """0 and what the data reach."""
-    known = np.concatenate([each[np.isfinite(each)] for each in curves])
-    low, high = min(0.0, float(known.min(initial=0.0))), max(0.0, float(known.max(initial=0.0)))
-    return (low, high) if high > low else (low, low + 1.0)
+def _depths(values: np.ndarray) -> np.ndarray:
+    """Where a curve of one value a layer lies: layer l at (l + 1) / L, as in a depth's ratio."""
+    return np.arange(1, len(values) + 1) / len(values)
+
+
+def _ends(rule: str, curves: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The scale's ends: 0 to 1, but for the cosine 0 and what the data reach."""
+    return reach(np.concatenate(curves)) if rule == "cosine" else (0.0, 1.0)

@@ -12,6 +12,7 @@ from rich.style import Style
 from depthtui.tui.draw.braille import Canvas
 from depthtui.tui.draw.grid import Grid
 from depthtui.tui.draw.ink import bar, fit_right, number, probability, strip_of
+from depthtui.tui.draw.plot import Plot, PlotArea, reach
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.draw.text import wrap
 
@@ -114,6 +115,46 @@ def test_braille_lines_go_through_their_points():
 def test_wrap():
     assert wrap("one two three", 7) == ["one two", "three"]
     assert wrap("unbreakable", 5) == ["unbr…"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "count", "expected"),
+    [
+        (12, 3, [(1, 4), (6, 3), (10, 3)]),
+        (7, 3, [(1, 3), (4, 2), (6, 2)]),
+        (1, 1, [(1, 1)]),
+        (0, 2, [(1, 1), (2, 1)]),
+    ],
+)
+def test_plots_share_the_lines_of_their_pane(
+    lines: int, count: int, expected: list[tuple[int, int]]
+) -> None:
+    areas = PlotArea(3, 1, 20, lines).above_each_other(count)
+    assert [(area.top, area.lines) for area in areas] == expected
+    assert {(area.left, area.width) for area in areas} == {(3, 20)}
+
+
+def test_plots_side_by_side_share_the_width() -> None:
+    areas = PlotArea(0, 2, 62, 4).side_by_side(3, gap=1)
+    assert [(area.left, area.width) for area in areas] == [(0, 20), (21, 20), (42, 20)]
+
+
+def test_a_value_has_the_line_that_its_curve_runs_through() -> None:
+    plot = Plot(PlotArea(0, 0, 10, 4), -1.0, 1.0)
+    values = np.array([-1.0, -0.2, 0.3, 1.0])
+    text = plot.curve(np.array([0.0, 0.3, 0.6, 1.0]), values)
+    for depth, value in zip([0.0, 0.3, 0.6, 1.0], values, strict=True):
+        assert text[plot.line_of(float(value))][plot.area.column(depth)] != " "
+    assert (plot.line_of(5.0), plot.line_of(-5.0)) == (0, 3)
+    assert [plot.end(line) for line in range(4)] == ["1.00", "", "", "-1.00"]
+    assert not "".join(plot.dashes(float("nan"))).strip()
+    assert "".join(plot.dashes(0.0)).strip()
+
+
+def test_a_scale_begins_at_zero_and_has_two_ends() -> None:
+    assert reach(np.array([0.5, 2.0, np.nan])) == (0.0, 2.0)
+    assert reach(np.array([-0.5, -2.0])) == (-2.0, 0.0)
+    assert reach(np.full(2, np.nan)) == (0.0, 1.0)
 
 
 def test_widgets_import_nothing_heavy():
