@@ -14,6 +14,7 @@ from depthtui.metrics import formula_in
 from depthtui.metrics.depth_score import depth_score
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure
+from depthtui.token_text import printable
 from depthtui.tui.draw.ink import number
 from depthtui.tui.draw.text import skip_words
 from depthtui.tui.panes.pane import Cursor
@@ -85,6 +86,14 @@ class TokensView:
         note = measure.note(result, row)
         remark = f" · {note}" if note else ""
         return f"{_layer_name(result, row)}, {name}: {value}{remark}", value + remark
+
+    def copied(
+        self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
+    ) -> tuple[float, str]:
+        """The value under the cursor and what it is; the layer is one of the rows."""
+        layer, token = cursor
+        text = printable(result.tokens.texts[token])
+        return float(values[cursor]), f"{measure.title}, layer {layer}, token {token} ({text})"
 
 
 class MeansView(TokensView):
@@ -182,12 +191,31 @@ class SkipsView(TokensView):
             most = f", most {number(float(later[layer]))} at {layer}"
         return f"without {row}: output {output}{most}", f"output {output}"
 
+    def copied(
+        self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
+    ) -> tuple[float, str]:
+        effects = result.get(SkipEffects)
+        assert effects is not None
+        value = float(effects.output[cursor.layer])
+        return value, f"output effect of skipping layer {cursor.layer}"
+
 
 VIEWS: dict[HeatmapMode, TokensView] = {
     "tokens": TokensView(),
     "means": MeansView(),
     "skips": SkipsView(),
 }
+
+
+def copied(measure: Measure, result: RunResult, cursor: Cursor) -> tuple[str, str] | None:
+    """The value under the cursor in six digits, and what it is; None where there is none."""
+    values = measure.values(result)
+    if values is None:
+        return None
+    view = VIEWS["tokens" if measure.by_token else "skips"]
+    cursor = cursor._replace(layer=min(cursor.layer, len(values) - 1))
+    value, words = view.copied(measure, result, values, cursor)
+    return f"{value:.6g}", words
 
 
 def means_of(curves: Curves, measure: Measure) -> np.ndarray | None:

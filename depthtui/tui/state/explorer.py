@@ -42,6 +42,7 @@ from depthtui.tui.state.session import Run, RunState, Session
 from depthtui.tui.state.thinking import Thinking
 
 if TYPE_CHECKING:
+    from depthtui.models.catalog import ModelListing
     from depthtui.sweep.plan import Cell, SweepPlan
     from depthtui.sweep.records import Record
     from depthtui.tui.state.sweeping import Sweeping
@@ -153,6 +154,12 @@ class Explorer:
     def cache_dir(self) -> Path:
         """Where models, results and sweeps are kept."""
         return self.settings.cache_folder
+
+    def models_on_disk(self) -> list[ModelListing]:
+        """The models that need no download; slow, so a thread asks."""
+        from depthtui.models.catalog import on_disk
+
+        return on_disk(models_dir(self.cache_dir))
 
     @property
     def is_loading(self) -> bool:

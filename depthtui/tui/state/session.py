@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -98,6 +98,27 @@ class Run:
         asked = (self.model, self.prompt, replace(self.settings, metrics=settings.metrics))
         has_all = set(settings.metrics) <= set(self.settings.metrics)
         return self.state is RunState.FINISHED and has_all and asked == (model, prompt, settings)
+
+    def to_compute(self, names: Sequence[str]) -> tuple[list[str], str]:
+        """Which of these metrics can be asked for, or else why none; the reason is untrusted.
+
+        What was stopped half-way is asked for again.
+        """
+        measured = self.result.measured if self.result else {}
+        unavailable = self.result.unavailable if self.result else {}
+        missing = [name for name in names if name not in measured]
+        wanted = [name for name in missing if name not in unavailable]
+        if not wanted and self.state is RunState.STOPPED:
+            wanted = [name for name in names if METRIC_BY_NAME[name].on_demand]
+        if wanted:
+            return wanted, ""
+        if missing:
+            metric = METRIC_BY_NAME[missing[0]]
+            hint = " A marks the token that the answer begins with." * metric.needs_answer
+            return [], f"{metric.title} cannot be had: {unavailable[metric.name]}.{hint}"
+        if names:
+            return [], "This is computed already."
+        return [], "This pane has all it shows; v chooses a measure."
 
 
 @dataclass

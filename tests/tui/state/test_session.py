@@ -218,3 +218,32 @@ def test_another_answer_drops_what_depends_on_it(session: Session) -> None:
     assert run.result.unavailable == {"similarity": "why"}
     assert run.settings.metrics == ("logit_lens", "ablation")
     assert run.result.answer_start == 1
+
+
+def test_a_pane_asks_for_what_is_neither_there_nor_impossible(session: Session) -> None:
+    finished(session)
+    run = session.current
+    assert run is not None
+    assert run.result is not None
+    assert run.to_compute(("contributions", "similarity")) == (["similarity"], "")
+    assert run.to_compute(("contributions",)) == ([], "This is computed already.")
+    wanted, why_not = run.to_compute(())
+    assert wanted == []
+    assert "all it shows" in why_not
+    run.result.unavailable = {"residual_erasure": "there is no answer"}
+    wanted, why_not = run.to_compute(("residual_erasure",))
+    assert wanted == []
+    assert why_not.startswith("Residual erasure cannot be had: there is no answer.")
+    assert "A marks the token" in why_not
+
+
+def test_what_was_stopped_half_way_is_asked_for_again(session: Session) -> None:
+    finished(session)
+    run = session.current
+    assert run is not None
+    assert run.result is not None
+    ablation = Ablation("layer", np.ones(2, np.float32), np.ones((30, 2), np.float32))
+    run.result.put("ablation", ablation)
+    assert run.to_compute(("contributions", "ablation"))[0] == []
+    run.state = RunState.STOPPED
+    assert run.to_compute(("contributions", "ablation"))[0] == ["ablation"]
