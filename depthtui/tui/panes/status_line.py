@@ -2,56 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
-
 from rich.cells import cell_len
 from textual.strip import Strip
 from textual.widget import Widget
 
-from depthtui.data.model import ModelInfo
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.sizes import format_size
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.ink import Inks, Piece, inks_of, number, strip_of
 from depthtui.tui.draw.text import sentence
-from depthtui.tui.state.session import Work
-
-EngineState: TypeAlias = Literal[
-    "starting", "loading", "idle", "ready", "running", "halted", "sweeping", "stopped", "gone"
-]
-
-
-@dataclass(frozen=True)
-class Status:
-    """What the status line says; anything unknown is left out.
-
-    Attributes:
-        model: the loaded model.
-        model_name: what is being loaded while there is no model yet.
-        task: where the prompt comes from.
-        number: which of its prompts, such as `1/12`.
-        state: what the engine is doing.
-        layer, layers: how far a run is, in layers.
-        seconds: how long the run took so far.
-        cached: whether the result came from the cache; None while there is none.
-        memory: bytes that the engine holds, or 0.
-        work: the slower metric that a run is at, or None.
-        swept: how many prompts of a sweep are done, and how many there are.
-    """
-
-    model: ModelInfo | None = None
-    model_name: str = ""
-    task: str = ""
-    number: str = ""
-    state: EngineState = "starting"
-    layer: int = 0
-    layers: int = 0
-    seconds: float = 0.0
-    cached: bool | None = None
-    memory: int = 0
-    work: Work | None = None
-    swept: tuple[int, int] = (0, 0)
+from depthtui.tui.state.status import Status
 
 
 class StatusLine(Widget):

@@ -10,7 +10,8 @@ from depthtui.sweep.pace import time_words
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.ink import Piece, bar, strip_of
 from depthtui.tui.draw.text import sentence
-from depthtui.tui.panes.status_line import Status, StatusLine
+from depthtui.tui.panes.status_line import StatusLine
+from depthtui.tui.state.status import Status
 from depthtui.tui.state.sweeping import Sweeping
 
 _BAR = 24

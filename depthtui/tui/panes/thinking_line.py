@@ -11,7 +11,8 @@ from depthtui.report.generation import ENDS
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.ink import Piece, number
 from depthtui.tui.draw.text import sentence
-from depthtui.tui.panes.status_line import Status, StatusLine
+from depthtui.tui.panes.status_line import StatusLine
+from depthtui.tui.state.status import Status
 from depthtui.tui.state.thinking import Thinking
 
 

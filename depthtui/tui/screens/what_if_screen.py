@@ -28,12 +28,13 @@ from depthtui.tui.panes.output_bars import OutputBars
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.stack_pane import StackPane
-from depthtui.tui.panes.status_line import Status, StatusLine
+from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.screens.dialogs.export_screen import open_export
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer, Phase
 from depthtui.tui.state.session import Run
+from depthtui.tui.state.status import Status
 from depthtui.tui.state.what_if import CHEAPEST_RANKING, Stack, WhatIf
 
 

@@ -19,7 +19,8 @@ from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
 from depthtui.tui.panes.prompt_pane import PromptPane
-from depthtui.tui.panes.status_line import Status, StatusLine
+from depthtui.tui.panes.status_line import StatusLine
+from depthtui.tui.state.status import Status
 from tests.builders.models import tiny_model
 from tests.builders.results import half_run, make_result
 from tests.hostile import HOSTILE

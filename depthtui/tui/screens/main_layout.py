@@ -1,0 +1,112 @@
+"""The panes of the main screen, and where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import zip_longest
+from typing import NamedTuple
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Footer, Static
+
+from depthtui.tui.panes.curves import DepthCurves
+from depthtui.tui.panes.decided_pane import DecidedPane
+from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.exit_pane import ExitPane
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.layer_bars import LayerBars
+from depthtui.tui.panes.lens_table import LensTable
+from depthtui.tui.panes.pane import Pane
+from depthtui.tui.panes.progress_pane import ProgressPane
+from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.panes.prune_pane import PrunePane
+from depthtui.tui.panes.status_line import StatusLine
+from depthtui.tui.screens.dialogs.dialog import MUTED
+from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
+from depthtui.tui.screens.dialogs.session_screen import run_card
+from depthtui.tui.screens.pane_screen import PaneTabs
+from depthtui.tui.state.explorer import Problem
+from depthtui.tui.state.session import Session
+
+
+class Place(NamedTuple):
+    """A pane of the screen: its class, its id, what its tab says, its CSS classes."""
+
+    kind: type[Pane]
+    id: str
+    name: str
+    classes: str = ""
+
+    def pane(self) -> Pane:
+        """A new pane for this place."""
+        return self.kind(id=self.id, name=self.name, classes=self.classes)
+
+
+PROMPT = Place(PromptPane, "prompt", "Prompt", "always")
+LEFT = (Place(Heatmap, "heatmap", "Heatmap"), Place(DepthCurves, "curves", "Curves"))
+PAGES = (
+    Place(DepthTable, "depths", "Depth", "page"),
+    Place(DecidedPane, "decided", "Decided", "page"),
+    Place(ExitPane, "exits", "Exit", "page"),
+    Place(PrunePane, "pruning", "Prune", "page"),
+)
+"""One of them is up at a time, in the order of turning."""
+
+RIGHT = (Place(LensTable, "lens", "Lens"), *PAGES)
+SPARE = (
+    Place(Heatmap, "means", "Means", "spare"),
+    Place(LayerBars, "useful", "Usefulness", "spare"),
+)
+"""Where the screen is wide."""
+
+_ACROSS = [place for places in zip_longest(LEFT, RIGHT) for place in places if place]
+TAB_ORDER = tuple(place.id for place in (*_ACROSS, *SPARE, PROMPT))
+"""Ids of all panes: the columns line by line, then what stands around them."""
+
+PAGE_ORDER = tuple(page.id for page in PAGES)
+
+
+class SessionList(Static):
+    """The runs of the session, newest first."""
+
+    def show(self, session: Session) -> None:
+        """List these; nothing is done where there is no room for the list."""
+        if self.display:
+            cards = [run_card(run, session) for run in reversed(list(session.shown()))]
+            empty = Content.styled("Every run stays here.", MUTED)
+            self.update(Content("\n").join(cards) if cards else empty, layout=False)
+
+
+class ProblemText(Static):
+    """Why there is no engine or no model, and what to do about it."""
+
+    def show(self, problem: Problem) -> None:
+        """Say this from now on."""
+        message, hint = stand_ins(problem.message), stand_ins(problem.hint)
+        self.update(Content.assemble((message, "bold $text-error"), "\n", hint))
+
+
+def layout() -> ComposeResult:
+    """Every widget of the screen."""
+    yield StatusLine(id="status")
+    yield PROMPT.pane()
+    yield PaneTabs(id="tabs")
+    with Horizontal(id="panes"):
+        with Vertical(classes="column", id="left"):
+            yield from _panes(LEFT)
+        with Vertical(classes="column", id="right"):
+            yield from _panes(RIGHT)
+        with Vertical(classes="column", id="extra"):
+            yield from _panes(SPARE)
+            session = SessionList(id="session")
+            session.border_title = "Session"
+            yield session
+    yield ProgressPane(id="progress", name="Loading")
+    yield ProblemText(id="problem")
+    yield Footer(compact=True, show_command_palette=False)
+
+
+def _panes(places: Iterable[Place]) -> ComposeResult:
+    return (place.pane() for place in places)

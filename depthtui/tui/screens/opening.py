@@ -1,0 +1,131 @@
+"""What the main screen opens: dialogs and other screens, imported when they are opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, Silenced
+from depthtui.tui.screens.live_screen import LiveScreen
+from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.session import Run
+
+if TYPE_CHECKING:
+    from depthtui.tui.screens.dialogs.compare_choice import Partner
+    from depthtui.tui.screens.dialogs.prompt_picker import PromptChoice
+    from depthtui.tui.screens.dialogs.session_screen import SessionChoice
+    from depthtui.tui.screens.dialogs.skip_picker import SkipChoice
+
+
+def choose_prompt(
+    screen: LiveScreen, explorer: Explorer, tab: str, then: Callable[[Prompt], None]
+) -> None:
+    """Ask for a prompt: written, of a task or from a file."""
+    from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
+
+    def chosen(choice: PromptChoice | None) -> None:
+        if choice is not None:
+            explorer.change(chat_template=choice.chat_template)
+            then(choice.prompt)
+
+    model, settings = explorer.model, explorer.settings
+    template = model.has_chat_template if model else None
+    picker = PromptPicker(explorer.prompt, settings.seed, settings.chat_template, template, tab)
+    screen.app.push_screen(picker, chosen)
+
+
+def choose_model(screen: LiveScreen, explorer: Explorer, then: Callable[[ModelSpec], None]) -> None:
+    """Ask for a model."""
+    from depthtui.tui.screens.dialogs.model_picker import ModelPicker
+
+    def chosen(spec: ModelSpec | None) -> None:
+        if spec is not None:
+            then(spec)
+            screen.redraw()
+
+    screen.app.push_screen(ModelPicker(explorer.spec, explorer.models_on_disk), chosen)
+
+
+def choose_skip(screen: LiveScreen, explorer: Explorer, run: Run) -> None:
+    """Ask what skip effects and ablation of a run leave out."""
+    from depthtui.tui.screens.dialogs.skip_picker import SkipChoice, SkipPicker
+
+    def chosen(choice: SkipChoice | None) -> None:
+        if choice is not None:
+            explorer.choose_skip(*choice)
+            screen.redraw()
+
+    current = SkipChoice(run.settings.skip_part, run.settings.skip_everywhere)
+    screen.app.push_screen(SkipPicker(current, run.model), chosen)
+
+
+def show_session(screen: LiveScreen, explorer: Explorer) -> None:
+    """List the session's runs, and go to one or compare two."""
+    from depthtui.tui.screens.dialogs.session_screen import SessionScreen
+
+    session = explorer.session
+
+    def chosen(choice: SessionChoice | None) -> None:
+        if choice is not None and choice.run is not None:
+            session.select(choice.run)
+        screen.redraw()
+        other = session.marked or session.before(session.current)
+        if choice is not None and choice.compare and session.current and other:
+            show_comparison(screen, explorer, session.current, other)
+
+    screen.app.push_screen(SessionScreen(explorer), chosen)
+
+
+def choose_partner(screen: LiveScreen, explorer: Explorer) -> None:
+    """Ask what to compare the run on the screen with: a run, or its prompt on another model."""
+    from depthtui.tui.screens.dialogs.compare_choice import CompareChoice
+
+    def chosen(partner: Partner | None) -> None:
+        run = explorer.session.current
+        if partner is None or run is None:
+            return
+        if partner.run is None:
+            choose_model(screen, explorer, lambda spec: explorer.run_on_model(run, spec))
+        else:
+            show_comparison(screen, explorer, run, partner.run)
+
+    screen.app.push_screen(CompareChoice(explorer.session), chosen)
+
+
+def show_comparison(screen: LiveScreen, explorer: Explorer, a: Run, b: Run) -> None:
+    """Put two runs side by side."""
+    from depthtui.tui.screens.compare_screen import CompareScreen
+
+    screen.app.push_screen(CompareScreen(explorer, a, b, screen.measure))
+
+
+def show_sweep(screen: LiveScreen, explorer: Explorer) -> None:
+    """Show the sweep, or the session's runs as one."""
+    from depthtui.tui.screens.sweep_screen import SweepScreen
+
+    screen.app.push_screen(SweepScreen(explorer), lambda _: screen.redraw())
+
+
+def show_what_if(
+    screen: LiveScreen, explorer: Explorer, clean: Run, silenced: Iterable[Silenced]
+) -> None:
+    """Leave layers out of a run with every layer on; some are off from the start."""
+    from depthtui.tui.screens.what_if_screen import WhatIfScreen
+
+    what_if = WhatIfScreen(explorer, clean, screen.cursor, screen.layer_order, silenced)
+    screen.app.push_screen(what_if)
+
+
+def show_generation(screen: LiveScreen, explorer: Explorer) -> None:
+    """Let the model answer the prompt, and watch it."""
+    from depthtui.tui.screens.thinking_screen import ThinkingScreen
+
+    screen.app.push_screen(ThinkingScreen(explorer, screen.layer_order))
+
+
+def export_run(screen: LiveScreen, explorer: Explorer, run: Run, result: RunResult) -> None:
+    """Save a run, or the whole session."""
+    from depthtui.tui.screens.dialogs.export_screen import open_export
+
+    open_export(screen.app, explorer, f"this run ({run.number})", [result])
