@@ -61,11 +61,7 @@ async def surveyed(it: Explored, screen: SweepScreen) -> None:
         if sweep is None:
             return True
         shown = sum(row.done for row in screen.survey.rows)
-        return (
-            screen._surveying is None
-            and screen._surveyed[1:2] == (sweep.version,)
-            and (shown == sum(map(len, sweep.records.values())))
-        )
+        return screen.is_current and shown == sum(map(len, sweep.records.values()))
 
     await it.until(is_done, "what the sweep says")
     await it.pilot.pause()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Footer, Input
-from textual.worker import Worker, WorkerState
 
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
@@ -27,7 +26,8 @@ from depthtui.tui.panes.sweep_table import Column, SweepTable, columns_of, in_or
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer, Phase
-from depthtui.tui.state.sweep_rows import GROUPINGS, Grouping, Row, RowKey, Survey, Surveyor
+from depthtui.tui.state.sweep_analysis import SweepAnalysis
+from depthtui.tui.state.sweep_rows import GROUPINGS, Grouping, Row, RowKey, Survey
 from depthtui.tui.state.sweeping import Sweeping, sweep_of_session
 
 _MOST_MARKS = 6
@@ -52,17 +52,12 @@ class SweepScreen(LiveScreen):
     def __init__(self, explorer: Explorer) -> None:
         super().__init__()
         self._explorer = explorer
-        self._session: Sweeping | None = None
-        self._shown: Sweeping | None = None
+        self._session_sweep: Sweeping | None = None
+        self._analysis: SweepAnalysis | None = None
         self._grouping: Grouping = "cells"
         self._marks: list[RowKey] = []
         self._sorted_by = ("", False)
         self._filter = ""
-        self._rows: list[Row] = []
-        self._survey = Survey()
-        self._surveyor = Surveyor()
-        self._surveyed: tuple[object, ...] = ()
-        self._surveying: tuple[object, ...] | None = None
         self._keys_depend_on: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
@@ -87,106 +82,109 @@ class SweepScreen(LiveScreen):
     @property
     def sweep(self) -> Sweeping | None:
         """What is shown."""
-        return self._explorer.sweep or self._session
+        return self._explorer.sweep or self._session_sweep
 
     @property
     def survey(self) -> Survey:
         """What it says, as far as that has been worked out."""
-        return self._survey
+        return self._analysis.survey if self._analysis else Survey()
 
     @property
-    def rows(self) -> list[Row]:
+    def is_current(self) -> bool:
+        """Whether that is all there is to say."""
+        return self._analysis is None or self._analysis.is_current(self._grouping)
+
+    @property
+    def rows(self) -> Sequence[Row]:
         """The rows on the screen, in order."""
-        return self._rows
+        return self.query_one(SweepTable).rows
 
     @property
     def row(self) -> Row | None:
         """The one under the cursor."""
-        return self._rows[self.cursor.layer] if self.cursor.layer < len(self._rows) else None
+        rows, place = self.rows, self.cursor.layer
+        return rows[place] if place < len(rows) else None
+
+    @property
+    def marked(self) -> list[Row]:
+        """The rows that are compared, whether the filter shows them or not."""
+        by_key = {row.key: row for row in self.survey.rows}
+        return [by_key[key] for key in self._marks if key in by_key]
 
     def extent(self) -> tuple[int, int]:
-        return len(self._rows) - 1, len(self._columns) - 1
+        table = self.query_one(SweepTable)
+        return len(table.rows) - 1, len(table.columns) - 1
 
     def shown_result(self) -> RunResult | None:
         return None
 
-    @property
-    def _columns(self) -> list[Column]:
-        return self.query_one(SweepTable).columns
-
     def draw(self) -> None:
         explorer = self._explorer
-        if explorer.sweep is None and self._session is None:
-            self._session = sweep_of_session(explorer.session, explorer.settings.summary_settings())
+        if self.sweep is None:
+            settings = explorer.settings.summary_settings()
+            self._session_sweep = sweep_of_session(explorer.session, settings)
         sweep = self.sweep
-        if sweep is not self._shown:
-            self._shown, self._marks, self._filter, self._survey = sweep, [], "", Survey()
-            self._surveyor = Surveyor()
+        if sweep is not (self._analysis.sweep if self._analysis else None):
+            self._analysis = SweepAnalysis(sweep) if sweep else None
+            self._marks, self._filter = [], ""
         self.query_one(SweepLine).show_sweep(sweep, explorer.model)
-        self._survey_if_changed()
+        self._analyse()
         self._show_rows()
-        keys_depend_on = (explorer.phase, sweep and sweep.stage, bool(self._rows))
+        self._refresh_keys()
+
+    def _refresh_keys(self) -> None:
+        """Let the footer compose itself anew, but only when another key works."""
+        sweep, can_be_exported = self.sweep, self.survey.summary is not None
+        stage = sweep.stage if sweep else None
+        keys_depend_on = (self._explorer.phase, stage, bool(self.rows), can_be_exported)
         if keys_depend_on != self._keys_depend_on:
-            # The footer composes itself anew, so only when another key works.
             self._keys_depend_on = keys_depend_on
             self.refresh_bindings()
 
-    def _survey_if_changed(self) -> None:
+    def _analyse(self) -> None:
         """Work out what the sweep says in a thread, once at a time."""
-        sweep = self.sweep
-        if sweep is None or self._surveying is not None:
+        analysis = self._analysis
+        request = analysis.begin(self._grouping) if analysis else None
+        if analysis is None or request is None:
             return
-        wanted = (sweep, sweep.version, sweep.plan, self._grouping)
-        if wanted == self._surveyed:
-            return
-        self._surveying = wanted
-        outcome, grouping, surveyor = sweep.outcome, self._grouping, self._surveyor
 
-        def work() -> Survey:
+        def work() -> None:
             # Comparisons take their time: the rows are shown before.
-            self.call_later(self._show_survey, sweep, rows=surveyor.rows(outcome, grouping))
-            return surveyor.survey(outcome, grouping, sweep.is_session, sweep.is_live)
+            rows = analysis.rows(request)
+            self.call_later(self._take, analysis, lambda: analysis.take_rows(rows))
+            survey = analysis.survey_of(request)
+            self.call_later(self._take, analysis, lambda: analysis.finish(request, survey))
 
-        self.run_worker(work, name="survey", thread=True)
+        self.run_worker(work, thread=True)
 
-    def _show_survey(self, sweep: object, **known: object) -> None:
-        """Take what is known of a sweep, where it is still the one that is shown."""
-        if sweep is self.sweep and self.is_running:
-            self._survey = replace(self._survey, **known)  # type: ignore[arg-type]
-            self._show_rows()
-
-    @on(Worker.StateChanged)
-    def _worked(self, event: Worker.StateChanged) -> None:
-        if event.worker.name != "survey" or event.state is not WorkerState.SUCCESS:
-            return
-        assert self._surveying is not None
-        self._surveyed, self._surveying = self._surveying, None
-        survey = event.worker.result
-        if self._surveyed[0] is self.sweep and survey is not None:
-            self._survey = survey
-        self.redraw()
+    def _take(self, analysis: SweepAnalysis, take: Callable[[], None]) -> None:
+        """Take what has been worked out; draw it where its sweep is still shown."""
+        take()
+        if analysis is self._analysis:
+            self.redraw()
 
     def _show_rows(self) -> None:
-        table = self.query_one(SweepTable)
-        current = self.row
+        """Filter and sort the rows; the cursor stays on its row where others come or go."""
+        table, current = self.query_one(SweepTable), self.row
         words = self._filter.lower().split()
         found = [
-            row for row in self._survey.rows if all(each in row.title.lower() for each in words)
+            row for row in self.survey.rows if all(word in row.title.lower() for word in words)
         ]
-        columns = columns_of(found, table.area.width)
-        self._rows = in_order(found, columns, self._sorted_by)
-        keys = [row.key for row in self._rows]
-        by_key = {row.key: row for row in self._survey.rows}
-        self._marks = [key for key in self._marks if key in by_key]
-        places = {key: place for place, key in enumerate(self._marks)}
-        table.show_rows(self._rows, places, self._sorted_by, self._why_empty())
-        if current is not None and current.key in keys:
-            # The cursor stays on its row where others come or go.
-            self.go(keys.index(current.key), self.cursor.token)
-        else:
-            self.go(*self.cursor)
+        rows = in_order(found, columns_of(found, table.area.width), self._sorted_by)
+        places = {row.key: place for place, row in enumerate(self.marked)}
+        table.show_rows(rows, places, self._sorted_by, self._why_empty())
+        keys = [row.key for row in rows]
+        stays = current is not None and current.key in keys
+        layer = keys.index(current.key) if current and stays else self.cursor.layer
+        self.go(layer, self.cursor.token)
         self._show_cursor()
-        self.query_one(FindingsPane).show_findings(self._survey.findings, self._why_silent())
+        self.query_one(FindingsPane).show_findings(self.survey.findings, self._why_silent())
+
+    @property
+    def _column(self) -> Column | None:
+        """The one under the cursor."""
+        columns, place = self.query_one(SweepTable).columns, self.cursor.token
+        return columns[place] if place < len(columns) else None
 
     def _titles(self) -> tuple[str, str]:
         sweep = self.sweep
@@ -194,8 +192,7 @@ class SweepScreen(LiveScreen):
             return "Effective depth", ""
         first = "" if sweep.plan.summary.include_first_token else ", token 0 out"
         kept = f" · /{self._filter}" if self._filter else ""
-        columns = self._columns
-        column = columns[self.cursor.token] if self.cursor.token < len(columns) else None
+        column = self._column
         sorts = f"{column.words}: s sorts by it · / filters" if column is not None else ""
         return f"Effective depth · {GROUPINGS[self._grouping]}{first}{kept}", sorts
 
@@ -205,7 +202,7 @@ class SweepScreen(LiveScreen):
             return "A grid of models and tasks.", "n starts a sweep, o opens one."
         if self._filter:
             return f"No row has “{self._filter}” in its names.", "/ changes the filter."
-        if self._surveying is not None:
+        if not self.is_current:
             return "Looking at what is there.", ""
         return "Nothing has been run yet.", sweep.problem
 
@@ -219,16 +216,14 @@ class SweepScreen(LiveScreen):
 
     def watch_cursor(self, cursor: object) -> None:
         super().watch_cursor(cursor)  # type: ignore[arg-type]
-        if self.is_mounted and self._shown is not None:
+        if self.is_mounted and self._analysis is not None:
             self._show_cursor()
 
     def _show_cursor(self) -> None:
         """Bring what depends on the cursor up to date."""
         settings = self.sweep.plan.summary if self.sweep else SummarySettings()
         self.query_one(SweepTable).set_titles(*self._titles())
-        by_key = {row.key: row for row in self._survey.rows}
-        marked = [by_key[key] for key in self._marks if key in by_key]
-        self.query_one(SweepCurves).show_rows(self._rows, marked, self.row, settings)
+        self.query_one(SweepCurves).show_rows(self.rows, self.marked, self.row, settings)
 
     def _activate(self, pane: Pane) -> None:
         """Where it is narrow, the findings take the place of the curves."""
@@ -250,9 +245,9 @@ class SweepScreen(LiveScreen):
             case "go_on":
                 return self._can_go_on
             case "open_row" | "mark" | "sort":
-                return bool(self._rows)
+                return bool(self.rows)
             case "export":
-                return self._survey.summary is not None
+                return self.survey.summary is not None
             case "new_sweep" | "open_sweep":
                 return not is_live
         return True
@@ -282,19 +277,10 @@ class SweepScreen(LiveScreen):
 
     def action_sort(self) -> None:
         """Sort by the column under the cursor; again, the other way; then as in the plan."""
-        columns = self._columns
-        if self.cursor.token >= len(columns):
-            return
-        column = columns[self.cursor.token]
-        name, falls = self._sorted_by
-        first = not column.is_name
-        if name != column.name:
-            self._sorted_by = (column.name, first)
-        elif falls == first:
-            self._sorted_by = (name, not falls)
-        else:
-            self._sorted_by = ("", False)
-        self._show_rows()
+        column = self._column
+        if column is not None:
+            self._sorted_by = _next_order(column, self._sorted_by)
+            self._show_rows()
 
     def action_rows(self) -> None:
         """Cells, pooled by model, pooled by level."""
@@ -310,7 +296,7 @@ class SweepScreen(LiveScreen):
             return
         if row.key in self._marks:
             self._marks.remove(row.key)
-        elif len(self._marks) == _MOST_MARKS:
+        elif len(self.marked) == _MOST_MARKS:
             self.notify(f"{_MOST_MARKS} rows are compared already: space on one takes it out.")
             return
         else:
@@ -369,8 +355,6 @@ class SweepScreen(LiveScreen):
 
     def action_new_sweep(self) -> None:
         """Choose models and tasks, and start."""
-        from depthtui.models.catalog import on_disk
-        from depthtui.settings import models_dir
         from depthtui.tui.screens.dialogs.sweep_dialog import SweepDialog
 
         explorer = self._explorer
@@ -379,8 +363,7 @@ class SweepScreen(LiveScreen):
             if plan is not None:
                 self._start(plan, default_folder(plan, explorer.cache_dir))
 
-        folder = models_dir(explorer.cache_dir)
-        dialog = SweepDialog(explorer.spec, explorer.settings, lambda: on_disk(folder))
+        dialog = SweepDialog(explorer.spec, explorer.settings, explorer.models_on_disk)
         self.app.push_screen(dialog, chosen)
 
     def action_go_on(self) -> None:
@@ -397,7 +380,7 @@ class SweepScreen(LiveScreen):
 
         def chosen(choice: SweepChoice | None) -> None:
             if choice is not None:
-                explorer.sweep, self._session = choice.sweep, None
+                explorer.sweep, self._session_sweep = choice.sweep, None
                 self.redraw()
 
         self.app.push_screen(SweepList(explorer.cache_dir, bool(explorer.session.results)), chosen)
@@ -419,5 +402,14 @@ class SweepScreen(LiveScreen):
     def action_export(self) -> None:
         from depthtui.tui.screens.dialogs.sweep_export import open_sweep_export
 
-        if self._survey.summary is not None:
-            open_sweep_export(self.app, self._explorer, self._survey)
+        if self.survey.summary is not None:
+            open_sweep_export(self.app, self._explorer, self.survey)
+
+
+def _next_order(column: Column, sorted_by: tuple[str, bool]) -> tuple[str, bool]:
+    """Sorting by a column once more: one way, the other way, then as in the plan."""
+    name, falls = sorted_by
+    falls_first = not column.is_name
+    if name != column.name:
+        return column.name, falls_first
+    return (name, not falls) if falls == falls_first else ("", False)
