@@ -88,15 +88,8 @@ class DepthApp(App[int]):
         self._engine_log: Path | None = None
         self._told: Problem | None = None
         self.main: MainScreen | None = None
-        self.explorer = Explorer(
-            spec,
-            settings,
-            make_engine or self._make_engine,
-            lambda engine: engine.start(self.post_message),
-            self._say,
-            _first_prompt,
-            self._keep_settings,
-        )
+        self._make_engine = make_engine or self._engine_process
+        self.explorer = Explorer(spec, settings, self)
 
     # Starting and ending ----------------------------------------------------
 
@@ -124,20 +117,26 @@ class DepthApp(App[int]):
         self.set_keymap(keys)
         unknown = sorted(set(keys) - {each.id for each in keymap.ALL})
         if unknown:
-            self._say(Saying(f"The settings remap unknown keys: {', '.join(unknown)}.", "warning"))
+            self.say(Saying(f"The settings remap unknown keys: {', '.join(unknown)}.", "warning"))
 
     def _open(self) -> None:
         from depthtui.tui.screens.main_screen import MainScreen
 
         self.main = MainScreen(self.explorer)
         self.push_screen(self.main)
-        self.call_after_refresh(self._start_engine)
+        self.call_after_refresh(self._start_explorer)
 
-    def _start_engine(self) -> None:
+    def _start_explorer(self) -> None:
         self.explorer.start()
         self._changed()
 
-    def _make_engine(self) -> Engine:
+    def start_engine(self) -> Engine:
+        """A new engine, whose messages come here."""
+        engine = self._make_engine()
+        engine.start(self.post_message)
+        return engine
+
+    def _engine_process(self) -> Engine:
         if self._engine_log is None:
             handle, name = tempfile.mkstemp(prefix="depthtui-engine-", suffix=".log")
             os.close(handle)
@@ -205,10 +204,11 @@ class DepthApp(App[int]):
         problem = self.explorer.problem
         if problem is not None and problem is not self._told and self.screen is not self.main:
             # The main screen has a place for it, any other does not.
-            self._say(Saying(f"{problem.message} {problem.hint}".strip(), "error"))
+            self.say(Saying(f"{problem.message} {problem.hint}".strip(), "error"))
         self._told = problem
 
-    def _say(self, saying: Saying) -> None:
+    def say(self, saying: Saying) -> None:
+        """Show a toast."""
         from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 
         self.notify(
@@ -219,6 +219,12 @@ class DepthApp(App[int]):
             markup=False,
         )
 
+    def first_prompt(self) -> Prompt:
+        """What runs when nothing was chosen yet."""
+        from depthtui.tui.state.ladder import first_prompt
+
+        return first_prompt()
+
     # Settings ---------------------------------------------------------------
 
     def _theme_changed(self, theme: Theme) -> None:
@@ -226,13 +232,13 @@ class DepthApp(App[int]):
         if chosen != self.explorer.settings.theme:
             self.explorer.change(theme=chosen)
 
-    def _keep_settings(self, changes: dict[str, Any]) -> None:
+    def keep_settings(self, changes: dict[str, Any]) -> None:
         """Change the user's file in these settings alone: a command-line option is no habit."""
         path = self._settings_file
         try:
             save_settings(replace(load_settings(path), **changes), path)
         except DepthError as error:
-            self._say(Saying(str(error), "warning", "Settings not saved"))
+            self.say(Saying(str(error), "warning", "Settings not saved"))
 
     # Keys -------------------------------------------------------------------
 
@@ -261,12 +267,6 @@ class DepthApp(App[int]):
                 self.call_later(perform, self, deed)
 
         self.push_screen(HelpScreen(deeds_on(self.screen)), chosen)
-
-
-def _first_prompt() -> Prompt:
-    from depthtui.tui.state.ladder import first_prompt
-
-    return first_prompt()
 
 
 def _driver_class() -> type[Driver] | None:

@@ -37,7 +37,7 @@ def main() -> int:
 
     if "hostile" in sys.argv:
         everything = " ".join(each for each in HOSTILE.values() if each)
-        app_module._first_prompt = lambda: Prompt(everything)
+        DepthApp.first_prompt = lambda app: Prompt(everything)  # type: ignore[method-assign]
     app_module.DepthApp = make  # type: ignore[assignment, misc]
     return cli.main(["--cache-dir", str(folder)])
 

@@ -6,11 +6,10 @@ what deserves a toast. Nothing here draws.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
@@ -78,17 +77,33 @@ class Problem:
     hint: str
 
 
+class Host(Protocol):
+    """What the explorer needs of the app; the tests bring a silent one."""
+
+    def start_engine(self) -> Engine:
+        """A new engine that tells the app what happens.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+
+    def first_prompt(self) -> Prompt:
+        """What runs when a model is there and nothing was chosen yet."""
+
+    def say(self, saying: Saying) -> None:
+        """Show a toast."""
+
+    def keep_settings(self, changes: dict[str, Any]) -> None:
+        """Write changed settings to the user's file."""
+
+
 class Explorer:
     """The session and the engine behind it.
 
     Args:
         spec: the model to open with.
         settings: the user's settings.
-        make_engine: makes an engine that has not been started.
-        start_engine: starts one, connected to the app's messages.
-        say: shows a toast.
-        first_prompt: what runs when a model is there and nothing was chosen yet.
-        keep: writes changed settings to the user's file.
+        host: the app.
 
     Attributes:
         model: the loaded model, or None.
@@ -106,11 +121,7 @@ class Explorer:
         self,
         spec: ModelSpec,
         settings: Settings,
-        make_engine: Callable[[], Engine],
-        start_engine: Callable[[Engine], None],
-        say: Callable[[Saying], None],
-        first_prompt: Callable[[], Prompt],
-        keep: Callable[[dict[str, Any]], None],
+        host: Host,
     ) -> None:
         self.spec = spec
         self.settings = settings
@@ -124,11 +135,7 @@ class Explorer:
         self.thinking: Thinking | None = None
         self.sweep: Sweeping | None = None
         self.compared: tuple[Run, Run] | None = None
-        self._make_engine = make_engine
-        self._start_engine = start_engine
-        self._say = say
-        self._first_prompt = first_prompt
-        self._keep = keep
+        self._host = host
         self._prompt: Prompt | None = None
         self._engine: Engine | None = None
         self._steps_left = 0
@@ -138,7 +145,7 @@ class Explorer:
     def prompt(self) -> Prompt:
         """What `run` would run."""
         current = self.session.current
-        return self._prompt or (current.prompt if current else self._first_prompt())
+        return self._prompt or (current.prompt if current else self._host.first_prompt())
 
     @property
     def can_run(self) -> bool:
@@ -170,8 +177,7 @@ class Explorer:
         self.phase, self.progress, self.problem = Phase.STARTING, None, None
         self.loads += 1
         try:
-            self._engine = self._make_engine()
-            self._start_engine(self._engine)
+            self._engine = self._host.start_engine()
         except OSError as error:
             self._engine = None
             self.phase = Phase.DEAD
@@ -356,13 +362,15 @@ class Explorer:
         if self.model is not None and self.model != before:
             words += f" {self.model.name} is loaded now."
         if finished.problem:
-            self._say(Saying(finished.problem, "error", "The sweep did not run"))
+            self._host.say(Saying(finished.problem, "error", "The sweep did not run"))
         elif finished.stopped:
-            self._say(Saying(words, title="The sweep was stopped"))
+            self._host.say(Saying(words, title="The sweep was stopped"))
         else:
             n_failed = len(self.sweep.failures)
             words += f" {n_failed} could not be done." if n_failed else ""
-            self._say(Saying(words, "warning" if n_failed else "information", "The sweep is done"))
+            self._host.say(
+                Saying(words, "warning" if n_failed else "information", "The sweep is done")
+            )
 
     def has_model_of(self, run: Run) -> bool:
         """Whether the loaded model is the one that a run is of."""
@@ -438,7 +446,7 @@ class Explorer:
         changed = {k: v for k, v in changes.items() if getattr(self.settings, k) != v}
         if changed:
             self.settings = replace(self.settings, **changed)
-            self._keep(changed)
+            self._host.keep_settings(changed)
 
     def include_first_token(self, included: bool) -> None:
         """Average with or without token 0, in this session."""
@@ -448,7 +456,7 @@ class Explorer:
         """Bring everything up to date with what the engine said."""
         if self.thinking is not None and self.thinking.hears(event):
             if isinstance(event, Failed):
-                self._say(Saying(self.thinking.problem, "error", "Nothing was written"))
+                self._host.say(Saying(self.thinking.problem, "error", "Nothing was written"))
             return
         if self.sweep is not None and self.sweep.hears(event):
             if isinstance(event, SweepFinished):
@@ -471,7 +479,7 @@ class Explorer:
             case Failed():
                 self._failed(run, event)
             case Notice(message=message):
-                self._say(Saying(message, "warning"))
+                self._host.say(Saying(message, "warning"))
         self._follow_awaited()
 
     def engine_died(self, death: EngineDeath) -> None:
@@ -505,17 +513,17 @@ class Explorer:
         if run is not None:
             self._settle()
             title = "This prompt did not run" if run.result is None else "Not computed"
-            self._say(Saying(words, "error", title))
+            self._host.say(Saying(words, "error", title))
         elif failed.still_loaded is not None:
             self.model, self.progress, self.problem = failed.still_loaded, None, None
             self.spec, self.phase = failed.still_loaded.spec, Phase.READY
-            self._say(Saying(words, "error", f"{self.model.name} stays"))
+            self._host.say(Saying(words, "error", f"{self.model.name} stays"))
         elif self.is_loading:
             self.model, self.progress = None, None
             self.phase = Phase.NO_MODEL
             self.problem = Problem(failed.message, failed.hint or "m chooses another model.")
         else:
-            self._say(Saying(words, "error"))
+            self._host.say(Saying(words, "error"))
 
     def _settle(self) -> None:
         """A run began or ended: the engine is free, unless something has been queued."""

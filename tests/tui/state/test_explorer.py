@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from depthtui.data.protocol import (
@@ -19,7 +21,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.state.engine import EngineDeath
-from depthtui.tui.state.explorer import Explorer, Phase
+from depthtui.tui.state.explorer import Explorer, Phase, Saying
 from depthtui.tui.state.session import Run, RunState
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
@@ -31,18 +33,29 @@ def engine() -> FakeEngine:
     return FakeEngine(silent=True)
 
 
+class SilentHost:
+    """An app that starts an engine and shows nothing."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self._engine = engine
+
+    def start_engine(self) -> FakeEngine:
+        return self._engine
+
+    def first_prompt(self) -> Prompt:
+        return Prompt("one two three")
+
+    def say(self, saying: Saying) -> None:
+        pass
+
+    def keep_settings(self, changes: dict[str, Any]) -> None:
+        pass
+
+
 @pytest.fixture
 def explorer(engine: FakeEngine) -> Explorer:
     """A model is loaded and its first run computes."""
-    explorer = Explorer(
-        ModelSpec(),
-        Settings(),
-        lambda: engine,
-        lambda started: None,
-        lambda saying: None,
-        lambda: Prompt("one two three"),
-        lambda changes: None,
-    )
+    explorer = Explorer(ModelSpec(), Settings(), SilentHost(engine))
     explorer.start()
     tell(explorer, EngineReady("2", "5"), ModelLoaded(model_info()))
     tell(explorer, RunStarted(1, tokens_of(explorer.prompt)))
