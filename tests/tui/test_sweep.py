@@ -23,6 +23,7 @@ from depthtui.tui.screens.dialogs.sweep_list import SweepList
 from depthtui.tui.screens.sweep_screen import SweepScreen
 from depthtui.tui.state.explorer import Phase
 from depthtui.tui.state.session import Session
+from depthtui.tui.state.sweep_analysis import SweepAnalysis
 from depthtui.tui.state.sweep_rows import Surveyor
 from depthtui.tui.state.sweeping import Sweeping, sweep_of_session
 from tests.builders.engines import FakeEngine, ScriptedEngine
@@ -118,6 +119,29 @@ def test_a_survey_is_not_worked_out_twice(tmp_path: Path) -> None:
     third = surveyor.survey(opened.outcome, "cells", False, False)
     assert third.rows[0].summary is not None
     assert not third.rows[0].summary.settings.include_first_token
+
+
+def test_one_thing_is_worked_out_at_a_time_and_only_where_something_changed(
+    tmp_path: Path,
+) -> None:
+    opened = ran(tmp_path)
+    analysis = SweepAnalysis(opened)
+    request = analysis.begin("cells")
+    assert request is not None
+    assert analysis.begin("cells") is None
+    assert analysis.begin("models") is None
+    analysis.take_rows(analysis.rows(request))
+    assert len(analysis.survey.rows) == 6
+    assert analysis.survey.summary is None
+    analysis.finish(request, analysis.survey_of(request))
+    assert analysis.survey.summary is not None
+    assert analysis.is_current("cells")
+    assert not analysis.is_current("models")
+    assert analysis.begin("cells") is None
+    opened.include_first_token(False)
+    changed = analysis.begin("cells")
+    assert changed is not None
+    assert not changed.outcome.plan.summary.include_first_token
 
 
 def test_a_live_sweep_compares_whole_cells_alone(tmp_path: Path) -> None:
