@@ -22,7 +22,7 @@ from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure
-from tests.builders.results import random_result
+from tests.builders.results import full_run, random_result
 
 FORWARD = [each for each in MEASURES if each.metric in ("contributions", "logit_lens")]
 CAUSAL = [each for each in ALL_MEASURES if each not in FORWARD]
@@ -130,9 +130,10 @@ def test_what_was_not_computed_is_not_there(measure: Measure) -> None:
 
 @by_causal_name
 def test_rows_are_layers_or_depths(measure: Measure) -> None:
-    values = measure.values(causal_result())
+    result = full_run()
+    values = measure.values(result)
     assert values is not None
-    assert len(values) == 3 + measure.reads_residual
+    assert len(values) == result.model.n_layers + measure.reads_residual
     assert measure.by_token == (measure is not MEASURE_BY_NAME["skip_effects"])
 
 
