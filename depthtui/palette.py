@@ -28,7 +28,7 @@ Layer 0 alone, 3 % of the cells of a deep model, can be a hundred times the rest
 """
 
 MAGNITUDE_GLYPHS = " ░▒▓█"
-"""Magnitudes by ink, from nothing to full."""
+"""Magnitudes by style, from nothing to full."""
 
 NEGATIVE_GLYPHS = "≣≡=-"
 """Negative values by the number of strokes, from the largest magnitude to the smallest."""

@@ -169,5 +169,5 @@ def _is_whole(text: str) -> bool:
 
 
 def _style(background: palette.RGB) -> Style:
-    ink = "#000000" if palette.lightness(background) > 0.6 else "#ffffff"
-    return Style(color=ink, bgcolor=palette.css(background))
+    colour = "#000000" if palette.lightness(background) > 0.6 else "#ffffff"
+    return Style(color=colour, bgcolor=palette.css(background))

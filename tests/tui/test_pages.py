@@ -16,7 +16,7 @@ from depthtui.metrics.early_exit import CONFIDENCE, early_exit
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity, best_block
 from depthtui.metrics.skip_effects import SkipEffects
-from depthtui.tui.draw.ink import number
+from depthtui.tui.draw.styles import number
 from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.prune_pane import PrunePane
 from depthtui.tui.screens.dialogs.skip_picker import SkipPicker

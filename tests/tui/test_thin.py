@@ -61,8 +61,8 @@ def test_sparing_text_looks_the_same(seed):
 
 
 def test_a_shared_background_is_named_once():
-    inks = [Style(color=name, bgcolor="#123456") for name in ("#ff0000", "#00ff00")]
-    segments = [Segment("x", inks[i % 2]) for i in range(10)]
+    styles = [Style(color=name, bgcolor="#123456") for name in ("#ff0000", "#00ff00")]
+    segments = [Segment("x", styles[i % 2]) for i in range(10)]
     assert sparing(segments, ColorSystem.TRUECOLOR).count("48;2;18;52;86") == 1
 
 

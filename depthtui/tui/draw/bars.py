@@ -7,18 +7,18 @@ from collections.abc import Callable
 import numpy as np
 from rich.style import Style
 
-from depthtui.tui.draw.ink import Inks, Piece, ruler
 from depthtui.tui.draw.scale import scale_of
+from depthtui.tui.draw.styles import PaneStyles, Piece, ruler
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _WIDEST = 4
 
-InkOf = Callable[[float, range], Style]
+StyleOf = Callable[[float, range], Style]
 """The style of a bar from its value and the layers that it stands for."""
 
 
 def upright_bars(
-    values: np.ndarray, width: int, lines: int, inks: Inks, ink_of: InkOf
+    values: np.ndarray, width: int, lines: int, styles: PaneStyles, style_of: StyleOf
 ) -> list[list[Piece]]:
     """Bars from 0 up to the largest value in `lines` lines; an unknown value is a dot."""
     cells = column_cells(len(values), width)
@@ -36,20 +36,20 @@ def upright_bars(
             if not np.isfinite(value):
                 bar = "·" if is_last else " "
             layers = layers_in(column, len(values), cells)
-            ink = ink_of(float(value), layers) if np.isfinite(value) else inks.faint
-            pieces.append((bar * max(1, round(cells)), ink))
+            style = style_of(float(value), layers) if np.isfinite(value) else styles.faint
+            pieces.append((bar * max(1, round(cells)), style))
         drawn.append(pieces)
     return drawn
 
 
 def layer_ruler(
-    count: int, cursor: int, width: int, inks: Inks, first: int = 0, mark: str = "▴"
+    count: int, cursor: int, width: int, styles: PaneStyles, first: int = 0, mark: str = "▴"
 ) -> list[Piece]:
     """Every tenth number beneath `count` bars that are counted from `first`, and the cursor."""
     cells = column_cells(count, width)
     tens = range(-(-first // 10) * 10, first + count, 10)
     marks = [(place_of(each - first, cells), str(each)) for each in tens]
-    return ruler(marks, (place_of(cursor - first, cells), f"{mark}{cursor}"), width, inks)
+    return ruler(marks, (place_of(cursor - first, cells), f"{mark}{cursor}"), width, styles)
 
 
 def column_cells(layers: int, width: int) -> float:

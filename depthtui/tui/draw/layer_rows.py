@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual import events
 from textual.geometry import Region
 
-from depthtui.tui.draw.ink import Piece
+from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 
 HEADER_LINES = 1
@@ -66,8 +66,8 @@ class LayerRows(Pane):
         name = "out" if layer == self.depths - 1 else str(layer)
         label = f"{name:>{self.margin - 2}} "
         if self.place_of(layer) == self.place_of(self.cursor.layer):
-            return [("▸", self.inks.accent), (label, self.inks.accent)]
-        return [(" ", self.inks.text), (label, self.inks.muted)]
+            return [("▸", self.pane_styles.accent), (label, self.pane_styles.accent)]
+        return [(" ", self.pane_styles.text), (label, self.pane_styles.muted)]
 
     def on_click(self, event: events.Click) -> None:
         """Put the cursor on the layer under the mouse."""

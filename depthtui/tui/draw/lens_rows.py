@@ -6,8 +6,8 @@ from rich.style import Style
 
 from depthtui.data.lens import LogitLens
 from depthtui.token_text import fit, fit_shown, printable
-from depthtui.tui.draw.ink import Piece, probability
 from depthtui.tui.draw.layer_rows import LayerRows
+from depthtui.tui.draw.styles import Piece, probability
 
 WIDEST_TOKEN = 14
 PROBABILITY_CELLS = 3
@@ -35,7 +35,7 @@ class LensRows(LayerRows):
     @property
     def final_style(self) -> Style:
         """Of the model's own most probable token."""
-        style = self.inks.accent
+        style = self.pane_styles.accent
         return style + Style(underline=True) if self.ramp_for(False).glyphs else style
 
     def draw_top(
@@ -50,10 +50,10 @@ class LensRows(LayerRows):
             size: how many tokens, and the cells of each one's text.
             is_faint: whether nothing stands out.
         """
-        inks, (count, cells) = self.inks, size
+        styles, (count, cells) = self.pane_styles, size
         row = (layer, self.token)
         if lens.top_ids[row][0] < 0:
-            return [("·", inks.faint)]
+            return [("·", styles.faint)]
         pieces: list[Piece] = []
         for token, share in zip(
             lens.top_ids[row][:count].tolist(),
@@ -62,14 +62,14 @@ class LensRows(LayerRows):
         ):
             if token < 0:
                 break
-            style = inks.faint if is_faint else inks.text if share >= _LIKELY else inks.muted
+            style = styles.faint if is_faint else styles.text if share >= _LIKELY else styles.muted
             stands_out = token == final and not is_faint
             word = fit(lens.vocabulary.get(token, ""), cells)
             bare = word.rstrip(" ")
             pieces += [
                 (bare, self.final_style if stands_out else style),
-                (word[len(bare) :] + " ", inks.text),
+                (word[len(bare) :] + " ", styles.text),
                 (f"{probability(share):>{PROBABILITY_CELLS}}", style),
-                (GAP, inks.text),
+                (GAP, styles.text),
             ]
         return pieces

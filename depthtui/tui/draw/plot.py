@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from depthtui.tui.draw.braille import Canvas
-from depthtui.tui.draw.ink import number
+from depthtui.tui.draw.styles import number
 
 ROOMY = 8
 """Lines of all plots that there must be before there are gaps between them."""

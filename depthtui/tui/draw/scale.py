@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from depthtui.palette import CLIP_PERCENTILE
-from depthtui.tui.draw.ink import number
+from depthtui.tui.draw.styles import number
 
 _WORTH_CLIPPING = 1.25
 """How far beyond the percentile the largest value must be for the scale to stop there."""

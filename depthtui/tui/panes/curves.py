@@ -14,8 +14,8 @@ from textual.strip import Strip
 from depthtui.data.depth import DepthSummary
 from depthtui.data.run_settings import SummarySettings
 from depthtui.token_text import fit_shown
-from depthtui.tui.draw.ink import Piece, fit_right, number, ruler
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
+from depthtui.tui.draw.styles import Piece, fit_right, number, ruler
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane, nothing_pooled
 
@@ -190,34 +190,34 @@ class DepthCurves(Pane):
 
     def _draw_legend(self) -> Strip:
         assert self.names is not None
-        inks, room = self.inks, self.area.width // 2 - 6
+        styles, room = self.pane_styles, self.area.width // 2 - 6
         name, other = (fit_shown(sentence(name), room).rstrip() for name in self.names)
         return self.line(
-            (f"{_LINE}{_MARK} {name}", inks.text),
-            (f"   {_OTHER_LINE}{_OTHER_MARK} {other}", inks.muted),
+            (f"{_LINE}{_MARK} {name}", styles.text),
+            (f"   {_OTHER_LINE}{_OTHER_MARK} {other}", styles.muted),
         )
 
     def _draw_scale(self, panel: _Panel, line: int) -> list[Piece]:
         """What stands on the left of a plot: its name, the cursor's values, the scale's ends."""
-        inks = self.inks
+        styles = self.pane_styles
         end = "" if np.isnan(panel.curve.values).all() else panel.plot.end(line)
         if self._is_narrow:
             name = panel.curve.name if line == 0 else ""
             room = _NARROW_MARGIN - 1 - len(name)
-            return [(name, inks.strong), (fit_right(end, room) + " ", inks.muted)]
-        text, ink = self._beside(panel).get(line, ("", inks.text))
-        return [(fit_shown(text, _MARGIN - 7), ink), (fit_right(end, 6) + " ", inks.muted)]
+            return [(name, styles.strong), (fit_right(end, room) + " ", styles.muted)]
+        text, style = self._beside(panel).get(line, ("", styles.text))
+        return [(fit_shown(text, _MARGIN - 7), style), (fit_right(end, 6) + " ", styles.muted)]
 
     def _beside(self, panel: _Panel) -> dict[int, Piece]:
         """The words left of a plot, by its lines."""
-        inks, curve, other = self.inks, panel.curve, panel.other
+        styles, curve, other = self.pane_styles, panel.curve, panel.other
         words = {
-            0: (curve.name, inks.strong),
-            1: (curve.unit, inks.faint),
-            _VALUE_LINE: (self._value_at_cursor(curve), inks.accent),
+            0: (curve.name, styles.strong),
+            1: (curve.unit, styles.faint),
+            _VALUE_LINE: (self._value_at_cursor(curve), styles.accent),
         }
         if other is not None:
-            words[_VALUE_LINE + 1] = (self._value_at_cursor(other), inks.muted)
+            words[_VALUE_LINE + 1] = (self._value_at_cursor(other), styles.muted)
         return words
 
     def _value_at_cursor(self, curve: _Curve) -> str:
@@ -227,45 +227,45 @@ class DepthCurves(Pane):
         return number(float(curve.values[min(layer, len(curve.values) - 1)]))
 
     def _draw_plot(self, panel: _Panel, line: int) -> list[Piece]:
-        inks = self.inks
+        styles = self.pane_styles
         cells = zip(panel.text[line], panel.dashes[line], panel.other_text[line], strict=True)
         pieces = [self._cell(*dots) for dots in cells]
         cursor = self._column_of(self.cursor.layer)
         char = pieces[cursor][0]
         is_free = char in (" ", panel.dashes[line][cursor])
-        pieces[cursor] = ("│" if is_free else char, inks.accent)
-        for marks, ink in ((panel.other_marks, inks.muted), (panel.marks, inks.strong)):
+        pieces[cursor] = ("│" if is_free else char, styles.accent)
+        for marks, style in ((panel.other_marks, styles.muted), (panel.marks, styles.strong)):
             for (at_line, column), char in marks.items():
                 if at_line == line:
-                    pieces[column] = (char, ink)
+                    pieces[column] = (char, style)
         return pieces
 
     def _cell(self, curve: str, dash: str, other: str) -> Piece:
         """One cell of a plot; of dots of both runs the first run's colour wins."""
         if curve != " ":
-            return chr(ord(curve) | (ord(other) if other != " " else 0)), self.inks.text
+            return chr(ord(curve) | (ord(other) if other != " " else 0)), self.pane_styles.text
         if other != " ":
-            return other, self.inks.muted
-        return dash, self.inks.faint if dash != " " else self.inks.text
+            return other, self.pane_styles.muted
+        return dash, self.pane_styles.faint if dash != " " else self.pane_styles.text
 
     def _draw_axis(self) -> Strip:
         assert self.summary is not None
         if self._is_relative:
             return self._draw_relative_axis()
-        inks, width, layers = self.inks, self._plots.width, self.summary.n_layers
+        styles, width, layers = self.pane_styles, self._plots.width, self.summary.n_layers
         step = next((step for step in _STEPS if layers / step * 5 <= width), _STEPS[-1])
         here = min(max(self.cursor.layer, 0), layers)
         marks = [(self._column_of(layer), str(layer)) for layer in range(0, layers + 1, step)]
-        pieces = ruler(marks, (self._column_of(here), str(here)), width, inks)
-        return self.line((fit_shown("layer", self._plots.left), inks.faint), *pieces)
+        pieces = ruler(marks, (self._column_of(here), str(here)), width, styles)
+        return self.line((fit_shown("layer", self._plots.left), styles.faint), *pieces)
 
     def _draw_relative_axis(self) -> Strip:
         assert self.summary is not None
-        plots, inks = self._plots, self.inks
+        plots, styles = self._plots, self.pane_styles
         depth = min(max(self.cursor.layer, 0) / self.summary.n_layers, 1.0)
         marks = [(plots.column(fifths / 5), f"{fifths / 5:.1f}") for fifths in range(6)]
-        pieces = ruler(marks, (plots.column(depth), f"{depth:.2f}"), plots.width, inks)
-        return self.line((fit_shown("depth / L", plots.left), inks.faint), *pieces)
+        pieces = ruler(marks, (plots.column(depth), f"{depth:.2f}"), plots.width, styles)
+        return self.line((fit_shown("depth / L", plots.left), styles.faint), *pieces)
 
     def on_click(self, event: events.Click) -> None:
         """Put the cursor on the layer under the mouse."""

@@ -8,7 +8,7 @@ from rich.style import Style
 from depthtui.metrics.prediction_depth import prediction_depth
 from depthtui.metrics.settling import LATE, METRIC, Settling, settling_depth
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
-from depthtui.tui.draw.ink import Piece, number
+from depthtui.tui.draw.styles import Piece, number
 from depthtui.tui.draw.text import not_computed, wrap
 from depthtui.tui.panes.page import Page, as_many_as_fit
 
@@ -45,37 +45,37 @@ class DecidedPane(Page):
             reason, help_text = not_computed(self.shown, METRIC)
             room -= len(lines)
             lines += [[]] * (room > 3)
-            lines += [[(text, self.inks.muted)] for text in wrap(reason, width)]
-            lines += [[(text, self.inks.faint)] for text in wrap(help_text, width)]
+            lines += [[(text, self.pane_styles.muted)] for text in wrap(reason, width)]
+            lines += [[(text, self.pane_styles.faint)] for text in wrap(help_text, width)]
             lines = lines[: self.area.height - 1]
         else:
             lines += self._block("settling depth", self._settled, room // 2, layers * LATE)
-        ruler = layer_ruler(layers + 1, min(self.cursor.layer, layers), width, self.inks)
+        ruler = layer_ruler(layers + 1, min(self.cursor.layer, layers), width, self.pane_styles)
         return [*lines, ruler]
 
     def _block(
         self, name: str, depths: np.ndarray, lines: int, late: float = np.inf
     ) -> list[list[Piece]]:
         """A title and how many tokens have each depth; those from `late` on stand out."""
-        layers, inks = self.shown.model.n_layers, self.inks
+        layers, styles = self.shown.model.n_layers, self.pane_styles
         counted = depths[self.first_token :]
         token = min(self.cursor.token, len(depths) - 1)
         here = int(depths[token])
         title: list[Piece] = [
-            (f"{name} ", inks.muted),
-            (f"{number(float(counted.mean()))} of {layers}", inks.strong),
+            (f"{name} ", styles.muted),
+            (f"{number(float(counted.mean()))} of {layers}", styles.strong),
         ]
         if np.isfinite(late):
             share = float(np.mean(counted >= late))
-            title.append((f" · {number(100 * share)}% late", inks.warning))
-        title.append((f" · token {token}: {here}", inks.accent))
+            title.append((f" · {number(100 * share)}% late", styles.warning))
+        title.append((f" · token {token}: {here}", styles.accent))
 
-        def ink_of(_value: float, at: range) -> Style:
+        def style_of(_value: float, at: range) -> Style:
             if here in at:
-                return inks.accent
-            return inks.warning if at[-1] >= late else inks.text
+                return styles.accent
+            return styles.warning if at[-1] >= late else styles.text
 
         counts = np.bincount(counted.astype(int), minlength=layers + 1).astype(float)
         counts[counts == 0] = np.nan
-        bars = upright_bars(counts, self.area.width, max(1, lines - 1), inks, ink_of)
+        bars = upright_bars(counts, self.area.width, max(1, lines - 1), styles, style_of)
         return [as_many_as_fit(title, self.area.width), *bars]

@@ -8,7 +8,7 @@ from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.run import RunResult
 from depthtui.depth.published import DATASETS
 from depthtui.token_text import fit_shown
-from depthtui.tui.draw.ink import Piece, fit_right
+from depthtui.tui.draw.styles import Piece, fit_right
 from depthtui.tui.draw.text import sentence, wrap
 from depthtui.tui.panes.depth_table import RULE_TITLES, published_row
 from depthtui.tui.panes.lines_pane import LinesPane
@@ -85,46 +85,46 @@ class DepthPair(LinesPane):
 
     def _head(self, cells: list[int]) -> list[Piece]:
         heads = "".join(fit_right(head, width) for head, width in zip(_HEADS, cells, strict=True))
-        return [(" " * _NAME_CELLS + heads, self.inks.muted)]
+        return [(" " * _NAME_CELLS + heads, self.pane_styles.muted)]
 
     def _rule_row(
         self, rule: str, ours: DepthEstimate | None, theirs: DepthEstimate | None, cells: list[int]
     ) -> list[Piece]:
-        inks = self.inks
+        styles = self.pane_styles
         layers = [None if estimate is None else estimate.layer for estimate in (ours, theirs)]
         ratios = [None if estimate is None else estimate.ratio for estimate in (ours, theirs)]
         texts = [*_three(layers[0], layers[1], ""), *_three(ratios[0], ratios[1], ".2f")]
-        styles = [inks.text, inks.text, inks.strong] * 2
+        row_styles = [styles.text, styles.text, styles.strong] * 2
         name = fit_shown(RULE_TITLES.get(rule, rule), _NAME_CELLS)
-        pieces: list[Piece] = [(name, inks.strong)]
-        for text, style, width in zip(texts, styles, cells, strict=True):
+        pieces: list[Piece] = [(name, styles.strong)]
+        for text, style, width in zip(texts, row_styles, cells, strict=True):
             pieces.append((fit_right(text, width), style))
         return pieces
 
     def _published_lines(self, rules: list[str]) -> list[list[Piece]]:
         """What the paper reports of each model, a line a rule; nothing of other models."""
-        inks = self.inks
+        styles = self.pane_styles
         rows = [None if run is None else published_row(run.model) for run, _ in self._sides]
         if not any(rows):
             return []
-        lines: list[list[Piece]] = [[(f"published, {'/'.join(DATASETS.values())}", inks.faint)]]
+        lines: list[list[Piece]] = [[(f"published, {'/'.join(DATASETS.values())}", styles.faint)]]
         for rule in (rule for rule in rules if any(row and rule in row.depths for row in rows)):
             pieces: list[Piece] = [
-                (fit_shown(RULE_TITLES.get(rule, rule), _NAME_CELLS), inks.muted)
+                (fit_shown(RULE_TITLES.get(rule, rule), _NAME_CELLS), styles.muted)
             ]
             for letter, row in zip("AB", rows, strict=True):
                 values = "/".join(map(str, row.depths[rule].values())) if row else _NOTHING
-                pieces += [(f"  {letter} ", inks.faint), (values, inks.muted)]
+                pieces += [(f"  {letter} ", styles.faint), (values, styles.muted)]
             lines.append(pieces)
         return lines
 
     def _doubts(self, letter: str, depths: _Estimates, width: int) -> list[list[Piece]]:
         """Why a run's rules gave no layer, or one to doubt."""
-        inks = self.inks
+        styles = self.pane_styles
         lines: list[list[Piece]] = []
         for estimate in depths.values():
             doubt = estimate.reason if estimate.layer is None else estimate.warning
-            style = inks.muted if estimate.layer is None else inks.warning
+            style = styles.muted if estimate.layer is None else styles.warning
             if doubt:
                 lines += [[(part, style)] for part in wrap(f"! {letter}: {sentence(doubt)}", width)]
         return lines

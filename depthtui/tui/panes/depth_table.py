@@ -7,7 +7,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.depth.published import DATASETS, PublishedModel, published_for
 from depthtui.metrics import RANKINGS, rankings_of
 from depthtui.token_text import fit_shown
-from depthtui.tui.draw.ink import Piece, bar, fit_right
+from depthtui.tui.draw.styles import Piece, bar, fit_right
 from depthtui.tui.draw.text import sentence, wrap
 from depthtui.tui.panes.layer_bars import bar_lines
 from depthtui.tui.panes.page import Page
@@ -67,7 +67,7 @@ class DepthTable(Page):
             lines += block
         if self._published is not None:
             datasets = "/".join(DATASETS.values())
-            lines += [[], [(f"published: {datasets}", self.inks.faint)]]
+            lines += [[], [(f"published: {datasets}", self.pane_styles.faint)]]
         for index, bar_block in enumerate(bars):
             block = bar_block if index else [[], *bar_block]
             if len(lines) + len(block) <= height:
@@ -84,16 +84,23 @@ class DepthTable(Page):
             return []
         measured = rankings_of(self.result)
         with_first = self.first_token == 0
-        return [bar_lines(part, with_first, self.area.width, 2, self.inks) for part in measured]
+        return [
+            bar_lines(part, with_first, self.area.width, 2, self.pane_styles) for part in measured
+        ]
 
     def _rule_lines(self, estimate: DepthEstimate, summary: DepthSummary) -> list[list[Piece]]:
         lines = [self._main_line(estimate, summary)]
         indent = " " * _NAME_CELLS
         room = self.area.width - _NAME_CELLS
         if not self._has_words_beside:
-            lines.append([(indent, self.inks.muted), (threshold_words(estimate), self.inks.muted)])
-        doubts = [(estimate.reason, self.inks.muted)] if estimate.layer is None else []
-        doubts.append((estimate.warning and f"! {estimate.warning}", self.inks.warning))
+            lines.append(
+                [
+                    (indent, self.pane_styles.muted),
+                    (threshold_words(estimate), self.pane_styles.muted),
+                ]
+            )
+        doubts = [(estimate.reason, self.pane_styles.muted)] if estimate.layer is None else []
+        doubts.append((estimate.warning and f"! {estimate.warning}", self.pane_styles.warning))
         for text, style in doubts:
             for part in wrap(sentence(text), room):
                 lines.append([(indent, style), (part, style)])
@@ -105,7 +112,9 @@ class DepthTable(Page):
             ]
         if self._published is not None and estimate.rule in self._published.depths:
             layers = "/".join(map(str, self._published.depths[estimate.rule].values()))
-            lines.append([(f"{indent}published ", self.inks.faint), (layers, self.inks.muted)])
+            lines.append(
+                [(f"{indent}published ", self.pane_styles.faint), (layers, self.pane_styles.muted)]
+            )
         return lines
 
     @property
@@ -114,18 +123,18 @@ class DepthTable(Page):
         return self.area.width >= _NAME_CELLS + _WORDS_CELLS + 30
 
     def _main_line(self, estimate: DepthEstimate, summary: DepthSummary) -> list[Piece]:
-        inks = self.inks
+        styles = self.pane_styles
         name = fit_shown(RULE_TITLES.get(estimate.rule, estimate.rule), _NAME_CELLS)
-        return [(name, inks.strong), *self._depth_pieces(estimate, summary, faint=False)]
+        return [(name, styles.strong), *self._depth_pieces(estimate, summary, faint=False)]
 
     def _other_line(self, estimate: DepthEstimate, summary: DepthSummary) -> list[Piece]:
         pieces = self._depth_pieces(estimate, summary, faint=True)
-        return [(fit_shown(f"  {self.other_title}", _NAME_CELLS), self.inks.muted), *pieces]
+        return [(fit_shown(f"  {self.other_title}", _NAME_CELLS), self.pane_styles.muted), *pieces]
 
     def _depth_pieces(
         self, estimate: DepthEstimate, summary: DepthSummary, faint: bool
     ) -> list[Piece]:
-        inks = self.inks
+        styles = self.pane_styles
         digits = len(str(summary.n_layers))
         depth = "–" if estimate.layer is None else str(estimate.layer)
         ratio = "" if estimate.ratio is None else f"{estimate.ratio:.2f}"
@@ -135,14 +144,14 @@ class DepthTable(Page):
         used = _NAME_CELLS + depth_cells + ratio_cells + words_cells
         cells = max(0, min(_LONGEST_BAR, self.area.width - used))
         full, empty = bar(estimate.ratio or 0.0, cells)
-        ink = inks.muted if faint else inks.text
+        style = styles.muted if faint else styles.text
         return [
-            (fit_right(depth, digits), ink if faint else inks.strong),
-            (f" / {summary.n_layers}  ", inks.muted),
-            (full, ink),
-            (empty, inks.faint),
-            (fit_right(ratio, ratio_cells), ink),
-            (f"  {words}" if words_cells else "", inks.muted),
+            (fit_right(depth, digits), style if faint else styles.strong),
+            (f" / {summary.n_layers}  ", styles.muted),
+            (full, style),
+            (empty, styles.faint),
+            (fit_right(ratio, ratio_cells), style),
+            (f"  {words}" if words_cells else "", styles.muted),
         ]
 
 

@@ -10,7 +10,7 @@ from textual.reactive import reactive
 from depthtui.metrics.early_exit import CONFIDENCE, EarlyExit, early_exit
 from depthtui.token_text import fit_shown, printable
 from depthtui.tui.draw.braille import Canvas
-from depthtui.tui.draw.ink import Piece, bar, fit_right, number, ruler
+from depthtui.tui.draw.styles import Piece, bar, fit_right, number, ruler
 from depthtui.tui.panes.page import Page, as_many_as_fit
 
 DIAL = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.99)
@@ -58,7 +58,7 @@ class ExitPane(Page):
         return replace(exit_, depths=exit_.depths[first:], agrees=exit_.agrees[first:])
 
     def lay_out(self) -> list[list[Piece]]:
-        inks, layers = self.inks, self._exit.n_layers
+        styles, layers = self.pane_styles, self._exit.n_layers
         now = self._counted[DIAL.index(self.confidence)]
         saved = f"{number(now.layers_saved)} of {layers} layers"
         lines = [
@@ -85,36 +85,36 @@ class ExitPane(Page):
         marks = [(self._column(share), f"{share:g}") for share in (0, 0.25, 0.5, 0.75)]
         cursor = (self._column(self.confidence), f"▴{self.confidence:g}")
         name = fit_shown("confidence", _NAME_CELLS)
-        return [*lines, [(name, inks.faint), *ruler(marks, cursor, width, inks)]]
+        return [*lines, [(name, styles.faint), *ruler(marks, cursor, width, styles)]]
 
     def _row(self, name: str, value: str, share: float) -> list[Piece]:
         """A name, a value and a bar."""
         cells = min(_LONGEST_BAR, self.area.width - _NAME_CELLS - _VALUE_CELLS - 3)
         full, empty = bar(share, max(0, cells))
         return [
-            (fit_shown(name, _NAME_CELLS), self.inks.muted),
-            (f" {fit_shown(value, _VALUE_CELLS)}", self.inks.strong),
-            (f" {full}", self.inks.text),
-            (empty, self.inks.faint),
+            (fit_shown(name, _NAME_CELLS), self.pane_styles.muted),
+            (f" {fit_shown(value, _VALUE_CELLS)}", self.pane_styles.strong),
+            (f" {full}", self.pane_styles.text),
+            (empty, self.pane_styles.faint),
         ]
 
     def _token_words(self) -> list[Piece]:
         """Where the token under the cursor leaves, and what is said there."""
-        inks, lens = self.inks, self.lens()
+        styles, lens = self.pane_styles, self.lens()
         token = min(self.cursor.token, len(self._exit.depths) - 1)
         depth = int(self._exit.depths[token])
         word = printable(lens.vocabulary.get(int(lens.top_ids[depth, token, 0]), "?"))
         if depth == self._exit.n_layers:
-            return [(f"token {token} ", inks.accent), ("runs every layer", inks.muted)]
-        end, ink = ", as the output", inks.good
+            return [(f"token {token} ", styles.accent), ("runs every layer", styles.muted)]
+        end, style = ", as the output", styles.good
         if not self._exit.agrees[token]:
             final = printable(lens.vocabulary.get(int(lens.top_ids[-1, token, 0]), "?"))
-            end, ink = f', not "{final}"', inks.warning
+            end, style = f', not "{final}"', styles.warning
         return [
-            (f"token {token} ", inks.accent),
-            (f"leaves before layer {depth}", inks.muted),
-            (f': "{word}"', inks.text),
-            (end, ink),
+            (f"token {token} ", styles.accent),
+            (f"leaves before layer {depth}", styles.muted),
+            (f': "{word}"', styles.text),
+            (end, style),
         ]
 
     def _column(self, confidence: float) -> int:
@@ -124,7 +124,7 @@ class ExitPane(Page):
 
     def _plot(self, name: str, values: np.ndarray, lines: int) -> list[list[Piece]]:
         """A curve over the confidence, on a scale from 0 to 1, with a line at the dial."""
-        inks, width = self.inks, self.area.width - _NAME_CELLS
+        styles, width = self.pane_styles, self.area.width - _NAME_CELLS
         canvas = Canvas(max(1, width), lines)
         canvas.plot(np.array(DIAL), values)
         here = self._column(self.confidence)
@@ -135,11 +135,11 @@ class ExitPane(Page):
             mark = text[here] if text[here] != " " else "│"
             rows.append(
                 [
-                    (label, inks.muted),
-                    (fit_right(end, len(end)) + " ", inks.faint),
-                    (text[:here], inks.text),
-                    (mark, inks.accent),
-                    (text[here + 1 :], inks.text),
+                    (label, styles.muted),
+                    (fit_right(end, len(end)) + " ", styles.faint),
+                    (text[:here], styles.text),
+                    (mark, styles.accent),
+                    (text[here + 1 :], styles.text),
                 ]
             )
         return rows

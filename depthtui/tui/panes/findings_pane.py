@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual import events
 
-from depthtui.tui.draw.ink import Piece
+from depthtui.tui.draw.styles import Piece
 from depthtui.tui.draw.text import sentence, wrap
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.state.sweep_rows import Finding
@@ -44,21 +44,21 @@ class FindingsPane(LinesPane):
         return lines[self._first :]
 
     def _lines_of(self, finding: Finding) -> list[list[Piece]]:
-        inks, width = self.inks, self.area.width
+        styles, width = self.pane_styles, self.area.width
         text = sentence(finding.text)
         if finding.kind == "title":
             gap: list[list[Piece]] = [[]] if finding is not self.findings[0] else []
-            return [*gap, *([(line, inks.strong)] for line in wrap(text, width))]
+            return [*gap, *([(line, styles.strong)] for line in wrap(text, width))]
         if finding.kind == "subject":
-            return [[(line, inks.muted)] for line in wrap(text, width)]
+            return [[(line, styles.muted)] for line in wrap(text, width)]
         signs: dict[str, Piece] = {
-            "clear": ("● ", inks.good),
-            "disputed": ("? ", inks.warning),
-            "unclear": ("· ", inks.muted),
-            "doubt": ("! ", inks.warning),
+            "clear": ("● ", styles.good),
+            "disputed": ("? ", styles.warning),
+            "unclear": ("· ", styles.muted),
+            "doubt": ("! ", styles.warning),
         }
         sign = signs[finding.kind]
-        style = inks.text if finding.kind in ("clear", "disputed") else inks.muted
+        style = styles.text if finding.kind in ("clear", "disputed") else styles.muted
         first, *rest = wrap(text, max(1, width - 2))
         return [[sign, (first, style)], *([("  ", style), (line, style)] for line in rest)]
 

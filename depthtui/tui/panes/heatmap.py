@@ -20,8 +20,8 @@ from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.spec import lens
 from depthtui.token_text import fit
 from depthtui.tui.draw.grid import Grid
-from depthtui.tui.draw.ink import Piece, Ramp, fit_right, half_blocks, number, ruler
 from depthtui.tui.draw.scale import Scale, scale_of
+from depthtui.tui.draw.styles import Piece, Ramp, fit_right, half_blocks, number, ruler
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.heatmap_views import VIEWS, HeatmapMode, TokensView
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
@@ -202,22 +202,24 @@ class Heatmap(Pane):
         if y < lines:
             return self.line(*self._draw_number_of(y), *self._draw_cells(y), *self._draw_side(y))
         if y == lines and height > lines + 1:
-            return self.line((" " * self.grid.margin, self.inks.muted), *self._draw_columns())
+            return self.line(
+                (" " * self.grid.margin, self.pane_styles.muted), *self._draw_columns()
+            )
         return self._draw_legend()
 
     def _draw_number_of(self, y: int) -> Iterator[Piece]:
         """A layer's number, and the tick of the phase transition."""
-        inks, grid = self.inks, self.grid
+        styles, grid = self.pane_styles, self.grid
         cursor_row, _ = self._at(self.cursor)
         row, phase = grid.numbered_row(y, cursor_row), self._phase_layer()
         if row is None:
-            yield " " * grid.margin, inks.text
+            yield " " * grid.margin, styles.text
             return
         at_cursor = row == cursor_row
         number_text = f"{'▸' if at_cursor else ' '}{row:>{grid.margin - 2}}"
         is_phase = phase is not None and phase in grid.rows_on(y)
-        yield number_text, inks.accent if at_cursor else inks.muted
-        yield "◆" if is_phase else " ", inks.text
+        yield number_text, styles.accent if at_cursor else styles.muted
+        yield "◆" if is_phase else " ", styles.text
 
     def _phase_layer(self) -> int | None:
         """The layer of the cosine rule: where the phase transition is."""
@@ -252,19 +254,21 @@ class Heatmap(Pane):
         if self._side is None or (upper is None and lower is None):
             return
         top, bottom = (None if row is None else self._side_levels[row] for row in (upper, lower))
-        yield " ", self.inks.text
+        yield " ", self.pane_styles.text
         width = _SIDE_CELLS - 1
         if self._ramp.glyphs:
             yield (
                 (self._ramp.glyphs[top] if top is not None and top >= 0 else " ") * width,
-                (self.inks.text),
+                (self.pane_styles.text),
             )
         else:
             yield self._draw_blocks(top, bottom, width)
 
     def _colour(self, level: int | None) -> RichColor:
         """A level's colour; the background where there is none or it is unknown."""
-        return self.inks.background if level is None or level < 0 else self._ramp.colours[level]
+        return (
+            self.pane_styles.background if level is None or level < 0 else self._ramp.colours[level]
+        )
 
     def _draw_blocks(self, top: int | None, bottom: int | None, width: int) -> Piece:
         if -1 in (top, bottom) and {top, bottom} <= {-1, None}:
@@ -272,14 +276,14 @@ class Heatmap(Pane):
         return half_blocks(self._colour(top), self._colour(bottom), width)
 
     def _draw_unknown(self, width: int) -> Piece:
-        return self.view.unknown.center(width), self.inks.faint
+        return self.view.unknown.center(width), self.pane_styles.faint
 
     def _draw_cursor(
         self, top: int | None, bottom: int | None, on_top: bool, on_bottom: bool
     ) -> Iterator[Piece]:
         """The cell under the cursor: two accent edges, or all accent where it is narrow."""
         width = self.grid.column_width
-        accent = self.inks.accent.color or self.inks.background
+        accent = self.pane_styles.accent.color or self.pane_styles.background
         upper = accent if on_top else self._colour(top)
         lower = accent if on_bottom else self._colour(bottom)
         if width < 3:
@@ -293,39 +297,39 @@ class Heatmap(Pane):
         width = self.grid.column_width
         text, style = self._draw_unknown(width)
         if level >= 0:
-            text, style = self._ramp.glyphs[level] * width, self.inks.text
+            text, style = self._ramp.glyphs[level] * width, self.pane_styles.text
         if not marked:
             yield text, style
         elif width < 3:
-            yield text, self.inks.text + Style(reverse=True)
+            yield text, self.pane_styles.text + Style(reverse=True)
         else:
-            yield "[", self.inks.accent
+            yield "[", self.pane_styles.accent
             yield text[1:-1], style
-            yield "]", self.inks.accent
+            yield "]", self.pane_styles.accent
 
     def _draw_value(self, row: int, column: int) -> Piece:
         """A mean: its number on its colour, or behind its glyph."""
         level, width = self._levels[row][column], self.grid.column_width
         glyph = self._ramp.glyphs[level] if self._ramp.glyphs and level >= 0 else " "
         text = glyph + fit_right(number(float(self._values[row, column])), width - 2) + " "
-        return text[:width], self.inks.text + self._ramp.written_on(level)
+        return text[:width], self.pane_styles.text + self._ramp.written_on(level)
 
     # Below the layers -------------------------------------------------------
 
     def _draw_columns(self) -> list[Piece]:
         """The tokens, or a ruler where they are too narrow to be named."""
-        grid, inks = self.grid, self.inks
+        grid, styles = self.grid, self.pane_styles
         width = grid.column_width
         if self.view.writes_numbers:
             names = (fit_right(self._labels[each], width - 1) for each in grid.shown_columns)
-            return [(f"{name} ", inks.muted) for name in names]
+            return [(f"{name} ", styles.muted) for name in names]
         _, cursor_column = self._at(self.cursor)
         if width < _NARROWEST_NAMED or not self.view.names_columns:
             return self._draw_ruler(cursor_column)
         return [
             (
                 fit(self._labels[each], width - 1) + " ",
-                inks.accent if each == cursor_column else inks.muted,
+                styles.accent if each == cursor_column else styles.muted,
             )
             for each in grid.shown_columns
         ]
@@ -346,7 +350,7 @@ class Heatmap(Pane):
         word = fit(self._labels[cursor_column], min(_LONGEST_NAME, max(1, room // 3))).rstrip()
         fits = place + 1 + cell_len(word) <= room
         cursor = (place, f"▴{word}") if fits else (place - cell_len(word), f"{word}▴")
-        return [*ruler(marks, cursor, room, self.inks), (side, self.inks.faint)]
+        return [*ruler(marks, cursor, room, self.pane_styles), (side, self.pane_styles.faint)]
 
     def _draw_legend(self) -> Strip:
         """The widest legend that fits: the scale, what it clips, the value under the cursor."""
@@ -370,15 +374,17 @@ class Heatmap(Pane):
             if used + 2 + cell_len(value) <= width:
                 break
         gap = " " * max(0, width - used - cell_len(value))
-        return self.line(*scale, (note + gap, self.inks.muted), (value, self.inks.text))
+        return self.line(
+            *scale, (note + gap, self.pane_styles.muted), (value, self.pane_styles.text)
+        )
 
     def _draw_scale(self, cells: int) -> list[Piece]:
         if not cells:
             return []
-        ramp, muted = self._ramp, self.inks.muted
+        ramp, muted = self._ramp, self.pane_styles.muted
         if not np.isfinite(self._values).any():
-            return [("not run yet", self.inks.faint)]
-        middle: list[Piece] = [(ramp.glyphs, self.inks.text)]
+            return [("not run yet", self.pane_styles.faint)]
+        middle: list[Piece] = [(ramp.glyphs, self.pane_styles.text)]
         if not ramp.glyphs:
             steps = np.rint(np.linspace(0, len(ramp) - 1, 2 * cells)).astype(int)
             pairs = zip(steps[::2], steps[1::2], strict=True)

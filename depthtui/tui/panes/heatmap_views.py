@@ -15,7 +15,7 @@ from depthtui.metrics.depth_score import depth_score
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure
 from depthtui.token_text import printable
-from depthtui.tui.draw.ink import number
+from depthtui.tui.draw.styles import number
 from depthtui.tui.draw.text import skip_words
 from depthtui.tui.panes.pane import Cursor
 

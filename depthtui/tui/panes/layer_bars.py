@@ -10,7 +10,7 @@ from depthtui.metrics import RANKINGS, rankings_of
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
-from depthtui.tui.draw.ink import Inks, Piece, number
+from depthtui.tui.draw.styles import PaneStyles, Piece, number
 from depthtui.tui.draw.text import sublayer_title
 from depthtui.tui.panes.lines_pane import LinesPane
 
@@ -47,10 +47,10 @@ class LayerBars(LinesPane):
         lines: list[list[Piece]] = []
         for index, part in enumerate(measured):
             room = count + (index < spare)
-            lines += bar_lines(part, with_first, self.area.width, room, self.inks)
+            lines += bar_lines(part, with_first, self.area.width, room, self.pane_styles)
         layers = self.shown.model.n_layers
         layer = min(self.cursor.layer, layers - 1)
-        return [*lines, layer_ruler(layers, layer, self.area.width, self.inks)]
+        return [*lines, layer_ruler(layers, layer, self.area.width, self.pane_styles)]
 
 
 def counts_first_token(summary: DepthSummary | None) -> bool:
@@ -64,16 +64,16 @@ def first_token_note(summary: DepthSummary | None) -> str:
 
 
 def bar_lines(
-    part: Ranked, with_first: bool, width: int, lines: int, inks: Inks
+    part: Ranked, with_first: bool, width: int, lines: int, styles: PaneStyles
 ) -> list[list[Piece]]:
     """A title and bars, in `lines` lines of at least two; negative values are good news."""
     values = usefulness(part, with_first)
 
-    def ink_of(value: float, _layers: range) -> Style:
-        return inks.good if value < 0 else inks.text
+    def style_of(value: float, _layers: range) -> Style:
+        return styles.good if value < 0 else styles.text
 
-    title = (title_of(part, with_first, width), inks.muted)
-    return [[title], *upright_bars(values, width, max(1, lines - 1), inks, ink_of)]
+    title = (title_of(part, with_first, width), styles.muted)
+    return [[title], *upright_bars(values, width, max(1, lines - 1), styles, style_of)]
 
 
 def title_of(part: Ranked, with_first: bool, width: int) -> str:

@@ -6,8 +6,8 @@ from rich.cells import cell_len
 from textual.strip import Strip
 
 from depthtui.data.lens import LogitLens
-from depthtui.tui.draw.ink import Piece
 from depthtui.tui.draw.lens_rows import AROUND_TOKEN, GAP, WIDEST_TOKEN, LensRows
+from depthtui.tui.draw.styles import Piece
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.pane import Cursor, lens_of
 
@@ -60,7 +60,7 @@ class LensPair(LensRows):
     def draw_line(self, y: int) -> Strip:
         if y == 0:
             left = f"{' ' * self.margin}{'clean':<{self._half + len(_MIDDLE)}}"
-            return self.line((f"{left}changed", self.inks.faint))
+            return self.line((f"{left}changed", self.pane_styles.faint))
         layer = self.layer_at(y)
         if layer is None:
             return self.line()
@@ -68,7 +68,9 @@ class LensPair(LensRows):
             int(lens.top_ids[layer, self.token, 0]) for lens in (self._clean, self._changed)
         )
         differs = changed >= 0 and clean != changed
-        middle = (_DIFFERS, self.inks.strong) if differs else (_MIDDLE, self.inks.faint)
+        middle = (
+            (_DIFFERS, self.pane_styles.strong) if differs else (_MIDDLE, self.pane_styles.faint)
+        )
         return self.line(
             *self.draw_number(layer),
             *self._draw_half(self._clean, layer),
@@ -82,4 +84,4 @@ class LensPair(LensRows):
         if pieces[-1][0] == GAP:
             pieces.pop()
         used = sum(cell_len(text) for text, _ in pieces)
-        return [*pieces, (" " * max(0, self._half - used), self.inks.text)]
+        return [*pieces, (" " * max(0, self._half - used), self.pane_styles.text)]

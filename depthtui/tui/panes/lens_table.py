@@ -13,7 +13,6 @@ from textual.strip import Strip
 
 from depthtui.data.lens import LogitLens
 from depthtui.token_text import fit_shown
-from depthtui.tui.draw.ink import Piece, number
 from depthtui.tui.draw.layer_rows import HEADER_LINES
 from depthtui.tui.draw.lens_rows import (
     AROUND_TOKEN,
@@ -22,6 +21,7 @@ from depthtui.tui.draw.lens_rows import (
     WIDEST_TOKEN,
     LensRows,
 )
+from depthtui.tui.draw.styles import Piece, number
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.pane import Cursor, lens_of
 
@@ -118,7 +118,7 @@ class LensTable(LensRows):
             fit_shown(f"top {rank + 1}", cells + 1 + PROBABILITY_CELLS) for rank in range(count)
         )
         left = " " * self.margin + GAP.join(names)
-        style = self.inks.faint
+        style = self.pane_styles.faint
         return self._ended((left, style), end=("H nats", style))
 
     def _draw_layer(self, layer: int) -> Strip:
@@ -127,7 +127,7 @@ class LensTable(LensRows):
         if self._lens.top_ids[layer, self.token, 0] < 0:
             return self.line(*pieces)
         entropy = number(float(self._lens.entropy[layer, self.token]))
-        end = (f"{entropy:>6}", self.inks.muted)
+        end = (f"{entropy:>6}", self.pane_styles.muted)
         return self._ended(*pieces, end=end, notes=self._notes(layer, self._columns[0]))
 
     def _notes(self, layer: int, columns: int) -> list[str]:
@@ -153,4 +153,6 @@ class LensTable(LensRows):
         tail = f" {note} " if note else " "
         left = max(0, width - cell_len(tail) - cell_len(end[0]))
         kept = self.line(*pieces).crop(0, left)
-        return Strip.join([kept, self.line((tail, self.inks.accent), end).crop(0, width - left)])
+        return Strip.join(
+            [kept, self.line((tail, self.pane_styles.accent), end).crop(0, width - left)]
+        )

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from textual.strip import Strip
 
-from depthtui.tui.draw.ink import Piece
+from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.pane import Cursor, Pane
 
 

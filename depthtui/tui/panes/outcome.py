@@ -9,7 +9,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.prompts import prompt_title
 from depthtui.report.silenced import parameter_share, without
 from depthtui.token_text import fit_shown
-from depthtui.tui.draw.ink import Piece, bar, fit_right, number
+from depthtui.tui.draw.styles import Piece, bar, fit_right, number
 from depthtui.tui.draw.text import sentence, wrap
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.state.what_if import Effect, Stack
@@ -35,14 +35,14 @@ class Outcome(LinesPane):
 
     def lay_out(self) -> list[list[Piece]]:
         assert self._effect is not None
-        inks, effect, stack = self.inks, self._effect, self._stack
+        styles, effect, stack = self.pane_styles, self._effect, self._stack
         self.set_titles("What if", fit_shown(without(stack.silenced), self.area.width).rstrip())
         left = stack.depth_left
         if effect.problem:
             reason = wrap(sentence(f"This change did not run: {effect.problem}"), self.area.width)
-            return [[(stack.words, inks.strong)], *([(text, inks.error)] for text in reason)]
+            return [[(stack.words, styles.strong)], *([(text, styles.error)] for text in reason)]
         lines = [
-            [(stack.words, inks.strong)],
+            [(stack.words, styles.strong)],
             self._share("depth left", left, f"{left:.0%}"),
         ]
         if stack.silenced:
@@ -50,18 +50,18 @@ class Outcome(LinesPane):
         lines.append(self._loss(effect))
         if not stack.silenced:
             help_text = "x turns the layer at the cursor off, 5p prunes five, E exits early."
-            lines += [[(text, inks.faint)] for text in wrap(help_text, self.area.width)]
+            lines += [[(text, styles.faint)] for text in wrap(help_text, self.area.width)]
         return lines
 
     def _share(self, name: str, share: float, words: str) -> list[Piece]:
-        inks = self.inks
+        styles = self.pane_styles
         cells = max(0, min(_LONGEST_BAR, self.area.width - _NAME_CELLS - 8))
         full, empty = bar(share, cells)
         return [
-            (f"{name:<{_NAME_CELLS}}", inks.muted),
-            (full, inks.text),
-            (empty, inks.faint),
-            (fit_right(words, 8), inks.text),
+            (f"{name:<{_NAME_CELLS}}", styles.muted),
+            (full, styles.text),
+            (empty, styles.faint),
+            (fit_right(words, 8), styles.text),
         ]
 
     def _parameters(self, model: ModelInfo) -> list[list[Piece]]:
@@ -75,26 +75,29 @@ class Outcome(LinesPane):
         """At how many tokens the most probable next one is the same."""
         agreement = effect.agreement
         if agreement is None:
-            return [(f"{'says same':<{_NAME_CELLS}}", self.inks.muted), ("…", self.inks.faint)]
+            return [
+                (f"{'says same':<{_NAME_CELLS}}", self.pane_styles.muted),
+                ("…", self.pane_styles.faint),
+            ]
         same, tokens = agreement
         return self._share("says same", same / tokens, f"{same} / {tokens}")
 
     def _loss(self, effect: Effect) -> list[Piece]:
-        inks, change = self.inks, effect.loss_change
-        name: Piece = (f"{'loss':<{_NAME_CELLS}}", inks.muted)
+        styles, change = self.pane_styles, effect.loss_change
+        name: Piece = (f"{'loss':<{_NAME_CELLS}}", styles.muted)
         before = number(effect.clean.loss)
         if math.isnan(effect.clean.loss):
-            return [name, ("– one token predicts nothing that is there", inks.faint)]
+            return [name, ("– one token predicts nothing that is there", styles.faint)]
         if math.isnan(change):
-            return [name, (f"{before} → ", inks.text), ("…", inks.faint)]
+            return [name, (f"{before} → ", styles.text), ("…", styles.faint)]
         if not self._stack.silenced:
-            return [name, (before, inks.text), (" nats", inks.muted)]
+            return [name, (before, styles.text), (" nats", styles.muted)]
         assert effect.changed is not None
         return [
             name,
-            (f"{before} → {number(effect.changed.loss)} ", inks.text),
-            (f" {signed(change)}", inks.strong),
-            (" nats", inks.muted),
+            (f"{before} → {number(effect.changed.loss)} ", styles.text),
+            (f" {signed(change)}", styles.strong),
+            (" nats", styles.muted),
         ]
 
 
@@ -128,10 +131,10 @@ class Survey(LinesPane):
         if hidden <= 0:
             return [self._row(effect) for effect in self._effects]
         shown = [self._row(effect) for effect in self._effects[: height - 1]]
-        return [*shown, [(f"… and {hidden + 1} more", self.inks.faint)]]
+        return [*shown, [(f"… and {hidden + 1} more", self.pane_styles.faint)]]
 
     def _row(self, effect: Effect) -> list[Piece]:
-        inks = self.inks
+        styles = self.pane_styles
         same = "" if effect.agreement is None else "{} / {}".format(*effect.agreement)
         loss = "…" if math.isnan(effect.loss_change) else signed(effect.loss_change)
         right = f"{loss:>7}{same:>9}"
@@ -141,7 +144,7 @@ class Survey(LinesPane):
         title = (
             fit_shown(sentence(prompt_title(effect.prompt, max(8, room))), max(0, room - 1)) + " "
         )
-        return [(title, inks.muted), (right, inks.error if effect.problem else inks.text)]
+        return [(title, styles.muted), (right, styles.error if effect.problem else styles.text)]
 
 
 def signed(value: float) -> str:

@@ -7,7 +7,7 @@ from rich.style import Style
 
 from depthtui.data.lens import LogitLens
 from depthtui.token_text import fit, fit_shown, printable
-from depthtui.tui.draw.ink import Piece, probability
+from depthtui.tui.draw.styles import Piece, probability
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import Cursor, lens_of
@@ -54,29 +54,29 @@ class OutputBars(LinesPane):
     def _row(self, token: int, clean: float | None, changed: float | None) -> list[Piece]:
         name_cells = max(4, min(_WIDEST_TOKEN, self.area.width // 3))
         cells = max(0, self.area.width - name_cells - 1 - _NUMBERS_CELLS)
-        inks = self.inks
-        ink = inks.accent if token == self._final else inks.text
+        styles = self.pane_styles
+        style = styles.accent if token == self._final else styles.text
         after = _percent(changed) if self._changed_known else "…"
         return [
-            (fit(self._texts.get(token, ""), name_cells) + " ", ink),
+            (fit(self._texts.get(token, ""), name_cells) + " ", style),
             *self._draw_bars(clean or 0.0, changed or 0.0, cells),
-            (f" {_percent(clean):>4}", inks.muted),
-            (f" → {after:<4}", inks.text),
+            (f" {_percent(clean):>4}", styles.muted),
+            (f" → {after:<4}", styles.text),
         ]
 
     def _draw_bars(self, clean: float, changed: float, cells: int) -> list[Piece]:
-        inks = self.inks
+        styles = self.pane_styles
         upper, lower = (round(share / self._high * cells) for share in (clean, changed))
         both = min(upper, lower)
-        clean_colour, changed_colour = inks.muted.color, inks.text.color
-        # Without colours a cell of both is solid ink.
+        clean_colour, changed_colour = styles.muted.color, styles.text.color
+        # Without colours a cell of both is solid style.
         two = Style(color=clean_colour, bgcolor=changed_colour)
-        shared = ("█", inks.text) if self.ramp_for(False).glyphs else ("▀", two)
-        longer = ("▀", inks.muted) if upper > lower else ("▄", inks.text)
+        shared = ("█", styles.text) if self.ramp_for(False).glyphs else ("▀", two)
+        longer = ("▀", styles.muted) if upper > lower else ("▄", styles.text)
         return [
             (shared[0] * both, shared[1]),
             (longer[0] * (max(upper, lower) - both), longer[1]),
-            (" " * (cells - max(upper, lower)), inks.text),
+            (" " * (cells - max(upper, lower)), styles.text),
         ]
 
 

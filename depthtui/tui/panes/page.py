@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from textual.reactive import reactive
 
 from depthtui.data.lens import LogitLens
-from depthtui.tui.draw.ink import Piece
+from depthtui.tui.draw.styles import Piece
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.layer_bars import counts_first_token, first_token_note
 from depthtui.tui.panes.lines_pane import LinesPane

@@ -18,15 +18,15 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.metrics import MEASURES
 from depthtui.metrics.spec import Measure
-from depthtui.tui.draw.ink import (
-    Inks,
+from depthtui.tui.draw.styles import (
+    PaneStyles,
     Piece,
     Ramp,
     RampChoice,
-    inks_of,
     ramp_kind,
     ramp_of,
     strip_of,
+    styles_of,
 )
 from depthtui.tui.draw.text import wrap
 
@@ -102,7 +102,7 @@ class Pane(Widget, can_focus=True):
     other: RunResult | None = None
     other_summary: DepthSummary | None = None
     area = Size()
-    _inks: Inks | None = None
+    _pane_styles: PaneStyles | None = None
     _prepared = False
     _empty: tuple[str, str] | None = None
     _titles = ("", "")
@@ -167,15 +167,15 @@ class Pane(Widget, can_focus=True):
         return self.result
 
     @property
-    def inks(self) -> Inks:
+    def pane_styles(self) -> PaneStyles:
         """The theme's styles."""
-        if self._inks is None:
-            self._inks = inks_of(self.app, self.background_colors[1])
-        return self._inks
+        if self._pane_styles is None:
+            self._pane_styles = styles_of(self.app, self.background_colors[1])
+        return self._pane_styles
 
     def ramp_for(self, diverging: bool) -> Ramp:
         """The ramp to draw with."""
-        return ramp_of(ramp_kind(self.app, self.ramp), diverging, self.inks.dark)
+        return ramp_of(ramp_kind(self.app, self.ramp), diverging, self.pane_styles.dark)
 
     @property
     def is_ready(self) -> bool:
@@ -192,7 +192,7 @@ class Pane(Widget, can_focus=True):
 
     def line(self, *pieces: Piece) -> Strip:
         """One line of content from pieces of printable text."""
-        return strip_of(pieces, self.area.width, self.inks.text)
+        return strip_of(pieces, self.area.width, self.pane_styles.text)
 
     def set_titles(self, title: str, subtitle: str = "") -> None:
         """Title the frame, repainting only the edges that changed."""
@@ -228,7 +228,7 @@ class Pane(Widget, can_focus=True):
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        self._inks = None
+        self._pane_styles = None
         self._prepared = False
 
     def on_resize(self) -> None:
@@ -256,8 +256,10 @@ class Pane(Widget, can_focus=True):
 
     def _draw_empty(self, y: int, reason: str, help_text: str) -> Strip:
         width, height = self.area
-        lines: list[tuple[str, Style]] = [(text, self.inks.muted) for text in wrap(reason, width)]
-        lines += [(text, self.inks.faint) for text in wrap(help_text, width)]
+        lines: list[tuple[str, Style]] = [
+            (text, self.pane_styles.muted) for text in wrap(reason, width)
+        ]
+        lines += [(text, self.pane_styles.faint) for text in wrap(help_text, width)]
         first = max(0, (height - len(lines)) // 2)
         if not first <= y < first + len(lines):
             return self.line()

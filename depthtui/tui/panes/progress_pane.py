@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from depthtui.data.protocol import Progress
 from depthtui.sizes import format_size
 from depthtui.token_text import fit_shown
-from depthtui.tui.draw.ink import Piece, bar
+from depthtui.tui.draw.styles import Piece, bar
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.lines_pane import LinesPane
 
@@ -53,42 +53,44 @@ class ProgressPane(LinesPane):
 
     def lay_out(self) -> list[list[Piece]]:
         lines, (width, height) = self._stage_lines(), self.area
-        margin = (" " * ((width - min(_WIDEST, width)) // 2), self.inks.text)
+        margin = (" " * ((width - min(_WIDEST, width)) // 2), self.pane_styles.text)
         above: list[list[Piece]] = [[]] * ((height - len(lines)) // 2)
         return [*above, *([margin, *line] for line in lines)]
 
     def _stage_lines(self) -> list[list[Piece]]:
-        inks, cells = self.inks, min(_WIDEST, self.area.width)
+        styles, cells = self.pane_styles, min(_WIDEST, self.area.width)
         lines: list[list[Piece]] = []
         if self._heading:
-            lines += [[(fit_shown(self._heading, cells), inks.strong)], []]
+            lines += [[(fit_shown(self._heading, cells), styles.strong)], []]
         if not self._stages:
-            return [*lines, [("the engine is starting", inks.muted)]]
+            return [*lines, [("the engine is starting", styles.muted)]]
         for stage in self._stages[:-1]:
             name = sentence(stage.progress.stage)
             total = (
                 _amount(stage.progress.total, stage.progress.unit) if stage.progress.total else ""
             )
             lines.append(
-                _between(("✓ ", inks.good), (name, inks.muted), (total, inks.muted), cells)
+                _between(("✓ ", styles.good), (name, styles.muted), (total, styles.muted), cells)
             )
         return lines + self._current(self._stages[-1], cells)
 
     def _current(self, stage: _Stage, cells: int) -> list[list[Piece]]:
-        inks, progress = self.inks, stage.progress
+        styles, progress = self.pane_styles, stage.progress
         name = sentence(progress.stage)
         if not progress.total:
             done = _amount(progress.done, progress.unit) if progress.done else ""
-            return [_between(("▸ ", inks.text), (name, inks.strong), (done, inks.text), cells)]
+            return [
+                _between(("▸ ", styles.text), (name, styles.strong), (done, styles.text), cells)
+            ]
         share = progress.done / progress.total
         full, empty = bar(share, cells - 6)
         sizes = (
             f"{_amount(progress.done, progress.unit)} of {_amount(progress.total, progress.unit)}"
         )
         return [
-            _between(("▸ ", inks.text), (name, inks.strong), (sizes, inks.text), cells),
-            [(full, inks.good), (empty, inks.faint), (f"{share:>6.0%}", inks.text)],
-            [(self._speed(stage), inks.muted)],
+            _between(("▸ ", styles.text), (name, styles.strong), (sizes, styles.text), cells),
+            [(full, styles.good), (empty, styles.faint), (f"{share:>6.0%}", styles.text)],
+            [(self._speed(stage), styles.muted)],
         ]
 
     def _speed(self, stage: _Stage) -> str:

@@ -15,8 +15,8 @@ from textual.strip import Strip
 from depthtui import palette
 from depthtui.data.run import Tokens
 from depthtui.token_text import fit_shown, printable
-from depthtui.tui.draw.ink import Piece, Ramp
 from depthtui.tui.draw.scale import scale_of
+from depthtui.tui.draw.styles import Piece, Ramp
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 
 _UNDERLINE = Style(underline=True)
@@ -141,9 +141,9 @@ class PromptPane(Pane):
         return self.line(*pieces)
 
     def _draw_token(self, place: _Place, level: int) -> list[Piece]:
-        style = self.inks.text
+        style = self.pane_styles.text
         if place.index == self._token_of(self.cursor):
-            style = self.inks.cursor
+            style = self.pane_styles.cursor
         elif not self._ramp.glyphs:
             style = style + self._ramp.written_on(level)
         if place.index >= self.shown.answer_start:
@@ -151,7 +151,7 @@ class PromptPane(Pane):
         if not self._marks:
             return [(place.text, style)]
         known = self._ramp.glyphs[level] if level >= 0 else " "
-        return [(place.text, style), (known, self.inks.muted)]
+        return [(place.text, style), (known, self.pane_styles.muted)]
 
     def on_click(self, event: events.Click) -> None:
         """Put the cursor on the token under the mouse."""

@@ -15,7 +15,7 @@ from depthtui.metrics.similarity import (
     pruned_share,
 )
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
-from depthtui.tui.draw.ink import Piece, number
+from depthtui.tui.draw.styles import Piece, number
 from depthtui.tui.draw.text import not_computed
 from depthtui.tui.panes.page import Page, as_many_as_fit
 
@@ -93,12 +93,12 @@ class PrunePane(Page):
         return lines
 
     def _words(self) -> list[Piece]:
-        inks, last = self.inks, self._first + self.block - 1
+        styles, last = self.pane_styles, self._first + self.block - 1
         layers = f"layer {last}" if self.block == 1 else f"layers {self._first} to {last}"
         return [
-            (f"n = {self.block}  ", inks.accent),
-            (f"without {layers}", inks.strong),
-            (f" · angular distance {number(self._distance)}", inks.muted),
+            (f"n = {self.block}  ", styles.accent),
+            (f"without {layers}", styles.strong),
+            (f" · angular distance {number(self._distance)}", styles.muted),
         ]
 
     def _by_first_layer(self, lines: int) -> list[list[Piece]]:
@@ -106,22 +106,24 @@ class PrunePane(Page):
         width, count = self.area.width, len(self._distances)
         most = number(float(np.nanmax(self._distances)))
         title = f"distance over {self.block} layers from each on · max {most}"
-        bars = self._bars(self._distances, lines, self._first, self.inks.good)
+        bars = self._bars(self._distances, lines, self._first, self.pane_styles.good)
         here = min(self.cursor.layer, count - 1)
-        ruler = layer_ruler(count, here, width, self.inks)
-        return [[(title, self.inks.muted)], *bars, ruler]
+        ruler = layer_ruler(count, here, width, self.pane_styles)
+        return [[(title, self.pane_styles.muted)], *bars, ruler]
 
     def _by_length(self, lines: int) -> list[list[Piece]]:
         """The least distance for every n; the dial's n stands out."""
         title = f"least distance by n · max {number(float(np.nanmax(self._least)))}"
-        bars = self._bars(self._least, lines, self.block - 1, self.inks.accent)
-        ruler = layer_ruler(len(self._least), self.block, self.area.width, self.inks, 1, "▴n ")
-        return [[(title, self.inks.muted)], *bars, ruler]
+        bars = self._bars(self._least, lines, self.block - 1, self.pane_styles.accent)
+        ruler = layer_ruler(
+            len(self._least), self.block, self.area.width, self.pane_styles, 1, "▴n "
+        )
+        return [[(title, self.pane_styles.muted)], *bars, ruler]
 
     def _bars(self, values: np.ndarray, lines: int, marked: int, mark: Style) -> list[list[Piece]]:
-        inks = self.inks
+        styles = self.pane_styles
 
-        def ink_of(_value: float, at: range) -> Style:
-            return mark if marked in at else inks.text
+        def style_of(_value: float, at: range) -> Style:
+            return mark if marked in at else styles.text
 
-        return upright_bars(values, self.area.width, max(1, lines - 2), inks, ink_of)
+        return upright_bars(values, self.area.width, max(1, lines - 2), styles, style_of)

@@ -8,9 +8,9 @@ from textual.strip import Strip
 
 from depthtui.metrics import RANKINGS
 from depthtui.metrics.ranking import Ranked, usefulness
-from depthtui.tui.draw.ink import Piece, bar, fit_right
 from depthtui.tui.draw.layer_rows import LayerRows
 from depthtui.tui.draw.scale import scale_of
+from depthtui.tui.draw.styles import Piece, bar, fit_right
 from depthtui.tui.state.what_if import SUBLAYERS, Stack
 
 _ON, _OFF = "▄▄▄▄", "····"
@@ -57,7 +57,7 @@ class StackPane(LayerRows):
         if layer is None:
             return self.line()
         if layer == self.depths - 1:
-            return self.line(*self.draw_number(layer), ("┃", self.inks.muted))
+            return self.line(*self.draw_number(layer), ("┃", self.pane_styles.muted))
         return self.line(*self.draw_number(layer), *self._rows[layer])
 
     def _draw_header(self) -> Strip:
@@ -67,14 +67,14 @@ class StackPane(LayerRows):
         ranked_by = "" if self.measured is None else self.measured.ranked_by
         # Its last word tells it where there is no room for all.
         right = fit_right(ranked_by if len(ranked_by) < room else ranked_by.split()[-1], room)
-        return self.line((left + right, self.inks.faint))
+        return self.line((left + right, self.pane_styles.faint))
 
     def _draw_layer(self, layer: int) -> list[Piece]:
         """The residual stream with the layer's blocks beside it, then its usefulness."""
-        inks, off = self.inks, self.stack.off[layer]
-        pieces: list[Piece] = [("┃" if off == SUBLAYERS else "┣", inks.muted)]
+        styles, off = self.pane_styles, self.stack.off[layer]
+        pieces: list[Piece] = [("┃" if off == SUBLAYERS else "┣", styles.muted)]
         for part, _ in _BLOCKS:
-            pieces += [(" ", inks.text), self._draw_block(part in off)]
+            pieces += [(" ", styles.text), self._draw_block(part in off)]
         if self._values is None:
             return pieces
         value = float(self._values[layer])
@@ -85,15 +85,15 @@ class StackPane(LayerRows):
         return [
             *pieces,
             (f" {full}", style),
-            (" " * len(empty), inks.text),
-            (fit_right(f"{value:.3f}", _VALUE_CELLS), inks.faint if off else inks.muted),
+            (" " * len(empty), styles.text),
+            (fit_right(f"{value:.3f}", _VALUE_CELLS), styles.faint if off else styles.muted),
         ]
 
     def _draw_block(self, is_off: bool) -> Piece:
-        return (_OFF, self.inks.faint) if is_off else (_ON, self.inks.text)
+        return (_OFF, self.pane_styles.faint) if is_off else (_ON, self.pane_styles.text)
 
     def _value_style(self, value: float, is_off: bool) -> Style:
         """Faint where the layer is off; a layer that the loss is better without is good news."""
         if is_off:
-            return self.inks.faint
-        return self.inks.good if value < 0 else self.inks.text
+            return self.pane_styles.faint
+        return self.pane_styles.good if value < 0 else self.pane_styles.text

@@ -9,7 +9,7 @@ from textual.widget import Widget
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.sizes import format_size
 from depthtui.token_text import fit_shown
-from depthtui.tui.draw.ink import Inks, Piece, inks_of, number, strip_of
+from depthtui.tui.draw.styles import PaneStyles, Piece, number, strip_of, styles_of
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.state.status import Status
 
@@ -29,7 +29,7 @@ class StatusLine(Widget):
     """
 
     status = Status()
-    _inks: Inks | None = None
+    _pane_styles: PaneStyles | None = None
 
     def show(self, status: Status) -> None:
         """Say this from now on."""
@@ -38,15 +38,15 @@ class StatusLine(Widget):
             self.refresh()
 
     @property
-    def inks(self) -> Inks:
+    def pane_styles(self) -> PaneStyles:
         """The theme's styles."""
-        if self._inks is None:
-            self._inks = inks_of(self.app, self.background_colors[1])
-        return self._inks
+        if self._pane_styles is None:
+            self._pane_styles = styles_of(self.app, self.background_colors[1])
+        return self._pane_styles
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        self._inks = None
+        self._pane_styles = None
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
@@ -54,11 +54,11 @@ class StatusLine(Widget):
         room = width - _cells(right) - 2
         left = self._left(room)
         gap = " " * max(0, width - _cells(left) - _cells(right))
-        return strip_of([*left, (gap, self.inks.text), *right], width, self.inks.text)
+        return strip_of([*left, (gap, self.pane_styles.text), *right], width, self.pane_styles.text)
 
     def _left(self, room: int) -> list[Piece]:
         """The model and the prompt, dropping what matters least until they fit."""
-        inks, status = self.inks, self.status
+        styles, status = self.pane_styles, self.status
         model = status.model
         name = sentence(model.name if model else status.model_name) or "no model"
         details = []
@@ -68,57 +68,57 @@ class StatusLine(Widget):
             if status.memory:
                 details.append(format_size(status.memory))
         prompt = " · ".join(filter(None, (sentence(status.task), status.number)))
-        brand: Piece = ("depthtui  ", inks.muted)
+        brand: Piece = ("depthtui  ", styles.muted)
         for pieces in (
-            [brand, *_model(name, details, inks), *_prompt(prompt, inks)],
-            [*_model(name, details, inks), *_prompt(prompt, inks)],
-            [*_model(name, details[:1], inks), *_prompt(prompt, inks)],
-            [*_model(name, [], inks), *_prompt(prompt, inks)],
-            [*_model(name, details[:1], inks)],
+            [brand, *_model(name, details, styles), *_prompt(prompt, styles)],
+            [*_model(name, details, styles), *_prompt(prompt, styles)],
+            [*_model(name, details[:1], styles), *_prompt(prompt, styles)],
+            [*_model(name, [], styles), *_prompt(prompt, styles)],
+            [*_model(name, details[:1], styles)],
         ):
             if _cells(pieces) <= room:
                 return pieces
-        return [(fit_shown(name, max(0, room)), inks.strong)]
+        return [(fit_shown(name, max(0, room)), styles.strong)]
 
     def _state(self) -> list[Piece]:
-        inks, status = self.inks, self.status
+        styles, status = self.pane_styles, self.status
         seconds = f" · {number(status.seconds)} s" if status.seconds else ""
         match status.state:
             case "starting":
-                return [("◌ ", inks.muted), ("starting", inks.muted)]
+                return [("◌ ", styles.muted), ("starting", styles.muted)]
             case "loading":
-                return [("◌ ", inks.text), ("loading", inks.text)]
+                return [("◌ ", styles.text), ("loading", styles.text)]
             case "idle":
-                return [("○ ", inks.muted), ("idle", inks.muted)]
+                return [("○ ", styles.muted), ("idle", styles.muted)]
             case "running" if status.work is not None:
                 title = METRIC_BY_NAME[status.work.metric].title.lower()
                 share = (
                     f" {status.work.done} of {status.work.total}" if status.work.total > 1 else ""
                 )
-                return [("▸ ", inks.good), (f"{title}{share}{seconds}", inks.text)]
+                return [("▸ ", styles.good), (f"{title}{share}{seconds}", styles.text)]
             case "running":
                 where = f"layer {status.layer} of {status.layers}{seconds}"
-                return [("▸ ", inks.good), (where, inks.text)]
+                return [("▸ ", styles.good), (where, styles.text)]
             case "halted":
                 where = f"halted after layer {status.layer} of {status.layers}"
-                return [("‖ ", inks.warning), (where, inks.text)]
+                return [("‖ ", styles.warning), (where, styles.text)]
             case "sweeping":
                 done, total = status.swept
-                return [("▸ ", inks.good), (f"sweep, {done} of {total} prompts · S", inks.text)]
+                return [("▸ ", styles.good), (f"sweep, {done} of {total} prompts · S", styles.text)]
             case "stopped":
-                return [("■ ", inks.warning), (f"stopped{seconds}", inks.text)]
+                return [("■ ", styles.warning), (f"stopped{seconds}", styles.text)]
             case "gone":
-                return [("✕ ", inks.error), ("engine gone", inks.error)]
+                return [("✕ ", styles.error), ("engine gone", styles.error)]
         words = {None: "", True: " · cached", False: f" · computed{seconds}"}[status.cached]
-        return [("● ", inks.good), (f"ready{words}", inks.text)]
+        return [("● ", styles.good), (f"ready{words}", styles.text)]
 
 
-def _model(name: str, details: list[str], inks: Inks) -> list[Piece]:
-    return [(name, inks.strong), *((f" · {detail}", inks.muted) for detail in details)]
+def _model(name: str, details: list[str], styles: PaneStyles) -> list[Piece]:
+    return [(name, styles.strong), *((f" · {detail}", styles.muted) for detail in details)]
 
 
-def _prompt(words: str, inks: Inks) -> list[Piece]:
-    return [("   ", inks.text), (words, inks.text)] if words else []
+def _prompt(words: str, styles: PaneStyles) -> list[Piece]:
+    return [("   ", styles.text), (words, styles.text)] if words else []
 
 
 def _cells(pieces: list[Piece]) -> int:

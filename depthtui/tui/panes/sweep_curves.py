@@ -13,8 +13,8 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.rules import layer_curve
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit_shown
-from depthtui.tui.draw.ink import Piece, fit_right, line_style, number, ruler
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
+from depthtui.tui.draw.styles import Piece, fit_right, line_style, number, ruler
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.sweep_table import letter
@@ -155,7 +155,7 @@ class SweepCurves(Pane):
         known = [(line, values) for line, values in read if values is not None]
         curves = [values for _, values in known]
         plot = Plot(area, *_ends(rule, curves))
-        layers = [(self._behind(rule, plot, curves), self.inks.faint)]
+        layers = [(self._behind(rule, plot, curves), self.pane_styles.faint)]
         marks: dict[tuple[int, int], Piece] = {}
         for line, values in known:
             if line.rank:
@@ -187,8 +187,8 @@ class SweepCurves(Pane):
 
     def _style(self, line: _Line) -> Style:
         if line.mark is not None:
-            return line_style(self.inks, line.mark)
-        return self.inks.strong
+            return line_style(self.pane_styles, line.mark)
+        return self.pane_styles.strong
 
     def _threshold(self, rule: str) -> float:
         settings = self._settings
@@ -196,7 +196,7 @@ class SweepCurves(Pane):
 
     def _legend_lines(self) -> list[list[Piece]]:
         """The row under the cursor first, then those compared, then how many lie behind."""
-        inks, width = self.inks, self.area.width
+        styles, width = self.pane_styles, self.area.width
         front = [line for line in self._lines if line.rank]
         front.sort(key=lambda line: (not line.is_current, line.mark or 0))
         n_behind = len(self._lines) - len(front)
@@ -210,9 +210,9 @@ class SweepCurves(Pane):
             words = f"━━ {n_behind} more" if front else f"━━ {n_behind} rows"
             room = width - sum(len(text) for text, _ in lines[0]) - 3 if lines else width
             if lines and room >= len(words):
-                lines[0].append((f"   {words}", inks.faint))
+                lines[0].append((f"   {words}", styles.faint))
             elif not lines:
-                lines.append([(words, inks.faint)])
+                lines.append([(words, styles.faint)])
         return lines
 
     # Drawing ----------------------------------------------------------------
@@ -223,7 +223,7 @@ class SweepCurves(Pane):
         if self._is_across:
             return self._draw_across(y)
         if y == self.area.height - 1:
-            return self.line(("depth / L".ljust(_MARGIN), self.inks.faint), *self._axis(0))
+            return self.line(("depth / L".ljust(_MARGIN), self.pane_styles.faint), *self._axis(0))
         for panel in self._panels:
             if y in panel.plot.area:
                 line = y - panel.plot.area.top
@@ -235,7 +235,7 @@ class SweepCurves(Pane):
         pieces: list[Piece] = []
         for place, panel in enumerate(self._panels):
             if place:
-                pieces.append((" " * _GAP, self.inks.text))
+                pieces.append((" " * _GAP, self.pane_styles.text))
             area = panel.plot.area
             if y < area.top:
                 pieces += self._head(panel)
@@ -247,25 +247,25 @@ class SweepCurves(Pane):
 
     def _head(self, panel: _Panel) -> list[Piece]:
         """The name of a panel and the ends of its scale, in one line."""
-        inks, name = self.inks, rule_title(panel.rule)
+        styles, name = self.pane_styles, rule_title(panel.rule)
         ends = f"{number(panel.plot.low)} … {number(panel.plot.high)}"
         room = panel.plot.area.width - len(name) - len(ends)
         unit = f" {_UNITS[panel.rule]}"
         unit = fit_shown(unit if len(unit) < room else "", room)
-        return [(name, inks.strong), (unit, inks.faint), (ends, inks.muted)]
+        return [(name, styles.strong), (unit, styles.faint), (ends, styles.muted)]
 
     def _scale(self, panel: _Panel, line: int) -> list[Piece]:
         """What stands on the left of a panel."""
-        inks = self.inks
+        styles = self.pane_styles
         name = rule_title(panel.rule) if line == 0 else ""
         unit = _UNITS[panel.rule] if line == 1 and panel.plot.area.lines > 2 else ""
         rest = fit_right(panel.plot.end(line), _MARGIN - 1 - len(name) - len(unit)) + " "
-        return [(name, inks.strong), (unit, inks.faint), (rest, inks.muted)]
+        return [(name, styles.strong), (unit, styles.faint), (rest, styles.muted)]
 
     def _plot(self, panel: _Panel, line: int) -> list[Piece]:
         pieces: list[Piece] = []
         for column in range(panel.plot.area.width):
-            piece: Piece = (panel.dashes[line][column], self.inks.faint)
+            piece: Piece = (panel.dashes[line][column], self.pane_styles.faint)
             for text, style in panel.layers:
                 # Of several lines in one cell the uppermost is seen, so that it stays thin.
                 if text[line][column] != " ":
@@ -274,12 +274,12 @@ class SweepCurves(Pane):
         return pieces
 
     def _axis(self, place: int) -> list[Piece]:
-        area, inks = self._panels[place].plot.area, self.inks
+        area, styles = self._panels[place].plot.area, self.pane_styles
         depths = np.arange(0, 1, 0.2 if area.width >= 40 else 0.5)
         marks = [(area.column(depth), f"{depth:g}") for depth in depths]
-        pieces = ruler(marks, (area.width - 1, "1"), area.width, inks)
+        pieces = ruler(marks, (area.width - 1, "1"), area.width, styles)
         # Nothing here is under a cursor.
-        return [(text, inks.faint) for text, _ in pieces]
+        return [(text, styles.faint) for text, _ in pieces]
 
 
 def _label(

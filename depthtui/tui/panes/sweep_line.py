@@ -8,7 +8,7 @@ from textual.strip import Strip
 from depthtui.data.model import ModelInfo
 from depthtui.sweep.pace import time_words
 from depthtui.token_text import fit_shown
-from depthtui.tui.draw.ink import Piece, bar, strip_of
+from depthtui.tui.draw.styles import Piece, bar, strip_of
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.state.status import Status
@@ -35,11 +35,11 @@ class SweepLine(StatusLine):
         if y == 0:
             return super().render_line(y)
         width = self.size.width
-        return strip_of(self._now(width), width, self.inks.text)
+        return strip_of(self._now(width), width, self.pane_styles.text)
 
     def _left(self, room: int) -> list[Piece]:
-        inks = self.inks
-        brand: list[Piece] = [("Sweep", inks.strong)]
+        styles = self.pane_styles
+        brand: list[Piece] = [("Sweep", styles.strong)]
         if self._sweep is None:
             return brand
         plan = self._sweep.plan
@@ -47,51 +47,61 @@ class SweepLine(StatusLine):
         where = "runs of this session" if self._sweep.folder is None else self._sweep.folder.name
         for words in (f" · {counts} · {sentence(where)}", f" · {counts}"):
             if len("Sweep") + cell_len(words) <= room:
-                return [*brand, (words, inks.muted)]
+                return [*brand, (words, styles.muted)]
         return brand
 
     def _state(self) -> list[Piece]:
-        inks, sweep = self.inks, self._sweep
+        styles, sweep = self.pane_styles, self._sweep
         loaded = f" · {self._loaded} is loaded" if self._loaded else " · no model is loaded"
         if self.size.width < 100 and cell_len(loaded) > 34:
             loaded = ""
         if sweep is None:
-            return [(loaded.removeprefix(" · "), inks.muted)]
+            return [(loaded.removeprefix(" · "), styles.muted)]
         words = f"{sweep.done} of {sweep.total} prompts"
         match sweep.stage:
             case "running":
-                return [("▸ ", inks.good), ("running · esc stops", inks.text)]
+                return [("▸ ", styles.good), ("running · esc stops", styles.text)]
             case "stopped":
                 return [
-                    ("■ ", inks.warning),
-                    (f"stopped, {words}", inks.text),
-                    (loaded, inks.muted),
+                    ("■ ", styles.warning),
+                    (f"stopped, {words}", styles.text),
+                    (loaded, styles.muted),
                 ]
             case "failed":
                 problem = sentence(sweep.problem)
-                return [("✕ ", inks.error), (fit_shown(problem, min(60, len(problem))), inks.text)]
+                return [
+                    ("✕ ", styles.error),
+                    (fit_shown(problem, min(60, len(problem))), styles.text),
+                ]
             case "opened" if sweep.is_session:
                 return [
-                    ("● ", inks.good),
-                    (_count(sweep.done, "prompt"), inks.text),
-                    (loaded, inks.muted),
+                    ("● ", styles.good),
+                    (_count(sweep.done, "prompt"), styles.text),
+                    (loaded, styles.muted),
                 ]
             case "opened":
-                return [("● ", inks.good), (words, inks.text), (loaded, inks.muted)]
-        return [("● ", inks.good), (f"done, {words}", inks.text), (loaded, inks.muted)]
+                return [("● ", styles.good), (words, styles.text), (loaded, styles.muted)]
+        return [("● ", styles.good), (f"done, {words}", styles.text), (loaded, styles.muted)]
 
     def _now(self, width: int) -> list[Piece]:
         """How much is done, the time left, and what runs."""
-        inks, sweep = self.inks, self._sweep
+        styles, sweep = self.pane_styles, self._sweep
         if sweep is None:
             return []
         share = sweep.done / sweep.total if sweep.total else 0.0
         full, empty = bar(share, _BAR if width >= 100 else _BAR // 2)
         amount = f" {sweep.done} of {sweep.total} prompts"
         left = f", {time_words(sweep.seconds_left)} left" if sweep.seconds_left >= 0 else ""
-        pieces: list[Piece] = [(full, inks.good), (empty, inks.faint), (amount + left, inks.text)]
+        pieces: list[Piece] = [
+            (full, styles.good),
+            (empty, styles.faint),
+            (amount + left, styles.text),
+        ]
         used = sum(cell_len(text) for text, _ in pieces)
-        return [*pieces, (fit_shown(f"   {sentence(sweep.now)}", max(0, width - used)), inks.muted)]
+        return [
+            *pieces,
+            (fit_shown(f"   {sentence(sweep.now)}", max(0, width - used)), styles.muted),
+        ]
 
 
 def _count(count: int, name: str) -> str:

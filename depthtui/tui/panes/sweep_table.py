@@ -15,7 +15,7 @@ from depthtui.depth.rules import RULE_CURVES
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.grid import in_sight
-from depthtui.tui.draw.ink import Piece, fit_right, line_style
+from depthtui.tui.draw.styles import Piece, fit_right, line_style
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.state.sweep_rows import Row, RowKey
@@ -161,7 +161,7 @@ class SweepTable(Pane):
         return self._draw_row(place) if place < len(self.rows) else self.line()
 
     def _draw_groups(self) -> Strip:
-        pieces: list[Piece] = [(" " * _MARK_CELLS, self.inks.text)]
+        pieces: list[Piece] = [(" " * _MARK_CELLS, self.pane_styles.text)]
         place = 0
         while place < len(self._columns):
             group, width = self._columns[place].group, 0
@@ -173,54 +173,54 @@ class SweepTable(Pane):
             pieces.append(
                 (
                     fit_shown(name.removesuffix("─") + " " * name.endswith("─"), width),
-                    self.inks.muted,
+                    self.pane_styles.muted,
                 )
             )
         return self.line(*pieces)
 
     def _draw_heads(self) -> Strip:
-        inks = self.inks
-        pieces: list[Piece] = [(" " * _MARK_CELLS, inks.text)]
+        styles = self.pane_styles
+        pieces: list[Piece] = [(" " * _MARK_CELLS, styles.text)]
         name, falls = self.sorted_by
         for place, (column, width) in enumerate(zip(self._columns, self._widths, strict=True)):
             sign = ("▼" if falls else "▲") if column.name == name else ""
             text = f"{column.head}{sign}"
             here = place == self.cursor.token
-            style = inks.accent if here else inks.strong if sign else inks.muted
+            style = styles.accent if here else styles.strong if sign else styles.muted
             if column.is_name:
                 pieces.append((fit_shown(text, width), style))
             else:
-                pieces.append((" " * max(0, width - cell_len(text)), inks.text))
+                pieces.append((" " * max(0, width - cell_len(text)), styles.text))
                 pieces.append((text[-width:], style + Style(underline=here or None)))
         return self.line(*pieces)
 
     def _draw_row(self, place: int) -> Strip:
-        inks, row = self.inks, self.rows[place]
+        styles, row = self.pane_styles, self.rows[place]
         here = place == self.cursor.layer
         mark = self.marks.get(row.key)
         sign = "▸" if here else " "
         pieces: list[Piece] = [
-            (sign, inks.accent),
-            ("  ", inks.text) if mark is None else (f"{letter(mark)} ", line_style(inks, mark)),
+            (sign, styles.accent),
+            ("  ", styles.text) if mark is None else (f"{letter(mark)} ", line_style(styles, mark)),
         ]
         for column, width in zip(self._columns, self._widths, strict=True):
             text = column.text(row)
             style = self._style(column, row, here)
             if column.is_name:
-                pieces += [(shortened(sentence(text), width - 1), style), (" ", inks.text)]
+                pieces += [(shortened(sentence(text), width - 1), style), (" ", styles.text)]
             else:
                 pieces.append((fit_right(text, width), style))
         return self.line(*pieces)
 
     def _style(self, column: Column, row: Row, here: bool) -> Style:
-        inks = self.inks
+        styles = self.pane_styles
         if column.name == "failed" and row.failures:
-            return inks.warning
+            return styles.warning
         if column.is_name or column.name.endswith((".layer", ".ratio")):
-            return inks.strong if here else inks.text
+            return styles.strong if here else styles.text
         if column.name == "done" and row.done < row.total:
-            return inks.text
-        return inks.muted
+            return styles.text
+        return styles.muted
 
 
 def columns_of(rows: Sequence[Row], width: int) -> list[Column]:

@@ -9,7 +9,7 @@ import numpy as np
 from depthtui.depth.token_depths import TokenDepthMeasure
 from depthtui.report.generation import ENDS
 from depthtui.token_text import fit_shown
-from depthtui.tui.draw.ink import Piece, number
+from depthtui.tui.draw.styles import Piece, number
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.state.status import Status
@@ -35,19 +35,19 @@ class ThinkingLine(StatusLine):
         if any(how in text for text, _ in pieces) or self.status.model is None:
             return pieces
         name = fit_shown(sentence(self.status.model.name), max(0, room - len(how) - 2))
-        return [(name, self.inks.strong), (f"  {how}", self.inks.text)]
+        return [(name, self.pane_styles.strong), (f"  {how}", self.pane_styles.text)]
 
     def _state(self) -> list[Piece]:
-        inks = self.inks
+        styles = self.pane_styles
         sign: dict[str, Piece] = {
-            "waiting": ("◌ ", inks.muted),
-            "writing": ("▸ ", inks.good),
-            "done": ("● ", inks.good),
-            "failed": ("■ ", inks.warning),
+            "waiting": ("◌ ", styles.muted),
+            "writing": ("▸ ", styles.good),
+            "done": ("● ", styles.good),
+            "failed": ("■ ", styles.warning),
         }
         # The line keeps the first words where it is narrow.
         kept = self._words[: 2 if self.size.width < 100 else None]
-        return [sign[self._stage], (" · ".join(kept), inks.text)]
+        return [sign[self._stage], (" · ".join(kept), styles.text)]
 
 
 def _how(thinking: Thinking) -> str:

@@ -9,7 +9,7 @@ from textual.strip import Strip
 from depthtui import palette
 from depthtui.report.generation import rolling_mean
 from depthtui.tui.draw.braille import Canvas
-from depthtui.tui.draw.ink import Piece, number, ruler
+from depthtui.tui.draw.styles import Piece, number, ruler
 from depthtui.tui.panes.pane import CursorMoved, Pane
 from depthtui.tui.panes.thought_text import depth_words
 
@@ -101,8 +101,12 @@ class ThoughtCurve(Pane):
         level = self._level_at(y)
         edge: Piece = (" ", ramp.written_on(level))
         if ramp.glyphs:
-            edge = (ramp.glyphs[level], self.inks.muted)
-        return [(f"{label:>{_MARGIN - 3}} ", self.inks.muted), edge, (" ", self.inks.text)]
+            edge = (ramp.glyphs[level], self.pane_styles.muted)
+        return [
+            (f"{label:>{_MARGIN - 3}} ", self.pane_styles.muted),
+            edge,
+            (" ", self.pane_styles.text),
+        ]
 
     def _level_at(self, y: int) -> int:
         share = 1 - y / max(1, self._plot_height - 1)
@@ -110,21 +114,21 @@ class ThoughtCurve(Pane):
 
     def _draw_plot(self, y: int) -> list[Piece]:
         ramp, cursor = self.ramp_for(False), self._column_of(self._token)
-        dot = self.inks.muted
+        dot = self.pane_styles.muted
         if not ramp.glyphs:
             colour = ramp.written_on(self._level_at(y)).bgcolor
-            dot = self.inks.text + type(dot)(color=colour)
+            dot = self.pane_styles.text + type(dot)(color=colour)
         pieces: list[Piece] = []
         for column, (mark, mean) in enumerate(zip(self._dots[y], self._line[y], strict=True)):
             if mean != " ":
                 both = ord(mean) | (ord(mark) if mark != " " else _BLANK)
-                pieces.append((chr(both), self.inks.strong))
+                pieces.append((chr(both), self.pane_styles.strong))
             elif column == cursor and mark == " ":
-                pieces.append(("│", self.inks.accent))
+                pieces.append(("│", self.pane_styles.accent))
             else:
                 pieces.append((mark, dot))
             if column == cursor and pieces[-1][0] != "│":
-                pieces[-1] = (pieces[-1][0], self.inks.accent)
+                pieces[-1] = (pieces[-1][0], self.pane_styles.accent)
         return pieces
 
     def _draw_axis(self) -> Strip:
@@ -132,7 +136,8 @@ class ThoughtCurve(Pane):
         marks = [(self._column_of(token), str(token)) for token in tokens]
         here = (self._column_of(self._token), str(self._token))
         return self.line(
-            (" " * _MARGIN, self.inks.text), *ruler(marks, here, self._plot_width, self.inks)
+            (" " * _MARGIN, self.pane_styles.text),
+            *ruler(marks, here, self._plot_width, self.pane_styles),
         )
 
     def on_click(self, event: events.Click) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from depthtui.data.lens import LogitLens
 from depthtui.token_text import fit_shown, printable
-from depthtui.tui.draw.ink import probability
+from depthtui.tui.draw.styles import probability
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.prompt_pane import PromptPane

@@ -140,7 +140,7 @@ async def test_another_depth_is_drawn_over_the_relative_one():
         show(pane, a, b)
         assert lines(pane)[-1].startswith("depth / L")
         assert "1.0" in lines(pane)[-1]
-        muted = pane.inks.muted.color
+        muted = pane.pane_styles.muted.color
         marks = {
             (char, style.color == muted): x
             for strip in strips(pane)[1:8]

@@ -11,9 +11,9 @@ from rich.style import Style
 
 from depthtui.tui.draw.braille import Canvas
 from depthtui.tui.draw.grid import Grid
-from depthtui.tui.draw.ink import bar, fit_right, number, probability, strip_of
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
 from depthtui.tui.draw.scale import Scale, scale_of
+from depthtui.tui.draw.styles import bar, fit_right, number, probability, strip_of
 from depthtui.tui.draw.text import wrap
 
 

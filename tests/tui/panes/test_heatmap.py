@@ -91,7 +91,7 @@ async def test_the_cursor_marks_label_cell_and_column():
     pane = heatmap(cursor=Cursor(3, 2))
     async with framed(pane, (60, 12)):
         pane.show(make_result(layers=6, tokens=5))
-        accent = pane.inks.accent.color
+        accent = pane.pane_styles.accent.color
         y = line_with(pane, "▸3")
         assert cell(pane, 1, y)[1].color == accent
         first = 3 + 2 * 8
@@ -110,7 +110,7 @@ async def test_a_narrow_cell_is_all_accent():
     async with framed(pane, (60, 12)):
         pane.show(make_result(layers=6, tokens=50))
         y = line_with(pane, "▸2")
-        assert cell(pane, 3 + 20, y)[1].bgcolor == pane.inks.accent.color
+        assert cell(pane, 3 + 20, y)[1].bgcolor == pane.pane_styles.accent.color
         assert "▴·t20" in lines(pane)[-2]
 
 
@@ -124,7 +124,9 @@ async def test_a_long_prompt_scrolls_sideways_with_the_cursor():
             assert f"·t{token}" in lines(pane)[-2].replace("▴", "")
             y = line_with(pane, "▸0")
             accents = [
-                x for x in range(3, 56) if pane.inks.accent.color == cell(pane, x, y)[1].bgcolor
+                x
+                for x in range(3, 56)
+                if pane.pane_styles.accent.color == cell(pane, x, y)[1].bgcolor
             ]
             assert len(accents) == 1
 

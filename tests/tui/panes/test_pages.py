@@ -48,8 +48,8 @@ async def test_how_many_tokens_are_decided_at_each_depth():
         known = [lines(pane)[last][4 * each] != "·" for each in range(11)]
         assert [depth for depth, each in enumerate(known) if each] == [2, 6, 8]
         styles = [style for _, style in cells(pane.render_line(last))]
-        assert styles[4 * 6].color == pane.inks.accent.color
-        assert styles[4 * 2].color == pane.inks.text.color
+        assert styles[4 * 6].color == pane.pane_styles.accent.color
+        assert styles[4 * 2].color == pane.pane_styles.text.color
         pane.show(result, summary_of(result, include_first_token=False))
         assert "prediction depth 4.50 of 10" in lines(pane)[0]
         assert pane.border_subtitle is not None
@@ -67,8 +67,8 @@ async def test_tokens_that_settle_late_stand_out():
         pane.show(result, summary_of(result))
         assert "settling depth 5.75 of 10 · 50.0% late · token 0: 1" in text_of(pane)
         row = list(cells(pane.render_line(line_with(pane, "settling depth") + 1)))
-        assert row[4 * 9][1].color == pane.inks.warning.color
-        assert row[4 * 3][1].color == pane.inks.text.color
+        assert row[4 * 9][1].color == pane.pane_styles.warning.color
+        assert row[4 * 3][1].color == pane.pane_styles.text.color
 
 
 async def test_early_exit_tells_the_token_under_the_cursor():
@@ -112,10 +112,12 @@ async def test_the_best_block_is_the_one_that_was_planted():
         pane.turn_dial(2)
         assert "n = 3  without layers 5 to 7 · angular distance 0.0500" in text_of(pane)
         y = line_with(pane, "▴n 3") - 1
-        assert list(cells(pane.render_line(y)))[4 * 2][1].color == pane.inks.accent.color
+        assert list(cells(pane.render_line(y)))[4 * 2][1].color == pane.pane_styles.accent.color
         first = line_with(pane, "distance over 3 layers")
         ends = next(y for y in range(first, 20) if "▴0" in lines(pane)[y])
-        assert list(cells(pane.render_line(ends - 1)))[4 * 5][1].color == pane.inks.good.color
+        assert (
+            list(cells(pane.render_line(ends - 1)))[4 * 5][1].color == pane.pane_styles.good.color
+        )
         pane.turn_dial(99)
         assert pane.block == 9
 
@@ -162,5 +164,7 @@ async def test_a_bar_is_as_high_as_its_value():
     pane = DecidedPane()
     async with framed(pane, (40, 10)):
         values = np.array([4.0, 2.0, 0.0, np.nan])
-        rows = upright_bars(values, 4, 2, pane.inks, lambda value, layers: pane.inks.text)
+        rows = upright_bars(
+            values, 4, 2, pane.pane_styles, lambda value, layers: pane.pane_styles.text
+        )
         assert ["".join(text for text, _ in row) for row in rows] == ["█   ", "██▁·"]

@@ -79,8 +79,8 @@ async def test_the_cursor_s_token_and_the_answer_stand_out():
     async with framed(pane, (60, 6)):
         pane.show(make_result(tokens=5))
         row = list(cells(strips(pane)[0]))
-        assert row[3][1].bgcolor == pane.inks.accent.color
-        assert row[0][1].bgcolor != pane.inks.accent.color
+        assert row[3][1].bgcolor == pane.pane_styles.accent.color
+        assert row[0][1].bgcolor != pane.pane_styles.accent.color
         underlined = "".join(char for char, style in row if style.underline)
         assert underlined == "·t4"
 
@@ -169,7 +169,7 @@ async def test_the_final_answer_is_accented_and_its_landmarks_noted():
     pane = put(LensTable(), cursor=Cursor(0, 0))
     async with framed(pane, (90, 12)):
         pane.show(make_result(layers=6))
-        accent = pane.inks.accent.color
+        accent = pane.pane_styles.accent.color
         for y, line in enumerate(lines(pane)):
             for word in ("·Paris", "·one", "·three"):
                 if word in line:
@@ -245,7 +245,7 @@ async def test_the_layer_cursor_is_a_line_through_every_curve():
     pane = put(DepthCurves(), cursor=Cursor(6, 0))
     async with framed(pane, (64, 14)) as pilot:
         pane.show(result, summary_of(result))
-        accent = pane.inks.accent.color
+        accent = pane.pane_styles.accent.color
 
         def accented() -> set[int]:
             return {
@@ -275,7 +275,7 @@ async def test_the_compared_curve_is_fainter():
         pane.show(a, summary_of(a), b, summary_of(b))
         both = strips(pane)
         assert "".join(strip.text for strip in both) != alone
-        muted = pane.inks.muted.color
+        muted = pane.pane_styles.muted.color
         assert any(
             "⠀" < char <= "⣿" and style.color == muted
             for strip in both

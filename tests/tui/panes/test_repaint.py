@@ -48,7 +48,7 @@ class Terminal:
 
     @property
     def cells(self) -> list[object]:
-        """What each cell looks like: the ink of a blank one does not show."""
+        """What each cell looks like: the style of a blank one does not show."""
         rows, columns = self.screen.lines, self.screen.columns
         cells = (self.screen.buffer[y][x] for y in range(rows) for x in range(columns))
         return [

@@ -66,7 +66,7 @@ async def test_the_stack_tells_how_useful_layers_are():
         assert [line.count("━") + line.count("╸") / 2 for line in bars] == [16, 8, 4]
         y = line_with(pane, "-0.500")
         x = lines(pane)[y].index("━")
-        assert cell(pane, x, y)[1].color == pane.inks.good.color
+        assert cell(pane, x, y)[1].color == pane.pane_styles.good.color
         influence = similarity([0.1, 0.2, 0.3])
         pane.show_stack(Stack.full(3), influence)
         assert "influence" in lines(pane)[0]
@@ -99,7 +99,7 @@ async def test_the_lens_marks_where_the_first_choice_differs():
         assert differing == [line_with(pane, "  2 ")]
         y = line_with(pane, "  1 ")
         x = lines(pane)[y].rindex("one")
-        assert cell(pane, x, y)[1].color == pane.inks.faint.color
+        assert cell(pane, x, y)[1].color == pane.pane_styles.faint.color
 
 
 async def test_a_click_in_the_stack_moves_the_cursor_to_that_layer():
@@ -123,16 +123,16 @@ async def test_both_bars_share_a_line():
         first = lines(pane)[0]
         assert "Paris" in first
         assert ".50 → .25" in first
-        inks = pane.inks
-        styles = [
+        styles = pane.pane_styles
+        row_styles = [
             (char, style.color, style.bgcolor)
             for char, style in (cell(pane, x, 0) for x in range(len(first)))
             if char in "▀▄█"
         ]
-        both = [each for each in styles if each[1:] == (inks.muted.color, inks.text.color)]
-        alone = [each for each in styles if each[1:] == (inks.muted.color, inks.background)]
+        both = [each for each in row_styles if each[1:] == (styles.muted.color, styles.text.color)]
+        alone = [each for each in row_styles if each[1:] == (styles.muted.color, styles.background)]
         assert len(both) == pytest.approx(len(alone), abs=1)
-        assert len(both) + len(alone) == len(styles)
+        assert len(both) + len(alone) == len(row_styles)
 
 
 async def test_a_token_that_one_run_does_not_list_has_a_dash():
@@ -208,7 +208,7 @@ async def test_useful_layers_stand_taller():
         assert heights == sorted(heights, reverse=True)
         assert heights[0] == 6
         assert heights[-1] == 1
-        assert cell(pane, 20, 6)[1].color == pane.inks.good.color
+        assert cell(pane, 20, 6)[1].color == pane.pane_styles.good.color
         assert pane.border_title == Content("Usefulness of layers")
         result.settings = replace(result.settings, skip_part="mlp")
         result.put("ablation", replace(result.get(Ablation), part="mlp"))
@@ -234,7 +234,7 @@ async def test_the_skip_map_is_a_triangle_with_the_output_beside_it(ramp: str):
         pane.show(result)
         await pilot.pause()
         assert [pane.grid.columns, pane.grid.column_width] == [6, 4]
-        blank = pane.inks.background
+        blank = pane.pane_styles.background
         for row in range(6):
             y = next(each for each in range(pane.grid.lines) if row in pane.grid.rows_on(each))
             inside = []

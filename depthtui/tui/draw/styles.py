@@ -1,4 +1,4 @@
-"""What panes draw with: inks from the theme, ramps for values, lines of segments, numbers."""
+"""What panes draw with: styles from the theme, ramps for values, lines of segments, numbers."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _BLACK, _WHITE = (RichColor.from_rgb(*grey) for grey in ((16, 16, 16), (250, 250
 
 
 @dataclass(frozen=True)
-class Inks:
-    """A theme's inks on a pane's background, from plain to faint, and where colour has a meaning.
+class PaneStyles:
+    """A theme's styles on a pane's background, from plain to faint, and where colour has a meaning.
 
     `accent` is only for the cursor and for the final answer.
     """
@@ -61,8 +61,8 @@ class Inks:
         return Style(color=contrast(colour), bgcolor=colour, bold=True)
 
 
-def inks_of(app: App[object], background: Color) -> Inks:
-    """The inks of the app's theme over this background."""
+def styles_of(app: App[object], background: Color) -> PaneStyles:
+    """The styles of the app's theme over this background."""
     names = app.theme_variables
     behind = background.rich_color
 
@@ -78,7 +78,7 @@ def inks_of(app: App[object], background: Color) -> Inks:
         blend = background.blend(colour("foreground"), strength, alpha=1)
         return Style(color=blend.rich_color, bgcolor=behind)
 
-    return Inks(
+    return PaneStyles(
         text=plain("foreground"),
         muted=shade(0.62),
         faint=shade(0.4),
@@ -192,7 +192,7 @@ def _blends(text: str, style: Style, last: Style) -> bool:
 
 
 def ruler(
-    marks: list[tuple[int, str]], cursor: tuple[int, str], width: int, inks: Inks
+    marks: list[tuple[int, str]], cursor: tuple[int, str], width: int, styles: PaneStyles
 ) -> list[Piece]:
     """An axis of `width` cells with texts at their places; those in the cursor's way are left out.
 
@@ -209,9 +209,9 @@ def ruler(
         if end < first or start > last:
             cells[start:end] = mark[1]
     return [
-        ("".join(cells[:first]), inks.faint),
-        (cursor[1], inks.accent),
-        ("".join(cells[last:width]), inks.faint),
+        ("".join(cells[:first]), styles.faint),
+        (cursor[1], styles.accent),
+        ("".join(cells[last:width]), styles.faint),
     ]
 
 
@@ -252,8 +252,8 @@ def probability(value: float) -> str:
     return "1.0" if value >= 0.995 else f"{value:.2f}"[1:]
 
 
-def line_style(inks: Inks, place: int) -> Style:
+def line_style(styles: PaneStyles, place: int) -> Style:
     """How the line at this place among several is drawn, so that they can be told apart."""
-    colours = palette.distinct(inks.dark)
+    colours = palette.distinct(styles.dark)
     colour = RichColor.from_rgb(*colours[place % len(colours)])
-    return Style(color=colour, bgcolor=inks.background, bold=True)
+    return Style(color=colour, bgcolor=styles.background, bold=True)
