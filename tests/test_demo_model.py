@@ -99,9 +99,9 @@ def test_the_oracle_agrees_on_interventions(engine, capsys):
 
 
 @pytest.mark.parametrize("silenced", [1, 5, 15])
-def test_planted_truth(engine, silenced):
+def test_planted_truth(engine, skipped):
     """With the last layers' output projections at zero, they add nothing and decide nothing."""
-    layers = engine._model.loaded.model.model.layers[-silenced:]
+    layers = engine._model.loaded.model.model.layers[-skipped:]
     projections = [
         module.weight
         for layer in layers
@@ -117,11 +117,11 @@ def test_planted_truth(engine, silenced):
             weight.copy_(copy)
     contributions, lens = result.get(Contributions), result.get(LogitLens)
     for field in dataclasses.fields(contributions):
-        assert (getattr(contributions, field.name)[-silenced:] == 0).all(), field.name
+        assert (getattr(contributions, field.name)[-skipped:] == 0).all(), field.name
     # Rows 30 - k … 30 hold one and the same residual: the output's.
-    assert (lens.kl[-silenced - 1 :] == 0).all()
-    assert (lens.overlap[-silenced - 1 :] == 1).all()
-    assert lens.kl[-silenced - 2].mean() > 0
+    assert (lens.kl[-skipped - 1 :] == 0).all()
+    assert (lens.overlap[-skipped - 1 :] == 1).all()
+    assert lens.kl[-skipped - 2].mean() > 0
 
 
 def test_a_prompt_of_the_ladder_the_naive_way(engine):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from depthtui.data.run_settings import ModelSpec, Silenced
+from depthtui.data.run_settings import ModelSpec, Skip
 
 PART_TITLES = {"layer": "layer", "attention": "attention", "mlp": "MLP"}
 """The parts of a block that can be left out, and what people call them."""
@@ -64,14 +64,14 @@ class ModelInfo:
     attention_parameters: tuple[int, ...] = ()
     mlp_parameters: tuple[int, ...] = ()
 
-    def parameters_of(self, silenced: Iterable[Silenced]) -> int | None:
+    def parameters_of(self, skipped: Iterable[Skip]) -> int | None:
         """How many parameters a run without these does not use; None where unknown."""
         held = {
             "layer": self.layer_parameters,
             "attention": self.attention_parameters,
             "mlp": self.mlp_parameters,
         }
-        silenced = tuple(silenced)
-        if not all(held[each.part] for each in silenced):
+        skipped = tuple(skipped)
+        if not all(held[each.part] for each in skipped):
             return None
-        return sum(held[each.part][each.layer] for each in silenced)
+        return sum(held[each.part][each.layer] for each in skipped)

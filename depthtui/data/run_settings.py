@@ -59,7 +59,7 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
-class Silenced:
+class Skip:
     """A layer, or one of its sublayers, that a run leaves out.
 
     Attributes:
@@ -79,7 +79,7 @@ class RunSettings:
         top_k: how many tokens the lens lists at each layer.
         chat_template: whether the prompt is wrapped in the chat template.
         metrics: names of the metrics to compute (see `metrics.METRICS`).
-        silenced: what the run leaves out: a what-if; empty for a clean run.
+        skipped: what the run leaves out: a what-if; empty for a clean run.
         answer_start: index of the answer's first token where the user marked it, else -1.
         seed: of the positions of the skip effects.
         lengths_before: token counts of the prompts before this one, over which the random
@@ -96,7 +96,7 @@ class RunSettings:
     metrics: Annotated[
         tuple[str, ...], Option("What to compute; `depthtui metrics` lists them.")
     ] = ("contributions", "logit_lens")
-    silenced: tuple[Silenced, ...] = ()
+    skipped: tuple[Skip, ...] = ()
     answer_start: int = -1
     seed: Seed = 123
     lengths_before: tuple[int, ...] = ()

@@ -362,7 +362,7 @@ def _check_settings(settings: RunSettings, info: ModelInfo) -> None:
             f"There is no metric named {', '.join(sorted(unknown))}.",
             f"Choose from {', '.join(METRIC_BY_NAME)}.",
         )
-    for each in settings.silenced:
+    for each in settings.skipped:
         if not 0 <= each.layer < info.n_layers:
             raise DepthError(f"There is no layer {each.layer} in {info.name}.")
         if each.part != "layer" and info.split_missing:
@@ -370,7 +370,7 @@ def _check_settings(settings: RunSettings, info: ModelInfo) -> None:
 
 
 def _title(result: RunResult) -> str:
-    changed = " · what-if" if result.settings.silenced else ""
+    changed = " · what-if" if result.settings.skipped else ""
     return f"{result.model.name} · {len(result.tokens)} tokens · {result.prompt.task}{changed}"
 
 
@@ -406,7 +406,7 @@ def _key_parts(info: ModelInfo, result: RunResult) -> dict[str, Any]:
     return {
         **_model_parts(info),
         "token_ids": result.tokens.ids,
-        "silenced": sorted(result.settings.silenced, key=lambda each: (each.layer, each.part)),
+        "silenced": sorted(result.settings.skipped, key=lambda each: (each.layer, each.part)),
     }
 
 

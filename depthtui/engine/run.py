@@ -115,7 +115,7 @@ class Run:
             ids,
             on_layer,
             self.control.checkpoint,
-            self.result.settings.silenced,
+            self.result.settings.skipped,
         )
         self.flush()
         activations = recorder.activations()

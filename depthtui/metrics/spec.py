@@ -193,7 +193,7 @@ def array(
 
 def clean_run(result: RunResult) -> str:
     """A need: nothing is left out."""
-    return "it is measured on clean runs, not in a what-if" if result.settings.silenced else ""
+    return "it is measured on clean runs, not in a what-if" if result.settings.skipped else ""
 
 
 def lens(result: RunResult) -> str:

@@ -12,7 +12,7 @@ from depthtui.report.arrays import arrays_bytes
 from depthtui.report.formats import Files, Report
 from depthtui.report.groups import Group, group_runs
 from depthtui.report.run_document import run_document
-from depthtui.report.silenced import without
+from depthtui.report.skips import without
 from depthtui.report.summary import summary_json
 
 _LONGEST_WITHOUT = 60
@@ -57,7 +57,7 @@ def _json(groups: Sequence[Group], settings: SummarySettings) -> Files:
 
 def _slug(group: Group) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", group.model.name).strip("-.") or "model"
-    left_out = re.sub(r"[ ,]+", "-", without(group.settings.silenced))[:_LONGEST_WITHOUT]
+    left_out = re.sub(r"[ ,]+", "-", without(group.settings.skipped))[:_LONGEST_WITHOUT]
     return f"{name}-{left_out}" if left_out else name
 
 

@@ -9,7 +9,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import ON_DEMAND
-from depthtui.report.silenced import without
+from depthtui.report.skips import without
 from depthtui.report.summary import weights_dtype
 
 _POOLED_WHERE_THEY_ARE = frozenset(metric.name for metric in ON_DEMAND)
@@ -41,15 +41,15 @@ class Group:
         """The model and how it was run, such as `SmolLM2-135M-Instruct, float32 on cpu`."""
         settings = self.settings
         template = ", chat template" if settings.chat_template else ""
-        left_out = f", {without(settings.silenced)}" if settings.silenced else ""
+        left_out = f", {without(settings.skipped)}" if settings.skipped else ""
         where = f"{weights_dtype(self.model)} on {self.model.device}"
         return f"{self.model.name}, {where}{template}{left_out}"
 
     def is_clean_of(self, other: Group) -> bool:
         """Whether this is the same as a what-if, with every layer on."""
-        if not other.settings.silenced:
+        if not other.settings.skipped:
             return False
-        clean = replace(other.settings, silenced=())
+        clean = replace(other.settings, skipped=())
         return _model_key(self.model, self.settings) == _model_key(other.model, clean)
 
 

@@ -102,12 +102,12 @@ def _where(model: ModelInfo) -> dict[str, str]:
 
 def _left_out(results: Sequence[RunResult]) -> dict[str, Any]:
     """What a what-if leaves out; nothing for clean runs."""
-    silenced = results[0].settings.silenced
-    if not silenced:
+    skipped = results[0].settings.skipped
+    if not skipped:
         return {}
     return {
-        "silenced": [asdict(each) for each in silenced],
-        "parameters_silenced": results[0].model.parameters_of(silenced),
+        "silenced": [asdict(each) for each in skipped],
+        "parameters_silenced": results[0].model.parameters_of(skipped),
     }
 
 

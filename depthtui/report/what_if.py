@@ -16,7 +16,7 @@ from depthtui.depth.agreement import agreement
 from depthtui.depth.effective_depth import summarise
 from depthtui.report.groups import Group
 from depthtui.report.phrases import rule_title
-from depthtui.report.silenced import parameter_share
+from depthtui.report.skips import parameter_share
 
 HEADS = ("", "clean", "changed", "change")
 PROMPT_HEADS = (
@@ -74,11 +74,11 @@ class Pairs:
         ]
 
     def _parameters(self) -> tuple[str, str, str, str]:
-        model, silenced = self.clean[0].model, self.changed[0].settings.silenced
-        share = parameter_share(model, silenced)
+        model, skipped = self.clean[0].model, self.changed[0].settings.skipped
+        share = parameter_share(model, skipped)
         if share is None:
             return "parameters in use", "", "", ""
-        left = model.parameters - (model.parameters_of(silenced) or 0)
+        left = model.parameters - (model.parameters_of(skipped) or 0)
         return "parameters in use", f"{model.parameters:,}", f"{left:,}", f"{-share:.0%}"
 
     def _loss(self) -> tuple[str, str, str, str]:

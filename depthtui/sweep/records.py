@@ -104,9 +104,16 @@ def record_key(
         number=number,
         text=prompt.text,
         answer=prompt.answer,
-        settings=settings,
+        settings=_in_keys(settings),
         before=hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
     )
+
+
+def _in_keys(settings: RunSettings) -> dict[str, Any]:
+    """The settings under the names by which records are found: a former one for what is skipped."""
+    values = {each.name: getattr(settings, each.name) for each in fields(RunSettings)}
+    values["silenced"] = values.pop("skipped")
+    return values
 
 
 def record_of(result: RunResult, key: str, cell: Cell, number: int) -> Record:
@@ -159,8 +166,8 @@ def read_record(data: bytes) -> Record:
 
 
 def run_settings_from(values: dict[str, Any]) -> RunSettings:
-    """Settings of a run from JSON values; silenced layers, which no sweep has, are left out."""
-    known = {each.name for each in fields(RunSettings)} - {"silenced"}
+    """Settings of a run from JSON values; skipped layers, which no sweep has, are left out."""
+    known = {each.name for each in fields(RunSettings)} - {"skipped"}
     return RunSettings(**_with_tuples({name: values[name] for name in known & set(values)}))
 
 

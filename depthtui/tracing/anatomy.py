@@ -56,7 +56,7 @@ class Tap:
             write = write * self.scale
         return write.reshape(like.shape)
 
-    def silence(self, args: tuple[Any, ...], output: Any) -> Any:
+    def skip(self, args: tuple[Any, ...], output: Any) -> Any:
         """The module's output with nothing written."""
         quiet = args[1].clone() if self.holds_residual else torch.zeros_like(first_tensor(output))
         return with_first_tensor(output, quiet)
@@ -423,14 +423,14 @@ class _LayerDone(Exception):
 
 
 def _is_parallel(model: nn.Module, split: _Split, ids: Tensor) -> bool:
-    """Whether layer 0's MLP is deaf to its attention: silence one, see if the other changes."""
+    """Whether layer 0's MLP is deaf to its attention: skip one, see if the other changes."""
     attention, mlp = split.attention[0], split.mlp[0]
 
-    def mlp_output(silence: bool) -> Tensor:
+    def mlp_output(skip: bool) -> Tensor:
         kept: list[Tensor] = []
 
         def mute(_module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            return attention.silence(args, output)
+            return attention.skip(args, output)
 
         def keep(_module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             value = first_tensor(output).clone()
@@ -438,14 +438,14 @@ def _is_parallel(model: nn.Module, split: _Split, ids: Tensor) -> bool:
             raise _LayerDone
 
         with torch.no_grad(), hooks() as handles:
-            if silence:
+            if skip:
                 handles.append(attention.module.register_forward_hook(mute))
             handles.append(mlp.module.register_forward_hook(keep))
             with contextlib.suppress(_LayerDone):
                 model(input_ids=ids, use_cache=False)
         return kept[0]
 
-    return torch.equal(mlp_output(silence=False), mlp_output(silence=True))
+    return torch.equal(mlp_output(skip=False), mlp_output(skip=True))
 
 
 def _find_unembedding(model: nn.Module, probe: _Probe) -> tuple[Unembedding | None, str]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from depthtui.data.run_settings import Silenced
+from depthtui.data.run_settings import Skip
 from depthtui.tracing.anatomy import (
     Anatomy,
     Tap,
@@ -49,18 +49,18 @@ def trace(
     ids: Tensor,
     on_layer: Callable[[LayerActivations], None],
     checkpoint: Callable[[], None] = lambda: None,
-    silenced: Collection[Silenced] = (),
+    skipped: Collection[Skip] = (),
 ) -> None:
     """Run `ids` `[T]` through the blocks, calling `on_layer` after each of them.
 
     The LM head is not run. `checkpoint` is called before and after every
-    sublayer; raising there ends the forward pass at once. What is `silenced`
+    sublayer; raising there ends the forward pass at once. What is `skipped`
     adds nothing to the residual stream.
     """
     with torch.inference_mode(), hooks() as handles:
         for index, layer in enumerate(anatomy.layers):
             taps = (anatomy.attention[index], anatomy.mlp[index]) if anatomy.attention else ()
-            parts = {each.part for each in silenced if each.layer == index}
+            parts = {each.part for each in skipped if each.layer == index}
             probe = _LayerProbe(index, taps, parts, on_layer, checkpoint)
             handles.append(layer.register_forward_pre_hook(probe.before, with_kwargs=True))
             handles.append(layer.register_forward_hook(probe.after))
@@ -76,14 +76,14 @@ class _LayerProbe:
         self,
         index: int,
         taps: tuple[Tap, ...],
-        silenced: Collection[str],
+        skipped: Collection[str],
         on_layer: Callable[[LayerActivations], None],
         checkpoint: Callable[[], None],
     ) -> None:
         self._index = index
         self._taps = taps
-        self._all_silent = "layer" in silenced
-        self._silent = tuple(part in silenced for part in ("attention", "mlp"))
+        self._all_silent = "layer" in skipped
+        self._silent = tuple(part in skipped for part in ("attention", "mlp"))
         self._on_layer = on_layer
         self._checkpoint = checkpoint
         self._h: Tensor | None = None
@@ -100,7 +100,7 @@ class _LayerProbe:
             tap = self._taps[place]
             if self._silent[place] or self._all_silent:
                 self._writes[place] = torch.zeros_like(self._h)
-                return tap.silence(args, output)
+                return tap.skip(args, output)
             # Cloned: Falcon adds attention into the MLP's output in place afterwards.
             self._writes[place] = tap.write(args, output, self._h).clone()
             return None

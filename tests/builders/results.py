@@ -180,10 +180,10 @@ def _fill_lens(lens: LogitLens, noise: np.random.Generator) -> None:
 
 def _silence(result: RunResult) -> None:
     """What is left out makes the output flatter, and in the end another."""
-    lens, silenced = result.get(LogitLens), result.settings.silenced
+    lens, skipped = result.get(LogitLens), result.settings.skipped
     assert lens is not None
     useful = usefulness(result.model.n_layers)
-    for place in silenced:
+    for place in skipped:
         lost = useful[place.layer] * (1 if place.part == "layer" else 0.5)
         lens.next_log_probability[place.layer + 1 :] -= lost
         lens.top_probabilities[place.layer + 1 :] *= np.exp(-lost / 4)
@@ -191,7 +191,7 @@ def _silence(result: RunResult) -> None:
         if contributions is not None and place.part == "layer":
             for _, values in arrays_of(contributions):
                 values[place.layer] = 0
-    if sum(useful[place.layer] for place in silenced) > 1:
+    if sum(useful[place.layer] for place in skipped) > 1:
         lens.top_ids[-1] = np.roll(lens.top_ids[-1], 1, axis=-1)
 
 

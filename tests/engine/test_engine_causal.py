@@ -6,7 +6,7 @@ import pytest
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import MetricRows, Rows, RunFinished
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings, Silenced
+from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
 from depthtui.data.store import open_store
 from depthtui.engine import context as context_module
 from depthtui.engine.control import Control
@@ -143,7 +143,7 @@ def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, mo
 
 def test_a_what_if_is_a_run_of_its_own(engine, events):
     clean = engine.run(PROMPT, RunSettings())
-    without = RunSettings(silenced=(Silenced(1), Silenced(2, "mlp")))
+    without = RunSettings(skipped=(Skip(1), Skip(2, "mlp")))
     changed = engine.run(PROMPT, without)
     assert (changed.get(Contributions).layer_norm_ratio[1] == 0).all()
     assert (changed.get(Contributions).mlp_norm_ratio[2] == 0).all()
@@ -159,15 +159,15 @@ def test_a_what_if_is_a_run_of_its_own(engine, events):
 def test_ablation_is_the_loss_of_the_what_if(engine):
     clean = engine.run(PROMPT, RunSettings(metrics=(*BASE, "ablation")))
     for layer, change in enumerate(usefulness(clean.get(Ablation))):
-        without = engine.run(PROMPT, RunSettings(silenced=(Silenced(layer),)))
+        without = engine.run(PROMPT, RunSettings(skipped=(Skip(layer),)))
         assert without.loss - clean.loss == pytest.approx(change, abs=1e-4)
 
 
 def test_causal_metrics_are_of_clean_runs(engine):
-    settings = RunSettings(metrics=("ablation",), silenced=(Silenced(0),))
+    settings = RunSettings(metrics=("ablation",), skipped=(Skip(0),))
     assert "what-if" in engine.run(PROMPT, settings).unavailable["ablation"]
 
 
 def test_a_layer_that_does_not_exist_is_refused(engine):
     with pytest.raises(DepthError, match="no layer 99"):
-        engine.run(PROMPT, RunSettings(silenced=(Silenced(99),)))
+        engine.run(PROMPT, RunSettings(skipped=(Skip(99),)))

@@ -23,7 +23,7 @@ from depthtui.data.run_settings import (
     GenerationSettings,
     ModelSpec,
     RunSettings,
-    Silenced,
+    Skip,
     SummarySettings,
 )
 from depthtui.metrics.skip_effects import SkipEffects
@@ -178,7 +178,7 @@ def _shortest_runs(folder: Path) -> None:
     unknown = {"layer_parameters": (), "attention_parameters": (), "mlp_parameters": ()}
     model = model_info(ModelSpec("nobody/tiny"), 2, **unknown)
     clean = RunSettings(top_k=1)
-    changed = replace(clean, silenced=(Silenced(1),))
+    changed = replace(clean, skipped=(Skip(1),))
     variants = ((model, clean), (model, changed), (replace(model, dtype="bfloat16"), clean))
     results = [full_result(Prompt("Yes"), *variant) for variant in variants]
     settings = SummarySettings(include_first_token=False)
@@ -212,25 +212,25 @@ def _hostile_sweep(folder: Path) -> None:
     _write_sweep(Outcome(plan, {cell: [record_of(result, "key", cell, 0)]}, [failure]), folder)
 
 
-def _pairs(texts: Iterable[str], n_layers: int, silenced: tuple[Silenced, ...]) -> list[RunResult]:
+def _pairs(texts: Iterable[str], n_layers: int, skipped: tuple[Skip, ...]) -> list[RunResult]:
     model = model_info(ModelSpec("nobody/tiny"), n_layers)
     clean = RunSettings(top_k=3, metrics=("contributions", "logit_lens", "ablation"))
     return [
         _exact(full_result(Prompt(text, text[-6:], "commonsense", "2"), model, settings))
         for text in texts
-        for settings in (clean, replace(clean, silenced=silenced))
+        for settings in (clean, replace(clean, skipped=skipped))
     ]
 
 
 def _what_if(folder: Path) -> None:
     """Two prompts, clean and without layers and a sublayer."""
-    silenced = (Silenced(0), Silenced(2), Silenced(3), Silenced(4, "mlp"))
-    _write_runs(_pairs(_TEXTS[:2], 5, silenced), folder)
+    skipped = (Skip(0), Skip(2), Skip(3), Skip(4, "mlp"))
+    _write_runs(_pairs(_TEXTS[:2], 5, skipped), folder)
 
 
 def _what_if_of_one_prompt(folder: Path) -> None:
     """One prompt, of which the output is told too."""
-    _write_runs(_pairs(["To Paris"], 3, (Silenced(1, "attention"),)), folder)
+    _write_runs(_pairs(["To Paris"], 3, (Skip(1, "attention"),)), folder)
 
 
 def _generations(folder: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.run_settings import Silenced
+from depthtui.data.run_settings import Skip
 from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.integrated_gradients.compute import integrated_gradients
 from depthtui.metrics.residual_erasure.compute import residual_erasure
@@ -171,7 +171,7 @@ def test_ablation_loss_matches_the_naive_way(name):
 def test_a_silenced_part_writes_nothing(name, part):
     model, ids = tiny(name), random_ids()
     anatomy, layers = study(model), []
-    trace(model, anatomy, ids[0], layers.append, silenced=(Silenced(1, part), Silenced(2, part)))
+    trace(model, anatomy, ids[0], layers.append, skipped=(Skip(1, part), Skip(2, part)))
     for each in layers[1:3]:
         quiet = each.h_next - each.h if part == "layer" else getattr(each, part)
         assert (quiet == 0).all()

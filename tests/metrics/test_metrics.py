@@ -132,18 +132,18 @@ def test_a_soft_cap_is_found_in_half_precision_too():
 
 
 @pytest.mark.parametrize("silenced", [1, 3])
-def test_silenced_layers_contribute_nothing_and_the_lens_is_final(silenced):
+def test_silenced_layers_contribute_nothing_and_the_lens_is_final(skipped):
     model, ids = fresh("llama"), random_ids()
     with torch.no_grad():
-        for layer in list(model.model.layers)[-silenced:]:
+        for layer in list(model.model.layers)[-skipped:]:
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
     anatomy, layers = layers_of(model, ids)
     read = lens_of(anatomy.unembedding, [layers[0].h, *(each.h_next for each in layers)], ids)
-    for layer in layers[-silenced:]:
+    for layer in layers[-skipped:]:
         assert (contributions(layer, False) == 0).all()
-    assert (read.kl[-silenced - 1 :] == 0).all()
-    assert (read.kl[: -silenced - 1] > 0).all()
+    assert (read.kl[-skipped - 1 :] == 0).all()
+    assert (read.kl[: -skipped - 1] > 0).all()
 
 
 def test_contributions_in_closed_form():

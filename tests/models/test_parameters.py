@@ -13,7 +13,7 @@ from safetensors.numpy import load, save
 from depthtui.data import codec
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec, RunSettings, Silenced
+from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
 from depthtui.models.parameters import count_parameters
@@ -55,7 +55,7 @@ def test_what_is_counted_is_idle_once_the_part_is_silent(name: str, part: str) -
         residuals = []
         trace(
             model, anatomy, ids[0], lambda each: residuals.append(each.h_next),
-            silenced=[Silenced(1, part)],
+            skipped=[Skip(1, part)],
         )  # fmt: skip
         return residuals[-1]
 
@@ -89,7 +89,7 @@ def test_a_run_leaves_out_what_its_layers_and_sublayers_hold() -> None:
         mlp_parameters=(70, 140, 300),
     )
     assert info.parameters_of([]) == 0
-    off = [Silenced(0), Silenced(1, "attention"), Silenced(2, "mlp")]
+    off = [Skip(0), Skip(1, "attention"), Skip(2, "mlp")]
     assert info.parameters_of(off) == 100 + 60 + 300
     without_split = dataclasses.replace(info, attention_parameters=(), mlp_parameters=())
     assert without_split.parameters_of(off[:1]) == 100

@@ -8,7 +8,7 @@ import numpy as np
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import Silenced, SummarySettings
+from depthtui.data.run_settings import Skip, SummarySettings
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
@@ -96,8 +96,8 @@ def test_prompts_of_one_command_are_one_group_whatever_came_before() -> None:
 
 def test_a_what_if_is_a_group_of_its_own_and_says_so() -> None:
     one, two = run("one"), run("one")
-    silenced = (Silenced(3), Silenced(0, "mlp"))
-    two = replace(two, settings=replace(two.settings, silenced=silenced))
+    skipped = (Skip(3), Skip(0, "mlp"))
+    two = replace(two, settings=replace(two.settings, skipped=skipped))
     clean, changed = group_runs([one, two])
     assert "without" not in clean.title
     assert changed.title.endswith(", without layer 3, layer 0 MLP")

@@ -11,23 +11,23 @@ import pytest
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import Silenced, SummarySettings
+from depthtui.data.run_settings import Skip, SummarySettings
 from depthtui.report.export import run_report
 from depthtui.report.groups import group_runs
-from depthtui.report.silenced import silenced_words, without
+from depthtui.report.skips import skipped_text, without
 from depthtui.report.what_if import Pairs, pairs
 from tests.builders.results import run
 from tests.hostile import HOSTILE
 
 SETTINGS = SummarySettings()
-OFF = (Silenced(1), Silenced(2))
+OFF = (Skip(1), Skip(2))
 KNOWN = {"layer_parameters": (100, 100, 150, 50)}
 
 
 def both(text: str = "a b", loss: float = 2.0, change: float = 0.5) -> list[RunResult]:
     """A clean run, and the same without two layers, in which one of five tokens says another."""
     clean, changed = run(text, **KNOWN), run(text, **KNOWN)
-    changed = replace(changed, settings=replace(changed.settings, silenced=OFF))
+    changed = replace(changed, settings=replace(changed.settings, skipped=OFF))
     for each, value in ((clean, loss), (changed, loss + change)):
         assert each.get(LogitLens) is not None
         each.get(LogitLens).next_log_probability[-1] = -value
@@ -48,11 +48,11 @@ def both(text: str = "a b", loss: float = 2.0, change: float = 0.5) -> list[RunR
     ],
 )
 def test_layers_are_told_as_ranges(layers: list[int], words: str) -> None:
-    assert silenced_words([Silenced(each) for each in layers]) == words
+    assert skipped_text([Skip(each) for each in layers]) == words
 
 
 def test_sublayers_come_after_layers() -> None:
-    off = [Silenced(5, "mlp"), Silenced(6, "mlp"), Silenced(3), Silenced(0, "attention")]
+    off = [Skip(5, "mlp"), Skip(6, "mlp"), Skip(3), Skip(0, "attention")]
     assert without(off) == "without layer 3, layer 0 attention, layers 5-6 MLP"
     assert without([]) == ""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from depthtui.data.protocol import ModelLoaded, StartRun
-from depthtui.data.run_settings import Silenced
+from depthtui.data.run_settings import Skip
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from depthtui.tui.screens.main_screen import MainScreen
@@ -19,7 +19,7 @@ from tests.builders.models import LAYERS, model_info
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.test_what_if import idle, only_clean, open_what_if
 
-LAST_TEN = tuple(Silenced(layer) for layer in range(20, LAYERS))
+LAST_TEN = tuple(Skip(layer) for layer in range(20, LAYERS))
 
 
 async def without_the_last_ten(it: Explored) -> WhatIfScreen:
@@ -29,11 +29,9 @@ async def without_the_last_ten(it: Explored) -> WhatIfScreen:
     return screen
 
 
-@pytest.mark.parametrize(
-    "off", [(), LAST_TEN, (Silenced(0, "mlp"), Silenced(3), Silenced(4, "attention"))]
-)
-def test_a_stack_is_made_of_a_runs_setting(off: tuple[Silenced, ...]) -> None:
-    assert Stack.of(LAYERS, off).silenced == off
+@pytest.mark.parametrize("off", [(), LAST_TEN, (Skip(0, "mlp"), Skip(3), Skip(4, "attention"))])
+def test_a_stack_is_made_of_a_runs_setting(off: tuple[Skip, ...]) -> None:
+    assert Stack.of(LAYERS, off).skipped == off
 
 
 async def test_k_puts_the_changed_run_into_the_list(tmp_path: Path) -> None:
@@ -43,7 +41,7 @@ async def test_k_puts_the_changed_run_into_the_list(tmp_path: Path) -> None:
         await it.press("K")
         assert "Kept as run 2, without layers 20-29" in it.toasts()[-1]
         kept = it.session.runs[-1]
-        assert (kept.number, kept.settings.silenced) == (2, LAST_TEN)
+        assert (kept.number, kept.settings.skipped) == (2, LAST_TEN)
         assert (it.session.current, it.session.marked) == (clean, kept)
         await it.press("K")
         assert it.session.runs == [clean, kept]
@@ -99,7 +97,7 @@ async def test_a_kept_run_goes_on_as_a_what_if(tmp_path: Path) -> None:
         await idle(it)
         what_if = it.app.screen.what_if
         assert what_if.clean is clean.result
-        assert what_if.stack.silenced == LAST_TEN
+        assert what_if.stack.skipped == LAST_TEN
         await it.press("escape")
         it.session.delete(clean)
         it.session.select(kept)
@@ -135,7 +133,7 @@ async def test_export_of_a_pruning_has_every_prompt(tmp_path: Path) -> None:
         await it.press("3", "p")
         await idle(it)
         results = screen.what_if.results
-        assert [bool(each.settings.silenced) for each in results] == [False, False, True, True]
+        assert [bool(each.settings.skipped) for each in results] == [False, False, True, True]
         assert results[0].prompt == results[2].prompt != results[1].prompt == results[3].prompt
 
 

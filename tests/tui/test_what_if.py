@@ -12,7 +12,7 @@ import pytest
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Event, ModelLoaded, Rows, StartRun, Stop
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec, RunSettings, Silenced
+from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
 from depthtui.errors import DepthError
 from depthtui.metrics.ablation import Ablation
 from depthtui.tui.panes.outcome import signed
@@ -37,7 +37,7 @@ SIZES = [(80, 24), (120, 40), (200, 60)]
 
 def test_switching_goes_both_ways() -> None:
     full = Stack.full(4)
-    assert full.switch([1, 2], "layer").silenced == (Silenced(1), Silenced(2))
+    assert full.switch([1, 2], "layer").skipped == (Skip(1), Skip(2))
     assert full.switch([1, 2], "layer").switch([1, 2], "layer") == full
     # The first layer decides for all of them.
     mixed = full.switch([2], "layer")
@@ -47,10 +47,10 @@ def test_switching_goes_both_ways() -> None:
 
 def test_both_sublayers_make_a_layer() -> None:
     stack = Stack.full(2).switch([0], "attention")
-    assert stack.silenced == (Silenced(0, "attention"),)
+    assert stack.skipped == (Skip(0, "attention"),)
     stack = stack.switch([0], "mlp")
-    assert stack.silenced == (Silenced(0, "layer"),)
-    assert stack.switch([0], "attention").silenced == (Silenced(0, "mlp"),)
+    assert stack.skipped == (Skip(0, "layer"),)
+    assert stack.switch([0], "attention").skipped == (Skip(0, "mlp"),)
     assert stack.switch([0], "layer") == Stack.full(2)
 
 
@@ -60,11 +60,11 @@ def test_depth_left_and_words() -> None:
     stack = stack.switch([0, 1], "layer").switch([2], "attention").switch([3], "mlp")
     assert stack.depth_left == pytest.approx(0.25)
     assert stack.words == "2 of 4 layers off, 1 attention off, 1 MLP off"
-    assert stack.passed_by == {0, 1}
+    assert stack.skipped_layers == {0, 1}
 
 
 def test_an_early_exit_leaves_every_later_layer_out() -> None:
-    assert Stack.full(4).exit_at(2).silenced == (Silenced(2), Silenced(3))
+    assert Stack.full(4).exit_at(2).skipped == (Skip(2), Skip(3))
 
 
 def test_a_change_has_a_sign() -> None:
@@ -90,9 +90,9 @@ async def idle(it: Explored) -> None:
     await it.pilot.pause()
 
 
-def silenced(it: Explored) -> tuple[Silenced, ...]:
+def skipped(it: Explored) -> tuple[Skip, ...]:
     """What the last run left out."""
-    return it.engine.sent(StartRun)[-1].settings.silenced
+    return it.engine.sent(StartRun)[-1].settings.skipped
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
@@ -102,7 +102,7 @@ async def test_the_screen_shows_clean_beside_changed(tmp_path: Path, size: tuple
         assert f"all {LAYERS} layers on" in it.screen_text()
         await it.press("1", "0", "G", "1", "0", "x")
         await idle(it)
-        assert silenced(it) == tuple(Silenced(layer) for layer in range(10, 20))
+        assert skipped(it) == tuple(Skip(layer) for layer in range(10, 20))
         text = it.screen_text()
         assert "10 of 30 layers off" in text
         assert "67%" in text
@@ -136,7 +136,7 @@ async def test_a_what_if_is_no_run_of_the_session(tmp_path: Path) -> None:
         assert it.session.runs == [clean]
         assert it.session.current is clean
         assert not it.session.asides
-        assert clean.settings.silenced == ()
+        assert clean.settings.skipped == ()
         await it.press("escape")
         await it.until(lambda: isinstance(it.app.screen, MainScreen))
         assert it.main.shown_result() is clean.result
@@ -147,14 +147,14 @@ async def test_sublayers_counts_and_the_last_layer(tmp_path: Path) -> None:
         screen = await open_what_if(it)
         await it.press("5", "G", "a")
         await idle(it)
-        assert silenced(it) == (Silenced(5, "attention"),)
+        assert skipped(it) == (Skip(5, "attention"),)
         await it.press("m")
         await idle(it)
-        assert silenced(it) == (Silenced(5),)
+        assert skipped(it) == (Skip(5),)
         await it.press("c", "G", "3", "m")
         await idle(it)
         # At the output, the last layer is meant, and there are no three of it.
-        assert silenced(it) == (Silenced(LAYERS - 1, "mlp"),)
+        assert skipped(it) == (Skip(LAYERS - 1, "mlp"),)
         assert screen.cursor.layer == LAYERS
 
 
@@ -163,14 +163,14 @@ async def test_early_exit_undo_and_redo(tmp_path: Path) -> None:
         what_if = (await open_what_if(it)).what_if
         await it.press("2", "0", "G", "E")
         await idle(it)
-        assert silenced(it) == tuple(Silenced(layer) for layer in range(20, LAYERS))
+        assert skipped(it) == tuple(Skip(layer) for layer in range(20, LAYERS))
         await it.press("g", "x", "j", "k", "x")
         await idle(it)
         stacks = [what_if.stack]
         runs = len(it.engine.sent(StartRun))
         await it.press("2", "u")
         await idle(it)
-        assert what_if.stack.silenced[0] == Silenced(20)
+        assert what_if.stack.skipped[0] == Skip(20)
         await it.press("u")
         await it.press("u")
         assert what_if.stack == Stack.full(LAYERS)
@@ -188,7 +188,7 @@ async def test_a_change_forgets_what_was_undone(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         what_if = (await open_what_if(it)).what_if
         await it.press("3", "G", "x", "u", "5", "G", "x", "U")
-        assert what_if.stack.silenced == (Silenced(5),)
+        assert what_if.stack.skipped == (Skip(5),)
 
 
 async def test_it_fills_in_live_and_a_newer_change_stops_the_run(tmp_path: Path) -> None:
@@ -207,13 +207,13 @@ async def test_it_fills_in_live_and_a_newer_change_stops_the_run(tmp_path: Path)
         assert [type(each) for each in it.engine.commands[-2:]] == [Stop, StartRun]
         it.engine.advance()
         await idle(it)
-        assert screen.what_if.effect.changed.settings.silenced == (Silenced(4), Silenced(5))
+        assert screen.what_if.effect.changed.settings.skipped == (Skip(4), Skip(5))
         assert not screen.what_if.is_pending
         # The one that was stopped runs anew when it is wanted.
         it.engine.manual = False
         await it.press("u")
         await idle(it)
-        assert silenced(it) == (Silenced(4),)
+        assert skipped(it) == (Skip(4),)
 
 
 async def test_going_back_stops_what_runs_for_this_screen_alone(tmp_path: Path) -> None:
@@ -248,15 +248,15 @@ async def test_pruning_takes_the_least_useful_of_those_that_are_on(tmp_path: Pat
         screen = await open_what_if(it)
         await it.press("3", "p")
         await idle(it)
-        assert {each.layer for each in silenced(it)} == set(least[:3])
+        assert {each.layer for each in skipped(it)} == set(least[:3])
         assert screen.what_if.rule == "block influence"
         await it.press("2", "p")
         await idle(it)
-        assert {each.layer for each in silenced(it)} == set(least)
+        assert {each.layer for each in skipped(it)} == set(least)
         await it.press("i", "c", "p")
         await idle(it)
         assert screen.what_if.rule == "ablation loss"
-        assert [each.layer for each in silenced(it)] == least[:1]
+        assert [each.layer for each in skipped(it)] == least[:1]
         await it.press("9", "9", "p")
         assert screen.what_if.stack.layers_off == LAYERS
         await it.press("p")
@@ -270,11 +270,11 @@ async def test_pruning_computes_what_it_needs_first(tmp_path: Path) -> None:
         await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
         await it.press("2", "p")
         assert "computed first" in it.toasts()[-1]
-        assert not silenced(it)
+        assert not skipped(it)
         it.engine.manual = False
         it.engine.advance()
         await idle(it)
-        assert len(silenced(it)) == 2
+        assert len(skipped(it)) == 2
 
 
 async def test_pruning_runs_on_every_prompt_of_the_session(tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ async def test_a_change_goes_before_the_session_and_that_before_a_metric(tmp_pat
         await it.press("i")
         assert "ablation" in it.engine.sent(StartRun)[-1].settings.metrics
         await it.press("p")
-        assert silenced(it)
+        assert skipped(it)
         assert it.engine.sent(StartRun)[-1].prompt == it.session.current.prompt
         it.engine.advance()
         await it.until(lambda: it.engine.sent(StartRun)[-1].prompt != it.session.current.prompt)
@@ -355,7 +355,7 @@ async def test_agreement_counts_tokens_after_which_both_say_the_same(tmp_path: P
 
 def only_clean(prompt: Prompt, model: ModelInfo, settings: RunSettings) -> RunResult:
     """A run that cannot leave layers out."""
-    if settings.silenced:
+    if settings.skipped:
         raise DepthError("Layer [/] cannot go.", "Try \x1b[2J another.")
     return full_result(prompt, model, settings)
 
@@ -395,9 +395,9 @@ async def test_without_the_split_only_layers_can_be_turned_off(tmp_path: Path) -
         screen = await open_what_if(it)
         await it.press("a", "m")
         assert "do not [/] add up" in it.toasts()[-1]
-        assert not screen.what_if.stack.silenced
+        assert not screen.what_if.stack.skipped
         await it.press("x")
-        assert screen.what_if.stack.silenced
+        assert screen.what_if.stack.skipped
 
 
 async def test_without_a_lens_the_stack_still_changes(tmp_path: Path) -> None:
@@ -439,7 +439,7 @@ async def test_help_lists_and_runs_its_keys(tmp_path: Path) -> None:
         await it.press(*"cursor's layer off".replace(" ", ""))
         await it.press(*["backspace"] * 30)
         await it.press(*"exit_early", "enter")
-        await it.until(lambda: screen.what_if.stack.silenced)
+        await it.until(lambda: screen.what_if.stack.skipped)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])

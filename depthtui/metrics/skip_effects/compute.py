@@ -109,7 +109,7 @@ def skipped_residuals(
 
     Returns:
         L tensors `[T, d]`: `h_l` itself for the whole layer; what the layer makes of the
-        clean `h_l` with its attention or its MLP silenced otherwise.
+        clean `h_l` with its attention or its MLP skipped otherwise.
     """
     if part == "layer":
         return list(replay.residual[:-1])
@@ -117,11 +117,11 @@ def skipped_residuals(
     residuals = []
     for layer, tap in enumerate(taps):
 
-        def silence(_module: nn.Module, args: tuple[Any, ...], output: Any, tap: Any = tap) -> Any:
-            return tap.silence(args, output)
+        def skip(_module: nn.Module, args: tuple[Any, ...], output: Any, tap: Any = tap) -> Any:
+            return tap.skip(args, output)
 
         with torch.no_grad(), hooks() as handles:
-            handles.append(tap.module.register_forward_hook(silence))
+            handles.append(tap.module.register_forward_hook(skip))
             residuals.append(replay.run_layer(layer, replay.residual[layer][None])[0])
     return residuals
 

@@ -20,10 +20,10 @@ class LensPair(LensRows):
     """`result` is the run without some layers, `other` the clean one.
 
     Attributes:
-        passed_by: the layers that are off: what is read there is what is read below.
+        skipped_layers: the layers that are off: what is read there is what is read below.
     """
 
-    passed_by: frozenset[int] = frozenset()
+    skipped_layers: frozenset[int] = frozenset()
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles("Logit lens")
@@ -75,7 +75,7 @@ class LensPair(LensRows):
             *self.draw_number(layer),
             *self._draw_half(self._clean, layer),
             middle,
-            *self._draw_half(self._changed, layer, layer in self.passed_by),
+            *self._draw_half(self._changed, layer, layer in self.skipped_layers),
         )
 
     def _draw_half(self, lens: LogitLens, layer: int, is_faint: bool = False) -> list[Piece]:

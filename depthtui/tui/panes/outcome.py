@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from depthtui.data.model import ModelInfo
 from depthtui.prompts import prompt_title
-from depthtui.report.silenced import parameter_share, without
+from depthtui.report.skips import parameter_share, without
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.styles import Piece, bar, fit_right, number
 from depthtui.tui.draw.text import sentence, wrap
@@ -36,7 +36,7 @@ class Outcome(LinesPane):
     def lay_out(self) -> list[list[Piece]]:
         assert self._effect is not None
         styles, effect, stack = self.pane_styles, self._effect, self._stack
-        self.set_titles("What if", fit_shown(without(stack.silenced), self.area.width).rstrip())
+        self.set_titles("What if", fit_shown(without(stack.skipped), self.area.width).rstrip())
         left = stack.depth_left
         if effect.problem:
             reason = wrap(sentence(f"This change did not run: {effect.problem}"), self.area.width)
@@ -45,10 +45,10 @@ class Outcome(LinesPane):
             [(stack.words, styles.strong)],
             self._share("depth left", left, f"{left:.0%}"),
         ]
-        if stack.silenced:
+        if stack.skipped:
             lines += [*self._parameters(effect.clean.model), self._agreement(effect)]
         lines.append(self._loss(effect))
-        if not stack.silenced:
+        if not stack.skipped:
             help_text = "x turns the layer at the cursor off, 5p prunes five, E exits early."
             lines += [[(text, styles.faint)] for text in wrap(help_text, self.area.width)]
         return lines
@@ -66,7 +66,7 @@ class Outcome(LinesPane):
 
     def _parameters(self, model: ModelInfo) -> list[list[Piece]]:
         """How many of the parameters are in use, where it is known where they are."""
-        off = parameter_share(model, self._stack.silenced)
+        off = parameter_share(model, self._stack.skipped)
         if off is None:
             return []
         return [self._share("parameters", 1 - off, f"{1 - off:.0%}")]
@@ -90,7 +90,7 @@ class Outcome(LinesPane):
             return [name, ("– one token predicts nothing that is there", styles.faint)]
         if math.isnan(change):
             return [name, (f"{before} → ", styles.text), ("…", styles.faint)]
-        if not self._stack.silenced:
+        if not self._stack.skipped:
             return [name, (before, styles.text), (" nats", styles.muted)]
         assert effect.changed is not None
         return [

@@ -14,7 +14,7 @@ from depthtui.data.run import RunResult
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
-from depthtui.report.silenced import without
+from depthtui.report.skips import without
 from depthtui.tui import keymap
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
@@ -138,7 +138,7 @@ class CompareScreen(LiveScreen):
                     (f"{letter} ", "bold $text-accent"),
                     (f"run {run.number}  ", MUTED),
                     stand_ins(run.model.name),
-                    (f"  {without(run.settings.silenced)}".rstrip(), "$text-warning"),
+                    (f"  {without(run.settings.skipped)}".rstrip(), "$text-warning"),
                     (f"  {prompt_title(run.prompt, 80)}", MUTED),
                 )
             )

@@ -328,7 +328,7 @@ class MainScreen(PagedScreen):
             self.notify("The run with every layer on is gone: r runs it.", markup=False)
         else:
             self.explorer.session.select(clean)
-            opening.show_what_if(self, self.explorer, clean, run.settings.silenced)
+            opening.show_what_if(self, self.explorer, clean, run.settings.skipped)
 
     def action_think(self) -> None:
         opening.show_generation(self, self.explorer)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec, Silenced
+from depthtui.data.run_settings import ModelSpec, Skip
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
@@ -108,12 +108,12 @@ def show_sweep(screen: LiveScreen, explorer: Explorer) -> None:
 
 
 def show_what_if(
-    screen: LiveScreen, explorer: Explorer, clean: Run, silenced: Iterable[Silenced]
+    screen: LiveScreen, explorer: Explorer, clean: Run, skipped: Iterable[Skip]
 ) -> None:
     """Leave layers out of a run with every layer on; some are off from the start."""
     from depthtui.tui.screens.what_if_screen import WhatIfScreen
 
-    what_if = WhatIfScreen(explorer, clean, screen.cursor, screen.layer_order, silenced)
+    what_if = WhatIfScreen(explorer, clean, screen.cursor, screen.layer_order, skipped)
     screen.app.push_screen(what_if)
 
 

@@ -14,7 +14,7 @@ from textual.widgets import Footer
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import Silenced
+from depthtui.data.run_settings import Skip
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import RANKINGS
 from depthtui.metrics.spec import Measure
@@ -46,7 +46,7 @@ class WhatIfScreen(LiveScreen):
         run: the clean run.
         cursor: where the cursor begins.
         layer_order: `up` has layer 0 at the bottom.
-        silenced: what is off from the start.
+        skipped: what is off from the start.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.WHAT_IF]
@@ -60,11 +60,11 @@ class WhatIfScreen(LiveScreen):
         run: Run,
         cursor: Cursor,
         layer_order: str,
-        silenced: Iterable[Silenced] = (),
+        skipped: Iterable[Skip] = (),
     ) -> None:
         super().__init__()
         self.what_if = WhatIf(explorer, run, self._tell)
-        self._first_silenced = tuple(silenced)
+        self._first_silenced = tuple(skipped)
         self._explorer = explorer
         self._first_cursor = cursor
         self._first_order = layer_order
@@ -125,10 +125,10 @@ class WhatIfScreen(LiveScreen):
             what_if.stack, what_if.measured, settings.include_first_token
         )
         self.query_one(PromptPane).show(changed)
-        self.query_one(LensPair).passed_by = what_if.stack.passed_by
+        self.query_one(LensPair).skipped_layers = what_if.stack.skipped_layers
         self.query_one(LensPair).show(changed, None, clean)
         self.query_one(OutputBars).show(changed, None, clean)
-        both = what_if.stack.silenced
+        both = what_if.stack.skipped
         self.query_one(DepthTable).show(
             changed, summaries[0], clean if both else None, summaries[1] if both else None
         )
@@ -219,7 +219,7 @@ class WhatIfScreen(LiveScreen):
     def action_export(self) -> None:
         """Save the clean runs and the changed ones."""
         results = self.what_if.results
-        title = "clean and changed" if self.what_if.stack.silenced else "the clean run"
+        title = "clean and changed" if self.what_if.stack.skipped else "the clean run"
         open_export(self.app, self._explorer, title, results)
 
     def action_close(self) -> None:
@@ -232,7 +232,7 @@ def likelihood_change(clean: RunResult) -> Measure:
 
     def values(changed: RunResult) -> np.ndarray | None:
         before, after = (_output_log_probabilities(run) for run in (clean, changed))
-        if before is None or after is None or not changed.settings.silenced:
+        if before is None or after is None or not changed.settings.skipped:
             return None
         # What a token predicts is shown on the token that is predicted.
         return np.concatenate([np.full((1, 1), np.nan), after - before], axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from depthtui.data.run import RunResult, Tokens
 from depthtui.prompts import prompt_title
-from depthtui.report.silenced import without
+from depthtui.report.skips import without
 from depthtui.token_text import printable
 from depthtui.tui.state.alignment import Alignment, Match, is_special
 from depthtui.tui.state.session import Run
@@ -17,14 +17,14 @@ def names_of(a: Run, b: Run) -> tuple[str, str]:
     """Names that tell two runs apart: by model, prompt and what is left out, else by number."""
     models = a.model.name != b.model.name
     prompts = a.prompt.text != b.prompt.text
-    layers = a.settings.silenced != b.settings.silenced
+    layers = a.settings.skipped != b.settings.skipped
     numbers = not (models or prompts or layers)
 
     def name(run: Run) -> str:
         parts = [
             run.model.name if models else "",
             prompt_title(run.prompt, _LONGEST_PROMPT) if prompts else "",
-            (without(run.settings.silenced) or "every layer") if layers else "",
+            (without(run.settings.skipped) or "every layer") if layers else "",
             f"run {run.number}" if numbers else "",
         ]
         return " · ".join(filter(None, parts))

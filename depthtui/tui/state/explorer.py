@@ -230,7 +230,7 @@ class Explorer:
         assert self._awaited is not None
         first, _ = self._awaited
         metrics = self.settings.run_settings().metrics
-        settings = replace(first.settings, metrics=metrics, answer_start=-1, silenced=())
+        settings = replace(first.settings, metrics=metrics, answer_start=-1, skipped=())
         self.stop()
         run = self.session.start(model, first.prompt, settings)
         self._awaited = (first, run)

@@ -177,12 +177,12 @@ class Session:
 
     def clean_of(self, run: Run) -> Run | None:
         """The run with every layer on of what a run leaves layers out of; None where it is gone."""
-        if not run.settings.silenced:
+        if not run.settings.skipped:
             return run
         wanted = (run.model, run.prompt, run.settings.chat_template, ())
         for each in self.runs:
             settings = each.settings
-            found = (each.model, each.prompt, settings.chat_template, settings.silenced)
+            found = (each.model, each.prompt, settings.chat_template, settings.skipped)
             if found == wanted and each.layers_done == each.model.n_layers:
                 return each
         return None

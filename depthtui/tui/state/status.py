@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from depthtui.data.model import ModelInfo
-from depthtui.report.silenced import without
+from depthtui.report.skips import without
 from depthtui.tui.state.explorer import Explorer, Phase
 from depthtui.tui.state.ladder import place
 from depthtui.tui.state.session import RunState, Work
@@ -68,7 +68,7 @@ def status_of(explorer: Explorer, task: str) -> Status:
     """
     run, live, sweep = explorer.session.current, explorer.session.live, explorer.sweep
     timed = live or run
-    left_out = without(run.settings.silenced) if run else ""
+    left_out = without(run.settings.skipped) if run else ""
     is_cached = None
     if run is not None and run.state is RunState.FINISHED and explorer.model is not None:
         is_cached = run.cached

@@ -14,11 +14,11 @@ import numpy as np
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import Silenced
+from depthtui.data.run_settings import Skip
 from depthtui.depth.agreement import agreement
 from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, RANKINGS, rankings_of
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
-from depthtui.report.silenced import without
+from depthtui.report.skips import without
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
 
@@ -41,10 +41,10 @@ class Stack:
         return cls((frozenset(),) * layers)
 
     @classmethod
-    def of(cls, layers: int, silenced: Iterable[Silenced]) -> Stack:
+    def of(cls, layers: int, skipped: Iterable[Skip]) -> Stack:
         """The layers with what a run's setting leaves out."""
         off = [frozenset[str]()] * layers
-        for each in silenced:
+        for each in skipped:
             off[each.layer] |= SUBLAYERS if each.part == "layer" else {each.part}
         return cls(tuple(off))
 
@@ -72,10 +72,10 @@ class Stack:
         return Stack(tuple(off))
 
     @property
-    def silenced(self) -> tuple[Silenced, ...]:
+    def skipped(self) -> tuple[Skip, ...]:
         """The same as a run's setting."""
         return tuple(
-            Silenced(layer, "layer" if off == SUBLAYERS else next(iter(off)))
+            Skip(layer, "layer" if off == SUBLAYERS else next(iter(off)))
             for layer, off in enumerate(self.off)
             if off
         )
@@ -83,10 +83,10 @@ class Stack:
     @property
     def layers_off(self) -> int:
         """Layers that are left out as a whole."""
-        return len(self.passed_by)
+        return len(self.skipped_layers)
 
     @property
-    def passed_by(self) -> frozenset[int]:
+    def skipped_layers(self) -> frozenset[int]:
         """The layers that are left out as a whole."""
         return frozenset(layer for layer, off in enumerate(self.off) if off == SUBLAYERS)
 
@@ -138,7 +138,7 @@ class _Variant:
     """A task: one prompt without these layers."""
 
     prompt: Prompt
-    silenced: tuple[Silenced, ...]
+    skipped: tuple[Skip, ...]
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class WhatIf:
     @property
     def is_pending(self) -> bool:
         """Whether the run with these layers off is still to come or going on."""
-        if not self.stack.silenced or self.problem:
+        if not self.stack.skipped or self.problem:
             return False
         result = self._result_of(self._current)
         return result is None or not result.complete
@@ -237,18 +237,18 @@ class WhatIf:
     def results(self) -> list[RunResult]:
         """The clean runs, then those of them that are changed and whole."""
         effects = self.effects or [self.effect]
-        changed = [each.changed for each in effects if self.stack.silenced]
+        changed = [each.changed for each in effects if self.stack.skipped]
         whole = [each for each in changed if each is not None and each.complete]
         return [*(each.clean for each in effects), *whole]
 
     def _effect_on(self, run: Run) -> Effect:
         assert run.result is not None
-        variant = _Variant(run.prompt, self.stack.silenced)
+        variant = _Variant(run.prompt, self.stack.skipped)
         changed = self._result_of(variant)
         return Effect(run.prompt, run.result, changed, self._failed.get(variant, ""))
 
     def _result_of(self, variant: _Variant) -> RunResult | None:
-        if not variant.silenced:
+        if not variant.skipped:
             return next(each.result for each in self._prompts() if each.prompt == variant.prompt)
         run = self._runs.get(variant)
         return run.result if run is not None else None
@@ -257,7 +257,7 @@ class WhatIf:
         """This run, then a finished run of each other prompt of the session."""
         found = {self._run.prompt: self._run}
         for run in self._explorer.session.shown():
-            same_model = run.model == self._run.model and not run.settings.silenced
+            same_model = run.model == self._run.model and not run.settings.skipped
             if same_model and run.result is not None and run.result.complete:
                 found.setdefault(run.prompt, run)
         return list(found.values())
@@ -318,7 +318,7 @@ class WhatIf:
 
     def keep(self) -> None:
         """Put the changed run into the session's list, marked to be compared with."""
-        if not self.stack.silenced:
+        if not self.stack.skipped:
             self._say("Every layer is on: there is no change to keep.")
         elif self.problem:
             self._say("This change did not run: there is nothing to keep.")
@@ -328,7 +328,7 @@ class WhatIf:
             session = self._explorer.session
             session.marked = session.keep(self._runs[self._current])
             self._say(
-                f"Kept as run {session.marked.number}, {without(self.stack.silenced)}: "
+                f"Kept as run {session.marked.number}, {without(self.stack.skipped)}: "
                 "b lists it, C compares it with the clean run."
             )
 
@@ -357,7 +357,7 @@ class WhatIf:
 
     @property
     def _current(self) -> _Variant:
-        return _Variant(self._run.prompt, self.stack.silenced)
+        return _Variant(self._run.prompt, self.stack.skipped)
 
     def proceed(self) -> None:
         """Start what is most urgent, unless it runs already."""
@@ -374,9 +374,7 @@ class WhatIf:
         if isinstance(task, _Metrics):
             self._explorer.compute(*task.names)
             return
-        settings = replace(
-            self._clean_of(task).settings, silenced=task.silenced, metrics=OF_THE_PASS
-        )
+        settings = replace(self._clean_of(task).settings, skipped=task.skipped, metrics=OF_THE_PASS)
         run = self._explorer.run_aside(task.prompt, settings)
         assert run is not None
         self._runs[task] = run
@@ -386,11 +384,11 @@ class WhatIf:
         metrics = [_Metrics(self._wanted)] if self._wanted else []
         if self._to_prune:
             yield from metrics
-        if self.stack.silenced and not self._is_done(self._current):
+        if self.stack.skipped and not self._is_done(self._current):
             yield self._current
         if self.stack in self._surveyed:
             for run in self._prompts():
-                variant = _Variant(run.prompt, self.stack.silenced)
+                variant = _Variant(run.prompt, self.stack.skipped)
                 if not self._is_done(variant):
                     yield variant
         yield from metrics

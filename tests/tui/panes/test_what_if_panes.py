@@ -92,7 +92,7 @@ async def test_the_lens_marks_where_the_first_choice_differs():
     assert changed.get(LogitLens) is not None
     changed.get(LogitLens).top_ids[2, 0] = [3, 1, 2]
     pane = LensPair()
-    pane.passed_by = frozenset({1})
+    pane.skipped_layers = frozenset({1})
     async with framed(pane, (60, 12)):
         pane.show(changed, None, clean)
         differing = [y for y, line in enumerate(lines(pane)) if "≠" in line]

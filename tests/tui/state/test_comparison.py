@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec, RunSettings, Silenced
+from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
 from depthtui.tui.state.alignment import align
 from depthtui.tui.state.comparison import caveat, names_of, why_not_subtracted
 from depthtui.tui.state.session import Run
@@ -88,6 +88,6 @@ def test_names_tell_two_runs_apart(model: str, text: str, names: tuple[str, str]
 
 
 def test_a_what_if_is_named_by_what_it_leaves_out() -> None:
-    changed = RunSettings(silenced=(Silenced(3), Silenced(4)))
+    changed = RunSettings(skipped=(Skip(3), Skip(4)))
     names = names_of(run(1, "demo", "a b"), run(2, "demo", "a b", changed))
     assert names == ("A every layer", "B without layers 3-4")

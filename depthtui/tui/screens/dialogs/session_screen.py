@@ -13,7 +13,7 @@ from textual.widgets.option_list import Option
 
 from depthtui.data.run import Prompt
 from depthtui.prompts import TASKS, prompt_title
-from depthtui.report.silenced import without
+from depthtui.report.skips import without
 from depthtui.token_text import fit_shown
 from depthtui.tui.screens.dialogs.confirm import Confirm
 from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
@@ -146,7 +146,7 @@ def _head(run: Run, session: Session) -> Content:
 def run_title(run: Run, width: int) -> str:
     """A run's prompt in one line, after what it leaves out."""
     title = prompt_title(run.prompt, width)
-    left_out = without(run.settings.silenced)
+    left_out = without(run.settings.skipped)
     return fit_shown(f"{left_out} · {title}", width) if left_out else title
 
 

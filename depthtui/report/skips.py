@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from depthtui.data.model import ModelInfo
-from depthtui.data.run_settings import Silenced
+from depthtui.data.run_settings import Skip
 
 _PARTS = {"layer": "", "attention": " attention", "mlp": " MLP"}
 
 
-def silenced_words(silenced: Collection[Silenced]) -> str:
+def skipped_text(skipped: Collection[Skip]) -> str:
     """The layers as ranges, such as `layers 3 and 20-29, layer 5 MLP`; empty for a clean run."""
     words = []
     for part, name in _PARTS.items():
-        layers = sorted({each.layer for each in silenced if each.part == part})
+        layers = sorted({each.layer for each in skipped if each.part == part})
         if layers:
             ranges = [str(a) if a == b else f"{a}-{b}" for a, b in _ranges(layers)]
             last = f" and {ranges[-1]}" if len(ranges) > 1 else ranges[0]
@@ -23,14 +23,14 @@ def silenced_words(silenced: Collection[Silenced]) -> str:
     return ", ".join(words)
 
 
-def without(silenced: Collection[Silenced]) -> str:
+def without(skipped: Collection[Skip]) -> str:
     """A run's name by what it leaves out, such as `without layers 20-29`; empty for a clean run."""
-    return f"without {silenced_words(silenced)}" if silenced else ""
+    return f"without {skipped_text(skipped)}" if skipped else ""
 
 
-def parameter_share(model: ModelInfo, silenced: Collection[Silenced]) -> float | None:
+def parameter_share(model: ModelInfo, skipped: Collection[Skip]) -> float | None:
     """The share of the model's parameters that a run does not use; None where unknown."""
-    count = model.parameters_of(silenced)
+    count = model.parameters_of(skipped)
     return None if count is None or not model.parameters else count / model.parameters
 
 
