@@ -56,7 +56,7 @@ def generate(
 
     from rich.console import Console
 
-    from depthtui.cli.streaming import WritingJob, write_texts
+    from depthtui.cli.streaming import GenerationJob, generate_texts
     from depthtui.engine.factory import Storage
     from depthtui.report.as_rich import rich_lines
     from depthtui.report.generation_document import generation_document
@@ -68,7 +68,7 @@ def generate(
         failures.append(problem)
         say(problem)
 
-    job = WritingJob(
+    job = GenerationJob(
         spec=replace(spec, name=model),
         prompts=prompts,
         settings=given.over(settings.generation_settings()),
@@ -77,7 +77,7 @@ def generate(
     )
     console = Console(highlight=False)
     written = []
-    for each in write_texts(job, console, notice=say, fail=fail, on_bug=log_bug):
+    for each in generate_texts(job, console, notice=say, fail=fail, on_bug=log_bug):
         console.print("", rich_lines(generation_document([each])), "", sep="\n")
         written.append(each)
     if written and output.out is not None:

@@ -29,7 +29,7 @@ _LONGEST_CHARACTER = 4
 
 
 @dataclass(frozen=True)
-class WritingJob:
+class GenerationJob:
     """What to write and where to keep it.
 
     Attributes:
@@ -47,8 +47,8 @@ class WritingJob:
     storage: Storage
 
 
-def write_texts(
-    job: WritingJob,
+def generate_texts(
+    job: GenerationJob,
     console: Console,
     notice: Callable[[str], None],
     fail: Callable[[str], None],

@@ -53,7 +53,7 @@ CHOOSING = [
     key("i", "compute", "compute", "Compute what this pane shows", "compute"),
     key("A", "mark_answer", "answer", "Let the answer begin at this token", "mark_answer"),
     key("x", "what_if", "what if", "Leave layers out and see what it costs", "what_if", True),
-    key("w", "think", "write", "Let the model write, and watch how deep it thinks", "think", True),
+    key("w", "generate", "write", "Let the model write, and watch how deep it goes", "think", True),
     key("e", "export", "export", "Save the session or this run", "export", True),
 ]
 

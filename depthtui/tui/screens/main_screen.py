@@ -194,7 +194,7 @@ class MainScreen(PagedScreen):
                 return phase in (Phase.DEAD, Phase.NO_MODEL)
             case "run" | "run_stepping":
                 return self.explorer.can_run and phase is not Phase.HALTED
-            case "ladder" | "think":
+            case "ladder" | "generate":
                 return self.explorer.can_run
             case "compute" | "mark_answer" | "skip_variant":
                 return self.shown_result() is not None
@@ -330,7 +330,7 @@ class MainScreen(PagedScreen):
             self.explorer.session.select(clean)
             opening.show_what_if(self, self.explorer, clean, run.settings.skipped)
 
-    def action_think(self) -> None:
+    def action_generate(self) -> None:
         opening.show_generation(self, self.explorer)
 
     def action_export(self) -> None:

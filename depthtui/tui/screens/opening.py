@@ -119,9 +119,9 @@ def show_what_if(
 
 def show_generation(screen: LiveScreen, explorer: Explorer) -> None:
     """Let the model answer the prompt, and watch it."""
-    from depthtui.tui.screens.thinking_screen import ThinkingScreen
+    from depthtui.tui.screens.generation_screen import GenerationScreen
 
-    screen.app.push_screen(ThinkingScreen(explorer, screen.layer_order))
+    screen.app.push_screen(GenerationScreen(explorer, screen.layer_order))
 
 
 def export_run(screen: LiveScreen, explorer: Explorer, run: Run, result: RunResult) -> None:

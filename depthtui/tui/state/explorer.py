@@ -37,8 +37,8 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
 from depthtui.settings import Settings, models_dir
 from depthtui.tui.state.engine import Engine, EngineDeath
+from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.session import Run, RunState, Session
-from depthtui.tui.state.thinking import Thinking
 
 if TYPE_CHECKING:
     from depthtui.models.catalog import ModelListing
@@ -111,7 +111,7 @@ class Explorer:
         memory: what the engine last said about its memory, or None.
         problem: why there is no engine or no model, or None.
         loads: how many loads were begun.
-        thinking: the text that is being written, or was last; or None.
+        generation_state: the text that is being written, or was last; or None.
         sweep: the sweep that is running, or was opened last; or None.
         compared: a run and its prompt's run on another model, once that is finished, until
             somebody takes them; or None.
@@ -132,7 +132,7 @@ class Explorer:
         self.problem: Problem | None = None
         self.phase = Phase.STARTING
         self.loads = 0
-        self.thinking: Thinking | None = None
+        self.generation_state: GenerationState | None = None
         self.sweep: Sweeping | None = None
         self.compared: tuple[Run, Run] | None = None
         self._host = host
@@ -306,20 +306,26 @@ class Explorer:
         self._send(run)
         return run
 
-    def think(self, settings: GenerationSettings) -> None:
+    def generate(self, settings: GenerationSettings) -> None:
         """Let the model answer the current prompt; a live run or text is stopped first."""
         if self._engine is None or self.model is None or not self.can_run:
             return
         self._expect_nothing()
         self.stop()
-        self.thinking = Thinking(self.session.next_id(), self.model, self.prompt, settings)
+        self.generation_state = GenerationState(
+            self.session.next_id(), self.model, self.prompt, settings
+        )
         self._engine.send(
-            StartGeneration(self.thinking.run_id, self.thinking.prompt, self.thinking.settings)
+            StartGeneration(
+                self.generation_state.run_id,
+                self.generation_state.prompt,
+                self.generation_state.settings,
+            )
         )
 
-    def thinks_of(self, thinking: Thinking) -> bool:
+    def generates_for(self, generation_state: GenerationState) -> bool:
         """Whether a text is the loaded model's, after the current prompt."""
-        return (thinking.model, thinking.prompt) == (self.model, self.prompt)
+        return (generation_state.model, generation_state.prompt) == (self.model, self.prompt)
 
     def start_sweep(self, plan: SweepPlan, folder: Path) -> None:
         """Run what a sweep lacks; a live run or text is stopped first."""
@@ -406,7 +412,7 @@ class Explorer:
 
     def stop(self) -> None:
         """Stop the live run, text or sweep, of which all stays that there is, or a load."""
-        writes = self.thinking is not None and self.thinking.is_live
+        writes = self.generation_state is not None and self.generation_state.is_live
         sweeps = self.sweep is not None and self.sweep.is_live
         loads = self.phase is Phase.LOADING
         busy = writes or sweeps or loads or self.session.live is not None
@@ -454,9 +460,11 @@ class Explorer:
 
     def handle(self, event: Event) -> None:
         """Bring everything up to date with what the engine said."""
-        if self.thinking is not None and self.thinking.hears(event):
+        if self.generation_state is not None and self.generation_state.hears(event):
             if isinstance(event, Failed):
-                self._host.say(Saying(self.thinking.problem, "error", "Nothing was written"))
+                self._host.say(
+                    Saying(self.generation_state.problem, "error", "Nothing was written")
+                )
             return
         if self.sweep is not None and self.sweep.hears(event):
             if isinstance(event, SweepFinished):
@@ -535,8 +543,8 @@ class Explorer:
             self.phase = Phase.RUNNING if self.session.live else Phase.READY
 
     def _end_live(self, reason: str) -> None:
-        if self.thinking is not None:
-            self.thinking.end(reason)
+        if self.generation_state is not None:
+            self.generation_state.end(reason)
         if self.sweep is not None:
             self.sweep.end(reason)
         self.session.engine_died(reason)

@@ -10,8 +10,8 @@ from depthtui import palette
 from depthtui.report.generation import rolling_mean
 from depthtui.tui.draw.braille import Canvas
 from depthtui.tui.draw.styles import Piece, number, ruler
+from depthtui.tui.panes.generated_text import depth_words
 from depthtui.tui.panes.pane import CursorMoved, Pane
-from depthtui.tui.panes.thought_text import depth_words
 
 ROLLING = 16
 """Tokens that the rolling mean is over."""
@@ -20,7 +20,7 @@ _MARGIN = 6
 _BLANK = 0x2800
 
 
-class ThoughtCurve(Pane):
+class TokenDepthCurve(Pane):
     """Depth against the token, layer 0 at the bottom whatever the layer order.
 
     A dot's colour is its token's in the text; the edge of the plot is the scale.

@@ -1,4 +1,4 @@
-"""Watch the model think: its text as it grows, and how deep each token was decided."""
+"""Watch the model write: its text as it grows, and how deep each token was decided."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
 from depthtui.metrics import logit_lens
 from depthtui.metrics.spec import Measure
 from depthtui.tui import keymap
-from depthtui.tui.panes.choice_lens import ChoiceLens
+from depthtui.tui.panes.generated_text import GeneratedText
+from depthtui.tui.panes.generation_line import GenerationLine
 from depthtui.tui.panes.pane import Pane
-from depthtui.tui.panes.thinking_line import ThinkingLine
-from depthtui.tui.panes.thought_curve import ThoughtCurve
-from depthtui.tui.panes.thought_text import ThoughtText
+from depthtui.tui.panes.token_depth_curve import TokenDepthCurve
+from depthtui.tui.panes.token_lens import TokenLens
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.thinking import Thinking
+from depthtui.tui.state.generation import GenerationState
 
 
-class ThinkingScreen(LiveScreen):
+class GenerationScreen(LiveScreen):
     """The text and its depth curve on the left, the lens of one token on the right.
 
     Args:
-        explorer: writes; its `thinking` is what is shown.
+        explorer: writes; its `generation_state` is what is shown.
         layer_order: `up` has layer 0 at the bottom.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.THINKING]
-    CSS_PATH: ClassVar[list[str | Path]] = ["../main.tcss", "../thinking.tcss"]  # type: ignore[assignment]
-    AUTO_FOCUS = "ThoughtText"
+    CSS_PATH: ClassVar[list[str | Path]] = ["../main.tcss", "../generation.tcss"]  # type: ignore[assignment]
+    AUTO_FOCUS = "GeneratedText"
     PANE_ORDER = ("thought", "depth-curve", "choice")
 
     def __init__(self, explorer: Explorer, layer_order: str) -> None:
@@ -54,25 +54,25 @@ class ThinkingScreen(LiveScreen):
         self._was_live: bool | None = None
 
     def compose(self) -> ComposeResult:
-        yield ThinkingLine(id="status")
+        yield GenerationLine(id="status")
         yield PaneTabs(id="tabs")
         with Horizontal(id="panes"):
             with Vertical(id="writing"):
-                yield ThoughtText(id="thought", name="Text", classes="always")
-                yield ThoughtCurve(id="depth-curve", name="Depth")
-            yield ChoiceLens(id="choice", name="Lens")
+                yield GeneratedText(id="thought", name="Text", classes="always")
+                yield TokenDepthCurve(id="depth-curve", name="Depth")
+            yield TokenLens(id="choice", name="Lens")
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         super().on_mount()
         for pane in self.query(Pane):
             pane.ramp = self._explorer.settings.ramp  # type: ignore[assignment]
-        self.query_one(ThoughtText).hint = "r begins again"
-        self.query_one(ChoiceLens).hint = ""
+        self.query_one(GeneratedText).hint = "r begins again"
+        self.query_one(TokenLens).hint = ""
         self.layer_order = self._first_order
-        thinking = self._explorer.thinking
-        if thinking is None or not self._explorer.thinks_of(thinking):
-            self._begin(thinking.settings if thinking else None)
+        generation_state = self._explorer.generation_state
+        if generation_state is None or not self._explorer.generates_for(generation_state):
+            self._begin(generation_state.settings if generation_state else None)
         self._show_measure()
         self.redraw()
         self.go(*self.extent())
@@ -80,8 +80,8 @@ class ThinkingScreen(LiveScreen):
     # Showing ----------------------------------------------------------------
 
     @property
-    def thinking(self) -> Thinking | None:
-        return self._explorer.thinking
+    def generation_state(self) -> GenerationState | None:
+        return self._explorer.generation_state
 
     def extent(self) -> tuple[int, int]:
         if self._shown is None:
@@ -92,23 +92,23 @@ class ThinkingScreen(LiveScreen):
         return self._shown
 
     def draw(self) -> None:
-        thinking = self.thinking
-        if thinking is None:
+        generation_state = self.generation_state
+        if generation_state is None:
             return
-        self._shown = as_result(thinking)
-        self.query_one(ThoughtText).prompt = thinking.prompt.question
+        self._shown = as_result(generation_state)
+        self.query_one(GeneratedText).prompt = generation_state.prompt.question
         for pane in self.query(Pane):
             pane.show(self._shown)
         if self._follows:
             self.go(self.cursor.layer or self.extent()[0], self.extent()[1])
-        self.query_one(ThinkingLine).show_thinking(thinking, self._depth)
-        if thinking.is_live != self._was_live:
+        self.query_one(GenerationLine).show_generation(generation_state, self._depth)
+        if generation_state.is_live != self._was_live:
             # The footer composes itself anew, so only when another key works.
-            self._was_live = thinking.is_live
+            self._was_live = generation_state.is_live
             self.refresh_bindings()
 
     def _show_measure(self) -> None:
-        self.measure = depth_measure(self._depth, lambda: self.thinking)
+        self.measure = depth_measure(self._depth, lambda: self.generation_state)
 
     def _activate(self, pane: Pane) -> None:
         """Where it is narrow, the lens takes the place of the curve."""
@@ -124,8 +124,8 @@ class ThinkingScreen(LiveScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Which keys work now; the footer shows those alone."""
-        thinking = self.thinking
-        is_live = thinking is not None and thinking.is_live
+        generation_state = self.generation_state
+        is_live = generation_state is not None and generation_state.is_live
         match action:
             case "stop":
                 return is_live
@@ -141,7 +141,7 @@ class ThinkingScreen(LiveScreen):
         """Write anew."""
         user = self._explorer.settings.generation_settings()
         self._follows = True
-        self._explorer.think(
+        self._explorer.generate(
             replace(
                 settings or user,
                 top_k=user.top_k,
@@ -152,25 +152,25 @@ class ThinkingScreen(LiveScreen):
         self.redraw()
 
     def action_again(self) -> None:
-        self._begin(self.thinking.settings if self.thinking else None)
+        self._begin(self.generation_state.settings if self.generation_state else None)
 
     def action_new_seed(self) -> None:
         """Write anew by another seed, drawn at random; greedy texts get a temperature."""
-        settings = self.thinking.settings if self.thinking else GenerationSettings()
+        settings = self.generation_state.settings if self.generation_state else GenerationSettings()
         warm = settings.temperature or 0.7
         self._begin(replace(settings, seed=random.randrange(1000), temperature=warm))
 
     def action_writing(self) -> None:
-        from depthtui.tui.screens.dialogs.writing_dialog import WritingDialog
+        from depthtui.tui.screens.dialogs.generation_settings import GenerationDialog
 
         def chosen(settings: GenerationSettings | None) -> None:
             if settings is not None:
                 self._begin(settings)
 
-        thinking = self.thinking
-        if thinking is not None:
-            has_template = thinking.model.has_chat_template
-            self.app.push_screen(WritingDialog(thinking.settings, has_template), chosen)
+        generation_state = self.generation_state
+        if generation_state is not None:
+            has_template = generation_state.model.has_chat_template
+            self.app.push_screen(GenerationDialog(generation_state.settings, has_template), chosen)
 
     def action_stop(self) -> None:
         self._explorer.stop()
@@ -204,44 +204,46 @@ class ThinkingScreen(LiveScreen):
 
     def action_open_as_run(self) -> None:
         """Read prompt and text teacher-forced, in the main screen."""
-        thinking = self.thinking
-        if thinking is not None:
-            self._explorer.change(chat_template=thinking.settings.chat_template)
-            self._explorer.run(thinking.as_prompt())
+        generation_state = self.generation_state
+        if generation_state is not None:
+            self._explorer.change(chat_template=generation_state.settings.chat_template)
+            self._explorer.run(generation_state.as_prompt())
             self.dismiss(None)
 
     def action_export(self) -> None:
         from depthtui.tui.screens.dialogs.generation_export import open_generation_export
 
-        if self.thinking is not None:
-            open_generation_export(self.app, self._explorer, self.thinking.generation)
+        if self.generation_state is not None:
+            open_generation_export(self.app, self._explorer, self.generation_state.generation)
 
 
-def as_result(thinking: Thinking) -> RunResult | None:
+def as_result(generation_state: GenerationState) -> RunResult | None:
     """The text as panes draw it: token n over the lens that chose it; None while it is empty."""
-    written = thinking.generation.continuation
+    written = generation_state.generation.continuation
     if not len(written):
         return None
     return RunResult(
-        model=thinking.model,
-        prompt=thinking.prompt,
+        model=generation_state.model,
+        prompt=generation_state.prompt,
         settings=RunSettings(),
         tokens=Tokens(written.ids, written.texts, len(written)),
         measured={logit_lens.METRIC.name: written.lens},
     )
 
 
-def depth_measure(depth: TokenDepthMeasure, thinking: Callable[[], Thinking | None]) -> Measure:
+def depth_measure(
+    depth: TokenDepthMeasure, generation_state: Callable[[], GenerationState | None]
+) -> Measure:
     """A measure of depth, one row of values on the scale from the first layer to the output."""
 
     def values(result: RunResult) -> np.ndarray | None:
-        shown = thinking()
+        shown = generation_state()
         if shown is None:
             return None
         depths = getattr(shown.generation.continuation.depths, depth.name)
         return np.asarray(depths, np.float64)[None, : len(result.tokens)]
 
-    current = thinking()
+    current = generation_state()
     limits = (0.0, float(current.model.n_layers)) if current else None
     return Measure(
         depth.name, depth.title, depth.meaning, values, limits=limits, reads_residual=True

@@ -12,21 +12,23 @@ from depthtui.token_text import fit_shown
 from depthtui.tui.draw.styles import Piece, number
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.status_line import StatusLine
+from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.status import Status
-from depthtui.tui.state.thinking import Thinking
 
 
-class ThinkingLine(StatusLine):
+class GenerationLine(StatusLine):
     """A status line whose state is the text's."""
 
     _words: Sequence[str] = ()
     _stage = "waiting"
 
-    def show_thinking(self, thinking: Thinking, measure: TokenDepthMeasure) -> None:
+    def show_generation(
+        self, generation_state: GenerationState, measure: TokenDepthMeasure
+    ) -> None:
         """Say this from now on."""
-        self._stage = thinking.stage
-        self._words = _words(thinking, measure)
-        self.show(Status(model=thinking.model, task=_how(thinking)))
+        self._stage = generation_state.stage
+        self._words = _words(generation_state, measure)
+        self.show(Status(model=generation_state.model, task=_how(generation_state)))
         self.refresh()
 
     def _left(self, room: int) -> list[Piece]:
@@ -50,22 +52,26 @@ class ThinkingLine(StatusLine):
         return [sign[self._stage], (" · ".join(kept), styles.text)]
 
 
-def _how(thinking: Thinking) -> str:
-    settings = thinking.settings
+def _how(generation_state: GenerationState) -> str:
+    settings = generation_state.settings
     if not settings.temperature:
         return "greedy"
     top = f" · top-p {settings.top_p:g}" if settings.top_p < 1 else ""
     return f"temperature {settings.temperature:g}{top} · seed {settings.seed}"
 
 
-def _words(thinking: Thinking, measure: TokenDepthMeasure) -> list[str]:
-    generation = thinking.generation
+def _words(generation_state: GenerationState, measure: TokenDepthMeasure) -> list[str]:
+    generation = generation_state.generation
     depths = getattr(generation.continuation.depths, measure.name)
     known, count = depths[np.isfinite(depths)], len(generation.continuation)
-    if thinking.stage == "waiting" or (thinking.stage == "writing" and not count):
+    if generation_state.stage == "waiting" or (generation_state.stage == "writing" and not count):
         return ["reading the prompt"]
-    of_limit = f" of {thinking.settings.max_tokens}" if thinking.is_live else ""
-    speed = f"{thinking.tokens_per_second:.1f} tokens/s" if thinking.tokens_per_second else "cached"
+    of_limit = f" of {generation_state.settings.max_tokens}" if generation_state.is_live else ""
+    speed = (
+        f"{generation_state.tokens_per_second:.1f} tokens/s"
+        if generation_state.tokens_per_second
+        else "cached"
+    )
     mean = f"mean {measure.title} {number(float(known.mean()))}" if len(known) else ""
-    end = "" if thinking.is_live else ENDS.get(generation.stopped_by, "stopped")
+    end = "" if generation_state.is_live else ENDS.get(generation.stopped_by, "stopped")
     return [words for words in (f"{count}{of_limit} tokens", mean, speed, end) if words]

@@ -19,13 +19,13 @@ from depthtui.data.protocol import (
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings
 from depthtui.settings import Settings
-from depthtui.tui.panes.choice_lens import ChoiceLens
-from depthtui.tui.panes.thought_curve import ThoughtCurve
+from depthtui.tui.panes.token_depth_curve import TokenDepthCurve
+from depthtui.tui.panes.token_lens import TokenLens
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
-from depthtui.tui.screens.dialogs.writing_dialog import WritingDialog
+from depthtui.tui.screens.dialogs.generation_settings import GenerationDialog
+from depthtui.tui.screens.generation_screen import GenerationScreen
 from depthtui.tui.screens.main_screen import MainScreen
-from depthtui.tui.screens.thinking_screen import ThinkingScreen
-from depthtui.tui.state.thinking import Thinking
+from depthtui.tui.state.generation import GenerationState
 from tests.builders.generations import full_generation, parts_of
 from tests.builders.models import LAYERS, model_info
 from tests.tui.app_helpers import Explored, explore
@@ -33,14 +33,16 @@ from tests.tui.app_helpers import Explored, explore
 SIZES = [(80, 24), (120, 40), (200, 60)]
 
 
-async def open_thinking(it: Explored, manual: bool = False) -> ThinkingScreen:
+async def open_generation(it: Explored, manual: bool = False) -> GenerationScreen:
     it.engine.manual = manual
     await it.press("w")
-    await it.until(lambda: isinstance(it.app.screen, ThinkingScreen), "the screen")
+    await it.until(lambda: isinstance(it.app.screen, GenerationScreen), "the screen")
     screen = it.app.screen
-    assert isinstance(screen, ThinkingScreen)
+    assert isinstance(screen, GenerationScreen)
     if not manual:
-        await it.until(lambda: screen.thinking and screen.thinking.stage == "done", "the text")
+        await it.until(
+            lambda: screen.generation_state and screen.generation_state.stage == "done", "the text"
+        )
         await it.until(lambda: "of 256" in it.screen_text(), "the drawn text")
     return screen
 
@@ -56,16 +58,16 @@ def asked(it: Explored) -> GenerationSettings:
 
 def test_events_become_a_text() -> None:
     generation = full_generation(Prompt("a b c", "c"), model_info(), stopped_by="end")
-    thinking = Thinking(3, model_info(), Prompt("a b c", "c"), GenerationSettings())
+    state = GenerationState(3, model_info(), Prompt("a b c", "c"), GenerationSettings())
     for part in parts_of(generation.continuation):
-        assert thinking.hears(GeneratedTokens(3, part, 2.0))
-    assert thinking.generation.continuation.texts == generation.continuation.texts
-    assert thinking.tokens_per_second == 20
-    assert not thinking.hears(GenerationFinished(4, generation))
-    assert thinking.is_live
-    thinking.hears(GenerationFinished(3, generation))
-    assert not thinking.is_live
-    prompt = thinking.as_prompt()
+        assert state.hears(GeneratedTokens(3, part, 2.0))
+    assert state.generation.continuation.texts == generation.continuation.texts
+    assert state.tokens_per_second == 20
+    assert not state.hears(GenerationFinished(4, generation))
+    assert state.is_live
+    state.hears(GenerationFinished(3, generation))
+    assert not state.is_live
+    prompt = state.as_prompt()
     # The end token is none of its words.
     assert prompt.text == "a b " + "".join(generation.continuation.texts[:-1])
     assert prompt.question == "a b "
@@ -74,11 +76,11 @@ def test_events_become_a_text() -> None:
 
 def test_a_text_that_fails_keeps_what_there_is() -> None:
     generation = full_generation(Prompt("a"), model_info())
-    thinking = Thinking(3, model_info(), Prompt("a"), GenerationSettings())
-    thinking.hears(GeneratedTokens(3, generation.continuation, 1.0))
-    thinking.hears(Failed("It broke.", "Mend it.", 3))
-    assert (thinking.stage, thinking.problem) == ("failed", "It broke. Mend it.")
-    assert len(thinking.generation.continuation) == 40
+    state = GenerationState(3, model_info(), Prompt("a"), GenerationSettings())
+    state.hears(GeneratedTokens(3, generation.continuation, 1.0))
+    state.hears(Failed("It broke.", "Mend it.", 3))
+    assert (state.stage, state.problem) == ("failed", "It broke. Mend it.")
+    assert len(state.generation.continuation) == 40
 
 
 # The screen -----------------------------------------------------------------
@@ -88,7 +90,7 @@ def test_a_text_that_fails_keeps_what_there_is() -> None:
 async def test_it_shows_text_curve_and_lens(tmp_path: Path, size: tuple[int, int]) -> None:
     settings = Settings(ramp="truecolor", use_cache=False)
     async with explore(tmp_path, size=size, settings=settings) as it:
-        await open_thinking(it)
+        await open_generation(it)
         text = it.screen_text()
         assert " so the ferry waits, and seven boats." in text
         assert "Settling depth" in text
@@ -107,7 +109,7 @@ async def test_it_shows_text_curve_and_lens(tmp_path: Path, size: tuple[int, int
 
 async def test_it_grows_and_the_cursor_follows_until_it_is_moved(tmp_path: Path) -> None:
     async with explore(tmp_path, settings=Settings(ramp="truecolor", use_cache=False)) as it:
-        screen = await open_thinking(it, manual=True)
+        screen = await open_generation(it, manual=True)
         assert "reading the prompt" in it.screen_text()
         it.engine.advance(3)
         await it.until(lambda: screen.cursor.token == 9, "the second part")
@@ -123,13 +125,13 @@ async def test_it_grows_and_the_cursor_follows_until_it_is_moved(tmp_path: Path)
 
 async def test_escape_stops_and_then_goes_back(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        screen = await open_thinking(it, manual=True)
+        screen = await open_generation(it, manual=True)
         it.engine.advance(4)
         await it.until(lambda: screen.cursor.token == 14, "some tokens")
         await it.press("escape")
         assert isinstance(it.engine.commands[-1], Stop)
-        await it.until(lambda: not screen.thinking.is_live, "the end")
-        assert len(screen.thinking.generation.continuation) == 15
+        await it.until(lambda: not screen.generation_state.is_live, "the end")
+        assert len(screen.generation_state.generation.continuation) == 15
         assert "stopped" in it.screen_text()
         await it.press("escape")
         assert isinstance(it.app.screen, MainScreen)
@@ -143,18 +145,18 @@ async def test_measures_go_round_and_the_lens_is_of_the_token_under_the_cursor(
     tmp_path: Path,
 ) -> None:
     async with explore(tmp_path) as it:
-        screen = await open_thinking(it)
+        screen = await open_generation(it)
         await it.press("right_square_bracket")
         assert "KL depth" in it.screen_text()
         await it.press("left_square_bracket", "left_square_bracket")
         assert "Prediction depth" in it.screen_text()
-        curve = screen.query_one(ThoughtCurve)
-        shown = screen.thinking.generation.continuation.depths.prediction
+        curve = screen.query_one(TokenDepthCurve)
+        shown = screen.generation_state.generation.continuation.depths.prediction
         np.testing.assert_array_equal(curve._depths, shown)
         assert curve.measure.limits == (0, LAYERS)
         await it.press("0", "2", "l")
         assert screen.cursor.token == 2
-        lens = screen.query_one(ChoiceLens)
+        lens = screen.query_one(TokenLens)
         assert 'Lens that chose "·and"' in str(lens.border_title)
         assert "token 2 of 256" in it.screen_text()
 
@@ -162,11 +164,11 @@ async def test_measures_go_round_and_the_lens_is_of_the_token_under_the_cursor(
 async def test_the_dialog_sets_how_it_writes_and_keys_write_again(tmp_path: Path) -> None:
     settings = Settings(seed=11, top_k=3, use_cache=False)
     async with explore(tmp_path, size=(80, 24), settings=settings) as it:
-        await open_thinking(it)
+        await open_generation(it)
         assert (asked(it).seed, asked(it).top_k, asked(it).temperature) == (11, 3, 0)
         await it.press("t")
         dialog = it.app.screen
-        assert isinstance(dialog, WritingDialog)
+        assert isinstance(dialog, GenerationDialog)
         dialog.query_one("#temperature", Input).value = "hot"
         await it.press("enter")
         assert "Temperature must be a number from 0 to 10." in it.screen_text()
@@ -189,7 +191,7 @@ async def test_the_dialog_sets_how_it_writes_and_keys_write_again(tmp_path: Path
 
 async def test_the_text_is_exported_and_read_teacher_forced(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await open_thinking(it)
+        await open_generation(it)
         await it.press("e")
         dialog = it.app.screen
         assert isinstance(dialog, ExportScreen)
@@ -198,7 +200,7 @@ async def test_the_text_is_exported_and_read_teacher_forced(tmp_path: Path) -> N
         await it.until(lambda: it.app.screen is not dialog, "the files")
         written = sorted(each.name for each in (tmp_path / "exports").iterdir())
         assert written == ["text.html", "text.json", "text.md", "text.safetensors", "text.svg"]
-        expected = it.app.explorer.thinking.as_prompt()
+        expected = it.app.explorer.generation_state.as_prompt()
         await it.press("enter")
         assert isinstance(it.app.screen, MainScreen)
         await it.ready()
@@ -210,7 +212,7 @@ async def test_the_text_is_exported_and_read_teacher_forced(tmp_path: Path) -> N
 async def test_hostile_tokens_are_drawn_harmlessly(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
         it.engine.hostile = True
-        screen = await open_thinking(it)
+        screen = await open_generation(it)
         await it.press("tab", "tab", *["h"] * 40)
         assert "\x1b" not in it.screen_text()
         assert "\u202e" not in it.screen_text()
@@ -219,19 +221,19 @@ async def test_hostile_tokens_are_drawn_harmlessly(tmp_path: Path) -> None:
 
 async def test_an_engine_that_dies_leaves_the_text(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        screen = await open_thinking(it, manual=True)
+        screen = await open_generation(it, manual=True)
         it.engine.advance(3)
         await it.until(lambda: screen.cursor.token == 9, "some tokens")
         it.engine.die()
-        await it.until(lambda: screen.thinking.stage == "failed", "the end")
+        await it.until(lambda: screen.generation_state.stage == "failed", "the end")
         await it.press("escape")
         assert isinstance(it.app.screen, MainScreen)
-        assert len(it.app.explorer.thinking.generation.continuation) == 10
+        assert len(it.app.explorer.generation_state.generation.continuation) == 10
 
 
 async def test_another_prompt_gets_another_text_and_a_failure_is_said(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await open_thinking(it)
+        await open_generation(it)
         await it.press("escape", "n")
         await it.ready()
         it.engine.manual = True

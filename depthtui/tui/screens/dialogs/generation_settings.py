@@ -25,7 +25,7 @@ _LABELS = {
 }
 
 
-class WritingDialog(Dialog[GenerationSettings]):
+class GenerationDialog(Dialog[GenerationSettings]):
     """Dismissed with changed settings.
 
     Args:

@@ -17,7 +17,7 @@ _SPACE = "·"
 _WORDS = 36
 
 
-class ThoughtText(PromptPane):
+class GeneratedText(PromptPane):
     """Generated tokens, flowing over lines; spaces are left as spaces, so that it reads as text."""
 
     prompt = ""

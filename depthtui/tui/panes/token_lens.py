@@ -6,7 +6,7 @@ from depthtui.token_text import fit_shown, printable
 from depthtui.tui.panes.lens_table import LensTable
 
 
-class ChoiceLens(LensTable):
+class TokenLens(LensTable):
     """The lens at the position that a generated token was predicted from."""
 
     @property

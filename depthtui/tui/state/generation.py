@@ -22,7 +22,7 @@ from depthtui.data.run_settings import GenerationSettings
 Stage: TypeAlias = Literal["waiting", "writing", "done", "failed"]
 
 
-class Thinking:
+class GenerationState:
     """A text and how it is getting on.
 
     Args:
