@@ -22,7 +22,7 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
 from depthtui.tui.app import DepthApp
-from depthtui.tui.picture import picture
+from depthtui.tui.screenshot import picture
 from depthtui.tui.state.explorer import Phase
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}

@@ -10,7 +10,7 @@ from depthtui.data.run_settings import RunSettings
 from depthtui.errors import DepthError
 from depthtui.metrics import logit_lens
 from depthtui.metrics.logit_lens.compute import OUTPUT_BYTES, ROW_BYTES
-from depthtui.models.space import free_memory
+from depthtui.models.free_space import free_memory
 from depthtui.sizes import format_size
 from depthtui.tracing.activations import MEMORY_BYTES
 

@@ -20,8 +20,8 @@ from transformers import modeling_gguf_pytorch_utils as gguf_reading
 from depthtui.data.protocol import Progress
 from depthtui.errors import DepthError
 from depthtui.models.catalog import MADE_FROM
-from depthtui.models.quiet import silence_libraries
-from depthtui.models.space import check_disk, free_memory
+from depthtui.models.free_space import check_disk, free_memory
+from depthtui.models.library_output import silence_libraries
 from depthtui.sizes import format_size
 
 Report = Callable[[Progress], None]

@@ -20,8 +20,8 @@ from depthtui.models.catalog import (
     DEMO_WHEEL_BYTES,
     DEMO_WHEEL_SHA256,
 )
+from depthtui.models.free_space import check_disk
 from depthtui.models.integrity import is_whole
-from depthtui.models.space import check_disk
 from depthtui.models.staging import staged
 
 Report = Callable[[Progress], None]

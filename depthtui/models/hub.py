@@ -33,7 +33,7 @@ from depthtui.models.catalog import (
     read_config,
     weight_files,
 )
-from depthtui.models.space import check_disk
+from depthtui.models.free_space import check_disk
 
 Report = Callable[[Progress], None]
 CheckFolder = Callable[[Path], object]

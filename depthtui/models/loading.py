@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from depthtui.models import quiet  # before the libraries: it sets what they read when imported
+from depthtui.models import (
+    library_output,  # before the libraries: it sets what they read when imported
+)
 
 # isort: split
 import torch
@@ -43,6 +45,7 @@ from depthtui.models.catalog import (
     weight_files,
 )
 from depthtui.models.demo import ensure_demo
+from depthtui.models.free_space import free_memory
 from depthtui.models.integrity import (
     check_safetensors,
     converted_folder,
@@ -51,7 +54,6 @@ from depthtui.models.integrity import (
     model_files,
 )
 from depthtui.models.parameters import count_parameters
-from depthtui.models.space import free_memory
 from depthtui.models.staging import staged
 from depthtui.sizes import format_size
 
@@ -101,7 +103,7 @@ def load(
     Raises:
         DepthError: it cannot be found, fetched, opened safely, or held in memory.
     """
-    quiet.silence_libraries()
+    library_output.silence_libraries()
     _check_spec(spec)
     device = _device(spec.device)
     source = resolve(spec, models_dir)

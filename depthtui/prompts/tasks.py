@@ -147,7 +147,7 @@ def make_prompts(
             f"{count} prompts cannot be made.", f"Ask for 1 to {MOST_PROMPTS:,} prompts."
         )
     if chosen is None:
-        return list(_from_ladder(found, count))
+        return list(_from_written(found, count))
     return _from_generator(found, chosen, count, seed)
 
 
@@ -165,15 +165,15 @@ def prompt_title(prompt: Prompt, width: int = 60) -> str:
     return line if len(line) <= width else line[: width - 1].rstrip() + "…"
 
 
-def ladder_rows(task: str) -> list[dict[str, Any]]:
+def written_rows(task: str) -> list[dict[str, Any]]:
     """The rows of a written task's data file: `id`, `text`, `answer`, and how to check it."""
     data = files("depthtui.prompts").joinpath(f"{task}.jsonl").read_text("utf-8")
     return [json.loads(line) for line in data.splitlines()]
 
 
 @cache
-def _ladder(task: str) -> tuple[Prompt, ...]:
-    return tuple(Prompt(row["text"], row["answer"], task) for row in ladder_rows(task))
+def _written(task: str) -> tuple[Prompt, ...]:
+    return tuple(Prompt(row["text"], row["answer"], task) for row in written_rows(task))
 
 
 def _find_task(name: str) -> Task:
@@ -211,8 +211,8 @@ def _quoted(value: object) -> str:
     return repr(str(value)[:40])
 
 
-def _from_ladder(task: Task, count: int) -> tuple[Prompt, ...]:
-    prompts = _ladder(task.name)
+def _from_written(task: Task, count: int) -> tuple[Prompt, ...]:
+    prompts = _written(task.name)
     if count > len(prompts):
         raise DepthError(
             f"The task {task.name} has {len(prompts)} prompts, not {count}.",

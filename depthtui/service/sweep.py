@@ -23,8 +23,8 @@ from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.engine.control import Control
 from depthtui.errors import DepthError, RunStopped
 from depthtui.report.progress import EngineProgress
+from depthtui.sweep.eta import Waiting
 from depthtui.sweep.folder import Failure, SweepFolder, model_title
-from depthtui.sweep.pace import Waiting
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.records import Record, record_bytes
 from depthtui.sweep.run import run_sweep

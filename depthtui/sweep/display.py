@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from depthtui.data import protocol
 from depthtui.report.legible import legible
 from depthtui.report.progress import EngineProgress
+from depthtui.sweep.eta import Waiting, time_words
 from depthtui.sweep.folder import model_title
-from depthtui.sweep.pace import Waiting, time_words
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.records import Record
 from depthtui.sweep.state import SweepState

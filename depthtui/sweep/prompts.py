@@ -11,7 +11,7 @@ from depthtui.errors import DepthError
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.datasets import rows
 from depthtui.prompts.files import read_prompts
-from depthtui.prompts.tasks import TASKS, ladder_rows, make_prompts
+from depthtui.prompts.tasks import TASKS, make_prompts, written_rows
 from depthtui.sweep.plan import TaskChoice
 
 
@@ -75,7 +75,7 @@ def _source(task: TaskChoice, seed: int) -> Iterator[Prompt]:
         prompts = [replace(each, task=task.name) for each in found]
         yield from _sampled(task, prompts, seed) if task.sample else prompts
     elif TASKS[task.name].kind == "written":
-        prompts = make_prompts(task.name, count=len(ladder_rows(task.name)))
+        prompts = make_prompts(task.name, count=len(written_rows(task.name)))
         yield from _sampled(task, prompts, seed) if task.sample else prompts
     else:
         # Generated prompts are a sample already.

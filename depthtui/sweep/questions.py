@@ -26,7 +26,7 @@ from depthtui.sweep.summary import CellSummary, SweepSummary
 MOST_PAIRS = 3
 """With more pairs of models than that, only models of one shape are compared."""
 
-_LADDERS = (
+_DIFFICULTY_ORDERS = (
     tuple(name for name, task in TASKS.items() if task.kind == "written"),
     ("hellaswag", "gsm8k", "aime24"),
 )
@@ -243,8 +243,8 @@ def _ordered(tasks: Iterable[TaskChoice]) -> Iterable[tuple[str, list[TaskChoice
         if len(levels) > 1:
             levels.sort(key=lambda each: int(each.level))
             yield f"{name}, {_span(name, levels)}", levels
-    for ladder in _LADDERS:
-        steps = [each for name in ladder for each in tasks if each.name == name]
+    for order in _DIFFICULTY_ORDERS:
+        steps = [each for name in order for each in tasks if each.name == name]
         if len(steps) > 1:
             yield " → ".join(each.title for each in steps), steps
 

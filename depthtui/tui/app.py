@@ -221,7 +221,7 @@ class DepthApp(App[int]):
 
     def first_prompt(self) -> Prompt:
         """What runs when nothing was chosen yet."""
-        from depthtui.tui.state.ladder import first_prompt
+        from depthtui.tui.state.task_prompts import first_prompt
 
         return first_prompt()
 

@@ -45,8 +45,8 @@ CHOOSING = [
     key(
         "left_square_bracket", "measure(-1)", "previous measure", "Previous measure", "prev_measure"
     ),
-    key("n", "ladder(1)", "next prompt", "Run the task's next prompt", "next_prompt"),
-    key("N", "ladder(-1)", "previous prompt", "Run the task's previous prompt", "prev_prompt"),
+    key("n", "next_prompt(1)", "next prompt", "Run the task's next prompt", "next_prompt"),
+    key("N", "next_prompt(-1)", "previous prompt", "Run the task's previous prompt", "prev_prompt"),
     key("b", "session", "session", "List the runs of this session", "session"),
     key("S", "sweep", "sweep", "Models and tasks in a grid: run one, or the session's", "sweep"),
     key("C", "compare", "compare", "Compare with a run or on another model", "compare"),

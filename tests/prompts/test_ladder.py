@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from depthtui.prompts import TASKS, make_prompts
-from depthtui.prompts.tasks import ladder_rows
+from depthtui.prompts.tasks import written_rows
 
 WRITTEN = [task.name for task in TASKS.values() if task.kind == "written"]
 WORKED = ["grade_school", "competition"]
-WORKED_ROWS = [row for task in WORKED for row in ladder_rows(task)]
+WORKED_ROWS = [row for task in WORKED for row in written_rows(task)]
 ROW_IDS = [row["id"] for row in WORKED_ROWS]
 
 _ALLOWED = {
@@ -40,7 +40,7 @@ def value_of(expression: str) -> Any:
 
 @pytest.mark.parametrize("task", WRITTEN)
 def test_every_level_has_enough_different_prompts(task: str) -> None:
-    rows = ladder_rows(task)
+    rows = written_rows(task)
     assert len(rows) >= 12
     assert len({row["id"] for row in rows}) == len({row["text"] for row in rows}) == len(rows)
     for row in rows:
@@ -54,7 +54,7 @@ def test_every_level_has_enough_different_prompts(task: str) -> None:
 def test_written_prompts_come_in_the_order_of_the_file() -> None:
     for task in WRITTEN:
         prompts = make_prompts(task, count=12, seed=1)
-        assert [each.text for each in prompts] == [row["text"] for row in ladder_rows(task)[:12]]
+        assert [each.text for each in prompts] == [row["text"] for row in written_rows(task)[:12]]
         assert {(each.task, each.level) for each in prompts} == {(task, "")}
 
 

@@ -13,8 +13,8 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.sweep import display as display_module
 from depthtui.sweep.display import SweepDisplay
+from depthtui.sweep.eta import Pace, time_words
 from depthtui.sweep.folder import SweepFolder
-from depthtui.sweep.pace import Pace, time_words
 from depthtui.sweep.run import run_sweep
 from tests.builders.engines import ScriptedEngine
 from tests.sweep.sweeps import make_plan

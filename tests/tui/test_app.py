@@ -30,8 +30,8 @@ from depthtui.settings import Settings, load_settings, save_settings
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
-from depthtui.tui.state.ladder import first_prompt, neighbour
 from depthtui.tui.state.session import RunState
+from depthtui.tui.state.task_prompts import first_prompt, neighbour
 from tests.builders.engines import FakeEngine, fails, loads
 from tests.builders.models import LAYERS, model_info
 from tests.tui.app_helpers import explore

@@ -6,7 +6,7 @@ from rich.cells import cell_len
 from textual.strip import Strip
 
 from depthtui.data.model import ModelInfo
-from depthtui.sweep.pace import time_words
+from depthtui.sweep.eta import time_words
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.styles import Piece, bar, strip_of
 from depthtui.tui.draw.text import sentence

@@ -27,9 +27,9 @@ from depthtui.tui.screens.dialogs.session_screen import task_title
 from depthtui.tui.screens.paged_screen import PagedScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer, Phase
-from depthtui.tui.state.ladder import neighbour
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.status import status_of
+from depthtui.tui.state.task_prompts import neighbour
 from depthtui.tui.state.what_if import can_be_changed
 
 SWEEPING = "A sweep is running: esc stops it, then r runs the prompt. S shows the sweep."
@@ -194,7 +194,7 @@ class MainScreen(PagedScreen):
                 return phase in (Phase.DEAD, Phase.NO_MODEL)
             case "run" | "run_stepping":
                 return self.explorer.can_run and phase is not Phase.HALTED
-            case "ladder" | "generate":
+            case "next_prompt" | "generate":
                 return self.explorer.can_run
             case "compute" | "mark_answer" | "skip_variant":
                 return self.shown_result() is not None
@@ -241,7 +241,7 @@ class MainScreen(PagedScreen):
         self.explorer.restart()
         self.redraw()
 
-    def action_ladder(self, step: int) -> None:
+    def action_next_prompt(self, step: int) -> None:
         """Run the next prompt of the same task, or as many further as the count says."""
         step *= self._take_count()
         found = neighbour(self.explorer.prompt, step, self.explorer.settings.seed)

@@ -13,12 +13,12 @@ from textual.widgets import Static
 from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.spec import Measure
+from depthtui.tui.minimal_updates import ThinCompositor
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.heatmap_views import HeatmapMode
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
-from depthtui.tui.thin import ThinCompositor
 
 LONGEST_COUNT = 99_999
 

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 from depthtui.data.model import ModelInfo
 from depthtui.report.skips import without
 from depthtui.tui.state.explorer import Explorer, Phase
-from depthtui.tui.state.ladder import place
 from depthtui.tui.state.session import RunState, Work
+from depthtui.tui.state.task_prompts import place
 
 EngineState: TypeAlias = Literal[
     "starting", "loading", "idle", "ready", "running", "halted", "sweeping", "stopped", "gone"

@@ -12,13 +12,13 @@ from textual.app import App, ComposeResult
 from textual.screen import Screen
 
 from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.tui.minimal_updates import ThinCompositor
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.prompt_pane import PromptPane
-from depthtui.tui.thin import ThinCompositor
 from tests.builders.results import make_result
 from tests.tui.panes.drawing import summary_of
 

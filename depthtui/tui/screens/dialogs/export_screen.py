@@ -20,9 +20,9 @@ from depthtui.errors import DepthError
 from depthtui.files import write_whole
 from depthtui.report.export import run_report
 from depthtui.report.formats import Report, Subject, format_titles
-from depthtui.tui.picture import picture
 from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
 from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
+from depthtui.tui.screenshot import take_screenshot
 from depthtui.tui.state.explorer import Explorer
 
 SVG = {"svg": "SVG, this screen as it is"}
@@ -135,7 +135,9 @@ def ask_where(app: App[Any], explorer: Explorer, *choices: Exportable) -> None:
         if folder is not None:
             explorer.change(export_dir=folder)
 
-    app.push_screen(ExportScreen(choices, explorer.settings.export_dir, picture(app)), written)
+    app.push_screen(
+        ExportScreen(choices, explorer.settings.export_dir, take_screenshot(app)), written
+    )
 
 
 def open_export(

@@ -28,7 +28,7 @@ from depthtui.errors import DepthError
 from depthtui.prompts import TASKS, prompt_title, read_prompts
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea, stand_ins
-from depthtui.tui.state.ladder import prompts_of
+from depthtui.tui.state.task_prompts import prompts_of
 
 PREVIEW_CHARACTERS = 4000
 

@@ -10,6 +10,6 @@ from textual.app import App
 _WEB_FONT = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
 
 
-def picture(app: App[Any]) -> str:
+def take_screenshot(app: App[Any]) -> str:
     """What is on the screen, as SVG; fonts are the reader's own, never fetched."""
     return _WEB_FONT.sub("", app.export_screenshot(title="depthtui"))

@@ -15,7 +15,7 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from depthtui.tui.thin import ThinCompositor, ThinUpdate, sparing
+from depthtui.tui.minimal_updates import ThinCompositor, ThinUpdate, encode_changes
 
 
 def random_style(random_number: random.Random) -> Style:
@@ -55,7 +55,7 @@ def test_sparing_text_looks_the_same(seed):
     full = "".join(
         style.render(text, color_system=system) if style else text for text, style, _ in segments
     )
-    thin = sparing(segments, system)
+    thin = encode_changes(segments, system)
     assert shown(thin) == shown(full)
     assert len(thin) <= len(full) + len("\x1b[0m")
 
@@ -63,12 +63,12 @@ def test_sparing_text_looks_the_same(seed):
 def test_a_shared_background_is_named_once():
     styles = [Style(color=name, bgcolor="#123456") for name in ("#ff0000", "#00ff00")]
     segments = [Segment("x", styles[i % 2]) for i in range(10)]
-    assert sparing(segments, ColorSystem.TRUECOLOR).count("48;2;18;52;86") == 1
+    assert encode_changes(segments, ColorSystem.TRUECOLOR).count("48;2;18;52;86") == 1
 
 
 def test_a_link_survives():
     link = Style(link="https://example.invalid")
-    assert "example.invalid" in sparing([Segment("x", link)], ColorSystem.TRUECOLOR)
+    assert "example.invalid" in encode_changes([Segment("x", link)], ColorSystem.TRUECOLOR)
 
 
 class Block(Widget):

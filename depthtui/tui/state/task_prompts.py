@@ -7,7 +7,7 @@ from functools import lru_cache
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts import TASKS, make_prompts
-from depthtui.prompts.tasks import ladder_rows
+from depthtui.prompts.tasks import written_rows
 
 GENERATED = 12
 """How many prompts of a generator are offered at each level."""
@@ -24,7 +24,7 @@ def first_prompt() -> Prompt:
 def prompts_of(task: str, level: int | str | None, seed: int) -> tuple[Prompt, ...]:
     """The prompts that the picker offers for a task at a level."""
     if TASKS[task].kind == "written":
-        return tuple(make_prompts(task, count=len(ladder_rows(task))))
+        return tuple(make_prompts(task, count=len(written_rows(task))))
     for count in range(GENERATED, 0, -1):
         # A low level may have fewer different prompts than asked for.
         try:

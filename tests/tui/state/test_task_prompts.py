@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from depthtui.data.run import Prompt
 from depthtui.prompts import TASKS, make_prompts
-from depthtui.tui.state.ladder import first_prompt, neighbour, place, prompts_of
+from depthtui.tui.state.task_prompts import first_prompt, neighbour, place, prompts_of
 
 
 def test_the_first_prompt_is_the_first_of_commonsense() -> None:

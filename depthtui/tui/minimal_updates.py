@@ -48,7 +48,7 @@ class ThinUpdate(ChopsUpdate):
                 if strip is not None and left < right:
                     segments.append(Control.move_to(left, y).segment)
                     segments += strip.crop(left - start, right - start)
-        return sparing(segments, COLOR_SYSTEMS[console.color_system])
+        return encode_changes(segments, COLOR_SYSTEMS[console.color_system])
 
 
 class ThinCompositor(Compositor):
@@ -59,7 +59,7 @@ class ThinCompositor(Compositor):
         return update and ThinUpdate(update.chops, update.spans, update.chop_ends)
 
 
-def sparing(segments: Iterable[Segment], system: ColorSystem) -> str:
+def encode_changes(segments: Iterable[Segment], system: ColorSystem) -> str:
     """The segments as text that names only the changes of style."""
     parts: list[str] = []
     before = _PLAIN
