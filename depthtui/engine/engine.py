@@ -46,7 +46,7 @@ from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, ON_DEMAND, empty_resul
 from depthtui.metrics.spec import Metric
 from depthtui.models.loading import load
 from depthtui.tracing.activations import Activations
-from depthtui.tracing.anatomy import execution_device, study
+from depthtui.tracing.anatomy import execution_device, probe_architecture
 from depthtui.tracing.parameters import with_parameters
 
 
@@ -100,7 +100,7 @@ class Engine:
 
         loaded = load(spec, self._models_dir, progress, self._unload)
         progress(Progress("Checking where the layers write", 0, 0, "layers"))
-        anatomy = study(loaded.model)
+        anatomy = probe_architecture(loaded.model)
         info = dataclasses.replace(
             loaded.info,
             parallel=anatomy.parallel,

@@ -203,7 +203,7 @@ def find_layers(model: nn.Module) -> tuple[nn.Module, ...]:
     )
 
 
-def study(model: nn.Module) -> Anatomy:
+def probe_architecture(model: nn.Module) -> Anatomy:
     """Take a causal LM apart and check every part on one probe forward.
 
     Raises:

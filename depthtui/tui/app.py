@@ -260,13 +260,18 @@ class DepthApp(App[int]):
         return done
 
     def action_show_keys(self) -> None:
-        from depthtui.tui.screens.dialogs.help_screen import Deed, HelpScreen, deeds_on, perform
+        from depthtui.tui.screens.dialogs.help_screen import (
+            HelpScreen,
+            KeyCommand,
+            commands_on,
+            run_command,
+        )
 
-        def chosen(deed: Deed | None) -> None:
-            if deed is not None:
-                self.call_later(perform, self, deed)
+        def chosen(command: KeyCommand | None) -> None:
+            if command is not None:
+                self.call_later(run_command, self, command)
 
-        self.push_screen(HelpScreen(deeds_on(self.screen)), chosen)
+        self.push_screen(HelpScreen(commands_on(self.screen)), chosen)
 
 
 def _driver_class() -> type[Driver] | None:

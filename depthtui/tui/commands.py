@@ -6,27 +6,29 @@ from functools import partial
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
-from depthtui.tui.screens.dialogs.help_screen import deeds_on, perform
+from depthtui.tui.screens.dialogs.help_screen import commands_on, run_command
 
 
 class KeyCommands(Provider):
-    """Offers the deeds of the keys that work on the screen below the palette."""
+    """Offers the commands of the keys that work on the screen below the palette."""
 
     async def startup(self) -> None:
-        self._deeds = deeds_on(self.screen)
+        self._commands = commands_on(self.screen)
 
     async def discover(self) -> Hits:
-        for deed in self._deeds:
-            yield DiscoveryHit(deed.what, partial(perform, self.app, deed), help=deed.keys)
+        for command in self._commands:
+            yield DiscoveryHit(
+                command.what, partial(run_command, self.app, command), help=command.keys
+            )
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
-        for deed in self._deeds:
-            score = matcher.match(deed.what)
+        for command in self._commands:
+            score = matcher.match(command.what)
             if score > 0:
                 yield Hit(
                     score,
-                    matcher.highlight(deed.what),
-                    partial(perform, self.app, deed),
-                    help=deed.keys,
+                    matcher.highlight(command.what),
+                    partial(run_command, self.app, command),
+                    help=command.keys,
                 )

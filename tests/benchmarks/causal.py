@@ -32,7 +32,7 @@ from depthtui.metrics.skip_effects.compute import skip_effects
 from depthtui.models.loading import load
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
-from depthtui.tracing.anatomy import Anatomy, study
+from depthtui.tracing.anatomy import Anatomy, probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.benchmarks.engine import matmul_peak
 from tests.benchmarks.with_nnsight import Traced
@@ -93,7 +93,7 @@ class Bench:
         )
         self.model: Any = loaded.model
         self.tokenizer = loaded.tokenizer
-        self.anatomy: Anatomy = study(loaded.model)
+        self.anatomy: Anatomy = probe_architecture(loaded.model)
         self.peak = matmul_peak(7)
         self.traced = Traced(loaded.model) if nnsight else None
         layer = sum(each.numel() for each in self.anatomy.layers[0].parameters())
@@ -234,7 +234,7 @@ class Bench:
                 config.num_hidden_layers = layers
                 config.layer_types = None
                 model = AutoModelForCausalLM.from_config(config).eval()
-                anatomy = study(model)
+                anatomy = probe_architecture(model)
             replay = Replay(model, anatomy, self.text_ids(tokens)[0])
             before = replay.evaluations
             seconds, _ = timed(

@@ -27,7 +27,7 @@ from depthtui.metrics.logit_lens.compute import read_lens
 from depthtui.models.loading import load
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.tracing.activations import ActivationRecorder
-from depthtui.tracing.anatomy import decoder, study
+from depthtui.tracing.anatomy import decoder, probe_architecture
 from depthtui.tracing.trace import trace
 
 
@@ -60,7 +60,7 @@ def main() -> None:
 
     folder = models_dir(default_cache_dir())
     loaded = load(ModelSpec(dtype="float32", device="cpu"), folder, lambda progress: None)
-    model, anatomy = loaded.model, study(loaded.model)
+    model, anatomy = loaded.model, probe_architecture(loaded.model)
     words = "The road over the pass was closed by snow until the first warm days of May. " * 200
     ids = loaded.tokenizer(words, return_tensors="pt")["input_ids"][0, : options.tokens]
     text = loaded.tokenizer.decode(ids)

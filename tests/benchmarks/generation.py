@@ -23,7 +23,7 @@ from depthtui.engine.run import ReadyModel
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.models.loading import load
 from depthtui.settings import default_cache_dir, models_dir
-from depthtui.tracing.anatomy import study
+from depthtui.tracing.anatomy import probe_architecture
 from tests.benchmarks.engine import alternate, ratio
 
 QUESTION = "Why does the sea have tides? Explain it step by step, and name every body involved."
@@ -32,7 +32,7 @@ QUESTION = "Why does the sea have tides? Explain it step by step, and name every
 def ready_demo() -> ReadyModel:
     folder = models_dir(default_cache_dir())
     loaded = load(ModelSpec(dtype="float32", device="cpu"), folder, lambda progress: None)
-    anatomy, vocabulary = study(loaded.model), Vocabulary(loaded.tokenizer)
+    anatomy, vocabulary = probe_architecture(loaded.model), Vocabulary(loaded.tokenizer)
     # The text shall not end early, nor the baselines of other metrics be needed.
     loaded.tokenizer.eos_token = None
     loaded.model.generation_config.eos_token_id = None

@@ -28,7 +28,7 @@ from depthtui.engine.run import ReadyModel
 from depthtui.engine.sampling import Sampler
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError
-from depthtui.tracing.anatomy import study
+from depthtui.tracing.anatomy import probe_architecture
 from tests.builders.models import tiny_model
 from tests.tiny_models import LAYERS, VOCAB, fresh, random_ids, tiny, tiny_tokenizer
 
@@ -56,7 +56,7 @@ TEXT = "The ferry did not run, and seven plus five is"
 def ready(model):
     """A tiny model as the engine holds it."""
     tokenizer = tiny_tokenizer()
-    anatomy = study(model)
+    anatomy = probe_architecture(model)
     info = replace(tiny_model(LAYERS), vocab_size=VOCAB, lens_missing=anatomy.lens_missing)
     loaded = SimpleNamespace(model=model, tokenizer=tokenizer)
     return ReadyModel(loaded, anatomy, info, Vocabulary(tokenizer), baselines=None)

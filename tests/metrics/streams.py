@@ -6,13 +6,13 @@ import numpy as np
 from torch import Tensor, nn
 
 from depthtui.data.lens import LogitLens
-from depthtui.tracing.anatomy import Unembedding, study
+from depthtui.tracing.anatomy import Unembedding, probe_architecture
 from depthtui.tracing.trace import LayerActivations, trace
 
 
 def stream(model: nn.Module, ids: Tensor) -> tuple[Unembedding, list[Tensor]]:
     """Final norm and head, and h_0 … h_L."""
-    anatomy = study(model)
+    anatomy = probe_architecture(model)
     layers: list[LayerActivations] = []
     trace(model, anatomy, ids[0], layers.append)
     assert anatomy.unembedding is not None, anatomy.lens_missing

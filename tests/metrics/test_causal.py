@@ -12,7 +12,7 @@ from depthtui.metrics.integrated_gradients.compute import integrated_gradients
 from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.metrics.skip_effects import choose_positions
 from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
-from depthtui.tracing.anatomy import study
+from depthtui.tracing.anatomy import probe_architecture
 from depthtui.tracing.replay import Replay
 from depthtui.tracing.trace import trace
 from tests.naive import (
@@ -32,7 +32,7 @@ WHOLE_PROMPTS_ONLY = {"qwen3_5", "qwen3_next", "mamba"}
 
 def replayed(name, tokens=16, **options):
     model, ids = tiny(name), random_ids(tokens)
-    anatomy = study(model)
+    anatomy = probe_architecture(model)
     return model, ids, anatomy, Replay(model, anatomy, ids[0], **options)
 
 
@@ -170,7 +170,7 @@ def test_ablation_loss_matches_the_naive_way(name):
 @pytest.mark.parametrize("name", ["llama", "falcon", "bloom", "opt", "mpt", "granite", "glm4"])
 def test_a_silenced_part_writes_nothing(name, part):
     model, ids = tiny(name), random_ids()
-    anatomy, layers = study(model), []
+    anatomy, layers = probe_architecture(model), []
     trace(model, anatomy, ids[0], layers.append, skipped=(Skip(1, part), Skip(2, part)))
     for each in layers[1:3]:
         quiet = each.h_next - each.h if part == "layer" else getattr(each, part)
@@ -259,7 +259,7 @@ def test_integrated_gradients_give_up_where_another_expert_is_taken():
 
 def test_integrated_gradients_of_a_broken_model_are_unknown():
     model, ids = fresh("llama"), random_ids(9)
-    anatomy = study(model)
+    anatomy = probe_architecture(model)
     with torch.no_grad():
         blocks(model)[2].mlp.down_proj.weight[0, 0] = torch.nan
     result = integrated_gradients(Replay(model, anatomy, ids[0]), anatomy.unembedding, 6)
@@ -270,7 +270,7 @@ def test_integrated_gradients_of_a_broken_model_are_unknown():
 
 def test_integrated_gradients_do_not_chase_rounding():
     model, ids = fresh("llama").to(torch.bfloat16), random_ids(9)
-    anatomy = study(model)
+    anatomy = probe_architecture(model)
     replay = Replay(model, anatomy, ids[0])
     found = integrated_gradients(replay, anatomy.unembedding, 6, tolerance=1e-6)
     assert not found.reached.all()
@@ -320,7 +320,7 @@ def test_integrated_gradients_go_on_where_they_were_left():
 def test_replay_leaves_the_model_as_it_was():
     model, ids = fresh("llama"), random_ids(16)
     before = probabilities(model, ids)
-    replay = Replay(model, study(model), ids[0])
+    replay = Replay(model, probe_architecture(model), ids[0])
     assert replay.can_resume
     assert all("forward" not in vars(layer) for layer in blocks(model))
     assert not any(layer._forward_hooks for layer in blocks(model))

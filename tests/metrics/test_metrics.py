@@ -13,7 +13,7 @@ from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.contributions.compute import contributions
 from depthtui.metrics.logit_lens import compute as logit_lens
 from depthtui.metrics.logit_lens.compute import read_depth, read_lens, unknown_rows
-from depthtui.tracing.anatomy import study
+from depthtui.tracing.anatomy import probe_architecture
 from depthtui.tracing.trace import LayerActivations, trace
 from tests.naive import naive_contributions, naive_lens, naive_writes
 from tests.tiny_models import TINY, fresh, random_ids, tiny
@@ -26,7 +26,7 @@ PARALLEL = {"phi", "cohere", "cohere2", "stablelm_parallel", "gptj", "gpt_neox",
 
 
 def layers_of(model, ids):
-    anatomy = study(model)
+    anatomy = probe_architecture(model)
     layers = []
     trace(model, anatomy, ids[0], layers.append)
     return anatomy, layers
@@ -107,7 +107,7 @@ def test_a_module_that_does_not_add_up_is_refused_with_the_reason():
     layer = model.model.layers[2]
     forward = layer.forward
     layer.forward = lambda *args, **kwargs: forward(*args, **kwargs) * 1.5
-    anatomy = study(model)
+    anatomy = probe_architecture(model)
     assert "layer 2" in anatomy.split_missing
     assert not anatomy.attention
 
@@ -115,7 +115,7 @@ def test_a_module_that_does_not_add_up_is_refused_with_the_reason():
 def test_a_head_that_does_not_reproduce_the_logits_is_refused():
     model = fresh("llama")
     model.lm_head.register_forward_hook(lambda _m, _a, out: out.flip(-1))
-    assert study(model).lens_missing == ""
+    assert probe_architecture(model).lens_missing == ""
     forward = model.forward
 
     def shifted(*args, **kwargs):
@@ -124,11 +124,11 @@ def test_a_head_that_does_not_reproduce_the_logits_is_refused():
         return output
 
     model.forward = shifted
-    assert study(model).lens_missing
+    assert probe_architecture(model).lens_missing
 
 
 def test_a_soft_cap_is_found_in_half_precision_too():
-    assert study(fresh("gemma2").to(torch.bfloat16)).unembedding.soft_cap > 0
+    assert probe_architecture(fresh("gemma2").to(torch.bfloat16)).unembedding.soft_cap > 0
 
 
 @pytest.mark.parametrize("silenced", [1, 3])

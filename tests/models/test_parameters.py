@@ -17,7 +17,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
 from depthtui.models.parameters import count_parameters
-from depthtui.tracing.anatomy import study
+from depthtui.tracing.anatomy import probe_architecture
 from depthtui.tracing.parameters import with_parameters
 from depthtui.tracing.trace import trace
 from tests.builders.models import tiny_model
@@ -26,14 +26,14 @@ from tests.tiny_models import TINY, fresh, random_ids, tiny, tiny_folder
 
 def info_of(name: str):
     model = tiny(name)
-    return with_parameters(tiny_model(), model, study(model), count_parameters(model))
+    return with_parameters(tiny_model(), model, probe_architecture(model), count_parameters(model))
 
 
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_a_layer_holds_its_attention_and_its_mlp(name: str) -> None:
     model, info = tiny(name), info_of(name)
     assert sum(info.layer_parameters) < model.num_parameters() == count_parameters(model)[""]
-    if not study(model).attention:
+    if not probe_architecture(model).attention:
         assert info.attention_parameters == info.mlp_parameters == ()
         return
     parts = zip(info.layer_parameters, info.attention_parameters, info.mlp_parameters, strict=True)
@@ -48,7 +48,7 @@ def test_a_layer_holds_its_attention_and_its_mlp(name: str) -> None:
 @pytest.mark.parametrize("part", ["attention", "mlp"])
 def test_what_is_counted_is_idle_once_the_part_is_silent(name: str, part: str) -> None:
     model, ids = fresh(name), random_ids()
-    anatomy = study(model)
+    anatomy = probe_architecture(model)
     modules = getattr(anatomy, f"{part}_modules")[1]
 
     def output() -> torch.Tensor:

@@ -15,8 +15,8 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
 from depthtui.errors import DepthError
 from depthtui.metrics.ablation import Ablation
-from depthtui.tui.panes.outcome import signed
 from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.panes.what_if_summary import signed
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen

@@ -23,12 +23,12 @@ from depthtui.tui import keymap
 from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.lens_pair import LensPair
-from depthtui.tui.panes.outcome import Outcome, Survey
 from depthtui.tui.panes.output_bars import OutputBars
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.stack_pane import StackPane
 from depthtui.tui.panes.status_line import StatusLine
+from depthtui.tui.panes.what_if_summary import WhatIfPrompts, WhatIfSummary
 from depthtui.tui.screens.dialogs.export_screen import open_export
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
@@ -80,17 +80,17 @@ class WhatIfScreen(LiveScreen):
                 with Vertical(classes="column", id="lens-column"):
                     yield LensPair(id="lens", name="Lens")
                 with Vertical(classes="column", id="outcome-column"):
-                    yield Outcome(id="outcome", name="What if", classes="always")
+                    yield WhatIfSummary(id="outcome", name="What if", classes="always")
                     yield OutputBars(id="output", name="Output")
                     yield DepthTable(id="depths", name="Depth")
-                    yield Survey(id="survey", name="Session")
+                    yield WhatIfPrompts(id="survey", name="Session")
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         super().on_mount()
         for pane in self.query(Pane):
             pane.ramp = self._explorer.settings.ramp  # type: ignore[assignment]
-        self.query_one(Outcome).can_focus = False
+        self.query_one(WhatIfSummary).can_focus = False
         self.query_one(DepthTable).other_title = "clean"
         self.query_one(PromptPane).measure = likelihood_change(self.what_if.clean)
         self.layer_order = self._first_order
@@ -132,8 +132,8 @@ class WhatIfScreen(LiveScreen):
         self.query_one(DepthTable).show(
             changed, summaries[0], clean if both else None, summaries[1] if both else None
         )
-        self.query_one(Outcome).show_effect(what_if.stack, what_if.effect)
-        self.query_one(Survey).show_effects(what_if.effects, what_if.rule)
+        self.query_one(WhatIfSummary).show_effect(what_if.stack, what_if.effect)
+        self.query_one(WhatIfPrompts).show_effects(what_if.effects, what_if.rule)
         self._show_status()
 
     def _show_status(self) -> None:

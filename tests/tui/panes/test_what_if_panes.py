@@ -18,10 +18,10 @@ from depthtui.tui.draw.bars import column_cells, sum_up
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.layer_bars import LayerBars
 from depthtui.tui.panes.lens_pair import LensPair
-from depthtui.tui.panes.outcome import Outcome, Survey
 from depthtui.tui.panes.output_bars import OutputBars
 from depthtui.tui.panes.pane import Cursor, CursorMoved
 from depthtui.tui.panes.stack_pane import StackPane
+from depthtui.tui.panes.what_if_summary import WhatIfPrompts, WhatIfSummary
 from depthtui.tui.state.what_if import Effect, Stack
 from tests.builders.results import make_result
 from tests.tui.panes.drawing import cell, framed, line_with, lines
@@ -154,7 +154,7 @@ def with_loss(layers: int, value: float):
 
 
 async def test_the_outcome_in_numbers():
-    pane = Outcome()
+    pane = WhatIfSummary()
     clean, changed = with_loss(4, 2.0), with_loss(4, 2.25)
     stack = Stack.full(4).exit_at(3)
     async with framed(pane, (44, 8)):
@@ -175,7 +175,7 @@ async def test_the_survey_lists_what_fits_and_counts_the_rest():
     effects = [Effect(Prompt(f"prompt {each}"), clean, changed) for each in range(9)]
     effects[1] = Effect(Prompt("broken"), clean, None, "why")
     effects[2] = Effect(Prompt("to come"), clean, None)
-    pane = Survey()
+    pane = WhatIfPrompts()
     async with framed(pane, (50, 7)) as pilot:
         pane.show_effects(effects, "block influence")
         shown = lines(pane)

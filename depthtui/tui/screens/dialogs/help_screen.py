@@ -18,7 +18,7 @@ from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
 
 
 @dataclass(frozen=True)
-class Deed:
+class KeyCommand:
     """Something that a key does.
 
     Attributes:
@@ -34,7 +34,7 @@ class Deed:
     active: ActiveBinding
 
 
-def deeds_on(screen: Screen[object]) -> list[Deed]:
+def commands_on(screen: Screen[object]) -> list[KeyCommand]:
     """What the keys of a screen do, the most urgent first."""
     app = screen.app
     grouped: dict[str, list[ActiveBinding]] = {}
@@ -46,7 +46,7 @@ def deeds_on(screen: Screen[object]) -> list[Deed]:
     order = {binding.id: place for place, binding in enumerate(keymap.ALL)}
     ids = sorted(grouped, key=lambda name: order.get(name, len(order)))
     return [
-        Deed(
+        KeyCommand(
             " ".join(app.get_key_display(active.binding) for active in group),
             group[0].binding.tooltip or group[0].binding.description,
             name,
@@ -56,12 +56,12 @@ def deeds_on(screen: Screen[object]) -> list[Deed]:
     ]
 
 
-async def perform(app: App[object], deed: Deed) -> None:
-    """Do what the deed's key would do."""
-    await app.run_action(deed.active.binding.action, deed.active.node)
+async def run_command(app: App[object], command: KeyCommand) -> None:
+    """Do what the command's key would do."""
+    await app.run_action(command.active.binding.action, command.active.node)
 
 
-class HelpScreen(ListDialog[Deed]):
+class HelpScreen(ListDialog[KeyCommand]):
     """Lists the keys; the caller runs the one that was chosen."""
 
     heading = "Keys that work here"
@@ -72,10 +72,10 @@ class HelpScreen(ListDialog[Deed]):
         Binding("up", "move(-1)", "previous", show=False, priority=True),
     ]
 
-    def __init__(self, deeds: list[Deed]) -> None:
+    def __init__(self, commands: list[KeyCommand]) -> None:
         super().__init__()
-        self._deeds = deeds
-        self._width = max((len(deed.keys) for deed in deeds), default=0)
+        self._commands = commands
+        self._width = max((len(command.keys) for command in commands), default=0)
 
     def body(self) -> ComposeResult:
         yield Input(placeholder="search", compact=True)
@@ -90,14 +90,16 @@ class HelpScreen(ListDialog[Deed]):
         return [
             Option(
                 Content.assemble(
-                    (deed.keys.rjust(self._width), "$text-accent"),
-                    f"  {deed.what}",
-                    (f"  {deed.name}", MUTED),
+                    (command.keys.rjust(self._width), "$text-accent"),
+                    f"  {command.what}",
+                    (f"  {command.name}", MUTED),
                 ),
                 id=str(index),
             )
-            for index, deed in enumerate(self._deeds)
-            if all(word in f"{deed.keys} {deed.what} {deed.name}".lower() for word in words)
+            for index, command in enumerate(self._commands)
+            if all(
+                word in f"{command.keys} {command.what} {command.name}".lower() for word in words
+            )
         ]
 
     @on(Input.Changed)
@@ -111,4 +113,4 @@ class HelpScreen(ListDialog[Deed]):
         self.listing.action_select()
 
     def take(self, place: int) -> None:
-        self.dismiss(self._deeds[int(self.listing.get_option_at_index(place).id or 0)])
+        self.dismiss(self._commands[int(self.listing.get_option_at_index(place).id or 0)])

@@ -18,7 +18,7 @@ _NAME_CELLS = 11
 _LONGEST_BAR = 40
 
 
-class Outcome(LinesPane):
+class WhatIfSummary(LinesPane):
     """What is off, how much depth is left, what the loss gains, where the answer is the same."""
 
     _stack = Stack(())
@@ -101,7 +101,7 @@ class Outcome(LinesPane):
         ]
 
 
-class Survey(LinesPane):
+class WhatIfPrompts(LinesPane):
     """The same for every prompt of the session, filling in as they run."""
 
     _effects: Sequence[Effect] = ()
