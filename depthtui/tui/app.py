@@ -34,7 +34,7 @@ from depthtui.tui import keymap
 from depthtui.tui.engine_client import EngineClient
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.engine import Engine
-from depthtui.tui.state.explorer import Explorer, Problem, Saying
+from depthtui.tui.state.explorer import Explorer, Problem, Toast
 from depthtui.tui.themes import DEFAULT_THEME, THEMES
 
 if TYPE_CHECKING:
@@ -117,7 +117,9 @@ class DepthApp(App[int]):
         self.set_keymap(keys)
         unknown = sorted(set(keys) - {each.id for each in keymap.ALL})
         if unknown:
-            self.say(Saying(f"The settings remap unknown keys: {', '.join(unknown)}.", "warning"))
+            self.show_toast(
+                Toast(f"The settings remap unknown keys: {', '.join(unknown)}.", "warning")
+            )
 
     def _open(self) -> None:
         from depthtui.tui.screens.main_screen import MainScreen
@@ -204,18 +206,18 @@ class DepthApp(App[int]):
         problem = self.explorer.problem
         if problem is not None and problem is not self._told and self.screen is not self.main:
             # The main screen has a place for it, any other does not.
-            self.say(Saying(f"{problem.message} {problem.hint}".strip(), "error"))
+            self.show_toast(Toast(f"{problem.message} {problem.hint}".strip(), "error"))
         self._told = problem
 
-    def say(self, saying: Saying) -> None:
+    def show_toast(self, toast: Toast) -> None:
         """Show a toast."""
         from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 
         self.notify(
-            stand_ins(saying.message),
-            title=stand_ins(saying.title),
-            severity=saying.severity,
-            timeout=12 if saying.severity == "error" else 6,
+            stand_ins(toast.message),
+            title=stand_ins(toast.title),
+            severity=toast.severity,
+            timeout=12 if toast.severity == "error" else 6,
             markup=False,
         )
 
@@ -238,7 +240,7 @@ class DepthApp(App[int]):
         try:
             save_settings(replace(load_settings(path), **changes), path)
         except DepthError as error:
-            self.say(Saying(str(error), "warning", "Settings not saved"))
+            self.show_toast(Toast(str(error), "warning", "Settings not saved"))
 
     # Keys -------------------------------------------------------------------
 

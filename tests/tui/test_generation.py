@@ -60,12 +60,12 @@ def test_events_become_a_text() -> None:
     generation = full_generation(Prompt("a b c", "c"), model_info(), stopped_by="end")
     state = GenerationState(3, model_info(), Prompt("a b c", "c"), GenerationSettings())
     for part in parts_of(generation.continuation):
-        assert state.hears(GeneratedTokens(3, part, 2.0))
+        assert state.handle(GeneratedTokens(3, part, 2.0))
     assert state.generation.continuation.texts == generation.continuation.texts
     assert state.tokens_per_second == 20
-    assert not state.hears(GenerationFinished(4, generation))
+    assert not state.handle(GenerationFinished(4, generation))
     assert state.is_live
-    state.hears(GenerationFinished(3, generation))
+    state.handle(GenerationFinished(3, generation))
     assert not state.is_live
     prompt = state.as_prompt()
     # The end token is none of its words.
@@ -77,8 +77,8 @@ def test_events_become_a_text() -> None:
 def test_a_text_that_fails_keeps_what_there_is() -> None:
     generation = full_generation(Prompt("a"), model_info())
     state = GenerationState(3, model_info(), Prompt("a"), GenerationSettings())
-    state.hears(GeneratedTokens(3, generation.continuation, 1.0))
-    state.hears(Failed("It broke.", "Mend it.", 3))
+    state.handle(GeneratedTokens(3, generation.continuation, 1.0))
+    state.handle(Failed("It broke.", "Mend it.", 3))
     assert (state.stage, state.problem) == ("failed", "It broke. Mend it.")
     assert len(state.generation.continuation) == 40
 

@@ -61,7 +61,7 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True)
-class Saying:
+class Toast:
     """Something for a toast: `severity` is Textual's, the texts are untrusted."""
 
     message: str
@@ -90,7 +90,7 @@ class Host(Protocol):
     def first_prompt(self) -> Prompt:
         """What runs when a model is there and nothing was chosen yet."""
 
-    def say(self, saying: Saying) -> None:
+    def show_toast(self, toast: Toast) -> None:
         """Show a toast."""
 
     def keep_settings(self, changes: dict[str, Any]) -> None:
@@ -368,14 +368,14 @@ class Explorer:
         if self.model is not None and self.model != before:
             words += f" {self.model.name} is loaded now."
         if finished.problem:
-            self._host.say(Saying(finished.problem, "error", "The sweep did not run"))
+            self._host.show_toast(Toast(finished.problem, "error", "The sweep did not run"))
         elif finished.stopped:
-            self._host.say(Saying(words, title="The sweep was stopped"))
+            self._host.show_toast(Toast(words, title="The sweep was stopped"))
         else:
             n_failed = len(self.sweep.failures)
             words += f" {n_failed} could not be done." if n_failed else ""
-            self._host.say(
-                Saying(words, "warning" if n_failed else "information", "The sweep is done")
+            self._host.show_toast(
+                Toast(words, "warning" if n_failed else "information", "The sweep is done")
             )
 
     def has_model_of(self, run: Run) -> bool:
@@ -460,13 +460,13 @@ class Explorer:
 
     def handle(self, event: Event) -> None:
         """Bring everything up to date with what the engine said."""
-        if self.generation_state is not None and self.generation_state.hears(event):
+        if self.generation_state is not None and self.generation_state.handle(event):
             if isinstance(event, Failed):
-                self._host.say(
-                    Saying(self.generation_state.problem, "error", "Nothing was written")
+                self._host.show_toast(
+                    Toast(self.generation_state.problem, "error", "Nothing was written")
                 )
             return
-        if self.sweep is not None and self.sweep.hears(event):
+        if self.sweep is not None and self.sweep.handle(event):
             if isinstance(event, SweepFinished):
                 self._swept(event)
             return
@@ -487,7 +487,7 @@ class Explorer:
             case Failed():
                 self._failed(run, event)
             case Notice(message=message):
-                self._host.say(Saying(message, "warning"))
+                self._host.show_toast(Toast(message, "warning"))
         self._follow_awaited()
 
     def engine_died(self, death: EngineDeath) -> None:
@@ -521,17 +521,17 @@ class Explorer:
         if run is not None:
             self._settle()
             title = "This prompt did not run" if run.result is None else "Not computed"
-            self._host.say(Saying(words, "error", title))
+            self._host.show_toast(Toast(words, "error", title))
         elif failed.still_loaded is not None:
             self.model, self.progress, self.problem = failed.still_loaded, None, None
             self.spec, self.phase = failed.still_loaded.spec, Phase.READY
-            self._host.say(Saying(words, "error", f"{self.model.name} stays"))
+            self._host.show_toast(Toast(words, "error", f"{self.model.name} stays"))
         elif self.is_loading:
             self.model, self.progress = None, None
             self.phase = Phase.NO_MODEL
             self.problem = Problem(failed.message, failed.hint or "m chooses another model.")
         else:
-            self._host.say(Saying(words, "error"))
+            self._host.show_toast(Toast(words, "error"))
 
     def _settle(self) -> None:
         """A run began or ended: the engine is free, unless something has been queued."""

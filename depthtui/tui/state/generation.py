@@ -82,7 +82,7 @@ class GenerationState:
             return 0.0
         return len(self.generation.continuation) / self.seconds if self.seconds else 0.0
 
-    def hears(self, event: Event) -> bool:
+    def handle(self, event: Event) -> bool:
         """Bring the text up to date; whether the event was about it."""
         if getattr(event, "run_id", -1) != self.run_id:
             return False

@@ -96,7 +96,7 @@ class Sweeping:
         self.plan = replace(self.plan, summary=summary)
         self.version += 1
 
-    def hears(self, event: Event) -> bool:
+    def handle(self, event: Event) -> bool:
         """Bring the sweep up to date; whether the event was about it."""
         if not self.sweep_id or getattr(event, "sweep_id", -1) != self.sweep_id:
             return False

@@ -154,16 +154,16 @@ class WhatIf:
     Args:
         explorer: runs things.
         run: the clean run; it has a result.
-        say: tells the user something.
+        notify: tells the user something.
 
     Attributes:
         stack: the layers, on or off.
     """
 
-    def __init__(self, explorer: Explorer, run: Run, say: Callable[[str], None]) -> None:
+    def __init__(self, explorer: Explorer, run: Run, notify: Callable[[str], None]) -> None:
         self._explorer = explorer
         self._run = run
-        self._say = say
+        self._notify = notify
         self.stack = Stack.full(run.model.n_layers)
         self._before: list[Stack] = []
         self._after: list[Stack] = []
@@ -286,7 +286,7 @@ class WhatIf:
             self._to_prune = count
             why = self.clean.unavailable.get(CHEAPEST_RANKING)
             if why is None:
-                self._say("Block influence is computed first, to rank the layers.")
+                self._notify("Block influence is computed first, to rank the layers.")
             self.want(CHEAPEST_RANKING)
             return
         self._to_prune = 0
@@ -294,7 +294,7 @@ class WhatIf:
         ranked = least_useful(measured, len(self.stack.off), first)
         layers = [each for each in ranked if self.stack.off[each] != SUBLAYERS][:count]
         if not layers:
-            self._say("Every layer is off.")
+            self._notify("Every layer is off.")
             return
         pruned = self.stack.without(layers)
         rule = measured.rule
@@ -306,7 +306,7 @@ class WhatIf:
         why = self.clean.unavailable.get(metric)
         if why:
             self._to_prune = 0
-            self._say(f"{METRIC_BY_NAME[metric].title} cannot be had: {why}.")
+            self._notify(f"{METRIC_BY_NAME[metric].title} cannot be had: {why}.")
         elif metric not in self.clean.measured and metric not in self._wanted:
             self._wanted = (*self._wanted, metric)
         self.proceed()
@@ -319,15 +319,15 @@ class WhatIf:
     def keep(self) -> None:
         """Put the changed run into the session's list, marked to be compared with."""
         if not self.stack.skipped:
-            self._say("Every layer is on: there is no change to keep.")
+            self._notify("Every layer is on: there is no change to keep.")
         elif self.problem:
-            self._say("This change did not run: there is nothing to keep.")
+            self._notify("This change did not run: there is nothing to keep.")
         elif self.is_pending:
-            self._say("The change still runs: keep it when it is done.")
+            self._notify("The change still runs: keep it when it is done.")
         else:
             session = self._explorer.session
             session.marked = session.keep(self._runs[self._current])
-            self._say(
+            self._notify(
                 f"Kept as run {session.marked.number}, {without(self.stack.skipped)}: "
                 "b lists it, C compares it with the clean run."
             )
@@ -345,7 +345,7 @@ class WhatIf:
 
     def _walk(self, back: list[Stack], forth: list[Stack], count: int, end: str) -> None:
         if not back:
-            self._say(end)
+            self._notify(end)
             return
         stack = self.stack
         for _ in range(min(count, len(back))):
@@ -417,7 +417,7 @@ class WhatIf:
                 if self._to_prune and self.measured is None:
                     self._to_prune = 0
                     why = self.clean.unavailable.get(CHEAPEST_RANKING) or self._run.problem
-                    self._say(f"The layers could not be ranked{f': {why}' if why else ''}.")
+                    self._notify(f"The layers could not be ranked{f': {why}' if why else ''}.")
             case _Variant() as variant:
                 run = self._runs[variant]
                 if run.state.is_live:

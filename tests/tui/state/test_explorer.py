@@ -21,7 +21,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.state.engine import EngineDeath
-from depthtui.tui.state.explorer import Explorer, Phase, Saying
+from depthtui.tui.state.explorer import Explorer, Phase, Toast
 from depthtui.tui.state.session import Run, RunState
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
@@ -45,7 +45,7 @@ class SilentHost:
     def first_prompt(self) -> Prompt:
         return Prompt("one two three")
 
-    def say(self, saying: Saying) -> None:
+    def show_toast(self, toast: Toast) -> None:
         pass
 
     def keep_settings(self, changes: dict[str, Any]) -> None:
