@@ -37,7 +37,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
-    """A tiny model; one called `absent` cannot be had."""
+    """A tiny model; one called `absent` is unavailable."""
     if spec.name == "absent":
         raise DepthError("There is no model [/] \x1b[2J\nhere.", "Choose another.")
     return tiny_model(spec=spec)

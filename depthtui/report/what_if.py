@@ -55,7 +55,7 @@ class Pairs:
             return []
         rows = [self._parameters(), self._loss(), self._same(), *self._depths(settings)]
         if len(self.clean) == 1:
-            rows.append(("says after the text", _says(self.clean[0]), _says(self.changed[0]), ""))
+            rows.append(("next token", _says(self.clean[0]), _says(self.changed[0]), ""))
         return [each for each in rows if any(each[1:])]
 
     def by_prompt(self) -> list[tuple[str, ...]]:

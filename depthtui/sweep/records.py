@@ -51,7 +51,7 @@ class Record:
         loss: mean negative log-likelihood of the prompt's tokens, in nats; NaN where unknown.
         metrics: what else was measured, laid out as in `summary.json`, over all tokens.
         metrics_without_first: those parts of it that differ without token 0.
-        unavailable: why a metric that was asked for cannot be had.
+        unavailable: why a metric that was asked for is unavailable.
         provenance: where and how it was computed.
     """
 

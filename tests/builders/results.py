@@ -62,7 +62,7 @@ def run(text: str = "a b", seed: int = 0, **options: object) -> RunResult:
 
 
 def full_run(text: str = "everything", seed: int = 0, tokens: int = 24) -> RunResult:
-    """A random run that has every metric, and also says that one cannot be had."""
+    """A random run that has every metric, and also says that one is unavailable."""
     result = run(text, seed, tokens=tokens)
     result.tokens = replace(result.tokens, answer_start=tokens - 4)
     for name in AFTER_THE_LENS:

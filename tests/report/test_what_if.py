@@ -82,7 +82,7 @@ def test_what_it_costs() -> None:
     assert rows["parameters in use"] == ["1,000", "750", "-25%"]
     assert rows["loss, nats"] == ["2.000", "2.500", "+0.500"]
     assert rows["same next token"] == ["", "4 of 5", ""]
-    assert rows["says after the text"] == ["one 0.75", "two 0.75", ""]
+    assert rows["next token"] == ["one 0.75", "two 0.75", ""]
     assert {"effective depth, cosine", "effective depth, KL", "effective depth, overlap"} <= set(
         rows
     )

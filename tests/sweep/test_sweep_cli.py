@@ -93,7 +93,7 @@ def test_a_failure_is_the_status(engine: ScriptedEngine, home: Path, capsys: Out
     assert run(*models, "--task", "facts", "--examples", "1", "--out", str(out)) == 1
     captured = capsys.readouterr()
     assert captured.err == "depthtui: missing: There is no model missing. Choose another.\n"
-    assert "Not there\nmissing: There is no model missing. Choose another." in captured.out
+    assert "Missing\nmissing: There is no model missing. Choose another." in captured.out
     assert "alpha: 12 layers" in captured.out
     assert (out / "failures.json").exists()
 

@@ -121,9 +121,9 @@ async def test_without_an_answer_a_token_is_marked(tmp_path: Path) -> None:
         await look_at(it, "residual_erasure")
         await it.until(lambda: "A marks the token" in it.screen_text())
         await it.press("i")
-        await it.until(lambda: "cannot be had: the prompt has no" in it.screen_text())
+        await it.until(lambda: "is unavailable: the prompt has no" in it.screen_text())
         await it.press("i")
-        assert "cannot be had: the prompt has no known answer. A marks" in it.toasts()[-1]
+        assert "is unavailable: the prompt has no known answer. A marks" in it.toasts()[-1]
         await it.press("0", "3", "l", "A")
         assert "begins at token 3" in it.toasts()[-1]
         await it.press("i")

@@ -82,8 +82,8 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
     for question in questions:
         yield from _question(question)
     yield Only(AT_LENGTH, _others(summary))
-    yield from _list("To doubt", Items(cautions(summary), _MOST_ITEMS))
-    yield from _list("Not there", Items(absences(summary)))
+    yield from _list("Caveats", Items(cautions(summary), _MOST_ITEMS))
+    yield from _list("Missing", Items(absences(summary)))
 
 
 def _depths(summary: SweepSummary) -> Table:

@@ -45,7 +45,7 @@ def skip_words(result: RunResult) -> str:
 def not_computed(result: RunResult, metric: Metric) -> tuple[str, str]:
     """Why a run lacks a slower metric, and what helps."""
     if metric.name in result.unavailable:
-        return f"{metric.title} cannot be had: {sentence(result.unavailable[metric.name])}.", ""
+        return f"{metric.title} is unavailable: {sentence(result.unavailable[metric.name])}.", ""
     if metric.name in result.settings.metrics:
         return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
     return f"{metric.title}: {metric.tells}", f"i computes it: {metric.cost}."

@@ -94,7 +94,7 @@ class Heatmap(Pane):
         metric = METRIC_BY_NAME[self.measure.metric]
         if metric.name in result.unavailable:
             reason = sentence(result.unavailable[metric.name])
-            words = f"{metric.title} cannot be had: {reason}."
+            words = f"{metric.title} is unavailable: {reason}."
             return words, "A marks the token that the answer begins with." * metric.needs_answer
         if metric.name in result.settings.metrics and self.how_to_compute:
             return f"{metric.title} is being computed.", "esc stops it and keeps what is done."

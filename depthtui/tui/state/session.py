@@ -115,7 +115,7 @@ class Run:
         if missing:
             metric = METRIC_BY_NAME[missing[0]]
             hint = " A marks the token that the answer begins with." * metric.needs_answer
-            return [], f"{metric.title} cannot be had: {unavailable[metric.name]}.{hint}"
+            return [], f"{metric.title} is unavailable: {unavailable[metric.name]}.{hint}"
         if names:
             return [], "This is computed already."
         return [], "This pane has all it shows; v chooses a measure."

@@ -231,8 +231,8 @@ def _findings(
             found.append(Finding(words, _kind(answer)))
     doubts = cautions(summary)
     if doubts:
-        found += [Finding("To doubt", "title"), *(Finding(each, "doubt") for each in doubts)]
+        found += [Finding("Caveats", "title"), *(Finding(each, "doubt") for each in doubts)]
     missing = absences(summary) if with_absences else [f"{each}" for each in summary.failures]
     if missing:
-        found += [Finding("Not there", "title"), *(Finding(each, "doubt") for each in missing)]
+        found += [Finding("Missing", "title"), *(Finding(each, "doubt") for each in missing)]
     return found

@@ -306,13 +306,13 @@ class WhatIf:
         why = self.clean.unavailable.get(metric)
         if why:
             self._to_prune = 0
-            self._notify(f"{METRIC_BY_NAME[metric].title} cannot be had: {why}.")
+            self._notify(f"{METRIC_BY_NAME[metric].title} is unavailable: {why}.")
         elif metric not in self.clean.measured and metric not in self._wanted:
             self._wanted = (*self._wanted, metric)
         self.proceed()
 
     def want_quietly(self, metric: str) -> None:
-        """The same, but nothing is said where it cannot be had."""
+        """The same, but nothing is said where it is unavailable."""
         if metric not in self.clean.unavailable:
             self.want(metric)
 

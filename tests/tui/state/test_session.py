@@ -233,7 +233,7 @@ def test_a_pane_asks_for_what_is_neither_there_nor_impossible(session: Session) 
     run.result.unavailable = {"residual_erasure": "there is no answer"}
     wanted, why_not = run.to_compute(("residual_erasure",))
     assert wanted == []
-    assert why_not.startswith("Residual erasure cannot be had: there is no answer.")
+    assert why_not.startswith("Residual erasure is unavailable: there is no answer.")
     assert "A marks the token" in why_not
 
 
