@@ -74,6 +74,27 @@ def printable(text: str) -> str:
     return f"{_LEFT_TO_RIGHT}{result}{_LEFT_TO_RIGHT}" if reorders else result
 
 
+def printable_line(text: str) -> str:
+    """Untrusted text, such as a prompt or a folder's name, on one line; its spaces stay spaces."""
+    return " ".join(printable(part) if part else "" for part in text.split(" "))
+
+
+def printable_sentence(text: str) -> str:
+    """An untrusted sentence on one line: all white space becomes single spaces."""
+    return printable_line(" ".join(text.split()))
+
+
+def printable_chars(text: str) -> str:
+    """The text with every control, format and surrogate character replaced, one for one."""
+    return text if text.isascii() and text.isprintable() else "".join(map(_stand_in, text))
+
+
+def shortened(text: str, width: int) -> str:
+    """At most `width` characters of the printable line, with … where something was cut."""
+    text = printable_line(text[: width + 1])
+    return text if len(text) <= width else text[: max(0, width - 1)] + _ELLIPSIS
+
+
 def fit(text: str, width: int) -> str:
     """The printable token in exactly `width` cells: cut with `…`, or padded on the right."""
     # A very long token need not be read to its end.
@@ -118,3 +139,13 @@ def _escape(code: int) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8 by itself (PEP 383)
         return f"\\x{code - 0xDC00:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _stand_in(char: str) -> str:
+    if char == "\t" or char.isprintable():
+        return char
+    if ord(char) < 0x20:
+        return chr(0x2400 + ord(char))
+    if unicodedata.category(char) in ("Zs", "Zl", "Zp"):
+        return " "
+    return "\N{REPLACEMENT CHARACTER}"

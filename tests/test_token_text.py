@@ -1,4 +1,4 @@
-"""Tokens become safe and legible, and exactly as wide as they say."""
+"""Tokens become safe and printable_line, and exactly as wide as they say."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME, depends_on_former_prompts
 from depthtui.models.catalog import resolve
-from depthtui.report.legible import legible
 from depthtui.report.progress import EngineProgress
+from depthtui.token_text import printable_line
 
 if TYPE_CHECKING:
     from depthtui.engine.engine import Engine
@@ -173,5 +173,5 @@ class Display:
             if self._task is not None:
                 self._progress.remove_task(self._task)
             self._stage = stage
-            self._task = self._progress.add_task(legible(stage), total=None, amount="")
+            self._task = self._progress.add_task(printable_line(stage), total=None, amount="")
         self._progress.update(self._task, completed=done, total=total or None, amount=amount)

@@ -14,10 +14,10 @@ INTERRUPTED = 130
 
 def say(message: str) -> None:
     """Print one line on stderr."""
-    from depthtui.report.legible import legible
+    from depthtui.token_text import printable_line
 
     # `print`, unlike `click.echo`, goes above a progress bar.
-    print(f"depthtui: {legible(' '.join(message.split()))}", file=sys.stderr, flush=True)
+    print(f"depthtui: {printable_line(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 
 def log_bug(error: Exception) -> str:
@@ -41,13 +41,13 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    from depthtui.report.legible import legible
+    from depthtui.token_text import printable_line
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="right" if index in numbers else "left")
     for row in rows:
-        table.add_row(*(Text(legible(cell)) for cell in row))
+        table.add_row(*(Text(printable_line(cell)) for cell in row))
     # A pipe has no width: lines that are read by programs must not be cut.
     width = None if sys.stdout.isatty() else 10_000
     Console(highlight=False, width=width).print(table)

@@ -22,7 +22,7 @@ from depthtui.engine.control import Control
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
 from depthtui.models.catalog import resolve
-from depthtui.report.legible import legible
+from depthtui.token_text import printable_line
 
 _LONGEST_CHARACTER = 4
 """Bytes of UTF-8, each of which may be a token of its own."""
@@ -152,7 +152,7 @@ class _Pen:
             if place:
                 self._console.print()
             if line:
-                shown = Text(legible(line), style if self._console.is_terminal else "")
+                shown = Text(printable_line(line), style if self._console.is_terminal else "")
                 self._console.print(shown, end="", soft_wrap=True)
 
     def _flush(self) -> None:

@@ -34,7 +34,7 @@ from depthtui.report.blocks import (
     Tokens,
     seen,
 )
-from depthtui.report.legible import legible
+from depthtui.token_text import printable_line
 
 
 def html_bytes(document: Document) -> bytes:
@@ -161,4 +161,4 @@ def _class(css: str) -> str:
 
 
 def _safe(text: str) -> str:
-    return escape(legible(text))
+    return escape(printable_line(text))

@@ -24,7 +24,7 @@ from depthtui.report.blocks import (
     Tokens,
     seen,
 )
-from depthtui.report.legible import legible
+from depthtui.token_text import printable_line
 
 
 def markdown_bytes(document: Document) -> bytes:
@@ -57,7 +57,7 @@ def _code(text: str) -> str:
     """A code block whose fence is longer than any row of backticks in the text."""
     longest = max((len(row) for row in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return "\n".join((f"{fence}text", *(legible(line) for line in text.split("\n")), fence))
+    return "\n".join((f"{fence}text", *(printable_line(line) for line in text.split("\n")), fence))
 
 
 def _table(table: Table) -> str:
@@ -90,4 +90,4 @@ def _escaped(text: str) -> str:
 
 def _inline(text: str) -> str:
     """The same for a text that begins no line."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~&$])", r"\\\1", legible(text))
+    return re.sub(r"([\\`*_{}\[\]<>#|~&$])", r"\\\1", printable_line(text))

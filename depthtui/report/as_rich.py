@@ -24,7 +24,7 @@ from depthtui.report.blocks import (
     Token,
     seen,
 )
-from depthtui.report.legible import legible
+from depthtui.token_text import printable_line
 
 _BAR = 12
 _STYLES = {"name": "bold", "strong": "bold", "soft": "dim"}
@@ -49,13 +49,13 @@ def _spaced(blocks: Iterable[Block]) -> Iterator[RenderableType]:
 def _lines(block: Block) -> Iterator[RenderableType]:
     match block:
         case Heading(text):
-            yield Text(legible(text), style="bold")
+            yield Text(printable_line(text), style="bold")
         case Paragraph(text):
-            yield Text(legible(text))
+            yield Text(printable_line(text))
         case Note(text):
-            yield Text(legible(text), style="dim")
+            yield Text(printable_line(text), style="dim")
         case Items():
-            yield from (Text(legible(text)) for text in _cut(block))
+            yield from (Text(printable_line(text)) for text in _cut(block))
         case Table():
             yield _table(block)
         case Together(inner):
@@ -75,7 +75,7 @@ def _table(table: Table) -> RichTable:
     result = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=table.has_head)
     for column in columns:
         result.add_column(
-            Text(legible(column.title if column.brief is None else column.brief)),
+            Text(printable_line(column.title if column.brief is None else column.brief)),
             justify="right" if column.number else "left",
             style=_STYLES.get(column.style, ""),
             width=column.width or None,
@@ -92,12 +92,14 @@ def _cell(cell: Cell) -> Text:
             filled = round((share or 0) * _BAR)
             return Text("" if share is None else "█" * filled + "░" * (_BAR - filled))
         case Noted(text, note):
-            return Text.assemble(legible(text), (f"\n{legible(note)}" if note else "", "dim"))
+            return Text.assemble(
+                printable_line(text), (f"\n{printable_line(note)}" if note else "", "dim")
+            )
         case Token(text, _, value):
-            return Text(legible(f"{text} {value}"))
+            return Text(printable_line(f"{text} {value}"))
         case Spans(parts):
             return Text.assemble(
-                *((legible(text), _STYLES.get(style, "")) for text, style in parts)
+                *((printable_line(text), _STYLES.get(style, "")) for text, style in parts)
             )
         case str():
-            return Text(legible(cell))
+            return Text(printable_line(cell))

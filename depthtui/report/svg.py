@@ -11,7 +11,7 @@ import numpy as np
 from depthtui import palette
 from depthtui.metrics.spec import Measure
 from depthtui.report.blocks import Line, Panel
-from depthtui.report.legible import legible, shortened
+from depthtui.token_text import printable_line, shortened
 
 WIDTH = 420.0
 _LEFT, _RIGHT, _TOP = 30.0, 8.0, 6.0
@@ -310,10 +310,10 @@ def _rule(css: str, x1: float, y1: float, x2: float, y2: float) -> str:
 
 def _text(x: float, y: float, text: str, anchor: str, css: str = "tick") -> str:
     where = f'x="{x:.4g}" y="{y:.4g}" text-anchor="{anchor}"'
-    return f'<text class="{css}" {where}>{escape(legible(text))}</text>'
+    return f'<text class="{css}" {where}>{escape(printable_line(text))}</text>'
 
 
 def _svg(parts: Sequence[str], height: float, label: str) -> str:
-    what = escape(legible(label))
+    what = escape(printable_line(label))
     head = f'<svg viewBox="0 0 {WIDTH:g} {height:.4g}" role="img" aria-label="{what}">'
     return f"{head}{''.join(parts)}</svg>"

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from depthtui.data import protocol
-from depthtui.report.legible import legible
 from depthtui.report.progress import EngineProgress
 from depthtui.sweep.eta import Waiting, time_words
 from depthtui.sweep.folder import model_title
@@ -17,6 +16,7 @@ from depthtui.sweep.plan import Cell
 from depthtui.sweep.records import Record
 from depthtui.sweep.state import SweepState
 from depthtui.sweep.work import Item
+from depthtui.token_text import printable_line
 
 
 class SweepDisplay:
@@ -101,7 +101,7 @@ class SweepDisplay:
         """Show how far something is; without `what`, the same as before."""
         self._progress.update(
             self._now,
-            description=legible(what) if what else None,
+            description=printable_line(what) if what else None,
             completed=done,
             total=total or None,
             amount=amount,

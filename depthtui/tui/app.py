@@ -211,11 +211,11 @@ class DepthApp(App[int]):
 
     def show_toast(self, toast: Toast) -> None:
         """Show a toast."""
-        from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
+        from depthtui.token_text import printable_chars
 
         self.notify(
-            stand_ins(toast.message),
-            title=stand_ins(toast.title),
+            printable_chars(toast.message),
+            title=printable_chars(toast.title),
             severity=toast.severity,
             timeout=12 if toast.severity == "error" else 6,
             markup=False,

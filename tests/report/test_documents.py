@@ -23,8 +23,8 @@ from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
 from depthtui.report.findings import by_layer, pool_runs
 from depthtui.report.groups import group_runs
-from depthtui.report.legible import legible, shortened
 from depthtui.report.run_document import run_document
+from depthtui.token_text import printable_line, shortened
 from tests.builders.results import full_run, hostile_run, lacking, run, stopped_run
 from tests.hostile import HOSTILE
 
@@ -288,13 +288,13 @@ class TestTable:
 class TestLegible:
     @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
     def test_nothing_in_it_is_obeyed(self, text: str) -> None:
-        assert not controls(legible(text))
-        assert "\n" not in legible(text)
-        legible(text).encode("utf-8")
+        assert not controls(printable_line(text))
+        assert "\n" not in printable_line(text)
+        printable_line(text).encode("utf-8")
         assert len(shortened(text, 10)) <= 10
 
     def test_plain_text_stays_plain(self) -> None:
-        assert legible("The capital  of France ") == "The capital  of France "
-        assert legible("") == ""
+        assert printable_line("The capital  of France ") == "The capital  of France "
+        assert printable_line("") == ""
         assert shortened("abcdef", 6) == "abcdef"
         assert shortened("abcdefg", 6) == "abcde…"

@@ -12,8 +12,9 @@ from textual.app import App, ComposeResult
 from depthtui.data.protocol import Event, ModelLoaded, Notice
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
+from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
-from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea, stand_ins
+from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.hostile import HOSTILE
@@ -24,7 +25,7 @@ UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u206
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_stand_ins_keep_the_length_and_nothing_else_that_is_unsafe(text: str) -> None:
-    shown = stand_ins(text.replace("\n", " ").replace("\t", " "))
+    shown = printable_chars(text.replace("\n", " ").replace("\t", " "))
     assert len(shown) == len(text)
     assert not UNSAFE.search(shown)
 
@@ -39,7 +40,7 @@ async def test_a_text_box_draws_a_stand_in_and_keeps_the_text() -> None:
         for text in ("a\x1b[2Jb", "a\u202eb\u200bc", "a\x9b2Jb", "\x07\x00", "a\ud800b"):
             box.text = text
             await pilot.pause()
-            assert box.render_line(0).text.strip().startswith(stand_ins(text))
+            assert box.render_line(0).text.strip().startswith(printable_chars(text))
             assert box.text == text
 
 

@@ -32,7 +32,6 @@ from depthtui.report.blocks import (
     Table,
     Together,
 )
-from depthtui.report.legible import legible
 from depthtui.report.phrases import rule_title
 from depthtui.sweep.comparisons import signed
 from depthtui.sweep.questions import Answer, Question
@@ -49,6 +48,7 @@ from depthtui.sweep.report.phrases import (
     rules_of,
 )
 from depthtui.sweep.summary import CellSummary, SweepSummary
+from depthtui.token_text import printable_line
 
 _POINTS = 101
 """Where curves of models of any number of layers are read: every percent of the depth."""
@@ -119,7 +119,7 @@ def _depth(cell: CellSummary, rule: str) -> Noted:
 def _by_model(summary: SweepSummary) -> Iterator[Block]:
     """One table a model, all with columns of the same width."""
     rules = rules_of(summary)
-    longest = max(cell_len(legible(cell.cell.task.title)) for cell in summary.cells)
+    longest = max(cell_len(printable_line(cell.cell.task.title)) for cell in summary.cells)
     columns = [
         Column("task", width=min(longest, _TASK_WIDTH)),
         Column("n", number=True),

@@ -7,12 +7,7 @@ from rich.cells import cell_len
 from depthtui.data.run import RunResult
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Metric
-from depthtui.token_text import fit_shown, printable
-
-
-def sentence(text: str) -> str:
-    """A sentence from elsewhere, safe to show, with its spaces left as spaces."""
-    return " ".join(printable(word) for word in text.split())
+from depthtui.token_text import fit_shown, printable_sentence
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -45,7 +40,8 @@ def skip_words(result: RunResult) -> str:
 def not_computed(result: RunResult, metric: Metric) -> tuple[str, str]:
     """Why a run lacks a slower metric, and what helps."""
     if metric.name in result.unavailable:
-        return f"{metric.title} is unavailable: {sentence(result.unavailable[metric.name])}.", ""
+        reason = printable_sentence(result.unavailable[metric.name])
+        return f"{metric.title} is unavailable: {reason}.", ""
     if metric.name in result.settings.metrics:
         return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
     return f"{metric.title}: {metric.tells}", f"i computes it: {metric.cost}."

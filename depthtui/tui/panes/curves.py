@@ -13,10 +13,9 @@ from textual.strip import Strip
 
 from depthtui.data.depth import DepthSummary
 from depthtui.data.run_settings import SummarySettings
-from depthtui.token_text import fit_shown
+from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece, fit_right, number, ruler
-from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane, nothing_pooled
 
 _MARGIN = 16
@@ -191,7 +190,7 @@ class DepthCurves(Pane):
     def _draw_legend(self) -> Strip:
         assert self.names is not None
         styles, room = self.pane_styles, self.area.width // 2 - 6
-        name, other = (fit_shown(sentence(name), room).rstrip() for name in self.names)
+        name, other = (fit_shown(printable_sentence(name), room).rstrip() for name in self.names)
         return self.line(
             (f"{_LINE}{_MARK} {name}", styles.text),
             (f"   {_OTHER_LINE}{_OTHER_MARK} {other}", styles.muted),

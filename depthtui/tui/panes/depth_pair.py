@@ -7,9 +7,9 @@ from textual.geometry import Size
 from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.run import RunResult
 from depthtui.depth.published import DATASETS
-from depthtui.token_text import fit_shown
+from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, fit_right
-from depthtui.tui.draw.text import sentence, wrap
+from depthtui.tui.draw.text import wrap
 from depthtui.tui.panes.depth_table import RULE_TITLES, published_row
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import nothing_pooled
@@ -126,7 +126,10 @@ class DepthPair(LinesPane):
             doubt = estimate.reason if estimate.layer is None else estimate.warning
             style = styles.muted if estimate.layer is None else styles.warning
             if doubt:
-                lines += [[(part, style)] for part in wrap(f"! {letter}: {sentence(doubt)}", width)]
+                lines += [
+                    [(part, style)]
+                    for part in wrap(f"! {letter}: {printable_sentence(doubt)}", width)
+                ]
         return lines
 
 

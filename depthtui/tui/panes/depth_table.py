@@ -6,9 +6,9 @@ from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.model import ModelInfo
 from depthtui.depth.published import DATASETS, PublishedModel, published_for
 from depthtui.metrics import RANKINGS, rankings_of
-from depthtui.token_text import fit_shown
+from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar, fit_right
-from depthtui.tui.draw.text import sentence, wrap
+from depthtui.tui.draw.text import wrap
 from depthtui.tui.panes.layer_bars import bar_lines
 from depthtui.tui.panes.page import Page
 from depthtui.tui.panes.pane import nothing_pooled
@@ -102,7 +102,7 @@ class DepthTable(Page):
         doubts = [(estimate.reason, self.pane_styles.muted)] if estimate.layer is None else []
         doubts.append((estimate.warning and f"! {estimate.warning}", self.pane_styles.warning))
         for text, style in doubts:
-            for part in wrap(sentence(text), room):
+            for part in wrap(printable_sentence(text), room):
                 lines.append([(indent, style), (part, style)])
         if self.other_summary is not None:
             lines += [

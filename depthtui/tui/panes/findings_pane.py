@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from textual import events
 
+from depthtui.token_text import printable_sentence
 from depthtui.tui.draw.styles import Piece
-from depthtui.tui.draw.text import sentence, wrap
+from depthtui.tui.draw.text import wrap
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.state.sweep_rows import Finding
 
@@ -45,7 +46,7 @@ class FindingsPane(LinesPane):
 
     def _lines_of(self, finding: Finding) -> list[list[Piece]]:
         styles, width = self.pane_styles, self.area.width
-        text = sentence(finding.text)
+        text = printable_sentence(finding.text)
         if finding.kind == "title":
             gap: list[list[Piece]] = [[]] if finding is not self.findings[0] else []
             return [*gap, *([(line, styles.strong)] for line in wrap(text, width))]

@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from depthtui.data.lens import LogitLens
-from depthtui.token_text import fit_shown, printable
+from depthtui.token_text import fit_shown, printable, printable_sentence
 from depthtui.tui.draw.styles import probability
-from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.prompt_pane import PromptPane
 
@@ -26,7 +25,7 @@ class GeneratedText(PromptPane):
     @property
     def heading(self) -> str:
         """The end of the prompt."""
-        words = sentence(self.prompt[-80:])
+        words = printable_sentence(self.prompt[-80:])
         kept = words if len(words) <= _WORDS else f"…{words[-_WORDS:]}"
         return f'After "{kept}"' if kept else "Text"
 

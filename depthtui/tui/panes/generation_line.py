@@ -8,9 +8,8 @@ import numpy as np
 
 from depthtui.depth.token_depths import TokenDepthMeasure
 from depthtui.report.generation import ENDS
-from depthtui.token_text import fit_shown
+from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, number
-from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.status import Status
@@ -36,7 +35,7 @@ class GenerationLine(StatusLine):
         pieces, how = super()._left(room), self.status.task
         if any(how in text for text, _ in pieces) or self.status.model is None:
             return pieces
-        name = fit_shown(sentence(self.status.model.name), max(0, room - len(how) - 2))
+        name = fit_shown(printable_sentence(self.status.model.name), max(0, room - len(how) - 2))
         return [(name, self.pane_styles.strong), (f"  {how}", self.pane_styles.text)]
 
     def _state(self) -> list[Piece]:

@@ -18,11 +18,10 @@ from depthtui.data.depth import DepthSummary
 from depthtui.data.run import RunResult
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.spec import lens
-from depthtui.token_text import fit
+from depthtui.token_text import fit, printable_sentence
 from depthtui.tui.draw.grid import Grid
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.draw.styles import Piece, Ramp, fit_right, half_blocks, number, ruler
-from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.heatmap_views import VIEWS, HeatmapMode, TokensView
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 
@@ -82,7 +81,7 @@ class Heatmap(Pane):
         needs_lens = lens in metric.needs
         missing = result.model.lens_missing if needs_lens else result.model.split_missing
         if missing:
-            return sentence(missing), "Another measure may have values."
+            return printable_sentence(missing), "Another measure may have values."
         if self.mode == "means" and self.summary is None:
             return "No token is left to average.", "Count token 0 in, or run a longer prompt."
         return (
@@ -93,7 +92,7 @@ class Heatmap(Pane):
     def _why_not_computed(self, result: RunResult) -> tuple[str, str]:
         metric = METRIC_BY_NAME[self.measure.metric]
         if metric.name in result.unavailable:
-            reason = sentence(result.unavailable[metric.name])
+            reason = printable_sentence(result.unavailable[metric.name])
             words = f"{metric.title} is unavailable: {reason}."
             return words, "A marks the token that the answer begins with." * metric.needs_answer
         if metric.name in result.settings.metrics and self.how_to_compute:

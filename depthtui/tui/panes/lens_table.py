@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui.data.lens import LogitLens
-from depthtui.token_text import fit_shown
+from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.layer_rows import HEADER_LINES
 from depthtui.tui.draw.lens_rows import (
     AROUND_TOKEN,
@@ -22,7 +22,6 @@ from depthtui.tui.draw.lens_rows import (
     LensRows,
 )
 from depthtui.tui.draw.styles import Piece, number
-from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.pane import Cursor, lens_of
 
 _NARROWEST_TOKEN = 7
@@ -67,7 +66,7 @@ class LensTable(LensRows):
             self.set_titles("Logit lens")
             missing = self.result.model.lens_missing
             if missing:
-                return sentence(missing), ""
+                return printable_sentence(missing), ""
             return "This run has no logit lens.", "Run it again with that metric."
         return None
 

@@ -9,9 +9,8 @@ from rich.cells import cell_len
 
 from depthtui.data.protocol import Progress
 from depthtui.sizes import format_size
-from depthtui.token_text import fit_shown
+from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar
-from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.lines_pane import LinesPane
 
 _WIDEST = 64
@@ -35,7 +34,7 @@ class ProgressPane(LinesPane):
 
     def start(self, heading: str) -> None:
         """Forget earlier stages; `heading` says what is being got ready."""
-        self._heading = sentence(heading)
+        self._heading = printable_sentence(heading)
         self._stages = ()
         self.redraw()
 
@@ -65,7 +64,7 @@ class ProgressPane(LinesPane):
         if not self._stages:
             return [*lines, [("the engine is starting", styles.muted)]]
         for stage in self._stages[:-1]:
-            name = sentence(stage.progress.stage)
+            name = printable_sentence(stage.progress.stage)
             total = (
                 _amount(stage.progress.total, stage.progress.unit) if stage.progress.total else ""
             )
@@ -76,7 +75,7 @@ class ProgressPane(LinesPane):
 
     def _current(self, stage: _Stage, cells: int) -> list[list[Piece]]:
         styles, progress = self.pane_styles, stage.progress
-        name = sentence(progress.stage)
+        name = printable_sentence(progress.stage)
         if not progress.total:
             done = _amount(progress.done, progress.unit) if progress.done else ""
             return [
@@ -104,7 +103,7 @@ class ProgressPane(LinesPane):
 
 
 def _amount(count: int, unit: str) -> str:
-    return format_size(count) if unit == "B" else f"{count:,} {sentence(unit)}"
+    return format_size(count) if unit == "B" else f"{count:,} {printable_sentence(unit)}"
 
 
 def _duration(seconds: float) -> str:

@@ -8,9 +8,8 @@ from textual.widget import Widget
 
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.sizes import format_size
-from depthtui.token_text import fit_shown
+from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import PaneStyles, Piece, number, strip_of, styles_of
-from depthtui.tui.draw.text import sentence
 from depthtui.tui.state.status import Status
 
 
@@ -60,14 +59,14 @@ class StatusLine(Widget):
         """The model and the prompt, dropping what matters least until they fit."""
         styles, status = self.pane_styles, self.status
         model = status.model
-        name = sentence(model.name if model else status.model_name) or "no model"
+        name = printable_sentence(model.name if model else status.model_name) or "no model"
         details = []
         if model is not None:
             weights = " ".join(filter(None, (model.device, model.dtype, model.quantize)))
-            details = [f"{model.n_layers} layers", sentence(weights)]
+            details = [f"{model.n_layers} layers", printable_sentence(weights)]
             if status.memory:
                 details.append(format_size(status.memory))
-        prompt = " · ".join(filter(None, (sentence(status.task), status.number)))
+        prompt = " · ".join(filter(None, (printable_sentence(status.task), status.number)))
         brand: Piece = ("depthtui  ", styles.muted)
         for pieces in (
             [brand, *_model(name, details, styles), *_prompt(prompt, styles)],

@@ -12,10 +12,9 @@ from textual.strip import Strip
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.rules import layer_curve
 from depthtui.report.phrases import rule_title
-from depthtui.token_text import fit_shown
+from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece, fit_right, line_style, number, ruler
-from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.sweep_table import letter
 from depthtui.tui.state.sweep_rows import Row
@@ -204,7 +203,7 @@ class SweepCurves(Pane):
         for line in front:
             sign = _HERE if line.is_current else ""
             sign += letter(line.mark) if line.mark is not None else ""
-            text = fit_shown(f"━━ {sign} {sentence(line.row.title)}", width).rstrip()
+            text = fit_shown(f"━━ {sign} {printable_sentence(line.row.title)}", width).rstrip()
             lines.append([(text, self._style(line))])
         if n_behind:
             words = f"━━ {n_behind} more" if front else f"━━ {n_behind} rows"

@@ -7,9 +7,8 @@ from textual.strip import Strip
 
 from depthtui.data.model import ModelInfo
 from depthtui.sweep.eta import time_words
-from depthtui.token_text import fit_shown
+from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar, strip_of
-from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.state.status import Status
 from depthtui.tui.state.sweeping import Sweeping
@@ -26,7 +25,7 @@ class SweepLine(StatusLine):
     def show_sweep(self, sweep: Sweeping | None, model: ModelInfo | None) -> None:
         """Say this from now on; `model` is what is loaded."""
         self._sweep = sweep
-        self._loaded = sentence(model.name) if model else ""
+        self._loaded = printable_sentence(model.name) if model else ""
         self.set_class(sweep is not None and sweep.is_live, "live")
         self.show(Status(model=model))
         self.refresh()
@@ -45,7 +44,7 @@ class SweepLine(StatusLine):
         plan = self._sweep.plan
         counts = f"{_count(len(plan.models), 'model')} x {_count(len(plan.tasks), 'task')}"
         where = "runs of this session" if self._sweep.folder is None else self._sweep.folder.name
-        for words in (f" · {counts} · {sentence(where)}", f" · {counts}"):
+        for words in (f" · {counts} · {printable_sentence(where)}", f" · {counts}"):
             if len("Sweep") + cell_len(words) <= room:
                 return [*brand, (words, styles.muted)]
         return brand
@@ -68,7 +67,7 @@ class SweepLine(StatusLine):
                     (loaded, styles.muted),
                 ]
             case "failed":
-                problem = sentence(sweep.problem)
+                problem = printable_sentence(sweep.problem)
                 return [
                     ("✕ ", styles.error),
                     (fit_shown(problem, min(60, len(problem))), styles.text),
@@ -100,7 +99,7 @@ class SweepLine(StatusLine):
         used = sum(cell_len(text) for text, _ in pieces)
         return [
             *pieces,
-            (fit_shown(f"   {sentence(sweep.now)}", max(0, width - used)), styles.muted),
+            (fit_shown(f"   {printable_sentence(sweep.now)}", max(0, width - used)), styles.muted),
         ]
 
 

@@ -13,10 +13,9 @@ from textual.strip import Strip
 
 from depthtui.depth.rules import RULE_CURVES
 from depthtui.report.phrases import rule_title
-from depthtui.token_text import fit_shown
+from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.grid import in_sight
 from depthtui.tui.draw.styles import Piece, fit_right, line_style
-from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.state.sweep_rows import Row, RowKey
 
@@ -207,7 +206,10 @@ class SweepTable(Pane):
             text = column.text(row)
             style = self._style(column, row, here)
             if column.is_name:
-                pieces += [(shortened(sentence(text), width - 1), style), (" ", styles.text)]
+                pieces += [
+                    (shortened(printable_sentence(text), width - 1), style),
+                    (" ", styles.text),
+                ]
             else:
                 pieces.append((fit_right(text, width), style))
         return self.line(*pieces)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from depthtui.data.model import ModelInfo
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import parameter_share, without
-from depthtui.token_text import fit_shown
+from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar, fit_right, number
-from depthtui.tui.draw.text import sentence, wrap
+from depthtui.tui.draw.text import wrap
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.state.what_if import Effect, Stack
 
@@ -39,7 +39,9 @@ class WhatIfSummary(LinesPane):
         self.set_titles("What if", fit_shown(without(stack.skipped), self.area.width).rstrip())
         left = stack.depth_left
         if effect.problem:
-            reason = wrap(sentence(f"This change did not run: {effect.problem}"), self.area.width)
+            reason = wrap(
+                printable_sentence(f"This change did not run: {effect.problem}"), self.area.width
+            )
             return [[(stack.words, styles.strong)], *([(text, styles.error)] for text in reason)]
         lines = [
             [(stack.words, styles.strong)],
@@ -142,7 +144,10 @@ class WhatIfPrompts(LinesPane):
             right = "  did not run"
         room = max(0, self.area.width - len(right))
         title = (
-            fit_shown(sentence(prompt_title(effect.prompt, max(8, room))), max(0, room - 1)) + " "
+            fit_shown(
+                printable_sentence(prompt_title(effect.prompt, max(8, room))), max(0, room - 1)
+            )
+            + " "
         )
         return [(title, styles.muted), (right, styles.error if effect.problem else styles.text)]
 

@@ -15,6 +15,7 @@ from depthtui.depth.effective_depth import summarise
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import without
+from depthtui.token_text import printable_chars
 from depthtui.tui import keymap
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
@@ -24,7 +25,6 @@ from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.screens.dialogs.dialog import MUTED
-from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.alignment import Match, align, nearest_token
@@ -137,7 +137,7 @@ class CompareScreen(LiveScreen):
                 Content.assemble(
                     (f"{letter} ", "bold $text-accent"),
                     (f"run {run.number}  ", MUTED),
-                    stand_ins(run.model.name),
+                    printable_chars(run.model.name),
                     (f"  {without(run.settings.skipped)}".rstrip(), "$text-warning"),
                     (f"  {prompt_title(run.prompt, 80)}", MUTED),
                 )

@@ -11,6 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Footer, Static
 
+from depthtui.token_text import printable_chars
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.decided_pane import DecidedPane
 from depthtui.tui.panes.depth_table import DepthTable
@@ -24,7 +25,6 @@ from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.prune_pane import PrunePane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.screens.dialogs.dialog import MUTED
-from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 from depthtui.tui.screens.dialogs.session_screen import run_card
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Problem
@@ -84,7 +84,7 @@ class ProblemText(Static):
 
     def show(self, problem: Problem) -> None:
         """Say this from now on."""
-        message, hint = stand_ins(problem.message), stand_ins(problem.hint)
+        message, hint = printable_chars(problem.message), printable_chars(problem.hint)
         self.update(Content.assemble((message, "bold $text-error"), "\n", hint))
 
 

@@ -14,9 +14,8 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS
 from depthtui.metrics.spec import Measure
-from depthtui.token_text import printable
+from depthtui.token_text import printable, printable_sentence
 from depthtui.tui import keymap
-from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.heatmap_views import copied
 from depthtui.tui.panes.pane import Pane
@@ -289,7 +288,7 @@ class MainScreen(PagedScreen):
             self.explorer.compute(*wanted)
             self.redraw()
         else:
-            self.notify(sentence(why_not), markup=False)
+            self.notify(printable_sentence(why_not), markup=False)
 
     def action_mark_answer(self) -> None:
         """Let the answer begin at the token under the cursor, or take that back."""

@@ -19,8 +19,8 @@ from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import RANKINGS
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
+from depthtui.token_text import printable_sentence
 from depthtui.tui import keymap
-from depthtui.tui.draw.text import sentence
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.lens_pair import LensPair
 from depthtui.tui.panes.output_bars import OutputBars
@@ -143,7 +143,7 @@ class WhatIfScreen(LiveScreen):
         self.query_one(StatusLine).show(
             Status(
                 model=what_if.clean.model,
-                task=f"what if · {sentence(prompt_title(what_if.clean.prompt, 60))}",
+                task=f"what if · {printable_sentence(prompt_title(what_if.clean.prompt, 60))}",
                 state="gone" if dead else "running" if live else "ready",
                 layer=live.layers_done if live else 0,
                 layers=live.model.n_layers if live else 0,
@@ -153,7 +153,7 @@ class WhatIfScreen(LiveScreen):
         )
 
     def _tell(self, words: str) -> None:
-        self.notify(sentence(words), markup=False)
+        self.notify(printable_sentence(words), markup=False)
 
     def watch_measure(self, measure: Measure) -> None:
         """Only the prompt shows a measure here, its own."""

@@ -234,7 +234,7 @@ class TestFiles:
         assert text.count("| Qwen2.5-14B | 48 |") == len(TASKS)
         assert re.search(r"paper 40, [+-]\d+", text)
         assert text.count("\n- ") >= sum(len(each.answers) for each in asked)
-        assert "## Not there" in text
+        assert "## Missing" in text
 
     def test_the_page_overlays_every_cell(self, summary, asked, tmp_path: Path) -> None:
         paths = sweep_report(summary, asked).write(tmp_path)

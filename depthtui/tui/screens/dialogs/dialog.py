@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 
-from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
+from depthtui.token_text import printable_chars
 
 MUTED = "$foreground 60%"
 """The style of what matters less."""
@@ -53,7 +53,7 @@ class Dialog(ModalScreen[Result | None]):
 
     def note(self, text: str, style: str = MUTED) -> None:
         """Say something, untrusted or not, in the dialog's `#note`."""
-        self.query_one("#note", Static).update(Content.styled(stand_ins(text), style))
+        self.query_one("#note", Static).update(Content.styled(printable_chars(text), style))
 
     def action_leave(self) -> None:
         self.dismiss(None)

@@ -20,8 +20,8 @@ from depthtui.errors import DepthError
 from depthtui.files import write_whole
 from depthtui.report.export import run_report
 from depthtui.report.formats import Report, Subject, format_titles
+from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
-from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 from depthtui.tui.screenshot import take_screenshot
 from depthtui.tui.state.explorer import Explorer
 
@@ -112,7 +112,7 @@ class ExportScreen(Dialog[Path]):
             self.note("Choose at least one format.", WRONG)
             return
         self.notify(
-            stand_ins(f"{', '.join(path.name for path in written)} in {folder.resolve()}"),
+            printable_chars(f"{', '.join(path.name for path in written)} in {folder.resolve()}"),
             title="Exported",
             markup=False,
         )

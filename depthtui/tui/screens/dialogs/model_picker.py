@@ -17,8 +17,8 @@ from textual.widgets.option_list import Option
 from depthtui.data.run_settings import ModelSpec
 from depthtui.models.catalog import ModelListing
 from depthtui.sizes import format_size
+from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
-from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("no", "8bit", "4bit")
@@ -93,8 +93,8 @@ class ModelPicker(ListDialog[ModelSpec]):
         return Option(
             Content.assemble(
                 ("▶ " if model.name == self._spec.name else "  ", "$text-accent"),
-                stand_ins(model.title),
-                (f"  {size}  {stand_ins(model.note)}", MUTED),
+                printable_chars(model.title),
+                (f"  {size}  {printable_chars(model.note)}", MUTED),
             )
         )
 

@@ -26,8 +26,9 @@ from textual.widgets.option_list import Option
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts import TASKS, prompt_title, read_prompts
+from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
-from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea, stand_ins
+from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.state.task_prompts import prompts_of
 
 PREVIEW_CHARACTERS = 4000
@@ -196,7 +197,7 @@ class PromptPicker(Dialog[PromptChoice]):
         try:
             self._from_file = read_prompts(Path(event.value.strip()).expanduser())
         except DepthError as error:
-            note.update(Content.styled(stand_ins(str(error)), "$text-error"))
+            note.update(Content.styled(printable_chars(str(error)), "$text-error"))
             return
         count = len(self._from_file)
         note.update("1 prompt; enter runs it" if count == 1 else f"{count} prompts; choose one")
@@ -233,4 +234,4 @@ def _titles(prompts: Sequence[Prompt]) -> list[Option]:
 
 
 def _lines(text: str) -> str:
-    return "\n".join(stand_ins(line) for line in text.split("\n"))
+    return "\n".join(printable_chars(line) for line in text.split("\n"))

@@ -14,10 +14,9 @@ from textual.widgets.option_list import Option
 from depthtui.data.run import Prompt
 from depthtui.prompts import TASKS, prompt_title
 from depthtui.report.skips import without
-from depthtui.token_text import fit_shown
+from depthtui.token_text import fit_shown, printable_chars
 from depthtui.tui.screens.dialogs.confirm import Confirm
 from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
-from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run, RunState, Session
 
@@ -123,7 +122,7 @@ def run_line(run: Run, session: Session, width: int) -> Content:
         (f"{run.started:%H:%M}  ", MUTED),
         (f"{state:<13} ", style),
         f"{run_title(run, width):<{width}}",
-        (f"  {stand_ins(run.model.name)} · {task_title(run.prompt)}", MUTED),
+        (f"  {printable_chars(run.model.name)} · {task_title(run.prompt)}", MUTED),
     )
 
 
@@ -134,7 +133,7 @@ def run_card(run: Run, session: Session) -> Content:
         run_title(run, 80),
         "\n      ",
         _state(run),
-        (f" · {stand_ins(run.model.name)}", MUTED),
+        (f" · {printable_chars(run.model.name)}", MUTED),
     )
 
 
@@ -153,8 +152,8 @@ def run_title(run: Run, width: int) -> str:
 def task_title(prompt: Prompt) -> str:
     """A prompt's task and level, such as `Word problems, 3 steps`."""
     task = TASKS.get(prompt.task)
-    title = task.title if task else stand_ins(prompt.task)
-    level = f"{prompt.level} {task.dial}" if task and task.dial else stand_ins(prompt.level)
+    title = task.title if task else printable_chars(prompt.task)
+    level = f"{prompt.level} {task.dial}" if task and task.dial else printable_chars(prompt.level)
     return f"{title}, {level}" if prompt.level else title
 
 

@@ -11,9 +11,9 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from depthtui.data.model import ModelInfo
+from depthtui.token_text import printable_chars
 from depthtui.tui.draw.text import sublayer_title
 from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
-from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 
 
 class SkipChoice(NamedTuple):
@@ -51,7 +51,7 @@ class SkipPicker(ListDialog[SkipChoice]):
         note = "Ablation leaves it out at all tokens either way."
         if self._model.split_missing:
             note = f"Attention and MLP cannot be told apart: {self._model.split_missing}."
-        yield Static(Content.styled(stand_ins(note), MUTED))
+        yield Static(Content.styled(printable_chars(note), MUTED))
 
     def on_mount(self) -> None:
         self.start_at(CHOICES.index(self._current))

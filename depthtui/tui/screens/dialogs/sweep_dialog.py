@@ -34,8 +34,8 @@ from depthtui.sweep.plan import (
     parse_task,
     with_absolute_paths,
 )
+from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog
-from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 
 FIRST_LEVELS = "1-3"
 """What a task with levels begins with: enough for a trend."""
@@ -108,7 +108,7 @@ class SweepDialog(Dialog[SweepPlan]):
         listing = self.query_one("#models", SelectionList)
         listing.loading = False
         if self._spec.name not in self._listings:
-            here = Content.assemble(stand_ins(self._spec.name), ("  open now", MUTED))
+            here = Content.assemble(printable_chars(self._spec.name), ("  open now", MUTED))
             listing.add_option(Selection(here, self._spec.name, True))
         for model in self._listings.values():
             listing.add_option(
@@ -211,4 +211,4 @@ def _words(text: str, spaces: bool = True) -> list[str]:
 def _model_line(listing: ModelListing) -> Content:
     size = format_size(listing.size)
     size = size if listing.ready else f"{size} to fetch"
-    return Content.assemble(stand_ins(listing.title), (f"  {size}", MUTED))
+    return Content.assemble(printable_chars(listing.title), (f"  {size}", MUTED))

@@ -14,8 +14,8 @@ from textual.widgets.option_list import Option
 
 from depthtui.sweep.folder import model_title
 from depthtui.sweep.saved import SavedSweep, open_sweep, saved_sweeps
+from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, ListDialog
-from depthtui.tui.screens.dialogs.safe_text_area import stand_ins
 from depthtui.tui.state.sweeping import Sweeping
 
 
@@ -101,7 +101,7 @@ class SweepList(ListDialog[SweepChoice]):
             self.note(str(error), WRONG)
             return
         for warning in warnings:
-            self.notify(stand_ins(warning), severity="warning", markup=False)
+            self.notify(printable_chars(warning), severity="warning", markup=False)
         self.dismiss(SweepChoice(sweep))
 
 
@@ -116,6 +116,6 @@ def _line(saved: SavedSweep) -> Content:
             f"{saved.n_records:>4} of {total:<5}",
             "" if saved.n_records == total else "$text-warning",
         ),
-        stand_ins(models),
-        (f" · {stand_ins(tasks)}", MUTED),
+        printable_chars(models),
+        (f" · {printable_chars(tasks)}", MUTED),
     )
