@@ -59,14 +59,14 @@ _HALF_256 = 6
 @lru_cache
 def sequential(dark: bool) -> tuple[RGB, ...]:
     """`LEVELS` colours from low to high, for a dark or a light background."""
-    return tuple(_in_gamut(*each) for each in _sequential_path(dark, LEVELS))
+    return tuple(_in_gamut(*place) for place in _sequential_path(dark, LEVELS))
 
 
 @lru_cache
 def diverging(dark: bool) -> tuple[RGB, ...]:
     """`DIVERGING_LEVELS` colours from most negative over zero to most positive."""
     below, above = _diverging_paths(dark, DIVERGING_LEVELS // 2 + 1)
-    return tuple(_in_gamut(*each) for each in [*reversed(below[1:]), *above])
+    return tuple(_in_gamut(*place) for place in [*reversed(below[1:]), *above])
 
 
 @lru_cache
@@ -147,12 +147,12 @@ def _in_gamut(light: float, chroma: float, hue: float) -> RGB:
                 low = chroma
             else:
                 high = chroma
-    red, green, blue = (_encoded(each) for each in _linear_rgb(light, chroma, hue))
+    red, green, blue = (_encoded(channel) for channel in _linear_rgb(light, chroma, hue))
     return red, green, blue
 
 
 def _fits(channels: tuple[float, float, float]) -> bool:
-    return all(-1e-4 <= each <= 1 + 1e-4 for each in channels)
+    return all(-1e-4 <= channel <= 1 + 1e-4 for channel in channels)
 
 
 def _linear_rgb(light: float, chroma: float, hue: float) -> tuple[float, float, float]:
@@ -175,7 +175,7 @@ def _encoded(channel: float) -> int:
 
 
 def _oklch(colour: RGB) -> tuple[float, float, float]:
-    red, green, blue = (_decoded(each / 255) for each in colour)
+    red, green, blue = (_decoded(channel / 255) for channel in colour)
     long = math.cbrt(0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue)
     medium = math.cbrt(0.2119034982 * red + 0.6806995451 * green + 0.1073969566 * blue)
     short = math.cbrt(0.0883024619 * red + 0.2817188376 * green + 0.6299787005 * blue)
@@ -196,9 +196,9 @@ def _cube() -> tuple[list[RGB], np.ndarray]:
     Without the cube's greys: terminal libraries map them onto another grey ramp.
     """
     colours = [(r, g, b) for r in _STEPS_256 for g in _STEPS_256 for b in _STEPS_256]
-    colours = [each for each in colours if len(set(each)) > 1 or each[0] in (0, 255)]
+    colours = [colour for colour in colours if len(set(colour)) > 1 or colour[0] in (0, 255)]
     colours.sort(key=lightness)
-    return colours, np.array([_oklab(_oklch(each)) for each in colours])
+    return colours, np.array([_oklab(_oklch(colour)) for colour in colours])
 
 
 def _oklab(lch: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -216,7 +216,7 @@ def _nearest_monotone(path: list[tuple[float, float, float]]) -> tuple[RGB, ...]
     rising = path[-1][0] > path[0][0]
     steps = path if rising else path[::-1]
     colours, coordinates = _cube()
-    wanted = np.array([_oklab(each) for each in steps])
+    wanted = np.array([_oklab(step) for step in steps])
     cost = ((coordinates[None] - wanted[:, None]) ** 2).sum(axis=2)
     came_from = np.zeros(cost.shape, np.int32)
     total = cost[0]
@@ -230,5 +230,5 @@ def _nearest_monotone(path: list[tuple[float, float, float]]) -> tuple[RGB, ...]
     chosen = [int(np.argmin(total))]
     for step in range(len(steps) - 1, 0, -1):
         chosen.append(int(came_from[step, chosen[-1]]))
-    ramp = [colours[each] for each in reversed(chosen)]
+    ramp = [colours[index] for index in reversed(chosen)]
     return tuple(ramp if rising else ramp[::-1])

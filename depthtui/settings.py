@@ -173,12 +173,12 @@ def save_settings(settings: Settings, path: Path | None = None) -> Path:
     path = path or settings_path()
     table = _read_table(path)
     defaults = Settings()
-    for each in fields(Settings):
-        value = getattr(settings, each.name)
-        if value != getattr(defaults, each.name):
-            table[each.name] = str(value) if isinstance(value, Path) else value
+    for setting in fields(Settings):
+        value = getattr(settings, setting.name)
+        if value != getattr(defaults, setting.name):
+            table[setting.name] = str(value) if isinstance(value, Path) else value
         else:
-            table.pop(each.name, None)
+            table.pop(setting.name, None)
     return write_whole(
         path,
         tomli_w.dumps(table).encode(),

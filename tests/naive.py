@@ -21,9 +21,9 @@ def blocks(model):
     """The model's list of layers: the first list of the configured length."""
     expected = model.config.num_hidden_layers
     return next(
-        each
-        for each in model.modules()
-        if isinstance(each, torch.nn.ModuleList) and len(each) == expected
+        module
+        for module in model.modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == expected
     )
 
 
@@ -71,7 +71,7 @@ def naive_writes(model, ids):
         h, h_next = layer_ends(model, ids, layer)
         _, after_attention = layer_ends(without_mlp(model, layer), ids, layer)
         rows.append((h, after_attention - h, h_next - after_attention, h_next))
-    return tuple(np.stack(each) for each in zip(*rows, strict=True))
+    return tuple(np.stack(column) for column in zip(*rows, strict=True))
 
 
 def cosine(x, y):
@@ -123,7 +123,7 @@ def naive_lens(model, ids, top_k):
     """KL, overlap, entropy, log-probability of the next token `[L+1, T]`; top ids `[L+1, T, k]`."""
     depths = [speak_from(model, ids, depth) for depth in range(len(blocks(model)) + 1)]
     final = depths[-1]
-    best = [np.argsort(-each, axis=-1, kind="stable") for each in depths]
+    best = [np.argsort(-estimate, axis=-1, kind="stable") for estimate in depths]
     following = [*ids[0, 1:].tolist(), 0]
     next_token = np.stack([q[np.arange(len(q)), following] for q in depths])
     next_token[:, -1] = np.nan
@@ -140,7 +140,7 @@ def naive_lens(model, ids, top_k):
                 for b in best
             ]
         ),
-        "top_ids": np.stack([each[:, :top_k] for each in best]),
+        "top_ids": np.stack([top[:, :top_k] for top in best]),
         "top_probabilities": np.stack(
             [
                 np.exp(np.take_along_axis(q, b[:, :top_k], -1))

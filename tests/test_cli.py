@@ -86,7 +86,7 @@ class TestRun:
         )
         assert [path.name for path in out.iterdir()] == ["summary.json"]
         summary = json.loads((out / "summary.json").read_text())
-        assert [each["text"] for each in summary["prompts"]] == ["one", "two"]
+        assert [prompt["text"] for prompt in summary["prompts"]] == ["one", "two"]
         assert f"wrote {out / 'summary.json'}" in capsys.readouterr().out
 
     def test_formats_are_chosen(self, engines: list[ScriptedEngine], home: Path) -> None:
@@ -186,8 +186,11 @@ class TestRun:
         cli.main(["run", "demo", "--prompt", "x"])
         cli.main(["run", "demo", "--prompt", "x", "--top-k", "2", "--cache-limit", "5MB"])
         settings = [engine.settings[0] for engine in engines]
-        assert [(each.top_k, each.chat_template) for each in settings] == [(4, True), (2, True)]
-        assert [each.store.info().limit for each in engines] == [1 << 30, 5_000_000]
+        assert [(setting.top_k, setting.chat_template) for setting in settings] == [
+            (4, True),
+            (2, True),
+        ]
+        assert [engine.store.info().limit for engine in engines] == [1 << 30, 5_000_000]
         assert engines[0].activation_limit == 0
 
     def test_the_cache_goes_where_it_should(
@@ -211,9 +214,9 @@ class TestRun:
         """
         assert cli.main(["run", "demo", *arguments.split()]) == 0
         prompts = engines[0].prompts
-        assert [each.text for each in prompts[:3]] == ["typed", "from a file", "2+2=4"]
+        assert [prompt.text for prompt in prompts[:3]] == ["typed", "from a file", "2+2=4"]
         assert prompts[2].answer == "4"
-        assert [(each.task, each.level) for each in prompts[3:]] == [("addition", "4")] * 2
+        assert [(prompt.task, prompt.level) for prompt in prompts[3:]] == [("addition", "4")] * 2
 
     def test_prompts_come_from_a_data_set(self, engines: list[ScriptedEngine], home: Path) -> None:
         data = f"--task hellaswag --data hellaswag={endings(home)}"
@@ -256,7 +259,7 @@ class TestRun:
         assert cli.main(["run", "demo", *arguments, "--out", str(home / "out")]) == 1
         out, err = capsys.readouterr()
         summary = json.loads((home / "out" / "summary.json").read_text())
-        assert [each["text"] for each in summary["prompts"]] == ["one", "two"]
+        assert [prompt["text"] for prompt in summary["prompts"]] == ["one", "two"]
         assert "of 2 prompts" in out
         _, long, bug = err.splitlines()
         assert long == "depthtui: prompt 2: The prompt is too long. Shorten it."
@@ -453,18 +456,18 @@ def test_tasks_are_listed(capsys: Output) -> None:
     assert cli.main(["tasks"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in (*TASKS, *DATASETS))
-    assert all(each.hub_id in out for each in DATASETS.values())
+    assert all(dataset.hub_id in out for dataset in DATASETS.values())
     assert "1 to 20 digits" in out
 
 
 def test_metrics_are_listed(capsys: Output) -> None:
     assert cli.main(["metrics"]) == 0
     out = capsys.readouterr().out
-    for each in METRIC_BY_NAME.values():
-        (line,) = [line for line in out.splitlines() if line.startswith(f"{each.name} ")][:1]
-        assert each.tells in line
-        assert line.rstrip().endswith(each.cost)
-        assert ("Needs an answer." in line) == each.needs_answer
+    for metric in METRIC_BY_NAME.values():
+        (line,) = [line for line in out.splitlines() if line.startswith(f"{metric.name} ")][:1]
+        assert metric.tells in line
+        assert line.rstrip().endswith(metric.cost)
+        assert ("Needs an answer." in line) == metric.needs_answer
     assert "DepthScore" in out
 
 

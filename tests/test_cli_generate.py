@@ -47,7 +47,7 @@ def test_options_reach_the_engine_and_answers_stay_out(engines: list[ScriptedEng
     ((prompt, settings),) = engines[0].generations
     assert prompt == Prompt("x")
     assert settings == GenerationSettings(20, 0.7, 0.9, 5, True, 4, 0.5, 0.2, 0.4, 0.6)
-    assert tuple(each.name for each in TOKEN_DEPTHS) == MEASURES
+    assert tuple(measure.name for measure in TOKEN_DEPTHS) == MEASURES
 
 
 def test_files_are_written_and_failures_told(
@@ -57,7 +57,7 @@ def test_files_are_written_and_failures_told(
     prompts = ["--prompt", "too long", "--prompt", "x", "--max-tokens", "9"]
     assert cli.main(["generate", "demo", *prompts, "--out", str(out), "--format", "md,json"]) == 1
     assert "The prompt is too long." in capsys.readouterr().err
-    assert sorted(each.name for each in out.iterdir()) == ["generation.json", "generation.md"]
+    assert sorted(path.name for path in out.iterdir()) == ["generation.json", "generation.md"]
     assert len(json.loads((out / "generation.json").read_text())["generations"]) == 1
 
 

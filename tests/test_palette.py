@@ -12,7 +12,7 @@ DARK_AND_LIGHT = pytest.mark.parametrize("dark", [True, False])
 
 
 def lightness_of(ramp: tuple[palette.RGB, ...]) -> np.ndarray:
-    return np.array([palette.lightness(each) for each in ramp])
+    return np.array([palette.lightness(colour) for colour in ramp])
 
 
 @DARK_AND_LIGHT
@@ -54,10 +54,12 @@ def test_both_ends_of_a_diverging_ramp_weigh_the_same(dark):
 @DARK_AND_LIGHT
 @pytest.mark.parametrize("ramp", [palette.sequential_256, palette.diverging_256])
 def test_256_colours_stay_distinct_on_a_256_colour_terminal(ramp, dark):
-    shown = [Color.from_rgb(*each).downgrade(ColorSystem.EIGHT_BIT).number for each in ramp(dark)]
+    shown = [
+        Color.from_rgb(*colour).downgrade(ColorSystem.EIGHT_BIT).number for colour in ramp(dark)
+    ]
     assert len(set(shown)) == len(shown)
-    exact = [Color.from_ansi(each).get_truecolor() for each in shown]
-    assert [tuple(each) for each in exact] == list(ramp(dark))
+    exact = [Color.from_ansi(text).get_truecolor() for text in shown]
+    assert [tuple(colour) for colour in exact] == list(ramp(dark))
 
 
 def test_glyphs_keep_sign_and_order():

@@ -51,8 +51,8 @@ def test_without_a_file_there_are_the_defaults(file: Path) -> None:
 
 
 def test_what_is_saved_comes_back(file: Path) -> None:
-    for each in fields(Settings):
-        assert getattr(EVERYTHING, each.name) != getattr(Settings(), each.name), each.name
+    for setting in fields(Settings):
+        assert getattr(EVERYTHING, setting.name) != getattr(Settings(), setting.name), setting.name
     assert save_settings(EVERYTHING) == file
     assert load_settings() == EVERYTHING
     save_settings(Settings())

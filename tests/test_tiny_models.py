@@ -34,7 +34,7 @@ def test_a_tiny_model_is_the_same_each_time() -> None:
     first, second = fresh("llama"), fresh("llama")
     pairs = zip(first.parameters(), second.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
-    assert not any(each.requires_grad for each in first.parameters())
+    assert not any(parameter.requires_grad for parameter in first.parameters())
 
 
 def test_the_tokenizer_keeps_hostile_text() -> None:
@@ -48,5 +48,5 @@ def test_the_tokenizer_keeps_hostile_text() -> None:
 
 def test_a_tiny_folder_has_what_a_download_has(tmp_path) -> None:
     folder = tiny_folder(tmp_path)
-    names = {each.name for each in folder.iterdir()}
+    names = {path.name for path in folder.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names

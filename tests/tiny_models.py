@@ -224,17 +224,17 @@ def _draw_weights(model: PreTrainedModel, seed: int) -> None:
     embeddings = model.get_input_embeddings().weight
     head = model.get_output_embeddings().weight
     with torch.no_grad():
-        for name, each in model.named_parameters():
-            drawn = torch.randn(each.shape, generator=noise)
-            if each is embeddings:
-                each.copy_(drawn * 0.35)
-            elif each.dim() >= 2 and "A_log" not in name:
-                gain = 2.0 if each is head else 1.0
-                each.copy_(drawn * gain * each.shape[-1] ** -0.5)
+        for name, parameter in model.named_parameters():
+            drawn = torch.randn(parameter.shape, generator=noise)
+            if parameter is embeddings:
+                parameter.copy_(drawn * 0.35)
+            elif parameter.dim() >= 2 and "A_log" not in name:
+                gain = 2.0 if parameter is head else 1.0
+                parameter.copy_(drawn * gain * parameter.shape[-1] ** -0.5)
             elif name.endswith("bias"):
-                each.copy_(drawn * 0.1)
+                parameter.copy_(drawn * 0.1)
             else:
-                each.add_(drawn * 0.2)
+                parameter.add_(drawn * 0.2)
 
 
 def random_ids(tokens: int = 12, seed: int = 0) -> torch.Tensor:

@@ -93,5 +93,5 @@ def _refuse_options(context: click.Context) -> None:
             raise click.UsageError(f"{option.opts[0]} before a command is the explorer's; {where}.")
 
 
-for each in (run, sweep, generate, models, tasks, metrics, cache):
-    commands.add_command(each)
+for command in (run, sweep, generate, models, tasks, metrics, cache):
+    commands.add_command(command)

@@ -77,13 +77,13 @@ def generate(
     )
     console = Console(highlight=False)
     written = []
-    for each in generate_texts(job, console, notice=say, fail=fail, on_bug=log_bug):
-        console.print("", rich_lines(generation_document([each])), "", sep="\n")
-        written.append(each)
+    for text in generate_texts(job, console, notice=say, fail=fail, on_bug=log_bug):
+        console.print("", rich_lines(generation_document([text])), "", sep="\n")
+        written.append(text)
     if written and output.out is not None:
         report = generation_report(written)
         for path in report.write(output.out, output.formats or ["json"]):
             console.print(f"wrote {path}", markup=False, soft_wrap=True)
-    if any(each.stopped_by == "user" for each in written):
+    if any(text.stopped_by == "user" for text in written):
         return INTERRUPTED
     return 1 if failures else 0

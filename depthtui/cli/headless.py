@@ -85,7 +85,7 @@ def run_job(
                 fail(_of_prompt(number, job, str(error)))
             except Exception as error:
                 fail(_of_prompt(number, job, on_bug(error)))
-        if any(_lacks_answer(each) for each in results):
+        if any(_lacks_answer(result) for result in results):
             notice("--prompt-file can say what the answer is: JSONL with `text` and `answer`.")
         return results
 
@@ -109,7 +109,7 @@ def _short_enough(
 
 def _lacks_answer(result: RunResult) -> bool:
     """Whether a metric could not be had for want of an answer."""
-    wanted = any(METRIC_BY_NAME[each].needs_answer for each in result.unavailable)
+    wanted = any(METRIC_BY_NAME[name].needs_answer for name in result.unavailable)
     return wanted and result.answer_start >= len(result.tokens)
 
 
@@ -117,7 +117,7 @@ def _settings(job: Job, before: Sequence[RunResult]) -> RunSettings:
     """The job's settings; random positions run on through the prompts (paper, metric 2)."""
     if not depends_on_former_prompts(job.settings):
         return job.settings
-    return replace(job.settings, lengths_before=tuple(len(each.tokens) for each in before))
+    return replace(job.settings, lengths_before=tuple(len(prompt.tokens) for prompt in before))
 
 
 def _of_prompt(number: int, job: Job, problem: str) -> str:

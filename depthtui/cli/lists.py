@@ -25,8 +25,8 @@ def models(given: Given) -> None:
     print_table(
         ("model", "kind", "size"),
         [
-            (each.name, each.kind, format_size(each.size) + ("" if each.ready else " to fetch"))
-            for each in found
+            (model.name, model.kind, format_size(model.size) + ("" if model.ready else " to fetch"))
+            for model in found
         ],
     )
 
@@ -38,18 +38,18 @@ def tasks() -> None:
     from depthtui.prompts.tasks import TASKS
 
     rows = []
-    for each in TASKS.values():
-        levels = f"{each.levels[0]} to {each.levels[-1]} {each.dial}" if each.levels else "–"
-        rows.append((each.name, levels, each.sentence))
+    for task in TASKS.values():
+        levels = f"{task.levels[0]} to {task.levels[-1]} {task.dial}" if task.levels else "–"
+        rows.append((task.name, levels, task.sentence))
     print_table(("task", "levels", "what it is"), rows)
     sets = [
         (
-            each.name,
-            f"{each.levels[0]} to {each.levels[-1]}" if each.levels else "–",
-            each.sentence,
-            f"{each.hub_id}, {each.split}",
+            dataset.name,
+            f"{dataset.levels[0]} to {dataset.levels[-1]}" if dataset.levels else "–",
+            dataset.sentence,
+            f"{dataset.hub_id}, {dataset.split}",
         )
-        for each in DATASETS.values()
+        for dataset in DATASETS.values()
     ]
     click.echo("\nData sets, out of a file (--data NAME=FILE) or from the hub:\n")
     print_table(("task", "levels", "what it is", "on the hub"), sets)

@@ -65,8 +65,8 @@ def _data_files(
     from depthtui.prompts.dataset_formats import DATASETS
 
     files = {}
-    for each in values:
-        name, sign, file = each.partition("=")
+    for value in values:
+        name, sign, file = value.partition("=")
         if name not in DATASETS:
             raise click.BadParameter(f"{name!r} is not one of {', '.join(DATASETS)}.")
         if not sign or not file:
@@ -88,10 +88,10 @@ def names_from(known: Callable[[], Sequence[str]]) -> _Callback:
             return None
         if value.strip() == "all":
             return tuple(known())
-        names = tuple(dict.fromkeys(each.strip() for each in value.split(",")))
-        for each in names:
-            if each not in known():
-                raise click.BadParameter(f"{each!r} is not one of {', '.join(known())}.")
+        names = tuple(dict.fromkeys(part.strip() for part in value.split(",")))
+        for name in names:
+            if name not in known():
+                raise click.BadParameter(f"{name!r} is not one of {', '.join(known())}.")
         return names
 
     return read

@@ -124,7 +124,7 @@ class _Pen:
         self._console = console
         self._measure = measure
         self._n_layers = n_layers
-        self._styles = [_style(each) for each in palette.sequential(dark=True)]
+        self._styles = [_style(colour) for colour in palette.sequential(dark=True)]
         self._waiting = ""
         self._level = -1
 

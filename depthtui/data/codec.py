@@ -84,8 +84,8 @@ def _to_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         if _type_of(name) is not type(value):
             raise CodecError(f"{name} is not a type of the protocol")
         pairs = {
-            each.name: _to_json(getattr(value, each.name), arrays)
-            for each in dataclasses.fields(value)
+            field.name: _to_json(getattr(value, field.name), arrays)
+            for field in dataclasses.fields(value)
         }
         return {"$type": name, "fields": pairs}
     if isinstance(value, np.ndarray):
@@ -94,9 +94,9 @@ def _to_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         arrays[key] = np.ascontiguousarray(value).reshape(value.shape)
         return {"$array": key}
     if isinstance(value, tuple):
-        return {"$tuple": [_to_json(each, arrays) for each in value]}
+        return {"$tuple": [_to_json(item, arrays) for item in value]}
     if isinstance(value, list):
-        return [_to_json(each, arrays) for each in value]
+        return [_to_json(item, arrays) for item in value]
     if isinstance(value, dict):
         return {"$dict": [[_to_json(k, arrays), _to_json(v, arrays)] for k, v in value.items()]}
     if isinstance(value, str) and _SURROGATE.search(value):
@@ -111,18 +111,18 @@ def _to_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 def _from_json(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(tree, list):
-        return [_from_json(each, arrays) for each in tree]
+        return [_from_json(branch, arrays) for branch in tree]
     if not isinstance(tree, dict):
         return tree
     if "$type" in tree:
         kind = _type_of(tree["$type"])
         if kind is None:
             raise CodecError(f"unknown type {tree['$type']}")
-        return kind(**{name: _from_json(each, arrays) for name, each in tree["fields"].items()})
+        return kind(**{name: _from_json(branch, arrays) for name, branch in tree["fields"].items()})
     if "$array" in tree:
         return arrays[tree["$array"]]
     if "$tuple" in tree:
-        return tuple(_from_json(each, arrays) for each in tree["$tuple"])
+        return tuple(_from_json(branch, arrays) for branch in tree["$tuple"])
     if "$dict" in tree:
         return {_from_json(k, arrays): _from_json(v, arrays) for k, v in tree["$dict"]}
     if "$surrogates" in tree:

@@ -81,7 +81,7 @@ class Continuation:
 
     @classmethod
     def empty(cls, layers: int, top_k: int) -> Continuation:
-        names = [each.name for each in fields(TokenDepths)]
+        names = [field.name for field in fields(TokenDepths)]
         nothing = [np.zeros(0, bool if name == "exit_agrees" else np.float32) for name in names]
         return cls(
             ids=np.zeros(0, np.int64),
@@ -95,19 +95,19 @@ class Continuation:
     def joined(cls, parts: Sequence[Continuation]) -> Continuation:
         """Parts that follow each other as one; at least one of them."""
         vocabulary: dict[int, str] = {}
-        for each in parts:
-            vocabulary.update(each.lens.vocabulary)
+        for continuation in parts:
+            vocabulary.update(continuation.lens.vocabulary)
 
         def along(part: str, axis: int) -> dict[str, np.ndarray]:
-            arrays = [dict(arrays_of(getattr(each, part))) for each in parts]
+            arrays = [dict(arrays_of(getattr(continuation, part))) for continuation in parts]
             return {
-                name: np.concatenate([each[name] for each in arrays], axis=axis)
+                name: np.concatenate([array[name] for array in arrays], axis=axis)
                 for name in arrays[0]
             }
 
         return cls(
-            ids=np.concatenate([each.ids for each in parts]),
-            texts=[text for each in parts for text in each.texts],
+            ids=np.concatenate([continuation.ids for continuation in parts]),
+            texts=[text for continuation in parts for text in continuation.texts],
             lens=LogitLens(**along("lens", 1), vocabulary=vocabulary),
             divergence=np.concatenate([part.divergence for part in parts], axis=1),
             depths=TokenDepths(**along("depths", 0)),

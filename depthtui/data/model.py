@@ -72,6 +72,6 @@ class ModelInfo:
             "mlp": self.mlp_parameters,
         }
         skipped = tuple(skipped)
-        if not all(held[each.part] for each in skipped):
+        if not all(held[skip.part] for skip in skipped):
             return None
-        return sum(held[each.part][each.layer] for each in skipped)
+        return sum(held[skip.part][skip.layer] for skip in skipped)

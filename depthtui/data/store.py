@@ -100,7 +100,7 @@ def make_key(kind: str, **parts: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if hasattr(value, "tolist"):  # NumPy arrays and scalars
         return value.tolist()
     if isinstance(value, Path):
@@ -206,10 +206,10 @@ class Store:
         """How full the cache is."""
         kinds: dict[str, tuple[int, int]] = dict.fromkeys(KINDS, (0, 0))
         entries = self.entries()
-        for each in entries:
-            count, size = kinds.get(each.kind, (0, 0))
-            kinds[each.kind] = (count + 1, size + each.size)
-        total = sum(each.size for each in entries)
+        for entry in entries:
+            count, size = kinds.get(entry.kind, (0, 0))
+            kinds[entry.kind] = (count + 1, size + entry.size)
+        total = sum(entry.size for entry in entries)
         folder = self._folder if self.on_disk else None
         return StoreInfo(folder, self._limit, len(entries), total, kinds)
 
@@ -237,11 +237,11 @@ class Store:
             return VerifyReport(0, 0, 0)
         entries = self.entries()
         damaged = 0
-        for each in entries:
+        for entry in entries:
             try:
-                self._read(self._cache, each.key, touch=False)
+                self._read(self._cache, entry.key, touch=False)
             except _Damaged:
-                self._drop(each.key)
+                self._drop(entry.key)
                 damaged += 1
             except _FAILURES as error:
                 self._failed("read", error)

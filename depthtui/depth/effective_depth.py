@@ -75,7 +75,7 @@ def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthS
     parts = _parts(results, settings)
     if not parts:
         return None
-    complete = all(each.complete for each in results)
+    complete = all(result.complete for result in results)
     curves = pool(parts)
     found = depths(curves, settings, _NOT_FINITE if complete else _NOT_RUN)
     if len(parts) >= FEWEST_PROMPTS:
@@ -83,7 +83,7 @@ def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthS
     return DepthSummary(
         settings,
         results[0].model.n_layers,
-        sum(each.n_tokens for each in parts),
+        sum(part.n_tokens for part in parts),
         curves,
         found,
         len(parts),
@@ -110,8 +110,8 @@ def with_intervals(
     """
     intervals = depth_intervals(parts, settings)
     return tuple(
-        each if each.layer is None else replace(each, interval=intervals[each.rule])
-        for each in estimates
+        estimate if estimate.layer is None else replace(estimate, interval=intervals[estimate.rule])
+        for estimate in estimates
     )
 
 
@@ -143,10 +143,10 @@ def pool(parts: Sequence[PromptCurves]) -> Curves:
     """
     if len(parts) == 1:
         return parts[0].curves
-    weights = [each.n_tokens for each in parts]
+    weights = [part.n_tokens for part in parts]
     means: dict[str, np.ndarray] = {}
-    for name in (each.name for each in fields(Curves)):
-        rows = [getattr(each.curves, name) for each in parts]
+    for name in (field.name for field in fields(Curves)):
+        rows = [getattr(part.curves, name) for part in parts]
         if all(row is not None for row in rows):
             means[name] = np.average(rows, axis=0, weights=weights)
     return Curves(**means)

@@ -65,7 +65,7 @@ def depth_intervals(
 
 def curves_of(parts: Sequence[PromptCurves], rule: str) -> np.ndarray | None:
     """The curve that a rule reads of every prompt, `[prompts, …]`; None where one lacks it."""
-    rows = [getattr(each.curves, RULE_CURVES[rule]) for each in parts]
+    rows = [getattr(part.curves, RULE_CURVES[rule]) for part in parts]
     return None if not rows or any(row is None for row in rows) else np.stack(rows)
 
 
@@ -90,7 +90,7 @@ def resampled_layers(
     assert curves is not None
     if not np.isfinite(curves).all():
         return np.full(len(counts), np.nan)
-    weights = counts * np.array([each.n_tokens for each in parts], np.float64)
+    weights = counts * np.array([part.n_tokens for part in parts], np.float64)
     return layers_by(rule, weights @ curves / weights.sum(axis=1, keepdims=True), settings)
 
 

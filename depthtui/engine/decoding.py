@@ -84,7 +84,7 @@ class Decoding:
         if self._cached:
             self._cache = _cache_in(outputs)
         device = self._residuals[-1].device
-        return torch.stack([each.to(device) for each in self._residuals])
+        return torch.stack([residual.to(device) for residual in self._residuals])
 
     def _before(self, _module: nn.Module, _args: tuple[Any, ...]) -> None:
         self._checkpoint()
@@ -120,5 +120,5 @@ def _cache_in(outputs: Any) -> dict[str, Any]:
     """What the model is to be given back, by its name."""
     # Not by `get`, which answers to deprecated names too.
     held = dict(outputs.items()) if isinstance(outputs, dict) else {}
-    name = next((each for each in _CACHE_NAMES if held.get(each) is not None), None)
+    name = next((name for name in _CACHE_NAMES if held.get(name) is not None), None)
     return {} if name is None else {name: held[name]}

@@ -362,10 +362,10 @@ def _check_settings(settings: RunSettings, info: ModelInfo) -> None:
             f"There is no metric named {', '.join(sorted(unknown))}.",
             f"Choose from {', '.join(METRIC_BY_NAME)}.",
         )
-    for each in settings.skipped:
-        if not 0 <= each.layer < info.n_layers:
-            raise DepthError(f"There is no layer {each.layer} in {info.name}.")
-        if each.part != "layer" and info.split_missing:
+    for skip in settings.skipped:
+        if not 0 <= skip.layer < info.n_layers:
+            raise DepthError(f"There is no layer {skip.layer} in {info.name}.")
+        if skip.part != "layer" and info.split_missing:
             raise DepthError(f"Attention and MLP cannot be told apart: {info.split_missing}.")
 
 
@@ -406,7 +406,7 @@ def _key_parts(info: ModelInfo, result: RunResult) -> dict[str, Any]:
     return {
         **_model_parts(info),
         "token_ids": result.tokens.ids,
-        "silenced": sorted(result.settings.skipped, key=lambda each: (each.layer, each.part)),
+        "silenced": sorted(result.settings.skipped, key=lambda skip: (skip.layer, skip.part)),
     }
 
 

@@ -121,9 +121,7 @@ def end_tokens(loaded: LoadedModel) -> frozenset[int]:
     """The ids after which a model has nothing more to say."""
     configured = getattr(loaded.model.generation_config, "eos_token_id", None)
     named = configured if isinstance(configured, list) else [configured]
-    return frozenset(
-        int(each) for each in (*named, loaded.tokenizer.eos_token_id) if each is not None
-    )
+    return frozenset(int(id_) for id_ in (*named, loaded.tokenizer.eos_token_id) if id_ is not None)
 
 
 def _limit(model: ReadyModel, generation: Generation) -> tuple[int, str]:
@@ -179,14 +177,14 @@ class _Writer:
 
     def _tell(self) -> None:
         columns = {
-            name: torch.stack([vars(each)[name] for each in self._readings], dim=1).numpy()
+            name: torch.stack([vars(reading)[name] for reading in self._readings], dim=1).numpy()
             for name in vars(self._readings[0])
         }
         settling = columns.pop("divergence")
         named = np.unique(columns["top_ids"]).tolist()
         lens = LogitLens(**columns, vocabulary=self._vocabulary.texts(named))
         depths = token_depths(lens, settling, self._generation.settings)
-        texts = [self._vocabulary.text(each) for each in self._ids]
+        texts = [self._vocabulary.text(id_) for id_ in self._ids]
         part = Continuation(np.array(self._ids, np.int64), texts, lens, settling, depths)
         self._ids, self._readings = [], []
         self._parts.append(part)

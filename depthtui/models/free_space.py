@@ -31,7 +31,7 @@ def free_memory() -> int:
             usage = int(Path(folder, usage_file).read_text())
             # Files that were read count as used, and make room when it is needed.
             lines = Path(folder, "memory.stat").read_text().splitlines()
-            stat = dict(each.split() for each in lines)
+            stat = dict(line.split() for line in lines)
             usage -= int(stat.get(cached, 0))
         except (OSError, ValueError):
             continue
@@ -45,7 +45,7 @@ def check_disk(folder: Path, needed: int, purpose: str) -> None:
     Raises:
         DepthError: it has not.
     """
-    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise DepthError(

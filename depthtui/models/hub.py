@@ -84,26 +84,28 @@ def _download(
 ) -> Path:
     api = HfApi(endpoint=endpoint)
     info = api.model_info(model_id, revision=revision, files_metadata=True, timeout=_ANSWER_SECONDS)
-    sizes = {each.rfilename: each.size or 0 for each in info.siblings or ()}
+    sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
     if "config.json" not in sizes:
         raise _no_model(model_id, sizes)
     patterns = (*_SMALL_FILES, "*.py") if with_code else _SMALL_FILES
     small = [
-        name for name in sizes if "/" not in name and any(fnmatch(name, each) for each in patterns)
+        name
+        for name in sizes
+        if "/" not in name and any(fnmatch(name, pattern) for pattern in patterns)
     ]
 
     def take(names: list[str]) -> Path:
         return _snapshot(
-            model_id, revision, endpoint, {each: sizes[each] for each in names}, progress
+            model_id, revision, endpoint, {name: sizes[name] for name in names}, progress
         )
 
     folder = take(small)
     check(folder)
-    weights = [each.name for each in weight_files(folder)]
-    missing = [each for each in weights if each not in sizes]
+    weights = [file_.name for file_ in weight_files(folder)]
+    missing = [weight for weight in weights if weight not in sizes]
     if missing:
         raise _no_safetensors(model_id, sizes, missing)
-    check_disk(hub_cache(), sum(sizes[each] for each in weights), f"Fetching {model_id}")
+    check_disk(hub_cache(), sum(sizes[weight] for weight in weights), f"Fetching {model_id}")
     return take(small + weights)
 
 
@@ -126,7 +128,7 @@ def _snapshot(
             return super().update(n)
 
     def report() -> None:
-        done = max((int(each.n) for each in bars if each.unit == "B"), default=0)
+        done = max((int(bar.n) for bar in bars if bar.unit == "B"), default=0)
         progress(Progress(f"Fetching {model_id}", min(done, total), total, "B"))
 
     with ThreadPoolExecutor(1) as pool:

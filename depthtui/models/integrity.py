@@ -33,7 +33,7 @@ def check_safetensors(path: Path) -> None:
                 raise DepthError(f"{path} is cut short, or no safetensors file.", again)
             header = json.loads(file.read(length))
         header.pop("__metadata__", None)
-        expected = 8 + length + max(each["data_offsets"][1] for each in header.values())
+        expected = 8 + length + max(entry["data_offsets"][1] for entry in header.values())
     except FileNotFoundError as error:
         raise DepthError(f"{path} is missing.", again) from error
     except OSError as error:
@@ -46,11 +46,11 @@ def check_safetensors(path: Path) -> None:
 
 def is_whole(folder: Path) -> bool:
     """Whether a model that we converted is complete, so far as lengths can tell."""
-    if not all((folder / each).is_file() for each in ("config.json", "tokenizer.json", MADE_FROM)):
+    if not all((folder / name).is_file() for name in ("config.json", "tokenizer.json", MADE_FROM)):
         return False
     try:
-        for each in weight_files(folder):
-            check_safetensors(each)
+        for file_ in weight_files(folder):
+            check_safetensors(file_)
     except DepthError:
         return False
     return True
@@ -58,7 +58,7 @@ def is_whole(folder: Path) -> bool:
 
 def model_files(folder: Path) -> list[Path]:
     """The files of a model folder on which its results depend."""
-    small = [each for pattern in _FINGERPRINTED for each in folder.glob(pattern)]
+    small = [path for pattern in _FINGERPRINTED for path in folder.glob(pattern)]
     return sorted({*small, *weight_files(folder)})
 
 
@@ -101,5 +101,5 @@ def _ranges(size: int) -> list[tuple[int, int]]:
     if size <= 4 * _MIB:
         return [(0, size)]
     step = size // (_SAMPLES + 1)
-    middle = [(step * (each + 1), _SAMPLE_BYTES) for each in range(_SAMPLES)]
+    middle = [(step * (index + 1), _SAMPLE_BYTES) for index in range(_SAMPLES)]
     return [(0, _MIB), *middle, (size - _MIB, _MIB)]

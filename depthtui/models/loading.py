@@ -109,8 +109,8 @@ def load(
     source = resolve(spec, models_dir)
     folder = _local_folder(source, spec, models_dir, progress)
     config = read_checked_config(folder, spec.trust_remote_code)
-    for each in weight_files(folder):
-        check_safetensors(each)
+    for file_ in weight_files(folder):
+        check_safetensors(file_)
     make_room()
     size = _Size.of(config, folder, spec.trust_remote_code)
     dtype = _dtype(spec.dtype, device, size.parameters)
@@ -163,13 +163,13 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
 
 
 def _check_is_causal(folder: Path, config: PreTrainedConfig) -> None:
-    classes = [str(each) for each in config.architectures or ()]
+    classes = [str(architecture) for architecture in config.architectures or ()]
     described = classes[0] if classes else config.model_type
     hint = "Choose a decoder-only model, such as one whose class ends in ForCausalLM."
     if getattr(config, "is_encoder_decoder", False):
         raise DepthError(f"{folder.name} ({described}) is an encoder-decoder.", hint)
     reads_both_ways = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not any(
-        each.endswith(("ForCausalLM", "LMHeadModel")) for each in classes
+        kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in classes
     )
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or reads_both_ways:
         raise DepthError(f"{folder.name} ({described}) is no causal language model.", hint)
@@ -287,9 +287,9 @@ class _Size:
             ) from error
         head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         linear = {
-            id(each.weight): each.weight.numel()
-            for each in model.modules()
-            if isinstance(each, torch.nn.Linear) and each is not head
+            id(module.weight): module.weight.numel()
+            for module in model.modules()
+            if isinstance(module, torch.nn.Linear) and module is not head
         }
         by_module = count_parameters(model)
         total = by_module[""]
@@ -297,7 +297,7 @@ class _Size:
             parameters=total,
             by_module=by_module,
             fixed=total - sum(linear.values()),
-            on_disk=sum(each.stat().st_size for each in weight_files(folder)),
+            on_disk=sum(file_.stat().st_size for file_ in weight_files(folder)),
             prequantized=getattr(config, "quantization_config", None) is not None,
         )
 
@@ -326,8 +326,8 @@ def _placement(
             return None
         return {"": device}
     gpus = [device.index] if device.index is not None else list(range(torch.cuda.device_count()))
-    free = {each: torch.cuda.mem_get_info(each)[0] for each in gpus}
-    roomiest = max(free, key=lambda each: free[each])
+    free = {gpu: torch.cuda.mem_get_info(gpu)[0] for gpu in gpus}
+    roomiest = max(free, key=lambda gpu: free[gpu])
     if device.index is not None:
         _check_fits(spec, dtype, size, free[device.index], f"on cuda:{device.index}")
         return {"": device}
@@ -344,7 +344,7 @@ def _check_fits(spec: ModelSpec, dtype: torch.dtype, size: _Size, room: int, whe
     if needed <= room:
         return
     options = [("--dtype bfloat16", torch.bfloat16, "")] if dtype.itemsize > 2 else []
-    options += [(f"--quantize {each}", torch.bfloat16, each) for each in QUANTIZE]
+    options += [(f"--quantize {bits}", torch.bfloat16, bits) for bits in QUANTIZE]
     fitting = [
         f"{words} ({format_size(size.bytes_in(smaller, quantize))})"
         for words, smaller, quantize in options
@@ -363,7 +363,7 @@ def _load_tokenizer(folder: Path, trust_remote_code: bool) -> PreTrainedTokenize
             folder, local_files_only=True, trust_remote_code=trust_remote_code
         )
     except Exception as error:
-        found = sorted(each.name for each in folder.glob("*token*"))
+        found = sorted(path.name for path in folder.glob("*token*"))
         raise DepthError(
             f"{folder.name} has no tokenizer."
             if not found
@@ -458,10 +458,10 @@ def _reporting_weights(progress: Report) -> Iterator[None]:
 def _reported(weights: Any, progress: Report) -> Iterator[Any]:
     total = len(weights)
     step = max(1, total // 100)
-    for done, each in enumerate(weights):
+    for done, weight in enumerate(weights):
         if done % step == 0:
             progress(Progress("Loading weights", done, total, "weights"))
-        yield each
+        yield weight
     progress(Progress("Loading weights", total, total, "weights"))
 
 
@@ -497,8 +497,8 @@ def _info(
 
 
 def _context_length(config: PreTrainedConfig) -> int:
-    found = (getattr(config, each, None) for each in _CONTEXT_NAMES)
-    return next((int(each) for each in found if each), 0)
+    found = (getattr(config, name, None) for name in _CONTEXT_NAMES)
+    return next((int(id_) for id_ in found if id_), 0)
 
 
 def _devices(model: PreTrainedModel) -> list[str]:
@@ -506,7 +506,9 @@ def _devices(model: PreTrainedModel) -> list[str]:
     placed = getattr(model, "hf_device_map", None)
     if not placed:
         return [str(model.device)]
-    names = (f"cuda:{each}" if isinstance(each, int) else str(each) for each in placed.values())
+    names = (
+        f"cuda:{device}" if isinstance(device, int) else str(device) for device in placed.values()
+    )
     return list(dict.fromkeys(names))
 
 

@@ -93,7 +93,7 @@ def _identity(folder: Path) -> int | None:
 def _sweep(target: Path) -> None:
     """Remove what processes that no longer run have left beside `target`."""
     leftovers = [
-        each for each in target.parent.iterdir() if each.name.startswith(f".{target.name}.")
+        path for path in target.parent.iterdir() if path.name.startswith(f".{target.name}.")
     ]
     for leftover in leftovers:
         process = leftover.name.removeprefix(_prefix(target)).split(".")[0]
@@ -105,14 +105,14 @@ def _sweep(target: Path) -> None:
 
 def _age(folder: Path) -> float:
     try:
-        return time.time() - max(each.stat().st_mtime for each in (folder, *folder.iterdir()))
+        return time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
     except OSError:
         return 0.0
 
 
 def _sync(folder: Path) -> None:
     """Have the files on the disk before the rename, so that a power cut cannot empty them."""
-    for each in folder.iterdir():
-        if each.is_file():
-            with each.open("rb+") as file:
+    for path in folder.iterdir():
+        if path.is_file():
+            with path.open("rb+") as file:
                 os.fsync(file.fileno())

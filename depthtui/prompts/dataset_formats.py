@@ -137,7 +137,7 @@ def _text(row: Row, *spellings: str) -> str:
     Raises:
         DepthError: it does not.
     """
-    name = next((each for each in spellings if each in row), spellings[0])
+    name = next((spelling for spelling in spellings if spelling in row), spellings[0])
     value = row.get(name)
     if not isinstance(value, str) or not value.strip():
         raise DepthError(f"`{name}` holds no text.")
@@ -145,8 +145,8 @@ def _text(row: Row, *spellings: str) -> str:
 
 
 DATASETS: dict[str, Dataset] = {
-    each.name: each
-    for each in (
+    dataset.name: dataset
+    for dataset in (
         Dataset(
             "hellaswag",
             "HellaSwag",

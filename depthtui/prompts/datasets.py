@@ -139,9 +139,9 @@ def _find_level(dataset: Dataset, level: int | str | None) -> str:
 
 
 def _check_columns(dataset: Dataset, table: _Table) -> None:
-    missing = [each for each in dataset.columns if not set(each) & set(table.columns)]
+    missing = [column for column in dataset.columns if not set(column) & set(table.columns)]
     if missing:
-        names = ", ".join(" or ".join(each) for each in missing)
+        names = ", ".join(" or ".join(name) for name in missing)
         there = ", ".join(map(str, table.columns[:30])) or "none"
         raise DepthError(
             f"{table.where} lacks the column {names} of {dataset.title}; its columns: {there}.",
@@ -150,7 +150,7 @@ def _check_columns(dataset: Dataset, table: _Table) -> None:
 
 
 def _columns_hint(dataset: Dataset) -> str:
-    names = ", ".join(" or ".join(each) for each in dataset.columns)
+    names = ", ".join(" or ".join(column) for column in dataset.columns)
     return f"{dataset.title} has the columns {names}, as in {dataset.hub_id} on the hub."
 
 

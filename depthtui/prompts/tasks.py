@@ -161,7 +161,7 @@ def prompt_title(prompt: Prompt, width: int = 60) -> str:
             break
     # Enough for any width, so that a book as a prompt costs nothing.
     line = " ".join(text[: 8 * width].split()) or "(empty)"
-    line = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
+    line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
     return line if len(line) <= width else line[: width - 1].rstrip() + "…"
 
 

@@ -29,7 +29,7 @@ def arrays_bytes(results: Sequence[RunResult]) -> bytes:
         for name, part in result.measured.items():
             for field, values in arrays_of(part):
                 arrays[f"{number}/{name}/{field}"] = np.ascontiguousarray(values)
-    return save(arrays, metadata={"runs": json.dumps([_about(each) for each in results])})
+    return save(arrays, metadata={"runs": json.dumps([_about(result) for result in results])})
 
 
 def _about(result: RunResult) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def _about(result: RunResult) -> dict[str, Any]:
 def _words(part: Any) -> dict[str, Any]:
     """What a metric's result says beside its arrays, such as which part was skipped."""
     return {
-        each.name: getattr(part, each.name)
-        for each in fields(part)
-        if each.name != "vocabulary" and not isinstance(getattr(part, each.name), np.ndarray)
+        field.name: getattr(part, field.name)
+        for field in fields(part)
+        if field.name != "vocabulary" and not isinstance(getattr(part, field.name), np.ndarray)
     }

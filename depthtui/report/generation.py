@@ -62,7 +62,7 @@ class Trend:
 
 def depths_of_text(written: Continuation) -> list[DepthOfText]:
     """Every measure over a text."""
-    return [_of_text(each, getattr(written.depths, each.name)) for each in TOKEN_DEPTHS]
+    return [_of_text(measure, getattr(written.depths, measure.name)) for measure in TOKEN_DEPTHS]
 
 
 def trend(written: Continuation) -> Trend | None:
@@ -134,7 +134,7 @@ def _of_text(measure: TokenDepthMeasure, depths: np.ndarray) -> DepthOfText:
         measure,
         _mean(depths),
         float(np.median(known)) if len(known) else float("nan"),
-        tuple(_mean(each) for each in parts),
+        tuple(_mean(part) for part in parts),
         1 - len(known) / len(depths) if len(depths) else 0.0,
     )
 

@@ -60,16 +60,16 @@ def group_runs(results: Sequence[RunResult]) -> list[Group]:
     left out where the same model has finished ones.
     """
     groups: dict[object, dict[Prompt, RunResult]] = {}
-    for each in results:
-        group = groups.setdefault(_model_key(each.model, each.settings), {})
-        before = group.pop(each.prompt, None)
-        group[each.prompt] = each if each.complete or before is None else before
-    return [_group(list(each.values())) for each in groups.values()]
+    for result in results:
+        group = groups.setdefault(_model_key(result.model, result.settings), {})
+        before = group.pop(result.prompt, None)
+        group[result.prompt] = result if result.complete or before is None else before
+    return [_group(list(group.values())) for group in groups.values()]
 
 
 def _model_key(model: ModelInfo, settings: RunSettings) -> object:
     # The slower metrics are pooled over the runs that have them.
-    metrics = tuple(each for each in settings.metrics if each not in _POOLED_WHERE_THEY_ARE)
+    metrics = tuple(metric for metric in settings.metrics if metric not in _POOLED_WHERE_THEY_ARE)
     return (
         model.name,
         model.source,
@@ -84,7 +84,7 @@ def _model_key(model: ModelInfo, settings: RunSettings) -> object:
 
 
 def _group(results: list[RunResult]) -> Group:
-    complete = [each for each in results if each.complete]
+    complete = [result for result in results if result.complete]
     if not complete:
         return Group(tuple(results))
     return Group(tuple(complete), stopped=len(results) - len(complete))

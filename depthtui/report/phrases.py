@@ -73,9 +73,9 @@ def _intervals(summary: DepthSummary) -> str:
         few = f"{summary.n_prompts}; {FEWEST_PROMPTS} are needed"
         return f"No interval: too few prompts to say ({few})."
     unsure = [
-        rule_title(each.rule)
-        for each in summary.depths
-        if each.layer is not None and each.interval is None
+        rule_title(estimate.rule)
+        for estimate in summary.depths
+        if estimate.layer is not None and estimate.interval is None
     ]
     method = f"{LEVEL:.0%} intervals by bootstrap over prompts."
     if not unsure:
@@ -97,7 +97,7 @@ def model_facts(model: ModelInfo) -> list[str]:
         f"no attention/MLP split: {model.split_missing}" if model.split_missing else "",
         f"no logit lens: {model.lens_missing}" if model.lens_missing else "",
     ]
-    return [each for each in facts if each]
+    return [fact for fact in facts if fact]
 
 
 def provenance_sentence(provenance: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ def skipped_text(skipped: Collection[Skip]) -> str:
     """The layers as ranges, such as `layers 3 and 20-29, layer 5 MLP`; empty for a clean run."""
     words = []
     for part, name in _PARTS.items():
-        layers = sorted({each.layer for each in skipped if each.part == part})
+        layers = sorted({skip.layer for skip in skipped if skip.part == part})
         if layers:
             ranges = [str(a) if a == b else f"{a}-{b}" for a, b in _ranges(layers)]
             last = f" and {ranges[-1]}" if len(ranges) > 1 else ranges[0]
@@ -37,9 +37,9 @@ def parameter_share(model: ModelInfo, skipped: Collection[Skip]) -> float | None
 def _ranges(layers: list[int]) -> Iterator[tuple[int, int]]:
     """The first and last of each row of neighbours in a sorted list."""
     first = last = layers[0]
-    for each in layers[1:]:
-        if each != last + 1:
+    for layer in layers[1:]:
+        if layer != last + 1:
             yield first, last
-            first = each
-        last = each
+            first = layer
+        last = layer
     yield first, last

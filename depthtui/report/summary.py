@@ -77,17 +77,17 @@ def combined_provenance(results: Iterable[RunResult]) -> dict[str, Any]:
 
     `cached` says whether all of them came from the disk cache.
     """
-    known = [each.provenance for each in results if each.provenance is not None]
+    known = [result.provenance for result in results if result.provenance is not None]
     if not known:
         return {"depthtui": __version__, "seconds": None, "cached": False}
     combined: dict[str, Any] = {
-        each.name: ", ".join(dict.fromkeys(str(getattr(run, each.name)) for run in known))
-        for each in fields(Provenance)
+        field.name: ", ".join(dict.fromkeys(str(getattr(run, field.name)) for run in known))
+        for field in fields(Provenance)
     }
     return combined | {
-        "started": min(each.started for each in known),
-        "seconds": sum(each.seconds for each in known),
-        "cached": all(each.cached for each in known),
+        "started": min(run.started for run in known),
+        "seconds": sum(run.seconds for run in known),
+        "cached": all(run.cached for run in known),
     }
 
 
@@ -106,7 +106,7 @@ def _left_out(results: Sequence[RunResult]) -> dict[str, Any]:
     if not skipped:
         return {}
     return {
-        "silenced": [asdict(each) for each in skipped],
+        "silenced": [asdict(skip) for skip in skipped],
         "parameters_silenced": results[0].model.parameters_of(skipped),
     }
 
@@ -119,7 +119,7 @@ def _prompt(result: RunResult) -> dict[str, Any]:
         "text": prompt.text,
         "answer": prompt.answer,
         "tokens": list(tokens.texts),
-        "token_ids": [int(each) for each in tokens.ids],
+        "token_ids": [int(id_) for id_ in tokens.ids],
     }
 
 
@@ -139,9 +139,9 @@ def finite(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return finite(value.tolist())
     if isinstance(value, dict):
-        return {key: finite(each) for key, each in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(each) for each in value]
+        return [finite(item) for item in value]
     if isinstance(value, np.generic):
         return finite(value.item())
     if isinstance(value, float) and not math.isfinite(value):

@@ -191,7 +191,7 @@ def _scale(values: np.ndarray, measure: Measure) -> tuple[float, float, str]:
         return 0.0, 1.0, ""
     largest = float(np.abs(known).max())
     high = float(np.percentile(np.abs(known), palette.CLIP_PERCENTILE, method="lower"))
-    high = next((each for each in (high, largest) if each > 0), 1.0)
+    high = next((end for end in (high, largest) if end > 0), 1.0)
     note = f"{palette.CLIP_PERCENTILE}th percentile, max {largest:.3g}" if largest > high else ""
     return (-high if measure.diverging else 0.0), high, note
 
@@ -222,7 +222,7 @@ def _layer_ticks(rows: int, tall: float) -> str:
 
 
 def _layers_to_label(n_layers: int) -> list[int]:
-    step = next(each for each in (1, 2, 5, 10, 20, 50, 100) if n_layers / each <= 10)
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100) if n_layers / step <= 10)
     return list(range(0, n_layers, step))
 
 
@@ -230,9 +230,9 @@ def _token_labels(tokens: Sequence[str], cell: float, bottom: float) -> tuple[st
     """Token texts below their columns, or positions where there are too many; and their height."""
     if len(tokens) > _MOST_LABELLED:
         step = next(
-            each
-            for each in (5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10**9)
-            if len(tokens) / each <= 12
+            step
+            for step in (5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10**9)
+            if len(tokens) / step <= 12
         )
         labels = [
             _text(_LEFT + (token + 0.5) * cell, bottom + 12, str(token), "middle")
@@ -280,11 +280,11 @@ def _ticks(low: float, high: float, log: bool) -> list[float]:
     if log:
         first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
         if last - first >= 1:
-            return [10.0**each for each in range(first, last + 1)]
+            return [10.0**layer for layer in range(first, last + 1)]
     span = (high - low) or 1.0
     power: float = 10.0 ** math.floor(math.log10(span / 4))
-    step = next(each * power for each in (1, 2, 5, 10) if span / (each * power) <= 5)
-    return [each * step for each in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    step = next(step * power for step in (1, 2, 5, 10) if span / (step * power) <= 5)
+    return [index * step for index in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _log(value: float) -> float:

@@ -45,9 +45,9 @@ class Pairs:
     @classmethod
     def of(cls, clean: Group, changed: Group) -> Pairs:
         """The prompts that both groups have."""
-        by_prompt = {each.prompt: each for each in clean.results}
-        both = [each for each in changed.results if each.prompt in by_prompt]
-        return cls(tuple(by_prompt[each.prompt] for each in both), tuple(both))
+        by_prompt = {result.prompt: result for result in clean.results}
+        both = [result for result in changed.results if result.prompt in by_prompt]
+        return cls(tuple(by_prompt[run.prompt] for run in both), tuple(both))
 
     def rows(self, settings: SummarySettings) -> list[tuple[str, str, str, str]]:
         """What is pooled over the prompts, under `HEADS`; empty where there is no pair."""
@@ -56,7 +56,7 @@ class Pairs:
         rows = [self._parameters(), self._loss(), self._same(), *self._depths(settings)]
         if len(self.clean) == 1:
             rows.append(("next token", _says(self.clean[0]), _says(self.changed[0]), ""))
-        return [each for each in rows if any(each[1:])]
+        return [row for row in rows if any(row[1:])]
 
     def by_prompt(self) -> list[tuple[str, ...]]:
         """Each prompt's loss and output, under `PROMPT_HEADS`; empty for one prompt alone."""
@@ -83,29 +83,30 @@ class Pairs:
 
     def _loss(self) -> tuple[str, str, str, str]:
         """The mean over all tokens that something comes before."""
-        counts = [len(each.tokens) - 1 for each in self.clean]
+        counts = [len(run.tokens) - 1 for run in self.clean]
         if min(counts) < 1:
             return "loss, nats", "", "", ""
         means = [
-            float(np.average([each.loss for each in runs], weights=counts))
+            float(np.average([run.loss for run in runs], weights=counts))
             for runs in (self.clean, self.changed)
         ]
         return "loss, nats", *_change(*means)
 
     def _same(self) -> tuple[str, str, str, str]:
         found = [agreement(*pair) for pair in zip(self.clean, self.changed, strict=True)]
-        known = [each for each in found if each is not None]
+        known = [pair for pair in found if pair is not None]
         total = (sum(same for same, _ in known), sum(tokens for _, tokens in known))
         return "same next token", "", _share(total) if known else "", ""
 
     def _depths(self, settings: SummarySettings) -> list[tuple[str, str, str, str]]:
         summaries = [summarise(runs, settings) for runs in (self.clean, self.changed)]
         depths = [
-            {each.rule: each for each in summary.depths} if summary else {} for summary in summaries
+            {estimate.rule: estimate for estimate in summary.depths} if summary else {}
+            for summary in summaries
         ]
         rows = []
         for rule in dict.fromkeys([*depths[0], *depths[1]]):
-            clean, changed = (each.get(rule) for each in depths)
+            clean, changed = (estimate.get(rule) for estimate in depths)
             moved = ""
             if clean and changed and None not in (clean.layer, changed.layer):
                 moved = f"{(changed.layer or 0) - (clean.layer or 0):+d}"
@@ -144,5 +145,5 @@ def _title(result: RunResult) -> str:
 
 def pairs(group: Group, groups: Sequence[Group]) -> Pairs | None:
     """A what-if's prompts beside their clean runs; None for a clean group, or without one."""
-    clean = next((each for each in groups if each.is_clean_of(group)), None)
+    clean = next((other for other in groups if other.is_clean_of(group)), None)
     return None if clean is None else Pairs.of(clean, group)

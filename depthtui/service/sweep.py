@@ -176,8 +176,10 @@ class SweepService:
 
     def _tell_failures(self) -> None:
         failures = self._folder.failures
-        for each in failures[self._n_failures :]:
-            self._send(PromptFailed(self._id, each.model, each.task, each.prompt, each.message))
+        for failure in failures[self._n_failures :]:
+            self._send(
+                PromptFailed(self._id, failure.model, failure.task, failure.prompt, failure.message)
+            )
         self._n_failures = len(failures)
 
     def _tell(self, message: str) -> None:

@@ -160,9 +160,9 @@ def difference(
     problem = _too_few(sides) or _no_curve(sides, rule)
     if problem:
         return replace(found, problem=problem)
-    n_layers = np.array([_n_layers(each, rule) for each in sides])
+    n_layers = np.array([_n_layers(side, rule) for side in sides])
     found = replace(found, same_size=bool(n_layers[0] == n_layers[1]))
-    pooled = np.array([_pooled(each, rule, settings) for each in sides])
+    pooled = np.array([_pooled(side, rule, settings) for side in sides])
     if not np.isfinite(pooled).all():
         return replace(found, problem="one side has no layer by this rule")
     drawn = _resample(sides, rule, settings, resamples, paired)
@@ -174,7 +174,7 @@ def difference(
         ratio_interval=_interval(drawn + 1, np.array([-1.0, 1.0]) / n_layers, sides, paired),
     )
     test = signed_rank if paired else mann_whitney
-    singles = [_single(each, rule, settings) for each in sides]
+    singles = [_single(side, rule, settings) for side in sides]
     p, effect = test(singles[0], singles[1], settings.seed)
     problem = "" if found.layers_interval else _UNDEFINED
     return replace(found, p=p, effect=effect, problem=problem)
@@ -199,13 +199,13 @@ def trend(
     """
     if len(levels) < 2:
         raise ValueError("a trend needs two or more levels")
-    found = Trend(rule, tuple(len(each) for each in levels))
+    found = Trend(rule, tuple(len(text) for text in levels))
     problem = _too_few(levels, " a level") or _no_curve(levels, rule)
     if problem:
         return replace(found, problem=problem)
-    pooled = np.array([_pooled(each, rule, settings) for each in levels])
-    layers = tuple(float(each) if np.isfinite(each) else None for each in pooled)
-    p, tau = kendall([_single(each, rule, settings) for each in levels], settings.seed)
+    pooled = np.array([_pooled(text, rule, settings) for text in levels])
+    layers = tuple(float(value) if np.isfinite(value) else None for value in pooled)
+    p, tau = kendall([_single(text, rule, settings) for text in levels], settings.seed)
     found = replace(found, layers=layers, p=p, effect=tau)
     if not np.isfinite(pooled).all():
         return replace(found, problem="a level has no layer by this rule")
@@ -233,21 +233,22 @@ def holm(ps: ArrayLike) -> np.ndarray:
 
 def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """The same comparisons with `p_holm`, as one family; those without a p stay as they are."""
-    ps = iter(holm([each.p for each in comparisons if each.p is not None]))
+    ps = iter(holm([comparison.p for comparison in comparisons if comparison.p is not None]))
     return [
-        each if each.p is None else replace(each, p_holm=float(next(ps))) for each in comparisons
+        comparison if comparison.p is None else replace(comparison, p_holm=float(next(ps)))
+        for comparison in comparisons
     ]
 
 
 def _too_few(groups: Sequence[Sequence[PromptCurves]], where: str = "") -> str:
-    fewest = min(len(each) for each in groups)
+    fewest = min(len(group) for group in groups)
     if fewest >= FEWEST_PROMPTS:
         return ""
     return f"too few prompts to say ({fewest}{where}; {FEWEST_PROMPTS} are needed)"
 
 
 def _no_curve(groups: Sequence[Sequence[PromptCurves]], rule: str) -> str:
-    missing = any(curves_of(each, rule) is None for each in groups)
+    missing = any(curves_of(group, rule) is None for group in groups)
     return "this rule's curve was not measured everywhere" if missing else ""
 
 
@@ -295,7 +296,7 @@ def _interval(
 
     Independent groups have the degrees of freedom of Welch and Satterthwaite.
     """
-    n = np.array([len(each) for each in groups], np.float64)
+    n = np.array([len(group) for group in groups], np.float64)
     freedom, inflation = n.min() - 1, n.min() / (n.min() - 1)
     variances = np.nanvar(drawn, axis=0) * weights**2 if np.isfinite(drawn).any(axis=0).all() else 0
     if not together and np.sum(variances) > 0:
@@ -311,7 +312,7 @@ def _change(value: float, interval: Interval, more: str, fewer: str, none: str) 
 
 
 def _span(interval: Interval, digits: int) -> str:
-    low, high = (signed(each, digits) for each in interval)
+    low, high = (signed(end, digits) for end in interval)
     return f"{100 * LEVEL:.0f} % interval {low} … {high}"
 
 

@@ -72,13 +72,13 @@ class Waiting:
         if record is not None:
             self._pace.add(cell.model, len(record.prompt.text), record.n_tokens, seconds)
         # One of the cell's prompts is not waited for any more; which one does not matter much.
-        index = next((n for n, (each, _) in enumerate(self._prompts) if each == cell), None)
+        index = next((n for n, (prompt, _) in enumerate(self._prompts) if prompt == cell), None)
         if index is not None:
             del self._prompts[index]
 
     def cell_ends(self, cell: Cell) -> None:
         """Nothing more comes of a cell."""
-        self._prompts = [each for each in self._prompts if each[0] != cell]
+        self._prompts = [prompt for prompt in self._prompts if prompt[0] != cell]
 
 
 def time_words(seconds: float) -> str:

@@ -51,7 +51,7 @@ class Failure:
 
     def __str__(self) -> str:
         prompt = "" if self.prompt is None else f"prompt {self.prompt + 1}"
-        where = " · ".join(each for each in (self.model, self.task, prompt) if each)
+        where = " · ".join(part for part in (self.model, self.task, prompt) if part)
         return f"{where}: {self.message}"
 
 
@@ -112,7 +112,7 @@ class SweepFolder:
             DepthError: the folder cannot be written.
         """
         self.failures.append(failure)
-        rows = [asdict(each) for each in self.failures]
+        rows = [asdict(failure) for failure in self.failures]
         write_whole(self._file(FAILURES), _json(rows))
 
     def forget_failures(self) -> None:
@@ -151,7 +151,7 @@ class SweepFolder:
             {
                 "model": plan.models.index(cell.model),
                 "task": plan.tasks.index(cell.task),
-                "records": [record_name(cell, each.number, each.key) for each in found],
+                "records": [record_name(cell, record.number, record.key) for record in found],
             }
             for cell, found in records.items()
         ]
@@ -243,7 +243,7 @@ def model_title(model: ModelSpec) -> str:
         "" if model.dtype == "auto" else model.dtype,
         model.quantize,
     ]
-    return ", ".join(each for each in how if each)
+    return ", ".join(detail for detail in how if detail)
 
 
 def slug(text: str) -> str:
@@ -258,8 +258,8 @@ def plan_from(body: dict[str, Any]) -> SweepPlan:
         KeyError, TypeError: they are no plan.
     """
     return SweepPlan(
-        tuple(ModelSpec(**each) for each in body["models"]),
-        tuple(TaskChoice(**each) for each in body["tasks"]),
+        tuple(ModelSpec(**model) for model in body["models"]),
+        tuple(TaskChoice(**task) for task in body["tasks"]),
         run_settings_from(body["run"]),
         SummarySettings(**body["summary"]),
     )

@@ -38,7 +38,7 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, tell: Tell) -> Outcome
         DepthError: a folder has no sweep, the sweeps were measured differently, or
             `out` cannot be written.
     """
-    found = [each for path in paths for each in _manifests(path)]
+    found = [manifest for path in paths for manifest in _manifests(path)]
     plan = _united([manifest.plan for _, manifest in found])
     for part, count in _missing_parts(found):
         tell(f"Part {part} of {count} of the sweep is in none of the folders.")
@@ -88,15 +88,15 @@ def _missing_parts(found: Sequence[tuple[Path, Manifest]]) -> Iterable[tuple[int
 
 def _united(plans: Sequence[SweepPlan]) -> SweepPlan:
     first = plans[0]
-    for each in plans:
-        if (each.run, each.summary) != (first.run, first.summary):
+    for plan in plans:
+        if (plan.run, plan.summary) != (first.run, first.summary):
             raise DepthError(
                 "The sweeps were measured with different settings.",
                 "Merge sweeps of the same metrics, thresholds and seed.",
             )
-    models = dict.fromkeys(model for each in plans for model in each.models)
-    tasks = dict.fromkeys(task for each in plans for task in each.tasks)
-    names = [(each.name, each.level) for each in tasks]
+    models = dict.fromkeys(model for plan in plans for model in plan.models)
+    tasks = dict.fromkeys(task for plan in plans for task in plan.tasks)
+    names = [(choice.name, choice.level) for choice in tasks]
     for task, name in zip(tasks, names, strict=True):
         if names.count(name) > 1:
             raise DepthError(
@@ -127,4 +127,4 @@ def _failures(paths: Sequence[Path], records: dict[Cell, list[Record]]) -> list[
     done = {
         Failure.of(cell, record.number, "") for cell, found in records.items() for record in found
     }
-    return [each for each in failed if replace(each, message="") not in done]
+    return [failure for failure in failed if replace(failure, message="") not in done]

@@ -62,7 +62,7 @@ class NodeNeeds:
     def __str__(self) -> str:
         parts = [f"{self.cpus:g} CPU", f"{self.gpus:g} GPU" if self.gpus else ""]
         parts.append(f"{format_size(self.memory)} of memory" if self.memory else "")
-        return ", ".join(each for each in parts if each)
+        return ", ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class _Driver:
             "model": asdict(cell.model),
             "task": asdict(cell.task),
             "settings": asdict(state.plan.run),
-            "prompts": [asdict(each) for each in state.prompts_for(cell)],
+            "prompts": [asdict(prompt) for prompt in state.prompts_for(cell)],
             "numbers": state.lacking(cell),
         }
         task = self._ray.remote(_run_cell).options(
@@ -263,9 +263,9 @@ def _fits(needs: NodeNeeds, nodes: list[dict[str, Any]]) -> bool:
     """Whether one of Ray's nodes has what a cell needs, busy or not."""
     wanted = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": needs.memory}
     return any(
-        each["Alive"]
-        and all(each["Resources"].get(name, 0) >= amount for name, amount in wanted.items())
-        for each in nodes
+        node["Alive"]
+        and all(node["Resources"].get(name, 0) >= amount for name, amount in wanted.items())
+        for node in nodes
     )
 
 
@@ -274,7 +274,7 @@ def _run_cell(make_engine: Callable[[], SweepEngine], order: bytes) -> Iterator[
     body = json.loads(order)
     cell = Cell(ModelSpec(**body["model"]), TaskChoice(**body["task"]))
     settings = run_settings_from(body["settings"])
-    prompts = [Prompt(**each) for each in body["prompts"]]
+    prompts = [Prompt(**row) for row in body["prompts"]]
     wanted = set(body["numbers"])
     engine = make_engine()
     try:

@@ -18,10 +18,12 @@ def with_paper_protocol(plan: SweepPlan, data: Mapping[str, str]) -> SweepPlan:
     """
     paper = PAPER_PROTOCOL
     tasks = tuple(
-        TaskChoice(each.name, "", data.get(each.name, ""), each.examples, each.max_tokens or 0)
-        for each in paper.datasets
+        TaskChoice(
+            dataset.name, "", data.get(dataset.name, ""), dataset.examples, dataset.max_tokens or 0
+        )
+        for dataset in paper.datasets
     )
-    own = tuple(each for each in plan.tasks if each.name not in {task.name for task in tasks})
+    own = tuple(choice for choice in plan.tasks if choice.name not in {task.name for task in tasks})
     return replace(
         plan,
         tasks=(*tasks, *own),

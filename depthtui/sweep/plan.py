@@ -97,12 +97,12 @@ def check_plan(plan: SweepPlan) -> SweepPlan:
     Raises:
         DepthError: it has no model, no task, or two tasks that nothing tells apart.
     """
-    if not plan.models or not all(each.name for each in plan.models):
+    if not plan.models or not all(model.name for model in plan.models):
         raise DepthError("The sweep has no model.", "Name one or more: --model NAME.")
     if not plan.tasks:
         raise DepthError("The sweep has no task.", "Name one or more: --task NAME.")
     models, tasks = tuple(dict.fromkeys(plan.models)), tuple(dict.fromkeys(plan.tasks))
-    names = [(each.name, each.level) for each in tasks]
+    names = [(choice.name, choice.level) for choice in tasks]
     for task, name in zip(tasks, names, strict=True):
         if names.count(name) > 1:
             raise DepthError(
@@ -119,10 +119,10 @@ def with_absolute_paths(plan: SweepPlan) -> SweepPlan:
     same disk.
     """
     models = [
-        each if each.name == DEMO else replace(each, name=_absolute(each.name))
-        for each in plan.models
+        model if model.name == DEMO else replace(model, name=_absolute(model.name))
+        for model in plan.models
     ]
-    tasks = [replace(each, data=_absolute(each.data)) for each in plan.tasks]
+    tasks = [replace(choice, data=_absolute(choice.data)) for choice in plan.tasks]
     return replace(plan, models=tuple(models), tasks=tuple(tasks))
 
 
@@ -169,10 +169,10 @@ def choose_levels(
         DepthError: there is no such task or level.
     """
     known = _levels_of(name, data)
-    chosen = [level for each in levels for level in _expanded(name, each.strip(), known)]
+    chosen = [level for choice in levels for level in _expanded(name, choice.strip(), known)]
     return [
-        TaskChoice(name, each, data, drawing.examples, drawing.max_tokens, drawing.sample)
-        for each in dict.fromkeys(chosen)
+        TaskChoice(name, level, data, drawing.examples, drawing.max_tokens, drawing.sample)
+        for level in dict.fromkeys(chosen)
     ]
 
 
@@ -183,10 +183,10 @@ def parse_data(texts: Iterable[str]) -> dict[str, str]:
         DepthError: a text is not of that form.
     """
     found: dict[str, str] = {}
-    for each in texts:
-        name, equals, path = each.partition("=")
+    for text in texts:
+        name, equals, path = text.partition("=")
         if not (name and equals and path):
-            raise DepthError(f"{each!r} names no file.", "Write --data NAME=FILE.")
+            raise DepthError(f"{text!r} names no file.", "Write --data NAME=FILE.")
         found[name] = str(Path(path).expanduser())
     return found
 
@@ -211,7 +211,7 @@ def _levels_of(name: str, data: str) -> range:
 
 def _expanded(name: str, level: str, known: range) -> Iterable[str]:
     if level == ALL_LEVELS and known:
-        return [str(each) for each in known]
+        return [str(level) for level in known]
     if level in ("", ALL_LEVELS):
         default = TASKS[name].default_level if name in TASKS else None
         return ["" if default is None else str(default)]
@@ -219,10 +219,10 @@ def _expanded(name: str, level: str, known: range) -> Iterable[str]:
         raise DepthError(f"The task {name} has no levels.", "Leave the level out.")
     first, dash, last = level.partition("-")
     ends = [first, last] if dash else [first]
-    numbers = [int(each) for each in ends if each.isdecimal() and int(each) in known]
+    numbers = [int(end) for end in ends if end.isdecimal() and int(end) in known]
     if len(numbers) < len(ends) or numbers != sorted(numbers):
         raise DepthError(
             f"The task {name} has no level {level[:40]!r}.",
             f"Levels: {known[0]} to {known[-1]}, such as {name}:{known[0]}-{known[-1]}.",
         )
-    return [str(each) for each in range(numbers[0], numbers[-1] + 1)]
+    return [str(index) for index in range(numbers[0], numbers[-1] + 1)]

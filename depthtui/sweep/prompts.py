@@ -52,9 +52,9 @@ def choose(
         DepthError: there is none.
     """
     chosen: list[Prompt] = []
-    for each in candidates:
-        if not task.max_tokens or count(each) <= task.max_tokens:
-            chosen.append(each)
+    for candidate in candidates:
+        if not task.max_tokens or count(candidate) <= task.max_tokens:
+            chosen.append(candidate)
         # Not one more is made than is needed.
         if len(chosen) == task.examples:
             break
@@ -72,7 +72,7 @@ def _source(task: TaskChoice, seed: int) -> Iterator[Prompt]:
         yield from rows(task.name, task.data or None, seed if task.sample else None, task.level)
     elif task.data:
         found = read_prompts(task.data)
-        prompts = [replace(each, task=task.name) for each in found]
+        prompts = [replace(prompt, task=task.name) for prompt in found]
         yield from _sampled(task, prompts, seed) if task.sample else prompts
     elif TASKS[task.name].kind == "written":
         prompts = make_prompts(task.name, count=len(written_rows(task.name)))

@@ -107,20 +107,20 @@ def questions(summary: SweepSummary) -> list[Question]:
         ("difficulty", "Do harder tasks use more depth?", _trends),
     )
     found = [Question(name, title, list(answer(summary))) for name, title, answer in asked]
-    return [each for each in found if each.answers]
+    return [question for question in found if question.answers]
 
 
 def _rules(cells: Iterable[CellSummary]) -> list[str]:
-    found = {each.rule for cell in cells for each in cell.depths}
+    found = {estimate.rule for cell in cells for estimate in cell.depths}
     return [rule for rule in RULE_CURVES if rule in found]
 
 
 def _sizes(summary: SweepSummary) -> Iterable[Answer]:
     """Counts and ratios from the smallest model to the largest, task by task."""
     for task in summary.plan.tasks:
-        cells = [each for each in summary.cells if each.cell.task == task]
-        cells.sort(key=lambda each: each.model.parameters)
-        if len({each.model.parameters for each in cells}) < 2:
+        cells = [cell for cell in summary.cells if cell.cell.task == task]
+        cells.sort(key=lambda cell: cell.model.parameters)
+        if len({cell.model.parameters for cell in cells}) < 2:
             continue
         compared = f"{cells[0].title} to {cells[-1].title}"
         for rule in _rules(cells):
@@ -156,31 +156,33 @@ def _pairs(summary: SweepSummary) -> Iterable[Answer]:
     models = summary.models
     pairs = list(combinations(models, 2))
     if len(pairs) > MOST_PAIRS:
-        shapes = {each: _shape(summary.of_model(each)[0]) for each in models}
+        shapes = {model: _shape(summary.of_model(model)[0]) for model in models}
         pairs = [(a, b) for a, b in pairs if shapes[a] == shapes[b]]
     for a, b in pairs:
         found: list[tuple[str, str, Difference]] = []
         for words, tasks in _subjects(summary.plan.tasks):
             first, second = (
-                [each for each in summary.of_model(model) if each.cell.task in tasks]
+                [cell for cell in summary.of_model(model) if cell.cell.task in tasks]
                 for model in (a, b)
             )
             if first and second:
                 compared = f"{second[0].title} less {first[0].title}"
-                found += [(compared, words, each) for each in _differences(first, second)]
+                found += [
+                    (compared, words, difference) for difference in _differences(first, second)
+                ]
         yield from _answers(found)
 
 
 def _subjects(tasks: Sequence[TaskChoice]) -> Iterable[tuple[str, list[TaskChoice]]]:
     """What models are compared on: every task with all its levels, then all tasks."""
-    names = list(dict.fromkeys(each.name for each in tasks))
+    names = list(dict.fromkeys(choice.name for choice in tasks))
     for name in names:
-        levels = [each for each in tasks if each.name == name]
-        numbered = all(each.level.isdecimal() for each in levels)
+        levels = [choice for choice in tasks if choice.name == name]
+        numbered = all(text.level.isdecimal() for text in levels)
         if len(levels) == 1:
             yield levels[0].title, levels
         elif numbered:
-            levels.sort(key=lambda each: int(each.level))
+            levels.sort(key=lambda cell: int(cell.level))
             yield f"{name}, {_span(name, levels)}", levels
         else:
             yield name, levels
@@ -205,9 +207,9 @@ def _differences(
 
 def _parts_by_text(cells: Iterable[CellSummary]) -> dict[str, PromptCurves]:
     found = {
-        each.prompt.text: each.prompt_curves(cell.settings)
+        record.prompt.text: record.prompt_curves(cell.settings)
         for cell in cells
-        for each in cell.records
+        for record in cell.records
     }
     return {text: part for text, part in found.items() if part is not None}
 
@@ -215,9 +217,9 @@ def _parts_by_text(cells: Iterable[CellSummary]) -> dict[str, PromptCurves]:
 def _trends(summary: SweepSummary) -> Iterable[Answer]:
     found: dict[str, list[tuple[str, str, Trend]]] = {}
     for model in summary.models:
-        by_task = {each.cell.task: each for each in summary.of_model(model) if each.parts}
+        by_task = {cell.cell.task: cell for cell in summary.of_model(model) if cell.parts}
         for words, tasks in _ordered(by_task):
-            cells = [by_task[each] for each in tasks]
+            cells = [by_task[choice] for choice in tasks]
             for rule in _rules(cells):
                 each = trend([cell.parts for cell in cells], cells[0].settings, rule)
                 found.setdefault(words, []).append((cells[0].title, words, each))
@@ -229,7 +231,7 @@ def _answers(found: Sequence[tuple[str, str, Comparison]]) -> Iterable[Answer]:
     """What was compared, on what, and how; those by the same rule are corrected together."""
     results: dict[int, Comparison] = {}
     for rule in RULE_CURVES:
-        family = [n for n, (_, _, each) in enumerate(found) if each.rule == rule]
+        family = [n for n, (_, _, estimate) in enumerate(found) if estimate.rule == rule]
         results |= zip(family, corrected([found[n][2] for n in family]), strict=True)
     for n, (compared, on, _) in enumerate(found):
         yield Answer(compared, on, results[n].rule, results[n].sentence, results[n])
@@ -238,15 +240,15 @@ def _answers(found: Sequence[tuple[str, str, Comparison]]) -> Iterable[Answer]:
 def _ordered(tasks: Iterable[TaskChoice]) -> Iterable[tuple[str, list[TaskChoice]]]:
     """Tasks of two or more levels, then ladders of tasks, easiest first, and their names."""
     tasks = list(tasks)
-    for name in dict.fromkeys(each.name for each in tasks):
-        levels = [each for each in tasks if each.name == name and each.level.isdecimal()]
+    for name in dict.fromkeys(choice.name for choice in tasks):
+        levels = [choice for choice in tasks if choice.name == name and choice.level.isdecimal()]
         if len(levels) > 1:
-            levels.sort(key=lambda each: int(each.level))
+            levels.sort(key=lambda cell: int(cell.level))
             yield f"{name}, {_span(name, levels)}", levels
     for order in _DIFFICULTY_ORDERS:
-        steps = [each for name in order for each in tasks if each.name == name]
+        steps = [choice for name in order for choice in tasks if choice.name == name]
         if len(steps) > 1:
-            yield " → ".join(each.title for each in steps), steps
+            yield " → ".join(step.title for step in steps), steps
 
 
 def _span(name: str, levels: Sequence[TaskChoice]) -> str:

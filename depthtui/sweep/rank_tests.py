@@ -60,11 +60,11 @@ def kendall(levels: Sequence[np.ndarray], seed: int) -> tuple[float | None, floa
     """p and tau-b of layers against the rank of their level; no tau where all layers are equal."""
     from scipy import stats
 
-    known = [each[np.isfinite(each)] for each in levels]
-    if min(len(each) for each in known) < FEWEST_PROMPTS:
+    known = [text[np.isfinite(text)] for text in levels]
+    if min(len(group) for group in known) < FEWEST_PROMPTS:
         return None, None
     layers = np.concatenate(known)
-    ranks = np.repeat(np.arange(len(known)), [len(each) for each in known])
+    ranks = np.repeat(np.arange(len(known)), [len(group) for group in known])
     if len(np.unique(layers)) == 1:
         return 1.0, None
     tau, p = stats.kendalltau(ranks, layers, method="auto")

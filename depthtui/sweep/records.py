@@ -111,7 +111,7 @@ def record_key(
 
 def _in_keys(settings: RunSettings) -> dict[str, Any]:
     """The settings under the names by which records are found: a former one for what is skipped."""
-    values = {each.name: getattr(settings, each.name) for each in fields(RunSettings)}
+    values = {field.name: getattr(settings, field.name) for field in fields(RunSettings)}
     values["silenced"] = values.pop("skipped")
     return values
 
@@ -167,7 +167,7 @@ def read_record(data: bytes) -> Record:
 
 def run_settings_from(values: dict[str, Any]) -> RunSettings:
     """Settings of a run from JSON values; skipped layers, which no sweep has, are left out."""
-    known = {each.name for each in fields(RunSettings)} - {"skipped"}
+    known = {field.name for field in fields(RunSettings)} - {"skipped"}
     return RunSettings(**_with_tuples({name: values[name] for name in known & set(values)}))
 
 
@@ -179,16 +179,16 @@ def _metrics(result: RunResult, include_first_token: bool) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """JSON values: dataclasses as objects without what is None, NaN and infinity as null."""
     if isinstance(value, Record | PromptCurves | Curves):
-        pairs = ((each.name, getattr(value, each.name)) for each in fields(value))
-        return {name: _plain(each) for name, each in pairs if each is not None}
+        pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
+        return {name: _plain(pair) for name, pair in pairs if pair is not None}
     if isinstance(value, ModelInfo | Prompt | RunSettings | Provenance):
         return _plain(asdict(value))
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
@@ -215,7 +215,9 @@ def _record(body: dict[str, Any]) -> Record:
 
 def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
     """JSON has no tuples, and the dataclasses of settings and models no lists."""
-    return {name: tuple(each) if isinstance(each, list) else each for name, each in values.items()}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
 
 
 def _curves(body: dict[str, Any] | None) -> PromptCurves | None:

@@ -57,7 +57,7 @@ def saved_sweeps(cache_dir: Path) -> list[SavedSweep]:
             n_records = sum(len(names) for names in manifest.names.values())
             changed = datetime.fromtimestamp(path.stat().st_mtime)
             found.append(SavedSweep(path.parent, manifest.plan, n_records, changed))
-    return sorted(found, key=lambda each: each.changed, reverse=True)
+    return sorted(found, key=lambda sweep: sweep.changed, reverse=True)
 
 
 def open_sweep(folder: Path, tell: Tell) -> Outcome:
@@ -73,7 +73,7 @@ def open_sweep(folder: Path, tell: Tell) -> Outcome:
     manifest = _manifest(folder)
     records: dict[str, Record] = {}
     bad = []
-    names = [name for each in manifest.names.values() for name in each]
+    names = [name for of_cell in manifest.names.values() for name in of_cell]
     for name in names:
         try:
             records[name] = read_record_file(folder / "records" / name)

@@ -75,7 +75,7 @@ class SweepState:
     @property
     def done(self) -> int:
         """How many prompts are there."""
-        return sum(len(each) for each in self._records.values())
+        return sum(len(record) for record in self._records.values())
 
     @property
     def waiting(self) -> list[tuple[Cell, int | None]]:

@@ -70,13 +70,13 @@ class CellSummary:
     @cached_property
     def parts(self) -> list[PromptCurves]:
         """The means of every prompt that has any."""
-        found = (each.prompt_curves(self.settings) for each in self.records)
-        return [each for each in found if each is not None]
+        found = (record.prompt_curves(self.settings) for record in self.records)
+        return [part for part in found if part is not None]
 
     @property
     def n_tokens(self) -> int:
         """How many tokens the means are over."""
-        return sum(each.n_tokens for each in self.parts)
+        return sum(part.n_tokens for part in self.parts)
 
     @cached_property
     def curves(self) -> Curves:
@@ -90,13 +90,13 @@ class CellSummary:
             return ()
         intervals = depth_intervals(self.parts, self.settings)
         return tuple(
-            replace(each, interval=intervals.get(each.rule))
-            for each in depths(self.curves, self.settings)
+            replace(estimate, interval=intervals.get(estimate.rule))
+            for estimate in depths(self.curves, self.settings)
         )
 
     def depth(self, rule: str) -> DepthEstimate | None:
         """The rule's estimate, or None where its metric was not measured."""
-        return next((each for each in self.depths if each.rule == rule), None)
+        return next((estimate for estimate in self.depths if estimate.rule == rule), None)
 
     def published(self, rule: str) -> PublishedDepth | None:
         """The paper's value for this model and this task's data set, or one like it."""
@@ -153,11 +153,11 @@ class SweepSummary:
     @property
     def models(self) -> list[ModelSpec]:
         """The models that have a cell."""
-        return list(dict.fromkeys(each.cell.model for each in self.cells))
+        return list(dict.fromkeys(cell.cell.model for cell in self.cells))
 
     def of_model(self, model: ModelSpec) -> list[CellSummary]:
         """The model's cells."""
-        return [each for each in self.cells if each.cell.model == model]
+        return [cell for cell in self.cells if cell.cell.model == model]
 
 
 def summarise_sweep(outcome: Outcome) -> SweepSummary:
@@ -176,20 +176,20 @@ def summarise_sweep(outcome: Outcome) -> SweepSummary:
 def _told_apart(cells: Sequence[CellSummary]) -> list[CellSummary]:
     """The cells, models of one short name called by all that was asked for."""
     models: dict[str, set[ModelSpec]] = {}
-    for each in cells:
-        models.setdefault(each.title, set()).add(each.cell.model)
+    for cell in cells:
+        models.setdefault(cell.title, set()).add(cell.cell.model)
     return [
-        each
-        if len(models[each.title]) == 1
-        else replace(each, full_title=_full_title(each.cell.model))
-        for each in cells
+        cell
+        if len(models[cell.title]) == 1
+        else replace(cell, full_title=_full_title(cell.cell.model))
+        for cell in cells
     ]
 
 
 def _full_title(spec: ModelSpec) -> str:
     asked = model_title(spec).partition(", ")[2]
     device = "" if spec.device == "auto" else spec.device
-    return ", ".join(each for each in (spec.name, asked, device) if each)
+    return ", ".join(part for part in (spec.name, asked, device) if part)
 
 
 def titles_of(spec: ModelSpec, model: ModelInfo) -> str:

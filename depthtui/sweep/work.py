@@ -144,5 +144,5 @@ def _run(engine: SweepEngine, item: Item, settings: RunSettings, counts: TokenCo
     if depends_on_former_prompts(settings):
         # Random positions run on through the cell's prompts (paper, metric 2), also those
         # that run elsewhere or fail.
-        settings = replace(settings, lengths_before=tuple(counts(each) for each in item.before))
+        settings = replace(settings, lengths_before=tuple(counts(prompt) for prompt in item.before))
     return record_of(engine.run(item.prompt, settings), item.key, item.cell, item.number)

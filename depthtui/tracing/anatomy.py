@@ -215,8 +215,8 @@ def probe_architecture(model: nn.Module) -> Anatomy:
     unembedding, lens_missing = _find_unembedding(model, probe)
     parallel = bool(split.attention) and _is_parallel(model, split, probe.ids)
     modules = [
-        _modules_of(*each, tuple(probe.calls), parallel)
-        for each in zip(layers, split.attention, split.mlp, strict=bool(split.attention))
+        _modules_of(*writers, tuple(probe.calls), parallel)
+        for writers in zip(layers, split.attention, split.mlp, strict=bool(split.attention))
     ]
     return Anatomy(
         layers=layers,
@@ -270,7 +270,7 @@ def _probe(model: nn.Module, layers: tuple[nn.Module, ...]) -> _Probe:
 
     def keep_call(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         # Cloned: Falcon adds attention into the MLP's output in place afterwards.
-        copies = tuple(each.clone() if isinstance(each, Tensor) else each for each in args)
+        copies = tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in args)
         value = first_tensor(output)
         if isinstance(value, Tensor):
             calls[module] = _Call(copies, value.clone())
@@ -290,7 +290,9 @@ def _probe(model: nn.Module, layers: tuple[nn.Module, ...]) -> _Probe:
         if before[index] is not None and after[index] is not None:
             # A layer's input still lies on the device of the layer before.
             before[index] = before[index].to(after[index].device)
-        shapes = [None if each is None else each.shape for each in (before[index], after[index])]
+        shapes = [
+            None if tensor is None else tensor.shape for tensor in (before[index], after[index])
+        ]
         if shapes[0] is None or shapes[0] != shapes[1] or shapes[0][:2] != ids.shape:
             raise DepthError(
                 f"Layer {index} ({type(layer).__name__}) does not read and write one residual "
@@ -330,18 +332,18 @@ def _find_split(layers: tuple[nn.Module, ...], probe: _Probe) -> _Split:
         if not tried:
             name = type(layer).__name__
             return _Split(missing=f"{name} has no attention and MLP modules that depthtui knows")
-        best = next((each for each in tried if each.closes), tried[0])
+        best = next((split for split in tried if split.closes), tried[0])
         if not best.closes:
-            names = [_child_name(layer, each.module) for each in (best.attention, best.mlp)]
+            names = [_child_name(layer, tap.module) for tap in (best.attention, best.mlp)]
             return _Split(
                 missing=f"what {names[0]} and {names[1]} write in layer {index} does not add up to "
                 f"the layer's change (off by {best.error:.1%})"
             )
         attempts.append(best)
     return _Split(
-        attention=tuple(each.attention for each in attempts),
-        mlp=tuple(each.mlp for each in attempts),
-        error=max(each.error for each in attempts),
+        attention=tuple(attempt.attention for attempt in attempts),
+        mlp=tuple(attempt.mlp for attempt in attempts),
+        error=max(attempt.error for attempt in attempts),
     )
 
 
@@ -369,7 +371,7 @@ def _attempts(pair: tuple[nn.Module, nn.Module], probe: _Probe, index: int) -> I
         (False, True) if _second_argument_is_residual(call, h) else (False,) for call in calls
     ]
     for flags in itertools.product(*including):
-        taps = [Tap(each, holds_residual=flag) for each, flag in zip(pair, flags, strict=True)]
+        taps = [Tap(module, holds_residual=flag) for module, flag in zip(pair, flags, strict=True)]
         yield _attempt(taps, calls, h, h_next)
     scales = _least_squares([call.output for call in calls], h, h_next)
     taps = [Tap(module, scale=scale) for module, scale in zip(pair, scales, strict=True)]
@@ -382,7 +384,7 @@ def _second_argument_is_residual(call: _Call, like: Tensor) -> bool:
 
 def _least_squares(outputs: list[Tensor], h: Tensor, h_next: Tensor) -> list[float]:
     """The two constants that best explain the layer's change by the modules' outputs."""
-    columns = torch.stack([each.reshape(-1).cpu().double() for each in outputs], dim=1)
+    columns = torch.stack([output.reshape(-1).cpu().double() for output in outputs], dim=1)
     change = (h_next.cpu().double() - h.cpu().double()).reshape(-1, 1)
     solution = torch.linalg.lstsq(columns, change).solution.flatten()
     # Five digits: a constant of the architecture, not a fit of the rounding.
@@ -392,11 +394,11 @@ def _least_squares(outputs: list[Tensor], h: Tensor, h_next: Tensor) -> list[flo
 def _attempt(taps: list[Tap], calls: list[_Call], h: Tensor, h_next: Tensor) -> _Attempt:
     writes = [tap.write(call.args, call.output, h) for tap, call in zip(taps, calls, strict=True)]
     parts = [h, *writes, h_next]
-    a, m = (each.float() for each in writes)
+    a, m = (write.float() for write in writes)
     miss = (h.float() + a + m - h_next.float()).abs()
     # Each of the block's additions rounds to half a unit of its own size.
-    epsilon = max(torch.finfo(each.dtype).eps for each in parts)
-    sizes = torch.stack([each.float().abs() for each in parts])
+    epsilon = max(torch.finfo(part.dtype).eps for part in parts)
+    sizes = torch.stack([part.float().abs() for part in parts])
     allowed = 8 * epsilon * sizes.sum(dim=0)
     error = float(miss.max() / h_next.float().abs().max().clamp(min=1e-30))
     return _Attempt(taps[0], taps[1], error, bool((miss <= allowed + 1e-7 * allowed.max()).all()))
@@ -410,7 +412,7 @@ def _modules_of(
     What runs before both, and is read by both in a parallel block, belongs to neither.
     """
     children = set(layer.children())
-    inside = [each for each in called if each in children]
+    inside = [name for name in called if name in children]
     ends = [inside.index(tap.module) for tap in (attention, mlp)]
     first, second = sorted(ends)
     earlier = tuple(inside[first if parallel else 0 : first + 1])
@@ -473,7 +475,7 @@ def _unembeddings(model: nn.Module, head: nn.Module) -> Iterator[Unembedding]:
     config: Any = model.config
     if hasattr(config, "get_text_config"):
         config = config.get_text_config(decoder=True)
-    parents = [each for each in model.modules() if _holds_layers(each, config)]
+    parents = [module for module in model.modules() if _holds_layers(module, config)]
     norms: list[tuple[nn.Module, ...]] = []
     for parent in parents:
         children = dict(parent.named_children())

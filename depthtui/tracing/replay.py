@@ -43,7 +43,7 @@ class _Past(DynamicCache):
         if self._held is None or self._length == 0:
             return key_states, value_states
         batch = len(key_states)
-        keys, values = (each.expand(batch, -1, -1, -1) for each in self._held)
+        keys, values = (tensor.expand(batch, -1, -1, -1) for tensor in self._held)
         return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
 
     def get_seq_length(self, *_args: Any, **_kwargs: Any) -> int:
@@ -269,13 +269,13 @@ class Replay:
         )
 
     def _resumes(self) -> bool:
-        if self.n_tokens < 2 or any(each is None for each in self._keys_values):
+        if self.n_tokens < 2 or any(value is None for value in self._keys_values):
             return False
         start = self.n_tokens // 2
         try:
             with torch.no_grad():
                 for layer in range(self.n_layers):
-                    past = tuple(each[:, :, :start] for each in self.keys_values(layer))
+                    past = tuple(value[:, :, :start] for value in self.keys_values(layer))
                     rows = self.residual[layer][None, start:].expand(2, -1, -1)
                     output = self.run_layer(layer, rows, start, past)  # type: ignore[arg-type]
                     self.evaluations -= 2 * (self.n_tokens - start)
@@ -295,7 +295,7 @@ class _Fitted:
         self._cache = cache
 
     def all(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(self.one(each) for each in values)
+        return tuple(self.one(value) for value in values)
 
     def one(self, value: Any) -> Any:
         if isinstance(value, _PastHere):

@@ -60,7 +60,7 @@ def trace(
     with torch.inference_mode(), hooks() as handles:
         for index, layer in enumerate(anatomy.layers):
             taps = (anatomy.attention[index], anatomy.mlp[index]) if anatomy.attention else ()
-            parts = {each.part for each in skipped if each.layer == index}
+            parts = {skip.part for skip in skipped if skip.layer == index}
             probe = _LayerProbe(index, taps, parts, on_layer, checkpoint)
             handles.append(layer.register_forward_pre_hook(probe.before, with_kwargs=True))
             handles.append(layer.register_forward_hook(probe.after))

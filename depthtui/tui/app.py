@@ -115,7 +115,7 @@ class DepthApp(App[int]):
     def _take_keys(self, keys: dict[str, str]) -> None:
         """Remap keys by the ids of their bindings."""
         self.set_keymap(keys)
-        unknown = sorted(set(keys) - {each.id for each in keymap.ALL})
+        unknown = sorted(set(keys) - {binding.id for binding in keymap.ALL})
         if unknown:
             self.show_toast(
                 Toast(f"The settings remap unknown keys: {', '.join(unknown)}.", "warning")

@@ -96,7 +96,7 @@ class Bench:
         self.anatomy: Anatomy = probe_architecture(loaded.model)
         self.peak = matmul_peak(7)
         self.traced = Traced(loaded.model) if nnsight else None
-        layer = sum(each.numel() for each in self.anatomy.layers[0].parameters())
+        layer = sum(parameter.numel() for parameter in self.anatomy.layers[0].parameters())
         self.layer_flops, self.head_flops = (
             2 * layer,
             2 * loaded.info.d_model * loaded.info.vocab_size,
@@ -127,7 +127,7 @@ class Bench:
 
         mine, (replay, effects) = timed(ours)
         far = max(np.abs(effects.layers - layers).max(), np.abs(effects.output - output).max())
-        heads = replay.n_layers * sum(tokens - each for each in positions)
+        heads = replay.n_layers * sum(tokens - position for position in positions)
         flops = replay.evaluations * self.layer_flops + heads * self.head_flops
         what = f"skip effects, T = {tokens}, {len(positions)} positions"
         self.row(what, seconds, mine, far, flops)
@@ -144,7 +144,7 @@ class Bench:
     def erasure(self) -> None:
         ids, answer = self.prompt()
         clean = Replay(self.model, self.anatomy, ids[0])
-        baseline = [each.mean(dim=0) for each in clean.residual]
+        baseline = [residual.mean(dim=0) for residual in clean.residual]
         seconds, effect = timed(
             lambda: naive_erasure(self.model, ids, baseline, answer, torch.float32)
         )

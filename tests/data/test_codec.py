@@ -35,7 +35,7 @@ CLASSES: list[Any] = list(
         if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind is not Option
     }
 )
-by_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda each: each.__name__)
+by_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 
 
 def same(left: Any, right: Any) -> bool:
@@ -44,8 +44,8 @@ def same(left: Any, right: Any) -> bool:
         return False
     if dataclasses.is_dataclass(left):
         return all(
-            same(getattr(left, each.name), getattr(right, each.name))
-            for each in dataclasses.fields(left)
+            same(getattr(left, field.name), getattr(right, field.name))
+            for field in dataclasses.fields(left)
         )
     if isinstance(left, np.ndarray):
         return (
@@ -70,13 +70,13 @@ def example(kind: Any, rng: random.Random) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return kind(**{each.name: example(hints[each.name], rng) for each in _fields(kind)})
+        return kind(**{field.name: example(hints[field.name], rng) for field in _fields(kind)})
     if kind is MetricResult:
         return example(rng.choice(MetricResult.__subclasses__()), rng)
     if origin in (types.UnionType, typing.Union):
         return example(rng.choice(arguments), rng)
     if origin is tuple and Ellipsis not in arguments:
-        return tuple(example(each, rng) for each in arguments)
+        return tuple(example(argument, rng) for argument in arguments)
     if origin in (tuple, list):
         return origin(example(arguments[0], rng) for _ in range(rng.randrange(4)))
     if origin in (dict, Mapping):
@@ -133,7 +133,7 @@ def test_a_whole_run_survives() -> None:
     result.get(LogitLens).kl[3:] = np.nan
     copy = decode(encode(protocol.RunFinished(7, result)))
     assert same(copy, protocol.RunFinished(7, result))
-    assert all(isinstance(each, int) for each in copy.result.get(LogitLens).vocabulary)
+    assert all(isinstance(id_, int) for id_ in copy.result.get(LogitLens).vocabulary)
 
 
 @pytest.mark.parametrize("text", [*HOSTILE.values(), HOSTILE_PROMPT], ids=[*HOSTILE, "all"])
@@ -309,7 +309,7 @@ def decodes_or_fails_cleanly(data: bytes) -> bool:
     return True
 
 
-@pytest.mark.parametrize("value", list(small_values()), ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("value", list(small_values()), ids=lambda kind: type(kind).__name__)
 def test_every_truncation_is_refused(value: Any) -> None:
     data = encode(value)
     for length in range(len(data)):
@@ -317,7 +317,7 @@ def test_every_truncation_is_refused(value: Any) -> None:
     assert not decodes_or_fails_cleanly(data + b"\0")
 
 
-@pytest.mark.parametrize("value", list(small_values()), ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("value", list(small_values()), ids=lambda kind: type(kind).__name__)
 def test_damage_at_every_offset_is_harmless(value: Any) -> None:
     data = encode(value)
     rng = random.Random(0)
@@ -340,7 +340,7 @@ def test_random_bytes_are_refused() -> None:
 
 def test_random_splices_are_harmless() -> None:
     rng = random.Random(0)
-    whole = [encode(each) for each in small_values()]
+    whole = [encode(value) for value in small_values()]
     for _ in range(2_000):
         left, right = rng.choice(whole), rng.choice(whole)
         cut, paste = rng.randrange(len(left)), rng.randrange(len(right))

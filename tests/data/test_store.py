@@ -70,16 +70,16 @@ def test_entries_and_info_say_what_is_kept(open_: Callable[..., Store], tmp_path
     second = put(store, "second", b"x" * 1000, "activations")
     store.get(first)
     entries = store.entries()
-    assert [each.key for each in entries] == [first, second]
+    assert [entry.key for entry in entries] == [first, second]
     assert (entries[1].kind, entries[1].description) == ("activations", "the second")
-    assert [each.size for each in entries] == [
+    assert [entry.size for entry in entries] == [
         path.stat().st_size
         for path in sorted(value_files(tmp_path), key=lambda path: path.stat().st_size)
     ]
     info = store.info()
     assert info.folder == tmp_path / "results"
     assert info.entries == 2
-    assert info.bytes == sum(each.size for each in entries)
+    assert info.bytes == sum(entry.size for entry in entries)
     assert info.kinds == {"result": (1, entries[0].size), "activations": (1, entries[1].size)}
 
 
@@ -228,7 +228,7 @@ class TestDamage:
         store = open_()
         for name in ("one", "two", "three"):
             put(store, name, name.encode())
-        before = {each.key: each.last_used for each in store.entries()}
+        before = {entry.key: entry.last_used for entry in store.entries()}
         value_files(tmp_path)[0].write_bytes(b"rubbish")
         for path in value_files(tmp_path):
             os.utime(path, (0, 0))
@@ -242,7 +242,7 @@ class TestDamage:
         assert (report.checked, report.damaged, report.orphans) == (3, 1, 1)
         assert not stray.exists()
         assert young.exists(), "another explorer may be writing it"
-        assert {each.key: each.last_used for each in store.entries()}.items() < before.items()
+        assert {entry.key: entry.last_used for entry in store.entries()}.items() < before.items()
         assert store.verify().damaged == 0
 
     @pytest.mark.parametrize("rubbish", [b"this is not a database, " * 100, b"SQLite format 3\0"])
@@ -411,7 +411,7 @@ class TestWithoutDisk:
         put(store, "run", b"value")
         key = put(other, "other", b"value")
         assert other.get(key) == b"value"
-        assert ["disk I/O error" in each for each in notices] == [True]
+        assert ["disk I/O error" in notice for notice in notices] == [True]
 
 
 class TestTwoAtOnce:
@@ -454,7 +454,7 @@ class TestTwoAtOnce:
         # diskcache itself would wait for a minute.
         monkeypatch.setattr("depthtui.data.store._Cache", pytest.fail)
         assert not open_().on_disk
-        assert ["locked" in each for each in notices] == [True, True, True]
+        assert ["locked" in notice for notice in notices] == [True, True, True]
         assert len(value_files(tmp_path)) == 1
         other.execute("ROLLBACK")
         other.close()

@@ -164,11 +164,11 @@ def test_a_crossing_that_does_not_last_is_flagged(
 def depth_of(result: RunResult, rule: str, settings: SummarySettings = SETTINGS) -> DepthEstimate:
     summary = summarise([result], settings)
     assert summary is not None
-    return next(each for each in summary.depths if each.rule == rule)
+    return next(estimate for estimate in summary.depths if estimate.rule == rule)
 
 
 def every_curve(curves: Curves) -> dict[str, np.ndarray]:
-    return {each.name: getattr(curves, each.name) for each in fields(curves)}
+    return {field.name: getattr(curves, field.name) for field in fields(curves)}
 
 
 @pytest.mark.parametrize("include_first", [True, False])
@@ -214,7 +214,7 @@ def test_summary_gives_the_rules_on_its_own_curves() -> None:
         kl_depth(curves.kl, 0.9),
         overlap_depth(curves.overlap, 0.55),
     )
-    assert [each.threshold for each in summary.depths] == [None, 0.9, 0.55]
+    assert [estimate.threshold for estimate in summary.depths] == [None, 0.9, 0.55]
     assert summary.settings == settings
 
 
@@ -222,16 +222,16 @@ def test_summary_gives_the_rules_on_its_own_curves() -> None:
 def test_pooled_prompts_equal_one_prompt_of_all_their_tokens(include_first: bool) -> None:
     first = 0 if include_first else 1
     results = [random_result(6, tokens, seed=tokens) for tokens in (2, 9, 31)]
-    joined = random_result(6, first + sum(len(each.tokens) - first for each in results))
+    joined = random_result(6, first + sum(len(result.tokens) - first for result in results))
     for part in ("contributions", "logit_lens"):
         for name, values in arrays_of(joined.measured[part]):
-            pieces = [getattr(each.measured[part], name)[:, first:] for each in results]
+            pieces = [getattr(result.measured[part], name)[:, first:] for result in results]
             values[:, first:] = np.concatenate(pieces, axis=1)
-    parts = [prompt_curves(each, include_first) for each in results]
+    parts = [prompt_curves(result, include_first) for result in results]
     whole = prompt_curves(joined, include_first)
     assert whole is not None
-    assert sum(each.n_tokens for each in parts if each) == whole.n_tokens
-    pooled = pool([each for each in parts if each])
+    assert sum(part.n_tokens for part in parts if part) == whole.n_tokens
+    pooled = pool([part for part in parts if part])
     for name, values in every_curve(whole.curves).items():
         np.testing.assert_allclose(getattr(pooled, name), values, rtol=1e-12)
     assert depths(pooled, SETTINGS) == depths(whole.curves, SETTINGS)
@@ -332,4 +332,4 @@ def test_metrics_that_were_not_asked_for_have_no_depth(
     drop(result)
     summary = summarise([random_result(6, 4), result], SETTINGS)
     assert summary is not None
-    assert [each.rule for each in summary.depths] == rules
+    assert [estimate.rule for estimate in summary.depths] == rules

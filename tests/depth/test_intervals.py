@@ -47,7 +47,7 @@ def test_a_resample_is_the_pool_of_the_drawn_prompts(rule: str) -> None:
     layers = resampled_layers(parts, rule, SETTINGS, counts)
     for row, layer in zip(counts, layers, strict=True):
         drawn = [part for part, count in zip(parts, row, strict=True) for _ in range(count)]
-        estimates = {each.rule: each.layer for each in depths(pool(drawn), SETTINGS)}
+        estimates = {depth.rule: depth.layer for depth in depths(pool(drawn), SETTINGS)}
         assert estimates[rule] == layer
 
 
@@ -77,7 +77,7 @@ def test_undefined_resamples_are_left_out_only_while_they_are_rare() -> None:
 
 def test_identical_prompts_leave_no_doubt() -> None:
     parts = simulated_prompts(np.random.default_rng(0), 1, depth=12) * 5
-    layers = {each.rule: each.layer for each in depths(pool(parts), SETTINGS)}
+    layers = {depth.rule: depth.layer for depth in depths(pool(parts), SETTINGS)}
     for rule, interval in depth_intervals(parts, SETTINGS).items():
         assert interval == (layers[rule], layers[rule])
 
@@ -96,7 +96,7 @@ def test_the_seed_decides() -> None:
     parts = simulated_prompts(np.random.default_rng(0), 7, depth=12, spread=4)
     assert depth_intervals(parts, SETTINGS) == depth_intervals(parts, SETTINGS)
     few = [depth_intervals(parts, SETTINGS, resamples=20, seed=seed) for seed in range(8)]
-    assert any(each != few[0] for each in few)
+    assert any(interval != few[0] for interval in few)
     settings = replace(SETTINGS, seed=5)
     assert depth_intervals(parts, settings) == depth_intervals(parts, SETTINGS, seed=5)
 
@@ -119,12 +119,12 @@ def test_a_summary_has_intervals_from_five_prompts_on() -> None:
     assert few is not None
     assert enough is not None
     assert (few.n_prompts, enough.n_prompts) == (FEWEST_PROMPTS - 1, FEWEST_PROMPTS)
-    assert all(each.interval is None for each in few.depths)
-    known = [each for each in enough.depths if each.layer is not None]
-    assert any(each.interval for each in known)
-    for each in known:
-        if each.interval and each.layer is not None:
-            assert each.interval[0] <= each.layer <= each.interval[1]
+    assert all(depth.interval is None for depth in few.depths)
+    known = [depth for depth in enough.depths if depth.layer is not None]
+    assert any(item.interval for item in known)
+    for item in known:
+        if item.interval and item.layer is not None:
+            assert item.interval[0] <= item.layer <= item.interval[1]
 
 
 def test_it_is_quick() -> None:
@@ -137,8 +137,8 @@ def test_it_is_quick() -> None:
 
 def test_the_true_layer_is_covered() -> None:
     truth = {
-        each.rule: each.layer
-        for each in depths(
+        depth.rule: depth.layer
+        for depth in depths(
             pool(simulated_prompts(np.random.default_rng(99), 4000, depth=12.4)), SETTINGS
         )
     }

@@ -57,9 +57,9 @@ def test_table_sums() -> None:
         for rule in RULES
         for dataset in DATASETS
     }
-    assert [sums["cosine", each] for each in DATASETS] == [306, 325, 327]
-    assert [sums["kl", each] for each in DATASETS] == [431, 407, 441]
-    assert [sums["overlap", each] for each in DATASETS] == [461, 455, 456]
+    assert [sums["cosine", dataset] for dataset in DATASETS] == [306, 325, 327]
+    assert [sums["kl", dataset] for dataset in DATASETS] == [431, 407, 441]
+    assert [sums["overlap", dataset] for dataset in DATASETS] == [461, 455, 456]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_each_column_is_what_the_rule_says_of_its_curve(rule, rules, curves, thr
     values = curves(np.random.default_rng(3))
     expected = [rule(curve, threshold).layer for curve in values.T]
     assert None in expected or threshold == 0.5
-    found = [None if np.isnan(each) else int(each) for each in rules(values, threshold)]
+    found = [None if np.isnan(rule) else int(rule) for rule in rules(values, threshold)]
     assert found == expected
 
 
@@ -40,7 +40,7 @@ def test_planted_curves_have_the_planted_depths():
     lens.overlap[:, 0] = [0, 0.2, 0.2, 0.4, 1]
     settling = np.array([[0.6], [0.4], [0.55], [0.2], [0.0]], np.float32)
     depths = token_depths(lens, settling, GenerationSettings())
-    found = {each.name: getattr(depths, each.name).tolist() for each in TOKEN_DEPTHS}
+    found = {measure.name: getattr(depths, measure.name).tolist() for measure in TOKEN_DEPTHS}
     assert found == {
         "prediction": [2],
         "settling": [3],

@@ -78,7 +78,7 @@ def test_tokens_are_counted_without_a_run(engine, monkeypatch):
 
 def test_the_rows_that_are_told_are_the_result(engine, events):
     result = engine.run(Prompt(TEXT), RunSettings())
-    started = next(each for each in events if isinstance(each, RunStarted))
+    started = next(event for event in events if isinstance(event, RunStarted))
     live = empty_result(result.model, result.prompt, result.settings, started.tokens)
     for event in events:
         if isinstance(event, Rows):
@@ -98,7 +98,7 @@ def test_the_second_run_comes_from_the_cache(engine, events, monkeypatch):
     assert second.provenance.cached
     assert second.prompt.task == "file"
     assert_same_arrays(first, second)
-    assert sum(isinstance(each, RunFinished) for each in events) == 2
+    assert sum(isinstance(event, RunFinished) for event in events) == 2
 
 
 def test_other_settings_take_the_activations_from_the_cache(engine, monkeypatch):
@@ -170,7 +170,7 @@ def test_a_stopped_run_keeps_what_was_done(folder, tmp_path, monkeypatch):
     assert np.isfinite(result.get(Contributions).layer_cosine[:2]).all()
     assert np.isnan(result.get(Contributions).layer_cosine[2:]).all()
     assert np.isnan(result.get(LogitLens).kl).all()
-    assert any(isinstance(each, RunFinished) for each in stopper.told)
+    assert any(isinstance(event, RunFinished) for event in stopper.told)
     again = engine.run(Prompt(TEXT), RunSettings())
     assert again.complete
     assert not again.provenance.cached
@@ -196,7 +196,7 @@ def test_stepping_halts_the_forward_pass_after_each_layer(folder, tmp_path):
     for layer in range(3):
         assert halted.acquire(timeout=30)
         told = [event for event in seen if is_of(event, "contributions")]
-        assert [each.first for each in told] == list(range(layer + 1))
+        assert [event.first for event in told] == list(range(layer + 1))
         depths = [event.first for event in seen if is_of(event, "logit_lens")]
         assert depths == list(range(layer + 2))
         assert seen[-1] == Halted(0, layer)
@@ -321,7 +321,7 @@ def test_no_memory_for_the_cache_is_said_and_the_run_is_good(engine, events, mon
 
     monkeypatch.setattr(Activations, "to_bytes", to_bytes)
     assert engine.run(Prompt(TEXT), RunSettings()).complete
-    assert any(isinstance(each, Notice) and "memory" in each.message for each in events)
+    assert any(isinstance(event, Notice) and "memory" in event.message for event in events)
 
 
 def test_a_lone_surrogate_in_a_prompt_is_read_as_a_replacement(engine):

@@ -40,13 +40,13 @@ def replays(monkeypatch):
 
 
 def test_every_metric_of_the_catalog_comes_and_is_cached(engine, events, replays):
-    everything = RunSettings(metrics=tuple(each.name for each in METRICS))
+    everything = RunSettings(metrics=tuple(metric_.name for metric_ in METRICS))
     first = engine.run(PROMPT, everything)
     assert first.complete
     assert first.unavailable == {}
-    for each in METRICS:
-        assert each.name in first.measured
-    told = {each.metric for each in events if isinstance(each, MetricRows)}
+    for metric_ in METRICS:
+        assert metric_.name in first.measured
+    told = {event.metric for event in events if isinstance(event, MetricRows)}
     assert told == {metric.name for metric in ON_DEMAND}
 
     replays.clear()
@@ -153,7 +153,7 @@ def test_a_what_if_is_a_run_of_its_own(engine, events):
     assert again.provenance.cached
     assert again.loss == changed.loss
     assert engine.run(PROMPT, RunSettings()).loss == clean.loss
-    assert sum(isinstance(each, RunFinished) for each in events) == 4
+    assert sum(isinstance(event, RunFinished) for event in events) == 4
 
 
 def test_ablation_is_the_loss_of_the_what_if(engine):

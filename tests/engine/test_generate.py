@@ -64,7 +64,7 @@ def ready(model):
 
 def empty_generation(model, settings, tokens=6):
     ids = random_ids(tokens)[0].numpy()
-    texts = [model.vocabulary.text(int(each)) for each in ids]
+    texts = [model.vocabulary.text(int(id_)) for id_ in ids]
     return Generation.empty(model.info, Prompt("?"), settings, Tokens(ids, texts, len(ids)))
 
 
@@ -133,7 +133,7 @@ def test_tokens_come_in_parts_that_join_to_the_whole(monkeypatch):
     model, parts = ready(tiny("llama")), []
     generation = empty_generation(model, GenerationSettings(max_tokens=5))
     generate(model, generation, on_part=parts.append)
-    assert [len(each) for each in parts] == [1] * 5
+    assert [len(part) for part in parts] == [1] * 5
     assert_close(Continuation.joined(parts), generation.continuation)
     assert codec.decode(codec.encode(generation)).continuation.text == generation.continuation.text
 
@@ -192,7 +192,7 @@ def test_tokens_are_drawn_as_often_as_they_are_probable():
 def test_the_engine_tells_of_tokens_and_keeps_them(engine, events):
     settings = GenerationSettings(max_tokens=6, temperature=0.8, seed=4)
     first = engine.generate(Prompt(TEXT), settings, run_id=7)
-    kinds = [type(each) for each in events if getattr(each, "run_id", None) == 7]
+    kinds = [type(event) for event in events if getattr(event, "run_id", None) == 7]
     assert kinds[0] is GenerationStarted
     assert kinds[-1] is GenerationFinished
     told = Continuation.joined([e.part for e in events if isinstance(e, GeneratedTokens)])
@@ -218,7 +218,7 @@ def test_what_was_written_stays_where_it_is_stopped(folder, tmp_path, monkeypatc
 
     def emit(event):
         told.append(event)
-        if sum(isinstance(each, GeneratedTokens) for each in told) == 3:
+        if sum(isinstance(event, GeneratedTokens) for event in told) == 3:
             control.stop()
 
     engine = Engine(open_store(tmp_path / "c", 1 << 30, pytest.fail), tmp_path, emit)
@@ -242,10 +242,10 @@ def test_what_was_written_stays_where_the_memory_ends(engine, events, monkeypatc
     monkeypatch.setattr(generate_module, "read_token", short_of_memory)
     generation = engine.generate(Prompt(TEXT), GenerationSettings(max_tokens=5))
     assert (len(generation.continuation), generation.stopped_by) == (2, "memory")
-    assert any(isinstance(each, Notice) and "memory ran out" in each.message for each in events)
+    assert any(isinstance(event, Notice) and "memory ran out" in event.message for event in events)
 
 
 def test_a_slow_model_is_said_to_be_slow(engine, events):
     engine._model.reads_on = False
     engine.generate(Prompt(TEXT), GenerationSettings(max_tokens=2))
-    assert any(isinstance(each, Notice) and "slow" in each.message for each in events)
+    assert any(isinstance(event, Notice) and "slow" in event.message for event in events)

@@ -16,7 +16,7 @@ def stream(model: nn.Module, ids: Tensor) -> tuple[Unembedding, list[Tensor]]:
     layers: list[LayerActivations] = []
     trace(model, anatomy, ids[0], layers.append)
     assert anatomy.unembedding is not None, anatomy.lens_missing
-    return anatomy.unembedding, [layers[0].h, *(each.h_next for each in layers)]
+    return anatomy.unembedding, [layers[0].h, *(layer.h_next for layer in layers)]
 
 
 def lens_of(choices: list[list[int]], probabilities: list[list[float]]) -> LogitLens:

@@ -94,7 +94,7 @@ def test_a_silenced_mlp_is_what_a_model_without_it_makes(name):
 def test_erasure_matches_the_naive_way(name):
     model, ids, anatomy, replay = replayed(name, 9)
     torch.manual_seed(1)
-    baseline = [torch.randn(each.shape[1]) for each in replay.residual]
+    baseline = [torch.randn(residual.shape[1]) for residual in replay.residual]
     result = residual_erasure(replay, anatomy.unembedding, baseline, answer_start=6)
     expected = naive_erasure(model, ids, baseline, 6)
     np.testing.assert_allclose(result.effect, expected, rtol=2e-4, atol=2e-5)
@@ -103,7 +103,7 @@ def test_erasure_matches_the_naive_way(name):
 
 def test_erasure_goes_on_where_it_was_left():
     _model, _ids, anatomy, replay = replayed("llama", 9)
-    baseline = [each.mean(dim=0) for each in replay.residual]
+    baseline = [residual.mean(dim=0) for residual in replay.residual]
     whole = residual_erasure(replay, anatomy.unembedding, baseline, 6)
     left = residual_erasure(replay, anatomy.unembedding, baseline, 6)
     left.effect[:, 3:8] = np.nan
@@ -136,7 +136,7 @@ def test_nothing_is_computed_twice():
     assert replay.evaluations - before == pairs * tokens
 
     before = replay.evaluations
-    baseline = [each.mean(dim=0) for each in replay.residual]
+    baseline = [residual.mean(dim=0) for residual in replay.residual]
     residual_erasure(replay, anatomy.unembedding, baseline, 15)
     naive = (layers + 1) * tokens * layers * tokens
     assert replay.evaluations - before < naive / 2
@@ -172,11 +172,11 @@ def test_a_silenced_part_writes_nothing(name, part):
     model, ids = tiny(name), random_ids()
     anatomy, layers = probe_architecture(model), []
     trace(model, anatomy, ids[0], layers.append, skipped=(Skip(1, part), Skip(2, part)))
-    for each in layers[1:3]:
-        quiet = each.h_next - each.h if part == "layer" else getattr(each, part)
+    for traced in layers[1:3]:
+        quiet = traced.h_next - traced.h if part == "layer" else getattr(traced, part)
         assert (quiet == 0).all()
         torch.testing.assert_close(
-            each.h + each.attention + each.mlp, each.h_next, rtol=1e-4, atol=1e-5
+            traced.h + traced.attention + traced.mlp, traced.h_next, rtol=1e-4, atol=1e-5
         )
     last = layers[-1].h_next
     if part == "layer":

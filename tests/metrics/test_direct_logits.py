@@ -25,7 +25,7 @@ def head_of(rows):
 def test_in_closed_form():
     """Without a norm, each layer's share is W[tok] . c."""
     unembedding = Unembedding((), head_of([[1.0, 2.0], [0.0, -1.0]]), scale=0.5)
-    residuals = [torch.tensor([each]) for each in ([1.0, 0.0], [1.0, 3.0], [4.0, 2.0])]
+    residuals = [torch.tensor([item]) for item in ([1.0, 0.0], [1.0, 3.0], [4.0, 2.0])]
     found = direct_logits(unembedding, residuals)
     assert found.token_ids.tolist() == [0]
     assert found.attribution[:, 0].tolist() == pytest.approx([0.5, 3.0, 0.5])
@@ -34,7 +34,7 @@ def test_in_closed_form():
 def test_an_rms_norm_divides_by_the_final_size():
     norm = nn.RMSNorm(2, eps=0.0)
     unembedding = Unembedding((norm,), head_of([[1.0, 0.0], [0.0, 0.0]]))
-    residuals = [torch.tensor([each]) for each in ([0.0, 1.0], [2.0, 1.0], [1.0, 7.0])]
+    residuals = [torch.tensor([item]) for item in ([0.0, 1.0], [2.0, 1.0], [1.0, 7.0])]
     found = direct_logits(unembedding, residuals)
     assert found.attribution[:, 0].tolist() == pytest.approx([0, 2 / 5, -1 / 5])
 

@@ -24,20 +24,20 @@ from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure
 from tests.builders.results import full_run, random_result
 
-FORWARD = [each for each in MEASURES if each.metric in ("contributions", "logit_lens")]
-CAUSAL = [each for each in ALL_MEASURES if each not in FORWARD]
+FORWARD = [measure for measure in MEASURES if measure.metric in ("contributions", "logit_lens")]
+CAUSAL = [measure for measure in ALL_MEASURES if measure not in FORWARD]
 AS_THEY_ARE = [measure for measure in FORWARD if measure.name != "says_final"]
-by_name = pytest.mark.parametrize("measure", FORWARD, ids=lambda each: each.name)
-by_causal_name = pytest.mark.parametrize("measure", CAUSAL, ids=lambda each: each.name)
+by_name = pytest.mark.parametrize("measure", FORWARD, ids=lambda measure: measure.name)
+by_causal_name = pytest.mark.parametrize("measure", CAUSAL, ids=lambda measure: measure.name)
 
 LENS = {"kl", "overlap", "entropy", "says_final"}
 
 
 def test_names_are_distinct() -> None:
-    assert list(MEASURE_BY_NAME) == [each.name for each in ALL_MEASURES]
+    assert list(MEASURE_BY_NAME) == [measure.name for measure in ALL_MEASURES]
     titles = [measure.title for measure in ALL_MEASURES]
     assert len(set(titles)) == len(titles)
-    assert {each.metric for each in ALL_MEASURES} < set(METRIC_BY_NAME)
+    assert {measure.metric for measure in ALL_MEASURES} < set(METRIC_BY_NAME)
 
 
 @by_name

@@ -61,7 +61,7 @@ def test_writes_and_contributions_match_silencing(name):
         assert closure.abs().max() <= 1e-6 * scale
 
     expected = naive_contributions(h, a, m, h_next, anatomy.parallel)
-    values = torch.stack([contributions(each, anatomy.parallel) for each in layers])
+    values = torch.stack([contributions(layer, anatomy.parallel) for layer in layers])
     for place, field in enumerate(dataclasses.fields(Contributions)):
         np.testing.assert_allclose(
             values[:, place].numpy(), expected[field.name], rtol=1e-4, atol=2e-5
@@ -73,7 +73,7 @@ def test_lens_matches_the_model_speaking_from_each_depth(name):
     model, ids = tiny(name), random_ids()
     anatomy, layers = layers_of(model, ids)
     assert anatomy.unembedding is not None, anatomy.lens_missing
-    residuals = [layers[0].h, *(each.h_next for each in layers)]
+    residuals = [layers[0].h, *(layer.h_next for layer in layers)]
     read = lens_of(anatomy.unembedding, residuals, ids)
     expected = naive_lens(model, ids, 7)
 
@@ -139,7 +139,7 @@ def test_silenced_layers_contribute_nothing_and_the_lens_is_final(skipped):
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
     anatomy, layers = layers_of(model, ids)
-    read = lens_of(anatomy.unembedding, [layers[0].h, *(each.h_next for each in layers)], ids)
+    read = lens_of(anatomy.unembedding, [layers[0].h, *(layer.h_next for layer in layers)], ids)
     for layer in layers[-skipped:]:
         assert (contributions(layer, False) == 0).all()
     assert (read.kl[-skipped - 1 :] == 0).all()
@@ -160,7 +160,7 @@ def test_contributions_in_closed_form():
 def test_the_lens_is_the_same_in_small_parts(tokens, monkeypatch):
     model, ids = tiny("llama"), random_ids(tokens)
     anatomy, layers = layers_of(model, ids)
-    residuals = [layers[0].h, *(each.h_next for each in layers)]
+    residuals = [layers[0].h, *(layer.h_next for layer in layers)]
     whole = lens_of(anatomy.unembedding, residuals, ids)
     row = 4 * 128
     monkeypatch.setattr(logit_lens, "OUTPUT_BYTES", 4 * row)
@@ -180,7 +180,7 @@ def test_the_lens_survives_logits_that_grow_from_block_to_block(monkeypatch):
         model.lm_head.weight[:64] *= 1e-3
         model.lm_head.weight[64:] *= 400.0
     anatomy, layers = layers_of(model, ids)
-    read = lens_of(anatomy.unembedding, [layers[0].h, *(each.h_next for each in layers)], ids)
+    read = lens_of(anatomy.unembedding, [layers[0].h, *(layer.h_next for layer in layers)], ids)
     expected = naive_lens(model, ids, 7)
     np.testing.assert_allclose(read.kl, expected["kl"], rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(read.entropy, expected["entropy"], rtol=1e-3, atol=1e-3)
@@ -190,7 +190,7 @@ def test_one_depth_is_read_without_the_output():
     model, ids = tiny("llama"), random_ids()
     anatomy, layers = layers_of(model, ids)
     read = read_depth(anatomy.unembedding, layers[1].h_next, ids[0], 7)
-    whole = lens_of(anatomy.unembedding, [layers[0].h, *(each.h_next for each in layers)], ids)
+    whole = lens_of(anatomy.unembedding, [layers[0].h, *(layer.h_next for layer in layers)], ids)
     assert read.kl.isnan().all()
     torch.testing.assert_close(read.entropy[0], whole.entropy[2])
     torch.testing.assert_close(read.top_ids[0], whole.top_ids[2])
@@ -199,7 +199,7 @@ def test_one_depth_is_read_without_the_output():
 def test_more_tokens_than_the_vocabulary_has_are_unknown():
     model, ids = tiny("llama"), random_ids()
     anatomy, layers = layers_of(model, ids)
-    residuals = [layers[0].h, *(each.h_next for each in layers)]
+    residuals = [layers[0].h, *(layer.h_next for layer in layers)]
     vocabulary = model.config.vocab_size
     read = lens_of(anatomy.unembedding, residuals, ids, top_k=vocabulary + 9)
     torch.testing.assert_close(
@@ -235,7 +235,7 @@ def test_the_lens_holds_one_part_of_the_vocabulary_sized_values(monkeypatch):
     monkeypatch.setattr(logit_lens._Reader, "_buffer", counted)
     model, ids = tiny("llama"), random_ids()
     anatomy, layers = layers_of(model, ids)
-    residuals = [layers[0].h, *(each.h_next for each in layers)]
+    residuals = [layers[0].h, *(layer.h_next for layer in layers)]
     lens_of(anatomy.unembedding, residuals * 20, ids)
     assert 0 < sizes["output"] <= 4 * row
     assert max(sizes["rows"], sizes["weights"]) <= 3 * row
@@ -259,7 +259,7 @@ def test_a_vocabulary_of_odd_size(monkeypatch):
         model.lm_head.weight.abs_().mul_(-10.0)
     ids = random_ids() % 101
     anatomy, layers = layers_of(model, ids)
-    read = lens_of(anatomy.unembedding, [layers[0].h, *(each.h_next for each in layers)], ids)
+    read = lens_of(anatomy.unembedding, [layers[0].h, *(layer.h_next for layer in layers)], ids)
     expected = naive_lens(model, ids, 7)
     assert read.top_ids.max() < 101
     np.testing.assert_allclose(read.kl, expected["kl"], rtol=1e-4, atol=1e-3)

@@ -32,7 +32,7 @@ def naive(model, ids):
 def test_in_closed_form():
     """Of two certainties it is log 2; of (1, 0) and (1/2, 1/2), the mean is (3/4, 1/4)."""
     low = -200.0
-    residuals = [torch.tensor([each]) for each in ([low, 0.0, low], [0.0, 0.0, low])]
+    residuals = [torch.tensor([item]) for item in ([low, 0.0, low], [0.0, 0.0, low])]
     output = torch.tensor([[0.0, low, low]])
     found = divergence(Unembedding((), PLAIN), [*residuals, output, output])
     half_sure = (np.log(4 / 3) + 0.5 * np.log(2 / 3) + 0.5 * np.log(2)) / 2

@@ -20,7 +20,7 @@ def turning(angles, lengths=(1.0, 2.0, 3.0)):
     """A stream in the plane that points to the given angles, in degrees, at every token."""
     radians = np.radians(angles)
     directions = torch.tensor(np.stack([np.cos(radians), np.sin(radians)], -1)).float()
-    return [each * torch.tensor(lengths)[:, None] for each in directions]
+    return [direction * torch.tensor(lengths)[:, None] for direction in directions]
 
 
 def test_in_closed_form():

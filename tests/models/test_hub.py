@@ -64,15 +64,15 @@ class _Handler(BaseHTTPRequestHandler):
             return self.fail(404, "RevisionNotFound")
         if is_api and parts[4] == "revision":
             files = [
-                {"rfilename": each.name, "size": each.stat().st_size} for each in folder.iterdir()
+                {"rfilename": path.name, "size": path.stat().st_size} for path in folder.iterdir()
             ]
             return self.answer(
                 json.dumps({"id": model_id, "sha": COMMIT, "siblings": files}).encode()
             )
         if is_api:
             tree = [
-                {"type": "file", "path": each.name, "size": each.stat().st_size, "oid": etag(each)}
-                for each in folder.iterdir()
+                {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": etag(path)}
+                for path in folder.iterdir()
             ]
             return self.answer(json.dumps(tree).encode())
         path = folder / parts[-1]
@@ -106,8 +106,8 @@ def served(tmp_path, monkeypatch) -> Iterator[Hub]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-        for each in ("HF_HUB_OFFLINE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-            monkeypatch.delenv(each, raising=False)
+        for name in ("HF_HUB_OFFLINE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
         server.models["us/tiny"] = tiny_folder(tmp_path)
         yield server
         server.shutdown()
@@ -131,8 +131,8 @@ def test_a_model_is_fetched_once(served, tmp_path, monkeypatch) -> None:
     first = loaded("us/tiny", tmp_path, events)
     assert (first.info.name, first.info.revision) == ("us/tiny", COMMIT)
     assert first.info.source == "us/tiny on the Hugging Face hub"
-    bytes_done = [each for each in events if each.stage == "Fetching us/tiny"]
-    total = sum(each.stat().st_size for each in served.models["us/tiny"].iterdir())
+    bytes_done = [event for event in events if event.stage == "Fetching us/tiny"]
+    total = sum(path.stat().st_size for path in served.models["us/tiny"].iterdir())
     assert bytes_done[-1].total == total
 
     assert served.fetched.count("model.safetensors") == 1
@@ -140,15 +140,15 @@ def test_a_model_is_fetched_once(served, tmp_path, monkeypatch) -> None:
     second = loaded("us/tiny", tmp_path)
     assert second.info == first.info
     assert loaded("us/tiny", tmp_path, revision=COMMIT).info.fingerprint == first.info.fingerprint
-    assert [each.name for each in on_disk(tmp_path / "models")] == ["demo", "us/tiny"]
+    assert [model.name for model in on_disk(tmp_path / "models")] == ["demo", "us/tiny"]
 
 
 def test_only_what_is_needed_is_fetched(served, tmp_path) -> None:
     folder = served.models["us/tiny"]
-    for each in ("pytorch_model.bin", "model.fp16.safetensors", "own.py", "picture.png", "a.gguf"):
-        (folder / each).write_bytes(b"x" * 100)
+    for name in ("pytorch_model.bin", "model.fp16.safetensors", "own.py", "picture.png", "a.gguf"):
+        (folder / name).write_bytes(b"x" * 100)
     loaded("us/tiny", tmp_path)
-    assert {each for each in served.fetched if Path(each).suffix not in (".json", ".jinja")} == {
+    assert {name for name in served.fetched if Path(name).suffix not in (".json", ".jinja")} == {
         "model.safetensors"
     }
 
@@ -156,8 +156,8 @@ def test_only_what_is_needed_is_fetched(served, tmp_path) -> None:
 def test_shards_are_those_of_the_index(served, tmp_path) -> None:
     folder = tmp_path / "shards"
     loaded("us/tiny", tmp_path).model.save_pretrained(folder, max_shard_size="40kB")
-    for each in served.models["us/tiny"].glob("token*"):
-        (folder / each.name).write_bytes(each.read_bytes())
+    for path in served.models["us/tiny"].glob("token*"):
+        (folder / path.name).write_bytes(path.read_bytes())
     (folder / "model-extra.safetensors").write_bytes(b"x")
     served.models["us/shards"] = folder
     assert loaded("us/shards", tmp_path).info.n_layers == 4
@@ -255,8 +255,8 @@ def test_offline_on_request(served, tmp_path, monkeypatch) -> None:
     ],
 )
 def test_proxies_are_honoured(endpoint, proxy, bypass, hop, monkeypatch) -> None:
-    for each in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(each, raising=False)
+    for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     if proxy:
         monkeypatch.setenv("https_proxy", proxy)

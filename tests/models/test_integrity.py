@@ -96,7 +96,7 @@ class TestFingerprint:
         self.large(tmp_path / "one" / "a")
         shutil.copytree(tmp_path / "one", tmp_path / "two")
         os.utime(tmp_path / "two" / "a", (5, 5))
-        files = [sorted((tmp_path / each).iterdir()) for each in ("one", "two")]
+        files = [sorted((tmp_path / name).iterdir()) for name in ("one", "two")]
         assert fingerprint(files[0]) == fingerprint(files[1])
 
     def test_the_hub_cache_names_its_files_by_contents(self, tmp_path) -> None:

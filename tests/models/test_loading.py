@@ -67,7 +67,7 @@ class TestWhatComesOut:
         assert info.source == str(folder)
         assert info.has_chat_template
         assert not found.model.training
-        assert not any(each.requires_grad for each in found.model.parameters())
+        assert not any(parameter.requires_grad for parameter in found.model.parameters())
         with torch.no_grad():
             out = found.model(random_ids(), use_cache=False).logits
         assert out.shape[-1] == info.vocab_size == len(found.tokenizer)
@@ -79,7 +79,7 @@ class TestWhatComesOut:
         folder = tiny_folder(tmp_path, name)
         saved = load_file(folder / "model.safetensors")
         found = loaded(folder).model.state_dict()
-        assert all(torch.equal(found[each], saved[each]) for each in saved)
+        assert all(torch.equal(found[sweep], saved[sweep]) for sweep in saved)
 
     @pytest.mark.parametrize(
         ("name", "length"),
@@ -127,7 +127,7 @@ class TestWhatComesOut:
     def test_progress_ends_at_its_total(self, folder) -> None:
         events: list[Progress] = []
         load(ModelSpec(str(folder)), folder.parent, events.append)
-        weights = [each for each in events if each.stage == "Loading weights"]
+        weights = [event for event in events if event.stage == "Loading weights"]
         assert weights
         assert weights[-1].done == weights[-1].total > 0
 
@@ -213,8 +213,8 @@ class TestWhatIsRefused:
         refused(folder, "names a pickle")
 
     def test_no_tokenizer(self, folder) -> None:
-        for each in folder.glob("*token*"):
-            each.unlink()
+        for path in folder.glob("*token*"):
+            path.unlink()
         refused(folder, "has no tokenizer")
 
     def test_a_damaged_tokenizer(self, folder) -> None:

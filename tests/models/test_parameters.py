@@ -54,19 +54,19 @@ def test_what_is_counted_is_idle_once_the_part_is_silent(name: str, part: str) -
     def output() -> torch.Tensor:
         residuals = []
         trace(
-            model, anatomy, ids[0], lambda each: residuals.append(each.h_next),
+            model, anatomy, ids[0], lambda layer: residuals.append(layer.h_next),
             skipped=[Skip(1, part)],
         )  # fmt: skip
         return residuals[-1]
 
     before = output()
-    held = {id(each): each for module in modules for each in module.parameters()}
+    held = {id(parameter): parameter for module in modules for parameter in module.parameters()}
     with torch.no_grad():
-        for each in held.values():
-            each.mul_(1.5).add_(0.1)
+        for tensor in held.values():
+            tensor.mul_(1.5).add_(0.1)
     assert torch.equal(output(), before)
     counted = with_parameters(tiny_model(), model, anatomy, count_parameters(model))
-    expected = sum(each.numel() for each in held.values())
+    expected = sum(tensor.numel() for tensor in held.values())
     assert getattr(counted, f"{part}_parameters")[1] == expected
 
 
@@ -105,7 +105,7 @@ def test_a_result_of_an_older_layout_takes_the_model_as_it_is_now(tmp_path) -> N
     assert sum(info.layer_parameters) > 0
     assert codec.decode(codec.encode(info)) == info
     first = engine.run(Prompt("Seven plus five"), RunSettings())
-    entry = next(each for each in store.entries() if each.kind == "result")
+    entry = next(entry for entry in store.entries() if entry.kind == "result")
     data = store.get(entry.key)
     store.put(entry.key, without_parameters(data), entry.description, entry.kind)
     old = codec.decode(store.get(entry.key))

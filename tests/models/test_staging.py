@@ -16,7 +16,7 @@ from depthtui.models.staging import staged
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
 def dead_process() -> int:
@@ -79,11 +79,11 @@ def test_what_dead_processes_left_is_swept_and_live_ones_are_left_alone(tmp_path
     elsewhere = tmp_path / ".model.another-host.1.abc"
     ancient = tmp_path / ".model.another-host.2.abc"
     other = tmp_path / f".other.{host}.{dead_process()}.abc"
-    for each in (dead, alive, elsewhere, ancient, other):
-        each.mkdir()
-        (each / "part").touch()
-    for each in (ancient / "part", ancient):
-        os.utime(each, (0, 0))
+    for folder in (dead, alive, elsewhere, ancient, other):
+        folder.mkdir()
+        (folder / "part").touch()
+    for path in (ancient / "part", ancient):
+        os.utime(path, (0, 0))
     with staged(tmp_path / "model"):
         pass
     assert names(tmp_path) == sorted([alive.name, elsewhere.name, other.name, "model"])

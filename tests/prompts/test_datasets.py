@@ -111,7 +111,7 @@ def test_hellaswag(tmp_path: Path) -> None:
         Prompt("A woman opens the oven. she takes out a cake.", " takes out a cake.", "hellaswag"),
         Prompt("Two boys row, and sing.", ", and sing.", "hellaswag"),
     ]
-    assert [each.text for each in rows("hellaswag", write_lines(tmp_path, found[2:]))] == [
+    assert [row.text for row in rows("hellaswag", write_lines(tmp_path, found[2:]))] == [
         "A woman opens the oven. she takes out a cake.",
         "A woman opens the oven. takes out a cake.",
     ]
@@ -126,9 +126,9 @@ def test_aime24_in_either_spelling(tmp_path: Path) -> None:
 
 def test_math_has_levels(tmp_path: Path) -> None:
     path = write_lines(tmp_path, [*MATH, {**MATH[0], "level": 4}])
-    assert [each.level for each in rows("math", path)] == ["1", "5", "", "1", "4"]
+    assert [row.level for row in rows("math", path)] == ["1", "5", "", "1", "4"]
     easy = read_dataset("math", path, 2, level=1)
-    assert [each.answer for each in easy] == ["$\\boxed{0}$", "$\\boxed{3}$"]
+    assert [prompt.answer for prompt in easy] == ["$\\boxed{0}$", "$\\boxed{3}$"]
     assert easy == read_dataset("math", path, 2, level="1")
     assert "\nProblem: What is $0$?\n" in easy[0].text
     with pytest.raises(DepthError, match="has 2 prompts at level 1, not 3"):
@@ -299,7 +299,9 @@ class ScriptedHub(ModuleType):
         self.asked.append((path, name, split))
         if self.failure is not None:
             raise self.failure
-        return HubTable(next(ROWS[each.name] for each in DATASETS.values() if each.hub_id == path))
+        return HubTable(
+            next(ROWS[dataset.name] for dataset in DATASETS.values() if dataset.hub_id == path)
+        )
 
 
 @pytest.fixture
@@ -359,9 +361,11 @@ def test_too_few_rows(tmp_path: Path) -> None:
 
 
 def test_the_protocol_of_the_paper() -> None:
-    chosen = [(each.name, each.examples, each.max_tokens) for each in PAPER_PROTOCOL.datasets]
+    chosen = [
+        (dataset.name, dataset.examples, dataset.max_tokens) for dataset in PAPER_PROTOCOL.datasets
+    ]
     assert chosen == [("hellaswag", 10, None), ("gsm8k", 10, None), ("aime24", 5, 400)]
-    assert all(each.sample_seed is None for each in PAPER_PROTOCOL.datasets)
+    assert all(dataset.sample_seed is None for dataset in PAPER_PROTOCOL.datasets)
     assert Settings().chat_template == PAPER_PROTOCOL.chat_template
     assert Settings().summary_settings() == PAPER_PROTOCOL.summary
 

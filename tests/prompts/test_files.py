@@ -55,8 +55,8 @@ def test_ladder_files_are_prompt_files() -> None:
     path = Path(files.__file__).with_name("grade_school.jsonl")
     read = read_prompts(path)
     written = make_prompts("grade_school", count=len(read))
-    assert [(each.text, each.answer) for each in read] == [
-        (each.text, each.answer) for each in written
+    assert [(prompt.text, prompt.answer) for prompt in read] == [
+        (text.text, text.answer) for text in written
     ]
 
 
@@ -68,7 +68,7 @@ def test_hostile_text_survives(tmp_path: Path, text: str) -> None:
     assert parse_prompts(data, "p", True) == [Prompt("x" + whole, whole, "file")]
     if text not in BROKEN.values():
         path = write(tmp_path, f"x{text}y\n")
-        assert [each.text for each in read_prompts(path)] == [f"x{text}y"]
+        assert [prompt.text for prompt in read_prompts(path)] == [f"x{text}y"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_every_level_gives_different_reproducible_prompts(task: str, level: int)
     prompts = make_prompts(task, level, 20)
     assert prompts == make_prompts(task, str(level), 20, seed=123)
     assert make_prompts(task, level, 7) == prompts[:7]
-    assert len({each.text for each in prompts}) == 20
+    assert len({prompt.text for prompt in prompts}) == 20
     assert prompts != make_prompts(task, level, 20, seed=124)
     for prompt in prompts:
         assert (prompt.task, prompt.level) == (task, str(level))
@@ -32,7 +32,7 @@ def test_every_level_gives_different_reproducible_prompts(task: str, level: int)
 def test_a_higher_level_is_longer(task: str) -> None:
     levels = TASKS[task].levels
     lengths = [
-        sum(len(each.text) for each in make_prompts(task, level, 20))
+        sum(len(prompt.text) for prompt in make_prompts(task, level, 20))
         for level in (levels[0], levels[len(levels) // 2], levels[-1])
     ]
     assert lengths == sorted(set(lengths))
@@ -62,7 +62,7 @@ def test_worked_solution_follows_the_story(steps: int) -> None:
         problem = prompt.question.split("\nProblem: ")[1]
         *lines, last = prompt.answer.split("\n")
         assert len(lines) == steps
-        told = [int(each) for each in re.findall(r"\d+", _with_factors_as_digits(problem))]
+        told = [int(item) for item in re.findall(r"\d+", _with_factors_as_digits(problem))]
         value = told[0]
         for line, number in zip(lines, told[1:], strict=True):
             match = _LINE.fullmatch(line)
@@ -92,16 +92,16 @@ def test_sentences_say_the_operation() -> None:
     signs = {event.sentence: event.sign for story in words.STORIES for event in story.events}
     for sentence, sign in signs.items():
         assert ("{times}" in sentence or "multiplies" in sentence) == (sign == "*"), sentence
-        assert any(each in sentence for each in ("equal", "evenly", "divides")) == (sign == "/")
+        assert any(name in sentence for name in ("equal", "evenly", "divides")) == (sign == "/")
         assert ("{x}" in sentence) != ("{times}" in sentence)
 
 
 def test_word_problems_are_varied() -> None:
     prompts = make_prompts("word_problem", 4, 200)
-    signs = "".join(re.findall(r" ([-+*/]) \d+ =", "".join(each.answer for each in prompts)))
+    signs = "".join(re.findall(r" ([-+*/]) \d+ =", "".join(prompt.answer for prompt in prompts)))
     assert {sign: signs.count(sign) > 40 for sign in "+-*/"} == dict.fromkeys("+-*/", True)
     openings = {
-        re.sub(r"\d+", "N", each.text.split("Problem: ")[1].split(".")[0]) for each in prompts
+        re.sub(r"\d+", "N", prompt.text.split("Problem: ")[1].split(".")[0]) for prompt in prompts
     }
     assert len(openings) > 60
 

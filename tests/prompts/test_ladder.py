@@ -54,8 +54,10 @@ def test_every_level_has_enough_different_prompts(task: str) -> None:
 def test_written_prompts_come_in_the_order_of_the_file() -> None:
     for task in WRITTEN:
         prompts = make_prompts(task, count=12, seed=1)
-        assert [each.text for each in prompts] == [row["text"] for row in written_rows(task)[:12]]
-        assert {(each.task, each.level) for each in prompts} == {(task, "")}
+        assert [prompt.text for prompt in prompts] == [
+            row["text"] for row in written_rows(task)[:12]
+        ]
+        assert {(prompt.task, prompt.level) for prompt in prompts} == {(task, "")}
 
 
 def test_first_prompt_is_short_and_ends_in_one_word() -> None:
@@ -82,7 +84,7 @@ def test_every_equation_in_a_solution_holds(row: dict[str, Any]) -> None:
     if row["id"].startswith("grade_school"):
         assert len(found) >= 2
     for left, right in found:
-        left = re.sub(r"(\d+)!", lambda each: str(math.factorial(int(each[1]))), left)
+        left = re.sub(r"(\d+)!", lambda match: str(math.factorial(int(match[1]))), left)
         exact = re.sub(r"\d+", r"Fraction(\g<0>)", left.replace("^", "**"))
         assert value_of(exact) == Fraction(right), f"{left} = {right}"
 

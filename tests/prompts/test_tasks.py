@@ -75,7 +75,7 @@ def test_a_written_task_says_how_many_it_has() -> None:
 
 def test_a_generator_that_runs_out_says_so() -> None:
     every = make_prompts("addition", 1, 81)
-    assert len({each.text for each in every}) == 81
+    assert len({prompt.text for prompt in every}) == 81
     with pytest.raises(DepthError, match="only 81 prompts"):
         make_prompts("addition", 1, 82)
 
@@ -83,9 +83,9 @@ def test_a_generator_that_runs_out_says_so() -> None:
 @pytest.mark.parametrize("task", list(TASKS))
 def test_titles_tell_prompts_apart(task: str) -> None:
     prompts = make_prompts(task, count=12)
-    titles = [prompt_title(each) for each in prompts]
+    titles = [prompt_title(prompt) for prompt in prompts]
     assert all(0 < len(title) <= 60 and title.isprintable() for title in titles)
-    assert len({prompt_title(each, 200) for each in prompts}) == 12
+    assert len({prompt_title(prompt, 200) for prompt in prompts}) == 12
 
 
 def test_title_leaves_the_instruction_out() -> None:

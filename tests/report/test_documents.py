@@ -237,8 +237,8 @@ class TestMarkdown:
             text = re.sub(r"(?ms)^(`+)text$.*?^\1$", "", markdown(results))
             tables = re.findall(r"(?m)(?:^\|.*\n)+", text)
             assert len(tables) == 5
-            for each in tables:
-                cells = {len(re.split(r"(?<!\\)(?:\\\\)*\|", row)) for row in each.splitlines()}
+            for table in tables:
+                cells = {len(re.split(r"(?<!\\)(?:\\\\)*\|", row)) for row in table.splitlines()}
                 assert len(cells) == 1
             rendered = MarkdownIt("commonmark").enable("table").render(text)
             assert rendered.count("<table>") == 5

@@ -65,8 +65,8 @@ def test_completeness_that_was_missed_is_not_hidden() -> None:
 def test_scores_of_layers_that_do_nothing() -> None:
     result = full_run()
     assert result.get(SkipEffects) is not None
-    for each in (result.get(SkipEffects).output, result.get(SkipEffects).mean_layers):
-        each[...] = 0
+    for item in (result.get(SkipEffects).output, result.get(SkipEffects).mean_layers):
+        item[...] = 0
     assert told(result)["DepthScore"] == ("–", "skipping a layer changes nothing")
 
 

@@ -60,7 +60,7 @@ def test_bytes_of_one_character_join() -> None:
 
 def test_quarters_are_means_of_what_is_known() -> None:
     written = text_of(np.array([1, 3, 5, np.nan, 7, 7, np.nan, np.nan]))
-    found = next(each for each in depths_of_text(written) if each.measure.name == "settling")
+    found = next(depth for depth in depths_of_text(written) if depth.measure.name == "settling")
     assert (found.mean, found.median, found.without) == (pytest.approx(4.6), 5, 3 / 8)
     assert found.quarters == pytest.approx((2, 5, 7, np.nan), nan_ok=True)
 

@@ -18,7 +18,7 @@ def test_models_and_settings_are_kept_apart() -> None:
         run("5", fingerprint="other weights"),
     ]
     groups = group_runs(runs)
-    texts = [[each.prompt.text for each in group.results] for group in groups]
+    texts = [[result.prompt.text for result in group.results] for group in groups]
     assert texts == [["1", "3"], ["2"], ["4"], ["5"]]
     assert groups[1].title == "tiny, bfloat16 on cpu"
     assert groups[2].title == "tiny, float32 on cpu, chat template"
@@ -27,7 +27,7 @@ def test_models_and_settings_are_kept_apart() -> None:
 def test_of_a_prompt_run_twice_the_last_counts() -> None:
     first, other, last = run("1"), run("2"), run("1", seed=1)
     (group,) = group_runs([first, other, last])
-    assert [each is last or each is other for each in group.results] == [True, True]
+    assert [result is last or result is other for result in group.results] == [True, True]
 
 
 def test_a_stopped_rerun_does_not_replace_a_finished_run() -> None:

@@ -45,15 +45,15 @@ def test_intervals_are_shown_and_written() -> None:
     results = runs(6)
     summary = summarise(results, SETTINGS)
     assert summary is not None
-    known = [each for each in summary.depths if each.interval]
+    known = [estimate for estimate in summary.depths if estimate.interval]
     assert known
     for text in documents(results):
         assert "95% intervals by bootstrap over prompts." in " ".join(text.split())
-        for each in known:
-            assert interval(each) in text
+        for item in known:
+            assert interval(item) in text
     written = json.loads(summary_json(results, SETTINGS))["effective_depth"]
-    assert [each["interval"] for each in written] == [
-        list(each.interval) if each.interval else None for each in summary.depths
+    assert [text["interval"] for text in written] == [
+        list(estimate.interval) if estimate.interval else None for estimate in summary.depths
     ]
 
 
@@ -65,9 +65,9 @@ def test_too_few_prompts_are_said(n: int) -> None:
 
 def test_an_interval_that_cannot_be_had_is_explained() -> None:
     results = runs(5)
-    for number, each in enumerate(results):
-        assert each.get(LogitLens) is not None
-        each.get(LogitLens).overlap[:-1] = 0.8 if number == 0 else 0.1
+    for number, result in enumerate(results):
+        assert result.get(LogitLens) is not None
+        result.get(LogitLens).overlap[:-1] = 0.8 if number == 0 else 0.1
     # A third of the resamples leave the only prompt out that reaches the threshold.
     settings = SummarySettings(overlap_threshold=0.2)
     for text in documents(results, settings):

@@ -64,9 +64,13 @@ def test_it_has_the_layout_of_the_result_file() -> None:
     assert set(summary["contributions"]) == {"attention", "mlp", "layer"}
     assert set(summary["contributions"]["mlp"]) == {"norm_ratio", "cosine"}
     assert set(summary["logit_lens"]) == {"kl", "overlap", "entropy", "top_tokens"}
-    assert [each["rule"] for each in summary["effective_depth"]] == ["cosine", "kl", "overlap"]
-    for each in summary["effective_depth"]:
-        assert set(each) == {"rule", "layer", "ratio", "threshold", "reason", "interval"}
+    assert [estimate["rule"] for estimate in summary["effective_depth"]] == [
+        "cosine",
+        "kl",
+        "overlap",
+    ]
+    for estimate in summary["effective_depth"]:
+        assert set(estimate) == {"rule", "layer", "ratio", "threshold", "reason", "interval"}
     assert set(summary["provenance"]) == {
         "depthtui",
         "torch",
@@ -90,8 +94,8 @@ def test_its_numbers_are_the_pooled_ones_in_full() -> None:
             assert summary["contributions"][branch][kind] == expected.tolist()
     assert summary["logit_lens"]["kl"] == pooled.curves.kl.tolist()  # type: ignore[union-attr]
     assert summary["logit_lens"]["overlap"] == pooled.curves.overlap.tolist()  # type: ignore[union-attr]
-    assert [each["layer"] for each in summary["effective_depth"]] == [
-        each.layer for each in pooled.depths
+    assert [estimate["layer"] for estimate in summary["effective_depth"]] == [
+        depth.layer for depth in pooled.depths
     ]
 
 
@@ -109,7 +113,7 @@ def test_prompts_and_top_tokens_are_listed_by_prompt() -> None:
     lens = runs[1].get(LogitLens)
     assert lens is not None
     top = summary["logit_lens"]["top_tokens"]
-    assert [len(each) for each in top] == [5, 5]
+    assert [len(listed) for listed in top] == [5, 5]
     assert top[1][2] == [
         {"token": lens.vocabulary[int(id_)], "probability": float(probability)}
         for id_, probability in zip(lens.top_ids[2, 3], lens.top_probabilities[2, 3], strict=True)
@@ -120,11 +124,11 @@ def test_a_metric_that_one_run_lacks_is_absent() -> None:
     without_lens = lacking(run(), "logit_lens")
     summary = summary_dict([run(), without_lens], SETTINGS)
     assert "logit_lens" not in summary
-    assert [each["rule"] for each in summary["effective_depth"]] == ["cosine"]
+    assert [estimate["rule"] for estimate in summary["effective_depth"]] == ["cosine"]
     without_contributions = lacking(run(), "contributions")
     summary = summary_dict([without_contributions], SETTINGS)
     assert "contributions" not in summary
-    assert [each["rule"] for each in summary["effective_depth"]] == ["kl", "overlap"]
+    assert [estimate["rule"] for estimate in summary["effective_depth"]] == ["kl", "overlap"]
 
 
 def test_without_the_split_only_the_layer_is_there() -> None:
@@ -141,8 +145,8 @@ def test_what_was_not_run_is_null_and_the_json_is_strict() -> None:
     summary = json.loads(text, parse_constant=refuse)
     assert summary["contributions"]["layer"]["cosine"][2:] == [None, None]
     assert summary["logit_lens"]["top_tokens"][0][3] == []
-    assert [each["layer"] for each in summary["effective_depth"]] == [None] * 3
-    assert all(each["reason"] for each in summary["effective_depth"])
+    assert [estimate["layer"] for estimate in summary["effective_depth"]] == [None] * 3
+    assert all(estimate["reason"] for estimate in summary["effective_depth"])
 
 
 class TestSlowerMetrics:
@@ -210,12 +214,12 @@ class TestSlowerMetrics:
         summary = summary_dict([one, two], SummarySettings(include_first_token=False))
         assert one.get(Ablation) is not None
         assert two.get(Ablation) is not None
-        later = [each.get(Ablation).loss_change[:, 1:] for each in (one, two)]
+        later = [run_.get(Ablation).loss_change[:, 1:] for run_ in (one, two)]
         expected = np.concatenate(later, axis=1).mean(axis=1, dtype=np.float64)
         np.testing.assert_allclose(summary["ablation"]["loss_change"], expected, rtol=1e-6)
         assert one.get(Similarity) is not None
         assert two.get(Similarity) is not None
-        distances = [each.get(Similarity).angular_distance_without_first for each in (one, two)]
+        distances = [run_.get(Similarity).angular_distance_without_first for run_ in (one, two)]
         expected = (distances[0] * 23 + distances[1] * 29) / 52
         found = summary["similarity"]["angular_distance"]
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
@@ -223,7 +227,7 @@ class TestSlowerMetrics:
 
     def test_depths_of_tokens(self) -> None:
         summary = self.summary()
-        assert [len(each) for each in summary["prediction_depth"]["depths"]] == [24, 5, 30]
+        assert [len(depths_) for depths_ in summary["prediction_depth"]["depths"]] == [24, 5, 30]
         early = summary["early_exit"]
         assert len(early["confidence"]) == len(early["agreement"]) == len(early["layers_saved"])
         assert sorted(early["layers_saved"], reverse=True) == early["layers_saved"]
@@ -282,7 +286,9 @@ class TestProvenance:
     other = replace(one, torch="2.14", started="2026-01-01T00:00:00Z", seconds=2, cached=False)
 
     def test_of_several_runs(self) -> None:
-        runs = [replace(run(), provenance=each) for each in (self.one, self.other, None)]
+        runs = [
+            replace(run(), provenance=provenance) for provenance in (self.one, self.other, None)
+        ]
         combined = combined_provenance(runs)
         assert combined["torch"] == "2.13, 2.14"
         assert combined["platform"] == "Linux"

@@ -88,9 +88,9 @@ class TestCurves:
 
     def rule(self, svg: str, css: str) -> list[float]:
         (path,) = [
-            each for each in ElementTree.fromstring(svg).iter("path") if each.get("class") == css
+            item for item in ElementTree.fromstring(svg).iter("path") if item.get("class") == css
         ]
-        return [float(each) for each in re.findall(r"[\d.]+", path.get("d", ""))]
+        return [float(item) for item in re.findall(r"[\d.]+", path.get("d", ""))]
 
     def points(self, svg: str) -> list[list[tuple[float, float]]]:
         found = re.search(r'class="line mean" d="([^"]*)"', svg)
@@ -115,7 +115,7 @@ class TestCurves:
 
     def test_unknown_layers_are_gaps(self) -> None:
         parts = self.points(self.panel([1.0, 2.0, np.nan, 3.0, np.nan, np.nan]))
-        assert [len(each) for each in parts] == [2, 2]
+        assert [len(part) for part in parts] == [2, 2]
         assert parts[1][0] == parts[1][1], "a lone value is a point"
 
     @pytest.mark.parametrize("log", [True, False])
@@ -138,8 +138,8 @@ class TestBars:
     def drawn(self, values: list[float]) -> list[dict[str, float]]:
         root = ElementTree.fromstring(bars(np.array(values), "label"))
         return [
-            {name: float(each.get(name, "")) for name in ("x", "y", "width", "height")}
-            for each in root.iter("rect")
+            {name: float(item.get(name, "")) for name in ("x", "y", "width", "height")}
+            for item in root.iter("rect")
         ]
 
     def test_they_are_as_long_as_their_values_and_on_their_side_of_zero(self) -> None:

@@ -28,12 +28,12 @@ def both(text: str = "a b", loss: float = 2.0, change: float = 0.5) -> list[RunR
     """A clean run, and the same without two layers, in which one of five tokens says another."""
     clean, changed = run(text, **KNOWN), run(text, **KNOWN)
     changed = replace(changed, settings=replace(changed.settings, skipped=OFF))
-    for each, value in ((clean, loss), (changed, loss + change)):
-        assert each.get(LogitLens) is not None
-        each.get(LogitLens).next_log_probability[-1] = -value
-        each.get(LogitLens).top_ids[-1, :, 0] = 1
-        each.get(LogitLens).top_probabilities[-1, :, 0] = 0.75
-        each.get(LogitLens).vocabulary = {1: " one", 2: " two"}
+    for item, value in ((clean, loss), (changed, loss + change)):
+        assert item.get(LogitLens) is not None
+        item.get(LogitLens).next_log_probability[-1] = -value
+        item.get(LogitLens).top_ids[-1, :, 0] = 1
+        item.get(LogitLens).top_probabilities[-1, :, 0] = 0.75
+        item.get(LogitLens).vocabulary = {1: " one", 2: " two"}
     changed.get(LogitLens).top_ids[-1, -1, 0] = 2
     return [clean, changed]
 
@@ -48,7 +48,7 @@ def both(text: str = "a b", loss: float = 2.0, change: float = 0.5) -> list[RunR
     ],
 )
 def test_layers_are_told_as_ranges(layers: list[int], words: str) -> None:
-    assert skipped_text([Skip(each) for each in layers]) == words
+    assert skipped_text([Skip(layer) for layer in layers]) == words
 
 
 def test_sublayers_come_after_layers() -> None:
@@ -91,8 +91,8 @@ def test_what_it_costs() -> None:
 
 def test_losses_are_weighted_by_tokens() -> None:
     runs = [*both("a b", 2.0, 1.0), *both("c d", 4.0, 0.0)]
-    for each in runs[2:]:
-        each.tokens = replace(each.tokens, ids=np.arange(2), texts=["a", "b"])
+    for result in runs[2:]:
+        result.tokens = replace(result.tokens, ids=np.arange(2), texts=["a", "b"])
     clean, changed = group_runs(runs)
     found = Pairs.of(clean, changed)
     rows = {name: cells for name, *cells in found.rows(SETTINGS)}
@@ -105,10 +105,11 @@ def test_losses_are_weighted_by_tokens() -> None:
 
 def test_what_is_unknown_has_no_row() -> None:
     clean, changed = both()
-    for each in (clean, changed):
-        each.drop(("logit_lens",))
+    for share in (clean, changed):
+        share.drop(("logit_lens",))
     unknown = [
-        replace(each, model=replace(each.model, layer_parameters=())) for each in (clean, changed)
+        replace(share, model=replace(share.model, layer_parameters=()))
+        for share in (clean, changed)
     ]
     (first, second) = group_runs(unknown)
     names = {row[0] for row in Pairs.of(first, second).rows(SETTINGS)}

@@ -42,19 +42,19 @@ def started(path: Path, plan=PLAN) -> StartSweep:  # type: ignore[no-untyped-def
 
 def test_every_prompt_is_told_with_its_cell(tmp_path: Path) -> None:
     events, engine = sweep_events(started(tmp_path))
-    events = [codec.decode(codec.encode(each)) for each in events]
-    done = [each for each in events if isinstance(each, PromptDone)]
+    events = [codec.decode(codec.encode(event)) for event in events]
+    done = [event for event in events if isinstance(event, PromptDone)]
     assert len(done) == count_prompts(PLAN)
-    for each in done:
-        cell, record = PLAN.cells[each.cell], read_record(each.record.encode())
+    for event in done:
+        cell, record = PLAN.cells[event.cell], read_record(event.record.encode())
         assert (record.model.name, record.task, record.level) == (
             cell.model.name,
             cell.task.name,
             cell.task.level,
         )
-    progress = [each for each in events if isinstance(each, SweepProgress)]
+    progress = [event for event in events if isinstance(event, SweepProgress)]
     assert (progress[-1].done, progress[-1].total) == (len(done), len(done))
-    assert any("beta · addition, 2 digits · prompt 3" in each.now for each in progress)
+    assert any("beta · addition, 2 digits · prompt 3" in event.now for event in progress)
     end = events[-1]
     assert isinstance(end, SweepFinished)
     assert not end.stopped
@@ -68,7 +68,7 @@ def test_what_is_there_is_told_and_not_run_again(tmp_path: Path) -> None:
     sweep(PLAN, tmp_path)
     events, engine = sweep_events(started(tmp_path))
     assert not engine.runs
-    assert sum(isinstance(each, PromptDone) for each in events) == count_prompts(PLAN)
+    assert sum(isinstance(event, PromptDone) for event in events) == count_prompts(PLAN)
 
 
 def test_a_sweep_that_is_stopped_is_on_disk(tmp_path: Path) -> None:
@@ -105,10 +105,12 @@ def test_the_model_that_is_loaded_is_not_loaded_again(tmp_path: Path) -> None:
 def test_failures_are_told_once_each(tmp_path: Path) -> None:
     plan = make_plan(("alpha", "missing"), ("addition:1-2",))
     events, _ = sweep_events(started(tmp_path, plan))
-    failed = [each for each in events if isinstance(each, PromptFailed)]
-    assert [(each.model, each.task, each.prompt) for each in failed] == [("missing", "", None)]
+    failed = [event for event in events if isinstance(event, PromptFailed)]
+    assert [(failure.model, failure.task, failure.prompt) for failure in failed] == [
+        ("missing", "", None)
+    ]
     assert "There is no model missing" in failed[0].message
-    assert not [each for each in events if isinstance(each, Notice)]
+    assert not [event for event in events if isinstance(event, Notice)]
 
 
 def test_prompts_that_cannot_be_read_end_the_sweep(tmp_path: Path) -> None:
@@ -134,8 +136,8 @@ def test_saved_sweeps_are_listed_and_opened(tmp_path: Path) -> None:
     (found,) = saved_sweeps(tmp_path)
     assert (found.folder, found.plan, found.n_records) == (folder, PLAN, count_prompts(PLAN))
     opened = open_sweep(folder, print)
-    keys = [[each.key for each in found] for found in opened.records.values()]
-    assert keys == [[each.key for each in found] for found in outcome.records.values()]
+    keys = [[record.key for record in found] for found in opened.records.values()]
+    assert keys == [[record.key for record in found] for found in outcome.records.values()]
 
 
 def test_records_that_are_damaged_are_told_and_left_out(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_run_comes_back_whole(engine):
     assert events[-1].run_id == 3
     assert result.complete
     assert np.isfinite(result.get(LogitLens).kl).all()
-    assert any(isinstance(each, RunStarted) for each in events)
+    assert any(isinstance(event, RunStarted) for event in events)
 
 
 def test_hostile_prompts_cross_the_pipe(engine):
@@ -114,7 +114,7 @@ def test_a_halted_run_stops(engine):
     engine.send(Stop())
     events = engine.until(RunFinished)
     assert not events[-1].result.complete
-    assert sum(isinstance(each, Rows) for each in events) == 0
+    assert sum(isinstance(event, Rows) for event in events) == 0
 
 
 def test_a_text_comes_back_and_a_failure_says_of_which(engine):
@@ -166,8 +166,10 @@ def test_a_sweep_is_run_by_the_same_engine(engine, folder, tmp_path):
     engine.send(StartSweep(7, str(tmp_path), plan_text(plan)))
     events = engine.until(SweepFinished)
     # Its prompts are no runs of the explorer, and its model is loaded already.
-    assert not [each for each in events if isinstance(each, RunStarted | RunFinished | ModelLoaded)]
-    assert [each.cell for each in events if isinstance(each, PromptDone)] == [2, 2, 3, 3]
+    assert not [
+        event for event in events if isinstance(event, RunStarted | RunFinished | ModelLoaded)
+    ]
+    assert [event.cell for event in events if isinstance(event, PromptDone)] == [2, 2, 3, 3]
     end = events[-1]
     assert (end.stopped, end.problem, end.model.spec) == (False, "", spec)
     assert len(open_sweep(tmp_path, print).failures) == 1

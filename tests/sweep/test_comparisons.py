@@ -43,7 +43,7 @@ def moved(parts: list[PromptCurves], layers: int) -> list[PromptCurves]:
 
 
 def layer(parts: list[PromptCurves], rule: str) -> int:
-    found = {each.rule: each.layer for each in depths(pool(parts), SETTINGS)}[rule]
+    found = {depth.rule: depth.layer for depth in depths(pool(parts), SETTINGS)}[rule]
     assert found is not None
     return found
 
@@ -57,7 +57,7 @@ def test_the_difference_is_that_of_the_pooled_layers(rule: str, paired: bool) ->
     assert found.ratio == pytest.approx(found.layers / 30)
     assert found.layers_interval is not None
     assert found.layers_interval[0] > 0
-    assert found.ratio_interval == pytest.approx([each / 30 for each in found.layers_interval])
+    assert found.ratio_interval == pytest.approx([end / 30 for end in found.layers_interval])
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -152,7 +152,7 @@ def test_what_cannot_be_said_is_said() -> None:
     levels = [a, a[:4], a]
     few_a_level = "too few prompts to say (4 a level; 5 are needed)"
     assert trend(levels, SETTINGS).sentence == few_a_level
-    without = [PromptCurves(5, Curves(kl=each.curves.kl)) for each in a]
+    without = [PromptCurves(5, Curves(kl=item.curves.kl)) for item in a]
     for found in (
         difference(a, without, SETTINGS, paired=True, rule="cosine"),
         trend([a, without], SETTINGS, rule="cosine"),
@@ -177,7 +177,7 @@ def test_a_planted_trend_is_found() -> None:
     levels = [prompts(seed, 8, 10 + 2 * seed) for seed in range(4)]
     for rule in RULES:
         found = trend(levels, SETTINGS, rule)
-        pooled = [layer(each, rule) for each in levels]
+        pooled = [layer(text, rule) for text in levels]
         assert found.layers == tuple(pooled)
         assert found.slope == pytest.approx(3 * np.polyfit(range(4), pooled, 1)[0])
         assert found.slope_interval is not None
@@ -234,7 +234,7 @@ def test_holm_by_hand() -> None:
 def test_correction_passes_over_what_has_no_p() -> None:
     known = Difference("kl", True, (5, 5), p=0.02)
     unknown = Difference("kl", True, (3, 3), problem="too few")
-    assert [each.p_holm for each in corrected([known, unknown, replace(known, p=0.03)])] == [
+    assert [item.p_holm for item in corrected([known, unknown, replace(known, p=0.03)])] == [
         0.04,
         None,
         0.04,

@@ -95,17 +95,17 @@ def test_both_nodes_give_what_one_process_gives(cluster: Any, tmp_path: Path) ->
     assert len(nodes_of(folder)) == 2
     local = sweep(plan, tmp_path / "local")
     assert contents(folder) == contents(tmp_path / "local")
-    assert {cell: [each.key for each in found] for cell, found in outcome.records.items()} == {
-        cell: [each.key for each in found] for cell, found in local.records.items()
+    assert {cell: [record.key for record in found] for cell, found in outcome.records.items()} == {
+        cell: [record.key for record in found] for cell, found in local.records.items()
     }
-    assert {each.model for each in outcome.failures} == {"missing"}
+    assert {failure.model for failure in outcome.failures} == {"missing"}
     again = run(plan, folder)
     assert len(runs_of(folder)) == 12
     assert sum(map(len, again.records.values())) == 12
 
 
 def test_a_limit_of_tokens_is_applied_on_the_nodes(cluster: Any, tmp_path: Path) -> None:
-    lengths = [len(tokens_of(each)) for each in make_prompts("commonsense", count=17)]
+    lengths = [len(tokens_of(prompt)) for prompt in make_prompts("commonsense", count=17)]
     limit = min(lengths)
     assert lengths[0] > limit
     plan = make_plan(("alpha",), ("commonsense",), Drawing(1, max_tokens=limit))
@@ -113,7 +113,7 @@ def test_a_limit_of_tokens_is_applied_on_the_nodes(cluster: Any, tmp_path: Path)
     local = sweep(plan, tmp_path / "local")
     assert contents(tmp_path) == contents(tmp_path / "local")
     assert not outcome.failures
-    assert [len(each) for each in local.records.values()] == [1]
+    assert [len(record) for record in local.records.values()] == [1]
     run(plan, tmp_path)
     assert len(runs_of(tmp_path)) == 1
 
@@ -129,8 +129,8 @@ def test_a_driver_that_dies_goes_on(cluster: Any, tmp_path: Path) -> None:
     assert len(contents(tmp_path)) == 1
     log = tmp_path / "second"
     log.mkdir()
-    for each in cluster.list_all_nodes():
-        open_gate(log, each.node_id)
+    for node in cluster.list_all_nodes():
+        open_gate(log, node.node_id)
     outcome = run(plan, tmp_path, log=log)
     assert sum(map(len, outcome.records.values())) == count_prompts(plan)
     assert len(runs_of(log)) == count_prompts(plan) - 1
@@ -144,7 +144,7 @@ def test_a_process_that_dies_again_and_again_is_given_up(cluster: Any, tmp_path:
     outcome = run(plan, tmp_path, told=told)
     (failure,) = outcome.failures
     assert failure.task == "mine"
-    assert [len(each) for each in outcome.records.values()] == [0, 1]
+    assert [len(record) for record in outcome.records.values()] == [0, 1]
     assert "lost 3 times" in failure.message
     assert len([text for _, text in runs_of(tmp_path) if "crash" in text]) == 3
 
@@ -160,7 +160,7 @@ def test_the_command_runs_a_real_model_on_a_node(
     assert cli.main([*command, "--out", str(tmp_path / "local")]) == 0
     assert cli.main([*command, "--out", str(tmp_path / "ray"), "--ray", cluster.address]) == 0
     one, other = (
-        json.loads((tmp_path / each / "report.json").read_text()) for each in ("local", "ray")
+        json.loads((tmp_path / name / "report.json").read_text()) for name in ("local", "ray")
     )
     assert one == other
 
@@ -183,7 +183,7 @@ def test_a_node_that_dies_loses_only_what_it_had_begun(cluster: Any, tmp_path: P
         nodes = nodes_of(tmp_path)
         if lost or len(nodes) < 2:
             return
-        workers = {each.node_id: each for each in cluster.worker_nodes}
+        workers = {node.node_id: node for node in cluster.worker_nodes}
         victim, survivor = sorted(nodes)
         lost.append(victim)
         cluster.remove_node(workers[victim], allow_graceful=False)
@@ -191,9 +191,9 @@ def test_a_node_that_dies_loses_only_what_it_had_begun(cluster: Any, tmp_path: P
 
     outcome = run(plan, tmp_path, kill_one, told)
     assert len(lost) == 1
-    assert [len(each) for each in outcome.records.values()] == [3, 3]
+    assert [len(record) for record in outcome.records.values()] == [3, 3]
     assert not outcome.failures
-    assert any("Its node was lost" in each for each in told)
+    assert any("Its node was lost" in event for event in told)
     runs = [text for _, text in runs_of(tmp_path)]
     # A prompt that ran and whose record was still on its way may run again.
     assert 6 <= len(runs) <= 7

@@ -27,7 +27,7 @@ EMPTY = SweepPlan((), ())
 
 
 def levels(text: str, all_levels: bool = False) -> list[str]:
-    return [each.level for each in parse_task(text, {}, Drawing(), all_levels)]
+    return [item.level for item in parse_task(text, {}, Drawing(), all_levels)]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def levels(text: str, all_levels: bool = False) -> list[str]:
         ("addition:1", ["1"]),
         ("addition:1,3,3,5", ["1", "3", "5"]),
         ("addition:2-4", ["2", "3", "4"]),
-        ("multiplication:*", [str(each) for each in range(1, 11)]),
+        ("multiplication:*", [str(index) for index in range(1, 11)]),
         ("commonsense", [""]),
         ("commonsense:*", [""]),
         ("math:*", ["1", "2", "3", "4", "5"]),
@@ -80,7 +80,7 @@ def test_a_file_is_a_task_of_its_own() -> None:
 
 
 def test_titles_say_the_level_in_its_unit() -> None:
-    assert [TaskChoice("addition", each).title for each in ("1", "4")] == [
+    assert [TaskChoice("addition", name).title for name in ("1", "4")] == [
         "addition, 1 digit",
         "addition, 4 digits",
     ]
@@ -185,8 +185,8 @@ def test_files_and_folders_are_named_from_the_root(
     models = (ModelSpec("model"), ModelSpec("some/model"), ModelSpec("demo"))
     tasks = (TaskChoice("mine", data="mine.jsonl"), TaskChoice("facts", "1"))
     plan = with_absolute_paths(SweepPlan(models, tasks))
-    assert [each.name for each in plan.models] == [str(tmp_path / "model"), "some/model", "demo"]
-    assert [each.data for each in plan.tasks] == [str(tmp_path / "mine.jsonl"), ""]
+    assert [model.name for model in plan.models] == [str(tmp_path / "model"), "some/model", "demo"]
+    assert [choice.data for choice in plan.tasks] == [str(tmp_path / "mine.jsonl"), ""]
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ class TestChoosing:
         long = len(written[1].text)
         task = TaskChoice("commonsense", examples=3, max_tokens=long - 1)
         chosen = choose(task, Candidates(task, 0), lambda prompt: len(prompt.text))
-        assert chosen == [each for each in written if len(each.text) < long][:3]
+        assert chosen == [text for text in written if len(text.text) < long][:3]
 
     def test_prompts_are_made_only_as_far_as_asked(self, tmp_path: Path) -> None:
         path = tmp_path / "gsm8k.jsonl"

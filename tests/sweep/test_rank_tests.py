@@ -68,9 +68,9 @@ def test_kendall_is_tau_b() -> None:
 def test_many_prompts_agree_with_few_in_the_limit() -> None:
     rng = np.random.default_rng(2)
     levels = [rng.integers(10, 20, 26) + float(shift) for shift in (0, 0, 1)]
-    few, _ = kendall([each[:25] for each in levels], 0)
+    few, _ = kendall([text[:25] for text in levels], 0)
     ranks = np.repeat([0, 1, 2], 25)
-    limit = stats.kendalltau(ranks, np.concatenate([each[:25] for each in levels])).pvalue
+    limit = stats.kendalltau(ranks, np.concatenate([text[:25] for text in levels])).pvalue
     assert few == pytest.approx(limit, abs=0.02)
 
 

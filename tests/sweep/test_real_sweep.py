@@ -35,7 +35,7 @@ def test_a_sweep_measures_what_runs_measure(home: Path, capsys: pytest.CaptureFi
     command += ["--metrics", "contributions,logit_lens,skip_effects"]
     assert cli.main(command) == 0
     report = json.loads((out / "report.json").read_text())
-    assert [(each["task"], each["level"]) for each in report["cells"]] == [
+    assert [(cell["task"], cell["level"]) for cell in report["cells"]] == [
         ("addition", "1"),
         ("addition", "2"),
     ]
@@ -43,15 +43,15 @@ def test_a_sweep_measures_what_runs_measure(home: Path, capsys: pytest.CaptureFi
     engine.load(ModelSpec(str(folder), device="cpu"))
     for cell, level in zip(report["cells"], ("1", "2"), strict=True):
         prompts = make_prompts("addition", level, 2)
-        runs = [engine.run(each, RunSettings()) for each in prompts]
-        kl = np.concatenate([each.get(LogitLens).kl for each in runs], axis=1).mean(axis=1)
+        runs = [engine.run(prompt, RunSettings()) for prompt in prompts]
+        kl = np.concatenate([run.get(LogitLens).kl for run in runs], axis=1).mean(axis=1)
         np.testing.assert_allclose(cell["curves"]["kl"], kl, rtol=1e-5, atol=1e-6)
-        cosine = np.concatenate([each.get(Contributions).layer_cosine for each in runs], axis=1)
+        cosine = np.concatenate([run.get(Contributions).layer_cosine for run in runs], axis=1)
         np.testing.assert_allclose(cell["curves"]["layer_cosine"], cosine.mean(axis=1), rtol=1e-4)
     capsys.readouterr()
 
     weights = load_file(folder / "model.safetensors")
-    name = next(each for each in weights if "mlp" in each)
+    name = next(weight for weight in weights if "mlp" in weight)
     weights[name] = -weights[name]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     assert cli.main(command) == 0

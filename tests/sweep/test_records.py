@@ -74,7 +74,7 @@ def test_a_record_gives_the_depths_of_the_run() -> None:
     from depthtui.depth.effective_depth import depths, pool
 
     results = [full_run(seed=seed, tokens=20 + seed) for seed in range(3)]
-    parts = [read_record(record_bytes(record(each))).curves for each in results]
+    parts = [read_record(record_bytes(record(result))).curves for result in results]
     summary = summarise(results, SummarySettings())
     assert depths(pool(parts), SummarySettings()) == summary.depths
 
@@ -101,7 +101,7 @@ def test_what_a_key_depends_on() -> None:
 def test_prompts_before_matter_to_skip_effects_alone() -> None:
     for metrics, same in ((("logit_lens",), True), (("skip_effects",), False)):
         settings = RunSettings(metrics=metrics)
-        keys = {record_key(CELL, 1, PROMPT, settings, [Prompt(each)]) for each in "ab"}
+        keys = {record_key(CELL, 1, PROMPT, settings, [Prompt(text)]) for text in "ab"}
         assert (len(keys) == 1) is same
 
 

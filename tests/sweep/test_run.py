@@ -29,13 +29,15 @@ def test_every_model_runs_every_prompt_and_is_loaded_once(tmp_path: Path) -> Non
     assert engine.loads == ["alpha", "beta"]
     assert len(set(engine.runs)) == len(engine.runs) == count_prompts(make_plan())
     assert watcher.waiting == watcher.ended == count_prompts(make_plan())
-    assert [len(each) for each in outcome.records.values()] == [3] * 6
+    assert [len(record) for record in outcome.records.values()] == [3] * 6
     assert not outcome.failures
     assert not (tmp_path / f"{FAILURES}.json").exists()
     for cell, records in outcome.records.items():
-        assert [each.number for each in records] == [0, 1, 2]
-        assert {each.model.spec for each in records} == {cell.model}
-        assert {(each.task, each.level) for each in records} == {(cell.task.name, cell.task.level)}
+        assert [record.number for record in records] == [0, 1, 2]
+        assert {record.model.spec for record in records} == {cell.model}
+        assert {(record.task, record.level) for record in records} == {
+            (cell.task.name, cell.task.level)
+        }
 
 
 def test_nothing_is_computed_twice(tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ class TestFailures:
         told: list[str] = []
         plan = make_plan(models=("alpha", "missing", "beta"))
         outcome = sweep(plan, tmp_path, told=told)
-        assert [len(each) for each in outcome.records.values()] == [3] * 3 + [0] * 3 + [3] * 3
+        assert [len(record) for record in outcome.records.values()] == [3] * 3 + [0] * 3 + [3] * 3
         assert told == ["missing: There is no model missing. Choose another."]
         (row,) = json.loads((tmp_path / "failures.json").read_text())
         assert (row["model"], row["task"], row["prompt"]) == ("missing", "", None)
@@ -111,16 +113,16 @@ class TestFailures:
     def test_prompts_that_fail_are_tried_again(self, tmp_path: Path) -> None:
         path = tmp_path / "mine.jsonl"
         texts = ["fine", "this is too long", "a bug here", "fine too"]
-        path.write_text("".join(f'{{"text": "{each}"}}\n' for each in texts))
+        path.write_text("".join(f'{{"text": "{text}"}}\n' for text in texts))
         plan = make_plan(("alpha",), ("mine",), Drawing(4), {"mine": str(path)})
         for _ in range(2):
             engine, told = ScriptedEngine(), []
             outcome = sweep(plan, tmp_path / "out", engine, told)
-            assert [each.prompt for each in outcome.failures] == [1, 2]
+            assert [failure.prompt for failure in outcome.failures] == [1, 2]
             assert told[0] == "alpha · mine · prompt 2: The prompt is too long. Shorten it."
             assert "(RuntimeError)" in told[1]
         assert [text for _, text in engine.runs] == ["this is too long", "a bug here"]
-        assert [each.number for each in next(iter(outcome.records.values()))] == [0, 3]
+        assert [record.number for record in next(iter(outcome.records.values()))] == [0, 3]
 
     def test_failures_are_forgotten_once_they_are_mended(self, tmp_path: Path) -> None:
         plan = make_plan(("alpha",), ("facts:1",))
@@ -149,7 +151,7 @@ class TestFailures:
         plan = make_plan(("alpha",), ("mine",), Drawing(5), {"mine": str(path)})
         outcome = sweep(plan, tmp_path / "out", told=told)
         assert told == ["mine has 2 prompts, not 5: all are taken."]
-        assert [len(each) for each in outcome.records.values()] == [2]
+        assert [len(record) for record in outcome.records.values()] == [2]
 
 
 def test_a_damaged_record_is_computed_again(tmp_path: Path) -> None:
@@ -188,7 +190,7 @@ def test_changed_weights_are_told_and_computed_again(
     assert len(told) == 1
     assert "weights of alpha have changed" in told[0]
     prints = {
-        cell.model.name: {each.model.fingerprint for each in records}
+        cell.model.name: {record.model.fingerprint for record in records}
         for cell, records in outcome.records.items()
     }
     assert prints == {"alpha": {"e" * 16}, "beta": {"f" * 16}}
@@ -205,15 +207,17 @@ def test_weights_that_were_fetched_anew_are_noticed_when_loaded(tmp_path: Path) 
 
 
 def test_a_limit_of_tokens_is_known_without_loading_again(tmp_path: Path) -> None:
-    lengths = [len(tokens_of(each)) for each in make_prompts("commonsense", count=17)]
+    lengths = [len(tokens_of(prompt)) for prompt in make_prompts("commonsense", count=17)]
     limit = sorted(lengths)[8]
     plan = make_plan(("alpha",), ("commonsense",), Drawing(5, max_tokens=limit))
     outcome = sweep(plan, tmp_path)
     (records,) = outcome.records.values()
-    assert [each.n_tokens for each in records] == [each for each in lengths if each <= limit][:5]
+    assert [record.n_tokens for record in records] == [
+        length for length in lengths if length <= limit
+    ][:5]
     engine = ScriptedEngine()
     (again,) = sweep(plan, tmp_path, engine).records.values()
-    assert [each.key for each in again] == [each.key for each in records]
+    assert [record.key for record in again] == [record.key for record in records]
     assert not engine.loads
 
 
@@ -223,8 +227,8 @@ def test_random_positions_run_on_through_a_cell(tmp_path: Path) -> None:
     engine = ScriptedEngine()
     outcome = sweep(plan, tmp_path / "whole", engine)
     for records in outcome.records.values():
-        lengths = [each.n_tokens for each in records]
-        assert [each.settings.lengths_before for each in records] == [
+        lengths = [record.n_tokens for record in records]
+        assert [record.settings.lengths_before for record in records] == [
             tuple(lengths[:number]) for number in range(3)
         ]
     sweep(plan, tmp_path / "part", shard=Shard(2, 2))
@@ -247,9 +251,9 @@ class TestShards:
         merged = merge_sweeps(folders, SweepFolder(tmp_path / "out", pytest.fail), pytest.fail)
         assert contents(tmp_path / "out") == contents(tmp_path / "whole")
         assert merged.plan == plan
-        assert {cell: [each.key for each in found] for cell, found in merged.records.items()} == {
-            cell: [each.key for each in found] for cell, found in whole.records.items()
-        }
+        assert {
+            cell: [record.key for record in found] for cell, found in merged.records.items()
+        } == {cell: [record.key for record in found] for cell, found in whole.records.items()}
         engine = ScriptedEngine()
         sweep(plan, tmp_path / "out", engine)
         assert not engine.runs
@@ -258,11 +262,11 @@ class TestShards:
         plan = make_plan(models=("alpha", "missing"))
         for index in (1, 2):
             sweep(plan, tmp_path, shard=Shard(index, 2))
-        assert {each.name for each in tmp_path.glob("*.json")} == {
+        assert {path.name for path in tmp_path.glob("*.json")} == {
             f"{name}-{index}-of-2.json" for name in ("sweep", "failures") for index in (1, 2)
         }
         merged = merge_sweeps([tmp_path], SweepFolder(tmp_path, pytest.fail), pytest.fail)
-        assert [len(each) for each in merged.records.values()] == [3, 3, 3, 0, 0, 0]
+        assert [len(record) for record in merged.records.values()] == [3, 3, 3, 0, 0, 0]
         assert len(merged.failures) == 1
 
     def test_a_part_that_is_nowhere_is_told(self, tmp_path: Path) -> None:
@@ -296,13 +300,13 @@ class TestShards:
         out = SweepFolder(tmp_path / "out", pytest.fail)
         merged = merge_sweeps([tmp_path / "a", tmp_path / "b"], out, pytest.fail)
         assert merged.plan.models == (ModelSpec("alpha"), ModelSpec("beta"))
-        assert [each.title for each in merged.plan.tasks] == [
+        assert [task.title for task in merged.plan.tasks] == [
             "addition, 1 digit",
             "addition, 2 digits",
             "commonsense",
             "addition, 3 digits",
         ]
-        assert [len(each) for each in merged.records.values()] == [3, 3, 3, 0, 0, 3, 0, 3]
+        assert [len(record) for record in merged.records.values()] == [3, 3, 3, 0, 0, 3, 0, 3]
 
     def test_what_was_measured_otherwise_is_refused(self, tmp_path: Path) -> None:
         sweep(make_plan(("alpha",)), tmp_path / "a")

@@ -49,10 +49,10 @@ def test_it_prints_the_table_and_writes_the_report(
     assert "≈ paper 25" in text
     for question in ("grow with size", "differ on the same prompts", "harder tasks use more"):
         assert question in text
-    assert {each.name for each in out.iterdir()} == {
+    assert {path.name for path in out.iterdir()} == {
         "records",
         "sweep.json",
-        *(f"report.{each}" for each in ("md", "csv", "json", "html")),
+        *(f"report.{name}" for name in ("md", "csv", "json", "html")),
     }
 
 
@@ -79,7 +79,7 @@ def test_a_plan_file_and_options_add_up(engine: ScriptedEngine, home: Path) -> N
     plan.write_text("examples = 1\n[[model]]\nname = 'alpha'\n[[task]]\nname = 'facts'\n")
     assert run(str(plan), "--model", "beta", "--task", "commonsense", "--out", str(home / "o")) == 0
     report = json.loads((home / "o" / "report.json").read_text())
-    assert [(each["title"], each["task"]) for each in report["cells"]] == [
+    assert [(cell["title"], cell["task"]) for cell in report["cells"]] == [
         ("alpha", "facts"),
         ("alpha", "commonsense"),
         ("beta", "facts"),
@@ -120,7 +120,7 @@ def test_shards_are_merged(engine: ScriptedEngine, home: Path, capsys: Output) -
     assert run(*folders, "--out", str(home / "merged")) == 0
     assert run(*command, "--out", str(home / "whole")) == 0
     one, other = (
-        json.loads((home / each / "report.json").read_text()) for each in ("merged", "whole")
+        json.loads((home / name / "report.json").read_text()) for name in ("merged", "whole")
     )
     assert one == other
     assert len(one["cells"][0]["records"]) == 5
@@ -135,13 +135,13 @@ def test_the_papers_protocol_takes_files(engine: ScriptedEngine, home: Path) -> 
         "aime24": [{"Problem": f"P{n}", "Solution": "word " * 90 * n} for n in range(1, 9)],
     }
     data = []
-    for name, each in rows.items():
-        (home / f"{name}.json").write_text(json.dumps(each))
+    for name, row in rows.items():
+        (home / f"{name}.json").write_text(json.dumps(row))
         data += ["--data", f"{name}={home / name}.json"]
     out = home / "out"
     assert run("--model", "alpha", "--protocol", "paper", *data, "--out", str(out)) == 0
     report = json.loads((out / "report.json").read_text())
-    counts = {each["task"]: each["prompts"] for each in report["cells"]}
+    counts = {cell["task"]: cell["prompts"] for cell in report["cells"]}
     # Of eight solutions of 90, 180, … words, four are of at most 400 tokens.
     assert counts == {"hellaswag": 10, "gsm8k": 10, "aime24": 4}
 

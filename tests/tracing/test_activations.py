@@ -19,15 +19,17 @@ def layers():
     torch.manual_seed(1)
     stream, writes = torch.randn(LAYERS + 1, TOKENS, WIDTH), torch.randn(2, LAYERS, TOKENS, WIDTH)
     return [
-        LayerActivations(each, stream[each], writes[0, each], writes[1, each], stream[each + 1])
-        for each in range(LAYERS)
+        LayerActivations(
+            index, stream[index], writes[0, index], writes[1, index], stream[index + 1]
+        )
+        for index in range(LAYERS)
     ]
 
 
 def recorded(layers, scratch_dir):
     recorder = ActivationRecorder(LAYERS, keep_writes=True, scratch_dir=str(scratch_dir))
-    for each in layers:
-        recorder.add(each)
+    for layer in layers:
+        recorder.add(layer)
     return recorder.activations()
 
 

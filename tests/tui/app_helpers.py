@@ -74,7 +74,7 @@ class Explored:
         return "\n".join(strip.text for strip in screen._compositor.render_strips())
 
     def toasts(self) -> list[str]:
-        return [each.message for each in self.app._notifications]
+        return [notification.message for notification in self.app._notifications]
 
 
 @asynccontextmanager

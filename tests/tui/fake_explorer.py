@@ -36,7 +36,7 @@ def main() -> int:
         return kind(spec, settings, FakeEngine, folder / "settings.toml")
 
     if "hostile" in sys.argv:
-        everything = " ".join(each for each in HOSTILE.values() if each)
+        everything = " ".join(text for text in HOSTILE.values() if text)
         DepthApp.first_prompt = lambda app: Prompt(everything)  # type: ignore[method-assign]
     app_module.DepthApp = make  # type: ignore[assignment, misc]
     return cli.main(["--cache-dir", str(folder)])

@@ -147,7 +147,7 @@ async def test_a_new_run_stops_the_one_before(tmp_path: Path) -> None:
         await it.until(lambda: it.status and it.status.state == "running")
         it.engine.advance(3)
         await it.press("n")
-        kinds = [type(each) for each in it.engine.commands[-2:]]
+        kinds = [type(command) for command in it.engine.commands[-2:]]
         assert kinds == [Stop, StartRun]
         it.engine.advance()
         await it.ready()
@@ -374,12 +374,12 @@ async def test_help_lists_the_keys_of_here_and_runs_them(tmp_path: Path) -> None
 async def test_every_key_has_an_id_and_a_tooltip() -> None:
     from depthtui.tui import keymap
 
-    bindings = [each for each in keymap.ALL if not each.system]
-    assert all(each.id and each.tooltip for each in bindings)
+    bindings = [binding for binding in keymap.ALL if not binding.system]
+    assert all(binding.id and binding.tooltip for binding in bindings)
     for group in (keymap.MAIN, keymap.COMPARE, keymap.WHAT_IF, keymap.APP):
-        ids = [each.id for each in group if each.id]
+        ids = [active.id for active in group if active.id]
         assert len(ids) == len(set(ids))
-    keys = {key for each in keymap.ALL for key in each.key.split(",")}
+    keys = {key for binding in keymap.ALL for key in binding.key.split(",")}
     assert not keys & {"ctrl+b", "ctrl+s", "ctrl+j", "ctrl+o"}
 
 
@@ -447,7 +447,7 @@ async def test_every_key_survives_every_state(tmp_path: Path, state: str) -> Non
 
     moving = keymap.MOVING if state == "halted" else []
     bindings = [*keymap.RUNNING, *keymap.CHOOSING, *moving, *keymap.LOOKING, keymap.APP[0]]
-    keys = [each.key.split(",")[0] for each in bindings if not each.system]
+    keys = [binding.key.split(",")[0] for binding in bindings if not binding.system]
     load = fails("no") if state == "loading" else loads
     async with explore(tmp_path, lambda: FakeEngine(load=load), (80, 24), wait=False) as it:
         await it.until(lambda: it.status)

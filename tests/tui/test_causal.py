@@ -248,7 +248,7 @@ async def test_an_engine_that_dies_leaves_the_run_finished(tmp_path: Path) -> No
 
 
 async def test_hostile_tokens_under_every_measure(tmp_path: Path) -> None:
-    text = " ".join(each for each in HOSTILE.values() if each)
+    text = " ".join(text for text in HOSTILE.values() if text)
     async with explore(tmp_path) as it:
         it.app.explorer.run(Prompt(text))
         await it.until(lambda: len(it.session.runs) == 2)

@@ -224,7 +224,7 @@ async def test_models_of_different_depth_share_a_relative_axis(tmp_path: Path) -
         assert "depth / L" in curves.render_line(curves.size.height - 1).text
         heatmaps = [screen.query_one(f"#heatmap-{side}", Heatmap) for side in "ab"]
         await it.press("1", "5", "G")
-        assert [each.cursor.layer for each in heatmaps] == [15, 10]
+        assert [heatmap.cursor.layer for heatmap in heatmaps] == [15, 10]
         # Pointing into B moves A as far up.
         pointed = CursorMoved(8, 3).set_sender(heatmaps[1])
         screen.query_one("#heatmap-b").post_message(pointed)

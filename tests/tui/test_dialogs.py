@@ -127,7 +127,7 @@ async def test_an_unchanged_prompt_keeps_its_answer(tmp_path: Path) -> None:
 async def test_a_file_is_opened_or_refused_in_words(tmp_path: Path) -> None:
     lines = [{"text": "one two"}, {"text": "three four", "answer": " four"}]
     path = tmp_path / "prompts.jsonl"
-    path.write_text("\n".join(json.dumps(each) for each in lines))
+    path.write_text("\n".join(json.dumps(line) for line in lines))
     async with explore(tmp_path) as it:
         await opened(it, "p", PromptPicker)
         it.app.screen.query_one("#ways").active = "file"
@@ -178,7 +178,7 @@ async def test_escape_leaves_every_dialog_without_doing_anything(tmp_path: Path)
 
 
 def listings(*names: str) -> list[ModelListing]:
-    return [ModelListing(each, each, "hub", 1 << 30, True, "in the hub cache") for each in names]
+    return [ModelListing(name, name, "hub", 1 << 30, True, "in the hub cache") for name in names]
 
 
 async def pick_from(
@@ -338,12 +338,12 @@ async def test_the_session_is_exported_to_a_folder_that_is_remembered(tmp_path: 
         screen = it.app.screen
         screen.query_one("#folder", Input).value = str(tmp_path / "else" / "where")
         screen.query_one("#file-name", Input).value = "../all"
-        for each in ("md", "html", "safetensors", "svg"):
-            screen.query_one(f"#{each}", Checkbox).value = False
+        for name in ("md", "html", "safetensors", "svg"):
+            screen.query_one(f"#{name}", Checkbox).value = False
         screen.query_one("#what").query("RadioButton")[1].value = True
         await it.press("f5")
         await it.until(lambda: it.app.screen is it.main)
-    assert [each.name for each in (tmp_path / "else" / "where").iterdir()] == ["all.json"]
+    assert [path.name for path in (tmp_path / "else" / "where").iterdir()] == ["all.json"]
     summary = json.loads((tmp_path / "else" / "where" / "all.json").read_text())
     assert len(summary["prompts"]) == 3
     assert load_settings(tmp_path / "settings.toml").export_dir == tmp_path / "else" / "where"
@@ -357,7 +357,7 @@ async def test_an_export_that_fails_stays_open_and_says_why(tmp_path: Path) -> N
         await it.until(lambda: f"into {tmp_path}/file/x" in it.screen_text())
         await it.press("f5")
         await it.until(lambda: "could not be written" in " ".join(it.screen_text().split()))
-        for each in ("md", "json", "html", "safetensors", "svg"):
-            it.app.screen.query_one(f"#{each}", Checkbox).value = False
+        for name in ("md", "json", "html", "safetensors", "svg"):
+            it.app.screen.query_one(f"#{name}", Checkbox).value = False
         await it.press("f5")
         await it.until(lambda: "Choose at least one format" in it.screen_text())

@@ -183,7 +183,7 @@ async def test_the_explorer_runs_a_real_model_and_outlives_its_engine(tmp_path: 
         await it.until(lambda: it.session.current.layers_done == 2)
         os.kill(clients[-1].pid, signal.SIGKILL)
         await until("gone")
-        assert [each.state for each in it.session.runs] == [RunState.FINISHED, RunState.STOPPED]
+        assert [run.state for run in it.session.runs] == [RunState.FINISHED, RunState.STOPPED]
         assert it.session.current.layers_done == 2
         await it.press("R")
         await until("ready")

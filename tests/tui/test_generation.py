@@ -198,7 +198,7 @@ async def test_the_text_is_exported_and_read_teacher_forced(tmp_path: Path) -> N
         dialog.query_one("#file-name", Input).value = "text"
         await it.press("f5")
         await it.until(lambda: it.app.screen is not dialog, "the files")
-        written = sorted(each.name for each in (tmp_path / "exports").iterdir())
+        written = sorted(path.name for path in (tmp_path / "exports").iterdir())
         assert written == ["text.html", "text.json", "text.md", "text.safetensors", "text.svg"]
         expected = it.app.explorer.generation_state.as_prompt()
         await it.press("enter")

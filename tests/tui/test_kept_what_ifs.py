@@ -119,8 +119,8 @@ async def test_export_has_clean_and_changed(tmp_path: Path) -> None:
         assert "without layers 20-29" in page.read_text().replace("\\", "")
         assert "| loss, nats |" in page.read_text()
         assert "26%" in page.read_text()
-        settings = [json.loads(each.read_text())["settings"] for each in folder.glob("*.json")]
-        assert sorted("silenced" in each for each in settings) == [False, True]
+        settings = [json.loads(path.read_text())["settings"] for path in folder.glob("*.json")]
+        assert sorted("silenced" in setting for setting in settings) == [False, True]
         # The session has still one run.
         assert len(it.session.runs) == 1
 
@@ -133,14 +133,14 @@ async def test_export_of_a_pruning_has_every_prompt(tmp_path: Path) -> None:
         await it.press("3", "p")
         await idle(it)
         results = screen.what_if.results
-        assert [bool(each.settings.skipped) for each in results] == [False, False, True, True]
+        assert [bool(result.settings.skipped) for result in results] == [False, False, True, True]
         assert results[0].prompt == results[2].prompt != results[1].prompt == results[3].prompt
 
 
 async def test_the_share_of_the_parameters_is_shown(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await without_the_last_ten(it)
-        line = next(each for each in it.screen_text().split("\n") if "parameters" in each)
+        line = next(part for part in it.screen_text().split("\n") if "parameters" in part)
         assert "74%" in line
 
 
@@ -191,4 +191,4 @@ async def test_a_kept_run_is_no_clean_run_of_its_prompt(tmp_path: Path) -> None:
         screen = await open_what_if(it)
         await it.press("p")
         await idle(it)
-        assert [each.clean for each in screen.what_if.effects] == [it.session.current.result]
+        assert [effect.clean for effect in screen.what_if.effects] == [it.session.current.result]

@@ -27,4 +27,4 @@ async def test_the_first_frame_names_the_model_that_is_to_come(
     async with explore(tmp_path, lambda: FakeEngine(lambda spec: iter(())), wait=False) as it:
         await it.until(lambda: shown, "a frame")
     assert "demo" in shown[0]
-    assert not [each for each in shown if "no model" in each]
+    assert not [text for text in shown if "no model" in text]

@@ -85,10 +85,10 @@ def test_rows_pool_what_they_say_they_pool(tmp_path: Path) -> None:
         ("beta", "3 tasks", 9),
     ]
     records = [
-        each
+        record
         for cell, found in outcome.records.items()
         if cell.model.name == "beta"
-        for each in found
+        for record in found
     ]
     whole = CellSummary(outcome.plan.cells[-1], records, SummarySettings())
     assert models[1].depth("kl") == whole.depth("kl")
@@ -150,7 +150,7 @@ def test_a_live_sweep_compares_whole_cells_alone(tmp_path: Path) -> None:
     del opened.records[cell][2]
     live = Surveyor().survey(opened.outcome, "cells", False, True)
     assert live.summary is not None
-    assert cell not in [each.cell for each in live.summary.cells]
+    assert cell not in [cell.cell for cell in live.summary.cells]
     assert live.rows[0].done == 2
 
 
@@ -162,7 +162,7 @@ def test_rows_are_sorted_by_any_column_unknown_ones_last(tmp_path: Path) -> None
     for column in columns:
         for falls in (False, True):
             values = [column.value(row) for row in in_order(rows, columns, (column.name, falls))]
-            known = [each for each in values if each is not None]
+            known = [value for value in values if value is not None]
             assert known == sorted(known, reverse=falls)  # type: ignore[type-var]
             assert values[: len(known)] == known
     assert in_order(rows, columns, ("", False)) == list(rows)
@@ -289,8 +289,8 @@ async def test_a_dialog_starts_a_sweep_and_rows_fill_in(tmp_path: Path) -> None:
         (command,) = it.engine.sent(StartSweep)
         assert isinstance(command, StartSweep)
         plan = plan_from_text(command.plan)
-        assert [each.name for each in plan.models] == ["demo", "alpha", "beta"]
-        assert [each.title for each in plan.tasks] == [
+        assert [model.name for model in plan.models] == ["demo", "alpha", "beta"]
+        assert [choice.title for choice in plan.tasks] == [
             "commonsense",
             "addition, 1 digit",
             "addition, 3 digits",
@@ -375,7 +375,7 @@ async def test_enter_opens_a_prompt_on_its_model_or_tells_what_failed(tmp_path: 
         await it.press("G", "enter")
         assert "There is no model missing" in it.toasts()[-1]
         assert it.app.screen is screen
-        assert "doubt" in [each.kind for each in screen.survey.findings]
+        assert "doubt" in [finding.kind for finding in screen.survey.findings]
         await it.press("g", "j")
         assert screen.row is not None
         assert screen.row.first is not None
@@ -445,7 +445,7 @@ async def test_the_report_is_exported_as_it_is_shown(tmp_path: Path) -> None:
 
 
 async def test_hostile_names_are_harmless(tmp_path: Path) -> None:
-    hostile = "".join(each for each in HOSTILE.values() if each).replace("/", "")
+    hostile = "".join(text for text in HOSTILE.values() if text).replace("/", "")
     opened = ran(tmp_path / "sweep", (f"a[/]{hostile}", "beta"))
     async with explore(tmp_path) as it:
         screen = await show(it, opened)

@@ -111,12 +111,12 @@ def open_terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
         return opened[-1]
 
     yield start
-    for each in opened:
-        if each.process.poll() is None:
-            each.process.kill()
-            each.process.wait()
-        os.close(each.master)
-        os.close(each.slave)
+    for screen in opened:
+        if screen.process.poll() is None:
+            screen.process.kill()
+            screen.process.wait()
+        os.close(screen.master)
+        os.close(screen.slave)
 
 
 @pytest.fixture

@@ -68,7 +68,12 @@ def test_an_early_exit_leaves_every_later_layer_out() -> None:
 
 
 def test_a_change_has_a_sign() -> None:
-    assert [signed(each) for each in (0.231, -0.5, 0, 123.4)] == ["+0.23", "-0.50", "+0.00", "+123"]
+    assert [signed(value) for value in (0.231, -0.5, 0, 123.4)] == [
+        "+0.23",
+        "-0.50",
+        "+0.00",
+        "+123",
+    ]
 
 
 # The screen -----------------------------------------------------------------
@@ -204,7 +209,7 @@ async def test_it_fills_in_live_and_a_newer_change_stops_the_run(tmp_path: Path)
         assert "→ …" in it.screen_text()
         assert screen.what_if.is_pending
         await it.press("k", "x")
-        assert [type(each) for each in it.engine.commands[-2:]] == [Stop, StartRun]
+        assert [type(command) for command in it.engine.commands[-2:]] == [Stop, StartRun]
         it.engine.advance()
         await idle(it)
         assert screen.what_if.effect.changed.settings.skipped == (Skip(4), Skip(5))
@@ -248,15 +253,15 @@ async def test_pruning_takes_the_least_useful_of_those_that_are_on(tmp_path: Pat
         screen = await open_what_if(it)
         await it.press("3", "p")
         await idle(it)
-        assert {each.layer for each in skipped(it)} == set(least[:3])
+        assert {skip.layer for skip in skipped(it)} == set(least[:3])
         assert screen.what_if.rule == "block influence"
         await it.press("2", "p")
         await idle(it)
-        assert {each.layer for each in skipped(it)} == set(least)
+        assert {skip.layer for skip in skipped(it)} == set(least)
         await it.press("i", "c", "p")
         await idle(it)
         assert screen.what_if.rule == "ablation loss"
-        assert [each.layer for each in skipped(it)] == least[:1]
+        assert [skip.layer for skip in skipped(it)] == least[:1]
         await it.press("9", "9", "p")
         assert screen.what_if.stack.layers_off == LAYERS
         await it.press("p")
@@ -289,10 +294,10 @@ async def test_pruning_runs_on_every_prompt_of_the_session(tmp_path: Path) -> No
         await it.press("5", "p")
         await idle(it)
         effects = screen.what_if.effects
-        assert [each.prompt for each in effects] == [
+        assert [effect.prompt for effect in effects] == [
             run.prompt for run in (it.session.runs[2], *it.session.runs[:2])
         ]
-        assert all(each.loss_change > 0 and each.agreement for each in effects)
+        assert all(effect.loss_change > 0 and effect.agreement for effect in effects)
         assert it.screen_text().count(signed(effects[0].loss_change)) >= 4
         assert "by block influence" in it.screen_text()
         # Another change has no list, and undoing it brings the old one back without a run.
@@ -300,8 +305,8 @@ async def test_pruning_runs_on_every_prompt_of_the_session(tmp_path: Path) -> No
         await it.press("x", "u")
         await idle(it)
         assert len(it.engine.sent(StartRun)) == runs + 1
-        assert [each.loss_change for each in screen.what_if.effects] == [
-            each.loss_change for each in effects
+        assert [effect.loss_change for effect in screen.what_if.effects] == [
+            effect.loss_change for effect in effects
         ]
 
 
@@ -444,7 +449,7 @@ async def test_help_lists_and_runs_its_keys(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
 async def test_hostile_tokens_stay_in_their_cells(tmp_path: Path, size: tuple[int, int]) -> None:
-    text = " ".join(each for each in HOSTILE.values() if each)
+    text = " ".join(text for text in HOSTILE.values() if text)
     async with explore(tmp_path, size=size) as it:
         it.app.explorer.run(Prompt(text))
         await it.until(lambda: len(it.session.runs) == 2)

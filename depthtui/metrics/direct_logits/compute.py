@@ -74,7 +74,7 @@ def _most_probable(unembedding: Unembedding, final: Tensor) -> tuple[Tensor, Ten
     vocabulary = unembedding.logits(final[:1]).shape[-1]
     at_once = max(1, PART_BYTES // (4 * vocabulary))
     best = [unembedding.logits(part).max(dim=-1) for part in torch.split(final, at_once)]
-    return torch.cat([each.indices for each in best]), torch.cat([each.values for each in best])
+    return torch.cat([top.indices for top in best]), torch.cat([top.values for top in best])
 
 
 @dataclass

@@ -151,7 +151,7 @@ class _Path:
 
     def visit(self, places: list[float]) -> None:
         """Compute f and the gradients at those places of the path that are new."""
-        new = [each for each in places if each not in self._values]
+        new = [place for place in places if place not in self._values]
         size = self._places_at_once
         for first in range(0, len(new), size):
             part = new[first : first + size]
@@ -185,7 +185,7 @@ class _Path:
 def _riemann(path: _Path, steps: int, tolerance: float) -> tuple[np.ndarray, float, int, bool]:
     places = [step / steps for step in range(steps)]
     path.visit([*places, 1.0])
-    total = np.mean([path.slopes(each) for each in places], axis=0)
+    total = np.mean([path.slopes(place) for place in places], axis=0)
     error = _relative(float(total.sum()), path)
     return total, error, steps, error <= tolerance
 
@@ -199,7 +199,7 @@ def _adaptive(
         if not path.is_finite:
             return np.full(path.n_tokens, np.nan), float("nan"), path.points, False
         parts = _integrals(path, places)
-        changes = np.diff([path.value(each) for each in places])
+        changes = np.diff([path.value(place) for place in places])
         errors = np.abs(parts.sum(axis=1) - changes)
         wanted = tolerance * abs(float(changes.sum()))
         error = _relative(float(parts.sum()), path)
@@ -212,7 +212,7 @@ def _adaptive(
 
 def _integrals(path: _Path, places: list[float]) -> np.ndarray:
     """Each token's share of the change of f between neighbouring places, `[gaps, T]`."""
-    slopes = np.stack([path.slopes(each) for each in places])
+    slopes = np.stack([path.slopes(place) for place in places])
     return np.diff(PchipInterpolator(places, slopes).antiderivative()(places), axis=0)
 
 

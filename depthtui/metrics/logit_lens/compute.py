@@ -68,7 +68,7 @@ def read_lens(
             for depths in _parts(n_layers, max(1, at_once // n_part)):
                 for part in _parts(n_part, at_once):
                     here = slice(tokens.start + part.start, tokens.start + part.stop)
-                    stacked = torch.stack([each[here] for each in residuals[depths]])
+                    stacked = torch.stack([residual[here] for residual in residuals[depths]])
                     _put(rows, depths, here, reader.read(stacked, here, output, part).values)
                 on_rows(depths.start, _depths(rows, depths.start, depths.stop))
 

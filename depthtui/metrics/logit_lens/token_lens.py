@@ -50,7 +50,7 @@ def read_token(
             output = _Output(log_p[-1].clone(), choose(log_p[-1]))
         readings.append(_read(log_p, output, top_k))
     joined = {
-        name: torch.cat([vars(each)[name] for each in readings[::-1]]).to("cpu")
+        name: torch.cat([vars(reading)[name] for reading in readings[::-1]]).to("cpu")
         for name in vars(readings[0])
     }
     assert output is not None

@@ -40,7 +40,7 @@ def similarity(residuals: Sequence[Tensor]) -> Similarity:
     first = torch.zeros_like(angles)
     with torch.no_grad():
         for start in range(0, n_tokens, at_once):
-            part = [each[start : start + at_once].to(device).double() for each in residuals]
+            part = [residual[start : start + at_once].to(device).double() for residual in residuals]
             directions = torch.nn.functional.normalize(torch.stack(part, dim=1), dim=-1, eps=1e-30)
             cosines = (directions @ directions.mT).clamp(-1, 1)
             turned = 1 - cosines.diagonal(1, dim1=1, dim2=2)

@@ -94,7 +94,7 @@ def skip_effects(
 def _changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[Tensor]:
     """For every position, |c_l - c~_l| / |c_l| of the skipped runs, `[runs, T - t]`."""
     for position, before, after in sweep.run(layer):
-        h, h_next = (replay.residual[each][position:].float() for each in (layer, layer + 1))
+        h, h_next = (replay.residual[depth][position:].float() for depth in (layer, layer + 1))
         clean = h_next - h.to(h_next.device)
         moved = after.float() - before.float().to(after.device)
         change = torch.linalg.vector_norm(moved - clean, dim=-1)

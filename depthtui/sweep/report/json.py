@@ -28,34 +28,34 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
         "schema": SCHEMA,
         "depthtui": __version__,
         "plan": asdict(summary.plan),
-        "cells": [_cell(each) for each in summary.cells],
+        "cells": [_cell(cell) for cell in summary.cells],
         "questions": [
             {
                 "name": question.name,
                 "title": question.title,
                 "answers": [
                     {
-                        "compared": each.compared,
-                        "on": each.on,
-                        "rule": each.rule,
-                        "sentence": each.sentence,
-                        "numbers": None if each.found is None else asdict(each.found),
+                        "compared": answer.compared,
+                        "on": answer.on,
+                        "rule": answer.rule,
+                        "sentence": answer.sentence,
+                        "numbers": None if answer.found is None else asdict(answer.found),
                     }
-                    for each in question.answers
+                    for answer in question.answers
                 ],
             }
             for question in questions
         ],
         "cautions": cautions(summary),
         "missing": absences(summary),
-        "failures": [asdict(each) for each in summary.failures],
+        "failures": [asdict(failure) for failure in summary.failures],
     }
     return json.dumps(finite(body), allow_nan=False, indent=1).encode() + b"\n"
 
 
 def sweep_csv(summary: SweepSummary) -> bytes:
     """A line for every cell and rule, as UTF-8; what is not known is empty."""
-    rows = [_row(cell, each) for cell in summary.cells for each in cell.depths]
+    rows = [_row(cell, estimate) for cell in summary.cells for estimate in cell.depths]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -143,10 +143,10 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "level": cell.cell.task.level,
         "prompts": len(cell.records),
         "tokens": cell.n_tokens,
-        "effective_depth": [_depth(cell, each) for each in cell.depths],
+        "effective_depth": [_depth(cell, estimate) for estimate in cell.depths],
         "curves": curves,
         "means": cell.means,
-        "records": [each.key for each in cell.records],
+        "records": [record.key for record in cell.records],
     }
 
 

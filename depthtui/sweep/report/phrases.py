@@ -18,7 +18,7 @@ from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary
 
 def rules_of(summary: SweepSummary) -> list[str]:
     """The rules by which any cell was measured."""
-    found = {each.rule for cell in summary.cells for each in cell.depths}
+    found = {estimate.rule for cell in summary.cells for estimate in cell.depths}
     return [rule for rule in RULE_CURVES if rule in found]
 
 
@@ -41,19 +41,19 @@ def published_words(published: PublishedDepth | None) -> str:
 
 def how_run(cell: CellSummary) -> str:
     """Dtypes, devices and revisions of a cell's runs; several where its records differ."""
-    models = [each.model for each in cell.records]
+    models = [record.model for record in cell.records]
     found = [
-        [weights_dtype(each) for each in models],
-        [f"on {each.device}" for each in models],
-        [f"revision {each.revision[:8]}" for each in models if each.revision],
+        [weights_dtype(model) for model in models],
+        [f"on {model.device}" for model in models],
+        [f"revision {model.revision[:8]}" for model in models if model.revision],
     ]
-    return " ".join("/".join(dict.fromkeys(each)) for each in found if each)
+    return " ".join("/".join(dict.fromkeys(text)) for text in found if text)
 
 
 def model_heading(cells: list[CellSummary]) -> str:
     """A model, how deep it is and how it was run."""
     first = cells[0]
-    how = ", ".join(dict.fromkeys(how_run(each) for each in cells))
+    how = ", ".join(dict.fromkeys(how_run(cell) for cell in cells))
     return f"{first.title}: {first.model.n_layers} layers, {how}"
 
 
@@ -62,18 +62,20 @@ def cautions(summary: SweepSummary) -> list[str]:
     found = []
     for cell in summary.cells:
         where = f"{cell.title} on {cell.cell.task.title}"
-        for each in cell.depths:
-            if each.reason or each.warning:
-                found.append(f"{where}, {rule_title(each.rule)}: {each.reason or each.warning}.")
-        if len({each.model.fingerprint for each in cell.records}) > 1:
+        for estimate in cell.depths:
+            if estimate.reason or estimate.warning:
+                found.append(
+                    f"{where}, {rule_title(estimate.rule)}: {estimate.reason or estimate.warning}."
+                )
+        if len({record.model.fingerprint for record in cell.records}) > 1:
             found.append(f"{where}: the prompts were run with weights that differ, or copies.")
     return found
 
 
 def absences(summary: SweepSummary) -> list[str]:
     """Sentences about what is not there, and why."""
-    found = [f"{each}" for each in summary.failures]
-    told = {(each.model, each.task) for each in summary.failures}
+    found = [f"{failure}" for failure in summary.failures]
+    told = {(failure.model, failure.task) for failure in summary.failures}
     for cell in summary.missing:
         if not {(model_title(cell.model), ""), _names(cell)} & told:
             found.append(f"{model_title(cell.model)} · {cell.task.title}: not run yet.")
@@ -92,11 +94,11 @@ def method(summary: SweepSummary) -> str:
 
 def published_note(summary: SweepSummary) -> str:
     """What the published values are; empty where none is shown."""
-    found = [cell.published(each.rule) for cell in summary.cells for each in cell.depths]
-    shown = [each for each in found if each is not None]
+    found = [cell.published(estimate.rule) for cell in summary.cells for estimate in cell.depths]
+    shown = [text for text in found if text is not None]
     if not shown:
         return ""
-    near = dict.fromkeys(DATASETS[each.dataset] for each in shown if not each.same_dataset)
+    near = dict.fromkeys(DATASETS[depth.dataset] for depth in shown if not depth.same_dataset)
     others = f" ≈ is on another task than the paper's {' and '.join(near)}." if near else ""
     return (
         "Paper: Hu, Zhou, Zhang, arXiv 2512.14064, and by how many layers ours is deeper."
@@ -106,7 +108,7 @@ def published_note(summary: SweepSummary) -> str:
 
 def other_titles(cells: Iterable[CellSummary]) -> list[str]:
     """What else was measured in any of the cells."""
-    return list(dict.fromkeys(title for each in cells for title in each.means))
+    return list(dict.fromkeys(title for cell in cells for title in cell.means))
 
 
 def _names(cell: Cell) -> tuple[str, str]:

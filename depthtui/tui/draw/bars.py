@@ -48,7 +48,7 @@ def layer_ruler(
     """Every tenth number beneath `count` bars that are counted from `first`, and the cursor."""
     cells = column_cells(count, width)
     tens = range(-(-first // 10) * 10, first + count, 10)
-    marks = [(place_of(each - first, cells), str(each)) for each in tens]
+    marks = [(place_of(ten - first, cells), str(ten)) for ten in tens]
     return ruler(marks, (place_of(cursor - first, cells), f"{mark}{cursor}"), width, styles)
 
 

@@ -137,7 +137,7 @@ def ramp_of(kind: RampKind, diverging: bool, dark: bool) -> Ramp:
         table = palette.diverging_256(dark) if diverging else palette.sequential_256(dark)
     else:
         table = palette.diverging(dark) if diverging else palette.sequential(dark)
-    return Ramp(kind, tuple(RichColor.from_rgb(*each) for each in table), "")
+    return Ramp(kind, tuple(RichColor.from_rgb(*colour) for colour in table), "")
 
 
 def ramp_kind(app: App[object], choice: RampChoice) -> RampKind:

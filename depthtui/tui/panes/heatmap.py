@@ -224,7 +224,9 @@ class Heatmap(Pane):
         """The layer of the cosine rule: where the phase transition is."""
         if self.summary is None or not self.view.marks_phase:
             return None
-        return next((each.layer for each in self.summary.depths if each.rule == "cosine"), None)
+        return next(
+            (estimate.layer for estimate in self.summary.depths if estimate.rule == "cosine"), None
+        )
 
     def _draw_cells(self, y: int) -> Iterator[Piece]:
         upper, lower = self.grid.rows_on(y)
@@ -320,17 +322,17 @@ class Heatmap(Pane):
         grid, styles = self.grid, self.pane_styles
         width = grid.column_width
         if self.view.writes_numbers:
-            names = (fit_right(self._labels[each], width - 1) for each in grid.shown_columns)
+            names = (fit_right(self._labels[column], width - 1) for column in grid.shown_columns)
             return [(f"{name} ", styles.muted) for name in names]
         _, cursor_column = self._at(self.cursor)
         if width < _NARROWEST_NAMED or not self.view.names_columns:
             return self._draw_ruler(cursor_column)
         return [
             (
-                fit(self._labels[each], width - 1) + " ",
-                styles.accent if each == cursor_column else styles.muted,
+                fit(self._labels[column], width - 1) + " ",
+                styles.accent if column == cursor_column else styles.muted,
             )
-            for each in grid.shown_columns
+            for column in grid.shown_columns
         ]
 
     def _draw_ruler(self, cursor_column: int) -> list[Piece]:
@@ -341,9 +343,9 @@ class Heatmap(Pane):
             room = min(room, grid.columns_shown * grid.column_width)
         every = 10 if grid.column_width < 2 else 5
         marks = [
-            (grid.x_of(each) - grid.margin, str(each))
-            for each in grid.shown_columns
-            if each % every == 0
+            (grid.x_of(column) - grid.margin, str(column))
+            for column in grid.shown_columns
+            if column % every == 0
         ]
         place = grid.x_of(cursor_column) - grid.margin
         word = fit(self._labels[cursor_column], min(_LONGEST_NAME, max(1, room // 3))).rstrip()

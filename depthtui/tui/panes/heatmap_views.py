@@ -129,7 +129,7 @@ class MeansView(TokensView):
         column: int,
         name: str,
     ) -> tuple[str, str]:
-        texts = [number(float(each)) for each in values[row]]
+        texts = [number(float(value)) for value in values[row]]
         named = " ".join(map(" ".join, zip(_BRANCH_TITLES, texts, strict=True)))
         return f"{_layer_name(result, row)}: {named}", " ".join(texts)
 
@@ -229,7 +229,7 @@ def means_of(curves: Curves, measure: Measure) -> np.ndarray | None:
     if layer is None:
         return None
     unknown = np.full_like(layer, np.nan)
-    return np.stack([unknown if each is None else each for each in columns], axis=1)
+    return np.stack([unknown if column is None else column for column in columns], axis=1)
 
 
 def _layer_name(result: RunResult, row: int) -> str:

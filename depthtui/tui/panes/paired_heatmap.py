@@ -46,7 +46,7 @@ class PairedHeatmap(Heatmap):
             (self.other, self.other_summary, self._other_columns),
         )
         drawn = (self._in_columns(*side) for side in sides)
-        return [each for each in drawn if each is not None]
+        return [picture for picture in drawn if picture is not None]
 
     def _in_columns(
         self, result: RunResult | None, summary: DepthSummary | None, columns: np.ndarray
@@ -58,7 +58,7 @@ class PairedHeatmap(Heatmap):
         return self._both()[0]
 
     def _scale_for(self, values: np.ndarray) -> Scale:
-        everything = np.concatenate([each.ravel() for each in self._both()])
+        everything = np.concatenate([values.ravel() for values in self._both()])
         return super()._scale_for(everything)
 
     def _side_scale(self, values: np.ndarray) -> Scale:

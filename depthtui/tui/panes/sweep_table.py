@@ -97,7 +97,7 @@ class SweepTable(Pane):
 
     def prepare(self) -> None:
         self._columns = columns_of(self.rows, self.area.width)
-        self._widths = [self._needed(each) for each in self._columns]
+        self._widths = [self._needed(column) for column in self._columns]
         self._share_out()
         self._scroll()
 
@@ -118,7 +118,7 @@ class SweepTable(Pane):
 
     def _share_out(self) -> None:
         """Give the names what the numbers leave."""
-        names = [place for place, each in enumerate(self._columns) if each.is_name]
+        names = [place for place, column in enumerate(self._columns) if column.is_name]
         others = sum(width for place, width in enumerate(self._widths) if place not in names)
         room = self.area.width - _MARK_CELLS - others
         needed = [min(self._widths[place], _MOST_NAME) for place in names]
@@ -127,7 +127,9 @@ class SweepTable(Pane):
         for place, width in zip(names, needed, strict=True):
             self._widths[place] = width
         # What is left sets the rules apart from each other.
-        firsts = [place for place, each in enumerate(self._columns) if each.name.endswith(".layer")]
+        firsts = [
+            place for place, column in enumerate(self._columns) if column.name.endswith(".layer")
+        ]
         spare = room - sum(needed)
         for place in firsts:
             self._widths[place] += min(_MOST_SPARE, spare // len(firsts))
@@ -320,7 +322,7 @@ def in_order(
 ) -> list[Row]:
     """The rows by a column; those that have nothing there come last, the largest first or not."""
     name, falls = sorted_by
-    column = next((each for each in columns if each.name == name), None)
+    column = next((column for column in columns if column.name == name), None)
     if column is None:
         return list(rows)
     known = [row for row in rows if column.value(row) is not None]

@@ -26,7 +26,7 @@ class PagedScreen(LiveScreen):
 
     @property
     def pages(self) -> list[Page]:
-        return [self.query_one(f"#{each}", Page) for each in self.PAGES]
+        return [self.query_one(f"#{page}", Page) for page in self.PAGES]
 
     @property
     def panes(self) -> list[Pane]:

@@ -90,7 +90,7 @@ class PaneScreen(Screen[None]):
     def panes(self) -> list[Pane]:
         """The panes that `tab` goes through, in order; hidden ones only where tabs show them."""
         wide = self.has_class("-wide")
-        panes = (self.query_one(f"#{each}", Pane) for each in self.PANE_ORDER)
+        panes = (self.query_one(f"#{name}", Pane) for name in self.PANE_ORDER)
         return [pane for pane in panes if wide or not pane.has_class("spare")]
 
     @property
@@ -107,8 +107,8 @@ class PaneScreen(Screen[None]):
     def _activate(self, pane: Pane) -> None:
         """Give a pane the focus, and the room where panes are tabs."""
         zoomed = self.maximized is not None
-        for each in self.query(Pane):
-            each.set_class(each is pane, "active")
+        for other in self.query(Pane):
+            other.set_class(other is pane, "active")
         for column in self.query(".column"):
             column.set_class(pane in column.query(Pane), "active")
         pane.focus()

@@ -119,7 +119,7 @@ class WhatIfScreen(LiveScreen):
         what_if = self.what_if
         clean, changed = what_if.clean, what_if.changed
         settings = self._explorer.settings.summary_settings()
-        summaries = [summarise([each], settings) for each in (changed, clean)]
+        summaries = [summarise([run], settings) for run in (changed, clean)]
         self.query_one(StackPane).show(clean)
         self.query_one(StackPane).show_stack(
             what_if.stack, what_if.measured, settings.include_first_token
@@ -163,8 +163,8 @@ class WhatIfScreen(LiveScreen):
         super()._activate(pane)
         if pane.has_class("always"):
             pane = next(iter(self.query(".beside").results(Pane)), self.query_one(LensPair))
-        for each in self.query("#changes Pane"):
-            each.set_class(each is pane, "beside")
+        for other in self.query("#changes Pane"):
+            other.set_class(other is pane, "beside")
         for column in self.query("#changes .column"):
             column.set_class(pane in column.query(Pane), "beside")
 

@@ -68,7 +68,7 @@ class GenerationState:
         if self._unjoined:
             # Joined when somebody looks: parts come faster than frames.
             parts = [self._generation.continuation, *self._unjoined]
-            parts = [each for each in parts if len(each)]
+            parts = [part for part in parts if len(part)]
             self._unjoined = []
             if parts:
                 self._generation.continuation = Continuation.joined(parts)

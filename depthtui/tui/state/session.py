@@ -167,9 +167,9 @@ class Session:
 
     def keep(self, run: Run) -> Run:
         """List a finished run that was started aside; where the same one is listed, that one."""
-        for each in self.runs:
-            if each.answers(run.model, run.prompt, run.settings):
-                return each
+        for other in self.runs:
+            if other.answers(run.model, run.prompt, run.settings):
+                return other
         self._last_number += 1
         run.number = self._last_number
         self.runs.append(run)
@@ -180,11 +180,11 @@ class Session:
         if not run.settings.skipped:
             return run
         wanted = (run.model, run.prompt, run.settings.chat_template, ())
-        for each in self.runs:
-            settings = each.settings
-            found = (each.model, each.prompt, settings.chat_template, settings.skipped)
-            if found == wanted and each.layers_done == each.model.n_layers:
-                return each
+        for other in self.runs:
+            settings = other.settings
+            found = (other.model, other.prompt, settings.chat_template, settings.skipped)
+            if found == wanted and other.layers_done == other.model.n_layers:
+                return other
         return None
 
     def mark_answer(self, run: Run, start: int) -> None:
@@ -292,8 +292,8 @@ class Session:
 
     def before(self, run: Run | None) -> Run | None:
         """The run shown before this one, or the one after where it is the first."""
-        others = [each for each in self.shown() if each is not run]
-        earlier = [each for each in others if run is not None and each.number < run.number]
+        others = [other for other in self.shown() if other is not run]
+        earlier = [other for other in others if run is not None and other.number < run.number]
         return earlier[-1] if earlier else others[0] if others else None
 
     def shown(self) -> Iterator[Run]:

@@ -120,11 +120,11 @@ class Surveyor:
         ]
         everything = SweepSummary(
             outcome.plan,
-            [each for each in cells if each is not None],
+            [cell for cell in cells if cell is not None],
             [cell for cell, found in outcome.records.items() if not found],
             outcome.failures,
         )
-        counts = tuple((each.cell, len(each.records)) for each in everything.cells)
+        counts = tuple((cell.cell, len(cell.records)) for cell in everything.cells)
         if self._answered[0] != (counts, settings):
             self._answered = (counts, settings), questions(everything)
         asked = self._answered[1]
@@ -147,13 +147,13 @@ class Surveyor:
             found.setdefault(keys[grouping], []).append(cell)
         groups = [(key, tuple(cells)) for key, cells in found.items()]
         if grouping == "levels":
-            tasks = [(each.name, each.level) for each in outcome.plan.tasks]
+            tasks = [(task.name, task.level) for task in outcome.plan.tasks]
             groups.sort(key=lambda group: tasks.index((group[0][0], group[0][1])))  # type: ignore[arg-type]
         return groups
 
     def _row(self, key: RowKey, cells: tuple[Cell, ...], outcome: Outcome) -> Row:
         failures = tuple(
-            each for each in outcome.failures if any(_is_of(each, cell) for cell in cells)
+            failure for failure in outcome.failures if any(_is_of(failure, cell) for cell in cells)
         )
         return Row(
             key,
@@ -176,7 +176,7 @@ class Surveyor:
         if not records:
             return None
         settings = outcome.plan.summary
-        known = (cells, settings, tuple(id(each) for each in records))
+        known = (cells, settings, tuple(id(record) for record in records))
         summary = self._summaries.get(cells)
         if summary is None or known != _known(cells, summary):
             summary = CellSummary(cells[0], records, settings)
@@ -187,7 +187,7 @@ class Surveyor:
 
 
 def _known(cells: tuple[Cell, ...], summary: CellSummary) -> tuple[object, ...]:
-    return cells, summary.settings, tuple(id(each) for each in summary.records)
+    return cells, summary.settings, tuple(id(record) for record in summary.records)
 
 
 def _is_of(failure: Failure, cell: Cell) -> bool:
@@ -231,8 +231,8 @@ def _findings(
             found.append(Finding(words, _kind(answer)))
     doubts = cautions(summary)
     if doubts:
-        found += [Finding("Caveats", "title"), *(Finding(each, "doubt") for each in doubts)]
-    missing = absences(summary) if with_absences else [f"{each}" for each in summary.failures]
+        found += [Finding("Caveats", "title"), *(Finding(doubt, "doubt") for doubt in doubts)]
+    missing = absences(summary) if with_absences else [f"{failure}" for failure in summary.failures]
     if missing:
-        found += [Finding("Missing", "title"), *(Finding(each, "doubt") for each in missing)]
+        found += [Finding("Missing", "title"), *(Finding(name, "doubt") for name in missing)]
     return found

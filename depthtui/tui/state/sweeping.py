@@ -66,7 +66,7 @@ class Sweeping:
         """A sweep that was run before."""
         sweep = cls(outcome.plan, folder)
         for cell, records in outcome.records.items():
-            sweep.records[cell] = {each.number: each for each in records}
+            sweep.records[cell] = {record.number: record for record in records}
         sweep.failures = list(outcome.failures)
         sweep.done = sum(map(len, sweep.records.values()))
         return sweep

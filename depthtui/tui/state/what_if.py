@@ -44,8 +44,8 @@ class Stack:
     def of(cls, layers: int, skipped: Iterable[Skip]) -> Stack:
         """The layers with what a run's setting leaves out."""
         off = [frozenset[str]()] * layers
-        for each in skipped:
-            off[each.layer] |= SUBLAYERS if each.part == "layer" else {each.part}
+        for skip in skipped:
+            off[skip.layer] |= SUBLAYERS if skip.part == "layer" else {skip.part}
         return cls(tuple(off))
 
     def switch(self, layers: Iterable[int], part: str) -> Stack:
@@ -237,9 +237,9 @@ class WhatIf:
     def results(self) -> list[RunResult]:
         """The clean runs, then those of them that are changed and whole."""
         effects = self.effects or [self.effect]
-        changed = [each.changed for each in effects if self.stack.skipped]
-        whole = [each for each in changed if each is not None and each.complete]
-        return [*(each.clean for each in effects), *whole]
+        changed = [effect.changed for effect in effects if self.stack.skipped]
+        whole = [run for run in changed if run is not None and run.complete]
+        return [*(effect.clean for effect in effects), *whole]
 
     def _effect_on(self, run: Run) -> Effect:
         assert run.result is not None
@@ -249,7 +249,9 @@ class WhatIf:
 
     def _result_of(self, variant: _Variant) -> RunResult | None:
         if not variant.skipped:
-            return next(each.result for each in self._prompts() if each.prompt == variant.prompt)
+            return next(
+                prompt.result for prompt in self._prompts() if prompt.prompt == variant.prompt
+            )
         run = self._runs.get(variant)
         return run.result if run is not None else None
 
@@ -292,7 +294,7 @@ class WhatIf:
         self._to_prune = 0
         first = self._explorer.settings.include_first_token
         ranked = least_useful(measured, len(self.stack.off), first)
-        layers = [each for each in ranked if self.stack.off[each] != SUBLAYERS][:count]
+        layers = [layer for layer in ranked if self.stack.off[layer] != SUBLAYERS][:count]
         if not layers:
             self._notify("Every layer is off.")
             return

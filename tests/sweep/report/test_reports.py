@@ -69,9 +69,9 @@ def asked(summary: SweepSummary) -> list[Question]:
 
 def cell_of(summary: SweepSummary, model: str, task: str) -> CellSummary:
     (found,) = (
-        each
-        for each in summary.cells
-        if each.cell.model.name.endswith(model) and each.cell.task.name == task
+        cell
+        for cell in summary.cells
+        if cell.cell.model.name.endswith(model) and cell.cell.task.name == task
     )
     return found
 
@@ -79,7 +79,7 @@ def cell_of(summary: SweepSummary, model: str, task: str) -> CellSummary:
 def of_results(results, spec: ModelSpec | None = None) -> SweepSummary:
     """A sweep of one cell made from results."""
     cell = Cell(spec or results[0].model.spec, TaskChoice("commonsense"))
-    records = [record_of(each, f"key{n}", cell, n) for n, each in enumerate(results)]
+    records = [record_of(result, f"key{n}", cell, n) for n, result in enumerate(results)]
     plan = SweepPlan((cell.model,), (cell.task,), results[0].settings)
     return summarise_sweep(Outcome(plan, {cell: records}, []))
 
@@ -93,12 +93,12 @@ class TestNumbers:
         assert cell.n_tokens == expected.n_tokens
         np.testing.assert_allclose(cell.curves.kl, expected.curves.kl)
         intervals = depth_intervals(cell.parts, SummarySettings())
-        assert [(each.rule, each.layer, each.ratio) for each in cell.depths] == [
-            (each.rule, each.layer, each.ratio) for each in expected.depths
+        assert [(estimate.rule, estimate.layer, estimate.ratio) for estimate in cell.depths] == [
+            (depth.rule, depth.layer, depth.ratio) for depth in expected.depths
         ]
-        assert {each.rule: each.interval for each in cell.depths} == intervals
-        n_tokens = [len(each.tokens) for each in results]
-        losses = [each.loss for each in results]
+        assert {estimate.rule: estimate.interval for estimate in cell.depths} == intervals
+        n_tokens = [len(result.tokens) for result in results]
+        losses = [result.loss for result in results]
         assert cell.means["loss"] == pytest.approx(
             np.average(losses, weights=np.array(n_tokens) - 1)
         )
@@ -112,8 +112,8 @@ class TestNumbers:
         assert published.difference == cell.depth("kl").layer - 40
         near = cell_of(summary, "Qwen2.5-14B", "commonsense").published("overlap")
         assert (near.dataset, near.same_dataset, near.layer) == ("hellaswag", False, 45)
-        levels = [each for each in summary.cells if each.cell.task.name == "addition"]
-        assert not any(each.published("kl") for each in levels)
+        levels = [cell for cell in summary.cells if cell.cell.task.name == "addition"]
+        assert not any(text.published("kl") for text in levels)
 
     def test_another_model_of_that_name_is_not_compared(self) -> None:
         info = model_info(ModelSpec("Qwen/Qwen2.5-14B"), layers=40)
@@ -131,7 +131,7 @@ class TestNumbers:
             records[cell] = [record_of(result, "key", cell, 0)]
         plan = SweepPlan(specs, (task,))
         cells = summarise_sweep(Outcome(plan, records, [])).cells
-        assert [each.title for each in cells] == ["a/x", "b/x", "b/x, cpu", "y"]
+        assert [cell.title for cell in cells] == ["a/x", "b/x", "b/x, cpu", "y"]
 
     def test_token_0_can_be_left_out(self) -> None:
         results = [full_run(f"text {n}", seed=n) for n in range(2)]
@@ -146,7 +146,7 @@ class TestNumbers:
 class TestQuestions:
     def test_sizes_count_and_divide(self, summary, asked) -> None:
         sizes, _, _ = asked
-        answer = next(each for each in sizes.answers if each.rule == "kl")
+        answer = next(answer for answer in sizes.answers if answer.rule == "kl")
         counts = [
             cell_of(summary, name, "gsm8k").depth("kl").layer + 1
             for name in ("1.5B-Instruct", "Math-1.5B", "14B")
@@ -158,7 +158,7 @@ class TestQuestions:
 
     def test_pairs_are_on_the_same_prompts(self, asked) -> None:
         _, pairs, _ = asked
-        on = list(dict.fromkeys(each.on for each in pairs.answers))
+        on = list(dict.fromkeys(answer.on for answer in pairs.answers))
         assert len(pairs.answers) == len(PAIRS) * len(on) * len(RULES)
         answer = pairs.answers[0]
         assert answer.subject == "Qwen2.5-14B less Qwen2.5-1.5B-Instruct on gsm8k"
@@ -166,7 +166,7 @@ class TestQuestions:
         assert answer.found.n_prompts == (6, 6)
         # All levels of a task count as one, and in the end all tasks.
         assert on[-1] == "all tasks"
-        levels = next(each for each in pairs.answers if each.on.startswith("addition, "))
+        levels = next(answer for answer in pairs.answers if answer.on.startswith("addition, "))
         assert levels.found.n_prompts[0] > 6
         # One family for each pair and rule.
         for answer in pairs.answers:
@@ -176,8 +176,8 @@ class TestQuestions:
         engine = ScriptedEngine({"a": 4, "b": 6, "c": 6, "d": 9})
         plan = make_plan(("a", "b", "c", "d"), ("commonsense",), Drawing(2))
         found = questions(summarise_sweep(sweep(plan, tmp_path, engine)))
-        (pairs,) = (each for each in found if each.name == "models")
-        assert {each.subject for each in pairs.answers} == {"c less b on commonsense"}
+        (pairs,) = (question for question in found if question.name == "models")
+        assert {answer.subject for answer in pairs.answers} == {"c less b on commonsense"}
         assert "too few prompts to say" in pairs.answers[0].sentence
 
     def test_trends_go_over_levels_from_the_easiest(self, tmp_path) -> None:
@@ -185,7 +185,7 @@ class TestQuestions:
         plan = make_plan(("a",), ("facts:3,1,2", "grade_school", "commonsense"), Drawing(5))
         found = questions(summarise_sweep(sweep(plan, tmp_path, engine)))
         (trends,) = found
-        assert list(dict.fromkeys(each.subject for each in trends.answers)) == [
+        assert list(dict.fromkeys(answer.subject for answer in trends.answers)) == [
             "a on facts, 1 to 3 hops",
             "a on commonsense → grade_school",
         ]
@@ -199,9 +199,9 @@ class TestQuestions:
                 result = full_result(full_run(f"{n} {number}").prompt, model_info(layers=12))
                 result.get(LogitLens).kl[:] = np.where(np.arange(13) < 3 + 2 * n, 4, 1)[:, None]
                 records[cell].append(record_of(result, f"{n} {number}", cell, number))
-        plan = SweepPlan((ModelSpec("a"),), tuple(each.task for each in cells))
+        plan = SweepPlan((ModelSpec("a"),), tuple(cell.task for cell in cells))
         (question,) = questions(summarise_sweep(Outcome(plan, records, [])))
-        answer = next(each for each in question.answers if each.rule == "kl")
+        answer = next(answer for answer in question.answers if answer.rule == "kl")
         assert answer.sentence.startswith("more layers at harder levels: +4.0 layers")
         assert not answer.unclear
 
@@ -212,10 +212,14 @@ class TestFiles:
         assert len(body["cells"]) == len(MODELS) * len(TASKS)
         cell = body["cells"][0]
         assert cell["model"]["n_layers"] == len(cell["curves"]["mean_cosine"]) == 28
-        kl = next(each for each in cell["effective_depth"] if each["rule"] == "kl")
+        kl = next(estimate for estimate in cell["effective_depth"] if estimate["rule"] == "kl")
         assert kl["published"]["layer"] == 22
         assert kl["published"]["difference"] == kl["layer"] - 22
-        assert [each["name"] for each in body["questions"]] == ["size", "models", "difficulty"]
+        assert [question["name"] for question in body["questions"]] == [
+            "size",
+            "models",
+            "difficulty",
+        ]
         assert body["failures"][0]["model"] == "missing"
         assert body["missing"] == ["missing: There is no model missing. Choose another."]
 
@@ -233,7 +237,7 @@ class TestFiles:
         text = markdown_bytes(sweep_document(summary, asked)).decode()
         assert text.count("| Qwen2.5-14B | 48 |") == len(TASKS)
         assert re.search(r"paper 40, [+-]\d+", text)
-        assert text.count("\n- ") >= sum(len(each.answers) for each in asked)
+        assert text.count("\n- ") >= sum(len(question.answers) for question in asked)
         assert "## Missing" in text
 
     def test_the_page_overlays_every_cell(self, summary, asked, tmp_path: Path) -> None:
@@ -264,8 +268,8 @@ class TestFiles:
                 assert f"{signed(answer.change, 1)} (" in text
         assert "no clear difference in " in text
         for cell in summary.cells:
-            for each in cell.depths:
-                assert f"{each.layer} · {each.ratio:.2f} (" in text
+            for estimate in cell.depths:
+                assert f"{estimate.layer} · {estimate.ratio:.2f} (" in text
 
     def test_nothing_run_is_said(self) -> None:
         plan = SweepPlan((ModelSpec("a"),), (TaskChoice("facts", "1"),))

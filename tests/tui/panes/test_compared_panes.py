@@ -131,8 +131,8 @@ async def test_the_curves_have_a_legend_and_do_not_touch():
 
 async def test_another_depth_is_drawn_over_the_relative_one():
     a, b = make_result(layers=12), make_result(layers=6)
-    for each, layer in ((a, 9), (b, 4)):
-        step_at(each, layer)
+    for item, layer in ((a, 9), (b, 4)):
+        step_at(item, layer)
     b.get(LogitLens).kl[-1] = 1
     pane = DepthCurves()
     pane.names = ("A deep", "B shallow")

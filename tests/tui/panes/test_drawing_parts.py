@@ -39,7 +39,7 @@ def test_three_significant_digits(value, text):
 
 
 def test_probabilities():
-    assert [probability(each) for each in (0.97, 0.999, 0.001, float("nan"))] == [
+    assert [probability(item) for item in (0.97, 0.999, 0.001, float("nan"))] == [
         ".97",
         "1.0",
         ".00",
@@ -87,11 +87,11 @@ def test_every_row_can_be_brought_into_sight(rows, lines, upwards):
         grid = Grid.fit(rows, 50, 40, lines, 8, upwards, whole_lines)
         for row in (0, rows - 1, rows // 2):
             grid.scroll_to(row, 49)
-            shown = [each for y in range(lines) for each in grid.rows_on(y) if each is not None]
+            shown = [row for y in range(lines) for row in grid.rows_on(y) if row is not None]
             ordered = shown[::-1] if upwards else shown
             assert row in shown
             assert ordered == sorted(shown)
-            assert all(shown.count(each) == grid.half_rows for each in set(shown))
+            assert all(shown.count(row) == grid.half_rows for row in set(shown))
             numbers = [grid.numbered_row(y, row) for y in range(lines)]
             assert numbers.count(row) == 1
             for region in grid.regions_of(row, 49):

@@ -170,7 +170,7 @@ async def test_one_outlier_does_not_flatten_the_rest():
 async def test_the_phase_transition_is_a_tick_at_its_layer():
     result = make_result(layers=6)
     summary = summary_of(result)
-    layer = next(each.layer for each in summary.depths if each.rule == "cosine")
+    layer = next(estimate.layer for estimate in summary.depths if estimate.rule == "cosine")
     pane = heatmap(cursor=Cursor(0, 0))
     async with framed(pane, (80, 12)):
         pane.show(result, summary)

@@ -45,8 +45,8 @@ async def test_how_many_tokens_are_decided_at_each_depth():
         title = lines(pane)[0]
         assert "prediction depth 4.00 of 10 · token 3: 6" in title
         last = max(y for y, line in enumerate(lines(pane)) if "█" in line or "▅" in line)
-        known = [lines(pane)[last][4 * each] != "·" for each in range(11)]
-        assert [depth for depth, each in enumerate(known) if each] == [2, 6, 8]
+        known = [lines(pane)[last][4 * index] != "·" for index in range(11)]
+        assert [depth for depth, flag in enumerate(known) if flag] == [2, 6, 8]
         styles = [style for _, style in cells(pane.render_line(last))]
         assert styles[4 * 6].color == pane.pane_styles.accent.color
         assert styles[4 * 2].color == pane.pane_styles.text.color

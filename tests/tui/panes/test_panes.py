@@ -314,7 +314,7 @@ async def test_each_rule_has_its_layer_ratio_and_threshold():
             ("KL", "kl", "< 0.4 of max"),
             ("overlap", "overlap", "> 0.3"),
         ):
-            estimate = next(each for each in summary.depths if each.rule == rule)
+            estimate = next(estimate for estimate in summary.depths if estimate.rule == rule)
             line = lines(pane)[line_with(pane, name)]
             assert f"{estimate.layer} / 12" in line
             assert f"{estimate.ratio:.2f}" in line

@@ -52,8 +52,8 @@ class Terminal:
         rows, columns = self.screen.lines, self.screen.columns
         cells = (self.screen.buffer[y][x] for y in range(rows) for x in range(columns))
         return [
-            (each.bg, each.underscore) if each.data == " " and not each.reverse else each
-            for each in cells
+            (cell.bg, cell.underscore) if cell.data == " " and not cell.reverse else cell
+            for cell in cells
         ]
 
 

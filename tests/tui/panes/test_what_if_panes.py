@@ -108,7 +108,7 @@ async def test_a_click_in_the_stack_moves_the_cursor_to_that_layer():
         pane.show(make_result(layers=4))
         pane.show_stack(Stack.full(4), None)
         await pilot.click(StackPane, offset=(6, 1 + line_with(pane, "  3 ")))
-        heard = [each for each in pilot.app.heard if isinstance(each, CursorMoved)]
+        heard = [message for message in pilot.app.heard if isinstance(message, CursorMoved)]
         assert heard[-1].layer == 3
 
 
@@ -129,8 +129,12 @@ async def test_both_bars_share_a_line():
             for char, style in (cell(pane, x, 0) for x in range(len(first)))
             if char in "▀▄█"
         ]
-        both = [each for each in row_styles if each[1:] == (styles.muted.color, styles.text.color)]
-        alone = [each for each in row_styles if each[1:] == (styles.muted.color, styles.background)]
+        both = [
+            style for style in row_styles if style[1:] == (styles.muted.color, styles.text.color)
+        ]
+        alone = [
+            style for style in row_styles if style[1:] == (styles.muted.color, styles.background)
+        ]
         assert len(both) == pytest.approx(len(alone), abs=1)
         assert len(both) + len(alone) == len(row_styles)
 
@@ -172,7 +176,7 @@ async def test_the_outcome_in_numbers():
 
 async def test_the_survey_lists_what_fits_and_counts_the_rest():
     clean, changed = with_loss(4, 2.0), with_loss(4, 2.5)
-    effects = [Effect(Prompt(f"prompt {each}"), clean, changed) for each in range(9)]
+    effects = [Effect(Prompt(f"prompt {index}"), clean, changed) for index in range(9)]
     effects[1] = Effect(Prompt("broken"), clean, None, "why")
     effects[2] = Effect(Prompt("to come"), clean, None)
     pane = WhatIfPrompts()
@@ -236,7 +240,7 @@ async def test_the_skip_map_is_a_triangle_with_the_output_beside_it(ramp: str):
         assert [pane.grid.columns, pane.grid.column_width] == [6, 4]
         blank = pane.pane_styles.background
         for row in range(6):
-            y = next(each for each in range(pane.grid.lines) if row in pane.grid.rows_on(each))
+            y = next(index for index in range(pane.grid.lines) if row in pane.grid.rows_on(index))
             inside = []
             for column in range(6):
                 char, style = cell(pane, pane.grid.x_of(column) + 1, y)

@@ -46,8 +46,8 @@ def test_words_that_are_cut_otherwise_are_left_out() -> None:
     ]
     assert found.n_shared == 5
     # Nothing is lost, and every run's tokens stay in order.
-    assert [each for each in found.a if each >= 0] == list(range(7))
-    assert [each for each in found.b if each >= 0] == list(range(7))
+    assert [place for place in found.a if place >= 0] == list(range(7))
+    assert [place for place in found.b if place >= 0] == list(range(7))
 
 
 def test_other_texts_are_not_aligned() -> None:
@@ -67,11 +67,11 @@ def test_half_of_the_tokens_must_be_shared(share: int, match: Match) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_columns_hold_every_token_once_and_in_order(seed: int) -> None:
     random = np.random.default_rng(seed)
-    texts = [str(each) for each in random.integers(0, 5, 40)]
+    texts = [str(integer) for integer in random.integers(0, 5, 40)]
     kept = [text for text in texts if random.random() < 0.8]
     found = align(tokens(*texts), tokens(*kept))
-    assert [each for each in found.a if each >= 0] == list(range(len(texts)))
-    assert [each for each in found.b if each >= 0] == list(range(len(kept)))
+    assert [place for place in found.a if place >= 0] == list(range(len(texts)))
+    assert [place for place in found.b if place >= 0] == list(range(len(kept)))
     for x, y in zip(found.a, found.b, strict=True):
         assert max(x, y) >= 0
         assert min(x, y) < 0 or texts[x] == kept[y]
@@ -85,7 +85,7 @@ def test_values_are_spread_over_columns() -> None:
 
 def test_a_column_without_a_token_has_a_nearest_one() -> None:
     columns = np.array([-1, 0, 1, -1, -1, 2])
-    assert [nearest_token(columns, each) for each in (0, 1, 3, 4, 99)] == [0, 0, 1, 2, 2]
+    assert [nearest_token(columns, column) for column in (0, 1, 3, 4, 99)] == [0, 0, 1, 2, 2]
 
 
 @pytest.mark.parametrize("text", ["<s>", "[CLS]", "<|begin_of_text|>", "<｜begin▁of▁sentence｜>"])

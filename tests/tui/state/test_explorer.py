@@ -64,8 +64,8 @@ def explorer(engine: FakeEngine) -> Explorer:
 
 
 def tell(explorer: Explorer, *events: Event) -> None:
-    for each in events:
-        explorer.handle(each)
+    for event in events:
+        explorer.handle(event)
 
 
 def stopped(run: Run) -> RunFinished:
@@ -119,7 +119,7 @@ def test_nothing_runs_before_a_restarted_engine_has_its_model(
     engine.commands.clear()
     assert not explorer.can_run
     explorer.run()
-    assert not any(isinstance(each, StartRun) for each in engine.commands)
+    assert not any(isinstance(command, StartRun) for command in engine.commands)
 
 
 # A prompt on another model --------------------------------------------------
@@ -160,11 +160,11 @@ def test_the_same_prompt_is_run_on_another_model_as_it_was_run(
 def test_a_model_that_is_there_is_not_loaded_again(
     explorer: Explorer, engine: FakeEngine, first: Run
 ) -> None:
-    before = len([each for each in engine.commands if isinstance(each, LoadModel)])
+    before = len([command for command in engine.commands if isinstance(command, LoadModel)])
     explorer.run_on_model(first, ModelSpec())
     second = explorer.session.live
     assert second is not None
-    assert len([each for each in engine.commands if isinstance(each, LoadModel)]) == before
+    assert len([command for command in engine.commands if isinstance(command, LoadModel)]) == before
     tell(explorer, whole(second))
     assert explorer.compared == (first, second)
 
