@@ -22,13 +22,13 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
 from depthtui.tui.app import DepthApp
-from depthtui.tui.screenshot import picture
+from depthtui.tui.screenshot import take_screenshot
 from depthtui.tui.state.explorer import Phase
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
 THEMES = {"dark": "depth-dark", "light": "depth-light"}
 
-Deed = Callable[[Pilot[int]], Awaitable[None]]
+Action = Callable[[Pilot[int]], Awaitable[None]]
 
 
 async def wait_until(pilot: Pilot[int], condition: Callable[[], bool]) -> None:
@@ -51,7 +51,7 @@ async def finished(pilot: Pilot[int]) -> None:
     await wait_until(pilot, ready)
 
 
-async def take(name: str, folder: Path, size: tuple[int, int], theme: str, deed: Deed) -> None:
+async def take(name: str, folder: Path, size: tuple[int, int], theme: str, action: Action) -> None:
     """Open the explorer, do something in it, and save the picture."""
     with tempfile.TemporaryDirectory() as scratch:
         app = DepthApp(
@@ -60,9 +60,9 @@ async def take(name: str, folder: Path, size: tuple[int, int], theme: str, deed:
         async with app.run_test(size=size) as pilot:
             await wait_until(pilot, lambda: app.main is not None)
             await finished(pilot)
-            await deed(pilot)
+            await action(pilot)
             await pilot.pause()
-            shown = picture(app)
+            shown = take_screenshot(app)
     (folder / f"{name}.svg").write_text(shown, encoding="utf-8")
     print(f"{name}.svg", flush=True)
 
@@ -141,7 +141,7 @@ async def main(folder: Path) -> None:
     for size, cells in SIZES.items():
         for shade, theme in THEMES.items():
             await take(f"explorer-{shade}-{size}", folder, cells, theme, nothing)
-    deeds = {
+    actions = {
         "step": step,
         "compare": compare,
         "what-if": what_if,
@@ -149,8 +149,8 @@ async def main(folder: Path) -> None:
         "sweep": sweep,
         "keys": keys,
     }
-    for name, deed in deeds.items():
-        await take(f"{name}-dark-120x40", folder, SIZES["120x40"], THEMES["dark"], deed)
+    for name, action in actions.items():
+        await take(f"{name}-dark-120x40", folder, SIZES["120x40"], THEMES["dark"], action)
 
 
 if __name__ == "__main__":

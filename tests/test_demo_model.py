@@ -98,7 +98,7 @@ def test_the_oracle_agrees_on_interventions(engine, capsys):
     assert max(figures.values()) < 1e-4
 
 
-@pytest.mark.parametrize("silenced", [1, 5, 15])
+@pytest.mark.parametrize("skipped", [1, 5, 15])
 def test_planted_truth(engine, skipped):
     """With the last layers' output projections at zero, they add nothing and decide nothing."""
     layers = engine._model.loaded.model.model.layers[-skipped:]

@@ -66,7 +66,7 @@ def test_what_is_typed_is_read_alike(text: str) -> None:
 
 
 def test_fields_without_a_declaration_are_no_options() -> None:
-    assert "silenced" not in options_of(RunSettings)
+    assert "skipped" not in options_of(RunSettings)
     assert isinstance(options_of(RunSettings)["top_k"], Option)
 
 

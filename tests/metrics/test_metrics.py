@@ -131,8 +131,8 @@ def test_a_soft_cap_is_found_in_half_precision_too():
     assert probe_architecture(fresh("gemma2").to(torch.bfloat16)).unembedding.soft_cap > 0
 
 
-@pytest.mark.parametrize("silenced", [1, 3])
-def test_silenced_layers_contribute_nothing_and_the_lens_is_final(skipped):
+@pytest.mark.parametrize("skipped", [1, 3])
+def test_skipped_layers_contribute_nothing_and_the_lens_is_final(skipped):
     model, ids = fresh("llama"), random_ids()
     with torch.no_grad():
         for layer in list(model.model.layers)[-skipped:]:
