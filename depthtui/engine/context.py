@@ -77,7 +77,7 @@ class MetricContext:
         """Raises where the run is to stop."""
         self.check()
 
-    def tell(self, value: MetricResult, done: int, total: int) -> None:
+    def report(self, value: MetricResult, done: int, total: int) -> None:
         """Say how far the metric is; what is not whole yet is kept, to go on from later."""
         if not value.is_whole:
             self.result.put(self.metric, value)

@@ -189,15 +189,15 @@ class Engine:
         key = _generation_key(model.info, generation)
         started, clock = datetime.now(UTC), time.perf_counter()
 
-        def tell(part: Continuation) -> None:
+        def emit_part(part: Continuation) -> None:
             self._emit(GeneratedTokens(run_id, part, time.perf_counter() - clock))
 
         cached = self._cached(key, Generation)
         if cached is not None:
             generation = _with_settings(cached, asked, settings)
-            tell(generation.continuation)
+            emit_part(generation.continuation)
         else:
-            self._write(model, generation, (control or Control()).checkpoint, tell)
+            self._write(model, generation, (control or Control()).checkpoint, emit_part)
             generation.provenance = _provenance(started, time.perf_counter() - clock)
         self._emit(GenerationFinished(run_id, generation))
         if cached is None and generation.complete:
@@ -213,7 +213,7 @@ class Engine:
         model: ReadyModel,
         generation: Generation,
         checkpoint: Callable[[], None],
-        tell: Callable[[Continuation], None],
+        emit_part: Callable[[Continuation], None],
     ) -> None:
         """Generate; where the memory ends, what was written until then stays."""
         if not can_read_on(model):
@@ -224,7 +224,7 @@ class Engine:
                 )
             )
         try:
-            generate(model, generation, checkpoint, tell)
+            generate(model, generation, checkpoint, emit_part)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -281,7 +281,7 @@ class Engine:
         key = _result_key(model.info, result)
         cached = None if fresh else self._cached(key, RunResult)
         if cached is not None:
-            run.tell_cached(cached)
+            run.emit_cached(cached)
             assert cached.provenance is not None
             result.provenance = dataclasses.replace(cached.provenance, cached=True)
             return
@@ -312,11 +312,11 @@ class Engine:
             key = _metric_key(model.info, result, metric)
             held = None if fresh else self._cached(key, metric.result)
             if held is not None and held.is_whole:
-                run.tell_whole(metric, held)
+                run.emit_whole(metric, held)
                 continue
             try:
                 context.metric = metric.name
-                run.tell_whole(metric, metric.kernel()(context, held))
+                run.emit_whole(metric, metric.kernel()(context, held))
             except RunStopped:
                 raise
             except DepthError as error:

@@ -159,23 +159,23 @@ class _Writer:
         self._ids: list[int] = []
         self._readings: list[TokenReading] = []
         self._parts: list[Continuation] = []
-        self._told = time.perf_counter()
+        self._emitted_at = time.perf_counter()
 
     def add(self, chosen: int, reading: TokenReading) -> None:
         self.count += 1
         self._ids.append(chosen)
         self._readings.append(reading)
-        if time.perf_counter() - self._told >= _SECONDS_BETWEEN_PARTS:
-            self._tell()
+        if time.perf_counter() - self._emitted_at >= _SECONDS_BETWEEN_PARTS:
+            self._emit_waiting()
 
     def finish(self) -> None:
         """Tell of what waits, and join the parts."""
         if self._ids:
-            self._tell()
+            self._emit_waiting()
         if self._parts:
             self._generation.continuation = Continuation.joined(self._parts)
 
-    def _tell(self) -> None:
+    def _emit_waiting(self) -> None:
         columns = {
             name: torch.stack([vars(reading)[name] for reading in self._readings], dim=1).numpy()
             for name in vars(self._readings[0])
@@ -189,4 +189,4 @@ class _Writer:
         self._ids, self._readings = [], []
         self._parts.append(part)
         self._on_part(part)
-        self._told = time.perf_counter()
+        self._emitted_at = time.perf_counter()

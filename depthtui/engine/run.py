@@ -91,7 +91,7 @@ class Run:
         self._of_layers = [m for m in METRICS if m.stage == "layers" and m.name in result.measured]
         self._kernels = {metric.name: metric.kernel() for metric in self._of_layers}
         self._waiting: list[dict[str, torch.Tensor]] = []
-        self._told = self._started
+        self._emitted_at = self._started
 
     @property
     def seconds(self) -> float:
@@ -130,12 +130,12 @@ class Run:
         self.flush()
         self._read_lens(activations.residual)
 
-    def tell_cached(self, cached: RunResult) -> None:
+    def emit_cached(self, cached: RunResult) -> None:
         """Take what the pass measures from a cached result, and tell of it."""
         self.result.layers_done = cached.layers_done
         for name, value in cached.measured.items():
             self.result.put(name, value)
-            self._tell_rows(name, 0, value)
+            self._emit_rows(name, 0, value)
 
     def context(self) -> MetricContext:
         """What the kernels of this run's on-demand metrics work with."""
@@ -144,22 +144,22 @@ class Run:
             self._model.anatomy,
             self.result,
             self.control.checkpoint,
-            self._tell_part,
+            self._emit_part,
             self._model.baselines,
         )
 
-    def tell_whole(self, metric: Metric, value: MetricResult) -> None:
+    def emit_whole(self, metric: Metric, value: MetricResult) -> None:
         """Keep a metric that is done, and tell of it."""
         self.result.put(metric.name, value)
-        self._tell_part(metric.name, value, 1, 1)
+        self._emit_part(metric.name, value, 1, 1)
 
-    def _tell_part(self, metric: str, value: MetricResult, done: int, total: int) -> None:
+    def _emit_part(self, metric: str, value: MetricResult, done: int, total: int) -> None:
         now = time.perf_counter()
-        if done == total or now - self._told >= _SECONDS_BETWEEN_PARTS:
-            self._told = now
+        if done == total or now - self._emitted_at >= _SECONDS_BETWEEN_PARTS:
+            self._emitted_at = now
             self._emit(MetricRows(self._run_id, metric, value, done, total, self.seconds))
 
-    def _tell_rows(self, metric: str, first: int, rows: MetricResult) -> None:
+    def _emit_rows(self, metric: str, first: int, rows: MetricResult) -> None:
         done = self.result.layers_done
         self._emit(Rows(self._run_id, metric, first, rows, done, self.seconds))
 
@@ -170,13 +170,13 @@ class Run:
         first, waiting = self.result.layers_done, self._waiting
         self._waiting = []
         self.result.layers_done = first + len(waiting)
-        self._told = time.perf_counter()
+        self._emitted_at = time.perf_counter()
         for metric in self._of_layers:
             values = torch.stack([layer[metric.name].to("cpu") for layer in waiting]).numpy()
             assert metric.result is not None
             rows = metric.result(*(values[:, place] for place in range(values.shape[1])))
             self.result.measured[metric.name].put(first, rows)
-            self._tell_rows(metric.name, first, rows)
+            self._emit_rows(metric.name, first, rows)
 
     def _add_layer(self, layer: LayerActivations) -> None:
         """Reduce a layer to its rows: `[fields, T]` of every metric of this stage."""
@@ -187,7 +187,7 @@ class Run:
         self._waiting.append(
             {name: kernel(layer, parallel) for name, kernel in self._kernels.items()}
         )
-        if time.perf_counter() - self._told >= _SECONDS_BETWEEN_ROWS:
+        if time.perf_counter() - self._emitted_at >= _SECONDS_BETWEEN_ROWS:
             self.flush()
 
     def _halt(self, layer: int, recorder: ActivationRecorder) -> None:
@@ -227,7 +227,7 @@ class Run:
         texts = self._texts(arrays["top_ids"], found.vocabulary)
         lens = LogitLens(**arrays, vocabulary=texts)
         found.put(first, lens)
-        self._tell_rows(logit_lens.METRIC.name, first, lens)
+        self._emit_rows(logit_lens.METRIC.name, first, lens)
 
     def _texts(self, ids: np.ndarray, known: Collection[int]) -> dict[int, str]:
         """Texts of the ids that this run has not told yet."""

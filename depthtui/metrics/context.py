@@ -44,7 +44,7 @@ class Context(Protocol):
     def checkpoint(self) -> None:
         """Raises where the run is to stop."""
 
-    def tell(self, value: MetricResult, done: int, total: int) -> None:
+    def report(self, value: MetricResult, done: int, total: int) -> None:
         """Say how far the metric is: what is known, units done and in all.
 
         What is not whole yet is kept, for a later run to go on from.

@@ -78,7 +78,7 @@ class SweepService:
     ) -> None:
         self._id = command.sweep_id
         self._plan = plan_from_text(command.plan)
-        self._folder = SweepFolder(Path(command.folder), self._tell)
+        self._folder = SweepFolder(Path(command.folder), self._notify)
         self._engine = engine
         self._engine_progress = EngineProgress(engine.model.n_layers if engine.model else 0)
         self._control = control
@@ -103,7 +103,7 @@ class SweepService:
                 lambda emit: _Stoppable(self._engine, self._control),
                 self._models_dir,
                 self,
-                self._tell,
+                self._notify,
                 _bug,
             )
         except KeyboardInterrupt:
@@ -112,7 +112,7 @@ class SweepService:
             problem = str(error)
         finally:
             self._engine.activation_limit = kept
-        self._tell_failures()
+        self._emit_failures()
         self._send(SweepFinished(self._id, stopped, self._engine.model, problem))
 
     # What the sweep tells ---------------------------------------------------
@@ -135,7 +135,7 @@ class SweepService:
         for cell, found in state.outcome().records.items():
             for record in found:
                 self._send_record(cell, record)
-        self._tell_failures()
+        self._emit_failures()
         self._progress("")
 
     def prompt_begins(self, item: Item) -> None:
@@ -150,7 +150,7 @@ class SweepService:
         self._waiting.prompt_ends(cell, record, seconds)
         if record is not None:
             self._send_record(cell, record)
-        self._tell_failures()
+        self._emit_failures()
         self._progress(self._prompt)
 
     def cell_ends(self, cell: Cell) -> None:
@@ -158,7 +158,7 @@ class SweepService:
         self._waiting.cell_ends(cell)
         if self._state is not None:
             self._state.outcome()
-        self._tell_failures()
+        self._emit_failures()
 
     def _progress(self, now: str, at_once: bool = True) -> None:
         moment = time.monotonic()
@@ -174,7 +174,7 @@ class SweepService:
         place = self._plan.cells.index(cell)
         self._send(PromptDone(self._id, place, record_bytes(record).decode()))
 
-    def _tell_failures(self) -> None:
+    def _emit_failures(self) -> None:
         failures = self._folder.failures
         for failure in failures[self._n_failures :]:
             self._send(
@@ -182,7 +182,7 @@ class SweepService:
             )
         self._n_failures = len(failures)
 
-    def _tell(self, message: str) -> None:
+    def _notify(self, message: str) -> None:
         failures: list[Failure] = self._folder.failures
         if not failures or message != str(failures[-1]):
             self._send(protocol.Notice(message))

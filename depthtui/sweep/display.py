@@ -23,10 +23,10 @@ class SweepDisplay:
     """Two lines on stderr, where that is a terminal.
 
     Args:
-        tell: told what the engine wants people to know.
+        notify: told what the engine wants people to know.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, notify: Callable[[str], None]) -> None:
         console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
@@ -38,7 +38,7 @@ class SweepDisplay:
         )
         self._sweep = self._progress.add_task("", total=None, amount="")
         self._now = self._progress.add_task("", total=None, amount="", visible=False)
-        self._tell = tell
+        self._notify = notify
         self._state: SweepState | None = None
         self._waiting = Waiting()
         self._engine = EngineProgress()
@@ -58,7 +58,7 @@ class SweepDisplay:
     def emit(self, event: protocol.Event) -> None:
         """Show an event of the engine."""
         if isinstance(event, protocol.Notice):
-            self._tell(event.message)
+            self._notify(event.message)
         step = self._engine.step(event)
         if step is not None:
             self._show(step.stage, step.done, step.total, step.amount)

@@ -22,7 +22,7 @@ from depthtui.sweep.records import (
     run_settings_from,
 )
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 MANIFEST = "sweep"
 FAILURES = "failures"
@@ -73,16 +73,16 @@ class SweepFolder:
 
     Args:
         path: the folder; made when something is kept.
-        tell: told, in one sentence, of damaged files that were dropped.
+        notify: told, in one sentence, of damaged files that were dropped.
         suffix: added to the names of files that the shards of a sweep write each for itself.
     """
 
-    def __init__(self, path: Path, tell: Tell, suffix: str = "") -> None:
+    def __init__(self, path: Path, notify: Notify, suffix: str = "") -> None:
         self.path = path
         self.failures: list[Failure] = []
-        self._tell = tell
+        self._notify = notify
         self._suffix = suffix
-        self._told = False
+        self._notified = False
         self._records: dict[str, Record] = {}
 
     def find(self, cell: Cell, number: int, key: str) -> Record | None:
@@ -173,9 +173,9 @@ class SweepFolder:
             return None
         except (DamagedRecord, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            if not self._told:
-                self._told = True
-                self._tell(
+            if not self._notified:
+                self._notified = True
+                self._notify(
                     f"A damaged record was dropped ({path.name}: {reason}); "
                     "it is computed again, as are others like it."
                 )

@@ -13,8 +13,8 @@ from depthtui.sweep.folder import (
     MANIFEST,
     Failure,
     Manifest,
+    Notify,
     SweepFolder,
-    Tell,
     read_failures,
     read_manifest,
     read_record_file,
@@ -26,13 +26,13 @@ from depthtui.sweep.state import Outcome
 _PART = re.compile(rf"{MANIFEST}-(\d+)-of-(\d+)")
 
 
-def merge_sweeps(paths: Sequence[Path], out: SweepFolder, tell: Tell) -> Outcome:
+def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Outcome:
     """Copy the records of finished sweeps into one folder.
 
     Args:
         paths: folders of sweeps, or of shards of one, in the order of their models.
         out: where the records go.
-        tell: told of parts and records that are missing or damaged.
+        notify: told of parts and records that are missing or damaged.
 
     Raises:
         DepthError: a folder has no sweep, the sweeps were measured differently, or
@@ -41,12 +41,12 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, tell: Tell) -> Outcome
     found = [manifest for path in paths for manifest in _manifests(path)]
     plan = _united([manifest.plan for _, manifest in found])
     for part, count in _missing_parts(found):
-        tell(f"Part {part} of {count} of the sweep is in none of the folders.")
+        notify(f"Part {part} of {count} of the sweep is in none of the folders.")
     records: dict[Cell, dict[int, Record]] = {cell: {} for cell in plan.cells}
     for path, manifest in found:
         for cell, names in manifest.names.items():
             for name in names:
-                record = _read(path.parent, name, tell)
+                record = _read(path.parent, name, notify)
                 if record is not None:
                     out.keep(cell, record)
                     records[cell][record.number] = record
@@ -106,13 +106,13 @@ def _united(plans: Sequence[SweepPlan]) -> SweepPlan:
     return replace(first, models=tuple(models), tasks=tuple(tasks))
 
 
-def _read(folder: Path, name: str, tell: Tell) -> Record | None:
+def _read(folder: Path, name: str, notify: Notify) -> Record | None:
     path = folder / "records" / name
     try:
         return read_record_file(path)
     except (OSError, DamagedRecord) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        tell(f"The record {path} is left out: {reason}.")
+        notify(f"The record {path} is left out: {reason}.")
         return None
 
 

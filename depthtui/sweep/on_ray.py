@@ -20,7 +20,7 @@ from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError, first_line
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.sizes import format_size
-from depthtui.sweep.folder import Failure, SweepFolder, Tell
+from depthtui.sweep.folder import Failure, Notify, SweepFolder
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import (
     DamagedRecord,
@@ -112,7 +112,7 @@ def run_on_ray(
     make_engine: Callable[[], SweepEngine],
     needs: NodeNeeds,
     watcher: Watcher,
-    tell: Tell,
+    notify: Notify,
     shard: Shard | None = None,
 ) -> Outcome:
     """Run what is not there yet on the cluster that `connect` joined.
@@ -126,14 +126,14 @@ def run_on_ray(
         make_engine: makes an engine on a node; a function that Ray can send.
         needs: what each cell needs of a node.
         watcher: sees prompts end.
-        tell: told what people should know, a failure at once.
+        notify: told what people should know, a failure at once.
         shard: which part of the plan to run; None for all of it.
 
     Raises:
         DepthError: a task's prompts cannot be read, or the folder cannot be written.
     """
-    state = SweepState(plan, folder, tell, shard or Shard())
-    return _Driver(state, make_engine, needs, watcher, tell).run()
+    state = SweepState(plan, folder, notify, shard or Shard())
+    return _Driver(state, make_engine, needs, watcher, notify).run()
 
 
 class _Driver:
@@ -143,7 +143,7 @@ class _Driver:
         make_engine: Callable[[], SweepEngine],
         needs: NodeNeeds,
         watcher: Watcher,
-        tell: Tell,
+        notify: Notify,
     ) -> None:
         import ray
 
@@ -152,7 +152,7 @@ class _Driver:
         self._make_engine = make_engine
         self._needs = needs
         self._watcher = watcher
-        self._tell = tell
+        self._notify = notify
         self._running: dict[Any, Cell] = {}
         self._attempts: dict[Cell, int] = {}
         self._ended = 0.0
@@ -181,7 +181,7 @@ class _Driver:
     def _warn_of_needs(self) -> None:
         """Ray waits for ever for a node that it does not have: say so."""
         if self._state.open and not _fits(self._needs, self._ray.nodes()):
-            self._tell(f"No node of the cluster has {self._needs} now: the sweep waits for one.")
+            self._notify(f"No node of the cluster has {self._needs} now: the sweep waits for one.")
 
     def _send(self, cell: Cell) -> None:
         state = self._state
@@ -240,7 +240,7 @@ class _Driver:
     def _retry(self, cell: Cell, error: Exception) -> None:
         if self._attempts[cell] < ATTEMPTS:
             lost = f"Its node was lost ({type(error).__name__}); what it lacks is sent out again."
-            self._tell(str(Failure.of(cell, None, lost)))
+            self._notify(str(Failure.of(cell, None, lost)))
             self._send(cell)
             return
         problem = f"Its node was lost {ATTEMPTS} times ({type(error).__name__})."
@@ -249,7 +249,7 @@ class _Driver:
 
     def _fail(self, cell: Cell, failure: Failure) -> None:
         self._state.folder.fail(failure)
-        self._tell(str(failure))
+        self._notify(str(failure))
         self._end(cell, None)
 
     def _end(self, cell: Cell, record: Record | None) -> None:

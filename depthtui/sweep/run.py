@@ -11,7 +11,7 @@ from depthtui.data.protocol import Event
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models.catalog import resolve
-from depthtui.sweep.folder import Failure, SweepFolder, Tell, model_title
+from depthtui.sweep.folder import Failure, Notify, SweepFolder, model_title
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import Record
 from depthtui.sweep.state import Outcome, Shard, SweepState
@@ -50,7 +50,7 @@ def run_sweep(
     make_engine: MakeEngine,
     models_dir: Path,
     watcher: Watcher,
-    tell: Tell,
+    notify: Notify,
     on_bug: OnBug,
     shard: Shard | None = None,
 ) -> Outcome:
@@ -62,15 +62,15 @@ def run_sweep(
         make_engine: called once, where a model has to be loaded.
         models_dir: where converted models lie.
         watcher: sees the progress.
-        tell: told what people should know, a failure at once.
+        notify: told what people should know, a failure at once.
         on_bug: keeps the details of an unexpected failure, and puts it in words.
         shard: which part of the plan to run; None for all of it.
 
     Raises:
         DepthError: a task's prompts cannot be read, or the folder cannot be written.
     """
-    state = SweepState(plan, folder, tell, shard or Shard())
-    return _Sweep(state, make_engine, models_dir, watcher, tell, on_bug).run()
+    state = SweepState(plan, folder, notify, shard or Shard())
+    return _Sweep(state, make_engine, models_dir, watcher, notify, on_bug).run()
 
 
 class _Sweep:
@@ -80,14 +80,14 @@ class _Sweep:
         make_engine: MakeEngine,
         models_dir: Path,
         watcher: Watcher,
-        tell: Tell,
+        notify: Notify,
         on_bug: OnBug,
     ) -> None:
         self._state = state
         self._make_engine = make_engine
         self._models_dir = models_dir
         self._watcher = watcher
-        self._tell = tell
+        self._notify = notify
         self._on_bug = on_bug
         self._engine: SweepEngine | None = None
 
@@ -166,4 +166,4 @@ class _Sweep:
 
     def _fail(self, failure: Failure) -> None:
         self._state.folder.fail(failure)
-        self._tell(str(failure))
+        self._notify(str(failure))

@@ -15,7 +15,7 @@ from depthtui.sweep.folder import (
     FAILURES,
     MANIFEST,
     Manifest,
-    Tell,
+    Notify,
     plan_from,
     read_failures,
     read_manifest,
@@ -60,12 +60,12 @@ def saved_sweeps(cache_dir: Path) -> list[SavedSweep]:
     return sorted(found, key=lambda sweep: sweep.changed, reverse=True)
 
 
-def open_sweep(folder: Path, tell: Tell) -> Outcome:
+def open_sweep(folder: Path, notify: Notify) -> Outcome:
     """What a folder holds of its sweep.
 
     Args:
         folder: where a sweep was run, or several were merged.
-        tell: told, in one sentence, of records that cannot be read.
+        notify: told, in one sentence, of records that cannot be read.
 
     Raises:
         DepthError: there is no sweep.
@@ -80,7 +80,7 @@ def open_sweep(folder: Path, tell: Tell) -> Outcome:
         except (OSError, DamagedRecord):
             bad.append(name)
     if bad:
-        tell(f"{len(bad)} of {len(names)} records cannot be read: going on runs them again.")
+        notify(f"{len(bad)} of {len(names)} records cannot be read: going on runs them again.")
     return Outcome(
         manifest.plan,
         {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
-from depthtui.sweep.folder import Failure, SweepFolder, Tell, model_title
+from depthtui.sweep.folder import Failure, Notify, SweepFolder, model_title
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.prompts import Candidates, choose
 from depthtui.sweep.records import Record
@@ -54,20 +54,20 @@ class SweepState:
     Args:
         plan: the plan.
         folder: where records are found and kept.
-        tell: told what people should know.
+        notify: told what people should know.
         shard: which part of the plan is wanted.
 
     Raises:
         DepthError: a task's prompts cannot be read, or there are none.
     """
 
-    def __init__(self, plan: SweepPlan, folder: SweepFolder, tell: Tell, shard: Shard) -> None:
+    def __init__(self, plan: SweepPlan, folder: SweepFolder, notify: Notify, shard: Shard) -> None:
         self.plan = plan
         self.folder = folder
-        self.candidates = {task: _candidates(task, plan.run.seed, tell) for task in plan.tasks}
+        self.candidates = {task: _candidates(task, plan.run.seed, notify) for task in plan.tasks}
         self.open: dict[Cell, list[Item] | None] = {}
         """The cells that lack prompts; None where it is not known which."""
-        self._tell = tell
+        self._notify = notify
         self._records: dict[Cell, dict[int, Record]] = {cell: {} for cell in plan.cells}
         self._numbers = _numbers(plan, shard)
         self._changed: set[ModelSpec] = set()
@@ -157,7 +157,7 @@ class SweepState:
             missing.append(item)
             if record is not None and cell.model not in self._changed:
                 self._changed.add(cell.model)
-                self._tell(
+                self._notify(
                     f"The weights of {model_title(cell.model)} have changed since its records "
                     "were made: its prompts are run again."
                 )
@@ -165,7 +165,7 @@ class SweepState:
             self.open[cell] = missing
 
 
-def _candidates(task: TaskChoice, seed: int, tell: Tell) -> Candidates:
+def _candidates(task: TaskChoice, seed: int, notify: Notify) -> Candidates:
     candidates = Candidates(task, seed)
     if task.max_tokens:
         # Which of them fit depends on the model, but the source must be readable.
@@ -173,7 +173,7 @@ def _candidates(task: TaskChoice, seed: int, tell: Tell) -> Candidates:
         return candidates
     n_prompts = len(choose(task, candidates, _no_limit))
     if n_prompts < task.examples:
-        tell(f"{task.title} has {n_prompts} prompts, not {task.examples}: all are taken.")
+        notify(f"{task.title} has {n_prompts} prompts, not {task.examples}: all are taken.")
     return candidates
 
 

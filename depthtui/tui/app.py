@@ -86,7 +86,7 @@ class DepthApp(App[int]):
         super().__init__(driver_class=_driver_class())
         self._settings_file = settings_file
         self._engine_log: Path | None = None
-        self._told: Problem | None = None
+        self._shown_problem: Problem | None = None
         self.main: MainScreen | None = None
         self._make_engine = make_engine or self._engine_process
         self.explorer = Explorer(spec, settings, self)
@@ -204,10 +204,14 @@ class DepthApp(App[int]):
             if isinstance(screen, Live):
                 screen.changed()
         problem = self.explorer.problem
-        if problem is not None and problem is not self._told and self.screen is not self.main:
+        if (
+            problem is not None
+            and problem is not self._shown_problem
+            and self.screen is not self.main
+        ):
             # The main screen has a place for it, any other does not.
             self.show_toast(Toast(f"{problem.message} {problem.hint}".strip(), "error"))
-        self._told = problem
+        self._shown_problem = problem
 
     def show_toast(self, toast: Toast) -> None:
         """Show a toast."""

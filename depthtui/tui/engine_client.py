@@ -82,10 +82,10 @@ class EngineClient:
         try:
             while True:
                 event = decode(connection.recv_bytes())
-                self._tell(EngineEvent(event))
+                self._post_unless_dismissed(EngineEvent(event))
         except (EOFError, OSError, CodecError):
             self._commands.put(None)
-            self._tell(self._death())
+            self._post_unless_dismissed(self._death())
 
     def _write(self, connection: Connection) -> None:
         from depthtui.data.codec import encode
@@ -94,7 +94,7 @@ class EngineClient:
             while (command := self._commands.get()) is not None:
                 connection.send_bytes(encode(command))
 
-    def _tell(self, message: Message) -> None:
+    def _post_unless_dismissed(self, message: Message) -> None:
         if not self._dismissed:
             self._post(message)
 

@@ -28,7 +28,7 @@ FORWARD = [measure for measure in MEASURES if measure.metric in ("contributions"
 CAUSAL = [measure for measure in ALL_MEASURES if measure not in FORWARD]
 AS_THEY_ARE = [measure for measure in FORWARD if measure.name != "says_final"]
 by_name = pytest.mark.parametrize("measure", FORWARD, ids=lambda measure: measure.name)
-by_causal_name = pytest.mark.parametrize("measure", CAUSAL, ids=lambda measure: measure.name)
+by_on_demand_name = pytest.mark.parametrize("measure", CAUSAL, ids=lambda measure: measure.name)
 
 LENS = {"kl", "overlap", "entropy", "says_final"}
 
@@ -103,7 +103,7 @@ def test_formula_of_a_parallel_block() -> None:
     assert formula_in(cosine, random_result(parallel=True)) == "cos(m, h)"
 
 
-def causal_result() -> RunResult:
+def measured_result() -> RunResult:
     """Three layers, four tokens, the answer at token 2; attribution of layer 2 is not accurate."""
     result = random_result(3, 4)
     rows, layers = np.arange(16.0).reshape(4, 4), np.arange(9.0).reshape(3, 3)
@@ -123,12 +123,12 @@ def causal_result() -> RunResult:
     return result
 
 
-@by_causal_name
+@by_on_demand_name
 def test_what_was_not_computed_is_not_there(measure: Measure) -> None:
     assert measure.values(random_result(3, 4)) is None
 
 
-@by_causal_name
+@by_on_demand_name
 def test_rows_are_layers_or_depths(measure: Measure) -> None:
     result = full_run()
     values = measure.values(result)
@@ -138,11 +138,11 @@ def test_rows_are_layers_or_depths(measure: Measure) -> None:
 
 
 def test_direct_logits_begin_with_the_first_layer() -> None:
-    values = MEASURE_BY_NAME["direct_logits"].values(causal_result())
+    values = MEASURE_BY_NAME["direct_logits"].values(measured_result())
     np.testing.assert_array_equal(values, np.arange(4.0, 16).reshape(3, 4) - 8)
 
 
 def test_attributions_tell_their_error() -> None:
     note = MEASURE_BY_NAME["integrated_gradients"].note
-    result = causal_result()
+    result = measured_result()
     assert [note(result, row) for row in range(3)] == ["error 0.2%", "", "error 5.0%, over 1.0%"]

@@ -44,7 +44,7 @@ def compute(context: Context, partial: IntegratedGradients | None) -> Integrated
         context.result.answer_start,
         settings.tolerance,
         steps=settings.riemann_steps,
-        on_layer=lambda layer, value: context.tell(value, layer + 1, replay.n_layers),
+        on_layer=lambda layer, value: context.report(value, layer + 1, replay.n_layers),
         result=partial,
         most_tokens=context.tokens_with_gradients,
     )

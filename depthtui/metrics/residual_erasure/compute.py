@@ -31,7 +31,7 @@ def compute(context: Context, partial: ResidualErasure | None) -> ResidualErasur
         context.unembedding,
         context.baseline(),
         context.result.answer_start,
-        lambda done, value: context.tell(value, done, total),
+        lambda done, value: context.report(value, done, total),
         partial,
     )
 

@@ -33,7 +33,7 @@ def compute(context: Context, _partial: object) -> SkipEffects:
         context.skipped,
         positions,
         context.result.settings.skip_part,
-        lambda layer, value: context.tell(value, layer + 1, replay.n_layers),
+        lambda layer, value: context.report(value, layer + 1, replay.n_layers),
         context.layers_at_once(tokens),
     )
 

@@ -63,7 +63,7 @@ class WhatIfScreen(LiveScreen):
         skipped: Iterable[Skip] = (),
     ) -> None:
         super().__init__()
-        self.what_if = WhatIf(explorer, run, self._tell)
+        self.what_if = WhatIf(explorer, run, self._notify)
         self._first_silenced = tuple(skipped)
         self._explorer = explorer
         self._first_cursor = cursor
@@ -152,7 +152,7 @@ class WhatIfScreen(LiveScreen):
             )
         )
 
-    def _tell(self, words: str) -> None:
+    def _notify(self, words: str) -> None:
         self.notify(printable_sentence(words), markup=False)
 
     def watch_measure(self, measure: Measure) -> None:
@@ -180,7 +180,7 @@ class WhatIfScreen(LiveScreen):
         """Turn the layers at the cursor, or one of their sublayers, off or on."""
         missing = self.what_if.clean.model.split_missing
         if part != "layer" and missing:
-            self._tell(f"Only whole layers can be turned off: {missing}")
+            self._notify(f"Only whole layers can be turned off: {missing}")
             return
         self.what_if.change(self.what_if.stack.switch(self._layers(), part))
         self.redraw()
