@@ -22,13 +22,20 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
 from depthtui.tui.app import DepthApp
+from depthtui.tui.panes.findings_pane import FindingsPane
 from depthtui.tui.screenshot import take_screenshot
-from depthtui.tui.state.explorer import Phase
+from depthtui.tui.state.explorer import Explorer, Phase
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
 THEMES = {"dark": "depth-dark", "light": "depth-light"}
 
 Action = Callable[[Pilot[int]], Awaitable[None]]
+
+
+def explorer_of(pilot: Pilot[int]) -> Explorer:
+    """What the app under the pilot shows."""
+    assert isinstance(pilot.app, DepthApp)
+    return pilot.app.explorer
 
 
 async def wait_until(pilot: Pilot[int], condition: Callable[[], bool]) -> None:
@@ -41,7 +48,7 @@ async def wait_until(pilot: Pilot[int], condition: Callable[[], bool]) -> None:
 
 async def finished(pilot: Pilot[int]) -> None:
     """Wait for the run to end."""
-    explorer = pilot.app.explorer  # type: ignore[attr-defined]
+    explorer = explorer_of(pilot)
 
     def ready() -> bool:
         current = explorer.session.current
@@ -73,14 +80,17 @@ async def nothing(_pilot: Pilot[int]) -> None:
 
 async def step(pilot: Pilot[int]) -> None:
     """A forward pass, halted in its middle."""
-    explorer = pilot.app.explorer  # type: ignore[attr-defined]
+    explorer = explorer_of(pilot)
     await pilot.press("s")
     await wait_until(pilot, lambda: explorer.phase is Phase.HALTED)
     await pilot.press("1", "7", "space")
-    await wait_until(
-        pilot,
-        lambda: explorer.phase is Phase.HALTED and explorer.session.current.result.layers_done > 17,
-    )
+
+    def halted() -> bool:
+        current = explorer.session.current
+        done = current.result.layers_done if current and current.result else 0
+        return explorer.phase is Phase.HALTED and done > 17
+
+    await wait_until(pilot, halted)
 
 
 async def compare(pilot: Pilot[int]) -> None:
@@ -98,22 +108,24 @@ async def what_if(pilot: Pilot[int]) -> None:
         await finished(pilot)
 
 
-async def thinking(pilot: Pilot[int]) -> None:
+async def generation(pilot: Pilot[int]) -> None:
     """The model's own answer, coloured by depth."""
-    explorer = pilot.app.explorer  # type: ignore[attr-defined]
+    explorer = explorer_of(pilot)
     explorer.change(chat_template=True)
     explorer.run(Prompt("Why is the sky blue?"))
     await finished(pilot)
     await pilot.press("w")
     await pilot.pause()
-    screen = pilot.app.screen
-    await wait_until(pilot, lambda: screen.thinking is not None and not screen.thinking.is_live)  # type: ignore[attr-defined]
+    await wait_until(
+        pilot,
+        lambda: explorer.generation_state is not None and not explorer.generation_state.is_live,
+    )
     await pilot.press("4", "0", "h")
 
 
 async def sweep(pilot: Pilot[int]) -> None:
     """The demo model in two precisions on tasks of growing difficulty."""
-    explorer = pilot.app.explorer  # type: ignore[attr-defined]
+    explorer = explorer_of(pilot)
     tasks = [
         task
         for text in ("addition:1-3", "multiplication:1-2", "grade_school")
@@ -125,9 +137,8 @@ async def sweep(pilot: Pilot[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         explorer.start_sweep(plan, Path(folder) / "arithmetic")
         await pilot.press("S")
-        screen = pilot.app.screen
-        await wait_until(pilot, lambda: not explorer.sweep.is_live)
-        await wait_until(pilot, lambda: bool(screen.survey.findings))  # type: ignore[attr-defined]
+        await wait_until(pilot, lambda: explorer.sweep is not None and not explorer.sweep.is_live)
+        await wait_until(pilot, lambda: bool(pilot.app.screen.query_one(FindingsPane).findings))
     await pilot.press("space", "j", "j", "space", "j", "j")
     pilot.app.clear_notifications()
 
@@ -145,7 +156,7 @@ async def main(folder: Path) -> None:
         "step": step,
         "compare": compare,
         "what-if": what_if,
-        "thinking": thinking,
+        "generation": generation,
         "sweep": sweep,
         "keys": keys,
     }

@@ -42,7 +42,7 @@ class GenerationScreen(LiveScreen):
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.THINKING]
     CSS_PATH: ClassVar[list[str | Path]] = ["../main.tcss", "../generation.tcss"]  # type: ignore[assignment]
     AUTO_FOCUS = "GeneratedText"
-    PANE_ORDER = ("thought", "depth-curve", "choice")
+    PANE_ORDER = ("generated-text", "depth-curve", "choice")
 
     def __init__(self, explorer: Explorer, layer_order: str) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class GenerationScreen(LiveScreen):
         yield PaneTabs(id="tabs")
         with Horizontal(id="panes"):
             with Vertical(id="writing"):
-                yield GeneratedText(id="thought", name="Text", classes="always")
+                yield GeneratedText(id="generated-text", name="Text", classes="always")
                 yield TokenDepthCurve(id="depth-curve", name="Depth")
             yield TokenLens(id="choice", name="Lens")
         yield Footer(compact=True, show_command_palette=False)

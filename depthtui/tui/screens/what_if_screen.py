@@ -52,7 +52,7 @@ class WhatIfScreen(LiveScreen):
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.WHAT_IF]
     CSS_PATH: ClassVar[list[str | Path]] = ["../main.tcss", "../what_if.tcss"]  # type: ignore[assignment]
     AUTO_FOCUS = "StackPane"
-    PANE_ORDER = ("stack", "lens", "output", "depths", "survey", "prompt")
+    PANE_ORDER = ("stack", "lens", "output", "depths", "what-if-prompts", "prompt")
 
     def __init__(
         self,
@@ -79,11 +79,11 @@ class WhatIfScreen(LiveScreen):
             with Container(id="changes"):
                 with Vertical(classes="column", id="lens-column"):
                     yield LensPair(id="lens", name="Lens")
-                with Vertical(classes="column", id="outcome-column"):
-                    yield WhatIfSummary(id="outcome", name="What if", classes="always")
+                with Vertical(classes="column", id="summary-column"):
+                    yield WhatIfSummary(id="what-if-summary", name="What if", classes="always")
                     yield OutputBars(id="output", name="Output")
                     yield DepthTable(id="depths", name="Depth")
-                    yield WhatIfPrompts(id="survey", name="Session")
+                    yield WhatIfPrompts(id="what-if-prompts", name="Session")
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
