@@ -37,13 +37,16 @@ def test_the_table_of_metrics_is_what_the_command_prints(
 
 def test_the_table_of_metrics_has_a_row_of_each(capsys: pytest.CaptureFixture[str]) -> None:
     main(["metrics", "--markdown"])
-    _, _, *rows = capsys.readouterr().out.splitlines()
-    for metric, row in zip(ALL, rows, strict=True):
-        name, tells, cost = row.strip("| ").split(" | ")
+    told, _, computed = capsys.readouterr().out.strip().split("\n\n")
+    rows = zip(told.splitlines()[2:], computed.splitlines()[2:], strict=True)
+    for metric, (told_row, computed_row) in zip(ALL, rows, strict=True):
+        name, tells, cost = told_row.strip("| ").split(" | ")
         assert name == (metric.title if metric.of else f"`{metric.name}`")
         assert tells.startswith(metric.tells)
         assert tells.endswith("Needs an answer.") == metric.needs_answer
         assert (metric.of or metric.cost) in cost
+        escaped = metric.formula.replace("|", r"\|")
+        assert computed_row == f"| {name} | {escaped} |"
 
 
 def test_the_table_is_renewed_in_place() -> None:

@@ -56,7 +56,7 @@ def tasks() -> None:
 
 
 @click.command()
-@click.option("--markdown", is_flag=True, help="Print one table, in Markdown.")
+@click.option("--markdown", is_flag=True, help="Print them in Markdown, with their formulas.")
 def metrics(markdown: bool) -> None:
     """List the metrics, what they tell and what they cost.
 
@@ -74,16 +74,20 @@ def metrics(markdown: bool) -> None:
 
 
 def metrics_markdown() -> str:
-    """Every metric as a row of a Markdown table; what is derived says which it comes with."""
+    """Two Markdown tables: what every metric tells and costs, and how it is computed."""
     from depthtui.metrics import ALL
 
-    rows = [
-        (metric.title, _tells(metric), f"none, comes with `{metric.of}`")
-        if metric.of
-        else (f"`{metric.name}`", _tells(metric), metric.cost)
-        for metric in ALL
-    ]
-    return markdown_table(("metric", "what it tells", "cost"), rows)
+    names = [metric.title if metric.of else f"`{metric.name}`" for metric in ALL]
+    costs = [f"none, comes with `{metric.of}`" if metric.of else metric.cost for metric in ALL]
+    told = zip(names, map(_tells, ALL), costs, strict=True)
+    computed = [(name, metric.formula) for name, metric in zip(names, ALL, strict=True)]
+    return "\n\n".join(
+        [
+            markdown_table(("metric", "what it tells", "cost"), list(told)),
+            "How they are computed:",
+            markdown_table(("metric", "what is done and measured"), computed),
+        ]
+    )
 
 
 def _tells(metric: Metric) -> str:

@@ -1,6 +1,6 @@
 """The metrics: a folder each, with a light spec and a kernel that only the engine imports.
 
-Adding one is a folder and a line in `METRICS`.
+Adding one is a folder, its import and a line in `ALL`.
 """
 
 from __future__ import annotations

@@ -74,6 +74,7 @@ METRIC = Metric(
     name="depth_score",
     title="DepthScore",
     tells="DepthScore, the centre of mass of useful depth.",
+    formula="`Σ l e_l / Σ e_l`, e_l the effect of skipping layer l",
     stage="derived",
     of="skip_effects",
     pool=_pool,

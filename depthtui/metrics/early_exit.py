@@ -108,6 +108,7 @@ METRIC = Metric(
     name=NAME,
     title="Early exit",
     tells="What early exit would gain at a confidence, and lose.",
+    formula="where the lens's first choice is first sure enough",
     stage="derived",
     of="logit_lens",
     pool=joined_lens,

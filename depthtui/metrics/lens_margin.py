@@ -36,6 +36,7 @@ METRIC = Metric(
     name="lens_margin",
     title="Entropy and margin",
     tells="Lens entropy and margin: how sure each depth is.",
+    formula="entropy of `p_l` in nats, and its largest probability less the second",
     stage="derived",
     of="logit_lens",
     pool=joined_lens,

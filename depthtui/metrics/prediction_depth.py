@@ -57,6 +57,7 @@ METRIC = Metric(
     name=NAME,
     title="Prediction depth",
     tells="Prediction depth, where each token is decided.",
+    formula="from where on the lens keeps its first choice",
     stage="derived",
     of="logit_lens",
     pool=joined_lens,

@@ -111,6 +111,7 @@ class Metric:
         name: its name on the command line and in results.
         title: a short title.
         tells: what it tells, one sentence.
+        formula: how it is computed, in Markdown.
         cost: what it costs, in words.
         stage: when it is computed.
         result: the dataclass of its arrays; None for what is derived from another's.
@@ -135,6 +136,7 @@ class Metric:
     name: str
     title: str
     tells: str
+    formula: str
     cost: str = ""
     stage: Stage = "replay"
     result: type[MetricResult] | None = None

@@ -115,7 +115,7 @@ def _at_length(
         yield from _over_depth(summary)
     yield Only(["pictures"], _layer_figures(pooled, budget))
     found = {values.title: values.values for values in by_layer(pooled)}
-    yield Only(["text"], _by_layer("Layer usefulness", found, pooled.n_layers))
+    yield Only(["text"], _by_layer("By layer", found, pooled.n_layers))
     for number, result in enumerate(group.results, start=1):
         yield from _run(number, result, budget)
     yield Heading("Provenance", 3)
@@ -261,7 +261,7 @@ def _by_layer(title: str, found: Mapping[str, np.ndarray], n_layers: int) -> Ite
 
 
 def _layer_figures(pooled: Pooled, budget: _Budget) -> Iterator[Block]:
-    """Layer usefulness: the map of skip effects, and a bar a layer."""
+    """By layer: the map of skip effects, and a bar a layer."""
     figures = []
     for picture in layer_maps(pooled):
         if budget.take(picture.values.size):
@@ -274,7 +274,7 @@ def _layer_figures(pooled: Pooled, budget: _Budget) -> Iterator[Block]:
             bars = Bars(values.values, f"{title}, by layer")
             figures.append(Figure(title, bars, values.caption))
     if figures:
-        yield Heading("Layer usefulness", 3)
+        yield Heading("By layer", 3)
         yield Figures(figures)
 
 

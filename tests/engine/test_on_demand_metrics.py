@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import MetricRows, Rows, RunFinished
 from depthtui.data.run import Prompt
@@ -19,6 +20,7 @@ from depthtui.metrics.ranking import usefulness
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.metrics.spec import clean_run
 from depthtui.prompts.tasks import baseline_texts
 
 BASE = ("contributions", "logit_lens")
@@ -39,6 +41,10 @@ def replays(monkeypatch):
     return counted
 
 
+def test_what_reads_the_clean_pass_wants_a_clean_run():
+    assert [metric.name for metric in ON_DEMAND if clean_run not in metric.needs] == []
+
+
 def test_every_metric_of_the_catalog_comes_and_is_cached(engine, events, replays):
     everything = RunSettings(metrics=tuple(metric_.name for metric_ in METRICS))
     first = engine.run(PROMPT, everything)
@@ -48,6 +54,12 @@ def test_every_metric_of_the_catalog_comes_and_is_cached(engine, events, replays
         assert metric_.name in first.measured
     told = {event.metric for event in events if isinstance(event, MetricRows)}
     assert told == {metric.name for metric in ON_DEMAND}
+
+    sizes = {"L": first.model.n_layers, "T": len(first.tokens), "k": everything.top_k}
+    for value in first.measured.values():
+        declared = {name: (shape.of(sizes), shape.dtype) for name, shape in value.shapes().items()}
+        arrays = {name: (array.shape, array.dtype.type) for name, array in arrays_of(value)}
+        assert arrays == declared, type(value)
 
     replays.clear()
     second = engine.run(PROMPT, everything)

@@ -92,6 +92,7 @@ METRIC = Metric(
     name="ablation",
     title="Ablation loss",
     tells="What the loss gains when a layer is left out: the ground truth for pruning.",
+    formula="leave a layer out everywhere; change of the loss",
     cost="L forwards, half of each",
     result=Ablation,
     compute="depthtui.metrics.ablation.compute:compute",

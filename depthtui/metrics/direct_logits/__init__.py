@@ -38,6 +38,10 @@ METRIC = Metric(
     name="direct_logits",
     title="Direct logit attribution",
     tells="Which layer wrote the token that the model says.",
+    formula=(
+        "`W[token] N'(c_l)`, the final norm's scale held fixed: each layer's share of the logit "
+        "of the token that the model says"
+    ),
     cost="1 forward",
     result=DirectLogits,
     compute="depthtui.metrics.direct_logits.compute:compute",

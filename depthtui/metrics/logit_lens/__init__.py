@@ -91,6 +91,9 @@ METRIC = Metric(
     name="logit_lens",
     title="Logit lens",
     tells="What the model would say at each depth, and how far that is from its output.",
+    formula=(
+        "`p_l = softmax(W N(h_l))`: `KL(p_l || p)` in nats, share of the final top five, entropy"
+    ),
     cost="1 forward and the LM head at every depth",
     stage="lens",
     result=LogitLens,

@@ -68,6 +68,9 @@ METRIC = Metric(
     name="neighbours",
     title="Neighbouring layers",
     tells="Whether successive layers push the residual stream the same way.",
+    formula=(
+        "`cos(c_l, c_{l+1})`, and `arccos(cos(h_l, h_L)) / π`: how far the stream is from its end"
+    ),
     cost="1 forward",
     result=Neighbours,
     compute="depthtui.metrics.neighbours.compute:compute",

@@ -55,6 +55,10 @@ METRIC = Metric(
     name="residual_erasure",
     title="Residual erasure",
     tells="Until which layer each token of the prompt still matters for the answer.",
+    formula=(
+        "replace one token's residual at one depth by the mean over baseline prompts; largest "
+        "change of the answer's probabilities"
+    ),
     cost="L x T forwards, about a quarter of each and resumed",
     result=ResidualErasure,
     compute="depthtui.metrics.residual_erasure.compute:compute",

@@ -102,6 +102,7 @@ METRIC = Metric(
     name=NAME,
     title="Settling depth",
     tells="From which depth on each token's prediction stays close to the final one.",
+    formula="from where on `JSD(p_l, p)` stays below half a nat",
     cost="1 forward and the LM head at every depth",
     result=Settling,
     compute="depthtui.metrics.settling.compute:compute",

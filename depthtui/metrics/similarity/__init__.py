@@ -154,6 +154,9 @@ METRIC = Metric(
     name="similarity",
     title="Block influence, angular distance",
     tells="How little layers turn the residual stream, and the best block of n layers to prune.",
+    formula=(
+        "`1 - cos(h_l, h_{l+1})`, and `arccos(cos(h_l, h_{l+n})) / π` over every block of n layers"
+    ),
     cost="1 forward",
     result=Similarity,
     compute="depthtui.metrics.similarity.compute:compute",
