@@ -60,6 +60,11 @@ class Option:
             return f"{number} above {self.least:g} and of at most {self.most:g}"
         return f"{number} from {self.least:g} to {self.most:g}"
 
+    @property
+    def greatest(self) -> float:
+        """The largest number; what does not fit in 64 bits is none to NumPy and torch."""
+        return 2**63 - 1 if self.most is None else self.most
+
     def parse(self, value: Any) -> Any:
         """The option's value from a TOML value; the default is always one.
 
@@ -71,7 +76,9 @@ class Option:
         if self.read is not None:
             return self.read(value)
         if not self._allows(value):
-            raise WrongValue(self.expected)
+            is_number = isinstance(value, int | float) and self.kind in (int, float)
+            too_large = is_number and self.most is None and value > self.greatest
+            raise WrongValue(self.expected + (" that fits in 64 bits" if too_large else ""))
         return self.kind(value)
 
     def parse_text(self, text: str) -> Any:
@@ -94,8 +101,7 @@ class Option:
         if not isinstance(value, int | float if self.kind is float else int):
             return False
         above = value > self.least if self.above_least else value >= self.least
-        # What does not fit in 64 bits is no number to NumPy and torch.
-        return above and value <= (2**63 - 1 if self.most is None else self.most)
+        return above and value <= self.greatest
 
 
 @cache

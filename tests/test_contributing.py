@@ -36,6 +36,21 @@ def test_every_path_is_there() -> None:
     assert _unknown_paths(CONTRIBUTING) == set()
 
 
+def test_every_recipe_names_a_commit() -> None:
+    recipes = CONTRIBUTING.partition("## Recipes")[2].partition("## Walls")[0]
+    sections = recipes.split("\n### ")[1:]
+    assert len(sections) > 4
+    assert [text for text in sections if not re.search(r"Look at\s+`[0-9a-f]{7}`", text)] == []
+
+
+def test_what_is_said_to_stand_in_a_file_stands_there() -> None:
+    said = re.findall(r"`(\w+)`\s(?:of|in)\s`([\w/]+\.py)`", CONTRIBUTING)
+    assert len(said) > 8
+    for name, file in said:
+        path = next(root / file for root in ROOTS if (root / file).exists())
+        assert re.search(rf"\b{name}\b", path.read_text("utf-8")), (name, file)
+
+
 @pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
 def test_every_command_is_there(text: str) -> None:
     modules = re.findall(r"python -m ((?!venv)[\w.]+)", text)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import pytest
 import tomli_w
+from click.testing import CliRunner
 
 from depthtui.cli.generate import generate
 from depthtui.cli.run import run
@@ -27,12 +28,12 @@ EVERY = {
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("top_k", 0, "a whole number of at least 1"),
-        ("top_k", 1.0, "a whole number of at least 1"),
-        ("top_k", True, "a whole number of at least 1"),
-        ("seed", 2**63, "a whole number of at least 0"),
+        ("top_k", 0, "a whole number from 1 to 1000"),
+        ("top_k", 1.0, "a whole number from 1 to 1000"),
+        ("top_k", True, "a whole number from 1 to 1000"),
+        ("seed", 2**63, "a whole number of at least 0 that fits in 64 bits"),
         ("kl_threshold", float("nan"), "a number from 0 to 1"),
-        ("temperature", float("inf"), "a number from 0 to 10"),
+        ("temperature", float("inf"), "a number of at least 0 that fits in 64 bits"),
         ("tolerance", 0, "a number above 0 and of at most 1"),
         ("riemann_steps", -1, "a whole number of at least 1"),
         ("skip_everywhere", 1, "true or false"),
@@ -58,11 +59,20 @@ def test_whole_numbers_are_numbers_too() -> None:
     assert (value, type(value)) == (1.0, float)
 
 
-@pytest.mark.parametrize("text", ["", "x", "nan", "11", "-1"])
+@pytest.mark.parametrize("text", ["", "x", "nan", "inf", "-1"])
 def test_what_is_typed_is_read_alike(text: str) -> None:
     assert EVERY["temperature"].parse_text("0.5") == 0.5
-    with pytest.raises(WrongValue, match="from 0 to 10"):
+    with pytest.raises(WrongValue, match="a number of at least 0"):
         EVERY["temperature"].parse_text(text)
+
+
+@pytest.mark.parametrize(
+    "given", [("--top-k", "1001"), ("--seed", str(2**63)), ("--tolerance", "0")]
+)
+def test_the_command_line_holds_the_same_limits(given: tuple[str, str]) -> None:
+    outcome = CliRunner().invoke(run, ["demo", "--prompt", "hi", *given])
+    assert outcome.exit_code == 2
+    assert given[1] in outcome.output
 
 
 def test_fields_without_a_declaration_are_no_options() -> None:

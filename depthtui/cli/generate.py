@@ -21,7 +21,7 @@ from depthtui.cli.output import INTERRUPTED, log_bug, say
 from depthtui.data.run_settings import ModelSpec
 
 MEASURES = ("prediction", "settling", "kl", "overlap", "early_exit")
-"""The names in `engine.token_depths.TOKEN_DEPTHS`, without its imports."""
+"""The names in `depth.token_depths.TOKEN_DEPTHS`, without its imports."""
 
 
 @click.command()

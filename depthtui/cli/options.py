@@ -262,10 +262,9 @@ def _type(option: Option) -> dict[str, Any]:
     if option.choices:
         return {"type": click.Choice(option.choices)}
     if option.kind is int and option.read is None:
-        most = None if option.most is None else int(option.most)
-        return {"type": click.IntRange(int(option.least), most)}
+        return {"type": click.IntRange(int(option.least), int(option.greatest))}
     if option.kind is float:
-        return {"type": NumberRange(option.least, option.most, min_open=option.above_least)}
+        return {"type": NumberRange(option.least, option.greatest, min_open=option.above_least)}
 
     def read(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
         try:

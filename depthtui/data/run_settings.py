@@ -7,7 +7,7 @@ plans and of the command line. Imports nothing heavy: `--help` reads it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from depthtui.options import Option, WrongValue
@@ -19,7 +19,7 @@ def _read_device(value: Any) -> str:
     return value
 
 
-TopK = Annotated[int, Option("Tokens that the lens lists at each layer.", least=1)]
+TopK = Annotated[int, Option("Tokens that the lens lists at each layer.", least=1, most=1000)]
 ChatTemplate = Annotated[bool, Option("Wrap prompts in the model's chat template.")]
 Seed = Annotated[int, Option("Seed of everything random.")]
 KlThreshold = Annotated[float, Option("KL rule: share of the largest KL.", most=1)]
@@ -124,6 +124,13 @@ class RunSettings:
     baseline: tuple[str, ...] = ()
 
 
+def settings_keys(settings: RunSettings) -> dict[str, Any]:
+    """The settings under the names that files have: a former one for what is skipped."""
+    values = asdict(settings)
+    values["silenced"] = values.pop("skipped")
+    return values
+
+
 @dataclass(frozen=True)
 class SummarySettings:
     """How per-token values become curves and effective depths.
@@ -159,7 +166,7 @@ class GenerationSettings:
     """
 
     max_tokens: Annotated[int, Option("Most tokens.", least=1)] = 256
-    temperature: Annotated[float, Option("0 always takes the most probable token.", most=10)] = 0.0
+    temperature: Annotated[float, Option("0 always takes the most probable token.")] = 0.0
     top_p: Annotated[
         float, Option("Draw from the most probable tokens that reach this share.", most=1)
     ] = 1.0

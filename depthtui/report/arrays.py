@@ -13,6 +13,7 @@ from safetensors.numpy import save
 from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import settings_keys
 
 
 def arrays_bytes(results: Sequence[RunResult]) -> bytes:
@@ -38,7 +39,7 @@ def _about(result: RunResult) -> dict[str, Any]:
     return {
         "model": asdict(result.model),
         "prompt": asdict(result.prompt),
-        "settings": asdict(result.settings),
+        "settings": settings_keys(result.settings),
         "tokens": list(result.tokens.texts),
         "answer_start": int(result.tokens.answer_start),
         "vocabulary": {str(id_): text for id_, text in vocabulary.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any
@@ -32,6 +33,12 @@ _MODEL = (
     "vocab_size",
     "parameters",
 )
+
+
+_UNSEEN = re.compile(
+    "[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+"""Characters that JSON leaves as they are, and a terminal obeys or hides."""
 
 
 def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dict[str, Any]:
@@ -65,10 +72,11 @@ def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dic
 
 
 def summary_json(results: Sequence[RunResult], settings: SummarySettings) -> bytes:
-    """The result file as UTF-8; half a surrogate pair is written as an escape."""
+    """The result file as UTF-8; what a terminal would act on or not show is an escape in it."""
     text = json.dumps(
         summary_dict(results, settings), ensure_ascii=False, allow_nan=False, indent=1
     )
+    text = _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 

@@ -142,8 +142,16 @@ _RUN = options_of(RunSettings)
 _RUN |= {"metrics": replace(_RUN["metrics"], read=_metrics)}
 _SUMMARY = options_of(SummarySettings)
 _MODEL = options_of(ModelSpec)
+
+
+def _file_name(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise WrongValue("text in quotes")
+    return value
+
+
 _TASK = {
     "name": Option("A task, a data set, or a name for the prompts of `data`."),
     "level": Option("How hard.", read=_levels),
-    "data": Option("A file that holds the prompts."),
+    "data": Option("A file that holds the prompts.", read=_file_name),
 }

@@ -13,7 +13,7 @@ import numpy as np
 from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, Provenance, RunResult
-from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings, settings_keys
 from depthtui.data.store import make_key
 from depthtui.depth.effective_depth import prompt_curves
 from depthtui.metrics import METRICS, depends_on_former_prompts
@@ -104,16 +104,9 @@ def record_key(
         number=number,
         text=prompt.text,
         answer=prompt.answer,
-        settings=_in_keys(settings),
+        settings=settings_keys(settings),
         before=hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
     )
-
-
-def _in_keys(settings: RunSettings) -> dict[str, Any]:
-    """The settings under the names by which records are found: a former one for what is skipped."""
-    values = {field.name: getattr(settings, field.name) for field in fields(RunSettings)}
-    values["silenced"] = values.pop("skipped")
-    return values
 
 
 def record_of(result: RunResult, key: str, cell: Cell, number: int) -> Record:

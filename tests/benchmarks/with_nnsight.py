@@ -1,4 +1,4 @@
-"""The naive causal metrics through nnsight, which is not part of the test extra: pip install it."""
+"""The naive interventions through nnsight, which is not part of the test extra: pip install it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replay and the causal metrics against one ordinary forward for each intervention."""
+"""Replay and interventions against one ordinary forward for each intervention."""
 
 import random
 

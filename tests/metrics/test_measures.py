@@ -25,10 +25,10 @@ from depthtui.metrics.spec import Measure
 from tests.builders.results import full_run, random_result
 
 FORWARD = [measure for measure in MEASURES if measure.metric in ("contributions", "logit_lens")]
-CAUSAL = [measure for measure in ALL_MEASURES if measure not in FORWARD]
+SLOWER = [measure for measure in ALL_MEASURES if measure not in FORWARD]
 AS_THEY_ARE = [measure for measure in FORWARD if measure.name != "says_final"]
 by_name = pytest.mark.parametrize("measure", FORWARD, ids=lambda measure: measure.name)
-by_on_demand_name = pytest.mark.parametrize("measure", CAUSAL, ids=lambda measure: measure.name)
+by_on_demand_name = pytest.mark.parametrize("measure", SLOWER, ids=lambda measure: measure.name)
 
 LENS = {"kl", "overlap", "entropy", "says_final"}
 

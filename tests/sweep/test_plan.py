@@ -167,6 +167,7 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
             "task 2: .*level '99'",
         ),
         ("[[task]]\nname = 'facts'\nlevel = true", "task 1: level must be"),
+        ("[[task]]\nname = 'addition'\ndata = ''", "data must be text in quotes"),
         ("[[task]]\nname = 'facts'\nlevle = 1", "task 1: there is no key levle"),
         ("examples =", "not valid TOML"),
     ],

@@ -11,10 +11,12 @@ from typing import Any
 
 from depthtui import __version__
 from depthtui.data.depth import DepthEstimate
+from depthtui.data.run_settings import settings_keys
 from depthtui.report.summary import finite, weights_dtype
 from depthtui.sweep.questions import Question
 from depthtui.sweep.report.phrases import absences, cautions
 from depthtui.sweep.summary import CellSummary, SweepSummary
+from depthtui.token_text import printable_line
 
 SCHEMA = 1
 """Number of the report's layout."""
@@ -27,7 +29,7 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
     body = {
         "schema": SCHEMA,
         "depthtui": __version__,
-        "plan": asdict(summary.plan),
+        "plan": {**asdict(summary.plan), "run": settings_keys(summary.plan.run)},
         "cells": [_cell(cell) for cell in summary.cells],
         "questions": [
             {
@@ -59,8 +61,13 @@ def sweep_csv(summary: SweepSummary) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell_text(value) for name, value in row.items()} for row in rows)
     return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _cell_text(value: Any) -> Any:
+    """A cell on one line, whatever a model or a file is called."""
+    return printable_line(value) if isinstance(value, str) else value
 
 
 _COLUMNS = (

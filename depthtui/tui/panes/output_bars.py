@@ -13,7 +13,6 @@ from depthtui.tui.panes.pane import Cursor, lens_of
 
 _WIDEST_TOKEN = 14
 _NUMBERS_CELLS = 12
-_HEADER_LINES = 1
 
 
 class OutputBars(LinesPane):

@@ -23,7 +23,7 @@ from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
 
 SUBLAYERS = frozenset({"attention", "mlp"})
-"""What a run with layers left out computes."""
+"""The parts that a layer consists of."""
 
 CHEAPEST_RANKING = RANKINGS[-1].name
 """The metric that is computed where layers are to be ranked and nothing does so yet."""

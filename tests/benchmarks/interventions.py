@@ -1,6 +1,6 @@
-"""How fast the causal metrics are, against one ordinary forward for each intervention.
+"""How fast interventions are, against one ordinary forward for each intervention.
 
-    python -m tests.benchmarks.causal [--skip-tokens 96] [--quick] [--nnsight]
+    python -m tests.benchmarks.interventions [--skip-tokens 96] [--quick] [--nnsight]
 
 Everything runs in one process, on the demo model in float32, and prints a
 Markdown table with the largest difference between both results; with
