@@ -14,7 +14,16 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-MLP_NAMES = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "fc2")
+MLP_NAMES = (
+    "mlp",
+    "feed_forward",
+    "ffn",
+    "block_sparse_moe",
+    "shared_mlp",
+    "mlp_block",
+    "fc2",
+    "per_layer_input_gate",
+)
 
 
 def blocks(model):
@@ -28,7 +37,12 @@ def blocks(model):
 
 
 def states(output):
-    return output[0] if isinstance(output, tuple) else output
+    return output[0] if isinstance(output, tuple | list) else output
+
+
+def with_states(output, value):
+    """A layer's output with other hidden states."""
+    return type(output)((value, *output[1:])) if isinstance(output, tuple | list) else value
 
 
 @contextmanager
@@ -57,9 +71,9 @@ def without_mlp(model, layer):
     """A copy of the model whose layer `layer` has an MLP of zeros."""
     silent = copy.deepcopy(model)
     block = blocks(silent)[layer]
-    mlp = next(getattr(block, name) for name in MLP_NAMES if hasattr(block, name))
+    writing = [module for name in MLP_NAMES if (module := getattr(block, name, None))]
     with torch.no_grad():
-        for parameter in mlp.parameters():
+        for parameter in torch.nn.ModuleList(writing).parameters():
             parameter.zero_()
     return silent
 
@@ -110,7 +124,7 @@ def speak_from(model, ids, depth):
             kept["h"] = (args[0] if args else kwargs["hidden_states"]).clone()
 
         def replace(_module, _args, output):
-            return (kept["h"], *output[1:]) if isinstance(output, tuple) else kept["h"]
+            return with_states(output, kept["h"])
 
         handle = layers[depth].register_forward_pre_hook(keep, with_kwargs=True)
         with torch.no_grad(), hook(layers[-1], replace):
@@ -163,7 +177,7 @@ def probabilities(model, ids, changes=(), dtype=torch.float64):
     def change(index, function):
         def post(_module, _args, output):
             value = function(inputs[index], states(output).clone())
-            return (value, *output[1:]) if isinstance(output, tuple) else value
+            return with_states(output, value)
 
         return post
 
@@ -199,7 +213,7 @@ def layer_changes(model, ids, changes=(), dtype=torch.float64):
             def skip(_module, args, kwargs, output, function=changed[index]):
                 before = args[0] if args else kwargs["hidden_states"]
                 value = function(before, states(output).clone())
-                return (value, *output[1:]) if isinstance(output, tuple) else value
+                return with_states(output, value)
 
             handles.append(layer.register_forward_hook(skip, with_kwargs=True))
         handles.append(layer.register_forward_hook(watch(index), with_kwargs=True))

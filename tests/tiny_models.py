@@ -88,6 +88,27 @@ _LINEAR_ATTENTION = {
     "head_dim": 16,
     "layer_types": ["linear_attention", "full_attention"] * 2,
 }
+_MAMBA = {
+    "mamba_n_heads": 8,
+    "mamba_d_head": 8,
+    "mamba_n_groups": 1,
+    "mamba_d_state": 8,
+    "mamba_chunk_size": 8,
+}
+_LATENT_ATTENTION = {
+    "num_key_value_heads": 4,
+    "moe_intermediate_size": 24,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+}
 _SLIDING = {"layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 6}
 _FALCON = {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
 _OPT = {
@@ -184,20 +205,91 @@ TINY: dict[str, Callable[[], PreTrainedModel]] = {
     "seed_oss": _llama_like("SeedOssConfig", head_dim=8),
     "apertus": _llama_like("ApertusConfig"),
     "phimoe": _llama_like("PhimoeConfig", num_local_experts=4, num_experts_per_tok=2),
-    "deepseek_v3": _llama_like(
-        "DeepseekV3Config",
-        num_key_value_heads=4,
-        moe_intermediate_size=24,
-        n_routed_experts=4,
+    "deepseek_v3": _llama_like("DeepseekV3Config", **_LATENT_ATTENTION),
+    "deepseek_v32": _llama_like(
+        "DeepseekV32Config",
+        index_topk=6,
+        index_n_heads=8,
+        index_head_dim=16,
+        **_LATENT_ATTENTION,
+    ),
+    "openai_gpt": _other(
+        "OpenAIGPTConfig", n_embd=HIDDEN, n_layer=LAYERS, n_head=4, n_positions=256
+    ),
+    "biogpt": _llama_like("BioGptConfig"),
+    "xglm": _other(
+        "XGLMConfig",
+        d_model=HIDDEN,
+        num_layers=LAYERS,
+        attention_heads=4,
+        ffn_dim=48,
+        max_position_embeddings=256,
+    ),
+    "afmoe": _llama_like(
+        "AfmoeConfig",
+        num_dense_layers=1,
+        head_dim=8,
+        num_shared_experts=1,
+        global_attn_every_n_layers=2,
+        sliding_window=6,
+        **_EXPERTS,
+    ),
+    "hyperclovax": _llama_like(
+        "HyperCLOVAXConfig", use_post_norm=True, residual_multiplier=0.7, logits_scaling=0.5
+    ),
+    "gemma4": _llama_like(
+        "Gemma4TextConfig",
+        head_dim=8,
+        global_head_dim=8,
+        hidden_size_per_layer_input=8,
+        vocab_size_per_layer_input=VOCAB,
+        num_kv_shared_layers=0,
+        **_SLIDING,
+    ),
+    "minimax": _llama_like(
+        "MiniMaxConfig",
+        num_local_experts=4,
         num_experts_per_tok=2,
-        n_group=1,
-        topk_group=1,
-        first_k_dense_replace=1,
-        q_lora_rank=16,
-        kv_lora_rank=16,
-        qk_nope_head_dim=8,
-        qk_rope_head_dim=8,
-        v_head_dim=8,
+        head_dim=8,
+        block_size=4,
+        layer_types=["linear_attention", "full_attention"] * 2,
+    ),
+    "lfm2": _llama_like(
+        "Lfm2Config",
+        block_auto_adjust_ff_dim=False,
+        layer_types=["conv", "full_attention"] * 2,
+    ),
+    "lfm2_moe": _llama_like(
+        "Lfm2MoeConfig",
+        num_dense_layers=1,
+        layer_types=["conv", "full_attention"] * 2,
+        **_EXPERTS,
+    ),
+    "recurrent_gemma": _llama_like(
+        "RecurrentGemmaConfig",
+        num_key_value_heads=1,
+        lru_width=HIDDEN,
+        attention_window_size=8,
+        head_dim=8,
+        block_types=("recurrent", "attention"),
+    ),
+    "bamba": _llama_like("BambaConfig", attn_layer_indices=[1, 3], mamba_d_conv=4, **_MAMBA),
+    "granite_hybrid": _llama_like(
+        "GraniteMoeHybridConfig",
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        residual_multiplier=0.4,
+        shared_intermediate_size=24,
+        layer_types=["linear_attention", "full_attention"] * 2,
+        **_MAMBA,
+    ),
+    "falcon_h1": _llama_like(
+        "FalconH1Config",
+        mamba_d_ssm=64,
+        attention_out_multiplier=0.7,
+        ssm_out_multiplier=1.3,
+        lm_head_multiplier=0.5,
+        **_MAMBA,
     ),
     "mamba": _other(
         "MambaConfig", hidden_size=HIDDEN, num_hidden_layers=LAYERS, state_size=8, time_step_rank=4

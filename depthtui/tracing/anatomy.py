@@ -17,25 +17,64 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from depthtui.errors import DepthError
 
 _SANDWICH = (
     ("post_attention_layernorm", "post_feedforward_layernorm"),
     ("post_self_attn_layernorm", "post_mlp_layernorm"),
+    ("post_attention_layernorm", "post_mlp_layernorm"),
+    ("post_norm1", "post_norm2"),
 )
 """Norms after the sublayers, tried first: what follows them is what is added."""
 
-_ATTENTION = ("self_attn", "attn", "attention", "self_attention", "linear_attn", "mixer", "mamba")
-_MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "moe", "fc2")
-_FINAL_NORM = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f", "final_norm")
+_ATTENTION = (
+    "self_attn",
+    "attn",
+    "attention",
+    "self_attention",
+    "linear_attn",
+    "mixer",
+    "mamba",
+    "conv",
+    "temporal_block",
+)
+_MLP = (
+    "mlp",
+    "feed_forward",
+    "ffn",
+    "block_sparse_moe",
+    "moe",
+    "shared_mlp",
+    "mlp_block",
+    "fc2",
+)
+_BESIDE = {
+    "self_attn": "mamba",
+    "block_sparse_moe": "shared_mlp",
+    "post_feedforward_layernorm": "post_per_layer_input_norm",
+}
+"""A second module that may write for the same sublayer as the first."""
+
+_FINAL_NORM = (
+    "norm",
+    "final_layernorm",
+    "final_layer_norm",
+    "ln_f",
+    "norm_f",
+    "final_norm",
+    "embedding_norm",
+    "layer_norm",
+)
+_SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap")
 
 _PROBE_TOKENS = 8
 
 
 @dataclass(frozen=True)
 class Tap:
-    """How to read one sublayer's write off one module's call.
+    """How to read what one module writes off its call.
 
     Attributes:
         module: the module to hook.
@@ -60,6 +99,20 @@ class Tap:
         """The module's output with nothing written."""
         quiet = args[1].clone() if self.holds_residual else torch.zeros_like(first_tensor(output))
         return with_first_tensor(output, quiet)
+
+    def silence(self) -> RemovableHandle:
+        """Let the module write nothing until the handle is removed."""
+        return self.module.register_forward_hook(
+            lambda _module, args, output: self.skip(args, output)
+        )
+
+
+Sublayer = tuple[Tap, ...]
+"""An attention or an MLP: the modules that write it, whose sum is what it adds.
+
+Mostly one; two where a block has attention and a state-space mixer side by side, or
+experts and an MLP that all tokens share.
+"""
 
 
 @dataclass(frozen=True)
@@ -113,7 +166,7 @@ class Anatomy:
 
     Attributes:
         layers: the L blocks.
-        attention, mlp: a tap a layer; empty where the split is unavailable.
+        attention, mlp: a sublayer a layer; empty where the split is unavailable.
         split_missing: why the split is unavailable, or empty.
         parallel: attention and MLP read the same input.
         attention_modules, mlp_modules: for each layer, its modules that work for its attention
@@ -124,8 +177,8 @@ class Anatomy:
     """
 
     layers: tuple[nn.Module, ...]
-    attention: tuple[Tap, ...] = ()
-    mlp: tuple[Tap, ...] = ()
+    attention: tuple[Sublayer, ...] = ()
+    mlp: tuple[Sublayer, ...] = ()
     split_missing: str = ""
     parallel: bool = False
     attention_modules: tuple[tuple[nn.Module, ...], ...] = ()
@@ -250,21 +303,24 @@ class _Probe:
 
 
 def _probe(model: nn.Module, layers: tuple[nn.Module, ...]) -> _Probe:
-    """One forward that keeps every layer's ends and every candidate's output."""
-    count = len(layers)
-    before: list[Any] = [None] * count
-    after: list[Any] = [None] * count
+    """One forward that keeps every layer's ends and every candidate's output.
+
+    Raises:
+        DepthError: a layer runs more than once, or not on one residual stream.
+    """
+    before: list[list[Tensor]] = [[] for _ in layers]
+    after: list[list[Tensor]] = [[] for _ in layers]
     calls: dict[nn.Module, _Call] = {}
 
     def keep_before(index: int) -> Callable[..., None]:
         def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            before[index] = hidden_states(args, kwargs).clone()
+            before[index].append(hidden_states(args, kwargs).clone())
 
         return hook
 
     def keep_after(index: int) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-            after[index] = first_tensor(output).clone()
+            after[index].append(first_tensor(output).clone())
 
         return hook
 
@@ -286,60 +342,79 @@ def _probe(model: nn.Module, layers: tuple[nn.Module, ...]) -> _Probe:
             handles.append(layer.register_forward_hook(keep_after(index)))
             handles.extend(child.register_forward_hook(keep_call) for child in layer.children())
         logits = model(input_ids=ids, use_cache=False).logits
-    for index, layer in enumerate(layers):
-        if before[index] is not None and after[index] is not None:
-            # A layer's input still lies on the device of the layer before.
-            before[index] = before[index].to(after[index].device)
-        shapes = [
-            None if tensor is None else tensor.shape for tensor in (before[index], after[index])
-        ]
-        if shapes[0] is None or shapes[0] != shapes[1] or shapes[0][:2] != ids.shape:
-            raise DepthError(
-                f"Layer {index} ({type(layer).__name__}) does not read and write one residual "
-                "stream of shape [1, tokens, width].",
-                "depthtui cannot measure this architecture.",
-            )
-    return _Probe(ids, before, after, calls, logits)
+    for layer, read, written in zip(layers, before, after, strict=True):
+        _check_stream(type(layer).__name__, ids, read, written)
+    outputs = [written[0] for written in after]
+    # A layer's input still lies on the device of the layer before.
+    inputs = [read[0].to(output.device) for read, output in zip(before, outputs, strict=True)]
+    return _Probe(ids, inputs, outputs, calls, logits)
+
+
+def _check_stream(name: str, ids: Tensor, read: list[Tensor], written: list[Tensor]) -> None:
+    """See that a layer `name` ran once, from one residual stream `[1, T, d]` to the same.
+
+    Raises:
+        DepthError: it did not.
+    """
+    hint = "depthtui measures decoders whose layers run once, on one residual stream."
+    if len(read) > 1:
+        raise DepthError(
+            f"A layer ({name}) runs {len(read)} times in one forward pass: "
+            "how deep it is has no one answer.",
+            hint,
+        )
+    shapes = [tuple(states[0].shape) for states in (read, written) if states]
+    tokens = tuple(ids.shape)
+    if len(shapes) == 2 and all(len(shape) == 4 and shape[:2] == tokens for shape in shapes):
+        raise DepthError(
+            f"{name} reads and writes {shapes[0][2]} residual streams side by side.", hint
+        )
+    if len(shapes) < 2 or shapes[0] != shapes[1] or shapes[0][:-1] != tokens:
+        raise DepthError(
+            f"{name} does not read and write a residual stream of shape [1, tokens, width].", hint
+        )
 
 
 @dataclass
 class _Split:
-    attention: tuple[Tap, ...] = ()
-    mlp: tuple[Tap, ...] = ()
+    attention: tuple[Sublayer, ...] = ()
+    mlp: tuple[Sublayer, ...] = ()
     missing: str = ""
     error: float = float("nan")
 
 
 @dataclass
 class _Attempt:
-    """The taps of one layer under one proposal, and by how much they miss closure."""
+    """The sublayers of one layer under one proposal, and by how much they miss closure."""
 
-    attention: Tap
-    mlp: Tap
+    attention: Sublayer
+    mlp: Sublayer
     error: float
     closes: bool
+
+
+_Modules = tuple[nn.Module, ...]
 
 
 def _find_split(layers: tuple[nn.Module, ...], probe: _Probe) -> _Split:
     attempts: list[_Attempt] = []
     for index, layer in enumerate(layers):
-        tried = [
-            attempt
-            for pair in _proposals(layer)
-            if all(module in probe.calls for module in pair)
-            for attempt in _attempts(pair, probe, index)
-        ]
+        tried: list[_Attempt] = []
+        for attempt in _attempts(layer, probe, index):
+            tried.append(attempt)
+            if attempt.closes:
+                break
         if not tried:
             name = type(layer).__name__
             return _Split(missing=f"{name} has no attention and MLP modules that depthtui knows")
-        best = next((split for split in tried if split.closes), tried[0])
-        if not best.closes:
-            names = [_child_name(layer, tap.module) for tap in (best.attention, best.mlp)]
+        if not tried[-1].closes:
+            best = min(tried, key=lambda attempt: attempt.error)
+            names = [_child_name(layer, tap.module) for tap in (*best.attention, *best.mlp)]
             return _Split(
-                missing=f"what {names[0]} and {names[1]} write in layer {index} does not add up to "
-                f"the layer's change (off by {best.error:.1%})"
+                missing=f"what {', '.join(names[:-1])} and {names[-1]} write in layer {index} does "
+                f"not add up to the layer's change (off by {best.error:.1%})"
             )
-        attempts.append(best)
+        attempts.append(tried[-1])
     return _Split(
         attention=tuple(attempt.attention for attempt in attempts),
         mlp=tuple(attempt.mlp for attempt in attempts),
@@ -347,35 +422,53 @@ def _find_split(layers: tuple[nn.Module, ...], probe: _Probe) -> _Split:
     )
 
 
-def _proposals(layer: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
+def _proposals(layer: nn.Module) -> Iterator[tuple[_Modules, _Modules]]:
+    """Which modules may write the attention and the MLP: each alone first, then in company."""
     children = dict(layer.named_children())
-    for attention, mlp in _SANDWICH:
-        if attention in children and mlp in children:
-            yield children[attention], children[mlp]
-    for attention in _ATTENTION:
-        for mlp in _MLP:
-            if attention in children and mlp in children:
-                yield children[attention], children[mlp]
+    pairs = [*_SANDWICH, *itertools.product(_ATTENTION, _MLP)]
+    present = [pair for pair in pairs if all(name in children for name in pair)]
+    for pair in present:
+        yield (children[pair[0]],), (children[pair[1]],)
+    for pair in present:
+        attention, mlp = (
+            tuple(children[name] for name in (first, _BESIDE.get(first)) if name in children)
+            for first in pair
+        )
+        if len(attention) + len(mlp) > 2:
+            yield attention, mlp
 
 
 def _child_name(layer: nn.Module, module: nn.Module) -> str:
     return next(name for name, child in layer.named_children() if child is module)
 
 
-def _attempts(pair: tuple[nn.Module, nn.Module], probe: _Probe, index: int) -> Iterator[_Attempt]:
+def _attempts(layer: nn.Module, probe: _Probe, index: int) -> Iterator[_Attempt]:
     h, h_next = probe.before[index], probe.after[index]
-    calls = [probe.calls[module] for module in pair]
-    if any(call.output.numel() != h.numel() for call in calls):
-        return
+    for attention, mlp in _proposals(layer):
+        modules = (*attention, *mlp)
+        if not all(module in probe.calls for module in modules):
+            continue
+        calls = [probe.calls[module] for module in modules]
+        if any(call.output.numel() != h.numel() for call in calls):
+            continue
+        for taps in _readings(modules, calls, h, h_next):
+            error, closes = _closure(taps, calls, h, h_next)
+            yield _Attempt(taps[: len(attention)], taps[len(attention) :], error, closes)
+
+
+def _readings(
+    modules: _Modules, calls: list[_Call], h: Tensor, h_next: Tensor
+) -> Iterator[tuple[Tap, ...]]:
+    """The ways in which the modules' outputs may hold what is added."""
     including = [
         (False, True) if _second_argument_is_residual(call, h) else (False,) for call in calls
     ]
     for flags in itertools.product(*including):
-        taps = [Tap(module, holds_residual=flag) for module, flag in zip(pair, flags, strict=True)]
-        yield _attempt(taps, calls, h, h_next)
+        yield tuple(
+            Tap(module, holds_residual=flag) for module, flag in zip(modules, flags, strict=True)
+        )
     scales = _least_squares([call.output for call in calls], h, h_next)
-    taps = [Tap(module, scale=scale) for module, scale in zip(pair, scales, strict=True)]
-    yield _attempt(taps, calls, h, h_next)
+    yield tuple(Tap(module, scale=scale) for module, scale in zip(modules, scales, strict=True))
 
 
 def _second_argument_is_residual(call: _Call, like: Tensor) -> bool:
@@ -383,7 +476,7 @@ def _second_argument_is_residual(call: _Call, like: Tensor) -> bool:
 
 
 def _least_squares(outputs: list[Tensor], h: Tensor, h_next: Tensor) -> list[float]:
-    """The two constants that best explain the layer's change by the modules' outputs."""
+    """The constants that best explain the layer's change by the modules' outputs."""
     columns = torch.stack([output.reshape(-1).cpu().double() for output in outputs], dim=1)
     change = (h_next.cpu().double() - h.cpu().double()).reshape(-1, 1)
     solution = torch.linalg.lstsq(columns, change).solution.flatten()
@@ -391,33 +484,35 @@ def _least_squares(outputs: list[Tensor], h: Tensor, h_next: Tensor) -> list[flo
     return [float(f"{value:.5g}") for value in solution.tolist()]
 
 
-def _attempt(taps: list[Tap], calls: list[_Call], h: Tensor, h_next: Tensor) -> _Attempt:
+def _closure(
+    taps: tuple[Tap, ...], calls: list[_Call], h: Tensor, h_next: Tensor
+) -> tuple[float, bool]:
+    """By how much of |h_next| the writes miss it, and whether rounding explains that."""
     writes = [tap.write(call.args, call.output, h) for tap, call in zip(taps, calls, strict=True)]
     parts = [h, *writes, h_next]
-    a, m = (write.float() for write in writes)
-    miss = (h.float() + a + m - h_next.float()).abs()
+    miss = (h.float() + sum(write.float() for write in writes) - h_next.float()).abs()
     # Each of the block's additions rounds to half a unit of its own size.
     epsilon = max(torch.finfo(part.dtype).eps for part in parts)
     sizes = torch.stack([part.float().abs() for part in parts])
     allowed = 8 * epsilon * sizes.sum(dim=0)
     error = float(miss.max() / h_next.float().abs().max().clamp(min=1e-30))
-    return _Attempt(taps[0], taps[1], error, bool((miss <= allowed + 1e-7 * allowed.max()).all()))
+    return error, bool((miss <= allowed + 1e-7 * allowed.max()).all())
 
 
 def _modules_of(
-    layer: nn.Module, attention: Tap, mlp: Tap, called: tuple[nn.Module, ...], parallel: bool
-) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
+    layer: nn.Module, attention: Sublayer, mlp: Sublayer, called: _Modules, parallel: bool
+) -> tuple[_Modules, _Modules]:
     """A layer's modules that lead to what its attention writes, and those to what its MLP does.
 
     What runs before both, and is read by both in a parallel block, belongs to neither.
     """
     children = set(layer.children())
-    inside = [name for name in called if name in children]
-    ends = [inside.index(tap.module) for tap in (attention, mlp)]
-    first, second = sorted(ends)
-    earlier = tuple(inside[first if parallel else 0 : first + 1])
-    later = tuple(inside[first + 1 : second + 1])
-    return (earlier, later) if ends[0] == first else (later, earlier)
+    inside = [module for module in called if module in children]
+    places = [[inside.index(tap.module) for tap in sublayer] for sublayer in (attention, mlp)]
+    first, second = sorted(places, key=max)
+    earlier = tuple(inside[min(first) if parallel else 0 : max(first) + 1])
+    later = tuple(inside[max(first) + 1 : max(second) + 1])
+    return (earlier, later) if places[0] == first else (later, earlier)
 
 
 class _LayerDone(Exception):
@@ -426,13 +521,10 @@ class _LayerDone(Exception):
 
 def _is_parallel(model: nn.Module, split: _Split, ids: Tensor) -> bool:
     """Whether layer 0's MLP is deaf to its attention: skip one, see if the other changes."""
-    attention, mlp = split.attention[0], split.mlp[0]
+    attention, mlp = split.attention[0], split.mlp[0][0]
 
     def mlp_output(skip: bool) -> Tensor:
         kept: list[Tensor] = []
-
-        def mute(_module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            return attention.skip(args, output)
 
         def keep(_module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             value = first_tensor(output).clone()
@@ -441,7 +533,7 @@ def _is_parallel(model: nn.Module, split: _Split, ids: Tensor) -> bool:
 
         with torch.no_grad(), hooks() as handles:
             if skip:
-                handles.append(attention.module.register_forward_hook(mute))
+                handles.extend(tap.silence() for tap in attention)
             handles.append(mlp.module.register_forward_hook(keep))
             with contextlib.suppress(_LayerDone):
                 model(input_ids=ids, use_cache=False)
@@ -489,10 +581,10 @@ def _unembeddings(model: nn.Module, head: nn.Module) -> Iterator[Unembedding]:
         value = getattr(config, name, None)
         if value:
             scales += [1.0 / float(value), float(value)]
-    soft_cap = float(getattr(config, "final_logit_softcapping", None) or 0.0)
+    caps = [float(cap) for name in _SOFT_CAPS if (cap := getattr(config, name, None))]
     for norm in norms:
         for scale in (*scales, 1.0):
-            for cap in dict.fromkeys((soft_cap, 0.0)):
+            for cap in (*caps, 0.0):
                 yield Unembedding(norm, head, scale, cap)
 
 

@@ -18,7 +18,14 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
-from depthtui.tracing.anatomy import Anatomy, decoder, execution_device, first_tensor, hidden_states
+from depthtui.tracing.anatomy import (
+    Anatomy,
+    decoder,
+    execution_device,
+    first_tensor,
+    hidden_states,
+    with_first_tensor,
+)
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one layer, each `[batch, heads, tokens, width]`."""
@@ -177,7 +184,8 @@ class Replay:
         fitted = _Fitted(batch, cache)
         module = self._layers[layer]
         output = module(
-            residual.to(execution_device(module)),
+            # Contiguous, as it leaves a layer: GPT's own product views its input.
+            residual.to(execution_device(module)).contiguous(),
             *fitted.all(call.args),
             **{name: fitted.one(value) for name, value in call.kwargs.items()},
         )
@@ -198,13 +206,12 @@ class Replay:
         calls: list[_Call] = []
 
         def idle(module: nn.Module) -> Callable[..., Any]:
-            returns_tuple = module in self._tuples
+            output = self._outputs[module]
 
             def forward(*args: Any, **kwargs: Any) -> Any:
                 rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
                 calls.append(_Call(args[1:], rest))
-                states = hidden_states(args, kwargs)
-                return (states, None, None) if returns_tuple else states
+                return with_first_tensor(output, hidden_states(args, kwargs))
 
             return forward
 
@@ -220,7 +227,7 @@ class Replay:
         count = len(self._layers)
         before: list[Any] = [None] * count
         after: list[Any] = [None] * count
-        self._tuples: set[nn.Module] = set()
+        self._outputs: dict[nn.Module, Any] = {}
 
         def keep(index: int) -> Callable[..., None]:
             def hook(
@@ -228,8 +235,7 @@ class Replay:
             ) -> None:
                 before[index] = hidden_states(args, kwargs)[0].clone()
                 after[index] = first_tensor(output)[0]
-                if isinstance(output, tuple):
-                    self._tuples.add(module)
+                self._outputs[module] = _emptied(output)
                 self._checkpoint()
 
             return hook
@@ -243,8 +249,9 @@ class Replay:
             with torch.no_grad():
                 try:
                     self._decode(self.ids[None], cache)
-                except IndexError:
-                    # Layers that keep a state of another kind have no place in a plain cache.
+                except (AttributeError, IndexError, TypeError, ValueError):
+                    # Layers that keep a state of another kind have no place in a plain cache,
+                    # and each says so in its own way.
                     cache = DynamicCache()
                     self._decode(self.ids[None], None)
         finally:
@@ -340,6 +347,11 @@ def _depends(one: Any, two: Any) -> Any:
     if isinstance(one, Tensor) and isinstance(two, Tensor) and one.shape != two.shape:
         return _PerBatch(one, repeats=one.shape[0] != 1)
     return one
+
+
+def _emptied(output: Any) -> Any:
+    """What a layer returns, a tensor or a tuple or list that begins with one, without its values."""
+    return type(output)([None] * len(output)) if isinstance(output, tuple | list) else None
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from depthtui.data.run_settings import Skip
 from depthtui.tracing.anatomy import (
     Anatomy,
+    Sublayer,
     Tap,
     decoder,
     first_tensor,
@@ -59,13 +60,16 @@ def trace(
     """
     with torch.inference_mode(), hooks() as handles:
         for index, layer in enumerate(anatomy.layers):
-            taps = (anatomy.attention[index], anatomy.mlp[index]) if anatomy.attention else ()
             parts = {skip.part for skip in skipped if skip.layer == index}
-            probe = _LayerProbe(index, taps, parts, on_layer, checkpoint)
+            probe = _LayerProbe(index, parts, on_layer, checkpoint)
             handles.append(layer.register_forward_pre_hook(probe.before, with_kwargs=True))
             handles.append(layer.register_forward_hook(probe.after))
-            for place, tap in enumerate(taps):
-                handles.append(tap.module.register_forward_hook(probe.write(place)))
+            sublayers: tuple[Sublayer, ...] = ()
+            if anatomy.attention:
+                sublayers = anatomy.attention[index], anatomy.mlp[index]
+            for place, sublayer in enumerate(sublayers):
+                for tap in sublayer:
+                    handles.append(tap.module.register_forward_hook(probe.write(place, tap)))
         decoder(model)(input_ids=ids[None], use_cache=False)
 
 
@@ -75,13 +79,11 @@ class _LayerProbe:
     def __init__(
         self,
         index: int,
-        taps: tuple[Tap, ...],
         skipped: Collection[str],
         on_layer: Callable[[LayerActivations], None],
         checkpoint: Callable[[], None],
     ) -> None:
         self._index = index
-        self._taps = taps
         self._all_silent = "layer" in skipped
         self._silent = tuple(part in skipped for part in ("attention", "mlp"))
         self._on_layer = on_layer
@@ -93,16 +95,16 @@ class _LayerProbe:
         self._checkpoint()
         self._h = hidden_states(args, kwargs)
 
-    def write(self, place: int) -> Callable[..., Any]:
+    def write(self, place: int, tap: Tap) -> Callable[..., Any]:
         def hook(_module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
             self._checkpoint()
             assert self._h is not None
-            tap = self._taps[place]
             if self._silent[place] or self._all_silent:
                 self._writes[place] = torch.zeros_like(self._h)
                 return tap.skip(args, output)
             # Cloned: Falcon adds attention into the MLP's output in place afterwards.
-            self._writes[place] = tap.write(args, output, self._h).clone()
+            write, before = tap.write(args, output, self._h).clone(), self._writes[place]
+            self._writes[place] = write if before is None else before + write
             return None
 
         return hook

@@ -26,7 +26,20 @@ from tests.naive import (
 )
 from tests.tiny_models import TINY, fresh, random_ids, tiny
 
-WHOLE_PROMPTS_ONLY = {"qwen3_5", "qwen3_next", "mamba"}
+WHOLE_PROMPTS_ONLY = {
+    "bamba",
+    "deepseek_v32",
+    "falcon_h1",
+    "granite_hybrid",
+    "lfm2",
+    "lfm2_moe",
+    "mamba",
+    "minimax",
+    "openai_gpt",
+    "qwen3_5",
+    "qwen3_next",
+    "recurrent_gemma",
+}
 """Architectures whose tokens cannot be run behind recorded keys and values."""
 
 

@@ -18,7 +18,7 @@ from depthtui.tracing.trace import LayerActivations, trace
 from tests.naive import naive_contributions, naive_lens, naive_writes
 from tests.tiny_models import TINY, fresh, random_ids, tiny
 
-WITHOUT_SPLIT = {"mamba", "opt_post_norm"}
+WITHOUT_SPLIT = {"mamba", "minimax", "openai_gpt", "opt_post_norm"}
 PARALLEL = {"phi", "cohere", "cohere2", "stablelm_parallel", "gptj", "gpt_neox", "codegen"} | {
     "falcon",
     "falcon_new",

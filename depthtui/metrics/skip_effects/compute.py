@@ -8,7 +8,6 @@ its keys and values serve all positions: only the tokens from t on run again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -113,15 +112,11 @@ def skipped_residuals(
     """
     if part == "layer":
         return list(replay.residual[:-1])
-    taps = anatomy.attention if part == "attention" else anatomy.mlp
+    sublayers = anatomy.attention if part == "attention" else anatomy.mlp
     residuals = []
-    for layer, tap in enumerate(taps):
-
-        def skip(_module: nn.Module, args: tuple[Any, ...], output: Any, tap: Any = tap) -> Any:
-            return tap.skip(args, output)
-
+    for layer, sublayer in enumerate(sublayers):
         with torch.no_grad(), hooks() as handles:
-            handles.append(tap.module.register_forward_hook(skip))
+            handles.extend(tap.silence() for tap in sublayer)
             residuals.append(replay.run_layer(layer, replay.residual[layer][None])[0])
     return residuals
 
