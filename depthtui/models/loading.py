@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,6 +70,20 @@ _FLOAT32_UP_TO = 1_000_000_000
 
 _HEADROOM = 1.05
 _BYTES_AFTER_QUANTIZING = {"8bit": 1.0, "4bit": 0.5625}
+_ANOTHER_TASK = re.compile(r"For(?!CausalLM|ConditionalGeneration)[A-Z]\w*$")
+"""Ends the name of a class whose head is no LM head, such as ForSequenceClassification."""
+
+_NOT_MISSED = re.compile(
+    r"(inv_freq|masked_bias|causal_mask|(attn|attention)\.bias)$"
+    r"|(_scale|_scale_inv|_zero_point|g_idx|absmax|quant_map|SCB|weight_format)$|quant_state"
+    r"|vision|visual|image|audio|speech|multi_modal|(^|\.)mm_"
+)
+"""What a file may hold without a language model of text having to use it.
+
+Constants that older versions of transformers kept, what a quantiser turns into weights, and what
+images and sounds go through.
+"""
+
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len")
 
 
@@ -173,6 +188,10 @@ def _check_is_causal(folder: Path, config: PreTrainedConfig) -> None:
     )
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or reads_both_ways:
         raise DepthError(f"{folder.name} ({described}) is no causal language model.", hint)
+    if classes and all(_ANOTHER_TASK.search(kind) for kind in classes):
+        raise DepthError(
+            f"{folder.name} ({described}) was made for another task than to predict tokens.", hint
+        )
 
 
 def _check_spec(spec: ModelSpec) -> None:
@@ -408,8 +427,27 @@ def _load_model(
             f"such as {missing[0]}.",
             "The checkpoint is incomplete, or not of a causal language model.",
         )
+    _check_all_is_used(folder, model, report["unexpected_keys"])
     loaded: PreTrainedModel = model.eval()
     return loaded.requires_grad_(False)
+
+
+def _check_all_is_used(folder: Path, model: PreTrainedModel, unused: set[str]) -> None:
+    """See that the model computes with all that its files hold, as far as text needs it.
+
+    Raises:
+        DepthError: it does not, and would be measured as another model than it is.
+    """
+    left = sorted(name for name in unused if not _NOT_MISSED.search(name))
+    if not left:
+        return
+    weights = "1 weight" if len(left) == 1 else f"{len(left)} weights"
+    raise DepthError(
+        f"{folder.name} holds {weights} that its configuration does not use as a "
+        f"{type(model).__name__}, such as {left[0]}.",
+        "config.json may name too few layers, or another model than the weights are of. Where the "
+        "rest is no part of the language model, load and save it once with transformers.",
+    )
 
 
 def _quantization(quantize: str, dtype: torch.dtype) -> Any:

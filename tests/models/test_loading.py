@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    LlamaForSequenceClassification,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
@@ -143,6 +149,19 @@ class TestWhatComesOut:
         loaded(folder)
         assert capfd.readouterr() == ("", "")
 
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "model.layers.0.self_attn.rotary_emb.inv_freq",
+            "model.layers.0.self_attn.masked_bias",
+            "vision_tower.layers.7.mlp.fc1.weight",
+        ],
+    )
+    def test_what_a_model_of_text_may_do_without_is_no_reason_to_refuse(self, name, folder) -> None:
+        path = folder / "model.safetensors"
+        save_file(load_file(path) | {name: torch.ones(3)}, path, metadata={"format": "pt"})
+        assert loaded(folder).info.n_layers == LAYERS
+
 
 class TestWhatIsRefused:
     def test_a_damaged_configuration(self, folder) -> None:
@@ -182,6 +201,31 @@ class TestWhatIsRefused:
         config = T5Config(vocab_size=412, d_model=32, num_layers=1, num_heads=2, d_kv=8, d_ff=32)
         T5ForConditionalGeneration(config).save_pretrained(tmp_path / "t5")
         refused(tmp_path / "t5", "encoder-decoder")
+
+    @pytest.mark.parametrize("tied", [True, False])
+    def test_a_classifier(self, tied, tmp_path) -> None:
+        """Tied, its embeddings would do as an LM head that nobody has trained."""
+        config = fresh("llama").config
+        config.tie_word_embeddings = tied
+        LlamaForSequenceClassification(config).save_pretrained(tmp_path / "classifier")
+        tiny_tokenizer().save_pretrained(tmp_path / "classifier")
+        refused(tmp_path / "classifier", r"\(LlamaForSequenceClassification\) was made for another")
+
+    def test_a_head_of_another_kind_than_the_configuration_says(self, tmp_path) -> None:
+        config = fresh("llama").config
+        config.tie_word_embeddings = True
+        LlamaForSequenceClassification(config).save_pretrained(tmp_path / "classifier")
+        tiny_tokenizer().save_pretrained(tmp_path / "classifier")
+        change_config(tmp_path / "classifier", architectures=None)
+        refused(tmp_path / "classifier", r"holds 1 weight that .* such as score\.weight")
+
+    @pytest.mark.parametrize("name", ["llama", "gpt2", "bloom"])
+    def test_fewer_layers_than_the_file_has(self, name, tmp_path) -> None:
+        folder = tiny_folder(tmp_path, name)
+        key = "num_hidden_layers" if name == "llama" else "n_layer"
+        change_config(folder, **{key: LAYERS - 1})
+        error = refused(folder, rf"holds \d+ weights that .* such as .*\.{LAYERS - 1}\.")
+        assert "too few layers" in error.hint
 
     def test_weights_cut_short(self, folder) -> None:
         path = folder / "model.safetensors"
