@@ -25,6 +25,15 @@ _CACHE_NAMES = ("cache", "past_key_values", "cache_params")
 
 _PROBE_TOKENS = 8
 
+_MOST_ROUNDED = 8.0
+"""How far one token alone may be from itself among others, in roundings of its residual.
+
+Measured up to 2.7, with 17 or more where the cache lacks or mistakes one of seven tokens.
+"""
+
+_FINEST = 2.0**-16
+"""Float32 products add up in any order: they are not as exact as one of its roundings."""
+
 
 class Decoding:
     """Reads tokens, and goes on from where it was; a context that removes its hooks.
@@ -103,17 +112,19 @@ def reads_on(model: nn.Module, anatomy: Anatomy) -> bool:
     embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
     ids = (np.arange(_PROBE_TOKENS) * 7919 + 11) % embedding.num_embeddings
     with Decoding(model, anatomy, cached=False) as whole:
-        expected = whole.read(ids)[-1].float()
+        expected = whole.read(ids)
     try:
         with Decoding(model, anatomy) as parts:
             parts.read(ids[:-1])
-            found = parts.read(ids[-1:])[-1].float()
+            found = parts.read(ids[-1:])
     except Exception:
         # A cache that a model takes and cannot use fails in ways of its own.
         return False
-    # One token alone is rounded differently than among others; a wrong cache is far off.
-    allowed = 1e-3 if getattr(model, "dtype", None) == torch.float32 else 0.25
-    return bool((found - expected).norm() <= allowed * expected.norm())
+    allowed = _MOST_ROUNDED * max(torch.finfo(expected.dtype).eps, _FINEST)
+    # Medians, so that a few dimensions of massive activations hide nothing in the others.
+    miss = (found.float() - expected.float()).abs().median(dim=-1).values
+    size = expected.float().abs().median(dim=-1).values
+    return bool((miss <= allowed * size).all())
 
 
 def _cache_in(outputs: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from depthtui.data.store import open_store
 from depthtui.engine import decoding
 from depthtui.engine import generate as generate_module
 from depthtui.engine.control import Control
+from depthtui.engine.decoding import Decoding, reads_on
 from depthtui.engine.engine import Engine
 from depthtui.engine.generate import generate, replayed
 from depthtui.engine.run import ReadyModel
@@ -83,6 +84,34 @@ def assert_close(one: Continuation, other: Continuation):
     np.testing.assert_array_equal(*first)
     for name, values in arrays_of(one.depths):
         np.testing.assert_array_equal(values, getattr(other.depths, name), err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["llama", "granite_hybrid", "falcon_h1", "mixtral", "gemma4"])
+def test_a_cache_that_works_is_found_to_in_every_dtype(name, dtype):
+    model = fresh(name).to(dtype)
+    assert reads_on(model, probe_architecture(model))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gpt_neox", "granite"])
+def test_a_cache_that_mistakes_one_token_is_not_used_in_any_dtype(name, dtype, monkeypatch):
+    model = fresh(name).to(dtype)
+    anatomy, read = probe_architecture(model), Decoding.read
+
+    def mistaken(self, ids):
+        if 1 < len(ids) < 8:
+            ids = np.concatenate([ids[:3], [(ids[3] + 5) % VOCAB], ids[4:]])
+        return read(self, ids)
+
+    monkeypatch.setattr(Decoding, "read", mistaken)
+    assert not reads_on(model, anatomy)
+
+
+@pytest.mark.parametrize("name", ["bamba", "minimax", "openai_gpt", "recurrent_gemma"])
+def test_a_cache_that_does_not_work_is_found_out_in_half_precision_too(name):
+    model = fresh(name).to(torch.bfloat16)
+    assert not reads_on(model, probe_architecture(model))
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
