@@ -109,6 +109,18 @@ _LATENT_ATTENTION = {
     "qk_rope_head_dim": 8,
     "v_head_dim": 8,
 }
+_HYPER_CONNECTIONS = {
+    "num_key_value_heads": 4,
+    "head_dim": 16,
+    "moe_intermediate_size": 24,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "q_lora_rank": 16,
+    "index_topk": 6,
+    "index_n_heads": 8,
+    "index_head_dim": 16,
+    "hc_mult": 4,
+}
 _SLIDING = {"layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 6}
 _FALCON = {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
 _OPT = {
@@ -297,6 +309,27 @@ TINY: dict[str, Callable[[], PreTrainedModel]] = {
 }
 """How to build each model; `tiny` also draws its weights."""
 
+WITHOUT_SPLIT = {"mamba", "minimax", "openai_gpt", "opt_post_norm"}
+"""Of these, what attention and MLP write does not add up to the layer's change."""
+
+REFUSED: dict[str, Callable[[], PreTrainedModel]] = {
+    "deepseek_v4": _llama_like(
+        "DeepseekV4Config",
+        **{**_HYPER_CONNECTIONS, "num_key_value_heads": 1},
+        o_groups=2,
+        o_lora_rank=8,
+    ),
+    "hy_v4": _llama_like(
+        "HYV4Config",
+        kv_lora_rank=16,
+        qk_nope_head_dim=8,
+        qk_rope_head_dim=8,
+        v_head_dim=8,
+        **_HYPER_CONNECTIONS,
+    ),
+}
+"""Models that do not have what depthtui measures: several residual streams."""
+
 
 @functools.cache
 def tiny(name: str) -> PreTrainedModel:
@@ -306,7 +339,7 @@ def tiny(name: str) -> PreTrainedModel:
 
 def fresh(name: str) -> PreTrainedModel:
     """A new copy of `tiny(name)` with the same weights, for tests that change them."""
-    model = TINY[name]()
+    model = (TINY | REFUSED)[name]()
     _draw_weights(model, seed=zlib.crc32(name.encode()))
     return model.eval().requires_grad_(False)
 

@@ -350,7 +350,7 @@ def _depends(one: Any, two: Any) -> Any:
 
 
 def _emptied(output: Any) -> Any:
-    """What a layer returns, a tensor or a tuple or list that begins with one, without its values."""
+    """What a layer returns, a tensor or a tuple that begins with one, without its values."""
     return type(output)([None] * len(output)) if isinstance(output, tuple | list) else None
 
 

@@ -18,12 +18,27 @@ _COARSEST_PRODUCT = 2.0**-16
 """Products add up in float32, in any order: they are not as exact as one of its roundings."""
 
 
+def one_rounding(sizes: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """What rounding leaves of each element in the root mean square, in the shape of `sizes`.
+
+    A number that is rounded to the nearest of a grid with the spacing eps |x| is off by
+    eps |x| / sqrt(12).
+
+    Args:
+        sizes: what was rounded on the way, each broadcastable to the first.
+        dtype: what it was rounded to.
+    """
+    kind = torch.finfo(dtype)
+    unit = max(kind.eps, _COARSEST_PRODUCT) / math.sqrt(12)
+    squares = [size.to(sizes[0].device).float().square() for size in sizes]
+    return unit * sum(squares, torch.zeros_like(squares[0])).sqrt().clamp(min=kind.smallest_normal)
+
+
 def roundings(miss: Tensor, sizes: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     """How large a difference is, counted in what rounding leaves: the root mean square.
 
-    A number that is rounded to the nearest of a grid with the spacing eps |x| is off by
-    eps |x| / sqrt(12) in the root mean square. Each element is held against its own rounding,
-    so that one dimension of massive activations hides nothing in the others.
+    Each element is held against its own rounding, so that one dimension of massive
+    activations hides nothing in the others.
 
     Args:
         miss: the difference, `[..., d]`.
@@ -33,10 +48,7 @@ def roundings(miss: Tensor, sizes: Sequence[Tensor], dtype: torch.dtype) -> Tens
     Returns:
         the mean over the last dimension, `[...]` float32; about 1 where `sizes` tells it all.
     """
-    kind = torch.finfo(dtype)
-    unit = max(kind.eps, _COARSEST_PRODUCT) / math.sqrt(12)
-    squares = sum((size.to(miss.device).float().square() for size in sizes), torch.zeros(()))
-    expected = unit * squares.to(miss.device).sqrt().clamp(min=kind.smallest_normal)
+    expected = one_rounding(sizes, dtype).to(miss.device)
     return (miss.float() / expected).square().mean(dim=-1).sqrt()
 
 

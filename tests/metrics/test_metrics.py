@@ -16,9 +16,8 @@ from depthtui.metrics.logit_lens.compute import read_depth, read_lens, unknown_r
 from depthtui.tracing.anatomy import probe_architecture
 from depthtui.tracing.trace import LayerActivations, trace
 from tests.naive import naive_contributions, naive_lens, naive_writes
-from tests.tiny_models import TINY, fresh, random_ids, tiny
+from tests.tiny_models import TINY, WITHOUT_SPLIT, fresh, random_ids, tiny
 
-WITHOUT_SPLIT = {"mamba", "minimax", "openai_gpt", "opt_post_norm"}
 PARALLEL = {"phi", "cohere", "cohere2", "stablelm_parallel", "gptj", "gpt_neox", "codegen"} | {
     "falcon",
     "falcon_new",

@@ -1,0 +1,177 @@
+"""What the probe finds in every dtype, and what it does not let pass."""
+
+import pytest
+import torch
+from accelerate import cpu_offload, disk_offload
+from torch import nn
+
+from depthtui.errors import DepthError
+from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
+from depthtui.tracing.anatomy import execution_device, first_tensor, probe_architecture
+from depthtui.tracing.replay import Replay
+from tests.tiny_models import REFUSED, TINY, WITHOUT_SPLIT, fresh, random_ids, tiny
+
+HALVES = (torch.bfloat16, torch.float16)
+
+
+def named(model, sublayers):
+    """Which modules write, and whether their outputs hold the residual."""
+    names = {module: name for name, module in model.named_modules()}
+    return [[(names[tap.module], tap.holds_residual) for tap in taps] for taps in sublayers]
+
+
+def scales(sublayers):
+    return [tap.scale for taps in sublayers for tap in taps]
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_half_precision_shows_the_same_anatomy(name):
+    expected = probe_architecture(tiny(name))
+    for dtype in HALVES:
+        model = fresh(name).to(dtype)
+        found = probe_architecture(model)
+        for taps, those in ((found.attention, expected.attention), (found.mlp, expected.mlp)):
+            assert named(model, taps) == named(tiny(name), those)
+            assert scales(taps) == pytest.approx(scales(those), rel=2e-3)
+        assert found.parallel == expected.parallel
+        assert found.unembedding.scale == expected.unembedding.scale
+        assert found.unembedding.soft_cap == expected.unembedding.soft_cap
+
+
+def plant(model, layer, module, error):
+    """Let a block add `error` of what one of its modules returns, behind the module's back."""
+    block, kept = probe_architecture(model).layers[layer], []
+    module.register_forward_hook(lambda _m, _args, out: kept.append(first_tensor(out).clone()))
+    forward = block.forward
+
+    def wrong(*args, **kwargs):
+        kept.clear()
+        output = forward(*args, **kwargs)
+        first_tensor(output).add_(error(kept[0].view_as(first_tensor(output))))
+        return output
+
+    block.forward = wrong
+
+
+@pytest.mark.parametrize("part", ["attention", "mlp"])
+@pytest.mark.parametrize("name", sorted(set(TINY) - WITHOUT_SPLIT))
+def test_a_write_that_is_off_by_a_tenth_does_not_pass_in_bfloat16(name, part):
+    model = fresh(name).to(torch.bfloat16)
+    tap = getattr(probe_architecture(model), part)[2][0]
+    plant(model, 2, tap.module, lambda write: 0.1 * tap.scale * write.roll(1, dims=-1))
+    found = probe_architecture(model)
+    assert "layer 2" in found.split_missing
+    assert not found.attention
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
+@pytest.mark.parametrize("part", ["attention", "mlp"])
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_a_write_that_is_a_tenth_larger_or_smaller_is_read_so(dtype, part, factor):
+    model = fresh("llama").to(dtype)
+    tap = getattr(probe_architecture(model), part)[2][0]
+    plant(model, 2, tap.module, lambda write: (factor - 1.0) * write)
+    found = probe_architecture(model)
+    assert scales(getattr(found, part)[2:3]) == pytest.approx([factor], rel=5e-3)
+    assert scales(getattr(found, part)[1:2]) == [1.0]
+
+
+def test_a_tenth_of_a_write_of_a_hundredth_is_seen_too():
+    model = fresh("llama")
+    block = model.model.layers[2]
+    with torch.no_grad():
+        block.self_attn.o_proj.weight.mul_(0.02)
+        block.mlp.down_proj.weight.mul_(0.02)
+    model = model.to(torch.bfloat16)
+    assert scales(probe_architecture(model).mlp) == [1.0] * 4
+    plant(model, 2, block.mlp, lambda write: 0.1 * write)
+    assert scales(probe_architecture(model).mlp)[2] == pytest.approx(1.1, rel=0.05)
+
+
+@pytest.mark.parametrize("factor", [0.95, 1.05, 1.25])
+@pytest.mark.parametrize("name", ["falcon_h1", "hyperclovax", "granite"])
+def test_a_factor_of_the_logits_is_told_from_its_inverse(name, factor):
+    model = fresh(name)
+    if name == "falcon_h1":
+        model.config.lm_head_multiplier = factor
+        model.model.lm_head_multiplier = model.lm_head_multiplier = factor
+    else:
+        model.config.logits_scaling = model.logits_scaling = factor
+    expected = 1.0 / factor if name == "granite" else factor
+    found = probe_architecture(model.to(torch.bfloat16)).unembedding
+    assert found.scale == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_stream_that_a_layer_scales_is_no_sum():
+    model = fresh("gemma4")
+    model.model.layers[1].layer_scalar.fill_(0.9)
+    found = probe_architecture(model)
+    assert "in layer 1 does not add up" in found.split_missing
+    assert found.lens_missing == ""
+
+
+def test_two_modules_that_write_one_sublayer():
+    tiny_hybrid = tiny("granite_hybrid")
+    found = probe_architecture(tiny_hybrid)
+    assert named(tiny_hybrid, found.mlp[:1]) == [
+        [("model.layers.0.block_sparse_moe", False), ("model.layers.0.shared_mlp", False)]
+    ]
+    found = probe_architecture(tiny("falcon_h1"))
+    assert sorted(scales(found.attention[:1])) == pytest.approx([0.7, 1.3])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
+def test_runs_that_differ_by_rounding_are_of_one_block(dtype):
+    """A sum in another order, such as atomics make, does not turn a parallel block around."""
+    model = fresh("gpt_neox").to(dtype)
+    factors = iter([1.0, 1.0, 1.0 + 2 * torch.finfo(dtype).eps])
+
+    def shake(_module, _args, output):
+        return output * next(factors)
+
+    model.gpt_neox.layers[0].mlp.register_forward_hook(shake)
+    assert probe_architecture(model).parallel
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_what_has_no_one_residual_stream_is_refused(name):
+    with pytest.raises(DepthError, match=r"4 residual streams side by side") as caught:
+        probe_architecture(fresh(name))
+    assert "run once, on one residual stream" in caught.value.hint
+
+
+class Twice(nn.ModuleList):
+    """Layers of which the model runs each slice twice, as one with recurrent depth does."""
+
+    def __getitem__(self, index):
+        found = super().__getitem__(index)
+        return [*found, *found] if isinstance(index, slice) else found
+
+
+def test_layers_that_run_more_than_once_are_refused():
+    model = fresh("llama")
+    model.model.layers = Twice(model.model.layers)
+    with pytest.raises(DepthError, match=r"\(LlamaDecoderLayer\) runs 2 times in one forward"):
+        probe_architecture(model)
+
+
+@pytest.mark.parametrize("name", ["llama", "mixtral", "mamba"])
+def test_a_model_offloaded_whole_is_measured_as_one_in_memory(name, tmp_path):
+    model, plain, ids = fresh(name), tiny(name), random_ids(18)
+    if name == "llama":
+        disk_offload(model, tmp_path, torch.device("cpu"))
+    else:
+        cpu_offload(model, torch.device("cpu"))
+    layer = probe_architecture(model).layers[0]
+    assert next(layer.parameters()).is_meta
+    assert execution_device(layer) == torch.device("cpu")
+
+    def effects(measured):
+        anatomy = probe_architecture(measured)
+        replay = Replay(measured, anatomy, ids[0])
+        skipped = skipped_residuals(measured, anatomy, replay, "layer")
+        return skip_effects(replay, anatomy.unembedding, skipped, [12, 8])
+
+    found, expected = effects(model), effects(plain)
+    assert (found.layers == expected.layers).all()
+    assert (found.output == expected.output).all()
