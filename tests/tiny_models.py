@@ -122,6 +122,13 @@ _HYPER_CONNECTIONS = {
     "hc_mult": 4,
 }
 _SLIDING = {"layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 6}
+_GEMMA4 = {
+    "head_dim": 8,
+    "global_head_dim": 8,
+    "hidden_size_per_layer_input": 8,
+    "vocab_size_per_layer_input": VOCAB,
+    **_SLIDING,
+}
 _FALCON = {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
 _OPT = {
     "hidden_size": HIDDEN,
@@ -249,15 +256,7 @@ TINY: dict[str, Callable[[], PreTrainedModel]] = {
     "hyperclovax": _llama_like(
         "HyperCLOVAXConfig", use_post_norm=True, residual_multiplier=0.7, logits_scaling=0.5
     ),
-    "gemma4": _llama_like(
-        "Gemma4TextConfig",
-        head_dim=8,
-        global_head_dim=8,
-        hidden_size_per_layer_input=8,
-        vocab_size_per_layer_input=VOCAB,
-        num_kv_shared_layers=0,
-        **_SLIDING,
-    ),
+    "gemma4": _llama_like("Gemma4TextConfig", num_kv_shared_layers=0, **_GEMMA4),
     "minimax": _llama_like(
         "MiniMaxConfig",
         num_local_experts=4,
@@ -312,13 +311,14 @@ TINY: dict[str, Callable[[], PreTrainedModel]] = {
 WITHOUT_SPLIT = {"mamba", "minimax", "openai_gpt", "opt_post_norm"}
 """Of these, what attention and MLP write does not add up to the layer's change."""
 
-REFUSED: dict[str, Callable[[], PreTrainedModel]] = {
+OTHERS: dict[str, Callable[[], PreTrainedModel]] = {
     "deepseek_v4": _llama_like(
         "DeepseekV4Config",
         **{**_HYPER_CONNECTIONS, "num_key_value_heads": 1},
         o_groups=2,
         o_lora_rank=8,
     ),
+    "gemma4_shared": _llama_like("Gemma4TextConfig", num_kv_shared_layers=2, **_GEMMA4),
     "hy_v4": _llama_like(
         "HYV4Config",
         kv_lora_rank=16,
@@ -328,7 +328,7 @@ REFUSED: dict[str, Callable[[], PreTrainedModel]] = {
         **_HYPER_CONNECTIONS,
     ),
 }
-"""Models that do not have what depthtui measures: several residual streams."""
+"""Models that do not have all that depthtui measures, for tests of their own."""
 
 
 @functools.cache
@@ -339,7 +339,7 @@ def tiny(name: str) -> PreTrainedModel:
 
 def fresh(name: str) -> PreTrainedModel:
     """A new copy of `tiny(name)` with the same weights, for tests that change them."""
-    model = (TINY | REFUSED)[name]()
+    model = (TINY | OTHERS)[name]()
     _draw_weights(model, seed=zlib.crc32(name.encode()))
     return model.eval().requires_grad_(False)
 

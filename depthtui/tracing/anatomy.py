@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -181,6 +181,7 @@ class Anatomy:
             or its MLP alone, in the order they run; empty where the split is unavailable.
         unembedding: None where it could not be verified.
         lens_missing: why the lens is unavailable, or empty.
+        replay_missing: why a layer cannot be run again on other residuals, or empty.
         closure_error: largest |h + a + m - h_next| over the largest |h_next|.
     """
 
@@ -193,6 +194,7 @@ class Anatomy:
     mlp_modules: tuple[tuple[nn.Module, ...], ...] = ()
     unembedding: Unembedding | None = None
     lens_missing: str = ""
+    replay_missing: str = ""
     closure_error: float = float("nan")
 
 
@@ -306,6 +308,7 @@ def probe_architecture(model: nn.Module) -> Anatomy:
         mlp_modules=tuple(mlp for _, mlp in modules),
         unembedding=unembedding,
         lens_missing=lens_missing,
+        replay_missing=probe.replay_missing,
         closure_error=split.error,
     )
 
@@ -325,6 +328,7 @@ class _Probe:
     after: list[Tensor]
     calls: dict[nn.Module, _Call]
     logits: Tensor
+    replay_missing: str
 
 
 def _probe(model: nn.Module, layers: tuple[nn.Module, ...]) -> _Probe:
@@ -336,10 +340,13 @@ def _probe(model: nn.Module, layers: tuple[nn.Module, ...]) -> _Probe:
     before: list[list[Tensor]] = [[] for _ in layers]
     after: list[list[Tensor]] = [[] for _ in layers]
     calls: dict[nn.Module, _Call] = {}
+    shared: list[dict[str, int]] = []
 
     def keep_before(index: int) -> Callable[..., None]:
         def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             before[index].append(hidden_states(args, kwargs).clone())
+            mappings = kwargs.items()
+            shared.append({k: len(v) for k, v in mappings if isinstance(v, MutableMapping)})
 
         return hook
 
@@ -372,7 +379,33 @@ def _probe(model: nn.Module, layers: tuple[nn.Module, ...]) -> _Probe:
     outputs = [written[0] for written in after]
     # A layer's input still lies on the device of the layer before.
     inputs = [read[0].to(output.device) for read, output in zip(before, outputs, strict=True)]
-    return _Probe(ids, inputs, outputs, calls, logits)
+    replay_missing = ""
+    grown = {name for sizes in shared for name in sizes if sizes[name] != shared[0].get(name)}
+    if grown and _read_each_other(model, layers, ids, logits, grown):
+        replay_missing = "its layers hand on more to each other than the residual stream"
+    return _Probe(ids, inputs, outputs, calls, logits, replay_missing)
+
+
+def _read_each_other(
+    model: nn.Module, layers: tuple[nn.Module, ...], ids: Tensor, logits: Tensor, names: set[str]
+) -> bool:
+    """Whether layers use what others have left in mappings, their arguments `names`.
+
+    Some models of Gemma 4 share keys and values so; others only leave them there.
+    """
+
+    def empty(
+        _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, kwargs | {name: type(kwargs[name])() for name in names & kwargs.keys()}
+
+    with torch.no_grad(), hooks() as handles:
+        handles.extend(layer.register_forward_pre_hook(empty, with_kwargs=True) for layer in layers)
+        try:
+            found = model(input_ids=ids, use_cache=False).logits
+        except (AttributeError, KeyError, TypeError):
+            return True
+    return not _is_rounding(found, logits, _coarsest(logits), MOST_ROUNDINGS)
 
 
 def _check_stream(name: str, ids: Tensor, read: list[Tensor], written: list[Tensor]) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
+from depthtui.errors import DepthError
 from depthtui.tracing.anatomy import (
     Anatomy,
     decoder,
@@ -98,6 +99,7 @@ class Replay:
         self.tokens_at_once = tokens_at_once
         self._model = model
         self._layers = anatomy.layers
+        self._missing = anatomy.replay_missing
         self.ids = ids
         self._checkpoint = checkpoint
         self._calls: dict[tuple[int, int, bool], list[_Call]] = {}
@@ -175,6 +177,8 @@ class Replay:
         past: KeysValues | None,
         recording: bool = False,
     ) -> tuple[Tensor, _Past | None]:
+        if self._missing:
+            raise DepthError(f"No layer can be run by itself: {self._missing}.")
         self._checkpoint()
         batch, tokens, _ = residual.shape
         self.evaluations += batch * tokens
@@ -288,7 +292,7 @@ class Replay:
                     self.evaluations -= 2 * (self.n_tokens - start)
                     if not _close(output[1], self.residual[layer + 1][start:]):
                         return False
-        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, DepthError):
             # The architecture keeps another kind of state: whole prompts are run instead.
             return False
         return True

@@ -9,7 +9,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
 from depthtui.tracing.anatomy import execution_device, first_tensor, probe_architecture
 from depthtui.tracing.replay import Replay
-from tests.tiny_models import REFUSED, TINY, WITHOUT_SPLIT, fresh, random_ids, tiny
+from tests.tiny_models import TINY, WITHOUT_SPLIT, fresh, random_ids, tiny
 
 HALVES = (torch.bfloat16, torch.float16)
 
@@ -133,11 +133,23 @@ def test_runs_that_differ_by_rounding_are_of_one_block(dtype):
     assert probe_architecture(model).parallel
 
 
-@pytest.mark.parametrize("name", sorted(REFUSED))
+@pytest.mark.parametrize("name", ["deepseek_v4", "hy_v4"])
 def test_what_has_no_one_residual_stream_is_refused(name):
     with pytest.raises(DepthError, match=r"4 residual streams side by side") as caught:
         probe_architecture(fresh(name))
     assert "run once, on one residual stream" in caught.value.hint
+
+
+def test_layers_that_share_keys_and_values_are_not_run_again():
+    """A layer by itself would find what another run has left there."""
+    model, ids = fresh("gemma4_shared"), random_ids(18)
+    anatomy = probe_architecture(model)
+    assert (anatomy.split_missing, anatomy.lens_missing) == ("", "")
+    replay = Replay(model, anatomy, ids[0])
+    assert not replay.can_resume
+    with pytest.raises(DepthError, match="hand on more to each other than the residual stream"):
+        replay.run_layer(3, replay.residual[3][None])
+    assert probe_architecture(tiny("gemma4")).replay_missing == ""
 
 
 class Twice(nn.ModuleList):
