@@ -16,7 +16,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
-from depthtui.metrics import METRIC_BY_NAME, depends_on_former_prompts
+from depthtui.metrics import METRIC_BY_NAME, after_prompts
 from depthtui.models.catalog import resolve
 from depthtui.report.progress import EngineProgress
 from depthtui.token_text import printable_line
@@ -80,7 +80,8 @@ def run_job(
         for number, prompt in enumerate(job.prompts):
             display.prompt_begins(number)
             try:
-                results.append(engine.run(prompt, _settings(job, results), run_id=number))
+                settings = after_prompts(job.settings, [len(run.tokens) for run in results])
+                results.append(engine.run(prompt, settings, run_id=number))
             except DepthError as error:
                 fail(_of_prompt(number, job, str(error)))
             except Exception as error:
@@ -111,13 +112,6 @@ def _lacks_answer(result: RunResult) -> bool:
     """Whether a metric could not be had for want of an answer."""
     wanted = any(METRIC_BY_NAME[name].needs_answer for name in result.unavailable)
     return wanted and result.answer_start >= len(result.tokens)
-
-
-def _settings(job: Job, before: Sequence[RunResult]) -> RunSettings:
-    """The job's settings; random positions run on through the prompts (paper, metric 2)."""
-    if not depends_on_former_prompts(job.settings):
-        return job.settings
-    return replace(job.settings, lengths_before=tuple(len(prompt.tokens) for prompt in before))
 
 
 def _of_prompt(number: int, job: Job, problem: str) -> str:

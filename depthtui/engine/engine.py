@@ -33,7 +33,7 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt, Provenance, RunResult
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
-from depthtui.data.store import Store, make_key
+from depthtui.data.store import Store, make_key, open_store
 from depthtui.depth.token_depths import token_depths
 from depthtui.engine import memory
 from depthtui.engine.context import Baselines
@@ -42,9 +42,9 @@ from depthtui.engine.generate import can_read_on, generate
 from depthtui.engine.run import ReadyModel, Run
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped
-from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, ON_DEMAND, empty_result
+from depthtui.metrics import OF_THE_PASS, ON_DEMAND, check_names, empty_result
 from depthtui.metrics.spec import Metric
-from depthtui.models.loading import load
+from depthtui.models.loading import LoadedModel, load
 from depthtui.tracing.activations import Activations
 from depthtui.tracing.anatomy import execution_device, probe_architecture
 from depthtui.tracing.parameters import with_parameters
@@ -75,6 +75,7 @@ class Engine:
     ) -> None:
         self._baseline_texts = baseline_texts
         self._store = store
+        self._no_store = open_store(None, 0, lambda notice: None)
         self._models_dir = models_dir
         self._emit = emit
         self.activation_limit = activation_limit
@@ -100,6 +101,16 @@ class Engine:
 
         loaded = load(spec, self._models_dir, progress, self._unload)
         progress(Progress("Checking where the layers write", 0, 0, "layers"))
+        return self.use(loaded)
+
+    def use(self, loaded: LoadedModel) -> ModelInfo:
+        """Take a model that is in memory, in place of the one before.
+
+        Nothing is cached of a model without a fingerprint: two such would share keys.
+
+        Raises:
+            DepthError: its layers cannot be followed.
+        """
         anatomy = probe_architecture(loaded.model)
         info = dataclasses.replace(
             loaded.info,
@@ -202,7 +213,7 @@ class Engine:
         self._emit(GenerationFinished(run_id, generation))
         if cached is None and generation.complete:
             words = f"{model.info.name} · {len(tokens)} + {len(generation.continuation)} tokens"
-            self._store.put(
+            self._kept.put(
                 key, codec.encode(generation), f"{words} · {asked.task} · generated", "result"
             )
         self._emit_memory()
@@ -240,6 +251,11 @@ class Engine:
         if self._model is None:
             raise DepthError("No model is loaded.", "Choose a model first.")
         return self._model
+
+    @property
+    def _kept(self) -> Store:
+        """The cache, or one that keeps nothing for a model that no key could tell from others."""
+        return self._store if self._ready().info.fingerprint else self._no_store
 
     def _unload(self) -> None:
         self._model = None
@@ -327,7 +343,7 @@ class Engine:
                     keep_later.append(functools.partial(self._keep, key, value, result))
 
     def _cached(self, key: str, kind: Any) -> Any:
-        data = self._store.get(key)
+        data = self._kept.get(key)
         if data is None:
             return None
         try:
@@ -337,17 +353,17 @@ class Engine:
         return value if isinstance(value, kind) else None
 
     def _cached_activations(self, model: ReadyModel, result: RunResult) -> Activations | None:
-        data = self._store.get(_activations_key(model.info, result))
+        data = self._kept.get(_activations_key(model.info, result))
         return None if data is None else Activations.from_bytes(data)
 
     def _keep(self, key: str, value: object, result: RunResult) -> None:
-        self._store.put(key, codec.encode(value), _title(result), "result")
+        self._kept.put(key, codec.encode(value), _title(result), "result")
 
     def _keep_activations(
         self, model: ReadyModel, result: RunResult, activations: Activations
     ) -> None:
         key = _activations_key(model.info, result)
-        self._store.put(key, activations.to_bytes(), _title(result), "activations")
+        self._kept.put(key, activations.to_bytes(), _title(result), "activations")
 
     def _emit_memory(self) -> None:
         device = torch.device("cpu") if self._model is None else self._model.device
@@ -356,12 +372,7 @@ class Engine:
 
 def _check_settings(settings: RunSettings, info: ModelInfo) -> None:
     """Refuse metrics and layers that do not exist."""
-    unknown = set(settings.metrics) - set(METRIC_BY_NAME)
-    if unknown:
-        raise DepthError(
-            f"There is no metric named {', '.join(sorted(unknown))}.",
-            f"Choose from {', '.join(METRIC_BY_NAME)}.",
-        )
+    check_names(settings.metrics)
     for skip in settings.skipped:
         if not 0 <= skip.layer < info.n_layers:
             raise DepthError(f"There is no layer {skip.layer} in {info.name}.")

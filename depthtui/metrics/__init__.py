@@ -5,12 +5,14 @@ Adding one is a folder, its import and a line in `ALL`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import RunSettings
+from depthtui.errors import DepthError
 from depthtui.metrics import (
     ablation,
     contributions,
@@ -106,6 +108,27 @@ def depends_on_former_prompts(settings: RunSettings) -> bool:
     """Whether the lengths of the prompts before this one matter (paper, metric 2)."""
     names = {metric.name for metric in depending_on("lengths_before")}
     return not names.isdisjoint(settings.metrics)
+
+
+def after_prompts(settings: RunSettings, lengths: Iterable[int]) -> RunSettings:
+    """The settings of a run after prompts of so many tokens (paper, metric 2)."""
+    if not depends_on_former_prompts(settings):
+        return settings
+    return replace(settings, lengths_before=tuple(lengths))
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse what is no name of a metric.
+
+    Raises:
+        DepthError: says which there are.
+    """
+    unknown = set(names) - set(METRIC_BY_NAME)
+    if unknown:
+        raise DepthError(
+            f"There is no metric named {', '.join(sorted(unknown))}.",
+            f"Choose from {', '.join(METRIC_BY_NAME)}.",
+        )
 
 
 def formula_in(measure: Measure, result: RunResult) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Both are read when the libraries are imported.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -23,3 +25,26 @@ def silence_libraries() -> None:
     disable_progress_bars()
     for module in ("transformers", "huggingface_hub", "accelerate", "torch", "bitsandbytes"):
         warnings.filterwarnings("ignore", module=module)
+
+
+@contextmanager
+def libraries_silenced() -> Iterator[None]:
+    """The libraries silent for a while, then as talkative as they were."""
+    from huggingface_hub.utils import logging as hub_logging
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    hub_verbosity = hub_logging.get_verbosity()
+    had_bars = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    with warnings.catch_warnings():
+        try:
+            silence_libraries()
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            hub_logging.set_verbosity(hub_verbosity)
+            if had_bars[0]:
+                logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            if had_bars[1]:
+                enable_progress_bars()

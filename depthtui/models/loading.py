@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -511,24 +511,38 @@ def _info(
     tokenizer: PreTrainedTokenizerBase,
     size: _Size,
 ) -> ModelInfo:
+    return replace(
+        describe(spec, source.name, str(source), model, tokenizer, size.parameters),
+        revision=folder.name if source.kind == "hub" else "",
+        fingerprint=fingerprint(model_files(folder)),
+    )
+
+
+def describe(
+    spec: ModelSpec,
+    name: str,
+    source: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    parameters: int,
+) -> ModelInfo:
+    """What a model in memory is; revision, fingerprint and anatomy are not filled in."""
     text = model.config.get_text_config()
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    is_snapshot = source.kind == "hub"
     return ModelInfo(
         spec=spec,
-        name=source.name,
-        source=str(source),
-        revision=folder.name if is_snapshot else "",
+        name=name,
+        source=source,
+        revision="",
         architecture=type(model).__name__,
         n_layers=text.num_hidden_layers,
         d_model=text.hidden_size,
         vocab_size=text.vocab_size if head is None else head.weight.shape[0],
-        parameters=size.parameters,
+        parameters=parameters,
         context_length=_context_length(text),
         dtype=_name(model.dtype),
         device=", ".join(_devices(model)),
         quantize=spec.quantize,
-        fingerprint=fingerprint(model_files(folder)),
         memory_bytes=model.get_memory_footprint(),  # type: ignore[no-untyped-call]
         has_chat_template=bool(tokenizer.chat_template),
     )
@@ -543,11 +557,18 @@ def _devices(model: PreTrainedModel) -> list[str]:
     """The devices on which the layers compute or wait, in order and without repeats."""
     placed = getattr(model, "hf_device_map", None)
     if not placed:
-        return [str(model.device)]
+        return [str(_computing_device(model) if model.device.type == "meta" else model.device)]
     names = (
         f"cuda:{device}" if isinstance(device, int) else str(device) for device in placed.values()
     )
     return list(dict.fromkeys(names))
+
+
+def _computing_device(model: PreTrainedModel) -> torch.device:
+    """Where a model that is offloaded by hand computes: accelerate's hooks know."""
+    hooks = (getattr(module, "_hf_hook", None) for module in model.modules())
+    devices = (getattr(hook, "execution_device", None) for hook in hooks)
+    return next((torch.device(device) for device in devices if device is not None), model.device)
 
 
 def _name(dtype: torch.dtype) -> str:

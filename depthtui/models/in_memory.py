@@ -1,0 +1,198 @@
+"""A model that somebody has loaded already: what it is, and how it gets back what a run changes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from depthtui.data.run_settings import ModelSpec
+from depthtui.errors import DepthError
+from depthtui.models.loading import LoadedModel, describe
+from depthtui.models.parameters import count_parameters
+
+_PLAIN_OUTPUTS = {
+    "return_dict": True,
+    "output_hidden_states": False,
+    "output_attentions": False,
+}
+"""How a configuration must ask for outputs, so that they are small and have names."""
+
+
+def adopt(model: Any, tokenizer: Any, name: str = "") -> LoadedModel:
+    """A model in memory and its tokenizer, as `load` would hand them on, without a fingerprint.
+
+    Args:
+        model: a causal language model of transformers.
+        tokenizer: the one that it was trained with.
+        name: what to call it; empty for the one that it was loaded by.
+
+    Raises:
+        DepthError: it cannot be followed as it is; says what to pass instead.
+    """
+    _check_model(model)
+    _check_tokenizer(tokenizer)
+    origin = str(getattr(model, "name_or_path", "") or "")
+    counts = count_parameters(_unquantised(model))
+    info = describe(
+        ModelSpec(origin or type(model).__name__, quantize=_quantize(model)),
+        name or Path(origin).name or type(model).__name__,
+        f"in memory, from {origin}" if origin else "in memory",
+        model,
+        tokenizer,
+        counts[""],
+    )
+    return LoadedModel(model, tokenizer, info, counts)
+
+
+@contextmanager
+def borrowed(model: nn.Module) -> Iterator[None]:
+    """A model in evaluation mode, without gradients and with plain outputs, for a while.
+
+    At the end, however it comes, every module is in the mode that it was in, and every parameter
+    is the same object and requires a gradient as it did. What a run hooks to a model it takes off
+    itself; other hooks stay, and take part.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.callback(_put_back_modes, {module: module.training for module in model.modules()})
+        stack.callback(_put_back_parameters, _parameters_of(model))
+        stack.callback(_free_buffers, model)
+        for config in _configs_of(model):
+            held = {name: getattr(config, name) for name in _PLAIN_OUTPUTS if hasattr(config, name)}
+            stack.callback(_set_all, config, held)
+            _set_all(config, {name: _PLAIN_OUTPUTS[name] for name in held})
+        model.eval()
+        model.requires_grad_(False)
+        # Gradients are taken of tensors that are made here.
+        with torch.inference_mode(False):
+            yield
+
+
+_Held = tuple[nn.Module, str, nn.Parameter, bool]
+"""Who holds a parameter, under which name, and whether it requires a gradient."""
+
+
+def _parameters_of(model: nn.Module) -> list[_Held]:
+    return [
+        (module, name, parameter, parameter.requires_grad)
+        for module in model.modules()
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+    ]
+
+
+def _put_back_modes(modes: dict[nn.Module, bool]) -> None:
+    for module, training in modes.items():
+        module.training = training
+
+
+def _put_back_parameters(held: list[_Held]) -> None:
+    for module, name, parameter, requires_grad in held:
+        # accelerate puts others in the place of those that it offloads.
+        if getattr(module, name) is not parameter:
+            setattr(module, name, parameter)
+        parameter.requires_grad_(requires_grad)
+
+
+def _free_buffers(model: nn.Module) -> None:
+    """What a pass in inference mode puts in place, such as a longer rotary table, stays usable."""
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_inference():
+                setattr(module, name, buffer.clone())
+
+
+def _configs_of(model: nn.Module) -> list[Any]:
+    found = (getattr(module, "config", None) for module in model.modules())
+    return list({id(config): config for config in found if config is not None}.values())
+
+
+def _set_all(config: Any, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if getattr(config, name) != value:
+            setattr(config, name, value)
+
+
+def _check_model(model: Any) -> None:
+    kind = type(model).__name__
+    if isinstance(model, nn.Module) and any(map(_is_compiled, model.modules())):
+        raise DepthError(
+            "The model is compiled, and a compiled model runs past the hooks that measure it.",
+            "Pass the model as it was before torch.compile.",
+        )
+    if isinstance(model, nn.Module) and _is_sharded(model):
+        raise DepthError(
+            f"The weights of this {kind} are sharded over processes.",
+            "Load it whole in one process: from_pretrained(..., device_map='auto').",
+        )
+    if not isinstance(model, PreTrainedModel):
+        raise DepthError(
+            f"A model is a name or a loaded transformers model, and this is a {kind}.",
+            "Of a model in a wrapper pass what it wraps, such as model.module or "
+            "model.get_base_model()."
+            if isinstance(model, nn.Module)
+            else "",
+        )
+    if getattr(model.config, "is_encoder_decoder", False) or not model.can_generate():
+        raise DepthError(
+            f"{kind} is no causal language model.", "Load it with AutoModelForCausalLM."
+        )
+    hooked = any(hasattr(module, "_hf_hook") for module in model.modules())
+    if not hooked and any(weight.is_meta for weight in model.parameters()):
+        raise DepthError(f"This {kind} has no weights: they are on the meta device.")
+
+
+def _check_tokenizer(tokenizer: Any) -> None:
+    if tokenizer is None:
+        raise DepthError(
+            "A loaded model needs its tokenizer.", "Pass it: analyze(model, prompts, tokenizer)."
+        )
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise DepthError(
+            f"The tokenizer is no tokenizer of transformers but a {type(tokenizer).__name__}.",
+            "Of a processor pass its tokenizer: processor.tokenizer."
+            if hasattr(tokenizer, "tokenizer")
+            else "AutoTokenizer.from_pretrained loads one.",
+        )
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    """Whether `torch.compile` made it, compiled its call in place, or its `forward`."""
+    return (
+        "_orig_mod" in dict(module.named_children())
+        or getattr(module, "_compiled_call_impl", None) is not None
+        or hasattr(module.forward, "_torchdynamo_orig_callable")
+    )
+
+
+def _is_sharded(model: nn.Module) -> bool:
+    """Whether a process holds only its part of some weights: DTensor, FSDP or DeepSpeed."""
+    return any(
+        hasattr(weight, "device_mesh")
+        or hasattr(weight, "ds_id")
+        or hasattr(weight, "_is_flat_param")
+        for weight in model.parameters()
+    )
+
+
+def _quantize(model: PreTrainedModel) -> str:
+    for bits in ("8bit", "4bit"):
+        if getattr(model, f"is_loaded_in_{bits}", False):
+            return bits
+    return ""
+
+
+def _unquantised(model: PreTrainedModel) -> nn.Module:
+    """A model of as many parameters; a quantised one's packed weights have fewer elements."""
+    if getattr(model, "hf_quantizer", None) is None:
+        return model
+    with init_empty_weights():
+        empty: PreTrainedModel = type(model)(model.config)
+    empty.tie_weights()
+    return empty
