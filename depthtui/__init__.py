@@ -1,3 +1,20 @@
 """A terminal explorer for the effective depth of large language models."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from depthtui.api import Prompt, Runs, analyze
+
 __version__ = "0.1.0"
+__all__ = ["Prompt", "Runs", "analyze"]
+
+
+def __getattr__(name: str) -> Any:
+    # Whoever wants the version alone, such as the explorer, waits for nothing else.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from depthtui import api
+
+    return getattr(api, name)

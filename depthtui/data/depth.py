@@ -31,6 +31,11 @@ class DepthEstimate:
     warning: str = ""
     interval: tuple[float, float] | None = None
 
+    @property
+    def count(self) -> int | None:
+        """How many layers that is: e + 1, or None."""
+        return None if self.layer is None else self.layer + 1
+
 
 @dataclass(frozen=True)
 class Curves:

@@ -87,14 +87,22 @@ class _Budget:
         return True
 
 
-def run_document(groups: Sequence[Group], settings: SummarySettings) -> Document:
-    """A report of runs, sorted into groups; `settings` say how a group's runs are pooled."""
+def run_document(
+    groups: Sequence[Group], settings: SummarySettings, most_cells: int = _MOST_CELLS
+) -> Document:
+    """A report of runs.
+
+    Args:
+        groups: the runs, sorted.
+        settings: how a group's runs are pooled.
+        most_cells: how many cells all heatmaps together may have.
+    """
     names = ", ".join(dict.fromkeys(group.model.name for group in groups))
-    return Document("Effective depth", _blocks(groups, settings), names, svg.ramp_style())
+    blocks = _blocks(groups, settings, _Budget(most_cells))
+    return Document("Effective depth", blocks, names, svg.ramp_style())
 
 
-def _blocks(groups: Sequence[Group], settings: SummarySettings) -> Iterator[Block]:
-    budget = _Budget(_MOST_CELLS)
+def _blocks(groups: Sequence[Group], settings: SummarySettings, budget: _Budget) -> Iterator[Block]:
     yield Only(["pictures"], [Note(_PAPER)])
     for group in groups:
         summary = summarise(group.results, settings)

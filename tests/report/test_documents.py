@@ -17,7 +17,6 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.metrics import ALL_MEASURES, MEASURES
 from depthtui.metrics.spec import Measure
-from depthtui.report import run_document as documents
 from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
@@ -175,12 +174,12 @@ class TestPage:
         assert "HellaSwag / GSM8K / AIME24" in text
         assert "HellaSwag" not in checked(html([run()])).text
 
-    def test_a_page_has_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_page_has_a_limit(self) -> None:
         one = html([run("1")]).count("<svg")
         drawn = [measure.values(run("1")) for measure in MEASURES]
         cells = sum(values.size for values in drawn if values is not None)
-        monkeypatch.setattr(documents, "_MOST_CELLS", cells)
-        text = html([run("1"), run("2")])
+        groups = group_runs([run("1"), run("2")])
+        text = html_bytes(run_document(groups, SETTINGS, most_cells=cells)).decode("utf-8")
         assert text.count("<svg") == one
         assert "the page would be too large" in text
 

@@ -1,0 +1,191 @@
+"""`analyze`: a model and prompts in, runs out."""
+
+from __future__ import annotations
+
+import functools
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from depthtui.api.keywords import Keywords, names_of, prompts_of
+from depthtui.api.runs import Runs
+from depthtui.data.protocol import Event, Notice
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import RunSettings
+from depthtui.engine.factory import Storage, make_engine
+from depthtui.errors import DepthError
+from depthtui.metrics import after_prompts, check_names
+from depthtui.models.catalog import resolve
+from depthtui.report.progress import EngineProgress
+from depthtui.settings import load_settings
+from depthtui.token_text import printable_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from depthtui.engine.engine import Engine
+
+_SECONDS_BETWEEN_WORDS = 0.1
+
+
+def analyze(
+    model: str | Path | PreTrainedModel,
+    prompts: str | Prompt | Iterable[str | Prompt],
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    metrics: str | Iterable[str] = RunSettings.metrics,
+    *,
+    name: str = "",
+    progress: bool = True,
+    **options: Any,
+) -> Runs:
+    """Measure how much of its depth a model uses on prompts.
+
+        from depthtui import analyze
+
+        runs = analyze("demo", ["Seven plus five is twelve.", "The sky is blue."])
+        runs.depths()["kl"].layer              # a layer's index, from 0
+        runs[0].logit_lens.kl                  # [layers + 1, tokens], in nats
+        runs.to_dataframe("contributions")     # long rows, for plots
+
+    A named model is loaded as `depthtui run` loads it, and its results come from and go to the
+    same cache. A loaded model stays where it is, and afterwards is as it was: the modes of its
+    modules, gradients, configuration, hooks. Hooks of your own stay on it, and what they change
+    is what is measured. Of a loaded model nothing is cached.
+
+    Args:
+        model: `demo`, a hub id, a folder or a GGUF file; or a causal language model of
+            transformers, on one device or several, quantised or offloaded.
+        prompts: a text or several, each as the model is to read it. A `Prompt` says which end of
+            its text is the answer, which residual erasure and integrated gradients need.
+        tokenizer: of a loaded model.
+        metrics: their names; `depthtui metrics` lists them.
+        name: what to call a loaded model.
+        progress: whether a bar shows how far the work is.
+        options: options of `depthtui run` by their names, such as `top_k=5`,
+            `kl_threshold=0.4` or, for a named model, `dtype="bfloat16"` and `use_cache=False`;
+            the settings file says what is not given. Beside them `skipped`, the layers to leave
+            out, and `baseline`, the texts whose mean residual erasure puts in.
+
+    Returns:
+        a run for each prompt, in order. A prompt that cannot be run is left out with a warning;
+        `failures` says why.
+
+    Raises:
+        DepthError: there is no such model, prompt, metric or option, the model cannot be
+            followed, or no prompt could be run.
+    """
+    wanted = prompts_of(prompts)
+    names = names_of(metrics)
+    check_names(names)
+    keywords = Keywords(options, load_settings(on_notice=_warn))
+    settings, pooling = keywords.run_settings(names), keywords.summary_settings()
+    with closing(_Bar(len(wanted), progress)) as bar:
+        ready = (
+            _named(str(model), tokenizer, keywords, bar)
+            if isinstance(model, str | Path)
+            else _loaded(model, tokenizer, name, keywords, bar)
+        )
+        with ready as engine:
+            results, failures = _run(engine, wanted, settings, bar)
+    for number, reason in failures.items():
+        _warn(f"Prompt {number} was left out: {reason}")
+    return Runs(results, pooling, failures)
+
+
+@contextmanager
+def _named(name: str, tokenizer: object, keywords: Keywords, bar: _Bar) -> Iterator[Engine]:
+    """An engine that has loaded the model of that name."""
+    if tokenizer is not None:
+        raise DepthError(
+            "A model that is loaded by name brings its own tokenizer.", "Leave the tokenizer out."
+        )
+    spec, storage = keywords.spec(name), Storage.of(keywords.file())
+    # A name that means nothing is told before torch is imported, which takes seconds.
+    resolve(spec, storage.models_dir)
+    from depthtui.models.library_output import libraries_silenced
+
+    engine = make_engine(storage, bar.emit, _warn)
+    with libraries_silenced():
+        engine.load(spec)
+        yield engine
+
+
+@contextmanager
+def _loaded(
+    model: PreTrainedModel, tokenizer: object, name: str, keywords: Keywords, bar: _Bar
+) -> Iterator[Engine]:
+    """An engine with a model that is in memory, which is afterwards as it was."""
+    from depthtui.models.in_memory import adopt, borrowed
+    from depthtui.models.library_output import libraries_silenced
+
+    keywords.check_nothing_to_load()
+    loaded = adopt(model, tokenizer, name)
+    nothing_kept = replace(Storage.of(keywords.file()), keep_results=False, activation_limit=0)
+    engine = make_engine(nothing_kept, bar.emit, _warn)
+    with libraries_silenced(), borrowed(model):
+        engine.use(loaded)
+        yield engine
+
+
+def _run(
+    engine: Engine, prompts: Sequence[Prompt], settings: RunSettings, bar: _Bar
+) -> tuple[list[RunResult], dict[int, str]]:
+    """The runs, and why a prompt could not be run, by its place.
+
+    Raises:
+        DepthError: none could.
+    """
+    results: list[RunResult] = []
+    failures: dict[int, str] = {}
+    for number, prompt in enumerate(prompts):
+        after = after_prompts(settings, [len(result.tokens) for result in results])
+        try:
+            results.append(engine.run(prompt, after, run_id=number))
+        except DepthError as error:
+            failures[number] = str(error)
+            if len(failures) == len(prompts):
+                raise
+        bar.prompt_ends()
+    return results, failures
+
+
+class _Bar:
+    """A bar of prompts, and words for what is being done; comes with the first of either."""
+
+    def __init__(self, n_prompts: int, shown: bool) -> None:
+        self._n_prompts = n_prompts
+        self._shown = shown
+        self._engine = EngineProgress()
+        self._shown_at = 0.0
+
+    @functools.cached_property
+    def _bar(self) -> Any:
+        from tqdm.auto import tqdm
+
+        return tqdm(total=self._n_prompts, unit="prompt", disable=not self._shown)
+
+    def emit(self, event: Event) -> None:
+        """Show an event of the engine."""
+        if isinstance(event, Notice):
+            _warn(event.message)
+        step, now = self._engine.step(event), time.monotonic()
+        if step is not None and now - self._shown_at > _SECONDS_BETWEEN_WORDS:
+            self._shown_at = now
+            self._bar.set_postfix_str(printable_line(f"{step.stage} {step.amount}".strip()))
+
+    def prompt_ends(self) -> None:
+        """One prompt more is done."""
+        self._bar.update()
+
+    def close(self) -> None:
+        """Nothing more will be done."""
+        if "_bar" in vars(self):
+            self._bar.close()
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=3)

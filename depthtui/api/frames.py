@@ -1,0 +1,79 @@
+"""A metric's arrays as the long rows of a pandas frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from depthtui.data.arrays import Shape, arrays_of
+from depthtui.data.run import RunResult
+from depthtui.errors import DepthError
+from depthtui.token_text import printable
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_AXES = {"L+1": "depth", "L": "layer", "L-1": "layer", "T": "token", "T-1": "token", "k": "rank"}
+"""What the sides of arrays are called."""
+
+
+def frame(runs: Sequence[RunResult], metric: str, array: str = "") -> DataFrame:
+    """A metric of some runs; see `Runs.to_dataframe`.
+
+    Raises:
+        DepthError: no run has the metric, it has no such array, or pandas is missing.
+    """
+    pandas = _import_pandas()
+    having = {number: run for number, run in enumerate(runs) if metric in run.measured}
+    if not having:
+        known = dict.fromkeys(name for run in runs for name in run.measured)
+        raise DepthError(f"The runs have no {metric!r}.", f"They have {', '.join(known)}.")
+    return pandas.concat(
+        [
+            pandas.DataFrame({"prompt": number, **_columns(run, metric, array)})
+            for number, run in having.items()
+        ],
+        ignore_index=True,
+    )
+
+
+def _import_pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise DepthError(
+            "A frame needs pandas, which is not installed.",
+            "Install it: pip install 'depthtui[notebook]'",
+        ) from error
+    return pandas
+
+
+def _columns(run: RunResult, metric: str, array: str) -> dict[str, np.ndarray]:
+    """The columns of one run, each as long as the main array has places."""
+    result = run.measured[metric]
+    arrays = dict(arrays_of(result))
+    sides = {name: _sides(shape) for name, shape in type(result).shapes().items()}
+    main = array or next(name for name in sides if len(sides[name]) == 2)
+    if main not in sides:
+        raise DepthError(f"{metric} has no array {main!r}.", f"It has {', '.join(sides)}.")
+    places = np.indices(arrays[main].shape)
+    columns = {axis: place.ravel() for axis, place in zip(sides[main], places, strict=True)}
+    if "token" in columns:
+        texts = np.array([printable(text) for text in run.tokens.texts], dtype=object)
+        columns["text"] = texts[columns["token"]]
+    for name, own in sides.items():
+        # What has fewer sides is repeated along the others.
+        if name == main or (not array and own.items() <= sides[main].items()):
+            columns[name] = arrays[name][tuple(columns[axis] for axis in own)]
+    return columns
+
+
+def _sides(shape: Shape) -> dict[str, str]:
+    """What each side is called, and the side; the second of two layers is `to_layer`."""
+    found: dict[str, str] = {}
+    for side in shape.sides:
+        axis = _AXES[side]
+        found[f"to_{axis}" if axis in found else axis] = side
+    return found

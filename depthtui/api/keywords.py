@@ -1,0 +1,139 @@
+"""What `analyze` is given: prompts, names, and options of the command line by keyword."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings, Skip, SummarySettings
+from depthtui.errors import DepthError
+from depthtui.options import Option, WrongValue, options_of
+from depthtui.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    AnySettings = TypeVar("AnySettings", bound=DataclassInstance)
+
+_OF_THE_CACHE = ("cache_dir", "cache_limit", "use_cache")
+
+
+def names_of(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Names in a list, or between commas."""
+    return tuple(names.split(",")) if isinstance(names, str) else tuple(names)
+
+
+def prompts_of(prompts: str | Prompt | Iterable[str | Prompt]) -> list[Prompt]:
+    """One or several texts as prompts.
+
+    Raises:
+        DepthError: there is none, or one is no text; says which.
+    """
+    given = [prompts] if isinstance(prompts, str | Prompt) else list(prompts)
+    if not given:
+        raise DepthError("There is no prompt.", "Give a text, or a list of texts.")
+    return [_prompt(number, prompt) for number, prompt in enumerate(given)]
+
+
+def _prompt(number: int, given: object) -> Prompt:
+    prompt = Prompt(given) if isinstance(given, str) else given
+    if not isinstance(prompt, Prompt):
+        raise DepthError(
+            f"Prompt {number} is no text but a {type(prompt).__name__}.",
+            "Give a text or a Prompt.",
+        )
+    if not prompt.text:
+        raise DepthError(f"Prompt {number} is empty.", "Give a text of at least one word.")
+    if not prompt.text.endswith(prompt.answer):
+        raise DepthError(
+            f"The answer of prompt {number} is not the end of its text.",
+            "The text is all that the model reads, the answer included.",
+        )
+    return prompt
+
+
+class Keywords:
+    """Options of the command line and the settings file, by their names.
+
+    Attributes:
+        given: the values by name.
+        settings: the settings file, which says what is not given.
+    """
+
+    def __init__(self, given: Mapping[str, Any], settings: Settings) -> None:
+        """Raises `DepthError` where there is no such option."""
+        known = {*_FREE, *_OF_THE_CACHE}
+        for kind in (RunSettings, SummarySettings, ModelSpec):
+            known |= options_of(kind).keys()
+        known -= {"metrics", "name"}  # which have a place of their own
+        unknown = given.keys() - known
+        if unknown:
+            raise DepthError(
+                f"There is no option {', '.join(sorted(unknown))}.",
+                f"There are {', '.join(sorted(known))}.",
+            )
+        self._given = dict(given)
+        self._settings = settings
+
+    def run_settings(self, metrics: tuple[str, ...]) -> RunSettings:
+        """What the runs' arrays depend on."""
+        return replace(self._over(self._settings.run_settings()), metrics=metrics)
+
+    def summary_settings(self) -> SummarySettings:
+        """How runs are pooled."""
+        return self._over(self._settings.summary_settings())
+
+    def spec(self, name: str) -> ModelSpec:
+        """How the model of that name is loaded."""
+        return replace(self._over(ModelSpec()), name=name)
+
+    def file(self) -> Settings:
+        """The settings file, with what is given instead."""
+        return self._over(self._settings)
+
+    def check_nothing_to_load(self) -> None:
+        """Refuse what a model that is loaded already cannot be told.
+
+        Raises:
+            DepthError: says what.
+        """
+        names = self._given.keys() & {*options_of(ModelSpec), *_OF_THE_CACHE}
+        if names:
+            raise DepthError(
+                f"{', '.join(sorted(names))}: only for a model that is loaded by name.",
+                "A loaded model is measured as it is, and nothing of it is cached.",
+            )
+
+    def _over(self, settings: AnySettings) -> AnySettings:
+        names = {field.name for field in fields(settings)} & self._given.keys()
+        options = options_of(type(settings))
+        values = {
+            name: _FREE[name](self._given[name])
+            if name in _FREE
+            else _parsed(name, options[name], self._given[name])
+            for name in names
+        }
+        return replace(settings, **values)
+
+
+def _parsed(name: str, option: Option, value: Any) -> Any:
+    try:
+        return option.parse(str(value) if isinstance(value, Path) else value)
+    except WrongValue as error:
+        raise DepthError(f"{name} must be {error}, not {value!r}.") from None
+
+
+def _texts(texts: str | Iterable[str]) -> tuple[str, ...]:
+    return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
+def _skips(layers: int | Skip | Iterable[int | Skip]) -> tuple[Skip, ...]:
+    given = [layers] if isinstance(layers, int | Skip) else layers
+    return tuple(layer if isinstance(layer, Skip) else Skip(layer) for layer in given)
+
+
+_FREE: dict[str, Callable[[Any], Any]] = {"baseline": _texts, "skipped": _skips}
+"""Settings of a run that no one word on a command line could say."""

@@ -1,0 +1,197 @@
+"""What `analyze` returns: runs of one model, their depths, arrays, frames and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from depthtui.api.frames import frame
+from depthtui.api.keywords import names_of
+from depthtui.data.depth import DepthEstimate
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.effective_depth import summarise
+from depthtui.errors import DepthError
+from depthtui.metrics import METRIC_BY_NAME
+from depthtui.report.as_html import html_bytes
+from depthtui.report.export import run_report
+from depthtui.report.formats import format_help, format_titles
+from depthtui.report.groups import group_runs
+from depthtui.report.phrases import rule_title
+from depthtui.report.run_document import run_document
+from depthtui.token_text import printable_line, shortened
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_MOST_CELLS = 200_000
+"""Heatmap cells of a report in a notebook, which keeps every picture in its file."""
+
+_LONGEST_TEXT = 60
+"""Characters of a prompt in a line."""
+
+
+class Run(RunResult):
+    """One prompt run through one model; each metric is an attribute.
+
+    `run.logit_lens.kl` is an array; `dir(run)` lists the metrics that there are, and
+    `help(run.logit_lens)` says what their arrays are. See `RunResult` for everything else.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        # A copy in the making has no attributes yet.
+        measured = vars(self).get("measured", {})
+        if name in measured:
+            return measured[name]
+        if name in METRIC_BY_NAME:
+            reason = self.unavailable.get(name, "it was not asked for")
+            raise AttributeError(f"The run has no {name}: {reason}.")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.measured]
+
+    def __repr__(self) -> str:
+        return f"<Run of {len(self.tokens)} tokens: {shortened(self.prompt.text, _LONGEST_TEXT)}>"
+
+
+class Runs(Sequence[Run]):
+    """Runs of one model, one a prompt.
+
+    What was measured is an attribute of a run, `runs[0].contributions.layer_cosine`, and of all
+    together a list with a place for each run, `[run.contributions for run in runs]` in short;
+    None where a prompt could not have it.
+
+    Attributes:
+        settings: how runs are pooled into curves and depths.
+        failures: why a prompt was left out, by its place among the prompts that were given.
+    """
+
+    def __init__(
+        self,
+        results: Iterable[RunResult],
+        settings: SummarySettings | None = None,
+        failures: Mapping[int, str] | None = None,
+    ) -> None:
+        self._runs = [Run(**vars(result)) for result in results]
+        self.settings = settings or SummarySettings()
+        self.failures = dict(failures or {})
+        if not self._runs:
+            raise DepthError("There are no runs.")
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model."""
+        return self._runs[0].model
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that at least one run has."""
+        return tuple(name for name in METRIC_BY_NAME if any(name in run.measured for run in self))
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all prompts."""
+        return sum(len(run.tokens) for run in self)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    @overload
+    def __getitem__(self, place: int) -> Run: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Runs: ...
+
+    def __getitem__(self, place: int | slice) -> Run | Runs:
+        if isinstance(place, slice):
+            return Runs(self._runs[place], self.settings)
+        return self._runs[place]
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in METRIC_BY_NAME:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if name not in self.metrics:
+            return getattr(self[0], name)  # says why there is none
+        return [run.measured.get(name) for run in self]
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.metrics]
+
+    def depths(self) -> dict[str, DepthEstimate]:
+        """The effective depth by each rule, over all tokens of all prompts.
+
+        Returns:
+            rule -> its `layer` (0-based, None where there is none, with the `reason`), `count`
+            (layer + 1), `ratio` (count / L), and `interval`, the 95 % bootstrap interval of the
+            layer, None below five prompts.
+        """
+        summary = summarise(group_runs(self._runs)[0].results, self.settings)
+        return {} if summary is None else {depth.rule: depth for depth in summary.depths}
+
+    def to_dataframe(self, metric: str, array: str = "") -> DataFrame:
+        """A metric as long rows, of every run; needs pandas.
+
+        There is a row for every prompt (`prompt`, its place in `runs`) and every place of the
+        metric's main array: `layer`, or `depth` from 0, the embedding, to L, the output;
+        `token` with its printable `text`; `rank` among the lens's tokens; `to_layer`. The other
+        columns are the arrays that have no other sides.
+
+        Args:
+            metric: its name.
+            array: one of its arrays, to get one with other sides, such as `top_ids`; empty for
+                the first of two sides, and those that go with it.
+
+        Raises:
+            DepthError: no run has the metric, it has no such array, or pandas is missing.
+        """
+        return frame(self, metric, array)
+
+    def export(
+        self, folder: str | Path, formats: str | Iterable[str] = ("json",), name: str = ""
+    ) -> list[Path]:
+        """Write the runs as `depthtui run --out` does, replacing files of the same name.
+
+        Args:
+            folder: made where missing.
+            formats: `md`, `json`, `html`, `safetensors`.
+            name: of the files, without their endings; empty for `summary`.
+
+        Returns:
+            The files written.
+
+        Raises:
+            DepthError: there is no such format, or the folder cannot be written.
+        """
+        chosen = names_of(formats)
+        unknown = [name for name in chosen if name not in format_titles("runs")]
+        if unknown:
+            raise DepthError(
+                f"There is no format {', '.join(unknown)}.", f"Choose {format_help('runs')}."
+            )
+        return run_report(self._runs, self.settings).write(Path(folder), chosen, name)
+
+    def __repr__(self) -> str:
+        prompts = "1 prompt" if len(self) == 1 else f"{len(self)} prompts"
+        about = f"{prompts}, {self.n_tokens:,} tokens, {printable_line(self.model.name)}"
+        depths = (f"{rule_title(rule)} {_in_short(depth)}" for rule, depth in self.depths().items())
+        n_layers = self.model.n_layers
+        return f"<Runs: {about}; {', '.join(self.metrics) or 'no metrics'}\n" + (
+            f" effective depth of {n_layers} layers: {', '.join(depths) or 'none'}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """The report in a frame of its own, so that neither it nor the notebook is restyled."""
+        page = html_bytes(run_document(group_runs(self._runs), self.settings, _MOST_CELLS))
+        return (
+            '<iframe sandbox="" title="Effective depth" style="width: 100%; height: 36rem; '
+            'border: 0; resize: vertical" '
+            f'srcdoc="{escape(page.decode("utf-8"))}"></iframe>'
+        )
+
+
+def _in_short(depth: DepthEstimate) -> str:
+    return "–" if depth.layer is None else f"{depth.count} ({depth.ratio:.0%})"

@@ -1,0 +1,198 @@
+"""What `analyze` returns: arrays, depths, frames, reports."""
+
+import copy
+import itertools
+import subprocess
+import sys
+from html import unescape
+
+import numpy as np
+import pytest
+
+from depthtui import Prompt, Runs, analyze
+from depthtui.errors import DepthError
+from depthtui.metrics import METRIC_BY_NAME
+from tests.hostile import HOSTILE, HOSTILE_PROMPT
+
+TEXTS = [
+    Prompt("The ferry did not run, and seven plus five is twelve.", " twelve."),
+    Prompt("She wound the clock."),
+]
+
+
+@pytest.fixture(scope="module")
+def runs():
+    from tests.tiny_models import _draw_weights, fresh, tiny_tokenizer
+
+    tokenizer = tiny_tokenizer()
+    model = fresh("llama")
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    _draw_weights(model, seed=1)
+    return analyze(model, TEXTS, tokenizer, METRIC_BY_NAME, name="tiny", progress=False)
+
+
+def test_they_are_a_sequence(runs):
+    assert len(runs) == 2
+    assert [run.prompt for run in runs] == TEXTS
+    assert runs[-1] is runs[1]
+    assert isinstance(runs[1:], Runs)
+    assert [run.prompt for run in runs[1:]] == TEXTS[1:]
+    assert runs.model.name == "tiny"
+
+
+def test_arrays_are_attributes(runs):
+    lens = runs[0].measured["logit_lens"]
+    assert runs[0].logit_lens is lens
+    assert runs.logit_lens == [run.measured["logit_lens"] for run in runs]
+    assert runs.residual_erasure == [runs[0].residual_erasure, None]
+    assert {"logit_lens", "residual_erasure"} <= set(dir(runs)) & set(dir(runs[0]))
+    assert "residual_erasure" not in dir(runs[1])
+
+
+def test_what_is_not_there_says_why(runs):
+    with pytest.raises(AttributeError, match="no residual_erasure: the prompt has no known answer"):
+        _ = runs[1].residual_erasure
+    with pytest.raises(AttributeError, match="no attribute 'logits'"):
+        _ = runs[0].logits
+    with pytest.raises(AttributeError, match="no attribute 'logits'"):
+        _ = runs.logits
+    few = copy.deepcopy(runs)
+    for run in few:
+        run.drop(["ablation"])
+    with pytest.raises(AttributeError, match="no ablation: it was not asked for"):
+        _ = few.ablation
+    assert not hasattr(few, "ablation")
+
+
+def test_depths_have_count_layer_ratio_and_interval(runs, make_model, tokenizer):
+    depths = runs.depths()
+    assert list(depths) == ["cosine", "kl", "overlap"]
+    for depth in depths.values():
+        assert depth.layer is not None
+        assert depth.count == depth.layer + 1
+        assert depth.ratio == depth.count / 4
+        assert depth.interval is None
+    five = analyze(make_model(), [f"{n} plus five." for n in range(5)], tokenizer, progress=False)
+    assert any(depth.interval for depth in five.depths().values())
+
+
+def test_without_a_layer_there_is_no_count(make_model, tokenizer):
+    runs = analyze(make_model(), "Seven plus five.", tokenizer, kl_threshold=0.0, progress=False)
+    depth = runs.depths()["kl"]
+    assert (depth.layer, depth.count, depth.ratio) == (None, None, None)
+    assert "never falls" in depth.reason
+    assert "KL –" in repr(runs)
+
+
+def test_a_frame_has_a_row_for_each_place(runs):
+    frame = runs.to_dataframe("logit_lens")
+    assert list(frame)[:4] == ["prompt", "depth", "token", "text"]
+    assert list(frame)[4:] == ["kl", "overlap", "entropy", "next_log_probability"]
+    assert len(frame) == sum(5 * len(run.tokens) for run in runs)
+    for number, run in enumerate(runs):
+        values = frame[frame.prompt == number].pivot(index="depth", columns="token", values="kl")
+        np.testing.assert_array_equal(values.to_numpy(), run.logit_lens.kl)
+    assert frame.text[1] == "·fer"
+
+
+def test_arrays_of_fewer_sides_are_repeated(runs):
+    frame = runs.to_dataframe("integrated_gradients")
+    assert set(frame.prompt) == {0}
+    by_layer = frame.groupby("layer").completeness_error.unique()
+    assert [list(values) for values in by_layer] == [
+        [error] for error in runs[0].integrated_gradients.completeness_error
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "array", "columns"),
+    [
+        ("contributions", "", "layer token text attention_norm_ratio"),
+        ("similarity", "", "layer token text block_influence"),
+        ("similarity", "angular_distance", "layer to_layer angular_distance"),
+        ("skip_effects", "", "layer to_layer layers mean_layers output"),
+        ("neighbours", "angle_to_output", "depth token text angle_to_output"),
+        ("ablation", "", "layer token text loss loss_change"),
+        ("logit_lens", "top_ids", "depth token rank text top_ids"),
+    ],
+)
+def test_other_arrays_have_frames_too(runs, metric, array, columns):
+    frame, main = runs.to_dataframe(metric, array), runs[0].measured[metric]
+    assert list(frame)[1 : 1 + len(columns.split())] == columns.split()
+    name = array or next(name for name in frame if getattr(main, name, np.empty(0)).ndim == 2)
+    values = [getattr(result, name).ravel() for result in getattr(runs, metric) if result]
+    np.testing.assert_array_equal(frame[name], np.concatenate(values))
+
+
+@pytest.mark.parametrize("metric", METRIC_BY_NAME)
+def test_every_metric_has_a_frame(runs, metric):
+    frame = runs.to_dataframe(metric)
+    assert len(frame) > 3
+    assert frame.columns[0] == "prompt"
+
+
+def test_a_wrong_frame_is_refused(runs):
+    with pytest.raises(DepthError, match=r"have no 'kl'.*logit_lens"):
+        runs.to_dataframe("kl")
+    with pytest.raises(DepthError, match=r"logit_lens has no array 'kls'.*kl"):
+        runs.to_dataframe("logit_lens", "kls")
+
+
+def test_a_frame_without_pandas_says_what_to_install(runs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(DepthError, match=r"needs pandas.*pip install 'depthtui\[notebook\]'"):
+        runs.to_dataframe("logit_lens")
+
+
+def test_they_are_written_as_the_command_line_writes_them(runs, tmp_path):
+    written = runs.export(tmp_path / "out", ["json", "html"])
+    assert [path.name for path in written] == ["summary.json", "summary.html"]
+    assert all(path.is_file() for path in written)
+    assert runs.export(str(tmp_path), "md", name="mine") == [tmp_path / "mine.md"]
+    with pytest.raises(DepthError, match=r"There is no format pdf.*safetensors"):
+        runs.export(tmp_path, "json,pdf")
+
+
+def test_they_are_told_in_two_lines(runs):
+    first, second = repr(runs).splitlines()
+    assert first.startswith(f"<Runs: 2 prompts, {runs.n_tokens} tokens, tiny; contributions, ")
+    assert second.startswith(" effective depth of 4 layers: cosine ")
+    assert repr(runs[1]) == f"<Run of {len(runs[1].tokens)} tokens: She wound the clock.>"
+
+
+def test_hostile_texts_are_shown_harmless(runs):
+    bad = copy.deepcopy(runs[0])
+    texts = itertools.cycle(HOSTILE.values())
+    bad.prompt = Prompt(HOSTILE_PROMPT)
+    bad.tokens.texts[:] = [text for text, _ in zip(texts, bad.tokens.texts, strict=False)]
+    assert "\x1b" not in repr(bad) + "".join(Runs([bad]).to_dataframe("logit_lens").text)
+    assert "<script" not in Runs([bad])._repr_html_()
+
+
+def test_a_notebook_shows_the_report_in_a_frame_of_its_own(runs):
+    shown = runs._repr_html_()
+    assert shown.startswith('<iframe sandbox="" ')
+    assert shown.endswith("</iframe>")
+    assert shown.count("<") == 2, "nothing of the report stands outside the frame"
+    page = unescape(shown.partition('srcdoc="')[2].partition('"')[0])
+    assert page.startswith("<!doctype html>")
+    assert "<h1>Effective depth</h1>" in page
+    assert page.count("<svg") > 5
+
+
+def test_a_long_report_leaves_its_heatmaps_out_of_the_notebook(runs, monkeypatch):
+    monkeypatch.setattr("depthtui.api.runs._MOST_CELLS", 100)
+    assert "Heatmaps are left out" in runs._repr_html_()
+
+
+def test_importing_depthtui_imports_nothing_heavy():
+    heavy = "{'torch', 'transformers', 'pandas', 'numpy', 'textual', 'tqdm'}"
+    script = (
+        f"import sys, depthtui; assert not {heavy} & set(sys.modules), 'depthtui'\n"
+        "from depthtui import analyze, Runs, Prompt\n"
+        f"assert not ({heavy} - {{'numpy'}}) & set(sys.modules), 'analyze'\n"
+        "assert 'analyze' in depthtui.__all__\n"
+        "try: depthtui.analyse\n"
+        "except AttributeError: print('fine')"
+    )
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "fine\n"
