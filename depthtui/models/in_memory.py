@@ -164,10 +164,8 @@ def _check_tokenizer(tokenizer: Any) -> None:
 
 def _is_compiled(module: nn.Module) -> bool:
     """Whether `torch.compile` made it, compiled its call in place, or its `forward`."""
-    return (
-        "_orig_mod" in dict(module.named_children())
-        or getattr(module, "_compiled_call_impl", None) is not None
-        or hasattr(module.forward, "_torchdynamo_orig_callable")
+    return getattr(module, "_compiled_call_impl", None) is not None or hasattr(
+        module.forward, "_torchdynamo_orig_callable"
     )
 
 

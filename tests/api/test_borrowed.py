@@ -136,6 +136,21 @@ def test_dropout_is_off_while_it_is_measured(make_model, tokenizer):
     assert model.model.layers[0].mlp[1].training
 
 
+def test_while_it_is_measured_no_parameter_takes_gradients_and_no_module_trains(
+    make_model, tokenizer
+):
+    model = checkpointing(make_model())
+    seen = set()
+
+    def look(module, args, output):
+        seen.update(weight.requires_grad for weight in model.parameters())
+        seen.update(module.training for module in model.modules())
+
+    model.model.layers[2].mlp.register_forward_hook(look)
+    measured(model, tokenizer, ("contributions", "integrated_gradients"))
+    assert seen == {False}
+
+
 def test_bfloat16_is_measured_in_bfloat16(make_model, tokenizer, plain):
     model = make_model().bfloat16()
     before = state(model)
