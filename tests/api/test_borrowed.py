@@ -162,7 +162,6 @@ def test_bfloat16_is_measured_in_bfloat16(make_model, tokenizer, plain):
     assert not np.array_equal(run.contributions.layer_cosine, cosine)
 
 
-@pytest.mark.xfail(reason="where such layers compute is not known yet", strict=False)
 @pytest.mark.parametrize("trainable", [False, True])
 def test_a_model_that_is_offloaded_by_hand_stays_offloaded(make_model, tokenizer, plain, trainable):
     model = make_model().requires_grad_(trainable)
