@@ -99,6 +99,7 @@ class RunResult:
         complete: whether everything asked for is there.
         provenance: None while the run goes on.
         unavailable: why a metric that was asked for is unavailable, by its name.
+        failed: names of those that another run may have: the memory ran out, or an error was met.
     """
 
     model: ModelInfo
@@ -110,6 +111,7 @@ class RunResult:
     complete: bool = False
     provenance: Provenance | None = None
     unavailable: dict[str, str] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
 
     def get(self, kind: type[Result]) -> Result | None:
         """What was measured of a kind; None where it was not asked for, or not yet."""
@@ -119,10 +121,16 @@ class RunResult:
         """Keep what there is of a metric; copies made by `replace` stay as they were."""
         self.measured = {**self.measured, metric: value}
 
+    def fail(self, metric: str, reason: str) -> None:
+        """Do without a metric that went wrong; what there is of it stays."""
+        self.unavailable = {**self.unavailable, metric: reason}
+        self.failed = (*self.failed, metric)
+
     def drop(self, metrics: Collection[str]) -> None:
         """Forget some metrics, and why they were unavailable."""
         self.measured = without(self.measured, metrics)
         self.unavailable = without(self.unavailable, metrics)
+        self.failed = tuple(name for name in self.failed if name not in metrics)
 
     @property
     def answer_start(self) -> int:

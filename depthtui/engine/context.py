@@ -11,9 +11,11 @@ from torch import Tensor
 
 from depthtui.data.arrays import MetricResult
 from depthtui.data.run import RunResult
-from depthtui.engine import memory
+from depthtui.engine.memory import Placement
 from depthtui.metrics.skip_effects.compute import skipped_residuals
+from depthtui.metrics.spec import Sizes, backward
 from depthtui.tracing.anatomy import Anatomy, Unembedding, execution_device
+from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay
 
 _MOST_AT_ONCE = {"cpu": 4096}
@@ -45,7 +47,8 @@ class Baselines:
             for text in key:
                 ids = self.token_ids(text)
                 stream = Replay(self.model, self.anatomy, ids, checkpoint).residual
-                here = [residual.double().sum(dim=0).cpu() for residual in stream]
+                # On the CPU: MPS has no double precision.
+                here = [residual.to("cpu").double().sum(dim=0) for residual in stream]
                 sums = here if sums is None else [a + b for a, b in zip(sums, here, strict=True)]
                 tokens += len(ids)
             assert sums is not None
@@ -59,6 +62,8 @@ class MetricContext:
 
     Attributes:
         model, anatomy: the model.
+        placement: where it computes.
+        sizes: what the run's memory depends on.
         result: the run; its metrics are filled in.
         check: raises where the run is to stop.
         emit: takes the metric's value, units done and in all, as work gets done.
@@ -67,6 +72,8 @@ class MetricContext:
 
     model: torch.nn.Module
     anatomy: Anatomy
+    placement: Placement
+    sizes: Sizes
     result: RunResult
     check: Callable[[], None]
     emit: Callable[[str, MetricResult, int, int], None]
@@ -88,11 +95,11 @@ class MetricContext:
         """The recorded clean pass."""
         device = execution_device(self.anatomy.layers[0])
         most = _MOST_AT_ONCE.get(device.type, _MOST_AT_ONCE_ELSEWHERE)
-        room = memory.available(device) // 4 // memory.block_bytes(self.result.model)
+        room = self._room // 4 // self.sizes.token_bytes
         ids = torch.from_numpy(self.result.tokens.ids).to(
             execution_device(self.model.get_input_embeddings())  # type: ignore[operator]
         )
-        return Replay(self.model, self.anatomy, ids, self.check, max(256, min(most, int(room))))
+        return Replay(self.model, self.anatomy, ids, self.check, max(256, min(most, room)))
 
     @property
     def unembedding(self) -> Unembedding:
@@ -109,10 +116,10 @@ class MetricContext:
     @property
     def tokens_with_gradients(self) -> int:
         """How many tokens fit in memory with what a backward pass needs of every layer."""
-        device, model = execution_device(self.anatomy.layers[0]), self.result.model
-        # What a layer keeps is about twice what runs through it at a time.
-        token_bytes = 2 * model.n_layers * memory.block_bytes(model)
-        return max(1, int(memory.available(device) // 2 // token_bytes))
+        needed, rooms = self.placement.by_device(backward(self.sizes)), self.placement.rooms()
+        # The estimate is of the least; half of what is free is planned with.
+        places = min(rooms[device] // 4 // max(1, needed[device]) for device in rooms)
+        return max(1, places) * self.sizes.tokens
 
     def baseline(self) -> list[Tensor]:
         """The mean residual of the baseline prompts at depths 0 … L, each `[d]` float32."""
@@ -120,7 +127,11 @@ class MetricContext:
 
     def layers_at_once(self, tokens: int) -> int:
         """How many skipped layers fit in memory, each with so many residuals and their keys."""
-        device = execution_device(self.anatomy.layers[0])
-        size = 4 if self.result.model.dtype == "float32" else 2
-        layer_bytes = 4 * max(1, tokens) * self.result.model.d_model * size
-        return max(1, int(memory.available(device) // 3 // layer_bytes))
+        sizes = self.sizes
+        layer_bytes = 4 * max(1, tokens) * sizes.width * sizes.item
+        return at_once(sizes.layers, self._room // 3, layer_bytes)
+
+    @property
+    def _room(self) -> int:
+        """Bytes that are free where the least are: what runs on goes from device to device."""
+        return min(self.placement.rooms().values())

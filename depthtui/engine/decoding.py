@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.anatomy import (
     Anatomy,
     decoder,
@@ -117,7 +118,9 @@ def reads_on(model: nn.Module, anatomy: Anatomy) -> bool:
         with Decoding(model, anatomy) as parts:
             parts.read(ids[:-1])
             found = parts.read(ids[-1:])
-    except Exception:
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
         # A cache that a model takes and cannot use fails in ways of its own.
         return False
     allowed = _MOST_ROUNDED * max(torch.finfo(expected.dtype).eps, _FINEST)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import gc
 import platform
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ import transformers
 
 import depthtui
 from depthtui.data import codec
+from depthtui.data.arrays import MetricResult
 from depthtui.data.generation import Continuation, Generation
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
@@ -36,15 +37,22 @@ from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSetting
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.depth.token_depths import token_depths
 from depthtui.engine import memory
-from depthtui.engine.context import Baselines
+from depthtui.engine.context import Baselines, MetricContext
 from depthtui.engine.control import Control
 from depthtui.engine.generate import can_read_on, generate
 from depthtui.engine.run import ReadyModel, Run
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped
-from depthtui.metrics import OF_THE_PASS, ON_DEMAND, check_names, empty_result
-from depthtui.metrics.spec import Metric
+from depthtui.metrics import (
+    METRIC_BY_NAME,
+    OF_THE_PASS,
+    ON_DEMAND,
+    check_names,
+    empty_result,
+)
+from depthtui.metrics.spec import Metric, Sizes
 from depthtui.models.loading import LoadedModel, load
+from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.tracing.activations import Activations
 from depthtui.tracing.anatomy import execution_device, probe_architecture
 from depthtui.tracing.parameters import with_parameters
@@ -59,6 +67,7 @@ class Engine:
         emit: receives every event.
         activation_limit: most bytes of activations to cache for one run; 0 for none.
         baseline_texts: the prompts whose mean residual erasure puts in where a run names none.
+        on_bug: keeps the details of an error that a metric met, and that the run goes on after.
 
     Attributes:
         activation_limit: the same; it may be changed between runs.
@@ -72,7 +81,9 @@ class Engine:
         activation_limit: int = 1 << 30,
         *,
         baseline_texts: Callable[[], Sequence[str]] = list,
+        on_bug: Callable[[Exception], object] = traceback.print_exception,
     ) -> None:
+        self._on_bug = on_bug
         self._baseline_texts = baseline_texts
         self._store = store
         self._no_store = open_store(None, 0, lambda notice: None)
@@ -109,9 +120,17 @@ class Engine:
         Nothing is cached of a model without a fingerprint: two such would share keys.
 
         Raises:
-            DepthError: its layers cannot be followed.
+            DepthError: its layers cannot be followed, or too little memory is left to try.
         """
-        anatomy = probe_architecture(loaded.model)
+        try:
+            anatomy = probe_architecture(loaded.model)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DepthError(
+                f"{loaded.info.name} is loaded, and leaves too little memory to run a few tokens.",
+                "Use --dtype bfloat16, --quantize 4bit, or a smaller model.",
+            ) from error
         info = dataclasses.replace(
             loaded.info,
             parallel=anatomy.parallel,
@@ -159,19 +178,15 @@ class Engine:
         _check_settings(settings, model.info)
         tokens = tokenise(model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary)
         model.check_ids(tokens.ids)
-        memory.check_fits(model.info, settings, len(tokens), model.device)
         result = empty_result(model.info, prompt, settings, tokens)
+        run = Run(model, result, control or Control(), self._emit, run_id, self._on_bug)
+        memory.check_fits(model.info, run.sizes, model.placement)
         self._emit(RunStarted(run_id, tokens))
-        run = Run(model, result, control or Control(), self._emit, run_id)
         keep_later = self._compute(run, model, fresh or run.control.stepping)
         self._emit(RunFinished(run_id, result))
-        try:
-            for keep in keep_later:
-                keep()
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            self._emit(Notice("Too little memory was left to put the run into the cache."))
+        kept = [_kept(keep) for keep in keep_later]
+        if not all(kept):
+            self._emit(Notice("Too little memory was left to put all of the run into the cache."))
         self._emit_memory()
         return result
 
@@ -194,7 +209,7 @@ class Engine:
         asked = Prompt(prompt.question, task=prompt.task, level=prompt.level)
         tokens = tokenise(model.loaded.tokenizer, asked, settings.chat_template, model.vocabulary)
         model.check_ids(tokens.ids)
-        memory.check_fits(model.info, RunSettings(metrics=()), len(tokens), model.device)
+        memory.check_fits(model.info, model.sizes(len(tokens), len(tokens)), model.placement)
         generation = Generation.empty(model.info, asked, settings, tokens)
         self._emit(GenerationStarted(run_id, tokens))
         key = _generation_key(model.info, generation)
@@ -227,23 +242,21 @@ class Engine:
         emit_part: Callable[[Continuation], None],
     ) -> None:
         """Generate; where the memory ends, what was written until then stays."""
-        if not can_read_on(model):
-            self._emit(
-                Notice(
-                    f"{model.info.name} cannot go on from a cache of keys and values: "
-                    "the whole text is read again for every token, which is slow."
-                )
-            )
         try:
+            if not can_read_on(model):
+                self._emit(
+                    Notice(
+                        f"{model.info.name} cannot go on from a cache of keys and values: "
+                        "the whole text is read again for every token, which is slow."
+                    )
+                )
             generate(model, generation, checkpoint, emit_part)
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+        except Exception as error:
+            if not is_out_of_memory(error):
                 raise
             length = len(generation.tokens) + len(generation.continuation)
             if not len(generation.continuation):
-                room = memory.available(model.device)
-                lacking = RunSettings(metrics=())
-                raise memory.does_not_fit(model.info, lacking, length, room) from error
+                raise _does_not_fit(model, model.sizes(length, length)) from error
             generation.stopped_by = "memory"
             self._emit(Notice(f"The memory ran out after {length:,} tokens."))
 
@@ -259,9 +272,7 @@ class Engine:
 
     def _unload(self) -> None:
         self._model = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_caches()
 
     def _compute(self, run: Run, model: ReadyModel, fresh: bool) -> list[Callable[[], None]]:
         """Fill the run's result; returns what is left to do for the cache."""
@@ -274,13 +285,10 @@ class Engine:
             result.complete = True
         except RunStopped:
             pass
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+        except Exception as error:
+            if not is_out_of_memory(error):
                 raise
-            room = memory.available(model.device)
-            raise memory.does_not_fit(
-                model.info, result.settings, len(result.tokens), room
-            ) from error
+            raise _does_not_fit(model, run.sizes) from error
         finally:
             run.flush()
         if keep_later or result.provenance is None:
@@ -310,14 +318,21 @@ class Engine:
             if fits:
                 keep_later.append(lambda: self._keep_activations(model, result, activations))
         provenance = _provenance(datetime.now(UTC), run.seconds)
-        base = dataclasses.replace(result, complete=True, unavailable={}, provenance=provenance)
-        keep_later.append(lambda: self._keep(key, base, result))
+        base = dataclasses.replace(
+            result, complete=True, unavailable={}, failed=(), provenance=provenance
+        )
+        # Without what failed it is the result of a run that was not asked for that.
+        key = _result_key(model.info, result)
+        if base.measured:
+            keep_later.append(lambda: self._keep(key, base, result))
 
     def _measure_on_demand(
         self, run: Run, model: ReadyModel, fresh: bool, keep_later: list[Callable[[], None]]
     ) -> None:
         """The slower metrics, each from the cache or computed; unfinished ones are kept too."""
         result, context = run.result, run.context()
+        # Before the recorded pass takes its share.
+        rooms = model.placement.rooms()
         for metric in ON_DEMAND:
             if metric.name not in result.settings.metrics:
                 continue
@@ -330,13 +345,12 @@ class Engine:
             if held is not None and held.is_whole:
                 run.emit_whole(metric, held)
                 continue
+            reason = memory.why_not(metric, model.info, run.sizes, model.placement, rooms)
+            if reason:
+                result.fail(metric.name, reason)
+                continue
             try:
-                context.metric = metric.name
-                run.emit_whole(metric, metric.kernel()(context, held))
-            except RunStopped:
-                raise
-            except DepthError as error:
-                result.unavailable[metric.name] = str(error)
+                run.attempt(metric.name, functools.partial(_work_out, run, context, metric, held))
             finally:
                 value = result.measured.get(metric.name)
                 if value is not None:
@@ -366,8 +380,32 @@ class Engine:
         self._kept.put(key, activations.to_bytes(), _title(result), "activations")
 
     def _emit_memory(self) -> None:
-        device = torch.device("cpu") if self._model is None else self._model.device
-        self._emit(Memory(*memory.used_and_total(device)))
+        cpu = (torch.device("cpu"),)
+        devices = cpu if self._model is None else self._model.placement.devices
+        self._emit(Memory(*memory.used_and_total(devices)))
+
+
+def _work_out(run: Run, context: MetricContext, metric: Metric, held: MetricResult | None) -> None:
+    """Compute a metric; what an attempt before this one finished is not done again."""
+    context.metric = metric.name
+    begun = run.result.measured.get(metric.name, held)
+    run.emit_whole(metric, metric.kernel()(context, begun))
+
+
+def _kept(keep: Callable[[], None]) -> bool:
+    """Put something into the cache; False where the memory does not suffice."""
+    try:
+        keep()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True
+
+
+def _does_not_fit(model: ReadyModel, sizes: Sizes) -> DepthError:
+    placement = model.placement
+    return memory.does_not_fit(model.info, sizes, placement, placement.rooms())
 
 
 def _check_settings(settings: RunSettings, info: ModelInfo) -> None:
@@ -434,7 +472,7 @@ def _model_parts(info: ModelInfo) -> dict[str, Any]:
 
 
 def _result_key(info: ModelInfo, result: RunResult) -> str:
-    wanted = sorted(set(OF_THE_PASS) & set(result.settings.metrics))
+    wanted = sorted(set(OF_THE_PASS) & set(result.settings.metrics) - set(result.failed))
     parts = {"top_k": result.settings.top_k, "metrics": wanted}
     return make_key("result", **_key_parts(info, result), **parts)
 
@@ -455,12 +493,6 @@ def _activations_key(info: ModelInfo, result: RunResult) -> str:
 def _activation_bytes(info: ModelInfo, n_tokens: int) -> int:
     size = 4 if info.dtype == "float32" else 2
     return (3 * info.n_layers + 1) * n_tokens * info.d_model * size
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 def _provenance(started: datetime, seconds: float) -> Provenance:

@@ -1,27 +1,37 @@
-"""How much memory a prompt needs, and how much there is."""
+"""How much memory a run and its metrics need, on which device, and how much there is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
 import psutil
 import torch
+from torch import nn
 
 from depthtui.data.model import ModelInfo
-from depthtui.data.run_settings import RunSettings
 from depthtui.errors import DepthError
-from depthtui.metrics import logit_lens
-from depthtui.metrics.logit_lens.compute import OUTPUT_BYTES, ROW_BYTES
+from depthtui.metrics.spec import MemoryNeed, Metric, Sizes
 from depthtui.models.free_space import free_memory
 from depthtui.sizes import format_size
 from depthtui.tracing.activations import MEMORY_BYTES
+from depthtui.tracing.anatomy import Anatomy, execution_device
 
-_WIDTHS_AT_ONCE = 24
-"""How many vectors of the residual stream's width a block holds per token: MLPs are the widest."""
+Rooms = Mapping[torch.device, int]
+"""Bytes that are free, by device."""
 
 
-def used_and_total(device: torch.device) -> tuple[int, int]:
-    """Bytes that this process holds on a device, and the device's size."""
+def used_and_total(devices: Iterable[torch.device]) -> tuple[int, int]:
+    """Bytes that this process holds on all of these devices, and their size."""
+    used, total = zip(*(_used_and_total(device) for device in set(devices)), strict=True)
+    return sum(used), sum(total)
+
+
+def _used_and_total(device: torch.device) -> tuple[int, int]:
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device), torch.cuda.mem_get_info(device)[1]
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory(), torch.mps.recommended_max_memory()
     return psutil.Process().memory_info().rss, psutil.virtual_memory().total
 
 
@@ -30,66 +40,180 @@ def available(device: torch.device) -> int:
     if device.type == "cuda":
         held_free = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + held_free
+    if device.type == "mps":
+        # Memory is shared with the CPU; the driver grants a part of it.
+        held = torch.mps.current_allocated_memory()
+        return max(0, min(free_memory(), torch.mps.recommended_max_memory() - held))
     return free_memory()
 
 
-def block_bytes(model: ModelInfo) -> int:
-    """About how much one token takes while it is in a block."""
-    return model.d_model * (4 if model.dtype == "float32" else 2) * _WIDTHS_AT_ONCE
+@dataclass(frozen=True)
+class Placement:
+    """Where a model computes.
+
+    Attributes:
+        layers: the device of each layer.
+        head: that of the LM head, or of the last layer where the head is not known.
+    """
+
+    layers: tuple[torch.device, ...]
+    head: torch.device
+
+    @classmethod
+    def of(cls, anatomy: Anatomy) -> Placement:
+        """That of a loaded model."""
+        layers = tuple(execution_device(layer) for layer in anatomy.layers)
+        if anatomy.unembedding is None:
+            return cls(layers, layers[-1])
+        return cls(layers, execution_device(anatomy.unembedding.head))
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """All of them, in order and without repeats."""
+        return tuple(dict.fromkeys((*self.layers, self.head)))
+
+    def rooms(self) -> Rooms:
+        """What is free on each device now."""
+        return {device: available(device) for device in self.devices}
+
+    def by_device(self, need: MemoryNeed) -> Rooms:
+        """The bytes that something takes on each device."""
+        needed = dict.fromkeys(self.devices, 0)
+        for device in set(self.layers):
+            needed[device] += need.layer * self.layers.count(device) + need.block
+        needed[self.layers[0]] += need.first
+        needed[self.head] += need.head
+        return needed
+
+    def lacks(self, need: MemoryNeed, rooms: Rooms) -> torch.device | None:
+        """A device that has too little room, or None."""
+        needed = self.by_device(need)
+        return next((device for device in self.devices if needed[device] > rooms[device]), None)
 
 
-def run_bytes(model: ModelInfo, settings: RunSettings, n_tokens: int) -> int:
-    """About how much a run of `n_tokens` takes beside the weights."""
-    size = 4 if model.dtype == "float32" else 2
+def sizes_of(model: nn.Module, info: ModelInfo, n_tokens: int, n_answer: int = 0) -> Sizes:
+    """What the memory of a run of so many tokens depends on."""
+    config = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    heads = getattr(config, "num_attention_heads", None) or 0
+    kept = getattr(config, "num_key_value_heads", None) or heads
+    width = getattr(config, "head_dim", None) or (info.d_model // heads if heads else 0)
+    kinds = getattr(config, "layer_types", None) or ["full_attention"]
+    attending = sum(kind in ("full_attention", "sliding_attention") for kind in kinds)
+    eager = getattr(config, "_attn_implementation", None) == "eager"
+    return Sizes(
+        layers=info.n_layers,
+        tokens=n_tokens,
+        answer=n_answer,
+        width=info.d_model,
+        vocabulary=info.vocab_size,
+        item=4 if info.dtype == "float32" else 2,
+        cached_width=kept * width * attending // len(kinds),
+        scores=heads if eager else 0,
+    )
+
+
+def of_the_pass(sizes: Sizes) -> MemoryNeed:
+    """About how much the forward pass takes beside the weights."""
     # The residual stream and what attention and MLP write to it.
-    kept = 3 * min((model.n_layers + 1) * n_tokens * model.d_model * size, MEMORY_BYTES)
-    total = n_tokens * block_bytes(model) + kept
-    if logit_lens.METRIC.name in settings.metrics:
-        total += min(n_tokens * model.vocab_size * 4, OUTPUT_BYTES) + 2 * ROW_BYTES
-    return total
+    kept = 3 * min((sizes.layers + 1) * sizes.residual_bytes, MEMORY_BYTES)
+    return MemoryNeed(first=kept, block=sizes.tokens * sizes.token_bytes)
 
 
-def check_fits(
-    model: ModelInfo, settings: RunSettings, n_tokens: int, device: torch.device
-) -> None:
+def of_metric(metric: Metric, sizes: Sizes) -> MemoryNeed:
+    """How much a metric takes at least, with the recorded pass that it works on."""
+    need = metric.memory(sizes)
+    if not metric.on_demand:
+        return need
+    keys_and_values = 2 * sizes.tokens * sizes.cached_width * sizes.item
+    return need + MemoryNeed(
+        layer=sizes.residual_bytes + keys_and_values, block=sizes.tokens * sizes.token_bytes
+    )
+
+
+def check_fits(info: ModelInfo, sizes: Sizes, placement: Placement) -> None:
     """Refuse a prompt that is too long for the model or for the memory.
 
     Raises:
         DepthError: it is, with the length that would fit.
     """
-    if model.context_length and n_tokens > model.context_length:
+    if info.context_length and sizes.tokens > info.context_length:
         raise DepthError(
-            f"The prompt has {n_tokens:,} tokens; {model.name} reads at most "
-            f"{model.context_length:,}.",
+            f"The prompt has {sizes.tokens:,} tokens; {info.name} reads at most "
+            f"{info.context_length:,}.",
             "Shorten the prompt, or choose a model with a longer context.",
         )
-    room = available(device)
-    if run_bytes(model, settings, n_tokens) > room:
-        raise does_not_fit(model, settings, n_tokens, room)
+    rooms = placement.rooms()
+    if placement.lacks(of_the_pass(sizes), rooms) is not None:
+        raise does_not_fit(info, sizes, placement, rooms)
 
 
-def does_not_fit(model: ModelInfo, settings: RunSettings, n_tokens: int, room: int) -> DepthError:
-    """The error for a prompt that needs more memory than it can get; `room` bytes are free."""
-    fits = _longest(model, settings, room)
-    if fits >= n_tokens:
+def does_not_fit(info: ModelInfo, sizes: Sizes, placement: Placement, rooms: Rooms) -> DepthError:
+    """The error for a prompt whose forward pass runs out of memory."""
+    device = placement.lacks(of_the_pass(sizes), rooms)
+    if device is None:
         # Another limit than the free memory was met, such as one set for the process.
         return DepthError(
-            f"The memory ran out at a prompt of {n_tokens:,} tokens.",
-            f"Try one of {max(1, n_tokens // 2):,}, or choose a smaller model or dtype.",
+            f"The memory ran out at a prompt of {sizes.tokens:,} tokens.",
+            f"Try one of {max(1, sizes.tokens // 2):,}, or choose a smaller model or dtype.",
         )
+    fits = _longest(of_the_pass, info, sizes, placement, rooms)
     advice = f"About {fits:,} tokens would fit." if fits else "Choose a smaller model or dtype."
     return DepthError(
-        f"A prompt of {n_tokens:,} tokens does not fit in the memory that is left "
-        f"({format_size(room)}).",
+        f"A prompt of {sizes.tokens:,} tokens does not fit in the memory that is left "
+        f"({format_size(rooms[device])}).",
         advice,
     )
 
 
-def _longest(model: ModelInfo, settings: RunSettings, room: int) -> int:
-    low, high = 0, model.context_length or 1 << 20
+def why_not(
+    metric: Metric, info: ModelInfo, sizes: Sizes, placement: Placement, rooms: Rooms
+) -> str:
+    """Why a metric will not fit even in the smallest parts, and what would; empty where it may."""
+    need = of_metric(metric, sizes)
+    device = placement.lacks(need, rooms)
+    if device is None:
+        return ""
+    where = "of memory" if device.type == "cpu" else f"on {device}"
+    return (
+        f"it needs {format_size(placement.by_device(need)[device])} or more at {sizes.tokens:,} "
+        f"tokens, and {format_size(rooms[device])} {where} are free: "
+        f"{_what_helps(metric, info, sizes, placement, rooms)}"
+    )
+
+
+def ran_out(
+    metric: Metric, info: ModelInfo, sizes: Sizes, placement: Placement, rooms: Rooms
+) -> str:
+    """Why a metric that ran out of memory is unavailable, and what helps."""
+    helps = _what_helps(metric, info, sizes, placement, rooms)
+    return f"the memory ran out at {sizes.tokens:,} tokens, in the smallest parts too: {helps}"
+
+
+def _what_helps(
+    metric: Metric, info: ModelInfo, sizes: Sizes, placement: Placement, rooms: Rooms
+) -> str:
+    fits = _longest(lambda some: of_metric(metric, some), info, sizes, placement, rooms)
+    if fits >= sizes.tokens:
+        # The estimate is of what it needs at least.
+        fits = sizes.tokens // 2
+    advice = [f"try a prompt of about {fits:,} tokens"] if fits > 1 else []
+    advice += ["bfloat16"] if info.dtype == "float32" else []
+    return " or ".join([*advice, "a smaller model"])
+
+
+def _longest(
+    need: Callable[[Sizes], MemoryNeed],
+    info: ModelInfo,
+    sizes: Sizes,
+    placement: Placement,
+    rooms: Rooms,
+) -> int:
+    """How many tokens would fit."""
+    low, high = 0, info.context_length or 1 << 20
     while low < high:
         middle = (low + high + 1) // 2
-        if run_bytes(model, settings, middle) <= room:
+        shorter = replace(sizes, tokens=middle, answer=min(middle, sizes.answer))
+        if placement.lacks(need(shorter), rooms) is None:
             low = middle
         else:
             high = middle - 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -13,17 +15,21 @@ from depthtui.data.arrays import MetricResult
 from depthtui.data.lens import LensValues, LogitLens
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Event, Halted, MetricRows, Rows
-from depthtui.data.run import RunResult
+from depthtui.data.run import RunResult, without
+from depthtui.engine import memory
 from depthtui.engine.context import Baselines, MetricContext
 from depthtui.engine.control import Control
+from depthtui.engine.memory import Placement
 from depthtui.engine.tokens import Vocabulary
-from depthtui.errors import DepthError
-from depthtui.metrics import METRICS, logit_lens
+from depthtui.errors import DepthError, RunStopped, first_line
+from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
 from depthtui.metrics.logit_lens.compute import read_depth, read_lens
-from depthtui.metrics.spec import Metric
+from depthtui.metrics.spec import Metric, Sizes
 from depthtui.models.loading import LoadedModel
+from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.activations import ActivationRecorder, Activations
 from depthtui.tracing.anatomy import Anatomy, execution_device
+from depthtui.tracing.parts import in_smaller_parts
 from depthtui.tracing.trace import LayerActivations, trace
 
 _SECONDS_BETWEEN_ROWS = 0.04
@@ -48,10 +54,15 @@ class ReadyModel:
     baselines: Baselines
     reads_on: bool | None = None
 
-    @property
-    def device(self) -> torch.device:
-        """Where the first layer computes."""
-        return execution_device(self.anatomy.layers[0])
+    @functools.cached_property
+    def placement(self) -> Placement:
+        """Where it computes."""
+        return Placement.of(self.anatomy)
+
+    def sizes(self, n_tokens: int, answer_start: int) -> Sizes:
+        """What the memory of a run of so many tokens depends on."""
+        n_answer = max(0, n_tokens - answer_start)
+        return memory.sizes_of(self.loaded.model, self.info, n_tokens, n_answer)
 
     def check_ids(self, ids: np.ndarray) -> None:
         """Refuse a token that the tokenizer knows and the model does not.
@@ -71,7 +82,16 @@ class ReadyModel:
 
 
 class Run:
-    """One run: fills the result row by row, and tells of each."""
+    """One run: fills the result row by row, and tells of each.
+
+    Args:
+        model: the model.
+        result: the run's, empty as yet.
+        control: stops it.
+        emit: told of each row.
+        run_id: by which the listener knows the run.
+        on_bug: keeps the details of an error that a metric met.
+    """
 
     def __init__(
         self,
@@ -80,12 +100,15 @@ class Run:
         control: Control,
         emit: Callable[[Event], None],
         run_id: int,
+        on_bug: Callable[[Exception], object] = traceback.print_exception,
     ) -> None:
         self.result = result
         self.control = control
         self._model = model
         self._emit = emit
         self._run_id = run_id
+        self._on_bug = on_bug
+        self.sizes = model.sizes(len(result.tokens), result.answer_start)
         self._ids = torch.from_numpy(result.tokens.ids)
         self._started = time.perf_counter()
         self._of_layers = [m for m in METRICS if m.stage == "layers" and m.name in result.measured]
@@ -96,6 +119,29 @@ class Run:
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self._started
+
+    def attempt(self, metric: str, work: Callable[[], None]) -> bool:
+        """Do a metric's work, in smaller parts where the memory runs out; False where it failed.
+
+        An error costs this metric, not the run.
+        """
+        try:
+            in_smaller_parts(work)
+        except RunStopped:
+            raise
+        except DepthError as error:
+            self.result.unavailable[metric] = str(error)
+        except Exception as error:
+            self.result.fail(metric, self._what_failed(METRIC_BY_NAME[metric], error))
+        return metric not in self.result.unavailable
+
+    def _what_failed(self, metric: Metric, error: Exception) -> str:
+        if is_out_of_memory(error):
+            model, placement = self._model, self._model.placement
+            return memory.ran_out(metric, model.info, self.sizes, placement, placement.rooms())
+        self._on_bug(error)
+        words = f"{type(error).__name__}: {first_line(error)}"
+        return f"it met an error, of which the log has the details ({words})"
 
     def forward(self, keep_writes: bool) -> Activations:
         """Run the model, each layer reduced as it comes, then read the lens."""
@@ -142,6 +188,8 @@ class Run:
         return MetricContext(
             self._model.loaded.model,
             self._model.anatomy,
+            self._model.placement,
+            self.sizes,
             self.result,
             self.control.checkpoint,
             self._emit_part,
@@ -180,15 +228,27 @@ class Run:
 
     def _add_layer(self, layer: LayerActivations) -> None:
         """Reduce a layer to its rows: `[fields, T]` of every metric of this stage."""
+        rows: dict[str, torch.Tensor] = {}
+        for name, kernel in list(self._kernels.items()):
+
+            def reduce(name: str = name, kernel: Callable[..., torch.Tensor] = kernel) -> None:
+                rows[name] = kernel(layer, self._model.info.parallel)
+
+            if not self.attempt(name, reduce):
+                self._leave_out(name)
         if not self._kernels:
             self.result.layers_done = layer.layer + 1
             return
-        parallel = self._model.info.parallel
-        self._waiting.append(
-            {name: kernel(layer, parallel) for name, kernel in self._kernels.items()}
-        )
+        self._waiting.append(rows)
         if time.perf_counter() - self._emitted_at >= _SECONDS_BETWEEN_ROWS:
             self.flush()
+
+    def _leave_out(self, metric: str) -> None:
+        """Reduce no more layers for a metric that failed at one."""
+        self.flush()
+        del self._kernels[metric]
+        self._of_layers = [other for other in self._of_layers if other.name != metric]
+        self.result.measured = without(self.result.measured, [metric])
 
     def _halt(self, layer: int, recorder: ActivationRecorder) -> None:
         """Show what there is of this layer, then wait for a key."""
@@ -211,14 +271,14 @@ class Run:
         unembedding = self._model.anatomy.unembedding
         if self.result.get(LogitLens) is None or unembedding is None:
             return
-        read_lens(
-            unembedding,
-            list(residual),
-            self._ids,
-            self.result.settings.top_k,
-            self._add_lens,
-            self.control.checkpoint,
-        )
+        name, top_k = logit_lens.METRIC.name, self.result.settings.top_k
+        emit, checkpoint = self._add_lens, self.control.checkpoint
+
+        def read() -> None:
+            read_lens(unembedding, list(residual), self._ids, top_k, emit, checkpoint)
+
+        if not self.attempt(name, read):
+            self.result.measured = without(self.result.measured, [name])
 
     def _add_lens(self, first: int, rows: LensValues[torch.Tensor]) -> None:
         found = self.result.get(LogitLens)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.parts import at_once
 
 ROW_BYTES = 64 << 20
 """Most that the probabilities of one part may take."""
@@ -32,11 +33,11 @@ class OutputDistance:
         """
         batch, tokens, _ = changed.shape
         distances = torch.empty(batch, tokens)
-        at_once = max(1, ROW_BYTES // (4 * self._unembedding.vocab_size))
-        for start in range(0, tokens, at_once):
-            part = slice(start, min(start + at_once, tokens))
+        size = at_once(batch * tokens, ROW_BYTES, 4 * self._unembedding.vocab_size)
+        for start in range(0, tokens, size):
+            part = slice(start, min(start + size, tokens))
             clean = self._probabilities(slice(first + part.start, first + part.stop))
-            rows = max(1, at_once // (part.stop - part.start))
+            rows = max(1, size // (part.stop - part.start))
             for row in range(0, batch, rows):
                 moved = self._unembedding.logits(changed[row : row + rows, part]).softmax(dim=-1)
                 far = torch.linalg.vector_norm(moved.sub_(clean), dim=-1)

@@ -29,6 +29,86 @@ PromptMetrics: TypeAlias = Sequence[tuple[Mapping[str, Any], int]]
 """What `summary.json` holds of each prompt of a sweep's cell, and the prompt's tokens."""
 
 
+_WIDTHS_AT_ONCE = 24
+"""How many vectors of the residual stream's width a block holds per token: MLPs are the widest."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the memory of a run depends on.
+
+    Attributes:
+        layers: L.
+        tokens: T, those of the prompt.
+        answer: how many of them are the answer.
+        width: d, of the residual stream.
+        vocabulary: number of logits.
+        item: bytes of a number in the model's dtype.
+        cached_width: numbers that a layer keeps of a token, in keys and in values each.
+        scores: attention scores that a block holds for each pair of tokens; 0 where it
+            never holds them all.
+    """
+
+    layers: int
+    tokens: int
+    answer: int
+    width: int
+    vocabulary: int
+    item: int
+    cached_width: int = 0
+    scores: int = 0
+
+    @property
+    def token_bytes(self) -> int:
+        """About how much one token takes while it is in a block."""
+        # Scores are held once in the model's dtype, and once in the softmax's.
+        scores = self.scores * self.tokens * (self.item + 4)
+        return self.width * self.item * _WIDTHS_AT_ONCE + scores
+
+    @property
+    def residual_bytes(self) -> int:
+        """The residual stream at one depth, `[T, d]`."""
+        return self.tokens * self.width * self.item
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """Bytes that something takes at least, working in the smallest parts.
+
+    Attributes:
+        first: on the device of the first layer.
+        layer: for each layer, on its device.
+        block: on each device with layers, while one of them runs.
+        head: on the LM head's device.
+    """
+
+    first: int = 0
+    layer: int = 0
+    block: int = 0
+    head: int = 0
+
+    def __add__(self, other: MemoryNeed) -> MemoryNeed:
+        return MemoryNeed(
+            self.first + other.first,
+            self.layer + other.layer,
+            max(self.block, other.block),
+            self.head + other.head,
+        )
+
+
+def row_of_logits(sizes: Sizes) -> MemoryNeed:
+    """The memory of what compares a few outputs, one position at a time."""
+    return MemoryNeed(head=4 * 4 * sizes.vocabulary)
+
+
+def backward(sizes: Sizes) -> MemoryNeed:
+    """The memory of one backward pass from the answer's probability through all layers."""
+    # Each layer keeps what runs through it. Logits are there once in the model's dtype and
+    # four times in float32: with their logarithms, and the gradients of both.
+    logits = sizes.answer * sizes.vocabulary * (sizes.item + 4 * 4)
+    return MemoryNeed(layer=sizes.tokens * sizes.token_bytes, head=logits)
+
+
 @dataclass(frozen=True)
 class Measure:
     """One thing that a heatmap can draw: rows are layers, columns tokens.
@@ -118,6 +198,7 @@ class Metric:
         of: the metric that it is derived from.
         compute: where its kernel is, as `module:function`; imported in the engine alone.
         needs: what a run must have for it.
+        memory: what it takes beside the weights and the recorded pass.
         depends_on: names of the fields of `RunSettings` that change its values.
         cache_key: result -> what stands for `depends_on` in its cache key, where the settings
             themselves would tell runs apart that are the same.
@@ -143,6 +224,7 @@ class Metric:
     of: str = ""
     compute: str = ""
     needs: tuple[Need, ...] = ()
+    memory: Callable[[Sizes], MemoryNeed] = lambda sizes: MemoryNeed()
     depends_on: tuple[str, ...] = ()
     cache_key: Callable[[RunResult], dict[str, Any]] | None = None
     measures: tuple[Measure, ...] = ()

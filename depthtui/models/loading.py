@@ -54,6 +54,7 @@ from depthtui.models.integrity import (
     is_whole,
     model_files,
 )
+from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.models.parameters import count_parameters
 from depthtui.models.staging import staged
 from depthtui.sizes import format_size
@@ -465,12 +466,12 @@ def _load_errors(folder: Path) -> Iterator[None]:
         yield
     except DepthError:
         raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise DepthError(
-            f"The memory ran out while {folder.name} was loading.",
-            "Use --dtype bfloat16, --quantize 4bit, or a smaller model.",
-        ) from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise DepthError(
+                f"The memory ran out while {folder.name} was loading.",
+                "Use --dtype bfloat16, --quantize 4bit, or a smaller model.",
+            ) from error
         raise DepthError(
             f"{folder.name} could not be loaded: {first_line(error)}.",
             "Its files may be damaged, or of a form that transformers does not know.",

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from depthtui.errors import DepthError
+from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.rounding import MOST_ROUNDINGS, one_rounding, roundings
 
 _SANDWICH = (
@@ -624,7 +625,9 @@ def _find_unembedding(model: nn.Module, probe: _Probe) -> tuple[Unembedding | No
         with torch.no_grad():
             try:
                 logits = candidate.logits(probe.after[-1])
-            except RuntimeError:
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
                 continue
         if logits.shape != target.shape:
             continue

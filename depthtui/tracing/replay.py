@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from depthtui.errors import DepthError
+from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.anatomy import (
     Anatomy,
     decoder,
@@ -27,6 +28,7 @@ from depthtui.tracing.anatomy import (
     hidden_states,
     with_first_tensor,
 )
+from depthtui.tracing.parts import at_once
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one layer, each `[batch, heads, tokens, width]`."""
@@ -152,7 +154,7 @@ class Replay:
         Returns:
             the residuals after it, same shape.
         """
-        size = max(1, self.tokens_at_once // residual.shape[1])
+        size = at_once(len(residual), self.tokens_at_once, residual.shape[1])
         if len(residual) <= size:
             return self._run(layer, residual, start, past)[0]
         parts = []
@@ -292,7 +294,16 @@ class Replay:
                     self.evaluations -= 2 * (self.n_tokens - start)
                     if not _close(output[1], self.residual[layer + 1][start:]):
                         return False
-        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, DepthError):
+        except (
+            RuntimeError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            IndexError,
+            DepthError,
+        ) as error:
+            if is_out_of_memory(error):
+                raise
             # The architecture keeps another kind of state: whole prompts are run instead.
             return False
         return True

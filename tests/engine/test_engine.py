@@ -292,9 +292,9 @@ def test_no_model_is_said(tmp_path):
 
 
 def test_what_does_not_fit_is_refused_and_what_would_fit_is_said(engine, monkeypatch):
-    info = engine._model.info
-    settings = RunSettings()
-    room = memory.run_bytes(info, settings, 100)
+    model, settings = engine._model, RunSettings()
+    room = memory.of_the_pass(model.sizes(100, 100))
+    room = sum(model.placement.by_device(room).values())
     monkeypatch.setattr(memory, "available", lambda device: room)
     prompt = Prompt("seven " * 60)
     assert engine.run(prompt, settings).complete

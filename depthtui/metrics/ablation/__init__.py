@@ -12,7 +12,15 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.model import PART_TITLES
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import useful_layers, usefulness
-from depthtui.metrics.spec import Finding, LayerValues, Metric, clean_run, lens, split
+from depthtui.metrics.spec import (
+    Finding,
+    LayerValues,
+    Metric,
+    clean_run,
+    lens,
+    row_of_logits,
+    split,
+)
 
 
 @dataclass
@@ -97,6 +105,7 @@ METRIC = Metric(
     result=Ablation,
     compute="depthtui.metrics.ablation.compute:compute",
     needs=(clean_run, lens, split),
+    memory=row_of_logits,
     depends_on=("skip_part",),
     pool=_pool,
     summary=_summary,

@@ -12,6 +12,7 @@ from depthtui.metrics.context import Context
 from depthtui.metrics.logit_lens.compute import ROW_BYTES
 from depthtui.metrics.skip_effects.compute import SkipSweep
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay
 
 
@@ -65,7 +66,7 @@ def token_losses(unembedding: Unembedding, residual: Tensor, ids: Tensor) -> Ten
         `[batch, T-1]`, column t that of token t + 1.
     """
     batch, tokens, _ = residual.shape
-    rows = max(1, ROW_BYTES // (4 * unembedding.vocab_size))
+    rows = at_once(tokens, ROW_BYTES, 4 * unembedding.vocab_size)
     losses = torch.zeros(batch, tokens - 1)
     for row in range(batch):
         for first in range(0, tokens - 1, rows):

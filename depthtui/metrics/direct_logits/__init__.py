@@ -9,7 +9,7 @@ import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import Measure, Metric, array, clean_run, lens
+from depthtui.metrics.spec import Measure, Metric, array, clean_run, lens, row_of_logits
 
 
 @dataclass
@@ -46,6 +46,7 @@ METRIC = Metric(
     result=DirectLogits,
     compute="depthtui.metrics.direct_logits.compute:compute",
     needs=(clean_run, lens),
+    memory=row_of_logits,
     measures=(
         Measure(
             "direct_logits",

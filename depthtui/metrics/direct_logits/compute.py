@@ -13,6 +13,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
 from depthtui.metrics.direct_logits import DirectLogits
 from depthtui.tracing.anatomy import Unembedding, execution_device
+from depthtui.tracing.parts import at_once
 
 PART_BYTES = 64 << 20
 """Most that the logits of one part of the tokens may take."""
@@ -72,8 +73,8 @@ def direct_logits(unembedding: Unembedding, residuals: Sequence[Tensor]) -> Dire
 def _most_probable(unembedding: Unembedding, final: Tensor) -> tuple[Tensor, Tensor]:
     """The most probable token of each position and its logit, `[T]` on the head's device."""
     vocabulary = unembedding.logits(final[:1]).shape[-1]
-    at_once = max(1, PART_BYTES // (4 * vocabulary))
-    best = [unembedding.logits(part).max(dim=-1) for part in torch.split(final, at_once)]
+    size = at_once(len(final), PART_BYTES, 4 * vocabulary)
+    best = [unembedding.logits(part).max(dim=-1) for part in torch.split(final, size)]
     return torch.cat([top.indices for top in best]), torch.cat([top.values for top in best])
 
 

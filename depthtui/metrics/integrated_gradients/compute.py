@@ -20,6 +20,7 @@ from torch import Tensor
 from depthtui.metrics.context import Context
 from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay
 
 _FIRST_GAPS = 8
@@ -125,8 +126,7 @@ class _Path:
         self._delta = (actual.float() - self._base)[:-1]
         self._dtype = actual.dtype
         self.narrowest = max(_NARROWEST, torch.finfo(actual.dtype).eps)
-        at_once = min(most_tokens or replay.tokens_at_once, replay.tokens_at_once // 2)
-        self._places_at_once = max(1, at_once // len(self._delta))
+        self._most_tokens = min(most_tokens or replay.tokens_at_once, replay.tokens_at_once // 2)
         self._reads = slice(answer_start - 1, replay.n_tokens - 1)
         self._targets = replay.ids[answer_start:]
         self._values: dict[float, tuple[float, np.ndarray]] = {}
@@ -152,7 +152,7 @@ class _Path:
     def visit(self, places: list[float]) -> None:
         """Compute f and the gradients at those places of the path that are new."""
         new = [place for place in places if place not in self._values]
-        size = self._places_at_once
+        size = at_once(len(new), self._most_tokens, len(self._delta))
         for first in range(0, len(new), size):
             part = new[first : first + size]
             values, slopes = self._evaluate(part)

@@ -12,7 +12,7 @@ from depthtui.data.depth import Curves
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import Measure, Metric, array, lens
+from depthtui.metrics.spec import Measure, Metric, array, lens, row_of_logits
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ METRIC = Metric(
     result=LogitLens,
     compute="depthtui.metrics.logit_lens.compute:read_lens",
     needs=(lens,),
+    memory=row_of_logits,
     depends_on=("top_k",),
     measures=(
         Measure(

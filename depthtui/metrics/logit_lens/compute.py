@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from depthtui.data.lens import OVERLAP_K, LensValues, LogitLens
 from depthtui.tracing.anatomy import Unembedding, execution_device
+from depthtui.tracing.parts import at_once
 
 OUTPUT_BYTES = 512 << 20
 """Most that the model's own logits may take at a time; longer prompts go in parts."""
@@ -59,14 +60,14 @@ def read_lens(
         reader = _Reader(unembedding, ids, top_k, checkpoint)
         n_layers, n_tokens = len(residuals) - 1, len(residuals[0])
         rows = unknown_rows(n_layers + 1, n_tokens, top_k)
-        for tokens in _parts(n_tokens, reader.rows_within(OUTPUT_BYTES)):
+        for tokens in _parts(n_tokens, reader.rows_within(OUTPUT_BYTES, n_tokens)):
             output = reader.read_output(residuals[-1][tokens], tokens)
             _put(rows, n_layers, tokens, output.reading.values)
             on_rows(n_layers, _depths(rows, n_layers, n_layers + 1))
             n_part = tokens.stop - tokens.start
-            at_once = reader.rows_within(ROW_BYTES)
-            for depths in _parts(n_layers, max(1, at_once // n_part)):
-                for part in _parts(n_part, at_once):
+            size = reader.rows_within(ROW_BYTES, n_layers * n_part)
+            for depths in _parts(n_layers, max(1, size // n_part)):
+                for part in _parts(n_part, size):
                     here = slice(tokens.start + part.start, tokens.start + part.stop)
                     stacked = torch.stack([residual[here] for residual in residuals[depths]])
                     _put(rows, depths, here, reader.read(stacked, here, output, part).values)
@@ -84,7 +85,7 @@ def read_depth(
     with torch.inference_mode():
         reader = _Reader(unembedding, ids, top_k, checkpoint)
         rows = unknown_rows(1, len(residual), top_k)
-        for part in _parts(len(residual), reader.rows_within(ROW_BYTES)):
+        for part in _parts(len(residual), reader.rows_within(ROW_BYTES, len(residual))):
             _put(rows, 0, part, reader.read(residual[None, part], part).values)
         return rows
 
@@ -159,15 +160,15 @@ class _Reader:
         self._has_next = torch.arange(len(ids), device=self._device) < len(ids) - 1
         self._buffers: dict[str, Tensor] = {}
 
-    def rows_within(self, limit: int) -> int:
-        """How many rows of logits fit into so many bytes."""
-        return max(1, limit // (4 * _padded(self._vocab)))
+    def rows_within(self, limit: int, count: int) -> int:
+        """How many of `count` rows of logits to hold in so many bytes."""
+        return at_once(count, limit, 4 * _padded(self._vocab))
 
     def read_output(self, residual: Tensor, tokens: slice) -> _Output:
         """Read the model's own output at some tokens, `[tokens, d]`; KL is 0, overlap 1."""
         logits = self._buffer("output", len(residual), _padded(self._vocab))
         parts = []
-        for part in _parts(len(residual), self.rows_within(ROW_BYTES)):
+        for part in _parts(len(residual), self.rows_within(ROW_BYTES, len(residual))):
             here = slice(tokens.start + part.start, tokens.start + part.stop)
             normed = self._normed(residual[None, part])
             parts.append(self._reduce(normed, here, logits[part], None, 1))

@@ -10,7 +10,18 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import LayerValues, Measure, Metric, answer, array, clean_run, lens
+from depthtui.metrics.spec import (
+    LayerValues,
+    Measure,
+    MemoryNeed,
+    Metric,
+    Sizes,
+    answer,
+    array,
+    clean_run,
+    lens,
+    row_of_logits,
+)
 
 
 @dataclass
@@ -47,6 +58,12 @@ def _per_layer(by_prompt: list[ResidualErasure | None]) -> list[LayerValues]:
     return [LayerValues("erasure", np.max(effects, axis=0))] if effects else []
 
 
+def _memory(sizes: Sizes) -> MemoryNeed:
+    """One token is erased at every depth: after the last layer, so many streams are there."""
+    streams = (sizes.layers + 1) * sizes.residual_bytes
+    return MemoryNeed(head=streams) + row_of_logits(sizes)
+
+
 def _answer_begins(result: RunResult, row: int) -> str:
     return f"answer from token {result.answer_start}"
 
@@ -63,6 +80,7 @@ METRIC = Metric(
     result=ResidualErasure,
     compute="depthtui.metrics.residual_erasure.compute:compute",
     needs=(clean_run, lens, answer),
+    memory=_memory,
     depends_on=("answer_start", "baseline"),
     measures=(
         Measure(

@@ -17,6 +17,7 @@ from depthtui.metrics.context import Context
 from depthtui.metrics.output_distance import OutputDistance
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay
 
 _TOKENS_WORTH_A_BATCH = 512
@@ -81,7 +82,7 @@ def residual_erasure(
 def _together(n_layers: int, start: int, stop: int) -> int:
     """How many neighbouring tokens to erase in one sweep."""
     tokens = (n_layers // 2 + 1) * (stop - start)
-    return min(stop - start, max(1, round(_TOKENS_WORTH_A_BATCH / tokens)))
+    return at_once(stop - start, _TOKENS_WORTH_A_BATCH, tokens)
 
 
 def _erase(

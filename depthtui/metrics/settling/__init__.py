@@ -20,6 +20,7 @@ from depthtui.metrics.spec import (
     array,
     clean_run,
     lens,
+    row_of_logits,
     weighted_mean,
 )
 
@@ -107,6 +108,7 @@ METRIC = Metric(
     result=Settling,
     compute="depthtui.metrics.settling.compute:compute",
     needs=(clean_run, lens),
+    memory=row_of_logits,
     measures=(
         Measure(
             NAME,

@@ -10,6 +10,7 @@ from torch import Tensor
 from depthtui.metrics.context import Context
 from depthtui.metrics.settling import Settling
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.parts import at_once
 
 PART_BYTES = 24 << 20
 """Most that one vocabulary-sized array may take; about five are held at a time."""
@@ -39,11 +40,11 @@ def divergence(
     values = torch.zeros(n_layers + 1, n_tokens)
     with torch.no_grad():
         vocabulary = unembedding.logits(residuals[-1][:1]).shape[-1]
-        at_once = max(1, PART_BYTES // (4 * vocabulary))
-        for start in range(0, n_tokens, at_once):
-            tokens = slice(start, min(start + at_once, n_tokens))
+        size = at_once(n_layers * n_tokens, PART_BYTES, 4 * vocabulary)
+        for start in range(0, n_tokens, size):
+            tokens = slice(start, min(start + size, n_tokens))
             output = unembedding.logits(residuals[-1][tokens]).softmax(dim=-1)
-            depths = max(1, at_once // len(output))
+            depths = max(1, size // len(output))
             for first in range(0, n_layers, depths):
                 checkpoint()
                 rows = slice(first, min(first + depths, n_layers))

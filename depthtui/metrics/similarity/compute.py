@@ -11,6 +11,7 @@ from torch import Tensor
 
 from depthtui.metrics.context import Context
 from depthtui.metrics.similarity import Similarity
+from depthtui.tracing.parts import at_once
 
 PART_BYTES = 64 << 20
 """Most that the residuals of one part of the tokens may take."""
@@ -32,19 +33,19 @@ def similarity(residuals: Sequence[Tensor]) -> Similarity:
         layer l reads and what n layers hand on. A residual of norm 0 has cosine 0 with any.
     """
     n_layers, (n_tokens, width) = len(residuals) - 1, residuals[0].shape
-    at_once = max(1, PART_BYTES // (8 * width * len(residuals)))
+    size = at_once(n_tokens, PART_BYTES, 8 * width * len(residuals))
     # Double precision: near 1, an error of the cosine is squared by the angle's standards.
     device = torch.device("cpu") if residuals[0].device.type == "mps" else residuals[0].device
     influence = torch.zeros(n_layers, n_tokens)
     angles = torch.zeros(n_layers + 1, n_layers + 1, dtype=torch.float64, device=device)
     first = torch.zeros_like(angles)
     with torch.no_grad():
-        for start in range(0, n_tokens, at_once):
-            part = [residual[start : start + at_once].to(device).double() for residual in residuals]
+        for start in range(0, n_tokens, size):
+            part = [residual[start : start + size].to(device).double() for residual in residuals]
             directions = torch.nn.functional.normalize(torch.stack(part, dim=1), dim=-1, eps=1e-30)
             cosines = (directions @ directions.mT).clamp(-1, 1)
             turned = 1 - cosines.diagonal(1, dim1=1, dim2=2)
-            influence[:, start : start + at_once] = turned.T.float().cpu()
+            influence[:, start : start + size] = turned.T.float().cpu()
             turns = cosines.arccos() / math.pi
             if start == 0:
                 first = turns[0]

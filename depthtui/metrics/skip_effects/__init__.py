@@ -20,6 +20,7 @@ from depthtui.metrics.spec import (
     array,
     clean_run,
     lens,
+    row_of_logits,
     split,
 )
 
@@ -130,6 +131,7 @@ METRIC = Metric(
     result=SkipEffects,
     compute="depthtui.metrics.skip_effects.compute:compute",
     needs=(clean_run, lens, split, _long_enough),
+    memory=row_of_logits,
     depends_on=("skip_part", "skip_everywhere", "seed", "lengths_before"),
     cache_key=_cache_key,
     measures=(MAP,),

@@ -1,0 +1,38 @@
+"""Memory that ran out: by which names libraries call it, and how to get some back."""
+
+from __future__ import annotations
+
+import errno
+import gc
+
+import torch
+
+_WORDS = (
+    "out of memory",  # CUDA's allocator and driver, HIP, MPS
+    "ALLOC_FAILED",  # cuBLAS, cuDNN, cuSOLVER, cuFFT and their kin
+    "invalid buffer size",  # MPS: more than one buffer can be
+    "can't allocate memory",  # torch's allocator on a CPU
+    "not enough memory",  # the same on Windows
+    "cannot allocate memory",  # the system
+    "bad_alloc",
+)
+"""How errors without a class of their own say it."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device's memory, or main memory, ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and any(word.lower() in words for word in _WORDS)
+
+
+def free_caches() -> None:
+    """Give back what is held and no longer used, so that others can take it."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()

@@ -1,0 +1,67 @@
+"""How much is worked on at a time: less where the memory ran out.
+
+Kernels ask `at_once` how many rows, places or layers to take together. Where the memory runs
+out all the same, `in_smaller_parts` does the work again, and `at_once` answers with half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TypeVar
+
+from depthtui.models.out_of_memory import free_caches, is_out_of_memory
+
+Done = TypeVar("Done")
+
+
+@dataclass
+class _Parts:
+    """One attempt at some work.
+
+    Attributes:
+        divisor: what every part is divided by.
+        next_divisor: the smallest one that would halve one of the parts; 0 where all are one.
+    """
+
+    divisor: int = 1
+    next_divisor: int = 0
+
+
+_parts: ContextVar[_Parts | None] = ContextVar("parts", default=None)
+
+
+def at_once(count: int, room: int, size: int) -> int:
+    """How many of `count` things to work on together, each of `size`, where `room` is for all.
+
+    Room and size are in one unit, such as bytes or tokens. At least 1, at most `count`.
+    """
+    parts = _parts.get() or _Parts()
+    fitting = max(1, min(count, room // (size * parts.divisor)))
+    if fitting > 1:
+        halving = room // (size * (fitting // 2 + 1)) + 1
+        parts.next_divisor = min(parts.next_divisor or halving, halving)
+    return fitting
+
+
+def in_smaller_parts(work: Callable[[], Done]) -> Done:
+    """Do the work; where the memory runs out, do it again in parts half as large, down to one.
+
+    Raises:
+        Exception: what `work` raises; where the memory ran out, that of the smallest parts.
+    """
+    divisor = 1
+    while True:
+        parts = _Parts(divisor)
+        before = _parts.set(parts)
+        try:
+            return work()
+        except Exception as error:
+            if not is_out_of_memory(error) or not parts.next_divisor:
+                raise
+        finally:
+            _parts.reset(before)
+        # Not before the error is forgotten: its frames hold what the work had made.
+        free_caches()
+        divisor = max(2 * divisor, parts.next_divisor)

@@ -1,0 +1,188 @@
+"""An error costs one metric, never the run: each metric fails at each stage, in each way."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from depthtui.data.arrays import arrays_of
+from depthtui.data.protocol import MetricRows, RunFinished
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.store import open_store
+from depthtui.engine import run as run_module
+from depthtui.engine.engine import Engine
+from depthtui.metrics import METRICS, OF_THE_PASS
+from depthtui.metrics.spec import Metric
+from depthtui.prompts.tasks import baseline_texts
+from depthtui.tracing import parts
+
+PROMPT = Prompt("seven plus five is twelve.", answer=" twelve.")
+NAMES = tuple(metric.name for metric in METRICS)
+EVERYTHING = RunSettings(metrics=NAMES, tolerance=0.5, skip_everywhere=True)
+GOES_ON = {"residual_erasure", "integrated_gradients"}
+"""Metrics that go on from where they were left."""
+
+ERRORS = {
+    "memory": lambda: RuntimeError("CUDA error: out of memory"),
+    "bug": lambda: ValueError("it was not foreseen"),
+}
+
+
+class Operations(TorchDispatchMode):
+    """Sees every operation on tensors: counts it, and may let it fail.
+
+    Args:
+        fails_at: the operation, from 1, at which memory or luck ends for good; 0 for none.
+        error: makes what is raised.
+        most: numbers in the largest tensor that can be made; 0 for any.
+    """
+
+    def __init__(self, fails_at=0, error=ERRORS["memory"], most=0):
+        super().__init__()
+        self.count = self.largest = 0
+        self._fails_at, self._error, self._most = fails_at, error, most
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        if self._fails_at and self.count >= self._fails_at:
+            raise self._error()
+        made = function(*args, **kwargs or {})
+        given = {_memory(leaf) for leaf in tree_leaves((args, kwargs)) if _is_tensor(leaf)}
+        new = [
+            leaf for leaf in tree_leaves(made) if _is_tensor(leaf) and _memory(leaf) not in given
+        ]
+        self.largest = max(self.largest, *(leaf.numel() for leaf in new), 0)
+        if self._most and self.largest > self._most:
+            self.largest = 0
+            raise self._error()
+        return made
+
+
+def _is_tensor(leaf):
+    return isinstance(leaf, torch.Tensor)
+
+
+def _memory(tensor):
+    return tensor.untyped_storage().data_ptr()
+
+
+@pytest.fixture(scope="module")
+def loaded(folder, tmp_path_factory):
+    """One engine for all: what a failure leaves behind must not be in the way of the next run."""
+    store = open_store(None, 0, pytest.fail)
+    made = Engine(store, tmp_path_factory.mktemp("models"), print, baseline_texts=baseline_texts)
+    made.load(ModelSpec(str(folder), device="cpu"))
+    with pytest.MonkeyPatch.context() as patch:
+        # Collecting garbage takes longer than all else here.
+        patch.setattr(parts, "free_caches", lambda: None)
+        # So that there are several blocks of tokens to go on behind.
+        patch.setattr("depthtui.metrics.residual_erasure.compute._TOKENS_WORTH_A_BATCH", 30)
+        yield made
+
+
+@pytest.fixture
+def bugs():
+    return []
+
+
+@pytest.fixture
+def engine(loaded, tmp_path, events, bugs):
+    loaded._store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
+    loaded._emit, loaded._on_bug = events.append, bugs.append
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def healthy(loaded):
+    """What nothing failed in, and how many operations each metric takes."""
+    # Computed once for a model, so that later runs do not count it.
+    loaded._model.baselines.mean((), lambda: None)
+    with pytest.MonkeyPatch.context() as patch:
+        seen = {name: watch(patch, name, Operations()) for name in NAMES}
+        return loaded.run(PROMPT, EVERYTHING), seen
+
+
+def watch(patch, metric, operations):
+    """Let operations be seen while a metric's kernel works."""
+
+    def watched(kernel):
+        def work(*args, **kwargs):
+            with operations:
+                return kernel(*args, **kwargs)
+
+        return work
+
+    if metric == "logit_lens":
+        patch.setattr(run_module, "read_lens", watched(run_module.read_lens))
+        return operations
+    original = Metric.kernel
+
+    def kernel(self):
+        found = original(self)
+        return watched(found) if self.name == metric else found
+
+    patch.setattr(Metric, "kernel", kernel)
+    return operations
+
+
+def assert_same(one, other, names):
+    for name in names:
+        for (array, a), (_, b) in zip(
+            arrays_of(one.measured[name]), arrays_of(other.measured[name]), strict=True
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=f"{name}.{array}")
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+@pytest.mark.parametrize("stage", ["start", "middle", "end"])
+@pytest.mark.parametrize("name", NAMES)
+def test_an_error_costs_one_metric(engine, healthy, events, bugs, monkeypatch, name, stage, kind):
+    reference, seen = healthy
+    n_operations = seen[name].count
+    fails_at = {"start": 1, "middle": n_operations // 2, "end": n_operations}[stage]
+    monkeypatch.setattr(run_module, "_SECONDS_BETWEEN_PARTS", 0)
+    others = [other for other in NAMES if other != name]
+    with monkeypatch.context() as patch:
+        watch(patch, name, Operations(fails_at, ERRORS[kind]))
+        result = engine.run(PROMPT, EVERYTHING)
+
+    assert result.complete
+    assert result.failed == tuple(result.unavailable) == (name,)
+    assert ("memory ran out" if kind == "memory" else "not foreseen") in result.unavailable[name]
+    assert [type(bug) for bug in bugs] == ([] if kind == "memory" else [ValueError])
+    assert_same(result, reference, others)
+    assert sum(isinstance(event, RunFinished) for event in events) == 1
+    begun = result.measured.get(name)
+    assert (begun is not None) == (name in GOES_ON and stage != "start")
+
+    # The next run has all, and computes only what this one lacked.
+    events.clear()
+    with monkeypatch.context() as patch:
+        again = {other: watch(patch, other, Operations()) for other in NAMES}
+        whole = engine.run(PROMPT, EVERYTHING)
+    assert (whole.complete, whole.unavailable, whole.failed) == (True, {}, ())
+    assert_same(whole, reference, NAMES)
+    computed = {other for other in NAMES if again[other].count}
+    assert computed == (set(OF_THE_PASS) if name in OF_THE_PASS else {name})
+    if begun is not None:
+        told = (event for event in events if isinstance(event, MetricRows))
+        assert next(event.done for event in told if event.metric == name) > 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_memory_that_suffices_for_smaller_parts_is_enough(engine, healthy, monkeypatch, name):
+    reference, seen = healthy
+    with monkeypatch.context() as patch:
+        smallest = watch(patch, name, Operations())
+        # Every module asks by its own name.
+        patch.setattr(parts, "_parts", type("", (), {"get": lambda self: parts._Parts(1 << 60)})())
+        patch.setattr(run_module, "in_smaller_parts", lambda work: work())
+        assert engine.run(PROMPT, EVERYTHING, fresh=True).unavailable == {}
+    assert smallest.largest < seen[name].largest, "it cannot do with less"
+    with monkeypatch.context() as patch:
+        watch(patch, name, Operations(most=smallest.largest))
+        result = engine.run(PROMPT, EVERYTHING, fresh=True)
+    assert result.unavailable == {}
+    assert_same(result, reference, NAMES)
