@@ -23,7 +23,7 @@ from depthtui.metrics import METRIC_BY_NAME
 from depthtui.settings import Settings
 from tests.builders.engines import ScriptedEngine, replace_engine
 from tests.builders.models import tiny_model
-from tests.builders.results import full_run
+from tests.builders.results import full_result, full_run
 from tests.builders.results import run as a_run
 
 
@@ -265,6 +265,34 @@ class TestRun:
         assert long == "depthtui: prompt 2: The prompt is too long. Shorten it."
         assert bug.startswith("depthtui: prompt 3: Something unexpected")
         assert "a bug" in (home / "state/depthtui/log/depthtui.log").read_text()
+
+    def test_a_metric_that_fails_does_not_cost_the_others(
+        self, monkeypatch: pytest.MonkeyPatch, home: Path, capsys: Output
+    ) -> None:
+        def short_of_memory(
+            prompt: Prompt, model: ModelInfo | None, settings: RunSettings
+        ) -> RunResult:
+            result = full_result(prompt, model, settings)
+            if prompt.text == "two":
+                result.drop(["ablation"])
+                result.fail("ablation", "the memory ran out: try a smaller model")
+            return result
+
+        engines = replace_engine(monkeypatch, describe, short_of_memory)
+        prompts = ["--prompt", "one", "--prompt", "two"]
+        arguments = [*prompts, "--metrics", "similarity,ablation", "--out"]
+        assert cli.main(["run", "demo", *arguments, str(home / "out")]) == 1
+        out, err = capsys.readouterr()
+        words = "the memory ran out: try a smaller model"
+        told = f"depthtui: prompt 2: Ablation loss is unavailable: {words}."
+        assert err.splitlines()[-1] == told
+        assert "(1 of 2" in out
+        summary = json.loads((home / "out" / "summary.json").read_text())
+        assert len(summary["prompts"]) == 2
+        assert summary["unavailable"] == [{}, {"ablation": words}]
+        assert "block_influence" in json.dumps(summary)
+        engines[0].on_bug(ValueError("a bug in a metric"))
+        assert "a bug in a metric" in (home / "state/depthtui/log/depthtui.log").read_text()
 
     def test_a_single_prompt_that_fails(
         self, engines: list[ScriptedEngine], home: Path, capsys: Output

@@ -16,7 +16,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
-from depthtui.metrics import METRIC_BY_NAME, after_prompts
+from depthtui.metrics import METRIC_BY_NAME, after_prompts, failures_in_words
 from depthtui.models.catalog import resolve
 from depthtui.report.progress import EngineProgress
 from depthtui.token_text import printable_line
@@ -54,12 +54,12 @@ def run_job(
     fail: Callable[[str], None],
     on_bug: Callable[[Exception], str],
 ) -> list[RunResult]:
-    """Run every prompt; one that fails is told and the others go on.
+    """Run every prompt; one that fails, or a metric of it, is told and the others go on.
 
     Args:
         job: what to compute.
         notice: told what is worth knowing but no failure.
-        fail: told why a prompt failed.
+        fail: told why a prompt failed, or a metric of it.
         on_bug: keeps the details of an unexpected failure, and puts it in words.
 
     Returns:
@@ -71,7 +71,7 @@ def run_job(
     # A name that means nothing is told before torch is imported, which takes seconds.
     resolve(job.spec, job.storage.models_dir)
     with Display(notice) as display:
-        engine = make_engine(job.storage, display.emit, display.notice)
+        engine = make_engine(job.storage, display.emit, display.notice, on_bug)
         engine.load(job.spec)
         if job.max_tokens is not None:
             job = replace(job, prompts=_short_enough(job, job.max_tokens, engine, notice))
@@ -81,7 +81,10 @@ def run_job(
             display.prompt_begins(number)
             try:
                 settings = after_prompts(job.settings, [len(run.tokens) for run in results])
-                results.append(engine.run(prompt, settings, run_id=number))
+                result = engine.run(prompt, settings, run_id=number)
+                results.append(result)
+                for problem in failures_in_words(result.failed, result.unavailable):
+                    fail(_of_prompt(number, job, problem))
             except DepthError as error:
                 fail(_of_prompt(number, job, str(error)))
             except Exception as error:

@@ -259,7 +259,7 @@ def _run(plan: SweepPlan, folder: SweepFolder, settings: Settings, shard: Shard 
         return run_sweep(
             plan,
             folder,
-            lambda emit: make_engine(storage, emit, say),
+            lambda emit: make_engine(storage, emit, say, log_bug),
             storage.models_dir,
             display,
             say,

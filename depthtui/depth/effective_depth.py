@@ -97,8 +97,15 @@ def mean_curves(results: Sequence[RunResult], settings: SummarySettings) -> Curv
 
 
 def _parts(results: Sequence[RunResult], settings: SummarySettings) -> list[PromptCurves]:
-    found = (prompt_curves(result, settings.include_first_token) for result in results)
+    # Where a curve's metric failed on some prompts, the others are pooled without them.
+    whole = [result for result in results if not lacks_curves(result)]
+    found = (prompt_curves(result, settings.include_first_token) for result in whole or results)
     return [part for part in found if part is not None]
+
+
+def lacks_curves(result: RunResult) -> bool:
+    """Whether a metric failed that is averaged into curves."""
+    return any(metric.curves for metric in METRICS if metric.name in result.failed)
 
 
 def with_intervals(

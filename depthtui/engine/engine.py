@@ -228,7 +228,7 @@ class Engine:
         self._emit(GenerationFinished(run_id, generation))
         if cached is None and generation.complete:
             words = f"{model.info.name} · {len(tokens)} + {len(generation.continuation)} tokens"
-            self._kept.put(
+            self._cache.put(
                 key, codec.encode(generation), f"{words} · {asked.task} · generated", "result"
             )
         self._emit_memory()
@@ -266,7 +266,7 @@ class Engine:
         return self._model
 
     @property
-    def _kept(self) -> Store:
+    def _cache(self) -> Store:
         """The cache, or one that keeps nothing for a model that no key could tell from others."""
         return self._store if self._ready().info.fingerprint else self._no_store
 
@@ -357,7 +357,7 @@ class Engine:
                     keep_later.append(functools.partial(self._keep, key, value, result))
 
     def _cached(self, key: str, kind: Any) -> Any:
-        data = self._kept.get(key)
+        data = self._cache.get(key)
         if data is None:
             return None
         try:
@@ -367,17 +367,17 @@ class Engine:
         return value if isinstance(value, kind) else None
 
     def _cached_activations(self, model: ReadyModel, result: RunResult) -> Activations | None:
-        data = self._kept.get(_activations_key(model.info, result))
+        data = self._cache.get(_activations_key(model.info, result))
         return None if data is None else Activations.from_bytes(data)
 
     def _keep(self, key: str, value: object, result: RunResult) -> None:
-        self._kept.put(key, codec.encode(value), _title(result), "result")
+        self._cache.put(key, codec.encode(value), _title(result), "result")
 
     def _keep_activations(
         self, model: ReadyModel, result: RunResult, activations: Activations
     ) -> None:
         key = _activations_key(model.info, result)
-        self._kept.put(key, activations.to_bytes(), _title(result), "activations")
+        self._cache.put(key, activations.to_bytes(), _title(result), "activations")
 
     def _emit_memory(self) -> None:
         cpu = (torch.device("cpu"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +51,10 @@ class Storage:
 
 
 def make_engine(
-    storage: Storage, emit: Callable[[Event], None], on_notice: Callable[[str], None]
+    storage: Storage,
+    emit: Callable[[Event], None],
+    on_notice: Callable[[str], None],
+    on_bug: Callable[[Exception], object] = traceback.print_exception,
 ) -> Engine:
     """An engine without a model.
 
@@ -58,6 +62,7 @@ def make_engine(
         storage: where things are kept.
         emit: receives every event of the engine.
         on_notice: told what people should know of the cache.
+        on_bug: keeps the details of an error that cost a run one metric.
     """
     from depthtui.engine.engine import Engine
     from depthtui.prompts.tasks import baseline_texts
@@ -65,5 +70,10 @@ def make_engine(
     cache_dir = storage.cache_dir if storage.keep_results else None
     store = open_store(cache_dir, storage.cache_limit, on_notice)
     return Engine(
-        store, storage.models_dir, emit, storage.activation_limit, baseline_texts=baseline_texts
+        store,
+        storage.models_dir,
+        emit,
+        storage.activation_limit,
+        baseline_texts=baseline_texts,
+        on_bug=on_bug,
     )

@@ -5,7 +5,7 @@ Adding one is a folder, its import and a line in `ALL`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -97,6 +97,14 @@ def rankings_of(result: RunResult) -> list[Ranked]:
     """What a run knows about its layers' usefulness, the surest first."""
     found = (result.measured.get(metric.name) for metric in RANKINGS)
     return [cast(Ranked, ranking) for ranking in found if ranking is not None]
+
+
+def failures_in_words(failed: Iterable[str], unavailable: Mapping[str, str]) -> list[str]:
+    """What to tell of metrics that failed, one sentence each."""
+    return [
+        f"{METRIC_BY_NAME[name].title} is unavailable: {unavailable[name].rstrip('.')}."
+        for name in failed
+    ]
 
 
 def depending_on(*settings: str) -> tuple[Metric, ...]:

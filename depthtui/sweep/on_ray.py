@@ -248,8 +248,7 @@ class _Driver:
         self._watcher.cell_ends(cell)
 
     def _fail(self, cell: Cell, failure: Failure) -> None:
-        self._state.folder.fail(failure)
-        self._notify(str(failure))
+        self._state.fail(failure)
         self._end(cell, None)
 
     def _end(self, cell: Cell, record: Record | None) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import Prompt, Provenance, RunResult
+from depthtui.data.run import Prompt, Provenance, RunResult, without
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings, settings_keys
 from depthtui.data.store import make_key
-from depthtui.depth.effective_depth import prompt_curves
+from depthtui.depth.effective_depth import lacks_curves, prompt_curves
 from depthtui.metrics import METRICS, depends_on_former_prompts
 from depthtui.report.summary import summary_dict
 from depthtui.sweep.plan import Cell
@@ -46,12 +46,14 @@ class Record:
         prompt: the prompt.
         n_tokens: its length.
         settings: of the run.
-        curves: means over all tokens; None where there is nothing to average.
+        curves: means over all tokens; None where there is nothing to average, or one's metric
+            failed.
         curves_without_first: the same without token 0.
         loss: mean negative log-likelihood of the prompt's tokens, in nats; NaN where unknown.
         metrics: what else was measured, laid out as in `summary.json`, over all tokens.
         metrics_without_first: those parts of it that differ without token 0.
         unavailable: why a metric that was asked for is unavailable.
+        failed: names of those that another run may have: such a prompt is tried again.
         provenance: where and how it was computed.
     """
 
@@ -69,6 +71,7 @@ class Record:
     metrics: dict[str, Any] = field(default_factory=dict)
     metrics_without_first: dict[str, Any] = field(default_factory=dict)
     unavailable: dict[str, str] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
     provenance: Provenance | None = None
 
     def prompt_curves(self, settings: SummarySettings) -> PromptCurves | None:
@@ -111,6 +114,8 @@ def record_key(
 
 def record_of(result: RunResult, key: str, cell: Cell, number: int) -> Record:
     """What is kept of a finished run."""
+    # What a metric had finished before it failed would be taken for all of it.
+    result = replace(result, measured=without(result.measured, result.failed))
     metrics, without_first = (_metrics(result, include) for include in (True, False))
     return Record(
         key=key,
@@ -121,14 +126,15 @@ def record_of(result: RunResult, key: str, cell: Cell, number: int) -> Record:
         prompt=result.prompt,
         n_tokens=len(result.tokens),
         settings=result.settings,
-        curves=prompt_curves(result, include_first_token=True),
-        curves_without_first=prompt_curves(result, include_first_token=False),
+        curves=None if lacks_curves(result) else prompt_curves(result, True),
+        curves_without_first=None if lacks_curves(result) else prompt_curves(result, False),
         loss=result.loss,
         metrics=metrics,
         metrics_without_first={
             name: value for name, value in without_first.items() if value != metrics.get(name)
         },
         unavailable=dict(result.unavailable),
+        failed=result.failed,
         provenance=result.provenance,
     )
 
@@ -202,6 +208,7 @@ def _record(body: dict[str, Any]) -> Record:
         metrics=body["metrics"],
         metrics_without_first=body["metrics_without_first"],
         unavailable=body["unavailable"],
+        failed=tuple(body.get("failed", ())),
         provenance=None if provenance is None else Provenance(**provenance),
     )
 

@@ -70,7 +70,7 @@ def run_sweep(
         DepthError: a task's prompts cannot be read, or the folder cannot be written.
     """
     state = SweepState(plan, folder, notify, shard or Shard())
-    return _Sweep(state, make_engine, models_dir, watcher, notify, on_bug).run()
+    return _Sweep(state, make_engine, models_dir, watcher, on_bug).run()
 
 
 class _Sweep:
@@ -80,14 +80,12 @@ class _Sweep:
         make_engine: MakeEngine,
         models_dir: Path,
         watcher: Watcher,
-        notify: Notify,
         on_bug: OnBug,
     ) -> None:
         self._state = state
         self._make_engine = make_engine
         self._models_dir = models_dir
         self._watcher = watcher
-        self._notify = notify
         self._on_bug = on_bug
         self._engine: SweepEngine | None = None
 
@@ -154,16 +152,12 @@ class _Sweep:
             if record is not None:
                 state.keep(cell, record)
             elif isinstance(step, Failure):
-                self._fail(step)
+                state.fail(step)
             self._watcher.prompt_ends(cell, record, time.perf_counter() - began)
         self._watcher.cell_ends(cell)
 
     def _fail_model(self, model: ModelSpec, problem: str) -> None:
-        self._fail(Failure(model_title(model), "", None, problem))
+        self._state.fail(Failure(model_title(model), "", None, problem))
         for cell in [cell for cell in self._state.open if cell.model == model]:
             del self._state.open[cell]
             self._watcher.cell_ends(cell)
-
-    def _fail(self, failure: Failure) -> None:
-        self._state.folder.fail(failure)
-        self._notify(str(failure))

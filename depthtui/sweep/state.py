@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
+from depthtui.metrics import failures_in_words
 from depthtui.sweep.folder import Failure, Notify, SweepFolder, model_title
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.prompts import Candidates, choose
@@ -71,11 +72,13 @@ class SweepState:
         self._records: dict[Cell, dict[int, Record]] = {cell: {} for cell in plan.cells}
         self._numbers = _numbers(plan, shard)
         self._changed: set[ModelSpec] = set()
+        self._lacking: set[tuple[Cell, int]] = set()
+        """The prompts whose records, of a sweep before, lack a metric that failed."""
 
     @property
     def done(self) -> int:
         """How many prompts are there."""
-        return sum(len(record) for record in self._records.values())
+        return sum(len(record) for record in self._records.values()) - len(self._lacking)
 
     @property
     def waiting(self) -> list[tuple[Cell, int | None]]:
@@ -101,12 +104,12 @@ class SweepState:
 
     def wants(self, item: Item) -> bool:
         """Whether the prompt is still to be run."""
-        is_there = item.number in self._records[item.cell]
-        return item.number in self._numbers[item.cell] and not is_there
+        return item.number in self.lacking(item.cell)
 
     def lacking(self, cell: Cell) -> list[int]:
         """The numbers of the cell's prompts that are wanted and not there."""
-        return sorted(self._numbers[cell] - set(self._records[cell]))
+        there = {number for number in self._records[cell] if (cell, number) not in self._lacking}
+        return sorted(self._numbers[cell] - there)
 
     def prompts_for(self, cell: Cell) -> list[Prompt]:
         """What the cell's prompts are chosen from: no more than it takes."""
@@ -116,13 +119,25 @@ class SweepState:
         )
 
     def keep(self, cell: Cell, record: Record) -> None:
-        """Take a new record, and write it.
+        """Take a new record, and write it; tell which of its metrics failed.
 
         Raises:
             DepthError: the folder cannot be written.
         """
         self.folder.keep(cell, record)
         self._records[cell][record.number] = record
+        self._lacking.discard((cell, record.number))
+        for problem in failures_in_words(record.failed, record.unavailable):
+            self.fail(Failure.of(cell, record.number, problem))
+
+    def fail(self, failure: Failure) -> None:
+        """Write down what could not be done, and tell it.
+
+        Raises:
+            DepthError: the folder cannot be written.
+        """
+        self.folder.fail(failure)
+        self._notify(str(failure))
 
     def outcome(self) -> Outcome:
         """What is there, written down as the plan's too.
@@ -140,6 +155,7 @@ class SweepState:
     def _look(self, cell: Cell, counts: TokenCounts, fingerprint: str | None) -> None:
         self.open.pop(cell, None)
         self._records[cell].clear()
+        self._lacking -= {(cell, number) for number in self._numbers[cell]}
         try:
             items = items_of(cell, self.plan.run, self.candidates[cell.task], counts)
         except (UnknownLength, DepthError):
@@ -153,9 +169,11 @@ class SweepState:
             record = self.folder.find(cell, item.number, item.key)
             if record is not None and fingerprint in (None, record.model.fingerprint):
                 self._records[cell][item.number] = record
-                continue
+                if not record.failed:
+                    continue
+                self._lacking.add((cell, item.number))
             missing.append(item)
-            if record is not None and cell.model not in self._changed:
+            if record is not None and not record.failed and cell.model not in self._changed:
                 self._changed.add(cell.model)
                 self._notify(
                     f"The weights of {model_title(cell.model)} have changed since its records "

@@ -448,11 +448,12 @@ def replace_engine(
         activation_limit: int = -1,
         *,
         baseline_texts: Callable[[], Sequence[str]],
+        on_bug: Callable[[Exception], object],
     ) -> ScriptedEngine:
         engine = ScriptedEngine(
             load=load, results=results, emit=emit, activation_limit=activation_limit
         )
-        engine.store, engine.models_dir = store, models_dir
+        engine.store, engine.models_dir, engine.on_bug = store, models_dir, on_bug
         made.append(engine)
         return engine
 

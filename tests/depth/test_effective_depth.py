@@ -11,7 +11,7 @@ import pytest
 from depthtui.data.arrays import arrays_of
 from depthtui.data.depth import Curves, DepthEstimate
 from depthtui.data.lens import LogitLens
-from depthtui.data.run import RunResult
+from depthtui.data.run import RunResult, without
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import (
     cosine_depth,
@@ -252,6 +252,21 @@ def test_the_same_prompt_twice_changes_nothing() -> None:
     assert twice.n_tokens == 2 * once.n_tokens
     for name, values in every_curve(once.curves).items():
         np.testing.assert_allclose(getattr(twice.curves, name), values, rtol=1e-12)
+
+
+def test_a_prompt_on_which_a_metric_failed_is_not_pooled() -> None:
+    whole = [random_result(tokens=tokens, seed=tokens) for tokens in (5, 7)]
+    failed = random_result(tokens=9, seed=9)
+    failed.measured = without(failed.measured, ["logit_lens"])
+    failed.fail("logit_lens", "the memory ran out")
+    expected, found = summarise(whole, SETTINGS), summarise([*whole, failed], SETTINGS)
+    assert expected is not None
+    assert found is not None
+    assert (found.depths, found.n_prompts) == (expected.depths, 2)
+    np.testing.assert_array_equal(found.curves.kl, expected.curves.kl)
+    alone = summarise([failed], SETTINGS)
+    assert alone is not None
+    assert [estimate.rule for estimate in alone.depths] == ["cosine"]
 
 
 def test_leaving_the_first_token_out_changes_the_depth() -> None:

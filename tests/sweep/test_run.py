@@ -7,11 +7,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from depthtui.data.run import RunResult
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
+from depthtui.metrics import OF_THE_PASS
 from depthtui.prompts.tasks import make_prompts
 from depthtui.sweep import run as run_module
 from depthtui.sweep.folder import FAILURES, SweepFolder, read_manifest
@@ -19,8 +22,8 @@ from depthtui.sweep.merge import merge_sweeps
 from depthtui.sweep.plan import Drawing
 from depthtui.sweep.state import Shard
 from tests.builders.engines import ScriptedEngine
-from tests.builders.results import tokens_of
-from tests.sweep.sweeps import QuietWatcher, contents, count_prompts, make_plan, sweep
+from tests.builders.results import full_result, tokens_of
+from tests.sweep.sweeps import EXAMPLES, QuietWatcher, contents, count_prompts, make_plan, sweep
 
 
 def test_every_model_runs_every_prompt_and_is_loaded_once(tmp_path: Path) -> None:
@@ -123,6 +126,50 @@ class TestFailures:
             assert "(RuntimeError)" in told[1]
         assert [text for _, text in engine.runs] == ["this is too long", "a bug here"]
         assert [record.number for record in next(iter(outcome.records.values()))] == [0, 3]
+
+    def test_a_metric_that_fails_costs_neither_the_prompt_nor_its_other_metrics(
+        self, tmp_path: Path
+    ) -> None:
+        plan = make_plan(("alpha",), ("facts:1",), metrics=(*OF_THE_PASS, "similarity", "ablation"))
+
+        def short_of_memory(*args: Any) -> RunResult:
+            result = full_result(*args)
+            if len(engine.runs) == 2:
+                result.fail("ablation", "the memory ran out")
+            return result
+
+        engine, told, watcher = ScriptedEngine(results=short_of_memory), [], QuietWatcher()
+        outcome = sweep(plan, tmp_path, engine, told, watcher=watcher)
+        words = "Ablation loss is unavailable: the memory ran out."
+        assert told == [f"alpha · facts, 1 hop · prompt 2: {words}"]
+        assert [(failure.prompt, failure.message) for failure in outcome.failures] == [(1, words)]
+        assert watcher.ended == watcher.waiting == EXAMPLES
+        (records,) = outcome.records.values()
+        assert ["ablation" in record.metrics for record in records] == [True, False, True]
+        assert all("similarity" in record.metrics for record in records)
+        assert records[1].unavailable == {"ablation": "the memory ran out"}
+
+        # The same command tries it again, and that prompt alone.
+        engine = ScriptedEngine()
+        outcome = sweep(plan, tmp_path, engine, watcher=watcher)
+        assert (watcher.waiting, len(engine.runs), outcome.failures) == (1, 1, [])
+        (records,) = outcome.records.values()
+        assert all("ablation" in record.metrics for record in records)
+        assert records[1].failed == ()
+
+    def test_a_metric_that_fails_again_leaves_the_rest_as_it_was(self, tmp_path: Path) -> None:
+        plan = make_plan(("alpha",), ("facts:1",), metrics=(*OF_THE_PASS, "ablation"))
+
+        def short_of_memory(*args: Any) -> RunResult:
+            result = full_result(*args)
+            result.fail("ablation", "the memory ran out")
+            return result
+
+        for _ in range(2):
+            engine = ScriptedEngine(results=short_of_memory)
+            outcome = sweep(plan, tmp_path, engine)
+            assert (len(engine.runs), len(outcome.failures)) == (EXAMPLES, EXAMPLES)
+            assert [len(record) for record in outcome.records.values()] == [EXAMPLES]
 
     def test_failures_are_forgotten_once_they_are_mended(self, tmp_path: Path) -> None:
         plan = make_plan(("alpha",), ("facts:1",))

@@ -42,7 +42,7 @@ def _pool(pooled: Pooled) -> PooledLens | None:
 
 def _join(pooled: Pooled) -> LogitLens | None:
     lenses = [found for found in pooled.known(LogitLens) if (found.top_ids[..., 0] >= 0).all()]
-    if len(lenses) < len(pooled.results):
+    if len(lenses) < sum(METRIC.name not in result.failed for result in pooled.results):
         return None
     arrays: dict[str, Any] = {
         name: pooled.joined([getattr(found, name) for found in lenses])

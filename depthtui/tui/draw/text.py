@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.cells import cell_len
 
 from depthtui.data.run import RunResult
+from depthtui.metrics import logit_lens
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Metric
 from depthtui.token_text import fit_shown, printable_sentence
@@ -35,6 +36,16 @@ def skip_words(result: RunResult) -> str:
     if part == "layer" and not everywhere:
         return ""
     return f"{sublayer_title(part)} skipped{' at all tokens' if everywhere else ''}"
+
+
+def why_no_lens(result: RunResult) -> str:
+    """Why a run lacks the lens, printable; empty where it was not asked for."""
+    metric = logit_lens.METRIC
+    if metric.name in result.unavailable:
+        return printable_sentence(
+            f"{metric.title} is unavailable: {result.unavailable[metric.name]}"
+        )
+    return printable_sentence(result.model.lens_missing)
 
 
 def not_computed(result: RunResult, metric: Metric) -> tuple[str, str]:

@@ -76,7 +76,7 @@ class Heatmap(Pane):
 
     def _why_unavailable(self, result: RunResult) -> tuple[str, str]:
         metric = METRIC_BY_NAME[self.measure.metric]
-        if self.mode != "means" and metric.on_demand:
+        if metric.name in result.unavailable or (self.mode != "means" and metric.on_demand):
             return self._why_not_computed(result)
         needs_lens = lens in metric.needs
         missing = result.model.lens_missing if needs_lens else result.model.split_missing

@@ -6,9 +6,9 @@ from rich.cells import cell_len
 from textual.strip import Strip
 
 from depthtui.data.lens import LogitLens
-from depthtui.token_text import printable_sentence
 from depthtui.tui.draw.lens_rows import AROUND_TOKEN, GAP, WIDEST_TOKEN, LensRows
 from depthtui.tui.draw.styles import Piece
+from depthtui.tui.draw.text import why_no_lens
 from depthtui.tui.panes.pane import Cursor, lens_of
 
 _MIDDLE = " │ "
@@ -30,9 +30,7 @@ class LensPair(LensRows):
         if self.result is None or self.other is None:
             return "What the model would say at each layer, clean and changed.", ""
         if self.result.get(LogitLens) is None or self.other.get(LogitLens) is None:
-            return printable_sentence(
-                self.result.model.lens_missing or "This run has no logit lens."
-            ), ""
+            return why_no_lens(self.result) or "This run has no logit lens.", ""
         return None
 
     def prepare(self) -> None:

@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui.data.lens import LogitLens
-from depthtui.token_text import fit_shown, printable_sentence
+from depthtui.token_text import fit_shown
 from depthtui.tui.draw.layer_rows import HEADER_LINES
 from depthtui.tui.draw.lens_rows import (
     AROUND_TOKEN,
@@ -22,6 +22,7 @@ from depthtui.tui.draw.lens_rows import (
     LensRows,
 )
 from depthtui.tui.draw.styles import Piece, number
+from depthtui.tui.draw.text import why_no_lens
 from depthtui.tui.panes.pane import Cursor, lens_of
 
 _NARROWEST_TOKEN = 7
@@ -64,9 +65,9 @@ class LensTable(LensRows):
             return "What the model would say at each layer.", self.hint
         if self.result.get(LogitLens) is None:
             self.set_titles("Logit lens")
-            missing = self.result.model.lens_missing
+            missing = why_no_lens(self.result)
             if missing:
-                return printable_sentence(missing), ""
+                return missing, ""
             return "This run has no logit lens.", "Run it again with that metric."
         return None
 

@@ -7,8 +7,8 @@ from rich.cells import cell_len
 from textual.reactive import reactive
 
 from depthtui.data.lens import LogitLens
-from depthtui.token_text import printable_sentence
 from depthtui.tui.draw.styles import Piece
+from depthtui.tui.draw.text import why_no_lens
 from depthtui.tui.panes.layer_bars import counts_first_token, first_token_note
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import lens_of, nothing_pooled
@@ -51,8 +51,7 @@ class Page(LinesPane):
             return nothing_pooled(self.result, purpose, self.hint)
         lens = self.result.get(LogitLens)
         if lens is None:
-            missing = printable_sentence(self.result.model.lens_missing)
-            return missing or "This run has no logit lens.", ""
+            return why_no_lens(self.result) or "This run has no logit lens.", ""
         if not is_read(lens):
             return purpose, "It needs every layer: the run goes on."
         return None

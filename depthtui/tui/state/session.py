@@ -19,7 +19,7 @@ from depthtui.data.protocol import (
     RunFinished,
     RunStarted,
 )
-from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run import Prompt, RunResult, without
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import METRIC_BY_NAME, ON_DEMAND, depending_on, empty_result
 
@@ -102,12 +102,13 @@ class Run:
     def to_compute(self, names: Sequence[str]) -> tuple[list[str], str]:
         """Which of these metrics can be asked for, or else why none; the reason is untrusted.
 
-        What was stopped half-way is asked for again.
+        What was stopped half-way is asked for again, and so is what failed.
         """
         measured = self.result.measured if self.result else {}
         unavailable = self.result.unavailable if self.result else {}
-        missing = [name for name in names if name not in measured]
-        wanted = [name for name in missing if name not in unavailable]
+        failed = self.result.failed if self.result else ()
+        missing = [name for name in names if name not in measured or name in failed]
+        wanted = [name for name in missing if name not in unavailable or name in failed]
         if not wanted and self.state is RunState.STOPPED:
             wanted = [name for name in names if METRIC_BY_NAME[name].on_demand]
         if wanted:
@@ -164,6 +165,10 @@ class Session:
         run.state, run.halted_at, run.work, run.problem = RunState.WAITING, -1, None, ""
         if run.result is not None:
             run.result = replace(run.result, settings=settings)
+            # It is tried again: until then nothing says that it cannot be had.
+            again = set(run.result.failed) & set(settings.metrics)
+            unavailable = without(run.result.unavailable, again)
+            run.result = replace(run.result, unavailable=unavailable, failed=())
 
     def keep(self, run: Run) -> Run:
         """List a finished run that was started aside; where the same one is listed, that one."""
@@ -363,5 +368,8 @@ def _added(before: RunResult, stopped: RunResult) -> RunResult:
     on_demand = {metric.name for metric in ON_DEMAND}
     later = {name: value for name, value in stopped.measured.items() if name in on_demand}
     unavailable = before.unavailable | stopped.unavailable
+    failed = tuple(dict.fromkeys((*before.failed, *stopped.failed)))
     measured = {**before.measured, **later}
-    return replace(before, measured=measured, unavailable=unavailable, complete=False)
+    return replace(
+        before, measured=measured, unavailable=unavailable, failed=failed, complete=False
+    )

@@ -220,6 +220,16 @@ async def test_what_is_unavailable_says_why(measure, model, metrics, says):
         assert says in " ".join(" ".join(lines(pane)).split())
 
 
+async def test_a_metric_of_the_pass_that_failed_says_why():
+    result = make_result(metrics=("logit_lens",))
+    result.fail("contributions", "the memory ran out")
+    pane = heatmap(measure="layer_cosine")
+    async with framed(pane, (60, 12)):
+        pane.show(result)
+        words = " ".join(" ".join(lines(pane)).split())
+        assert "is unavailable: the memory ran out." in words
+
+
 async def test_an_empty_pane_says_what_fills_it():
     pane = heatmap()
     async with framed(pane, (60, 12)):

@@ -210,6 +210,10 @@ async def test_a_lens_without_results_says_why():
         assert "r runs the prompt" in "".join(lines(pane))
         pane.show(make_result(lens_missing="The head has two halves."))
         assert "The head has two halves." in "".join(lines(pane))
+        failed = make_result(metrics=("contributions",))
+        failed.fail("logit_lens", "the memory ran out")
+        pane.show(failed)
+        assert "Logit lens is unavailable: the memory ran out" in "".join(lines(pane))
 
 
 async def test_layers_that_have_not_run_are_dots_in_the_lens():

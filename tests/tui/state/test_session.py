@@ -237,6 +237,24 @@ def test_a_pane_asks_for_what_is_neither_there_nor_impossible(session: Session) 
     assert "A marks the token" in why_not
 
 
+def test_what_failed_is_asked_for_again(session: Session) -> None:
+    finished(session)
+    run = session.current
+    assert run is not None
+    assert run.result is not None
+    effect = np.zeros((31, 3), np.float32)
+    run.result.put("residual_erasure", ResidualErasure(effect, 2))
+    for metric in ("ablation", "residual_erasure"):
+        run.result.fail(metric, "the memory ran out")
+    run.result.unavailable["similarity"] = "there is no answer"
+    again = ["ablation", "residual_erasure"]
+    assert run.to_compute(("ablation", "similarity", "residual_erasure")) == (again, "")
+    session.extend(run, replace(run.settings, metrics=("logit_lens", *again)))
+    assert run.result.unavailable == {"similarity": "there is no answer"}
+    assert run.result.failed == ()
+    assert run.result.get(ResidualErasure) is not None
+
+
 def test_what_was_stopped_half_way_is_asked_for_again(session: Session) -> None:
     finished(session)
     run = session.current
