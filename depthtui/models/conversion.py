@@ -22,6 +22,7 @@ from depthtui.errors import DepthError
 from depthtui.models.catalog import MADE_FROM
 from depthtui.models.free_space import check_disk, free_memory
 from depthtui.models.library_output import silence_libraries
+from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.sizes import format_size
 
 Report = Callable[[Progress], None]
@@ -49,9 +50,9 @@ def convert(
             )
     except DepthError:
         raise
-    except MemoryError as error:
-        raise DepthError(f"The memory ran out while {source.name} was converted.") from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise DepthError(f"The memory ran out while {source.name} was converted.") from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DepthError(
             f"{source.name} could not be converted: {reason}",

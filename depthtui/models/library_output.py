@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -14,15 +15,18 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 def silence_libraries() -> None:
-    """Switch off progress bars and warnings of transformers and the hub's client."""
+    """Switch off progress bars and warnings of transformers and those that it works with."""
     from huggingface_hub.utils import logging as hub_logging
     from huggingface_hub.utils.tqdm import disable_progress_bars
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     disable_progress_bars()
+    for logger in ("accelerate", "bitsandbytes"):
+        # bitsandbytes says of every layer, at every call, that it converts the layer's input.
+        logging.getLogger(logger).setLevel(logging.ERROR)
     for module in ("transformers", "huggingface_hub", "accelerate", "torch", "bitsandbytes"):
         warnings.filterwarnings("ignore", module=module)
 

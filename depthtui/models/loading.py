@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import re
 import warnings
@@ -32,6 +33,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
 )
+from transformers.quantizers.auto import AutoHfQuantizer
 from transformers.utils import logging
 
 from depthtui.data.model import ModelInfo
@@ -62,6 +64,7 @@ from depthtui.sizes import format_size
 Report = Callable[[Progress], None]
 
 _AutoModel: Any = AutoModelForCausalLM  # untyped, or typed as less than it returns
+_AutoQuantizer: Any = AutoHfQuantizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 QUANTIZE = ("8bit", "4bit")
@@ -69,7 +72,13 @@ QUANTIZE = ("8bit", "4bit")
 _FLOAT32_UP_TO = 1_000_000_000
 """Parameters up to which `auto` computes in float32 on a CPU."""
 
+_BFLOAT16_SINCE = (8, 0)
+"""Compute capability of the first GPUs with bfloat16 (Ampere)."""
+
 _HEADROOM = 1.05
+_SHARE_WHEN_QUANTIZED = 0.9
+"""What transformers lets a quantised model take of each GPU: quantising needs some itself."""
+
 _BYTES_AFTER_QUANTIZING = {"8bit": 1.0, "4bit": 0.5625}
 _ANOTHER_TASK = re.compile(r"For(?!CausalLM|ConditionalGeneration)[A-Z]\w*$")
 """Ends the name of a class whose head is no LM head, such as ForSequenceClassification."""
@@ -128,7 +137,7 @@ def load(
     for file_ in weight_files(folder):
         check_safetensors(file_)
     make_room()
-    size = _Size.of(config, folder, spec.trust_remote_code)
+    size = _Size.of(config, folder, spec.trust_remote_code, device)
     dtype = _dtype(spec.dtype, device, size.parameters)
     placement = _placement(spec, device, dtype, size)
     tokenizer = _load_tokenizer(folder, spec.trust_remote_code)
@@ -237,8 +246,21 @@ def _device(wanted: str) -> torch.device:
 def _dtype(wanted: str, device: torch.device, parameters: int) -> torch.dtype:
     if wanted != "auto":
         return DTYPES[wanted]
-    small_on_cpu = device.type == "cpu" and parameters <= _FLOAT32_UP_TO
-    return torch.float32 if small_on_cpu else torch.bfloat16
+    if device.type == "cpu" and parameters <= _FLOAT32_UP_TO:
+        return torch.float32
+    if device.type == "cuda" and not all(map(_has_bfloat16, _gpus(device))):
+        return torch.float16
+    return torch.bfloat16
+
+
+def _has_bfloat16(gpu: int) -> bool:
+    """Whether a GPU computes in bfloat16, which older ones only emulate."""
+    return torch.cuda.get_device_capability(gpu) >= _BFLOAT16_SINCE
+
+
+def _gpus(device: torch.device) -> list[int]:
+    """The GPUs that a device stands for: `cuda` without a number is all of them."""
+    return list(range(torch.cuda.device_count())) if device.index is None else [device.index]
 
 
 def _local_folder(source: ModelSource, spec: ModelSpec, models_dir: Path, progress: Report) -> Path:
@@ -284,6 +306,7 @@ class _Size:
         fixed: of these, how many bitsandbytes leaves as they are: all but linear layers.
         on_disk: bytes of its weights.
         prequantized: whether the weights on disk are already quantised.
+        dequantized: whether they will not be in memory: nothing here computes with them.
     """
 
     parameters: int
@@ -291,9 +314,16 @@ class _Size:
     fixed: int
     on_disk: int
     prequantized: bool
+    dequantized: bool = False
 
     @classmethod
-    def of(cls, config: PreTrainedConfig, folder: Path, trust_remote_code: bool) -> _Size:
+    def of(
+        cls,
+        config: PreTrainedConfig,
+        folder: Path,
+        trust_remote_code: bool,
+        device: torch.device,
+    ) -> _Size:
         try:
             with init_empty_weights():
                 model: PreTrainedModel = _AutoModel.from_config(
@@ -319,16 +349,33 @@ class _Size:
             fixed=total - sum(linear.values()),
             on_disk=sum(file_.stat().st_size for file_ in weight_files(folder)),
             prequantized=getattr(config, "quantization_config", None) is not None,
+            dequantized=_is_dequantized(config, device),
         )
 
     def bytes_in(self, dtype: torch.dtype, quantize: str) -> int:
         """Bytes of memory that the weights take."""
-        if self.prequantized:
+        if self.prequantized and not self.dequantized:
             return self.on_disk
         if not quantize:
             return self.parameters * dtype.itemsize
         quantized = (self.parameters - self.fixed) * _BYTES_AFTER_QUANTIZING[quantize]
         return int(self.fixed * dtype.itemsize + quantized)
+
+
+def _is_dequantized(config: PreTrainedConfig, device: torch.device) -> bool:
+    """Whether transformers undoes the quantisation of the weights on disk as it loads them."""
+    quantization = copy.deepcopy(getattr(config, "quantization_config", None))
+    if quantization is None:
+        return False
+    try:
+        quantizer = _AutoQuantizer.from_config(quantization, pre_quantized=True)
+        if device.type == "cpu" and quantizer.quantization_config.quant_method == "mxfp4":
+            return True
+        quantizer.validate_environment(device_map={"": device}, weights_only=True)
+    except Exception:
+        # Loading says what is wrong with it.
+        return False
+    return bool(getattr(quantizer.quantization_config, "dequantize", False))
 
 
 def _placement(
@@ -345,8 +392,7 @@ def _placement(
         if device.type == "cpu" and not spec.quantize:
             return None
         return {"": device}
-    gpus = [device.index] if device.index is not None else list(range(torch.cuda.device_count()))
-    free = {gpu: torch.cuda.mem_get_info(gpu)[0] for gpu in gpus}
+    free = {gpu: torch.cuda.mem_get_info(gpu)[0] for gpu in _gpus(device)}
     roomiest = max(free, key=lambda gpu: free[gpu])
     if device.index is not None:
         _check_fits(spec, dtype, size, free[device.index], f"on cuda:{device.index}")
@@ -354,8 +400,12 @@ def _placement(
     # Room is left for activations, of which a run keeps some.
     if needed * 1.1 < free[roomiest]:
         return {"": torch.device("cuda", roomiest)}
-    total = sum(free.values()) + (0 if spec.quantize else free_memory())
-    _check_fits(spec, dtype, size, total, "on the GPUs and in memory together")
+    if spec.quantize:
+        usable = int(sum(free.values()) * _SHARE_WHEN_QUANTIZED)
+        _check_fits(spec, dtype, size, usable, "on the GPUs together")
+    else:
+        total = sum(free.values()) + free_memory()
+        _check_fits(spec, dtype, size, total, "on the GPUs and in memory together")
     return "auto"
 
 
@@ -471,6 +521,12 @@ def _load_errors(folder: Path) -> Iterator[None]:
             raise DepthError(
                 f"The memory ran out while {folder.name} was loading.",
                 "Use --dtype bfloat16, --quantize 4bit, or a smaller model.",
+            ) from error
+        if "dispatched on the CPU or the disk" in str(error):
+            raise DepthError(
+                f"{folder.name} does not fit on the GPUs: some layers would go into main memory, "
+                "where quantised ones cannot be computed.",
+                "Use --quantize 4bit, free memory of the GPUs, or choose a smaller model.",
             ) from error
         raise DepthError(
             f"{folder.name} could not be loaded: {first_line(error)}.",

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
@@ -10,6 +11,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
 from depthtui.data.store import open_store
 from depthtui.engine import context as context_module
+from depthtui.engine.context import Baselines
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
@@ -104,6 +106,28 @@ def test_a_prompt_without_an_answer_is_told_and_the_rest_comes(engine, metric):
     assert result.complete
     marked = RunSettings(metrics=(metric,), answer_start=5)
     assert engine.run(Prompt(PROMPT.text), marked).measured[metric].answer_start == 5
+
+
+def test_a_baseline_on_a_mac_is_summed_on_the_cpu(monkeypatch):
+    """MPS has no double precision."""
+
+    class OnMps(torch.Tensor):
+        def double(self):
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+        def to(self, device):
+            return self.as_subclass(torch.Tensor)
+
+    stream = [torch.full((3, 2), depth + 1.0) for depth in range(4)]
+
+    class Replayed:
+        def __init__(self, *args):
+            self.residual = [residual.as_subclass(OnMps) for residual in stream]
+
+    monkeypatch.setattr(context_module, "Replay", Replayed)
+    baselines = Baselines(None, None, lambda text: torch.arange(3), lambda: ("one", "two"))
+    means = baselines.mean((), lambda: None)
+    assert [mean.tolist() for mean in means] == [[depth + 1.0] * 2 for depth in range(4)]
 
 
 def test_a_short_prompt_has_no_skip_positions(engine):

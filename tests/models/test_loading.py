@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    GptOssConfig,
+    LlamaConfig,
     LlamaForSequenceClassification,
     T5Config,
     T5ForConditionalGeneration,
@@ -20,6 +23,7 @@ from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models import loading
+from depthtui.models.library_output import silence_libraries
 from depthtui.models.loading import LoadedModel, load
 from depthtui.sizes import format_size
 from tests.tiny_models import HIDDEN, LAYERS, fresh, random_ids, tiny_folder, tiny_tokenizer
@@ -321,6 +325,13 @@ class TestCodeOfTheModelsOwn:
         assert not (tmp_path / "mark").exists()
 
 
+def test_libraries_do_not_log_every_conversion() -> None:
+    silence_libraries()
+    for logger in ("bitsandbytes.autograd._functions", "accelerate.big_modeling"):
+        assert not logging.getLogger(logger).isEnabledFor(logging.WARNING)
+        assert logging.getLogger(logger).isEnabledFor(logging.ERROR)
+
+
 class TestRoom:
     def test_what_does_not_fit_says_what_would(self, folder, monkeypatch) -> None:
         size = loaded(folder).info.parameters
@@ -341,6 +352,30 @@ class TestRoom:
         monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", run_out)
         refused(folder, "memory ran out")
 
+    def test_quantised_layers_that_would_go_into_main_memory(self, folder, monkeypatch) -> None:
+        def too_large(*_, **__):
+            raise ValueError("Some modules are dispatched on the CPU or the disk. Make sure you …")
+
+        monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", too_large)
+        error = refused(folder, "does not fit on the GPUs")
+        assert "damaged" not in error.hint
+
+    @pytest.mark.parametrize("method", ["mxfp4", "fp8"])
+    def test_weights_that_are_dequantised_take_what_the_others_take(self, method) -> None:
+        config = GptOssConfig(quantization_config={"quant_method": method})
+        assert loading._is_dequantized(config, torch.device("cpu"))
+        size = loading._Size(1000, {}, 0, 300, prequantized=True, dequantized=True)
+        assert size.bytes_in(torch.bfloat16, "") == 2000
+        # The configuration is loaded as it was.
+        assert config.quantization_config == {"quant_method": method}
+
+    def test_weights_that_stay_quantised_take_what_they_take_on_disk(self) -> None:
+        config = LlamaConfig(quantization_config={"quant_method": "bitsandbytes"})
+        assert not loading._is_dequantized(config, torch.device("cpu"))
+        assert not loading._is_dequantized(LlamaConfig(), torch.device("cpu"))
+        size = loading._Size(1000, {}, 0, 300, prequantized=True)
+        assert size.bytes_in(torch.bfloat16, "") == 300
+
 
 class TestPlacement:
     """Where a model goes, on a machine with two GPUs that is only made up."""
@@ -352,6 +387,7 @@ class TestPlacement:
         free = {0: 8 * self.GB, 1: 10 * self.GB}
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda gpu: (8, 0))
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (free[gpu], 12 * self.GB))
         monkeypatch.setattr(loading, "free_memory", lambda: 20 * self.GB)
 
@@ -385,6 +421,29 @@ class TestPlacement:
         assert self.place(12, quantize="4bit") == {"": torch.device("cuda", 1)}
         with pytest.raises(DepthError, match="4bit"):
             self.place(100, quantize="4bit")
+
+    def test_quantising_needs_some_of_the_gpus_itself(self) -> None:
+        """18 GB are free: transformers takes 0.9 of them, and will not go on in main memory."""
+        assert self.place(26, quantize="4bit") == "auto"
+        with pytest.raises(DepthError, match=r"16\.2 GB on the GPUs together"):
+            self.place(28, quantize="4bit")
+
+    @pytest.mark.parametrize(
+        ("capabilities", "dtype"),
+        [
+            ([(8, 0), (9, 0)], torch.bfloat16),
+            ([(7, 5), (7, 5)], torch.float16),
+            ([(8, 6), (7, 0)], torch.float16),
+        ],
+    )
+    def test_gpus_that_only_emulate_bfloat16_take_float16(
+        self, monkeypatch, capabilities, dtype
+    ) -> None:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda gpu: capabilities[gpu])
+        assert loading._dtype("auto", torch.device("cuda"), 10**10) == dtype
+        first = torch.bfloat16 if capabilities[0] >= (8, 0) else torch.float16
+        assert loading._dtype("auto", torch.device("cuda", 0), 10**10) == first
+        assert loading._dtype("bfloat16", torch.device("cuda"), 10**10) == torch.bfloat16
 
     def test_the_cpu_on_request(self) -> None:
         assert self.place(1, "cpu") is None
