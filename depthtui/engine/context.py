@@ -117,7 +117,7 @@ class MetricContext:
     def tokens_with_gradients(self) -> int:
         """How many tokens fit in memory with what a backward pass needs of every layer."""
         needed, rooms = self.placement.by_device(backward(self.sizes)), self.placement.rooms()
-        # The estimate is of the least; half of what is free is planned with.
+        # A quarter of what is free: the estimate is of the least.
         places = min(rooms[device] // 4 // max(1, needed[device]) for device in rooms)
         return max(1, places) * self.sizes.tokens
 

@@ -314,7 +314,7 @@ class Engine:
             run.read_activations(found)
         else:
             fits = _activation_bytes(model.info, len(result.tokens)) <= self.activation_limit
-            activations = run.forward(keep_writes=fits)
+            activations, fits = _forward(run, keep_writes=fits)
             if fits:
                 keep_later.append(lambda: self._keep_activations(model, result, activations))
         provenance = _provenance(datetime.now(UTC), run.seconds)
@@ -383,6 +383,18 @@ class Engine:
         cpu = (torch.device("cpu"),)
         devices = cpu if self._model is None else self._model.placement.devices
         self._emit(Memory(*memory.used_and_total(devices)))
+
+
+def _forward(run: Run, keep_writes: bool) -> tuple[Activations, bool]:
+    """The forward pass, and whether it kept what sublayers write: not where memory is short."""
+    try:
+        return run.forward(keep_writes), keep_writes
+    except Exception as error:
+        if not keep_writes or not is_out_of_memory(error):
+            raise
+    free_caches()
+    run.start_over()
+    return run.forward(keep_writes=False), False
 
 
 def _work_out(run: Run, context: MetricContext, metric: Metric, held: MetricResult | None) -> None:

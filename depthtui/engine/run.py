@@ -168,6 +168,11 @@ class Run:
         self._read_lens(activations.residual)
         return activations
 
+    def start_over(self) -> None:
+        """Forget the layers that have run."""
+        self._waiting.clear()
+        self.result.layers_done = 0
+
     def read_activations(self, activations: Activations) -> None:
         """Take the layers from the cache instead of the model."""
         for layer in activations.layers():

@@ -33,6 +33,10 @@ _WIDTHS_AT_ONCE = 24
 """How many vectors of the residual stream's width a block holds per token: MLPs are the widest."""
 
 
+_WIDTHS_SAVED = 12
+"""How many of them a layer keeps per token for a backward pass, at least: Llamas 13, GPT-2 22."""
+
+
 @dataclass(frozen=True)
 class Sizes:
     """What the memory of a run depends on.
@@ -64,6 +68,13 @@ class Sizes:
         # Scores are held once in the model's dtype, and once in the softmax's.
         scores = self.scores * self.tokens * (self.item + 4)
         return self.width * self.item * _WIDTHS_AT_ONCE + scores
+
+    @property
+    def saved_bytes(self) -> int:
+        """How much a layer keeps of one token for a backward pass, at least."""
+        # In float32 the softmax's own result is what the values are multiplied with.
+        scores = self.scores * self.tokens * (4 if self.item == 4 else self.item + 4)
+        return self.width * self.item * _WIDTHS_SAVED + scores
 
     @property
     def residual_bytes(self) -> int:
@@ -103,10 +114,10 @@ def row_of_logits(sizes: Sizes) -> MemoryNeed:
 
 def backward(sizes: Sizes) -> MemoryNeed:
     """The memory of one backward pass from the answer's probability through all layers."""
-    # Each layer keeps what runs through it. Logits are there once in the model's dtype and
-    # four times in float32: with their logarithms, and the gradients of both.
+    # Logits are there once in the model's dtype and four times in float32: with their
+    # logarithms, and the gradients of both.
     logits = sizes.answer * sizes.vocabulary * (sizes.item + 4 * 4)
-    return MemoryNeed(layer=sizes.tokens * sizes.token_bytes, head=logits)
+    return MemoryNeed(layer=sizes.tokens * sizes.saved_bytes, head=logits)
 
 
 @dataclass(frozen=True)

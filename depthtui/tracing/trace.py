@@ -43,6 +43,13 @@ class LayerActivations:
     mlp: Tensor | None
     h_next: Tensor
 
+    def part(self, tokens: slice) -> LayerActivations:
+        """The same of some of the tokens."""
+        attention, mlp = (
+            None if write is None else write[tokens] for write in (self.attention, self.mlp)
+        )
+        return LayerActivations(self.layer, self.h[tokens], attention, mlp, self.h_next[tokens])
+
 
 def trace(
     model: nn.Module,

@@ -25,7 +25,7 @@ from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
 from depthtui.metrics import empty_result
 from depthtui.metrics.contributions import Contributions
-from depthtui.tracing.activations import Activations
+from depthtui.tracing.activations import ActivationRecorder, Activations
 from tests.naive import naive_contributions, naive_lens, naive_writes
 
 TEXT = "The ferry did not run, and seven plus five is twelve."
@@ -313,6 +313,23 @@ def test_running_out_of_memory_is_said_and_the_engine_lives(engine, monkeypatch,
         with pytest.raises(DepthError, match="memory ran out"):
             engine.run(Prompt(TEXT), RunSettings())
     assert engine.run(Prompt(TEXT), RunSettings()).complete
+
+
+def test_memory_that_suffices_without_what_sublayers_write_is_enough(engine, monkeypatch):
+    """What they write is kept for the cache alone."""
+    expected = engine.run(Prompt(TEXT), RunSettings(), fresh=True)
+    put = ActivationRecorder._put
+
+    def short_of_memory(self, name, *args):
+        if name == "mlp" and args[1] == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        put(self, name, *args)
+
+    monkeypatch.setattr(ActivationRecorder, "_put", short_of_memory)
+    result = engine.run(Prompt(TEXT), RunSettings(), fresh=True)
+    assert (result.complete, result.unavailable) == (True, {})
+    assert_same_arrays(result, expected)
+    assert engine.run(Prompt(TEXT), RunSettings()).provenance.cached
 
 
 def test_no_memory_for_the_cache_is_said_and_the_run_is_good(engine, events, monkeypatch):

@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from depthtui.engine import memory
 from depthtui.engine.memory import Placement
 from depthtui.metrics import METRIC_BY_NAME
-from depthtui.metrics.spec import MemoryNeed, Sizes
+from depthtui.metrics.spec import MemoryNeed, Sizes, backward
+from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.replay import Replay
 from tests.builders.models import model_info
 from tests.tiny_models import tiny
 
@@ -91,7 +94,40 @@ def test_gradients_grow_with_layers_answer_and_vocabulary():
     need = METRIC_BY_NAME["integrated_gradients"].memory(SIZES)
     # The logits, their float32 copy, its logarithms and two gradients.
     assert need.head == 20 * 5000 * 20
-    assert need.layer == SIZES.tokens * SIZES.token_bytes
+    assert need.layer == SIZES.tokens * SIZES.saved_bytes
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_backward_pass_keeps_no_less_than_is_reckoned_with(attention):
+    """In blocks of ordinary proportions; what would fit must not be left out."""
+    config = LlamaConfig(
+        vocab_size=50,
+        hidden_size=64,
+        intermediate_size=192,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+    )
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+    model.eval().requires_grad_(False)
+    replay = Replay(model, probe_architecture(model), torch.arange(40))
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    saved = []
+
+    def keep(tensor):
+        saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        rows = replay.residual[0][None].clone().requires_grad_()
+        for layer in range(3):
+            rows = replay.run_layer(layer, rows)
+    held = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in saved
+    }
+    kept = sum(bytes_ for place, bytes_ in held.items() if place not in weights)
+    reckoned = memory.sizes_of(model, model_info(d_model=64, layers=3), 40)
+    assert reckoned.scores == (4 if attention == "eager" else 0)
+    assert kept / 2 < 3 * backward(reckoned).layer <= kept
 
 
 def test_scores_that_are_held_whole_are_counted():

@@ -5,10 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from depthtui.tracing.parts import at_once
 from depthtui.tracing.trace import LayerActivations
 
 NORM_FLOOR = 1e-6
 """Smallest denominator of a norm ratio (paper, metric 1)."""
+
+
+PART_BYTES = 256 << 20
+"""Most that one of a layer's activations may take in float32; about six are held at a time."""
 
 
 def contributions(layer: LayerActivations, parallel: bool) -> Tensor:
@@ -21,6 +26,13 @@ def contributions(layer: LayerActivations, parallel: bool) -> Tensor:
     Returns:
         `[6, T]` float32 on the activations' device.
     """
+    n_tokens, width = layer.h.shape
+    size = at_once(n_tokens, PART_BYTES, 4 * width)
+    parts = (slice(start, start + size) for start in range(0, n_tokens, size))
+    return torch.cat([_of_part(layer.part(tokens), parallel) for tokens in parts], dim=1)
+
+
+def _of_part(layer: LayerActivations, parallel: bool) -> Tensor:
     h = layer.h.float()
     change = layer.h_next.float() - h
     h_norm = torch.linalg.vector_norm(h, dim=-1)

@@ -10,6 +10,10 @@ from torch import Tensor
 
 from depthtui.metrics.context import Context
 from depthtui.metrics.neighbours import Neighbours
+from depthtui.tracing.parts import at_once
+
+PART_BYTES = 64 << 20
+"""Most that one residual of a part of the tokens may take."""
 
 
 def compute(context: Context, _partial: object) -> Neighbours:
@@ -23,22 +27,24 @@ def neighbours(residuals: Sequence[Tensor]) -> Neighbours:
     Args:
         residuals: h_0 … h_L, each `[T, d]`, of which c_l = h_{l+1} - h_l is what layer l adds.
     """
-    n_layers, n_tokens = len(residuals) - 1, len(residuals[0])
+    n_layers, (n_tokens, width) = len(residuals) - 1, residuals[0].shape
     cosine = torch.zeros(max(0, n_layers - 1), n_tokens)
     angle = torch.zeros(n_layers + 1, n_tokens)
-    # The CPU: what is subtracted and turned into an angle needs double precision, which MPS lacks.
-    last = residuals[-1].to("cpu").double()
-    before: Tensor | None = None
+    size = at_once(n_tokens, PART_BYTES, 8 * width)
     with torch.no_grad():
-        for depth, residual in enumerate(residuals):
-            here = residual.to("cpu").double()
-            angle[depth] = (
-                torch.cosine_similarity(here, last, dim=-1).clamp(-1, 1).arccos() / math.pi
-            )
-            if depth < n_layers:
-                update = residuals[depth + 1].to("cpu").double() - here
+        for start in range(0, n_tokens, size):
+            tokens = slice(start, start + size)
+            # The CPU: what is subtracted and turned into an angle needs double precision, which
+            # MPS lacks.
+            last = residuals[-1][tokens].to("cpu").double()
+            here, before = residuals[0][tokens].to("cpu").double(), None
+            for depth in range(n_layers):
+                turned = torch.cosine_similarity(here, last, dim=-1).clamp(-1, 1)
+                angle[depth, tokens] = (turned.arccos() / math.pi).float()
+                after = residuals[depth + 1][tokens].to("cpu").double()
+                update = after - here
                 if before is not None:
-                    cosine[depth - 1] = torch.cosine_similarity(before, update, dim=-1, eps=1e-30)
-                before = update
-    angle[n_layers] = 0.0
+                    turned = torch.cosine_similarity(before, update, dim=-1, eps=1e-30)
+                    cosine[depth - 1, tokens] = turned.float()
+                here, before = after, update
     return Neighbours(cosine.numpy(), angle.numpy())
