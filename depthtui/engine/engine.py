@@ -408,7 +408,7 @@ def _kept(keep: Callable[[], None]) -> bool:
     """Put something into the cache; False where the memory does not suffice."""
     try:
         keep()
-    except Exception as error:
+    except BaseException as error:  # safetensors panics
         if not is_out_of_memory(error):
             raise
         return False

@@ -25,6 +25,9 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
+    if type(error).__name__ == "PanicException":
+        # Of safetensors, which is no Exception: Python could not make the bytes that it asked for.
+        return "PyObject pointer is null" in str(error)
     words = str(error).lower()
     return isinstance(error, RuntimeError) and any(word.lower() in words for word in _WORDS)
 

@@ -47,6 +47,8 @@ class Activations:
     def to_bytes(self) -> bytes:
         """As a safetensors file."""
         tensors = {name: value for name, value in vars(self).items() if value is not None}
+        # Where safetensors cannot have its memory it ends the process; this raises instead.
+        torch.empty(2 * sum(value.nbytes for value in tensors.values()), dtype=torch.uint8)
         return save({name: value.cpu().contiguous() for name, value in tensors.items()})
 
     @classmethod

@@ -332,9 +332,13 @@ def test_memory_that_suffices_without_what_sublayers_write_is_enough(engine, mon
     assert engine.run(Prompt(TEXT), RunSettings()).provenance.cached
 
 
-def test_no_memory_for_the_cache_is_said_and_the_run_is_good(engine, events, monkeypatch):
+PanicException = type("PanicException", (BaseException,), {})
+
+
+@pytest.mark.parametrize("error", [MemoryError(), PanicException("PyObject pointer is null")])
+def test_no_memory_for_the_cache_is_said_and_the_run_is_good(engine, events, monkeypatch, error):
     def to_bytes(self):
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr(Activations, "to_bytes", to_bytes)
     assert engine.run(Prompt(TEXT), RunSettings()).complete

@@ -9,6 +9,9 @@ import torch
 from depthtui.models import out_of_memory
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 
+PanicException = type("PanicException", (BaseException,), {})
+"""What safetensors raises, by another type of that name."""
+
 RAN_OUT = [
     MemoryError(),
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has …"),
@@ -25,6 +28,7 @@ RAN_OUT = [
     RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
     RuntimeError("std::bad_alloc"),
     OSError(errno.ENOMEM, "Cannot allocate memory"),
+    PanicException("PyObject pointer is null"),
 ]
 
 OTHERWISE = [
@@ -33,6 +37,8 @@ OTHERWISE = [
     torch.AcceleratorError("CUDA error: device-side assert triggered"),
     ValueError("the prompt says: out of memory"),
     KeyError("out of memory"),
+    PanicException("index out of bounds"),
+    KeyboardInterrupt(),
     OSError(errno.ENOSPC, "No space left on device"),
 ]
 
