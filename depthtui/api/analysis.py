@@ -18,7 +18,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
-from depthtui.metrics import after_prompts, check_names
+from depthtui.metrics import after_prompts, check_names, failures_in_words
 from depthtui.models.catalog import resolve
 from depthtui.report.progress import EngineProgress
 from depthtui.settings import load_settings
@@ -144,7 +144,10 @@ def _run(
     for number, prompt in enumerate(prompts):
         after = after_prompts(settings, [len(result.tokens) for result in results])
         try:
-            results.append(engine.run(prompt, after, run_id=number))
+            result = engine.run(prompt, after, run_id=number)
+            results.append(result)
+            for problem in failures_in_words(result.failed, result.unavailable):
+                _warn(problem)
         except DepthError as error:
             failures[number] = str(error)
             if len(failures) == len(prompts):

@@ -44,7 +44,6 @@ from depthtui.engine.run import ReadyModel, Run
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped
 from depthtui.metrics import (
-    METRIC_BY_NAME,
     OF_THE_PASS,
     ON_DEMAND,
     check_names,
