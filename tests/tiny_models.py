@@ -146,6 +146,17 @@ TINY: dict[str, Callable[[], PreTrainedModel]] = {
     "mistral": _llama_like("MistralConfig", sliding_window=6),
     "phi": _llama_like("PhiConfig", partial_rotary_factor=0.5),
     "phi3": _llama_like("Phi3Config"),
+    "phi3_longrope": _llama_like(
+        "Phi3Config",
+        original_max_position_embeddings=12,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 10000.0,
+            "short_factor": [1.0, 1.0, 1.0, 1.0],
+            "long_factor": [3.0, 5.0, 8.0, 12.0],
+            "original_max_position_embeddings": 12,
+        },
+    ),
     "smollm3": _llama_like("SmolLM3Config"),
     "cohere": _llama_like("CohereConfig", logit_scale=0.25, use_qk_norm=True),
     "cohere2": _llama_like("Cohere2Config", logit_scale=0.25, head_dim=8, **_SLIDING),

@@ -4,6 +4,10 @@ A clean pass is recorded once. After that any batch of residuals can be sent
 through any layer, whole prompts or only their last tokens: the keys and values
 of the tokens before come from the recording, or from another replayed run.
 Nothing below an intervention is computed twice, and nothing left of it.
+
+What the decoder hands to its layers beside the residual (masks, positions, rotary
+tables) is observed once for the whole prompt, and cut to the tokens that run: they
+are at the same places of the same prompt, whatever depends on its length.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from depthtui.tracing.anatomy import (
     with_first_tensor,
 )
 from depthtui.tracing.parts import at_once
+from depthtui.tracing.rounding import coarsest_dtype, layer_agrees
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one layer, each `[batch, heads, tokens, width]`."""
@@ -104,7 +109,7 @@ class Replay:
         self._missing = anatomy.replay_missing
         self.ids = ids
         self._checkpoint = checkpoint
-        self._calls: dict[tuple[int, int, bool], list[_Call]] = {}
+        self._calls: dict[tuple[int, bool], list[_Call]] = {}
         self._keys_values: list[KeysValues | None] = []
         self._can_resume: bool | None = None
         self.residual: list[Tensor] = []
@@ -128,6 +133,8 @@ class Replay:
         """
         if self._can_resume is None:
             self._can_resume = self._resumes()
+            if not self._can_resume:
+                self._keys_values = [None] * self.n_layers
         return self._can_resume
 
     def keys_values(self, layer: int) -> KeysValues:
@@ -185,28 +192,36 @@ class Replay:
         batch, tokens, _ = residual.shape
         self.evaluations += batch * tokens
         cached = recording or past is not None
-        call = self._call(layer, start, start + tokens, cached)
+        call = self._call(layer, start, cached)
         cache = _Past(start, past) if cached else None
-        fitted = _Fitted(batch, cache)
+        span = _Span(batch, start, start + tokens, cache)
         module = self._layers[layer]
         output = module(
             # Contiguous, as it leaves a layer: GPT's own product views its input.
             residual.to(execution_device(module)).contiguous(),
-            *fitted.all(call.args),
-            **{name: fitted.one(value) for name, value in call.kwargs.items()},
+            *span.all(call.args),
+            **{name: span.one(value) for name, value in call.kwargs.items()},
         )
         return first_tensor(output), cache
 
-    def _call(self, layer: int, start: int, stop: int, cached: bool) -> _Call:
-        key = (start, stop, cached)
+    def _call(self, layer: int, start: int, cached: bool) -> _Call:
+        # Tokens behind others get a mask where a whole prompt needs none.
+        key = (min(start, 1), cached)
         if key not in self._calls:
-            self._calls[key] = self._observe(start, stop, cached)
+            self._calls[key] = self._observe(*key)
         return self._calls[key][layer]
 
-    def _observe(self, start: int, stop: int, cached: bool) -> list[_Call]:
-        """What the decoder passes to its layers for a batch of one, without running them."""
-        seen = [self._observe_batch(start, stop, cached, batch) for batch in (1, 2)]
-        return [_generalise(*pair) for pair in zip(*seen, strict=True)]
+    def _observe(self, first: int, cached: bool) -> list[_Call]:
+        """What the decoder passes to its layers for the tokens from `first` on.
+
+        Observed once more with two rows of one token less: what changes tells the axes of
+        the batch and of the tokens.
+        """
+        fewer = max(first + 1, self.n_tokens - 1)
+        one = self._observe_batch(first, self.n_tokens, cached, 1)
+        two = self._observe_batch(first, fewer, cached, 2)
+        axes = _Axes(first, self.n_tokens, fewer)
+        return [axes.of_call(*pair) for pair in zip(one, two, strict=True)]
 
     def _observe_batch(self, start: int, stop: int, cached: bool, batch: int) -> list[_Call]:
         calls: list[_Call] = []
@@ -231,16 +246,16 @@ class Replay:
     def _record(self) -> None:
         """The clean pass: every residual, every layer's keys and values."""
         count = len(self._layers)
-        before: list[Any] = [None] * count
-        after: list[Any] = [None] * count
+        residual: list[Any] = [None] * (count + 1)
         self._outputs: dict[nn.Module, Any] = {}
 
         def keep(index: int) -> Callable[..., None]:
             def hook(
                 module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
             ) -> None:
-                before[index] = hidden_states(args, kwargs)[0].clone()
-                after[index] = first_tensor(output)[0]
+                residual[index] = hidden_states(args, kwargs)[0].clone()
+                if index == count - 1:
+                    residual[count] = first_tensor(output)[0]
                 self._outputs[module] = _emptied(output)
                 self._checkpoint()
 
@@ -263,7 +278,7 @@ class Replay:
         finally:
             for handle in handles:
                 handle.remove()
-        self.residual = [*before, after[-1]]
+        self.residual = residual
         self.evaluations += count * self.n_tokens
         self._keys_values = [
             _held(cache.layers[index]) if index < len(cache.layers) else None
@@ -284,16 +299,10 @@ class Replay:
     def _resumes(self) -> bool:
         if self.n_tokens < 2 or any(value is None for value in self._keys_values):
             return False
-        start = self.n_tokens // 2
+        done = self.evaluations
         try:
             with torch.no_grad():
-                for layer in range(self.n_layers):
-                    past = tuple(value[:, :, :start] for value in self.keys_values(layer))
-                    rows = self.residual[layer][None, start:].expand(2, -1, -1)
-                    output = self.run_layer(layer, rows, start, past)  # type: ignore[arg-type]
-                    self.evaluations -= 2 * (self.n_tokens - start)
-                    if not _close(output[1], self.residual[layer + 1][start:]):
-                        return False
+                return all(self._layer_resumes(layer) for layer in range(self.n_layers))
         except (
             RuntimeError,
             TypeError,
@@ -306,26 +315,39 @@ class Replay:
                 raise
             # The architecture keeps another kind of state: whole prompts are run instead.
             return False
-        return True
+        finally:
+            self.evaluations = done
+
+    def _layer_resumes(self, layer: int) -> bool:
+        """Whether the first half of the tokens alone, and the second behind it, come out right."""
+        half = self.n_tokens // 2
+        before, after = self.residual[layer], self.residual[layer + 1]
+        dtype = coarsest_dtype(self._layers[layer], before, after)
+        first, held = self.run_layer_recording(layer, before[None, :half])
+        if not layer_agrees(first[0], before[:half], after[:half], dtype):
+            return False
+        rows = before[None, half:].expand(2, -1, -1)
+        second = self.run_layer(layer, rows, half, held)[1]
+        return layer_agrees(second, before[half:], after[half:], dtype)
 
 
-class _Fitted:
-    """Arguments observed for a batch of one, made to fit another batch."""
+@dataclass(frozen=True)
+class _Span:
+    """Tokens `start` … `stop - 1` of a batch, for which observed arguments are cut."""
 
-    def __init__(self, batch: int, cache: _Past | None) -> None:
-        self._batch = batch
-        self._cache = cache
+    batch: int
+    start: int
+    stop: int
+    cache: _Past | None
 
     def all(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(self.one(value) for value in values)
 
     def one(self, value: Any) -> Any:
         if isinstance(value, _PastHere):
-            return self._cache
-        if isinstance(value, _PerBatch):
-            if value.repeats:
-                return value.tensor.repeat(self._batch, *[1] * (value.tensor.dim() - 1))
-            return value.tensor.expand(self._batch, *value.tensor.shape[1:])
+            return self.cache
+        if isinstance(value, _Table):
+            return value.cut(self)
         if isinstance(value, tuple):
             return self.all(value)
         return value
@@ -336,32 +358,116 @@ class _PastHere:
 
 
 @dataclass(frozen=True)
-class _PerBatch:
-    """A tensor whose first dimension grows with the batch, as observed for a batch of one.
+class _Table:
+    """A tensor that is made for the tokens from `first` on, for a batch of one.
 
-    With `repeats`, its rows come again for every member (BLOOM's position biases).
+    Attributes:
+        queries, keys: the axes that count the tokens that run, and all tokens up to the last.
+        batch: the axis that grows with the batch, or None. Where its length is not one, its
+            rows come again for every member (BLOOM's position biases).
     """
 
     tensor: Tensor
-    repeats: bool
+    first: int
+    queries: tuple[int, ...]
+    keys: tuple[int, ...]
+    batch: int | None
+
+    def cut(self, span: _Span) -> Tensor:
+        """The part of a span."""
+        part = self.tensor
+        for axis in self.queries:
+            part = part.narrow(axis, span.start - self.first, span.stop - span.start)
+        for axis in self.keys:
+            part = part.narrow(axis, 0, span.stop)
+        if self.batch is None:
+            return part
+        sizes = [1] * part.dim()
+        sizes[self.batch] = span.batch
+        if part.shape[self.batch] != 1:
+            return part.repeat(sizes)
+        return part.expand([-1 if size == 1 else size for size in sizes])
 
 
-def _generalise(one: _Call, two: _Call) -> _Call:
-    """See which arguments depend on the batch, from a batch of one and one of two."""
-    return _Call(
-        tuple(_depends(a, b) for a, b in zip(one.args, two.args, strict=True)),
-        {name: _depends(value, two.kwargs[name]) for name, value in one.kwargs.items()},
+@dataclass(frozen=True)
+class _Axes:
+    """Tells the axes of arguments observed twice.
+
+    Attributes:
+        first: index of the first token.
+        stop: end of the tokens of the first observation, a batch of one.
+        fewer: end of the tokens of the second one, a batch of two.
+    """
+
+    first: int
+    stop: int
+    fewer: int
+
+    def of_call(self, one: _Call, two: _Call) -> _Call:
+        return _Call(
+            tuple(self.of(a, b) for a, b in zip(one.args, two.args, strict=True)),
+            {name: self.of(value, two.kwargs[name]) for name, value in one.kwargs.items()},
+        )
+
+    def of(self, one: Any, two: Any) -> Any:
+        """An observed argument that can be cut to a span.
+
+        Raises:
+            DepthError: it follows the tokens in another way than a tensor's axes do.
+        """
+        if isinstance(one, _Past):
+            return _PastHere()
+        if isinstance(one, tuple):
+            return tuple(self.of(a, b) for a, b in zip(one, two, strict=True))
+        if isinstance(one, Tensor):
+            return self._of_tensor(one, two if isinstance(two, Tensor) else None)
+        if isinstance(one, int | float) and one != two:
+            raise _cannot_cut()
+        return one
+
+    def _of_tensor(self, one: Tensor, two: Tensor | None) -> Any:
+        others = self._guess(one.shape) if two is None else tuple(two.shape)
+        queries: list[int] = []
+        keys: list[int] = []
+        batch: int | None = None
+        for axis, (length, other) in enumerate(zip(one.shape, others, strict=True)):
+            if length == other:
+                continue
+            if (length, other) == self._queries:
+                queries.append(axis)
+            elif (length, other) == self._keys:
+                keys.append(axis)
+            elif other == 2 * length and batch is None:
+                batch = axis
+            else:
+                raise _cannot_cut()
+        if batch is None and not queries and not keys:
+            return one
+        return _Table(one, self.first, tuple(queries), tuple(keys), batch)
+
+    @property
+    def _queries(self) -> tuple[int, int]:
+        return self.stop - self.first, self.fewer - self.first
+
+    @property
+    def _keys(self) -> tuple[int, int]:
+        return self.stop, self.fewer
+
+    def _guess(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The second shape of a mask that the shorter prompt needs none of."""
+        fewer = dict([self._keys, self._queries])
+        return tuple(
+            2 if axis == 0 and length == 1 else fewer.get(length, length)
+            for axis, length in enumerate(shape)
+        )
+
+
+def _cannot_cut() -> DepthError:
+    return DepthError(
+        "What the model hands to its layers follows the prompt's length in a way that depthtui "
+        "cannot follow.",
+        "Metrics that run layers again are unavailable for this architecture.",
     )
-
-
-def _depends(one: Any, two: Any) -> Any:
-    if isinstance(one, _Past):
-        return _PastHere()
-    if isinstance(one, tuple):
-        return tuple(_depends(a, b) for a, b in zip(one, two, strict=True))
-    if isinstance(one, Tensor) and isinstance(two, Tensor) and one.shape != two.shape:
-        return _PerBatch(one, repeats=one.shape[0] != 1)
-    return one
 
 
 def _emptied(output: Any) -> Any:
@@ -385,9 +491,3 @@ def _replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterato
 def _held(layer: Any) -> KeysValues | None:
     keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
     return (keys, values) if isinstance(keys, Tensor) and isinstance(values, Tensor) else None
-
-
-def _close(some: Tensor, others: Tensor) -> bool:
-    epsilon = torch.finfo(some.dtype).eps
-    size = others.float().abs().max()
-    return bool((some.float() - others.float()).abs().max() <= 64 * epsilon * size)

@@ -114,6 +114,14 @@ def test_erasure_matches_the_naive_way(name):
     assert result.effect.max() > 0.01
 
 
+def test_erasure_keeps_the_long_factors_of_a_prompt_whose_last_token_is_not_run():
+    model, ids, anatomy, replay = replayed("phi3_longrope", 13)
+    baseline = [residual.mean(dim=0) for residual in replay.residual]
+    result = residual_erasure(replay, anatomy.unembedding, baseline, answer_start=10)
+    expected = naive_erasure(model, ids, baseline, 10)
+    np.testing.assert_allclose(result.effect, expected, rtol=2e-4, atol=2e-5)
+
+
 def test_erasure_goes_on_where_it_was_left():
     _model, _ids, anatomy, replay = replayed("llama", 9)
     baseline = [residual.mean(dim=0) for residual in replay.residual]

@@ -1,0 +1,83 @@
+"""What a recorded pass keeps, and whether it notices that tokens cannot be run behind it."""
+
+import gc
+
+import pytest
+import torch
+
+from depthtui.metrics.residual_erasure.compute import residual_erasure
+from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.replay import Replay
+from tests.naive import blocks
+from tests.tiny_models import HIDDEN, LAYERS, TINY, fresh, random_ids, tiny
+
+
+def live_tensors():
+    """Every tensor that something holds, one a storage."""
+    found = [value for value in gc.get_objects() if type(value) is torch.Tensor]
+    return {value.untyped_storage().data_ptr(): value for value in found}.values()
+
+
+def observed_bytes(replay):
+    """What is kept of the arguments of the layers: all tensors that came with it."""
+    before = sum(tensor.untyped_storage().nbytes() for tensor in live_tensors())
+    replay._calls.clear()
+    return before - sum(tensor.untyped_storage().nbytes() for tensor in live_tensors())
+
+
+def erase_all(name, tokens):
+    model = tiny(name)
+    anatomy = probe_architecture(model)
+    replay = Replay(model, anatomy, random_ids(tokens)[0])
+    baseline = [residual.mean(dim=0) for residual in replay.residual]
+    residual_erasure(replay, anatomy.unembedding, baseline, tokens - 1)
+    return replay
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_arguments_of_the_layers_are_kept_once_and_not_for_each_token(name):
+    few, many = (observed_bytes(erase_all(name, tokens)) for tokens in (20, 40))
+    # Masks are quadratic in the number of tokens, and cubic where each token had its own.
+    assert 0 < few < many < 4.5 * few
+
+
+def test_recording_keeps_each_residual_once():
+    model, counts = tiny("llama"), []
+    anatomy = probe_architecture(model)
+
+    def count():
+        shapes = [tuple(tensor.shape) for tensor in live_tensors()]
+        counts.append(sum(shape in {(23, HIDDEN), (1, 23, HIDDEN)} for shape in shapes))
+
+    replay = Replay(model, anatomy, random_ids(23)[0], count)
+    assert len(replay.residual) == LAYERS + 1
+    # Beside the residuals there are at most the model's own two, and no second stack of them.
+    assert counts == sorted(counts)
+    assert max(counts) <= LAYERS + 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("planted", [False, True])
+@pytest.mark.parametrize("side", ["before", "behind"])
+def test_a_tenth_too_much_behind_recorded_tokens_is_seen(dtype, planted, side):
+    model, ids = fresh("llama").to(dtype), random_ids(24)[0]
+    replay = Replay(model, probe_architecture(model), ids)
+
+    def exaggerate(_module, args, _kwargs, output):
+        resumed = output.shape[1] == 12 and (len(output) == 2) == (side == "behind")
+        return args[0] + 1.1 * (output - args[0]) if planted and resumed else output
+
+    handle = blocks(model)[2].register_forward_hook(exaggerate, with_kwargs=True)
+    try:
+        assert replay.can_resume != planted
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_16_bits_can_resume_where_float32_can(name):
+    ids = random_ids(16)[0]
+    wide = Replay(tiny(name), probe_architecture(tiny(name)), ids)
+    for dtype in (torch.bfloat16, torch.float16):
+        model = fresh(name).to(dtype)
+        assert Replay(model, probe_architecture(model), ids).can_resume == wide.can_resume
