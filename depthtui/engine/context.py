@@ -14,6 +14,7 @@ from depthtui.data.run import RunResult
 from depthtui.engine.memory import Placement
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.metrics.spec import Sizes, backward
+from depthtui.tracing.activations import Activations, record_residuals
 from depthtui.tracing.anatomy import Anatomy, Unembedding, execution_device
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay
@@ -46,7 +47,7 @@ class Baselines:
             tokens = 0
             for text in key:
                 ids = self.token_ids(text)
-                stream = Replay(self.model, self.anatomy, ids, checkpoint).residual
+                stream = record_residuals(self.model, self.anatomy, ids, checkpoint).residual
                 # On the CPU: MPS has no double precision.
                 here = [residual.to("cpu").double().sum(dim=0) for residual in stream]
                 sums = here if sums is None else [a + b for a, b in zip(sums, here, strict=True)]
@@ -68,6 +69,7 @@ class MetricContext:
         check: raises where the run is to stop.
         emit: takes the metric's value, units done and in all, as work gets done.
         baselines: mean residuals for erasure.
+        recorded: what the run's pass left behind.
     """
 
     model: torch.nn.Module
@@ -78,6 +80,7 @@ class MetricContext:
     check: Callable[[], None]
     emit: Callable[[str, MetricResult, int, int], None]
     baselines: Baselines
+    recorded: Callable[[], Activations]
     metric: str = ""
 
     def checkpoint(self) -> None:
@@ -89,6 +92,11 @@ class MetricContext:
         if not value.is_whole:
             self.result.put(self.metric, value)
         self.emit(self.metric, value, done, total)
+
+    @functools.cached_property
+    def residuals(self) -> list[Tensor]:
+        """h_0 … h_L of the run, each `[T, d]`."""
+        return list(self.recorded().residual)
 
     @functools.cached_property
     def replay(self) -> Replay:

@@ -329,7 +329,8 @@ class Engine:
         self, run: Run, model: ReadyModel, fresh: bool, keep_later: list[Callable[[], None]]
     ) -> None:
         """The slower metrics, each from the cache or computed; unfinished ones are kept too."""
-        result, context = run.result, run.context()
+        result = run.result
+        context = run.context(lambda: None if fresh else self._cached_activations(model, result))
         # Before the recorded pass takes its share.
         rooms = model.placement.rooms()
         for metric in ON_DEMAND:

@@ -27,7 +27,7 @@ from depthtui.metrics.logit_lens.compute import read_depth, read_lens
 from depthtui.metrics.spec import Metric, Sizes
 from depthtui.models.loading import LoadedModel
 from depthtui.models.out_of_memory import is_out_of_memory
-from depthtui.tracing.activations import ActivationRecorder, Activations
+from depthtui.tracing.activations import ActivationRecorder, Activations, record_residuals
 from depthtui.tracing.anatomy import Anatomy, execution_device
 from depthtui.tracing.parts import in_smaller_parts
 from depthtui.tracing.trace import LayerActivations, trace
@@ -110,6 +110,7 @@ class Run:
         self._on_bug = on_bug
         self.sizes = model.sizes(len(result.tokens), result.answer_start)
         self._ids = torch.from_numpy(result.tokens.ids)
+        self._activations: Activations | None = None
         self._started = time.perf_counter()
         self._of_layers = [m for m in METRICS if m.stage == "layers" and m.name in result.measured]
         self._kernels = {metric.name: metric.kernel() for metric in self._of_layers}
@@ -153,20 +154,18 @@ class Run:
             if self.control.stepping:
                 self._halt(layer.layer, recorder)
 
-        embedding = self._model.loaded.model.get_input_embeddings()
-        ids = self._ids.to(execution_device(embedding))
         trace(
             self._model.loaded.model,
             self._model.anatomy,
-            ids,
+            self._placed_ids(),
             on_layer,
             self.control.checkpoint,
             self.result.settings.skipped,
         )
         self.flush()
-        activations = recorder.activations()
-        self._read_lens(activations.residual)
-        return activations
+        self._activations = recorder.activations()
+        self._read_lens(self._activations.residual)
+        return self._activations
 
     def start_over(self) -> None:
         """Forget the layers that have run."""
@@ -175,6 +174,7 @@ class Run:
 
     def read_activations(self, activations: Activations) -> None:
         """Take the layers from the cache instead of the model."""
+        self._activations = activations
         for layer in activations.layers():
             self.control.checkpoint()
             self._add_layer(layer)
@@ -188,8 +188,15 @@ class Run:
             self.result.put(name, value)
             self._emit_rows(name, 0, value)
 
-    def context(self) -> MetricContext:
-        """What the kernels of this run's on-demand metrics work with."""
+    def context(self, cached: Callable[[], Activations | None]) -> MetricContext:
+        """What the kernels of this run's on-demand metrics work with.
+
+        `cached` brings the activations that the cache has, where this run recorded none.
+        """
+
+        def recorded() -> Activations:
+            return self._activations or cached() or self._record()
+
         return MetricContext(
             self._model.loaded.model,
             self._model.anatomy,
@@ -199,7 +206,18 @@ class Run:
             self.control.checkpoint,
             self._emit_part,
             self._model.baselines,
+            recorded,
         )
+
+    def _record(self) -> Activations:
+        model = self._model
+        return record_residuals(
+            model.loaded.model, model.anatomy, self._placed_ids(), self.control.checkpoint
+        )
+
+    def _placed_ids(self) -> torch.Tensor:
+        embedding = self._model.loaded.model.get_input_embeddings()
+        return self._ids.to(execution_device(embedding))
 
     def emit_whole(self, metric: Metric, value: MetricResult) -> None:
         """Keep a metric that is done, and tell of it."""

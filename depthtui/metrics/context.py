@@ -20,8 +20,18 @@ class Context(Protocol):
     """The run: tokens, settings, and what was measured so far."""
 
     @property
+    def residuals(self) -> Sequence[Tensor]:
+        """h_0 … h_L of the run, each `[T, d]`: all that a metric needs which runs no layer again.
+
+        They were recorded with the run's pass; large ones lie in a file.
+        """
+
+    @property
     def replay(self) -> Replay:
-        """The recorded clean pass: h_0 … h_L, and layers that run on from them."""
+        """The recorded clean pass: h_0 … h_L, and layers that run on from them.
+
+        A forward pass of its own, with the keys and values of all layers in memory.
+        """
 
     @property
     def unembedding(self) -> Unembedding:

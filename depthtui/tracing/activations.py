@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from depthtui.errors import DepthError
 from depthtui.sizes import format_size
-from depthtui.tracing.trace import LayerActivations
+from depthtui.tracing.anatomy import Anatomy
+from depthtui.tracing.trace import LayerActivations, trace
 
 MEMORY_BYTES = 256 << 20
 """A stack larger than this lies in an unlinked file that the system pages in and out."""
@@ -101,6 +102,18 @@ class ActivationRecorder:
         if name not in self._stacks:
             self._stacks[name] = _stack(count, value, self._scratch_dir)
         self._stacks[name][place] = value
+
+
+def record_residuals(
+    model: nn.Module,
+    anatomy: Anatomy,
+    ids: Tensor,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> Activations:
+    """The residual stream of the clean pass of `ids` `[T]`, and nothing else."""
+    recorder = ActivationRecorder(len(anatomy.layers), keep_writes=False)
+    trace(model, anatomy, ids, recorder.add, checkpoint)
+    return recorder.activations()
 
 
 def _stack(count: int, like: Tensor, scratch_dir: str | None) -> Tensor:

@@ -1,5 +1,7 @@
 """The slower metrics through the whole engine: cache, stopping, reasons, what-ifs."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,7 @@ from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import clean_run
 from depthtui.prompts.tasks import baseline_texts
+from depthtui.tracing.anatomy import decoder
 
 BASE = ("contributions", "logit_lens")
 PROMPT = Prompt("The ferry did not run, and seven plus five is twelve.", answer=" twelve.")
@@ -86,6 +89,44 @@ def test_one_metric_more_computes_only_that_one(engine, events, replays):
     assert all(isinstance(event, Rows) for event in told[1:3])
     assert result.get(Contributions) is not None
     assert result.get(Ablation).loss.mean() == pytest.approx(result.loss, rel=1e-5)
+
+
+RESIDUALS_ALONE = ("similarity", "neighbours", "settling", "direct_logits")
+"""Metrics that run no layer again."""
+
+
+@contextlib.contextmanager
+def counted_passes(engine):
+    """How often the decoder is called meanwhile, as a list of ones."""
+    calls = []
+    model = engine._model.loaded.model
+    handle = decoder(model).register_forward_hook(lambda *_: calls.append(1))
+    try:
+        yield calls
+    finally:
+        handle.remove()
+
+
+def test_what_needs_the_residuals_alone_takes_them_from_the_run(engine, replays):
+    with counted_passes(engine) as passes:
+        first = engine.run(PROMPT, RunSettings(metrics=(*BASE, *RESIDUALS_ALONE)), fresh=True)
+    assert len(passes) == 1
+    assert replays == []
+    assert set(RESIDUALS_ALONE) <= set(first.measured)
+
+    with counted_passes(engine) as passes:
+        again = engine.run(PROMPT, RunSettings(metrics=RESIDUALS_ALONE), fresh=True)
+    assert len(passes) == 1
+    np.testing.assert_array_equal(
+        again.get(Similarity).block_influence, first.get(Similarity).block_influence
+    )
+
+
+def test_what_needs_the_residuals_alone_takes_them_from_the_cache(engine, replays):
+    engine.run(PROMPT, RunSettings(metrics=BASE))
+    with counted_passes(engine) as passes:
+        engine.run(PROMPT, RunSettings(metrics=(*BASE, *RESIDUALS_ALONE)))
+    assert (passes, replays) == ([], [])
 
 
 def test_a_metric_alone_needs_no_lens(engine):

@@ -24,7 +24,7 @@ _PROBE = 64.0
 
 def compute(context: Context, _partial: object) -> DirectLogits:
     """The metric of a run."""
-    return direct_logits(context.unembedding, context.replay.residual)
+    return direct_logits(context.unembedding, context.residuals)
 
 
 def direct_logits(unembedding: Unembedding, residuals: Sequence[Tensor]) -> DirectLogits:

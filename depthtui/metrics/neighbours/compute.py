@@ -18,7 +18,7 @@ PART_BYTES = 64 << 20
 
 def compute(context: Context, _partial: object) -> Neighbours:
     """The metric of a run."""
-    return neighbours(context.replay.residual)
+    return neighbours(context.residuals)
 
 
 def neighbours(residuals: Sequence[Tensor]) -> Neighbours:

@@ -19,7 +19,7 @@ PART_BYTES = 64 << 20
 
 def compute(context: Context, _partial: object) -> Similarity:
     """The metric of a run."""
-    return similarity(context.replay.residual)
+    return similarity(context.residuals)
 
 
 def similarity(residuals: Sequence[Tensor]) -> Similarity:
