@@ -161,6 +161,17 @@ class Finding:
     remark: str = ""
 
 
+def noise_floor(of: str, values: str) -> Finding:
+    """The line that says what an intervention finds where nothing is changed.
+
+    Args:
+        of: the metric's title.
+        values: the floor with its unit, in words.
+    """
+    remark = "of a run with nothing changed; what is not larger is not told apart from rounding"
+    return Finding(f"{of}, noise floor", values, remark)
+
+
 @dataclass(frozen=True)
 class LayerValues:
     """What there is for each layer, `[L]`, or for each depth, `[L+1]`.

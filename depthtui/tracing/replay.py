@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,8 @@ class Replay:
     Attributes:
         ids: the tokens.
         residual: h_0 … h_L, each `[T, d]`.
+        whole_only: a token's values depend on all others of the same call, so that layers do
+            what they did in the clean pass only where whole prompts go alone.
         evaluations: how many (token, layer) pairs have been computed, the clean pass included.
     """
 
@@ -113,6 +115,7 @@ class Replay:
         self._keys_values: list[KeysValues | None] = []
         self._can_resume: bool | None = None
         self.residual: list[Tensor] = []
+        self.whole_only = _mixes_tokens(self._layers)
         self.evaluations = 0
         self._record()
 
@@ -136,6 +139,10 @@ class Replay:
             if not self._can_resume:
                 self._keys_values = [None] * self.n_layers
         return self._can_resume
+
+    def end_for(self, stop: int) -> int:
+        """How many tokens a run from the first one on must have for those before `stop`."""
+        return self.n_tokens if self.whole_only else stop
 
     def keys_values(self, layer: int) -> KeysValues:
         """The clean keys and values of a layer, all tokens."""
@@ -161,7 +168,8 @@ class Replay:
         Returns:
             the residuals after it, same shape.
         """
-        size = at_once(len(residual), self.tokens_at_once, residual.shape[1])
+        wanted = 1 if self.whole_only else self.tokens_at_once
+        size = at_once(len(residual), wanted, residual.shape[1])
         if len(residual) <= size:
             return self._run(layer, residual, start, past)[0]
         parts = []
@@ -297,7 +305,9 @@ class Replay:
         )
 
     def _resumes(self) -> bool:
-        if self.n_tokens < 2 or any(value is None for value in self._keys_values):
+        if self.whole_only or self.n_tokens < 2:
+            return False
+        if any(value is None for value in self._keys_values):
             return False
         done = self.evaluations
         try:
@@ -460,6 +470,15 @@ class _Axes:
             2 if axis == 0 and length == 1 else fewer.get(length, length)
             for axis, length in enumerate(shape)
         )
+
+
+def _mixes_tokens(layers: Sequence[nn.Module]) -> bool:
+    """Whether linear layers choose by all rows of a call what they do with each.
+
+    LLM.int8 (arXiv 2208.07339) takes the columns in which any row has an outlier apart.
+    """
+    modules = (module for layer in layers for module in layer.modules())
+    return any(type(module).__name__ == "Linear8bitLt" for module in modules)
 
 
 def _cannot_cut() -> DepthError:

@@ -75,12 +75,12 @@ def _smooth_skip_effects(result: RunResult) -> SkipEffects:
     maps = effect.astype(np.float32)
     positions = (0,) if settings.skip_everywhere else (8,)
     output = (useful / 3).astype(np.float32)
-    return SkipEffects(settings.skip_part, positions, maps, maps / 2, output)
+    return SkipEffects(settings.skip_part, positions, maps, maps / 2, output, 0.01, 0.02)
 
 
 def _smooth_erasure(result: RunResult) -> ResidualErasure:
     wave, fade = _waves(result)
-    return ResidualErasure((wave * fade).astype(np.float32), result.answer_start)
+    return ResidualErasure((wave * fade).astype(np.float32), result.answer_start, 0.03)
 
 
 def _smooth_gradients(result: RunResult) -> IntegratedGradients:
@@ -100,7 +100,7 @@ def _smooth_ablation(result: RunResult) -> Ablation:
     predicted = len(result.tokens) - 1
     loss = np.full(predicted, 1.5, np.float32)
     change = np.repeat(_useful_parts(result)[:, None], predicted, axis=1)
-    return Ablation(result.settings.skip_part, loss, change)
+    return Ablation(result.settings.skip_part, loss, change, np.full_like(loss, 0.01))
 
 
 def _smooth_similarity(result: RunResult) -> Similarity:
@@ -142,12 +142,12 @@ def _draw(rng: np.random.Generator, *shape: int) -> np.ndarray:
 def _random_skip_effects(result: RunResult, rng: np.random.Generator) -> SkipEffects:
     layers = result.model.n_layers
     later = np.triu(_draw(rng, layers, layers), 1)
-    return SkipEffects("mlp", (8, 16), later, later / 2, _draw(rng, layers))
+    return SkipEffects("mlp", (8, 16), later, later / 2, _draw(rng, layers), 0.15, 0.125)
 
 
 def _random_erasure(result: RunResult, rng: np.random.Generator) -> ResidualErasure:
     effect = _draw(rng, result.model.n_layers + 1, len(result.tokens))
-    return ResidualErasure(effect, result.answer_start)
+    return ResidualErasure(effect, result.answer_start, 0.25)
 
 
 def _random_gradients(result: RunResult, rng: np.random.Generator) -> IntegratedGradients:
@@ -166,7 +166,8 @@ def _random_gradients(result: RunResult, rng: np.random.Generator) -> Integrated
 def _random_ablation(result: RunResult, rng: np.random.Generator) -> Ablation:
     predicted = len(result.tokens) - 1
     loss = _draw(rng, predicted)
-    return Ablation("mlp", loss, _draw(rng, result.model.n_layers, predicted) - 0.3)
+    change = _draw(rng, result.model.n_layers, predicted) - 0.3
+    return Ablation("mlp", loss, change, np.full_like(loss, 0.5))
 
 
 def _random_similarity(result: RunResult, rng: np.random.Generator) -> Similarity:

@@ -24,6 +24,7 @@ from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.metrics.contributions import Contributions
 from depthtui.options import Option
+from tests.builders.metrics import random_metric
 from tests.builders.results import random_result
 from tests.hostile import HOSTILE, HOSTILE_PROMPT
 
@@ -358,3 +359,17 @@ def test_decoding_runs_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(decode(encode(random_result())), RunResult)
     with pytest.raises(CodecError):
         decode(pickle.dumps(Prompt("x")))
+
+
+@pytest.mark.parametrize(
+    ("name", "lacking"),
+    [("skip_effects", "floor"), ("ablation", "unchanged"), ("residual_erasure", "floor")],
+)
+def test_a_result_without_its_noise_floor_is_not_taken(name: str, lacking: str) -> None:
+    data = encode(random_metric(name, random_result(), np.random.default_rng(0)))
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    tree = json.loads(header["__metadata__"]["depthtui"])
+    del tree["fields"][lacking]
+    with pytest.raises(CodecError):
+        decode(save(load(data), metadata={"depthtui": json.dumps(tree)}))

@@ -29,7 +29,7 @@ class TestDepthScore:
 
     def test_the_effect_on_later_layers(self):
         mean = np.array([[0.0, 1.0, 3.0], [9.0, 0.0, 5.0], [9.0, 9.0, 0.0]], np.float32)
-        skip = SkipEffects("layer", (8,), mean, mean, np.zeros(3))
+        skip = SkipEffects("layer", (8,), mean, mean, np.zeros(3), 0.0, 0.0)
         assert downstream_effect(skip).tolist() == [2, 5, 0]
 
 

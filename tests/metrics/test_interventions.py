@@ -140,6 +140,14 @@ def test_erasure_goes_on_where_it_was_left():
     assert fewer < replay.evaluations - before - fewer
 
 
+def test_erasure_that_goes_on_keeps_its_floor():
+    _model, _ids, anatomy, replay = replayed("llama", 9)
+    baseline = [residual.mean(dim=0) for residual in replay.residual]
+    left = residual_erasure(replay, anatomy.unembedding, baseline, 6)
+    left.effect[:, 3:8], left.floor = np.nan, 0.25
+    assert residual_erasure(replay, anatomy.unembedding, baseline, 6, result=left).floor == 0.25
+
+
 def test_nothing_is_computed_twice():
     """Counts of (token, layer) evaluations, against those of full forwards."""
     _model, _ids, anatomy, replay = replayed("llama", 18)
@@ -148,7 +156,8 @@ def test_nothing_is_computed_twice():
     before = replay.evaluations
     skip_effects(replay, anatomy.unembedding, replay.residual[:-1], positions)
     behind = sum(tokens - position for position in positions)
-    pairs = layers * (layers - 1) // 2
+    # Each layer runs the skipped ones before it, and one row in which nothing is skipped.
+    pairs = layers * (layers - 1) // 2 + layers
     assert replay.evaluations - before == pairs * (max(positions) + behind)
     assert replay.evaluations - before < layers * len(positions) * layers * tokens / 2
 
@@ -161,6 +170,65 @@ def test_nothing_is_computed_twice():
     residual_erasure(replay, anatomy.unembedding, baseline, 15)
     naive = (layers + 1) * tokens * layers * tokens
     assert replay.evaluations - before < naive / 2
+
+
+def floors(replay, anatomy, model):
+    """What every intervention is off by where nothing is changed."""
+    skipped = skipped_residuals(model, anatomy, replay, "layer")
+    effects = skip_effects(replay, anatomy.unembedding, skipped, [12, 8], layers_at_once=3)
+    ablation = ablation_loss(replay, anatomy.unembedding, skipped, layers_at_once=3)
+    baseline = [residual.mean(dim=0) for residual in replay.residual]
+    erasure = residual_erasure(replay, anatomy.unembedding, baseline, replay.n_tokens - 2)
+    return effects.floor, effects.output_floor, ablation.floor, erasure.floor
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_an_unchanged_run_changes_nothing(name):
+    model, _ids, anatomy, replay = replayed(name, 16)
+    # Not 0: products of few rows add up in another order than those of many.
+    assert max(floors(replay, anatomy, model)) < 2e-5
+
+
+@pytest.mark.parametrize("wrong", ["past", "tables"])
+def test_the_floor_tells_of_a_way_that_is_wrong(wrong, monkeypatch):
+    model, _ids, anatomy, replay = replayed("llama", 16)
+    assert replay.can_resume
+    run_layer = replay.run_layer
+
+    def wrongly(layer, rows, start=0, past=None):
+        if wrong == "past" and past is not None:
+            past = past[0] * 1.1, past[1]
+        return run_layer(layer, rows * 1.01 if wrong == "tables" else rows, start, past)
+
+    monkeypatch.setattr(replay, "run_layer", wrongly)
+    floor, output_floor, ablation, erasure = floors(replay, anatomy, model)
+    assert min(floor, output_floor, erasure) > 1e-3
+    assert (ablation > 1e-3) == (wrong == "tables")
+
+
+class Linear8bitLt(torch.nn.Linear):
+    """Rounds each call's rows to one grid, so that none is independent of the others."""
+
+    def forward(self, rows):
+        step = rows.detach().abs().max() / 20
+        return super().forward(rows + ((rows / step).round() * step - rows).detach())
+
+
+def test_rows_that_depend_on_each_other_go_whole_and_alone():
+    model, ids = fresh("llama"), random_ids(16)
+    for layer in blocks(model):
+        for module in layer.modules():
+            if type(module) is torch.nn.Linear:
+                module.__class__ = Linear8bitLt
+    anatomy = probe_architecture(model)
+    replay = Replay(model, anatomy, ids[0])
+    assert not replay.can_resume
+    assert max(floors(replay, anatomy, model)) < 2e-5
+    skipped = skipped_residuals(model, anatomy, replay, "layer")
+    effects = skip_effects(replay, anatomy.unembedding, skipped, [12, 8])
+    expected, output = naive_skip_effects(model, ids, [12, 8])
+    np.testing.assert_allclose(effects.layers, expected, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(effects.output, output, rtol=2e-4, atol=2e-5)
 
 
 def test_positions_run_on_through_the_prompts():

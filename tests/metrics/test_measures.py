@@ -107,7 +107,7 @@ def measured_result() -> RunResult:
     """Three layers, four tokens, the answer at token 2; attribution of layer 2 is not accurate."""
     result = random_result(3, 4)
     rows, layers = np.arange(16.0).reshape(4, 4), np.arange(9.0).reshape(3, 3)
-    result.put("residual_erasure", ResidualErasure(rows, 2))
+    result.put("residual_erasure", ResidualErasure(rows, 2, 0.0))
     gradients = IntegratedGradients(
         rows[:3] - 5,
         np.array([0.002, np.nan, 0.05]),
@@ -119,7 +119,7 @@ def measured_result() -> RunResult:
     result.put("integrated_gradients", gradients)
     result.put("settling", Settling(rows / 30))
     result.put("direct_logits", DirectLogits(np.arange(4), rows - 8))
-    result.put("skip_effects", SkipEffects("layer", (8,), layers, layers / 2, layers[0]))
+    result.put("skip_effects", SkipEffects("layer", (8,), layers, layers / 2, layers[0], 0.0, 0.0))
     return result
 
 

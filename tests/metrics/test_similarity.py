@@ -89,12 +89,12 @@ class TestPruning:
         unknown = np.full(3, np.nan)
         with pytest.raises(DepthError):
             best_block(Similarity(unknown[:, None], *(np.full((3, 3), np.nan),) * 2), 1)
-        assert least_useful(Ablation("layer", np.ones(1), unknown[:, None]), 2) == []
+        assert least_useful(Ablation("layer", np.ones(1), unknown[:, None], np.zeros(1)), 2) == []
 
     def test_the_least_useful_layers(self):
         assert least_useful(self.similarity, 2) == [1, 2]
         changes = np.array([0.5, -0.1, 4.0, np.nan, 0.5])
-        ablation = Ablation("layer", np.ones(1), changes[:, None])
+        ablation = Ablation("layer", np.ones(1), changes[:, None], np.zeros(1))
         assert least_useful(ablation, 3) == [1, 0, 4]
         assert least_useful(ablation, 9) == [1, 0, 4, 2]
 
@@ -106,6 +106,6 @@ class TestPruning:
             2,
             pytest.approx(0.1),
         )
-        ablation = Ablation("layer", np.ones(2), np.array([[5.0, 1.0], [0.0, 2.0]]))
+        ablation = Ablation("layer", np.ones(2), np.array([[5.0, 1.0], [0.0, 2.0]]), np.zeros(2))
         assert least_useful(ablation, 2) == [1, 0]
         assert least_useful(ablation, 2, include_first_token=False) == [0, 1]

@@ -66,7 +66,12 @@ def test_it_says_which_part_was_skipped(tmp_path: Path) -> None:
     (tmp_path / "arrays").write_bytes(arrays_bytes([full_run(), run()]))
     with safe_open(tmp_path / "arrays", "np") as file:
         about, other = json.loads(file.metadata()["runs"])
-    assert about["metrics"]["skip_effects"] == {"part": "mlp", "positions": [8, 16]}
-    assert about["metrics"]["residual_erasure"] == {"answer_start": 20}
+    assert about["metrics"]["skip_effects"] == {
+        "part": "mlp",
+        "positions": [8, 16],
+        "floor": 0.15,
+        "output_floor": 0.125,
+    }
+    assert about["metrics"]["residual_erasure"] == {"answer_start": 20, "floor": 0.25}
     assert about["unavailable"] == {"direct_logits": "it has [/]\nno sum."}
     assert set(other["metrics"]) == {"contributions", "logit_lens"}

@@ -43,7 +43,10 @@ def test_the_lens_in_words() -> None:
 
 def test_layers_are_ranked_by_the_loss_where_it_is_known() -> None:
     result = full_run()
-    result.put("ablation", Ablation("layer", np.ones(1), np.array([[3.0], [-0.01], [0.5], [0.2]])))
+    result.put(
+        "ablation",
+        Ablation("layer", np.ones(1), np.array([[3.0], [-0.01], [0.5], [0.2]]), np.zeros(1)),
+    )
     distance = np.full((4, 4), 0.25)
     influence = np.array([[0.1], [0.2], [0.3], [0.4]])
     result.put("similarity", Similarity(influence, distance, distance))
@@ -83,7 +86,8 @@ def test_the_depth_score_in_words() -> None:
     result.get(SkipEffects).part = "mlp"
     assert told(result)["DepthScore"][1].endswith("later layers; only the MLP left out")
     result.put(
-        "ablation", Ablation("attention", np.ones(1), np.array([[3.0], [2.0], [1.0], [0.5]]))
+        "ablation",
+        Ablation("attention", np.ones(1), np.array([[3.0], [2.0], [1.0], [0.5]]), np.zeros(1)),
     )
     assert told(result)["Most useful layers"][1].endswith("nats; only the attention left out")
 

@@ -164,7 +164,11 @@ class TestSlowerMetrics:
             "layers",
             "mean_layers",
             "output",
+            "floor",
+            "output_floor",
         }
+        assert summary["residual_erasure"][2]["floor"] == 0.25
+        assert summary["ablation"]["floor"] == 0.5
         assert summary["skip_effects"]["positions"] == [[8, 16], None, [8, 16]]
         assert len(summary["residual_erasure"][2]["effect"]) == 5
         assert len(summary["residual_erasure"][2]["effect"][0]) == 30

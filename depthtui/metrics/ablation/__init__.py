@@ -18,6 +18,7 @@ from depthtui.metrics.spec import (
     Metric,
     clean_run,
     lens,
+    noise_floor,
     row_of_logits,
     split,
 )
@@ -31,11 +32,24 @@ class Ablation(MetricResult):
         part: what was left out: `layer`, `attention` or `mlp`.
         loss: negative log-likelihood of the token after each, clean, in nats.
         loss_change: the same without layer l, less `loss`.
+        unchanged: the largest size of such a change in runs that go the same way with nothing
+            left out.
     """
 
     part: str
     loss: Annotated[np.ndarray, Shape("T-1")]
     loss_change: Annotated[np.ndarray, Shape("L", "T-1")]
+    unchanged: Annotated[np.ndarray, Shape("T-1")]
+
+    @property
+    def floor(self) -> float:
+        """The largest change of a token's loss with nothing left out."""
+        return float(np.abs(self.unchanged).max(initial=0.0))
+
+    @property
+    def mean_floor(self) -> float:
+        """What such changes leave in a mean over the tokens: their standard error, in nats."""
+        return float(np.linalg.norm(self.unchanged.astype("f8")) / max(1, self.unchanged.size))
 
     @property
     def useful(self) -> np.ndarray:
@@ -71,7 +85,8 @@ def _pool(pooled: Pooled) -> Ablation | None:
         return None
     loss = pooled.joined([found.loss[None] for found in known])[0]
     change = pooled.joined([found.loss_change for found in known])
-    return Ablation(known[0].part, loss, change) if loss.size else None
+    unchanged = pooled.joined([found.unchanged[None] for found in known])[0]
+    return Ablation(known[0].part, loss, change, unchanged) if loss.size else None
 
 
 def _summary(ablation: Ablation, pooled: Pooled) -> dict[str, Any]:
@@ -80,6 +95,8 @@ def _summary(ablation: Ablation, pooled: Pooled) -> dict[str, Any]:
             "part": ablation.part,
             "loss": float(ablation.loss.mean(dtype=np.float64)),
             "loss_change": usefulness(ablation),
+            "floor": ablation.floor,
+            "mean_floor": ablation.mean_floor,
         }
     }
 
@@ -89,7 +106,8 @@ def _findings(ablation: Ablation, pooled: Pooled) -> list[Finding]:
         gained = ", ".join(f"{value:+.3g}" for value in values)
         return f"loss {gained} nats{only(ablation.part)}"
 
-    return useful_layers(ablation, remark)
+    floors = f"{ablation.mean_floor:.2g} nats, of one token {ablation.floor:.2g}"
+    return [*useful_layers(ablation, remark), noise_floor(METRIC.title, floors)]
 
 
 def _per_layer(ablation: Ablation) -> list[LayerValues]:

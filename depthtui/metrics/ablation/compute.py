@@ -45,18 +45,21 @@ def ablation_loss(
     """
     count = replay.n_layers
     size = layers_at_once or count
-    losses = []
+    changes = []
     with torch.no_grad():
         clean = token_losses(unembedding, replay.residual[-1][None], replay.ids)
+        unchanged = torch.zeros(replay.n_tokens - 1)
         for first in range(0, count, size):
-            sweep = SkipSweep(replay, skipped, [0])
+            sweep = SkipSweep(replay, skipped, [0], first)
             for layer in range(first, count):
                 sweep.run(layer)
                 if layer < first + size:
                     sweep.begin(layer)
             ((_, ends),) = sweep.ends()
-            losses.append(token_losses(unembedding, ends, replay.ids))
-    return Ablation(part, clean[0].numpy(), (torch.cat(losses) - clean).numpy())
+            moved = token_losses(unembedding, ends, replay.ids) - clean
+            unchanged = torch.maximum(unchanged, moved[0].abs())
+            changes.append(moved[1:])
+    return Ablation(part, clean[0].numpy(), torch.cat(changes).numpy(), unchanged.numpy())
 
 
 def token_losses(unembedding: Unembedding, residual: Tensor, ids: Tensor) -> Tensor:

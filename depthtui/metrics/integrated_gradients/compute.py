@@ -123,7 +123,7 @@ class _Path:
         actual = replay.residual[layer + 1]
         self._base = actual.float().mean(dim=0, keepdim=True)
         # The last token predicts nothing of the answer, so f does not depend on it.
-        self._delta = (actual.float() - self._base)[:-1]
+        self._delta = (actual.float() - self._base)[: replay.end_for(replay.n_tokens - 1)]
         self._dtype = actual.dtype
         self.narrowest = max(_NARROWEST, torch.finfo(actual.dtype).eps)
         self._most_tokens = min(most_tokens or replay.tokens_at_once, replay.tokens_at_once // 2)
@@ -179,7 +179,8 @@ class _Path:
             chosen = logits.log_softmax(dim=-1).gather(-1, targets).exp().sum(dim=(1, 2))
             (gradient,) = torch.autograd.grad(chosen.sum(), start)
         shares = (gradient.float() * self._delta).sum(dim=-1).cpu().double()
-        return chosen.detach().cpu(), torch.nn.functional.pad(shares, (0, 1))
+        lacking = self.n_tokens - shares.shape[1]
+        return chosen.detach().cpu(), torch.nn.functional.pad(shares, (0, lacking))
 
 
 def _riemann(path: _Path, steps: int, tolerance: float) -> tuple[np.ndarray, float, int, bool]:

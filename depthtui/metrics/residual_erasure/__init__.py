@@ -11,6 +11,7 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
+    Finding,
     LayerValues,
     Measure,
     MemoryNeed,
@@ -20,6 +21,7 @@ from depthtui.metrics.spec import (
     array,
     clean_run,
     lens,
+    noise_floor,
     row_of_logits,
 )
 
@@ -31,10 +33,13 @@ class ResidualErasure(MetricResult):
     Attributes:
         effect: the largest |p - p~|_2 over the answer's tokens; NaN not done yet.
         answer_start: index of the answer's first token.
+        floor: the largest effect in runs that go the same way with nothing erased: what is not
+            larger is not told apart from rounding.
     """
 
     effect: Annotated[np.ndarray, Shape("L+1", "T")]
     answer_start: int
+    floor: float
 
     @property
     def is_whole(self) -> bool:
@@ -47,6 +52,11 @@ def _pool(pooled: Pooled) -> list[ResidualErasure | None] | None:
 
 def _summary(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> dict[str, Any]:
     return {"residual_erasure": [None if found is None else vars(found) for found in by_prompt]}
+
+
+def _findings(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> list[Finding]:
+    floor = max(found.floor for found in by_prompt if found is not None)
+    return [noise_floor(METRIC.title, f"{floor:.2g}")]
 
 
 def _per_layer(by_prompt: list[ResidualErasure | None]) -> list[LayerValues]:
@@ -65,7 +75,9 @@ def _memory(sizes: Sizes) -> MemoryNeed:
 
 
 def _answer_begins(result: RunResult, row: int) -> str:
-    return f"answer from token {result.answer_start}"
+    found = result.get(ResidualErasure)
+    noise = f", noise up to {found.floor:.2g}" if found is not None and found.floor >= 0.001 else ""
+    return f"answer from token {result.answer_start}{noise}"
 
 
 METRIC = Metric(
@@ -95,5 +107,6 @@ METRIC = Metric(
     ),
     pool=_pool,
     summary=_summary,
+    findings=_findings,
     per_layer=_per_layer,
 )

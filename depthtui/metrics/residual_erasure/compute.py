@@ -66,14 +66,15 @@ def residual_erasure(
     distance = OutputDistance(unembedding, replay.residual[-1][reads])
     if result is None:
         shape = (replay.n_layers + 1, replay.n_tokens)
-        result = ResidualErasure(np.full(shape, np.nan, np.float32), answer_start)
+        result = ResidualErasure(np.full(shape, np.nan, np.float32), answer_start, floor=0.0)
         result.effect[:, stop] = 0.0
     start = int(np.isfinite(result.effect[0, :stop]).sum())
     with torch.no_grad():
         while start < stop:
             count = _together(replay.n_layers, start, stop)
-            block = _erase(replay, distance, baseline, start, count, stop, reads)
+            block, floor = _erase(replay, distance, baseline, start, count, stop, reads)
             result.effect[:, start : start + count] = block.numpy()
+            result.floor = max(result.floor, floor)
             start += count
             on_tokens(start, result)
     return result
@@ -93,27 +94,30 @@ def _erase(
     count: int,
     stop: int,
     reads: slice,
-) -> Tensor:
-    """Erase tokens `start` … `start + count - 1`, `[L+1, count]`."""
+) -> tuple[Tensor, float]:
+    """Erase tokens `start` … `start + count - 1`, `[L+1, count]`.
+
+    The first row is an unchanged run; what it is off by comes second.
+    """
     begin = start if replay.can_resume else 0
-    rows: Tensor | None = None
+    end = replay.end_for(stop)
+    rows = replay.residual[0][None, begin:end]
     for layer in range(replay.n_layers + 1):
-        clean = replay.residual[layer][begin:stop]
+        clean = replay.residual[layer][begin:end]
         new = clean.repeat(count, 1, 1)
         erased = torch.arange(count)
         new[erased, erased + start - begin] = baseline[layer].to(clean)
-        rows = new if rows is None else torch.cat([rows, new.to(rows.device)])
+        rows = torch.cat([rows, new.to(rows.device)])
         if layer < replay.n_layers:
             past = None
             if begin > 0:
                 keys, values = replay.keys_values(layer)
                 past = keys[:, :, :begin], values[:, :, :begin]
             rows = replay.run_layer(layer, rows, begin, past)
-    assert rows is not None
     seen = max(reads.start, begin)
-    far = distance(rows[:, seen - begin :], seen - reads.start)
-    far = far.view(replay.n_layers + 1, count, -1)
+    distances = distance(rows[:, seen - begin : stop - begin], seen - reads.start)
+    far = distances[1:].view(replay.n_layers + 1, count, -1)
     # An erased token cannot change what came before it, and rounding must not pretend so.
     position = torch.arange(seen, stop)
     far = far.masked_fill(position < torch.arange(start, start + count)[:, None], 0.0)
-    return far.amax(dim=-1)
+    return far.amax(dim=-1), float(distances[0].max())

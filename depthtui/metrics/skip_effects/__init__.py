@@ -13,6 +13,7 @@ from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
+    Finding,
     LayerMap,
     LayerValues,
     Measure,
@@ -20,6 +21,7 @@ from depthtui.metrics.spec import (
     array,
     clean_run,
     lens,
+    noise_floor,
     row_of_logits,
     split,
 )
@@ -38,6 +40,8 @@ class SkipEffects(MetricResult):
             positions and tokens; 0 up to and including the diagonal.
         mean_layers: the mean instead of the largest.
         output: the largest |p - p~|_2.
+        floor, output_floor: the largest of `layers` and of `output` in a run that goes the same
+            way with nothing skipped: what is not larger is not told apart from rounding.
     """
 
     part: str
@@ -45,6 +49,8 @@ class SkipEffects(MetricResult):
     layers: Annotated[np.ndarray, Shape("L", "L")]
     mean_layers: Annotated[np.ndarray, Shape("L", "L")]
     output: Annotated[np.ndarray, Shape("L")]
+    floor: float
+    output_floor: float
 
 
 def choose_positions(n_tokens: int, rng: random.Random) -> list[int]:
@@ -89,13 +95,28 @@ def _pool(pooled: Pooled) -> SkipEffects | None:
         np.max([part.layers for part in known], axis=0),
         np.average([part.mean_layers for part in known], axis=0, weights=weights),
         np.max([part.output for part in known], axis=0),
+        max(part.floor for part in known),
+        max(part.output_floor for part in known),
     )
 
 
 def _summary(skip: SkipEffects, pooled: Pooled) -> dict[str, Any]:
     by_prompt = pooled.by_prompt(SkipEffects) or []
     positions = [None if found is None else list(found.positions) for found in by_prompt]
-    return {"skip_effects": {"part": skip.part, **dict(arrays_of(skip)), "positions": positions}}
+    floors = {"floor": skip.floor, "output_floor": skip.output_floor}
+    return {
+        "skip_effects": {
+            "part": skip.part,
+            **dict(arrays_of(skip)),
+            "positions": positions,
+            **floors,
+        }
+    }
+
+
+def _findings(skip: SkipEffects, pooled: Pooled) -> list[Finding]:
+    floors = f"{skip.floor:.2g}, of the output {skip.output_floor:.2g}"
+    return [noise_floor(METRIC.title, floors)]
 
 
 def _per_layer(skip: SkipEffects) -> list[LayerValues]:
@@ -106,6 +127,8 @@ def _maps(skip: SkipEffects) -> list[LayerMap]:
     # A layer that is skipped cannot change what comes before it.
     later = np.where(np.tri(len(skip.layers), k=-1, dtype=bool), np.nan, skip.layers)
     caption = f"{MAP.formula}, skipped layer upwards, changed layer to the right"
+    if skip.floor >= 0.001:
+        caption += f"; noise up to {skip.floor:.2g}"
     skipped = "" if skip.part == "layer" else f", {PART_TITLES[skip.part]} skipped"
     return [LayerMap(MAP, later, f"{MAP.title}{skipped}", caption)]
 
@@ -137,6 +160,7 @@ METRIC = Metric(
     measures=(MAP,),
     pool=_pool,
     summary=_summary,
+    findings=_findings,
     per_layer=_per_layer,
     maps=_maps,
 )

@@ -61,21 +61,32 @@ def skip_effects(
     count = replay.n_layers
     largest, sums = torch.zeros(count, count), torch.zeros(count, count)
     output = torch.zeros(count)
+    floor, output_floor = 0.0, 0.0
     tokens = sum(replay.n_tokens - position for position in positions)
 
     def effects() -> SkipEffects:
         mean = sums / max(1, tokens)
         return SkipEffects(
-            part, tuple(positions), largest.numpy().copy(), mean.numpy(), output.numpy().copy()
+            part,
+            tuple(positions),
+            largest.numpy().copy(),
+            mean.numpy(),
+            output.numpy().copy(),
+            floor,
+            output_floor,
         )
 
     size = layers_at_once or count
     with torch.no_grad():
         for first in range(0, count, size):
             group = range(first, min(first + size, count))
-            sweep = SkipSweep(replay, skipped, positions)
+            sweep = SkipSweep(replay, skipped, positions, first)
             for layer in range(first, count):
-                for change in _changes(replay, sweep, layer):
+                for unchanged, *changes in _changes(replay, sweep, layer):
+                    floor = max(floor, float(unchanged.max()))
+                    if not changes:
+                        continue
+                    change = torch.stack(changes)
                     rows = slice(first, first + len(change))
                     here = largest[rows, layer]
                     torch.maximum(here, change.amax(dim=1), out=here)
@@ -85,13 +96,15 @@ def skip_effects(
                 on_layer(layer, effects())
             for position, ends in sweep.ends():
                 distance = OutputDistance(unembedding, replay.residual[-1][position:])
+                unchanged, *far = distance(ends).amax(dim=1)
+                output_floor = max(output_floor, float(unchanged))
                 here = output[group.start : group.stop]
-                torch.maximum(here, distance(ends).amax(dim=1), out=here)
+                torch.maximum(here, torch.stack(far), out=here)
     return effects()
 
 
 def _changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[Tensor]:
-    """For every position, |c_l - c~_l| / |c_l| of the skipped runs, `[runs, T - t]`."""
+    """For every position, |c_l - c~_l| / |c_l| of the sweep's runs, `[1 + runs, T - t]`."""
     for position, before, after in sweep.run(layer):
         h, h_next = (replay.residual[depth][position:].float() for depth in (layer, layer + 1))
         clean = h_next - h.to(h_next.device)
@@ -124,10 +137,19 @@ def skipped_residuals(
 class SkipSweep:
     """Runs with one skipped layer each, all of them through one layer after another.
 
-    For every position the rows are the layers skipped so far, in order.
+    For every position the first row is the unchanged run, which tells what the way itself
+    changes; the others are the layers skipped so far, in order.
+
+    Args:
+        replay: the clean run.
+        skipped: for every layer, the residual after it where it is skipped, `[T, d]`.
+        positions: the positions t; 0 stands for skipping the layer at all tokens.
+        first: the layer that the sweep begins with.
     """
 
-    def __init__(self, replay: Replay, skipped: Sequence[Tensor], positions: Sequence[int]) -> None:
+    def __init__(
+        self, replay: Replay, skipped: Sequence[Tensor], positions: Sequence[int], first: int
+    ) -> None:
         self._replay = replay
         self._skipped = skipped
         self._positions = list(positions)
@@ -135,10 +157,14 @@ class SkipSweep:
         self._resuming = replay.can_resume and self._last > 0
         self._prefix: Tensor | None = None
         self._rows: dict[int, Tensor] = {}
+        clean = replay.residual[first]
+        self._add(clean, clean)
 
     def begin(self, layer: int) -> None:
         """Add the run that skips `layer`; its residual is the one after it."""
-        clean, skipped = self._replay.residual[layer + 1], self._skipped[layer]
+        self._add(self._replay.residual[layer + 1], self._skipped[layer])
+
+    def _add(self, clean: Tensor, skipped: Tensor) -> None:
         if self._resuming:
             prefix = torch.cat([clean[:1], skipped[1 : self._last].to(clean.device)])
             self._prefix = _append(self._prefix, prefix)
@@ -147,12 +173,11 @@ class SkipSweep:
             self._rows[position] = _append(self._rows.get(position), mixed)
 
     def run(self, layer: int) -> list[tuple[int, Tensor, Tensor]]:
-        """Send all runs through `layer`: positions, residuals before and after, `[runs, T - t, d]`.
+        """Send all runs through `layer`: positions, residuals before and after them.
 
-        Where tokens cannot be run behind others, whole prompts are, and cut here.
+        Each `[1 + runs, T - t, d]`. Where tokens cannot be run behind others, whole prompts are,
+        and cut here.
         """
-        if not self._rows:
-            return []
         past: KeysValues | None = None
         if self._resuming:
             assert self._prefix is not None

@@ -28,7 +28,9 @@ from tests.tui.panes.drawing import cell, framed, line_with, lines
 
 
 def ablation(values: list[float]) -> Ablation:
-    return Ablation("layer", np.ones(1, np.float32), np.array(values, np.float32)[:, None])
+    return Ablation(
+        "layer", np.ones(1, np.float32), np.array(values, np.float32)[:, None], np.zeros(1)
+    )
 
 
 def similarity(values: list[float]) -> Similarity:
@@ -226,7 +228,7 @@ async def test_the_skip_map_is_a_triangle_with_the_output_beside_it(ramp: str):
     result = make_result(layers=6)
     effects = np.triu(np.ones((6, 6), np.float32), 1)
     output = np.arange(6, dtype=np.float32)
-    result.put("skip_effects", SkipEffects("layer", (8,), effects, effects, output))
+    result.put("skip_effects", SkipEffects("layer", (8,), effects, effects, output, 0.0, 0.0))
     pane = Heatmap()
     pane.ramp, pane.mode, pane.measure, pane.cursor = (
         ramp,
@@ -259,7 +261,7 @@ async def test_the_skip_map_is_a_triangle_with_the_output_beside_it(ramp: str):
 async def test_the_skip_map_names_the_part_that_was_skipped():
     result = make_result(layers=3)
     zero = np.zeros((3, 3), np.float32)
-    result.put("skip_effects", SkipEffects("mlp", (8,), zero, zero, zero[0]))
+    result.put("skip_effects", SkipEffects("mlp", (8,), zero, zero, zero[0], 0.0, 0.0))
     pane = Heatmap()
     pane.mode, pane.measure = "skips", MEASURE_BY_NAME["skip_effects"]
     async with framed(pane, (60, 12)) as pilot:

@@ -163,7 +163,7 @@ def test_a_run_that_is_added_to_keeps_what_it_had_when_that_is_stopped(session: 
     # What the engine says of the former work is not heard any more.
     assert session.apply(RunFinished(old_id, full_result(Prompt("other")))) is None
     session.apply(RunStarted(run.engine_id, tokens_of(run.prompt)))
-    ablation = Ablation("layer", np.ones(2, np.float32), np.ones((30, 2), np.float32))
+    ablation = Ablation("layer", np.ones(2, "f4"), np.ones((30, 2), "f4"), np.zeros(2, "f4"))
     session.apply(MetricRows(run.engine_id, "ablation", ablation, 1, 1, 0.5))
     assert run.work == Work("ablation", 1, 1)
     stopped = empty_result(run.model, run.prompt, wanted, before.tokens)
@@ -208,8 +208,8 @@ def test_another_answer_drops_what_depends_on_it(session: Session) -> None:
     finished(session)
     run = session.runs[0]
     effect = np.zeros((31, 3), np.float32)
-    run.result.put("residual_erasure", ResidualErasure(effect, 2))
-    run.result.put("ablation", Ablation("layer", effect[0], effect))
+    run.result.put("residual_erasure", ResidualErasure(effect, 2, 0.0))
+    run.result.put("ablation", Ablation("layer", effect[0], effect, 0 * effect[0]))
     run.result.unavailable = {"integrated_gradients": "no answer", "similarity": "why"}
     run.settings = replace(run.settings, metrics=("logit_lens", "residual_erasure", "ablation"))
     session.mark_answer(run, 1)
@@ -260,7 +260,7 @@ def test_what_was_stopped_half_way_is_asked_for_again(session: Session) -> None:
     run = session.current
     assert run is not None
     assert run.result is not None
-    ablation = Ablation("layer", np.ones(2, np.float32), np.ones((30, 2), np.float32))
+    ablation = Ablation("layer", np.ones(2, "f4"), np.ones((30, 2), "f4"), np.zeros(2, "f4"))
     run.result.put("ablation", ablation)
     assert run.to_compute(("contributions", "ablation"))[0] == []
     run.state = RunState.STOPPED
