@@ -124,10 +124,11 @@ def of_metric(metric: Metric, sizes: Sizes) -> MemoryNeed:
     need = metric.memory(sizes)
     if not metric.on_demand:
         return need
+    need += MemoryNeed(block=sizes.tokens * sizes.token_bytes)
+    if not metric.reruns_layers:
+        return need
     keys_and_values = 2 * sizes.tokens * sizes.cached_width * sizes.item
-    return need + MemoryNeed(
-        layer=sizes.residual_bytes + keys_and_values, block=sizes.tokens * sizes.token_bytes
-    )
+    return need + MemoryNeed(layer=sizes.residual_bytes + keys_and_values)
 
 
 def check_fits(info: ModelInfo, sizes: Sizes, placement: Placement) -> None:

@@ -220,6 +220,8 @@ class Metric:
         of: the metric that it is derived from.
         compute: where its kernel is, as `module:function`; imported in the engine alone.
         needs: what a run must have for it.
+        reruns_layers: whether layers run again, with the keys and values of the recorded pass in
+            memory; else the residuals of the pass are all that it reads.
         memory: what it takes beside the weights and the recorded pass.
         depends_on: names of the fields of `RunSettings` that change its values.
         cache_key: result -> what stands for `depends_on` in its cache key, where the settings
@@ -246,6 +248,7 @@ class Metric:
     of: str = ""
     compute: str = ""
     needs: tuple[Need, ...] = ()
+    reruns_layers: bool = True
     memory: Callable[[Sizes], MemoryNeed] = lambda sizes: MemoryNeed()
     depends_on: tuple[str, ...] = ()
     cache_key: Callable[[RunResult], dict[str, Any]] | None = None

@@ -1,6 +1,7 @@
 """The slower metrics through the whole engine: cache, stopping, reasons, what-ifs."""
 
 import contextlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,11 +162,8 @@ def test_a_baseline_on_a_mac_is_summed_on_the_cpu(monkeypatch):
 
     stream = [torch.full((3, 2), depth + 1.0) for depth in range(4)]
 
-    class Replayed:
-        def __init__(self, *args):
-            self.residual = [residual.as_subclass(OnMps) for residual in stream]
-
-    monkeypatch.setattr(context_module, "Replay", Replayed)
+    recorded = SimpleNamespace(residual=[residual.as_subclass(OnMps) for residual in stream])
+    monkeypatch.setattr(context_module, "record_residuals", lambda *args: recorded)
     baselines = Baselines(None, None, lambda text: torch.arange(3), lambda: ("one", "two"))
     means = baselines.mean((), lambda: None)
     assert [mean.tolist() for mean in means] == [[depth + 1.0] * 2 for depth in range(4)]

@@ -45,6 +45,7 @@ METRIC = Metric(
     cost="1 forward",
     result=DirectLogits,
     compute="depthtui.metrics.direct_logits.compute:compute",
+    reruns_layers=False,
     needs=(clean_run, lens),
     memory=row_of_logits,
     measures=(

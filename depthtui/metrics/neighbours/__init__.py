@@ -74,6 +74,7 @@ METRIC = Metric(
     cost="1 forward",
     result=Neighbours,
     compute="depthtui.metrics.neighbours.compute:compute",
+    reruns_layers=False,
     needs=(clean_run,),
     measures=(
         Measure(

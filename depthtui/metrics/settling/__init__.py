@@ -107,6 +107,7 @@ METRIC = Metric(
     cost="1 forward and the LM head at every depth",
     result=Settling,
     compute="depthtui.metrics.settling.compute:compute",
+    reruns_layers=False,
     needs=(clean_run, lens),
     memory=row_of_logits,
     measures=(

@@ -160,6 +160,7 @@ METRIC = Metric(
     cost="1 forward",
     result=Similarity,
     compute="depthtui.metrics.similarity.compute:compute",
+    reruns_layers=False,
     needs=(clean_run,),
     pool=_pool,
     summary=_summary,
