@@ -73,6 +73,8 @@ class Provenance:
         started: when, ISO 8601 in UTC.
         seconds: how long the run took.
         cached: whether the result came from the disk cache.
+        product: whose float32 matrix products a CPU multiplied by: `torch`, as it chooses
+            itself, or `oneDNN`.
     """
 
     depthtui: str
@@ -83,6 +85,7 @@ class Provenance:
     started: str
     seconds: float
     cached: bool = False
+    product: str = "torch"
 
 
 @dataclass

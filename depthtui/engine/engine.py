@@ -55,6 +55,7 @@ from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.tracing.activations import Activations
 from depthtui.tracing.anatomy import execution_device, probe_architecture
 from depthtui.tracing.parameters import with_parameters
+from depthtui.tracing.products import fast_products, product_of
 
 
 class Engine:
@@ -181,7 +182,8 @@ class Engine:
         run = Run(model, result, control or Control(), self._emit, run_id, self._on_bug)
         memory.check_fits(model.info, run.sizes, model.placement)
         self._emit(RunStarted(run_id, tokens))
-        keep_later = self._compute(run, model, fresh or run.control.stepping)
+        with fast_products(model.loaded.model):
+            keep_later = self._compute(run, model, fresh or run.control.stepping)
         self._emit(RunFinished(run_id, result))
         kept = [_kept(keep) for keep in keep_later]
         if not all(kept):
@@ -222,8 +224,9 @@ class Engine:
             generation = _with_settings(cached, asked, settings)
             emit_part(generation.continuation)
         else:
-            self._write(model, generation, (control or Control()).checkpoint, emit_part)
-            generation.provenance = _provenance(started, time.perf_counter() - clock)
+            with fast_products(model.loaded.model):
+                self._write(model, generation, (control or Control()).checkpoint, emit_part)
+            generation.provenance = _provenance(model, started, time.perf_counter() - clock)
         self._emit(GenerationFinished(run_id, generation))
         if cached is None and generation.complete:
             words = f"{model.info.name} · {len(tokens)} + {len(generation.continuation)} tokens"
@@ -291,7 +294,7 @@ class Engine:
         finally:
             run.flush()
         if keep_later or result.provenance is None:
-            result.provenance = _provenance(started, run.seconds)
+            result.provenance = _provenance(model, started, run.seconds)
         return keep_later
 
     def _measure(
@@ -316,7 +319,7 @@ class Engine:
             activations, fits = _forward(run, keep_writes=fits)
             if fits:
                 keep_later.append(lambda: self._keep_activations(model, result, activations))
-        provenance = _provenance(datetime.now(UTC), run.seconds)
+        provenance = _provenance(model, datetime.now(UTC), run.seconds)
         base = dataclasses.replace(
             result, complete=True, unavailable={}, failed=(), provenance=provenance
         )
@@ -507,7 +510,7 @@ def _activation_bytes(info: ModelInfo, n_tokens: int) -> int:
     return (3 * info.n_layers + 1) * n_tokens * info.d_model * size
 
 
-def _provenance(started: datetime, seconds: float) -> Provenance:
+def _provenance(model: ReadyModel, started: datetime, seconds: float) -> Provenance:
     return Provenance(
         depthtui=depthtui.__version__,
         torch=torch.__version__,
@@ -516,4 +519,5 @@ def _provenance(started: datetime, seconds: float) -> Provenance:
         platform=f"{platform.system()} {platform.machine()}",
         started=started.isoformat(timespec="seconds"),
         seconds=seconds,
+        product=product_of(model.loaded.model),
     )

@@ -27,6 +27,7 @@ from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import clean_run
 from depthtui.prompts.tasks import baseline_texts
+from depthtui.tracing import products
 from depthtui.tracing.anatomy import decoder
 
 BASE = ("contributions", "logit_lens")
@@ -246,3 +247,31 @@ def test_causal_metrics_are_of_clean_runs(engine):
 def test_a_layer_that_does_not_exist_is_refused(engine):
     with pytest.raises(DepthError, match="no layer 99"):
         engine.run(PROMPT, RunSettings(skipped=(Skip(99),)))
+
+
+def test_the_faster_product_is_used_and_told(engine, monkeypatch):
+    """Every metric agrees with the plain product, and the model stays as it was."""
+    everything = RunSettings(metrics=tuple(metric_.name for metric_ in METRICS))
+    expected = engine.run(PROMPT, everything, fresh=True)
+    assert expected.provenance.product == "torch"
+    used = []
+    original = products._one_dnn
+
+    def multiply(*args):
+        used.append(1)
+        return original(*args)
+
+    monkeypatch.setattr(products, "_one_dnn", multiply)
+    monkeypatch.setattr(products, "_one_dnn_is_faster", lambda: True)
+    monkeypatch.setattr(products, "_SMALLEST_WEIGHT", 0)
+    found = engine.run(PROMPT, everything, fresh=True)
+    assert found.provenance.product == "oneDNN"
+    assert used
+    for name, value in expected.measured.items():
+        for field, array in arrays_of(value):
+            if array.dtype.kind == "f" and field != "completeness_error":
+                np.testing.assert_allclose(
+                    getattr(found.measured[name], field), array, rtol=1e-3, atol=1e-4, err_msg=name
+                )
+    model = engine._model.loaded.model
+    assert not any("forward" in vars(module) for module in model.modules())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.report.phrases import provenance_sentence
 from depthtui.report.summary import combined_provenance, summary_dict, summary_json
 from tests.builders.results import full_run, hostile_run, lacking, run, stopped_run
 
@@ -80,6 +81,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         "started",
         "seconds",
         "cached",
+        "product",
     }
 
 
@@ -300,6 +302,11 @@ class TestProvenance:
         assert combined["seconds"] == 3.5
         assert combined["cached"] is False
         assert combined_provenance(runs[:1])["cached"] is True
+
+    def test_tells_of_another_product_than_torchs(self) -> None:
+        fast = replace(self.one, product="oneDNN")
+        assert "torch 2.13 with oneDNN's float32 products," in provenance_sentence(asdict(fast))
+        assert "torch 2.13, transformers" in provenance_sentence(asdict(self.one))
 
     def test_of_runs_that_never_ended(self) -> None:
         combined = combined_provenance([stopped_run()])

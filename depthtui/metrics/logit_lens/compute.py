@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from depthtui.data.lens import OVERLAP_K, LensValues, LogitLens
 from depthtui.tracing.anatomy import Unembedding, execution_device
 from depthtui.tracing.parts import at_once
+from depthtui.tracing.products import multiply_into
 
 OUTPUT_BYTES = 512 << 20
 """Most that the model's own logits may take at a time; longer prompts go in parts."""
@@ -277,7 +278,7 @@ class _Reader:
         assert self._weight is not None
         weight, bias = self._weight[columns], getattr(self._unembedding.head, "bias", None)
         if weight.dtype == torch.float32:
-            torch.mm(normed, weight.T, out=block)
+            multiply_into(block, normed, weight)
             if bias is not None:
                 block += bias[columns]
             self._unembedding.finish(block)

@@ -1,0 +1,146 @@
+"""float32 matrix products on a CPU: torch's own, or oneDNN's where that is faster.
+
+torch multiplies by MKL, which leaves half of some AMD machines unused. oneDNN
+comes with torch, computes in float32 as well, and gives a row the same value
+among any number of rows from two on. Which is used is found out by timing both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor, nn
+
+_WORTH_IT = 1.25
+"""How much faster oneDNN must be, so that noise does not decide."""
+
+_TIMINGS = 20
+
+_SMALLEST_WEIGHT = 1 << 14
+"""Elements of a weight below which calling oneDNN costs more than the product."""
+
+
+def product_of(model: nn.Module) -> str:
+    """Whose product `fast_products` gives a model's layers: `oneDNN` or `torch`."""
+    suits = any(_is_linear(module) for module in model.modules())
+    return "oneDNN" if suits and _one_dnn_is_faster() else "torch"
+
+
+def multiply_into(out: Tensor, rows: Tensor, weight: Tensor) -> None:
+    """Put float32 `rows` `[n, d]` times the transpose of `weight` `[m, d]` into `out` `[n, m]`."""
+    if _takes_one_dnn(rows, weight):
+        out.copy_(_one_dnn(rows, weight))
+    else:
+        torch.mm(rows, weight.T, out=out)
+
+
+@contextlib.contextmanager
+def fast_products(model: nn.Module) -> Iterator[None]:
+    """A while in which a model's linear layers use the faster product, gradients included.
+
+    Their `forward` is replaced and put back; modules, names and hooks stay as they are.
+    """
+    layers = [
+        module for module in model.modules() if _is_linear(module) and "forward" not in vars(module)
+    ]
+    if not layers or not _one_dnn_is_faster():
+        yield
+        return
+    try:
+        for layer in layers:
+            layer.forward = functools.partial(_linear, layer)  # type: ignore[method-assign]
+        yield
+    finally:
+        for layer in layers:
+            vars(layer).pop("forward", None)
+
+
+def _is_linear(module: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether it is an ordinary linear layer in memory: not quantised, not moved about."""
+    return (
+        type(module) is nn.Linear
+        and not hasattr(module, "_hf_hook")
+        and _suits_one_dnn(module.weight)
+    )
+
+
+def _suits_one_dnn(weight: Tensor) -> bool:
+    return (
+        weight.dtype == torch.float32
+        and weight.device.type == "cpu"
+        and weight.numel() >= _SMALLEST_WEIGHT
+    )
+
+
+def _linear(layer: nn.Linear, rows: Tensor) -> Tensor:
+    weight, bias = layer.weight, layer.bias
+    # A single row is a matrix times a vector, which MKL does faster.
+    if rows.numel() <= rows.shape[-1] or rows.dtype != torch.float32:
+        return nn.functional.linear(rows, weight, bias)
+    if not torch.is_grad_enabled() or not (rows.requires_grad or weight.requires_grad):
+        return _one_dnn(rows, weight, bias)
+    if weight.requires_grad:
+        return nn.functional.linear(rows, weight, bias)
+    return _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+
+
+class _Linear(torch.autograd.Function):
+    """A linear layer of fixed weights by oneDNN, whose product has no gradient of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight)
+        return _one_dnn(rows, weight, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (weight,) = ctx.saved_tensors
+        return _one_dnn(gradient, weight.T), None, None
+
+
+def _takes_one_dnn(rows: Tensor, weight: Tensor) -> bool:
+    return len(rows) > 1 and _suits_one_dnn(weight) and _one_dnn_is_faster()
+
+
+def _one_dnn(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+
+
+@functools.cache
+def _one_dnn_is_faster() -> bool:
+    """Time both products on this machine, a few milliseconds.
+
+    By the best of many short ones on one thread: of those some run undisturbed even where the
+    machine has other work.
+    """
+    rows, weight = torch.ones(64, 512), torch.ones(512, 512)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with torch.inference_mode():
+            pairs = [
+                (
+                    _seconds(lambda: _one_dnn(rows, weight)),
+                    _seconds(lambda: nn.functional.linear(rows, weight)),
+                )
+                for _ in range(_TIMINGS)
+            ]
+    except (AttributeError, RuntimeError):
+        # torch was built without oneDNN, or calls this product otherwise now.
+        return False
+    finally:
+        torch.set_num_threads(threads)
+    mine, torchs = (min(seconds) for seconds in zip(*pairs, strict=True))
+    return torchs > _WORTH_IT * mine
+
+
+def _seconds(multiply: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    multiply()
+    return time.perf_counter() - start

@@ -1,0 +1,161 @@
+"""The faster float32 product: same numbers, gradients included, and a model left as it was."""
+
+import contextlib
+
+import pytest
+import torch
+from torch import nn
+
+from depthtui.tracing import products
+from depthtui.tracing.products import fast_products, multiply_into, product_of
+from tests.tiny_models import fresh
+
+
+@pytest.fixture(params=[True, False], ids=["oneDNN", "torch"])
+def faster(request, monkeypatch):
+    """Whether oneDNN is, for weights of any size."""
+    monkeypatch.setattr(products, "_one_dnn_is_faster", lambda: request.param)
+    monkeypatch.setattr(products, "_SMALLEST_WEIGHT", 0)
+    return request.param
+
+
+@pytest.fixture
+def one_dnn(monkeypatch):
+    """oneDNN is used everywhere; counts its products."""
+    counted = []
+    original = products._one_dnn
+
+    def multiply(*args):
+        counted.append(1)
+        return original(*args)
+
+    monkeypatch.setattr(products, "_one_dnn", multiply)
+    monkeypatch.setattr(products, "_one_dnn_is_faster", lambda: True)
+    monkeypatch.setattr(products, "_SMALLEST_WEIGHT", 0)
+    return counted
+
+
+def close(found, expected):
+    torch.testing.assert_close(found.double(), expected.double(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(5, 48), (2, 7, 48), (1, 48), (48,), (0, 48)])
+def test_a_layer_computes_the_same(one_dnn, shape, bias):
+    layer, rows = nn.Linear(48, 80, bias=bias), torch.randn(shape)
+    with torch.no_grad():
+        expected = layer.double()(rows.double())
+        layer.float()
+        with fast_products(layer):
+            close(layer(rows), expected)
+    assert bool(one_dnn) == (rows.numel() > 48)
+
+
+def test_rows_that_lie_apart(one_dnn):
+    layer, rows = nn.Linear(48, 80), torch.randn(3, 9, 48)[:, 4:]
+    with torch.no_grad(), fast_products(layer):
+        close(layer(rows), rows.double() @ layer.weight.double().T + layer.bias.double())
+    assert one_dnn
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_gradients(one_dnn, frozen):
+    layer = nn.Linear(48, 80).requires_grad_(not frozen)
+    rows, weights = torch.randn(3, 6, 48, requires_grad=True), torch.randn(3, 6, 80)
+    with fast_products(layer):
+        (found,) = torch.autograd.grad((layer(rows).sin() * weights).sum(), rows)
+    (expected,) = torch.autograd.grad((layer(rows).sin() * weights).sum(), rows)
+    close(found, expected)
+    assert len(one_dnn) == (2 if frozen else 0)
+
+
+def test_into_columns_of_a_buffer(faster):
+    rows, weight, buffer = torch.randn(6, 48), torch.randn(40, 48), torch.zeros(6, 100)
+    multiply_into(buffer[:, 30:70], rows, weight)
+    close(buffer[:, 30:70], rows.double() @ weight.double().T)
+    assert (buffer[:, :30] == 0).all()
+    assert (buffer[:, 70:] == 0).all()
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="no x86")
+def test_a_rows_value_does_not_depend_on_how_many_there_are(one_dnn):
+    layer, rows = nn.Linear(192, 320), torch.randn(140, 192)
+    with torch.no_grad(), fast_products(layer):
+        whole = layer(rows)
+        for count in (2, 3, 5, 7, 16, 33, 64, 100):
+            for first in (0, 40):
+                part = slice(first, first + count)
+                assert torch.equal(layer(rows[part]), whole[part])
+
+
+def test_the_model_is_given_back_as_it_was(one_dnn):
+    model = fresh("llama")
+    seen = []
+    handle = model.lm_head.register_forward_hook(lambda *_: seen.append(1))
+    held = {name: dict(vars(module)) for name, module in model.named_modules()}
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    ids = torch.arange(12)[None]
+    with torch.no_grad():
+        expected = model(input_ids=ids).logits
+        with contextlib.suppress(ZeroDivisionError), fast_products(model):
+            close(model(input_ids=ids).logits, expected)
+            assert len(seen) == 2, "hooks fire"
+            assert len(one_dnn) == sum(type(module) is nn.Linear for module in model.modules())
+            assert list(model.state_dict()) == list(state)
+            1 / 0  # noqa: B018
+        assert torch.equal(model(input_ids=ids).logits, expected)
+    handle.remove()
+    for name, module in model.named_modules():
+        assert vars(module).keys() == held[name].keys()
+        assert vars(module).get("forward") is held[name].get("forward")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, state[name])
+
+
+def test_a_forward_that_someone_else_put_there_stays(one_dnn):
+    layer = nn.Linear(48, 80)
+    layer.forward = mine = lambda rows: rows * 2
+    with fast_products(layer):
+        assert layer.forward is mine
+        assert torch.equal(layer(torch.ones(2, 48)), torch.full((2, 48), 2.0))
+    assert layer.forward is mine
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Linear(48, 80, dtype=torch.bfloat16), nn.Linear(48, 80, device="meta")],
+    ids=["bfloat16", "meta"],
+)
+def test_other_layers_are_left_alone(one_dnn, layer):
+    assert product_of(layer) == "torch"
+    with fast_products(layer):
+        assert "forward" not in vars(layer)
+
+
+def test_small_layers_are_left_alone(monkeypatch):
+    monkeypatch.setattr(products, "_one_dnn_is_faster", lambda: True)
+    assert product_of(nn.Linear(16, 16)) == "torch"
+    assert product_of(nn.Linear(512, 512)) == "oneDNN"
+
+
+def test_a_torch_without_that_product(monkeypatch):
+    def missing(*_args):
+        raise AttributeError("no such operator")
+
+    monkeypatch.setattr(products, "_one_dnn", missing)
+    threads = torch.get_num_threads()
+    assert products._one_dnn_is_faster.__wrapped__() is False
+    assert torch.get_num_threads() == threads
+
+
+def test_what_is_measured(monkeypatch):
+    slower = {"oneDNN": 1.0}
+    monkeypatch.setattr(products, "_one_dnn", lambda *_: "oneDNN")
+    monkeypatch.setattr(
+        products,
+        "_seconds",
+        lambda multiply: slower["oneDNN"] if isinstance(multiply(), str) else 2.0,
+    )
+    assert products._one_dnn_is_faster.__wrapped__() is True
+    slower["oneDNN"] = 1.9
+    assert products._one_dnn_is_faster.__wrapped__() is False
