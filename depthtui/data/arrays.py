@@ -78,10 +78,12 @@ class MetricResult:
         """Whether nothing of it is left to be computed."""
         return True
 
-    def put(self, first: int, rows: Self) -> None:
-        """Fill in the rows from `first` on."""
+    def put(self, first: int, rows: Self, first_token: int = 0) -> None:
+        """Fill in the rows from `first` on, at the tokens from `first_token` on."""
         for name, values in arrays_of(rows):
-            getattr(self, name)[first : first + len(values)] = values
+            count, tokens = values.shape[:2]
+            place = slice(first, first + count), slice(first_token, first_token + tokens)
+            getattr(self, name)[place] = values
 
 
 def arrays_of(value: Any) -> Iterator[tuple[str, np.ndarray]]:

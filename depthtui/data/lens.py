@@ -51,7 +51,7 @@ class LogitLens(LensValues[np.ndarray], MetricResult):
 
     vocabulary: dict[int, str] = field(default_factory=dict)
 
-    def put(self, first: int, rows: Self) -> None:
-        """Fill in the depths from `first` on."""
-        super().put(first, rows)
+    def put(self, first: int, rows: Self, first_token: int = 0) -> None:
+        """Fill in the depths from `first` on, at the tokens from `first_token` on."""
+        super().put(first, rows, first_token)
         self.vocabulary.update(rows.vocabulary)

@@ -144,7 +144,8 @@ class RunStarted:
 class Rows:
     """Rows `first`, `first + 1`, … of a metric of the forward pass; `metric` is its name.
 
-    `layers_done` layers have run. In a halted run the lens's KL and overlap are still NaN.
+    They begin at the token `first_token`, and may end before the last. `layers_done` layers have
+    run. In a halted run the lens's KL and overlap are still NaN.
     """
 
     run_id: int
@@ -153,6 +154,7 @@ class Rows:
     rows: MetricResult
     layers_done: int
     seconds: float
+    first_token: int = 0
 
     @property
     def stop(self) -> int:

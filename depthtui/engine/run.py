@@ -230,9 +230,9 @@ class Run:
             self._emitted_at = now
             self._emit(MetricRows(self._run_id, metric, value, done, total, self.seconds))
 
-    def _emit_rows(self, metric: str, first: int, rows: MetricResult) -> None:
+    def _emit_rows(self, metric: str, first: int, rows: MetricResult, first_token: int = 0) -> None:
         done = self.result.layers_done
-        self._emit(Rows(self._run_id, metric, first, rows, done, self.seconds))
+        self._emit(Rows(self._run_id, metric, first, rows, done, self.seconds, first_token))
 
     def flush(self) -> None:
         """Tell of the rows of layers that wait."""
@@ -286,7 +286,7 @@ class Run:
                     self.result.settings.top_k,
                     self.control.checkpoint,
                 )
-                self._add_lens(depth, rows)
+                self._add_lens(depth, 0, rows)
         self._emit(Halted(self._run_id, layer))
         self.control.wait()
 
@@ -303,14 +303,14 @@ class Run:
         if not self.attempt(name, read):
             self.result.measured = without(self.result.measured, [name])
 
-    def _add_lens(self, first: int, rows: LensValues[torch.Tensor]) -> None:
+    def _add_lens(self, first: int, first_token: int, rows: LensValues[torch.Tensor]) -> None:
         found = self.result.get(LogitLens)
         assert found is not None
-        arrays = {name: value.numpy().copy() for name, value in vars(rows).items()}
+        arrays = {name: value.numpy() for name, value in vars(rows).items()}
         texts = self._texts(arrays["top_ids"], found.vocabulary)
         lens = LogitLens(**arrays, vocabulary=texts)
-        found.put(first, lens)
-        self._emit_rows(logit_lens.METRIC.name, first, lens)
+        found.put(first, lens, first_token)
+        self._emit_rows(logit_lens.METRIC.name, first, lens, first_token)
 
     def _texts(self, ids: np.ndarray, known: Collection[int]) -> dict[int, str]:
         """Texts of the ids that this run has not told yet."""

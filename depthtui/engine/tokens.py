@@ -26,6 +26,8 @@ class Vocabulary:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._byte_level = _is_byte_level(tokenizer)
+        # The tokenizer makes the list anew every time.
+        self._special_ids = frozenset(tokenizer.all_special_ids)
         self._texts: dict[int, str] = {}
 
     def text(self, token_id: int) -> str:
@@ -42,7 +44,7 @@ class Vocabulary:
         piece = self._tokenizer.convert_ids_to_tokens(token_id)
         if piece is None:
             return f"<{token_id}>"  # The head may be wider than the tokenizer.
-        if token_id in self._tokenizer.all_special_ids:
+        if token_id in self._special_ids:
             return str(piece)
         if self._byte_level:
             if all(letter in _BYTE_OF for letter in piece):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from depthtui.tracing.anatomy import Unembedding
+from depthtui.metrics.part_bytes import part_bytes
+from depthtui.tracing.anatomy import Unembedding, execution_device
 from depthtui.tracing.parts import at_once
 
 ROW_BYTES = 64 << 20
-"""Most that the probabilities of one part may take."""
+"""Most that the probabilities of one part may take on a CPU."""
 
 
 class OutputDistance:
@@ -33,7 +34,8 @@ class OutputDistance:
         """
         batch, tokens, _ = changed.shape
         distances = torch.empty(batch, tokens)
-        size = at_once(batch * tokens, ROW_BYTES, 4 * self._unembedding.vocab_size)
+        room = part_bytes(ROW_BYTES, execution_device(self._unembedding.head))
+        size = at_once(batch * tokens, room, 4 * self._unembedding.vocab_size)
         for start in range(0, tokens, size):
             part = slice(start, min(start + size, tokens))
             clean = self._probabilities(slice(first + part.start, first + part.stop))

@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 
 from depthtui.errors import DepthError
 from depthtui.models.out_of_memory import is_out_of_memory
+from depthtui.tracing.products import raw_logits
 from depthtui.tracing.rounding import MOST_ROUNDINGS, one_rounding, roundings
 
 _SANDWICH = (
@@ -166,7 +167,7 @@ class Unembedding:
 
     def logits(self, residual: Tensor) -> Tensor:
         """W N(h) as the model computes it, float32 `[..., V]`."""
-        return self.finish(self.head(self.normed(residual)))
+        return self.finish(raw_logits(self.head, self.normed(residual)))
 
 
 @dataclass(frozen=True)

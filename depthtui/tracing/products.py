@@ -1,8 +1,11 @@
-"""float32 matrix products on a CPU: torch's own, or oneDNN's where that is faster.
+"""Matrix products: the faster float32 one on a CPU, float32 results of 16-bit ones on CUDA.
 
 torch multiplies by MKL, which leaves half of some AMD machines unused. oneDNN
 comes with torch, computes in float32 as well, and gives a row the same value
 among any number of rows from two on. Which is used is found out by timing both.
+
+Logits in bfloat16 are 0.125 apart where the largest ones lie. CUDA adds up 16-bit
+products in float32 anyway, and hands them out so where it is asked to.
 """
 
 from __future__ import annotations
@@ -31,12 +34,37 @@ def product_of(model: nn.Module) -> str:
     return "oneDNN" if suits and _one_dnn_is_faster() else "torch"
 
 
-def multiply_into(out: Tensor, rows: Tensor, weight: Tensor) -> None:
-    """Put float32 `rows` `[n, d]` times the transpose of `weight` `[m, d]` into `out` `[n, m]`."""
-    if _takes_one_dnn(rows, weight):
+def linear_into(out: Tensor, rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
+    """Put `rows` `[n, d]` times the transpose of `weight` `[m, d]`, plus bias, into float32 `out`.
+
+    `out` is `[n, m]`; no gradients are taken.
+    """
+    if _adds_up_in_float32(rows.device, weight.dtype):
+        out.copy_(_wide_product(rows, weight))
+    elif weight.dtype != torch.float32:
+        out.copy_(nn.functional.linear(rows, weight, bias))
+        return
+    elif len(rows) > 1 and _suits_one_dnn(weight) and _one_dnn_is_faster():
         out.copy_(_one_dnn(rows, weight))
     else:
         torch.mm(rows, weight.T, out=out)
+    if bias is not None:
+        out += bias
+
+
+def raw_logits(head: nn.Module, normed: Tensor) -> Tensor:
+    """What an LM head makes of `[..., d]`: `[..., V]`, in float32 where that is no detour."""
+    if (
+        type(head) is not nn.Linear
+        or hasattr(head, "_hf_hook")
+        or torch.is_grad_enabled()
+        or not _adds_up_in_float32(normed.device, head.weight.dtype)
+    ):
+        return head(normed)
+    logits = _wide_product(normed.flatten(0, -2), head.weight)
+    if head.bias is not None:
+        logits += head.bias
+    return logits.view(*normed.shape[:-1], -1)
 
 
 @contextlib.contextmanager
@@ -104,12 +132,25 @@ class _Linear(torch.autograd.Function):
         return _one_dnn(gradient, weight.T), None, None
 
 
-def _takes_one_dnn(rows: Tensor, weight: Tensor) -> bool:
-    return len(rows) > 1 and _suits_one_dnn(weight) and _one_dnn_is_faster()
-
-
 def _one_dnn(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+
+
+def _wide_product(rows: Tensor, weight: Tensor) -> Tensor:
+    """16-bit rows times the transpose of a 16-bit weight, `[n, m]` float32."""
+    return torch.mm(rows, weight.T, out_dtype=torch.float32)
+
+
+@functools.cache
+def _adds_up_in_float32(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `_wide_product` is there on a device; tried once."""
+    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
+        return False
+    sample = torch.ones(16, 16, device=device, dtype=dtype)
+    try:
+        return bool((_wide_product(sample, sample) == 16).all())
+    except (RuntimeError, TypeError):
+        return False
 
 
 @functools.cache

@@ -88,7 +88,7 @@ def main() -> None:
     assert unembedding is not None
     peak = matmul_peak(options.repeat)
     (lens,) = alternate(
-        options.repeat, lambda: read_lens(unembedding, residuals, ids, 10, lambda first, read: None)
+        options.repeat, lambda: read_lens(unembedding, residuals, ids, 10, lambda *_: None)
     )
     products = 2 * len(residuals) * len(ids) * loaded.info.d_model * loaded.info.vocab_size
     rate = products / min(lens)

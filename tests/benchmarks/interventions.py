@@ -174,9 +174,11 @@ class Bench:
         seconds, (kl, overlap) = timed(lambda: naive_lens(self.model, residuals))
         read = unknown_rows(len(residuals), tokens, 5)
 
-        def put(first: int, rows: LensValues[torch.Tensor]) -> None:
+        def put(first: int, first_token: int, rows: LensValues[torch.Tensor]) -> None:
+            depths, width = rows.kl.shape
+            place = slice(first, first + depths), slice(first_token, first_token + width)
             for name, value in vars(read).items():
-                value[first : first + len(rows.kl)] = getattr(rows, name)
+                value[place] = getattr(rows, name)
 
         read_lens(self.anatomy.unembedding, residuals, ids[0], 5, put)
         mine, _ = timed(lambda: read_lens(self.anatomy.unembedding, residuals, ids[0], 5, put))

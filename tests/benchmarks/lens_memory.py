@@ -29,7 +29,7 @@ def main() -> None:
     residuals = [torch.randn(TOKENS, WIDTH) for _ in range(options.layers + 1)]
     ids = torch.randint(VOCAB, (TOKENS,))
     with watch_memory() as peak:
-        read_lens(unembedding, residuals, ids, 10, lambda first, rows: None)
+        read_lens(unembedding, residuals, ids, 10, lambda *_: None)
     print(f"{options.layers} layers: peak extra memory {peak.extra:.0f} MiB")
 
 

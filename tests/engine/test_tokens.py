@@ -19,7 +19,13 @@ PIECES = {
 class Sentencepiece:
     """A slow tokenizer of a few pieces."""
 
-    all_special_ids = (0,)
+    def __init__(self):
+        self.asked = 0
+
+    @property
+    def all_special_ids(self):
+        self.asked += 1
+        return [0]
 
     def convert_ids_to_tokens(self, token_id):
         return PIECES[token_id][0]
@@ -28,3 +34,9 @@ class Sentencepiece:
 @pytest.mark.parametrize("token_id", PIECES)
 def test_every_piece_has_a_text(token_id):
     assert Vocabulary(Sentencepiece()).text(token_id) == PIECES[token_id][1]
+
+
+def test_special_tokens_are_asked_for_once():
+    tokenizer = Sentencepiece()
+    assert set(Vocabulary(tokenizer).texts(PIECES)) == set(PIECES)
+    assert tokenizer.asked == 1

@@ -34,9 +34,12 @@ def layers_of(model, ids):
 def lens_of(unembedding, residuals, ids, top_k=7):
     read = unknown_rows(len(residuals), len(residuals[0]), top_k)
 
-    def put(first, rows):
+    def put(first, first_token, rows):
+        depths, tokens = rows.kl.shape
+        place = slice(first, first + depths), slice(first_token, first_token + tokens)
         for name, target in vars(read).items():
-            target[first : first + len(rows.kl)] = getattr(rows, name)
+            assert target[place].isnan().all() or name == "top_ids", "nothing comes twice"
+            target[place] = getattr(rows, name)
 
     read_lens(unembedding, residuals, ids[0], top_k, put)
     return read

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from depthtui.tracing import products
-from depthtui.tracing.products import fast_products, multiply_into, product_of
+from depthtui.tracing.products import fast_products, linear_into, product_of, raw_logits
 from tests.tiny_models import fresh
 
 
@@ -71,8 +71,9 @@ def test_gradients(one_dnn, frozen):
 
 def test_into_columns_of_a_buffer(faster):
     rows, weight, buffer = torch.randn(6, 48), torch.randn(40, 48), torch.zeros(6, 100)
-    multiply_into(buffer[:, 30:70], rows, weight)
-    close(buffer[:, 30:70], rows.double() @ weight.double().T)
+    bias = torch.randn(40)
+    linear_into(buffer[:, 30:70], rows, weight, bias)
+    close(buffer[:, 30:70], rows.double() @ weight.double().T + bias)
     assert (buffer[:, :30] == 0).all()
     assert (buffer[:, 70:] == 0).all()
 
@@ -159,3 +160,34 @@ def test_what_is_measured(monkeypatch):
     assert products._one_dnn_is_faster.__wrapped__() is True
     slower["oneDNN"] = 1.9
     assert products._one_dnn_is_faster.__wrapped__() is False
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_logits_of_16_bit_weights_are_not_rounded_where_the_device_can(monkeypatch, bias):
+    """The device that can is pretended: its product is of float32 copies here."""
+
+    def wide(rows, weight):
+        assert rows.dtype == weight.dtype == torch.bfloat16
+        return rows.float() @ weight.float().T
+
+    head = nn.Linear(48, 80, bias=bias, dtype=torch.bfloat16)
+    normed = torch.randn(2, 7, 48, dtype=torch.bfloat16)
+    buffer = torch.zeros(7, 80)
+    with torch.no_grad():
+        expected = normed.double() @ head.weight.double().T
+        expected = expected + head.bias.double() if bias else expected
+        assert raw_logits(head, normed).dtype == torch.bfloat16
+        monkeypatch.setattr(products, "_wide_product", wide)
+        monkeypatch.setattr(products, "_adds_up_in_float32", lambda device, dtype: True)
+        found = raw_logits(head, normed)
+        linear_into(buffer, normed[0], head.weight, head.bias)
+    assert found.dtype == torch.float32
+    close(found, expected)
+    close(buffer, expected[0])
+    assert raw_logits(head, normed).requires_grad, "gradients take the head as it is"
+
+
+def test_which_devices_can():
+    can = products._adds_up_in_float32.__wrapped__
+    assert not can(torch.device("cpu"), torch.bfloat16)
+    assert not can(torch.device("cuda"), torch.float32)

@@ -10,8 +10,9 @@ from torch import Tensor
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.context import Context
 from depthtui.metrics.logit_lens.compute import ROW_BYTES
+from depthtui.metrics.part_bytes import part_bytes
 from depthtui.metrics.skip_effects.compute import SkipSweep
-from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.anatomy import Unembedding, execution_device
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay
 
@@ -69,7 +70,8 @@ def token_losses(unembedding: Unembedding, residual: Tensor, ids: Tensor) -> Ten
         `[batch, T-1]`, column t that of token t + 1.
     """
     batch, tokens, _ = residual.shape
-    rows = at_once(tokens, ROW_BYTES, 4 * unembedding.vocab_size)
+    room = part_bytes(ROW_BYTES, execution_device(unembedding.head))
+    rows = at_once(tokens, room, 4 * unembedding.vocab_size)
     losses = torch.zeros(batch, tokens - 1)
     for row in range(batch):
         for first in range(0, tokens - 1, rows):

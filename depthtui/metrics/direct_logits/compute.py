@@ -12,11 +12,12 @@ from torch import Tensor
 from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
 from depthtui.metrics.direct_logits import DirectLogits
+from depthtui.metrics.part_bytes import part_bytes
 from depthtui.tracing.anatomy import Unembedding, execution_device
 from depthtui.tracing.parts import at_once
 
 PART_BYTES = 64 << 20
-"""Most that the logits of one part of the tokens may take."""
+"""Most that the logits of one part of the tokens may take on a CPU."""
 
 _PROBE = 64.0
 """Large enough for a norm's epsilon not to matter, and exact in every dtype."""
@@ -73,7 +74,8 @@ def direct_logits(unembedding: Unembedding, residuals: Sequence[Tensor]) -> Dire
 def _most_probable(unembedding: Unembedding, final: Tensor) -> tuple[Tensor, Tensor]:
     """The most probable token of each position and its logit, `[T]` on the head's device."""
     vocabulary = unembedding.logits(final[:1]).shape[-1]
-    size = at_once(len(final), PART_BYTES, 4 * vocabulary)
+    room = part_bytes(PART_BYTES, execution_device(unembedding.head))
+    size = at_once(len(final), room, 4 * vocabulary)
     best = [unembedding.logits(part).max(dim=-1) for part in torch.split(final, size)]
     return torch.cat([top.indices for top in best]), torch.cat([top.values for top in best])
 

@@ -14,15 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from depthtui.data.lens import OVERLAP_K, LensValues, LogitLens
+from depthtui.metrics.part_bytes import part_bytes
 from depthtui.tracing.anatomy import Unembedding, execution_device
 from depthtui.tracing.parts import at_once
-from depthtui.tracing.products import multiply_into
+from depthtui.tracing.products import linear_into
 
 OUTPUT_BYTES = 512 << 20
 """Most that the model's own logits may take at a time; longer prompts go in parts."""
 
 ROW_BYTES = 128 << 20
-"""Most that the lens's logits may take at a time."""
+"""Most that the lens's logits may take at a time on a CPU."""
 
 _BLOCK = 2048
 """Vocabulary block on a CPU: its logits are still in the cache when they are reduced."""
@@ -32,7 +33,7 @@ _GROUP = 64
 
 
 def unknown_rows(depths: int, tokens: int, top_k: int) -> LensValues[Tensor]:
-    """Rows `[depths, T]` (`[depths, T, k]`) of which nothing is known yet, on the CPU."""
+    """Rows `[depths, tokens]` (`[depths, tokens, k]`) of which nothing is known yet, on the CPU."""
     sizes = {"L": depths - 1, "T": tokens, "k": top_k}
     shapes = LogitLens.shapes().items()
     return LensValues(**{name: torch.from_numpy(shape.unknown(sizes)) for name, shape in shapes})
@@ -43,7 +44,7 @@ def read_lens(
     residuals: Sequence[Tensor],
     ids: Tensor,
     top_k: int,
-    on_rows: Callable[[int, LensValues[Tensor]], None],
+    on_rows: Callable[[int, int, LensValues[Tensor]], None],
     checkpoint: Callable[[], None] = lambda: None,
 ) -> None:
     """Read every depth of the residual stream.
@@ -53,26 +54,27 @@ def read_lens(
         residuals: h_0 … h_L, each `[T, d]`.
         ids: the prompt's tokens `[T]`.
         top_k: how many tokens to list.
-        on_rows: called with the first depth and the rows, depth L first and then upwards.
-            Where the prompt goes in parts, the tokens of later parts are still NaN.
+        on_rows: called with the first depth, the first token and the rows that are new, of
+            each part of the prompt depth L first and then upwards.
         checkpoint: called often; raising there ends the reading.
     """
     with torch.inference_mode():
         reader = _Reader(unembedding, ids, top_k, checkpoint)
         n_layers, n_tokens = len(residuals) - 1, len(residuals[0])
-        rows = unknown_rows(n_layers + 1, n_tokens, top_k)
         for tokens in _parts(n_tokens, reader.rows_within(OUTPUT_BYTES, n_tokens)):
             output = reader.read_output(residuals[-1][tokens], tokens)
-            _put(rows, n_layers, tokens, output.reading.values)
-            on_rows(n_layers, _depths(rows, n_layers, n_layers + 1))
             n_part = tokens.stop - tokens.start
-            size = reader.rows_within(ROW_BYTES, n_layers * n_part)
+            rows = unknown_rows(1, n_part, top_k)
+            _put(rows, slice(None), output.reading.values)
+            on_rows(n_layers, tokens.start, rows)
+            size = reader.rows_at_once(n_layers * n_part)
             for depths in _parts(n_layers, max(1, size // n_part)):
+                rows = unknown_rows(depths.stop - depths.start, n_part, top_k)
                 for part in _parts(n_part, size):
                     here = slice(tokens.start + part.start, tokens.start + part.stop)
                     stacked = torch.stack([residual[here] for residual in residuals[depths]])
-                    _put(rows, depths, here, reader.read(stacked, here, output, part).values)
-                on_rows(depths.start, _depths(rows, depths.start, depths.stop))
+                    _put(rows, part, reader.read(stacked, here, output, part).values)
+                on_rows(depths.start, tokens.start, rows)
 
 
 def read_depth(
@@ -86,19 +88,14 @@ def read_depth(
     with torch.inference_mode():
         reader = _Reader(unembedding, ids, top_k, checkpoint)
         rows = unknown_rows(1, len(residual), top_k)
-        for part in _parts(len(residual), reader.rows_within(ROW_BYTES, len(residual))):
-            _put(rows, 0, part, reader.read(residual[None, part], part).values)
+        for part in _parts(len(residual), reader.rows_at_once(len(residual))):
+            _put(rows, part, reader.read(residual[None, part], part).values)
         return rows
 
 
 def _parts(count: int, size: int) -> Iterator[slice]:
     for start in range(0, count, size):
         yield slice(start, min(count, start + size))
-
-
-def _depths(rows: LensValues[Tensor], first: int, last: int) -> LensValues[Tensor]:
-    """The depths `first` … `last - 1`."""
-    return LensValues(**{name: values[first:last] for name, values in vars(rows).items()})
 
 
 @dataclass
@@ -129,16 +126,15 @@ class _Output:
     reading: _Reading
 
 
-def _put(
-    rows: LensValues[Tensor], depths: int | slice, tokens: slice, values: LensValues[Tensor]
-) -> None:
+def _put(rows: LensValues[Tensor], tokens: slice, values: LensValues[Tensor]) -> None:
+    """Fill in all depths of some tokens."""
     for name, target in vars(rows).items():
-        value, place = getattr(values, name), target[depths, tokens]
+        value, place = getattr(values, name), target[:, tokens]
         if target.dim() == 3:
             # No more tokens can be listed than the vocabulary has.
             listed = min(target.shape[-1], value.shape[-1])
             place, value = place[..., :listed], value[..., :listed]
-        place.copy_(value.reshape(place.shape))
+        place.copy_(value)
 
 
 class _Reader:
@@ -161,6 +157,10 @@ class _Reader:
         self._has_next = torch.arange(len(ids), device=self._device) < len(ids) - 1
         self._buffers: dict[str, Tensor] = {}
 
+    def rows_at_once(self, count: int) -> int:
+        """How many of `count` rows of the lens are read together."""
+        return self.rows_within(part_bytes(ROW_BYTES, self._device), count)
+
     def rows_within(self, limit: int, count: int) -> int:
         """How many of `count` rows of logits to hold in so many bytes."""
         return at_once(count, limit, 4 * _padded(self._vocab))
@@ -169,7 +169,7 @@ class _Reader:
         """Read the model's own output at some tokens, `[tokens, d]`; KL is 0, overlap 1."""
         logits = self._buffer("output", len(residual), _padded(self._vocab))
         parts = []
-        for part in _parts(len(residual), self.rows_within(ROW_BYTES, len(residual))):
+        for part in _parts(len(residual), self.rows_at_once(len(residual))):
             here = slice(tokens.start + part.start, tokens.start + part.stop)
             normed = self._normed(residual[None, part])
             parts.append(self._reduce(normed, here, logits[part], None, 1))
@@ -276,16 +276,10 @@ class _Reader:
             block.copy_(self._unembedding.finish(unfinished[:, columns]))
             return
         assert self._weight is not None
-        weight, bias = self._weight[columns], getattr(self._unembedding.head, "bias", None)
-        if weight.dtype == torch.float32:
-            multiply_into(block, normed, weight)
-            if bias is not None:
-                block += bias[columns]
-            self._unembedding.finish(block)
-        else:
-            part = None if bias is None else bias[columns]
-            raw = nn.functional.linear(normed, weight, part)
-            block.copy_(self._unembedding.finish(raw))
+        bias = getattr(self._unembedding.head, "bias", None)
+        part = None if bias is None else bias[columns]
+        linear_into(block, normed, self._weight[columns], part)
+        self._unembedding.finish(block)
 
     def _top(self, logits: Tensor, maxima: Tensor) -> tuple[Tensor, Tensor]:
         """The k largest logits and their ids, `[rows, k]`, found among the k best groups."""

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from depthtui.metrics.context import Context
+from depthtui.metrics.part_bytes import part_bytes
 from depthtui.metrics.settling import Settling
-from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.anatomy import Unembedding, execution_device
 from depthtui.tracing.parts import at_once
 
 PART_BYTES = 24 << 20
-"""Most that one vocabulary-sized array may take; about five are held at a time."""
+"""Most that one vocabulary-sized array may take on a CPU; about five are held at a time."""
 
 _BLOCK = 4096
 
@@ -40,7 +41,8 @@ def divergence(
     values = torch.zeros(n_layers + 1, n_tokens)
     with torch.no_grad():
         vocabulary = unembedding.logits(residuals[-1][:1]).shape[-1]
-        size = at_once(n_layers * n_tokens, PART_BYTES, 4 * vocabulary)
+        room = part_bytes(PART_BYTES, execution_device(unembedding.head))
+        size = at_once(n_layers * n_tokens, room, 4 * vocabulary)
         for start in range(0, n_tokens, size):
             tokens = slice(start, min(start + size, n_tokens))
             output = unembedding.logits(residuals[-1][tokens]).softmax(dim=-1)

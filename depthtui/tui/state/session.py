@@ -245,7 +245,7 @@ class Session:
                     self._show(run)
             case Rows(metric=metric, first=first, rows=rows, seconds=seconds):
                 result = self._put(run, seconds)
-                result.measured[metric].put(first, rows)
+                result.measured[metric].put(first, rows, event.first_token)
                 result.layers_done = max(result.layers_done, event.layers_done)
             case MetricRows(metric=metric, value=value, seconds=seconds):
                 self._put(run, seconds).put(metric, value)

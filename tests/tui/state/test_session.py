@@ -67,6 +67,19 @@ def test_a_run_fills_row_by_row_and_ends_complete(session: Session) -> None:
     assert run.result is full
 
 
+def test_rows_of_a_part_of_the_tokens(session: Session) -> None:
+    run = session.start(model_info(), PROMPT, RunSettings())
+    session.apply(RunStarted(run.number, tokens_of(PROMPT)))
+    full = full_result(PROMPT).get(LogitLens)
+    part = LogitLens(**{name: values[2:4, 1:3] for name, values in arrays_of(full)})
+    session.apply(Rows(run.number, "logit_lens", 2, part, 2, 0.6, first_token=1))
+    assert run.result is not None
+    for name, values in arrays_of(run.result.get(LogitLens)):
+        np.testing.assert_array_equal(values[2:4, 1:3], getattr(full, name)[2:4, 1:3])
+        known = values >= 0 if values.dtype.kind == "i" else ~np.isnan(values)
+        assert known.sum() == known[2:4, 1:3].sum()
+
+
 def test_an_incomplete_end_is_a_stop(session: Session) -> None:
     run = session.start(model_info(), PROMPT, RunSettings())
     session.apply(RunStarted(run.number, tokens_of(PROMPT)))
