@@ -120,6 +120,11 @@ class Replay:
         self._record()
 
     @property
+    def layers(self) -> tuple[nn.Module, ...]:
+        """The blocks."""
+        return self._layers
+
+    @property
     def n_layers(self) -> int:
         return len(self._layers)
 

@@ -1,13 +1,16 @@
 """Replay and interventions against one ordinary forward for each intervention."""
 
+import copy
 import random
 
 import numpy as np
 import pytest
 import torch
+from accelerate import dispatch_model
 
 from depthtui.data.run_settings import Skip
 from depthtui.metrics.ablation.compute import ablation_loss
+from depthtui.metrics.integrated_gradients import compute as gradients_module
 from depthtui.metrics.integrated_gradients.compute import integrated_gradients
 from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.metrics.skip_effects import choose_positions
@@ -357,7 +360,45 @@ def test_integrated_gradients_of_a_broken_model_are_unknown():
     assert not result.reached.any()
 
 
-def test_integrated_gradients_do_not_chase_rounding():
+@pytest.mark.parametrize("name", sorted(set(TINY) - {"mamba"}))  # has no lens in 16 bits
+def test_integrated_gradients_of_16_bit_weights_are_those_of_their_float32_copies(name):
+    model, ids = fresh(name).to(torch.bfloat16), random_ids(9)
+    narrow = probe_architecture(model)
+    held = {name: id(weight) for name, weight in model.named_parameters()}
+    replay = Replay(model, narrow, ids[0])
+    found = integrated_gradients(replay, narrow.unembedding, 6, layers=[1, 3], steps=8)
+    assert {name: id(weight) for name, weight in model.named_parameters()} == held
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+    wide = copy.deepcopy(model).float()
+    anatomy = probe_architecture(wide)
+    exact = Replay(wide, anatomy, ids[0])
+    exact.residual = [residual.float() for residual in replay.residual]
+    expected = integrated_gradients(exact, anatomy.unembedding, 6, layers=[1, 3], steps=8)
+    for layer, allowed in ((1, 0.05), (3, 1e-4)):
+        largest = np.abs(expected.attribution[layer]).max()
+        # Above layer 1 there is attention, whose rotary tables are of 16 bits.
+        np.testing.assert_allclose(
+            found.attribution[layer], expected.attribution[layer], atol=allowed * largest
+        )
+
+
+def test_integrated_gradients_of_16_bit_weights_are_complete():
+    model, ids = fresh("llama").to(torch.bfloat16), random_ids(9)
+    anatomy = probe_architecture(model)
+    found = integrated_gradients(Replay(model, anatomy, ids[0]), anatomy.unembedding, 6)
+    assert found.reached.all()
+    assert found.completeness_error.max() <= 0.01
+
+
+@pytest.fixture
+def narrow_only(monkeypatch):
+    """Weights of 16 bits stay so, as those that are quantised or not in memory do."""
+    monkeypatch.setattr(gradients_module, "can_widen", lambda modules: False)
+
+
+def test_integrated_gradients_do_not_chase_rounding(narrow_only):
     model, ids = fresh("llama").to(torch.bfloat16), random_ids(9)
     anatomy = probe_architecture(model)
     replay = Replay(model, anatomy, ids[0])
@@ -365,6 +406,52 @@ def test_integrated_gradients_do_not_chase_rounding():
     assert not found.reached.all()
     assert found.points.max() <= 1 / torch.finfo(torch.bfloat16).eps + 1
     assert np.isfinite(found.attribution).all()
+
+
+def test_gradients_of_an_unlikely_answer_do_not_vanish_in_float16(narrow_only):
+    model, ids = fresh("llama"), random_ids(9)
+    with torch.no_grad():
+        model.lm_head.weight *= 4
+    anatomy = probe_architecture(model)
+    replay = Replay(model, anatomy, ids[0])
+    log_p = anatomy.unembedding.logits(replay.residual[-1][-2]).log_softmax(dim=-1)
+    ids[0, -1] = int(log_p.argmin())
+    assert log_p.min() < -14
+    replay = Replay(model, anatomy, ids[0])
+    expected = integrated_gradients(replay, anatomy.unembedding, 8, steps=4).attribution
+    half = model.half()
+    narrow = probe_architecture(half)
+    found = integrated_gradients(Replay(half, narrow, ids[0]), narrow.unembedding, 8, steps=4)
+    assert np.abs(expected[2]).max() > 0
+    np.testing.assert_allclose(
+        found.attribution[2], expected[2], rtol=0.1, atol=0.05 * np.abs(expected[2]).max()
+    )
+
+
+def test_integrated_gradients_where_memory_is_short(monkeypatch):
+    """Blocks are run again instead of kept, and the answer's logits come in parts."""
+    _model, _ids, anatomy, replay = replayed("llama", 9)
+    whole = integrated_gradients(replay, anatomy.unembedding, 4)
+    asked = []
+    kept_by = torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: asked.append(tensor.numel()) or tensor, lambda tensor: tensor
+    )
+    vocabulary = anatomy.unembedding.vocab_size
+    room = 2 * vocabulary * gradients_module._BYTES_OF_A_LOGIT
+    monkeypatch.setattr(gradients_module, "_LOGITS_BYTES", room)
+    rows, logits = [], type(anatomy.unembedding).logits
+    monkeypatch.setattr(
+        type(anatomy.unembedding),
+        "logits",
+        lambda self, h: rows.append(h.shape[:2].numel()) or logits(self, h),
+    )
+    with kept_by:
+        parts = integrated_gradients(replay, anatomy.unembedding, 4, most_tokens=1)
+    np.testing.assert_allclose(parts.attribution, whole.attribution, atol=1e-6)
+    np.testing.assert_array_equal(parts.points, whole.points)
+    assert max(rows) == 2
+    # Of every block its input alone is kept, `[1, 8, d]`.
+    assert max(asked) <= 8 * replay.residual[0].shape[1]
 
 
 def test_riemann_steps_are_the_paper_s():
@@ -387,6 +474,28 @@ def test_integrated_gradients_keep_to_the_tokens_that_fit(monkeypatch):
     parts = integrated_gradients(replay, anatomy.unembedding, 6, most_tokens=20)
     assert max(sizes) == 16
     np.testing.assert_allclose(parts.attribution, whole.attribution, atol=1e-6)
+
+
+def test_integrated_gradients_keep_no_weights_of_layers_that_are_moved(tmp_path):
+    _model, ids, anatomy, replay = replayed("llama", 9)
+    whole = integrated_gradients(replay, anatomy.unembedding, 6)
+    model = fresh("llama")
+    places = {name: "cpu" for name, _ in model.named_children() if name != "model"}
+    places |= {f"model.{name}": "cpu" for name, _ in model.model.named_children()}
+    del places["model.layers"]
+    places |= {f"model.layers.{layer}": "cpu" if layer < 2 else "disk" for layer in range(4)}
+    moved = dispatch_model(model, places, main_device="cpu", offload_dir=str(tmp_path))
+    anatomy = probe_architecture(moved)
+    products = tiny("llama").model.layers[2].mlp.parameters()
+    weights = {weight.shape for weight in products}
+    kept = set()
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.add(tensor.shape) or tensor, lambda tensor: tensor
+    ):
+        found = integrated_gradients(Replay(moved, anatomy, ids[0]), anatomy.unembedding, 6)
+    assert kept
+    assert not kept & weights
+    np.testing.assert_allclose(found.attribution, whole.attribution, atol=1e-5)
 
 
 def test_integrated_gradients_go_on_where_they_were_left():

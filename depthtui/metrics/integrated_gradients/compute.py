@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.interpolate import PchipInterpolator
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from depthtui.metrics.context import Context
 from depthtui.metrics.integrated_gradients import IntegratedGradients
-from depthtui.tracing.anatomy import Unembedding
+from depthtui.metrics.part_bytes import part_bytes
+from depthtui.tracing.anatomy import Unembedding, execution_device
+from depthtui.tracing.float32 import can_widen, in_float32
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay
 
@@ -34,6 +39,16 @@ _NARROWEST = 2.0**-20
 
 Nor below the rounding of the residuals, which is 2^-7 of the path in bfloat16.
 """
+
+
+_LOGITS_BYTES = 512 << 20
+"""Most that the logits of a backward pass may take on a CPU, with their gradients."""
+
+_BYTES_OF_A_LOGIT = 20
+"""Of the logits themselves, their logarithms, and the gradients of both."""
+
+_WIDTHS_KEPT = 48
+"""About how many vectors of the residual stream's width a block keeps per token for gradients."""
 
 
 def compute(context: Context, partial: IntegratedGradients | None) -> IntegratedGradients:
@@ -124,11 +139,27 @@ class _Path:
         self._base = actual.float().mean(dim=0, keepdim=True)
         # The last token predicts nothing of the answer, so f does not depend on it.
         self._delta = (actual.float() - self._base)[: replay.end_for(replay.n_tokens - 1)]
-        self._dtype = actual.dtype
-        self.narrowest = max(_NARROWEST, torch.finfo(actual.dtype).eps)
-        self._most_tokens = min(most_tokens or replay.tokens_at_once, replay.tokens_at_once // 2)
+        above = replay.layers[layer + 1 :]
+        head = (*unembedding.norm, unembedding.head)
+        # 16 bits round more away than what the attributions may miss.
+        self._widens = can_widen((*above, *head))
+        self._dtype = torch.float32 if self._widens else actual.dtype
+        if self._widens and above:
+            # So that replay sees how the layers are called while they are as they were.
+            with torch.no_grad():
+                replay.run_layer(layer + 1, actual[None, : len(self._delta)])
+        self.narrowest = max(_NARROWEST, torch.finfo(self._dtype).eps)
+        tokens = min(most_tokens or replay.tokens_at_once, replay.tokens_at_once // 2)
+        self._saves = self._widens or tokens < len(self._delta) or _moves(above)
+        if self._saves:
+            tokens = min(tokens * _block_share(len(above)), replay.tokens_at_once // 2)
         self._reads = slice(answer_start - 1, replay.n_tokens - 1)
         self._targets = replay.ids[answer_start:]
+        row = unembedding.vocab_size * _BYTES_OF_A_LOGIT
+        room = part_bytes(_LOGITS_BYTES, execution_device(unembedding.head))
+        self._positions_at_once = max(1, room // row)
+        places = max(1, self._positions_at_once // len(self._targets))
+        self._most_tokens = min(tokens, places * len(self._delta))
         self._values: dict[float, tuple[float, np.ndarray]] = {}
 
     @property
@@ -173,14 +204,92 @@ class _Path:
         with torch.enable_grad():
             rows = start
             for layer in range(self._layer + 1, self._replay.n_layers):
-                rows = self._replay.run_layer(layer, rows)
-            logits = self._unembedding.logits(rows[:, self._reads])
-            targets = self._targets.to(logits.device)[None, :, None].expand(len(places), -1, 1)
-            chosen = logits.log_softmax(dim=-1).gather(-1, targets).exp().sum(dim=(1, 2))
-            (gradient,) = torch.autograd.grad(chosen.sum(), start)
-        shares = (gradient.float() * self._delta).sum(dim=-1).cpu().double()
+            for layer in range(self._layer + 1, self._replay.n_layers):
+                rows = self._saving(self._run_layer, layer, rows)
+            chosen = self._answer_probability(rows[:, self._reads])
+            # Powers of two, so that where the answer is unlikely float16 has room for gradients.
+            scale = chosen.detach().clamp(min=1e-30).log2().floor().neg().exp2()
+            (gradient,) = torch.autograd.grad((chosen * scale).sum(), start)
+        gradient = gradient.float() / scale.to(gradient.device)[:, None, None]
+        shares = (gradient * self._delta).sum(dim=-1).cpu().double()
         lacking = self.n_tokens - shares.shape[1]
         return chosen.detach().cpu(), torch.nn.functional.pad(shares, (0, lacking))
+
+    def _answer_probability(self, rows: Tensor) -> Tensor:
+        """f, `[places]`, from h_L `[places, answer, d]` where the answer is predicted."""
+        size = max(1, self._positions_at_once // len(rows))
+        parts = zip(torch.split(rows, size, dim=1), torch.split(self._targets, size), strict=True)
+        in_parts = rows.shape[1] > size
+        sums = [self._saving(self._probability, *part, always=in_parts) for part in parts]
+        return torch.stack(sums).sum(dim=0)
+
+    def _run_layer(self, layer: int, rows: Tensor) -> Tensor:
+        with self._precisely(self._replay.layers[layer]):
+            return self._replay.run_layer(layer, rows)
+
+    def _probability(self, rows: Tensor, targets: Tensor) -> Tensor:
+        unembedding = self._unembedding
+        with self._precisely(*unembedding.norm, unembedding.head):
+            logits = unembedding.logits(rows)
+        wanted = targets.to(logits.device)[None, :, None].expand(len(rows), -1, 1)
+        return logits.log_softmax(dim=-1).gather(-1, wanted).exp().sum(dim=(1, 2))
+
+    def _precisely(self, *modules: nn.Module) -> AbstractContextManager[None]:
+        return in_float32(*modules) if self._widens else nullcontext()
+
+    def _saving(self, function: Callable[..., Tensor], *args: Any, always: bool = False) -> Tensor:
+        """Call it; where memory matters it is called again for its gradient, and keeps nothing."""
+        if not (self._saves or always):
+            return function(*args)
+        return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
+
+
+def _moves(layers: Sequence[nn.Module]) -> bool:
+    """Whether accelerate brings the weights of some of the layers only while they compute."""
+    return any(weight.is_meta for layer in layers for weight in layer.parameters())
+
+
+def _block_share(layers: int) -> int:
+    """How many times the tokens fit where one block is kept at a time, and else only residuals."""
+    return max(1, layers * _WIDTHS_KEPT // (layers + _WIDTHS_KEPT))
+
+    def _answer_probability(self, rows: Tensor) -> Tensor:
+        """f, `[places]`, from h_L `[places, answer, d]` where the answer is predicted."""
+        size = max(1, self._positions_at_once // len(rows))
+        parts = zip(torch.split(rows, size, dim=1), torch.split(self._targets, size), strict=True)
+        in_parts = rows.shape[1] > size
+        sums = [self._saving(self._probability, *part, always=in_parts) for part in parts]
+        return torch.stack(sums).sum(dim=0)
+
+    def _run_layer(self, layer: int, rows: Tensor) -> Tensor:
+        with self._precisely(self._replay.layers[layer]):
+            return self._replay.run_layer(layer, rows)
+
+    def _probability(self, rows: Tensor, targets: Tensor) -> Tensor:
+        unembedding = self._unembedding
+        with self._precisely(*unembedding.norm, unembedding.head):
+            logits = unembedding.logits(rows)
+        wanted = targets.to(logits.device)[None, :, None].expand(len(rows), -1, 1)
+        return logits.log_softmax(dim=-1).gather(-1, wanted).exp().sum(dim=(1, 2))
+
+    def _precisely(self, *modules: nn.Module) -> AbstractContextManager[None]:
+        return in_float32(*modules) if self._widens else nullcontext()
+
+    def _saving(self, function: Callable[..., Tensor], *args: Any, always: bool = False) -> Tensor:
+        """Call it; where memory matters it is called again for its gradient, and keeps nothing."""
+        if not (self._saves or always):
+            return function(*args)
+        return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
+
+
+def _moves(layers: Sequence[nn.Module]) -> bool:
+    """Whether accelerate brings the weights of some of the layers only while they compute."""
+    return any(weight.is_meta for layer in layers for weight in layer.parameters())
+
+
+def _block_share(layers: int) -> int:
+    """How many times the tokens fit where one block is kept at a time, and else only residuals."""
+    return max(1, layers * _WIDTHS_KEPT // (layers + _WIDTHS_KEPT))
 
 
 def _riemann(path: _Path, steps: int, tolerance: float) -> tuple[np.ndarray, float, int, bool]:
