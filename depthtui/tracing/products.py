@@ -34,6 +34,11 @@ def product_of(model: nn.Module) -> str:
     return "oneDNN" if suits and _one_dnn_is_faster() else "torch"
 
 
+def one_dnn_product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`rows` `[…, d]` times the transpose of `weight` `[m, d]`, plus bias, `[…, m]`, by oneDNN."""
+    return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+
+
 def linear_into(out: Tensor, rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
     """Put `rows` `[n, d]` times the transpose of `weight` `[m, d]`, plus bias, into float32 `out`.
 
@@ -45,7 +50,7 @@ def linear_into(out: Tensor, rows: Tensor, weight: Tensor, bias: Tensor | None =
         out.copy_(nn.functional.linear(rows, weight, bias))
         return
     elif len(rows) > 1 and _suits_one_dnn(weight) and _one_dnn_is_faster():
-        out.copy_(_one_dnn(rows, weight))
+        out.copy_(one_dnn_product(rows, weight))
     else:
         torch.mm(rows, weight.T, out=out)
     if bias is not None:
@@ -111,7 +116,7 @@ def _linear(layer: nn.Linear, rows: Tensor) -> Tensor:
     if rows.numel() <= rows.shape[-1] or rows.dtype != torch.float32:
         return nn.functional.linear(rows, weight, bias)
     if not torch.is_grad_enabled() or not (rows.requires_grad or weight.requires_grad):
-        return _one_dnn(rows, weight, bias)
+        return one_dnn_product(rows, weight, bias)
     if weight.requires_grad:
         return nn.functional.linear(rows, weight, bias)
     return _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
@@ -123,17 +128,13 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)
-        return _one_dnn(rows, weight, bias)
+        return one_dnn_product(rows, weight, bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
-        return _one_dnn(gradient, weight.T), None, None
-
-
-def _one_dnn(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+        return one_dnn_product(gradient, weight.T), None, None
 
 
 def _wide_product(rows: Tensor, weight: Tensor) -> Tensor:
@@ -167,7 +168,7 @@ def _one_dnn_is_faster() -> bool:
         with torch.inference_mode():
             pairs = [
                 (
-                    _seconds(lambda: _one_dnn(rows, weight)),
+                    _seconds(lambda: one_dnn_product(rows, weight)),
                     _seconds(lambda: nn.functional.linear(rows, weight)),
                 )
                 for _ in range(_TIMINGS)

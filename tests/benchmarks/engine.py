@@ -28,6 +28,7 @@ from depthtui.models.loading import load
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.tracing.activations import ActivationRecorder
 from depthtui.tracing.anatomy import decoder, probe_architecture
+from depthtui.tracing.products import fast_products, one_dnn_product, product_of
 from depthtui.tracing.trace import trace
 
 
@@ -45,11 +46,12 @@ def alternate(repeat: int, *functions: Callable[[], object]) -> list[list[float]
 
 
 def matmul_peak(repeat: int) -> float:
-    """The best float32 matrix-product rate of this machine, FLOP/s."""
+    """The best float32 matrix-product rate of this machine, FLOP/s: torch's, or oneDNN's."""
     size = 2048
     a, b, c = (torch.randn(size, size) for _ in range(3))
-    (seconds,) = alternate(repeat, lambda: torch.mm(a, b, out=c))
-    return 2 * size**3 / min(seconds)
+    with torch.inference_mode():
+        seconds = alternate(repeat, lambda: torch.mm(a, b, out=c), lambda: one_dnn_product(a, b))
+    return 2 * size**3 / min(map(min, seconds))
 
 
 def main() -> None:
@@ -67,7 +69,8 @@ def main() -> None:
     rows: list[tuple[str, str]] = []
 
     def with_hooks() -> None:
-        trace(model, anatomy, ids, lambda layer: contributions(layer, anatomy.parallel))
+        with fast_products(model):
+            trace(model, anatomy, ids, lambda layer: contributions(layer, anatomy.parallel))
 
     def bare_decoder() -> None:
         with torch.inference_mode():
@@ -118,7 +121,7 @@ def main() -> None:
     )
 
     print(f"\n{len(ids)} tokens, {torch.get_num_threads()} threads, torch {torch.__version__}, ")
-    print(f"{loaded.info.name}, {loaded.info.dtype}\n")
+    print(f"{loaded.info.name}, {loaded.info.dtype}, products by {product_of(model)}\n")
     print("| what | figure |\n| --- | --- |")
     for name, figure in rows:
         print(f"| {name} | {figure} |")

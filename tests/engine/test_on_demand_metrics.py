@@ -255,13 +255,13 @@ def test_the_faster_product_is_used_and_told(engine, monkeypatch):
     expected = engine.run(PROMPT, everything, fresh=True)
     assert expected.provenance.product == "torch"
     used = []
-    original = products._one_dnn
+    original = products.one_dnn_product
 
     def multiply(*args):
         used.append(1)
         return original(*args)
 
-    monkeypatch.setattr(products, "_one_dnn", multiply)
+    monkeypatch.setattr(products, "one_dnn_product", multiply)
     monkeypatch.setattr(products, "_one_dnn_is_faster", lambda: True)
     monkeypatch.setattr(products, "_SMALLEST_WEIGHT", 0)
     found = engine.run(PROMPT, everything, fresh=True)

@@ -23,13 +23,13 @@ def faster(request, monkeypatch):
 def one_dnn(monkeypatch):
     """oneDNN is used everywhere; counts its products."""
     counted = []
-    original = products._one_dnn
+    original = products.one_dnn_product
 
     def multiply(*args):
         counted.append(1)
         return original(*args)
 
-    monkeypatch.setattr(products, "_one_dnn", multiply)
+    monkeypatch.setattr(products, "one_dnn_product", multiply)
     monkeypatch.setattr(products, "_one_dnn_is_faster", lambda: True)
     monkeypatch.setattr(products, "_SMALLEST_WEIGHT", 0)
     return counted
@@ -143,7 +143,7 @@ def test_a_torch_without_that_product(monkeypatch):
     def missing(*_args):
         raise AttributeError("no such operator")
 
-    monkeypatch.setattr(products, "_one_dnn", missing)
+    monkeypatch.setattr(products, "one_dnn_product", missing)
     threads = torch.get_num_threads()
     assert products._one_dnn_is_faster.__wrapped__() is False
     assert torch.get_num_threads() == threads
@@ -151,7 +151,7 @@ def test_a_torch_without_that_product(monkeypatch):
 
 def test_what_is_measured(monkeypatch):
     slower = {"oneDNN": 1.0}
-    monkeypatch.setattr(products, "_one_dnn", lambda *_: "oneDNN")
+    monkeypatch.setattr(products, "one_dnn_product", lambda *_: "oneDNN")
     monkeypatch.setattr(
         products,
         "_seconds",
