@@ -126,8 +126,10 @@ class MetricContext:
         """How many tokens fit in memory with what a backward pass needs of every layer."""
         needed, rooms = self.placement.by_device(backward(self.sizes)), self.placement.rooms()
         # A quarter of what is free: the estimate is of the least.
-        places = min(rooms[device] // 4 // max(1, needed[device]) for device in rooms)
-        return max(1, places) * self.sizes.tokens
+        tokens = min(
+            rooms[device] * self.sizes.tokens // (4 * max(1, needed[device])) for device in rooms
+        )
+        return max(1, tokens)
 
     def baseline(self) -> list[Tensor]:
         """The mean residual of the baseline prompts at depths 0 … L, each `[d]` float32."""

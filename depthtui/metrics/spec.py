@@ -112,6 +112,14 @@ def row_of_logits(sizes: Sizes) -> MemoryNeed:
     return MemoryNeed(head=4 * 4 * sizes.vocabulary)
 
 
+def saving_backward(sizes: Sizes) -> MemoryNeed:
+    """The memory of a backward pass that keeps the residuals alone, and one block at a time."""
+    logits = sizes.vocabulary * (sizes.item + 4 * 4)
+    return MemoryNeed(
+        layer=sizes.residual_bytes, block=sizes.tokens * sizes.saved_bytes, head=logits
+    )
+
+
 def backward(sizes: Sizes) -> MemoryNeed:
     """The memory of one backward pass from the answer's probability through all layers."""
     # Logits are there once in the model's dtype and four times in float32: with their

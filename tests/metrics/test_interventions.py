@@ -1,6 +1,5 @@
 """Replay and interventions against one ordinary forward for each intervention."""
 
-import copy
 import random
 
 import numpy as np
@@ -371,7 +370,8 @@ def test_integrated_gradients_of_16_bit_weights_are_those_of_their_float32_copie
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
     assert not any(module._forward_pre_hooks for module in model.modules())
 
-    wide = copy.deepcopy(model).float()
+    wide = fresh(name).float()
+    wide.load_state_dict(model.state_dict())
     anatomy = probe_architecture(wide)
     exact = Replay(wide, anatomy, ids[0])
     exact.residual = [residual.float() for residual in replay.residual]

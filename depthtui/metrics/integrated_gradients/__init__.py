@@ -17,7 +17,7 @@ from depthtui.metrics.spec import (
     Metric,
     answer,
     array,
-    backward,
+    saving_backward,
     clean_run,
     lens,
 )
@@ -100,7 +100,7 @@ METRIC = Metric(
     result=IntegratedGradients,
     compute="depthtui.metrics.integrated_gradients.compute:compute",
     needs=(clean_run, lens, answer),
-    memory=backward,
+    memory=saving_backward,
     depends_on=("answer_start", "tolerance", "riemann_steps"),
     measures=(
         Measure(

@@ -253,44 +253,6 @@ def _block_share(layers: int) -> int:
     """How many times the tokens fit where one block is kept at a time, and else only residuals."""
     return max(1, layers * _WIDTHS_KEPT // (layers + _WIDTHS_KEPT))
 
-    def _answer_probability(self, rows: Tensor) -> Tensor:
-        """f, `[places]`, from h_L `[places, answer, d]` where the answer is predicted."""
-        size = max(1, self._positions_at_once // len(rows))
-        parts = zip(torch.split(rows, size, dim=1), torch.split(self._targets, size), strict=True)
-        in_parts = rows.shape[1] > size
-        sums = [self._saving(self._probability, *part, always=in_parts) for part in parts]
-        return torch.stack(sums).sum(dim=0)
-
-    def _run_layer(self, layer: int, rows: Tensor) -> Tensor:
-        with self._precisely(self._replay.layers[layer]):
-            return self._replay.run_layer(layer, rows)
-
-    def _probability(self, rows: Tensor, targets: Tensor) -> Tensor:
-        unembedding = self._unembedding
-        with self._precisely(*unembedding.norm, unembedding.head):
-            logits = unembedding.logits(rows)
-        wanted = targets.to(logits.device)[None, :, None].expand(len(rows), -1, 1)
-        return logits.log_softmax(dim=-1).gather(-1, wanted).exp().sum(dim=(1, 2))
-
-    def _precisely(self, *modules: nn.Module) -> AbstractContextManager[None]:
-        return in_float32(*modules) if self._widens else nullcontext()
-
-    def _saving(self, function: Callable[..., Tensor], *args: Any, always: bool = False) -> Tensor:
-        """Call it; where memory matters it is called again for its gradient, and keeps nothing."""
-        if not (self._saves or always):
-            return function(*args)
-        return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
-
-
-def _moves(layers: Sequence[nn.Module]) -> bool:
-    """Whether accelerate brings the weights of some of the layers only while they compute."""
-    return any(weight.is_meta for layer in layers for weight in layer.parameters())
-
-
-def _block_share(layers: int) -> int:
-    """How many times the tokens fit where one block is kept at a time, and else only residuals."""
-    return max(1, layers * _WIDTHS_KEPT // (layers + _WIDTHS_KEPT))
-
 
 def _riemann(path: _Path, steps: int, tolerance: float) -> tuple[np.ndarray, float, int, bool]:
     places = [step / steps for step in range(steps)]
