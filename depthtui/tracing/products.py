@@ -119,7 +119,9 @@ def _linear(layer: nn.Linear, rows: Tensor) -> Tensor:
         return one_dnn_product(rows, weight, bias)
     if weight.requires_grad:
         return nn.functional.linear(rows, weight, bias)
-    return _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+    # Of two dimensions, whose product is no view: what a function returns may be changed in place.
+    product: Tensor = _Linear.apply(rows.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
+    return product.view(*rows.shape[:-1], -1)
 
 
 class _Linear(torch.autograd.Function):
