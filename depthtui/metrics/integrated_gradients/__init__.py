@@ -17,9 +17,9 @@ from depthtui.metrics.spec import (
     Metric,
     answer,
     array,
-    saving_backward,
     clean_run,
     lens,
+    saving_backward,
 )
 
 

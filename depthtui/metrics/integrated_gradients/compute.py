@@ -204,7 +204,6 @@ class _Path:
         with torch.enable_grad():
             rows = start
             for layer in range(self._layer + 1, self._replay.n_layers):
-            for layer in range(self._layer + 1, self._replay.n_layers):
                 rows = self._saving(self._run_layer, layer, rows)
             chosen = self._answer_probability(rows[:, self._reads])
             # Powers of two, so that where the answer is unlikely float16 has room for gradients.
