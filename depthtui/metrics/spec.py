@@ -143,6 +143,7 @@ class Measure:
             layer l (L rows).
         by_token: whether columns are tokens, and not layers.
         leading: whether a report shows it before the others.
+        floor: result -> the largest value that rounding alone can make (the noise floor).
         note: result, row -> what else to say about a row, or empty.
         metric: name of the metric that it is part of; the list of metrics fills it in.
     """
@@ -156,6 +157,7 @@ class Measure:
     reads_residual: bool = False
     by_token: bool = True
     leading: bool = False
+    floor: Callable[[RunResult], float] = lambda result: 0.0
     note: Callable[[RunResult, int], str] = lambda result, row: ""
     metric: str = ""
 
@@ -306,6 +308,15 @@ def array(
         return None if found is None else np.asarray(getattr(found, name))[rows]
 
     return values
+
+
+def floor_of(kind: type[MetricResult]) -> Callable[[RunResult], float]:
+    """The noise floor of a measure: the field `floor` of a result; 0 where there is none."""
+
+    def floor(result: RunResult) -> float:
+        return float(getattr(result.get(kind), "floor", 0.0))
+
+    return floor
 
 
 def clean_run(result: RunResult) -> str:

@@ -93,6 +93,7 @@ def _smooth_gradients(result: RunResult) -> IntegratedGradients:
         np.ones(layers, bool),
         0.01,
         result.answer_start,
+        0.0,
     )
 
 
@@ -160,6 +161,7 @@ def _random_gradients(result: RunResult, rng: np.random.Generator) -> Integrated
         np.resize(np.array([True, True, False, True]), layers),
         0.01,
         result.answer_start,
+        0.125,
     )
 
 

@@ -326,6 +326,12 @@ def test_integrated_gradients_match_a_fine_rule_and_are_complete(name, layer):
         result.attribution[layer], expected, atol=0.01 * float(expected.abs().max())
     )
     assert result.attribution[layer].sum() == pytest.approx(change, rel=0.002)
+    assert result.floor < 1e-6
+
+    clean = replay.residual[-1]
+    replay.residual[-1] = clean.flip(-1)
+    elsewhere = integrated_gradients(replay, anatomy.unembedding, 6, 0.1, layers=[0])
+    assert elsewhere.floor > 1e-5 > 10 * result.floor
 
 
 def test_integrated_gradients_say_what_they_did_not_reach():

@@ -115,6 +115,7 @@ def measured_result() -> RunResult:
         np.array([True, False, False]),
         0.01,
         2,
+        0.0,
     )
     result.put("integrated_gradients", gradients)
     result.put("settling", Settling(rows / 30))

@@ -18,7 +18,9 @@ from depthtui.metrics.spec import (
     answer,
     array,
     clean_run,
+    floor_of,
     lens,
+    noise_floor,
     saving_backward,
 )
 
@@ -34,6 +36,8 @@ class IntegratedGradients(MetricResult):
         reached: whether the wanted error was reached.
         tolerance: the wanted completeness error.
         answer_start: index of the answer's first token.
+        floor: the largest |f(1) - f of the clean pass|, the end of the path being that pass:
+            what is not larger is not told apart from rounding.
     """
 
     attribution: Annotated[np.ndarray, Shape("L", "T")]
@@ -42,6 +46,7 @@ class IntegratedGradients(MetricResult):
     reached: Annotated[np.ndarray, Shape("L", dtype=np.bool_)]
     tolerance: float
     answer_start: int
+    floor: float
 
     @property
     def is_whole(self) -> bool:
@@ -69,7 +74,11 @@ def _findings(by_prompt: list[IntegratedGradients | None], pooled: Pooled) -> li
     wanted = f"wanted {known[0].tolerance:.3g}"
     if missed:
         wanted += f"; missed in {missed} layer{'' if missed == 1 else 's'}"
-    return [Finding("Completeness error", f"at most {largest:.2%}", wanted)]
+    floor = max(found.floor for found in known)
+    return [
+        Finding("Completeness error", f"at most {largest:.2%}", wanted),
+        noise_floor(METRIC.title, f"{floor:.2g}"),
+    ]
 
 
 def _per_layer(by_prompt: list[IntegratedGradients | None]) -> list[LayerValues]:
@@ -110,6 +119,7 @@ METRIC = Metric(
             array(IntegratedGradients, "attribution"),
             diverging=True,
             leading=True,
+            floor=floor_of(IntegratedGradients),
             note=_completeness,
         ),
     ),

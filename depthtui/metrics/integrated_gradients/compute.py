@@ -104,6 +104,7 @@ def integrated_gradients(
             reached=np.zeros(replay.n_layers, np.bool_),
             tolerance=tolerance,
             answer_start=answer_start,
+            floor=0.0,
         )
     for layer in range(replay.n_layers) if layers is None else layers:
         if np.isfinite(result.completeness_error[layer]):
@@ -117,6 +118,7 @@ def integrated_gradients(
         result.completeness_error[layer] = error
         result.points[layer] = points
         result.reached[layer] = reached
+        result.floor = max(result.floor, abs(path.value(1.0) - path.clean_value()))
         on_layer(layer, result)
     return result
 
@@ -193,6 +195,12 @@ class _Path:
     def value(self, place: float) -> float:
         """f at a visited place."""
         return self._values[place][0]
+
+    def clean_value(self) -> float:
+        """f of the clean pass, which the path ends in."""
+        clean = self._replay.residual[-1][self._reads].to(self._dtype)
+        with torch.no_grad():
+            return float(self._answer_probability(clean[None]))
 
     def slopes(self, place: float) -> np.ndarray:
         """Each token's share of df/dr at a visited place, `[T]`, float64; the last is 0."""

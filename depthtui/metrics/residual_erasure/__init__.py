@@ -20,6 +20,7 @@ from depthtui.metrics.spec import (
     answer,
     array,
     clean_run,
+    floor_of,
     lens,
     noise_floor,
     row_of_logits,
@@ -75,9 +76,7 @@ def _memory(sizes: Sizes) -> MemoryNeed:
 
 
 def _answer_begins(result: RunResult, row: int) -> str:
-    found = result.get(ResidualErasure)
-    noise = f", noise up to {found.floor:.2g}" if found is not None and found.floor >= 0.001 else ""
-    return f"answer from token {result.answer_start}{noise}"
+    return f"answer from token {result.answer_start}"
 
 
 METRIC = Metric(
@@ -101,6 +100,7 @@ METRIC = Metric(
             "|p - p~| of the answer",
             array(ResidualErasure, "effect"),
             reads_residual=True,
+            floor=floor_of(ResidualErasure),
             leading=True,
             note=_answer_begins,
         ),

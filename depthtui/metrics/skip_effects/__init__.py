@@ -20,6 +20,7 @@ from depthtui.metrics.spec import (
     Metric,
     array,
     clean_run,
+    floor_of,
     lens,
     noise_floor,
     row_of_logits,
@@ -139,6 +140,7 @@ MAP = Measure(
     "|c - c~| / |c|",
     array(SkipEffects, "layers"),
     by_token=False,
+    floor=floor_of(SkipEffects),
 )
 """Layers skipped x layers measured: the one measure whose columns are no tokens."""
 

@@ -29,6 +29,9 @@ _NARROWEST_NAMED = 4
 _LONGEST_NAME = 14
 _SIDE_CELLS = 4
 _SIDE_TITLE = " out"
+_UNKNOWN = -1
+_VISIBLE_NOISE = 0.001
+"""Share of the scale from which on noise can be seen."""
 
 
 class Heatmap(Pane):
@@ -55,6 +58,7 @@ class Heatmap(Pane):
     _grid: Grid | None = None
     _side: np.ndarray | None = None
     _side_levels: list[int]
+    _noise: float = -1.0
 
     @property
     def view(self) -> TokensView:
@@ -141,14 +145,20 @@ class Heatmap(Pane):
         self._labels = self._column_labels(self.shown)
         self._ramp = self.ramp_for(self._diverging)
         self._scale = self._scale_for(values)
-        self._levels = palette.levels(
-            values, self._scale.low, self._scale.high, len(self._ramp)
-        ).tolist()
+        levels = palette.levels(values, self._scale.low, self._scale.high, len(self._ramp))
+        self._noise = self._noise_in(self.shown)
+        levels[np.abs(values) <= self._noise] = _UNKNOWN
+        self._levels = levels.tolist()
         self._side = self._side_values(self.shown)
         if self._side is not None:
             high = self._side_scale(self._side).high
             self._side_levels = palette.levels(self._side, 0, high, len(self._ramp)).tolist()
         self._lay_out()
+
+    def _noise_in(self, result: RunResult) -> float:
+        """What values of the measure must exceed; -1 where rounding cannot be seen on the scale."""
+        floor = 0.0 if self.mode == "means" else self.measure.floor(result)
+        return floor if floor > _VISIBLE_NOISE * self._scale.high else -1.0
 
     def _lay_out(self) -> None:
         before = self._grid
@@ -359,6 +369,9 @@ class Heatmap(Pane):
         long_note, short_note = (note and f"  {note}" for note in self._scale.notes)
         phase = self._phase_layer()
         phase_note = "" if phase is None else f"  ◆ cosine depth {phase}"
+        if self._noise > 0:
+            short_note = f"  {self.view.unknown} noise ≤ {number(self._noise)}"
+            long_note += short_note
         long_value, short_value = self._value_texts()
         for cells, note, value in (
             (12, long_note + phase_note, long_value),

@@ -10,6 +10,7 @@ from textual.events import MouseScrollUp
 from depthtui import palette
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.tui.draw.scale import scale_of
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.pane import Cursor, CursorMoved
@@ -371,3 +372,21 @@ async def test_a_layer_of_outliers_does_not_flatten_the_means():
     async with framed(pane, (100, 20)):
         pane.show(result, summary_of(result))
         assert "p95, max 50" in lines(pane)[-1]
+
+
+async def test_what_is_below_the_noise_has_no_colour_and_the_legend_says_so():
+    pane = heatmap("glyphs", "residual_erasure", cursor=Cursor(0, 5))
+    result = make_result(layers=3, tokens=6)
+    effect = np.full((4, 6), 0.5, np.float32)
+    effect[1, 2] = 0.1
+    async with framed(pane, (70, 12)):
+        result.put("residual_erasure", ResidualErasure(effect, 4, 0.1))
+        pane.show(result)
+        shown = {label(line): line for line in lines(pane)}
+        assert shown["1"].count(palette.UNKNOWN_GLYPH) == 1
+        assert palette.UNKNOWN_GLYPH not in shown["2"]
+        assert f"{palette.UNKNOWN_GLYPH} noise ≤ 0.1" in "".join(lines(pane))
+
+        result.put("residual_erasure", ResidualErasure(effect, 4, 1e-7))
+        pane.show(result)
+        assert "noise" not in "".join(lines(pane))
