@@ -30,8 +30,9 @@ def test_every_layer_of_a_tiny_model_moves_the_residual_stream(name: str) -> Non
     assert out.logits.softmax(-1).amax(-1).median() < 0.99
 
 
-def test_a_tiny_model_is_the_same_each_time() -> None:
-    first, second = fresh("llama"), fresh("llama")
+@pytest.mark.parametrize("name", ["llama", "gpt_oss", "qwen3_next"])
+def test_a_tiny_model_is_the_same_each_time(name: str) -> None:
+    first, second = fresh(name), fresh(name)
     pairs = zip(first.parameters(), second.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     assert not any(parameter.requires_grad for parameter in first.parameters())

@@ -350,8 +350,12 @@ def tiny(name: str) -> PreTrainedModel:
 
 def fresh(name: str) -> PreTrainedModel:
     """A new copy of `tiny(name)` with the same weights, for tests that change them."""
-    model = (TINY | OTHERS)[name]()
-    _draw_weights(model, seed=zlib.crc32(name.encode()))
+    seed = zlib.crc32(name.encode())
+    with torch.random.fork_rng(devices=[]):
+        # What is drawn anew is added to some of the weights that the architecture draws itself.
+        torch.manual_seed(seed)
+        model = (TINY | OTHERS)[name]()
+    _draw_weights(model, seed)
     return model.eval().requires_grad_(False)
 
 
@@ -402,12 +406,18 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def tiny_folder(parent: Path, name: str = "llama") -> Path:
-    """A folder such as one downloads: the tiny model's weights and a tokenizer that fits it."""
+def with_tokenizer(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """The tiny model with room for each token of a tokenizer, and that tokenizer."""
     tokenizer = tiny_tokenizer()
     model = fresh(name)
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     _draw_weights(model, seed=zlib.crc32(name.encode()))
+    return model, tokenizer
+
+
+def tiny_folder(parent: Path, name: str = "llama") -> Path:
+    """A folder such as one downloads: the tiny model's weights and a tokenizer that fits it."""
+    model, tokenizer = with_tokenizer(name)
     folder = parent / f"tiny-{name}"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

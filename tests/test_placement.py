@@ -1,0 +1,320 @@
+"""Wherever a model's layers lie, every metric is what it is on one CPU.
+
+Layers on two devices, on a device and the CPU, and offloaded to the CPU or to disk by
+accelerate's own hooks. The devices are pretended (`tests/second_device.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import dispatch_model
+from transformers import PreTrainedModel
+
+import depthtui
+from depthtui.data.arrays import arrays_of
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings, Skip
+from depthtui.data.store import open_store
+from depthtui.engine import engine as engine_module
+from depthtui.engine.engine import Engine
+from depthtui.metrics import METRICS
+from depthtui.models.loading import LoadedModel
+from depthtui.tracing.anatomy import find_layers
+from tests.builders.models import tiny_model
+from tests.second_device import Transfers, pretended_devices
+from tests.tiny_models import HIDDEN, LAYERS, TINY, with_tokenizer
+
+PACKAGE = str(Path(depthtui.__file__).parent)
+FIRST, SECOND = "pretend:0", "pretend:1"
+PROMPT = Prompt("Seven plus five is twelve, and the river was high.", answer=" high.")
+BASELINE = ("The ferry did not run.", "She wound the clock.")
+EVERYTHING = tuple(metric.name for metric in METRICS)
+WITHOUT_GRADIENTS = tuple(name for name in EVERYTHING if name != "integrated_gradients")
+"""What works on `pretend:1` too."""
+
+PLACEMENTS: dict[str, Callable[[PreTrainedModel, Path], PreTrainedModel]] = {}
+
+
+def placement(place: Callable[[PreTrainedModel, Path], PreTrainedModel]) -> Any:
+    PLACEMENTS[place.__name__] = place
+    return place
+
+
+@placement
+def two_devices(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    return dispatch_model(model, device_map(model, [FIRST, FIRST, SECOND, SECOND]))
+
+
+@placement
+def device_and_cpu(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The upper half is computed on the CPU."""
+    placed = device_map(model, [FIRST, FIRST, "cpu", "cpu"])
+    return dispatch_model(model, placed, main_device="cpu")
+
+
+@placement
+def offloaded_to_cpu(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Half of the layers, and the head, come to the device for each call."""
+    placed = device_map(model, [FIRST, "cpu", FIRST, "cpu"])
+    return dispatch_model(model, placed, main_device=FIRST, offload_buffers=True)
+
+
+@placement
+def offloaded_to_disk(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    placed = device_map(model, [FIRST, "disk", "disk", FIRST])
+    return dispatch_model(
+        model, placed, main_device=FIRST, offload_dir=folder, offload_buffers=True
+    )
+
+
+def device_map(model: PreTrainedModel, layers: list[str]) -> dict[str, str]:
+    """Layers as told; what the model has before them on the first one's device, the rest on the
+    last one's. A head that shares the embedding's weights lies beside it."""
+    names = {module: name for name, module in model.named_modules()}
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    tied = {names[head]: layers[0]} if head.weight is embedding.weight else {}
+    blocks = {
+        names[block]: device for block, device in zip(find_layers(model), layers, strict=True)
+    }
+    prefix = next(iter(blocks)).rpartition(".")[0]
+    placed: dict[str, str] = {}
+    before = True
+    for name, module in model.named_modules():
+        if name == prefix:
+            before = False
+            placed |= blocks
+        elif not name.startswith(f"{prefix}.") and _holds_tensors(module):
+            placed[name] = layers[0] if before else layers[-1]
+    return placed | tied
+
+
+def _holds_tensors(module: torch.nn.Module) -> bool:
+    own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    return len(own) > 0
+
+
+def ready(model: PreTrainedModel, tokenizer: Any) -> Engine:
+    """An engine that finds the model loaded."""
+    info = tiny_model(
+        LAYERS,
+        d_model=HIDDEN,
+        vocab_size=len(tokenizer),
+        context_length=256,
+        device=str(model.device),
+    )
+    loaded = LoadedModel(model, tokenizer, info, {})
+    store = open_store(None, 0, pytest.fail)
+    engine = Engine(store, Path(), lambda event: None, baseline_texts=lambda: BASELINE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_module, "load", lambda *_args: loaded)
+        patch.setattr(engine_module, "with_parameters", lambda info, *_args: info)
+        engine.load(ModelSpec("tiny"))
+    return engine
+
+
+def measured(engine: Engine, metrics: tuple[str, ...] = EVERYTHING) -> RunResult:
+    """One prompt, its gradients at places that no rounding moves."""
+    return engine.run(PROMPT, RunSettings(metrics=metrics, riemann_steps=3))
+
+
+@contextmanager
+def placed(name: str, place: str, folder: Path) -> Iterator[Engine]:
+    """An engine with the tiny model of that name, its layers where the placement puts them."""
+    model, tokenizer = with_tokenizer(name)
+    # accelerate knows shared weights by their addresses, which must not be taken again.
+    _held = [parameter.data for parameter in model.parameters()]
+    with pretended_devices():
+        yield ready(PLACEMENTS[place](model, folder), tokenizer)
+
+
+@functools.cache
+def plain(name: str) -> RunResult:
+    """Every metric on one CPU, without any hooks."""
+    return measured(ready(*with_tokenizer(name)))
+
+
+def assert_same(found: RunResult, expected: RunResult) -> None:
+    """The metrics that were asked for are the same within rounding, or unavailable for a reason."""
+    for name in found.settings.metrics:
+        if name in expected.unavailable:
+            assert name in found.unavailable
+            continue
+        if name in found.unavailable:
+            # Weights that are elsewhere cannot be read without a forward.
+            assert "not in memory" in found.unavailable[name]
+            continue
+        for field, values in arrays_of(expected.measured[name]):
+            largest = np.nan_to_num(np.abs(values)).max(initial=0)
+            np.testing.assert_allclose(
+                getattr(found.measured[name], field),
+                values,
+                rtol=2e-4,
+                atol=1e-5 * largest,
+                err_msg=f"{name}.{field}",
+            )
+
+
+def check(name: str, place: str, folder: Path) -> None:
+    metrics = WITHOUT_GRADIENTS if place == "two_devices" else EVERYTHING
+    expected = plain(name)
+    with placed(name, place, folder) as engine:
+        found = measured(engine, metrics)
+    assert found.complete
+    assert set(found.measured) | set(found.unavailable) == set(metrics)
+    assert_same(found, expected)
+
+
+FAMILIES = (
+    "llama",  # rotary positions, grouped queries, RMS norms
+    "llama_tied",  # embedding and head share their weights
+    "gpt2",  # learned positions
+    "falcon",  # parallel block
+    "bloom",  # ALiBi, modules that return the residual
+    "opt",  # layer norms, the last one before the list of layers
+    "gemma3",  # norms after the sublayers, two kinds of attention
+    "granite",  # scaled branches
+    "gpt_oss",  # experts, sinks
+    "deepseek_v3",  # latent attention, shared experts
+    "qwen3_next",  # linear attention, whole prompts only
+    "mamba",  # no attention
+)
+OFFLOADED = tuple(place for place in PLACEMENTS if place != "two_devices")
+CHOSEN = (
+    *((name, "two_devices") for name in FAMILIES),
+    *((name, OFFLOADED[number % len(OFFLOADED)]) for number, name in enumerate(FAMILIES)),
+    *(("gpt_oss", place) for place in OFFLOADED[:2]),
+)
+THE_REST = tuple(
+    (name, place) for name in TINY for place in PLACEMENTS if (name, place) not in CHOSEN
+)
+
+
+@pytest.mark.parametrize(("name", "place"), CHOSEN)
+def test_every_metric_is_the_same_wherever_the_layers_lie(
+    name: str, place: str, tmp_path: Path
+) -> None:
+    check(name, place, tmp_path)
+
+
+@pytest.mark.by_hand
+@pytest.mark.parametrize(("name", "place"), THE_REST)
+def test_every_other_architecture_and_placement(name: str, place: str, tmp_path: Path) -> None:
+    check(name, place, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        RunSettings(skipped=(Skip(1), Skip(2), Skip(3, "mlp"))),
+        RunSettings(metrics=("skip_effects", "ablation"), skip_part="mlp"),
+        RunSettings(metrics=("skip_effects",), skip_everywhere=True),
+    ],
+    ids=["what-if", "without an MLP", "without a layer everywhere"],
+)
+@pytest.mark.parametrize("place", ["two_devices", "device_and_cpu"])
+def test_what_is_left_out_is_the_same(place: str, settings: RunSettings, tmp_path: Path) -> None:
+    expected = ready(*with_tokenizer("llama")).run(PROMPT, settings)
+    with placed("llama", place, tmp_path) as engine:
+        assert_same(engine.run(PROMPT, settings), expected)
+
+
+@pytest.mark.parametrize("place", ["two_devices", "offloaded_to_cpu"])
+@pytest.mark.parametrize("name", ["llama", "mamba"])
+def test_a_text_is_the_same(name: str, place: str, tmp_path: Path) -> None:
+    settings = GenerationSettings(max_tokens=4)
+    expected = ready(*with_tokenizer(name)).generate(PROMPT, settings)
+    with placed(name, place, tmp_path) as engine:
+        found = engine.generate(PROMPT, settings)
+    np.testing.assert_array_equal(found.continuation.ids, expected.continuation.ids)
+    np.testing.assert_allclose(
+        found.continuation.lens.kl, expected.continuation.lens.kl, rtol=1e-4, atol=1e-5
+    )
+
+
+LONGER = Prompt(f"{PROMPT.question}{PROMPT.question}{PROMPT.text}", PROMPT.answer)
+MOST_WAITS = {
+    "contributions": 12,
+    "logit_lens": 20,
+    "similarity": 12,
+    "neighbours": 12,
+    "direct_logits": 8,
+    "settling": 4,
+    "ablation": 16,
+    "skip_effects": 24,
+    "residual_erasure": 24,
+    "integrated_gradients": 16,
+}
+"""How often the CPU may wait for a GPU: a few times a layer, never once a token."""
+
+
+@pytest.fixture(scope="module")
+def on_one_device() -> Engine:
+    model, tokenizer = with_tokenizer("llama")
+    with pretended_devices():
+        placed = dispatch_model(model, device_map(model, [FIRST] * LAYERS), force_hooks=True)
+        engine = ready(placed, tokenizer)
+        measured(engine)  # the baseline, and whatever else is computed once for a model
+    return engine
+
+
+@pytest.mark.parametrize("metric", EVERYTHING)
+def test_a_gpu_seldom_waits(metric: str, on_one_device: Engine) -> None:
+    transfers = Transfers(PACKAGE)
+    with pretended_devices(transfers):
+        settings = RunSettings(metrics=(metric,), riemann_steps=3)
+        result = on_one_device.run(LONGER, settings)
+    assert metric in result.measured
+    most = MOST_WAITS.get(metric, 24)
+    assert 0 < transfers.waits.total() <= most < len(result.tokens), dict(transfers.waits)
+    assert transfers.uploads.total() <= 4 * len(result.tokens), dict(transfers.uploads)
+
+
+def test_a_gpu_seldom_waits_while_a_text_is_written(on_one_device: Engine) -> None:
+    with pretended_devices():
+        on_one_device.generate(PROMPT, GenerationSettings(max_tokens=1))
+    transfers = Transfers(PACKAGE)
+    with pretended_devices(transfers):
+        text = on_one_device.generate(PROMPT, GenerationSettings(max_tokens=6)).continuation
+    assert 0 < transfers.waits.total() <= 8 * len(text), dict(transfers.waits)
+
+
+class TestPretendedDevices:
+    """A device that notices nothing would make the tests above true of any code."""
+
+    def test_tensors_of_two_devices_do_not_mix(self) -> None:
+        with pretended_devices():
+            here, there = torch.ones(2, device=FIRST), torch.ones(2, device=SECOND)
+            for other in (there, torch.ones(2)):
+                with pytest.raises(RuntimeError, match="on the same device"):
+                    here + other
+            assert (here + there.to(FIRST)).sum().item() == 4
+            assert (here + torch.tensor(1.0)).sum().item() == 4
+
+    def test_its_values_are_not_numpys(self) -> None:
+        with pretended_devices(), pytest.raises(RuntimeError, match="numpy"):
+            torch.ones(2, device=FIRST).numpy()
+
+    def test_a_move_shares_no_memory(self) -> None:
+        with pretended_devices():
+            here = torch.zeros(2)
+            there = here.to(FIRST)
+            here += 1
+            assert there.sum().item() == 0
+
+    def test_transfers_are_counted_where_they_are_asked_for(self) -> None:
+        transfers = Transfers(__file__)
+        with pretended_devices(transfers):
+            there = torch.ones(3).to(FIRST)
+            there.cpu()
+            bool(there.sum() > 2)
+        assert transfers.uploads.total() == 1
+        assert transfers.waits.total() == 2
+        assert len(transfers.waits) == 2
