@@ -75,6 +75,8 @@ class Provenance:
         cached: whether the result came from the disk cache.
         product: whose float32 matrix products a CPU multiplied by: `torch`, as it chooses
             itself, or `oneDNN`.
+        device: the hardware that the model lay on, such as `NVIDIA H100 80GB HBM3` or `cpu`;
+            empty where unknown.
     """
 
     depthtui: str
@@ -86,6 +88,7 @@ class Provenance:
     seconds: float
     cached: bool = False
     product: str = "torch"
+    device: str = ""
 
 
 @dataclass

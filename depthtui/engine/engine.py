@@ -50,12 +50,17 @@ from depthtui.metrics import (
     empty_result,
 )
 from depthtui.metrics.spec import Metric, Sizes
+from depthtui.models.devices import hardware
 from depthtui.models.loading import LoadedModel, load
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.tracing.activations import Activations
 from depthtui.tracing.anatomy import execution_device, probe_architecture
 from depthtui.tracing.parameters import with_parameters
 from depthtui.tracing.products import fast_products, product_of
+
+_QUICKER_THAN_DISK = ("cuda",)
+"""Devices that run a prompt again sooner than its activations are read; a CPU takes six times
+as long and more."""
 
 
 class Engine:
@@ -221,7 +226,7 @@ class Engine:
 
         cached = self._cached(key, Generation)
         if cached is not None:
-            generation = _with_settings(cached, asked, settings)
+            generation = _with_settings(cached, model.info, asked, settings)
             emit_part(generation.continuation)
         else:
             with fast_products(model.loaded.model):
@@ -311,13 +316,13 @@ class Engine:
             assert cached.provenance is not None
             result.provenance = dataclasses.replace(cached.provenance, cached=True)
             return
-        found = None if fresh else self._cached_activations(model, result)
+        keeps = self._keeps_activations(model, result)
+        found = self._cached_activations(model, result) if keeps and not fresh else None
         if found is not None:
             run.read_activations(found)
         else:
-            fits = _activation_bytes(model.info, len(result.tokens)) <= self.activation_limit
-            activations, fits = _forward(run, keep_writes=fits)
-            if fits:
+            activations, keeps = _forward(run, keep_writes=keeps)
+            if keeps:
                 keep_later.append(lambda: self._keep_activations(model, result, activations))
         provenance = _provenance(model, datetime.now(UTC), run.seconds)
         base = dataclasses.replace(
@@ -372,6 +377,11 @@ class Engine:
     def _cached_activations(self, model: ReadyModel, result: RunResult) -> Activations | None:
         data = self._cache.get(_activations_key(model.info, result))
         return None if data is None else Activations.from_bytes(data)
+
+    def _keeps_activations(self, model: ReadyModel, result: RunResult) -> bool:
+        """Whether activations are read and kept: where that is quicker, and they are few enough."""
+        fits = _activation_bytes(model.info, len(result.tokens)) <= self.activation_limit
+        return fits and model.device.type not in _QUICKER_THAN_DISK
 
     def _keep(self, key: str, value: object, result: RunResult) -> None:
         self._cache.put(key, codec.encode(value), _title(result), "result")
@@ -438,13 +448,16 @@ def _title(result: RunResult) -> str:
     return f"{result.model.name} · {len(result.tokens)} tokens · {result.prompt.task}{changed}"
 
 
-def _with_settings(cached: Generation, prompt: Prompt, settings: GenerationSettings) -> Generation:
+def _with_settings(
+    cached: Generation, info: ModelInfo, prompt: Prompt, settings: GenerationSettings
+) -> Generation:
     """A cached generation under the thresholds that are asked for now."""
     written = cached.continuation
     depths = token_depths(written.lens, written.divergence, settings)
     assert cached.provenance is not None
     return dataclasses.replace(
         cached,
+        model=info,
         prompt=prompt,
         settings=settings,
         continuation=dataclasses.replace(written, depths=depths),
@@ -480,7 +493,7 @@ def _model_parts(info: ModelInfo) -> dict[str, Any]:
         "revision": info.revision,
         "dtype": info.dtype,
         "quantize": info.quantize,
-        "device": info.device,
+        "device": hardware(info.device),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
@@ -520,4 +533,5 @@ def _provenance(model: ReadyModel, started: datetime, seconds: float) -> Provena
         started=started.isoformat(timespec="seconds"),
         seconds=seconds,
         product=product_of(model.loaded.model),
+        device=hardware(model.info.device),
     )

@@ -140,6 +140,7 @@ def load(
     size = _Size.of(config, folder, spec.trust_remote_code, device)
     dtype = _dtype(spec.dtype, device, size.parameters)
     placement = _placement(spec, device, dtype, size)
+    _make_current(placement)
     tokenizer = _load_tokenizer(folder, spec.trust_remote_code)
     model = _load_model(folder, config, spec, dtype, placement, progress)
     progress(Progress("Taking the fingerprint", 0, 0, "B"))
@@ -244,8 +245,11 @@ def _device(wanted: str) -> torch.device:
 
 
 def _dtype(wanted: str, device: torch.device, parameters: int) -> torch.dtype:
-    if wanted != "auto":
-        return DTYPES[wanted]
+    return auto_dtype(device, parameters) if wanted == "auto" else DTYPES[wanted]
+
+
+def auto_dtype(device: torch.device, parameters: int) -> torch.dtype:
+    """The dtype of a model of so many parameters where none is asked for."""
     if device.type == "cpu" and parameters <= _FLOAT32_UP_TO:
         return torch.float32
     if device.type == "cuda" and not all(map(_has_bfloat16, _gpus(device))):
@@ -407,6 +411,15 @@ def _placement(
         total = sum(free.values()) + free_memory()
         _check_fits(spec, dtype, size, total, "on the GPUs and in memory together")
     return "auto"
+
+
+def _make_current(placement: str | dict[str, torch.device] | None) -> None:
+    """Make the one GPU of a placement the current one.
+
+    Kernels that do not ask where their tensors lie are launched there.
+    """
+    if isinstance(placement, dict) and placement[""].type == "cuda":
+        torch.cuda.set_device(placement[""])
 
 
 def _check_fits(spec: ModelSpec, dtype: torch.dtype, size: _Size, room: int, where: str) -> None:

@@ -106,9 +106,10 @@ def provenance_sentence(provenance: dict[str, Any]) -> str:
         return f"depthtui {provenance['depthtui']}; no run was finished."
     source = ", from the cache" if provenance["cached"] else ""
     product = "" if provenance["product"] == "torch" else " with oneDNN's float32 products"
+    machine = ", ".join(filter(None, [provenance["platform"], provenance["device"]]))
     return (
         f"depthtui {provenance['depthtui']}, torch {provenance['torch']}{product}, "
         f"transformers {provenance['transformers']}, Python {provenance['python']} on "
-        f"{provenance['platform']}; started {provenance['started']}, "
+        f"{machine}; started {provenance['started']}, "
         f"{provenance['seconds']:.1f} s{source}."
     )

@@ -89,7 +89,7 @@ def combined_provenance(results: Iterable[RunResult]) -> dict[str, Any]:
     if not known:
         return {"depthtui": __version__, "seconds": None, "cached": False}
     combined: dict[str, Any] = {
-        field.name: ", ".join(dict.fromkeys(str(getattr(run, field.name)) for run in known))
+        field.name: _distinct(str(getattr(run, field.name)) for run in known)
         for field in fields(Provenance)
     }
     return combined | {
@@ -97,6 +97,10 @@ def combined_provenance(results: Iterable[RunResult]) -> dict[str, Any]:
         "seconds": sum(run.seconds for run in known),
         "cached": all(run.cached for run in known),
     }
+
+
+def _distinct(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(filter(None, words)))
 
 
 def weights_dtype(model: ModelInfo) -> str:

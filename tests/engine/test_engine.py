@@ -1,10 +1,12 @@
 """Runs through the whole engine on a tiny model: events, cache, stopping, stepping."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
@@ -16,8 +18,9 @@ from depthtui.data.protocol import (
     RunStarted,
 )
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec, RunSettings
-from depthtui.data.store import open_store
+from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
+from depthtui.data.store import make_key, open_store
+from depthtui.engine import engine as engine_module
 from depthtui.engine import memory
 from depthtui.engine import run as run_module
 from depthtui.engine.control import Control
@@ -127,6 +130,69 @@ def test_activations_beyond_the_limit_are_not_kept(folder, tmp_path):
     engine.load(ModelSpec(str(folder), device="cpu"))
     engine.run(Prompt(TEXT), RunSettings())
     assert store.info().kinds.keys() == {"result"} or store.info().kinds["activations"][0] == 0
+
+
+def test_activations_are_not_kept_where_computing_is_quicker(engine, monkeypatch):
+    monkeypatch.setattr(engine_module, "_QUICKER_THAN_DISK", ("cpu",))
+    counted = forwards(monkeypatch)
+    engine.run(Prompt(TEXT), RunSettings(top_k=5))
+    engine.run(Prompt(TEXT), RunSettings(top_k=9))
+    assert len(counted) == 2
+    assert engine._store.info().kinds["activations"] == (0, 0)
+
+
+class TestDevices:
+    """A run on one GPU is that of another of the same kind, and of no other device."""
+
+    GPUS = ("NVIDIA H100", "NVIDIA H100", "NVIDIA A100")
+
+    @pytest.fixture
+    def run_on(self, engine, monkeypatch):
+        """Runs the prompt as if the model lay on a device."""
+        names = {f"cuda:{index}": name for index, name in enumerate(self.GPUS)}
+        monkeypatch.setattr(torch.cuda, "get_device_name", names.__getitem__)
+
+        def run(device):
+            engine._model.info = replace(engine._model.info, device=device)
+            return engine.run(Prompt(TEXT), RunSettings())
+
+        return run
+
+    def test_the_same_gpu_under_another_number_shares_results(self, run_on):
+        first, second = run_on("cuda:0"), run_on("cuda:1")
+        assert second.provenance.cached
+        assert second.model.device == "cuda:1"
+        assert first.provenance.device == second.provenance.device == "NVIDIA H100"
+
+    @pytest.mark.parametrize("device", ["cuda:2", "cpu", "cuda:0, cpu", "cuda:0, cuda:2"])
+    def test_other_hardware_does_not(self, run_on, device):
+        run_on("cuda:0")
+        assert not run_on(device).provenance.cached
+
+    def test_a_generated_text_is_of_the_model_as_it_lies_now(self, run_on, engine):
+        for device in ("cuda:0", "cuda:1"):
+            run_on(device)
+            text = engine.generate(Prompt(TEXT), GenerationSettings(max_tokens=2))
+            assert text.model.device == device
+        assert text.provenance.cached
+        assert text.provenance.device == "NVIDIA H100"
+
+    def test_what_a_cpu_computed_before_is_still_known(self, engine):
+        result = engine.run(Prompt(TEXT), RunSettings(metrics=("contributions",)))
+        info = result.model
+        parts = {
+            "fingerprint": info.fingerprint,
+            "revision": info.revision,
+            "dtype": info.dtype,
+            "quantize": info.quantize,
+            "device": "cpu",
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "token_ids": result.tokens.ids,
+            "silenced": [],
+        }
+        asked = {"top_k": RunSettings.top_k, "metrics": ["contributions"]}
+        assert engine._store.get(make_key("result", **parts, **asked)) is not None
 
 
 def test_a_damaged_cached_result_is_computed_again(engine, tmp_path, monkeypatch):

@@ -448,3 +448,38 @@ class TestPlacement:
     def test_the_cpu_on_request(self) -> None:
         assert self.place(1, "cpu") is None
         assert loading._dtype("auto", torch.device("cuda"), 10) == torch.bfloat16
+
+
+class TestTheCurrentGpu:
+    """Kernels that do not ask where their tensors lie are launched on the current GPU."""
+
+    @pytest.fixture
+    def made_current(self, monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
+        made: list[torch.device] = []
+        monkeypatch.setattr(torch.cuda, "set_device", made.append)
+        return made
+
+    @pytest.mark.parametrize(
+        ("placement", "expected"),
+        [
+            ({"": torch.device("cuda", 1)}, [torch.device("cuda", 1)]),
+            ({"": torch.device("mps")}, []),
+            ("auto", []),
+            (None, []),
+        ],
+    )
+    def test_it_is_the_one_that_holds_the_model(
+        self, placement, expected, made_current, folder, monkeypatch
+    ) -> None:
+        real = loading._load_model
+        seen_when_loading: list[list[torch.device]] = []
+
+        def load_model(folder, config, spec, dtype, _placement, progress):
+            seen_when_loading.append(list(made_current))
+            return real(folder, config, spec, dtype, None, progress)
+
+        monkeypatch.setattr(loading, "_placement", lambda *_args: placement)
+        monkeypatch.setattr(loading, "_load_model", load_model)
+        loaded(folder)
+        assert made_current == expected
+        assert seen_when_loading == [expected]

@@ -82,6 +82,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         "seconds",
         "cached",
         "product",
+        "device",
     }
 
 
@@ -307,6 +308,14 @@ class TestProvenance:
         fast = replace(self.one, product="oneDNN")
         assert "torch 2.13 with oneDNN's float32 products," in provenance_sentence(asdict(fast))
         assert "torch 2.13, transformers" in provenance_sentence(asdict(self.one))
+
+    def test_of_several_devices(self) -> None:
+        devices = ["NVIDIA H100", "", "NVIDIA A100", "NVIDIA H100"]
+        runs = [replace(run(), provenance=replace(self.one, device=device)) for device in devices]
+        combined = combined_provenance(runs)
+        assert combined["device"] == "NVIDIA H100, NVIDIA A100"
+        assert "on Linux, NVIDIA H100, NVIDIA A100; started" in provenance_sentence(combined)
+        assert "on Linux; started" in provenance_sentence(combined_provenance(runs[1:2]))
 
     def test_of_runs_that_never_ended(self) -> None:
         combined = combined_provenance([stopped_run()])
