@@ -20,10 +20,10 @@ from depthtui.token_text import printable_line
 
 
 class SweepDisplay:
-    """Two lines on stderr, where that is a terminal.
+    """Two lines on stderr where that is a terminal, else a line for each prompt that is done.
 
     Args:
-        notify: told what the engine wants people to know.
+        notify: told what the engine wants people to know, and of prompts that are done.
     """
 
     def __init__(self, notify: Callable[[str], None]) -> None:
@@ -39,6 +39,7 @@ class SweepDisplay:
         self._sweep = self._progress.add_task("", total=None, amount="")
         self._now = self._progress.add_task("", total=None, amount="", visible=False)
         self._notify = notify
+        self._has_terminal = console.is_terminal
         self._state: SweepState | None = None
         self._waiting = Waiting()
         self._engine = EngineProgress()
@@ -80,6 +81,10 @@ class SweepDisplay:
         """A prompt was run, or failed."""
         self._waiting.prompt_ends(cell, record, seconds)
         self._show_sweep()
+        if not self._has_terminal:
+            took = f"{seconds:.1f} s" if record is not None else "failed"
+            where = f"{model_title(cell.model)} · {cell.task.title}"
+            self._notify(f"{self._words()}: {where}, {took}")
 
     def cell_ends(self, cell: Cell) -> None:
         """Nothing more comes of a cell."""
@@ -87,15 +92,25 @@ class SweepDisplay:
         self._show_sweep()
 
     def _show_sweep(self) -> None:
-        if self._state is None:
-            return
-        done = self._state.done
-        total = done + len(self._waiting)
+        self._progress.update(
+            self._sweep, completed=self._done, total=self._total, amount=self._words()
+        )
+
+    @property
+    def _done(self) -> int:
+        return 0 if self._state is None else self._state.done
+
+    @property
+    def _total(self) -> int:
+        return self._done + len(self._waiting)
+
+    def _words(self) -> str:
+        """How many prompts are done, and how long the others take at the rate so far."""
         left = self._waiting.seconds
-        words = f"{done} of {total} prompts"
+        words = f"{self._done} of {self._total} prompts"
         if left is not None and self._waiting:
             words += f", {time_words(left)} left"
-        self._progress.update(self._sweep, completed=done, total=total, amount=words)
+        return words
 
     def _show(self, what: str, done: int, total: int, amount: str) -> None:
         """Show how far something is; without `what`, the same as before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 from depthtui.data.protocol import Notice, Progress
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
+from depthtui.errors import DepthError
 from depthtui.sweep import display as display_module
 from depthtui.sweep.display import SweepDisplay
 from depthtui.sweep.eta import Pace, time_words
@@ -91,8 +93,50 @@ def test_a_terminal_sees_prompts_models_and_the_time_left(
     assert told[0] == "Something to know."
 
 
-def test_a_pipe_sees_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with SweepDisplay(lambda _: None) as display:
+def test_a_pipe_gets_a_line_for_each_prompt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+    with SweepDisplay(told.append) as display:
         display.emit(Progress("Loading", 1, 2, "weights"))
+        plan = make_plan(("alpha", "missing"), ("facts:1",))
+        folder = SweepFolder(tmp_path, told.append)
+        engine = ScriptedEngine()
+        run_sweep(plan, folder, lambda emit: engine, tmp_path, display, told.append, repr)
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""
+    lines = [line for line in told if " of " in line]
+    assert [line.partition(",")[0].partition(":")[0] for line in lines] == [
+        "1 of 6 prompts",
+        "2 of 6 prompts",
+        "3 of 6 prompts",
+    ]
+    assert re.fullmatch(r"2 of 6 prompts, \d+ s left: alpha · .+, \d+\.\d s", lines[1])
+
+
+def test_a_pipe_hears_of_what_failed(tmp_path: Path) -> None:
+    told: list[str] = []
+    with SweepDisplay(told.append) as display:
+
+        def fail(prompt: Prompt) -> None:
+            raise DepthError("It does not fit.")
+
+        engine = ScriptedEngine()
+        engine.before_run = fail
+        plan = make_plan(("alpha",), ("facts:1",))
+        folder = SweepFolder(tmp_path, told.append)
+        run_sweep(plan, folder, lambda emit: engine, tmp_path, display, told.append, repr)
+    assert any(re.fullmatch(r"0 of \d prompts: alpha · .+, failed", line) for line in told), told
+
+
+def test_a_terminal_gets_no_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        display_module, "Console", lambda stderr: Console(file=Terminal(), force_terminal=True)
+    )
+    told: list[str] = []
+    with SweepDisplay(told.append) as display:
+        folder = SweepFolder(tmp_path, told.append)
+        plan = make_plan(("alpha",), ("facts:1",))
+        engine = ScriptedEngine()
+        run_sweep(plan, folder, lambda emit: engine, tmp_path, display, told.append, repr)
+    assert told == []

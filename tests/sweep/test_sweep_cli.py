@@ -92,7 +92,9 @@ def test_a_failure_is_the_status(engine: ScriptedEngine, home: Path, capsys: Out
     models = ("--model", "missing", "--model", "alpha")
     assert run(*models, "--task", "facts", "--examples", "1", "--out", str(out)) == 1
     captured = capsys.readouterr()
-    assert captured.err == "depthtui: missing: There is no model missing. Choose another.\n"
+    failure, progress = captured.err.splitlines()
+    assert failure == "depthtui: missing: There is no model missing. Choose another."
+    assert progress.startswith("depthtui: 1 of 1 prompts: ")
     assert "Missing\nmissing: There is no model missing. Choose another." in captured.out
     assert "alpha: 12 layers" in captured.out
     assert (out / "failures.json").exists()
