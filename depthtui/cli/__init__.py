@@ -11,6 +11,7 @@ import click
 
 from depthtui import __version__
 from depthtui.cli.cache import cache
+from depthtui.cli.doctor import doctor
 from depthtui.cli.generate import generate
 from depthtui.cli.lists import metrics, models, tasks
 from depthtui.cli.options import Given, cache_options, model_options
@@ -93,5 +94,5 @@ def _refuse_options(context: click.Context) -> None:
             raise click.UsageError(f"{option.opts[0]} before a command is the explorer's; {where}.")
 
 
-for command in (run, sweep, generate, models, tasks, metrics, cache):
+for command in (run, sweep, generate, models, tasks, metrics, cache, doctor):
     commands.add_command(command)

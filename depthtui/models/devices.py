@@ -73,3 +73,16 @@ def _gpu(index: int) -> Device:
 def _auto(name: str) -> str:
     """What `auto` takes for a model that is not small."""
     return str(auto_dtype(torch.device(name), parameters=1 << 40)).removeprefix("torch.")
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin to watch how much memory is taken on a device."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Most bytes taken on a device since then; None where it does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return None

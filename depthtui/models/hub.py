@@ -41,6 +41,10 @@ CheckFolder = Callable[[Path], object]
 _REACH_SECONDS = 3.0
 _ANSWER_SECONDS = 30.0
 _POLL_SECONDS = 0.1
+HOW_TO_DO_WITHOUT = (
+    "Check the network, HF_ENDPOINT and proxies; or open `demo`, a local folder or a GGUF file."
+)
+
 _SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
 
 
@@ -63,7 +67,7 @@ def fetch(
     cached = cached_snapshot(model_id, revision)
     if cached is not None and not (with_code and _lacks_code(cached)):
         return cached
-    endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+    endpoint = hub_endpoint()
     _check_reachable(model_id, endpoint)
     progress(Progress("Asking the hub", 0, 0, "B"))
     with _hub_errors(model_id, revision):
@@ -159,11 +163,31 @@ class _Bar(tqdm):  # type: ignore[misc]
 
 
 def _check_reachable(model_id: str, endpoint: str) -> None:
-    if _is_true("HF_HUB_OFFLINE") or _is_true("TRANSFORMERS_OFFLINE"):
+    if is_forbidden():
         raise DepthError(
             f"{model_id} is not complete in the hub cache, and HF_HUB_OFFLINE forbids to fetch it.",
             "Unset HF_HUB_OFFLINE, or open a local folder.",
         )
+    if not reaches(endpoint):
+        raise DepthError(
+            f"The Hugging Face hub cannot be reached ({_first_hop(endpoint)[0]}), and {model_id} "
+            "is not on this disk.",
+            HOW_TO_DO_WITHOUT,
+        )
+
+
+def is_forbidden() -> bool:
+    """Whether the environment forbids to ask the hub."""
+    return _is_true("HF_HUB_OFFLINE") or _is_true("TRANSFORMERS_OFFLINE")
+
+
+def hub_endpoint() -> str:
+    """The hub's address."""
+    return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+
+
+def reaches(endpoint: str) -> bool:
+    """Whether a connection to the hub, or to the proxy before it, can be made within seconds."""
     host, port = _first_hop(endpoint)
     # A thread, since looking a name up cannot be given a time limit.
     reached: list[bool] = []
@@ -178,12 +202,7 @@ def _check_reachable(model_id: str, endpoint: str) -> None:
     attempt = threading.Thread(target=connect, daemon=True)
     attempt.start()
     attempt.join(_REACH_SECONDS + 0.5)
-    if not reached:
-        raise DepthError(
-            f"The Hugging Face hub cannot be reached ({host}), and {model_id} is not on this disk.",
-            "Check the network, HF_ENDPOINT and proxies; or open `demo`, a local folder or "
-            "a GGUF file.",
-        )
+    return bool(reached)
 
 
 def _first_hop(endpoint: str) -> tuple[str, int]:

@@ -75,8 +75,10 @@ _FLOAT32_UP_TO = 1_000_000_000
 _BFLOAT16_SINCE = (8, 0)
 """Compute capability of the first GPUs with bfloat16 (Ampere)."""
 
-_HEADROOM = 1.05
-_SHARE_WHEN_QUANTIZED = 0.9
+HEADROOM = 1.05
+"""What loading takes, as a multiple of the weights."""
+
+SHARE_WHEN_QUANTIZED = 0.9
 """What transformers lets a quantised model take of each GPU: quantising needs some itself."""
 
 _BYTES_AFTER_QUANTIZING = {"8bit": 1.0, "4bit": 0.5625}
@@ -360,10 +362,15 @@ class _Size:
         """Bytes of memory that the weights take."""
         if self.prequantized and not self.dequantized:
             return self.on_disk
-        if not quantize:
-            return self.parameters * dtype.itemsize
-        quantized = (self.parameters - self.fixed) * _BYTES_AFTER_QUANTIZING[quantize]
-        return int(self.fixed * dtype.itemsize + quantized)
+        return weights_bytes(self.parameters, self.fixed, dtype, quantize)
+
+
+def weights_bytes(parameters: int, fixed: int, dtype: torch.dtype, quantize: str) -> int:
+    """Bytes that weights take, of which `fixed` parameters are not quantised."""
+    if not quantize:
+        return parameters * dtype.itemsize
+    quantized = (parameters - fixed) * _BYTES_AFTER_QUANTIZING[quantize]
+    return int(fixed * dtype.itemsize + quantized)
 
 
 def _is_dequantized(config: PreTrainedConfig, device: torch.device) -> bool:
@@ -390,7 +397,7 @@ def _placement(
     Raises:
         DepthError: it fits nowhere; says what would.
     """
-    needed = int(size.bytes_in(dtype, spec.quantize) * _HEADROOM)
+    needed = int(size.bytes_in(dtype, spec.quantize) * HEADROOM)
     if device.type != "cuda":
         _check_fits(spec, dtype, size, free_memory(), "of memory")
         if device.type == "cpu" and not spec.quantize:
@@ -405,7 +412,7 @@ def _placement(
     if needed * 1.1 < free[roomiest]:
         return {"": torch.device("cuda", roomiest)}
     if spec.quantize:
-        usable = int(sum(free.values()) * _SHARE_WHEN_QUANTIZED)
+        usable = int(sum(free.values()) * SHARE_WHEN_QUANTIZED)
         _check_fits(spec, dtype, size, usable, "on the GPUs together")
     else:
         total = sum(free.values()) + free_memory()
@@ -423,7 +430,7 @@ def _make_current(placement: str | dict[str, torch.device] | None) -> None:
 
 
 def _check_fits(spec: ModelSpec, dtype: torch.dtype, size: _Size, room: int, where: str) -> None:
-    needed = int(size.bytes_in(dtype, spec.quantize) * _HEADROOM)
+    needed = int(size.bytes_in(dtype, spec.quantize) * HEADROOM)
     if needed <= room:
         return
     options = [("--dtype bfloat16", torch.bfloat16, "")] if dtype.itemsize > 2 else []
@@ -431,7 +438,7 @@ def _check_fits(spec: ModelSpec, dtype: torch.dtype, size: _Size, room: int, whe
     fitting = [
         f"{words} ({format_size(size.bytes_in(smaller, quantize))})"
         for words, smaller, quantize in options
-        if size.bytes_in(smaller, quantize) * _HEADROOM <= room and not size.prequantized
+        if size.bytes_in(smaller, quantize) * HEADROOM <= room and not size.prequantized
     ]
     raise DepthError(
         f"The model needs {format_size(needed)} in {spec.quantize or _name(dtype)}, "

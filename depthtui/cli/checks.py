@@ -1,0 +1,282 @@
+"""What `depthtui doctor` looks at: each check says what it found, and what helps."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from packaging.requirements import Requirement
+
+from depthtui.errors import DepthError, first_line
+from depthtui.settings import Settings, load_settings, models_dir, settings_path
+from depthtui.sizes import format_size
+
+if TYPE_CHECKING:
+    from depthtui.models.devices import Device
+
+NAMED = ("torch", "transformers", "accelerate", "textual")
+"""Libraries whose versions are told where nothing is wrong with them."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        topic: what it is about, such as `cache`.
+        level: `ok`, `note` (works, but worth knowing) or `broken`.
+        says: what was found, in a sentence or less.
+        helps: what to do; empty where nothing is to be done.
+        facts: the same for programs.
+    """
+
+    topic: str
+    level: str
+    says: str
+    helps: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def check_versions() -> Iterator[Check]:
+    """Python and the libraries, against what depthtui asks for."""
+    versions = {"python": platform.python_version()}
+    for text in importlib.metadata.requires("depthtui") or ():
+        needed = Requirement(text)
+        extra = needed.marker is not None and "extra" in str(needed.marker)
+        if extra and needed.name != "bitsandbytes":
+            continue
+        try:
+            versions[needed.name] = importlib.metadata.version(needed.name)
+        except importlib.metadata.PackageNotFoundError:
+            if extra:
+                yield Check(
+                    "versions",
+                    "note",
+                    f"{needed.name} is not installed: --quantize does not work.",
+                    "pip install 'depthtui[quantize]'",
+                )
+            else:
+                yield Check(
+                    "versions",
+                    "broken",
+                    f"{needed.name} is not installed.",
+                    f"pip install '{needed.name}{needed.specifier}'",
+                )
+            continue
+        if not needed.specifier.contains(versions[needed.name], prereleases=True):
+            yield Check(
+                "versions",
+                "note" if extra else "broken",
+                f"{needed.name} {versions[needed.name]} is installed, and depthtui needs "
+                f"{needed.specifier}.",
+                f"pip install --upgrade '{needed.name}{needed.specifier}'",
+            )
+    told = [f"{name} {versions[name]}" for name in ("python", *NAMED) if name in versions]
+    if "bitsandbytes" in versions:
+        told.append(f"bitsandbytes {versions['bitsandbytes']}")
+    yield Check("versions", "ok", ", ".join(told), facts={"versions": versions})
+
+
+def check_devices() -> tuple[list[Device], list[Check]]:
+    """What models can be put on; nothing where torch does not work."""
+    try:
+        import torch
+
+        from depthtui.models.devices import devices
+
+        found = devices()
+    except Exception as error:
+        return [], [
+            Check(
+                "devices",
+                "broken",
+                f"torch cannot be used: {first_line(error)}.",
+                "Install it anew: pip install --force-reinstall torch",
+            )
+        ]
+    checks = [_check_device(device) for device in found]
+    if shutil.which("nvidia-smi") and not torch.cuda.is_available():
+        checks.append(
+            Check(
+                "devices",
+                "note",
+                f"There is an NVIDIA driver, but torch {torch.__version__} sees no CUDA device.",
+                "Install a torch with a CUDA that the driver knows: pytorch.org/get-started",
+            )
+        )
+    return found, checks
+
+
+def _check_device(device: Device) -> Check:
+    name = ", ".join(dict.fromkeys((device.name, device.hardware)))
+    capability = f", compute capability {device.capability}" if device.capability else ""
+    small = ", float32 up to a billion parameters" if device.name == "cpu" else ""
+    return Check(
+        "devices",
+        "ok",
+        f"{name}: {format_size(device.free)} of {format_size(device.total)} free{capability}; "
+        f"dtype auto is {device.dtype}{small}",
+        facts=vars(device),
+    )
+
+
+def check_terminal() -> Iterator[Check]:
+    """Colours and characters."""
+    size, colors, encoding = shutil.get_terminal_size(), _colors(), _encoding()
+    facts = {"colors": colors, "encoding": encoding, "columns": size.columns, "lines": size.lines}
+    if colors:
+        words = {"truecolor": "16 million colours", "256": "256 colours"}.get(colors, "16 colours")
+        says = f"{words}, {encoding}, {size.columns} x {size.lines} characters"
+    else:
+        says = f"no terminal, {encoding}: commands work, the explorer needs one"
+    yield Check("terminal", "ok", says, facts=facts)
+    if encoding.replace("-", "") != "utf8":
+        yield Check(
+            "terminal",
+            "note",
+            f"The locale's encoding is {encoding}: lines and dots cannot be drawn.",
+            "export LC_ALL=C.UTF-8",
+        )
+    if colors and colors not in ("truecolor", "256"):
+        yield Check(
+            "terminal",
+            "note",
+            "With so few colours the heatmap is drawn with characters.",
+            "export COLORTERM=truecolor where the terminal can, else TERM=xterm-256color",
+        )
+
+
+def _colors() -> str:
+    """`truecolor`, `256`, `standard` or `windows`; empty where there is no terminal."""
+    from rich.console import Console
+
+    return (Console().color_system or "standard") if sys.stdout.isatty() else ""
+
+
+def _encoding() -> str:
+    return (sys.stdout.encoding or "ascii").lower()
+
+
+def check_settings() -> tuple[Settings, list[Check]]:
+    """The settings file, and the settings: the defaults where it is broken."""
+    path = settings_path()
+    notices: list[str] = []
+    try:
+        settings = load_settings(on_notice=notices.append)
+    except DepthError as error:
+        return Settings(), [Check("settings", "broken", error.message, error.hint)]
+    notes = [
+        Check("settings", "note", notice, "Correct the name, or remove the line.")
+        for notice in notices
+    ]
+    says = str(path) if path.exists() else f"none yet; defaults hold ({path})"
+    return settings, [*notes, Check("settings", "ok", says, facts={"path": str(path)})]
+
+
+def check_cache(settings: Settings) -> Iterator[Check]:
+    """Whether results are kept, and whether those that are there can be read."""
+    from depthtui.data.store import open_store
+
+    folder = settings.cache_folder
+    problems: list[str] = []
+    is_there = (folder / "results").is_dir()
+    store = open_store(folder if is_there else None, settings.cache_limit, problems.append)
+    report, found = store.verify(), store.info()
+    store.close()
+    facts = {
+        "folder": str(folder),
+        "entries": found.entries,
+        "bytes": found.bytes,
+        "limit": found.limit,
+        "damaged": report.damaged,
+        "orphans": report.orphans,
+    }
+    for problem in problems:
+        yield Check(
+            "cache",
+            "broken",
+            problem,
+            "`depthtui cache clear` starts a new one; --cache-dir names another folder.",
+        )
+    if report.damaged:
+        yield Check(
+            "cache",
+            "note",
+            f"{report.damaged} of {report.checked} entries were damaged and have been dropped.",
+            "They are computed again; if that comes back, check the disk.",
+        )
+    if not problems:
+        yield Check(
+            "cache",
+            "ok",
+            f"{found.entries} entries, {format_size(found.bytes)} of {format_size(found.limit)}, "
+            f"in {folder}"
+            if is_there
+            else f"empty, in {folder}",
+            facts=facts,
+        )
+
+
+def check_hub() -> Iterator[Check]:
+    """Whether models can be fetched."""
+    from depthtui.models.hub import HOW_TO_DO_WITHOUT, hub_endpoint, is_forbidden, reaches
+
+    endpoint = hub_endpoint()
+    if is_forbidden():
+        yield Check(
+            "hub",
+            "note",
+            "HF_HUB_OFFLINE forbids to fetch models; those on this disk open.",
+            "Unset HF_HUB_OFFLINE to fetch others.",
+            {"endpoint": endpoint, "reachable": False},
+        )
+    elif reaches(endpoint):
+        yield Check(
+            "hub", "ok", f"{endpoint} can be reached", "", {"endpoint": endpoint, "reachable": True}
+        )
+    else:
+        yield Check(
+            "hub",
+            "note",
+            f"{endpoint} cannot be reached; models on this disk open.",
+            HOW_TO_DO_WITHOUT,
+            {"endpoint": endpoint, "reachable": False},
+        )
+
+
+def check_models(settings: Settings, here: Sequence[Device]) -> Iterator[Check]:
+    """What is on this disk, and which of the paper's models fit on these devices."""
+    from depthtui.models.catalog import on_disk
+
+    listed = on_disk(models_dir(settings.cache_folder))
+    ready = [model.title for model in listed if model.ready]
+    words = f"on this disk: {', '.join(ready) or 'none'}"
+    yield Check("models", "ok", words, facts={"ready": ready})
+    if not here:
+        return
+    from depthtui.models.paper_sizes import PAPER_SIZES, QUANTIZED
+
+    can_quantize = importlib.util.find_spec("bitsandbytes") is not None
+    for size in PAPER_SIZES:
+        form, names = size.form_that_fits(here, can_quantize), ", ".join(size.names)
+        facts = {"names": size.names, "form": form}
+        if form:
+            words = f"{names}: fits in {form} ({format_size(size.bytes_in(form))})"
+            yield Check("models", "ok", words, facts=facts)
+            continue
+        needs = ", ".join(
+            f"{form} {format_size(size.bytes_in(form))}" for form in ("bfloat16", *QUANTIZED)
+        )
+        yield Check(
+            "models",
+            "note",
+            f"{names}: too large here ({needs})",
+            "" if can_quantize else "pip install 'depthtui[quantize]' for 8bit and 4bit.",
+            facts,
+        )

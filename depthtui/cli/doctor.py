@@ -1,0 +1,141 @@
+"""`depthtui doctor`: what works here, and what to do about the rest."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from depthtui.cli.options import Given, cache_dir_option, declared, one_argument
+from depthtui.cli.output import print_table, say
+from depthtui.data.run_settings import ModelSpec
+
+if TYPE_CHECKING:
+    from depthtui.cli.checks import Check
+    from depthtui.engine.acceptance import Comparison
+
+
+_device_options = one_argument(
+    "asked",
+    lambda **own: {name: value for name, value in own.items() if value is not None},
+    *declared(ModelSpec, but=["name", "revision", "quantize", "trust_remote_code"]),
+)
+
+
+@click.command()
+@_device_options
+@click.option("--model", default="demo", help="The model for --device.  [default: demo]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@cache_dir_option
+def doctor(asked: dict[str, str], model: str, as_json: bool, given: Given) -> int:
+    """Say what works here: versions, devices, terminal, cache, hub, and which models fit.
+
+    With --device, compute every metric there and on the CPU in float32, and compare.
+    """
+    if "device" in asked:
+        spec = ModelSpec(model, device=asked["device"], dtype=asked.get("dtype", "auto"))
+        return _compare(spec, given, as_json)
+    if asked:
+        raise click.UsageError("--dtype needs --device.")
+    return _check(given, as_json)
+
+
+def _check(given: Given, as_json: bool) -> int:
+    checks = list(_checks(given))
+    works = all(check.level != "broken" for check in checks)
+    if as_json:
+        _print_json({"ok": works, "checks": [asdict(check) for check in checks]})
+    else:
+        rows = []
+        for check in checks:
+            rows.append((check.level, check.topic, check.says))
+            if check.helps:
+                rows.append(("", "", f"-> {check.helps}"))
+        print_table(("", "what", "found"), rows)
+    return 0 if works else 1
+
+
+def _checks(given: Given) -> Iterator[Check]:
+    from depthtui.cli import checks
+
+    yield from checks.check_versions()
+    here, found = checks.check_devices()
+    yield from found
+    yield from checks.check_terminal()
+    settings, found = checks.check_settings()
+    yield from found
+    settings = given.over(settings)
+    yield from checks.check_cache(settings)
+    yield from checks.check_hub()
+    yield from checks.check_models(settings, here)
+
+
+def _compare(spec: ModelSpec, given: Given, as_json: bool) -> int:
+    from depthtui.engine.acceptance import compare_devices
+    from depthtui.engine.factory import Storage, make_engine
+    from depthtui.settings import models_dir
+
+    folder = given.settings().cache_folder
+    storage = Storage(folder, models_dir(folder), keep_results=False)
+    engine = make_engine(storage, lambda event: None, say)
+    found = list(compare_devices(spec, engine, say))
+    works = all(comparison.ok for comparison in found)
+    if as_json:
+        _print_json({"ok": works, "metrics": [_finite(comparison) for comparison in found]})
+    else:
+        _print_comparisons(found)
+    return 0 if works else 1
+
+
+def _print_comparisons(found: Sequence[Comparison]) -> None:
+    from depthtui.sizes import format_size
+
+    headings = ("metric", "", "off by", "allowed", "largest", "floor", "there", "here", "memory")
+    rows = [
+        (
+            comparison.title,
+            "ok" if comparison.ok else "off",
+            _number(comparison.difference),
+            _number(comparison.tolerance),
+            _number(comparison.largest),
+            _number(comparison.floor),
+            _seconds(comparison.seconds_there),
+            _seconds(comparison.seconds_here),
+            "–" if comparison.peak_bytes is None else format_size(comparison.peak_bytes),
+        )
+        for comparison in found
+    ]
+    print_table(headings, rows, numbers=range(2, len(headings)))
+    for comparison in found:
+        if comparison.missing:
+            click.echo(f"{comparison.title}: {comparison.missing}")
+    click.echo(
+        "\nOff by: root-mean-square of the differences over that of the values on the CPU in "
+        "float32.\nLargest: the largest difference over the largest value. Floor: in the metric's "
+        "own unit."
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.1e}"
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f} s"
+
+
+def _finite(comparison: Comparison) -> dict[str, Any]:
+    """For JSON, which has neither NaN nor infinity."""
+    values = asdict(comparison) | {"ok": comparison.ok}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=1, default=str))

@@ -1,0 +1,244 @@
+"""Every metric on a device, held against the CPU in float32."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from depthtui.data.arrays import MetricResult, arrays_of
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
+from depthtui.depth.effective_depth import mean_curves
+from depthtui.engine.engine import Engine
+from depthtui.errors import DepthError, first_line
+from depthtui.metrics import ALL, METRICS
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import Metric
+from depthtui.models.devices import peak_memory, reset_peak_memory
+
+PROMPT = Prompt("Seven plus five is twelve, and twelve minus five is seven.", answer=" seven.")
+
+TOLERANCES = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.3}
+"""How far a metric may be off, as a share of its size, by dtype. On a CPU, the demo model is off by
+at most 0.02 in float16 and by 0.22 in bfloat16, by the overlap of five tokens; all else by 0.08."""
+
+NAMES = tuple(metric.name for metric in ALL)
+"""Everything that is measured or derived."""
+
+_SETTINGS = RunSettings(
+    # At places that no rounding moves, and few of them: all 30 layers are integrated.
+    riemann_steps=4,
+    baseline=("The river was high after a week of rain.", "She wound the clock and went to bed."),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric there and here.
+
+    Attributes:
+        metric: its name.
+        title: its title.
+        difference: root-mean-square of there minus here, as a share of that of here; NaN where
+            it is unavailable. Of the array that is furthest off.
+        largest: the largest difference, as a share of the largest value.
+        tolerance: the difference that is allowed.
+        floor: the noise floor there, in the metric's own unit; None where it has none.
+        seconds_there, seconds_here: what the run took; None for what comes with another.
+        peak_bytes: most memory that was taken there; None where the device does not tell.
+        missing: why it is unavailable there, here or on both.
+    """
+
+    metric: str
+    title: str
+    difference: float
+    largest: float
+    tolerance: float
+    floor: float | None = None
+    seconds_there: float | None = None
+    seconds_here: float | None = None
+    peak_bytes: int | None = None
+    missing: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is there and within the tolerance."""
+        return not self.missing and self.difference <= self.tolerance
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One metric on one device; without a result where it failed, with the reason."""
+
+    result: RunResult | None
+    seconds: float
+    peak_bytes: int | None
+    missing: str
+
+
+def compare_devices(
+    spec: ModelSpec,
+    engine: Engine,
+    progress: Callable[[str], None],
+    metrics: Collection[str] = NAMES,
+) -> Iterator[Comparison]:
+    """Run metrics on the device of `spec` and on the CPU, one model after the other.
+
+    Args:
+        spec: the model, its device and its dtype.
+        engine: one that keeps nothing.
+        progress: told what is measured now.
+        metrics: names of those to compare.
+
+    Raises:
+        DepthError: the model cannot be loaded on one of them.
+    """
+    wanted = [metric for metric in ALL if metric.name in metrics]
+    computed = {metric.of or metric.name for metric in wanted}
+    there = _measure(spec, engine, progress, computed)
+    assert engine.model is not None
+    tolerance = TOLERANCES[engine.model.dtype]
+    reference = replace(spec, device="cpu", dtype="float32", quantize="")
+    here = _measure(reference, engine, progress, computed)
+    for metric in wanted:
+        name = metric.of or metric.name
+        yield _comparison(metric, there[name], here[name], tolerance)
+
+
+def _measure(
+    spec: ModelSpec, engine: Engine, progress: Callable[[str], None], metrics: Collection[str]
+) -> dict[str, _Measured]:
+    """Each metric in a run of its own, after one that warms the device up."""
+    progress(f"loading {spec.name} on {spec.device}")
+    info = engine.load(spec)
+    device = torch.device(info.device.partition(",")[0])
+    _run("contributions", engine, device)
+    found = {}
+    for metric in METRICS:
+        if metric.name in metrics:
+            progress(f"{metric.title.lower()} on {info.device} in {info.dtype}")
+            found[metric.name] = _run(metric.name, engine, device)
+    return found
+
+
+def _run(metric: str, engine: Engine, device: torch.device) -> _Measured:
+    reset_peak_memory(device)
+    started = time.perf_counter()
+    result, missing = None, ""
+    try:
+        result = engine.run(PROMPT, replace(_SETTINGS, metrics=(metric,)))
+        missing = result.unavailable.get(metric, "")
+    except DepthError as error:
+        missing = str(error)
+    except Exception as error:
+        # A device on which a metric breaks is what is looked for here.
+        missing = f"{type(error).__name__}: {first_line(error)}"
+    return _Measured(result, time.perf_counter() - started, peak_memory(device), missing)
+
+
+def _comparison(metric: Metric, there: _Measured, here: _Measured, tolerance: float) -> Comparison:
+    found = Comparison(
+        metric.name,
+        metric.title,
+        math.nan,
+        math.nan,
+        tolerance * metric.sensitivity,
+        seconds_there=None if metric.of else there.seconds,
+        seconds_here=None if metric.of else here.seconds,
+        peak_bytes=None if metric.of else there.peak_bytes,
+        missing=there.missing or here.missing,
+    )
+    if found.missing:
+        return found
+    assert there.result is not None
+    assert here.result is not None
+    pairs = [*_pairs(metric, there.result, here.result)]
+    differences = [_difference(*pair) for pair in pairs]
+    return replace(
+        found,
+        difference=max(difference for difference, _ in differences),
+        largest=max(largest for _, largest in differences),
+        floor=_floor(there.result.measured.get(metric.name)),
+    )
+
+
+def _floor(value: MetricResult | None) -> float | None:
+    """The largest noise floor of a result; None where it has none."""
+    floor = getattr(value, "floor", None)
+    return None if floor is None else float(np.max(floor))
+
+
+def _pairs(
+    metric: Metric, there: RunResult, here: RunResult
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The numbers of both, array by array."""
+    if metric.of:
+        both = [np.array(_numbers(_summary(metric, result))) for result in (there, here)]
+        yield both[0], both[1]
+        return
+    one, other = there.measured[metric.name], here.measured[metric.name]
+    columns = _columns(one, other, len(here.tokens))
+    shapes = type(one).shapes()
+    for name, values in arrays_of(one):
+        if np.issubdtype(values.dtype, np.floating):
+            of_tokens = name in shapes and shapes[name].sides[-1] == "T"
+            chosen = columns if of_tokens else slice(None)
+            yield values[..., chosen], getattr(other, name)[..., chosen]
+
+
+def _columns(one: MetricResult, other: MetricResult, n_tokens: int) -> np.ndarray:
+    """The tokens that are compared: where both name a token, those at which it is the same.
+
+    Token 0 is left out: its residual is so large that rounding swallows what is added to it.
+    """
+    compared = np.arange(n_tokens) > 0
+    for name, shape in type(one).shapes().items():
+        if shape.sides == ("T",) and np.issubdtype(shape.dtype, np.integer):
+            compared &= getattr(one, name) == getattr(other, name)
+    return compared
+
+
+def _summary(metric: Metric, result: RunResult) -> Any:
+    """What a report says of a metric that comes with another one."""
+    settings = SummarySettings()
+    pooled = Pooled([result], settings, mean_curves([result], settings))
+    value = pooled.get(metric)
+    return {} if value is None else metric.summary(value, pooled)
+
+
+def _numbers(value: Any) -> list[float]:
+    """Every number in a tree, in order."""
+    if isinstance(value, dict):
+        return [number for branch in value.values() for number in _numbers(branch)]
+    if isinstance(value, list | tuple):
+        return [number for branch in value for number in _numbers(branch)]
+    if isinstance(value, np.ndarray):
+        return [float(number) for number in value.ravel()]
+    return [float(value)] if isinstance(value, int | float | np.number) else []
+
+
+def _difference(there: np.ndarray, here: np.ndarray) -> tuple[float, float]:
+    """How far two arrays are apart, as shares of the second: root-mean-square, and at most."""
+    known = np.isfinite(here)
+    if there.shape != here.shape or not np.array_equal(np.isfinite(there), known):
+        return math.inf, math.inf
+    if not known.any():
+        return 0.0, 0.0
+    expected = here[known].astype(np.float64)
+    off = there[known].astype(np.float64) - expected
+    return (
+        _share(np.sqrt((off**2).mean()), np.sqrt((expected**2).mean())),
+        _share(np.abs(off).max(), np.abs(expected).max()),
+    )
+
+
+def _share(part: float, whole: float) -> float:
+    if part == 0:
+        return 0.0
+    return float(part / whole) if whole else math.inf
