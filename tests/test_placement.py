@@ -6,6 +6,7 @@ accelerate's own hooks. The devices are pretended (`tests/second_device.py`).
 
 from __future__ import annotations
 
+import ast
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from depthtui.metrics import METRICS
 from depthtui.models.loading import LoadedModel
 from depthtui.tracing.anatomy import find_layers
 from tests.builders.models import tiny_model
+from tests.mutants import mutants
 from tests.second_device import Transfers, pretended_devices
 from tests.tiny_models import HIDDEN, LAYERS, TINY, with_tokenizer
 
@@ -293,6 +295,15 @@ def test_a_gpu_seldom_waits_while_a_text_is_written(on_one_device: Engine) -> No
     with pretended_devices(transfers):
         text = on_one_device.generate(PROMPT, GenerationSettings(max_tokens=6)).continuation
     assert 0 < transfers.waits.total() <= 8 * len(text), dict(transfers.waits)
+
+
+def test_every_move_can_be_deleted() -> None:
+    """What `python -m tests.mutants` tries one by one."""
+    found = [*mutants()]
+    assert len(found) > 30
+    for mutant in found:
+        ast.parse(mutant.source)
+        assert mutant.source != Path(PACKAGE, "..", mutant.path).read_text("utf-8")
 
 
 class TestPretendedDevices:

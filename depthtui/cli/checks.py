@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import locale
 import platform
 import shutil
 import sys
@@ -129,7 +130,13 @@ def _check_device(device: Device) -> Check:
 def check_terminal() -> Iterator[Check]:
     """Colours and characters."""
     size, colors, encoding = shutil.get_terminal_size(), _colors(), _encoding()
-    facts = {"colors": colors, "encoding": encoding, "columns": size.columns, "lines": size.lines}
+    facts = {
+        "colors": colors,
+        "encoding": encoding,
+        "locale": locale.setlocale(locale.LC_CTYPE),
+        "columns": size.columns,
+        "lines": size.lines,
+    }
     if colors:
         words = {"truecolor": "16 million colours", "256": "256 colours"}.get(colors, "16 colours")
         says = f"{words}, {encoding}, {size.columns} x {size.lines} characters"
@@ -140,7 +147,7 @@ def check_terminal() -> Iterator[Check]:
         yield Check(
             "terminal",
             "note",
-            f"The locale's encoding is {encoding}: lines and dots cannot be drawn.",
+            f"The locale {facts['locale']} writes {encoding}: lines and dots cannot be drawn.",
             "export LC_ALL=C.UTF-8",
         )
     if colors and colors not in ("truecolor", "256"):
@@ -277,6 +284,8 @@ def check_models(settings: Settings, here: Sequence[Device]) -> Iterator[Check]:
             "models",
             "note",
             f"{names}: too large here ({needs})",
-            "" if can_quantize else "pip install 'depthtui[quantize]' for 8bit and 4bit.",
+            "It needs a machine with more memory."
+            if can_quantize
+            else "pip install 'depthtui[quantize]' for 8bit and 4bit.",
             facts,
         )
