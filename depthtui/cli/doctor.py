@@ -10,36 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from depthtui.cli.options import Given, cache_dir_option, declared, one_argument
+from depthtui.cli.options import Given, cache_dir_option
 from depthtui.cli.output import print_table, say
 from depthtui.data.run_settings import ModelSpec
+from depthtui.options import options_of
 
 if TYPE_CHECKING:
     from depthtui.cli.checks import Check
     from depthtui.engine.acceptance import Comparison
 
 
-_device_options = one_argument(
-    "asked",
-    lambda **own: {name: value for name, value in own.items() if value is not None},
-    *declared(ModelSpec, but=["name", "revision", "quantize", "trust_remote_code"]),
-)
-
-
 @click.command()
-@_device_options
+@click.option("--device", help="Compute every metric there: cpu, cuda, cuda:N or mps.")
+@click.option(
+    "--dtype",
+    type=click.Choice(options_of(ModelSpec)["dtype"].choices),
+    help="Type of the weights there.  [default: auto]",
+)
 @click.option("--model", default="demo", help="The model for --device.  [default: demo]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @cache_dir_option
-def doctor(asked: dict[str, str], model: str, as_json: bool, given: Given) -> int:
+def doctor(device: str | None, dtype: str | None, model: str, as_json: bool, given: Given) -> int:
     """Say what works here: versions, devices, terminal, cache, hub, and which models fit.
 
     With --device, compute every metric there and on the CPU in float32, and compare.
     """
-    if "device" in asked:
-        spec = ModelSpec(model, device=asked["device"], dtype=asked.get("dtype", "auto"))
-        return _compare(spec, given, as_json)
-    if asked:
+    if device is not None:
+        return _compare(ModelSpec(model, device=device, dtype=dtype or "auto"), given, as_json)
+    if dtype is not None:
         raise click.UsageError("--dtype needs --device.")
     return _check(given, as_json)
 

@@ -17,7 +17,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.effective_depth import mean_curves
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError, first_line
-from depthtui.metrics import ALL, METRICS
+from depthtui.metrics import ALL, METRICS, OF_THE_PASS
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import peak_memory, reset_peak_memory
@@ -118,7 +118,7 @@ def _measure(
     progress(f"loading {spec.name} on {spec.device}")
     info = engine.load(spec)
     device = torch.device(info.device.partition(",")[0])
-    _run("contributions", engine, device)
+    _run(OF_THE_PASS[0], engine, device)
     found = {}
     for metric in METRICS:
         if metric.name in metrics:
