@@ -239,9 +239,9 @@ def test_what_is_left_out_is_the_same(place: str, settings: RunSettings, tmp_pat
 
 
 @pytest.mark.parametrize("place", ["one_device", "two_devices", "offloaded_to_cpu"])
-@pytest.mark.parametrize("name", ["llama", "mamba"])
-def test_a_text_is_the_same(name: str, place: str, tmp_path: Path) -> None:
-    settings = GenerationSettings(max_tokens=4)
+@pytest.mark.parametrize(("name", "temperature"), [("llama", 0), ("llama", 0.8), ("mamba", 0)])
+def test_a_text_is_the_same(name: str, temperature: float, place: str, tmp_path: Path) -> None:
+    settings = GenerationSettings(max_tokens=4, temperature=temperature)
     expected = ready(*with_tokenizer(name)).generate(PROMPT, settings)
     with placed(name, place, tmp_path) as engine:
         found = engine.generate(PROMPT, settings)
