@@ -102,9 +102,13 @@ def device_map(model: PreTrainedModel, layers: list[str]) -> dict[str, str]:
         if name == prefix:
             before = False
             placed |= blocks
-        elif not name.startswith(f"{prefix}.") and _holds_tensors(module):
+        elif not (_is_within(name, prefix) or _is_within(prefix, name)) and _holds_tensors(module):
             placed[name] = layers[0] if before else layers[-1]
     return placed | tied
+
+
+def _is_within(name: str, other: str) -> bool:
+    return name.startswith(f"{other}.")
 
 
 def _holds_tensors(module: torch.nn.Module) -> bool:
@@ -168,7 +172,7 @@ def assert_same(found: RunResult, expected: RunResult) -> None:
                 getattr(found.measured[name], field),
                 values,
                 rtol=2e-4,
-                atol=1e-5 * largest,
+                atol=1e-5 * largest + 3e-6,
                 err_msg=f"{name}.{field}",
             )
 
