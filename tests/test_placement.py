@@ -264,7 +264,7 @@ MOST_WAITS = {
     "direct_logits": 8,
     "settling": 4,
     "ablation": 16,
-    "skip_effects": 24,
+    "skip_effects": 30,
     "residual_erasure": 24,
     "integrated_gradients": 16,
 }

@@ -114,12 +114,12 @@ def _print_comparisons(found: Sequence[Comparison]) -> None:
     click.echo(
         "\nOff by: root-mean-square of the differences over that of the values on the CPU in "
         "float32.\nLargest: the largest difference over the largest value. Floor: in the metric's "
-        "own unit."
+        "own unit.\nNothing is allowed or forbidden where 16 bits change a metric by its size."
     )
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.1e}"
+    return "–" if value is None or not math.isfinite(value) else f"{value:.1e}"
 
 
 def _seconds(value: float | None) -> str:

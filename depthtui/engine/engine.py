@@ -381,7 +381,7 @@ class Engine:
     def _keeps_activations(self, model: ReadyModel, result: RunResult) -> bool:
         """Whether activations are read and kept: where that is quicker, and they are few enough."""
         fits = _activation_bytes(model.info, len(result.tokens)) <= self.activation_limit
-        return fits and model.device.type not in _QUICKER_THAN_DISK
+        return fits and model.placement.layers[0].type not in _QUICKER_THAN_DISK
 
     def _keep(self, key: str, value: object, result: RunResult) -> None:
         self._cache.put(key, codec.encode(value), _title(result), "result")

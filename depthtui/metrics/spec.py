@@ -246,7 +246,8 @@ class Metric:
         maps: pooled values -> its pictures of layers x layers.
         ranks_layers: whether its result is `ranking.Ranked`: says which layers to leave out.
         cell_means: a cell's prompts -> means for a sweep's tables, by title.
-        sensitivity: how many times more than others it is thrown off by rounding.
+        moved_by_rounding: whether 16 bits change its values as much as they are large, so that
+            devices can be compared by it in float32 alone.
     """
 
     name: str
@@ -273,7 +274,7 @@ class Metric:
     maps: Callable[[Any], list[LayerMap]] = lambda value: []
     ranks_layers: bool = False
     cell_means: Callable[[PromptMetrics], dict[str, float]] = lambda prompts: {}
-    sensitivity: float = 1.0
+    moved_by_rounding: bool = False
 
     @property
     def on_demand(self) -> bool:

@@ -93,6 +93,15 @@ def test_rounding_is_seen_and_allowed(folder: Path) -> None:
     assert comparison.ok
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_rounding_moves_is_judged_in_float32(folder: Path, dtype: str) -> None:
+    found = compare(ModelSpec(str(folder), device="cpu", dtype=dtype), ["integrated_gradients"])
+    comparison = found["integrated_gradients"]
+    assert math.isfinite(comparison.tolerance) == (dtype == "float32")
+    assert comparison.ok
+    assert not replace(comparison, difference=math.inf).ok
+
+
 def test_a_wrong_number_is_off(broken: Any) -> None:
     def wrong(result: RunResult) -> None:
         similarity = result.get(Similarity)

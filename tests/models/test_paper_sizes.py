@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from transformers import Qwen2Config
 
 from depthtui.depth.published import PUBLISHED
@@ -51,7 +52,7 @@ def test_the_sizes_are_those_of_the_architecture(
         tie_word_embeddings=tied,
     )
     (tmp_path / "model.safetensors").touch()
-    found = _Size.of(config, tmp_path, False)
+    found = _Size.of(config, tmp_path, False, torch.device("cpu"))
     assert (found.parameters, found.fixed) == (size.parameters, size.fixed)
 
 
