@@ -1,4 +1,4 @@
-"""Byte counts as people write and read them."""
+"""Byte counts and times as people write and read them."""
 
 from __future__ import annotations
 
@@ -42,3 +42,18 @@ def format_size(n_bytes: float) -> str:
         units.pop()
     digits = 0 if units[-1] == "B" or size >= 99.95 else 1 if size >= 9.995 else 2
     return f"{size:.{digits}f} {units[-1]}"
+
+
+def about(seconds: float) -> str:
+    """An estimated time in one significant digit, such as `about 40 s` or `about 2 min`."""
+    for unit, length, until in (("s", 1, 60), ("min", 60, 60), ("h", 3600, 24)):
+        count = _one_digit(seconds / length)
+        if count < until:
+            return f"about {count} {unit}"
+    days = _one_digit(seconds / 86400)
+    return f"about {days:,} day{'' if days == 1 else 's'}"
+
+
+def _one_digit(number: float) -> int:
+    """A whole number of at least 1 with one digit that is not 0."""
+    return max(1, round(float(f"{number:.0e}")))

@@ -14,7 +14,9 @@ from types import ModuleType
 import pytest
 
 from depthtui import __version__, cli
+from depthtui.cli.headless import Display
 from depthtui.data.model import ModelInfo
+from depthtui.data.protocol import MetricRows
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import Store, make_key, open_store
@@ -333,6 +335,16 @@ class TestRun:
         (home / "cache").touch()
         assert cli.main(["run", "demo", "--prompt", "x"]) == 0
         assert "runs are not kept" in capsys.readouterr().err
+
+    def test_what_takes_long_is_told_before_it_begins(self) -> None:
+        said: list[str] = []
+        with Display(said.append) as display:
+            display.n_prompts = 2
+            display.prompt_begins(1)
+            for seconds in (-1.0, 4.0, 130.0):
+                display.emit(MetricRows(1, "residual_erasure", None, 0, 0, 0.0, seconds))
+            display.emit(MetricRows(1, "residual_erasure", None, 1, 9, 0.0, 120.0))
+        assert said == ["prompt 2 of 2: Residual erasure takes about 2 min."]
 
     def test_ctrl_c(self, engines: list[ScriptedEngine], capsys: Output) -> None:
         assert cli.main(["run", "demo", "--prompt", "ctrl-c"]) == 130

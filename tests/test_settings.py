@@ -12,7 +12,7 @@ from depthtui.data.run_settings import GenerationSettings, RunSettings, SummaryS
 from depthtui.errors import DepthError
 from depthtui.options import options_of
 from depthtui.settings import Settings, default_cache_dir, load_settings, save_settings
-from depthtui.sizes import format_size, parse_size
+from depthtui.sizes import about, format_size, parse_size
 
 
 @pytest.fixture
@@ -246,3 +246,22 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 )
 def test_sizes_are_written(size: int, text: str) -> None:
     assert format_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "about 1 s"),
+        (8.4, "about 8 s"),
+        (12.0, "about 10 s"),
+        (54.0, "about 50 s"),
+        (56.0, "about 1 min"),
+        (130.0, "about 2 min"),
+        (3500.0, "about 1 h"),
+        (7 * 3600.0, "about 7 h"),
+        (33 * 3600.0, "about 1 day"),
+        (88 * 86400.0, "about 90 days"),
+    ],
+)
+def test_times_are_told_in_one_digit(seconds: float, text: str) -> None:
+    assert about(seconds) == text

@@ -19,10 +19,15 @@ from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME, after_prompts, failures_in_words
 from depthtui.models.catalog import resolve
 from depthtui.report.progress import EngineProgress
+from depthtui.sizes import about
 from depthtui.token_text import printable_line
 
 if TYPE_CHECKING:
     from depthtui.engine.engine import Engine
+
+
+_SECONDS_WORTH_SAYING = 5.0
+"""What takes longer is told before it begins."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +162,17 @@ class Display:
         """Show an event of the engine."""
         if isinstance(event, protocol.Notice):
             self.notice(event.message)
+        if isinstance(event, protocol.MetricRows) and event.total == 0:
+            self._tell_time(event.metric, event.seconds_left)
         step = self._engine.step(event)
         if step is not None:
             self._show(step.stage or self._stage, step.done, step.total, step.amount)
+
+    def _tell_time(self, metric: str, seconds: float) -> None:
+        """Say how long a metric that begins is going to take, where one would wonder."""
+        if seconds >= _SECONDS_WORTH_SAYING:
+            prompt = f"{self._stage}: " if self.n_prompts > 1 else ""
+            self.notice(f"{prompt}{METRIC_BY_NAME[metric].title} takes {about(seconds)}.")
 
     def prompt_begins(self, number: int) -> None:
         """The next rows are of this prompt."""

@@ -6,7 +6,8 @@ Commands go down the pipe, events come up. Both are dataclasses that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 from depthtui.data.arrays import MetricResult, arrays_of
 from depthtui.data.generation import Continuation, Generation
@@ -166,15 +167,29 @@ class Rows:
 class MetricRows:
     """A slower metric as far as it is done; `metric` is its name.
 
-    `done` of `total` units, such as layers or tokens.
+    `done` of `total` units, such as layers or tokens, 0 of 0 where it begins. `value` is None
+    where there is nothing to show of it yet, `seconds_left` negative where it cannot be told.
     """
 
     run_id: int
     metric: str
-    value: MetricResult
+    value: MetricResult | None
     done: int
     total: int
     seconds: float
+    seconds_left: float = -1.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How quick the loaded model is; comes when a forward pass or a metric has been timed.
+
+    In seconds for each token of a prompt and for as much work as one forward pass: `forward` is
+    of a run's own pass, NaN where none was timed, `metrics` of each metric by its name.
+    """
+
+    forward: float = math.nan
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -304,6 +319,7 @@ Event = (
     | RunStarted
     | Rows
     | MetricRows
+    | Pace
     | Halted
     | RunFinished
     | GenerationStarted

@@ -67,7 +67,8 @@ class MetricContext:
         sizes: what the run's memory depends on.
         result: the run; its metrics are filled in.
         check: raises where the run is to stop.
-        emit: takes the metric's value, units done and in all, as work gets done.
+        emit: takes the metric's value, units done and in all, and the share of its work, as
+            work gets done.
         baselines: mean residuals for erasure.
         recorded: what the run's pass left behind.
     """
@@ -78,7 +79,7 @@ class MetricContext:
     sizes: Sizes
     result: RunResult
     check: Callable[[], None]
-    emit: Callable[[str, MetricResult, int, int], None]
+    emit: Callable[[str, MetricResult | None, int, int, float], None]
     baselines: Baselines
     recorded: Callable[[], Activations]
     metric: str = ""
@@ -87,11 +88,13 @@ class MetricContext:
         """Raises where the run is to stop."""
         self.check()
 
-    def report(self, value: MetricResult, done: int, total: int) -> None:
+    def report(
+        self, value: MetricResult | None, done: int, total: int, share: float | None = None
+    ) -> None:
         """Say how far the metric is; what is not whole yet is kept, to go on from later."""
-        if not value.is_whole:
+        if value is not None and not value.is_whole:
             self.result.put(self.metric, value)
-        self.emit(self.metric, value, done, total)
+        self.emit(self.metric, value, done, total, done / max(1, total) if share is None else share)
 
     @functools.cached_property
     def residuals(self) -> list[Tensor]:

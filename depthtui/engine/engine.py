@@ -17,7 +17,6 @@ import transformers
 
 import depthtui
 from depthtui.data import codec
-from depthtui.data.arrays import MetricResult
 from depthtui.data.generation import Continuation, Generation
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
@@ -37,7 +36,7 @@ from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSetting
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.depth.token_depths import token_depths
 from depthtui.engine import memory
-from depthtui.engine.context import Baselines, MetricContext
+from depthtui.engine.context import Baselines
 from depthtui.engine.control import Control
 from depthtui.engine.generate import can_read_on, generate
 from depthtui.engine.run import ReadyModel, Run
@@ -358,7 +357,7 @@ class Engine:
                 result.fail(metric.name, reason)
                 continue
             try:
-                run.attempt(metric.name, functools.partial(_work_out, run, context, metric, held))
+                run.attempt(metric.name, functools.partial(run.compute, metric, context, held))
             finally:
                 value = result.measured.get(metric.name)
                 if value is not None:
@@ -408,13 +407,6 @@ def _forward(run: Run, keep_writes: bool) -> tuple[Activations, bool]:
     free_caches()
     run.start_over()
     return run.forward(keep_writes=False), False
-
-
-def _work_out(run: Run, context: MetricContext, metric: Metric, held: MetricResult | None) -> None:
-    """Compute a metric; what an attempt before this one finished is not done again."""
-    context.metric = metric.name
-    begun = run.result.measured.get(metric.name, held)
-    run.emit_whole(metric, metric.kernel()(context, begun))
 
 
 def _kept(keep: Callable[[], None]) -> bool:

@@ -6,7 +6,7 @@ import functools
 import time
 import traceback
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ import torch
 from depthtui.data.arrays import MetricResult
 from depthtui.data.lens import LensValues, LogitLens
 from depthtui.data.model import ModelInfo
-from depthtui.data.protocol import Event, Halted, MetricRows, Rows
+from depthtui.data.protocol import Event, Halted, MetricRows, Pace, Rows
 from depthtui.data.run import RunResult, without
 from depthtui.engine import memory
 from depthtui.engine.context import Baselines, MetricContext
@@ -23,6 +23,7 @@ from depthtui.engine.memory import Placement
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError, RunStopped, first_line
 from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
+from depthtui.metrics.estimates import TimeLeft, seconds_of, with_metric
 from depthtui.metrics.logit_lens.compute import read_depth, read_lens
 from depthtui.metrics.spec import Metric, Sizes
 from depthtui.models.loading import LoadedModel
@@ -53,6 +54,7 @@ class ReadyModel:
     vocabulary: Vocabulary
     baselines: Baselines
     reads_on: bool | None = None
+    pace: Pace = field(default_factory=Pace)
 
     @functools.cached_property
     def placement(self) -> Placement:
@@ -116,6 +118,7 @@ class Run:
         self._kernels = {metric.name: metric.kernel() for metric in self._of_layers}
         self._waiting: list[dict[str, torch.Tensor]] = []
         self._emitted_at = self._started
+        self._time_left: TimeLeft | None = None
 
     @property
     def seconds(self) -> float:
@@ -154,6 +157,8 @@ class Run:
             if self.control.stepping:
                 self._halt(layer.layer, recorder)
 
+        is_timed = not (self.control.stepping or self.result.settings.skipped)
+        began = time.perf_counter()
         trace(
             self._model.loaded.model,
             self._model.anatomy,
@@ -164,6 +169,11 @@ class Run:
         )
         self.flush()
         self._activations = recorder.activations()
+        if is_timed:
+            # A value of the last layer is there once the device has done all of them.
+            self._activations.residual[-1, -1, 0].item()
+            per_token = (time.perf_counter() - began) / len(self._ids)
+            self._emit_pace(replace(self._model.pace, forward=per_token))
         self._read_lens(self._activations.residual)
         return self._activations
 
@@ -219,16 +229,41 @@ class Run:
         embedding = self._model.loaded.model.get_input_embeddings()
         return self._ids.to(execution_device(embedding))
 
+    def compute(self, metric: Metric, context: MetricContext, held: MetricResult | None) -> None:
+        """Compute a metric, from what was done of it before, and tell how long it takes.
+
+        What an attempt before this one finished is not done again.
+        """
+        begun = self.result.measured.get(metric.name, held)
+        expected = seconds_of(metric, self.result, self._model.pace)
+        left = -1.0 if expected is None else expected
+        self._emit(MetricRows(self._run_id, metric.name, None, 0, 0, self.seconds, left))
+        began = time.perf_counter()
+        self._time_left = TimeLeft(began, None if begun is not None else 0.0)
+        context.metric = metric.name
+        value = metric.kernel()(context, begun)
+        seconds, self._time_left = time.perf_counter() - began, None
+        self.emit_whole(metric, value)
+        if begun is None:
+            self._emit_pace(with_metric(self._model.pace, metric, self.result, seconds))
+
     def emit_whole(self, metric: Metric, value: MetricResult) -> None:
         """Keep a metric that is done, and tell of it."""
         self.result.put(metric.name, value)
-        self._emit_part(metric.name, value, 1, 1)
+        self._emit_part(metric.name, value, 1, 1, 1.0)
 
-    def _emit_part(self, metric: str, value: MetricResult, done: int, total: int) -> None:
+    def _emit_part(
+        self, metric: str, value: MetricResult | None, done: int, total: int, share: float
+    ) -> None:
         now = time.perf_counter()
         if done == total or now - self._emitted_at >= _SECONDS_BETWEEN_PARTS:
             self._emitted_at = now
-            self._emit(MetricRows(self._run_id, metric, value, done, total, self.seconds))
+            left = -1.0 if self._time_left is None else self._time_left.at(now, share)
+            self._emit(MetricRows(self._run_id, metric, value, done, total, self.seconds, left))
+
+    def _emit_pace(self, pace: Pace) -> None:
+        self._model.pace = pace
+        self._emit(pace)
 
     def _emit_rows(self, metric: str, first: int, rows: MetricResult, first_token: int = 0) -> None:
         done = self.result.layers_done

@@ -54,8 +54,14 @@ class Context(Protocol):
     def checkpoint(self) -> None:
         """Raises where the run is to stop."""
 
-    def report(self, value: MetricResult, done: int, total: int) -> None:
-        """Say how far the metric is: what is known, units done and in all.
+    def report(
+        self, value: MetricResult | None, done: int, total: int, share: float | None = None
+    ) -> None:
+        """Say how far the metric is.
 
-        What is not whole yet is kept, for a later run to go on from.
+        Args:
+            value: what is known, which is kept while it is not whole, for a later run to go on
+                from; None where nothing is.
+            done, total: units done and in all, such as layers.
+            share: of all work that is done; None where every unit costs the same.
         """

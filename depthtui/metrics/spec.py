@@ -225,6 +225,8 @@ class Metric:
         tells: what it tells, one sentence.
         formula: how it is computed, in Markdown.
         cost: what it costs, in words.
+        work: what it costs a run, in forward passes of the whole prompt through all layers; a
+            tenth, roughly, where it only reads the residuals that the pass recorded.
         stage: when it is computed.
         result: the dataclass of its arrays; None for what is derived from another's.
         of: the metric that it is derived from.
@@ -255,6 +257,7 @@ class Metric:
     tells: str
     formula: str
     cost: str = ""
+    work: Callable[[RunResult], float] = lambda result: 0.1
     stage: Stage = "replay"
     result: type[MetricResult] | None = None
     of: str = ""
@@ -344,6 +347,16 @@ def answer(result: RunResult) -> str:
     if result.answer_start < 1:
         return "the answer begins at the first token, so nothing predicts it"
     return ""
+
+
+def head(result: RunResult) -> float:
+    """What the LM head costs at every token, in forward passes of the prompt through all layers.
+
+    Each costs a multiplication a parameter and token.
+    """
+    model = result.model
+    in_layers = sum(model.layer_parameters) or model.parameters
+    return model.vocab_size * model.d_model / max(1, in_layers)
 
 
 def weighted_mean(values: Sequence[tuple[float | None, int]]) -> float:

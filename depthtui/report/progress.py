@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from depthtui.data import protocol
 from depthtui.metrics import METRIC_BY_NAME
-from depthtui.sizes import format_size
+from depthtui.sizes import about, format_size
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class EngineProgress:
                 return self._layers(f"{METRIC_BY_NAME[metric].title.lower()}, layer", event.stop)
             case protocol.MetricRows(metric=metric, done=done, total=total):
                 title = METRIC_BY_NAME[metric].title.lower()
-                return Step("", done, total, f"{title} {done} of {total}")
+                share = f" {done} of {total}" if total else ""
+                left = f", {about(event.seconds_left)} left" if event.seconds_left > 0 else ""
+                return Step("", done, total, f"{title}{share}{left}")
         return None
 
     def _layers(self, what: str, done: int) -> Step:

@@ -36,6 +36,7 @@ from depthtui.data.protocol import (
     MetricRows,
     ModelLoaded,
     Notice,
+    Pace,
     Progress,
     Rows,
     RunFinished,
@@ -76,6 +77,10 @@ def loads(spec: ModelSpec) -> Iterator[Event]:
     yield Progress("Loading weights", 1, 2, "tensors")
     yield ModelLoaded(model_info(spec))
     yield Memory(600_000_000, 8_000_000_000)
+
+
+SECONDS_A_TOKEN = 0.001
+"""The pace of `FakeEngine`."""
 
 
 class FakeEngine:
@@ -212,6 +217,7 @@ class FakeEngine:
                 yield Rows(number, metric, layer, rows, layer + 1, seconds)
             if command.step:
                 yield Halted(number, layer)
+        yield Pace(SECONDS_A_TOKEN)
         for metric in command.settings.metrics:
             if metric == self.fails_at:
                 yield Failed("Memory ran out [/].", "Close something.", number)
@@ -244,10 +250,10 @@ class FakeEngine:
                 part = values.copy()
                 part[len(part) // 2 :] = np.nan
                 setattr(half, name, part)
-        for known, done in ((half, 1), (value, 2)):
+        for known, done, left in ((half, 1, 40.0), (value, 2, -1.0)):
             assert self._partial is not None
             self._partial.put(metric, known)
-            yield MetricRows(number, metric, known, done, 2, 0.5 * done)
+            yield MetricRows(number, metric, known, done, 2, 0.5 * done, left)
 
     def _sweep(self, command: StartSweep) -> None:
         events, engine = sweep_events(command, self._model, self.sweep_halts_at)

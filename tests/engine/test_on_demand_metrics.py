@@ -9,7 +9,7 @@ import torch
 
 from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
-from depthtui.data.protocol import MetricRows, Rows, RunFinished
+from depthtui.data.protocol import MetricRows, Pace, Rows, RunFinished
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
 from depthtui.data.store import open_store
@@ -18,7 +18,7 @@ from depthtui.engine.context import Baselines
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
-from depthtui.metrics import METRICS, OF_THE_PASS, ON_DEMAND
+from depthtui.metrics import METRIC_BY_NAME, METRICS, OF_THE_PASS, ON_DEMAND
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.ranking import usefulness
@@ -131,6 +131,44 @@ def test_what_needs_the_residuals_alone_takes_them_from_the_cache(engine, replay
     assert (passes, replays) == ([], [])
 
 
+def test_a_metric_begins_with_what_it_takes_and_its_own_pace_is_learned(engine, events):
+    engine.run(PROMPT, RunSettings(metrics=(*BASE, "ablation")))
+    kinds = [type(event) for event in events if isinstance(event, Pace | MetricRows)]
+    assert kinds[:2] == [Pace, MetricRows]
+    assert kinds[-1] is Pace
+    forward, *_, after = [event for event in events if isinstance(event, Pace)]
+    assert forward.metrics == {}
+    assert after.forward == forward.forward > 0
+    begins, *_, whole = [event for event in events if isinstance(event, MetricRows)]
+    assert (begins.value, begins.done, begins.total) == (None, 0, 0)
+    ablation = METRIC_BY_NAME["ablation"]
+    assert whole.value is not None
+
+    events.clear()
+    other = engine.run(Prompt("the ferry did not run"), RunSettings(metrics=("ablation",)))
+    begins = next(event for event in events if isinstance(event, MetricRows))
+    expected = after.metrics["ablation"] * len(other.tokens) * ablation.work(other)
+    assert begins.seconds_left == pytest.approx(expected)
+
+
+def test_pairs_of_layers_are_told_as_they_are_done(engine, events, monkeypatch):
+    monkeypatch.setattr("depthtui.engine.run._SECONDS_BETWEEN_PARTS", 0)
+    for metric in ("ablation", "skip_effects"):
+        events.clear()
+        engine.run(PROMPT, RunSettings(metrics=(metric,)))
+        _begins, *parts, _whole = [event for event in events if isinstance(event, MetricRows)]
+        n_layers = engine.model.n_layers
+        assert {part.total for part in parts} == {n_layers * (n_layers - 1) // 2}
+        assert [part.done for part in parts] == [0, 1, 3, 6]
+        # Nothing is left to be said before something was done.
+        assert [part.seconds_left >= 0 for part in parts] == [False, True, True, True]
+
+
+def test_a_what_if_says_nothing_of_the_pace(engine, events):
+    engine.run(PROMPT, RunSettings(skipped=(Skip(1),)))
+    assert not [event for event in events if isinstance(event, Pace)]
+
+
 def test_a_metric_alone_needs_no_lens(engine):
     result = engine.run(PROMPT, RunSettings(metrics=("similarity",)))
     assert (result.get(Contributions), result.get(LogitLens)) == (None, None)
@@ -194,7 +232,7 @@ def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, mo
     control, done = Control(), []
 
     def stop_soon(event):
-        if isinstance(event, MetricRows):
+        if isinstance(event, MetricRows) and event.value is not None:
             done.append(event.done)
             if event.done == 2:
                 control.stop()

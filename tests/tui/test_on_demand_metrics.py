@@ -7,18 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.data.protocol import Failed, MetricRows, StartRun
+from depthtui.data.protocol import Failed, MetricRows, Pace, StartRun
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
-from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.estimates import about_time
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.settings import load_settings
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.state.session import RunState
+from tests.builders.engines import SECONDS_A_TOKEN
 from tests.builders.metrics import usefulness
 from tests.hostile import HOSTILE
 from tests.tui.app_helpers import Explored, explore
@@ -59,6 +61,18 @@ async def test_an_empty_heatmap_says_what_it_costs_and_i_fills_it(
         assert len(it.engine.sent(StartRun)) == runs
 
 
+async def test_the_picker_and_the_pane_say_how_long_a_measure_takes(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        result = it.session.current.result
+        erasure = METRIC_BY_NAME["residual_erasure"]
+        time = about_time(erasure, result, Pace(SECONDS_A_TOKEN))
+        assert time
+        await look_at(it, "residual_erasure")
+        await it.until(lambda: f"i computes it in {time}" in it.screen_text())
+        await it.press("v")
+        await it.until(lambda: f"not computed yet · {time}" in it.screen_text())
+
+
 async def test_rows_come_while_it_is_computed_and_escape_keeps_them(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         run = it.session.current
@@ -69,7 +83,7 @@ async def test_rows_come_while_it_is_computed_and_escape_keeps_them(tmp_path: Pa
         await it.until(lambda: "is being computed" in it.screen_text())
         it.engine.advance(until=MetricRows)
         await it.until(lambda: run.result.get(ResidualErasure) is not None)
-        await it.until(lambda: "residual erasure 1 of 2" in it.screen_text())
+        await it.until(lambda: "residual erasure 1 of 2 · about 40 s left" in it.screen_text())
         assert np.isnan(run.result.get(ResidualErasure).effect).any()
         await it.press("escape")
         await it.until(lambda: it.status.state == "stopped")

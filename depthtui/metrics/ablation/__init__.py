@@ -10,6 +10,7 @@ import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.model import PART_TITLES
+from depthtui.data.run import RunResult
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import useful_layers, usefulness
 from depthtui.metrics.spec import (
@@ -17,6 +18,7 @@ from depthtui.metrics.spec import (
     LayerValues,
     Metric,
     clean_run,
+    head,
     lens,
     noise_floor,
     row_of_logits,
@@ -78,6 +80,12 @@ def only(part: str) -> str:
     return "" if part == "layer" else f"; only the {PART_TITLES[part]} left out"
 
 
+def _work(result: RunResult) -> float:
+    """Each run begins behind the layer that is left out."""
+    count = result.model.n_layers
+    return sum(count - 1 - layer for layer in range(count)) / count + count * head(result)
+
+
 def _pool(pooled: Pooled) -> Ablation | None:
     """The tokens of all prompts that predict another, one after another."""
     known = pooled.known(Ablation)
@@ -120,6 +128,7 @@ METRIC = Metric(
     tells="What the loss gains when a layer is left out: the ground truth for pruning.",
     formula="leave a layer out everywhere; change of the loss",
     cost="L forwards, half of each",
+    work=_work,
     result=Ablation,
     compute="depthtui.metrics.ablation.compute:compute",
     needs=(clean_run, lens, split),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ def compute(context: Context, _partial: object) -> Ablation:
         context.skipped,
         context.result.settings.skip_part,
         context.layers_at_once(context.replay.n_tokens),
+        lambda done, total: context.report(None, done, total),
     )
 
 
@@ -34,6 +35,7 @@ def ablation_loss(
     skipped: Sequence[Tensor],
     part: str = "layer",
     layers_at_once: int = 0,
+    on_rows: Callable[[int, int], None] = lambda done, total: None,
 ) -> Ablation:
     """NLL(without layer l) - NLL of the token after each, in nats.
 
@@ -43,8 +45,11 @@ def ablation_loss(
         skipped: for every layer, the residual after it where it is left out, `[T, d]`.
         part: what `skipped` leaves out, for the record.
         layers_at_once: how many left-out layers are kept in memory; 0 for all.
+        on_rows: called with how many pairs of a left-out and a later layer are done, and of how
+            many.
     """
     count = replay.n_layers
+    done, total = 0, count * (count - 1) // 2
     size = layers_at_once or count
     changes = []
     with torch.no_grad():
@@ -54,6 +59,8 @@ def ablation_loss(
             sweep = SkipSweep(replay, skipped, [0], first)
             for layer in range(first, count):
                 sweep.run(layer)
+                done += sweep.n_runs
+                on_rows(done, total)
                 if layer < first + size:
                     sweep.begin(layer)
             ((_, ends),) = sweep.ends()

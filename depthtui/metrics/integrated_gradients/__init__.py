@@ -19,6 +19,7 @@ from depthtui.metrics.spec import (
     array,
     clean_run,
     floor_of,
+    head,
     lens,
     noise_floor,
     saving_backward,
@@ -51,6 +52,22 @@ class IntegratedGradients(MetricResult):
     @property
     def is_whole(self) -> bool:
         return bool(np.isfinite(self.completeness_error).all())
+
+
+_POINTS = 40
+"""Gradients that a layer takes, about: it is known once they have been taken."""
+
+_BACKWARD = 3
+"""What a gradient costs, in forward passes."""
+
+
+def _work(result: RunResult) -> float:
+    """Each path begins behind its layer."""
+    count, n_tokens = result.model.n_layers, len(result.tokens)
+    points = result.settings.riemann_steps or _POINTS
+    layers = sum(count - 1 - layer for layer in range(count)) / count
+    reads = count * head(result) * (n_tokens - result.answer_start) / n_tokens
+    return _BACKWARD * points * (layers + reads)
 
 
 def _pool(pooled: Pooled) -> list[IntegratedGradients | None] | None:
@@ -106,6 +123,7 @@ METRIC = Metric(
         "attributions add up within 1 %; each layer's error is shown"
     ),
     cost="10 to 500 forwards and backwards a layer",
+    work=_work,
     result=IntegratedGradients,
     compute="depthtui.metrics.integrated_gradients.compute:compute",
     needs=(clean_run, lens, answer),

@@ -54,13 +54,21 @@ _WIDTHS_KEPT = 48
 def compute(context: Context, partial: IntegratedGradients | None) -> IntegratedGradients:
     """The metric of a run; the layers that `partial` has are not computed again."""
     settings, replay = context.result.settings, context.replay
+    count = replay.n_layers
+
+    def report(layer: int, value: IntegratedGradients) -> None:
+        # The later a layer, the fewer run behind it.
+        left = count - 1 - layer
+        share = 1 - left * (left + 1) / (count * (count + 1))
+        context.report(value, layer + 1, count, share)
+
     return integrated_gradients(
         replay,
         context.unembedding,
         context.result.answer_start,
         settings.tolerance,
         steps=settings.riemann_steps,
-        on_layer=lambda layer, value: context.report(value, layer + 1, replay.n_layers),
+        on_layer=report,
         result=partial,
         most_tokens=context.tokens_with_gradients,
     )

@@ -21,6 +21,7 @@ from depthtui.metrics.spec import (
     array,
     clean_run,
     floor_of,
+    head,
     lens,
     noise_floor,
     row_of_logits,
@@ -45,6 +46,15 @@ class ResidualErasure(MetricResult):
     @property
     def is_whole(self) -> bool:
         return bool(np.isfinite(self.effect).all())
+
+
+def _work(result: RunResult) -> float:
+    """Each token runs with those behind it, from every depth on; the last one is never erased."""
+    count, stop = result.model.n_layers, len(result.tokens) - 1
+    layers = sum(count - depth for depth in range(count + 1)) / count
+    tokens = layers * sum(stop - token for token in range(stop))
+    reads = (count + 1) * stop * (len(result.tokens) - result.answer_start)
+    return (tokens + reads * head(result)) / len(result.tokens)
 
 
 def _pool(pooled: Pooled) -> list[ResidualErasure | None] | None:
@@ -88,6 +98,7 @@ METRIC = Metric(
         "change of the answer's probabilities"
     ),
     cost="L x T forwards, about a quarter of each and resumed",
+    work=_work,
     result=ResidualErasure,
     compute="depthtui.metrics.residual_erasure.compute:compute",
     needs=(clean_run, lens, answer),

@@ -27,12 +27,19 @@ _TOKENS_WORTH_A_BATCH = 512
 def compute(context: Context, partial: ResidualErasure | None) -> ResidualErasure:
     """The metric of a run; what `partial` has is not computed again."""
     total = context.replay.n_tokens - 1
+
+    def report(done: int, value: ResidualErasure) -> None:
+        # The later a token, the fewer run behind it.
+        left = total - done
+        share = 1 - left * (left + 1) / (total * (total + 1))
+        context.report(value, done, total, share)
+
     return residual_erasure(
         context.replay,
         context.unembedding,
         context.baseline(),
         context.result.answer_start,
-        lambda done, value: context.report(value, done, total),
+        report,
         partial,
     )
 

@@ -21,6 +21,7 @@ from depthtui.metrics.spec import (
     array,
     clean_run,
     floor_of,
+    head,
     lens,
     noise_floor,
     row_of_logits,
@@ -80,6 +81,14 @@ def _long_enough(result: RunResult) -> str:
 
 def _cache_key(result: RunResult) -> dict[str, Any]:
     return {"part": result.settings.skip_part, "positions": positions_of(result)}
+
+
+def _work(result: RunResult) -> float:
+    """Each run begins behind the skipped layer: the tokens before the last position once."""
+    count, n_tokens, positions = result.model.n_layers, len(result.tokens), positions_of(result)
+    behind = sum(n_tokens - position for position in positions)
+    layers = sum(count - 1 - layer for layer in range(count)) / count
+    return (layers * (max(positions) + behind) + count * behind * head(result)) / n_tokens
 
 
 def _pool(pooled: Pooled) -> SkipEffects | None:
@@ -153,6 +162,7 @@ METRIC = Metric(
         "relative change of every later layer's `c`, and of the output"
     ),
     cost="L forwards, about half of each and resumed",
+    work=_work,
     result=SkipEffects,
     compute="depthtui.metrics.skip_effects.compute:compute",
     needs=(clean_run, lens, split, _long_enough),

@@ -32,7 +32,7 @@ def compute(context: Context, _partial: object) -> SkipEffects:
         context.skipped,
         positions,
         context.result.settings.skip_part,
-        lambda layer, value: context.report(value, layer + 1, replay.n_layers),
+        lambda done, total, value: context.report(value, done, total),
         context.layers_at_once(tokens),
     )
 
@@ -43,7 +43,7 @@ def skip_effects(
     skipped: Sequence[Tensor],
     positions: Sequence[int],
     part: str = "layer",
-    on_layer: Callable[[int, SkipEffects], None] = lambda layer, effects: None,
+    on_rows: Callable[[int, int, SkipEffects], None] = lambda done, total, effects: None,
     layers_at_once: int = 0,
 ) -> SkipEffects:
     """Skip every layer at the tokens before each position, and measure what follows.
@@ -55,7 +55,8 @@ def skip_effects(
             (see `skipped_residuals`).
         positions: the positions t; 0 stands for skipping the layer at all tokens.
         part: what `skipped` leaves out, for the record.
-        on_layer: called after each measured layer, with what is known by then.
+        on_rows: called after each measured layer with how many pairs of a skipped and a later
+            layer are done, of how many, and what is known by then.
         layers_at_once: how many skipped layers are kept in memory; 0 for all.
     """
     count = replay.n_layers
@@ -63,6 +64,7 @@ def skip_effects(
     output = torch.zeros(count)
     floor, output_floor = 0.0, 0.0
     tokens = sum(replay.n_tokens - position for position in positions)
+    done, total = 0, count * (count - 1) // 2
 
     def effects() -> SkipEffects:
         mean = sums / max(1, tokens)
@@ -91,9 +93,10 @@ def skip_effects(
                     here = largest[rows, layer]
                     torch.maximum(here, change.amax(dim=1), out=here)
                     sums[rows, layer] += change.sum(dim=1)
+                done += sweep.n_runs
                 if layer in group:
                     sweep.begin(layer)
-                on_layer(layer, effects())
+                on_rows(done, total, effects())
             for position, ends in sweep.ends():
                 distance = OutputDistance(unembedding, replay.residual[-1][position:])
                 unchanged, *far = distance(ends).amax(dim=1)
@@ -138,7 +141,7 @@ class SkipSweep:
     """Runs with one skipped layer each, all of them through one layer after another.
 
     For every position the first row is the unchanged run, which tells what the way itself
-    changes; the others are the layers skipped so far, in order.
+    changes; the others are the layers skipped so far, in order: `n_runs` of them.
 
     Args:
         replay: the clean run.
@@ -157,11 +160,13 @@ class SkipSweep:
         self._resuming = replay.can_resume and self._last > 0
         self._prefix: Tensor | None = None
         self._rows: dict[int, Tensor] = {}
+        self.n_runs = 0
         clean = replay.residual[first]
         self._add(clean, clean)
 
     def begin(self, layer: int) -> None:
         """Add the run that skips `layer`; its residual is the one after it."""
+        self.n_runs += 1
         self._add(self._replay.residual[layer + 1], self._skipped[layer])
 
     def _add(self, clean: Tensor, skipped: Tensor) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
+from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import logit_lens
+from depthtui.metrics.estimates import about_time
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Metric
 from depthtui.token_text import fit_shown, printable_sentence
@@ -48,11 +50,17 @@ def why_no_lens(result: RunResult) -> str:
     return printable_sentence(result.model.lens_missing)
 
 
-def not_computed(result: RunResult, metric: Metric) -> tuple[str, str]:
+def costs(result: RunResult, metric: Metric, pace: Pace) -> str:
+    """What computing a metric takes, such as ` in about 10 s: L forwards.`, after the verb."""
+    time = about_time(metric, result, pace)
+    return f"{' in ' * bool(time)}{time}: {metric.cost}."
+
+
+def not_computed(result: RunResult, metric: Metric, pace: Pace) -> tuple[str, str]:
     """Why a run lacks a slower metric, and what helps."""
     if metric.name in result.unavailable:
         reason = printable_sentence(result.unavailable[metric.name])
         return f"{metric.title} is unavailable: {reason}.", ""
     if metric.name in result.settings.metrics:
         return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
-    return f"{metric.title}: {metric.tells}", f"i computes it: {metric.cost}."
+    return f"{metric.title}: {metric.tells}", f"i computes it{costs(result, metric, pace)}"

@@ -42,7 +42,7 @@ class DecidedPane(Page):
         layers = self.shown.model.n_layers
         lines = self._block("prediction depth", self._predicted, (room + 1) // 2)
         if self._settled is None:
-            reason, help_text = not_computed(self.shown, METRIC)
+            reason, help_text = not_computed(self.shown, METRIC, self.pace)
             room -= len(lines)
             lines += [[]] * (room > 3)
             lines += [[(text, self.pane_styles.muted)] for text in wrap(reason, width)]

@@ -22,6 +22,7 @@ from depthtui.token_text import fit, printable_sentence
 from depthtui.tui.draw.grid import Grid
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.draw.styles import Piece, Ramp, fit_right, half_blocks, number, ruler
+from depthtui.tui.draw.text import costs
 from depthtui.tui.panes.heatmap_views import VIEWS, HeatmapMode, TokensView
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 
@@ -101,7 +102,7 @@ class Heatmap(Pane):
             return words, "A marks the token that the answer begins with." * metric.needs_answer
         if metric.name in result.settings.metrics and self.how_to_compute:
             return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
-        hint = self.how_to_compute and f"{self.how_to_compute}: {metric.cost}."
+        hint = self.how_to_compute and self.how_to_compute + costs(result, metric, self.pace)
         if hint and metric.needs_answer and result.answer_start >= len(result.tokens):
             hint = f"A marks the token that the answer begins with, then {hint}"
         if hint and not self.measure.by_token:

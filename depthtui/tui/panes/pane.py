@@ -15,6 +15,7 @@ from textual.widget import Widget
 
 from depthtui.data.depth import DepthSummary
 from depthtui.data.lens import LogitLens
+from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import MEASURES
 from depthtui.metrics.spec import Measure
@@ -68,6 +69,7 @@ class Pane(Widget, can_focus=True):
         ramp: `auto` asks the terminal; else `truecolor`, `256` or `glyph`.
         layer_order: `up` has layer 0 at the bottom.
         hint: what an empty pane says about how to fill it.
+        pace: by which it says how long that takes.
         area: the size of the content that was prepared for.
     """
 
@@ -97,6 +99,7 @@ class Pane(Widget, can_focus=True):
     layer_order: reactive[Literal["up", "down"]] = reactive("up", repaint=False)
     hint: reactive[str] = reactive("", repaint=False)
 
+    pace = Pace()
     result: RunResult | None = None
     summary: DepthSummary | None = None
     other: RunResult | None = None

@@ -60,7 +60,7 @@ class PrunePane(Page):
             return "The block of n layers that turns the residual stream least.", self.hint
         similarity = self.result.get(Similarity)
         if similarity is None:
-            return not_computed(self.result, METRIC)
+            return not_computed(self.result, METRIC, self.pace)
         try:
             best_block(similarity, 1, self._with_first)
         except DepthError as error:

@@ -7,7 +7,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from depthtui.metrics import METRIC_BY_NAME
-from depthtui.sizes import format_size
+from depthtui.sizes import about, format_size
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import PaneStyles, Piece, number, strip_of, styles_of
 from depthtui.tui.state.status import Status
@@ -94,7 +94,8 @@ class StatusLine(Widget):
                 share = (
                     f" {status.work.done} of {status.work.total}" if status.work.total > 1 else ""
                 )
-                return [("▸ ", styles.good), (f"{title}{share}{seconds}", styles.text)]
+                left = f" · {about(status.work.seconds_left)} left" * (status.work.seconds_left > 0)
+                return [("▸ ", styles.good), (f"{title}{share}{left or seconds}", styles.text)]
             case "running":
                 where = f"layer {status.layer} of {status.layers}{seconds}"
                 return [("▸ ", styles.good), (where, styles.text)]

@@ -90,7 +90,9 @@ class MainScreen(PagedScreen):
         explorer, result = self.explorer, self.shown_result()
         summary = summarise([result], explorer.settings.summary_settings()) if result else None
         self._follow(summary)
+        self.pace = explorer.pace
         for pane in self.query(Pane):
+            pane.pace = explorer.pace
             pane.show(result, summary)
         self.query_one(main_layout.SessionList).show(explorer.session)
         self.query_one(StatusLine).show(status_of(explorer, task_title(explorer.prompt)))

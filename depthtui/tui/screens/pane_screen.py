@@ -10,6 +10,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widgets import Static
 
+from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.spec import Measure
@@ -44,6 +45,7 @@ class PaneScreen(Screen[None]):
         measure: what the heatmaps show.
         layer_order: `up` has layer 0 at the bottom.
         averaged: whether heatmaps show means over tokens.
+        pace: by which is told how long a measure takes that is not computed yet.
     """
 
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
@@ -60,6 +62,7 @@ class PaneScreen(Screen[None]):
     measure: reactive[Measure] = reactive(MEASURES[0], repaint=False)
     layer_order: reactive[str] = reactive("up", repaint=False)
     averaged: reactive[bool] = reactive(False, repaint=False)
+    pace = Pace()
 
     def __init__(self) -> None:
         super().__init__()
@@ -243,4 +246,5 @@ class PaneScreen(Screen[None]):
             if name is not None:
                 self.measure = MEASURE_BY_NAME[name]
 
-        self.app.push_screen(MeasurePicker(self.measure.name, self.shown_result()), chosen)
+        picker = MeasurePicker(self.measure.name, self.shown_result(), self.pace)
+        self.app.push_screen(picker, chosen)

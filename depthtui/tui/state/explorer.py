@@ -23,6 +23,7 @@ from depthtui.data.protocol import (
     Memory,
     ModelLoaded,
     Notice,
+    Pace,
     Progress,
     RunFinished,
     RunStarted,
@@ -109,6 +110,7 @@ class Explorer:
         model: the loaded model, or None.
         progress: how far a load is, or None.
         memory: what the engine last said about its memory, or None.
+        pace: how quick the loaded model is, as far as that was timed.
         problem: why there is no engine or no model, or None.
         loads: how many loads were begun.
         generation_state: the text that is being written, or was last; or None.
@@ -129,6 +131,7 @@ class Explorer:
         self.model: ModelInfo | None = None
         self.progress: Progress | None = None
         self.memory: Memory | None = None
+        self.pace = Pace()
         self.problem: Problem | None = None
         self.phase = Phase.STARTING
         self.loads = 0
@@ -478,6 +481,8 @@ class Explorer:
                 self.progress = event
             case Memory():
                 self.memory = event
+            case Pace():
+                self.pace = event
             case ModelLoaded(model=model):
                 self._loaded(model)
             case RunStarted() | RunFinished() if run is not None:
@@ -504,7 +509,7 @@ class Explorer:
 
     def _loaded(self, model: ModelInfo) -> None:
         self.model, self.progress, self.problem = model, None, None
-        self.phase = Phase.READY
+        self.phase, self.pace = Phase.READY, Pace()
         self.change(last_model=model.spec.name)
         if self._awaited is not None:
             self._run_awaited(model)

@@ -41,11 +41,15 @@ class RunState(Enum):
 
 @dataclass(frozen=True)
 class Work:
-    """How far a slower metric of a run is: `done` of `total` units."""
+    """How far a slower metric of a run is: `done` of `total` units.
+
+    `seconds_left` is negative where it cannot be told.
+    """
 
     metric: str
     done: int
     total: int
+    seconds_left: float = -1.0
 
 
 @dataclass(eq=False)
@@ -248,8 +252,10 @@ class Session:
                 result.measured[metric].put(first, rows, event.first_token)
                 result.layers_done = max(result.layers_done, event.layers_done)
             case MetricRows(metric=metric, value=value, seconds=seconds):
-                self._put(run, seconds).put(metric, value)
-                run.work = Work(metric, event.done, event.total)
+                shown = self._put(run, seconds)
+                if value is not None:
+                    shown.put(metric, value)
+                run.work = Work(metric, event.done, event.total, event.seconds_left)
             case Halted(layer=layer):
                 run.state, run.halted_at = RunState.HALTED, layer
             case RunFinished(result=result):

@@ -10,8 +10,10 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES, METRIC_BY_NAME, formula_in
+from depthtui.metrics.estimates import about_time
 from depthtui.metrics.spec import Measure
 from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
 
@@ -26,10 +28,11 @@ class MeasurePicker(ListDialog[str]):
         Binding(str(digit), f"take_number({digit})", "choose", show=False) for digit in range(10)
     ]
 
-    def __init__(self, current: str, result: RunResult | None) -> None:
+    def __init__(self, current: str, result: RunResult | None, pace: Pace) -> None:
         super().__init__(classes="small")
         self._current = current
         self._result = result
+        self._pace = pace
 
     def body(self) -> ComposeResult:
         yield OptionList(
@@ -46,7 +49,7 @@ class MeasurePicker(ListDialog[str]):
         missing = self._result is not None and measure.values(self._result) is None
         can_be_computed = METRIC_BY_NAME[measure.metric].on_demand
         if missing:
-            formula = "not computed yet" if can_be_computed else "not in this run"
+            formula = self._not_computed(measure) if can_be_computed else "not in this run"
         return Option(
             Content.assemble(
                 (f"{(index + 1) % 10} " if index < 10 else "  ", "$text-accent"),
@@ -55,6 +58,11 @@ class MeasurePicker(ListDialog[str]):
             ),
             disabled=missing and not can_be_computed,
         )
+
+    def _not_computed(self, measure: Measure) -> str:
+        assert self._result is not None
+        time = about_time(METRIC_BY_NAME[measure.metric], self._result, self._pace)
+        return " · ".join(filter(None, ("not computed yet", time)))
 
     def take(self, place: int) -> None:
         self.dismiss(ALL_MEASURES[place].name)

@@ -1,0 +1,127 @@
+"""How long metrics take: counts of layers that run against what they are said to cost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from depthtui.data.protocol import Pace
+from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run_settings import RunSettings
+from depthtui.metrics import METRIC_BY_NAME, METRICS, empty_result
+from depthtui.metrics.ablation.compute import ablation_loss
+from depthtui.metrics.estimates import TimeLeft, about_time, seconds_of, with_metric
+from depthtui.metrics.residual_erasure.compute import residual_erasure
+from depthtui.metrics.skip_effects import positions_of
+from depthtui.metrics.skip_effects.compute import skip_effects
+from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.replay import Replay
+from tests.builders.models import tiny_model
+from tests.builders.results import full_run
+from tests.tiny_models import random_ids, tiny
+
+TOKENS = 18
+
+
+@pytest.fixture
+def replay() -> Replay:
+    model, ids = tiny("llama"), random_ids(TOKENS)
+    torch.manual_seed(0)
+    replay = Replay(model, probe_architecture(model), ids[0])
+    assert replay.can_resume
+    return replay
+
+
+def asked(replay: Replay, **settings: object) -> RunResult:
+    """A run of a model whose head costs nothing, since a replay counts layers alone."""
+    tokens = Tokens(np.zeros(TOKENS, np.int64), ["t"] * TOKENS, TOKENS - 3)
+    model = tiny_model(replay.n_layers, vocab_size=0)
+    return empty_result(model, Prompt("a b", "b"), RunSettings(**settings), tokens)
+
+
+def compute(name: str, replay: Replay, result: RunResult) -> None:
+    unembedding = probe_architecture(tiny("llama")).unembedding
+    assert unembedding is not None
+    skipped = replay.residual[:-1]
+    match name:
+        case "ablation":
+            ablation_loss(replay, unembedding, skipped)
+        case "skip_effects":
+            skip_effects(replay, unembedding, skipped, positions_of(result))
+        case "residual_erasure":
+            baseline = [residual.mean(dim=0) for residual in replay.residual]
+            residual_erasure(replay, unembedding, baseline, result.answer_start)
+
+
+@pytest.mark.parametrize("name", ["ablation", "skip_effects", "residual_erasure"])
+def test_the_work_is_what_is_run(
+    name: str, replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Tokens that are erased together run from the first of them on.
+    monkeypatch.setattr("depthtui.metrics.residual_erasure.compute._TOKENS_WORTH_A_BATCH", 1)
+    result = asked(replay)
+    before = replay.evaluations
+    compute(name, replay, result)
+    forwards = (replay.evaluations - before) / (replay.n_layers * TOKENS)
+    assert METRIC_BY_NAME[name].work(result) == pytest.approx(forwards)
+    assert forwards > 1
+
+
+def test_the_head_costs_what_its_parameters_say() -> None:
+    result = full_run()
+    settling = METRIC_BY_NAME["settling"]
+    few, many = (
+        replace(result, model=replace(result.model, vocab_size=size)) for size in (100, 200)
+    )
+    heads = (result.model.n_layers + 1) * 100 * result.model.d_model / result.model.parameters
+    assert settling.work(many) - settling.work(few) == pytest.approx(heads)
+
+
+def test_nothing_is_said_before_something_was_timed() -> None:
+    assert [about_time(metric, full_run(), Pace()) for metric in METRICS] == [""] * len(METRICS)
+
+
+def test_a_forward_says_how_long_a_metric_takes_until_it_was_timed_itself() -> None:
+    result, ablation = full_run(), METRIC_BY_NAME["ablation"]
+    pace = Pace(forward=0.5)
+    expected = 0.5 * len(result.tokens) * ablation.work(result)
+    assert seconds_of(ablation, result, pace) == pytest.approx(expected)
+    timed = with_metric(pace, ablation, result, 7.0)
+    assert timed.forward == pace.forward
+    assert seconds_of(ablation, result, timed) == pytest.approx(7.0)
+    longer = full_run(tokens=2 * len(result.tokens))
+    assert seconds_of(ablation, longer, timed) == pytest.approx(14.0)
+    assert seconds_of(METRIC_BY_NAME["similarity"], result, timed) == pytest.approx(
+        0.05 * len(result.tokens)
+    )
+
+
+def test_nothing_is_said_of_what_a_run_cannot_have() -> None:
+    result = full_run()
+    result.tokens = replace(result.tokens, answer_start=len(result.tokens))
+    assert about_time(METRIC_BY_NAME["residual_erasure"], result, Pace(1.0)) == ""
+    assert about_time(METRIC_BY_NAME["ablation"], result, Pace(1.0)) != ""
+
+
+def test_the_time_left_is_what_the_rest_takes_at_this_pace() -> None:
+    fresh = TimeLeft(100.0, 0.0)
+    assert fresh.at(100.0, 0.0) < 0
+    assert fresh.at(110.0, 0.25) == pytest.approx(30.0)
+    assert fresh.at(140.0, 1.0) == 0
+
+
+def test_what_was_done_before_does_not_count() -> None:
+    resumed = TimeLeft(100.0, None)
+    assert resumed.at(110.0, 0.6) < 0
+    assert resumed.at(120.0, 0.8) == pytest.approx(10.0)
+
+
+def test_every_metric_says_what_it_costs() -> None:
+    for metric in METRICS:
+        work = metric.work(full_run())
+        assert math.isfinite(work)
+        assert work > 0
