@@ -10,6 +10,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
+from depthtui.data.selection import read_layers, read_positions
 from depthtui.options import Option, WrongValue
 
 
@@ -89,6 +90,14 @@ class RunSettings:
         tolerance: wanted completeness error of integrated gradients.
         riemann_steps: if positive, left-Riemann steps instead of adaptive ones (paper: 256).
         baseline: texts whose mean residual erasure puts in; empty for ten grade-school prompts.
+        layers: those that slower metrics go through, as `data.selection` reads them; empty for
+            all. Residual erasure erases where these begin.
+        skip_positions: the positions t of the skip effects; empty for random ones.
+        erase_tokens: how many tokens residual erasure draws, one of each of so many stretches of
+            the prompt; 0 for all of them.
+        erase_search: `bisect` looks, for each token, for the depth until which erasing it has an
+            effect of at least `erase_threshold`; empty for the effects at every depth.
+        erase_threshold: that effect, a distance |p - p~|.
     """
 
     top_k: TopK = 10
@@ -122,11 +131,49 @@ class RunSettings:
         ),
     ] = 0
     baseline: tuple[str, ...] = ()
+    layers: Annotated[
+        str,
+        Option(
+            "Go through these layers alone in slower metrics: 0-5,20, or /4 for every fourth.",
+            read=read_layers,
+        ),
+    ] = ""
+    skip_positions: Annotated[
+        tuple[int, ...],
+        Option(
+            "Skip layers before these tokens, such as 8,20, not before random ones.",
+            read=read_positions,
+        ),
+    ] = ()
+    erase_tokens: Annotated[
+        int, Option("Erase so many tokens, drawn from all over the prompt.", least=1)
+    ] = 0
+    erase_search: Annotated[
+        str,
+        Option(
+            "Find until which depth each token matters, without the effects at every depth.",
+            choices=("bisect",),
+        ),
+    ] = ""
+    erase_threshold: Annotated[
+        float,
+        Option(
+            "Effect of an erased token that counts for --erase-search.", above_least=True, most=1
+        ),
+    ] = 0.1
+
+
+CHOICES = ("layers", "skip_positions", "erase_tokens", "erase_search", "erase_threshold")
+"""Settings that choose a part of a metric. Files and keys name them only where they are chosen,
+so that what was written before there were any keeps its name."""
 
 
 def settings_keys(settings: RunSettings) -> dict[str, Any]:
     """The settings under the names that files have: a former one for what is skipped."""
     values = asdict(settings)
+    for name in CHOICES:
+        if values[name] == getattr(RunSettings, name):
+            del values[name]
     values["silenced"] = values.pop("skipped")
     return values
 

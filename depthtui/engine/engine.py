@@ -33,6 +33,7 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt, Provenance, RunResult
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
+from depthtui.data.selection import layers_in
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.depth.token_depths import token_depths
 from depthtui.engine import memory
@@ -48,6 +49,7 @@ from depthtui.metrics import (
     check_names,
     empty_result,
 )
+from depthtui.metrics.choices import key_parts
 from depthtui.metrics.spec import Metric, Sizes
 from depthtui.models.devices import hardware
 from depthtui.models.loading import LoadedModel, load
@@ -428,6 +430,17 @@ def _does_not_fit(model: ReadyModel, sizes: Sizes) -> DepthError:
 def _check_settings(settings: RunSettings, info: ModelInfo) -> None:
     """Refuse metrics and layers that do not exist."""
     check_names(settings.metrics)
+    last = layers_in(settings.layers, info.n_layers)[-1]
+    if last >= info.n_layers:
+        raise DepthError(
+            f"There is no layer {last} in {info.name}.",
+            f"Its layers are 0 to {info.n_layers - 1}.",
+        )
+    if settings.skip_everywhere and settings.skip_positions:
+        raise DepthError(
+            "Layers are skipped before positions or at all tokens, not both.",
+            "Choose positions, or all tokens.",
+        )
     for skip in settings.skipped:
         if not 0 <= skip.layer < info.n_layers:
             raise DepthError(f"There is no layer {skip.layer} in {info.name}.")
@@ -498,11 +511,8 @@ def _result_key(info: ModelInfo, result: RunResult) -> str:
 
 
 def _metric_key(info: ModelInfo, result: RunResult, metric: Metric) -> str:
-    parts = {name: getattr(result.settings, name) for name in metric.depends_on}
-    if "answer_start" in parts:
-        parts["answer_start"] = result.answer_start
-    if metric.cache_key is not None:
-        parts = metric.cache_key(result)
+    make_parts = metric.cache_key or (lambda result: key_parts(result, metric.depends_on))
+    parts = make_parts(result)
     return make_key("result", **_key_parts(info, result), metric=metric.name, **parts)
 
 

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from depthtui.metrics import skip_effects
 from depthtui.metrics.ablation import only
+from depthtui.metrics.choices import layers_words
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Finding, Metric, PromptMetrics
 
 
-def depth_score(effects: np.ndarray) -> float:
+def depth_score(effects: np.ndarray, chosen: Sequence[int] = ()) -> float:
     """sum_l l e_l / sum_l e_l, in layers counted from 0; NaN where no layer has an effect.
 
     Args:
         effects: `[L]`, the effect e_l >= 0 of leaving out layer l, such as
             `SkipEffects.output` or `downstream_effect`.
+        chosen: the layers over which it is taken; none for every one.
     """
-    total = float(np.sum(effects, dtype=np.float64))
+    layers = np.array(chosen or range(len(effects)))
+    known = effects[layers].astype(np.float64)
+    total = float(known.sum())
     if not np.isfinite(total) or total <= 0:
         return float("nan")
-    return float(np.arange(len(effects)) @ effects.astype(np.float64)) / total
+    return float(layers @ known) / total
 
 
 def downstream_effect(skip: SkipEffects) -> np.ndarray:
     """The mean over the later layers of the mean relative change, `[L]` by layer left out.
 
-    The last layer has no later ones: 0.
+    The last layer has no later ones: 0. NaN for a layer that was not skipped.
     """
     later = np.triu(skip.mean_layers, 1).sum(axis=1, dtype=np.float64)
+    later[np.isnan(skip.output)] = np.nan
     n_layers = len(later)
     return np.asarray(later / np.maximum(1, n_layers - 1 - np.arange(n_layers)))
 
@@ -44,30 +50,33 @@ def _pool(pooled: Pooled) -> SkipEffects | None:
 def _summary(skip: SkipEffects, pooled: Pooled) -> dict[str, Any]:
     return {
         "depth_score": {
-            "output": depth_score(skip.output),
-            "downstream": depth_score(downstream_effect(skip)),
+            "output": depth_score(skip.output, skip.chosen),
+            "downstream": depth_score(downstream_effect(skip), skip.chosen),
         }
     }
 
 
 def _findings(skip: SkipEffects, pooled: Pooled) -> list[Finding]:
     effects = {"output": skip.output, "later layers": downstream_effect(skip)}
-    scores = {name: depth_score(values) for name, values in effects.items()}
+    scores = {name: depth_score(values, skip.chosen) for name, values in effects.items()}
     known = {name: score for name, score in scores.items() if np.isfinite(score)}
     if not known:
         return [Finding("DepthScore", "–", "skipping a layer changes nothing")]
     value = " and ".join(f"{score:.1f}" for score in known.values())
-    remark = f"by effect on {' and '.join(known)}{only(skip.part)}"
+    words = layers_words(skip.chosen, pooled.n_layers)
+    of_these = f"; of {words}" * bool(words)
+    remark = f"by effect on {' and '.join(known)}{only(skip.part)}{of_these}"
     return [Finding("DepthScore", f"{value} of {pooled.n_layers}", remark)]
 
 
 def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
     """The score of the cell: of the largest effects of its prompts."""
     skipped = [metrics["skip_effects"] for metrics, _ in prompts if "skip_effects" in metrics]
-    outputs = [found["output"] for found in skipped if found is not None]
-    if not outputs:
+    known = [found for found in skipped if found is not None]
+    if not known:
         return {}
-    return {"DepthScore": depth_score(np.max(np.array(outputs, float), axis=0))}
+    output = np.max([np.array(found["output"], float) for found in known], axis=0)
+    return {"DepthScore": depth_score(output, known[0].get("chosen", ()))}
 
 
 METRIC = Metric(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import Skip
+from depthtui.data.selection import ranges_of
 
 _PARTS = {"layer": "", "attention": " attention", "mlp": " MLP"}
 
@@ -16,7 +17,7 @@ def skipped_text(skipped: Collection[Skip]) -> str:
     for part, name in _PARTS.items():
         layers = sorted({skip.layer for skip in skipped if skip.part == part})
         if layers:
-            ranges = [str(a) if a == b else f"{a}-{b}" for a, b in _ranges(layers)]
+            ranges = [str(a) if a == b else f"{a}-{b}" for a, b in ranges_of(layers)]
             last = f" and {ranges[-1]}" if len(ranges) > 1 else ranges[0]
             noun = "layer" if len(layers) == 1 else "layers"
             words.append(f"{noun} {', '.join(ranges[:-1])}{last}{name}")
@@ -32,14 +33,3 @@ def parameter_share(model: ModelInfo, skipped: Collection[Skip]) -> float | None
     """The share of the model's parameters that a run does not use; None where unknown."""
     count = model.parameters_of(skipped)
     return None if count is None or not model.parameters else count / model.parameters
-
-
-def _ranges(layers: list[int]) -> Iterator[tuple[int, int]]:
-    """The first and last of each row of neighbours in a sorted list."""
-    first = last = layers[0]
-    for layer in layers[1:]:
-        if layer != last + 1:
-            yield first, last
-            first = layer
-        last = layer
-    yield first, last

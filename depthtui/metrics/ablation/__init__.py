@@ -11,6 +11,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
+from depthtui.metrics.choices import layers_gone_through, layers_words
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import useful_layers, usefulness
 from depthtui.metrics.spec import (
@@ -33,15 +34,17 @@ class Ablation(MetricResult):
     Attributes:
         part: what was left out: `layer`, `attention` or `mlp`.
         loss: negative log-likelihood of the token after each, clean, in nats.
-        loss_change: the same without layer l, less `loss`.
+        loss_change: the same without layer l, less `loss`; NaN for a layer that was not chosen.
         unchanged: the largest size of such a change in runs that go the same way with nothing
             left out.
+        chosen: the layers that were left out; empty for every one.
     """
 
     part: str
     loss: Annotated[np.ndarray, Shape("T-1")]
     loss_change: Annotated[np.ndarray, Shape("L", "T-1")]
     unchanged: Annotated[np.ndarray, Shape("T-1")]
+    chosen: tuple[int, ...] = ()
 
     @property
     def floor(self) -> float:
@@ -81,9 +84,10 @@ def only(part: str) -> str:
 
 
 def _work(result: RunResult) -> float:
-    """Each run begins behind the layer that is left out."""
-    count = result.model.n_layers
-    return sum(count - 1 - layer for layer in range(count)) / count + count * head(result)
+    """Each run begins behind the layer that is left out, an unchanged one before the first."""
+    count, layers = result.model.n_layers, layers_gone_through(result)
+    runs = count - layers[0] + sum(count - 1 - layer for layer in layers)
+    return runs / count + (len(layers) + 1) * head(result)
 
 
 def _pool(pooled: Pooled) -> Ablation | None:
@@ -94,7 +98,9 @@ def _pool(pooled: Pooled) -> Ablation | None:
     loss = pooled.joined([found.loss[None] for found in known])[0]
     change = pooled.joined([found.loss_change for found in known])
     unchanged = pooled.joined([found.unchanged[None] for found in known])[0]
-    return Ablation(known[0].part, loss, change, unchanged) if loss.size else None
+    if not loss.size:
+        return None
+    return Ablation(known[0].part, loss, change, unchanged, known[0].chosen)
 
 
 def _summary(ablation: Ablation, pooled: Pooled) -> dict[str, Any]:
@@ -105,6 +111,7 @@ def _summary(ablation: Ablation, pooled: Pooled) -> dict[str, Any]:
             "loss_change": usefulness(ablation),
             "floor": ablation.floor,
             "mean_floor": ablation.mean_floor,
+            **({"chosen": list(ablation.chosen)} if ablation.chosen else {}),
         }
     }
 
@@ -112,7 +119,9 @@ def _summary(ablation: Ablation, pooled: Pooled) -> dict[str, Any]:
 def _findings(ablation: Ablation, pooled: Pooled) -> list[Finding]:
     def remark(values: Sequence[float]) -> str:
         gained = ", ".join(f"{value:+.3g}" for value in values)
-        return f"loss {gained} nats{only(ablation.part)}"
+        words = layers_words(ablation.chosen, pooled.n_layers)
+        of_these = f"; of {words}" * bool(words)
+        return f"loss {gained} nats{only(ablation.part)}{of_these}"
 
     floors = f"{ablation.mean_floor:.2g} nats, of one token {ablation.floor:.2g}"
     return [*useful_layers(ablation, remark), noise_floor(METRIC.title, floors)]
@@ -133,7 +142,7 @@ METRIC = Metric(
     compute="depthtui.metrics.ablation.compute:compute",
     needs=(clean_run, lens, split),
     memory=row_of_logits,
-    depends_on=("skip_part",),
+    depends_on=("skip_part", "layers"),
     pool=_pool,
     summary=_summary,
     findings=_findings,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.context import Context
 from depthtui.metrics.logit_lens.compute import ROW_BYTES
 from depthtui.metrics.part_bytes import part_bytes
@@ -26,6 +27,7 @@ def compute(context: Context, _partial: object) -> Ablation:
         context.result.settings.skip_part,
         context.layers_at_once(context.replay.n_tokens),
         lambda done, total: context.report(None, done, total),
+        chosen_layers(context.result),
     )
 
 
@@ -36,6 +38,7 @@ def ablation_loss(
     part: str = "layer",
     layers_at_once: int = 0,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
+    chosen: Sequence[int] = (),
 ) -> Ablation:
     """NLL(without layer l) - NLL of the token after each, in nats.
 
@@ -47,27 +50,30 @@ def ablation_loss(
         layers_at_once: how many left-out layers are kept in memory; 0 for all.
         on_rows: called with how many pairs of a left-out and a later layer are done, and of how
             many.
+        chosen: the layers to leave out, in order; none for every one.
     """
     count = replay.n_layers
-    done, total = 0, count * (count - 1) // 2
+    layers = list(chosen) or list(range(count))
+    done, total = 0, sum(count - 1 - layer for layer in layers)
     size = layers_at_once or count
-    changes = []
+    changes = torch.full((count, replay.n_tokens - 1), torch.nan)
     with torch.no_grad():
         clean = token_losses(unembedding, replay.residual[-1][None], replay.ids)
         unchanged = torch.zeros(replay.n_tokens - 1)
-        for first in range(0, count, size):
-            sweep = SkipSweep(replay, skipped, [0], first)
-            for layer in range(first, count):
+        for first in range(0, len(layers), size):
+            group = layers[first : first + size]
+            sweep = SkipSweep(replay, skipped, [0], group[0])
+            for layer in range(group[0], count):
                 sweep.run(layer)
                 done += sweep.n_runs
                 on_rows(done, total)
-                if layer < first + size:
+                if layer in group:
                     sweep.begin(layer)
             ((_, ends),) = sweep.ends()
             moved = token_losses(unembedding, ends, replay.ids) - clean
             unchanged = torch.maximum(unchanged, moved[0].abs())
-            changes.append(moved[1:])
-    return Ablation(part, clean[0].numpy(), torch.cat(changes).numpy(), unchanged.numpy())
+            changes[group] = moved[1:]
+    return Ablation(part, clean[0].numpy(), changes.numpy(), unchanged.numpy(), tuple(chosen))
 
 
 def token_losses(unembedding: Unembedding, residual: Tensor, ids: Tensor) -> Tensor:

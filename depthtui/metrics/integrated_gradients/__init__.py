@@ -9,6 +9,7 @@ import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
+from depthtui.metrics.choices import layers_gone_through, layers_words, with_choices
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
     Finding,
@@ -39,6 +40,7 @@ class IntegratedGradients(MetricResult):
         answer_start: index of the answer's first token.
         floor: the largest |f(1) - f of the clean pass|, the end of the path being that pass:
             what is not larger is not told apart from rounding.
+        chosen: the layers that are computed; empty for every one.
     """
 
     attribution: Annotated[np.ndarray, Shape("L", "T")]
@@ -48,10 +50,12 @@ class IntegratedGradients(MetricResult):
     tolerance: float
     answer_start: int
     floor: float
+    chosen: tuple[int, ...] = ()
 
     @property
     def is_whole(self) -> bool:
-        return bool(np.isfinite(self.completeness_error).all())
+        layers = list(self.chosen) or slice(None)
+        return bool(np.isfinite(self.completeness_error[layers]).all())
 
 
 _POINTS = 40
@@ -65,8 +69,9 @@ def _work(result: RunResult) -> float:
     """Each path begins behind its layer."""
     count, n_tokens = result.model.n_layers, len(result.tokens)
     points = result.settings.riemann_steps or _POINTS
-    layers = sum(count - 1 - layer for layer in range(count)) / count
-    reads = count * head(result) * (n_tokens - result.answer_start) / n_tokens
+    chosen = layers_gone_through(result)
+    layers = sum(count - 1 - layer for layer in chosen) / count
+    reads = len(chosen) * head(result) * (n_tokens - result.answer_start) / n_tokens
     return _BACKWARD * points * (layers + reads)
 
 
@@ -75,7 +80,11 @@ def _pool(pooled: Pooled) -> list[IntegratedGradients | None] | None:
 
 
 def _summary(by_prompt: list[IntegratedGradients | None], pooled: Pooled) -> dict[str, Any]:
-    return {"integrated_gradients": [None if found is None else vars(found) for found in by_prompt]}
+    return {
+        "integrated_gradients": [
+            None if found is None else with_choices(found, "chosen") for found in by_prompt
+        ]
+    }
 
 
 def _findings(by_prompt: list[IntegratedGradients | None], pooled: Pooled) -> list[Finding]:
@@ -91,6 +100,8 @@ def _findings(by_prompt: list[IntegratedGradients | None], pooled: Pooled) -> li
     wanted = f"wanted {known[0].tolerance:.3g}"
     if missed:
         wanted += f"; missed in {missed} layer{'' if missed == 1 else 's'}"
+    words = layers_words(known[0].chosen, pooled.n_layers)
+    wanted += f"; of {words}" * bool(words)
     floor = max(found.floor for found in known)
     return [
         Finding("Completeness error", f"at most {largest:.2%}", wanted),
@@ -128,7 +139,7 @@ METRIC = Metric(
     compute="depthtui.metrics.integrated_gradients.compute:compute",
     needs=(clean_run, lens, answer),
     memory=saving_backward,
-    depends_on=("answer_start", "tolerance", "riemann_steps"),
+    depends_on=("answer_start", "tolerance", "riemann_steps", "layers"),
     measures=(
         Measure(
             "integrated_gradients",

@@ -20,6 +20,7 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from depthtui.metrics.choices import chosen_layers, layers_gone_through
 from depthtui.metrics.context import Context
 from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.part_bytes import part_bytes
@@ -54,13 +55,13 @@ _WIDTHS_KEPT = 48
 def compute(context: Context, partial: IntegratedGradients | None) -> IntegratedGradients:
     """The metric of a run; the layers that `partial` has are not computed again."""
     settings, replay = context.result.settings, context.replay
-    count = replay.n_layers
+    layers = layers_gone_through(context.result)
+    # The later a layer, the fewer run behind it.
+    costs = [replay.n_layers - layer for layer in layers]
 
     def report(layer: int, value: IntegratedGradients) -> None:
-        # The later a layer, the fewer run behind it.
-        left = count - 1 - layer
-        share = 1 - left * (left + 1) / (count * (count + 1))
-        context.report(value, layer + 1, count, share)
+        done = layers.index(layer) + 1
+        context.report(value, done, len(layers), sum(costs[:done]) / sum(costs))
 
     return integrated_gradients(
         replay,
@@ -70,6 +71,7 @@ def compute(context: Context, partial: IntegratedGradients | None) -> Integrated
         steps=settings.riemann_steps,
         on_layer=report,
         result=partial,
+        layers=chosen_layers(context.result) or None,
         most_tokens=context.tokens_with_gradients,
     )
 
@@ -113,6 +115,7 @@ def integrated_gradients(
             tolerance=tolerance,
             answer_start=answer_start,
             floor=0.0,
+            chosen=tuple(layers or ()),
         )
     for layer in range(replay.n_layers) if layers is None else layers:
         if np.isfinite(result.completeness_error[layer]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
+from depthtui.data.selection import numbers_text
+from depthtui.metrics.choices import chosen_layers, key_parts, with_choices
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
     Finding,
@@ -33,28 +36,119 @@ class ResidualErasure(MetricResult):
     """What the answer loses when a token is erased at a depth (paper, metric 4).
 
     Attributes:
-        effect: the largest |p - p~|_2 over the answer's tokens; NaN not done yet.
+        effect: the largest |p - p~|_2 over the answer's tokens; NaN not done yet, or not asked.
         answer_start: index of the answer's first token.
         floor: the largest effect in runs that go the same way with nothing erased: what is not
             larger is not told apart from rounding.
+        chosen: the depths at which tokens are erased, in order; empty for every one.
+        tokens: those that are erased, in order; empty for every one.
+        threshold: where positive, depths are bisected for the last one whose effect reaches it.
+        checks: places that the bisection did not need, computed to see whether it holds there.
+        disagreeing: those where it does not: the effect does not fall steadily with depth.
     """
 
     effect: Annotated[np.ndarray, Shape("L+1", "T")]
     answer_start: int
     floor: float
+    chosen: tuple[int, ...] = ()
+    tokens: tuple[int, ...] = ()
+    threshold: float = 0.0
+    checks: int = 0
+    disagreeing: int = 0
+
+    @property
+    def depths(self) -> list[int]:
+        """The depths at which tokens are erased, in order."""
+        return list(self.chosen) or list(range(len(self.effect)))
+
+    @property
+    def erased(self) -> list[int]:
+        """The tokens that are erased, in order; nothing after the last one predicts the answer."""
+        return list(self.tokens) or list(range(self.effect.shape[1] - 1))
+
+    def is_done(self, token: int) -> bool:
+        """Whether nothing is left to be computed of a token."""
+        known = np.isfinite(self.effect[self.depths, token])
+        return bool(known.any() if self.threshold else known.all())
 
     @property
     def is_whole(self) -> bool:
-        return bool(np.isfinite(self.effect).all())
+        return all(map(self.is_done, self.erased))
+
+    def until(self, threshold: float) -> np.ndarray:
+        """The last depth at which erasing each token has at least this effect, `[T]`.
+
+        -1 where no depth does that is known.
+        """
+        reaches = np.nan_to_num(self.effect, nan=-1.0) >= threshold
+        last = len(reaches) - 1 - np.argmax(reaches[::-1], axis=0)
+        return np.where(reaches.any(axis=0), last, -1)
+
+    @property
+    def choice_words(self) -> str:
+        """What was computed, where that is not everything: `8 of 30 tokens, depths 0-4 (5 of 31)`.
+
+        With the search, also how often it was checked.
+        """
+        n_depths, n_tokens = self.effect.shape
+        words = []
+        if self.tokens:
+            words.append(f"{len(self.tokens)} of {n_tokens - 1:,} tokens, drawn by seed")
+        if self.chosen:
+            words.append(f"depths {numbers_text(self.chosen)} ({len(self.chosen)} of {n_depths})")
+        if self.threshold:
+            words.append(
+                f"depths bisected for |p - p~| of {self.threshold:g}: "
+                f"{self.disagreeing} of {self.checks} checks elsewhere disagree"
+            )
+        return ", ".join(words)
+
+
+def erased_tokens(result: RunResult) -> tuple[int, ...]:
+    """The tokens that a run's settings draw, in order; empty for all of them.
+
+    One at random of each of so many equal stretches of the prompt.
+    """
+    count, stop = result.settings.erase_tokens, len(result.tokens) - 1
+    if not 0 < count < stop:
+        return ()
+    rng = random.Random(result.settings.seed)
+    ends = [place * stop // count for place in range(count + 1)]
+    return tuple(rng.randrange(ends[place], ends[place + 1]) for place in range(count))
+
+
+def threshold_of(result: RunResult) -> float:
+    """The effect that a run's settings search for; 0 for the effects at every depth."""
+    return result.settings.erase_threshold if result.settings.erase_search else 0.0
+
+
+def _cache_key(result: RunResult) -> dict[str, Any]:
+    parts = key_parts(result, ["answer_start", "baseline", "layers"])
+    if erased_tokens(result):
+        parts["tokens"] = list(erased_tokens(result))
+    if threshold_of(result):
+        parts["threshold"] = threshold_of(result)
+    return parts
 
 
 def _work(result: RunResult) -> float:
-    """Each token runs with those behind it, from every depth on; the last one is never erased."""
+    """Each token runs with those behind it, from each depth on, and an unchanged run beside it.
+
+    The last token is never erased.
+    """
     count, stop = result.model.n_layers, len(result.tokens) - 1
-    layers = sum(count - depth for depth in range(count + 1)) / count
-    tokens = layers * sum(stop - token for token in range(stop))
-    reads = (count + 1) * stop * (len(result.tokens) - result.answer_start)
-    return (tokens + reads * head(result)) / len(result.tokens)
+    depths = chosen_layers(result) or range(count + 1)
+    tokens = erased_tokens(result) or range(stop)
+    rows = float(len(depths))
+    if threshold_of(result):
+        # The bisection and two checks.
+        rows = min(rows, float(np.ceil(np.log2(len(depths) + 1))) + 2)
+    layers = (
+        rows * float(np.mean([count - depth for depth in depths])) + count - depths[0]
+    ) / count
+    reads = (rows + 1) * len(tokens) * (len(result.tokens) - result.answer_start)
+    runs = layers * sum(stop - token for token in tokens)
+    return (runs + reads * head(result)) / len(result.tokens)
 
 
 def _pool(pooled: Pooled) -> list[ResidualErasure | None] | None:
@@ -62,12 +156,33 @@ def _pool(pooled: Pooled) -> list[ResidualErasure | None] | None:
 
 
 def _summary(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> dict[str, Any]:
-    return {"residual_erasure": [None if found is None else vars(found) for found in by_prompt]}
+    names = ("chosen", "tokens", "threshold", "checks", "disagreeing")
+    return {
+        "residual_erasure": [
+            None if found is None else with_choices(found, *names) | _until(found)
+            for found in by_prompt
+        ]
+    }
+
+
+def _until(found: ResidualErasure) -> dict[str, Any]:
+    """What the search found, by token; null where it was not asked for."""
+    if not found.threshold:
+        return {}
+    erased = set(found.erased)
+    until = found.until(found.threshold).tolist()
+    return {"until": [depth if t in erased else None for t, depth in enumerate(until)]}
 
 
 def _findings(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> list[Finding]:
-    floor = max(found.floor for found in by_prompt if found is not None)
-    return [noise_floor(METRIC.title, f"{floor:.2g}")]
+    """The noise floor, and what was not computed at every place, where that differs by prompt."""
+    known = [found for found in by_prompt if found is not None]
+    words = dict.fromkeys(found.choice_words for found in known if found.choice_words)
+    floor = max(found.floor for found in known)
+    return [
+        *(Finding(METRIC.title, text) for text in words),
+        noise_floor(METRIC.title, f"{floor:.2g}"),
+    ]
 
 
 def _per_layer(by_prompt: list[ResidualErasure | None]) -> list[LayerValues]:
@@ -75,8 +190,8 @@ def _per_layer(by_prompt: list[ResidualErasure | None]) -> list[LayerValues]:
     known = [found for found in by_prompt if found is not None]
     # The question's last token is left out: it says the answer's first, at any depth.
     parts = [found.effect[:, : max(0, found.answer_start - 1)] for found in known]
-    effects = [effect.max(axis=1) for effect in parts if effect.size]
-    return [LayerValues("erasure", np.max(effects, axis=0))] if effects else []
+    effects = [np.fmax.reduce(effect, axis=1) for effect in parts if effect.size]
+    return [LayerValues("erasure", np.fmax.reduce(effects))] if effects else []
 
 
 def _memory(sizes: Sizes) -> MemoryNeed:
@@ -86,7 +201,9 @@ def _memory(sizes: Sizes) -> MemoryNeed:
 
 
 def _answer_begins(result: RunResult, row: int) -> str:
-    return f"answer from token {result.answer_start}"
+    found = result.get(ResidualErasure)
+    words = "" if found is None else found.choice_words
+    return ", ".join(filter(None, (f"answer from token {result.answer_start}", words)))
 
 
 METRIC = Metric(
@@ -103,7 +220,16 @@ METRIC = Metric(
     compute="depthtui.metrics.residual_erasure.compute:compute",
     needs=(clean_run, lens, answer),
     memory=_memory,
-    depends_on=("answer_start", "baseline"),
+    depends_on=(
+        "answer_start",
+        "baseline",
+        "layers",
+        "erase_tokens",
+        "erase_search",
+        "erase_threshold",
+        "seed",
+    ),
+    cache_key=_cache_key,
     measures=(
         Measure(
             "residual_erasure",

@@ -11,6 +11,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape, arrays_of
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
+from depthtui.metrics.choices import key_parts, layers_gone_through
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
     Finding,
@@ -44,6 +45,7 @@ class SkipEffects(MetricResult):
         output: the largest |p - p~|_2.
         floor, output_floor: the largest of `layers` and of `output` in a run that goes the same
             way with nothing skipped: what is not larger is not told apart from rounding.
+        chosen: the layers that were skipped, the others' rows are NaN; empty for every one.
     """
 
     part: str
@@ -53,6 +55,7 @@ class SkipEffects(MetricResult):
     output: Annotated[np.ndarray, Shape("L")]
     floor: float
     output_floor: float
+    chosen: tuple[int, ...] = ()
 
 
 def choose_positions(n_tokens: int, rng: random.Random) -> list[int]:
@@ -63,10 +66,15 @@ def choose_positions(n_tokens: int, rng: random.Random) -> list[int]:
 
 
 def positions_of(result: RunResult) -> list[int]:
-    """The positions t of a run: those of the paper, or 0 where layers are skipped everywhere."""
+    """The positions t of a run: those of the paper, or 0 where layers are skipped everywhere.
+
+    Of chosen ones, those that the prompt has.
+    """
     settings = result.settings
     if settings.skip_everywhere:
         return [0]
+    if settings.skip_positions:
+        return [position for position in settings.skip_positions if position < len(result.tokens)]
     rng = random.Random(settings.seed)
     for length in settings.lengths_before:
         choose_positions(length, rng)
@@ -76,19 +84,27 @@ def positions_of(result: RunResult) -> list[int]:
 def _long_enough(result: RunResult) -> str:
     if positions_of(result):
         return ""
-    return f"the prompt has {len(result.tokens)} tokens, and needs at least 13"
+    chosen = result.settings.skip_positions
+    needed = f"more than {min(chosen)}" if chosen else "at least 13"
+    return f"the prompt has {len(result.tokens)} tokens, and needs {needed}"
 
 
 def _cache_key(result: RunResult) -> dict[str, Any]:
-    return {"part": result.settings.skip_part, "positions": positions_of(result)}
+    parts = {"part": result.settings.skip_part, "positions": positions_of(result)}
+    return parts | key_parts(result, ["layers"])
 
 
 def _work(result: RunResult) -> float:
-    """Each run begins behind the skipped layer: the tokens before the last position once."""
+    """Each run begins behind the skipped layer, an unchanged one before the first.
+
+    The tokens before the last position run once.
+    """
     count, n_tokens, positions = result.model.n_layers, len(result.tokens), positions_of(result)
     behind = sum(n_tokens - position for position in positions)
-    layers = sum(count - 1 - layer for layer in range(count)) / count
-    return (layers * (max(positions) + behind) + count * behind * head(result)) / n_tokens
+    skipped = layers_gone_through(result)
+    runs = count - skipped[0] + sum(count - 1 - layer for layer in skipped)
+    reads = (len(skipped) + 1) * behind * head(result)
+    return (runs / count * (max(positions) + behind) + reads) / n_tokens
 
 
 def _pool(pooled: Pooled) -> SkipEffects | None:
@@ -107,21 +123,17 @@ def _pool(pooled: Pooled) -> SkipEffects | None:
         np.max([part.output for part in known], axis=0),
         max(part.floor for part in known),
         max(part.output_floor for part in known),
+        known[0].chosen,
     )
 
 
 def _summary(skip: SkipEffects, pooled: Pooled) -> dict[str, Any]:
     by_prompt = pooled.by_prompt(SkipEffects) or []
     positions = [None if found is None else list(found.positions) for found in by_prompt]
+    values = {"part": skip.part, **dict(arrays_of(skip)), "positions": positions}
     floors = {"floor": skip.floor, "output_floor": skip.output_floor}
-    return {
-        "skip_effects": {
-            "part": skip.part,
-            **dict(arrays_of(skip)),
-            "positions": positions,
-            **floors,
-        }
-    }
+    chosen = {"chosen": list(skip.chosen)} if skip.chosen else {}
+    return {"skip_effects": values | floors | chosen}
 
 
 def _findings(skip: SkipEffects, pooled: Pooled) -> list[Finding]:
@@ -167,7 +179,14 @@ METRIC = Metric(
     compute="depthtui.metrics.skip_effects.compute:compute",
     needs=(clean_run, lens, split, _long_enough),
     memory=row_of_logits,
-    depends_on=("skip_part", "skip_everywhere", "seed", "lengths_before"),
+    depends_on=(
+        "skip_part",
+        "skip_everywhere",
+        "skip_positions",
+        "layers",
+        "seed",
+        "lengths_before",
+    ),
     cache_key=_cache_key,
     measures=(MAP,),
     pool=_pool,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.context import Context
 from depthtui.metrics.output_distance import OutputDistance
 from depthtui.metrics.skip_effects import SkipEffects, positions_of
@@ -34,6 +35,7 @@ def compute(context: Context, _partial: object) -> SkipEffects:
         context.result.settings.skip_part,
         lambda done, total, value: context.report(value, done, total),
         context.layers_at_once(tokens),
+        chosen_layers(context.result),
     )
 
 
@@ -45,6 +47,7 @@ def skip_effects(
     part: str = "layer",
     on_rows: Callable[[int, int, SkipEffects], None] = lambda done, total, effects: None,
     layers_at_once: int = 0,
+    chosen: Sequence[int] = (),
 ) -> SkipEffects:
     """Skip every layer at the tokens before each position, and measure what follows.
 
@@ -58,13 +61,16 @@ def skip_effects(
         on_rows: called after each measured layer with how many pairs of a skipped and a later
             layer are done, of how many, and what is known by then.
         layers_at_once: how many skipped layers are kept in memory; 0 for all.
+        chosen: the layers to skip, in order; none for every one.
     """
     count = replay.n_layers
-    largest, sums = torch.zeros(count, count), torch.zeros(count, count)
-    output = torch.zeros(count)
+    layers = list(chosen) or list(range(count))
+    largest, sums = torch.full((2, count, count), torch.nan)
+    output = torch.full((count,), torch.nan)
+    largest[layers], sums[layers], output[layers] = 0.0, 0.0, 0.0
     floor, output_floor = 0.0, 0.0
     tokens = sum(replay.n_tokens - position for position in positions)
-    done, total = 0, count * (count - 1) // 2
+    done, total = 0, sum(count - 1 - layer for layer in layers)
 
     def effects() -> SkipEffects:
         mean = sums / max(1, tokens)
@@ -76,22 +82,21 @@ def skip_effects(
             output.numpy().copy(),
             floor,
             output_floor,
+            tuple(chosen),
         )
 
     size = layers_at_once or count
     with torch.no_grad():
-        for first in range(0, count, size):
-            group = range(first, min(first + size, count))
-            sweep = SkipSweep(replay, skipped, positions, first)
-            for layer in range(first, count):
+        for first in range(0, len(layers), size):
+            group = layers[first : first + size]
+            sweep = SkipSweep(replay, skipped, positions, group[0])
+            for layer in range(group[0], count):
                 for unchanged, *changes in _changes(replay, sweep, layer):
                     floor = max(floor, float(unchanged.max()))
                     if not changes:
                         continue
-                    change = torch.stack(changes)
-                    rows = slice(first, first + len(change))
-                    here = largest[rows, layer]
-                    torch.maximum(here, change.amax(dim=1), out=here)
+                    change, rows = torch.stack(changes), group[: len(changes)]
+                    largest[rows, layer] = torch.maximum(largest[rows, layer], change.amax(dim=1))
                     sums[rows, layer] += change.sum(dim=1)
                 done += sweep.n_runs
                 if layer in group:
@@ -101,8 +106,7 @@ def skip_effects(
                 distance = OutputDistance(unembedding, replay.residual[-1][position:])
                 unchanged, *far = distance(ends).amax(dim=1)
                 output_floor = max(output_floor, float(unchanged))
-                here = output[group.start : group.stop]
-                torch.maximum(here, torch.stack(far), out=here)
+                output[group] = torch.maximum(output[group], torch.stack(far))
     return effects()
 
 

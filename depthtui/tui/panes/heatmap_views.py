@@ -170,7 +170,7 @@ class SkipsView(TokensView):
         effects = result.get(SkipEffects)
         if effects is None:
             return ""
-        score = depth_score(effects.output)
+        score = depth_score(effects.output, effects.chosen)
         return "" if np.isnan(score) else f"DepthScore {score:.1f}"
 
     def value_texts(

@@ -1,0 +1,77 @@
+"""Some of a model's layers or of a prompt's tokens, as people write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from depthtui.options import WrongValue
+
+_PART = re.compile(r"(?:(\d+)(?:-(\d+))?)?(?:/([1-9]\d*))?")
+
+
+def read_layers(value: Any) -> str:
+    """Layers such as `0-5,20` or `/4`, checked and without spaces; a list of numbers is one too.
+
+    Raises:
+        WrongValue: the value is something else.
+    """
+    if isinstance(value, list | tuple):
+        value = ",".join(map(str, value))
+    text = re.sub(r"\s", "", value) if isinstance(value, str) else "?"
+    for part in filter(None, text.split(",")):
+        found = _PART.fullmatch(part)
+        if found is None or (found[2] and int(found[2]) < int(found[1])):
+            raise WrongValue("layers such as 0-5,20 or 0-28/4, or /4 for every fourth one")
+    return text.strip(",")
+
+
+def layers_in(text: str, n_layers: int) -> list[int]:
+    """The layers, in order, that `read_layers` let pass; all of them for an empty text.
+
+    Numbers beyond the model's layers are kept.
+    """
+    layers: set[int] = set()
+    for part in filter(None, text.split(",")):
+        found = _PART.fullmatch(part)
+        assert found is not None, f"{text!r} was not read"
+        first, last, step = found.groups()
+        start = int(first or 0)
+        end = int(last) if last else start if first and not step else n_layers - 1
+        layers |= set(range(start, end + 1, int(step or 1))) or {start}
+    return sorted(layers) if text else list(range(n_layers))
+
+
+def read_positions(value: Any) -> tuple[int, ...]:
+    """Positions such as `8,20`, or a list of them.
+
+    Raises:
+        WrongValue: the value is something else.
+    """
+    parts = value.split(",") if isinstance(value, str) else value
+    texts = [str(part).strip() for part in parts] if isinstance(parts, list | tuple) else ["?"]
+    if not all(re.fullmatch(r"[1-9]\d*", text) for text in texts):
+        raise WrongValue("positions of at least 1, such as 8,20")
+    return tuple(sorted({int(text) for text in texts}))
+
+
+def numbers_text(numbers: Sequence[int]) -> str:
+    """Numbers in order, neighbours as ranges: `0-5, 20`."""
+    ranges = (str(a) if a == b else f"{a}-{b}" for a, b in ranges_of(numbers))
+    return ", ".join(ranges)
+
+
+def ranges_of(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The first and last of each row of neighbours in a sorted list."""
+    first: int | None = None
+    last = 0
+    for number in numbers:
+        if first is None:
+            first = number
+        elif number != last + 1:
+            yield first, last
+            first = number
+        last = number
+    if first is not None:
+        yield first, last

@@ -1,0 +1,55 @@
+"""What of a slower metric is computed, where that is not all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from depthtui.data.arrays import MetricResult
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import CHOICES, RunSettings
+from depthtui.data.selection import layers_in, numbers_text
+
+
+def chosen_layers(result: RunResult) -> tuple[int, ...]:
+    """The layers that a run's slower metrics go through, in order; empty for all of them."""
+    n_layers = result.model.n_layers
+    layers = layers_in(result.settings.layers, n_layers)
+    return () if len(layers) == n_layers else tuple(layers)
+
+
+def layers_gone_through(result: RunResult) -> tuple[int, ...]:
+    """The same, with all of them where none was chosen."""
+    return chosen_layers(result) or tuple(range(result.model.n_layers))
+
+
+def key_parts(result: RunResult, names: Iterable[str]) -> dict[str, Any]:
+    """Settings of a run as they stand in the cache key of what depends on them.
+
+    A choice of everything is none, so that what was computed before there were choices is found.
+    """
+    settings = result.settings
+    parts: dict[str, Any] = {
+        name: getattr(settings, name)
+        for name in names
+        if name not in CHOICES or getattr(settings, name) != getattr(RunSettings, name)
+    }
+    if "answer_start" in parts:
+        parts["answer_start"] = result.answer_start
+    if parts.pop("layers", None) and chosen_layers(result):
+        parts["layers"] = list(chosen_layers(result))
+    return parts
+
+
+def layers_words(layers: tuple[int, ...], n_layers: int) -> str:
+    """What was chosen, such as `layers 0-5, 20 (7 of 30)`; empty for all of them."""
+    return f"layers {numbers_text(layers)} ({len(layers)} of {n_layers})" if layers else ""
+
+
+def with_choices(found: MetricResult, *names: str) -> dict[str, Any]:
+    """A result's fields for a summary; those that say what was chosen only where it was."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in vars(found).items()
+        if name not in names or value
+    }
