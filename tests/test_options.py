@@ -41,6 +41,11 @@ EVERY = {
         ("skip_part", 3, '"layer" or "attention" or "mlp"'),
         ("revision", 3, "text in quotes"),
         ("device", "gpu", "auto, cpu, cuda, cuda:N or mps"),
+        ("layers", "9-4", "layers such as 0-5,20 or 0-28/4, or /4 for every fourth one"),
+        ("skip_positions", "0", "positions of at least 1, such as 8,20"),
+        ("erase_tokens", -1, "a whole number of at least 1"),
+        ("erase_search", "spans", '"bisect"'),
+        ("erase_threshold", 0, "a number above 0 and of at most 1"),
     ],
 )
 def test_a_wrong_value_says_what_it_must_be(name: str, value: Any, expected: str) -> None:

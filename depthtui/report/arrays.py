@@ -51,9 +51,14 @@ def _about(result: RunResult) -> dict[str, Any]:
 
 
 def _words(part: Any) -> dict[str, Any]:
-    """What a metric's result says beside its arrays, such as which part was skipped."""
+    """What a metric's result says beside its arrays, such as which part was skipped.
+
+    What has its default, such as a choice of everything, goes without saying.
+    """
     return {
-        field.name: getattr(part, field.name)
+        field.name: value
         for field in fields(part)
-        if field.name != "vocabulary" and not isinstance(getattr(part, field.name), np.ndarray)
+        if field.name != "vocabulary"
+        and not isinstance(value := getattr(part, field.name), np.ndarray)
+        and value != field.default
     }

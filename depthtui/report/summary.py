@@ -15,7 +15,7 @@ from depthtui import __version__
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Provenance, RunResult
-from depthtui.data.run_settings import SummarySettings
+from depthtui.data.run_settings import CHOICES, SummarySettings, settings_keys
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import ALL
 from depthtui.report.findings import pool_runs
@@ -55,7 +55,12 @@ def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dic
     summary: dict[str, Any] = {
         "schema": SCHEMA,
         "model": {**{name: getattr(model, name) for name in _MODEL}, **_where(model)},
-        "settings": {"top_k": results[0].settings.top_k, **asdict(settings), **_left_out(results)},
+        "settings": {
+            "top_k": results[0].settings.top_k,
+            **asdict(settings),
+            **_left_out(results),
+            **_chosen(results),
+        },
         "prompts": [_prompt(result) for result in results],
     }
     pooled = pool_runs(results, settings)
@@ -121,6 +126,12 @@ def _left_out(results: Sequence[RunResult]) -> dict[str, Any]:
         "silenced": [asdict(skip) for skip in skipped],
         "parameters_silenced": results[0].model.parameters_of(skipped),
     }
+
+
+def _chosen(results: Sequence[RunResult]) -> dict[str, Any]:
+    """Which part of the slower metrics was computed; nothing where it was all of them."""
+    settings = settings_keys(results[0].settings)
+    return {name: settings[name] for name in CHOICES if name in settings}
 
 
 def _prompt(result: RunResult) -> dict[str, Any]:

@@ -41,6 +41,7 @@ CHOOSING = [
         "Choose what skip effects and ablation leave out",
         "skip_variant",
     ),
+    key("L", "part", "part", "Choose layers and tokens of slower metrics", "part"),
     key("right_square_bracket", "measure(1)", "next measure", "Next measure", "next_measure"),
     key(
         "left_square_bracket", "measure(-1)", "previous measure", "Previous measure", "prev_measure"

@@ -1,6 +1,7 @@
 """The slower metrics through the whole engine: cache, stopping, reasons, what-ifs."""
 
 import contextlib
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -313,3 +314,67 @@ def test_the_faster_product_is_used_and_told(engine, monkeypatch):
                 )
     model = engine._model.loaded.model
     assert not any("forward" in vars(module) for module in model.modules())
+
+
+LAYERED = ("ablation", "skip_effects", "residual_erasure", "integrated_gradients")
+"""Metrics that go through layers."""
+
+
+def test_a_part_of_the_slower_metrics_is_computed_and_cached_by_itself(engine, replays):
+    whole = engine.run(PROMPT, RunSettings(metrics=LAYERED))
+    settings = RunSettings(metrics=LAYERED, layers="1-3/2", skip_positions=(5, 90), erase_tokens=4)
+    part = engine.run(PROMPT, settings)
+    assert len(replays) == 2
+    assert part.complete
+    rows, others = [1, 3], [0, 2]
+    for name, field in (
+        ("ablation", "loss_change"),
+        ("skip_effects", "output"),
+        ("integrated_gradients", "attribution"),
+    ):
+        values = getattr(part.measured[name], field)
+        assert np.isnan(values[others]).all()
+        assert np.isfinite(values[rows]).all()
+        assert part.measured[name].chosen == (1, 3)
+    np.testing.assert_allclose(
+        part.get(Ablation).loss_change[rows], whole.get(Ablation).loss_change[rows], atol=1e-4
+    )
+    assert part.get(SkipEffects).positions == (5,)
+    erasure = part.get(ResidualErasure)
+    assert len(erasure.erased) == 4
+    places = np.ix_(rows, erasure.erased)
+    np.testing.assert_allclose(
+        erasure.effect[places], whole.get(ResidualErasure).effect[places], rtol=1e-3, atol=1e-5
+    )
+    replays.clear()
+    engine.run(PROMPT, settings)
+    again = engine.run(PROMPT, RunSettings(metrics=LAYERED, layers="0-3"))
+    assert replays == []
+    assert again.get(Ablation).chosen == ()
+
+
+def test_a_search_is_computed_and_cached_by_itself(engine, replays):
+    settings = RunSettings(
+        metrics=("residual_erasure",), erase_search="bisect", erase_threshold=0.01
+    )
+    found = engine.run(PROMPT, settings).get(ResidualErasure)
+    assert (found.threshold, found.is_whole) == (0.01, True)
+    assert np.isnan(found.effect).any()
+    replays.clear()
+    engine.run(PROMPT, settings)
+    assert replays == []
+    engine.run(PROMPT, dataclasses.replace(settings, erase_threshold=0.02))
+    assert len(replays) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"layers": "2,40"}, "no layer 40"),
+        ({"layers": "40/2"}, "no layer 40"),
+        ({"skip_everywhere": True, "skip_positions": (8,)}, "not both"),
+    ],
+)
+def test_a_part_that_there_is_not_is_refused(engine, settings, message):
+    with pytest.raises(DepthError, match=message):
+        engine.run(PROMPT, RunSettings(**settings))

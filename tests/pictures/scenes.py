@@ -162,6 +162,7 @@ SCENES = (
     Scene("early-exit", keys("d", "d", says="─ Early exit")),
     Scene("best-block-light", keys("d", "d", "d", "i", says="n = 3"), theme="depth-light"),
     Scene("measures", keys("v", says="Lens KL"), SMALL),
+    Scene("part-light", keys("L", says="What slower metrics"), SMALL, "depth-light"),
     Scene("prompts-light", keys("t", says="Grade-school"), theme="depth-light"),
     Scene("models", models, SMALL),
     Scene("help", keys("question_mark", says="Run and halt after each layer")),

@@ -12,7 +12,7 @@ import pytest
 from depthtui import __version__
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import Provenance
-from depthtui.data.run_settings import SummarySettings
+from depthtui.data.run_settings import CHOICES, SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.integrated_gradients import IntegratedGradients
@@ -20,6 +20,7 @@ from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.report.findings import findings, pool_runs
 from depthtui.report.phrases import provenance_sentence
 from depthtui.report.summary import combined_provenance, summary_dict, summary_json
 from tests.builders.results import full_run, hostile_run, lacking, run, stopped_run
@@ -321,3 +322,29 @@ class TestProvenance:
         combined = combined_provenance([stopped_run()])
         assert combined["depthtui"] == __version__
         assert combined["seconds"] is None
+
+
+def test_a_summary_says_which_part_of_a_metric_was_computed() -> None:
+    result = full_run()
+    assert not set(summary_dict([result], SummarySettings())["settings"]) & set(CHOICES)
+    result.settings = replace(result.settings, layers="0,2", erase_tokens=3, erase_search="bisect")
+    ablation, erasure = (result.measured[name] for name in ("ablation", "residual_erasure"))
+    result.put("ablation", replace(ablation, chosen=(0, 2)))
+    searched = {"chosen": (0, 2), "tokens": (1, 4, 9), "threshold": 0.1, "checks": 6}
+    result.put("residual_erasure", replace(erasure, **searched, disagreeing=1))
+    summary = summary_dict([result], SummarySettings())
+    said = {name: summary["settings"][name] for name in CHOICES if name in summary["settings"]}
+    assert said == {"layers": "0,2", "erase_tokens": 3, "erase_search": "bisect"}
+    assert summary["ablation"]["chosen"] == [0, 2]
+    (found,) = summary["residual_erasure"]
+    assert {name: found[name] for name in searched} == {
+        name: list(value) if isinstance(value, tuple) else value for name, value in searched.items()
+    }
+    assert [depth is None for depth in found["until"]] == [
+        token not in (1, 4, 9) for token in range(24)
+    ]
+    lines = {line.title: line.value for line in findings(pool_runs([result], SummarySettings()))}
+    assert lines["Residual erasure"] == (
+        "3 of 23 tokens, drawn by seed, depths 0, 2 (2 of 5), "
+        "depths bisected for |p - p~| of 0.1: 1 of 6 checks elsewhere disagree"
+    )

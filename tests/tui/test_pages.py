@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from textual.widgets import Input
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import StartRun
@@ -13,12 +14,14 @@ from depthtui.data.run import Prompt
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.early_exit import CONFIDENCE, early_exit
+from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity, best_block
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.tui.draw.styles import number
 from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.prune_pane import PrunePane
+from depthtui.tui.screens.dialogs.part_dialog import PartDialog
 from depthtui.tui.screens.dialogs.skip_picker import SkipPicker
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from tests.builders.metrics import usefulness
@@ -216,3 +219,63 @@ async def test_nothing_is_chosen_while_a_run_goes_on(tmp_path: Path) -> None:
         await it.until(lambda: it.session.current.state.is_live)
         await it.press("V")
         assert "esc stops it" in it.toasts()[-1]
+
+
+async def take_part(it: Explored, **typed: str) -> None:
+    """Fill in the dialog's fields and take it."""
+    await it.press("L")
+    await it.until(lambda: isinstance(it.app.screen, PartDialog))
+    for name, text in typed.items():
+        it.app.screen.query_one(f"#{name}", Input).value = text
+    await it.press("f5")
+
+
+async def test_a_part_of_the_slower_metrics_is_chosen_computed_and_told(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        run = it.session.current
+        it.main.measure = MEASURE_BY_NAME["residual_erasure"]
+        await it.until(lambda: "L takes a part" in it.screen_text())
+        await it.press("i")
+        await it.until(lambda: run.result.get(ResidualErasure) is not None)
+        await it.ready()
+        whole = run.result.get(ResidualErasure)
+        await take_part(it, layers="0-8/4", erase_tokens="5")
+        await it.until(lambda: it.app.screen is it.main)
+        assert run.result.get(ResidualErasure) is None
+        await it.press("i")
+        await it.until(lambda: run.result.get(ResidualErasure) is not None)
+        await it.ready()
+        sent = it.engine.sent(StartRun)[-1].settings
+        assert (sent.layers, sent.erase_tokens, sent.erase_search) == ("0-8/4", 5, "")
+        # What was computed comes back when it is chosen again.
+        await take_part(it, layers="", erase_tokens="")
+        await it.until(lambda: run.result.get(ResidualErasure) is whole)
+        # The next prompt goes through the same part.
+        await take_part(it, layers="/4")
+        await it.until(lambda: it.app.screen is it.main)
+        await it.press("n")
+        await it.until(lambda: len(it.session.runs) == 2)
+        assert it.engine.sent(StartRun)[-1].settings.layers == "/4"
+
+
+async def test_a_part_that_there_is_not_is_told_in_the_dialog(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await take_part(it, layers="31")
+        await it.until(lambda: "Layers must be layers of this model, 0 to 29" in it.screen_text())
+        await it.press("escape")
+        await take_part(it, skip_positions="x")
+        await it.until(lambda: "positions of at least 1" in it.screen_text())
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
+        assert it.session.current.settings.layers == ""
+
+
+async def test_positions_and_all_tokens_take_turns(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        run = it.session.current
+        await choose_skip(it, "4")
+        await take_part(it, skip_positions="8,20")
+        await it.until(lambda: run.settings.skip_positions == (8, 20))
+        assert not run.settings.skip_everywhere
+        await choose_skip(it, "4")
+        assert (run.settings.skip_everywhere, run.settings.skip_positions) == (True, ())

@@ -143,11 +143,9 @@ def _work(result: RunResult) -> float:
     if threshold_of(result):
         # The bisection and two checks.
         rows = min(rows, float(np.ceil(np.log2(len(depths) + 1))) + 2)
-    layers = (
-        rows * float(np.mean([count - depth for depth in depths])) + count - depths[0]
-    ) / count
+    layers = rows * float(np.mean([count - depth for depth in depths])) + count - depths[0]
     reads = (rows + 1) * len(tokens) * (len(result.tokens) - result.answer_start)
-    runs = layers * sum(stop - token for token in tokens)
+    runs = layers / count * sum(stop - token for token in tokens)
     return (runs + reads * head(result)) / len(result.tokens)
 
 

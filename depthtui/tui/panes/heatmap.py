@@ -107,6 +107,8 @@ class Heatmap(Pane):
             hint = f"A marks the token that the answer begins with, then {hint}"
         if hint and not self.measure.by_token:
             hint += " V chooses what is skipped."
+        if hint and "layers" in metric.depends_on:
+            hint += " L takes a part of it."
         return f"{metric.title}: {metric.tells}", hint
 
     def _title(self) -> str:

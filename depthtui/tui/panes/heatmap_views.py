@@ -11,6 +11,7 @@ from depthtui import palette
 from depthtui.data.depth import Curves, DepthSummary
 from depthtui.data.run import RunResult
 from depthtui.metrics import formula_in
+from depthtui.metrics.choices import layers_words
 from depthtui.metrics.depth_score import depth_score
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure
@@ -171,7 +172,9 @@ class SkipsView(TokensView):
         if effects is None:
             return ""
         score = depth_score(effects.output, effects.chosen)
-        return "" if np.isnan(score) else f"DepthScore {score:.1f}"
+        words = [layers_words(effects.chosen, result.model.n_layers)]
+        words += [] if np.isnan(score) else [f"DepthScore {score:.1f}"]
+        return " · ".join(filter(None, words))
 
     def value_texts(
         self,

@@ -197,7 +197,7 @@ class MainScreen(PagedScreen):
                 return self.explorer.can_run and phase is not Phase.HALTED
             case "next_prompt" | "generate":
                 return self.explorer.can_run
-            case "compute" | "mark_answer" | "skip_variant":
+            case "compute" | "mark_answer" | "skip_variant" | "part":
                 return self.shown_result() is not None
             case "export" | "copy":
                 return self.shown_result() is not None
@@ -317,6 +317,14 @@ class MainScreen(PagedScreen):
             self.notify(STILL_RUNNING, markup=False)
         elif run is not None:
             opening.choose_skip(self, self.explorer, run)
+
+    def action_part(self) -> None:
+        """Choose which part of the slower metrics is computed."""
+        run = self.run
+        if run is not None and run.state.is_live:
+            self.notify(STILL_RUNNING, markup=False)
+        elif run is not None:
+            opening.choose_part(self, self.explorer, run)
 
     def action_what_if(self) -> None:
         """Leave layers out of the run on the screen."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, Skip
@@ -58,6 +58,18 @@ def choose_skip(screen: LiveScreen, explorer: Explorer, run: Run) -> None:
 
     current = SkipChoice(run.settings.skip_part, run.settings.skip_everywhere)
     screen.app.push_screen(SkipPicker(current, run.model), chosen)
+
+
+def choose_part(screen: LiveScreen, explorer: Explorer, run: Run) -> None:
+    """Ask which part of the slower metrics of a run is computed."""
+    from depthtui.tui.screens.dialogs.part_dialog import PartDialog
+
+    def chosen(settings: dict[str, Any] | None) -> None:
+        if settings is not None:
+            explorer.choose_part(settings)
+            screen.redraw()
+
+    screen.app.push_screen(PartDialog(run.settings, run.model), chosen)
 
 
 def show_session(screen: LiveScreen, explorer: Explorer) -> None:

@@ -6,6 +6,7 @@ what deserves a toast. Nothing here draws.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -35,7 +36,7 @@ from depthtui.data.protocol import (
     SweepFinished,
 )
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
+from depthtui.data.run_settings import CHOICES, GenerationSettings, ModelSpec, RunSettings
 from depthtui.settings import Settings, models_dir
 from depthtui.tui.state.engine import Engine, EngineDeath
 from depthtui.tui.state.generation import GenerationState
@@ -397,13 +398,19 @@ class Explorer:
         if run is not None:
             self.session.choose_skip(run, part, everywhere)
 
+    def choose_part(self, settings: Mapping[str, Any]) -> None:
+        """Let slower metrics of the run on the screen go through a part, as `CHOICES` say."""
+        run = self.session.current
+        if run is not None:
+            self.session.choose(run, **settings)
+
     def _run_settings(self, prompt: Prompt) -> RunSettings:
         """The user's settings, what is skipped, and the answer that is marked in this prompt."""
         settings, current = self.settings.run_settings(), self.session.current
         if current is None:
             return settings
-        part, everywhere = current.settings.skip_part, current.settings.skip_everywhere
-        settings = replace(settings, skip_part=part, skip_everywhere=everywhere)
+        names = ("skip_part", "skip_everywhere", *CHOICES)
+        settings = replace(settings, **{name: getattr(current.settings, name) for name in names})
         if (current.prompt, current.model) != (prompt, self.model):
             return settings
         return replace(settings, answer_start=current.settings.answer_start)

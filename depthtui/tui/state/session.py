@@ -204,17 +204,23 @@ class Session:
         self._change(run, answer_start=start)
 
     def choose_skip(self, run: Run, part: str, everywhere: bool) -> None:
-        """Let skip effects and ablation leave out something else.
+        """Let skip effects and ablation leave out something else."""
+        positions = () if everywhere else run.settings.skip_positions
+        self.choose(run, skip_part=part, skip_everywhere=everywhere, skip_positions=positions)
+
+    def choose(self, run: Run, **settings: Any) -> None:
+        """Change what slower metrics compute.
 
         What was computed is set aside, and comes back when it is chosen again.
         """
         before, aside = run.settings, run.set_aside
+        settings = {n: value for n, value in settings.items() if getattr(before, n) != value}
         measured = run.result.measured if run.result is not None else {}
-        changed = depending_on("skip_part", "skip_everywhere")
+        changed = depending_on(*settings)
         for metric in changed:
             if metric.name in measured:
                 aside[metric.name, *metric.variant(before)] = measured[metric.name]
-        self._change(run, skip_part=part, skip_everywhere=everywhere)
+        self._change(run, **settings)
         for metric in changed:
             kept = aside.pop((metric.name, *metric.variant(run.settings)), None)
             if kept is not None and run.result is not None:
