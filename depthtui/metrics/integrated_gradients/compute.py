@@ -125,11 +125,11 @@ def integrated_gradients(
             total, error, points, reached = _riemann(path, steps, tolerance)
         else:
             total, error, points, reached = _adaptive(path, tolerance, most_points)
+        result.floor = max(result.floor, abs(path.value(1.0) - path.clean_value()))
         result.attribution[layer] = total
         result.completeness_error[layer] = error
         result.points[layer] = points
         result.reached[layer] = reached
-        result.floor = max(result.floor, abs(path.value(1.0) - path.clean_value()))
         on_layer(layer, result)
     return result
 

@@ -256,7 +256,7 @@ def test_what_failed_is_asked_for_again(session: Session) -> None:
     assert run is not None
     assert run.result is not None
     effect = np.zeros((31, 3), np.float32)
-    run.result.put("residual_erasure", ResidualErasure(effect, 2))
+    run.result.put("residual_erasure", ResidualErasure(effect, 2, 0.0))
     for metric in ("ablation", "residual_erasure"):
         run.result.fail(metric, "the memory ran out")
     run.result.unavailable["similarity"] = "there is no answer"
