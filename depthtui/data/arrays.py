@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self, get_type_hints
+from typing import Any, ClassVar, Self, get_type_hints
 
 import numpy as np
 
@@ -47,7 +47,12 @@ class MetricResult:
     """What a metric finds on one prompt; its subclasses are dataclasses.
 
     Each array is annotated with its `Shape`.
+
+    Attributes:
+        noise: names of the arrays that hold nothing but rounding.
     """
+
+    noise: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     @functools.cache

@@ -8,7 +8,8 @@ from typing import Any
 
 from depthtui.options import WrongValue
 
-_PART = re.compile(r"(?:(\d+)(?:-(\d+))?)?(?:/([1-9]\d*))?")
+_PART = re.compile(r"(?:([0-9]{1,5})(?:-([0-9]{1,5}))?)?(?:/([1-9][0-9]{0,4}))?")
+"""No model has a layer whose index takes more digits, and a range of them is made in memory."""
 
 
 def read_layers(value: Any) -> str:
@@ -20,6 +21,8 @@ def read_layers(value: Any) -> str:
     if isinstance(value, list | tuple):
         value = ",".join(map(str, value))
     text = re.sub(r"\s", "", value) if isinstance(value, str) else "?"
+    if text and not text.strip(","):
+        text = "?"
     for part in filter(None, text.split(",")):
         found = _PART.fullmatch(part)
         if found is None or (found[2] and int(found[2]) < int(found[1])):
@@ -51,7 +54,7 @@ def read_positions(value: Any) -> tuple[int, ...]:
     """
     parts = value.split(",") if isinstance(value, str) else value
     texts = [str(part).strip() for part in parts] if isinstance(parts, list | tuple) else ["?"]
-    if not all(re.fullmatch(r"[1-9]\d*", text) for text in texts):
+    if not all(re.fullmatch(r"[1-9][0-9]{0,7}", text) for text in texts):
         raise WrongValue("positions of at least 1, such as 8,20")
     return tuple(sorted({int(text) for text in texts}))
 

@@ -189,7 +189,7 @@ def _pairs(
     columns = _columns(one, other, len(here.tokens))
     shapes = type(one).shapes()
     for name, values in arrays_of(one):
-        if np.issubdtype(values.dtype, np.floating):
+        if np.issubdtype(values.dtype, np.floating) and name not in one.noise:
             of_tokens = name in shapes and shapes[name].sides[-1] == "T"
             chosen = columns if of_tokens else slice(None)
             yield values[..., chosen], getattr(other, name)[..., chosen]

@@ -30,7 +30,9 @@ def test_layers(text: Any, layers: list[int]) -> None:
     assert layers_in(read_layers(text), 12) == layers
 
 
-@pytest.mark.parametrize("value", ["a", "5-2", "-3", "1-", "/0", "1;2", 3, None, [-1], "1-2-3"])
+@pytest.mark.parametrize(
+    "value", ["a", "5-2", "-3", "1-", "/0", "1;2", 3, None, [-1], "1-2-3", ",", "0-999999999", "٣"]
+)
 def test_what_is_no_layer(value: Any) -> None:
     with pytest.raises(WrongValue, match="layers such as 0-5,20"):
         read_layers(value)

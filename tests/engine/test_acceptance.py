@@ -19,6 +19,7 @@ from depthtui.engine.acceptance import NAMES, Comparison, compare_devices
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
 from depthtui.metrics import ALL, METRICS
+from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.direct_logits import DirectLogits
 from depthtui.metrics.similarity import Similarity
 
@@ -158,6 +159,17 @@ def test_the_noise_floor_is_told(broken: Any) -> None:
 
     assert broken(wrong, "similarity")["similarity"].floor == 0.5
     assert broken(lambda result: None, "settling")["settling"].floor is None
+
+
+def test_noise_is_not_compared_with_none(broken: Any) -> None:
+    def wrong(result: RunResult) -> None:
+        ablation = result.get(Ablation)
+        if ablation is not None:
+            ablation.unchanged[:] = 1e-7
+
+    comparison = broken(wrong, "ablation")["ablation"]
+    assert comparison.ok
+    assert comparison.floor == pytest.approx(1e-7)
 
 
 def test_peak_memory_is_that_of_each_metric(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.choices import chosen_layers, key_parts
 from depthtui.metrics.depth_score import depth_score
 from depthtui.metrics.integrated_gradients.compute import integrated_gradients
-from depthtui.metrics.residual_erasure import ResidualErasure, erased_tokens
+from depthtui.metrics.residual_erasure import METRIC, ResidualErasure, erased_tokens
 from depthtui.metrics.residual_erasure.compute import _Eraser, residual_erasure
 from depthtui.metrics.skip_effects import positions_of
 from depthtui.metrics.skip_effects.compute import skip_effects
@@ -220,6 +221,40 @@ def test_what_a_stopped_search_has_done_is_not_done_again(
     again, asked_for = searched(effects, monkeypatch, result=stopped)
     assert {token for _, token in asked_for} == {6, 7, 8}
     np.testing.assert_array_equal(again.effect, whole)
+
+
+def test_checks_of_a_block_count_once_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    effects = falling(31, 12)
+    fresh, asked_for = searched(effects, monkeypatch)
+    measured = FakeEraser.effects
+    for stop in range(1, len(asked_for) + 1, 7):
+        begun = ResidualErasure.unknown(
+            30, 12, answer_start=fresh.answer_start, floor=0.0, threshold=0.1
+        )
+        calls = []
+
+        def effects_until(self, *places, calls=calls, stop=stop):
+            calls.append(places)
+            if len(calls) == stop:
+                raise InterruptedError
+            return measured(self, *places)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(FakeEraser, "effects", effects_until)
+            with contextlib.suppress(InterruptedError):
+                searched(effects, patch, result=begun)
+        ended, _ = searched(effects, monkeypatch, result=begun)
+        assert (ended.checks, ended.disagreeing) == (fresh.checks, fresh.disagreeing)
+
+
+def test_a_search_says_until_where_and_has_no_largest_effects(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, _ = searched(falling(31, 12), monkeypatch)
+    until = found.until(0.1)[: found.answer_start]
+    findings = [finding.value for finding in METRIC.findings([found], None)]  # type: ignore[arg-type]
+    assert f"last {until.max()}" in " ".join(findings)
+    assert METRIC.per_layer([found]) == []
 
 
 def test_an_eraser_takes_places_in_any_depths() -> None:

@@ -40,6 +40,8 @@ class Ablation(MetricResult):
         chosen: the layers that were left out; empty for every one.
     """
 
+    noise = ("unchanged",)
+
     part: str
     loss: Annotated[np.ndarray, Shape("T-1")]
     loss_change: Annotated[np.ndarray, Shape("L", "T-1")]

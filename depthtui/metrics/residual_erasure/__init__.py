@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -179,13 +180,36 @@ def _findings(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> list[F
     floor = max(found.floor for found in known)
     return [
         *(Finding(METRIC.title, text) for text in words),
+        *_last_depths(known),
         noise_floor(METRIC.title, f"{floor:.2g}"),
     ]
 
 
+def _last_depths(known: list[ResidualErasure]) -> Iterator[Finding]:
+    """What a search found, over the tokens of the questions."""
+    untils = [
+        found.until(found.threshold)[[t for t in found.erased if t < found.answer_start]]
+        for found in known
+        if found.threshold
+    ]
+    depths = np.concatenate(untils) if untils else np.array([], int)
+    if len(depths):
+        matters = depths[depths >= 0]
+        value = (
+            f"median depth {np.median(matters):.0f}, last {matters.max()}"
+            if len(matters)
+            else "none"
+        )
+        remark = f"where a token of the question last matters; {len(matters)} of {len(depths)} do"
+        yield Finding(f"{METRIC.title}, until", value, remark)
+
+
 def _per_layer(by_prompt: list[ResidualErasure | None]) -> list[LayerValues]:
-    """The largest effect on the answer of erasing one token of the question."""
-    known = [found for found in by_prompt if found is not None]
+    """The largest effect on the answer of erasing one token of the question.
+
+    Not of a search, which erases other tokens at each depth.
+    """
+    known = [found for found in by_prompt if found is not None and not found.threshold]
     # The question's last token is left out: it says the answer's first, at any depth.
     parts = [found.effect[:, : max(0, found.answer_start - 1)] for found in known]
     effects = [np.fmax.reduce(effect, axis=1) for effect in parts if effect.size]

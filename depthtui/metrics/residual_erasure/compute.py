@@ -125,6 +125,7 @@ def _search(eraser: _Eraser, block: Sequence[int], result: ResidualErasure) -> N
             reaches = found[token][place] >= threshold
             (low if reaches else high)[token] = place
 
+    n_checks = disagreeing = 0
     for is_above in (False, True):
         checks = {}
         for token in block:
@@ -134,10 +135,13 @@ def _search(eraser: _Eraser, block: Sequence[int], result: ResidualErasure) -> N
                 checks[token] = unknown[len(unknown) // 2]
         if checks:
             measure(checks)
-        result.checks += len(checks)
-        result.disagreeing += sum(
+        n_checks += len(checks)
+        disagreeing += sum(
             (found[token][place] >= threshold) == is_above for token, place in checks.items()
         )
+    # Together with the effects: what is stopped before is done again.
+    result.checks += n_checks
+    result.disagreeing += disagreeing
     for token, effects in found.items():
         for place, effect in effects.items():
             result.effect[depths[place], token] = effect
