@@ -12,6 +12,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings
+from depthtui.data.verdict import Evidence
 
 if TYPE_CHECKING:
     from depthtui.metrics.pooling import Pooled
@@ -248,6 +249,7 @@ class Metric:
         maps: pooled values -> its pictures of layers x layers.
         ranks_layers: whether its result is `ranking.Ranked`: says which layers to leave out.
         cell_means: a cell's prompts -> means for a sweep's tables, by title.
+        evidence: pooled values -> how many layers are used by it, with what that hangs on.
         moved_by_rounding: whether 16 bits change its values as much as they are large, so that
             devices can be compared by it in float32 alone.
     """
@@ -277,6 +279,7 @@ class Metric:
     maps: Callable[[Any], list[LayerMap]] = lambda value: []
     ranks_layers: bool = False
     cell_means: Callable[[PromptMetrics], dict[str, float]] = lambda prompts: {}
+    evidence: Callable[[Any, Pooled], list[Evidence]] = lambda value, pooled: []
     moved_by_rounding: bool = False
 
     @property

@@ -1,0 +1,49 @@
+"""What is said of how many of its layers a model uses: evidence, and a sentence made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+EvidenceKind: TypeAlias = Literal["readable", "geometric", "causal"]
+"""What a count is drawn from: what a lens reads, how the residual stream moves, or what changes
+where layers are intervened on."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How many of its L layers a model uses, by one measure.
+
+    Attributes:
+        kind: `readable`, `geometric` or `causal`.
+        measure: the rule or metric, such as `kl` or `context_depth`.
+        title: a short title, such as `context depth`.
+        count: layers that are used, 0 … L; None where the measure finds none, or is not known.
+        low, high: the smallest and largest count of the sensitivity analysis; None with `count`.
+        firm: whether the count moves by at most a tenth of L.
+        reason: why it is fragile, or why there is no count; one clause, empty where it is firm.
+    """
+
+    kind: EvidenceKind
+    measure: str
+    title: str
+    count: int | None
+    low: int | None = None
+    high: int | None = None
+    firm: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How many of its layers a model uses, and how that is known.
+
+    Attributes:
+        sentence: what can be repeated, made of the evidence by plain rules.
+        evidence: each measure's count.
+        n_layers: L.
+    """
+
+    sentence: str
+    evidence: tuple[Evidence, ...]
+    n_layers: int
