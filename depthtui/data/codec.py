@@ -16,15 +16,15 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from depthtui.data import depth, generation, model, protocol, run, run_settings
+from depthtui.data import depth, generation, lens, model, protocol, run, run_settings
 from depthtui.data.arrays import MetricResult
-from depthtui.options import Option
 
 _TYPES: dict[str, type] = {
     name: kind
-    for module in (model, run, run_settings, depth, generation, protocol)
+    for module in (model, run, run_settings, depth, lens, generation, protocol)
     for name, kind in vars(module).items()
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type) and kind is not Option
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type)
+    if kind.__module__ == module.__name__
 }
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

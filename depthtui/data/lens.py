@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Generic, Self, TypeVar
+from typing import Annotated, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
+
+LENSES = ("logit", "affine", "jacobian")
+"""What the residual stream may be read through, the first by itself."""
 
 OVERLAP_K = 5
 """The overlap compares the top five tokens (paper, metric 3)."""
@@ -55,3 +58,76 @@ class LogitLens(LensValues[np.ndarray], MetricResult):
         """Fill in the depths from `first` on, at the tokens from `first_token` on."""
         super().put(first, rows, first_token)
         self.vocabulary.update(rows.vocabulary)
+
+
+@dataclass(frozen=True)
+class LensFit:
+    """What is told of how a lens was fitted.
+
+    Attributes:
+        kind: `affine` or `jacobian`.
+        source: where the calibration texts come from: a file's name, `written by the model`.
+        texts: how many texts it was fitted on; 0 where unknown.
+        tokens: how many of their tokens; 0 where unknown.
+        ridge: weight of the pull towards the identity; None where there is none.
+        held_out_texts: how many further texts its KL was measured on.
+        digest: changes with the maps.
+    """
+
+    kind: str
+    source: str
+    texts: int
+    tokens: int
+    ridge: float | None = None
+    held_out_texts: int = 0
+    digest: str = ""
+
+
+@dataclass(kw_only=True)
+class FittedLens(LogitLens):
+    """The model's output read through a map that was fitted for each depth.
+
+    p_l = softmax(W N(T_l(h_l))), T_l fitted at depths 0 … L - 1 and the identity at L.
+
+    Attributes:
+        divergence: Jensen-Shannon divergence of p_l and p, in nats.
+        held_out_kl: mean KL(p_l || p) over texts that the map was not fitted on; NaN unknown.
+        logit_held_out_kl: that of the logit lens on the same texts.
+        fit: how the map was fitted.
+    """
+
+    kind: ClassVar[str]
+
+    divergence: Annotated[np.ndarray, Shape("L+1", "T")]
+    held_out_kl: Annotated[np.ndarray, Shape("L")]
+    logit_held_out_kl: Annotated[np.ndarray, Shape("L")]
+    fit: LensFit
+
+
+@dataclass(kw_only=True)
+class AffineLens(FittedLens):
+    """T_l(h) = A_l x + b_l with x = h / rms(h), by least squares (after arXiv 2303.08112).
+
+    Attributes:
+        nonlinear: held-out 1 - R^2 of what layer l adds, c_l, as an affine function of x_l;
+            NaN unknown.
+    """
+
+    kind: ClassVar[str] = "affine"
+
+    nonlinear: Annotated[np.ndarray, Shape("L")]
+
+
+@dataclass(kw_only=True)
+class JacobianLens(FittedLens):
+    """T_l(h) = J_l h, J_l the mean derivative of later outputs by the residual at depth l."""
+
+    kind: ClassVar[str] = "jacobian"
+
+
+LENS_CLASSES: dict[str, type[LogitLens]] = {
+    "logit": LogitLens,
+    "affine": AffineLens,
+    "jacobian": JacobianLens,
+}
+"""The class of each lens's results, by its name in `LENSES`."""

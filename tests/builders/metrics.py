@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from depthtui.data.arrays import MetricResult
+from depthtui.data.lens import AffineLens, JacobianLens
 from depthtui.data.run import RunResult
 from depthtui.metrics import METRIC_BY_NAME, ON_DEMAND
 from depthtui.metrics.ablation import Ablation
@@ -17,6 +18,7 @@ from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
+from tests.builders.lenses import random_lens, smooth_lens
 
 AFTER_THE_LENS = tuple(metric.name for metric in ON_DEMAND)
 """The names of these metrics, in the order of `METRICS`."""
@@ -126,6 +128,8 @@ def _smooth_direct_logits(result: RunResult) -> DirectLogits:
 
 
 _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
+    "affine_lens": lambda result: smooth_lens(AffineLens, result),
+    "jacobian_lens": lambda result: smooth_lens(JacobianLens, result),
     "skip_effects": _smooth_skip_effects,
     "residual_erasure": _smooth_erasure,
     "integrated_gradients": _smooth_gradients,
@@ -191,6 +195,8 @@ def _random_direct_logits(result: RunResult, rng: np.random.Generator) -> Direct
 
 
 _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
+    "affine_lens": lambda result, rng: random_lens(AffineLens, result, rng),
+    "jacobian_lens": lambda result, rng: random_lens(JacobianLens, result, rng),
     "skip_effects": _random_skip_effects,
     "residual_erasure": _random_erasure,
     "integrated_gradients": _random_gradients,

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from depthtui.data import depth, generation, model, protocol, run, run_settings
+from depthtui.data import depth, generation, lens, model, protocol, run, run_settings
 from depthtui.data.arrays import MetricResult
 from depthtui.data.codec import CodecError, decode, encode
 from depthtui.data.depth import Curves, DepthEstimate, DepthSummary
-from depthtui.data.lens import Array, LogitLens
+from depthtui.data.lens import LENS_CLASSES, LENSES, Array, FittedLens, LogitLens
 from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.metrics.contributions import Contributions
-from depthtui.options import Option
+from tests.builders.lenses import random_lens, smooth_lens
 from tests.builders.metrics import random_metric
 from tests.builders.results import random_result
 from tests.hostile import HOSTILE, HOSTILE_PROMPT
@@ -31,9 +31,10 @@ from tests.hostile import HOSTILE, HOSTILE_PROMPT
 CLASSES: list[Any] = list(
     {
         kind: None
-        for module in (model, run, run_settings, depth, generation, protocol)
+        for module in (model, run, run_settings, depth, lens, generation, protocol)
         for kind in (*vars(module).values(), *MetricResult.__subclasses__())
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind is not Option
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind)
+        if kind.__module__ == module.__name__ or issubclass(kind, MetricResult)
     }
 )
 by_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
@@ -126,6 +127,20 @@ def test_same_can_tell() -> None:
     assert not same(np.zeros(2, np.float32), np.zeros(2, np.float64))
     assert not same(Prompt("a"), Prompt("b"))
     assert same(math.nan, math.nan)
+
+
+@pytest.mark.parametrize("name", LENSES[1:])
+def test_a_run_keeps_its_lenses_apart(name: str) -> None:
+    kind = LENS_CLASSES[name]
+    assert issubclass(kind, FittedLens)
+    result = random_result(6, 5)
+    result.put("smooth", smooth_lens(kind, result))
+    copy = decode(encode(result))
+    assert same(copy.get(kind), result.get(kind))
+    assert same(copy.get(LogitLens), result.get(LogitLens))
+    assert copy.get(kind).fit.kind == name
+    rng = np.random.default_rng(0)
+    assert not same(random_lens(kind, result, rng), result.get(kind))
 
 
 def test_a_whole_run_survives() -> None:
