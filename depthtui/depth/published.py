@@ -51,6 +51,10 @@ class PublishedModel:
         """The published layer; raises KeyError for a rule or data set that the paper lacks."""
         return self.depths[rule][dataset]
 
+    def counts(self, rule: str) -> list[int]:
+        """The published numbers of layers on the data sets, e + 1, in the paper's order."""
+        return [self.layer(rule, dataset) + 1 for dataset in self.depths[rule]]
+
     def ratio(self, rule: str, dataset: str) -> float:
         """The published ratio, (e + 1) / L."""
         return (self.layer(rule, dataset) + 1) / self.n_layers

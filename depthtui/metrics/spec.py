@@ -146,6 +146,7 @@ class Measure:
         leading: whether a report shows it before the others.
         floor: result -> the largest value that rounding alone can make (the noise floor).
         note: result, row -> what else to say about a row, or empty.
+        rule: the rule of effective depth that reads it, whose layer a heatmap marks; or empty.
         metric: name of the metric that it is part of; the list of metrics fills it in.
     """
 
@@ -160,6 +161,7 @@ class Measure:
     leading: bool = False
     floor: Callable[[RunResult], float] = lambda result: 0.0
     note: Callable[[RunResult, int], str] = lambda result, row: ""
+    rule: str = ""
     metric: str = ""
 
 

@@ -50,7 +50,8 @@ def _values(name: str) -> Values:
 def _norm_ratio(branch: str, title: str, formula: str) -> Measure:
     name = f"{branch}_norm_ratio"
     leading = branch == "layer"
-    return Measure(name, f"{title} contribution", formula, _values(name), leading=leading)
+    title = f"{title} contribution"
+    return Measure(name, title, formula, _values(name), leading=leading, rule="cosine")
 
 
 def _cosine(branch: str, title: str, formula: str) -> Measure:
@@ -63,6 +64,7 @@ def _cosine(branch: str, title: str, formula: str) -> Measure:
         diverging=True,
         limits=(-1.0, 1.0),
         leading=branch == "layer",
+        rule="cosine",
     )
 
 

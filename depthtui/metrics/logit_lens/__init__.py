@@ -109,6 +109,7 @@ METRIC = Metric(
             array(LogitLens, "kl"),
             reads_residual=True,
             leading=True,
+            rule="kl",
         ),
         Measure(
             "overlap",
@@ -118,6 +119,7 @@ METRIC = Metric(
             limits=(0.0, 1.0),
             reads_residual=True,
             leading=True,
+            rule="overlap",
         ),
         Measure(
             "entropy",

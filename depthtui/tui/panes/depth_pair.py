@@ -7,10 +7,11 @@ from textual.geometry import Size
 from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.run import RunResult
 from depthtui.depth.published import DATASETS
+from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, fit_right
 from depthtui.tui.draw.text import wrap
-from depthtui.tui.panes.depth_table import RULE_TITLES, published_row
+from depthtui.tui.panes.depth_table import published_row
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import nothing_pooled
 
@@ -61,7 +62,7 @@ class DepthPair(LinesPane):
         assert b is not None
         counts = f"{a.n_tokens}" if a.n_tokens == b.n_tokens else f"{a.n_tokens} and {b.n_tokens}"
         first = "" if a.settings.include_first_token else ", token 0 out"
-        self.set_titles("Effective depth · layer, ratio", f"{counts} tokens{first}")
+        self.set_titles("Effective depth · layers, ratio", f"{counts} tokens{first}")
         return self._lines_at(a, b, self.area.width)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
@@ -91,11 +92,11 @@ class DepthPair(LinesPane):
         self, rule: str, ours: DepthEstimate | None, theirs: DepthEstimate | None, cells: list[int]
     ) -> list[Piece]:
         styles = self.pane_styles
-        layers = [None if estimate is None else estimate.layer for estimate in (ours, theirs)]
+        layers = [None if estimate is None else estimate.count for estimate in (ours, theirs)]
         ratios = [None if estimate is None else estimate.ratio for estimate in (ours, theirs)]
         texts = [*_three(layers[0], layers[1], ""), *_three(ratios[0], ratios[1], ".2f")]
         row_styles = [styles.text, styles.text, styles.strong] * 2
-        name = fit_shown(RULE_TITLES.get(rule, rule), _NAME_CELLS)
+        name = fit_shown(rule_title(rule), _NAME_CELLS)
         pieces: list[Piece] = [(name, styles.strong)]
         for text, style, width in zip(texts, row_styles, cells, strict=True):
             pieces.append((fit_right(text, width), style))
@@ -109,11 +110,9 @@ class DepthPair(LinesPane):
             return []
         lines: list[list[Piece]] = [[(f"published, {'/'.join(DATASETS.values())}", styles.faint)]]
         for rule in (rule for rule in rules if any(row and rule in row.depths for row in rows)):
-            pieces: list[Piece] = [
-                (fit_shown(RULE_TITLES.get(rule, rule), _NAME_CELLS), styles.muted)
-            ]
+            pieces: list[Piece] = [(fit_shown(rule_title(rule), _NAME_CELLS), styles.muted)]
             for letter, row in zip("AB", rows, strict=True):
-                values = "/".join(map(str, row.depths[rule].values())) if row else _NOTHING
+                values = "/".join(map(str, row.counts(rule))) if row else _NOTHING
                 pieces += [(f"  {letter} ", styles.faint), (values, styles.muted)]
             lines.append(pieces)
         return lines

@@ -1,4 +1,4 @@
-"""Each rule's effective depth: its layer, its share of the model, and why to doubt it."""
+"""Each rule's effective depth: layers used, their share of the model, and why to doubt it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.model import ModelInfo
 from depthtui.depth.published import DATASETS, PublishedModel, published_for
 from depthtui.metrics import RANKINGS, rankings_of
+from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar, fit_right
 from depthtui.tui.draw.text import wrap
@@ -13,10 +14,10 @@ from depthtui.tui.panes.layer_bars import bar_lines
 from depthtui.tui.panes.page import Page
 from depthtui.tui.panes.pane import nothing_pooled
 
-RULE_TITLES = {"cosine": "cosine", "kl": "KL", "overlap": "overlap"}
 _NAME_CELLS = 9
 _LONGEST_BAR = 40
 _WORDS_CELLS = 15
+_LAYER_CELLS = 18
 
 
 def threshold_words(estimate: DepthEstimate) -> str:
@@ -111,7 +112,7 @@ class DepthTable(Page):
                 if other.rule == estimate.rule
             ]
         if self._published is not None and estimate.rule in self._published.depths:
-            layers = "/".join(map(str, self._published.depths[estimate.rule].values()))
+            layers = "/".join(map(str, self._published.counts(estimate.rule)))
             lines.append(
                 [(f"{indent}published ", self.pane_styles.faint), (layers, self.pane_styles.muted)]
             )
@@ -124,7 +125,7 @@ class DepthTable(Page):
 
     def _main_line(self, estimate: DepthEstimate, summary: DepthSummary) -> list[Piece]:
         styles = self.pane_styles
-        name = fit_shown(RULE_TITLES.get(estimate.rule, estimate.rule), _NAME_CELLS)
+        name = fit_shown(rule_title(estimate.rule), _NAME_CELLS)
         return [(name, styles.strong), *self._depth_pieces(estimate, summary, faint=False)]
 
     def _other_line(self, estimate: DepthEstimate, summary: DepthSummary) -> list[Piece]:
@@ -136,11 +137,15 @@ class DepthTable(Page):
     ) -> list[Piece]:
         styles = self.pane_styles
         digits = len(str(summary.n_layers))
-        depth = "–" if estimate.layer is None else str(estimate.layer)
+        depth = "–" if estimate.count is None else str(estimate.count)
         ratio = "" if estimate.ratio is None else f"{estimate.ratio:.2f}"
         words = threshold_words(estimate)
         depth_cells, ratio_cells = 2 * digits + 5, 6
         words_cells = _WORDS_CELLS if self._has_words_beside else 0
+        if self.area.width >= _NAME_CELLS + _WORDS_CELLS + 30 + _LAYER_CELLS:
+            words_cells += _LAYER_CELLS
+            if estimate.layer is not None:
+                words = fit_shown(f"after layer {estimate.layer}", _LAYER_CELLS - 2) + "  " + words
         used = _NAME_CELLS + depth_cells + ratio_cells + words_cells
         cells = max(0, min(_LONGEST_BAR, self.area.width - used))
         full, empty = bar(estimate.ratio or 0.0, cells)

@@ -14,10 +14,11 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui import palette
-from depthtui.data.depth import DepthSummary
+from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.run import RunResult
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.spec import lens
+from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit, printable_sentence
 from depthtui.tui.draw.grid import Grid
 from depthtui.tui.draw.scale import Scale, scale_of
@@ -220,25 +221,38 @@ class Heatmap(Pane):
         return self._draw_legend()
 
     def _draw_number_of(self, y: int) -> Iterator[Piece]:
-        """A layer's number, and the tick of the phase transition."""
+        """A layer's number, and the sign at the effective depth of the measure's rule."""
         styles, grid = self.pane_styles, self.grid
         cursor_row, _ = self._at(self.cursor)
-        row, phase = grid.numbered_row(y, cursor_row), self._phase_layer()
+        row, marked = grid.numbered_row(y, cursor_row), self._marked()
         if row is None:
             yield " " * grid.margin, styles.text
             return
         at_cursor = row == cursor_row
         number_text = f"{'▸' if at_cursor else ' '}{row:>{grid.margin - 2}}"
-        is_phase = phase is not None and phase in grid.rows_on(y)
         yield number_text, styles.accent if at_cursor else styles.muted
-        yield "◆" if is_phase else " ", styles.text
+        yield (" " if marked is None else self._sign(y, marked.layer)), styles.text
 
-    def _phase_layer(self) -> int | None:
-        """The layer of the cosine rule: where the phase transition is."""
-        if self.summary is None or not self.view.marks_phase:
+    def _sign(self, y: int, marked: int | None) -> str:
+        """The sign beside a line; where two layers share it, it says which one is marked."""
+        upper, lower = self.grid.rows_on(y)
+        if marked is None or marked not in (upper, lower):
+            return " "
+        if upper == lower:
+            return "◆"
+        return "▴" if marked == upper else "▾"
+
+    def _marked(self) -> DepthEstimate | None:
+        """The effective depth that is marked: that of the rule which reads the measure."""
+        if self.summary is None or not self.measure.rule:
             return None
         return next(
-            (estimate.layer for estimate in self.summary.depths if estimate.rule == "cosine"), None
+            (
+                estimate
+                for estimate in self.summary.depths
+                if estimate.rule == self.measure.rule and estimate.layer is not None
+            ),
+            None,
         )
 
     def _draw_cells(self, y: int) -> Iterator[Piece]:
@@ -370,14 +384,18 @@ class Heatmap(Pane):
         """The widest legend that fits: the scale, what it clips, the value under the cursor."""
         width = self.area.width
         long_note, short_note = (note and f"  {note}" for note in self._scale.notes)
-        phase = self._phase_layer()
-        phase_note = "" if phase is None else f"  ◆ cosine depth {phase}"
+        marked, mark_note, short_mark = self._marked(), "", ""
+        if marked is not None:
+            signs = "".join(self._sign(y, marked.layer) for y in range(self.grid.lines)).strip()
+            short_mark = f"  {signs[:1] or '◆'} {rule_title(marked.rule)}"
+            mark_note = f"{short_mark} depth, after layer {marked.layer}"
         if self._noise > 0:
             short_note = f"  {self.view.unknown} noise ≤ {number(self._noise)}"
             long_note += short_note
         long_value, short_value = self._value_texts()
         for cells, note, value in (
-            (12, long_note + phase_note, long_value),
+            (12, long_note + mark_note, long_value),
+            (12, long_note + short_mark, long_value),
             (12, long_note, long_value),
             (12, short_note, long_value),
             (8, short_note, long_value),

@@ -35,7 +35,6 @@ class TokensView:
         writes_numbers: whether values stand in their cells as numbers.
         names_columns: whether columns that are wide enough have their names beneath.
         unknown: what a cell without a value looks like.
-        marks_phase: whether the layer of the cosine rule is marked.
     """
 
     widest = 8
@@ -43,7 +42,6 @@ class TokensView:
     writes_numbers = False
     names_columns = True
     unknown = palette.UNKNOWN_GLYPH
-    marks_phase = True
 
     def title(self, measure: Measure, result: RunResult | None) -> str:
         formula = formula_in(measure, result) if result else measure.formula
@@ -142,7 +140,6 @@ class SkipsView(TokensView):
     by_token = False
     names_columns = False
     unknown = " "
-    marks_phase = False
 
     def title(self, measure: Measure, result: RunResult | None) -> str:
         skipped = "" if result is None else skip_words(result)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from depthtui.data.depth import DepthSummary
+from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.run import RunResult
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.panes.heatmap import Heatmap
@@ -114,7 +114,7 @@ class DifferenceHeatmap(PairedHeatmap):
     def _side_values(self, result: RunResult) -> np.ndarray | None:
         return None
 
-    def _phase_layer(self) -> int | None:
+    def _marked(self) -> DepthEstimate | None:
         return None
 
     def _column_labels(self, result: RunResult) -> Sequence[str]:

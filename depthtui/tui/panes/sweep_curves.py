@@ -172,7 +172,7 @@ class SweepCurves(Pane):
         place = plot.line_of(float(values[estimate.layer])), plot.area.column(estimate.ratio)
         if not line.is_current:
             return {place: (letter(line.mark or 0), style)}
-        return {place: (_HERE, style)} | _label(plot.area, *place, str(estimate.layer), style)
+        return {place: (_HERE, style)} | _label(plot.area, *place, str(estimate.count), style)
 
     def _behind(self, rule: str, plot: Plot, curves: Sequence[np.ndarray]) -> list[str]:
         """Every row's curve in one, since nobody tells them apart; kept while the rows stay."""

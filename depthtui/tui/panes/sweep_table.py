@@ -273,7 +273,7 @@ def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[Column]:
 
     def layer(row: Row) -> float | None:
         estimate = row.depth(rule)
-        return None if estimate is None else estimate.layer
+        return None if estimate is None else estimate.count
 
     def ratio(row: Row) -> float | None:
         estimate = row.depth(rule)
@@ -288,7 +288,7 @@ def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[Column]:
         if estimate is None or estimate.interval is None:
             return ""
         low, high = estimate.interval
-        return f"{low:g}–{high:g}"
+        return f"{low + 1:g}–{high + 1:g}"
 
     def layer_words(row: Row) -> str:
         found = layer(row)
@@ -303,10 +303,10 @@ def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[Column]:
         Column(
             f"{rule}.layer",
             title,
-            "layer" if roomy else "e",
+            "layers" if roomy else "e+1",
             layer_words,
             layer,
-            f"effective depth by {title}",
+            f"effective depth by {title}, in layers",
         )
     ]
     if has_interval:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rich.color import Color
 from textual.events import MouseScrollUp
 
 from depthtui import palette
+from depthtui.data.depth import DepthEstimate
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.residual_erasure import ResidualErasure
+from depthtui.report.phrases import rule_title
 from depthtui.tui.draw.scale import scale_of
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.pane import Cursor, CursorMoved
@@ -168,16 +172,37 @@ async def test_one_outlier_does_not_flatten_the_rest():
         assert rgb(cell(pane, 10, bottom)[1].bgcolor) in palette.sequential(True)[1:4]
 
 
-async def test_the_phase_transition_is_a_tick_at_its_layer():
+@pytest.mark.parametrize(("measure", "rule"), [("layer_cosine", "cosine"), ("kl", "kl")])
+async def test_the_depth_of_the_measure_s_rule_is_marked_at_its_layer(measure: str, rule: str):
     result = make_result(layers=6)
     summary = summary_of(result)
-    layer = next(estimate.layer for estimate in summary.depths if estimate.rule == "cosine")
-    pane = heatmap(cursor=Cursor(0, 0))
-    async with framed(pane, (80, 12)):
+    layer = next(estimate.layer for estimate in summary.depths if estimate.rule == rule)
+    pane = heatmap(measure=measure, cursor=Cursor(0, 0))
+    async with framed(pane, (100, 14)):
         pane.show(result, summary)
         ticked = [label(line) for line in lines(pane)[:-1] if "◆" in line]
         assert ticked == [str(layer)]
-        assert f"◆ cosine depth {layer}" in lines(pane)[-1]
+        assert f"◆ {rule_title(rule)} depth, after layer {layer}" in lines(pane)[-1]
+
+
+async def test_of_two_layers_on_a_line_the_mark_says_which():
+    result = make_result(layers=12)
+    pane = heatmap(measure="kl", cursor=Cursor(0, 0))
+    async with framed(pane, (80, 9)):
+        for layer, sign in ((5, "▴"), (4, "▾")):
+            depths = (DepthEstimate("kl", layer, (layer + 1) / 12, 0.5),)
+            pane.show(result, replace(summary_of(result), depths=depths))
+            (marked,) = [line for line in lines(pane)[:-1] if sign in line[:6]]
+            assert marked.split(sign)[0].strip() == "4"
+            assert f"{sign} KL depth, after layer {layer}" in lines(pane)[-1]
+
+
+async def test_a_measure_that_no_rule_reads_has_no_mark():
+    result = make_result(layers=6)
+    pane = heatmap(measure="entropy", cursor=Cursor(0, 0))
+    async with framed(pane, (80, 14)):
+        pane.show(result, summary_of(result))
+        assert "depth, after layer" not in lines(pane)[-1]
 
 
 async def test_what_has_not_run_is_dots():

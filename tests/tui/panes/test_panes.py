@@ -320,7 +320,7 @@ async def test_each_rule_has_its_layer_ratio_and_threshold():
         ):
             estimate = next(estimate for estimate in summary.depths if estimate.rule == rule)
             line = lines(pane)[line_with(pane, name)]
-            assert f"{estimate.layer} / 12" in line
+            assert f"{estimate.layer + 1} / 12" in line
             assert f"{estimate.ratio:.2f}" in line
             assert words in line
             full, empty = line.count("━"), line.count("─")
@@ -359,7 +359,7 @@ async def test_published_values_stand_beside_those_of_the_paper_s_models():
             result.model = replace(result.model, name=name)
             pane.show(result, summary_of(result))
             assert ("HellaSwag/GSM8K/AIME24" in "".join(lines(pane))) == expected
-            assert ("published 16/20/19" in lines(pane)[line_with(pane, "cosine") + 1]) == expected
+            assert ("published 17/21/20" in lines(pane)[line_with(pane, "cosine") + 1]) == expected
 
 
 async def test_a_narrow_depth_table_puts_the_threshold_beneath():
