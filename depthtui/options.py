@@ -81,6 +81,14 @@ class Option:
             raise WrongValue(self.expected + (" that fits in 64 bits" if too_large else ""))
         return self.kind(value)
 
+    def parse_written(self, value: Any) -> Any:
+        """The option's value from a plan or the command line: what is blank is no default there.
+
+        Raises:
+            WrongValue: the option cannot have it.
+        """
+        return self.parse(value) if self.read is None else self.read(value)
+
     def parse_text(self, text: str) -> Any:
         """The option's value from what somebody typed.
 

@@ -164,6 +164,25 @@ class TestRun:
         assert cli.main(["run", "demo", "--prompt", "everything"]) == 0
         assert "what the answer is" not in capsys.readouterr().err
 
+    @pytest.mark.parametrize("n_prompts", [1, 2])
+    def test_a_metric_that_no_prompt_can_have_is_a_failure_where_it_is_named(
+        self, engines: list[ScriptedEngine], capsys: Output, n_prompts: int
+    ) -> None:
+        def outcome(metrics: str, *texts: str) -> tuple[int, str]:
+            prompts = [part for text in texts for part in ("--prompt", text)]
+            status = cli.main(["run", "demo", *prompts, "--metrics", metrics])
+            return status, capsys.readouterr().err
+
+        unanswered = ["unanswered"] * n_prompts
+        status, error = outcome("logit_lens,residual_erasure", *unanswered)
+        assert status == 1
+        on_all = " on all 2 prompts" * (n_prompts == 2)
+        reason = f"is unavailable{on_all}: the prompt has no known answer.\n"
+        assert error.count(f"Residual erasure {reason}") == 1
+        assert outcome("residual_erasure", "everything", *unanswered)[0] == 0
+        status, error = outcome("all", *unanswered)
+        assert (status, "Residual erasure" in error) == (0, False)
+
     def test_summary_options_reach_the_summary(
         self, engines: list[ScriptedEngine], home: Path
     ) -> None:

@@ -14,6 +14,7 @@ from depthtui.cli.generate import generate
 from depthtui.cli.run import run
 from depthtui.cli.sweep import sweep
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings, SummarySettings
+from depthtui.errors import DepthError
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.sweep.plan import Drawing, SweepPlan
 from depthtui.sweep.plan_file import read_plan
@@ -80,6 +81,21 @@ def test_the_command_line_holds_the_same_limits(given: tuple[str, str]) -> None:
     assert given[1] in outcome.output
 
 
+@pytest.mark.parametrize("blank", ["", " "])
+def test_no_layers_are_not_every_layer(tmp_path: Path, blank: str) -> None:
+    said = "layers such as 0-5,20"
+    for command, arguments in ((run, ["demo", "--prompt", "hi"]), (sweep, ["--model", "demo"])):
+        outcome = CliRunner().invoke(command, [*arguments, "--layers", blank])
+        assert outcome.exit_code == 2
+        assert said in outcome.output
+    path = tmp_path / "plan.toml"
+    path.write_text(tomli_w.dumps({"layers": blank}))
+    with pytest.raises(DepthError, match=said):
+        read_plan(path, SweepPlan((), ()), Drawing())
+    with pytest.raises(WrongValue, match=said):
+        EVERY["layers"].parse(" ")
+
+
 def test_fields_without_a_declaration_are_no_options() -> None:
     assert "skipped" not in options_of(RunSettings)
     assert isinstance(options_of(RunSettings)["top_k"], Option)
@@ -87,8 +103,9 @@ def test_fields_without_a_declaration_are_no_options() -> None:
 
 def test_a_plan_may_say_what_holds_anyway(tmp_path: Path) -> None:
     defaults = options_of(RunSettings) | options_of(SummarySettings) | options_of(Drawing)
+    said = {name: option.default for name, option in defaults.items() if name != "layers"}
     path = tmp_path / "plan.toml"
-    path.write_text(tomli_w.dumps({name: option.default for name, option in defaults.items()}))
+    path.write_text(tomli_w.dumps(said))
     empty = SweepPlan((), ())
     assert read_plan(path, empty, Drawing()) == empty
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from types import TracebackType
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _SECONDS_WORTH_SAYING = 5.0
 """What takes longer is told before it begins."""
 
+_MOST_REASONS = 3
+"""So many are told where they differ from prompt to prompt."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -42,6 +45,7 @@ class Job:
         max_tokens: longer prompts are left out; None for no limit.
         more: comes after `prompts`; only looked at under `max_tokens`.
         n_more: how many of `more` to run: the first that are short enough.
+        named: metrics that were asked for by name: it is a failure where no prompt has one.
     """
 
     spec: ModelSpec
@@ -51,6 +55,7 @@ class Job:
     max_tokens: int | None = None
     more: Iterable[Prompt] = ()
     n_more: int = 0
+    named: Sequence[str] = ()
 
 
 def run_job(
@@ -94,6 +99,8 @@ def run_job(
                 fail(_of_prompt(number, job, str(error)))
             except Exception as error:
                 fail(_of_prompt(number, job, on_bug(error)))
+        for problem in _had_by_none(job.named, results):
+            fail(problem)
         if any(_lacks_answer(result) for result in results):
             notice("--prompt-file can say what the answer is: JSONL with `text` and `answer`.")
         return results
@@ -114,6 +121,21 @@ def _short_enough(
     if len(prompts) < wanted:
         notice(f"Of {wanted} prompts, {len(prompts)} have at most {max_tokens} tokens.")
     return prompts
+
+
+def _had_by_none(names: Iterable[str], results: Sequence[RunResult]) -> Iterator[str]:
+    """A sentence for each of these metrics that no run can have; not of those that failed."""
+    for name in names:
+        reasons = [
+            result.unavailable[name]
+            for result in results
+            if name in result.unavailable and name not in result.failed
+        ]
+        if reasons and len(reasons) == len(results):
+            which = f" on all {len(reasons)} prompts" * (len(reasons) > 1)
+            told = list(dict.fromkeys(reason.rstrip(".") for reason in reasons))
+            words = "; ".join([*told[:_MOST_REASONS], *["…"] * (len(told) > _MOST_REASONS)])
+            yield f"{METRIC_BY_NAME[name].title} is unavailable{which}: {words}."
 
 
 def _lacks_answer(result: RunResult) -> bool:

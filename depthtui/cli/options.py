@@ -268,7 +268,7 @@ def _type(option: Option) -> dict[str, Any]:
 
     def read(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
         try:
-            return None if value is None else option.parse(value)
+            return None if value is None else option.parse_written(value)
         except WrongValue as error:
             raise click.BadParameter(f"{value!r} is not {error}.") from None
 

@@ -54,6 +54,7 @@ def run(
 
     from depthtui.cli.headless import Job, run_job
     from depthtui.engine.factory import Storage
+    from depthtui.metrics import METRIC_BY_NAME
 
     failures: list[str] = []
 
@@ -61,6 +62,7 @@ def run(
         failures.append(problem)
         say(problem)
 
+    named = given.values.get("metrics", ())
     job = Job(
         spec=replace(spec, name=model),
         prompts=gathered.prompts,
@@ -69,6 +71,8 @@ def run(
         max_tokens=dataset.max_tokens,
         more=gathered.more,
         n_more=gathered.n_more,
+        # All of them are all that there are.
+        named=() if set(named) == set(METRIC_BY_NAME) else named,
     )
     results = run_job(job, notice=say, fail=fail, on_bug=log_bug)
     if results:

@@ -15,13 +15,15 @@ _PART = re.compile(r"(?:([0-9]{1,5})(?:-([0-9]{1,5}))?)?(?:/([1-9][0-9]{0,4}))?"
 def read_layers(value: Any) -> str:
     """Layers such as `0-5,20` or `/4`, checked and without spaces; a list of numbers is one too.
 
+    At least one: what says nothing is more likely forgotten than meant for all of them.
+
     Raises:
         WrongValue: the value is something else.
     """
     if isinstance(value, list | tuple):
         value = ",".join(map(str, value))
     text = re.sub(r"\s", "", value) if isinstance(value, str) else "?"
-    if text and not text.strip(","):
+    if not text.strip(","):
         text = "?"
     for part in filter(None, text.split(",")):
         found = _PART.fullmatch(part)
@@ -47,11 +49,13 @@ def layers_in(text: str, n_layers: int) -> list[int]:
 
 
 def read_positions(value: Any) -> tuple[int, ...]:
-    """Positions such as `8,20`, or a list of them.
+    """Positions such as `8,20`, one alone, or a list of them.
 
     Raises:
         WrongValue: the value is something else.
     """
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = (value,)
     parts = value.split(",") if isinstance(value, str) else value
     texts = [str(part).strip() for part in parts] if isinstance(parts, list | tuple) else ["?"]
     if not all(re.fullmatch(r"[1-9][0-9]{0,7}", text) for text in texts):

@@ -113,7 +113,7 @@ def _values(row: Mapping[str, Any], known: Mapping[str, Option], where: str) -> 
     for name, option in known.items():
         if name in row:
             try:
-                values[name] = option.parse(row[name])
+                values[name] = option.parse_written(row[name])
             except WrongValue as error:
                 raise DepthError(f"{where}: {name} must be {error}, not {row[name]!r}.") from None
     return values

@@ -13,7 +13,6 @@ from depthtui.options import WrongValue
 @pytest.mark.parametrize(
     ("text", "layers"),
     [
-        ("", list(range(12))),
         ("3", [3]),
         ("0-2,7", [0, 1, 2, 7]),
         (" 7, 0 - 2 ", [0, 1, 2, 7]),
@@ -30,8 +29,12 @@ def test_layers(text: Any, layers: list[int]) -> None:
     assert layers_in(read_layers(text), 12) == layers
 
 
+def test_no_text_is_every_layer() -> None:
+    assert layers_in("", 4) == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
-    "value", ["a", "5-2", "-3", "1-", "/0", "1;2", 3, None, [-1], "1-2-3", ",", "0-999999999", "٣"]
+    "value", ["a", "5-2", "-3", "1-", "/0", "1;2", 3, None, [-1], "1-2-3", ",", "0-999999999", "٣", "", " ", []]
 )
 def test_what_is_no_layer(value: Any) -> None:
     with pytest.raises(WrongValue, match="layers such as 0-5,20"):
@@ -40,7 +43,8 @@ def test_what_is_no_layer(value: Any) -> None:
 
 def test_positions() -> None:
     assert read_positions("20, 8") == read_positions([8, 20]) == (8, 20)
-    for value in ("0", "", "a", 8, [0], [1.5], None):
+    assert read_positions(8) == (8,)
+    for value in ("0", "", "a", 0, True, [0], [1.5], None):
         with pytest.raises(WrongValue, match="positions of at least 1"):
             read_positions(value)
     assert read_positions([]) == ()
