@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import ON_DEMAND
+from depthtui.report.choices import choice_words, choices_that_matter, settled
 from depthtui.report.skips import without
 from depthtui.report.summary import weights_dtype
 
@@ -23,10 +24,12 @@ class Group:
         results: the runs, in the order they were made; of a prompt that was run
             twice, the last.
         stopped: how many runs were left out because they were stopped half-way.
+        chosen: which part of the slower metrics was computed, in words; empty for all of them.
     """
 
     results: tuple[RunResult, ...]
     stopped: int = 0
+    chosen: str = ""
 
     @property
     def model(self) -> ModelInfo:
@@ -42,15 +45,22 @@ class Group:
         settings = self.settings
         template = ", chat template" if settings.chat_template else ""
         left_out = f", {without(settings.skipped)}" if settings.skipped else ""
+        chosen = f", {self.chosen}" if self.chosen else ""
         where = f"{weights_dtype(self.model)} on {self.model.device}"
-        return f"{self.model.name}, {where}{template}{left_out}"
+        return f"{self.model.name}, {where}{template}{left_out}{chosen}"
 
     def is_clean_of(self, other: Group) -> bool:
-        """Whether this is the same as a what-if, with every layer on."""
-        if not other.settings.skipped:
+        """Whether this is the same as a what-if, with every layer on.
+
+        What of the slower metrics was chosen does not matter: a what-if has none of them.
+        """
+        if not other.settings.skipped or self.settings.skipped:
             return False
-        clean = replace(other.settings, skipped=())
-        return _model_key(self.model, self.settings) == _model_key(other.model, clean)
+        keys = [
+            _model_key(group.model, replace(settled(group.results[0], ()), skipped=()))
+            for group in (self, other)
+        ]
+        return keys[0] == keys[1]
 
 
 def group_runs(results: Sequence[RunResult]) -> list[Group]:
@@ -59,12 +69,14 @@ def group_runs(results: Sequence[RunResult]) -> list[Group]:
     Runs that were stopped half-way would leave holes in the means: they are
     left out where the same model has finished ones.
     """
+    choices = choices_that_matter(results)
     groups: dict[object, dict[Prompt, RunResult]] = {}
     for result in results:
-        group = groups.setdefault(_model_key(result.model, result.settings), {})
+        key = _model_key(result.model, settled(result, choices))
+        group = groups.setdefault(key, {})
         before = group.pop(result.prompt, None)
         group[result.prompt] = result if result.complete or before is None else before
-    return [_group(list(group.values())) for group in groups.values()]
+    return [_group(list(group.values()), choices) for group in groups.values()]
 
 
 def _model_key(model: ModelInfo, settings: RunSettings) -> object:
@@ -83,8 +95,12 @@ def _model_key(model: ModelInfo, settings: RunSettings) -> object:
     )
 
 
-def _group(results: list[RunResult]) -> Group:
+def _group(results: list[RunResult], choices: Collection[str]) -> Group:
+    settings = settled(results[0], choices)
+    # Every fourth of many layers is said by /4.
+    layers = min(settings.layers, results[0].settings.layers, key=len)
+    chosen = choice_words(replace(settings, layers=layers))
     complete = [result for result in results if result.complete]
     if not complete:
-        return Group(tuple(results))
-    return Group(tuple(complete), stopped=len(results) - len(complete))
+        return Group(tuple(results), chosen=chosen)
+    return Group(tuple(complete), len(results) - len(complete), chosen)

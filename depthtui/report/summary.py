@@ -18,6 +18,7 @@ from depthtui.data.run import Provenance, RunResult
 from depthtui.data.run_settings import CHOICES, SummarySettings, settings_keys
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import ALL
+from depthtui.report.choices import choices_that_matter
 from depthtui.report.findings import pool_runs
 
 SCHEMA = 1
@@ -130,8 +131,8 @@ def _left_out(results: Sequence[RunResult]) -> dict[str, Any]:
 
 def _chosen(results: Sequence[RunResult]) -> dict[str, Any]:
     """Which part of the slower metrics was computed; nothing where it was all of them."""
-    settings = settings_keys(results[0].settings)
-    return {name: settings[name] for name in CHOICES if name in settings}
+    settings, matter = settings_keys(results[0].settings), choices_that_matter(results)
+    return {name: settings[name] for name in CHOICES if name in settings and name in matter}
 
 
 def _prompt(result: RunResult) -> dict[str, Any]:

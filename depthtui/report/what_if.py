@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,9 +43,9 @@ class Pairs:
     changed: tuple[RunResult, ...]
 
     @classmethod
-    def of(cls, clean: Group, changed: Group) -> Pairs:
-        """The prompts that both groups have."""
-        by_prompt = {result.prompt: result for result in clean.results}
+    def of(cls, clean: Iterable[Group], changed: Group) -> Pairs:
+        """The prompts of a group that clean ones have too."""
+        by_prompt = {result.prompt: result for group in clean for result in group.results}
         both = [result for result in changed.results if result.prompt in by_prompt]
         return cls(tuple(by_prompt[run.prompt] for run in both), tuple(both))
 
@@ -145,5 +145,5 @@ def _title(result: RunResult) -> str:
 
 def pairs(group: Group, groups: Sequence[Group]) -> Pairs | None:
     """A what-if's prompts beside their clean runs; None for a clean group, or without one."""
-    clean = next((other for other in groups if other.is_clean_of(group)), None)
-    return None if clean is None else Pairs.of(clean, group)
+    clean = [other for other in groups if other.is_clean_of(group)]
+    return Pairs.of(clean, group) if clean else None

@@ -68,6 +68,19 @@ def test_a_what_if_is_paired_with_its_clean_run() -> None:
     assert pairs(changed, [other, changed]) is None
 
 
+def test_a_what_if_is_beside_clean_runs_of_any_choice() -> None:
+    first, second = both("1"), both("2")
+    for result, layers in ((first[0], "0-1"), (second[0], ""), (second[1], "0-2")):
+        metrics = (*result.settings.metrics, "ablation")
+        result.settings = replace(result.settings, metrics=metrics, layers=layers)
+    runs = [*first, *second]
+    groups = group_runs(runs)
+    assert len(groups) == 3
+    changed = next(group for group in groups if group.settings.skipped)
+    found = pairs(changed, groups)
+    assert found == Pairs((first[0], second[0]), (first[1], second[1]))
+
+
 def test_slower_metrics_of_a_clean_run_do_not_part_it_from_the_others() -> None:
     first, second = run("1"), run("2")
     more = replace(first.settings, metrics=(*first.settings.metrics, "similarity"))
@@ -78,7 +91,7 @@ def test_slower_metrics_of_a_clean_run_do_not_part_it_from_the_others() -> None:
 
 def test_what_it_costs() -> None:
     clean, changed = group_runs(both())
-    rows = {name: cells for name, *cells in Pairs.of(clean, changed).rows(SETTINGS)}
+    rows = {name: cells for name, *cells in Pairs.of([clean], changed).rows(SETTINGS)}
     assert rows["parameters in use"] == ["1,000", "750", "-25%"]
     assert rows["loss, nats"] == ["2.000", "2.500", "+0.500"]
     assert rows["same next token"] == ["", "4 of 5", ""]
@@ -86,7 +99,7 @@ def test_what_it_costs() -> None:
     assert {"effective depth, cosine", "effective depth, KL", "effective depth, overlap"} <= set(
         rows
     )
-    assert Pairs.of(clean, changed).by_prompt() == []
+    assert Pairs.of([clean], changed).by_prompt() == []
 
 
 def test_losses_are_weighted_by_tokens() -> None:
@@ -94,7 +107,7 @@ def test_losses_are_weighted_by_tokens() -> None:
     for result in runs[2:]:
         result.tokens = replace(result.tokens, ids=np.arange(2), texts=["a", "b"])
     clean, changed = group_runs(runs)
-    found = Pairs.of(clean, changed)
+    found = Pairs.of([clean], changed)
     rows = {name: cells for name, *cells in found.rows(SETTINGS)}
     assert rows["loss, nats"] == ["2.400", "3.200", "+0.800"]
     assert [row[:4] for row in found.by_prompt()] == [
@@ -112,7 +125,7 @@ def test_what_is_unknown_has_no_row() -> None:
         for share in (clean, changed)
     ]
     (first, second) = group_runs(unknown)
-    names = {row[0] for row in Pairs.of(first, second).rows(SETTINGS)}
+    names = {row[0] for row in Pairs.of([first], second).rows(SETTINGS)}
     assert names == {"effective depth, cosine"}
 
 

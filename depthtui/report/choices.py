@@ -1,0 +1,61 @@
+"""Which part of the slower metrics was computed, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import CHOICES, RunSettings
+from depthtui.data.selection import numbers_text
+from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.choices import chosen_layers
+
+
+def choices_of(metrics: Iterable[str]) -> set[str]:
+    """The choices that change values of these metrics."""
+    return {
+        choice
+        for metric in metrics
+        for choice in CHOICES
+        if choice in METRIC_BY_NAME[metric].depends_on
+    }
+
+
+def choices_that_matter(results: Iterable[RunResult]) -> set[str]:
+    """The choices that change anything of some runs; none that changes a what-if."""
+    return {
+        choice
+        for result in results
+        if not result.settings.skipped
+        for choice in choices_of((*result.settings.metrics, *result.measured))
+    }
+
+
+def settled(result: RunResult, choices: Iterable[str]) -> RunSettings:
+    """A run's settings, of which choices other than these, and those of everything, are none.
+
+    So settings are the same where they choose the same, however that was written.
+    """
+    settings, layers = result.settings, _listed(chosen_layers(result))
+    kept = {*choices} if not settings.skipped else set()
+    if not settings.erase_search:
+        kept.discard("erase_threshold")
+    unchosen = {name: getattr(RunSettings, name) for name in CHOICES if name not in kept}
+    return replace(settings, **{"layers": layers} | unchosen)
+
+
+def choice_words(settings: RunSettings) -> str:
+    """What was chosen, such as `layers 0-5,20, 32 tokens erased`; empty for everything."""
+    n_erased = settings.erase_tokens
+    words = [
+        f"layers {settings.layers}" * bool(settings.layers),
+        f"skipped before tokens {_listed(settings.skip_positions)}" * bool(settings.skip_positions),
+        f"{n_erased} token{'s' * (n_erased != 1)} erased" * bool(n_erased),
+        f"depths bisected at {settings.erase_threshold:g}" * bool(settings.erase_search),
+    ]
+    return ", ".join(filter(None, words))
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return numbers_text(numbers).replace(", ", ",")
