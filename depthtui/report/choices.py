@@ -32,17 +32,19 @@ def choices_that_matter(results: Iterable[RunResult]) -> set[str]:
     }
 
 
-def settled(result: RunResult, choices: Iterable[str]) -> RunSettings:
-    """A run's settings, of which choices other than these, and those of everything, are none.
-
-    So settings are the same where they choose the same, however that was written.
-    """
-    settings, layers = result.settings, _listed(chosen_layers(result))
+def choosing_only(settings: RunSettings, choices: Iterable[str]) -> RunSettings:
+    """The settings without choices other than these, and without those that change nothing."""
     kept = {*choices} if not settings.skipped else set()
     if not settings.erase_search:
         kept.discard("erase_threshold")
-    unchosen = {name: getattr(RunSettings, name) for name in CHOICES if name not in kept}
-    return replace(settings, **{"layers": layers} | unchosen)
+    return replace(settings, **{name: getattr(RunSettings, name) for name in {*CHOICES} - kept})
+
+
+def settled(result: RunResult, choices: Iterable[str]) -> RunSettings:
+    """The same of a run, its layers in one way of writing them: none where they are all."""
+    settings = choosing_only(result.settings, choices)
+    layers = _listed(chosen_layers(result)) if settings.layers else ""
+    return replace(settings, layers=layers)
 
 
 def choice_words(settings: RunSettings) -> str:

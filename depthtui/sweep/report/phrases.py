@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from depthtui.data.depth import DepthEstimate
-from depthtui.data.run_settings import SummarySettings
+from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.intervals import LEVEL
 from depthtui.depth.published import DATASETS, PROTOCOL
 from depthtui.depth.rules import RULE_CURVES
+from depthtui.report.choices import choice_words, choices_of, choosing_only
 from depthtui.report.phrases import interval, rule_title
 from depthtui.report.summary import weights_dtype
 from depthtui.sweep.folder import model_title
@@ -88,7 +89,7 @@ def method(summary: SweepSummary) -> str:
     return (
         "Each cell is the effective depth as a layer counted from 0, its ratio (layer + 1) / L "
         f"and its {LEVEL:.0%} bootstrap interval over prompts, where five or more were run. "
-        f"{_pooling(settings)}"
+        f"{_pooling(settings)}{_chosen(summary.plan.run)}"
     )
 
 
@@ -113,6 +114,12 @@ def other_titles(cells: Iterable[CellSummary]) -> list[str]:
 
 def _names(cell: Cell) -> tuple[str, str]:
     return model_title(cell.model), cell.task.title
+
+
+def _chosen(settings: RunSettings) -> str:
+    """Which part of the slower metrics was computed; empty where it was all of them."""
+    words = choice_words(choosing_only(settings, choices_of(settings.metrics)))
+    return f" The slower metrics go through a part: {words}." if words else ""
 
 
 def _pooling(settings: SummarySettings) -> str:

@@ -9,13 +9,14 @@ import re
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from depthtui.data.lens import LogitLens
-from depthtui.data.run_settings import ModelSpec, SummarySettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.intervals import depth_intervals
 from depthtui.depth.published import RULES
@@ -270,6 +271,25 @@ class TestFiles:
         for cell in summary.cells:
             for estimate in cell.depths:
                 assert f"{estimate.layer} · {estimate.ratio:.2f} (" in text
+
+    def test_what_was_chosen_is_said_once_in_every_report(self, tmp_path: Path) -> None:
+        result = full_run()
+
+        def pages(**settings: Any) -> list[str]:
+            result.settings = replace(RunSettings(), **settings)
+            summary = of_results([result])
+            report = sweep_report(summary, questions(summary))
+            paths = report.write(tmp_path, ["md", "html"])
+            console = Console(file=io.StringIO(), width=200)
+            console.print(rich_lines(report.document()))
+            return [*(path.read_text() for path in paths), console.file.getvalue()]
+
+        chosen = {"layers": "/2", "skip_positions": (8, 9), "erase_tokens": 4}
+        words = "The slower metrics go through a part: layers /2, skipped before tokens 8-9."
+        said = pages(metrics=("logit_lens", "skip_effects"), **chosen)
+        assert [page.count(words) for page in said] == [1, 1, 1]
+        for everything in (pages(metrics=("skip_effects",)), pages(**chosen)):
+            assert not any("go through a part" in page for page in everything)
 
     def test_nothing_run_is_said(self) -> None:
         plan = SweepPlan((ModelSpec("a"),), (TaskChoice("facts", "1"),))
