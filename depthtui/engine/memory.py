@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from depthtui.data.model import ModelInfo
+from depthtui.data.selection import numbers_text
 from depthtui.errors import DepthError
 from depthtui.metrics.spec import MemoryNeed, Metric, Sizes
 from depthtui.models.free_space import free_memory
@@ -80,7 +81,9 @@ class Placement:
         """The bytes that something takes on each device."""
         needed = dict.fromkeys(self.devices, 0)
         for device in set(self.layers):
-            needed[device] += need.layer * self.layers.count(device) + need.block
+            needed[device] += need.block
+        for device, bytes_ in zip(self.layers, need.layers, strict=False):
+            needed[device] += bytes_
         needed[self.layers[0]] += need.first
         needed[self.head] += need.head
         return needed
@@ -128,7 +131,7 @@ def of_metric(metric: Metric, sizes: Sizes) -> MemoryNeed:
     if not metric.reruns_layers:
         return need
     keys_and_values = 2 * sizes.tokens * sizes.cached_width * sizes.item
-    return need + MemoryNeed(layer=sizes.residual_bytes + keys_and_values)
+    return need + MemoryNeed(layers=sizes.of_layers(sizes.residual_bytes + keys_and_values))
 
 
 def check_fits(info: ModelInfo, sizes: Sizes, placement: Placement) -> None:
@@ -197,9 +200,31 @@ def _what_helps(
     if fits >= sizes.tokens:
         # The estimate is of what it needs at least.
         fits = sizes.tokens // 2
-    advice = [f"try a prompt of about {fits:,} tokens"] if fits > 1 else []
+    advice = _choices_that_help(metric, sizes, placement, rooms)
+    advice += [f"a prompt of about {fits:,} tokens"] if fits > 1 else []
     advice += ["bfloat16"] if info.dtype == "float32" else []
-    return " or ".join([*advice, "a smaller model"])
+    return f"try {' or '.join([*advice, 'a smaller model'])}"
+
+
+def _choices_that_help(
+    metric: Metric, sizes: Sizes, placement: Placement, rooms: Rooms
+) -> list[str]:
+    """Options that have a metric go through a part which fits, where it takes less than all."""
+    whole = of_metric(metric, sizes)
+
+    def helps(choice: Sizes) -> bool:
+        need = of_metric(metric, choice)
+        return need != whole and placement.lacks(need, rooms) is None
+
+    layers = sizes.chosen or tuple(range(sizes.layers))
+    # The estimate is of what it needs at least: where all seem to fit, half of them may.
+    most = len(layers) // 2 if placement.lacks(whole, rooms) is None else len(layers) - 1
+    # The last ones, behind which the least is kept.
+    some = (layers[-count:] for count in range(most, 0, -1))
+    fitting = next((part for part in some if helps(replace(sizes, chosen=part))), ())
+    options = [f"--layers {numbers_text(fitting).replace(' ', '')}"] if fitting else []
+    options += ["--erase-search bisect"] if helps(replace(sizes, bisects=True)) else []
+    return [*options[:-1], f"{options[-1]} (L in the explorer)"] if options else []
 
 
 def _longest(

@@ -23,6 +23,7 @@ from depthtui.engine.memory import Placement
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError, RunStopped, first_line
 from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
+from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.estimates import TimeLeft, seconds_of, with_metric
 from depthtui.metrics.logit_lens.compute import read_depth, read_lens
 from depthtui.metrics.spec import Metric, Sizes
@@ -110,7 +111,11 @@ class Run:
         self._emit = emit
         self._run_id = run_id
         self._on_bug = on_bug
-        self.sizes = model.sizes(len(result.tokens), result.answer_start)
+        self.sizes = replace(
+            model.sizes(len(result.tokens), result.answer_start),
+            chosen=chosen_layers(result),
+            bisects=bool(result.settings.erase_search),
+        )
         self._ids = torch.from_numpy(result.tokens.ids)
         self._activations: Activations | None = None
         self._started = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -52,6 +53,8 @@ class Sizes:
         cached_width: numbers that a layer keeps of a token, in keys and in values each.
         scores: attention scores that a block holds for each pair of tokens; 0 where it
             never holds them all.
+        chosen: the layers that slower metrics go through, in order; empty for all of them.
+        bisects: whether residual erasure searches for a depth, instead of going through all.
     """
 
     layers: int
@@ -62,6 +65,8 @@ class Sizes:
     item: int
     cached_width: int = 0
     scores: int = 0
+    chosen: tuple[int, ...] = ()
+    bisects: bool = False
 
     @property
     def token_bytes(self) -> int:
@@ -82,6 +87,10 @@ class Sizes:
         """The residual stream at one depth, `[T, d]`."""
         return self.tokens * self.width * self.item
 
+    def of_layers(self, bytes_: int, first: int = 0) -> tuple[int, ...]:
+        """So much for each layer from the first one on, `[L]`."""
+        return (0,) * first + (bytes_,) * (self.layers - first)
+
 
 @dataclass(frozen=True)
 class MemoryNeed:
@@ -89,20 +98,20 @@ class MemoryNeed:
 
     Attributes:
         first: on the device of the first layer.
-        layer: for each layer, on its device.
+        layers: for each layer, on its device; empty for nothing.
         block: on each device with layers, while one of them runs.
         head: on the LM head's device.
     """
 
     first: int = 0
-    layer: int = 0
+    layers: tuple[int, ...] = ()
     block: int = 0
     head: int = 0
 
     def __add__(self, other: MemoryNeed) -> MemoryNeed:
         return MemoryNeed(
             self.first + other.first,
-            self.layer + other.layer,
+            tuple(map(sum, zip_longest(self.layers, other.layers, fillvalue=0))),
             max(self.block, other.block),
             self.head + other.head,
         )
@@ -114,11 +123,13 @@ def row_of_logits(sizes: Sizes) -> MemoryNeed:
 
 
 def saving_backward(sizes: Sizes) -> MemoryNeed:
-    """The memory of a backward pass that keeps the residuals alone, and one block at a time."""
+    """The memory of a backward pass that keeps the residuals alone, and one block at a time.
+
+    It ends at the first of the chosen layers.
+    """
     logits = sizes.vocabulary * (sizes.item + 4 * 4)
-    return MemoryNeed(
-        layer=sizes.residual_bytes, block=sizes.tokens * sizes.saved_bytes, head=logits
-    )
+    layers = sizes.of_layers(sizes.residual_bytes, min(sizes.chosen, default=0))
+    return MemoryNeed(layers=layers, block=sizes.tokens * sizes.saved_bytes, head=logits)
 
 
 def backward(sizes: Sizes) -> MemoryNeed:
@@ -126,7 +137,7 @@ def backward(sizes: Sizes) -> MemoryNeed:
     # Logits are there once in the model's dtype and four times in float32: with their
     # logarithms, and the gradients of both.
     logits = sizes.answer * sizes.vocabulary * (sizes.item + 4 * 4)
-    return MemoryNeed(layer=sizes.tokens * sizes.saved_bytes, head=logits)
+    return MemoryNeed(layers=sizes.of_layers(sizes.tokens * sizes.saved_bytes), head=logits)
 
 
 @dataclass(frozen=True)

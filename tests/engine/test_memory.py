@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from depthtui.engine import memory
 from depthtui.engine.memory import Placement
 from depthtui.metrics import METRIC_BY_NAME
-from depthtui.metrics.spec import MemoryNeed, Sizes, backward
+from depthtui.metrics.spec import MemoryNeed, Sizes, backward, row_of_logits
 from depthtui.tracing.anatomy import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.models import model_info
@@ -49,13 +49,13 @@ def test_what_the_pass_keeps_is_counted():
 
 
 def test_each_device_holds_what_lies_on_it():
-    need = MemoryNeed(first=1000, layer=100, block=10, head=1)
+    need = MemoryNeed(first=1000, layers=(100,) * 4, block=10, head=1)
     assert TWO.by_device(need) == {FIRST: 1000 + 3 * 100 + 10, SECOND: 100 + 10 + 1}
 
 
 @pytest.mark.parametrize("short", [FIRST, SECOND])
 def test_a_device_without_room_is_found(short):
-    need = MemoryNeed(first=1000, layer=100, block=10, head=1)
+    need = MemoryNeed(first=1000, layers=(100,) * 4, block=10, head=1)
     rooms = rooms_for(TWO, need)
     assert TWO.lacks(need, rooms) is None
     assert TWO.lacks(need, {**rooms, short: rooms[short] - 1}) == short
@@ -71,11 +71,72 @@ def test_a_metric_that_does_not_fit_says_what_would(name):
     assert "try a prompt of about 500 tokens or bfloat16 or a smaller model" in reason
 
 
+def need_of(name, **choice):
+    return memory.of_metric(METRIC_BY_NAME[name], replace(SIZES, **choice))
+
+
+@pytest.mark.parametrize(
+    ("choice", "depths"), [({}, 5), ({"chosen": (0, 3)}, 2), ({"bisects": True}, 1)]
+)
+def test_erasure_takes_as_much_as_it_has_depths_at_once(choice, depths):
+    logits = row_of_logits(SIZES).head
+    need = need_of("residual_erasure", **choice)
+    assert need.head - logits == depths * SIZES.residual_bytes
+
+
+@pytest.mark.parametrize(("chosen", "behind"), [((), 4), ((0,), 4), ((2, 3), 2), ((3,), 1)])
+def test_integrated_gradients_keep_what_lies_behind_the_first_layer(chosen, behind):
+    kept = [
+        ours - others
+        for ours, others in zip(
+            need_of("integrated_gradients", chosen=chosen).layers,
+            need_of("skip_effects").layers,
+            strict=True,
+        )
+    ]
+    assert kept == [0] * (4 - behind) + [SIZES.residual_bytes] * behind
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "fewer", "words"),
+    [
+        ("residual_erasure", (), (0, 1), "--layers 2-3 or --erase-search bisect"),
+        ("residual_erasure", (0, 1, 3), (0,), "--layers 3 or --erase-search bisect"),
+        ("integrated_gradients", (), (1, 2), "--layers 1-3"),
+        ("integrated_gradients", (0, 1, 3), (1,), "--layers 1,3"),
+    ],
+)
+def test_fewer_layers_help_where_they_fit(name, chosen, fewer, words):
+    rooms = rooms_for(CPU, need_of(name, chosen=fewer))
+    info, sizes = model_info(), replace(SIZES, chosen=chosen)
+    reason = memory.why_not(METRIC_BY_NAME[name], info, sizes, CPU, rooms)
+    assert f"are free: try {words} (L in the explorer) or " in reason
+
+
+@pytest.mark.parametrize("name", ["residual_erasure", "integrated_gradients", "ablation"])
+def test_fewer_layers_are_no_help_where_they_fit_no_better(name):
+    metric = METRIC_BY_NAME[name]
+    rooms = rooms_for(CPU, memory.of_metric(metric, replace(SIZES, tokens=20)))
+    reason = memory.why_not(metric, model_info(), SIZES, CPU, rooms)
+    assert "about" in reason
+    assert "--" not in reason
+
+
+def test_what_ran_out_may_go_through_half_of_the_layers():
+    metric = METRIC_BY_NAME["residual_erasure"]
+    reason = memory.ran_out(metric, model_info(), SIZES, CPU, plenty(CPU))
+    assert "smallest parts too: try --layers 2-3 or --erase-search bisect (L in" in reason
+    least = replace(SIZES, chosen=(3,), bisects=True)
+    assert "--" not in memory.ran_out(metric, model_info(), least, CPU, plenty(CPU))
+    ablation = METRIC_BY_NAME["ablation"]
+    assert "--" not in memory.ran_out(ablation, model_info(), SIZES, CPU, plenty(CPU))
+
+
 def test_a_metric_that_ran_out_where_it_should_have_fitted():
     metric = METRIC_BY_NAME["integrated_gradients"]
     reason = memory.ran_out(metric, model_info(dtype="bfloat16"), SIZES, TWO, plenty(TWO))
     assert "ran out at 1,000 tokens" in reason
-    assert reason.endswith("try a prompt of about 500 tokens or a smaller model")
+    assert reason.endswith(" or a prompt of about 500 tokens or a smaller model")
 
 
 @pytest.mark.parametrize("name", sorted(METRIC_BY_NAME))
@@ -94,7 +155,7 @@ def test_gradients_grow_with_layers_answer_and_vocabulary():
     need = backward(SIZES)
     # The logits, their float32 copy, its logarithms and two gradients.
     assert need.head == 20 * 5000 * 20
-    assert need.layer == SIZES.tokens * SIZES.saved_bytes
+    assert need.layers == (SIZES.tokens * SIZES.saved_bytes,) * 4
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -127,7 +188,7 @@ def test_a_backward_pass_keeps_no_less_than_is_reckoned_with(attention):
     kept = sum(bytes_ for place, bytes_ in held.items() if place not in weights)
     reckoned = memory.sizes_of(model, model_info(d_model=64, layers=3), 40)
     assert reckoned.scores == (4 if attention == "eager" else 0)
-    assert kept / 2 < 3 * backward(reckoned).layer <= kept
+    assert kept / 2 < sum(backward(reckoned).layers) <= kept
 
 
 def test_scores_that_are_held_whole_are_counted():

@@ -15,6 +15,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
 from depthtui.data.store import open_store
 from depthtui.engine import context as context_module
+from depthtui.engine import memory
 from depthtui.engine.context import Baselines
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
@@ -318,6 +319,22 @@ def test_the_faster_product_is_used_and_told(engine, monkeypatch):
 
 LAYERED = ("ablation", "skip_effects", "residual_erasure", "integrated_gradients")
 """Metrics that go through layers."""
+
+
+@pytest.mark.parametrize(
+    ("choice", "chosen", "bisects"),
+    [({}, (), False), ({"layers": "/2"}, (0, 2), False), ({"erase_search": "bisect"}, (), True)],
+)
+def test_the_memory_that_is_asked_for_is_that_of_the_part(
+    engine, monkeypatch, choice, chosen, bisects
+):
+    asked = []
+    monkeypatch.setattr(
+        memory, "why_not", lambda metric, info, sizes, *rest: asked.append(sizes) or "no room"
+    )
+    result = engine.run(PROMPT, RunSettings(metrics=("residual_erasure",), **choice))
+    assert result.unavailable == {"residual_erasure": "no room"}
+    assert [(sizes.chosen, sizes.bisects) for sizes in asked] == [(chosen, bisects)]
 
 
 def test_a_part_of_the_slower_metrics_is_computed_and_cached_by_itself(engine, replays):

@@ -217,9 +217,12 @@ def _per_layer(by_prompt: list[ResidualErasure | None]) -> list[LayerValues]:
 
 
 def _memory(sizes: Sizes) -> MemoryNeed:
-    """One token is erased at every depth: after the last layer, so many streams are there."""
-    streams = (sizes.layers + 1) * sizes.residual_bytes
-    return MemoryNeed(head=streams) + row_of_logits(sizes)
+    """One token is erased at the depths: after the last layer, so many streams are there.
+
+    A search erases it at one depth at a time.
+    """
+    depths = 1 if sizes.bisects else len(sizes.chosen) or sizes.layers + 1
+    return MemoryNeed(head=depths * sizes.residual_bytes) + row_of_logits(sizes)
 
 
 def _answer_begins(result: RunResult, row: int) -> str:
