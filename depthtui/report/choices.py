@@ -49,14 +49,18 @@ def settled(result: RunResult, choices: Iterable[str]) -> RunSettings:
 
 def choice_words(settings: RunSettings) -> str:
     """What was chosen, such as `layers 0-5,20, 32 tokens erased`; empty for everything."""
-    n_erased = settings.erase_tokens
+    positions, n_erased = settings.skip_positions, settings.erase_tokens
     words = [
         f"layers {settings.layers}" * bool(settings.layers),
-        f"skipped before tokens {_listed(settings.skip_positions)}" * bool(settings.skip_positions),
-        f"{n_erased} token{'s' * (n_erased != 1)} erased" * bool(n_erased),
+        f"skipped before {_tokens(len(positions))} {_listed(positions)}" * bool(positions),
+        f"{n_erased} {_tokens(n_erased)} erased" * bool(n_erased),
         f"depths bisected at {settings.erase_threshold:g}" * bool(settings.erase_search),
     ]
     return ", ".join(filter(None, words))
+
+
+def _tokens(count: int) -> str:
+    return "token" if count == 1 else "tokens"
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -44,12 +44,14 @@ def test_choices_of_slower_metrics_are_told_apart() -> None:
         choosing("1", "ablation"),
         choosing("1", "ablation", layers="0-1,3"),
         choosing("1", "skip_effects", skip_positions=(8, 20)),
+        choosing("1", "skip_effects", skip_positions=(8,)),
         choosing("1", "residual_erasure", **erasing),
         choosing("1", "residual_erasure", erase_tokens=32),
     ) == [
         "",
         ", layers 0-1,3",
         ", skipped before tokens 8,20",
+        ", skipped before token 8",
         ", 1 token erased, depths bisected at 0.2",
         ", 32 tokens erased",
     ]
