@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,41 @@ def unknown_rows(depths: int, tokens: int, top_k: int) -> LensValues[Tensor]:
     return LensValues(**{name: torch.from_numpy(shape.unknown(sizes)) for name, shape in shapes})
 
 
+@dataclass
+class Logits:
+    """Logits of some rows, and what makes probabilities of them.
+
+    Attributes:
+        values: `[..., V]` float32.
+        shift: `[...]`, near the largest of each row.
+        total: `[...]`, the sum of exp(values - shift).
+    """
+
+    values: Tensor
+    shift: Tensor
+    total: Tensor
+
+    @property
+    def log_normaliser(self) -> Tensor:
+        """The logarithm of the sum of exp(values), `[...]`."""
+        return self.shift + self.total.log()
+
+    def probabilities(self, columns: slice = slice(None)) -> Tensor:
+        """The softmax of the values, `[..., V]`, or some columns of it."""
+        # The shift first: beside it, the normaliser's logarithm would be rounded.
+        shifted = self.values[..., columns] - self.shift[..., None]
+        return shifted.exp_().div_(self.total[..., None])
+
+    def __getitem__(self, rows: slice | tuple[slice, slice]) -> Logits:
+        """Those of some rows; they share their memory."""
+        return Logits(self.values[rows], self.shift[rows], self.total[rows])
+
+
+OnLogits: TypeAlias = Callable[[int, int, Logits, Logits], None]
+"""Called with the first depth, the first token, the lens's logits of a part, `[depths, tokens, V]`,
+and the model's own at its tokens, `[tokens, V]`. Both are overwritten after it returns."""
+
+
 def read_lens(
     unembedding: Unembedding,
     residuals: Sequence[Tensor],
@@ -46,6 +82,7 @@ def read_lens(
     top_k: int,
     on_rows: Callable[[int, int, LensValues[Tensor]], None],
     checkpoint: Callable[[], None] = lambda: None,
+    on_logits: OnLogits = lambda *part: None,
 ) -> None:
     """Read every depth of the residual stream.
 
@@ -57,6 +94,8 @@ def read_lens(
         on_rows: called with the first depth, the first token and the rows that are new, of
             each part of the prompt depth L first and then upwards.
         checkpoint: called often; raising there ends the reading.
+        on_logits: reduces the logits of each part of the depths below L to something else,
+            while they are there.
     """
     with torch.inference_mode():
         reader = _Reader(unembedding, ids, top_k, checkpoint)
@@ -65,7 +104,7 @@ def read_lens(
             output = reader.read_output(residuals[-1][tokens], tokens)
             n_part = tokens.stop - tokens.start
             rows = unknown_rows(1, n_part, top_k)
-            _put(rows, slice(None), output.reading.values)
+            _put(rows, slice(None), output.values)
             on_rows(n_layers, tokens.start, rows)
             size = reader.rows_at_once(n_layers * n_part)
             for depths in _parts(n_layers, max(1, size // n_part)):
@@ -73,7 +112,10 @@ def read_lens(
                 for part in _parts(n_part, size):
                     here = slice(tokens.start + part.start, tokens.start + part.stop)
                     stacked = torch.stack([residual[here] for residual in residuals[depths]])
-                    _put(rows, part, reader.read(stacked, here, output, part).values)
+                    reading = reader.read(stacked, here, output, part)
+                    own = output.logits[slice(None), part]
+                    on_logits(depths.start, here.start, reading.logits, own[0])
+                    _put(rows, part, reading.values)
                 on_rows(depths.start, tokens.start, rows)
 
 
@@ -100,30 +142,26 @@ def _parts(count: int, size: int) -> Iterator[slice]:
 
 @dataclass
 class _Reading:
-    """What was read of a few rows, `[depths, tokens]` (`[depths, tokens, k]`).
+    """Logits of a few rows, `[depths, tokens, V]`, and what was read off them.
 
     KL and overlap are NaN where they have nothing to be compared with.
     """
 
+    logits: Logits
     values: LensValues[Tensor]
-    log_normaliser: Tensor
 
 
-def _joined(parts: list[_Reading]) -> _Reading:
-    """Readings of the same depths at tokens that follow each other."""
+def _joined(parts: list[_Reading], logits: Tensor) -> _Reading:
+    """Readings of one depth at tokens that follow each other in `logits` `[tokens, V]`."""
     values = {
         name: torch.cat([getattr(part.values, name) for part in parts], dim=1)
         for name in vars(parts[0].values)
     }
-    return _Reading(LensValues(**values), torch.cat([part.log_normaliser for part in parts], dim=1))
-
-
-@dataclass
-class _Output:
-    """The model's own output at some tokens: logits `[tokens, V]` and what was read off them."""
-
-    logits: Tensor
-    reading: _Reading
+    shift, total = (
+        torch.cat([getattr(part.logits, name) for part in parts], dim=1)
+        for name in ("shift", "total")
+    )
+    return _Reading(Logits(logits[None], shift, total), LensValues(**values))
 
 
 def _put(rows: LensValues[Tensor], tokens: slice, values: LensValues[Tensor]) -> None:
@@ -165,7 +203,7 @@ class _Reader:
         """How many of `count` rows of logits to hold in so many bytes."""
         return at_once(count, limit, 4 * _padded(self._vocab))
 
-    def read_output(self, residual: Tensor, tokens: slice) -> _Output:
+    def read_output(self, residual: Tensor, tokens: slice) -> _Reading:
         """Read the model's own output at some tokens, `[tokens, d]`; KL is 0, overlap 1."""
         logits = self._buffer("output", len(residual), _padded(self._vocab))
         parts = []
@@ -173,30 +211,30 @@ class _Reader:
             here = slice(tokens.start + part.start, tokens.start + part.stop)
             normed = self._normed(residual[None, part])
             parts.append(self._reduce(normed, here, logits[part], None, 1))
-        reading = _joined(parts)
+        reading = _joined(parts, logits[:, : self._vocab])
         reading.values.kl.zero_()
         reading.values.overlap.fill_(1.0)
-        return _Output(logits, reading)
+        return reading
 
     def read(
         self,
         residuals: Tensor,
         tokens: slice,
-        output: _Output | None = None,
+        output: _Reading | None = None,
         part: slice = slice(None),
     ) -> _Reading:
         """Read `residuals` `[depths, tokens, d]`; `part` is where the tokens lie in `output`."""
         depths, count, _ = residuals.shape
         logits = self._buffer("rows", depths * count, _padded(self._vocab))
-        reference = None if output is None else output.logits[part]
+        reference = None if output is None else output.logits.values[0, part]
         reading = self._reduce(self._normed(residuals), tokens, logits, reference, depths)
         if output is not None:
             values = reading.values
             # So far the mean of the log-ratio of unnormalised probabilities under p_l.
-            shift = output.reading.log_normaliser[:, part] - reading.log_normaliser
-            values.kl = (values.kl + shift).clamp(min=0.0)
+            apart = output.logits.log_normaliser[:, part] - reading.logits.log_normaliser
+            values.kl = (values.kl + apart).clamp(min=0.0)
             mine = values.top_ids[..., :OVERLAP_K, None]
-            final = output.reading.values.top_ids[:, part, None, :OVERLAP_K]
+            final = output.values.top_ids[:, part, None, :OVERLAP_K]
             shared = (mine == final).any(dim=-1).sum(dim=-1)
             values.overlap = shared.float() / min(OVERLAP_K, self._vocab)
         return reading
@@ -248,7 +286,8 @@ class _Reader:
                 against = torch.linalg.vecdot(weights.view(apart), reference[:, start:stop])
                 mean_ratio -= against.flatten()
         mean_logit /= total
-        log_normaliser = shift.squeeze(1) + total.log()
+        normalised = Logits(logits[:, : self._vocab], shift.squeeze(1), total)
+        log_normaliser = normalised.log_normaliser
         top_logits, top_ids = self._top(logits, maxima)
         next_ids = self._next_ids[tokens].repeat(depths)
         next_logits = logits.gather(1, next_ids[:, None]).squeeze(1)
@@ -266,7 +305,8 @@ class _Reader:
             top_probabilities=by_depth((top_logits - log_normaliser[:, None]).exp()),
             next_log_probability=by_depth(next_logits - log_normaliser),
         )
-        return _Reading(values, by_depth(log_normaliser))
+        whole = Logits(*map(by_depth, (normalised.values, normalised.shift, normalised.total)))
+        return _Reading(whole, values)
 
     def _fill(
         self, block: Tensor, normed: Tensor, unfinished: Tensor | None, columns: slice

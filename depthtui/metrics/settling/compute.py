@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from depthtui.metrics.context import Context
+from depthtui.metrics.logit_lens.compute import Logits, read_lens
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.metrics.settling import Settling
-from depthtui.tracing.anatomy import Unembedding, execution_device
+from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.parts import at_once
 
 PART_BYTES = 24 << 20
-"""Most that one vocabulary-sized array may take on a CPU; about five are held at a time."""
+"""Most that one vocabulary-sized array may take on a CPU; a reduction holds a few."""
 
 _BLOCK = 4096
 
@@ -37,31 +38,52 @@ def divergence(
             entering layer l, row L of the output itself and 0.
         checkpoint: called often; raising there ends the reading.
     """
-    n_layers, n_tokens = len(residuals) - 1, len(residuals[0])
-    values = torch.zeros(n_layers + 1, n_tokens)
-    with torch.no_grad():
-        vocabulary = unembedding.logits(residuals[-1][:1]).shape[-1]
-        room = part_bytes(PART_BYTES, execution_device(unembedding.head))
-        size = at_once(n_layers * n_tokens, room, 4 * vocabulary)
+    n_tokens = len(residuals[0])
+    found = Divergence(len(residuals), n_tokens, checkpoint)
+    # Of the lens itself nothing is kept, whichever tokens come next.
+    no_ids = torch.zeros(n_tokens, dtype=torch.int64)
+    read_lens(unembedding, residuals, no_ids, 1, lambda *rows: None, checkpoint, found.add)
+    return found.settling
+
+
+class Divergence:
+    """Reduces the logits that a lens reads to their divergence from the output's, part by part.
+
+    Args:
+        depths, tokens: how many there are, L + 1 and T.
+        checkpoint: called often; raising there ends the reading.
+    """
+
+    def __init__(
+        self, depths: int, tokens: int, checkpoint: Callable[[], None] = lambda: None
+    ) -> None:
+        self._values = torch.zeros(depths, tokens)
+        self._checkpoint = checkpoint
+
+    @property
+    def settling(self) -> Settling:
+        """The metric, once all parts were added; at depth L it is 0."""
+        return Settling(self._values.numpy())
+
+    def add(self, first: int, first_token: int, lens: Logits, output: Logits) -> None:
+        """Take the logits of some depths `[depths, tokens, V]`, and the output's `[tokens, V]`."""
+        n_depths, n_tokens, vocabulary = lens.values.shape
+        room = part_bytes(PART_BYTES, lens.values.device)
+        size = at_once(n_depths * n_tokens, room, 4 * vocabulary)
         for start in range(0, n_tokens, size):
             tokens = slice(start, min(start + size, n_tokens))
-            output = unembedding.logits(residuals[-1][tokens]).softmax(dim=-1)
-            depths = max(1, size // len(output))
-            for first in range(0, n_layers, depths):
-                checkpoint()
-                rows = slice(first, min(first + depths, n_layers))
-                stacked = torch.stack([h[tokens].to(output.device) for h in residuals[rows]])
-                lens = unembedding.logits(stacked).softmax(dim=-1)
-                values[rows, tokens] = jensen_shannon(lens, output).to("cpu")
-    return Settling(values.numpy())
-
-
-def jensen_shannon(lens: Tensor, output: Tensor) -> Tensor:
-    """The divergence over the last dimension, in nats; overwrites `lens`."""
-    parts = [
-        _terms(lens[..., columns], output[..., columns]).sum(dim=-1) for columns in blocks_of(lens)
-    ]
-    return torch.stack(parts).sum(dim=0).clamp(min=0)
+            p = output[tokens].probabilities()
+            for depth in range(0, n_depths, max(1, size // len(p))):
+                self._checkpoint()
+                depths = slice(depth, min(depth + max(1, size // len(p)), n_depths))
+                part = lens[depths, tokens]
+                terms = [
+                    jensen_shannon(part.probabilities(columns), p[:, columns])
+                    for columns in blocks_of(p)
+                ]
+                rows = slice(first + depths.start, first + depths.stop)
+                columns = slice(first_token + tokens.start, first_token + tokens.stop)
+                self._values[rows, columns] = torch.stack(terms).sum(dim=0).to("cpu")
 
 
 def blocks_of(values: Tensor) -> Iterator[slice]:
@@ -71,18 +93,16 @@ def blocks_of(values: Tensor) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, width, size))
 
 
-def _terms(lens: Tensor, output: Tensor) -> Tensor:
-    """What each token adds to the divergence: at least 0, and 0 where the two agree.
+def jensen_shannon(lens: Tensor, output: Tensor) -> Tensor:
+    """What some tokens `[..., columns]` add to the divergence, in nats; overwrites `lens`.
 
-    With m the mean of both and m (1 ± r) the two themselves, it is
-    m ((1 + r) log(1 + r) + (1 - r) log(1 - r)) / 2. Overwrites `lens`.
+    With m the mean of both and m (1 ± r) the two themselves, each adds
+    m ((1 + r) log(1 + r) + (1 - r) log(1 - r)) / 2: 0 where the two agree.
     """
     tiny = 1e-37
-    apart = (lens - output).mul_(0.5)
-    middle = lens.add_(output).mul_(0.5)
-    apart /= middle.clamp(min=tiny)
-    more = (1 + apart).clamp_(min=tiny)
-    terms = more.log().mul_(more)
-    less = more.neg_().add_(2).clamp_(min=tiny)
-    terms += less.log().mul_(less)
-    return terms.mul_(middle).div_(2)
+    middle = torch.lerp(lens, output, 0.5)
+    more = lens.div_(middle.clamp(min=tiny))
+    less = (2 - more).clamp_(min=tiny)
+    more.clamp_(min=tiny)
+    terms = more.log().mul_(more).addcmul_(less.log(), less)
+    return torch.linalg.vecdot(terms, middle).div_(2).clamp_(min=0)
