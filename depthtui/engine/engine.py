@@ -48,6 +48,8 @@ from depthtui.metrics import (
     ON_DEMAND,
     check_names,
     empty_result,
+    logit_lens,
+    settling,
 )
 from depthtui.metrics.choices import key_parts
 from depthtui.metrics.spec import Metric, Sizes
@@ -319,10 +321,11 @@ class Engine:
             return
         keeps = self._keeps_activations(model, result)
         found = self._cached_activations(model, result) if keeps and not fresh else None
+        settles = self._lens_settles(run, model, fresh)
         if found is not None:
-            run.read_activations(found)
+            run.read_activations(found, settles)
         else:
-            activations, keeps = _forward(run, keep_writes=keeps)
+            activations, keeps = _forward(run, keeps, settles)
             if keeps:
                 keep_later.append(lambda: self._keep_activations(model, result, activations))
         provenance = _provenance(model, datetime.now(UTC), run.seconds)
@@ -333,6 +336,22 @@ class Engine:
         key = _result_key(model.info, result)
         if base.measured:
             keep_later.append(lambda: self._keep(key, base, result))
+        if run.settling is not None:
+            run.emit_whole(settling.METRIC, run.settling)
+            apart = _metric_key(model.info, result, settling.METRIC)
+            keep_later.append(functools.partial(self._keep, apart, run.settling, result))
+
+    def _lens_settles(self, run: Run, model: ReadyModel, fresh: bool) -> bool:
+        """Whether the lens is to bring settling: it is asked for, can be had and is not known."""
+        metric, result = settling.METRIC, run.result
+        asked = {metric.name, logit_lens.METRIC.name} <= set(result.settings.metrics)
+        if not asked or metric.why_unavailable(result):
+            return False
+        key = _metric_key(model.info, result, metric)
+        if not fresh and self._cached(key, metric.result) is not None:
+            return False
+        placement = model.placement
+        return not memory.why_not(metric, model.info, run.sizes, placement, placement.rooms())
 
     def _measure_on_demand(
         self, run: Run, model: ReadyModel, fresh: bool, keep_later: list[Callable[[], None]]
@@ -343,7 +362,7 @@ class Engine:
         # Before the recorded pass takes its share.
         rooms = model.placement.rooms()
         for metric in ON_DEMAND:
-            if metric.name not in result.settings.metrics:
+            if metric.name not in result.settings.metrics or metric.name in result.measured:
                 continue
             reason = metric.why_unavailable(result)
             if reason:
@@ -399,16 +418,16 @@ class Engine:
         self._emit(Memory(*memory.used_and_total(devices)))
 
 
-def _forward(run: Run, keep_writes: bool) -> tuple[Activations, bool]:
+def _forward(run: Run, keep_writes: bool, settles: bool) -> tuple[Activations, bool]:
     """The forward pass, and whether it kept what sublayers write: not where memory is short."""
     try:
-        return run.forward(keep_writes), keep_writes
+        return run.forward(keep_writes, settles), keep_writes
     except Exception as error:
         if not keep_writes or not is_out_of_memory(error):
             raise
     free_caches()
     run.start_over()
-    return run.forward(keep_writes=False), False
+    return run.forward(False, settles), False
 
 
 def _kept(keep: Callable[[], None]) -> bool:

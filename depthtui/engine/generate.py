@@ -105,10 +105,11 @@ def replayed(model: ReadyModel, generation: Generation) -> Continuation:
     tokens = Tokens(ids, generation.tokens.texts + written.texts, len(generation.tokens))
     run_settings = RunSettings(top_k=settings.top_k, metrics=(logit_lens.METRIC.name,))
     result = empty_result(model.info, generation.prompt, run_settings, tokens)
-    activations = Run(model, result, Control(), lambda event: None, 0).forward(keep_writes=False)
+    run = Run(model, result, Control(), lambda event: None, 0)
+    activations = run.forward(keep_writes=False, settles=True)
     found = result.get(LogitLens)
     assert found is not None
-    apart = divergence(unembedding, list(activations.residual))
+    apart = run.settling or divergence(unembedding, list(activations.residual))
     columns = slice(len(generation.tokens) - 1, len(ids) - 1)
     arrays = {name: values[:, columns] for name, values in arrays_of(found)}
     lens = LogitLens(**arrays, vocabulary=found.vocabulary)

@@ -25,7 +25,9 @@ from depthtui.errors import DepthError, RunStopped, first_line
 from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
 from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.estimates import TimeLeft, seconds_of, with_metric
-from depthtui.metrics.logit_lens.compute import read_depth, read_lens
+from depthtui.metrics.logit_lens.compute import Logits, read_depth, read_lens
+from depthtui.metrics.settling import Settling
+from depthtui.metrics.settling.compute import Divergence
 from depthtui.metrics.spec import Metric, Sizes
 from depthtui.models.loading import LoadedModel
 from depthtui.models.out_of_memory import is_out_of_memory
@@ -87,6 +89,9 @@ class ReadyModel:
 class Run:
     """One run: fills the result row by row, and tells of each.
 
+    Attributes:
+        settling: what the lens was asked for beside itself; None where it was not, or failed.
+
     Args:
         model: the model.
         result: the run's, empty as yet.
@@ -107,6 +112,7 @@ class Run:
     ) -> None:
         self.result = result
         self.control = control
+        self.settling: Settling | None = None
         self._model = model
         self._emit = emit
         self._run_id = run_id
@@ -152,8 +158,11 @@ class Run:
         words = f"{type(error).__name__}: {first_line(error)}"
         return f"it met an error, of which the log has the details ({words})"
 
-    def forward(self, keep_writes: bool) -> Activations:
-        """Run the model, each layer reduced as it comes, then read the lens."""
+    def forward(self, keep_writes: bool, settles: bool = False) -> Activations:
+        """Run the model, each layer reduced as it comes, then read the lens.
+
+        `settles` is whether the lens is to bring settling as well.
+        """
         recorder = ActivationRecorder(self._model.info.n_layers, keep_writes)
 
         def on_layer(layer: LayerActivations) -> None:
@@ -179,7 +188,7 @@ class Run:
             self._activations.residual[-1, -1, 0].item()
             per_token = (time.perf_counter() - began) / len(self._ids)
             self._emit_pace(replace(self._model.pace, forward=per_token))
-        self._read_lens(self._activations.residual)
+        self._read_lens(self._activations.residual, settles)
         return self._activations
 
     def start_over(self) -> None:
@@ -187,14 +196,14 @@ class Run:
         self._waiting.clear()
         self.result.layers_done = 0
 
-    def read_activations(self, activations: Activations) -> None:
+    def read_activations(self, activations: Activations, settles: bool = False) -> None:
         """Take the layers from the cache instead of the model."""
         self._activations = activations
         for layer in activations.layers():
             self.control.checkpoint()
             self._add_layer(layer)
         self.flush()
-        self._read_lens(activations.residual)
+        self._read_lens(activations.residual, settles)
 
     def emit_cached(self, cached: RunResult) -> None:
         """Take what the pass measures from a cached result, and tell of it."""
@@ -330,7 +339,7 @@ class Run:
         self._emit(Halted(self._run_id, layer))
         self.control.wait()
 
-    def _read_lens(self, residual: torch.Tensor) -> None:
+    def _read_lens(self, residual: torch.Tensor, settles: bool) -> None:
         unembedding = self._model.anatomy.unembedding
         if self.result.get(LogitLens) is None or unembedding is None:
             return
@@ -338,7 +347,10 @@ class Run:
         emit, checkpoint = self._add_lens, self.control.checkpoint
 
         def read() -> None:
-            read_lens(unembedding, list(residual), self._ids, top_k, emit, checkpoint)
+            beside = _Beside(Divergence(len(residual), len(self._ids), checkpoint), settles)
+            depths = list(residual)
+            read_lens(unembedding, depths, self._ids, top_k, emit, checkpoint, beside.add)
+            self.settling = beside.settling
 
         if not self.attempt(name, read):
             self.result.measured = without(self.result.measured, [name])
@@ -356,3 +368,30 @@ class Run:
         """Texts of the ids that this run has not told yet."""
         named = (id_ for id_ in np.unique(ids).tolist() if id_ >= 0)
         return self._model.vocabulary.texts(id_ for id_ in named if id_ not in known)
+
+
+class _Beside:
+    """Settling, reduced beside the lens, which goes on where that fails.
+
+    It is computed by itself then, and what went wrong is told if it fails there too.
+    """
+
+    def __init__(self, divergence: Divergence, wanted: bool) -> None:
+        self._divergence = divergence if wanted else None
+
+    @property
+    def settling(self) -> Settling | None:
+        """The metric, once the lens was read; None where it was not wanted, or failed."""
+        return None if self._divergence is None else self._divergence.settling
+
+    def add(self, first: int, first_token: int, lens: Logits, output: Logits) -> None:
+        """Take a part of the lens."""
+        divergence = self._divergence
+        if divergence is None:
+            return
+        try:
+            in_smaller_parts(lambda: divergence.add(first, first_token, lens, output))
+        except RunStopped:
+            raise
+        except Exception:
+            self._divergence = None

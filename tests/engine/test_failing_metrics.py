@@ -14,6 +14,7 @@ from depthtui.data.store import open_store
 from depthtui.engine import run as run_module
 from depthtui.engine.engine import Engine
 from depthtui.metrics import METRICS, OF_THE_PASS
+from depthtui.metrics.settling.compute import Divergence
 from depthtui.metrics.spec import Metric
 from depthtui.prompts.tasks import baseline_texts
 from depthtui.tracing import parts
@@ -124,6 +125,9 @@ def watch(patch, metric, operations):
         return watched(found) if self.name == metric else found
 
     patch.setattr(Metric, "kernel", kernel)
+    if metric == "settling":
+        # It comes with the lens where both are asked for.
+        patch.setattr(Divergence, "add", watched(Divergence.add))
     return operations
 
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from depthtui.metrics.logit_lens import compute as lens_module
 from depthtui.metrics.settling import compute as module
 from depthtui.metrics.settling import settling_depth, share_of_late
-from depthtui.metrics.settling.compute import divergence
+from depthtui.metrics.settling.compute import Divergence, divergence
 from depthtui.tracing.anatomy import Unembedding
 from tests.metrics.streams import stream
 from tests.naive import speak_from
@@ -76,3 +77,41 @@ def test_it_settles_where_it_stays_below():
     assert settling_depth(settling, 0.05).tolist() == [4, 4, 4, 4]
     assert share_of_late(settling, 0.5, late=0.75) == 0.5
     assert share_of_late(settling, 0.5) == 0.25
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "opt_post_norm", "mamba"])
+@pytest.mark.parametrize("row_bytes", [1, 4 * 128 * 5, 1 << 20])
+def test_it_comes_with_the_lens_at_the_lenss_products(name, row_bytes, monkeypatch):
+    """The head multiplies as many rows as for the lens alone, and both are what they are alone."""
+    monkeypatch.setattr(lens_module, "ROW_BYTES", row_bytes)
+    rows = []
+    product = lens_module.linear_into
+
+    def counted(out, normed, *weights):
+        rows.append(len(normed))
+        product(out, normed, *weights)
+
+    monkeypatch.setattr(lens_module, "linear_into", counted)
+    model, ids = tiny(name), random_ids()
+    unembedding, residuals = stream(model, ids)
+    alone, both = {}, {}
+    lens_module.read_lens(unembedding, residuals, ids[0], 5, keeping(alone))
+    products = rows.copy()
+    rows.clear()
+    found = Divergence(len(residuals), len(residuals[0]))
+    lens_module.read_lens(unembedding, residuals, ids[0], 5, keeping(both), on_logits=found.add)
+    assert rows == products != []
+    assert both.keys() == alone.keys()
+    for place, value in both.items():
+        np.testing.assert_array_equal(value, alone[place])
+    np.testing.assert_allclose(found.settling.divergence, naive(model, ids), rtol=1e-4, atol=1e-6)
+
+
+def keeping(values):
+    """Keeps the rows of a lens."""
+
+    def on_rows(first, first_token, rows):
+        for name, value in vars(rows).items():
+            values[name, first, first_token] = value.numpy().copy()
+
+    return on_rows

@@ -65,7 +65,7 @@ class Logits:
         shifted = self.values[..., columns] - self.shift[..., None]
         return shifted.exp_().div_(self.total[..., None])
 
-    def __getitem__(self, rows: slice | tuple[slice, slice]) -> Logits:
+    def __getitem__(self, rows: slice | tuple[int | slice, slice]) -> Logits:
         """Those of some rows; they share their memory."""
         return Logits(self.values[rows], self.shift[rows], self.total[rows])
 
@@ -80,7 +80,7 @@ def read_lens(
     residuals: Sequence[Tensor],
     ids: Tensor,
     top_k: int,
-    on_rows: Callable[[int, int, LensValues[Tensor]], None],
+    on_rows: Callable[[int, int, LensValues[Tensor]], None] | None,
     checkpoint: Callable[[], None] = lambda: None,
     on_logits: OnLogits = lambda *part: None,
 ) -> None:
@@ -92,7 +92,8 @@ def read_lens(
         ids: the prompt's tokens `[T]`.
         top_k: how many tokens to list.
         on_rows: called with the first depth, the first token and the rows that are new, of
-            each part of the prompt depth L first and then upwards.
+            each part of the prompt depth L first and then upwards; None where the logits
+            alone are wanted.
         checkpoint: called often; raising there ends the reading.
         on_logits: reduces the logits of each part of the depths below L to something else,
             while they are there.
@@ -103,9 +104,10 @@ def read_lens(
         for tokens in _parts(n_tokens, reader.rows_within(OUTPUT_BYTES, n_tokens)):
             output = reader.read_output(residuals[-1][tokens], tokens)
             n_part = tokens.stop - tokens.start
-            rows = unknown_rows(1, n_part, top_k)
-            _put(rows, slice(None), output.values)
-            on_rows(n_layers, tokens.start, rows)
+            if on_rows is not None:
+                rows = unknown_rows(1, n_part, top_k)
+                _put(rows, slice(None), output.values)
+                on_rows(n_layers, tokens.start, rows)
             size = reader.rows_at_once(n_layers * n_part)
             for depths in _parts(n_layers, max(1, size // n_part)):
                 rows = unknown_rows(depths.stop - depths.start, n_part, top_k)
@@ -113,10 +115,11 @@ def read_lens(
                     here = slice(tokens.start + part.start, tokens.start + part.stop)
                     stacked = torch.stack([residual[here] for residual in residuals[depths]])
                     reading = reader.read(stacked, here, output, part)
-                    own = output.logits[slice(None), part]
-                    on_logits(depths.start, here.start, reading.logits, own[0])
-                    _put(rows, part, reading.values)
-                on_rows(depths.start, tokens.start, rows)
+                    on_logits(depths.start, here.start, reading.logits, output.logits[0, part])
+                    if on_rows is not None:
+                        _put(rows, part, reading.values)
+                if on_rows is not None:
+                    on_rows(depths.start, tokens.start, rows)
 
 
 def read_depth(
