@@ -12,7 +12,7 @@ from depthtui.metrics.settling.compute import Divergence, divergence
 from depthtui.tracing.anatomy import Unembedding
 from tests.metrics.streams import stream
 from tests.naive import speak_from
-from tests.tiny_models import fresh, random_ids, tiny
+from tests.tiny_models import TINY, fresh, random_ids, tiny
 
 PLAIN = nn.Linear(3, 3, bias=False)
 with torch.no_grad():
@@ -77,6 +77,22 @@ def test_it_settles_where_it_stays_below():
     assert settling_depth(settling, 0.05).tolist() == [4, 4, 4, 4]
     assert share_of_late(settling, 0.5, late=0.75) == 0.5
     assert share_of_late(settling, 0.5) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("name", "in_blocks"), [*((name, True) for name in sorted(TINY)), ("gemma2", False)]
+)
+def test_with_the_lens_on_every_architecture(name, in_blocks, monkeypatch):
+    """A head that is quantised or moved about is called as it is, and finished afterwards."""
+    if not in_blocks:
+        monkeypatch.setattr(lens_module, "_plain_weight", lambda unembedding: None)
+    monkeypatch.setattr(lens_module, "_BLOCK", 64)
+    monkeypatch.setattr(module, "_BLOCK", 50)
+    model, ids = tiny(name), random_ids()
+    unembedding, residuals = stream(model, ids)
+    found = Divergence(len(residuals), len(residuals[0]))
+    lens_module.read_lens(unembedding, residuals, ids[0], 5, keeping({}), on_logits=found.add)
+    np.testing.assert_allclose(found.settling.divergence, naive(model, ids), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "opt_post_norm", "mamba"])
