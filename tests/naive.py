@@ -256,35 +256,45 @@ def naive_skip_effects(model, ids, positions, dtype=torch.float64):
     return effect.numpy(), moved.numpy()
 
 
+def erased(model, ids, baseline, depth, tokens, dtype=torch.float64):
+    """The output `[T, V]` with these tokens erased together at a depth."""
+
+    def erase(value):
+        value = value.clone()
+        value[0, tokens] = baseline[depth]
+        return value
+
+    if depth > 0:
+        change = [(depth - 1, lambda _before, after: erase(after))]
+        return probabilities(model, ids, change, dtype)
+
+    def pre(_module, args, kwargs):
+        if args:
+            return (erase(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": erase(kwargs["hidden_states"])}
+
+    handle = blocks(model)[0].register_forward_pre_hook(pre, with_kwargs=True)
+    try:
+        return probabilities(model, ids, (), dtype)
+    finally:
+        handle.remove()
+
+
+def naive_erasures(model, ids, baseline, answer_start, places, dtype=torch.float64):
+    """The effect of each depth and tokens erased together there: one full forward each."""
+    clean = probabilities(model, ids, (), dtype)
+    outputs = [erased(model, ids, baseline, *place, dtype) for place in places]
+    return np.array(
+        [float((output - clean)[answer_start - 1 : -1].norm(dim=-1).max()) for output in outputs]
+    )
+
+
 def naive_erasure(model, ids, baseline, answer_start, dtype=torch.float64):
     """R `[L+1, T]`, one full forward for each depth and token."""
-    layers, tokens = blocks(model), ids.shape[1]
-    clean = probabilities(model, ids, (), dtype)
-    effect = np.zeros((len(layers) + 1, tokens))
-    for depth in range(len(layers) + 1):
-        for token in range(tokens):
-
-            def erase(value, depth=depth, token=token):
-                value = value.clone()
-                value[0, token] = baseline[depth]
-                return value
-
-            if depth == 0:
-
-                def pre(_module, args, kwargs, erase=erase):
-                    if args:
-                        return (erase(args[0]), *args[1:]), kwargs
-                    return args, {**kwargs, "hidden_states": erase(kwargs["hidden_states"])}
-
-                handle = layers[0].register_forward_pre_hook(pre, with_kwargs=True)
-                changed = probabilities(model, ids, (), dtype)
-                handle.remove()
-            else:
-                change = [(depth - 1, lambda _before, after, erase=erase: erase(after))]
-                changed = probabilities(model, ids, change, dtype)
-            far = (changed - clean)[answer_start - 1 : -1].norm(dim=-1)
-            effect[depth, token] = far.max()
-    return effect
+    depths, tokens = len(blocks(model)) + 1, ids.shape[1]
+    places = [(depth, [token]) for depth in range(depths) for token in range(tokens)]
+    effects = naive_erasures(model, ids, baseline, answer_start, places, dtype)
+    return effects.reshape(depths, tokens)
 
 
 def naive_loss(model, ids, changes=()):

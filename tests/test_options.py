@@ -45,7 +45,7 @@ EVERY = {
         ("layers", "9-4", "layers such as 0-5,20 or 0-28/4, or /4 for every fourth one"),
         ("skip_positions", "0", "positions of at least 1, such as 8,20"),
         ("erase_tokens", -1, "a whole number of at least 1"),
-        ("erase_search", "spans", '"bisect"'),
+        ("erase_search", "span", '"bisect" or "spans"'),
         ("erase_threshold", 0, "a number above 0 and of at most 1"),
     ],
 )

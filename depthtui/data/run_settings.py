@@ -96,7 +96,9 @@ class RunSettings:
         erase_tokens: how many tokens residual erasure draws, one of each of so many stretches of
             the prompt; 0 for all of them.
         erase_search: `bisect` looks, for each token, for the depth until which erasing it has an
-            effect of at least `erase_threshold`; empty for the effects at every depth.
+            effect of at least `erase_threshold`; `spans` does so with neighbouring tokens erased
+            together, and splits them where they have that effect; empty for the effects at every
+            depth.
         erase_threshold: that effect, a distance |p - p~|.
     """
 
@@ -151,8 +153,9 @@ class RunSettings:
     erase_search: Annotated[
         str,
         Option(
-            "Find until which depth each token matters, without the effects at every depth.",
-            choices=("bisect",),
+            "Find until which depth each token matters, and no more: by bisection, or the same "
+            "with spans of tokens erased first.",
+            choices=("bisect", "spans"),
         ),
     ] = ""
     erase_threshold: Annotated[

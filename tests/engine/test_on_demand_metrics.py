@@ -370,12 +370,12 @@ def test_a_part_of_the_slower_metrics_is_computed_and_cached_by_itself(engine, r
     assert again.get(Ablation).chosen == ()
 
 
-def test_a_search_is_computed_and_cached_by_itself(engine, replays):
-    settings = RunSettings(
-        metrics=("residual_erasure",), erase_search="bisect", erase_threshold=0.01
-    )
+@pytest.mark.parametrize("search", ["bisect", "spans"])
+def test_a_search_is_computed_and_cached_by_itself(engine, replays, search):
+    settings = RunSettings(metrics=("residual_erasure",), erase_search=search, erase_threshold=0.01)
     found = engine.run(PROMPT, settings).get(ResidualErasure)
     assert (found.threshold, found.is_whole) == (0.01, True)
+    assert (found.span > 0) == (found.settled > 0) == (search == "spans")
     assert np.isnan(found.effect).any()
     replays.clear()
     engine.run(PROMPT, settings)

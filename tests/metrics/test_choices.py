@@ -17,14 +17,14 @@ from depthtui.metrics.choices import chosen_layers, key_parts
 from depthtui.metrics.depth_score import depth_score
 from depthtui.metrics.integrated_gradients.compute import integrated_gradients
 from depthtui.metrics.residual_erasure import METRIC, ResidualErasure, erased_tokens
-from depthtui.metrics.residual_erasure.compute import _Eraser, residual_erasure
+from depthtui.metrics.residual_erasure.compute import Place, _Eraser, residual_erasure
 from depthtui.metrics.skip_effects import positions_of
 from depthtui.metrics.skip_effects.compute import skip_effects
 from depthtui.tracing.anatomy import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.models import tiny_model
-from tests.naive import naive_erasure
-from tests.tiny_models import random_ids, tiny
+from tests.naive import naive_erasure, naive_erasures
+from tests.tiny_models import TINY, random_ids, tiny
 
 
 def replayed(name: str, tokens: int = 14):
@@ -109,20 +109,32 @@ class FakeEraser:
 
     def __init__(self, effects: np.ndarray) -> None:
         self.known = effects
-        self.asked: list[tuple[int, int]] = []
+        self.asked: list[Place] = []
 
     def together(self, n_depths: int, waiting: Sequence[int]) -> int:
         return min(3, len(waiting))
 
-    def effects(self, places: Sequence[tuple[int, int]], with_floor: bool = True) -> torch.Tensor:
+    def at_once(self, count: int, first: int) -> int:
+        return min(5, count)
+
+    def effects(self, places: Sequence[Place], with_floor: bool = True) -> torch.Tensor:
         assert sorted(places) == list(places)
         self.asked += places
-        return torch.tensor([float(self.known[place]) for place in places])
+        return torch.tensor([self.together_at(depth, tokens) for depth, tokens in places])
+
+    def together_at(self, depth: int, tokens: tuple[int, ...]) -> float:
+        """The effect of erasing tokens together: that of the one that matters most."""
+        return float(self.known[depth, list(tokens)].max())
 
 
-def searched(effects: np.ndarray, monkeypatch: pytest.MonkeyPatch, **how: object):
-    """A bisection of known effects at 0.1, and the places that it asked for."""
-    eraser = FakeEraser(effects)
+def searched(
+    effects: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    eraser_class: type[FakeEraser] = FakeEraser,
+    **how: object,
+):
+    """A search of known effects at 0.1, and the places that it asked for."""
+    eraser = eraser_class(effects)
     monkeypatch.setattr(
         "depthtui.metrics.residual_erasure.compute._Eraser", lambda *_arguments: eraser
     )
@@ -175,7 +187,7 @@ def test_bisecting_looks_at_chosen_depths_alone(monkeypatch: pytest.MonkeyPatch)
     effects, chosen = falling(31, 12), tuple(range(0, 31, 4))
     found, asked_for = searched(effects, monkeypatch, chosen=chosen, tokens=(2, 6))
     assert {depth for depth, _ in asked_for} <= set(chosen)
-    assert {token for _, token in asked_for} == {2, 6}
+    assert {tokens for _, tokens in asked_for} == {(2,), (6,)}
     for token in (2, 6):
         last = max((depth for depth in chosen if effects[depth, token] >= 0.1), default=-1)
         assert found.until(0.1)[token] == last
@@ -210,6 +222,171 @@ def test_a_real_search_has_the_effects_of_the_places_that_it_looks_at() -> None:
     np.testing.assert_array_equal(found.until(threshold)[steady], whole.until(threshold)[steady])
 
 
+def few_matter(depths: int, tokens: int) -> np.ndarray:
+    """Effects that fall with depth, none of them large but of three tokens."""
+    effects = falling(depths, tokens) * 0.05
+    effects[: depths // 2, tokens // 3] = 0.5
+    effects[: depths // 3, tokens // 3 + 1] = 0.4
+    effects[:, -2] = 0.3
+    return effects
+
+
+@pytest.mark.parametrize("span", [1, 4, 7, 64])
+@pytest.mark.parametrize("depths", [2, 5, 31, 81])
+def test_spans_find_what_all_depths_say_where_effects_fall(
+    depths: int, span: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for effects in (falling(depths, 30), few_matter(depths, 30)):
+        found, asked_for = searched(effects, monkeypatch, span=span)
+        expected = ResidualErasure(effects.astype(np.float32), 26, 0.0).until(0.1)
+        np.testing.assert_array_equal(found.until(0.1), expected)
+        assert (found.disagreeing, found.is_whole, found.settled) == (0, True, 29)
+        assert len(asked_for) == len(set(asked_for))
+        singles = {(depth, tokens[0]) for depth, tokens in asked_for if len(tokens) == 1}
+        known = np.isfinite(found.effect[:, :-1])
+        assert set(zip(*np.nonzero(known), strict=True)) == singles
+        np.testing.assert_allclose(found.effect[:, :-1][known], effects[:, :-1][known], rtol=1e-6)
+
+
+def test_spans_ask_little_where_few_tokens_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    effects = few_matter(31, 300)
+    bisected, one_by_one = searched(effects, monkeypatch)
+    found, asked_for = searched(effects, monkeypatch, span=64)
+    np.testing.assert_array_equal(found.until(0.1), bisected.until(0.1))
+    assert len(asked_for) < len(one_by_one) / 10
+    # A quiet span asks log2 of its depths, and on the tokens that are drawn.
+    quiet = [tokens for _, tokens in asked_for if tokens[0] >= 128 and tokens[-1] < 192]
+    assert sorted(map(len, quiet)) == [1] * 8 + [64] * 5
+
+
+def test_spans_ask_a_third_more_where_all_tokens_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    effects = np.full((31, 65), 0.5)
+    effects[:, -1] = 0
+    found, asked_for = searched(effects, monkeypatch, span=64)
+    assert (found.until(0.1)[:-1] == 30).all()
+    assert len(asked_for) <= 5 * (64 + 16 + 4 + 1) + 3 * 4
+
+
+class Cancelling(FakeEraser):
+    """Tokens that are erased together have no effect."""
+
+    def together_at(self, depth: int, tokens: tuple[int, ...]) -> float:
+        return 0.0 if len(tokens) > 1 else super().together_at(depth, tokens)
+
+
+def test_spans_say_where_a_token_has_more_effect_than_its_span(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    effects = np.full((31, 65), 0.5)
+    effects[:, -1] = 0
+    found, _ = searched(effects, monkeypatch, Cancelling, span=64)
+    assert found.disagreeing == found.checks > 0
+    assert f"{found.disagreeing} of {found.checks} checks elsewhere disagree" in found.choice_words
+    others = searched(effects, monkeypatch, Cancelling, span=64, seed=5)[0]
+    again = searched(effects, monkeypatch, Cancelling, span=64)[0]
+    np.testing.assert_array_equal(again.effect, found.effect)
+    assert (np.isfinite(others.effect) != np.isfinite(found.effect)).any()
+
+
+def test_spans_look_at_chosen_depths_and_tokens_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    effects, chosen, drawn = falling(31, 40), tuple(range(0, 31, 4)), (2, 6, 11, 13, 30)
+    found, asked_for = searched(effects, monkeypatch, chosen=chosen, tokens=drawn, span=4)
+    assert {depth for depth, _ in asked_for} <= set(chosen)
+    assert {token for _, tokens in asked_for for token in tokens} == set(drawn)
+    assert (2, 6, 11, 13) in {tokens for _, tokens in asked_for}
+    for token in drawn:
+        last = max((depth for depth in chosen if effects[depth, token] >= 0.1), default=-1)
+        assert found.until(0.1)[token] == last
+
+
+def test_spans_that_are_done_are_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    effects = falling(31, 30)
+    fresh, all_asked = searched(effects, monkeypatch, span=8)
+    stopped = []
+
+    def stop(done: int, result: ResidualErasure) -> None:
+        stopped.append(result)
+        if done == 16:
+            raise InterruptedError
+
+    with contextlib.suppress(InterruptedError):
+        searched(effects, monkeypatch, span=8, on_tokens=stop)
+    begun = stopped[-1]
+    assert (begun.settled, begun.is_whole, begun.done) == (16, False, list(range(16)))
+    ended, asked_for = searched(effects, monkeypatch, span=8, result=begun)
+    assert min(tokens[0] for _, tokens in asked_for) == 16
+    assert asked_for == [place for place in all_asked if place[1][0] >= 16]
+    np.testing.assert_array_equal(ended.effect, fresh.effect)
+    assert (ended.checks, ended.disagreeing) == (fresh.checks, fresh.disagreeing)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "mamba", "qwen2_moe"])
+def test_spans_of_a_model_find_what_its_map_says(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _model, _ids, unembedding, replay = replayed(name, 24)
+    baseline = [residual.mean(dim=0) for residual in replay.residual]
+    whole = residual_erasure(replay, unembedding, baseline, 18)
+    threshold = float(np.quantile(whole.effect[:, :-1], 0.75))
+    told: list[tuple[Place, float]] = []
+    measured = _Eraser.effects
+
+    def effects(self: _Eraser, places: Sequence[Place], *floor: bool) -> torch.Tensor:
+        found = measured(self, places, *floor)
+        told.extend(zip(places, found.tolist(), strict=True))
+        return found
+
+    monkeypatch.setattr(_Eraser, "effects", effects)
+    found = residual_erasure(replay, unembedding, baseline, 18, threshold=threshold, span=8)
+    known = np.isfinite(found.effect)
+    np.testing.assert_allclose(found.effect[known], whole.effect[known], rtol=1e-3, atol=1e-6)
+    assert found.floor < 1e-5
+    # The assumptions hold of most tokens: effects fall, and no quiet span hides one.
+    reaches = whole.effect >= threshold
+    holds = (np.diff(reaches.astype(int), axis=0) <= 0).all(axis=0)
+    for (depth, tokens), effect in told:
+        if effect < threshold:
+            holds[list(tokens)] &= ~reaches[depth, list(tokens)]
+    assert holds.sum() > 12
+    np.testing.assert_array_equal(found.until(threshold)[holds], whole.until(threshold)[holds])
+    assert found.disagreeing == 0 or not holds.all()
+
+
+def test_spans_run_few_layers_where_few_tokens_matter() -> None:
+    """Tokens that are all alike lose nothing where they are erased by one of them."""
+    model, ids = tiny("llama"), torch.full((60,), 5)
+    ids[40] = 9
+    anatomy = probe_architecture(model)
+    replay = Replay(model, anatomy, ids)
+    baseline = [residual[0] for residual in replay.residual]
+
+    def until(**how: object) -> tuple[np.ndarray, int]:
+        before = replay.evaluations
+        found = residual_erasure(replay, anatomy.unembedding, baseline, 54, **how)  # type: ignore[arg-type]
+        return found.until(0.02), replay.evaluations - before
+
+    expected, _ = until()
+    assert expected[40] >= 0
+    assert (expected >= 0).sum() < 10
+    one_by_one, many = until(threshold=0.02)
+    by_spans, few = until(threshold=0.02, span=64)
+    np.testing.assert_array_equal(one_by_one, expected)
+    np.testing.assert_array_equal(by_spans, expected)
+    assert few < many / 3
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_tokens_are_erased_together_as_in_one_forward(name: str) -> None:
+    model, ids, unembedding, replay = replayed(name, 12)
+    torch.manual_seed(1)
+    baseline = [torch.randn(residual.shape[1]) for residual in replay.residual]
+    places = [(0, (2, 3, 4)), (0, (7,)), (2, (1, 5)), (2, (3, 4, 5, 6)), (replay.n_layers, (8, 9))]
+    found = _Eraser(replay, unembedding, baseline, 9).effects(places)
+    expected = naive_erasures(model, ids, baseline, 9, places)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=2e-4, atol=2e-5)
+    assert expected.max() > 0.01
+
+
 def test_what_a_stopped_search_has_done_is_not_done_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -219,7 +396,7 @@ def test_what_a_stopped_search_has_done_is_not_done_again(
     stopped.effect[:, 6:9] = np.nan
     assert not stopped.is_whole
     again, asked_for = searched(effects, monkeypatch, result=stopped)
-    assert {token for _, token in asked_for} == {6, 7, 8}
+    assert {tokens for _, tokens in asked_for} == {(6,), (7,), (8,)}
     np.testing.assert_array_equal(again.effect, whole)
 
 
@@ -262,7 +439,9 @@ def test_an_eraser_takes_places_in_any_depths() -> None:
     baseline = [residual.mean(dim=0) for residual in replay.residual]
     whole = naive_erasure(model, ids, baseline, 9)
     places = [(0, 7), (2, 3), (2, 12), (4, 8)]
-    found = _Eraser(replay, unembedding, baseline, 9).effects(places)
+    found = _Eraser(replay, unembedding, baseline, 9).effects(
+        [(depth, (token,)) for depth, token in places]
+    )
     expected = [whole[place] for place in places]
     np.testing.assert_allclose(found.numpy(), expected, rtol=2e-4, atol=2e-5)
 
@@ -301,6 +480,15 @@ def test_a_choice_of_everything_keeps_the_key_of_before(name: str) -> None:
     assert (key(erase_tokens=5) == usual) == (name != "residual_erasure")
     assert (key(erase_search="bisect") == usual) == (name != "residual_erasure")
     assert key(erase_threshold=0.3) == usual
+
+
+def test_spans_have_a_key_of_their_own_for_each_seed() -> None:
+    def key(search: str, seed: int) -> dict[str, object]:
+        assert METRIC.cache_key is not None
+        return METRIC.cache_key(asked(erase_search=search, seed=seed))
+
+    assert key("bisect", 3) == key("bisect", 4)
+    assert key("bisect", 3) != key("spans", 3) != key("spans", 4)
 
 
 def test_settings_of_files_name_choices_only_where_they_are_made() -> None:

@@ -348,3 +348,20 @@ def test_a_summary_says_which_part_of_a_metric_was_computed() -> None:
         "3 of 23 tokens, drawn by seed, depths 0, 2 (2 of 5), "
         "depths bisected for |p - p~| of 0.1: 1 of 6 checks elsewhere disagree"
     )
+
+
+def test_a_summary_says_that_spans_were_erased_first_and_what_is_not_done() -> None:
+    result = full_run()
+    erasure = replace(result.measured["residual_erasure"], threshold=0.1, checks=6, disagreeing=1)
+    result.put("residual_erasure", replace(erasure, span=8, settled=16))
+    (found,) = summary_dict([result], SummarySettings())["residual_erasure"]
+    assert (found["span"], found["settled"]) == (8, 16)
+    assert [depth is None for depth in found["until"]] == [token >= 16 for token in range(24)]
+    lines = {line.title: line.value for line in findings(pool_runs([result], SummarySettings()))}
+    assert lines["Residual erasure"] == (
+        "spans of 8 tokens erased first, "
+        "depths bisected for |p - p~| of 0.1: 1 of 6 checks elsewhere disagree"
+    )
+    result.put("residual_erasure", replace(erasure, span=8, settled=23))
+    (found,) = summary_dict([result], SummarySettings())["residual_erasure"]
+    assert None not in found["until"][:-1]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from textual.widgets import Input
+from textual.widgets import Input, RadioButton
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import StartRun
@@ -221,12 +221,13 @@ async def test_nothing_is_chosen_while_a_run_goes_on(tmp_path: Path) -> None:
         assert "esc stops it" in it.toasts()[-1]
 
 
-async def take_part(it: Explored, **typed: str) -> None:
-    """Fill in the dialog's fields and take it."""
+async def take_part(it: Explored, search: int = 0, **typed: str) -> None:
+    """Fill in the dialog's fields, choose one of the searches, and take it."""
     await it.press("L")
     await it.until(lambda: isinstance(it.app.screen, PartDialog))
     for name, text in typed.items():
         it.app.screen.query_one(f"#{name}", Input).value = text
+    list(it.app.screen.query(RadioButton))[search].value = True
     await it.press("f5")
 
 
@@ -250,6 +251,9 @@ async def test_a_part_of_the_slower_metrics_is_chosen_computed_and_told(tmp_path
         # What was computed comes back when it is chosen again.
         await take_part(it, layers="", erase_tokens="")
         await it.until(lambda: run.result.get(ResidualErasure) is whole)
+        for place, search in ((1, "bisect"), (2, "spans"), (0, "")):
+            await take_part(it, place)
+            await it.until(lambda search=search: run.settings.erase_search == search)
         # The next prompt goes through the same part.
         await take_part(it, layers="/4")
         await it.until(lambda: it.app.screen is it.main)

@@ -31,6 +31,9 @@ from depthtui.metrics.spec import (
     row_of_logits,
 )
 
+SPAN = 64
+"""So many neighbouring tokens are erased together at first, where spans are."""
+
 
 @dataclass
 class ResidualErasure(MetricResult):
@@ -45,7 +48,11 @@ class ResidualErasure(MetricResult):
         tokens: those that are erased, in order; empty for every one.
         threshold: where positive, depths are bisected for the last one whose effect reaches it.
         checks: places that the bisection did not need, computed to see whether it holds there.
-        disagreeing: those where it does not: the effect does not fall steadily with depth.
+        disagreeing: those where it does not: the effect does not fall steadily with depth, or a
+            span has less of it than one of its tokens.
+        span: where positive, so many neighbouring tokens were at first erased together, and split
+            only where that reached the threshold. `effect` has those erased by themselves.
+        settled: how many of the erased tokens, from the first on, such a search is done with.
     """
 
     effect: Annotated[np.ndarray, Shape("L+1", "T")]
@@ -56,6 +63,8 @@ class ResidualErasure(MetricResult):
     threshold: float = 0.0
     checks: int = 0
     disagreeing: int = 0
+    span: int = 0
+    settled: int = 0
 
     @property
     def depths(self) -> list[int]:
@@ -67,14 +76,18 @@ class ResidualErasure(MetricResult):
         """The tokens that are erased, in order; nothing after the last one predicts the answer."""
         return list(self.tokens) or list(range(self.effect.shape[1] - 1))
 
-    def is_done(self, token: int) -> bool:
-        """Whether nothing is left to be computed of a token."""
-        known = np.isfinite(self.effect[self.depths, token])
-        return bool(known.any() if self.threshold else known.all())
+    @property
+    def done(self) -> list[int]:
+        """Those of the erased tokens of which nothing is left to be computed, in order."""
+        if self.span:
+            return self.erased[: self.settled]
+        known = np.isfinite(self.effect[self.depths])
+        done = known.any(axis=0) if self.threshold else known.all(axis=0)
+        return [token for token in self.erased if done[token]]
 
     @property
     def is_whole(self) -> bool:
-        return all(map(self.is_done, self.erased))
+        return len(self.done) == len(self.erased)
 
     def until(self, threshold: float) -> np.ndarray:
         """The last depth at which erasing each token has at least this effect, `[T]`.
@@ -97,6 +110,8 @@ class ResidualErasure(MetricResult):
             words.append(f"{len(self.tokens)} of {n_tokens - 1:,} tokens, drawn by seed")
         if self.chosen:
             words.append(f"depths {numbers_text(self.chosen)} ({len(self.chosen)} of {n_depths})")
+        if self.span:
+            words.append(f"spans of {self.span} tokens erased first")
         if self.threshold:
             words.append(
                 f"depths bisected for |p - p~| of {self.threshold:g}: "
@@ -123,12 +138,20 @@ def threshold_of(result: RunResult) -> float:
     return result.settings.erase_threshold if result.settings.erase_search else 0.0
 
 
+def span_of(result: RunResult) -> int:
+    """How many neighbouring tokens a run's settings erase together at first; 0 for one each."""
+    return SPAN if result.settings.erase_search == "spans" else 0
+
+
 def _cache_key(result: RunResult) -> dict[str, Any]:
     parts = key_parts(result, ["answer_start", "baseline", "layers"])
     if erased_tokens(result):
         parts["tokens"] = list(erased_tokens(result))
     if threshold_of(result):
         parts["threshold"] = threshold_of(result)
+    if span_of(result):
+        # What is checked is drawn.
+        parts |= {"span": span_of(result), "seed": result.settings.seed}
     return parts
 
 
@@ -142,7 +165,7 @@ def _work(result: RunResult) -> float:
     tokens = erased_tokens(result) or range(stop)
     rows = float(len(depths))
     if threshold_of(result):
-        # The bisection and two checks.
+        # The bisection and two checks. How much spans spare of it is known only afterwards.
         rows = min(rows, float(np.ceil(np.log2(len(depths) + 1))) + 2)
     layers = rows * float(np.mean([count - depth for depth in depths])) + count - depths[0]
     reads = (rows + 1) * len(tokens) * (len(result.tokens) - result.answer_start)
@@ -155,7 +178,7 @@ def _pool(pooled: Pooled) -> list[ResidualErasure | None] | None:
 
 
 def _summary(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> dict[str, Any]:
-    names = ("chosen", "tokens", "threshold", "checks", "disagreeing")
+    names = ("chosen", "tokens", "threshold", "checks", "disagreeing", "span", "settled")
     return {
         "residual_erasure": [
             None if found is None else with_choices(found, *names) | _until(found)
@@ -165,12 +188,12 @@ def _summary(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> dict[st
 
 
 def _until(found: ResidualErasure) -> dict[str, Any]:
-    """What the search found, by token; null where it was not asked for."""
+    """What the search found, by token; null where it was not asked for, or is not done."""
     if not found.threshold:
         return {}
-    erased = set(found.erased)
+    done = set(found.done)
     until = found.until(found.threshold).tolist()
-    return {"until": [depth if t in erased else None for t, depth in enumerate(until)]}
+    return {"until": [depth if t in done else None for t, depth in enumerate(until)]}
 
 
 def _findings(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> list[Finding]:
@@ -188,7 +211,7 @@ def _findings(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> list[F
 def _last_depths(known: list[ResidualErasure]) -> Iterator[Finding]:
     """What a search found, over the tokens of the questions."""
     untils = [
-        found.until(found.threshold)[[t for t in found.erased if t < found.answer_start]]
+        found.until(found.threshold)[[t for t in found.done if t < found.answer_start]]
         for found in known
         if found.threshold
     ]

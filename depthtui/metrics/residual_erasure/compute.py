@@ -2,12 +2,14 @@
 
 At depth l, token t of the residual stream is replaced by the mean residual at
 that depth, and the change of the answer's probabilities is measured. Tokens
-before t are untouched: the clean run's keys and values stand for them.
+before t are untouched: the clean run's keys and values stand for them. Several
+tokens can be erased at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -16,13 +18,28 @@ from torch import Tensor
 from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.context import Context
 from depthtui.metrics.output_distance import OutputDistance
-from depthtui.metrics.residual_erasure import ResidualErasure, erased_tokens, threshold_of
+from depthtui.metrics.residual_erasure import (
+    ResidualErasure,
+    erased_tokens,
+    span_of,
+    threshold_of,
+)
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay
 
 _TOKENS_WORTH_A_BATCH = 512
-"""Neighbouring tokens are erased together until a batch has about so many tokens."""
+"""Erasures are run together until a batch has about so many tokens."""
+
+_PARTS = 4
+"""A span that has the effect is split into so many: where all tokens have it, a third of the
+erasures were in vain, and not half of them."""
+
+_TOKENS_A_CHECK = 16
+"""The answers of spans are checked on one of so many tokens."""
+
+Place = tuple[int, tuple[int, ...]]
+"""A depth and the tokens that are erased there together, in order."""
 
 
 def compute(context: Context, partial: ResidualErasure | None) -> ResidualErasure:
@@ -46,6 +63,8 @@ def compute(context: Context, partial: ResidualErasure | None) -> ResidualErasur
         chosen_layers(result),
         tokens,
         threshold_of(result),
+        span_of(result),
+        result.settings.seed,
     )
 
 
@@ -59,6 +78,8 @@ def residual_erasure(
     chosen: Sequence[int] = (),
     tokens: Sequence[int] = (),
     threshold: float = 0.0,
+    span: int = 0,
+    seed: int = 0,
 ) -> ResidualErasure:
     """Erase tokens at depths.
 
@@ -73,6 +94,11 @@ def residual_erasure(
         tokens: those to erase, in order, but the last one; none for every one.
         threshold: if positive, bisect each token's depths for the last one whose effect
             reaches it, which is the right one where the effect falls with depth.
+        span: if positive, of a search: at each depth that it asks about, so many neighbouring
+            tokens are at first erased together. Where that does not reach the threshold, none
+            of them is taken to, and else they are split, down to single tokens: what the
+            bisection finds, where a span has at least the effect of each of its tokens.
+        seed: of the tokens on which that is checked.
 
     Returns:
         the effects; the last token's is 0, since nothing after it predicts the answer.
@@ -83,18 +109,21 @@ def residual_erasure(
         shape = (replay.n_layers + 1, replay.n_tokens)
         effect = np.full(shape, np.nan, np.float32)
         effect[:, -1] = 0.0
-        result = ResidualErasure(effect, answer_start, 0.0, tuple(chosen), tuple(tokens), threshold)
+        result = ResidualErasure(
+            effect, answer_start, 0.0, tuple(chosen), tuple(tokens), threshold, span=span
+        )
     erased, depths = result.erased, result.depths
-    waiting = [token for token in erased if not result.is_done(token)]
+    done = set(result.done)
+    waiting = [token for token in erased if token not in done]
     eraser = _Eraser(replay, unembedding, baseline, answer_start)
     with torch.no_grad():
         while waiting:
-            count = eraser.together(len(depths), waiting)
+            count = result.span or eraser.together(len(depths), waiting)
             block, waiting = waiting[:count], waiting[count:]
             if threshold:
-                _search(eraser, block, result)
+                _Search(eraser, block, result, random.Random(f"{seed} {block[0]}")).run()
             else:
-                places = [(depth, token) for depth in depths for token in block]
+                places = [(depth, (token,)) for depth in depths for token in block]
                 found = eraser.effects(places).view(len(depths), count)
                 result.effect[np.ix_(depths, block)] = found.numpy()
             result.floor = max(result.floor, eraser.floor)
@@ -102,53 +131,127 @@ def residual_erasure(
     return result
 
 
-def _search(eraser: _Eraser, block: Sequence[int], result: ResidualErasure) -> None:
-    """Find, for some tokens, the last depth whose effect reaches the threshold, and check it."""
-    depths, threshold = result.depths, result.threshold
-    # Kept apart until the end: a token that is half done must not look done.
-    found: dict[int, dict[int, float]] = {token: {} for token in block}
+class _Search:
+    """Finds, for some tokens, the last depth whose effect reaches the threshold, and checks it.
 
-    def measure(places: Mapping[int, int], with_floor: bool = False) -> None:
-        """The effect of each token at one of the depths, by its place among them."""
-        ordered = sorted(places, key=lambda token: places[token])
-        where = [(depths[places[token]], token) for token in ordered]
-        effects = eraser.effects(where, with_floor)
-        for token, effect in zip(ordered, effects.tolist(), strict=True):
-            found[token][places[token]] = effect
+    Depths are told by their places among those that are looked at.
 
-    # The last place that reaches it lies at `low`, or the first that does not at `high`.
-    low, high = dict.fromkeys(block, -1), dict.fromkeys(block, len(depths))
-    while between := [token for token in block if high[token] - low[token] > 1]:
-        middles = {token: (low[token] + high[token]) // 2 for token in between}
-        measure(middles, with_floor=not any(found.values()))
-        for token, place in middles.items():
-            reaches = found[token][place] >= threshold
-            (low if reaches else high)[token] = place
+    Args:
+        eraser: measures effects.
+        block: the tokens; a span, where spans are erased first.
+        result: what is searched for, and where what was found is put once all is done: a token
+            that is half done must not look done.
+        rng: draws the tokens on which spans are checked.
+    """
 
-    n_checks = disagreeing = 0
-    for is_above in (False, True):
-        checks = {}
-        for token in block:
-            stretch = range(high[token], len(depths)) if is_above else range(high[token])
-            unknown = [place for place in stretch if place not in found[token]]
+    def __init__(
+        self, eraser: _Eraser, block: Sequence[int], result: ResidualErasure, rng: random.Random
+    ) -> None:
+        self._eraser = eraser
+        self._block = block
+        self._result = result
+        self._rng = rng
+        self._depths = result.depths
+        # The last place that reaches it lies at `low`, or the first that does not at `high`.
+        self._low = dict.fromkeys(block, -1)
+        self._high = dict.fromkeys(block, len(self._depths))
+        # The effects of tokens that were erased by themselves.
+        self._found: dict[int, dict[int, float]] = {token: {} for token in block}
+        self._has_floor = False
+
+    def run(self) -> None:
+        """Search, check and put what was found into the result."""
+        while groups := self._groups():
+            self._halve(groups)
+        # Where a span told what the first depth is that does not reach it, a token may yet.
+        by_span = [t for t in self._block if self._high[t] not in self._found[t]]
+        by_span = [t for t in by_span if self._high[t] < len(self._depths)]
+        counts = [self._check({t: self._high[t] for t in self._drawn(by_span)})]
+        checked = self._drawn(self._block)
+        counts += [self._check(self._untried(is_above, checked)) for is_above in (False, True)]
+        self._result.checks += sum(n_checks for n_checks, _ in counts)
+        self._result.disagreeing += sum(disagreeing for _, disagreeing in counts)
+        for token, effects in self._found.items():
+            for place, effect in effects.items():
+                self._result.effect[self._depths[place], token] = effect
+        if self._result.span:
+            self._result.settled += len(self._block)
+
+    def _groups(self) -> list[tuple[int, ...]]:
+        """The tokens that are not found yet, those together that are asked about together."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for token in self._block:
+            low, high = self._low[token], self._high[token]
+            if high - low > 1:
+                together = (low, high) if self._result.span else (token,)
+                groups.setdefault(together, []).append(token)
+        return [tuple(group) for group in groups.values()]
+
+    def _halve(self, groups: Sequence[tuple[int, ...]]) -> None:
+        """Ask about the middle of what is left of each group, and of its parts where it must be."""
+        asked = [((self._low[group[0]] + self._high[group[0]]) // 2, group) for group in groups]
+        while asked:
+            split: list[Place] = []
+            for (place, group), effect in self._measure(asked):
+                reaches = effect >= self._result.threshold
+                if reaches and len(group) > 1:
+                    split += [(place, part) for part in _parts(group)]
+                else:
+                    (self._low if reaches else self._high).update(dict.fromkeys(group, place))
+            asked = split
+
+    def _measure(self, asked: Sequence[Place]) -> list[tuple[Place, float]]:
+        """The effects of groups that are erased at places."""
+        measured: list[tuple[Place, float]] = []
+        waiting = sorted(asked, key=lambda item: item[1])
+        while waiting:
+            count = self._eraser.at_once(len(waiting), waiting[0][1][0])
+            batch, waiting = sorted(waiting[:count]), waiting[count:]
+            where = [(self._depths[place], group) for place, group in batch]
+            effects = self._eraser.effects(where, not self._has_floor).tolist()
+            self._has_floor = True
+            measured += zip(batch, effects, strict=True)
+        for (place, group), effect in measured:
+            if len(group) == 1:
+                self._found[group[0]][place] = effect
+        return measured
+
+    def _drawn(self, tokens: Sequence[int]) -> Sequence[int]:
+        """Those of some tokens that are checked: without spans, all."""
+        if not self._result.span:
+            return tokens
+        count = -(-len(self._block) // _TOKENS_A_CHECK)
+        return sorted(self._rng.sample(tokens, min(count, len(tokens))))
+
+    def _untried(self, is_above: bool, tokens: Sequence[int]) -> dict[int, int]:
+        """For each token a place that was not looked at: the middle one of a side."""
+        places = {}
+        for token in tokens:
+            high = self._high[token]
+            stretch = range(high, len(self._depths)) if is_above else range(high)
+            unknown = [place for place in stretch if place not in self._found[token]]
             if unknown:
-                checks[token] = unknown[len(unknown) // 2]
-        if checks:
-            measure(checks)
-        n_checks += len(checks)
-        disagreeing += sum(
-            (found[token][place] >= threshold) == is_above for token, place in checks.items()
+                places[token] = unknown[len(unknown) // 2]
+        return places
+
+    def _check(self, places: dict[int, int]) -> tuple[int, int]:
+        """How many tokens were looked at once more, and where the search does not hold."""
+        measured = self._measure([(place, (token,)) for token, place in places.items()])
+        disagreeing = sum(
+            (effect >= self._result.threshold) == (place >= self._high[group[0]])
+            for (place, group), effect in measured
         )
-    # Together with the effects: what is stopped before is done again.
-    result.checks += n_checks
-    result.disagreeing += disagreeing
-    for token, effects in found.items():
-        for place, effect in effects.items():
-            result.effect[depths[place], token] = effect
+        return len(measured), disagreeing
+
+
+def _parts(group: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """A group split evenly."""
+    size = -(-len(group) // _PARTS)
+    return [group[first : first + size] for first in range(0, len(group), size)]
 
 
 class _Eraser:
-    """Erases tokens at depths, and measures what the answer loses.
+    """Erases tokens at depths, one or several together, and measures what the answer loses.
 
     Attributes:
         floor: the largest change so far in runs that go the same way with nothing erased.
@@ -174,22 +277,27 @@ class _Eraser:
         tokens = (n_depths // 2 + 1) * (self._stop - waiting[0])
         return at_once(len(waiting), _TOKENS_WORTH_A_BATCH, tokens)
 
-    def effects(self, places: Sequence[tuple[int, int]], with_floor: bool = True) -> Tensor:
-        """The largest change of the answer for each depth and token, ordered by depth.
+    def at_once(self, count: int, first: int) -> int:
+        """How many of `count` erasures to run in one batch, none of a token before `first`."""
+        return at_once(count, _TOKENS_WORTH_A_BATCH, self._stop - first)
+
+    def effects(self, places: Sequence[Place], with_floor: bool = True) -> Tensor:
+        """The largest change of the answer for each depth and its tokens, ordered by depth.
 
         With the floor, an unchanged run is the first of the batch.
         """
         replay, stop = self._replay, self._stop
-        erased = torch.tensor([token for _, token in places])
-        begin, end = int(erased.min()) if replay.can_resume else 0, replay.end_for(stop)
+        starts = torch.tensor([tokens[0] for _, tokens in places])
+        begin, end = int(starts.min()) if replay.can_resume else 0, replay.end_for(stop)
         first = places[0][0]
         rows = replay.residual[first][None, begin:end][: int(with_floor)]
         for layer in range(first, replay.n_layers + 1):
-            tokens = [token for depth, token in places if depth == layer]
-            if tokens:
-                new = replay.residual[layer][begin:end].repeat(len(tokens), 1, 1)
-                columns = torch.tensor(tokens) - begin
-                new[torch.arange(len(tokens)), columns] = self._baseline[layer].to(new)
+            groups = [tokens for depth, tokens in places if depth == layer]
+            if groups:
+                new = replay.residual[layer][begin:end].repeat(len(groups), 1, 1)
+                row_of = torch.tensor([row for row, tokens in enumerate(groups) for _ in tokens])
+                columns = torch.tensor([token for tokens in groups for token in tokens]) - begin
+                new[row_of, columns] = self._baseline[layer].to(new)
                 rows = torch.cat([rows, new.to(rows.device)])
             if layer < replay.n_layers:
                 past = None
@@ -203,5 +311,5 @@ class _Eraser:
             self.floor = max(self.floor, float(far[0].max()))
             far = far[1:]
         # An erased token cannot change what came before it, and rounding must not pretend so.
-        far = far.masked_fill(torch.arange(seen, stop) < erased[:, None], 0.0)
+        far = far.masked_fill(torch.arange(seen, stop) < starts[:, None], 0.0)
         return far.amax(dim=-1)

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Button, Checkbox, Input, Label, Static
+from textual.widgets import Button, Input, Label, RadioButton, RadioSet, Static
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import RunSettings
@@ -28,6 +28,12 @@ _EXAMPLES = {
     "layers": "all · 0-5,20 · /4 for every fourth",
     "skip_positions": "four random tokens · 8,20",
     "erase_tokens": "all · 64 from all over the prompt",
+}
+
+_SEARCHES = {
+    "": "erase at every depth",
+    "bisect": "bisect depths: until which each token matters, and no more",
+    "spans": "the same by spans of tokens first: fewer runs where few tokens matter",
 }
 
 
@@ -58,12 +64,9 @@ class PartDialog(Dialog[dict[str, Any]]):
                 yield Input(
                     self._text(name), placeholder=_EXAMPLES.get(name, ""), id=name, compact=True
                 )
-        yield Checkbox(
-            "erase by bisection: until which depth each token matters, and no more",
-            bool(self._settings.erase_search),
-            id="erase_search",
-            compact=True,
-        )
+        with RadioSet(id="erase_search", compact=True):
+            for search, label in _SEARCHES.items():
+                yield RadioButton(label, value=search == self._settings.erase_search)
         words = "Layers: ablation, skip effects, erasure, integrated gradients. Empty is all."
         yield Static(Content.styled(words, MUTED), id="note")
         yield Button("Take it (F5)", id="take", variant="primary", compact=True)
@@ -81,8 +84,8 @@ class PartDialog(Dialog[dict[str, Any]]):
     @on(Input.Submitted)
     def action_choose(self) -> None:
         """Take the fields' values, or say which of them is wrong."""
-        bisects = self.query_one("#erase_search", Checkbox).value
-        values: dict[str, Any] = {"erase_search": "bisect" if bisects else ""}
+        search = self.query_one("#erase_search", RadioSet).pressed_index
+        values: dict[str, Any] = {"erase_search": list(_SEARCHES)[search]}
         for name, label in _LABELS.items():
             try:
                 values[name] = self._read(name, self.query_one(f"#{name}", Input).value.strip())
