@@ -35,7 +35,7 @@ _PARTS = 4
 """A span that has the effect is split into so many: where all tokens have it, a third of the
 erasures were in vain, and not half of them."""
 
-_TOKENS_A_CHECK = 16
+_TOKENS_A_CHECK = 8
 """The answers of spans are checked on one of so many tokens."""
 
 Place = tuple[int, tuple[int, ...]]
@@ -185,7 +185,12 @@ class _Search:
             if high - low > 1:
                 together = (low, high) if self._result.span else (token,)
                 groups.setdefault(together, []).append(token)
-        return [tuple(group) for group in groups.values()]
+        # Few tokens are hardly cheaper together, and can make up for one another.
+        return [
+            part
+            for group in map(tuple, groups.values())
+            for part in (_parts(group) if len(group) < _PARTS else [group])
+        ]
 
     def _halve(self, groups: Sequence[tuple[int, ...]]) -> None:
         """Ask about the middle of what is left of each group, and of its parts where it must be."""
