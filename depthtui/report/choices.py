@@ -54,6 +54,7 @@ def choice_words(settings: RunSettings) -> str:
         f"layers {settings.layers}" * bool(settings.layers),
         f"skipped before {_tokens(len(positions))} {_listed(positions)}" * bool(positions),
         f"{n_erased} {_tokens(n_erased)} erased" * bool(n_erased),
+        "spans erased first" * (settings.erase_search == "spans"),
         f"depths bisected at {settings.erase_threshold:g}" * bool(settings.erase_search),
     ]
     return ", ".join(filter(None, words))
