@@ -42,8 +42,10 @@ class Verdict:
         sentence: what can be repeated, made of the evidence by plain rules.
         evidence: each measure's count.
         n_layers: L.
+        missing: names of the metrics that would tell more, and have not been computed.
     """
 
     sentence: str
     evidence: tuple[Evidence, ...]
     n_layers: int
+    missing: tuple[str, ...] = ()

@@ -72,7 +72,7 @@ def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthS
     Returns None where there is nothing to average, such as a single token with
     token 0 left out. Intervals need `FEWEST_PROMPTS` prompts.
     """
-    parts = _parts(results, settings)
+    parts = parts_of(results, settings)
     if not parts:
         return None
     complete = all(result.complete for result in results)
@@ -92,11 +92,12 @@ def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthS
 
 def mean_curves(results: Sequence[RunResult], settings: SummarySettings) -> Curves:
     """The curves of runs of one model, pooled; all None where there is nothing to average."""
-    parts = _parts(results, settings)
+    parts = parts_of(results, settings)
     return pool(parts) if parts else Curves()
 
 
-def _parts(results: Sequence[RunResult], settings: SummarySettings) -> list[PromptCurves]:
+def parts_of(results: Sequence[RunResult], settings: SummarySettings) -> list[PromptCurves]:
+    """The means of every run that has any."""
     # Where a curve's metric failed on some prompts, the others are pooled without them.
     whole = [result for result in results if not lacks_curves(result)]
     found = (prompt_curves(result, settings.include_first_token) for result in whole or results)

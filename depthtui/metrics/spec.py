@@ -227,6 +227,11 @@ class LayerMap:
     caption: str
 
 
+def no_evidence(value: Any, pooled: Pooled) -> list[Evidence]:
+    """What a metric says of used layers that tells no count."""
+    return []
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric, or what follows from another one's arrays.
@@ -292,13 +297,18 @@ class Metric:
     maps: Callable[[Any], list[LayerMap]] = lambda value: []
     ranks_layers: bool = False
     cell_means: Callable[[PromptMetrics], dict[str, float]] = lambda prompts: {}
-    evidence: Callable[[Any, Pooled], list[Evidence]] = lambda value, pooled: []
+    evidence: Callable[[Any, Pooled], list[Evidence]] = no_evidence
     moved_by_rounding: bool = False
 
     @property
     def on_demand(self) -> bool:
         """Whether it is computed only where it is asked for, on a recorded pass."""
         return self.stage == "replay"
+
+    @property
+    def gives_evidence(self) -> bool:
+        """Whether it tells how many layers are used."""
+        return self.evidence is not no_evidence
 
     @property
     def needs_answer(self) -> bool:

@@ -11,7 +11,9 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
+from depthtui.data.verdict import Evidence
 from depthtui.metrics.choices import layers_gone_through, layers_words
+from depthtui.metrics.evidence import FIFTH, Variant, uncounted, weighed
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import useful_layers, usefulness
 from depthtui.metrics.spec import (
@@ -133,6 +135,49 @@ def _per_layer(ablation: Ablation) -> list[LayerValues]:
     return [LayerValues("loss change", usefulness(ablation), "without the layer, nats")]
 
 
+COSTS = 0.05
+"""What a layer that is used costs at least when it is left out, in nats."""
+
+
+def costly_layers(
+    loss_change: np.ndarray, noise: float, n_layers: int, chosen: tuple[int, ...] = ()
+) -> Evidence:
+    """How many layers cost something when they are left out, one at a time.
+
+    That is `COSTS`, or twice the noise where that is more; a fifth less and more give the range.
+
+    Args:
+        loss_change: mean over tokens, `[L]`.
+        noise: standard error that such a mean has with nothing left out.
+        n_layers: L.
+        chosen: the layers that were left out; empty for every one.
+    """
+    title = METRIC.title.lower()
+    if len(chosen) not in (0, n_layers):
+        words = layers_words(chosen, n_layers)
+        return uncounted("causal", METRIC.name, title, f"only {words} were left out")
+    if not np.isfinite(loss_change).all():
+        return uncounted("causal", METRIC.name, title, "the loss is not finite")
+
+    def count(share: float) -> int:
+        return int(np.sum(loss_change >= max(share * COSTS, 2 * noise)))
+
+    def reason(share: float) -> str:
+        least, other = max(COSTS, 2 * noise), max(share * COSTS, 2 * noise)
+        return f"{count(1)} cost {least:.2g} nats or more, {count(share)} cost {other:.2g}"
+
+    variants = [Variant(count(share), reason(share)) for share in (1 - FIFTH, 1 + FIFTH)]
+    return weighed("causal", METRIC.name, title, count(1), n_layers, variants)
+
+
+def _evidence(ablation: Ablation, pooled: Pooled) -> list[Evidence]:
+    """Nothing of sublayers: a layer without its attention is not left out."""
+    if not ablation.of_layers:
+        return []
+    noise = ablation.mean_floor
+    return [costly_layers(usefulness(ablation), noise, pooled.n_layers, ablation.chosen)]
+
+
 METRIC = Metric(
     name="ablation",
     title="Ablation loss",
@@ -150,4 +195,5 @@ METRIC = Metric(
     findings=_findings,
     per_layer=_per_layer,
     ranks_layers=True,
+    evidence=_evidence,
 )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.verdict import Evidence
 from depthtui.errors import DepthError
 from depthtui.metrics import ablation
+from depthtui.metrics.evidence import FIFTH, Variant, uncounted, weighed
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import useful_layers, usefulness
 from depthtui.metrics.spec import Finding, LayerValues, Metric, clean_run
@@ -150,6 +152,49 @@ def _per_layer(similarity: Similarity) -> list[LayerValues]:
     return [LayerValues("block influence", usefulness(similarity), "1 − cos(h_l, h_l+1)")]
 
 
+SHARE = 0.5
+"""How much of the mean angle a layer that is used turns the residual stream by."""
+
+
+def turning_layers(distances: np.ndarray, other_distances: np.ndarray | None = None) -> Evidence:
+    """How many layers turn the residual stream by at least half of what they do on average.
+
+    The angle of h_l and h_{l+1} is what is compared, not block influence, which grows with its
+    square: the first layer's alone would lift the mean above all others. The mean, and not the
+    median: where most layers do nothing, they must not set the measure.
+
+    Args:
+        distances: angular distance over one layer, mean over tokens, `[L]`.
+        other_distances: the same without token 0, or with it where it was left out.
+    """
+    title = "angular distance"
+    if not np.isfinite(distances).all():
+        reason = "the residual stream is not finite"
+        return uncounted("geometric", METRIC.name, title, reason)
+
+    def count(values: np.ndarray, share: float = SHARE) -> int:
+        return int(np.sum((values >= share * values.mean()) & (values > 0)))
+
+    found = count(distances)
+    variants = []
+    for share in ((1 - FIFTH) * SHARE, (1 + FIFTH) * SHARE):
+        words = f"{found} layers turn the stream by {SHARE:g} of the mean, {{}} by {share:g}"
+        other = count(distances, share)
+        variants.append(Variant(other, words.format(other)))
+    if other_distances is not None and np.isfinite(other_distances).all():
+        other = count(other_distances)
+        variants.append(Variant(other, f"token 0 alone moves it from {found} to {other} layers"))
+    return weighed("geometric", METRIC.name, title, found, len(distances), variants)
+
+
+def _evidence(similarity: Similarity, pooled: Pooled) -> list[Evidence]:
+    settings = pooled.settings
+    other_settings = replace(settings, include_first_token=not settings.include_first_token)
+    other = _pool(replace(pooled, settings=other_settings))
+    other_distances = None if other is None else other.angular_distance[0]
+    return [turning_layers(similarity.angular_distance[0], other_distances)]
+
+
 METRIC = Metric(
     name="similarity",
     title="Block influence, angular distance",
@@ -167,4 +212,5 @@ METRIC = Metric(
     findings=_findings,
     per_layer=_per_layer,
     ranks_layers=True,
+    evidence=_evidence,
 )

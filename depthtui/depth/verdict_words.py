@@ -1,0 +1,164 @@
+"""The verdict in a few sentences, made of its evidence by plain rules.
+
+1. How many layers: from the smallest to the largest count that holds, each with what it is a
+   count of.
+2. Which counts do not hold, and what the one that moves most hangs on.
+3. Whether the kinds of evidence agree, and why they may not; or what has not been measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from depthtui.data.verdict import Evidence, EvidenceKind
+
+_MOST_NAMED = 5
+"""Counts that the first sentence names; of more, the smallest and largest of each kind."""
+
+_SAYS: Mapping[str, str] = {
+    "cosine": "until layers strengthen what is there",
+    "kl": "until the lens comes close to the output",
+    "overlap": "until the lens reads the output's tokens",
+    "similarity": "that turn the residual stream",
+    "context_depth": "until the context is no longer needed",
+    "order": "that have to run one after another",
+    "ablation": "that cost something when left out",
+    "answers_kept": "without which answers are lost",
+    "residual_erasure": "that still read the question",
+}
+"""What a measure's count is a count of; of another one its title says it."""
+
+_WHY: Mapping[tuple[EvidenceKind, EvidenceKind], str] = {
+    ("causal", "readable"): (
+        "The lens reads the answer later than layers are needed: the last ones refine what is "
+        "decided"
+    ),
+    ("readable", "causal"): (
+        "Layers are needed after the lens reads the answer: they compute what it cannot see"
+    ),
+    ("geometric", "readable"): (
+        "The stream turns before the lens reads the answer: the layers between strengthen what "
+        "is there"
+    ),
+    ("readable", "geometric"): (
+        "The stream goes on turning after the lens reads the answer: what moves is not what is read"
+    ),
+    ("geometric", "causal"): (
+        "Layers are needed after the stream has turned: little movement is not little use"
+    ),
+    ("causal", "geometric"): (
+        "More layers move the stream than are needed: movement alone is not use"
+    ),
+}
+"""Why one kind of evidence may say fewer layers than another."""
+
+
+def verdict_sentence(evidence: Sequence[Evidence], n_layers: int) -> str:
+    """The verdict, in one to three sentences.
+
+    Args:
+        evidence: at least one measure's count, sorted by kind.
+        n_layers: L.
+    """
+    firm = [measure for measure in evidence if measure.count is not None and measure.firm]
+    fragile = [measure for measure in evidence if measure.count is not None and not measure.firm]
+    if not firm and not fragile:
+        reason = next((measure.reason for measure in evidence if measure.reason), "")
+        return f"How many of its {_layers(n_layers)} are used is not known: {reason}."
+    said = [_uses(firm, n_layers) if firm else _open(n_layers), _fragile(fragile)]
+    said.append(_between_kinds(firm, n_layers))
+    return " ".join(sentence for sentence in said if sentence)
+
+
+def spread(measure: Evidence) -> str:
+    """The range of a count, such as `3 to 14`, or the count where it does not move."""
+    return _range(measure.low, measure.high)
+
+
+def _uses(firm: Sequence[Evidence], n_layers: int) -> str:
+    counts = [_count(measure) for measure in firm]
+    few, most = min(counts), max(counts)
+    count = "all" if few == n_layers > 1 else _range(few, most)
+    uses = f"Uses {count} of its {_layers(n_layers)} here"
+    if len(firm) == 1:
+        says = _SAYS.get(firm[0].measure, "")
+        if not says:
+            return f"{uses}, by {firm[0].title}."
+        return f"{uses}{', ' if says.startswith('until') else ': those '}{says} ({firm[0].title})."
+    named = ", ".join(
+        f"{measure.count} {_SAYS[measure.measure]} ({measure.title})"
+        if measure.measure in _SAYS
+        else f"{measure.count} by {measure.title}"
+        for measure in _named(firm)
+    )
+    return f"{uses}: {named}."
+
+
+def _named(firm: Sequence[Evidence]) -> list[Evidence]:
+    if len(firm) <= _MOST_NAMED:
+        return list(firm)
+    ends = []
+    for kind in dict.fromkeys(measure.kind for measure in firm):
+        of_kind = [measure for measure in firm if measure.kind == kind]
+        ends += [min(of_kind, key=_count), max(of_kind, key=_count)]
+    return [measure for measure in firm if any(measure is end for end in ends)]
+
+
+def _count(measure: Evidence) -> int:
+    return measure.count or 0
+
+
+def _open(n_layers: int) -> str:
+    return f"How many of its {_layers(n_layers)} are used here stays open: no count holds."
+
+
+def _fragile(fragile: Sequence[Evidence]) -> str:
+    """The counts that do not hold, the one that moves most first, with what it hangs on."""
+    if not fragile:
+        return ""
+    worst, *others = sorted(fragile, key=lambda measure: -_width(measure))
+    reason = f": {worst.reason}" if worst.reason else ""
+    first = f"{worst.title} is fragile ({spread(worst)}){reason}"
+    named = [f"{measure.title} ({spread(measure)})" for measure in others]
+    if not named:
+        return f"{_begun(first)}."
+    are = "are" if len(named) > 1 else "is"
+    return f"{_begun(first)}. So {are} {_listed(named)}."
+
+
+def _width(measure: Evidence) -> int:
+    return (measure.high or 0) - (measure.low or 0)
+
+
+def _between_kinds(firm: Sequence[Evidence], n_layers: int) -> str:
+    """Which kind says clearly fewer layers than another, and why that can be."""
+    ends: dict[EvidenceKind, tuple[int, int]] = {}
+    for measure in firm:
+        low, high = ends.get(measure.kind, (n_layers, 0))
+        ends[measure.kind] = min(low, _count(measure)), max(high, _count(measure))
+    for (fewer, more), why in _WHY.items():
+        if fewer in ends and more in ends and ends[more][0] - ends[fewer][1] > n_layers / 10:
+            return f"{why}."
+    if "causal" not in ends:
+        return "No intervention confirms it yet." if firm else ""
+    lowest = min(low for low, _ in ends.values())
+    highest = max(high for _, high in ends.values())
+    if len(ends) > 1 and highest - lowest <= n_layers / 10:
+        return "Both kinds of evidence agree." if len(ends) == 2 else "All kinds of evidence agree."
+    return ""
+
+
+def _layers(count: int) -> str:
+    return "1 layer" if count == 1 else f"{count} layers"
+
+
+def _range(low: int | None, high: int | None) -> str:
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _begun(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]

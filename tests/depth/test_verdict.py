@@ -1,0 +1,243 @@
+"""The verdict: counts by an independent reading, planted truth, every case of the sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+
+from depthtui.data.depth import Curves, PromptCurves
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
+from depthtui.data.verdict import Evidence
+from depthtui.depth.effective_depth import depths
+from depthtui.depth.evidence import rule_evidence
+from depthtui.depth.verdict import missing_measures, verdict
+from depthtui.metrics.ablation import Ablation
+from tests.builders.results import full_run, half_run, lacking, make_result, random_result
+
+SETTINGS = SummarySettings()
+
+
+def evidence_of(
+    without_first: Curves | None = None,
+    settings: SummarySettings = SETTINGS,
+    interval: tuple[float, float] | None = None,
+    lenses: dict[str, Curves] | None = None,
+    **curves: Sequence[float],
+) -> Evidence:
+    """What the one rule says whose curve is given."""
+    pooled = Curves(**{name: np.array(values, float) for name, values in curves.items()})
+    found = [replace(estimate, interval=interval) for estimate in depths(pooled, settings)]
+    others = [] if without_first is None else [PromptCurves(4, without_first)]
+    (evidence,) = rule_evidence(found, [PromptCurves(5, pooled)], settings, others, lenses)
+    return evidence
+
+
+def steps(*values: tuple[float, int]) -> list[float]:
+    """A curve of values that last for so many layers."""
+    return [value for value, length in values for _ in range(length)]
+
+
+# The rules' ranges ------------------------------------------------------------
+
+
+def test_a_curve_that_falls_once_and_steeply_is_firm() -> None:
+    found = evidence_of(kl=steps((10.0, 12), (1.0, 8), (0.0, 1)))
+    assert (found.kind, found.count, found.low, found.high) == ("readable", 13, 13, 13)
+    assert found.firm
+    assert not found.reason
+
+
+def test_a_curve_that_is_flat_behind_its_threshold_is_fragile_and_says_which_number_it_is() -> None:
+    found = evidence_of(kl=steps((10.0, 2), (4.8, 10), (1.0, 8), (0.0, 1)))
+    assert (found.count, found.low, found.high, found.firm) == (3, 3, 13, False)
+    assert found.reason == (
+        "KL is 4.8 at layer 2 beside a threshold of 5, and below 4 only from layer 12 on"
+    )
+
+
+def test_an_overlap_that_nearly_reaches_its_threshold_early_is_fragile() -> None:
+    found = evidence_of(overlap=steps((0.0, 3), (0.27, 12), (0.9, 5), (1.0, 1)))
+    assert (found.count, found.low, found.high, found.firm) == (16, 4, 16, False)
+    assert found.reason == "overlap is 0.27 at layer 3 already, beside a threshold of 0.3"
+
+
+def test_a_threshold_that_is_never_met_takes_all_layers() -> None:
+    found = evidence_of(overlap=steps((0.0, 3), (0.33, 17), (1.0, 1)))
+    assert (found.count, found.high) == (4, 20)
+    assert found.reason.endswith("beside a threshold of 0.3, and never above 0.36")
+
+
+def test_a_curve_that_comes_back_counts_until_it_stays() -> None:
+    found = evidence_of(kl=steps((10.0, 2), (1.0, 2), (9.0, 12), (1.0, 4), (0.0, 1)))
+    assert (found.count, found.high) == (3, 17)
+    assert found.reason == "KL stays below its threshold only from layer 16 on"
+    at_the_end = evidence_of(overlap=steps((0.0, 2), (1.0, 2), (0.1, 16), (1.0, 1)))
+    assert at_the_end.high == 20
+    assert at_the_end.reason == "the overlap stays above its threshold at the output only"
+
+
+def test_a_cosine_that_hangs_on_a_value_near_zero_names_it() -> None:
+    found = evidence_of(
+        mean_cosine=steps((-0.2, 5), (0.2, 10), (-0.003, 1), (0.2, 4)),
+    )
+    assert (found.kind, found.count, found.low) == ("geometric", 16, 5)
+    assert found.reason == "it hangs on a mean cosine of -0.003 at layer 15"
+    # The other way round: the last turn would be later but for a value that is nearly negative.
+    found = evidence_of(mean_cosine=steps((-0.2, 5), (0.2, 10), (0.004, 1), (0.2, 4)))
+    assert (found.count, found.high, found.firm) == (5, 16, False)
+    assert found.reason == "it hangs on a mean cosine of 0.004 at layer 15"
+
+
+def test_token_zero_may_be_all_that_a_count_hangs_on() -> None:
+    without = Curves(mean_cosine=np.array(steps((-0.2, 5), (0.2, 15))))
+    found = evidence_of(without, mean_cosine=steps((-0.2, 12), (0.2, 8)))
+    assert (found.count, found.low, found.high) == (12, 5, 12)
+    assert found.reason == "token 0 alone moves it from 12 to 5 layers"
+    never = Curves(mean_cosine=np.full(20, 0.2))
+    found = evidence_of(never, mean_cosine=steps((-0.2, 12), (0.2, 8)))
+    assert (found.low, found.high, found.firm) == (12, 12, False)
+    assert found.reason.startswith("without token 0 there is none: ")
+
+
+def test_another_lens_and_other_prompts_widen_the_range() -> None:
+    kl = steps((10.0, 12), (1.0, 8), (0.0, 1))
+    affine = Curves(kl=np.array(steps((10.0, 4), (1.0, 16), (0.0, 1))))
+    found = evidence_of(kl=kl, lenses={"affine lens": affine})
+    assert (found.low, found.high, found.reason) == (5, 13, "the affine lens says 5 layers")
+    found = evidence_of(kl=kl, interval=(10.0, 18.0))
+    assert (found.low, found.high) == (11, 19)
+    assert found.reason == "prompts differ: their 95% interval is 11 to 19 layers"
+    assert evidence_of(kl=kl, interval=(12.0, 14.0)).firm
+
+
+def test_a_rule_without_a_layer_says_why() -> None:
+    found = evidence_of(overlap=steps((0.0, 20), (1.0, 1)))
+    assert (found.count, found.low, found.high, found.firm) == (None, None, None, False)
+    assert found.reason == "the overlap never exceeds 0.3"
+
+
+def slow_counts(curve: np.ndarray, rule: str, thresholds: Sequence[float]) -> list[int]:
+    """The counts of some thresholds, layer by layer."""
+    n_layers, counts = len(curve) - 1, []
+    for threshold in thresholds:
+        count = n_layers
+        for layer in range(n_layers - 1):
+            largest = max(curve[:n_layers])
+            if curve[layer] < threshold * largest if rule == "kl" else curve[layer] > threshold:
+                count = layer + 1
+                break
+        counts.append(count)
+    return counts
+
+
+@pytest.mark.parametrize("rule", ["kl", "overlap"])
+@pytest.mark.parametrize("seed", range(100))
+def test_the_range_is_that_of_the_thresholds_and_of_where_the_curve_stays(
+    seed: int, rule: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    fall = np.linspace(1, 0, 13)
+    curve = np.abs((fall if rule == "kl" else 1 - fall) + rng.normal(0, 0.2, 13))
+    found = evidence_of(**{rule: curve.tolist()})
+    if found.count is None:
+        return
+    threshold = SETTINGS.kl_threshold if rule == "kl" else SETTINGS.overlap_threshold
+    counts = slow_counts(curve, rule, [threshold, 0.8 * threshold, 1.2 * threshold])
+    assert found.count == counts[0]
+    limit = threshold * max(curve[:12]) if rule == "kl" else threshold
+    far = [value < limit if rule == "kl" else value > limit for value in curve[:12]]
+    stays = next((layer for layer in range(12) if all(far[layer:])), 11)
+    counts.append(max(stays + 1, counts[0]))
+    assert (found.low, found.high) == (min(counts), max(counts))
+
+
+# Whole runs -------------------------------------------------------------------
+
+
+def test_a_run_gets_every_kind_that_was_measured() -> None:
+    result = full_run()
+    ablation = result.get(Ablation)
+    assert ablation is not None
+    result.put("ablation", replace(ablation, part="layer"))
+    found = verdict([result], SETTINGS)
+    assert found is not None
+    measures = [evidence.measure for evidence in found.evidence]
+    assert measures[:4] == ["kl", "overlap", "cosine", "similarity"]
+    assert "ablation" in measures
+    assert list(dict.fromkeys(evidence.kind for evidence in found.evidence)) == [
+        "readable",
+        "geometric",
+        "causal",
+    ]
+    assert not {"ablation", "similarity"} & set(found.missing)
+
+
+def test_what_was_not_measured_is_missing_unless_no_run_can_have_it() -> None:
+    assert {"similarity", "ablation"} <= set(missing_measures([make_result()]))
+    without_lens = make_result(lens_missing="no final norm")
+    assert "ablation" not in missing_measures([without_lens])
+    assert "ablation" not in missing_measures([make_result(), full_run()])
+
+
+def test_without_runs_or_anything_measured_there_is_no_verdict() -> None:
+    assert verdict([], SETTINGS) is None
+    assert verdict([lacking(make_result(), "contributions", "logit_lens")], SETTINGS) is None
+
+
+def test_a_run_that_goes_on_says_so() -> None:
+    found = verdict([half_run(random_result(layers=8), 3)], SETTINGS)
+    assert found is not None
+    assert found.sentence == (
+        "How many of its 8 layers are used is not known: not every layer has been run yet."
+    )
+
+
+def test_a_second_lens_of_all_runs_is_another_reading() -> None:
+    class OtherLens(LogitLens):
+        """A lens that is fitted."""
+
+    result = make_result(layers=20)
+    lens = result.get(LogitLens)
+    assert lens is not None
+    lens.kl[:] = np.array(steps((10.0, 12), (1.0, 8), (0.0, 1)))[:, None]
+    other = OtherLens(**vars(lens))
+    other.kl = np.array(steps((10.0, 4), (1.0, 16), (0.0, 1)))[:, None].repeat(5, axis=1)
+    before = verdict([result], SETTINGS)
+    result.put("settling", other)
+    after = verdict([result], SETTINGS)
+    for found, low in ((before, 13), (after, 5)):
+        assert found is not None
+        kl = next(evidence for evidence in found.evidence if evidence.measure == "kl")
+        assert (kl.low, kl.count, kl.high) == (low, 13, 13)
+
+
+def test_nothing_makes_it_fail_and_counts_lie_in_their_ranges() -> None:
+    for layers, tokens, seed, first in product((1, 2, 5), (1, 2, 9), range(4), (True, False)):
+        results = [random_result(layers, tokens, seed + 10 * number) for number in range(1 + seed)]
+        if seed == 3:
+            lens = results[0].get(LogitLens)
+            assert lens is not None
+            lens.kl[0, 0] = np.nan
+        check(results, replace(SETTINGS, include_first_token=first))
+
+
+def check(results: Sequence[RunResult], settings: SummarySettings) -> None:
+    found = verdict(results, settings)
+    if found is None:
+        return
+    assert found.sentence.endswith(".")
+    for evidence in found.evidence:
+        if evidence.count is None:
+            assert evidence.low is evidence.high is None
+            assert evidence.reason
+        else:
+            assert evidence.low is not None
+            assert evidence.high is not None
+            assert 0 <= evidence.low <= evidence.count <= evidence.high <= found.n_layers
+            assert evidence.firm == (not evidence.reason)
