@@ -13,7 +13,9 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
+from depthtui.data.verdict import Verdict
 from depthtui.depth.effective_depth import summarise
+from depthtui.depth.verdict import verdict
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.report.as_html import html_bytes
@@ -131,6 +133,17 @@ class Runs(Sequence[Run]):
         """
         summary = summarise(group_runs(self._runs)[0].results, self.settings)
         return {} if summary is None else {depth.rule: depth for depth in summary.depths}
+
+    def verdict(self) -> Verdict | None:
+        """How many of its layers the model uses, and how that is known.
+
+        Returns:
+            its `sentence`, and the `evidence` of which it is made: the `count` of layers by each
+            measure, the range from `low` to `high` that the count moves in with threshold, lens,
+            token 0 and prompts, whether it is `firm`, and the `reason` where it is not. None
+            where nothing was measured that tells.
+        """
+        return verdict(group_runs(self._runs)[0].results, self.settings)
 
     def to_dataframe(self, metric: str, array: str = "") -> DataFrame:
         """A metric as long rows, of every run; needs pandas.

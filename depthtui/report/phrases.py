@@ -7,12 +7,11 @@ from typing import Any
 from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.evidence import RULE_TITLES
 from depthtui.depth.intervals import FEWEST_PROMPTS, LEVEL, MOST_UNDEFINED
 from depthtui.depth.published import DATASETS, PublishedModel
 from depthtui.metrics import METRICS
 from depthtui.report.groups import Group
-
-RULE_TITLES = {"cosine": "cosine", "kl": "KL", "overlap": "overlap"}
 
 
 def rule_title(rule: str) -> str:

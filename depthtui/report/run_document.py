@@ -14,6 +14,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.intervals import FEWEST_PROMPTS
 from depthtui.depth.published import DATASETS, PROTOCOL, published_for
+from depthtui.depth.verdict import verdict
 from depthtui.metrics import MEASURES, formula_in
 from depthtui.metrics.pooling import Pooled
 from depthtui.prompts.tasks import level_words
@@ -55,6 +56,7 @@ from depthtui.report.phrases import (
     rule_title,
 )
 from depthtui.report.summary import combined_provenance
+from depthtui.report.verdict import verdict_blocks
 from depthtui.report.what_if import HEADS, PROMPT_HEADS, pairs
 
 _MOST_CELLS = 2_000_000
@@ -109,6 +111,7 @@ def _blocks(groups: Sequence[Group], settings: SummarySettings, budget: _Budget)
         pooled = pool_runs(group.results, settings)
         yield Heading(group.title, 2)
         yield Only(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
+        yield from verdict_blocks(verdict(group.results, settings))
         yield from _depths(group, summary)
         yield Together(_how_pooled(group, summary, settings))
         yield Only(AT_LENGTH, _beside_clean(group, groups, settings))

@@ -16,7 +16,9 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Provenance, RunResult
 from depthtui.data.run_settings import CHOICES, SummarySettings, settings_keys
+from depthtui.data.verdict import Verdict
 from depthtui.depth.effective_depth import summarise
+from depthtui.depth.verdict import verdict
 from depthtui.metrics import ALL
 from depthtui.report.choices import choices_that_matter
 from depthtui.report.findings import pool_runs
@@ -71,6 +73,9 @@ def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dic
             summary |= metric.summary(value, pooled)
     if any(result.unavailable for result in results):
         summary["unavailable"] = [dict(result.unavailable) for result in results]
+    found = verdict(results, settings)
+    if found is not None:
+        summary["verdict"] = verdict_dict(found)
     depths = summarise(results, settings)
     summary["effective_depth"] = [_depth(estimate) for estimate in depths.depths] if depths else []
     summary["provenance"] = combined_provenance(results)
@@ -147,9 +152,21 @@ def _prompt(result: RunResult) -> dict[str, Any]:
     }
 
 
+def verdict_dict(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as JSON values: its sentence, and each measure's count with what it hangs on."""
+    names = ("kind", "measure", "count", "low", "high", "firm", "reason")
+    return {
+        "sentence": verdict.sentence,
+        "evidence": [
+            {name: getattr(evidence, name) for name in names} for evidence in verdict.evidence
+        ],
+    }
+
+
 def _depth(estimate: DepthEstimate) -> dict[str, Any]:
     return {
         "rule": estimate.rule,
+        "count": estimate.count,
         "layer": estimate.layer,
         "ratio": estimate.ratio,
         "threshold": estimate.threshold,

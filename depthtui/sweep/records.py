@@ -24,7 +24,16 @@ SCHEMA = 1
 """Number of a record's layout: part of its key."""
 
 _TOLD_ELSEWHERE = frozenset(
-    ("schema", "model", "settings", "prompts", "effective_depth", "unavailable", "provenance")
+    (
+        "schema",
+        "model",
+        "settings",
+        "prompts",
+        "effective_depth",
+        "verdict",
+        "unavailable",
+        "provenance",
+    )
 ) | {metric.name for metric in METRICS if not metric.in_records}
 """Parts of a summary that a record has in another form, or that are as long as the prompt."""
 

@@ -1,0 +1,42 @@
+"""How a report shows a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from depthtui.data.verdict import Evidence, Verdict
+from depthtui.depth.verdict_words import spread
+from depthtui.metrics import METRIC_BY_NAME
+from depthtui.report.blocks import AT_LENGTH, Block, Column, Note, Only, Paragraph, Table
+
+
+def verdict_blocks(verdict: Verdict | None) -> Iterator[Block]:
+    """The sentence, what it is made of at length, and what would tell more."""
+    if verdict is None:
+        return
+    yield Paragraph(verdict.sentence)
+    columns = [
+        Column("evidence", style="name"),
+        Column("by"),
+        Column("layers", number=True),
+        Column("range", number=True),
+        Column("holds"),
+        Column("because", style="soft"),
+    ]
+    yield Only(AT_LENGTH, [Table(columns, [_row(measure) for measure in verdict.evidence])])
+    if verdict.missing:
+        titles = ", ".join(METRIC_BY_NAME[name].title for name in verdict.missing)
+        yield Note(f"More would tell (--metrics {','.join(verdict.missing)}): {titles}.")
+
+
+def _row(measure: Evidence) -> list[str]:
+    known = measure.count is not None
+    holds = ("firm" if measure.firm else "fragile") if known else "–"
+    return [
+        measure.kind,
+        measure.title,
+        f"{measure.count}" if known else "–",
+        spread(measure) if known else "–",
+        holds,
+        measure.reason,
+    ]
