@@ -37,14 +37,13 @@ _WHY: Mapping[tuple[EvidenceKind, EvidenceKind], str] = {
         "Layers are needed after the lens reads the answer: they compute what it cannot see"
     ),
     ("geometric", "readable"): (
-        "The stream turns before the lens reads the answer: the layers between strengthen what "
-        "is there"
+        "The stream turns before the lens reads the answer: layers between refine what is there"
     ),
     ("readable", "geometric"): (
-        "The stream goes on turning after the lens reads the answer: what moves is not what is read"
+        "The stream goes on moving after the lens reads the answer: movement alone decides nothing"
     ),
     ("geometric", "causal"): (
-        "Layers are needed after the stream has turned: little movement is not little use"
+        "More layers are needed than move the stream much: small changes can matter"
     ),
     ("causal", "geometric"): (
         "More layers move the stream than are needed: movement alone is not use"
@@ -139,13 +138,15 @@ def _between_kinds(firm: Sequence[Evidence], n_layers: int) -> str:
     for (fewer, more), why in _WHY.items():
         if fewer in ends and more in ends and ends[more][0] - ends[fewer][1] > n_layers / 10:
             return f"{why}."
+    if not ends:
+        return ""
     if "causal" not in ends:
-        return "No intervention confirms it yet." if firm else ""
-    lowest = min(low for low, _ in ends.values())
-    highest = max(high for _, high in ends.values())
-    if len(ends) > 1 and highest - lowest <= n_layers / 10:
-        return "Both kinds of evidence agree." if len(ends) == 2 else "All kinds of evidence agree."
-    return ""
+        return "No intervention confirms it yet."
+    apart = max(high for _, high in ends.values()) - min(low for low, _ in ends.values())
+    if apart > n_layers / 10:
+        return f"That they differ by {_layers(apart)} is because they count different things."
+    agreeing = {2: "Both kinds of evidence agree.", 3: "All kinds of evidence agree."}
+    return agreeing.get(len(ends), "")
 
 
 def _layers(count: int) -> str:

@@ -11,8 +11,11 @@ import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import RunSettings
 from depthtui.data.selection import numbers_text
+from depthtui.data.verdict import Evidence
 from depthtui.metrics.choices import chosen_layers, key_parts, with_choices
+from depthtui.metrics.evidence import FIFTH, Variant, uncounted, weighed
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
     Finding,
@@ -254,6 +257,51 @@ def _answer_begins(result: RunResult, row: int) -> str:
     return ", ".join(filter(None, (f"answer from token {result.answer_start}", words)))
 
 
+def _evidence(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> list[Evidence]:
+    """How many layers still read the question: erased before a later one, no token matters.
+
+    The largest effect of erasing a token of the question, its mean over the prompts, reaches
+    `RunSettings.erase_threshold` at depths up to d: d + 1 layers. A threshold below the noise
+    floor is lifted to it. The question's last token is left out, since it says the answer's
+    first at any depth. Nothing of a search, which knows few effects, or of a part of the tokens
+    or depths.
+    """
+    known = [found for found in by_prompt if found is not None]
+    if any(found.threshold or found.chosen or found.tokens for found in known):
+        return []
+    title = METRIC.title.lower()
+    effects = _question_effects(known, pooled.first_token)
+    if effects is None:
+        return []
+    if not np.isfinite(effects).all():
+        return [uncounted("causal", METRIC.name, title, "not every token has been erased yet")]
+    floor = max(found.floor for found in known)
+    least = max(RunSettings.erase_threshold, floor)
+
+    def count(effects: np.ndarray, threshold: float) -> int:
+        reached = np.flatnonzero(effects >= threshold)
+        return min(int(reached[-1]) + 1 if len(reached) else 0, pooled.n_layers)
+
+    found, variants = count(effects, least), []
+    for share in (1 - FIFTH, 1 + FIFTH):
+        threshold = max(share * RunSettings.erase_threshold, floor)
+        other = count(effects, threshold)
+        words = f"effects of {least:.2g} reach {found} layers, those of {threshold:.2g} {other}"
+        variants.append(Variant(other, words))
+    others = _question_effects(known, 1 - pooled.first_token)
+    if others is not None:
+        other = count(others, least)
+        variants.append(Variant(other, f"token 0 alone moves it from {found} to {other} layers"))
+    return [weighed("causal", METRIC.name, title, found, pooled.n_layers, variants)]
+
+
+def _question_effects(known: list[ResidualErasure], first: int) -> np.ndarray | None:
+    """The largest effect over the question's tokens from `first` on, mean over prompts, `[L+1]`."""
+    parts = [found.effect[:, first : max(first, found.answer_start - 1)] for found in known]
+    largest = [part.max(axis=1) for part in parts if part.size]
+    return np.stack(largest).mean(axis=0, dtype=np.float64) if largest else None
+
+
 METRIC = Metric(
     name="residual_erasure",
     title="Residual erasure",
@@ -294,4 +342,5 @@ METRIC = Metric(
     summary=_summary,
     findings=_findings,
     per_layer=_per_layer,
+    evidence=_evidence,
 )

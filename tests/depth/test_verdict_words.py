@@ -1,0 +1,174 @@
+"""The sentence of a verdict, case by case, on constructed evidence."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from depthtui.data.verdict import Evidence, EvidenceKind
+from depthtui.depth.verdict import made_verdict
+from depthtui.depth.verdict_words import verdict_sentence
+
+
+def firm(kind: EvidenceKind, measure: str, title: str, count: int) -> Evidence:
+    return Evidence(kind, measure, title, count, count, count)
+
+
+def fragile(measure: str, title: str, count: int, low: int, high: int, reason: str) -> Evidence:
+    return Evidence("readable", measure, title, count, low, high, firm=False, reason=reason)
+
+
+COSINE = firm("geometric", "cosine", "cosine", 19)
+OVERLAP = firm("readable", "overlap", "overlap", 26)
+NOT_KNOWN = Evidence("readable", "kl", "KL", None, firm=False, reason="KL never falls below 0.5")
+
+
+def test_kinds_that_agree() -> None:
+    found = [
+        firm("readable", "overlap", "overlap", 25),
+        firm("geometric", "cosine", "cosine", 24),
+        firm("causal", "context_depth", "context depth", 26),
+    ]
+    assert verdict_sentence(found, 30) == (
+        "Uses 24 to 26 of its 30 layers here: 25 until the lens reads the output's tokens "
+        "(overlap), 24 until layers strengthen what is there (cosine), 26 until the context is no "
+        "longer needed (context depth). All kinds of evidence agree."
+    )
+    assert verdict_sentence(found[1:], 30).endswith(". Both kinds of evidence agree.")
+
+
+def test_readable_late_and_causally_early_is_refinement() -> None:
+    found = [OVERLAP, firm("causal", "context_depth", "context depth", 14)]
+    assert verdict_sentence(found, 30).endswith(
+        "(context depth). The lens reads the answer later than layers are needed: the last ones "
+        "refine what is decided."
+    )
+
+
+def test_readable_early_and_causally_late_is_what_the_lens_cannot_see() -> None:
+    found = [firm("readable", "kl", "KL", 4), firm("causal", "ablation", "ablation loss", 29)]
+    assert verdict_sentence(found, 30) == (
+        "Uses 4 to 29 of its 30 layers here: 4 until the lens comes close to the output (KL), 29 "
+        "that cost something when left out (ablation loss). Layers are needed after the lens reads "
+        "the answer: they compute what it cannot see."
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "why"),
+    [
+        ({"readable": 26, "geometric": 10}, "layers between refine what is there."),
+        ({"readable": 10, "geometric": 26}, "movement alone decides nothing."),
+        ({"causal": 26, "geometric": 10}, "small changes can matter."),
+        ({"causal": 10, "geometric": 26}, "movement alone is not use."),
+        ({"readable": 10, "geometric": 13}, "No intervention confirms it yet."),
+        ({"causal": 13, "geometric": 10}, "Both kinds of evidence agree."),
+        ({"causal": 13}, "13 by x."),
+        ({"readable": 13}, "No intervention confirms it yet."),
+    ],
+)
+def test_why_kinds_may_differ(counts: dict[EvidenceKind, int], why: str) -> None:
+    found = [firm(kind, "x", "x", count) for kind, count in counts.items()]
+    if why == "13 by x.":
+        assert verdict_sentence(found, 30) == "Uses 13 of its 30 layers here, by x."
+    else:
+        assert verdict_sentence(found, 30).endswith(why)
+
+
+def test_measures_of_one_kind_may_count_different_things() -> None:
+    found = [
+        COSINE,
+        firm("geometric", "similarity", "angular distance", 30),
+        firm("causal", "ablation", "ablation loss", 28),
+    ]
+    assert verdict_sentence(found, 30).endswith(
+        "That they differ by 11 layers is because they count different things."
+    )
+
+
+def test_one_count_says_what_it_is() -> None:
+    assert verdict_sentence([COSINE], 30) == (
+        "Uses 19 of its 30 layers here, until layers strengthen what is there (cosine). No "
+        "intervention confirms it yet."
+    )
+    assert verdict_sentence([firm("causal", "ablation", "ablation loss", 30)], 30) == (
+        "Uses all of its 30 layers here: those that cost something when left out (ablation loss)."
+    )
+
+
+def test_fragile_counts_stay_out_of_the_range_and_say_why() -> None:
+    found = [
+        fragile("kl", "KL", 3, 2, 14, "KL is 5.97 at layer 2 beside a threshold of 6.52"),
+        fragile("overlap", "overlap", 26, 22, 26, "overlap is 0.25 at layer 21"),
+        COSINE,
+    ]
+    assert verdict_sentence(found, 30) == (
+        "Uses 19 of its 30 layers here, until layers strengthen what is there (cosine). KL is "
+        "fragile (2 to 14): KL is 5.97 at layer 2 beside a threshold of 6.52. So is overlap (22 to "
+        "26). No intervention confirms it yet."
+    )
+
+
+def test_with_fragile_counts_alone_the_question_stays_open() -> None:
+    found = [
+        fragile("overlap", "overlap", 26, 22, 26, "overlap is 0.25 at layer 21"),
+        fragile("kl", "KL", 3, 2, 14, "KL is 5.97 at layer 2"),
+    ]
+    assert verdict_sentence(found, 30) == (
+        "How many of its 30 layers are used here stays open: no count holds. KL is fragile (2 to "
+        "14): KL is 5.97 at layer 2. So is overlap (22 to 26)."
+    )
+
+
+def test_where_nothing_is_known_the_reason_is_said() -> None:
+    assert verdict_sentence([NOT_KNOWN], 30) == (
+        "How many of its 30 layers are used is not known: KL never falls below 0.5."
+    )
+    assert made_verdict([], 30) is None
+
+
+def test_a_single_layer() -> None:
+    assert verdict_sentence([firm("causal", "ablation", "ablation loss", 1)], 1) == (
+        "Uses 1 of its 1 layer here: those that cost something when left out (ablation loss)."
+    )
+    assert verdict_sentence([NOT_KNOWN], 1).startswith("How many of its 1 layer")
+
+
+def test_of_many_counts_the_smallest_and_largest_of_each_kind_are_named() -> None:
+    found = [firm("causal", "x", f"m{count}", count) for count in (5, 6, 7, 8)]
+    found += [firm("readable", "x", f"r{count}", count) for count in (5, 6, 7)]
+    verdict = made_verdict(found, 30)
+    assert verdict is not None
+    assert verdict.sentence.startswith(
+        "Uses 5 to 8 of its 30 layers here: 5 by r5, 7 by r7, 5 by m5, 8 by m8."
+    )
+    assert [evidence.kind for evidence in verdict.evidence[:3]] == ["readable"] * 3
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_it_is_a_few_sentences_with_the_smallest_and_largest_count_that_holds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n_layers = int(rng.integers(1, 80))
+    found = []
+    for number in range(int(rng.integers(1, 9))):
+        low, count, high = sorted(rng.integers(0, n_layers + 1, 3).tolist())
+        kind = rng.choice(["readable", "geometric", "causal"])
+        holds = bool(rng.random() < 0.5)
+        reason = "" if holds else "it moves"
+        known = Evidence(kind, "x", f"m{number}", count, low, high, holds, reason)
+        unknown = Evidence(kind, "x", f"m{number}", None, firm=False, reason="it has none")
+        found.append(known if rng.random() < 0.8 else unknown)
+    verdict = made_verdict(found, n_layers)
+    assert verdict is not None
+    counts = [measure.count for measure in found if measure.firm and measure.count is not None]
+    # At most: the range, what is fragile in two, and what is between the kinds.
+    assert 1 <= len(re.findall(r"\.(?: |$)", verdict.sentence)) <= 4
+    if counts:
+        ends = re.match(r"Uses (all|\d+)(?: to (\d+))? of its (\d+)", verdict.sentence)
+        assert ends is not None
+        low = n_layers if ends[1] == "all" else int(ends[1])
+        assert (low, int(ends[2] or low)) == (min(counts), max(counts))
+    else:
+        assert verdict.sentence.startswith("How many of its")

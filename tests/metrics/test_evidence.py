@@ -1,0 +1,200 @@
+"""How many layers the metrics say are used: planted truth, thresholds, noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from depthtui.data.arrays import MetricResult
+from depthtui.data.run_settings import SummarySettings
+from depthtui.data.verdict import Evidence
+from depthtui.metrics import METRIC_BY_NAME, METRICS
+from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.evidence import Variant, weighed
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.residual_erasure import ResidualErasure
+from depthtui.metrics.similarity import Similarity
+from tests.builders.results import full_run, random_result
+
+SETTINGS = SummarySettings()
+
+
+def evidence(name: str, *values: MetricResult, first_token: bool = True) -> list[Evidence]:
+    """What a metric says of runs that have these results."""
+    runs = []
+    for value in values:
+        run = random_result(layers=20)
+        run.put(name, value)
+        runs.append(run)
+    metric = METRIC_BY_NAME[name]
+    pooled = Pooled(runs, replace(SETTINGS, include_first_token=first_token))
+    value = pooled.get(metric)
+    return [] if value is None else metric.evidence(value, pooled)
+
+
+def test_a_count_is_firm_up_to_a_tenth_of_the_layers() -> None:
+    near = weighed("causal", "x", "x", 10, 20, [Variant(12, "up"), Variant(8, "down")])
+    assert (near.low, near.high, near.firm, near.reason) == (8, 12, True, "")
+    far = weighed("causal", "x", "x", 10, 20, [Variant(12, "up"), Variant(7, "down")])
+    assert (far.low, far.high, far.firm, far.reason) == (7, 12, False, "down")
+    gone = weighed("causal", "x", "x", 10, 20, [Variant(3, "down"), Variant(None, "gone")])
+    assert (gone.low, gone.high, gone.firm, gone.reason) == (3, 10, False, "gone")
+    alone = weighed("causal", "x", "x", 10, 20)
+    assert (alone.low, alone.high, alone.firm) == (10, 10, True)
+
+
+def test_metrics_that_tell_no_count_say_so() -> None:
+    assert not METRIC_BY_NAME["contributions"].gives_evidence
+    assert METRIC_BY_NAME["ablation"].gives_evidence
+    run = full_run()
+    pooled = Pooled([run], SETTINGS)
+    for metric in METRICS:
+        if not metric.gives_evidence:
+            assert metric.evidence(pooled.get(metric), pooled) == []
+
+
+# Ablation ---------------------------------------------------------------------
+
+
+def ablation(
+    changes: Sequence[float], noise: float = 0.0, chosen: tuple[int, ...] = (), part: str = "layer"
+) -> Ablation:
+    change = np.repeat(np.array(changes, np.float32)[:, None], 4, axis=1)
+    loss, unchanged = np.full(4, 2.0, np.float32), np.full(4, noise, np.float32)
+    return Ablation(part, loss, change, unchanged, chosen)
+
+
+def test_ablation_counts_the_layers_that_cost() -> None:
+    changes = [0.0] * 5 + [-1.0] * 2 + [0.3] * 13
+    (found,) = evidence("ablation", ablation(changes))
+    assert (found.kind, found.measure, found.title) == ("causal", "ablation", "ablation loss")
+    assert (found.count, found.low, found.high, found.firm) == (13, 13, 13, True)
+
+
+def test_ablation_is_fragile_where_layers_cost_about_the_threshold() -> None:
+    (found,) = evidence("ablation", ablation([0.0] * 5 + [0.045] * 5 + [0.3] * 10))
+    assert (found.count, found.low, found.high, found.firm) == (10, 10, 15, False)
+    assert found.reason == "10 cost 0.05 nats or more, 15 cost 0.04"
+    (found,) = evidence("ablation", ablation([0.0] * 5 + [0.055] * 5 + [0.3] * 10))
+    assert (found.count, found.low, found.high) == (15, 10, 15)
+
+
+def test_ablation_takes_no_noise_for_a_cost() -> None:
+    changes = [0.08] * 5 + [0.3] * 15
+    (found,) = evidence("ablation", ablation(changes))
+    assert found.count == 20
+    # Of four tokens that are each 0.1 off, the mean's standard error is 0.05.
+    (found,) = evidence("ablation", ablation(changes, noise=0.1))
+    assert (found.count, found.low, found.high) == (15, 15, 15)
+
+
+def test_ablation_says_why_it_has_no_count() -> None:
+    (found,) = evidence("ablation", ablation([np.nan] * 5 + [0.3] * 15))
+    assert (found.count, found.reason) == (None, "the loss is not finite")
+    changes = [0.3] * 4 + [np.nan] * 16
+    (found,) = evidence("ablation", ablation(changes, chosen=(0, 1, 2, 3)))
+    assert found.count is None
+    assert found.reason == "only layers 0-3 (4 of 20) were left out"
+    assert evidence("ablation", ablation([0.3] * 20, part="mlp")) == []
+
+
+# Angular distance -------------------------------------------------------------
+
+
+def similarity(angles: Sequence[float], without_first: Sequence[float] | None = None) -> Similarity:
+    distance, other = (np.full((20, 20), np.nan, np.float32) for _ in range(2))
+    distance[0] = angles
+    other[0] = angles if without_first is None else without_first
+    return Similarity(np.zeros((20, 5), np.float32), distance, other)
+
+
+def test_layers_that_do_nothing_do_not_turn_the_stream() -> None:
+    angles = [0.5] + [0.1] * 12 + [0.0] * 7
+    (found,) = evidence("similarity", similarity(angles))
+    assert (found.kind, found.count, found.firm) == ("geometric", 13, True)
+    # Most layers do nothing: they must not set the measure.
+    (found,) = evidence("similarity", similarity([0.1] * 4 + [1e-6] * 16))
+    assert (found.count, found.low, found.high) == (4, 4, 4)
+    (found,) = evidence("similarity", similarity([0.1] * 20))
+    assert found.count == 20
+    (found,) = evidence("similarity", similarity([0.0] * 20))
+    assert found.count == 0
+
+
+def test_angles_about_half_of_the_mean_are_fragile() -> None:
+    angles = [0.1] * 14 + [0.034] * 6  # mean 0.0802, half of it 0.0401, 0.4 of it 0.0321
+    (found,) = evidence("similarity", similarity(angles))
+    assert (found.count, found.low, found.high, found.firm) == (14, 14, 20, False)
+    assert found.reason == "14 layers turn the stream by 0.5 of the mean, 20 by 0.4"
+
+
+def test_token_zero_may_be_all_that_turns() -> None:
+    with_first, without = [0.1] * 20, [0.1] * 10 + [0.0] * 10
+    for first_token, count, other in ((True, 20, 10), (False, 10, 20)):
+        (found,) = evidence("similarity", similarity(with_first, without), first_token=first_token)
+        assert (found.count, found.low, found.high) == (count, 10, 20)
+        assert found.reason == f"token 0 alone moves it from {count} to {other} layers"
+
+
+def test_a_stream_that_is_not_finite_has_no_count() -> None:
+    (found,) = evidence("similarity", similarity([np.nan] * 20))
+    assert (found.count, found.reason) == (None, "the residual stream is not finite")
+
+
+# Residual erasure -------------------------------------------------------------
+
+
+def erasure(until: Sequence[int], size: float = 0.5, floor: float = 0.0) -> ResidualErasure:
+    """Tokens that matter up to these depths, then the question's last and the answer."""
+    effect = np.zeros((21, len(until) + 2), np.float32)
+    for token, depth in enumerate(until):
+        effect[: depth + 1, token] = size
+    effect[:, len(until) :] = 1.0
+    return ResidualErasure(effect, len(until) + 1, floor)
+
+
+def test_erasure_counts_the_layers_that_still_read_the_question() -> None:
+    (found,) = evidence("residual_erasure", erasure([3, 12, 7]))
+    assert (found.kind, found.count, found.low, found.high) == ("causal", 13, 13, 13)
+    (found,) = evidence("residual_erasure", erasure([3, 12, 7]), erasure([3, 8, 7]))
+    assert found.count == 13  # the mean of 0.5 and 0 is still an effect
+    (found,) = evidence("residual_erasure", erasure([3, 12, 7], size=0.05))
+    assert found.count == 0
+    (found,) = evidence("residual_erasure", erasure([3, 20, 7]))
+    assert found.count == 20
+
+
+def test_erasure_is_fragile_where_effects_lie_about_the_threshold() -> None:
+    near = erasure([3, 7, 7])
+    near.effect[8:13, 1] = 0.09
+    (found,) = evidence("residual_erasure", near)
+    assert (found.count, found.low, found.high, found.firm) == (8, 8, 13, False)
+    assert found.reason == "effects of 0.1 reach 8 layers, those of 0.08 13"
+    noisy = erasure([3, 7, 7], floor=0.2)
+    noisy.effect[8:13, 1] = 0.15
+    (found,) = evidence("residual_erasure", noisy)
+    assert (found.count, found.high) == (8, 8)
+
+
+def test_erasure_of_the_attention_sink_alone_is_fragile() -> None:
+    (found,) = evidence("residual_erasure", erasure([18, 7, 7]))
+    assert (found.count, found.low, found.high) == (19, 8, 19)
+    assert found.reason == "token 0 alone moves it from 19 to 8 layers"
+    (found,) = evidence("residual_erasure", erasure([18, 7, 7]), first_token=False)
+    assert (found.count, found.high) == (8, 19)
+
+
+@pytest.mark.parametrize("part", [{"threshold": 0.1}, {"chosen": (0, 5)}, {"tokens": (1,)}])
+def test_a_part_of_the_erasure_tells_no_count(part: dict[str, object]) -> None:
+    found = erasure([3, 12, 7])
+    assert evidence("residual_erasure", replace(found, **part)) == []  # type: ignore[arg-type]
+
+
+def test_erasure_that_goes_on_has_no_count_yet() -> None:
+    found = erasure([3, 12, 7])
+    found.effect[:, 2] = np.nan
+    (unknown,) = evidence("residual_erasure", found)
+    assert (unknown.count, unknown.reason) == (None, "not every token has been erased yet")
