@@ -14,12 +14,14 @@ from dataclasses import replace
 import numpy as np
 
 from depthtui.data.depth import Curves, PromptCurves
+from depthtui.data.generation import Generation
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence, Verdict
-from depthtui.depth.effective_depth import mean_curves, parts_of, pool, summarise
+from depthtui.depth.effective_depth import depths, mean_curves, parts_of, pool, summarise
 from depthtui.depth.evidence import rule_evidence
+from depthtui.depth.spans import spans_of
 from depthtui.depth.verdict_words import verdict_sentence
 from depthtui.metrics import ALL, METRIC_BY_NAME, METRICS
 from depthtui.metrics.pooling import Pooled
@@ -42,6 +44,27 @@ def verdict(results: Sequence[RunResult], settings: SummarySettings) -> Verdict 
     return made_verdict(evidence, results[0].model.n_layers, missing_measures(results))
 
 
+def text_verdicts(generation: Generation) -> dict[str, Verdict]:
+    """What a lens reads over the tokens of a generated text.
+
+    Returns:
+        the verdict over all tokens as `text`; where the model's thinking is marked, that over its
+        tokens as `thinking` and that over the others as `answer`.
+    """
+    settings, written = generation.settings, generation.continuation
+    thresholds = SummarySettings(settings.kl_threshold, settings.overlap_threshold)
+    found = {}
+    for name, tokens in spans_of(generation).items():
+        kl, overlap = written.lens.kl[:, tokens], written.lens.overlap[:, tokens]
+        if kl.shape[1]:
+            part = _mean_of(kl, overlap)
+            evidence = rule_evidence(depths(part.curves, thresholds), [part], thresholds)
+            over = made_verdict(evidence, generation.model.n_layers)
+            if over is not None:
+                found[name] = over
+    return found
+
+
 def made_verdict(
     evidence: Sequence[Evidence], n_layers: int, missing: Sequence[str] = ()
 ) -> Verdict | None:
@@ -49,7 +72,8 @@ def made_verdict(
     if not evidence:
         return None
     found = tuple(sorted(evidence, key=lambda measure: KINDS.index(measure.kind)))
-    return Verdict(verdict_sentence(found, n_layers), found, n_layers, tuple(missing))
+    sentence = verdict_sentence(found, n_layers, missing)
+    return Verdict(sentence, found, n_layers, tuple(missing))
 
 
 def missing_measures(results: Sequence[RunResult]) -> list[str]:
@@ -96,15 +120,16 @@ def _lens_curves(results: Sequence[RunResult], settings: SummarySettings) -> dic
 
 
 def _read(lens: LogitLens, first: int) -> PromptCurves:
-    kl, overlap = lens.kl[:, first:], lens.overlap[:, first:]
-    if not kl.shape[1]:
+    return _mean_of(lens.kl[:, first:], lens.overlap[:, first:])
+
+
+def _mean_of(kl: np.ndarray, overlap: np.ndarray) -> PromptCurves:
+    """Means over the tokens of `[L+1, tokens]`."""
+    n_tokens = kl.shape[1]
+    if not n_tokens:
         return PromptCurves(0, Curves())
-    return PromptCurves(
-        kl.shape[1],
-        Curves(
-            kl=kl.mean(axis=1, dtype=np.float64), overlap=overlap.mean(axis=1, dtype=np.float64)
-        ),
-    )
+    means = (values.mean(axis=1, dtype=np.float64) for values in (kl, overlap))
+    return PromptCurves(n_tokens, Curves(**dict(zip(("kl", "overlap"), means, strict=True))))
 
 
 def _lens_title(name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from depthtui.data.verdict import Evidence, EvidenceKind
+from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
 
 _MOST_NAMED = 5
 """Counts that the first sentence names; of more, the smallest and largest of each kind."""
@@ -52,21 +52,82 @@ _WHY: Mapping[tuple[EvidenceKind, EvidenceKind], str] = {
 """Why one kind of evidence may say fewer layers than another."""
 
 
-def verdict_sentence(evidence: Sequence[Evidence], n_layers: int) -> str:
+def verdict_sentence(
+    evidence: Sequence[Evidence], n_layers: int, missing: Sequence[str] = ()
+) -> str:
     """The verdict, in one to three sentences.
 
     Args:
         evidence: at least one measure's count, sorted by kind.
         n_layers: L.
+        missing: names of the metrics that would tell more.
     """
-    firm = [measure for measure in evidence if measure.count is not None and measure.firm]
+    firm = [measure for measure in evidence if _holds(measure)]
     fragile = [measure for measure in evidence if measure.count is not None and not measure.firm]
     if not firm and not fragile:
         reason = next((measure.reason for measure in evidence if measure.reason), "")
         return f"How many of its {_layers(n_layers)} are used is not known: {reason}."
     said = [_uses(firm, n_layers) if firm else _open(n_layers), _fragile(fragile)]
-    said.append(_between_kinds(firm, n_layers))
+    said.append(_between_kinds(firm, n_layers, bool(missing)))
     return " ".join(sentence for sentence in said if sentence)
+
+
+def comparison_sentence(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B")) -> str:
+    """Whether b uses more layers than a, in a sentence.
+
+    Measures are compared that hold in both. A difference is clear where the ranges of the two
+    counts lie apart.
+    """
+    theirs = {measure.measure: measure for measure in b.evidence if _holds(measure)}
+    pairs = [
+        (ours, theirs[ours.measure])
+        for ours in a.evidence
+        if _holds(ours) and ours.measure in theirs
+    ]
+    if not pairs:
+        return f"No count holds in both {names[0]} and {names[1]}, so they cannot be compared."
+    more = [(ours, other) for ours, other in pairs if (ours.high or 0) < (other.low or 0)]
+    fewer = [(ours, other) for ours, other in pairs if (other.high or 0) < (ours.low or 0)]
+    unclear = [pair for pair in pairs if pair not in more and pair not in fewer]
+    clear = [
+        f"{words} by {_changes(found)}{_by(found, pairs)}"
+        for words, found in (
+            (f"deeper than {names[0]}", more),
+            (f"shallower than {names[0]}", fewer),
+        )
+        if found
+    ]
+    said = f"{names[1]} is {' and '.join(clear)}" if clear else ""
+    if unclear:
+        said += "; " if clear else f"Between {names[0]} and {names[1]} there is "
+        said += f"no clear difference{_by(unclear, pairs)}"
+    if a.n_layers != b.n_layers:
+        said += f" ({', '.join(_of_all(pair, a, b) for pair in pairs)})"
+    return f"{said}."
+
+
+def _holds(measure: Evidence) -> bool:
+    return measure.count is not None and measure.firm
+
+
+def _changes(pairs: Sequence[tuple[Evidence, Evidence]]) -> str:
+    sizes = [abs(_count(other) - _count(ours)) for ours, other in pairs]
+    return _layers(max(sizes)) if len(set(sizes)) == 1 else f"{min(sizes)} to {_layers(max(sizes))}"
+
+
+def _by(
+    pairs: Sequence[tuple[Evidence, Evidence]], every: Sequence[tuple[Evidence, Evidence]]
+) -> str:
+    """By which measures; by every kind of evidence where it is all of several."""
+    kinds = {ours.kind for ours, _ in pairs}
+    if len(pairs) == len(every) and len(kinds) > 1:
+        return ", by every kind of evidence"
+    return f", by {_listed([ours.title for ours, _ in pairs])}"
+
+
+def _of_all(pair: tuple[Evidence, Evidence], a: Verdict, b: Verdict) -> str:
+    ours, other = pair
+    return f"{ours.title} {_count(ours)} of {a.n_layers} and {_count(other)} of {b.n_layers}"
 
 
 def spread(measure: Evidence) -> str:
@@ -129,7 +190,7 @@ def _width(measure: Evidence) -> int:
     return (measure.high or 0) - (measure.low or 0)
 
 
-def _between_kinds(firm: Sequence[Evidence], n_layers: int) -> str:
+def _between_kinds(firm: Sequence[Evidence], n_layers: int, could_tell_more: bool) -> str:
     """Which kind says clearly fewer layers than another, and why that can be."""
     ends: dict[EvidenceKind, tuple[int, int]] = {}
     for measure in firm:
@@ -140,7 +201,7 @@ def _between_kinds(firm: Sequence[Evidence], n_layers: int) -> str:
             return f"{why}."
     if not ends:
         return ""
-    if "causal" not in ends:
+    if "causal" not in ends and could_tell_more:
         return "No intervention confirms it yet."
     apart = max(high for _, high in ends.values()) - min(low for low, _ in ends.values())
     if apart > n_layers / 10:

@@ -10,6 +10,7 @@ import numpy as np
 from depthtui import palette
 from depthtui.data.generation import Generation
 from depthtui.depth.token_depths import TOKEN_DEPTHS
+from depthtui.depth.verdict import text_verdicts
 from depthtui.report import svg
 from depthtui.report.blocks import (
     AT_LENGTH,
@@ -40,6 +41,7 @@ from depthtui.report.generation import (
 )
 from depthtui.report.phrases import model_facts, provenance_sentence
 
+_SPANS = {"thinking": "While it thinks", "answer": "In the answer"}
 _NUMBERS = ("mean", "median", "1st quarter", "2nd", "3rd", "4th")
 
 
@@ -53,6 +55,10 @@ def _blocks(generation: Generation) -> Iterator[Block]:
     written = generation.continuation
     yield Only(AT_LENGTH, _prompt(generation))
     yield Note(about(generation))
+    for name, verdict in text_verdicts(generation).items():
+        yield Paragraph(
+            verdict.sentence if name == "text" else f"{_SPANS[name]}: {verdict.sentence}"
+        )
     yield Only(AT_LENGTH, _text(generation))
     if len(written):
         yield _table(depths_of_text(written))

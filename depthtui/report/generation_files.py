@@ -12,11 +12,12 @@ from safetensors.numpy import save
 
 from depthtui.data.arrays import arrays_of
 from depthtui.data.generation import Generation
+from depthtui.depth.verdict import text_verdicts
 from depthtui.errors import DepthError
 from depthtui.report.formats import Report
 from depthtui.report.generation import depths_of_text, trend_sentence
 from depthtui.report.generation_document import generation_document
-from depthtui.report.summary import finite
+from depthtui.report.summary import finite, verdict_dict
 
 SCHEMA = 1
 """Number of the file's layout."""
@@ -80,6 +81,9 @@ def _as_dict(generation: Generation) -> dict[str, Any]:
             for depth in depths_of_text(written)
         },
         "trend": trend_sentence(written),
+        "verdicts": {
+            name: verdict_dict(verdict) for name, verdict in text_verdicts(generation).items()
+        },
         "provenance": None if generation.provenance is None else asdict(generation.provenance),
     }
 

@@ -9,7 +9,7 @@ import pytest
 
 from depthtui.data.verdict import Evidence, EvidenceKind
 from depthtui.depth.verdict import made_verdict
-from depthtui.depth.verdict_words import verdict_sentence
+from depthtui.depth.verdict_words import comparison_sentence, verdict_sentence
 
 
 def firm(kind: EvidenceKind, measure: str, title: str, count: int) -> Evidence:
@@ -18,6 +18,11 @@ def firm(kind: EvidenceKind, measure: str, title: str, count: int) -> Evidence:
 
 def fragile(measure: str, title: str, count: int, low: int, high: int, reason: str) -> Evidence:
     return Evidence("readable", measure, title, count, low, high, firm=False, reason=reason)
+
+
+def said(evidence: list[Evidence], n_layers: int) -> str:
+    """The sentence while there is something left to compute."""
+    return verdict_sentence(evidence, n_layers, ("ablation",))
 
 
 COSINE = firm("geometric", "cosine", "cosine", 19)
@@ -31,17 +36,17 @@ def test_kinds_that_agree() -> None:
         firm("geometric", "cosine", "cosine", 24),
         firm("causal", "context_depth", "context depth", 26),
     ]
-    assert verdict_sentence(found, 30) == (
+    assert said(found, 30) == (
         "Uses 24 to 26 of its 30 layers here: 25 until the lens reads the output's tokens "
         "(overlap), 24 until layers strengthen what is there (cosine), 26 until the context is no "
         "longer needed (context depth). All kinds of evidence agree."
     )
-    assert verdict_sentence(found[1:], 30).endswith(". Both kinds of evidence agree.")
+    assert said(found[1:], 30).endswith(". Both kinds of evidence agree.")
 
 
 def test_readable_late_and_causally_early_is_refinement() -> None:
     found = [OVERLAP, firm("causal", "context_depth", "context depth", 14)]
-    assert verdict_sentence(found, 30).endswith(
+    assert said(found, 30).endswith(
         "(context depth). The lens reads the answer later than layers are needed: the last ones "
         "refine what is decided."
     )
@@ -49,7 +54,7 @@ def test_readable_late_and_causally_early_is_refinement() -> None:
 
 def test_readable_early_and_causally_late_is_what_the_lens_cannot_see() -> None:
     found = [firm("readable", "kl", "KL", 4), firm("causal", "ablation", "ablation loss", 29)]
-    assert verdict_sentence(found, 30) == (
+    assert said(found, 30) == (
         "Uses 4 to 29 of its 30 layers here: 4 until the lens comes close to the output (KL), 29 "
         "that cost something when left out (ablation loss). Layers are needed after the lens reads "
         "the answer: they compute what it cannot see."
@@ -72,9 +77,9 @@ def test_readable_early_and_causally_late_is_what_the_lens_cannot_see() -> None:
 def test_why_kinds_may_differ(counts: dict[EvidenceKind, int], why: str) -> None:
     found = [firm(kind, "x", "x", count) for kind, count in counts.items()]
     if why == "13 by x.":
-        assert verdict_sentence(found, 30) == "Uses 13 of its 30 layers here, by x."
+        assert said(found, 30) == "Uses 13 of its 30 layers here, by x."
     else:
-        assert verdict_sentence(found, 30).endswith(why)
+        assert said(found, 30).endswith(why)
 
 
 def test_measures_of_one_kind_may_count_different_things() -> None:
@@ -83,17 +88,24 @@ def test_measures_of_one_kind_may_count_different_things() -> None:
         firm("geometric", "similarity", "angular distance", 30),
         firm("causal", "ablation", "ablation loss", 28),
     ]
-    assert verdict_sentence(found, 30).endswith(
+    assert said(found, 30).endswith(
         "That they differ by 11 layers is because they count different things."
     )
 
 
+def test_that_nothing_confirms_it_is_said_only_where_something_may() -> None:
+    assert said([COSINE], 30).endswith(" No intervention confirms it yet.")
+    assert verdict_sentence([COSINE], 30).endswith("(cosine).")
+    agreeing = [COSINE, firm("readable", "kl", "KL", 20)]
+    assert verdict_sentence(agreeing, 30).endswith(" Both kinds of evidence agree.")
+
+
 def test_one_count_says_what_it_is() -> None:
-    assert verdict_sentence([COSINE], 30) == (
+    assert said([COSINE], 30) == (
         "Uses 19 of its 30 layers here, until layers strengthen what is there (cosine). No "
         "intervention confirms it yet."
     )
-    assert verdict_sentence([firm("causal", "ablation", "ablation loss", 30)], 30) == (
+    assert said([firm("causal", "ablation", "ablation loss", 30)], 30) == (
         "Uses all of its 30 layers here: those that cost something when left out (ablation loss)."
     )
 
@@ -104,7 +116,7 @@ def test_fragile_counts_stay_out_of_the_range_and_say_why() -> None:
         fragile("overlap", "overlap", 26, 22, 26, "overlap is 0.25 at layer 21"),
         COSINE,
     ]
-    assert verdict_sentence(found, 30) == (
+    assert said(found, 30) == (
         "Uses 19 of its 30 layers here, until layers strengthen what is there (cosine). KL is "
         "fragile (2 to 14): KL is 5.97 at layer 2 beside a threshold of 6.52. So is overlap (22 to "
         "26). No intervention confirms it yet."
@@ -116,24 +128,24 @@ def test_with_fragile_counts_alone_the_question_stays_open() -> None:
         fragile("overlap", "overlap", 26, 22, 26, "overlap is 0.25 at layer 21"),
         fragile("kl", "KL", 3, 2, 14, "KL is 5.97 at layer 2"),
     ]
-    assert verdict_sentence(found, 30) == (
+    assert said(found, 30) == (
         "How many of its 30 layers are used here stays open: no count holds. KL is fragile (2 to "
         "14): KL is 5.97 at layer 2. So is overlap (22 to 26)."
     )
 
 
 def test_where_nothing_is_known_the_reason_is_said() -> None:
-    assert verdict_sentence([NOT_KNOWN], 30) == (
+    assert said([NOT_KNOWN], 30) == (
         "How many of its 30 layers are used is not known: KL never falls below 0.5."
     )
     assert made_verdict([], 30) is None
 
 
 def test_a_single_layer() -> None:
-    assert verdict_sentence([firm("causal", "ablation", "ablation loss", 1)], 1) == (
+    assert said([firm("causal", "ablation", "ablation loss", 1)], 1) == (
         "Uses 1 of its 1 layer here: those that cost something when left out (ablation loss)."
     )
-    assert verdict_sentence([NOT_KNOWN], 1).startswith("How many of its 1 layer")
+    assert said([NOT_KNOWN], 1).startswith("How many of its 1 layer")
 
 
 def test_of_many_counts_the_smallest_and_largest_of_each_kind_are_named() -> None:
@@ -172,3 +184,55 @@ def test_it_is_a_few_sentences_with_the_smallest_and_largest_count_that_holds(se
         assert (low, int(ends[2] or low)) == (min(counts), max(counts))
     else:
         assert verdict.sentence.startswith("How many of its")
+
+
+# Two verdicts -----------------------------------------------------------------
+
+
+def compared(a: list[Evidence], b: list[Evidence], layers: tuple[int, int] = (30, 30)) -> str:
+    verdicts = [made_verdict(found, n) for found, n in zip((a, b), layers, strict=True)]
+    assert verdicts[0] is not None
+    assert verdicts[1] is not None
+    return comparison_sentence(verdicts[0], verdicts[1], ("the base", "the chat model"))
+
+
+def counts(**measures: int) -> list[Evidence]:
+    kinds: dict[str, EvidenceKind] = {"kl": "readable", "cosine": "geometric", "order": "causal"}
+    return [firm(kinds[name], name, name, count) for name, count in measures.items()]
+
+
+def test_deeper_by_every_kind() -> None:
+    sentence = compared(counts(kl=10, cosine=12, order=9), counts(kl=14, cosine=14, order=11))
+    assert sentence == (
+        "the chat model is deeper than the base by 2 to 4 layers, by every kind of evidence."
+    )
+
+
+def test_kinds_that_differ_in_how_runs_differ() -> None:
+    sentence = compared(counts(kl=10, cosine=12, order=9), counts(kl=11, cosine=10, order=9))
+    assert sentence == (
+        "the chat model is deeper than the base by 1 layer, by kl and shallower than the base by 2 "
+        "layers, by cosine; no clear difference, by order."
+    )
+
+
+def test_ranges_that_overlap_are_no_clear_difference() -> None:
+    wide = Evidence("readable", "kl", "kl", 10, 9, 13)
+    assert compared([wide], counts(kl=12)) == (
+        "Between the base and the chat model there is no clear difference, by kl."
+    )
+    assert compared([wide], counts(kl=14)).startswith("the chat model is deeper")
+
+
+def test_what_does_not_hold_in_both_is_not_compared() -> None:
+    shaky = [fragile("kl", "kl", 10, 2, 20, "it moves"), *counts(cosine=12)]
+    assert compared(shaky, counts(kl=25, cosine=20)).endswith("by 8 layers, by cosine.")
+    assert compared(shaky[:1], counts(kl=25)) == (
+        "No count holds in both the base and the chat model, so they cannot be compared."
+    )
+
+
+def test_models_of_other_depth_are_compared_with_their_layers() -> None:
+    assert compared(counts(kl=18), counts(kl=6), (30, 18)) == (
+        "the chat model is shallower than the base by 12 layers, by kl (kl 18 of 30 and 6 of 18)."
+    )

@@ -1,0 +1,44 @@
+"""Which tokens of a generated text are thinking, and which the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from depthtui.data.generation import Generation
+
+MARKS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+)
+"""What chat templates put around a model's thinking."""
+
+
+def spans_of(generation: Generation) -> dict[str, slice]:
+    """The tokens of the whole `text`; of its `thinking` and its `answer` where they are marked.
+
+    The mark that begins the thinking may be the prompt's last words. A text that ends while it is
+    thinking has no answer; the marks themselves are thinking.
+    """
+    texts = generation.continuation.texts
+    found = {"text": slice(0, len(texts))}
+    written, asked = "".join(texts), "".join(generation.tokens.texts)
+    for begin, end in MARKS:
+        first, last = written.find(begin), written.find(end)
+        if first < 0 and not asked.rstrip().endswith(begin):
+            continue
+        stop = len(texts) if last < 0 else _token_at(texts, last + len(end) - 1) + 1
+        found["thinking"] = slice(0 if first < 0 else _token_at(texts, first), stop)
+        if stop < len(texts):
+            found["answer"] = slice(stop, len(texts))
+        return found
+    return found
+
+
+def _token_at(texts: Sequence[str], place: int) -> int:
+    """The token that holds a character of the whole text."""
+    for number, text in enumerate(texts):
+        if place < len(text):
+            return number
+        place -= len(text)
+    return len(texts) - 1

@@ -1,0 +1,77 @@
+"""Verdicts over generated texts: thinking and answer apart where they are marked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from depthtui.data.generation import Continuation, Generation
+from depthtui.data.run import Prompt, Tokens
+from depthtui.data.run_settings import GenerationSettings
+from depthtui.depth.spans import spans_of
+from depthtui.depth.verdict import text_verdicts
+from tests.builders.generations import full_generation
+from tests.builders.models import tiny_model
+
+
+def text_of(texts: list[str], asked: str = "Why?", layers: int = 20) -> Generation:
+    """A text of these tokens."""
+    settings = GenerationSettings(max_tokens=len(texts))
+    generation = full_generation(Prompt(asked), tiny_model(layers), settings)
+    generation.tokens = Tokens(np.arange(1), [asked], 1)
+    generation.continuation.texts = texts
+    return generation
+
+
+@pytest.mark.parametrize(
+    ("texts", "asked", "thinking", "answer"),
+    [
+        (["<think>", "so", "</think>", "4"], "", (0, 3), (3, 4)),
+        (["\n", "<think>", "so", "</think>", "\n", "4"], "", (1, 4), (4, 6)),
+        (["so", "</", "think", ">\n", "4"], "<think>\n", (0, 4), (4, 5)),
+        (["<|begin_of_thought|>", "<|end_of_thought|>", "4"], "", (0, 2), (2, 3)),
+        (["<thinking>", "so", "</thinking>", "4"], "", (0, 3), (3, 4)),
+        (["so", " it", " goes"], "<think>", (0, 3), None),
+        (["<think>", "so", "</think>"], "", (0, 3), None),
+        (["4", "</think>", "5"], "", None, None),
+        (["4"], "", None, None),
+    ],
+)
+def test_thinking_is_what_the_marks_hold(
+    texts: list[str],
+    asked: str,
+    thinking: tuple[int, int] | None,
+    answer: tuple[int, int] | None,
+) -> None:
+    spans = spans_of(text_of(texts, asked))
+    assert spans.pop("text") == slice(0, len(texts))
+    ends = {name: (tokens.start, tokens.stop) for name, tokens in spans.items()}
+    expected = {"thinking": thinking, "answer": answer}
+    assert ends == {name: tokens for name, tokens in expected.items() if tokens}
+
+
+def test_thinking_and_answer_are_pooled_apart() -> None:
+    generation = text_of(["<think>", "so", "</think>", "4", "."])
+    lens = generation.continuation.lens
+    for tokens, layer in ((slice(0, 3), 15), (slice(3, 5), 4)):
+        lens.kl[:, tokens] = np.where(np.arange(21) < layer, 10.0, 0.0)[:, None]
+        lens.overlap[:, tokens] = np.where(np.arange(21) < layer, 0.0, 1.0)[:, None]
+    found = text_verdicts(generation)
+    counts = {
+        name: {measure.measure: measure.count for measure in verdict.evidence}
+        for name, verdict in found.items()
+    }
+    assert counts["thinking"] == {"kl": 16, "overlap": 16}
+    assert counts["answer"] == {"kl": 5, "overlap": 5}
+    # KL 6 of 10 and overlap 0.4 from layer 4 on.
+    assert counts["text"] == {"kl": 16, "overlap": 5}
+    assert found["thinking"].sentence == (
+        "Uses 16 of its 20 layers here: 16 until the lens comes close to the output (KL), 16 until "
+        "the lens reads the output's tokens (overlap)."
+    )
+
+
+def test_an_empty_text_has_no_verdict() -> None:
+    generation = text_of(["a"])
+    generation.continuation = Continuation.empty(20, 3)
+    assert text_verdicts(generation) == {}
