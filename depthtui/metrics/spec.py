@@ -268,6 +268,8 @@ class Metric:
         ranks_layers: whether its result is `ranking.Ranked`: says which layers to leave out.
         cell_means: a cell's prompts -> means for a sweep's tables, by title.
         evidence: pooled values -> how many layers are used by it, with what that hangs on.
+        cell_evidence: a cell's prompts, the same with token 0 left out or counted where it was
+            not, and L -> the same of what a sweep's records hold of it.
         moved_by_rounding: whether 16 bits change its values as much as they are large, so that
             devices can be compared by it in float32 alone.
     """
@@ -298,6 +300,9 @@ class Metric:
     ranks_layers: bool = False
     cell_means: Callable[[PromptMetrics], dict[str, float]] = lambda prompts: {}
     evidence: Callable[[Any, Pooled], list[Evidence]] = no_evidence
+    cell_evidence: Callable[[PromptMetrics, PromptMetrics, int], list[Evidence]] = (
+        lambda prompts, other_prompts, n_layers: []
+    )
     moved_by_rounding: bool = False
 
     @property

@@ -11,9 +11,12 @@ import numpy as np
 from depthtui.data.depth import Curves, DepthEstimate, PromptCurves
 from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import ModelSpec, SummarySettings
+from depthtui.data.verdict import Verdict
 from depthtui.depth.effective_depth import depths, pool
+from depthtui.depth.evidence import rule_evidence
 from depthtui.depth.intervals import depth_intervals
 from depthtui.depth.published import DATASETS, PublishedModel, nearest_dataset, published_for
+from depthtui.depth.verdict import made_verdict
 from depthtui.metrics import ALL
 from depthtui.metrics.spec import weighted_mean
 from depthtui.sweep.folder import Failure, model_title
@@ -114,6 +117,25 @@ class CellSummary:
             model.n_layers,
             None if estimate.layer is None else estimate.layer - layer,
         )
+
+    @cached_property
+    def verdict(self) -> Verdict | None:
+        """What the records tell of how many layers are used; None where they tell nothing.
+
+        Evidence whose arrays no record keeps is not in it.
+        """
+        other = replace(self.settings, include_first_token=not self.settings.include_first_token)
+        other_parts = [
+            part for record in self.records if (part := record.prompt_curves(other)) is not None
+        ]
+        evidence = rule_evidence(self.depths, self.parts, self.settings, other_parts)
+        prompts, other_prompts = (
+            [(record.prompt_metrics(settings), record.n_tokens) for record in self.records]
+            for settings in (self.settings, other)
+        )
+        for metric in ALL:
+            evidence += metric.cell_evidence(prompts, other_prompts, self.model.n_layers)
+        return made_verdict(evidence, self.model.n_layers)
 
     @cached_property
     def means(self) -> dict[str, float]:

@@ -235,7 +235,7 @@ class TestMarkdown:
         for results in ([run()], [hostile_run()], [run(name="Qwen2.5-7B-Instruct")], [full_run()]):
             text = re.sub(r"(?ms)^(`+)text$.*?^\1$", "", markdown(results))
             tables = re.findall(r"(?m)(?:^\|.*\n)+", text)
-            assert len(tables) == 5
+            assert len(tables) == 6
             for table in tables:
                 cells = {len(re.split(r"(?<!\\)(?:\\\\)*\|", row)) for row in table.splitlines()}
                 assert len(cells) == 1

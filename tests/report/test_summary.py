@@ -40,6 +40,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         "lens_margin",
         "prediction_depth",
         "early_exit",
+        "verdict",
         "effective_depth",
         "provenance",
     ]
@@ -72,7 +73,18 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         "overlap",
     ]
     for estimate in summary["effective_depth"]:
-        assert set(estimate) == {"rule", "layer", "ratio", "threshold", "reason", "interval"}
+        assert set(estimate) == {
+            "rule",
+            "count",
+            "layer",
+            "ratio",
+            "threshold",
+            "reason",
+            "interval",
+        }
+    assert list(summary["verdict"]) == ["sentence", "evidence"]
+    for measure in summary["verdict"]["evidence"]:
+        assert list(measure) == ["kind", "measure", "count", "low", "high", "firm", "reason"]
     assert set(summary["provenance"]) == {
         "depthtui",
         "torch",

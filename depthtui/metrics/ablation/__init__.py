@@ -20,6 +20,7 @@ from depthtui.metrics.spec import (
     Finding,
     LayerValues,
     Metric,
+    PromptMetrics,
     clean_run,
     head,
     lens,
@@ -178,6 +179,21 @@ def _evidence(ablation: Ablation, pooled: Pooled) -> list[Evidence]:
     return [costly_layers(usefulness(ablation), noise, pooled.n_layers, ablation.chosen)]
 
 
+def _cell_evidence(
+    prompts: PromptMetrics, other_prompts: PromptMetrics, n_layers: int
+) -> list[Evidence]:
+    known = [(found["ablation"], n_tokens) for found, n_tokens in prompts if found.get("ablation")]
+    if not known or known[0][0]["part"] != "layer":
+        return []
+    weights = np.array([max(1, n_tokens - 1) for _, n_tokens in known], np.float64)
+    changes = np.array([found["loss_change"] for found, _ in known], np.float64)
+    floors = np.array([found["mean_floor"] for found, _ in known], np.float64)
+    # The mean of independent errors.
+    noise = float(np.linalg.norm(floors * weights) / weights.sum())
+    change = np.average(changes, axis=0, weights=weights)
+    return [costly_layers(change, noise, n_layers, tuple(known[0][0].get("chosen", ())))]
+
+
 METRIC = Metric(
     name="ablation",
     title="Ablation loss",
@@ -196,4 +212,5 @@ METRIC = Metric(
     per_layer=_per_layer,
     ranks_layers=True,
     evidence=_evidence,
+    cell_evidence=_cell_evidence,
 )

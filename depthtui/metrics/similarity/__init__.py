@@ -15,7 +15,7 @@ from depthtui.metrics import ablation
 from depthtui.metrics.evidence import FIFTH, Variant, uncounted, weighed
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import useful_layers, usefulness
-from depthtui.metrics.spec import Finding, LayerValues, Metric, clean_run
+from depthtui.metrics.spec import Finding, LayerValues, Metric, PromptMetrics, clean_run
 
 
 @dataclass
@@ -195,6 +195,26 @@ def _evidence(similarity: Similarity, pooled: Pooled) -> list[Evidence]:
     return [turning_layers(similarity.angular_distance[0], other_distances)]
 
 
+def _cell_evidence(
+    prompts: PromptMetrics, other_prompts: PromptMetrics, n_layers: int
+) -> list[Evidence]:
+    distances, other = _mean_distances(prompts), _mean_distances(other_prompts)
+    return [] if distances is None else [turning_layers(distances, other)]
+
+
+def _mean_distances(prompts: PromptMetrics) -> np.ndarray | None:
+    """The angular distance over one layer, `[L]`, mean over the tokens of a cell's prompts."""
+    known = [
+        (found["similarity"]["angular_distance"][0], n_tokens)
+        for found, n_tokens in prompts
+        if found.get("similarity")
+    ]
+    if not known:
+        return None
+    distances = np.array([distance for distance, _ in known], np.float64)
+    return np.asarray(np.average(distances, axis=0, weights=[weight for _, weight in known]))
+
+
 METRIC = Metric(
     name="similarity",
     title="Block influence, angular distance",
@@ -213,4 +233,5 @@ METRIC = Metric(
     per_layer=_per_layer,
     ranks_layers=True,
     evidence=_evidence,
+    cell_evidence=_cell_evidence,
 )

@@ -46,6 +46,7 @@ from depthtui.sweep.report.phrases import (
     published_note,
     published_words,
     rules_of,
+    verdicts,
 )
 from depthtui.sweep.summary import CellSummary, SweepSummary
 from depthtui.token_text import printable_line
@@ -77,6 +78,7 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
         yield Paragraph("No prompt was run.")
     sentences = (method(summary), published_note(summary))
     yield Together([Note(sentence) for sentence in sentences if sentence])
+    yield Only(AT_LENGTH, _list("How many layers are used", Items(verdicts(summary))))
     if rules_of(summary):
         yield Only(["pictures"], _curves(summary))
     for question in questions:

@@ -12,7 +12,7 @@ from typing import Any
 from depthtui import __version__
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.run_settings import settings_keys
-from depthtui.report.summary import finite, weights_dtype
+from depthtui.report.summary import finite, verdict_dict, weights_dtype
 from depthtui.sweep.questions import Question
 from depthtui.sweep.report.phrases import absences, cautions
 from depthtui.sweep.summary import CellSummary, SweepSummary
@@ -151,6 +151,7 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "prompts": len(cell.records),
         "tokens": cell.n_tokens,
         "effective_depth": [_depth(cell, estimate) for estimate in cell.depths],
+        "verdict": None if cell.verdict is None else verdict_dict(cell.verdict),
         "curves": curves,
         "means": cell.means,
         "records": [record.key for record in cell.records],

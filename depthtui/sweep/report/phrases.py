@@ -58,6 +58,15 @@ def model_heading(cells: list[CellSummary]) -> str:
     return f"{first.title}: {first.model.n_layers} layers, {how}"
 
 
+def verdicts(summary: SweepSummary) -> list[str]:
+    """What each cell says of how many layers are used."""
+    return [
+        f"{cell.title} on {cell.cell.task.title}: {cell.verdict.sentence}"
+        for cell in summary.cells
+        if cell.verdict is not None
+    ]
+
+
 def cautions(summary: SweepSummary) -> list[str]:
     """Sentences about what to doubt: rules without a layer, fragile crossings, mixed weights."""
     found = []

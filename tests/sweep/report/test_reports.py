@@ -20,6 +20,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.intervals import depth_intervals
 from depthtui.depth.published import RULES
+from depthtui.depth.verdict import verdict
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
 from depthtui.report.formats import format_titles
@@ -105,6 +106,23 @@ class TestNumbers:
         )
         assert cell.means["settling depth"] <= 4
         assert 0 <= cell.means["DepthScore"] <= 3
+
+    @pytest.mark.parametrize("first", [True, False])
+    def test_a_cell_s_verdict_is_that_of_the_runs(self, first: bool) -> None:
+        results = [full_run(f"text {n}", seed=n, tokens=20) for n in range(6)]
+        for result in results:
+            result.put("ablation", replace(result.measured["ablation"], part="layer"))
+        settings = SummarySettings(include_first_token=first)
+        (cell,) = of_results(results).cells
+        cell = replace(cell, settings=settings)
+        expected = verdict(results, settings)
+        assert cell.verdict is not None
+        assert expected is not None
+        kept = [measure for measure in expected.evidence if measure.measure != "residual_erasure"]
+        assert list(cell.verdict.evidence) == kept
+        assert {"kl", "overlap", "cosine", "similarity", "ablation"} == {
+            measure.measure for measure in kept
+        }
 
     def test_the_published_value_is_beside_a_model_of_the_paper(self, summary) -> None:
         cell = cell_of(summary, "Qwen2.5-14B", "gsm8k")
