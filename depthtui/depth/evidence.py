@@ -198,5 +198,5 @@ def _other_lenses(
 def _other_prompts(estimate: DepthEstimate) -> Iterator[Variant]:
     if estimate.interval is not None:
         low, high = (int(end) + 1 for end in estimate.interval)
-        reason = f"prompts differ: their {LEVEL:.0%} interval is {low} to {high} layers"
+        reason = f"the {LEVEL:.0%} interval over prompts is {low} to {high} layers"
         yield from (Variant(end, reason) for end in (low, high))

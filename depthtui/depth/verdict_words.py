@@ -67,8 +67,12 @@ def verdict_sentence(
     if not firm and not fragile:
         reason = next((measure.reason for measure in evidence if measure.reason), "")
         return f"How many of its {_layers(n_layers)} are used is not known: {reason}."
-    said = [_uses(firm, n_layers) if firm else _open(n_layers), _fragile(fragile)]
-    said.append(_between_kinds(firm, n_layers, bool(missing)))
+    none = [measure for measure in evidence if measure.count is None]
+    said = [
+        _uses(firm, n_layers) if firm else _open(n_layers),
+        _doubts(fragile, none),
+        _between_kinds(firm, n_layers, bool(missing)),
+    ]
     return " ".join(sentence for sentence in said if sentence)
 
 
@@ -172,18 +176,20 @@ def _open(n_layers: int) -> str:
     return f"How many of its {_layers(n_layers)} are used here stays open: no count holds."
 
 
-def _fragile(fragile: Sequence[Evidence]) -> str:
-    """The counts that do not hold, the one that moves most first, with what it hangs on."""
+def _doubts(fragile: Sequence[Evidence], none: Sequence[Evidence]) -> str:
+    """The counts that do not hold, the one that moves most first, and measures without one."""
+    words = []
+    if none:
+        give = "give" if len(none) > 1 else "gives"
+        words.append(f"{_listed([measure.title for measure in none])} {give} no count")
     if not fragile:
-        return ""
+        return f"{_begun(words[0])}." if words else ""
     worst, *others = sorted(fragile, key=lambda measure: -_width(measure))
-    reason = f": {worst.reason}" if worst.reason else ""
-    first = f"{worst.title} is fragile ({spread(worst)}){reason}"
-    named = [f"{measure.title} ({spread(measure)})" for measure in others]
-    if not named:
-        return f"{_begun(first)}."
-    are = "are" if len(named) > 1 else "is"
-    return f"{_begun(first)}. So {are} {_listed(named)}."
+    first = f"{_begun(worst.title)} is fragile ({spread(worst)}): {worst.reason}."
+    if others:
+        named = _listed([f"{measure.title} ({spread(measure)})" for measure in others])
+        words.insert(0, f"so {'are' if len(others) > 1 else 'is'} {named}")
+    return f"{first} {_begun('; '.join(words))}." if words else first
 
 
 def _width(measure: Evidence) -> int:

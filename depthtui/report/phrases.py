@@ -9,7 +9,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.evidence import RULE_TITLES
 from depthtui.depth.intervals import FEWEST_PROMPTS, LEVEL, MOST_UNDEFINED
-from depthtui.depth.published import DATASETS, PublishedModel
+from depthtui.depth.published import PublishedModel
 from depthtui.metrics import METRICS
 from depthtui.report.groups import Group
 
@@ -31,18 +31,23 @@ def criterion(estimate: DepthEstimate) -> str:
     return "" if estimate.threshold is None else f"threshold {estimate.threshold:g}"
 
 
+def depth_in_layers(estimate: DepthEstimate, n_layers: int) -> str:
+    """How many layers are used, and their share, such as `19 of 30 layers (0.63)`, or a dash."""
+    if estimate.count is None or estimate.ratio is None:
+        return "–"
+    return f"{estimate.count} of {n_layers} layers ({estimate.ratio:.2f})"
+
+
 def interval(estimate: DepthEstimate) -> str:
-    """Between which layers the effective depth lies, such as `19 … 22`, or a dash."""
+    """Between which numbers of layers the effective depth lies, such as `19 … 22`, or a dash."""
     if estimate.interval is None:
         return "–"
-    return " … ".join(f"{end:g}" for end in estimate.interval)
+    return " … ".join(f"{end + 1:g}" for end in estimate.interval)
 
 
-def published_layers(published: PublishedModel, rule: str) -> str:
-    """The paper's layers by this rule on its data sets, such as `16 / 20 / 19`."""
-    if rule not in published.depths:
-        return ""
-    return " / ".join(str(published.layer(rule, dataset)) for dataset in DATASETS)
+def published_counts(published: PublishedModel, rule: str) -> str:
+    """The paper's numbers of layers by this rule on its data sets, such as `17 / 21 / 20`."""
+    return " / ".join(map(str, published.counts(rule))) if rule in published.depths else ""
 
 
 def no_depths(group: Group) -> str:
@@ -62,7 +67,10 @@ def pooling(group: Group, summary: DepthSummary | None, settings: SummarySetting
     stopped = {0: "", 1: "; 1 stopped run left out"}.get(
         group.stopped, f"; {group.stopped} stopped runs left out"
     )
-    means = f"Means over {tokens} of {prompts}, {first}; layers are counted from 0{stopped}."
+    counted = "layers are counted from 0"
+    if summary and summary.depths:
+        counted += ", so a depth of n layers ends with layer n − 1"
+    means = f"Means over {tokens} of {prompts}, {first}{stopped}; {counted}."
     return f"{means} {_intervals(summary)}" if summary and summary.depths else means
 
 

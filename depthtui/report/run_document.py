@@ -47,12 +47,13 @@ from depthtui.report.findings import by_layer, findings, layer_maps, pool_runs
 from depthtui.report.groups import Group
 from depthtui.report.phrases import (
     criterion,
+    depth_in_layers,
     interval,
     model_facts,
     no_depths,
     pooling,
     provenance_sentence,
-    published_layers,
+    published_counts,
     rule_title,
 )
 from depthtui.report.summary import combined_provenance
@@ -141,9 +142,10 @@ def _depths(group: Group, summary: DepthSummary | None) -> Iterator[Block]:
     has_intervals = summary.n_prompts >= FEWEST_PROMPTS
     columns = [
         Column("rule", style="name"),
-        Column("layer", number=True),
+        Column("effective depth", views=AT_LENGTH),
+        Column("layers", views=["brief"], wraps=False),
         Column("interval", number=True, views=ALL_VIEWS if has_intervals else AT_LENGTH),
-        Column("ratio", number=True),
+        Column("after layer", number=True, views=AT_LENGTH),
         Column("", views=["pictures", "brief"]),
         Column("criterion", views=["text", "brief"]),
         Column("criterion", views=["pictures"]),
@@ -153,7 +155,7 @@ def _depths(group: Group, summary: DepthSummary | None) -> Iterator[Block]:
     if published is not None:
         columns.append(Column(f"paper: {' / '.join(DATASETS.values())}", brief="paper"))
         for row, estimate in zip(rows, summary.depths, strict=True):
-            row.append(published_layers(published, estimate.rule))
+            row.append(published_counts(published, estimate.rule))
     remarks = [
         Note(f"{rule_title(estimate.rule)}: {remark}.")
         for estimate in summary.depths
@@ -161,18 +163,18 @@ def _depths(group: Group, summary: DepthSummary | None) -> Iterator[Block]:
     ]
     yield Together([Table(columns, rows), Only(["brief"], remarks)])
     if published is not None:
-        yield Only(AT_LENGTH, [Note(f"Published values: {PROTOCOL}")])
+        yield Only(AT_LENGTH, [Note(f"Published values, in layers: {PROTOCOL}")])
 
 
 def _depth(estimate: DepthEstimate, n_layers: int) -> list[Cell]:
-    known = estimate.layer is not None and estimate.ratio is not None
     rule, remark = criterion(estimate), estimate.reason or estimate.warning
     return [
         rule_title(estimate.rule),
-        f"{estimate.layer} of {n_layers}" if known else "–",
+        depth_in_layers(estimate, n_layers),
+        depth_in_layers(estimate, n_layers).replace(" layers", ""),
         interval(estimate),
-        f"{estimate.ratio:.2f}" if known else "–",
-        Bar(estimate.ratio if known else None),
+        "–" if estimate.layer is None else str(estimate.layer),
+        Bar(estimate.ratio),
         rule,
         f"{rule} ({remark})" if remark else rule,
         remark,
@@ -184,7 +186,7 @@ def _how_pooled(
 ) -> Iterator[Block]:
     yield Note(pooling(group, summary, settings))
     if published_for(group.model.name) is not None:
-        yield Only(["brief"], [Note(f"Paper: layers on {' / '.join(DATASETS.values())}.")])
+        yield Only(["brief"], [Note(f"Paper: layers used on {' / '.join(DATASETS.values())}.")])
 
 
 def _beside_clean(

@@ -25,7 +25,7 @@ def verdict_blocks(verdict: Verdict | None) -> Iterator[Block]:
     ]
     yield Only(AT_LENGTH, [Table(columns, [_row(measure) for measure in verdict.evidence])])
     if verdict.missing:
-        titles = ", ".join(METRIC_BY_NAME[name].title for name in verdict.missing)
+        titles = " · ".join(METRIC_BY_NAME[name].title for name in verdict.missing)
         yield Note(f"More would tell (--metrics {','.join(verdict.missing)}): {titles}.")
 
 

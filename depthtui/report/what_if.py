@@ -116,7 +116,9 @@ class Pairs:
 
 
 def _layer(estimate: DepthEstimate | None) -> str:
-    return "–" if estimate is None or estimate.layer is None else f"layer {estimate.layer}"
+    if estimate is None or estimate.count is None:
+        return "–"
+    return "1 layer" if estimate.count == 1 else f"{estimate.count} layers"
 
 
 def _change(clean: float, changed: float) -> tuple[str, str, str]:

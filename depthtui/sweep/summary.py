@@ -43,6 +43,11 @@ class PublishedDepth:
     n_layers: int
     difference: int | None
 
+    @property
+    def count(self) -> int:
+        """The published number of layers, e + 1."""
+        return self.layer + 1
+
 
 @dataclass(frozen=True)
 class CellSummary:

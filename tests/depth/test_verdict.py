@@ -112,7 +112,7 @@ def test_another_lens_and_other_prompts_widen_the_range() -> None:
     assert (found.low, found.high, found.reason) == (5, 13, "the affine lens says 5 layers")
     found = evidence_of(kl=kl, interval=(10.0, 18.0))
     assert (found.low, found.high) == (11, 19)
-    assert found.reason == "prompts differ: their 95% interval is 11 to 19 layers"
+    assert found.reason == "the 95% interval over prompts is 11 to 19 layers"
     assert evidence_of(kl=kl, interval=(12.0, 14.0)).firm
 
 

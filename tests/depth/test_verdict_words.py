@@ -123,6 +123,19 @@ def test_fragile_counts_stay_out_of_the_range_and_say_why() -> None:
     )
 
 
+def test_a_measure_without_a_count_is_not_passed_over() -> None:
+    assert said([NOT_KNOWN, OVERLAP], 30) == (
+        "Uses 26 of its 30 layers here, until the lens reads the output's tokens (overlap). KL "
+        "gives no count. No intervention confirms it yet."
+    )
+    shaky = [fragile(name, name, 26, 2, 9, "it moves") for name in ("overlap", "x")]
+    assert " So is x (2 to 9); KL gives no count." in said([NOT_KNOWN, *shaky], 30)
+    two = [NOT_KNOWN, NOT_KNOWN, shaky[0]]
+    assert said(two, 30).endswith(
+        " Overlap is fragile (2 to 9): it moves. KL and KL give no count."
+    )
+
+
 def test_with_fragile_counts_alone_the_question_stays_open() -> None:
     found = [
         fragile("overlap", "overlap", 26, 22, 26, "overlap is 0.25 at layer 21"),

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from io import StringIO
 
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.verdict import verdict
 from depthtui.metrics import ALL_MEASURES, MEASURES
 from depthtui.metrics.spec import Measure
 from depthtui.report.as_html import html_bytes
@@ -170,7 +172,7 @@ class TestPage:
 
     def test_published_values_are_set_beside(self) -> None:
         text = checked(html([run(name="Qwen2.5-7B-Instruct")])).text
-        assert "17 / 20 / 18" in text
+        assert "18 / 21 / 19" in text
         assert "HellaSwag / GSM8K / AIME24" in text
         assert "HellaSwag" not in checked(html([run()])).text
 
@@ -229,6 +231,16 @@ class TestEveryDocument:
         assert "of 2 prompts" in text
         assert "of 1 prompt," in text
 
+    def test_the_verdict_stands_first(self, document: Callable[[Sequence[RunResult]], str]) -> None:
+        results = [full_run()]
+        found = verdict(results, SETTINGS)
+        assert found is not None
+        text = " ".join(re.sub(r"\\(?=\W)", "", unescape(document(results))).split())
+        assert 0 <= text.index(found.sentence) < text.index("overlap", text.index("criterion"))
+        missing = [run("one"), run("two")]
+        text = " ".join(document(missing).replace("\\", "").split())
+        assert "More would tell (--metrics similarity,ablation,residual_erasure)" in text
+
 
 class TestMarkdown:
     def test_its_tables_are_tables_whatever_they_hold(self) -> None:
@@ -240,7 +252,7 @@ class TestMarkdown:
                 cells = {len(re.split(r"(?<!\\)(?:\\\\)*\|", row)) for row in table.splitlines()}
                 assert len(cells) == 1
             rendered = MarkdownIt("commonmark").enable("table").render(text)
-            assert rendered.count("<table>") == 5
+            assert rendered.count("<table>") == 6
 
     def test_hostile_texts_are_no_markup(self) -> None:
         rendered = MarkdownIt("commonmark").enable("table").render(markdown([hostile_run()]))
@@ -276,9 +288,9 @@ class TestMarkdown:
 class TestTable:
     def test_a_model_of_the_paper_fits_eighty_columns(self) -> None:
         text = table([run(name="Qwen2.5-7B-Instruct")])
-        assert "17 / 20 / 18" in text
+        assert "18 / 21 / 19" in text
         assert "…" not in text
-        assert "Paper: layers on HellaSwag / GSM8K / AIME24." in text
+        assert "Paper: layers used on HellaSwag / GSM8K / AIME24." in text
 
     def test_markup_in_a_name_is_no_markup(self) -> None:
         assert "[bold]x[/]" in table([run(name="[bold]x[/]")])

@@ -77,5 +77,5 @@ def test_an_interval_that_cannot_be_had_is_explained() -> None:
 
 
 def test_whole_layers_have_no_decimals() -> None:
-    assert interval(DepthEstimate("kl", 3, 0.5, 0.5, interval=(2.0, 11.0))) == "2 … 11"
+    assert interval(DepthEstimate("kl", 3, 0.5, 0.5, interval=(2.0, 11.0))) == "3 … 12"
     assert interval(DepthEstimate("kl", 3, 0.5, 0.5)) == "–"

@@ -94,6 +94,8 @@ _COLUMNS = (
     "published_layer",
     "difference",
     "loss",
+    "count",
+    "published_count",
 )
 
 
@@ -124,6 +126,8 @@ def _row(cell: CellSummary, estimate: DepthEstimate) -> dict[str, Any]:
         "published_layer": published.layer if published else None,
         "difference": published.difference if published else None,
         "loss": cell.means.get("loss"),
+        "count": estimate.count,
+        "published_count": published.count if published else None,
     }
     return {name: _safe(value) for name, value in row.items()}
 
@@ -160,4 +164,8 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
 
 def _depth(cell: CellSummary, estimate: DepthEstimate) -> dict[str, Any]:
     published = cell.published(estimate.rule)
-    return {**asdict(estimate), "published": None if published is None else asdict(published)}
+    values = asdict(estimate) | {"count": estimate.count}
+    return {
+        **values,
+        "published": None if published is None else asdict(published) | {"count": published.count},
+    }

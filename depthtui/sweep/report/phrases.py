@@ -24,20 +24,20 @@ def rules_of(summary: SweepSummary) -> list[str]:
 
 
 def depth_words(estimate: DepthEstimate | None) -> str:
-    """Layer, ratio and interval, such as `22 · 0.82 (20 … 24)`, or a dash."""
-    if estimate is None or estimate.layer is None or estimate.ratio is None:
+    """Layers used, their share and interval, such as `23 · 0.82 (21 … 25)`, or a dash."""
+    if estimate is None or estimate.count is None or estimate.ratio is None:
         return "–"
-    words = f"{estimate.layer} · {estimate.ratio:.2f}"
+    words = f"{estimate.count} · {estimate.ratio:.2f}"
     return words if estimate.interval is None else f"{words} ({interval(estimate)})"
 
 
 def published_words(published: PublishedDepth | None) -> str:
-    """The paper's layer and what ours is beyond it, such as `paper 21, +1`; may be empty."""
+    """The paper's layers and how many ours are more, such as `paper 22, +1`; may be empty."""
     if published is None:
         return ""
     near = "" if published.same_dataset else "≈ "
     beyond = "" if published.difference is None else f", {published.difference:+d}"
-    return f"{near}paper {published.layer}{beyond}"
+    return f"{near}paper {published.count}{beyond}"
 
 
 def how_run(cell: CellSummary) -> str:
@@ -96,8 +96,9 @@ def method(summary: SweepSummary) -> str:
     """What the numbers are, in a few sentences."""
     settings = summary.plan.summary
     return (
-        "Each cell is the effective depth as a layer counted from 0, its ratio (layer + 1) / L "
-        f"and its {LEVEL:.0%} bootstrap interval over prompts, where five or more were run. "
+        "Each cell is the effective depth as a number of layers, its share of all L "
+        f"and its {LEVEL:.0%} bootstrap interval over prompts, where five or more were run; "
+        "layers are counted from 0, so a depth of n ends with layer n − 1. "
         f"{_pooling(settings)}{_chosen(summary.plan.run)}"
     )
 

@@ -232,7 +232,9 @@ class TestFiles:
         cell = body["cells"][0]
         assert cell["model"]["n_layers"] == len(cell["curves"]["mean_cosine"]) == 28
         kl = next(estimate for estimate in cell["effective_depth"] if estimate["rule"] == "kl")
+        assert (kl["count"], kl["published"]["count"]) == (kl["layer"] + 1, 23)
         assert kl["published"]["layer"] == 22
+        assert cell["verdict"]["sentence"].startswith("Uses ")
         assert kl["published"]["difference"] == kl["layer"] - 22
         assert [question["name"] for question in body["questions"]] == [
             "size",
@@ -249,15 +251,20 @@ class TestFiles:
             assert 0 <= int(row["layer"]) < int(row["n_layers"])
             assert float(row["ratio"]) == (int(row["layer"]) + 1) / int(row["n_layers"])
             assert float(row["interval_low"]) <= float(row["interval_high"])
+            assert int(row["count"]) == int(row["layer"]) + 1
             if row["published_layer"]:
+                assert int(row["published_count"]) == int(row["published_layer"]) + 1
                 assert int(row["difference"]) == int(row["layer"]) - int(row["published_layer"])
 
     def test_markdown_has_the_table_and_the_sentences(self, summary, asked) -> None:
         text = markdown_bytes(sweep_document(summary, asked)).decode()
         assert text.count("| Qwen2.5-14B | 48 |") == len(TASKS)
-        assert re.search(r"paper 40, [+-]\d+", text)
+        assert re.search(r"paper 41, [+-]\d+", text)
         assert text.count("\n- ") >= sum(len(question.answers) for question in asked)
         assert "## Missing" in text
+        for cell in summary.cells:
+            assert cell.verdict is not None
+            assert f"{cell.title} on {cell.cell.task.title}: {cell.verdict.sentence}" in text
 
     def test_the_page_overlays_every_cell(self, summary, asked, tmp_path: Path) -> None:
         paths = sweep_report(summary, asked).write(tmp_path)
@@ -288,7 +295,7 @@ class TestFiles:
         assert "no clear difference in " in text
         for cell in summary.cells:
             for estimate in cell.depths:
-                assert f"{estimate.layer} · {estimate.ratio:.2f} (" in text
+                assert f"{estimate.count} · {estimate.ratio:.2f} (" in text
 
     def test_what_was_chosen_is_said_once_in_every_report(self, tmp_path: Path) -> None:
         result = full_run()
