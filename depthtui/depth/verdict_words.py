@@ -69,7 +69,7 @@ def verdict_sentence(
         return f"How many of its {_layers(n_layers)} are used is not known: {reason}."
     none = [measure for measure in evidence if measure.count is None]
     said = [
-        _uses(firm, n_layers) if firm else _open(n_layers),
+        _uses(firm, n_layers) if firm else _open(fragile, n_layers),
         _doubts(fragile, none),
         _between_kinds(firm, n_layers, bool(missing)),
     ]
@@ -172,8 +172,13 @@ def _count(measure: Evidence) -> int:
     return measure.count or 0
 
 
-def _open(n_layers: int) -> str:
-    return f"How many of its {_layers(n_layers)} are used here stays open: no count holds."
+def _open(fragile: Sequence[Evidence], n_layers: int) -> str:
+    low = min(measure.low or 0 for measure in fragile)
+    high = max(measure.high or 0 for measure in fragile)
+    return (
+        f"How many of its {_layers(n_layers)} are used here stays open, somewhere from {low} to "
+        f"{high}: no count holds."
+    )
 
 
 def _doubts(fragile: Sequence[Evidence], none: Sequence[Evidence]) -> str:

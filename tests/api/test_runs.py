@@ -76,6 +76,15 @@ def test_depths_have_count_layer_ratio_and_interval(runs, make_model, tokenizer)
     assert any(depth.interval for depth in five.depths().values())
 
 
+def test_the_verdict_is_a_sentence_with_its_evidence(runs):
+    verdict = runs.verdict()
+    assert verdict.n_layers == 4
+    assert str(verdict.n_layers) in verdict.sentence
+    counts = {measure.measure: measure.count for measure in verdict.evidence}
+    depths = {rule: depth.count for rule, depth in runs.depths().items()}
+    assert counts.items() >= depths.items()
+
+
 def test_without_a_layer_there_is_no_count(make_model, tokenizer):
     runs = analyze(make_model(), "Seven plus five.", tokenizer, kl_threshold=0.0, progress=False)
     depth = runs.depths()["kl"]

@@ -70,6 +70,7 @@ def test_readable_early_and_causally_late_is_what_the_lens_cannot_see() -> None:
         ({"causal": 10, "geometric": 26}, "movement alone is not use."),
         ({"readable": 10, "geometric": 13}, "No intervention confirms it yet."),
         ({"causal": 13, "geometric": 10}, "Both kinds of evidence agree."),
+        ({"causal": 14, "geometric": 10}, "small changes can matter."),
         ({"causal": 13}, "13 by x."),
         ({"readable": 13}, "No intervention confirms it yet."),
     ],
@@ -142,8 +143,8 @@ def test_with_fragile_counts_alone_the_question_stays_open() -> None:
         fragile("kl", "KL", 3, 2, 14, "KL is 5.97 at layer 2"),
     ]
     assert said(found, 30) == (
-        "How many of its 30 layers are used here stays open: no count holds. KL is fragile (2 to "
-        "14): KL is 5.97 at layer 2. So is overlap (22 to 26)."
+        "How many of its 30 layers are used here stays open, somewhere from 2 to 26: no count "
+        "holds. KL is fragile (2 to 14): KL is 5.97 at layer 2. So is overlap (22 to 26)."
     )
 
 
