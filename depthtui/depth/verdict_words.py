@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
+from depthtui.data.verdict import Evidence, Verdict
 
 _MOST_NAMED = 5
 """Counts that the first sentence names; of more, the smallest and largest of each kind."""
@@ -24,32 +24,27 @@ _SAYS: Mapping[str, str] = {
     "order": "that have to run one after another",
     "ablation": "that cost something when left out",
     "answers_kept": "without which answers are lost",
-    "residual_erasure": "that still read the question",
+    "residual_erasure": "until the question is no longer read",
 }
 """What a measure's count is a count of; of another one its title says it."""
 
-_WHY: Mapping[tuple[EvidenceKind, EvidenceKind], str] = {
-    ("causal", "readable"): (
-        "The lens reads the answer later than layers are needed: the last ones refine what is "
-        "decided"
-    ),
-    ("readable", "causal"): (
-        "Layers are needed after the lens reads the answer: they compute what it cannot see"
-    ),
-    ("geometric", "readable"): (
-        "The stream turns before the lens reads the answer: layers between refine what is there"
-    ),
-    ("readable", "geometric"): (
-        "The stream goes on moving after the lens reads the answer: movement alone decides nothing"
-    ),
-    ("geometric", "causal"): (
-        "More layers are needed than move the stream much: small changes can matter"
-    ),
-    ("causal", "geometric"): (
-        "More layers move the stream than are needed: movement alone is not use"
-    ),
-}
-"""Why one kind of evidence may say fewer layers than another."""
+_CANNOT_SEE = "Layers are needed after the lens reads the answer: they compute what it cannot see."
+_REFINE = (
+    "The lens reads the answer later than layers are needed: the last ones refine what is decided."
+)
+_STAND_IN = (
+    "Fewer layers cost something by themselves than the lens takes to read the answer: others can "
+    "stand in for them."
+)
+_TURNS_EARLY = (
+    "The stream turns before the lens reads the answer: layers between refine what is there."
+)
+_TURNS_LATE = (
+    "The stream turns after the lens reads the answer: where it turns decides nothing by itself."
+)
+_SMALL_CHANGES = "More layers are needed than move the stream much: small changes can matter."
+_IDLE_MOVES = "More layers move the stream than are needed: movement alone is not use."
+_UNCONFIRMED = "No intervention confirms it yet."
 
 
 def verdict_sentence(
@@ -202,23 +197,52 @@ def _width(measure: Evidence) -> int:
 
 
 def _between_kinds(firm: Sequence[Evidence], n_layers: int, could_tell_more: bool) -> str:
-    """Which kind says clearly fewer layers than another, and why that can be."""
-    ends: dict[EvidenceKind, tuple[int, int]] = {}
-    for measure in firm:
-        low, high = ends.get(measure.kind, (n_layers, 0))
-        ends[measure.kind] = min(low, _count(measure)), max(high, _count(measure))
-    for (fewer, more), why in _WHY.items():
-        if fewer in ends and more in ends and ends[more][0] - ends[fewer][1] > n_layers / 10:
-            return f"{why}."
-    if not ends:
+    """Which kind says clearly fewer layers than another, and why that can be.
+
+    Some counts are depths, of layers up to one; others are numbers of layers, which may lie
+    anywhere. Of these only a larger one says where: beyond the depth that it exceeds.
+    """
+    if not firm:
         return ""
-    if "causal" not in ends and could_tell_more:
-        return "No intervention confirms it yet."
-    apart = max(high for _, high in ends.values()) - min(low for low, _ in ends.values())
+    readable, turning, causal, needed, moving = (
+        [_count(measure) for measure in firm if measure.kind == kind and _is_depth(measure) in how]
+        for kind, how in (
+            ("readable", (True, False)),
+            ("geometric", (True,)),
+            ("causal", (True, False)),
+            ("causal", (True,)),
+            ("geometric", (True, False)),
+        )
+    )
+
+    def clearly(fewer: Sequence[int], more: Sequence[int]) -> bool:
+        return bool(fewer and more) and min(more) - max(fewer) > n_layers / 10
+
+    cases = (
+        (clearly(readable, causal), _CANNOT_SEE),
+        (clearly(needed, readable), _REFINE),
+        (clearly(causal, readable), _STAND_IN),
+        (could_tell_more and not causal, _UNCONFIRMED),
+        (clearly(turning, readable), _TURNS_EARLY),
+        (clearly(readable, turning), _TURNS_LATE),
+        (clearly(moving, causal), _SMALL_CHANGES),
+        (clearly(causal, moving), _IDLE_MOVES),
+    )
+    return next((words for holds, words in cases if holds), _agreement(firm, n_layers))
+
+
+def _is_depth(measure: Evidence) -> bool:
+    """Whether its count is of all layers up to one."""
+    return _SAYS.get(measure.measure, "").startswith("until")
+
+
+def _agreement(firm: Sequence[Evidence], n_layers: int) -> str:
+    counts = [_count(measure) for measure in firm]
+    apart = max(counts) - min(counts)
     if apart > n_layers / 10:
         return f"That they differ by {_layers(apart)} is because they count different things."
     agreeing = {2: "Both kinds of evidence agree.", 3: "All kinds of evidence agree."}
-    return agreeing.get(len(ends), "")
+    return agreeing.get(len({measure.kind for measure in firm}), "")
 
 
 def _layers(count: int) -> str:

@@ -64,23 +64,31 @@ def test_readable_early_and_causally_late_is_what_the_lens_cannot_see() -> None:
 @pytest.mark.parametrize(
     ("counts", "why"),
     [
-        ({"readable": 26, "geometric": 10}, "layers between refine what is there."),
-        ({"readable": 10, "geometric": 26}, "movement alone decides nothing."),
-        ({"causal": 26, "geometric": 10}, "small changes can matter."),
-        ({"causal": 10, "geometric": 26}, "movement alone is not use."),
-        ({"readable": 10, "geometric": 13}, "No intervention confirms it yet."),
-        ({"causal": 13, "geometric": 10}, "Both kinds of evidence agree."),
-        ({"causal": 14, "geometric": 10}, "small changes can matter."),
-        ({"causal": 13}, "13 by x."),
-        ({"readable": 13}, "No intervention confirms it yet."),
+        ({"overlap": 14, "context_depth": 10}, "refine what is decided."),
+        ({"overlap": 13, "context_depth": 10}, "Both kinds of evidence agree."),
+        ({"overlap": 14, "ablation": 10}, "others can stand in for them."),
+        ({"overlap": 10, "ablation": 14}, "they compute what it cannot see."),
+        ({"overlap": 10, "ablation": 13}, "Both kinds of evidence agree."),
+        ({"overlap": 26, "cosine": 10, "ablation": 27}, "layers between refine what is there."),
+        ({"overlap": 10, "cosine": 26, "ablation": 11}, "decides nothing by itself."),
+        # That layers move the stream is no disagreement with what a lens reads.
+        ({"overlap": 24, "similarity": 30, "ablation": 27}, "count different things."),
+        ({"similarity": 10, "ablation": 14}, "small changes can matter."),
+        ({"similarity": 14, "ablation": 10}, "movement alone is not use."),
+        ({"overlap": 10, "cosine": 26}, "No intervention confirms it yet."),
+        ({"overlap": 10, "cosine": 10}, "No intervention confirms it yet."),
+        ({"cosine": 10, "ablation": 13}, "Both kinds of evidence agree."),
+        ({"x": 13}, "Uses 13 of its 30 layers here, by x."),
     ],
 )
-def test_why_kinds_may_differ(counts: dict[EvidenceKind, int], why: str) -> None:
-    found = [firm(kind, "x", "x", count) for kind, count in counts.items()]
-    if why == "13 by x.":
-        assert said(found, 30) == "Uses 13 of its 30 layers here, by x."
-    else:
-        assert said(found, 30).endswith(why)
+def test_why_kinds_may_differ(counts: dict[str, int], why: str) -> None:
+    kinds: dict[str, EvidenceKind] = {
+        "overlap": "readable",
+        "cosine": "geometric",
+        "similarity": "geometric",
+    }
+    found = [firm(kinds.get(name, "causal"), name, name, count) for name, count in counts.items()]
+    assert said(found, 30).endswith(why)
 
 
 def test_measures_of_one_kind_may_count_different_things() -> None:
