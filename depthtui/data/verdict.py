@@ -20,7 +20,7 @@ class Evidence:
         title: a short title, such as `context depth`.
         count: layers that are used, 0 … L; None where the measure finds none, or is not known.
         low, high: the smallest and largest count of the sensitivity analysis; None with `count`.
-        firm: whether the count moves by at most a tenth of L.
+        firm: whether `low` and `high` are at most a tenth of L apart.
         reason: why it is fragile, or why there is no count; one clause, empty where it is firm.
     """
 

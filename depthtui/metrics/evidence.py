@@ -34,26 +34,18 @@ def weighed(
 ) -> Evidence:
     """A count with its range over all variants.
 
-    It is firm where no variant moves it by more than a tenth of `n_layers`; else the reason is
-    that of the variant that moves it most, the first of several.
+    It is firm where that is no wider than a tenth of `n_layers` and every variant has a count;
+    else the reason is that of the variant that moves it most, the first of several.
     """
-    known = [variant.count for variant in variants if variant.count is not None]
+    known = [count, *(variant.count for variant in variants if variant.count is not None)]
 
     def moved(variant: Variant) -> int:
         return n_layers + 1 if variant.count is None else abs(variant.count - count)
 
-    most = max(variants, key=moved, default=None)
-    firm = most is None or moved(most) <= n_layers / 10
-    return Evidence(
-        kind,
-        measure,
-        title,
-        count,
-        min(count, *known) if known else count,
-        max(count, *known) if known else count,
-        firm,
-        "" if firm or most is None else most.reason,
-    )
+    low, high = min(known), max(known)
+    firm = len(known) > len(variants) and high - low <= n_layers / 10
+    reason = "" if firm else max(variants, key=moved).reason
+    return Evidence(kind, measure, title, count, low, high, firm, reason)
 
 
 def uncounted(kind: EvidenceKind, measure: str, title: str, reason: str) -> Evidence:
