@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import combinations
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.intervals import LEVEL
 from depthtui.depth.published import DATASETS, PROTOCOL
 from depthtui.depth.rules import RULE_CURVES
+from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.report.choices import choice_words, choices_of, choosing_only
 from depthtui.report.phrases import interval, rule_title
 from depthtui.report.summary import weights_dtype
 from depthtui.sweep.folder import model_title
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary
+
+MOST_MODELS = 3
+"""With more models than that, their verdicts are not compared in pairs."""
 
 
 def rules_of(summary: SweepSummary) -> list[str]:
@@ -59,19 +64,26 @@ def model_heading(cells: list[CellSummary]) -> str:
 
 
 def verdicts(summary: SweepSummary) -> list[str]:
-    """What each cell says of how many layers are used."""
-    return [
-        f"{cell.title} on {cell.cell.task.title}: {cell.verdict.sentence}"
-        for cell in summary.cells
-        if cell.verdict is not None
-    ]
+    """What each cell says of how many layers are used, and whether few models differ in it."""
+    found = [cell for cell in summary.cells if cell.verdict is not None]
+    sentences = [f"{_where(cell)}: {cell.verdict.sentence}" for cell in found if cell.verdict]
+    for a, b in combinations(found, 2):
+        few = len(summary.models) <= MOST_MODELS
+        if few and a.cell.task == b.cell.task and a.verdict and b.verdict:
+            compared = comparison_sentence(a.verdict, b.verdict, (a.title, b.title))
+            sentences.append(f"On {a.cell.task.title}: {compared}")
+    return sentences
+
+
+def _where(cell: CellSummary) -> str:
+    return f"{cell.title} on {cell.cell.task.title}"
 
 
 def cautions(summary: SweepSummary) -> list[str]:
     """Sentences about what to doubt: rules without a layer, fragile crossings, mixed weights."""
     found = []
     for cell in summary.cells:
-        where = f"{cell.title} on {cell.cell.task.title}"
+        where = _where(cell)
         for estimate in cell.depths:
             if estimate.reason or estimate.warning:
                 found.append(

@@ -265,6 +265,8 @@ class TestFiles:
         for cell in summary.cells:
             assert cell.verdict is not None
             assert f"{cell.title} on {cell.cell.task.title}: {cell.verdict.sentence}" in text
+        pairs = len(list(combinations(MODELS, 2)))
+        assert len(re.findall(r"(?m)^- On .* (is|there is|compared)", text)) == pairs * len(TASKS)
 
     def test_the_page_overlays_every_cell(self, summary, asked, tmp_path: Path) -> None:
         paths = sweep_report(summary, asked).write(tmp_path)
@@ -307,7 +309,8 @@ class TestFiles:
             paths = report.write(tmp_path, ["md", "html"])
             console = Console(file=io.StringIO(), width=200)
             console.print(rich_lines(report.document()))
-            return [*(path.read_text() for path in paths), console.file.getvalue()]
+            texts = [*(path.read_text() for path in paths), console.file.getvalue()]
+            return [" ".join(text.split()) for text in texts]
 
         chosen = {"layers": "/2", "skip_positions": (8, 9), "erase_tokens": 4}
         words = "The slower metrics go through a part: layers /2, skipped before tokens 8-9."
