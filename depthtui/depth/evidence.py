@@ -4,7 +4,7 @@ A rule's count e + 1 hangs on its threshold, on token 0, on the lens, on the pro
 taken, and on whether its curve crosses the threshold once. Each is varied by itself:
 
 - the threshold of the KL and the overlap rule, a fifth lower and higher. The cosine rule has
-  none; its zero is moved by a fifth of the median size of the curve, down and up
+  none; its zero is moved by a fifth of the mean size of the curve, down and up
 - token 0 counted, and left out
 - every lens that all runs have
 - the layer from which on the curve stays on the far side of its threshold
@@ -103,7 +103,7 @@ def _other_thresholds(
     assert estimate.layer is not None
     for share in (1 - FIFTH, 1 + FIFTH):
         if rule == "cosine":
-            level = (share - 1) * float(np.median(np.abs(curve)))
+            level = (share - 1) * float(np.mean(np.abs(curve)))
             yield _cosine_at(curve, level, estimate.layer)
         else:
             yield _lens_at(rule, curve, share, estimate.layer, settings)

@@ -185,7 +185,8 @@ def _doubts(fragile: Sequence[Evidence], none: Sequence[Evidence]) -> str:
     if not fragile:
         return f"{_begun(words[0])}." if words else ""
     worst, *others = sorted(fragile, key=lambda measure: -_width(measure))
-    first = f"{_begun(worst.title)} is fragile ({spread(worst)}): {worst.reason}."
+    reason = f": {worst.reason}" if worst.reason else ""
+    first = f"{_begun(worst.title)} is fragile ({spread(worst)}){reason}."
     if others:
         named = _listed([f"{measure.title} ({spread(measure)})" for measure in others])
         words.insert(0, f"so {'are' if len(others) > 1 else 'is'} {named}")
