@@ -39,22 +39,30 @@ KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one layer, each `[batch, heads, tokens, width]`."""
 
 
+class _Stopped(Exception):
+    """A layer has handed over its keys and values, and nothing else of it is wanted."""
+
+
 class _Past(DynamicCache):
     """Stands for the tokens before: `length` of them, whose keys and values come from `held`.
 
-    What a layer adds is kept in `added` and never grows the past.
+    What a layer adds is kept in `added` and never grows the past. One that `stops` ends the
+    layer there, before its attention.
     """
 
-    def __init__(self, length: int, held: KeysValues | None = None) -> None:
+    def __init__(self, length: int, held: KeysValues | None = None, stops: bool = False) -> None:
         super().__init__()
         self._length = length
         self._held = held
+        self._stops = stops
         self.added: KeysValues | None = None
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *_args: Any, **_kwargs: Any
     ) -> KeysValues:
         self.added = key_states, value_states
+        if self._stops:
+            raise _Stopped
         if self._held is None or self._length == 0:
             return key_states, value_states
         batch = len(key_states)
@@ -95,6 +103,7 @@ class Replay:
         whole_only: a token's values depend on all others of the same call, so that layers do
             what they did in the clean pass only where whole prompts go alone.
         evaluations: how many (token, layer) pairs have been computed, the clean pass included.
+        projections: how many of which only the keys and values were computed.
     """
 
     def __init__(
@@ -117,6 +126,7 @@ class Replay:
         self.residual: list[Tensor] = []
         self.whole_only = _mixes_tokens(self._layers)
         self.evaluations = 0
+        self.projections = 0
         self._record()
 
     @property
@@ -191,6 +201,50 @@ class Replay:
         assert cache.added is not None
         return output, cache.added
 
+    def keys_values_of(self, layer: int, residual: Tensor) -> KeysValues:
+        """The keys and values that a layer makes of residuals, and no more of the layer.
+
+        Where tokens can be run behind others (see `can_resume`).
+
+        Args:
+            layer: which.
+            residual: `[batch, tokens, d]`, of the tokens from the first on.
+        """
+        size = at_once(len(residual), self.tokens_at_once, residual.shape[1])
+        parts = [
+            self._keys_values_of(layer, residual[first : first + size])
+            for first in range(0, len(residual), size)
+        ]
+        keys, values = zip(*parts, strict=True)
+        return torch.cat(keys), torch.cat(values)
+
+    def _keys_values_of(self, layer: int, residual: Tensor) -> KeysValues:
+        cache = _Past(0, stops=True)
+        done = self.evaluations
+        with contextlib.suppress(_Stopped):
+            self._call_layer(layer, residual, 0, cache)
+        self.projections += self.evaluations - done
+        self.evaluations = done
+        assert cache.added is not None
+        return cache.added
+
+    def last_residual(self, ids: Tensor) -> Tensor:
+        """h_L `[tokens, d]` of other tokens `[tokens]`, in a forward pass of their own."""
+        kept: list[Tensor] = []
+
+        def keep(_module: nn.Module, _args: object, output: Any) -> None:
+            kept.append(first_tensor(output)[0])
+
+        self._checkpoint()
+        handle = self._layers[-1].register_forward_hook(keep)
+        try:
+            with torch.no_grad():
+                self._decode(ids[None], None)
+        finally:
+            handle.remove()
+        self.evaluations += self.n_layers * len(ids)
+        return kept[0]
+
     def _run(
         self,
         layer: int,
@@ -199,14 +253,16 @@ class Replay:
         past: KeysValues | None,
         recording: bool = False,
     ) -> tuple[Tensor, _Past | None]:
+        cache = _Past(start, past) if recording or past is not None else None
+        return self._call_layer(layer, residual, start, cache), cache
+
+    def _call_layer(self, layer: int, residual: Tensor, start: int, cache: _Past | None) -> Tensor:
         if self._missing:
             raise DepthError(f"No layer can be run by itself: {self._missing}.")
         self._checkpoint()
         batch, tokens, _ = residual.shape
         self.evaluations += batch * tokens
-        cached = recording or past is not None
-        call = self._call(layer, start, cached)
-        cache = _Past(start, past) if cached else None
+        call = self._call(layer, start, cache is not None)
         span = _Span(batch, start, start + tokens, cache)
         module = self._layers[layer]
         output = module(
@@ -215,7 +271,7 @@ class Replay:
             *span.all(call.args),
             **{name: span.one(value) for name, value in call.kwargs.items()},
         )
-        return first_tensor(output), cache
+        return first_tensor(output)
 
     def _call(self, layer: int, start: int, cached: bool) -> _Call:
         # Tokens behind others get a mask where a whole prompt needs none.
