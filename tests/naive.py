@@ -301,3 +301,69 @@ def naive_loss(model, ids, changes=()):
     """Mean negative log-likelihood in nats."""
     output = probabilities(model, ids, changes)
     return -float(output[:-1].gather(1, ids[0, 1:, None]).log().mean())
+
+
+def token_losses(model, ids):
+    """Negative log-likelihood of tokens 1 … T-1 in nats, `[T-1]`, float64."""
+    return -probabilities(model, ids)[:-1].gather(1, ids[0, 1:, None])[:, 0].log().numpy()
+
+
+@contextmanager
+def hooks(handles):
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def naive_context_losses(model, ids, start, depth):
+    """Losses `[T-1]` where the tokens before `start` skip the layers from `depth` on."""
+
+    def stay(_module, args, kwargs, output):
+        before = args[0] if args else kwargs["hidden_states"]
+        after = states(output).clone()
+        after[:, :start] = before[:, :start]
+        return with_states(output, after)
+
+    handles = [
+        layer.register_forward_hook(stay, with_kwargs=True) for layer in blocks(model)[depth:]
+    ]
+    with hooks(handles):
+        return token_losses(model, ids)
+
+
+def naive_reordered_losses(model, ids, layer, swapped):
+    """Losses `[T-1]` where a layer and the next one run side by side, or swapped.
+
+    The first of the two does not work in its place: what the second is called with calls it too.
+    """
+    first, second = blocks(model)[layer : layer + 2]
+    forwards, calls = (first.forward, second.forward), {}
+
+    def pass_on(*args, **kwargs):
+        output = forwards[0](*args, **kwargs)
+        calls["first"] = args, kwargs
+        return with_states(output, args[0] if args else kwargs["hidden_states"])
+
+    def again(place, hidden):
+        args, kwargs = calls[place]
+        if args:
+            args = (hidden, *args[1:])
+        else:
+            kwargs = {**kwargs, "hidden_states": hidden}
+        return states(forwards[place == "second"](*args, **kwargs))
+
+    def both(*args, **kwargs):
+        output = forwards[1](*args, **kwargs)
+        calls["second"] = args, kwargs
+        h = args[0] if args else kwargs["hidden_states"]
+        after = states(output)
+        value = again("first", after) if swapped else after + again("first", h) - h
+        return with_states(output, value)
+
+    first.forward, second.forward = pass_on, both
+    try:
+        return token_losses(model, ids)
+    finally:
+        first.forward, second.forward = forwards

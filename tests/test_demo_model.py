@@ -12,11 +12,14 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.depth.effective_depth import summarise
 from depthtui.engine.engine import Engine
+from depthtui.metrics import context_depth
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.order import Order
+from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.prompts.tasks import make_prompts
-from tests.naive import naive_lens
+from tests.naive import naive_lens, naive_reordered_losses, token_losses
 from tests.oracle import files as oracle
 
 
@@ -100,6 +103,36 @@ def test_the_oracle_agrees_on_interventions(engine, capsys):
     assert skip.layers.max() > 0.1
     assert skip.output.max() > 0.1
     assert max(figures.values()) < 1e-4
+
+
+def test_the_oracle_agrees_on_the_context(engine, capsys):
+    prompts = oracle.prompts().values()
+    settings = RunSettings(metrics=("context_depth",))
+    asked = [Prompt(prompt["text"], answer=prompt["a"]) for prompt in prompts]
+    pooled = Pooled([engine.run(prompt, settings) for prompt in asked], SummarySettings())
+    found = context_depth.METRIC.summary(pooled.get(context_depth.METRIC), pooled)["context_depth"]
+    expected = oracle.values("context")
+    apart = np.abs(found["loss"] - np.array(expected["loss"]))
+    with capsys.disabled():
+        print(f"\nlargest difference of context depth from the oracle: {apart.max():.1e} nats")
+    assert found["starts"] == list(expected["starts"].values())
+    assert apart.max() < 1e-3
+    # Its floor is not 0, and far below what it measures.
+    assert found["floor"] < 1e-3 < found["loss"][-2]
+
+
+def test_the_order_of_layers_the_naive_way(engine):
+    prompt = oracle.prompts()["add0"]
+    result = engine.run(Prompt(prompt["text"]), RunSettings(metrics=("order",)))
+    ids = torch.from_numpy(result.tokens.ids)[None]
+    model, found = engine._model.loaded.model, result.get(Order)
+    clean = token_losses(model, ids)
+    for layer in (0, 11, 28):
+        for values, swapped in ((found.parallel, False), (found.swapped, True)):
+            expected = naive_reordered_losses(model, ids, layer, swapped) - clean
+            np.testing.assert_allclose(values[layer], expected, atol=1e-3)
+            assert np.abs(expected).max() > 0.1
+    assert found.floor < 1e-3
 
 
 @pytest.mark.parametrize("skipped", [1, 5, 15])

@@ -15,6 +15,7 @@ from depthtui.data.run_settings import RunSettings
 from depthtui.errors import DepthError
 from depthtui.metrics import (
     ablation,
+    context_depth,
     contributions,
     depth_score,
     direct_logits,
@@ -23,6 +24,7 @@ from depthtui.metrics import (
     lens_margin,
     logit_lens,
     neighbours,
+    order,
     prediction_depth,
     residual_erasure,
     settling,
@@ -42,7 +44,9 @@ ALL: tuple[Metric, ...] = (
     neighbours.METRIC,
     direct_logits.METRIC,
     settling.METRIC,
+    context_depth.METRIC,
     ablation.METRIC,
+    order.METRIC,
     skip_effects.METRIC,
     depth_score.METRIC,
     residual_erasure.METRIC,

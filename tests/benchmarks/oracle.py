@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
+from depthtui.metrics import context_depth, order
 from depthtui.metrics.integrated_gradients import IntegratedGradients
+from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.metrics.spec import Metric
 from depthtui.settings import default_cache_dir, models_dir
 from tests.oracle import files as oracle
 
@@ -88,6 +91,24 @@ class Check:
             what = f"integrated gradients, {values['steps']} steps, {expected['id']}"
             self.row(what, ours, np.array(expected["attribution"]))
 
+    def pooled(self, metric: Metric) -> dict[str, Any]:
+        """What a summary says of all prompts."""
+        pooled = Pooled(
+            [self.run(name, metrics=(metric.name,)) for name in self._prompts], SummarySettings()
+        )
+        found: dict[str, Any] = metric.summary(pooled.get(metric), pooled)[metric.name]
+        return found
+
+    def order(self) -> None:
+        ours, theirs = self.pooled(order.METRIC), oracle.values("pairs")
+        for name in ("parallel", "swapped"):
+            self.row(f"order of layers, {name}", ours[name], np.array(theirs[name]))
+
+    def context(self) -> None:
+        ours, theirs = self.pooled(context_depth.METRIC), oracle.values("context")
+        assert ours["starts"] == list(theirs["starts"].values())
+        self.row("context depth", ours["loss"], np.array(theirs["loss"]))
+
     def row(self, what: str, ours: np.ndarray, theirs: np.ndarray) -> None:
         absolute, relative = farthest(ours, theirs)
         print(f"| {what} | {absolute:.1e} | {relative:.1e} |", flush=True)
@@ -96,6 +117,8 @@ class Check:
 def main() -> None:
     check = Check()
     print("| what | largest difference | relative to its row |\n| --- | --- | --- |")
+    check.context()
+    check.order()
     check.skip_effects()
     check.erasure()
     check.gradients()

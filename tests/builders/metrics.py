@@ -12,8 +12,10 @@ from depthtui.data.lens import AffineLens, JacobianLens
 from depthtui.data.run import RunResult
 from depthtui.metrics import METRIC_BY_NAME, ON_DEMAND
 from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.context_depth import ContextDepth, start_of
 from depthtui.metrics.direct_logits import DirectLogits
 from depthtui.metrics.integrated_gradients import IntegratedGradients
+from depthtui.metrics.order import Order
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
@@ -106,6 +108,27 @@ def _smooth_ablation(result: RunResult) -> Ablation:
     return Ablation(result.settings.skip_part, loss, change, np.full_like(loss, 0.01))
 
 
+def _smooth_context_depth(result: RunResult) -> ContextDepth:
+    """What comes before matters less and less, and not at all in the last layer."""
+    layers, tokens, start = result.model.n_layers, len(result.tokens), start_of(result)
+    found = ContextDepth.unknown(layers, tokens, start=start)
+    fade = np.linspace(1, 0, layers + 1)[:, None] ** 4
+    wave, _ = _waves(result)
+    found.loss_change[:, start - 1 :] = (3 + wave[:, start - 1 : -1]) * fade
+    found.without_context[start - 1 :] = 1.2
+    found.unchanged[start - 1 :] = 0.01
+    return found
+
+
+def _smooth_order(result: RunResult) -> Order:
+    """The middle pairs might stand side by side."""
+    layers, predicted = result.model.n_layers, len(result.tokens) - 1
+    useful = usefulness(layers)
+    pairs = np.maximum(useful[1:], useful[:-1]) - 0.04
+    cost = np.repeat(pairs[:, None], predicted, axis=1).astype(np.float32)
+    return Order(cost, 2 * cost, np.full(predicted, 0.01, np.float32))
+
+
 def _smooth_similarity(result: RunResult) -> Similarity:
     layers, tokens = result.model.n_layers, len(result.tokens)
     useful = usefulness(layers)
@@ -134,6 +157,8 @@ _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "residual_erasure": _smooth_erasure,
     "integrated_gradients": _smooth_gradients,
     "ablation": _smooth_ablation,
+    "context_depth": _smooth_context_depth,
+    "order": _smooth_order,
     "similarity": _smooth_similarity,
     "settling": _smooth_settling,
     "direct_logits": _smooth_direct_logits,
@@ -176,6 +201,25 @@ def _random_ablation(result: RunResult, rng: np.random.Generator) -> Ablation:
     return Ablation("mlp", loss, change, np.full_like(loss, 0.5))
 
 
+def _random_context_depth(result: RunResult, rng: np.random.Generator) -> ContextDepth:
+    layers, tokens, start = result.model.n_layers, len(result.tokens), start_of(result)
+    found = ContextDepth.unknown(layers, tokens, start=start)
+    found.loss_change[:, start - 1 :] = _draw(rng, layers + 1, tokens - start)
+    found.loss_change[-1, start - 1 :] = 0
+    found.without_context[start - 1 :] = _draw(rng, tokens - start)
+    found.unchanged[start - 1 :] = 0.0625
+    return found
+
+
+def _random_order(result: RunResult, rng: np.random.Generator) -> Order:
+    layers, predicted = result.model.n_layers, len(result.tokens) - 1
+    parallel = _draw(rng, layers - 1, predicted)
+    parallel[::2] /= 16
+    return Order(
+        parallel, _draw(rng, layers - 1, predicted), np.full(predicted, 0.0625, np.float32)
+    )
+
+
 def _random_similarity(result: RunResult, rng: np.random.Generator) -> Similarity:
     layers = result.model.n_layers
     distance = _draw(rng, layers, layers)
@@ -201,6 +245,8 @@ _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "residual_erasure": _random_erasure,
     "integrated_gradients": _random_gradients,
     "ablation": _random_ablation,
+    "context_depth": _random_context_depth,
+    "order": _random_order,
     "similarity": _random_similarity,
     "settling": _random_settling,
     "direct_logits": _random_direct_logits,

@@ -22,6 +22,7 @@ from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME, METRICS, OF_THE_PASS, ON_DEMAND
 from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.context_depth import ContextDepth
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.ranking import usefulness
 from depthtui.metrics.residual_erasure import ResidualErasure
@@ -270,6 +271,16 @@ def test_a_what_if_is_a_run_of_its_own(engine, events):
     assert again.loss == changed.loss
     assert engine.run(PROMPT, RunSettings()).loss == clean.loss
     assert sum(isinstance(event, RunFinished) for event in events) == 4
+
+
+def test_context_depth_is_kept_by_where_the_answer_begins(engine):
+    settings = RunSettings(metrics=("context_depth",))
+    answered = engine.run(PROMPT, settings)
+    assert answered.get(ContextDepth).start == answered.tokens.answer_start
+    marked = dataclasses.replace(settings, answer_start=5)
+    assert engine.run(PROMPT, marked).get(ContextDepth).start == 5
+    halves = engine.run(Prompt(PROMPT.text), settings)
+    assert halves.get(ContextDepth).start == len(halves.tokens) // 2
 
 
 def test_ablation_is_the_loss_of_the_what_if(engine):

@@ -1,5 +1,6 @@
 """Replay and interventions against one ordinary forward for each intervention."""
 
+import itertools
 import random
 
 import numpy as np
@@ -9,8 +10,10 @@ from accelerate import dispatch_model
 
 from depthtui.data.run_settings import Skip
 from depthtui.metrics.ablation.compute import ablation_loss
+from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.integrated_gradients import compute as gradients_module
 from depthtui.metrics.integrated_gradients.compute import integrated_gradients
+from depthtui.metrics.order.compute import order
 from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.metrics.skip_effects import choose_positions
 from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
@@ -20,10 +23,12 @@ from depthtui.tracing.trace import trace
 from tests.naive import (
     blocks,
     layer_ends,
+    naive_context_losses,
     naive_erasure,
     naive_loss,
     naive_skip_effects,
     probabilities,
+    token_losses,
     without_mlp,
 )
 from tests.tiny_models import TINY, fresh, random_ids, tiny
@@ -175,20 +180,24 @@ def test_nothing_is_computed_twice():
 
 
 def floors(replay, anatomy, model):
-    """What every intervention is off by where nothing is changed."""
+    """What every intervention is off by where nothing is changed: those that run tokens behind
+    others, and those that run whole prompts."""
     skipped = skipped_residuals(model, anatomy, replay, "layer")
     effects = skip_effects(replay, anatomy.unembedding, skipped, [12, 8], layers_at_once=3)
     ablation = ablation_loss(replay, anatomy.unembedding, skipped, layers_at_once=3)
     baseline = [residual.mean(dim=0) for residual in replay.residual]
     erasure = residual_erasure(replay, anatomy.unembedding, baseline, replay.n_tokens - 2)
-    return effects.floor, effects.output_floor, ablation.floor, erasure.floor
+    context = context_depth(replay, anatomy.unembedding, 9, layers_at_once=3)
+    reordered = order(replay, anatomy.unembedding, pairs_at_once=2)
+    resumed = effects.floor, effects.output_floor, erasure.floor, context.floor
+    return resumed, (ablation.floor, reordered.floor)
 
 
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_an_unchanged_run_changes_nothing(name):
     model, _ids, anatomy, replay = replayed(name, 16)
     # Not 0: products of few rows add up in another order than those of many.
-    assert max(floors(replay, anatomy, model)) < 2e-5
+    assert max(itertools.chain(*floors(replay, anatomy, model))) < 2e-5
 
 
 @pytest.mark.parametrize("wrong", ["past", "tables"])
@@ -203,9 +212,9 @@ def test_the_floor_tells_of_a_way_that_is_wrong(wrong, monkeypatch):
         return run_layer(layer, rows * 1.01 if wrong == "tables" else rows, start, past)
 
     monkeypatch.setattr(replay, "run_layer", wrongly)
-    floor, output_floor, ablation, erasure = floors(replay, anatomy, model)
-    assert min(floor, output_floor, erasure) > 1e-3
-    assert (ablation > 1e-3) == (wrong == "tables")
+    resumed, whole = floors(replay, anatomy, model)
+    assert min(resumed) > 1e-3
+    assert (min(whole) > 1e-3) == (max(whole) > 1e-3) == (wrong == "tables")
 
 
 class Linear8bitLt(torch.nn.Linear):
@@ -225,7 +234,12 @@ def test_rows_that_depend_on_each_other_go_whole_and_alone():
     anatomy = probe_architecture(model)
     replay = Replay(model, anatomy, ids[0])
     assert not replay.can_resume
-    assert max(floors(replay, anatomy, model)) < 2e-5
+    assert max(itertools.chain(*floors(replay, anatomy, model))) < 2e-5
+    context = context_depth(replay, anatomy.unembedding, 9)
+    clean = token_losses(model, ids)
+    for depth in range(replay.n_layers):
+        expected = naive_context_losses(model, ids, 9, depth) - clean
+        np.testing.assert_allclose(context.loss_change[depth, 8:], expected[8:], atol=2e-4)
     skipped = skipped_residuals(model, anatomy, replay, "layer")
     effects = skip_effects(replay, anatomy.unembedding, skipped, [12, 8])
     expected, output = naive_skip_effects(model, ids, [12, 8])

@@ -2,13 +2,14 @@
 
 import gc
 
+import numpy as np
 import pytest
 import torch
 
 from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.tracing.anatomy import probe_architecture
 from depthtui.tracing.replay import Replay
-from tests.naive import blocks
+from tests.naive import blocks, layer_ends
 from tests.tiny_models import HIDDEN, LAYERS, TINY, fresh, random_ids, tiny
 
 
@@ -39,6 +40,36 @@ def test_arguments_of_the_layers_are_kept_once_and_not_for_each_token(name):
     few, many = (observed_bytes(erase_all(name, tokens)) for tokens in (20, 40))
     # Masks are quadratic in the number of tokens, and cubic where each token had its own.
     assert 0 < few < many < 4.5 * few
+
+
+@pytest.mark.parametrize("name", ["llama", "falcon", "bloom", "deepseek_v3"])
+def test_keys_and_values_alone_are_those_of_a_whole_layer(name):
+    model, ids = tiny(name), random_ids(12)[0]
+    replay = Replay(model, probe_architecture(model), ids, tokens_at_once=16)
+    assert replay.can_resume
+    rows = torch.stack([replay.residual[depth][:8] for depth in (1, 0, 2)])
+    whole = [replay.run_layer_recording(1, row[None])[1] for row in rows]
+    layers_run = replay.evaluations
+    ended = []
+    handle = blocks(model)[1].register_forward_hook(lambda *_call: ended.append(1))
+    try:
+        found = replay.keys_values_of(1, rows)
+    finally:
+        handle.remove()
+    for place, values in enumerate(found):
+        expected = torch.cat([pair[place] for pair in whole])
+        torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
+    assert not ended
+    assert (replay.projections, replay.evaluations) == (3 * 8, layers_run)
+
+
+@pytest.mark.parametrize("name", ["llama", "mamba"])
+def test_other_tokens_pass_through_the_same_decoder(name):
+    model, ids = tiny(name), random_ids(12)[0]
+    replay = Replay(model, probe_architecture(model), ids)
+    other = ids[[0, 7, 3, 9]]
+    _, expected = layer_ends(model, other[None], LAYERS - 1)
+    np.testing.assert_allclose(replay.last_residual(other), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_recording_keeps_each_residual_once():

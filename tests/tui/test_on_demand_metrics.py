@@ -33,6 +33,24 @@ async def look_at(it: Explored, measure: str) -> None:
     await it.pilot.pause()
 
 
+@pytest.mark.parametrize("measure", ["context_depth", "order_parallel", "order_swapped"])
+async def test_i_fills_in_maps_that_leave_places_empty(tmp_path: Path, measure: str) -> None:
+    async with explore(tmp_path, size=(120, 40)) as it:
+        await look_at(it, measure)
+        await it.until(lambda: "i computes it" in it.screen_text())
+        run = it.session.current
+        await it.press("i")
+        await it.until(lambda: MEASURE_BY_NAME[measure].metric in run.result.measured)
+        await it.ready()
+        result = run.result
+        values = MEASURE_BY_NAME[measure].values(result)
+        rows = result.model.n_layers + (measure == "context_depth")
+        assert values.shape == (rows, len(result.tokens))
+        assert np.isnan(values[:, -1]).all()
+        await it.until(lambda: "loss change, nats" in it.screen_text())
+        await it.until(lambda: "i computes it" not in it.screen_text())
+
+
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
 @pytest.mark.parametrize("measure", ["residual_erasure", "integrated_gradients", "skip_effects"])
 async def test_an_empty_heatmap_says_what_it_costs_and_i_fills_it(

@@ -14,6 +14,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
 from depthtui.metrics.choices import layers_gone_through, layers_words
 from depthtui.metrics.evidence import FIFTH, Variant, uncounted, weighed
+from depthtui.metrics.noise import mean_noise
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import useful_layers, usefulness
 from depthtui.metrics.spec import (
@@ -59,7 +60,7 @@ class Ablation(MetricResult):
     @property
     def mean_floor(self) -> float:
         """What such changes leave in a mean over the tokens: their standard error, in nats."""
-        return float(np.linalg.norm(self.unchanged.astype("f8")) / max(1, self.unchanged.size))
+        return mean_noise(self.unchanged)
 
     @property
     def useful(self) -> np.ndarray:

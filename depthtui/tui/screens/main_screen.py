@@ -307,7 +307,8 @@ class MainScreen(PagedScreen):
             where = f'The answer begins at token {token}, "{text}"'
             if run.settings.answer_start < 0:
                 where = "The answer is the prompt's own again"
-            self.notify(f"{where}: for erasure and integrated gradients.", markup=False)
+            metrics = "erasure, integrated gradients and context depth"
+            self.notify(f"{where}: for {metrics}.", markup=False)
             self.redraw()
 
     def action_skip_variant(self) -> None:

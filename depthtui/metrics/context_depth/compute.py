@@ -1,0 +1,140 @@
+"""Until which layer the tokens before still matter to those that read them.
+
+Tokens before `start` stay h_k in all layers from k on; those from `start` on run in full, and
+read the keys and values that h_k gives there. In layer k itself these are the clean ones: a row
+joins behind it, and is nothing but the tokens from `start` on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from depthtui.metrics.ablation.compute import token_losses
+from depthtui.metrics.context import Context
+from depthtui.metrics.context_depth import ContextDepth, start_of
+from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.replay import Replay
+
+
+def compute(context: Context, _partial: object) -> ContextDepth:
+    """The metric of a run."""
+    return context_depth(
+        context.replay,
+        context.unembedding,
+        start_of(context.result),
+        context.layers_at_once(context.replay.n_tokens),
+        lambda done, total: context.report(None, done, total),
+    )
+
+
+def context_depth(
+    replay: Replay,
+    unembedding: Unembedding,
+    start: int,
+    layers_at_once: int = 0,
+    on_rows: Callable[[int, int], None] = lambda done, total: None,
+) -> ContextDepth:
+    """Let the tokens before `start` skip all layers from each depth on, and measure the loss.
+
+    Args:
+        replay: the clean run.
+        unembedding: final norm and LM head.
+        start: the first token that is run in full, at least 1.
+        layers_at_once: how many depths are kept in memory together; 0 for all.
+        on_rows: called with how many pairs of a depth and a later layer are done, and of how
+            many.
+    """
+    if not 0 < start < replay.n_tokens:
+        raise ValueError("a token must come before the first that is run in full")
+    count, ids = replay.n_layers, replay.ids[start - 1 :]
+    found = ContextDepth.unknown(count, replay.n_tokens, start=start)
+    reads = slice(start - 1, None)
+    done, total = 0, count * (count - 1) // 2
+    # What is left out in the last layer alone changes nothing that a later token reads.
+    frozen = list(range(count - 1))
+    size = layers_at_once or count
+
+    def losses(depths: list[int], later: Tensor) -> Tensor:
+        """Of the tokens from `start` on, the first predicted by a token that stays `h_k`."""
+        before = [replay.residual[depth][start - 1 : start].to(later.device) for depth in depths]
+        return token_losses(unembedding, torch.cat([torch.stack(before), later], dim=1), ids)
+
+    with torch.no_grad():
+        clean_ends = replay.residual[-1][None, start:]
+        clean, *last = losses([count, count - 1, count], clean_ends.expand(3, -1, -1))
+        found.loss_change[count - 1 :, reads] = (torch.stack(last) - clean).numpy()
+        alone = torch.cat([replay.ids[:1], replay.ids[start:]])
+        apart = token_losses(unembedding, replay.last_residual(alone)[None], alone)[0]
+        found.without_context[reads] = (apart - clean).numpy()
+        unchanged = torch.zeros_like(clean)
+        for first in range(0, len(frozen), size):
+            group = frozen[first : first + size]
+            rows = _Rows(replay, start, group[0])
+            for layer in range(group[0], count):
+                rows.run(layer)
+                done += len(rows.depths)
+                on_rows(done, total)
+                if layer in group:
+                    rows.join(layer)
+            moved = losses([count, *group], rows.ends()) - clean
+            unchanged = torch.maximum(unchanged, moved[0].abs())
+            found.loss_change[group, reads] = moved[1:].numpy()
+        found.unchanged[reads] = unchanged.numpy()
+    return found
+
+
+class _Rows:
+    """Runs whose tokens before `start` skip all layers from a depth on, through one layer after
+    another.
+
+    The first row is the unchanged run, which tells what the way itself changes.
+
+    Args:
+        replay: the clean run.
+        start: the first token that is run in full.
+        first: the layer that the rows begin with.
+
+    Attributes:
+        depths: from which layer on the other rows skip, in order.
+    """
+
+    def __init__(self, replay: Replay, start: int, first: int) -> None:
+        self.depths: list[int] = []
+        self._replay = replay
+        self._start = start
+        # The last token predicts no other.
+        self._stop = replay.end_for(replay.n_tokens - 1)
+        self._later = replay.residual[first][None, start : self._stop]
+
+    def join(self, layer: int) -> None:
+        """Add the run that skips `layer` and all after it: so far its later tokens are clean."""
+        clean = self._replay.residual[layer + 1][None, self._start : self._stop]
+        self._later = torch.cat([self._later.to(clean.device), clean])
+        self.depths.append(layer)
+
+    def run(self, layer: int) -> None:
+        """Send all rows through `layer`.
+
+        Where tokens cannot be run behind others, whole prompts are, and cut here.
+        """
+        if not self._later.shape[1]:
+            return
+        replay, start = self._replay, self._start
+        here = replay.residual[layer].device
+        before = torch.stack(
+            [replay.residual[depth][:start].to(here) for depth in (layer, *self.depths)]
+        )
+        if replay.can_resume:
+            past = replay.keys_values_of(layer, before)
+            self._later = replay.run_layer(layer, self._later, start, past)
+        else:
+            whole = torch.cat([before, self._later.to(here)], dim=1)
+            self._later = replay.run_layer(layer, whole)[:, start:]
+
+    def ends(self) -> Tensor:
+        """The residuals after the last layer from `start` on; of the last token that of no row."""
+        missing = self._replay.n_tokens - self._start - self._later.shape[1]
+        return torch.nn.functional.pad(self._later, (0, 0, 0, missing))

@@ -1,0 +1,269 @@
+"""Until which layer the tokens before matter: the naive way, planted truth, counts of layers."""
+
+import numpy as np
+import pytest
+import torch
+
+from depthtui.data.arrays import arrays_of
+from depthtui.data.run import Tokens
+from depthtui.data.run_settings import SummarySettings
+from depthtui.metrics.context_depth import (
+    METRIC,
+    ContextCurve,
+    ContextDepth,
+    start_of,
+)
+from depthtui.metrics.context_depth.compute import context_depth
+from depthtui.metrics.pooling import Pooled
+from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.replay import Replay
+from tests.builders.results import run
+from tests.naive import blocks, naive_context_losses, token_losses
+from tests.tiny_models import TINY, fresh, random_ids, tiny
+
+START = 7
+
+
+def replayed(model, tokens=12):
+    ids = random_ids(tokens)
+    anatomy = probe_architecture(model)
+    return ids, anatomy, Replay(model, anatomy, ids[0])
+
+
+def measured(model, start=START, **options):
+    _ids, anatomy, replay = replayed(model)
+    return context_depth(replay, anatomy.unembedding, start, **options)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_against_one_forward_a_depth(name):
+    model = tiny(name)
+    ids, anatomy, replay = replayed(model)
+    found = context_depth(replay, anatomy.unembedding, START)
+    clean = token_losses(model, ids)
+    for depth in range(replay.n_layers + 1):
+        expected = naive_context_losses(model, ids, START, depth) - clean
+        np.testing.assert_allclose(
+            found.loss_change[depth, START - 1 :], expected[START - 1 :], rtol=2e-4, atol=2e-5
+        )
+    apart = torch.cat([ids[:, :1], ids[:, START:]], dim=1)
+    expected = token_losses(model, apart) - clean[START - 1 :]
+    np.testing.assert_allclose(found.without_context[START - 1 :], expected, rtol=2e-4, atol=2e-5)
+    for values in (*found.loss_change, found.without_context, found.unchanged):
+        assert np.isnan(values[: START - 1]).all()
+    assert np.abs(found.loss_change[:-2, START:]).max() > 0.01
+
+
+@pytest.mark.parametrize("start", [1, 6, 11])
+@pytest.mark.parametrize("name", ["llama", "mamba"])
+def test_any_token_may_be_the_first_that_runs_in_full(name, start):
+    """At 1 nothing but token 0 comes before; at 11 nothing comes behind."""
+    model = tiny(name)
+    ids, anatomy, replay = replayed(model)
+    found = context_depth(replay, anatomy.unembedding, start)
+    clean = token_losses(model, ids)
+    for depth in range(replay.n_layers + 1):
+        expected = naive_context_losses(model, ids, start, depth) - clean
+        np.testing.assert_allclose(
+            found.loss_change[depth, start - 1 :], expected[start - 1 :], rtol=2e-4, atol=2e-5
+        )
+    for outside in (0, replay.n_tokens):
+        with pytest.raises(ValueError, match="must come before"):
+            context_depth(replay, anatomy.unembedding, outside)
+
+
+def test_the_last_layer_gives_later_tokens_nothing_to_read():
+    found = measured(tiny("llama"))
+    assert (found.loss_change[-2:, START:] == 0).all()
+    assert (found.loss_change[-1, START - 1 :] == 0).all()
+    # What predicts the first of them stays h_k itself.
+    assert abs(found.loss_change[-2, START - 1]) > 0.01
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_depths_in_groups_and_small_batches_are_the_same(at_once):
+    model = tiny("llama")
+    _ids, anatomy, replay = replayed(model)
+    whole = context_depth(replay, anatomy.unembedding, START)
+    small = Replay(model, anatomy, replay.ids, tokens_at_once=10)
+    done = []
+    parts = context_depth(
+        small, anatomy.unembedding, START, at_once, lambda count, total: done.append((count, total))
+    )
+    np.testing.assert_allclose(parts.loss_change, whole.loss_change, rtol=1e-4, atol=1e-5)
+    assert done[-1] == (6, 6)
+
+
+def test_nothing_is_computed_twice():
+    _ids, anatomy, replay = replayed(tiny("llama"))
+    layers, later = replay.n_layers, replay.n_tokens - START
+    assert replay.can_resume
+    before = replay.evaluations
+    context_depth(replay, anatomy.unembedding, START)
+    rows = layers + layers * (layers - 1) // 2
+    # The last token runs only in the pass of its own that leaves the context out.
+    assert replay.evaluations - before == rows * (later - 1) + layers * (1 + later)
+    assert replay.projections == rows * START
+
+
+def silence(layer, *names):
+    with torch.no_grad():
+        for name in names:
+            dict(layer.named_modules())[name].weight.zero_()
+
+
+def test_planted_layers_that_read_no_other_token():
+    """Behind layer 1 no attention writes: what comes before matters until layer 1 has read it."""
+    model = fresh("llama")
+    for layer in blocks(model)[2:]:
+        silence(layer, "self_attn.o_proj")
+    found = measured(model)
+    assert np.abs(found.loss_change[1:, START:]).max() < 1e-5
+    assert np.abs(found.loss_change[0, START:]).max() > 0.01
+
+
+def test_planted_layers_that_do_nothing():
+    model = fresh("llama")
+    for layer in blocks(model)[2:]:
+        silence(layer, "self_attn.o_proj", "mlp.down_proj")
+    found = measured(model)
+    assert np.abs(found.loss_change[2:, START - 1 :]).max() < 1e-5
+    assert np.abs(found.loss_change[1, START - 1 :]).max() > 0.01
+    result = run(tokens=12)
+    result.put(METRIC.name, found)
+    pooled = Pooled([result], SummarySettings())
+    depth = pooled.get(METRIC).curve.depth
+    assert depth is None or depth <= 2
+
+
+def curve(*loss, worth=10.0, noise=0.0):
+    return ContextCurve(np.array(loss), worth, noise)
+
+
+def test_the_depth_is_the_first_from_which_on_the_loss_stays_small():
+    assert curve(3, 1, 0.04, 0.2, 0.04, 0).depth == 4
+    assert curve(3, 1, 0.05, 0.049, 0.04, 0).depth == 3
+    # Of what is worth little, a tenth.
+    assert curve(3, 1, 0.04, 0.02, 0.01, 0, worth=0.15).depth == 4
+    assert curve(0.01, 0, 0).depth == 0
+    # Less than nothing is small.
+    assert curve(1, -3, -3, 0).depth == 1
+    assert curve(3, 1, 1, 0, worth=0.0).depth is None
+    assert curve(3, 1, 1, 0, worth=-1.0).depth is None
+    assert curve(3, 1, 1, 0, worth=0.1, noise=0.02).depth is None
+    assert curve(3, 1, 1, 0, worth=0.1, noise=0.009).depth == 3
+
+
+def test_the_range_is_that_of_a_threshold_a_fifth_lower_and_higher():
+    # 20 layers; 0.045 is small, but not a fifth below; 0.055 is not, but a fifth above.
+    loss = [3.0] * 10 + [0.055] * 3 + [0.045] * 3 + [0.0] * 5
+    found = curve(*loss).evidence()
+    assert (found.count, found.low, found.high, found.firm) == (13, 10, 16, False)
+    assert found.reason == "the loss at depth 15 is 0.045 nats beside a threshold of 0.05"
+    assert (found.kind, found.measure) == ("causal", "context_depth")
+    falling = curve(*([3.0] * 10 + [0.055] * 3 + [0.0] * 8)).evidence()
+    assert (falling.count, falling.low, falling.high) == (13, 10, 13)
+    assert falling.reason == "the loss at depth 12 is 0.055 nats beside a threshold of 0.05"
+    firm = curve(*([3.0] * 10 + [0.0] * 11)).evidence()
+    assert (firm.count, firm.low, firm.high, firm.firm, firm.reason) == (10, 10, 10, True, "")
+    unknown = curve(*loss, worth=-0.2).evidence()
+    assert (unknown.count, unknown.low, unknown.firm) == (None, None, False)
+    assert "worth -0.2 nats" in unknown.reason
+
+
+def with_context(tokens, start, seed=0):
+    """A run whose losses are random, a token each."""
+    rng = np.random.default_rng(seed)
+    found = ContextDepth.unknown(4, tokens, start=start)
+    found.loss_change[:, start - 1 :] = rng.uniform(0, 1, (5, tokens - start))
+    found.without_context[start - 1 :] = rng.uniform(1, 2, tokens - start)
+    found.unchanged[start - 1 :] = rng.uniform(0, 1e-3, tokens - start)
+    result = run(f"text {seed}", tokens=tokens)
+    for name, values in arrays_of(found):
+        setattr(found, name, values.astype("f8"))
+    result.put(METRIC.name, found)
+    return result, found
+
+
+@pytest.mark.parametrize("include_first", [True, False])
+def test_prompts_are_pooled_by_their_predicted_tokens(include_first):
+    made = [with_context(9, 4, 1), with_context(12, 11, 2)]
+    runs = [made[0][0], run("without", tokens=5), made[1][0]]
+    pooled = Pooled(runs, SummarySettings(include_first_token=include_first))
+    value = pooled.get(METRIC)
+    summary = METRIC.summary(value, pooled)["context_depth"]
+    parts = [found.loss_change[:, found.start - 1 :] for _, found in made]
+    np.testing.assert_allclose(summary["loss"], np.concatenate(parts, axis=1).mean(axis=1))
+    assert summary["starts"] == [4, None, 11]
+    first, missing, last = summary["per_prompt"]
+    np.testing.assert_allclose(first, parts[0].mean(axis=1))
+    np.testing.assert_allclose(last, parts[1].mean(axis=1))
+    assert missing is None
+    # The second prompt's only predicted token is predicted by one that stays h_k.
+    np.testing.assert_allclose(summary["later_tokens"]["loss"], parts[0][:, 1:].mean(axis=1))
+    worth = np.concatenate([found.without_context[found.start - 1 :] for _, found in made])
+    assert summary["worth"] == pytest.approx(worth.mean())
+    assert summary["floor"] == max(np.nanmax(found.unchanged) for _, found in made)
+
+
+def test_nothing_is_said_of_later_tokens_where_there_are_none():
+    result, _found = with_context(6, 5)
+    pooled = Pooled([result], SummarySettings())
+    value = pooled.get(METRIC)
+    assert METRIC.summary(value, pooled)["context_depth"]["later_tokens"] is None
+    assert [line.title for line in METRIC.findings(value, pooled)] == [
+        "Context depth",
+        "Context depth, noise floor",
+    ]
+
+
+def test_a_cell_of_a_sweep_is_pooled_as_prompts_are():
+    runs = [with_context(9, 4, 1)[0], with_context(20, 11, 2)[0]]
+    losses = np.array([1.0, 0.5, 0.051, 0.01, 0.0])
+    for result, factor in zip(runs, (0.5, 1.2), strict=True):
+        found = result.get(ContextDepth)
+        found.loss_change[:, found.start - 1 :] = factor * losses[:, None]
+        found.loss_change[3, found.start - 1] = 2.0
+    alone = [Pooled([result], SummarySettings()) for result in runs]
+    prompts = [
+        (METRIC.summary(pooled.get(METRIC), pooled), len(result.tokens))
+        for pooled, result in zip(alone, runs, strict=True)
+    ]
+    cell = Pooled(runs, SummarySettings()).get(METRIC)
+    assert METRIC.cell_means(prompts) == {
+        "context depth": cell.curve.depth,
+        "context depth, later tokens": cell.later.depth,
+    }
+    assert [pooled.get(METRIC).later.depth for pooled in alone] == [2, 3]
+    assert (cell.curve.depth, cell.later.depth) == (4, 2)
+    assert METRIC.cell_means([({}, 5)]) == {}
+
+
+def test_evidence_is_what_tokens_say_that_are_run_in_full():
+    result, found = with_context(9, 4)
+    found.loss_change[:, 3:] = np.array([1.0, 0.5, 0.2, 0.01, 0.0])[:, None]
+    found.loss_change[3, 3] = 5.0
+    pooled = Pooled([result], SummarySettings())
+    value = pooled.get(METRIC)
+    assert value.curve.depth == 4
+    assert METRIC.evidence(value, pooled)[0].count == 3
+    result, _found = with_context(9, 8)
+    pooled = Pooled([result], SummarySettings())
+    (unknown,) = METRIC.evidence(pooled.get(METRIC), pooled)
+    assert unknown.count is None
+    assert unknown.reason == "the tokens that are run in full predict none"
+
+
+def test_the_answer_is_what_reads_the_context():
+    result = run(tokens=10)
+
+    def with_answer(start):
+        result.tokens = Tokens(result.tokens.ids, result.tokens.texts, start)
+        return start_of(result), METRIC.why_unavailable(result)
+
+    assert with_answer(7) == (7, "")
+    assert with_answer(10) == (5, "")
+    assert with_answer(0) == (0, "the answer begins at the first token, so nothing comes before it")
+    single = run(tokens=1)
+    single.tokens = Tokens(single.tokens.ids, single.tokens.texts, 1)
+    assert METRIC.why_unavailable(single) == "the prompt is a single token"

@@ -1,0 +1,182 @@
+"""Layers side by side and swapped: the naive way, planted truth, and the count of steps."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from depthtui.data.run_settings import SummarySettings
+from depthtui.metrics.order import (
+    METRIC,
+    Order,
+    pairs_side_by_side,
+    sequential_depth,
+)
+from depthtui.metrics.order.compute import order
+from depthtui.metrics.pooling import Pooled
+from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.replay import Replay
+from tests.builders.results import run
+from tests.naive import blocks, naive_reordered_losses, token_losses
+from tests.tiny_models import TINY, fresh, random_ids, tiny
+
+
+def replayed(model, tokens=12, **options):
+    ids = random_ids(tokens)
+    anatomy = probe_architecture(model)
+    return ids, anatomy, Replay(model, anatomy, ids[0], **options)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_against_one_forward_a_pair(name):
+    model = tiny(name)
+    ids, anatomy, replay = replayed(model)
+    found = order(replay, anatomy.unembedding)
+    clean = token_losses(model, ids)
+    for layer in range(replay.n_layers - 1):
+        for values, swapped in ((found.parallel, False), (found.swapped, True)):
+            expected = naive_reordered_losses(model, ids, layer, swapped) - clean
+            np.testing.assert_allclose(values[layer], expected, rtol=2e-4, atol=2e-5)
+    assert np.abs(found.parallel).max() > 0.01
+    assert np.abs(found.swapped - found.parallel).max() > 0.01
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_pairs_in_groups_and_small_batches_are_the_same(at_once):
+    model = tiny("llama")
+    _ids, anatomy, replay = replayed(model)
+    whole = order(replay, anatomy.unembedding)
+    _ids, _anatomy, small = replayed(model, tokens_at_once=30)
+    done = []
+    parts = order(
+        small, anatomy.unembedding, at_once, lambda count, total: done.append((count, total))
+    )
+    np.testing.assert_allclose(parts.parallel, whole.parallel, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(parts.swapped, whole.swapped, rtol=1e-4, atol=1e-5)
+    assert done[-1] == (12, 12)
+
+
+def test_nothing_is_computed_twice():
+    _ids, anatomy, replay = replayed(tiny("llama"))
+    before = replay.evaluations
+    order(replay, anatomy.unembedding)
+    # An unchanged row of 4 layers; of 3 pairs two layers each, and two runs of what is behind.
+    assert replay.evaluations - before == (4 + 3 * 2 + 2 * (2 + 1)) * replay.n_tokens
+
+
+def test_a_layer_that_does_nothing_stands_anywhere():
+    model = fresh("llama")
+    with torch.no_grad():
+        for module in (blocks(model)[1].self_attn.o_proj, blocks(model)[1].mlp.down_proj):
+            module.weight.zero_()
+    _ids, anatomy, replay = replayed(model)
+    found = order(replay, anatomy.unembedding)
+    for values in (found.parallel, found.swapped):
+        assert np.abs(values[:2]).max() < 1e-5
+        assert np.abs(values[2]).max() > 0.01
+    result = run(tokens=12)
+    result.put(METRIC.name, found)
+    taken = pairs_side_by_side(Pooled([result], SummarySettings()).get(METRIC).parallel)
+    assert 0 in taken
+
+
+def test_layers_of_constants_commute():
+    """Attention silent, and an MLP that adds its bias: what a layer writes does not depend on h."""
+    model = fresh("gpt2")
+    for block in blocks(model)[1:3]:
+        with torch.no_grad():
+            block.attn.c_proj.weight.zero_()
+            block.mlp.c_proj.weight.zero_()
+            assert block.mlp.c_proj.bias.abs().max() > 0
+    _ids, anatomy, replay = replayed(model)
+    found = order(replay, anatomy.unembedding)
+    assert np.abs(found.parallel[1]).max() < 1e-5
+    assert np.abs(found.swapped[1]).max() < 1e-5
+    # Layer 0 may stand beside a constant, but not read it.
+    assert np.abs(found.parallel[0]).max() < 1e-5
+    assert np.abs(found.swapped[0]).max() > 0.01
+    assert np.abs(found.parallel[2]).max() > 0.01
+
+
+def most_pairs(cheap):
+    """The largest number of pairs of which no two share a layer, by trying all."""
+    return max(
+        len(chosen)
+        for count in range(len(cheap) + 1)
+        for chosen in itertools.combinations(cheap, count)
+        if all(b - a > 1 for a, b in itertools.pairwise(chosen))
+    )
+
+
+def test_as_many_pairs_as_may_run_side_by_side():
+    for bits in itertools.product([0.0, 1.0], repeat=9):
+        costs = np.array(bits)
+        cheap = [pair for pair, cost in enumerate(bits) if cost == 0]
+        taken = pairs_side_by_side(costs)
+        assert set(taken) <= set(cheap)
+        assert all(b - a > 1 for a, b in itertools.pairwise(taken))
+        assert len(taken) == most_pairs(cheap)
+        assert sequential_depth(costs) == 10 - len(taken)
+
+
+def pooled_of(parallel, tokens=5):
+    """One run in which each pair costs the same at every token."""
+    costs = np.repeat(np.array(parallel, np.float32)[:, None], tokens - 1, axis=1)
+    result = run(tokens=tokens, layers=len(parallel) + 1)
+    result.put(METRIC.name, Order(costs, 2 * costs, np.full(tokens - 1, 1e-4, np.float32)))
+    return Pooled([result], SummarySettings())
+
+
+def test_the_depth_and_its_range():
+    pooled = pooled_of([0.045, 1, 0.055, 1, 0.01, 1, 0.045, 1, 0.041])
+    value = pooled.get(METRIC)
+    (found,) = METRIC.evidence(value, pooled)
+    assert (found.count, found.low, found.high, found.firm) == (6, 5, 9, False)
+    assert found.reason == "4 pairs of layers cost between 0.04 and 0.06 nats side by side"
+    assert (found.kind, found.measure) == ("causal", "order")
+    line = METRIC.findings(value, pooled)[0]
+    assert line.value == "6 of 10 layers"
+    assert line.remark == "4 pairs of layers could run side by side, each less than 0.05 nats"
+    summary = METRIC.summary(value, pooled)["order"]
+    assert set(summary) == {"parallel", "swapped", "depth", "floor"}
+    assert summary["depth"] == 6
+    np.testing.assert_allclose(summary["swapped"], 2 * summary["parallel"])
+    firm = pooled_of([1.0] * 5)
+    (found,) = METRIC.evidence(firm.get(METRIC), firm)
+    assert (found.count, found.low, found.high, found.firm, found.reason) == (6, 6, 6, True, "")
+    assert "no pair side by side" in METRIC.findings(firm.get(METRIC), firm)[0].remark
+
+
+@pytest.mark.parametrize("include_first", [True, False])
+def test_prompts_are_pooled_by_their_tokens(include_first):
+    rng = np.random.default_rng(3)
+    runs = [run("a b", tokens=3), run("c d", tokens=6), run("none", tokens=4)]
+    found = [
+        Order(*rng.uniform(0, 1, (2, 3, tokens - 1)), rng.uniform(0, 1e-3, tokens - 1))
+        for tokens in (3, 6)
+    ]
+    for result, one in zip(runs, found, strict=False):
+        result.put(METRIC.name, one)
+    pooled = Pooled(runs, SummarySettings(include_first_token=include_first))
+    first = 0 if include_first else 1
+    expected = np.concatenate([one.parallel[:, first:] for one in found], axis=1).mean(axis=1)
+    np.testing.assert_allclose(pooled.get(METRIC).parallel, expected)
+    assert pooled.get(METRIC).floor == max(one.unchanged[first:].max() for one in found)
+
+
+def test_a_cell_of_a_sweep_is_pooled_as_prompts_are():
+    def prompt(parallel, n_tokens):
+        return {"order": {"parallel": parallel}}, n_tokens
+
+    cell = [prompt([0.0, 1.0, 0.3], 4), prompt([0.09, 1.0, 0.0], 7), ({}, 100)]
+    # Means by predicted tokens: 0.06, 1, 0.1.
+    assert METRIC.cell_means(cell) == {"sequential depth": 4.0}
+    assert METRIC.cell_means(cell[:1]) == {"sequential depth": 3.0}
+    assert METRIC.cell_means(cell[2:]) == {}
+
+
+def test_what_cannot_be_had():
+    assert METRIC.why_unavailable(run(tokens=1)) == "the prompt is a single token"
+    assert METRIC.why_unavailable(run(layers=1)) == "the model has a single layer"
+    assert METRIC.why_unavailable(run()) == ""
