@@ -367,3 +367,46 @@ def naive_reordered_losses(model, ids, layer, swapped):
         return token_losses(model, ids)
     finally:
         first.forward, second.forward = forwards
+
+
+def call_alone(model, ids, layer, change):
+    """What layer `layer` adds, `[T, d]`, where its input alone is changed; nothing runs on."""
+    kept = {}
+
+    def pre(_module, args, kwargs):
+        before = change((args[0] if args else kwargs["hidden_states"]).clone())
+        kept["in"] = before[0]
+        if args:
+            return (before, *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": before}
+
+    def post(_module, _args, output):
+        kept["out"] = states(output)[0].clone()
+
+    block = blocks(model)[layer]
+    handle = block.register_forward_pre_hook(pre, with_kwargs=True)
+    with torch.no_grad(), hook(block, post):
+        model(input_ids=ids, use_cache=False)
+    handle.remove()
+    return kept["out"] - kept["in"]
+
+
+def naive_direct_effects(model, ids, positions):
+    """D `[L, L]`: one ordinary forward for each source, reading layer and position."""
+    count = len(blocks(model))
+    written = [call_alone(model, ids, layer, lambda before: before) for layer in range(count)]
+    effect = torch.zeros(count, count)
+    for reader in range(count):
+        for source in range(reader):
+            for position in positions:
+
+                def without(before, source=source, position=position):
+                    unread = slice(1, position) if position else slice(None)
+                    before[:, unread] -= written[source][unread]
+                    return before
+
+                found = call_alone(model, ids, reader, without)
+                far = (found - written[reader])[position:].norm(dim=-1)
+                far = far / written[reader][position:].norm(dim=-1).clamp(min=1e-6)
+                effect[source, reader] = max(effect[source, reader], far.max())
+    return effect.numpy()

@@ -14,6 +14,7 @@ from depthtui.depth.effective_depth import summarise
 from depthtui.engine.engine import Engine
 from depthtui.metrics import context_depth
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.order import Order
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.residual_erasure import ResidualErasure
@@ -133,6 +134,23 @@ def test_the_order_of_layers_the_naive_way(engine):
             np.testing.assert_allclose(values[layer], expected, atol=1e-3)
             assert np.abs(expected).max() > 0.1
     assert found.floor < 1e-3
+
+
+def test_the_oracle_agrees_on_direct_effects(engine, capsys):
+    """The largest of all six prompts, at the positions that were drawn for skip effects."""
+    lengths, largest, floor = (), 0.0, 0.0
+    for prompt in oracle.prompts().values():
+        asked = RunSettings(metrics=("direct_effects",), lengths_before=lengths)
+        found = engine.run(Prompt(prompt["text"]), asked).get(DirectEffects)
+        largest = np.maximum(largest, found.layers)
+        floor = max(floor, found.floor)
+        lengths = (*lengths, prompt["n_tokens"])
+    off = share_off(largest, oracle.values("direct")["effect"])
+    with capsys.disabled():
+        print(f"\ndirect effects: off the oracle by {off:.1e} of the largest, noise {floor:.1e}")
+    assert largest.max() > 0.1
+    assert off < 1e-4
+    assert floor < 1e-4
 
 
 @pytest.mark.parametrize("skipped", [1, 5, 15])

@@ -18,6 +18,7 @@ from depthtui.metrics import (
     context_depth,
     contributions,
     depth_score,
+    direct_effects,
     direct_logits,
     early_exit,
     integrated_gradients,
@@ -49,6 +50,7 @@ ALL: tuple[Metric, ...] = (
     order.METRIC,
     skip_effects.METRIC,
     depth_score.METRIC,
+    direct_effects.METRIC,
     residual_erasure.METRIC,
     integrated_gradients.METRIC,
 )

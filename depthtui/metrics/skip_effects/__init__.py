@@ -81,7 +81,8 @@ def positions_of(result: RunResult) -> list[int]:
     return choose_positions(len(result.tokens), rng)
 
 
-def _long_enough(result: RunResult) -> str:
+def long_enough(result: RunResult) -> str:
+    """A need: there is a position before which layers can be skipped."""
     if positions_of(result):
         return ""
     chosen = result.settings.skip_positions
@@ -177,7 +178,7 @@ METRIC = Metric(
     work=_work,
     result=SkipEffects,
     compute="depthtui.metrics.skip_effects.compute:compute",
-    needs=(clean_run, lens, split, _long_enough),
+    needs=(clean_run, lens, split, long_enough),
     memory=row_of_logits,
     depends_on=(
         "skip_part",

@@ -91,7 +91,7 @@ def skip_effects(
             group = layers[first : first + size]
             sweep = SkipSweep(replay, skipped, positions, group[0])
             for layer in range(group[0], count):
-                for unchanged, *changes in _changes(replay, sweep, layer):
+                for unchanged, *changes in relative_changes(replay, sweep, layer):
                     floor = max(floor, float(unchanged.max()))
                     if not changes:
                         continue
@@ -110,8 +110,11 @@ def skip_effects(
     return effects()
 
 
-def _changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[Tensor]:
-    """For every position, |c_l - c~_l| / |c_l| of the sweep's runs, `[1 + runs, T - t]`."""
+def relative_changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[Tensor]:
+    """For every position, |c_l - c~_l| / |c_l| of the sweep's runs, `[1 + runs, T - t]`.
+
+    That of the unchanged run comes first.
+    """
     for position, before, after in sweep.run(layer):
         h, h_next = (replay.residual[depth][position:].float() for depth in (layer, layer + 1))
         clean = h_next - h.to(h_next.device)
@@ -166,19 +169,23 @@ class SkipSweep:
         self._rows: dict[int, Tensor] = {}
         self.n_runs = 0
         clean = replay.residual[first]
-        self._add(clean, clean)
+        self.add(clean, clean)
 
     def begin(self, layer: int) -> None:
         """Add the run that skips `layer`; its residual is the one after it."""
         self.n_runs += 1
-        self._add(self._replay.residual[layer + 1], self._skipped[layer])
+        self.add(self._replay.residual[layer + 1], self._skipped[layer])
 
-    def _add(self, clean: Tensor, skipped: Tensor) -> None:
+    def add(self, clean: Tensor, changed: Tensor) -> None:
+        """Add a run with `changed` at the tokens before each position, `clean` at the others.
+
+        Both `[T, d]`, what the next layer reads.
+        """
         if self._resuming:
-            prefix = torch.cat([clean[:1], skipped[1 : self._last].to(clean.device)])
+            prefix = torch.cat([clean[:1], changed[1 : self._last].to(clean.device)])
             self._prefix = _append(self._prefix, prefix)
         for position in self._positions:
-            mixed = clean[position:] if self._resuming else _mixed(clean, skipped, position)
+            mixed = clean[position:] if self._resuming else _mixed(clean, changed, position)
             self._rows[position] = _append(self._rows.get(position), mixed)
 
     def run(self, layer: int) -> list[tuple[int, Tensor, Tensor]]:

@@ -1,0 +1,207 @@
+"""Which layer reads which: against one ordinary forward for each pair of layers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from depthtui.data.run_settings import SummarySettings
+from depthtui.metrics import direct_effects as metric
+from depthtui.metrics import skip_effects as skipping
+from depthtui.metrics.direct_effects import DirectEffects, read_later, reads_earlier
+from depthtui.metrics.direct_effects.compute import direct_effects
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.metrics.skip_effects.compute import skipped_residuals
+from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.replay import Replay
+from tests.builders.results import run
+from tests.naive import blocks, naive_direct_effects
+from tests.tiny_models import TINY, fresh, random_ids, tiny
+
+SETTINGS = SummarySettings()
+
+
+def replayed(model, tokens: int = 16, **options):
+    ids = random_ids(tokens)
+    anatomy = probe_architecture(model)
+    replay = Replay(model, anatomy, ids[0], **options)
+    return ids, anatomy, replay
+
+
+def without_layers(replay: Replay) -> list[torch.Tensor]:
+    return replay.residual[:-1]
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_direct_effects_match_the_naive_way(name: str) -> None:
+    model = tiny(name)
+    ids, _anatomy, replay = replayed(model)
+    found = direct_effects(replay, without_layers(replay), [12, 8])
+    expected = naive_direct_effects(model, ids, [12, 8])
+    np.testing.assert_allclose(found.layers, expected, rtol=2e-4, atol=2e-5)
+    assert (np.tril(found.layers) == 0).all()
+    assert found.layers.max() > 0.01
+    assert found.floor < 2e-5
+
+
+@pytest.mark.parametrize("name", ["llama", "mamba", "falcon"])
+def test_nothing_of_a_layer_is_read_at_any_token(name: str) -> None:
+    model = tiny(name)
+    ids, _anatomy, replay = replayed(model)
+    found = direct_effects(replay, without_layers(replay), [0])
+    np.testing.assert_allclose(
+        found.layers, naive_direct_effects(model, ids, [0]), rtol=2e-4, atol=2e-5
+    )
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize("name", ["llama", "mamba"])
+def test_in_small_parts_and_of_chosen_layers_it_is_the_same(name: str, at_once: int) -> None:
+    _ids, anatomy, replay = replayed(tiny(name))
+    whole = direct_effects(replay, without_layers(replay), [12, 8])
+    small = Replay(tiny(name), anatomy, replay.ids, tokens_at_once=20)
+    told: list[tuple[int, int]] = []
+    part = direct_effects(
+        small,
+        without_layers(small),
+        [12, 8],
+        on_rows=lambda done, total: told.append((done, total)),
+        sources_at_once=at_once,
+        chosen=(0, 2),
+    )
+    np.testing.assert_allclose(part.layers[[0, 2]], whole.layers[[0, 2]], rtol=1e-4, atol=1e-6)
+    assert np.isnan(part.layers[[1, 3]]).all()
+    assert part.chosen == (0, 2)
+    assert told[-1] == (4, 4)
+
+
+def test_what_is_not_read_of_a_layer_is_the_part_that_is_left_out() -> None:
+    """Attention's and MLP's writes by themselves; both are what the layer writes."""
+    model = tiny("llama")
+    _ids, anatomy, replay = replayed(model)
+    found = {
+        part: direct_effects(replay, skipped_residuals(model, anatomy, replay, part), [8], part)
+        for part in ("layer", "attention", "mlp")
+    }
+    assert found["mlp"].part == "mlp"
+    expected = replay.residual[1] - skipped_residuals(model, anatomy, replay, "mlp")[0]
+    rows = torch.stack([replay.residual[2], replay.residual[2].clone()])
+    rows[1, 1:8] -= expected[1:8]
+    clean, changed = (replay.run_layer(2, rows) - rows)[:, 8:]
+    far = (changed - clean).norm(dim=-1) / clean.norm(dim=-1)
+    assert found["mlp"].layers[0, 2] == pytest.approx(float(far.max()), rel=1e-4)
+    assert not np.allclose(found["mlp"].layers, found["layer"].layers)
+
+
+def test_a_layer_that_writes_and_reads_nothing_is_known_as_such() -> None:
+    model = fresh("llama")
+    block = blocks(model)[1]
+    with torch.no_grad():
+        block.self_attn.o_proj.weight.zero_()
+        block.mlp.down_proj.weight.zero_()
+    _ids, _anatomy, replay = replayed(model)
+    found = direct_effects(replay, without_layers(replay), [12, 8])
+    assert (found.layers[1] == 0).all()
+    assert (found.layers[:, 1] == 0).all()
+    assert found.layers[0, 2] > 0.01
+
+
+def test_a_layer_without_attention_reads_no_earlier_token() -> None:
+    """What was written before t reaches the tokens from t on through attention alone."""
+    model = fresh("llama")
+    with torch.no_grad():
+        blocks(model)[2].self_attn.o_proj.weight.zero_()
+    _ids, _anatomy, replay = replayed(model)
+    found = direct_effects(replay, without_layers(replay), [12, 8])
+    assert found.layers[:, 2].max() < 1e-5
+    assert found.layers[:2, 3].min() > 0.01
+
+
+def test_a_way_that_is_wrong_shows_in_the_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    _ids, _anatomy, replay = replayed(tiny("llama"))
+    assert replay.can_resume
+    run_layer = replay.run_layer
+
+    def wrongly(layer, rows, start=0, past=None):
+        return run_layer(layer, rows, start, (past[0] * 1.1, past[1]))
+
+    monkeypatch.setattr(replay, "run_layer", wrongly)
+    assert direct_effects(replay, without_layers(replay), [12, 8]).floor > 1e-3
+
+
+EFFECTS = np.array([[0, 0.2, 0.4], [0, 0, 0.3], [0, 0, 0]])
+
+
+def test_means_over_later_and_earlier_layers() -> None:
+    np.testing.assert_allclose(read_later(EFFECTS), [0.3, 0.3, np.nan])
+    np.testing.assert_allclose(reads_earlier(EFFECTS), [np.nan, 0.2, 0.35])
+    some = EFFECTS.copy()
+    some[0] = np.nan
+    np.testing.assert_allclose(read_later(some), [np.nan, 0.3, np.nan])
+    np.testing.assert_allclose(reads_earlier(some), [np.nan, np.nan, 0.3])
+
+
+def pooled(*positions: int, skip: SkipEffects | None = None) -> Pooled:
+    """Two prompts; the second one's effects are half of the first one's."""
+    results = []
+    for index, position in enumerate(positions):
+        result = run(seed=index, layers=3)
+        scaled = EFFECTS / (1 + index)
+        result.put("direct_effects", DirectEffects("layer", (position,), scaled, 0.01 * index))
+        if skip is not None:
+            result.put("skip_effects", replace(skip, positions=(position,)))
+        results.append(result)
+    return Pooled(results, SETTINGS)
+
+
+def skip_of(layers: np.ndarray, **others: object) -> SkipEffects:
+    found = SkipEffects("layer", (8,), layers, layers, layers[0], 0.0, 0.0)
+    return replace(found, **others)  # type: ignore[arg-type]
+
+
+def test_prompts_are_taken_together_by_their_largest() -> None:
+    found = metric.METRIC.pool(pooled(8, 16))
+    np.testing.assert_array_equal(found.direct.layers, EFFECTS)
+    assert found.direct.positions == (8, 16)
+    assert found.direct.floor == 0.01
+    assert found.share is None
+    together = pooled(8, 16)
+    summary = metric.METRIC.summary(found, together)["direct_effects"]
+    assert summary["positions"] == [[8], [16]]
+    np.testing.assert_array_equal(summary["layers"], EFFECTS)
+    assert "median_share" not in summary
+    lines = {line.title: line for line in metric.METRIC.findings(found, together)}
+    assert lines["Direct effects"].value == "median 0.30"
+    assert lines["Direct effects"].remark == "most: layer 2 reads layer 0, 0.40"
+    assert metric.METRIC.cell_means([(summary, 3)]) == {}
+    means = metric.METRIC.cell_means([({"direct_effects": summary}, 3), ({}, 9)])
+    assert means == {"direct effect": pytest.approx(0.3)}
+
+
+def test_the_share_of_skip_effects() -> None:
+    effects = np.array([[0, 0.4, 0.4], [0, 0, 0.005], [0, 0, 0]])
+    skip = skip_of(effects, floor=0.01)
+    together = pooled(8, skip=skip)
+    found = metric.METRIC.pool(together)
+    expected = np.full((3, 3), np.nan)
+    expected[0, 1:] = 0.5, 1.0
+    np.testing.assert_allclose(found.share, expected)
+    assert metric.METRIC.summary(found, together)["direct_effects"]["median_share"] == 0.75
+    line = metric.METRIC.findings(found, together)[-1]
+    assert (line.title, line.value) == ("Direct share of skip effects", "median 75%")
+    assert "mostly read" in line.remark
+    assert [picture.title for picture in metric.METRIC.maps(found)] == [
+        "Direct effects",
+        "Direct share of skip effects",
+    ]
+
+
+@pytest.mark.parametrize("other", [{"part": "mlp"}, {"floor": 1.0}])
+def test_there_is_no_share_of_other_or_unknown_effects(other: dict[str, object]) -> None:
+    together = pooled(8, skip=skip_of(EFFECTS, **other))
+    assert skipping.METRIC.pool(together) is not None
+    assert metric.METRIC.pool(together).share is None
