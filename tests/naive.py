@@ -410,3 +410,17 @@ def naive_direct_effects(model, ids, positions):
                 far = far / written[reader][position:].norm(dim=-1).clamp(min=1e-6)
                 effect[source, reader] = max(effect[source, reader], far.max())
     return effect.numpy()
+
+
+def naive_answer(model, ids, count, left_out=None, part="layer"):
+    """The most probable `count` tokens after `ids`: the whole text runs again for each.
+
+    `left_out` is the layer that writes nothing; of its part `mlp`, a model without it runs.
+    """
+    model = without_mlp(model, left_out) if part == "mlp" and left_out is not None else model
+    skipped = part == "layer" and left_out is not None
+    changes = [(left_out, lambda before, _after: before)] if skipped else []
+    for _ in range(count):
+        chosen = probabilities(model, ids, changes)[-1].argmax()
+        ids = torch.cat([ids, chosen[None, None]], dim=1)
+    return ids[0, -count:].numpy()

@@ -6,18 +6,20 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from depthtui.data.arrays import MetricResult
 from depthtui.data.run import RunResult
+from depthtui.engine.decoding import write_greedily
 from depthtui.engine.memory import Placement
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.metrics.spec import Sizes, backward
 from depthtui.tracing.activations import Activations, record_residuals
 from depthtui.tracing.anatomy import Anatomy, Unembedding, execution_device
 from depthtui.tracing.parts import at_once
-from depthtui.tracing.replay import Replay
+from depthtui.tracing.replay import Replay, mixes_tokens
 
 _MOST_AT_ONCE = {"cpu": 4096}
 _MOST_AT_ONCE_ELSEWHERE = 32768
@@ -71,6 +73,8 @@ class MetricContext:
             work gets done.
         baselines: mean residuals for erasure.
         recorded: what the run's pass left behind.
+        text: the raw text of a token.
+        can_read_on: whether the model goes on right from its cache.
     """
 
     model: torch.nn.Module
@@ -82,6 +86,8 @@ class MetricContext:
     emit: Callable[[str, MetricResult | None, int, int, float], None]
     baselines: Baselines
     recorded: Callable[[], Activations]
+    text: Callable[[int], str]
+    can_read_on: Callable[[], bool]
     metric: str = ""
 
     def checkpoint(self) -> None:
@@ -107,10 +113,7 @@ class MetricContext:
         device = execution_device(self.anatomy.layers[0])
         most = _MOST_AT_ONCE.get(device.type, _MOST_AT_ONCE_ELSEWHERE)
         room = self._room // 4 // self.sizes.token_bytes
-        ids = torch.from_numpy(self.result.tokens.ids).to(
-            execution_device(self.model.get_input_embeddings())  # type: ignore[operator]
-        )
-        return Replay(self.model, self.anatomy, ids, self.check, max(256, min(most, room)))
+        return Replay(self.model, self.anatomy, self._ids, self.check, max(256, min(most, room)))
 
     @property
     def unembedding(self) -> Unembedding:
@@ -143,6 +146,47 @@ class MetricContext:
         sizes = self.sizes
         layer_bytes = 4 * max(1, tokens) * sizes.width * sizes.item
         return at_once(sizes.layers, self._room // 3, layer_bytes)
+
+    def texts_at_once(self, texts: int) -> int:
+        """How many texts of the prompt's length fit in memory, each with its keys and values."""
+        if mixes_tokens(self.anatomy.layers):
+            return 1
+        sizes = self.sizes
+        keys_and_values = 2 * sizes.layers * sizes.cached_width * sizes.item
+        text_bytes = sizes.tokens * (keys_and_values + sizes.token_bytes)
+        return at_once(texts, self._room // 3, text_bytes)
+
+    def write(
+        self,
+        start: int,
+        left_out: Sequence[int | None],
+        on_token: Callable[[int], None] = lambda count: None,
+    ) -> np.ndarray:
+        """What the model writes from a token on, as far as the prompt goes, `[texts, T - start]`.
+
+        Always the most probable token; each text without a layer, or the settings' part of it.
+
+        Args:
+            start: index of the first token that the model writes itself.
+            left_out: the layer that each text is written without; None where there is none.
+            on_token: called with how many tokens of each text are written.
+        """
+        return write_greedily(
+            self.model,
+            self.anatomy,
+            self._ids[:start],
+            len(self._ids) - start,
+            left_out,
+            self.result.settings.skip_part,
+            self.check,
+            on_token,
+            self.can_read_on(),
+        )
+
+    @property
+    def _ids(self) -> Tensor:
+        embedding = self.model.get_input_embeddings()  # type: ignore[operator]
+        return torch.from_numpy(self.result.tokens.ids).to(execution_device(embedding))
 
     @property
     def _room(self) -> int:

@@ -1,8 +1,9 @@
-"""Reading a sequence token after token, with every layer's residual of the last one."""
+"""Reading a sequence token after token, with every layer's residual of the last one, and texts
+that are written with a layer left out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -10,15 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.anatomy import (
     Anatomy,
+    Tap,
     decoder,
     execution_device,
     first_tensor,
     hidden_states,
     hooks,
+    with_first_tensor,
 )
 
 _CACHE_NAMES = ("cache", "past_key_values", "cache_params")
@@ -128,6 +132,92 @@ def reads_on(model: nn.Module, anatomy: Anatomy) -> bool:
     miss = (found.float() - expected.float()).abs().median(dim=-1).values
     size = expected.float().abs().median(dim=-1).values
     return bool((miss <= allowed * size).all())
+
+
+def write_greedily(
+    model: nn.Module,
+    anatomy: Anatomy,
+    ids: Tensor,
+    count: int,
+    left_out: Sequence[int | None],
+    part: str = "layer",
+    checkpoint: Callable[[], None] = lambda: None,
+    on_token: Callable[[int], None] = lambda count: None,
+    cached: bool = True,
+) -> np.ndarray:
+    """What a model goes on with, always the most probable token, once for each layer left out.
+
+    Every text is what the model by itself would generate with hooks that skip the layer.
+
+    Args:
+        model, anatomy: a causal language model with a lens.
+        ids: `[n]`, the text before, on the embedding's device.
+        count: tokens to write, at least 1.
+        left_out: the layer that each text is written without; None where there is none.
+        part: what of that layer: `layer`, `attention` or `mlp`.
+        checkpoint: called before every layer; raising there ends the writing.
+        on_token: called with how many tokens of each text are written.
+        cached: go on from the keys and values of what was read; otherwise all is read again
+            with every token.
+
+    Returns:
+        `[texts, count]` token ids.
+    """
+    assert anatomy.unembedding is not None, anatomy.lens_missing
+    read: list[Tensor] = []
+    written = ids.expand(len(left_out), -1)
+    unread, cache = written, dict[str, Any]()
+    with torch.inference_mode(), hooks() as handles:
+        for index, layer in enumerate(anatomy.layers):
+            handles.append(layer.register_forward_pre_hook(lambda *_call: checkpoint()))
+            handles.extend(_leave_out(anatomy, index, part, left_out))
+        handles.append(
+            anatomy.layers[-1].register_forward_hook(
+                lambda _layer, _args, output: read.append(first_tensor(output)[:, -1])
+            )
+        )
+        for done in range(1, count + 1):
+            outputs = decoder(model)(input_ids=unread, use_cache=cached, **cache)
+            chosen = anatomy.unembedding.logits(read.pop()).argmax(dim=-1, keepdim=True)
+            written = torch.cat([written, chosen.to(ids.device)], dim=1)
+            cache = _cache_in(outputs) if cached else {}
+            unread = written[:, -1:] if cached else written
+            on_token(done)
+    return written[:, len(ids) :].to("cpu").numpy()
+
+
+def _leave_out(
+    anatomy: Anatomy, layer: int, part: str, left_out: Sequence[int | None]
+) -> Iterator[RemovableHandle]:
+    """Let a layer, or a part of it, write nothing to the texts that leave it out."""
+    texts = len(left_out)
+    rows = [row for row, left in enumerate(left_out) if left == layer]
+    if not rows:
+        return
+
+    def restore(
+        _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> Any:
+        return _with_rows(output, hidden_states(args, kwargs), rows, texts)
+
+    if part == "layer":
+        yield anatomy.layers[layer].register_forward_hook(restore, with_kwargs=True)
+        return
+    for tap in (anatomy.attention if part == "attention" else anatomy.mlp)[layer]:
+
+        def skip(_module: nn.Module, args: tuple[Any, ...], output: Any, tap: Tap = tap) -> Any:
+            return _with_rows(output, first_tensor(tap.skip(args, output)), rows, texts)
+
+        yield tap.module.register_forward_hook(skip)
+
+
+def _with_rows(output: Any, others: Tensor, rows: Sequence[int], texts: int) -> Any:
+    """A module's output with some rows of its batch from elsewhere."""
+    mixed = first_tensor(output).contiguous().clone()
+    # Experts may write the tokens of all texts one after another, `[texts * T, d]`.
+    quiet = others.reshape(texts, -1)[rows]
+    mixed.view(texts, -1)[rows] = quiet.to(mixed.device)
+    return with_first_tensor(output, mixed)
 
 
 def _cache_in(outputs: Any) -> dict[str, Any]:

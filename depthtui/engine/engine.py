@@ -39,7 +39,7 @@ from depthtui.depth.token_depths import token_depths
 from depthtui.engine import memory
 from depthtui.engine.context import Baselines
 from depthtui.engine.control import Control
-from depthtui.engine.generate import can_read_on, generate
+from depthtui.engine.generate import generate
 from depthtui.engine.run import ReadyModel, Run
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped
@@ -253,7 +253,7 @@ class Engine:
     ) -> None:
         """Generate; where the memory ends, what was written until then stays."""
         try:
-            if not can_read_on(model):
+            if not model.can_read_on():
                 self._emit(
                     Notice(
                         f"{model.info.name} cannot go on from a cache of keys and values: "

@@ -15,7 +15,7 @@ from depthtui.data.run import Tokens
 from depthtui.data.run_settings import RunSettings
 from depthtui.depth.token_depths import token_depths
 from depthtui.engine.control import Control
-from depthtui.engine.decoding import Decoding, reads_on
+from depthtui.engine.decoding import Decoding
 from depthtui.engine.run import ReadyModel, Run
 from depthtui.engine.sampling import Sampler
 from depthtui.errors import DepthError, RunStopped
@@ -59,7 +59,7 @@ def generate(
     sampler = Sampler(settings.temperature, settings.top_p, settings.seed)
     ends = end_tokens(model.loaded)
     writer = _Writer(model, generation, on_part)
-    cached = can_read_on(model)
+    cached = model.can_read_on()
     try:
         with (
             torch.inference_mode(),
@@ -80,13 +80,6 @@ def generate(
         generation.stopped_by = "user"
     finally:
         writer.finish()
-
-
-def can_read_on(model: ReadyModel) -> bool:
-    """Whether the model goes on right from its cache; tried once."""
-    if model.reads_on is None:
-        model.reads_on = reads_on(model.loaded.model, model.anatomy)
-    return model.reads_on
 
 
 def replayed(model: ReadyModel, generation: Generation) -> Continuation:

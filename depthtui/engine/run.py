@@ -19,6 +19,7 @@ from depthtui.data.run import RunResult, without
 from depthtui.engine import memory
 from depthtui.engine.context import Baselines, MetricContext
 from depthtui.engine.control import Control
+from depthtui.engine.decoding import reads_on
 from depthtui.engine.memory import Placement
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError, RunStopped, first_line
@@ -63,6 +64,12 @@ class ReadyModel:
     def placement(self) -> Placement:
         """Where it computes."""
         return Placement.of(self.anatomy)
+
+    def can_read_on(self) -> bool:
+        """Whether the model goes on right from its cache; tried once."""
+        if self.reads_on is None:
+            self.reads_on = reads_on(self.loaded.model, self.anatomy)
+        return self.reads_on
 
     def sizes(self, n_tokens: int, answer_start: int) -> Sizes:
         """What the memory of a run of so many tokens depends on."""
@@ -231,6 +238,8 @@ class Run:
             self._emit_part,
             self._model.baselines,
             recorded,
+            self._model.vocabulary.text,
+            self._model.can_read_on,
         )
 
     def _record(self) -> Activations:

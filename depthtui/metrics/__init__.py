@@ -15,6 +15,7 @@ from depthtui.data.run_settings import RunSettings
 from depthtui.errors import DepthError
 from depthtui.metrics import (
     ablation,
+    answers_kept,
     context_depth,
     contributions,
     depth_score,
@@ -46,6 +47,7 @@ ALL: tuple[Metric, ...] = (
     direct_logits.METRIC,
     settling.METRIC,
     context_depth.METRIC,
+    answers_kept.METRIC,
     ablation.METRIC,
     order.METRIC,
     skip_effects.METRIC,
@@ -97,6 +99,15 @@ def empty_result(
             sizes = model.n_layers, len(tokens), settings.top_k
             result.put(metric.name, metric.result.unknown(*sizes))
     return result
+
+
+def rankings_for(result: RunResult | None) -> tuple[str, ...]:
+    """Their names, the surest first, without what needs an answer where a run has none."""
+
+    def has_no_use(metric: Metric) -> bool:
+        return result is not None and metric.needs_answer and bool(metric.why_unavailable(result))
+
+    return tuple(metric.name for metric in RANKINGS if not has_no_use(metric))
 
 
 def rankings_of(result: RunResult) -> list[Ranked]:

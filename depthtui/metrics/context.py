@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor
 
 from depthtui.data.arrays import MetricResult
@@ -50,6 +51,28 @@ class Context(Protocol):
 
     def layers_at_once(self, tokens: int) -> int:
         """How many skipped layers fit in memory, each with so many residuals and their keys."""
+
+    def texts_at_once(self, texts: int) -> int:
+        """How many texts of the prompt's length fit in memory, each with its keys and values."""
+
+    def write(
+        self,
+        start: int,
+        left_out: Sequence[int | None],
+        on_token: Callable[[int], None] = lambda count: None,
+    ) -> np.ndarray:
+        """What the model writes from a token on, as far as the prompt goes, `[texts, T - start]`.
+
+        Always the most probable token; each text without a layer, or the settings' part of it.
+
+        Args:
+            start: index of the first token that the model writes itself.
+            left_out: the layer that each text is written without; None where there is none.
+            on_token: called with how many tokens of each text are written.
+        """
+
+    def text(self, token_id: int) -> str:
+        """The raw text of a token."""
 
     def checkpoint(self) -> None:
         """Raises where the run is to stop."""

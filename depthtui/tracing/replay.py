@@ -124,7 +124,7 @@ class Replay:
         self._keys_values: list[KeysValues | None] = []
         self._can_resume: bool | None = None
         self.residual: list[Tensor] = []
-        self.whole_only = _mixes_tokens(self._layers)
+        self.whole_only = mixes_tokens(self._layers)
         self.evaluations = 0
         self.projections = 0
         self._record()
@@ -533,7 +533,7 @@ class _Axes:
         )
 
 
-def _mixes_tokens(layers: Sequence[nn.Module]) -> bool:
+def mixes_tokens(layers: Sequence[nn.Module]) -> bool:
     """Whether linear layers choose by all rows of a call what they do with each.
 
     LLM.int8 (arXiv 2208.07339) takes the columns in which any row has an outlier apart.

@@ -1,0 +1,312 @@
+"""Whether the model still answers rightly when a layer is left out (as in arXiv 2510.02091)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.model import PART_TITLES
+from depthtui.data.run import RunResult
+from depthtui.data.selection import numbers_text
+from depthtui.data.verdict import Evidence
+from depthtui.metrics.ablation import only
+from depthtui.metrics.choices import layers_gone_through, layers_words
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import (
+    Finding,
+    LayerValues,
+    Measure,
+    MemoryNeed,
+    Metric,
+    PromptMetrics,
+    Sizes,
+    answer,
+    clean_run,
+    head,
+    lens,
+    row_of_logits,
+    split,
+)
+
+NAME = "answers_kept"
+
+
+@dataclass
+class AnswersKept(MetricResult):
+    """What a model answers when a layer is left out at all tokens.
+
+    It writes as many tokens as the known answer has, always the most probable one. An answer is
+    right where its text is the known one's, but for white space around it: the same text may be
+    of other tokens.
+
+    Attributes:
+        part: what was left out: `layer`, `attention` or `mlp`.
+        clean: the tokens of the answer with nothing left out; -1 before it.
+        without: the same without layer l; -1 for a layer that was not chosen, too.
+        unchanged: with nothing left out, written among those without a layer.
+        right: 1 where the answer without layer l is right, 0 where it is not; NaN for a layer
+            that was not chosen.
+        clean_right: whether the clean answer is right.
+        chosen: the layers that were left out; empty for every one.
+    """
+
+    part: str
+    clean: Annotated[np.ndarray, Shape("T", dtype=np.int32)]
+    without: Annotated[np.ndarray, Shape("L", "T", dtype=np.int32)]
+    unchanged: Annotated[np.ndarray, Shape("T", dtype=np.int32)]
+    right: Annotated[np.ndarray, Shape("L")]
+    clean_right: bool
+    chosen: tuple[int, ...] = ()
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the answer."""
+        return int((self.clean >= 0).sum())
+
+    @property
+    def differs(self) -> np.ndarray:
+        """1 from the first token on that is not the clean one, 0 before it, `[L, T]`.
+
+        NaN outside of the answer, and for a layer that was not chosen.
+        """
+        other = np.maximum.accumulate(self.without != self.clean, axis=1)
+        return np.where(self.without >= 0, other, np.nan).astype(np.float32)
+
+    @property
+    def differs_after(self) -> np.ndarray:
+        """Tokens of the answer until it differs from the clean one, `[L]`; all where none does."""
+        same = (self.differs == 0).sum(axis=1)
+        return np.where(np.isfinite(self.right), same, np.nan).astype(np.float32)
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the answer with nothing left out is the clean one among others, too."""
+        return bool((self.unchanged == self.clean).all())
+
+    @property
+    def useful(self) -> np.ndarray:
+        """The share of the answer that is not the clean one any more, `[L, 2]`.
+
+        The same in both columns: it is of the answer, whether token 0 counts or not.
+        """
+        return np.repeat(1 - self.differs_after[:, None] / max(1, self.n_tokens), 2, axis=1)
+
+    @property
+    def rule(self) -> str:
+        return "answers kept"
+
+    @property
+    def ranked_by(self) -> str:
+        without = "" if self.of_layers else f" without {PART_TITLES[self.part]}"
+        return f"answer changed{without}"
+
+    @property
+    def unit(self) -> str:
+        return ""
+
+    @property
+    def of_layers(self) -> bool:
+        return self.part == "layer"
+
+
+@dataclass(frozen=True)
+class PooledAnswers:
+    """The answers of P prompts.
+
+    Attributes:
+        part, chosen: as of each.
+        clean_right: `[P]`, whether the clean answer is right.
+        right: `[P, L]`, 1 where it is without layer l; NaN for a layer that was not chosen.
+        differs_after: `[P, L]`, tokens until the answer differs from the clean one.
+        tokens: `[P]`, of the answers.
+        moved: how many answers with nothing left out are not the clean ones among others.
+    """
+
+    part: str
+    chosen: tuple[int, ...]
+    clean_right: np.ndarray
+    right: np.ndarray
+    differs_after: np.ndarray
+    tokens: np.ndarray
+    moved: int
+
+    @property
+    def lost(self) -> np.ndarray:
+        """Whether a right answer is not right any more without layer l, `[P, L]`."""
+        lost: np.ndarray = self.clean_right[:, None] & (self.right == 0)
+        return lost
+
+    @property
+    def changed(self) -> np.ndarray:
+        """Whether the text without layer l differs from the clean one, right or not, `[P, L]`."""
+        changed: np.ndarray = self.differs_after < self.tokens[:, None]
+        return changed
+
+    @property
+    def needed(self) -> np.ndarray:
+        """The layers without which at least one right answer is lost."""
+        return np.flatnonzero(self.lost.any(axis=0))
+
+
+def _work(result: RunResult) -> float:
+    """Question and answer are read without each layer, and twice with all; the head at the end."""
+    n_tokens = len(result.tokens)
+    texts = len(layers_gone_through(result)) + 2
+    reads = max(0, n_tokens - result.answer_start) * head(result)
+    return texts * (n_tokens - 1 + reads) / n_tokens
+
+
+def _memory(sizes: Sizes) -> MemoryNeed:
+    """One text with its keys and values, and the output at its last token."""
+    keys_and_values = 2 * sizes.tokens * sizes.cached_width * sizes.item
+    return MemoryNeed(layers=sizes.of_layers(keys_and_values)) + row_of_logits(sizes)
+
+
+def _pool(pooled: Pooled) -> PooledAnswers | None:
+    known = pooled.known(AnswersKept)
+    if not known:
+        return None
+    return PooledAnswers(
+        known[0].part,
+        known[0].chosen,
+        np.array([found.clean_right for found in known]),
+        np.stack([found.right for found in known]),
+        np.stack([found.differs_after for found in known]),
+        np.array([found.n_tokens for found in known]),
+        sum(not found.is_unchanged for found in known),
+    )
+
+
+def _summary(answers: PooledAnswers, pooled: Pooled) -> dict[str, Any]:
+    return {
+        NAME: {
+            "part": answers.part,
+            "prompts": len(answers.right),
+            "tokens": float(answers.tokens.mean()),
+            "clean": float(answers.clean_right.mean()),
+            "without": answers.right.mean(axis=0, dtype=np.float64),
+            "differs_after": answers.differs_after.mean(axis=0, dtype=np.float64),
+            "needed": answers.needed.tolist(),
+            "unchanged_differs": answers.moved,
+            **({"chosen": list(answers.chosen)} if answers.chosen else {}),
+        }
+    }
+
+
+def _findings(answers: PooledAnswers, pooled: Pooled) -> list[Finding]:
+    n_right, count = int(answers.clean_right.sum()), len(answers.right)
+    needed = answers.needed.tolist()
+    if not n_right:
+        after, tokens = float(np.nanmean(answers.differs_after)), float(answers.tokens.mean())
+        remark = f"none to lose; texts differ after {after:.1f} of {tokens:.1f} tokens"
+    elif needed:
+        layers = f"layers {numbers_text(needed)} ({len(needed)} of {pooled.n_layers})"
+        remark = f"one is lost without any of {layers}"
+    else:
+        remark = "none is lost without any one layer"
+    words = layers_words(answers.chosen, pooled.n_layers)
+    remark += f"{only(answers.part)}{f'; of {words}' * bool(words)}"
+    floor = Finding(
+        f"{METRIC.title}, nothing left out",
+        f"{answers.moved} of {count} differ" if answers.moved else "the same texts",
+        "written among those without a layer; rounding alone changes what differs",
+    )
+    return [Finding(METRIC.title, f"{n_right} of {count} right", remark), floor]
+
+
+def _per_layer(answers: PooledAnswers) -> list[LayerValues]:
+    return [
+        LayerValues(
+            "answers kept", answers.right.mean(axis=0), "share of answers right without the layer"
+        ),
+        LayerValues("answer differs after", answers.differs_after.mean(axis=0)),
+    ]
+
+
+def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
+    """The share of right answers, and without how many layers one of them is lost."""
+    found = [metrics[NAME] for metrics, _ in prompts if metrics.get(NAME)]
+    if not found:
+        return {}
+    needed = {layer for answers in found for layer in answers["needed"]}
+    accuracy = float(np.mean([answers["clean"] for answers in found]))
+    count = float(len(needed)) if accuracy else float("nan")
+    return {"answers right": accuracy, "layers that answers need": count}
+
+
+def _evidence(answers: PooledAnswers, pooled: Pooled) -> list[Evidence]:
+    """The layers without which at least one right answer is lost.
+
+    The lowest count is that with one prompt left out, whichever leaves least; the highest that
+    of the layers without which any text differs at all, right or not.
+    """
+    found, why_none = _count(answers, pooled.n_layers)
+    if found is None:
+        return [Evidence("causal", NAME, "answers kept", None, firm=False, reason=why_none)]
+    count, low, high = found
+    firm = high - low <= pooled.n_layers / 10
+    reason = ""
+    if not firm and count - low >= high - count:
+        layers = count - low
+        reason = f"{layers} of them {'is' if layers == 1 else 'are'} needed by one prompt alone"
+    elif not firm:
+        reason = f"without {high - count} more a text changes, though no right answer is lost"
+    return [Evidence("causal", NAME, "answers kept", count, low, high, firm, reason)]
+
+
+def _count(answers: PooledAnswers, n_layers: int) -> tuple[tuple[int, int, int] | None, str]:
+    """Needed layers with the lowest and highest count, or None and why there is none."""
+    if answers.part != "layer":
+        return None, f"only the {PART_TITLES[answers.part]} was left out"
+    if answers.chosen:
+        return None, f"only {layers_words(answers.chosen, n_layers)} were left out"
+    if not answers.clean_right.any():
+        return None, "the model answers none of these prompts rightly"
+    lost = answers.lost
+    others = (np.delete(lost, prompt, axis=0) for prompt in range(len(lost)))
+    low = min(int(rest.any(axis=0).sum()) for rest in others)
+    return (len(answers.needed), low, int((lost | answers.changed).any(axis=0).sum())), ""
+
+
+def _differs(result: RunResult) -> np.ndarray | None:
+    found = result.get(AnswersKept)
+    return None if found is None else found.differs
+
+
+METRIC = Metric(
+    name=NAME,
+    title="Answers kept",
+    tells="Whether the model still answers rightly without a layer, and when its text changes.",
+    formula=(
+        "leave a layer out everywhere, let the model write the answer itself, always the most "
+        "probable token: right or not, and the tokens until it differs from the clean one"
+    ),
+    cost="L forwards, and a token at a time",
+    work=_work,
+    result=AnswersKept,
+    compute="depthtui.metrics.answers_kept.compute:compute",
+    needs=(clean_run, lens, split, answer),
+    reruns_layers=False,
+    memory=_memory,
+    depends_on=("skip_part", "layers", "answer_start"),
+    measures=(
+        Measure(
+            NAME,
+            "Answer differs",
+            "1 from the first other token on",
+            _differs,
+            limits=(0.0, 1.0),
+        ),
+    ),
+    pool=_pool,
+    summary=_summary,
+    findings=_findings,
+    per_layer=_per_layer,
+    ranks_layers=True,
+    cell_means=_cell_means,
+    evidence=_evidence,
+    moved_by_rounding=True,
+)

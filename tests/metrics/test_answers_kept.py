@@ -1,0 +1,341 @@
+"""Answers that a model writes without a layer: against a text written one forward a token."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
+from depthtui.data.store import open_store
+from depthtui.data.verdict import Evidence
+from depthtui.engine import context
+from depthtui.engine.decoding import reads_on, write_greedily
+from depthtui.engine.engine import Engine
+from depthtui.metrics import RANKINGS, empty_result
+from depthtui.metrics.answers_kept import METRIC, AnswersKept
+from depthtui.metrics.answers_kept.compute import compute, same_answer
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.ranking import usefulness
+from depthtui.tracing.anatomy import probe_architecture
+from tests.builders.models import tiny_model
+from tests.builders.results import run
+from tests.naive import blocks, naive_answer
+from tests.tiny_models import LAYERS, TINY, fresh, random_ids, tiny, tiny_folder
+
+EVERY = [None, *range(LAYERS)]
+
+
+STUBBORN = {"biogpt", "gemma", "gemma2", "gemma3", "xglm"}
+"""Those that say one token again and again, whatever layer is missing."""
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_what_is_written_without_a_layer_is_what_the_model_writes_by_itself(name: str) -> None:
+    model, ids = tiny(name), random_ids(9)
+    anatomy = probe_architecture(model)
+    # A longer text has other rotary tables there, to its first token.
+    cached = reads_on(model, anatomy) and name != "phi3_longrope"
+    found = write_greedily(model, anatomy, ids[0], 5, EVERY, cached=cached)
+    expected = [naive_answer(model, ids, 5, layer) for layer in EVERY]
+    np.testing.assert_array_equal(found, expected)
+    assert (len({tuple(answer) for answer in expected}) > 2) == (name not in STUBBORN)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("name", ["llama", "bloom", "falcon", "mixtral", "granite_moe", "opt"])
+def test_what_is_written_without_an_mlp_is_what_a_model_without_it_writes(
+    name: str, cached: bool
+) -> None:
+    model, ids = tiny(name), random_ids(9)
+    anatomy = probe_architecture(model)
+    found = write_greedily(model, anatomy, ids[0], 4, EVERY, "mlp", cached=cached)
+    expected = [naive_answer(model, ids, 4, layer, "mlp") for layer in EVERY]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_attention_alone_can_be_left_out_too() -> None:
+    """Without its MLP a layer's attention is the layer: leaving out either is the same."""
+    model, ids = fresh("llama"), random_ids(9)
+    with torch.no_grad():
+        for block in blocks(model):
+            block.mlp.down_proj.weight.zero_()
+    anatomy = probe_architecture(model)
+    layers, attention, mlp = (
+        write_greedily(model, anatomy, ids[0], 4, EVERY, part)
+        for part in ("layer", "attention", "mlp")
+    )
+    np.testing.assert_array_equal(attention, layers)
+    np.testing.assert_array_equal(mlp, layers[[0] * len(EVERY)])
+    assert len({tuple(answer) for answer in layers}) > 2
+
+
+def test_the_writing_leaves_the_model_as_it_was_and_can_be_stopped() -> None:
+    model, ids = fresh("llama"), random_ids(9)
+    anatomy = probe_architecture(model)
+    done: list[int] = []
+
+    def stop(count: int) -> None:
+        done.append(count)
+        if count == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_greedily(model, anatomy, ids[0], 9, EVERY, on_token=stop)
+    assert done == [1, 2, 3]
+    for module in model.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+
+
+def test_a_run_writes_its_answer_without_each_layer(tmp_path) -> None:
+    store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
+    engine = Engine(store, tmp_path / "models", lambda event: None)
+    engine.load(ModelSpec(str(tiny_folder(tmp_path)), device="cpu"))
+    prompt = Prompt("Seven plus five is twelve, and", " twelve, and")
+    result: RunResult = engine.run(prompt, RunSettings(metrics=("answers_kept",)))
+    model = engine._model.loaded.model
+    found, start = result.get(AnswersKept), result.answer_start
+    count = len(result.tokens) - start
+    assert count > 2
+    ids = torch.from_numpy(result.tokens.ids[:start])[None]
+    clean = naive_answer(model, ids, count)
+    np.testing.assert_array_equal(found.clean[start:], clean)
+    assert (found.clean[:start] == -1).all()
+    assert found.is_unchanged
+    for layer in range(LAYERS):
+        answer = naive_answer(model, ids, count, layer)
+        np.testing.assert_array_equal(found.without[layer, start:], answer)
+        others = np.flatnonzero(answer != clean)
+        assert found.differs_after[layer] == (others[0] if len(others) else count)
+    assert (found.differs_after < count).any()
+    assert not found.clean_right
+    assert (found.right == 0).all()
+
+
+@pytest.mark.parametrize("why", ["rows depend on each other", "memory is short"])
+def test_texts_are_written_alone_where_they_must_be(
+    why: str, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(open_store(None, 0, pytest.fail), tmp_path / "models", lambda event: None)
+    engine.load(ModelSpec(str(tiny_folder(tmp_path)), device="cpu"))
+    prompt = Prompt("Seven plus five is twelve, and", " twelve, and")
+    asked = RunSettings(metrics=("answers_kept",))
+    together = engine.run(prompt, asked).get(AnswersKept)
+    batches: list[int] = []
+    write = context.write_greedily
+
+    def counted(model, anatomy, ids, count, left_out, *others):
+        batches.append(len(left_out))
+        return write(model, anatomy, ids, count, left_out, *others)
+
+    monkeypatch.setattr(context, "write_greedily", counted)
+    if why == "memory is short":
+        monkeypatch.setattr(context.MetricContext, "_room", 1)
+    else:
+        monkeypatch.setattr(context, "mixes_tokens", lambda layers: True)
+    alone = engine.run(prompt, asked).get(AnswersKept)
+    assert batches == [1] * (LAYERS + 2)
+    np.testing.assert_array_equal(alone.without, together.without)
+    np.testing.assert_array_equal(alone.unchanged, together.clean)
+
+
+class Written:
+    """A context whose model writes what it is told to, at most two texts at once."""
+
+    TEXTS = (" ", "1", "3", "13", "x")
+
+    def __init__(self, answers: dict[int | None, list[int]], **settings: object) -> None:
+        tokens = Tokens(np.array([4, 4, 1, 2]), ["x", "x", "1", "3"], 2)
+        asked = RunSettings(**settings)  # type: ignore[arg-type]
+        self.result = empty_result(tiny_model(3), Prompt("xx13", "13"), asked, tokens)
+        self.answers = answers
+        self.asked: list[list[int | None]] = []
+        self.told: list[tuple[int, int]] = []
+
+    def text(self, token_id: int) -> str:
+        return self.TEXTS[token_id]
+
+    def texts_at_once(self, texts: int) -> int:
+        return min(2, texts)
+
+    def write(self, start, left_out, on_token=lambda count: None):
+        assert start == 2
+        self.asked.append(list(left_out))
+        for count in (1, 2):
+            on_token(count)
+        return np.array([self.answers[layer] for layer in left_out])
+
+    def report(self, value, done, total, share=None) -> None:
+        self.told.append((done, total))
+
+
+ANSWERS: dict[int | None, list[int]] = {None: [1, 2], 0: [1, 4], 1: [0, 3], 2: [1, 2]}
+"""Without layer 1 the same text, but for white space, in other tokens."""
+
+
+def test_an_answer_is_right_where_its_text_is() -> None:
+    told = Written(ANSWERS)
+    found = compute(told, None)
+    assert told.asked == [[None], [None, 0], [1, 2]]
+    assert told.told[-1] == (8, 8)
+    assert [done for done, _total in told.told] == [2, 4, 6, 8]
+    assert found.clean_right
+    assert found.right.tolist() == [0, 1, 1]
+    assert found.differs_after.tolist() == [1, 0, 2]
+    np.testing.assert_array_equal(found.differs[0], [np.nan, np.nan, 0, 1])
+    assert found.clean.tolist() == found.unchanged.tolist() == [-1, -1, 1, 2]
+    assert found.is_unchanged
+    assert found.chosen == ()
+
+
+def test_chosen_layers_are_left_out_alone() -> None:
+    told = Written(ANSWERS, layers="1")
+    found = compute(told, None)
+    assert told.asked == [[None], [None, 1]]
+    assert found.chosen == (1,)
+    np.testing.assert_array_equal(found.right, [np.nan, 1, np.nan])
+    np.testing.assert_array_equal(found.differs_after, [np.nan, 0, np.nan])
+    assert np.isnan(found.differs[[0, 2]]).all()
+
+
+def test_texts_are_compared_by_their_bytes() -> None:
+    # The first two tokens are two bytes of one letter.
+    assert same_answer(["\udcc3", "\udca9", "t"], ["é", "t\n"])
+    assert same_answer([" 13"], ["1", "3"])
+    assert not same_answer(["1", " 3"], ["1", "3"])
+    assert not same_answer(["13", "0"], ["13"])
+
+
+def answered(
+    right: list[int], after: list[int], clean: bool = True, tokens: int = 4
+) -> AnswersKept:
+    """One prompt's answers: right or not, and the tokens until they differ, by layer."""
+    start = np.array([-1, -1])
+    without = [[7] * same + [8] * (tokens - same) for same in after]
+    return AnswersKept(
+        "layer",
+        np.concatenate([start, [7] * tokens]),
+        np.concatenate([np.tile(start, (len(after), 1)), without], axis=1),
+        np.concatenate([start, [7] * tokens]),
+        np.array(right, float),
+        clean,
+    )
+
+
+def pooled(*answers: AnswersKept) -> Pooled:
+    results = []
+    for index, found in enumerate(answers):
+        result = run(seed=index, layers=len(found.right))
+        result.put("answers_kept", found)
+        results.append(result)
+    return Pooled(results, SummarySettings())
+
+
+def test_layers_are_ranked_by_how_much_of_the_answer_changes() -> None:
+    found = answered([0, 1, 0], [1, 4, 2])
+    for with_first in (True, False):
+        np.testing.assert_allclose(usefulness(found, with_first), [0.75, 0, 0.5])
+    # The surest first, and `i` computes the cheapest where there is none yet.
+    assert [ranking.name for ranking in RANKINGS] == ["ablation", "answers_kept", "similarity"]
+
+
+FIRST = answered([0, 1, 1, 0], [0, 4, 4, 2])
+SECOND = answered([0, 0, 1, 1], [0, 1, 4, 4])
+WRONG = answered([0, 0, 0, 1], [4, 4, 2, 3], clean=False)
+
+
+def test_prompts_are_taken_together() -> None:
+    together = pooled(FIRST, SECOND, WRONG)
+    found = METRIC.pool(together)
+    summary = METRIC.summary(found, together)["answers_kept"]
+    assert summary["clean"] == pytest.approx(2 / 3)
+    np.testing.assert_allclose(summary["without"], [0, 1 / 3, 2 / 3, 2 / 3])
+    np.testing.assert_allclose(summary["differs_after"], [4 / 3, 3, 10 / 3, 3])
+    assert summary["needed"] == [0, 1, 3]
+    assert (summary["prompts"], summary["tokens"], summary["unchanged_differs"]) == (3, 4, 0)
+    line, floor = METRIC.findings(found, together)
+    assert line.value == "2 of 3 right"
+    assert line.remark == "one is lost without any of layers 0-1, 3 (3 of 4)"
+    assert floor.value == "the same texts"
+    means = METRIC.cell_means([({"answers_kept": summary}, 9), ({"answers_kept": None}, 9)])
+    assert means == {"answers right": pytest.approx(2 / 3), "layers that answers need": 3}
+
+
+def test_what_the_batch_alone_changes_is_told() -> None:
+    moved = answered([1, 1], [4, 4])
+    moved.unchanged = moved.unchanged.copy()
+    moved.unchanged[-1] = 9
+    together = pooled(answered([1, 1], [4, 4]), moved)
+    found = METRIC.pool(together)
+    line, floor = METRIC.findings(found, together)
+    assert line.remark == "none is lost without any one layer"
+    assert floor.value == "1 of 2 differ"
+    assert METRIC.summary(found, together)["answers_kept"]["unchanged_differs"] == 1
+
+
+def evidence_of(*answers: AnswersKept) -> Evidence:
+    together = pooled(*answers)
+    (found,) = METRIC.evidence(METRIC.pool(together), together)
+    assert (found.kind, found.measure) == ("causal", "answers_kept")
+    return found
+
+
+def test_the_evidence_is_the_layers_that_right_answers_need() -> None:
+    found = evidence_of(FIRST, SECOND)
+    # 0 is needed by both, 1 and 3 by one prompt each.
+    assert (found.count, found.low, found.high) == (3, 2, 3)
+    assert not found.firm
+    assert found.reason == "1 of them is needed by one prompt alone"
+    found = evidence_of(FIRST, FIRST, FIRST)
+    assert (found.count, found.low, found.high, found.firm, found.reason) == (2, 2, 2, True, "")
+
+
+def test_the_highest_count_is_of_layers_that_change_any_text() -> None:
+    found = evidence_of(FIRST, FIRST, WRONG)
+    assert (found.count, found.low, found.high) == (2, 2, 3)
+    assert found.reason == "without 1 more a text changes, though no right answer is lost"
+
+
+def test_one_right_answer_is_no_range() -> None:
+    found = evidence_of(FIRST)
+    assert (found.count, found.low, found.high, found.firm) == (2, 0, 2, False)
+    assert found.reason == "2 of them are needed by one prompt alone"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"clean_right": False}, "the model answers none of these prompts rightly"),
+        ({"part": "mlp"}, "only the MLP was left out"),
+        ({"chosen": (0, 1)}, "only layers 0-1 (2 of 4) were left out"),
+    ],
+)
+def test_where_there_is_no_count_it_says_why(changes: dict[str, object], reason: str) -> None:
+    found = evidence_of(replace(FIRST, **changes))  # type: ignore[arg-type]
+    assert (found.count, found.low, found.high, found.reason) == (None, None, None, reason)
+
+
+def test_answers_of_a_model_that_knows_none() -> None:
+    together = pooled(WRONG)
+    line, _floor = METRIC.findings(METRIC.pool(together), together)
+    assert line.value == "0 of 1 right"
+    assert line.remark == "none to lose; texts differ after 3.2 of 4.0 tokens"
+    summary = METRIC.summary(METRIC.pool(together), together)
+    means = METRIC.cell_means([(summary, 9)])
+    assert means["answers right"] == 0
+    assert np.isnan(means["layers that answers need"])
+
+
+def test_a_layer_that_writes_nothing_loses_nothing() -> None:
+    model, ids = fresh("llama"), random_ids(9)
+    with torch.no_grad():
+        blocks(model)[2].self_attn.o_proj.weight.zero_()
+        blocks(model)[2].mlp.down_proj.weight.zero_()
+    anatomy = probe_architecture(model)
+    found = write_greedily(model, anatomy, ids[0], 5, EVERY)
+    np.testing.assert_array_equal(found[3], found[0])
+    assert (found[[1, 2]] != found[0]).any()
