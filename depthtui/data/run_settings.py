@@ -85,7 +85,8 @@ class RunSettings:
         seed: of the positions of the skip effects.
         lengths_before: token counts of the prompts before this one, over which the random
             choice of positions runs on (paper, metric 2).
-        skip_part: what the skip effects leave out: `layer`, `attention` or `mlp`.
+        skip_part: what is left out of a layer by the skip effects and their like: `layer`,
+            `attention` or `mlp`.
         skip_everywhere: skip at all tokens instead of those before a position.
         tolerance: wanted completeness error of integrated gradients.
         riemann_steps: if positive, left-Riemann steps instead of adaptive ones (paper: 256).
@@ -114,7 +115,7 @@ class RunSettings:
     skip_part: Annotated[
         str,
         Option(
-            "What skip effects and ablation leave out of a layer.",
+            "What skip effects, ablation and the like leave out of a layer.",
             choices=("layer", "attention", "mlp"),
         ),
     ] = "layer"

@@ -38,7 +38,7 @@ CHOOSING = [
         "V",
         "skip_variant",
         "what is skipped",
-        "Choose what skip effects and ablation leave out",
+        "Choose what skip effects and the like leave out",
         "skip_variant",
     ),
     key("L", "part", "part", "Choose layers and tokens of slower metrics", "part"),

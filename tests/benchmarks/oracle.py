@@ -17,6 +17,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
 from depthtui.metrics import context_depth, order
+from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.residual_erasure import ResidualErasure
@@ -71,6 +72,19 @@ class Check:
             self.row(f"output effects, {expected['id']}", found.output[:, None], output[:, None])
             assert (np.diag(found.layers) == 0).all()
 
+    def direct_effects(self) -> None:
+        """The largest of all prompts, at the positions of skip effects."""
+        lengths: list[int] = []
+        largest: Any = 0.0
+        for name in self._prompts:
+            asked = {"metrics": ("direct_effects",), "lengths_before": tuple(lengths)}
+            result = self.run(name, **asked)
+            found = result.get(DirectEffects)
+            assert found is not None
+            largest = np.maximum(largest, found.layers)
+            lengths.append(len(result.tokens))
+        self.row("direct effects, all", largest, np.array(oracle.values("direct")["effect"]))
+
     def erasure(self) -> None:
         values = oracle.values("erasure")
         baseline = tuple(self._prompts[name]["text"] for name in values["baseline_prompts"])
@@ -120,6 +134,7 @@ def main() -> None:
     check.context()
     check.order()
     check.skip_effects()
+    check.direct_effects()
     check.erasure()
     check.gradients()
 

@@ -12,7 +12,9 @@ from depthtui.data.lens import AffineLens, JacobianLens
 from depthtui.data.run import RunResult
 from depthtui.metrics import METRIC_BY_NAME, ON_DEMAND
 from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.metrics.context_depth import ContextDepth, start_of
+from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.direct_logits import DirectLogits
 from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.order import Order
@@ -80,6 +82,26 @@ def _smooth_skip_effects(result: RunResult) -> SkipEffects:
     positions = (0,) if settings.skip_everywhere else (8,)
     output = (useful / 3).astype(np.float32)
     return SkipEffects(settings.skip_part, positions, maps, maps / 2, output, 0.01, 0.02)
+
+
+def _smooth_direct_effects(result: RunResult) -> DirectEffects:
+    skip = _smooth_skip_effects(result)
+    layers = np.arange(result.model.n_layers)
+    share = 1 / (1 + np.abs(np.subtract.outer(layers, layers)) / 4)
+    direct = (skip.layers * share).astype(np.float32)
+    return DirectEffects(skip.part, skip.positions, direct, 0.005)
+
+
+def _smooth_answers_kept(result: RunResult) -> AnswersKept:
+    """The layers that are useful change the answer, the more so the earlier."""
+    start, useful = result.answer_start, _useful_parts(result)
+    clean = np.where(np.arange(len(result.tokens)) < start, -1, result.tokens.ids).astype(np.int32)
+    without = np.repeat(clean[None], len(useful), axis=0)
+    count = len(clean) - start
+    for layer in np.flatnonzero(useful > 0.2):
+        without[layer, start + int(count / (1 + 2 * useful[layer])) :] = 0
+    right = (without == clean).all(axis=1).astype(np.float32)
+    return AnswersKept(result.settings.skip_part, clean, without, clean.copy(), right, True)
 
 
 def _smooth_erasure(result: RunResult) -> ResidualErasure:
@@ -154,6 +176,8 @@ _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "affine_lens": lambda result: smooth_lens(AffineLens, result),
     "jacobian_lens": lambda result: smooth_lens(JacobianLens, result),
     "skip_effects": _smooth_skip_effects,
+    "direct_effects": _smooth_direct_effects,
+    "answers_kept": _smooth_answers_kept,
     "residual_erasure": _smooth_erasure,
     "integrated_gradients": _smooth_gradients,
     "ablation": _smooth_ablation,
@@ -173,6 +197,20 @@ def _random_skip_effects(result: RunResult, rng: np.random.Generator) -> SkipEff
     layers = result.model.n_layers
     later = np.triu(_draw(rng, layers, layers), 1)
     return SkipEffects("mlp", (8, 16), later, later / 2, _draw(rng, layers), 0.15, 0.125)
+
+
+def _random_direct_effects(result: RunResult, rng: np.random.Generator) -> DirectEffects:
+    layers = result.model.n_layers
+    return DirectEffects("mlp", (8, 16), np.triu(_draw(rng, layers, layers), 1), 0.125)
+
+
+def _random_answers_kept(result: RunResult, rng: np.random.Generator) -> AnswersKept:
+    layers, tokens = result.model.n_layers, len(result.tokens)
+    in_answer = np.arange(tokens) >= result.answer_start
+    clean, unchanged = (np.where(in_answer, 7, -1).astype(np.int32) for _ in range(2))
+    without = np.where(in_answer, rng.integers(6, 8, (layers, tokens)), -1).astype(np.int32)
+    right = rng.integers(0, 2, layers).astype(np.float32)
+    return AnswersKept("mlp", clean, without, unchanged, right, bool(rng.integers(0, 2)))
 
 
 def _random_erasure(result: RunResult, rng: np.random.Generator) -> ResidualErasure:
@@ -242,6 +280,8 @@ _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "affine_lens": lambda result, rng: random_lens(AffineLens, result, rng),
     "jacobian_lens": lambda result, rng: random_lens(JacobianLens, result, rng),
     "skip_effects": _random_skip_effects,
+    "direct_effects": _random_direct_effects,
+    "answers_kept": _random_answers_kept,
     "residual_erasure": _random_erasure,
     "integrated_gradients": _random_gradients,
     "ablation": _random_ablation,

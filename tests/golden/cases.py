@@ -26,6 +26,7 @@ from depthtui.data.run_settings import (
     Skip,
     SummarySettings,
 )
+from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.as_rich import rich_lines
 from depthtui.report.export import run_report
@@ -120,6 +121,7 @@ def _every_metric() -> list[RunResult]:
         assert result.get(SkipEffects) is not None
         assert result.get(LogitLens) is not None
         result.get(SkipEffects).positions = (1, 3)
+        result.get(DirectEffects).positions = (1, 3)
         # A random KL does not fall: this one gives its rule a layer and an interval.
         result.get(LogitLens).kl[1] /= 2
         result.get(LogitLens).kl[2:] /= 4

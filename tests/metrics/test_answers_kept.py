@@ -211,7 +211,7 @@ def test_texts_are_compared_by_their_bytes() -> None:
 
 
 def answered(
-    right: list[int], after: list[int], clean: bool = True, tokens: int = 4
+    right: list[float], after: list[int], clean: bool = True, tokens: int = 4
 ) -> AnswersKept:
     """One prompt's answers: right or not, and the tokens until they differ, by layer."""
     start = np.array([-1, -1])
@@ -263,6 +263,21 @@ def test_prompts_are_taken_together() -> None:
     assert floor.value == "the same texts"
     means = METRIC.cell_means([({"answers_kept": summary}, 9), ({"answers_kept": None}, 9)])
     assert means == {"answers right": pytest.approx(2 / 3), "layers that answers need": 3}
+
+
+def test_a_layer_that_was_not_left_out_is_not_needed() -> None:
+    some = answered([0, float("nan"), 1], [0, 0, 4])
+    some.without[1] = -1
+    some.chosen = (0, 2)
+    together = pooled(some)
+    found = METRIC.pool(together)
+    assert found.needed.tolist() == [0]
+    assert found.changed.tolist() == [[True, False, False]]
+    summary = METRIC.summary(found, together)["answers_kept"]
+    np.testing.assert_array_equal(summary["without"], [0, np.nan, 1])
+    np.testing.assert_array_equal(summary["differs_after"], [0, np.nan, 4])
+    line, _floor = METRIC.findings(found, together)
+    assert line.remark.endswith("; of layers 0, 2 (2 of 3)")
 
 
 def test_what_the_batch_alone_changes_is_told() -> None:

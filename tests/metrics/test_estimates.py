@@ -18,6 +18,7 @@ from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.context_depth import KEYS_VALUES, start_of
 from depthtui.metrics.context_depth.compute import context_depth
+from depthtui.metrics.direct_effects.compute import direct_effects
 from depthtui.metrics.estimates import TimeLeft, about_time, seconds_of, with_metric
 from depthtui.metrics.order.compute import order
 from depthtui.metrics.residual_erasure import erased_tokens
@@ -59,6 +60,8 @@ def compute(name: str, replay: Replay, result: RunResult) -> None:
             ablation_loss(replay, unembedding, skipped, chosen=chosen)
         case "skip_effects":
             skip_effects(replay, unembedding, skipped, positions_of(result), chosen=chosen)
+        case "direct_effects":
+            direct_effects(replay, skipped, positions_of(result), chosen=chosen)
         case "residual_erasure":
             baseline = [residual.mean(dim=0) for residual in replay.residual]
             tokens = erased_tokens(result)
@@ -82,7 +85,8 @@ def compute(name: str, replay: Replay, result: RunResult) -> None:
     ids=["everything", "layers", "tokens"],
 )
 @pytest.mark.parametrize(
-    "name", ["ablation", "skip_effects", "residual_erasure", "context_depth", "order"]
+    "name",
+    ["ablation", "skip_effects", "direct_effects", "residual_erasure", "context_depth", "order"],
 )
 def test_the_work_is_what_is_run(
     name: str, choices: dict[str, Any], replay: Replay, monkeypatch: pytest.MonkeyPatch

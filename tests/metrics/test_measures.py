@@ -135,7 +135,7 @@ def test_rows_are_layers_or_depths(measure: Measure) -> None:
     values = measure.values(result)
     assert values is not None
     assert len(values) == result.model.n_layers + measure.reads_residual
-    assert measure.by_token == (measure is not MEASURE_BY_NAME["skip_effects"])
+    assert measure.by_token == (measure.name not in {"skip_effects", "direct_effects"})
 
 
 def test_direct_logits_begin_with_the_first_layer() -> None:

@@ -18,6 +18,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.verdict import verdict
 from depthtui.metrics import ALL_MEASURES, MEASURES
+from depthtui.metrics.direct_effects import SHARE
 from depthtui.metrics.spec import Measure
 from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
@@ -161,7 +162,7 @@ class TestPage:
 
     def test_the_slower_metrics_are_drawn(self) -> None:
         text = html([full_run()])
-        assert heatmaps(text) == titles(ALL_MEASURES)
+        assert heatmaps(text) == titles([*ALL_MEASURES, SHARE])
         bars = [values.title.capitalize() for values in BY_LAYER if values.caption]
         assert {"Block influence", "Loss change", "Output effect"} < set(bars)
         drawn = [label for label in labels(text) if label.endswith(", by layer")]

@@ -194,7 +194,7 @@ async def test_the_marked_answer_is_underlined_and_kept_by_the_next_run(tmp_path
 
 async def test_the_skip_map_has_layers_both_ways_and_the_output_apart(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await it.press("v", "end", "enter")
+        await it.press("v", "end", "up", "enter")
         await it.until(lambda: it.main.measure is MEASURE_BY_NAME["skip_effects"])
         await it.press("i")
         await it.until(lambda: it.session.current.result.get(SkipEffects) is not None)

@@ -161,7 +161,9 @@ def _findings(effects: PooledEffects, pooled: Pooled) -> list[Finding]:
     lines = [Finding(METRIC.title, f"median {np.nanmedian(pairs):.2f}", remark), floor]
     if effects.share is not None:
         median = float(np.nanmedian(effects.share))
-        lines.append(Finding("Direct share of skip effects", f"median {median:.0%}", _words(median)))
+        lines.append(
+            Finding("Direct share of skip effects", f"median {median:.0%}", _words(median))
+        )
     return lines
 
 
@@ -197,7 +199,7 @@ def _maps(effects: PooledEffects) -> list[LayerMap]:
 
 def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
     """The mean over pairs of layers of each prompt's largest effects."""
-    found = [(metrics[NAME], n_tokens) for metrics, n_tokens in prompts if NAME in metrics]
+    found = [(metrics[NAME], n_tokens) for metrics, n_tokens in prompts if metrics.get(NAME)]
     means = [
         (float(np.nanmean(pairs)), n_tokens)
         for direct, n_tokens in found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.model import ModelInfo
 from depthtui.depth.published import DATASETS, PublishedModel, published_for
-from depthtui.metrics import RANKINGS, rankings_of
+from depthtui.metrics import rankings_for, rankings_of
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar, fit_right
@@ -76,7 +76,7 @@ class DepthTable(Page):
         return lines
 
     def computes(self) -> tuple[str, ...]:
-        return tuple(metric.name for metric in RANKINGS)
+        return rankings_for(self.result)
 
     def _bars(self) -> list[list[list[Piece]]]:
         """How useful each layer is, where no other pane says so."""

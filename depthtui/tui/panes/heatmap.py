@@ -44,7 +44,8 @@ class Heatmap(Pane):
 
     Attributes:
         mode: `tokens`, `means` for attention, MLP and layer averaged over tokens, or
-            `skips` for the layers that change where one is skipped.
+            `skips` for the layers that change where one is skipped, `reads` for those that read
+            another.
         how_to_compute: how to compute what is missing; empty where that cannot be done.
     """
 

@@ -1,4 +1,4 @@
-"""What a heatmap's columns are: tokens, sublayers, or the layers that a skip changes."""
+"""What a heatmap's columns are: tokens, sublayers, or layers that a skip reaches."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import numpy as np
 from depthtui import palette
 from depthtui.data.depth import Curves, DepthSummary
 from depthtui.data.run import RunResult
-from depthtui.metrics import formula_in
+from depthtui.metrics import direct_effects, formula_in
 from depthtui.metrics.choices import layers_words
 from depthtui.metrics.depth_score import depth_score
+from depthtui.metrics.direct_effects import DirectEffects, later_pairs, read_later
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure
 from depthtui.token_text import printable
 from depthtui.tui.draw.styles import number
-from depthtui.tui.draw.text import skip_words
+from depthtui.tui.draw.text import skip_words, sublayer_title
 from depthtui.tui.panes.pane import Cursor
 
-HeatmapMode: TypeAlias = Literal["tokens", "means", "skips"]
+HeatmapMode: TypeAlias = Literal["tokens", "means", "skips", "reads"]
 
 _BRANCHES = ("attention", "mlp", "layer")
 _BRANCH_TITLES = ("attention", "MLP", "layer")
@@ -133,26 +134,31 @@ class MeansView(TokensView):
         return f"{_layer_name(result, row)}: {named}", " ".join(texts)
 
 
-class SkipsView(TokensView):
-    """Rows are skipped layers, columns the later layers that change; the output stands apart."""
+class LayersView(TokensView):
+    """Rows are layers, columns the later layers that something of them reaches."""
 
     widest = 4
     by_token = False
     names_columns = False
     unknown = " "
 
-    def title(self, measure: Measure, result: RunResult | None) -> str:
-        skipped = "" if result is None else skip_words(result)
-        return f"{measure.title}{skipped and ', '}{skipped} · {measure.formula}"
-
     def values(
         self, measure: Measure, result: RunResult, summary: DepthSummary | None
     ) -> np.ndarray | None:
-        effects = measure.values(result)
-        if effects is None:
-            return None
         # A layer cannot change what comes before it.
-        return np.where(np.tri(len(effects), dtype=bool), np.nan, effects)
+        effects = measure.values(result)
+        return None if effects is None else later_pairs(effects)
+
+    def column_of(self, cursor: Cursor) -> int:
+        return cursor.layer
+
+
+class SkipsView(LayersView):
+    """Rows are skipped layers, columns the later layers that change; the output stands apart."""
+
+    def title(self, measure: Measure, result: RunResult | None) -> str:
+        skipped = "" if result is None else skip_words(result)
+        return f"{measure.title}{skipped and ', '}{skipped} · {measure.formula}"
 
     def side(self, result: RunResult) -> np.ndarray | None:
         effects = result.get(SkipEffects)
@@ -160,9 +166,6 @@ class SkipsView(TokensView):
 
     def labels(self, result: RunResult) -> Sequence[str]:
         return ["skipped"] * result.model.n_layers
-
-    def column_of(self, cursor: Cursor) -> int:
-        return cursor.layer
 
     def note(self, result: RunResult) -> str:
         effects = result.get(SkipEffects)
@@ -200,11 +203,57 @@ class SkipsView(TokensView):
         return value, f"output effect of skipping layer {cursor.layer}"
 
 
+class ReadsView(LayersView):
+    """Rows are layers that write, columns the later layers that read them."""
+
+    def title(self, measure: Measure, result: RunResult | None) -> str:
+        part = "layer" if result is None else result.settings.skip_part
+        of_part = "" if part == "layer" else f" of {sublayer_title(part)}"
+        return f"{measure.title}{of_part} · {measure.formula}"
+
+    def labels(self, result: RunResult) -> Sequence[str]:
+        return ["read"] * result.model.n_layers
+
+    def note(self, result: RunResult) -> str:
+        effects = result.get(DirectEffects)
+        return "" if effects is None else layers_words(effects.chosen, result.model.n_layers)
+
+    def value_texts(
+        self,
+        measure: Measure,
+        result: RunResult,
+        values: np.ndarray,
+        row: int,
+        column: int,
+        name: str,
+    ) -> tuple[str, str]:
+        later = values[row]
+        if not np.isfinite(later).any():
+            return f"layer {row}: read by none", "–"
+        reader = int(np.nanargmax(later))
+        most = f"{number(float(later[reader]))} at {reader}"
+        return f"layer {row} is read most by layer {reader}: {number(float(later[reader]))}", most
+
+    def copied(
+        self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
+    ) -> tuple[float, str]:
+        mean = float(read_later(values)[cursor.layer])
+        return mean, f"mean direct effect of layer {cursor.layer} on later layers"
+
+
 VIEWS: dict[HeatmapMode, TokensView] = {
     "tokens": TokensView(),
     "means": MeansView(),
     "skips": SkipsView(),
+    "reads": ReadsView(),
 }
+
+
+def mode_of(measure: Measure, averaged: bool = False) -> HeatmapMode:
+    """What the columns are: of a map of layers, what the measure says, else tokens or means."""
+    if not measure.by_token:
+        return "reads" if measure.metric == direct_effects.NAME else "skips"
+    return "means" if averaged else "tokens"
 
 
 def copied(measure: Measure, result: RunResult, cursor: Cursor) -> tuple[str, str] | None:
@@ -212,7 +261,7 @@ def copied(measure: Measure, result: RunResult, cursor: Cursor) -> tuple[str, st
     values = measure.values(result)
     if values is None:
         return None
-    view = VIEWS["tokens" if measure.by_token else "skips"]
+    view = VIEWS[mode_of(measure)]
     cursor = cursor._replace(layer=min(cursor.layer, len(values) - 1))
     value, words = view.copied(measure, result, values, cursor)
     return f"{value:.6g}", words

@@ -6,7 +6,7 @@ import numpy as np
 from rich.style import Style
 
 from depthtui.data.depth import DepthSummary
-from depthtui.metrics import RANKINGS, rankings_of
+from depthtui.metrics import answers_kept, rankings_for, rankings_of
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
@@ -18,12 +18,12 @@ _LEAST = 5
 
 
 class LayerBars(LinesPane):
-    """Ablation loss and block influence against the layer, and which layers to leave out first."""
+    """What layers are ranked by against the layer, and which ones to leave out first."""
 
     follows_cursor = True
 
     def computes(self) -> tuple[str, ...]:
-        return tuple(metric.name for metric in RANKINGS)
+        return rankings_for(self.result)
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles(self._title(), first_token_note(self.summary))
@@ -31,7 +31,11 @@ class LayerBars(LinesPane):
             return "What the loss gains without each layer.", ""
         if not rankings_of(self.result):
             words = "What the loss gains without each layer, and how little each turns the stream."
-            return words, "i computes both: L forwards, half of each. V chooses what is left out."
+            hint = "i computes both: L forwards, half of each."
+            if answers_kept.NAME in self.computes():
+                words += " Whether it still gives the answer."
+                hint = "i computes all three: L forwards, and half of each once more."
+            return words, f"{hint} V chooses what is left out."
         return None
 
     def _title(self) -> str:

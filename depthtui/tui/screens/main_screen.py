@@ -312,7 +312,7 @@ class MainScreen(PagedScreen):
             self.redraw()
 
     def action_skip_variant(self) -> None:
-        """Choose what skip effects and ablation leave out."""
+        """Choose what skip effects and the like leave out."""
         run = self.run
         if run is not None and run.state.is_live:
             self.notify(STILL_RUNNING, markup=False)

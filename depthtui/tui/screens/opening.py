@@ -48,7 +48,7 @@ def choose_model(screen: LiveScreen, explorer: Explorer, then: Callable[[ModelSp
 
 
 def choose_skip(screen: LiveScreen, explorer: Explorer, run: Run) -> None:
-    """Ask what skip effects and ablation of a run leave out."""
+    """Ask what skip effects and the like of a run leave out."""
     from depthtui.tui.screens.dialogs.skip_picker import SkipChoice, SkipPicker
 
     def chosen(choice: SkipChoice | None) -> None:

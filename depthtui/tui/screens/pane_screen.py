@@ -16,7 +16,7 @@ from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.spec import Measure
 from depthtui.tui.minimal_updates import ThinCompositor
 from depthtui.tui.panes.heatmap import Heatmap
-from depthtui.tui.panes.heatmap_views import HeatmapMode
+from depthtui.tui.panes.heatmap_views import HeatmapMode, mode_of
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
@@ -166,9 +166,7 @@ class PaneScreen(Screen[None]):
 
     def _mode_of(self, heatmap: Heatmap) -> HeatmapMode:
         """What the columns of a heatmap are."""
-        if not self.measure.by_token:
-            return "skips"
-        return "means" if self.averaged else "tokens"
+        return mode_of(self.measure, self.averaged)
 
     def _take_count(self, otherwise: int = 1) -> int:
         count, self._count = self._count, 0

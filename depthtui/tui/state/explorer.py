@@ -393,7 +393,7 @@ class Explorer:
             self.session.mark_answer(run, -1 if run.settings.answer_start == token else token)
 
     def choose_skip(self, part: str, everywhere: bool) -> None:
-        """Let skip effects and ablation of the run on the screen leave out something else."""
+        """Let skip effects and the like of the run on the screen leave out something else."""
         run = self.session.current
         if run is not None:
             self.session.choose_skip(run, part, everywhere)

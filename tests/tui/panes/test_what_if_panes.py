@@ -12,10 +12,13 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.run import Prompt
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.answers_kept import AnswersKept
+from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.tui.draw.bars import column_cells, sum_up
 from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap_views import copied, mode_of
 from depthtui.tui.panes.layer_bars import LayerBars
 from depthtui.tui.panes.lens_pair import LensPair
 from depthtui.tui.panes.output_bars import OutputBars
@@ -205,7 +208,7 @@ async def test_useful_layers_stand_taller():
     result = make_result(layers=6)
     async with framed(pane, (40, 10)):
         pane.show(result)
-        assert "i computes both" in "\n".join(lines(pane))
+        assert "i computes all three" in " ".join(lines(pane))
         result.put("ablation", ablation([4.0, 2.0, 1.0, 0.5, 0.0, -1.0]))
         pane.show(result)
         shown = lines(pane)
@@ -221,6 +224,54 @@ async def test_useful_layers_stand_taller():
         pane.show(result)
         assert "loss change without MLP" in lines(pane)[0]
         assert "without MLP" in str(pane.border_title)
+
+
+async def test_an_answer_is_ranked_by_too_where_there_is_one():
+    pane = LayerBars()
+    result = make_result(layers=3)
+    result.tokens = replace(result.tokens, answer_start=len(result.tokens))
+    assert pane.computes() == ("ablation", "answers_kept", "similarity")
+    async with framed(pane, (70, 10)):
+        pane.show(result)
+        assert pane.computes() == ("ablation", "similarity")
+        tokens = len(result.tokens)
+        result.tokens = replace(result.tokens, answer_start=tokens - 2)
+        pane.show(result)
+        assert pane.computes() == ("ablation", "answers_kept", "similarity")
+        assert "i computes all three" in " ".join(lines(pane))
+        clean = np.array([-1] * (tokens - 2) + [7, 7])
+        without = np.tile(clean, (3, 1))
+        without[0, -2:] = 8
+        right = np.array([0.0, 1, 1])
+        result.put("answers_kept", AnswersKept("layer", clean, without, clean, right, True))
+        pane.show(result)
+        assert "answer changed · max 1.00 · least 1 2 0" in lines(pane)[0]
+
+
+async def test_the_map_of_reads_names_the_reader():
+    result = make_result(layers=4)
+    effects = np.triu(np.arange(16, dtype=np.float32).reshape(4, 4), 1)
+    result.put("direct_effects", DirectEffects("layer", (8,), effects, 0.0))
+    pane = Heatmap()
+    measure = MEASURE_BY_NAME["direct_effects"]
+    assert mode_of(measure) == "reads"
+    pane.mode, pane.measure, pane.cursor = "reads", measure, Cursor(1, 0)
+    async with framed(pane, (70, 12)) as pilot:
+        pane.show(result)
+        await pilot.pause()
+        assert "layer 1 is read most by layer 3: 7.00" in "\n".join(lines(pane))
+        assert "Direct effects · |c - c'| / |c|" in str(pane.border_title)
+    value, words = copied(measure, result, Cursor(1, 0))
+    assert (value, words) == ("6.5", "mean direct effect of layer 1 on later layers")
+
+
+def test_the_columns_follow_the_measure():
+    modes = [
+        mode_of(MEASURE_BY_NAME[name], averaged)
+        for name in ("kl", "skip_effects", "direct_effects", "answers_kept")
+        for averaged in (False, True)
+    ]
+    assert modes == ["tokens", "means", "skips", "skips", "reads", "reads", "tokens", "means"]
 
 
 @pytest.mark.parametrize("ramp", ["truecolor", "256", "glyph"])

@@ -1,4 +1,4 @@
-"""What skip effects and ablation leave out: a layer or one of its sublayers, and where."""
+"""What skip effects and the like leave out: a layer or one of its sublayers, and where."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CHOICES = tuple(
 class SkipPicker(ListDialog[SkipChoice]):
     """Choose what is left out; a digit chooses at once."""
 
-    heading = "What skip effects and ablation leave out"
+    heading = "What skip effects and the like leave out"
     hint = "1-6 or enter choose · esc closes"
 
     BINDINGS: ClassVar[list[BindingType]] = [
