@@ -240,7 +240,10 @@ class TestEveryDocument:
         assert 0 <= text.index(found.sentence) < text.index("overlap", text.index("criterion"))
         missing = [run("one"), run("two")]
         text = " ".join(document(missing).replace("\\", "").split())
-        assert "More would tell (--metrics similarity,ablation,residual_erasure)" in text
+        told = verdict(missing, SETTINGS)
+        assert told is not None
+        assert {"ablation", "context_depth", "order"} <= set(told.missing)
+        assert f"More would tell (--metrics {','.join(told.missing)})" in text
 
 
 class TestMarkdown:
