@@ -46,7 +46,7 @@ def test_it_prints_the_table_and_writes_the_report(
     assert run(*models, *tasks, "--out", str(out)) == 0
     text = capsys.readouterr().out
     assert "alpha: 12 layers, float32 on cpu" in text
-    assert "≈ paper 25" in text
+    assert "≈ paper 26" in text
     for question in ("grow with size", "differ on the same prompts", "harder tasks use more"):
         assert question in text
     assert {path.name for path in out.iterdir()} == {

@@ -243,18 +243,40 @@ def _evidence(answers: PooledAnswers, pooled: Pooled) -> list[Evidence]:
     The lowest count is that with one prompt left out, whichever leaves least; the highest that
     of the layers without which any text differs at all, right or not.
     """
-    found, why_none = _count(answers, pooled.n_layers)
+    return [_evidence_of(answers, pooled.n_layers)]
+
+
+def _cell_evidence(
+    prompts: PromptMetrics, other_prompts: PromptMetrics, n_layers: int
+) -> list[Evidence]:
+    found = [metrics[NAME] for metrics, _ in prompts if metrics.get(NAME)]
+    if not found:
+        return []
+    answers = PooledAnswers(
+        found[0]["part"],
+        tuple(found[0].get("chosen", ())),
+        np.array([bool(one["clean"]) for one in found]),
+        np.array([one["without"] for one in found], float),
+        np.array([one["differs_after"] for one in found], float),
+        np.array([one["tokens"] for one in found], float),
+        sum(one["unchanged_differs"] for one in found),
+    )
+    return [_evidence_of(answers, n_layers)]
+
+
+def _evidence_of(answers: PooledAnswers, n_layers: int) -> Evidence:
+    found, why_none = _count(answers, n_layers)
     if found is None:
-        return [Evidence("causal", NAME, "answers kept", None, firm=False, reason=why_none)]
+        return Evidence("causal", NAME, "answers kept", None, firm=False, reason=why_none)
     count, low, high = found
-    firm = high - low <= pooled.n_layers / 10
+    firm = high - low <= n_layers / 10
     reason = ""
     if not firm and count - low >= high - count:
         layers = count - low
         reason = f"{layers} of them {'is' if layers == 1 else 'are'} needed by one prompt alone"
     elif not firm:
         reason = f"without {high - count} more a text changes, though no right answer is lost"
-    return [Evidence("causal", NAME, "answers kept", count, low, high, firm, reason)]
+    return Evidence("causal", NAME, "answers kept", count, low, high, firm, reason)
 
 
 def _count(answers: PooledAnswers, n_layers: int) -> tuple[tuple[int, int, int] | None, str]:
@@ -308,5 +330,6 @@ METRIC = Metric(
     ranks_layers=True,
     cell_means=_cell_means,
     evidence=_evidence,
+    cell_evidence=_cell_evidence,
     moved_by_rounding=True,
 )

@@ -216,6 +216,13 @@ def _per_layer(context: PooledContext) -> list[LayerValues]:
 
 def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
     """The depths of the cell: of the mean curves of its prompts' tokens."""
+    curves = zip(("context depth", "context depth, later tokens"), _curves(prompts), strict=True)
+    depths = {title: curve.depth for title, curve in curves if curve is not None}
+    return {title: float(depth) for title, depth in depths.items() if depth is not None}
+
+
+def _curves(prompts: PromptMetrics) -> tuple[ContextCurve | None, ContextCurve | None]:
+    """The curve over the tokens of some prompts, and that over their later ones."""
     found = [(metrics[NAME], n_tokens) for metrics, n_tokens in prompts if NAME in metrics]
     known = [
         (one, n_tokens - start)
@@ -224,26 +231,36 @@ def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
         if start is not None
     ]
     later = [(one["later_tokens"], weight - 1) for one, weight in known if one["later_tokens"]]
-    depths = {"context depth": _depth_of(known), "context depth, later tokens": _depth_of(later)}
-    return {title: float(depth) for title, depth in depths.items() if depth is not None}
+    return _mean_curve(known), _mean_curve(later)
 
 
-def _depth_of(curves: list[tuple[dict[str, Any], int]]) -> int | None:
-    """The depth of some prompts' curves as a summary holds them, weighted by their tokens."""
+def _mean_curve(curves: list[tuple[dict[str, Any], int]]) -> ContextCurve | None:
+    """The mean of some prompts' curves as a summary holds them, weighted by their tokens."""
     if not curves:
         return None
     losses = np.array([curve["loss"] for curve, _ in curves], float)
     worth = weighted_mean([(curve["worth"], weight) for curve, weight in curves])
     loss = np.average(losses, axis=0, weights=[weight for _, weight in curves])
-    return ContextCurve(loss, worth).depth
+    return ContextCurve(loss, worth)
 
 
 def _evidence(context: PooledContext, pooled: Pooled) -> list[Evidence]:
     """The depth of the later tokens: the first is predicted from h_k itself, as by a lens."""
-    if context.later is not None:
-        return [context.later.evidence()]
+    return [_evidence_of(context.later)]
+
+
+def _cell_evidence(
+    prompts: PromptMetrics, other_prompts: PromptMetrics, n_layers: int
+) -> list[Evidence]:
+    curve, later = _curves(prompts)
+    return [] if curve is None else [_evidence_of(later)]
+
+
+def _evidence_of(later: ContextCurve | None) -> Evidence:
+    if later is not None:
+        return later.evidence()
     why = "the tokens that are run in full predict none"
-    return [Evidence("causal", NAME, "context depth", None, firm=False, reason=why)]
+    return Evidence("causal", NAME, "context depth", None, firm=False, reason=why)
 
 
 def _has_context(result: RunResult) -> str:
@@ -309,4 +326,5 @@ METRIC = Metric(
     per_layer=_per_layer,
     cell_means=_cell_means,
     evidence=_evidence,
+    cell_evidence=_cell_evidence,
 )

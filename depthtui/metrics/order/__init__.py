@@ -148,22 +148,40 @@ def _per_layer(order: PooledOrder) -> list[LayerValues]:
 
 def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
     """The sequential depth of the cell: of the mean costs of its prompts' tokens."""
-    known = [(metrics[NAME], n_tokens - 1) for metrics, n_tokens in prompts if NAME in metrics]
+    costs = _mean_costs(prompts)
+    return {} if costs is None else {"sequential depth": float(sequential_depth(costs))}
+
+
+def _mean_costs(prompts: PromptMetrics) -> np.ndarray | None:
+    """What pairs of layers cost side by side, over the tokens of some prompts, `[L-1]`."""
+    known = [(metrics[NAME], n_tokens - 1) for metrics, n_tokens in prompts if metrics.get(NAME)]
     if not known:
-        return {}
+        return None
     costs = np.array([found["parallel"] for found, _ in known], float)
-    mean = np.average(costs, axis=0, weights=[weight for _, weight in known])
-    return {"sequential depth": float(sequential_depth(mean))}
+    return np.asarray(np.average(costs, axis=0, weights=[max(1, weight) for _, weight in known]))
 
 
 def _evidence(order: PooledOrder, pooled: Pooled) -> list[Evidence]:
+    return [_depth_evidence(order.parallel)]
+
+
+def _cell_evidence(
+    prompts: PromptMetrics, other_prompts: PromptMetrics, n_layers: int
+) -> list[Evidence]:
+    costs = _mean_costs(prompts)
+    return [] if costs is None else [_depth_evidence(costs)]
+
+
+def _depth_evidence(costs: np.ndarray) -> Evidence:
+    """The sequential depth, and how far it moves with what a pair may cost."""
     least, most = SMALL * (1 - SENSITIVITY), SMALL * (1 + SENSITIVITY)
-    low, high = (sequential_depth(order.parallel, threshold) for threshold in (most, least))
-    firm = high - low <= pooled.n_layers / 10
-    between = int(((order.parallel >= least) & (order.parallel < most)).sum())
+    low, high = (sequential_depth(costs, threshold) for threshold in (most, least))
+    firm = high - low <= (len(costs) + 1) / 10
+    between = int(((costs >= least) & (costs < most)).sum())
     reason = f"{between} pairs of layers cost between {least:.2g} and {most:.2g} nats side by side"
     title = "sequential depth"
-    return [Evidence("causal", NAME, title, order.depth, low, high, firm, "" if firm else reason)]
+    depth = sequential_depth(costs)
+    return Evidence("causal", NAME, title, depth, low, high, firm, "" if firm else reason)
 
 
 def _work(result: RunResult) -> float:
@@ -234,4 +252,5 @@ METRIC = Metric(
     per_layer=_per_layer,
     cell_means=_cell_means,
     evidence=_evidence,
+    cell_evidence=_cell_evidence,
 )

@@ -111,7 +111,8 @@ class TestNumbers:
     def test_a_cell_s_verdict_is_that_of_the_runs(self, first: bool) -> None:
         results = [full_run(f"text {n}", seed=n, tokens=20) for n in range(6)]
         for result in results:
-            result.put("ablation", replace(result.measured["ablation"], part="layer"))
+            for name in ("ablation", "answers_kept"):
+                result.put(name, replace(result.measured[name], part="layer"))
         settings = SummarySettings(include_first_token=first)
         (cell,) = of_results(results).cells
         cell = replace(cell, settings=settings)
@@ -120,9 +121,8 @@ class TestNumbers:
         assert expected is not None
         kept = [measure for measure in expected.evidence if measure.measure != "residual_erasure"]
         assert list(cell.verdict.evidence) == kept
-        assert {"kl", "overlap", "cosine", "similarity", "ablation"} == {
-            measure.measure for measure in kept
-        }
+        rules, metrics = {"kl", "overlap", "cosine"}, {"similarity", "ablation", "answers_kept"}
+        assert rules | metrics | {"context_depth", "order"} == {measure.measure for measure in kept}
 
     def test_the_published_value_is_beside_a_model_of_the_paper(self, summary) -> None:
         cell = cell_of(summary, "Qwen2.5-14B", "gsm8k")
