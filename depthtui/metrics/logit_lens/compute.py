@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from depthtui.data.lens import OVERLAP_K, LensValues, LogitLens
+from depthtui.metrics.logit_lens.row_sums import GROUP, RowSums, add_columns, padded
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.tracing.anatomy import Unembedding, execution_device
 from depthtui.tracing.parts import at_once
@@ -28,9 +29,6 @@ ROW_BYTES = 128 << 20
 
 _BLOCK = 2048
 """Vocabulary block on a CPU: its logits are still in the cache when they are reduced."""
-
-_GROUP = 64
-"""Columns whose maximum is kept; the top k lie in the k groups with the largest maxima."""
 
 
 def unknown_rows(depths: int, tokens: int, top_k: int) -> LensValues[Tensor]:
@@ -192,7 +190,7 @@ class _Reader:
         self._vocab = unembedding.vocab_size
         self._k = min(max(top_k, OVERLAP_K), self._vocab)
         on_cpu = weight is not None and self._device.type == "cpu"
-        self._block = _BLOCK if on_cpu else _padded(self._vocab)
+        self._block = _BLOCK if on_cpu else padded(self._vocab)
         # The last token has no next one in the prompt: NaN is put there.
         self._next_ids = torch.cat([ids[1:], ids[-1:]]).to(self._device)
         self._has_next = torch.arange(len(ids), device=self._device) < len(ids) - 1
@@ -204,11 +202,11 @@ class _Reader:
 
     def rows_within(self, limit: int, count: int) -> int:
         """How many of `count` rows of logits to hold in so many bytes."""
-        return at_once(count, limit, 4 * _padded(self._vocab))
+        return at_once(count, limit, 4 * padded(self._vocab))
 
     def read_output(self, residual: Tensor, tokens: slice) -> _Reading:
         """Read the model's own output at some tokens, `[tokens, d]`; KL is 0, overlap 1."""
-        logits = self._buffer("output", len(residual), _padded(self._vocab))
+        logits = self._buffer("output", len(residual), padded(self._vocab))
         parts = []
         for part in _parts(len(residual), self.rows_at_once(len(residual))):
             here = slice(tokens.start + part.start, tokens.start + part.stop)
@@ -228,7 +226,7 @@ class _Reader:
     ) -> _Reading:
         """Read `residuals` `[depths, tokens, d]`; `part` is where the tokens lie in `output`."""
         depths, count, _ = residuals.shape
-        logits = self._buffer("rows", depths * count, _padded(self._vocab))
+        logits = self._buffer("rows", depths * count, padded(self._vocab))
         reference = None if output is None else output.logits.values[0, part]
         reading = self._reduce(self._normed(residuals), tokens, logits, reference, depths)
         if output is not None:
@@ -253,45 +251,21 @@ class _Reader:
         reference: Tensor | None,
         depths: int,
     ) -> _Reading:
-        """Fill `logits` `[rows, V]` block by block, reducing each block while it is at hand.
-
-        Logits are kept relative to a shift per row, the largest logit of the first block,
-        so that their exponentials neither overflow nor vanish.
-        """
+        """Fill `logits` `[rows, V]` block by block, reducing each block while it is at hand."""
         n_rows = len(normed)
         unfinished = None if self._weight is not None else self._unembedding.head(normed)
-        maxima = self._buffer("maxima", n_rows, _padded(self._vocab) // _GROUP)
-        total = torch.zeros(n_rows, device=logits.device)
-        mean_logit, mean_ratio = torch.zeros_like(total), torch.zeros_like(total)
-        shift = torch.zeros(n_rows, 1, device=logits.device)
+        sums = RowSums.of_nothing(self._buffer("maxima", n_rows, padded(self._vocab) // GROUP))
         for start in range(0, self._vocab, self._block):
             self._checkpoint()
             stop = min(start + self._block, self._vocab)
-            block = logits[:, start:stop]
-            self._fill(block, normed, unfinished, slice(start, stop))
-            logits[:, stop : _padded(stop)] = -torch.inf
-            grouped = logits[:, start : _padded(stop)].view(n_rows, -1, _GROUP).amax(dim=-1)
-            maxima[:, start // _GROUP : _padded(stop) // _GROUP] = grouped
-            largest = grouped.amax(dim=1, keepdim=True)
-            if start == 0:
-                shift = largest
-            elif bool((largest - shift > 60).any()):
-                grown = torch.maximum(shift, largest)
-                for sums in (total, mean_logit, mean_ratio):
-                    sums.mul_((shift - grown).squeeze(1).exp())
-                shift = grown
-            weights = self._buffer("weights", n_rows, stop - start)
-            torch.sub(block, shift, out=weights).exp_()
-            total += weights.sum(dim=1)
-            mean_logit += torch.linalg.vecdot(weights, block)
-            if reference is not None:
-                apart = (depths, len(reference), stop - start)
-                against = torch.linalg.vecdot(weights.view(apart), reference[:, start:stop])
-                mean_ratio -= against.flatten()
-        mean_logit /= total
-        normalised = Logits(logits[:, : self._vocab], shift.squeeze(1), total)
+            columns = slice(start, stop)
+            self._fill(logits[:, columns], normed, unfinished, columns)
+            logits[:, stop : padded(stop)] = -torch.inf
+            add_columns(sums, logits, reference, columns, self._scratch)
+        normalised = Logits(logits[:, : self._vocab], sums.shift, sums.total)
         log_normaliser = normalised.log_normaliser
-        top_logits, top_ids = self._top(logits, maxima)
+        mean_logit = sums.logit / sums.total
+        top_logits, top_ids = self._top(logits, sums.maxima)
         next_ids = self._next_ids[tokens].repeat(depths)
         next_logits = logits.gather(1, next_ids[:, None]).squeeze(1)
         next_logits[~self._has_next[tokens].repeat(depths)] = torch.nan
@@ -300,8 +274,9 @@ class _Reader:
             return value.view(depths, -1, *value.shape[1:])
 
         unknown = torch.full_like(log_normaliser, torch.nan)
+        kl = unknown if reference is None else mean_logit - sums.reference / sums.total
         values = LensValues(
-            kl=by_depth(unknown if reference is None else mean_logit + mean_ratio / total),
+            kl=by_depth(kl),
             overlap=by_depth(unknown.clone()),
             entropy=by_depth((log_normaliser - mean_logit).clamp(min=0.0)),
             top_ids=by_depth(top_ids),
@@ -327,10 +302,13 @@ class _Reader:
     def _top(self, logits: Tensor, maxima: Tensor) -> tuple[Tensor, Tensor]:
         """The k largest logits and their ids, `[rows, k]`, found among the k best groups."""
         groups = maxima.topk(min(self._k, maxima.shape[1]), dim=1).indices
-        columns = groups[:, :, None] * _GROUP + torch.arange(_GROUP, device=groups.device)
+        columns = groups[:, :, None] * GROUP + torch.arange(GROUP, device=groups.device)
         columns = columns.flatten(1)
         top, place = logits.gather(1, columns).topk(self._k, dim=1)
         return top, columns.gather(1, place)
+
+    def _scratch(self, rows: int, width: int) -> Tensor:
+        return self._buffer("weights", rows, width)
 
     def _buffer(self, name: str, rows: int, width: int) -> Tensor:
         """Memory that is used again for every part, `[rows, width]` float32."""
@@ -339,10 +317,6 @@ class _Reader:
         if held is None or held.numel() < needed:
             held = self._buffers[name] = torch.empty(needed, device=self._device)
         return held[:needed].view(rows, width)
-
-
-def _padded(columns: int) -> int:
-    return -(-columns // _GROUP) * _GROUP
 
 
 def _plain_weight(unembedding: Unembedding) -> Tensor | None:

@@ -1,0 +1,85 @@
+"""What the logit lens keeps of each row of logits, summed up over blocks of the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+GROUP = 64
+"""Columns whose maximum is kept; the top k lie in the k groups with the largest maxima."""
+
+
+def padded(columns: int) -> int:
+    """Columns of whole groups that hold so many."""
+    return -(-columns // GROUP) * GROUP
+
+
+@dataclass
+class RowSums:
+    """Sums over the logits x of some rows, with r the logits that a row is compared with.
+
+    Attributes:
+        shift: `[rows]`, near the largest logit of each row, so that exponentials relative to
+            it neither overflow nor vanish.
+        total: `[rows]`, the sum of exp(x - shift).
+        logit: `[rows]`, the sum of exp(x - shift) x.
+        reference: `[rows]`, the sum of exp(x - shift) r; 0 where there is no r.
+        maxima: `[rows, groups]`, the largest logit of each `GROUP` columns.
+    """
+
+    shift: Tensor
+    total: Tensor
+    logit: Tensor
+    reference: Tensor
+    maxima: Tensor
+
+    @classmethod
+    def of_nothing(cls, maxima: Tensor) -> RowSums:
+        """Those of no column yet, with memory for the maxima."""
+        total = maxima.new_zeros(len(maxima))
+        shift = torch.full_like(total, -torch.inf)
+        return cls(shift, total, torch.zeros_like(total), torch.zeros_like(total), maxima)
+
+
+Scratch: TypeAlias = Callable[[int, int], Tensor]
+"""Gives memory, `[rows, columns]` float32, whose values are not defined."""
+
+AddColumns: TypeAlias = Callable[[RowSums, Tensor, Tensor | None, slice, Scratch], None]
+"""A function that does what `add_columns` does."""
+
+
+def add_columns(
+    sums: RowSums, logits: Tensor, reference: Tensor | None, columns: slice, scratch: Scratch
+) -> None:
+    """Add some columns of the logits to the sums.
+
+    Args:
+        sums: of the columns before these; changed in place.
+        logits: `[depths * tokens, padded(V)]` float32, -inf from the last of the columns to
+            the end of its group.
+        reference: `[tokens, V]` float32 that each depth is compared with, if any.
+        columns: which to add; they begin with a group.
+        scratch: where to put what is as large as the columns.
+    """
+    rows, first, stop = len(logits), columns.start, padded(columns.stop)
+    grouped = logits[:, first:stop].view(rows, -1, GROUP).amax(dim=-1)
+    sums.maxima[:, first // GROUP : stop // GROUP] = grouped
+    largest = grouped.amax(dim=1)
+    if first == 0:
+        sums.shift = largest
+    elif bool((largest - sums.shift > 60).any()):
+        grown = torch.maximum(sums.shift, largest)
+        for so_far in (sums.total, sums.logit, sums.reference):
+            so_far.mul_((sums.shift - grown).exp())
+        sums.shift = grown
+    block = logits[:, columns]
+    weights = torch.sub(block, sums.shift[:, None], out=scratch(*block.shape)).exp_()
+    sums.total += weights.sum(dim=1)
+    sums.logit += torch.linalg.vecdot(weights, block)
+    if reference is not None:
+        by_depth = weights.view(-1, len(reference), block.shape[1])
+        sums.reference += torch.linalg.vecdot(by_depth, reference[:, columns]).flatten()
