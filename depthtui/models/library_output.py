@@ -27,7 +27,8 @@ def silence_libraries() -> None:
     for logger in ("accelerate", "bitsandbytes"):
         # bitsandbytes says of every layer, at every call, that it converts the layer's input.
         logging.getLogger(logger).setLevel(logging.ERROR)
-    for module in ("transformers", "huggingface_hub", "accelerate", "torch", "bitsandbytes"):
+    modules = ("transformers", "huggingface_hub", "accelerate", "torch", "bitsandbytes", "triton")
+    for module in modules:
         warnings.filterwarnings("ignore", module=module)
 
 

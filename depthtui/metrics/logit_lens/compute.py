@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from depthtui.data.lens import OVERLAP_K, LensValues, LogitLens
-from depthtui.metrics.logit_lens.row_sums import GROUP, RowSums, add_columns, padded
+from depthtui.metrics.logit_lens.fused import add_columns_on
+from depthtui.metrics.logit_lens.row_sums import GROUP, RowSums, padded
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.tracing.anatomy import Unembedding, execution_device
 from depthtui.tracing.parts import at_once
@@ -194,6 +195,7 @@ class _Reader:
         # The last token has no next one in the prompt: NaN is put there.
         self._next_ids = torch.cat([ids[1:], ids[-1:]]).to(self._device)
         self._has_next = torch.arange(len(ids), device=self._device) < len(ids) - 1
+        self._add_columns = add_columns_on(self._device)
         self._buffers: dict[str, Tensor] = {}
 
     def rows_at_once(self, count: int) -> int:
@@ -261,7 +263,7 @@ class _Reader:
             columns = slice(start, stop)
             self._fill(logits[:, columns], normed, unfinished, columns)
             logits[:, stop : padded(stop)] = -torch.inf
-            add_columns(sums, logits, reference, columns, self._scratch)
+            self._add_columns(sums, logits, reference, columns, self._scratch)
         normalised = Logits(logits[:, : self._vocab], sums.shift, sums.total)
         log_normaliser = normalised.log_normaliser
         mean_logit = sums.logit / sums.total

@@ -1,0 +1,159 @@
+"""The lens's sums over the vocabulary in one pass, where a GPU takes it sooner.
+
+torch reads `[rows, V]` logits about eight times for them, which on a GPU takes longer than
+the arithmetic. Triton comes with torch's builds for CUDA; where it is missing, or cannot
+compile, torch's passes do. Which is used is found out by comparing and timing both.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from depthtui.metrics.logit_lens.row_sums import (
+    GROUP,
+    AddColumns,
+    RowSums,
+    Scratch,
+    add_columns,
+    padded,
+)
+
+_LOG = logging.getLogger(__name__)
+
+_GROUPS_AT_ONCE = 64
+_WARPS = 8
+
+_TOLERANCE = 1e-5
+"""Most that two orders of adding up in float32 may differ, as a share of a sum."""
+
+_WORTH_IT = 1.2
+"""How much faster the one pass must be, so that noise does not decide."""
+
+_TIMINGS = 5
+
+_TIMED = (8, 64, 32000)
+"""Depths, tokens and columns that are timed: whole groups, and more than a GPU's cache holds."""
+
+
+@functools.cache
+def add_columns_on(device: torch.device) -> AddColumns:
+    """The fastest way on a device to do what `add_columns` does; found out once."""
+    return chosen(add_columns_fused, device) if device.type == "cuda" else add_columns
+
+
+def add_columns_fused(
+    sums: RowSums, logits: Tensor, reference: Tensor | None, columns: slice, scratch: Scratch
+) -> None:
+    """`add_columns` in one pass, by Triton; needs no scratch."""
+    from depthtui.metrics.logit_lens.fused_kernel import add_columns_kernel
+
+    first, stop = columns.start, padded(columns.stop)
+    block, maxima = logits[:, first:stop], sums.maxima[:, first // GROUP : stop // GROUP]
+    others = block if reference is None else reference[:, columns]
+    # Triton launches on the current device, whatever the tensors'.
+    with torch.cuda.device_of(logits):  # type: ignore[no-untyped-call]
+        add_columns_kernel[(len(block),)](
+            block,
+            others,
+            sums.shift,
+            sums.total,
+            sums.logit,
+            sums.reference,
+            maxima,
+            block.stride(0),
+            others.stride(0),
+            maxima.stride(0),
+            columns.stop - first,
+            maxima.shape[1],
+            len(others),
+            len(block) // len(others),
+            compared=reference is not None,
+            group=GROUP,
+            at_once=_GROUPS_AT_ONCE,
+            num_warps=_WARPS,
+        )
+
+
+def chosen(candidate: AddColumns, device: torch.device) -> AddColumns:
+    """The candidate where it gives the sums of `add_columns` on a device, and sooner."""
+    try:
+        with torch.inference_mode():
+            if not _agrees(candidate, device):
+                _LOG.debug("On %s the lens's sums in one pass are wrong.", device)
+            elif not _is_faster(candidate, device):
+                _LOG.debug("On %s the lens's sums in one pass take longer.", device)
+            else:
+                return candidate
+    except Exception:
+        # No Triton, no compiler for it, a GPU or a version that it does not suit, no memory left.
+        _LOG.debug("On %s the lens's sums cannot be had in one pass.", device, exc_info=True)
+    return add_columns
+
+
+def _agrees(candidate: AddColumns, device: torch.device) -> bool:
+    """Whether both give the same sums but for rounding, and the same maxima."""
+    for logits, reference in _samples(device):
+        vocab = logits.shape[1]
+        whole = torch.nn.functional.pad(logits, (0, padded(vocab) - vocab), value=-torch.inf)
+        found, expected = (_sums(add, whole, reference, vocab) for add in (candidate, add_columns))
+        for name, value in vars(expected).items():
+            tolerance = 0.0 if name in ("shift", "maxima") else _TOLERANCE
+            if not torch.allclose(getattr(found, name), value, rtol=tolerance, atol=0.0):
+                return False
+    return True
+
+
+def _is_faster(candidate: AddColumns, device: torch.device) -> bool:
+    depths, tokens, vocab = _TIMED
+    logits = torch.randn(depths * tokens, vocab, device=device, generator=_generator(device))
+    reference = logits[:tokens]
+    fused, plain = [], []
+    for _ in range(_TIMINGS):
+        fused.append(_seconds(candidate, logits, reference))
+        plain.append(_seconds(add_columns, logits, reference))
+    return min(plain) > _WORTH_IT * min(fused)
+
+
+def _samples(device: torch.device) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Logits of two depths, three tokens, and what they are compared with.
+
+    Few columns and many, which fill neither a group nor a pass of the kernel's loop. No sum
+    is of terms that cancel, so that rounding stays a small share of it.
+    """
+    generator = _generator(device)
+    for vocab in (101, 9001):
+        normal = torch.randn(6, vocab, device=device, generator=generator)
+        reference = torch.randn(3, vocab, device=device, generator=generator) - 20
+        yield normal, None
+        yield 3 * normal, reference
+        yield 10 * normal - 1e4, reference
+        yield 100 * normal + 1e4, reference
+        yield 30 * (3 * normal).tanh(), reference
+        # The largest logit grows from block to block.
+        yield normal + torch.linspace(-300, 50, vocab, device=device), reference
+
+
+def _sums(add: AddColumns, logits: Tensor, reference: Tensor | None, vocab: int) -> RowSums:
+    """The sums over all columns of `[rows, padded(V)]` logits."""
+    sums = RowSums.of_nothing(logits.new_empty(len(logits), padded(vocab) // GROUP))
+    add(sums, logits, reference, slice(0, vocab), logits.new_empty)
+    return sums
+
+
+def _seconds(add: AddColumns, logits: Tensor, reference: Tensor) -> float:
+    """How long the sums over whole groups of columns take."""
+    start = time.perf_counter()
+    # Reading a value waits for all that a GPU has been asked for.
+    _sums(add, logits, reference, logits.shape[1]).total[0].item()
+    return time.perf_counter() - start
+
+
+def _generator(device: torch.device) -> torch.Generator:
+    """Random numbers that leave everyone else's as they are."""
+    return torch.Generator(device).manual_seed(0)
