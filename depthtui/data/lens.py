@@ -106,16 +106,9 @@ class FittedLens(LogitLens):
 
 @dataclass(kw_only=True)
 class AffineLens(FittedLens):
-    """T_l(h) = A_l x + b_l with x = h / rms(h), by least squares (after arXiv 2303.08112).
-
-    Attributes:
-        nonlinear: held-out 1 - R^2 of what layer l adds, c_l, as an affine function of x_l;
-            NaN unknown.
-    """
+    """T_l(h) = A_l x + b_l with x = h / rms(h), by least squares (after arXiv 2303.08112)."""
 
     kind: ClassVar[str] = "affine"
-
-    nonlinear: Annotated[np.ndarray, Shape("L")]
 
 
 @dataclass(kw_only=True)

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from depthtui.data.arrays import MetricResult
 from depthtui.data.run import RunResult
-from depthtui.engine.decoding import write_greedily
 from depthtui.engine.memory import Placement
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.metrics.spec import Sizes, backward
 from depthtui.tracing.activations import Activations, record_residuals
 from depthtui.tracing.anatomy import Anatomy, Unembedding, execution_device
+from depthtui.tracing.decoding import write_greedily
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay, mixes_tokens
 

@@ -15,7 +15,6 @@ from depthtui.data.run import Tokens
 from depthtui.data.run_settings import RunSettings
 from depthtui.depth.token_depths import token_depths
 from depthtui.engine.control import Control
-from depthtui.engine.decoding import Decoding
 from depthtui.engine.run import ReadyModel, Run
 from depthtui.engine.sampling import Sampler
 from depthtui.errors import DepthError, RunStopped
@@ -23,6 +22,7 @@ from depthtui.metrics import empty_result, logit_lens
 from depthtui.metrics.logit_lens.token_lens import TokenReading, read_token
 from depthtui.metrics.settling.compute import divergence
 from depthtui.models.loading import LoadedModel
+from depthtui.tracing.decoding import Decoding
 
 _SECONDS_BETWEEN_PARTS = 0.04
 """Tokens wait for each other this long before they are told."""

@@ -19,7 +19,6 @@ from depthtui.data.run import RunResult, without
 from depthtui.engine import memory
 from depthtui.engine.context import Baselines, MetricContext
 from depthtui.engine.control import Control
-from depthtui.engine.decoding import reads_on
 from depthtui.engine.memory import Placement
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError, RunStopped, first_line
@@ -34,6 +33,7 @@ from depthtui.models.loading import LoadedModel
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.activations import ActivationRecorder, Activations, record_residuals
 from depthtui.tracing.anatomy import Anatomy, execution_device
+from depthtui.tracing.decoding import reads_on
 from depthtui.tracing.parts import in_smaller_parts
 from depthtui.tracing.trace import LayerActivations, trace
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from depthtui.data.lens import AffineLens, FittedLens, LensFit
+from depthtui.data.lens import FittedLens, LensFit
 from depthtui.data.run import RunResult
 
 VOCABULARY = [" the", " a", " of", " Paris", " city", " France", " is", "\n", "[/]", "\x1b[2J"]
@@ -37,8 +37,6 @@ def smooth_lens(kind: type[Fitted], result: RunResult) -> Fitted:
     lens.top_probabilities[:] = 0.5 ** np.arange(1, top_k + 1) * (1 - 0.5 * left[..., None])
     lens.held_out_kl[:] = 3.2 * left[:-1, 0]
     lens.logit_held_out_kl[:] = 9 * left[:-1, 0]
-    if isinstance(lens, AffineLens):
-        lens.nonlinear[:] = 0.2 + 0.6 * left[:-1, 0]
     return lens
 
 

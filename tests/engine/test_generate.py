@@ -19,17 +19,17 @@ from depthtui.data.protocol import (
 from depthtui.data.run import Prompt, Tokens
 from depthtui.data.run_settings import GenerationSettings, ModelSpec
 from depthtui.data.store import open_store
-from depthtui.engine import decoding
 from depthtui.engine import generate as generate_module
 from depthtui.engine.control import Control
-from depthtui.engine.decoding import Decoding, reads_on
 from depthtui.engine.engine import Engine
 from depthtui.engine.generate import generate, replayed
 from depthtui.engine.run import ReadyModel
 from depthtui.engine.sampling import Sampler
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError
+from depthtui.tracing import decoding
 from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.decoding import Decoding, reads_on
 from tests.builders.models import tiny_model
 from tests.tiny_models import LAYERS, VOCAB, fresh, random_ids, tiny, tiny_tokenizer
 

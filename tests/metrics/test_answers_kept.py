@@ -13,7 +13,6 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.data.verdict import Evidence
 from depthtui.engine import context
-from depthtui.engine.decoding import reads_on, write_greedily
 from depthtui.engine.engine import Engine
 from depthtui.metrics import RANKINGS, empty_result
 from depthtui.metrics.answers_kept import METRIC, AnswersKept
@@ -21,6 +20,7 @@ from depthtui.metrics.answers_kept.compute import compute, same_answer
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import usefulness
 from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.decoding import reads_on, write_greedily
 from tests.builders.models import tiny_model
 from tests.builders.results import run
 from tests.naive import blocks, naive_answer

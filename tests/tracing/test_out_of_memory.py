@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from depthtui.engine.decoding import Decoding, reads_on
 from depthtui.tracing.anatomy import Unembedding, probe_architecture
+from depthtui.tracing.decoding import Decoding, reads_on
 from depthtui.tracing.replay import Replay
 from tests.tiny_models import random_ids, tiny
 

@@ -96,7 +96,7 @@ class Decoding:
                 input_ids=unread[None], use_cache=self._cached, **self._cache
             )
         if self._cached:
-            self._cache = _cache_in(outputs)
+            self._cache = cache_in(outputs)
         device = self._residuals[-1].device
         return torch.stack([residual.to(device) for residual in self._residuals])
 
@@ -180,7 +180,7 @@ def write_greedily(
             outputs = decoder(model)(input_ids=unread, use_cache=cached, **cache)
             chosen = anatomy.unembedding.logits(read.pop()).argmax(dim=-1, keepdim=True)
             written = torch.cat([written, chosen.to(ids.device)], dim=1)
-            cache = _cache_in(outputs) if cached else {}
+            cache = cache_in(outputs) if cached else {}
             unread = written[:, -1:] if cached else written
             on_token(done)
     return written[:, len(ids) :].to("cpu").numpy()
@@ -220,7 +220,7 @@ def _with_rows(output: Any, others: Tensor, rows: Sequence[int], texts: int) -> 
     return with_first_tensor(output, mixed)
 
 
-def _cache_in(outputs: Any) -> dict[str, Any]:
+def cache_in(outputs: Any) -> dict[str, Any]:
     """What the model is to be given back, by its name."""
     # Not by `get`, which answers to deprecated names too.
     held = dict(outputs.items()) if isinstance(outputs, dict) else {}

@@ -1,0 +1,108 @@
+"""The texts that a lens is fitted on, and those that it is tried on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from depthtui.errors import DepthError
+
+WRITTEN = "written by the model"
+"""Where texts come from that no file holds."""
+
+TOKENS_A_WIDTH = 10
+"""So many tokens for each dimension of the residual stream determine an affine map well."""
+
+LONGEST = 1024
+"""Tokens of a text that are read; what follows adds little but time."""
+
+_ONE_IN = 10
+"""One text in so many is held out."""
+
+_LARGEST_FILE = 64 << 20
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Texts as token ids, each `[T]`.
+
+    Attributes:
+        fitted: those that a lens is fitted on.
+        held_out: those that it is tried on.
+        source: where they come from, in words.
+        digest: changes with the texts.
+    """
+
+    fitted: Sequence[Tensor]
+    held_out: Sequence[Tensor]
+    source: str
+    digest: str
+
+    @classmethod
+    def of(cls, texts: Sequence[Tensor], source: str, digest: str) -> Calibration:
+        """Hold out every tenth text, one of fewer.
+
+        Raises:
+            DepthError: there are fewer than two texts of two tokens or more.
+        """
+        usable = [ids[:LONGEST] for ids in texts if len(ids) > 1]
+        if len(usable) < 2:
+            raise DepthError(
+                f"The texts of a lens ({source}) are fewer than two of two tokens or more.",
+                "It is tried on texts that it is not fitted on: give more of them.",
+            )
+        every = min(_ONE_IN, len(usable))
+        held_out = usable[every - 1 :: every]
+        fitted = [ids for place, ids in enumerate(usable) if place % every != every - 1]
+        return cls(fitted, held_out, source, digest)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens a map is fitted on: token 0 of each text is left out."""
+        return sum(len(ids) - 1 for ids in self.fitted)
+
+
+def read_texts(path: Path) -> tuple[list[str], str]:
+    """The texts of a file, and a digest of it.
+
+    A `.jsonl` file has an object with `text` a line; of any other file each line is a text.
+
+    Raises:
+        DepthError: the file cannot be read, or holds something else.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise DepthError(
+            f"The calibration texts {path} cannot be read: {error.strerror or error}.",
+            "Give a file of JSON lines with `text`, or of plain lines.",
+        ) from error
+    if len(data) > _LARGEST_FILE:
+        raise DepthError(f"{path} is larger than {_LARGEST_FILE >> 20} MiB.", "Give a part of it.")
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DepthError(f"{path} is not UTF-8.", "Save the file as UTF-8.") from error
+    if path.suffix.lower() in {".jsonl", ".ndjson"}:
+        numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+        texts = [_text_of(line, f"{path}, line {number}") for number, line in numbered]
+    else:
+        texts = [line for line in lines if line.strip()]
+    return texts, hashlib.sha256(data).hexdigest()[:16]
+
+
+def _text_of(line: str, where: str) -> str:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DepthError(f"{where} is not JSON.", 'A line is such as {"text": "…"}.') from error
+    text = row.get("text") if isinstance(row, dict) else None
+    if not isinstance(text, str) or not text:
+        raise DepthError(f"{where} has no `text`.", 'A line is such as {"text": "…"}.')
+    return text

@@ -1,0 +1,308 @@
+"""Fitted lenses on disk: safetensors with JSON metadata, by model; and the published format."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from depthtui.data.lens import LensFit
+from depthtui.errors import DepthError
+from depthtui.files import write_whole
+from depthtui.lenses.jacobian import JacobianSums
+from depthtui.lenses.maps import DepthMap, LensMaps
+
+_FORMAT = 1
+_ARRAYS = ("held_out_kl", "logit_held_out_kl", "nonlinear")
+_KINDS = ("affine", "jacobian")
+
+
+@dataclass(frozen=True)
+class LensFile:
+    """A fitted lens that is kept.
+
+    Attributes:
+        path: the file.
+        model: the model's name.
+        fingerprint: of the model's weights.
+        fit: how it was fitted.
+        calibration: digest of the calibration texts; empty where unknown.
+        modified: when, in seconds since the epoch.
+        size: bytes.
+    """
+
+    path: Path
+    model: str
+    fingerprint: str
+    fit: LensFit
+    calibration: str
+    modified: float
+    size: int
+
+    @property
+    def name(self) -> str:
+        """By which people name it."""
+        return self.path.stem
+
+
+@dataclass(frozen=True)
+class LensFolder:
+    """Where fitted lenses lie.
+
+    Attributes:
+        folder: made where missing.
+    """
+
+    folder: Path
+
+    def files(self) -> list[LensFile]:
+        """All that can be read, the latest first."""
+        found = (_described(path) for path in self.folder.glob("*.safetensors"))
+        known = [file for file in found if file is not None]
+        return sorted(known, key=lambda file: file.modified, reverse=True)
+
+    def find(
+        self, fingerprint: str, kind: str, calibration: str = "", ridge: float = 0.0
+    ) -> LensFile | None:
+        """The latest lens of a kind for a model; on these texts and with this ridge, if given."""
+        for file in self.files():
+            if (
+                file.fingerprint == fingerprint
+                and file.fit.kind == kind
+                and calibration in ("", file.calibration)
+                and ridge in (0.0, file.fit.ridge)
+            ):
+                return file
+        return None
+
+    def keep(
+        self,
+        maps: LensMaps,
+        model: str,
+        fingerprint: str,
+        calibration: str,
+    ) -> LensFile:
+        """Write a lens, in place of one that was fitted in the same way.
+
+        Raises:
+            DepthError: the file cannot be written.
+        """
+        tensors: dict[str, Tensor] = {
+            name: torch.from_numpy(getattr(maps, name).astype(np.float32)) for name in _ARRAYS
+        }
+        for depth in range(maps.n_layers):
+            found = maps.at(depth)
+            if found is not None:
+                tensors[f"weight.{depth}"] = found.weight.contiguous()
+                if found.bias is not None:
+                    tensors[f"bias.{depth}"] = found.bias.contiguous()
+        about = {
+            "format": _FORMAT,
+            "model": model,
+            "fingerprint": fingerprint,
+            "calibration": calibration,
+            "fit": asdict(maps.fit),
+        }
+        same = [fingerprint, maps.fit.kind, calibration, maps.fit.source, maps.fit.ridge]
+        short = hashlib.sha256(json.dumps(same).encode()).hexdigest()[:8]
+        plain = re.sub(r"[^\w.-]+", "-", model).strip("-.")[:60] or "model"
+        path = self.folder / f"{plain}-{maps.fit.kind}-{short}.safetensors"
+        content = save(tensors, metadata={"depthtui_lens": json.dumps(about)})
+        write_whole(path, content, "Name another folder as cache_dir.")
+        kept = _described(path)
+        assert kept is not None
+        return kept
+
+    def unfinished(self, fingerprint: str, calibration: str) -> UnfinishedSums:
+        """Where the sums of a Jacobian lens are kept until it is done."""
+        short = hashlib.sha256(f"{fingerprint} {calibration}".encode()).hexdigest()[:16]
+        return UnfinishedSums(self.folder / f"{short}.unfinished")
+
+
+@dataclass(frozen=True)
+class UnfinishedSums:
+    """A file with the sums of a Jacobian lens, to go on from.
+
+    Attributes:
+        path: the file.
+    """
+
+    path: Path
+
+    def read(self, n_layers: int, width: int) -> JacobianSums:
+        """The sums so far; those of no prompt where there is no file, or a damaged one."""
+        with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError):
+            with safe_open(self.path, "pt") as opened:
+                sums = opened.get_tensor("sums")
+                prompts, tokens = opened.get_tensor("counts").tolist()
+            if tuple(sums.shape) == (n_layers, width, width):
+                return JacobianSums(sums, prompts, tokens)
+        return JacobianSums.empty(n_layers, width)
+
+    def write(self, sums: JacobianSums) -> None:
+        """Keep the sums.
+
+        Raises:
+            DepthError: the file cannot be written.
+        """
+        counts = torch.tensor([sums.prompts, sums.tokens])
+        content = save({"sums": sums.sums, "counts": counts})
+        write_whole(self.path, content, "Name another folder as cache_dir.")
+
+    def remove(self) -> None:
+        """They are done with."""
+        self.path.unlink(missing_ok=True)
+
+
+def read_lens_file(file: LensFile, n_layers: int, width: int) -> LensMaps:
+    """A kept lens, each depth read when it is asked for.
+
+    Raises:
+        DepthError: it is damaged, or of a model of another shape.
+    """
+    try:
+        with safe_open(file.path, "pt") as opened:
+            names = set(opened.keys())
+            arrays = {name: opened.get_tensor(name).numpy() for name in _ARRAYS}
+            shapes = {
+                tuple(opened.get_slice(name).get_shape())
+                for name in names
+                if name.startswith("weight.")
+            }
+    except (OSError, SafetensorError, KeyError) as error:
+        raise DepthError(
+            f"The lens {file.path} cannot be read ({error}).",
+            f"Remove it with `depthtui lens remove {file.name}`, and fit it again.",
+        ) from error
+    if len(arrays["held_out_kl"]) != n_layers or shapes != {(width, width)}:
+        raise DepthError(
+            f"The lens {file.path} is of another model: this one has {n_layers} layers of "
+            f"width {width:,}.",
+            "Fit one for this model with `depthtui lens fit`.",
+        )
+
+    def at(depth: int) -> DepthMap | None:
+        if f"weight.{depth}" not in names:
+            return None
+        with safe_open(file.path, "pt") as opened:
+            bias = opened.get_tensor(f"bias.{depth}") if f"bias.{depth}" in names else None
+            weight = opened.get_tensor(f"weight.{depth}")
+        return DepthMap(weight, bias, scales=file.fit.kind == "affine")
+
+    return LensMaps(file.fit, at, **arrays)
+
+
+def with_digest(maps: LensMaps) -> LensMaps:
+    """The lens with a digest of its maps in what is told of its fit."""
+    digest = hashlib.sha256()
+    for depth in range(maps.n_layers):
+        found = maps.at(depth)
+        for tensor in () if found is None else (found.weight, found.bias):
+            if tensor is not None:
+                digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    fit = replace(maps.fit, digest=digest.hexdigest()[:16])
+    return replace(maps, fit=fit)
+
+
+def read_published(path: Path, n_layers: int, width: int) -> LensMaps:
+    """A Jacobian lens in the published format: `J`, a dict from a block's index to `[d, d]`.
+
+    Block l's output is depth l + 1. Only tensors and plain values are read, nothing is run.
+
+    Raises:
+        DepthError: it cannot be read, is none, or is of a model of another shape.
+    """
+    hint = "Give a file with `J`, a dict from the index of a block to a matrix."
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise DepthError(f"There is no file {path}.", "Check its name.") from error
+    except Exception as error:
+        # A damaged file, or one that would run code, fails in ways of its own.
+        raise DepthError(f"{path} is no file of tensors alone.", hint) from error
+    jacobians = held.get("J") if isinstance(held, dict) else None
+    if not isinstance(jacobians, dict) or not jacobians:
+        raise DepthError(f"{path} holds no Jacobian lens.", hint)
+    maps: dict[int, Tensor] = {}
+    for block, weight in jacobians.items():
+        if not isinstance(block, int) or not isinstance(weight, Tensor):
+            raise DepthError(f"{path} holds no Jacobian lens.", hint)
+        if tuple(weight.shape) != (width, width) or not 0 <= block < n_layers:
+            raise DepthError(
+                f"{path} is of another model: its block {block} has {_shape(weight)}, and this "
+                f"model has {n_layers} layers of width {width:,}.",
+                "Name the model that it was fitted on.",
+            )
+        # The last block's output is the model's own.
+        if block + 1 < n_layers:
+            maps[block + 1] = weight.float()
+    if not maps:
+        raise DepthError(f"{path} has no map of a depth before the last.", hint)
+    prompts = held.get("n_prompts")
+    texts = prompts if isinstance(prompts, int) and not isinstance(prompts, bool) else 0
+    fit = LensFit("jacobian", path.name, max(0, texts), 0)
+    unknown = np.full(n_layers, np.nan, np.float32)
+
+    def at(depth: int) -> DepthMap | None:
+        return DepthMap(maps[depth]) if depth in maps else None
+
+    return with_digest(LensMaps(fit, at, unknown, unknown.copy(), unknown.copy()))
+
+
+def write_published(maps: LensMaps, path: Path) -> None:
+    """Write a Jacobian lens in the published format.
+
+    Raises:
+        DepthError: it is of another kind, or the file cannot be written.
+    """
+    if maps.fit.kind != "jacobian":
+        raise DepthError(
+            "The published format is one of Jacobian lenses.", "Export one of that kind."
+        )
+    found = {depth: maps.at(depth) for depth in range(1, maps.n_layers)}
+    held = {depth - 1: one.weight for depth, one in found.items() if one is not None}
+    width = len(next(iter(held.values())))
+    document = {
+        "J": held,
+        "n_prompts": maps.fit.texts,
+        "source_layers": sorted(held),
+        "d_model": width,
+    }
+    content = io.BytesIO()
+    torch.save(document, content)
+    write_whole(path, content.getvalue())
+
+
+def _shape(weight: Tensor) -> str:
+    return " x ".join(f"{side:,}" for side in weight.shape) or "no shape"
+
+
+def _described(path: Path) -> LensFile | None:
+    """What a file says of itself; None where it is none of ours."""
+    with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
+        with safe_open(path, "pt") as opened:
+            about = json.loads((opened.metadata() or {})["depthtui_lens"])
+        fit = LensFit(**about["fit"])
+        if about["format"] != _FORMAT or fit.kind not in _KINDS:
+            return None
+        status = path.stat()
+        return LensFile(
+            path,
+            str(about["model"]),
+            str(about["fingerprint"]),
+            fit,
+            str(about["calibration"]),
+            status.st_mtime,
+            status.st_size,
+        )
+    return None

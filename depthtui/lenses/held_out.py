@@ -1,0 +1,71 @@
+"""How well a lens reads texts that it was not fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.parts import at_once
+
+TOKENS = 128
+"""How many tokens of the held-out texts a lens is tried on."""
+
+_PART_BYTES = 128 << 20
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Residuals at some tokens that nothing is fitted on.
+
+    Attributes:
+        residuals: h_0 … h_L, each `[N, d]`.
+        texts: of how many texts.
+    """
+
+    residuals: Sequence[Tensor]
+    texts: int
+
+    @classmethod
+    def read(
+        cls,
+        texts: Sequence[Tensor],
+        residuals_of: Callable[[Tensor], Sequence[Tensor]],
+        tokens: int = TOKENS,
+    ) -> HeldOut:
+        """Take tokens from all over the texts, none of them a text's first.
+
+        Args:
+            texts: ids, each `[T]`.
+            residuals_of: a text's h_0 … h_L, each `[T, d]`.
+            tokens: how many to take at most.
+        """
+        places = [(text, place) for text, ids in enumerate(texts) for place in range(1, len(ids))]
+        chosen = np.unique(np.linspace(0, len(places) - 1, min(tokens, len(places))).astype(int))
+        rows: list[list[Tensor]] = []
+        for text, ids in enumerate(texts):
+            here = [places[number][1] for number in chosen if places[number][0] == text]
+            if here:
+                rows.append([residual[here].clone() for residual in residuals_of(ids)])
+        return cls([torch.cat(parts) for parts in zip(*rows, strict=True)], len(texts))
+
+    def output(self, unembedding: Unembedding) -> Tensor:
+        """log p of the model's own output, `[N, V]`."""
+        return unembedding.logits(self.residuals[-1]).log_softmax(dim=-1)
+
+
+def kl_to_output(unembedding: Unembedding, residual: Tensor, output: Tensor) -> float:
+    """Mean KL(p_l || p) in nats of rows `[N, d]` at one depth; `output` is log p `[N, V]`."""
+    size = at_once(len(residual), _PART_BYTES, 4 * output.shape[-1])
+    total = 0.0
+    with torch.inference_mode():
+        for start in range(0, len(residual), size):
+            part = slice(start, start + size)
+            lens = unembedding.logits(residual[part]).log_softmax(dim=-1)
+            reference = output[part].to(lens.device)
+            total += float((lens.exp() * (lens - reference)).sum(dim=-1).clamp(min=0).sum())
+    return total / len(residual)

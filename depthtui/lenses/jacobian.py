@@ -1,0 +1,149 @@
+"""The Jacobian lens: the mean derivative of the last residuals by the residual at each depth.
+
+J_l = mean over prompts and source positions p of sum over p' >= p of dh_L[p'] / dh_l[p], the first
+positions and the last left out (transformer-circuits.pub/2026/workspace).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from depthtui.errors import DepthError
+from depthtui.lenses.maps import DepthMap
+from depthtui.tracing.anatomy import (
+    Anatomy,
+    decoder,
+    execution_device,
+    first_tensor,
+    hidden_states,
+    hooks,
+)
+from depthtui.tracing.parts import at_once
+
+PROMPT_TOKENS = 128
+"""Of a prompt, so many tokens are read."""
+
+SKIPPED = 16
+"""The first positions, where attention sinks are, are left out."""
+
+PROMPTS = 60
+"""After so many prompts the lens hardly changes."""
+
+_TOKENS_AT_ONCE = 4096
+
+
+@dataclass
+class JacobianSums:
+    """Sums over prompts, to go on from.
+
+    Attributes:
+        sums: `[L, d, d]`, float32 on the CPU: of each prompt's mean over positions.
+        prompts: over how many.
+        tokens: how many source positions these have.
+    """
+
+    sums: Tensor
+    prompts: int = 0
+    tokens: int = 0
+
+    @classmethod
+    def empty(cls, n_layers: int, width: int) -> JacobianSums:
+        """Those of no prompt."""
+        return cls(torch.zeros(n_layers, width, width))
+
+    def at(self, depth: int) -> DepthMap:
+        """The map of a depth."""
+        return DepthMap(self.sums[depth] / max(1, self.prompts))
+
+
+def usable_prompts(texts: Sequence[Tensor], skipped: int = SKIPPED) -> list[Tensor]:
+    """The beginnings of those texts that have a position left.
+
+    Raises:
+        DepthError: none has.
+    """
+    usable = [ids[:PROMPT_TOKENS] for ids in texts if len(ids) > skipped + 1]
+    if not usable:
+        raise DepthError(
+            f"The Jacobian lens needs prompts of {skipped + 2} tokens or more; there are none.",
+            "Give longer texts.",
+        )
+    return usable
+
+
+def add_prompt(
+    sums: JacobianSums,
+    model: nn.Module,
+    anatomy: Anatomy,
+    ids: Tensor,
+    skipped: int = SKIPPED,
+    report: Callable[[int, int], None] = lambda done, total: None,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> None:
+    """Add one prompt `[T]`, by d backward passes, several output dimensions at a time.
+
+    `sums` stay as they were where `checkpoint` raises.
+
+    Args:
+        sums: what is added to.
+        model, anatomy: the model.
+        ids: the prompt.
+        skipped: how many of the first positions are left out.
+        report: told of output dimensions done and in all.
+        checkpoint: called before every backward pass.
+    """
+    width = sums.sums.shape[-1]
+    positions = slice(skipped, len(ids) - 1)
+    size = at_once(width, _TOKENS_AT_ONCE, len(ids))
+    residuals = _recorded(model, anatomy, ids.expand(size, -1))
+    last = residuals[-1]
+    found = torch.empty_like(sums.sums)
+    for first in range(0, width, size):
+        checkpoint()
+        wanted = range(first, min(first + size, width))
+        direction = torch.zeros_like(last)
+        for row, dimension in enumerate(wanted):
+            direction[row, positions, dimension] = 1
+        gradients = torch.autograd.grad(
+            last, residuals[:-1], direction, retain_graph=wanted.stop < width
+        )
+        for depth, gradient in enumerate(gradients):
+            rows = gradient[: len(wanted), positions].float().mean(dim=1)
+            found[depth, wanted.start : wanted.stop] = rows.to("cpu")
+        report(wanted.stop, width)
+    sums.sums += found
+    sums.prompts += 1
+    sums.tokens += positions.stop - positions.start
+
+
+def _recorded(model: nn.Module, anatomy: Anatomy, ids: Tensor) -> list[Tensor]:
+    """h_0 … h_L of the same prompt side by side, each `[rows, T, d]`, joined by gradients."""
+    residuals: list[Tensor] = []
+
+    def begin(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        start = hidden_states(args, kwargs).detach().requires_grad_()
+        residuals.append(start)
+        if args:
+            return (start, *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": start}
+
+    def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        residuals.append(hidden_states(args, kwargs))
+
+    def end(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        residuals.append(first_tensor(output))
+
+    embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
+    with torch.enable_grad(), hooks() as handles:
+        first, *others = anatomy.layers
+        handles.append(first.register_forward_pre_hook(begin, with_kwargs=True))
+        for layer in others:
+            handles.append(layer.register_forward_pre_hook(keep, with_kwargs=True))
+        handles.append(anatomy.layers[-1].register_forward_hook(end))
+        decoder(model)(input_ids=ids.to(execution_device(embedding)), use_cache=False)
+    return residuals

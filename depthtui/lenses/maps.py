@@ -1,0 +1,103 @@
+"""The maps of a fitted lens, and residuals read through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthtui.data.lens import LensFit
+
+
+@dataclass(frozen=True)
+class DepthMap:
+    """T_l: `weight @ x + bias`, x the residual, divided by its root mean square where `scales`.
+
+    Attributes:
+        weight: `[d, d]`.
+        bias: `[d]`, or None.
+        scales: whether the residual is brought to a root mean square of 1 first.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    scales: bool = False
+
+    def __call__(self, residual: Tensor) -> Tensor:
+        """The residual `[..., d]` as it would lie at the last depth, in its own dtype."""
+        rows = unit(residual) if self.scales else residual.float()
+        weight = self.weight.to(rows)
+        bias = None if self.bias is None else self.bias.to(rows)
+        return torch.nn.functional.linear(rows, weight, bias).to(residual.dtype)
+
+
+@dataclass(frozen=True)
+class LensMaps:
+    """A fitted lens.
+
+    Attributes:
+        fit: how it was fitted.
+        at: the map of a depth 0 … L - 1; None where the lens has none.
+        held_out_kl: `[L]`, mean KL(p_l || p) on texts that it was not fitted on; NaN unknown.
+        logit_held_out_kl: `[L]`, that of the logit lens on the same tokens.
+        nonlinear: `[L]`, held-out share of what each layer adds that no affine map of its input
+            gives; NaN unknown.
+    """
+
+    fit: LensFit
+    at: Callable[[int], DepthMap | None]
+    held_out_kl: np.ndarray
+    logit_held_out_kl: np.ndarray
+    nonlinear: np.ndarray
+
+    @property
+    def n_layers(self) -> int:
+        """L."""
+        return len(self.held_out_kl)
+
+
+class Transported(Sequence[Tensor]):
+    """T_0(h_0) … T_{L-1}(h_{L-1}), h_L: made when they are asked for, the last ones kept.
+
+    A depth without a map is as it was.
+    """
+
+    def __init__(self, maps: LensMaps, residuals: Sequence[Tensor]) -> None:
+        self._maps = maps
+        self._residuals = residuals
+        self._held: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self._residuals)
+
+    @overload
+    def __getitem__(self, place: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Tensor]: ...
+
+    def __getitem__(self, place: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(place, slice):
+            wanted = range(len(self))[place]
+            self._held = {depth: self._at(depth) for depth in wanted}
+            return list(self._held.values())
+        return self._at(range(len(self))[place])
+
+    def _at(self, depth: int) -> Tensor:
+        residual = self._residuals[depth]
+        if depth == len(self) - 1:
+            return residual
+        if depth in self._held:
+            return self._held[depth]
+        found = self._maps.at(depth)
+        return residual if found is None else found(residual)
+
+
+def unit(residual: Tensor) -> Tensor:
+    """h / rms(h), float32."""
+    rows = residual.float()
+    return rows / rows.pow(2).mean(dim=-1, keepdim=True).sqrt().clamp(min=1e-6)

@@ -1,0 +1,109 @@
+"""Texts that a model writes by itself, many at a time: calibration without data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from depthtui.tracing.anatomy import execution_device
+from depthtui.tracing.decoding import cache_in
+from depthtui.tracing.parts import at_once
+
+LENGTH = 128
+"""Tokens of a text."""
+
+_TEXTS_AT_ONCE = 64
+
+_ROUNDS = 20
+"""Batches after which it is enough, where nearly every text ends at once."""
+
+
+def write_texts(
+    model: nn.Module,
+    start: int,
+    tokens: int,
+    ends: Collection[int],
+    seed: int,
+    cached: bool = True,
+    length: int = LENGTH,
+    report: Callable[[int, int], None] = lambda done, total: None,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> list[Tensor]:
+    """Sample texts at temperature 1 until they have so many tokens together.
+
+    One seed gives the same texts on every device, within rounding.
+
+    Args:
+        model: a causal language model.
+        start: the token that every text begins with.
+        tokens: how many to write, those that begin texts left out.
+        ends: tokens after which a text is over.
+        seed: of the random numbers, drawn on the CPU.
+        cached: whether the model goes on from its cache; else all is read again each time.
+        length: most tokens of a text.
+        report: told of tokens written and wanted.
+        checkpoint: called before every token.
+
+    Returns:
+        Texts `[T]` that begin with `start` and hold no end; those without a token are left out.
+    """
+    random = torch.Generator("cpu").manual_seed(seed % 2**64)
+    texts: list[Tensor] = []
+    written = 0
+    for _ in range(_ROUNDS):
+        wanted = -(-(tokens - written) // (length - 1))
+        count = at_once(max(1, wanted), _TEXTS_AT_ONCE, 1)
+
+        def told(done: int, before: int = written, count: int = count) -> None:
+            report(min(tokens, before + done * count), tokens)
+
+        rows = _write(model, start, count, length, random, cached, told, checkpoint)
+        ended = [_before_end(row, ends) for row in rows]
+        texts += [row for row in ended if len(row) > 1]
+        written = sum(len(row) - 1 for row in texts)
+        if written >= tokens:
+            break
+    return texts
+
+
+def _write(
+    model: nn.Module,
+    start: int,
+    count: int,
+    length: int,
+    random: torch.Generator,
+    cached: bool,
+    report: Callable[[int], None],
+    checkpoint: Callable[[], None],
+) -> Tensor:
+    """So many texts `[count, length]`, which go on after an end."""
+    embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
+    device = execution_device(embedding)
+    ids = torch.full((count, 1), start)
+    cache: dict[str, Any] = {}
+    with torch.inference_mode():
+        while ids.shape[1] < length:
+            checkpoint()
+            unread = ids[:, -1:] if cached else ids
+            outputs = model(input_ids=unread.to(device), use_cache=cached, **cache)
+            if cached:
+                cache = cache_in(outputs)
+            ids = torch.cat([ids, _draw(outputs.logits[:, -1], random)], dim=1)
+            report(ids.shape[1] - 1)
+    return ids
+
+
+def _draw(logits: Tensor, random: torch.Generator) -> Tensor:
+    """One token for each row of logits `[rows, V]`: `[rows, 1]`, on the CPU."""
+    reached = logits.to("cpu").float().softmax(dim=-1).double().cumsum(dim=-1)
+    places = torch.rand(len(logits), 1, generator=random, dtype=torch.float64) * reached[:, -1:]
+    return torch.searchsorted(reached, places, right=True).clamp(max=logits.shape[-1] - 1)
+
+
+def _before_end(row: Tensor, ends: Collection[int]) -> Tensor:
+    """The tokens before the first end that follows the start."""
+    ended = torch.isin(row[1:], torch.tensor(sorted(ends), dtype=row.dtype)).nonzero()
+    return row[: int(ended[0]) + 1] if len(ended) else row
