@@ -101,6 +101,10 @@ class RunSettings:
             together, and splits them where they have that effect; empty for the effects at every
             depth.
         erase_threshold: that effect, a distance |p - p~|.
+        lens_texts: a file of texts that fitted lenses are fitted on; empty for one that is at
+            hand, else texts that the model writes.
+        lens_ridge: weight of the affine lens's pull towards the identity; 0 for one that is at
+            hand, else the best on held-out texts.
     """
 
     top_k: TopK = 10
@@ -165,9 +169,32 @@ class RunSettings:
             "Effect of an erased token that counts for --erase-search.", above_least=True, most=1
         ),
     ] = 0.1
+    lens_texts: Annotated[
+        str,
+        Option(
+            "File of texts that lenses are fitted on: JSON lines with `text`, or plain lines; "
+            "else the model writes some."
+        ),
+    ] = ""
+    lens_ridge: Annotated[
+        float,
+        Option(
+            "Pull of the affine lens towards the identity, else what reads held-out texts best.",
+            above_least=True,
+            most=1e6,
+        ),
+    ] = 0.0
 
 
-CHOICES = ("layers", "skip_positions", "erase_tokens", "erase_search", "erase_threshold")
+CHOICES = (
+    "layers",
+    "skip_positions",
+    "erase_tokens",
+    "erase_search",
+    "erase_threshold",
+    "lens_texts",
+    "lens_ridge",
+)
 """Settings that choose a part of a metric. Files and keys name them only where they are chosen,
 so that what was written before there were any keeps its name."""
 

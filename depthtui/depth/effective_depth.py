@@ -11,8 +11,9 @@ from depthtui.data.depth import Curves, DepthEstimate, DepthSummary, PromptCurve
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.intervals import FEWEST_PROMPTS, depth_intervals
-from depthtui.depth.rules import cosine_layers, kl_layers, overlap_layers
+from depthtui.depth.rules import cosine_layers
 from depthtui.metrics import METRICS
+from depthtui.metrics.lens_rules import kl_layers, overlap_layers
 
 _COSINES = ("attention_cosine", "mlp_cosine", "layer_cosine")
 _OF_THE_SPLIT = ("attention_", "mlp_")

@@ -11,6 +11,7 @@ import numpy as np
 
 from depthtui.data.depth import Curves
 from depthtui.data.run_settings import SummarySettings
+from depthtui.metrics.lens_rules import kl_layers, overlap_layers
 
 RULE_CURVES = {"cosine": "mean_cosine", "kl": "kl", "overlap": "overlap"}
 """The rules, and the field of `Curves` that each one reads."""
@@ -54,22 +55,4 @@ def cosine_layers(mean_cosine: np.ndarray) -> np.ndarray:
     """The last layer with a negative value whose successor is not negative, of `[..., L]`."""
     turns = (mean_cosine[..., :-1] < 0) & (mean_cosine[..., 1:] >= 0)
     layers = np.where(turns, np.arange(turns.shape[-1]), -np.inf).max(axis=-1, initial=-np.inf)
-    return np.where(np.isfinite(layers), layers, np.nan)
-
-
-def kl_layers(kl: np.ndarray, threshold: float) -> np.ndarray:
-    """The first layer in 0 … L-2 below `threshold` times the largest, of `[..., L + 1]`."""
-    layers = kl[..., :-1]
-    return _first(layers < threshold * layers.max(axis=-1, keepdims=True))
-
-
-def overlap_layers(overlap: np.ndarray, threshold: float) -> np.ndarray:
-    """The first layer in 0 … L-2 above `threshold`, of `[..., L + 1]`."""
-    return _first(overlap[..., :-1] > threshold)
-
-
-def _first(qualifies: np.ndarray) -> np.ndarray:
-    """The first layer in 0 … L-2 that qualifies, of `[..., L]`."""
-    eligible = qualifies[..., :-1]
-    layers = np.where(eligible, np.arange(eligible.shape[-1]), np.inf).min(axis=-1, initial=np.inf)
     return np.where(np.isfinite(layers), layers, np.nan)

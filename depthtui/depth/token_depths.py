@@ -9,8 +9,8 @@ import numpy as np
 from depthtui.data.generation import TokenDepths
 from depthtui.data.lens import LogitLens
 from depthtui.data.run_settings import GenerationSettings
-from depthtui.depth.rules import kl_layers, overlap_layers
 from depthtui.metrics.early_exit import early_exit
+from depthtui.metrics.lens_rules import kl_layers, overlap_layers
 from depthtui.metrics.prediction_depth import prediction_depth
 from depthtui.metrics.settling import settling_depth
 

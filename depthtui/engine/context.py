@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from depthtui.data.arrays import MetricResult
 from depthtui.data.run import RunResult
 from depthtui.engine.memory import Placement
+from depthtui.lenses.maps import LensMaps
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.metrics.spec import Sizes, backward
 from depthtui.tracing.activations import Activations, record_residuals
@@ -75,6 +76,8 @@ class MetricContext:
         recorded: what the run's pass left behind.
         text: the raw text of a token.
         can_read_on: whether the model goes on right from its cache.
+        texts: the raw texts of token ids.
+        lens: the fitted lens of a kind.
     """
 
     model: torch.nn.Module
@@ -88,6 +91,8 @@ class MetricContext:
     recorded: Callable[[], Activations]
     text: Callable[[int], str]
     can_read_on: Callable[[], bool]
+    texts: Callable[[Iterable[int]], dict[int, str]]
+    lens: Callable[[str], LensMaps]
     metric: str = ""
 
     def checkpoint(self) -> None:

@@ -18,6 +18,7 @@ import transformers
 import depthtui
 from depthtui.data import codec
 from depthtui.data.generation import Continuation, Generation
+from depthtui.data.lens import LENSES
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Event,
@@ -40,9 +41,11 @@ from depthtui.engine import memory
 from depthtui.engine.context import Baselines
 from depthtui.engine.control import Control
 from depthtui.engine.generate import generate
+from depthtui.engine.lenses import LensChoice, Lenses
 from depthtui.engine.run import ReadyModel, Run
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped
+from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import (
     OF_THE_PASS,
     ON_DEMAND,
@@ -59,6 +62,7 @@ from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.tracing.activations import Activations
 from depthtui.tracing.anatomy import execution_device, probe_architecture
 from depthtui.tracing.parameters import with_parameters
+from depthtui.tracing.parts import in_smaller_parts
 from depthtui.tracing.products import fast_products, product_of
 
 _QUICKER_THAN_DISK = ("cuda",)
@@ -76,6 +80,7 @@ class Engine:
         activation_limit: most bytes of activations to cache for one run; 0 for none.
         baseline_texts: the prompts whose mean residual erasure puts in where a run names none.
         on_bug: keeps the details of an error that a metric met, and that the run goes on after.
+        lenses_dir: where fitted lenses lie; None to keep them while their model is loaded.
 
     Attributes:
         activation_limit: the same; it may be changed between runs.
@@ -90,8 +95,11 @@ class Engine:
         *,
         baseline_texts: Callable[[], Sequence[str]] = list,
         on_bug: Callable[[Exception], object] = traceback.print_exception,
+        lenses_dir: Path | None = None,
     ) -> None:
         self._on_bug = on_bug
+        self._lenses_dir = lenses_dir
+        self._lenses: Lenses | None = None
         self._baseline_texts = baseline_texts
         self._store = store
         self._no_store = open_store(None, 0, lambda notice: None)
@@ -154,6 +162,7 @@ class Engine:
 
         baselines = Baselines(loaded.model, anatomy, ids_of, self._baseline_texts)
         self._model = ReadyModel(loaded, anatomy, info, vocabulary, baselines)
+        self._lenses = Lenses.of(self._model, self._lenses_dir)
         self._emit(ModelLoaded(info))
         self._emit_memory()
         return info
@@ -244,6 +253,31 @@ class Engine:
         self._emit_memory()
         return generation
 
+    def fit_lens(self, choice: LensChoice, control: Control | None = None) -> LensMaps:
+        """Fit a lens of the loaded model, and keep it.
+
+        Raises:
+            DepthError: no model is loaded, or the lens cannot be fitted.
+            RunStopped: `control` stopped it; a Jacobian lens goes on there the next time.
+        """
+
+        def report(stage: str, done: int, total: int) -> None:
+            self._emit(Progress(stage, done, total, "steps"))
+
+        lenses, check = self.lenses, (control or Control()).checkpoint
+        return in_smaller_parts(lambda: lenses.fit(choice, report, check))
+
+    @property
+    def lenses(self) -> Lenses:
+        """The fitted lenses of the loaded model.
+
+        Raises:
+            DepthError: no model is loaded.
+        """
+        self._ready()
+        assert self._lenses is not None
+        return self._lenses
+
     def _write(
         self,
         model: ReadyModel,
@@ -282,6 +316,7 @@ class Engine:
 
     def _unload(self) -> None:
         self._model = None
+        self._lenses = None
         free_caches()
 
     def _compute(self, run: Run, model: ReadyModel, fresh: bool) -> list[Callable[[], None]]:
@@ -358,7 +393,18 @@ class Engine:
     ) -> None:
         """The slower metrics, each from the cache or computed; unfinished ones are kept too."""
         result = run.result
-        context = run.context(lambda: None if fresh else self._cached_activations(model, result))
+        settings = result.settings
+        choices = {
+            kind: LensChoice(kind, settings.lens_texts, settings.lens_ridge, settings.seed)
+            for kind in LENSES[1:]
+        }
+
+        def lens(kind: str) -> LensMaps:
+            return self.lenses.take(choices[kind], lambda *_: None, run.control.checkpoint)
+
+        context = run.context(
+            lambda: None if fresh else self._cached_activations(model, result), lens
+        )
         # Before the recorded pass takes its share.
         rooms = model.placement.rooms()
         for metric in ON_DEMAND:
@@ -368,7 +414,12 @@ class Engine:
             if reason:
                 result.unavailable[metric.name] = reason
                 continue
-            key = _metric_key(model.info, result, metric)
+            fit = ""
+            if metric.through:
+                if not self._has_lens(run, metric, choices[metric.through]):
+                    continue
+                fit = lens(metric.through).fit.digest
+            key = _metric_key(model.info, result, metric, fit)
             held = None if fresh else self._cached(key, metric.result)
             if held is not None and held.is_whole:
                 run.emit_whole(metric, held)
@@ -383,6 +434,21 @@ class Engine:
                 value = result.measured.get(metric.name)
                 if value is not None:
                     keep_later.append(functools.partial(self._keep, key, value, result))
+
+    def _has_lens(self, run: Run, metric: Metric, choice: LensChoice) -> bool:
+        """Find or fit the lens that a metric reads through; False where there is none."""
+        stages: list[str] = []
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages.append(stage)
+            # Writing texts and fitting take about as long.
+            run.prepare(metric, (len(stages) - 1 + done / max(1, total)) / 2)
+
+        def work() -> None:
+            self.lenses.take(choice, report, run.control.checkpoint)
+
+        return run.attempt(metric.name, work)
 
     def _cached(self, key: str, kind: Any) -> Any:
         data = self._cache.get(key)
@@ -529,9 +595,11 @@ def _result_key(info: ModelInfo, result: RunResult) -> str:
     return make_key("result", **_key_parts(info, result), **parts)
 
 
-def _metric_key(info: ModelInfo, result: RunResult, metric: Metric) -> str:
+def _metric_key(info: ModelInfo, result: RunResult, metric: Metric, fit: str = "") -> str:
     make_parts = metric.cache_key or (lambda result: key_parts(result, metric.depends_on))
     parts = make_parts(result)
+    if fit:
+        parts = {**parts, "fit": fit}
     return make_key("result", **_key_parts(info, result), metric=metric.name, **parts)
 
 

@@ -45,6 +45,11 @@ class Storage:
             activation_limit=settings.activation_limit if settings.cache_activations else 0,
         )
 
+    @property
+    def lenses_dir(self) -> Path:
+        """Where fitted lenses lie: beside the models, whose they are."""
+        return self.models_dir.with_name("lenses")
+
     def without_activations(self) -> Storage:
         """The same for work that comes back to no prompt: its activations push others out."""
         return replace(self, activation_limit=0)
@@ -76,4 +81,5 @@ def make_engine(
         storage.activation_limit,
         baseline_texts=baseline_texts,
         on_bug=on_bug,
+        lenses_dir=storage.lenses_dir,
     )

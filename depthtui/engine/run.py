@@ -22,6 +22,7 @@ from depthtui.engine.control import Control
 from depthtui.engine.memory import Placement
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError, RunStopped, first_line
+from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
 from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.estimates import TimeLeft, seconds_of, with_metric
@@ -219,10 +220,13 @@ class Run:
             self.result.put(name, value)
             self._emit_rows(name, 0, value)
 
-    def context(self, cached: Callable[[], Activations | None]) -> MetricContext:
+    def context(
+        self, cached: Callable[[], Activations | None], lens: Callable[[str], LensMaps]
+    ) -> MetricContext:
         """What the kernels of this run's on-demand metrics work with.
 
-        `cached` brings the activations that the cache has, where this run recorded none.
+        `cached` brings the activations that the cache has, where this run recorded none, `lens`
+        the fitted lens of a kind.
         """
 
         def recorded() -> Activations:
@@ -240,7 +244,13 @@ class Run:
             recorded,
             self._model.vocabulary.text,
             self._model.can_read_on,
+            self._model.vocabulary.texts,
+            lens,
         )
+
+    def prepare(self, metric: Metric, share: float) -> None:
+        """Tell how much of what a metric needs first is there."""
+        self._emit_part(metric.name, None, round(100 * share), 100, share)
 
     def _record(self) -> Activations:
         model = self._model

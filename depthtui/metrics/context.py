@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from depthtui.data.arrays import MetricResult
 from depthtui.data.run import RunResult
+from depthtui.lenses.maps import LensMaps
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.replay import Replay
 
@@ -37,6 +38,16 @@ class Context(Protocol):
     @property
     def unembedding(self) -> Unembedding:
         """Final norm and LM head."""
+
+    def lens(self, kind: str) -> LensMaps:
+        """The fitted lens of a kind that the settings name.
+
+        Raises:
+            DepthError: there is none.
+        """
+
+    def texts(self, ids: Iterable[int]) -> dict[int, str]:
+        """The raw texts of tokens."""
 
     @property
     def skipped(self) -> Sequence[Tensor]:

@@ -253,6 +253,8 @@ class Metric:
         needs: what a run must have for it.
         reruns_layers: whether layers run again, with the keys and values of the recorded pass in
             memory; else the residuals of the pass are all that it reads.
+        through: the kind of fitted lens that it reads, `affine` or `jacobian`, which is found or
+            fitted before it; empty for none.
         memory: what it takes beside the weights and the recorded pass.
         depends_on: names of the fields of `RunSettings` that change its values.
         cache_key: result -> what stands for `depends_on` in its cache key, where the settings
@@ -286,6 +288,7 @@ class Metric:
     compute: str = ""
     needs: tuple[Need, ...] = ()
     reruns_layers: bool = True
+    through: str = ""
     memory: Callable[[Sizes], MemoryNeed] = lambda sizes: MemoryNeed()
     depends_on: tuple[str, ...] = ()
     cache_key: Callable[[RunResult], dict[str, Any]] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,8 @@ def arrays_bytes(results: Sequence[RunResult]) -> bytes:
 
 
 def _about(result: RunResult) -> dict[str, Any]:
-    lens = result.get(LogitLens)
-    vocabulary = {} if lens is None else lens.vocabulary
+    lenses = [part for part in result.measured.values() if isinstance(part, LogitLens)]
+    vocabulary = {id_: text for lens in lenses for id_, text in lens.vocabulary.items()}
     return {
         "model": asdict(result.model),
         "prompt": asdict(result.prompt),
@@ -56,7 +56,7 @@ def _words(part: Any) -> dict[str, Any]:
     What has its default, such as a choice of everything, goes without saying.
     """
     return {
-        field.name: value
+        field.name: asdict(value) if is_dataclass(value) else value
         for field in fields(part)
         if field.name != "vocabulary"
         and not isinstance(value := getattr(part, field.name), np.ndarray)

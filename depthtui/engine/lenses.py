@@ -1,0 +1,289 @@
+"""Fitted lenses of the loaded model: found, or fitted and kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthtui.data.lens import LensFit
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import RunSettings
+from depthtui.engine.generate import end_tokens
+from depthtui.engine.memory import available
+from depthtui.engine.run import ReadyModel
+from depthtui.engine.tokens import tokenise
+from depthtui.errors import DepthError
+from depthtui.lenses.affine import fit_affine
+from depthtui.lenses.calibration import TOKENS_A_WIDTH, WRITTEN, Calibration, read_texts
+from depthtui.lenses.files import LensFolder, read_lens_file, with_digest
+from depthtui.lenses.held_out import HeldOut, kl_to_output
+from depthtui.lenses.jacobian import PROMPTS, JacobianSums, add_prompt, usable_prompts
+from depthtui.lenses.maps import LensMaps
+from depthtui.lenses.writing import LENGTH, write_texts
+from depthtui.tracing.activations import record_residuals
+from depthtui.tracing.anatomy import Unembedding, execution_device
+from depthtui.tracing.products import fast_products
+
+Report = Callable[[str, int, int], None]
+"""Told of a stage, in words, and of its steps done and in all."""
+
+Check = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class LensChoice:
+    """Which fitted lens.
+
+    Attributes:
+        kind: `affine` or `jacobian`.
+        texts: a file of calibration texts; empty for any, or those that the model writes.
+        ridge: of the affine lens; 0 for any, or the best on held-out texts.
+        seed: of the texts that the model writes.
+        prompts: how many a Jacobian lens is the mean over.
+    """
+
+    kind: str
+    texts: str = ""
+    ridge: float = 0.0
+    seed: int = RunSettings.seed
+    prompts: int = PROMPTS
+
+
+@dataclass
+class Lenses:
+    """The fitted lenses of one model.
+
+    Those of a model without a fingerprint are kept as long as it is loaded, no longer.
+
+    Attributes:
+        model: the model.
+        folder: where lenses lie; None to keep them in memory.
+    """
+
+    model: ReadyModel
+    folder: LensFolder | None
+    _held: dict[LensChoice, LensMaps] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: ReadyModel, folder: Path | None) -> Lenses:
+        """Those of a model that is loaded."""
+        keeps = folder is not None and bool(model.info.fingerprint)
+        return cls(model, LensFolder(folder) if keeps and folder is not None else None)
+
+    def at_hand(self, choice: LensChoice) -> LensMaps | None:
+        """The lens that was chosen, or None where it has not been fitted.
+
+        Raises:
+            DepthError: its texts cannot be read, or it is damaged.
+        """
+        if choice in self._held:
+            return self._held[choice]
+        if self.folder is None:
+            return None
+        info = self.model.info
+        digest = read_texts(Path(choice.texts))[1] if choice.texts else ""
+        file = self.folder.find(info.fingerprint, choice.kind, digest, choice.ridge)
+        return None if file is None else read_lens_file(file, info.n_layers, info.d_model)
+
+    def take(self, choice: LensChoice, report: Report, checkpoint: Check) -> LensMaps:
+        """The lens that was chosen; an affine one is fitted where there is none.
+
+        Raises:
+            DepthError: it cannot be had.
+        """
+        found = self.at_hand(choice)
+        if found is not None:
+            return found
+        if choice.kind != "affine":
+            name = self.model.info.spec.name
+            raise DepthError(
+                "no Jacobian lens of this model has been fitted.",
+                f"`depthtui lens fit {name} --kind jacobian` fits one; `depthtui lens import` "
+                "takes one that is published.",
+            )
+        return self.fit(choice, report, checkpoint)
+
+    def fit(self, choice: LensChoice, report: Report, checkpoint: Check) -> LensMaps:
+        """Fit a lens and keep it.
+
+        Raises:
+            DepthError: it cannot be fitted.
+            RunStopped: `checkpoint` stopped it; a Jacobian lens goes on where it was.
+        """
+        unembedding = self._unembedding()
+        with fast_products(self.model.loaded.model):
+            calibration = self._calibration(choice, report, checkpoint)
+        if choice.kind == "affine":
+            maps = self._fit_affine(choice, calibration, unembedding, report, checkpoint)
+        else:
+            maps = self._fit_jacobian(choice, calibration, unembedding, report, checkpoint)
+        return self.keep(maps, calibration.digest, choice)
+
+    def keep(self, maps: LensMaps, calibration: str, choice: LensChoice) -> LensMaps:
+        """Keep a lens, on disk where that is possible."""
+        maps = with_digest(maps)
+        if self.folder is None:
+            self._held[choice] = maps
+        else:
+            info = self.model.info
+            self.folder.keep(maps, info.name, info.fingerprint, calibration)
+        return maps
+
+    def _unembedding(self) -> Unembedding:
+        found = self.model.anatomy.unembedding
+        if found is None:
+            raise DepthError(f"There is no lens: {self.model.anatomy.lens_missing}.")
+        return found
+
+    def _calibration(self, choice: LensChoice, report: Report, checkpoint: Check) -> Calibration:
+        if choice.texts:
+            path = Path(choice.texts)
+            texts, digest = read_texts(path)
+            return Calibration.of([self._ids(text) for text in texts], path.name, digest)
+        info, loaded = self.model.info, self.model.loaded
+        length = min(LENGTH, info.context_length or LENGTH)
+        # A Jacobian lens takes prompts, of which some are held out.
+        tokens = TOKENS_A_WIDTH * info.d_model
+        if choice.kind == "jacobian":
+            tokens = -(-choice.prompts * 10 // 9) * (length - 1)
+        written = write_texts(
+            loaded.model,
+            self._start_token(),
+            tokens,
+            end_tokens(loaded),
+            choice.seed,
+            self.model.can_read_on(),
+            length,
+            lambda done, total: report("Writing calibration texts", done, total),
+            checkpoint,
+        )
+        digest = hashlib.sha256(f"{WRITTEN} {choice.seed} {tokens}".encode()).hexdigest()[:16]
+        return Calibration.of(written, WRITTEN, digest)
+
+    def _ids(self, text: str) -> Tensor:
+        tokens = tokenise(self.model.loaded.tokenizer, Prompt(text), False, self.model.vocabulary)
+        longest = self.model.info.context_length or len(tokens)
+        self.model.check_ids(tokens.ids)
+        return torch.from_numpy(tokens.ids[:longest])
+
+    def _start_token(self) -> int:
+        loaded = self.model.loaded
+        config = loaded.model.config
+        named = (
+            loaded.tokenizer.bos_token_id,
+            getattr(config, "bos_token_id", None),
+            loaded.tokenizer.eos_token_id,
+        )
+        found = next((id_ for id_ in named if isinstance(id_, int)), None)
+        if found is None:
+            raise DepthError(
+                "The tokenizer has no token that texts begin with.",
+                "Give calibration texts: --lens-texts FILE, or --texts FILE of `lens fit`.",
+            )
+        return found
+
+    def _residuals_of(self, checkpoint: Check) -> Callable[[Tensor], Sequence[Tensor]]:
+        model, anatomy = self.model.loaded.model, self.model.anatomy
+        device = execution_device(model.get_input_embeddings())
+
+        def residuals_of(ids: Tensor) -> Sequence[Tensor]:
+            return list(record_residuals(model, anatomy, ids.to(device), checkpoint).residual)
+
+        return residuals_of
+
+    def _fit_affine(
+        self,
+        choice: LensChoice,
+        calibration: Calibration,
+        unembedding: Unembedding,
+        report: Report,
+        checkpoint: Check,
+    ) -> LensMaps:
+        info = self.model.info
+        head = execution_device(unembedding.head)
+        # Of the other devices not all have double precision.
+        device = head if head.type == "cuda" else torch.device("cpu")
+        with fast_products(self.model.loaded.model):
+            found = fit_affine(
+                calibration,
+                self._residuals_of(checkpoint),
+                unembedding,
+                info.n_layers,
+                info.d_model,
+                available(device) // 2,
+                device,
+                choice.ridge,
+                lambda done, total: report("Fitting the affine lens", done, total),
+            )
+        fit = LensFit(
+            "affine",
+            calibration.source,
+            len(calibration.fitted),
+            calibration.tokens,
+            found.ridge,
+            len(calibration.held_out),
+        )
+        return LensMaps(fit, found.at, found.held_out_kl, found.logit_held_out_kl, found.nonlinear)
+
+    def _fit_jacobian(
+        self,
+        choice: LensChoice,
+        calibration: Calibration,
+        unembedding: Unembedding,
+        report: Report,
+        checkpoint: Check,
+    ) -> LensMaps:
+        info, model = self.model.info, self.model.loaded.model
+        prompts = usable_prompts(calibration.fitted)[: choice.prompts]
+        unfinished = None
+        sums = JacobianSums.empty(info.n_layers, info.d_model)
+        if self.folder is not None:
+            unfinished = self.folder.unfinished(info.fingerprint, calibration.digest)
+            sums = unfinished.read(info.n_layers, info.d_model)
+        for number, ids in enumerate(prompts[sums.prompts :], sums.prompts):
+
+            def told(done: int, total: int, number: int = number) -> None:
+                report("Fitting the Jacobian lens", number * total + done, len(prompts) * total)
+
+            add_prompt(sums, model, self.model.anatomy, ids, report=told, checkpoint=checkpoint)
+            if unfinished is not None:
+                unfinished.write(sums)
+        fit = LensFit(
+            "jacobian",
+            calibration.source,
+            sums.prompts,
+            sums.tokens,
+            held_out_texts=len(calibration.held_out),
+        )
+        unknown = np.full(info.n_layers, np.nan, np.float32)
+        maps = LensMaps(fit, sums.at, unknown, unknown, unknown)
+        maps = self._tried(maps, calibration, unembedding, checkpoint)
+        if unfinished is not None:
+            unfinished.remove()
+        return maps
+
+    def _tried(
+        self,
+        maps: LensMaps,
+        calibration: Calibration,
+        unembedding: Unembedding,
+        checkpoint: Check,
+    ) -> LensMaps:
+        """The lens with its KL on held-out texts, and the logit lens's."""
+        with fast_products(self.model.loaded.model), torch.inference_mode():
+            held_out = HeldOut.read(calibration.held_out, self._residuals_of(checkpoint))
+            output = held_out.output(unembedding)
+            through, plain = maps.held_out_kl.copy(), maps.logit_held_out_kl.copy()
+            for depth in range(maps.n_layers):
+                checkpoint()
+                rows, found = held_out.residuals[depth], maps.at(depth)
+                plain[depth] = kl_to_output(unembedding, rows, output)
+                if found is not None:
+                    through[depth] = kl_to_output(unembedding, found(rows), output)
+        return replace(maps, held_out_kl=through, logit_held_out_kl=plain)

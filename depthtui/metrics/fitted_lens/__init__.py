@@ -1,0 +1,212 @@
+"""The lens through a map that was fitted for each depth: what the logit lens may miss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from depthtui.data.lens import AffineLens, FittedLens, JacobianLens
+from depthtui.data.run import RunResult
+from depthtui.data.selection import numbers_text
+from depthtui.metrics.lens_rules import kl_layers, overlap_layers
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import (
+    Finding,
+    LayerValues,
+    Measure,
+    MemoryNeed,
+    Metric,
+    Sizes,
+    array,
+    clean_run,
+    head,
+    lens,
+    row_of_logits,
+)
+
+
+@dataclass(frozen=True)
+class PooledFit:
+    """A fitted lens over several prompts: means over their tokens, `[L+1]`.
+
+    Attributes:
+        kl, overlap, entropy, divergence: row L is the model's own output.
+        one: the lens on one of the prompts, which tells how it was fitted.
+    """
+
+    kl: np.ndarray
+    overlap: np.ndarray
+    entropy: np.ndarray
+    divergence: np.ndarray
+    one: FittedLens
+
+    @property
+    def worse(self) -> list[int]:
+        """The depths at which the logit lens reads held-out texts better."""
+        return np.flatnonzero(self.one.held_out_kl > self.one.logit_held_out_kl).tolist()
+
+
+def _pool(kind: type[FittedLens]) -> Callable[[Pooled], PooledFit | None]:
+    def pool(pooled: Pooled) -> PooledFit | None:
+        known = pooled.known(kind)
+        if not known:
+            return None
+        names = ("kl", "overlap", "entropy", "divergence")
+        rows = {name: pooled.joined([getattr(found, name) for found in known]) for name in names}
+        if not rows["kl"].size:
+            return None
+        means = {name: values.mean(axis=1, dtype=np.float64) for name, values in rows.items()}
+        return PooledFit(**means, one=known[0])
+
+    return pool
+
+
+def _summary(name: str) -> Callable[[PooledFit, Pooled], dict[str, Any]]:
+    def summary(value: PooledFit, pooled: Pooled) -> dict[str, Any]:
+        found = value.one
+        return {
+            name: {
+                "kl": value.kl,
+                "overlap": value.overlap,
+                "entropy": value.entropy,
+                "divergence": value.divergence,
+                "lens": {
+                    **asdict(found.fit),
+                    "held_out_kl": found.held_out_kl,
+                    "logit_held_out_kl": found.logit_held_out_kl,
+                },
+            }
+        }
+
+    return summary
+
+
+def _findings(title: str) -> Callable[[PooledFit, Pooled], list[Finding]]:
+    def findings(value: PooledFit, pooled: Pooled) -> list[Finding]:
+        settings = pooled.settings
+        # A depth that the lens has no map of qualifies for nothing.
+        kl = np.where(np.isfinite(value.kl), value.kl, np.inf)
+        largest = np.max(kl[:-1], where=np.isfinite(kl[:-1]), initial=0.0)
+        kl_layer = kl_layers(np.minimum(kl, largest), settings.kl_threshold)
+        overlap_layer = overlap_layers(np.nan_to_num(value.overlap), settings.overlap_threshold)
+        found = [
+            Finding(f"{title}, KL rule", _count(float(kl_layer), pooled.n_layers)),
+            Finding(f"{title}, overlap rule", _count(float(overlap_layer), pooled.n_layers)),
+        ]
+        through, plain = value.one.held_out_kl, value.one.logit_held_out_kl
+        if np.isfinite(through).any() and np.isfinite(plain).any():
+            words = f"KL {np.nanmean(through):.2f} nats, the logit lens {np.nanmean(plain):.2f}"
+            worse = value.worse
+            remark = f"it reads worse at depths {numbers_text(worse)}" if worse else ""
+            found.append(Finding(f"{title}, held-out text", words, remark))
+        return found
+
+    return findings
+
+
+def _count(layer: float, n_layers: int) -> str:
+    return "none" if math.isnan(layer) else f"{int(layer) + 1} of {n_layers}"
+
+
+def _per_layer(short: str) -> Callable[[PooledFit], list[LayerValues]]:
+    def per_layer(value: PooledFit) -> list[LayerValues]:
+        return [
+            LayerValues(f"{short} KL", value.kl, "KL(p_l || p), nats"),
+            LayerValues(f"{short} overlap", value.overlap),
+            LayerValues(f"{short} held-out KL", value.one.held_out_kl),
+        ]
+
+    return per_layer
+
+
+def _says_final(kind: type[FittedLens]) -> Callable[[RunResult], np.ndarray | None]:
+    def values(result: RunResult) -> np.ndarray | None:
+        found = result.get(kind)
+        if found is None:
+            return None
+        top = found.top_ids[:, :, 0]
+        return np.where(top >= 0, top == top[-1], np.nan).astype(np.float32)
+
+    return values
+
+
+def _measures(kind: type[FittedLens], title: str) -> tuple[Measure, ...]:
+    short = kind.kind
+
+    def measure(name: str, of: str, formula: str, **how: Any) -> Measure:
+        return Measure(
+            f"{short}_{name}",
+            f"{title} {of}",
+            formula,
+            array(kind, name),
+            reads_residual=True,
+            **how,
+        )
+
+    return (
+        measure("kl", "KL", "KL(p_l || p), nats"),
+        measure("overlap", "overlap", "top-5 shared", limits=(0.0, 1.0)),
+        measure("entropy", "entropy", "H(p_l), nats"),
+        measure("divergence", "settling", "JSD(p_l, p), nats", limits=(0.0, math.log(2))),
+        Measure(
+            f"{short}_says_final",
+            f"{title} says it",
+            "top-1 = final",
+            _says_final(kind),
+            limits=(0.0, 1.0),
+            reads_residual=True,
+        ),
+    )
+
+
+def _memory(sizes: Sizes) -> MemoryNeed:
+    """A row of logits, the map of one depth, and what is read through it."""
+    return row_of_logits(sizes) + MemoryNeed(head=4 * sizes.width**2 + sizes.residual_bytes)
+
+
+def _metric(kind: type[FittedLens], title: str, tells: str, formula: str, cost: str) -> Metric:
+    name = f"{kind.kind}_lens"
+    return Metric(
+        name=name,
+        title=title,
+        tells=tells,
+        formula=formula,
+        cost=cost,
+        # The output is compared with every depth twice: by its logits, and by probabilities.
+        work=lambda result: 2 * (result.model.n_layers + 1) * head(result),
+        result=kind,
+        compute=f"depthtui.metrics.fitted_lens.compute:{name}",
+        reruns_layers=False,
+        through=kind.kind,
+        needs=(clean_run, lens),
+        memory=_memory,
+        depends_on=("top_k", "lens_texts", "lens_ridge"),
+        measures=_measures(kind, title),
+        pool=_pool(kind),
+        summary=_summary(name),
+        findings=_findings(title),
+        per_layer=_per_layer(kind.kind),
+    )
+
+
+AFFINE = _metric(
+    AffineLens,
+    "Affine lens",
+    "What each depth says once it is brought into the last one's basis.",
+    "`p_l = softmax(W N(A_l x + b_l))`, `x = h_l / rms(h_l)`: ridge regression on `h_L / rms(h_L)`,"
+    " drawn to the identity; the logit lens's quantities",
+    "1 forward and the LM head twice at every depth; once a model, about `20 d` tokens to fit",
+)
+
+JACOBIAN = _metric(
+    JacobianLens,
+    "Jacobian lens",
+    "What each depth adds, on average, to all outputs that follow.",
+    "`p_l = softmax(W N(J_l h_l))`, `J_l` the mean derivative of later `h_L` by `h_l`; the logit "
+    "lens's quantities",
+    "1 forward and the LM head twice at every depth; once a model, `d` backward passes a prompt",
+)

@@ -1,0 +1,57 @@
+"""The logit lens's quantities, read through the maps of a fitted lens."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthtui.data.lens import AffineLens, FittedLens, JacobianLens, LensValues, LogitLens
+from depthtui.lenses.maps import Transported
+from depthtui.metrics.context import Context
+from depthtui.metrics.logit_lens.compute import read_lens
+from depthtui.metrics.settling.compute import divergence
+
+Fitted = TypeVar("Fitted", bound=FittedLens)
+
+
+def affine_lens(context: Context, _partial: object) -> AffineLens:
+    """The metric of a run."""
+    return _read(context, AffineLens)
+
+
+def jacobian_lens(context: Context, _partial: object) -> JacobianLens:
+    """The metric of a run."""
+    return _read(context, JacobianLens)
+
+
+def _read(context: Context, kind: type[Fitted]) -> Fitted:
+    maps, result = context.lens(kind.kind), context.result
+    residuals = Transported(maps, context.residuals)
+    ids, top_k = torch.from_numpy(result.tokens.ids), result.settings.top_k
+    found = LogitLens.unknown(len(residuals) - 1, len(ids), top_k)
+
+    def take(first: int, first_token: int, rows: LensValues[Tensor]) -> None:
+        arrays = {name: value.numpy() for name, value in vars(rows).items()}
+        found.put(first, LogitLens(**arrays), first_token)
+
+    read_lens(context.unembedding, residuals, ids, top_k, take, context.checkpoint)
+    apart = divergence(context.unembedding, residuals, context.checkpoint).divergence
+    arrays: dict[str, Any] = {name: getattr(found, name) for name in LogitLens.shapes()}
+    arrays["divergence"] = apart
+    unknown = LogitLens.unknown(0, len(ids), top_k)
+    for depth in range(maps.n_layers):
+        if maps.at(depth) is None:
+            for name in LogitLens.shapes():
+                arrays[name][depth] = getattr(unknown, name)[0]
+            apart[depth] = np.nan
+    listed = np.unique(found.top_ids).tolist()
+    return kind(
+        **arrays,
+        vocabulary=context.texts(id_ for id_ in listed if id_ >= 0),
+        held_out_kl=maps.held_out_kl,
+        logit_held_out_kl=maps.logit_held_out_kl,
+        fit=maps.fit,
+    )

@@ -1,0 +1,65 @@
+"""How much of what a layer adds no affine map of its input gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import Finding, LayerValues, Metric, clean_run, lens
+
+
+@dataclass
+class Nonlinear(MetricResult):
+    """What is left of each layer's update by the best affine map of its input.
+
+    It is the model's, whatever the prompt: it was measured on calibration texts.
+
+    Attributes:
+        share: held-out 1 - R^2 of c_l, what layer l adds, on (h_l / rms(h_l), 1); NaN unknown.
+    """
+
+    share: Annotated[np.ndarray, Shape("L")]
+
+
+def _pool(pooled: Pooled) -> Nonlinear | None:
+    return next(iter(pooled.known(Nonlinear)), None)
+
+
+def _summary(found: Nonlinear, pooled: Pooled) -> dict[str, Any]:
+    return {"nonlinear": found.share}
+
+
+def _findings(found: Nonlinear, pooled: Pooled) -> list[Finding]:
+    if not np.isfinite(found.share).any():
+        return []
+    least, most = int(np.nanargmin(found.share)), int(np.nanargmax(found.share))
+    remark = f"least at layer {least}, most at layer {most}; on calibration texts"
+    return [Finding("Nonlinear share", f"mean {np.nanmean(found.share):.2f}", remark)]
+
+
+def _per_layer(found: Nonlinear) -> list[LayerValues]:
+    return [LayerValues("nonlinear share", found.share, "1 - R^2 of c_l on (x_l, 1)")]
+
+
+METRIC = Metric(
+    name="nonlinear",
+    title="Nonlinear share",
+    tells="How much of what a layer adds no affine map of its input gives.",
+    formula="`1 - R^2` of `c_l` on `(h_l / rms(h_l), 1)`, on held-out calibration texts",
+    cost="none with the affine lens, which it fits",
+    work=lambda result: 0.01,
+    result=Nonlinear,
+    compute="depthtui.metrics.nonlinear.compute:compute",
+    reruns_layers=False,
+    through="affine",
+    needs=(clean_run, lens),
+    depends_on=("lens_texts", "lens_ridge"),
+    pool=_pool,
+    summary=_summary,
+    findings=_findings,
+    per_layer=_per_layer,
+)

@@ -1,0 +1,11 @@
+"""The nonlinear share of each layer, which was measured when the affine lens was fitted."""
+
+from __future__ import annotations
+
+from depthtui.metrics.context import Context
+from depthtui.metrics.nonlinear import Nonlinear
+
+
+def compute(context: Context, _partial: object) -> Nonlinear:
+    """The metric of a run."""
+    return Nonlinear(context.lens("affine").nonlinear)
