@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
 
 from depthtui.data.arrays import arrays_of
-from depthtui.data.lens import LogitLens
+from depthtui.data.lens import LensFit, LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import settings_keys
 
@@ -56,7 +56,7 @@ def _words(part: Any) -> dict[str, Any]:
     What has its default, such as a choice of everything, goes without saying.
     """
     return {
-        field.name: asdict(value) if is_dataclass(value) else value
+        field.name: asdict(value) if isinstance(value, LensFit) else value
         for field in fields(part)
         if field.name != "vocabulary"
         and not isinstance(value := getattr(part, field.name), np.ndarray)
