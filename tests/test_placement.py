@@ -40,6 +40,7 @@ FIRST, SECOND = "pretend:0", "pretend:1"
 PROMPT = Prompt("Seven plus five is twelve, and the river was high.", answer=" high.")
 BASELINE = ("The ferry did not run.", "She wound the clock.")
 EVERYTHING = tuple(metric.name for metric in METRICS)
+LENS_TEXTS = Path(__file__).parent.parent / "depthtui" / "prompts" / "commonsense.jsonl"
 WITHOUT_GRADIENTS = tuple(name for name in EVERYTHING if name != "integrated_gradients")
 """What works on `pretend:1` too."""
 
@@ -137,7 +138,10 @@ def ready(model: PreTrainedModel, tokenizer: Any) -> Engine:
 
 def measured(engine: Engine, metrics: tuple[str, ...] = EVERYTHING) -> RunResult:
     """One prompt, its gradients at places that no rounding moves."""
-    return engine.run(PROMPT, RunSettings(metrics=metrics, riemann_steps=3))
+    settings = RunSettings(
+        metrics=metrics, riemann_steps=3, lens_texts=str(LENS_TEXTS), lens_ridge=0.05
+    )
+    return engine.run(PROMPT, settings)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from depthtui import __version__
 from depthtui.cli.cache import cache
 from depthtui.cli.doctor import doctor
 from depthtui.cli.generate import generate
+from depthtui.cli.lens import lens
 from depthtui.cli.lists import metrics, models, tasks
 from depthtui.cli.options import Given, cache_options, model_options
 from depthtui.cli.output import INTERRUPTED, log_bug, say
@@ -94,5 +95,5 @@ def _refuse_options(context: click.Context) -> None:
             raise click.UsageError(f"{option.opts[0]} before a command is the explorer's; {where}.")
 
 
-for command in (run, sweep, generate, models, tasks, metrics, cache, doctor):
+for command in (run, sweep, generate, lens, models, tasks, metrics, cache, doctor):
     commands.add_command(command)

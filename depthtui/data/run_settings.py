@@ -179,8 +179,7 @@ class RunSettings:
     lens_ridge: Annotated[
         float,
         Option(
-            "Pull of the affine lens towards the identity, else what reads held-out texts best.",
-            above_least=True,
+            "Pull of the affine lens towards the identity; 0 for what reads held-out texts best.",
             most=1e6,
         ),
     ] = 0.0

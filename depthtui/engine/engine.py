@@ -260,12 +260,21 @@ class Engine:
             DepthError: no model is loaded, or the lens cannot be fitted.
             RunStopped: `control` stopped it; a Jacobian lens goes on there the next time.
         """
-
-        def report(stage: str, done: int, total: int) -> None:
-            self._emit(Progress(stage, done, total, "steps"))
-
         lenses, check = self.lenses, (control or Control()).checkpoint
-        return in_smaller_parts(lambda: lenses.fit(choice, report, check))
+        return in_smaller_parts(lambda: lenses.fit(choice, self._emit_stage, check))
+
+    def import_lens(self, path: Path, control: Control | None = None) -> LensMaps:
+        """Keep a published Jacobian lens for the loaded model.
+
+        Raises:
+            DepthError: no model is loaded, or the file holds no lens of it.
+            RunStopped: `control` stopped it.
+        """
+        lenses, check = self.lenses, (control or Control()).checkpoint
+        return lenses.take_published(path, self._emit_stage, check)
+
+    def _emit_stage(self, stage: str, done: int, total: int) -> None:
+        self._emit(Progress(stage, done, total, "steps"))
 
     @property
     def lenses(self) -> Lenses:

@@ -21,7 +21,7 @@ from depthtui.engine.tokens import tokenise
 from depthtui.errors import DepthError
 from depthtui.lenses.affine import fit_affine
 from depthtui.lenses.calibration import TOKENS_A_WIDTH, WRITTEN, Calibration, read_texts
-from depthtui.lenses.files import LensFolder, read_lens_file, with_digest
+from depthtui.lenses.files import LensFolder, read_lens_file, read_published, with_digest
 from depthtui.lenses.held_out import HeldOut, kl_to_output
 from depthtui.lenses.jacobian import PROMPTS, JacobianSums, add_prompt, usable_prompts
 from depthtui.lenses.maps import LensMaps
@@ -29,6 +29,9 @@ from depthtui.lenses.writing import LENGTH, write_texts
 from depthtui.tracing.activations import record_residuals
 from depthtui.tracing.anatomy import Unembedding, execution_device
 from depthtui.tracing.products import fast_products
+
+_TEXTS_TRIED = 8
+"""A published lens is tried on so many texts."""
 
 Report = Callable[[str, int, int], None]
 """Told of a stage, in words, and of its steps done and in all."""
@@ -125,6 +128,22 @@ class Lenses:
             maps = self._fit_jacobian(choice, calibration, unembedding, report, checkpoint)
         return self.keep(maps, calibration.digest, choice)
 
+    def take_published(self, path: Path, report: Report, checkpoint: Check) -> LensMaps:
+        """Keep a published Jacobian lens, tried on a few texts that the model writes.
+
+        Raises:
+            DepthError: the file is none, or of another model.
+            RunStopped: `checkpoint` stopped it.
+        """
+        info = self.model.info
+        choice = LensChoice("jacobian")
+        maps = read_published(path, info.n_layers, info.d_model)
+        with fast_products(self.model.loaded.model):
+            tokens = _TEXTS_TRIED * (self._length - 1)
+            texts = self._written(tokens, choice.seed, report, checkpoint)
+        maps = self._tried(maps, texts, self._unembedding(), checkpoint)
+        return self.keep(maps, "", choice)
+
     def keep(self, maps: LensMaps, calibration: str, choice: LensChoice) -> LensMaps:
         """Keep a lens, on disk where that is possible."""
         maps = with_digest(maps)
@@ -146,25 +165,33 @@ class Lenses:
             path = Path(choice.texts)
             texts, digest = read_texts(path)
             return Calibration.of([self._ids(text) for text in texts], path.name, digest)
-        info, loaded = self.model.info, self.model.loaded
-        length = min(LENGTH, info.context_length or LENGTH)
-        # A Jacobian lens takes prompts, of which some are held out.
-        tokens = TOKENS_A_WIDTH * info.d_model
+        tokens = TOKENS_A_WIDTH * self.model.info.d_model
         if choice.kind == "jacobian":
-            tokens = -(-choice.prompts * 10 // 9) * (length - 1)
-        written = write_texts(
+            # It takes prompts, of which some are held out.
+            tokens = -(-choice.prompts * 10 // 9) * (self._length - 1)
+        written = self._written(tokens, choice.seed, report, checkpoint)
+        digest = hashlib.sha256(f"{WRITTEN} {choice.seed} {tokens}".encode()).hexdigest()[:16]
+        return Calibration.of(written, WRITTEN, digest)
+
+    @property
+    def _length(self) -> int:
+        """Tokens of a text that the model writes."""
+        return min(LENGTH, self.model.info.context_length or LENGTH)
+
+    def _written(self, tokens: int, seed: int, report: Report, checkpoint: Check) -> list[Tensor]:
+        """Texts of so many tokens that the model writes by itself."""
+        loaded = self.model.loaded
+        return write_texts(
             loaded.model,
             self._start_token(),
             tokens,
             end_tokens(loaded),
-            choice.seed,
+            seed,
             self.model.can_read_on(),
-            length,
+            self._length,
             lambda done, total: report("Writing calibration texts", done, total),
             checkpoint,
         )
-        digest = hashlib.sha256(f"{WRITTEN} {choice.seed} {tokens}".encode()).hexdigest()[:16]
-        return Calibration.of(written, WRITTEN, digest)
 
     def _ids(self, text: str) -> Tensor:
         tokens = tokenise(self.model.loaded.tokenizer, Prompt(text), False, self.model.vocabulary)
@@ -259,11 +286,10 @@ class Lenses:
             calibration.source,
             sums.prompts,
             sums.tokens,
-            held_out_texts=len(calibration.held_out),
         )
         unknown = np.full(info.n_layers, np.nan, np.float32)
         maps = LensMaps(fit, sums.at, unknown, unknown, unknown)
-        maps = self._tried(maps, calibration, unembedding, checkpoint)
+        maps = self._tried(maps, calibration.held_out, unembedding, checkpoint)
         if unfinished is not None:
             unfinished.remove()
         return maps
@@ -271,13 +297,13 @@ class Lenses:
     def _tried(
         self,
         maps: LensMaps,
-        calibration: Calibration,
+        texts: Sequence[Tensor],
         unembedding: Unembedding,
         checkpoint: Check,
     ) -> LensMaps:
-        """The lens with its KL on held-out texts, and the logit lens's."""
+        """The lens with its KL on texts that it was not fitted on, and the logit lens's."""
         with fast_products(self.model.loaded.model), torch.inference_mode():
-            held_out = HeldOut.read(calibration.held_out, self._residuals_of(checkpoint))
+            held_out = HeldOut.read(texts, self._residuals_of(checkpoint))
             output = held_out.output(unembedding)
             through, plain = maps.held_out_kl.copy(), maps.logit_held_out_kl.copy()
             for depth in range(maps.n_layers):
@@ -286,4 +312,5 @@ class Lenses:
                 plain[depth] = kl_to_output(unembedding, rows, output)
                 if found is not None:
                     through[depth] = kl_to_output(unembedding, found(rows), output)
-        return replace(maps, held_out_kl=through, logit_held_out_kl=plain)
+        fit = replace(maps.fit, held_out_texts=len(texts))
+        return replace(maps, fit=fit, held_out_kl=through, logit_held_out_kl=plain)

@@ -165,11 +165,32 @@ class UnfinishedSums:
 
 
 def read_lens_file(file: LensFile, n_layers: int, width: int) -> LensMaps:
-    """A kept lens, each depth read when it is asked for.
+    """A kept lens of a model, each depth read when it is asked for.
 
     Raises:
         DepthError: it is damaged, or of a model of another shape.
     """
+    found, widths = _read(file)
+    if found.n_layers != n_layers or widths != {(width, width)}:
+        raise DepthError(
+            f"The lens {file.path} is of another model: this one has {n_layers} layers of "
+            f"width {width:,}.",
+            "Fit one for this model with `depthtui lens fit`.",
+        )
+    return found
+
+
+def read_any(file: LensFile) -> LensMaps:
+    """A kept lens, of whichever model.
+
+    Raises:
+        DepthError: it is damaged.
+    """
+    return _read(file)[0]
+
+
+def _read(file: LensFile) -> tuple[LensMaps, set[tuple[int, ...]]]:
+    """A kept lens, and the shapes that its matrices have."""
     try:
         with safe_open(file.path, "pt") as opened:
             names = set(opened.keys())
@@ -184,12 +205,6 @@ def read_lens_file(file: LensFile, n_layers: int, width: int) -> LensMaps:
             f"The lens {file.path} cannot be read ({error}).",
             f"Remove it with `depthtui lens remove {file.name}`, and fit it again.",
         ) from error
-    if len(arrays["held_out_kl"]) != n_layers or shapes != {(width, width)}:
-        raise DepthError(
-            f"The lens {file.path} is of another model: this one has {n_layers} layers of "
-            f"width {width:,}.",
-            "Fit one for this model with `depthtui lens fit`.",
-        )
 
     def at(depth: int) -> DepthMap | None:
         if f"weight.{depth}" not in names:
@@ -199,7 +214,7 @@ def read_lens_file(file: LensFile, n_layers: int, width: int) -> LensMaps:
             weight = opened.get_tensor(f"weight.{depth}")
         return DepthMap(weight, bias, scales=file.fit.kind == "affine")
 
-    return LensMaps(file.fit, at, **arrays)
+    return LensMaps(file.fit, at, **arrays), shapes
 
 
 def with_digest(maps: LensMaps) -> LensMaps:

@@ -94,29 +94,35 @@ def _findings(title: str) -> Callable[[PooledFit, Pooled], list[Finding]]:
         kl_layer = kl_layers(np.minimum(kl, largest), settings.kl_threshold)
         overlap_layer = overlap_layers(np.nan_to_num(value.overlap), settings.overlap_threshold)
         found = [
-            Finding(f"{title}, KL rule", _count(float(kl_layer), pooled.n_layers)),
-            Finding(f"{title}, overlap rule", _count(float(overlap_layer), pooled.n_layers)),
+            Finding(f"{title}, KL rule", _count(kl_layer, pooled.n_layers), _fit_words(value.one)),
+            Finding(f"{title}, overlap rule", _count(overlap_layer, pooled.n_layers)),
         ]
         through, plain = value.one.held_out_kl, value.one.logit_held_out_kl
         if np.isfinite(through).any() and np.isfinite(plain).any():
             words = f"KL {np.nanmean(through):.2f} nats, the logit lens {np.nanmean(plain):.2f}"
             worse = value.worse
-            remark = f"it reads worse at depths {numbers_text(worse)}" if worse else ""
+            depths = "depth" if len(worse) == 1 else "depths"
+            remark = f"it reads worse at {depths} {numbers_text(worse)}" if worse else ""
             found.append(Finding(f"{title}, held-out text", words, remark))
         return found
 
     return findings
 
 
-def _count(layer: float, n_layers: int) -> str:
-    return "none" if math.isnan(layer) else f"{int(layer) + 1} of {n_layers}"
+def _count(layer: np.ndarray, n_layers: int) -> str:
+    return "none" if np.isnan(layer) else f"{int(layer) + 1} of {n_layers}"
+
+
+def _fit_words(lens: FittedLens) -> str:
+    fit = lens.fit
+    count = f"{fit.texts:,} texts" if fit.texts else "texts"
+    return f"fitted on {count}, {fit.source}"
 
 
 def _per_layer(short: str) -> Callable[[PooledFit], list[LayerValues]]:
     def per_layer(value: PooledFit) -> list[LayerValues]:
         return [
             LayerValues(f"{short} KL", value.kl, "KL(p_l || p), nats"),
-            LayerValues(f"{short} overlap", value.overlap),
             LayerValues(f"{short} held-out KL", value.one.held_out_kl),
         ]
 

@@ -1,0 +1,226 @@
+"""`depthtui lens`: fit lenses, and look after those that are kept."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from depthtui.cli.options import Given, NumberRange, cache_dir_option, model_options
+from depthtui.cli.output import INTERRUPTED, print_table, say
+from depthtui.data.lens import LENSES
+from depthtui.data.run_settings import ModelSpec
+from depthtui.errors import DepthError
+from depthtui.sizes import format_size
+
+if TYPE_CHECKING:
+    from depthtui.engine.control import Control
+    from depthtui.engine.engine import Engine
+    from depthtui.lenses.files import LensFile, LensFolder
+    from depthtui.lenses.maps import LensMaps
+
+
+@click.group()
+def lens() -> None:
+    """Fit lenses beyond the logit lens, and look after them."""
+
+
+@lens.command()
+@click.argument("model")
+@click.option("--kind", type=click.Choice(LENSES[1:]), default="affine", help="[default: affine]")
+@click.option(
+    "--texts",
+    type=click.Path(path_type=Path),
+    help="File of texts to fit on: JSON lines with `text`, or plain lines; else the model writes "
+    "some.",
+)
+@click.option(
+    "--ridge",
+    type=NumberRange(0, 1e6),
+    default=0.0,
+    help="Pull of the affine lens towards the identity; else what reads held-out texts best.",
+)
+@click.option(
+    "--prompts",
+    type=click.IntRange(1),
+    help="How many prompts a Jacobian lens is the mean over.  [default: 60]",
+)
+@model_options
+@cache_dir_option
+def fit(
+    model: str,
+    kind: str,
+    texts: Path | None,
+    ridge: float,
+    prompts: int | None,
+    spec: ModelSpec,
+    given: Given,
+) -> int:
+    """Fit a lens for MODEL, and keep it.
+
+    The affine lens takes about as long as reading and writing ten tokens for each dimension of
+    the residual stream; a Jacobian lens a backward pass for each dimension and prompt. Ctrl-c
+    stops; a Jacobian lens goes on there the next time.
+    """
+    if kind != "jacobian" and prompts is not None:
+        raise click.UsageError("--prompts is for --kind jacobian.")
+    if kind != "affine" and ridge:
+        raise click.UsageError("--ridge is for --kind affine.")
+    if texts is not None:
+        from depthtui.lenses.calibration import read_texts
+
+        # What is no file of texts is told before the model loads.
+        read_texts(texts)
+
+    from depthtui.engine.control import Control
+    from depthtui.engine.lenses import LensChoice
+    from depthtui.errors import RunStopped
+
+    choice = LensChoice(kind, "" if texts is None else str(texts), ridge, given.settings().seed)
+    if prompts is not None:
+        choice = replace(choice, prompts=prompts)
+    control = Control()
+    with _engine(replace(spec, name=model), given) as engine:
+        try:
+            with _stopped_by_ctrl_c(control):
+                found = engine.fit_lens(choice, control)
+        except RunStopped:
+            say("The fit was stopped.")
+            return INTERRUPTED
+    _print_fit(found)
+    return 0
+
+
+@lens.command("list")
+@cache_dir_option
+def list_(given: Given) -> None:
+    """List the lenses that are kept, the latest first."""
+    rows = [
+        (
+            file.name,
+            file.fit.kind,
+            file.model,
+            f"{file.fit.texts:,}" if file.fit.texts else "–",
+            f"{file.fit.tokens:,}" if file.fit.tokens else "–",
+            "–" if file.fit.ridge is None else f"{file.fit.ridge:g}",
+            file.fit.source,
+            format_size(file.size),
+        )
+        for file in _folder(given).files()
+    ]
+    headings = ("lens", "kind", "model", "texts", "tokens", "ridge", "fitted on", "size")
+    print_table(headings, rows, numbers=(3, 4, 5, 7))
+
+
+@lens.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("model")
+@model_options
+@cache_dir_option
+def import_(file: Path, model: str, spec: ModelSpec, given: Given) -> None:
+    """Take a published Jacobian lens of MODEL from FILE.
+
+    FILE is one that torch wrote, with `J`: a dict from a block's index to a matrix. Only tensors
+    and plain values are read from it.
+    """
+    with _engine(replace(spec, name=model), given) as engine:
+        found = engine.import_lens(file)
+    _print_fit(found)
+
+
+@lens.command()
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path))
+@cache_dir_option
+def export(name: str, file: Path, given: Given) -> None:
+    """Write the Jacobian lens NAME to FILE, in the published format."""
+    from depthtui.lenses.files import read_any, write_published
+
+    write_published(read_any(_named(name, given)), file)
+    click.echo(f"wrote {file}")
+
+
+@lens.command()
+@click.argument("name")
+@cache_dir_option
+def remove(name: str, given: Given) -> None:
+    """Delete the lens NAME; `depthtui lens list` has the names."""
+    file = _named(name, given)
+    try:
+        file.path.unlink()
+    except OSError as error:
+        raise DepthError(f"{file.path} cannot be deleted ({error.strerror}).") from None
+    click.echo(f"deleted {file.name}")
+
+
+def _folder(given: Given) -> LensFolder:
+    from depthtui.engine.factory import Storage
+    from depthtui.lenses.files import LensFolder
+
+    return LensFolder(Storage.of(given.settings()).lenses_dir)
+
+
+def _named(name: str, given: Given) -> LensFile:
+    folder = _folder(given)
+    found = next((file for file in folder.files() if file.name == name), None)
+    if found is None:
+        raise DepthError(f"No lens is named {name}.", "`depthtui lens list` has the names.")
+    return found
+
+
+@contextmanager
+def _engine(spec: ModelSpec, given: Given) -> Iterator[Engine]:
+    """An engine that has loaded a model, while a progress bar is shown."""
+    from depthtui.cli.headless import Display
+    from depthtui.engine.factory import Storage, make_engine
+    from depthtui.models.catalog import resolve
+
+    storage = Storage.of(given.settings())
+    # A name that means nothing is told before torch is imported, which takes seconds.
+    resolve(spec, storage.models_dir)
+    with Display(say) as display:
+        engine = make_engine(storage, display.emit, display.notice)
+        engine.load(spec)
+        yield engine
+
+
+@contextmanager
+def _stopped_by_ctrl_c(control: Control) -> Iterator[None]:
+    """The first ctrl-c stops the fit, the second the program."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(_number: int, _frame: Any) -> None:
+        control.stop()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _print_fit(maps: LensMaps) -> None:
+    """What was fitted, and how well it reads held-out texts."""
+    fit = maps.fit
+    known = [f"{fit.texts:,} texts" if fit.texts else "", f"{fit.tokens:,} tokens"]
+    words = ", ".join(word for word in (*known[: 1 + bool(fit.tokens)], fit.source) if word)
+    ridge = "" if fit.ridge is None else f", ridge {fit.ridge:g}"
+    click.echo(f"{fit.kind} lens, fitted on {words}{ridge}\n")
+    rows = [
+        (str(depth), _number(through), _number(plain))
+        for depth, (through, plain) in enumerate(
+            zip(maps.held_out_kl, maps.logit_held_out_kl, strict=True)
+        )
+    ]
+    click.echo("KL on held-out texts, in nats:\n")
+    print_table(("depth", fit.kind, "logit"), rows, numbers=(0, 1, 2))
+
+
+def _number(value: float) -> str:
+    return "–" if value != value else f"{value:.2f}"

@@ -1,0 +1,224 @@
+"""Lenses on disk: kept, found again, published; and files that are none."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from depthtui.data.lens import LensFit
+from depthtui.errors import DepthError
+from depthtui.lenses.calibration import read_texts
+from depthtui.lenses.files import (
+    LensFolder,
+    read_any,
+    read_lens_file,
+    read_published,
+    with_digest,
+    write_published,
+)
+from depthtui.lenses.jacobian import JacobianSums
+from depthtui.lenses.maps import DepthMap, LensMaps, Transported
+
+LAYERS, WIDTH = 3, 4
+
+
+def maps(kind: str = "affine", seed: int = 0, ridge: float | None = 0.1) -> LensMaps:
+    random = torch.Generator().manual_seed(seed)
+    weights = torch.randn(LAYERS, WIDTH, WIDTH, generator=random)
+    biases = torch.randn(LAYERS, WIDTH, generator=random)
+
+    def at(depth: int) -> DepthMap:
+        if kind == "jacobian":
+            return DepthMap(weights[depth])
+        return DepthMap(weights[depth], biases[depth], scales=True)
+
+    fit = LensFit(kind, "texts.jsonl", 9, 100, ridge if kind == "affine" else None, 1)
+    kl = np.arange(LAYERS, dtype=np.float32)
+    return with_digest(LensMaps(fit, at, kl, kl + 1, kl + 2))
+
+
+def same(found: LensMaps, expected: LensMaps) -> None:
+    assert found.fit == expected.fit
+    rows = torch.randn(5, WIDTH)
+    for depth in range(LAYERS):
+        torch.testing.assert_close(found.at(depth)(rows), expected.at(depth)(rows))
+    for name in ("held_out_kl", "logit_held_out_kl", "nonlinear"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize("kind", ["affine", "jacobian"])
+def test_a_lens_is_found_again(tmp_path, kind):
+    folder, lens = LensFolder(tmp_path / "lenses"), maps(kind)
+    folder.keep(lens, "a/model: [/]", "f1", "c1")
+    file = folder.find("f1", kind, "c1")
+    assert file is not None
+    assert file.model == "a/model: [/]"
+    same(read_lens_file(file, LAYERS, WIDTH), lens)
+    same(read_any(file), lens)
+    assert [file.name for file in folder.files()] == [file.name]
+
+
+def test_only_the_lens_that_was_asked_for_is_found(tmp_path):
+    folder = LensFolder(tmp_path)
+    folder.keep(maps(), "m", "f1", "c1")
+    assert folder.find("f2", "affine") is None
+    assert folder.find("f1", "jacobian") is None
+    assert folder.find("f1", "affine", "c2") is None
+    assert folder.find("f1", "affine", ridge=0.2) is None
+    assert folder.find("f1", "affine", "c1", 0.1) is not None
+    assert folder.find("f1", "affine") is not None
+
+
+def test_a_fit_of_the_same_kind_takes_the_place_of_the_one_before(tmp_path):
+    folder = LensFolder(tmp_path)
+    folder.keep(maps(seed=1), "m", "f1", "c1")
+    folder.keep(maps(seed=2), "m", "f1", "c1")
+    (file,) = folder.files()
+    same(read_lens_file(file, LAYERS, WIDTH), maps(seed=2))
+
+
+def test_a_lens_of_another_shape_is_refused(tmp_path):
+    file = LensFolder(tmp_path).keep(maps(), "m", "f1", "c1")
+    for layers, width in ((LAYERS + 1, WIDTH), (LAYERS, WIDTH + 1)):
+        with pytest.raises(DepthError, match="of another model"):
+            read_lens_file(file, layers, width)
+
+
+def test_other_files_are_no_lenses(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"nothing")
+    torch.save({"J": {}}, tmp_path / "b.safetensors")
+    assert LensFolder(tmp_path).files() == []
+
+
+def test_digests_tell_maps_apart():
+    assert maps(seed=1).fit.digest != maps(seed=2).fit.digest
+    assert maps(seed=1).fit.digest == maps(seed=1).fit.digest
+
+
+def test_the_published_format_comes_back(tmp_path):
+    """Block l's output is depth l + 1, so depth 0 is not in it."""
+    lens = maps("jacobian")
+    write_published(lens, tmp_path / "lens.pt")
+    held = torch.load(tmp_path / "lens.pt", weights_only=True)
+    assert sorted(held["J"]) == [0, 1]
+    assert torch.equal(held["J"][0], lens.at(1).weight)
+    found = read_published(tmp_path / "lens.pt", LAYERS, WIDTH)
+    assert found.at(0) is None
+    assert torch.equal(found.at(2).weight, lens.at(2).weight)
+    assert (found.fit.source, found.fit.texts) == ("lens.pt", 9)
+    assert np.isnan(found.held_out_kl).all()
+
+
+def test_an_affine_lens_is_not_published(tmp_path):
+    with pytest.raises(DepthError, match="Jacobian"):
+        write_published(maps(), tmp_path / "lens.pt")
+
+
+class Planted:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+@pytest.mark.parametrize("by", ["torch", "pickle"])
+def test_nothing_in_a_file_is_run(tmp_path, by):
+    trace, path = tmp_path / "ran", tmp_path / "lens.pt"
+    planted = {"J": {0: Planted(str(trace))}}
+    if by == "torch":
+        torch.save(planted, path)
+    else:
+        path.write_bytes(pickle.dumps(planted))
+    with pytest.raises(DepthError, match="tensors alone"):
+        read_published(path, LAYERS, WIDTH)
+    assert not trace.exists()
+    # It would have run where it is loaded without care.
+    torch.load(path, weights_only=False) if by == "torch" else pickle.loads(path.read_bytes())
+    assert trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        ({}, "no Jacobian lens"),
+        ([], "no Jacobian lens"),
+        ({"J": {}}, "no Jacobian lens"),
+        ({"J": {"a": torch.eye(WIDTH)}}, "no Jacobian lens"),
+        ({"J": {0: 1.0}}, "no Jacobian lens"),
+        ({"J": {0: torch.eye(WIDTH + 1)}}, "of another model"),
+        ({"J": {LAYERS: torch.eye(WIDTH)}}, "of another model"),
+        ({"J": {LAYERS - 1: torch.eye(WIDTH)}}, "no map of a depth"),
+    ],
+)
+def test_other_contents_are_refused(tmp_path, held, words):
+    torch.save(held, tmp_path / "lens.pt")
+    with pytest.raises(DepthError, match=words):
+        read_published(tmp_path / "lens.pt", LAYERS, WIDTH)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(DepthError, match="no file"):
+        read_published(tmp_path / "none.pt", LAYERS, WIDTH)
+
+
+def test_unfinished_sums_come_back(tmp_path):
+    unfinished = LensFolder(tmp_path).unfinished("f1", "c1")
+    assert unfinished.read(LAYERS, WIDTH).prompts == 0
+    unfinished.write(JacobianSums(torch.randn(LAYERS, WIDTH, WIDTH), 7, 70))
+    found = unfinished.read(LAYERS, WIDTH)
+    assert (found.prompts, found.tokens) == (7, 70)
+    assert unfinished.read(LAYERS, WIDTH + 1).prompts == 0
+    unfinished.path.write_bytes(b"damaged")
+    assert unfinished.read(LAYERS, WIDTH).prompts == 0
+    unfinished.remove()
+    assert LensFolder(tmp_path).files() == []
+
+
+def test_residuals_are_read_through_the_maps_and_the_last_as_it_is():
+    lens, residuals = maps(), list(torch.randn(LAYERS + 1, 2, WIDTH))
+    through = Transported(lens, residuals)
+    assert len(through) == LAYERS + 1
+    for depth in range(LAYERS):
+        x = residuals[depth] / residuals[depth].pow(2).mean(-1, keepdim=True).sqrt()
+        found = lens.at(depth)
+        torch.testing.assert_close(through[depth], x @ found.weight.T + found.bias)
+    assert torch.equal(through[-1], residuals[-1])
+    for _ in range(2):
+        torch.testing.assert_close(torch.stack(through[1:3]), torch.stack([through[1], through[2]]))
+
+
+def test_texts_of_a_file(tmp_path):
+    rows = tmp_path / "a.jsonl"
+    rows.write_text('{"text": "one\\ntwo", "answer": "x"}\n\n{"text": "three"}\n')
+    assert read_texts(rows)[0] == ["one\ntwo", "three"]
+    lines = tmp_path / "a.txt"
+    lines.write_text("one\n\ntwo\n")
+    assert read_texts(lines)[0] == ["one", "two"]
+    assert read_texts(lines)[1] != read_texts(rows)[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{}\n", "line 1 has no `text`"),
+        (b'{"text": 3}\n', "line 1 has no `text`"),
+        (b"[]\n", "line 1 has no `text`"),
+        (b'{"text": "a"}\n{\n', "line 2 is not JSON"),
+        (b"\xff\n", "not UTF-8"),
+    ],
+)
+def test_other_lines_are_refused(tmp_path, content, words):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DepthError, match=words):
+        read_texts(path)
+
+
+def test_texts_that_are_not_there(tmp_path):
+    for path in (tmp_path / "none.jsonl", tmp_path):
+        with pytest.raises(DepthError, match="cannot be read"):
+            read_texts(path)
