@@ -1,25 +1,31 @@
 """The demo model: an independent oracle's values, planted truth, and the naive way."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 import torch
 
-from depthtui.data.lens import LogitLens
+from depthtui.data.lens import AffineLens, LensFit, LogitLens
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.depth.effective_depth import summarise
 from depthtui.engine.engine import Engine
+from depthtui.lenses.affine import fit_affine
+from depthtui.lenses.calibration import Calibration
+from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import context_depth
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.direct_effects import DirectEffects
+from depthtui.metrics.lens_rules import kl_layers, overlap_layers
 from depthtui.metrics.order import Order
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.prompts.tasks import make_prompts
+from depthtui.tracing.activations import record_residuals
 from tests.naive import naive_lens, naive_reordered_losses, token_losses
 from tests.oracle import files as oracle
 
@@ -64,6 +70,54 @@ def test_the_oracle_agrees(engine, capsys):
         "kl": 16,
         "overlap": 23,
     }
+
+
+@pytest.mark.by_hand
+def test_the_oracle_agrees_on_the_affine_lens(engine, capsys):
+    """The same calibration texts and ridge, every text fitted on."""
+    expected = oracle.values("affine")
+    model = engine.lenses.model
+    residuals_of = functools.partial(residuals, model)
+    texts = [tokens_of(model, text) for text in oracle.calibration()]
+    calibration = Calibration(texts, texts[:1], "oracle", "")
+    unembedding, info, cpu = model.anatomy.unembedding, model.info, torch.device("cpu")
+    sizes = info.n_layers, info.d_model
+    found = fit_affine(
+        calibration, residuals_of, unembedding, *sizes, 1 << 30, cpu, ridge=expected["lam"]
+    )
+    assert calibration.tokens == expected["fit_tokens"]
+    unknown = np.full(info.n_layers, np.nan)
+    maps = LensMaps(LensFit("affine", "", 0, 0), found.at, unknown, unknown, unknown)
+    engine.lenses.take = lambda *_: maps
+    try:
+        settings = RunSettings(metrics=("affine_lens",))
+        prompts = oracle.prompts().values()
+        runs = [engine.run(Prompt(prompt["text"]), settings) for prompt in prompts]
+    finally:
+        del engine.lenses.take
+    lenses = [run.get(AffineLens) for run in runs]
+    kl = np.concatenate([lens.kl for lens in lenses], axis=1).mean(axis=1)
+    overlap = np.concatenate([lens.overlap for lens in lenses], axis=1).mean(axis=1)
+    figures = {
+        "kl": np.abs(kl[:-1] / expected["kl"] - 1).max(),
+        "overlap": np.abs(overlap[:-1] - expected["overlap"]).max(),
+    }
+    with capsys.disabled():
+        print("\nlargest difference from the oracle's affine lens (relative; absolute for overlap)")
+        print("\n".join(f"  {name:22} {value:.1e}" for name, value in figures.items()))
+    assert figures["kl"] < 1e-4
+    assert figures["overlap"] < 2e-3
+    layers = expected["effective_depth"]
+    assert kl_layers(kl, 0.5) == layers["kl"]["ed"]
+    assert overlap_layers(overlap, 0.3) == layers["overlap"]["ed"]
+
+
+def tokens_of(model, text):
+    return torch.tensor(model.loaded.tokenizer(text)["input_ids"])
+
+
+def residuals(model, ids):
+    return list(record_residuals(model.loaded.model, model.anatomy, ids).residual)
 
 
 def share_off(found, expected):

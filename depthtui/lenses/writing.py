@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -17,8 +18,8 @@ LENGTH = 128
 
 _TEXTS_AT_ONCE = 64
 
-_ROUNDS = 20
-"""Batches after which it is enough, where nearly every text ends at once."""
+_MOST_DRAWN = 20
+"""Times as many tokens as are wanted, after which it is enough: nearly every text ends at once."""
 
 
 def write_texts(
@@ -52,20 +53,21 @@ def write_texts(
     """
     random = torch.Generator("cpu").manual_seed(seed % 2**64)
     texts: list[Tensor] = []
-    written = 0
-    for _ in range(_ROUNDS):
-        wanted = -(-(tokens - written) // (length - 1))
-        count = at_once(max(1, wanted), _TEXTS_AT_ONCE, 1)
+    written = drawn = 0
+    while written < tokens and drawn < _MOST_DRAWN * tokens:
+        # As many as are needed where as few of their tokens come before an end as so far.
+        share = max(written, 1) / drawn if drawn else 1.0
+        wanted = math.ceil((tokens - written) / (share * (length - 1)))
+        count = at_once(wanted, _TEXTS_AT_ONCE, 1)
 
-        def told(done: int, before: int = written, count: int = count) -> None:
-            report(min(tokens, before + done * count), tokens)
+        def told(done: int, before: int = written, new: float = count * share) -> None:
+            report(min(tokens, round(before + done * new)), tokens)
 
         rows = _write(model, start, count, length, random, cached, told, checkpoint)
         ended = [_before_end(row, ends) for row in rows]
         texts += [row for row in ended if len(row) > 1]
+        drawn += count * (length - 1)
         written = sum(len(row) - 1 for row in texts)
-        if written >= tokens:
-            break
     return texts
 
 

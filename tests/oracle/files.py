@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,3 +18,12 @@ def prompts() -> dict[str, dict[str, Any]]:
 def values(metric: str) -> dict[str, Any]:
     """What was found for a metric, named as its file in `values/`."""
     return json.loads((FOLDER / "values" / f"{metric}.json").read_text())[metric]
+
+
+def calibration() -> list[str]:
+    """The texts that the affine lens was fitted on, of the file that `DEPTHTUI_CALIBRATION` names.
+
+    Rows 1000 to 1049 of GSM8K's test set, JSON lines with `text`.
+    """
+    lines = Path(os.environ["DEPTHTUI_CALIBRATION"]).read_text("utf-8").splitlines()
+    return [json.loads(line)["text"] for line in lines]

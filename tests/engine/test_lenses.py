@@ -1,0 +1,231 @@
+"""Runs that read through fitted lenses: found, fitted, kept, refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from depthtui.data.lens import AffineLens, JacobianLens, LogitLens
+from depthtui.data.protocol import MetricRows, Progress
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.store import open_store
+from depthtui.engine.control import Control
+from depthtui.engine.engine import Engine
+from depthtui.engine.lenses import LensChoice
+from depthtui.errors import DepthError, RunStopped
+from depthtui.lenses.files import LensFolder
+from depthtui.metrics.nonlinear import Nonlinear
+from tests.naive import blocks, naive_lens, with_states
+from tests.tiny_models import LAYERS, tiny_folder
+
+PROMPT = Prompt("Seven plus five is twelve, and twelve minus five is seven.")
+THROUGH = RunSettings(metrics=("logit_lens", "affine_lens", "nonlinear"), top_k=5)
+
+
+def texts_file(folder, count=12, name="texts.txt"):
+    words = PROMPT.text.split()
+    lines = [
+        " ".join(words[(row * step) % len(words)] for step in range(1, 20)) for row in range(count)
+    ]
+    path = folder / name
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture
+def made(folder, tmp_path, events):
+    """A function that makes engines which share a cache and a folder of lenses."""
+
+    def make(name=folder, lenses_dir=tmp_path / "lenses"):
+        store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
+        engine = Engine(store, tmp_path / "models", events.append, lenses_dir=lenses_dir)
+        engine.load(ModelSpec(str(name), device="cpu"))
+        return engine
+
+    return make
+
+
+def test_a_run_fits_a_lens_where_there_is_none(made, tmp_path, events):
+    engine = made()
+    result = engine.run(PROMPT, THROUGH)
+    lens = result.get(AffineLens)
+    assert not result.unavailable
+    assert lens.fit.source == "written by the model"
+    assert lens.fit.texts > lens.fit.held_out_texts > 0
+    assert lens.fit.ridge > 0
+    shares = [event.done for event in events if isinstance(event, MetricRows)]
+    assert shares == sorted(shares[: shares.index(100) + 1]) + shares[shares.index(100) + 1 :]
+    (file,) = LensFolder(tmp_path / "lenses").files()
+    assert file.fit == lens.fit
+    share = result.get(Nonlinear).share
+    assert share.shape == (LAYERS,)
+    assert np.isfinite(share).all()
+
+
+def test_the_lens_is_used_again_and_the_result_too(made, monkeypatch):
+    first = made().run(PROMPT, THROUGH).get(AffineLens)
+    engine = made()
+    monkeypatch.setattr(type(engine.lenses), "fit", lambda *_: pytest.fail("fitted again"))
+    again = engine.run(PROMPT, THROUGH)
+    assert np.array_equal(again.get(AffineLens).kl, first.kl)
+    other = engine.run(Prompt("The ferry did not run."), THROUGH).get(AffineLens)
+    assert other.fit == first.fit
+
+
+def test_another_fit_is_another_result(made, tmp_path):
+    engine = made()
+    plain = engine.run(PROMPT, THROUGH).get(AffineLens)
+    texts = str(texts_file(tmp_path))
+    settings = RunSettings(metrics=THROUGH.metrics, top_k=5, lens_texts=texts, lens_ridge=0.5)
+    other = engine.run(PROMPT, settings).get(AffineLens)
+    assert (other.fit.source, other.fit.ridge) == ("texts.txt", 0.5)
+    assert other.fit.digest != plain.fit.digest
+    assert not np.allclose(other.kl, plain.kl)
+    # Without saying which, the latest is taken.
+    assert engine.run(PROMPT, THROUGH).get(AffineLens).fit == other.fit
+
+
+def test_a_lens_reads_what_the_model_says_of_the_mapped_residual(made):
+    """The naive lens: the last layer is made to return T_l(h_l)."""
+    engine = made()
+    result = engine.run(PROMPT, THROUGH)
+    lens, maps = result.get(AffineLens), engine.lenses.take(LensChoice("affine"), None, None)
+    model = engine._model.loaded.model
+    ids = torch.from_numpy(result.tokens.ids)[None]
+    with torch.no_grad():
+        final = model(input_ids=ids, use_cache=False).logits[0].double().log_softmax(-1)
+    for depth in range(LAYERS):
+        kept = {}
+
+        def keep(_module, args, kwargs, kept=kept):
+            kept["h"] = (args[0] if args else kwargs["hidden_states"]).clone()
+
+        def put(_module, _args, output, kept=kept, depth=depth):
+            h = kept["h"].double()
+            x = h / h.pow(2).mean(-1, keepdim=True).sqrt()
+            found = maps.at(depth)
+            mapped = x @ found.weight.double().T + found.bias.double()
+            return with_states(output, mapped.float())
+
+        first = blocks(model)[depth].register_forward_pre_hook(keep, with_kwargs=True)
+        last = blocks(model)[-1].register_forward_hook(put)
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits[0]
+        first.remove()
+        last.remove()
+        told = logits.double().log_softmax(-1)
+        kl = (told.exp() * (told - final)).sum(-1)
+        middle = (told.exp() + final.exp()) / 2
+        apart = sum((one.exp() * (one - middle.log())).sum(-1) for one in (told, final)) / 2
+        np.testing.assert_allclose(lens.kl[depth], kl, rtol=2e-3, atol=1e-4)
+        np.testing.assert_allclose(lens.divergence[depth], apart, rtol=2e-3, atol=1e-4)
+        assert (lens.top_ids[depth, :, 0] == told.argmax(-1).numpy()).all()
+    assert (lens.kl[-1] == 0).all()
+    assert {int(id_) for id_ in np.unique(lens.top_ids)} == lens.vocabulary.keys()
+    assert naive_lens(model, ids, 5)["kl"].shape == result.get(LogitLens).kl.shape
+
+
+def test_a_model_without_a_fingerprint_keeps_its_lens_in_memory(made, tmp_path):
+    engine = made(lenses_dir=None)
+    first = engine.run(PROMPT, THROUGH).get(AffineLens)
+    second = engine.run(Prompt("The ferry."), THROUGH).get(AffineLens)
+    assert first.fit == second.fit
+    assert not (tmp_path / "lenses").exists()
+
+
+def test_a_lens_of_another_model_is_not_taken(made, tmp_path):
+    first = made().run(PROMPT, THROUGH).get(AffineLens)
+    other = tiny_folder(tmp_path / "other", "qwen2")
+    second = made(other).run(PROMPT, THROUGH).get(AffineLens)
+    assert first.fit.digest != second.fit.digest
+    assert len(LensFolder(tmp_path / "lenses").files()) == 2
+
+
+def test_without_a_jacobian_lens_it_says_how_to_have_one(made):
+    result = made().run(PROMPT, RunSettings(metrics=("jacobian_lens",)))
+    assert "depthtui lens fit" in result.unavailable["jacobian_lens"]
+    assert result.complete
+
+
+def test_texts_that_cannot_be_read_cost_the_metric_alone(made, tmp_path):
+    settings = RunSettings(metrics=THROUGH.metrics, lens_texts=str(tmp_path / "none.txt"))
+    result = made().run(PROMPT, settings)
+    assert "cannot be read" in result.unavailable["affine_lens"]
+    assert result.get(LogitLens) is not None
+
+
+def test_a_jacobian_lens_is_fitted_and_read_through(made, events):
+    engine = made()
+    maps = engine.fit_lens(LensChoice("jacobian", prompts=2))
+    assert (maps.fit.texts, maps.fit.ridge) == (2, None)
+    assert np.isfinite(maps.held_out_kl).all()
+    stages = {event.stage for event in events if isinstance(event, Progress)}
+    assert {"Writing calibration texts", "Fitting the Jacobian lens"} <= stages
+    lens = engine.run(PROMPT, RunSettings(metrics=("jacobian_lens",))).get(JacobianLens)
+    assert np.isfinite(lens.kl).all()
+    assert (lens.kl[-1] == 0).all()
+
+
+def test_a_jacobian_fit_goes_on_where_it_was_stopped(made, tmp_path):
+    engine, control = made(), Control()
+    texts = str(texts_file(tmp_path, 8, "long.txt"))
+    choice = LensChoice("jacobian", texts=texts, prompts=3)
+    done = []
+
+    def report(stage, count, total):
+        done.append((count, total))
+        if "Jacobian" in stage and count > total // 3:
+            control.stop()
+
+    with pytest.raises(RunStopped):
+        engine.lenses.fit(choice, report, control.checkpoint)
+    done.clear()
+    again = engine.lenses.fit(choice, lambda *step: done.append(step[1:]), lambda: None)
+    assert done[0][0] > done[0][1] // 3
+    assert again.fit.texts == 3
+    whole = made(lenses_dir=None).fit_lens(choice)
+    torch.testing.assert_close(again.at(1).weight, whole.at(1).weight)
+    assert not list((tmp_path / "lenses").glob("*.unfinished"))
+
+
+def test_a_stopped_run_has_no_lens_and_keeps_the_rest(made):
+    engine, control = made(), Control()
+    real = engine.lenses.take
+
+    def stop_then_take(*arguments):
+        control.stop()
+        return real(*arguments)
+
+    engine.lenses.take = stop_then_take
+    result = engine.run(PROMPT, THROUGH, control)
+    assert not result.complete
+    assert result.get(AffineLens) is None
+    assert np.isfinite(result.get(LogitLens).kl).all()
+
+
+def test_a_published_lens_is_taken(made, tmp_path):
+    engine = made()
+    jacobians = {block: torch.eye(engine.model.d_model).half() for block in range(LAYERS)}
+    torch.save({"J": jacobians, "n_prompts": 7}, tmp_path / "lens.pt")
+    found = engine.import_lens(tmp_path / "lens.pt")
+    assert found.fit.texts == 7
+    # Through identities it is the logit lens.
+    settings = RunSettings(metrics=("logit_lens", "jacobian_lens"), top_k=5)
+    result = engine.run(PROMPT, settings)
+    lens, plain = result.get(JacobianLens), result.get(LogitLens)
+    np.testing.assert_allclose(lens.kl[1:], plain.kl[1:], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.held_out_kl[1:], found.logit_held_out_kl[1:], rtol=1e-4)
+    # The format has no map of depth 0.
+    assert np.isnan(lens.kl[0]).all()
+    assert np.isnan(lens.divergence[0]).all()
+    assert (lens.top_ids[0] == -1).all()
+
+
+def test_a_published_lens_of_another_model_is_refused(made, tmp_path):
+    engine = made()
+    torch.save({"J": {0: torch.eye(5)}}, tmp_path / "lens.pt")
+    with pytest.raises(DepthError, match="of another model"):
+        engine.import_lens(tmp_path / "lens.pt")
+    assert not list((tmp_path / "lenses").glob("*"))

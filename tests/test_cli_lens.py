@@ -1,0 +1,81 @@
+"""`depthtui lens`, on a tiny model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from depthtui.cli import main
+from tests.tiny_models import HIDDEN, tiny_folder
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Everything that depthtui keeps is kept in a folder of the test's own."""
+    monkeypatch.setenv("DEPTHTUI_CONFIG", str(tmp_path / "settings.toml"))
+    monkeypatch.setenv("DEPTHTUI_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_folder(tmp_path_factory.mktemp("models")))
+
+
+def names(capsys: Output) -> list[str]:
+    capsys.readouterr()
+    assert main(["lens", "list"]) == 0
+    return [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+
+
+def test_a_lens_is_fitted_listed_and_removed(model: str, home: Path, capsys: Output) -> None:
+    texts = home / "texts.jsonl"
+    texts.write_text('{"text": "Seven plus five is twelve."}\n' * 12)
+    arguments = ["--texts", str(texts), "--ridge", "0.5", "--device", "cpu"]
+    assert main(["lens", "fit", model, *arguments]) == 0
+    told = capsys.readouterr().out
+    assert "affine lens, fitted on 11 texts" in told
+    assert "texts.jsonl, ridge 0.5" in told
+    (name,) = names(capsys)
+    assert main(["lens", "remove", name]) == 0
+    assert names(capsys) == []
+    assert main(["lens", "remove", name]) == 1
+    assert "No lens is named" in capsys.readouterr().err
+
+
+def test_a_published_lens_goes_in_and_out(model: str, home: Path, capsys: Output) -> None:
+    jacobians = {block: torch.randn(HIDDEN, HIDDEN) for block in range(3)}
+    torch.save({"J": jacobians, "n_prompts": 9}, home / "in.pt")
+    assert main(["lens", "import", str(home / "in.pt"), model, "--device", "cpu"]) == 0
+    assert "jacobian lens, fitted on 9 texts" in capsys.readouterr().out
+    (name,) = names(capsys)
+    assert main(["lens", "export", name, str(home / "out.pt")]) == 0
+    held = torch.load(home / "out.pt", weights_only=True)
+    assert held["n_prompts"] == 9
+    assert all(torch.equal(held["J"][block], jacobians[block]) for block in range(3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "status"),
+    [
+        (["fit", "demo", "--prompts", "3"], "--kind jacobian", 2),
+        (["fit", "demo", "--kind", "jacobian", "--ridge", "1"], "--kind affine", 2),
+        (["fit", "demo", "--ridge", "nan"], "not a number", 2),
+        (["fit", "demo", "--texts", "none.jsonl"], "cannot be read", 1),
+        (["fit", "no/such/folder"], "no/such/folder", 1),
+        (["remove", "none"], "No lens is named none", 1),
+        (["export", "none", "out.pt"], "No lens is named none", 1),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    arguments: list[str], words: str, status: int, capsys: Output
+) -> None:
+    assert main(["lens", *arguments]) == status
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.splitlines()) == 1
