@@ -182,8 +182,7 @@ def _metric(kind: type[FittedLens], title: str, tells: str, formula: str, cost: 
         tells=tells,
         formula=formula,
         cost=cost,
-        # The output is compared with every depth twice: by its logits, and by probabilities.
-        work=lambda result: 2 * (result.model.n_layers + 1) * head(result),
+        work=lambda result: (result.model.n_layers + 1) * head(result),
         result=kind,
         compute=f"depthtui.metrics.fitted_lens.compute:{name}",
         reruns_layers=False,
@@ -205,7 +204,7 @@ AFFINE = _metric(
     "What each depth says once it is brought into the last one's basis.",
     "`p_l = softmax(W N(A_l x + b_l))`, `x = h_l / rms(h_l)`: ridge regression on `h_L / rms(h_L)`,"
     " drawn to the identity; the logit lens's quantities",
-    "1 forward and the LM head twice at every depth; once a model, about `20 d` tokens to fit",
+    "1 forward and the LM head at every depth; once a model, about `20 d` tokens to fit",
 )
 
 JACOBIAN = _metric(
@@ -214,5 +213,5 @@ JACOBIAN = _metric(
     "What each depth adds, on average, to all outputs that follow.",
     "`p_l = softmax(W N(J_l h_l))`, `J_l` the mean derivative of later `h_L` by `h_l`; the logit "
     "lens's quantities",
-    "1 forward and the LM head twice at every depth; once a model, `d` backward passes a prompt",
+    "1 forward and the LM head at every depth; once a model, `d` backward passes a prompt",
 )

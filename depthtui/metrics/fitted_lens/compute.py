@@ -12,7 +12,7 @@ from depthtui.data.lens import AffineLens, FittedLens, JacobianLens, LensValues,
 from depthtui.lenses.maps import Transported
 from depthtui.metrics.context import Context
 from depthtui.metrics.logit_lens.compute import read_lens
-from depthtui.metrics.settling.compute import divergence
+from depthtui.metrics.settling.compute import Divergence
 
 Fitted = TypeVar("Fitted", bound=FittedLens)
 
@@ -37,8 +37,10 @@ def _read(context: Context, kind: type[Fitted]) -> Fitted:
         arrays = {name: value.numpy() for name, value in vars(rows).items()}
         found.put(first, LogitLens(**arrays), first_token)
 
-    read_lens(context.unembedding, residuals, ids, top_k, take, context.checkpoint)
-    apart = divergence(context.unembedding, residuals, context.checkpoint).divergence
+    checkpoint = context.checkpoint
+    beside = Divergence(len(residuals), len(ids), checkpoint)
+    read_lens(context.unembedding, residuals, ids, top_k, take, checkpoint, beside.add)
+    apart = beside.settling.divergence
     arrays: dict[str, Any] = {name: getattr(found, name) for name in LogitLens.shapes()}
     arrays["divergence"] = apart
     unknown = LogitLens.unknown(0, len(ids), top_k)
