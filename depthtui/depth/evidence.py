@@ -25,8 +25,9 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence, EvidenceKind
 from depthtui.depth.effective_depth import depths, pool
 from depthtui.depth.intervals import LEVEL
-from depthtui.depth.rules import RULE_CURVES, cosine_layers, kl_layers, overlap_layers
+from depthtui.depth.rules import RULE_CURVES, cosine_layers
 from depthtui.metrics.evidence import FIFTH, Variant, uncounted, weighed
+from depthtui.metrics.lens_rules import kl_layers, overlap_layers
 
 RULE_KINDS: Mapping[str, EvidenceKind] = {
     "kl": "readable",
