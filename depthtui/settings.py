@@ -15,6 +15,7 @@ from depthtui.data.run_settings import (
     GenerationSettings,
     IncludeFirstToken,
     KlThreshold,
+    Lens,
     OverlapThreshold,
     RunSettings,
     Seed,
@@ -91,6 +92,7 @@ class Settings:
     kl_threshold: KlThreshold = SummarySettings.kl_threshold
     overlap_threshold: OverlapThreshold = SummarySettings.overlap_threshold
     include_first_token: IncludeFirstToken = SummarySettings.include_first_token
+    lens: Lens = SummarySettings.lens
     seed: Seed = RunSettings.seed
     chat_template: ChatTemplate = RunSettings.chat_template
     measure: Annotated[str, Option("The measure that the heatmap opens with.")] = "layer_norm_ratio"

@@ -18,7 +18,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
-from depthtui.metrics import after_prompts, check_names, failures_in_words
+from depthtui.metrics import after_prompts, check_names, failures_in_words, reading_through
 from depthtui.models.catalog import resolve
 from depthtui.report.progress import EngineProgress
 from depthtui.settings import load_settings
@@ -82,7 +82,8 @@ def analyze(
     names = names_of(metrics)
     check_names(names)
     keywords = Keywords(options, load_settings(on_notice=_warn))
-    settings, pooling = keywords.run_settings(names), keywords.summary_settings()
+    pooling = keywords.summary_settings()
+    settings = reading_through(keywords.run_settings(names), pooling.lens)
     with closing(_Bar(len(wanted), progress)) as bar:
         ready = (
             _named(str(model), tokenizer, keywords, bar)

@@ -54,7 +54,7 @@ def run(
 
     from depthtui.cli.headless import Job, run_job
     from depthtui.engine.factory import Storage
-    from depthtui.metrics import METRIC_BY_NAME
+    from depthtui.metrics import METRIC_BY_NAME, reading_through
 
     failures: list[str] = []
 
@@ -63,10 +63,11 @@ def run(
         say(problem)
 
     named = given.values.get("metrics", ())
+    run_settings = reading_through(given.over(settings.run_settings()), settings.lens)
     job = Job(
         spec=replace(spec, name=model),
         prompts=gathered.prompts,
-        settings=given.over(settings.run_settings()),
+        settings=run_settings,
         storage=Storage.of(settings),
         max_tokens=dataset.max_tokens,
         more=gathered.more,

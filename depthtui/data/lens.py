@@ -8,9 +8,7 @@ from typing import Annotated, ClassVar, Generic, Self, TypeVar
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
-
-LENSES = ("logit", "affine", "jacobian")
-"""What the residual stream may be read through, the first by itself."""
+from depthtui.data.run_settings import LENSES as LENSES
 
 OVERLAP_K = 5
 """The overlap compares the top five tokens (paper, metric 3)."""
@@ -53,6 +51,11 @@ class LogitLens(LensValues[np.ndarray], MetricResult):
     """
 
     vocabulary: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether every depth has been read for which there is a map."""
+        return bool((self.top_ids[-1, :, 0] >= 0).all())
 
     def put(self, first: int, rows: Self, first_token: int = 0) -> None:
         """Fill in the depths from `first` on, at the tokens from `first_token` on."""
@@ -118,9 +121,7 @@ class JacobianLens(FittedLens):
     kind: ClassVar[str] = "jacobian"
 
 
-LENS_CLASSES: dict[str, type[LogitLens]] = {
-    "logit": LogitLens,
-    "affine": AffineLens,
-    "jacobian": JacobianLens,
-}
+LENS_CLASSES: dict[str, type[LogitLens]] = dict(
+    zip(LENSES, (LogitLens, AffineLens, JacobianLens), strict=True)
+)
 """The class of each lens's results, by its name in `LENSES`."""

@@ -13,6 +13,9 @@ from typing import Annotated, Any
 from depthtui.data.selection import read_layers, read_positions
 from depthtui.options import Option, WrongValue
 
+LENSES = ("logit", "affine", "jacobian")
+"""What the residual stream may be read through, the first by itself."""
+
 
 def _read_device(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
@@ -25,6 +28,10 @@ ChatTemplate = Annotated[bool, Option("Wrap prompts in the model's chat template
 Seed = Annotated[int, Option("Seed of everything random.")]
 KlThreshold = Annotated[float, Option("KL rule: share of the largest KL.", most=1)]
 OverlapThreshold = Annotated[float, Option("Overlap rule: overlap that is enough.", most=1)]
+Lens = Annotated[
+    str,
+    Option("The lens that depths are read through; a fitted one is computed.", choices=LENSES),
+]
 IncludeFirstToken = Annotated[
     bool, Option("Leave token 0 out of the means.", switch="--skip-first-token")
 ]
@@ -216,12 +223,15 @@ class SummarySettings:
         kl_threshold: share of the largest KL (paper: 0.5).
         overlap_threshold: overlap that counts as enough (paper: 0.3).
         include_first_token: whether token 0, often an attention sink, is averaged in.
+        lens: what KL, overlap, entropy and all that follows from them is read through: `logit`,
+            `affine` or `jacobian`.
         seed: of everything random.
     """
 
     kl_threshold: KlThreshold = 0.5
     overlap_threshold: OverlapThreshold = 0.3
     include_first_token: IncludeFirstToken = True
+    lens: Lens = LENSES[0]
     seed: Seed = RunSettings.seed
 
 

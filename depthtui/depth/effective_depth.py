@@ -11,9 +11,10 @@ from depthtui.data.depth import Curves, DepthEstimate, DepthSummary, PromptCurve
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.intervals import FEWEST_PROMPTS, depth_intervals
-from depthtui.depth.rules import cosine_layers
+from depthtui.depth.rules import cosine_layers, over_gaps
 from depthtui.metrics import METRICS
 from depthtui.metrics.lens_rules import kl_layers, overlap_layers
+from depthtui.metrics.lens_view import all_through
 
 _COSINES = ("attention_cosine", "mlp_cosine", "layer_cosine")
 _OF_THE_SPLIT = ("attention_", "mlp_")
@@ -68,7 +69,7 @@ def overlap_depth(overlap: np.ndarray, threshold: float = 0.3) -> DepthEstimate:
 def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthSummary | None:
     """Pool runs of one model as the paper does: the mean over all tokens of all prompts.
 
-    Rows that were not run stay NaN; a rule that meets one, or a value that is
+    What a lens reads is read through that of the settings. Rows that were not run stay NaN; a rule that meets one, or a value that is
     not finite, gives no layer.
     Returns None where there is nothing to average, such as a single token with
     token 0 left out. Intervals need `FEWEST_PROMPTS` prompts.
@@ -98,7 +99,8 @@ def mean_curves(results: Sequence[RunResult], settings: SummarySettings) -> Curv
 
 
 def parts_of(results: Sequence[RunResult], settings: SummarySettings) -> list[PromptCurves]:
-    """The means of every run that has any."""
+    """The means of every run that has any, as the lens of the settings reads it."""
+    results = all_through(results, settings.lens)
     # Where a curve's metric failed on some prompts, the others are pooled without them.
     whole = [result for result in results if not lacks_curves(result)]
     found = (prompt_curves(result, settings.include_first_token) for result in whole or results)
@@ -173,8 +175,9 @@ def depths(
     """
     return tuple(
         estimate(curve) if np.isfinite(curve).all() else _none(rule, threshold, unknown)
-        for rule, curve, threshold, estimate in _rules(curves, settings)
-        if curve is not None
+        for rule, values, threshold, estimate in _rules(curves, settings)
+        if values is not None
+        for curve in (over_gaps(rule, values, settings),)
     )
 
 

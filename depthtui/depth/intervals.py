@@ -19,7 +19,7 @@ import numpy as np
 
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.rules import RULE_CURVES, layers_by
+from depthtui.depth.rules import RULE_CURVES, layers_by, over_gaps
 
 FEWEST_PROMPTS = 5
 """With fewer prompts an interval would say nothing."""
@@ -88,7 +88,7 @@ def resampled_layers(
     """
     curves = curves_of(parts, rule)
     assert curves is not None
-    if not np.isfinite(curves).all():
+    if not np.isfinite(over_gaps(rule, curves, settings)).all():
         return np.full(len(counts), np.nan)
     weights = counts * np.array([part.n_tokens for part in parts], np.float64)
     return layers_by(rule, weights @ curves / weights.sum(axis=1, keepdims=True), settings)

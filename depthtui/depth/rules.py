@@ -7,10 +7,12 @@ because NaN says that no layer qualifies.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from depthtui.data.depth import Curves
-from depthtui.data.run_settings import SummarySettings
+from depthtui.data.run_settings import LENSES, SummarySettings
 from depthtui.metrics.lens_rules import kl_layers, overlap_layers
 
 RULE_CURVES = {"cosine": "mean_cosine", "kl": "kl", "overlap": "overlap"}
@@ -26,7 +28,7 @@ def layer_curve(curves: Curves, rule: str) -> np.ndarray | None:
     if values is None or rule == "cosine":
         return values
     layers = values[:-1]
-    largest = float(np.max(layers)) if rule == "kl" else 0.0
+    largest = float(np.fmax.reduce(layers)) if rule == "kl" else 0.0
     return layers / largest if largest > 0 else layers
 
 
@@ -41,6 +43,7 @@ def layers_by(rule: str, curves: np.ndarray, settings: SummarySettings) -> np.nd
     Returns:
         `[...]`, NaN where no layer qualifies or a curve is not finite.
     """
+    curves = over_gaps(rule, curves, settings)
     match rule:
         case "cosine":
             layers = cosine_layers(curves)
@@ -49,6 +52,42 @@ def layers_by(rule: str, curves: np.ndarray, settings: SummarySettings) -> np.nd
         case _:
             layers = overlap_layers(curves, settings.overlap_threshold)
     return np.where(np.isfinite(curves).all(axis=-1), layers, np.nan)
+
+
+def over_gaps(rule: str, curves: np.ndarray, settings: SummarySettings) -> np.ndarray:
+    """The curves with values at the depths that a fitted lens has no map of, where no rule crosses.
+
+    They are those of the depth before; before the first map, those of a lens that reads nothing.
+    The logit lens reads every depth, and a last value that is unknown was not read yet.
+
+    Args:
+        rule: `cosine`, `kl` or `overlap`.
+        curves: `[..., L]` for the cosine rule, `[..., L + 1]` for the others.
+        settings: the lens.
+    """
+    known = np.isfinite(curves)
+    if settings.lens == LENSES[0] or rule == "cosine" or known.all():
+        return curves
+    layers = np.where(known, curves, -np.inf)[..., :-1]
+    largest = layers.max(axis=-1, keepdims=True)
+    nothing = largest if rule == "kl" else np.zeros_like(largest)
+    last = np.maximum.accumulate(np.where(known, np.arange(curves.shape[-1]), -1), axis=-1)
+    held = np.take_along_axis(curves, np.maximum(last, 0), axis=-1)
+    filled = np.where(last >= 0, held, nothing)
+    return np.where(known[..., -1:], filled, curves)
+
+
+def bridged(curves: Curves, settings: SummarySettings) -> Curves:
+    """What a lens read, with values where it has no map; see `over_gaps`."""
+    known = {rule: getattr(curves, rule) for rule in ("kl", "overlap")}
+    return replace(
+        curves,
+        **{
+            rule: over_gaps(rule, values, settings)
+            for rule, values in known.items()
+            if values is not None
+        },
+    )
 
 
 def cosine_layers(mean_cosine: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import cast
 
+from depthtui.data.lens_view import LENS_METRICS, LOGIT
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import RunSettings
@@ -132,6 +133,14 @@ def failures_in_words(failed: Iterable[str], unavailable: Mapping[str, str]) -> 
 def depending_on(*settings: str) -> tuple[Metric, ...]:
     """The metrics whose values one of these fields of `RunSettings` changes."""
     return tuple(metric for metric in METRICS if set(settings) & set(metric.depends_on))
+
+
+def reading_through(settings: RunSettings, lens: str) -> RunSettings:
+    """The settings of a run that is to be read through a lens: what a fitted one reads, too."""
+    wanted = LENS_METRICS[lens]
+    if lens == LOGIT or wanted in settings.metrics or wanted not in METRIC_BY_NAME:
+        return settings
+    return replace(settings, metrics=(*settings.metrics, wanted))
 
 
 def depends_on_former_prompts(settings: RunSettings) -> bool:

@@ -19,11 +19,10 @@ def prediction_depth(lens: LogitLens) -> np.ndarray:
 
     Returns:
         `[T]` depths 0 … L: l where the residual entering layer l already says it, L where
-        only the output does; NaN where not every depth has been read.
+        only the output does; NaN where the output is not known yet.
     """
     top = lens.top_ids[:, :, 0]
-    known = (top >= 0).all(axis=0)
-    return np.where(known, first_of_last_run(top == top[-1]), np.nan)
+    return np.where(top[-1] >= 0, first_of_last_run(top == top[-1]), np.nan)
 
 
 def first_of_last_run(holds: np.ndarray) -> np.ndarray:

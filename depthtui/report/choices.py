@@ -16,7 +16,7 @@ def choices_of(metrics: Iterable[str]) -> set[str]:
     """The choices that change values of these metrics."""
     return {
         choice
-        for metric in metrics
+        for metric in METRIC_BY_NAME.keys() & set(metrics)
         for choice in CHOICES
         if choice in METRIC_BY_NAME[metric].depends_on
     }

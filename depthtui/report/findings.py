@@ -8,6 +8,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import mean_curves
 from depthtui.metrics import ALL, METRICS
+from depthtui.metrics.lens_view import all_through
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Finding, LayerMap, LayerValues
 
@@ -52,5 +53,6 @@ def unavailable(results: Sequence[RunResult]) -> list[Finding]:
 
 
 def pool_runs(results: Sequence[RunResult], settings: SummarySettings) -> Pooled:
-    """Runs of one model taken together."""
+    """Runs of one model taken together, as the lens of the settings reads them."""
+    results = all_through(results, settings.lens)
     return Pooled(results, settings, mean_curves(results, settings))

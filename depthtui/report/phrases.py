@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from depthtui.data.depth import DepthEstimate, DepthSummary
+from depthtui.data.lens_view import fit_words, fitted_lens, lens_title
 from depthtui.data.model import ModelInfo
+from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.evidence import RULE_TITLES
 from depthtui.depth.intervals import FEWEST_PROMPTS, LEVEL, MOST_UNDEFINED
@@ -72,6 +75,15 @@ def pooling(group: Group, summary: DepthSummary | None, settings: SummarySetting
         counted += ", so a depth of n layers ends with layer n − 1"
     means = f"Means over {tokens} of {prompts}, {first}{stopped}; {counted}."
     return f"{means} {_intervals(summary)}" if summary and summary.depths else means
+
+
+def lens_sentence(lens: str, results: Sequence[RunResult]) -> str:
+    """Through which lens these views of runs are read, in a sentence."""
+    known = [found for result in results if (found := fitted_lens(result)) is not None]
+    if not known:
+        return f"Read through the {lens_title(lens)}, which no run has."
+    of_all = "" if len(known) == len(results) else f" {len(known)} of {len(results)} prompts have it."
+    return f"Read through the {lens_title(lens)}, {fit_words(known[0])}.{of_all}"
 
 
 def _intervals(summary: DepthSummary) -> str:

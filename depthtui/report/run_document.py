@@ -7,7 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from depthtui.data.depth import Curves, DepthEstimate, DepthSummary
-from depthtui.data.lens import LogitLens
+from depthtui.data.lens import FittedLens, LogitLens
+from depthtui.data.lens_view import (
+    LOGIT,
+    WORSE,
+    fitted_lens,
+    lens_of,
+    lens_title,
+    reads_worse,
+    through_words,
+)
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
@@ -16,6 +25,7 @@ from depthtui.depth.intervals import FEWEST_PROMPTS
 from depthtui.depth.published import DATASETS, PROTOCOL, published_for
 from depthtui.depth.verdict import verdict
 from depthtui.metrics import MEASURES, formula_in
+from depthtui.metrics.lens_view import measure_title
 from depthtui.metrics.pooling import Pooled
 from depthtui.prompts.tasks import level_words
 from depthtui.report import svg
@@ -49,6 +59,7 @@ from depthtui.report.phrases import (
     criterion,
     depth_in_layers,
     interval,
+    lens_sentence,
     model_facts,
     no_depths,
     pooling,
@@ -114,7 +125,7 @@ def _blocks(groups: Sequence[Group], settings: SummarySettings, budget: _Budget)
         yield Only(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
         yield from verdict_blocks(verdict(group.results, settings))
         yield from _depths(group, summary)
-        yield Together(_how_pooled(group, summary, settings))
+        yield Together(_how_pooled(group, summary, settings, pooled))
         yield Only(AT_LENGTH, _beside_clean(group, groups, settings))
         yield from _findings(pooled)
         yield Only(AT_LENGTH, _at_length(group, summary, pooled, budget))
@@ -128,7 +139,7 @@ def _at_length(
     yield Only(["pictures"], _layer_figures(pooled, budget))
     found = {values.title: values.values for values in by_layer(pooled)}
     yield Only(["text"], _by_layer("By layer", found, pooled.n_layers))
-    for number, result in enumerate(group.results, start=1):
+    for number, result in enumerate(pooled.results, start=1):
         yield from _run(number, result, budget)
     yield Heading("Provenance", 3)
     yield Note(provenance_sentence(combined_provenance(group.results)))
@@ -182,9 +193,11 @@ def _depth(estimate: DepthEstimate, n_layers: int) -> list[Cell]:
 
 
 def _how_pooled(
-    group: Group, summary: DepthSummary | None, settings: SummarySettings
+    group: Group, summary: DepthSummary | None, settings: SummarySettings, pooled: Pooled
 ) -> Iterator[Block]:
     yield Note(pooling(group, summary, settings))
+    if settings.lens != LOGIT:
+        yield Note(lens_sentence(settings.lens, pooled.results))
     if published_for(group.model.name) is not None:
         yield Only(["brief"], [Note(f"Paper: layers used on {' / '.join(DATASETS.values())}.")])
 
@@ -237,11 +250,12 @@ def _curves(summary: DepthSummary) -> Iterator[Figure]:
         largest = float(curves.kl[:-1].max())
         threshold = settings.kl_threshold * largest if np.isfinite(largest) else None
         panel = Panel([Line(curves.kl, "mean")], n_layers, threshold, crossings.get("kl"))
-        yield Figure("Lens KL", panel, "KL(p_l || p), nats")
+        yield Figure(through_words("Lens KL", settings.lens), panel, "KL(p_l || p), nats")
     if curves.overlap is not None:
         lines, threshold = [Line(curves.overlap, "mean")], settings.overlap_threshold
         panel = Panel(lines, n_layers, threshold, crossings.get("overlap"), (0.0, 1.0))
-        yield Figure("Lens overlap", panel, "top five shared")
+        title = through_words("Lens overlap", settings.lens)
+        yield Figure(title, panel, "top five shared")
 
 
 def _branches(curves: Curves, kind: str) -> list[Line]:
@@ -309,7 +323,7 @@ def _run(number: int, result: RunResult, budget: _Budget) -> Iterator[Block]:
         yield Only(["pictures"], _run_figures(result, budget))
         lens = result.get(LogitLens)
         if lens is not None:
-            yield Only(["text"], _lens_in_short(lens))
+            yield Only(["text"], _lens_in_short(lens, _lens_name(result)))
 
 
 def _run_figures(result: RunResult, budget: _Budget) -> Iterator[Block]:
@@ -323,18 +337,28 @@ def _run_figures(result: RunResult, budget: _Budget) -> Iterator[Block]:
     rest: list[Figure] = []
     for measure, values in drawn:
         heatmap = Heatmap(values, measure, result.tokens.texts)
-        figure = Figure(measure.title, heatmap, formula_in(measure, result))
+        title = measure_title(measure, result)
+        figure = Figure(title, heatmap, formula_in(measure, result))
         (leading if measure.leading else rest).append(figure)
     yield Figures(leading)
     if rest:
         yield Details("The other measures", [Figures(rest)])
     lens = result.get(LogitLens)
     if lens is not None:
-        yield Details("The lens at the last token", [_lens(lens)])
+        title = f"The {_lens_name(result)} at the last token"
+        yield Details(title, [_lens(lens, fitted_lens(result))])
 
 
-def _lens(lens: LogitLens) -> Table:
-    """What the lens reads at the last token, the model's output on top."""
+def _lens_name(result: RunResult) -> str:
+    lens = lens_of(result)
+    return "lens" if lens == LOGIT else lens_title(lens)
+
+
+def _lens(lens: LogitLens, fitted: FittedLens | None) -> Table:
+    """What the lens reads at the last token, the model's output on top.
+
+    Depths that a fitted lens reads worse than the logit lens are marked.
+    """
     final, last, count = (
         int(lens.top_ids[-1, -1, 0]),
         len(lens.top_ids) - 1,
@@ -348,17 +372,19 @@ def _lens(lens: LogitLens) -> Table:
         ]
         numbers = [_number(values[layer, -1], ".2f") for values in (lens.entropy, lens.kl)]
         name = "out" if layer == last else str(layer)
-        rows.append([name, *tokens, *[""] * (count - len(tokens)), *numbers])
+        remark = [WORSE * reads_worse(fitted, layer)] if fitted is not None else []
+        rows.append([name, *tokens, *[""] * (count - len(tokens)), *numbers, *remark])
     columns = [
         Column("layer", number=True),
         Column("most probable tokens", span=count),
         Column("entropy", number=True),
         Column("KL", number=True),
+        *([Column("", style="soft")] if fitted is not None else []),
     ]
     return Table(columns, rows, css="lens")
 
 
-def _lens_in_short(lens: LogitLens) -> Iterator[Block]:
+def _lens_in_short(lens: LogitLens, name: str) -> Iterator[Block]:
     last = len(lens.top_ids) - 1
     rows = []
     for layer in range(last + 1):
@@ -368,7 +394,7 @@ def _lens_in_short(lens: LogitLens) -> Iterator[Block]:
         ]
         entropy = _number(lens.entropy[layer, -1], ".4g")
         rows.append(["output" if layer == last else str(layer), ", ".join(tokens), entropy])
-    yield Paragraph("What the lens reads at the last token:")
+    yield Paragraph(f"What the {name} reads at the last token:")
     yield Table([Column(head) for head in ("layer", "most probable tokens", "entropy")], rows)
 
 

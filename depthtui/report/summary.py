@@ -71,8 +71,8 @@ def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dic
         value = pooled.get(metric)
         if value is not None:
             summary |= metric.summary(value, pooled)
-    if any(result.unavailable for result in results):
-        summary["unavailable"] = [dict(result.unavailable) for result in results]
+    if any(result.unavailable for result in pooled.results):
+        summary["unavailable"] = [dict(result.unavailable) for result in pooled.results]
     found = verdict(results, settings)
     if found is not None:
         summary["verdict"] = verdict_dict(found)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
+from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.agreement import agreement
 from depthtui.depth.effective_depth import summarise
+from depthtui.metrics.lens_view import all_through
 from depthtui.report.groups import Group
 from depthtui.report.phrases import rule_title
 from depthtui.report.skips import parameter_share
@@ -99,18 +101,24 @@ class Pairs:
         return "same next token", "", _share(total) if known else "", ""
 
     def _depths(self, settings: SummarySettings) -> list[tuple[str, str, str, str]]:
+        asked = settings.lens
+        both = all_through((*self.clean, *self.changed), settings.lens)
+        if any(run.get(LogitLens) is None for run in both):
+            # Fitted lenses read clean runs; what is compared is read alike.
+            settings = replace(settings, lens=LOGIT)
         summaries = [summarise(runs, settings) for runs in (self.clean, self.changed)]
         depths = [
             {estimate.rule: estimate for estimate in summary.depths} if summary else {}
             for summary in summaries
         ]
+        lens = "" if settings.lens == asked else f", {lens_title(settings.lens)}"
         rows = []
         for rule in dict.fromkeys([*depths[0], *depths[1]]):
             clean, changed = (estimate.get(rule) for estimate in depths)
             moved = ""
             if clean and changed and None not in (clean.layer, changed.layer):
                 moved = f"{(changed.layer or 0) - (clean.layer or 0):+d}"
-            name = f"effective depth, {rule_title(rule)}"
+            name = f"effective depth, {rule_title(rule)}{lens}"
             rows.append((name, _layer(clean), _layer(changed), moved))
         return rows
 

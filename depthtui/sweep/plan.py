@@ -9,6 +9,7 @@ from typing import Annotated
 
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.errors import DepthError
+from depthtui.metrics import reading_through
 from depthtui.models.catalog import DEMO
 from depthtui.options import Option
 from depthtui.prompts.dataset_formats import DATASETS
@@ -92,7 +93,7 @@ class Drawing:
 
 
 def check_plan(plan: SweepPlan) -> SweepPlan:
-    """The plan, models and tasks that are named twice taken once.
+    """The plan, models and tasks that are named twice taken once, with what its lens reads.
 
     Raises:
         DepthError: it has no model, no task, or two tasks that nothing tells apart.
@@ -109,7 +110,7 @@ def check_plan(plan: SweepPlan) -> SweepPlan:
                 f"The task {task.title} is there twice, with other prompts each time.",
                 "Give one of them another name, with a file of its own.",
             )
-    return SweepPlan(models, tasks, plan.run, plan.summary)
+    return SweepPlan(models, tasks, reading_through(plan.run, plan.summary.lens), plan.summary)
 
 
 def with_absolute_paths(plan: SweepPlan) -> SweepPlan:

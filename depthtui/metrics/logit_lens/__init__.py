@@ -10,6 +10,7 @@ import numpy as np
 from depthtui.data.arrays import arrays_of
 from depthtui.data.depth import Curves
 from depthtui.data.lens import LogitLens
+from depthtui.data.lens_view import fitted_lens
 from depthtui.data.run import RunResult
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Measure, Metric, array, lens, row_of_logits
@@ -41,7 +42,7 @@ def _pool(pooled: Pooled) -> PooledLens | None:
 
 
 def _join(pooled: Pooled) -> LogitLens | None:
-    lenses = [found for found in pooled.known(LogitLens) if (found.top_ids[..., 0] >= 0).all()]
+    lenses = [found for found in pooled.known(LogitLens) if found.is_read]
     if len(lenses) < sum(METRIC.name not in result.failed for result in pooled.results):
         return None
     arrays: dict[str, Any] = {
@@ -60,8 +61,19 @@ def _summary(value: PooledLens, pooled: Pooled) -> dict[str, Any]:
             "overlap": curves.overlap,
             "entropy": curves.entropy,
             "top_tokens": [_top_tokens(found) for found in pooled.known(LogitLens)],
+            **_fit(pooled),
         }
     }
+
+
+def _fit(pooled: Pooled) -> dict[str, Any]:
+    """How the lens was fitted; nothing for the logit lens."""
+    found = next((lens for run in pooled.results if (lens := fitted_lens(run)) is not None), None)
+    if found is None:
+        return {}
+    names = ("kind", "source", "texts", "tokens", "ridge")
+    about = {name: getattr(found.fit, name) for name in names}
+    return {"lens": {**about, "held_out_kl": found.held_out_kl}}
 
 
 def _top_tokens(found: LogitLens) -> list[list[dict[str, Any]]]:

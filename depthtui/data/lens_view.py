@@ -1,0 +1,93 @@
+"""A run that is read through a chosen lens, and what to call the lens.
+
+KL, overlap, entropy, margin, prediction depth, settling depth, early exit and the rules are
+functions of a lens. They are asked of a view of the run, in which what another lens read stands
+where the logit lens's values stand; `metrics.lens_view` makes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from depthtui.data.lens import LENS_CLASSES, FittedLens
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import LENSES
+
+LENS_METRICS = {name: f"{name}_lens" for name in LENSES}
+"""The metric of each lens."""
+
+LOGIT = LENSES[0]
+
+WORSE = "worse than the logit lens here"
+"""What is said of a depth at which a fitted lens reads held-out texts worse."""
+
+
+@dataclass(kw_only=True)
+class LensView(RunResult):
+    """A run in which a fitted lens takes the logit lens's place, and its divergence settling's.
+
+    Where that lens has not read the run there is neither, and `unavailable` says why.
+
+    Attributes:
+        plain: the run itself.
+        lens: `affine` or `jacobian`.
+    """
+
+    plain: RunResult
+    lens: str
+
+    @property
+    def loss(self) -> float:
+        """That of the run: every lens has the same output."""
+        return self.plain.loss
+
+
+def lens_of(result: RunResult | None) -> str:
+    """The lens that a run is read through, by its name in `LENSES`."""
+    return result.lens if isinstance(result, LensView) else LOGIT
+
+
+def fitted_lens(result: RunResult | None) -> FittedLens | None:
+    """The fitted lens that a run is read through; None for the logit lens, or where it lacks."""
+    if not isinstance(result, LensView):
+        return None
+    found = result.plain.get(LENS_CLASSES[result.lens])
+    return found if isinstance(found, FittedLens) else None
+
+
+def lens_title(lens: str) -> str:
+    """What people call a lens, such as `affine lens`."""
+    return f"{lens.capitalize() if lens == 'jacobian' else lens} lens"
+
+
+def lens_heading(lens: str) -> str:
+    """The same where a title begins."""
+    return f"{lens.capitalize()} lens"
+
+
+def through_words(title: str, lens: str) -> str:
+    """A title, with the lens behind it where that is not the logit lens."""
+    return title if lens == LOGIT else f"{title}, {lens_title(lens)}"
+
+
+def reads_worse(lens: FittedLens | None, depth: int) -> bool:
+    """Whether the logit lens reads held-out texts better at a depth."""
+    if lens is None or depth >= len(lens.held_out_kl):
+        return False
+    return bool(lens.held_out_kl[depth] > lens.logit_held_out_kl[depth])
+
+
+def fit_words(lens: FittedLens) -> str:
+    """How a lens was fitted, such as `fitted on 40 texts, 5,760 tokens, written by the model`."""
+    fit = lens.fit
+    known = lens.held_out_kl[np.isfinite(lens.held_out_kl)]
+    parts = [
+        f"fitted on {fit.texts:,} texts" if fit.texts else "fitted",
+        f"{fit.tokens:,} tokens" if fit.tokens else "",
+        fit.source,
+        "" if fit.ridge is None else f"ridge {fit.ridge:g}",
+        f"held-out KL {known.mean():.2f} nats on average" if known.size else "",
+    ]
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,180 @@
+"""A run through a fitted lens is, in everything, a run whose logit lens read that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from depthtui.data.lens import LENS_CLASSES, AffineLens, FittedLens, JacobianLens, LogitLens
+from depthtui.data.lens_view import LENS_METRICS, fitted_lens, lens_of, reads_worse
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import LENSES, RunSettings, SummarySettings
+from depthtui.depth.effective_depth import summarise
+from depthtui.metrics import METRICS, MEASURES, reading_through
+from depthtui.metrics.early_exit import early_exit
+from depthtui.metrics.lens_margin import lens_margin
+from depthtui.metrics.lens_view import all_through, measure_title, through
+from depthtui.metrics.prediction_depth import prediction_depth
+from depthtui.metrics.settling import Settling
+from depthtui.report.findings import findings, pool_runs
+from depthtui.report.summary import summary_dict
+from tests.builders.lenses import random_lens, smooth_lens
+from tests.builders.results import full_run, run
+
+FITTED = LENSES[1:]
+
+
+def with_lenses(seed: int = 0, **how: Any) -> RunResult:
+    """A run that both fitted lenses have read."""
+    result = full_run(f"prompt {seed}", seed=seed, **how)
+    for name in FITTED:
+        kind = LENS_CLASSES[name]
+        assert issubclass(kind, FittedLens)
+        rng = np.random.default_rng([seed, *name.encode()])
+        result.put(LENS_METRICS[name], random_lens(kind, result, rng))
+    return result
+
+
+def replanted(result: RunResult, lens: str) -> RunResult:
+    """A run without fitted lenses whose own logit lens and settling have a lens's arrays."""
+    found = result.get(LENS_CLASSES[lens])
+    assert isinstance(found, FittedLens)
+    planted = replace(result)
+    planted.drop([LENS_METRICS[name] for name in FITTED])
+    arrays = {name: getattr(found, name).copy() for name in LogitLens.shapes()}
+    planted.put("logit_lens", LogitLens(**arrays, vocabulary=dict(found.vocabulary)))
+    planted.put("settling", Settling(found.divergence.copy()))
+    return planted
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("lens", FITTED)
+def test_every_quantity_is_that_of_a_run_whose_logit_lens_read_it(lens: str, first: bool) -> None:
+    results = [with_lenses(seed, tokens=20 + seed) for seed in range(6)]
+    planted = [replanted(result, lens) for result in results]
+    settings = SummarySettings(include_first_token=first, lens=lens)
+    plain = replace(settings, lens="logit")
+
+    ours, theirs = summarise(results, settings), summarise(planted, plain)
+    assert ours.depths == theirs.depths
+    np.testing.assert_equal(vars(ours.curves), vars(theirs.curves))
+    assert not np.allclose(ours.curves.kl, summarise(results, plain).curves.kl)
+
+    assert findings(pool_runs(results, settings)) == findings(pool_runs(planted, plain))
+
+    summary, expected = summary_dict(results, settings), summary_dict(planted, plain)
+    assert summary["logit_lens"].pop("lens")["kind"] == lens
+    for name in ("logit_lens", "lens_margin", "prediction_depth", "early_exit", "settling"):
+        assert summary[name] == expected[name], name
+        assert summary[name] != summary_dict(results, plain)[name], name
+    assert summary["effective_depth"] == expected["effective_depth"]
+
+    for view, other in zip(all_through(results, lens), planted, strict=True):
+        for measure in MEASURES:
+            if measure.metric in ("logit_lens", "settling"):
+                np.testing.assert_array_equal(measure.values(view), measure.values(other))
+        seen, there = view.get(LogitLens), other.get(LogitLens)
+        np.testing.assert_array_equal(lens_margin(seen), lens_margin(there))
+        np.testing.assert_array_equal(prediction_depth(seen), prediction_depth(there))
+        np.testing.assert_array_equal(early_exit(seen, 0.3).depths, early_exit(there, 0.3).depths)
+
+
+def test_a_view_leaves_the_run_alone() -> None:
+    result = with_lenses()
+    before = dict(result.measured)
+    view = through(result, "affine")
+    assert lens_of(view) == "affine"
+    assert type(fitted_lens(view)) is AffineLens
+    assert result.measured == before
+    assert view.get(LogitLens) is not result.get(LogitLens)
+    assert view.get(AffineLens) is result.get(AffineLens)
+    assert through(view, "affine").measured.keys() == view.measured.keys()
+    assert type(fitted_lens(through(view, "jacobian"))) is JacobianLens
+    assert through(view, "logit") is result
+    assert through(result, "logit") is result
+
+
+def test_a_run_that_the_lens_has_not_read_says_so() -> None:
+    result = full_run()
+    view = through(result, "affine")
+    assert view.get(LogitLens) is None
+    assert view.get(Settling) is None
+    assert fitted_lens(view) is None
+    assert view.unavailable["logit_lens"] == "the affine lens has not read this run"
+    assert view.loss == result.loss
+    assert "logit_lens" not in result.unavailable
+    summary = summarise([result], SummarySettings(lens="affine"))
+    assert [estimate.rule for estimate in summary.depths] == ["cosine"]
+    result.unavailable = {"affine_lens": "the memory ran out"}
+    assert through(result, "affine").unavailable["logit_lens"] == "the memory ran out"
+    lines = findings(pool_runs([result], SummarySettings(lens="affine")))
+    assert "the memory ran out" in [line.remark for line in lines if line.title == "Logit lens"]
+
+
+def test_prompts_that_the_lens_has_not_read_are_left_out() -> None:
+    results = [with_lenses(seed) for seed in range(2)]
+    lacking = full_run("lacks it", seed=9)
+    settings = SummarySettings(lens="jacobian")
+    assert summarise([*results, lacking], settings).depths == summarise(results, settings).depths
+
+
+def test_a_depth_without_a_map_is_never_where_a_rule_crosses() -> None:
+    layers = 12
+    result = run(layers=layers)
+    lens = smooth_lens(JacobianLens, result)
+    result.put("jacobian_lens", lens)
+    settings = SummarySettings(lens="jacobian")
+    whole = {depth.rule: depth.layer for depth in summarise([result], settings).depths}
+    for depth in (0, 1):
+        lens.kl[depth] = lens.overlap[depth] = lens.entropy[depth] = np.nan
+        lens.top_ids[depth] = -1
+    found = {depth.rule: depth.layer for depth in summarise([result], settings).depths}
+    assert found["overlap"] == max(2, whole["overlap"])
+    # Of the values that are left the largest is smaller.
+    kl = lens.kl[2:layers, 0]
+    assert whole["kl"] < found["kl"] == 2 + int(np.argmax(kl < 0.5 * kl.max()))
+    assert "prediction_depth" in summary_dict([result], settings)
+    lens.kl[-1] = np.nan
+    assert {depth.rule: depth.layer for depth in summarise([result], settings).depths}["kl"] is None
+
+
+def test_intervals_are_there_where_a_depth_has_no_map() -> None:
+    results = [with_lenses(seed) for seed in range(6)]
+    for result in results:
+        lens = result.get(JacobianLens)
+        lens.kl[0] = lens.overlap[0] = np.nan
+    depths = summarise(results, SummarySettings(lens="jacobian", overlap_threshold=0.2)).depths
+    overlap = next(depth for depth in depths if depth.rule == "overlap")
+    assert overlap.layer == 1
+    assert overlap.interval is not None
+
+
+def test_measures_say_which_lens_reads() -> None:
+    view = through(with_lenses(), "jacobian")
+    titles = {measure.name: measure_title(measure, view) for measure in MEASURES}
+    assert titles["kl"] == "Lens KL, Jacobian"
+    assert titles["settling"] == "Settling, Jacobian"
+    assert titles["layer_cosine"] == "Layer cosine" or "Jacobian" not in titles["layer_cosine"]
+    assert all(measure_title(measure, view.plain) == measure.title for measure in MEASURES)
+
+
+def test_worse_than_the_logit_lens() -> None:
+    lens = smooth_lens(AffineLens, full_run())
+    assert not reads_worse(lens, 0)
+    lens.held_out_kl[1] = lens.logit_held_out_kl[1] + 1
+    assert [reads_worse(lens, depth) for depth in (0, 1, 2)] == [False, True, False]
+    assert not reads_worse(lens, len(lens.held_out_kl))
+    assert not reads_worse(None, 0)
+
+
+def test_a_fitted_lens_is_computed_where_it_is_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = RunSettings()
+    assert reading_through(settings, "logit") == settings
+    names = {metric.name: metric for metric in METRICS}
+    monkeypatch.setattr("depthtui.metrics.METRIC_BY_NAME", names | {"affine_lens": METRICS[0]})
+    reading = reading_through(settings, "affine")
+    assert reading.metrics == (*settings.metrics, "affine_lens")
+    assert reading_through(reading, "affine") == reading
