@@ -46,6 +46,7 @@ EVERY = {
         ("skip_positions", "0", "positions of at least 1, such as 8,20"),
         ("erase_tokens", -1, "a whole number of at least 1"),
         ("erase_search", "span", '"bisect" or "spans"'),
+        ("lens", "tuned", '"logit" or "affine" or "jacobian"'),
         ("erase_threshold", 0, "a number above 0 and of at most 1"),
     ],
 )

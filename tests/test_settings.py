@@ -35,6 +35,7 @@ EVERYTHING = Settings(
     kl_threshold=0.25,
     overlap_threshold=0.75,
     include_first_token=False,
+    lens="affine",
     seed=7,
     chat_template=True,
     measure="kl",

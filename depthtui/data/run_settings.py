@@ -235,6 +235,14 @@ class SummarySettings:
     seed: Seed = RunSettings.seed
 
 
+def summary_keys(settings: SummarySettings) -> dict[str, Any]:
+    """The settings under the names that files have; a lens only where one was chosen."""
+    values = asdict(settings)
+    if settings.lens == LENSES[0]:
+        del values["lens"]
+    return values
+
+
 @dataclass(frozen=True)
 class GenerationSettings:
     """How a model goes on with a prompt, and by which rules each token's depth is told.

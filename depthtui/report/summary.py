@@ -15,7 +15,7 @@ from depthtui import __version__
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Provenance, RunResult
-from depthtui.data.run_settings import CHOICES, SummarySettings, settings_keys
+from depthtui.data.run_settings import CHOICES, SummarySettings, settings_keys, summary_keys
 from depthtui.data.verdict import Verdict
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.verdict import verdict
@@ -60,7 +60,7 @@ def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dic
         "model": {**{name: getattr(model, name) for name in _MODEL}, **_where(model)},
         "settings": {
             "top_k": results[0].settings.top_k,
-            **asdict(settings),
+            **summary_keys(settings),
             **_left_out(results),
             **_chosen(results),
         },

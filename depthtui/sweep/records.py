@@ -11,12 +11,20 @@ from typing import Any
 import numpy as np
 
 from depthtui.data.depth import Curves, PromptCurves
+from depthtui.data.lens_view import LOGIT, fitted_lens
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, Provenance, RunResult, without
-from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings, settings_keys
+from depthtui.data.run_settings import (
+    LENSES,
+    ModelSpec,
+    RunSettings,
+    SummarySettings,
+    settings_keys,
+)
 from depthtui.data.store import make_key
 from depthtui.depth.effective_depth import lacks_curves, prompt_curves
-from depthtui.metrics import METRICS, depends_on_former_prompts
+from depthtui.metrics import ALL, METRICS, depends_on_former_prompts, logit_lens, settling
+from depthtui.metrics.lens_view import through
 from depthtui.report.summary import summary_dict
 from depthtui.sweep.plan import Cell
 
@@ -38,8 +46,31 @@ _TOLD_ELSEWHERE = frozenset(
 """Parts of a summary that a record has in another form, or that are as long as the prompt."""
 
 
+_READ = frozenset(
+    metric.name
+    for metric in ALL
+    if metric.name == settling.NAME or logit_lens.METRIC.name in (metric.name, metric.of)
+)
+"""Those that are functions of a lens."""
+
+
 class DamagedRecord(ValueError):
     """A file is not a record, or not the one that was written."""
+
+
+@dataclass(frozen=True)
+class LensRecord:
+    """What a record has of the run as a fitted lens reads it.
+
+    Attributes:
+        curves, curves_without_first: means over tokens.
+        metrics, metrics_without_first: those parts that differ from what the logit lens gives.
+    """
+
+    curves: PromptCurves | None
+    curves_without_first: PromptCurves | None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics_without_first: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,6 +95,7 @@ class Record:
         unavailable: why a metric that was asked for is unavailable.
         failed: names of those that another run may have: such a prompt is tried again.
         provenance: where and how it was computed.
+        lenses: what differs by fitted lens, by its name; None where none has read the run.
     """
 
     key: str
@@ -82,16 +114,34 @@ class Record:
     unavailable: dict[str, str] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
     provenance: Provenance | None = None
+    lenses: dict[str, LensRecord] | None = None
 
     def prompt_curves(self, settings: SummarySettings) -> PromptCurves | None:
-        """The means, with or without token 0."""
-        return self.curves if settings.include_first_token else self.curves_without_first
+        """The means as the lens reads them, with or without token 0.
+
+        Where it has not read the prompt, those that no lens reads.
+        """
+        view = self._through(settings.lens)
+        held = self if view is None else view
+        found = held.curves if settings.include_first_token else held.curves_without_first
+        if found is None or settings.lens == LOGIT or view is not None:
+            return found
+        unread = dict.fromkeys(logit_lens.METRIC.curves)
+        return replace(found, curves=replace(found.curves, **unread))
 
     def prompt_metrics(self, settings: SummarySettings) -> dict[str, Any]:
-        """The other metrics, with or without token 0."""
-        if settings.include_first_token:
-            return self.metrics
-        return self.metrics | self.metrics_without_first
+        """The other metrics as the lens reads them, with or without token 0."""
+        with_first, view = settings.include_first_token, self._through(settings.lens)
+        found = self.metrics if with_first else self.metrics | self.metrics_without_first
+        if settings.lens == LOGIT:
+            return found
+        found = without(found, _READ)
+        if view is None:
+            return found
+        return found | view.metrics | ({} if with_first else view.metrics_without_first)
+
+    def _through(self, lens: str) -> LensRecord | None:
+        return (self.lenses or {}).get(lens)
 
 
 def record_key(
@@ -125,7 +175,7 @@ def record_of(result: RunResult, key: str, cell: Cell, number: int) -> Record:
     """What is kept of a finished run."""
     # What a metric had finished before it failed would be taken for all of it.
     result = replace(result, measured=without(result.measured, result.failed))
-    metrics, without_first = (_metrics(result, include) for include in (True, False))
+    plain = _read_through(result, LOGIT)
     return Record(
         key=key,
         task=cell.task.name,
@@ -135,17 +185,43 @@ def record_of(result: RunResult, key: str, cell: Cell, number: int) -> Record:
         prompt=result.prompt,
         n_tokens=len(result.tokens),
         settings=result.settings,
-        curves=None if lacks_curves(result) else prompt_curves(result, True),
-        curves_without_first=None if lacks_curves(result) else prompt_curves(result, False),
+        curves=plain.curves,
+        curves_without_first=plain.curves_without_first,
         loss=result.loss,
-        metrics=metrics,
-        metrics_without_first={
-            name: value for name, value in without_first.items() if value != metrics.get(name)
-        },
+        metrics=plain.metrics,
+        metrics_without_first=plain.metrics_without_first,
         unavailable=dict(result.unavailable),
         failed=result.failed,
         provenance=result.provenance,
+        lenses=_lenses(result) or None,
     )
+
+
+def _lenses(result: RunResult) -> dict[str, LensRecord]:
+    """What fitted lenses read of a run."""
+    return {
+        lens: _read_through(result, lens)
+        for lens in LENSES
+        if lens != LOGIT and fitted_lens(through(result, lens)) is not None
+    }
+
+
+def _read_through(result: RunResult, lens: str) -> LensRecord:
+    """What a lens reads of a run."""
+    view = through(result, lens)
+    curves, curves_without_first = (
+        None if lacks_curves(view) else prompt_curves(view, first) for first in (True, False)
+    )
+    metrics, without_first = (_metrics(result, lens, first) for first in (True, False))
+    if lens != LOGIT:
+        metrics, without_first = (
+            {name: value for name, value in found.items() if name in _READ}
+            for found in (metrics, without_first)
+        )
+    differing = {
+        name: value for name, value in without_first.items() if value != metrics.get(name)
+    }
+    return LensRecord(curves, curves_without_first, metrics, differing)
 
 
 def record_bytes(record: Record) -> bytes:
@@ -179,14 +255,15 @@ def run_settings_from(values: dict[str, Any]) -> RunSettings:
     return RunSettings(**_with_tuples({name: values[name] for name in known & set(values)}))
 
 
-def _metrics(result: RunResult, include_first_token: bool) -> dict[str, Any]:
-    summary = summary_dict([result], SummarySettings(include_first_token=include_first_token))
+def _metrics(result: RunResult, lens: str, include_first_token: bool) -> dict[str, Any]:
+    settings = SummarySettings(include_first_token=include_first_token, lens=lens)
+    summary = summary_dict([result], settings)
     return {name: value for name, value in summary.items() if name not in _TOLD_ELSEWHERE}
 
 
 def _plain(value: Any) -> Any:
     """JSON values: dataclasses as objects without what is None, NaN and infinity as null."""
-    if isinstance(value, Record | PromptCurves | Curves):
+    if isinstance(value, Record | LensRecord | PromptCurves | Curves):
         pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
         return {name: _plain(pair) for name, pair in pairs if pair is not None}
     if isinstance(value, ModelInfo | Prompt | RunSettings | Provenance):
@@ -219,6 +296,16 @@ def _record(body: dict[str, Any]) -> Record:
         unavailable=body["unavailable"],
         failed=tuple(body.get("failed", ())),
         provenance=None if provenance is None else Provenance(**provenance),
+        lenses={name: _lens_record(found) for name, found in body.get("lenses", {}).items()} or None,
+    )
+
+
+def _lens_record(body: dict[str, Any]) -> LensRecord:
+    return LensRecord(
+        _curves(body.get("curves")),
+        _curves(body.get("curves_without_first")),
+        body["metrics"],
+        body["metrics_without_first"],
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from depthtui.data.run_settings import summary_keys
 from depthtui.data.store import make_key
 from depthtui.errors import DepthError
 from depthtui.sweep.folder import (
@@ -45,7 +46,8 @@ class SavedSweep:
 
 def default_folder(plan: SweepPlan, cache_dir: Path) -> Path:
     """Where a plan's records are kept unless somebody says otherwise: the same plan, the same."""
-    return cache_dir / "sweeps" / make_key("sweep", plan=plan)[:16]
+    named = {**vars(plan), "summary": summary_keys(plan.summary)}
+    return cache_dir / "sweeps" / make_key("sweep", plan=named)[:16]
 
 
 def saved_sweeps(cache_dir: Path) -> list[SavedSweep]:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
+from depthtui.data.lens import AffineLens, JacobianLens
+from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.effective_depth import prompt_curves, summarise
+from depthtui.metrics.lens_view import through
 from depthtui.report.summary import summary_dict
 from depthtui.sweep.plan import Cell, TaskChoice
 from depthtui.sweep.records import (
@@ -20,6 +22,8 @@ from depthtui.sweep.records import (
     record_key,
     record_of,
 )
+from depthtui.sweep.summary import CellSummary
+from tests.builders.lenses import random_lens
 from tests.builders.results import full_run, hostile_run, run
 
 CELL = Cell(ModelSpec("alpha"), TaskChoice("addition", "2"))
@@ -127,3 +131,46 @@ def test_a_record_keeps_its_name_so_that_sweeps_of_former_versions_go_on() -> No
     settings = RunSettings(metrics=("contributions", "logit_lens", "skip_effects"))
     key = record_key(cell, 1, Prompt("a b", " b"), settings, [Prompt("c d")])
     assert key == "c8a09d93b830953983ecc3efaafc55fe5b6460b846e0583f949f508e663ebc8b"
+
+
+def read_by_lenses(seed: int = 0):
+    result = full_run(f"prompt {seed}", seed=seed)
+    for kind in (AffineLens, JacobianLens):
+        result.put(f"{kind.kind}_lens", random_lens(kind, result, np.random.default_rng(seed)))
+    return result
+
+
+@pytest.mark.parametrize("include", [True, False])
+@pytest.mark.parametrize("lens", LENSES)
+def test_a_record_has_what_each_lens_read(lens: str, include: bool) -> None:
+    result = read_by_lenses()
+    settings = SummarySettings(include_first_token=include, lens=lens)
+    one = read_record(record_bytes(record(result)))
+    found, expected = one.prompt_curves(settings), prompt_curves(through(result, lens), include)
+    for name, values in vars(expected.curves).items():
+        np.testing.assert_array_equal(getattr(found.curves, name), values)
+    summary = summary_dict([result], settings)
+    metrics = one.prompt_metrics(settings)
+    assert {"prediction_depth", "settling", "early_exit", "lens_margin"} <= metrics.keys()
+    for name, value in metrics.items():
+        assert value == summary[name]
+
+
+def test_a_sweeps_cell_is_read_through_the_lens() -> None:
+    results = [read_by_lenses(seed) for seed in range(6)]
+    records = [read_record(record_bytes(record(result))) for result in results]
+    for lens in LENSES:
+        settings = SummarySettings(lens=lens)
+        assert CellSummary(CELL, records, settings).depths == summarise(results, settings).depths
+
+
+def test_a_record_without_the_lens_has_what_no_lens_reads() -> None:
+    one = read_record(record_bytes(record()))
+    settings = SummarySettings(lens="affine")
+    assert one.lenses is None
+    assert b"lenses" not in record_bytes(one)
+    curves = one.prompt_curves(settings).curves
+    assert curves.kl is None
+    np.testing.assert_array_equal(curves.layer_cosine, one.curves.curves.layer_cosine)
+    assert "skip_effects" in one.prompt_metrics(settings)
+    assert "prediction_depth" not in one.prompt_metrics(settings)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from rich.cells import cell_len
 
+from depthtui.data.lens_view import LOGIT, lens_heading
 from depthtui.depth.intervals import LEVEL
 from depthtui.depth.rules import RULE_CURVES, layer_curve
 from depthtui.report import svg
@@ -168,10 +169,11 @@ def _curves(summary: SweepSummary) -> Iterator[Block]:
 
 def _figures(summary: SweepSummary) -> Iterator[Figure]:
     settings = summary.plan.summary
+    lens = "Lens" if settings.lens == LOGIT else lens_heading(settings.lens)
     plots = (
         ("cosine", "Mean cosine with the stream", 0.0),
-        ("kl", "Lens KL, share of its largest", settings.kl_threshold),
-        ("overlap", "Lens overlap", settings.overlap_threshold),
+        ("kl", f"{lens} KL, share of its largest", settings.kl_threshold),
+        ("overlap", f"{lens} overlap", settings.overlap_threshold),
     )
     rules = rules_of(summary)
     for rule, title, threshold in plots:

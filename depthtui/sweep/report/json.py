@@ -11,7 +11,7 @@ from typing import Any
 
 from depthtui import __version__
 from depthtui.data.depth import DepthEstimate
-from depthtui.data.run_settings import settings_keys
+from depthtui.data.run_settings import settings_keys, summary_keys
 from depthtui.report.summary import finite, verdict_dict, weights_dtype
 from depthtui.sweep.questions import Question
 from depthtui.sweep.report.phrases import absences, cautions
@@ -29,7 +29,11 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
     body = {
         "schema": SCHEMA,
         "depthtui": __version__,
-        "plan": {**asdict(summary.plan), "run": settings_keys(summary.plan.run)},
+        "plan": {
+            **asdict(summary.plan),
+            "run": settings_keys(summary.plan.run),
+            "summary": summary_keys(summary.plan.summary),
+        },
         "cells": [_cell(cell) for cell in summary.cells],
         "questions": [
             {

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import combinations
 
 from depthtui.data.depth import DepthEstimate
+from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.intervals import LEVEL
 from depthtui.depth.published import DATASETS, PROTOCOL
@@ -146,7 +147,9 @@ def _chosen(settings: RunSettings) -> str:
 
 def _pooling(settings: SummarySettings) -> str:
     first = "token 0 counted" if settings.include_first_token else "token 0 left out"
+    lens = "" if settings.lens == LOGIT else f", read through the {lens_title(settings.lens)}"
     return (
         f"Means over all tokens of a cell's prompts, {first}; KL below "
-        f"{settings.kl_threshold:g} of its largest, overlap above {settings.overlap_threshold:g}."
+        f"{settings.kl_threshold:g} of its largest, overlap above "
+        f"{settings.overlap_threshold:g}{lens}."
     )
