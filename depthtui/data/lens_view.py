@@ -44,7 +44,7 @@ class LensView(RunResult):
         return self.plain.loss
 
 
-def lens_of(result: RunResult | None) -> str:
+def chosen_lens(result: RunResult | None) -> str:
     """The lens that a run is read through, by its name in `LENSES`."""
     return result.lens if isinstance(result, LensView) else LOGIT
 

@@ -69,8 +69,8 @@ def overlap_depth(overlap: np.ndarray, threshold: float = 0.3) -> DepthEstimate:
 def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthSummary | None:
     """Pool runs of one model as the paper does: the mean over all tokens of all prompts.
 
-    What a lens reads is read through that of the settings. Rows that were not run stay NaN; a rule that meets one, or a value that is
-    not finite, gives no layer.
+    What is a function of a lens is read through that of the settings. Rows that were not run stay
+    NaN; a rule that meets one, or a value that is not finite, gives no layer.
     Returns None where there is nothing to average, such as a single token with
     token 0 left out. Intervals need `FEWEST_PROMPTS` prompts.
     """

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import fields
 
 from depthtui.data.lens import LENS_CLASSES, FittedLens, LogitLens
-from depthtui.data.lens_view import LENS_METRICS, LOGIT, LensView, lens_of, lens_title
+from depthtui.data.lens_view import LENS_METRICS, LOGIT, LensView, chosen_lens, lens_title
 from depthtui.data.run import RunResult
-from depthtui.metrics import settling
+from depthtui.data.run_settings import LENSES
+from depthtui.metrics import METRIC_BY_NAME, settling
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.spec import Measure
 
@@ -38,10 +39,26 @@ def all_through(results: Iterable[RunResult], lens: str) -> list[RunResult]:
     return [through(result, lens) for result in results]
 
 
+def next_lens(lens: str, results: Iterable[RunResult]) -> str:
+    """The lens after this one among those that can be computed, or that one of the runs has."""
+    measured = {name for result in results for name in result.measured}
+    there = [
+        name
+        for name in LENSES
+        if name == LOGIT or LENS_METRICS[name] in METRIC_BY_NAME.keys() | measured
+    ]
+    return there[(there.index(lens) + 1) % len(there)] if lens in there else LOGIT
+
+
+def measured_by(metric: str, lens: str) -> str:
+    """The metric that has, under a lens, what a metric has under the logit lens."""
+    return LENS_METRICS[lens] if metric in _REPLACED and lens != LOGIT else metric
+
+
 def measure_title(measure: Measure, result: RunResult | None) -> str:
     """A measure's title, such as `Lens KL`, or `Lens KL, affine` where that lens is read."""
-    lens = lens_of(result)
-    if lens == LOGIT or measure.metric not in _REPLACED:
+    lens = chosen_lens(result)
+    if measured_by(measure.metric, lens) == measure.metric:
         return measure.title
     return f"{measure.title}, {lens_title(lens).removesuffix(' lens')}"
 

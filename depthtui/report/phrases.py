@@ -82,7 +82,9 @@ def lens_sentence(lens: str, results: Sequence[RunResult]) -> str:
     known = [found for result in results if (found := fitted_lens(result)) is not None]
     if not known:
         return f"Read through the {lens_title(lens)}, which no run has."
-    of_all = "" if len(known) == len(results) else f" {len(known)} of {len(results)} prompts have it."
+    of_all = (
+        "" if len(known) == len(results) else f" {len(known)} of {len(results)} prompts have it."
+    )
     return f"Read through the {lens_title(lens)}, {fit_words(known[0])}.{of_all}"
 
 

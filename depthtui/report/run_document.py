@@ -11,8 +11,8 @@ from depthtui.data.lens import FittedLens, LogitLens
 from depthtui.data.lens_view import (
     LOGIT,
     WORSE,
+    chosen_lens,
     fitted_lens,
-    lens_of,
     lens_title,
     reads_worse,
     through_words,
@@ -23,6 +23,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.intervals import FEWEST_PROMPTS
 from depthtui.depth.published import DATASETS, PROTOCOL, published_for
+from depthtui.depth.rules import over_gaps
 from depthtui.depth.verdict import verdict
 from depthtui.metrics import MEASURES, formula_in
 from depthtui.metrics.lens_view import measure_title
@@ -247,7 +248,7 @@ def _curves(summary: DepthSummary) -> Iterator[Figure]:
         panel = Panel(_branches(curves, "norm_ratio"), n_layers, log=True)
         yield Figure("Contribution, log scale", panel)
     if curves.kl is not None:
-        largest = float(curves.kl[:-1].max())
+        largest = float(over_gaps("kl", curves.kl, settings)[:-1].max())
         threshold = settings.kl_threshold * largest if np.isfinite(largest) else None
         panel = Panel([Line(curves.kl, "mean")], n_layers, threshold, crossings.get("kl"))
         yield Figure(through_words("Lens KL", settings.lens), panel, "KL(p_l || p), nats")
@@ -350,7 +351,7 @@ def _run_figures(result: RunResult, budget: _Budget) -> Iterator[Block]:
 
 
 def _lens_name(result: RunResult) -> str:
-    lens = lens_of(result)
+    lens = chosen_lens(result)
     return "lens" if lens == LOGIT else lens_title(lens)
 
 

@@ -218,9 +218,7 @@ def _read_through(result: RunResult, lens: str) -> LensRecord:
             {name: value for name, value in found.items() if name in _READ}
             for found in (metrics, without_first)
         )
-    differing = {
-        name: value for name, value in without_first.items() if value != metrics.get(name)
-    }
+    differing = {name: value for name, value in without_first.items() if value != metrics.get(name)}
     return LensRecord(curves, curves_without_first, metrics, differing)
 
 
@@ -296,7 +294,8 @@ def _record(body: dict[str, Any]) -> Record:
         unavailable=body["unavailable"],
         failed=tuple(body.get("failed", ())),
         provenance=None if provenance is None else Provenance(**provenance),
-        lenses={name: _lens_record(found) for name, found in body.get("lenses", {}).items()} or None,
+        lenses={name: _lens_record(found) for name, found in body.get("lenses", {}).items()}
+        or None,
     )
 
 

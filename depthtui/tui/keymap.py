@@ -103,11 +103,13 @@ AVERAGING = [
     ),
 ]
 
+LENS = key("u", "lens", "lens", "Read depths through the next lens", "lens")
+
 COPY = key("y", "copy", "copy", "Copy the value under the cursor", "copy")
 
 THEME = key("T", "app.change_theme", "theme", "Choose a theme", "theme")
 
-LOOKING = [*PANES, ORDER, *AVERAGING, COPY, THEME]
+LOOKING = [*PANES, ORDER, *AVERAGING, LENS, COPY, THEME]
 
 TURNING = [
     key("d", "turn_page", "next page", "Turn the depth pane to its next page", "turn_page"),
@@ -123,6 +125,7 @@ COMPARE = [
     *PANES,
     ORDER,
     *AVERAGING,
+    LENS,
     key("v", "measures", "measure", "Choose what the heatmaps show", "compare_measure", True),
     key(
         "right_square_bracket", "measure(1)", "next measure", "Next measure", "compare_next_measure"

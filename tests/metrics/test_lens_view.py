@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from depthtui.data.lens import LENS_CLASSES, AffineLens, FittedLens, JacobianLens, LogitLens
-from depthtui.data.lens_view import LENS_METRICS, fitted_lens, lens_of, reads_worse
+from depthtui.data.lens_view import LENS_METRICS, chosen_lens, fitted_lens, reads_worse
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import LENSES, RunSettings, SummarySettings
 from depthtui.depth.effective_depth import summarise
-from depthtui.metrics import METRICS, MEASURES, reading_through
+from depthtui.metrics import MEASURES, METRICS, reading_through
 from depthtui.metrics.early_exit import early_exit
 from depthtui.metrics.lens_margin import lens_margin
 from depthtui.metrics.lens_view import all_through, measure_title, through
@@ -86,7 +86,7 @@ def test_a_view_leaves_the_run_alone() -> None:
     result = with_lenses()
     before = dict(result.measured)
     view = through(result, "affine")
-    assert lens_of(view) == "affine"
+    assert chosen_lens(view) == "affine"
     assert type(fitted_lens(view)) is AffineLens
     assert result.measured == before
     assert view.get(LogitLens) is not result.get(LogitLens)

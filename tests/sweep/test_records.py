@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from depthtui.data.run import Prompt
 from depthtui.data.lens import AffineLens, JacobianLens
+from depthtui.data.run import Prompt
 from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.effective_depth import prompt_curves, summarise
 from depthtui.metrics.lens_view import through

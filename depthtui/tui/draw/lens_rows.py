@@ -1,10 +1,11 @@
-"""The logit lens of one token, a line a depth: what the lens panes share."""
+"""The lens at one token, a line a depth: what the lens panes share."""
 
 from __future__ import annotations
 
 from rich.style import Style
 
 from depthtui.data.lens import LogitLens
+from depthtui.data.lens_view import lens_heading
 from depthtui.token_text import fit, fit_shown, printable
 from depthtui.tui.draw.layer_rows import LayerRows
 from depthtui.tui.draw.styles import Piece, probability
@@ -28,9 +29,9 @@ class LensRows(LayerRows):
 
     @property
     def title(self) -> str:
-        """Which token's lens this is."""
+        """Which lens this is, at which token."""
         text = printable(self.shown.tokens.texts[self.token][:80])
-        return f'Logit lens at "{fit_shown(text, 20).rstrip()}"'
+        return f'{lens_heading(self.lens_name)} at "{fit_shown(text, 20).rstrip()}"'
 
     @property
     def final_style(self) -> Style:

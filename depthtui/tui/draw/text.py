@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
+from depthtui.data.lens_view import LENS_METRICS, LensView
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
-from depthtui.metrics import logit_lens
+from depthtui.metrics import METRIC_BY_NAME, logit_lens
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Metric
@@ -40,14 +41,28 @@ def skip_words(result: RunResult) -> str:
     return f"{sublayer_title(part)} skipped{' at all tokens' if everywhere else ''}"
 
 
-def why_no_lens(result: RunResult) -> str:
-    """Why a run lacks the lens, printable; empty where it was not asked for."""
+def no_lens(result: RunResult, pace: Pace | None = None, help_text: str = "") -> tuple[str, str]:
+    """Why a run lacks the lens that it is to be read through, and what helps.
+
+    Args:
+        result: a run, or a view of one.
+        pace: by which is told how long it takes to compute; None where that cannot be done here.
+        help_text: what helps where the logit lens was not asked for.
+    """
     metric = logit_lens.METRIC
+    if isinstance(result, LensView):
+        other = "u reads through another lens."
+        fitted = METRIC_BY_NAME.get(LENS_METRICS[result.lens])
+        if fitted is None or pace is None or result.model.lens_missing:
+            return printable_sentence(f"{result.unavailable[metric.name]}."), other
+        reason, help_text = not_computed(result.plain, fitted, pace)
+        return reason, f"{help_text} {other}".strip()
     if metric.name in result.unavailable:
-        return printable_sentence(
-            f"{metric.title} is unavailable: {result.unavailable[metric.name]}"
-        )
-    return printable_sentence(result.model.lens_missing)
+        reason = f"{metric.title} is unavailable: {result.unavailable[metric.name]}"
+        return printable_sentence(reason), ""
+    if result.model.lens_missing:
+        return printable_sentence(result.model.lens_missing), ""
+    return "This run has no logit lens.", help_text
 
 
 def costs(result: RunResult, metric: Metric, pace: Pace) -> str:

@@ -12,7 +12,9 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui.data.depth import DepthSummary
+from depthtui.data.lens_view import through_words
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.rules import over_gaps
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece, fit_right, number, ruler
@@ -101,12 +103,18 @@ class DepthCurves(Pane):
         self._plots = PlotArea(0, 0, 1, 1)
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles("Depth curves · mean over tokens")
+        title = through_words("Depth curves", self.lens_name)
+        self.set_titles(f"{title} · mean over tokens")
         if self.summary is None:
             return nothing_pooled(self.result, "KL, overlap and cosine over depth.", self.hint)
         if not curves_of(self.summary):
+            if self.lens_to_compute():
+                return self.no_lens()
             return "This run has neither contributions nor a logit lens.", ""
         return None
+
+    def computes(self) -> tuple[str, ...]:
+        return self.lens_to_compute()
 
     def prepare(self) -> None:
         curves, (width, height) = curves_of(self.summary), self.area
@@ -305,7 +313,7 @@ def curves_of(summary: DepthSummary | None) -> list[_Curve]:
 
 def _threshold(rule: str, values: np.ndarray, settings: SummarySettings) -> float:
     if rule == "kl":
-        return float(settings.kl_threshold * values[:-1].max())
+        return float(settings.kl_threshold * over_gaps(rule, values, settings)[:-1].max())
     return settings.overlap_threshold if rule == "overlap" else 0.0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from rich.style import Style
 
+from depthtui.data.lens_view import through_words
 from depthtui.metrics.prediction_depth import prediction_depth
 from depthtui.metrics.settling import LATE, METRIC, Settling, settling_depth
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
@@ -25,10 +26,10 @@ class DecidedPane(Page):
     follows_cursor = True
 
     def computes(self) -> tuple[str, ...]:
-        return (METRIC.name,)
+        return self.computed_for(METRIC.name)
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.title_with_dial("Where tokens are decided")
+        self.title_with_dial(through_words("Where tokens are decided", self.lens_name))
         return self.why_no_lens(_PURPOSE)
 
     def prepare(self) -> None:

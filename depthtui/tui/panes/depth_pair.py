@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.geometry import Size
 
 from depthtui.data.depth import DepthEstimate, DepthSummary
+from depthtui.data.lens_view import through_words
 from depthtui.data.run import RunResult
 from depthtui.depth.published import DATASETS
 from depthtui.report.phrases import rule_title
@@ -62,7 +63,8 @@ class DepthPair(LinesPane):
         assert b is not None
         counts = f"{a.n_tokens}" if a.n_tokens == b.n_tokens else f"{a.n_tokens} and {b.n_tokens}"
         first = "" if a.settings.include_first_token else ", token 0 out"
-        self.set_titles("Effective depth · layers, ratio", f"{counts} tokens{first}")
+        title = through_words("Effective depth", a.settings.lens)
+        self.set_titles(f"{title} · layers, ratio", f"{counts} tokens{first}")
         return self._lines_at(a, b, self.area.width)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from depthtui.data.depth import DepthEstimate, DepthSummary
+from depthtui.data.lens_view import through_words
 from depthtui.data.model import ModelInfo
 from depthtui.depth.published import DATASETS, PublishedModel, published_for
 from depthtui.metrics import rankings_for, rankings_of
@@ -41,11 +42,14 @@ class DepthTable(Page):
     """What the compared run is called."""
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles("Effective depth")
+        title = through_words("Effective depth", self.lens_name)
+        self.set_titles(title)
         if self.summary is None:
             purpose = "How many layers do new work, by each rule."
             return nothing_pooled(self.result, purpose, self.hint)
         if not self.summary.depths:
+            if self.lens_to_compute():
+                return self.no_lens()
             return "This run has neither contributions nor a logit lens.", ""
         return None
 
@@ -54,7 +58,8 @@ class DepthTable(Page):
         count = self.summary.n_tokens
         token_words = f"{count} token{'s' if count != 1 else ''}"
         first = "" if self.summary.settings.include_first_token else ", token 0 left out"
-        self.set_titles("Effective depth", f"mean over {token_words}{first}")
+        title = through_words("Effective depth", self.lens_name)
+        self.set_titles(title, f"mean over {token_words}{first}")
         self._published = None if self.result is None else published_row(self.result.model)
         blocks = [self._rule_lines(estimate, self.summary) for estimate in self.summary.depths]
         height = self.area.height
@@ -76,7 +81,7 @@ class DepthTable(Page):
         return lines
 
     def computes(self) -> tuple[str, ...]:
-        return rankings_for(self.result)
+        return self.lens_to_compute() or rankings_for(self.result)
 
     def _bars(self) -> list[list[list[Piece]]]:
         """How useful each layer is, where no other pane says so."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from textual.reactive import reactive
 
+from depthtui.data.lens_view import through_words
 from depthtui.metrics.early_exit import CONFIDENCE, EarlyExit, early_exit
 from depthtui.token_text import fit_shown, printable
 from depthtui.tui.draw.braille import Canvas
@@ -41,8 +42,11 @@ class ExitPane(Page):
     def watch_confidence(self) -> None:
         self.redraw()
 
+    def computes(self) -> tuple[str, ...]:
+        return self.lens_to_compute()
+
     def why_empty(self) -> tuple[str, str] | None:
-        self.title_with_dial("Early exit")
+        self.title_with_dial(through_words("Early exit", self.lens_name))
         return self.why_no_lens(_PURPOSE)
 
     def prepare(self) -> None:

@@ -17,6 +17,7 @@ from depthtui import palette
 from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.run import RunResult
 from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.lens_view import measured_by
 from depthtui.metrics.spec import lens
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit, printable_sentence
@@ -69,7 +70,7 @@ class Heatmap(Pane):
         return VIEWS[self.mode]
 
     def computes(self) -> tuple[str, ...]:
-        return (self.measure.metric,)
+        return self.computed_for(self.measure.metric)
 
     # What is drawn ----------------------------------------------------------
 
@@ -83,6 +84,8 @@ class Heatmap(Pane):
 
     def _why_unavailable(self, result: RunResult) -> tuple[str, str]:
         metric = METRIC_BY_NAME[self.measure.metric]
+        if measured_by(metric.name, self.lens_name) != metric.name:
+            return self.no_lens()
         if metric.name in result.unavailable or (self.mode != "means" and metric.on_demand):
             return self._why_not_computed(result)
         needs_lens = lens in metric.needs

@@ -1,4 +1,4 @@
-"""The logit lens of one token, clean and with layers left out, side by side."""
+"""The lens at one token, clean and with layers left out, side by side."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from rich.cells import cell_len
 from textual.strip import Strip
 
 from depthtui.data.lens import LogitLens
+from depthtui.data.lens_view import lens_heading
 from depthtui.tui.draw.lens_rows import AROUND_TOKEN, GAP, WIDEST_TOKEN, LensRows
 from depthtui.tui.draw.styles import Piece
-from depthtui.tui.draw.text import why_no_lens
 from depthtui.tui.panes.pane import Cursor, lens_of
 
 _MIDDLE = " │ "
@@ -26,11 +26,11 @@ class LensPair(LensRows):
     skipped_layers: frozenset[int] = frozenset()
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles("Logit lens")
+        self.set_titles(lens_heading(self.lens_name))
         if self.result is None or self.other is None:
             return "What the model would say at each layer, clean and changed.", ""
         if self.result.get(LogitLens) is None or self.other.get(LogitLens) is None:
-            return why_no_lens(self.result) or "This run has no logit lens.", ""
+            return self.no_lens()
         return None
 
     def prepare(self) -> None:

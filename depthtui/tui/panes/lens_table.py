@@ -12,6 +12,7 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui.data.lens import LogitLens
+from depthtui.data.lens_view import WORSE, fitted_lens, lens_heading, reads_worse
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.layer_rows import HEADER_LINES
 from depthtui.tui.draw.lens_rows import (
@@ -22,7 +23,6 @@ from depthtui.tui.draw.lens_rows import (
     LensRows,
 )
 from depthtui.tui.draw.styles import Piece, number
-from depthtui.tui.draw.text import why_no_lens
 from depthtui.tui.panes.pane import Cursor, lens_of
 
 _NARROWEST_TOKEN = 7
@@ -60,19 +60,19 @@ class LensTable(LensRows):
     hint: reactive[str] = reactive("r runs the prompt", repaint=False)
 
     def why_empty(self) -> tuple[str, str] | None:
+        self.set_titles(lens_heading(self.lens_name))
         if self.result is None:
-            self.set_titles("Logit lens")
             return "What the model would say at each layer.", self.hint
         if self.result.get(LogitLens) is None:
-            self.set_titles("Logit lens")
-            missing = why_no_lens(self.result)
-            if missing:
-                return missing, ""
-            return "This run has no logit lens.", "Run it again with that metric."
+            return self.no_lens("Run it again with that metric.")
         return None
+
+    def computes(self) -> tuple[str, ...]:
+        return self.lens_to_compute()
 
     def prepare(self) -> None:
         self.set_titles(self.title)
+        self._fitted = fitted_lens(self.result)
         self._landmarks = landmarks(self._lens.top_ids[:, self.token])
         self._columns = self._fit_columns()
         self.scroll_to_cursor()
@@ -125,13 +125,21 @@ class LensTable(LensRows):
         pieces = self.draw_number(layer)
         pieces += self.draw_top(self._lens, layer, self._landmarks.final, self._columns)
         if self._lens.top_ids[layer, self.token, 0] < 0:
-            return self.line(*pieces)
+            no_map = " no map here" * (self._fitted is not None)
+            return self.line(*pieces, (no_map, self.pane_styles.faint))
         entropy = number(float(self._lens.entropy[layer, self.token]))
         end = (f"{entropy:>6}", self.pane_styles.muted)
         return self._ended(*pieces, end=end, notes=self._notes(layer, self._columns[0]))
 
     def _notes(self, layer: int, columns: int) -> list[str]:
         """What to say about a layer, in full and ever shorter."""
+        found = self._landmark_notes(layer, columns)
+        if not reads_worse(self._fitted, layer):
+            return found
+        worse = [f"{WORSE} !", "worse than logit !", "!"]
+        return [f"{note} · {words}" for note in found for words in worse] + worse
+
+    def _landmark_notes(self, layer: int, columns: int) -> list[str]:
         marks = self._landmarks
         if layer == self.depths - 1:
             return []

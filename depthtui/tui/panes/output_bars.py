@@ -8,7 +8,6 @@ from rich.style import Style
 from depthtui.data.lens import LogitLens
 from depthtui.token_text import fit, fit_shown, printable
 from depthtui.tui.draw.styles import Piece, probability
-from depthtui.tui.draw.text import why_no_lens
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import Cursor, lens_of
 
@@ -29,7 +28,7 @@ class OutputBars(LinesPane):
         if self.result is None or self.other is None:
             return "The next token's probabilities, clean against changed.", ""
         if self.result.get(LogitLens) is None or self.other.get(LogitLens) is None:
-            return why_no_lens(self.result) or "This run has no logit lens.", ""
+            return self.no_lens()
         return None
 
     def lay_out(self) -> list[list[Piece]]:

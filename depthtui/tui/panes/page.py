@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from rich.cells import cell_len
 from textual.reactive import reactive
 
 from depthtui.data.lens import LogitLens
 from depthtui.tui.draw.styles import Piece
-from depthtui.tui.draw.text import why_no_lens
 from depthtui.tui.panes.layer_bars import counts_first_token, first_token_note
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import lens_of, nothing_pooled
@@ -51,18 +49,13 @@ class Page(LinesPane):
             return nothing_pooled(self.result, purpose, self.hint)
         lens = self.result.get(LogitLens)
         if lens is None:
-            return why_no_lens(self.result) or "This run has no logit lens.", ""
-        if not is_read(lens):
+            return self.no_lens()
+        if not lens.is_read:
             return purpose, "It needs every layer: the run goes on."
         return None
 
     def lens(self) -> LogitLens:
         return lens_of(self.result)
-
-
-def is_read(lens: LogitLens) -> bool:
-    """Whether the lens has been read at every depth."""
-    return bool(np.all(lens.top_ids[:, :, 0] >= 0))
 
 
 def as_many_as_fit(pieces: list[Piece], width: int) -> list[Piece]:

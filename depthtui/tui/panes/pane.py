@@ -15,9 +15,11 @@ from textual.widget import Widget
 
 from depthtui.data.depth import DepthSummary
 from depthtui.data.lens import LogitLens
+from depthtui.data.lens_view import LENS_METRICS, LOGIT, LensView, chosen_lens
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
-from depthtui.metrics import MEASURES
+from depthtui.metrics import MEASURES, METRIC_BY_NAME
+from depthtui.metrics.lens_view import measured_by
 from depthtui.metrics.spec import Measure
 from depthtui.tui.draw.styles import (
     PaneStyles,
@@ -29,7 +31,7 @@ from depthtui.tui.draw.styles import (
     strip_of,
     styles_of,
 )
-from depthtui.tui.draw.text import wrap
+from depthtui.tui.draw.text import no_lens, wrap
 
 
 class Cursor(NamedTuple):
@@ -70,6 +72,7 @@ class Pane(Widget, can_focus=True):
         layer_order: `up` has layer 0 at the bottom.
         hint: what an empty pane says about how to fill it.
         pace: by which it says how long that takes.
+        can_compute: whether `i` computes what it lacks.
         area: the size of the content that was prepared for.
     """
 
@@ -100,6 +103,7 @@ class Pane(Widget, can_focus=True):
     hint: reactive[str] = reactive("", repaint=False)
 
     pace = Pace()
+    can_compute = True
     result: RunResult | None = None
     summary: DepthSummary | None = None
     other: RunResult | None = None
@@ -154,6 +158,18 @@ class Pane(Widget, can_focus=True):
         """The metrics that this shows (see `metrics.METRICS`)."""
         return ()
 
+    def lens_to_compute(self) -> tuple[str, ...]:
+        """The metric of the chosen lens where it has not read the run."""
+        view = self.result
+        if not isinstance(view, LensView) or view.get(LogitLens) is not None:
+            return ()
+        return self.computed_for(LENS_METRICS[LOGIT])
+
+    def computed_for(self, metric: str) -> tuple[str, ...]:
+        """What is computed for a metric: that of the chosen lens where it reads in its place."""
+        name = measured_by(metric, self.lens_name)
+        return (name,) if name in METRIC_BY_NAME else ()
+
     def prepare(self) -> None:
         """Work out, once per change, what `draw_line` needs."""
 
@@ -162,6 +178,15 @@ class Pane(Widget, can_focus=True):
         raise NotImplementedError
 
     # For the panes to use ---------------------------------------------------
+
+    @property
+    def lens_name(self) -> str:
+        """The lens that the result is read through."""
+        return chosen_lens(self.result)
+
+    def no_lens(self, help_text: str = "") -> tuple[str, str]:
+        """Why the result lacks the lens, and what helps."""
+        return no_lens(self.shown, self.pace if self.can_compute else None, help_text)
 
     @property
     def shown(self) -> RunResult:

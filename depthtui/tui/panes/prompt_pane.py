@@ -81,7 +81,7 @@ class PromptPane(Pane):
         self._scroll_to_cursor()
 
     def computes(self) -> tuple[str, ...]:
-        return (self.measure.metric,)
+        return self.computed_for(self.measure.metric)
 
     # The cursor -------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import numpy as np
 from rich.style import Style
 from textual.strip import Strip
 
+from depthtui.data.lens_view import through_words
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.rules import layer_curve
 from depthtui.report.phrases import rule_title
@@ -134,7 +135,8 @@ class SweepCurves(Pane):
     def prepare(self) -> None:
         rules = self._rules
         first = "" if self._settings.include_first_token else ", token 0 out"
-        self.set_titles(f"Curves over relative depth{first}", "space compares a row")
+        title = through_words("Curves over relative depth", self._settings.lens)
+        self.set_titles(f"{title}{first}", "space compares a row")
         self._legend = self._legend_lines()[: max(1, self.area.height // 4)]
         self._is_across, areas = self._areas(len(rules))
         self._panels = [self._panel(rule, area) for rule, area in zip(rules, areas, strict=False)]

@@ -12,6 +12,7 @@ from textual.widgets import Footer, Static
 
 from depthtui.data.run import RunResult
 from depthtui.depth.effective_depth import summarise
+from depthtui.metrics.lens_view import all_through, through
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import without
@@ -94,6 +95,7 @@ class CompareScreen(LiveScreen):
         self.layer_order = settings.layer_order
         for pane in self.query(Pane):
             pane.ramp = settings.ramp  # type: ignore[assignment]
+            pane.can_compute = False
         columns = (alignment.a, alignment.b)
         for heatmap in self.query(PairedHeatmap):
             heatmap.align(*(reversed(columns) if heatmap.id in _SIDE_B else columns))
@@ -122,7 +124,7 @@ class CompareScreen(LiveScreen):
     def _show_runs(self) -> None:
         """Give every pane both runs, its own first."""
         settings = self._explorer.settings.summary_settings()
-        a, b = self._results
+        a, b = all_through(self._results, settings.lens)
         sides = [(a, summarise([a], settings)), (b, summarise([b], settings))]
         for pane in self.query(Pane):
             first, second = reversed(sides) if pane.id in _SIDE_B else sides
@@ -155,7 +157,7 @@ class CompareScreen(LiveScreen):
         return max(self._layers), max(len(self._alignment.a), len(self._alignment.b)) - 1
 
     def shown_result(self) -> RunResult | None:
-        return self._results[0]
+        return through(self._results[0], self._explorer.settings.lens)
 
     def in_pane(self, pane: Pane, cursor: Cursor) -> Cursor:
         layer = round(cursor.layer * self._layers_of(pane) / max(self._layers))
@@ -185,6 +187,12 @@ class CompareScreen(LiveScreen):
         """Average with or without token 0, here and on the main screen."""
         self._explorer.include_first_token(not self._explorer.settings.include_first_token)
         self._show_runs()
+
+    def action_lens(self) -> None:
+        """Read depths through the next lens, here and on the main screen."""
+        words = self._explorer.turn_lens(*self._results)
+        self._show_runs()
+        self.notify(words, markup=False)
 
     def action_close(self) -> None:
         self.dismiss(None)

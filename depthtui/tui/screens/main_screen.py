@@ -13,6 +13,7 @@ from depthtui.data.protocol import Progress
 from depthtui.data.run import Prompt, RunResult
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS
+from depthtui.metrics.lens_view import through
 from depthtui.metrics.spec import Measure
 from depthtui.token_text import printable, printable_sentence
 from depthtui.tui import keymap
@@ -76,14 +77,16 @@ class MainScreen(PagedScreen):
         return self.explorer.session.current
 
     def extent(self) -> tuple[int, int]:
-        result = self.shown_result()
+        result = self.run.result if self.run else None
         if result is None:
             return 0, 0
         has_output = result.get(LogitLens) is not None
         return result.model.n_layers - (not has_output), len(result.tokens) - 1
 
     def shown_result(self) -> RunResult | None:
-        return self.run.result if self.run else None
+        """The run's result as the chosen lens reads it."""
+        result = self.run.result if self.run else None
+        return None if result is None else through(result, self.explorer.settings.lens)
 
     def draw(self) -> None:
         """Bring every pane up to date with the explorer."""
@@ -344,9 +347,9 @@ class MainScreen(PagedScreen):
         opening.show_generation(self, self.explorer)
 
     def action_export(self) -> None:
-        run, result = self.run, self.shown_result()
-        if run is not None and result is not None:
-            opening.export_run(self, self.explorer, run, result)
+        run = self.run
+        if run is not None and run.result is not None:
+            opening.export_run(self, self.explorer, run, run.result)
 
     def action_first_token(self) -> None:
         included = not self.explorer.settings.include_first_token
@@ -354,6 +357,13 @@ class MainScreen(PagedScreen):
         self.redraw()
         words = "averaged in" if included else "left out of every mean"
         self.notify(f"Token 0 is {words}.", markup=False)
+
+    def action_lens(self) -> None:
+        """Read depths through the next lens."""
+        run = self.run
+        words = self.explorer.turn_lens(*filter(None, [run.result if run else None]))
+        self.redraw()
+        self.notify(words, markup=False)
 
     def action_copy(self) -> None:
         """Copy the value under the cursor, and say what it was."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,10 +14,12 @@ from textual.containers import Container, Horizontal, Vertical
 from textual.widgets import Footer
 
 from depthtui.data.lens import LogitLens
+from depthtui.data.lens_view import LOGIT
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import Skip
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import RANKINGS
+from depthtui.metrics.lens_view import all_through
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.token_text import printable_sentence
@@ -119,18 +122,22 @@ class WhatIfScreen(LiveScreen):
         what_if = self.what_if
         clean, changed = what_if.clean, what_if.changed
         settings = self._explorer.settings.summary_settings()
-        summaries = [summarise([run], settings) for run in (changed, clean)]
+        views = all_through((changed, clean), settings.lens)
+        if any(view.get(LogitLens) is None for view in views):
+            # A lens reads both or neither; fitted ones read clean runs alone.
+            views, settings = [changed, clean], replace(settings, lens=LOGIT)
+        summaries = [summarise([view], settings) for view in views]
         self.query_one(StackPane).show(clean)
         self.query_one(StackPane).show_stack(
             what_if.stack, what_if.measured, settings.include_first_token
         )
         self.query_one(PromptPane).show(changed)
         self.query_one(LensPair).skipped_layers = what_if.stack.skipped_layers
-        self.query_one(LensPair).show(changed, None, clean)
+        self.query_one(LensPair).show(views[0], None, views[1])
         self.query_one(OutputBars).show(changed, None, clean)
         both = what_if.stack.skipped
         self.query_one(DepthTable).show(
-            changed, summaries[0], clean if both else None, summaries[1] if both else None
+            views[0], summaries[0], views[1] if both else None, summaries[1] if both else None
         )
         self.query_one(WhatIfSummary).show_effect(what_if.stack, what_if.effect)
         self.query_one(WhatIfPrompts).show_effects(what_if.effects, what_if.rule)

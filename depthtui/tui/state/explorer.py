@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from depthtui.data.lens_view import lens_title
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Configure,
@@ -35,8 +36,9 @@ from depthtui.data.protocol import (
     Stop,
     SweepFinished,
 )
-from depthtui.data.run import Prompt
+from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import CHOICES, GenerationSettings, ModelSpec, RunSettings
+from depthtui.metrics.lens_view import next_lens
 from depthtui.settings import Settings, models_dir
 from depthtui.tui.state.engine import Engine, EngineDeath
 from depthtui.tui.state.generation import GenerationState
@@ -463,6 +465,14 @@ class Explorer:
         if changed:
             self.settings = replace(self.settings, **changed)
             self._host.keep_settings(changed)
+
+    def turn_lens(self, *results: RunResult) -> str:
+        """Read depths through the next lens that there is for these runs; in words, for people."""
+        lens = next_lens(self.settings.lens, results)
+        if lens == self.settings.lens:
+            return "There is no other lens."
+        self.change(lens=lens)
+        return f"Depths are read through the {lens_title(lens)}."
 
     def include_first_token(self, included: bool) -> None:
         """Average with or without token 0, in this session."""

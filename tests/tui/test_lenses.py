@@ -1,0 +1,198 @@
+"""Depths in the explorer through another lens, at the press of a key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthtui.data.lens import AffineLens, FittedLens, JacobianLens, LogitLens
+from depthtui.data.protocol import StartRun
+from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.effective_depth import summarise
+from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME
+from depthtui.metrics.lens_view import through
+from depthtui.metrics.settling import settling_depth
+from depthtui.settings import Settings, load_settings
+from depthtui.tui.panes.curves import DepthCurves
+from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.lens_table import LensTable
+from depthtui.tui.panes.pane import Pane
+from depthtui.tui.screens.compare_screen import CompareScreen
+from depthtui.tui.screens.what_if_screen import WhatIfScreen
+from tests.builders.lenses import smooth_lens
+from tests.tui.app_helpers import Explored, explore
+
+WIDE = (200, 60)
+
+
+def read_by(it: Explored, *kinds: type[FittedLens]) -> None:
+    """Let the run on the screen have been read by these lenses."""
+    result = it.session.current.result
+    for kind in kinds:
+        result.put(f"{kind.kind}_lens", smooth_lens(kind, result))
+
+
+def shown_depths(it: Explored) -> list[int | None]:
+    summary = it.main.query_one(DepthTable).summary
+    return [estimate.layer for estimate in summary.depths if estimate.rule != "cosine"]
+
+
+def titles(it: Explored) -> list[str]:
+    return [str(pane.border_title) for pane in it.app.screen.query(Pane)]
+
+
+async def test_the_key_turns_curves_depths_and_table_at_once(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=WIDE) as it:
+        read_by(it, AffineLens, JacobianLens)
+        result = it.session.current.result
+        before, own = dict(result.measured), result.get(LogitLens)
+        it.main.measure = MEASURE_BY_NAME["kl"]
+        logit = shown_depths(it)
+        for lens, kind in (("affine", AffineLens), ("jacobian", JacobianLens)):
+            await it.press("u")
+            name = f"{lens.capitalize()} lens"
+            await it.until(lambda name=name: f'{name} at "' in it.screen_text())
+            fitted = result.get(kind)
+            expected = summarise([result], SummarySettings(lens=lens))
+            assert shown_depths(it) == [
+                estimate.layer for estimate in expected.depths if estimate.rule != "cosine"
+            ]
+            assert shown_depths(it) != logit
+            curves = it.main.query_one(DepthCurves).summary.curves
+            np.testing.assert_allclose(curves.kl, fitted.kl.mean(axis=1), rtol=1e-6)
+            assert it.main.query_one(LensTable).result.get(LogitLens).kl is fitted.kl
+            words = "affine" if lens == "affine" else "Jacobian"
+            assert f"Lens KL, {words} · KL(p_l || p), nats" in it.screen_text()
+            assert f"Depth curves, {words} lens" in it.screen_text()
+            assert f"Effective depth, {words} lens" in it.screen_text()
+            assert f"read through the {words} lens" in it.toasts()[-1]
+            assert load_settings(tmp_path / "settings.toml").lens == lens
+        await it.press("u")
+        await it.until(lambda: 'Logit lens at "' in it.screen_text())
+        assert shown_depths(it) == logit
+        assert not [title for title in titles(it) if "affine" in title or "Jacobian" in title]
+        # The session keeps what was measured.
+        assert it.session.current.result is result
+        assert result.measured == before
+        assert result.get(LogitLens) is own
+        assert len(it.engine.sent(StartRun)) == 1
+
+
+async def test_the_pages_are_read_through_it(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=WIDE) as it:
+        read_by(it, AffineLens)
+        lens = it.session.current.result.get(AffineLens)
+        await it.press("u", "d")
+        await it.until(lambda: "Where tokens are decided, affine lens" in it.screen_text())
+        mean = settling_depth(lens.divergence).mean()
+        assert f"settling depth {mean:.3g}" in it.screen_text()
+        await it.press("d")
+        await it.until(lambda: "Early exit, affine lens" in it.screen_text())
+        await it.press("d")
+        await it.until(lambda: "Best block to prune ·" in it.screen_text())
+
+
+async def test_a_lens_that_has_not_read_the_run_is_computed_by_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "affine_lens" not in METRIC_BY_NAME:
+        planted = replace(
+            METRIC_BY_NAME["settling"], name="affine_lens", title="Affine lens", result=AffineLens
+        )
+        monkeypatch.setitem(METRIC_BY_NAME, "affine_lens", planted)
+    async with explore(tmp_path, size=WIDE) as it:
+        it.main.measure = MEASURE_BY_NAME["kl"]
+        it.engine.manual = True
+        await it.press("u")
+        await it.until(lambda: "i computes it" in it.screen_text())
+        for pane in (it.main.query_one(LensTable), it.main.query_one("#heatmap", Heatmap)):
+            reason, help_text = pane.why_empty()
+            assert reason.startswith("Affine lens: ")
+            assert help_text.startswith("i computes it")
+            assert help_text.endswith("u reads through another lens.")
+        assert [estimate.rule for estimate in it.main.query_one(DepthTable).summary.depths] == [
+            "cosine"
+        ]
+        await it.press("i")
+        await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
+        assert "affine_lens" in it.engine.sent(StartRun)[-1].settings.metrics
+
+
+async def test_without_a_fitted_lens_there_is_nothing_to_turn_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("affine_lens", "jacobian_lens"):
+        monkeypatch.delitem(METRIC_BY_NAME, name, raising=False)
+    async with explore(tmp_path) as it:
+        await it.press("u")
+        assert it.toasts()[-1] == "There is no other lens."
+        assert it.app.explorer.settings.lens == "logit"
+
+
+async def test_a_depth_that_it_reads_worse_is_marked(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=WIDE) as it:
+        read_by(it, AffineLens)
+        lens = it.session.current.result.get(AffineLens)
+        lens.held_out_kl[3] = lens.logit_held_out_kl[3] + 1
+        await it.press("u", "g")
+        await it.until(lambda: "worse than" in it.screen_text())
+        marked = [line for line in it.screen_text().splitlines() if "worse than" in line]
+        assert len(marked) == 1
+        await it.press("u")
+        await it.until(lambda: "worse than" not in it.screen_text())
+
+
+async def test_a_comparison_is_read_through_it(tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path / "cache", lens="affine")
+    async with explore(tmp_path, size=WIDE, settings=settings) as it:
+        read_by(it, AffineLens, JacobianLens)
+        first = it.session.current
+        await it.press("n")
+        await it.until(lambda: it.session.current is not first)
+        await it.ready()
+        read_by(it, AffineLens)
+        second = it.session.current
+        screen = CompareScreen(it.app.explorer, first, second, MEASURE_BY_NAME["kl"])
+        it.app.push_screen(screen)
+        await it.until(lambda: titles(it).count("A · Lens KL, affine · KL(p_l || p), nats") == 1)
+        assert sum('Affine lens at "' in title for title in titles(it)) == 2
+        assert "Effective depth, affine lens · layers, ratio" in titles(it)
+        await it.press("u")
+        await it.until(lambda: any('Jacobian lens at "' in title for title in titles(it)))
+        # B has not been read, and nothing is computed here.
+        assert "the Jacobian lens has not read this run" in " ".join(it.screen_text().split()) or (
+            "has not read" in it.screen_text()
+        )
+        assert "i computes" not in it.screen_text()
+
+
+async def test_a_what_if_is_read_by_what_has_read_both(tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path / "cache", lens="affine")
+    async with explore(tmp_path, size=WIDE, settings=settings) as it:
+        await it.press("x")
+        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        # What ranks the layers is computed first, and its result takes the run's place.
+        await it.until(lambda: it.app.screen.what_if.measured is not None)
+        await it.until(lambda: not it.session.current.state.is_live)
+        read_by(it, AffineLens)
+        it.app.screen.redraw()
+        await it.until(lambda: 'Affine lens at "' in it.screen_text())
+        assert "Effective depth, affine lens" in it.screen_text()
+        await it.press("x")
+        await it.until(lambda: it.app.screen.what_if.stack.skipped)
+        await it.until(lambda: 'Logit lens at "' in it.screen_text())
+        assert "affine lens" not in it.screen_text()
+
+
+async def test_what_is_saved_is_what_was_measured(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        read_by(it, AffineLens)
+        result = it.session.current.result
+        await it.press("u")
+        assert it.main.shown_result() is not result
+        assert it.session.results == [result]
+        assert through(it.main.shown_result(), "logit") is result
