@@ -25,7 +25,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence, EvidenceKind
 from depthtui.depth.effective_depth import depths, pool
 from depthtui.depth.intervals import LEVEL
-from depthtui.depth.rules import RULE_CURVES, cosine_layers
+from depthtui.depth.rules import RULE_CURVES, bridged, cosine_layers
 from depthtui.metrics.evidence import FIFTH, Variant, uncounted, weighed
 from depthtui.metrics.lens_rules import kl_layers, overlap_layers
 
@@ -56,7 +56,7 @@ def rule_evidence(
         other_parts: the same prompts with token 0 left out, or counted where it was not.
         lenses: pooled curves by the title of the lens that read them.
     """
-    curves = pool(parts) if parts else Curves()
+    curves = bridged(pool(parts), settings) if parts else Curves()
     found = {estimate.rule: estimate for estimate in estimates}
     without = _known_depths(pool(other_parts), settings) if other_parts else {}
     evidence = []
@@ -83,6 +83,7 @@ def rule_evidence(
 
 def _known_depths(curves: Curves, settings: SummarySettings) -> dict[str, DepthEstimate]:
     """What the rules say, of the curves that are finite."""
+    curves = bridged(curves, settings)
     return {
         estimate.rule: estimate
         for estimate in depths(curves, settings)

@@ -15,15 +15,18 @@ import numpy as np
 
 from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.generation import Generation
-from depthtui.data.lens import LogitLens
+from depthtui.data.lens import LENS_CLASSES, LogitLens
+from depthtui.data.lens_view import lens_title
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth.effective_depth import depths, mean_curves, parts_of, pool, summarise
 from depthtui.depth.evidence import rule_evidence
+from depthtui.depth.rules import bridged
 from depthtui.depth.spans import spans_of
 from depthtui.depth.verdict_words import verdict_sentence
-from depthtui.metrics import ALL, METRIC_BY_NAME, METRICS
+from depthtui.metrics import ALL, METRICS
+from depthtui.metrics.lens_view import all_through
 from depthtui.metrics.pooling import Pooled
 
 KINDS = ("readable", "geometric", "causal")
@@ -35,11 +38,12 @@ def verdict(results: Sequence[RunResult], settings: SummarySettings) -> Verdict 
 
     Args:
         results: one or more runs of one model, finished or not.
-        settings: the thresholds, and whether token 0 is counted.
+        settings: the lens, the thresholds, and whether token 0 is counted.
     """
     if not results:
         return None
-    pooled = Pooled(results, settings, mean_curves(results, settings))
+    views = all_through(results, settings.lens)
+    pooled = Pooled(views, settings, mean_curves(results, settings))
     evidence = [*_rules(results, settings), *_of_metrics(pooled)]
     return made_verdict(evidence, results[0].model.n_layers, missing_measures(results))
 
@@ -104,18 +108,12 @@ def _rules(results: Sequence[RunResult], settings: SummarySettings) -> list[Evid
 def _lens_curves(results: Sequence[RunResult], settings: SummarySettings) -> dict[str, Curves]:
     """Pooled KL and overlap of every lens that all runs have, by the lens's title."""
     first = 0 if settings.include_first_token else 1
-    names = dict.fromkeys(
-        name
-        for result in results
-        for name, value in result.measured.items()
-        if isinstance(value, LogitLens)
-    )
     found = {}
-    for name in names:
-        lenses = [result.measured.get(name) for result in results]
-        parts = [_read(lens, first) for lens in lenses if isinstance(lens, LogitLens)]
+    for lens, kind in LENS_CLASSES.items():
+        known = [read for result in results if (read := result.get(kind)) is not None]
+        parts = [_read(read, first) for read in known]
         if len(parts) == len(results) and all(part.n_tokens for part in parts):
-            found[_lens_title(name)] = pool(parts)
+            found[lens_title(lens)] = bridged(pool(parts), replace(settings, lens=lens))
     return found
 
 
@@ -130,11 +128,6 @@ def _mean_of(kl: np.ndarray, overlap: np.ndarray) -> PromptCurves:
         return PromptCurves(0, Curves())
     means = (values.mean(axis=1, dtype=np.float64) for values in (kl, overlap))
     return PromptCurves(n_tokens, Curves(**dict(zip(("kl", "overlap"), means, strict=True))))
-
-
-def _lens_title(name: str) -> str:
-    title = METRIC_BY_NAME[name].title
-    return title[0].lower() + title[1:] if title[1:2].islower() else title
 
 
 def _of_metrics(pooled: Pooled) -> list[Evidence]:

@@ -9,13 +9,15 @@ from functools import cached_property
 import numpy as np
 
 from depthtui.data.depth import Curves, DepthEstimate, PromptCurves
+from depthtui.data.lens_view import lens_title
 from depthtui.data.model import ModelInfo
-from depthtui.data.run_settings import ModelSpec, SummarySettings
+from depthtui.data.run_settings import LENSES, ModelSpec, SummarySettings
 from depthtui.data.verdict import Verdict
 from depthtui.depth.effective_depth import depths, pool
 from depthtui.depth.evidence import rule_evidence
 from depthtui.depth.intervals import depth_intervals
 from depthtui.depth.published import DATASETS, PublishedModel, nearest_dataset, published_for
+from depthtui.depth.rules import bridged
 from depthtui.depth.verdict import made_verdict
 from depthtui.metrics import ALL
 from depthtui.metrics.spec import weighted_mean
@@ -133,7 +135,9 @@ class CellSummary:
         other_parts = [
             part for record in self.records if (part := record.prompt_curves(other)) is not None
         ]
-        evidence = rule_evidence(self.depths, self.parts, self.settings, other_parts)
+        evidence = rule_evidence(
+            self.depths, self.parts, self.settings, other_parts, self._lens_curves
+        )
         prompts, other_prompts = (
             [(record.prompt_metrics(settings), record.n_tokens) for record in self.records]
             for settings in (self.settings, other)
@@ -141,6 +145,18 @@ class CellSummary:
         for metric in ALL:
             evidence += metric.cell_evidence(prompts, other_prompts, self.model.n_layers)
         return made_verdict(evidence, self.model.n_layers)
+
+    @property
+    def _lens_curves(self) -> dict[str, Curves]:
+        """Pooled curves of every lens that all prompts have, by the lens's title."""
+        found = {}
+        for lens in LENSES:
+            settings = replace(self.settings, lens=lens)
+            parts = [record.prompt_curves(settings) for record in self.records]
+            known = [part for part in parts if part is not None and part.curves.kl is not None]
+            if len(known) == len(self.records):
+                found[lens_title(lens)] = bridged(pool(known), settings)
+        return found
 
     @cached_property
     def means(self) -> dict[str, float]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from depthtui.data.depth import Curves, PromptCurves
-from depthtui.data.lens import LogitLens
+from depthtui.data.lens import AffineLens, LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence
@@ -18,6 +18,7 @@ from depthtui.depth.effective_depth import depths
 from depthtui.depth.evidence import rule_evidence
 from depthtui.depth.verdict import missing_measures, verdict
 from depthtui.metrics.ablation import Ablation
+from tests.builders.lenses import smooth_lens
 from tests.builders.results import full_run, half_run, lacking, make_result, random_result
 
 SETTINGS = SummarySettings()
@@ -199,17 +200,15 @@ def test_a_run_that_goes_on_says_so() -> None:
 
 
 def test_a_second_lens_of_all_runs_is_another_reading() -> None:
-    class OtherLens(LogitLens):
-        """A lens that is fitted."""
-
     result = make_result(layers=20)
     lens = result.get(LogitLens)
     assert lens is not None
     lens.kl[:] = np.array(steps((10.0, 12), (1.0, 8), (0.0, 1)))[:, None]
-    other = OtherLens(**vars(lens))
+    other = smooth_lens(AffineLens, result)
+    other.overlap[:] = lens.overlap
     other.kl = np.array(steps((10.0, 4), (1.0, 16), (0.0, 1)))[:, None].repeat(5, axis=1)
     before = verdict([result], SETTINGS)
-    result.put("settling", other)
+    result.put("affine_lens", other)
     after = verdict([result], SETTINGS)
     for found, low in ((before, 13), (after, 5)):
         assert found is not None

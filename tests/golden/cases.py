@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 
 from depthtui import __version__
 from depthtui.data.arrays import arrays_of
-from depthtui.data.lens import LogitLens
+from depthtui.data.lens import AffineLens, LogitLens
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import (
@@ -40,6 +40,7 @@ from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import summarise_sweep
 from tests.builders.generations import full_generation, part_of
+from tests.builders.lenses import smooth_lens
 from tests.builders.models import model_info
 from tests.builders.results import full_result, full_run, lacking, stopped_run
 from tests.hostile import HOSTILE
@@ -137,6 +138,18 @@ def _runs_without_first_token(folder: Path) -> None:
     """Fewer prompts than intervals need, pooled by other settings."""
     settings = SummarySettings(0.75, 0.5, include_first_token=False, seed=7)
     _write_runs(_every_metric()[:2], folder, settings)
+
+
+def _runs_through_a_lens(folder: Path) -> None:
+    """Two prompts through a fitted lens that reads one depth worse than the logit lens."""
+    model = model_info(ModelSpec("nobody/tiny"), 5)
+    results = [full_result(Prompt(text), model, RunSettings(top_k=3)) for text in _TEXTS[:2]]
+    for result in results:
+        lens = smooth_lens(AffineLens, result)
+        lens.held_out_kl[1] = lens.logit_held_out_kl[1] + 1
+        result.put("affine_lens", lens)
+    settings = SummarySettings(lens="affine")
+    _write_runs([_exact(result) for result in results], folder, settings)
 
 
 def _runs_of_two_models(folder: Path) -> None:
@@ -329,6 +342,7 @@ def _write_sweep(outcome: Outcome, folder: Path) -> None:
 CASES: dict[str, Callable[[Path], None]] = {
     "runs": _runs,
     "runs-without-first-token": _runs_without_first_token,
+    "runs-through-a-lens": _runs_through_a_lens,
     "runs-of-two-models": _runs_of_two_models,
     "lacking-runs": _lacking_runs,
     "shortest-runs": _shortest_runs,

@@ -13,6 +13,7 @@ from depthtui.data.lens_view import LENS_METRICS, chosen_lens, fitted_lens, read
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import LENSES, RunSettings, SummarySettings
 from depthtui.depth.effective_depth import summarise
+from depthtui.depth.verdict import verdict
 from depthtui.metrics import MEASURES, METRICS, reading_through
 from depthtui.metrics.early_exit import early_exit
 from depthtui.metrics.lens_margin import lens_margin
@@ -80,6 +81,38 @@ def test_every_quantity_is_that_of_a_run_whose_logit_lens_read_it(lens: str, fir
         np.testing.assert_array_equal(lens_margin(seen), lens_margin(there))
         np.testing.assert_array_equal(prediction_depth(seen), prediction_depth(there))
         np.testing.assert_array_equal(early_exit(seen, 0.3).depths, early_exit(there, 0.3).depths)
+
+
+@pytest.mark.parametrize("lens", FITTED)
+def test_the_verdict_is_that_of_the_lens(lens: str) -> None:
+    result = run(layers=12)
+    kind = LENS_CLASSES[lens]
+    assert issubclass(kind, FittedLens)
+    result.put(LENS_METRICS[lens], smooth_lens(kind, result))
+    settings = SummarySettings(lens=lens)
+    found = {measure.measure: measure for measure in verdict([result], settings).evidence}
+    planted = verdict([replanted(result, lens)], SummarySettings())
+    for measure in planted.evidence:
+        assert found[measure.measure].count == measure.count
+    # The logit lens, whose values are random, is what it is weighed against.
+    logit = {measure.measure: measure for measure in verdict([result], SummarySettings()).evidence}
+    low, high = sorted((logit["kl"].count, found["kl"].count))
+    assert found["kl"].low <= low < high <= found["kl"].high
+
+
+def test_a_verdict_where_a_depth_has_no_map() -> None:
+    result = run(layers=12)
+    lens = smooth_lens(JacobianLens, result)
+    lens.kl[0] = lens.overlap[0] = np.nan
+    result.put("jacobian_lens", lens)
+    depths = {
+        depth.rule: depth.count
+        for depth in summarise([result], SummarySettings(lens="jacobian")).depths
+    }
+    for settings in (SummarySettings(), SummarySettings(lens="jacobian")):
+        for measure in verdict([result], settings).evidence:
+            if measure.kind == "readable":
+                assert measure.low <= depths[measure.measure] <= measure.high
 
 
 def test_a_view_leaves_the_run_alone() -> None:

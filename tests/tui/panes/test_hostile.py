@@ -5,15 +5,19 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from textual.widget import Widget
 
-from depthtui.data.lens import LogitLens
+from depthtui.data.lens import LENS_CLASSES, LENSES, LogitLens
 from depthtui.data.protocol import Progress
-from depthtui.metrics import MEASURES
+from depthtui.metrics import MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.lens_view import through
 from depthtui.tui.panes.curves import DepthCurves
+from depthtui.tui.panes.decided_pane import DecidedPane
 from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Cursor, Pane
@@ -21,6 +25,7 @@ from depthtui.tui.panes.progress_pane import ProgressPane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.state.status import Status
+from tests.builders.lenses import smooth_lens
 from tests.builders.models import tiny_model
 from tests.builders.results import half_run, make_result
 from tests.hostile import HOSTILE
@@ -66,6 +71,31 @@ async def test_hostile_tokens_are_drawn_safely(kind: type[Pane], ramp: str):
         # The titles, too, are plain text.
         for strip in pilot.app.screen._compositor.render_strips():
             assert not any(unicodedata.category(char) in {"Cc", "Cs"} for char in strip.text)
+
+
+@pytest.mark.parametrize("kind", [*PANES, DecidedPane, ExitPane])
+@pytest.mark.parametrize("lens", LENSES[1:])
+async def test_hostile_tokens_through_another_lens_are_drawn_safely(kind: type[Pane], lens: str):
+    result = hostile_result()
+    fitted = smooth_lens(LENS_CLASSES[lens], result)
+    own = result.get(LogitLens)
+    fitted.vocabulary, fitted.top_ids[:] = own.vocabulary, own.top_ids
+    fitted.top_ids[0] = -1
+    fitted.kl[0] = np.nan
+    fitted.held_out_kl[2] = np.inf
+    fitted.fit = replace(fitted.fit, source="\x1b[2J[/]")
+    unread = replace(result, unavailable={f"{lens}_lens": "\x1b[2J[/]\ud83d"})
+    result.put(f"{lens}_lens", fitted)
+    pane = kind()
+    async with framed(pane, (81, 25)):
+        for run in (result, unread):
+            view = through(run, lens)
+            pane.show(view, summary_of(view, lens=lens))
+            for measure in ("kl", "says_final", "settling"):
+                pane.measure = MEASURE_BY_NAME[measure]
+                for token in range(0, len(result.tokens), 7):
+                    pane.cursor = Cursor(token % 7, token)
+                    check(pane)
 
 
 @pytest.mark.parametrize("size", SIZES)
