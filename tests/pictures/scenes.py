@@ -15,9 +15,12 @@ from unittest.mock import patch
 
 from textual.widgets import Input, TextArea
 
+from depthtui.data.lens import AffineLens
+from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.models.catalog import ModelListing
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
+from tests.builders.lenses import smooth_lens
 from tests.pictures.picture import Picture, take_picture, write_picture
 from tests.tui.app_helpers import MANY_PAUSES, Explored, explore
 from tests.tui.test_dialogs import three_runs
@@ -148,6 +151,17 @@ async def what_if(it: Explored, folder: Path) -> None:
     await seen(it, "3 of 30 layers off, 1 attention off")
 
 
+async def affine_lens(it: Explored, folder: Path) -> None:
+    result = it.session.current.result
+    lens = smooth_lens(AffineLens, result)
+    lens.held_out_kl[24] = lens.logit_held_out_kl[24] + 1
+    result.put("affine_lens", lens)
+    it.main.measure = MEASURE_BY_NAME["kl"]
+    await it.press("u")
+    await seen(it, "Affine lens at")
+    it.app.clear_notifications()
+
+
 async def sweep(it: Explored, folder: Path) -> None:
     await show(it, ran(folder / "sweep"))
     await it.press("space", "2", "j", "space", "j")
@@ -161,6 +175,7 @@ SCENES = (
     Scene("decided-zoomed", keys("d", "i", "z", says="late")),
     Scene("early-exit", keys("d", "d", says="─ Early exit")),
     Scene("best-block-light", keys("d", "d", "d", "i", says="n = 3"), theme="depth-light"),
+    Scene("affine-lens", affine_lens),
     Scene("measures", keys("v", says="Lens KL"), SMALL),
     Scene("part-light", keys("L", says="What slower metrics"), SMALL, "depth-light"),
     Scene("prompts-light", keys("t", says="Grade-school"), theme="depth-light"),
