@@ -24,7 +24,7 @@ from depthtui.sweep.records import (
 )
 from depthtui.sweep.summary import CellSummary
 from tests.builders.lenses import random_lens
-from tests.builders.results import full_run, hostile_run, run
+from tests.builders.results import full_run, hostile_run, lacking, run
 
 CELL = Cell(ModelSpec("alpha"), TaskChoice("addition", "2"))
 PROMPT = Prompt("1 + 1 = 2", "2")
@@ -165,7 +165,8 @@ def test_a_sweeps_cell_is_read_through_the_lens() -> None:
 
 
 def test_a_record_without_the_lens_has_what_no_lens_reads() -> None:
-    one = read_record(record_bytes(record()))
+    result = lacking(full_run(), "affine_lens", "jacobian_lens")
+    one = read_record(record_bytes(record(result)))
     settings = SummarySettings(lens="affine")
     assert one.lenses is None
     assert b"lenses" not in record_bytes(one)
