@@ -55,7 +55,8 @@ def _columns(run: RunResult, metric: str, array: str) -> dict[str, np.ndarray]:
     result = run.measured[metric]
     arrays = dict(arrays_of(result))
     sides = {name: _sides(shape) for name, shape in type(result).shapes().items()}
-    main = array or next(name for name in sides if len(sides[name]) == 2)
+    # What has no places of layer and token has a value for each layer.
+    main = array or next((name for name in sides if len(sides[name]) == 2), next(iter(sides)))
     if main not in sides:
         raise DepthError(f"{metric} has no array {main!r}.", f"It has {', '.join(sides)}.")
     places = np.indices(arrays[main].shape)

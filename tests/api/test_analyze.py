@@ -55,7 +55,7 @@ def engine_runs(folder, tmp_path):
 def assert_same(runs, others):
     for run, other in zip(runs, others, strict=True):
         assert run.prompt == other.prompt
-        assert run.measured.keys() == other.measured.keys() == set(ALL)
+        assert run.measured.keys() == other.measured.keys() == set(ALL) - {"jacobian_lens"}
         for name, result in run.measured.items():
             for (field, a), (_, b) in zip(
                 arrays_of(result), arrays_of(other.measured[name]), strict=True
