@@ -32,6 +32,9 @@ from depthtui.metrics.pooling import Pooled
 KINDS = ("readable", "geometric", "causal")
 """The kinds of evidence, in order."""
 
+_QUICK = 5
+"""Forward passes a layer that a quick metric takes at most: the others take some a token too."""
+
 
 def verdict(results: Sequence[RunResult], settings: SummarySettings) -> Verdict | None:
     """What runs of one model say together; None where nothing was measured that tells.
@@ -89,6 +92,24 @@ def missing_measures(results: Sequence[RunResult]) -> list[str]:
         and not any(metric.name in result.measured for result in results)
         and any(not metric.why_unavailable(result) for result in results)
     ]
+
+
+def next_measures(result: RunResult) -> tuple[str, ...]:
+    """Names of the metrics to compute next for the verdict of a run.
+
+    The quick ones together, until the run has all that can be had of them; then the others too.
+    """
+    wanted = [
+        metric
+        for metric in METRICS
+        if metric.gives_evidence and metric.on_demand and not metric.why_unavailable(result)
+    ]
+    quick = [metric for metric in wanted if metric.work(result) <= _QUICK * result.model.n_layers]
+    settled = (
+        {*result.measured, *result.unavailable} if result.complete else set(result.unavailable)
+    )
+    lacking = [metric for metric in quick if metric.name not in settled]
+    return tuple(metric.name for metric in (quick if lacking else wanted))
 
 
 def _rules(results: Sequence[RunResult], settings: SummarySettings) -> list[Evidence]:

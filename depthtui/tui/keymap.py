@@ -115,8 +115,29 @@ TURNING = [
     key("d", "turn_page", "next page", "Turn the depth pane to its next page", "turn_page"),
     key("plus,equals_sign", "dial(1)", "dial up", "Raise the page's dial", "dial_up"),
     key("minus", "dial(-1)", "dial down", "Lower the page's dial", "dial_down"),
+    key(
+        "greater_than_sign",
+        "overlap(1)",
+        "overlap up",
+        "Raise the overlap rule's threshold",
+        "overlap_up",
+    ),
+    key(
+        "less_than_sign",
+        "overlap(-1)",
+        "overlap down",
+        "Lower the overlap rule's threshold",
+        "overlap_down",
+    ),
+    key(
+        "backspace",
+        "reset_thresholds",
+        "thresholds back",
+        "Take back what was done to the thresholds",
+        "reset_thresholds",
+    ),
 ]
-"""The pages of the depth pane: its rules, where tokens are decided, early exit, pruning."""
+"""The pages of the depth pane: the verdict, its rules, where tokens are decided, early exit, pruning."""
 
 MAIN = [*RUNNING, *CHOOSING, *MOVING, *LOOKING, *TURNING]
 

@@ -33,7 +33,7 @@ Marks: TypeAlias = dict[tuple[int, int], str]
 
 
 @dataclass(frozen=True)
-class _Curve:
+class RuleCurve:
     """The curve that one effective-depth rule reads, of one run.
 
     Attributes:
@@ -70,8 +70,8 @@ class _Panel:
         marks, other_marks: the effective depths.
     """
 
-    curve: _Curve
-    other: _Curve | None
+    curve: RuleCurve
+    other: RuleCurve | None
     plot: Plot
     text: list[str]
     other_text: list[str]
@@ -131,8 +131,8 @@ class DepthCurves(Pane):
             for curve, area in zip(curves, areas, strict=True)
         ]
 
-    def _panel(self, curve: _Curve, other: _Curve | None, area: PlotArea) -> _Panel:
-        plot = Plot(area, *_ends(curve, other))
+    def _panel(self, curve: RuleCurve, other: RuleCurve | None, area: PlotArea) -> _Panel:
+        plot = Plot(area, *scale_ends(curve, other))
         text = curve.text(plot)
         other_text = [" " * area.width] * area.lines
         marks, other_marks = self._marks(plot, curve, text, "A"), Marks()
@@ -142,7 +142,7 @@ class DepthCurves(Pane):
         dashes = plot.dashes(curve.threshold)
         return _Panel(curve, other, plot, text, other_text, dashes, marks, other_marks)
 
-    def _marks(self, plot: Plot, curve: _Curve, drawn: list[str], letter: str) -> Marks:
+    def _marks(self, plot: Plot, curve: RuleCurve, drawn: list[str], letter: str) -> Marks:
         """The sign of run A or B at a curve's effective depth, and the layer beside it."""
         layer = curve.effective
         if layer is None:
@@ -227,7 +227,7 @@ class DepthCurves(Pane):
             words[_VALUE_LINE + 1] = (self._value_at_cursor(other), styles.muted)
         return words
 
-    def _value_at_cursor(self, curve: _Curve) -> str:
+    def _value_at_cursor(self, curve: RuleCurve) -> str:
         """The value of a run's curve at the cursor's relative depth."""
         assert self.summary is not None
         layer = round(max(self.cursor.layer, 0) * curve.n_layers / self.summary.n_layers)
@@ -285,7 +285,7 @@ class DepthCurves(Pane):
         self.post_message(CursorMoved(layer, self.cursor.token))
 
 
-def curves_of(summary: DepthSummary | None) -> list[_Curve]:
+def curves_of(summary: DepthSummary | None) -> list[RuleCurve]:
     """The curves that a summary has."""
     if summary is None:
         return []
@@ -297,7 +297,7 @@ def curves_of(summary: DepthSummary | None) -> list[_Curve]:
     )
     layers = {estimate.rule: estimate.layer for estimate in summary.depths}
     return [
-        _Curve(
+        RuleCurve(
             rule,
             name,
             unit,
@@ -345,7 +345,7 @@ def _label(drawn: list[str], line: int, column: int, label: str) -> Marks:
     return {(y, x + i): char for i, char in enumerate(label) if x + i < width}
 
 
-def _ends(curve: _Curve, other: _Curve | None) -> tuple[float, float]:
+def scale_ends(curve: RuleCurve, other: RuleCurve | None = None) -> tuple[float, float]:
     """The scale's ends: 0 to 1 for the overlap, else 0 and what the data reach."""
     if curve.rule == "overlap":
         return 0.0, 1.0

@@ -12,7 +12,7 @@ from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar, fit_right
 from depthtui.tui.draw.text import wrap
 from depthtui.tui.panes.layer_bars import bar_lines
-from depthtui.tui.panes.page import Page
+from depthtui.tui.panes.page import ThresholdPage
 from depthtui.tui.panes.pane import nothing_pooled
 
 _NAME_CELLS = 9
@@ -32,7 +32,7 @@ def threshold_words(estimate: DepthEstimate) -> str:
     return "" if estimate.threshold is None else f"{estimate.threshold:g}"
 
 
-class DepthTable(Page):
+class DepthTable(ThresholdPage):
     """The effective depths of a run, the compared run's and the published ones beneath.
 
     Published values are shown where the model is one of the paper's.
@@ -59,7 +59,8 @@ class DepthTable(Page):
         token_words = f"{count} token{'s' if count != 1 else ''}"
         first = "" if self.summary.settings.include_first_token else ", token 0 left out"
         title = through_words("Effective depth", self.lens_name)
-        self.set_titles(title, f"mean over {token_words}{first}")
+        keys = "+ - KL · < > overlap"
+        self.set_titles(title, f"{keys} · mean over {token_words}{first}")
         self._published = None if self.result is None else published_row(self.result.model)
         blocks = [self._rule_lines(estimate, self.summary) for estimate in self.summary.depths]
         height = self.area.height

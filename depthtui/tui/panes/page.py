@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.cells import cell_len
+from textual.message import Message
 from textual.reactive import reactive
 
 from depthtui.data.lens import LogitLens
@@ -10,6 +11,14 @@ from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.layer_bars import counts_first_token, first_token_note
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import lens_of, nothing_pooled
+
+
+class ThresholdTurned(Message):
+    """The KL rule's threshold is to be so many steps higher, for all panes."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
 
 
 class Page(LinesPane):
@@ -56,6 +65,38 @@ class Page(LinesPane):
 
     def lens(self) -> LogitLens:
         return lens_of(self.result)
+
+
+class ThresholdPage(Page):
+    """A page whose dial is the KL rule's threshold; it says both thresholds, and their keys.
+
+    Attributes:
+        turned: whether they are others than the session began with.
+    """
+
+    dial = "KL threshold"
+    turned: reactive[bool] = reactive(False, repaint=False)
+
+    def turn_dial(self, steps: int) -> None:
+        self.post_message(ThresholdTurned(steps))
+
+    def watch_turned(self) -> None:
+        self.redraw()
+
+    def title_with_dial(self, title: str) -> None:
+        if self.summary is None:
+            self.set_titles(title)
+            return
+        settings = self.summary.settings
+        words = [
+            f"+ - KL < {settings.kl_threshold:g} max",
+            f"< > overlap > {settings.overlap_threshold:g}",
+            *(["bksp resets"] if self.turned else []),
+        ]
+        first = f"f token 0 {'in' if settings.include_first_token else 'out'}"
+        if cell_len(" · ".join([*words, first])) < self.size.width:
+            words.append(first)
+        self.set_titles(title, " · ".join(words))
 
 
 def as_many_as_fit(pieces: list[Piece], width: int) -> list[Piece]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
@@ -19,9 +20,11 @@ from depthtui.token_text import printable, printable_sentence
 from depthtui.tui import keymap
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.heatmap_views import copied
+from depthtui.tui.panes.page import ThresholdPage, ThresholdTurned
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
 from depthtui.tui.panes.status_line import StatusLine
+from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens import main_layout, opening
 from depthtui.tui.screens.dialogs.session_screen import task_title
 from depthtui.tui.screens.paged_screen import PagedScreen
@@ -30,6 +33,7 @@ from depthtui.tui.state.explorer import Explorer, Phase
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.status import status_of
 from depthtui.tui.state.task_prompts import neighbour
+from depthtui.tui.state.verdicts import LastVerdict
 from depthtui.tui.state.what_if import can_be_changed
 
 SWEEPING = "A sweep is running: esc stops it, then r runs the prompt. S shows the sweep."
@@ -53,6 +57,7 @@ class MainScreen(PagedScreen):
         super().__init__()
         self.explorer = explorer
         self._shown: Run | None = None
+        self._verdict = LastVerdict()
         self._moved = False
         self._load = 0
         self._keys_depend_on: tuple[object, ...] = ()
@@ -91,8 +96,12 @@ class MainScreen(PagedScreen):
     def draw(self) -> None:
         """Bring every pane up to date with the explorer."""
         explorer, result = self.explorer, self.shown_result()
-        summary = summarise([result], explorer.settings.summary_settings()) if result else None
+        settings = explorer.settings.summary_settings()
+        summary = summarise([result], settings) if result else None
         self._follow(summary)
+        for page in self.query(ThresholdPage):
+            page.turned = explorer.thresholds_turned
+        self.query_one(VerdictPane).show_verdict(self._verdict.of(result, settings))
         self.pace = explorer.pace
         for pane in self.query(Pane):
             pane.pace = explorer.pace
@@ -364,6 +373,20 @@ class MainScreen(PagedScreen):
         words = self.explorer.turn_lens(*filter(None, [run.result if run else None]))
         self.redraw()
         self.notify(words, markup=False)
+
+    @on(ThresholdTurned)
+    def _turn_kl(self, turned: ThresholdTurned) -> None:
+        self.explorer.turn_threshold("kl_threshold", turned.steps)
+        self.redraw()
+
+    def action_overlap(self, step: int) -> None:
+        """Raise or lower the overlap rule's threshold; a count turns it further."""
+        self.explorer.turn_threshold("overlap_threshold", step * self._take_count())
+        self.redraw()
+
+    def action_reset_thresholds(self) -> None:
+        self.explorer.reset_thresholds()
+        self.redraw()
 
     def action_copy(self) -> None:
         """Copy the value under the cursor, and say what it was."""

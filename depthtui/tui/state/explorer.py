@@ -6,6 +6,7 @@ what deserves a toast. Nothing here draws.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -43,6 +44,9 @@ from depthtui.settings import Settings, models_dir
 from depthtui.tui.state.engine import Engine, EngineDeath
 from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.session import Run, RunState, Session
+
+_THRESHOLD_STEPS = 20
+"""Steps of a threshold between 0 and 1; neither end is a threshold."""
 
 if TYPE_CHECKING:
     from depthtui.models.catalog import ModelListing
@@ -142,6 +146,7 @@ class Explorer:
         self.sweep: Sweeping | None = None
         self.compared: tuple[Run, Run] | None = None
         self._host = host
+        self._first_thresholds = (settings.kl_threshold, settings.overlap_threshold)
         self._prompt: Prompt | None = None
         self._engine: Engine | None = None
         self._steps_left = 0
@@ -478,6 +483,22 @@ class Explorer:
         """Average with or without token 0, in this session."""
         self.settings = replace(self.settings, include_first_token=included)
 
+    def turn_threshold(self, name: str, steps: int) -> None:
+        """Raise or lower `kl_threshold` or `overlap_threshold` by steps, in this session."""
+        turned = _turned(getattr(self.settings, name), steps)
+        self.settings = replace(self.settings, **{name: turned})
+
+    def reset_thresholds(self) -> None:
+        """Take the thresholds that the session began with."""
+        kl, overlap = self._first_thresholds
+        self.settings = replace(self.settings, kl_threshold=kl, overlap_threshold=overlap)
+
+    @property
+    def thresholds_turned(self) -> bool:
+        """Whether they are others than the session began with."""
+        now = (self.settings.kl_threshold, self.settings.overlap_threshold)
+        return now != self._first_thresholds
+
     def handle(self, event: Event) -> None:
         """Bring everything up to date with what the engine said."""
         if self.generation_state is not None and self.generation_state.handle(event):
@@ -570,3 +591,10 @@ class Explorer:
         if self.sweep is not None:
             self.sweep.end(reason)
         self.session.engine_died(reason)
+
+
+def _turned(threshold: float, steps: int) -> float:
+    """A threshold some steps up or down; one between two steps goes to the next first."""
+    place = round(threshold * _THRESHOLD_STEPS, 6)
+    turned = math.floor(place) + steps if steps > 0 else math.ceil(place) + steps
+    return min(max(turned, 1), _THRESHOLD_STEPS - 1) / _THRESHOLD_STEPS

@@ -1,0 +1,337 @@
+"""How many of its layers the model uses, by three kinds of evidence on one axis of depth."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from rich.cells import cell_len
+
+from depthtui.data.depth import DepthEstimate
+from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
+from depthtui.depth.verdict import next_measures
+from depthtui.depth.verdict_words import spread
+from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.estimates import about_time, seconds_of
+from depthtui.metrics.spec import Metric
+from depthtui.sizes import about
+from depthtui.token_text import fit_shown, printable_sentence
+from depthtui.tui.draw.plot import Plot, PlotArea
+from depthtui.tui.draw.styles import Piece, fit_right
+from depthtui.tui.draw.text import wrap
+from depthtui.tui.draw.tracks import axis, column_of, track
+from depthtui.tui.panes.curves import RuleCurve, curves_of, scale_ends
+from depthtui.tui.panes.depth_table import threshold_words
+from depthtui.tui.panes.page import ThresholdPage
+from depthtui.tui.panes.pane import nothing_pooled
+
+KIND_WORDS: dict[EvidenceKind, str] = {
+    "readable": "what a lens reads of the output",
+    "geometric": "how the residual stream moves",
+    "causal": "what changes where layers are left out or changed",
+}
+"""What the kinds of evidence are, in a few words."""
+
+_PURPOSE = "How many of its layers the model uses, and how that is known."
+_MOST_NAME = 16
+_CUT = " … z shows all"
+_HOLDS_CELLS = 11
+_WIDE = 80
+_LONGEST_LINE = 110
+_LEAST_SENTENCE = 2
+_LEAST_CURVE, _MOST_CURVE = 2, 6
+
+
+class _Detail(NamedTuple):
+    """What there is room for besides the sentence and a line for each measure.
+
+    Attributes:
+        heads: lines that say what kind of evidence follows.
+        each: a line for each metric that is missing, and not one for all.
+        reasons: beneath each measure that does not hold.
+        gaps: blank lines between the kinds.
+    """
+
+    heads: bool = False
+    each: bool = False
+    reasons: bool = False
+    gaps: bool = False
+
+
+_DETAILS = (
+    _Detail(heads=True, each=True, reasons=True, gaps=True),
+    _Detail(heads=True, each=True, reasons=True),
+    _Detail(heads=True, each=True),
+    _Detail(heads=True),
+    _Detail(),
+)
+"""The most first."""
+
+
+class VerdictPane(ThresholdPage):
+    """The verdict's sentence, and each measure's count with the range that it moves in.
+
+    A count that does not hold has a hollow mark, a broken band and a `!`. Where there is room, the
+    curve that a rule reads lies over its line. What has not been computed says what it costs.
+    """
+
+    _verdict: Verdict | None = None
+
+    def show_verdict(self, verdict: Verdict | None) -> None:
+        """Draw this one from now on."""
+        if verdict is not self._verdict:
+            self._verdict = verdict
+            self.redraw()
+
+    def computes(self) -> tuple[str, ...]:
+        return () if self.result is None else next_measures(self.result)
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.title_with_dial("Verdict")
+        if self.result is None:
+            return nothing_pooled(None, _PURPOSE, self.hint)
+        if self._verdict is None:
+            if self.summary is None:
+                return nothing_pooled(self.result, _PURPOSE, self.hint)
+            return "This run has neither contributions nor a logit lens.", ""
+        return None
+
+    @property
+    def _shown_verdict(self) -> Verdict:
+        assert self._verdict is not None
+        return self._verdict
+
+    # The lines --------------------------------------------------------------
+
+    def lay_out(self) -> list[list[Piece]]:
+        height = self.area.height
+        self._curves = {curve.rule: curve for curve in curves_of(self.summary)}
+        titles = [measure.title for measure in self._shown_verdict.evidence]
+        if self.area.width >= _WIDE:
+            titles += [threshold_words(found) for found in self._estimates]
+        self._name_cells = min(_MOST_NAME, max(map(cell_len, titles))) + 1
+        sentence = self._sentence()
+        beneath: list[list[Piece]] = []
+        for detail in _DETAILS:
+            beneath = self._beneath(detail)
+            spare = height - len(sentence) - len(beneath) - detail.gaps
+            if spare < 0:
+                continue
+            if detail.gaps:
+                return [*sentence, [], *self._with_curves(detail, beneath, spare)]
+            return [*sentence, *[[]] * (spare > 0), *beneath]
+        room = max(_LEAST_SENTENCE, height - len(beneath))
+        return [*self._shortened(sentence, room), *beneath][:height]
+
+    def _sentence(self) -> list[list[Piece]]:
+        """In lines, its first clause bold: how many layers."""
+        styles = self.pane_styles
+        text = printable_sentence(self._shown_verdict.sentence)
+        bold = min((place for sign in ":," if (place := text.find(sign)) >= 0), default=0)
+        lines: list[list[Piece]] = []
+        for line in wrap(text, min(_LONGEST_LINE, self.area.width)):
+            lines.append([(line[:bold], styles.strong), (line[bold:], styles.text)])
+            bold = max(0, bold - len(line) - 1)
+        return lines
+
+    def _shortened(self, sentence: list[list[Piece]], room: int) -> list[list[Piece]]:
+        """The sentence's first lines, and how to see the others."""
+        if len(sentence) <= room:
+            return sentence
+        *kept, (bold, (rest, style)) = sentence[:room]
+        cells = max(0, self.area.width - cell_len(bold[0]) - len(_CUT))
+        return [*kept, [bold, (fit_shown(rest, min(cells, cell_len(rest))), style), (_CUT, style)]]
+
+    @property
+    def _estimates(self) -> tuple[DepthEstimate, ...]:
+        return self.summary.depths if self.summary else ()
+
+    def _beneath(self, detail: _Detail, curve_lines: int = 0) -> list[list[Piece]]:
+        """Each measure by its kind, the axis, and what is missing."""
+        styles, verdict = self.pane_styles, self._shown_verdict
+        lines: list[list[Piece]] = []
+        kind = ""
+        for measure in verdict.evidence:
+            if measure.kind != kind:
+                kind = measure.kind
+                if detail.gaps and lines:
+                    lines.append([])
+                if detail.heads:
+                    words = f" · {KIND_WORDS[measure.kind]}"
+                    lines.append([(measure.kind, styles.muted), (words, styles.faint)])
+            lines += self._curve_lines(measure, curve_lines)
+            lines.append(self._row(measure))
+            if detail.reasons and self._has_reason(measure):
+                lines += self._reason(measure)
+        track_cells = self._track_cells
+        if track_cells > 0:
+            words = fit_shown("layers", self._name_cells)
+            lines.append([(words + axis(verdict.n_layers, track_cells), styles.faint)])
+        missing = self._missing_rows() if detail.each else self._missing_line()
+        if missing:
+            lines += [[]] * detail.gaps
+            lines += missing
+        return lines
+
+    def _with_curves(
+        self, detail: _Detail, beneath: list[list[Piece]], spare: int
+    ) -> list[list[Piece]]:
+        """The same with the rules' curves, where so many spare lines are enough for them."""
+        drawn = sum(self._has_curve(measure) for measure in self._shown_verdict.evidence)
+        each = min(_MOST_CURVE, spare // drawn) if drawn else 0
+        return beneath if each < _LEAST_CURVE else self._beneath(detail, each)
+
+    # A measure --------------------------------------------------------------
+
+    @property
+    def _count_cells(self) -> int:
+        digits = len(str(self._shown_verdict.n_layers))
+        return 2 * digits + len(" of ")
+
+    @property
+    def _range_cells(self) -> int:
+        digits = len(str(self._shown_verdict.n_layers))
+        return 2 * digits + len("   to ") if self.area.width >= _WIDE else 0
+
+    @property
+    def _track_cells(self) -> int:
+        beside = self._count_cells + self._range_cells + _HOLDS_CELLS + 1
+        return max(0, self.area.width - self._name_cells - beside)
+
+    def _row(self, measure: Evidence) -> list[Piece]:
+        """Its name, its line on the axis, its count, and whether that holds."""
+        styles, n_layers = self.pane_styles, self._shown_verdict.n_layers
+        name: Piece = (fit_shown(measure.title, self._name_cells), styles.strong)
+        if measure.count is None:
+            room = max(0, self.area.width - self._name_cells)
+            return [name, (fit_shown(printable_sentence(measure.reason), room), styles.muted)]
+        holds: Piece = ("  firm", styles.muted) if measure.firm else ("  ! fragile", styles.warning)
+        moves = fit_right(spread(measure), self._range_cells) if self._range_cells else ""
+        return [
+            name,
+            *track(measure, n_layers, self._track_cells, styles),
+            (f" {fit_right(str(measure.count), len(str(n_layers)))}", styles.strong),
+            (f" of {n_layers}", styles.muted),
+            (moves, styles.muted),
+            holds,
+        ]
+
+    def _has_reason(self, measure: Evidence) -> bool:
+        """Whether it does not hold, and the sentence has not said why."""
+        said = measure.firm or measure.reason in self._shown_verdict.sentence
+        return measure.count is not None and not said
+
+    def _reason(self, measure: Evidence) -> list[list[Piece]]:
+        styles, indent = self.pane_styles, " " * self._name_cells
+        room = min(_LONGEST_LINE, self.area.width - self._name_cells)
+        lines = wrap(printable_sentence(measure.reason), max(1, room))
+        return [[(indent + line, styles.muted)] for line in lines]
+
+    # The curve that a rule reads --------------------------------------------
+
+    def _has_curve(self, measure: Evidence) -> bool:
+        curve = self._curves.get(measure.measure)
+        known = curve is not None and bool(np.isfinite(curve.values).any())
+        return known and measure.count is not None and self._track_cells > 0
+
+    def _curve_lines(self, measure: Evidence, lines: int) -> list[list[Piece]]:
+        """The curve over its line, each value at the count that it would give."""
+        if not lines or not self._has_curve(measure):
+            return []
+        curve, styles = self._curves[measure.measure], self.pane_styles
+        area = PlotArea(0, 0, self._track_cells, lines)
+        plot = Plot(area, *scale_ends(curve))
+        counts = np.arange(1, curve.n_layers + 1) / curve.n_layers
+        drawn = plot.curve(counts, curve.values[: curve.n_layers])
+        dashes = plot.dashes(curve.threshold)
+        here = column_of(measure.count or 0, curve.n_layers, area.width)
+        rows: list[list[Piece]] = []
+        for line, (text, dash) in enumerate(zip(drawn, dashes, strict=True)):
+            both = "".join(a if a != " " else b for a, b in zip(text, dash, strict=True))
+            mark = both[here] if both[here] != " " else "│"
+            label = {0: curve.unit, lines - 1: self._threshold_of(curve)}.get(line, "")
+            rows.append(
+                [
+                    (fit_shown(label, self._name_cells), styles.faint),
+                    (both[:here], styles.faint),
+                    (mark, styles.muted),
+                    (both[here + 1 :], styles.faint),
+                ]
+            )
+        return rows
+
+    def _threshold_of(self, curve: RuleCurve) -> str:
+        found = (threshold_words(found) for found in self._estimates if found.rule == curve.rule)
+        return next(found, "")
+
+    # What is missing --------------------------------------------------------
+
+    def _missing_rows(self) -> list[list[Piece]]:
+        """A head, and a line for each metric that would tell more."""
+        styles, missing = self.pane_styles, self._shown_verdict.missing
+        if not missing:
+            return []
+        lines: list[list[Piece]] = []
+        key = self._key_words()
+        lines.append([("not computed yet", styles.muted), (key and f" · {key}", styles.faint)])
+        metrics = [METRIC_BY_NAME[name] for name in missing]
+        cells = max(cell_len(_title(metric)) for metric in metrics) + 2
+        for metric in metrics:
+            words, is_computing = self._state_words(metric)
+            style = styles.text if is_computing else styles.faint
+            lines.append([(fit_shown(_title(metric), cells), styles.muted), (words, style)])
+        return lines
+
+    def _missing_line(self) -> list[list[Piece]]:
+        """The same in a sentence."""
+        if not self._shown_verdict.missing:
+            return []
+        computing = [_title(METRIC_BY_NAME[name]) for name in self._computing]
+        words = f"Computing {', '.join(computing)} …" if computing else self._key_words(named=True)
+        return [[(line, self.pane_styles.faint)] for line in wrap(words, self.area.width)]
+
+    @property
+    def _computing(self) -> list[str]:
+        """Missing metrics that the engine works on."""
+        return [
+            name
+            for name in self._shown_verdict.missing
+            if name in self.shown.settings.metrics and name not in self.shown.unavailable
+        ]
+
+    @property
+    def _next(self) -> list[str]:
+        """Missing metrics that the key computes."""
+        known = {*self.shown.unavailable, *self._computing}
+        missing = [name for name in self._shown_verdict.missing if name not in known]
+        return [name for name in self.computes() if name in missing]
+
+    def _key_words(self, named: bool = False) -> str:
+        """What the key does, and how long that takes."""
+        names = self._next
+        if not names:
+            return ""
+        titles = ", ".join(_title(METRIC_BY_NAME[name]) for name in names)
+        what = titles if named or len(names) == 1 else "the quick ones"
+        if set(names) == set(self._shown_verdict.missing) and not named and len(names) > 1:
+            what = "them"
+        seconds = [seconds_of(METRIC_BY_NAME[name], self.shown, self.pace) for name in names]
+        known = [second for second in seconds if second is not None]
+        time = f", {about(sum(known))}" if len(known) == len(names) else ""
+        return f"i computes {what}{time}"
+
+    def _state_words(self, metric: Metric) -> tuple[str, bool]:
+        """Whether it is being computed, or what it costs."""
+        if metric.name in self.shown.unavailable:
+            reason = printable_sentence(self.shown.unavailable[metric.name])
+            return f"unavailable: {reason}", False
+        if metric.name in self._computing:
+            return "computing …", True
+        cost = about_time(metric, self.shown, self.pace) or metric.cost
+        return (cost, False) if metric.name in self._next else (f"{cost}, i after these", False)
+
+
+def _title(metric: Metric) -> str:
+    """Its title within a sentence."""
+    title = metric.title
+    return title[0].lower() + title[1:] if title[1:2].islower() else title
