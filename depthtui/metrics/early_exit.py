@@ -109,6 +109,12 @@ METRIC = Metric(
     title="Early exit",
     tells="What early exit would gain at a confidence, and lose.",
     formula="where the lens's first choice is first sure enough",
+    reading=(
+        "Agreement: the share of tokens that would be the same. Saved: layers that would not run, "
+        "a token."
+    ),
+    look_for="The lowest confidence at which agreement is still near 100 %.",
+    source="Schuster et al., arXiv 2207.07061",
     stage="derived",
     of="logit_lens",
     pool=joined_lens,

@@ -57,6 +57,12 @@ METRIC = Metric(
     title="Prediction depth",
     tells="Prediction depth, where each token is decided.",
     formula="from where on the lens keeps its first choice",
+    reading=(
+        "The depth from which on the lens's first choice is the output's; the fewer, the earlier a"
+        " token is decided."
+    ),
+    look_for="Which tokens are decided late, and whether harder prompts have more of them.",
+    source="Baldock, Maennel, Neyshabur, arXiv 2106.09647",
     stage="derived",
     of="logit_lens",
     pool=joined_lens,

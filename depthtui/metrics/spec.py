@@ -158,6 +158,7 @@ class Measure:
         floor: result -> the largest value that rounding alone can make (the noise floor).
         note: result, row -> what else to say about a row, or empty.
         rule: the rule of effective depth that reads it, whose layer a heatmap marks; or empty.
+        reading: what its values say, a sentence; empty where the metric's own says it.
         metric: name of the metric that it is part of; the list of metrics fills it in.
     """
 
@@ -174,6 +175,7 @@ class Measure:
     note: Callable[[RunResult, int], str] = lambda result, row: ""
     rule: str = ""
     metric: str = ""
+    reading: str = ""
 
 
 @dataclass(frozen=True)
@@ -243,6 +245,9 @@ class Metric:
         title: a short title.
         tells: what it tells, one sentence.
         formula: how it is computed, in Markdown.
+        reading: what its values say, a sentence or two.
+        look_for: what to look for in them, and what they do not say.
+        source: where it comes from.
         cost: what it costs, in words.
         work: what it costs a run, in forward passes of the whole prompt through all layers; a
             tenth, roughly, where it only reads the residuals that the pass recorded.
@@ -280,6 +285,9 @@ class Metric:
     title: str
     tells: str
     formula: str
+    reading: str = ""
+    look_for: str = ""
+    source: str = ""
     cost: str = ""
     work: Callable[[RunResult], float] = lambda result: 0.1
     stage: Stage = "replay"

@@ -51,7 +51,13 @@ CHOOSING = [
     key("b", "session", "session", "List the runs of this session", "session"),
     key("S", "sweep", "sweep", "Models and tasks in a grid: run one, or the session's", "sweep"),
     key("C", "compare", "compare", "Compare with a run or on another model", "compare"),
-    key("i", "compute", "compute", "Compute what this pane shows", "compute"),
+    key(
+        "i",
+        "compute",
+        "compute",
+        "Compute what this pane lacks; else explain it",
+        "compute",
+    ),
     key("A", "mark_answer", "answer", "Let the answer begin at this token", "mark_answer"),
     key("x", "what_if", "what if", "Leave layers out and see what it costs", "what_if", True),
     key("w", "generate", "write", "Let the model write, and watch how deep it goes", "think", True),
@@ -88,6 +94,7 @@ PANES = [
     key("tab", "pane(1)", "next pane", "Go to the next pane", "next_pane"),
     key("shift+tab", "pane(-1)", "previous pane", "Go to the pane before", "prev_pane"),
     key("z", "zoom", "zoom", "Give a pane the whole screen, or take it back", "zoom"),
+    key("I", "explain", "explain", "Explain what this pane shows: how to read it", "explain"),
 ]
 
 ORDER = key("o", "turn_over", "layer order", "Put layer 0 at the bottom or at the top", "order")
@@ -137,7 +144,8 @@ TURNING = [
         "reset_thresholds",
     ),
 ]
-"""The pages of the depth pane: the verdict, its rules, where tokens are decided, early exit, pruning."""
+"""The pages of the depth pane: verdict, rules, where tokens are decided, early exit, pruning; and
+the thresholds of the rules."""
 
 MAIN = [*RUNNING, *CHOOSING, *MOVING, *LOOKING, *TURNING]
 

@@ -200,6 +200,14 @@ METRIC = Metric(
     title="Ablation loss",
     tells="What the loss gains when a layer is left out: the ground truth for pruning.",
     formula="leave a layer out everywhere; change of the loss",
+    reading=(
+        "Nats of loss without this layer: 0 is not missed, 0.05 is felt, below 0 the model is "
+        "better without it."
+    ),
+    look_for=(
+        "Layers near 0 can be left out one at a time; together they may cost far more than the sum."
+    ),
+    source="Leave-one-out; beside other ways to prune in Men et al., arXiv 2403.03853",
     cost="L forwards, half of each",
     work=_work,
     result=Ablation,

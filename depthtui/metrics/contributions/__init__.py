@@ -51,7 +51,15 @@ def _norm_ratio(branch: str, title: str, formula: str) -> Measure:
     name = f"{branch}_norm_ratio"
     leading = branch == "layer"
     title = f"{title} contribution"
-    return Measure(name, title, formula, _values(name), leading=leading, rule="cosine")
+    return Measure(
+        name,
+        title,
+        formula,
+        _values(name),
+        leading=leading,
+        rule="cosine",
+        reading="0.3: what is written is 0.3 times as long as what was there.",
+    )
 
 
 def _cosine(branch: str, title: str, formula: str) -> Measure:
@@ -65,6 +73,7 @@ def _cosine(branch: str, title: str, formula: str) -> Measure:
         limits=(-1.0, 1.0),
         leading=branch == "layer",
         rule="cosine",
+        reading="Below 0 it erases, near 0 it writes something new, above 0 it strengthens.",
     )
 
 
@@ -92,6 +101,15 @@ METRIC = Metric(
         "`cos(m, h+a)`, `cos(c, h)`: below 0 erases, near 0 writes something new, above 0 "
         "strengthens"
     ),
+    reading=(
+        "A ratio of 0.3: the layer writes a vector 0.3 times as long as what it reads. A cosine "
+        "below 0 erases, near 0 writes something new, above 0 strengthens what is there."
+    ),
+    look_for=(
+        "From which depth on ratios are small and cosines stay above 0: those layers refine. The "
+        "first and the last layer often write most."
+    ),
+    source="Csordás, Manning, Potts, arXiv 2505.13898",
     cost="1 forward",
     stage="layers",
     result=Contributions,

@@ -42,6 +42,12 @@ METRIC = Metric(
         "`W[token] N'(c_l)`, the final norm's scale held fixed: each layer's share of the logit "
         "of the token that the model says"
     ),
+    reading=(
+        "A layer above 0 wrote towards the token that the model says, below 0 against it; layers "
+        "and embedding add up to its logit."
+    ),
+    look_for="The few layers that write most of it: what they read was made further down.",
+    source="Elhage et al., A Mathematical Framework for Transformer Circuits, 2021",
     cost="1 forward",
     result=DirectLogits,
     compute="depthtui.metrics.direct_logits.compute:compute",

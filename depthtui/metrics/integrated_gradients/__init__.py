@@ -133,6 +133,15 @@ METRIC = Metric(
         "from the mean residual to the actual one, subdivided where the path needs it until the "
         "attributions add up within 1 %; each layer's error is shown"
     ),
+    reading=(
+        "The share of the answer's probability that comes from a token at that depth; those of a "
+        "depth add up to all of it."
+    ),
+    look_for=(
+        "Where the weight moves from the question to the last token: there the answer is put "
+        "together. A large error says not to trust a row."
+    ),
+    source="Sundararajan, Taly, Yan, arXiv 1703.01365; by layer in arXiv 2505.13898",
     cost="10 to 500 forwards and backwards a layer",
     work=_work,
     result=IntegratedGradients,

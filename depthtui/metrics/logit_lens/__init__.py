@@ -106,6 +106,15 @@ METRIC = Metric(
     formula=(
         "`p_l = softmax(W N(h_l))`: `KL(p_l || p)` in nats, share of the final top five, entropy"
     ),
+    reading=(
+        "Row l is what enters layer l, read as if it were the end; `out` is the output. KL 0 and "
+        "overlap 1 are the output's own."
+    ),
+    look_for=(
+        "Where the final token first comes up, and from where on it stays. A lens sees what the LM"
+        " head can read: what it reads late may have been known before."
+    ),
+    source="nostalgebraist, interpreting GPT: the logit lens, 2020",
     cost="1 forward and the LM head at every depth",
     stage="lens",
     result=LogitLens,
@@ -122,6 +131,10 @@ METRIC = Metric(
             reads_residual=True,
             leading=True,
             rule="kl",
+            reading=(
+                "0 is the output's own distribution; the rule asks where it falls below a share of"
+                " its maximum."
+            ),
         ),
         Measure(
             "overlap",
@@ -132,6 +145,7 @@ METRIC = Metric(
             reads_residual=True,
             leading=True,
             rule="overlap",
+            reading="1: the same five tokens come first as in the output, 0: none of them.",
         ),
         Measure(
             "entropy",
@@ -139,6 +153,7 @@ METRIC = Metric(
             "H(p_l), nats",
             array(LogitLens, "entropy"),
             reads_residual=True,
+            reading="0: the lens is certain of one token; the more, the more tokens share.",
         ),
         Measure(
             "says_final",
@@ -147,6 +162,7 @@ METRIC = Metric(
             _says_final,
             limits=(0.0, 1.0),
             reads_residual=True,
+            reading="1: the lens says what the model says; else 0.",
         ),
     ),
     curves=("kl", "overlap", "entropy"),

@@ -71,6 +71,12 @@ METRIC = Metric(
     formula=(
         "`cos(c_l, c_{l+1})`, and `arccos(cos(h_l, h_L)) / π`: how far the stream is from its end"
     ),
+    reading=(
+        "Above 0 the next layer pushes on in the same direction, below 0 it takes back; an angle "
+        "of 0 is the output's direction."
+    ),
+    look_for="Where signs alternate, and whether the angle falls steadily or at the end alone.",
+    source="Defined here",
     cost="1 forward",
     result=Neighbours,
     compute="depthtui.metrics.neighbours.compute:compute",
@@ -84,6 +90,9 @@ METRIC = Metric(
             _by_layer,
             diverging=True,
             limits=(-1.0, 1.0),
+            reading=(
+                "Above 0 the next layer pushes on in the same direction, below 0 it takes back."
+            ),
         ),
         Measure(
             "angle_to_output",
@@ -91,6 +100,7 @@ METRIC = Metric(
             "arccos(cos(h_l, h_L)) / pi",
             array(Neighbours, "angle_to_output"),
             reads_residual=True,
+            reading="0: the stream points where it ends; 0.5: at right angles to that.",
         ),
     ),
     pool=_pool,

@@ -310,6 +310,15 @@ METRIC = Metric(
         "replace one token's residual at one depth by the mean over baseline prompts; largest "
         "change of the answer's probabilities"
     ),
+    reading=(
+        "How far the answer's probabilities move, 0 to 1.41, where a token is forgotten at that "
+        "depth."
+    ),
+    look_for=(
+        "The depth above which the question's tokens are dark: from there on the answer no longer "
+        "reads them."
+    ),
+    source="Csordás, Manning, Potts, arXiv 2505.13898",
     cost="L x T forwards, about a quarter of each and resumed",
     work=_work,
     result=ResidualErasure,

@@ -222,6 +222,15 @@ METRIC = Metric(
     formula=(
         "`1 - cos(h_l, h_{l+1})`, and `arccos(cos(h_l, h_{l+n})) / π` over every block of n layers"
     ),
+    reading=(
+        "0 keeps the residual stream's direction; a right angle is 1 in block influence, 0.5 in "
+        "angular distance."
+    ),
+    look_for=(
+        "A run of small values is the block to prune first. Little movement is not yet no use: "
+        "ablation loss tells."
+    ),
+    source="Men et al., arXiv 2403.03853; Gromov et al., arXiv 2403.17887",
     cost="1 forward",
     result=Similarity,
     compute="depthtui.metrics.similarity.compute:compute",

@@ -174,6 +174,15 @@ METRIC = Metric(
         "skip layer s for tokens 1 … t-1 (token 0 and those from t on keep it); largest "
         "relative change of every later layer's `c`, and of the output"
     ),
+    reading=(
+        "Row s is skipped, column l changes by this share of what it wrote. Later tokens see it "
+        "through attention alone."
+    ),
+    look_for=(
+        "Bright columns far above s: those layers build on s. Dark ones from the middle on: late "
+        "layers read little of each other."
+    ),
+    source="Csordás, Manning, Potts, arXiv 2505.13898; Hu, Zhou, Zhang, arXiv 2512.14064",
     cost="L forwards, about half of each and resumed",
     work=_work,
     result=SkipEffects,

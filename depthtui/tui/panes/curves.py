@@ -12,9 +12,11 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui.data.depth import DepthSummary
+from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.rules import over_gaps
+from depthtui.report.explanations import RULES
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece, fit_right, number, ruler
@@ -101,6 +103,9 @@ class DepthCurves(Pane):
         super().__init__(name=name, id=id, classes=classes)
         self._panels: list[_Panel] = []
         self._plots = PlotArea(0, 0, 1, 1)
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return tuple(RULES.values())
 
     def why_empty(self) -> tuple[str, str] | None:
         title = through_words("Depth curves", self.lens_name)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 from rich.style import Style
 
+from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
+from depthtui.metrics.prediction_depth import NAME as PREDICTION_DEPTH
 from depthtui.metrics.prediction_depth import prediction_depth
 from depthtui.metrics.settling import LATE, METRIC, Settling, settling_depth
+from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
 from depthtui.tui.draw.styles import Piece, number
 from depthtui.tui.draw.text import not_computed, wrap
@@ -27,6 +30,9 @@ class DecidedPane(Page):
 
     def computes(self) -> tuple[str, ...]:
         return self.computed_for(METRIC.name)
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return of_metrics(PREDICTION_DEPTH, METRIC.name)
 
     def why_empty(self) -> tuple[str, str] | None:
         self.title_with_dial(through_words("Where tokens are decided", self.lens_name))

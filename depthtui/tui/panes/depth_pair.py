@@ -5,9 +5,11 @@ from __future__ import annotations
 from textual.geometry import Size
 
 from depthtui.data.depth import DepthEstimate, DepthSummary
+from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.data.run import RunResult
 from depthtui.depth.published import DATASETS
+from depthtui.report.explanations import RULES
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, fit_right
@@ -43,6 +45,9 @@ class DepthPair(LinesPane):
         super().show(result, summary, other, other_summary)
         # Other depths may take more lines.
         self.refresh(layout=True)
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return tuple(RULES.values())
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles("Effective depth")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from depthtui.data.depth import DepthEstimate, DepthSummary
+from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.data.model import ModelInfo
 from depthtui.depth.published import DATASETS, PublishedModel, published_for
 from depthtui.metrics import rankings_for, rankings_of
+from depthtui.report.explanations import RULES, of_metrics
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar, fit_right
@@ -83,6 +85,9 @@ class DepthTable(ThresholdPage):
 
     def computes(self) -> tuple[str, ...]:
         return self.lens_to_compute() or rankings_for(self.result)
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return (*RULES.values(), *of_metrics(*self.computes()))
 
     def _bars(self) -> list[list[list[Piece]]]:
         """How useful each layer is, where no other pane says so."""

@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 from textual.reactive import reactive
 
+from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
-from depthtui.metrics.early_exit import CONFIDENCE, EarlyExit, early_exit
+from depthtui.metrics.early_exit import CONFIDENCE, METRIC, EarlyExit, early_exit
+from depthtui.report.explanations import of_metrics
 from depthtui.token_text import fit_shown, printable
 from depthtui.tui.draw.braille import Canvas
 from depthtui.tui.draw.styles import Piece, bar, fit_right, number, ruler
@@ -44,6 +46,9 @@ class ExitPane(Page):
 
     def computes(self) -> tuple[str, ...]:
         return self.lens_to_compute()
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return of_metrics(METRIC.name)
 
     def why_empty(self) -> tuple[str, str] | None:
         self.title_with_dial(through_words("Early exit", self.lens_name))

@@ -6,8 +6,10 @@ import numpy as np
 from rich.style import Style
 
 from depthtui.data.depth import DepthSummary
+from depthtui.data.explanation import Explanation
 from depthtui.metrics import answers_kept, rankings_for, rankings_of
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
+from depthtui.report.explanations import of_metrics
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
 from depthtui.tui.draw.styles import PaneStyles, Piece, number
@@ -24,6 +26,9 @@ class LayerBars(LinesPane):
 
     def computes(self) -> tuple[str, ...]:
         return rankings_for(self.result)
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return of_metrics(*self.computes())
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles(self._title(), first_token_note(self.summary))

@@ -11,8 +11,10 @@ from textual.geometry import Region
 from textual.reactive import reactive
 from textual.strip import Strip
 
+from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import WORSE, fitted_lens, lens_heading, reads_worse
+from depthtui.report.explanations import LENS_TABLE
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.layer_rows import HEADER_LINES
 from depthtui.tui.draw.lens_rows import (
@@ -58,6 +60,9 @@ class LensTable(LensRows):
     """One row a layer, the model's own output on top: the lens's top tokens, then its entropy."""
 
     hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return (LENS_TABLE,)
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles(lens_heading(self.lens_name))

@@ -14,6 +14,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from depthtui.data.depth import DepthSummary
+from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LENS_METRICS, LOGIT, LensView, chosen_lens
 from depthtui.data.protocol import Pace
@@ -21,6 +22,7 @@ from depthtui.data.run import RunResult
 from depthtui.metrics import MEASURES, METRIC_BY_NAME
 from depthtui.metrics.lens_view import measured_by
 from depthtui.metrics.spec import Measure
+from depthtui.report.explanations import of_measure
 from depthtui.tui.draw.styles import (
     PaneStyles,
     Piece,
@@ -169,6 +171,10 @@ class Pane(Widget, can_focus=True):
         """What is computed for a metric: that of the chosen lens where it reads in its place."""
         name = measured_by(metric, self.lens_name)
         return (name,) if name in METRIC_BY_NAME else ()
+
+    def explains(self) -> tuple[Explanation, ...]:
+        """What is to be said of what this shows."""
+        return of_measure(self.measure)
 
     def prepare(self) -> None:
         """Work out, once per change, what `draw_line` needs."""

@@ -6,6 +6,7 @@ import numpy as np
 from rich.style import Style
 from textual.reactive import reactive
 
+from depthtui.data.explanation import Explanation
 from depthtui.errors import DepthError
 from depthtui.metrics.similarity import (
     METRIC,
@@ -14,6 +15,7 @@ from depthtui.metrics.similarity import (
     block_distances,
     pruned_share,
 )
+from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
 from depthtui.tui.draw.styles import Piece, number
 from depthtui.tui.draw.text import not_computed
@@ -36,6 +38,9 @@ class PrunePane(Page):
 
     def computes(self) -> tuple[str, ...]:
         return (METRIC.name,)
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return of_metrics(METRIC.name)
 
     def turn_dial(self, steps: int) -> None:
         if self.result is not None:

@@ -8,12 +8,14 @@ import numpy as np
 from rich.cells import cell_len
 
 from depthtui.data.depth import DepthEstimate
+from depthtui.data.explanation import Explanation
 from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
 from depthtui.depth.verdict import next_measures
 from depthtui.depth.verdict_words import spread
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.estimates import about_time, seconds_of
 from depthtui.metrics.spec import Metric
+from depthtui.report.explanations import of_verdict
 from depthtui.sizes import about
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.plot import Plot, PlotArea
@@ -83,8 +85,16 @@ class VerdictPane(ThresholdPage):
             self._verdict = verdict
             self.redraw()
 
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
+        # What the key is said to do depends on it.
+        self.redraw_content()
+
     def computes(self) -> tuple[str, ...]:
         return () if self.result is None else next_measures(self.result)
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return of_verdict(self._verdict)
 
     def why_empty(self) -> tuple[str, str] | None:
         self.title_with_dial("Verdict")
@@ -318,7 +328,7 @@ class VerdictPane(ThresholdPage):
         seconds = [seconds_of(METRIC_BY_NAME[name], self.shown, self.pace) for name in names]
         known = [second for second in seconds if second is not None]
         time = f", {about(sum(known))}" if len(known) == len(names) else ""
-        return f"i computes {what}{time}"
+        return f"{'' if self.has_focus else 'here, '}i computes {what}{time}"
 
     def _state_words(self, metric: Metric) -> tuple[str, bool]:
         """Whether it is being computed, or what it costs."""

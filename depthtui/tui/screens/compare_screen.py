@@ -29,9 +29,10 @@ from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.alignment import Match, align, nearest_token
-from depthtui.tui.state.comparison import caveat, names_of, why_not_subtracted
+from depthtui.tui.state.comparison import caveat, compared_depths, names_of, why_not_subtracted
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
+from depthtui.tui.state.verdicts import LastVerdict
 
 _SIDE_B = ("heatmap-b", "lens-b")
 """Ids of the panes that count B's layers and tokens."""
@@ -69,6 +70,7 @@ class CompareScreen(LiveScreen):
         self._alignment = align(first.tokens, second.tokens)
         self._first_measure = measure
         self._was_live = False
+        self._verdicts = (LastVerdict(), LastVerdict())
 
     def compose(self) -> ComposeResult:
         yield Static(self._names(), id="compared", classes="title-line")
@@ -130,7 +132,15 @@ class CompareScreen(LiveScreen):
             first, second = reversed(sides) if pane.id in _SIDE_B else sides
             pane.show(*first, *second)
         words = caveat(a, b, self._alignment, settings.include_first_token)
-        self.query_one("#caveat", Static).update(Content.styled(words, MUTED))
+        compared = compared_depths(
+            *(
+                verdict.of(result, settings)
+                for verdict, result in zip(self._verdicts, (a, b), strict=True)
+            )
+        )
+        lines = [Content(compared)] if compared else []
+        lines.append(Content.styled(words, MUTED))
+        self.query_one("#caveat", Static).update(Content("\n").join(lines))
 
     def _names(self) -> Content:
         lines = []

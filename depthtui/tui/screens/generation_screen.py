@@ -12,7 +12,8 @@ import numpy as np
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Footer
+from textual.content import Content
+from textual.widgets import Footer, Static
 
 from depthtui.data.run import RunResult, Tokens
 from depthtui.data.run_settings import GenerationSettings, RunSettings
@@ -55,6 +56,7 @@ class GenerationScreen(LiveScreen):
 
     def compose(self) -> ComposeResult:
         yield GenerationLine(id="status")
+        yield Static(id="verdict-words", classes="title-line")
         yield PaneTabs(id="tabs")
         with Horizontal(id="panes"):
             with Vertical(id="writing"):
@@ -106,6 +108,13 @@ class GenerationScreen(LiveScreen):
             # The footer composes itself anew, so only when another key works.
             self._was_live = generation_state.is_live
             self.refresh_bindings()
+            self._show_verdict(generation_state.verdict_words())
+
+    def _show_verdict(self, words: str) -> None:
+        """Say how many layers the text needs, or give the room to the text."""
+        line = self.query_one("#verdict-words", Static)
+        line.update(Content(words))
+        line.display = bool(words)
 
     def _show_measure(self) -> None:
         self.measure = depth_measure(self._depth, lambda: self.generation_state)

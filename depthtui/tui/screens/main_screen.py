@@ -289,12 +289,14 @@ class MainScreen(PagedScreen):
         self.changed()
 
     def action_compute(self) -> None:
-        """Compute what the pane with the focus shows."""
+        """Compute what the pane with the focus lacks; where that is nothing, explain it."""
         run = self.run
         if run is None or run.result is None:
             return
         wanted, why_not = run.to_compute(self.active_pane.computes())
-        if self.explorer.phase is Phase.SWEEPING:
+        if not wanted and not why_not:
+            self.action_explain()
+        elif self.explorer.phase is Phase.SWEEPING:
             self.notify(SWEEPING, severity="warning", markup=False)
         elif not self.explorer.has_model_of(run):
             self.notify(OTHER_MODEL, markup=False)

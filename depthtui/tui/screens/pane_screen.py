@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import on
@@ -10,6 +11,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widgets import Static
 
+from depthtui.data.explanation import Explanation
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES
@@ -19,6 +21,7 @@ from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.heatmap_views import HeatmapMode, mode_of
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.screens.dialogs.dialog import MUTED
+from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
 
 LONGEST_COUNT = 99_999
@@ -222,6 +225,14 @@ class PaneScreen(Screen[None]):
             self.minimize()
         else:
             self.maximize(self.active_pane, container=False)
+
+    def explained(self) -> Sequence[Explanation]:
+        """What is to be said of what is looked at."""
+        return self.active_pane.explains()
+
+    def action_explain(self) -> None:
+        """Say what this is, how to read it, and where it comes from."""
+        self.app.push_screen(ExplanationScreen(self.explained()))
 
     def action_turn_over(self) -> None:
         self.layer_order = "down" if self.layer_order == "up" else "up"

@@ -10,10 +10,13 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Footer, Input
+from textual.content import Content
+from textual.widgets import Footer, Input, Static
 
+from depthtui.data.explanation import Explanation
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
+from depthtui.report.explanations import RULES, of_column
 from depthtui.sweep.plan import SweepPlan
 from depthtui.sweep.saved import default_folder
 from depthtui.tui import keymap
@@ -65,6 +68,7 @@ class SweepScreen(LiveScreen):
         with Vertical(id="sweep-panes"):
             yield SweepTable(id="rows", name="Rows", classes="always")
             yield FilterField(id="filter")
+            yield Static(id="row-verdict")
             yield PaneTabs(id="sweep-tabs")
             with Horizontal(id="sweep-beneath"):
                 yield SweepCurves(id="sweep-curves", name="Curves")
@@ -223,7 +227,18 @@ class SweepScreen(LiveScreen):
         """Bring what depends on the cursor up to date."""
         settings = self.sweep.plan.summary if self.sweep else SummarySettings()
         self.query_one(SweepTable).set_titles(*self._titles())
+        said = self.row.verdict if self.row else None
+        words = self.query_one("#row-verdict", Static)
+        words.update(Content(said.sentence if said else ""))
+        words.display = said is not None
         self.query_one(SweepCurves).show_rows(self.rows, self.marked, self.row, settings)
+
+    def explained(self) -> Sequence[Explanation]:
+        """The column under the cursor; the rules, where another pane has the focus."""
+        column = self._column
+        if column is None or not isinstance(self.active_pane, SweepTable):
+            return tuple(RULES.values())
+        return (of_column(column.name),)
 
     def _activate(self, pane: Pane) -> None:
         """Where it is narrow, the findings take the place of the curves."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -13,6 +13,7 @@ from textual.binding import BindingType
 from textual.containers import Container, Horizontal, Vertical
 from textual.widgets import Footer
 
+from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LOGIT
 from depthtui.data.run import RunResult
@@ -22,6 +23,7 @@ from depthtui.metrics import RANKINGS
 from depthtui.metrics.lens_view import all_through
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
+from depthtui.report.explanations import RULES, of_metrics
 from depthtui.token_text import printable_sentence
 from depthtui.tui import keymap
 from depthtui.tui.panes.depth_table import DepthTable
@@ -174,6 +176,9 @@ class WhatIfScreen(LiveScreen):
             other.set_class(other is pane, "beside")
         for column in self.query("#changes .column"):
             column.set_class(pane in column.query(Pane), "beside")
+
+    def explained(self) -> Sequence[Explanation]:
+        return (*of_metrics(*(metric.name for metric in RANKINGS)), *RULES.values())
 
     # Keys -------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from depthtui.data.run import RunResult, Tokens
+from depthtui.data.verdict import Verdict
+from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import without
 from depthtui.token_text import printable
@@ -59,6 +61,11 @@ def caveat(a: RunResult, b: RunResult, alignment: Alignment, first_included: boo
             "f leaves token 0 out of the means." if first_included else "Means are without token 0."
         )
     return " ".join(parts)
+
+
+def compared_depths(a: Verdict | None, b: Verdict | None) -> str:
+    """Whether B uses more layers than A, in a sentence; empty where either has no verdict."""
+    return "" if a is None or b is None else comparison_sentence(a, b)
 
 
 def _about_tokens(a: Tokens, b: Tokens, alignment: Alignment, subtracted: bool) -> str:

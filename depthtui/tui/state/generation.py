@@ -18,6 +18,7 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt, Tokens
 from depthtui.data.run_settings import GenerationSettings
+from depthtui.depth.verdict import text_verdicts
 
 Stage: TypeAlias = Literal["waiting", "writing", "done", "failed"]
 
@@ -106,6 +107,20 @@ class GenerationState:
         if self.is_live:
             self.stage, self.problem = "failed", problem
             self._generation.stopped_by = "user"
+
+    def verdict_words(self) -> str:
+        """How many layers its tokens need, once it is written; thinking and answer apart.
+
+        Empty until then.
+        """
+        if self.is_live or not len(self.generation.continuation):
+            return ""
+        found = text_verdicts(self.generation)
+        if len(found) > 1:
+            # The whole text lies between its parts.
+            found.pop("text", None)
+            return " ".join(f"{name.capitalize()}: {said.sentence}" for name, said in found.items())
+        return next((said.sentence for said in found.values()), "")
 
     def as_prompt(self) -> Prompt:
         """Prompt and text as one, to be read teacher-forced; the text is the answer."""

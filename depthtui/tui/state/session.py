@@ -106,6 +106,8 @@ class Run:
     def to_compute(self, names: Sequence[str]) -> tuple[list[str], str]:
         """Which of these metrics can be asked for, or else why none; the reason is untrusted.
 
+        Where nothing is missing, there is neither.
+
         What was stopped half-way is asked for again, and so is what failed.
         """
         measured = self.result.measured if self.result else {}
@@ -121,9 +123,7 @@ class Run:
             metric = METRIC_BY_NAME[missing[0]]
             hint = " A marks the token that the answer begins with." * metric.needs_answer
             return [], f"{metric.title} is unavailable: {unavailable[metric.name]}.{hint}"
-        if names:
-            return [], "This is computed already."
-        return [], "This pane has all it shows; v chooses a measure."
+        return [], ""
 
 
 @dataclass

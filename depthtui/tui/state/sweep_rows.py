@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from depthtui.data.depth import DepthEstimate
+from depthtui.data.verdict import Verdict
 from depthtui.report.phrases import rule_title
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell
@@ -56,6 +57,11 @@ class Row:
     def n_layers(self) -> int | None:
         """L, where it is known."""
         return None if self.summary is None else self.summary.model.n_layers
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """How many layers are used in it."""
+        return None if self.summary is None else self.summary.verdict
 
     @property
     def title(self) -> str:
@@ -181,7 +187,7 @@ class Surveyor:
         if summary is None or known != _known(cells, summary):
             summary = CellSummary(cells[0], records, settings)
             # The intervals are worked out here, where nobody waits for them.
-            _ = summary.depths
+            _ = summary.depths, summary.verdict
             self._summaries[cells] = summary
         return summary
 

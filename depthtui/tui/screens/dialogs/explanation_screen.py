@@ -1,0 +1,44 @@
+"""What the thing under the cursor is, how to read it, and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from depthtui.data.explanation import Explanation
+from depthtui.tui.screens.dialogs.dialog import Dialog
+
+
+class ExplanationScreen(Dialog[None]):
+    """Explanations one beneath the other; j and k scroll, any key that opened it closes it."""
+
+    heading = "What this is"
+    hint = "j k scroll · esc closes"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("i,I,q,enter", "leave", "close", show=False),
+        Binding("j,down", "scroll(1)", "down", show=False, priority=True),
+        Binding("k,up", "scroll(-1)", "up", show=False, priority=True),
+    ]
+
+    def __init__(self, explanations: Sequence[Explanation]) -> None:
+        super().__init__()
+        self._explanations = explanations
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll():
+            for explanation in self._explanations:
+                yield Static(Content(explanation.title), classes="explained")
+                for name, text in explanation.lines:
+                    with Horizontal(classes="line"):
+                        yield Static(Content(name), classes="what")
+                        yield Static(Content(text), classes="said")
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
