@@ -19,6 +19,7 @@ from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.settings import load_settings
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.state.session import RunState
 from tests.builders.engines import SECONDS_A_TOKEN
 from tests.builders.metrics import usefulness
@@ -75,7 +76,7 @@ async def test_an_empty_heatmap_says_what_it_costs_and_i_fills_it(
         assert not np.isnan(MEASURE_BY_NAME[measure].values(first.result)).any()
         runs = len(it.engine.sent(StartRun))
         await it.press("i")
-        assert "computed already" in it.toasts()[-1]
+        await it.until(lambda: isinstance(it.app.screen, ExplanationScreen))
         assert len(it.engine.sent(StartRun)) == runs
 
 
@@ -223,7 +224,8 @@ async def test_the_depth_pane_computes_how_useful_layers_are(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
     async with explore(tmp_path, size=size) as it:
-        await it.press("tab", "tab", "tab", "i")
+        it.main.action_go_to("depths")
+        await it.press("i")
         result = it.session.current
         await it.until(lambda: result.result.get(Ablation) is not None)
         await it.ready()
@@ -232,12 +234,15 @@ async def test_the_depth_pane_computes_how_useful_layers_are(
         assert it.screen_text().count(f"least {least}") == 2
 
 
-async def test_a_pane_that_has_all_it_shows_says_so(tmp_path: Path) -> None:
+async def test_a_pane_that_has_all_it_shows_is_explained(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await it.press("tab", "i")
-        assert "has all it shows" in it.toasts()[-1]
-        await it.press("shift+tab", "i")
-        assert "computed already" in it.toasts()[-1]
+        for pane, title in (("lens", "Logit lens at a token"), ("heatmap", "Layer contribution")):
+            it.main.action_go_to(pane)
+            await it.press("i")
+            await it.until(lambda: isinstance(it.app.screen, ExplanationScreen))
+            await it.until(lambda words=title: f"│ {words}" in it.screen_text(), title)
+            await it.press("i")
+            await it.until(lambda: it.app.screen is it.main)
         assert len(it.engine.sent(StartRun)) == 1
 
 

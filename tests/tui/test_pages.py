@@ -11,6 +11,8 @@ from textual.widgets import Input, RadioButton
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import StartRun
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.verdict import next_measures, verdict
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.early_exit import CONFIDENCE, early_exit
@@ -18,14 +20,20 @@ from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity, best_block
 from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.settings import Settings, load_settings
 from depthtui.tui.draw.styles import number
+from depthtui.tui.panes.curves import DepthCurves
+from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.prune_pane import PrunePane
+from depthtui.tui.panes.verdict_pane import VerdictPane
+from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.part_dialog import PartDialog
 from depthtui.tui.screens.dialogs.skip_picker import SkipPicker
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from tests.builders.metrics import usefulness
 from tests.tui.app_helpers import Explored, explore
+from tests.tui.panes.drawing import lines
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 
@@ -43,14 +51,20 @@ async def test_d_turns_the_pages_and_one_is_seen_at_a_time(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
     async with explore(tmp_path, size=size) as it:
-        titles = ("Effective depth", "Where tokens are decided", "Early exit", "Best block")
+        titles = (
+            "Verdict",
+            "Effective depth",
+            "Where tokens are decided",
+            "Early exit",
+            "Best block",
+        )
         narrow = size[0] == 80
-        for index in range(1 - narrow, 5):
+        for index in range(1 - narrow, 6):
             await it.press("d")
             seen = [title for title in titles if f"─ {title}" in it.screen_text()]
-            assert seen == [titles[index % 4]]
-            assert f"{index % 4 + 1} of 4, d turns" in it.screen_text()
-            assert it.main.active_pane.id == it.main.PAGES[index % 4]
+            assert seen == [titles[index % 5]]
+            assert f"{index % 5 + 1} of 5, d turns" in it.screen_text()
+            assert it.main.active_pane.id == it.main.PAGES[index % 5]
 
 
 async def test_tab_passes_by_the_pages_that_are_not_up_and_zoom_keeps_turning(
@@ -61,7 +75,7 @@ async def test_tab_passes_by_the_pages_that_are_not_up_and_zoom_keeps_turning(
             "heatmap",
             "lens",
             "curves",
-            "depths",
+            "verdict",
             "prompt",
         ]
         await turn_to(it, "exits")
@@ -83,8 +97,110 @@ async def test_keys_that_come_faster_than_the_screen_all_count(
         await it.until(lambda: it.main.active_pane is pane)
 
 
+async def test_the_thresholds_are_turned_and_every_count_follows_at_once(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        pane = it.main.query_one(VerdictPane)
+        result = it.session.current.result
+
+        def counts(kl: float, overlap: float) -> list[str]:
+            found = verdict([result], SummarySettings(kl, overlap))
+            return [f" {measure.count} of 30" for measure in found.evidence]
+
+        async def says(kl: float, overlap: float) -> None:
+            rows = (line for line in lines(pane) if " of 30" in line and "layers" not in line)
+            assert [row[row.index(" of 30") - 3 :][:9] for row in rows] == counts(kl, overlap)
+            assert f"KL < {kl:g} max" in str(pane.border_subtitle)
+            assert f"overlap > {overlap:g}" in str(pane.border_subtitle)
+
+        assert counts(0.5, 0.3) != counts(0.65, 0.3) != counts(0.65, 0.2)
+        await says(0.5, 0.3)
+        await it.press("3", "plus")
+        await says(0.65, 0.3)
+        await it.press("2", "less_than_sign")
+        await says(0.65, 0.2)
+        for other in (DepthCurves, DepthTable):
+            depths = it.main.query_one(other).summary.depths
+            assert [depth.threshold for depth in depths] == [None, 0.65, 0.2]
+        assert "bksp resets" in str(pane.border_subtitle)
+        await it.press("backspace")
+        await says(0.5, 0.3)
+        assert "bksp" not in str(pane.border_subtitle)
+        # They end before no or every value would do, and are not kept for the next session.
+        await it.press("9", "9", "plus", "9", "9", "less_than_sign")
+        assert (pane.summary.settings.kl_threshold, pane.summary.settings.overlap_threshold) == (
+            0.95,
+            0.05,
+        )
+        assert load_settings(tmp_path / "settings.toml").kl_threshold == 0.5
+
+
+async def test_a_threshold_between_two_steps_goes_to_the_next_one_first(tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path, kl_threshold=0.33)
+    async with explore(tmp_path, settings=settings) as it:
+        for key, threshold in (
+            ("plus", 0.35),
+            ("minus", 0.3),
+            ("minus", 0.25),
+            ("backspace", 0.33),
+        ):
+            await it.press(key)
+            assert it.app.explorer.settings.kl_threshold == threshold
+
+
+async def test_the_verdict_computes_the_quick_metrics_together_and_then_the_others(
+    tmp_path: Path,
+) -> None:
+    async with explore(tmp_path) as it:
+        pane, run = it.main.query_one(VerdictPane), it.session.current
+        quick = next_measures(run.result)
+        assert "ablation" in quick
+        assert "residual_erasure" not in quick
+        assert "here, i computes" in "\n".join(lines(pane))
+        it.main.action_go_to("verdict")
+        await it.until(lambda: "here, i" not in "\n".join(lines(pane)))
+        await it.press("i")
+        await it.until(lambda: set(quick) <= set(run.result.measured))
+        await it.ready()
+        sent = it.engine.sent(StartRun)
+        assert len(sent) == 2
+        assert sent[-1].settings.metrics[-len(quick) :] == quick
+        await it.until(lambda: "ablation loss" in "\n".join(lines(pane)))
+        await it.press("i")
+        await it.until(lambda: run.result.get(ResidualErasure) is not None)
+        await it.ready()
+        await it.press("i")
+        await it.until(lambda: isinstance(it.app.screen, ExplanationScreen))
+        assert "The verdict" in it.screen_text()
+
+
+async def test_the_verdict_says_what_is_being_computed(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        pane = it.main.query_one(VerdictPane)
+        it.engine.manual = True
+        it.main.action_go_to("verdict")
+        await it.press("z", "i")
+        await it.until(lambda: "computing …" in "\n".join(lines(pane)))
+        assert any(line.startswith("ablation loss") for line in lines(pane))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+async def test_every_pane_is_explained_where_it_stands(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with explore(tmp_path, size=size) as it:
+        for pane in it.main.panes:
+            it.main.action_go_to(pane.id)
+            await it.press("I")
+            await it.until(lambda: isinstance(it.app.screen, ExplanationScreen))
+            title = pane.explains()[0].title
+            await it.until(lambda words=title: words in it.screen_text(), title)
+            await it.press("escape")
+            await it.until(lambda: it.app.screen is it.main)
+
+
 async def test_the_dial_of_early_exit_changes_what_is_gained(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
+        await turn_to(it, "decided")
         await it.press("plus")
         assert "d turns to the pages that have a dial" in it.toasts()[-1]
         await turn_to(it, "exits")
@@ -179,7 +295,8 @@ async def test_what_is_skipped_is_chosen_computed_and_told(tmp_path: Path) -> No
 async def test_ablation_has_its_part_and_no_place(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         run = it.session.current
-        await it.press("tab", "tab", "tab", "i")
+        await turn_to(it, "depths")
+        await it.press("i")
         await it.until(lambda: run.result.get(Ablation) is not None)
         await it.ready()
         whole = run.result.get(Ablation)
@@ -199,7 +316,8 @@ async def test_ablation_has_its_part_and_no_place(tmp_path: Path) -> None:
 async def test_token_0_is_left_out_of_the_usefulness_of_layers(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         run = it.session.current
-        await it.press("tab", "tab", "tab", "i")
+        await turn_to(it, "depths")
+        await it.press("i")
         await it.until(lambda: run.result.get(Ablation) is not None)
         await it.ready()
         run.result.get(Ablation).loss_change[7, 0] -= 1000

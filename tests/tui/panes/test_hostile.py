@@ -11,6 +11,9 @@ from textual.widget import Widget
 
 from depthtui.data.lens import LENS_CLASSES, LENSES, LogitLens
 from depthtui.data.protocol import Progress
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.verdict import verdict
 from depthtui.metrics import MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.lens_view import through
@@ -24,6 +27,7 @@ from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.status_line import StatusLine
+from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.state.status import Status
 from tests.builders.lenses import smooth_lens
 from tests.builders.models import tiny_model
@@ -31,7 +35,7 @@ from tests.builders.results import half_run, make_result
 from tests.hostile import HOSTILE
 from tests.tui.panes.drawing import framed, strips, summary_of
 
-PANES = [PromptPane, Heatmap, LensTable, DepthCurves, DepthTable]
+PANES = [PromptPane, Heatmap, LensTable, DepthCurves, DepthTable, VerdictPane]
 SIZES = [(1, 1), (5, 3), (6, 4), (9, 5), (24, 6), (40, 8), (81, 25), (200, 60)]
 RAW = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp", "Cf"}
 LEFT_TO_RIGHT_MARK = "\u200e"
@@ -43,6 +47,13 @@ def check(widget: Widget) -> None:
         assert strip.cell_length == widget.size.width
         for char in strip.text:
             assert char == LEFT_TO_RIGHT_MARK or unicodedata.category(char) not in RAW
+
+
+def show_run(pane: Pane, result: RunResult | None) -> None:
+    """A run with its curves and, where that is drawn, its verdict."""
+    if isinstance(pane, VerdictPane):
+        pane.show_verdict(None if result is None else verdict([result], SummarySettings()))
+    pane.show(result, summary_of(result) if result else None)
 
 
 def hostile_result():
@@ -63,7 +74,7 @@ async def test_hostile_tokens_are_drawn_safely(kind: type[Pane], ramp: str):
     pane = kind()
     pane.ramp = ramp
     async with framed(pane, (81, 25)) as pilot:
-        pane.show(result, summary_of(result))
+        show_run(pane, result)
         for token in range(len(result.tokens)):
             pane.cursor = Cursor(token % 7, token)
             check(pane)
@@ -112,12 +123,12 @@ async def test_every_size_is_drawn(kind: type[Pane], size: tuple[int, int]):
             half_run(make_result(layers=12, tokens=4), 3),
             half_run(make_result(layers=12, tokens=4), 0),
         ):
-            summary = summary_of(result) if result else None
-            pane.show(result, summary)
+            show_run(pane, result)
             for cursor in (Cursor(0, 0), Cursor(40, 89), Cursor(10_000, 10_000), Cursor(-1, -1)):
                 pane.cursor = cursor
                 check(pane)
             if result is not None:
+                summary = summary_of(result)
                 pane.show(result, summary, result, summary)
                 check(pane)
 

@@ -1,0 +1,90 @@
+"""Everything that is shown is explained."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from depthtui.data.depth import DepthEstimate
+from depthtui.data.explanation import Explanation
+from depthtui.data.verdict import Evidence
+from depthtui.depth.rules import RULE_CURVES
+from depthtui.depth.token_depths import TOKEN_DEPTHS
+from depthtui.depth.verdict import made_verdict
+from depthtui.metrics import ALL, ALL_MEASURES
+from depthtui.metrics.spec import Measure, Metric
+from depthtui.report.explanations import (
+    LENS_TABLE,
+    RULES,
+    VERDICT,
+    of_column,
+    of_measure,
+    of_metric,
+    of_token_depth,
+    of_verdict,
+)
+from depthtui.tui.panes.sweep_table import columns_of
+
+
+def is_whole(explanation: Explanation) -> bool:
+    """Whether it has its five lines, as sentences and without Markdown."""
+    names = [name for name, _ in explanation.lines]
+    assert names == ["tells", "formula", "read it", "look for", "source"]
+    assert explanation.title
+    assert "`" not in explanation.formula
+    for text in (explanation.tells, explanation.reading, explanation.look_for):
+        assert text.endswith(".")
+    return True
+
+
+@pytest.mark.parametrize("metric", ALL, ids=lambda metric: metric.name)
+def test_every_metric_is_explained(metric: Metric) -> None:
+    assert is_whole(of_metric(metric))
+
+
+@pytest.mark.parametrize("measure", ALL_MEASURES, ids=lambda measure: measure.name)
+def test_every_measure_is_explained_with_its_own_formula(measure: Measure) -> None:
+    first, *others = of_measure(measure)
+    assert is_whole(first)
+    assert (first.title, first.formula) == (measure.title, measure.formula)
+    assert others == ([RULES[measure.rule]] if measure.rule else [])
+
+
+def test_every_rule_is_explained() -> None:
+    assert set(RULES) == set(RULE_CURVES)
+    assert all(is_whole(rule) for rule in (*RULES.values(), VERDICT, LENS_TABLE))
+
+
+def test_every_column_of_a_sweep_is_explained() -> None:
+    row: Any = SimpleNamespace(
+        failures=("one",),
+        depth=lambda rule: DepthEstimate(rule, 3, 0.5, None, interval=(2.0, 4.0)),
+    )
+    columns = [column for width in (60, 120) for column in columns_of([row], width)]
+    names = {column.name for column in columns}
+    assert {"model", "failed", "layers", "kl.layer", "kl.interval", "kl.ratio"} <= names
+    for name in names:
+        explained = of_column(name)
+        assert explained.title
+        assert explained.tells.endswith(".")
+        if "." in name:
+            assert is_whole(explained)
+
+
+def test_every_depth_of_a_generated_token_is_explained() -> None:
+    for depth in TOKEN_DEPTHS:
+        explained = of_token_depth(depth.name)
+        assert is_whole(explained)
+        assert explained.title == depth.title
+
+
+def test_a_verdict_is_explained_with_its_measures() -> None:
+    evidence = (
+        Evidence("readable", "kl", "KL", 3, 3, 3),
+        Evidence("causal", "ablation", "ablation loss", 4, 4, 4),
+    )
+    titles = [found.title for found in of_verdict(made_verdict(evidence, 10))]
+    assert titles == ["The verdict", "Effective depth by the KL", "Ablation loss"]
+    assert of_verdict(None) == (VERDICT,)

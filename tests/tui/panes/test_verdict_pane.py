@@ -1,0 +1,177 @@
+"""The verdict's page, alone: what it draws of planted evidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from textual.app import App
+
+from depthtui.data.protocol import Pace
+from depthtui.data.run import RunResult
+from depthtui.data.verdict import Evidence, Verdict
+from depthtui.depth.verdict import made_verdict, next_measures
+from depthtui.metrics import METRIC_BY_NAME
+from depthtui.tui.draw.styles import PaneStyles, styles_of
+from depthtui.tui.draw.tracks import axis, column_of, track
+from depthtui.tui.panes.verdict_pane import KIND_WORDS, VerdictPane
+from tests.builders.results import make_result
+from tests.tui.panes.drawing import cell, framed, line_with, lines, strips, summary_of
+
+FIRM = Evidence("readable", "overlap", "overlap", 6, 5, 7)
+FRAGILE = Evidence("readable", "kl", "KL", 3, 1, 9, False, "it hangs on a thread")
+NONE = Evidence("geometric", "cosine", "cosine", None, firm=False, reason="it never turns")
+
+
+def planted(*evidence: Evidence, missing: tuple[str, ...] = ()) -> Verdict:
+    found = made_verdict(evidence, 10, missing)
+    assert found is not None
+    return found
+
+
+async def drawn(
+    verdict: Verdict,
+    size: tuple[int, int],
+    result: RunResult | None = None,
+    pace: Pace | None = None,
+) -> list[str]:
+    """The page's lines in a frame of this size."""
+    result = result or make_result(layers=10, tokens=6)
+    pane = VerdictPane()
+    pane.pace = pace or Pace()
+    async with framed(pane, size):
+        pane.show_verdict(verdict)
+        pane.show(result, summary_of(result))
+        return lines(pane)
+
+
+@pytest.fixture
+def styles() -> PaneStyles:
+    app: App[None] = App()
+    from textual.color import Color
+
+    return styles_of(app, Color(0, 0, 0))
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 11, 21, 40])
+@pytest.mark.parametrize("measure", [FIRM, FRAGILE, NONE, replace(FIRM, low=0, high=10)])
+def test_a_track_is_as_wide_as_its_axis_with_the_mark_at_the_count(
+    measure: Evidence, width: int, styles: PaneStyles
+) -> None:
+    text = "".join(piece for piece, _ in track(measure, 10, width, styles))
+    assert len(text) == width == len(axis(10, width))
+    if measure.count is None:
+        assert set(text) == {"─"}
+        return
+    mark, band = "◆━" if measure.firm else "◇╍"
+    assert text[column_of(measure.count, 10, width)] == mark
+    low, high = (column_of(count, 10, width) for count in (measure.low, measure.high))
+    assert set(text[low : high + 1]) <= {mark, band}
+    assert set(text[:low] + text[high + 1 :]) <= {"─"}
+
+
+def test_at_a_cell_a_layer_the_cells_are_the_counts(styles: PaneStyles) -> None:
+    text = "".join(piece for piece, _ in track(FRAGILE, 10, 11, styles))
+    assert text == "─╍╍◇╍╍╍╍╍╍─"
+    assert axis(10, 31).split() == ["0", "2", "4", "6", "8", "10"]
+    assert axis(10, 31).index("6") == column_of(6, 10, 31)
+
+
+async def test_each_measure_has_its_line_and_what_does_not_hold_needs_no_colour() -> None:
+    shown = await drawn(planted(FRAGILE, FIRM, NONE), (60, 18))
+    text = "\n".join(shown)
+    assert "Uses 6 of its 10 layers here" in shown[0]
+    fragile, firm = (next(line for line in shown if line.startswith(n)) for n in ("KL", "overlap"))
+    assert " 3 of 10  ! fragile" in fragile
+    assert "◇" in fragile
+    assert "╍" in fragile
+    assert " 6 of 10  firm" in firm
+    assert "◆" in firm
+    assert "━" in firm
+    # Marks stand over each other by their counts.
+    assert fragile.index("◇") < firm.index("◆")
+    assert any(line.startswith("cosine") and "it never turns" in line for line in shown)
+    for kind in ("readable", "geometric"):
+        assert f"{kind} · {KIND_WORDS[kind]}" in text
+
+
+async def test_a_reason_that_the_sentence_leaves_out_stands_beneath_its_measure() -> None:
+    other = Evidence("causal", "ablation", "ablation loss", 4, 2, 8, False, "one layer decides")
+    shown = await drawn(planted(FRAGILE, FIRM, other), (100, 30))
+    text = "\n".join(shown)
+    assert text.count("it hangs on a thread") == 1  # in the sentence
+    assert (
+        "one layer decides"
+        in shown[next(y for y, line in enumerate(shown) if "4 of 10" in line) + 1]
+    )
+
+
+async def test_where_it_is_low_the_sentence_and_the_measures_stay() -> None:
+    shown = await drawn(planted(FRAGILE, FIRM, NONE), (60, 8))
+    assert len(shown) == 6
+    assert "Uses 6 of its 10 layers here" in shown[0]
+    for name in ("KL", "overlap", "cosine"):
+        assert any(line.startswith(name) for line in shown)
+    assert any(line.rstrip().endswith("z shows all") for line in shown[:3])
+
+
+async def test_curves_lie_over_the_rules_where_there_is_room() -> None:
+    def has_braille(shown: list[str]) -> bool:
+        return any("\u2800" < char <= "\u28ff" for line in shown for char in line)
+
+    verdict = planted(FRAGILE, FIRM)
+    assert has_braille(await drawn(verdict, (120, 40)))
+    assert not has_braille(await drawn(verdict, (60, 11)))
+    tall = await drawn(verdict, (120, 40))
+    here = next(line for line in tall if line.startswith("overlap")).index("◆")
+    above = tall[next(y for y, line in enumerate(tall) if line.startswith("overlap")) - 1]
+    assert above.startswith("> 0.3")
+    assert above[here] == "│" or "\u2800" < above[here] <= "\u28ff"
+
+
+async def test_what_is_missing_says_its_cost_and_the_key() -> None:
+    missing = ("similarity", "ablation", "residual_erasure")
+    result = make_result(layers=10, tokens=60)
+    pace = Pace(forward=0.01, metrics=dict.fromkeys(missing, 0.05))
+    shown = await drawn(planted(FIRM, missing=missing), (100, 24), result, pace)
+    text = "\n".join(shown)
+    quick = [METRIC_BY_NAME[name] for name in next_measures(result)]
+    assert [metric.name for metric in quick] == ["similarity", "ablation"]
+    total = sum(0.05 * 60 * metric.work(result) for metric in quick)
+    assert f"· i computes the quick ones, about {float(f'{total:.0e}'):.0f} s" in text
+    assert "i after these" in next(line for line in shown if line.startswith("residual erasure"))
+
+
+async def test_what_is_being_computed_says_so() -> None:
+    result = make_result(layers=10, tokens=60)
+    result.settings = replace(result.settings, metrics=(*result.settings.metrics, "ablation"))
+    shown = await drawn(planted(FIRM, missing=("similarity", "ablation")), (100, 24), result)
+    row = next(line for line in shown if line.startswith("ablation loss"))
+    assert "computing …" in row
+    result.unavailable["ablation"] = "it ran out of memory"
+    shown = await drawn(planted(FIRM, missing=("similarity", "ablation")), (100, 24), result)
+    row = next(line for line in shown if line.startswith("ablation loss"))
+    assert "unavailable: it ran out of memory" in row
+
+
+async def test_the_first_clause_is_bold_and_only_fragile_is_a_warning() -> None:
+    pane = VerdictPane()
+    result = make_result(layers=10, tokens=6)
+    async with framed(pane, (60, 18)):
+        pane.show_verdict(planted(FRAGILE, FIRM))
+        pane.show(result, summary_of(result))
+        assert cell(pane, 0, 0)[1].bold
+        assert not cell(pane, 2, 2)[1].bold
+        warning = pane.pane_styles.warning.color
+        fragile = line_with(pane, "! fragile")
+        assert any(style and style.color == warning for _, style, _ in strips(pane)[fragile])
+        firm = line_with(pane, "  firm")
+        assert all(not style or style.color != warning for _, style, _ in strips(pane)[firm])
+
+
+def test_the_quick_ones_come_first_and_then_all() -> None:
+    result = make_result(layers=10, tokens=60)
+    assert next_measures(result) == ("similarity", "ablation")
+    result.unavailable["similarity"] = "no"
+    result.unavailable["ablation"] = "no"
+    assert "residual_erasure" in next_measures(result)
