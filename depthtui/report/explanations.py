@@ -48,8 +48,8 @@ VERDICT = Explanation(
     "counts of three kinds, side by side and never averaged: what a lens reads, how the residual "
     "stream moves, what changes where layers are left out. A band is what the count becomes with "
     "a threshold a fifth lower or higher, with and without token 0, by other lenses, over prompts",
-    "◆ on a solid band is firm: nothing of that moves the count by more than a tenth of the "
-    "layers. ◇ on a broken band and ! are fragile, and the reason says what it hangs on.",
+    "◆ on a solid band is firm: whatever is varied, the count stays within a tenth of the layers. "
+    "◇ on a broken band and ! are fragile, and the reason says what the count hangs on.",
     "Whether the kinds agree. Readable late and causally early: the last layers refine. Readable "
     "early and causally late: layers compute what the lens cannot see.",
     "The rules: " + _PAPER,

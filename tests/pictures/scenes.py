@@ -103,6 +103,19 @@ def keys(*pressed: str, says: str = "") -> Drive:
     return drive
 
 
+def verdict_page(*pressed: str) -> Drive:
+    """The verdict with its quick metrics, at another threshold."""
+
+    async def drive(it: Explored, folder: Path) -> None:
+        it.main.action_go_to("verdict")
+        await it.press("i")
+        await seen(it, "ablation loss  ")
+        await it.press("2", "plus", *pressed)
+        await seen(it, "bksp resets")
+
+    return drive
+
+
 async def side_column(it: Explored, folder: Path) -> None:
     await three_runs(it)
     await it.press("tab", "tab", "tab", "i")
@@ -172,9 +185,13 @@ SCENES = (
     Scene("main-light", keys("a", "o"), theme="depth-light"),
     Scene("main-small", keys(), SMALL),
     Scene("main-large", side_column, LARGE),
-    Scene("decided-zoomed", keys("d", "i", "z", says="late")),
-    Scene("early-exit", keys("d", "d", says="─ Early exit")),
-    Scene("best-block-light", keys("d", "d", "d", "i", says="n = 3"), theme="depth-light"),
+    Scene("verdict-small", keys("d", says="─ Verdict"), SMALL),
+    Scene("verdict-light", verdict_page(), theme="depth-light"),
+    Scene("verdict-zoomed", verdict_page("z"), LARGE),
+    Scene("explanation", keys("d", "I", says="The verdict"), SMALL),
+    Scene("decided-zoomed", keys("d", "d", "i", "z", says="late")),
+    Scene("early-exit", keys("d", "d", "d", says="─ Early exit")),
+    Scene("best-block-light", keys("d", "d", "d", "d", "i", says="n = 3"), theme="depth-light"),
     Scene("affine-lens", affine_lens),
     Scene("measures", keys("v", says="Lens KL"), SMALL),
     Scene("part-light", keys("L", says="What slower metrics"), SMALL, "depth-light"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +37,9 @@ KIND_WORDS: dict[EvidenceKind, str] = {
 
 _PURPOSE = "How many of its layers the model uses, and how that is known."
 _MOST_NAME = 16
+_HEADLINE = re.compile(r".*?(?=:|, until |, by |\.)")
+"""How many layers, before what they do."""
+
 _CUT = " … z shows all"
 _HOLDS_CELLS = 11
 _WIDE = 80
@@ -137,7 +141,8 @@ class VerdictPane(ThresholdPage):
         """In lines, its first clause bold: how many layers."""
         styles = self.pane_styles
         text = printable_sentence(self._shown_verdict.sentence)
-        bold = min((place for sign in ":," if (place := text.find(sign)) >= 0), default=0)
+        headline = _HEADLINE.match(text)
+        bold = headline.end() if headline else 0
         lines: list[list[Piece]] = []
         for line in wrap(text, min(_LONGEST_LINE, self.area.width)):
             lines.append([(line[:bold], styles.strong), (line[bold:], styles.text)])
