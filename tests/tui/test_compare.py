@@ -12,7 +12,9 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Event, ModelLoaded
 from depthtui.data.run import Prompt, RunResult, Tokens
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
+from depthtui.depth.verdict import verdict
+from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics.contributions import Contributions
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
@@ -28,6 +30,7 @@ from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.builders.results import full_result, tokens_of
 from tests.tui.app_helpers import Explored, explore
+from tests.tui.test_dialogs import three_runs
 
 BOS = "<s>"
 
@@ -232,3 +235,22 @@ async def test_models_of_different_depth_share_a_relative_axis(tmp_path: Path) -
         assert heatmaps[0].cursor == Cursor(12, 3)
         await it.press("G", "j", "k", "a", "o", "y")
         assert it.app.error is None
+
+
+async def test_it_says_which_run_uses_more_layers(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        for run in it.session.runs:
+            # The lens reads the output from this depth on, and nothing before it.
+            depth, lens = {1: 20, 2: 20, 3: 10}[run.number], run.result.get(LogitLens)
+            lens.kl[:], lens.overlap[:] = 10.0, 0.0
+            lens.kl[depth:], lens.overlap[depth:] = 0.0, 1.0
+        results = [run.result for run in it.session.runs]
+        a, b = (verdict([result], SummarySettings()) for result in (results[2], results[1]))
+        await it.press("C")
+        await it.until(lambda: isinstance(it.app.screen, CompareChoice))
+        await it.press("enter")
+        await it.until(lambda: isinstance(it.app.screen, CompareScreen))
+        said = comparison_sentence(a, b)
+        assert "B is deeper than A by 10 layers" in said
+        await it.until(lambda: said in words(it), said)

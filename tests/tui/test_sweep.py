@@ -16,6 +16,7 @@ from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.saved import default_folder, open_sweep, plan_from_text
 from depthtui.sweep.summary import CellSummary, summarise_sweep
 from depthtui.tui.panes.sweep_table import SweepTable, columns_of, in_order, shortened
+from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.sweep_dialog import SweepDialog
@@ -209,6 +210,20 @@ async def test_a_sweep_fits_every_size(tmp_path: Path, size: tuple[int, int]) ->
         assert f"{estimate.layer}" in next(
             line for line in text.split("\n") if "▸" in line and "beta" in line
         )
+
+
+async def test_the_row_under_the_cursor_says_its_verdict_and_columns_are_explained(
+    tmp_path: Path,
+) -> None:
+    async with explore(tmp_path) as it:
+        screen = await show(it, ran(tmp_path / "sweep"))
+        for _ in range(2):
+            said = screen.row.verdict.sentence
+            await it.until(lambda words=said: words in " ".join(it.screen_text().split()), said)
+            await it.press("3", "j")
+        await it.press("dollar_sign", "I")
+        await it.until(lambda: isinstance(it.app.screen, ExplanationScreen))
+        assert "Ratio of the depth by overlap" in it.screen_text()
 
 
 async def test_runs_of_the_session_are_rows(tmp_path: Path) -> None:

@@ -61,8 +61,9 @@ class DepthTable(ThresholdPage):
         token_words = f"{count} token{'s' if count != 1 else ''}"
         first = "" if self.summary.settings.include_first_token else ", token 0 left out"
         title = through_words("Effective depth", self.lens_name)
-        keys = "+ - KL · < > overlap"
-        self.set_titles(title, f"{keys} · mean over {token_words}{first}")
+        # On a screen without pages no key turns them.
+        keys = "+ - KL · < > overlap · " if self.place else ""
+        self.set_titles(title, f"{keys}mean over {token_words}{first}")
         self._published = None if self.result is None else published_row(self.result.model)
         blocks = [self._rule_lines(estimate, self.summary) for estimate in self.summary.depths]
         height = self.area.height

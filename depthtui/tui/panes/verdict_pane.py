@@ -333,6 +333,8 @@ class VerdictPane(ThresholdPage):
         seconds = [seconds_of(METRIC_BY_NAME[name], self.shown, self.pace) for name in names]
         known = [second for second in seconds if second is not None]
         time = f", {about(sum(known))}" if len(known) == len(names) else ""
+        if not time and len(names) == 1:
+            time = f": {METRIC_BY_NAME[names[0]].cost}"
         return f"{'' if self.has_focus else 'here, '}i computes {what}{time}"
 
     def _state_words(self, metric: Metric) -> tuple[str, bool]:
@@ -343,7 +345,7 @@ class VerdictPane(ThresholdPage):
         if metric.name in self._computing:
             return "computing …", True
         cost = about_time(metric, self.shown, self.pace) or metric.cost
-        return (cost, False) if metric.name in self._next else (f"{cost}, i after these", False)
+        return (cost, False) if metric.name in self._next else (f"i after these: {cost}", False)
 
 
 def _title(metric: Metric) -> str:
