@@ -6,11 +6,13 @@ from unittest.mock import patch
 
 import numpy as np
 
-from depthtui.data.run_settings import SummarySettings
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.verdict import verdict
 from depthtui.metrics.ablation import Ablation
 from depthtui.tui.state.verdicts import LastVerdict
-from tests.builders.results import half_run, make_result
+from tests.builders.models import model_info
+from tests.builders.results import full_result, half_run, make_result
 
 
 def test_it_is_worked_out_only_where_something_changed() -> None:
@@ -36,8 +38,8 @@ def test_it_is_worked_out_only_where_something_changed() -> None:
 
 def test_a_run_that_grows_gets_a_new_one() -> None:
     last, settings = LastVerdict(), SummarySettings()
-    whole = make_result(layers=10, tokens=6)
-    half = half_run(whole, 3)
+    asked = (Prompt("one two three"), model_info(ModelSpec()), RunSettings())
+    half, whole = half_run(full_result(*asked), 3), full_result(*asked)
     first = last.of(half, settings)
     assert first is not None
     assert all(measure.count is None for measure in first.evidence)
