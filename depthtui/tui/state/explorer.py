@@ -485,8 +485,8 @@ class Explorer:
 
     def turn_threshold(self, name: str, steps: int) -> None:
         """Raise or lower `kl_threshold` or `overlap_threshold` by steps, in this session."""
-        turned = _turned(getattr(self.settings, name), steps)
-        self.settings = replace(self.settings, **{name: turned})
+        turned: dict[str, Any] = {name: _turned(getattr(self.settings, name), steps)}
+        self.settings = replace(self.settings, **turned)
 
     def reset_thresholds(self) -> None:
         """Take the thresholds that the session began with."""
