@@ -302,6 +302,15 @@ METRIC = Metric(
         "what `h_k` gives there; change of the loss, and the smallest k from which on it stays "
         "below a tenth of what these tokens are worth, at most 0.05 nats"
     ),
+    reading=(
+        "Nats of loss where the context runs layers 0 … k - 1 alone; at k = L it is 0. The depth "
+        "is the least k from which on the answer does not miss the other layers of the context."
+    ),
+    look_for=(
+        "A fall within a few layers: there the answer has read what it needs. A hump means that "
+        "half-made keys and values are worse than earlier ones."
+    ),
+    source="Defined here, after arXiv 2409.03621",
     cost="L forwards of the answer, half of each and resumed",
     work=_work,
     result=ContextDepth,

@@ -222,6 +222,15 @@ METRIC = Metric(
         "layers l, l+1 side by side, `h + c_l(h) + c_{l+1}(h)`, or swapped; change of the loss. "
         "Sequential depth: L less the pairs under 0.05 nats side by side, no layer in two"
     ),
+    reading=(
+        "Near 0 a pair could run at the same time: neither reads what the other writes. Large "
+        "values are steps that must follow each other."
+    ),
+    look_for=(
+        "Blocks of cheap pairs, which only add up, and the few pairs that the rest hangs on. "
+        "Sequential depth counts a cheap pair as one layer."
+    ),
+    source="Side by side: arXiv 2502.02790; swapped: arXiv 2407.09298",
     cost="2 (L - 1) forwards, half of each",
     work=_work,
     result=Order,
@@ -236,6 +245,7 @@ METRIC = Metric(
             _map("parallel"),
             diverging=True,
             floor=floor_of(Order),
+            reading="0: this layer and the next could run at the same time.",
         ),
         Measure(
             "order_swapped",
@@ -244,6 +254,7 @@ METRIC = Metric(
             _map("swapped"),
             diverging=True,
             floor=floor_of(Order),
+            reading="0: this layer and the next could change places.",
         ),
     ),
     pool=_pool,
