@@ -154,8 +154,9 @@ class VerdictPane(ThresholdPage):
         if len(sentence) <= room:
             return sentence
         *kept, (bold, (rest, style)) = sentence[:room]
-        cells = max(0, self.area.width - cell_len(bold[0]) - len(_CUT))
-        return [*kept, [bold, (fit_shown(rest, min(cells, cell_len(rest))), style), (_CUT, style)]]
+        cells = self.area.width - cell_len(bold[0]) - len(_CUT)
+        words = wrap(rest, cells)[0] if rest.strip() and cells > 0 else ""
+        return [*kept, [bold, (f"{words}{_CUT}", style)]]
 
     @property
     def _estimates(self) -> tuple[DepthEstimate, ...]:
