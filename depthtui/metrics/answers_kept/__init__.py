@@ -306,6 +306,15 @@ METRIC = Metric(
         "leave a layer out everywhere, let the model write the answer itself, always the most "
         "probable token: right or not, and the tokens until it differs from the clean one"
     ),
+    reading=(
+        "1 from the token on at which the text written without that layer differs; 0 as long as it"
+        " is the same."
+    ),
+    look_for=(
+        "Layers without which a right answer turns wrong. Under the loss most layers look "
+        "removable, in writing fewer do."
+    ),
+    source="After arXiv 2510.02091",
     cost="L forwards, and a token at a time",
     work=_work,
     result=AnswersKept,

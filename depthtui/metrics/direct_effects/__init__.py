@@ -238,6 +238,15 @@ METRIC = Metric(
         "effects); largest relative change of `c_l` at tokens from t on; also its share of the "
         "skip effect"
     ),
+    reading=(
+        "Row s is what is taken away from the input of column l, once: nothing else changes on the"
+        " way."
+    ),
+    look_for=(
+        "Bright cells far from the diagonal: layer l reads what s wrote. Where skip effects are "
+        "large and these are small, the change came by way of other layers."
+    ),
+    source="Local effects of Csordás, Manning, Potts, arXiv 2505.13898",
     cost="L forwards, about half of each and resumed",
     work=_work,
     result=DirectEffects,
