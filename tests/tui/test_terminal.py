@@ -26,7 +26,7 @@ from depthtui.tui import app
 PATIENCE = 60.0
 ROOT = Path(__file__).parents[2]
 LEAVES = ("\x1b[?1049l", "\x1b[?25h", "\x1b[?1000l", "\x1b[?1003l", "\x1b[?2004l")
-FILLED = "Effective depth"
+FILLED = "Verdict · 1 of"
 
 
 class Terminal:
