@@ -143,21 +143,39 @@ def _says_final(kind: type[FittedLens]) -> Callable[[RunResult], np.ndarray | No
 def _measures(kind: type[FittedLens], title: str) -> tuple[Measure, ...]:
     short = kind.kind
 
-    def measure(name: str, of: str, formula: str, **how: Any) -> Measure:
+    def measure(name: str, of: str, formula: str, reading: str, **how: Any) -> Measure:
         return Measure(
             f"{short}_{name}",
             f"{title} {of}",
             formula,
             array(kind, name),
             reads_residual=True,
+            reading=reading,
             **how,
         )
 
     return (
-        measure("kl", "KL", "KL(p_l || p), nats"),
-        measure("overlap", "overlap", "top-5 shared", limits=(0.0, 1.0)),
-        measure("entropy", "entropy", "H(p_l), nats"),
-        measure("divergence", "settling", "JSD(p_l, p), nats", limits=(0.0, math.log(2))),
+        measure("kl", "KL", "KL(p_l || p), nats", "0 is the output's own distribution."),
+        measure(
+            "overlap",
+            "overlap",
+            "top-5 shared",
+            "1: the same five tokens come first as in the output, 0: none of them.",
+            limits=(0.0, 1.0),
+        ),
+        measure(
+            "entropy",
+            "entropy",
+            "H(p_l), nats",
+            "0: the lens is certain of one token; the more, the more tokens share.",
+        ),
+        measure(
+            "divergence",
+            "settling",
+            "JSD(p_l, p), nats",
+            "0 where the lens is the output, 0.69 where they share nothing.",
+            limits=(0.0, math.log(2)),
+        ),
         Measure(
             f"{short}_says_final",
             f"{title} says it",
@@ -165,6 +183,7 @@ def _measures(kind: type[FittedLens], title: str) -> tuple[Measure, ...]:
             _says_final(kind),
             limits=(0.0, 1.0),
             reads_residual=True,
+            reading="1: the lens says what the model says; else 0.",
         ),
     )
 
@@ -174,14 +193,12 @@ def _memory(sizes: Sizes) -> MemoryNeed:
     return row_of_logits(sizes) + MemoryNeed(head=4 * sizes.width**2 + sizes.residual_bytes)
 
 
-def _metric(kind: type[FittedLens], title: str, tells: str, formula: str, cost: str) -> Metric:
+def _metric(kind: type[FittedLens], title: str, **words: str) -> Metric:
     name = f"{kind.kind}_lens"
     return Metric(
         name=name,
         title=title,
-        tells=tells,
-        formula=formula,
-        cost=cost,
+        **words,  # type: ignore[arg-type]
         work=lambda result: (result.model.n_layers + 1) * head(result),
         result=kind,
         compute=f"depthtui.metrics.fitted_lens.compute:{name}",
@@ -201,17 +218,36 @@ def _metric(kind: type[FittedLens], title: str, tells: str, formula: str, cost: 
 AFFINE = _metric(
     AffineLens,
     "Affine lens",
-    "What each depth says once it is brought into the last one's basis.",
-    "`p_l = softmax(W N(A_l x + b_l))`, `x = h_l / rms(h_l)`: ridge regression on `h_L / rms(h_L)`,"
-    " drawn to the identity; the logit lens's quantities",
-    "1 forward and the LM head at every depth; once a model, about `20 d` tokens to fit",
+    tells="What each depth says once it is brought into the last one's basis.",
+    formula=(
+        "`p_l = softmax(W N(A_l x + b_l))`, `x = h_l / rms(h_l)`: ridge regression on "
+        "`h_L / rms(h_L)`, drawn to the identity; the logit lens's quantities"
+    ),
+    cost="1 forward and the LM head at every depth; once a model, about `20 d` tokens to fit",
+    reading=(
+        "As the logit lens, without the basis that early layers write in: what is told of the "
+        "output is what a straight map can find, not what is written out."
+    ),
+    look_for=(
+        "Depths at which it reads much closer to the output than the logit lens; what held-out "
+        "text says of each."
+    ),
+    source="After the tuned lens, Belrose et al., arXiv 2303.08112, in closed form",
 )
 
 JACOBIAN = _metric(
     JacobianLens,
     "Jacobian lens",
-    "What each depth adds, on average, to all outputs that follow.",
-    "`p_l = softmax(W N(J_l h_l))`, `J_l` the mean derivative of later `h_L` by `h_l`; the logit "
-    "lens's quantities",
-    "1 forward and the LM head at every depth; once a model, `d` backward passes a prompt",
+    tells="What each depth adds, on average, to all outputs that follow.",
+    formula=(
+        "`p_l = softmax(W N(J_l h_l))`, `J_l` the mean derivative of later `h_L` by `h_l`; the "
+        "logit lens's quantities"
+    ),
+    cost="1 forward and the LM head at every depth; once a model, `d` backward passes a prompt",
+    reading=(
+        "What the residual stream at a depth adds, on average and to first order, to this output "
+        "and those that follow; not what the output is."
+    ),
+    look_for="Tokens that come up long before they are said, which the logit lens has no sign of.",
+    source="Transformer Circuits, 2026 (transformer-circuits.pub/2026/workspace)",
 )

@@ -50,6 +50,12 @@ METRIC = Metric(
     title="Nonlinear share",
     tells="How much of what a layer adds no affine map of its input gives.",
     formula="`1 - R^2` of `c_l` on `(h_l / rms(h_l), 1)`, on held-out calibration texts",
+    reading=(
+        "0: an affine map of its input does all that the layer does on these texts; 1: none of it. "
+        "Below 0 cannot be told from 0 on so few texts."
+    ),
+    look_for="Layers near 0, which a matrix could stand for, and those that must stay as they are.",
+    source="Defined here",
     cost="none with the affine lens, which it fits",
     work=lambda result: 0.01,
     result=Nonlinear,

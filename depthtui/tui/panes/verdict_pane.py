@@ -53,21 +53,21 @@ class _Detail(NamedTuple):
 
     Attributes:
         heads: lines that say what kind of evidence follows.
-        each: a line for each metric that is missing, and not one for all.
+        by_metric: a line for each metric that is missing, and not one for all.
         reasons: beneath each measure that does not hold.
         gaps: blank lines between the kinds.
     """
 
     heads: bool = False
-    each: bool = False
+    by_metric: bool = False
     reasons: bool = False
     gaps: bool = False
 
 
 _DETAILS = (
-    _Detail(heads=True, each=True, reasons=True, gaps=True),
-    _Detail(heads=True, each=True, reasons=True),
-    _Detail(heads=True, each=True),
+    _Detail(heads=True, by_metric=True, reasons=True, gaps=True),
+    _Detail(heads=True, by_metric=True, reasons=True),
+    _Detail(heads=True, by_metric=True),
     _Detail(heads=True),
     _Detail(),
 )
@@ -183,7 +183,7 @@ class VerdictPane(ThresholdPage):
         if track_cells > 0:
             words = fit_shown("layers", self._name_cells)
             lines.append([(words + axis(verdict.n_layers, track_cells), styles.faint)])
-        missing = self._missing_rows() if detail.each else self._missing_line()
+        missing = self._missing_rows() if detail.by_metric else self._missing_line()
         if missing:
             lines += [[]] * detail.gaps
             lines += missing
@@ -194,8 +194,8 @@ class VerdictPane(ThresholdPage):
     ) -> list[list[Piece]]:
         """The same with the rules' curves, where so many spare lines are enough for them."""
         drawn = sum(self._has_curve(measure) for measure in self._shown_verdict.evidence)
-        each = min(_MOST_CURVE, spare // drawn) if drawn else 0
-        return beneath if each < _LEAST_CURVE else self._beneath(detail, each)
+        lines = min(_MOST_CURVE, spare // drawn) if drawn else 0
+        return beneath if lines < _LEAST_CURVE else self._beneath(detail, lines)
 
     # A measure --------------------------------------------------------------
 

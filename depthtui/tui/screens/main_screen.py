@@ -101,7 +101,8 @@ class MainScreen(PagedScreen):
         self._follow(summary)
         for page in self.query(ThresholdPage):
             page.turned = explorer.thresholds_turned
-        self.query_one(VerdictPane).show_verdict(self._verdict.of(result, settings))
+        plain = self.run.result if self.run else None
+        self.query_one(VerdictPane).show_verdict(self._verdict.of(plain, settings))
         self.pace = explorer.pace
         for pane in self.query(Pane):
             pane.pace = explorer.pace
