@@ -2,8 +2,9 @@
 
 All are two-sided. Layers are whole numbers and tie often, so p comes from
 permutations wherever there are few prompts (all of them where they can be
-listed), and from the normal approximation else. NaN, a prompt without a layer,
-is left out; with fewer than `FEWEST_PROMPTS` left, there is no p.
+listed), and from the normal approximation else. NaN, a prompt whose layer is
+unknown, is left out; with fewer than `FEWEST_PROMPTS` left, there is no p. A
+prompt that never crosses is not unknown: `rules.ranked_layers` ranks it.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ _MOST_PERMUTED = 80
 def signed_rank(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float | None, float | None]:
     """p of Wilcoxon's signed-rank test, and the matched-pairs rank-biserial correlation.
 
-    The correlation is (W+ - W-) / (W+ + W-) over the pairs that differ (Kerby 2014),
-    positive where b is larger.
+    Pairs that do not differ take the lowest ranks and then count for neither side (Pratt
+    1959), so that how many of them there are matters. The correlation is
+    (W+ - W-) / (W+ + W-) (Kerby 2014), positive where b is larger.
     """
     from scipy import stats
 
@@ -31,14 +33,14 @@ def signed_rank(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float | None, 
     changes = changes[np.isfinite(changes)]
     if len(changes) < FEWEST_PROMPTS:
         return None, None
-    changed = changes[changes != 0]
-    if not len(changed):
+    if not changes.any():
         return 1.0, 0.0
-    ranks = stats.rankdata(abs(changed))
-    effect = float((ranks * np.sign(changed)).sum() / ranks.sum())
-    if len(changed) > _MOST_PERMUTED:
-        return float(stats.wilcoxon(changed).pvalue), effect
-    return _permuted_signs(ranks * np.sign(changed), seed), effect
+    signed = (stats.rankdata(abs(changes)) * np.sign(changes))[changes != 0]
+    effect = float(signed.sum() / abs(signed).sum())
+    if len(signed) > _MOST_PERMUTED:
+        found = stats.wilcoxon(changes, zero_method="pratt", method="asymptotic")
+        return float(found.pvalue), effect
+    return _permuted_signs(signed, seed), effect
 
 
 def mann_whitney(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float | None, float | None]:

@@ -16,12 +16,37 @@ def test_signed_rank_enumerates_signs(seed: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = rng.integers(10, 16, (2, 8)).astype(float)
     p, effect = signed_rank(a, b, 0)
-    changed = (b - a)[b != a]
-    ranks = stats.rankdata(abs(changed))
-    total = ranks @ np.sign(changed)
+    changes = b - a
+    # Mean rank of a change among all of them, zeros too; then zeros are left out (Pratt 1959).
+    ranked = [
+        (np.sum(abs(changes) < abs(change)) + np.sum(abs(changes) <= abs(change)) + 1) / 2
+        for change in changes
+    ]
+    ranks = np.array(ranked)[changes != 0]
+    total = ranks @ np.sign(changes[changes != 0])
     assert effect == pytest.approx(total / ranks.sum())
     flips = [ranks @ np.array(signs) for signs in product([-1, 1], repeat=len(ranks))]
     assert p == pytest.approx(np.mean(np.abs(flips) >= abs(total) - 1e-9))
+
+
+def test_pairs_that_do_not_differ_raise_the_ranks_of_those_that_do() -> None:
+    # Changes 0, 0, 1, -2, 3, 4: ranks 3, 4, 5, 6, so W+ - W- is 10, as far from 0 as 6 of 16 choices of signs.
+    # Without the zeros the ranks are 1, 2, 3, 4.
+    a = np.zeros(6)
+    p, effect = signed_rank(a, np.array([0.0, 0, 1, -2, 3, 4]), 0)
+    assert effect == pytest.approx(10 / 18)
+    assert p == pytest.approx(6 / 16)
+
+
+def test_many_pairs_have_pratts_normal_approximation() -> None:
+    # Pratt 1959: W+ has mean sum(r) / 2 and variance sum(r^2) / 4 over the changes' ranks.
+    rng = np.random.default_rng(1)
+    changes = rng.integers(-3, 5, 150).astype(float)
+    ranks = stats.rankdata(abs(changes))[changes != 0]
+    signs = np.sign(changes[changes != 0])
+    z = ranks @ signs / np.sqrt((ranks**2).sum())
+    p, _ = signed_rank(np.zeros(150), changes, 0)
+    assert p == pytest.approx(2 * stats.norm.sf(abs(z)), rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -103,7 +128,8 @@ def test_many_pairs_have_the_p_of_a_long_draw() -> None:
     a = rng.integers(0, 8, 30).astype(float)
     b = a + rng.integers(-2, 4, 30)
     p, _ = signed_rank(a, b, 0)
-    changed = (b - a)[b != a]
-    ranks = stats.rankdata(abs(changed))
+    changes = b - a
+    ranks = stats.rankdata(abs(changes))[changes != 0]
     sums = rng.choice((-1.0, 1.0), (100_000, len(ranks))) @ ranks
-    assert p == pytest.approx(np.mean(abs(sums) >= abs(ranks @ np.sign(changed))), abs=0.015)
+    total = abs(ranks @ np.sign(changes[changes != 0]))
+    assert p == pytest.approx(np.mean(abs(sums) >= total), abs=0.015)
