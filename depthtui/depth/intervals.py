@@ -19,13 +19,10 @@ import numpy as np
 
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.rules import RULE_CURVES, layers_by, over_gaps
+from depthtui.depth.rules import RULE_CURVES, over_gaps, ranked_layers
 
 FEWEST_PROMPTS = 5
 """With fewer prompts an interval would say nothing."""
-
-MOST_UNDEFINED = 0.05
-"""Largest share of resamples without a layer; with more, there is no interval."""
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -40,8 +37,8 @@ def depth_intervals(
 ) -> dict[str, tuple[float, float] | None]:
     """Expanded percentile interval of the pooled layer by each rule that has its curve.
 
-    None with fewer than `FEWEST_PROMPTS` prompts, and where more than
-    `MOST_UNDEFINED` of the resamples have no layer; rarer ones are left out.
+    None with fewer than `FEWEST_PROMPTS` prompts. A resample on which no layer qualifies
+    counts as `ranked_layers` ranks it.
 
     Args:
         parts: the prompts of one model.
@@ -78,7 +75,9 @@ def draw(n_prompts: int, resamples: int, seed: int) -> np.ndarray:
 def resampled_layers(
     parts: Sequence[PromptCurves], rule: str, settings: SummarySettings, counts: np.ndarray
 ) -> np.ndarray:
-    """The pooled layer of every resample, `[resamples]`; NaN where no layer qualifies.
+    """The pooled layer of every resample as `ranked_layers` has it, `[resamples]`.
+
+    NaN where curves are not finite.
 
     Args:
         parts: prompts that all have the rule's curve.
@@ -91,7 +90,7 @@ def resampled_layers(
     if not np.isfinite(over_gaps(rule, curves, settings)).all():
         return np.full(len(counts), np.nan)
     weights = counts * np.array([part.n_tokens for part in parts], np.float64)
-    return layers_by(rule, weights @ curves / weights.sum(axis=1, keepdims=True), settings)
+    return ranked_layers(rule, weights @ curves / weights.sum(axis=1, keepdims=True), settings)
 
 
 def expanded_interval(
@@ -103,21 +102,20 @@ def expanded_interval(
     (Hesterberg 2015). The ends are values that occur.
 
     Args:
-        values: `[resamples]` of the statistic; NaN where it is undefined.
+        values: `[resamples]` of the statistic.
         level: nominal coverage.
         freedom: degrees of freedom; n - 1 for one sample.
         inflation: how much a resample's variance is too small; n / (n - 1) for one sample.
 
     Returns:
-        None where more than `MOST_UNDEFINED` of the values are undefined.
+        None where a value is not finite.
     """
     from scipy.special import ndtr, stdtrit
 
-    known = values[np.isfinite(values)]
-    if len(known) < (1 - MOST_UNDEFINED) * len(values):
+    if not np.isfinite(values).all():
         return None
     tail = ndtr(np.sqrt(inflation) * stdtrit(freedom, (1 - level) / 2))
     # Counted from both ends, so that mirrored values give a mirrored interval.
-    low = np.quantile(known, tail, method="inverted_cdf")
-    high = -np.quantile(-known, tail, method="inverted_cdf")
+    low = np.quantile(values, tail, method="inverted_cdf")
+    high = -np.quantile(-values, tail, method="inverted_cdf")
     return float(low), float(high)

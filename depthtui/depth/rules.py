@@ -90,6 +90,26 @@ def bridged(curves: Curves, settings: SummarySettings) -> Curves:
     )
 
 
+def ranked_layers(rule: str, curves: np.ndarray, settings: SummarySettings) -> np.ndarray:
+    """`layers_by`, where a curve without a layer lies beyond those that the rule can find.
+
+    A curve that never crosses is censored: it would do so at L - 1, the last layer, or later.
+    A mean cosine that is never negative has turned before layer 0, at -1. So they can be
+    ranked, and dropping them would make depths look shallower than they are.
+
+    Returns:
+        `[...]`, NaN where a curve is not finite.
+    """
+    layers = layers_by(rule, curves, settings)
+    beyond = curves.shape[-1] - (1 if rule == "cosine" else 2)
+    if rule == "cosine":
+        limits = np.where(curves[..., -1] < 0, beyond, -1)
+    else:
+        limits = np.full(layers.shape, beyond)
+    known = np.isfinite(over_gaps(rule, curves, settings)).all(axis=-1)
+    return np.where(known & np.isnan(layers), limits, layers)
+
+
 def cosine_layers(mean_cosine: np.ndarray) -> np.ndarray:
     """The last layer with a negative value whose successor is not negative, of `[..., L]`."""
     turns = (mean_cosine[..., :-1] < 0) & (mean_cosine[..., 1:] >= 0)

@@ -11,7 +11,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.evidence import RULE_TITLES
-from depthtui.depth.intervals import FEWEST_PROMPTS, LEVEL, MOST_UNDEFINED
+from depthtui.depth.intervals import FEWEST_PROMPTS, LEVEL
 from depthtui.depth.published import PublishedModel
 from depthtui.metrics import METRICS
 from depthtui.report.groups import Group
@@ -93,16 +93,7 @@ def _intervals(summary: DepthSummary) -> str:
     if summary.n_prompts < FEWEST_PROMPTS:
         few = f"{summary.n_prompts}; {FEWEST_PROMPTS} are needed"
         return f"No interval: too few prompts to say ({few})."
-    unsure = [
-        rule_title(estimate.rule)
-        for estimate in summary.depths
-        if estimate.layer is not None and estimate.interval is None
-    ]
-    method = f"{LEVEL:.0%} intervals by bootstrap over prompts."
-    if not unsure:
-        return method
-    rarely = f"more than {MOST_UNDEFINED:.0%} of the resamples have no layer"
-    return f"{method} None for {', '.join(unsure)}: {rarely}."
+    return f"{LEVEL:.0%} intervals by bootstrap over prompts."
 
 
 def model_facts(model: ModelInfo) -> list[str]:

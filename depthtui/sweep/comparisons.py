@@ -15,6 +15,7 @@ import numpy as np
 
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.effective_depth import pool
 from depthtui.depth.intervals import (
     FEWEST_PROMPTS,
     LEVEL,
@@ -24,7 +25,7 @@ from depthtui.depth.intervals import (
     expanded_interval,
     resampled_layers,
 )
-from depthtui.depth.rules import layers_by
+from depthtui.depth.rules import RULE_CURVES, layers_by, ranked_layers
 from depthtui.sweep.rank_tests import kendall, mann_whitney, signed_rank
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ _GROWING = (
     "fewer layers at harder levels",
     "no clear trend",
 )
-_UNDEFINED = "too many resamples have no layer by this rule to say"
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,7 @@ def difference(
     test = signed_rank if paired else mann_whitney
     singles = [_single(side, rule, settings) for side in sides]
     p, effect = test(singles[0], singles[1], settings.seed)
-    problem = "" if found.layers_interval else _UNDEFINED
-    return replace(found, p=p, effect=effect, problem=problem)
+    return replace(found, p=p, effect=effect)
 
 
 def trend(
@@ -217,7 +216,6 @@ def trend(
         found,
         slope=float(weights @ pooled),
         slope_interval=interval,
-        problem="" if interval else _UNDEFINED,
     )
 
 
@@ -259,15 +257,14 @@ def _n_layers(parts: Sequence[PromptCurves], rule: str) -> int:
 
 
 def _pooled(parts: Sequence[PromptCurves], rule: str, settings: SummarySettings) -> float:
-    everyone_once = np.ones((1, len(parts)))
-    return float(resampled_layers(parts, rule, settings, everyone_once)[0])
+    return float(layers_by(rule, getattr(pool(parts), RULE_CURVES[rule]), settings))
 
 
 def _single(parts: Sequence[PromptCurves], rule: str, settings: SummarySettings) -> np.ndarray:
-    """Each prompt's own layer, `[prompts]`; NaN where it has none."""
+    """Each prompt's own layer as it is ranked, `[prompts]`; NaN where it is unknown."""
     curves = curves_of(parts, rule)
     assert curves is not None
-    return layers_by(rule, curves, settings)
+    return ranked_layers(rule, curves, settings)
 
 
 def _resample(

@@ -67,12 +67,15 @@ def test_intervals_mirror() -> None:
     assert expanded_interval(-values, 0.95, 4, 1.25) == (-high, -low)
 
 
-def test_undefined_resamples_are_left_out_only_while_they_are_rare() -> None:
-    values = np.arange(1000.0)
-    values[:50] = np.nan
-    assert expanded_interval(values, 0.95, 30, 1) is not None
-    values[50] = np.nan
-    assert expanded_interval(values, 0.95, 30, 1) is None
+def test_resamples_that_never_cross_are_the_deepest() -> None:
+    # One prompt of five reaches the threshold, and a third of the resamples leave it out.
+    def part(height: float) -> PromptCurves:
+        return PromptCurves(9, Curves(overlap=np.array([0, 0, 0, height, height, height, 1.0])))
+
+    settings = SummarySettings(overlap_threshold=0.15)
+    parts = [part(0.9), *[part(0.05)] * 4]
+    assert depth_intervals(parts, settings)["overlap"] == (3, 5)
+    assert expanded_interval(np.array([1.0, np.nan]), 0.95, 4, 1.25) is None
 
 
 def test_identical_prompts_leave_no_doubt() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from depthtui.data.depth import Curves
-from depthtui.depth.rules import RULE_CURVES, layer_curve
+from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.rules import RULE_CURVES, layer_curve, ranked_layers
 
 CURVES = Curves(
     mean_cosine=np.array([-0.5, 0.25]),
@@ -33,3 +34,20 @@ def test_a_kl_of_nothing_stays_as_it_is() -> None:
     curve = layer_curve(Curves(kl=np.zeros(3)), "kl")
     assert curve is not None
     assert curve.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("rule", "curve", "layer"),
+    [
+        ("kl", [4, 3, 1, 1, 0], 2),
+        ("kl", [4, 3, 3, 1, 0], 3),
+        ("overlap", [0, 0, 0, 0, 1], 3),
+        ("cosine", [1, -1, 1, 1], 1),
+        ("cosine", [1, 1, -1, -1], 3),
+        ("cosine", [1, 1, 0, 1], -1),
+        ("cosine", [1, np.nan, -1, 1], np.nan),
+    ],
+)
+def test_a_curve_that_never_crosses_is_ranked(rule: str, curve: list[float], layer: float) -> None:
+    found = ranked_layers(rule, np.array([curve] * 2, np.float64), SummarySettings())
+    np.testing.assert_equal(found, [layer, layer])

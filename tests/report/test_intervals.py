@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from depthtui.data.depth import DepthEstimate
-from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import summarise
@@ -61,19 +60,6 @@ def test_intervals_are_shown_and_written() -> None:
 def test_too_few_prompts_are_said(n: int) -> None:
     for text in documents(runs(n)):
         assert f"No interval: too few prompts to say ({n}; 5 are needed)." in " ".join(text.split())
-
-
-def test_an_interval_that_cannot_be_had_is_explained() -> None:
-    results = runs(5)
-    for number, result in enumerate(results):
-        assert result.get(LogitLens) is not None
-        result.get(LogitLens).overlap[:-1] = 0.8 if number == 0 else 0.1
-    # A third of the resamples leave the only prompt out that reaches the threshold.
-    settings = SummarySettings(overlap_threshold=0.2)
-    for text in documents(results, settings):
-        assert "None for overlap: more than 5% of the resamples have no layer." in " ".join(
-            text.split()
-        )
 
 
 def test_whole_layers_have_no_decimals() -> None:

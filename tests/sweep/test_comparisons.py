@@ -164,13 +164,25 @@ def test_what_cannot_be_said_is_said() -> None:
         trend([a, a], never, rule="overlap"),
     ):
         assert "no layer by this rule" in found.sentence
-        assert found.p is None
-    # Half of the prompts never cross, and they are long: many resamples have no layer.
+        assert found.p in (None, 1)
+
+
+def test_prompts_that_never_cross_are_the_deepest() -> None:
+    a = prompts(0, 6, 12)
     flat = Curves(overlap=np.append(np.full(30, 0.0), 1))
-    mixed = [*a[:3], *(PromptCurves(700, flat) for _ in range(3))]
-    found = difference(a, mixed, replace(SETTINGS, overlap_threshold=0.2), False, "overlap")
-    assert found.layers_interval is None
-    assert found.problem
+    mixed = [*a[:3], *(PromptCurves(9, flat) for _ in range(3))]
+    settings = replace(SETTINGS, overlap_threshold=0.2)
+    paired = difference(a, mixed, settings, True, "overlap")
+    assert (paired.effect, paired.p) == (1, pytest.approx(2 / 2**3))
+    apart = difference(a, mixed, settings, False, "overlap")
+    levels = trend([a, mixed], settings, "overlap")
+    assert apart.effect is not None
+    assert apart.effect > 0.4
+    assert levels.effect is not None
+    assert levels.effect > 0
+    assert apart.layers_interval is not None
+    # In some resamples most prompts never cross: the pooled one does not either.
+    assert apart.layers_interval[1] > 15
 
 
 def test_a_planted_trend_is_found() -> None:

@@ -30,8 +30,8 @@ def test_signed_rank_enumerates_signs(seed: int) -> None:
 
 
 def test_pairs_that_do_not_differ_raise_the_ranks_of_those_that_do() -> None:
-    # Changes 0, 0, 1, -2, 3, 4: ranks 3, 4, 5, 6, so W+ - W- is 10, as far from 0 as 6 of 16 choices of signs.
-    # Without the zeros the ranks are 1, 2, 3, 4.
+    # Changes 0, 0, 1, -2, 3, 4 have ranks 3, 4, 5, 6: W+ - W- is 10, and as far from 0 with 6 of
+    # 16 choices of signs. Without the zeros the ranks are 1, 2, 3, 4.
     a = np.zeros(6)
     p, effect = signed_rank(a, np.array([0.0, 0, 1, -2, 3, 4]), 0)
     assert effect == pytest.approx(10 / 18)
