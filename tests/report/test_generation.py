@@ -20,6 +20,7 @@ from depthtui.errors import DepthError
 from depthtui.report.as_rich import rich_lines
 from depthtui.report.generation import (
     depths_of_text,
+    independent_tokens,
     rolling_mean,
     trend,
     trend_sentence,
@@ -86,7 +87,38 @@ def test_a_rise_a_fall_and_neither_are_told_apart() -> None:
     assert trend_sentence(text_of(rise)).startswith("Depth rises")
     assert trend_sentence(text_of(rise[::-1])).startswith("Depth falls")
     assert trend_sentence(text_of(np.tile([1, 3], 30))).startswith("Depth neither")
-    assert "too short" in trend_sentence(text_of(np.ones(15)))
+    assert "too short" in trend_sentence(text_of(np.ones(23)))
+
+
+def slow_noise(seed: int, n: int, alike: float) -> np.ndarray:
+    """Depths without a trend whose neighbours have this correlation."""
+    drawn = np.random.default_rng(seed).normal(size=n + 200)
+    for place in range(1, len(drawn)):
+        drawn[place] += alike * drawn[place - 1]
+    return np.round(15 + 3 * drawn[200:] / drawn[200:].std())
+
+
+def test_alike_neighbours_tell_less() -> None:
+    assert independent_tokens(np.full(50, 3.0)) == 50
+    assert independent_tokens(np.tile([1.0, 3.0], 25)) == 50
+    for alike in (0.0, 0.5, 0.9):
+        worth = np.mean([independent_tokens(slow_noise(seed, 2000, alike)) for seed in range(20)])
+        assert worth == pytest.approx(2000 * (1 - alike) / (1 + alike), rel=0.15)
+    # A line is no likeness of neighbours.
+    noise = slow_noise(0, 400, 0.3)
+    assert independent_tokens(noise + np.linspace(0, 40, 400)) == pytest.approx(
+        independent_tokens(noise), rel=0.05
+    )
+
+
+@pytest.mark.parametrize(("n", "alike"), [(64, 0.0), (64, 0.9), (64, 0.95), (256, 0.8)])
+def test_a_text_without_a_trend_is_rarely_said_to_have_one(n: int, alike: float) -> None:
+    said = [trend_sentence(text_of(slow_noise(seed, n, alike))) for seed in range(150)]
+    alarms = sum(sentence.startswith(("Depth rises", "Depth falls")) for sentence in said)
+    assert alarms <= 17  # 5 % are 7.5, and 17 or more come once in a thousand times
+    short = [sentence for sentence in said if "too short" in sentence]
+    assert all("neighbours are so alike" in sentence for sentence in short)
+    assert (len(short) > 140) == (alike >= 0.9)
 
 
 def test_a_rolling_mean_leaves_out_what_is_unknown() -> None:
