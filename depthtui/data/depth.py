@@ -21,6 +21,8 @@ class DepthEstimate:
         reason: why there is no layer; empty where there is one.
         warning: why to doubt the layer, such as a non-monotone crossing; may be empty.
         interval: bootstrap interval of the layer, or None.
+        prompt_weighted: what the rule says of the mean in which each prompt counts once instead
+            of each token; None where the mean is that one, or unknown.
     """
 
     rule: str
@@ -30,6 +32,7 @@ class DepthEstimate:
     reason: str = ""
     warning: str = ""
     interval: tuple[float, float] | None = None
+    prompt_weighted: DepthEstimate | None = None
 
     @property
     def count(self) -> int | None:
@@ -65,15 +68,22 @@ class PromptCurves:
     Attributes:
         n_tokens: how many tokens were averaged, at least 1.
         curves: the means over these tokens.
+        task: what the prompt is of; in a mean over prompts of several tasks, each task has the
+            same weight. None where that does not matter.
     """
 
     n_tokens: int
     curves: Curves
+    task: str | None = None
 
 
 @dataclass(frozen=True)
 class DepthSummary:
-    """Curves pooled over the tokens of `n_prompts` runs, and the depths they give."""
+    """Curves pooled over the tokens of `n_prompts` runs, and the depths they give.
+
+    `effective_prompts` is how many prompts of the same length that is worth (see
+    `depth.weights`).
+    """
 
     settings: SummarySettings
     n_layers: int
@@ -81,3 +91,4 @@ class DepthSummary:
     curves: Curves
     depths: tuple[DepthEstimate, ...]
     n_prompts: int = 1
+    effective_prompts: float = 1.0

@@ -10,8 +10,9 @@ import numpy as np
 from depthtui.data.depth import Curves, DepthEstimate, DepthSummary, PromptCurves
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.intervals import FEWEST_PROMPTS, depth_intervals
+from depthtui.depth.intervals import depth_intervals
 from depthtui.depth.rules import cosine_layers, over_gaps
+from depthtui.depth.weights import WEIGHTINGS, Weighting, effective_prompts, pool_weights
 from depthtui.metrics import METRICS
 from depthtui.metrics.lens_rules import kl_layers, overlap_layers
 from depthtui.metrics.lens_view import all_through
@@ -78,17 +79,14 @@ def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthS
     if not parts:
         return None
     complete = all(result.complete for result in results)
-    curves = pool(parts)
-    found = depths(curves, settings, _NOT_FINITE if complete else _NOT_RUN)
-    if len(parts) >= FEWEST_PROMPTS:
-        found = with_intervals(found, parts, settings)
     return DepthSummary(
         settings,
         results[0].model.n_layers,
         sum(part.n_tokens for part in parts),
-        curves,
-        found,
+        pool(parts),
+        estimate_depths(parts, settings, _NOT_FINITE if complete else _NOT_RUN),
         len(parts),
+        effective_prompts(parts),
     )
 
 
@@ -112,18 +110,36 @@ def lacks_curves(result: RunResult) -> bool:
     return any(metric.curves for metric in METRICS if metric.name in result.failed)
 
 
-def with_intervals(
-    estimates: Sequence[DepthEstimate], parts: Sequence[PromptCurves], settings: SummarySettings
+def estimate_depths(
+    parts: Sequence[PromptCurves], settings: SummarySettings, unknown: str = _NOT_FINITE
 ) -> tuple[DepthEstimate, ...]:
-    """The depths of pooled curves with their bootstrap intervals (see `uncertainty`).
+    """What each rule says of pooled prompts, as the paper pools them and with each prompt once.
 
-    A depth without a layer has no interval.
+    Each has its bootstrap interval (see `intervals`) where it has a layer and there are
+    prompts enough.
+
+    Args:
+        parts: one or more prompts of one model.
+        settings: the thresholds.
+        unknown: the reason to give where a curve has values that are not finite.
     """
-    intervals = depth_intervals(parts, settings)
-    return tuple(
-        estimate if estimate.layer is None else replace(estimate, interval=intervals[estimate.rule])
-        for estimate in estimates
+    by_tokens, by_prompts = (
+        _estimates(parts, settings, unknown, weighting) for weighting in WEIGHTINGS
     )
+    return tuple(
+        replace(estimate, prompt_weighted=once)
+        for estimate, once in zip(by_tokens, by_prompts, strict=True)
+    )
+
+
+def _estimates(
+    parts: Sequence[PromptCurves], settings: SummarySettings, unknown: str, weighting: Weighting
+) -> list[DepthEstimate]:
+    intervals = depth_intervals(parts, settings, weighting=weighting)
+    return [
+        estimate if estimate.layer is None else replace(estimate, interval=intervals[estimate.rule])
+        for estimate in depths(pool(parts, weighting), settings, unknown)
+    ]
 
 
 def prompt_curves(result: RunResult, include_first_token: bool) -> PromptCurves | None:
@@ -146,15 +162,16 @@ def prompt_curves(result: RunResult, include_first_token: bool) -> PromptCurves 
     return PromptCurves(n_tokens, Curves(**means))
 
 
-def pool(parts: Sequence[PromptCurves]) -> Curves:
-    """The mean over all tokens of all prompts; None for a curve that a prompt lacks.
+def pool(parts: Sequence[PromptCurves], weighting: Weighting = "tokens") -> Curves:
+    """The mean over all prompts; None for a curve that a prompt lacks.
 
     Args:
         parts: one or more prompts of one model.
+        weighting: what counts once.
     """
     if len(parts) == 1:
         return parts[0].curves
-    weights = [part.n_tokens for part in parts]
+    (weights,) = pool_weights(parts, weighting, np.ones((1, len(parts))))
     means: dict[str, np.ndarray] = {}
     for name in (field.name for field in fields(Curves)):
         rows = [getattr(part.curves, name) for part in parts]

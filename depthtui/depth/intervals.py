@@ -20,6 +20,7 @@ import numpy as np
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.rules import RULE_CURVES, over_gaps, ranked_layers
+from depthtui.depth.weights import Weighting, pool_weights, task_numbers
 
 FEWEST_PROMPTS = 5
 """With fewer prompts an interval would say nothing."""
@@ -34,11 +35,12 @@ def depth_intervals(
     level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int | None = None,
+    weighting: Weighting = "tokens",
 ) -> dict[str, tuple[float, float] | None]:
     """Expanded percentile interval of the pooled layer by each rule that has its curve.
 
-    None with fewer than `FEWEST_PROMPTS` prompts. A resample on which no layer qualifies
-    counts as `ranked_layers` ranks it.
+    None where there are `too_few` prompts, which are drawn within their tasks. A resample on
+    which no layer qualifies counts as `ranked_layers` ranks it.
 
     Args:
         parts: the prompts of one model.
@@ -46,18 +48,38 @@ def depth_intervals(
         level: how often the interval is to hold the true layer.
         resamples: how often the prompts are drawn again.
         seed: of the draws; the settings' own where it is None.
+        weighting: what counts once in the pooled mean.
     """
     rules = [rule for rule in RULE_CURVES if curves_of(parts, rule) is not None]
-    n = len(parts)
-    if n < FEWEST_PROMPTS:
+    if too_few(parts):
         return dict.fromkeys(rules)
-    counts = draw(n, resamples, settings.seed if seed is None else seed)
+    tasks = task_numbers(parts)
+    counts = draw(tasks, resamples, settings.seed if seed is None else seed)
     return {
         rule: expanded_interval(
-            resampled_layers(parts, rule, settings, counts), level, n - 1, n / (n - 1)
+            resampled_layers(parts, rule, settings, counts, weighting), level, *freedom_of(tasks)
         )
         for rule in rules
     }
+
+
+def too_few(parts: Sequence[PromptCurves]) -> bool:
+    """Whether an interval would say nothing: below `FEWEST_PROMPTS`, or one prompt of a task."""
+    return len(parts) < FEWEST_PROMPTS or bool(np.bincount(task_numbers(parts)).min() < 2)
+
+
+def freedom_of(tasks: np.ndarray) -> tuple[float, float]:
+    """Degrees of freedom of a mean over tasks, and how much a resample's variance is too small.
+
+    n - 1 and n / (n - 1) for one task; for several, those of Welch and Satterthwaite where the
+    prompts of all tasks vary alike.
+
+    Args:
+        tasks: from `task_numbers`; two or more prompts of each.
+    """
+    sizes = np.bincount(tasks).astype(np.float64)
+    freedom = (1 / sizes).sum() ** 2 / (1 / sizes**2 / (sizes - 1)).sum()
+    return float(freedom), float((1 / sizes).sum() / ((sizes - 1) / sizes**2).sum())
 
 
 def curves_of(parts: Sequence[PromptCurves], rule: str) -> np.ndarray | None:
@@ -66,14 +88,27 @@ def curves_of(parts: Sequence[PromptCurves], rule: str) -> np.ndarray | None:
     return None if not rows or any(row is None for row in rows) else np.stack(rows)
 
 
-def draw(n_prompts: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each prompt is drawn, `[resamples, prompts]`; each row sums to `n_prompts`."""
+def draw(tasks: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """How often each prompt is drawn, `[resamples, prompts]`: of each task as many as it has.
+
+    Args:
+        tasks: from `task_numbers`.
+        resamples: how often.
+        seed: of the draws.
+    """
     rng = np.random.default_rng(seed)
-    return rng.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), size=resamples)
+    counts = np.empty((resamples, len(tasks)), int)
+    for task, n in enumerate(np.bincount(tasks)):
+        counts[:, tasks == task] = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    return counts
 
 
 def resampled_layers(
-    parts: Sequence[PromptCurves], rule: str, settings: SummarySettings, counts: np.ndarray
+    parts: Sequence[PromptCurves],
+    rule: str,
+    settings: SummarySettings,
+    counts: np.ndarray,
+    weighting: Weighting = "tokens",
 ) -> np.ndarray:
     """The pooled layer of every resample as `ranked_layers` has it, `[resamples]`.
 
@@ -84,12 +119,13 @@ def resampled_layers(
         rule: `cosine`, `kl` or `overlap`.
         settings: the thresholds.
         counts: from `draw`.
+        weighting: what counts once in the pooled mean.
     """
     curves = curves_of(parts, rule)
     assert curves is not None
     if not np.isfinite(over_gaps(rule, curves, settings)).all():
         return np.full(len(counts), np.nan)
-    weights = counts * np.array([part.n_tokens for part in parts], np.float64)
+    weights = pool_weights(parts, weighting, counts)
     return ranked_layers(rule, weights @ curves / weights.sum(axis=1, keepdims=True), settings)
 
 

@@ -98,7 +98,7 @@ def trend_sentence(written: Continuation) -> str:
 
 
 def independent_tokens(depths: np.ndarray) -> float:
-    """How many independent values tell as much of a mean as these `[N]`, whose neighbours are alike.
+    """How many independent values tell as much of a mean as these, `[N]`, with alike neighbours.
 
     N (1 - r) / (1 + r), r the autocorrelation of neighbours around the straight line through the
     values, its bias of -(2 + 4 r) / N made good. Between 0 and N.

@@ -53,6 +53,26 @@ def published_counts(published: PublishedModel, rule: str) -> str:
     return " / ".join(map(str, published.counts(rule))) if rule in published.depths else ""
 
 
+def by_prompt(estimate: DepthEstimate) -> str:
+    """How many layers where each prompt counts once, with the interval, such as `21 (19 … 22)`."""
+    once = estimate.prompt_weighted
+    if once is None or once.count is None:
+        return "–"
+    return f"{once.count}" if once.interval is None else f"{once.count} ({interval(once)})"
+
+
+def uneven(n_prompts: int, effective_prompts: float) -> str:
+    """That a few long prompts are most of a mean over tokens, in a sentence; else empty."""
+    if effective_prompts >= n_prompts / 2:
+        return ""
+    return (
+        f"The {n_prompts} prompts are of so different length that the mean over tokens is worth "
+        f"{effective_prompts:.1f} prompts of the same length: rather take the depths by prompt."
+    )
+
+
+
+
 def no_depths(group: Group) -> str:
     """Why there is no effective depth at all, in a sentence."""
     names = [metric.name for metric in METRICS if metric.curves]
@@ -71,10 +91,13 @@ def pooling(group: Group, summary: DepthSummary | None, settings: SummarySetting
         group.stopped, f"; {group.stopped} stopped runs left out"
     )
     counted = "layers are counted from 0"
-    if summary and summary.depths:
-        counted += ", so a depth of n layers ends with layer n − 1"
+    if summary is None or not summary.depths:
+        return f"Means over {tokens} of {prompts}, {first}{stopped}; {counted}."
+    counted += ", so a depth of n layers ends with layer n − 1"
     means = f"Means over {tokens} of {prompts}, {first}{stopped}; {counted}."
-    return f"{means} {_intervals(summary)}" if summary and summary.depths else means
+    once = "By prompt: each prompt counts once." if summary.n_prompts > 1 else ""
+    doubt = uneven(summary.n_prompts, summary.effective_prompts)
+    return " ".join(filter(None, (means, once, _intervals(summary), doubt)))
 
 
 def lens_sentence(lens: str, results: Sequence[RunResult]) -> str:

@@ -57,6 +57,7 @@ from depthtui.report.blocks import (
 from depthtui.report.findings import by_layer, findings, layer_maps, pool_runs
 from depthtui.report.groups import Group
 from depthtui.report.phrases import (
+    by_prompt,
     criterion,
     depth_in_layers,
     interval,
@@ -151,13 +152,14 @@ def _depths(group: Group, summary: DepthSummary | None) -> Iterator[Block]:
         yield Paragraph(no_depths(group))
         return
     published = published_for(group.model.name)
-    has_intervals = summary.n_prompts >= FEWEST_PROMPTS
+    many, has_intervals = summary.n_prompts > 1, summary.n_prompts >= FEWEST_PROMPTS
     columns = [
         Column("rule", style="name"),
         Column("effective depth", views=AT_LENGTH),
         Column("layers", views=["brief"], wraps=False),
         Column("interval", number=True, views=ALL_VIEWS if has_intervals else AT_LENGTH),
         Column("after layer", number=True, views=AT_LENGTH),
+        Column("by prompt", number=True, views=ALL_VIEWS if many else []),
         Column("", views=["pictures", "brief"]),
         Column("criterion", views=["text", "brief"]),
         Column("criterion", views=["pictures"]),
@@ -186,6 +188,7 @@ def _depth(estimate: DepthEstimate, n_layers: int) -> list[Cell]:
         depth_in_layers(estimate, n_layers).replace(" layers", ""),
         interval(estimate),
         "–" if estimate.layer is None else str(estimate.layer),
+        by_prompt(estimate),
         Bar(estimate.ratio),
         rule,
         f"{rule} ({remark})" if remark else rule,

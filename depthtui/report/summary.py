@@ -78,6 +78,12 @@ def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dic
         summary["verdict"] = verdict_dict(found)
     depths = summarise(results, settings)
     summary["effective_depth"] = [_depth(estimate) for estimate in depths.depths] if depths else []
+    if depths:
+        summary["pooled"] = {
+            "prompts": depths.n_prompts,
+            "tokens": depths.n_tokens,
+            "effective_prompts": depths.effective_prompts,
+        }
     summary["provenance"] = combined_provenance(results)
     return finite(summary)
 
@@ -164,6 +170,15 @@ def verdict_dict(verdict: Verdict) -> dict[str, Any]:
 
 
 def _depth(estimate: DepthEstimate) -> dict[str, Any]:
+    once = estimate.prompt_weighted
+    return {
+        **_found(estimate),
+        "prompt_weighted": None if once is None else _found(once),
+    }
+
+
+def _found(estimate: DepthEstimate) -> dict[str, Any]:
+    """What a rule found in one mean, as JSON values."""
     return {
         "rule": estimate.rule,
         "count": estimate.count,

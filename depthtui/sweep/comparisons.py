@@ -26,6 +26,7 @@ from depthtui.depth.intervals import (
     resampled_layers,
 )
 from depthtui.depth.rules import RULE_CURVES, layers_by, ranked_layers
+from depthtui.depth.weights import task_numbers
 from depthtui.sweep.rank_tests import kendall, mann_whitney, signed_rank
 
 if TYPE_CHECKING:
@@ -278,7 +279,7 @@ def _resample(
     columns = []
     for number, parts in enumerate(groups):
         seed = settings.seed if together else settings.seed + number
-        counts = draw(len(parts), resamples, seed)
+        counts = draw(task_numbers(parts), resamples, seed)
         columns.append(resampled_layers(parts, rule, settings, counts))
     return np.stack(columns, axis=1)
 

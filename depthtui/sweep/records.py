@@ -39,6 +39,7 @@ _TOLD_ELSEWHERE = frozenset(
         "prompts",
         "effective_depth",
         "verdict",
+        "pooled",
         "unavailable",
         "provenance",
     )
@@ -117,14 +118,17 @@ class Record:
     lenses: dict[str, LensRecord] | None = None
 
     def prompt_curves(self, settings: SummarySettings) -> PromptCurves | None:
-        """The means as the lens reads them, with or without token 0.
+        """The means as the lens reads them, with or without token 0, as of a prompt of this task.
 
         Where it has not read the prompt, those that no lens reads.
         """
         view = self._through(settings.lens)
         held = self if view is None else view
         found = held.curves if settings.include_first_token else held.curves_without_first
-        if found is None or settings.lens == LOGIT or view is not None:
+        if found is None:
+            return None
+        found = replace(found, task=self.task)
+        if settings.lens == LOGIT or view is not None:
             return found
         unread = dict.fromkeys(logit_lens.METRIC.curves)
         return replace(found, curves=replace(found.curves, **unread))

@@ -13,12 +13,12 @@ from depthtui.data.lens_view import lens_title
 from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import LENSES, ModelSpec, SummarySettings
 from depthtui.data.verdict import Verdict
-from depthtui.depth.effective_depth import depths, pool
+from depthtui.depth.effective_depth import estimate_depths, pool
 from depthtui.depth.evidence import rule_evidence
-from depthtui.depth.intervals import depth_intervals
 from depthtui.depth.published import DATASETS, PublishedModel, nearest_dataset, published_for
 from depthtui.depth.rules import bridged
 from depthtui.depth.verdict import made_verdict
+from depthtui.depth.weights import effective_prompts
 from depthtui.metrics import ALL
 from depthtui.metrics.spec import weighted_mean
 from depthtui.sweep.folder import Failure, model_title
@@ -88,6 +88,11 @@ class CellSummary:
         """How many tokens the means are over."""
         return sum(part.n_tokens for part in self.parts)
 
+    @property
+    def effective_prompts(self) -> float:
+        """How many prompts of the same length the means are worth (see `depth.weights`)."""
+        return effective_prompts(self.parts) if self.parts else 0.0
+
     @cached_property
     def curves(self) -> Curves:
         """Means over all tokens of all prompts."""
@@ -98,11 +103,7 @@ class CellSummary:
         """Each rule's layer, with its interval where there are prompts enough."""
         if not self.parts:
             return ()
-        intervals = depth_intervals(self.parts, self.settings)
-        return tuple(
-            replace(estimate, interval=intervals.get(estimate.rule))
-            for estimate in depths(self.curves, self.settings)
-        )
+        return estimate_depths(self.parts, self.settings)
 
     def depth(self, rule: str) -> DepthEstimate | None:
         """The rule's estimate, or None where its metric was not measured."""

@@ -87,7 +87,7 @@ def depths(count: int) -> None:
         for n in SIZES:
             for number, phase, parts in samples(n, count, how):
                 expanded = depth_intervals(parts, SETTINGS, resamples=1000, seed=number)
-                counts = draw(n, 1000, number)
+                counts = draw(np.zeros(n, int), 1000, number)
                 for rule, ends in expanded.items():
                     truth = truths[phase][rule]
                     layers = resampled_layers(parts, rule, SETTINGS, counts)

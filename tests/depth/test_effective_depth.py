@@ -17,6 +17,7 @@ from depthtui.depth.effective_depth import (
     cosine_depth,
     depths,
     kl_depth,
+    mean_curves,
     overlap_depth,
     pool,
     prompt_curves,
@@ -209,13 +210,32 @@ def test_summary_gives_the_rules_on_its_own_curves() -> None:
     assert curves.mean_cosine is not None
     assert curves.kl is not None
     assert curves.overlap is not None
-    assert summary.depths == (
+    expected = (
         cosine_depth(curves.mean_cosine),
         kl_depth(curves.kl, 0.9),
         overlap_depth(curves.overlap, 0.55),
     )
+    # Of a single prompt, both means are the same.
+    assert summary.depths == tuple(replace(depth, prompt_weighted=depth) for depth in expected)
     assert [estimate.threshold for estimate in summary.depths] == [None, 0.9, 0.55]
     assert summary.settings == settings
+
+
+def test_each_prompt_counts_once_beside_the_papers_mean() -> None:
+    results = [random_result(12, tokens, seed=tokens) for tokens in (3, 40, 41, 42, 43)]
+    settings = SummarySettings(kl_threshold=0.95, overlap_threshold=0.5)
+    summary = summarise(results, settings)
+    assert summary is not None
+    for depth in summary.depths:
+        curve = {"cosine": "mean_cosine"}.get(depth.rule, depth.rule)
+        single = [every_curve(mean_curves([result], settings))[curve] for result in results]
+        plain = sum(single) / len(single)
+        (expected,) = depths(Curves(**{curve: plain}), settings)
+        once = depth.prompt_weighted
+        assert once is not None
+        assert (once.layer, once.reason) == (expected.layer, expected.reason)
+    # (3 + 40 + … + 43)^2 / (9 + 1600 + … + 1849), by hand.
+    assert summary.effective_prompts == pytest.approx(169**2 / 6903)
 
 
 @pytest.mark.parametrize("include_first", [True, False])

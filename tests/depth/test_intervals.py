@@ -11,15 +11,17 @@ from scipy import stats
 
 from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.effective_depth import depths, pool, summarise
+from depthtui.depth.effective_depth import depths, estimate_depths, pool, summarise
 from depthtui.depth.intervals import (
     FEWEST_PROMPTS,
     depth_intervals,
     draw,
     expanded_interval,
+    freedom_of,
     resampled_layers,
 )
 from depthtui.depth.rules import RULE_CURVES, layers_by
+from depthtui.depth.weights import task_numbers
 from tests.builders.results import random_result
 from tests.simulated_prompts import simulated_prompts
 
@@ -42,7 +44,7 @@ def test_many_curves_at_once_agree_with_one_at_a_time(rule: str, layers: int) ->
 @pytest.mark.parametrize("rule", RULE_CURVES)
 def test_a_resample_is_the_pool_of_the_drawn_prompts(rule: str) -> None:
     parts = simulated_prompts(np.random.default_rng(0), 6, depth=12)
-    counts = draw(6, 40, seed=1)
+    counts = draw(np.zeros(6, int), 40, seed=1)
     assert (counts.sum(axis=1) == 6).all()
     layers = resampled_layers(parts, rule, SETTINGS, counts)
     for row, layer in zip(counts, layers, strict=True):
@@ -113,6 +115,46 @@ def test_prompts_with_values_that_are_not_finite_have_no_interval() -> None:
     intervals = depth_intervals(parts, SETTINGS)
     assert intervals["kl"] is None
     assert intervals["overlap"] is not None
+
+
+def test_a_mean_in_which_prompts_count_once_has_an_interval_of_its_own() -> None:
+    parts = simulated_prompts(np.random.default_rng(4), 7, depth=12, spread=5)
+    alike = [replace(part, n_tokens=9) for part in parts]
+    once = depth_intervals(parts, SETTINGS, weighting="prompts")
+    assert once == depth_intervals(alike, SETTINGS)
+    assert once != depth_intervals(parts, SETTINGS)
+    found = {depth.rule: depth for depth in estimate_depths(parts, SETTINGS)}
+    for rule, interval in once.items():
+        assert found[rule].prompt_weighted is not None
+        assert found[rule].prompt_weighted.interval == interval
+
+
+def test_tasks_have_the_same_weight_and_are_resampled_within() -> None:
+    rng = np.random.default_rng(5)
+    early = [replace(part, task="early") for part in simulated_prompts(rng, 4, 8)]
+    late = [replace(part, task="late") for part in simulated_prompts(rng, 12, 20)]
+    parts = [*early[:2], *late, *early[2:]]
+    tasks = task_numbers(parts)
+    assert tasks.tolist() == [0, 0, *[1] * 12, 0, 0]
+    counts = draw(tasks, 50, 3)
+    assert (counts[:, tasks == 0].sum(axis=1) == 4).all()
+    assert (counts[:, tasks == 1].sum(axis=1) == 12).all()
+    sides = [pool(early).kl, pool(late).kl]
+    assert sides[0] is not None
+    assert sides[1] is not None
+    np.testing.assert_allclose(pool(parts).kl, (sides[0] + sides[1]) / 2)
+    # The same as with one prompt more often, where prompts count once.
+    doubled = [*early, *late, *late]
+    np.testing.assert_allclose(pool(doubled, "prompts").kl, pool(parts, "prompts").kl)
+    assert depth_intervals([*early, late[0]], SETTINGS)["kl"] is None
+
+
+def test_the_freedom_of_a_mean_over_tasks() -> None:
+    # One task: n - 1 and n / (n - 1). Two of 5 and 9 by hand: errors 1/5 and 1/9.
+    assert freedom_of(np.zeros(6, int)) == pytest.approx((5, 6 / 5))
+    freedom, inflation = freedom_of(np.array([0] * 5 + [1] * 9))
+    assert freedom == pytest.approx((1 / 5 + 1 / 9) ** 2 / (1 / 25 / 4 + 1 / 81 / 8))
+    assert inflation == pytest.approx((1 / 5 + 1 / 9) / (4 / 25 + 8 / 81))
 
 
 def test_a_summary_has_intervals_from_five_prompts_on() -> None:

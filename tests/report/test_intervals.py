@@ -62,6 +62,31 @@ def test_too_few_prompts_are_said(n: int) -> None:
         assert f"No interval: too few prompts to say ({n}; 5 are needed)." in " ".join(text.split())
 
 
+def test_prompts_of_uneven_length_are_warned_of() -> None:
+    even, uneven = runs(6), [random_result(12, tokens, seed=tokens) for tokens in (5, 6, 7, 300)]
+    for text in documents(even):
+        assert "By prompt: each prompt counts once." in " ".join(text.split())
+        assert "different length" not in text
+    for text in documents(uneven):
+        assert (
+            "The 4 prompts are of so different length that the mean over tokens is worth 1.1 "
+            "prompts of the same length: rather take the depths by prompt."
+        ) in " ".join(text.split())
+    (kl,) = (
+        row
+        for row in json.loads(summary_json(uneven, SETTINGS))["effective_depth"]
+        if row["rule"] == "kl"
+    )
+    assert kl["count"] == kl["layer"] + 1
+    assert kl["prompt_weighted"]["count"] == kl["prompt_weighted"]["layer"] + 1
+    pooled = json.loads(summary_json(uneven, SETTINGS))["pooled"]
+    assert pooled == {
+        "prompts": 4,
+        "tokens": 318,
+        "effective_prompts": pytest.approx(318**2 / (25 + 36 + 49 + 90_000)),
+    }
+
+
 def test_whole_layers_have_no_decimals() -> None:
     assert interval(DepthEstimate("kl", 3, 0.5, 0.5, interval=(2.0, 11.0))) == "3 … 12"
     assert interval(DepthEstimate("kl", 3, 0.5, 0.5)) == "–"

@@ -42,6 +42,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         "early_exit",
         "verdict",
         "effective_depth",
+        "pooled",
         "provenance",
     ]
     assert summary["schema"] == 1
@@ -73,15 +74,9 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         "overlap",
     ]
     for estimate in summary["effective_depth"]:
-        assert set(estimate) == {
-            "rule",
-            "count",
-            "layer",
-            "ratio",
-            "threshold",
-            "reason",
-            "interval",
-        }
+        once = estimate.pop("prompt_weighted")
+        of_one = {"rule", "layer", "count", "ratio", "threshold", "reason", "interval"}
+        assert set(estimate) == set(once) == of_one
     assert list(summary["verdict"]) == ["sentence", "evidence"]
     for measure in summary["verdict"]["evidence"]:
         assert list(measure) == ["kind", "measure", "count", "low", "high", "firm", "reason"]

@@ -12,6 +12,7 @@ from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import depths, pool
 from depthtui.depth.intervals import draw, expanded_interval, resampled_layers
+from depthtui.depth.weights import task_numbers
 from depthtui.sweep.comparisons import (
     Difference,
     Trend,
@@ -114,7 +115,7 @@ def test_a_paired_resample_draws_the_same_prompts_of_both() -> None:
     a, b = prompts(0, 6, 11, spread=4), prompts(1, 6, 13, spread=4)
     found = difference(a, b, SETTINGS, paired=True, rule="overlap", resamples=200)
     changes = []
-    for row in draw(6, 200, SETTINGS.seed):
+    for row in draw(np.zeros(6, int), 200, SETTINGS.seed):
         sides = [[x for x, k in zip(side, row, strict=True) for _ in range(k)] for side in (a, b)]
         changes.append(layer(sides[1], "overlap") - layer(sides[0], "overlap"))
     tail = stats.norm.cdf(-np.sqrt(6 / 5) * stats.t.ppf(0.975, 5))
@@ -126,7 +127,9 @@ def test_unpaired_intervals_have_welchs_degrees_of_freedom() -> None:
     a, b = prompts(0, 5, 11, spread=5), prompts(1, 9, 13, spread=4)
     found = difference(a, b, SETTINGS, paired=False, rule="overlap", resamples=4000)
     drawn = [
-        resampled_layers(side, "overlap", SETTINGS, draw(len(side), 4000, SETTINGS.seed + number))
+        resampled_layers(
+            side, "overlap", SETTINGS, draw(task_numbers(side), 4000, SETTINGS.seed + number)
+        )
         for number, side in enumerate((a, b))
     ]
     errors = drawn[0].var() * 5 / 4, drawn[1].var() * 9 / 8

@@ -75,12 +75,12 @@ def test_the_other_metrics_are_those_of_the_summary(include: bool) -> None:
 
 
 def test_a_record_gives_the_depths_of_the_run() -> None:
-    from depthtui.depth.effective_depth import depths, pool
+    from depthtui.depth.effective_depth import estimate_depths
 
     results = [full_run(seed=seed, tokens=20 + seed) for seed in range(3)]
     parts = [read_record(record_bytes(record(result))).curves for result in results]
     summary = summarise(results, SummarySettings())
-    assert depths(pool(parts), SummarySettings()) == summary.depths
+    assert estimate_depths(parts, SummarySettings()) == summary.depths
 
 
 def test_what_a_key_depends_on() -> None:

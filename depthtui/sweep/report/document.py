@@ -43,6 +43,7 @@ from depthtui.sweep.report.phrases import (
     how_run,
     method,
     model_heading,
+    once_of,
     other_titles,
     published_note,
     published_words,
@@ -84,6 +85,7 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
         yield Only(["pictures"], _curves(summary))
     for question in questions:
         yield from _question(question)
+    yield Only(AT_LENGTH, _by_prompt(summary))
     yield Only(AT_LENGTH, _others(summary))
     yield from _list("Caveats", Items(cautions(summary), _MOST_ITEMS))
     yield from _list("Missing", Items(absences(summary)))
@@ -263,6 +265,34 @@ def _verdict(answers: Sequence[Answer], rule: str) -> str:
     return f"{rule_title(rule)}: " + ", ".join(
         f"{claim} in {count} of {len(found)}" for claim, count in said.most_common()
     )
+
+
+def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
+    """The depths where each prompt counts once, and how many equal prompts the tokens are worth."""
+    rules = rules_of(summary)
+    cells = [cell for cell in summary.cells if len(cell.parts) > 1 and cell.depths]
+    if not cells:
+        return
+    columns = [
+        Column("model"),
+        Column("task"),
+        Column("prompts", number=True),
+        Column("worth", number=True),
+        *(Column(rule_title(rule), style="depth") for rule in rules),
+    ]
+    rows: list[list[Cell]] = [
+        [
+            cell.title,
+            cell.cell.task.title,
+            str(len(cell.parts)),
+            f"{cell.effective_prompts:.1f}",
+            *(depth_words(once_of(cell.depth(rule))) for rule in rules),
+        ]
+        for cell in cells
+    ]
+    yield Heading("Each prompt counted once", 2)
+    yield Table(columns, rows)
+    yield Note("Worth: so many prompts of the same length tell as much as the mean over tokens.")
 
 
 def _others(summary: SweepSummary) -> Iterator[Block]:

@@ -100,12 +100,19 @@ _COLUMNS = (
     "loss",
     "count",
     "published_count",
+    "effective_prompts",
+    "prompt_layer",
+    "prompt_ratio",
+    "prompt_interval_low",
+    "prompt_interval_high",
 )
 
 
 def _row(cell: CellSummary, estimate: DepthEstimate) -> dict[str, Any]:
     model, published = cell.model, cell.published(estimate.rule)
     low, high = estimate.interval or (None, None)
+    once = estimate.prompt_weighted
+    once_low, once_high = (once.interval if once else None) or (None, None)
     row = {
         "model": cell.title,
         "source": model.source,
@@ -132,6 +139,11 @@ def _row(cell: CellSummary, estimate: DepthEstimate) -> dict[str, Any]:
         "loss": cell.means.get("loss"),
         "count": estimate.count,
         "published_count": published.count if published else None,
+        "effective_prompts": cell.effective_prompts,
+        "prompt_layer": once.layer if once else None,
+        "prompt_ratio": once.ratio if once else None,
+        "prompt_interval_low": once_low,
+        "prompt_interval_high": once_high,
     }
     return {name: _safe(value) for name, value in row.items()}
 
@@ -158,6 +170,7 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "level": cell.cell.task.level,
         "prompts": len(cell.records),
         "tokens": cell.n_tokens,
+        "effective_prompts": cell.effective_prompts,
         "effective_depth": [_depth(cell, estimate) for estimate in cell.depths],
         "verdict": None if cell.verdict is None else verdict_dict(cell.verdict),
         "curves": curves,
@@ -167,9 +180,15 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
 
 
 def _depth(cell: CellSummary, estimate: DepthEstimate) -> dict[str, Any]:
-    published = cell.published(estimate.rule)
-    values = asdict(estimate) | {"count": estimate.count}
+    published, once = cell.published(estimate.rule), estimate.prompt_weighted
     return {
-        **values,
+        **_found(estimate),
+        "prompt_weighted": None if once is None else _found(once),
         "published": None if published is None else asdict(published) | {"count": published.count},
     }
+
+
+def _found(estimate: DepthEstimate) -> dict[str, Any]:
+    values = asdict(estimate) | {"count": estimate.count}
+    del values["prompt_weighted"]
+    return values

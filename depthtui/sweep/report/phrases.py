@@ -13,7 +13,7 @@ from depthtui.depth.published import DATASETS, PROTOCOL
 from depthtui.depth.rules import RULE_CURVES
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.report.choices import choice_words, choices_of, choosing_only
-from depthtui.report.phrases import interval, rule_title
+from depthtui.report.phrases import interval, rule_title, uneven
 from depthtui.report.summary import weights_dtype
 from depthtui.sweep.folder import model_title
 from depthtui.sweep.plan import Cell
@@ -35,6 +35,11 @@ def depth_words(estimate: DepthEstimate | None) -> str:
         return "–"
     words = f"{estimate.count} · {estimate.ratio:.2f}"
     return words if estimate.interval is None else f"{words} ({interval(estimate)})"
+
+
+def once_of(estimate: DepthEstimate | None) -> DepthEstimate | None:
+    """What the rule says where each prompt counts once."""
+    return None if estimate is None else estimate.prompt_weighted
 
 
 def published_words(published: PublishedDepth | None) -> str:
@@ -90,6 +95,8 @@ def cautions(summary: SweepSummary) -> list[str]:
                 found.append(
                     f"{where}, {rule_title(estimate.rule)}: {estimate.reason or estimate.warning}."
                 )
+        if doubt := uneven(len(cell.parts), cell.effective_prompts):
+            found.append(f"{where}: {doubt}")
         if len({record.model.fingerprint for record in cell.records}) > 1:
             found.append(f"{where}: the prompts were run with weights that differ, or copies.")
     return found

@@ -98,7 +98,10 @@ class TestNumbers:
         assert [(estimate.rule, estimate.layer, estimate.ratio) for estimate in cell.depths] == [
             (depth.rule, depth.layer, depth.ratio) for depth in expected.depths
         ]
-        assert {estimate.rule: estimate.interval for estimate in cell.depths} == intervals
+        for found in cell.depths:
+            assert found.interval == (None if found.layer is None else intervals[found.rule])
+        assert cell.depths == expected.depths
+        assert cell.effective_prompts == pytest.approx(expected.effective_prompts)
         n_tokens = [len(result.tokens) for result in results]
         losses = [result.loss for result in results]
         assert cell.means["loss"] == pytest.approx(
@@ -123,6 +126,14 @@ class TestNumbers:
         assert list(cell.verdict.evidence) == kept
         rules, metrics = {"kl", "overlap", "cosine"}, {"similarity", "ablation", "answers_kept"}
         assert rules | metrics | {"context_depth", "order"} == {measure.measure for measure in kept}
+
+    def test_tasks_that_are_pooled_have_the_same_weight(self) -> None:
+        few = of_results([full_run(f"a {n}", seed=n, tokens=9) for n in range(2)]).cells[0]
+        many = of_results([full_run(f"b {n}", seed=9 + n, tokens=50) for n in range(6)]).cells[0]
+        other = [replace(record, task="other") for record in many.records]
+        both = replace(few, records=[*few.records, *other])
+        np.testing.assert_allclose(both.curves.kl, (few.curves.kl + many.curves.kl) / 2)
+        assert depth_intervals(both.parts, both.settings)["kl"] is not None
 
     def test_the_published_value_is_beside_a_model_of_the_paper(self, summary) -> None:
         cell = cell_of(summary, "Qwen2.5-14B", "gsm8k")
