@@ -14,6 +14,7 @@ they cross the threshold several times: the rule itself is then biased.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -127,6 +128,26 @@ def resampled_layers(
         return np.full(len(counts), np.nan)
     weights = pool_weights(parts, weighting, counts)
     return ranked_layers(rule, weights @ curves / weights.sum(axis=1, keepdims=True), settings)
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """A number as resampled prompts give it: intervals at any level come from it.
+
+    Attributes:
+        value: the number.
+        values: that of every resample, `[resamples]`.
+        freedom, inflation: see `expanded_interval`.
+    """
+
+    value: float
+    values: np.ndarray
+    freedom: float
+    inflation: float
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float] | None:
+        """The expanded percentile interval; None where a value is not finite."""
+        return expanded_interval(self.values, level, self.freedom, self.inflation)
 
 
 def expanded_interval(

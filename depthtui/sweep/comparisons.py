@@ -1,15 +1,19 @@
 """Whether effective depths differ, or grow over levels, and how sure that is.
 
-Layers are compared as the rules give them: whole numbers, pooled over the
-tokens of all prompts. Intervals are bootstrapped over prompts (see
-`engine.uncertainty`); the rank tests look at the layers of single prompts.
+Two things are asked of the data, and kept apart. A claim is about a change of the layer that a
+rule finds on the mean curve, each prompt counting once and each task the same, with an interval
+that is bootstrapped over prompts (see `depth.intervals`) at the level of the question's whole
+family of comparisons. A rank test is about the layers of single prompts, its p corrected after
+Holm over the same family. The crossing of a mean curve is not the mean of crossings, so the two
+may differ. Beside them stands the change over the paper's mean over tokens, with its 95 %
+interval.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,13 +24,15 @@ from depthtui.depth.intervals import (
     FEWEST_PROMPTS,
     LEVEL,
     RESAMPLES,
+    Bootstrap,
     curves_of,
     draw,
-    expanded_interval,
+    freedom_of,
     resampled_layers,
+    too_few,
 )
 from depthtui.depth.rules import RULE_CURVES, layers_by, ranked_layers
-from depthtui.depth.weights import task_numbers
+from depthtui.depth.weights import WEIGHTINGS, Weighting, task_numbers
 from depthtui.sweep.rank_tests import kendall, mann_whitney, signed_rank
 
 if TYPE_CHECKING:
@@ -35,15 +41,76 @@ if TYPE_CHECKING:
 Interval = tuple[float, float]
 
 SIGNIFICANT = 0.05
-"""A p below this counts as confirmation by the rank test."""
+"""A p below this says that single prompts differ."""
 
 
-_DIFFERENT = ("more layers", "fewer layers", "no clear difference")
-_GROWING = (
-    "more layers at harder levels",
-    "fewer layers at harder levels",
-    "no clear trend",
+@dataclass(frozen=True)
+class Wording:
+    """What a comparison may claim, in words."""
+
+    more: str
+    fewer: str
+    neither: str
+
+
+DIFFERENT = Wording("more layers", "fewer layers", "no clear difference")
+HARDER = Wording("more layers at harder levels", "fewer layers at harder levels", "no clear trend")
+TRAINED = Wording(
+    "more layers with more training", "fewer layers with more training", "no clear trend"
 )
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A change of the layer on the mean curve, where each prompt counts once.
+
+    Attributes:
+        layers: the change.
+        interval: its bootstrap interval.
+        level: of the interval: 1 - 0.05 / m in a family of m comparisons.
+        ratio, ratio_interval: the same of (e + 1) / L, where that says something else.
+        n_tasks: with several, each has the same weight.
+    """
+
+    layers: float
+    interval: Interval
+    level: float = LEVEL
+    ratio: float | None = None
+    ratio_interval: Interval | None = None
+    n_tasks: int = 1
+
+    def words(self, wording: Wording) -> str:
+        """What is claimed, and of what."""
+        low, high = self.interval
+        said = wording.more if low > 0 else wording.fewer if high < 0 else wording.neither
+        words = f"{said}: {signed(self.layers, 1)} layers ({self._span(self.interval, 1)})"
+        if self.ratio is not None and self.ratio_interval is not None:
+            words += f", ratio {signed(self.ratio, 2)} ({self._span(self.ratio_interval, 2)})"
+        once = "prompt" if self.n_tasks == 1 else "task"
+        return f"{words} where each {once} counts once"
+
+    def _span(self, interval: Interval, digits: int) -> str:
+        low, high = (signed(end, digits) for end in interval)
+        return f"{100 * self.level:.4g} % interval {low} … {high}"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What claims are made of: changes where each prompt counts once, and their resamples."""
+
+    layers: Bootstrap
+    ratio: Bootstrap | None
+    n_tasks: int
+
+    def claim(self, level: float) -> Claim | None:
+        """The claim at this level."""
+        interval = self.layers.interval(level)
+        if interval is None:
+            return None
+        claim = Claim(self.layers.value, interval, level, n_tasks=self.n_tasks)
+        if self.ratio is None:
+            return claim
+        return replace(claim, ratio=self.ratio.value, ratio_interval=self.ratio.interval(level))
 
 
 @dataclass(frozen=True)
@@ -54,17 +121,18 @@ class Difference:
         rule: `cosine`, `kl` or `overlap`.
         paired: whether both ran the same prompts.
         n_prompts: prompts of a and of b.
-        layers: pooled layer of b less that of a; None where one has no layer.
-        layers_interval: its bootstrap interval, or None.
+        layers: layer of b less that of a in the mean over tokens; None where one has no layer.
+        layers_interval: its 95 % bootstrap interval, or None.
         ratio: the same of (e + 1) / L, which matters where L differs.
-        ratio_interval: its bootstrap interval, or None.
+        ratio_interval: its 95 % bootstrap interval, or None.
         same_size: whether both have the same number of layers.
         p: of Wilcoxon's signed-rank test (paired) or the Mann-Whitney test on the layers of
-            single prompts, two-sided; None with too few prompts that have a layer.
+            single prompts, two-sided; None with too few prompts.
         effect: matched-pairs rank-biserial correlation (paired) or Cliff's delta, from -1 to 1,
             positive where b is deeper.
         p_holm: p after Holm's correction (see `corrected`), or None.
-        problem: why there is no interval; empty where there is one.
+        claim: the change where each prompt counts once; None where there is a problem.
+        problem: why there is no claim; empty where there is one.
     """
 
     rule: str
@@ -78,19 +146,14 @@ class Difference:
     p: float | None = None
     effect: float | None = None
     p_holm: float | None = None
+    claim: Claim | None = None
     problem: str = ""
+    drawn: Drawn | None = field(default=None, repr=False, compare=False)
 
     @property
     def sentence(self) -> str:
         """What the data support, in words."""
-        if self.problem or self.layers is None or self.layers_interval is None:
-            return self.problem
-        name = "rank-biserial" if self.paired else "Cliff's delta"
-        about = [_change(self.layers, self.layers_interval, *_DIFFERENT)]
-        if not self.same_size and self.ratio is not None and self.ratio_interval is not None:
-            about.append(f"ratio {self.ratio:+.2f} ({_span(self.ratio_interval, 2)})")
-        about += _test_words(self, self.layers_interval, name)
-        return ", ".join(about)
+        return _sentence(self, DIFFERENT, "rank-biserial" if self.paired else "Cliff's delta")
 
 
 @dataclass(frozen=True)
@@ -100,15 +163,20 @@ class Trend:
     Attributes:
         rule: `cosine`, `kl` or `overlap`.
         n_prompts: prompts of each level, easiest first.
-        layers: pooled layer of each level; None where it has none.
-        slope: least-squares change of the pooled layer from the easiest to the hardest level,
+        layers: layer of each level in the mean over tokens; None where it has none.
+        slope: least-squares change of that layer from the easiest to the hardest level,
             levels evenly spaced; None where a level has no layer.
-        slope_interval: its bootstrap interval, prompts resampled within levels, or None.
-        p: of Kendall's test of single prompts' layers against the level's rank, two-sided; by
-            permutation for few prompts.
-        effect: Kendall's tau-b; None where all layers are equal.
+        slope_interval: its 95 % bootstrap interval, prompts resampled within levels, or None.
+        p: of Kendall's test of single prompts' layers against the level's rank, two-sided, by
+            permutation for few prompts; where all levels ran the same prompts, of Wilcoxon's
+            signed-rank test on the slopes of single prompts.
+        effect: Kendall's tau-b, or the rank-biserial correlation of the slopes; None where all
+            layers are equal.
         p_holm: p after Holm's correction (see `corrected`), or None.
-        problem: why there is no interval; empty where there is one.
+        paired: whether all levels ran the same prompts.
+        wording: what may be claimed.
+        claim: the slope where each prompt counts once; None where there is a problem.
+        problem: why there is no claim; empty where there is one.
     """
 
     rule: str
@@ -119,15 +187,16 @@ class Trend:
     p: float | None = None
     effect: float | None = None
     p_holm: float | None = None
+    paired: bool = False
+    wording: Wording = HARDER
+    claim: Claim | None = None
     problem: str = ""
+    drawn: Drawn | None = field(default=None, repr=False, compare=False)
 
     @property
     def sentence(self) -> str:
         """What the data support, in words."""
-        if self.problem or self.slope is None or self.slope_interval is None:
-            return self.problem
-        about = _change(self.slope, self.slope_interval, *_GROWING)
-        return ", ".join([about, *_test_words(self, self.slope_interval, "tau")])
+        return _sentence(self, self.wording, "rank-biserial" if self.paired else "tau")
 
 
 Comparison = TypeVar("Comparison", Difference, Trend)
@@ -163,21 +232,27 @@ def difference(
         return replace(found, problem=problem)
     n_layers = np.array([_n_layers(side, rule) for side in sides])
     found = replace(found, same_size=bool(n_layers[0] == n_layers[1]))
-    pooled = np.array([_pooled(side, rule, settings) for side in sides])
-    if not np.isfinite(pooled).all():
-        return replace(found, problem="one side has no layer by this rule")
-    drawn = _resample(sides, rule, settings, resamples, paired)
-    found = replace(
-        found,
-        layers=float(pooled[1] - pooled[0]),
-        ratio=float(np.diff((pooled + 1) / n_layers)[0]),
-        layers_interval=_interval(drawn, np.array([-1.0, 1.0]), sides, paired),
-        ratio_interval=_interval(drawn + 1, np.array([-1.0, 1.0]) / n_layers, sides, paired),
+    by_tokens, by_prompts = (
+        _Resampled.of(sides, rule, settings, resamples, paired, weighting)
+        for weighting in WEIGHTINGS
     )
+    if by_prompts is None:
+        return replace(found, problem="one side has no layer by this rule")
+    less, of_all = np.array([-1.0, 1.0]), np.array([-1.0, 1.0]) / n_layers
+    if by_tokens is not None:
+        layers, ratios = by_tokens.sum(less), by_tokens.sum(of_all)
+        found = replace(
+            found,
+            layers=layers.value,
+            layers_interval=layers.interval(),
+            ratio=ratios.value,
+            ratio_interval=ratios.interval(),
+        )
     test = signed_rank if paired else mann_whitney
     singles = [_single(side, rule, settings) for side in sides]
     p, effect = test(singles[0], singles[1], settings.seed)
-    return replace(found, p=p, effect=effect)
+    ratio = None if found.same_size else by_prompts.sum(of_all)
+    return _claiming(replace(found, p=p, effect=effect), by_prompts.sum(less), ratio, sides)
 
 
 def trend(
@@ -185,39 +260,56 @@ def trend(
     settings: SummarySettings,
     rule: str = "kl",
     resamples: int = RESAMPLES,
+    paired: bool = False,
+    wording: Wording = HARDER,
 ) -> Trend:
-    """Whether the layers of one model grow over levels of a task.
+    """Whether the layers grow over levels of a task, or steps of a training.
 
     Args:
         levels: the prompts of two or more levels, easiest first.
         settings: the thresholds, and the seed.
         rule: `cosine`, `kl` or `overlap`.
         resamples: how often the prompts are drawn again.
+        paired: whether prompt i of every level is the same text: they are resampled together.
+        wording: what may be claimed.
 
     Raises:
-        ValueError: there are fewer than two levels.
+        ValueError: there are fewer than two levels, or paired ones differ in number.
     """
     if len(levels) < 2:
         raise ValueError("a trend needs two or more levels")
-    found = Trend(rule, tuple(len(text) for text in levels))
+    sizes = tuple(len(text) for text in levels)
+    if paired and len(set(sizes)) > 1:
+        raise ValueError(f"{sizes} prompts cannot be paired")
+    found = Trend(rule, sizes, paired=paired, wording=wording)
     problem = _too_few(levels, " a level") or _no_curve(levels, rule)
     if problem:
         return replace(found, problem=problem)
-    pooled = np.array([_pooled(text, rule, settings) for text in levels])
-    layers = tuple(float(value) if np.isfinite(value) else None for value in pooled)
-    p, tau = kendall([_single(text, rule, settings) for text in levels], settings.seed)
-    found = replace(found, layers=layers, p=p, effect=tau)
-    if not np.isfinite(pooled).all():
-        return replace(found, problem="a level has no layer by this rule")
+    pooled = [_pooled(text, rule, settings, "tokens") for text in levels]
     ranks = np.arange(len(levels)) - (len(levels) - 1) / 2
     weights = ranks / (ranks**2).sum() * (len(levels) - 1)
-    drawn = _resample(levels, rule, settings, resamples, together=False)
-    interval = _interval(drawn, weights, levels, together=False)
-    return replace(
+    singles = [_single(text, rule, settings) for text in levels]
+    if paired:
+        slopes = np.round(weights @ singles, 9)  # Equal slopes are to tie.
+        p, effect = signed_rank(np.zeros(sizes[0]), slopes, settings.seed)
+    else:
+        p, effect = kendall(singles, settings.seed)
+    found = replace(
         found,
-        slope=float(weights @ pooled),
-        slope_interval=interval,
+        layers=tuple(float(value) if np.isfinite(value) else None for value in pooled),
+        p=p,
+        effect=effect,
     )
+    by_tokens, by_prompts = (
+        _Resampled.of(levels, rule, settings, resamples, paired, weighting)
+        for weighting in WEIGHTINGS
+    )
+    if by_prompts is None:
+        return replace(found, problem="a level has no layer by this rule")
+    if by_tokens is not None:
+        slope = by_tokens.sum(weights)
+        found = replace(found, slope=slope.value, slope_interval=slope.interval())
+    return _claiming(found, by_prompts.sum(weights), None, levels)
 
 
 def holm(ps: ArrayLike) -> np.ndarray:
@@ -231,19 +323,40 @@ def holm(ps: ArrayLike) -> np.ndarray:
 
 
 def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The same comparisons with `p_holm`, as one family; those without a p stay as they are."""
-    ps = iter(holm([comparison.p for comparison in comparisons if comparison.p is not None]))
+    """The same comparisons as one family: with `p_holm`, and claims at the family's level.
+
+    Those without a p stay as they are, and do not count.
+    """
+    ps = [comparison.p for comparison in comparisons if comparison.p is not None]
+    adjusted = iter(holm(ps))
+    level = 1 - (1 - LEVEL) / max(1, len(ps))
     return [
-        comparison if comparison.p is None else replace(comparison, p_holm=float(next(ps)))
+        comparison
+        if comparison.p is None
+        else replace(
+            comparison,
+            p_holm=float(next(adjusted)),
+            claim=comparison.drawn.claim(level) if comparison.drawn else comparison.claim,
+        )
         for comparison in comparisons
     ]
 
 
+def numbers(comparison: Difference | Trend) -> dict[str, Any]:
+    """A comparison as JSON values, without the resamples."""
+    values = asdict(replace(comparison, drawn=None))
+    for name in ("drawn", "wording"):
+        values.pop(name, None)
+    return values
+
+
 def _too_few(groups: Sequence[Sequence[PromptCurves]], where: str = "") -> str:
     fewest = min(len(group) for group in groups)
-    if fewest >= FEWEST_PROMPTS:
-        return ""
-    return f"too few prompts to say ({fewest}{where}; {FEWEST_PROMPTS} are needed)"
+    if fewest < FEWEST_PROMPTS:
+        return f"too few prompts to say ({fewest}{where}; {FEWEST_PROMPTS} are needed)"
+    return (
+        "too few prompts to say (two of each task are needed)" if any(map(too_few, groups)) else ""
+    )
 
 
 def _no_curve(groups: Sequence[Sequence[PromptCurves]], rule: str) -> str:
@@ -257,8 +370,11 @@ def _n_layers(parts: Sequence[PromptCurves], rule: str) -> int:
     return curves.shape[1] - (0 if rule == "cosine" else 1)
 
 
-def _pooled(parts: Sequence[PromptCurves], rule: str, settings: SummarySettings) -> float:
-    return float(layers_by(rule, getattr(pool(parts), RULE_CURVES[rule]), settings))
+def _pooled(
+    parts: Sequence[PromptCurves], rule: str, settings: SummarySettings, weighting: Weighting
+) -> float:
+    curve = getattr(pool(parts, weighting), RULE_CURVES[rule])
+    return float(layers_by(rule, curve, settings))
 
 
 def _single(parts: Sequence[PromptCurves], rule: str, settings: SummarySettings) -> np.ndarray:
@@ -268,50 +384,79 @@ def _single(parts: Sequence[PromptCurves], rule: str, settings: SummarySettings)
     return ranked_layers(rule, curves, settings)
 
 
-def _resample(
-    groups: Sequence[Sequence[PromptCurves]],
-    rule: str,
-    settings: SummarySettings,
-    resamples: int,
-    together: bool,
-) -> np.ndarray:
-    """Pooled layers of resampled prompts, `[resamples, groups]`."""
-    columns = []
-    for number, parts in enumerate(groups):
-        seed = settings.seed if together else settings.seed + number
-        counts = draw(task_numbers(parts), resamples, seed)
-        columns.append(resampled_layers(parts, rule, settings, counts))
-    return np.stack(columns, axis=1)
+@dataclass(frozen=True)
+class _Resampled:
+    """The counts of layers of some groups of prompts, and those of their resamples.
 
-
-def _interval(
-    drawn: np.ndarray,
-    weights: np.ndarray,
-    groups: Sequence[Sequence[PromptCurves]],
-    together: bool,
-) -> Interval | None:
-    """Interval of a weighted sum of the groups' layers.
-
-    Independent groups have the degrees of freedom of Welch and Satterthwaite.
+    Attributes:
+        counts: layer + 1 of each group, `[groups]`.
+        drawn: the same of every resample, `[resamples, groups]`.
+        tasks: the tasks of each group's prompts.
+        together: whether the groups have the same prompts, drawn together.
     """
-    n = np.array([len(group) for group in groups], np.float64)
-    freedom, inflation = n.min() - 1, n.min() / (n.min() - 1)
-    variances = np.nanvar(drawn, axis=0) * weights**2 if np.isfinite(drawn).any(axis=0).all() else 0
-    if not together and np.sum(variances) > 0:
-        unbiased = variances * n / (n - 1)
-        freedom = unbiased.sum() ** 2 / (unbiased**2 / (n - 1)).sum()
-        inflation = unbiased.sum() / np.sum(variances)
-    return expanded_interval(drawn @ weights, LEVEL, freedom, inflation)
+
+    counts: np.ndarray
+    drawn: np.ndarray
+    tasks: list[np.ndarray]
+    together: bool
+
+    @classmethod
+    def of(
+        cls,
+        groups: Sequence[Sequence[PromptCurves]],
+        rule: str,
+        settings: SummarySettings,
+        resamples: int,
+        together: bool,
+        weighting: Weighting,
+    ) -> _Resampled | None:
+        """None where a group has no layer."""
+        pooled = np.array([_pooled(parts, rule, settings, weighting) for parts in groups])
+        if not np.isfinite(pooled).all():
+            return None
+        tasks = [task_numbers(parts) for parts in groups]
+        columns = []
+        for number, parts in enumerate(groups):
+            seed = settings.seed + (0 if together else number)
+            counts = draw(tasks[number], resamples, seed)
+            columns.append(resampled_layers(parts, rule, settings, counts, weighting))
+        return cls(pooled + 1, np.stack(columns, axis=1) + 1, tasks, together)
+
+    def sum(self, factors: np.ndarray) -> Bootstrap:
+        """A weighted sum over the groups.
+
+        Independent groups have the degrees of freedom of Welch and Satterthwaite.
+        """
+        freedoms, inflations = np.array([freedom_of(tasks) for tasks in self.tasks]).T
+        freedom, inflation = freedoms.min(), inflations.max()
+        variances = self.drawn.var(axis=0) * factors**2
+        if not self.together and variances.sum() > 0:
+            unbiased = variances * inflations
+            freedom = unbiased.sum() ** 2 / (unbiased**2 / freedoms).sum()
+            inflation = unbiased.sum() / variances.sum()
+        value = float(self.counts @ factors)
+        return Bootstrap(value, self.drawn @ factors, float(freedom), float(inflation))
 
 
-def _change(value: float, interval: Interval, more: str, fewer: str, none: str) -> str:
-    claim = more if interval[0] > 0 else fewer if interval[1] < 0 else none
-    return f"{claim}: {signed(value, 1)} layers ({_span(interval, 1)})"
+def _claiming(
+    found: Comparison,
+    layers: Bootstrap,
+    ratio: Bootstrap | None,
+    groups: Sequence[Sequence[PromptCurves]],
+) -> Comparison:
+    """The comparison with its claim, at the level of a single one."""
+    n_tasks = int(task_numbers(groups[0]).max()) + 1
+    drawn = Drawn(layers, ratio, n_tasks)
+    return replace(found, claim=drawn.claim(LEVEL), drawn=drawn)
 
 
-def _span(interval: Interval, digits: int) -> str:
-    low, high = (signed(end, digits) for end in interval)
-    return f"{100 * LEVEL:.0f} % interval {low} … {high}"
+def _sentence(comparison: Difference | Trend, wording: Wording, effect: str) -> str:
+    """What is claimed of the mean curve, then what the rank test says of single prompts."""
+    if comparison.problem or comparison.claim is None:
+        return comparison.problem
+    words = [comparison.claim.words(wording)]
+    tested = _test_words(comparison, effect)
+    return "; ".join([*words, *([f"single prompts: {tested}"] if tested else [])])
 
 
 def signed(value: float, digits: int) -> str:
@@ -319,20 +464,32 @@ def signed(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
-def _test_words(comparison: Difference | Trend, interval: Interval, effect: str) -> list[str]:
-    """The effect size and p, and whether the rank test says the same as the interval."""
-    words = [] if comparison.effect is None else [f"{effect} {comparison.effect:+.2f}"]
+def _test_words(comparison: Difference | Trend, effect: str) -> str:
+    """The effect size and p, and what they say where the claim says something else."""
+    words = [] if comparison.effect is None else [f"{effect} {signed(comparison.effect, 2)}"]
     p = comparison.p if comparison.p_holm is None else comparison.p_holm
-    if p is None:
-        return words
-    value = "p < 0.001" if p < 0.001 else f"p {p:.2g}"
-    if comparison.p_holm is not None:
-        value += " (Holm)"
-    found = interval[0] > 0 or interval[1] < 0
-    if found and p >= SIGNIFICANT and abs(comparison.effect or 0) == 1:
-        value += ": no rank test of so few prompts can tell more"
-    elif found and p >= SIGNIFICANT:
-        value += ": the rank test does not confirm it"
-    elif not found and p < SIGNIFICANT:
-        value += ": the rank test sees one"
-    return [*words, value]
+    if p is not None:
+        value = "p < 0.001" if p < 0.001 else f"p {p:.2g}"
+        words.append(value if comparison.p_holm is None else f"{value} (Holm)")
+        if p >= SIGNIFICANT and _utmost(comparison):
+            words.append("the least that so few prompts allow")
+        elif disagree(comparison):
+            words.append("a change" if p < SIGNIFICANT else "no clear change")
+    return ", ".join(words)
+
+
+def disagree(comparison: Difference | Trend) -> bool:
+    """Whether mean curve and single prompts say different things of there being a change.
+
+    Not where the test is as sure as so few prompts allow.
+    """
+    p = comparison.p if comparison.p_holm is None else comparison.p_holm
+    if comparison.claim is None or p is None:
+        return False
+    low, high = comparison.claim.interval
+    changes = low > 0 or high < 0
+    return changes != (p < SIGNIFICANT) and not (changes and _utmost(comparison))
+
+
+def _utmost(comparison: Difference | Trend) -> bool:
+    return abs(comparison.effect or 0) == 1

@@ -12,12 +12,13 @@ from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS
 from depthtui.report.phrases import rule_title
 from depthtui.sweep.comparisons import (
-    SIGNIFICANT,
+    Claim,
     Comparison,
     Difference,
     Trend,
     corrected,
     difference,
+    disagree,
     trend,
 )
 from depthtui.sweep.plan import TaskChoice
@@ -42,9 +43,8 @@ class Answer:
         on: the tasks, such as `addition, 1 to 5 digits`.
         rule: `cosine`, `kl` or `overlap`.
         sentence: what the data support.
-        found: the numbers, p values corrected (Holm) over the tasks that one pair of models is
-            compared on, or the models whose trend over one task is tested, by the same rule;
-            None where the answer only describes.
+        found: the numbers, corrected over all comparisons of the question; None where the answer
+            only describes.
     """
 
     compared: str
@@ -54,18 +54,19 @@ class Answer:
     found: Difference | Trend | None = None
 
     @property
-    def change(self) -> float | None:
+    def claim(self) -> Claim | None:
         """By how many layers the depth differs or grows, where that can be said."""
-        if isinstance(self.found, Difference):
-            return self.found.layers
-        return None if self.found is None else self.found.slope
+        return None if self.found is None else self.found.claim
+
+    @property
+    def change(self) -> float | None:
+        """The change that is claimed."""
+        return None if self.claim is None else self.claim.layers
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """The interval of `change`."""
-        if isinstance(self.found, Difference):
-            return self.found.layers_interval
-        return None if self.found is None else self.found.slope_interval
+        return None if self.claim is None else self.claim.interval
 
     @property
     def unclear(self) -> bool:
@@ -74,12 +75,8 @@ class Answer:
 
     @property
     def doubtful(self) -> bool:
-        """Whether interval and rank test disagree on there being a change."""
-        if self.found is None or self.found.p_holm is None or self.interval is None:
-            return False
-        if not self.unclear and abs(self.found.effect or 0) == 1:
-            return False  # The test is as sure as so few prompts allow.
-        return self.unclear != (self.found.p_holm >= SIGNIFICANT)
+        """Whether the mean curve and single prompts disagree on there being a change."""
+        return self.found is not None and disagree(self.found)
 
     @property
     def subject(self) -> str:
@@ -158,6 +155,7 @@ def _pairs(summary: SweepSummary) -> Iterable[Answer]:
     if len(pairs) > MOST_PAIRS:
         shapes = {model: _shape(summary.of_model(model)[0]) for model in models}
         pairs = [(a, b) for a, b in pairs if shapes[a] == shapes[b]]
+    compared_all: list[tuple[str, str, Difference]] = []
     for a, b in pairs:
         found: list[tuple[str, str, Difference]] = []
         for words, tasks in _subjects(summary.plan.tasks):
@@ -170,7 +168,8 @@ def _pairs(summary: SweepSummary) -> Iterable[Answer]:
                 found += [
                     (compared, words, difference) for difference in _differences(first, second)
                 ]
-        yield from _answers(found)
+        compared_all += found
+    yield from _answers(compared_all)
 
 
 def _subjects(tasks: Sequence[TaskChoice]) -> Iterable[tuple[str, list[TaskChoice]]]:
@@ -215,26 +214,23 @@ def _parts_by_text(cells: Iterable[CellSummary]) -> dict[str, PromptCurves]:
 
 
 def _trends(summary: SweepSummary) -> Iterable[Answer]:
-    found: dict[str, list[tuple[str, str, Trend]]] = {}
+    found: list[tuple[str, str, Trend]] = []
     for model in summary.models:
         by_task = {cell.cell.task: cell for cell in summary.of_model(model) if cell.parts}
         for words, tasks in _ordered(by_task):
             cells = [by_task[choice] for choice in tasks]
             for rule in _rules(cells):
                 each = trend([cell.parts for cell in cells], cells[0].settings, rule)
-                found.setdefault(words, []).append((cells[0].title, words, each))
-    for comparisons in found.values():
-        yield from _answers(comparisons)
+                found.append((cells[0].title, words, each))
+    subjects = list(dict.fromkeys(on for _, on, _ in found))
+    yield from _answers(sorted(found, key=lambda comparison: subjects.index(comparison[1])))
 
 
 def _answers(found: Sequence[tuple[str, str, Comparison]]) -> Iterable[Answer]:
-    """What was compared, on what, and how; those by the same rule are corrected together."""
-    results: dict[int, Comparison] = {}
-    for rule in RULE_CURVES:
-        family = [n for n, (_, _, estimate) in enumerate(found) if estimate.rule == rule]
-        results |= zip(family, corrected([found[n][2] for n in family]), strict=True)
-    for n, (compared, on, _) in enumerate(found):
-        yield Answer(compared, on, results[n].rule, results[n].sentence, results[n])
+    """What was compared, on what, and how; all of a question are one family."""
+    results = corrected([comparison for _, _, comparison in found])
+    for (compared, on, _), result in zip(found, results, strict=True):
+        yield Answer(compared, on, result.rule, result.sentence, result)
 
 
 def _ordered(tasks: Iterable[TaskChoice]) -> Iterable[tuple[str, list[TaskChoice]]]:

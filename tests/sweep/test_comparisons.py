@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -14,11 +15,15 @@ from depthtui.depth.effective_depth import depths, pool
 from depthtui.depth.intervals import draw, expanded_interval, resampled_layers
 from depthtui.depth.weights import task_numbers
 from depthtui.sweep.comparisons import (
+    TRAINED,
+    Claim,
     Difference,
     Trend,
     corrected,
     difference,
+    disagree,
     holm,
+    numbers,
     signed,
     trend,
 )
@@ -85,7 +90,8 @@ def test_pairing_removes_what_prompts_have_in_common() -> None:
     assert paired.effect == 1
     assert paired.p == pytest.approx(2 / 2**8)
     assert paired.sentence == (
-        "more layers: +2.0 layers (95 % interval +2.0 … +2.0), rank-biserial +1.00, p 0.0078"
+        "more layers: +2.0 layers (95 % interval +2.0 … +2.0) where each prompt counts once; "
+        "single prompts: rank-biserial +1.00, p 0.0078"
     )
 
 
@@ -108,7 +114,8 @@ def test_models_of_other_sizes_are_compared_by_ratio_too() -> None:
     assert found.layers_interval[0] > 8
     assert found.ratio_interval is not None
     assert found.ratio_interval[0] < 0.02 < 0.05 + found.ratio_interval[1]
-    assert f", ratio {ratios:+.2f} (95 % interval " in found.sentence
+    assert found.claim is not None
+    assert f", ratio {found.claim.ratio:+.2f} (95 % interval " in found.sentence
 
 
 def test_a_paired_resample_draws_the_same_prompts_of_both() -> None:
@@ -220,23 +227,106 @@ def test_two_levels_have_the_slope_of_their_difference() -> None:
         trend([a], SETTINGS)
 
 
-def test_where_interval_and_test_disagree_the_sentence_says_so() -> None:
-    found = Difference("kl", True, (5, 5), 3.0, (1.0, 5.0), p=0.0625, effect=0.8)
+def test_where_mean_curve_and_single_prompts_disagree_the_sentence_says_so() -> None:
+    claim = Claim(3.0, (1.0, 5.0))
+    found = Difference("kl", True, (5, 5), p=0.0625, effect=0.8, claim=claim)
+    assert disagree(found)
     assert found.sentence == (
-        "more layers: +3.0 layers (95 % interval +1.0 … +5.0), rank-biserial +0.80, "
-        "p 0.062: the rank test does not confirm it"
+        "more layers: +3.0 layers (95 % interval +1.0 … +5.0) where each prompt counts once; "
+        "single prompts: rank-biserial +0.80, p 0.062, no clear change"
     )
     utmost = replace(found, effect=1.0)
-    assert utmost.sentence.endswith("p 0.062: no rank test of so few prompts can tell more")
-    slope = Trend("kl", (9, 9), (3, 4), 1.0, (0.0, 2.0), p=0.0004, effect=0.3)
-    assert slope.sentence.endswith("tau +0.30, p < 0.001: the rank test sees one")
+    assert not disagree(utmost)
+    assert utmost.sentence.endswith("+1.00, p 0.062, the least that so few prompts allow")
+    unclear = replace(claim, layers=1.0, interval=(0.0, 2.0), level=1 - 0.05 / 3, n_tasks=2)
+    slope = Trend("kl", (9, 9), p=0.0004, effect=0.3, claim=unclear)
+    assert slope.sentence == (
+        "no clear trend: +1.0 layers (98.33 % interval +0.0 … +2.0) where each task counts once; "
+        "single prompts: tau +0.30, p < 0.001, a change"
+    )
     assert replace(slope, p_holm=0.06).sentence.endswith("tau +0.30, p 0.06 (Holm)")
 
 
 def test_zero_is_never_negative() -> None:
-    slope = Trend("kl", (9, 9), (3, 3), -0.04, (-0.04, 0.0), p=1.0)
+    slope = Trend("kl", (9, 9), p=1.0, claim=Claim(-0.04, (-0.04, 0.0)))
     assert slope.sentence.startswith("no clear trend: +0.0 layers (95 % interval +0.0 … +0.0)")
     assert signed(-0.5, 1) == "-0.5"
+
+
+def test_a_claim_counts_each_prompt_once() -> None:
+    # The one long prompt is as deep on both sides, the short ones are not.
+    long = replace(prompts(0, 1, 12)[0], n_tokens=9000)
+    a, b = prompts(1, 8, 10), prompts(1, 8, 16)
+    found = difference([long, *a], [long, *b], SETTINGS, paired=True)
+    once = difference(
+        *([replace(part, n_tokens=1) for part in [long, *side]] for side in (a, b)), SETTINGS, True
+    )
+    assert found.layers in (0, 1)
+    assert found.claim is not None
+    assert once.claim is not None
+    assert found.claim == once.claim
+    assert found.claim.layers == once.layers
+    assert found.claim.interval == once.layers_interval
+    assert found.claim.layers >= 4
+    assert (found.p, found.effect) == (once.p, once.effect)
+
+
+def test_tasks_count_the_same() -> None:
+    def side(depth: float) -> list[PromptCurves]:
+        short, long = prompts(2, 6, depth), prompts(3, 6, 12)
+        return [
+            *(replace(part, n_tokens=20, task="short") for part in short),
+            *(replace(part, n_tokens=300, task="long") for part in long * 5),
+        ]
+
+    found = difference(side(10), side(16), SETTINGS, paired=True)
+    assert found.claim is not None
+    assert found.claim.n_tasks == 2
+    # Half of a change of 6 layers, and not a sixteenth or a sixth of it.
+    assert 2 <= found.claim.layers <= 4
+    assert 2 <= (found.layers or 0) <= 4
+    few = [replace(part, task=f"{number}") for number, part in enumerate(prompts(4, 6, 12))]
+    assert "two of each task" in difference(few, few, SETTINGS, paired=True).sentence
+
+
+def test_claims_are_at_the_level_of_their_family() -> None:
+    a, b = prompts(0, 12, 12, spread=3), prompts(5, 12, 14, spread=3)
+    rules = [difference(a, b, SETTINGS, paired=False, rule=rule) for rule in RULES]
+    unknown = Difference("kl", True, (3, 3), problem="too few")
+    alone, family = corrected(rules[:1]), corrected([*rules, unknown])
+    assert family[-1] == unknown
+    assert alone[0].claim == rules[0].claim
+    for found, one in zip(family, rules, strict=False):
+        assert found.claim is not None
+        assert one.claim is not None
+        assert one.drawn is not None
+        assert found.claim.level == pytest.approx(1 - 0.05 / 3)
+        drawn = one.drawn.layers
+        assert found.claim.interval == expanded_interval(
+            drawn.values, 1 - 0.05 / 3, drawn.freedom, drawn.inflation
+        )
+        assert found.claim.interval[0] <= one.claim.interval[0]
+        # What stands beside the claim stays at 95 %.
+        assert found.layers_interval == one.layers_interval
+    values = json.loads(json.dumps(numbers(family[0])))
+    assert values["claim"]["level"] == pytest.approx(0.98333, abs=1e-5)
+    assert "drawn" not in values
+
+
+def test_levels_of_the_same_prompts_are_drawn_together() -> None:
+    first = prompts(0, 8, 12, spread=4)
+    steps = [first, moved(first, 1), moved(first, 3)]
+    apart = trend(steps, SETTINGS, "overlap")
+    found = trend(steps, SETTINGS, "overlap", paired=True, wording=TRAINED)
+    assert found.claim is not None
+    assert apart.claim is not None
+    assert found.claim.interval == (found.claim.layers, found.claim.layers)
+    assert found.claim.layers == pytest.approx(3)
+    assert apart.claim.interval[0] <= 0
+    assert found.sentence.startswith("more layers with more training: +3.0 layers")
+    assert (found.effect, found.p) == (1, pytest.approx(2 / 2**8))
+    with pytest.raises(ValueError, match="cannot be paired"):
+        trend([first, first[:7]], SETTINGS, paired=True)
 
 
 def test_holm_by_hand() -> None:

@@ -9,7 +9,6 @@ import numpy as np
 from rich.cells import cell_len
 
 from depthtui.data.lens_view import LOGIT, lens_heading
-from depthtui.depth.intervals import LEVEL
 from depthtui.depth.rules import RULE_CURVES, layer_curve
 from depthtui.report import svg
 from depthtui.report.blocks import (
@@ -61,8 +60,8 @@ _MOST_ITEMS = 12
 """Lines of a list in a terminal; the reports have all of them."""
 
 _LEGEND = (
-    f"Layers and their {LEVEL:.0%} interval, bold where it leaves 0 out; ? where the rank test "
-    "(Holm) disagrees. The reports say it in sentences."
+    "Layers and their interval, as wide as so many comparisons need, bold where it leaves 0 out; "
+    "? where single prompts say otherwise (rank test, Holm). The reports say it in sentences."
 )
 
 

@@ -13,6 +13,7 @@ from depthtui import __version__
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.run_settings import settings_keys, summary_keys
 from depthtui.report.summary import finite, verdict_dict, weights_dtype
+from depthtui.sweep.comparisons import numbers
 from depthtui.sweep.questions import Question
 from depthtui.sweep.report.phrases import absences, cautions
 from depthtui.sweep.summary import CellSummary, SweepSummary
@@ -45,7 +46,7 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
                         "on": answer.on,
                         "rule": answer.rule,
                         "sentence": answer.sentence,
-                        "numbers": None if answer.found is None else asdict(answer.found),
+                        "numbers": None if answer.found is None else numbers(answer.found),
                     }
                     for answer in question.answers
                 ],
