@@ -262,6 +262,7 @@ def plan_from(body: dict[str, Any]) -> SweepPlan:
         tuple(TaskChoice(**task) for task in body["tasks"]),
         run_settings_from(body["run"]),
         SummarySettings(**body["summary"]),
+        tuple((name, family) for name, family in body.get("families", ())),
     )
 
 

@@ -103,7 +103,8 @@ def _united(plans: Sequence[SweepPlan]) -> SweepPlan:
                 f"{task.title} was measured on different prompts in different sweeps.",
                 "Merge sweeps with the same --examples, --data, --max-tokens and --sample.",
             )
-    return replace(first, models=tuple(models), tasks=tuple(tasks))
+    families = dict.fromkeys(pair for plan in plans for pair in plan.families)
+    return replace(first, models=tuple(models), tasks=tuple(tasks), families=tuple(families))
 
 
 def _read(folder: Path, name: str, notify: Notify) -> Record | None:

@@ -70,12 +70,14 @@ class SweepPlan:
         tasks: in the order in which they are run and reported.
         run: settings of every run; its seed also draws the prompts.
         summary: how the runs of a cell are pooled.
+        families: names of models, and the family that each is of, where that was said.
     """
 
     models: tuple[ModelSpec, ...]
     tasks: tuple[TaskChoice, ...]
     run: RunSettings = field(default_factory=RunSettings)
     summary: SummarySettings = field(default_factory=SummarySettings)
+    families: tuple[tuple[str, str], ...] = ()
 
     @property
     def cells(self) -> list[Cell]:
@@ -110,7 +112,8 @@ def check_plan(plan: SweepPlan) -> SweepPlan:
                 f"The task {task.title} is there twice, with other prompts each time.",
                 "Give one of them another name, with a file of its own.",
             )
-    return SweepPlan(models, tasks, reading_through(plan.run, plan.summary.lens), plan.summary)
+    run = reading_through(plan.run, plan.summary.lens)
+    return replace(plan, models=models, tasks=tasks, run=run)
 
 
 def with_absolute_paths(plan: SweepPlan) -> SweepPlan:
@@ -119,12 +122,14 @@ def with_absolute_paths(plan: SweepPlan) -> SweepPlan:
     So the same plan means the same from another folder, and on another machine with the
     same disk.
     """
-    models = [
-        model if model.name == DEMO else replace(model, name=_absolute(model.name))
-        for model in plan.models
-    ]
+    models = [replace(model, name=_model_from_root(model.name)) for model in plan.models]
     tasks = [replace(choice, data=_absolute(choice.data)) for choice in plan.tasks]
-    return replace(plan, models=tuple(models), tasks=tuple(tasks))
+    families = [(_model_from_root(name), family) for name, family in plan.families]
+    return replace(plan, models=tuple(models), tasks=tuple(tasks), families=tuple(families))
+
+
+def _model_from_root(name: str) -> str:
+    return name if name == DEMO else _absolute(name)
 
 
 def _absolute(name: str) -> str:

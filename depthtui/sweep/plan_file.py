@@ -6,6 +6,7 @@ metrics = ["contributions", "logit_lens", "ablation"]
 [[model]]
 name = "Qwen/Qwen2.5-7B"
 quantize = "8bit"
+family = "Qwen2.5"
 
 [[task]]
 name = "addition"
@@ -57,6 +58,7 @@ def read_plan(path: Path, base: SweepPlan, drawing: Drawing) -> SweepPlan:
         ),
         replace(base.run, **_values(table, _RUN, where)),
         replace(base.summary, **_values(table, _SUMMARY, where)),
+        tuple((row["name"], row["family"]) for row in models if "family" in row),
     )
 
 
@@ -82,7 +84,8 @@ def _tables(table: dict[str, Any], name: str, where: str) -> list[dict[str, Any]
 
 
 def _model(row: dict[str, Any], where: str) -> ModelSpec:
-    _check_keys(row, _MODEL, where)
+    _check_keys(row, _MODEL | _FAMILY, where)
+    _values(row, _FAMILY, where)
     if not row.get("name"):
         raise DepthError(f"{where} has no name.", "A hub id, a folder, a GGUF file or demo.")
     return ModelSpec(**_values(row, _MODEL, where))
@@ -144,7 +147,7 @@ _SUMMARY = options_of(SummarySettings)
 _MODEL = options_of(ModelSpec)
 
 
-def _file_name(value: Any) -> str:
+def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise WrongValue("text in quotes")
     return value
@@ -153,5 +156,8 @@ def _file_name(value: Any) -> str:
 _TASK = {
     "name": Option("A task, a data set, or a name for the prompts of `data`."),
     "level": Option("How hard.", read=_levels),
-    "data": Option("A file that holds the prompts.", read=_file_name),
+    "data": Option("A file that holds the prompts.", read=_text),
+}
+_FAMILY = {
+    "family": Option("Models of one family are of the same kind, and differ in size.", read=_text)
 }

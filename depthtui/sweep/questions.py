@@ -1,17 +1,20 @@
-"""The paper's three questions, asked of a sweep: size, training, difficulty."""
+"""What is asked of a sweep: the paper's questions of size, training and difficulty, and others."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
 from depthtui.data.depth import PromptCurves
+from depthtui.data.run_settings import ModelSpec
 from depthtui.depth.rules import RULE_CURVES
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS
 from depthtui.report.phrases import rule_title
 from depthtui.sweep.comparisons import (
+    TRAINED,
     Claim,
     Comparison,
     Difference,
@@ -34,6 +37,15 @@ _DIFFICULTY_ORDERS = (
 """Tasks that are ordered by difficulty, easiest first: ours, and the paper's."""
 
 
+_STEP = re.compile(r"(?:step|checkpoint|iter(?:ation)?)[-_]?(\d+)", re.IGNORECASE)
+_STAGE = re.compile(r"stage[-_]?(\d+)", re.IGNORECASE)
+
+_UNLIKE = (
+    "these models are of different families, so that size is not all that differs between them; "
+    "a `family` in the plan's file says which belong together"
+)
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a sweep says to a question, by one rule.
@@ -41,7 +53,7 @@ class Answer:
     Attributes:
         compared: the model or models, such as `Qwen2.5-7B`, or `b less a`.
         on: the tasks, such as `addition, 1 to 5 digits`.
-        rule: `cosine`, `kl` or `overlap`.
+        rule: `cosine`, `kl` or `overlap`; empty where it is no matter of a rule.
         sentence: what the data support.
         found: the numbers, corrected over all comparisons of the question; None where the answer
             only describes.
@@ -84,7 +96,8 @@ class Answer:
         return f"{self.compared} on {self.on}"
 
     def __str__(self) -> str:
-        return f"{self.subject}, {rule_title(self.rule)}: {self.sentence}."
+        by = f", {rule_title(self.rule)}" if self.rule else ""
+        return f"{self.subject}{by}: {self.sentence}."
 
 
 @dataclass(frozen=True)
@@ -100,7 +113,9 @@ def questions(summary: SweepSummary) -> list[Question]:
     """The questions that the sweep's models and tasks allow to ask."""
     asked = (
         ("size", "Does effective depth grow with size?", _sizes),
+        ("training", "Does effective depth grow with training?", _trainings),
         ("models", "Do the models differ on the same prompts?", _pairs),
+        ("precision", "Do fewer bits change effective depth?", _precisions),
         ("difficulty", "Do harder tasks use more depth?", _trends),
     )
     found = [Question(name, title, list(answer(summary))) for name, title, answer in asked]
@@ -113,18 +128,67 @@ def _rules(cells: Iterable[CellSummary]) -> list[str]:
 
 
 def _sizes(summary: SweepSummary) -> Iterable[Answer]:
-    """Counts and ratios from the smallest model to the largest, task by task."""
-    for task in summary.plan.tasks:
-        cells = [cell for cell in summary.cells if cell.cell.task == task]
-        cells.sort(key=lambda cell: cell.model.parameters)
-        if len({cell.model.parameters for cell in cells}) < 2:
-            continue
-        compared = f"{cells[0].title} to {cells[-1].title}"
-        for rule in _rules(cells):
-            yield Answer(compared, task.title, rule, _size_sentence(cells, rule))
+    """Counts and ratios from the smallest model of a family to the largest, task by task."""
+    answers = [
+        Answer(f"{cells[0].title} to {cells[-1].title}", task.title, rule, _size(cells, rule))
+        for task in summary.plan.tasks
+        for members in families(summary)
+        if (cells := _by_size(summary, members, task))
+        for rule in _rules(cells)
+    ]
+    everyone = summary.models
+    if not answers and any(_by_size(summary, everyone, task) for task in summary.plan.tasks):
+        titles = [summary.of_model(model)[0].title for model in everyone]
+        yield Answer(", ".join(titles), "all tasks", "", _UNLIKE)
+    yield from answers
 
 
-def _size_sentence(cells: Sequence[CellSummary], rule: str) -> str:
+def _by_size(
+    summary: SweepSummary, models: Sequence[ModelSpec], task: TaskChoice
+) -> list[CellSummary]:
+    """Their cells on a task, from the smallest model to the largest; none where all are alike."""
+    cells = [cell for cell in summary.cells if cell.cell.task == task and cell.cell.model in models]
+    if len({cell.model.parameters for cell in cells}) < 2:
+        return []
+    return sorted(cells, key=lambda cell: cell.model.parameters)
+
+
+def families(summary: SweepSummary) -> list[list[ModelSpec]]:
+    """The models in families, within which size is nearly all that differs.
+
+    They are of one family where the plan says so; where it says nothing, where their
+    architecture is the same and their tokenizers cut the same prompts into as many tokens.
+    """
+    found: list[list[ModelSpec]] = []
+    for model in summary.models:
+        for members in found:
+            if _related(summary, members[0], model):
+                members.append(model)
+                break
+        else:
+            found.append([model])
+    return found
+
+
+def _related(summary: SweepSummary, a: ModelSpec, b: ModelSpec) -> bool:
+    said = dict(summary.plan.families)
+    if a.name in said or b.name in said:
+        return said.get(a.name) == said.get(b.name)
+    ours, theirs = summary.of_model(a), summary.of_model(b)
+    one, other = _lengths(ours), _lengths(theirs)
+    both = one.keys() & other.keys()
+    return (
+        ours[0].model.architecture == theirs[0].model.architecture
+        and bool(both)
+        and all(one[text] == other[text] for text in both)
+    )
+
+
+def _lengths(cells: Iterable[CellSummary]) -> dict[str, int]:
+    return {record.prompt.text: record.n_tokens for cell in cells for record in cell.records}
+
+
+def _size(cells: Sequence[CellSummary], rule: str) -> str:
     known = [
         (cell, estimate.layer + 1, estimate.ratio)
         for cell in cells
@@ -134,10 +198,12 @@ def _size_sentence(cells: Sequence[CellSummary], rule: str) -> str:
     ]
     if len(known) < 2:
         return "fewer than two models have a layer by this rule"
-    listed = ", ".join(f"{count} of {cell.model.n_layers}" for cell, count, _ in known)
-    how = _course([count for _, count, _ in known])
-    ratios = [ratio for _, _, ratio in known]
-    return f"{listed} layers: the count {how}, the ratio is {min(ratios):.2f} to {max(ratios):.2f}"
+    listed = ", ".join(
+        f"{count} of {cell.model.n_layers} ({ratio:.2f})" for cell, count, ratio in known
+    )
+    counts = _course([count for _, count, _ in known])
+    ratios = _course([ratio for _, _, ratio in known])
+    return f"{listed} layers: the count {counts}, the ratio {ratios}"
 
 
 def _course(values: Sequence[float]) -> str:
@@ -149,27 +215,100 @@ def _course(values: Sequence[float]) -> str:
     return "falls" if max(steps) <= 0 else "goes up and down"
 
 
+def _trainings(summary: SweepSummary) -> Iterable[Answer]:
+    """Revisions of one model, in the order of their steps, on the prompts that all have run."""
+    found: list[tuple[str, str, Trend]] = []
+    for models in _trained(summary.models):
+        first, last = models[0], models[-1]
+        name = summary.of_model(first)[0].model.name.rsplit("/", 1)[-1]
+        compared = f"{name} from {first.revision} to {last.revision}"
+        for words, tasks in _subjects(summary.plan.tasks):
+            steps = [_cells_on(summary, model, tasks) for model in models]
+            parts = _shared(steps)
+            for rule in _rules(cell for cells in steps for cell in cells):
+                settings = summary.plan.summary
+                grown = trend(parts, settings, rule, paired=True, wording=TRAINED)
+                found.append((compared, words, grown))
+    yield from _answers(found)
+
+
+def _trained(models: Sequence[ModelSpec]) -> list[list[ModelSpec]]:
+    """Revisions whose names tell a step of a training, of each model that has several."""
+    found: dict[ModelSpec, list[ModelSpec]] = {}
+    for model in models:
+        if step_of(model.revision) is not None:
+            found.setdefault(replace(model, revision=""), []).append(model)
+    return [
+        sorted(revisions, key=lambda model: step_of(model.revision) or (0, 0))
+        for revisions in found.values()
+        if len(revisions) > 1
+    ]
+
+
+def step_of(revision: str) -> tuple[int, int] | None:
+    """Stage and step of a training in a revision's name, such as `stage1-step5000`, or None."""
+    step, stage = _STEP.search(revision), _STAGE.search(revision)
+    return None if step is None else (int(stage[1]) if stage else 0, int(step[1]))
+
+
+def _precisions(summary: SweepSummary) -> Iterable[Answer]:
+    """One model at fewer bits less the same model at the most."""
+    found: list[tuple[str, str, Difference]] = []
+    for model, *others in _precise(summary):
+        for other in others:
+            found += _compared(summary, model, other)
+    yield from _answers(found)
+
+
+def _precise(summary: SweepSummary) -> list[list[ModelSpec]]:
+    """Each model that was run at several dtypes or bits, from the most bits to the fewest."""
+    found: dict[tuple[str, str], dict[tuple[str, str], ModelSpec]] = {}
+    for spec in summary.models:
+        model = summary.of_model(spec)[0].model
+        kinds = found.setdefault((spec.name, spec.revision), {})
+        kinds.setdefault((model.dtype, model.quantize), spec)
+    return [
+        [kinds[kind] for kind in sorted(kinds, key=_bits, reverse=True)]
+        for kinds in found.values()
+        if len(kinds) > 1
+    ]
+
+
+def _bits(kind: tuple[str, str]) -> int:
+    """Bits of a weight, of a dtype and a quantisation."""
+    digits = re.search(r"\d+", kind[1] or kind[0])
+    return int(digits[0]) if digits else 0
+
+
 def _pairs(summary: SweepSummary) -> Iterable[Answer]:
     models = summary.models
-    pairs = list(combinations(models, 2))
+    told = {frozenset(pair) for group in _trained(models) for pair in combinations(group, 2)}
+    told |= {frozenset(pair) for group in _precise(summary) for pair in combinations(group, 2)}
+    pairs = [pair for pair in combinations(models, 2) if frozenset(pair) not in told]
     if len(pairs) > MOST_PAIRS:
         shapes = {model: _shape(summary.of_model(model)[0]) for model in models}
         pairs = [(a, b) for a, b in pairs if shapes[a] == shapes[b]]
-    compared_all: list[tuple[str, str, Difference]] = []
-    for a, b in pairs:
-        found: list[tuple[str, str, Difference]] = []
-        for words, tasks in _subjects(summary.plan.tasks):
-            first, second = (
-                [cell for cell in summary.of_model(model) if cell.cell.task in tasks]
-                for model in (a, b)
-            )
-            if first and second:
-                compared = f"{second[0].title} less {first[0].title}"
-                found += [
-                    (compared, words, difference) for difference in _differences(first, second)
-                ]
-        compared_all += found
-    yield from _answers(compared_all)
+    yield from _answers([answer for a, b in pairs for answer in _compared(summary, a, b)])
+
+
+def _compared(
+    summary: SweepSummary, a: ModelSpec, b: ModelSpec
+) -> Iterable[tuple[str, str, Difference]]:
+    """b less a by every rule, on every subject, on the prompts that both have run."""
+    for words, tasks in _subjects(summary.plan.tasks):
+        first, second = (_cells_on(summary, model, tasks) for model in (a, b))
+        if first and second:
+            compared = f"{second[0].title} less {first[0].title}"
+            ours, theirs = _shared([first, second])
+            for rule in _rules([*first, *second]):
+                change = difference(ours, theirs, first[0].settings, True, rule)
+                yield compared, words, change
+
+
+def _cells_on(
+    summary: SweepSummary, model: ModelSpec, tasks: Sequence[TaskChoice]
+) -> list[CellSummary]:
+    return [cell for cell in summary.of_model(model) if cell.cell.task in tasks]
 
 
 def _subjects(tasks: Sequence[TaskChoice]) -> Iterable[tuple[str, list[TaskChoice]]]:
@@ -193,15 +332,11 @@ def _shape(cell: CellSummary) -> tuple[int, int]:
     return cell.model.n_layers, cell.model.d_model
 
 
-def _differences(
-    first: Sequence[CellSummary], second: Sequence[CellSummary]
-) -> Iterable[Difference]:
-    """By every rule, on the prompts that both models have run."""
-    ours, theirs = _parts_by_text(first), _parts_by_text(second)
-    both = [text for text in ours if text in theirs]
-    parts = [ours[text] for text in both], [theirs[text] for text in both]
-    for rule in _rules([*first, *second]):
-        yield difference(*parts, first[0].settings, paired=True, rule=rule)
+def _shared(sides: Sequence[Sequence[CellSummary]]) -> list[list[PromptCurves]]:
+    """The prompts that all sides have run, in the same order for each."""
+    found = [_parts_by_text(cells) for cells in sides]
+    texts = [text for text in found[0] if all(text in parts for parts in found)]
+    return [[parts[text] for text in texts] for parts in found]
 
 
 def _parts_by_text(cells: Iterable[CellSummary]) -> dict[str, PromptCurves]:

@@ -47,6 +47,7 @@ class SavedSweep:
 def default_folder(plan: SweepPlan, cache_dir: Path) -> Path:
     """Where a plan's records are kept unless somebody says otherwise: the same plan, the same."""
     named = {**vars(plan), "summary": summary_keys(plan.summary)}
+    del named["families"]
     return cache_dir / "sweeps" / make_key("sweep", plan=named)[:16]
 
 

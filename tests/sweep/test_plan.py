@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from depthtui.sweep.plan import (
 )
 from depthtui.sweep.plan_file import read_plan
 from depthtui.sweep.prompts import Candidates, choose
+from depthtui.sweep.saved import default_folder, plan_from_text, plan_text
 
 EMPTY = SweepPlan((), ())
 
@@ -113,6 +116,7 @@ quantize = "8bit"
 
 [[model]]
 name = "demo"
+family = "SmolLM2"
 
 [[task]]
 name = "addition"
@@ -148,6 +152,19 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
     )
     assert plan.run == RunSettings(metrics=("logit_lens",), seed=5)
     assert plan.summary == SummarySettings(0.4, include_first_token=False, seed=5)
+    assert plan.families == (("demo", "SmolLM2"),)
+    assert check_plan(plan).families == plan.families
+    assert plan_from_text(plan_text(plan)) == plan
+
+
+def test_a_family_changes_no_folder(tmp_path: Path) -> None:
+    plan = file_plan(tmp_path, PLAN)
+    assert default_folder(plan, tmp_path) == default_folder(replace(plan, families=()), tmp_path)
+    other = replace(plan, models=plan.models[:1])
+    assert default_folder(plan, tmp_path) != default_folder(other, tmp_path)
+    before = json.loads(plan_text(plan))
+    del before["families"]
+    assert plan_from_text(json.dumps(before)) == replace(plan, families=())
 
 
 @pytest.mark.parametrize(
@@ -166,6 +183,7 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
             "[[task]]\nname = 'facts'\n[[task]]\nname = 'addition'\nlevel = 99",
             "task 2: .*level '99'",
         ),
+        ("[[model]]\nname = 'demo'\nfamily = 3", "model 1: family must be text in quotes"),
         ("[[task]]\nname = 'facts'\nlevel = true", "task 1: level must be"),
         ("[[task]]\nname = 'addition'\ndata = ''", "data must be text in quotes"),
         ("[[task]]\nname = 'facts'\nlevle = 1", "task 1: there is no key levle"),
@@ -185,7 +203,9 @@ def test_files_and_folders_are_named_from_the_root(
     monkeypatch.chdir(tmp_path)
     models = (ModelSpec("model"), ModelSpec("some/model"), ModelSpec("demo"))
     tasks = (TaskChoice("mine", data="mine.jsonl"), TaskChoice("facts", "1"))
-    plan = with_absolute_paths(SweepPlan(models, tasks))
+    families = (("model", "x"), ("some/model", "x"))
+    plan = with_absolute_paths(SweepPlan(models, tasks, families=families))
+    assert plan.families == ((str(tmp_path / "model"), "x"), ("some/model", "x"))
     assert [model.name for model in plan.models] == [str(tmp_path / "model"), "some/model", "demo"]
     assert [choice.data for choice in plan.tasks] == [str(tmp_path / "mine.jsonl"), ""]
 

@@ -233,7 +233,8 @@ def _findings(
             if answer.subject != subject:
                 subject = answer.subject
                 found.append(Finding(subject, "subject"))
-            words = f"{rule_title(answer.rule)}: {answer.sentence}."
+            by = f"{rule_title(answer.rule)}: " if answer.rule else ""
+            words = f"{by}{answer.sentence}."
             found.append(Finding(words, _kind(answer)))
     doubts = cautions(summary)
     if doubts:

@@ -27,7 +27,7 @@ from depthtui.report.formats import format_titles
 from depthtui.sweep.comparisons import signed
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, Drawing, SweepPlan, TaskChoice
-from depthtui.sweep.questions import Question, questions
+from depthtui.sweep.questions import Answer, Question, questions, step_of
 from depthtui.sweep.records import record_of
 from depthtui.sweep.report.document import relative, sweep_document
 from depthtui.sweep.report.export import sweep_report
@@ -84,6 +84,21 @@ def of_results(results, spec: ModelSpec | None = None) -> SweepSummary:
     records = [record_of(result, f"key{n}", cell, n) for n, result in enumerate(results)]
     plan = SweepPlan((cell.model,), (cell.task,), results[0].settings)
     return summarise_sweep(Outcome(plan, {cell: records}, []))
+
+
+def planted(specs: list[ModelSpec], crossings: list[int]) -> Outcome:
+    """Models on the same six prompts, whose KL falls at these layers of 12."""
+    task, records = TaskChoice("commonsense"), {}
+    for spec, crossing in zip(specs, crossings, strict=True):
+        dtype = "bfloat16" if spec.dtype == "auto" else spec.dtype
+        model = replace(model_info(spec, layers=12), dtype=dtype, quantize=spec.quantize)
+        cell = Cell(spec, task)
+        records[cell] = []
+        for number in range(6):
+            result = full_result(full_run(f"text {number}").prompt, model)
+            result.get(LogitLens).kl[:] = np.where(np.arange(13) < crossing, 4, 1)[:, None]
+            records[cell].append(record_of(result, f"{number}", cell, number))
+    return Outcome(SweepPlan(tuple(specs), (task,)), records, [])
 
 
 class TestNumbers:
@@ -181,10 +196,71 @@ class TestQuestions:
             cell_of(summary, name, "gsm8k").depth("kl").layer + 1
             for name in ("1.5B-Instruct", "Math-1.5B", "14B")
         ]
-        assert answer.sentence.startswith(
-            f"{counts[0]} of 28, {counts[1]} of 28, {counts[2]} of 48 layers: the count "
-        )
+        listed = zip(counts, (28, 28, 48), strict=True)
+        words = ", ".join(f"{count} of {layers} ({count / layers:.2f})" for count, layers in listed)
+        assert answer.sentence.startswith(f"{words} layers: the count ")
         assert len(sizes.answers) == len(TASKS) * len(RULES)
+
+    def test_size_is_asked_within_a_family(self) -> None:
+        def of(*models: tuple[str, int, str, int], **plan) -> list[Answer]:
+            records, task = {}, TaskChoice("commonsense")
+            for name, layers, architecture, tokens in models:
+                spec = ModelSpec(name)
+                result = full_result(full_run("text", tokens=tokens).prompt, model_info(spec))
+                result.model = replace(
+                    model_info(spec, layers=layers), architecture=architecture, parameters=layers
+                )
+                record = record_of(result, "key", Cell(spec, task), 0)
+                records[Cell(spec, task)] = [replace(record, n_tokens=tokens)]
+            specs = tuple(cell.model for cell in records)
+            outcome = Outcome(SweepPlan(specs, (task,), **plan), records, [])
+            found = {question.name: question for question in questions(summarise_sweep(outcome))}
+            return found["size"].answers
+
+        small, large = ("small", 4, "A", 9), ("large", 8, "A", 9)
+        for other in (("other", 6, "B", 9), ("other", 6, "A", 11)):
+            apart = of(small, other)
+            assert len(apart) == 1
+            assert str(apart[0]).startswith(
+                "small, other on all tasks: these models are of different families"
+            )
+            answers = of(small, other, large)
+            assert {answer.compared for answer in answers} == {"small to large"}
+        said = of(small, ("other", 6, "B", 11), families=(("small", "x"), ("other", "x")))
+        assert {answer.compared for answer in said} == {"small to other"}
+        parted = of(small, large, families=(("large", "x"),))
+        assert "different families" in parted[0].sentence
+
+    def test_revisions_are_in_the_order_of_their_steps(self) -> None:
+        steps = ("step64", "step1000", "step9")
+        outcome = planted([ModelSpec("a/m", revision=step) for step in steps], [4, 6, 3])
+        found = {question.name: question for question in questions(summarise_sweep(outcome))}
+        assert set(found) == {"training"}
+        answer = next(answer for answer in found["training"].answers if answer.rule == "kl")
+        assert answer.compared == "m from step9 to step1000"
+        assert answer.found.layers == (3, 4, 6)
+        assert answer.found.paired
+        assert answer.sentence.startswith("more layers with more training: +3.0 layers")
+        assert step_of("stage2-step50") > step_of("stage1-step90-tokens3B")
+        assert step_of("main") is None
+
+    def test_fewer_bits_are_compared_with_the_most(self) -> None:
+        specs = [
+            ModelSpec("m", quantize="4bit"),
+            ModelSpec("m", dtype="bfloat16"),
+            ModelSpec("m", dtype="float32"),
+            ModelSpec("n", dtype="float32"),
+        ]
+        outcome = planted(specs, [7, 5, 5, 5])
+        found = {question.name: question for question in questions(summarise_sweep(outcome))}
+        kl = [answer for answer in found["precision"].answers if answer.rule == "kl"]
+        assert [(answer.compared, answer.change) for answer in kl] == [
+            ("m, bfloat16 less m, float32", 0),
+            ("m, 4bit less m, float32", 2),
+        ]
+        pairs = {answer.compared for answer in found["models"].answers}
+        others = ("m, 4bit", "m, bfloat16", "m, float32")
+        assert pairs == {f"n, float32 less {other}" for other in others}
 
     def test_pairs_are_on_the_same_prompts(self, asked) -> None:
         _, pairs, _ = asked
