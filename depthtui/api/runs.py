@@ -129,7 +129,8 @@ class Runs(Sequence[Run]):
         Returns:
             rule -> its `layer` (0-based, None where there is none, with the `reason`), `count`
             (layer + 1), `ratio` (count / L), and `interval`, the 95 % bootstrap interval of the
-            layer, None below five prompts.
+            layer, None below five prompts; `crossing` and `area`, which do not jump from layer
+            to layer; `prompt_weighted`, the same of the mean in which each prompt counts once.
         """
         summary = summarise(group_runs(self._runs)[0].results, self.settings)
         return {} if summary is None else {depth.rule: depth for depth in summary.depths}

@@ -21,6 +21,13 @@ class DepthEstimate:
         reason: why there is no layer; empty where there is one.
         warning: why to doubt the layer, such as a non-monotone crossing; may be empty.
         interval: bootstrap interval of the layer, or None.
+        crossing: where the line through the curve's values meets the threshold (zero for the
+            cosine), a layer with decimals: between layers e - 1 and e, for the cosine between e
+            and e + 1. It moves smoothly where the layer jumps. None without a layer.
+        area: of the KL rule: the mean over layers of KL / largest KL. Smooth, and of no threshold:
+            the share of the depth that it would take a KL which falls at once. None for others.
+            Of few prompts the largest KL is too large, and the area a little too small: it has
+            no interval, since resamples are off by as much again.
         prompt_weighted: what the rule says of the mean in which each prompt counts once instead
             of each token; None where the mean is that one, or unknown.
     """
@@ -32,6 +39,8 @@ class DepthEstimate:
     reason: str = ""
     warning: str = ""
     interval: tuple[float, float] | None = None
+    crossing: float | None = None
+    area: float | None = None
     prompt_weighted: DepthEstimate | None = None
 
     @property

@@ -11,7 +11,7 @@ from depthtui.data.depth import Curves, DepthEstimate, DepthSummary, PromptCurve
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.intervals import depth_intervals
-from depthtui.depth.rules import cosine_layers, over_gaps
+from depthtui.depth.rules import cosine_layers, kl_area, over_gaps
 from depthtui.depth.weights import WEIGHTINGS, Weighting, effective_prompts, pool_weights
 from depthtui.metrics import METRICS
 from depthtui.metrics.lens_rules import kl_layers, overlap_layers
@@ -32,7 +32,8 @@ def cosine_depth(mean_cosine: np.ndarray) -> DepthEstimate:
     layer = cosine_layers(mean_cosine)
     if np.isnan(layer):
         return _none("cosine", None, "the mean cosine never turns from negative to positive")
-    return _at("cosine", int(layer), len(mean_cosine), None)
+    where = _meets(mean_cosine, int(layer) + 1, 0.0)
+    return _at("cosine", int(layer), len(mean_cosine), None, where)
 
 
 def kl_depth(kl: np.ndarray, threshold: float = 0.5) -> DepthEstimate:
@@ -42,13 +43,17 @@ def kl_depth(kl: np.ndarray, threshold: float = 0.5) -> DepthEstimate:
         kl: `[L + 1]` in nats; the last entry, the model's own output, is not used.
         threshold: share of the maximum over layers 0 … L-1.
     """
-    layer = kl_layers(kl, threshold)
+    layer, area = kl_layers(kl, threshold), float(kl_area(kl))
+    known_area = area if np.isfinite(area) else None
     if np.isnan(layer):
-        return _none("kl", threshold, f"KL never falls below {threshold:g} of its maximum")
+        reason = f"KL never falls below {threshold:g} of its maximum"
+        return replace(_none("kl", threshold, reason), area=known_area)
     first, layers = int(layer), kl[:-1]
-    lasts = (layers[first:] < threshold * layers.max()).all()
+    level = threshold * float(layers.max())
+    lasts = (layers[first:] < level).all()
     again = "" if lasts else f"KL rises above the threshold again after layer {first}"
-    return _at("kl", first, len(layers), threshold, again)
+    found = _at("kl", first, len(layers), threshold, _meets(layers, first, level), again)
+    return replace(found, area=known_area)
 
 
 def overlap_depth(overlap: np.ndarray, threshold: float = 0.3) -> DepthEstimate:
@@ -64,7 +69,8 @@ def overlap_depth(overlap: np.ndarray, threshold: float = 0.3) -> DepthEstimate:
     first, layers = int(layer), overlap[:-1]
     lasts = (layers[first:] > threshold).all()
     again = "" if lasts else f"the overlap falls back again after layer {first}"
-    return _at("overlap", first, len(layers), threshold, again)
+    where = _meets(layers, first, threshold)
+    return _at("overlap", first, len(layers), threshold, where, again)
 
 
 def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthSummary | None:
@@ -220,10 +226,24 @@ def _rules(curves: Curves, settings: SummarySettings) -> tuple[_Rule, ...]:
     )
 
 
+def _meets(values: np.ndarray, layer: int, level: float) -> float:
+    """Where the line from the layer before to this one meets a level, in layers; 0 at layer 0."""
+    if layer == 0:
+        return 0.0
+    before, here = float(values[layer - 1]), float(values[layer])
+    return layer - 1 + (before - level) / (before - here)
+
+
 def _at(
-    rule: str, layer: int, n_layers: int, threshold: float | None, warning: str = ""
+    rule: str,
+    layer: int,
+    n_layers: int,
+    threshold: float | None,
+    crossing: float,
+    warning: str = "",
 ) -> DepthEstimate:
-    return DepthEstimate(rule, layer, (layer + 1) / n_layers, threshold, warning=warning)
+    ratio = (layer + 1) / n_layers
+    return DepthEstimate(rule, layer, ratio, threshold, warning=warning, crossing=crossing)
 
 
 def _none(rule: str, threshold: float | None, reason: str) -> DepthEstimate:

@@ -110,6 +110,14 @@ def ranked_layers(rule: str, curves: np.ndarray, settings: SummarySettings) -> n
     return np.where(known & np.isnan(layers), limits, layers)
 
 
+def kl_area(kl: np.ndarray) -> np.ndarray:
+    """Mean over layers of KL / largest KL, of `[..., L + 1]`; NaN where no KL is above 0."""
+    layers = kl[..., :-1]
+    largest = layers.max(axis=-1)
+    positive = largest > 0
+    return np.where(positive, layers.mean(axis=-1) / np.where(positive, largest, 1), np.nan)
+
+
 def cosine_layers(mean_cosine: np.ndarray) -> np.ndarray:
     """The last layer with a negative value whose successor is not negative, of `[..., L]`."""
     turns = (mean_cosine[..., :-1] < 0) & (mean_cosine[..., 1:] >= 0)

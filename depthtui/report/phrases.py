@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from depthtui.data.depth import DepthEstimate, DepthSummary
@@ -59,6 +59,32 @@ def by_prompt(estimate: DepthEstimate) -> str:
     if once is None or once.count is None:
         return "–"
     return f"{once.count}" if once.interval is None else f"{once.count} ({interval(once)})"
+
+
+def between_layers(estimates: Iterable[DepthEstimate]) -> str:
+    """Where the curves cross with decimals, such as `cosine 18.4, KL 1.6`; may be empty."""
+    return ", ".join(
+        f"{rule_title(estimate.rule)} {estimate.crossing:.1f}"
+        for estimate in estimates
+        if estimate.crossing is not None
+    )
+
+
+def kl_area(estimates: Iterable[DepthEstimate]) -> str:
+    """The area under the KL, such as `0.31`; may be empty."""
+    areas = [estimate.area for estimate in estimates if estimate.area is not None]
+    return f"{areas[0]:.2f}" if areas else ""
+
+
+def smooth(estimates: Sequence[DepthEstimate]) -> str:
+    """The depths that do not jump from layer to layer, in a sentence or two; may be empty."""
+    crossings, area = between_layers(estimates), kl_area(estimates)
+    return " ".join(
+        [
+            *([f"Between layers the curves cross at {crossings}."] if crossings else []),
+            *([f"Mean KL over its largest: {area}."] if area else []),
+        ]
+    )
 
 
 def uneven(n_prompts: int, effective_prompts: float) -> str:

@@ -68,6 +68,7 @@ from depthtui.report.phrases import (
     provenance_sentence,
     published_counts,
     rule_title,
+    smooth,
 )
 from depthtui.report.summary import combined_provenance
 from depthtui.report.verdict import verdict_blocks
@@ -175,7 +176,8 @@ def _depths(group: Group, summary: DepthSummary | None) -> Iterator[Block]:
         for estimate in summary.depths
         if (remark := estimate.reason or estimate.warning)
     ]
-    yield Together([Table(columns, rows), Only(["brief"], remarks)])
+    notes = [Note(sentence) for sentence in [smooth(summary.depths)] if sentence]
+    yield Together([Table(columns, rows), Only(["brief"], remarks), *notes])
     if published is not None:
         yield Only(AT_LENGTH, [Note(f"Published values, in layers: {PROTOCOL}")])
 

@@ -187,6 +187,8 @@ def _found(estimate: DepthEstimate) -> dict[str, Any]:
         "threshold": estimate.threshold,
         "reason": estimate.reason,
         "interval": None if estimate.interval is None else list(estimate.interval),
+        "crossing": estimate.crossing,
+        "area": estimate.area,
     }
 
 

@@ -82,7 +82,9 @@ def test_rules_agree_with_the_plain_ones(seed: int) -> None:
 
 
 def test_cosine_takes_the_last_crossing() -> None:
-    assert cosine_depth(curve(-1, 1, -1, -1, 0, 1, 2, 3)) == DepthEstimate("cosine", 3, 0.5, None)
+    assert cosine_depth(curve(-1, 1, -1, -1, 0, 1, 2, 3)) == DepthEstimate(
+        "cosine", 3, 0.5, None, crossing=4
+    )
 
 
 def test_cosine_counts_zero_as_not_negative() -> None:
@@ -104,7 +106,9 @@ def test_cosine_without_a_crossing(values: tuple[float, ...]) -> None:
 
 def test_kl_is_relative_to_the_largest_over_the_layers_alone() -> None:
     # The last entry is the output: were it counted, the limit would be 50.
-    assert kl_depth(curve(4, 3, 1, 0.5, 100)) == DepthEstimate("kl", 2, 0.75, 0.5)
+    assert kl_depth(curve(4, 3, 1, 0.5, 100)) == DepthEstimate(
+        "kl", 2, 0.75, 0.5, crossing=1.5, area=8.5 / 16
+    )
 
 
 def test_kl_counts_the_last_layers_value_for_the_maximum() -> None:
@@ -130,7 +134,9 @@ def test_one_layer_has_no_depth() -> None:
 
 
 def test_overlap_must_be_strictly_above() -> None:
-    assert overlap_depth(curve(0.3, 0.31, 0.5, 1)) == DepthEstimate("overlap", 1, 2 / 3, 0.3)
+    assert overlap_depth(curve(0.3, 0.31, 0.5, 1)) == DepthEstimate(
+        "overlap", 1, 2 / 3, 0.3, crossing=0
+    )
     assert overlap_depth(curve(0.3, 0.31, 0.5, 0.9, 1), threshold=0.31).layer == 2
 
 
@@ -219,6 +225,34 @@ def test_summary_gives_the_rules_on_its_own_curves() -> None:
     assert summary.depths == tuple(replace(depth, prompt_weighted=depth) for depth in expected)
     assert [estimate.threshold for estimate in summary.depths] == [None, 0.9, 0.55]
     assert summary.settings == settings
+
+
+@pytest.mark.parametrize("depth", [0.0, 0.3, 4.0, 6.75])
+def test_a_crossing_between_layers_moves_with_the_curve(depth: float) -> None:
+    # Straight lines that meet 0.5 of the largest, 0.3 and zero there.
+    place = np.arange(10.0)
+    kl = np.append(np.clip(0.5 - 0.1 * (place - depth), None, 1), 0)
+    overlap = np.append(0.3 + 0.1 * (place - depth) / 9, 1)
+    cosine = 0.1 * (place - depth)
+    kl[0] = 1  # the largest
+    for found in (kl_depth(kl), overlap_depth(overlap), cosine_depth(cosine)):
+        if found.rule == "cosine" and depth == 0:
+            assert found.crossing is None
+        elif found.layer == 0 or (found.rule == "kl" and depth < 1):
+            assert found.crossing is not None
+            assert 0 <= found.crossing <= 1
+        else:
+            assert found.crossing == pytest.approx(depth, abs=1e-9)
+
+
+def test_the_area_is_the_mean_of_kl_over_its_largest() -> None:
+    assert kl_depth(curve(4, 2, 1, 1, 0)).area == pytest.approx(8 / 16)
+    assert kl_depth(curve(4, 4, 4, 0)).area == 1
+    assert kl_depth(curve(0, 0, 0)).area is None
+    # A KL that falls at once at layer 3 of 12.
+    falls = np.append(np.where(np.arange(12) < 3, 5.0, 0.0), 0)
+    assert kl_depth(falls).area == pytest.approx(3 / 12)
+    assert overlap_depth(curve(0, 0.5, 0.5, 1)).area is None
 
 
 def test_each_prompt_counts_once_beside_the_papers_mean() -> None:

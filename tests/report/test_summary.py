@@ -76,6 +76,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
     for estimate in summary["effective_depth"]:
         once = estimate.pop("prompt_weighted")
         of_one = {"rule", "layer", "count", "ratio", "threshold", "reason", "interval"}
+        of_one |= {"crossing", "area"}
         assert set(estimate) == set(once) == of_one
     assert list(summary["verdict"]) == ["sentence", "evidence"]
     for measure in summary["verdict"]["evidence"]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from rich.cells import cell_len
 
+from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens_view import LOGIT, lens_heading
 from depthtui.depth.rules import RULE_CURVES, layer_curve
 from depthtui.report import svg
@@ -32,7 +33,7 @@ from depthtui.report.blocks import (
     Table,
     Together,
 )
-from depthtui.report.phrases import rule_title
+from depthtui.report.phrases import between_layers, kl_area, rule_title
 from depthtui.sweep.comparisons import signed
 from depthtui.sweep.questions import Answer, Question
 from depthtui.sweep.report.phrases import (
@@ -268,6 +269,11 @@ def _verdict(answers: Sequence[Answer], rule: str) -> str:
 
 def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
     """The depths where each prompt counts once, and how many equal prompts the tokens are worth."""
+
+    def once(cell: CellSummary) -> list[DepthEstimate]:
+        found = (once_of(estimate) for estimate in cell.depths)
+        return [estimate for estimate in found if estimate is not None]
+
     rules = rules_of(summary)
     cells = [cell for cell in summary.cells if len(cell.parts) > 1 and cell.depths]
     if not cells:
@@ -278,6 +284,8 @@ def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
         Column("prompts", number=True),
         Column("worth", number=True),
         *(Column(rule_title(rule), style="depth") for rule in rules),
+        Column("between layers", style="depth"),
+        Column("KL area", number=True),
     ]
     rows: list[list[Cell]] = [
         [
@@ -286,12 +294,18 @@ def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
             str(len(cell.parts)),
             f"{cell.effective_prompts:.1f}",
             *(depth_words(once_of(cell.depth(rule))) for rule in rules),
+            between_layers(once(cell)) or "–",
+            kl_area(once(cell)) or "–",
         ]
         for cell in cells
     ]
     yield Heading("Each prompt counted once", 2)
     yield Table(columns, rows)
-    yield Note("Worth: so many prompts of the same length tell as much as the mean over tokens.")
+    yield Note(
+        "Worth: so many prompts of the same length tell as much as the mean over tokens. Between "
+        "layers: where the line through the curve meets the threshold. KL area: mean KL over its "
+        "largest."
+    )
 
 
 def _others(summary: SweepSummary) -> Iterator[Block]:

@@ -106,6 +106,10 @@ _COLUMNS = (
     "prompt_ratio",
     "prompt_interval_low",
     "prompt_interval_high",
+    "crossing",
+    "area",
+    "prompt_crossing",
+    "prompt_area",
 )
 
 
@@ -145,6 +149,10 @@ def _row(cell: CellSummary, estimate: DepthEstimate) -> dict[str, Any]:
         "prompt_ratio": once.ratio if once else None,
         "prompt_interval_low": once_low,
         "prompt_interval_high": once_high,
+        "crossing": estimate.crossing,
+        "area": estimate.area,
+        "prompt_crossing": once.crossing if once else None,
+        "prompt_area": once.area if once else None,
     }
     return {name: _safe(value) for name, value in row.items()}
 
