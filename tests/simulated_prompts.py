@@ -14,6 +14,8 @@ def simulated_prompts(
     spread: float = 1.5,
     rough: float = 0.1,
     layers: int = 30,
+    length_spread: float = 0.6,
+    length_depth: float = 0.0,
 ) -> list[PromptCurves]:
     """Prompts that vary in where, how high and how smoothly their curves run.
 
@@ -24,10 +26,14 @@ def simulated_prompts(
         spread: its standard deviation between prompts, in layers.
         rough: standard deviation of noise that neighbouring layers share in part.
         layers: L.
+        length_spread: standard deviation of the logarithm of a prompt's length.
+        length_depth: by how many layers a prompt is deeper for each such deviation that it is
+            longer.
     """
-    lengths = np.maximum(10, np.round(150 * np.exp(0.6 * rng.normal(size=n)))).astype(int)
+    longer = rng.normal(size=n)
+    lengths = np.maximum(10, np.round(150 * np.exp(length_spread * longer))).astype(int)
     heights = np.exp(0.3 * rng.normal(size=(n, 1)))
-    turns = depth + spread * rng.normal(size=(n, 1))
+    turns = depth + spread * rng.normal(size=(n, 1)) + length_depth * longer[:, None]
     where = (np.arange(layers) - turns) / 2
     noise = rng.normal(size=(3, n, layers))
     for layer in range(1, layers):

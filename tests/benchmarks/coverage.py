@@ -1,12 +1,14 @@
 """How often intervals hold the truth, on simulated prompts whose depth is known.
 
-    python -m tests.benchmarks.coverage [--samples 200]
+    python -m tests.benchmarks.coverage [--samples 200] [--only longer]
 
 Prints Markdown tables of the share of samples whose nominal 95 % interval holds
 the layer (or the difference, or the slope) that a very large sample has, for
 depths between two layers as well as on one, and the mean width in layers. The
 expanded interval is the one in use; the plain percentile interval is for
-comparison. It takes about ten minutes on one core.
+comparison. The last table is of prompts that are deeper the longer they are, as
+the mean over tokens and as the mean over prompts have them. All of it takes
+about ten minutes on one core.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import pool
 from depthtui.depth.intervals import depth_intervals, draw, resampled_layers
 from depthtui.depth.rules import RULE_CURVES, layers_by
+from depthtui.depth.weights import WEIGHTINGS, effective_prompts
 from depthtui.sweep.comparisons import difference, trend
 from tests.simulated_prompts import simulated_prompts
 
@@ -33,6 +36,13 @@ PROMPTS = {
     "different": {"spread": 4.0},
     "rough curves": {"rough": 0.3},
 }
+LONGER = {
+    "not": {},
+    "2 layers, lengths x 1.8": {"length_spread": 0.6, "length_depth": 2.0},
+    "2 layers, lengths x 3.3": {"length_spread": 1.2, "length_depth": 2.0},
+}
+"""By how much prompts are deeper that are longer by a standard deviation."""
+
 PHASES = 10
 """How many depths between two layers are tried in turn."""
 
@@ -50,11 +60,11 @@ def true_layers(depth: float, how: dict[str, float]) -> dict[str, float]:
 
 
 def samples(
-    n: int, count: int, how: dict[str, float], shift: float = 0.0
+    n: int, count: int, how: dict[str, float], shift: float = 0.0, phases: int = PHASES
 ) -> Iterator[tuple[int, int, list[PromptCurves]]]:
     """Number, phase and prompts of each sample."""
     for number in range(count):
-        phase = number % PHASES
+        phase = number % phases
         seed = np.random.default_rng([number, n, round(10 * shift)])
         depth = 15 + phase / PHASES + shift
         yield number, phase, simulated_prompts(seed, n, depth, **how)  # type: ignore[arg-type]
@@ -97,6 +107,32 @@ def depths(count: int) -> None:
     print_table(["prompts", "rule", "interval"], hits)
 
 
+def longer(count: int) -> None:
+    """Longer prompts are deeper: lengths and depths of each mean, and the prompts it is worth."""
+    hits: Hits = defaultdict(list)
+    worth: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for kind, how in LONGER.items():
+        parts = simulated_prompts(np.random.default_rng(2**31), 20_000, 15, **how)  # type: ignore[arg-type]
+        for n in SIZES:
+            for _, _, drawn in samples(n, count, how, phases=1):
+                worth[kind, n].append(effective_prompts(drawn))
+        for weighting in WEIGHTINGS:
+            curves = pool(parts, weighting)
+            for n in SIZES:
+                for number, _, drawn in samples(n, count, how, phases=1):
+                    found = depth_intervals(
+                        drawn, SETTINGS, resamples=1000, seed=number, weighting=weighting
+                    )
+                    for rule, ends in found.items():
+                        curve = getattr(curves, RULE_CURVES[rule])
+                        truth = float(layers_by(rule, curve, SETTINGS))
+                        score(hits, (kind, weighting, rule, str(n)), ends, truth)
+    print_table(["longer is deeper", "counts once", "rule"], hits)
+    for kind in LONGER:
+        shares = ", ".join(f"{np.mean(worth[kind, n]):.1f} of {n}" for n in SIZES)
+        print(f"Worth, {kind}: {shares}")
+
+
 def comparisons(count: int) -> None:
     """Two models two layers apart, and three levels each one layer deeper."""
     hits: Hits = defaultdict(list)
@@ -118,13 +154,18 @@ def comparisons(count: int) -> None:
     print_table(["comparison", "rule"], hits)
 
 
+TABLES = {"depths": depths, "comparisons": comparisons, "longer": longer}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=200, help="samples a cell")
-    count = parser.parse_args().samples
+    parser.add_argument("--only", choices=TABLES, help="one of the tables")
+    asked = parser.parse_args()
     print("Coverage of nominal 95 % intervals (mean width in layers)\n")
-    depths(count)
-    comparisons(count)
+    for name, table in TABLES.items():
+        if asked.only in (None, name):
+            table(asked.samples)
 
 
 if __name__ == "__main__":
