@@ -7,7 +7,10 @@ Teachers Should Know About the Bootstrap", 2015) widens the tails as Student's t
 does, and comes to 93 or more; BCa is no better on so few values. It errs to the
 wide side where prompts are alike, because layers are whole numbers, and holds
 less (about 88 with five or ten prompts) for the KL rule on curves so rough that
-they cross the threshold several times: the rule itself is then biased.
+they cross the threshold several times: the rule itself is then biased. Where longer
+prompts are deeper, intervals of the mean over tokens hold much less (about 65 by the
+KL rule with five or ten prompts whose lengths vary threefold), those of the mean in
+which each prompt counts once as much as ever.
 `python -m tests.benchmarks.coverage` measures this.
 """
 

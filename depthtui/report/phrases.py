@@ -61,6 +61,12 @@ def by_prompt(estimate: DepthEstimate) -> str:
     return f"{once.count}" if once.interval is None else f"{once.count} ({interval(once)})"
 
 
+def each_prompt_once(estimates: Iterable[DepthEstimate]) -> str:
+    """The layers by every rule where each prompt counts once, in a sentence."""
+    found = (f"{rule_title(estimate.rule)} {by_prompt(estimate)}" for estimate in estimates)
+    return f"Each prompt counted once: {', '.join(found)}."
+
+
 def between_layers(estimates: Iterable[DepthEstimate]) -> str:
     """Where the curves cross with decimals, such as `cosine 18.4, KL 1.6`; may be empty."""
     return ", ".join(
@@ -81,7 +87,7 @@ def smooth(estimates: Sequence[DepthEstimate]) -> str:
     crossings, area = between_layers(estimates), kl_area(estimates)
     return " ".join(
         [
-            *([f"Between layers the curves cross at {crossings}."] if crossings else []),
+            *([f"The curves cross between layers: {crossings}."] if crossings else []),
             *([f"Mean KL over its largest: {area}."] if area else []),
         ]
     )
@@ -93,7 +99,8 @@ def uneven(n_prompts: int, effective_prompts: float) -> str:
         return ""
     return (
         f"The {n_prompts} prompts are of so different length that the mean over tokens is worth "
-        f"{effective_prompts:.1f} prompts of the same length: rather take the depths by prompt."
+        f"{effective_prompts:.1f} prompts of the same length: rather take the depths where each "
+        "prompt counts once."
     )
 
 
@@ -121,9 +128,8 @@ def pooling(group: Group, summary: DepthSummary | None, settings: SummarySetting
         return f"Means over {tokens} of {prompts}, {first}{stopped}; {counted}."
     counted += ", so a depth of n layers ends with layer n − 1"
     means = f"Means over {tokens} of {prompts}, {first}{stopped}; {counted}."
-    once = "By prompt: each prompt counts once." if summary.n_prompts > 1 else ""
     doubt = uneven(summary.n_prompts, summary.effective_prompts)
-    return " ".join(filter(None, (means, once, _intervals(summary), doubt)))
+    return " ".join(filter(None, (means, _intervals(summary), doubt)))
 
 
 def lens_sentence(lens: str, results: Sequence[RunResult]) -> str:

@@ -60,6 +60,7 @@ from depthtui.report.phrases import (
     by_prompt,
     criterion,
     depth_in_layers,
+    each_prompt_once,
     interval,
     lens_sentence,
     model_facts,
@@ -160,7 +161,7 @@ def _depths(group: Group, summary: DepthSummary | None) -> Iterator[Block]:
         Column("layers", views=["brief"], wraps=False),
         Column("interval", number=True, views=ALL_VIEWS if has_intervals else AT_LENGTH),
         Column("after layer", number=True, views=AT_LENGTH),
-        Column("by prompt", number=True, views=ALL_VIEWS if many else []),
+        Column("each prompt once", number=True, views=AT_LENGTH if many else []),
         Column("", views=["pictures", "brief"]),
         Column("criterion", views=["text", "brief"]),
         Column("criterion", views=["pictures"]),
@@ -176,8 +177,9 @@ def _depths(group: Group, summary: DepthSummary | None) -> Iterator[Block]:
         for estimate in summary.depths
         if (remark := estimate.reason or estimate.warning)
     ]
+    once = Only(["brief"], [Note(each_prompt_once(summary.depths))] if many else [])
     notes = [Note(sentence) for sentence in [smooth(summary.depths)] if sentence]
-    yield Together([Table(columns, rows), Only(["brief"], remarks), *notes])
+    yield Together([Table(columns, rows), Only(["brief"], remarks), once, *notes])
     if published is not None:
         yield Only(AT_LENGTH, [Note(f"Published values, in layers: {PROTOCOL}")])
 
