@@ -13,8 +13,7 @@ import click
 
 from depthtui.cli.options import Given, NumberRange, cache_dir_option, model_options
 from depthtui.cli.output import INTERRUPTED, print_table, say
-from depthtui.data.lens import LENSES
-from depthtui.data.run_settings import ModelSpec
+from depthtui.data.run_settings import LENSES, ModelSpec
 from depthtui.errors import DepthError
 from depthtui.sizes import format_size
 

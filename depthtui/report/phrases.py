@@ -104,8 +104,6 @@ def uneven(n_prompts: int, effective_prompts: float) -> str:
     )
 
 
-
-
 def no_depths(group: Group) -> str:
     """Why there is no effective depth at all, in a sentence."""
     names = [metric.name for metric in METRICS if metric.curves]

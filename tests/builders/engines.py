@@ -455,6 +455,7 @@ def replace_engine(
         *,
         baseline_texts: Callable[[], Sequence[str]],
         on_bug: Callable[[Exception], object],
+        lenses_dir: Path | None = None,
     ) -> ScriptedEngine:
         engine = ScriptedEngine(
             load=load, results=results, emit=emit, activation_limit=activation_limit

@@ -73,14 +73,19 @@ def broken(folder: Path) -> Callable[..., dict[str, Comparison]]:
 def test_the_cpu_is_like_itself(folder: Path) -> None:
     words: list[str] = []
     found = [*compare_devices(replace(HERE, name=str(folder)), engine(), words.append)]
-    assert [comparison.metric for comparison in found] == [metric.name for metric in ALL]
+    assert [comparison.metric for comparison in found] == [*compared()]
     for comparison in found:
         assert comparison.ok, comparison
         assert comparison.difference <= 1e-6
         assert (comparison.seconds_there is None) == (comparison.metric not in timed())
         assert comparison.peak_bytes is None
     assert sum("loading" in line for line in words) == 2
-    assert len(words) == 2 + 2 * len(METRICS)
+    assert len(words) == 2 + 2 * sum(not metric.through for metric in METRICS)
+
+
+def compared() -> list[str]:
+    """A fitted lens would be another one on each device."""
+    return [metric.name for metric in ALL if not metric.through]
 
 
 def timed() -> set[str]:
@@ -189,4 +194,5 @@ def test_the_demo_model_in_bfloat16(demo_folder: Path) -> None:
     found = compare(spec, quick, engine(demo_folder.parent))
     assert tuple(found) == tuple(name for name in NAMES if name in quick)
     assert all(comparison.ok for comparison in found.values()), found
-    assert all(comparison.difference > 1e-4 for comparison in found.values())
+    # Depths are whole numbers, which rounding need not move.
+    assert all(found[name].difference > 1e-4 for name in ("contributions", "logit_lens"))

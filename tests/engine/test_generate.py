@@ -140,7 +140,7 @@ def test_the_chosen_token_is_drawn_from_the_lens_row_of_the_output():
 def test_a_model_without_a_working_cache_reads_all_again(monkeypatch):
     model = ready(tiny("llama"))
     fast = generated(model)
-    monkeypatch.setattr(decoding, "_cache_in", lambda outputs: {})
+    monkeypatch.setattr(decoding, "cache_in", lambda outputs: {})
     model = ready(tiny("llama"))
     slow = generated(model)
     assert model.reads_on is False

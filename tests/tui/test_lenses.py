@@ -68,7 +68,7 @@ async def test_the_key_turns_curves_depths_and_table_at_once(tmp_path: Path) -> 
             words = "affine" if lens == "affine" else "Jacobian"
             assert f"Lens KL, {words} · KL(p_l || p), nats" in it.screen_text()
             assert f"Depth curves, {words} lens" in it.screen_text()
-            assert f"Effective depth, {words} lens" in it.screen_text()
+            assert f"Verdict, {words} lens" in it.screen_text()
             assert f"read through the {words} lens" in it.toasts()[-1]
             assert load_settings(tmp_path / "settings.toml").lens == lens
         await it.press("u")
@@ -87,6 +87,8 @@ async def test_the_pages_are_read_through_it(tmp_path: Path) -> None:
         read_by(it, AffineLens)
         lens = it.session.current.result.get(AffineLens)
         await it.press("u", "d")
+        await it.until(lambda: "Effective depth, affine lens" in it.screen_text())
+        await it.press("d")
         await it.until(lambda: "Where tokens are decided, affine lens" in it.screen_text())
         mean = settling_depth(lens.divergence).mean()
         assert f"settling depth {mean:.3g}" in it.screen_text()

@@ -269,12 +269,13 @@ def _evidence_of(answers: PooledAnswers, n_layers: int) -> Evidence:
     if found is None:
         return Evidence("causal", NAME, "answers kept", None, firm=False, reason=why_none)
     count, low, high = found
-    firm = high - low <= n_layers / 10
-    reason = ""
-    if not firm and count - low >= high - count:
+    one_prompt = len(answers.right) == 1
+    firm = high - low <= n_layers / 10 and not one_prompt
+    reason = "it is of one answer alone" if one_prompt else ""
+    if not reason and not firm and count - low >= high - count:
         layers = count - low
         reason = f"{layers} of them {'is' if layers == 1 else 'are'} needed by one prompt alone"
-    elif not firm:
+    elif not reason and not firm:
         reason = f"without {high - count} more a text changes, though no right answer is lost"
     return Evidence("causal", NAME, "answers kept", count, low, high, firm, reason)
 

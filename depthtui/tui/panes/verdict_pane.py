@@ -10,6 +10,7 @@ from rich.cells import cell_len
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
+from depthtui.data.lens_view import through_words
 from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
 from depthtui.depth.verdict import next_measures
 from depthtui.depth.verdict_words import spread
@@ -95,13 +96,15 @@ class VerdictPane(ThresholdPage):
         self.redraw_content()
 
     def computes(self) -> tuple[str, ...]:
-        return () if self.result is None else next_measures(self.result)
+        if self.result is None:
+            return ()
+        return self.lens_to_compute() or next_measures(self.result)
 
     def explains(self) -> tuple[Explanation, ...]:
         return of_verdict(self._verdict)
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.title_with_dial("Verdict")
+        self.title_with_dial(through_words("Verdict", self.lens_name))
         if self.result is None:
             return nothing_pooled(None, _PURPOSE, self.hint)
         if self._verdict is None:
