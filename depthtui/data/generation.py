@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from depthtui.data.arrays import arrays_of
-from depthtui.data.lens import LogitLens
+from depthtui.data.lens import LensFit, LogitLens
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, Provenance, Tokens
 from depthtui.data.run_settings import GenerationSettings
@@ -128,6 +128,7 @@ class Generation:
         stopped_by: `end` (an end-of-text token, kept as the last one), `limit` (max_tokens),
             `context` (the model's context is full), `user`, `memory`; empty while it goes on.
         provenance: None while it goes on.
+        fit: how the lens was fitted that depths are read through; None for the logit lens.
     """
 
     model: ModelInfo
@@ -138,6 +139,7 @@ class Generation:
     complete: bool = False
     stopped_by: str = ""
     provenance: Provenance | None = None
+    fit: LensFit | None = None
 
     @classmethod
     def empty(

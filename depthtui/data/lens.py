@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Generic, Self, TypeVar
 
@@ -61,6 +62,14 @@ class LogitLens(LensValues[np.ndarray], MetricResult):
         """Fill in the depths from `first` on, at the tokens from `first_token` on."""
         super().put(first, rows, first_token)
         self.vocabulary.update(rows.vocabulary)
+
+    def forget(self, depths: Iterable[int]) -> None:
+        """Make what was read at some depths unknown, as where a fitted lens has no map."""
+        n_tokens, top_k = self.top_ids.shape[1:]
+        unknown = LogitLens.unknown(0, n_tokens, top_k)
+        for depth in depths:
+            for name in LogitLens.shapes():
+                getattr(self, name)[depth] = getattr(unknown, name)[0]
 
 
 @dataclass(frozen=True)

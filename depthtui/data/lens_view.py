@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from depthtui.data.lens import LENS_CLASSES, FittedLens
+from depthtui.data.lens import LENS_CLASSES, FittedLens, LensFit
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import LENSES
 
@@ -81,13 +81,17 @@ def reads_worse(lens: FittedLens | None, depth: int) -> bool:
 
 def fit_words(lens: FittedLens) -> str:
     """How a lens was fitted, such as `fitted on 40 texts, 5,760 tokens, written by the model`."""
-    fit = lens.fit
     known = lens.held_out_kl[np.isfinite(lens.held_out_kl)]
+    held_out = f"held-out KL {known.mean():.2f} nats on average" if known.size else ""
+    return ", ".join(filter(None, (fitted_words(lens.fit), held_out)))
+
+
+def fitted_words(fit: LensFit) -> str:
+    """The same without how well it reads."""
     parts = [
         f"fitted on {fit.texts:,} texts" if fit.texts else "fitted",
         f"{fit.tokens:,} tokens" if fit.tokens else "",
         fit.source,
         "" if fit.ridge is None else f"ridge {fit.ridge:g}",
-        f"held-out KL {known.mean():.2f} nats on average" if known.size else "",
     ]
     return ", ".join(part for part in parts if part)

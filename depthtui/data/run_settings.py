@@ -237,10 +237,7 @@ class SummarySettings:
 
 def summary_keys(settings: SummarySettings) -> dict[str, Any]:
     """The settings under the names that files have; a lens only where one was chosen."""
-    values = asdict(settings)
-    if settings.lens == LENSES[0]:
-        del values["lens"]
-    return values
+    return _with_chosen_lens(settings)
 
 
 @dataclass(frozen=True)
@@ -258,6 +255,7 @@ class GenerationSettings:
         settling_threshold: settling depth: what the divergence must stay below, in nats.
         kl_threshold: KL rule: share of the token's largest KL.
         overlap_threshold: overlap rule: the overlap that counts as enough.
+        lens: what every depth is read through: `logit`, `affine` or `jacobian`.
     """
 
     max_tokens: Annotated[int, Option("Most tokens.", least=1)] = 256
@@ -274,3 +272,16 @@ class GenerationSettings:
     ] = 0.5
     kl_threshold: KlThreshold = SummarySettings.kl_threshold
     overlap_threshold: OverlapThreshold = SummarySettings.overlap_threshold
+    lens: Lens = SummarySettings.lens
+
+
+def generation_keys(settings: GenerationSettings) -> dict[str, Any]:
+    """The settings under the names that files have; a lens only where one was chosen."""
+    return _with_chosen_lens(settings)
+
+
+def _with_chosen_lens(settings: SummarySettings | GenerationSettings) -> dict[str, Any]:
+    values = asdict(settings)
+    if settings.lens == LENSES[0]:
+        del values["lens"]
+    return values

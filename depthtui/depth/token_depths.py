@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from depthtui.data.depth import Curves
 from depthtui.data.generation import TokenDepths
 from depthtui.data.lens import LogitLens
-from depthtui.data.run_settings import GenerationSettings
+from depthtui.data.run_settings import GenerationSettings, SummarySettings
+from depthtui.depth.rules import bridged
 from depthtui.metrics.early_exit import early_exit
 from depthtui.metrics.lens_rules import kl_layers, overlap_layers
 from depthtui.metrics.prediction_depth import prediction_depth
@@ -44,11 +46,15 @@ def token_depths(
 ) -> TokenDepths:
     """The depths of the N tokens whose columns these are; `divergence` is `[L+1, N]`."""
     leave = early_exit(lens, settings.confidence)
+    curves = Curves(kl=lens.kl.T, overlap=lens.overlap.T)
+    read = bridged(curves, SummarySettings(lens=settings.lens))
+    assert read.kl is not None
+    assert read.overlap is not None
     return TokenDepths(
         prediction=prediction_depth(lens).astype(np.float32),
         settling=settling_depth(divergence, settings.settling_threshold).astype(np.float32),
-        kl=kl_depths(lens.kl, settings.kl_threshold),
-        overlap=overlap_depths(lens.overlap, settings.overlap_threshold),
+        kl=kl_depths(read.kl.T, settings.kl_threshold),
+        overlap=overlap_depths(read.overlap.T, settings.overlap_threshold),
         early_exit=leave.depths.astype(np.float32),
         exit_agrees=leave.agrees,
     )

@@ -52,14 +52,16 @@ def verdict(results: Sequence[RunResult], settings: SummarySettings) -> Verdict 
 
 
 def text_verdicts(generation: Generation) -> dict[str, Verdict]:
-    """What a lens reads over the tokens of a generated text.
+    """What its lens reads over the tokens of a generated text.
 
     Returns:
         the verdict over all tokens as `text`; where the model's thinking is marked, that over its
         tokens as `thinking` and that over the others as `answer`.
     """
     settings, written = generation.settings, generation.continuation
-    thresholds = SummarySettings(settings.kl_threshold, settings.overlap_threshold)
+    thresholds = SummarySettings(
+        settings.kl_threshold, settings.overlap_threshold, lens=settings.lens
+    )
     found = {}
     for name, tokens in spans_of(generation).items():
         kl, overlap = written.lens.kl[:, tokens], written.lens.overlap[:, tokens]

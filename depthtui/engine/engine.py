@@ -19,6 +19,7 @@ import depthtui
 from depthtui.data import codec
 from depthtui.data.generation import Continuation, Generation
 from depthtui.data.lens import LENSES
+from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Event,
@@ -221,7 +222,8 @@ class Engine:
         with `complete` False.
 
         Raises:
-            DepthError: no model is loaded, it has no lens, or the prompt cannot be read.
+            DepthError: no model is loaded, it has no lens or not the one that is asked for, or
+                the prompt cannot be read.
         """
         model = self._ready()
         asked = Prompt(prompt.question, task=prompt.task, level=prompt.level)
@@ -230,6 +232,14 @@ class Engine:
         memory.check_fits(model.info, model.sizes(len(tokens), len(tokens)), model.placement)
         generation = Generation.empty(model.info, asked, settings, tokens)
         self._emit(GenerationStarted(run_id, tokens))
+        checkpoint = (control or Control()).checkpoint
+        try:
+            maps = self._lens_of(settings, checkpoint)
+        except RunStopped:
+            generation.stopped_by = "user"
+            self._emit(GenerationFinished(run_id, generation))
+            return generation
+        generation.fit = None if maps is None else maps.fit
         key = _generation_key(model.info, generation)
         started, clock = datetime.now(UTC), time.perf_counter()
 
@@ -242,7 +252,7 @@ class Engine:
             emit_part(generation.continuation)
         else:
             with fast_products(model.loaded.model):
-                self._write(model, generation, (control or Control()).checkpoint, emit_part)
+                self._write(model, generation, checkpoint, emit_part, maps)
             generation.provenance = _provenance(model, started, time.perf_counter() - clock)
         self._emit(GenerationFinished(run_id, generation))
         if cached is None and generation.complete:
@@ -273,6 +283,25 @@ class Engine:
         lenses, check = self.lenses, (control or Control()).checkpoint
         return lenses.take_published(path, self._emit_stage, check)
 
+    def _lens_of(
+        self, settings: GenerationSettings, checkpoint: Callable[[], None]
+    ) -> LensMaps | None:
+        """The fitted lens that a text is read through, fitted where it can be; None for none."""
+        if settings.lens == LOGIT:
+            return None
+        # The seed draws the text, whose lens stays the same.
+        choice = LensChoice(settings.lens)
+        take = functools.partial(self.lenses.take, choice, self._emit_stage, checkpoint)
+        try:
+            return in_smaller_parts(take)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DepthError(
+                f"The memory does not suffice to fit the {lens_title(settings.lens)}.",
+                "Read through the logit lens, or use a smaller model.",
+            ) from error
+
     def _emit_stage(self, stage: str, done: int, total: int) -> None:
         self._emit(Progress(stage, done, total, "steps"))
 
@@ -293,6 +322,7 @@ class Engine:
         generation: Generation,
         checkpoint: Callable[[], None],
         emit_part: Callable[[Continuation], None],
+        maps: LensMaps | None,
     ) -> None:
         """Generate; where the memory ends, what was written until then stays."""
         try:
@@ -303,7 +333,7 @@ class Engine:
                         "the whole text is read again for every token, which is slow."
                     )
                 )
-            generate(model, generation, checkpoint, emit_part)
+            generate(model, generation, checkpoint, emit_part, maps)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -565,7 +595,8 @@ def _with_settings(
 
 
 def _generation_key(info: ModelInfo, generation: Generation) -> str:
-    settings = generation.settings
+    settings, fit = generation.settings, generation.fit
+    lens = {} if fit is None else {"lens": settings.lens, "fit": fit.digest}
     return make_key(
         "result",
         **_model_parts(info),
@@ -575,6 +606,7 @@ def _generation_key(info: ModelInfo, generation: Generation) -> str:
         top_p=settings.top_p if settings.temperature else 1.0,
         seed=settings.seed if settings.temperature else 0,
         top_k=settings.top_k,
+        **lens,
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
-from depthtui.data.arrays import arrays_of
 from depthtui.data.generation import Continuation, Generation
-from depthtui.data.lens import LogitLens
+from depthtui.data.lens import FittedLens, LogitLens
+from depthtui.data.lens_view import LENS_METRICS, LOGIT
 from depthtui.data.run import Tokens
 from depthtui.data.run_settings import RunSettings
 from depthtui.depth.token_depths import token_depths
@@ -18,8 +18,10 @@ from depthtui.engine.control import Control
 from depthtui.engine.run import ReadyModel, Run
 from depthtui.engine.sampling import Sampler
 from depthtui.errors import DepthError, RunStopped
-from depthtui.metrics import empty_result, logit_lens
+from depthtui.lenses.maps import HeldMaps, LensMaps
+from depthtui.metrics import METRIC_BY_NAME, empty_result
 from depthtui.metrics.logit_lens.token_lens import TokenReading, read_token
+from depthtui.metrics.settling import Settling
 from depthtui.metrics.settling.compute import divergence
 from depthtui.models.loading import LoadedModel
 from depthtui.tracing.decoding import Decoding
@@ -33,6 +35,7 @@ def generate(
     generation: Generation,
     checkpoint: Callable[[], None] = lambda: None,
     on_part: Callable[[Continuation], None] = lambda part: None,
+    maps: LensMaps | None = None,
 ) -> None:
     """Let the model go on with a prompt; fills in tokens, depths and what ended them.
 
@@ -45,6 +48,7 @@ def generate(
         generation: an empty one, which holds prompt and settings.
         checkpoint: called before every layer.
         on_part: told of tokens as they come, at most every 40 ms.
+        maps: the fitted lens that depths are read through; None for the logit lens.
 
     Raises:
         DepthError: the model has no lens, or no room in its context.
@@ -58,7 +62,8 @@ def generate(
     limit, at_limit = _limit(model, generation)
     sampler = Sampler(settings.temperature, settings.top_p, settings.seed)
     ends = end_tokens(model.loaded)
-    writer = _Writer(model, generation, on_part)
+    transport = None if maps is None else HeldMaps(maps)
+    writer = _Writer(model, generation, on_part, transport.missing if transport else ())
     cached = model.can_read_on()
     try:
         with (
@@ -68,6 +73,8 @@ def generate(
             unread = generation.tokens.ids
             while not generation.stopped_by:
                 residuals = decoding.read(unread)
+                if transport is not None:
+                    residuals = transport(residuals)
                 chosen, reading = read_token(unembedding, residuals, settings.top_k, sampler.choose)
                 writer.add(chosen, reading)
                 if chosen in ends:
@@ -82,10 +89,13 @@ def generate(
         writer.finish()
 
 
-def replayed(model: ReadyModel, generation: Generation) -> Continuation:
+def replayed(
+    model: ReadyModel, generation: Generation, maps: LensMaps | None = None
+) -> Continuation:
     """The same text measured by one teacher-forced pass over prompt and generated tokens.
 
-    What `generate` measured one token at a time must agree with it, within rounding.
+    What `generate` measured one token at a time, through the same `maps`, must agree with it,
+    within rounding.
 
     Raises:
         DepthError: the model has no lens.
@@ -96,15 +106,22 @@ def replayed(model: ReadyModel, generation: Generation) -> Continuation:
         raise DepthError(f"There is no logit lens: {model.anatomy.lens_missing}.")
     ids = np.concatenate([generation.tokens.ids, written.ids])
     tokens = Tokens(ids, generation.tokens.texts + written.texts, len(generation.tokens))
-    run_settings = RunSettings(top_k=settings.top_k, metrics=(logit_lens.METRIC.name,))
+    name = LENS_METRICS[LOGIT if maps is None else maps.fit.kind]
+    run_settings = RunSettings(top_k=settings.top_k, metrics=(name,))
     result = empty_result(model.info, generation.prompt, run_settings, tokens)
     run = Run(model, result, Control(), lambda event: None, 0)
     activations = run.forward(keep_writes=False, settles=True)
-    found = result.get(LogitLens)
-    assert found is not None
-    apart = run.settling or divergence(unembedding, list(activations.residual))
+    if maps is None:
+        apart = run.settling or divergence(unembedding, list(activations.residual))
+    else:
+        context = run.context(lambda: None, lambda kind: maps)
+        run.compute(METRIC_BY_NAME[name], context, None)
+    found = result.measured[name]
+    assert isinstance(found, LogitLens)
+    if isinstance(found, FittedLens):
+        apart = Settling(found.divergence)
     columns = slice(len(generation.tokens) - 1, len(ids) - 1)
-    arrays = {name: values[:, columns] for name, values in arrays_of(found)}
+    arrays = {name: getattr(found, name)[:, columns] for name in LogitLens.shapes()}
     lens = LogitLens(**arrays, vocabulary=found.vocabulary)
     settling = apart.divergence[:, columns]
     depths = token_depths(lens, settling, settings)
@@ -138,15 +155,20 @@ def _limit(model: ReadyModel, generation: Generation) -> tuple[int, str]:
 
 
 class _Writer:
-    """Gathers tokens into parts, tells of them, and puts them into the generation."""
+    """Gathers tokens into parts, tells of them, and puts them into the generation.
+
+    What was read at the depths `unread` is unknown.
+    """
 
     def __init__(
         self,
         model: ReadyModel,
         generation: Generation,
         on_part: Callable[[Continuation], None],
+        unread: Sequence[int],
     ) -> None:
         self.count = 0
+        self._unread = list(unread)
         self._vocabulary = model.vocabulary
         self._generation = generation
         self._on_part = on_part
@@ -175,8 +197,11 @@ class _Writer:
             for name in vars(self._readings[0])
         }
         settling = columns.pop("divergence")
-        named = np.unique(columns["top_ids"]).tolist()
-        lens = LogitLens(**columns, vocabulary=self._vocabulary.texts(named))
+        lens = LogitLens(**columns, vocabulary={})
+        lens.forget(self._unread)
+        settling[self._unread] = np.nan
+        named = np.unique(lens.top_ids).tolist()
+        lens.vocabulary = self._vocabulary.texts(id_ for id_ in named if id_ >= 0)
         depths = token_depths(lens, settling, self._generation.settings)
         texts = [self._vocabulary.text(id_) for id_ in self._ids]
         part = Continuation(np.array(self._ids, np.int64), texts, lens, settling, depths)

@@ -34,6 +34,11 @@ class DepthMap:
         bias = None if self.bias is None else self.bias.to(rows)
         return torch.nn.functional.linear(rows, weight, bias).to(residual.dtype)
 
+    def to(self, device: torch.device) -> DepthMap:
+        """The map in float32 on a device."""
+        bias = None if self.bias is None else self.bias.to(device, torch.float32)
+        return DepthMap(self.weight.to(device, torch.float32), bias, self.scales)
+
 
 @dataclass(frozen=True)
 class LensMaps:
@@ -95,6 +100,39 @@ class Transported(Sequence[Tensor]):
             return self._held[depth]
         found = self._maps.at(depth)
         return residual if found is None else found(residual)
+
+
+class HeldMaps:
+    """The maps of a lens, held where residuals lie, to read one position after another.
+
+    Args:
+        maps: the lens.
+
+    Attributes:
+        missing: the depths that it has no map of.
+    """
+
+    def __init__(self, maps: LensMaps) -> None:
+        self._found = [maps.at(depth) for depth in range(maps.n_layers)]
+        self._device: torch.device | None = None
+        self.missing = [depth for depth, found in enumerate(self._found) if found is None]
+
+    def __call__(self, residuals: Tensor) -> Tensor:
+        """T_0(h_0) … T_{L-1}(h_{L-1}), h_L of h_0 … h_L, `[L+1, d]`, at one position.
+
+        A depth without a map is as it was.
+        """
+        self._move(residuals.device)
+        mapped = residuals.clone()
+        for depth, found in enumerate(self._found):
+            if found is not None:
+                mapped[depth] = found(residuals[depth])
+        return mapped
+
+    def _move(self, device: torch.device) -> None:
+        if device != self._device:
+            self._device = device
+            self._found = [found and found.to(device) for found in self._found]
 
 
 def unit(residual: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from depthtui.data.generation import Continuation, Generation
+from depthtui.data.lens import LensFit
+from depthtui.data.lens_view import fitted_words, lens_title
 from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
 
 QUARTERS = 4
@@ -147,6 +149,11 @@ def about(generation: Generation) -> str:
     )
     end = ENDS.get(generation.stopped_by, "unfinished")
     return f"{n_tokens} tokens after a prompt of {len(generation.tokens)}; {how}; {end}."
+
+
+def read_through(fit: LensFit) -> str:
+    """Through which fitted lens depths are read, in a sentence."""
+    return f"Read through the {lens_title(fit.kind)}, {fitted_words(fit)}."
 
 
 def rolling_mean(values: np.ndarray, width: int = 16) -> np.ndarray:

@@ -36,6 +36,7 @@ from depthtui.report.generation import (
     about,
     depths_of_text,
     exit_sentence,
+    read_through,
     rolling_mean,
     trend_sentence,
 )
@@ -55,6 +56,8 @@ def _blocks(generation: Generation) -> Iterator[Block]:
     written = generation.continuation
     yield Only(AT_LENGTH, _prompt(generation))
     yield Note(about(generation))
+    if generation.fit is not None:
+        yield Note(read_through(generation.fit))
     for name, verdict in text_verdicts(generation).items():
         yield Paragraph(
             verdict.sentence if name == "text" else f"{_SPANS[name]}: {verdict.sentence}"

@@ -12,6 +12,7 @@ from safetensors.numpy import save
 
 from depthtui.data.arrays import arrays_of
 from depthtui.data.generation import Generation
+from depthtui.data.run_settings import generation_keys
 from depthtui.depth.verdict import text_verdicts
 from depthtui.errors import DepthError
 from depthtui.report.formats import Report
@@ -52,7 +53,8 @@ def _as_dict(generation: Generation) -> dict[str, Any]:
     written = generation.continuation
     return {
         "model": asdict(generation.model),
-        "settings": asdict(generation.settings),
+        "settings": generation_keys(generation.settings),
+        **_lens(generation),
         "prompt": {
             **asdict(generation.prompt),
             "tokens": generation.tokens.texts,
@@ -88,6 +90,11 @@ def _as_dict(generation: Generation) -> dict[str, Any]:
     }
 
 
+def _lens(generation: Generation) -> dict[str, Any]:
+    """How the lens was fitted, where that is not the logit lens."""
+    return {} if generation.fit is None else {"lens": asdict(generation.fit)}
+
+
 def generation_arrays(generations: Sequence[Generation]) -> bytes:
     """A safetensors file: `0/token_ids`, `0/lens/kl`, `0/depths/settling`, …, numbered by text.
 
@@ -106,7 +113,8 @@ def generation_arrays(generations: Sequence[Generation]) -> bytes:
             {
                 "model": asdict(generation.model),
                 "prompt": asdict(generation.prompt),
-                "settings": asdict(generation.settings),
+                "settings": generation_keys(generation.settings),
+                **_lens(generation),
                 "tokens": written.texts,
                 "stopped_by": generation.stopped_by,
                 "vocabulary": {str(id_): text for id_, text in written.lens.vocabulary.items()},

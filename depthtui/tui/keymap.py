@@ -206,7 +206,7 @@ THINKING = [
     key("escape", "close", "back", "Back to the run", "thinking_back", True),
     key("r", "again", "again", "Write anew with the same settings", "write_again", True),
     key("R", "new_seed", "new seed", "Write anew with another seed", "new_seed"),
-    key("t", "writing", "settings", "Set temperature, seed and length", "writing", True),
+    key("t", "writing", "settings", "Set temperature, seed, length and lens", "writing", True),
     key(
         "right_square_bracket",
         "measure(1)",

@@ -10,6 +10,7 @@ import torch
 from depthtui.data import codec
 from depthtui.data.arrays import arrays_of
 from depthtui.data.generation import Continuation, Generation
+from depthtui.data.lens import LensFit
 from depthtui.data.protocol import (
     GeneratedTokens,
     GenerationFinished,
@@ -27,11 +28,12 @@ from depthtui.engine.run import ReadyModel
 from depthtui.engine.sampling import Sampler
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError
+from depthtui.lenses.maps import DepthMap, LensMaps
 from depthtui.tracing import decoding
 from depthtui.tracing.anatomy import probe_architecture
 from depthtui.tracing.decoding import Decoding, reads_on
 from tests.builders.models import tiny_model
-from tests.tiny_models import LAYERS, VOCAB, fresh, random_ids, tiny, tiny_tokenizer
+from tests.tiny_models import HIDDEN, LAYERS, VOCAB, fresh, random_ids, tiny, tiny_tokenizer
 
 ARCHITECTURES = (
     "llama_tied",
@@ -127,6 +129,25 @@ def test_what_is_generated_is_what_the_model_generates_and_a_replay_measures(nam
     assert generation.continuation.lens.kl.shape == (LAYERS + 1, len(generation.continuation))
     assert model.reads_on, "the cache is not used"
     assert_close(generation.continuation, replayed(model, generation))
+
+
+def planted(scale, width=HIDDEN):
+    weight = scale * torch.randn(LAYERS, width, width, generator=torch.manual_seed(3))
+    weight += torch.eye(width)
+    unknown = np.full(LAYERS, np.nan, np.float32)
+    fit = LensFit("jacobian", "planted", 0, 0, digest=f"{scale}")
+    return LensMaps(fit, lambda depth: DepthMap(weight[depth]), unknown, unknown, unknown)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.2])
+def test_a_fitted_lens_reads_each_token_as_a_replay_does(scale):
+    model, maps = ready(tiny("llama")), planted(scale)
+    plain = generated(model).continuation
+    generation = empty_generation(model, GenerationSettings(max_tokens=14, lens="jacobian"))
+    generate(model, generation, maps=maps)
+    assert generation.continuation.ids.tolist() == plain.ids.tolist()
+    assert_close(generation.continuation, replayed(model, generation, maps))
+    assert np.array_equal(generation.continuation.lens.kl, plain.lens.kl) == (scale == 0)
 
 
 def test_the_chosen_token_is_drawn_from_the_lens_row_of_the_output():

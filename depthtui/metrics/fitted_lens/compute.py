@@ -41,14 +41,11 @@ def _read(context: Context, kind: type[Fitted]) -> Fitted:
     beside = Divergence(len(residuals), len(ids), checkpoint)
     read_lens(context.unembedding, residuals, ids, top_k, take, checkpoint, beside.add)
     apart = beside.settling.divergence
+    missing = [depth for depth in range(maps.n_layers) if maps.at(depth) is None]
+    found.forget(missing)
+    apart[missing] = np.nan
     arrays: dict[str, Any] = {name: getattr(found, name) for name in LogitLens.shapes()}
     arrays["divergence"] = apart
-    unknown = LogitLens.unknown(0, len(ids), top_k)
-    for depth in range(maps.n_layers):
-        if maps.at(depth) is None:
-            for name in LogitLens.shapes():
-                arrays[name][depth] = getattr(unknown, name)[0]
-            apart[depth] = np.nan
     listed = np.unique(found.top_ids).tolist()
     return kind(
         **arrays,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.depth.token_depths import TokenDepthMeasure
 from depthtui.report.generation import ENDS
 from depthtui.token_text import fit_shown, printable_sentence
@@ -53,10 +54,11 @@ class GenerationLine(StatusLine):
 
 def _how(generation_state: GenerationState) -> str:
     settings = generation_state.settings
+    lens = "" if settings.lens == LOGIT else f" · {lens_title(settings.lens)}"
     if not settings.temperature:
-        return "greedy"
+        return f"greedy{lens}"
     top = f" · top-p {settings.top_p:g}" if settings.top_p < 1 else ""
-    return f"temperature {settings.temperature:g}{top} · seed {settings.seed}"
+    return f"temperature {settings.temperature:g}{top} · seed {settings.seed}{lens}"
 
 
 def _words(generation_state: GenerationState, measure: TokenDepthMeasure) -> list[str]:
@@ -64,7 +66,7 @@ def _words(generation_state: GenerationState, measure: TokenDepthMeasure) -> lis
     depths = getattr(generation.continuation.depths, measure.name)
     known, count = depths[np.isfinite(depths)], len(generation.continuation)
     if generation_state.stage == "waiting" or (generation_state.stage == "writing" and not count):
-        return ["reading the prompt"]
+        return [generation_state.preparing or "reading the prompt"]
     of_limit = f" of {generation_state.settings.max_tokens}" if generation_state.is_live else ""
     speed = (
         f"{generation_state.tokens_per_second:.1f} tokens/s"

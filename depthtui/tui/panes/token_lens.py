@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from depthtui.data.lens_view import LOGIT, lens_heading
 from depthtui.token_text import fit_shown, printable
 from depthtui.tui.panes.lens_table import LensTable
 
@@ -12,4 +13,5 @@ class TokenLens(LensTable):
     @property
     def title(self) -> str:
         text = printable(self.shown.tokens.texts[self.token][:80])
-        return f'Lens that chose "{fit_shown(text, 20).rstrip()}"'
+        name = "Lens" if self.lens_name == LOGIT else lens_heading(self.lens_name)
+        return f'{name} that chose "{fit_shown(text, 20).rstrip()}"'

@@ -517,6 +517,8 @@ class Explorer:
                 self.phase = Phase.LOADING
             case Progress():
                 self.progress = event
+                if self.generation_state is not None:
+                    self.generation_state.prepare(event)
             case Memory():
                 self.memory = event
             case Pace():

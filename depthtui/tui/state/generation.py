@@ -15,6 +15,7 @@ from depthtui.data.protocol import (
     GeneratedTokens,
     GenerationFinished,
     GenerationStarted,
+    Progress,
 )
 from depthtui.data.run import Prompt, Tokens
 from depthtui.data.run_settings import GenerationSettings
@@ -37,6 +38,7 @@ class GenerationState:
         generation: the text, with what was heard until now.
         seconds: time in the engine so far.
         problem: why it failed, in words; may be empty.
+        preparing: how far the lens is that is fitted for it, in words; empty for none.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class GenerationState:
         self.stage: Stage = "waiting"
         self.seconds = 0.0
         self.problem = ""
+        self.preparing = ""
         nothing = Tokens(np.zeros(0, np.int64), [], 0)
         self._generation = Generation.empty(model, prompt, settings, nothing)
         self._unjoined: list[Continuation] = []
@@ -101,6 +104,12 @@ class GenerationState:
             case Failed(message=message, hint=hint):
                 self.end(f"{message} {hint}".strip())
         return True
+
+    def prepare(self, progress: Progress) -> None:
+        """Its lens is being fitted, and this far."""
+        if self.stage == "writing" and not len(self.generation.continuation):
+            share = progress.done / max(1, progress.total)
+            self.preparing = f"{progress.stage} {share:.0%}"
 
     def end(self, problem: str) -> None:
         """It goes no further; what was written stays."""

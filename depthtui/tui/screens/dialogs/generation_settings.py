@@ -1,4 +1,4 @@
-"""How the model is to write: temperature, seed, how much."""
+"""How the model is to write: temperature, seed, how much, and the lens that reads along."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Button, Checkbox, Input, Label, Static
+from textual.widgets import Button, Checkbox, Input, Label, Select, Static
 
-from depthtui.data.run_settings import GenerationSettings
+from depthtui.data.lens_view import lens_title
+from depthtui.data.run_settings import LENSES, GenerationSettings
 from depthtui.options import WrongValue, options_of
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog
 
@@ -50,6 +51,15 @@ class GenerationDialog(Dialog[GenerationSettings]):
             with Horizontal(classes="field"):
                 yield Label(label)
                 yield Input(f"{getattr(self._settings, name):g}", id=name, compact=True)
+        with Horizontal(classes="field"):
+            yield Label("lens")
+            yield Select(
+                [(lens_title(lens), lens) for lens in LENSES],
+                value=self._settings.lens,
+                allow_blank=False,
+                id="lens",
+                compact=True,
+            )
         template = self._settings.chat_template and self._has_template
         yield Checkbox(
             "wrap the prompt in the chat template",
@@ -71,7 +81,10 @@ class GenerationDialog(Dialog[GenerationSettings]):
     @on(Input.Submitted)
     def action_write(self) -> None:
         """Take the fields' values, or say which of them is wrong."""
-        values: dict[str, Any] = {"chat_template": self.query_one("#chat_template", Checkbox).value}
+        values: dict[str, Any] = {
+            "chat_template": self.query_one("#chat_template", Checkbox).value,
+            "lens": str(self.query_one("#lens", Select).value),
+        }
         for name, label in _LABELS.items():
             try:
                 typed = self.query_one(f"#{name}", Input).value
