@@ -155,9 +155,9 @@ def placed(name: str, place: str, folder: Path) -> Iterator[Engine]:
 
 
 @functools.cache
-def plain(name: str) -> RunResult:
-    """Every metric on one CPU, without any hooks."""
-    return measured(ready(*with_tokenizer(name)))
+def plain(name: str, metrics: tuple[str, ...]) -> RunResult:
+    """Metrics on one CPU, without any hooks."""
+    return measured(ready(*with_tokenizer(name)), metrics)
 
 
 def assert_same(found: RunResult, expected: RunResult) -> None:
@@ -181,9 +181,11 @@ def assert_same(found: RunResult, expected: RunResult) -> None:
             )
 
 
-def check(name: str, place: str, folder: Path) -> None:
+def check(name: str, place: str, folder: Path, fitting: bool) -> None:
+    """Hold a placement against the plain run; `fitting` lenses takes most of the time."""
     metrics = WITHOUT_GRADIENTS if place == "two_devices" else EVERYTHING
-    expected = plain(name)
+    metrics = tuple(metric for metric in metrics if fitting or not METRIC_BY_NAME[metric].through)
+    expected = plain(name, metrics)
     with placed(name, place, folder) as engine:
         found = measured(engine, metrics)
     assert found.complete
@@ -221,13 +223,13 @@ THE_REST = tuple(
 def test_every_metric_is_the_same_wherever_the_layers_lie(
     name: str, place: str, tmp_path: Path
 ) -> None:
-    check(name, place, tmp_path)
+    check(name, place, tmp_path, fitting=name in ("llama", "falcon", "mamba"))
 
 
 @pytest.mark.by_hand
 @pytest.mark.parametrize(("name", "place"), THE_REST)
 def test_every_other_architecture_and_placement(name: str, place: str, tmp_path: Path) -> None:
-    check(name, place, tmp_path)
+    check(name, place, tmp_path, fitting=True)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -196,7 +196,8 @@ def _keys(curve: ContextCurve) -> dict[str, Any]:
 def _findings(context: PooledContext, pooled: Pooled) -> list[Finding]:
     lines = [_line("Context depth", context.curve, pooled.n_layers)]
     if context.later is not None:
-        lines.append(_line("Context depth, later tokens", context.later, pooled.n_layers))
+        later = _line("Context depth, later tokens", context.later, pooled.n_layers)
+        lines.append(replace(later, remark=f"{later.remark}; the verdict counts these"))
     noise = f"{context.curve.noise:.2g} nats, of one token {context.floor:.2g}"
     return [*lines, noise_floor(METRIC.title, noise)]
 
@@ -304,7 +305,9 @@ METRIC = Metric(
     ),
     reading=(
         "Nats of loss where the context runs layers 0 … k - 1 alone; at k = L it is 0. The depth "
-        "is the least k from which on the answer does not miss the other layers of the context."
+        "is the least k from which on the answer does not miss the other layers of the context. "
+        "The verdict leaves out the answer's first token, which is read off h_k itself, as by a "
+        "lens."
     ),
     look_for=(
         "A fall within a few layers: there the answer has read what it needs. A hump means that "

@@ -223,7 +223,7 @@ AFFINE = _metric(
         "`p_l = softmax(W N(A_l x + b_l))`, `x = h_l / rms(h_l)`: ridge regression on "
         "`h_L / rms(h_L)`, drawn to the identity; the logit lens's quantities"
     ),
-    cost="1 forward and the LM head at every depth; once a model, about `20 d` tokens to fit",
+    cost="1 forward and the LM head at every depth; once a model, a fit on texts it writes",
     reading=(
         "As the logit lens, without the basis that early layers write in: what is told of the "
         "output is what a straight map can find, not what is written out."
@@ -243,7 +243,7 @@ JACOBIAN = _metric(
         "`p_l = softmax(W N(J_l h_l))`, `J_l` the mean derivative of later `h_L` by `h_l`; the "
         "logit lens's quantities"
     ),
-    cost="1 forward and the LM head at every depth; once a model, `d` backward passes a prompt",
+    cost="1 forward and the LM head at every depth; once a model, a fit by backward passes",
     reading=(
         "What the residual stream at a depth adds, on average and to first order, to this output "
         "and those that follow; not what the output is."
