@@ -52,7 +52,7 @@ def test_a_model_that_ends_at_once_does_not_go_on_for_ever():
     texts = write_texts(
         tiny("llama"),
         START,
-        10**6,
+        200,
         range(VOCAB),
         0,
         length=4,
