@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from depthtui.cli.options import Given, NumberRange, cache_dir_option, model_options
-from depthtui.cli.output import INTERRUPTED, print_table, say
+from depthtui.cli.output import INTERRUPTED, print_table, say, stopped_by_ctrl_c
 from depthtui.data.run_settings import LENSES, ModelSpec
 from depthtui.errors import DepthError
 from depthtui.sizes import format_size
 
 if TYPE_CHECKING:
-    from depthtui.engine.control import Control
     from depthtui.engine.engine import Engine
     from depthtui.lenses.files import LensFile, LensFolder
     from depthtui.lenses.maps import LensMaps
@@ -86,7 +84,7 @@ def fit(
     control = Control()
     with _engine(replace(spec, name=model), given) as engine:
         try:
-            with _stopped_by_ctrl_c(control):
+            with stopped_by_ctrl_c(control):
                 found = engine.fit_lens(choice, control)
         except RunStopped:
             say("The fit was stopped.")
@@ -186,22 +184,6 @@ def _engine(spec: ModelSpec, given: Given) -> Iterator[Engine]:
         engine = make_engine(storage, display.emit, display.notice)
         engine.load(spec)
         yield engine
-
-
-@contextmanager
-def _stopped_by_ctrl_c(control: Control) -> Iterator[None]:
-    """The first ctrl-c stops the fit, the second the program."""
-    before = signal.getsignal(signal.SIGINT)
-
-    def stop(_number: int, _frame: Any) -> None:
-        control.stop()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _print_fit(maps: LensMaps) -> None:

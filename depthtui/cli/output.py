@@ -1,15 +1,37 @@
-"""What the commands print."""
+"""What the commands print, and how ctrl-c ends them."""
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from depthtui.settings import log_path
 
+if TYPE_CHECKING:
+    from depthtui.engine.control import Control
+
 INTERRUPTED = 130
 """The exit status after ctrl-c."""
+
+
+@contextmanager
+def stopped_by_ctrl_c(control: Control) -> Iterator[None]:
+    """The first ctrl-c stops the work, the second the program."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(_number: int, _frame: Any) -> None:
+        control.stop()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def say(message: str) -> None:

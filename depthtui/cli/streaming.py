@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.style import Style
@@ -14,6 +11,7 @@ from rich.text import Text
 
 from depthtui import palette
 from depthtui.cli.headless import Display
+from depthtui.cli.output import stopped_by_ctrl_c
 from depthtui.data import protocol
 from depthtui.data.generation import Continuation, Generation, utf8
 from depthtui.data.run import Prompt
@@ -87,7 +85,7 @@ def generate_texts(
         pen = _Pen(console, job.measure, model.n_layers)
         control = Control()
         try:
-            with _stopped_by_ctrl_c(control):
+            with stopped_by_ctrl_c(control):
                 generation = engine.generate(prompt, job.settings, control, number)
         except DepthError as error:
             fail(str(error))
@@ -99,22 +97,6 @@ def generate_texts(
         yield generation
         if generation.stopped_by == "user":
             return
-
-
-@contextmanager
-def _stopped_by_ctrl_c(control: Control) -> Iterator[None]:
-    """The first ctrl-c stops the text, the second the program."""
-    before = signal.getsignal(signal.SIGINT)
-
-    def stop(_number: int, _frame: Any) -> None:
-        control.stop()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class _Pen:

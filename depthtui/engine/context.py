@@ -74,7 +74,6 @@ class MetricContext:
             work gets done.
         baselines: mean residuals for erasure.
         recorded: what the run's pass left behind.
-        text: the raw text of a token.
         can_read_on: whether the model goes on right from its cache.
         texts: the raw texts of token ids.
         lens: the fitted lens of a kind.
@@ -89,7 +88,6 @@ class MetricContext:
     emit: Callable[[str, MetricResult | None, int, int, float], None]
     baselines: Baselines
     recorded: Callable[[], Activations]
-    text: Callable[[int], str]
     can_read_on: Callable[[], bool]
     texts: Callable[[Iterable[int]], dict[int, str]]
     lens: Callable[[str], LensMaps]

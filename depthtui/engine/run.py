@@ -242,7 +242,6 @@ class Run:
             self._emit_part,
             self._model.baselines,
             recorded,
-            self._model.vocabulary.text,
             self._model.can_read_on,
             self._model.vocabulary.texts,
             lens,

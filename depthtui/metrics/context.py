@@ -82,9 +82,6 @@ class Context(Protocol):
             on_token: called with how many tokens of each text are written.
         """
 
-    def text(self, token_id: int) -> str:
-        """The raw text of a token."""
-
     def checkpoint(self) -> None:
         """Raises where the run is to stop."""
 

@@ -10,6 +10,9 @@ from depthtui.data.verdict import Evidence, EvidenceKind
 FIFTH = 0.2
 """By how much thresholds are lowered and raised."""
 
+FELT = 0.05
+"""The gain of the loss, in nats, from which on something is missed."""
+
 
 @dataclass(frozen=True)
 class Variant:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -156,8 +157,8 @@ class Written:
         self.asked: list[list[int | None]] = []
         self.told: list[tuple[int, int]] = []
 
-    def text(self, token_id: int) -> str:
-        return self.TEXTS[token_id]
+    def texts(self, ids: Iterable[int]) -> dict[int, str]:
+        return {token_id: self.TEXTS[token_id] for token_id in ids}
 
     def texts_at_once(self, texts: int) -> int:
         return min(2, texts)

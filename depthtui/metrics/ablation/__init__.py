@@ -13,7 +13,7 @@ from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
 from depthtui.metrics.choices import layers_gone_through, layers_words
-from depthtui.metrics.evidence import FIFTH, Variant, uncounted, weighed
+from depthtui.metrics.evidence import FELT, FIFTH, Variant, uncounted, weighed
 from depthtui.metrics.noise import mean_noise
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import useful_layers, usefulness
@@ -137,16 +137,12 @@ def _per_layer(ablation: Ablation) -> list[LayerValues]:
     return [LayerValues("loss change", usefulness(ablation), "without the layer, nats")]
 
 
-COSTS = 0.05
-"""What a layer that is used costs at least when it is left out, in nats."""
-
-
 def costly_layers(
     loss_change: np.ndarray, noise: float, n_layers: int, chosen: tuple[int, ...] = ()
 ) -> Evidence:
     """How many layers cost something when they are left out, one at a time.
 
-    That is `COSTS`, or twice the noise where that is more; a fifth less and more give the range.
+    That is `FELT`, or twice the noise where that is more; a fifth less and more give the range.
 
     Args:
         loss_change: mean over tokens, `[L]`.
@@ -162,10 +158,10 @@ def costly_layers(
         return uncounted("causal", METRIC.name, title, "the loss is not finite")
 
     def count(share: float) -> int:
-        return int(np.sum(loss_change >= max(share * COSTS, 2 * noise)))
+        return int(np.sum(loss_change >= max(share * FELT, 2 * noise)))
 
     def reason(share: float) -> str:
-        least, other = max(COSTS, 2 * noise), max(share * COSTS, 2 * noise)
+        least, other = max(FELT, 2 * noise), max(share * FELT, 2 * noise)
         return f"{count(1)} cost {least:.2g} nats or more, {count(share)} cost {other:.2g}"
 
     variants = [Variant(count(share), reason(share)) for share in (1 - FIFTH, 1 + FIFTH)]

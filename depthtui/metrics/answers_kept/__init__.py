@@ -14,6 +14,7 @@ from depthtui.data.selection import numbers_text
 from depthtui.data.verdict import Evidence
 from depthtui.metrics.ablation import only
 from depthtui.metrics.choices import layers_gone_through, layers_words
+from depthtui.metrics.evidence import uncounted
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
     Finding,
@@ -267,7 +268,7 @@ def _cell_evidence(
 def _evidence_of(answers: PooledAnswers, n_layers: int) -> Evidence:
     found, why_none = _count(answers, n_layers)
     if found is None:
-        return Evidence("causal", NAME, "answers kept", None, firm=False, reason=why_none)
+        return uncounted("causal", NAME, "answers kept", why_none)
     count, low, high = found
     one_prompt = len(answers.right) == 1
     firm = high - low <= n_layers / 10 and not one_prompt

@@ -21,8 +21,8 @@ def compute(context: Context, _partial: object) -> AnswersKept:
     rows = written(context, [None, *layers])
 
     def right(answer: np.ndarray) -> bool:
-        texts = [context.text(int(token)) for token in answer]
-        return same_answer(texts, result.tokens.texts[start:])
+        texts = context.texts(answer.tolist())
+        return same_answer([texts[token] for token in answer.tolist()], result.tokens.texts[start:])
 
     def at_answer(answer: np.ndarray) -> np.ndarray:
         return np.concatenate([np.full(start, -1), answer]).astype(np.int32)

@@ -10,6 +10,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
+from depthtui.metrics.evidence import FELT, FIFTH, uncounted
 from depthtui.metrics.noise import mean_noise
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.prediction_depth import first_of_last_run
@@ -32,12 +33,6 @@ NAME = "context_depth"
 
 SHARE = 0.1
 """The share of what the context is worth below which the loss is small."""
-
-SMALL = 0.05
-"""The loss in nats that is small in any case."""
-
-SENSITIVITY = 0.2
-"""By how much of itself the threshold is moved for the range of the count."""
 
 KEYS_VALUES = 1 / 6
 """What the keys and values of a token cost, as a share of its whole layer."""
@@ -93,7 +88,7 @@ class ContextCurve:
     @property
     def threshold(self) -> float:
         """What is a small loss, in nats."""
-        return min(SHARE * self.worth, SMALL)
+        return min(SHARE * self.worth, FELT)
 
     @property
     def depth(self) -> int | None:
@@ -111,10 +106,8 @@ class ContextCurve:
         count, title = self.depth, "context depth"
         if count is None:
             why = f"the context is worth {self.worth:.2g} nats, too little to tell"
-            return Evidence("causal", NAME, title, None, firm=False, reason=why)
-        low, high = (
-            self._depth(self.threshold * (1 + moved)) for moved in (SENSITIVITY, -SENSITIVITY)
-        )
+            return uncounted("causal", NAME, title, why)
+        low, high = (self._depth(self.threshold * (1 + moved)) for moved in (FIFTH, -FIFTH))
         firm = high - low <= (len(self.loss) - 1) / 10
         # The last depth that is too much for the strictest threshold, or for this one.
         beside = high - 1 if high > count else count - 1
@@ -261,7 +254,7 @@ def _evidence_of(later: ContextCurve | None) -> Evidence:
     if later is not None:
         return later.evidence()
     why = "the tokens that are run in full predict none"
-    return Evidence("causal", NAME, "context depth", None, firm=False, reason=why)
+    return uncounted("causal", NAME, "context depth", why)
 
 
 def _has_context(result: RunResult) -> str:

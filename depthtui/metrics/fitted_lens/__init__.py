@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from depthtui.data.lens import AffineLens, FittedLens, JacobianLens
-from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
 from depthtui.metrics.lens_rules import kl_layers, overlap_layers
+from depthtui.metrics.logit_lens import says_final
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
     Finding,
@@ -129,17 +129,6 @@ def _per_layer(short: str) -> Callable[[PooledFit], list[LayerValues]]:
     return per_layer
 
 
-def _says_final(kind: type[FittedLens]) -> Callable[[RunResult], np.ndarray | None]:
-    def values(result: RunResult) -> np.ndarray | None:
-        found = result.get(kind)
-        if found is None:
-            return None
-        top = found.top_ids[:, :, 0]
-        return np.where(top >= 0, top == top[-1], np.nan).astype(np.float32)
-
-    return values
-
-
 def _measures(kind: type[FittedLens], title: str) -> tuple[Measure, ...]:
     short = kind.kind
 
@@ -180,7 +169,7 @@ def _measures(kind: type[FittedLens], title: str) -> tuple[Measure, ...]:
             f"{short}_says_final",
             f"{title} says it",
             "top-1 = final",
-            _says_final(kind),
+            says_final(kind),
             limits=(0.0, 1.0),
             reads_residual=True,
             reading="1: the lens says what the model says; else 0.",

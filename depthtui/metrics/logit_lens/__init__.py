@@ -13,7 +13,7 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import fitted_lens
 from depthtui.data.run import RunResult
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import Measure, Metric, array, lens, row_of_logits
+from depthtui.metrics.spec import Measure, Metric, Values, array, lens, row_of_logits
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,18 @@ def _top_tokens(found: LogitLens) -> list[list[dict[str, Any]]]:
     ]
 
 
-def _says_final(result: RunResult) -> np.ndarray | None:
-    found = result.get(LogitLens)
-    if found is None:
-        return None
-    top = found.top_ids[:, :, 0]
-    known = (top >= 0) & (top[-1] >= 0)
-    return np.where(known, top == top[-1], np.nan).astype(np.float32)
+def says_final(kind: type[LogitLens]) -> Values:
+    """1 where a lens says what the model says, 0 where not, NaN where one is not known yet."""
+
+    def values(result: RunResult) -> np.ndarray | None:
+        found = result.get(kind)
+        if found is None:
+            return None
+        top = found.top_ids[:, :, 0]
+        known = (top >= 0) & (top[-1] >= 0)
+        return np.where(known, top == top[-1], np.nan).astype(np.float32)
+
+    return values
 
 
 METRIC = Metric(
@@ -159,7 +164,7 @@ METRIC = Metric(
             "says_final",
             "Lens says it",
             "top-1 = final",
-            _says_final,
+            says_final(LogitLens),
             limits=(0.0, 1.0),
             reads_residual=True,
             reading="1: the lens says what the model says; else 0.",

@@ -10,6 +10,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
+from depthtui.metrics.evidence import FELT, FIFTH
 from depthtui.metrics.noise import mean_noise
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
@@ -28,12 +29,6 @@ from depthtui.metrics.spec import (
 )
 
 NAME = "order"
-
-SMALL = 0.05
-"""The loss in nats below which a pair of layers may run side by side."""
-
-SENSITIVITY = 0.2
-"""By how much of itself the threshold is moved for the range of the count."""
 
 
 @dataclass
@@ -82,7 +77,7 @@ class PooledOrder:
         return sequential_depth(self.parallel)
 
 
-def pairs_side_by_side(parallel: np.ndarray, threshold: float = SMALL) -> list[int]:
+def pairs_side_by_side(parallel: np.ndarray, threshold: float = FELT) -> list[int]:
     """The first layers of as many pairs as may run side by side, no layer in two of them.
 
     Along the chain of layers, taking the first pair that is left makes the most pairs.
@@ -98,7 +93,7 @@ def pairs_side_by_side(parallel: np.ndarray, threshold: float = SMALL) -> list[i
     return taken
 
 
-def sequential_depth(parallel: np.ndarray, threshold: float = SMALL) -> int:
+def sequential_depth(parallel: np.ndarray, threshold: float = FELT) -> int:
     """How many steps are left, 1 … L, where all pairs run side by side that may."""
     return len(parallel) + 1 - len(pairs_side_by_side(parallel, threshold))
 
@@ -132,7 +127,7 @@ def _summary(order: PooledOrder, pooled: Pooled) -> dict[str, Any]:
 def _findings(order: PooledOrder, pooled: Pooled) -> list[Finding]:
     taken = pairs_side_by_side(order.parallel)
     pairs = f"{len(taken)} pairs of layers" if len(taken) != 1 else "1 pair of layers"
-    cost = f"each less than {SMALL:g} nats" if taken else f"none less than {SMALL:g} nats"
+    cost = f"each less than {FELT:g} nats" if taken else f"none less than {FELT:g} nats"
     remark = f"{pairs} could run side by side, {cost}" if taken else f"no pair side by side: {cost}"
     noise = f"{order.noise:.2g} nats, of one token {order.floor:.2g}"
     depth = Finding("Sequential depth", f"{order.depth} of {pooled.n_layers} layers", remark)
@@ -174,7 +169,7 @@ def _cell_evidence(
 
 def _depth_evidence(costs: np.ndarray) -> Evidence:
     """The sequential depth, and how far it moves with what a pair may cost."""
-    least, most = SMALL * (1 - SENSITIVITY), SMALL * (1 + SENSITIVITY)
+    least, most = FELT * (1 - FIFTH), FELT * (1 + FIFTH)
     low, high = (sequential_depth(costs, threshold) for threshold in (most, least))
     firm = high - low <= (len(costs) + 1) / 10
     between = int(((costs >= least) & (costs < most)).sum())
