@@ -30,6 +30,16 @@ class RunStopped(DepthError):
         super().__init__("The run was stopped.")
 
 
+def shown(value: object, longest: int = 60) -> str:
+    """A value that somebody gave, to name in a sentence, cut where it is long."""
+    try:
+        text = repr(value[: longest + 1] if isinstance(value, str) else value)
+    except (ValueError, RecursionError):
+        # A number of thousands of digits, or thousands of brackets.
+        return "a value too long to show"
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
 def first_line(error: object) -> str:
     """What a library says first, to end a sentence with; its kind where it says nothing."""
     line = next(iter(str(error).strip().splitlines()), "")

@@ -58,7 +58,7 @@ class Option:
             return f"{number} of at least {self.least:g}"
         if self.above_least:
             return f"{number} above {self.least:g} and of at most {self.most:g}"
-        return f"{number} from {self.least:g} to {self.most:g}"
+        return f"{number} from {self.least:g} to {self.most:.10g}"
 
     @property
     def greatest(self) -> float:

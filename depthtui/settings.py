@@ -22,10 +22,10 @@ from depthtui.data.run_settings import (
     SummarySettings,
     TopK,
 )
-from depthtui.errors import DepthError
-from depthtui.files import write_whole
+from depthtui.errors import DepthError, shown
+from depthtui.files import expanded, parse_toml, read_whole, why, write_whole
 from depthtui.options import Option, WrongValue, options_of
-from depthtui.sizes import parse_size
+from depthtui.sizes import LARGEST_SIZE, parse_size
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -33,8 +33,11 @@ if TYPE_CHECKING:
     AnySettings = TypeVar("AnySettings", bound=DataclassInstance)
 
 
+_LARGEST_FILE = 4 << 20
+
+
 def _read_size(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_SIZE:
         return value
     if isinstance(value, str):
         with suppress(ValueError):
@@ -45,7 +48,10 @@ def _read_size(value: Any) -> int:
 def _read_folder(value: Any) -> Path:
     if not isinstance(value, str) or not value:
         raise WrongValue("a folder in quotes")
-    return Path(value).expanduser()
+    try:
+        return expanded(value)
+    except DepthError:
+        raise WrongValue("a folder that can be") from None
 
 
 def _read_keys(value: Any) -> dict[str, str]:
@@ -156,7 +162,8 @@ def load_settings(
             values[name] = known[name].parse(table[name])
         except WrongValue as error:
             raise DepthError(
-                f"The settings file {path} is wrong: {name} must be {error}, not {table[name]!r}.",
+                f"The settings file {path} is wrong: {name} must be {error}, "
+                f"not {shown(table[name])}.",
                 "Correct or remove that line.",
             ) from None
     return Settings(**values)
@@ -181,17 +188,28 @@ def save_settings(settings: Settings, path: Path | None = None) -> Path:
             table[setting.name] = str(value) if isinstance(value, Path) else value
         else:
             table.pop(setting.name, None)
+    try:
+        content = tomli_w.dumps(table).encode()
+    except (ValueError, RecursionError):
+        raise DepthError(
+            f"The settings file {path} has a value that cannot be written again.",
+            "Remove settings that depthtui doesn't know from it.",
+        ) from None
     return write_whole(
         path,
-        tomli_w.dumps(table).encode(),
+        content,
         hint="Set DEPTHTUI_CONFIG to a file that can be written.",
     )
 
 
 def settings_path() -> Path:
-    """The settings file: `DEPTHTUI_CONFIG`, or the one in the user's configuration folder."""
+    """The settings file: `DEPTHTUI_CONFIG`, or the one in the user's configuration folder.
+
+    Raises:
+        DepthError: `DEPTHTUI_CONFIG` names the home of nobody.
+    """
     if named := os.environ.get("DEPTHTUI_CONFIG"):
-        return Path(named).expanduser()
+        return expanded(named)
     from platformdirs import user_config_path
 
     return user_config_path("depthtui", appauthor=False) / "settings.toml"
@@ -202,9 +220,12 @@ def default_cache_dir() -> Path:
 
     `DEPTHTUI_CACHE_DIR`; else `cache/` of the checkout that depthtui runs
     from; else the user's cache folder.
+
+    Raises:
+        DepthError: `DEPTHTUI_CACHE_DIR` names the home of nobody.
     """
     if named := os.environ.get("DEPTHTUI_CACHE_DIR"):
-        return Path(named).expanduser()
+        return expanded(named)
     checkout = _checkout()
     if checkout is not None:
         return checkout / "cache"
@@ -237,18 +258,14 @@ def _checkout() -> Path | None:
 
 
 def _read_table(path: Path) -> dict[str, Any]:
-    import tomllib
-
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(read_whole(path, _LARGEST_FILE))
     except FileNotFoundError:
         return {}
     except OSError as error:
-        reason = f"cannot be read ({error.strerror})"
-    except UnicodeDecodeError:
-        reason = "is not UTF-8 text"
-    except tomllib.TOMLDecodeError as error:
-        reason = f"is not valid TOML: {error}"
+        reason = f"cannot be read ({why(error)})"
+    except ValueError as error:
+        reason = str(error)
     raise DepthError(
         f"The settings file {path} {reason}.",
         "Correct it, or move it away to start from the defaults.",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from depthtui.errors import shown
+
 _UNITS = {
     "": 1,
     "b": 1,
@@ -22,16 +24,23 @@ _UNITS = {
 }
 
 
+LARGEST_SIZE = 2**62
+"""Bytes; no disk is as large, and it fits wherever 64 bits are taken for a number."""
+
+
 def parse_size(text: str) -> int:
     """Bytes in a size such as `10GiB`, `500 MB`, `2G` (binary) or `1048576`.
 
     Raises:
-        ValueError: the text is not a size.
+        ValueError: the text is not a size, or larger than `LARGEST_SIZE`.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if match is None or match[2].lower() not in _UNITS:
-        raise ValueError(f"{text!r} is not a size; write it like 10GiB, 500MB or 1048576")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
+        raise ValueError(f"{shown(text)} is not a size; write it like 10GiB, 500MB or 1048576")
+    size = float(match[1]) * _UNITS[match[2].lower()]
+    if size > LARGEST_SIZE:
+        raise ValueError(f"{shown(text)} is larger than any disk")
+    return int(size)
 
 
 def format_size(n_bytes: float) -> str:

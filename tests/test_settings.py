@@ -13,6 +13,7 @@ from depthtui.errors import DepthError
 from depthtui.options import options_of
 from depthtui.settings import Settings, default_cache_dir, load_settings, save_settings
 from depthtui.sizes import about, format_size, parse_size
+from tests.odd_files import ODD_FILES, put_odd_file
 
 
 @pytest.fixture
@@ -266,3 +267,43 @@ def test_sizes_are_written(size: int, text: str) -> None:
 )
 def test_times_are_told_in_one_digit(seconds: float, text: str) -> None:
     assert about(seconds) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "top_k = " + "9" * 5000,
+        "top_k = 0x" + "f" * 5000,
+        "top_k = " + "[" * 100_000,
+        "cache_limit = 1" + "0" * 30,
+        'cache_limit = "10000000TB"',
+        'cache_dir = "a\\u0000b"',
+        'cache_dir = "~nosuchuser/x"',
+        'export_dir = "~nosuchuser/x"',
+    ],
+    ids=lambda text: text[:40],
+)
+def test_what_cannot_be_is_a_short_sentence(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(DepthError) as caught:
+        load_settings()
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("kind", ODD_FILES)
+def test_what_is_no_ordinary_file(file: Path, kind: str) -> None:
+    put_odd_file(file, kind)
+    with pytest.raises(DepthError, match="cannot be read"):
+        load_settings()
+
+
+@pytest.mark.parametrize("value", ["0x" + "f" * 5000, "[" * 300 + "]" * 300])
+def test_what_cannot_be_written_again_stays(file: Path, value: str) -> None:
+    text = f"mine = {value}\n"
+    file.write_text(text)
+    try:
+        save_settings(Settings(top_k=3))
+    except DepthError:
+        assert file.read_text() == text
+    else:
+        assert load_settings().top_k == 3

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from depthtui.cli.options import Given, cache_dir_option
-from depthtui.cli.output import print_table
+from depthtui.cli.output import print_table, say
 from depthtui.errors import DepthError
 from depthtui.sizes import format_size
 
@@ -85,8 +86,10 @@ def _store(given: Given, even_broken: bool = False) -> tuple[Path, Store]:
     settings = given.settings()
     folder = settings.cache_folder
     problems: list[str] = []
-    is_there = (folder / "results").is_dir()
+    is_there = os.path.isdir(folder / "results")
     store = open_store(folder if is_there else None, settings.cache_limit, problems.append)
-    if problems and not even_broken:
+    if is_there and not (store.on_disk or even_broken):
         raise DepthError(problems[0])
+    for problem in problems if store.on_disk else ():
+        say(problem)
     return folder / "results", store

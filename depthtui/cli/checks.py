@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import locale
+import os
 import platform
 import shutil
 import sys
@@ -192,7 +193,7 @@ def check_cache(settings: Settings) -> Iterator[Check]:
 
     folder = settings.cache_folder
     problems: list[str] = []
-    is_there = (folder / "results").is_dir()
+    is_there = os.path.isdir(folder / "results")
     store = open_store(folder if is_there else None, settings.cache_limit, problems.append)
     report, found = store.verify(), store.info()
     store.close()
@@ -207,9 +208,11 @@ def check_cache(settings: Settings) -> Iterator[Check]:
     for problem in problems:
         yield Check(
             "cache",
-            "broken",
+            "note" if store.on_disk else "broken",
             problem,
-            "`depthtui cache clear` starts a new one; --cache-dir names another folder.",
+            "If that comes back, check the disk."
+            if store.on_disk
+            else "`depthtui cache clear` starts a new one; --cache-dir names another folder.",
         )
     if report.damaged:
         yield Check(
@@ -218,7 +221,7 @@ def check_cache(settings: Settings) -> Iterator[Check]:
             f"{report.damaged} of {report.checked} entries were damaged and have been dropped.",
             "They are computed again; if that comes back, check the disk.",
         )
-    if not problems:
+    if store.on_disk or not problems:
         yield Check(
             "cache",
             "ok",

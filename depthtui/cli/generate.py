@@ -17,7 +17,7 @@ from depthtui.cli.options import (
     out_options,
     prompt_options,
 )
-from depthtui.cli.output import INTERRUPTED, log_bug, say
+from depthtui.cli.output import INTERRUPTED, log_bug, print_written, say
 from depthtui.data.run_settings import ModelSpec
 
 MEASURES = ("prediction", "settling", "kl", "overlap", "early_exit")
@@ -82,8 +82,7 @@ def generate(
         written.append(text)
     if written and output.out is not None:
         report = generation_report(written)
-        for path in report.write(output.out, output.formats or ["json"]):
-            console.print(f"wrote {path}", markup=False, soft_wrap=True)
+        print_written(report.write(output.out, output.formats or ["json"]), console)
     if any(text.stopped_by == "user" for text in written):
         return INTERRUPTED
     return 1 if failures else 0

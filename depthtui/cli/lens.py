@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from depthtui.cli.options import Given, NumberRange, cache_dir_option, model_options
-from depthtui.cli.output import INTERRUPTED, print_table, say, stopped_by_ctrl_c
+from depthtui.cli.output import INTERRUPTED, print_table, print_written, say, stopped_by_ctrl_c
 from depthtui.data.run_settings import LENSES, ModelSpec
 from depthtui.errors import DepthError
 from depthtui.sizes import format_size
@@ -139,7 +139,7 @@ def export(name: str, file: Path, given: Given) -> None:
     from depthtui.lenses.files import read_any, write_published
 
     write_published(read_any(_named(name, given)), file)
-    click.echo(f"wrote {file}")
+    print_written([file])
 
 
 @lens.command()

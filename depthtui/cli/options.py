@@ -13,6 +13,7 @@ import click
 
 from depthtui.cli.output import say
 from depthtui.data.run_settings import (
+    MOST_EXAMPLES,
     GenerationSettings,
     ModelSpec,
     RunSettings,
@@ -48,6 +49,19 @@ class NumberRange(click.FloatRange):
         return float(number)
 
 
+class Folder(click.Path):
+    """A folder: no file, and not the empty text of a variable that is not set."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The folder in a text."""
+        if not value:
+            self.fail("it names no folder.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def read_size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
     """Reads a size such as `10GiB`, in bytes."""
     if value is None:
@@ -56,6 +70,11 @@ def read_size(context: click.Context, parameter: click.Parameter, value: str | N
         return parse_size(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def examples_range() -> click.IntRange:
+    """How many prompts of a task can be asked for."""
+    return click.IntRange(1, MOST_EXAMPLES)
 
 
 def _data_files(
@@ -288,9 +307,7 @@ def _setting(kind: type, name: str, **how: Any) -> _Decorator:
     return _declared(name, options_of(kind)[name], **how)
 
 
-_cache_dir = _setting(
-    Settings, "cache_dir", type=click.Path(path_type=Path, file_okay=False), callback=None
-)
+_cache_dir = _setting(Settings, "cache_dir", type=Folder(), callback=None)
 cache_dir_option = given_options(_cache_dir)
 cache_options = given_options(
     _cache_dir,
@@ -317,7 +334,7 @@ prompt_options = one_argument(
     click.option("--task", help="Prompts of a task; `depthtui tasks` lists them."),
     click.option("--level", help="How hard the task's prompts are."),
     click.option(
-        "--examples", type=click.IntRange(1), help="How many prompts of the task.  [default: 1]"
+        "--examples", type=examples_range(), help="How many prompts of the task.  [default: 1]"
     ),
 )
 dataset_options = one_argument(
@@ -356,7 +373,7 @@ out_options = one_argument(
     OutOptions,
     click.option(
         "--out",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=Folder(),
         help="Folder to write the summary to.",
     ),
     click.option(

@@ -21,7 +21,7 @@ from depthtui.cli.options import (
     prompt_options,
     run_options,
 )
-from depthtui.cli.output import log_bug, say
+from depthtui.cli.output import log_bug, print_written, say
 from depthtui.data.run_settings import ModelSpec, SummarySettings
 
 if TYPE_CHECKING:
@@ -93,5 +93,4 @@ def _report(results: Sequence[RunResult], settings: SummarySettings, output: Out
     console.print(rich_lines(run_document(group_runs(results), settings)))
     if output.out is not None:
         report = run_report(results, settings)
-        for path in report.write(output.out, output.formats or ["json"]):
-            console.print(f"wrote {path}", markup=False, soft_wrap=True)
+        print_written(report.write(output.out, output.formats or ["json"]), console)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,17 +11,19 @@ from typing import TYPE_CHECKING
 import click
 
 from depthtui.cli.options import (
+    Folder,
     Given,
     cache_options,
+    examples_range,
     model_options,
     names_from,
     one_argument,
     read_size,
     run_options,
 )
-from depthtui.cli.output import log_bug, say
+from depthtui.cli.output import log_bug, print_written, say
 from depthtui.data.run_settings import ModelSpec
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, shown
 from depthtui.report.formats import format_help, format_titles
 from depthtui.settings import Settings
 
@@ -33,12 +36,15 @@ if TYPE_CHECKING:
 def _shard(context: click.Context, parameter: click.Parameter, value: str | None) -> Shard | None:
     if value is None:
         return None
-    from depthtui.sweep.state import Shard
+    from depthtui.sweep.state import MOST_SHARDS, Shard
 
-    index, _, count = value.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise click.BadParameter(f"{value!r} is not such as 1/4, 2/4 … 4/4.")
-    return Shard(int(index), int(count))
+    part = re.fullmatch(r"(\d{1,9})/(\d{1,9})", value)
+    index, count = map(int, part.groups()) if part else (0, 0)
+    if not 1 <= index <= count <= MOST_SHARDS:
+        raise click.BadParameter(
+            f"{shown(value)} is not such as 1/4, 2/4 … 4/4, of at most {MOST_SHARDS:,} parts."
+        )
+    return Shard(index, count)
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ _plan_options = one_argument(
     click.option(
         "--levels", type=click.Choice(["all"]), help="Every level of the tasks that name none."
     ),
-    click.option("--examples", type=click.IntRange(1), help="Prompts of each task.  [default: 10]"),
+    click.option("--examples", type=examples_range(), help="Prompts of each task.  [default: 10]"),
     click.option(
         "--data",
         multiple=True,
@@ -150,7 +156,7 @@ _ray_options = one_argument(
 @cache_options
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Folder(),
     help="Folder of records and report.  [default: one in the cache folder]",
 )
 @click.option(
@@ -308,5 +314,4 @@ def _report(outcome: Outcome, folder: Path, formats: tuple[str, ...] | None, wri
     written = report.write(folder, formats) if write else []
     console = Console(highlight=False)
     console.print(rich_lines(report.document()))
-    for path in written:
-        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+    print_written(written, console)

@@ -13,6 +13,9 @@ from typing import Annotated, Any
 from depthtui.data.selection import read_layers, read_positions
 from depthtui.options import Option, WrongValue
 
+MOST_EXAMPLES = 1_000_000
+"""Prompts of one task."""
+
 LENSES = ("logit", "affine", "jacobian")
 """What the residual stream may be read through, the first by itself."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from depthtui.errors import DepthError
+from depthtui.files import open_regular, parse_json, why
 
 WRITTEN = "written by the model"
 """Where texts come from that no file holds."""
@@ -76,11 +76,11 @@ def read_texts(path: Path) -> tuple[list[str], str]:
         DepthError: the file cannot be read, or holds something else.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(_LARGEST_FILE + 1)
     except OSError as error:
         raise DepthError(
-            f"The calibration texts {path} cannot be read: {error.strerror or error}.",
+            f"The calibration texts {path} cannot be read: {why(error)}.",
             "Give a file of JSON lines with `text`, or of plain lines.",
         ) from error
     if len(data) > _LARGEST_FILE:
@@ -99,8 +99,8 @@ def read_texts(path: Path) -> tuple[list[str], str]:
 
 def _text_of(line: str, where: str) -> str:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = parse_json(line)
+    except ValueError as error:
         raise DepthError(f"{where} is not JSON.", 'A line is such as {"text": "…"}.') from error
     text = row.get("text") if isinstance(row, dict) else None
     if not isinstance(text, str) or not text:

@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from depthtui.data.checked import checked
 from depthtui.data.lens import LensFit
 from depthtui.errors import DepthError
-from depthtui.files import write_whole
+from depthtui.files import parse_json, write_whole
 from depthtui.lenses.jacobian import JacobianSums
 from depthtui.lenses.maps import DepthMap, LensMaps
 
@@ -141,8 +143,8 @@ class UnfinishedSums:
 
     def read(self, n_layers: int, width: int) -> JacobianSums:
         """The sums so far; those of no prompt where there is no file, or a damaged one."""
-        with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError):
-            with safe_open(self.path, "pt") as opened:
+        with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
+            with _opened(self.path) as opened:
                 sums = opened.get_tensor("sums")
                 prompts, tokens = opened.get_tensor("counts").tolist()
             if tuple(sums.shape) == (n_layers, width, width):
@@ -192,7 +194,7 @@ def read_any(file: LensFile) -> LensMaps:
 def _read(file: LensFile) -> tuple[LensMaps, set[tuple[int, ...]]]:
     """A kept lens, and the shapes that its matrices have."""
     try:
-        with safe_open(file.path, "pt") as opened:
+        with _opened(file.path) as opened:
             names = set(opened.keys())
             arrays = {name: opened.get_tensor(name).numpy() for name in _ARRAYS}
             shapes = {
@@ -238,6 +240,8 @@ def read_published(path: Path, n_layers: int, width: int) -> LensMaps:
         DepthError: it cannot be read, is none, or is of a model of another shape.
     """
     hint = "Give a file with `J`, a dict from the index of a block to a matrix."
+    if path.exists() and not path.is_file():
+        raise DepthError(f"{path} is no ordinary file.", hint)
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -298,6 +302,17 @@ def write_published(maps: LensMaps, path: Path) -> None:
     write_whole(path, content.getvalue())
 
 
+def _opened(path: Path) -> Any:
+    """A safetensors file; the library would wait for whoever writes into a pipe.
+
+    Raises:
+        OSError, SafetensorError: it cannot be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no ordinary file")
+    return safe_open(path, "pt")
+
+
 def _shape(weight: Tensor) -> str:
     return " x ".join(f"{side:,}" for side in weight.shape) or "no shape"
 
@@ -305,9 +320,9 @@ def _shape(weight: Tensor) -> str:
 def _described(path: Path) -> LensFile | None:
     """What a file says of itself; None where it is none of ours."""
     with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
-        with safe_open(path, "pt") as opened:
-            about = json.loads((opened.metadata() or {})["depthtui_lens"])
-        fit = LensFit(**about["fit"])
+        with _opened(path) as opened:
+            about = parse_json((opened.metadata() or {})["depthtui_lens"])
+        fit = checked(LensFit(**about["fit"]))
         if about["format"] != _FORMAT or fit.kind not in _KINDS:
             return None
         status = path.stat()

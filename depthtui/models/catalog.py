@@ -6,7 +6,6 @@ torch or transformers.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from depthtui.data.run_settings import ModelSpec
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, shown
+from depthtui.files import expanded, open_regular, parse_json, read_whole, why
 
 DEMO = "demo"
 DEMO_NAME = "SmolLM2-135M-Instruct"
@@ -30,6 +30,10 @@ MADE_FROM = "depthtui.json"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+_LARGEST_CONFIG = 64 << 20
+_LARGEST_INDEX = 1 << 30
+"""Bytes; it has a line for every tensor."""
+
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -99,16 +103,19 @@ def resolve(spec: ModelSpec, models_dir: Path) -> ModelSource:
         return ModelSource("demo", str(models_dir.absolute() / DEMO_NAME))
     if not name or "\0" in name:
         raise DepthError("No model was named.", "Name `demo`, a hub id, a folder or a GGUF file.")
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = expanded(name)
+    # Unlike `Path.is_dir`, these do not mind names that are too long for the system.
+    if os.path.isdir(path):
         return _folder_source(path.absolute())
-    if path.is_file():
+    if os.path.isfile(path):
         return _file_source(path.absolute())
+    if os.path.exists(path):
+        raise DepthError(f"{path} is no model: it is no ordinary file.", "Name a folder or a file.")
     if _looks_like_a_path(name):
-        raise DepthError(f"{name} does not exist.", "Check the path for a typing error.")
+        raise DepthError(f"{shown(name)} does not exist.", "Check the path for a typing error.")
     if not is_hub_id(name):
         raise DepthError(
-            f"{name!r} is no model.",
+            f"{shown(name)} is no model.",
             "Name `demo`, a Hugging Face id such as Qwen/Qwen3-0.6B, a folder or a GGUF file.",
         )
     return ModelSource("hub", name, spec.revision)
@@ -160,10 +167,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(read_whole(path, _LARGEST_CONFIG))
     except (OSError, ValueError) as error:
         raise DepthError(
-            f"{path} cannot be read: {error}.", "The file is damaged: fetch it again."
+            f"{path} cannot be read: {why(error)}.", "The file is damaged: fetch it again."
         ) from error
     if not isinstance(config, dict):
         raise DepthError(f"{path} holds no configuration.", "The file is damaged: fetch it again.")
@@ -180,11 +187,11 @@ def weight_files(folder: Path) -> list[Path]:
     if single.is_file() or not index.is_file():
         return [single]
     try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        names = set(parse_json(read_whole(index, _LARGEST_INDEX))["weight_map"].values())
         usable = all(Path(name).name == name and name.endswith(".safetensors") for name in names)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DepthError(
-            f"{index} cannot be read: {error}.", "The file is damaged: fetch it again."
+            f"{index} cannot be read: {why(error)}.", "The file is damaged: fetch it again."
         ) from error
     if not usable or not names:
         raise DepthError(f"{index} names no usable files.", "The file is damaged: fetch it again.")
@@ -236,10 +243,10 @@ def _folder_source(folder: Path) -> ModelSource:
 
 def _file_source(path: Path) -> ModelSource:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             is_gguf = file.read(4) == b"GGUF"
     except OSError as error:
-        raise DepthError(f"{path} cannot be read: {error.strerror}.") from error
+        raise DepthError(f"{path} cannot be read: {why(error)}.") from error
     if is_gguf:
         return ModelSource("gguf", str(path))
     if path.suffix == ".gguf":
@@ -302,7 +309,7 @@ def _any_snapshot(repository: Path, model_id: str) -> Path | None:
 def _commit(repository: Path, revision: str) -> str:
     """The commit that a branch or tag was at when it was last fetched."""
     try:
-        return (repository / "refs" / revision).read_text(encoding="utf-8").strip()
+        return read_whole(repository / "refs" / revision, 1 << 10).decode("utf-8").strip()
     except (OSError, ValueError):
         return revision
 
@@ -331,7 +338,7 @@ def _has_weights(folder: Path) -> bool:
 
 def _provenance(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / MADE_FROM).read_text(encoding="utf-8"))
+        found = parse_json(read_whole(folder / MADE_FROM, _LARGEST_CONFIG))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

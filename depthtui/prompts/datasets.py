@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +11,7 @@ from typing import Any
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError, first_line
+from depthtui.files import parse_json
 from depthtui.prompts.dataset_formats import DATASETS, Dataset, Row
 from depthtui.prompts.files import decode_text, read_bytes
 
@@ -172,10 +172,9 @@ def _from_file(path: Path) -> _Table:
 
 def _json(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", "nested too deeply")
-        raise DepthError(f"{where} is not JSON: {reason}.", _JSON_HINT) from error
+        return parse_json(text)
+    except ValueError as error:
+        raise DepthError(f"{where} is not JSON: {error}.", _JSON_HINT) from error
 
 
 def _from_parquet(path: Path) -> _Table:

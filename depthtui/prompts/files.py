@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
+from depthtui.files import open_regular, parse_json, why
 
 LARGEST_FILE = 16 * 1024 * 1024
 """Bytes; a longer file is hardly a prompt."""
@@ -40,16 +40,14 @@ def read_bytes(path: Path, largest: int) -> bytes:
         DepthError: it cannot be read.
     """
     try:
-        if path.is_dir():
-            raise DepthError(f"{path} is a folder.", "Give a file with a prompt in it.")
-        with path.open("rb") as file:
-            # One byte more than allowed is enough to know, even of an endless device.
+        with open_regular(path) as file:
             return file.read(largest + 1)
     except FileNotFoundError as error:
         raise DepthError(f"There is no file {path}.", "Check its name.") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DepthError(f"{path} cannot be read: {reason}.") from error
+    except IsADirectoryError as error:
+        raise DepthError(f"{path} is a folder.", "Give a file with a prompt in it.") from error
+    except OSError as error:
+        raise DepthError(f"{path} cannot be read: {why(error)}.") from error
 
 
 def decode_text(data: bytes, name: str, largest: int | None = None) -> str:
@@ -106,10 +104,9 @@ def parse_prompts(data: str, name: str, jsonl: bool) -> list[Prompt]:
 
 def _prompt(line: str, where: str) -> Prompt:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", "nested too deeply")
-        raise DepthError(f"{where} is not JSON: {reason}.", _LINE_HINT) from error
+        row = parse_json(line)
+    except ValueError as error:
+        raise DepthError(f"{where} is not JSON: {error}.", _LINE_HINT) from error
     if not isinstance(row, dict):
         raise DepthError(f"{where} is not a JSON object.", _LINE_HINT)
     text = _string(row, "text", where)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
-from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
-from depthtui.errors import DepthError
+from depthtui.data.run_settings import (
+    MOST_EXAMPLES,
+    ModelSpec,
+    RunSettings,
+    SummarySettings,
+)
+from depthtui.errors import DepthError, shown
+from depthtui.files import expanded
 from depthtui.metrics import reading_through
 from depthtui.models.catalog import DEMO
 from depthtui.options import Option
@@ -89,7 +96,9 @@ class SweepPlan:
 class Drawing:
     """How the prompts of a task are drawn; the fields are those of `TaskChoice`."""
 
-    examples: Annotated[int, Option("Prompts of each task.", least=1)] = EXAMPLES
+    examples: Annotated[int, Option("Prompts of each task.", least=1, most=MOST_EXAMPLES)] = (
+        EXAMPLES
+    )
     max_tokens: Annotated[int, Option("Leave longer prompts out, and take the next ones.")] = 0
     sample: Annotated[bool, Option("Draw the prompts at random, by the seed.")] = False
 
@@ -133,8 +142,9 @@ def _model_from_root(name: str) -> str:
 
 
 def _absolute(name: str) -> str:
-    path = Path(name).expanduser()
-    return str(path.absolute()) if name and path.exists() else name
+    path = Path(os.path.expanduser(name))
+    # Unlike `Path.exists`, this does not mind names that are too long for the system.
+    return str(path.absolute()) if name and os.path.exists(path) else name
 
 
 def parse_task(
@@ -155,6 +165,10 @@ def parse_task(
         DepthError: there is no such task or level.
     """
     name, colon, levels = text.strip().partition(":")
+    if colon and not all(map(str.strip, levels.split(","))):
+        raise DepthError(
+            f"{shown(text)} leaves a level out.", f"Write such as {name[:40]}:1,3, or no colon."
+        )
     if not colon and all_levels:
         levels = ALL_LEVELS
     return choose_levels(name, levels.split(","), data.get(name, ""), drawing)
@@ -186,14 +200,14 @@ def parse_data(texts: Iterable[str]) -> dict[str, str]:
     """Files by task from `NAME=FILE`.
 
     Raises:
-        DepthError: a text is not of that form.
+        DepthError: a text is not of that form, or names the home of nobody.
     """
     found: dict[str, str] = {}
     for text in texts:
         name, equals, path = text.partition("=")
         if not (name and equals and path):
-            raise DepthError(f"{text!r} names no file.", "Write --data NAME=FILE.")
-        found[name] = str(Path(path).expanduser())
+            raise DepthError(f"{shown(text)} names no file.", "Write --data NAME=FILE.")
+        found[name] = str(expanded(path))
     return found
 
 
@@ -225,7 +239,7 @@ def _expanded(name: str, level: str, known: range) -> Iterable[str]:
         raise DepthError(f"The task {name} has no levels.", "Leave the level out.")
     first, dash, last = level.partition("-")
     ends = [first, last] if dash else [first]
-    numbers = [int(end) for end in ends if end.isdecimal() and int(end) in known]
+    numbers = [int(end) for end in ends if end.isdecimal() and len(end) < 10 and int(end) in known]
     if len(numbers) < len(ends) or numbers != sorted(numbers):
         raise DepthError(
             f"The task {name} has no level {level[:40]!r}.",

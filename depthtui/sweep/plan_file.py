@@ -20,17 +20,19 @@ max_tokens = 400
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, shown
+from depthtui.files import expanded, parse_toml, read_whole, why
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.sweep.plan import Drawing, SweepPlan, TaskChoice, choose_levels
+
+_LARGEST_FILE = 16 << 20
 
 
 def read_plan(path: Path, base: SweepPlan, drawing: Drawing) -> SweepPlan:
@@ -65,15 +67,13 @@ def read_plan(path: Path, base: SweepPlan, drawing: Drawing) -> SweepPlan:
 def _read(path: Path) -> dict[str, Any]:
     hint = "Give a TOML file such as the README's."
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(read_whole(path, _LARGEST_FILE))
     except FileNotFoundError:
         raise DepthError(f"There is no file {path}.", "Check its name.") from None
     except OSError as error:
-        raise DepthError(f"{path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise DepthError(f"{path} is not UTF-8 text.", hint) from None
-    except tomllib.TOMLDecodeError as error:
-        raise DepthError(f"{path} is not valid TOML: {error}.", hint) from None
+        raise DepthError(f"{path} cannot be read: {why(error)}.") from None
+    except ValueError as error:
+        raise DepthError(f"{path} {error}.", hint) from None
 
 
 def _tables(table: dict[str, Any], name: str, where: str) -> list[dict[str, Any]]:
@@ -97,9 +97,9 @@ def _tasks(row: dict[str, Any], drawing: Drawing, folder: Path, where: str) -> l
         raise DepthError(f"{where} has no name.", "`depthtui tasks` lists them.")
     values = _values(row, _TASK, where)
     data = values.get("data")
-    path = str(folder / Path(data).expanduser()) if data else ""
     drawing = replace(drawing, **_values(row, _DRAWING, where))
     try:
+        path = str(folder / expanded(data)) if data else ""
         return choose_levels(values["name"], values.get("level", [""]), path, drawing)
     except DepthError as error:
         raise DepthError(f"{where}: {error.message}", error.hint) from None
@@ -108,7 +108,7 @@ def _tasks(row: dict[str, Any], drawing: Drawing, folder: Path, where: str) -> l
 def _check_keys(row: Mapping[str, Any], known: Mapping[str, Option], where: str) -> None:
     for name in row:
         if name not in known:
-            raise DepthError(f"{where}: there is no key {name}.", f"Keys: {', '.join(known)}.")
+            raise DepthError(f"{where}: there is no key {name[:60]}.", f"Keys: {', '.join(known)}.")
 
 
 def _values(row: Mapping[str, Any], known: Mapping[str, Option], where: str) -> dict[str, Any]:
@@ -118,7 +118,9 @@ def _values(row: Mapping[str, Any], known: Mapping[str, Option], where: str) -> 
             try:
                 values[name] = option.parse_written(row[name])
             except WrongValue as error:
-                raise DepthError(f"{where}: {name} must be {error}, not {row[name]!r}.") from None
+                raise DepthError(
+                    f"{where}: {name} must be {error}, not {shown(row[name])}."
+                ) from None
     return values
 
 
@@ -134,7 +136,7 @@ def _levels(value: Any) -> list[str]:
     """`3`, `"3"`, `"1-5"`, `"*"` or a list of these."""
     rows = value if isinstance(value, list) else [value]
     if not rows or not all(
-        isinstance(level, int | str) and not isinstance(level, bool) for level in rows
+        isinstance(level, str) or (type(level) is int and abs(level) < 10**9) for level in rows
     ):
         raise WrongValue('a level, a list of levels, or "*" for all of them')
     return [str(level) for level in rows]

@@ -22,6 +22,7 @@ from typing import BinaryIO
 from textual.message import Message
 
 from depthtui.data.protocol import Command
+from depthtui.files import PRIVATE_FILE, make_private_folder
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.engine import EngineDeath, Post
 
@@ -112,7 +113,8 @@ class EngineClient:
 def open_log(path: Path) -> BinaryIO:
     """Open a fresh log, or nowhere on a disk that can't be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
+        path.touch(PRIVATE_FILE)
         return path.open("wb")
     except OSError:
         return open(os.devnull, "wb")

@@ -12,6 +12,7 @@ from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts import files, make_prompts, parse_prompts, read_prompts
 from tests.hostile import BROKEN, HOSTILE
+from tests.odd_files import ODD_FILES, put_odd_file
 
 
 def write(folder: Path, data: bytes | str, name: str = "prompt.txt") -> Path:
@@ -118,10 +119,11 @@ def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         read_prompts(write(tmp_path, b"x" * ((1 << 20) + 1)))
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no endless device here")
-def test_an_endless_device_is_too_large() -> None:
-    with pytest.raises(DepthError, match="larger than 16 MiB"):
-        read_prompts("/dev/zero")
+@pytest.mark.parametrize("kind", ODD_FILES)
+def test_what_is_no_ordinary_file(tmp_path: Path, kind: str) -> None:
+    put_odd_file(tmp_path / "odd.jsonl", kind)
+    with pytest.raises(DepthError, match=r"odd\.jsonl"):
+        read_prompts(tmp_path / "odd.jsonl")
 
 
 def test_folder_and_missing_file(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_a_family_changes_no_folder(tmp_path: Path) -> None:
     [
         ("model = 3", "model is no list of tables"),
         ("exmples = 3", "no key exmples"),
-        ("examples = 0", "examples must be a whole number of at least 1, not 0"),
+        ("examples = 0", "examples must be a whole number from 1 to 1000000, not 0"),
         ("examples = true", "examples must be"),
         ("kl_threshold = 2", "kl_threshold must be a number from 0 to 1, not 2"),
         ('metrics = ["logit_lense"]', "metrics must be"),

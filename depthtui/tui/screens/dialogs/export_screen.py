@@ -17,7 +17,7 @@ from textual.widgets import Button, Checkbox, Input, Label, RadioButton, RadioSe
 
 from depthtui.data.run import RunResult
 from depthtui.errors import DepthError
-from depthtui.files import write_whole
+from depthtui.files import expanded, write_whole
 from depthtui.report.export import run_report
 from depthtui.report.formats import Report, Subject, format_titles
 from depthtui.token_text import printable_chars
@@ -89,12 +89,12 @@ class ExportScreen(Dialog[Path]):
 
     @on(Input.Changed, "#folder")
     def _say_where(self) -> None:
-        with suppress(OSError, RuntimeError):
+        with suppress(OSError, RuntimeError, DepthError):
             where = self._target().resolve()
             self.note(f"into {where}")
 
     def _target(self) -> Path:
-        return Path(self.query_one("#folder", Input).value.strip() or ".").expanduser()
+        return expanded(self.query_one("#folder", Input).value.strip() or ".")
 
     @on(Button.Pressed)
     @on(Input.Submitted)

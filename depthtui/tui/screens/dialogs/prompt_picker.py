@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from textual import on
@@ -25,6 +24,7 @@ from textual.widgets.option_list import Option
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
+from depthtui.files import expanded
 from depthtui.prompts import TASKS, prompt_title, read_prompts
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
@@ -86,8 +86,10 @@ class PromptPicker(Dialog[PromptChoice]):
         self._task_name = prompt.task if prompt.task in TASKS else next(iter(TASKS))
         self._levels = {task.name: task.default_level for task in TASKS.values()}
         # A prompt of a file may name a level that its task does not have.
-        if prompt.level.isdecimal() and int(prompt.level) in TASKS[self._task_name].levels:
-            self._levels[self._task_name] = int(prompt.level)
+        levels = {str(level): level for level in TASKS[self._task_name].levels}
+        self._levels[self._task_name] = levels.get(
+            prompt.level, TASKS[self._task_name].default_level
+        )
         self._prompts: Sequence[Prompt] = ()
         self._from_file: Sequence[Prompt] = ()
 
@@ -195,7 +197,7 @@ class PromptPicker(Dialog[PromptChoice]):
         if not event.value.strip():
             return
         try:
-            self._from_file = read_prompts(Path(event.value.strip()).expanduser())
+            self._from_file = read_prompts(expanded(event.value.strip()))
         except DepthError as error:
             note.update(Content.styled(printable_chars(str(error)), "$text-error"))
             return

@@ -20,6 +20,7 @@ from textual.widgets.selection_list import Selection
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models.catalog import ModelListing
+from depthtui.options import WrongValue, options_of
 from depthtui.prompts.tasks import TASKS
 from depthtui.settings import Settings
 from depthtui.sizes import format_size
@@ -199,9 +200,11 @@ class SweepDialog(Dialog[SweepPlan]):
 
     def _examples(self) -> int:
         text = self.query_one("#examples", Input).value.strip()
-        if not text.isdecimal() or int(text) < 1:
-            raise DepthError("How many prompts of each task? A whole number from 1.")
-        return int(text)
+        try:
+            examples: int = options_of(Drawing)["examples"].parse_text(text)
+        except WrongValue as error:
+            raise DepthError(f"How many prompts of each task? {str(error).capitalize()}.") from None
+        return examples
 
 
 def _words(text: str, spaces: bool = True) -> list[str]:

@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from depthtui.files import expanded
 from depthtui.sweep.folder import model_title
 from depthtui.sweep.saved import SavedSweep, open_sweep, saved_sweeps
 from depthtui.token_text import printable_chars
@@ -81,20 +82,21 @@ class SweepList(ListDialog[SweepChoice]):
         if self._has_runs and place == 0:
             self.dismiss(SweepChoice(None))
         else:
-            self._open(self._saved[place - self._has_runs].folder)
+            self._open(str(self._saved[place - self._has_runs].folder))
 
     @on(Input.Submitted)
     def _typed(self, event: Input.Submitted) -> None:
         if event.value.strip():
-            self._open(Path(event.value.strip()).expanduser())
+            self._open(event.value.strip())
 
-    def _open(self, folder: Path) -> None:
+    def _open(self, name: str) -> None:
         self.note("Reading its records.")
-        self.run_worker(self._read(folder), exclusive=True)
+        self.run_worker(self._read(name), exclusive=True)
 
-    async def _read(self, folder: Path) -> None:
+    async def _read(self, name: str) -> None:
         warnings: list[str] = []
         try:
+            folder = expanded(name)
             outcome = await asyncio.to_thread(open_sweep, folder, warnings.append)
             sweep = await asyncio.to_thread(Sweeping.opened, outcome, folder)
         except Exception as error:
