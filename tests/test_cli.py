@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,9 +14,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from rich.console import Console
 
 from depthtui import __version__, cli
 from depthtui.cli.headless import Display
+from depthtui.cli.output import log_bug, print_written
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import MetricRows
 from depthtui.data.run import Prompt, RunResult
@@ -27,6 +31,7 @@ from tests.builders.engines import ScriptedEngine, replace_engine
 from tests.builders.models import tiny_model
 from tests.builders.results import full_result, full_run
 from tests.builders.results import run as a_run
+from tests.data.test_store import DAMAGES, damage_index
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +95,12 @@ class TestRun:
         summary = json.loads((out / "summary.json").read_text())
         assert [prompt["text"] for prompt in summary["prompts"]] == ["one", "two"]
         assert f"wrote {out / 'summary.json'}" in capsys.readouterr().out
+
+    def test_a_folder_whose_name_is_no_text_is_told(self) -> None:
+        written = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
+        print_written([Path("q\udcff") / "summary.json"], Console(file=written))
+        written.seek(0)
+        assert written.read() == "wrote q\\xff/summary.json\n"
 
     def test_formats_are_chosen(self, engines: list[ScriptedEngine], home: Path) -> None:
         out = home / "out"
@@ -429,6 +440,107 @@ def test_a_broken_settings_file_is_one_line(home: Path, capsys: Output) -> None:
     assert capsys.readouterr().err.count("\n") == 1
 
 
+NINES = "9" * 5000
+DEEP = "[" * 100_000
+NAME = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "run ~nosuchuser/m --prompt x",
+        f"run {NAME} --prompt x",
+        f"run /{NAME} --prompt x",
+        "run /dev/zero --prompt x",
+        "run demo --prompt x --out=",
+        "run demo --prompt x --cache-dir=",
+        "sweep --model demo --task facts --out=",
+        "sweep --model demo --task addition:",
+        "sweep --model demo --task addition:1,,2",
+        "run demo --prompt x --cache-limit 10000000TB",
+        f"run demo --prompt x --cache-limit {NINES}",
+        f"run demo --prompt x --top-k {NINES}",
+        "run demo --prompt x --top-k 100000000000000000000",
+        f"run demo --task addition --level {NINES}",
+        "run demo --task addition --examples 100000000000000000000",
+        f"run demo --prompt-file {NAME}",
+        "run demo --prompt-file /dev/zero",
+        "sweep --model demo --task addition:" + NINES,
+        f"sweep --model demo --task addition --shard 1/{NINES}",
+        "sweep --model demo --task addition --shard 1/1000000000000",
+        "sweep --model demo --task addition --examples 1000000000000",
+        "sweep --model demo --task x --data x=~nosuchuser/x",
+        f"sweep --model demo --task x --data x={NAME}",
+        f"sweep --model {NAME} --task facts",
+        f"sweep --model demo --task {NAME}",
+        "sweep --model ~nosuchuser/m --task facts",
+        "sweep /dev/zero",
+        f"sweep {NAME}",
+        f"lens fit demo --texts {NAME}",
+        "lens fit demo --texts /dev/zero",
+    ],
+    ids=lambda text: text[:60],
+)
+def test_a_mistake_is_a_short_sentence(
+    engines: list[ScriptedEngine], capsys: Output, arguments: str
+) -> None:
+    assert cli.main(arguments.split()) in (1, 2)
+    assert_is_a_sentence(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"top_k = {NINES}",
+        "top_k = 0x" + "f" * 5000,
+        f"top_k = {DEEP}",
+        "top_k = " + "[" * 300 + "]" * 300,
+        "examples = 1000000000000",
+        f"{NAME} = 1",
+        '[[model]]\nname = "~nosuchuser/m"\n[[task]]\nname = "facts"',
+        '[[model]]\nname = "a\\u0000b"\n[[task]]\nname = "facts"',
+        '[[model]]\nname = "demo"\n[[task]]\nname = "x"\ndata = "~nosuchuser/x"',
+        '[[model]]\nname = "demo"\n[[task]]\nname = "x"\ndata = "a\\u0000b"',
+        '[[model]]\nname = "demo"\n[[task]]\nname = "addition"\nlevel = 0x' + "f" * 5000,
+    ],
+    ids=lambda text: text[:60],
+)
+def test_a_mistake_in_a_plan_is_a_short_sentence(
+    engines: list[ScriptedEngine], home: Path, capsys: Output, text: str
+) -> None:
+    (home / "plan.toml").write_text(text)
+    assert cli.main(["sweep", str(home / "plan.toml"), "--out", str(home / "out")]) in (1, 2)
+    assert_is_a_sentence(capsys.readouterr().err)
+
+
+def assert_is_a_sentence(err: str) -> None:
+    """What a mistake is told as: one line that one can read, and no bug of ours."""
+    assert err.count("\n") == 1
+    assert len(err) < 1000
+    assert "unexpected" not in err
+
+
+def test_the_log_is_its_owners_alone_and_does_not_grow_without_end(
+    home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("depthtui.cli.output.LARGEST_LOG", 2000)
+    folder = home / "state" / "depthtui" / "log"
+    for number in range(20):
+        assert str(folder / "depthtui.log") in log_bug(ValueError(f"number {number}" + "x" * 500))
+    logs = list(folder.iterdir())
+    assert sorted(path.name for path in logs) == ["depthtui.log", "depthtui.log.1"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, *logs)} == {0o700, 0o600}
+    assert all(path.stat().st_size < 3000 for path in logs)
+    assert "number 19" in (folder / "depthtui.log").read_text()
+
+
+def test_a_log_that_is_a_pipe_is_not_waited_for(home: Path) -> None:
+    path = home / "state" / "depthtui" / "log" / "depthtui.log"
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    assert "could not be written" in log_bug(ValueError("x"))
+
+
 def test_an_unexpected_failure_is_one_line_and_a_log(
     home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -482,18 +594,28 @@ class TestCache:
         assert capsys.readouterr().out.startswith("2 entries checked, 1 damaged")
         assert len(kept.entries()) == 1
 
-    def test_a_broken_cache_is_told_and_can_be_cleared(
-        self, kept: Store, home: Path, capsys: Output
+    @pytest.mark.parametrize("command", ["info", "list", "clear", "verify"])
+    @pytest.mark.parametrize("damage", DAMAGES)
+    def test_a_damaged_index_is_told_in_a_line_and_made_anew(
+        self, kept: Store, home: Path, capsys: Output, damage: str | bytes, command: str
     ) -> None:
         kept.close()
-        for path in home.glob("cache/results/cache.db*"):
-            path.unlink()
-        (home / "cache/results/cache.db").write_bytes(b"rubbish" * 1000)
+        damage_index(home / "cache", damage)
+        assert cli.main(["cache", command]) == 0
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        assert "set aside" in err
+        assert cli.main(["cache", command]) == 0
+        assert capsys.readouterr().err == ""
+
+    def test_a_cache_that_cannot_be_used_is_told(self, home: Path, capsys: Output) -> None:
+        (home / "cache" / "results" / "damaged-cache.db").mkdir(parents=True)
+        (home / "cache" / "results" / "cache.db").write_bytes(b"rubbish" * 1000)
         for command in ("info", "list", "verify"):
             assert cli.main(["cache", command]) == 1
-            assert "cache clear" in capsys.readouterr().err
-        assert cli.main(["cache", "clear"]) == 0
-        assert cli.main(["cache", "info"]) == 0
+            err = capsys.readouterr().err
+            assert err.count("\n") == 1
+            assert "cannot be used" in err
 
     @pytest.mark.parametrize("command", ["info", "list", "clear", "verify"])
     def test_looking_at_a_cache_does_not_make_one(

@@ -13,16 +13,19 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import diskcache
-from diskcache.core import MODE_BINARY, UNKNOWN
+from diskcache.core import DEFAULT_SETTINGS, METADATA, MODE_BINARY, UNKNOWN
+
+from depthtui.files import PRIVATE_FILE, make_private_folder, open_regular, parse_json
 
 SCHEMA = 3
 """Part of every key: raise it when the meaning of cached bytes changes."""
@@ -34,7 +37,36 @@ _DIGEST_SIZE = 32
 _FILENAME = re.compile(r"[0-9a-f]{2}[/\\][0-9a-f]{2}[/\\][0-9a-f]{28}\.val")
 _LOCK_TIMEOUT = 10.0  # seconds to wait for another process's transaction
 _UNFINISHED_AGE = 3600.0  # seconds after which a file without an entry is no longer being written
-_FAILURES = (OSError, sqlite3.Error, diskcache.Timeout)
+_WRITING_AGE = 60.0  # the same where nearly all files have lost their entries
+_INDEX = "cache.db"
+_SET_ASIDE = "damaged-"
+_LARGEST_VALUE = 1 << 50  # bytes; what all of them add up to fits in 64 bits
+_LATEST = 1e11  # seconds since the epoch: the year 5138
+_TROUBLES = {  # of the disk or of others who use it: the index itself may be whole
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_AUTH,
+}
+
+
+class _DamagedIndex(Exception):
+    """The index is not what diskcache and this module write."""
+
+
+class _Unreadable(Exception):
+    """A value's file is there and cannot be read; it may be whole."""
+
+
+_FAILURES = (OSError, sqlite3.Error, diskcache.Timeout, _Unreadable)
 
 
 @dataclass(frozen=True)
@@ -111,6 +143,8 @@ def _plain(value: Any) -> Any:
 def open_store(cache_dir: Path | None, limit_bytes: int, on_notice: Callable[[str], None]) -> Store:
     """Open the cache in `cache_dir/results`, or one that keeps nothing.
 
+    A damaged index is set aside, and a new one begun.
+
     Args:
         cache_dir: the cache folder, made where missing; None to keep nothing.
         limit_bytes: what all values together may take.
@@ -120,18 +154,52 @@ def open_store(cache_dir: Path | None, limit_bytes: int, on_notice: Callable[[st
         return Store(None, None, limit_bytes, on_notice)
     folder = Path(cache_dir) / "results"
     try:
-        _check_writable(folder)
-        cache = _Cache(
+        return _store_in(folder, limit_bytes, on_notice)
+    except (*_FAILURES, _DamagedIndex) as error:
+        on_notice(
+            f"The cache folder {folder} cannot be used ({_reason(error)}): runs are not kept on "
+            "disk in this session."
+        )
+        return Store(None, folder, limit_bytes, on_notice)
+
+
+def _store_in(folder: Path, limit_bytes: int, on_notice: Callable[[str], None]) -> Store:
+    try:
+        return Store(_opened(folder, limit_bytes), folder, limit_bytes, on_notice)
+    except (_DamagedIndex, sqlite3.Error) as error:
+        if not _is_damage(error):
+            raise
+        damage = _reason(error)
+    for path in folder.glob(f"{_INDEX}*"):
+        path.replace(folder / f"{_SET_ASIDE}{path.name}")
+    store = Store(_opened(folder, limit_bytes), folder, limit_bytes, on_notice)
+    store.remove_strays()
+    on_notice(
+        f"The index of the cache in {folder} was damaged ({damage}): it was set aside as "
+        f"{_SET_ASIDE}{_INDEX} and a new one begun; results are computed again."
+    )
+    return store
+
+
+def _opened(folder: Path, limit_bytes: int) -> _Cache:
+    """The cache in a folder, its index seen to be whole.
+
+    Raises:
+        _DamagedIndex, sqlite3.Error, OSError, diskcache.Timeout: it cannot be used.
+    """
+    make_private_folder(folder)
+    _check_index(folder)
+    try:
+        return _Cache(
             str(folder),
             timeout=_LOCK_TIMEOUT,
             disk=_FileDisk,
             size_limit=limit_bytes,
             eviction_policy="least-recently-used",
         )
-    except _FAILURES as error:
-        on_notice(f"{_why_unusable(folder, error)}: runs are not kept on disk in this session.")
-        return Store(None, folder, limit_bytes, on_notice)
-    return Store(cache, folder, limit_bytes, on_notice)
+    except (TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
+        # diskcache takes what it finds in its tables as it is.
+        raise _DamagedIndex(str(error)) from error
 
 
 class Store:
@@ -220,6 +288,8 @@ class Store:
             OSError: the folder cannot be emptied.
         """
         count = 0
+        if self._folder is not None:
+            _remove(self._folder.glob(f"{_SET_ASIDE}{_INDEX}*"))
         if self._cache is not None:
             with contextlib.suppress(*_FAILURES):
                 count = self._cache.clear()
@@ -227,8 +297,7 @@ class Store:
                 return count
             self._cache.close()
         if self._folder is not None and self._folder.is_dir():
-            for path in [*self._folder.glob("cache.db*"), *_value_files(self._folder)]:
-                path.unlink(missing_ok=True)
+            _remove([*self._folder.glob(f"{_INDEX}*"), *_value_files(self._folder)])
         return count
 
     def verify(self) -> VerifyReport:
@@ -245,9 +314,17 @@ class Store:
                 damaged += 1
             except _FAILURES as error:
                 self._failed("read", error)
-        return VerifyReport(
-            len(entries), damaged, self._remove_orphans(self._cache, _UNFINISHED_AGE)
-        )
+        return VerifyReport(len(entries), damaged, self.remove_strays(_UNFINISHED_AGE))
+
+    def remove_strays(self, age: float = _WRITING_AGE) -> int:
+        """Remove values without an entry that are older than `age` seconds, and say how many."""
+        if self._cache is None:
+            return 0
+        try:
+            return self._remove_orphans(self._cache, age)
+        except _FAILURES as error:
+            self._failed("read", error)
+            return 0
 
     def close(self) -> None:
         """Close the index; a later call opens it again."""
@@ -263,7 +340,7 @@ class Store:
                 raise _Damaged("its file is missing")
             return None
         with file:
-            return _unwrap(file)
+            return _unwrap(file, cache.size_of(key, self._limit))
 
     def _drop(self, key: str) -> None:
         assert self._cache is not None
@@ -330,7 +407,20 @@ class _FileDisk(diskcache.Disk):  # type: ignore[misc]
     def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> BinaryIO:
         if mode != MODE_BINARY or value is not None or not _is_ours(filename):
             raise _Damaged("it is of a kind that depthtui never writes")
-        return open(os.path.join(self._directory, str(filename)), "rb")
+        path = Path(self._directory, str(filename))
+        try:
+            return open_regular(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if not path.is_file():
+                raise _Damaged("its file is no ordinary one") from None
+            raise _Unreadable(error.strerror) from error
+
+    def _write(self, full_path: str, *how: Any) -> int:
+        size: int = super()._write(full_path, *how)
+        os.chmod(full_path, PRIVATE_FILE)
+        return size
 
     def remove(self, file_path: str) -> None:
         if _is_ours(file_path):
@@ -358,6 +448,11 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]
         """Every file that an entry knows, relative to the folder."""
         return {name for (name,) in self._sql("SELECT filename FROM Cache").fetchall()}
 
+    def size_of(self, key: str, otherwise: int) -> int:
+        """Bytes of a value's file as it was written; `otherwise` where the entry is gone."""
+        row = self._sql("SELECT size FROM Cache WHERE key = ?", (key,)).fetchone()
+        return otherwise if row is None else int(row[0])
+
     def open_quietly(self, key: str) -> BinaryIO | None:
         """Open a value without counting that as a use."""
         select = "SELECT mode, filename, value FROM Cache WHERE key = ?"
@@ -375,7 +470,9 @@ def _header(value: bytes) -> bytes:
     return _MAGIC + hashlib.blake2b(value, digest_size=_DIGEST_SIZE).digest()
 
 
-def _unwrap(file: BinaryIO) -> bytes:
+def _unwrap(file: BinaryIO, size: int) -> bytes:
+    if os.fstat(file.fileno()).st_size > size:
+        raise _Damaged("its file is longer than it was")
     header = file.read(_HEADER_SIZE)
     value = file.read()
     if header != _header(value):
@@ -385,7 +482,7 @@ def _unwrap(file: BinaryIO) -> bytes:
 
 def _entry(key: str, tag: str | None, size: int, last_used: float) -> Entry:
     try:
-        labels = json.loads(tag or "")
+        labels = parse_json(tag or "")
         return Entry(str(key), str(labels["kind"]), str(labels["description"]), size, last_used)
     except (ValueError, KeyError, TypeError):
         return Entry(str(key), "unknown", "", size, last_used)
@@ -399,27 +496,71 @@ def _value_files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.glob("*/*/*.val") if _is_ours(str(path.relative_to(folder))))
 
 
-def _check_writable(folder: Path) -> None:
-    """Take and release the index's write lock, which diskcache would wait a minute for.
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _check_index(folder: Path) -> None:
+    """See that the index is whole, and that it can be written to.
+
+    Its write lock is taken and released: diskcache would wait a minute for it.
 
     Raises:
-        OSError: the folder cannot be made or written.
+        OSError: the folder cannot be written.
         sqlite3.Error: the index is broken, read-only or locked for long.
+        _DamagedIndex: it holds what diskcache and this module never write.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(sqlite3.connect(folder / "cache.db", timeout=_LOCK_TIMEOUT)) as index:
-        index.execute("PRAGMA schema_version").fetchone()
+    for path in folder.glob(f"{_INDEX}*"):
+        if path.exists() and not path.is_file():
+            raise _DamagedIndex("it is no ordinary file")
+    path = folder / _INDEX
+    if not path.exists():
+        path.touch(PRIVATE_FILE)
+    with contextlib.closing(sqlite3.connect(path, timeout=_LOCK_TIMEOUT)) as index:
+        (found,) = index.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise _DamagedIndex(str(found).splitlines()[-1])
+        tables = {name for (name,) in index.execute("SELECT name FROM sqlite_master")}
+        known = DEFAULT_SETTINGS | METADATA
+        if "Settings" in tables and not all(
+            key in known and type(value) is type(known[key])
+            for key, value in index.execute("SELECT key, value FROM Settings")
+        ):
+            raise _DamagedIndex("it has settings that depthtui never writes")
+        columns = "key, raw, tag, size, access_time, expire_time, filename"
+        if "Cache" in tables and not all(
+            _is_row_of_ours(*row) for row in index.execute(f"SELECT {columns} FROM Cache")
+        ):
+            raise _DamagedIndex("it has entries that depthtui never writes")
         index.execute("BEGIN IMMEDIATE")
         index.execute("ROLLBACK")
 
 
-def _why_unusable(folder: Path, error: Exception) -> str:
-    reason = _reason(error)
-    if "not a database" in reason or "malformed" in reason:
-        return (
-            f"The cache in {folder} is damaged ({reason}; `depthtui cache clear` starts a new one)"
-        )
-    return f"The cache folder {folder} cannot be used ({reason})"
+def _is_row_of_ours(
+    key: Any, raw: Any, tag: Any, size: Any, access_time: Any, expire_time: Any, filename: Any
+) -> bool:
+    """Whether an entry's columns are of the kinds that diskcache stores for this module."""
+    return (
+        isinstance(key, str)
+        and raw == 1
+        and isinstance(tag, str)
+        and isinstance(size, int)
+        and 0 <= size <= _LARGEST_VALUE
+        and isinstance(access_time, float)
+        and 0 <= access_time <= _LATEST
+        and expire_time is None
+        and isinstance(filename, str | None)
+    )
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the index itself is at fault; what the disk or others do is no damage."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    return isinstance(error, _DamagedIndex) or code & 0xFF not in _TROUBLES
 
 
 def _reason(error: Exception) -> str:

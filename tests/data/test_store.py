@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +19,7 @@ import pytest
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
 from depthtui.data.store import Entry, Store, make_key, open_store
+from tests.odd_files import ODD_FILES, put_odd_file
 
 MIB = 1 << 20
 
@@ -181,6 +184,48 @@ class _Bomb:
         return os.mkdir, (str(self.path),)
 
 
+DAMAGES = (
+    b"this is not a database, " * 100,
+    b"SQLite format 3\0",
+    "a pipe",
+    "an endless device",
+    "a folder",
+    "INSERT INTO Settings VALUES ('disk_x', 1)",
+    "INSERT INTO Settings VALUES ('get', 1)",
+    "UPDATE Settings SET value = 'x' WHERE key = 'tag_index'",
+    "UPDATE Cache SET key = CAST(key AS BLOB)",
+    "UPDATE Cache SET tag = NULL",
+    "UPDATE Cache SET tag = CAST(x'ff' AS TEXT)",
+    "UPDATE Cache SET size = 'x'",
+    "UPDATE Cache SET size = NULL",
+    "UPDATE Cache SET size = 9223372036854775807",
+    "UPDATE Cache SET access_time = NULL",
+    "UPDATE Cache SET access_time = 'x'",
+    "UPDATE Cache SET access_time = 9e999",
+    "UPDATE Cache SET expire_time = 0",
+    "UPDATE Cache SET filename = x'00'",
+    "DROP TABLE Cache; CREATE TABLE Cache (one, two)",
+    "DROP TABLE Settings; CREATE TABLE Settings (one, two)",
+    "DROP TABLE Settings; CREATE VIEW Settings AS SELECT 'count' AS key, 1 AS value",
+)
+"""What an index may be instead: bytes, an odd file, or the index changed by SQL."""
+
+
+def damage_index(cache_dir: Path, damage: str | bytes) -> None:
+    """Damage the index of a store that is closed."""
+    path = cache_dir / "results" / "cache.db"
+    if isinstance(damage, str) and damage not in ODD_FILES:
+        with contextlib.closing(sqlite3.connect(path)) as index:
+            index.executescript(damage)
+        return
+    for part in path.parent.glob("cache.db*"):
+        part.unlink()
+    if isinstance(damage, bytes):
+        path.write_bytes(damage)
+    else:
+        put_odd_file(path, damage)
+
+
 class TestDamage:
     @pytest.mark.parametrize(
         "damage",
@@ -245,26 +290,73 @@ class TestDamage:
         assert {entry.key: entry.last_used for entry in store.entries()}.items() < before.items()
         assert store.verify().damaged == 0
 
-    @pytest.mark.parametrize("rubbish", [b"this is not a database, " * 100, b"SQLite format 3\0"])
-    def test_a_broken_index_is_told_and_clear_mends_it(
-        self, open_: Callable[..., Store], tmp_path: Path, notices: list[str], rubbish: bytes
+    @pytest.mark.parametrize("damage", DAMAGES)
+    def test_a_damaged_index_is_set_aside_and_made_anew(
+        self, open_: Callable[..., Store], tmp_path: Path, notices: list[str], damage: str | bytes
     ) -> None:
         store = open_()
-        put(store, "run", b"value")
+        key = put(store, "run", b"value")
         store.close()
-        for path in tmp_path.glob("results/cache.db*"):
-            path.unlink()
-        (tmp_path / "results" / "cache.db").write_bytes(rubbish)
-        broken = open_()
-        assert not broken.on_disk
-        assert len(notices) == 1
-        assert "depthtui cache clear" in notices[0]
-        broken.clear()
-        assert value_files(tmp_path) == []
+        (old,) = value_files(tmp_path)
+        os.utime(old, (0, 0))
+        damage_index(tmp_path, damage)
         mended = open_()
-        key = put(mended, "run", b"value")
-        assert mended.get(key) == b"value"
+        assert mended.on_disk
         assert len(notices) == 1
+        assert "set aside as damaged-cache.db and a new one begun" in notices[0]
+        assert os.path.lexists(tmp_path / "results" / "damaged-cache.db")
+        assert not old.exists(), "a value that nothing leads to"
+        assert mended.get(key) is None
+        assert (mended.entries(), mended.info().entries) == ([], 0)
+        assert mended.verify().checked == 0
+        assert mended.get(put(mended, "run", b"value")) == b"value"
+        mended.close()
+        assert open_().get(key) == b"value"
+        assert open_().clear() == 1
+        assert not os.path.lexists(tmp_path / "results" / "damaged-cache.db")
+        assert len(notices) == 1
+
+    @pytest.mark.parametrize("kind", ODD_FILES)
+    def test_what_is_no_ordinary_file_is_no_value(
+        self, open_: Callable[..., Store], tmp_path: Path, kind: str
+    ) -> None:
+        store = open_()
+        keys = [put(store, name, b"value") for name in ("one", "two")]
+        for path in value_files(tmp_path):
+            put_odd_file(path, kind)
+        assert store.get(keys[0]) is None
+        assert store.verify().damaged == 1
+        assert store.entries() == []
+        assert store.get(put(store, "one", b"value")) == b"value"
+
+    def test_a_value_that_has_grown_is_not_read(
+        self, open_: Callable[..., Store], tmp_path: Path, notices: list[str]
+    ) -> None:
+        store = open_()
+        key = put(store, "run", b"value")
+        os.truncate(value_files(tmp_path)[0], 1 << 40)
+        assert store.get(key) is None
+        assert "longer than it was" in notices[0]
+
+    def test_a_value_that_cannot_be_read_is_kept(
+        self,
+        open_: Callable[..., Store],
+        tmp_path: Path,
+        notices: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        store = open_()
+        key = put(store, "run", b"value")
+
+        def refuse(path: Path) -> None:
+            raise OSError(5, "Input/output error")
+
+        with monkeypatch.context() as broken:
+            broken.setattr("depthtui.data.store.open_regular", refuse)
+            assert store.get(key) is None
+            assert store.verify().damaged == 0
+        assert ["Input/output error" in notice for notice in notices] == [True]
+        assert store.get(key) == b"value"
 
     def test_an_index_that_breaks_in_mid_session_is_told_once(
         self, open_: Callable[..., Store], tmp_path: Path, notices: list[str]
@@ -470,6 +562,15 @@ class TestTwoAtOnce:
         assert len(file.read()) > 5000
         file.close()
         assert reader.get(key) is None
+
+
+def test_what_is_kept_is_its_owners_alone(open_: Callable[..., Store], tmp_path: Path) -> None:
+    store = open_()
+    put(store, "run", b"value")
+    assert stat.S_IMODE((tmp_path / "results").stat().st_mode) == 0o700
+    files = [path for path in tmp_path.glob("results/**/*") if path.is_file()]
+    assert len(files) >= 2
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
 
 def test_clear_empties_and_says_how_many(open_: Callable[..., Store], tmp_path: Path) -> None:
