@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from depthtui.data.checked import checked
 from depthtui.data.run_settings import ModelSpec, SummarySettings
-from depthtui.files import write_whole
+from depthtui.errors import DepthError
+from depthtui.files import parse_json, read_whole, why, write_whole
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import (
     DamagedRecord,
@@ -26,6 +28,10 @@ Notify = Callable[[str], None]
 
 MANIFEST = "sweep"
 FAILURES = "failures"
+
+_LARGEST_RECORD = 256 << 20
+_LARGEST_LIST = 1 << 30
+"""Bytes; of a manifest, which names every record."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class SweepFolder:
 
     Args:
         path: the folder; made when something is kept.
-        notify: told, in one sentence, of damaged files that were dropped.
+        notify: told, in one sentence, of damaged records, whose prompts are run again.
         suffix: added to the names of files that the shards of a sweep write each for itself.
     """
 
@@ -86,7 +92,11 @@ class SweepFolder:
         self._records: dict[str, Record] = {}
 
     def find(self, cell: Cell, number: int, key: str) -> Record | None:
-        """The record with that key, or None; a damaged one is dropped."""
+        """The record with that key, or None; a damaged one is none, and told.
+
+        Raises:
+            DepthError: there is one that cannot be read.
+        """
         if key not in self._records:
             path = self.path / "records" / record_name(cell, number, key)
             record = self._read(path)
@@ -124,10 +134,10 @@ class SweepFolder:
     def token_counts(self, model: ModelSpec, fingerprint: str | None) -> dict[str, int]:
         """Lengths of prompts that were counted with the model before, by `count_key`."""
         try:
-            found = json.loads(self._counts_path(model).read_text(encoding="utf-8"))
+            found = parse_json(read_whole(self._counts_path(model), _LARGEST_LIST))
             same = fingerprint is None or found["fingerprint"] == fingerprint
             return {str(key): int(n) for key, n in found["counts"].items()} if same else {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return {}
 
     def keep_token_counts(
@@ -171,17 +181,20 @@ class SweepFolder:
             return read_record_file(path)
         except FileNotFoundError:
             return None
-        except (DamagedRecord, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
+        except DamagedRecord as error:
             if not self._notified:
                 self._notified = True
                 self._notify(
-                    f"A damaged record was dropped ({path.name}: {reason}); "
-                    "it is computed again, as are others like it."
+                    f"The record {path} is damaged: {error}. "
+                    "Its prompt is run again, as are those of others like it."
                 )
-            with suppress(OSError):
-                path.unlink()
             return None
+        except OSError as error:
+            # It may be whole, on a disk that is not there for the moment.
+            raise DepthError(
+                f"The record {path} cannot be read: {why(error)}.",
+                "It was left as it is. Make it readable, or choose another --out folder.",
+            ) from None
 
 
 def read_record_file(path: Path) -> Record:
@@ -191,7 +204,7 @@ def read_record_file(path: Path) -> Record:
         OSError: it cannot be read.
         DamagedRecord: it is not what was written.
     """
-    return read_record(path.read_bytes())
+    return read_record(read_whole(path, _LARGEST_RECORD))
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -202,7 +215,7 @@ def read_manifest(path: Path) -> Manifest:
         ValueError: it is none.
     """
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = parse_json(read_whole(path, _LARGEST_LIST))
         plan = plan_from(body["plan"])
         names = {
             Cell(plan.models[row["model"]], plan.tasks[row["task"]]): [
@@ -218,7 +231,7 @@ def read_manifest(path: Path) -> Manifest:
 def read_failures(path: Path) -> list[Failure]:
     """The failures in a file; none where it cannot be read."""
     try:
-        return [Failure(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        return [checked(Failure(**row)) for row in parse_json(read_whole(path, _LARGEST_LIST))]
     except (OSError, ValueError, TypeError):
         return []
 
@@ -255,14 +268,16 @@ def plan_from(body: dict[str, Any]) -> SweepPlan:
     """The plan in JSON values, as `dataclasses.asdict` gives them.
 
     Raises:
-        KeyError, TypeError: they are no plan.
+        KeyError, TypeError, ValueError: they are no plan.
     """
-    return SweepPlan(
-        tuple(ModelSpec(**model) for model in body["models"]),
-        tuple(TaskChoice(**task) for task in body["tasks"]),
-        run_settings_from(body["run"]),
-        SummarySettings(**body["summary"]),
-        tuple((name, family) for name, family in body.get("families", ())),
+    return checked(
+        SweepPlan(
+            tuple(ModelSpec(**model) for model in body["models"]),
+            tuple(TaskChoice(**task) for task in body["tasks"]),
+            run_settings_from(body["run"]),
+            SummarySettings(**body["summary"]),
+            tuple((name, family) for name, family in body.get("families", ())),
+        )
     )
 
 

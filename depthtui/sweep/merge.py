@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from depthtui.data.selection import numbers_text
 from depthtui.errors import DepthError
+from depthtui.files import why
 from depthtui.sweep.folder import (
     FAILURES,
     MANIFEST,
@@ -21,7 +23,7 @@ from depthtui.sweep.folder import (
 )
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import DamagedRecord, Record
-from depthtui.sweep.state import Outcome
+from depthtui.sweep.state import MOST_SHARDS, Outcome
 
 _PART = re.compile(rf"{MANIFEST}-(\d+)-of-(\d+)")
 
@@ -35,13 +37,16 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
         notify: told of parts and records that are missing or damaged.
 
     Raises:
-        DepthError: a folder has no sweep, the sweeps were measured differently, or
-            `out` cannot be written.
+        DepthError: a folder has no sweep, or what is none under the name of one, the sweeps
+            were measured differently, or `out` cannot be written.
     """
     found = [manifest for path in paths for manifest in _manifests(path)]
     plan = _united([manifest.plan for _, manifest in found])
-    for part, count in _missing_parts(found):
-        notify(f"Part {part} of {count} of the sweep is in none of the folders.")
+    for missing, count in _missing_parts(found):
+        what = f"Part {missing} of {count} of the sweep is"
+        if "," in missing or "-" in missing:
+            what = f"Parts {missing} of {count} of the sweep are"
+        notify(f"{what} in none of the folders.")
     records: dict[Cell, dict[int, Record]] = {cell: {} for cell in plan.cells}
     for path, manifest in found:
         for cell, names in manifest.names.items():
@@ -71,19 +76,33 @@ def _manifests(folder: Path) -> Iterable[tuple[Path, Manifest]]:
         try:
             yield path, read_manifest(path)
         except (OSError, ValueError) as error:
-            raise DepthError(f"{path} cannot be read: {error}.", "Run that sweep again.") from None
+            raise DepthError(
+                f"{path} cannot be read: {why(error)}.", "Run that sweep again."
+            ) from None
 
 
-def _missing_parts(found: Sequence[tuple[Path, Manifest]]) -> Iterable[tuple[int, int]]:
-    """The parts of split sweeps that are not there, each with how many there are to be."""
+def _missing_parts(found: Sequence[tuple[Path, Manifest]]) -> Iterable[tuple[str, int]]:
+    """The parts of split sweeps that are not there, such as `2, 5-9`, and how many there are to be.
+
+    Raises:
+        DepthError: a file is called a part of more than a sweep can have.
+    """
     parts: dict[tuple[SweepPlan, int], set[int]] = {}
     for path, manifest in found:
         named = _PART.fullmatch(path.stem)
         if named is not None:
             part, count = map(int, named.groups())
+            if not 1 <= part <= count <= MOST_SHARDS:
+                raise DepthError(
+                    f"{path} is called part {part} of {count}: no sweep has more than "
+                    f"{MOST_SHARDS:,} parts.",
+                    "Merge without that file.",
+                )
             parts.setdefault((manifest.plan, count), set()).add(part)
     for (_, count), there in parts.items():
-        yield from ((part, count) for part in range(1, count + 1) if part not in there)
+        missing = [part for part in range(1, count + 1) if part not in there]
+        if missing:
+            yield numbers_text(missing), count
 
 
 def _united(plans: Sequence[SweepPlan]) -> SweepPlan:
@@ -112,8 +131,7 @@ def _read(folder: Path, name: str, notify: Notify) -> Record | None:
     try:
         return read_record_file(path)
     except (OSError, DamagedRecord) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        notify(f"The record {path} is left out: {reason}.")
+        notify(f"The record {path} is left out: {why(error)}.")
         return None
 
 

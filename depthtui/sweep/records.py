@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from depthtui.data.checked import checked
 from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.lens_view import LOGIT, fitted_lens
 from depthtui.data.model import ModelInfo
@@ -23,6 +24,7 @@ from depthtui.data.run_settings import (
 )
 from depthtui.data.store import make_key
 from depthtui.depth.effective_depth import lacks_curves, prompt_curves
+from depthtui.files import parse_json
 from depthtui.metrics import ALL, METRICS, depends_on_former_prompts, logit_lens, settling
 from depthtui.metrics.lens_view import through
 from depthtui.report.summary import summary_dict
@@ -53,6 +55,10 @@ _READ = frozenset(
     if metric.name == settling.NAME or logit_lens.METRIC.name in (metric.name, metric.of)
 )
 """Those that are functions of a lens."""
+
+
+_AT_DEPTHS = ("kl", "overlap", "entropy")
+"""Curves with a value for the input of the first layer too."""
 
 
 class DamagedRecord(ValueError):
@@ -229,7 +235,7 @@ def _read_through(result: RunResult, lens: str) -> LensRecord:
 def record_bytes(record: Record) -> bytes:
     """The record as JSON, with a checksum; unknown numbers are null."""
     body = _plain(record)
-    return _dump({"checksum": _checksum(body), **body}).encode() + b"\n"
+    return _dump({"checksum": checksum(body), **body}).encode() + b"\n"
 
 
 def read_record(data: bytes) -> Record:
@@ -239,15 +245,17 @@ def read_record(data: bytes) -> Record:
         DamagedRecord: they are not what `record_bytes` wrote.
     """
     try:
-        body = json.loads(data)
-        checksum = body.pop("checksum")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        body = parse_json(data)
+        signed = body.pop("checksum")
+        # A number that is not finite is nothing that `record_bytes` writes.
+        whole = signed == checksum(body)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedRecord("it is not whole") from error
-    if checksum != _checksum(body):
+    if not whole:
         raise DamagedRecord("its checksum is wrong")
     try:
         return _record(body)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise DamagedRecord("it is of another version") from error
 
 
@@ -285,7 +293,7 @@ def _record(body: dict[str, Any]) -> Record:
     model = dict(body["model"])
     spec = ModelSpec(**model.pop("spec"))
     provenance = body.get("provenance")
-    return Record(
+    record = Record(
         **{name: body[name] for name in ("key", "task", "level", "number", "n_tokens")},
         model=ModelInfo(spec=spec, **_with_tuples(model)),
         prompt=Prompt(**body["prompt"]),
@@ -301,6 +309,33 @@ def _record(body: dict[str, Any]) -> Record:
         lenses={name: _lens_record(found) for name, found in body.get("lenses", {}).items()}
         or None,
     )
+    _check(checked(record))
+    return record
+
+
+def _check(record: Record) -> None:
+    """See that a sweep's tables can be made of a record.
+
+    Raises:
+        ValueError, TypeError, LookupError: they cannot.
+    """
+    n_layers = record.model.n_layers
+    views: list[Record | LensRecord] = [record, *(record.lenses or {}).values()]
+    for view in views:
+        for found in (view.curves, view.curves_without_first):
+            for name, values in vars(found.curves).items() if found is not None else ():
+                if values is not None and values.shape != (n_layers + (name in _AT_DEPTHS),):
+                    raise ValueError(f"{name} is not of {n_layers} layers")
+    for lens in (LOGIT, *(record.lenses or {})):
+        every, rest = (
+            SummarySettings(include_first_token=first, lens=lens) for first in (True, False)
+        )
+        prompts, others = (
+            [(record.prompt_metrics(settings), record.n_tokens)] for settings in (every, rest)
+        )
+        for metric in ALL:
+            metric.cell_means(prompts)
+            metric.cell_evidence(prompts, others, n_layers)
 
 
 def _lens_record(body: dict[str, Any]) -> LensRecord:
@@ -327,7 +362,12 @@ def _curves(body: dict[str, Any] | None) -> PromptCurves | None:
     return PromptCurves(body["n_tokens"], Curves(**curves))
 
 
-def _checksum(body: dict[str, Any]) -> str:
+def checksum(body: dict[str, Any]) -> str:
+    """What a record's JSON object is signed with.
+
+    Raises:
+        ValueError: it holds a number that is not finite.
+    """
     return hashlib.sha256(_dump(body).encode()).hexdigest()
 
 

@@ -15,6 +15,9 @@ from depthtui.sweep.prompts import Candidates, choose
 from depthtui.sweep.records import Record
 from depthtui.sweep.work import Item, TokenCounts, UnknownLength, items_of
 
+MOST_SHARDS = 10_000
+"""Parts of one sweep."""
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -22,7 +25,7 @@ class Shard:
 
     Attributes:
         index: from 1 to `count`.
-        count: how many parts there are.
+        count: how many parts there are, at most `MOST_SHARDS`.
     """
 
     index: int = 1

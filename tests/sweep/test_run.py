@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,9 +22,10 @@ from depthtui.sweep import run as run_module
 from depthtui.sweep.folder import FAILURES, SweepFolder, read_manifest
 from depthtui.sweep.merge import merge_sweeps
 from depthtui.sweep.plan import Drawing
-from depthtui.sweep.state import Shard
+from depthtui.sweep.state import MOST_SHARDS, Shard
 from tests.builders.engines import ScriptedEngine
 from tests.builders.results import full_result, tokens_of
+from tests.odd_files import ODD_FILES, put_odd_file
 from tests.sweep.sweeps import EXAMPLES, QuietWatcher, contents, count_prompts, make_plan, sweep
 
 
@@ -210,8 +213,44 @@ def test_a_damaged_record_is_computed_again(tmp_path: Path) -> None:
     sweep(make_plan(), tmp_path, engine, told)
     assert len(engine.runs) == 2
     assert len(told) == 1
-    assert "damaged record was dropped" in told[0]
+    assert "is damaged: it is not whole" in told[0]
     assert contents(tmp_path) == whole
+
+
+@pytest.mark.parametrize("kind", ODD_FILES)
+def test_a_record_that_cannot_be_read_stops_the_sweep_and_stays(tmp_path: Path, kind: str) -> None:
+    sweep(make_plan(), tmp_path)
+    path = sorted((tmp_path / "records").rglob("0001-*.json"))[0]
+    before = contents(tmp_path)
+    whole = path.rename(tmp_path / "whole")
+    put_odd_file(path, kind)
+    engine = ScriptedEngine()
+    with pytest.raises(DepthError, match=re.escape(str(path))) as caught:
+        sweep(make_plan(), tmp_path, engine)
+    assert "left as it is" in caught.value.hint
+    assert not engine.runs
+    assert os.path.lexists(path)
+    path.rmdir() if kind == "a folder" else path.unlink()
+    whole.rename(path)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN", "[" * 100_000, "9" * 5000])
+def test_one_damaged_number_costs_one_record(tmp_path: Path, number: str) -> None:
+    plan = make_plan(("alpha",))
+    sweep(plan, tmp_path)
+    path = sorted((tmp_path / "records").rglob("0001-*.json"))[0]
+    whole = path.read_text()
+    path.write_text(re.sub(r'"loss": [\d.]+', f'"loss": {number}', whole))
+    assert path.read_text() != whole
+    told: list[str] = []
+    out = SweepFolder(tmp_path / "out", told.append)
+    merged = merge_sweeps([tmp_path], out, told.append)
+    assert sum(map(len, merged.records.values())) == count_prompts(plan) - 1
+    engine = ScriptedEngine()
+    sweep(plan, tmp_path, engine, told)
+    assert len(engine.runs) == 1
+    assert [str(path) in words for words in told] == [True, True]
 
 
 def test_a_record_under_the_name_of_another_is_not_taken(tmp_path: Path) -> None:
@@ -324,6 +363,19 @@ class TestShards:
         out = SweepFolder(tmp_path / "out", pytest.fail)
         merge_sweeps([tmp_path / "1", tmp_path / "3"], out, told.append)
         assert told == ["Part 2 of 3 of the sweep is in none of the folders."]
+
+    def test_many_parts_that_are_nowhere_are_one_sentence(self, tmp_path: Path) -> None:
+        sweep(make_plan(("alpha",)), tmp_path, shard=Shard(3, MOST_SHARDS))
+        told: list[str] = []
+        merge_sweeps([tmp_path], SweepFolder(tmp_path / "out", pytest.fail), told.append)
+        assert told == ["Parts 1-2, 4-10000 of 10000 of the sweep are in none of the folders."]
+
+    @pytest.mark.parametrize("part", ["1-of-1000000000000", "3-of-2", "0-of-1"])
+    def test_an_absurd_part_ends_at_once(self, tmp_path: Path, part: str) -> None:
+        sweep(make_plan(("alpha",)), tmp_path)
+        (tmp_path / "sweep.json").rename(tmp_path / f"sweep-{part}.json")
+        with pytest.raises(DepthError, match="no sweep has more than 10,000 parts"):
+            merge_sweeps([tmp_path], SweepFolder(tmp_path / "out", pytest.fail), pytest.fail)
 
     def test_what_one_could_do_did_not_fail(self, tmp_path: Path) -> None:
         plan = make_plan(("alpha",), ("facts:1",))
