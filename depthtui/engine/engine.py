@@ -45,7 +45,7 @@ from depthtui.engine.generate import generate
 from depthtui.engine.lenses import LensChoice, Lenses
 from depthtui.engine.run import ReadyModel, Run
 from depthtui.engine.tokens import Vocabulary, tokenise
-from depthtui.errors import DepthError, RunStopped
+from depthtui.errors import DepthError, RunStopped, first_line
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import (
     OF_THE_PASS,
@@ -141,9 +141,15 @@ class Engine:
         """
         try:
             anatomy = probe_architecture(loaded.model)
+        except DepthError:
+            raise
         except Exception as error:
             if not is_out_of_memory(error):
-                raise
+                self._on_bug(error)
+                raise DepthError(
+                    f"{loaded.info.name} is loaded and cannot be run: {first_line(error)}.",
+                    "Its config.json may be damaged, or of a form that transformers does not know.",
+                ) from error
             raise DepthError(
                 f"{loaded.info.name} is loaded, and leaves too little memory to run a few tokens.",
                 "Use --dtype bfloat16, --quantize 4bit, or a smaller model.",

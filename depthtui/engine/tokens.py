@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from depthtui.data.run import Prompt, Tokens
-from depthtui.errors import DepthError
+from depthtui.engine.chat_template import wrapped_question
+from depthtui.errors import DepthError, first_line
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BYTE_PIECE = re.compile("<0x([0-9A-Fa-f]{2})>")
@@ -59,18 +60,25 @@ def tokenise(tokenizer: Any, prompt: Prompt, chat_template: bool, vocabulary: Vo
     """Tokenise a prompt, as the tokenizer does by itself or wrapped in its chat template.
 
     Raises:
-        DepthError: the prompt is empty, or there is no chat template.
+        DepthError: the prompt is empty, the tokenizer cannot read it, or there is no chat
+            template that can be used.
     """
     if not prompt.text:
         raise DepthError("The prompt is empty.", "Type a text of at least one word.")
     text, answer = _wrapped(tokenizer, prompt) if chat_template else (prompt.text, prompt.answer)
     # A lone surrogate has no UTF-8: the model reads the replacement character.
     text = _SURROGATE.sub("\ufffd", text)
-    encoded = tokenizer(
-        text,
-        add_special_tokens=not chat_template,
-        return_offsets_mapping=tokenizer.is_fast,
-    )
+    try:
+        encoded = tokenizer(
+            text,
+            add_special_tokens=not chat_template,
+            return_offsets_mapping=tokenizer.is_fast,
+        )
+    except Exception as error:
+        raise DepthError(
+            f"The model's tokenizer cannot read the prompt: {first_line(error)}.",
+            "Its files may be damaged: fetch them again.",
+        ) from error
     ids = encoded["input_ids"]
     if not ids:
         raise DepthError("The tokenizer makes no token of this prompt.", "Type another text.")
@@ -84,14 +92,8 @@ def tokenise(tokenizer: Any, prompt: Prompt, chat_template: bool, vocabulary: Vo
 
 def _wrapped(tokenizer: Any, prompt: Prompt) -> tuple[str, str]:
     """The prompt as a turn of a conversation, and the answer as it stands at its end."""
-    if not getattr(tokenizer, "chat_template", None):
-        raise DepthError(
-            "This model's tokenizer has no chat template.", "Turn the chat template off."
-        )
-    messages = [{"role": "user", "content": prompt.question}]
-    asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     answer = prompt.answer.lstrip(" ")
-    return str(asked) + answer, answer
+    return wrapped_question(tokenizer, prompt.question) + answer, answer
 
 
 def _is_byte_level(tokenizer: Any) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from depthtui.errors import DepthError
+from depthtui.files import open_regular, parse_json, why
 from depthtui.models.catalog import MADE_FROM, weight_files
 
 _MIB = 1 << 20
@@ -27,21 +28,32 @@ def check_safetensors(path: Path) -> None:
     again = "Fetch it again."
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(size - 8, _HEADER_LIMIT):
                 raise DepthError(f"{path} is cut short, or no safetensors file.", again)
-            header = json.loads(file.read(length))
+            header = parse_json(file.read(length))
         header.pop("__metadata__", None)
         expected = 8 + length + max(entry["data_offsets"][1] for entry in header.values())
     except FileNotFoundError as error:
         raise DepthError(f"{path} is missing.", again) from error
     except OSError as error:
-        raise DepthError(f"{path} cannot be read: {error.strerror}.") from error
+        raise DepthError(f"{path} cannot be read: {why(error)}.") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DepthError(f"{path} is damaged: its header cannot be read.", again) from error
     if size != expected:
         raise DepthError(f"{path} has {size:,} bytes where it should have {expected:,}.", again)
+
+
+def check_files_are_ordinary(folder: Path) -> None:
+    """See that no file of a model is a device or a pipe, which a library would read without end.
+
+    Raises:
+        DepthError: one is.
+    """
+    for path in folder.iterdir():
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise DepthError(f"{path} is no ordinary file.", "Fetch the model again.")
 
 
 def is_whole(folder: Path) -> bool:

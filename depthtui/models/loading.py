@@ -39,7 +39,7 @@ from transformers.utils import logging
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
-from depthtui.errors import DepthError, first_line
+from depthtui.errors import DepthError, first_line, shown
 from depthtui.models.catalog import (
     ModelSource,
     check_weights_are_safe,
@@ -50,6 +50,7 @@ from depthtui.models.catalog import (
 from depthtui.models.demo import ensure_demo
 from depthtui.models.free_space import free_memory
 from depthtui.models.integrity import (
+    check_files_are_ordinary,
     check_safetensors,
     converted_folder,
     fingerprint,
@@ -80,6 +81,9 @@ HEADROOM = 1.05
 
 SHARE_WHEN_QUANTIZED = 0.9
 """What transformers lets a quantised model take of each GPU: quantising needs some itself."""
+
+_MOST_LAYERS = 10_000
+"""Each is built to know what it takes: more of them are a damaged file."""
 
 _BYTES_AFTER_QUANTIZING = {"8bit": 1.0, "4bit": 0.5625}
 _ANOTHER_TASK = re.compile(r"For(?!CausalLM|ConditionalGeneration)[A-Z]\w*$")
@@ -135,6 +139,7 @@ def load(
     device = _device(spec.device)
     source = resolve(spec, models_dir)
     folder = _local_folder(source, spec, models_dir, progress)
+    check_files_are_ordinary(folder)
     config = read_checked_config(folder, spec.trust_remote_code)
     for file_ in weight_files(folder):
         check_safetensors(file_)
@@ -146,7 +151,8 @@ def load(
     tokenizer = _load_tokenizer(folder, spec.trust_remote_code)
     model = _load_model(folder, config, spec, dtype, placement, progress)
     progress(Progress("Taking the fingerprint", 0, 0, "B"))
-    info = _info(spec, source, folder, model, tokenizer, size)
+    with _load_errors(folder):
+        info = _info(spec, source, folder, model, tokenizer, size)
     return LoadedModel(model, tokenizer, info, size.by_module)
 
 
@@ -159,7 +165,8 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
     """
     raw = read_config(folder)
     kind = str(raw.get("model_type", ""))
-    has_code = "AutoModelForCausalLM" in (raw.get("auto_map") or {})
+    code = raw.get("auto_map")
+    has_code = isinstance(code, dict) and "AutoModelForCausalLM" in code
     known = kind in CONFIG_MAPPING
     if has_code and not known and not trust_remote_code:
         raise DepthError(
@@ -180,13 +187,21 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code
         )
+        if not (has_code and trust_remote_code):
+            _check_is_causal(folder, config)
+        layers = config.get_text_config().num_hidden_layers
+    except DepthError:
+        raise
     except Exception as error:
         raise DepthError(
             f"{folder / 'config.json'} cannot be used: {first_line(error)}.",
             "The file may be damaged: fetch it again.",
         ) from error
-    if not (has_code and trust_remote_code):
-        _check_is_causal(folder, config)
+    if not isinstance(layers, int) or not 0 < layers <= _MOST_LAYERS:
+        raise DepthError(
+            f"{folder / 'config.json'} asks for {shown(layers)} layers.",
+            "The file may be damaged: fetch it again.",
+        )
     return config
 
 

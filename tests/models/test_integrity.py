@@ -45,7 +45,11 @@ def test_a_file_cut_short_is_named(keep, weights) -> None:
         b"\x02" + b"\0" * 7 + b"[]",
         b"\x02" + b"\0" * 7 + b"{}",
         b"\xff" * 64,
+        (100_000).to_bytes(8, "little") + b"[" * 100_000,
+        (5006).to_bytes(8, "little") + b'{"a":' + b"9" * 5000 + b"}",
+        b"\x19" + b"\0" * 7 + b'{"a":{"data_offsets":"x"}}',
     ],
+    ids=lambda content: repr(content[:20]),
 )
 def test_another_file_is_named(content, weights) -> None:
     weights.write_bytes(content)

@@ -26,6 +26,7 @@ from depthtui.models import loading
 from depthtui.models.library_output import silence_libraries
 from depthtui.models.loading import LoadedModel, load
 from depthtui.sizes import format_size
+from tests.odd_files import put_odd_file
 from tests.tiny_models import HIDDEN, LAYERS, fresh, random_ids, tiny_folder, tiny_tokenizer
 
 
@@ -179,6 +180,37 @@ class TestWhatIsRefused:
     def test_a_configuration_with_nonsense(self, folder) -> None:
         change_config(folder, num_hidden_layers="many")
         refused(folder, r"config\.json cannot be used|cannot be built")
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"num_hidden_layers": 10**9},
+            {"num_hidden_layers": "many"},
+            {"architectures": 5},
+            {"auto_map": 5},
+            {"max_position_embeddings": "far"},
+            {"max_position_embeddings": [1]},
+            {"hidden_size": 10**30},
+            {"hidden_act": ["silu"]},
+            {"rope_parameters": 5},
+            {"quantization_config": 5},
+        ],
+        ids=str,
+    )
+    def test_a_configuration_with_absurd_values(self, changes, folder) -> None:
+        change_config(folder, **changes)
+        if changes != {"auto_map": 5}:
+            refused(folder, "tiny-llama")
+
+    def test_a_configuration_nested_too_deeply(self, folder) -> None:
+        (folder / "config.json").write_text("[" * 100_000)
+        refused(folder, r"config\.json cannot be read: it is nested too deeply")
+
+    @pytest.mark.parametrize("kind", ["a pipe", "an endless device"])
+    @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "x.py"])
+    def test_what_is_no_ordinary_file(self, kind, name, folder) -> None:
+        put_odd_file(folder / name, kind)
+        refused(folder, "no ordinary file|has no config.json|no weights|is missing")
 
     def test_a_configuration_that_does_not_fit_the_weights(self, folder) -> None:
         change_config(folder, hidden_size=64, head_dim=16)
