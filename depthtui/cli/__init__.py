@@ -17,6 +17,7 @@ from depthtui.cli.lens import lens
 from depthtui.cli.lists import metrics, models, tasks
 from depthtui.cli.options import Given, cache_options, model_options
 from depthtui.cli.output import INTERRUPTED, log_bug, say
+from depthtui.cli.prune import prune
 from depthtui.cli.run import run
 from depthtui.cli.sweep import sweep
 from depthtui.data.run_settings import ModelSpec
@@ -95,5 +96,5 @@ def _refuse_options(context: click.Context) -> None:
             raise click.UsageError(f"{option.opts[0]} before a command is the explorer's; {where}.")
 
 
-for command in (run, sweep, generate, lens, models, tasks, metrics, cache, doctor):
+for command in (run, sweep, generate, lens, prune, models, tasks, metrics, cache, doctor):
     commands.add_command(command)

@@ -77,6 +77,16 @@ class StartSweep:
 
 
 @dataclass(frozen=True)
+class WriteModel:
+    """Write the loaded model without some of its layers to a folder that is not there yet;
+    answered by `Progress`…, then `ModelWritten` or `Failed`."""
+
+    run_id: int
+    left_out: tuple[int, ...]
+    folder: str
+
+
+@dataclass(frozen=True)
 class Step:
     """Let a halted run compute one more layer."""
 
@@ -101,7 +111,16 @@ class Quit:
 
 
 Command = (
-    Configure | LoadModel | StartRun | StartGeneration | StartSweep | Step | Continue | Stop | Quit
+    Configure
+    | LoadModel
+    | StartRun
+    | StartGeneration
+    | StartSweep
+    | WriteModel
+    | Step
+    | Continue
+    | Stop
+    | Quit
 )
 
 
@@ -234,6 +253,16 @@ class GenerationFinished:
 
 
 @dataclass(frozen=True)
+class ModelWritten:
+    """A model without some layers lies in `folder`, with so many layers and parameters."""
+
+    run_id: int
+    folder: str
+    layers: int
+    parameters: int
+
+
+@dataclass(frozen=True)
 class SweepProgress:
     """How far a sweep is: `done` of `total` prompts.
 
@@ -325,6 +354,7 @@ Event = (
     | GenerationStarted
     | GeneratedTokens
     | GenerationFinished
+    | ModelWritten
     | SweepProgress
     | PromptDone
     | PromptFailed

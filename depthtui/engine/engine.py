@@ -7,7 +7,7 @@ import functools
 import platform
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,16 @@ from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSetting
 from depthtui.data.selection import layers_in
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.depth.token_depths import token_depths
-from depthtui.engine import memory
+from depthtui.engine import memory, pruning
 from depthtui.engine.context import Baselines
 from depthtui.engine.control import Control
 from depthtui.engine.generate import generate
 from depthtui.engine.lenses import LensChoice, Lenses
+from depthtui.engine.pruning import PrunedModel
 from depthtui.engine.run import ReadyModel, Run
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped, first_line
+from depthtui.files import write_whole
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import (
     OF_THE_PASS,
@@ -57,9 +59,13 @@ from depthtui.metrics import (
 )
 from depthtui.metrics.choices import key_parts
 from depthtui.metrics.spec import Metric, Sizes
+from depthtui.models.catalog import resolve
 from depthtui.models.devices import hardware
-from depthtui.models.loading import LoadedModel, load
+from depthtui.models.loading import LoadedModel, load, local_folder, read_checked_config
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
+from depthtui.models.pruning import write_pruned
+from depthtui.models.recipe import RECIPE, mergekit_recipe
+from depthtui.models.staging import staged
 from depthtui.tracing.activations import Activations
 from depthtui.tracing.anatomy import execution_device, probe_architecture
 from depthtui.tracing.parameters import with_parameters
@@ -278,6 +284,53 @@ class Engine:
         """
         lenses, check = self.lenses, (control or Control()).checkpoint
         return in_smaller_parts(lambda: lenses.fit(choice, self._emit_stage, check))
+
+    def prune(
+        self,
+        left_out: Collection[int],
+        folder: Path,
+        control: Control | None = None,
+        keep_loaded: bool = True,
+    ) -> PrunedModel:
+        """Write the loaded model without some of its layers to a folder that is not there yet.
+
+        What is written is loaded once, and must say the same to a few tokens as the loaded model
+        without these layers; else nothing is written. The recipe lies beside it.
+
+        Args:
+            left_out: layers by their numbers.
+            folder: where to.
+            control: stops it.
+            keep_loaded: whether the model stays in memory while the other one is checked.
+
+        Raises:
+            DepthError: no model is loaded, it cannot be written without these layers, there is
+                something in the folder, or no memory to check what was written.
+            RunStopped: `control` stopped it; nothing is left behind.
+        """
+        checkpoint = (control or Control()).checkpoint
+
+        def progress(event: Progress) -> None:
+            checkpoint()
+            self._emit(event)
+
+        info = self._ready().info
+        kept = pruning.layers_kept(info.n_layers, left_out)
+        pruning.check_is_free(folder)
+        source = resolve(info.spec, self._models_dir)
+        origin = local_folder(source, info.spec, self._models_dir, progress)
+        progress(Progress("Reading what it says without these layers", 0, 0, "layers"))
+        stack, expected = pruning.without_layers(self._ready(), left_out)
+        with staged(folder, elsewhere="Choose another folder.") as staging:
+            config = read_checked_config(origin, info.spec.trust_remote_code)
+            write_pruned(origin, staging, config, stack, kept, progress)
+            write_whole(staging / RECIPE, mergekit_recipe(info, self._models_dir, kept))
+            spec = dataclasses.replace(info.spec, name=str(staging), revision="")
+            make_room = free_caches if keep_loaded else self._unload
+            off, parameters = pruning.check(
+                lambda: load(spec, self._models_dir, progress, make_room), expected
+            )
+        return PrunedModel(folder, kept, parameters, off)
 
     def import_lens(self, path: Path, control: Control | None = None) -> LensMaps:
         """Keep a published Jacobian lens for the loaded model.

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from depthtui.errors import DepthError
 from depthtui.files import open_regular, parse_json, why
@@ -16,6 +17,7 @@ _MIB = 1 << 20
 _SAMPLES = 8
 _SAMPLE_BYTES = 1 << 16
 _HEADER_LIMIT = 100_000_000
+_AGAIN = "Fetch it again."
 _FINGERPRINTED = ("*.json", "*.jinja", "*.py", "*.model", "*.txt", "*.tiktoken")
 
 
@@ -25,24 +27,41 @@ def check_safetensors(path: Path) -> None:
     Raises:
         DepthError: it is missing, truncated or no safetensors file.
     """
-    again = "Fetch it again."
+    header, begin = read_header(path)
+    try:
+        expected = begin + max(entry["data_offsets"][1] for entry in header.values())
+    except (ValueError, LookupError, TypeError) as error:
+        raise _damaged(path) from error
+    size = path.stat().st_size
+    if size != expected:
+        raise DepthError(f"{path} has {size:,} bytes where it should have {expected:,}.", _AGAIN)
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """What a safetensors file says of each tensor, by its name, and where their bytes begin.
+
+    Raises:
+        DepthError: it is missing, truncated or no safetensors file.
+    """
     try:
         size = path.stat().st_size
         with open_regular(path) as file:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(size - 8, _HEADER_LIMIT):
-                raise DepthError(f"{path} is cut short, or no safetensors file.", again)
-            header = parse_json(file.read(length))
+                raise DepthError(f"{path} is cut short, or no safetensors file.", _AGAIN)
+            header: dict[str, Any] = parse_json(file.read(length))
         header.pop("__metadata__", None)
-        expected = 8 + length + max(entry["data_offsets"][1] for entry in header.values())
     except FileNotFoundError as error:
-        raise DepthError(f"{path} is missing.", again) from error
+        raise DepthError(f"{path} is missing.", _AGAIN) from error
     except OSError as error:
         raise DepthError(f"{path} cannot be read: {why(error)}.") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DepthError(f"{path} is damaged: its header cannot be read.", again) from error
-    if size != expected:
-        raise DepthError(f"{path} has {size:,} bytes where it should have {expected:,}.", again)
+        raise _damaged(path) from error
+    return header, 8 + length
+
+
+def _damaged(path: Path) -> DepthError:
+    return DepthError(f"{path} is damaged: its header cannot be read.", _AGAIN)
 
 
 def check_files_are_ordinary(folder: Path) -> None:

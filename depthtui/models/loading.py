@@ -138,7 +138,7 @@ def load(
     _check_spec(spec)
     device = _device(spec.device)
     source = resolve(spec, models_dir)
-    folder = _local_folder(source, spec, models_dir, progress)
+    folder = local_folder(source, spec, models_dir, progress)
     check_files_are_ordinary(folder)
     config = read_checked_config(folder, spec.trust_remote_code)
     for file_ in weight_files(folder):
@@ -284,7 +284,8 @@ def _gpus(device: torch.device) -> list[int]:
     return list(range(torch.cuda.device_count())) if device.index is None else [device.index]
 
 
-def _local_folder(source: ModelSource, spec: ModelSpec, models_dir: Path, progress: Report) -> Path:
+def local_folder(source: ModelSource, spec: ModelSpec, models_dir: Path, progress: Report) -> Path:
+    """The folder of a model's safetensors, fetched and converted where necessary."""
     if source.kind == "demo":
         return ensure_demo(models_dir, progress)
     if source.kind == "gguf":

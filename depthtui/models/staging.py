@@ -17,20 +17,21 @@ import psutil
 from depthtui.errors import DepthError
 
 _ABANDONED_AFTER = 24 * 3600.0
+_ELSEWHERE = "Keep models elsewhere with --cache-dir."
 
 
 @contextmanager
-def staged(target: Path) -> Iterator[Path]:
+def staged(target: Path, elsewhere: str = _ELSEWHERE) -> Iterator[Path]:
     """A temporary folder, which takes the place of `target` when the block ends well.
 
     Its parent is scratch space beside `target`. On an exception all of it goes
     and nothing else changes. Where another process has put `target` there in
-    the meantime, that one is kept.
+    the meantime, that one is kept. `elsewhere` is what to do where the disk is full or closed.
 
     Raises:
         DepthError: the disk is full, or may not be written to.
     """
-    with _disk_errors(target.parent):
+    with _disk_errors(target.parent, elsewhere):
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target)
         existed = _identity(target)
@@ -59,7 +60,7 @@ def _replace(target: Path, result: Path, scratch: Path) -> None:
 
 
 @contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
+def _disk_errors(folder: Path, elsewhere: str) -> Iterator[None]:
     try:
         yield
     except DepthError:
@@ -70,12 +71,10 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
             raise DepthError(
                 f"The disk of {folder} is full.",
-                "Free some space, or keep models elsewhere with --cache-dir.",
+                f"Free some space. {elsewhere}",
             ) from error
         if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise DepthError(
-                f"{folder} cannot be written to.", "Keep models elsewhere with --cache-dir."
-            ) from error
+            raise DepthError(f"{folder} cannot be written to.", elsewhere) from error
         raise
 
 

@@ -26,6 +26,7 @@ from depthtui.data.protocol import (
     Event,
     Failed,
     LoadModel,
+    ModelWritten,
     Notice,
     Progress,
     Quit,
@@ -35,6 +36,7 @@ from depthtui.data.protocol import (
     Step,
     Stop,
     SweepFinished,
+    WriteModel,
 )
 from depthtui.engine.control import Control
 from depthtui.engine.factory import Storage, make_engine
@@ -96,7 +98,7 @@ class Worker:
         try:
             self._do(command, control)
         except RunStopped:
-            self._fail(command, "Loading was stopped.", "Press m to choose a model.")
+            self._fail(command, *_stopped(command))
         except DepthError as error:
             self._fail(command, error.message, error.hint)
         except Exception as error:
@@ -105,7 +107,9 @@ class Worker:
             self._fail(command, f"The engine met an error: {words}", "Its log has the details.")
 
     def _fail(self, command: Command, message: str, hint: str) -> None:
-        run_id = command.run_id if isinstance(command, StartRun | StartGeneration) else -1
+        run_id = -1
+        if isinstance(command, StartRun | StartGeneration | WriteModel):
+            run_id = command.run_id
         if isinstance(command, StartSweep):
             model = self._engine.model if self._engine is not None else None
             problem = f"{message} {hint}".strip()
@@ -131,6 +135,10 @@ class Worker:
             self._engine.generate(command.prompt, command.settings, control, command.run_id)
         elif isinstance(command, StartSweep):
             self._run_sweep(command, self._engine, control)
+        elif isinstance(command, WriteModel):
+            written = self._engine.prune(command.left_out, Path(command.folder), control)
+            n_layers, folder = len(written.kept), str(written.folder)
+            self._emit(ModelWritten(command.run_id, folder, n_layers, written.parameters))
 
     def _run_sweep(self, command: StartSweep, engine: Engine, control: Control) -> None:
         from depthtui.service.sweep import SweepService
@@ -172,6 +180,13 @@ class Worker:
                 self._connection.send_bytes(data)
             except OSError:
                 os._exit(0)
+
+
+def _stopped(command: Command) -> tuple[str, str]:
+    """What to say of a command that was stopped, and what to do."""
+    if isinstance(command, WriteModel):
+        return "Writing the model was stopped: nothing is left of it.", ""
+    return "Loading was stopped.", "Press m to choose a model."
 
 
 def main() -> None:

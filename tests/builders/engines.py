@@ -35,6 +35,7 @@ from depthtui.data.protocol import (
     Memory,
     MetricRows,
     ModelLoaded,
+    ModelWritten,
     Notice,
     Pace,
     Progress,
@@ -47,6 +48,7 @@ from depthtui.data.protocol import (
     Step,
     Stop,
     SweepFinished,
+    WriteModel,
 )
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
@@ -176,6 +178,10 @@ class FakeEngine:
                     self.advance()
             case StartSweep():
                 self._sweep(command)
+            case WriteModel():
+                self._pending = self._write(command)
+                if not self.manual:
+                    self.advance()
             case Step():
                 self.advance(until=Halted)
             case Continue():
@@ -227,6 +233,15 @@ class FakeEngine:
                 yield from self._metric_rows(number, metric, value)
         self._partial = None
         yield RunFinished(number, result)
+
+    def _write(self, command: WriteModel) -> Iterator[Event]:
+        assert self._model is not None, "no model was loaded"
+        yield Progress("Writing the model", 1, 4, "B")
+        if self.fails_at == "writing":
+            yield Failed("Nothing was written [/].", "", command.run_id)
+            return
+        layers = self._model.n_layers - len(command.left_out)
+        yield ModelWritten(command.run_id, command.folder, layers, 1_000)
 
     def _generate(self, command: StartGeneration) -> Iterator[Event]:
         assert self._model is not None, "no model was loaded"

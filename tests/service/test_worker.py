@@ -21,6 +21,7 @@ from depthtui.data.protocol import (
     Halted,
     LoadModel,
     ModelLoaded,
+    ModelWritten,
     PromptDone,
     Quit,
     Rows,
@@ -32,6 +33,7 @@ from depthtui.data.protocol import (
     Step,
     Stop,
     SweepFinished,
+    WriteModel,
 )
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
@@ -123,6 +125,15 @@ def test_a_text_comes_back_and_a_failure_says_of_which(engine):
     assert (finished.run_id, finished.generation.complete) == (10, True)
     engine.send(StartGeneration(11, Prompt(""), GenerationSettings()))
     assert engine.until(Failed)[-1].run_id == 11
+
+
+def test_a_model_is_written_without_a_layer(engine, tmp_path):
+    engine.send(WriteModel(12, (1,), str(tmp_path / "pruned")))
+    written = engine.until(ModelWritten)[-1]
+    assert (written.run_id, written.layers) == (12, 3)
+    assert (tmp_path / "pruned" / "config.json").exists()
+    engine.send(WriteModel(13, (1,), str(tmp_path / "pruned")))
+    assert engine.until(Failed)[-1].run_id == 13
 
 
 def test_a_stop_with_nothing_to_stop_is_harmless(engine):

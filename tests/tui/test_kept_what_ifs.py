@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from textual.widgets import Checkbox, Input
 
-from depthtui.data.protocol import ModelLoaded, StartRun
+from depthtui.data.protocol import ModelLoaded, StartRun, WriteModel
 from depthtui.data.run_settings import Skip
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.session_screen import SessionScreen
@@ -123,6 +124,53 @@ async def test_export_has_clean_and_changed(tmp_path: Path) -> None:
         assert sorted("silenced" in setting for setting in settings) == [False, True]
         # The session has still one run.
         assert len(it.session.runs) == 1
+
+
+async def test_the_model_that_is_left_is_exported(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await without_the_last_ten(it)
+        it.engine.manual = True
+        await it.press("e")
+        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+        it.app.screen.query_one("#file-name", Input).value = "mine"
+        it.app.screen.query_one("#model", Checkbox).value = True
+        await it.press("f5")
+        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        folder = tmp_path / "exports"
+        assert "layer_range: [0, 20]" in (folder / "mine.yml").read_text()
+        (command,) = it.engine.sent(WriteModel)
+        assert command.left_out == tuple(range(20, 30))
+        assert command.folder == str(folder / "mine-model")
+        it.engine.advance(1)
+        await it.until(lambda: "writing the model 25%" in it.screen_text())
+        assert not it.app.explorer.can_run
+        it.engine.advance()
+        await it.until(lambda: it.app.explorer.can_run)
+        assert "20 layers, 1,000 parameters in" in it.toasts()[-1]
+
+
+async def test_a_model_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await without_the_last_ten(it)
+        it.engine.fails_at = "writing"
+        it.app.explorer.write_model([3], tmp_path / "model")
+        await it.until(lambda: "Nothing was written [/]." in it.toasts())
+        assert it.app.explorer.can_run
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [("c", "no layer is off"), ("a", "the attention of layer"), ("gE", "no layer is on")],
+)
+async def test_what_is_left_is_not_always_a_model(tmp_path: Path, keys: str, words: str) -> None:
+    async with explore(tmp_path, size=(160, 50)) as it:
+        await without_the_last_ten(it)
+        await it.press("c", *keys)
+        await idle(it)
+        await it.press("e")
+        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+        assert words in it.screen_text()
+        assert all(it.app.screen.query_one(f"#{name}").disabled for name in ("yml", "model"))
 
 
 async def test_export_of_a_pruning_has_every_prompt(tmp_path: Path) -> None:

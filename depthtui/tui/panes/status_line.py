@@ -105,6 +105,9 @@ class StatusLine(Widget):
             case "sweeping":
                 done, total = status.swept
                 return [("▸ ", styles.good), (f"sweep, {done} of {total} prompts · S", styles.text)]
+            case "writing":
+                words = printable_sentence(status.stage) or "writing"
+                return [("▸ ", styles.good), (words, styles.text)]
             case "stopped":
                 return [("■ ", styles.warning), (f"stopped{seconds}", styles.text)]
             case "gone":

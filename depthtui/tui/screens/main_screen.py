@@ -38,6 +38,7 @@ from depthtui.tui.state.what_if import can_be_changed
 
 SWEEPING = "A sweep is running: esc stops it, then r runs the prompt. S shows the sweep."
 OTHER_MODEL = "This run is of another model: m loads that one."
+STOPPABLE = (Phase.RUNNING, Phase.HALTED, Phase.LOADING, Phase.SWEEPING, Phase.WRITING)
 STILL_RUNNING = "The run goes on: esc stops it."
 
 
@@ -203,7 +204,7 @@ class MainScreen(PagedScreen):
             case "next_layer" | "run_on":
                 return phase is Phase.HALTED
             case "stop":
-                return phase in (Phase.RUNNING, Phase.HALTED, Phase.LOADING, Phase.SWEEPING)
+                return phase in STOPPABLE
             case "restart":
                 return phase in (Phase.DEAD, Phase.NO_MODEL)
             case "run" | "run_stepping":

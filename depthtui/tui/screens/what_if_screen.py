@@ -35,11 +35,12 @@ from depthtui.tui.panes.stack_pane import StackPane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.what_if_summary import WhatIfPrompts, WhatIfSummary
 from depthtui.tui.screens.dialogs.export_screen import open_export
+from depthtui.tui.screens.dialogs.what_if_export import pruned_model
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer, Phase
 from depthtui.tui.state.session import Run
-from depthtui.tui.state.status import Status
+from depthtui.tui.state.status import EngineState, Status, stage_of
 from depthtui.tui.state.what_if import CHEAPEST_RANKING, Stack, WhatIf
 
 
@@ -148,12 +149,15 @@ class WhatIfScreen(LiveScreen):
     def _show_status(self) -> None:
         explorer, what_if = self._explorer, self.what_if
         live = explorer.session.live
-        dead = explorer.phase is Phase.DEAD
+        state: EngineState = "running" if live else "ready"
+        if explorer.phase in (Phase.DEAD, Phase.WRITING):
+            state = "gone" if explorer.phase is Phase.DEAD else "writing"
         self.query_one(StatusLine).show(
             Status(
                 model=what_if.clean.model,
                 task=f"what if · {printable_sentence(prompt_title(what_if.clean.prompt, 60))}",
-                state="gone" if dead else "running" if live else "ready",
+                state=state,
+                stage=stage_of(explorer),
                 layer=live.layers_done if live else 0,
                 layers=live.model.n_layers if live else 0,
                 seconds=live.seconds if live else 0,
@@ -232,7 +236,8 @@ class WhatIfScreen(LiveScreen):
         """Save the clean runs and the changed ones."""
         results = self.what_if.results
         title = "clean and changed" if self.what_if.stack.skipped else "the clean run"
-        open_export(self.app, self._explorer, title, results)
+        extras = pruned_model(self._explorer, self.what_if)
+        open_export(self.app, self._explorer, title, results, extras)
 
     def action_close(self) -> None:
         self.what_if.close()

@@ -7,7 +7,7 @@ what deserves a toast. Nothing here draws.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -25,6 +25,7 @@ from depthtui.data.protocol import (
     LoadModel,
     Memory,
     ModelLoaded,
+    ModelWritten,
     Notice,
     Pace,
     Progress,
@@ -36,6 +37,7 @@ from depthtui.data.protocol import (
     Step,
     Stop,
     SweepFinished,
+    WriteModel,
 )
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import CHOICES, GenerationSettings, ModelSpec, RunSettings
@@ -64,6 +66,7 @@ class Phase(Enum):
     RUNNING = "running"
     HALTED = "halted"
     SWEEPING = "sweeping"
+    WRITING = "writing"
     NO_MODEL = "no model"
     DEAD = "engine gone"
 
@@ -151,6 +154,7 @@ class Explorer:
         self._engine: Engine | None = None
         self._steps_left = 0
         self._awaited: tuple[Run, Run | None] | None = None
+        self._writing_id = -1
 
     @property
     def prompt(self) -> Prompt:
@@ -160,13 +164,14 @@ class Explorer:
 
     @property
     def can_run(self) -> bool:
-        busy = self.is_loading or self.phase in (Phase.DEAD, Phase.SWEEPING)
+        busy = self.is_loading or self.phase in (Phase.DEAD, Phase.SWEEPING, Phase.WRITING)
         return self.model is not None and not busy
 
     @property
     def can_sweep(self) -> bool:
         """Whether a sweep can be started; it brings its own models."""
-        return self._engine is not None and not self.is_loading and self.phase is not Phase.SWEEPING
+        busy = self.is_loading or self.phase in (Phase.SWEEPING, Phase.WRITING)
+        return self._engine is not None and not busy
 
     @property
     def cache_dir(self) -> Path:
@@ -351,6 +356,25 @@ class Explorer:
         self.phase, self.problem = Phase.SWEEPING, None
         self._engine.send(StartSweep(self.sweep.sweep_id, str(folder), plan_text(plan)))
 
+    def write_model(self, left_out: Sequence[int], folder: Path) -> None:
+        """Write the loaded model without these layers; a live run or text is stopped first."""
+        if self._engine is None or not self.can_run:
+            return
+        self.stop()
+        self._writing_id, self.phase = self.session.next_id(), Phase.WRITING
+        self._engine.send(WriteModel(self._writing_id, tuple(left_out), str(folder)))
+
+    def _wrote(self, event: ModelWritten | Failed) -> None:
+        """A model was written, or could not be."""
+        self._writing_id, self.progress = -1, None
+        if self.phase is Phase.WRITING:
+            self.phase = Phase.RUNNING if self.session.live else Phase.READY
+        if isinstance(event, Failed):
+            self._host.show_toast(Toast(f"{event.message} {event.hint}".strip(), "error"))
+        else:
+            words = f"{event.layers} layers, {event.parameters:,} parameters in {event.folder}"
+            self._host.show_toast(Toast(words, title="The model is written"))
+
     def open_record(self, cell: Cell, record: Record) -> None:
         """Put a sweep's prompt on the main screen; its model is loaded if need be."""
         for run in self.session.runs:
@@ -432,7 +456,7 @@ class Explorer:
         writes = self.generation_state is not None and self.generation_state.is_live
         sweeps = self.sweep is not None and self.sweep.is_live
         loads = self.phase is Phase.LOADING
-        busy = writes or sweeps or loads or self.session.live is not None
+        busy = writes or sweeps or loads or self._writing_id >= 0 or self.session.live is not None
         if self._engine is not None and busy:
             self._engine.send(Stop())
 
@@ -511,6 +535,9 @@ class Explorer:
             if isinstance(event, SweepFinished):
                 self._swept(event)
             return
+        if isinstance(event, ModelWritten | Failed) and event.run_id == self._writing_id >= 0:
+            self._wrote(event)
+            return
         run = self.session.apply(event)
         match event:
             case EngineReady():
@@ -537,7 +564,7 @@ class Explorer:
 
     def engine_died(self, death: EngineDeath) -> None:
         """The process is gone: keep every result and say how to go on."""
-        self._engine, self._awaited = None, None
+        self._engine, self._awaited, self._writing_id = None, None, -1
         self.phase, self.progress = Phase.DEAD, None
         kept = "Every result is kept" if self.session.results else "Nothing was lost"
         self._end_live("the engine process ended")
@@ -582,7 +609,9 @@ class Explorer:
         """A run began or ended: the engine is free, unless something has been queued."""
         if self.is_loading:
             return
-        if self.sweep is not None and self.sweep.is_live:
+        if self._writing_id >= 0:
+            self.phase = Phase.WRITING
+        elif self.sweep is not None and self.sweep.is_live:
             self.phase = Phase.SWEEPING
         else:
             self.phase = Phase.RUNNING if self.session.live else Phase.READY

@@ -12,7 +12,16 @@ from depthtui.tui.state.session import RunState, Work
 from depthtui.tui.state.task_prompts import place
 
 EngineState: TypeAlias = Literal[
-    "starting", "loading", "idle", "ready", "running", "halted", "sweeping", "stopped", "gone"
+    "starting",
+    "loading",
+    "idle",
+    "ready",
+    "running",
+    "halted",
+    "sweeping",
+    "writing",
+    "stopped",
+    "gone",
 ]
 
 _STATES: dict[Phase, EngineState] = {
@@ -22,6 +31,7 @@ _STATES: dict[Phase, EngineState] = {
     Phase.RUNNING: "running",
     Phase.HALTED: "halted",
     Phase.SWEEPING: "sweeping",
+    Phase.WRITING: "writing",
     Phase.NO_MODEL: "idle",
     Phase.DEAD: "gone",
 }
@@ -43,6 +53,7 @@ class Status:
         memory: bytes that the engine holds, or 0.
         work: the slower metric that a run is at, or None.
         swept: how many prompts of a sweep are done, and how many there are.
+        stage: how far a model is that is being written.
     """
 
     model: ModelInfo | None = None
@@ -57,6 +68,7 @@ class Status:
     memory: int = 0
     work: Work | None = None
     swept: tuple[int, int] = (0, 0)
+    stage: str = ""
 
 
 def status_of(explorer: Explorer, task: str) -> Status:
@@ -85,7 +97,17 @@ def status_of(explorer: Explorer, task: str) -> Status:
         memory=explorer.memory.used if explorer.memory else 0,
         work=live.work if live else None,
         swept=(sweep.done, sweep.total) if sweep else (0, 0),
+        stage=stage_of(explorer),
     )
+
+
+def stage_of(explorer: Explorer) -> str:
+    """How far a model is that is being written, such as `writing the model 40%`, or empty."""
+    progress = explorer.progress
+    if explorer.phase is not Phase.WRITING or progress is None:
+        return ""
+    share = f" {progress.done / progress.total:.0%}" if progress.total else ""
+    return f"{progress.stage.lower()}{share}"
 
 
 def _number(explorer: Explorer) -> str:

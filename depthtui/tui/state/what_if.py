@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from depthtui.data.lens import LogitLens
+from depthtui.data.model import PART_TITLES
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import Skip
 from depthtui.depth.agreement import agreement
@@ -89,6 +90,17 @@ class Stack:
     def skipped_layers(self) -> frozenset[int]:
         """The layers that are left out as a whole."""
         return frozenset(layer for layer, off in enumerate(self.off) if off == SUBLAYERS)
+
+    @property
+    def why_no_model(self) -> str:
+        """Why what is left is no model of its own, in words; empty where it may be one."""
+        part = next((skip for skip in self.skipped if skip.part != "layer"), None)
+        if part is not None:
+            title = PART_TITLES[part.part]
+            return f"the {title} of layer {part.layer} is off, and a model has whole layers"
+        if not self.layers_off:
+            return "no layer is off"
+        return "no layer is on" if self.layers_off == len(self.off) else ""
 
     @property
     def depth_left(self) -> float:

@@ -13,6 +13,7 @@ from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.content import Content
 from textual.widgets import Button, Checkbox, Input, Label, RadioButton, RadioSet, Static
 
 from depthtui.data.run import RunResult
@@ -43,6 +44,26 @@ class Exportable:
     report: Callable[[], Report]
 
 
+@dataclass(frozen=True)
+class Extra:
+    """Something else that is written beside the report.
+
+    Attributes:
+        name: of its box in the dialog.
+        title: what it is called there.
+        write: writes it into a folder under a name, and returns what there is to say of it. It
+            may raise a `DepthError`.
+        chosen: whether it is written unless the user says otherwise.
+        problem: why it cannot be had, or empty.
+    """
+
+    name: str
+    title: str
+    write: Callable[[Path, str], str]
+    chosen: bool = False
+    problem: str = ""
+
+
 class ExportScreen(Dialog[Path]):
     """Writes the chosen formats; dismissed with the folder.
 
@@ -50,6 +71,7 @@ class ExportScreen(Dialog[Path]):
         choices: what can be exported, all of one subject.
         folder: where to, until the user changes it.
         screenshot: the screen behind this dialog, as SVG.
+        extras: what else there is.
     """
 
     heading = "Export"
@@ -61,8 +83,15 @@ class ExportScreen(Dialog[Path]):
         ),
     ]
 
-    def __init__(self, choices: Sequence[Exportable], folder: Path, screenshot: str) -> None:
+    def __init__(
+        self,
+        choices: Sequence[Exportable],
+        folder: Path,
+        screenshot: str,
+        extras: Sequence[Extra] = (),
+    ) -> None:
         super().__init__()
+        self._extras = extras
         self._choices = choices
         self._formats = format_titles(choices[0].subject) | SVG
         self._folder = folder
@@ -74,6 +103,12 @@ class ExportScreen(Dialog[Path]):
                 yield RadioButton(choice.title, value=index == 0)
         for ending, title in self._formats.items():
             yield Checkbox(title, True, id=ending, compact=True)
+        for extra in self._extras:
+            title = f"{extra.title}: {extra.problem}" if extra.problem else extra.title
+            chosen = extra.chosen and not extra.problem
+            box = Checkbox(Content(title), chosen, id=extra.name, compact=True)
+            box.disabled = bool(extra.problem)
+            yield box
         with Horizontal(classes="row"):
             yield Label("folder ")
             yield Input(str(self._folder), id="folder", compact=True)
@@ -104,7 +139,10 @@ class ExportScreen(Dialog[Path]):
         chosen = [name for name in self._formats if self.query_one(f"#{name}", Checkbox).value]
         try:
             folder = self._target()
-            written = self._write(folder, name, chosen)
+            written = [path.name for path in self._write(folder, name, chosen)]
+            for extra in self._extras:
+                if self.query_one(f"#{extra.name}", Checkbox).value:
+                    written.append(extra.write(folder, name))
         except (DepthError, OSError, RuntimeError) as error:
             self.note(str(error), WRONG)
             return
@@ -112,7 +150,7 @@ class ExportScreen(Dialog[Path]):
             self.note("Choose at least one format.", WRONG)
             return
         self.notify(
-            printable_chars(f"{', '.join(path.name for path in written)} in {folder.resolve()}"),
+            printable_chars(f"{', '.join(written)} in {folder.resolve()}"),
             title="Exported",
             markup=False,
         )
@@ -128,22 +166,27 @@ class ExportScreen(Dialog[Path]):
         return written
 
 
-def ask_where(app: App[Any], explorer: Explorer, *choices: Exportable) -> None:
+def ask_where(
+    app: App[Any], explorer: Explorer, *choices: Exportable, extras: Sequence[Extra] = ()
+) -> None:
     """Ask where to save one of these, and keep the folder as a setting."""
 
     def written(folder: Path | None) -> None:
         if folder is not None:
             explorer.change(export_dir=folder)
 
-    app.push_screen(
-        ExportScreen(choices, explorer.settings.export_dir, take_screenshot(app)), written
-    )
+    folder = explorer.settings.export_dir
+    app.push_screen(ExportScreen(choices, folder, take_screenshot(app), extras), written)
 
 
 def open_export(
-    app: App[Any], explorer: Explorer, title: str, results: Sequence[RunResult]
+    app: App[Any],
+    explorer: Explorer,
+    title: str,
+    results: Sequence[RunResult],
+    extras: Sequence[Extra] = (),
 ) -> None:
-    """Ask where to save these results, or the whole session."""
+    """Ask where to save these results, or the whole session, and the extras."""
 
     def exportable(title: str, results: Sequence[RunResult]) -> Exportable:
         settings = explorer.settings.summary_settings()
@@ -152,4 +195,4 @@ def open_export(
     session = explorer.session.results
     count = "1 run" if len(session) == 1 else f"{len(session)} runs"
     whole = exportable(f"the whole session ({count})", session)
-    ask_where(app, explorer, exportable(title, results), whole)
+    ask_where(app, explorer, exportable(title, results), whole, extras=extras)

@@ -1,0 +1,157 @@
+"""Whether a model without some of its layers can be written down, and whether that is the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from depthtui.engine.run import ReadyModel
+from depthtui.errors import DepthError, RunStopped
+from depthtui.models.loading import LoadedModel
+from depthtui.tracing.anatomy import (
+    execution_device,
+    find_layers,
+    first_tensor,
+    hidden_states,
+    hooks,
+    with_first_tensor,
+)
+from depthtui.tracing.rounding import MOST_ROUNDINGS, roundings
+
+_PROBE_TOKENS = 48
+"""Enough that most sliding windows of small models and chunks of recurrent ones are passed."""
+
+
+@dataclass(frozen=True)
+class PrunedModel:
+    """A model that was written without some of another's layers.
+
+    Attributes:
+        folder: where it lies.
+        kept: the layers that it has, by their numbers in the other model.
+        parameters: how many it has.
+        off: how far its logits are from those of the other model without these layers, in what
+            rounding leaves; the largest of any token.
+    """
+
+    folder: Path
+    kept: tuple[int, ...]
+    parameters: int
+    off: float
+
+
+def layers_kept(n_layers: int, left_out: Collection[int]) -> tuple[int, ...]:
+    """The layers that stay.
+
+    Raises:
+        DepthError: none does, all do, or one is left out that is not there.
+    """
+    beyond = [layer for layer in left_out if not 0 <= layer < n_layers]
+    if beyond:
+        raise DepthError(f"There is no layer {beyond[0]}.", f"The layers are 0 to {n_layers - 1}.")
+    kept = tuple(layer for layer in range(n_layers) if layer not in left_out)
+    if not kept:
+        raise DepthError("A model keeps at least one layer.", "Leave fewer out.")
+    if len(kept) == n_layers:
+        raise DepthError("No layer is left out.", "Choose at least one.")
+    return kept
+
+
+def check_is_free(folder: Path) -> None:
+    """See that nothing lies where a model is to be written.
+
+    Raises:
+        DepthError: something does.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DepthError(f"There is something in {folder} already.", "Name a new folder.")
+
+
+def without_layers(model: ReadyModel, left_out: Collection[int]) -> tuple[str, Tensor]:
+    """What a model calls its list of layers, such as `layers` or `h`, and what it says without
+    some of them: `probe_logits`."""
+    module = model.loaded.model
+    first = model.anatomy.layers[0]
+    path = next(name for name, part in module.named_modules() if part is first)
+    return path.split(".")[-2], probe_logits(module, left_out)
+
+
+def probe_logits(model: nn.Module, left_out: Collection[int] = ()) -> Tensor:
+    """What a model says to a few dozen arbitrary tokens without some of its layers.
+
+    Returns:
+        float32 `[T, V]` on the CPU.
+    """
+    embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
+    steps = torch.arange(_PROBE_TOKENS)
+    ids = (steps * steps * 7919 + steps * 31 + 11) % embeddings.num_embeddings
+    with torch.no_grad(), _without(model, left_out):
+        logits: Tensor = model(
+            input_ids=ids[None].to(execution_device(embeddings)), use_cache=False
+        ).logits
+    return logits[0].float().cpu()
+
+
+@contextmanager
+def _without(model: nn.Module, left_out: Collection[int]) -> Iterator[None]:
+    """Let some layers hand on what they read."""
+
+    def hand_on(
+        _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> Any:
+        read = hidden_states(args, kwargs)
+        return with_first_tensor(output, read.to(first_tensor(output).device))
+
+    with hooks() as handles:
+        layers = find_layers(model)
+        handles.extend(
+            layers[layer].register_forward_hook(hand_on, with_kwargs=True) for layer in left_out
+        )
+        yield
+
+
+def check(load: Callable[[], LoadedModel], expected: Tensor) -> tuple[float, int]:
+    """Load a written model, and see that it says what was expected of it.
+
+    Args:
+        load: loads it.
+        expected: its `probe_logits`.
+
+    Returns:
+        How far it is off, in what rounding leaves, and how many parameters it has.
+
+    Raises:
+        DepthError: it cannot be loaded, or is further off than rounding explains.
+    """
+    try:
+        pruned = load()
+    except RunStopped:
+        raise
+    except DepthError as error:
+        raise DepthError(
+            f"Nothing was written: what is left could not be loaded ({error.message.rstrip('.')}).",
+            "Where memory is short, `depthtui prune` keeps one model in it, not two.",
+        ) from error
+    off = _distance(probe_logits(pruned.model), expected, pruned.model.dtype)
+    if not off <= MOST_ROUNDINGS:
+        raise DepthError(
+            "Nothing was written: what a layer of this architecture computes depends on how many "
+            "stand before it, so that a model of its own says something else than the what-if.",
+            "mergekit would meet the same.",
+        )
+    return off, pruned.info.parameters
+
+
+def _distance(found: Tensor, expected: Tensor, dtype: torch.dtype) -> float:
+    """How far logits `[T, V]` are from others, in what rounding leaves; the largest of a token."""
+    if found.shape != expected.shape:
+        return math.inf
+    typical = expected.square().mean(dim=-1, keepdim=True).sqrt()
+    return float(roundings(found - expected, (expected, typical), dtype).max())

@@ -1,0 +1,201 @@
+"""A model without some of its layers, written as a model of its own.
+
+Weights are copied as they lie on the disk, in their own dtype and under the names of their new
+layers; what the configuration says of each layer is cut likewise. Whether the result computes
+what the model computes without these layers, only a forward pass can tell: `engine.pruning`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from depthtui.data.protocol import Progress
+from depthtui.errors import DepthError
+from depthtui.files import open_regular
+from depthtui.models.catalog import MADE_FROM, WEIGHTS_INDEX, weight_files
+from depthtui.models.free_space import check_disk
+from depthtui.models.integrity import read_header
+
+Report = Callable[[Progress], None]
+
+_COPIED = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
+_NOT_COPIED = re.compile(rf"config\.json|.*\.index\.json|{re.escape(MADE_FROM)}|README.*")
+
+_COUNTS_OF_LEADING = ("first_k_dense_replace", "num_dense_layers", "max_window_layers")
+"""Fields that count the first layers of a kind, where what comes after them is of another."""
+
+_INDICES = re.compile(r"layers|_idxs$|_indices$")
+"""Fields that may list layers by their numbers."""
+
+_BESIDE = re.compile(r"vision|visual|image|audio|speech|encoder|mtp")
+"""Stacks of layers that are not the language model's."""
+
+_CHUNK = 1 << 24
+
+
+def write_pruned(
+    source: Path,
+    target: Path,
+    config: PreTrainedConfig,
+    stack: str,
+    kept: Sequence[int],
+    report: Report,
+) -> None:
+    """Write the model in the folder `source` into the empty folder `target`, with these layers.
+
+    Args:
+        source: holds safetensors and a tokenizer.
+        target: where to.
+        config: of the model.
+        stack: what its list of layers is called, such as `layers`.
+        kept: the layers to keep, in order.
+        report: told how far it is; an exception of it ends the work.
+
+    Raises:
+        DepthError: the layers cannot be found in its files or its configuration.
+    """
+    cut = cut_config(config, kept)
+    headers = {file: read_header(file)[0] for file in weight_files(source)}
+    names = [name for header in headers.values() for name in header]
+    renamed = _renamed(names, stack, config, kept)
+    sizes = {
+        name: end - start
+        for header in headers.values()
+        for name, (start, end) in _offsets(header).items()
+        if name in renamed
+    }
+    total, done = sum(sizes.values()), 0
+    check_disk(target, total, "Writing the model")
+
+    def copied(n_bytes: int) -> None:
+        nonlocal done
+        report(Progress("Writing the model", done, total, "B"))
+        done += n_bytes
+
+    written: dict[str, str] = {}
+    for file, header in headers.items():
+        of_file = {name: renamed[name] for name in header if name in renamed}
+        if of_file:
+            copy_tensors(file, target / file.name, of_file, copied)
+            written |= dict.fromkeys(of_file.values(), file.name)
+    if len(headers) > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": written}
+        (target / WEIGHTS_INDEX).write_text(json.dumps(index, indent=2), encoding="utf-8")
+    for path in {path for pattern in _COPIED for path in source.glob(pattern)}:
+        if not _NOT_COPIED.fullmatch(path.name):
+            shutil.copyfile(path, target / path.name)
+    cut.save_pretrained(target)
+
+
+def cut_config(config: PreTrainedConfig, kept: Sequence[int]) -> PreTrainedConfig:
+    """The configuration of a model with these layers alone, in order.
+
+    A list with an entry for each layer keeps those of these layers, a list of layers by number
+    is numbered anew, and a count of leading layers counts those of them that are left.
+
+    Raises:
+        DepthError: it says something of layers by number that cannot be cut.
+    """
+    cut = copy.deepcopy(config)
+    text: Any = cut.get_text_config(decoder=True)
+    n_layers = text.num_hidden_layers
+    number_of = {layer: number for number, layer in enumerate(kept)}
+    if re.search(r"\.\d+\.", json.dumps(getattr(cut, "quantization_config", None), default=str)):
+        raise DepthError("Its quantisation names layers by their numbers, which change.")
+    for name, value in list(vars(text).items()):
+        if name in _COUNTS_OF_LEADING and isinstance(value, int):
+            setattr(text, name, sum(layer < value for layer in kept))
+        if not isinstance(value, list | tuple) or not value or "token_id" in name:
+            continue
+        if _INDICES.search(name) and _are_indices(value, n_layers):
+            setattr(text, name, [number_of[layer] for layer in value if layer in number_of])
+        elif len(value) == n_layers:
+            setattr(text, name, [value[layer] for layer in kept])
+    text.num_hidden_layers = len(kept)
+    return cut
+
+
+def _are_indices(values: Sequence[Any], n_layers: int) -> bool:
+    """Whether a list names layers by their numbers."""
+    numbers = [value for value in values if type(value) is int and 0 <= value < n_layers]
+    return len(set(numbers)) == len(values)
+
+
+def _renamed(
+    names: Sequence[str], stack: str, config: PreTrainedConfig, kept: Sequence[int]
+) -> dict[str, str]:
+    """The names of the tensors that are kept, old -> new.
+
+    Layers behind the last one, which predict further tokens, are no part of the model that
+    transformers loads, and are left out.
+    """
+    n_layers = config.get_text_config(decoder=True).num_hidden_layers
+    of_layer = re.compile(rf"((?:.*\.)?{re.escape(stack)}\.)(\d+)(\..+)")
+    found = {name: match for name in names if (match := of_layer.fullmatch(name))}
+    layers: dict[str, set[int]] = {}
+    for match in found.values():
+        layers.setdefault(match[1], set()).add(int(match[2]))
+    stacks = [
+        prefix
+        for prefix, numbers in layers.items()
+        if numbers >= set(range(n_layers)) and not _BESIDE.search(prefix)
+    ]
+    if len(stacks) != 1:
+        raise DepthError(f"Its files do not name the {n_layers} layers one by one.")
+    number_of = {layer: number for number, layer in enumerate(kept)}
+    renamed = {}
+    for name in names:
+        match = found.get(name)
+        if match is None or match[1] != stacks[0]:
+            renamed[name] = name
+        elif int(match[2]) in number_of:
+            renamed[name] = f"{match[1]}{number_of[int(match[2])]}{match[3]}"
+    return renamed
+
+
+def copy_tensors(
+    source: Path, target: Path, names: Mapping[str, str], copied: Callable[[int], None]
+) -> None:
+    """Copy tensors from one safetensors file to another, byte by byte.
+
+    Args:
+        source, target: the files; the second is made.
+        names: of the tensors to copy, in the first -> in the second.
+        copied: told the bytes of each tensor before it is copied.
+    """
+    header, begin = read_header(source)
+    offsets = _offsets(header)
+    order = sorted(names, key=lambda name: offsets[name])
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    place = 0
+    for name in order:
+        start, end = offsets[name]
+        entries[names[name]] = header[name] | {"data_offsets": [place, place + end - start]}
+        place += end - start
+    head = json.dumps(entries, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    with open_regular(source) as read, target.open("wb") as write:
+        write.write(len(head).to_bytes(8, "little") + head)
+        for name in order:
+            start, end = offsets[name]
+            copied(end - start)
+            read.seek(begin + start)
+            left = end - start
+            while left:
+                chunk = read.read(min(left, _CHUNK))
+                if not chunk:
+                    raise DepthError(f"{source} is cut short.", "Fetch it again.")
+                write.write(chunk)
+                left -= len(chunk)
+
+
+def _offsets(header: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    return {name: tuple(entry["data_offsets"]) for name, entry in header.items()}

@@ -1,0 +1,49 @@
+"""A recipe of mergekit that makes a model without some of its layers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from depthtui.data.model import ModelInfo
+from depthtui.data.selection import ranges_of
+from depthtui.models.catalog import resolve
+from depthtui.models.integrity import converted_folder
+
+RECIPE = "mergekit_config.yml"
+"""What mergekit calls it."""
+
+
+def mergekit_recipe(model: ModelInfo, models_dir: Path, kept: Sequence[int]) -> bytes:
+    """A passthrough merge of the ranges of layers that are kept, as YAML.
+
+    Args:
+        model: whose layers they are.
+        models_dir: where converted models lie.
+        kept: the layers, in order.
+
+    Raises:
+        DepthError: the model is no longer where it was.
+    """
+    # A text in JSON is one in YAML.
+    name = json.dumps(_reference(model, models_dir), ensure_ascii=False)
+    lines = ["slices:"]
+    for first, last in ranges_of(kept):
+        lines += [
+            "  - sources:",
+            f"      - model: {name}",
+            f"        layer_range: [{first}, {last + 1}]",
+        ]
+    return "\n".join([*lines, "merge_method: passthrough", ""]).encode()
+
+
+def _reference(model: ModelInfo, models_dir: Path) -> str:
+    """How mergekit names a model: a folder, or a hub id at its revision."""
+    source = resolve(model.spec, models_dir)
+    if source.kind == "hub":
+        revision = model.revision or source.revision
+        return f"{source.location}@{revision}" if revision else source.location
+    if source.kind == "gguf":
+        return str(converted_folder(Path(source.location), models_dir))
+    return source.location

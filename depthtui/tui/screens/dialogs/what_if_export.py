@@ -1,0 +1,39 @@
+"""What a what-if can be written to beside a report: a model without the layers that are off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from depthtui.errors import DepthError
+from depthtui.files import write_whole
+from depthtui.settings import models_dir
+from depthtui.tui.screens.dialogs.export_screen import Extra
+from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.what_if import SUBLAYERS, WhatIf
+
+
+def pruned_model(explorer: Explorer, what_if: WhatIf) -> tuple[Extra, ...]:
+    """The recipe and the folder of the model that is left."""
+    stack, model = what_if.stack, what_if.clean.model
+    kept = [layer for layer, off in enumerate(stack.off) if off != SUBLAYERS]
+
+    def write_recipe(folder: Path, name: str) -> str:
+        from depthtui.models.recipe import mergekit_recipe
+
+        content = mergekit_recipe(model, models_dir(explorer.cache_dir), kept)
+        return write_whole(folder / f"{name}.yml", content).name
+
+    def write_model(folder: Path, name: str) -> str:
+        target = folder / f"{name}-model"
+        if not explorer.can_run or explorer.model != model:
+            raise DepthError("The model is written once it is loaded and nothing else goes on.")
+        if target.exists():
+            raise DepthError(f"There is something in {target} already.", "Choose another name.")
+        explorer.write_model(sorted(stack.skipped_layers), target)
+        return f"{target.name}/ (being written)"
+
+    problem = stack.why_no_model
+    return (
+        Extra("yml", "mergekit recipe, YAML", write_recipe, chosen=True, problem=problem),
+        Extra("model", "the model that is left, safetensors", write_model, problem=problem),
+    )

@@ -1,0 +1,124 @@
+"""A model that is written without some of its layers, against the model that leaves them out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
+from depthtui.data.store import open_store
+from depthtui.engine.control import Control
+from depthtui.engine.engine import Engine
+from depthtui.errors import DepthError, RunStopped
+from tests.naive import naive_loss, probabilities
+from tests.tiny_models import LAYERS, TINY, random_ids, tiny_folder
+
+QUICK = ["llama", "gemma3", "mixtral", "qwen3_5", "deepseek_v3"]
+CANNOT_BE_LOADED = {"gemma4", "recurrent_gemma"}
+"""Of these, weights beside the layers, or their kinds, are of all layers together."""
+
+PROMPT = Prompt("Seven plus five is twelve, and the river was high.")
+
+
+def engine_of(folder: Path) -> Engine:
+    engine = Engine(open_store(None, 0, pytest.fail), folder.parent / "models", lambda _: None)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    return engine
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.by_hand)
+        for name in TINY
+        if name not in CANNOT_BE_LOADED
+    ],
+)
+def test_a_written_model_says_what_the_what_if_says(name: str, tmp_path: Path) -> None:
+    left_out = (1, 2) if name in ("llama", "gpt2", "gemma3", "mixtral") else (1,)
+    folder, out = tiny_folder(tmp_path, name), tmp_path / "pruned"
+    engine = engine_of(folder)
+    settings = RunSettings(skipped=tuple(map(Skip, left_out)))
+    what_if = engine.run(PROMPT, settings)
+    engine.prune(left_out, out)
+
+    pruned = AutoModelForCausalLM.from_pretrained(out).eval()
+    assert pruned.config.get_text_config().num_hidden_layers == LAYERS - len(left_out)
+    whole = AutoModelForCausalLM.from_pretrained(folder).eval()
+    changes = [(layer, lambda before, _after: before) for layer in left_out]
+    ids = random_ids(20)
+    found, expected = probabilities(pruned, ids), probabilities(whole, ids, changes)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    assert naive_loss(pruned, ids) == pytest.approx(naive_loss(whole, ids, changes), abs=1e-5)
+    text = AutoTokenizer.from_pretrained(out)(PROMPT.text)["input_ids"]
+    assert text == AutoTokenizer.from_pretrained(folder)(PROMPT.text)["input_ids"]
+
+    engine.load(ModelSpec(str(out), device="cpu"))
+    measured = engine.run(PROMPT, RunSettings())
+    assert measured.loss == pytest.approx(what_if.loss, abs=1e-5)
+    np.testing.assert_array_equal(
+        measured.measured["logit_lens"].top_ids[-1], what_if.measured["logit_lens"].top_ids[-1]
+    )
+
+
+def refused(folder: Path, words: str) -> None:
+    out = folder.parent / "out"
+    with pytest.raises(DepthError, match=words):
+        engine_of(folder).prune([1], out / "pruned")
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", sorted(CANNOT_BE_LOADED))
+def test_what_cannot_be_loaded_is_not_written(name: str, tmp_path: Path) -> None:
+    refused(tiny_folder(tmp_path, name), "could not be loaded")
+
+
+def test_layers_that_know_their_place_are_not_written(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path, "gpt2")
+    config = json.loads((folder / "config.json").read_text())
+    config["scale_attn_by_inverse_layer_idx"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+    refused(folder, "depends on how many")
+
+
+def test_shards_stay_shards(tmp_path: Path) -> None:
+    folder, out = tiny_folder(tmp_path), tmp_path / "pruned"
+    AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder, max_shard_size="40KB")
+    (folder / "model.safetensors").unlink()
+    engine = engine_of(folder)
+    written = engine.prune([0, 2], out)
+    assert written.kept == (1, 3)
+    index = json.loads((out / "model.safetensors.index.json").read_text())["weight_map"]
+    assert len(set(index.values())) > 1
+    assert {name.split(".")[2] for name in index if ".layers." in name} == {"0", "1"}
+    assert "layer_range: [1, 2]" in (out / "mergekit_config.yml").read_text()
+    AutoModelForCausalLM.from_pretrained(out)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [([], "No layer is left out"), (range(LAYERS), "at least one layer"), ([9], "no layer 9")],
+)
+def test_some_layers_stay_and_some_go(engine: Engine, left_out, words, tmp_path: Path) -> None:
+    with pytest.raises(DepthError, match=words):
+        engine.prune(left_out, tmp_path / "pruned")
+
+
+def test_nothing_is_replaced(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(DepthError, match="something in"):
+        engine.prune([1], tmp_path)
+
+
+def test_what_is_stopped_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
+    control = Control()
+    control.stop()
+    with pytest.raises(RunStopped):
+        engine.prune([1], tmp_path / "out" / "pruned", control)
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
