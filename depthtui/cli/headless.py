@@ -9,7 +9,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
 
 from depthtui.data import protocol
 from depthtui.data.run import Prompt, RunResult
@@ -148,6 +157,16 @@ def _of_prompt(number: int, job: Job, problem: str) -> str:
     return problem if len(job.prompts) == 1 else f"prompt {number + 1}: {problem}"
 
 
+class _TimeLeft(ProgressColumn):
+    """How long a stage still takes, at the rate of its steps so far."""
+
+    def render(self, task: Task) -> Text:
+        seconds = task.time_remaining
+        if seconds is None or seconds < _SECONDS_WORTH_SAYING:
+            return Text("")
+        return Text(f"{about(seconds)} left")
+
+
 class Display:
     """A progress bar on stderr, where that is a terminal."""
 
@@ -158,6 +177,7 @@ class Display:
             BarColumn(bar_width=30),
             TextColumn("{task.fields[amount]}", markup=False),
             TimeElapsedColumn(),
+            _TimeLeft(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -170,6 +190,8 @@ class Display:
 
     def __enter__(self) -> Display:
         self._progress.start()
+        # To import torch takes seconds.
+        self._show("starting", 0, 0, "")
         return self
 
     def __exit__(
