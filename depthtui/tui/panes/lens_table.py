@@ -38,12 +38,12 @@ class Landmarks:
     Attributes:
         final: id of the model's most probable next token, or -1 where unknown.
         first_seen: the lowest depth whose top k holds it, or None.
-        settles: the lowest depth from which it stays the most probable, or None.
+        stays: the lowest depth from which it stays the most probable, or None.
     """
 
     final: int
     first_seen: int | None
-    settles: int | None
+    stays: int | None
 
 
 def landmarks(top_ids: np.ndarray) -> Landmarks:
@@ -148,8 +148,8 @@ class LensTable(LensRows):
         marks = self._landmarks
         if layer == self.depths - 1:
             return []
-        if layer == marks.settles:
-            return ["← settles", "←"]
+        if layer == marks.stays:
+            return ["← stays", "←"]
         if layer != marks.first_seen:
             return []
         rank = self._lens.top_ids[layer, self.token].tolist().index(marks.final) + 1

@@ -14,7 +14,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Button, Checkbox, Input, Label, RadioButton, RadioSet, Static
+from textual.widgets import Button, Input, Label, RadioSet, Static
 
 from depthtui.data.run import RunResult
 from depthtui.errors import DepthError
@@ -23,6 +23,7 @@ from depthtui.report.export import run_report
 from depthtui.report.formats import Report, Subject, format_titles
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
+from depthtui.tui.screens.dialogs.toggles import Checkbox, RadioButton
 from depthtui.tui.screenshot import take_screenshot
 from depthtui.tui.state.explorer import Explorer
 

@@ -10,12 +10,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Button, Checkbox, Input, Label, Select, Static
+from textual.widgets import Button, Input, Label, Select, Static
 
 from depthtui.data.lens_view import lens_title
 from depthtui.data.run_settings import LENSES, GenerationSettings
 from depthtui.options import WrongValue, options_of
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog
+from depthtui.tui.screens.dialogs.toggles import Checkbox
 
 _LABELS = {
     "max_tokens": "most tokens",

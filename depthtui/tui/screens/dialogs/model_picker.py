@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Checkbox, Input, Label, OptionList, Select, Static
+from textual.widgets import Input, Label, OptionList, Select, Static
 from textual.widgets.option_list import Option
 
 from depthtui.data.run_settings import ModelSpec
@@ -19,6 +19,7 @@ from depthtui.models.catalog import ModelListing
 from depthtui.sizes import format_size
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
+from depthtui.tui.screens.dialogs.toggles import Checkbox
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("no", "8bit", "4bit")

@@ -9,13 +9,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Button, Input, Label, RadioButton, RadioSet, Static
+from textual.widgets import Button, Input, Label, RadioSet, Static
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import RunSettings
 from depthtui.data.selection import layers_in
 from depthtui.options import WrongValue, options_of
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog
+from depthtui.tui.screens.dialogs.toggles import RadioButton
 
 _LABELS = {
     "layers": "layers",

@@ -13,7 +13,6 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import (
     Button,
-    Checkbox,
     Input,
     OptionList,
     Static,
@@ -29,6 +28,7 @@ from depthtui.prompts import TASKS, prompt_title, read_prompts
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
+from depthtui.tui.screens.dialogs.toggles import Checkbox
 from depthtui.tui.state.task_prompts import prompts_of
 
 PREVIEW_CHARACTERS = 4000
