@@ -18,6 +18,9 @@ LENGTH = 128
 
 _TEXTS_AT_ONCE = 64
 
+_ENOUGH = 0.95
+"""The share of the wanted tokens that is enough: a round of few texts takes as many steps."""
+
 _MOST_DRAWN = 20
 """Times as many tokens as are wanted, after which it is enough: nearly every text ends at once."""
 
@@ -33,14 +36,14 @@ def write_texts(
     report: Callable[[int, int], None] = lambda done, total: None,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> list[Tensor]:
-    """Sample texts at temperature 1 until they have so many tokens together.
+    """Sample texts at temperature 1 until they have about so many tokens together.
 
     One seed gives the same texts on every device, within rounding.
 
     Args:
         model: a causal language model.
         start: the token that every text begins with.
-        tokens: how many to write, those that begin texts left out.
+        tokens: how many to write, or a few less, those that begin texts left out.
         ends: tokens after which a text is over.
         seed: of the random numbers, drawn on the CPU.
         cached: whether the model goes on from its cache; else all is read again each time.
@@ -54,7 +57,7 @@ def write_texts(
     random = torch.Generator("cpu").manual_seed(seed % 2**64)
     texts: list[Tensor] = []
     written = drawn = 0
-    while written < tokens and drawn < _MOST_DRAWN * tokens:
+    while written < _ENOUGH * tokens and drawn < _MOST_DRAWN * tokens:
         # As many as are needed where as few of their tokens come before an end as so far.
         share = max(written, 1) / drawn if drawn else 1.0
         wanted = math.ceil((tokens - written) / (share * (length - 1)))
