@@ -12,6 +12,7 @@ import click
 
 from depthtui.cli.options import Given, NumberRange, cache_dir_option, model_options
 from depthtui.cli.output import INTERRUPTED, print_table, print_written, say, stopped_by_ctrl_c
+from depthtui.data.lens_view import fitted_words, lens_title
 from depthtui.data.run_settings import LENSES, ModelSpec
 from depthtui.errors import DepthError
 from depthtui.sizes import format_size
@@ -189,10 +190,7 @@ def _engine(spec: ModelSpec, given: Given) -> Iterator[Engine]:
 def _print_fit(maps: LensMaps) -> None:
     """What was fitted, and how well it reads held-out texts."""
     fit = maps.fit
-    known = [f"{fit.texts:,} texts" if fit.texts else "", f"{fit.tokens:,} tokens"]
-    words = ", ".join(word for word in (*known[: 1 + bool(fit.tokens)], fit.source) if word)
-    ridge = "" if fit.ridge is None else f", ridge {fit.ridge:g}"
-    click.echo(f"{fit.kind} lens, fitted on {words}{ridge}\n")
+    click.echo(f"{lens_title(fit.kind)}, {fitted_words(fit)}\n")
     rows = [
         (str(depth), _number(through), _number(plain))
         for depth, (through, plain) in enumerate(

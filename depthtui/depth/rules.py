@@ -13,7 +13,7 @@ import numpy as np
 
 from depthtui.data.depth import Curves
 from depthtui.data.run_settings import LENSES, SummarySettings
-from depthtui.metrics.lens_rules import kl_layers, overlap_layers
+from depthtui.metrics.lens_rules import kl_layers, over_missing_maps, overlap_layers
 
 RULE_CURVES = {"cosine": "mean_cosine", "kl": "kl", "overlap": "overlap"}
 """The rules, and the field of `Curves` that each one reads."""
@@ -55,26 +55,18 @@ def layers_by(rule: str, curves: np.ndarray, settings: SummarySettings) -> np.nd
 
 
 def over_gaps(rule: str, curves: np.ndarray, settings: SummarySettings) -> np.ndarray:
-    """The curves with values at the depths that a fitted lens has no map of, where no rule crosses.
+    """The curves of a fitted lens with values at the depths that it has no map of.
 
-    They are those of the depth before; before the first map, those of a lens that reads nothing.
-    The logit lens reads every depth, and a last value that is unknown was not read yet.
+    The logit lens reads every depth: what is unknown there was not read yet.
 
     Args:
         rule: `cosine`, `kl` or `overlap`.
         curves: `[..., L]` for the cosine rule, `[..., L + 1]` for the others.
         settings: the lens.
     """
-    known = np.isfinite(curves)
-    if settings.lens == LENSES[0] or rule == "cosine" or known.all():
+    if settings.lens == LENSES[0] or rule == "cosine":
         return curves
-    layers = np.where(known, curves, -np.inf)[..., :-1]
-    largest = layers.max(axis=-1, keepdims=True)
-    nothing = largest if rule == "kl" else np.zeros_like(largest)
-    last = np.maximum.accumulate(np.where(known, np.arange(curves.shape[-1]), -1), axis=-1)
-    held = np.take_along_axis(curves, np.maximum(last, 0), axis=-1)
-    filled = np.where(last >= 0, held, nothing)
-    return np.where(known[..., -1:], filled, curves)
+    return over_missing_maps(rule, curves)
 
 
 def bridged(curves: Curves, settings: SummarySettings) -> Curves:

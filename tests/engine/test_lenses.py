@@ -9,7 +9,7 @@ import torch
 from depthtui.data.lens import AffineLens, JacobianLens, LogitLens
 from depthtui.data.protocol import MetricRows, Progress
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
@@ -229,3 +229,25 @@ def test_a_published_lens_of_another_model_is_refused(made, tmp_path):
     with pytest.raises(DepthError, match="of another model"):
         engine.import_lens(tmp_path / "lens.pt")
     assert not list((tmp_path / "lenses").glob("*"))
+
+
+def test_a_text_is_read_through_a_fitted_lens_and_kept_by_its_fit(made, tmp_path):
+    engine, through = made(), GenerationSettings(max_tokens=4, lens="affine")
+    plain = engine.generate(PROMPT, GenerationSettings(max_tokens=4))
+    first = engine.generate(PROMPT, through)
+    assert plain.fit is None
+    assert first.fit.kind == "affine"
+    assert first.continuation.ids.tolist() == plain.continuation.ids.tolist()
+    assert not np.array_equal(first.continuation.lens.kl, plain.continuation.lens.kl)
+    again = engine.generate(PROMPT, through)
+    assert again.provenance.cached
+    np.testing.assert_array_equal(again.continuation.lens.kl, first.continuation.lens.kl)
+    engine.fit_lens(LensChoice("affine", str(texts_file(tmp_path))))
+    other = engine.generate(PROMPT, through)
+    assert not other.provenance.cached
+    assert other.fit.digest != first.fit.digest
+
+
+def test_without_a_jacobian_lens_no_text_is_written_and_it_says_how_to_have_one(made):
+    with pytest.raises(DepthError, match=r"lens fit .* --kind jacobian"):
+        made().generate(PROMPT, GenerationSettings(max_tokens=2, lens="jacobian"))

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from depthtui.data.lens import AffineLens, FittedLens, JacobianLens
+from depthtui.data.lens_view import fitted_words
 from depthtui.data.selection import numbers_text
-from depthtui.metrics.lens_rules import kl_layers, overlap_layers
+from depthtui.metrics.lens_rules import kl_layers, over_missing_maps, overlap_layers
 from depthtui.metrics.logit_lens import says_final
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
@@ -88,13 +89,13 @@ def _summary(name: str) -> Callable[[PooledFit, Pooled], dict[str, Any]]:
 def _findings(title: str) -> Callable[[PooledFit, Pooled], list[Finding]]:
     def findings(value: PooledFit, pooled: Pooled) -> list[Finding]:
         settings = pooled.settings
-        # A depth that the lens has no map of qualifies for nothing.
-        kl = np.where(np.isfinite(value.kl), value.kl, np.inf)
-        largest = np.max(kl[:-1], where=np.isfinite(kl[:-1]), initial=0.0)
-        kl_layer = kl_layers(np.minimum(kl, largest), settings.kl_threshold)
-        overlap_layer = overlap_layers(np.nan_to_num(value.overlap), settings.overlap_threshold)
+        kl = over_missing_maps("kl", value.kl)
+        overlap = over_missing_maps("overlap", value.overlap)
+        kl_layer = kl_layers(kl, settings.kl_threshold)
+        overlap_layer = overlap_layers(overlap, settings.overlap_threshold)
+        words = fitted_words(value.one.fit)
         found = [
-            Finding(f"{title}, KL rule", _count(kl_layer, pooled.n_layers), _fit_words(value.one)),
+            Finding(f"{title}, KL rule", _count(kl_layer, pooled.n_layers), words),
             Finding(f"{title}, overlap rule", _count(overlap_layer, pooled.n_layers)),
         ]
         through, plain = value.one.held_out_kl, value.one.logit_held_out_kl
@@ -111,12 +112,6 @@ def _findings(title: str) -> Callable[[PooledFit, Pooled], list[Finding]]:
 
 def _count(layer: np.ndarray, n_layers: int) -> str:
     return "none" if np.isnan(layer) else f"{int(layer) + 1} of {n_layers}"
-
-
-def _fit_words(lens: FittedLens) -> str:
-    fit = lens.fit
-    count = f"{fit.texts:,} texts" if fit.texts else "texts"
-    return f"fitted on {count}, {fit.source}"
 
 
 def _per_layer(short: str) -> Callable[[PooledFit], list[LayerValues]]:
