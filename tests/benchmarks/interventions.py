@@ -1,11 +1,12 @@
 """How fast interventions are, against one ordinary forward for each intervention.
 
-    python -m tests.benchmarks.interventions [--skip-tokens 96] [--quick] [--nnsight]
+    python -m tests.benchmarks.interventions [--only ROWS] [--skip-tokens 96] [--quick] [--nnsight]
 
 Everything runs in one process, on the demo model in float32, and prints a
-Markdown table with the largest difference between both results; with
---nnsight, also against the same interventions through nnsight. Run it on a
-quiet machine: it takes all cores and, without --quick, about ten minutes.
+Markdown table with the largest difference between both results, and how many
+(token, layer) pairs each way computes; with --nnsight, also against the same
+interventions through nnsight. Run it on a quiet machine: it takes all cores
+and, for all rows without --quick, half an hour.
 """
 
 from __future__ import annotations
@@ -26,19 +27,37 @@ from depthtui.data.lens import LensValues
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.engine.tokens import Vocabulary, tokenise
+from depthtui.metrics.ablation.compute import ablation_loss
+from depthtui.metrics.context_depth.compute import context_depth
+from depthtui.metrics.direct_effects.compute import direct_effects
 from depthtui.metrics.integrated_gradients.compute import integrated_gradients
 from depthtui.metrics.logit_lens.compute import read_lens, unknown_rows
+from depthtui.metrics.order.compute import order
 from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.metrics.skip_effects.compute import skip_effects
 from depthtui.models.loading import load
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.tracing.anatomy import Anatomy, probe_architecture
+from depthtui.tracing.decoding import write_greedily
 from depthtui.tracing.products import fast_products, product_of
 from depthtui.tracing.replay import Replay
 from tests.benchmarks.engine import matmul_peak
 from tests.benchmarks.with_nnsight import Traced
-from tests.naive import blocks, hook, naive_erasure, naive_skip_effects
+from tests.naive import (
+    blocks,
+    hook,
+    naive_answer,
+    naive_context_losses,
+    naive_direct_effects,
+    naive_erasure,
+    naive_reordered_losses,
+    naive_skip_effects,
+    probabilities,
+    token_losses,
+)
+
+ROWS = "lens,skip,erasure,gradients,ablation,context,order,direct,answers,growth"
 
 WORDS = "The road over the pass was closed by snow until the first warm days of May. "
 
@@ -110,12 +129,132 @@ class Bench:
             2 * loaded.info.d_model * loaded.info.vocab_size,
         )
 
-    def row(self, what: str, naive: float, ours: float, far: float, flops: float) -> None:
+    def row(
+        self,
+        what: str,
+        naive: float,
+        ours: float,
+        far: float,
+        flops: float,
+        evaluations: tuple[int, int] | None = None,
+    ) -> None:
         share = flops / ours / self.peak
+        pairs = "" if evaluations is None else " against ".join(f"{n:,}" for n in evaluations)
         line = (
-            f"| {what} | {naive:.1f} | {ours:.1f} | {naive / ours:.1f} | {far:.1e} | {share:.2f} |"
+            f"| {what} | {naive:.1f} | {ours:.1f} | {naive / ours:.1f} | {far:.1e} | {share:.2f} "
+            f"| {pairs} |"
         )
         print(line, flush=True)
+
+    def losses_row(
+        self,
+        what: str,
+        tokens: int,
+        naive: Callable[[Tensor], np.ndarray],
+        ours: Callable[[Replay], np.ndarray],
+        forwards: int,
+        head_rows: int,
+    ) -> None:
+        """One row: what of a text's loss both ways find, for so many forwards and logits."""
+        ids = self.text_ids(tokens)
+        seconds, expected = timed(lambda: naive(ids))
+
+        def run() -> tuple[Replay, np.ndarray]:
+            replay = Replay(self.model, self.anatomy, ids[0])
+            return replay, ours(replay)
+
+        mine, (replay, found) = timed(run, self.model)
+        pairs = replay.evaluations, forwards * replay.n_layers * tokens
+        flops = pairs[0] * self.layer_flops + head_rows * self.head_flops
+        self.row(what, seconds, mine, float(np.nanmax(np.abs(found - expected))), flops, pairs)
+
+    def ablation(self, tokens: int) -> None:
+        count = len(self.anatomy.layers)
+
+        def naive(ids: Tensor) -> np.ndarray:
+            left_out = [[(layer, lambda h, _after: h)] for layer in range(count)]
+            runs = [probabilities(self.model, ids, change) for change in [[], *left_out]]
+            clean, *losses = [
+                -run[:-1].gather(1, ids[0, 1:, None])[:, 0].log().numpy() for run in runs
+            ]
+            return np.stack(losses) - clean
+
+        def ours(replay: Replay) -> np.ndarray:
+            found = ablation_loss(replay, self.anatomy.unembedding, replay.residual[:-1])
+            return found.loss_change
+
+        what = f"ablation, T = {tokens}"
+        self.losses_row(what, tokens, naive, ours, count + 1, (count + 2) * (tokens - 1))
+
+    def context(self, tokens: int) -> None:
+        count, start = len(self.anatomy.layers), tokens // 2
+
+        def naive(ids: Tensor) -> np.ndarray:
+            clean = token_losses(self.model, ids)
+            losses = [
+                naive_context_losses(self.model, ids, start, depth) for depth in range(count + 1)
+            ]
+            return (np.stack(losses) - clean)[:, start - 1 :]
+
+        def ours(replay: Replay) -> np.ndarray:
+            found = context_depth(replay, self.anatomy.unembedding, start)
+            return found.loss_change[:, start - 1 :]
+
+        what = f"context depth, T = {tokens}, from token {start}"
+        self.losses_row(what, tokens, naive, ours, count + 2, (count + 4) * (tokens - start))
+
+    def order(self, tokens: int) -> None:
+        count = len(self.anatomy.layers)
+
+        def naive(ids: Tensor) -> np.ndarray:
+            clean = token_losses(self.model, ids)
+            losses = [
+                naive_reordered_losses(self.model, ids, layer, swapped)
+                for swapped in (False, True)
+                for layer in range(count - 1)
+            ]
+            return np.stack(losses) - clean
+
+        def ours(replay: Replay) -> np.ndarray:
+            found = order(replay, self.anatomy.unembedding)
+            return np.concatenate([found.parallel, found.swapped])
+
+        what = f"order, T = {tokens}"
+        self.losses_row(what, tokens, naive, ours, 2 * count - 1, 2 * count * (tokens - 1))
+
+    def direct(self, tokens: int) -> None:
+        ids, position = self.text_ids(tokens), tokens // 2
+        seconds, expected = timed(lambda: naive_direct_effects(self.model, ids, [position]))
+
+        def run() -> tuple[Replay, Any]:
+            replay = Replay(self.model, self.anatomy, ids[0])
+            return replay, direct_effects(replay, replay.residual[:-1], [position])
+
+        mine, (replay, found) = timed(run, self.model)
+        count = replay.n_layers
+        pairs = replay.evaluations, count * tokens * (count + count * (count - 1) // 2)
+        far = float(np.abs(found.layers - expected).max())
+        what = f"direct effects, T = {tokens}, 1 position"
+        self.row(what, seconds, mine, far, pairs[0] * self.layer_flops, pairs)
+
+    def answers(self, tokens: int, length: int = 4) -> None:
+        """Without a record of what is computed: the model's own cached decoding does it."""
+        ids, count = self.text_ids(tokens - length), len(self.anatomy.layers)
+        left_out = [None, *range(count)]
+        seconds, expected = timed(
+            lambda: np.stack([naive_answer(self.model, ids, length, layer) for layer in left_out])
+        )
+        mine, found = timed(
+            lambda: write_greedily(self.model, self.anatomy, ids[0], length, left_out), self.model
+        )
+        texts, prompt = len(left_out), tokens - length
+        pairs = (
+            texts * count * (tokens - 1),
+            texts * count * sum(range(prompt, tokens)),
+        )
+        flops = pairs[0] * self.layer_flops + texts * length * self.head_flops
+        what = f"answers kept, T = {tokens}, answer of {length} tokens"
+        self.row(what, seconds, mine, float((found != expected).sum()), flops, pairs)
 
     def text_ids(self, tokens: int) -> Tensor:
         return self.tokenizer(WORDS * 40, return_tensors="pt")["input_ids"][:, :tokens]
@@ -260,6 +399,7 @@ class Bench:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default=ROWS)
     parser.add_argument("--skip-tokens", type=int, default=96)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--nnsight", action="store_true")
@@ -267,13 +407,25 @@ def main() -> None:
     bench = Bench(options.nnsight)
     print(f"{torch.get_num_threads()} threads, peak {bench.peak / 1e9:.0f} GFLOP/s, ")
     print(f"products by {product_of(bench.model)}\n")
-    print("| what | naive, s | depthtui, s | ratio | largest difference | share of peak |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    bench.lens(130)
-    bench.skip(options.skip_tokens)
-    bench.erasure()
-    bench.gradients([5] if options.quick else [0, 5, 12, 20, 28])
-    bench.growth()
+    print(
+        "| what | naive, s | depthtui, s | ratio | largest difference | share of peak "
+        "| (token, layer) pairs |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    tasks: dict[str, Callable[[], None]] = {
+        "lens": lambda: bench.lens(130),
+        "skip": lambda: bench.skip(options.skip_tokens),
+        "erasure": bench.erasure,
+        "gradients": lambda: bench.gradients([5] if options.quick else [0, 5, 12, 20, 28]),
+        "ablation": lambda: bench.ablation(130),
+        "context": lambda: bench.context(130),
+        "order": lambda: bench.order(130),
+        "direct": lambda: bench.direct(130),
+        "answers": lambda: bench.answers(130),
+        "growth": bench.growth,
+    }
+    for name in options.only.split(","):
+        tasks[name]()
 
 
 if __name__ == "__main__":
