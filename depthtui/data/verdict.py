@@ -11,6 +11,22 @@ where layers are intervened on."""
 
 
 @dataclass(frozen=True)
+class EvidenceCurve:
+    """What a count is read off.
+
+    Attributes:
+        values: of a depth those at 1 … L layers, of layers that may lie anywhere one a layer; NaN
+            where there is none.
+        threshold: what they are compared with.
+        words: the same for people, such as `>= 0.05 nats`.
+    """
+
+    values: tuple[float, ...]
+    threshold: float
+    words: str
+
+
+@dataclass(frozen=True)
 class Evidence:
     """How many of its L layers a model uses, by one measure.
 
@@ -22,6 +38,10 @@ class Evidence:
         low, high: the smallest and largest count of the sensitivity analysis; None with `count`.
         firm: whether `low` and `high` are at most a tenth of L apart.
         reason: why it is fragile, or why there is no count; one clause, empty where it is firm.
+        layers: where the count is of layers that may lie anywhere, which ones; None where it is
+            of all layers up to one.
+        says: what it is a count of, such as `until the lens reads the output's tokens`.
+        curve: what the count is read off; None where a rule's own curve is that.
     """
 
     kind: EvidenceKind
@@ -32,6 +52,9 @@ class Evidence:
     high: int | None = None
     firm: bool = True
     reason: str = ""
+    layers: tuple[int, ...] | None = None
+    says: str = ""
+    curve: EvidenceCurve | None = None
 
 
 @dataclass(frozen=True)

@@ -21,20 +21,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from depthtui.data.depth import Curves, DepthEstimate, PromptCurves
+from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.run_settings import SummarySettings
-from depthtui.data.verdict import Evidence, EvidenceKind
+from depthtui.data.verdict import Evidence
 from depthtui.depth.effective_depth import depths, pool
 from depthtui.depth.intervals import LEVEL
 from depthtui.depth.rules import RULE_CURVES, bridged, cosine_layers
-from depthtui.metrics.evidence import FIFTH, Variant, uncounted, weighed
+from depthtui.metrics.evidence import FIFTH, Counted, Variant
 from depthtui.metrics.lens_rules import kl_layers, overlap_layers
-
-RULE_KINDS: Mapping[str, EvidenceKind] = {
-    "kl": "readable",
-    "overlap": "readable",
-    "cosine": "geometric",
-}
-"""The rules and what they are evidence of, in the order of a verdict."""
 
 RULE_TITLES: Mapping[str, str] = {"cosine": "cosine", "kl": "KL", "overlap": "overlap"}
 """The rules as people write them."""
@@ -57,15 +51,21 @@ def rule_evidence(
         lenses: pooled curves by the title of the lens that read them.
     """
     curves = bridged(pool(parts), settings) if parts else Curves()
+    n_layers = _n_layers(curves)
     found = {estimate.rule: estimate for estimate in estimates}
     without = _known_depths(pool(other_parts), settings) if other_parts else {}
     evidence = []
-    for rule, kind in RULE_KINDS.items():
+    for counted in _rules_counted(settings):
+        rule = counted.measure
         estimate = found.get(rule)
         if estimate is None:
+            # A lens that was chosen is missed; where there is none at all, none was asked for.
+            if settings.lens != LOGIT and counted.kind == "readable":
+                why = f"the {lens_title(settings.lens)} has not read this yet"
+                evidence.append(counted.unknown(why))
             continue
         if estimate.count is None:
-            evidence.append(uncounted(kind, rule, RULE_TITLES[rule], estimate.reason))
+            evidence.append(counted.unknown(estimate.reason))
             continue
         curve = getattr(curves, RULE_CURVES[rule])
         variants = [
@@ -75,10 +75,38 @@ def rule_evidence(
             *_other_lenses(estimate, lenses or {}, settings),
             *_other_prompts(estimate),
         ]
-        evidence.append(
-            weighed(kind, rule, RULE_TITLES[rule], estimate.count, _n_layers(curves), variants)
-        )
+        evidence.append(counted.weighed(estimate.count, n_layers, variants))
     return evidence
+
+
+def _rules_counted(settings: SummarySettings) -> list[Counted]:
+    """The rules and what they count, in the order of a verdict.
+
+    A lens that is not the logit lens, and a threshold that is not the paper's, are told.
+    """
+    paper = SummarySettings()
+
+    def title(rule: str, threshold: float, of_paper: float) -> str:
+        return RULE_TITLES[rule] + (f" at {threshold:g}" if threshold != of_paper else "")
+
+    lens = "lens" if settings.lens == LOGIT else lens_title(settings.lens)
+    return [
+        Counted(
+            "readable",
+            "kl",
+            title("kl", settings.kl_threshold, paper.kl_threshold),
+            f"until the {lens} comes close to the output",
+        ),
+        Counted(
+            "readable",
+            "overlap",
+            title("overlap", settings.overlap_threshold, paper.overlap_threshold),
+            f"until the {lens} reads the output's tokens",
+        ),
+        Counted(
+            "geometric", "cosine", RULE_TITLES["cosine"], "until layers strengthen what is there"
+        ),
+    ]
 
 
 def _known_depths(curves: Curves, settings: SummarySettings) -> dict[str, DepthEstimate]:

@@ -1,32 +1,20 @@
 """The verdict in a few sentences, made of its evidence by plain rules.
 
 1. How many layers: from the smallest to the largest count that holds, each with what it is a
-   count of.
+   count of. How many layers move the stream stands apart, since movement alone is not use.
 2. Which counts do not hold, and what the one that moves most hangs on.
 3. Whether the kinds of evidence agree, and why they may not; or what has not been measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from depthtui.data.selection import numbers_text
 from depthtui.data.verdict import Evidence, Verdict
 
-_MOST_NAMED = 5
-"""Counts that the first sentence names; of more, the smallest and largest of each kind."""
-
-_SAYS: Mapping[str, str] = {
-    "cosine": "until layers strengthen what is there",
-    "kl": "until the lens comes close to the output",
-    "overlap": "until the lens reads the output's tokens",
-    "similarity": "that turn the residual stream",
-    "context_depth": "until the context is no longer needed",
-    "order": "that have to run one after another",
-    "ablation": "that cost something when left out",
-    "answers_kept": "without which answers are lost",
-    "residual_erasure": "until the question is no longer read",
-}
-"""What a measure's count is a count of; of another one its title says it."""
+_MOST_NAMED = 3
+"""Counts that the first sentence names; of more, the smallest and the largest."""
 
 _CANNOT_SEE = "Layers are needed after the lens reads the answer: they compute what it cannot see."
 _REFINE = (
@@ -45,6 +33,7 @@ _TURNS_LATE = (
 _SMALL_CHANGES = "More layers are needed than move the stream much: small changes can matter."
 _IDLE_MOVES = "More layers move the stream than are needed: movement alone is not use."
 _UNCONFIRMED = "No intervention confirms it yet."
+_UNSETTLED = "No intervention confirms it: what they say is fragile."
 
 
 def verdict_sentence(
@@ -64,9 +53,9 @@ def verdict_sentence(
         return f"How many of its {_layers(n_layers)} are used is not known: {reason}."
     none = [measure for measure in evidence if measure.count is None]
     said = [
-        _uses(firm, n_layers) if firm else _open(fragile, n_layers),
+        _uses(_of_use(firm), n_layers) if firm else _open(fragile, n_layers),
         _doubts(fragile, none),
-        _between_kinds(firm, n_layers, bool(missing)),
+        _between_kinds(firm, fragile, n_layers, bool(missing)),
     ]
     return " ".join(sentence for sentence in said if sentence)
 
@@ -134,19 +123,33 @@ def spread(measure: Evidence) -> str:
     return _range(measure.low, measure.high)
 
 
+def which_layers(measure: Evidence) -> str:
+    """The layers that are counted, such as `0-1, 8-11`; empty where there are none."""
+    if measure.count is None:
+        return ""
+    layers = range(measure.count) if measure.layers is None else measure.layers
+    return numbers_text(layers)
+
+
+def _of_use(firm: Sequence[Evidence]) -> Sequence[Evidence]:
+    """Those that tell use: not how many layers move the stream, unless there is nothing else."""
+    used = [measure for measure in firm if measure.kind != "geometric" or measure.layers is None]
+    return used or firm
+
+
 def _uses(firm: Sequence[Evidence], n_layers: int) -> str:
     counts = [_count(measure) for measure in firm]
     few, most = min(counts), max(counts)
     count = "all" if few == n_layers > 1 else _range(few, most)
     uses = f"Uses {count} of its {_layers(n_layers)} here"
     if len(firm) == 1:
-        says = _SAYS.get(firm[0].measure, "")
-        if not says:
-            return f"{uses}, by {firm[0].title}."
-        return f"{uses}{', ' if says.startswith('until') else ': those '}{says} ({firm[0].title})."
+        only = firm[0]
+        if not only.says:
+            return f"{uses}, by {only.title}."
+        return f"{uses}{', ' if only.layers is None else ': those '}{only.says} ({only.title})."
     named = ", ".join(
-        f"{measure.count} {_SAYS[measure.measure]} ({measure.title})"
-        if measure.measure in _SAYS
+        f"{measure.count} {measure.says} ({measure.title})"
+        if measure.says
         else f"{measure.count} by {measure.title}"
         for measure in _named(firm)
     )
@@ -156,11 +159,7 @@ def _uses(firm: Sequence[Evidence], n_layers: int) -> str:
 def _named(firm: Sequence[Evidence]) -> list[Evidence]:
     if len(firm) <= _MOST_NAMED:
         return list(firm)
-    ends = []
-    for kind in dict.fromkeys(measure.kind for measure in firm):
-        of_kind = [measure for measure in firm if measure.kind == kind]
-        ends += [min(of_kind, key=_count), max(of_kind, key=_count)]
-    return [measure for measure in firm if any(measure is end for end in ends)]
+    return [min(firm, key=_count), max(firm, key=_count)]
 
 
 def _count(measure: Evidence) -> int:
@@ -188,8 +187,12 @@ def _doubts(fragile: Sequence[Evidence], none: Sequence[Evidence]) -> str:
     reason = f": {worst.reason}" if worst.reason else ""
     first = f"{_begun(worst.title)} is fragile ({spread(worst)}){reason}."
     if others:
-        named = _listed([f"{measure.title} ({spread(measure)})" for measure in others])
-        words.insert(0, f"so {'are' if len(others) > 1 else 'is'} {named}")
+        # Of several the names alone: their ranges stand in the table, and would push the rest out.
+        named = [
+            measure.title if len(others) > 1 else f"{measure.title} ({spread(measure)})"
+            for measure in others
+        ]
+        words.insert(0, f"so {'are' if len(others) > 1 else 'is'} {_listed(named)}")
     return f"{first} {_begun('; '.join(words))}." if words else first
 
 
@@ -197,7 +200,9 @@ def _width(measure: Evidence) -> int:
     return (measure.high or 0) - (measure.low or 0)
 
 
-def _between_kinds(firm: Sequence[Evidence], n_layers: int, could_tell_more: bool) -> str:
+def _between_kinds(
+    firm: Sequence[Evidence], fragile: Sequence[Evidence], n_layers: int, could_tell_more: bool
+) -> str:
     """Which kind says clearly fewer layers than another, and why that can be.
 
     Some counts are depths, of layers up to one; others are numbers of layers, which may lie
@@ -206,7 +211,11 @@ def _between_kinds(firm: Sequence[Evidence], n_layers: int, could_tell_more: boo
     if not firm:
         return ""
     readable, turning, causal, needed, moving = (
-        [_count(measure) for measure in firm if measure.kind == kind and _is_depth(measure) in how]
+        [
+            _count(measure)
+            for measure in firm
+            if measure.kind == kind and (measure.layers is None) in how
+        ]
         for kind, how in (
             ("readable", (True, False)),
             ("geometric", (True,)),
@@ -216,6 +225,8 @@ def _between_kinds(firm: Sequence[Evidence], n_layers: int, could_tell_more: boo
         )
     )
 
+    tried = any(measure.kind == "causal" for measure in fragile)
+
     def clearly(fewer: Sequence[int], more: Sequence[int]) -> bool:
         return bool(fewer and more) and min(more) - max(fewer) > n_layers / 10
 
@@ -223,6 +234,7 @@ def _between_kinds(firm: Sequence[Evidence], n_layers: int, could_tell_more: boo
         (clearly(readable, causal), _CANNOT_SEE),
         (clearly(needed, readable), _REFINE),
         (clearly(causal, readable), _STAND_IN),
+        (tried and not causal, _UNSETTLED),
         (could_tell_more and not causal, _UNCONFIRMED),
         (clearly(turning, readable), _TURNS_EARLY),
         (clearly(readable, turning), _TURNS_LATE),
@@ -232,18 +244,14 @@ def _between_kinds(firm: Sequence[Evidence], n_layers: int, could_tell_more: boo
     return next((words for holds, words in cases if holds), _agreement(firm, n_layers))
 
 
-def _is_depth(measure: Evidence) -> bool:
-    """Whether its count is of all layers up to one."""
-    return _SAYS.get(measure.measure, "").startswith("until")
-
-
 def _agreement(firm: Sequence[Evidence], n_layers: int) -> str:
-    counts = [_count(measure) for measure in firm]
+    used = _of_use(firm)
+    counts = [_count(measure) for measure in used]
     apart = max(counts) - min(counts)
     if apart > n_layers / 10:
         return f"That they differ by {_layers(apart)} is because they count different things."
     agreeing = {2: "Both kinds of evidence agree.", 3: "All kinds of evidence agree."}
-    return agreeing.get(len({measure.kind for measure in firm}), "")
+    return agreeing.get(len({measure.kind for measure in used}), "")
 
 
 def _layers(count: int) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from depthtui.data.verdict import Evidence, EvidenceKind
+from depthtui.data.verdict import Evidence, EvidenceCurve, EvidenceKind
 
 FIFTH = 0.2
 """By how much thresholds are lowered and raised."""
@@ -27,30 +27,72 @@ class Variant:
     reason: str
 
 
-def weighed(
-    kind: EvidenceKind,
-    measure: str,
-    title: str,
-    count: int,
-    n_layers: int,
-    variants: Sequence[Variant] = (),
-) -> Evidence:
-    """A count with its range over all variants.
+def read_off(values: Iterable[float], threshold: float, words: str) -> EvidenceCurve:
+    """What a count is read off, from an array."""
+    return EvidenceCurve(tuple(map(float, values)), float(threshold), words)
 
-    It is firm where that is no wider than a tenth of `n_layers` and every variant has a count;
-    else the reason is that of the variant that moves it most, the first of several.
+
+@dataclass(frozen=True)
+class Counted:
+    """What a measure counts.
+
+    Attributes:
+        kind: what it is evidence of.
+        measure: the rule or metric.
+        title: a short title, such as `context depth`.
+        says: what its count is a count of, such as `until the context is no longer needed`.
     """
-    known = [count, *(variant.count for variant in variants if variant.count is not None)]
 
-    def moved(variant: Variant) -> int:
-        return n_layers + 1 if variant.count is None else abs(variant.count - count)
+    kind: EvidenceKind
+    measure: str
+    title: str
+    says: str = ""
 
-    low, high = min(known), max(known)
-    firm = len(known) > len(variants) and high - low <= n_layers / 10
-    reason = "" if firm else max(variants, key=moved).reason
-    return Evidence(kind, measure, title, count, low, high, firm, reason)
+    def weighed(
+        self,
+        count: int,
+        n_layers: int,
+        variants: Sequence[Variant] = (),
+        layers: Iterable[int] | None = None,
+        curve: EvidenceCurve | None = None,
+    ) -> Evidence:
+        """A count with its range over all variants.
 
+        It is firm where that is no wider than a tenth of `n_layers` and every variant has a
+        count; else the reason is that of the variant that moves it most, the first of several.
 
-def uncounted(kind: EvidenceKind, measure: str, title: str, reason: str) -> Evidence:
-    """A measure that has no count, and why."""
-    return Evidence(kind, measure, title, None, firm=False, reason=reason)
+        Args:
+            count: of layers.
+            n_layers: L.
+            variants: what it becomes with something varied.
+            layers: which ones, where they are not all up to one.
+            curve: what the count is read off.
+        """
+        known = [count, *(variant.count for variant in variants if variant.count is not None)]
+
+        def moved(variant: Variant) -> int:
+            return n_layers + 1 if variant.count is None else abs(variant.count - count)
+
+        low, high = min(known), max(known)
+        firm = len(known) > len(variants) and high - low <= n_layers / 10
+        reason = "" if firm else max(variants, key=moved).reason
+        which = None if layers is None else tuple(map(int, layers))
+        return Evidence(
+            self.kind,
+            self.measure,
+            self.title,
+            count,
+            low,
+            high,
+            firm,
+            reason,
+            which,
+            self.says,
+            curve,
+        )
+
+    def unknown(self, reason: str) -> Evidence:
+        """No count, and why there is none."""
+        return Evidence(
+            self.kind, self.measure, self.title, None, firm=False, reason=reason, says=self.says
+        )

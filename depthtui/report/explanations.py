@@ -18,15 +18,16 @@ RULES = {
         "Effective depth by the cosine",
         "How many layers erase or write before the others only strengthen what is there.",
         "the last layer e where the mean of the three cosines is below 0 and at e + 1 is not; "
-        "e + 1 layers",
-        "20 of 30: up to layer 19 the mean layer works against the stream or across it.",
+        "e + 1 layers, since the first is layer 0",
+        "A count of 20, say: up to layer 19 the mean layer works against the stream or across it.",
         "How near 0 the curve runs: where it only grazes 0, the count hangs on a hair.",
         _PAPER,
     ),
     "kl": Explanation(
         "Effective depth by the KL",
         "How many layers run until the lens comes close to the output.",
-        "the first layer e with KL(p_l || p) below a share (0.5) of its maximum; e + 1 layers",
+        "the first layer e where p_e, read before it, has a KL to the output below a share "
+        "(0.5) of the largest; e + 1 layers, since the first is layer 0",
         "+ and - turn the share. Few layers: the lens soon reads much of the output.",
         "A flat curve beside the threshold: a slightly different one gives another count.",
         _PAPER,
@@ -34,9 +35,11 @@ RULES = {
     "overlap": Explanation(
         "Effective depth by the overlap",
         "How many layers run until the lens reads the output's tokens.",
-        "the first layer e with more than 0.3 of the output's five first tokens; e + 1 layers",
+        "the first layer e before which more than 0.3 of the output's five first tokens are read; "
+        "e + 1 layers, since the first is layer 0",
         "< and > turn the threshold. Late is normal: the tokens themselves come up last.",
-        "Whether the curve stays above it, or falls back once more.",
+        "Whether the curve stays above it, or falls back once more. A fitted lens may say 1: it "
+        "has learned what often follows a token, before any layer.",
         _PAPER,
     ),
 }
@@ -48,8 +51,9 @@ VERDICT = Explanation(
     "counts of three kinds, side by side and never averaged: what a lens reads, how the residual "
     "stream moves, what changes where layers are left out. A band is what the count becomes with "
     "a threshold a fifth lower or higher, with and without token 0, by other lenses, over prompts",
-    "◆ on a solid band is firm: whatever is varied, the count stays within a tenth of the layers. "
-    "◇ on a broken band and ! are fragile, and the reason says what the count hangs on.",
+    "◆ is a depth: all layers up to it. ■ are layers by themselves, where they lie. Solid is firm: "
+    "whatever is varied, the count stays within a tenth of the layers. Hollow, broken and ! are "
+    "fragile, and the reason says what the count hangs on.",
     "Whether the kinds agree. Readable late and causally early: the last layers refine. Readable "
     "early and causally late: layers compute what the lens cannot see.",
     "The rules: " + _PAPER,

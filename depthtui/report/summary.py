@@ -164,7 +164,11 @@ def verdict_dict(verdict: Verdict) -> dict[str, Any]:
     return {
         "sentence": verdict.sentence,
         "evidence": [
-            {name: getattr(evidence, name) for name in names} for evidence in verdict.evidence
+            {
+                **{name: getattr(evidence, name) for name in names},
+                **({} if evidence.layers is None else {"layers": list(evidence.layers)}),
+            }
+            for evidence in verdict.evidence
         ],
     }
 

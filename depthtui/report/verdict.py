@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from depthtui.data.verdict import Evidence, Verdict
-from depthtui.depth.verdict_words import spread
+from depthtui.depth.verdict_words import spread, which_layers
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.report.blocks import AT_LENGTH, Block, Column, Note, Only, Paragraph, Table
 
@@ -21,6 +21,7 @@ def verdict_blocks(verdict: Verdict | None) -> Iterator[Block]:
         Column("layers", number=True),
         Column("range", number=True),
         Column("holds"),
+        Column("of layers", style="soft"),
         Column("because", style="soft"),
     ]
     yield Only(AT_LENGTH, [Table(columns, [_row(measure) for measure in verdict.evidence])])
@@ -38,5 +39,6 @@ def _row(measure: Evidence) -> list[str]:
         f"{measure.count}" if known else "–",
         spread(measure) if known else "–",
         holds,
+        which_layers(measure),
         measure.reason,
     ]

@@ -11,9 +11,21 @@ from depthtui.data.verdict import Evidence, EvidenceKind
 from depthtui.depth.verdict import made_verdict
 from depthtui.depth.verdict_words import comparison_sentence, verdict_sentence
 
+SAYS = {
+    "cosine": "until layers strengthen what is there",
+    "kl": "until the lens comes close to the output",
+    "overlap": "until the lens reads the output's tokens",
+    "context_depth": "until the context is no longer needed",
+    "similarity": "that turn the residual stream",
+    "ablation": "that cost something when left out",
+}
+OF_ANY_LAYERS = ("similarity", "ablation")
+
 
 def firm(kind: EvidenceKind, measure: str, title: str, count: int) -> Evidence:
-    return Evidence(kind, measure, title, count, count, count)
+    layers = tuple(range(count)) if measure in OF_ANY_LAYERS else None
+    says = SAYS.get(measure, "")
+    return Evidence(kind, measure, title, count, count, count, layers=layers, says=says)
 
 
 def fragile(measure: str, title: str, count: int, low: int, high: int, reason: str) -> Evidence:
@@ -72,7 +84,7 @@ def test_readable_early_and_causally_late_is_what_the_lens_cannot_see() -> None:
         ({"overlap": 26, "cosine": 10, "ablation": 27}, "layers between refine what is there."),
         ({"overlap": 10, "cosine": 26, "ablation": 11}, "decides nothing by itself."),
         # That layers move the stream is no disagreement with what a lens reads.
-        ({"overlap": 24, "similarity": 30, "ablation": 27}, "count different things."),
+        ({"overlap": 24, "similarity": 30, "ablation": 27}, "Both kinds of evidence agree."),
         ({"similarity": 10, "ablation": 14}, "small changes can matter."),
         ({"similarity": 14, "ablation": 10}, "movement alone is not use."),
         ({"overlap": 10, "cosine": 26}, "No intervention confirms it yet."),
@@ -98,8 +110,14 @@ def test_measures_of_one_kind_may_count_different_things() -> None:
         firm("causal", "ablation", "ablation loss", 28),
     ]
     assert said(found, 30).endswith(
-        "That they differ by 11 layers is because they count different things."
+        "That they differ by 9 layers is because they count different things."
     )
+
+
+def test_that_layers_move_the_stream_is_no_count_of_use() -> None:
+    moving = firm("geometric", "similarity", "angular distance", 30)
+    assert said([COSINE, moving], 30).startswith("Uses 19 of its 30 layers here, until layers")
+    assert said([moving], 30).startswith("Uses all of its 30 layers here: those that turn the")
 
 
 def test_that_nothing_confirms_it_is_said_only_where_something_may() -> None:
@@ -170,14 +188,12 @@ def test_a_single_layer() -> None:
     assert said([NOT_KNOWN], 1).startswith("How many of its 1 layer")
 
 
-def test_of_many_counts_the_smallest_and_largest_of_each_kind_are_named() -> None:
+def test_of_many_counts_the_smallest_and_the_largest_are_named() -> None:
     found = [firm("causal", "x", f"m{count}", count) for count in (5, 6, 7, 8)]
     found += [firm("readable", "x", f"r{count}", count) for count in (5, 6, 7)]
     verdict = made_verdict(found, 30)
     assert verdict is not None
-    assert verdict.sentence.startswith(
-        "Uses 5 to 8 of its 30 layers here: 5 by r5, 7 by r7, 5 by m5, 8 by m8."
-    )
+    assert verdict.sentence.startswith("Uses 5 to 8 of its 30 layers here: 5 by r5, 8 by m8.")
     assert [evidence.kind for evidence in verdict.evidence[:3]] == ["readable"] * 3
 
 

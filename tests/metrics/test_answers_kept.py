@@ -318,7 +318,7 @@ def test_the_highest_count_is_of_layers_that_change_any_text() -> None:
 
 def test_one_right_answer_is_no_range() -> None:
     found = evidence_of(FIRST)
-    assert (found.count, found.low, found.high, found.firm) == (2, 0, 2, False)
+    assert (found.count, found.low, found.high, found.firm) == (2, 2, 2, False)
     assert found.reason == "it is of one answer alone"
 
 

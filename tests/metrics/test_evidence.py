@@ -13,7 +13,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence
 from depthtui.metrics import METRIC_BY_NAME, METRICS
 from depthtui.metrics.ablation import Ablation
-from depthtui.metrics.evidence import Variant, weighed
+from depthtui.metrics.evidence import Counted, Variant
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.similarity import Similarity
@@ -36,14 +36,17 @@ def evidence(name: str, *values: MetricResult, first_token: bool = True) -> list
 
 
 def test_a_count_is_firm_in_a_range_of_up_to_a_tenth_of_the_layers() -> None:
-    near = weighed("causal", "x", "x", 10, 20, [Variant(11, "up"), Variant(9, "down")])
+    measure = Counted("causal", "x", "x", "that count")
+    near = measure.weighed(10, 20, [Variant(11, "up"), Variant(9, "down")])
     assert (near.low, near.high, near.firm, near.reason) == (9, 11, True, "")
-    far = weighed("causal", "x", "x", 10, 20, [Variant(11, "up"), Variant(8, "down")])
+    far = measure.weighed(10, 20, [Variant(11, "up"), Variant(8, "down")])
     assert (far.low, far.high, far.firm, far.reason) == (8, 11, False, "down")
-    gone = weighed("causal", "x", "x", 10, 20, [Variant(3, "down"), Variant(None, "gone")])
+    gone = measure.weighed(10, 20, [Variant(3, "down"), Variant(None, "gone")])
     assert (gone.low, gone.high, gone.firm, gone.reason) == (3, 10, False, "gone")
-    alone = weighed("causal", "x", "x", 10, 20)
+    alone = measure.weighed(10, 20, layers=[1, 4])
     assert (alone.low, alone.high, alone.firm) == (10, 10, True)
+    assert (alone.layers, near.layers) == ((1, 4), None)
+    assert {near.says, measure.unknown("why").says} == {"that count"}
 
 
 def test_metrics_that_tell_no_count_say_so() -> None:
@@ -72,6 +75,7 @@ def test_ablation_counts_the_layers_that_cost() -> None:
     (found,) = evidence("ablation", ablation(changes))
     assert (found.kind, found.measure, found.title) == ("causal", "ablation", "ablation loss")
     assert (found.count, found.low, found.high, found.firm) == (13, 13, 13, True)
+    assert found.layers == tuple(range(7, 20))
 
 
 def test_ablation_is_fragile_where_layers_cost_about_the_threshold() -> None:
@@ -115,6 +119,7 @@ def test_layers_that_do_nothing_do_not_turn_the_stream() -> None:
     angles = [0.5] + [0.1] * 12 + [0.0] * 7
     (found,) = evidence("similarity", similarity(angles))
     assert (found.kind, found.count, found.firm) == ("geometric", 13, True)
+    assert found.layers == tuple(range(13))
     # Most layers do nothing: they must not set the measure.
     (found,) = evidence("similarity", similarity([0.1] * 4 + [1e-6] * 16))
     assert (found.count, found.low, found.high) == (4, 4, 4)

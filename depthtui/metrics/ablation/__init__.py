@@ -13,7 +13,7 @@ from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
 from depthtui.metrics.choices import layers_gone_through, layers_words
-from depthtui.metrics.evidence import FELT, FIFTH, Variant, uncounted, weighed
+from depthtui.metrics.evidence import FELT, FIFTH, Counted, Variant, read_off
 from depthtui.metrics.noise import mean_noise
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import useful_layers, usefulness
@@ -137,6 +137,9 @@ def _per_layer(ablation: Ablation) -> list[LayerValues]:
     return [LayerValues("loss change", usefulness(ablation), "without the layer, nats")]
 
 
+COUNTED = Counted("causal", "ablation", "ablation loss", "that cost something when left out")
+
+
 def costly_layers(
     loss_change: np.ndarray, noise: float, n_layers: int, chosen: tuple[int, ...] = ()
 ) -> Evidence:
@@ -150,22 +153,26 @@ def costly_layers(
         n_layers: L.
         chosen: the layers that were left out; empty for every one.
     """
-    title = METRIC.title.lower()
     if len(chosen) not in (0, n_layers):
         words = layers_words(chosen, n_layers)
-        return uncounted("causal", METRIC.name, title, f"only {words} were left out")
+        return COUNTED.unknown(f"only {words} were left out")
     if not np.isfinite(loss_change).all():
-        return uncounted("causal", METRIC.name, title, "the loss is not finite")
+        return COUNTED.unknown("the loss is not finite")
+
+    def costly(share: float) -> np.ndarray:
+        return np.flatnonzero(loss_change >= max(share * FELT, 2 * noise))
 
     def count(share: float) -> int:
-        return int(np.sum(loss_change >= max(share * FELT, 2 * noise)))
+        return len(costly(share))
 
     def reason(share: float) -> str:
         least, other = max(FELT, 2 * noise), max(share * FELT, 2 * noise)
         return f"{count(1)} cost {least:.2g} nats or more, {count(share)} cost {other:.2g}"
 
     variants = [Variant(count(share), reason(share)) for share in (1 - FIFTH, 1 + FIFTH)]
-    return weighed("causal", METRIC.name, title, count(1), n_layers, variants)
+    least = max(FELT, 2 * noise)
+    curve = read_off(loss_change, least, f"≥ {least:.2g} nats")
+    return COUNTED.weighed(count(1), n_layers, variants, costly(1), curve)
 
 
 def _evidence(ablation: Ablation, pooled: Pooled) -> list[Evidence]:

@@ -14,7 +14,7 @@ from depthtui.data.selection import numbers_text
 from depthtui.data.verdict import Evidence
 from depthtui.metrics.ablation import only
 from depthtui.metrics.choices import layers_gone_through, layers_words
-from depthtui.metrics.evidence import uncounted
+from depthtui.metrics.evidence import Counted, Variant, read_off
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
     Finding,
@@ -33,6 +33,8 @@ from depthtui.metrics.spec import (
 )
 
 NAME = "answers_kept"
+
+COUNTED = Counted("causal", NAME, "answers kept", "without which answers are lost")
 
 
 @dataclass
@@ -266,33 +268,26 @@ def _cell_evidence(
 
 
 def _evidence_of(answers: PooledAnswers, n_layers: int) -> Evidence:
-    found, why_none = _count(answers, n_layers)
-    if found is None:
-        return uncounted("causal", NAME, "answers kept", why_none)
-    count, low, high = found
-    one_prompt = len(answers.right) == 1
-    firm = high - low <= n_layers / 10 and not one_prompt
-    reason = "it is of one answer alone" if one_prompt else ""
-    if not reason and not firm and count - low >= high - count:
-        layers = count - low
-        reason = f"{layers} of them {'is' if layers == 1 else 'are'} needed by one prompt alone"
-    elif not reason and not firm:
-        reason = f"without {high - count} more a text changes, though no right answer is lost"
-    return Evidence("causal", NAME, "answers kept", count, low, high, firm, reason)
-
-
-def _count(answers: PooledAnswers, n_layers: int) -> tuple[tuple[int, int, int] | None, str]:
-    """Needed layers with the lowest and highest count, or None and why there is none."""
     if answers.part != "layer":
-        return None, f"only the {PART_TITLES[answers.part]} was left out"
+        return COUNTED.unknown(f"only the {PART_TITLES[answers.part]} was left out")
     if answers.chosen:
-        return None, f"only {layers_words(answers.chosen, n_layers)} were left out"
+        return COUNTED.unknown(f"only {layers_words(answers.chosen, n_layers)} were left out")
     if not answers.clean_right.any():
-        return None, "the model answers none of these prompts rightly"
-    lost = answers.lost
-    others = (np.delete(lost, prompt, axis=0) for prompt in range(len(lost)))
-    low = min(int(rest.any(axis=0).sum()) for rest in others)
-    return (len(answers.needed), low, int((lost | answers.changed).any(axis=0).sum())), ""
+        return COUNTED.unknown("the model answers none of these prompts rightly")
+    count, lost = len(answers.needed), answers.lost
+    if len(lost) == 1:
+        variants = [Variant(None, "it is of one answer alone")]
+    else:
+        others = (np.delete(lost, prompt, axis=0) for prompt in range(len(lost)))
+        fewer = min(int(rest.any(axis=0).sum()) for rest in others)
+        are = "is" if count - fewer == 1 else "are"
+        alone = f"{count - fewer} of them {are} needed by one prompt alone"
+        variants = [Variant(fewer, alone)]
+    changing = int((lost | answers.changed).any(axis=0).sum())
+    more = f"without {changing - count} more a text changes, though no right answer is lost"
+    variants.append(Variant(changing, more))
+    curve = read_off(lost.sum(axis=0), 1, "≥ 1 lost")
+    return COUNTED.weighed(count, n_layers, variants, answers.needed, curve)
 
 
 def _differs(result: RunResult) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
-from depthtui.metrics.evidence import FELT, FIFTH, uncounted
+from depthtui.metrics.evidence import FELT, FIFTH, Counted, Variant, read_off
 from depthtui.metrics.noise import mean_noise
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.prediction_depth import first_of_last_run
@@ -33,6 +33,8 @@ NAME = "context_depth"
 
 SHARE = 0.1
 """The share of what the context is worth below which the loss is small."""
+
+COUNTED = Counted("causal", NAME, "context depth", "until the context is no longer needed")
 
 KEYS_VALUES = 1 / 6
 """What the keys and values of a token cost, as a share of its whole layer."""
@@ -103,19 +105,22 @@ class ContextCurve:
 
     def evidence(self) -> Evidence:
         """The depth as a count, with its range where the threshold is moved."""
-        count, title = self.depth, "context depth"
+        count = self.depth
         if count is None:
             why = f"the context is worth {self.worth:.2g} nats, too little to tell"
-            return uncounted("causal", NAME, title, why)
-        low, high = (self._depth(self.threshold * (1 + moved)) for moved in (FIFTH, -FIFTH))
-        firm = high - low <= (len(self.loss) - 1) / 10
-        # The last depth that is too much for the strictest threshold, or for this one.
-        beside = high - 1 if high > count else count - 1
-        reason = (
-            f"the loss at depth {beside} is {self.loss[beside]:.2g} nats beside a threshold of "
-            f"{self.threshold:.2g}"
-        )
-        return Evidence("causal", NAME, title, count, low, high, firm, "" if firm else reason)
+            return COUNTED.unknown(why)
+        variants = []
+        for moved in (-FIFTH, FIFTH):
+            other = self._depth(self.threshold * (1 + moved))
+            # The last depth that is too much for one of the two thresholds, and not for the other.
+            beside = max(other, count) - 1
+            reason = (
+                f"the loss at depth {beside} is {self.loss[beside]:.2g} nats beside a threshold "
+                f"of {self.threshold:.2g}"
+            )
+            variants.append(Variant(other, reason))
+        curve = read_off(self.loss[1:], self.threshold, f"< {self.threshold:.2g} nats")
+        return COUNTED.weighed(count, len(self.loss) - 1, variants, curve=curve)
 
 
 @dataclass(frozen=True)
@@ -254,7 +259,7 @@ def _evidence_of(later: ContextCurve | None) -> Evidence:
     if later is not None:
         return later.evidence()
     why = "the tokens that are run in full predict none"
-    return uncounted("causal", NAME, "context depth", why)
+    return COUNTED.unknown(why)
 
 
 def _has_context(result: RunResult) -> str:

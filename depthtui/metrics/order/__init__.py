@@ -10,7 +10,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
-from depthtui.metrics.evidence import FELT, FIFTH
+from depthtui.metrics.evidence import FELT, FIFTH, Counted, Variant, read_off
 from depthtui.metrics.noise import mean_noise
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
@@ -167,16 +167,25 @@ def _cell_evidence(
     return [] if costs is None else [_depth_evidence(costs)]
 
 
+COUNTED = Counted("causal", NAME, "sequential depth", "that have to run one after another")
+
+
 def _depth_evidence(costs: np.ndarray) -> Evidence:
-    """The sequential depth, and how far it moves with what a pair may cost."""
+    """The sequential depth, and how far it moves with what a pair may cost.
+
+    Of a pair that may run side by side the first layer is counted.
+    """
     least, most = FELT * (1 - FIFTH), FELT * (1 + FIFTH)
-    low, high = (sequential_depth(costs, threshold) for threshold in (most, least))
-    firm = high - low <= (len(costs) + 1) / 10
     between = int(((costs >= least) & (costs < most)).sum())
-    reason = f"{between} pairs of layers cost between {least:.2g} and {most:.2g} nats side by side"
-    title = "sequential depth"
-    depth = sequential_depth(costs)
-    return Evidence("causal", NAME, title, depth, low, high, firm, "" if firm else reason)
+    pairs = "1 pair of layers costs" if between == 1 else f"{between} pairs of layers cost"
+    reason = f"{pairs} between {least:.2g} and {most:.2g} nats side by side"
+    variants = [Variant(sequential_depth(costs, felt), reason) for felt in (most, least)]
+    n_layers = len(costs) + 1
+    beside = [layer + 1 for layer in pairs_side_by_side(costs)]
+    steps = [layer for layer in range(n_layers) if layer not in beside]
+    # A pair's cost stands at its second layer, which is the one that may run beside the first.
+    curve = read_off([float("nan"), *costs], FELT, f"≥ {FELT:g} nats")
+    return COUNTED.weighed(len(steps), n_layers, variants, steps, curve)
 
 
 def _work(result: RunResult) -> float:

@@ -15,7 +15,7 @@ from depthtui.data.run_settings import RunSettings
 from depthtui.data.selection import numbers_text
 from depthtui.data.verdict import Evidence
 from depthtui.metrics.choices import chosen_layers, key_parts, with_choices
-from depthtui.metrics.evidence import FIFTH, Variant, uncounted, weighed
+from depthtui.metrics.evidence import FIFTH, Counted, Variant, read_off
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
     Finding,
@@ -257,6 +257,11 @@ def _answer_begins(result: RunResult, row: int) -> str:
     return ", ".join(filter(None, (f"answer from token {result.answer_start}", words)))
 
 
+COUNTED = Counted(
+    "causal", "residual_erasure", "residual erasure", "until the question is no longer read"
+)
+
+
 def _evidence(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> list[Evidence]:
     """How many layers still read the question: erased before a later one, no token matters.
 
@@ -269,12 +274,11 @@ def _evidence(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> list[E
     known = [found for found in by_prompt if found is not None]
     if any(found.threshold or found.chosen or found.tokens for found in known):
         return []
-    title = METRIC.title.lower()
     effects = _question_effects(known, pooled.first_token)
     if effects is None:
         return []
     if not np.isfinite(effects).all():
-        return [uncounted("causal", METRIC.name, title, "not every token has been erased yet")]
+        return [COUNTED.unknown("not every token has been erased yet")]
     floor = max(found.floor for found in known)
     least = max(RunSettings.erase_threshold, floor)
 
@@ -292,7 +296,8 @@ def _evidence(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> list[E
     if others is not None:
         other = count(others, least)
         variants.append(Variant(other, f"token 0 alone moves it from {found} to {other} layers"))
-    return [weighed("causal", METRIC.name, title, found, pooled.n_layers, variants)]
+    curve = read_off(effects[1:], least, f"≥ {least:.2g}")
+    return [COUNTED.weighed(found, pooled.n_layers, variants, curve=curve)]
 
 
 def _question_effects(known: list[ResidualErasure], first: int) -> np.ndarray | None:

@@ -12,7 +12,7 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.verdict import Evidence
 from depthtui.errors import DepthError
 from depthtui.metrics import ablation
-from depthtui.metrics.evidence import FIFTH, Variant, uncounted, weighed
+from depthtui.metrics.evidence import FIFTH, Counted, Variant, read_off
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import useful_layers, usefulness
 from depthtui.metrics.spec import Finding, LayerValues, Metric, PromptMetrics, clean_run
@@ -152,6 +152,8 @@ def _per_layer(similarity: Similarity) -> list[LayerValues]:
     return [LayerValues("block influence", usefulness(similarity), "1 − cos(h_l, h_l+1)")]
 
 
+COUNTED = Counted("geometric", "similarity", "angular distance", "that turn the residual stream")
+
 SHARE = 0.5
 """How much of the mean angle a layer that is used turns the residual stream by."""
 
@@ -167,24 +169,25 @@ def turning_layers(distances: np.ndarray, other_distances: np.ndarray | None = N
         distances: angular distance over one layer, mean over tokens, `[L]`.
         other_distances: the same without token 0, or with it where it was left out.
     """
-    title = "angular distance"
     if not np.isfinite(distances).all():
-        reason = "the residual stream is not finite"
-        return uncounted("geometric", METRIC.name, title, reason)
+        return COUNTED.unknown("the residual stream is not finite")
 
-    def count(values: np.ndarray, share: float = SHARE) -> int:
-        return int(np.sum((values >= share * values.mean()) & (values > 0)))
+    def turning(values: np.ndarray, share: float = SHARE) -> np.ndarray:
+        return np.flatnonzero((values >= share * values.mean()) & (values > 0))
 
-    found = count(distances)
+    layers = turning(distances)
+    found = len(layers)
     variants = []
     for share in ((1 - FIFTH) * SHARE, (1 + FIFTH) * SHARE):
         words = f"{found} layers turn the stream by {SHARE:g} of the mean, {{}} by {share:g}"
-        other = count(distances, share)
+        other = len(turning(distances, share))
         variants.append(Variant(other, words.format(other)))
     if other_distances is not None and np.isfinite(other_distances).all():
-        other = count(other_distances)
+        other = len(turning(other_distances))
         variants.append(Variant(other, f"token 0 alone moves it from {found} to {other} layers"))
-    return weighed("geometric", METRIC.name, title, found, len(distances), variants)
+    least = SHARE * float(distances.mean())
+    curve = read_off(distances, least, f"≥ {least:.2g} of π")
+    return COUNTED.weighed(found, len(distances), variants, layers, curve)
 
 
 def _evidence(similarity: Similarity, pooled: Pooled) -> list[Evidence]:

@@ -1,11 +1,18 @@
-"""Counts of layers on an axis of depth: a band from the lowest to the highest, a mark on it."""
+"""Counts of layers on an axis of depth.
+
+A depth is a mark, on a band from the lowest to the highest; layers that may lie anywhere are
+drawn where they lie.
+"""
 
 from __future__ import annotations
+
+from itertools import groupby
 
 from depthtui.data.verdict import Evidence
 from depthtui.tui.draw.styles import PaneStyles, Piece
 
 FIRM_MARK, FRAGILE_MARK = "◆", "◇"
+FIRM_LAYER, FRAGILE_LAYER = "■", "□"
 _TRACK, _FIRM_BAND, _FRAGILE_BAND = "─", "━", "╍"
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
 """What the axis may count layers in."""
@@ -17,11 +24,13 @@ def column_of(count: float, n_layers: int, width: int) -> int:
 
 
 def track(measure: Evidence, n_layers: int, width: int, styles: PaneStyles) -> list[Piece]:
-    """A line of `width` cells: the axis, the range of a count, and a mark where the count is."""
+    """A line of `width` cells: the axis with the range of a depth, or the layers of a count."""
     if width < 1:
         return []
     if measure.count is None or measure.low is None or measure.high is None:
         return [(_TRACK * width, styles.faint)]
+    if measure.layers is not None:
+        return _layers(measure, measure.layers, n_layers, width, styles)
     low, here, high = (
         column_of(count, n_layers, width) for count in (measure.low, measure.count, measure.high)
     )
@@ -35,6 +44,26 @@ def track(measure: Evidence, n_layers: int, width: int, styles: PaneStyles) -> l
         (band * (high - here), style),
         (_TRACK * (width - 1 - high), styles.faint),
     ]
+
+
+def _layers(
+    measure: Evidence, layers: tuple[int, ...], n_layers: int, width: int, styles: PaneStyles
+) -> list[Piece]:
+    """Each counted layer l from the axis's l to l + 1."""
+    counted = {cell for layer in layers for cell in _cells_of(layer, n_layers, width)}
+    mark = FIRM_LAYER if measure.firm else FRAGILE_LAYER
+    style = styles.text if measure.firm else styles.warning
+    return [
+        (mark * length, style) if is_counted else (_TRACK * length, styles.faint)
+        for is_counted, run in groupby(range(width), counted.__contains__)
+        for length in (len(list(run)),)
+    ]
+
+
+def _cells_of(layer: int, n_layers: int, width: int) -> range:
+    """At least one cell, where there are fewer cells than layers."""
+    first, behind = (column_of(depth, n_layers, width) for depth in (layer, layer + 1))
+    return range(first, max(first + 1, behind))
 
 
 def axis(n_layers: int, width: int) -> str:

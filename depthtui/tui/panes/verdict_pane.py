@@ -20,8 +20,8 @@ from depthtui.metrics.spec import Metric
 from depthtui.report.explanations import of_verdict
 from depthtui.sizes import about
 from depthtui.token_text import fit_shown, printable_sentence
-from depthtui.tui.draw.plot import Plot, PlotArea
-from depthtui.tui.draw.styles import Piece, fit_right
+from depthtui.tui.draw.plot import Plot, PlotArea, reach
+from depthtui.tui.draw.styles import Piece, fit_right, number
 from depthtui.tui.draw.text import wrap
 from depthtui.tui.draw.tracks import axis, column_of, track
 from depthtui.tui.panes.curves import RuleCurve, curves_of, scale_ends
@@ -47,6 +47,8 @@ _WIDE = 80
 _LONGEST_LINE = 110
 _LEAST_SENTENCE = 2
 _LEAST_CURVE, _MOST_CURVE = 2, 6
+_MOST_THRESHOLDS = 8
+"""A curve's scale ends at so many times the threshold that it is compared with."""
 
 
 class _Detail(NamedTuple):
@@ -73,6 +75,45 @@ _DETAILS = (
     _Detail(),
 )
 """The most first."""
+
+
+class _Curve(NamedTuple):
+    """The curve over a measure's line.
+
+    Attributes:
+        values: `[L]`.
+        threshold: dashed.
+        low, high: the ends of its scale.
+        top: what is written at the upper one.
+        words: what the threshold is, in words.
+    """
+
+    values: np.ndarray
+    threshold: float
+    low: float
+    high: float
+    top: str
+    words: str
+
+
+def _curve(measure: Evidence, rule: RuleCurve | None, words: str) -> _Curve | None:
+    """What is drawn of a measure: what its rule reads, or what the count is read off."""
+    if rule is not None:
+        values = rule.values[: rule.n_layers]
+        ends = scale_ends(rule)
+        found = _Curve(values, rule.threshold, *ends, rule.unit, words)
+    elif measure.curve is not None:
+        values, threshold = np.array(measure.curve.values), measure.curve.threshold
+        low, high = reach(np.append(values, threshold))
+        most = _MOST_THRESHOLDS * threshold
+        # One layer that costs a hundred times as much would flatten all others.
+        top = f"{number(most)} and more" if high > most > 0 else number(high)
+        found = _Curve(
+            values, threshold, low, min(high, most) if most > 0 else high, top, measure.curve.words
+        )
+    else:
+        return None
+    return found if np.isfinite(found.values).any() else None
 
 
 class VerdictPane(ThresholdPage):
@@ -122,10 +163,11 @@ class VerdictPane(ThresholdPage):
 
     def lay_out(self) -> list[list[Piece]]:
         height = self.area.height
-        self._curves = {curve.rule: curve for curve in curves_of(self.summary)}
+        self._drawn: dict[str, _Curve] = {}
         titles = [measure.title for measure in self._shown_verdict.evidence]
         if self.area.width >= _WIDE:
             titles += [threshold_words(found) for found in self._estimates]
+            titles += [found.curve.words for found in self._shown_verdict.evidence if found.curve]
         self._name_cells = min(_MOST_NAME, max(map(cell_len, titles))) + 1
         sentence = self._sentence()
         beneath: list[list[Piece]] = []
@@ -195,10 +237,15 @@ class VerdictPane(ThresholdPage):
     def _with_curves(
         self, detail: _Detail, beneath: list[list[Piece]], spare: int
     ) -> list[list[Piece]]:
-        """The same with the rules' curves, where so many spare lines are enough for them."""
-        drawn = sum(self._has_curve(measure) for measure in self._shown_verdict.evidence)
-        lines = min(_MOST_CURVE, spare // drawn) if drawn else 0
-        return beneath if lines < _LEAST_CURVE else self._beneath(detail, lines)
+        """The same with curves, where so many spare lines are enough: of all, or of the rules."""
+        evidence = self._shown_verdict.evidence
+        for kinds in (set(KIND_WORDS), {"readable", "geometric"}, {"readable"}):
+            chosen = [found.measure for found in evidence if found.kind in kinds]
+            self._drawn = {name: curve for name, curve in self._curves().items() if name in chosen}
+            lines = min(_MOST_CURVE, spare // len(self._drawn)) if self._drawn else 0
+            if lines >= _LEAST_CURVE:
+                return self._beneath(detail, lines)
+        return beneath
 
     # A measure --------------------------------------------------------------
 
@@ -246,48 +293,59 @@ class VerdictPane(ThresholdPage):
         lines = wrap(printable_sentence(measure.reason), max(1, room))
         return [[(indent + line, styles.muted)] for line in lines]
 
-    # The curve that a rule reads --------------------------------------------
+    # The curve that a count is read off -------------------------------------
 
-    def _has_curve(self, measure: Evidence) -> bool:
-        curve = self._curves.get(measure.measure)
-        known = curve is not None and bool(np.isfinite(curve.values).any())
-        return known and measure.count is not None and self._track_cells > 0
+    def _curves(self) -> dict[str, _Curve]:
+        """By the measure; only those that are known, and have a line to lie over."""
+        rules = {curve.rule: curve for curve in curves_of(self.summary)}
+        found = {}
+        for measure in self._shown_verdict.evidence:
+            curve = _curve(measure, rules.get(measure.measure), self._threshold_of(measure))
+            if curve is not None and self._track_cells > 0 and measure.count is not None:
+                found[measure.measure] = curve
+        return found
 
     def _curve_lines(self, measure: Evidence, lines: int) -> list[list[Piece]]:
-        """The curve over its line, each value at the count that it would give."""
-        if not lines or not self._has_curve(measure):
+        """The curve over its line, each value where it stands on the axis."""
+        if not lines or measure.measure not in self._drawn:
             return []
-        curve, styles = self._curves[measure.measure], self.pane_styles
+        curve, styles = self._drawn[measure.measure], self.pane_styles
         area = PlotArea(0, 0, self._track_cells, lines)
-        plot = Plot(area, *scale_ends(curve))
-        counts = np.arange(1, curve.n_layers + 1) / curve.n_layers
-        drawn = plot.curve(counts, curve.values[: curve.n_layers])
+        plot = Plot(area, curve.low, curve.high)
+        n_layers = self._shown_verdict.n_layers
+        # A depth stands behind its layers, a layer between two counts.
+        shift = 1.0 if measure.layers is None else 0.5
+        drawn = plot.curve((np.arange(n_layers) + shift) / n_layers, curve.values)
         dashes = plot.dashes(curve.threshold)
-        here = column_of(measure.count or 0, curve.n_layers, area.width)
+        here = column_of(measure.count or 0, n_layers, area.width)
         rows: list[list[Piece]] = []
         for line, (text, dash) in enumerate(zip(drawn, dashes, strict=True)):
             both = "".join(a if a != " " else b for a, b in zip(text, dash, strict=True))
-            mark = both[here] if both[here] != " " else "│"
-            label = {0: curve.unit, lines - 1: self._threshold_of(curve)}.get(line, "")
-            rows.append(
-                [
-                    (fit_shown(label, self._name_cells), styles.faint),
-                    (both[:here], styles.faint),
-                    (mark, styles.muted),
-                    (both[here + 1 :], styles.faint),
-                ]
-            )
+            label = {0: curve.top, lines - 1: curve.words}.get(line, "")
+            row: list[Piece] = [(fit_shown(label, self._name_cells), styles.faint)]
+            if measure.layers is None:
+                mark = both[here] if both[here] != " " else "│"
+                row += [(both[:here], styles.faint), (mark, styles.muted)]
+                row += [(both[here + 1 :], styles.faint)]
+            else:
+                row += [(both, styles.faint)]
+            rows.append(row)
         return rows
 
-    def _threshold_of(self, curve: RuleCurve) -> str:
-        found = (threshold_words(found) for found in self._estimates if found.rule == curve.rule)
-        return next(found, "")
+    def _threshold_of(self, measure: Evidence) -> str:
+        found = self._estimates
+        return next((threshold_words(rule) for rule in found if rule.rule == measure.measure), "")
 
     # What is missing --------------------------------------------------------
 
+    @property
+    def _missing(self) -> tuple[str, ...]:
+        """Metrics that would tell more: first the chosen lens where it has not read the run."""
+        return self.lens_to_compute() + self._shown_verdict.missing
+
     def _missing_rows(self) -> list[list[Piece]]:
         """A head, and a line for each metric that would tell more."""
-        styles, missing = self.pane_styles, self._shown_verdict.missing
+        styles, missing = self.pane_styles, self._missing
         if not missing:
             return []
         lines: list[list[Piece]] = []
@@ -303,7 +361,7 @@ class VerdictPane(ThresholdPage):
 
     def _missing_line(self) -> list[list[Piece]]:
         """The same in a sentence."""
-        if not self._shown_verdict.missing:
+        if not self._missing:
             return []
         computing = [_title(METRIC_BY_NAME[name]) for name in self._computing]
         words = f"Computing {', '.join(computing)} …" if computing else self._key_words(named=True)
@@ -314,7 +372,7 @@ class VerdictPane(ThresholdPage):
         """Missing metrics that the engine works on."""
         return [
             name
-            for name in self._shown_verdict.missing
+            for name in self._missing
             if name in self.shown.settings.metrics and name not in self.shown.unavailable
         ]
 
@@ -322,7 +380,7 @@ class VerdictPane(ThresholdPage):
     def _next(self) -> list[str]:
         """Missing metrics that the key computes."""
         known = {*self.shown.unavailable, *self._computing}
-        missing = [name for name in self._shown_verdict.missing if name not in known]
+        missing = [name for name in self._missing if name not in known]
         return [name for name in self.computes() if name in missing]
 
     def _key_words(self, named: bool = False) -> str:
@@ -332,7 +390,7 @@ class VerdictPane(ThresholdPage):
             return ""
         titles = ", ".join(_title(METRIC_BY_NAME[name]) for name in names)
         what = titles if named or len(names) == 1 else "the quick ones"
-        if set(names) == set(self._shown_verdict.missing) and not named and len(names) > 1:
+        if set(names) == set(self._missing) and not named and len(names) > 1:
             what = "them"
         seconds = [seconds_of(METRIC_BY_NAME[name], self.shown, self.pace) for name in names]
         known = [second for second in seconds if second is not None]

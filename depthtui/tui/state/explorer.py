@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from depthtui.data.lens import LENS_CLASSES
 from depthtui.data.lens_view import lens_title
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
@@ -501,7 +502,10 @@ class Explorer:
         if lens == self.settings.lens:
             return "There is no other lens."
         self.change(lens=lens)
-        return f"Depths are read through the {lens_title(lens)}."
+        words = f"Depths are read through the {lens_title(lens)}."
+        if any(result.get(LENS_CLASSES[lens]) is None for result in results):
+            words += " It has not read this run yet: i has it read."
+        return words
 
     def include_first_token(self, included: bool) -> None:
         """Average with or without token 0, in this session."""

@@ -176,7 +176,7 @@ async def test_the_final_answer_is_accented_and_its_landmarks_noted():
                     is_accent = cell(pane, line.index(word), y)[1].color == accent
                     assert is_accent == (word == "·Paris")
         assert "← first seen" in lines(pane)[line_with(pane, "  3 ")]
-        assert "← settles" in lines(pane)[line_with(pane, "  5 ")]
+        assert "← stays" in lines(pane)[line_with(pane, "  5 ")]
         assert sum("←" in line for line in lines(pane)) == 2
 
 

@@ -18,7 +18,8 @@ from depthtui.tui.panes.verdict_pane import KIND_WORDS, VerdictPane
 from tests.builders.results import make_result
 from tests.tui.panes.drawing import cell, framed, line_with, lines, strips, summary_of
 
-FIRM = Evidence("readable", "overlap", "overlap", 6, 5, 7)
+SAYS = "until the lens reads the output's tokens"
+FIRM = Evidence("readable", "overlap", "overlap", 6, 5, 7, says=SAYS)
 FRAGILE = Evidence("readable", "kl", "KL", 3, 1, 9, False, "it hangs on a thread")
 NONE = Evidence("geometric", "cosine", "cosine", None, firm=False, reason="it never turns")
 
@@ -75,6 +76,20 @@ def test_at_a_cell_a_layer_the_cells_are_the_counts(styles: PaneStyles) -> None:
     assert text == "─╍╍◇╍╍╍╍╍╍─"
     assert axis(10, 31).split() == ["0", "2", "4", "6", "8", "10"]
     assert axis(10, 31).index("6") == column_of(6, 10, 31)
+
+
+def test_layers_that_may_lie_anywhere_are_drawn_where_they_lie(styles: PaneStyles) -> None:
+    some = Evidence("causal", "ablation", "ablation loss", 4, 4, 4, layers=(0, 1, 5, 9))
+
+    def drawn_in(width: int, measure: Evidence = some) -> str:
+        return "".join(piece for piece, _ in track(measure, 10, width, styles))
+
+    # A depth of 6, all layers up to layer 5, ends where the next layer would begin.
+    assert drawn_in(21) == "■■■■──────■■──────■■─"
+    assert drawn_in(21, FIRM).index("◆") == 12
+    assert drawn_in(6) == "■─■─■─"
+    assert drawn_in(21, replace(some, firm=False)).startswith("□□□□──")
+    assert drawn_in(21, replace(some, count=0, layers=())) == "─" * 21
 
 
 async def test_each_measure_has_its_line_and_what_does_not_hold_needs_no_colour() -> None:
