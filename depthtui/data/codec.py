@@ -16,12 +16,12 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from depthtui.data import depth, generation, lens, model, protocol, run, run_settings
+from depthtui.data import depth, generation, lens, model, protocol, remarks, run, run_settings
 from depthtui.data.arrays import MetricResult
 
 _TYPES: dict[str, type] = {
     name: kind
-    for module in (model, run, run_settings, depth, lens, generation, protocol)
+    for module in (model, run, run_settings, remarks, depth, lens, generation, protocol)
     for name, kind in vars(module).items()
     if dataclasses.is_dataclass(kind) and isinstance(kind, type)
     if kind.__module__ == module.__name__

@@ -17,6 +17,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
+from depthtui.data.remarks import Remarks
 from depthtui.data.run_settings import RunSettings
 
 Result = TypeVar("Result", bound=MetricResult)
@@ -106,6 +107,7 @@ class RunResult:
         provenance: None while the run goes on.
         unavailable: why a metric that was asked for is unavailable, by its name.
         failed: names of those that another run may have: the memory ran out, or an error was met.
+        remarks: what the user has noted on it, for reports.
     """
 
     model: ModelInfo
@@ -118,6 +120,7 @@ class RunResult:
     provenance: Provenance | None = None
     unavailable: dict[str, str] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
+    remarks: Remarks = field(default_factory=Remarks)
 
     def get(self, kind: type[Result]) -> Result | None:
         """What was measured of a kind; None where it was not asked for, or not yet."""

@@ -71,6 +71,7 @@ from depthtui.report.phrases import (
     rule_title,
     smooth,
 )
+from depthtui.report.remarks import remark_blocks
 from depthtui.report.summary import combined_provenance
 from depthtui.report.verdict import verdict_blocks
 from depthtui.report.what_if import HEADS, PROMPT_HEADS, pairs
@@ -327,6 +328,7 @@ def _run(number: int, result: RunResult, budget: _Budget) -> Iterator[Block]:
         ],
         prompt.text,
     )
+    yield from remark_blocks(result)
     if len(tokens):
         yield Only(["pictures"], _run_figures(result, budget))
         lens = result.get(LogitLens)

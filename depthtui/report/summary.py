@@ -22,6 +22,7 @@ from depthtui.depth.verdict import verdict
 from depthtui.metrics import ALL
 from depthtui.report.choices import choices_that_matter
 from depthtui.report.findings import pool_runs
+from depthtui.report.remarks import remarks_dict
 
 SCHEMA = 1
 """Number of the summary's layout."""
@@ -155,6 +156,7 @@ def _prompt(result: RunResult) -> dict[str, Any]:
         "answer": prompt.answer,
         "tokens": list(tokens.texts),
         "token_ids": [int(id_) for id_ in tokens.ids],
+        **remarks_dict(result),
     }
 
 

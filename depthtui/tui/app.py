@@ -248,6 +248,18 @@ class DepthApp(App[int]):
 
     # Keys -------------------------------------------------------------------
 
+    def action_open_export(self) -> None:
+        """Open what was exported last in what the system uses for it."""
+        from depthtui.tui.system_open import open_in_system
+
+        path = self.explorer.last_export
+        if path is None:
+            self.show_toast(Toast("Nothing has been exported yet: e does."))
+        else:
+            problem = open_in_system(path)
+            title = "Not opened" if problem else "Opened"
+            self.show_toast(Toast(problem or str(path), title=title))
+
     async def run_action(
         self,
         action: str | ActionParseResult,

@@ -17,6 +17,7 @@ def key(keys: str, action: str, label: str, tooltip: str, name: str, show: bool 
 APP = [
     key("question_mark", "show_keys", "keys", "List the keys that work here", "help", True),
     key("q", "quit", "quit", "Quit the explorer", "quit", True),
+    key("O", "open_export", "open export", "Open the last export in its program", "open_export"),
 ]
 
 RUNNING = [
@@ -26,6 +27,13 @@ RUNNING = [
     key("R", "restart", "restart engine", "Start the engine again", "restart", True),
 ]
 """Listed first, so that the footer leads with them while they apply."""
+
+FINDING = [
+    key("n", "next_match(1)", "next match", "Go to the next match", "next_match", True),
+    key("N", "next_match(-1)", "match before", "Go to the match before", "prev_match"),
+    key("escape", "end_search", "end search", "Look for nothing any more", "end_search", True),
+]
+"""Before others on the same keys, while there are matches."""
 
 CHOOSING = [
     key("r", "run", "run", "Run the prompt again", "run", True),
@@ -64,6 +72,13 @@ CHOOSING = [
     key("e", "export", "export", "Save the session or this run", "export", True),
 ]
 
+PLACES = [
+    key("slash", "find", "find", "Find words in the tokens or in what the lens says", "find"),
+    key("M", "bookmark", "mark", "Mark this place with a note, or no more", "bookmark"),
+    key("apostrophe", "next_bookmark", "next mark", "Go to the next marked place", "next_bookmark"),
+    key("W", "notes", "notes", "Write a note on this run; list its marked places", "notes"),
+]
+
 DIGITS = [
     Binding(str(digit), f"count({digit})", "count", show=False, system=True)
     for digit in range(1, 10)
@@ -84,6 +99,13 @@ MOVING = [
     ),
     key("0,circumflex_accent", "zero", "first token", "Go to the first token", "first_token"),
     key("dollar_sign", "edge('last_token')", "last token", "Go to the last token", "last_token"),
+    key(
+        "vertical_line",
+        "edge('token')",
+        "token by number",
+        "Go to a token by its number: 12| to token 12",
+        "to_token",
+    ),
     key("pageup", "move(8, 0)", "8 layers up", "Move up eight layers", "page_up"),
     key("pagedown", "move(-8, 0)", "8 layers down", "Move down eight layers", "page_down"),
     *DIGITS,
@@ -112,7 +134,7 @@ AVERAGING = [
 
 LENS = key("u", "lens", "lens", "Read depths through the next lens", "lens")
 
-COPY = key("y", "copy", "copy", "Copy the value under the cursor", "copy")
+COPY = key("y", "copy", "copy", "Copy the value under the cursor, or the verdict", "copy")
 
 THEME = key("T", "app.change_theme", "theme", "Choose a theme", "theme")
 
@@ -147,7 +169,7 @@ TURNING = [
 """The pages of the depth pane: verdict, rules, where tokens are decided, early exit, pruning; and
 the thresholds of the rules."""
 
-MAIN = [*RUNNING, *CHOOSING, *MOVING, *LOOKING, *TURNING]
+MAIN = [*RUNNING, *FINDING, *CHOOSING, *PLACES, *MOVING, *LOOKING, *TURNING]
 
 COMPARE = [
     *MOVING,

@@ -13,8 +13,9 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui import palette
+from depthtui.data.remarks import Remarks
 from depthtui.data.run import Tokens
-from depthtui.token_text import fit_shown, printable
+from depthtui.token_text import fit_shown, printable, printable_sentence
 from depthtui.tui.draw.scale import scale_of
 from depthtui.tui.draw.styles import Piece, Ramp
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
@@ -48,6 +49,7 @@ class PromptPane(Pane):
     _first_line = 0
     _levels: np.ndarray | None = None
     _ramp: Ramp
+    _remarks = Remarks()
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many lines as the tokens need at this width, for `height: auto`."""
@@ -66,6 +68,12 @@ class PromptPane(Pane):
         if self.result is None or not len(self.result.tokens):
             return "The prompt, token by token.", self.hint
         return None
+
+    def show_remarks(self, remarks: Remarks) -> None:
+        """Say of a marked place that it is one."""
+        if remarks != self._remarks:
+            self._remarks = remarks
+            self._update_titles()
 
     def prepare(self) -> None:
         self._places = lay_out(self.shown.tokens, self.area.width, self._marks)
@@ -124,8 +132,11 @@ class PromptPane(Pane):
         tokens = self.result.tokens
         index = min(max(self.cursor.token, 0), len(tokens) - 1)
         text = fit_shown(printable(tokens.texts[index][:80]), 24).rstrip()
+        mark = self._remarks.at(*self.cursor)
+        note = printable_sentence(mark.note[:40]) if mark is not None else ""
+        marked = "" if mark is None else f"★ {note} · " if note else "★ "
         self.set_titles(
-            "Prompt", f'token {index} of {len(tokens)} · id {tokens.ids[index]} · "{text}"'
+            "Prompt", f'{marked}token {index} of {len(tokens)} · id {tokens.ids[index]} · "{text}"'
         )
 
     # Drawing ----------------------------------------------------------------

@@ -131,6 +131,11 @@ class VerdictPane(ThresholdPage):
             self._verdict = verdict
             self.redraw()
 
+    @property
+    def sentence(self) -> str:
+        """The verdict in words; empty where there is none."""
+        return self._verdict.sentence if self._verdict is not None else ""
+
     def watch_has_focus(self, has_focus: bool) -> None:
         super().watch_has_focus(has_focus)
         # What the key is said to do depends on it.

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.widget import Widget
 from textual.widgets import Footer, Static
 
 from depthtui.token_text import printable_chars
@@ -90,8 +91,8 @@ class ProblemText(Static):
         self.update(Content.assemble((message, "bold $text-error"), "\n", hint))
 
 
-def layout() -> ComposeResult:
-    """Every widget of the screen."""
+def layout(lines: Iterable[Widget]) -> ComposeResult:
+    """Every widget of the screen; `lines` are those at its lower edge."""
     yield StatusLine(id="status")
     yield PROMPT.pane()
     yield PaneTabs(id="tabs")
@@ -107,6 +108,7 @@ def layout() -> ComposeResult:
             yield session
     yield ProgressPane(id="progress", name="Loading")
     yield ProblemText(id="problem")
+    yield from lines
     yield Footer(compact=True, show_command_palette=False)
 
 

@@ -11,6 +11,7 @@ from textual.binding import BindingType
 from depthtui.data.depth import DepthSummary
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Progress
+from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt, RunResult
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS
@@ -23,12 +24,13 @@ from depthtui.tui.panes.heatmap_views import copied
 from depthtui.tui.panes.page import ThresholdPage, ThresholdTurned
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
+from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens import main_layout, opening
 from depthtui.tui.screens.dialogs.session_screen import task_title
-from depthtui.tui.screens.paged_screen import PagedScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
+from depthtui.tui.screens.places_screen import PlacesScreen
 from depthtui.tui.state.explorer import Explorer, Phase
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.status import status_of
@@ -42,7 +44,7 @@ STOPPABLE = (Phase.RUNNING, Phase.HALTED, Phase.LOADING, Phase.SWEEPING, Phase.W
 STILL_RUNNING = "The run goes on: esc stops it."
 
 
-class MainScreen(PagedScreen):
+class MainScreen(PlacesScreen):
     """Shows the explorer's current run.
 
     Args:
@@ -64,7 +66,7 @@ class MainScreen(PagedScreen):
         self._keys_depend_on: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
-        return main_layout.layout()
+        return main_layout.layout(self.lines())
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -108,6 +110,7 @@ class MainScreen(PagedScreen):
         for pane in self.query(Pane):
             pane.pace = explorer.pace
             pane.show(result, summary)
+        self.query_one(PromptPane).show_remarks(self.run.remarks if self.run else Remarks())
         self.query_one(main_layout.SessionList).show(explorer.session)
         self.query_one(StatusLine).show(status_of(explorer, task_title(explorer.prompt)))
         self._show_load()
@@ -121,6 +124,7 @@ class MainScreen(PagedScreen):
             self.shown_result() is None,
             can_be_changed(self.run),
             len(self.explorer.session.results),
+            self.is_searching,
         )
         if keys_depend_on != self._keys_depend_on:
             self._keys_depend_on = keys_depend_on
@@ -213,7 +217,9 @@ class MainScreen(PagedScreen):
                 return self.explorer.can_run
             case "compute" | "mark_answer" | "skip_variant" | "part":
                 return self.shown_result() is not None
-            case "export" | "copy":
+            case "next_match" | "end_search":
+                return self.is_searching
+            case "export" | "copy" | "find" | "bookmark" | "next_bookmark" | "notes":
                 return self.shown_result() is not None
             case "what_if":
                 return can_be_changed(self.run) and self.explorer.can_run
@@ -228,6 +234,10 @@ class MainScreen(PagedScreen):
     def action_edge(self, where: str) -> None:
         self._moved = True
         super().action_edge(where)
+
+    def go_far(self, layer: int, token: int) -> None:
+        self._moved = True
+        super().go_far(layer, token)
 
     def action_run(self) -> None:
         self._run()
@@ -394,9 +404,12 @@ class MainScreen(PagedScreen):
 
     def action_copy(self) -> None:
         """Copy the value under the cursor, and say what it was."""
-        result = self.shown_result()
+        result, pane = self.shown_result(), self.active_pane
         found = copied(self.measure, result, self.cursor) if result else None
-        if found is not None:
+        if isinstance(pane, VerdictPane) and pane.sentence:
+            self.app.copy_to_clipboard(pane.sentence)
+            self.notify(printable_sentence(pane.sentence), title="Copied", markup=False)
+        elif found is not None:
             value, words = found
             self.app.copy_to_clipboard(value)
             self.notify(f"{value}: {words}", title="Copied", markup=False)

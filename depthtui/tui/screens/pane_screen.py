@@ -198,7 +198,7 @@ class PaneScreen(Screen[None]):
         self.go(layer + up * rows * count, token + tokens * count)
 
     def action_edge(self, where: str) -> None:
-        """Go to an end of the layers or tokens; a count goes to that layer."""
+        """Go to an end of the layers or tokens; a count goes to that layer, or token."""
         counted, count = self._count > 0, self._take_count(0)
         layer, token = self.cursor
         last_layer, last_token = self.extent()
@@ -207,6 +207,8 @@ class PaneScreen(Screen[None]):
                 self.go(count if counted else 0, token)
             case "last_layer":
                 self.go(count if counted else last_layer, token)
+            case "token":
+                self.go(layer, count)
             case "last_token":
                 self.go(layer, last_token)
 

@@ -20,8 +20,8 @@ from depthtui.report.explanations import RULES, of_column
 from depthtui.sweep.plan import SweepPlan
 from depthtui.sweep.saved import default_folder
 from depthtui.tui import keymap
-from depthtui.tui.panes.filter_field import FilterField
 from depthtui.tui.panes.findings_pane import FindingsPane
+from depthtui.tui.panes.line_field import LineField
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.sweep_curves import SweepCurves
 from depthtui.tui.panes.sweep_line import SweepLine
@@ -67,7 +67,7 @@ class SweepScreen(LiveScreen):
         yield SweepLine(id="sweep-line")
         with Vertical(id="sweep-panes"):
             yield SweepTable(id="rows", name="Rows", classes="always")
-            yield FilterField(id="filter")
+            yield LineField("words of a model or a task", id="filter")
             yield Static(id="row-verdict")
             yield PaneTabs(id="sweep-tabs")
             with Horizontal(id="sweep-beneath"):
@@ -333,23 +333,20 @@ class SweepScreen(LiveScreen):
 
     def action_filter(self) -> None:
         """Type what the names of rows must hold."""
-        field = self.query_one("#filter", Input)
-        field.add_class("shown")
-        field.value = self._filter
-        field.focus()
+        self.query_one("#filter", LineField).ask(self._filter)
 
     @on(Input.Changed, "#filter")
     def _filtered(self, event: Input.Changed) -> None:
-        if self.query_one("#filter").has_class("shown"):
+        if self.query_one("#filter", LineField).is_asking:
             self._filter = event.value
             self._show_rows()
 
     @on(Input.Submitted, "#filter")
     def _keep_filter(self) -> None:
-        self.query_one("#filter").remove_class("shown")
+        self.query_one("#filter", LineField).close()
         self._activate(self.query_one(SweepTable))
 
-    @on(FilterField.Dropped)
+    @on(LineField.Dropped)
     def _drop_filter(self) -> None:
         self._filter = ""
         self._keep_filter()

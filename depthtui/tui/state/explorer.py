@@ -126,6 +126,7 @@ class Explorer:
         loads: how many loads were begun.
         generation_state: the text that is being written, or was last; or None.
         sweep: the sweep that is running, or was opened last; or None.
+        last_export: the file to read of what was exported last, or None.
         compared: a run and its prompt's run on another model, once that is finished, until
             somebody takes them; or None.
     """
@@ -149,6 +150,7 @@ class Explorer:
         self.generation_state: GenerationState | None = None
         self.sweep: Sweeping | None = None
         self.compared: tuple[Run, Run] | None = None
+        self.last_export: Path | None = None
         self._host = host
         self._first_thresholds = (settings.kl_threshold, settings.overlap_threshold)
         self._prompt: Prompt | None = None

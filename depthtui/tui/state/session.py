@@ -19,6 +19,7 @@ from depthtui.data.protocol import (
     RunFinished,
     RunStarted,
 )
+from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt, RunResult, without
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import METRIC_BY_NAME, ON_DEMAND, depending_on, empty_result
@@ -69,6 +70,7 @@ class Run:
         work: the slower metric that is being computed, or None.
         kept: what there was before more was asked for, or None.
         set_aside: metrics of other settings than now, by metric and settings.
+        remarks: what the user has noted on it.
     """
 
     number: int
@@ -85,6 +87,7 @@ class Run:
     work: Work | None = None
     kept: RunResult | None = None
     set_aside: dict[tuple[object, ...], MetricResult] = field(default_factory=dict)
+    remarks: Remarks = field(default_factory=Remarks)
 
     @property
     def cached(self) -> bool:
@@ -321,6 +324,14 @@ class Session:
     def results(self) -> list[RunResult]:
         """What the session's runs hold, oldest first."""
         return [run.result for run in self.runs if run.result is not None]
+
+    def with_remarks(self, results: Sequence[RunResult]) -> list[RunResult]:
+        """Results with what the user has noted on the runs that they are of."""
+        noted = {id(run.result): run.remarks for run in self.runs if run.remarks}
+        return [
+            replace(result, remarks=noted[id(result)]) if id(result) in noted else result
+            for result in results
+        ]
 
     def _put(self, run: Run, seconds: float) -> RunResult:
         assert run.result is not None, "rows of a run that has not started"

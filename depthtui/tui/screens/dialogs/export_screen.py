@@ -26,6 +26,7 @@ from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
 from depthtui.tui.screens.dialogs.toggles import Checkbox, RadioButton
 from depthtui.tui.screenshot import take_screenshot
 from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.system_open import most_readable
 
 SVG = {"svg": "SVG, this screen as it is"}
 
@@ -65,8 +66,16 @@ class Extra:
     problem: str = ""
 
 
-class ExportScreen(Dialog[Path]):
-    """Writes the chosen formats; dismissed with the folder.
+@dataclass(frozen=True)
+class Exported:
+    """What was written: the files and the folder that they are in."""
+
+    folder: Path
+    files: list[Path]
+
+
+class ExportScreen(Dialog[Exported]):
+    """Writes the chosen formats; dismissed with what was written.
 
     Args:
         choices: what can be exported, all of one subject.
@@ -140,7 +149,8 @@ class ExportScreen(Dialog[Path]):
         chosen = [name for name in self._formats if self.query_one(f"#{name}", Checkbox).value]
         try:
             folder = self._target()
-            written = [path.name for path in self._write(folder, name, chosen)]
+            files = self._write(folder, name, chosen)
+            written = [path.name for path in files]
             for extra in self._extras:
                 if self.query_one(f"#{extra.name}", Checkbox).value:
                     written.append(extra.write(folder, name))
@@ -155,7 +165,7 @@ class ExportScreen(Dialog[Path]):
             title="Exported",
             markup=False,
         )
-        self.dismiss(folder)
+        self.dismiss(Exported(folder, files))
 
     def _write(self, folder: Path, name: str, chosen: Sequence[str]) -> list[Path]:
         formats = [ending for ending in chosen if ending not in SVG]
@@ -172,9 +182,10 @@ def ask_where(
 ) -> None:
     """Ask where to save one of these, and keep the folder as a setting."""
 
-    def written(folder: Path | None) -> None:
-        if folder is not None:
-            explorer.change(export_dir=folder)
+    def written(exported: Exported | None) -> None:
+        if exported is not None:
+            explorer.change(export_dir=exported.folder)
+            explorer.last_export = most_readable(exported.files) or explorer.last_export
 
     folder = explorer.settings.export_dir
     app.push_screen(ExportScreen(choices, folder, take_screenshot(app), extras), written)
@@ -191,7 +202,8 @@ def open_export(
 
     def exportable(title: str, results: Sequence[RunResult]) -> Exportable:
         settings = explorer.settings.summary_settings()
-        return Exportable(title, "runs", lambda: run_report(results, settings))
+        noted = explorer.session.with_remarks(results)
+        return Exportable(title, "runs", lambda: run_report(noted, settings))
 
     session = explorer.session.results
     count = "1 run" if len(session) == 1 else f"{len(session)} runs"

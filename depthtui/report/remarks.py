@@ -1,0 +1,72 @@
+"""What a user has noted on a run, in reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from depthtui.data.lens import LogitLens
+from depthtui.data.remarks import Bookmark
+from depthtui.data.run import RunResult
+from depthtui.report.blocks import Block, Cell, Column, Paragraph, Table, Token
+
+_HEADS = ("bookmark", "token", "lens says", "note")
+
+
+def remark_blocks(result: RunResult) -> Iterator[Block]:
+    """The note on a run and a row for each bookmark; nothing where there is neither."""
+    remarks = result.remarks
+    if remarks.note.strip():
+        yield Paragraph(f"Note: {remarks.note.strip()}")
+    if remarks.bookmarks:
+        rows: list[list[Cell]] = [
+            [
+                _place(mark, result),
+                Token(_token(mark, result)),
+                Token(_said(mark, result)),
+                mark.note,
+            ]
+            for mark in remarks.bookmarks
+        ]
+        yield Table([Column(head) for head in _HEADS], rows)
+
+
+def remarks_dict(result: RunResult) -> dict[str, Any]:
+    """The same as JSON values."""
+    remarks = result.remarks
+    marks = [
+        {
+            "layer": mark.layer,
+            "token": mark.token,
+            "text": _token(mark, result),
+            "lens": _said(mark, result),
+            "note": mark.note,
+        }
+        for mark in remarks.bookmarks
+    ]
+    note = {"note": remarks.note} if remarks.note.strip() else {}
+    return note | ({"bookmarks": marks} if marks else {})
+
+
+def place_words(mark: Bookmark, result: RunResult) -> str:
+    """A place in a line, such as `layer 17, token 4 " is": Paris`; untrusted."""
+    said = _said(mark, result)
+    return f'{_place(mark, result)} "{_token(mark, result)}"' + (f": {said}" if said else "")
+
+
+def _place(mark: Bookmark, result: RunResult) -> str:
+    layer = "output" if mark.layer == result.model.n_layers else f"layer {mark.layer}"
+    return f"{layer}, token {mark.token}"
+
+
+def _token(mark: Bookmark, result: RunResult) -> str:
+    texts = result.tokens.texts
+    return texts[mark.token] if mark.token < len(texts) else ""
+
+
+def _said(mark: Bookmark, result: RunResult) -> str:
+    """The lens's most probable token there, or empty where it is unknown."""
+    lens = result.get(LogitLens)
+    if lens is None or mark.layer >= len(lens.top_ids) or mark.token >= lens.top_ids.shape[1]:
+        return ""
+    return lens.vocabulary.get(int(lens.top_ids[mark.layer, mark.token, 0]), "")

@@ -1,0 +1,191 @@
+"""Going to places of a run: a search, bookmarks and notes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Static
+
+from depthtui.data.remarks import Bookmark
+from depthtui.token_text import printable_sentence
+from depthtui.tui.draw.lens_rows import LensRows
+from depthtui.tui.panes.line_field import LineField
+from depthtui.tui.panes.pane import Pane
+from depthtui.tui.screens.paged_screen import PagedScreen
+from depthtui.tui.state.search import SCOPES, Scope, Search
+from depthtui.tui.state.session import Run
+
+
+class FindField(LineField):
+    """Asks for words, and says where they are looked for; `tab` looks elsewhere."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "turn", "elsewhere", tooltip="Look elsewhere", id="find.turn", priority=True)
+    ]
+
+    scope: Scope = "tokens"
+
+    def look_in(self, scope: Scope) -> None:
+        """Look there from now on."""
+        self.scope = scope
+        (other,) = SCOPES.keys() - {scope}
+        self.placeholder = f"words in {SCOPES[scope]} · tab: in {SCOPES[other]}"
+
+    def action_turn(self) -> None:
+        (other,) = SCOPES.keys() - {self.scope}
+        self.look_in(other)
+
+
+class PlacesScreen(PagedScreen):
+    """A screen of one run, whose places are searched and marked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._search: Search | None = None
+        self._asked_from: Pane | None = None
+
+    @property
+    def run(self) -> Run | None:
+        """The run on the screen."""
+        raise NotImplementedError
+
+    def lines(self) -> ComposeResult:
+        """The widgets at the lower edge."""
+        yield Static(id="found")
+        yield FindField("", id="find")
+        yield LineField("what this place is marked for; enter marks it, esc does not", id="mark")
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether there are matches to go through."""
+        return self._search is not None
+
+    # The search -------------------------------------------------------------
+
+    def action_find(self) -> None:
+        """Ask for words: in the lens from a pane that shows it, else in the tokens."""
+        self._asked_from = self.active_pane
+        field = self.query_one(FindField)
+        field.look_in("lens" if isinstance(self.active_pane, LensRows) else "tokens")
+        self._end_search()
+        field.ask()
+
+    @on(FindField.Submitted, "#find")
+    def _find(self) -> None:
+        field, result = self.query_one(FindField), self.shown_result()
+        self._close(field)
+        if result is None or not field.value:
+            return
+        search = Search(field.value, field.scope)
+        place = search.begin(result, self.cursor.token)
+        if place is None:
+            self.notify(
+                printable_sentence(f"“{field.value}” is not in {SCOPES[field.scope]}."),
+                markup=False,
+            )
+            return
+        self._search = search
+        self._go_to_match(place)
+        self.redraw()
+
+    @on(LineField.Dropped)
+    def _dropped(self, dropped: LineField.Dropped) -> None:
+        self._close(dropped.field)
+
+    def _close(self, field: LineField) -> None:
+        field.close()
+        self._activate(self._asked_from or self.panes[0])
+
+    def action_next_match(self, step: int) -> None:
+        """Go on by a match, or as many as the count says."""
+        result, steps = self.shown_result(), step * self._take_count()
+        if self._search is None or result is None:
+            return
+        place = self._search.step(result, steps)
+        if place is None:
+            self._end_search()
+            self.redraw()
+        else:
+            self._go_to_match(place)
+
+    def _go_to_match(self, place: tuple[int | None, int]) -> None:
+        assert self._search is not None
+        result = self.shown_result()
+        assert result is not None
+        layer, token = place
+        self.go_far(self.cursor.layer if layer is None else layer, token)
+        number, count = self._search.at + 1, len(self._search.places(result))
+        where = f"token {token}" if layer is None else f"layer {layer}, token {token}"
+        if layer == result.model.n_layers:
+            where = f"the output, token {token}"
+        found = self.query_one("#found", Static)
+        found.update(
+            Content.assemble(
+                (printable_sentence(f"/{self._search.words}"), "bold"),
+                (f" in {SCOPES[self._search.scope]}: {number} of {count}, {where}", ""),
+                (" · n N go on · esc ends", "$text-muted"),
+            )
+        )
+        found.add_class("shown")
+
+    def go_far(self, layer: int, token: int) -> None:
+        """Move the cursor to a place that was asked for."""
+        self.go(layer, token)
+
+    def action_end_search(self) -> None:
+        self._end_search()
+        self.redraw()
+
+    def _end_search(self) -> None:
+        self._search = None
+        self.query_one("#found").remove_class("shown")
+
+    # Bookmarks and notes ----------------------------------------------------
+
+    def action_bookmark(self) -> None:
+        """Mark the place under the cursor, or take its mark away."""
+        run, (layer, token) = self.run, self.cursor
+        if run is None:
+            return
+        if run.remarks.at(layer, token) is None:
+            self._asked_from = self.active_pane
+            self.query_one("#mark", LineField).ask()
+        else:
+            run.remarks = run.remarks.without_bookmark(layer, token)
+            self.redraw()
+
+    @on(LineField.Submitted, "#mark")
+    def _mark(self) -> None:
+        field, run, (layer, token) = self.query_one("#mark", LineField), self.run, self.cursor
+        self._close(field)
+        if run is not None:
+            run.remarks = run.remarks.with_bookmark(Bookmark(token, layer, field.value.strip()))
+            self.redraw()
+
+    def action_next_bookmark(self) -> None:
+        """Go to the next bookmark, or as many further as the count says."""
+        run, steps = self.run, self._take_count()
+        found = None if run is None else run.remarks.after(*self.cursor, steps)
+        if found is None:
+            self.notify("No place is marked in this run: M marks one.", markup=False)
+        else:
+            self.go_far(found.layer, found.token)
+
+    def action_notes(self) -> None:
+        """Write a note on the run, and look through its bookmarks."""
+        from depthtui.tui.screens.dialogs.notes_dialog import NotesDialog
+
+        run = self.run
+        if run is None or run.result is None:
+            return
+
+        def closed(place: Bookmark | None) -> None:
+            if place is not None:
+                self.go_far(place.layer, place.token)
+            self.redraw()
+
+        self.app.push_screen(NotesDialog(run, run.result), closed)

@@ -1,0 +1,85 @@
+"""Where words are in a run: in its prompt's tokens, or in what the lens says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunResult
+
+Scope: TypeAlias = Literal["tokens", "lens"]
+
+SCOPES: dict[Scope, str] = {"tokens": "the prompt's tokens", "lens": "what the lens says"}
+"""What can be searched, in words."""
+
+
+@dataclass
+class Search:
+    """Words that are looked for, and the match that the cursor is on.
+
+    Upper case is told from lower case where the words have any of it.
+
+    Attributes:
+        words: as they were typed.
+        scope: where they are looked for.
+        at: the match, from 0.
+    """
+
+    words: str
+    scope: Scope
+    at: int = 0
+
+    def places(self, result: RunResult) -> list[tuple[int | None, int]]:
+        """Every match as a layer and a token; the layer is None where it is in the tokens.
+
+        In the lens, the lowest layers come first: of each, the tokens whose k most probable next
+        ones hold the words.
+        """
+        if not self.words:
+            return []
+        if self.scope == "tokens":
+            return [(None, token) for token in _tokens_with(self._holds(), self.words, result)]
+        lens = result.get(LogitLens)
+        if lens is None:
+            return []
+        holds = self._holds()
+        ids = [id_ for id_, text in lens.vocabulary.items() if holds(text)]
+        found = np.argwhere(np.isin(lens.top_ids, ids).any(axis=2))
+        return [(int(layer), int(token)) for layer, token in found]
+
+    def step(self, result: RunResult, steps: int) -> tuple[int | None, int] | None:
+        """Go on by so many matches, beginning anew at the end; None where there is none."""
+        places = self.places(result)
+        if not places:
+            return None
+        self.at = (self.at + steps) % len(places)
+        return places[self.at]
+
+    def begin(self, result: RunResult, token: int) -> tuple[int | None, int] | None:
+        """Go to the first match: in the tokens, the first one from a token on."""
+        places = self.places(result)
+        behind = (place for place, (layer, at) in enumerate(places) if layer is None and at < token)
+        self.at = sum(1 for _ in behind) % len(places) if places else 0
+        return self.step(result, 0)
+
+    def _holds(self) -> Callable[[str], bool]:
+        """Whether a text has the words."""
+        words = self.words
+        if words == words.lower():
+            return lambda text: words in text.lower()
+        return lambda text: words in text
+
+
+def _tokens_with(holds: Callable[[str], bool], words: str, result: RunResult) -> list[int]:
+    """The tokens in which the words begin, which may run over several tokens."""
+    texts, rest = result.tokens.texts, len(words) - 1
+    # What the tokens behind add is too short to hold the words by itself.
+    return [
+        token
+        for token, text in enumerate(texts)
+        if holds(text + "".join(texts[token + 1 : token + 1 + rest])[:rest])
+    ]

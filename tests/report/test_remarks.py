@@ -1,0 +1,54 @@
+"""Notes and bookmarks in every report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from depthtui.data.lens import LogitLens
+from depthtui.data.remarks import Bookmark, Remarks
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
+from depthtui.report.export import run_report
+from tests.builders.results import run
+from tests.hostile import HOSTILE
+
+NOTED = Remarks("The river <b>\nwas high.", (Bookmark(1, 2, "here [/]"), Bookmark(2, 4)))
+
+
+def noted() -> RunResult:
+    return replace(run(layers=4, tokens=5), remarks=NOTED)
+
+
+def files(result: RunResult) -> dict[str, str]:
+    report = run_report([result], SummarySettings())
+    return {name: report.files(name)[""].decode() for name in ("md", "html", "json")}
+
+
+def test_every_report_has_them() -> None:
+    result = noted()
+    lens = result.get(LogitLens)
+    assert lens is not None
+    said = lens.vocabulary[int(lens.top_ids[2, 1, 0])]
+    written = files(result)
+    (prompt,) = json.loads(written["json"])["prompts"]
+    assert prompt["note"] == NOTED.note
+    text = result.tokens.texts[1]
+    first = {"layer": 2, "token": 1, "text": text, "lens": said, "note": "here [/]"}
+    assert prompt["bookmarks"][0] == first
+    for name in ("md", "html"):
+        assert "layer 2, token 1" in written[name]
+        assert "output, token 2" in written[name]
+    assert "The river &lt;b&gt;" in written["html"]
+    assert "here" in written["md"]
+
+
+def test_without_them_nothing_is_said() -> None:
+    written = files(run())
+    assert all("bookmark" not in content for content in written.values())
+    assert "note" not in json.loads(written["json"])["prompts"][0]
+
+
+def test_hostile_notes_are_exported() -> None:
+    for text in HOSTILE.values():
+        files(replace(run(), remarks=Remarks(text, (Bookmark(0, 0, text),))))

@@ -1,0 +1,181 @@
+"""Search, bookmarks and notes by their keys, and what is copied and opened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from textual.widgets import OptionList, TextArea
+
+from depthtui.data.lens import LogitLens
+from depthtui.data.remarks import Bookmark
+from depthtui.tui import system_open
+from depthtui.tui.app import DepthApp
+from depthtui.tui.panes.line_field import LineField
+from depthtui.tui.panes.verdict_pane import VerdictPane
+from depthtui.tui.screens.dialogs.export_screen import ExportScreen
+from depthtui.tui.screens.dialogs.notes_dialog import NotesDialog
+from tests.hostile import HOSTILE
+from tests.tui.app_helpers import Explored, explore
+
+
+async def find(it: Explored, words: str, *before: str) -> None:
+    await it.press("slash", *before)
+    field = it.main.query_one("#find", LineField)
+    assert field.is_asking
+    field.value = words
+    await it.press("enter")
+
+
+async def test_words_are_found_in_the_tokens(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        texts = it.main.shown_result().tokens.texts
+        word = texts[2].strip()
+        places = [at for at, text in enumerate(texts) if word.lower() in text.lower()]
+        layer = it.main.cursor.layer
+        await it.press("0")
+        await find(it, word.lower())
+        assert it.main.cursor == (layer, places[0])
+        assert f"1 of {len(places)}, token {places[0]}" in it.screen_text()
+        await it.press("n")
+        assert it.main.cursor.token == places[1 % len(places)]
+        await it.press("escape")
+        assert "n N go on" not in it.screen_text()
+        prompt = it.session.current.prompt
+        await it.press("n")
+        await it.until(lambda: it.session.current.prompt != prompt, "the next prompt again")
+
+
+async def test_the_lens_is_searched_from_its_lowest_layer(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        result = it.main.shown_result()
+        lens = result.get(LogitLens)
+        word = lens.vocabulary[int(lens.top_ids[-1, -1, 0])].strip()
+        ids = [id_ for id_, text in lens.vocabulary.items() if word in text]
+        found = [
+            (layer, token)
+            for layer, row in enumerate(lens.top_ids.tolist())
+            for token, top in enumerate(row)
+            if set(top) & set(ids)
+        ]
+        it.main.action_go_to("lens")
+        await it.pilot.pause()
+        await find(it, word)
+        assert it.main.cursor == found[0]
+        await it.press("n", "n", "N")
+        assert it.main.cursor == found[1 % len(found)]
+        assert "in what the lens says" in it.screen_text()
+
+
+async def test_tab_looks_elsewhere_and_what_is_nowhere_is_told(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        cursor = it.main.cursor
+        await find(it, "nowhere [/]", "tab")
+        assert "is not in what the lens says" in it.toasts()[-1]
+        await find(it, "nowhere [/]")
+        assert "is not in the prompt's tokens" in it.toasts()[-1]
+        await it.press("slash", "x", "escape")
+        assert it.main.cursor == cursor
+        assert not it.main.query_one("#find", LineField).is_asking
+        assert it.app.screen is it.main
+
+
+async def test_a_count_before_a_bar_goes_to_a_token(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("3", "vertical_line")
+        assert it.main.cursor.token == 3
+        await it.press("7", "G", "vertical_line")
+        assert it.main.cursor == (7, 0)
+
+
+async def test_places_are_marked_and_gone_to(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("apostrophe")
+        assert "No place is marked" in it.toasts()[-1]
+        await it.press(
+            "7", "G", "2", "vertical_line", "M", "i", "n", "space", "h", "e", "r", "e", "enter"
+        )
+        assert it.session.current.remarks.bookmarks == (Bookmark(2, 7, "in here"),)
+        assert "★ in here" in it.screen_text()
+        await it.press("g", "0", "M", "escape")
+        assert len(it.session.current.remarks.bookmarks) == 1
+        await it.press("apostrophe")
+        assert it.main.cursor == (7, 2)
+        await it.press("M")
+        assert not it.session.current.remarks
+
+
+async def test_notes_are_written_and_exported(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("7", "G", "2", "vertical_line", "M", "enter", "g", "W")
+        await it.until(lambda: isinstance(it.app.screen, NotesDialog))
+        it.app.screen.query_one(TextArea).text = "A note [/]"
+        await it.pilot.pause()
+        await it.press("tab", "enter")
+        await it.until(lambda: it.app.screen is it.main)
+        assert it.main.cursor == (7, 2)
+        await it.press("e")
+        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+        await it.press("f5")
+        await it.until(lambda: it.app.screen is it.main)
+        (file,) = (tmp_path / "exports").glob("*.json")
+        (prompt,) = json.loads(file.read_text())["prompts"]
+        assert prompt["note"] == "A note [/]"
+        assert [mark["layer"] for mark in prompt["bookmarks"]] == [7]
+        await it.press("W")
+        await it.until(lambda: isinstance(it.app.screen, NotesDialog))
+        await it.press("tab", "d")
+        assert not it.session.current.remarks.bookmarks
+        assert it.app.screen.query_one(OptionList).get_option_at_index(0).disabled
+
+
+async def test_hostile_notes_are_shown(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        remarks = it.session.current.remarks
+        for place, text in enumerate(HOSTILE.values()):
+            remarks = remarks.with_bookmark(Bookmark(place % 6, place // 6, text))
+        it.session.current.remarks = remarks
+        await it.press("apostrophe", "W")
+        await it.until(lambda: isinstance(it.app.screen, NotesDialog))
+        assert "\x1b" not in it.screen_text()
+        assert it.app.error is None
+
+
+async def test_y_on_the_verdict_copies_its_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[str] = []
+    monkeypatch.setattr(DepthApp, "copy_to_clipboard", lambda _, text: copied.append(text))
+    async with explore(tmp_path) as it:
+        it.main.action_go_to("verdict")
+        await it.pilot.pause()
+        await it.press("y")
+        assert copied == [it.main.query_one(VerdictPane).sentence]
+        assert "layers" in copied[0]
+        it.main.action_go_to("heatmap")
+        await it.pilot.pause()
+        await it.press("y")
+        assert len(copied) == 2
+        float(copied[1])
+
+
+async def test_the_last_export_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[list[str]] = []
+    monkeypatch.setattr(system_open, "_opener", lambda: "open-it")
+    monkeypatch.setattr(
+        system_open.subprocess, "Popen", lambda command, **_: opened.append(command)
+    )
+    async with explore(tmp_path) as it:
+        await it.press("O")
+        assert "Nothing has been exported yet" in it.toasts()[-1]
+        await it.press("e")
+        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+        await it.press("f5")
+        await it.until(lambda: it.app.screen is it.main)
+        await it.press("O")
+        (page,) = (tmp_path / "exports").glob("*.html")
+        assert opened == [["open-it", str(page)]]
+        page.unlink()
+        await it.press("O")
+        assert "is gone" in it.toasts()[-1]
