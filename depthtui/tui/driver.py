@@ -1,4 +1,4 @@
-"""A terminal driver that survives bytes which are no text.
+"""A terminal driver that survives bytes which are no text, and ends with its terminal.
 
 After a reattach of tmux or a reconnect, a terminal may report the mouse in the
 old X10 form, whose bytes are not UTF-8; Textual's input thread would end the
@@ -18,6 +18,13 @@ def _lossy_decoder(encoding: str) -> type[codecs.IncrementalDecoder]:
     class Lossy(codecs.getincrementaldecoder(encoding)):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__(errors="replace")
+
+        def decode(self, data: bytes, final: bool = False) -> str:
+            """Raises OSError at the end of input, at which Textual would read on without end."""
+            if not data and not final:
+                raise OSError("The terminal is gone.")
+            text: str = super().decode(data, final)
+            return text
 
     return Lossy
 

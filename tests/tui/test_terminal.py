@@ -165,6 +165,14 @@ def test_a_crash_gives_the_terminal_back_and_prints_one_line(
     assert "\x1b[2J" not in rest
 
 
+def test_a_terminal_that_is_gone_without_a_signal_ends_it(explorer: Terminal) -> None:
+    """As when a connection breaks: reading on would take a whole core for ever."""
+    for end in (explorer.master, explorer.slave):
+        os.close(end)
+    assert explorer.process.wait(PATIENCE) is not None
+    explorer.master, explorer.slave = os.openpty()
+
+
 def test_mouse_bytes_that_are_no_text_are_survived(explorer: Terminal) -> None:
     # X10 reports at column 200: two bytes that are not UTF-8, as after a reattach of tmux.
     explorer.type(b"\x1b[M \xe8\xc9\x1b[M#\xe8\xc9")
