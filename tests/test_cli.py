@@ -18,13 +18,14 @@ from rich.console import Console
 
 from depthtui import __version__, cli
 from depthtui.cli.headless import Display
-from depthtui.cli.output import log_bug, print_written
+from depthtui.cli.output import print_written
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import MetricRows
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.errors import DepthError
+from depthtui.log import log_bug
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.settings import Settings
 from tests.builders.engines import ScriptedEngine, replace_engine
@@ -523,7 +524,7 @@ def assert_is_a_sentence(err: str) -> None:
 def test_the_log_is_its_owners_alone_and_does_not_grow_without_end(
     home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("depthtui.cli.output.LARGEST_LOG", 2000)
+    monkeypatch.setattr("depthtui.log.LARGEST_LOG", 2000)
     folder = home / "state" / "depthtui" / "log"
     for number in range(20):
         assert str(folder / "depthtui.log") in log_bug(ValueError(f"number {number}" + "x" * 500))

@@ -16,12 +16,13 @@ from depthtui.cli.generate import generate
 from depthtui.cli.lens import lens
 from depthtui.cli.lists import metrics, models, tasks
 from depthtui.cli.options import Given, cache_options, model_options
-from depthtui.cli.output import INTERRUPTED, log_bug, say
+from depthtui.cli.output import INTERRUPTED, say
 from depthtui.cli.prune import prune
 from depthtui.cli.run import run
 from depthtui.cli.sweep import sweep
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
+from depthtui.log import log_bug
 from depthtui.settings import settings_path
 
 

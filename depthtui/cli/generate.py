@@ -17,8 +17,9 @@ from depthtui.cli.options import (
     out_options,
     prompt_options,
 )
-from depthtui.cli.output import INTERRUPTED, log_bug, print_written, say
+from depthtui.cli.output import INTERRUPTED, print_written, say
 from depthtui.data.run_settings import ModelSpec
+from depthtui.log import log_bug
 
 MEASURES = ("prediction", "settling", "kl", "overlap", "early_exit")
 """The names in `depth.token_depths.TOKEN_DEPTHS`, without its imports."""

@@ -21,8 +21,9 @@ from depthtui.cli.options import (
     prompt_options,
     run_options,
 )
-from depthtui.cli.output import log_bug, print_written, say
+from depthtui.cli.output import print_written, say
 from depthtui.data.run_settings import ModelSpec, SummarySettings
+from depthtui.log import log_bug
 
 if TYPE_CHECKING:
     from depthtui.data.run import RunResult

@@ -21,9 +21,10 @@ from depthtui.cli.options import (
     read_size,
     run_options,
 )
-from depthtui.cli.output import log_bug, print_written, say
+from depthtui.cli.output import print_written, say
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, shown
+from depthtui.log import log_bug
 from depthtui.report.formats import format_help, format_titles
 from depthtui.settings import Settings
 

@@ -10,27 +10,32 @@ import signal
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from textual import on
+from textual import events, on
 from textual.actions import ActionParseResult
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.dom import DOMNode
 from textual.driver import Driver
+from textual.geometry import Size
 from textual.theme import Theme
+from textual.widget import Widget
 from textual.widgets import Static
+from textual.worker import WorkerFailed
 
 from depthtui.data.protocol import Progress
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
+from depthtui.log import log_bug
 from depthtui.settings import Settings, load_settings, save_settings
-from depthtui.tui import keymap
+from depthtui.tui import guards, keymap
 from depthtui.tui.engine_client import EngineClient
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.engine import Engine
@@ -42,6 +47,11 @@ if TYPE_CHECKING:
 
 LAST_RESORT = 2.0
 """Seconds after a signal by which the process is gone, whatever the terminal does."""
+
+MOST_MISHAPS = 100
+"""Errors without a key or the mouse between them: from then on they are a loop."""
+
+guards.install()
 
 
 @runtime_checkable
@@ -87,6 +97,7 @@ class DepthApp(App[int]):
         self._settings_file = settings_file
         self._engine_log: Path | None = None
         self._shown_problem: Problem | None = None
+        self._mishaps: Counter[str] = Counter()
         self.main: MainScreen | None = None
         self._make_engine = make_engine or self._engine_process
         self.explorer = Explorer(spec, settings, self)
@@ -126,6 +137,7 @@ class DepthApp(App[int]):
 
         self.main = MainScreen(self.explorer)
         self.push_screen(self.main)
+        self._check_room(self.size)
         self.call_after_refresh(self._start_explorer)
 
     def _start_explorer(self) -> None:
@@ -171,7 +183,26 @@ class DepthApp(App[int]):
             with contextlib.suppress(OSError):
                 self._engine_log.unlink()
 
+    # When something goes wrong -----------------------------------------------
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether there is a screen to go on with, and an end to the errors."""
+        is_open = self.main is not None and self.main.is_mounted
+        return is_open and self._mishaps.total() <= MOST_MISHAPS
+
     def _handle_exception(self, error: Exception) -> None:
+        """Tell of an error and go on; where that is impossible, end the app."""
+        if isinstance(error, WorkerFailed) and isinstance(error.error, Exception):
+            error = error.error
+        name = f"{type(error).__name__}: {error}"
+        self._mishaps[name] += 1
+        if not self.can_go_on:
+            self._end(error)
+        elif self._mishaps[name] == 1:
+            self.show_toast(Toast(log_bug(error), "error", "This did not work"))
+
+    def _end(self, error: Exception) -> None:
         """End the app; `main` raises the error again once the terminal is restored."""
         self.explorer.close()
         self._return_code = 1
@@ -181,7 +212,37 @@ class DepthApp(App[int]):
         self._close_messages_no_wait()
 
     def panic(self, *renderables: object) -> None:
-        self._handle_exception(RuntimeError("the terminal could not be read"))
+        self._end(RuntimeError("the terminal could not be read"))
+
+    # The terminal -----------------------------------------------------------
+
+    @on(Driver.SignalResume)
+    def _resumed(self) -> None:
+        self.action_redraw()
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.InputEvent):
+            self._mishaps.clear()
+        await super().on_event(event)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._check_room(event.size)
+
+    def _check_room(self, size: Size) -> None:
+        """Say where the window is too small for anything."""
+        if self.main is None:
+            return
+        from depthtui.tui.screens.dialogs.small_window import SmallWindow, is_too_small
+
+        is_said = any(isinstance(screen, SmallWindow) for screen in self.screen_stack)
+        if is_too_small(size) and not is_said:
+            self.push_screen(SmallWindow())
+
+    def action_redraw(self) -> None:
+        """Draw everything afresh, whatever else has written to the terminal."""
+        self._changed()
+        for widget in self.screen.walk_children(Widget, with_self=True):
+            widget.refresh(layout=True)
 
     # Events -----------------------------------------------------------------
 

@@ -37,7 +37,22 @@ class TolerantDriver(linux_driver.LinuxDriver):
     """Reads on whatever comes, and ends the app when the terminal is gone."""
 
     def run_input_thread(self) -> None:
-        try:
-            super().run_input_thread()
-        except OSError:
-            self._app.call_later(self._app.exit)
+        while not self.exit_event.is_set():
+            try:
+                super().run_input_thread()
+            except OSError:
+                self._app.call_later(self._app.exit)
+                return
+            except (ValueError, OverflowError):
+                # A sequence that means nothing, such as a key beyond Unicode, ends the parser.
+                continue
+
+    def _sigcont_application(self, *_: object) -> None:
+        """Take the terminal back, unless it was never given away: SIGSTOP gives no notice.
+
+        `LinuxDriver._sigcont_application` would start a second thread that reads keys.
+        """
+        if self._must_signal_resume:
+            super()._sigcont_application()
+        else:
+            self.send_message(self.SignalResume())

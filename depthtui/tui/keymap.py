@@ -18,7 +18,16 @@ APP = [
     key("question_mark", "show_keys", "keys", "List the keys that work here", "help", True),
     key("q", "quit", "quit", "Quit the explorer", "quit", True),
     key("O", "open_export", "open export", "Open the last export in its program", "open_export"),
+    key("ctrl+l", "redraw", "draw afresh", "Draw the screen afresh", "redraw"),
+    key("ctrl+z", "suspend_process", "to the shell", "Back to the shell; fg returns", "suspend"),
 ]
+
+ANYWHERE = [
+    Binding("ctrl+c", "app.quit", show=False, system=True),
+    Binding("ctrl+l", "app.redraw", show=False, system=True),
+    Binding("ctrl+z", "app.suspend_process", show=False, system=True),
+]
+"""What works in dialogs, too, which shut out the keys beneath."""
 
 RUNNING = [
     key("space", "next_layer", "next layer", "Run one more layer", "step_layer", True),

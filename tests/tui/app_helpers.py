@@ -19,6 +19,12 @@ from tests.builders.engines import FakeEngine
 MANY_PAUSES = 400
 
 
+class Unforgiving(DepthApp):
+    """Ends at the first error."""
+
+    can_go_on = False  # type: ignore[assignment]
+
+
 class Explored:
     """An app under test.
 
@@ -85,15 +91,19 @@ async def explore(
     settings: Settings | None = None,
     spec: ModelSpec | None = None,
     wait: bool = True,
+    kind: type[DepthApp] = Unforgiving,
 ) -> AsyncIterator[Explored]:
-    """Run the explorer without a terminal; by default until the first run is done."""
+    """Run the explorer without a terminal; by default until the first run is done.
+
+    An error ends it, and with it the test; `kind=DepthApp` goes on as people's does.
+    """
     engines: list[Engine] = []
 
     def make() -> Engine:
         engines.append(make_engine())
         return engines[-1]
 
-    app = DepthApp(
+    app = kind(
         spec or ModelSpec(),
         settings or Settings(export_dir=tmp_path / "exports", cache_dir=tmp_path / "cache"),
         make,

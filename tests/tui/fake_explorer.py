@@ -1,6 +1,7 @@
 """The explorer on a scripted engine in a real terminal: `python -m tests.tui.fake_explorer`.
 
-`crash` as an argument makes `!` raise; the rest is the explorer as it is.
+`crash` as an argument makes `!` raise, `loop` makes it raise without end; the rest is the
+explorer as it is.
 """
 
 from __future__ import annotations
@@ -20,11 +21,16 @@ from tests.hostile import HOSTILE
 
 
 class Fragile(DepthApp):
-    """Raises on `!`."""
+    """Raises on `!`; without end where `loop` was asked for."""
 
     BINDINGS = [("exclamation_mark", "crash", "crash")]  # noqa: RUF012
 
     def action_crash(self) -> None:
+        if "loop" in sys.argv:
+            self.set_interval(0.001, self._raise)
+        self._raise()
+
+    def _raise(self) -> None:
         raise RuntimeError("planned [/] \x1b[2J")
 
 
@@ -32,7 +38,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp())
 
     def make(spec: ModelSpec, settings: Settings) -> DepthApp:
-        kind = Fragile if "crash" in sys.argv else DepthApp
+        kind = Fragile if {"crash", "loop"} & set(sys.argv) else DepthApp
         return kind(spec, settings, FakeEngine, folder / "settings.toml")
 
     if "hostile" in sys.argv:

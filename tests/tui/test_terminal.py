@@ -2,104 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
-import pty
-import re
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pyte
+import psutil
 import pytest
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui import app
+from tests.tui.terminal import Terminal
 
-PATIENCE = 60.0
-ROOT = Path(__file__).parents[2]
-LEAVES = ("\x1b[?1049l", "\x1b[?25h", "\x1b[?1000l", "\x1b[?1003l", "\x1b[?2004l")
 FILLED = "Verdict · 1 of"
-
-
-class Terminal:
-    """A program in a pseudo-terminal of 120x40.
-
-    Attributes:
-        process: the program.
-        sent: every byte that it wrote.
-    """
-
-    def __init__(self, tmp_path: Path, *arguments: str) -> None:
-        self.master, self.slave = pty.openpty()
-        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-        self.before = termios.tcgetattr(self.slave)
-        self.screen = pyte.Screen(120, 40)
-        self.stream = pyte.ByteStream(self.screen)
-        self.sent = b""
-        environment = os.environ | {
-            "TERM": "xterm-256color",
-            "COLORTERM": "truecolor",
-            "DEPTHTUI_CONFIG": str(tmp_path / "settings.toml"),
-            "XDG_STATE_HOME": str(tmp_path / "state"),
-            "COLUMNS": "",
-            "LINES": "",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            cwd=ROOT,
-            env=environment,
-            stdin=self.slave,
-            stdout=self.slave,
-            stderr=self.slave,
-            start_new_session=True,
-        )
-
-    def read(self, seconds: float = PATIENCE) -> bool:
-        """Take what there is to read; whether there was anything within that time."""
-        if not select.select([self.master], [], [], seconds)[0]:
-            return False
-        data = os.read(self.master, 65536)
-        self.sent += data
-        # pyte does not know every private sequence and would print its end.
-        self.stream.feed(re.sub(rb"\x1b\[[<>=][\d;]*u|\x1b\[\?\d+\$p", b"", data))
-        return True
-
-    def until(self, condition: Callable[[], object]) -> None:
-        """Read until a condition holds."""
-        while not condition():
-            assert self.read(), self.text
-            assert self.process.poll() is None or condition(), self.text
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.screen.display)
-
-    def type(self, keys: bytes) -> None:
-        os.write(self.master, keys)
-
-    def end(self) -> int:
-        """Wait for the program's end, reading what it still writes; its exit status."""
-        while self.process.poll() is None:
-            self.read(0.05)
-        while self.read(0):
-            pass
-        return self.process.returncode
-
-    def assert_restored(self) -> None:
-        """The alternate screen, the hidden cursor, the mouse and raw mode are gone."""
-        written = self.sent.decode("utf-8", "replace")
-        for leave in LEAVES:
-            enter = leave[:-1] + ("h" if leave.endswith("l") else "l")
-            assert written.rfind(leave) > written.rfind(enter) >= 0, repr(leave)
-        assert termios.tcgetattr(self.slave) == self.before
 
 
 @pytest.fixture
@@ -111,12 +30,8 @@ def open_terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
         return opened[-1]
 
     yield start
-    for screen in opened:
-        if screen.process.poll() is None:
-            screen.process.kill()
-            screen.process.wait()
-        os.close(screen.master)
-        os.close(screen.slave)
+    for terminal in opened:
+        terminal.close()
 
 
 @pytest.fixture
@@ -150,10 +65,30 @@ def test_signals_give_the_terminal_back(explorer: Terminal, number: signal.Signa
     assert "Traceback" not in explorer.sent.decode("utf-8", "replace")
 
 
-def test_a_crash_gives_the_terminal_back_and_prints_one_line(
+def leave_help(terminal: Terminal) -> None:
+    """See that keys are heard, then quit."""
+    terminal.type(b"?")
+    terminal.until(lambda: "Keys that work here" in terminal.text)
+    terminal.type(b"\x1b")
+    terminal.until(lambda: "Keys that work here" not in terminal.text)
+    terminal.type(b"q")
+    assert terminal.end() == 0
+    terminal.assert_restored()
+
+
+def test_an_error_is_told_and_the_session_goes_on(open_terminal: Callable[..., Terminal]) -> None:
+    terminal = open_terminal("tests.tui.fake_explorer", "crash")
+    terminal.until(lambda: FILLED in terminal.text)
+    terminal.type(b"!")
+    terminal.until(lambda: "planned" in terminal.text)
+    assert "planned [/]" in terminal.log.read_text()
+    leave_help(terminal)
+
+
+def test_what_cannot_go_on_gives_the_terminal_back_and_prints_one_line(
     open_terminal: Callable[..., Terminal],
 ) -> None:
-    terminal = open_terminal("tests.tui.fake_explorer", "crash")
+    terminal = open_terminal("tests.tui.fake_explorer", "loop")
     terminal.until(lambda: FILLED in terminal.text)
     terminal.type(b"!")
     assert terminal.end() == 1
@@ -176,13 +111,49 @@ def test_a_terminal_that_is_gone_without_a_signal_ends_it(explorer: Terminal) ->
 def test_mouse_bytes_that_are_no_text_are_survived(explorer: Terminal) -> None:
     # X10 reports at column 200: two bytes that are not UTF-8, as after a reattach of tmux.
     explorer.type(b"\x1b[M \xe8\xc9\x1b[M#\xe8\xc9")
-    explorer.type(b"?")
-    explorer.until(lambda: "Keys that work here" in explorer.text)
     explorer.type(b"\xff\xfe")
+    # A character without its end, a key beyond Unicode, a mouse that is nowhere.
+    explorer.type(b"\xc3\x1b[99999999;1u\x1b[<0;-4;-9M\x1b[<200;99999;99999M")
+    explorer.settle()
+    leave_help(explorer)
+
+
+@pytest.mark.parametrize("key", [b"", b"p"], ids=["main screen", "prompt"])
+def test_a_paste_of_a_megabyte_is_survived(explorer: Terminal, key: bytes) -> None:
+    explorer.type(key)
+    explorer.settle()
+    words = b"twelve or so words that go on and on, \n" * 26_000
+    explorer.type(b"\x1b[200~" + words + b"\x1b[201~")
+    explorer.settle()
     explorer.type(b"\x1b")
-    explorer.until(lambda: "Keys that work here" not in explorer.text)
-    explorer.type(b"q")
-    assert explorer.end() == 0
+    explorer.until(lambda: FILLED in explorer.text)
+    leave_help(explorer)
+
+
+def test_the_shell_gets_the_terminal_and_gives_it_back(explorer: Terminal) -> None:
+    explorer.settle()
+    before = explorer.text
+    explorer.type(b"\x1a")
+    _, status = os.waitpid(explorer.process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    explorer.settle()
+    explorer.assert_restored()
+    explorer.stream.feed(b"\x1b[2J")
+    explorer.process.send_signal(signal.SIGCONT)
+    explorer.until(lambda: explorer.text == before)
+    leave_help(explorer)
+
+
+def test_a_stop_without_notice_leaves_a_screen_to_be_drawn_again(explorer: Terminal) -> None:
+    explorer.settle()
+    before, threads = explorer.text, psutil.Process(explorer.process.pid).num_threads()
+    explorer.process.send_signal(signal.SIGSTOP)
+    os.waitpid(explorer.process.pid, os.WUNTRACED)
+    explorer.stream.feed(b"\x1b[2J")
+    explorer.process.send_signal(signal.SIGCONT)
+    explorer.until(lambda: explorer.text == before)
+    assert psutil.Process(explorer.process.pid).num_threads() == threads
+    leave_help(explorer)
 
 
 def test_hostile_tokens_send_no_escapes_of_their_own(
@@ -217,9 +188,41 @@ def test_the_real_thing_ends_in_a_filled_screen_and_quits_in_mid_run(
     terminal = open_terminal(
         "depthtui", "--model", str(folder), "--device", "cpu", "--cache-dir", str(tmp_path / "c")
     )
+    # Keys and sizes in mid-load.
+    terminal.until(lambda: "Opening" in terminal.text)
+    for size in ((80, 24), (60, 18), (200, 60), (120, 40)):
+        terminal.type(b"jkr/\t?\x1b")
+        terminal.resize(*size)
+    terminal.type(b"\x1b\x1b")
     terminal.until(lambda: "ready" in terminal.text and FILLED in terminal.text)
     terminal.type(b"s")
+    terminal.until(lambda: "halted" in terminal.text)
+    for number in range(40):
+        terminal.resize(60 + 7 * number, 18 + 2 * number)
+    terminal.resize(120, 40)
     terminal.until(lambda: "halted" in terminal.text)
     terminal.type(b"q")
     assert terminal.end() == 0
     terminal.assert_restored()
+
+
+@pytest.mark.by_hand
+def test_an_engine_that_is_killed_is_said_and_none_outlives_its_explorer(
+    open_terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    from tests.tiny_models import tiny_folder
+
+    terminal = open_terminal(
+        "depthtui", "--model", str(tiny_folder(tmp_path)), "--cache-dir", str(tmp_path / "c")
+    )
+    explorer = psutil.Process(terminal.process.pid)
+    terminal.until(lambda: "ready" in terminal.text and FILLED in terminal.text)
+    for engine in explorer.children():
+        engine.kill()
+    terminal.until(lambda: "SIGKILL" in terminal.text)
+    terminal.type(b"R")
+    terminal.until(lambda: "ready" in terminal.text and "SIGKILL" not in terminal.text)
+    (engine,) = explorer.children()
+    terminal.process.kill()
+    terminal.process.wait()
+    assert psutil.wait_procs([engine], timeout=30)[1] == []

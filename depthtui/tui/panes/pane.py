@@ -35,6 +35,9 @@ from depthtui.tui.draw.styles import (
 )
 from depthtui.tui.draw.text import no_lens, wrap
 
+BROKEN = ("This could not be drawn.", "What comes next is drawn again; the rest goes on.")
+"""What a pane says whose drawing failed."""
+
 
 class Cursor(NamedTuple):
     """The place that all panes look at.
@@ -218,10 +221,13 @@ class Pane(Widget, can_focus=True):
             if not self.is_attached or not self.size:
                 return False
             self.area = self.size
-            self._empty = self.why_empty()
-            if self._empty is None:
-                self.prepare()
             self._prepared = True
+            try:
+                self._empty = self.why_empty()
+                if self._empty is None:
+                    self.prepare()
+            except Exception as error:
+                self._give_up(error)
         return self._empty is None
 
     def line(self, *pieces: Piece) -> Strip:
@@ -255,10 +261,19 @@ class Pane(Widget, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         if self.is_ready:
-            return self.draw_line(y)
+            try:
+                return self.draw_line(y)
+            except Exception as error:
+                self._give_up(error)
         if self._empty is None:
             return Strip.blank(self.size.width)
         return self._draw_empty(y, *self._empty)
+
+    def _give_up(self, error: Exception) -> None:
+        """Stay empty until there is something else to draw, rather than fail with every frame."""
+        self._empty = BROKEN
+        self.call_later(self.refresh)
+        self.app._handle_exception(error)
 
     def notify_style_update(self) -> None:
         super().notify_style_update()

@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 
 from depthtui.token_text import printable_chars
+from depthtui.tui import keymap
 
 MUTED = "$foreground 60%"
 """The style of what matters less."""
@@ -38,7 +39,7 @@ class Dialog(ModalScreen[Result | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "close", tooltip="Close this dialog", id="dialog.close"),
-        Binding("ctrl+c", "app.quit", "quit", show=False, system=True),
+        *keymap.ANYWHERE,
     ]
 
     def compose(self) -> ComposeResult:

@@ -1,0 +1,117 @@
+"""Guards against what Textual lets through; `install` puts each in the place of what it guards.
+
+Textual has no other way in than its own methods. Every guard names the place or the upstream
+issue that it is for: when that is mended, the guard can go.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual import events
+from textual._widget_navigation import Direction
+from textual.await_complete import AwaitComplete
+from textual.dom import DOMNode
+from textual.geometry import Offset
+from textual.message import Message
+from textual.message_pump import MessagePump
+from textual.messages import CloseMessages, InvokeLater, Prune
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import OptionList
+
+_LAST_MESSAGES = (
+    CloseMessages,
+    InvokeLater,
+    events.Callback,
+    events.Key,
+    events.ScreenSuspend,
+    events.Unmount,
+)
+"""What a widget that is being removed still takes: others wait for it, or it goes on to the app."""
+
+_dispatch_message = MessagePump._dispatch_message
+_dismiss = Screen.dismiss
+_on_resize = Screen._on_resize
+_get_widget_and_offset_at = Screen.get_widget_and_offset_at
+_move_page = OptionList._move_page
+
+
+async def dispatch_message(self: MessagePump, message: Message) -> None:
+    """Let an error cost its message alone.
+
+    `MessagePump._process_messages_loop` leaves its loop at an exception, and then neither the
+    widget nor the app hears anything any more. Whether the app goes on is for its
+    `_handle_exception` to say.
+    """
+    if _is_over(self, message):
+        return
+    try:
+        await _dispatch_message(self, message)
+    except Exception as error:
+        self.app._handle_exception(error)
+
+
+def _is_over(pump: MessagePump, message: Message) -> bool:
+    """Whether a message is for something that is being removed and would not find its widgets.
+
+    A screen that is left before it was composed gets no children (`Widget.mount` returns where it
+    is `_pruning`) and is mounted all the same; its workers run until its children are gone.
+    Textual issue 4258.
+    """
+    if not (isinstance(pump, DOMNode) and pump._pruning):
+        return False
+    if isinstance(message, Prune):
+        pump.workers.cancel_node(pump)
+        return False
+    return not isinstance(message, _LAST_MESSAGES)
+
+
+def dismiss(self: Screen[Any], result: Any = None) -> AwaitComplete:
+    """Dismiss a screen once, and only itself.
+
+    `Screen.dismiss` pops whatever screen is on top, though it be another one: two quick presses of
+    enter close a dialog and the screen beneath it. Textual issue 2575.
+    """
+    return _dismiss(self, result) if self.is_active else AwaitComplete()
+
+
+async def on_resize(self: Screen[Any], event: events.Resize) -> None:
+    """Take the size that the terminal has, never one that it had.
+
+    `Screen._on_resize` lays the screen out, and `Screen._refresh_layout` sends whatever has another
+    size by that a `Resize`, the screen as well: an old size and a new one that are both on their
+    way follow each other without end, and no key is heard.
+    """
+    if event.size == self.app.size:
+        await _on_resize(self, event)
+
+
+def get_widget_and_offset_at(
+    self: Screen[Any], x: int, y: int
+) -> tuple[Widget | None, Offset | None]:
+    """What is under the mouse, unless it has been removed since it was drawn.
+
+    `Screen._forward_event` asks the widget's parent for its region. Textual issue 6643.
+    """
+    widget, offset = _get_widget_and_offset_at(self, x, y)
+    return (widget, offset) if widget is not None and widget.is_attached else (None, None)
+
+
+def move_page(self: OptionList, direction: Direction) -> None:
+    """Turn the page of a list that has been laid out.
+
+    `OptionList._move_page` looks up the line of the highlighted option; a list that is hidden, as
+    that of the command palette is at first, has options and no lines.
+    """
+    if self._lines:
+        _move_page(self, direction)
+
+
+def install() -> None:
+    """Put the guards in their places; again makes no difference."""
+    MessagePump._dispatch_message = dispatch_message  # type: ignore[method-assign]
+    Screen.dismiss = dismiss  # type: ignore[method-assign]
+    Screen._on_resize = on_resize  # type: ignore[method-assign]
+    Screen.get_widget_and_offset_at = get_widget_and_offset_at  # type: ignore[method-assign]
+    OptionList._move_page = move_page  # type: ignore[method-assign]

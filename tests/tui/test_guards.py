@@ -1,0 +1,115 @@
+"""What Textual lets through, in the explorer and apart from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from textual import events
+from textual.app import App, ComposeResult
+from textual.command import CommandPalette
+from textual.geometry import Size
+from textual.screen import Screen
+from textual.widgets import OptionList, Static
+
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec
+from depthtui.tui import guards
+from depthtui.tui.screens.dialogs.compare_choice import CompareChoice
+from depthtui.tui.screens.dialogs.model_picker import ModelPicker
+from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
+from depthtui.tui.screens.dialogs.sweep_list import SweepList
+from depthtui.tui.screens.generation_screen import GenerationScreen
+from depthtui.tui.screens.sweep_screen import SweepScreen
+from tests.tui.app_helpers import Explored, explore
+
+guards.install()
+
+SCREENS: dict[str, Callable[[Explored], Screen[object]]] = {
+    "models": lambda it: ModelPicker(ModelSpec(), lambda: ()),
+    "prompts": lambda it: PromptPicker(Prompt("One"), 0),
+    "compare": lambda it: CompareChoice(it.session),
+    "sweeps": lambda it: SweepList(it.app.explorer.settings.cache_dir, True),
+    "sweep": lambda it: SweepScreen(it.app.explorer),
+    "generation": lambda it: GenerationScreen(it.app.explorer, "up"),
+    "palette": lambda it: CommandPalette(),
+}
+
+
+@pytest.mark.parametrize("name", SCREENS)
+async def test_a_screen_may_be_left_before_it_is_there(tmp_path: Path, name: str) -> None:
+    async with explore(tmp_path) as it:
+        for _ in range(3):
+            screen = SCREENS[name](it)
+            it.app.push_screen(screen)
+            it.app.pop_screen()
+            await it.until(lambda screen=screen: not screen.is_attached, "its end")
+        assert it.app.screen is it.main
+        await it.press("j")
+
+
+async def test_a_dialog_dismissed_twice_closes_nothing_else(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        picker = ModelPicker(ModelSpec(), lambda: ())
+        chosen: list[ModelSpec | None] = []
+        it.app.push_screen(picker, chosen.append)
+        await it.pilot.pause()
+        picker.dismiss(ModelSpec("one"))
+        picker.dismiss(ModelSpec("two"))
+        await it.until(lambda: not picker.is_attached, "its end")
+        assert it.app.screen is it.main
+        assert chosen == [ModelSpec("one")]
+
+
+class Listing(App[None]):
+    CSS = "OptionList { display: none; }"
+
+    def compose(self) -> ComposeResult:
+        yield OptionList("one", "two")
+
+
+@pytest.mark.parametrize("turn", [OptionList.action_page_up, OptionList.action_page_down])
+async def test_a_hidden_list_has_no_pages(turn: Callable[[OptionList], None]) -> None:
+    async with Listing().run_test() as pilot:
+        listing = pilot.app.query_one(OptionList)
+        listing.highlighted = 0
+        turn(listing)
+        assert listing.highlighted == 0
+
+
+async def test_the_mouse_may_press_what_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    app: App[None] = App()
+    async with app.run_test() as pilot:
+        gone = Static("gone")
+        screen = app.screen
+        monkeypatch.setattr(
+            screen._compositor, "get_widget_and_offset_at", lambda x, y: (gone, None)
+        )
+        await pilot.mouse_down(offset=(1, 1))
+        await pilot.mouse_up(offset=(1, 1))
+        assert screen.get_widget_and_offset_at(1, 1) == (None, None)
+
+
+class Counting(Screen[None]):
+    """Counts the sizes that it is told, and does something about each, as screens of panes do."""
+
+    told = 0
+
+    def on_resize(self) -> None:
+        self.told += 1
+        assert self.told < 20
+        self.call_after_refresh(self.refresh)
+
+
+async def test_an_old_size_and_a_new_one_do_not_chase_each_other() -> None:
+    app: App[None] = App()
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = Counting()
+        await app.push_screen(screen)
+        await pilot.pause()
+        for size in (Size(90, 30), Size(120, 40)):
+            screen.post_message(events.Resize(size, size))
+            screen.call_after_refresh(screen.refresh)
+        await pilot.pause()
+        assert screen.size == (120, 40)
