@@ -16,7 +16,7 @@ import pytest
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui import app
-from tests.tui.terminal import Terminal
+from tests.tui.terminal import PATIENCE, Terminal
 
 FILLED = "Verdict · 1 of"
 
