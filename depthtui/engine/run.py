@@ -355,7 +355,12 @@ class Run:
                 )
                 self._add_lens(depth, 0, rows)
         self._emit(Halted(self._run_id, layer))
-        self.control.wait()
+        began = time.perf_counter()
+        try:
+            self.control.wait()
+        finally:
+            # While somebody looks at it, nothing is computed.
+            self._started += time.perf_counter() - began
 
     def _read_lens(self, residual: torch.Tensor, settles: bool) -> None:
         unembedding = self._model.anatomy.unembedding

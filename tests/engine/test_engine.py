@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -275,6 +276,21 @@ def test_stepping_halts_the_forward_pass_after_each_layer(folder, tmp_path):
     runner.join(30)
     assert results[0].complete
     assert np.isfinite(results[0].get(LogitLens).kl).all()
+
+
+def test_the_time_of_a_run_leaves_out_what_it_was_halted(folder, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(run_module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    class Thinking(Control):
+        def wait(self):
+            now[0] += 60.0
+
+    engine = Engine(open_store(None, 0, lambda message: None), tmp_path, lambda event: None)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    result = engine.run(Prompt(TEXT), RunSettings(), Thinking(step=True))
+    assert now[0] > 60
+    assert result.provenance.seconds == 0
 
 
 def test_a_halted_run_can_be_stopped(folder, tmp_path):
