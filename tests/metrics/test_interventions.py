@@ -147,6 +147,43 @@ def test_erasure_goes_on_where_it_was_left():
     assert fewer < replay.evaluations - before - fewer
 
 
+def test_ablation_is_known_in_parts_and_goes_on_from_them():
+    _model, _ids, anatomy, replay = replayed("llama", 9)
+    skipped, seen = replay.residual[:-1], []
+    whole = ablation_loss(replay, anatomy.unembedding, skipped)
+    total = replay.evaluations
+    parts = ablation_loss(
+        replay,
+        anatomy.unembedding,
+        skipped,
+        layers_at_once=1,
+        on_rows=lambda done, _total, known: seen.append((done, known)),
+    )
+    np.testing.assert_allclose(parts.loss_change, whole.loss_change, atol=1e-6)
+    first = next(known for _done, known in seen if known is not None)
+    known = np.isfinite(first.loss_change).all(axis=1)
+    assert known.tolist() == [False] * (replay.n_layers - 1) + [True]
+    assert not first.is_whole
+    assert parts.is_whole
+    before, seen[:] = replay.evaluations, []
+    again = ablation_loss(
+        replay,
+        anatomy.unembedding,
+        skipped,
+        on_rows=lambda done, _total, known: seen.append((done, known)),
+        partial=first,
+    )
+    np.testing.assert_allclose(again.loss_change, whole.loss_change, atol=1e-6)
+    assert again.floor >= first.floor
+    assert seen[-1][0] == total_pairs(replay)
+    assert replay.evaluations - before < total
+
+
+def total_pairs(replay):
+    """Pairs of a left-out and a later layer."""
+    return replay.n_layers * (replay.n_layers - 1) // 2
+
+
 def test_erasure_that_goes_on_keeps_its_floor():
     _model, _ids, anatomy, replay = replayed("llama", 9)
     baseline = [residual.mean(dim=0) for residual in replay.residual]

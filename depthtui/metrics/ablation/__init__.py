@@ -38,7 +38,8 @@ class Ablation(MetricResult):
     Attributes:
         part: what was left out: `layer`, `attention` or `mlp`.
         loss: negative log-likelihood of the token after each, clean, in nats.
-        loss_change: the same without layer l, less `loss`; NaN for a layer that was not chosen.
+        loss_change: the same without layer l, less `loss`; NaN for a layer that was not chosen,
+            or that has not been left out yet.
         unchanged: the largest size of such a change in runs that go the same way with nothing
             left out.
         chosen: the layers that were left out; empty for every one.
@@ -51,6 +52,10 @@ class Ablation(MetricResult):
     loss_change: Annotated[np.ndarray, Shape("L", "T-1")]
     unchanged: Annotated[np.ndarray, Shape("T-1")]
     chosen: tuple[int, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(np.isfinite(self.loss_change[list(self.chosen) or slice(None)]).all())
 
     @property
     def floor(self) -> float:
@@ -157,7 +162,7 @@ def costly_layers(
         words = layers_words(chosen, n_layers)
         return COUNTED.unknown(f"only {words} were left out")
     if not np.isfinite(loss_change).all():
-        return COUNTED.unknown("the loss is not finite")
+        return COUNTED.unknown("the loss without some layers is unknown")
 
     def costly(share: float) -> np.ndarray:
         return np.flatnonzero(loss_change >= max(share * FELT, 2 * noise))

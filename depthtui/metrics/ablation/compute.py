@@ -17,17 +17,23 @@ from depthtui.tracing.anatomy import Unembedding, execution_device
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay
 
+_PARTS = 4
+"""Layers are known in so many parts: more would be seen sooner, but each has an unchanged run."""
 
-def compute(context: Context, _partial: object) -> Ablation:
+
+def compute(context: Context, partial: object) -> Ablation:
     """The metric of a run."""
+    replay, chosen = context.replay, chosen_layers(context.result)
+    part = -(-len(chosen or range(replay.n_layers)) // _PARTS)
     return ablation_loss(
-        context.replay,
+        replay,
         context.unembedding,
         context.skipped,
         context.result.settings.skip_part,
-        context.layers_at_once(context.replay.n_tokens),
-        lambda done, total: context.report(None, done, total),
-        chosen_layers(context.result),
+        min(part, context.layers_at_once(replay.n_tokens)),
+        lambda done, total, value: context.report(value, done, total),
+        chosen,
+        partial if isinstance(partial, Ablation) else None,
     )
 
 
@@ -37,10 +43,11 @@ def ablation_loss(
     skipped: Sequence[Tensor],
     part: str = "layer",
     layers_at_once: int = 0,
-    on_rows: Callable[[int, int], None] = lambda done, total: None,
+    on_rows: Callable[[int, int, Ablation | None], None] = lambda done, total, ablation: None,
     chosen: Sequence[int] = (),
+    partial: Ablation | None = None,
 ) -> Ablation:
-    """NLL(without layer l) - NLL of the token after each, in nats.
+    """NLL(without layer l) - NLL of the token after each, in nats; the last layers come first.
 
     Args:
         replay: the clean run.
@@ -48,32 +55,45 @@ def ablation_loss(
         skipped: for every layer, the residual after it where it is left out, `[T, d]`.
         part: what `skipped` leaves out, for the record.
         layers_at_once: how many left-out layers are kept in memory; 0 for all.
-        on_rows: called with how many pairs of a left-out and a later layer are done, and of how
-            many.
+        on_rows: called with how many pairs of a left-out and a later layer are done, of how
+            many, and what is known by then; None where that is nothing.
         chosen: the layers to leave out, in order; none for every one.
+        partial: what was done before, to go on from.
     """
     count = replay.n_layers
     layers = list(chosen) or list(range(count))
-    done, total = 0, sum(count - 1 - layer for layer in layers)
-    size = layers_at_once or count
     changes = torch.full((count, replay.n_tokens - 1), torch.nan)
+    unchanged = torch.zeros(replay.n_tokens - 1)
+    if partial is not None:
+        changes = torch.from_numpy(partial.loss_change.copy())
+        unchanged = torch.from_numpy(partial.unchanged.copy())
+    missing = [layer for layer in layers if not changes[layer].isfinite().all()]
+    total = sum(count - 1 - layer for layer in layers)
+    done = total - sum(count - 1 - layer for layer in missing)
+    size = layers_at_once or count
+
+    def known() -> Ablation:
+        changed = changes.numpy().copy()
+        return Ablation(part, clean[0].numpy(), changed, unchanged.numpy(), tuple(chosen))
+
+    so_far = partial
     with torch.no_grad():
         clean = token_losses(unembedding, replay.residual[-1][None], replay.ids)
-        unchanged = torch.zeros(replay.n_tokens - 1)
-        for first in range(0, len(layers), size):
-            group = layers[first : first + size]
+        for stop in range(len(missing), 0, -size):
+            group = missing[max(0, stop - size) : stop]
             sweep = SkipSweep(replay, skipped, [0], group[0])
             for layer in range(group[0], count):
                 sweep.run(layer)
                 done += sweep.n_runs
-                on_rows(done, total)
+                on_rows(done, total, so_far)
                 if layer in group:
                     sweep.begin(layer)
             ((_, ends),) = sweep.ends()
             moved = token_losses(unembedding, ends, replay.ids) - clean
             unchanged = torch.maximum(unchanged, moved[0].abs())
             changes[group] = moved[1:]
-    return Ablation(part, clean[0].numpy(), changes.numpy(), unchanged.numpy(), tuple(chosen))
+            so_far = known()
+    return so_far or known()
 
 
 def token_losses(unembedding: Unembedding, residual: Tensor, ids: Tensor) -> Tensor:
