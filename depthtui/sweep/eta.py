@@ -64,12 +64,12 @@ class Waiting:
 
     @property
     def seconds(self) -> float | None:
-        """How long they still take; None before the first was run."""
+        """How long they still take; None before the first was computed."""
         return self._pace.left((cell.model, length) for cell, length in self._prompts)
 
     def prompt_ends(self, cell: Cell, record: Record | None, seconds: float) -> None:
-        """A prompt was run, or failed."""
-        if record is not None:
+        """A prompt was run, taken from the cache, or failed."""
+        if record is not None and not _is_cached(record):
             self._pace.add(cell.model, len(record.prompt.text), record.n_tokens, seconds)
         # One of the cell's prompts is not waited for any more; which one does not matter much.
         index = next((n for n, (prompt, _) in enumerate(self._prompts) if prompt == cell), None)
@@ -79,6 +79,11 @@ class Waiting:
     def cell_ends(self, cell: Cell) -> None:
         """Nothing more comes of a cell."""
         self._prompts = [prompt for prompt in self._prompts if prompt[0] != cell]
+
+
+def _is_cached(record: Record) -> bool:
+    """Whether a record cost no computing, so that others will take longer."""
+    return record.provenance is not None and record.provenance.cached
 
 
 def time_words(seconds: float) -> str:

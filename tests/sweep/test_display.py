@@ -15,12 +15,16 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.sweep import display as display_module
 from depthtui.sweep.display import SweepDisplay
-from depthtui.sweep.eta import Pace, time_words
+from depthtui.sweep.eta import Pace, Waiting, time_words
 from depthtui.sweep.folder import SweepFolder
+from depthtui.sweep.plan import Cell
+from depthtui.sweep.records import Record, record_of
 from depthtui.sweep.run import run_sweep
 from tests.builders.engines import ScriptedEngine
+from tests.builders.results import full_result
 from tests.sweep.sweeps import make_plan
 
+PROMPT = Prompt("one two three four")
 SMALL, LARGE = ModelSpec("small"), ModelSpec("large")
 
 
@@ -46,12 +50,24 @@ class TestPace:
     def test_nothing_is_said_before_the_first(self) -> None:
         assert Pace().left([(SMALL, 100)]) is None
 
+    def test_prompts_of_the_cache_tell_nothing(self) -> None:
+        cell = make_plan().cells[0]
+        waiting = Waiting([(cell, 100)] * 3)
+        waiting.prompt_ends(cell, record(cell, cached=True), 0.001)
+        assert (len(waiting), waiting.seconds) == (2, None)
+        waiting.prompt_ends(cell, record(cell, cached=False), 4.0)
+        assert waiting.seconds == pytest.approx(4.0 * 100 / len(PROMPT.text))
+
     @pytest.mark.parametrize(
         ("seconds", "words"),
         [(0.2, "1 s"), (59, "59 s"), (61, "1 min"), (3500, "58 min"), (12_000, "3 h 20 min")],
     )
     def test_times_are_rough(self, seconds: float, words: str) -> None:
         assert time_words(seconds) == words
+
+
+def record(cell: Cell, cached: bool) -> Record:
+    return record_of(full_result(PROMPT, cached=cached), "key", cell, 0)
 
 
 class Terminal(io.StringIO):
