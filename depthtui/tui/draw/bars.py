@@ -3,43 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from rich.style import Style
 
 from depthtui.tui.draw.scale import scale_of
-from depthtui.tui.draw.styles import PaneStyles, Piece, ruler
+from depthtui.tui.draw.styles import PaneStyles, Piece, number, ruler
 
 _BARS = " ▁▂▃▄▅▆▇█"
+_BELOW = " ▔▔▀▀▀▀██"
+"""The same from the upper edge down, as far as there are characters for it."""
+
+_BEYOND = "▲"
 _WIDEST = 4
 
 StyleOf = Callable[[float, range], Style]
 """The style of a bar from its value and the layers that it stands for."""
 
 
+@dataclass(frozen=True)
+class Axis:
+    """Where bars end.
+
+    Attributes:
+        above, below: lines over zero and under it.
+        step: the value that a line stands for.
+    """
+
+    above: int
+    below: int
+    step: float
+
+    @property
+    def high(self) -> float:
+        """The value of the highest bar that there is room for."""
+        return self.above * self.step
+
+    @property
+    def low(self) -> float:
+        """The value of the lowest one, not above 0."""
+        return -self.below * self.step
+
+    def bar(self, value: float, line: int) -> str:
+        """What a value has on a line, counted from above; one that is unknown is a dot."""
+        if not np.isfinite(value):
+            return "·" if line == self.above - 1 else " "
+        if line == 0 and value > self.high * (1 + 1e-6):
+            return _BEYOND
+        is_below = line >= self.above
+        beside_zero = self.above if value < 0 and self.below else self.above - 1
+        lines_away = line - self.above if is_below else self.above - 1 - line
+        reached = 8 * ((-value if is_below else value) / self.step - lines_away)
+        # A layer is to be seen however little it does.
+        eighths = max(round(min(max(reached, 0.0), 8.0)), int(line == beside_zero))
+        return (_BELOW if is_below else _BARS)[eighths]
+
+
+def axis_of(values: np.ndarray, lines: int) -> Axis:
+    """The axis of bars in so many lines; there is none below zero where it is one line."""
+    lowest = -min(0.0, float(np.nanmin(values, initial=0.0)))
+    high = scale_of(values, False).high
+    if not lowest or lines < 2:
+        return Axis(lines, 0, high / lines)
+    below = min(lines - 1, max(1, round(lines * lowest / (lowest + high))))
+    return Axis(lines - below, below, max(high / (lines - below), lowest / below))
+
+
 def upright_bars(
     values: np.ndarray, width: int, lines: int, styles: PaneStyles, style_of: StyleOf
 ) -> list[list[Piece]]:
-    """Bars from 0 up to the largest value in `lines` lines; an unknown value is a dot."""
+    """Bars from 0 up to the largest value, or down to the least, in `lines` lines.
+
+    An unknown value is a dot; one beyond the scale's end has a mark on top.
+    """
     cells = column_cells(len(values), width)
-    columns = sum_up(values, cells)
-    high = scale_of(values, False).high
-    shares = np.nan_to_num(np.clip(columns / high, 0, 1)) * lines * 8
-    drawn = []
-    for line in range(lines):
-        eighths = np.clip(shares - 8 * (lines - 1 - line), 0, 8).round().astype(int)
-        pieces: list[Piece] = []
-        for column, (value, height) in enumerate(zip(columns, eighths, strict=True)):
-            # A layer is to be seen however little it does.
-            is_last = line == lines - 1
-            bar = _BARS[max(int(height), int(is_last))]
-            if not np.isfinite(value):
-                bar = "·" if is_last else " "
-            layers = layers_in(column, len(values), cells)
-            style = style_of(float(value), layers) if np.isfinite(value) else styles.faint
-            pieces.append((bar * max(1, round(cells)), style))
-        drawn.append(pieces)
-    return drawn
+    columns, axis = sum_up(values, cells), axis_of(values, lines)
+
+    def piece(column: int, value: float, line: int) -> Piece:
+        layers = layers_in(column, len(values), cells)
+        style = style_of(value, layers) if np.isfinite(value) else styles.faint
+        return axis.bar(value, line) * max(1, round(cells)), style
+
+    return [
+        [piece(column, value, line) for column, value in enumerate(columns.tolist())]
+        for line in range(lines)
+    ]
+
+
+def axis_labels(values: np.ndarray, lines: int) -> list[str]:
+    """What stands beside each line of these bars: the scale's ends and zero."""
+    axis = axis_of(values, lines)
+    labels = [""] * lines
+    labels[axis.above - 1] = "0"
+    labels[-1] = number(axis.low) if axis.below else labels[-1]
+    return [number(axis.high), *labels[1:]]
 
 
 def layer_ruler(

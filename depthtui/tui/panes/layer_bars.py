@@ -11,7 +11,7 @@ from depthtui.metrics import answers_kept, rankings_for, rankings_of
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
 from depthtui.report.explanations import of_metrics
 from depthtui.token_text import fit_shown
-from depthtui.tui.draw.bars import layer_ruler, upright_bars
+from depthtui.tui.draw.bars import axis_labels, column_cells, layer_ruler, upright_bars
 from depthtui.tui.draw.styles import PaneStyles, Piece, number
 from depthtui.tui.draw.text import sublayer_title
 from depthtui.tui.panes.lines_pane import LinesPane
@@ -75,14 +75,22 @@ def first_token_note(summary: DepthSummary | None) -> str:
 def bar_lines(
     part: Ranked, with_first: bool, width: int, lines: int, styles: PaneStyles
 ) -> list[list[Piece]]:
-    """A title and bars, in `lines` lines of at least two; negative values are good news."""
+    """A title and bars, in `lines` lines of at least two; negative values are good news.
+
+    The scale stands beside the bars where there is room.
+    """
     values = usefulness(part, with_first)
+    bar_cells = len(values) * column_cells(len(values), width)
 
     def style_of(value: float, _layers: range) -> Style:
         return styles.good if value < 0 else styles.text
 
     title = (title_of(part, with_first, width), styles.muted)
-    return [[title], *upright_bars(values, width, max(1, lines - 1), styles, style_of)]
+    bars = upright_bars(values, width, max(1, lines - 1), styles, style_of)
+    for line, label in zip(bars, axis_labels(values, len(bars)), strict=True):
+        if label and bar_cells + 1 + len(label) <= width:
+            line.append((f" {label}", styles.faint))
+    return [[title], *bars]
 
 
 def title_of(part: Ranked, with_first: bool, width: int) -> str:

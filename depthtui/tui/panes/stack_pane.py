@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
 from rich.cells import cell_len
 from rich.style import Style
 from textual.strip import Strip
 
 from depthtui.metrics import RANKINGS
 from depthtui.metrics.ranking import Ranked, usefulness
+from depthtui.tui.draw.bars import Axis, axis_of
 from depthtui.tui.draw.layer_rows import LayerRows
-from depthtui.tui.draw.scale import scale_of
-from depthtui.tui.draw.styles import Piece, bar, fit_right
+from depthtui.tui.draw.styles import Piece, bar, fit_right, number
 from depthtui.tui.state.what_if import SUBLAYERS, Stack
 
 _ON, _OFF = "▄▄▄▄", "····"
 _BLOCKS = (("attention", "attn"), ("mlp", "MLP"))
 _VALUE_CELLS = 7
 _LONGEST_BAR = 16
+_BEYOND = "»"
 
 
 class StackPane(LayerRows):
@@ -40,15 +42,29 @@ class StackPane(LayerRows):
     def why_empty(self) -> tuple[str, str] | None:
         surest = RANKINGS[0]
         known = surest.result is not None and isinstance(self.measured, surest.result)
-        self.set_titles("Layers", "" if known else f"i {surest.title.lower()}")
+        values = self._values()
+        scale = ""
+        if self.result is not None and values is not None:
+            scale = f" · full bar {number(self._axis_of(values).high)}"
+        self.set_titles(f"Layers{scale}", "" if known else f"i {surest.title.lower()}")
         return ("The layers, on or off.", "") if self.result is None else None
 
     def prepare(self) -> None:
-        measured, first = self.measured, self._include_first_token
-        self._values = None if measured is None else usefulness(measured, first)
-        self._high = 1.0 if self._values is None else scale_of(self._values, False).high
-        self._rows = [self._draw_layer(layer) for layer in range(self.depths - 1)]
+        values = self._values()
+        self._rows = [self._draw_layer(layer, values) for layer in range(self.depths - 1)]
         self.scroll_to_cursor()
+
+    def _values(self) -> np.ndarray | None:
+        """How useful each layer is, `[L]`; None where that is unknown."""
+        if self.measured is None:
+            return None
+        return usefulness(self.measured, self._include_first_token)
+
+    def _axis_of(self, values: np.ndarray) -> Axis:
+        """The bars' axis in the cells that the layers leave."""
+        blocks = sum(1 + len(_ON) for _ in _BLOCKS)
+        cells = self.area.width - self.margin - 1 - blocks - _VALUE_CELLS - 2
+        return axis_of(values, max(1, min(_LONGEST_BAR, cells)))
 
     def draw_line(self, y: int) -> Strip:
         if y == 0:
@@ -69,23 +85,22 @@ class StackPane(LayerRows):
         right = fit_right(ranked_by if len(ranked_by) < room else ranked_by.split()[-1], room)
         return self.line((left + right, self.pane_styles.faint))
 
-    def _draw_layer(self, layer: int) -> list[Piece]:
+    def _draw_layer(self, layer: int, values: np.ndarray | None) -> list[Piece]:
         """The residual stream with the layer's blocks beside it, then its usefulness."""
         styles, off = self.pane_styles, self.stack.off[layer]
         pieces: list[Piece] = [("┃" if off == SUBLAYERS else "┣", styles.muted)]
         for part, _ in _BLOCKS:
             pieces += [(" ", styles.text), self._draw_block(part in off)]
-        if self._values is None:
+        if values is None:
             return pieces
-        value = float(self._values[layer])
-        cells = self.area.width - self.margin - sum(cell_len(text) for text, _ in pieces)
-        cells = max(0, min(_LONGEST_BAR, cells - _VALUE_CELLS - 1))
-        full, empty = bar(abs(value) / self._high, cells)
+        value = float(values[layer])
+        below, above = _bars(self._axis_of(values), value)
         style = self._value_style(value, bool(off))
         return [
             *pieces,
-            (f" {full}", style),
-            (" " * len(empty), styles.text),
+            (f" {below}", style),
+            ("│", styles.faint),
+            (above, style),
             (fit_right(f"{value:.3f}", _VALUE_CELLS), styles.faint if off else styles.muted),
         ]
 
@@ -97,3 +112,16 @@ class StackPane(LayerRows):
         if is_off:
             return self.pane_styles.faint
         return self.pane_styles.good if value < 0 else self.pane_styles.text
+
+
+def _bars(axis: Axis, value: float) -> tuple[str, str]:
+    """A value's bar left of the axis and right of it; beyond the scale's end it has a mark."""
+    if not np.isfinite(value):
+        return " " * axis.below, "·".ljust(axis.above)
+    if value < 0 and axis.below:
+        full, _ = bar(value / axis.low, axis.below)
+        return full.replace("╸", "╺")[::-1].rjust(axis.below), " " * axis.above
+    full, _ = bar(value / axis.high, axis.above)
+    if value > axis.high * (1 + 1e-6):
+        full = f"{full[:-1]}{_BEYOND}"
+    return " " * axis.below, full.ljust(axis.above)

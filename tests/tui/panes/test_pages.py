@@ -9,7 +9,7 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
-from depthtui.tui.draw.bars import layers_in, upright_bars
+from depthtui.tui.draw.bars import Axis, axis_labels, axis_of, layers_in, upright_bars
 from depthtui.tui.panes.decided_pane import DecidedPane
 from depthtui.tui.panes.exit_pane import DIAL, ExitPane
 from depthtui.tui.panes.page import Page
@@ -158,6 +158,17 @@ def test_columns_of_several_layers():
     assert layers_in(1, 7, 1 / 2) == range(2, 4)
     assert layers_in(3, 7, 1 / 2) == range(6, 7)
     assert layers_in(3, 7, 2) == range(3, 4)
+
+
+def test_bars_have_an_axis_a_sign_and_a_scale():
+    assert axis_of(np.array([4.0, 2.0, np.nan]), 2) == Axis(2, 0, 2.0)
+    # 95 % of the values are at most 1; the one beyond stands out.
+    values = np.array([9.5, *[1.0] * 20, 0.5, -0.25])
+    axis = axis_of(values, 4)
+    assert (axis.above, axis.below) == (3, 1)
+    assert [axis.bar(value, 0) for value in (9.5, 1.0)] == ["▲", "█"]
+    assert [axis.bar(-0.25, line) for line in range(4)] == [" ", " ", " ", "▀"]
+    assert axis_labels(values, 4) == ["1.00", "", "0", "-0.333"]
 
 
 async def test_a_bar_is_as_high_as_its_value():

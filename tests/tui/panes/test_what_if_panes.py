@@ -68,7 +68,12 @@ async def test_the_stack_tells_how_useful_layers_are():
         pane.show_stack(Stack.full(3), ablation([2.0, 1.0, -0.5]))
         assert "loss change" in lines(pane)[0]
         bars = [lines(pane)[line_with(pane, f"{value:.3f}")] for value in (2.0, 1.0, -0.5)]
-        assert [line.count("━") + line.count("╸") / 2 for line in bars] == [16, 8, 4]
+        # 13 cells right of zero, 3 left of it, of one length for one value.
+        assert [line.count("━") + line.count("╸") / 2 for line in bars] == [12, 6, 3]
+        axis = [line.index("│") for line in bars]
+        assert axis[0] == axis[1] == axis[2]
+        assert [line.index("━") > axis[0] for line in bars] == [True, True, False]
+        assert pane.border_title == Content("Layers · full bar 2.17")
         y = line_with(pane, "-0.500")
         x = lines(pane)[y].index("━")
         assert cell(pane, x, y)[1].color == pane.pane_styles.good.color
@@ -213,10 +218,12 @@ async def test_useful_layers_stand_taller():
         pane.show(result)
         shown = lines(pane)
         assert "least 5 4 3 2 1" in shown[0]
-        heights = [sum(line[4 * layer] != " " for line in shown[1:-1]) for layer in range(6)]
+        heights = [sum(line[4 * layer] != " " for line in shown[1:-2]) for layer in range(6)]
         assert heights == sorted(heights, reverse=True)
-        assert heights[0] == 6
-        assert heights[-1] == 1
+        assert heights[0] == 4
+        # Below zero is a line of its own, and the scale is beside it all.
+        assert [line[24:].strip() for line in shown[1:-1]] == ["5.00", "", "", "", "0", "-1.00"]
+        assert shown[6][:24].strip() == "████"
         assert cell(pane, 20, 6)[1].color == pane.pane_styles.good.color
         assert pane.border_title == Content("Usefulness of layers")
         result.settings = replace(result.settings, skip_part="mlp")
