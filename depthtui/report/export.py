@@ -11,14 +11,16 @@ from depthtui.errors import DepthError
 from depthtui.report.arrays import arrays_bytes
 from depthtui.report.formats import Files, Report
 from depthtui.report.groups import Group, group_runs
-from depthtui.report.run_document import run_document
+from depthtui.report.run_document import TokenOf, last_token, run_document
 from depthtui.report.skips import without
 from depthtui.report.summary import summary_json
 
 _LONGEST_WITHOUT = 60
 
 
-def run_report(results: Sequence[RunResult], settings: SummarySettings) -> Report:
+def run_report(
+    results: Sequence[RunResult], settings: SummarySettings, token_of: TokenOf = last_token
+) -> Report:
     """Runs as something to write.
 
     Runs of several models share one file in every format but JSON, which gets
@@ -27,6 +29,7 @@ def run_report(results: Sequence[RunResult], settings: SummarySettings) -> Repor
     Args:
         results: at least one run; a run without tokens yet is not one.
         settings: how runs of one model are pooled.
+        token_of: at which token of each run the lens is told.
 
     Raises:
         DepthError: there is no run.
@@ -37,7 +40,7 @@ def run_report(results: Sequence[RunResult], settings: SummarySettings) -> Repor
     return Report(
         "runs",
         "summary",
-        lambda: run_document(groups, settings),
+        lambda: run_document(groups, settings, token_of=token_of),
         {
             "json": lambda: _json(groups, settings),
             "safetensors": lambda: {

@@ -40,7 +40,7 @@ from depthtui.report.generation import (
     rolling_mean,
     trend_sentence,
 )
-from depthtui.report.phrases import model_facts, provenance_sentence
+from depthtui.report.phrases import model_facts, provenance_sentence, sentence_case
 
 _SPANS = {"thinking": "While it thinks", "answer": "In the answer"}
 _NUMBERS = ("mean", "median", "1st quarter", "2nd", "3rd", "4th")
@@ -113,7 +113,7 @@ def _curves(generation: Generation) -> Iterator[Figure]:
     for measure in TOKEN_DEPTHS:
         depths = np.asarray(getattr(generation.continuation.depths, measure.name), np.float64)
         lines = [Line(depths, "layer"), Line(rolling_mean(depths), "mean")]
-        title = measure.title.capitalize()
+        title = sentence_case(measure.title)
         label = f"{title}, by token; thick: mean of the last 16"
         panel = Panel(lines, len(depths), limits=limits, title=label)
         yield Figure(title, panel, measure.meaning)

@@ -178,3 +178,8 @@ def provenance_sentence(provenance: dict[str, Any]) -> str:
         f"{machine}; started {provenance['started']}, "
         f"{provenance['seconds']:.1f} s{source}."
     )
+
+
+def sentence_case(title: str) -> str:
+    """A title that begins with a capital; the others it has, such as those of `KL`, stay."""
+    return title[:1].upper() + title[1:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -69,12 +69,14 @@ from depthtui.report.phrases import (
     provenance_sentence,
     published_counts,
     rule_title,
+    sentence_case,
     smooth,
 )
 from depthtui.report.remarks import remark_blocks
 from depthtui.report.summary import combined_provenance
 from depthtui.report.verdict import verdict_blocks
 from depthtui.report.what_if import HEADS, PROMPT_HEADS, pairs
+from depthtui.token_text import printable, shortened
 
 _MOST_CELLS = 2_000_000
 _LENS_TOKENS = {"pictures": 5, "text": 3}
@@ -106,8 +108,20 @@ class _Budget:
         return True
 
 
+TokenOf = Callable[[RunResult], int]
+"""Which token of a run the report reads the lens at."""
+
+
+def last_token(result: RunResult) -> int:
+    """The last token of a run, -1 where it has none."""
+    return len(result.tokens) - 1
+
+
 def run_document(
-    groups: Sequence[Group], settings: SummarySettings, most_cells: int = _MOST_CELLS
+    groups: Sequence[Group],
+    settings: SummarySettings,
+    most_cells: int = _MOST_CELLS,
+    token_of: TokenOf = last_token,
 ) -> Document:
     """A report of runs.
 
@@ -115,13 +129,16 @@ def run_document(
         groups: the runs, sorted.
         settings: how a group's runs are pooled.
         most_cells: how many cells all heatmaps together may have.
+        token_of: at which token of each run the report reads the lens.
     """
     names = ", ".join(dict.fromkeys(group.model.name for group in groups))
-    blocks = _blocks(groups, settings, _Budget(most_cells))
+    blocks = _blocks(groups, settings, _Budget(most_cells), token_of)
     return Document("Effective depth", blocks, names, svg.ramp_style())
 
 
-def _blocks(groups: Sequence[Group], settings: SummarySettings, budget: _Budget) -> Iterator[Block]:
+def _blocks(
+    groups: Sequence[Group], settings: SummarySettings, budget: _Budget, token_of: TokenOf
+) -> Iterator[Block]:
     yield Only(["pictures"], [Note(_PAPER)])
     for group in groups:
         summary = summarise(group.results, settings)
@@ -133,19 +150,25 @@ def _blocks(groups: Sequence[Group], settings: SummarySettings, budget: _Budget)
         yield Together(_how_pooled(group, summary, settings, pooled))
         yield Only(AT_LENGTH, _beside_clean(group, groups, settings))
         yield from _findings(pooled)
-        yield Only(AT_LENGTH, _at_length(group, summary, pooled, budget))
+        yield Only(AT_LENGTH, _at_length(group, summary, pooled, budget, token_of))
 
 
 def _at_length(
-    group: Group, summary: DepthSummary | None, pooled: Pooled, budget: _Budget
+    group: Group,
+    summary: DepthSummary | None,
+    pooled: Pooled,
+    budget: _Budget,
+    token_of: TokenOf,
 ) -> Iterator[Block]:
     if summary is not None:
         yield from _over_depth(summary)
     yield Only(["pictures"], _layer_figures(pooled, budget))
     found = {values.title: values.values for values in by_layer(pooled)}
     yield Only(["text"], _by_layer("By layer", found, pooled.n_layers))
-    for number, result in enumerate(pooled.results, start=1):
-        yield from _run(number, result, budget)
+    # What is pooled is the same runs as a lens reads them.
+    runs = zip(group.results, pooled.results, strict=True)
+    for number, (plain, result) in enumerate(runs, start=1):
+        yield from _run(number, result, budget, token_of(plain))
     yield Heading("Provenance", 3)
     yield Note(provenance_sentence(combined_provenance(group.results)))
 
@@ -306,7 +329,7 @@ def _layer_figures(pooled: Pooled, budget: _Budget) -> Iterator[Block]:
             figures.append(Figure(picture.title, drawn, picture.caption))
     for values in by_layer(pooled):
         if values.caption:
-            title = values.title.capitalize()
+            title = sentence_case(values.title)
             bars = Bars(values.values, f"{title}, by layer")
             figures.append(Figure(title, bars, values.caption))
     if figures:
@@ -314,7 +337,7 @@ def _layer_figures(pooled: Pooled, budget: _Budget) -> Iterator[Block]:
         yield Figures(figures)
 
 
-def _run(number: int, result: RunResult, budget: _Budget) -> Iterator[Block]:
+def _run(number: int, result: RunResult, budget: _Budget, token: int) -> Iterator[Block]:
     prompt, tokens = result.prompt, result.tokens
     about = [prompt.task, level_words(prompt), f"{len(tokens)} tokens"]
     if not result.complete:
@@ -330,13 +353,22 @@ def _run(number: int, result: RunResult, budget: _Budget) -> Iterator[Block]:
     )
     yield from remark_blocks(result)
     if len(tokens):
-        yield Only(["pictures"], _run_figures(result, budget))
+        yield Only(["pictures"], _run_figures(result, budget, token))
         lens = result.get(LogitLens)
         if lens is not None:
-            yield Only(["text"], _lens_in_short(lens, _lens_name(result)))
+            title = f"What the {_lens_name(result)} reads at {_position(result, token)}:"
+            yield Only(["text"], _lens_in_short(lens, token, title))
 
 
-def _run_figures(result: RunResult, budget: _Budget) -> Iterator[Block]:
+def _position(result: RunResult, token: int) -> str:
+    """Where a token stands, such as `token 4 (0 to 12), " is"`."""
+    last = len(result.tokens) - 1
+    end = ", the last" if token == last else ""
+    text = shortened(printable(result.tokens.texts[token][:80]), 24)
+    return f'token {token} (0 to {last}{end}), "{text}"'
+
+
+def _run_figures(result: RunResult, budget: _Budget, token: int) -> Iterator[Block]:
     drawn = [
         (measure, values) for measure in MEASURES if (values := measure.values(result)) is not None
     ]
@@ -355,8 +387,8 @@ def _run_figures(result: RunResult, budget: _Budget) -> Iterator[Block]:
         yield Details("The other measures", [Figures(rest)])
     lens = result.get(LogitLens)
     if lens is not None:
-        title = f"The {_lens_name(result)} at the last token"
-        yield Details(title, [_lens(lens, fitted_lens(result))])
+        title = f"The {_lens_name(result)} at {_position(result, token)}"
+        yield Details(title, [_lens(lens, fitted_lens(result), token)])
 
 
 def _lens_name(result: RunResult) -> str:
@@ -364,13 +396,13 @@ def _lens_name(result: RunResult) -> str:
     return "lens" if lens == LOGIT else lens_title(lens)
 
 
-def _lens(lens: LogitLens, fitted: FittedLens | None) -> Table:
-    """What the lens reads at the last token, the model's output on top.
+def _lens(lens: LogitLens, fitted: FittedLens | None, token: int) -> Table:
+    """What the lens reads at a token, the model's output on top.
 
     Depths that a fitted lens reads worse than the logit lens are marked.
     """
     final, last, count = (
-        int(lens.top_ids[-1, -1, 0]),
+        int(lens.top_ids[-1, token, 0]),
         len(lens.top_ids) - 1,
         _LENS_TOKENS["pictures"],
     )
@@ -378,9 +410,9 @@ def _lens(lens: LogitLens, fitted: FittedLens | None) -> Table:
     for layer in range(last, -1, -1):
         tokens = [
             Token(lens.vocabulary.get(id_, ""), "final" if id_ == final else "", f"{share:.2f}")
-            for id_, share in _top(lens, layer, count)
+            for id_, share in _top(lens, layer, token, count)
         ]
-        numbers = [_number(values[layer, -1], ".2f") for values in (lens.entropy, lens.kl)]
+        numbers = [_number(values[layer, token], ".2f") for values in (lens.entropy, lens.kl)]
         name = "out" if layer == last else str(layer)
         remark = [WORSE * reads_worse(fitted, layer)] if fitted is not None else []
         rows.append([name, *tokens, *[""] * (count - len(tokens)), *numbers, *remark])
@@ -394,24 +426,24 @@ def _lens(lens: LogitLens, fitted: FittedLens | None) -> Table:
     return Table(columns, rows, css="lens")
 
 
-def _lens_in_short(lens: LogitLens, name: str) -> Iterator[Block]:
+def _lens_in_short(lens: LogitLens, token: int, title: str) -> Iterator[Block]:
     last = len(lens.top_ids) - 1
     rows = []
     for layer in range(last + 1):
         tokens = [
             f"{lens.vocabulary.get(id_, '').strip(' ') or '·'} {share:.2f}"
-            for id_, share in _top(lens, layer, _LENS_TOKENS["text"])
+            for id_, share in _top(lens, layer, token, _LENS_TOKENS["text"])
         ]
-        entropy = _number(lens.entropy[layer, -1], ".4g")
+        entropy = _number(lens.entropy[layer, token], ".4g")
         rows.append(["output" if layer == last else str(layer), ", ".join(tokens), entropy])
-    yield Paragraph(f"What the {name} reads at the last token:")
+    yield Paragraph(title)
     yield Table([Column(head) for head in ("layer", "most probable tokens", "entropy")], rows)
 
 
-def _top(lens: LogitLens, layer: int, count: int) -> list[tuple[int, float]]:
-    """The most probable tokens of a layer at the last token, and their probabilities."""
-    ids = lens.top_ids[layer, -1, :count].tolist()
-    shares = lens.top_probabilities[layer, -1, :count].tolist()
+def _top(lens: LogitLens, layer: int, token: int, count: int) -> list[tuple[int, float]]:
+    """The most probable tokens of a layer at a token, and their probabilities."""
+    ids = lens.top_ids[layer, token, :count].tolist()
+    shares = lens.top_probabilities[layer, token, :count].tolist()
     return [(id_, share) for id_, share in zip(ids, shares, strict=True) if id_ >= 0]
 
 

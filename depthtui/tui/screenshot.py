@@ -1,15 +1,68 @@
-"""The screen as an SVG that needs nothing from the network."""
+"""The screen as an SVG that needs nothing from the network and looks alike wherever it is drawn."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape, unescape
 from typing import Any
 
+from rich.cells import cell_len
 from textual.app import App
+from textual.screen import Screen
+from textual.widgets._toast import ToastRack
 
 _WEB_FONT = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
 
+_RUN = re.compile(
+    r'<text class="(?P<style>[^"]*)" x="(?P<x>[^"]*)" y="(?P<y>[^"]*)" '
+    r'textLength="(?P<length>[^"]*)" clip-path="(?P<clip>[^"]*)">(?P<text>[^<]*)</text>'
+)
+"""A run of text as Rich writes it, blanks included."""
+
+_WORD = re.compile(r"[\u2500-\u28ff]{1,4}|[^\s\u2500-\u28ff]{1,12}")
+"""What is placed together: little, since not every renderer stretches a text to a length."""
+
 
 def take_screenshot(app: App[Any]) -> str:
-    """What is on the screen, as SVG; fonts are the reader's own, never fetched."""
-    return _WEB_FONT.sub("", app.export_screenshot(title="depthtui"))
+    """What is on the screen but for toasts, as SVG; fonts are the reader's own, never fetched."""
+    with _without_toasts(app.screen):
+        picture = app.export_screenshot(title="depthtui")
+    return _RUN.sub(_placed, _WEB_FONT.sub("", picture))
+
+
+@contextmanager
+def _without_toasts(screen: Screen[Any]) -> Iterator[None]:
+    """Lay the screen out without its toasts, and then as it was."""
+    racks = [rack for rack in screen.query(ToastRack) if rack.display]
+
+    def show(shown: bool) -> None:
+        for rack in racks:
+            rack.display = shown
+        if racks:
+            screen._compositor.reflow(screen, screen.size)
+
+    show(False)
+    try:
+        yield
+    finally:
+        show(True)
+
+
+def _placed(run: re.Match[str]) -> str:
+    """Each word of a run at its own place: blanks are as wide as the reader's font has them."""
+    text = unescape(run["text"])
+    if not text:
+        return ""
+    cell = float(run["length"]) / len(text)
+
+    def word(found: re.Match[str]) -> str:
+        x = float(run["x"]) + cell * cell_len(text[: found.start()])
+        return (
+            f'<text class="{run["style"]}" x="{x:g}" y="{run["y"]}" '
+            f'textLength="{cell * cell_len(found[0]):g}" clip-path="{run["clip"]}">'
+            f"{escape(found[0])}</text>"
+        )
+
+    return "".join(map(word, _WORD.finditer(text)))

@@ -14,6 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.verdict import verdict
@@ -23,8 +24,10 @@ from depthtui.metrics.spec import Measure
 from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
+from depthtui.report.blocks import Document
 from depthtui.report.findings import by_layer, pool_runs
 from depthtui.report.groups import group_runs
+from depthtui.report.phrases import sentence_case
 from depthtui.report.run_document import run_document
 from depthtui.token_text import printable_line, shortened
 from tests.builders.results import full_run, hostile_run, lacking, run, stopped_run
@@ -122,6 +125,28 @@ class TestPage:
         assert "Prompt 2" in text
         assert "torch 0" in text
 
+    def test_the_lens_is_told_at_the_token_that_is_selected(self) -> None:
+        one, other = run("a b c d"), run("e f g")
+        lens, last = one.get(LogitLens), len(one.tokens) - 1
+        assert lens is not None
+        lens.top_ids[-1, 1, 0] = 901
+        lens.vocabulary[901] = " selected"
+
+        def document() -> Document:
+            return run_document(
+                group_runs([one, other]),
+                SETTINGS,
+                token_of=lambda result: 1 if result is one else len(result.tokens) - 1,
+            )
+
+        end = len(other.tokens) - 1
+        page = checked(html_bytes(document()).decode()).text
+        for text in (page, markdown_bytes(document()).decode()):
+            assert f"token 1 (0 to {last})" in text
+            assert f"token {end} (0 to {end}, the last)" in text
+            assert "selected" in text
+        assert f"token {last} (0 to {last}, the last)" in markdown([one])
+
     def test_it_is_self_contained_and_without_scripts(self) -> None:
         text = html([run(), hostile_run()])
         checker = checked(text)
@@ -163,7 +188,7 @@ class TestPage:
     def test_the_slower_metrics_are_drawn(self) -> None:
         text = html([full_run()])
         assert heatmaps(text) == titles([*ALL_MEASURES, SHARE])
-        bars = [values.title.capitalize() for values in BY_LAYER if values.caption]
+        bars = [sentence_case(values.title) for values in BY_LAYER if values.caption]
         assert {"Block influence", "Loss change", "Output effect"} < set(bars)
         drawn = [label for label in labels(text) if label.endswith(", by layer")]
         assert drawn[-len(bars) :] == [f"{bar}, by layer" for bar in bars]

@@ -140,4 +140,4 @@ def export_run(screen: LiveScreen, explorer: Explorer, run: Run, result: RunResu
     """Save a run, or the whole session."""
     from depthtui.tui.screens.dialogs.export_screen import open_export
 
-    open_export(screen.app, explorer, f"this run ({run.number})", [result])
+    open_export(screen.app, explorer, f"this run ({run.number})", [result], screen.cursor.token)

@@ -237,7 +237,7 @@ class WhatIfScreen(LiveScreen):
         results = self.what_if.results
         title = "clean and changed" if self.what_if.stack.skipped else "the clean run"
         extras = pruned_model(self._explorer, self.what_if)
-        open_export(self.app, self._explorer, title, results, extras)
+        open_export(self.app, self._explorer, title, results, self.cursor.token, extras)
 
     def action_close(self) -> None:
         self.what_if.close()

@@ -21,6 +21,7 @@ from depthtui.errors import DepthError
 from depthtui.files import expanded, write_whole
 from depthtui.report.export import run_report
 from depthtui.report.formats import Report, Subject, format_titles
+from depthtui.report.run_document import last_token
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
 from depthtui.tui.screens.dialogs.toggles import Checkbox, RadioButton
@@ -196,14 +197,23 @@ def open_export(
     explorer: Explorer,
     title: str,
     results: Sequence[RunResult],
+    token: int,
     extras: Sequence[Extra] = (),
 ) -> None:
-    """Ask where to save these results, or the whole session, and the extras."""
+    """Ask where to save these results, or the whole session, and the extras.
+
+    The lens is told at `token` of those that are read as the same tokens as the first, at the
+    last token of others.
+    """
+    selected = results[0].tokens.texts
+
+    def token_of(result: RunResult) -> int:
+        return token if result.tokens.texts == selected else last_token(result)
 
     def exportable(title: str, results: Sequence[RunResult]) -> Exportable:
         settings = explorer.settings.summary_settings()
         noted = explorer.session.with_remarks(results)
-        return Exportable(title, "runs", lambda: run_report(noted, settings))
+        return Exportable(title, "runs", lambda: run_report(noted, settings, token_of))
 
     session = explorer.session.results
     count = "1 run" if len(session) == 1 else f"{len(session)} runs"

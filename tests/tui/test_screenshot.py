@@ -1,0 +1,51 @@
+"""The screen as SVG: without toasts, and the same in renderers that stretch no text."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+from xml.etree import ElementTree
+
+from rich.cells import cell_len
+
+from depthtui.tui.screenshot import take_screenshot
+from tests.tui.app_helpers import explore
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def words_of(svg: str) -> list[tuple[float, float, float, str]]:
+    """Every word on the screen: x, y, length, text."""
+    return [
+        (*(float(found.attrib[name]) for name in ("x", "y", "textLength")), unescape(found.text))
+        for found in ElementTree.fromstring(svg).iter(f"{SVG}text")
+        if "textLength" in found.attrib and found.text
+    ]
+
+
+async def test_toasts_are_not_in_it_and_stay_on_the_screen(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.app.notify("Kept as run 6", timeout=60)
+        await it.until(lambda: "Kept as run 6" in it.screen_text())
+        before = it.screen_text()
+        words = "".join(word for *_, word in words_of(take_screenshot(it.app)))
+        assert "Keptasrun6" not in words
+        await it.pilot.pause()
+        assert it.screen_text() == before
+
+
+async def test_every_word_has_its_place(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = it.screen_text().split("\n")
+        svg = take_screenshot(it.app)
+    words = words_of(svg)
+    cell = words[0][2] / cell_len(words[0][3])
+    lines: dict[float, str] = {}
+    for x, y, length, word in words:
+        assert re.search(r"\s", word) is None
+        assert abs(length - cell * cell_len(word)) < 0.1
+        line = lines.get(y, "")
+        lines[y] = line + " " * (round(x / cell) - cell_len(line)) + word
+    drawn = [lines[y] for y in sorted(lines)]
+    assert drawn == [line.rstrip() for line in screen if line.strip()]
