@@ -16,12 +16,32 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from depthtui.data import depth, generation, lens, model, protocol, remarks, run, run_settings
+from depthtui.data import (
+    depth,
+    generation,
+    kept_session,
+    lens,
+    model,
+    protocol,
+    remarks,
+    run,
+    run_settings,
+)
 from depthtui.data.arrays import MetricResult
 
 _TYPES: dict[str, type] = {
     name: kind
-    for module in (model, run, run_settings, remarks, depth, lens, generation, protocol)
+    for module in (
+        model,
+        run,
+        run_settings,
+        remarks,
+        depth,
+        lens,
+        generation,
+        kept_session,
+        protocol,
+    )
     for name, kind in vars(module).items()
     if dataclasses.is_dataclass(kind) and isinstance(kind, type)
     if kind.__module__ == module.__name__
@@ -70,6 +90,31 @@ def decode(data: bytes) -> Any:
     if not dataclasses.is_dataclass(value):
         raise CodecError("not a value of the protocol")
     return value
+
+
+def to_json(value: Any) -> Any:
+    """Turn a dataclass without arrays into what JSON can hold.
+
+    Raises:
+        CodecError: it is, or holds, something of another type.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    tree = _to_json(value, arrays)
+    if arrays:
+        raise CodecError(f"a {type(value).__name__} holds arrays")
+    return tree
+
+
+def from_json(tree: Any) -> Any:
+    """Turn what `to_json` made back into the dataclass; the types of its fields are not checked.
+
+    Raises:
+        CodecError: it names an unknown type or lacks something.
+    """
+    try:
+        return _from_json(tree, {})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CodecError(f"not a depthtui value: {error}") from error
 
 
 def _type_of(name: str) -> type | None:

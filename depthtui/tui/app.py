@@ -29,7 +29,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 from textual.worker import WorkerFailed
 
-from depthtui.data.protocol import Progress
+from depthtui.data.protocol import Progress, RunFinished
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
@@ -40,6 +40,7 @@ from depthtui.tui.engine_client import EngineClient
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.engine import Engine
 from depthtui.tui.state.explorer import Explorer, Problem, Toast
+from depthtui.tui.state.kept_session import keep_session, kept_session, session_path
 from depthtui.tui.themes import DEFAULT_THEME, THEMES
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class DepthApp(App[int]):
         self._engine_log: Path | None = None
         self._shown_problem: Problem | None = None
         self._mishaps: Counter[str] = Counter()
+        self._said_not_kept = False
         self.main: MainScreen | None = None
         self._make_engine = make_engine or self._engine_process
         self.explorer = Explorer(spec, settings, self)
@@ -131,6 +133,9 @@ class DepthApp(App[int]):
             self.show_toast(
                 Toast(f"The settings remap unknown keys: {', '.join(unknown)}.", "warning")
             )
+        shared = [f"{key} to both {a} and {b}" for key, a, b in keymap.clashes(keys)]
+        if shared:
+            self.show_toast(Toast(f"The settings give {', '.join(shared)}.", "warning"))
 
     def _open(self) -> None:
         from depthtui.tui.screens.main_screen import MainScreen
@@ -141,8 +146,29 @@ class DepthApp(App[int]):
         self.call_after_refresh(self._start_explorer)
 
     def _start_explorer(self) -> None:
+        if self.explorer.settings.use_cache:
+            self.explorer.offered = kept_session(self._session_file, self._warn)
         self.explorer.start()
         self._changed()
+
+    @property
+    def _session_file(self) -> Path:
+        return session_path(self.explorer.cache_dir)
+
+    def _warn(self, message: str) -> None:
+        self.show_toast(Toast(message, "warning"))
+
+    def _keep_session(self) -> None:
+        """Keep what was run for the next start, unless that is what every start brings."""
+        explorer, main = self.explorer, self.main
+        if main is None or not explorer.settings.use_cache or not explorer.has_own_runs:
+            return
+        try:
+            keep_session(self._session_file, explorer.kept_session(*main.cursor, main.measure.name))
+        except DepthError as error:
+            if not self._said_not_kept:
+                self._said_not_kept = True
+                self._warn(f"The session is not kept. {error}")
 
     def start_engine(self) -> Engine:
         """A new engine, whose messages come here."""
@@ -166,6 +192,7 @@ class DepthApp(App[int]):
             loop.add_signal_handler(number, self._signalled, number)
 
     def _signalled(self, number: int) -> None:
+        self._keep_session()
         self.explorer.close()
         # A terminal that is gone may never take the last bytes.
         watchdog = threading.Timer(LAST_RESORT, os._exit, (128 + number,))
@@ -174,6 +201,16 @@ class DepthApp(App[int]):
         self.exit(128 + number, return_code=128 + number)
 
     async def action_quit(self) -> None:
+        from depthtui.tui.screens.dialogs.ask import Ask, ask_first
+
+        if isinstance(self.screen, Ask):
+            self._quit()
+        else:
+            lost = self.explorer.unfinished
+            ask_first(self, self.explorer, lost, "quit", "quits", self._quit)
+
+    def _quit(self) -> None:
+        self._keep_session()
         self.explorer.close()
         self.exit(0)
 
@@ -251,6 +288,8 @@ class DepthApp(App[int]):
         self.explorer.handle(message.event)
         if self.main is not None and isinstance(message.event, Progress):
             self.main.advance(message.event)
+        if isinstance(message.event, RunFinished):
+            self._keep_session()
         self._changed()
 
     @on(EngineDied)

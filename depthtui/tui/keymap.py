@@ -6,7 +6,11 @@ which is what the help lists. Digits are counts, as in vi: `12j`, `12G`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+
 from textual.binding import Binding
+from textual.keys import _character_to_key
 
 
 def key(keys: str, action: str, label: str, tooltip: str, name: str, show: bool = False) -> Binding:
@@ -34,6 +38,7 @@ RUNNING = [
     key("c,enter", "run_on", "run on", "Let a halted run go on to its end", "run_on", True),
     key("escape", "stop", "stop", "Stop the run and keep what it computed", "stop", True),
     key("R", "restart", "restart engine", "Start the engine again", "restart", True),
+    key("R", "bring_back", "last session", "Bring the last session back", "bring_back", True),
 ]
 """Listed first, so that the footer leads with them while they apply."""
 
@@ -310,3 +315,30 @@ SWEEP = [
 ]
 
 ALL = [*MAIN, *COMPARE, *WHAT_IF, *THINKING, *SWEEP, *APP]
+
+_SCREENS = (MAIN, COMPARE, WHAT_IF, THINKING, SWEEP)
+
+
+def keys_of(binding_id: str, remapped: Mapping[str, str]) -> list[str]:
+    """The keys of a binding, as Textual names them, remapped or its own."""
+    own = next(binding.key for binding in ALL if binding.id == binding_id)
+    return [_name(key) for key in remapped.get(binding_id, own).split(",")]
+
+
+def clashes(remapped: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """The keys that a remapping gives to two bindings of one screen, and the ids of these."""
+    found: dict[tuple[str, str, str], None] = {}
+    for bindings in _SCREENS:
+        ids = dict.fromkeys(binding.id for binding in [*bindings, *APP] if binding.id)
+        for first, second in combinations(ids, 2):
+            # What shares a key by itself works at different times.
+            before = set(keys_of(first, {})) & set(keys_of(second, {}))
+            for key in keys_of(first, remapped):
+                if key in keys_of(second, remapped) and key not in before:
+                    found[key, first, second] = None
+    yield from found
+
+
+def _name(key: str) -> str:
+    key = key.strip()
+    return _character_to_key(key) if len(key) == 1 else key

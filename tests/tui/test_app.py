@@ -107,7 +107,7 @@ async def test_a_model_that_does_not_load_says_what_to_do(tmp_path: Path) -> Non
         await it.until(lambda: "/nowhere is no model" in it.screen_text())
         assert "It has no config.json." in it.screen_text()
         await it.until(lambda: "m model" in it.screen_text())
-        assert "○ idle" in it.screen_text()
+        assert "○ no model is loaded" in it.screen_text()
         assert not it.engine.sent(StartRun)
         await it.press("r", "s", "n", "e", "C", "y", "space")
         assert it.app.error is None
@@ -441,6 +441,14 @@ async def test_a_remapping_of_no_key_is_told(tmp_path: Path) -> None:
         assert it.main.layer_order == "down"
 
 
+async def test_a_key_that_two_share_is_told(tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path, keys={"run": "j", "off": "question_mark,f9"})
+    async with explore(tmp_path, settings=settings) as it:
+        assert it.toasts() == [
+            "The settings give j to both run and down, question_mark to both off and help."
+        ]
+
+
 @pytest.mark.parametrize("state", ["loading", "halted", "gone"])
 async def test_every_key_survives_every_state(tmp_path: Path, state: str) -> None:
     from depthtui.tui import keymap
@@ -578,6 +586,9 @@ async def test_switching_the_model_keeps_the_session(tmp_path: Path) -> None:
         ]
         assert it.session.runs[0].prompt == it.session.runs[1].prompt
         assert load_settings(tmp_path / "settings.toml").last_model == "other/model"
+        await it.press("b", "down", "enter")
+        await it.until(lambda: "model is loaded" in it.screen_text())
+        assert "SmolLM2-135M-Instruct" in it.screen_text().split("\n")[0]
 
 
 async def test_switching_in_the_middle_of_a_load_takes_a_fresh_engine(tmp_path: Path) -> None:

@@ -144,14 +144,23 @@ async def test_a_file_is_opened_or_refused_in_words(tmp_path: Path) -> None:
         assert started(it).prompt.answer == " four"
 
 
-async def test_the_chat_template_is_a_switch_that_stays(tmp_path: Path) -> None:
+async def test_the_chat_template_is_seen_and_belongs_to_the_prompt(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await opened(it, "t", PromptPicker)
         it.app.screen.query_one("#template", Checkbox).toggle()
         await it.press("enter")
         await it.until(lambda: len(it.session.runs) == 2)
         assert started(it).settings.chat_template
-        assert load_settings(tmp_path / "settings.toml").chat_template
+        await it.until(lambda: "1/17 · chat template" in it.screen_text())
+        assert "Prompt · chat template" in it.screen_text()
+        await opened(it, "t", PromptPicker)
+        assert it.app.screen.query_one("#template", Checkbox).value
+        await it.press("escape", "n")
+        await it.until(lambda: len(it.session.runs) == 3)
+        assert not started(it).settings.chat_template
+        assert "plain" in it.toasts()[-1]
+        await it.until(lambda: "Prompt · chat template" not in it.screen_text())
+    assert not load_settings(tmp_path / "settings.toml").chat_template
 
 
 async def test_a_model_without_a_template_has_no_switch(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from depthtui.data.protocol import Failed, MetricRows, Pace, StartRun
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
-from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME
+from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME, OF_THE_PASS
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.estimates import about_time
@@ -50,6 +50,21 @@ async def test_i_fills_in_maps_that_leave_places_empty(tmp_path: Path, measure: 
         assert np.isnan(values[:, -1]).all()
         await it.until(lambda: "loss change, nats" in it.screen_text())
         await it.until(lambda: "i computes it" not in it.screen_text())
+
+
+async def test_v_goes_to_the_heatmap_whose_key_is_offered(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(120, 40)) as it:
+        await it.press("tab", "v", "end", "up", "enter")
+        await it.until(
+            lambda: it.app.screen is it.main and it.main.measure.metric not in OF_THE_PASS
+        )
+        heatmap = it.main.query_one("#heatmap", Heatmap)
+        await it.until(lambda: it.main.focused is heatmap)
+        await it.until(lambda: "i computes it" in it.screen_text())
+        await it.press("tab")
+        await it.until(lambda: "here, i computes it" in it.screen_text())
+        await it.press("shift+tab", "i")
+        await it.until(lambda: it.main.measure.metric in it.session.current.result.measured)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
@@ -102,7 +117,7 @@ async def test_rows_come_while_it_is_computed_and_escape_keeps_them(tmp_path: Pa
         await it.until(lambda: "is being computed" in it.screen_text())
         it.engine.advance(until=MetricRows)
         await it.until(lambda: run.result.get(ResidualErasure) is not None)
-        await it.until(lambda: "residual erasure 1 of 2 · about 40 s left" in it.screen_text())
+        await it.until(lambda: "residual erasure 1 of 2 · 0 s, about 40 s left" in it.screen_text())
         assert np.isnan(run.result.get(ResidualErasure).effect).any()
         await it.press("escape")
         await it.until(lambda: it.status.state == "stopped")

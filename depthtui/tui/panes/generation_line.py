@@ -55,10 +55,11 @@ class GenerationLine(StatusLine):
 def _how(generation_state: GenerationState) -> str:
     settings = generation_state.settings
     lens = "" if settings.lens == LOGIT else f" · {lens_title(settings.lens)}"
+    ends = f"{lens}{' · chat template' * settings.chat_template}"
     if not settings.temperature:
-        return f"greedy{lens}"
+        return f"greedy{ends}"
     top = f" · top-p {settings.top_p:g}" if settings.top_p < 1 else ""
-    return f"temperature {settings.temperature:g}{top} · seed {settings.seed}{lens}"
+    return f"temperature {settings.temperature:g}{top} · seed {settings.seed}{ends}"
 
 
 def _words(generation_state: GenerationState, measure: TokenDepthMeasure) -> list[str]:

@@ -60,7 +60,8 @@ class Page(LinesPane):
         if lens is None:
             return self.no_lens()
         if not lens.is_read:
-            return purpose, "It needs every layer: the run goes on."
+            layers = f"{self.result.layers_done} of {self.result.model.n_layers}"
+            return purpose, f"It needs the lens of every layer; {layers} have run."
         return None
 
     def lens(self) -> LogitLens:

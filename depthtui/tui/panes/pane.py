@@ -283,6 +283,12 @@ class Pane(Widget, can_focus=True):
     def on_resize(self) -> None:
         self.redraw()
 
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
+        if self._empty is not None:
+            # It says what its keys do, which depends on the focus.
+            self.refresh()
+
     def watch_measure(self) -> None:
         self.redraw()
 
@@ -308,7 +314,9 @@ class Pane(Widget, can_focus=True):
         lines: list[tuple[str, Style]] = [
             (text, self.pane_styles.muted) for text in wrap(reason, width)
         ]
-        lines += [(text, self.pane_styles.faint) for text in wrap(help_text, width)]
+        # The key computes for the pane with the focus.
+        here = "here, " * (help_text.startswith("i ") and not self.has_focus)
+        lines += [(text, self.pane_styles.faint) for text in wrap(here + help_text, width)]
         first = max(0, (height - len(lines)) // 2)
         if not first <= y < first + len(lines):
             return self.line()

@@ -135,8 +135,10 @@ class PromptPane(Pane):
         mark = self._remarks.at(*self.cursor)
         note = printable_sentence(mark.note[:40]) if mark is not None else ""
         marked = "" if mark is None else f"★ {note} · " if note else "★ "
+        wrapped = " · chat template" * self.result.settings.chat_template
         self.set_titles(
-            "Prompt", f'{marked}token {index} of {len(tokens)} · id {tokens.ids[index]} · "{text}"'
+            f"Prompt{wrapped}",
+            f'{marked}token {index} of {len(tokens)} · id {tokens.ids[index]} · "{text}"',
         )
 
     # Drawing ----------------------------------------------------------------

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from rich.cells import cell_len
 from textual.strip import Strip
+from textual.timer import Timer
 from textual.widget import Widget
 
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.sizes import about, format_size
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import PaneStyles, Piece, number, strip_of, styles_of
+from depthtui.tui.state.session import Work
 from depthtui.tui.state.status import Status
+
+_LONGEST_NAME = 24
+_MANY = 100
+_TICK = 0.5
+"""Seconds between two looks at the clock."""
 
 
 class StatusLine(Widget):
@@ -29,12 +38,18 @@ class StatusLine(Widget):
 
     status = Status()
     _pane_styles: PaneStyles | None = None
+    _clock: Timer | None = None
 
     def show(self, status: Status) -> None:
         """Say this from now on."""
         if status != self.status:
             self.status = status
             self.refresh()
+            if self._clock is not None:
+                (self._clock.resume if status.state == "running" else self._clock.pause)()
+
+    def on_mount(self) -> None:
+        self._clock = self.set_interval(_TICK, self.refresh, pause=True)
 
     @property
     def pane_styles(self) -> PaneStyles:
@@ -59,61 +74,98 @@ class StatusLine(Widget):
         """The model and the prompt, dropping what matters least until they fit."""
         styles, status = self.pane_styles, self.status
         model = status.model
-        name = printable_sentence(model.name if model else status.model_name) or "no model"
+        name = printable_sentence(model.name if model else status.loads) or "no model"
         details = []
         if model is not None:
             weights = " ".join(filter(None, (model.device, model.dtype, model.quantize)))
             details = [f"{model.n_layers} layers", printable_sentence(weights)]
             if status.memory:
                 details.append(format_size(status.memory))
-        prompt = " · ".join(filter(None, (printable_sentence(status.task), status.number)))
+        wrapped = "chat template" if status.is_wrapped else ""
+        words = (printable_sentence(status.task), status.number, wrapped)
+        prompt = _prompt(" · ".join(filter(None, words)), styles)
         brand: Piece = ("depthtui  ", styles.muted)
         for pieces in (
-            [brand, *_model(name, details, styles), *_prompt(prompt, styles)],
-            [*_model(name, details, styles), *_prompt(prompt, styles)],
-            [*_model(name, details[:1], styles), *_prompt(prompt, styles)],
-            [*_model(name, [], styles), *_prompt(prompt, styles)],
-            [*_model(name, details[:1], styles)],
+            [brand, *_model(name, details, styles), *prompt],
+            [*_model(name, details, styles), *prompt],
+            [*_model(name, details[:1], styles), *prompt],
+            [*_model(name, [], styles), *prompt],
+            [*_model(name, details[:1], styles), *_prompt(wrapped, styles)],
+            [*_model(name, [], styles), *_prompt(wrapped, styles)],
         ):
             if _cells(pieces) <= room:
                 return pieces
         return [(fit_shown(name, max(0, room)), styles.strong)]
 
     def _state(self) -> list[Piece]:
+        """What the engine does, and for which model where another one's run is shown."""
+        loaded = fit_shown(printable_sentence(self.status.loaded), _LONGEST_NAME).rstrip()
+        other = [(f" · {loaded} is loaded", self.pane_styles.muted)] if loaded else []
+        return [*self._work(), *other]
+
+    def _work(self) -> list[Piece]:
         styles, status = self.pane_styles, self.status
         seconds = f" · {number(status.seconds)} s" if status.seconds else ""
+        good: Piece = ("▸ ", styles.good)
         match status.state:
             case "starting":
                 return [("◌ ", styles.muted), ("starting", styles.muted)]
             case "loading":
-                return [("◌ ", styles.text), ("loading", styles.text)]
+                # Without a run the left says it.
+                what = f" {printable_sentence(status.loads)}" if status.model else ""
+                return [
+                    ("◌ ", styles.text),
+                    (fit_shown(f"loading{what}", 40).rstrip(), styles.text),
+                ]
             case "idle":
-                return [("○ ", styles.muted), ("idle", styles.muted)]
+                return [("○ ", styles.muted), ("no model is loaded", styles.muted)]
             case "running" if status.work is not None:
-                title = METRIC_BY_NAME[status.work.metric].title.lower()
-                share = (
-                    f" {status.work.done} of {status.work.total}" if status.work.total > 1 else ""
-                )
-                left = f" · {about(status.work.seconds_left)} left" * (status.work.seconds_left > 0)
-                return [("▸ ", styles.good), (f"{title}{share}{left or seconds}", styles.text)]
+                return [good, (f"{_how_far(status.work)}{self._clock_words()}", styles.text)]
+            case "running" if status.layers:
+                where = f"layer {status.layer} of {status.layers}"
+                return [good, (f"{where}{self._clock_words()}", styles.text)]
             case "running":
-                where = f"layer {status.layer} of {status.layers}{seconds}"
-                return [("▸ ", styles.good), (where, styles.text)]
+                return [good, (f"waiting for the engine{self._clock_words()}", styles.text)]
             case "halted":
                 where = f"halted after layer {status.layer} of {status.layers}"
                 return [("‖ ", styles.warning), (where, styles.text)]
             case "sweeping":
                 done, total = status.swept
-                return [("▸ ", styles.good), (f"sweep, {done} of {total} prompts · S", styles.text)]
+                left = f", {about(status.sweep_left)} left" * (status.sweep_left > 0)
+                return [good, (f"sweep, {done} of {total} prompts{left} · S", styles.text)]
             case "writing":
-                words = printable_sentence(status.stage) or "writing"
-                return [("▸ ", styles.good), (words, styles.text)]
+                return [good, (printable_sentence(status.stage) or "writing", styles.text)]
             case "stopped":
                 return [("■ ", styles.warning), (f"stopped{seconds}", styles.text)]
             case "gone":
                 return [("✕ ", styles.error), ("engine gone", styles.error)]
         words = {None: "", True: " · cached", False: f" · computed{seconds}"}[status.cached]
         return [("● ", styles.good), (f"ready{words}", styles.text)]
+
+    def _clock_words(self) -> str:
+        """How long the run has taken, and how long what it is at still takes, by now."""
+        status = self.status
+        since = monotonic() - status.heard_at if status.heard_at else 0.0
+        words = f" · {_duration(status.seconds + since)}"
+        left = status.work.seconds_left - since if status.work is not None else -1.0
+        return f"{words}, {about(left)} left" if left > 0 else words
+
+
+def _how_far(work: Work) -> str:
+    """What is computed, and how much of it is done: a count where there are few, else a share."""
+    title = METRIC_BY_NAME[work.metric].title.lower()
+    if work.total <= 1:
+        return title
+    share = (
+        f"{work.done} of {work.total}" if work.total < _MANY else f"{work.done / work.total:.0%}"
+    )
+    return f"{title} {share}"
+
+
+def _duration(seconds: float) -> str:
+    """A time that runs, in whole seconds."""
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
 def _model(name: str, details: list[str], styles: PaneStyles) -> list[Piece]:

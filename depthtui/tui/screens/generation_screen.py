@@ -28,6 +28,7 @@ from depthtui.tui.panes.generation_line import GenerationLine
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.token_depth_curve import TokenDepthCurve
 from depthtui.tui.panes.token_lens import TokenLens
+from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer
@@ -76,7 +77,9 @@ class GenerationScreen(LiveScreen):
         self.layer_order = self._first_order
         generation_state = self._explorer.generation_state
         if generation_state is None or not self._explorer.generates_for(generation_state):
-            self._begin(generation_state.settings if generation_state else None)
+            before = generation_state.settings if generation_state else None
+            wrapped = self._explorer.chat_template
+            self._begin(replace(before, chat_template=wrapped) if before else None)
         self._show_measure()
         self.redraw()
         self.go(*self.extent())
@@ -148,9 +151,15 @@ class GenerationScreen(LiveScreen):
                 return self._shown is not None and not is_live
         return True
 
+    def _begin_after_asking(self, settings: GenerationSettings | None, key: str) -> None:
+        """Write anew, in place of what is being written; `key` is the id of the key that asked."""
+        is_live = self.generation_state is not None and self.generation_state.is_live
+        lost = self._explorer.unfinished if is_live else ""
+        ask_first(self.app, self._explorer, lost, key, "begins anew", lambda: self._begin(settings))
+
     def _begin(self, settings: GenerationSettings | None = None) -> None:
         """Write anew."""
-        user = self._explorer.settings.generation_settings()
+        user = self._explorer.generation_settings()
         self._follows = True
         self._explorer.generate(
             replace(
@@ -163,20 +172,22 @@ class GenerationScreen(LiveScreen):
         self.redraw()
 
     def action_again(self) -> None:
-        self._begin(self.generation_state.settings if self.generation_state else None)
+        settings = self.generation_state.settings if self.generation_state else None
+        self._begin_after_asking(settings, "write_again")
 
     def action_new_seed(self) -> None:
         """Write anew by another seed, drawn at random; greedy texts get a temperature."""
         settings = self.generation_state.settings if self.generation_state else GenerationSettings()
         warm = settings.temperature or 0.7
-        self._begin(replace(settings, seed=random.randrange(1000), temperature=warm))
+        settings = replace(settings, seed=random.randrange(1000), temperature=warm)
+        self._begin_after_asking(settings, "new_seed")
 
     def action_writing(self) -> None:
         from depthtui.tui.screens.dialogs.generation_settings import GenerationDialog
 
         def chosen(settings: GenerationSettings | None) -> None:
             if settings is not None:
-                self._begin(settings)
+                self._begin_after_asking(settings, "writing")
 
         generation_state = self.generation_state
         if generation_state is not None:
@@ -217,8 +228,8 @@ class GenerationScreen(LiveScreen):
         """Read prompt and text teacher-forced, in the main screen."""
         generation_state = self.generation_state
         if generation_state is not None:
-            self._explorer.change(chat_template=generation_state.settings.chat_template)
-            self._explorer.run(generation_state.as_prompt())
+            wrapped = generation_state.settings.chat_template
+            self._explorer.run(generation_state.as_prompt(), chat_template=wrapped)
             self.dismiss(None)
 
     def action_export(self) -> None:

@@ -109,6 +109,7 @@ def layout(lines: Iterable[Widget]) -> ComposeResult:
     yield ProgressPane(id="progress", name="Loading")
     yield ProblemText(id="problem")
     yield from lines
+    yield Static(id="offer", classes="title-line")
     yield Footer(compact=True, show_command_palette=False)
 
 

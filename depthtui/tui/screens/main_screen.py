@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.content import Content
+from textual.widgets import Static
 
 from depthtui.data.depth import DepthSummary
 from depthtui.data.lens import LogitLens
@@ -22,26 +25,32 @@ from depthtui.tui import keymap
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.heatmap_views import copied
 from depthtui.tui.panes.page import ThresholdPage, ThresholdTurned
-from depthtui.tui.panes.pane import Pane
+from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens import main_layout, opening
-from depthtui.tui.screens.dialogs.session_screen import task_title
+from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.screens.places_screen import PlacesScreen
 from depthtui.tui.state.explorer import Explorer, Phase
+from depthtui.tui.state.kept_session import words_of
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.status import status_of
 from depthtui.tui.state.task_prompts import neighbour
 from depthtui.tui.state.verdicts import LastVerdict
 from depthtui.tui.state.what_if import can_be_changed
 
+if TYPE_CHECKING:
+    from depthtui.tui.screens.dialogs.prompt_picker import PromptChoice
+
 SWEEPING = "A sweep is running: esc stops it, then r runs the prompt. S shows the sweep."
 OTHER_MODEL = "This run is of another model: m loads that one."
 STOPPABLE = (Phase.RUNNING, Phase.HALTED, Phase.LOADING, Phase.SWEEPING, Phase.WRITING)
+PLAIN_AGAIN = "The chat template was of the prompt before; this one is plain. p puts it on."
 STILL_RUNNING = "The run goes on: esc stops it."
+STILL_HALTED = "The run is halted: c lets it go on to its end, esc stops it."
 
 
 class MainScreen(PlacesScreen):
@@ -63,6 +72,7 @@ class MainScreen(PlacesScreen):
         self._verdict = LastVerdict()
         self._moved = False
         self._load = 0
+        self._return_to: tuple[Run, Cursor] | None = None
         self._keys_depend_on: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
@@ -112,8 +122,9 @@ class MainScreen(PlacesScreen):
             pane.show(result, summary)
         self.query_one(PromptPane).show_remarks(self.run.remarks if self.run else Remarks())
         self.query_one(main_layout.SessionList).show(explorer.session)
-        self.query_one(StatusLine).show(status_of(explorer, task_title(explorer.prompt)))
+        self.query_one(StatusLine).show(status_of(explorer))
         self._show_load()
+        self._show_offer()
         self._compare_if_ready()
         self._refresh_keys()
 
@@ -123,6 +134,7 @@ class MainScreen(PlacesScreen):
             self.explorer.phase,
             self.shown_result() is None,
             can_be_changed(self.run),
+            self.explorer.offered is None,
             len(self.explorer.session.results),
             self.is_searching,
         )
@@ -153,6 +165,10 @@ class MainScreen(PlacesScreen):
         if before is None or before.tokens.texts != result.tokens.texts:
             self._moved = False
             self.go(self.cursor.layer, _predicts_answer(result))
+        if self._return_to is not None and self._return_to[0] is run:
+            self._moved = True
+            self.go(*self._return_to[1])
+            self._return_to = None
 
     def watch_measure(self, measure: Measure) -> None:
         super().watch_measure(measure)
@@ -176,6 +192,20 @@ class MainScreen(PlacesScreen):
         for widget in (progress, problem):
             widget.set_class(covers, "full")
         self._cover_panes(covers)
+
+    def _show_offer(self) -> None:
+        """Say that there is a last session, until something else is done."""
+        line, kept = self.query_one("#offer", Static), self.explorer.offered
+        offers = kept is not None and self._can_bring_back and len(self.explorer.session.runs) < 2
+        line.display = offers
+        if kept is not None and offers:
+            words = words_of(kept, datetime.now())
+            line.update(Content(f"{words[0].upper()}{words[1:]}: R brings it back."))
+
+    @property
+    def _can_bring_back(self) -> bool:
+        restarts = self.explorer.phase in (Phase.DEAD, Phase.NO_MODEL)
+        return self.explorer.offered is not None and not restarts
 
     def _cover_panes(self, covers: bool) -> None:
         """Hide the panes, or bring them back."""
@@ -211,6 +241,8 @@ class MainScreen(PlacesScreen):
                 return phase in STOPPABLE
             case "restart":
                 return phase in (Phase.DEAD, Phase.NO_MODEL)
+            case "bring_back":
+                return self._can_bring_back
             case "run" | "run_stepping":
                 return self.explorer.can_run and phase is not Phase.HALTED
             case "next_prompt" | "generate":
@@ -243,13 +275,27 @@ class MainScreen(PlacesScreen):
         self._run()
 
     def action_run_stepping(self) -> None:
-        self._run(step=True)
+        self._run(step=True, key="run_stepping")
 
-    def _run(self, prompt: Prompt | None = None, step: bool = False) -> None:
-        self.explorer.run(prompt, step)
-        if self.explorer.phase is Phase.SWEEPING:
-            self.notify(SWEEPING, severity="warning", markup=False)
-        self.redraw()
+    def _run(
+        self,
+        prompt: Prompt | None = None,
+        step: bool = False,
+        chat_template: bool | None = None,
+        key: str = "run",
+    ) -> None:
+        """Run a prompt, by default the current one; `key` is the id of the key that asked."""
+
+        def run() -> None:
+            was_wrapped = self.explorer.chat_template
+            self.explorer.run(prompt, step, chat_template)
+            if self.explorer.phase is Phase.SWEEPING:
+                self.notify(SWEEPING, severity="warning", markup=False)
+            elif chat_template is None and was_wrapped and not self.explorer.chat_template:
+                self.notify(PLAIN_AGAIN, markup=False)
+            self.redraw()
+
+        ask_first(self.app, self.explorer, self.explorer.slow_work, key, "runs it", run)
 
     def action_next_layer(self) -> None:
         self.explorer.step(self._take_count())
@@ -266,6 +312,22 @@ class MainScreen(PlacesScreen):
         self.explorer.restart()
         self.redraw()
 
+    def action_bring_back(self) -> None:
+        """List the last session's runs, and show what was on the screen."""
+        kept, explorer = self.explorer.offered, self.explorer
+        if kept is None:
+            return
+
+        def bring_back() -> None:
+            self.measure = MEASURE_BY_NAME[kept.measure]
+            run = explorer.bring_back()
+            if run is not None:
+                self._return_to = run, Cursor(kept.layer, kept.token)
+            self.redraw()
+
+        lost = explorer.lost_by_opening(kept.runs[kept.shown]) if kept.shown >= 0 else ""
+        ask_first(self.app, explorer, lost, "bring_back", "brings it back", bring_back)
+
     def action_next_prompt(self, step: int) -> None:
         """Run the next prompt of the same task, or as many further as the count says."""
         step *= self._take_count()
@@ -273,10 +335,14 @@ class MainScreen(PlacesScreen):
         if found is None:
             self.notify("This prompt belongs to no task: t chooses one.", markup=False)
         else:
-            self._run(found)
+            self._run(found, key="next_prompt" if step > 0 else "prev_prompt")
 
     def action_prompts(self, tab: str) -> None:
-        opening.choose_prompt(self, self.explorer, tab, self._run)
+        def chosen(choice: PromptChoice) -> None:
+            key = "prompt" if tab == "write" else "task"
+            self._run(choice.prompt, chat_template=choice.chat_template, key=key)
+
+        opening.choose_prompt(self, self.explorer, tab, chosen)
 
     def action_models(self) -> None:
         opening.choose_model(self, self.explorer, self.explorer.load)
@@ -324,7 +390,7 @@ class MainScreen(PlacesScreen):
         if run is None or run.result is None:
             return
         if run.state.is_live:
-            self.notify(STILL_RUNNING, markup=False)
+            self._say_it_runs(run)
         elif token == 0:
             self.notify("Nothing predicts token 0, so no answer begins there.", markup=False)
         else:
@@ -337,11 +403,15 @@ class MainScreen(PlacesScreen):
             self.notify(f"{where}: for {metrics}.", markup=False)
             self.redraw()
 
+    def _say_it_runs(self, run: Run) -> None:
+        halted = run.state is RunState.HALTED
+        self.notify(STILL_HALTED if halted else STILL_RUNNING, markup=False)
+
     def action_skip_variant(self) -> None:
         """Choose what skip effects and the like leave out."""
         run = self.run
         if run is not None and run.state.is_live:
-            self.notify(STILL_RUNNING, markup=False)
+            self._say_it_runs(run)
         elif run is not None:
             opening.choose_skip(self, self.explorer, run)
 
@@ -349,7 +419,7 @@ class MainScreen(PlacesScreen):
         """Choose which part of the slower metrics is computed."""
         run = self.run
         if run is not None and run.state.is_live:
-            self.notify(STILL_RUNNING, markup=False)
+            self._say_it_runs(run)
         elif run is not None:
             opening.choose_part(self, self.explorer, run)
 
@@ -367,7 +437,12 @@ class MainScreen(PlacesScreen):
             opening.show_what_if(self, self.explorer, clean, run.settings.skipped)
 
     def action_generate(self) -> None:
-        opening.show_generation(self, self.explorer)
+        lost = self.explorer.unfinished if self.explorer.would_write else ""
+
+        def write() -> None:
+            opening.show_generation(self, self.explorer)
+
+        ask_first(self.app, self.explorer, lost, "think", "writes", write)
 
     def action_export(self) -> None:
         run = self.run

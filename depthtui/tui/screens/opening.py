@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run import RunResult
 from depthtui.data.run_settings import ModelSpec, Skip
+from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.session import Run
+from depthtui.tui.state.session import Run, RunState
 
 if TYPE_CHECKING:
     from depthtui.tui.screens.dialogs.compare_choice import Partner
@@ -19,19 +20,18 @@ if TYPE_CHECKING:
 
 
 def choose_prompt(
-    screen: LiveScreen, explorer: Explorer, tab: str, then: Callable[[Prompt], None]
+    screen: LiveScreen, explorer: Explorer, tab: str, then: Callable[[PromptChoice], None]
 ) -> None:
     """Ask for a prompt: written, of a task or from a file."""
     from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 
     def chosen(choice: PromptChoice | None) -> None:
         if choice is not None:
-            explorer.change(chat_template=choice.chat_template)
-            then(choice.prompt)
+            then(choice)
 
-    model, settings = explorer.model, explorer.settings
+    model = explorer.model
     template = model.has_chat_template if model else None
-    picker = PromptPicker(explorer.prompt, settings.seed, settings.chat_template, template, tab)
+    picker = PromptPicker(*explorer.asked, explorer.settings.seed, template, tab)
     screen.app.push_screen(picker, chosen)
 
 
@@ -41,8 +41,12 @@ def choose_model(screen: LiveScreen, explorer: Explorer, then: Callable[[ModelSp
 
     def chosen(spec: ModelSpec | None) -> None:
         if spec is not None:
-            then(spec)
-            screen.redraw()
+            lost = explorer.unfinished
+            ask_first(screen.app, explorer, lost, "model", "opens it", lambda: opened(spec))
+
+    def opened(spec: ModelSpec) -> None:
+        then(spec)
+        screen.redraw()
 
     screen.app.push_screen(ModelPicker(explorer.spec, explorer.models_on_disk), chosen)
 
@@ -79,14 +83,28 @@ def show_session(screen: LiveScreen, explorer: Explorer) -> None:
     session = explorer.session
 
     def chosen(choice: SessionChoice | None) -> None:
+        if choice is not None and choice.brings_back:
+            screen.call_later(screen.run_action, "bring_back")
         if choice is not None and choice.run is not None:
-            session.select(choice.run)
+            show_run(screen, explorer, choice.run)
         screen.redraw()
         other = session.marked or session.before(session.current)
         if choice is not None and choice.compare and session.current and other:
             show_comparison(screen, explorer, session.current, other)
 
     screen.app.push_screen(SessionScreen(explorer), chosen)
+
+
+def show_run(screen: LiveScreen, explorer: Explorer, run: Run) -> None:
+    """Put a run on the screen; one of a former session is opened first."""
+
+    def show() -> None:
+        explorer.show_run(run)
+        screen.redraw()
+
+    is_kept = run.state is RunState.KEPT
+    lost = explorer.lost_by_opening(run) if is_kept else ""
+    ask_first(screen.app, explorer, lost, "session", "opens it", show)
 
 
 def choose_partner(screen: LiveScreen, explorer: Explorer) -> None:

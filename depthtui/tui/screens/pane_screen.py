@@ -252,10 +252,16 @@ class PaneScreen(Screen[None]):
                 self.measure = ALL_MEASURES[index]
                 return
 
+    def _go_to_heatmap(self) -> None:
+        """Let the keys act on what shows the measure."""
+        if not isinstance(self.active_pane, Heatmap):
+            self._activate(next(pane for pane in self.panes if isinstance(pane, Heatmap)))
+
     def action_measures(self) -> None:
         def chosen(name: str | None) -> None:
             if name is not None:
                 self.measure = MEASURE_BY_NAME[name]
+                self._go_to_heatmap()
 
         picker = MeasurePicker(self.measure.name, self.shown_result(), self.pace)
         self.app.push_screen(picker, chosen)

@@ -26,6 +26,7 @@ from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.sweep_curves import SweepCurves
 from depthtui.tui.panes.sweep_line import SweepLine
 from depthtui.tui.panes.sweep_table import Column, SweepTable, columns_of, in_order
+from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer, Phase
@@ -362,8 +363,13 @@ class SweepScreen(LiveScreen):
             }.get(self._explorer.phase, "A model is loading: the sweep can start after it.")
             self.notify(words, severity="warning", markup=False)
             return
-        self._explorer.start_sweep(plan, folder)
-        self.redraw()
+
+        def start() -> None:
+            self._explorer.start_sweep(plan, folder)
+            self.redraw()
+
+        lost = self._explorer.slow_work
+        ask_first(self.app, self._explorer, lost, "new_sweep", "starts the sweep", start)
 
     def action_new_sweep(self) -> None:
         """Choose models and tasks, and start."""

@@ -39,7 +39,7 @@ from depthtui.tui.screens.dialogs.what_if_export import pruned_model
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer, Phase
-from depthtui.tui.state.session import Run
+from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.status import EngineState, Status, stage_of
 from depthtui.tui.state.what_if import CHEAPEST_RANKING, Stack, WhatIf
 
@@ -156,11 +156,13 @@ class WhatIfScreen(LiveScreen):
             Status(
                 model=what_if.clean.model,
                 task=f"what if · {printable_sentence(prompt_title(what_if.clean.prompt, 60))}",
+                is_wrapped=what_if.clean.settings.chat_template,
                 state=state,
                 stage=stage_of(explorer),
                 layer=live.layers_done if live else 0,
-                layers=live.model.n_layers if live else 0,
+                layers=live.model.n_layers if live and live.state is not RunState.WAITING else 0,
                 seconds=live.seconds if live else 0,
+                heard_at=live.heard_at if live else 0,
                 work=live.work if live else None,
             )
         )

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.lens import LENS_CLASSES
 from depthtui.data.lens_view import lens_title
 from depthtui.data.model import ModelInfo
@@ -42,6 +44,7 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import CHOICES, GenerationSettings, ModelSpec, RunSettings
+from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.lens_view import next_lens
 from depthtui.settings import Settings, models_dir
 from depthtui.tui.state.engine import Engine, EngineDeath
@@ -127,6 +130,7 @@ class Explorer:
         generation_state: the text that is being written, or was last; or None.
         sweep: the sweep that is running, or was opened last; or None.
         last_export: the file to read of what was exported last, or None.
+        offered: the last session, until it is brought back; or None.
         compared: a run and its prompt's run on another model, once that is finished, until
             somebody takes them; or None.
     """
@@ -151,19 +155,35 @@ class Explorer:
         self.sweep: Sweeping | None = None
         self.compared: tuple[Run, Run] | None = None
         self.last_export: Path | None = None
+        self.offered: KeptSession | None = None
         self._host = host
         self._first_thresholds = (settings.kl_threshold, settings.overlap_threshold)
-        self._prompt: Prompt | None = None
+        self._asked: tuple[Prompt, bool] | None = None
         self._engine: Engine | None = None
         self._steps_left = 0
         self._awaited: tuple[Run, Run | None] | None = None
         self._writing_id = -1
+        self._recalled: Run | None = None
+
+    @property
+    def asked(self) -> tuple[Prompt, bool]:
+        """What `run` would run: a prompt, and whether it is wrapped in the chat template."""
+        current = self.session.current
+        if self._asked is not None:
+            return self._asked
+        if current is not None:
+            return current.prompt, current.settings.chat_template
+        return self._host.first_prompt(), self.settings.chat_template
 
     @property
     def prompt(self) -> Prompt:
-        """What `run` would run."""
-        current = self.session.current
-        return self._prompt or (current.prompt if current else self._host.first_prompt())
+        """The prompt that `run` would run."""
+        return self.asked[0]
+
+    @property
+    def chat_template(self) -> bool:
+        """Whether that prompt is wrapped in the chat template."""
+        return self.asked[1]
 
     @property
     def can_run(self) -> bool:
@@ -238,7 +258,7 @@ class Explorer:
         The comparison is called off by whatever is run, loaded or stopped in between.
         """
         self._expect_nothing()
-        self._prompt, self._awaited = run.prompt, (run, None)
+        self._asked, self._awaited = (run.prompt, run.settings.chat_template), (run, None)
         if self.model is not None and self.can_run and self.model.spec == spec:
             self._run_awaited(self.model)
         else:
@@ -267,8 +287,69 @@ class Explorer:
             self.compared = (first, second)
 
     def _expect_nothing(self) -> None:
-        """Call off the comparison that is waited for, or that nobody has taken."""
-        self._awaited = self.compared = None
+        """Call off what waits for another model, and a comparison that nobody has taken."""
+        self._awaited = self.compared = self._recalled = None
+
+    def bring_back(self) -> Run | None:
+        """List the runs of the last session, and open the one that was on the screen: that one."""
+        kept, self.offered = self.offered, None
+        if kept is None:
+            return None
+        runs = self.session.restore(kept.runs)
+        self.settings = replace(
+            self.settings,
+            kl_threshold=kept.kl_threshold,
+            overlap_threshold=kept.overlap_threshold,
+        )
+        if kept.shown < 0:
+            return None
+        self.show_run(runs[kept.shown])
+        return runs[kept.shown]
+
+    def _recall(self, run: Run) -> None:
+        """Take a run of a former session from the cache, or compute it; its model is loaded."""
+        self._expect_nothing()
+        self._asked = run.prompt, run.settings.chat_template
+        model, spec = self.model, run.model.spec
+        if model is not None and self.can_run and model.spec == spec:
+            self.session.recall(run, model)
+            self._send(run)
+            return
+        self._recalled = run
+        if not (self.is_loading and self.spec == spec):
+            self._load(spec)
+
+    def lost_by_opening(self, run: Run | KeptRun) -> str:
+        """What ends where a run of a former session is opened, in words; empty for nothing."""
+        is_here = self.model is not None and self.model.spec == run.model.spec
+        return "" if is_here and self.can_run else self.unfinished
+
+    @property
+    def has_own_runs(self) -> bool:
+        """Whether there is more than every start brings by itself."""
+        runs = list(self.session.listed())
+        by_itself = self._host.first_prompt(), self.settings.run_settings().metrics
+        return len(runs) > 1 or any(
+            run.remarks or (run.prompt, run.settings.metrics) != by_itself for run in runs
+        )
+
+    def kept_session(self, layer: int, token: int, measure: str) -> KeptSession:
+        """The session as it is kept, with the cursor and the measure on the screen."""
+        runs = list(self.session.listed())
+        current = self.session.current
+        return KeptSession(
+            datetime.now().isoformat(timespec="seconds"),
+            tuple(
+                KeptRun(run.model, run.prompt, run.settings, run.started.isoformat(), run.remarks)
+                for run in runs
+            ),
+            runs.index(current) if current in runs else -1,
+            layer,
+            token,
+            measure,
+            self.settings.kl_threshold,
+            self.settings.overlap_threshold,
+        )
 
     def _load(self, spec: ModelSpec) -> None:
         self.spec = spec
@@ -283,21 +364,36 @@ class Explorer:
         self.phase = Phase.LOADING
         self._engine.send(LoadModel(spec))
 
-    def run(self, prompt: Prompt | None = None, step: bool = False) -> None:
+    def run(
+        self,
+        prompt: Prompt | None = None,
+        step: bool = False,
+        chat_template: bool | None = None,
+    ) -> None:
         """Run a prompt, by default the current one; a live run is stopped first.
 
         A prompt whose result is on the screen already is computed afresh.
+
+        Args:
+            prompt: what to run; None for the current one, wrapped as it is.
+            step: whether to halt after each layer.
+            chat_template: whether it is wrapped in the chat template; None for what the user's
+                settings say of another prompt than the current one.
         """
-        prompt = prompt or self.prompt
-        self._prompt = prompt
+        asked, wrapped = self.asked
+        if prompt is not None:
+            asked, wrapped = prompt, self.settings.chat_template
+        if chat_template is not None:
+            wrapped = chat_template
+        self._asked = asked, wrapped
         self._expect_nothing()
         if self._engine is None or self.model is None or not self.can_run:
             return
         self.stop()
-        settings = self._run_settings(prompt)
+        settings = self._run_settings(asked, wrapped)
         current = self.session.current
-        again = current is not None and current.answers(self.model, prompt, settings)
-        run = self.session.start(self.model, prompt, settings)
+        again = current is not None and current.answers(self.model, asked, settings)
+        run = self.session.start(self.model, asked, settings)
         self._send(run, step, fresh=again)
 
     def compute(self, *metrics: str) -> None:
@@ -342,6 +438,10 @@ class Explorer:
             )
         )
 
+    def generation_settings(self) -> GenerationSettings:
+        """The user's settings of texts; the current prompt is wrapped as it is run."""
+        return replace(self.settings.generation_settings(), chat_template=self.chat_template)
+
     def generates_for(self, generation_state: GenerationState) -> bool:
         """Whether a text is the loaded model's, after the current prompt."""
         return (generation_state.model, generation_state.prompt) == (self.model, self.prompt)
@@ -382,15 +482,22 @@ class Explorer:
         """Put a sweep's prompt on the main screen; its model is loaded if need be."""
         for run in self.session.runs:
             if run.answers(record.model, record.prompt, record.settings):
-                self.session.select(run)
-                self._prompt = run.prompt
+                self.show_run(run)
                 return
-        self.change(chat_template=record.settings.chat_template)
+        wrapped = record.settings.chat_template
         if self.can_run and self.model is not None and self.model.spec == cell.model:
-            self.run(record.prompt)
+            self.run(record.prompt, chat_template=wrapped)
         else:
-            self._prompt = record.prompt
+            self._asked = record.prompt, wrapped
             self.load(cell.model)
+
+    def show_run(self, run: Run) -> None:
+        """Put a run on the screen; its prompt is what `run` runs from now on."""
+        if run.state is RunState.KEPT:
+            self._recall(run)
+            return
+        self.session.select(run)
+        self._asked = None
 
     def _swept(self, finished: SweepFinished) -> None:
         """A sweep has ended: say how, and which model is loaded now."""
@@ -438,14 +545,16 @@ class Explorer:
         if run is not None:
             self.session.choose(run, **settings)
 
-    def _run_settings(self, prompt: Prompt) -> RunSettings:
+    def _run_settings(self, prompt: Prompt, chat_template: bool) -> RunSettings:
         """The user's settings, what is skipped, and the answer that is marked in this prompt."""
-        settings, current = self.settings.run_settings(), self.session.current
+        settings = replace(self.settings.run_settings(), chat_template=chat_template)
+        current = self.session.current
         if current is None:
             return settings
         names = ("skip_part", "skip_everywhere", *CHOICES)
         settings = replace(settings, **{name: getattr(current.settings, name) for name in names})
-        if (current.prompt, current.model) != (prompt, self.model):
+        shown = current.prompt, current.settings.chat_template, current.model
+        if shown != (prompt, chat_template, self.model):
             return settings
         return replace(settings, answer_start=current.settings.answer_start)
 
@@ -453,6 +562,38 @@ class Explorer:
         assert self._engine is not None
         self.phase, self._steps_left = Phase.RUNNING, 0
         self._engine.send(StartRun(run.engine_id, run.prompt, run.settings, step, fresh))
+
+    @property
+    def unfinished(self) -> str:
+        """What would end with the engine's work, in words; empty where it does none."""
+        if self.sweep is not None and self.sweep.is_live:
+            return f"A sweep goes on ({self.sweep.done} of {self.sweep.total} prompts are kept)"
+        if self.generation_state is not None and self.generation_state.is_live:
+            return "A text is being written"
+        if self._writing_id >= 0:
+            return "A model is being written"
+        run = self.session.live
+        if run is None:
+            return ""
+        name = f"Run {run.number}" if run.number else "A what-if"
+        if run.state is RunState.HALTED:
+            return f"{name} is halted after layer {run.halted_at}"
+        if run.work is not None:
+            return f"{name} computes {METRIC_BY_NAME[run.work.metric].title.lower()}"
+        return f"{name} is not finished"
+
+    @property
+    def slow_work(self) -> str:
+        """The same where that is a slower metric: what takes long is not ended by the way."""
+        run = self.session.live
+        work = run.work if run is not None else None
+        is_slow = work is not None and METRIC_BY_NAME[work.metric].on_demand
+        return self.unfinished if is_slow else ""
+
+    @property
+    def would_write(self) -> bool:
+        """Whether there is no text yet that answers the current prompt."""
+        return self.generation_state is None or not self.generates_for(self.generation_state)
 
     def stop(self) -> None:
         """Stop the live run, text or sweep, of which all stays that there is, or a load."""
@@ -489,6 +630,8 @@ class Explorer:
         if run is self.session.live:
             self.stop()
             self.phase = Phase.READY
+        if run is self.session.current:
+            self._asked = None
         self.session.delete(run)
 
     def change(self, **changes: Any) -> None:
@@ -570,7 +713,7 @@ class Explorer:
 
     def engine_died(self, death: EngineDeath) -> None:
         """The process is gone: keep every result and say how to go on."""
-        self._engine, self._awaited, self._writing_id = None, None, -1
+        self._engine, self._awaited, self._recalled, self._writing_id = None, None, None, -1
         self.phase, self.progress = Phase.DEAD, None
         kept = "Every result is kept" if self.session.results else "Nothing was lost"
         self._end_live("the engine process ended")
@@ -587,15 +730,18 @@ class Explorer:
         if self._awaited is not None:
             self._run_awaited(model)
             return
+        if self._recalled is not None:
+            self._recall(self._recalled)
+            return
         current = self.session.current
-        settings = self._run_settings(self.prompt)
+        settings = self._run_settings(*self.asked)
         if current is None or not current.answers(model, self.prompt, settings):
             self.run()
 
     def _failed(self, run: Run | None, failed: Failed) -> None:
         words = f"{failed.message} {failed.hint}".strip()
         if run is None:
-            self._awaited = None
+            self._awaited = self._recalled = None
         if run is not None:
             self._settle()
             title = "This prompt did not run" if run.result is None else "Not computed"

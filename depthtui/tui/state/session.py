@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from depthtui.data.arrays import MetricResult
+from depthtui.data.arrays import MetricResult, arrays_of
+from depthtui.data.kept_session import KeptRun
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Event,
@@ -22,7 +24,8 @@ from depthtui.data.protocol import (
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt, RunResult, without
 from depthtui.data.run_settings import RunSettings
-from depthtui.metrics import METRIC_BY_NAME, ON_DEMAND, depending_on, empty_result
+from depthtui.metrics import METRIC_BY_NAME, ON_DEMAND, depending_on, empty_result, logit_lens
+from depthtui.metrics.estimates import TimeLeft
 
 
 class RunState(Enum):
@@ -34,6 +37,8 @@ class RunState(Enum):
     FINISHED = "finished"
     STOPPED = "stopped"
     FAILED = "failed"
+    KEPT = "not opened"
+    """Of a former session: its result is in the cache."""
 
     @property
     def is_live(self) -> bool:
@@ -42,7 +47,7 @@ class RunState(Enum):
 
 @dataclass(frozen=True)
 class Work:
-    """How far a slower metric of a run is: `done` of `total` units.
+    """How far a metric of a run is: `done` of `total` units.
 
     `seconds_left` is negative where it cannot be told.
     """
@@ -64,13 +69,16 @@ class Run:
         started: local time.
         result: None until the prompt is tokenised, then filled row by row.
         state: how far it is.
-        seconds: time in the engine so far.
+        seconds: time in the engine so far, without what a halted run waited.
+        heard_at: when that was told, by the monotonic clock.
         halted_at: the layer after which a stepped run waits, or -1.
         problem: why it ended early, in words; may be empty.
-        work: the slower metric that is being computed, or None.
+        work: the metric that is being computed behind the layers, or None.
         kept: what there was before more was asked for, or None.
         set_aside: metrics of other settings than now, by metric and settings.
         remarks: what the user has noted on it.
+        is_restored: whether it is of a former session.
+        lens_left: how long the lens still takes, while it is read behind the last layer.
     """
 
     number: int
@@ -82,12 +90,15 @@ class Run:
     result: RunResult | None = None
     state: RunState = RunState.WAITING
     seconds: float = 0.0
+    heard_at: float = field(default_factory=time.monotonic)
     halted_at: int = -1
     problem: str = ""
     work: Work | None = None
     kept: RunResult | None = None
     set_aside: dict[tuple[object, ...], MetricResult] = field(default_factory=dict)
     remarks: Remarks = field(default_factory=Remarks)
+    lens_left: TimeLeft | None = None
+    is_restored: bool = False
 
     @property
     def cached(self) -> bool:
@@ -166,10 +177,31 @@ class Session:
         self.asides.append(run)
         return run
 
+    def restore(self, kept: Sequence[KeptRun]) -> list[Run]:
+        """List the runs of a former session, which are not opened yet; those that are here stay."""
+        runs = []
+        for run in kept:
+            same = (run.model, run.prompt, run.settings)
+            here = next((other for other in self.runs if other.answers(*same)), None)
+            runs.append(here or self._restored(run))
+        return runs
+
+    def _restored(self, kept: KeptRun) -> Run:
+        run = self.start(kept.model, kept.prompt, kept.settings)
+        run.state, run.is_restored = RunState.KEPT, True
+        run.started, run.remarks = datetime.fromisoformat(kept.started), kept.remarks
+        return run
+
+    def recall(self, run: Run, model: ModelInfo) -> None:
+        """A run of a former session is asked for, of its model as it is loaded now."""
+        run.engine_id, run.model, run.state = self.next_id(), model, RunState.WAITING
+        run.heard_at = time.monotonic()
+
     def extend(self, run: Run, settings: RunSettings) -> None:
         """Ask more of a run: its rows stay, and what it says of its former work is not heard."""
         run.engine_id, run.settings, run.kept = self.next_id(), settings, run.result
         run.state, run.halted_at, run.work, run.problem = RunState.WAITING, -1, None, ""
+        run.seconds, run.heard_at = 0.0, time.monotonic()
         if run.result is not None:
             run.result = replace(run.result, settings=settings)
             # It is tried again: until then nothing says that it cannot be had.
@@ -252,7 +284,7 @@ class Session:
             return None
         match event:
             case RunStarted(tokens=tokens):
-                run.state = RunState.RUNNING
+                run.state, run.heard_at = RunState.RUNNING, time.monotonic()
                 if run.result is None:
                     run.result = empty_result(run.model, run.prompt, run.settings, tokens)
                     self._show(run)
@@ -260,6 +292,8 @@ class Session:
                 result = self._put(run, seconds)
                 result.measured[metric].put(first, rows, event.first_token)
                 result.layers_done = max(result.layers_done, event.layers_done)
+                if metric == logit_lens.METRIC.name and result.layers_done == run.model.n_layers:
+                    run.work = _lens_work(run, event)
             case MetricRows(metric=metric, value=value, seconds=seconds):
                 shown = self._put(run, seconds)
                 if value is not None:
@@ -282,6 +316,7 @@ class Session:
         """A halted run goes on."""
         if run.state is RunState.HALTED:
             run.state, run.halted_at = RunState.RUNNING, -1
+            run.heard_at = time.monotonic()
 
     def engine_died(self, reason: str) -> None:
         """End what was live; what it had computed stays."""
@@ -320,6 +355,10 @@ class Session:
         """The runs that have something to show, oldest first."""
         return (run for run in self.runs if run.result is not None)
 
+    def listed(self) -> Iterator[Run]:
+        """The runs that can be shown, oldest first: at once, or once they are opened."""
+        return (run for run in self.runs if run.result is not None or run.state is RunState.KEPT)
+
     @property
     def results(self) -> list[RunResult]:
         """What the session's runs hold, oldest first."""
@@ -335,7 +374,7 @@ class Session:
 
     def _put(self, run: Run, seconds: float) -> RunResult:
         assert run.result is not None, "rows of a run that has not started"
-        run.seconds = seconds
+        run.seconds, run.heard_at = seconds, time.monotonic()
         return run.result
 
     def _finish(self, run: Run, result: RunResult) -> None:
@@ -346,7 +385,7 @@ class Session:
         run.state = RunState.FINISHED if result.complete else RunState.STOPPED
         if stopped:
             _ask_no_more(run)
-        run.halted_at, run.work, run.kept = -1, None, None
+        run.halted_at, run.work, run.kept, run.lens_left = -1, None, None, None
         self._forget_aside(run)
         if result.provenance is not None:
             run.seconds = result.provenance.seconds
@@ -358,7 +397,9 @@ class Session:
             _ask_no_more(run)
         run.state, run.problem, run.halted_at = state, problem, -1
         run.work, run.kept = None, None
-        if run.result is None and run in self.runs:
+        if run.result is None and run.is_restored:
+            run.state = RunState.KEPT
+        elif run.result is None and run in self.runs:
             self.runs.remove(run)
         self._forget_aside(run)
 
@@ -369,6 +410,18 @@ class Session:
     def _forget_aside(self, run: Run) -> None:
         if run in self.asides:
             self.asides.remove(run)
+
+
+def _lens_work(run: Run, rows: Rows) -> Work:
+    """How far the lens is: a part of the prompt after another, of each the output first."""
+    assert run.result is not None
+    depths, tokens = run.model.n_layers + 1, len(run.result.tokens)
+    n_part = next(values.shape[1] for _, values in arrays_of(rows.rows))
+    done_depths = 1 if rows.first == depths - 1 else 1 + rows.stop
+    done, total = rows.first_token * depths + n_part * done_depths, depths * tokens
+    if run.lens_left is None:
+        run.lens_left = TimeLeft(rows.seconds, None)
+    return Work(rows.metric, done, total, run.lens_left.at(rows.seconds, done / total))
 
 
 def _ask_no_more(run: Run) -> None:

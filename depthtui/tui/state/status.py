@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from depthtui.data.model import ModelInfo
+from depthtui.data.run import Prompt
 from depthtui.report.skips import without
 from depthtui.tui.state.explorer import Explorer, Phase
 from depthtui.tui.state.session import RunState, Work
-from depthtui.tui.state.task_prompts import place
+from depthtui.tui.state.task_prompts import place, task_title
 
 EngineState: TypeAlias = Literal[
     "starting",
@@ -42,62 +43,72 @@ class Status:
     """What the status line says; anything unknown is left out.
 
     Attributes:
-        model: the loaded model.
-        model_name: what is being loaded while there is no model yet.
-        task: where the prompt comes from.
-        number: which of its prompts, such as `1/12`.
+        model: the model of the run that is shown; the loaded one where there is no run.
+        loads: what is being loaded.
+        loaded: the loaded model's name where the run that is shown is another's.
+        task: where the prompt that is shown comes from.
+        number: which of its task's prompts it is, such as `1/12`.
+        is_wrapped: whether it is in the chat template.
         state: what the engine is doing.
-        layer, layers: how far a run is, in layers.
+        layer, layers: how far a run is, in layers; 0 of 0 where it waits for the engine.
         seconds: how long the run took so far.
+        heard_at: when that was told, by the monotonic clock; 0 where it is over.
         cached: whether the result came from the cache; None while there is none.
-        memory: bytes that the engine holds, or 0.
-        work: the slower metric that a run is at, or None.
+        memory: bytes that the engine holds for that model, or 0.
+        work: the metric that a run is at behind its layers, or None.
         swept: how many prompts of a sweep are done, and how many there are.
         stage: how far a model is that is being written.
+        sweep_left: seconds that the sweep still takes; negative where it cannot be told.
     """
 
     model: ModelInfo | None = None
-    model_name: str = ""
+    loads: str = ""
+    loaded: str = ""
     task: str = ""
     number: str = ""
+    is_wrapped: bool = False
     state: EngineState = "starting"
     layer: int = 0
     layers: int = 0
     seconds: float = 0.0
+    heard_at: float = 0.0
     cached: bool | None = None
     memory: int = 0
     work: Work | None = None
     swept: tuple[int, int] = (0, 0)
     stage: str = ""
+    sweep_left: float = -1.0
 
 
-def status_of(explorer: Explorer, task: str) -> Status:
-    """What there is to say of the run on the screen and of the engine.
-
-    Args:
-        explorer: what it is about.
-        task: the title of the current prompt's task; what a what-if leaves out goes before it.
-    """
+def status_of(explorer: Explorer) -> Status:
+    """What there is to say of the run on the screen and of the engine."""
     run, live, sweep = explorer.session.current, explorer.session.live, explorer.sweep
-    timed = live or run
+    timed, loaded = live or run, explorer.model
+    model = run.model if run else loaded
+    is_other = loaded is not None and loaded != model
+    prompt = run.prompt if run else explorer.prompt
     left_out = without(run.settings.skipped) if run else ""
     is_cached = None
-    if run is not None and run.state is RunState.FINISHED and explorer.model is not None:
+    if run is not None and run.state is RunState.FINISHED:
         is_cached = run.cached
     return Status(
-        model=explorer.model,
-        model_name=explorer.spec.name if explorer.is_loading else "",
-        task=" · ".join(filter(None, (left_out, task))),
-        number=_number(explorer),
+        model=model,
+        loads=explorer.spec.name if explorer.is_loading else "",
+        loaded=loaded.name if loaded and is_other else "",
+        task=" · ".join(filter(None, (left_out, task_title(prompt)))),
+        number=_number(prompt, explorer.settings.seed),
+        is_wrapped=run.settings.chat_template if run else explorer.chat_template,
         state=_state(explorer),
         layer=live.layers_done if live else 0,
-        layers=live.model.n_layers if live else 0,
+        layers=live.model.n_layers if live and live.state is not RunState.WAITING else 0,
         seconds=timed.seconds if timed else 0,
+        heard_at=live.heard_at if live else 0,
         cached=is_cached,
-        memory=explorer.memory.used if explorer.memory else 0,
+        memory=explorer.memory.used if explorer.memory and loaded and not is_other else 0,
         work=live.work if live else None,
         swept=(sweep.done, sweep.total) if sweep else (0, 0),
         stage=stage_of(explorer),
+        sweep_left=sweep.seconds_left if sweep else -1.0,
     )
 
 
@@ -110,9 +121,9 @@ def stage_of(explorer: Explorer) -> str:
     return f"{progress.stage.lower()}{share}"
 
 
-def _number(explorer: Explorer) -> str:
-    """Which of its task's prompts the current one is."""
-    found = place(explorer.prompt, explorer.settings.seed)
+def _number(prompt: Prompt, seed: int) -> str:
+    """Which of its task's prompts this is."""
+    found = place(prompt, seed)
     return f"{found[0] + 1}/{found[1]}" if found else ""
 
 

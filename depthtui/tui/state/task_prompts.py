@@ -8,6 +8,7 @@ from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts import TASKS, make_prompts
 from depthtui.prompts.tasks import written_rows
+from depthtui.token_text import printable_chars
 
 GENERATED = 12
 """How many prompts of a generator are offered at each level."""
@@ -52,3 +53,11 @@ def neighbour(prompt: Prompt, step: int, seed: int) -> Prompt | None:
         return None
     index, count = found
     return prompts_of(prompt.task, prompt.level or None, seed)[(index + step) % count]
+
+
+def task_title(prompt: Prompt) -> str:
+    """A prompt's task and level, such as `Word problems, 3 steps`."""
+    task = TASKS.get(prompt.task)
+    title = task.title if task else printable_chars(prompt.task)
+    level = f"{prompt.level} {task.dial}" if task and task.dial else printable_chars(prompt.level)
+    return f"{title}, {level}" if prompt.level else title

@@ -321,7 +321,7 @@ class WhatIf:
         if why:
             self._to_prune = 0
             self._notify(f"{METRIC_BY_NAME[metric].title} is unavailable: {why}.")
-        elif metric not in self.clean.measured and metric not in self._wanted:
+        elif not self._has(metric) and metric not in self._wanted:
             self._wanted = (*self._wanted, metric)
         self.proceed()
 
@@ -417,9 +417,12 @@ class WhatIf:
     @property
     def _is_about_to_end(self) -> bool:
         """Whether the metrics that run are all there: not worth stopping any more."""
-        return isinstance(self._task, _Metrics) and all(
-            name in self.clean.measured for name in self._task.names
-        )
+        return isinstance(self._task, _Metrics) and all(map(self._has, self._task.names))
+
+    def _has(self, metric: str) -> bool:
+        """Whether the clean run has all of a metric."""
+        found = self.clean.measured.get(metric)
+        return found is not None and found.is_whole
 
     def _end_task(self) -> None:
         """Note how the task ended, if it did."""

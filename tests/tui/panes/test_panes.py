@@ -11,6 +11,7 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Progress
 from depthtui.metrics.contributions import Contributions
+from depthtui.tui.panes import status_line
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.heatmap import Heatmap
@@ -19,6 +20,7 @@ from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.status_line import StatusLine
+from depthtui.tui.state.session import Work
 from depthtui.tui.state.status import Status
 from tests.builders.models import tiny_model
 from tests.builders.results import half_run, make_result
@@ -374,13 +376,27 @@ async def test_a_narrow_depth_table_puts_the_threshold_beneath():
 # Status and progress ------------------------------------------------------
 
 
+def running(work: Work) -> Status:
+    return Status(state="running", layer=30, layers=30, seconds=1.2, work=work)
+
+
 @pytest.mark.parametrize(
     ("status", "says"),
     [
         (Status(), "starting"),
-        (Status(state="running", layer=12, layers=30, seconds=1.2), "layer 12 of 30 · 1.20 s"),
+        (Status(state="running", layer=12, layers=30, seconds=1.2), "layer 12 of 30 · 1 s"),
+        (Status(state="running", seconds=65.2), "▸ waiting for the engine · 1 min 05 s"),
+        (running(Work("ablation", 0, 0, 8.0)), "▸ ablation loss · 1 s, about 8 s left"),
+        (running(Work("residual_erasure", 3, 37)), "residual erasure 3 of 37 · 1 s"),
+        (running(Work("logit_lens", 310, 1000, 9.0)), "lens 31% · 1 s, about 9 s left"),
+        (
+            Status(state="sweeping", swept=(2, 48), sweep_left=40.0),
+            "48 prompts, about 40 s left · S",
+        ),
         (Status(state="halted", layer=3, layers=30), "‖ halted after layer 3 of 30"),
         (Status(state="gone"), "✕ engine gone"),
+        (Status(model=tiny_model(3), state="loading", loads="a/b"), "◌ loading a/b"),
+        (Status(state="ready", cached=True, loaded="b"), "● ready · cached · b is loaded"),
         (Status(state="ready", cached=True), "● ready · cached"),
         (Status(state="ready", cached=False, seconds=0.5), "● ready · computed · 0.500 s"),
     ],
@@ -390,6 +406,39 @@ async def test_the_status_line_says_how_far_it_is(status, says):
     async with framed(line, (80, 3)):
         line.show(status)
         assert lines(line)[0].rstrip().endswith(says)
+
+
+async def test_the_clock_of_what_runs_moves_and_its_estimate_falls(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(status_line, "monotonic", lambda: now[0])
+    line = StatusLine()
+    async with framed(line, (80, 3)) as pilot:
+        work = Work("ablation", 1, 30, 40.0)
+        line.show(replace(running(work), heard_at=100.0))
+        assert "ablation loss 1 of 30 · 1 s, about 40 s left" in lines(line)[0]
+        drawn = count_draws(line, monkeypatch)
+        now[0] = 121.0
+        await until(pilot, lambda: drawn)
+        assert "ablation loss 1 of 30 · 22 s, about 20 s left" in lines(line)[0]
+        now[0] = 150.0
+        assert lines(line)[0].rstrip().endswith("ablation loss 1 of 30 · 51 s")
+        line.show(Status(state="halted", layer=1, layers=30))
+        assert not line._clock._active.is_set()
+
+
+def count_draws(line: StatusLine, monkeypatch) -> list[int]:
+    """Lines that are drawn from now on."""
+    drawn, render_line = [], line.render_line
+    monkeypatch.setattr(line, "render_line", lambda y: drawn.append(y) or render_line(y))
+    return drawn
+
+
+async def until(pilot, condition) -> None:
+    for _ in range(400):
+        if condition():
+            return
+        await pilot.pause(0.01)
+    raise AssertionError("never came")
 
 
 async def test_the_status_line_drops_what_does_not_fit():
@@ -407,6 +456,10 @@ async def test_the_status_line_drops_what_does_not_fit():
         narrow.show(status)
         assert lines(narrow)[0].startswith("tiny")
         assert "● ready" in lines(narrow)[0]
+    wrapped = StatusLine()
+    async with framed(wrapped, (38, 3)):
+        wrapped.show(replace(status, is_wrapped=True))
+        assert lines(wrapped)[0].startswith("tiny   chat template")
 
 
 async def test_progress_shows_stages_sizes_and_a_bar():

@@ -67,6 +67,25 @@ def test_a_run_fills_row_by_row_and_ends_complete(session: Session) -> None:
     assert run.result is full
 
 
+def test_behind_the_layers_it_is_the_lens_that_runs(session: Session) -> None:
+    run = session.start(model_info(), PROMPT, RunSettings())
+    session.apply(RunStarted(run.number, tokens_of(PROMPT)))
+    full, layers = full_result(PROMPT), run.model.n_layers
+    session.apply(Rows(run.number, "contributions", 0, full.get(Contributions), layers, 1.0))
+    assert run.work is None
+    lens, tokens = full.get(LogitLens), len(full.tokens)
+    total = (layers + 1) * tokens
+    output, half = rows_of(lens, layers, layers + 1), rows_of(lens, 0, layers // 2)
+    session.apply(Rows(run.number, "logit_lens", layers, output, layers, 2.0))
+    assert run.work == Work("logit_lens", tokens, total, -1.0)
+    session.apply(Rows(run.number, "logit_lens", 0, half, layers, 4.0))
+    done = (1 + layers // 2) * tokens
+    left = 2.0 * (total - done) / (done - tokens)
+    assert run.work == Work("logit_lens", done, total, pytest.approx(left))
+    session.apply(RunFinished(run.number, full))
+    assert run.work is None
+
+
 def test_rows_of_a_part_of_the_tokens(session: Session) -> None:
     run = session.start(model_info(), PROMPT, RunSettings())
     session.apply(RunStarted(run.number, tokens_of(PROMPT)))

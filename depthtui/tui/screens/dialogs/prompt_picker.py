@@ -54,8 +54,8 @@ class PromptPicker(Dialog[PromptChoice]):
 
     Args:
         prompt: the prompt to begin with.
+        chat_template: whether it is wrapped in the chat template.
         seed: of the generators.
-        chat_template: whether prompts are wrapped now.
         has_template: whether the model brings a template; None while there is no model.
         tab: `tasks`, `write` or `file`.
     """
@@ -71,8 +71,8 @@ class PromptPicker(Dialog[PromptChoice]):
     def __init__(
         self,
         prompt: Prompt,
+        chat_template: bool,
         seed: int,
-        chat_template: bool = False,
         has_template: bool | None = None,
         tab: str = "tasks",
     ) -> None:

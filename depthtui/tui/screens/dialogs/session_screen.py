@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,22 +12,24 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from depthtui.data.run import Prompt
-from depthtui.prompts import TASKS, prompt_title
+from depthtui.prompts import prompt_title
 from depthtui.report.skips import without
 from depthtui.token_text import fit_shown, printable_chars
 from depthtui.tui.screens.dialogs.confirm import Confirm
 from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
 from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.kept_session import words_of
 from depthtui.tui.state.session import Run, RunState, Session
+from depthtui.tui.state.task_prompts import task_title
 
 
 @dataclass(frozen=True)
 class SessionChoice:
-    """The run to go to, or the wish to compare."""
+    """The run to go to, or the wish to compare or to have the last session back."""
 
     run: Run | None = None
     compare: bool = False
+    brings_back: bool = False
 
 
 class SessionScreen(ListDialog[SessionChoice]):
@@ -41,6 +44,7 @@ class SessionScreen(ListDialog[SessionChoice]):
         Binding(
             "C", "compare", "compare", tooltip="Compare with the marked run", id="session.compare"
         ),
+        Binding("R", "bring_back", "last session", show=False, id="session.bring_back"),
     ]
 
     def __init__(self, explorer: Explorer) -> None:
@@ -51,6 +55,10 @@ class SessionScreen(ListDialog[SessionChoice]):
     def body(self) -> ComposeResult:
         yield OptionList(compact=True)
         yield Static("No runs yet: r runs the prompt.", id="no-runs")
+        kept = self._explorer.offered
+        if kept is not None:
+            words = f"R brings back the last {words_of(kept, datetime.now())}."
+            yield Static(Content.styled(words, MUTED), id="last-session")
 
     def on_mount(self) -> None:
         self._fill()
@@ -60,7 +68,7 @@ class SessionScreen(ListDialog[SessionChoice]):
 
     @property
     def _runs(self) -> list[Run]:
-        return list(reversed(list(self._session.shown())))
+        return list(reversed(list(self._session.listed())))
 
     @property
     def _chosen(self) -> Run | None:
@@ -84,9 +92,15 @@ class SessionScreen(ListDialog[SessionChoice]):
         run = self._chosen
         if run is self._session.current:
             self.notify("This run is on the screen; mark another.", markup=False)
+        elif run is not None and run.result is None:
+            self.notify("This run is of a former session; enter opens it first.", markup=False)
         elif run is not None:
             self._session.mark(run)
             self._fill()
+
+    def action_bring_back(self) -> None:
+        if self._explorer.offered is not None:
+            self.dismiss(SessionChoice(brings_back=True))
 
     def action_delete(self) -> None:
         run = self._chosen
@@ -143,18 +157,11 @@ def _head(run: Run, session: Session) -> Content:
 
 
 def run_title(run: Run, width: int) -> str:
-    """A run's prompt in one line, after what it leaves out."""
+    """A run's prompt in one line, after what it leaves out and what it is wrapped in."""
     title = prompt_title(run.prompt, width)
-    left_out = without(run.settings.skipped)
-    return fit_shown(f"{left_out} · {title}", width) if left_out else title
-
-
-def task_title(prompt: Prompt) -> str:
-    """A prompt's task and level, such as `Word problems, 3 steps`."""
-    task = TASKS.get(prompt.task)
-    title = task.title if task else printable_chars(prompt.task)
-    level = f"{prompt.level} {task.dial}" if task and task.dial else printable_chars(prompt.level)
-    return f"{title}, {level}" if prompt.level else title
+    template = "chat template" * run.settings.chat_template
+    words = [words for words in (without(run.settings.skipped), template) if words]
+    return fit_shown(" · ".join([*words, title]), width) if words else title
 
 
 def _state(run: Run) -> tuple[str, str]:

@@ -1,0 +1,75 @@
+"""One line that asks before running work is ended; the key that asked for it confirms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, ClassVar
+
+from textual import events
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from depthtui.tui import keymap
+from depthtui.tui.state.explorer import Explorer
+
+
+class Ask(ModalScreen[bool]):
+    """A line at the bottom; dismissed with whether one of `keys` was pressed.
+
+    Args:
+        question: what would be lost, and which key agrees to that.
+        keys: those that agree; every other one, and the mouse, leaves everything as it is.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "app.quit", "quit", show=False, system=True, priority=True),
+    ]
+
+    def __init__(self, question: str, keys: Collection[str]) -> None:
+        super().__init__()
+        self._question = question
+        self._keys = keys
+
+    def compose(self) -> ComposeResult:
+        yield Static(Content(self._question), id="question")
+
+    def on_key(self, event: events.Key) -> None:
+        event.stop()
+        self.dismiss(event.key in self._keys)
+
+    def on_click(self) -> None:
+        self.dismiss(False)
+
+
+def ask_first(
+    app: App[Any],
+    explorer: Explorer,
+    lost: str,
+    binding_id: str,
+    does: str,
+    then: Callable[[], None],
+) -> None:
+    """Do something at once, or once the key has been pressed again where work would be lost.
+
+    Args:
+        app: asks.
+        explorer: knows how keys are remapped.
+        lost: what would be lost, in words; empty for nothing.
+        binding_id: of the key that does it.
+        does: what the key does, such as `quits`.
+        then: does it.
+    """
+    if not lost:
+        then()
+        return
+    keys = keymap.keys_of(binding_id, explorer.settings.keys)
+
+    def answered(agreed: bool | None) -> None:
+        if agreed:
+            then()
+
+    question = f"{lost}: {keys[0]} {does} all the same, any other key goes back."
+    app.push_screen(Ask(question, keys), answered)

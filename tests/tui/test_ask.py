@@ -1,0 +1,123 @@
+"""What ends running work asks first, in one line, and its key confirms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from depthtui.data.protocol import LoadModel, MetricRows, StartGeneration, StartRun
+from depthtui.data.run_settings import ModelSpec
+from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.settings import Settings
+from depthtui.tui.screens.dialogs.ask import Ask
+from depthtui.tui.screens.dialogs.model_picker import ModelPicker
+from depthtui.tui.screens.generation_screen import GenerationScreen
+from tests.builders.engines import FakeEngine
+from tests.tui.app_helpers import Explored, explore
+
+
+async def asks(it: Explored, words: str) -> None:
+    """Wait for the question, which is one line of these words."""
+    await it.until(lambda: isinstance(it.app.screen, Ask), "the question")
+    await it.until(lambda: words in it.screen_text(), words)
+    assert it.app.screen.query_one("#question").size.height == 1
+
+
+async def halted(it: Explored) -> None:
+    await it.press("s")
+    await it.until(lambda: it.status.state == "halted")
+
+
+async def test_nothing_is_asked_where_nothing_runs(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("q")
+        await it.until(lambda: it.engine.killed)
+
+
+@pytest.mark.parametrize("key", ["q", "ctrl+c"])
+async def test_q_twice_quits_in_the_middle_of_a_run(tmp_path: Path, key: str) -> None:
+    async with explore(tmp_path, size=(80, 24)) as it:
+        await halted(it)
+        await it.press(key)
+        await asks(it, "Run 2 is halted after layer 0: q quits all the same, any other key")
+        await it.press("j")
+        await it.until(lambda: it.app.screen is it.main)
+        assert not it.engine.killed
+        await it.press(key, key)
+        await it.until(lambda: it.engine.killed)
+
+
+async def test_quitting_asks_while_a_text_is_written(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.engine.manual = True
+        await it.press("w")
+        await it.until(lambda: it.engine.sent(StartGeneration))
+        it.engine.advance(3)
+        await it.until(lambda: isinstance(it.app.screen, GenerationScreen))
+        await it.press("q")
+        await asks(it, "A text is being written")
+        await it.press("escape")
+        await it.until(lambda: isinstance(it.app.screen, GenerationScreen))
+        await it.press("r")
+        await asks(it, "r begins anew all the same")
+        await it.press("r")
+        await it.until(lambda: len(it.engine.sent(StartGeneration)) == 2)
+
+
+async def test_writing_asks_before_it_ends_a_run(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await halted(it)
+        await it.press("w")
+        await asks(it, "w writes all the same")
+        await it.press("n")
+        await it.until(lambda: it.app.screen is it.main)
+        assert not it.engine.sent(StartGeneration)
+        assert it.status.state == "halted"
+        await it.press("w", "w")
+        await it.until(lambda: it.engine.sent(StartGeneration))
+
+
+async def test_another_model_asks_before_it_ends_a_run(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await halted(it)
+        await it.press("m")
+        await it.until(lambda: isinstance(it.app.screen, ModelPicker))
+        it.app.screen.dismiss(ModelSpec("other/model"))
+        await asks(it, "m opens it all the same")
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
+        assert len(it.engine.sent(LoadModel)) == 1
+        await it.press("m")
+        await it.until(lambda: isinstance(it.app.screen, ModelPicker))
+        it.app.screen.dismiss(ModelSpec("other/model"))
+        await asks(it, "m opens it all the same")
+        await it.press("m")
+        await it.until(lambda: len(it.engine.sent(LoadModel)) == 2)
+
+
+async def test_a_slower_metric_is_not_ended_by_the_way(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.main.measure = MEASURE_BY_NAME["residual_erasure"]
+        it.engine.manual = True
+        await it.press("i")
+        it.engine.advance(until=MetricRows)
+        await it.until(lambda: it.session.live.work)
+        runs = len(it.engine.sent(StartRun))
+        await it.press("n")
+        await asks(it, "Run 1 computes residual erasure: n runs it all the same")
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
+        assert len(it.engine.sent(StartRun)) == runs
+        await it.press("n", "n")
+        await it.until(lambda: len(it.engine.sent(StartRun)) == runs + 1)
+
+
+async def test_a_remapped_key_confirms(tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path, keys={"quit": "f9"})
+    async with explore(tmp_path, lambda: FakeEngine(), settings=settings) as it:
+        await halted(it)
+        await it.press("f9")
+        await asks(it, "f9 quits all the same")
+        await it.press("f9")
+        await it.until(lambda: it.engine.killed)
