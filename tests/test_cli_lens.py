@@ -52,7 +52,7 @@ def test_a_published_lens_goes_in_and_out(model: str, home: Path, capsys: Output
     jacobians = {block: torch.randn(HIDDEN, HIDDEN) for block in range(3)}
     torch.save({"J": jacobians, "n_prompts": 9}, home / "in.pt")
     assert main(["lens", "import", str(home / "in.pt"), model, "--device", "cpu"]) == 0
-    assert "jacobian lens, fitted on 9 texts" in capsys.readouterr().out
+    assert "Jacobian lens, fitted on 9 texts" in capsys.readouterr().out
     (name,) = names(capsys)
     assert main(["lens", "export", name, str(home / "out.pt")]) == 0
     held = torch.load(home / "out.pt", weights_only=True)

@@ -10,6 +10,7 @@ import numpy as np
 from depthtui.data.arrays import Shape, arrays_of
 from depthtui.data.run import RunResult
 from depthtui.errors import DepthError
+from depthtui.installing import install_extra
 from depthtui.token_text import printable
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _import_pandas() -> Any:
     except ImportError as error:
         raise DepthError(
             "A frame needs pandas, which is not installed.",
-            "Install it: pip install 'depthtui[notebook]'",
+            f"Install it: {install_extra('notebook')}",
         ) from error
     return pandas
 

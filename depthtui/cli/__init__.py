@@ -11,8 +11,10 @@ import click
 
 from depthtui import __version__
 from depthtui.cli.cache import cache
+from depthtui.cli.completion import complete_models, completion
 from depthtui.cli.doctor import doctor
 from depthtui.cli.generate import generate
+from depthtui.cli.help import Group, in_section
 from depthtui.cli.lens import lens
 from depthtui.cli.lists import metrics, models, tasks
 from depthtui.cli.options import Given, cache_options, model_options
@@ -53,20 +55,29 @@ def main(args: Sequence[str] | None = None) -> int:
         return 1
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """The commands, whose help names the settings file."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write where settings, theme and keys are read from."""
+        """Write examples, and where settings, theme and keys are read from."""
+        super().format_epilog(ctx, formatter)
         formatter.write(f"\nSettings, theme and keys: {settings_path()}\n")
 
 
 @click.group(
     cls=_Commands,
+    examples=["depthtui", "depthtui --model Qwen/Qwen2.5-1.5B-Instruct --device cuda:1"],
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.option("--model", help="A hub id, a local folder or a GGUF file; `demo` is built in.")
+@in_section(
+    "Model",
+    click.option(
+        "--model",
+        shell_complete=complete_models,
+        help="A hub id, a local folder or a GGUF file; `demo` is built in.",
+    ),
+)
 @model_options
 @cache_options
 @click.version_option(__version__, message="depthtui %(version)s")
@@ -97,5 +108,6 @@ def _refuse_options(context: click.Context) -> None:
             raise click.UsageError(f"{option.opts[0]} before a command is the explorer's; {where}.")
 
 
-for command in (run, sweep, generate, lens, prune, models, tasks, metrics, cache, doctor):
+_COMMANDS = (run, sweep, generate, lens, prune, models, tasks, metrics, cache, doctor, completion)
+for command in _COMMANDS:
     commands.add_command(command)

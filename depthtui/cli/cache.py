@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from depthtui.cli.help import Group
 from depthtui.cli.options import Given, cache_dir_option
 from depthtui.cli.output import print_table, say
 from depthtui.errors import DepthError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from depthtui.data.store import Store
 
 
-@click.group()
+@click.group(cls=Group)
 def cache() -> None:
     """Look after the results on disk."""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import Requirement
 
 from depthtui.errors import DepthError, first_line
+from depthtui.installing import install_extra, install_package
 from depthtui.settings import Settings, load_settings, models_dir, settings_path
 from depthtui.sizes import format_size
 
@@ -61,14 +62,14 @@ def check_versions() -> Iterator[Check]:
                     "versions",
                     "note",
                     f"{needed.name} is not installed: --quantize does not work.",
-                    "pip install 'depthtui[quantize]'",
+                    install_extra("quantize"),
                 )
             else:
                 yield Check(
                     "versions",
                     "broken",
                     f"{needed.name} is not installed.",
-                    f"pip install '{needed.name}{needed.specifier}'",
+                    install_package(f"{needed.name}{needed.specifier}"),
                 )
             continue
         if not needed.specifier.contains(versions[needed.name], prereleases=True):
@@ -77,7 +78,7 @@ def check_versions() -> Iterator[Check]:
                 "note" if extra else "broken",
                 f"{needed.name} {versions[needed.name]} is installed, and depthtui needs "
                 f"{needed.specifier}.",
-                f"pip install --upgrade '{needed.name}{needed.specifier}'",
+                install_package(f"{needed.name}{needed.specifier}", "--upgrade"),
             )
     told = [f"{name} {versions[name]}" for name in ("python", *NAMED) if name in versions]
     if "bitsandbytes" in versions:
@@ -99,7 +100,7 @@ def check_devices() -> tuple[list[Device], list[Check]]:
                 "devices",
                 "broken",
                 f"torch cannot be used: {first_line(error)}.",
-                "Install it anew: pip install --force-reinstall torch",
+                f"Install it anew: {install_package('torch', '--force-reinstall')}",
             )
         ]
     checks = [_check_device(device) for device in found]
@@ -289,6 +290,6 @@ def check_models(settings: Settings, here: Sequence[Device]) -> Iterator[Check]:
             f"{names}: too large here ({needs})",
             "It needs a machine with more memory."
             if can_quantize
-            else "pip install 'depthtui[quantize]' for 8bit and 4bit.",
+            else f"{install_extra('quantize')} for 8bit and 4bit.",
             facts,
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from depthtui.cli.help import Command
 from depthtui.cli.options import Given, cache_dir_option
 from depthtui.cli.output import print_table, say
 from depthtui.data.run_settings import ModelSpec
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from depthtui.engine.acceptance import Comparison
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=["depthtui doctor", "depthtui doctor --device cuda:0 --dtype bfloat16"],
+)
 @click.option("--device", help="Compute every metric there: cpu, cuda, cuda:N or mps.")
 @click.option(
     "--dtype",

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import click
 
+from depthtui.cli.help import Command, in_section
 from depthtui.cli.options import (
     Given,
     OutOptions,
@@ -13,6 +14,7 @@ from depthtui.cli.options import (
     cache_options,
     gather_prompts,
     generation_options,
+    model_argument,
     model_options,
     out_options,
     prompt_options,
@@ -25,15 +27,24 @@ MEASURES = ("prediction", "settling", "kl", "overlap", "early_exit")
 """The names in `depth.token_depths.TOKEN_DEPTHS`, without its imports."""
 
 
-@click.command()
-@click.argument("model")
+@click.command(
+    cls=Command,
+    examples=[
+        'depthtui generate demo --prompt "Why is the sky blue?" --chat-template',
+        "depthtui generate demo --task grade_school --temperature 0.7 --out text/",
+    ],
+)
+@model_argument
 @prompt_options
 @generation_options
-@click.option(
-    "--measure",
-    type=click.Choice(MEASURES),
-    default="settling",
-    help="What colours the tokens.  [default: settling]",
+@in_section(
+    "Writing",
+    click.option(
+        "--measure",
+        type=click.Choice(MEASURES),
+        default="settling",
+        help="What colours the tokens.  [default: settling]",
+    ),
 )
 @model_options
 @cache_options

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from depthtui.cli.options import Given, NumberRange, cache_dir_option, model_options
+from depthtui.cli.help import Group
+from depthtui.cli.options import Given, NumberRange, cache_dir_option, model_argument, model_options
 from depthtui.cli.output import INTERRUPTED, print_table, print_written, say, stopped_by_ctrl_c
-from depthtui.data.lens_view import fitted_words, lens_title
 from depthtui.data.run_settings import LENSES, ModelSpec
 from depthtui.errors import DepthError
 from depthtui.sizes import format_size
@@ -23,13 +23,25 @@ if TYPE_CHECKING:
     from depthtui.lenses.maps import LensMaps
 
 
-@click.group()
+@click.group(
+    cls=Group,
+    examples=[
+        "depthtui lens fit Qwen/Qwen2.5-1.5B-Instruct --texts calibration.jsonl",
+        "depthtui lens fit demo --kind jacobian --prompts 10",
+        "depthtui lens import lens.pt Qwen/Qwen2.5-7B",
+    ],
+)
 def lens() -> None:
     """Fit lenses beyond the logit lens, and look after them."""
 
 
-@lens.command()
-@click.argument("model")
+@lens.command(
+    examples=[
+        "depthtui lens fit Qwen/Qwen2.5-1.5B-Instruct --texts calibration.jsonl",
+        "depthtui lens fit demo --kind jacobian --prompts 10",
+    ]
+)
+@model_argument
 @click.option("--kind", type=click.Choice(LENSES[1:]), default="affine", help="[default: affine]")
 @click.option(
     "--texts",
@@ -115,9 +127,9 @@ def list_(given: Given) -> None:
     print_table(headings, rows, numbers=(3, 4, 5, 7))
 
 
-@lens.command("import")
+@lens.command("import", examples=["depthtui lens import lens.pt Qwen/Qwen2.5-7B"])
 @click.argument("file", type=click.Path(path_type=Path))
-@click.argument("model")
+@model_argument
 @model_options
 @cache_dir_option
 def import_(file: Path, model: str, spec: ModelSpec, given: Given) -> None:
@@ -189,6 +201,8 @@ def _engine(spec: ModelSpec, given: Given) -> Iterator[Engine]:
 
 def _print_fit(maps: LensMaps) -> None:
     """What was fitted, and how well it reads held-out texts."""
+    from depthtui.data.lens_view import fitted_words, lens_title
+
     fit = maps.fit
     click.echo(f"{lens_title(fit.kind)}, {fitted_words(fit)}\n")
     rows = [

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from depthtui.cli.help import Command
 from depthtui.cli.options import Given, cache_dir_option
 from depthtui.cli.output import markdown_table, print_table
 from depthtui.settings import models_dir
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from depthtui.metrics.spec import Metric
 
 
-@click.command()
+@click.command(cls=Command)
 @cache_dir_option
 def models(given: Given) -> None:
     """List the models that are on this disk."""
@@ -31,7 +32,7 @@ def models(given: Given) -> None:
     )
 
 
-@click.command()
+@click.command(cls=Command)
 def tasks() -> None:
     """List the tasks and how hard they can be made."""
     from depthtui.prompts.dataset_formats import DATASETS
@@ -55,7 +56,7 @@ def tasks() -> None:
     print_table(("task", "levels", "what it is", "on the hub"), sets)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--markdown", is_flag=True, help="Print them in Markdown, with their formulas.")
 def metrics(markdown: bool) -> None:
     """List the metrics, what they tell and what they cost.

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from depthtui.cli.completion import complete_metrics, complete_models, complete_tasks
+from depthtui.cli.help import in_section
 from depthtui.cli.output import say
 from depthtui.data.run_settings import (
     MOST_EXAMPLES,
@@ -209,11 +211,14 @@ class Given:
 
 
 def _collect(
-    options: Sequence[_Decorator], hand_over: Callable[[dict[str, Any], dict[str, Any]], None]
+    section: str,
+    options: Sequence[_Decorator],
+    hand_over: Callable[[dict[str, Any], dict[str, Any]], None],
 ) -> _Decorator:
     """One decorator for several options.
 
     Args:
+        section: the heading in the help that they stand under.
         options: the options.
         hand_over: takes the values of the options and puts what is made of them among the
             command's arguments.
@@ -227,8 +232,7 @@ def _collect(
             hand_over({name: values.pop(name) for name in names}, values)
             return command(*args, **values)
 
-        for option in reversed(options):
-            option(collected)
+        in_section(section, *options)(collected)
         parameters: list[click.Parameter] = vars(collected)["__click_params__"]
         names = [found.name for found in parameters if found.name and found.name not in before]
         return collected
@@ -236,35 +240,47 @@ def _collect(
     return add
 
 
-def one_argument(name: str, make: Callable[..., Any], *options: _Decorator) -> _Decorator:
-    """Options that reach a command as one argument, which `make` makes of those that are given."""
+def one_argument(
+    section: str, name: str, make: Callable[..., Any], *options: _Decorator
+) -> _Decorator:
+    """Options that reach a command as one argument, which `make` makes of those that are given.
+
+    `section` is their heading in the help.
+    """
 
     def hand_over(own: dict[str, Any], arguments: dict[str, Any]) -> None:
         arguments[name] = make(**own)
 
-    return _collect(options, hand_over)
+    return _collect(section, options, hand_over)
 
 
-def given_options(*options: _Decorator) -> _Decorator:
-    """Options for settings; those that are given reach a command as its argument `given`."""
+def given_options(section: str, *options: _Decorator) -> _Decorator:
+    """Options for settings; those that are given reach a command as its argument `given`.
+
+    `section` is their heading in the help.
+    """
 
     def hand_over(own: dict[str, Any], arguments: dict[str, Any]) -> None:
         before: Given = arguments.get("given", Given())
         named = {name: value for name, value in own.items() if value is not None}
         arguments["given"] = Given({**before.values, **named})
 
-    return _collect(options, hand_over)
+    return _collect(section, options, hand_over)
 
 
-def declared(*kinds: type, but: Iterable[str] = ()) -> list[_Decorator]:
+def declared(
+    *kinds: type, but: Iterable[str] = (), only: Iterable[str] | None = None
+) -> list[_Decorator]:
     """The options that settings declare, each once; what is not given is None.
 
     Args:
         kinds: dataclasses of settings.
         but: names of fields that have no option here.
+        only: names of those that have one; None for all.
     """
     found = {name: option for kind in kinds for name, option in options_of(kind).items()}
-    return [_declared(name, option) for name, option in found.items() if name not in but]
+    wanted = found.keys() - set(but) if only is None else set(only)
+    return [_declared(name, option) for name, option in found.items() if name in wanted]
 
 
 def _declared(name: str, option: Option, **how: Any) -> _Decorator:
@@ -308,18 +324,22 @@ def _setting(kind: type, name: str, **how: Any) -> _Decorator:
 
 
 _cache_dir = _setting(Settings, "cache_dir", type=Folder(), callback=None)
-cache_dir_option = given_options(_cache_dir)
+cache_dir_option = given_options("Cache", _cache_dir)
 cache_options = given_options(
+    "Cache",
     _cache_dir,
     _setting(Settings, "cache_limit", callback=read_size, metavar="SIZE"),
     _setting(Settings, "use_cache"),
 )
 model_options = one_argument(
+    "Model",
     "spec",
     lambda **own: ModelSpec(**{name: value for name, value in own.items() if value is not None}),
     *declared(ModelSpec, but=["name"]),
 )
+model_argument = click.argument("model", shell_complete=complete_models)
 prompt_options = one_argument(
+    "Prompts",
     "asked",
     PromptOptions,
     click.option("--prompt", "prompts", multiple=True, help="A prompt; may be given again."),
@@ -331,13 +351,18 @@ prompt_options = one_argument(
         help="Plain text (one prompt) or JSONL with `text` and optionally `answer`, `task`, "
         "`level`.",
     ),
-    click.option("--task", help="Prompts of a task; `depthtui tasks` lists them."),
+    click.option(
+        "--task",
+        help="Prompts of a task; `depthtui tasks` lists them.",
+        shell_complete=complete_tasks,
+    ),
     click.option("--level", help="How hard the task's prompts are."),
     click.option(
         "--examples", type=examples_range(), help="How many prompts of the task.  [default: 1]"
     ),
 )
 dataset_options = one_argument(
+    "Data sets",
     "dataset",
     DatasetOptions,
     click.option(
@@ -356,9 +381,33 @@ dataset_options = one_argument(
         help="Leave longer prompts out; of a data set, later ones come instead.",
     ),
 )
-run_options = given_options(
-    _setting(RunSettings, "metrics", callback=names_from(_metric_names), metavar="all|NAME,…"),
-    *declared(RunSettings, SummarySettings, but=["metrics"]),
+_IN_PART = (
+    "layers",
+    "skip_part",
+    "skip_everywhere",
+    "skip_positions",
+    "erase_tokens",
+    "erase_search",
+    "erase_threshold",
+    "tolerance",
+    "riemann_steps",
+)
+_LENSES = ("lens", "lens_texts", "lens_ridge")
+_measuring_options = given_options(
+    "Measuring",
+    _setting(
+        RunSettings,
+        "metrics",
+        callback=names_from(_metric_names),
+        metavar="all|NAME,…",
+        shell_complete=complete_metrics,
+    ),
+    *declared(RunSettings, SummarySettings, but=["metrics", *_IN_PART, *_LENSES]),
+)
+_lens_options = given_options("Lens", *declared(RunSettings, SummarySettings, only=_LENSES))
+_part_options = given_options(
+    "Slower metrics",
+    *declared(RunSettings, only=_IN_PART),
     click.option(
         "--baseline-file",
         "baseline",
@@ -367,8 +416,16 @@ run_options = given_options(
         help="Prompts whose mean residual erasure puts in.  [default: ten grade-school problems]",
     ),
 )
-generation_options = given_options(*declared(GenerationSettings))
+
+
+def run_options(command: Any) -> Any:
+    """Options for what is measured and how."""
+    return _measuring_options(_lens_options(_part_options(command)))
+
+
+generation_options = given_options("Writing", *declared(GenerationSettings))
 out_options = one_argument(
+    "Files",
     "output",
     OutOptions,
     click.option(

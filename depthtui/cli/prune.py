@@ -7,7 +7,14 @@ from pathlib import Path
 
 import click
 
-from depthtui.cli.options import Given, cache_dir_option, model_options
+from depthtui.cli.help import Command
+from depthtui.cli.options import (
+    Folder,
+    Given,
+    cache_dir_option,
+    model_argument,
+    model_options,
+)
 from depthtui.cli.output import INTERRUPTED, say, stopped_by_ctrl_c
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.selection import layers_in, numbers_text, read_layers
@@ -21,15 +28,18 @@ def _layers(context: click.Context, parameter: click.Parameter, value: str) -> s
         raise click.BadParameter(f"{value!r} is not {error}.") from None
 
 
-@click.command()
-@click.argument("model")
+@click.command(
+    cls=Command,
+    examples=["depthtui prune Qwen/Qwen2.5-1.5B-Instruct --layers 20,22-24 --out pruned/"],
+)
+@model_argument
 @click.option(
     "--layers", required=True, callback=_layers, help="Layers to leave out, such as 3,5-7."
 )
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Folder(),
     help="Folder of the model that is written; it must not be there yet.",
 )
 @model_options

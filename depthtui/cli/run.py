@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from depthtui.cli.help import Command
 from depthtui.cli.options import (
     DatasetOptions,
     Given,
@@ -16,6 +17,7 @@ from depthtui.cli.options import (
     cache_options,
     dataset_options,
     gather_prompts,
+    model_argument,
     model_options,
     out_options,
     prompt_options,
@@ -29,8 +31,16 @@ if TYPE_CHECKING:
     from depthtui.data.run import RunResult
 
 
-@click.command()
-@click.argument("model")
+@click.command(
+    cls=Command,
+    examples=[
+        "depthtui run demo --prompt 'The capital of France is Paris.'",
+        "depthtui run demo --task grade_school --examples 10 --out summary/",
+        "depthtui run Qwen/Qwen2.5-7B --prompt-file prompts.jsonl --metrics ablation \\",
+        "    --layers 0-5,20 --format json,html --out summary/",
+    ],
+)
+@model_argument
 @prompt_options
 @dataset_options
 @run_options

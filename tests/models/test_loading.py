@@ -22,6 +22,7 @@ from transformers import (
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
+from depthtui.installing import install_extra
 from depthtui.models import loading
 from depthtui.models.library_output import silence_libraries
 from depthtui.models.loading import LoadedModel, load
@@ -320,7 +321,7 @@ class TestWhatIsRefused:
     def test_quantising_without_the_extra(self, folder, monkeypatch) -> None:
         monkeypatch.setattr(loading.importlib.util, "find_spec", lambda _: None)
         error = refused(folder, "bitsandbytes", quantize="4bit")
-        assert "pip install 'depthtui[quantize]'" in error.hint
+        assert install_extra("quantize") in error.hint
 
 
 class TestCodeOfTheModelsOwn:

@@ -13,6 +13,7 @@ import pytest
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
+from depthtui.installing import install_extra
 from depthtui.prompts import datasets, make_prompts
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.datasets import read_dataset, rows
@@ -337,7 +338,7 @@ def test_a_missing_library_is_explained(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DepthError, match="needs the library `datasets`") as caught:
         rows("aime24")
-    assert "pip install 'depthtui[datasets]'" in caught.value.hint
+    assert install_extra("datasets") in caught.value.hint
     assert "--data aime24=FILE" in caught.value.hint
 
 

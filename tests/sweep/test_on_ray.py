@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from depthtui import cli
+from depthtui.installing import install_extra
 from depthtui.prompts.tasks import make_prompts
 from depthtui.sweep.folder import SweepFolder
 from depthtui.sweep.on_ray import NodeNeeds, connect, run_on_ray
@@ -207,4 +208,4 @@ def test_no_cluster_is_said(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: P
     monkeypatch.setitem(sys.modules, "ray", None)
     command = ["sweep", "--model", "a", "--task", "facts", "--out", str(tmp_path), "--ray"]
     assert cli.main(command) == 1
-    assert "pip install 'depthtui[ray]'" in capsys.readouterr().err
+    assert install_extra("ray") in capsys.readouterr().err

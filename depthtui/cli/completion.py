@@ -1,0 +1,75 @@
+"""`depthtui completion`: what a shell needs to complete commands, options, tasks and models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from depthtui.cli.help import Command
+
+_VARIABLE = "_DEPTHTUI_COMPLETE"
+"""By which click is asked for completions."""
+
+_SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "bash: depthtui completion bash >> ~/.bashrc",
+        "zsh:  depthtui completion zsh >> ~/.zshrc",
+        "fish: depthtui completion fish > ~/.config/fish/completions/depthtui.fish",
+    ],
+)
+@click.argument("shell", type=click.Choice(_SHELLS))
+@click.pass_context
+def completion(context: click.Context, /, shell: str) -> None:
+    """Print what makes SHELL complete commands, options, tasks, metrics and models."""
+    kind = get_completion_class(shell)
+    assert kind is not None, f"click does not know {shell}"
+    click.echo(kind(context.find_root().command, {}, "depthtui", _VARIABLE).source())
+
+
+def complete_tasks(
+    context: click.Context, parameter: click.Parameter, typed: str
+) -> list[CompletionItem]:
+    """Tasks and data sets whose names begin so."""
+    from depthtui.prompts.dataset_formats import DATASETS
+    from depthtui.prompts.tasks import TASKS
+
+    known: dict[str, Any] = {**TASKS, **DATASETS}
+    return [
+        CompletionItem(name, help=task.title)
+        for name, task in known.items()
+        if name.startswith(typed)
+    ]
+
+
+def complete_metrics(
+    context: click.Context, parameter: click.Parameter, typed: str
+) -> list[CompletionItem]:
+    """Names of metrics, behind those that are there already."""
+    from depthtui.metrics import METRICS
+
+    before, comma, last = typed.rpartition(",")
+    return [
+        CompletionItem(f"{before}{comma}{metric.name}", help=metric.title)
+        for metric in METRICS
+        if metric.name.startswith(last) and metric.name not in before.split(",")
+    ]
+
+
+def complete_models(
+    context: click.Context, parameter: click.Parameter, typed: str
+) -> list[CompletionItem]:
+    """Models that are on this disk, and files."""
+    from depthtui.models.catalog import on_disk
+    from depthtui.settings import load_settings, models_dir
+
+    folder = models_dir(load_settings(on_notice=lambda _: None).cache_folder)
+    found = [CompletionItem(model.name) for model in on_disk(folder)]
+    named = [item for item in found if item.value.startswith(typed)]
+    # A shell completes either these or files.
+    return named or [CompletionItem(typed, type="file")]

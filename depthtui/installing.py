@@ -1,0 +1,63 @@
+"""How to install something more here: by what depthtui itself was installed with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+_ROOT = Path(__file__).parent.parent
+"""Holds a pyproject.toml where this is a checkout."""
+
+
+def install_extra(extra: str) -> str:
+    """The command that adds an extra of depthtui, such as `quantize`."""
+    wanted = f"'depthtui[{extra}]'"
+    match _installer():
+        case "pipx":
+            return f"pipx install --force {wanted}"
+        case "uv tool":
+            return f"uv tool install --force {wanted}"
+    if (_ROOT / "pyproject.toml").is_file():
+        wanted = f"-e '{_ROOT}[{extra}]'"
+    return f"{_pip()} {wanted}"
+
+
+def install_package(requirement: str, *options: str) -> str:
+    """The command that installs another package beside depthtui.
+
+    Args:
+        requirement: such as `torch>=2.13`.
+        options: of pip, such as `--upgrade`.
+    """
+    wanted = f"'{requirement}'" if set(requirement) & set("<>![] ,;") else requirement
+    words = " ".join([*options, wanted])
+    match _installer():
+        case "pipx":
+            return f"pipx runpip depthtui install {words}"
+        case "uv tool":
+            return f"uv tool install --force depthtui --with {wanted}"
+    return f"{_pip()} {words}"
+
+
+def _pip() -> str:
+    return "uv pip install" if _installer() == "uv" else "pip install"
+
+
+def _installer() -> str:
+    """`pipx`, `uv tool`, `uv` or `pip`."""
+    parts = Path(sys.prefix).parts
+    if _lie_together(parts, ("pipx", "venvs")):
+        return "pipx"
+    if _lie_together(parts, ("uv", "tools")):
+        return "uv tool"
+    with suppress(OSError):
+        if "\nuv = " in "\n" + Path(sys.prefix, "pyvenv.cfg").read_text(encoding="utf-8"):
+            return "uv"
+    return "pip"
+
+
+def _lie_together(parts: Sequence[str], names: tuple[str, str]) -> bool:
+    return names in pairwise(parts)

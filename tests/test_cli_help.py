@@ -1,0 +1,98 @@
+"""Help and shell completion of every command."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.shell_completion import ShellComplete
+
+from depthtui.cli import commands, main
+
+Output = pytest.CaptureFixture[str]
+
+SCREEN = 24
+"""Lines."""
+
+
+def every_command(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from every_command(inner, (*path, name))
+
+
+EVERY = list(every_command(commands))
+
+
+def help_of(path: tuple[str, ...], capsys: Output, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*path, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", EVERY, ids=" ".join)
+def test_help_fits_a_screen_or_is_ordered_and_ends_with_examples(
+    path: tuple[str, ...], capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = help_of(path, capsys, monkeypatch)
+    assert max(map(len, text.splitlines())) <= 80
+    if len(text.splitlines()) <= SCREEN:
+        return
+    headings = re.findall(r"^(\S.*):$", text, re.MULTILINE)
+    assert len(headings) >= 3
+    assert headings[-1] == "Examples"
+    assert len(headings) == len(set(headings))
+
+
+@pytest.mark.parametrize("path", EVERY, ids=" ".join)
+def test_examples_are_command_lines(
+    path: tuple[str, ...], capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, examples = help_of(path, capsys, monkeypatch).partition("\nExamples:\n")
+    lines = examples.partition("\n\n")[0].replace("\\\n", " ").splitlines()
+    for line in lines:
+        _, program, words = line.partition("depthtui")
+        assert program, line
+        asked = shlex.split(re.split("[>]", words)[0])
+        with commands.make_context("depthtui", asked) as context:
+            if asked and not asked[0].startswith("-"):
+                name, command, rest = commands.resolve_command(context, asked)
+                assert command is not None
+                with command.make_context(name, rest, parent=context, resilient_parsing=True):
+                    pass
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_script_is_printed_for_each_shell(shell: str, capsys: Output) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert f"_DEPTHTUI_COMPLETE={shell}_complete" in script
+    if shell == "bash":
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "typed", "found"),
+    [
+        ([], "pru", {"prune"}),
+        (["run", "demo", "--task"], "grade", {"grade_school"}),
+        (["run", "demo", "--task"], "gsm", {"gsm8k"}),
+        (["run", "demo", "--metrics"], "ablation,simi", {"ablation,similarity"}),
+        (["run", "demo", "--erase-s"], "--erase-s", {"--erase-search"}),
+        (["run"], "de", {"demo"}),
+        (["lens", "fit"], "de", {"demo"}),
+    ],
+)
+def test_what_a_shell_is_told(
+    words: list[str], typed: str, found: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    monkeypatch.setenv("DEPTHTUI_CONFIG", f"{tmp_path}/settings.toml")
+    monkeypatch.setenv("DEPTHTUI_CACHE_DIR", f"{tmp_path}/cache")
+    words = [word for word in words if word != typed]
+    shell = ShellComplete(commands, {}, "depthtui", "_DEPTHTUI_COMPLETE")
+    assert {item.value for item in shell.get_completions(words, typed)} == found

@@ -1,0 +1,57 @@
+"""How to install something more, by what depthtui was installed with."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from depthtui import installing
+from depthtui.installing import install_extra, install_package
+
+
+@pytest.fixture
+def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """depthtui lies in no checkout."""
+    monkeypatch.setattr(installing, "_ROOT", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("prefix", "extra", "package"),
+    [
+        ("venv", "pip install 'depthtui[ray]'", "pip install --upgrade 'torch>=2'"),
+        (
+            "pipx/venvs/depthtui",
+            "pipx install --force 'depthtui[ray]'",
+            "pipx runpip depthtui install --upgrade 'torch>=2'",
+        ),
+        (
+            "uv/tools/depthtui",
+            "uv tool install --force 'depthtui[ray]'",
+            "uv tool install --force depthtui --with 'torch>=2'",
+        ),
+        ("uv-venv", "uv pip install 'depthtui[ray]'", "uv pip install --upgrade 'torch>=2'"),
+    ],
+)
+def test_each_installer_has_its_command(
+    prefix: str, extra: str, package: str, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = outside / prefix
+    folder.mkdir(parents=True)
+    uv = "uv = 0.9.1\n" if prefix.startswith("uv-") else ""
+    (folder / "pyvenv.cfg").write_text(f"home = /usr/bin\n{uv}version = 3.11\n")
+    monkeypatch.setattr(sys, "prefix", str(folder))
+    assert install_extra("ray") == extra
+    assert install_package("torch>=2", "--upgrade") == package
+
+
+def test_a_checkout_is_named(outside: Path) -> None:
+    (outside / "pyproject.toml").write_text("")
+    assert install_extra("ray").endswith(f"pip install -e '{outside}[ray]'")
+
+
+def test_what_a_shell_takes_as_it_is_has_no_quotes() -> None:
+    assert install_package("torch").endswith(" torch")
+    assert install_package("tiny==1.0").endswith(" tiny==1.0")

@@ -1,0 +1,59 @@
+"""The wheel that is published works where there is no checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.by_hand
+def test_a_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
+    wheels, home, outside = tmp_path / "wheels", tmp_path / "venv", tmp_path / "outside"
+    outside.mkdir()
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet"]
+    subprocess.run([*build, "--wheel-dir", str(wheels), str(ROOT)], check=True)
+    (wheel,) = wheels.glob("depthtui-*.whl")
+
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True)
+    # What depthtui needs comes from here; of these folders no .pth is read, so that no
+    # editable depthtui comes along.
+    (site,) = home.glob("lib/python3*/site-packages")
+    (site / "present.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    if (ROOT / "cache" / "models").exists():
+        (cache / "models").symlink_to((ROOT / "cache" / "models").resolve())
+    names = ("PATH", "HOME", "LANG", "OMP_NUM_THREADS", "HTTPS_PROXY", "PIP_INDEX_URL")
+    here = {name: os.environ[name] for name in names if name in os.environ}
+    here |= {"DEPTHTUI_CONFIG": str(tmp_path / "settings.toml"), "COLUMNS": "100"}
+
+    def run(*words: str) -> str:
+        found = subprocess.run(
+            [home / "bin" / words[0], *words[1:]],
+            cwd=outside,
+            env=here,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert found.returncode == 0, found.stderr
+        return found.stdout
+
+    where = run("python", "-c", "import depthtui; print(depthtui.__file__)")
+    assert where.startswith(str(site))
+    asked = ["--task", "grade_school", "--cache-dir", str(cache), "--out", "out"]
+    told = run("depthtui", "run", "demo", *asked, "--format", "md,html,json")
+    assert "layers" in told
+    assert (outside / "out" / "summary.html").stat().st_size > 10_000
+    assert "grade_school" in run("depthtui", "tasks")
