@@ -21,6 +21,7 @@ from depthtui.cli.options import Given, cache_options, model_options
 from depthtui.cli.output import INTERRUPTED, say
 from depthtui.cli.prune import prune
 from depthtui.cli.run import run
+from depthtui.cli.serve import serve
 from depthtui.cli.sweep import sweep
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
@@ -90,7 +91,7 @@ def commands(context: click.Context, /, model: str | None, spec: ModelSpec, give
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return 0
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) and "TEXTUAL_DRIVER" not in os.environ:
         raise DepthError(
             "The explorer needs a terminal.", "`depthtui run MODEL` works without one."
         )
@@ -108,6 +109,7 @@ def _refuse_options(context: click.Context) -> None:
             raise click.UsageError(f"{option.opts[0]} before a command is the explorer's; {where}.")
 
 
-_COMMANDS = (run, sweep, generate, lens, prune, models, tasks, metrics, cache, doctor, completion)
-for command in _COMMANDS:
+_MEASURING = (run, sweep, generate, lens, prune, serve)
+_LOOKING_AFTER = (models, tasks, metrics, cache, doctor, completion)
+for command in (*_MEASURING, *_LOOKING_AFTER):
     commands.add_command(command)

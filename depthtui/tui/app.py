@@ -393,7 +393,8 @@ class DepthApp(App[int]):
 
 
 def _driver_class() -> type[Driver] | None:
-    if sys.platform == "win32":
+    if sys.platform == "win32" or "TEXTUAL_DRIVER" in os.environ:
+        # A browser's, where the explorer is served.
         return None
     from depthtui.tui.driver import TolerantDriver
 
