@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -205,6 +205,15 @@ def read_record_file(path: Path) -> Record:
         DamagedRecord: it is not what was written.
     """
     return read_record(read_whole(path, _LARGEST_RECORD))
+
+
+def can_be_pooled(record: Record, others: Iterable[Record]) -> bool:
+    """Whether a record is of as many layers as the others of its cell, each of which is of as many.
+
+    A model may have been replaced by another one of the same name.
+    """
+    first = next(iter(others), record)
+    return record.model.n_layers == first.model.n_layers
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -17,6 +17,7 @@ from depthtui.sweep.folder import (
     Manifest,
     Notify,
     SweepFolder,
+    can_be_pooled,
     read_failures,
     read_manifest,
     read_record_file,
@@ -52,9 +53,15 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
         for cell, names in manifest.names.items():
             for name in names:
                 record = _read(path.parent, name, notify)
-                if record is not None:
-                    out.keep(cell, record)
-                    records[cell][record.number] = record
+                if record is None:
+                    continue
+                if not can_be_pooled(record, records[cell].values()):
+                    notify(
+                        f"The record {name} is left out: its model has other layers than before."
+                    )
+                    continue
+                out.keep(cell, record)
+                records[cell][record.number] = record
     sorted_records = {
         cell: [numbered[number] for number in sorted(numbered)]
         for cell, numbered in records.items()

@@ -17,12 +17,13 @@ from depthtui.sweep.folder import (
     MANIFEST,
     Manifest,
     Notify,
+    can_be_pooled,
     plan_from,
     read_failures,
     read_manifest,
     read_record_file,
 )
-from depthtui.sweep.plan import SweepPlan
+from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import DamagedRecord, Record
 from depthtui.sweep.state import Outcome
 
@@ -74,24 +75,26 @@ def open_sweep(folder: Path, notify: Notify) -> Outcome:
         DepthError: there is no sweep.
     """
     manifest = _manifest(folder)
-    records: dict[str, Record] = {}
-    bad = []
-    names = [name for of_cell in manifest.names.values() for name in of_cell]
-    for name in names:
-        try:
-            records[name] = read_record_file(folder / "records" / name)
-        except (OSError, DamagedRecord):
-            bad.append(name)
-    if bad:
-        notify(f"{len(bad)} of {len(names)} records cannot be read: going on runs them again.")
-    return Outcome(
-        manifest.plan,
-        {
-            cell: [records[name] for name in manifest.names.get(cell, []) if name in records]
-            for cell in manifest.plan.cells
-        },
-        read_failures(folder / f"{FAILURES}.json"),
-    )
+    records: dict[Cell, list[Record]] = {cell: [] for cell in manifest.plan.cells}
+    n_bad = 0
+    for cell, names in manifest.names.items():
+        for name in names:
+            record = _readable(folder / "records" / name)
+            if record is not None and can_be_pooled(record, records[cell]):
+                records[cell].append(record)
+            else:
+                n_bad += 1
+    if n_bad:
+        count = sum(map(len, manifest.names.values()))
+        notify(f"{n_bad} of {count} records cannot be read: going on runs them again.")
+    return Outcome(manifest.plan, records, read_failures(folder / f"{FAILURES}.json"))
+
+
+def _readable(path: Path) -> Record | None:
+    try:
+        return read_record_file(path)
+    except (OSError, DamagedRecord):
+        return None
 
 
 def plan_text(plan: SweepPlan) -> str:

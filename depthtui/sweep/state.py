@@ -9,7 +9,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.metrics import failures_in_words
-from depthtui.sweep.folder import Failure, Notify, SweepFolder, model_title
+from depthtui.sweep.folder import Failure, Notify, SweepFolder, can_be_pooled, model_title
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.prompts import Candidates, choose
 from depthtui.sweep.records import Record
@@ -170,7 +170,11 @@ class SweepState:
             if item.number not in self._numbers[cell]:
                 continue
             record = self.folder.find(cell, item.number, item.key)
-            if record is not None and fingerprint in (None, record.model.fingerprint):
+            if (
+                record is not None
+                and fingerprint in (None, record.model.fingerprint)
+                and can_be_pooled(record, self._records[cell].values())
+            ):
                 self._records[cell][item.number] = record
                 if not record.failed:
                     continue

@@ -23,6 +23,7 @@ from depthtui.sweep.folder import FAILURES, SweepFolder, read_manifest
 from depthtui.sweep.merge import merge_sweeps
 from depthtui.sweep.plan import Drawing
 from depthtui.sweep.state import MOST_SHARDS, Shard
+from depthtui.sweep.summary import summarise_sweep
 from tests.builders.engines import ScriptedEngine
 from tests.builders.results import full_result, tokens_of
 from tests.odd_files import ODD_FILES, put_odd_file
@@ -363,6 +364,18 @@ class TestShards:
         out = SweepFolder(tmp_path / "out", pytest.fail)
         merge_sweeps([tmp_path / "1", tmp_path / "3"], out, told.append)
         assert told == ["Part 2 of 3 of the sweep is in none of the folders."]
+
+    def test_a_model_of_other_layers_under_the_same_name_is_left_out(self, tmp_path: Path) -> None:
+        plan = make_plan(("alpha",), ("facts:1",))
+        for index, n_layers in ((1, 4), (2, 6)):
+            engine = ScriptedEngine({"alpha": n_layers})
+            sweep(plan, tmp_path / str(index), engine, shard=Shard(index, 2))
+        told: list[str] = []
+        out = SweepFolder(tmp_path / "out", pytest.fail)
+        merged = merge_sweeps([tmp_path / "1", tmp_path / "2"], out, told.append)
+        (cell,) = summarise_sweep(merged).cells
+        assert (len(cell.records), len(cell.curves.kl)) == (2, 5)
+        assert ["other layers" in words for words in told] == [True]
 
     def test_many_parts_that_are_nowhere_are_one_sentence(self, tmp_path: Path) -> None:
         sweep(make_plan(("alpha",)), tmp_path, shard=Shard(3, MOST_SHARDS))

@@ -1,0 +1,106 @@
+"""The files of a model: weights, configuration, tokenizer, GGUF."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.store import open_store
+from depthtui.engine.engine import Engine
+from depthtui.errors import DepthError
+from depthtui.models.catalog import on_disk, weight_files
+from depthtui.models.conversion import convert
+from depthtui.models.integrity import check_safetensors
+from depthtui.models.loading import read_checked_config
+from tests.fuzz.fuzzing import MANY, examples, fuzz, mutated, mutated_json
+from tests.tiny_gguf import tiny_gguf
+from tests.tiny_models import tiny_folder
+
+SMALL = 20_000
+"""Bytes; changes of longer files would mostly hit weights."""
+
+
+def use(folder: Path) -> None:
+    """Load a model and run a prompt through it."""
+    nothing = open_store(None, 0, lambda notice: None)
+    engine = Engine(nothing, folder.parent / "models", lambda event: None, on_bug=lambda error: 0)
+    with suppress(DepthError):
+        engine.load(ModelSpec(str(folder)))
+        engine.run(Prompt("The river was high"), RunSettings())
+
+
+@examples
+def test_headers_of_safetensors(count: int, home: Path) -> None:
+    folder = tiny_folder(home)
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    length = 8 + int.from_bytes(whole[:8], "little")
+
+    header = json.loads(whole[8:length])
+
+    def read(changed: bytes) -> None:
+        path.write_bytes(changed + whole[length:])
+        with suppress(DepthError):
+            check_safetensors(path)
+            use(folder)
+
+    def with_length(changed: Any) -> bytes:
+        text = json.dumps(changed).encode()
+        return len(text).to_bytes(8, "little") + text
+
+    fuzz(read, mutated([whole[:length]]) | mutated_json([header]).map(with_length), count)
+
+
+@examples
+def test_headers_of_gguf(count: int, home: Path) -> None:
+    tiny_gguf(home / "whole.gguf")
+    whole = (home / "whole.gguf").read_bytes()
+
+    def read(header: bytes) -> None:
+        (home / "model.gguf").write_bytes(header + whole[SMALL:])
+        shutil.rmtree(home / "out", ignore_errors=True)
+        (home / "out").mkdir()
+        with suppress(DepthError):
+            convert(home / "model.gguf", home / "out", lambda event: None)
+
+    fuzz(read, mutated([whole[:SMALL]]), count)
+
+
+@examples
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json"])
+def test_configurations(count: int, name: str, home: Path) -> None:
+    folder = tiny_folder(home)
+    path = folder / name
+    original = json.loads(path.read_text())
+
+    def read(body: Any) -> None:
+        path.write_text(json.dumps(body))
+        with suppress(DepthError):
+            read_checked_config(folder)
+        if count == MANY:
+            use(folder)
+
+    fuzz(read, mutated_json([original]), count)
+
+
+@examples
+def test_lists_of_weights(count: int, home: Path) -> None:
+    folder = tiny_folder(home / "models")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    index = {"weight_map": {"lm_head.weight": "model-00001-of-00001.safetensors"}}
+    path = folder / "model.safetensors.index.json"
+
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        with suppress(DepthError):
+            assert all(file.parent == folder for file in weight_files(folder))
+        on_disk(home / "models")
+
+    fuzz(read, mutated([json.dumps(index).encode()]), count)
