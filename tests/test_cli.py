@@ -609,6 +609,16 @@ class TestCache:
         assert cli.main(["cache", command]) == 0
         assert capsys.readouterr().err == ""
 
+    @pytest.mark.parametrize("command", ["info", "list", "verify", "clear"])
+    def test_a_folder_whose_name_is_no_text(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    ) -> None:
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
+        monkeypatch.setattr("sys.stdout", out)
+        folder = home / "q\udcff"
+        (folder / "results").mkdir(parents=True)
+        assert cli.main(["cache", command, "--cache-dir", str(folder)]) == 0
+
     def test_a_cache_that_cannot_be_used_is_told(self, home: Path, capsys: Output) -> None:
         (home / "cache" / "results" / "damaged-cache.db").mkdir(parents=True)
         (home / "cache" / "results" / "cache.db").write_bytes(b"rubbish" * 1000)

@@ -27,11 +27,14 @@ def cache() -> None:
 @cache_dir_option
 def info(given: Given) -> None:
     """Say where the cache is and how full."""
+    from depthtui.token_text import printable_line
+
     folder, store = _store(given)
     found = store.info()
     rows = [(kind, str(count), format_size(size)) for kind, (count, size) in found.kinds.items()]
     rows.append(("all", str(found.entries), format_size(found.bytes)))
-    click.echo(f"{format_size(found.bytes)} of {format_size(found.limit)} in {folder}\n")
+    where = printable_line(str(folder))
+    click.echo(f"{format_size(found.bytes)} of {format_size(found.limit)} in {where}\n")
     print_table(("kind", "entries", "size"), rows, numbers=(1, 2))
 
 

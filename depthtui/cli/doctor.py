@@ -140,4 +140,4 @@ def _finite(comparison: Comparison) -> dict[str, Any]:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+    click.echo(json.dumps(value, indent=1, default=str))
