@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import resource
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -96,13 +97,32 @@ _ODD = (
 )
 
 
+_VALUE = re.compile(rb"(?<=[=:,\[{]) *[^=:,\[\]{}\n]*")
+"""What stands behind a sign of JSON or TOML, up to the next one."""
+
+
+def with_each_piece(original: bytes) -> list[bytes]:
+    """The original with one value replaced by each of `PIECES`, each time another value."""
+    values = [found.span() for found in _VALUE.finditer(original)] or [(0, 1)]
+    return [
+        original[:start] + piece + original[end:]
+        for place, piece in enumerate(PIECES)
+        for start, end in (values[place * 7 % len(values)],)
+    ]
+
+
 def mutated(originals: Sequence[bytes]) -> st.SearchStrategy[bytes]:
-    """One of the originals with a few places changed, doubled, cut out or cut off."""
+    """One of the originals with a few values or places changed, doubled, cut out or cut off."""
 
     @st.composite
     def change(draw: st.DrawFn) -> bytes:
         data = draw(st.sampled_from(originals))
         for _ in range(draw(st.integers(1, 4))):
+            values = [found.span() for found in _VALUE.finditer(data)]
+            if values and draw(st.booleans()):
+                start, end = draw(st.sampled_from(values))
+                data = data[:start] + draw(st.sampled_from(PIECES)) + data[end:]
+                continue
             start = draw(st.integers(0, len(data)))
             end = min(len(data), start + draw(st.sampled_from([0, 1, 4, 8, 40, 400])))
             how = draw(st.integers(0, 5))
@@ -127,10 +147,13 @@ def mutated_json(originals: Sequence[Any]) -> st.SearchStrategy[Any]:
     def change(draw: st.DrawFn) -> Any:
         value = json.loads(json.dumps(draw(st.sampled_from(originals))))
         for _ in range(draw(st.integers(1, 3))):
-            places = list(_places(value))
-            holder, key = draw(st.sampled_from(places)) if places else (None, None)
-            if holder is None:
+            if not isinstance(value, dict | list) or not value:
                 return draw(_ODD)
+            holder, key = value, draw(_keys(value))
+            # What stands further up is as likely as the many numbers below it.
+            while isinstance(holder[key], dict | list) and holder[key] and draw(st.booleans()):
+                holder = holder[key]
+                key = draw(_keys(holder))
             if draw(st.integers(0, 5)) == 0:
                 del holder[key]
             else:
@@ -140,19 +163,23 @@ def mutated_json(originals: Sequence[Any]) -> st.SearchStrategy[Any]:
     return change()
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    keys = value.keys() if isinstance(value, dict) else range(len(value))
-    for key in keys:
-        yield value, key
-        if isinstance(value[key], dict | list):
-            yield from _places(value[key])
+def _keys(value: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from(sorted(value) if isinstance(value, dict) else range(len(value)))
 
 
-def fuzz(check: Callable[[Any], None], inputs: st.SearchStrategy[Any], count: int) -> None:
-    """Try a check on `count` inputs, always the same ones, each with little time and memory."""
+def fuzz(
+    check: Callable[[Any], None],
+    inputs: st.SearchStrategy[Any],
+    count: int,
+    first: Sequence[Any] = (),
+) -> None:
+    """Try a check on `count` inputs, always the same ones, each with little time and memory.
+
+    Those of `first` come first, and count too.
+    """
 
     @settings(
-        max_examples=count,
+        max_examples=count - len(first),
         derandomize=True,
         database=None,
         deadline=None,
@@ -164,6 +191,9 @@ def fuzz(check: Callable[[Any], None], inputs: st.SearchStrategy[Any], count: in
         with _no_pickle(), _little_time(), _little_memory():
             check(value)
 
+    for value in first:
+        with _no_pickle(), _little_time(), _little_memory():
+            check(value)
     one()
     assert not Path("exploded").exists()
 

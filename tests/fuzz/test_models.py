@@ -19,7 +19,7 @@ from depthtui.models.catalog import on_disk, weight_files
 from depthtui.models.conversion import convert
 from depthtui.models.integrity import check_safetensors
 from depthtui.models.loading import read_checked_config
-from tests.fuzz.fuzzing import MANY, examples, fuzz, mutated, mutated_json
+from tests.fuzz.fuzzing import MANY, examples, fuzz, mutated, mutated_json, with_each_piece
 from tests.tiny_gguf import tiny_gguf
 from tests.tiny_models import tiny_folder
 
@@ -49,13 +49,16 @@ def test_headers_of_safetensors(count: int, home: Path) -> None:
         path.write_bytes(changed + whole[length:])
         with suppress(DepthError):
             check_safetensors(path)
-            use(folder)
+            if count == MANY:
+                use(folder)
 
-    def with_length(changed: Any) -> bytes:
-        text = json.dumps(changed).encode()
+    def with_length(text: bytes) -> bytes:
         return len(text).to_bytes(8, "little") + text
 
-    fuzz(read, mutated([whole[:length]]) | mutated_json([header]).map(with_length), count)
+    changed = mutated_json([header]).map(lambda value: json.dumps(value).encode())
+    inputs = mutated([whole[:length]]) | changed.map(with_length)
+    first = [with_length(text) for text in with_each_piece(whole[8:length])]
+    fuzz(read, inputs, count, first)
 
 
 @examples
@@ -103,4 +106,5 @@ def test_lists_of_weights(count: int, home: Path) -> None:
             assert all(file.parent == folder for file in weight_files(folder))
         on_disk(home / "models")
 
-    fuzz(read, mutated([json.dumps(index).encode()]), count)
+    original = json.dumps(index).encode()
+    fuzz(read, mutated([original]), count, with_each_piece(original))

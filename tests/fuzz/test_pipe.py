@@ -17,7 +17,7 @@ from depthtui.data.protocol import (
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from tests.builders.results import full_result
-from tests.fuzz.fuzzing import examples, fuzz, mutated
+from tests.fuzz.fuzzing import examples, fuzz, mutated, with_each_piece
 from tests.hostile import HOSTILE_PROMPT
 
 RESULT = full_result(Prompt("a b c"))
@@ -37,4 +37,5 @@ def test_messages(count: int) -> None:
         with suppress(CodecError):
             assert dataclasses.is_dataclass(decode(data))
 
-    fuzz(read, mutated([encode(message) for message in MESSAGES]), count)
+    originals = [encode(message) for message in MESSAGES]
+    fuzz(read, mutated(originals), count, with_each_piece(originals[2]))

@@ -19,7 +19,7 @@ from depthtui.sweep.saved import open_sweep, saved_sweeps
 from depthtui.sweep.summary import summarise_sweep
 from tests.builders.engines import ScriptedEngine
 from tests.builders.results import full_run, hostile_run
-from tests.fuzz.fuzzing import examples, fuzz, mutated, mutated_json
+from tests.fuzz.fuzzing import examples, fuzz, mutated, mutated_json, with_each_piece
 from tests.sweep.sweeps import make_plan, sweep
 from tests.sweep.test_records import read_by_lenses, record
 
@@ -52,7 +52,7 @@ def test_bytes_of_records(count: int, home: Path) -> None:
         merge_sweeps([home / "sweep"], SweepFolder(home / "out", _ignore), _ignore)
         assert path.read_bytes() == data, "nothing is deleted"
 
-    fuzz(read, mutated([original]), count)
+    fuzz(read, mutated([original]), count, with_each_piece(original))
 
 
 @examples
@@ -72,7 +72,9 @@ def test_records_with_a_checksum_that_holds(count: int, home: Path) -> None:
         path.write_text(json.dumps(body))
         report(home / "sweep")
 
-    fuzz(read, mutated_json(originals), count)
+    parts = mutated_json([original["metrics"] for original in originals])
+    of_metrics = parts.map(lambda metrics: originals[0] | {"metrics": metrics})
+    fuzz(read, mutated_json(originals) | of_metrics, count)
 
 
 @examples
@@ -94,7 +96,7 @@ def test_lists_of_a_sweep(count: int, home: Path) -> None:
         with suppress(DepthError):
             merge_sweeps([folder], SweepFolder(home / "out", _ignore), _ignore)
 
-    fuzz(read, mutated(originals), count)
+    fuzz(read, mutated(originals), count, with_each_piece(originals[0]))
 
 
 @examples
@@ -108,7 +110,8 @@ def test_lengths_of_prompts(count: int, home: Path) -> None:
         counts = folder.token_counts(ModelSpec("alpha"), "f" * 16)
         assert all(isinstance(length, int) for length in counts.values())
 
-    fuzz(read, mutated([path.read_bytes()]), count)
+    original = path.read_bytes()
+    fuzz(read, mutated([original]), count, with_each_piece(original))
 
 
 def _ignore(notice: str) -> None:

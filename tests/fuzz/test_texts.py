@@ -20,7 +20,7 @@ from depthtui.sweep.plan import Drawing, SweepPlan, check_plan, with_absolute_pa
 from depthtui.sweep.plan_file import __doc__ as plan_example
 from depthtui.sweep.plan_file import read_plan
 from depthtui.token_text import printable, printable_line
-from tests.fuzz.fuzzing import examples, fuzz, mutated
+from tests.fuzz.fuzzing import examples, fuzz, mutated, with_each_piece
 from tests.hostile import HOSTILE
 from tests.test_settings import EVERYTHING
 from tests.tiny_models import tiny_tokenizer
@@ -61,7 +61,7 @@ def test_prompt_files(count: int, home: Path) -> None:
         with suppress(DepthError):
             read_dataset("hellaswag", home / "prompts.jsonl", 1)
 
-    fuzz(read, mutated([original, rows]), count)
+    fuzz(read, mutated([original, rows]), count, with_each_piece(original))
 
 
 @examples
@@ -76,7 +76,7 @@ def test_settings_files(count: int, home: Path) -> None:
             save_settings(found)
             assert load_settings() == found
 
-    fuzz(read, mutated(originals), count)
+    fuzz(read, mutated(originals), count, with_each_piece(originals[0]))
 
 
 @examples
@@ -92,4 +92,5 @@ def test_plans(count: int, home: Path) -> None:
             plan = read_plan(home / "plan.toml", SweepPlan((), ()), Drawing())
             assert check_plan(with_absolute_paths(plan)).cells
 
-    fuzz(read, mutated([example.encode(), more + example.encode()]), count)
+    originals = [example.encode(), more + example.encode()]
+    fuzz(read, mutated(originals), count, with_each_piece(originals[1]))
