@@ -6,6 +6,7 @@ seconds and little memory, and without unpickling or running anything that they 
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import re
@@ -157,7 +158,8 @@ def mutated_json(originals: Sequence[Any]) -> st.SearchStrategy[Any]:
             if draw(st.integers(0, 5)) == 0:
                 del holder[key]
             else:
-                holder[key] = draw(_ODD)
+                # A copy: the next change may be within it.
+                holder[key] = copy.deepcopy(draw(_ODD))
         return value
 
     return change()
