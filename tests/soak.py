@@ -1,0 +1,336 @@
+"""Random keys, mouse, pastes and resizes on the real explorer in a pseudo-terminal.
+
+    python -m tests.soak --seed 1 --keys 2000
+
+It runs the tiny model, says what it found, and ends with 1 where something is wrong: an error in
+the log, a screen that differs from one drawn afresh, memory that grows, a `q` that is not
+answered. `--replay FILE` sends the keys of a file in place of random ones: a Python list of texts,
+bytes, and (columns, lines) for a window of that size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import random
+import re
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TypeAlias
+
+import psutil
+
+from tests.tiny_models import tiny_folder
+from tests.tui.terminal import Terminal
+
+Event: TypeAlias = "str | bytes | tuple[int, int]"
+"""Keys as a terminal sends them, or the columns and lines of a window."""
+
+Cell: TypeAlias = tuple[object, ...]
+
+PACE = 0.012
+"""Seconds between two events."""
+
+WARM = 200
+"""Events until memory is measured for the first time."""
+
+GROWTH = 1.05
+"""How much more memory it may take from then on."""
+
+EVENTS_A_CHECK = 50
+SIZES = ((60, 18), (80, 24), (119, 23), (120, 40), (160, 45), (200, 60), (300, 100))
+
+# Neither q nor ctrl-c, -q and -z: they leave the explorer.
+LETTERS = [character for character in map(chr, range(0x20, 0x7F)) if character != "q"]
+CONTROLS = [chr(code) for code in range(1, 0x20) if code not in (0x03, 0x11, 0x1A, 0x1B)]
+NAMED = [
+    *(f"\x1b[{letter}" for letter in "ABCDHFZ"),
+    *(f"\x1b[{code}~" for code in (2, 3, 5, 6, 15, 17, 18, 19, 20)),
+    "\x1bOP",
+    "\x1bOQ",
+    "\x7f",
+    "\r",
+    "\t",
+]
+PASTED = [
+    *("12", "12-3", "addition:1-3", "demo", "../x", "=1+1"),
+    *("[/]", "[bold]", "<script>", "日本", "a\tb"),
+]
+BYTES = [
+    b"\xff\xfe",
+    b"\xc3",
+    b"\x1b[M \xe8\xc9",
+    b'\x1b[M"\x8f\xc4',
+    b"\x1b[99999999;1u",
+    b"\x1b[?2026;2$y",
+]
+"""No text, the mouse as old terminals report it, a key beyond Unicode, an answer to no question."""
+
+
+def events(seed: int) -> Iterator[Event]:
+    """Endless events, the same for the same seed."""
+    chance = random.Random(seed)
+    while True:
+        kind = chance.choices(
+            ("letter", "control", "named", "escape", "mouse", "paste", "size", "bytes"),
+            (40, 5, 16, 16, 12, 3, 5, 3),
+        )[0]
+        match kind:
+            case "letter":
+                yield chance.choice(LETTERS)
+            case "control":
+                yield chance.choice(CONTROLS)
+            case "named":
+                yield chance.choice(NAMED)
+            case "escape":
+                yield "\x1b"
+            case "mouse":
+                button = chance.choice((0, 0, 0, 1, 2, 32, 35, 64, 65, 128))
+                x, y = chance.randint(0, 310), chance.randint(0, 110)
+                if chance.random() < 0.7:
+                    x, y = chance.randint(1, 120), chance.randint(1, 40)
+                yield f"\x1b[<{button};{x};{y}M\x1b[<{button};{x};{y}m"
+            case "paste":
+                words = " ".join(chance.choices(PASTED, k=chance.randint(1, 30)))
+                yield f"\x1b[200~{words}\x1b[201~"
+            case "size":
+                yield chance.choice(SIZES)
+            case "bytes":
+                yield chance.choice(BYTES)
+
+
+@dataclass
+class Tally:
+    """What was seen.
+
+    Attributes:
+        lives: how often the explorer was started: keys may quit it.
+        checks: how often the screen was compared with one drawn afresh.
+        moving: how often that said nothing, because the screen did not rest.
+        memory: MB of explorer and engine, when first measured and last, for each life that was
+            long enough.
+        wrong: everything that should not be.
+    """
+
+    events: int = 0
+    lives: int = 0
+    checks: int = 0
+    moving: int = 0
+    memory: list[tuple[str, float, float]] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        grown = [f"{what} {first:.0f} to {last:.0f} MB" for what, first, last in self.memory]
+        return "\n".join(
+            [
+                f"{self.events} events, {self.lives} starts, {self.checks} screens compared,"
+                f" {self.moving} that did not rest; {'; '.join(grown) or 'memory not measured'}",
+                *self.wrong,
+            ]
+        )
+
+
+class Soak:
+    """Sends events to explorers, one after the other where they quit, and looks at what comes.
+
+    Args:
+        folder: where everything is written.
+        command: what starts the explorer.
+    """
+
+    def __init__(self, folder: Path, command: Sequence[str]) -> None:
+        self._folder = folder
+        self._command = command
+        self._first: dict[str, float] = {}
+        self._sent = 0
+        self.tally = Tally()
+        self.terminal = self._start()
+
+    def _start(self) -> Terminal:
+        away = self._folder / "a" / "b"
+        away.mkdir(parents=True, exist_ok=True)
+        offline = {"HF_HUB_OFFLINE": "1", "HOME": str(self._folder), "OMP_NUM_THREADS": "1"}
+        terminal = Terminal(self._folder, *self._command, cwd=away, environment=offline)
+        terminal.until(lambda: "Verdict · 1 of" in terminal.text)
+        self.tally.lives += 1
+        self._first, self._sent = {}, 0
+        return terminal
+
+    def run(self, events: Iterable[Event]) -> Tally:
+        """Send the events, then `q`."""
+        for event in events:
+            self._send(event)
+            if self._has_ended():
+                self.terminal.close()
+                self.terminal = self._start()
+            elif self._sent % EVENTS_A_CHECK == 0:
+                self._check_screen()
+            if self._sent == WARM:
+                self._first = self._memory()
+        self._compare_memory()
+        self._quit()
+        self._read_log()
+        return self.tally
+
+    def _send(self, event: Event) -> None:
+        if isinstance(event, tuple):
+            self.terminal.resize(*event)
+        else:
+            self.terminal.type(event.encode() if isinstance(event, str) else event)
+        self.terminal.settle(PACE, PACE)
+        self.tally.events += 1
+        self._sent += 1
+
+    def _has_ended(self) -> bool:
+        """Whether the explorer is gone; anything but a wanted end is wrong."""
+        status = self.terminal.process.poll()
+        if status:
+            last = self.terminal.sent[-300:].decode("utf-8", "replace")
+            self.tally.wrong.append(f"event {self.tally.events}: ended with {status}: {last!r}")
+        return status is not None
+
+    # The screen -------------------------------------------------------------
+
+    def _check_screen(self) -> None:
+        """Compare the screen with one drawn afresh, twice where they differ: it may have moved."""
+        if not self.terminal.settle():
+            self.tally.moving += 1
+            return
+        before, after = self._cells(), self._fresh()
+        self.tally.checks += 1
+        if not _differing(before, after):
+            return
+        if _differing(after, self._fresh()):
+            self.tally.moving += 1
+            return
+        lines = _differing(before, after)
+        if _is_toast(before, after, lines):
+            self.tally.moving += 1
+            return
+        said = [f"{_text(before[y])!r} for {_text(after[y])!r}" for y in lines[:3]]
+        self.tally.wrong.append(
+            f"event {self.tally.events}: {len(lines)} lines differ, from {lines[0]}: {said}"
+        )
+
+    def _fresh(self) -> list[list[Cell]]:
+        """The screen drawn afresh; that nothing comes is wrong."""
+        self.terminal.type(b"\x0c")
+        if not self.terminal.read(10):
+            self.tally.wrong.append(f"event {self.tally.events}: frozen")
+        self.terminal.settle()
+        return self._cells()
+
+    def _cells(self) -> list[list[Cell]]:
+        screen = self.terminal.screen
+        lines = [[screen.buffer[y][x] for x in range(screen.columns)] for y in range(screen.lines)]
+        return [[_seen(cell) for cell in line] for line in lines]
+
+    # Memory -----------------------------------------------------------------
+
+    def _memory(self) -> dict[str, float]:
+        """MB of each process."""
+        explorer = psutil.Process(self.terminal.process.pid)
+        engines = sum(engine.memory_info().rss for engine in explorer.children())
+        return {"explorer": explorer.memory_info().rss / 1e6, "engine": engines / 1e6}
+
+    def _compare_memory(self) -> None:
+        for what, first in self._first.items():
+            last = self._memory().get(what, 0.0)
+            self.tally.memory.append((what, first, last))
+            if last > first * GROWTH:
+                self.tally.wrong.append(f"the {what} grew from {first:.0f} to {last:.0f} MB")
+
+    # The end ----------------------------------------------------------------
+
+    def _quit(self) -> None:
+        terminal = self.terminal
+        terminal.resize(120, 40)
+        for _ in range(8):
+            terminal.type(b"\x1b")
+            terminal.settle(0.2, 1)
+        terminal.type(b"q")
+        gone = _wait(terminal)
+        if not gone:
+            self.tally.wrong.append(f"q was not answered:\n{terminal.text}")
+        elif terminal.process.returncode:
+            self.tally.wrong.append(f"q ended with {terminal.process.returncode}")
+        terminal.close()
+
+    def _read_log(self) -> None:
+        if self.terminal.log.exists():
+            text = self.terminal.log.read_text("utf-8", "replace")
+            errors = re.findall(r"^(?!Traceback|The above|During)\S.*$", text, re.MULTILINE)
+            self.tally.wrong += [f"in the log: {error}" for error in errors]
+
+
+def _wait(terminal: Terminal, seconds: float = 10.0) -> bool:
+    for _ in range(int(seconds / 0.05)):
+        terminal.read(0.05)
+        if terminal.process.poll() is not None:
+            return True
+    return False
+
+
+def _seen(cell: object) -> Cell:
+    """What is to be seen of a cell: of a space that is not its foreground."""
+    data, fg, bg, *rest = cell  # type: ignore[misc]
+    return (data, bg) if data == " " and not any(rest) else (data, fg, bg, *rest)
+
+
+def _differing(a: list[list[Cell]], b: list[list[Cell]]) -> list[int]:
+    """The lines that differ, but for a cursor that blinks."""
+    changed = [
+        (y, old[0] == new[0])
+        for y, (old_line, new_line) in enumerate(zip(a, b, strict=True))
+        for old, new in zip(old_line, new_line, strict=True)
+        if old != new
+    ]
+    blinks = len(changed) == 1 and changed[0][1]
+    return [] if blinks else sorted({y for y, _ in changed})
+
+
+def _is_toast(before: list[list[Cell]], after: list[list[Cell]], lines: list[int]) -> bool:
+    """Whether all that differs is a toast that came or went: a bar with something beside it."""
+    corners = set()
+    for y in lines:
+        x = next(x for x, cell in enumerate(before[y]) if cell != after[y][x])
+        corners.add((x, "▌" in (before[y][x][0], after[y][x][0])))
+    return len(corners) == 1 and corners.pop()[1]
+
+
+def _text(line: list[Cell]) -> str:
+    return "".join(str(cell[0]) for cell in line).rstrip()
+
+
+def main() -> int:
+    """Soak the explorer as the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keys", type=int, default=2000)
+    parser.add_argument("--replay", type=Path, help="a file with events")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = tiny_folder(folder)
+        command = ("depthtui", "--model", str(model), "--device", "cpu")
+        soak = Soak(folder, (*command, "--cache-dir", str(folder / "cache")))
+        chosen = islice(events(arguments.seed), arguments.keys)
+        if arguments.replay is not None:
+            chosen = iter(_read_events(arguments.replay))
+        tally = soak.run(chosen)
+    print(f"seed {arguments.seed}: {tally}")
+    return bool(tally.wrong)
+
+
+def _read_events(path: Path) -> list[Event]:
+    """The events of a file; a window's size may stand behind the word `resize`."""
+    found = ast.literal_eval(path.read_text("utf-8"))
+    return [event[1] if event[0] == "resize" else event for event in found]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
