@@ -241,6 +241,9 @@ class DepthApp(App[int]):
 
     def _end(self, error: Exception) -> None:
         """End the app; `main` raises the error again once the terminal is restored."""
+        # What cannot go on may not have a session that can be kept either.
+        with contextlib.suppress(Exception):
+            self._keep_session()
         self.explorer.close()
         self._return_code = 1
         if self._exception is None:
