@@ -127,6 +127,40 @@ class TestRun:
         assert engine.store.info().limit == Settings().cache_limit
         assert engine.activation_limit == Settings().activation_limit
 
+    def test_the_papers_protocol_says_what_it_sets(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    ) -> None:
+        (home / "settings.toml").write_text("chat_template = true\nkl_threshold = 0.2\n")
+        rows = [{"question": f"{n}?", "answer": f"so\n#### {n}"} for n in range(12)]
+        (home / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        data = ["--data", f"gsm8k={home / 'rows.jsonl'}", "--out", str(home / "out")]
+        assert cli.main(["run", "demo", "--protocol", "paper", *data]) == 0
+        (engine,) = engines
+        assert [prompt.task for prompt in engine.prompts] == ["gsm8k"] * 10
+        assert not any(settings.chat_template for settings in engine.settings)
+        summary = json.loads((home / "out" / "summary.json").read_text())
+        assert summary["settings"]["kl_threshold"] == 0.5
+        told = capsys.readouterr().err
+        assert "the first 10 examples of GSM8K; teacher-forced, without a chat template" in told
+        assert "KL threshold 0.5, overlap threshold 0.3" in told
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ([], "one of the paper's data sets"),
+            (["--task", "facts"], "hellaswag, gsm8k or aime24"),
+            (["--prompt", "x"], "one of the paper's data sets"),
+            (["--task", "gsm8k", "--examples", "3"], "--examples"),
+            (["--task", "gsm8k", "--kl-threshold", "0.4"], "--kl-threshold"),
+            (["--task", "gsm8k", "--skip-first-token"], "--skip-first-token"),
+        ],
+    )
+    def test_what_the_protocol_does_not_have_is_refused(
+        self, engines: list[ScriptedEngine], arguments: list[str], words: str, capsys: Output
+    ) -> None:
+        assert cli.main(["run", "demo", "--protocol", "paper", *arguments]) == 2
+        assert words in capsys.readouterr().err
+
     def test_metric_options_reach_the_engine(
         self, engines: list[ScriptedEngine], home: Path
     ) -> None:

@@ -24,6 +24,7 @@ from depthtui.cli.options import (
     run_options,
 )
 from depthtui.cli.output import print_written, say
+from depthtui.cli.protocol import protocol_option, under_paper_protocol
 from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.log import log_bug
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     examples=[
         "depthtui run demo --prompt 'The capital of France is Paris.'",
         "depthtui run demo --task grade_school --examples 10 --out summary/",
+        "depthtui run Qwen/Qwen2.5-7B --protocol paper --data gsm8k=gsm8k.jsonl",
         "depthtui run Qwen/Qwen2.5-7B --prompt-file prompts.jsonl --metrics ablation \\",
         "    --layers 0-5,20 --format json,html --out summary/",
     ],
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 @model_argument
 @prompt_options
 @dataset_options
+@protocol_option
 @run_options
 @model_options
 @cache_options
@@ -51,6 +54,7 @@ def run(
     model: str,
     asked: PromptOptions,
     dataset: DatasetOptions,
+    protocol: str | None,
     given: Given,
     spec: ModelSpec,
     output: OutOptions,
@@ -60,6 +64,8 @@ def run(
     MODEL is `demo`, a hub id, a local folder or a GGUF file.
     """
     output.check()
+    if protocol is not None:
+        asked, dataset, given = under_paper_protocol(asked, dataset, given)
     settings = given.settings()
     gathered = gather_prompts(asked, settings.seed, dataset)
 

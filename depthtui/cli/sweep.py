@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -247,7 +247,6 @@ def _plan(
     spec: ModelSpec,
 ) -> SweepPlan:
     """The plan of the file, of the protocol and of the options together."""
-    from depthtui.sweep.paper import with_paper_protocol
     from depthtui.sweep.plan import (
         EXAMPLES,
         Drawing,
@@ -275,10 +274,26 @@ def _plan(
         if asked.protocol:
             if not tasks and drawing != Drawing():
                 raise DepthError("--protocol paper says which prompts are run, and how many.")
-            plan = with_paper_protocol(plan, data)
+            plan = _on_the_papers_data(plan, data)
         return check_plan(with_absolute_paths(plan))
     except DepthError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _on_the_papers_data(plan: SweepPlan, data: Mapping[str, str]) -> SweepPlan:
+    """The plan under the paper's protocol, on those of its data sets that can be had."""
+    from depthtui.cli.protocol import missing_datasets
+    from depthtui.prompts.paper import PAPER_PROTOCOL
+    from depthtui.sweep.paper import with_paper_protocol
+
+    names = [dataset.name for dataset in PAPER_PROTOCOL.datasets]
+    left_out = missing_datasets([name for name in names if name not in data])
+    plan = with_paper_protocol(plan, data, left_out)
+    if left_out:
+        say(f"Left out, since neither a file nor the hub has them: {', '.join(left_out)}.")
+    taken = [name for name in names if name not in left_out]
+    say(PAPER_PROTOCOL.in_words(taken, plan.summary.seed))
+    return plan
 
 
 def _run(plan: SweepPlan, folder: SweepFolder, settings: Settings, shard: Shard | None) -> Outcome:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from depthtui.data.run_settings import SummarySettings
+from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.datasets import DatasetChoice
 
 
@@ -21,6 +23,26 @@ class MeasuringProtocol:
     datasets: tuple[DatasetChoice, ...]
     chat_template: bool
     summary: SummarySettings
+
+    def in_words(self, names: Collection[str], seed: int) -> str:
+        """What it sets for these data sets, in a sentence.
+
+        Args:
+            names: of data sets.
+            seed: draws the positions.
+        """
+        sets = []
+        for choice in self.datasets:
+            if choice.name in names:
+                title = DATASETS[choice.name].title
+                most = f" of at most {choice.max_tokens} tokens" if choice.max_tokens else ""
+                sets.append(f"the first {choice.examples} examples of {title}{most}")
+        return (
+            f"The paper's protocol: {', '.join(sets)}; teacher-forced, without a chat template, "
+            f"every token counted, KL threshold {self.summary.kl_threshold:g}, overlap threshold "
+            f"{self.summary.overlap_threshold:g}, layers skipped before four of the positions 8, "
+            f"16, … drawn by the seed {seed}. Its weights had 8 bits: --quantize 8bit."
+        )
 
 
 PAPER_PROTOCOL = MeasuringProtocol(

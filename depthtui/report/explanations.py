@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from depthtui.data.explanation import Explanation
 from depthtui.data.verdict import Verdict
+from depthtui.depth.published import PROTOCOL
 from depthtui.depth.token_depths import TOKEN_DEPTHS
 from depthtui.metrics import ALL, METRIC_BY_NAME
 from depthtui.metrics.spec import Measure, Metric
@@ -157,6 +158,15 @@ def of_column(name: str) -> Explanation:
                 reading="Between which counts it lies for other prompts of the same kind: prompts "
                 "are drawn anew from these, the curves pooled again.",
                 look_for="Intervals that lie apart: there the models or tasks differ.",
+            )
+        case "paper":
+            return replace(
+                shown,
+                title=f"The paper's depth by {rule_title(rule)}",
+                reading="The number of layers that the paper reports for this model; with ≈ on "
+                f"the data set that is most like this task. {PROTOCOL}",
+                look_for="How far ours is from it: by other weights, prompts or bits, or by the "
+                "KL rule where the curve is flat beside its threshold.",
             )
         case "ratio":
             return replace(

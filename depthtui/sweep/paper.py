@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from depthtui.errors import DepthError
 from depthtui.prompts.paper import PAPER_PROTOCOL
 from depthtui.sweep.plan import SweepPlan, TaskChoice
 
 
-def with_paper_protocol(plan: SweepPlan, data: Mapping[str, str]) -> SweepPlan:
+def with_paper_protocol(
+    plan: SweepPlan, data: Mapping[str, str], left_out: Collection[str] = ()
+) -> SweepPlan:
     """The plan on the paper's data sets, before its own tasks, and with the paper's settings.
 
     Args:
         plan: models, and tasks beside the paper's.
         data: files by data set; without one, it comes from the hub.
+        left_out: those of the paper's data sets that cannot be had.
+
+    Raises:
+        DepthError: there is none of the paper's data sets.
     """
     paper = PAPER_PROTOCOL
     tasks = tuple(
@@ -22,7 +29,14 @@ def with_paper_protocol(plan: SweepPlan, data: Mapping[str, str]) -> SweepPlan:
             dataset.name, "", data.get(dataset.name, ""), dataset.examples, dataset.max_tokens or 0
         )
         for dataset in paper.datasets
+        if dataset.name not in left_out
     )
+    if not tasks:
+        names = ", ".join(dataset.name for dataset in paper.datasets)
+        raise DepthError(
+            f"None of the paper's data sets can be had here: {names}.",
+            "Name a file: --data NAME=FILE.",
+        )
     own = tuple(choice for choice in plan.tasks if choice.name not in {task.name for task in tasks})
     return replace(
         plan,

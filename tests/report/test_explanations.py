@@ -25,6 +25,7 @@ from depthtui.report.explanations import (
     of_token_depth,
     of_verdict,
 )
+from depthtui.sweep.summary import PublishedDepth
 from depthtui.tui.panes.sweep_table import columns_of
 
 
@@ -61,10 +62,12 @@ def test_every_column_of_a_sweep_is_explained() -> None:
     row: Any = SimpleNamespace(
         failures=("one",),
         depth=lambda rule: DepthEstimate(rule, 3, 0.5, None, interval=(2.0, 4.0)),
+        published=lambda rule: PublishedDepth("gsm8k", True, 20, 28, 2),
     )
     columns = [column for width in (60, 120) for column in columns_of([row], width)]
     names = {column.name for column in columns}
-    assert {"model", "failed", "layers", "kl.layer", "kl.interval", "kl.ratio"} <= names
+    of_rule = {f"kl.{part}" for part in ("layer", "interval", "ratio", "paper")}
+    assert {"model", "failed", "layers"} | of_rule <= names
     for name in names:
         explained = of_column(name)
         assert explained.title

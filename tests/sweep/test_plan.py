@@ -226,6 +226,13 @@ def test_the_papers_protocol() -> None:
     )
 
 
+def test_of_the_papers_data_sets_those_are_taken_that_can_be_had() -> None:
+    plan = with_paper_protocol(SweepPlan((), ()), {"gsm8k": "g.jsonl"}, ["hellaswag", "aime24"])
+    assert plan.tasks == (TaskChoice("gsm8k", data="g.jsonl"),)
+    with pytest.raises(DepthError, match="None of the paper's data sets"):
+        with_paper_protocol(SweepPlan((), ()), {}, ["hellaswag", "gsm8k", "aime24"])
+
+
 class TestChoosing:
     def test_generated_prompts_are_those_of_the_task(self) -> None:
         task = TaskChoice("addition", "2", examples=4)

@@ -128,7 +128,11 @@ def test_shards_are_merged(engine: ScriptedEngine, home: Path, capsys: Output) -
     assert len(one["cells"][0]["records"]) == 5
 
 
-def test_the_papers_protocol_takes_files(engine: ScriptedEngine, home: Path) -> None:
+def test_the_papers_protocol_takes_files(
+    engine: ScriptedEngine, home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(home))
     rows: dict[str, list[dict[str, Any]]] = {
         "gsm8k": [{"question": f"{n}?", "answer": f"so\n#### {n}"} for n in range(12)],
         "hellaswag": [
@@ -146,6 +150,15 @@ def test_the_papers_protocol_takes_files(engine: ScriptedEngine, home: Path) -> 
     counts = {cell["task"]: cell["prompts"] for cell in report["cells"]}
     # Of eight solutions of 90, 180, … words, four are of at most 400 tokens.
     assert counts == {"hellaswag": 10, "gsm8k": 10, "aime24": 4}
+    told = capsys.readouterr().err
+    assert "the first 10 examples of HellaSwag" in told
+    assert "Left out" not in told
+    assert run("--model", "alpha", "--protocol", "paper", *data[:2], "--out", str(home / "b")) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "Left out, since neither a file nor the hub has them: hellaswag, aime24." in told
+    assert "the first 10 examples of GSM8K; teacher-forced" in told
+    (cell,) = json.loads((home / "b" / "report.json").read_text())["cells"]
+    assert cell["task"] == "gsm8k"
 
 
 @pytest.mark.parametrize(

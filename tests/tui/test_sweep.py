@@ -72,6 +72,20 @@ async def surveyed(it: Explored, screen: SweepScreen) -> None:
 # Without a screen -------------------------------------------------------------
 
 
+def test_the_papers_depths_stand_beside_a_model_of_the_paper(tmp_path: Path) -> None:
+    models = ("Qwen/Qwen2.5-7B-Instruct", "beta")
+    plan = make_plan(models, ("grade_school", "commonsense"), Drawing(examples=2))
+    outcome = sweep(plan, tmp_path, ScriptedEngine({models[0]: 28, "beta": 8}))
+    surveyor = Surveyor()
+    rows = surveyor.rows(outcome, "cells")
+    (paper,) = [column for column in columns_of(rows, 120) if column.name == "kl.paper"]
+    assert [paper.text(row) for row in rows] == ["≈26", "≈26", "", ""]
+    assert [paper.value(row) for row in rows] == [26, 26, None, None]
+    # Pooled over data sets, there is no one value.
+    pooled = surveyor.rows(outcome, "models")
+    assert not [column for column in columns_of(pooled, 120) if column.name.endswith("paper")]
+
+
 def test_rows_pool_what_they_say_they_pool(tmp_path: Path) -> None:
     opened = ran(tmp_path)
     outcome, surveyor = opened.outcome, Surveyor()

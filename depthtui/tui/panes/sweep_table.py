@@ -264,7 +264,14 @@ def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
             )
         )
     layers = Column("layers", "", "L", _layer_words, lambda row: row.n_layers, "number of layers")
-    depths = [column for rule in rules for column in _rule_columns(rule, has_interval, roomy)]
+    depths = [
+        column
+        for rule in rules
+        for column in [
+            *_rule_columns(rule, has_interval, roomy),
+            *([_paper_column(rule)] if any(row.published(rule) for row in rows) else []),
+        ]
+    ]
     return [*names, *([layers] if roomy else []), *counts, *depths]
 
 
@@ -315,6 +322,21 @@ def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[Column]:
     words = f"ratio of the depth by {title}, (layer + 1) / L"
     head = "ratio" if roomy else "/L"
     return [*found, Column(f"{rule}.ratio", title, head, ratio_words, ratio, words)]
+
+
+def _paper_column(rule: str) -> Column:
+    def count(row: Row) -> float | None:
+        published = row.published(rule)
+        return None if published is None else published.count
+
+    def words(row: Row) -> str:
+        published = row.published(rule)
+        if published is None:
+            return ""
+        return f"{published.count}" if published.same_dataset else f"≈{published.count}"
+
+    title = f"the paper's depth by {rule_title(rule)}, in layers; ≈ on the data set most like it"
+    return Column(f"{rule}.paper", rule_title(rule), "paper", words, count, title)
 
 
 def in_order(

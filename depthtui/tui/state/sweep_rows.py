@@ -15,7 +15,7 @@ from depthtui.sweep.questions import Answer, Question, questions
 from depthtui.sweep.records import Record
 from depthtui.sweep.report.phrases import absences, cautions
 from depthtui.sweep.state import Outcome
-from depthtui.sweep.summary import CellSummary, SweepSummary, titles_of
+from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary, titles_of
 
 Grouping: TypeAlias = Literal["cells", "models", "levels"]
 
@@ -41,6 +41,7 @@ class Row:
         failures: what could not be done.
         first: its first prompt that was run, and the cell of that; None while there is none.
         summary: their curves and depths; None while there is no prompt.
+        is_pooled: whether it is of several cells.
     """
 
     key: RowKey
@@ -52,6 +53,7 @@ class Row:
     failures: tuple[Failure, ...]
     first: tuple[Cell, Record] | None
     summary: CellSummary | None
+    is_pooled: bool = False
 
     @property
     def n_layers(self) -> int | None:
@@ -71,6 +73,12 @@ class Row:
     def depth(self, rule: str) -> DepthEstimate | None:
         """What a rule says."""
         return None if self.summary is None else self.summary.depth(rule)
+
+    def published(self, rule: str) -> PublishedDepth | None:
+        """What the paper says of this model on this task; None of several together."""
+        if self.summary is None or self.is_pooled:
+            return None
+        return self.summary.published(rule)
 
 
 @dataclass(frozen=True)
@@ -175,6 +183,7 @@ class Surveyor:
                 ((cell, found[0]) for cell in cells if (found := outcome.records.get(cell))), None
             ),
             self._pooled(cells, outcome),
+            len(cells) > 1,
         )
 
     def _pooled(self, cells: tuple[Cell, ...], outcome: Outcome) -> CellSummary | None:

@@ -1,0 +1,98 @@
+"""`--protocol paper`: prompts and settings as the paper has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from depthtui.cli.help import in_section
+from depthtui.cli.options import DatasetOptions, Given, PromptOptions
+from depthtui.cli.output import say
+
+_SET = {
+    "kl_threshold": "--kl-threshold",
+    "overlap_threshold": "--overlap-threshold",
+    "include_first_token": "--skip-first-token",
+    "chat_template": "--chat-template",
+    "skip_positions": "--skip-positions",
+    "skip_everywhere": "--skip-everywhere",
+    "lens": "--lens",
+}
+"""Settings that the protocol says, and how they are given."""
+
+protocol_option = in_section(
+    "Prompts",
+    click.option(
+        "--protocol",
+        type=click.Choice(["paper"]),
+        help="The paper's examples of the data set that --task or --data names, its thresholds "
+        "and positions.",
+    ),
+)
+
+
+def under_paper_protocol(
+    asked: PromptOptions, dataset: DatasetOptions, given: Given
+) -> tuple[PromptOptions, DatasetOptions, Given]:
+    """Options of a run as the paper's protocol has them; says what it sets.
+
+    Raises:
+        UsageError: an option says something else, or no data set of the paper is named.
+    """
+    from depthtui.prompts.paper import PAPER_PROTOCOL
+
+    choices = {choice.name: choice for choice in PAPER_PROTOCOL.datasets}
+    name = asked.task or (next(iter(dataset.data)) if len(dataset.data) == 1 else "")
+    if asked.prompts or asked.files or name not in choices:
+        *others, last = choices
+        raise click.UsageError(
+            f"--protocol paper takes one of the paper's data sets: --task {', '.join(others)} or "
+            f"{last}."
+        )
+    said = {
+        "--level": asked.level,
+        "--examples": asked.examples,
+        "--max-tokens": dataset.max_tokens,
+        "--sample": dataset.sample,
+        **{flag: name in given.values for name, flag in _SET.items()},
+    }
+    for flag, value in said.items():
+        if value:
+            raise click.UsageError(f"--protocol paper says what {flag} would: leave that out.")
+    paper, choice = PAPER_PROTOCOL, choices[name]
+    settings = {
+        "kl_threshold": paper.summary.kl_threshold,
+        "overlap_threshold": paper.summary.overlap_threshold,
+        "include_first_token": paper.summary.include_first_token,
+        "lens": paper.summary.lens,
+        "chat_template": paper.chat_template,
+    }
+    given = Given({**given.values, **settings})
+    say(paper.in_words([name], given.settings().seed))
+    return (
+        replace(asked, task=name, examples=choice.examples),
+        replace(dataset, max_tokens=choice.max_tokens),
+        given,
+    )
+
+
+def missing_datasets(names: Sequence[str]) -> list[str]:
+    """Those data sets that cannot come from the hub: not fetched before, and not to be fetched."""
+    from depthtui.models.catalog import hub_cache
+    from depthtui.models.hub import hub_endpoint, is_forbidden, reaches
+    from depthtui.prompts.dataset_formats import DATASETS
+
+    if find_spec("datasets") is None:
+        return list(names)
+    kept = Path(os.environ.get("HF_DATASETS_CACHE") or hub_cache().with_name("datasets"))
+    missing = [
+        name for name in names if not (kept / DATASETS[name].hub_id.replace("/", "___")).is_dir()
+    ]
+    if missing and not is_forbidden() and reaches(hub_endpoint()):
+        return []
+    return missing
