@@ -149,7 +149,7 @@ def load(
     dtype = _dtype(spec.dtype, device, size.parameters)
     placement = _placement(spec, device, dtype, size)
     _make_current(placement)
-    tokenizer = _load_tokenizer(folder, spec.trust_remote_code)
+    tokenizer = load_tokenizer(folder, spec.trust_remote_code)
     model = _load_model(folder, config, spec, dtype, placement, progress)
     progress(Progress("Taking the fingerprint", 0, 0, "B"))
     with _load_errors(folder):
@@ -466,7 +466,12 @@ def _check_fits(spec: ModelSpec, dtype: torch.dtype, size: _Size, room: int, whe
     )
 
 
-def _load_tokenizer(folder: Path, trust_remote_code: bool) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder.
+
+    Raises:
+        DepthError: there is none, or it cannot be read.
+    """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code

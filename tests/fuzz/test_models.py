@@ -14,11 +14,12 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
+from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError
 from depthtui.models.catalog import on_disk, weight_files
 from depthtui.models.conversion import convert
 from depthtui.models.integrity import check_safetensors
-from depthtui.models.loading import read_checked_config
+from depthtui.models.loading import load_tokenizer, read_checked_config
 from tests.fuzz.fuzzing import MANY, examples, fuzz, mutated, mutated_json, with_each_piece
 from tests.tiny_gguf import tiny_gguf
 from tests.tiny_models import tiny_folder
@@ -77,10 +78,9 @@ def test_headers_of_gguf(count: int, home: Path) -> None:
 
 
 @examples
-@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json"])
-def test_configurations(count: int, name: str, home: Path) -> None:
+def test_configurations(count: int, home: Path) -> None:
     folder = tiny_folder(home)
-    path = folder / name
+    path = folder / "config.json"
     original = json.loads(path.read_text())
 
     def read(body: Any) -> None:
@@ -89,6 +89,25 @@ def test_configurations(count: int, name: str, home: Path) -> None:
             read_checked_config(folder)
         if count == MANY:
             use(folder)
+
+    fuzz(read, mutated_json([original]), count)
+
+
+@examples
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "tokenizer.json"])
+def test_tokenizers(count: int, name: str, home: Path) -> None:
+    folder = tiny_folder(home)
+    path = folder / name
+    original = json.loads(path.read_text())
+
+    def read(body: Any) -> None:
+        path.write_text(json.dumps(body))
+        with suppress(DepthError):
+            tokenizer = load_tokenizer(folder)
+            vocabulary = Vocabulary(tokenizer)
+            for chat_template in (False, True):
+                with suppress(DepthError):
+                    tokenise(tokenizer, Prompt("The river was high"), chat_template, vocabulary)
 
     fuzz(read, mutated_json([original]), count)
 

@@ -136,6 +136,9 @@ async def test_a_file_is_opened_or_refused_in_words(tmp_path: Path) -> None:
         field.value = str(tmp_path / "none.txt")
         await it.press("enter")
         await it.until(lambda: "none.txt" in it.screen_text().split("Open a file")[1])
+        field.value = "~nosuchuser/prompts.jsonl"
+        await it.press("enter")
+        await it.until(lambda: "no user 'nosuchuser'" in it.screen_text())
         field.value = str(path)
         await it.press("enter")
         await it.until(lambda: "2 prompts" in it.screen_text())
@@ -370,3 +373,6 @@ async def test_an_export_that_fails_stays_open_and_says_why(tmp_path: Path) -> N
             it.app.screen.query_one(f"#{name}", Checkbox).value = False
         await it.press("f5")
         await it.until(lambda: "Choose at least one format" in it.screen_text())
+        it.app.screen.query_one("#folder", Input).value = "~nosuchuser/x"
+        await it.press("f5")
+        await it.until(lambda: "no user 'nosuchuser'" in it.screen_text())

@@ -436,6 +436,9 @@ async def test_sweeps_are_opened_again(tmp_path: Path) -> None:
         field.focus()
         await it.press("enter")
         await it.until(lambda: "holds no sweep" in it.screen_text(), "what is wrong")
+        field.value = "~nosuchuser/sweep"
+        await it.press("enter")
+        await it.until(lambda: "no user 'nosuchuser'" in it.screen_text(), "what is wrong")
         field.value = str(tmp_path / "elsewhere")
         await it.press("enter")
         await it.until(lambda: it.app.screen is screen, "the sweep")
