@@ -36,7 +36,7 @@ EVERY = {
         ("kl_threshold", float("nan"), "a number from 0 to 1"),
         ("temperature", float("inf"), "a number of at least 0 that fits in 64 bits"),
         ("tolerance", 0, "a number above 0 and of at most 1"),
-        ("riemann_steps", -1, "a whole number of at least 1"),
+        ("riemann_steps", 10**12, "a whole number from 1 to 1000000"),
         ("skip_everywhere", 1, "true or false"),
         ("skip_part", "head", '"layer" or "attention" or "mlp"'),
         ("skip_part", 3, '"layer" or "attention" or "mlp"'),

@@ -145,6 +145,7 @@ class RunSettings:
         Option(
             "Integrate in so many left-Riemann steps (the paper: 256), whatever the error.",
             least=1,
+            most=1_000_000,
         ),
     ] = 0
     baseline: tuple[str, ...] = ()
