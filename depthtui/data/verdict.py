@@ -42,6 +42,8 @@ class Evidence:
             of all layers up to one.
         says: what it is a count of, such as `until the lens reads the output's tokens`.
         curve: what the count is read off; None where a rule's own curve is that.
+        of_use: whether layers beyond the count are not used by this measure; else it tells
+            something else of them, such as that they move the stream.
     """
 
     kind: EvidenceKind
@@ -55,6 +57,7 @@ class Evidence:
     layers: tuple[int, ...] | None = None
     says: str = ""
     curve: EvidenceCurve | None = None
+    of_use: bool = True
 
 
 @dataclass(frozen=True)

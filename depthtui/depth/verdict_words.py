@@ -1,7 +1,8 @@
 """The verdict in a few sentences, made of its evidence by plain rules.
 
 1. How many layers: from the smallest to the largest count that holds, each with what it is a
-   count of. How many layers move the stream stands apart, since movement alone is not use.
+   count of. How many move the stream, or have to run one after another, stands apart: that is
+   not yet how many are used.
 2. Which counts do not hold, and what the one that moves most hangs on.
 3. Whether the kinds of evidence agree, and why they may not; or what has not been measured.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from depthtui.data.selection import numbers_text
-from depthtui.data.verdict import Evidence, Verdict
+from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
 
 _MOST_NAMED = 3
 """Counts that the first sentence names; of more, the smallest and the largest."""
@@ -132,9 +133,8 @@ def which_layers(measure: Evidence) -> str:
 
 
 def _of_use(firm: Sequence[Evidence]) -> Sequence[Evidence]:
-    """Those that tell use: not how many layers move the stream, unless there is nothing else."""
-    used = [measure for measure in firm if measure.kind != "geometric" or measure.layers is None]
-    return used or firm
+    """Those that tell how many layers are used, or all where none does."""
+    return [measure for measure in firm if measure.of_use] or firm
 
 
 def _uses(firm: Sequence[Evidence], n_layers: int) -> str:
@@ -210,21 +210,11 @@ def _between_kinds(
     """
     if not firm:
         return ""
-    readable, turning, causal, needed, moving = (
-        [
-            _count(measure)
-            for measure in firm
-            if measure.kind == kind and (measure.layers is None) in how
-        ]
-        for kind, how in (
-            ("readable", (True, False)),
-            ("geometric", (True,)),
-            ("causal", (True, False)),
-            ("causal", (True,)),
-            ("geometric", (True, False)),
-        )
-    )
-
+    depths = [measure for measure in firm if measure.layers is None]
+    used = [measure for measure in firm if measure.of_use]
+    readable, causal = _counts("readable", used), _counts("causal", used)
+    turning, needed = _counts("geometric", depths), _counts("causal", depths)
+    moving = _counts("geometric", firm)
     tried = any(measure.kind == "causal" for measure in fragile)
 
     def clearly(fewer: Sequence[int], more: Sequence[int]) -> bool:
@@ -242,6 +232,10 @@ def _between_kinds(
         (clearly(causal, moving), _IDLE_MOVES),
     )
     return next((words for holds, words in cases if holds), _agreement(firm, n_layers))
+
+
+def _counts(kind: EvidenceKind, measures: Sequence[Evidence]) -> list[int]:
+    return [_count(measure) for measure in measures if measure.kind == kind]
 
 
 def _agreement(firm: Sequence[Evidence], n_layers: int) -> str:

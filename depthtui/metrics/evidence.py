@@ -41,12 +41,14 @@ class Counted:
         measure: the rule or metric.
         title: a short title, such as `context depth`.
         says: what its count is a count of, such as `until the context is no longer needed`.
+        of_use: whether it counts layers that are used (see `Evidence`).
     """
 
     kind: EvidenceKind
     measure: str
     title: str
     says: str = ""
+    of_use: bool = True
 
     def weighed(
         self,
@@ -89,10 +91,18 @@ class Counted:
             which,
             self.says,
             curve,
+            self.of_use,
         )
 
     def unknown(self, reason: str) -> Evidence:
         """No count, and why there is none."""
         return Evidence(
-            self.kind, self.measure, self.title, None, firm=False, reason=reason, says=self.says
+            self.kind,
+            self.measure,
+            self.title,
+            None,
+            firm=False,
+            reason=reason,
+            says=self.says,
+            of_use=self.of_use,
         )

@@ -19,13 +19,15 @@ SAYS = {
     "similarity": "that turn the residual stream",
     "ablation": "that cost something when left out",
 }
-OF_ANY_LAYERS = ("similarity", "ablation")
+OF_ANY_LAYERS = ("similarity", "ablation", "order")
+NOT_OF_USE = ("similarity", "order")
 
 
 def firm(kind: EvidenceKind, measure: str, title: str, count: int) -> Evidence:
     layers = tuple(range(count)) if measure in OF_ANY_LAYERS else None
     says = SAYS.get(measure, "")
-    return Evidence(kind, measure, title, count, count, count, layers=layers, says=says)
+    used = measure not in NOT_OF_USE
+    return Evidence(kind, measure, title, count, count, count, True, "", layers, says, None, used)
 
 
 def fragile(measure: str, title: str, count: int, low: int, high: int, reason: str) -> Evidence:
@@ -118,6 +120,13 @@ def test_that_layers_move_the_stream_is_no_count_of_use() -> None:
     moving = firm("geometric", "similarity", "angular distance", 30)
     assert said([COSINE, moving], 30).startswith("Uses 19 of its 30 layers here, until layers")
     assert said([moving], 30).startswith("Uses all of its 30 layers here: those that turn the")
+
+
+def test_that_layers_must_run_one_after_another_is_no_count_of_use() -> None:
+    order = firm("causal", "order", "sequential depth", 21)
+    found = said([firm("readable", "overlap", "overlap", 10), order], 30)
+    assert found.startswith("Uses 10 of its 30 layers here, until the lens reads")
+    assert "what it cannot see" not in found
 
 
 def test_that_nothing_confirms_it_is_said_only_where_something_may() -> None:

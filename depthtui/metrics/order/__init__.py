@@ -167,7 +167,13 @@ def _cell_evidence(
     return [] if costs is None else [_depth_evidence(costs)]
 
 
-COUNTED = Counted("causal", NAME, "sequential depth", "that have to run one after another")
+COUNTED = Counted(
+    "causal",
+    NAME,
+    "sequential depth",
+    "left where pairs run side by side that may",
+    of_use=False,  # of layers that do nothing half are left
+)
 
 
 def _depth_evidence(costs: np.ndarray) -> Evidence:

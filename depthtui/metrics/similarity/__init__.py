@@ -152,7 +152,13 @@ def _per_layer(similarity: Similarity) -> list[LayerValues]:
     return [LayerValues("block influence", usefulness(similarity), "1 − cos(h_l, h_l+1)")]
 
 
-COUNTED = Counted("geometric", "similarity", "angular distance", "that turn the residual stream")
+COUNTED = Counted(
+    "geometric",
+    "similarity",
+    "angular distance",
+    "that turn the residual stream",
+    of_use=False,  # movement alone is not use
+)
 
 SHARE = 0.5
 """How much of the mean angle a layer that is used turns the residual stream by."""
