@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -18,13 +19,23 @@ ROOT = Path(__file__).parent.parent
 def test_a_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
     wheels, home, outside = tmp_path / "wheels", tmp_path / "venv", tmp_path / "outside"
     outside.mkdir()
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet"]
-    subprocess.run([*build, "--wheel-dir", str(wheels), str(ROOT)], check=True)
-    (wheel,) = wheels.glob("depthtui-*.whl")
+    names = ("PATH", "HOME", "LANG", "OMP_NUM_THREADS", "HTTPS_PROXY", "PIP_INDEX_URL")
+    # Not PYTHONPATH: pip would find a checkout there, and install nothing.
+    here = {name: os.environ[name] for name in names if name in os.environ}
+    here |= {"DEPTHTUI_CONFIG": str(tmp_path / "settings.toml"), "COLUMNS": "100"}
 
+    def pip(python: Path | str, *words: str) -> None:
+        subprocess.run([python, "-m", "pip", *words, "--no-deps", "--quiet"], env=here, check=True)
+
+    # Of a copy: setuptools leaves its own files beside what it builds, and takes them up again.
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "depthtui", source / "depthtui")
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copyfile(ROOT / name, source / name)
+    pip(sys.executable, "wheel", "--wheel-dir", str(wheels), str(source))
+    (wheel,) = wheels.glob("depthtui-*.whl")
     venv.create(home, with_pip=True)
-    python = home / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True)
+    pip(home / "bin" / "python", "install", str(wheel))
     # What depthtui needs comes from here; of these folders no .pth is read, so that no
     # editable depthtui comes along.
     (site,) = home.glob("lib/python3*/site-packages")
@@ -34,9 +45,6 @@ def test_a_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
     cache.mkdir()
     if (ROOT / "cache" / "models").exists():
         (cache / "models").symlink_to((ROOT / "cache" / "models").resolve())
-    names = ("PATH", "HOME", "LANG", "OMP_NUM_THREADS", "HTTPS_PROXY", "PIP_INDEX_URL")
-    here = {name: os.environ[name] for name in names if name in os.environ}
-    here |= {"DEPTHTUI_CONFIG": str(tmp_path / "settings.toml"), "COLUMNS": "100"}
 
     def run(*words: str) -> str:
         found = subprocess.run(
