@@ -206,7 +206,7 @@ COMPARE = [
 ]
 
 WHAT_IF = [
-    key("x", "switch('layer')", "off/on", "Turn layers off or on; a count before", "off", True),
+    key("x", "switch('layer')", "off", "Turn layers off or on; a count before", "off", True),
     key(
         "a",
         "switch('attention')",

@@ -115,7 +115,7 @@ async def test_the_screen_shows_clean_beside_changed(tmp_path: Path, size: tuple
         assert signed(change) in text
         assert screen.what_if.effect.loss_change == pytest.approx(change, abs=1e-4)
         assert len(text.split("\n")) == size[1]
-        assert text.split("\n")[-1].startswith("x off/on")
+        assert text.split("\n")[-1].startswith("x off ")
         titles = ["Layers", "What if", "Logit lens at"]
         titles += ["Output after", "Effective depth", "The session's prompts"] * (size[0] >= 120)
         for title in titles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -51,7 +52,7 @@ class CompareScreen(LiveScreen):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.COMPARE]
-    CSS_PATH = "../main.tcss"
+    CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../compare.tcss"]  # type: ignore[assignment]
     PANE_ORDER = (
         "heatmap-a",
         "heatmap-b",

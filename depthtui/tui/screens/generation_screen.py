@@ -44,7 +44,7 @@ class GenerationScreen(LiveScreen):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.THINKING]
-    CSS_PATH: ClassVar[list[str | Path]] = ["../main.tcss", "../generation.tcss"]  # type: ignore[assignment]
+    CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../generation.tcss"]  # type: ignore[assignment]
     AUTO_FOCUS = "GeneratedText"
     PANE_ORDER = ("generated-text", "depth-curve", "choice")
 
@@ -58,7 +58,7 @@ class GenerationScreen(LiveScreen):
         self._was_live: bool | None = None
 
     def compose(self) -> ComposeResult:
-        yield GenerationLine(id="status")
+        yield GenerationLine(id="status", classes="title-line")
         yield Static(id="verdict-words", classes="title-line")
         yield PaneTabs(id="tabs")
         with Horizontal(id="panes"):

@@ -93,7 +93,7 @@ class ProblemText(Static):
 
 def layout(lines: Iterable[Widget]) -> ComposeResult:
     """Every widget of the screen; `lines` are those at its lower edge."""
-    yield StatusLine(id="status")
+    yield StatusLine(id="status", classes="title-line")
     yield PROMPT.pane()
     yield PaneTabs(id="tabs")
     with Horizontal(id="panes"):

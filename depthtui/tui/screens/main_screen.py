@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -61,7 +62,7 @@ class MainScreen(PlacesScreen):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.MAIN]
-    CSS_PATH = "../main.tcss"
+    CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../main.tcss"]  # type: ignore[assignment]
     PAGES = main_layout.PAGE_ORDER
     PANE_ORDER = main_layout.TAB_ORDER
 

@@ -56,7 +56,7 @@ class PaneScreen(Screen[None]):
         (100, "-medium"),
         (170, "-wide"),
     ]
-    ALLOW_IN_MAXIMIZED_VIEW = "Footer, StatusLine, .title-line"
+    ALLOW_IN_MAXIMIZED_VIEW = "Footer, .title-line"
     AUTO_FOCUS = "Heatmap"
     PANE_ORDER: ClassVar[tuple[str, ...]] = ()
     """Ids of the panes in the order of `tab`."""
@@ -223,10 +223,11 @@ class PaneScreen(Screen[None]):
         self._activate(self.query_one(f"#{pane_id}", Pane))
 
     def action_zoom(self) -> None:
+        pane = self.active_pane
         if self.maximized is not None:
             self.minimize()
-        else:
-            self.maximize(self.active_pane, container=False)
+        elif all(widget.display for widget in pane.ancestors_with_self):
+            self.maximize(pane, container=False)
 
     def explained(self) -> Sequence[Explanation]:
         """What is to be said of what is looked at."""

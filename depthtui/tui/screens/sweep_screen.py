@@ -48,8 +48,7 @@ class SweepScreen(LiveScreen):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.SWEEP]
-    CSS_PATH = "../sweep.tcss"
-    ALLOW_IN_MAXIMIZED_VIEW = "Footer, SweepLine"
+    CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../sweep.tcss"]  # type: ignore[assignment]
     AUTO_FOCUS = "SweepTable"
     PANE_ORDER = ("rows", "sweep-curves", "findings")
 
@@ -65,7 +64,7 @@ class SweepScreen(LiveScreen):
         self._keys_depend_on: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
-        yield SweepLine(id="sweep-line")
+        yield SweepLine(id="sweep-line", classes="title-line")
         with Vertical(id="sweep-panes"):
             yield SweepTable(id="rows", name="Rows", classes="always")
             yield LineField("words of a model or a task", id="filter")

@@ -56,7 +56,7 @@ class WhatIfScreen(LiveScreen):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.WHAT_IF]
-    CSS_PATH: ClassVar[list[str | Path]] = ["../main.tcss", "../what_if.tcss"]  # type: ignore[assignment]
+    CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../what_if.tcss"]  # type: ignore[assignment]
     AUTO_FOCUS = "StackPane"
     PANE_ORDER = ("stack", "lens", "output", "depths", "what-if-prompts", "prompt")
 
@@ -76,7 +76,7 @@ class WhatIfScreen(LiveScreen):
         self._first_order = layer_order
 
     def compose(self) -> ComposeResult:
-        yield StatusLine(id="status")
+        yield StatusLine(id="status", classes="title-line")
         yield PromptPane(id="prompt", name="Prompt", classes="always")
         yield PaneTabs(id="tabs")
         with Horizontal(id="panes"):
