@@ -6,130 +6,154 @@ from dataclasses import dataclass
 
 from textual.geometry import Region
 
-_TALLEST = 6
-"""Half lines of the tallest layer."""
+
+@dataclass
+class Side:
+    """Items along one side of a room: they share all of it, sizes a unit apart at most.
+
+    Where there are more items than units, each takes one, and some are out of sight.
+
+    Attributes:
+        count: how many there are, at least 1.
+        units: cells or half lines of the room, at least 1.
+        first: which one it is scrolled to.
+    """
+
+    count: int
+    units: int
+    first: int = 0
+
+    @property
+    def shown(self) -> int:
+        """How many are in sight."""
+        return min(self.count, self.units)
+
+    @property
+    def items(self) -> range:
+        """Those in sight."""
+        return range(self.first, self.first + self.shown)
+
+    def scroll_to(self, item: int) -> None:
+        """Bring an item into sight."""
+        self.first = in_sight(item, self.first, self.shown, self.count)
+
+    def units_of(self, item: int) -> range:
+        """The units of an item that is in sight."""
+        place = item - self.first
+        return range(place * self.units // self.shown, (place + 1) * self.units // self.shown)
+
+    def item_at(self, unit: int) -> int | None:
+        """The item at a unit; None outside the room."""
+        if not 0 <= unit < self.units:
+            return None
+        return self.first + ((unit + 1) * self.shown - 1) // self.units
 
 
 @dataclass
 class Grid:
-    """The geometry of `rows` x `columns` cells in a room of text lines.
+    """The geometry of layers x columns in a room of text lines, all of which they fill.
 
     A layer is an even or odd number of half lines tall, so that two layers can
-    share a line; it stands on the room's lower edge.
+    share a line.
 
     Attributes:
-        rows, columns: how many there are.
+        rows: the layers, along half lines or whole ones.
+        columns: what stands side by side, along cells.
         lines: text lines of the room.
-        half_rows: half lines that a layer takes.
-        rows_shown, columns_shown: how many fit.
+        whole_lines: whether no two layers share a line.
         margin: cells of the layers' numbers.
-        column_width: cells of a column.
         upwards: whether row 0 is at the bottom.
-        first_row, first_column: where it is scrolled to.
     """
 
-    rows: int
-    columns: int
+    rows: Side
+    columns: Side
     lines: int
-    half_rows: int
-    rows_shown: int
-    columns_shown: int
+    whole_lines: bool
     margin: int
-    column_width: int
     upwards: bool
-    first_row: int = 0
-    first_column: int = 0
 
     @classmethod
     def fit(
-        cls,
-        rows: int,
-        columns: int,
-        width: int,
-        lines: int,
-        widest: int,
-        upwards: bool,
-        whole_lines: bool,
+        cls, rows: int, columns: int, width: int, lines: int, upwards: bool, whole_lines: bool
     ) -> Grid:
-        """The largest cells that fit into `width` x `lines`.
-
-        Args:
-            widest: cells of a column at most.
-            whole_lines: layers must not share a line.
-        """
-        half_rows = max(1, min(_TALLEST, 2 * lines // rows))
-        if whole_lines:
-            half_rows = max(2, half_rows // 2 * 2)
+        """The largest cells that fit into `width` x `lines`."""
         margin = len(str(rows - 1)) + 2
-        room = max(1, width - margin)
-        column_width = max(1, min(widest, room // columns))
         return cls(
-            rows=rows,
-            columns=columns,
+            rows=Side(rows, lines if whole_lines else 2 * lines),
+            columns=Side(columns, max(1, width - margin)),
             lines=lines,
-            half_rows=half_rows,
-            rows_shown=max(1, min(rows, 2 * lines // half_rows)),
-            columns_shown=max(1, min(columns, room // column_width)),
+            whole_lines=whole_lines,
             margin=margin,
-            column_width=column_width,
             upwards=upwards,
         )
 
     def scroll_to(self, row: int, column: int) -> bool:
         """Bring a cell into sight; whether that moved anything."""
-        before = self.first_row, self.first_column
-        self.first_row = in_sight(row, self.first_row, self.rows_shown, self.rows)
-        self.first_column = in_sight(column, self.first_column, self.columns_shown, self.columns)
-        return before != (self.first_row, self.first_column)
+        before = self.rows.first, self.columns.first
+        self.rows.scroll_to(row)
+        self.columns.scroll_to(column)
+        return before != (self.rows.first, self.columns.first)
 
-    @property
-    def shown_columns(self) -> range:
-        return range(self.first_column, self.first_column + self.columns_shown)
+    # Rows -------------------------------------------------------------------
 
     def rows_on(self, y: int) -> tuple[int | None, int | None]:
         """The rows on the upper and the lower half of a line."""
-        if not 0 <= y < self.lines:
-            return None, None
+        if self.whole_lines:
+            row = self._row_at(y)
+            return row, row
         return self._row_at(2 * y), self._row_at(2 * y + 1)
 
-    def _row_at(self, half_line: int) -> int | None:
-        used = -(-self.rows_shown * self.half_rows // 2)
-        place = half_line - 2 * (self.lines - used)
+    def _row_at(self, unit: int) -> int | None:
+        """The row at a unit from the top."""
+        return self.rows.item_at(self.rows.units - 1 - unit if self.upwards else unit)
+
+    def number_line(self, row: int) -> int | None:
+        """The line in the middle of a row, where its number stands; None out of sight."""
+        if row not in self.rows.items:
+            return None
+        units = self.rows.units_of(row)
+        middle = (units[0] + units[-1]) // 2
         if self.upwards:
-            place = 2 * used - 1 - place
-        row = place // self.half_rows
-        return self.first_row + row if 0 <= row < self.rows_shown else None
+            middle = self.rows.units - 1 - middle
+        return middle if self.whole_lines else middle // 2
 
     def numbered_row(self, y: int, preferred: int) -> int | None:
-        """The row whose number stands on a line: of two, the preferred or else the lower one."""
-        upper, lower = self.rows_on(y)
-        if self.half_rows <= 2:
-            on_line = [row for row in (upper, lower) if row is not None]
-            return preferred if preferred in on_line else min(on_line, default=None)
-        # A taller layer has its number on the first line that is all its own.
-        above, _ = self.rows_on(y - 1)
-        return upper if upper == lower and upper != above else None
+        """The row whose number stands on a line: of two, the preferred or else the first."""
+        rows = {row for row in self.rows_on(y) if row is not None and self.number_line(row) == y}
+        return preferred if preferred in rows else min(rows, default=None)
+
+    # Columns ----------------------------------------------------------------
+
+    @property
+    def column_width(self) -> int:
+        """Cells of the narrowest column."""
+        return self.columns.units // self.columns.shown
+
+    def width_of(self, column: int) -> int:
+        """Cells of a column."""
+        return len(self.columns.units_of(column))
 
     def x_of(self, column: int) -> int:
         """The first cell of a column."""
-        return self.margin + (column - self.first_column) * self.column_width
+        return self.margin + self.columns.units_of(column).start
+
+    # Cells ------------------------------------------------------------------
 
     def cell_at(self, x: int, y: int) -> tuple[int, int] | None:
         """The row and column at a place; the lower of two rows that share a line."""
-        upper, lower = self.rows_on(y)
-        row = upper if lower is None else lower
-        column = self.first_column + (x - self.margin) // self.column_width
-        return (row, column) if row is not None and column in self.shown_columns else None
+        _, row = self.rows_on(y)
+        column = self.columns.item_at(x - self.margin)
+        return None if row is None or column is None else (row, column)
 
     def regions_of(self, row: int, column: int) -> list[Region]:
-        """The number of a row and one of its cells; empty where it is out of sight."""
+        """The numbers beside a row and one of its cells; empty where it is out of sight."""
         lines = [y for y in range(self.lines) if row in self.rows_on(y)]
-        if not lines:
+        if not lines or column not in self.columns.items:
             return []
         first, count = lines[0], len(lines)
         return [
             Region(0, first, self.margin, count),
-            Region(self.x_of(column), first, self.column_width, count),
+            Region(self.x_of(column), first, self.width_of(column), count),
         ]
 
 

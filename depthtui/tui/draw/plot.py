@@ -16,12 +16,19 @@ ROOMY = 8
 
 @dataclass(frozen=True)
 class PlotArea:
-    """Where a plot is, in cells and lines of its pane."""
+    """Where a plot is, in cells and lines of its pane.
+
+    Attributes:
+        left, top, width, lines: where.
+        spared: dots at its top and at its bottom that stay free, so that curves in areas
+            without a gap between them do not touch.
+    """
 
     left: int
     top: int
     width: int
     lines: int
+    spared: int = 0
 
     def __contains__(self, y: int) -> bool:
         """Whether a line of the pane crosses it."""
@@ -35,9 +42,9 @@ class PlotArea:
         """Areas that share the lines, at least one each, from the top."""
         gap = int(self.lines - (count - 1) >= ROOMY)
         lines, spare = divmod(max(count, self.lines - gap * (count - 1)), count)
-        areas, top = [], self.top
+        areas, top, spared = [], self.top, int(count > 1 and not gap)
         for place in range(count):
-            area = PlotArea(self.left, top, self.width, lines + (place < spare))
+            area = PlotArea(self.left, top, self.width, lines + (place < spare), spared)
             areas.append(area)
             top += area.lines + gap
         return areas
@@ -66,8 +73,7 @@ class Plot:
 
     def line_of(self, value: float) -> int:
         """The line of a value, from the top; the nearest one where it is off the scale."""
-        height = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
-        return round((1 - height) * (4 * self.area.lines - 1)) // 4
+        return round((1 - float(self._height(value))) * self._highest_dot) // 4
 
     def curve(self, depths: np.ndarray, values: np.ndarray, dotted: bool = False) -> list[str]:
         """Values over relative depths in braille, one string a line; NaN is a gap."""
@@ -79,20 +85,31 @@ class Plot:
         """Several curves in one."""
         canvas = self._canvas()
         for depths, values in curves:
-            canvas.plot(depths, (values - self.low) / (self.high - self.low), dotted)
+            canvas.plot(depths, self._height(values), dotted)
         return canvas.lines()
 
     def dashes(self, value: float) -> list[str]:
         """A dashed line at a value, likewise; none at NaN."""
         canvas = self._canvas()
         if not np.isnan(value):
-            canvas.dash((value - self.low) / (self.high - self.low))
+            canvas.dash(float(self._height(value)))
         return canvas.lines()
 
     def end(self, line: int) -> str:
         """The end of the scale that stands beside a line, or empty."""
         ends = {0: self.high, self.area.lines - 1: self.low}
         return number(ends[line]) if line in ends else ""
+
+    @property
+    def _highest_dot(self) -> int:
+        """The number of the dot at the area's top, that at its bottom being 0."""
+        return 4 * self.area.lines - 1
+
+    def _height(self, values: np.ndarray | float) -> np.ndarray:
+        """Where values are between the area's bottom, 0, and its top, 1."""
+        share = np.clip((np.asarray(values) - self.low) / (self.high - self.low), 0.0, 1.0)
+        spared = self.area.spared / self._highest_dot
+        return spared + share * (1 - 2 * spared)
 
     def _canvas(self) -> Canvas:
         return Canvas(self.area.width, self.area.lines)

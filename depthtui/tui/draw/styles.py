@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from rich.cells import cell_len
 from rich.color import Color as RichColor
+from rich.color import ColorSystem
 from rich.segment import Segment
 from rich.style import Style
 from textual.app import App
@@ -76,6 +77,8 @@ def styles_of(app: App[object], background: Color) -> PaneStyles:
         if app.native_ansi_color:
             return plain("foreground") + Style(dim=True)
         blend = background.blend(colour("foreground"), strength, alpha=1)
+        if app.console.color_system == "standard" and _looks_alike(blend, background):
+            return shade(strength + 0.1) if strength < 1 else plain("foreground")
         return Style(color=blend.rich_color, bgcolor=behind)
 
     return PaneStyles(
@@ -89,6 +92,16 @@ def styles_of(app: App[object], background: Color) -> PaneStyles:
         background=behind,
         dark=app.current_theme.dark,
     )
+
+
+def _looks_alike(colour: Color, background: Color) -> bool:
+    """Whether a terminal of 16 colours shows both about equally light."""
+
+    def shown(colour: Color) -> float:
+        red, green, blue = colour.rich_color.downgrade(ColorSystem.STANDARD).get_truecolor()
+        return palette.lightness((red, green, blue))
+
+    return abs(shown(colour) - shown(background)) < _LEGIBLE
 
 
 def _legible(colour: Color, background: Color) -> RichColor:
@@ -254,6 +267,11 @@ def probability(value: float) -> str:
 
 def line_style(styles: PaneStyles, place: int) -> Style:
     """How the line at this place among several is drawn, so that they can be told apart."""
-    colours = palette.distinct(styles.dark)
-    colour = RichColor.from_rgb(*colours[place % len(colours)])
+    colour = RichColor.parse(line_colour(styles.dark, place))
     return Style(color=colour, bgcolor=styles.background, bold=True)
+
+
+def line_colour(dark: bool, place: int) -> str:
+    """The colour of that line, as `#rrggbb`."""
+    colours = palette.distinct(dark)
+    return palette.css(colours[place % len(colours)])

@@ -21,7 +21,7 @@ from depthtui.metrics.lens_view import measured_by
 from depthtui.metrics.spec import lens
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit, printable_sentence
-from depthtui.tui.draw.grid import Grid
+from depthtui.tui.draw.grid import Grid, Side
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.draw.styles import Piece, Ramp, fit_right, half_blocks, number, ruler
 from depthtui.tui.draw.text import costs
@@ -30,6 +30,10 @@ from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 
 _NARROWEST_NAMED = 4
 _LONGEST_NAME = 14
+_ROOM_FOR_ALL = 6
+"""Lines of a pane in which one is spared to show all tokens."""
+
+_ALL_NAME = "all"
 _SIDE_CELLS = 4
 _SIDE_TITLE = " out"
 _UNKNOWN = -1
@@ -41,7 +45,10 @@ class Heatmap(Pane):
     """Layers up the side, tokens along the bottom, a measure's value as colour.
 
     When the model is deeper than the pane is tall, two layers share a line as
-    upper and lower half blocks; when that is not enough, it scrolls.
+    upper and lower half blocks; when that is not enough, it scrolls. Where a
+    prompt is longer than the pane is wide, a line beneath shows all of it at the
+    cursor's layer, means of as many tokens as share a cell, with the part in
+    sight marked.
 
     Attributes:
         mode: `tokens`, `means` for attention, MLP and layer averaged over tokens, or
@@ -60,6 +67,7 @@ class Heatmap(Pane):
     _ramp: Ramp
     _scale: Scale
     _grid: Grid | None = None
+    _bins: Side | None = None
     _side: np.ndarray | None = None
     _side_levels: list[int]
     _noise: float = -1.0
@@ -170,20 +178,29 @@ class Heatmap(Pane):
 
     def _lay_out(self) -> None:
         before = self._grid
-        width, height = self.area
+        height = self.area.height
+        lines, tokens = max(1, height - 2 if height > 3 else height - 1), self._values.shape[1]
+        grid, self._bins = self._grid_of(lines), None
+        if self.view.by_token and grid.columns.shown < tokens and height >= _ROOM_FOR_ALL:
+            grid, self._bins = self._grid_of(lines - 1), Side(grid.columns.units, tokens)
+        if before is not None:
+            grid.rows.first, grid.columns.first = before.rows.first, before.columns.first
+        grid.scroll_to(*self._at(self.cursor))
+        self._grid = grid
+
+    def _grid_of(self, lines: int) -> Grid:
+        """The cells in so many lines."""
         rows, columns = self._values.shape
-        self._grid = Grid.fit(
+        # A number stands on a line that is all its layer's.
+        numbered = self.view.writes_numbers and rows <= lines
+        return Grid.fit(
             rows,
             columns,
-            width - (0 if self._side is None else _SIDE_CELLS),
-            lines=max(1, height - 2 if height > 3 else height - 1),
-            widest=self.view.widest,
+            self.area.width - (0 if self._side is None else _SIDE_CELLS),
+            lines,
             upwards=self.layer_order == "up",
-            whole_lines=bool(self._ramp.glyphs),
+            whole_lines=bool(self._ramp.glyphs) or numbered,
         )
-        if before is not None:
-            self._grid.first_row, self._grid.first_column = before.first_row, before.first_column
-        self._grid.scroll_to(*self._at(self.cursor))
 
     @property
     def grid(self) -> Grid:
@@ -218,7 +235,9 @@ class Heatmap(Pane):
         lines, height = self.grid.lines, self.area.height
         if y < lines:
             return self.line(*self._draw_number_of(y), *self._draw_cells(y), *self._draw_side(y))
-        if y == lines and height > lines + 1:
+        if self._bins is not None and y == lines:
+            return self.line(*self._draw_all(self._bins))
+        if y < height - 1:
             return self.line(
                 (" " * self.grid.margin, self.pane_styles.muted), *self._draw_columns()
             )
@@ -240,7 +259,7 @@ class Heatmap(Pane):
     def _sign(self, y: int, marked: int | None) -> str:
         """The sign beside a line; where two layers share it, it says which one is marked."""
         upper, lower = self.grid.rows_on(y)
-        if marked is None or marked not in (upper, lower):
+        if marked is None or self.grid.number_line(marked) != y:
             return " "
         if upper == lower:
             return "◆"
@@ -264,21 +283,21 @@ class Heatmap(Pane):
         if upper is None and lower is None:
             return
         cursor_row, cursor_column = self._at(self.cursor)
-        nothing: list[int | None] = [None] * self.grid.columns
+        nothing: list[int | None] = [None] * self.grid.columns.count
         tops = nothing if upper is None else self._levels[upper]
         bottoms = nothing if lower is None else self._levels[lower]
-        for column in self.grid.shown_columns:
-            top, bottom = tops[column], bottoms[column]
+        for column in self.grid.columns.items:
+            top, bottom, width = tops[column], bottoms[column], self.grid.width_of(column)
             here = column == cursor_column and not self.view.writes_numbers
             on_top, on_bottom = here and upper == cursor_row, here and lower == cursor_row
             if self.view.writes_numbers and upper is not None and upper == lower:
-                yield self._draw_value(upper, column)
+                yield self._draw_value(upper, column, y)
             elif self._ramp.glyphs:
-                yield from self._draw_glyphs(-1 if top is None else top, on_top)
+                yield from self._draw_glyphs(-1 if top is None else top, on_top, width)
             elif on_top or on_bottom:
-                yield from self._draw_cursor(top, bottom, on_top, on_bottom)
+                yield from self._draw_cursor(top, bottom, on_top, on_bottom, width)
             else:
-                yield self._draw_blocks(top, bottom, self.grid.column_width)
+                yield self._draw_blocks(top, bottom, width)
 
     def _draw_side(self, y: int) -> Iterator[Piece]:
         """The column that stands apart, after a gap."""
@@ -311,10 +330,9 @@ class Heatmap(Pane):
         return self.view.unknown.center(width), self.pane_styles.faint
 
     def _draw_cursor(
-        self, top: int | None, bottom: int | None, on_top: bool, on_bottom: bool
+        self, top: int | None, bottom: int | None, on_top: bool, on_bottom: bool, width: int
     ) -> Iterator[Piece]:
         """The cell under the cursor: two accent edges, or all accent where it is narrow."""
-        width = self.grid.column_width
         accent = self.pane_styles.accent.color or self.pane_styles.background
         upper = accent if on_top else self._colour(top)
         lower = accent if on_bottom else self._colour(bottom)
@@ -325,8 +343,7 @@ class Heatmap(Pane):
         yield self._draw_blocks(top, bottom, width - 2)
         yield half_blocks(upper, lower, 1)
 
-    def _draw_glyphs(self, level: int, marked: bool) -> Iterator[Piece]:
-        width = self.grid.column_width
+    def _draw_glyphs(self, level: int, marked: bool, width: int) -> Iterator[Piece]:
         text, style = self._draw_unknown(width)
         if level >= 0:
             text, style = self._ramp.glyphs[level] * width, self.pane_styles.text
@@ -339,43 +356,63 @@ class Heatmap(Pane):
             yield text[1:-1], style
             yield "]", self.pane_styles.accent
 
-    def _draw_value(self, row: int, column: int) -> Piece:
-        """A mean: its number on its colour, or behind its glyph."""
-        level, width = self._levels[row][column], self.grid.column_width
+    def _draw_value(self, row: int, column: int, y: int) -> Piece:
+        """A mean: its number on its colour, or behind its glyph; once in a tall layer."""
+        level, width = self._levels[row][column], self.grid.width_of(column)
         glyph = self._ramp.glyphs[level] if self._ramp.glyphs and level >= 0 else " "
-        text = glyph + fit_right(number(float(self._values[row, column])), width - 2) + " "
+        is_numbered = self.grid.number_line(row) == y
+        value = number(float(self._values[row, column])) if is_numbered else ""
+        text = glyph + fit_right(value, width - 2) + " "
         return text[:width], self.pane_styles.text + self._ramp.written_on(level)
 
     # Below the layers -------------------------------------------------------
 
+    def _draw_all(self, bins: Side) -> Iterator[Piece]:
+        """All tokens at the cursor's layer, those that share a cell as their mean."""
+        yield f"{_ALL_NAME:>{self.grid.margin - 1}} "[: self.grid.margin], self.pane_styles.muted
+        row, _ = self._at(self.cursor)
+        means = means_in(self._values[row], bins)
+        levels = palette.levels(means, self._scale.low, self._scale.high, len(self._ramp))
+        levels[np.abs(means) <= self._noise] = _UNKNOWN
+        shown = self.grid.columns.items
+        for place, level in enumerate(levels.tolist()):
+            tokens = bins.units_of(place)
+            in_sight = tokens.start < shown.stop and shown.start < tokens.stop
+            yield self._draw_bin(level, in_sight)
+
+    def _draw_bin(self, level: int, in_sight: bool) -> Piece:
+        """One cell of all tokens: on a line of the accent, or reversed, where it is in sight."""
+        styles = self.pane_styles
+        if self._ramp.glyphs:
+            glyph = self._ramp.glyphs[level] if level >= 0 else self.view.unknown
+            return glyph, styles.text + Style(reverse=in_sight)
+        accent = styles.accent.color or styles.background
+        return half_blocks(self._colour(level), accent if in_sight else styles.background, 1)
+
     def _draw_columns(self) -> list[Piece]:
         """The tokens, or a ruler where they are too narrow to be named."""
         grid, styles = self.grid, self.pane_styles
-        width = grid.column_width
-        if self.view.writes_numbers:
-            names = (fit_right(self._labels[column], width - 1) for column in grid.shown_columns)
-            return [(f"{name} ", styles.muted) for name in names]
         _, cursor_column = self._at(self.cursor)
-        if width < _NARROWEST_NAMED or not self.view.names_columns:
+        numbered = self.view.writes_numbers
+        if not numbered and (grid.column_width < _NARROWEST_NAMED or not self.view.names_columns):
             return self._draw_ruler(cursor_column)
+        fitted = fit_right if numbered else fit
         return [
             (
-                fit(self._labels[column], width - 1) + " ",
-                styles.accent if column == cursor_column else styles.muted,
+                fitted(self._labels[column], grid.width_of(column) - 1) + " ",
+                styles.accent if column == cursor_column and not numbered else styles.muted,
             )
-            for column in grid.shown_columns
+            for column in grid.columns.items
         ]
 
     def _draw_ruler(self, cursor_column: int) -> list[Piece]:
         grid = self.grid
         side = "" if self._side is None else _SIDE_TITLE
         room = self.area.width - grid.margin - len(side)
-        if side:
-            room = min(room, grid.columns_shown * grid.column_width)
         every = 10 if grid.column_width < 2 else 5
         marks = [
             (grid.x_of(column) - grid.margin, str(column))
-            for column in grid.shown_columns
+            for column in grid.columns.items
             if column % every == 0
         ]
         place = grid.x_of(cursor_column) - grid.margin
@@ -443,11 +480,16 @@ class Heatmap(Pane):
     # The mouse --------------------------------------------------------------
 
     def on_click(self, event: events.Click) -> None:
-        """Put the cursor on the cell under the mouse."""
+        """Put the cursor on the cell under the mouse, or on a token of all."""
         offset = event.get_content_offset(self)
-        place = self.grid.cell_at(*offset) if offset is not None and self.is_ready else None
-        if place is not None:
-            row, column = place
+        if offset is None or not self.is_ready:
+            return
+        if self._bins is not None and offset.y == self.grid.lines:
+            place = offset.x - self.grid.margin
+            if place in self._bins.items:
+                self.post_message(CursorMoved(self.cursor.layer, self._bins.units_of(place).start))
+        elif (cell := self.grid.cell_at(*offset)) is not None:
+            row, column = cell
             token = column if self.view.by_token else self.cursor.token
             self.post_message(CursorMoved(row, token))
 
@@ -476,3 +518,12 @@ class Heatmap(Pane):
                 token if self.view.by_token else self.cursor.token,
             )
         )
+
+
+def means_in(values: np.ndarray, bins: Side) -> np.ndarray:
+    """`[bins]`, means of the `[T]` values in each of these stretches; NaN where none is known."""
+    starts = [bins.units_of(place).start for place in bins.items]
+    known = np.isfinite(values)
+    counts = np.add.reduceat(known.astype(np.float64), starts)
+    sums = np.add.reduceat(np.where(known, values, 0.0).astype(np.float64), starts)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

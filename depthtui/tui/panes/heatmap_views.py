@@ -32,15 +32,15 @@ class TokensView:
     """One column a token.
 
     Attributes:
-        widest: cells of a column at most.
         by_token: whether the cursor's token is a column.
+        by_layer: whether columns are layers.
         writes_numbers: whether values stand in their cells as numbers.
         names_columns: whether columns that are wide enough have their names beneath.
         unknown: what a cell without a value looks like.
     """
 
-    widest = 8
     by_token = True
+    by_layer = False
     writes_numbers = False
     names_columns = True
     unknown = palette.UNKNOWN_GLYPH
@@ -101,7 +101,6 @@ class TokensView:
 class MeansView(TokensView):
     """Attention, MLP and layer, averaged over tokens."""
 
-    widest = 11
     by_token = False
     writes_numbers = True
 
@@ -139,8 +138,8 @@ class MeansView(TokensView):
 class LayersView(TokensView):
     """Rows are layers, columns the later layers that something of them reaches."""
 
-    widest = 4
     by_token = False
+    by_layer = True
     names_columns = False
     unknown = " "
 

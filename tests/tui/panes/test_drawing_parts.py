@@ -7,14 +7,23 @@ import sys
 
 import numpy as np
 import pytest
+from rich.color import ColorSystem
 from rich.style import Style
 
+from depthtui import palette
 from depthtui.tui.draw.braille import Canvas
-from depthtui.tui.draw.grid import Grid
+from depthtui.tui.draw.grid import Grid, Side
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.draw.styles import bar, fit_right, number, probability, strip_of
 from depthtui.tui.draw.text import wrap
+from depthtui.tui.panes.heatmap import Heatmap, means_in
+from depthtui.tui.themes import THEMES
+from tests.tui.panes.drawing import framed
+
+BLANK = 0x2800
+TOP_DOTS, THIRD_DOTS, LOWEST_DOTS = 0x09, 0x24, 0xC0
+"""Bits of a braille cell."""
 
 
 @pytest.mark.parametrize(
@@ -84,19 +93,45 @@ def test_scales():
 @pytest.mark.parametrize("lines", [1, 2, 10, 20, 31])
 def test_every_row_can_be_brought_into_sight(rows, lines, upwards):
     for whole_lines in (True, False):
-        grid = Grid.fit(rows, 50, 40, lines, 8, upwards, whole_lines)
+        grid = Grid.fit(rows, 50, 40, lines, upwards, whole_lines)
         for row in (0, rows - 1, rows // 2):
             grid.scroll_to(row, 49)
-            shown = [row for y in range(lines) for row in grid.rows_on(y) if row is not None]
+            halves = [row for y in range(lines) for row in grid.rows_on(y)]
+            assert None not in halves, "a layer is everywhere"
+            shown = [row for row in halves if row is not None]
             ordered = shown[::-1] if upwards else shown
             assert row in shown
             assert ordered == sorted(shown)
-            assert all(shown.count(row) == grid.half_rows for row in set(shown))
+            heights = {shown.count(row) for row in shown}
+            assert max(heights) - min(heights) <= 1 + whole_lines
             numbers = [grid.numbered_row(y, row) for y in range(lines)]
             assert numbers.count(row) == 1
+            assert set(numbers) - {None} <= set(shown)
             for region in grid.regions_of(row, 49):
                 assert region.right <= max(40, grid.margin + 1)
                 assert region.bottom <= lines
+
+
+@pytest.mark.parametrize("count", [1, 3, 37, 54, 200])
+@pytest.mark.parametrize("units", [1, 20, 54, 72])
+def test_items_share_all_of_a_side(count: int, units: int) -> None:
+    side = Side(count, units)
+    side.scroll_to(count - 1)
+    taken = [unit for item in side.items for unit in side.units_of(item)]
+    assert taken == list(range(units))
+    sizes = {len(side.units_of(item)) for item in side.items}
+    assert max(sizes) - min(sizes) <= 1
+    for item in side.items:
+        assert {side.item_at(unit) for unit in side.units_of(item)} == {item}
+    assert side.item_at(-1) is side.item_at(units) is None
+
+
+def test_bins_hold_every_token_once() -> None:
+    values = np.append(np.arange(10.0), [np.nan, np.nan])
+    means = means_in(values, Side(4, 12))
+    assert means[:3].tolist() == [1, 4, 7]
+    assert means[3] == 9
+    assert np.isnan(means_in(np.full(12, np.nan), Side(4, 12))).all()
 
 
 def test_braille_lines_go_through_their_points():
@@ -134,6 +169,16 @@ def test_plots_share_the_lines_of_their_pane(
     assert {(area.left, area.width) for area in areas} == {(3, 20)}
 
 
+def test_curves_of_plots_without_a_gap_do_not_touch() -> None:
+    ends = np.array([0.0, 1.0])
+    upper, lower = PlotArea(0, 0, 4, 5).above_each_other(2)
+    above, below = Plot(upper, 0, 1).curve(ends, 1 - ends), Plot(lower, 0, 1).curve(ends, ends)
+    bottom, top = ord(above[-1][-1]) - BLANK, ord(below[0][-1]) - BLANK
+    assert bottom & THIRD_DOTS
+    assert not bottom & LOWEST_DOTS
+    assert not top & TOP_DOTS
+
+
 def test_plots_side_by_side_share_the_width() -> None:
     areas = PlotArea(0, 2, 62, 4).side_by_side(3, gap=1)
     assert [(area.left, area.width) for area in areas] == [(0, 20), (21, 20), (42, 20)]
@@ -165,3 +210,21 @@ def test_widgets_import_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
+async def test_text_is_legible_in_16_colours(theme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("textual.constants.COLOR_SYSTEM", "standard")
+    pane = Heatmap()
+    async with framed(pane) as pilot:
+        for known in THEMES:
+            pilot.app.register_theme(known)
+        pilot.app.theme = theme
+        await pilot.pause()
+        styles = pane.pane_styles
+        for style in (styles.text, styles.muted, styles.faint, styles.accent, styles.warning):
+            shades = [
+                palette.lightness(tuple(colour.downgrade(ColorSystem.STANDARD).get_truecolor()))
+                for colour in (style.color, styles.background)
+            ]
+            assert abs(shades[0] - shades[1]) >= 0.3
