@@ -36,11 +36,32 @@ def run_report(
     """
     if not results:
         raise DepthError("There is nothing to export yet.", "Run a prompt first.")
-    groups = group_runs(results)
+    return _report(group_runs(results), settings, token_of)
+
+
+def comparison_report(
+    a: RunResult, b: RunResult, settings: SummarySettings, token_of: TokenOf = last_token
+) -> Report:
+    """Two runs as something to write: what sets them apart, then each for itself.
+
+    Args:
+        a, b: the runs; they are never pooled.
+        settings: how each is summarised.
+        token_of: at which token of each run the lens is told.
+    """
+    return _report([*group_runs([a]), *group_runs([b])], settings, token_of, compared=True)
+
+
+def _report(
+    groups: Sequence[Group],
+    settings: SummarySettings,
+    token_of: TokenOf,
+    compared: bool = False,
+) -> Report:
     return Report(
         "runs",
         "summary",
-        lambda: run_document(groups, settings, token_of=token_of),
+        lambda: run_document(groups, settings, token_of=token_of, compared=compared),
         {
             "json": lambda: _json(groups, settings),
             "safetensors": lambda: {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 
 import numpy as np
 
@@ -54,6 +55,7 @@ from depthtui.report.blocks import (
     Token,
     Tokens,
 )
+from depthtui.report.compared import compared_blocks
 from depthtui.report.findings import by_layer, findings, layer_maps, pool_runs
 from depthtui.report.groups import Group
 from depthtui.report.phrases import (
@@ -122,6 +124,7 @@ def run_document(
     settings: SummarySettings,
     most_cells: int = _MOST_CELLS,
     token_of: TokenOf = last_token,
+    compared: bool = False,
 ) -> Document:
     """A report of runs.
 
@@ -130,20 +133,28 @@ def run_document(
         settings: how a group's runs are pooled.
         most_cells: how many cells all heatmaps together may have.
         token_of: at which token of each run the report reads the lens.
+        compared: whether these are two runs, A and B, and what sets them apart is told first.
     """
     names = ", ".join(dict.fromkeys(group.model.name for group in groups))
-    blocks = _blocks(groups, settings, _Budget(most_cells), token_of)
+    blocks = _blocks(groups, settings, _Budget(most_cells), token_of, compared)
     return Document("Effective depth", blocks, names, svg.ramp_style())
 
 
 def _blocks(
-    groups: Sequence[Group], settings: SummarySettings, budget: _Budget, token_of: TokenOf
+    groups: Sequence[Group],
+    settings: SummarySettings,
+    budget: _Budget,
+    token_of: TokenOf,
+    compared: bool,
 ) -> Iterator[Block]:
     yield Only(["pictures"], [Note(_PAPER)])
-    for group in groups:
+    if compared:
+        a, b = groups
+        yield from compared_blocks(a, b, settings)
+    for group, letter in zip_longest(groups, "AB" if compared else ""):
         summary = summarise(group.results, settings)
         pooled = pool_runs(group.results, settings)
-        yield Heading(group.title, 2)
+        yield Heading(f"{letter} · {group.title}" if letter else group.title, 2)
         yield Only(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
         yield from verdict_blocks(verdict(group.results, settings))
         yield from _depths(group, summary)

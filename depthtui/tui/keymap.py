@@ -202,6 +202,7 @@ COMPARE = [
         "Previous measure",
         "compare_prev_measure",
     ),
+    key("e", "export", "export", "Save both runs and what sets them apart", "compare_export", True),
     key("escape,C", "close", "back", "Back to one run", "compare_back", True),
 ]
 

@@ -16,6 +16,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.verdict import verdict
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics.contributions import Contributions
+from depthtui.report.formats import format_titles
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
 from depthtui.tui.panes.heatmap import Heatmap
@@ -24,6 +25,7 @@ from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap
 from depthtui.tui.panes.pane import Cursor, CursorMoved
 from depthtui.tui.screens.compare_screen import CompareScreen
 from depthtui.tui.screens.dialogs.compare_choice import CompareChoice
+from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from tests.builders.engines import FakeEngine
@@ -129,10 +131,10 @@ async def test_the_same_prompt_on_another_model_is_one_choice(tmp_path: Path) ->
         # With one run, another model is what there is to choose.
         await it.press("enter")
         await on_screen(it, ModelPicker)
-        it.app.screen.query_one("#name").value = "org/[b]other"  # type: ignore[attr-defined]
+        it.app.screen.query_one("#name").value = "org/other"  # type: ignore[attr-defined]
         await it.press("f5")
         await on_screen(it, CompareScreen)
-        await it.until(lambda: "B run 2 [b]other" in words(it))
+        await it.until(lambda: "B run 2 other" in words(it))
         assert it.session.runs[0] is first
         assert it.session.runs[1].prompt == first.prompt
         await it.press("escape")
@@ -165,6 +167,37 @@ async def test_the_comparison_follows_a_run_that_goes_on(tmp_path: Path) -> None
         it.engine.advance()
         table = it.app.screen.query_one("#depth-pair", DepthPair)
         await it.until(lambda: table.summary is not None and table.summary.depths[0].layer)
+
+
+async def test_the_cursor_stays_where_it_is_in_a(tmp_path: Path) -> None:
+    async with explore(tmp_path, engine) as it:
+        await it.press("7", "G", "0", "3", "l")
+        assert it.main.cursor == Cursor(7, 3)
+        screen = await compared_with_model(it, "org/bos-shallow")
+        lenses = [screen.query_one(f"#lens-{side}", LensTable) for side in "ab"]
+        assert [lens.cursor for lens in lenses] == [Cursor(7, 3), Cursor(5, 4)]
+        assert lenses[0].border_title == lenses[1].border_title
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
+        it.main.go(20, 2)
+        screen = await compared(it)
+        assert screen.query_one("#lens-a", LensTable).cursor == Cursor(20, 2)
+        assert screen.query_one("#difference", Heatmap).cursor == Cursor(30, 2)
+
+
+async def test_both_runs_are_saved_in_every_format(tmp_path: Path) -> None:
+    async with explore(tmp_path, engine) as it:
+        await compared_with_model(it, "org/shallow")
+        await it.press("e")
+        await on_screen(it, ExportScreen)
+        await it.press("enter")
+        await on_screen(it, CompareScreen)
+        files = list((tmp_path / "exports").iterdir())
+        assert {path.suffix[1:] for path in files} == {*format_titles("runs"), "svg"}
+        (markdown,) = (path.read_text() for path in files if path.suffix == ".md")
+        assert "A beside B" in markdown
+        assert "of 30 layers" in markdown
+        assert "of 20 layers" in markdown
 
 
 # What is aligned ------------------------------------------------------------
@@ -222,12 +255,14 @@ async def test_models_of_different_depth_share_a_relative_axis(tmp_path: Path) -
         screen = await compared_with_model(it, "org/shallow")
         await it.until(lambda: "30 and 20 layers, matched by relative depth" in words(it))
         difference = screen.query_one("#difference", DifferenceHeatmap)
-        assert "30 and 20 layers: layer by layer" in difference.why_empty()[0]
+        assert difference.is_ready
+        assert len(difference._values) == 30
         curves = screen.query_one("#curves", DepthCurves)
         assert "depth / L" in curves.render_line(curves.size.height - 1).text
         heatmaps = [screen.query_one(f"#heatmap-{side}", Heatmap) for side in "ab"]
         await it.press("1", "5", "G")
         assert [heatmap.cursor.layer for heatmap in heatmaps] == [15, 10]
+        assert difference.cursor.layer == 15
         # Pointing into B moves A as far up.
         pointed = CursorMoved(8, 3).set_sender(heatmaps[1])
         screen.query_one("#heatmap-b").post_message(pointed)

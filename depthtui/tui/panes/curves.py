@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from rich.cells import cell_len
+from rich.style import Style
 from textual import events
 from textual.geometry import Region
 from textual.reactive import reactive
@@ -19,7 +21,7 @@ from depthtui.depth.rules import over_gaps
 from depthtui.report.explanations import RULES
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
-from depthtui.tui.draw.styles import Piece, fit_right, number, ruler
+from depthtui.tui.draw.styles import Piece, fit_right, line_style, number, ruler
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane, nothing_pooled
 
 _MARGIN = 16
@@ -88,7 +90,7 @@ class DepthCurves(Pane):
     Each curve has its own scale, printed beside it; its threshold is dashed,
     the effective depth that it gives is marked with its layer, and the layer
     cursor is a vertical line through all of them. The curves of a second run
-    are drawn dotted and fainter behind, over the same relative depth.
+    are drawn dotted behind, in another colour, over the same relative depth.
 
     Attributes:
         names: what the two runs are called in the legend; untrusted. None for no legend.
@@ -202,12 +204,28 @@ class DepthCurves(Pane):
 
     def _draw_legend(self) -> Strip:
         assert self.names is not None
-        styles, room = self.pane_styles, self.area.width // 2 - 6
-        name, other = (fit_shown(printable_sentence(name), room).rstrip() for name in self.names)
+        name, other = (printable_sentence(name) for name in self.names)
+        room = max(0, self.area.width - 11)
+        # What the shorter name leaves is the longer one's.
+        half = room // 2
+        first = max(half, room - cell_len(other))
+        name = fit_shown(name, min(first, cell_len(name)))
+        other = fit_shown(other, min(max(half, room - cell_len(name)), cell_len(other)))
         return self.line(
-            (f"{_LINE}{_MARK} {name}", styles.text),
-            (f"   {_OTHER_LINE}{_OTHER_MARK} {other}", styles.muted),
+            (f"{_LINE}{_MARK} {name}", self._style),
+            (f"   {_OTHER_LINE}{_OTHER_MARK} {other}", self._other_style),
         )
+
+    @property
+    def _style(self) -> Style:
+        """How the run's curves are drawn."""
+        is_alone = self.other_summary is None
+        return self.pane_styles.text if is_alone else line_style(self.pane_styles, 0)
+
+    @property
+    def _other_style(self) -> Style:
+        """How those of the compared run are drawn."""
+        return line_style(self.pane_styles, 1)
 
     def _draw_scale(self, panel: _Panel, line: int) -> list[Piece]:
         """What stands on the left of a plot: its name, the cursor's values, the scale's ends."""
@@ -229,7 +247,8 @@ class DepthCurves(Pane):
             _VALUE_LINE: (self._value_at_cursor(curve), styles.accent),
         }
         if other is not None:
-            words[_VALUE_LINE + 1] = (self._value_at_cursor(other), styles.muted)
+            words[_VALUE_LINE] = (self._value_at_cursor(curve), self._style)
+            words[_VALUE_LINE + 1] = (self._value_at_cursor(other), self._other_style)
         return words
 
     def _value_at_cursor(self, curve: RuleCurve) -> str:
@@ -246,7 +265,8 @@ class DepthCurves(Pane):
         char = pieces[cursor][0]
         is_free = char in (" ", panel.dashes[line][cursor])
         pieces[cursor] = ("│" if is_free else char, styles.accent)
-        for marks, style in ((panel.other_marks, styles.muted), (panel.marks, styles.strong)):
+        mark_style = styles.strong if panel.other is None else self._style
+        for marks, style in ((panel.other_marks, self._other_style), (panel.marks, mark_style)):
             for (at_line, column), char in marks.items():
                 if at_line == line:
                     pieces[column] = (char, style)
@@ -255,9 +275,9 @@ class DepthCurves(Pane):
     def _cell(self, curve: str, dash: str, other: str) -> Piece:
         """One cell of a plot; of dots of both runs the first run's colour wins."""
         if curve != " ":
-            return chr(ord(curve) | (ord(other) if other != " " else 0)), self.pane_styles.text
+            return chr(ord(curve) | (ord(other) if other != " " else 0)), self._style
         if other != " ":
-            return other, self.pane_styles.muted
+            return other, self._other_style
         return dash, self.pane_styles.faint if dash != " " else self.pane_styles.text
 
     def _draw_axis(self) -> Strip:

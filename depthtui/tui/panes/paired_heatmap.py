@@ -10,7 +10,7 @@ from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.run import RunResult
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.panes.heatmap import Heatmap
-from depthtui.tui.state.alignment import spread
+from depthtui.tui.state.alignment import matched_rows, spread
 
 _GAP = "–"
 """The name of a column in which a run has no token."""
@@ -81,32 +81,44 @@ class PairedHeatmap(Heatmap):
 class DifferenceHeatmap(PairedHeatmap):
     """`result` less `other`, symmetrical about zero; empty where there is nothing to subtract.
 
-    Attributes:
-        why_not: why the two cannot be subtracted, or empty.
+    Rows are the deeper model's; each has beside it the other's row of the same relative depth.
     """
-
-    why_not = ""
 
     def why_empty(self) -> tuple[str, str] | None:
         empty = super().why_empty()
         if empty is not None:
             return empty
-        if self.why_not:
-            return self.why_not, "The curves and ratios can be compared."
-        both = self._both()
-        if len(both) < 2:
+        if len(self._both()) < 2:
             return "Only A has this measure.", "v chooses another."
-        if both[0].shape != both[1].shape:
-            return "These two runs cannot be subtracted.", "v chooses another measure."
         return None
+
+    @property
+    def _runs(self) -> tuple[RunResult, RunResult]:
+        assert self.other is not None
+        return self.shown, self.other
+
+    @property
+    def _deeper(self) -> RunResult:
+        """The run whose layers are the rows."""
+        return max(self._runs, key=lambda run: run.model.n_layers)
 
     @property
     def _diverging(self) -> bool:
         return True
 
     def _drawn(self) -> np.ndarray:
-        ours, theirs = self._both()
+        ours, theirs = map(self._matched, self._both(), self._runs)
         return ours - theirs
+
+    def _matched(self, values: np.ndarray, run: RunResult) -> np.ndarray:
+        """A run's values at the deeper one's rows, and at its columns where these are layers."""
+        rows = matched_rows(values, run.model.n_layers, self._deeper.model.n_layers)
+        return values[np.ix_(rows, rows)] if self.view.by_layer else values[rows]
+
+    def _value_texts(self) -> tuple[str, str]:
+        row, column = self._at(self.cursor)
+        name, run = self._column_name(column), self._deeper
+        return self.view.value_texts(self.measure, run, self._values, row, column, name)
 
     def _scale_for(self, values: np.ndarray) -> Scale:
         return scale_of(values, diverging=True)

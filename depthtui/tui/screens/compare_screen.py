@@ -19,6 +19,7 @@ from depthtui.prompts import prompt_title
 from depthtui.report.skips import without
 from depthtui.token_text import printable_chars
 from depthtui.tui import keymap
+from depthtui.tui.draw.styles import line_colour
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
 from depthtui.tui.panes.heatmap import Heatmap
@@ -26,11 +27,12 @@ from depthtui.tui.panes.heatmap_views import HeatmapMode
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
 from depthtui.tui.panes.pane import Cursor, Pane
+from depthtui.tui.screens.dialogs.compare_export import open_comparison_export
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.alignment import Match, align, nearest_token
-from depthtui.tui.state.comparison import caveat, compared_depths, names_of, why_not_subtracted
+from depthtui.tui.state.comparison import caveat, compared_depths, names_of
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
 from depthtui.tui.state.verdicts import LastVerdict
@@ -49,6 +51,7 @@ class CompareScreen(LiveScreen):
         explorer: whose settings say how runs are averaged.
         a, b: the runs.
         measure: what the heatmaps show first.
+        cursor: where the cursor begins, in A's layers and tokens.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.COMPARE]
@@ -63,18 +66,21 @@ class CompareScreen(LiveScreen):
         "depth-pair",
     )
 
-    def __init__(self, explorer: Explorer, a: Run, b: Run, measure: Measure) -> None:
+    def __init__(
+        self, explorer: Explorer, a: Run, b: Run, measure: Measure, cursor: Cursor
+    ) -> None:
         super().__init__()
         self._explorer = explorer
         self._runs = (a, b)
         first, second = self._results
         self._alignment = align(first.tokens, second.tokens)
         self._first_measure = measure
+        self._first_cursor = cursor
         self._was_live = False
         self._verdicts = (LastVerdict(), LastVerdict())
 
     def compose(self) -> ComposeResult:
-        yield Static(self._names(), id="compared", classes="title-line")
+        yield Static(id="compared", classes="title-line")
         yield Static(id="caveat", classes="title-line")
         yield PaneTabs(id="tabs")
         with Horizontal(id="panes"):
@@ -102,13 +108,11 @@ class CompareScreen(LiveScreen):
         columns = (alignment.a, alignment.b)
         for heatmap in self.query(PairedHeatmap):
             heatmap.align(*(reversed(columns) if heatmap.id in _SIDE_B else columns))
-        difference = self.query_one("#difference", DifferenceHeatmap)
-        difference.why_not = why_not_subtracted(*self._results)
         self.query_one(DepthCurves).names = names_of(*self._runs)
         self._set_modes()
         self._show_runs()
         self.changed()
-        self.go(*self.extent())
+        self._go_in_a(self._first_cursor)
 
     @property
     def _results(self) -> tuple[RunResult, RunResult]:
@@ -142,13 +146,14 @@ class CompareScreen(LiveScreen):
         lines = [Content(compared)] if compared else []
         lines.append(Content.styled(words, MUTED))
         self.query_one("#caveat", Static).update(Content("\n").join(lines))
+        self.query_one("#compared", Static).update(self._names())
 
     def _names(self) -> Content:
-        lines = []
-        for letter, run in zip("AB", self._runs, strict=True):
+        lines, dark = [], self.app.current_theme.dark
+        for place, (letter, run) in enumerate(zip("AB", self._runs, strict=True)):
             lines.append(
                 Content.assemble(
-                    (f"{letter} ", "bold $text-accent"),
+                    (f"{letter} ", f"bold {line_colour(dark, place)}"),
                     (f"run {run.number}  ", MUTED),
                     printable_chars(run.model.name),
                     (f"  {without(run.settings.skipped)}".rstrip(), "$text-warning"),
@@ -170,6 +175,11 @@ class CompareScreen(LiveScreen):
     def shown_result(self) -> RunResult | None:
         return through(self._results[0], self._explorer.settings.lens)
 
+    def _go_in_a(self, cursor: Cursor) -> None:
+        """Go to a layer and a token of A."""
+        column = int(np.argmax(self._alignment.a == cursor.token))
+        self.go(round(cursor.layer * max(self._layers) / self._layers[0]), column)
+
     def in_pane(self, pane: Pane, cursor: Cursor) -> Cursor:
         layer = round(cursor.layer * self._layers_of(pane) / max(self._layers))
         if isinstance(pane, Heatmap):
@@ -184,7 +194,7 @@ class CompareScreen(LiveScreen):
         return Cursor(layer, cursor.token if isinstance(pane, Heatmap) else self.cursor.token)
 
     def _layers_of(self, pane: Pane) -> int:
-        return self._layers[pane.id in _SIDE_B]
+        return max(self._layers) if pane.id == "difference" else self._layers[pane.id in _SIDE_B]
 
     def _mode_of(self, heatmap: Heatmap) -> HeatmapMode:
         mode = super()._mode_of(heatmap)
@@ -204,6 +214,10 @@ class CompareScreen(LiveScreen):
         words = self._explorer.turn_lens(*self._results)
         self._show_runs()
         self.notify(words, markup=False)
+
+    def action_export(self) -> None:
+        """Save both runs, and what sets them apart."""
+        open_comparison_export(self.app, self._explorer, *self._results)
 
     def action_close(self) -> None:
         self.dismiss(None)

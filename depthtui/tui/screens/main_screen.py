@@ -72,6 +72,7 @@ class MainScreen(PlacesScreen):
         self._shown: Run | None = None
         self._verdict = LastVerdict()
         self._moved = False
+        self._compared_at = self.cursor
         self._load = 0
         self._return_to: tuple[Run, Cursor] | None = None
         self._keys_depend_on: tuple[object, ...] = ()
@@ -355,6 +356,7 @@ class MainScreen(PlacesScreen):
         opening.show_sweep(self, self.explorer)
 
     def action_compare(self) -> None:
+        self._compared_at = self.cursor
         opening.choose_partner(self, self.explorer)
 
     def _compare_if_ready(self) -> None:
@@ -362,7 +364,7 @@ class MainScreen(PlacesScreen):
         pair = self.explorer.compared
         if pair is not None and self.app.screen is self:
             self.explorer.compared = None
-            opening.show_comparison(self, self.explorer, *pair)
+            opening.show_comparison(self, self.explorer, *pair, self._compared_at)
 
     def on_screen_resume(self) -> None:
         self.changed()

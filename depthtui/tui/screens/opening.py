@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import ModelSpec, Skip
+from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.state.explorer import Explorer
@@ -123,11 +124,14 @@ def choose_partner(screen: LiveScreen, explorer: Explorer) -> None:
     screen.app.push_screen(CompareChoice(explorer.session), chosen)
 
 
-def show_comparison(screen: LiveScreen, explorer: Explorer, a: Run, b: Run) -> None:
-    """Put two runs side by side."""
+def show_comparison(
+    screen: LiveScreen, explorer: Explorer, a: Run, b: Run, cursor: Cursor | None = None
+) -> None:
+    """Put two runs side by side; the cursor stays where it is in A, or begins elsewhere."""
     from depthtui.tui.screens.compare_screen import CompareScreen
 
-    screen.app.push_screen(CompareScreen(explorer, a, b, screen.measure))
+    compared = CompareScreen(explorer, a, b, screen.measure, cursor or screen.cursor)
+    screen.app.push_screen(compared)
 
 
 def show_sweep(screen: LiveScreen, explorer: Explorer) -> None:

@@ -85,6 +85,19 @@ def spread(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return np.where(columns >= 0, values[:, columns], np.nan)
 
 
+def matched_rows(values: np.ndarray, n_layers: int, deeper: int) -> np.ndarray:
+    """`[rows]`, which rows of a model's values stand beside those of a deeper one.
+
+    Args:
+        values: `[L, …]`, or `[L+1, …]` with the output, of a model of `n_layers`.
+        n_layers: L.
+        deeper: the layers of the deeper one; each is matched by its relative depth.
+    """
+    rows = np.arange(deeper + len(values) - n_layers)
+    matched = np.rint(rows * n_layers / deeper).astype(int)
+    return np.minimum(matched, len(values) - 1)
+
+
 def nearest_token(columns: np.ndarray, column: int) -> int:
     """The token in a column, or in the nearest one that has any."""
     known = np.flatnonzero(columns >= 0)

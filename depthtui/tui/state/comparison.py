@@ -34,14 +34,6 @@ def names_of(a: Run, b: Run) -> tuple[str, str]:
     return f"A {name(a)}", f"B {name(b)}"
 
 
-def why_not_subtracted(a: RunResult, b: RunResult) -> str:
-    """Why no layer of one run can be subtracted from a layer of the other, or empty."""
-    layers = a.model.n_layers, b.model.n_layers
-    if layers[0] == layers[1]:
-        return ""
-    return f"{layers[0]} and {layers[1]} layers: layer by layer there is nothing to subtract."
-
-
 def caveat(a: RunResult, b: RunResult, alignment: Alignment, first_included: bool) -> str:
     """What is compared with what, and what to beware of.
 
@@ -49,12 +41,12 @@ def caveat(a: RunResult, b: RunResult, alignment: Alignment, first_included: boo
         first_included: whether token 0 is averaged in.
     """
     layers = a.model.n_layers, b.model.n_layers
-    parts = [_about_tokens(a.tokens, b.tokens, alignment, layers[0] == layers[1])]
+    parts = [_about_tokens(a.tokens, b.tokens, alignment)]
     if layers[0] != layers[1]:
         parts.insert(
             0,
             f"{layers[0]} and {layers[1]} layers, matched by relative depth: "
-            "the heatmaps cannot be subtracted.",
+            f"the difference has a row for each of {'A' if layers[0] > layers[1] else 'B'}.",
         )
     if _begins_otherwise(a.tokens, b.tokens, alignment):
         parts.append(
@@ -68,11 +60,11 @@ def compared_depths(a: Verdict | None, b: Verdict | None) -> str:
     return "" if a is None or b is None else comparison_sentence(a, b)
 
 
-def _about_tokens(a: Tokens, b: Tokens, alignment: Alignment, subtracted: bool) -> str:
+def _about_tokens(a: Tokens, b: Tokens, alignment: Alignment) -> str:
     match alignment.match:
         case Match.SAME:
             same = "The same tokens" if (a.ids == b.ids).all() else "The same texts, other ids"
-            return f"{same}: the difference is token by token." if subtracted else f"{same}."
+            return f"{same}: the difference is token by token."
         case Match.SHIFTED:
             more, less = ("A", "B") if alignment.longer == "a" else ("B", "A")
             text = (a if more == "A" else b).texts[0]
@@ -83,11 +75,10 @@ def _about_tokens(a: Tokens, b: Tokens, alignment: Alignment, subtracted: bool) 
             )
         case Match.TEXTS:
             shared = f"{alignment.n_shared} of {len(a)} and {len(b)} tokens have the same text"
-            only = ": the difference is of those alone" if subtracted else ""
-            return f"{shared}{only}."
+            return f"{shared}: the difference is of those alone."
         case _:
-            means = " and means over tokens" if subtracted else ""
-            return f"The tokens differ ({len(a)} and {len(b)}): only curves{means} are compared."
+            tokens = f"{len(a)} and {len(b)}"
+            return f"The tokens differ ({tokens}): only curves and means over tokens are compared."
 
 
 def _begins_otherwise(a: Tokens, b: Tokens, alignment: Alignment) -> bool:

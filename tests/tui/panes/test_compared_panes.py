@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from depthtui import palette
 from depthtui.data.lens import LogitLens
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.tui.draw.styles import line_style
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
 from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
@@ -47,9 +50,37 @@ async def test_two_runs_are_subtracted_on_a_symmetrical_scale():
             for layer in (2, 3, 5)
         }
         assert colours == {2: ramp[-1], 3: ramp[12], 5: ramp[6]}
-        pane.why_not = "6 and 4 layers"
+
+
+@pytest.mark.parametrize("layers", [(12, 6), (6, 12)])
+@pytest.mark.parametrize(("measure", "last"), [("layer_norm_ratio", "layer 11"), ("kl", "output")])
+async def test_other_depths_are_subtracted_by_relative_depth(layers, measure: str, last: str):
+    a, b = (make_result(layers=n, tokens=5) for n in layers)
+    pane = paired(DifferenceHeatmap("A - B"), a, b, cursor=Cursor(12, 1))
+    pane.measure = MEASURE_BY_NAME[measure]
+    async with framed(pane, (90, 30)):
         show(pane, a, b)
-        assert "6 and 4 layers" in "".join(lines(pane))
+        assert f"{last}, token 1: " in lines(pane)[-1]
+        ours, theirs = (pane.measure.values(run) for run in (a, b))
+        assert pane._values.shape == max(ours.shape, theirs.shape)
+        for row in (0, 2, 6, 8):
+            expected = ours[row * layers[0] // 12] - theirs[row * layers[1] // 12]
+            np.testing.assert_allclose(pane._values[row], expected)
+
+
+async def test_maps_of_layers_are_matched_both_ways():
+    runs = [make_result(layers=n, tokens=5) for n in (4, 2)]
+    for run, n in zip(runs, (4, 2), strict=True):
+        effects = np.triu(np.full((n, n), float(n), np.float32), 1)
+        effects = SkipEffects("layer", (3,), effects, effects, effects[0], 0.0, 0.0)
+        run.put("skip_effects", effects)
+    pane = paired(DifferenceHeatmap("A - B"), *runs, cursor=Cursor(0, 0), mode="skips")
+    pane.measure = MEASURE_BY_NAME["skip_effects"]
+    async with framed(pane, (90, 30)):
+        show(pane, *runs)
+        lines(pane)
+        assert pane._values.shape == (4, 4)
+        assert pane._values[0, 3] == 4 - 2
 
 
 async def test_two_sides_have_one_scale():
@@ -140,9 +171,10 @@ async def test_another_depth_is_drawn_over_the_relative_one():
         show(pane, a, b)
         assert lines(pane)[-1].startswith("depth / L")
         assert "1.0" in lines(pane)[-1]
-        muted = pane.pane_styles.muted.color
+        second = line_style(pane.pane_styles, 1).color
+        assert second != line_style(pane.pane_styles, 0).color
         marks = {
-            (char, style.color == muted): x
+            (char, style.color == second): x
             for strip in strips(pane)[1:8]
             for x, (char, style) in enumerate(cells(strip))
             if char in "◆◇"
@@ -151,7 +183,7 @@ async def test_another_depth_is_drawn_over_the_relative_one():
             x
             for strip in strips(pane)[1:8]
             for x, (char, style) in enumerate(cells(strip))
-            if "⠀" < char <= "⣿" and style.color == muted
+            if "⠀" < char <= "⣿" and style.color == second
         ]
         # The shallower one goes as far as the deeper one.
         assert max(dotted) == pane.size.width - 1

@@ -11,6 +11,7 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Progress
 from depthtui.metrics.contributions import Contributions
+from depthtui.tui.draw.styles import line_style
 from depthtui.tui.panes import status_line
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
@@ -271,7 +272,7 @@ async def test_the_layer_cursor_is_a_line_through_every_curve():
         assert "9" in lines(pane)[-1]
 
 
-async def test_the_compared_curve_is_fainter():
+async def test_the_compared_curve_has_another_colour():
     a, b = make_result(layers=12), make_result(layers=12)
     b.get(LogitLens).kl[:] = 1
     pane = put(DepthCurves(), cursor=Cursor(0, 0))
@@ -281,12 +282,13 @@ async def test_the_compared_curve_is_fainter():
         pane.show(a, summary_of(a), b, summary_of(b))
         both = strips(pane)
         assert "".join(strip.text for strip in both) != alone
-        muted = pane.pane_styles.muted.color
-        assert any(
-            "⠀" < char <= "⣿" and style.color == muted
+        colours = {
+            style.color
             for strip in both
             for char, style in cells(strip)
-        )
+            if "⠀" < char <= "⣿" and style.bold
+        }
+        assert colours == {line_style(pane.pane_styles, place).color for place in (0, 1)}
 
 
 async def test_curves_of_a_half_run_stop_where_it_stopped():

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from depthtui.data.run import Tokens
-from depthtui.tui.state.alignment import Match, align, is_special, nearest_token, spread
+from depthtui.tui.state.alignment import (
+    Match,
+    align,
+    is_special,
+    matched_rows,
+    nearest_token,
+    spread,
+)
 
 
 def tokens(*texts: str, first_id: int = 0) -> Tokens:
@@ -81,6 +88,16 @@ def test_values_are_spread_over_columns() -> None:
     spreaded = spread(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([-1, 0, -1, 1]))
     nan = np.nan
     np.testing.assert_array_equal(spreaded, [[nan, 1, nan, 2], [nan, 3, nan, 4]])
+
+
+@pytest.mark.parametrize("with_output", [0, 1])
+def test_rows_are_matched_by_relative_depth(with_output: int) -> None:
+    deep, shallow = np.zeros(12 + with_output), np.zeros(6 + with_output)
+    assert matched_rows(deep, 12, 12).tolist() == list(range(12 + with_output))
+    rows = matched_rows(shallow, 6, 12).tolist()
+    assert len(rows) == len(deep)
+    assert rows[::2] == list(range(6 + with_output))
+    assert rows == sorted(rows)
 
 
 def test_a_column_without_a_token_has_a_nearest_one() -> None:

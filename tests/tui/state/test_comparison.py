@@ -9,7 +9,7 @@ import pytest
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
 from depthtui.tui.state.alignment import align
-from depthtui.tui.state.comparison import caveat, names_of, why_not_subtracted
+from depthtui.tui.state.comparison import caveat, names_of
 from depthtui.tui.state.session import Run
 from tests.builders.models import model_info
 from tests.builders.results import make_result
@@ -60,9 +60,9 @@ def test_common_parts_are_counted() -> None:
 def test_other_tokens_and_other_layers_are_told() -> None:
     a, b = result(*WORDS), result("Two", " words", layers=4)
     assert "6 and 4 layers, matched by relative depth" in said(a, b)
-    assert "The tokens differ (4 and 2): only curves are compared." in said(a, b)
-    assert why_not_subtracted(a, b).startswith("6 and 4 layers")
-    assert not why_not_subtracted(a, a)
+    assert "the difference has a row for each of A." in said(a, b)
+    assert "the difference has a row for each of B." in said(b, a)
+    assert "The tokens differ (4 and 2): only curves and means over tokens" in said(a, b)
 
 
 def test_a_hostile_token_is_shown_as_text() -> None:

@@ -1,0 +1,19 @@
+"""Save two compared runs to a folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual.app import App
+
+from depthtui.data.run import RunResult
+from depthtui.report.export import comparison_report
+from depthtui.tui.screens.dialogs.export_screen import Exportable, ask_where
+from depthtui.tui.state.explorer import Explorer
+
+
+def open_comparison_export(app: App[Any], explorer: Explorer, a: RunResult, b: RunResult) -> None:
+    """Ask where to save both runs and what sets them apart."""
+    settings = explorer.settings.summary_settings()
+    both = Exportable("both runs", "runs", lambda: comparison_report(a, b, settings))
+    ask_where(app, explorer, both)
