@@ -60,6 +60,12 @@ def _read_keys(value: Any) -> dict[str, str]:
     raise WrongValue('a table such as [keys] with lines such as export = "ctrl+e"')
 
 
+def _read_names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    raise WrongValue('a list of names such as ["demo", "Qwen/Qwen3-0.6B"]')
+
+
 @dataclass(frozen=True)
 class Settings:
     """The settings file, one attribute a line of it.
@@ -110,6 +116,9 @@ class Settings:
         str, Option("Colours of the heatmap.", choices=("auto", "truecolor", "256", "glyph"))
     ] = "auto"
     last_model: Annotated[str, Option("The model that the explorer opens with.")] = "demo"
+    recent_models: Annotated[
+        tuple[str, ...], Option("Models opened before, the last one first.", read=_read_names)
+    ] = ()
     keys: Annotated[dict[str, str], Option("Keys of the explorer.", read=_read_keys)] = field(
         default_factory=dict
     )

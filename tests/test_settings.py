@@ -43,6 +43,7 @@ EVERYTHING = Settings(
     layer_order="down",
     ramp="glyph",
     last_model='odd "name" \\ é',
+    recent_models=("/a folder", "demo"),
     keys={"export": "ctrl+e", "quit": "q,ctrl+q"},
 )
 

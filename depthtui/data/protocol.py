@@ -64,6 +64,14 @@ class StartGeneration:
 
 
 @dataclass(frozen=True)
+class CountTokens:
+    """Say how many tokens a prompt has; answered by `TokensCounted` once nothing else runs."""
+
+    prompt: Prompt
+    chat_template: bool
+
+
+@dataclass(frozen=True)
 class StartSweep:
     """Run what a sweep lacks; answered by `SweepProgress`, `PromptDone` and `PromptFailed`, in
     the end `SweepFinished`.
@@ -117,6 +125,7 @@ Command = (
     | StartGeneration
     | StartSweep
     | WriteModel
+    | CountTokens
     | Step
     | Continue
     | Stop
@@ -263,6 +272,18 @@ class ModelWritten:
 
 
 @dataclass(frozen=True)
+class TokensCounted:
+    """How many tokens a prompt has, wrapped in the chat template or not.
+
+    `count` is -1 where it has none that could be counted, such as an empty one.
+    """
+
+    prompt: Prompt
+    chat_template: bool
+    count: int
+
+
+@dataclass(frozen=True)
 class SweepProgress:
     """How far a sweep is: `done` of `total` prompts.
 
@@ -355,6 +376,7 @@ Event = (
     | GeneratedTokens
     | GenerationFinished
     | ModelWritten
+    | TokensCounted
     | SweepProgress
     | PromptDone
     | PromptFailed

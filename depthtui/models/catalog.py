@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,11 +76,12 @@ class ModelListing:
     Attributes:
         name: what `ModelSpec.name` has to be to open it.
         title: what to show.
-        kind: `demo`, `hub` or `store`.
+        kind: `demo`, `hub`, `store`, `folder` or `gguf`.
         size: bytes on disk, or bytes to fetch where it is not ready.
         ready: whether it opens without the network.
         note: one phrase to show beside it; may be empty.
         revision: the hub revision of the copy on disk, or empty.
+        facts: what its configuration says of it, in a phrase; empty where there is none.
     """
 
     name: str
@@ -90,6 +91,7 @@ class ModelListing:
     ready: bool
     note: str = ""
     revision: str = ""
+    facts: str = ""
 
 
 def resolve(spec: ModelSpec, models_dir: Path) -> ModelSource:
@@ -130,6 +132,29 @@ def is_hub_id(name: str) -> bool:
 def on_disk(models_dir: Path) -> list[ModelListing]:
     """The models that open without the network, and the demo, which comes first."""
     return [_demo_listing(models_dir), *_store_listings(models_dir), *_hub_listings()]
+
+
+def recent_first(listed: Sequence[ModelListing], names: Iterable[str]) -> list[ModelListing]:
+    """Models that were opened before, in this order, then the others.
+
+    Args:
+        listed: the models on disk.
+        names: of those opened before; folders and files among them are listed where they are
+            still there.
+    """
+    by_name = {listing.name: listing for listing in listed}
+    recent = [by_name.get(name) or _path_listing(name) for name in names]
+    found = dict.fromkeys(listing for listing in recent if listing is not None)
+    return list(found | dict.fromkeys(listed))
+
+
+def lasting_name(name: str) -> str:
+    """A model's name that means the same wherever depthtui is started."""
+    try:
+        path = Path(name).expanduser()
+        return str(path.absolute()) if name != DEMO and path.exists() else name
+    except (OSError, RuntimeError, ValueError):
+        return name
 
 
 def hub_cache() -> Path:
@@ -259,8 +284,47 @@ def _file_source(path: Path) -> ModelSource:
 def _demo_listing(models_dir: Path) -> ModelListing:
     folder = models_dir / DEMO_NAME
     if _has_weights(folder):
-        return ModelListing(DEMO, DEMO_NAME, "demo", _size(folder), True, "the demo model")
+        return ModelListing(
+            DEMO, DEMO_NAME, "demo", _size(folder), True, "the demo model", facts=_facts(folder)
+        )
     return ModelListing(DEMO, DEMO_NAME, "demo", DEMO_WHEEL_BYTES, False, "the demo model")
+
+
+def _path_listing(name: str) -> ModelListing | None:
+    """A folder or a GGUF file that holds a model, or None."""
+    path = Path(name)
+    try:
+        if not path.is_absolute():
+            return None
+        if path.is_file():
+            kind, size, facts = "gguf", path.stat().st_size, ""
+        elif _has_weights(path):
+            kind, size, facts = "folder", _size(path), _facts(path)
+        else:
+            return None
+        note = f"in {path.parent}"
+        return ModelListing(name, path.name, kind, size, True, note, facts=facts)
+    except (OSError, ValueError):
+        return None
+
+
+def _facts(folder: Path) -> str:
+    """What a model's configuration says of its size: `30 layers, width 576, llama`."""
+    try:
+        config = read_config(folder)
+    except DepthError:
+        return ""
+    text = config.get("text_config")
+    known = {**config, **text} if isinstance(text, dict) else config
+    layers = known.get("num_hidden_layers") or known.get("n_layer")
+    width = known.get("hidden_size") or known.get("n_embd")
+    phrases = (
+        f"{layers} layers" if layers else "",
+        f"width {width}" if width else "",
+        f"{known['vocab_size']} tokens known" if known.get("vocab_size") else "",
+        str(config.get("model_type") or ""),
+    )
+    return ", ".join(filter(None, phrases))
 
 
 def _store_listings(models_dir: Path) -> Iterator[ModelListing]:
@@ -276,6 +340,7 @@ def _store_listings(models_dir: Path) -> Iterator[ModelListing]:
             size=_size(folder),
             ready=True,
             note=str(provenance.get("made_from", "")),
+            facts=_facts(folder),
         )
 
 
@@ -296,6 +361,7 @@ def _hub_listings() -> Iterator[ModelListing]:
             ready=True,
             note="in the hub cache" if is_main else f"in the hub cache at {snapshot.name[:8]}",
             revision="" if is_main else snapshot.name,
+            facts=_facts(snapshot),
         )
 
 

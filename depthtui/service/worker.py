@@ -22,6 +22,7 @@ from depthtui.data.protocol import (
     Command,
     Configure,
     Continue,
+    CountTokens,
     EngineReady,
     Event,
     Failed,
@@ -36,6 +37,7 @@ from depthtui.data.protocol import (
     Step,
     Stop,
     SweepFinished,
+    TokensCounted,
     WriteModel,
 )
 from depthtui.engine.control import Control
@@ -133,12 +135,22 @@ class Worker:
             )
         elif isinstance(command, StartGeneration):
             self._engine.generate(command.prompt, command.settings, control, command.run_id)
+        elif isinstance(command, CountTokens):
+            self._count_tokens(command, self._engine)
         elif isinstance(command, StartSweep):
             self._run_sweep(command, self._engine, control)
         elif isinstance(command, WriteModel):
             written = self._engine.prune(command.left_out, Path(command.folder), control)
             n_layers, folder = len(written.kept), str(written.folder)
             self._emit(ModelWritten(command.run_id, folder, n_layers, written.parameters))
+
+    def _count_tokens(self, command: CountTokens, engine: Engine) -> None:
+        try:
+            count = engine.count_tokens(command.prompt, command.chat_template)
+        except DepthError:
+            # Nobody asked to run it: what is wrong with it is said then.
+            count = -1
+        self._emit(TokensCounted(command.prompt, command.chat_template, count))
 
     def _run_sweep(self, command: StartSweep, engine: Engine, control: Control) -> None:
         from depthtui.service.sweep import SweepService

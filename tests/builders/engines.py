@@ -24,6 +24,7 @@ from depthtui.data.protocol import (
     Command,
     Configure,
     Continue,
+    CountTokens,
     EngineReady,
     Event,
     Failed,
@@ -48,6 +49,7 @@ from depthtui.data.protocol import (
     Step,
     Stop,
     SweepFinished,
+    TokensCounted,
     WriteModel,
 )
 from depthtui.data.run import Prompt, RunResult
@@ -171,6 +173,9 @@ class FakeEngine:
                 self._pending = self._run(command)
                 if not self.manual:
                     self.advance(until=Halted if command.step else None)
+            case CountTokens():
+                prompt, wrapped = command.prompt, command.chat_template
+                self.say(TokensCounted(prompt, wrapped, len(tokens_of(prompt)) or -1))
             case StartGeneration():
                 self._run_id = command.run_id
                 self._pending = self._generate(command)

@@ -8,15 +8,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from textual.widgets import Checkbox, Input, OptionList
+from textual.widgets import Checkbox, Input, OptionList, Static
 
-from depthtui.data.protocol import Event, LoadModel, ModelLoaded, StartRun
+from depthtui.data.protocol import (
+    CountTokens,
+    Event,
+    Failed,
+    LoadModel,
+    ModelLoaded,
+    StartRun,
+    TokensCounted,
+)
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
+from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.models.catalog import ModelListing
+from depthtui.report.explanations import of_measure
 from depthtui.settings import load_settings
 from depthtui.tui.screens.dialogs.confirm import Confirm
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
+from depthtui.tui.screens.dialogs.help_screen import HelpScreen
+from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
@@ -111,7 +123,7 @@ async def test_every_tab_says_which_keys_it_has(tmp_path: Path) -> None:
         it.app.screen.query_one("#ways").active = "tasks"
         await it.until(lambda: "turn the dial" in it.screen_text())
         it.app.screen.query_one("#ways").active = "file"
-        await it.until(lambda: "enter opens it · tab moves on" in it.screen_text())
+        await it.until(lambda: "enter opens it · → completes" in it.screen_text())
 
 
 async def test_an_unchanged_prompt_keeps_its_answer(tmp_path: Path) -> None:
@@ -184,6 +196,72 @@ async def test_escape_leaves_every_dialog_without_doing_anything(tmp_path: Path)
             await it.press("escape")
             await it.until(lambda: it.app.screen is it.main)
         assert len(it.engine.sent(StartRun)) == len(it.engine.sent(LoadModel)) == 1
+
+
+async def test_tokens_are_counted_while_typing(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "p", PromptPicker)
+        n_tokens = len(it.session.current.result.tokens)
+        await it.until(lambda: f"{n_tokens} tokens" in it.screen_text())
+        await it.press(*"one", "space", *"two")
+        await it.until(lambda: "2 tokens" in it.screen_text())
+        await it.press(*["backspace"] * 4)
+        await it.until(lambda: "1 token " in it.screen_text())
+        await it.press(*["backspace"] * 3)
+        await it.until(lambda: not str(it.app.screen.query_one("#token-note", Static).content))
+        it.app.screen.query_one("#ways").active = "tasks"
+        await it.until(lambda: f"{n_tokens} tokens" in it.screen_text())
+
+
+async def test_while_a_count_is_awaited_only_the_last_prompt_waits(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.engine.silent = True
+        explorer, prompts = it.app.explorer, [Prompt(text) for text in ("a", "a b", "a b c")]
+        for prompt in prompts:
+            explorer.count_tokens(prompt, False)
+        assert it.engine.sent(CountTokens)[-1] == CountTokens(prompts[0], False)
+        explorer.handle(TokensCounted(prompts[0], False, 1))
+        assert it.engine.sent(CountTokens)[-1] == CountTokens(prompts[2], False)
+        explorer.handle(TokensCounted(prompts[2], False, 3))
+        assert len(it.engine.sent(CountTokens)) == 2
+
+
+# Measures -------------------------------------------------------------------
+
+
+async def test_a_measure_shows_itself_before_it_is_chosen(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        settings = tmp_path / "settings.toml"
+        await opened(it, "v", MeasurePicker)
+        for _ in range(6):
+            await it.press("down")
+        await it.until(lambda: it.main.measure.name == "kl")
+        assert of_measure(MEASURE_BY_NAME["kl"])[0].tells in " ".join(words_of(it))
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
+        assert it.main.measure.name == load_settings(settings).measure == "layer_norm_ratio"
+        await opened(it, "v", MeasurePicker)
+        await it.press("7")
+        await it.until(lambda: load_settings(settings).measure == "kl")
+        # What must be computed first has nothing to show.
+        await opened(it, "v", MeasurePicker)
+        await it.press("end")
+        assert it.main.measure.name == "kl"
+
+
+def words_of(it: Explored) -> list[str]:
+    """What the note of a dialog says."""
+    return str(it.app.screen.query_one("#note", Static).content).split()
+
+
+async def test_a_search_without_a_match_says_so(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "question_mark", HelpScreen)
+        await it.press(*"zzz")
+        await it.until(lambda: "No key here has “zzz”" in it.screen_text())
+        await it.press("enter", "backspace", "backspace")
+        await it.until(lambda: "No key here" not in it.screen_text())
+        assert isinstance(it.app.screen, HelpScreen)
 
 
 # Models ---------------------------------------------------------------------
@@ -266,6 +344,65 @@ async def test_models_that_are_listed_too_late_change_nothing(
         await it.press("m")
         await it.until(lambda: "demo  1.07 GB" in it.screen_text())
         assert it.app.error is None
+
+
+async def test_a_wrong_path_stays_as_it_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with explore(tmp_path) as it:
+        await pick_from(it, monkeypatch, listings("demo"))
+        picker, field = it.app.screen, it.app.screen.query_one("#name", Input)
+        field.focus()
+        field.value = f"{tmp_path}/no-such-model"
+        await it.press("enter")
+        await it.until(lambda: "does not exist" in it.screen_text())
+        assert it.app.screen is picker
+        assert field.value == f"{tmp_path}/no-such-model"
+        assert len(it.engine.sent(LoadModel)) == 1
+
+
+async def test_a_model_that_did_not_load_is_there_to_be_corrected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(spec: ModelSpec) -> Iterator[Event]:
+        if spec.name == "org/typo":
+            yield Failed("There is no org/typo.", "Correct it.", still_loaded=model_info())
+        else:
+            yield ModelLoaded(model_info(spec))
+
+    async with explore(tmp_path, lambda: FakeEngine(load=load)) as it:
+        await pick_from(it, monkeypatch, listings("demo"))
+        it.app.screen.query_one("#name", Input).focus()
+        await it.press(*"org/typo", "enter")
+        await it.until(lambda: it.app.screen is it.main)
+        await pick_from(it, monkeypatch, listings("demo"))
+        assert it.app.screen.query_one("#name", Input).value == "org/typo"
+        await it.until(lambda: "There is no org/typo. Correct it." in it.screen_text())
+
+
+async def test_models_that_were_opened_come_first_and_folders_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    (folder / "config.json").write_text(
+        '{"num_hidden_layers": 7, "hidden_size": 64, "model_type": "llama"}'
+    )
+    (folder / "model.safetensors").write_bytes(b"1234")
+    monkeypatch.chdir(tmp_path)
+    async with explore(tmp_path) as it:
+        await pick_from(it, monkeypatch, listings("demo", "org/big"))
+        it.app.screen.query_one("#name", Input).focus()
+        await it.press(*"my")
+        await it.until(lambda: it.app.screen.query_one("#name", Input)._suggestion == "my model/")
+        await it.press("right", "backspace", "enter")
+        await it.until(lambda: len(it.engine.sent(LoadModel)) == 2)
+        await it.ready()
+        names = (str(folder), "demo")
+        assert load_settings(tmp_path / "settings.toml").recent_models == names
+        await pick_from(it, monkeypatch, listings("demo", "org/big"))
+        assert [model.name for model in it.app.screen._listings] == [*names, "org/big"]
+        await it.until(lambda: "7 layers, width 64, llama" in " ".join(words_of(it)))
 
 
 async def test_a_list_is_moved_in_by_letters(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ class MainScreen(PlacesScreen):
     def watch_measure(self, measure: Measure) -> None:
         super().watch_measure(measure)
         # What must be computed first is nothing to open with.
-        if self.is_mounted and measure.metric in OF_THE_PASS:
+        if self.is_mounted and not self.is_trying and measure.metric in OF_THE_PASS:
             self.explorer.change(measure=measure.name)
 
     def watch_layer_order(self, order: str) -> None:

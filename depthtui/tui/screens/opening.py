@@ -32,7 +32,7 @@ def choose_prompt(
 
     model = explorer.model
     template = model.has_chat_template if model else None
-    picker = PromptPicker(*explorer.asked, explorer.settings.seed, template, tab)
+    picker = PromptPicker(explorer, *explorer.asked, explorer.settings.seed, template, tab)
     screen.app.push_screen(picker, chosen)
 
 
@@ -49,7 +49,14 @@ def choose_model(screen: LiveScreen, explorer: Explorer, then: Callable[[ModelSp
         then(spec)
         screen.redraw()
 
-    screen.app.push_screen(ModelPicker(explorer.spec, explorer.models_on_disk), chosen)
+    failed = explorer.not_loaded
+    picker = ModelPicker(
+        failed.spec if failed else explorer.spec,
+        explorer.models_on_disk,
+        explorer.check_model,
+        failed.reason if failed else "",
+    )
+    screen.app.push_screen(picker, chosen)
 
 
 def choose_skip(screen: LiveScreen, explorer: Explorer, run: Run) -> None:

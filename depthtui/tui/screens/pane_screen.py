@@ -49,6 +49,7 @@ class PaneScreen(Screen[None]):
         layer_order: `up` has layer 0 at the bottom.
         averaged: whether heatmaps show means over tokens.
         pace: by which is told how long a measure takes that is not computed yet.
+        is_trying: whether the measure is being shown without having been chosen.
     """
 
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
@@ -66,6 +67,7 @@ class PaneScreen(Screen[None]):
     layer_order: reactive[str] = reactive("up", repaint=False)
     averaged: reactive[bool] = reactive(False, repaint=False)
     pace = Pace()
+    is_trying = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -259,10 +261,20 @@ class PaneScreen(Screen[None]):
             self._activate(next(pane for pane in self.panes if isinstance(pane, Heatmap)))
 
     def action_measures(self) -> None:
+        """Choose a measure; those that there are show themselves while they are looked at."""
+        before = self.measure
+
         def chosen(name: str | None) -> None:
+            self._try_measure(before)
             if name is not None:
                 self.measure = MEASURE_BY_NAME[name]
                 self._go_to_heatmap()
 
-        picker = MeasurePicker(self.measure.name, self.shown_result(), self.pace)
+        picker = MeasurePicker(before.name, self.shown_result(), self.pace, self._try_measure)
         self.app.push_screen(picker, chosen)
+
+    def _try_measure(self, measure: Measure) -> None:
+        """Show a measure that nobody has chosen."""
+        self.is_trying = True
+        self.measure = measure
+        self.is_trying = False

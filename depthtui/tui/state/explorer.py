@@ -21,6 +21,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Configure,
     Continue,
+    CountTokens,
     EngineReady,
     Event,
     Failed,
@@ -40,6 +41,7 @@ from depthtui.data.protocol import (
     Step,
     Stop,
     SweepFinished,
+    TokensCounted,
     WriteModel,
 )
 from depthtui.data.run import Prompt, RunResult
@@ -50,6 +52,9 @@ from depthtui.settings import Settings, models_dir
 from depthtui.tui.state.engine import Engine, EngineDeath
 from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.session import Run, RunState, Session
+
+_MOST_RECENT = 12
+"""Models opened before that are remembered."""
 
 _THRESHOLD_STEPS = 20
 """Steps of a threshold between 0 and 1; neither end is a threshold."""
@@ -92,6 +97,14 @@ class Problem:
     hint: str
 
 
+@dataclass(frozen=True)
+class NotLoaded:
+    """The model that could not be loaded last, and why; untrusted text."""
+
+    spec: ModelSpec
+    reason: str
+
+
 class Host(Protocol):
     """What the explorer needs of the app; the tests bring a silent one."""
 
@@ -126,11 +139,13 @@ class Explorer:
         memory: what the engine last said about its memory, or None.
         pace: how quick the loaded model is, as far as that was timed.
         problem: why there is no engine or no model, or None.
+        not_loaded: what could not be loaded, until another model is; or None.
         loads: how many loads were begun.
         generation_state: the text that is being written, or was last; or None.
         sweep: the sweep that is running, or was opened last; or None.
         last_export: the file to read of what was exported last, or None.
         offered: the last session, until it is brought back; or None.
+        counted: what was counted last, or None.
         compared: a run and its prompt's run on another model, once that is finished, until
             somebody takes them; or None.
     """
@@ -149,10 +164,12 @@ class Explorer:
         self.memory: Memory | None = None
         self.pace = Pace()
         self.problem: Problem | None = None
+        self.not_loaded: NotLoaded | None = None
         self.phase = Phase.STARTING
         self.loads = 0
         self.generation_state: GenerationState | None = None
         self.sweep: Sweeping | None = None
+        self.counted: TokensCounted | None = None
         self.compared: tuple[Run, Run] | None = None
         self.last_export: Path | None = None
         self.offered: KeptSession | None = None
@@ -164,6 +181,8 @@ class Explorer:
         self._awaited: tuple[Run, Run | None] | None = None
         self._writing_id = -1
         self._recalled: Run | None = None
+        self._counting: CountTokens | None = None
+        self._to_count: CountTokens | None = None
 
     @property
     def asked(self) -> tuple[Prompt, bool]:
@@ -202,10 +221,20 @@ class Explorer:
         return self.settings.cache_folder
 
     def models_on_disk(self) -> list[ModelListing]:
-        """The models that need no download; slow, so a thread asks."""
-        from depthtui.models.catalog import on_disk
+        """The models that need no download, first those opened before; slow: a thread asks."""
+        from depthtui.models.catalog import on_disk, recent_first
 
-        return on_disk(models_dir(self.cache_dir))
+        return recent_first(on_disk(models_dir(self.cache_dir)), self.settings.recent_models)
+
+    def check_model(self, spec: ModelSpec) -> None:
+        """See that a name means a model, as far as that can be told without opening it.
+
+        Raises:
+            DepthError: it does not.
+        """
+        from depthtui.models.catalog import resolve
+
+        resolve(spec, models_dir(self.cache_dir))
 
     @property
     def is_loading(self) -> bool:
@@ -234,6 +263,7 @@ class Explorer:
             )
         )
         self._engine.send(LoadModel(self.spec))
+        self._counting = self._to_count = None
 
     def restart(self) -> None:
         """Start a fresh engine, whatever became of the old one."""
@@ -408,6 +438,21 @@ class Explorer:
         self.stop()
         self.session.extend(run, replace(run.settings, metrics=tuple(wanted)))
         self._send(run)
+
+    def count_tokens(self, prompt: Prompt, chat_template: bool) -> None:
+        """Ask how many tokens a prompt has; `counted` tells, where a model is loaded.
+
+        One question is on its way at a time: of those in between, the last is asked next.
+        """
+        self._to_count = CountTokens(prompt, chat_template)
+        self._count_next()
+
+    def _count_next(self) -> None:
+        if self._engine is None or not self.can_run or self._counting is not None:
+            return
+        self._counting, self._to_count = self._to_count, None
+        if self._counting is not None:
+            self._engine.send(self._counting)
 
     def run_aside(self, prompt: Prompt, settings: RunSettings) -> Run | None:
         """Run something that neither the session lists nor the main screen shows.
@@ -707,6 +752,9 @@ class Explorer:
                 self._halted()
             case Failed():
                 self._failed(run, event)
+            case TokensCounted():
+                self.counted, self._counting = event, None
+                self._count_next()
             case Notice(message=message):
                 self._host.show_toast(Toast(message, "warning"))
         self._follow_awaited()
@@ -726,7 +774,8 @@ class Explorer:
     def _loaded(self, model: ModelInfo) -> None:
         self.model, self.progress, self.problem = model, None, None
         self.phase, self.pace = Phase.READY, Pace()
-        self.change(last_model=model.spec.name)
+        self.not_loaded = self.counted = None
+        self._remember(model.spec.name)
         if self._awaited is not None:
             self._run_awaited(model)
             return
@@ -738,10 +787,20 @@ class Explorer:
         if current is None or not current.answers(model, self.prompt, settings):
             self.run()
 
+    def _remember(self, name: str) -> None:
+        """Keep a model's name: it is what the explorer opens with, and listed as opened before."""
+        from depthtui.models.catalog import lasting_name
+
+        name = lasting_name(name)
+        recent = tuple(dict.fromkeys((name, *self.settings.recent_models)))
+        self.change(last_model=name, recent_models=recent[:_MOST_RECENT])
+
     def _failed(self, run: Run | None, failed: Failed) -> None:
         words = f"{failed.message} {failed.hint}".strip()
         if run is None:
             self._awaited = self._recalled = None
+            if self.is_loading:
+                self.not_loaded = NotLoaded(self.spec, words)
         if run is not None:
             self._settle()
             title = "This prompt did not run" if run.result is None else "Not computed"

@@ -10,9 +10,10 @@ from textual.app import App, ComposeResult
 from textual.binding import ActiveBinding, Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from depthtui.token_text import printable_chars
 from depthtui.tui import keymap
 from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
 
@@ -80,9 +81,11 @@ class HelpScreen(ListDialog[KeyCommand]):
     def body(self) -> ComposeResult:
         yield Input(placeholder="search", compact=True)
         yield OptionList(*self._options(""), compact=True)
+        yield Static(id="no-match")
 
     def on_mount(self) -> None:
         self.listing.highlighted = 0
+        self.query_one("#no-match").display = False
         self.query_one(Input).focus()
 
     def _options(self, search: str) -> list[Option]:
@@ -106,7 +109,12 @@ class HelpScreen(ListDialog[KeyCommand]):
     def _search(self, event: Input.Changed) -> None:
         listing = self.listing
         listing.clear_options().add_options(self._options(event.value))
-        listing.highlighted = 0 if listing.option_count else None
+        found = listing.option_count > 0
+        listing.highlighted = 0 if found else None
+        listing.display = found
+        nothing = self.query_one("#no-match", Static)
+        nothing.display = not found
+        nothing.update(Content(f"No key here has “{printable_chars(event.value)}” in its words."))
 
     @on(Input.Submitted)
     def _submit(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import OptionList
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from depthtui.data.protocol import Pace
@@ -15,11 +17,21 @@ from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES, METRIC_BY_NAME, formula_in
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.spec import Measure
+from depthtui.report.explanations import of_measure
 from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
 
 
 class MeasurePicker(ListDialog[str]):
-    """Choose a measure by its name; a digit chooses at once."""
+    """Choose a measure by its name; a digit chooses at once.
+
+    What the highlighted one tells stands beneath the list.
+
+    Args:
+        current: the measure that is shown.
+        result: the run; None while there is none.
+        pace: by which is told how long a measure takes that is not computed yet.
+        preview: shows a measure that the run has, behind the list.
+    """
 
     heading = "Measure"
     hint = "1-9, 0 or enter choose · esc closes"
@@ -28,21 +40,36 @@ class MeasurePicker(ListDialog[str]):
         Binding(str(digit), f"take_number({digit})", "choose", show=False) for digit in range(10)
     ]
 
-    def __init__(self, current: str, result: RunResult | None, pace: Pace) -> None:
+    def __init__(
+        self,
+        current: str,
+        result: RunResult | None,
+        pace: Pace,
+        preview: Callable[[Measure], None],
+    ) -> None:
         super().__init__(classes="small")
         self._current = current
         self._result = result
         self._pace = pace
+        self._preview = preview
 
     def body(self) -> ComposeResult:
         yield OptionList(
             *(self._option(index, measure) for index, measure in enumerate(ALL_MEASURES)),
             compact=True,
         )
+        yield Static(id="note")
 
     def on_mount(self) -> None:
         names = [measure.name for measure in ALL_MEASURES]
         self.start_at(names.index(self._current) if self._current in names else 0)
+
+    @on(OptionList.OptionHighlighted)
+    def _describe(self, event: OptionList.OptionHighlighted) -> None:
+        measure = ALL_MEASURES[event.option_index]
+        self.note(of_measure(measure)[0].tells)
+        if self._result is not None and measure.values(self._result) is not None:
+            self._preview(measure)
 
     def _option(self, index: int, measure: Measure) -> Option:
         formula = formula_in(measure, self._result) if self._result else measure.formula

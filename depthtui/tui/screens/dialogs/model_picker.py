@@ -15,10 +15,12 @@ from textual.widgets import Input, Label, OptionList, Select, Static
 from textual.widgets.option_list import Option
 
 from depthtui.data.run_settings import ModelSpec
+from depthtui.errors import DepthError
 from depthtui.models.catalog import ModelListing
 from depthtui.sizes import format_size
 from depthtui.token_text import printable_chars
-from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
+from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, ListDialog
+from depthtui.tui.screens.dialogs.path_suggester import PathSuggester
 from depthtui.tui.screens.dialogs.toggles import Checkbox
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -26,31 +28,47 @@ QUANTIZATIONS = ("no", "8bit", "4bit")
 
 
 class ModelPicker(ListDialog[ModelSpec]):
-    """Lists what is on disk and takes a typed name; nothing starts before a choice.
+    """Lists models opened before and on disk, and takes a typed name; a choice starts it.
 
     Args:
-        spec: the model that is open, whose options are offered again.
+        spec: the model that is open, or that could not be opened, whose options are offered again.
         on_disk: finds the models on disk; slow, so it runs in a thread.
+        check: raises a `DepthError` where a name means no model; slow as well.
+        problem: why `spec` could not be opened; untrusted, empty for the model that is open.
     """
 
     heading = "Model"
-    hint = "enter opens · tab moves on · esc closes"
+    hint = "enter opens · → completes · tab moves on · esc closes"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f5", "submit", "open", tooltip="Open the typed model", id="model.open"),
     ]
 
-    def __init__(self, spec: ModelSpec, on_disk: Callable[[], Sequence[ModelListing]]) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        on_disk: Callable[[], Sequence[ModelListing]],
+        check: Callable[[ModelSpec], None],
+        problem: str = "",
+    ) -> None:
         super().__init__()
         self._spec = spec
         self._on_disk = on_disk
+        self._check = check
+        self._problem = problem
         self._listings: Sequence[ModelListing] = ()
 
     def body(self) -> ComposeResult:
-        yield Static("On disk; nothing starts until you choose", classes="label")
+        yield Static("Opened before, and on disk; nothing starts until you choose", classes="label")
         yield OptionList(id="on-disk", compact=True)
         yield Static("Or a Hugging Face id, a folder, a GGUF file", classes="label")
-        yield Input(placeholder="Qwen/Qwen3-0.6B", id="name", compact=True)
+        yield Input(
+            self._spec.name if self._problem else "",
+            placeholder="Qwen/Qwen3-0.6B",
+            suggester=PathSuggester((".gguf",), self._known_names),
+            id="name",
+            compact=True,
+        )
         with Horizontal(classes="row"):
             yield Label("device ")
             yield Input(self._spec.device, id="device", compact=True)
@@ -72,6 +90,8 @@ class ModelPicker(ListDialog[ModelSpec]):
     def on_mount(self) -> None:
         self.listing.loading = True
         self.query_one("#name").focus()
+        if self._problem:
+            self.note(self._problem, WRONG)
         self.run_worker(self._list())
 
     async def _list(self) -> None:
@@ -89,6 +109,9 @@ class ModelPicker(ListDialog[ModelSpec]):
         if not self.query_one("#name", Input).value:
             listing.focus()
 
+    def _known_names(self) -> list[str]:
+        return [model.name for model in self._listings]
+
     def _option(self, model: ModelListing) -> Option:
         size = format_size(model.size) if model.ready else f"{format_size(model.size)} to fetch"
         return Option(
@@ -101,39 +124,52 @@ class ModelPicker(ListDialog[ModelSpec]):
 
     @on(OptionList.OptionHighlighted, "#on-disk")
     def _describe(self, event: OptionList.OptionHighlighted) -> None:
-        self.note(self._listings[event.option_index].name, "")
+        model = self._listings[event.option_index]
+        # What went wrong stays until somebody moves in the list.
+        if self.listing.has_focus or not self._problem:
+            self.note(" · ".join(filter(None, (model.name, model.facts))))
 
     def take(self, place: int) -> None:
         chosen = self._listings[place]
         revision = self.query_one("#revision", Input).value.strip()
         # A revision of the model that is open means nothing for another one.
         inherited = revision == self._spec.revision and chosen.name != self._spec.name
-        self._open(chosen.name, chosen.revision if inherited else revision or chosen.revision)
+        revision = chosen.revision if inherited else revision or chosen.revision
+        self.dismiss(self._spec_of(chosen.name, revision))
 
     @on(Input.Submitted)
     def action_submit(self) -> None:
         """Open the typed model."""
         name = self.query_one("#name", Input).value.strip()
         if name:
-            self._open(name, self.query_one("#revision", Input).value.strip())
+            spec = self._spec_of(name, self.query_one("#revision", Input).value.strip())
+            self.run_worker(self._open_if_there(spec), group="check", exclusive=True)
         else:
             self.note(
                 "Type a Hugging Face id, a folder or a GGUF file, or choose from the list.", ""
             )
             self.query_one("#name").focus()
 
-    def _open(self, name: str, revision: str) -> None:
+    def _spec_of(self, name: str, revision: str) -> ModelSpec:
+        """A model with the options that are chosen."""
         quantize = str(self.query_one("#quantize", Select).value)
-        self.dismiss(
-            ModelSpec(
-                name=name,
-                revision=revision,
-                device=self.query_one("#device", Input).value.strip() or "auto",
-                dtype=str(self.query_one("#dtype", Select).value),
-                quantize="" if quantize == "no" else quantize,
-                trust_remote_code=self.query_one("#trust", Checkbox).value,
-            )
+        return ModelSpec(
+            name=name,
+            revision=revision,
+            device=self.query_one("#device", Input).value.strip() or "auto",
+            dtype=str(self.query_one("#dtype", Select).value),
+            quantize="" if quantize == "no" else quantize,
+            trust_remote_code=self.query_one("#trust", Checkbox).value,
         )
+
+    async def _open_if_there(self, spec: ModelSpec) -> None:
+        """Take a model, or say why it is none and leave everything as it was typed."""
+        try:
+            await asyncio.to_thread(self._check, spec)
+        except DepthError as error:
+            self.note(str(error), WRONG)
+        else:
+            self.dismiss(spec)
 
 
 def _select(choices: Sequence[str], value: str, name: str) -> Select[str]:

@@ -18,6 +18,7 @@ from textual.widgets import (
     Static,
     TabbedContent,
     TabPane,
+    TextArea,
 )
 from textual.widgets.option_list import Option
 
@@ -27,8 +28,10 @@ from depthtui.files import expanded
 from depthtui.prompts import TASKS, prompt_title, read_prompts
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.path_suggester import PathSuggester
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.screens.dialogs.toggles import Checkbox
+from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.task_prompts import prompts_of
 
 PREVIEW_CHARACTERS = 4000
@@ -36,7 +39,7 @@ PREVIEW_CHARACTERS = 4000
 HINTS = {
     "tasks": "enter runs it · tab moves on · + and - turn the dial · esc closes",
     "write": "F5 runs it · tab moves on · esc closes",
-    "file": "enter opens it · tab moves on · esc closes",
+    "file": "enter opens it · → completes · tab moves on · esc closes",
 }
 """The keys of each tab."""
 
@@ -53,6 +56,7 @@ class PromptPicker(Dialog[PromptChoice]):
     """Three ways to a prompt, as tabs.
 
     Args:
+        explorer: counts tokens.
         prompt: the prompt to begin with.
         chat_template: whether it is wrapped in the chat template.
         seed: of the generators.
@@ -70,6 +74,7 @@ class PromptPicker(Dialog[PromptChoice]):
 
     def __init__(
         self,
+        explorer: Explorer,
         prompt: Prompt,
         chat_template: bool,
         seed: int,
@@ -77,6 +82,7 @@ class PromptPicker(Dialog[PromptChoice]):
         tab: str = "tasks",
     ) -> None:
         super().__init__()
+        self._explorer = explorer
         self._prompt = prompt
         self._seed = seed
         self._chat_template = chat_template
@@ -110,7 +116,12 @@ class PromptPicker(Dialog[PromptChoice]):
             with TabPane("Write or paste", id="write"):
                 yield SafeTextArea(self._prompt.text, id="text", soft_wrap=True, compact=True)
             with TabPane("Open a file", id="file"):
-                yield Input(placeholder="path of a text or .jsonl file", id="path", compact=True)
+                yield Input(
+                    placeholder="path of a text or .jsonl file",
+                    suggester=PathSuggester(),
+                    id="path",
+                    compact=True,
+                )
                 yield Static("enter opens it", id="file-note")
                 yield OptionList(id="file-prompts", compact=True)
         with Horizontal(classes="row"):
@@ -123,6 +134,7 @@ class PromptPicker(Dialog[PromptChoice]):
             )
             note = "the model brings none" if self._has_template is False else ""
             yield Static(note, id="template-note")
+            yield Static(id="token-note")
             yield Button("Run (F5)", id="run", variant="primary", compact=True)
 
     def on_mount(self) -> None:
@@ -132,6 +144,41 @@ class PromptPicker(Dialog[PromptChoice]):
         # All of it is selected, so that typing or pasting begins a new prompt.
         self.query_one("#text", SafeTextArea).select_all()
         self._focus_tab(self._tab)
+        self._count()
+
+    # How long it is ----------------------------------------------------------
+
+    @on(TextArea.Changed, "#text")
+    @on(Checkbox.Changed, "#template")
+    @on(OptionList.OptionHighlighted, "#prompts")
+    @on(OptionList.OptionHighlighted, "#file-prompts")
+    def _count(self) -> None:
+        """Ask how many tokens the prompt has that would run now."""
+        prompt = self._shown_prompt()
+        self.query_one("#token-note", Static).update("")
+        if prompt is not None:
+            self._explorer.count_tokens(prompt, self.query_one("#template", Checkbox).value)
+
+    def changed(self) -> None:
+        """Say how many there are, once that is known of the prompt as it is now."""
+        if not self.is_mounted:
+            return
+        counted, wrapped = self._explorer.counted, self.query_one("#template", Checkbox).value
+        asked = (self._shown_prompt(), wrapped)
+        if counted is None or (counted.prompt, counted.chat_template) != asked or counted.count < 0:
+            return
+        words = "1 token" if counted.count == 1 else f"{counted.count} tokens"
+        self.query_one("#token-note", Static).update(words)
+
+    def _shown_prompt(self) -> Prompt | None:
+        """The prompt that the tab shows, or None."""
+        if self._tab == "write":
+            text = self.query_one("#text", SafeTextArea).text
+            return self._prompt if text == self._prompt.text else Prompt(text)
+        name = "#prompts" if self._tab == "tasks" else "#file-prompts"
+        prompts = self._prompts if self._tab == "tasks" else self._from_file
+        index = self.query_one(name, OptionList).highlighted
+        return prompts[index] if index is not None and index < len(prompts) else None
 
     def _focus_tab(self, tab: str) -> None:
         inside = {"tasks": "#prompts", "write": "#text", "file": "#path"}[tab]
@@ -141,6 +188,7 @@ class PromptPicker(Dialog[PromptChoice]):
     def _tab_changed(self, event: TabbedContent.TabActivated) -> None:
         self._tab = event.pane.id or "tasks"
         self.query_one(".dialog").border_subtitle = Content(HINTS[self._tab])
+        self._count()
 
     @on(OptionList.OptionHighlighted, "#task-list")
     def _task_chosen(self, event: OptionList.OptionHighlighted) -> None:
@@ -213,15 +261,9 @@ class PromptPicker(Dialog[PromptChoice]):
     @on(Button.Pressed, "#run")
     def action_submit(self) -> None:
         """Run what the tab shows."""
-        if self._tab == "write":
-            text = self.query_one("#text", SafeTextArea).text
-            self._take(self._prompt if text == self._prompt.text else Prompt(text))
-            return
-        name = "#prompts" if self._tab == "tasks" else "#file-prompts"
-        prompts = self._prompts if self._tab == "tasks" else self._from_file
-        index = self.query_one(name, OptionList).highlighted
-        if index is not None and index < len(prompts):
-            self._take(prompts[index])
+        prompt = self._shown_prompt()
+        if prompt is not None:
+            self._take(prompt)
 
     def _take(self, prompt: Prompt) -> None:
         self.dismiss(PromptChoice(prompt, self.query_one("#template", Checkbox).value))

@@ -1,0 +1,55 @@
+"""Completes what is typed: a path as far as there are files, or one of some names."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from textual.suggester import Suggester
+
+
+class PathSuggester(Suggester):
+    """Offers the first folder or file that goes on with what was typed; → takes it.
+
+    Args:
+        endings: of the files that are offered; empty for all.
+        names: what is offered where it is no path, such as models that are known.
+    """
+
+    def __init__(
+        self,
+        endings: tuple[str, ...] = (),
+        names: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+        self._endings = endings
+        self._names = names
+
+    async def get_suggestion(self, value: str) -> str | None:
+        known = [name for name in self._names() if name.startswith(value) and name != value]
+        found = known or await asyncio.to_thread(paths_from, value, self._endings)
+        return found[0] if found and found[0].isprintable() else None
+
+
+def paths_from(typed: str, endings: tuple[str, ...] = ()) -> list[str]:
+    """What a typed path can go on to, folders with a slash; nothing where nothing was typed.
+
+    Hidden ones are offered once their dot is typed.
+    """
+    if not typed:
+        return []
+    folder, begun = os.path.split(typed)
+    try:
+        entries = sorted(os.scandir(Path(folder or ".").expanduser()), key=lambda entry: entry.name)
+        return [
+            os.path.join(folder, entry.name) + "/" * entry.is_dir()
+            for entry in entries
+            if entry.name.startswith(begun)
+            and (begun.startswith(".") or not entry.name.startswith("."))
+            and (entry.is_dir() or not endings or entry.name.endswith(endings))
+            and entry.name + "/" * entry.is_dir() != begun
+        ]
+    except (OSError, RuntimeError, ValueError):
+        return []
