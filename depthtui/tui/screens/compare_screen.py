@@ -218,7 +218,9 @@ class CompareScreen(LiveScreen):
 
     def action_export(self) -> None:
         """Save both runs, and what sets them apart."""
-        open_comparison_export(self.app, self._explorer, *self._results)
+        columns = (self._alignment.a, self._alignment.b)
+        first, second = (nearest_token(side, self.cursor.token) for side in columns)
+        open_comparison_export(self.app, self._explorer, *self._results, (first, second))
 
     def action_close(self) -> None:
         self.dismiss(None)

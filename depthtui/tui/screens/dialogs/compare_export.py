@@ -12,8 +12,15 @@ from depthtui.tui.screens.dialogs.export_screen import Exportable, ask_where
 from depthtui.tui.state.explorer import Explorer
 
 
-def open_comparison_export(app: App[Any], explorer: Explorer, a: RunResult, b: RunResult) -> None:
-    """Ask where to save both runs and what sets them apart."""
+def open_comparison_export(
+    app: App[Any], explorer: Explorer, a: RunResult, b: RunResult, tokens: tuple[int, int]
+) -> None:
+    """Ask where to save both runs and what sets them apart; the lens is told at a token of each."""
     settings = explorer.settings.summary_settings()
-    both = Exportable("both runs", "runs", lambda: comparison_report(a, b, settings))
+    a, b = explorer.session.with_remarks([a, b])
+
+    def token_of(result: RunResult) -> int:
+        return tokens[0] if result is a else tokens[1]
+
+    both = Exportable("both runs", "runs", lambda: comparison_report(a, b, settings, token_of))
     ask_where(app, explorer, both)
