@@ -119,6 +119,17 @@ def fit_shown(shown: str, width: int) -> str:
     return "".join(kept) + end + _ELLIPSIS + " " * (width - 1 - cells)
 
 
+def cut_in_the_middle(shown: str, width: int) -> str:
+    """Printable text in at most `width` cells; what is left out is its middle, where the names of
+    models differ the least."""
+    if cell_len(shown) <= width:
+        return shown
+    if cell_len(shown) != len(shown) or width < 6:
+        return fit_shown(shown, width)
+    tail = (width - 1) // 2
+    return shown[: width - 1 - tail] + _ELLIPSIS + shown[-tail:]
+
+
 def _visible(char: str) -> str:
     if char in _SIGNS:
         return _SIGNS[char]

@@ -21,6 +21,7 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
+from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.models.catalog import ModelListing
 from depthtui.report.explanations import of_measure
@@ -34,6 +35,7 @@ from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from depthtui.tui.screens.dialogs.skip_picker import SkipPicker
+from depthtui.tui.state.task_prompts import task_title
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.tui.app_helpers import Explored, explore
@@ -447,6 +449,23 @@ async def test_the_session_goes_back_marks_and_forgets(tmp_path: Path) -> None:
         await it.until(lambda: third not in it.session.runs)
         await it.press("escape")
         assert len(it.session.runs) == 2
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_the_list_of_runs_has_heads_and_depths(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with explore(tmp_path, size=size) as it:
+        await it.press("n")
+        await it.until(lambda: len(it.session.results) == 2)
+        await it.ready()
+        run = it.session.current
+        settings = it.app.explorer.settings.summary_settings()
+        counts = [str(depth.count) for depth in summarise([run.result], settings).depths]
+        await opened(it, "b", SessionScreen)
+        text = [line.split() for line in it.screen_text().split("\n")]
+        heads = ["prompt", "cos", "KL", "ovl", "of", "model", "task"]
+        assert any(" ".join(heads) in " ".join(words) for words in text)
+        row = [*counts, "30", run.model.name, *task_title(run.prompt).split()]
+        assert any(" ".join(row) in " ".join(words) for words in text)
 
 
 async def test_an_empty_session_says_how_to_fill_it(tmp_path: Path) -> None:

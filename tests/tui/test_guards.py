@@ -29,7 +29,7 @@ guards.install()
 SCREENS: dict[str, Callable[[Explored], Screen[object]]] = {
     "models": lambda it: ModelPicker(ModelSpec(), lambda: ()),
     "prompts": lambda it: PromptPicker(Prompt("One"), 0),
-    "compare": lambda it: CompareChoice(it.session),
+    "compare": lambda it: CompareChoice(it.app.explorer),
     "sweeps": lambda it: SweepList(it.app.explorer.settings.cache_dir, True),
     "sweep": lambda it: SweepScreen(it.app.explorer),
     "generation": lambda it: GenerationScreen(it.app.explorer, "up"),

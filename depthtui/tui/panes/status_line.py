@@ -11,12 +11,12 @@ from textual.widget import Widget
 
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.sizes import about, format_size
-from depthtui.token_text import fit_shown, printable_sentence
+from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
 from depthtui.tui.draw.styles import PaneStyles, Piece, number, strip_of, styles_of
 from depthtui.tui.state.session import Work
 from depthtui.tui.state.status import Status
 
-_LONGEST_NAME = 24
+_LONGEST_NAME, _SHORTEST_NAME = 24, 12
 _MANY = 100
 _TICK = 0.5
 """Seconds between two looks at the clock."""
@@ -71,7 +71,7 @@ class StatusLine(Widget):
         return strip_of([*left, (gap, self.pane_styles.text), *right], width, self.pane_styles.text)
 
     def _left(self, room: int) -> list[Piece]:
-        """The model and the prompt, dropping what matters least until they fit."""
+        """The model and the prompt; names are cut before numbers are left out."""
         styles, status = self.pane_styles, self.status
         model = status.model
         name = printable_sentence(model.name if model else status.loads) or "no model"
@@ -82,19 +82,29 @@ class StatusLine(Widget):
             if status.memory:
                 details.append(format_size(status.memory))
         wrapped = "chat template" if status.is_wrapped else ""
-        words = (printable_sentence(status.task), status.number, wrapped)
-        prompt = _prompt(" · ".join(filter(None, words)), styles)
+        task = printable_sentence(status.task)
         brand: Piece = ("depthtui  ", styles.muted)
-        for pieces in (
-            [brand, *_model(name, details, styles), *prompt],
-            [*_model(name, details, styles), *prompt],
-            [*_model(name, details[:1], styles), *prompt],
-            [*_model(name, [], styles), *prompt],
-            [*_model(name, details[:1], styles), *_prompt(wrapped, styles)],
-            [*_model(name, [], styles), *_prompt(wrapped, styles)],
+
+        def left(name: str, details: list[str], *words: str) -> list[Piece]:
+            prompt = " · ".join(filter(None, words))
+            return [*_model(name, details, styles), *_prompt(prompt, styles)]
+
+        whole = left(name, details, task, status.number, wrapped)
+        if _cells([brand, *whole]) <= room:
+            return [brand, *whole]
+        if _cells(whole) <= room:
+            return whole
+        for shown, words in (
+            (details[:2], (status.number, wrapped)),
+            (details[:2], (wrapped,)),
+            (details[:1], (wrapped,)),
+            ([], (wrapped,)),
         ):
-            if _cells(pieces) <= room:
-                return pieces
+            for title in (task, ""):
+                spare = room - _cells(left("", shown, title, *words))
+                # What the name does not need of its room, the task keeps.
+                if spare >= min(cell_len(name), _SHORTEST_NAME):
+                    return left(cut_in_the_middle(name, spare), shown, title, *words)
         return [(fit_shown(name, max(0, room)), styles.strong)]
 
     def _state(self) -> list[Piece]:

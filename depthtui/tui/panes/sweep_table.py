@@ -13,7 +13,7 @@ from textual.strip import Strip
 
 from depthtui.depth.rules import RULE_CURVES
 from depthtui.report.phrases import rule_title
-from depthtui.token_text import fit_shown, printable_sentence
+from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
 from depthtui.tui.draw.grid import in_sight
 from depthtui.tui.draw.styles import Piece, fit_right, line_style
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
@@ -359,12 +359,8 @@ def letter(place: int) -> str:
 
 
 def shortened(shown: str, width: int) -> str:
-    """Printable text in exactly `width` cells; its middle is left out, since names differ there
-    the least."""
-    if cell_len(shown) <= width or cell_len(shown) != len(shown) or width < 6:
-        return fit_shown(shown, width)
-    tail = (width - 1) // 2
-    return f"{shown[: width - 1 - tail]}…{shown[-tail:]}"
+    """Printable text in exactly `width` cells, cut in its middle."""
+    return fit_shown(cut_in_the_middle(shown, width), width)
 
 
 def _done_words(row: Row) -> str:

@@ -128,7 +128,7 @@ def choose_partner(screen: LiveScreen, explorer: Explorer) -> None:
         else:
             show_comparison(screen, explorer, run, partner.run)
 
-    screen.app.push_screen(CompareChoice(explorer.session), chosen)
+    screen.app.push_screen(CompareChoice(explorer), chosen)
 
 
 def show_comparison(

@@ -453,7 +453,7 @@ async def test_the_status_line_drops_what_does_not_fit():
         assert "tiny · 30 layers · cpu float32 · 538 MB   arithmetic · 3/12" in lines(wide)[0]
     async with framed(middle, (60, 3)):
         middle.show(status)
-        assert lines(middle)[0].startswith("tiny · 30 layers   arithmetic · 3/12")
+        assert lines(middle)[0].startswith("tiny · 30 layers · cpu float32   3/12")
     async with framed(narrow, (30, 3)):
         narrow.show(status)
         assert lines(narrow)[0].startswith("tiny")
@@ -462,6 +462,24 @@ async def test_the_status_line_drops_what_does_not_fit():
     async with framed(wrapped, (38, 3)):
         wrapped.show(replace(status, is_wrapped=True))
         assert lines(wrapped)[0].startswith("tiny   chat template")
+
+
+@pytest.mark.parametrize(("width", "task"), [(80, ""), (120, "Commonsense completion · ")])
+async def test_a_long_name_gives_way_before_numbers_do(width: int, task: str):
+    model = replace(
+        tiny_model(28), name="DeepSeek-R1-Distill-Qwen-1.5B-with-a-name-that-no-line-has-room-for"
+    )
+    status = Status(model=model, task="Commonsense completion", number="3/17", state="ready")
+    line = StatusLine()
+    async with framed(line, (width, 3)):
+        line.show(status)
+        shown = lines(line)[0]
+        assert f" · 28 layers · cpu float32   {task}3/17" in shown
+        name = shown.split(" · ")[0].strip()
+        head, _, tail = name.partition("…")
+        assert model.name.startswith(head)
+        assert model.name.endswith(tail)
+        assert len(head) >= 5 <= len(tail)
 
 
 async def test_progress_shows_stages_sizes_and_a_bar():

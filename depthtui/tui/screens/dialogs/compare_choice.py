@@ -8,12 +8,13 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import OptionList
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from depthtui.tui.screens.dialogs.dialog import ListDialog
-from depthtui.tui.screens.dialogs.session_screen import run_line
-from depthtui.tui.state.session import Run, Session
+from depthtui.tui.screens.dialogs.session_screen import RunTable, line_cells
+from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.session import Run
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,24 @@ class CompareChoice(ListDialog[Partner]):
         ),
     ]
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, explorer: Explorer) -> None:
         super().__init__()
-        self._session = session
+        self._explorer = explorer
+        self._session = session = explorer.session
         others = [run for run in session.shown() if run is not session.current]
         self._runs = list(reversed(others))
 
     def body(self) -> ComposeResult:
+        yield Static(id="runs-head")
         yield OptionList(compact=True)
 
     def on_mount(self) -> None:
         listing = self.listing
-        width = 44 if self.app.size.width >= 100 else 26
+        settings = self._explorer.settings.summary_settings()
+        table = RunTable(self._runs, self._session, settings, line_cells(self.app.size.width))
+        self.query_one("#runs-head", Static).update(table.head)
         listing.add_option(Option(Content("The same prompt on another model…")))
-        listing.add_options(Option(run_line(run, self._session, width)) for run in self._runs)
+        listing.add_options(Option(table.line(run)) for run in self._runs)
         offered = self._session.marked or self._session.before(self._session.current)
         self.start_at(1 + self._runs.index(offered) if offered in self._runs else 0)
 

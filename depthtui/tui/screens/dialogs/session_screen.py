@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.effective_depth import summarise
+from depthtui.metrics.lens_view import through
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import without
 from depthtui.token_text import fit_shown, printable_chars
+from depthtui.tui.draw.styles import fit_right
 from depthtui.tui.screens.dialogs.confirm import Confirm
 from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
 from depthtui.tui.state.explorer import Explorer
@@ -53,6 +59,7 @@ class SessionScreen(ListDialog[SessionChoice]):
         self._session = explorer.session
 
     def body(self) -> ComposeResult:
+        yield Static(id="runs-head")
         yield OptionList(compact=True)
         yield Static("No runs yet: r runs the prompt.", id="no-runs")
         kept = self._explorer.offered
@@ -79,8 +86,12 @@ class SessionScreen(ListDialog[SessionChoice]):
         listing = self.listing
         kept = listing.highlighted or 0
         listing.clear_options()
-        width = 44 if self.app.size.width >= 100 else 26
-        listing.add_options(Option(run_line(run, self._session, width)) for run in self._runs)
+        settings = self._explorer.settings.summary_settings()
+        table = RunTable(self._runs, self._session, settings, line_cells(self.app.size.width))
+        head = self.query_one("#runs-head", Static)
+        head.update(table.head)
+        head.display = bool(self._runs)
+        listing.add_options(Option(table.line(run)) for run in self._runs)
         listing.highlighted = min(kept, len(self._runs) - 1) if self._runs else None
         listing.display = bool(self._runs)
         self.query_one("#no-runs").display = not self._runs
@@ -128,16 +139,100 @@ STATE_STYLES = {
 }
 
 
-def run_line(run: Run, session: Session, width: int) -> Content:
-    """One line about a run: its mark, number, time, state, prompt, model and task."""
-    state, style = _state(run)
-    return Content.assemble(
-        _head(run, session),
-        (f"{run.started:%H:%M}  ", MUTED),
-        (f"{state:<13} ", style),
-        f"{run_title(run, width):<{width}}",
-        (f"  {printable_chars(run.model.name)} · {task_title(run.prompt)}", MUTED),
+_RULES = {"cosine": "cos", "kl": "KL", "overlap": "ovl"}
+"""The rules whose counts a line has, and the heads of their columns."""
+
+_HEADS = {"time": "time", "state": "", "prompt": "prompt", **_RULES, "layers": "of"}
+_HEADS |= {"model": "model", "task": "task"}
+_NUMBERS = (*_RULES, "layers")
+_NUMBER_CELLS = 6
+_LEAST_PROMPT, _LEAST_CUT_PROMPT = 16, 8
+_WIDEST = 140
+"""Cells of the widest dialog with a list of runs, as the style sheet has it."""
+
+_LONGEST_NAME = 28
+_NOTHING = "–"
+
+
+class RunTable:
+    """Lines about runs in columns under a head; the prompt has what the others leave.
+
+    Where that is little, time and state are left out before another column is cut.
+
+    Args:
+        runs: what is listed.
+        session: says which run is on the screen and which is marked.
+        settings: by which effective depths are found.
+        width: cells of a line.
+    """
+
+    def __init__(
+        self, runs: Sequence[Run], session: Session, settings: SummarySettings, width: int
+    ) -> None:
+        self._session = session
+        self._texts = {run.number: _texts(run, settings) for run in runs}
+        for dropped in ((), ("time",), ("time", "state")):
+            self._columns = [name for name in _HEADS if name not in dropped]
+            self._widths = {name: self._needed(name) for name in self._columns}
+            gaps = sum(len(_gap(name)) for name in self._columns)
+            used = sum(self._widths.values()) - self._widths["prompt"]
+            room = width - _NUMBER_CELLS - gaps - used
+            if room >= _LEAST_PROMPT:
+                break
+        self._widths["prompt"] = max(_LEAST_CUT_PROMPT, room)
+
+    def _needed(self, name: str) -> int:
+        """Cells of a column."""
+        longest = max((cell_len(texts[name]) for texts in self._texts.values()), default=0)
+        return max(len(_HEADS[name]), min(longest, _LONGEST_NAME))
+
+    @property
+    def head(self) -> Content:
+        """What the columns are."""
+        cells = "".join(self._cell(name, _HEADS[name]) for name in self._columns)
+        return Content.styled(" " * _NUMBER_CELLS + cells, MUTED)
+
+    def line(self, run: Run) -> Content:
+        """One run: its mark and number, then the columns."""
+        texts, (state, style) = dict(self._texts[run.number]), _state(run)
+        if "state" not in self._columns and run.state is not RunState.FINISHED:
+            texts["prompt"] = f"{state} · {texts['prompt']}"
+        styles = {"prompt": "", "state": style, **dict.fromkeys(_RULES, "")}
+        return Content.assemble(
+            _head(run, self._session),
+            *((self._cell(name, texts[name]), styles.get(name, MUTED)) for name in self._columns),
+        )
+
+    def _cell(self, name: str, text: str) -> str:
+        fitted = fit_right if name in _NUMBERS else fit_shown
+        return fitted(text, self._widths[name]) + _gap(name)
+
+
+def _gap(name: str) -> str:
+    """What follows a column: its numbers stand closer than its words."""
+    return " " if name in _RULES else "  "
+
+
+def _texts(run: Run, settings: SummarySettings) -> dict[str, str]:
+    """What a run has in each column."""
+    summary = (
+        None if run.result is None else summarise([through(run.result, settings.lens)], settings)
     )
+    counts = {depth.rule: depth.count for depth in summary.depths} if summary else {}
+    return {
+        "time": f"{run.started:%H:%M}",
+        "state": _state(run)[0],
+        "prompt": run_title(run, 200),
+        **{rule: _NOTHING if counts.get(rule) is None else str(counts[rule]) for rule in _RULES},
+        "layers": str(run.model.n_layers),
+        "model": printable_chars(run.model.name),
+        "task": task_title(run.prompt),
+    }
+
+
+def line_cells(screen: int) -> int:
+    """Cells of a line in a list of runs on a screen of this width."""
+    return min(screen * 9 // 10, _WIDEST) - 5 if screen >= 100 else screen - 5
 
 
 def run_card(run: Run, session: Session) -> Content:
