@@ -146,7 +146,7 @@ _HEADS = {"time": "time", "state": "", "prompt": "prompt", **_RULES, "layers": "
 _HEADS |= {"model": "model", "task": "task"}
 _NUMBERS = (*_RULES, "layers")
 _NUMBER_CELLS = 6
-_LEAST_PROMPT, _LEAST_CUT_PROMPT = 16, 8
+_LEAST_PROMPT, _LEAST_CUT_PROMPT = 16, 6
 _WIDEST = 140
 """Cells of the widest dialog with a list of runs, as the style sheet has it."""
 
@@ -210,7 +210,7 @@ class RunTable:
 
 def _gap(name: str) -> str:
     """What follows a column: its numbers stand closer than its words."""
-    return " " if name in _RULES else "  "
+    return " " if name in _RULES else "" if name == "task" else "  "
 
 
 def _texts(run: Run, settings: SummarySettings) -> dict[str, str]:
