@@ -21,7 +21,7 @@ _RUN = re.compile(
 )
 """A run of text as Rich writes it, blanks included."""
 
-_WORD = re.compile(r"[\u2500-\u28ff]{1,4}|[^\s\u2500-\u28ff]{1,12}")
+_WORD = re.compile(r"[\u2500-\u28ff·]{1,4}|[^\s\u2500-\u28ff·]{1,12}")
 """What is placed together: little, since not every renderer stretches a text to a length."""
 
 

@@ -40,7 +40,7 @@ async def test_q_twice_quits_in_the_middle_of_a_run(tmp_path: Path, key: str) ->
     async with explore(tmp_path, size=(80, 24)) as it:
         await halted(it)
         await it.press(key)
-        await asks(it, "Run 2 is halted after layer 0: q quits all the same, any other key")
+        await asks(it, "Run 2 is halted after layer 0. q quits, other keys go back.")
         await it.press("j")
         await it.until(lambda: it.app.screen is it.main)
         assert not it.engine.killed
@@ -60,7 +60,7 @@ async def test_quitting_asks_while_a_text_is_written(tmp_path: Path) -> None:
         await it.press("escape")
         await it.until(lambda: isinstance(it.app.screen, GenerationScreen))
         await it.press("r")
-        await asks(it, "r begins anew all the same")
+        await asks(it, "r begins anew, other keys")
         await it.press("r")
         await it.until(lambda: len(it.engine.sent(StartGeneration)) == 2)
 
@@ -69,7 +69,7 @@ async def test_writing_asks_before_it_ends_a_run(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await halted(it)
         await it.press("w")
-        await asks(it, "w writes all the same")
+        await asks(it, "w writes, other keys")
         await it.press("n")
         await it.until(lambda: it.app.screen is it.main)
         assert not it.engine.sent(StartGeneration)
@@ -84,14 +84,14 @@ async def test_another_model_asks_before_it_ends_a_run(tmp_path: Path) -> None:
         await it.press("m")
         await it.until(lambda: isinstance(it.app.screen, ModelPicker))
         it.app.screen.dismiss(ModelSpec("other/model"))
-        await asks(it, "m opens it all the same")
+        await asks(it, "m opens it, other keys")
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main)
         assert len(it.engine.sent(LoadModel)) == 1
         await it.press("m")
         await it.until(lambda: isinstance(it.app.screen, ModelPicker))
         it.app.screen.dismiss(ModelSpec("other/model"))
-        await asks(it, "m opens it all the same")
+        await asks(it, "m opens it, other keys")
         await it.press("m")
         await it.until(lambda: len(it.engine.sent(LoadModel)) == 2)
 
@@ -105,7 +105,7 @@ async def test_a_slower_metric_is_not_ended_by_the_way(tmp_path: Path) -> None:
         await it.until(lambda: it.session.live.work)
         runs = len(it.engine.sent(StartRun))
         await it.press("n")
-        await asks(it, "Run 1 computes residual erasure: n runs it all the same")
+        await asks(it, "Run 1 computes residual erasure. n runs the prompt, other keys")
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main)
         assert len(it.engine.sent(StartRun)) == runs
@@ -118,6 +118,6 @@ async def test_a_remapped_key_confirms(tmp_path: Path) -> None:
     async with explore(tmp_path, lambda: FakeEngine(), settings=settings) as it:
         await halted(it)
         await it.press("f9")
-        await asks(it, "f9 quits all the same")
+        await asks(it, "f9 quits, other keys")
         await it.press("f9")
         await it.until(lambda: it.engine.killed)

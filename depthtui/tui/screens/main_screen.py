@@ -297,7 +297,7 @@ class MainScreen(PlacesScreen):
                 self.notify(PLAIN_AGAIN, markup=False)
             self.redraw()
 
-        ask_first(self.app, self.explorer, self.explorer.slow_work, key, "runs it", run)
+        ask_first(self.app, self.explorer, self.explorer.slow_work, key, "runs the prompt", run)
 
     def action_next_layer(self) -> None:
         self.explorer.step(self._take_count())

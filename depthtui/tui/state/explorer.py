@@ -612,7 +612,7 @@ class Explorer:
     def unfinished(self) -> str:
         """What would end with the engine's work, in words; empty where it does none."""
         if self.sweep is not None and self.sweep.is_live:
-            return f"A sweep goes on ({self.sweep.done} of {self.sweep.total} prompts are kept)"
+            return f"A sweep goes on, {self.sweep.done} of {self.sweep.total} prompts are kept"
         if self.generation_state is not None and self.generation_state.is_live:
             return "A text is being written"
         if self._writing_id >= 0:

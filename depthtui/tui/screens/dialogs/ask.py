@@ -71,5 +71,5 @@ def ask_first(
         if agreed:
             then()
 
-    question = f"{lost}: {keys[0]} {does} all the same, any other key goes back."
+    question = f"{lost}. {keys[0]} {does}, other keys go back."
     app.push_screen(Ask(question, keys), answered)
