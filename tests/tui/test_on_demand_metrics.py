@@ -117,7 +117,9 @@ async def test_rows_come_while_it_is_computed_and_escape_keeps_them(tmp_path: Pa
         await it.until(lambda: "is being computed" in it.screen_text())
         it.engine.advance(until=MetricRows)
         await it.until(lambda: run.result.get(ResidualErasure) is not None)
-        await it.until(lambda: "residual erasure 1 of 2 · 0 s, about 40 s left" in it.screen_text())
+        # What the clock says depends on the machine.
+        await it.until(lambda: "residual erasure 1 of 2 · " in it.screen_text())
+        assert " s left" in it.screen_text()
         assert np.isnan(run.result.get(ResidualErasure).effect).any()
         await it.press("escape")
         await it.until(lambda: it.status.state == "stopped")
