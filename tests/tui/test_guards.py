@@ -49,6 +49,15 @@ async def test_a_screen_may_be_left_before_it_is_there(tmp_path: Path, name: str
         await it.press("j")
 
 
+async def test_what_was_to_come_after_a_refresh_may_find_the_screen_gone(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("S")
+        screen = it.app.screen
+        await it.press("S")
+        await it.until(lambda: not screen.is_attached, "its end")
+        screen._show_tabs()
+
+
 async def test_a_dialog_dismissed_twice_closes_nothing_else(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         picker = ModelPicker(ModelSpec(), lambda: ())

@@ -128,6 +128,9 @@ class PaneScreen(Screen[None]):
         self.call_after_refresh(self._show_tabs)
 
     def _show_tabs(self) -> None:
+        """Name the panes, unless the screen is gone."""
+        if not self.is_running:
+            return
         tabbed = [pane for pane in self.panes if not pane.has_class("always")]
         for tabs in self.query(PaneTabs):
             tabs.show(tabbed, self.active_pane)
