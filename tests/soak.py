@@ -41,7 +41,14 @@ WARM = 200
 GROWTH = 1.05
 """How much more memory it may take from then on."""
 
+_RAISED = re.compile(r'File "(.*)", line (\d+), in (\S+)\n(?: {4}.*\n)*(\w[\w.]+:.*)')
+"""Where an error of the log was raised, and what it says."""
+
 EVENTS_A_CHECK = 50
+
+SAMPLE, QUIET_SAMPLES, MOST_SAMPLES = 0.06, 5, 200
+"""Seconds between two looks at whether it rests, how often it must, and how often to look."""
+
 SIZES = ((60, 18), (80, 24), (119, 23), (120, 40), (160, 45), (200, 60), (300, 100))
 
 # Neither q nor ctrl-c, -q and -z: they leave the explorer.
@@ -197,7 +204,7 @@ class Soak:
 
     def _check_screen(self) -> None:
         """Compare the screen with one drawn afresh, twice where they differ: it may have moved."""
-        if not self.terminal.settle():
+        if not self._rests():
             self.tally.moving += 1
             return
         before, after = self._cells(), self._fresh()
@@ -221,8 +228,18 @@ class Soak:
         self.terminal.type(b"\x0c")
         if not self.terminal.read(10):
             self.tally.wrong.append(f"event {self.tally.events}: frozen")
-        self.terminal.settle()
+        self._rests()
         return self._cells()
+
+    def _rests(self) -> bool:
+        """Read until the explorer sleeps and says nothing for a while; whether it came to that."""
+        explorer, quiet = psutil.Process(self.terminal.process.pid), 0
+        for _ in range(MOST_SAMPLES):
+            if self.terminal.read(SAMPLE) or explorer.status() != psutil.STATUS_SLEEPING:
+                quiet = 0
+            elif (quiet := quiet + 1) == QUIET_SAMPLES:
+                return True
+        return False
 
     def _cells(self) -> list[list[Cell]]:
         screen = self.terminal.screen
@@ -266,8 +283,11 @@ class Soak:
     def _read_log(self) -> None:
         if self.terminal.log.exists():
             text = self.terminal.log.read_text("utf-8", "replace")
-            errors = re.findall(r"^(?!Traceback|The above|During)\S.*$", text, re.MULTILINE)
-            self.tally.wrong += [f"in the log: {error}" for error in errors]
+            found = _RAISED.findall(text)
+            self.tally.wrong += [
+                f"in the log: {error} ({Path(file).name}:{line}, {function})"
+                for file, line, function, error in found
+            ]
 
 
 def _wait(terminal: Terminal, seconds: float = 10.0) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from textual import events
+from textual import dom, events
 from textual._widget_navigation import Direction
 from textual.await_complete import AwaitComplete
 from textual.dom import DOMNode
@@ -35,6 +35,7 @@ _dismiss = Screen.dismiss
 _on_resize = Screen._on_resize
 _get_widget_and_offset_at = Screen.get_widget_and_offset_at
 _move_page = OptionList._move_page
+_watch = dom._watch  # type: ignore[attr-defined]
 
 
 async def dispatch_message(self: MessagePump, message: Message) -> None:
@@ -108,6 +109,19 @@ def move_page(self: OptionList, direction: Direction) -> None:
         _move_page(self, direction)
 
 
+def watch(
+    node: DOMNode, obj: DOMNode, attribute_name: str, callback: Any, *, init: bool = True
+) -> None:
+    """Watch an attribute, and forget those that watched it and are gone.
+
+    `Reactive._check_watchers` forgets them when the attribute changes; what the keys of a footer
+    and text areas watch never does, and all of them would be kept. Textual issue 6666.
+    """
+    watchers = getattr(obj, "__watchers", {}).get(attribute_name, [])
+    watchers[:] = [watcher for watcher in watchers if not watcher[0]._closing]
+    _watch(node, obj, attribute_name, callback, init=init)
+
+
 def install() -> None:
     """Put the guards in their places; again makes no difference."""
     MessagePump._dispatch_message = dispatch_message  # type: ignore[method-assign]
@@ -115,3 +129,4 @@ def install() -> None:
     Screen._on_resize = on_resize  # type: ignore[method-assign]
     Screen.get_widget_and_offset_at = get_widget_and_offset_at  # type: ignore[method-assign]
     OptionList._move_page = move_page  # type: ignore[method-assign]
+    dom._watch = watch  # type: ignore[attr-defined]

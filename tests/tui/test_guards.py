@@ -11,7 +11,7 @@ from textual.app import App, ComposeResult
 from textual.command import CommandPalette
 from textual.geometry import Size
 from textual.screen import Screen
-from textual.widgets import OptionList, Static
+from textual.widgets import Footer, OptionList, Static
 
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
@@ -28,7 +28,7 @@ guards.install()
 
 SCREENS: dict[str, Callable[[Explored], Screen[object]]] = {
     "models": lambda it: ModelPicker(ModelSpec(), lambda: ()),
-    "prompts": lambda it: PromptPicker(Prompt("One"), 0),
+    "prompts": lambda it: PromptPicker(Prompt("One"), False, 0),
     "compare": lambda it: CompareChoice(it.app.explorer),
     "sweeps": lambda it: SweepList(it.app.explorer.settings.cache_dir, True),
     "sweep": lambda it: SweepScreen(it.app.explorer),
@@ -69,6 +69,16 @@ async def test_a_dialog_dismissed_twice_closes_nothing_else(tmp_path: Path) -> N
         await it.until(lambda: not picker.is_attached, "its end")
         assert it.app.screen is it.main
         assert chosen == [ModelSpec("one")]
+
+
+async def test_what_watched_something_and_is_gone_is_forgotten(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        for _ in range(2):
+            await it.press("p", "f1", "escape", "z", "z")
+            await it.until(lambda: it.app.screen is it.main, "the main screen")
+        for watched, name in ((it.main.query_one(Footer), "compact"), (it.app, "theme")):
+            watchers = getattr(watched, "__watchers")[name]
+            assert len([node for node, _ in watchers if not node.is_attached]) <= 1, name
 
 
 class Listing(App[None]):
