@@ -8,41 +8,35 @@ from pathlib import Path
 import pytest
 from textual import events
 from textual.app import App, ComposeResult
-from textual.command import CommandPalette
 from textual.geometry import Size
 from textual.screen import Screen
 from textual.widgets import Footer, OptionList, Static
 
-from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec
 from depthtui.tui import guards
-from depthtui.tui.screens.dialogs.compare_choice import CompareChoice
-from depthtui.tui.screens.dialogs.model_picker import ModelPicker
-from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
-from depthtui.tui.screens.dialogs.sweep_list import SweepList
-from depthtui.tui.screens.generation_screen import GenerationScreen
-from depthtui.tui.screens.sweep_screen import SweepScreen
+from depthtui.tui.screens.dialogs.dialog import Dialog
 from tests.tui.app_helpers import Explored, explore
 
 guards.install()
 
-SCREENS: dict[str, Callable[[Explored], Screen[object]]] = {
-    "models": lambda it: ModelPicker(ModelSpec(), lambda: ()),
-    "prompts": lambda it: PromptPicker(Prompt("One"), False, 0),
-    "compare": lambda it: CompareChoice(it.app.explorer),
-    "sweeps": lambda it: SweepList(it.app.explorer.settings.cache_dir, True),
-    "sweep": lambda it: SweepScreen(it.app.explorer),
-    "generation": lambda it: GenerationScreen(it.app.explorer, "up"),
-    "palette": lambda it: CommandPalette(),
+OPENS: dict[str, Callable[[Explored], object]] = {
+    "models": lambda it: it.main.action_models(),
+    "prompts": lambda it: it.main.action_prompts("tasks"),
+    "runs": lambda it: it.main.action_session(),
+    "compare": lambda it: it.main.action_compare(),
+    "sweep": lambda it: it.main.action_sweep(),
+    "generation": lambda it: it.main.action_generate(),
+    "palette": lambda it: it.app.action_command_palette(),
 }
+"""What opens a screen."""
 
 
-@pytest.mark.parametrize("name", SCREENS)
+@pytest.mark.parametrize("name", OPENS)
 async def test_a_screen_may_be_left_before_it_is_there(tmp_path: Path, name: str) -> None:
     async with explore(tmp_path) as it:
         for _ in range(3):
-            screen = SCREENS[name](it)
-            it.app.push_screen(screen)
+            OPENS[name](it)
+            screen = it.app.screen
+            assert screen is not it.main
             it.app.pop_screen()
             await it.until(lambda screen=screen: not screen.is_attached, "its end")
         assert it.app.screen is it.main
@@ -60,15 +54,15 @@ async def test_what_was_to_come_after_a_refresh_may_find_the_screen_gone(tmp_pat
 
 async def test_a_dialog_dismissed_twice_closes_nothing_else(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        picker = ModelPicker(ModelSpec(), lambda: ())
-        chosen: list[ModelSpec | None] = []
-        it.app.push_screen(picker, chosen.append)
+        dialog: Dialog[int] = Dialog()
+        chosen: list[int | None] = []
+        it.app.push_screen(dialog, chosen.append)
         await it.pilot.pause()
-        picker.dismiss(ModelSpec("one"))
-        picker.dismiss(ModelSpec("two"))
-        await it.until(lambda: not picker.is_attached, "its end")
+        dialog.dismiss(1)
+        dialog.dismiss(2)
+        await it.until(lambda: not dialog.is_attached, "its end")
         assert it.app.screen is it.main
-        assert chosen == [ModelSpec("one")]
+        assert chosen == [1]
 
 
 async def test_what_watched_something_and_is_gone_is_forgotten(tmp_path: Path) -> None:
