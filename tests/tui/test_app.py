@@ -443,7 +443,7 @@ async def test_a_remapping_of_no_key_is_told(tmp_path: Path) -> None:
 
 async def test_a_key_that_two_share_is_told(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path, keys={"run": "j", "off": "question_mark,f9"})
-    async with explore(tmp_path, settings=settings) as it:
+    async with explore(tmp_path, settings=settings, wait=False) as it:
         assert it.toasts() == [
             "The settings give j to both run and down, question_mark to both off and help."
         ]

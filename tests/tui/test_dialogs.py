@@ -173,9 +173,9 @@ async def test_the_chat_template_is_seen_and_belongs_to_the_prompt(tmp_path: Pat
         await opened(it, "t", PromptPicker)
         assert it.app.screen.query_one("#template", Checkbox).value
         await it.press("escape", "n")
+        await it.until(lambda: any("plain" in toast for toast in it.toasts()))
         await it.until(lambda: len(it.session.runs) == 3)
         assert not started(it).settings.chat_template
-        assert "plain" in it.toasts()[-1]
         await it.until(lambda: "Prompt · chat template" not in it.screen_text())
     assert not load_settings(tmp_path / "settings.toml").chat_template
 

@@ -13,11 +13,11 @@ from depthtui.data.remarks import Remarks
 from depthtui.data.run_settings import ModelSpec
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.settings import Settings
+from depthtui.tui.app import DepthApp
 from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from depthtui.tui.state.kept_session import kept_session, session_path, words_of
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.task_prompts import first_prompt, neighbour
-from tests.builders.engines import FakeEngine
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.test_dialogs import three_runs
 
@@ -106,21 +106,29 @@ async def test_without_a_cache_nothing_is_kept(tmp_path: Path) -> None:
     assert not session_path(tmp_path / "cache").exists()
 
 
-async def test_a_session_that_cannot_be_kept_is_said_once(tmp_path: Path) -> None:
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every toast, also of those that are gone again."""
+    messages: list[str] = []
+    monkeypatch.setattr(DepthApp, "show_toast", lambda app, toast: messages.append(toast.message))
+    return messages
+
+
+async def test_a_session_that_cannot_be_kept_is_said_once(tmp_path: Path, told: list[str]) -> None:
     (tmp_path / "cache").write_text("")
     async with explore(tmp_path) as it:
         await three_runs(it)
-        assert sum("is not kept" in toast for toast in it.toasts()) == 1
+        assert sum("is not kept" in message for message in told) == 1
 
 
-async def test_what_is_damaged_is_said_and_set_aside(tmp_path: Path) -> None:
+async def test_what_is_damaged_is_said_and_set_aside(tmp_path: Path, told: list[str]) -> None:
     async with explore(tmp_path) as it:
         await a_session(it)
     path = session_path(tmp_path / "cache")
     whole = path.read_bytes()
     content = json.loads(whole)
     assert content["schema"] == 1
-    told: list[str] = []
+    told.clear()
     found = kept_session(path, told.append)
     assert found is not None
     assert not told
@@ -140,8 +148,8 @@ async def test_what_is_damaged_is_said_and_set_aside(tmp_path: Path) -> None:
         assert not path.exists()
         assert path.with_name("session-damaged.json").read_bytes() == data
     path.write_bytes(damaged[0])
-    async with explore(tmp_path, lambda: FakeEngine()) as it:
-        await it.until(lambda: any("set aside" in toast for toast in it.toasts()))
+    async with explore(tmp_path) as it:
+        assert any("set aside" in message for message in told)
         assert it.app.explorer.offered is None
 
 
