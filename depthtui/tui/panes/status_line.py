@@ -16,7 +16,7 @@ from depthtui.tui.draw.styles import PaneStyles, Piece, number, strip_of, styles
 from depthtui.tui.state.session import Work
 from depthtui.tui.state.status import Status
 
-_LONGEST_NAME, _SHORTEST_NAME = 24, 12
+_LONGEST_NAME, _SHORTEST_NAME = 24, 16
 _MANY = 100
 _TICK = 0.5
 """Seconds between two looks at the clock."""
