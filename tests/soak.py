@@ -317,12 +317,12 @@ def _differing(a: list[list[Cell]], b: list[list[Cell]]) -> list[int]:
 
 
 def _is_toast(before: list[list[Cell]], after: list[list[Cell]], lines: list[int]) -> bool:
-    """Whether all that differs is a toast that came or went: a bar with something beside it."""
-    corners = set()
+    """Whether all that differs are toasts that came or went: each line from its bar on."""
     for y in lines:
         x = next(x for x, cell in enumerate(before[y]) if cell != after[y][x])
-        corners.add((x, "▌" in (before[y][x][0], after[y][x][0])))
-    return len(corners) == 1 and corners.pop()[1]
+        if "▌" not in (before[y][x][0], after[y][x][0]):
+            return False
+    return True
 
 
 def _text(line: list[Cell]) -> str:
