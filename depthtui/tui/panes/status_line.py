@@ -102,9 +102,12 @@ class StatusLine(Widget):
         ):
             for title in (task, ""):
                 spare = room - _cells(left("", shown, title, *words))
-                # What the name does not need of its room, the task keeps.
                 if spare >= min(cell_len(name), _SHORTEST_NAME):
-                    return left(cut_in_the_middle(name, spare), shown, title, *words)
+                    name = cut_in_the_middle(name, spare)
+                    unused = spare - cell_len(name) - len(" · ")
+                    if not title and unused >= _SHORTEST_NAME:
+                        title = fit_shown(task, unused).rstrip()
+                    return left(name, shown, title, *words)
         return [(fit_shown(name, max(0, room)), styles.strong)]
 
     def _state(self) -> list[Piece]:
