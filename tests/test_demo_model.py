@@ -239,6 +239,7 @@ def test_planted_truth(engine, skipped):
     assert lens.kl[-skipped - 2].mean() > 0
 
 
+@pytest.mark.by_hand
 def test_a_prompt_of_the_ladder_the_naive_way(engine):
     """A prompt of ours, where no oracle is at hand: the whole lens, one forward a depth."""
     result = engine.run(make_prompts("commonsense", None, 2)[1], RunSettings(top_k=5))

@@ -271,7 +271,7 @@ MOST_WAITS = {
     "neighbours": 12,
     "direct_logits": 8,
     "settling": 4,
-    "ablation": 16,
+    "ablation": 24,  # in four parts
     "skip_effects": 30,
     "residual_erasure": 24,
     "integrated_gradients": 16,

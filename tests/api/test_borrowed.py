@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from depthtui import Prompt, analyze
 from depthtui.data.arrays import arrays_of
+from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME
 
 PROMPT = Prompt("The ferry did not run, and seven plus five is twelve.", " twelve.")
@@ -227,7 +228,11 @@ def test_an_interrupted_model_is_left_as_it_was(make_model, tokenizer, error, ca
     model.model.layers[2].mlp.register_forward_hook(interrupt)
     before = state(model)
     # An error may cost one metric alone, an interrupt ends the work.
-    with pytest.raises(KeyboardInterrupt) if error is KeyboardInterrupt else suppress(error):
+    with (
+        pytest.raises(KeyboardInterrupt)
+        if error is KeyboardInterrupt
+        else suppress(error, DepthError)
+    ):
         measured(model, tokenizer, ("logit_lens", "ablation", "integrated_gradients"))
     assert len(calls) >= call
     assert state(model) == before

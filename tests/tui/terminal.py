@@ -108,9 +108,11 @@ class Terminal:
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, size)
 
     def until(self, condition: Callable[[], object]) -> None:
-        """Read until a condition holds."""
+        """Read until a condition holds; a clock on the screen writes without end."""
+        end = time.monotonic() + PATIENCE
         while not condition():
             assert self.read(), self.text
+            assert time.monotonic() < end, self.text
             assert self.process.poll() is None or condition(), self.text
 
     @property
@@ -133,7 +135,9 @@ class Terminal:
 
     def end(self) -> int:
         """Wait for the program's end, reading what it still writes; its exit status."""
+        end = time.monotonic() + PATIENCE
         while self.process.poll() is None:
+            assert time.monotonic() < end, self.text
             self.read(0.05)
         while self.read(0):
             pass

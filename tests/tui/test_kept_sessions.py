@@ -55,7 +55,7 @@ async def test_the_last_session_is_offered_and_r_brings_it_back(tmp_path: Path) 
         assert states == [RunState.FINISHED, RunState.FINISHED, RunState.KEPT]
         assert it.session.runs[2].remarks.note == "to be looked at again"
         await it.press("b")
-        await it.until(lambda: "not opened" in text(it))
+        await it.until(lambda: "not op" in text(it))
         await it.press("home", "enter")
         await it.until(lambda: it.session.runs[2].state is RunState.FINISHED)
         assert it.session.current is it.session.runs[2]

@@ -36,7 +36,7 @@ def test_a_stack_is_made_of_a_runs_setting(off: tuple[Skip, ...]) -> None:
 
 
 async def test_k_puts_the_changed_run_into_the_list(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    async with explore(tmp_path, size=(200, 60)) as it:
         clean = it.session.current
         await without_the_last_ten(it)
         await it.press("K")

@@ -158,7 +158,9 @@ async def test_a_comparison_is_read_through_it(tmp_path: Path) -> None:
         await it.ready()
         read_by(it, AffineLens)
         second = it.session.current
-        screen = CompareScreen(it.app.explorer, first, second, MEASURE_BY_NAME["kl"])
+        screen = CompareScreen(
+            it.app.explorer, first, second, MEASURE_BY_NAME["kl"], it.main.cursor
+        )
         it.app.push_screen(screen)
         await it.until(lambda: titles(it).count("A · Lens KL, affine · KL(p_l || p), nats") == 1)
         assert sum('Affine lens at "' in title for title in titles(it)) == 2

@@ -201,6 +201,9 @@ def test_the_real_thing_ends_in_a_filled_screen_and_quits_in_mid_run(
         terminal.resize(60 + 7 * number, 18 + 2 * number)
     terminal.resize(120, 40)
     terminal.until(lambda: "halted" in terminal.text)
+    # The first asks, since a run is under way.
+    terminal.type(b"q")
+    terminal.until(lambda: "q quits" in terminal.text)
     terminal.type(b"q")
     assert terminal.end() == 0
     terminal.assert_restored()

@@ -140,7 +140,7 @@ class StatusLine(Widget):
             case "running":
                 return [good, (f"waiting for the engine{self._clock_words()}", styles.text)]
             case "halted":
-                where = f"halted after layer {status.layer} of {status.layers}"
+                where = f"halted after {status.layer} of {status.layers} layers"
                 return [("‖ ", styles.warning), (where, styles.text)]
             case "sweeping":
                 done, total = status.swept

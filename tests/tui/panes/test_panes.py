@@ -395,7 +395,7 @@ def running(work: Work) -> Status:
             Status(state="sweeping", swept=(2, 48), sweep_left=40.0),
             "48 prompts, about 40 s left · S",
         ),
-        (Status(state="halted", layer=3, layers=30), "‖ halted after layer 3 of 30"),
+        (Status(state="halted", layer=3, layers=30), "‖ halted after 3 of 30 layers"),
         (Status(state="gone"), "✕ engine gone"),
         (Status(model=tiny_model(3), state="loading", loads="a/b"), "◌ loading a/b"),
         (Status(state="ready", cached=True, loaded="b"), "● ready · cached · b is loaded"),
