@@ -20,3 +20,12 @@ def demo_folder() -> Path:
     checkout = Path(__file__).parent.parent
     cache = os.environ.get("DEPTHTUI_CACHE_DIR") or checkout / "cache"
     return ensure_demo(Path(cache) / "models", lambda _: None)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Everything that depthtui keeps is kept in a folder of the test's own."""
+    monkeypatch.setenv("DEPTHTUI_CONFIG", str(tmp_path / "settings.toml"))
+    monkeypatch.setenv("DEPTHTUI_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path

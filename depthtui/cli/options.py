@@ -23,7 +23,7 @@ from depthtui.data.run_settings import (
 )
 from depthtui.errors import DepthError
 from depthtui.options import Option, WrongValue, options_of
-from depthtui.report.formats import format_help, format_titles
+from depthtui.report.formats import Subject, format_help, format_titles
 from depthtui.settings import Settings, load_settings
 from depthtui.sizes import parse_size
 
@@ -424,22 +424,33 @@ def run_options(command: Any) -> Any:
 
 
 generation_options = given_options("Writing", *declared(GenerationSettings))
+
+
+def files_to_write(folder: str, subject: Subject, formats: str) -> tuple[_Decorator, _Decorator]:
+    """`--out` and `--format`.
+
+    Args:
+        folder: what the folder is for, as help.
+        subject: what is written.
+        formats: those that are written where none is named, as help.
+    """
+    return (
+        click.option("--out", type=Folder(), help=folder),
+        click.option(
+            "--format",
+            "formats",
+            callback=names_from(lambda: tuple(format_titles(subject))),
+            metavar="NAME,…",
+            help=f"{format_help(subject)}.  [default: {formats}]",
+        ),
+    )
+
+
 out_options = one_argument(
     "Files",
     "output",
     OutOptions,
-    click.option(
-        "--out",
-        type=Folder(),
-        help="Folder to write the summary to.",
-    ),
-    click.option(
-        "--format",
-        "formats",
-        callback=names_from(lambda: tuple(format_titles("runs"))),
-        metavar="NAME,…",
-        help=f"{format_help('runs')}.  [default: json]",
-    ),
+    *files_to_write("Folder to write the summary to.", "runs", "json"),
 )
 
 

@@ -13,12 +13,11 @@ import click
 from depthtui.cli.completion import complete_models, complete_tasks
 from depthtui.cli.help import Command, in_section
 from depthtui.cli.options import (
-    Folder,
     Given,
     cache_options,
     examples_range,
+    files_to_write,
     model_options,
-    names_from,
     one_argument,
     read_size,
     run_options,
@@ -27,7 +26,6 @@ from depthtui.cli.output import print_written, say
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, shown
 from depthtui.log import log_bug
-from depthtui.report.formats import format_help, format_titles
 from depthtui.settings import Settings
 
 if TYPE_CHECKING:
@@ -179,17 +177,8 @@ _ray_options = one_argument(
 @cache_options
 @in_section(
     "Files",
-    click.option(
-        "--out",
-        type=Folder(),
-        help="Folder of records and report.  [default: one in the cache folder]",
-    ),
-    click.option(
-        "--format",
-        "formats",
-        callback=names_from(lambda: tuple(format_titles("sweeps"))),
-        metavar="NAME,…",
-        help=f"{format_help('sweeps')}.  [default: all]",
+    *files_to_write(
+        "Folder of records and report.  [default: one in the cache folder]", "sweeps", "all"
     ),
 )
 def sweep(

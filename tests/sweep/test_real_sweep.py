@@ -19,15 +19,6 @@ from depthtui.prompts.tasks import make_prompts
 from tests.tiny_models import tiny_folder
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Everything that depthtui keeps is kept in a folder of the test's own."""
-    monkeypatch.setenv("DEPTHTUI_CONFIG", str(tmp_path / "settings.toml"))
-    monkeypatch.setenv("DEPTHTUI_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return tmp_path
-
-
 def test_a_sweep_measures_what_runs_measure(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, out = tiny_folder(home), home / "out"
     command = ["sweep", "--model", str(folder), "--task", "addition:1-2", "--examples", "2"]

@@ -17,13 +17,7 @@ from tests.builders.engines import ScriptedEngine
 Output = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Everything that depthtui keeps is kept in a folder of the test's own."""
-    monkeypatch.setenv("DEPTHTUI_CONFIG", str(tmp_path / "settings.toml"))
-    monkeypatch.setenv("DEPTHTUI_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

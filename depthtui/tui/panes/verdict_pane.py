@@ -243,10 +243,10 @@ class VerdictPane(ThresholdPage):
         self, detail: _Detail, beneath: list[list[Piece]], spare: int
     ) -> list[list[Piece]]:
         """The same with curves, where so many spare lines are enough: of all, or of the rules."""
-        evidence = self._shown_verdict.evidence
+        evidence, curves = self._shown_verdict.evidence, self._curves()
         for kinds in (set(KIND_WORDS), {"readable", "geometric"}, {"readable"}):
             chosen = [found.measure for found in evidence if found.kind in kinds]
-            self._drawn = {name: curve for name, curve in self._curves().items() if name in chosen}
+            self._drawn = {name: curve for name, curve in curves.items() if name in chosen}
             lines = min(_MOST_CURVE, spare // len(self._drawn)) if self._drawn else 0
             if lines >= _LEAST_CURVE:
                 return self._beneath(detail, lines)
