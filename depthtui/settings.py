@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -160,11 +160,26 @@ def load_settings(
         DepthError: the file is broken, naming the line or the setting.
     """
     path = path or settings_path()
-    table = _read_table(path)
-    known = options_of(Settings)
-    unknown = sorted(table.keys() - known.keys())
+    table = _parse(path, _read_file(path))
+    unknown = sorted(table.keys() - options_of(Settings).keys())
     if unknown and on_notice is not None:
         on_notice(f"{path} has settings that depthtui doesn't know: {', '.join(unknown)}.")
+    return _settings_in(path, table)
+
+
+def settings_said(path: Path | None = None) -> frozenset[str]:
+    """The names of the settings that the file has a line of.
+
+    Raises:
+        DepthError: the file is broken.
+    """
+    path = path or settings_path()
+    return frozenset(_parse(path, _read_file(path)).keys() & options_of(Settings).keys())
+
+
+def _settings_in(path: Path, table: Mapping[str, Any]) -> Settings:
+    """The settings that a file's table says."""
+    known = options_of(Settings)
     values = {}
     for name in sorted(known.keys() & table.keys()):
         try:
@@ -179,26 +194,28 @@ def load_settings(
 
 
 def save_settings(settings: Settings, path: Path | None = None) -> Path:
-    """Write the settings that differ from the defaults.
+    """Let the file say these settings: of its lines, only those that say something else change.
 
-    Settings in the file that depthtui doesn't know are kept; comments are not.
+    What is set back to its default goes; comments, and settings that depthtui doesn't know, stay.
 
     Raises:
         DepthError: the file is broken already, or cannot be written.
     """
-    import tomli_w
-
     path = path or settings_path()
-    table = _read_table(path)
-    defaults = Settings()
-    for setting in fields(Settings):
-        value = getattr(settings, setting.name)
-        if value != getattr(defaults, setting.name):
-            table[setting.name] = str(value) if isinstance(value, Path) else value
-        else:
-            table.pop(setting.name, None)
+    text = _read_file(path)
+    said, defaults = _parse(path, text), Settings()
+    before = _settings_in(path, said)
+    changed = [name for name in options_of(Settings) if _differs(name, settings, before)]
+    wanted = {
+        name: _toml_value(getattr(settings, name))
+        for name in changed
+        if _differs(name, settings, defaults)
+    }
     try:
-        content = tomli_w.dumps(table).encode()
+        content = _edited(text, changed, wanted)
+        kept = {name: value for name, value in said.items() if name not in changed}
+        if parse_toml(content) != kept | wanted:
+            raise ValueError
     except (ValueError, RecursionError):
         raise DepthError(
             f"The settings file {path} has a value that cannot be written again.",
@@ -209,6 +226,47 @@ def save_settings(settings: Settings, path: Path | None = None) -> Path:
         content,
         hint="Set DEPTHTUI_CONFIG to a file that can be written.",
     )
+
+
+def _differs(name: str, a: Settings, b: Settings) -> bool:
+    return bool(getattr(a, name) != getattr(b, name))
+
+
+def _toml_value(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _edited(text: bytes, changed: Iterable[str], wanted: Mapping[str, Any]) -> bytes:
+    """A TOML text with other values, or none, under some names; the rest as it is.
+
+    Raises:
+        ValueError: there is something in it that tomlkit cannot read.
+    """
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        document = tomlkit.parse(text)
+        for name in changed:
+            _put(document, name, wanted.get(name))
+        return tomlkit.dumps(document).encode()
+    except (TOMLKitError, KeyError, TypeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _put(table: MutableMapping[str, Any], name: str, value: Any) -> None:
+    """Put a value into a table of a document, or take it out for None; a table keeps its lines."""
+    before = table.get(name)
+    if value is None:
+        table.pop(name, None)
+    elif isinstance(value, dict) and isinstance(before, MutableMapping):
+        for key in [*before.keys(), *value]:
+            if before.get(key) != value.get(key):
+                _put(before, key, value.get(key))
+    else:
+        table[name] = value
 
 
 def settings_path() -> Path:
@@ -266,16 +324,26 @@ def _checkout() -> Path | None:
     return root if re.search(r'^name = "depthtui"$', project, re.MULTILINE) else None
 
 
-def _read_table(path: Path) -> dict[str, Any]:
+def _read_file(path: Path) -> bytes:
+    """What the settings file holds; nothing where there is none."""
     try:
-        return parse_toml(read_whole(path, _LARGEST_FILE))
+        return read_whole(path, _LARGEST_FILE)
     except FileNotFoundError:
-        return {}
+        return b""
     except OSError as error:
-        reason = f"cannot be read ({why(error)})"
+        raise _broken(path, f"cannot be read ({why(error)})") from None
+
+
+def _parse(path: Path, text: bytes) -> dict[str, Any]:
+    """The table in the settings file's text."""
+    try:
+        return parse_toml(text)
     except ValueError as error:
-        reason = str(error)
-    raise DepthError(
+        raise _broken(path, str(error)) from None
+
+
+def _broken(path: Path, reason: str) -> DepthError:
+    return DepthError(
         f"The settings file {path} {reason}.",
         "Correct it, or move it away to start from the defaults.",
     )

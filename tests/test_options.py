@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 import pytest
-import tomli_w
+import tomlkit
 from click.testing import CliRunner
 
 from depthtui.cli.generate import generate
@@ -90,7 +90,7 @@ def test_no_layers_are_not_every_layer(tmp_path: Path, blank: str) -> None:
         assert outcome.exit_code == 2
         assert said in outcome.output
     path = tmp_path / "plan.toml"
-    path.write_text(tomli_w.dumps({"layers": blank}))
+    path.write_text(tomlkit.dumps({"layers": blank}))
     with pytest.raises(DepthError, match=said):
         read_plan(path, SweepPlan((), ()), Drawing())
     with pytest.raises(WrongValue, match=said):
@@ -106,7 +106,7 @@ def test_a_plan_may_say_what_holds_anyway(tmp_path: Path) -> None:
     defaults = options_of(RunSettings) | options_of(SummarySettings) | options_of(Drawing)
     said = {name: option.default for name, option in defaults.items() if name != "layers"}
     path = tmp_path / "plan.toml"
-    path.write_text(tomli_w.dumps(said))
+    path.write_text(tomlkit.dumps(said))
     empty = SweepPlan((), ())
     assert read_plan(path, empty, Drawing()) == empty
 

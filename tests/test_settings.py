@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,40 @@ def test_only_what_differs_is_written_and_nothing_lies_beside_it(file: Path) -> 
     save_settings(Settings(top_k=3))
     assert file.read_text() == "top_k = 3\n"
     assert list(file.parent.iterdir()) == [file]
+
+
+CHANGED = Settings(
+    top_k=7, theme="nord", recent_models=("x", 'y "q"'), keys={"help": "f1", "quit": "Q"}
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "stays"),
+    [
+        ("", ""),
+        ("# only", "# only"),
+        ("# head\ntop_k = 3  # mine\n\n# sec\nseed=1\n", "top_k = 7  # mine"),
+        ("top_k = 7 # as it is\n[also]\nx = 'y' # z", "top_k = 7 # as it is"),
+        ("[also]\nx = 'y' # z\n[keys]\n# k\nquit = 'Q' # e", "# k\nquit = 'Q' # e"),
+        ('keys.quit = "Q"\nkeys.export = "e"\n[other]\na.b = 1\n', 'keys.quit = "Q"'),
+        ('keys = { export = "e", quit = "Q" }\n', 'quit = "Q"'),
+        ("# head\r\nseed = 3\r\n[also]\r\nx = 1\r\n", "# head\r\n"),
+        ("\"top_k\" = 3\n'seed' = 4\n", '"top_k" = 7'),
+        ('mine = """a\ntop_k = 3"""\nlast_model = """b\nc"""', '"""a\ntop_k = 3"""'),
+        ("recent_models = [\n 'demo', # one\n]\n[a.b]\nx=1\n[keys]\n[a.c]\ny=2", "[a.c]\ny=2"),
+        ('[[t]]\nz=1\n[t.u]\ny=1\n[[t]]\nz=2\n[ "keys" ]\n"export" = "e"', '[ "keys" ]'),
+        ('cache_limit = "2 GiB" # "#"\ncache_dir = "/x" # y\n', 'cache_limit = "2 GiB" # "#"'),
+    ],
+)
+def test_what_is_not_changed_stays_as_it_is_written(file: Path, text: str, stays: str) -> None:
+    file.write_bytes(text.encode())
+    wanted = replace(CHANGED, cache_limit=load_settings().cache_limit)
+    save_settings(wanted)
+    assert load_settings() == wanted
+    assert stays.encode() in file.read_bytes()
+    before = file.read_bytes()
+    save_settings(wanted)
+    assert file.read_bytes() == before
 
 
 def test_unknown_settings_are_told_and_kept(file: Path) -> None:
