@@ -115,6 +115,9 @@ class Settings:
     ramp: Annotated[
         str, Option("Colours of the heatmap.", choices=("auto", "truecolor", "256", "glyph"))
     ] = "auto"
+    welcome: Annotated[
+        bool, Option("Whether the explorer opens with what is where; off once that was read.")
+    ] = True
     last_model: Annotated[str, Option("The model that the explorer opens with.")] = "demo"
     recent_models: Annotated[
         tuple[str, ...], Option("Models opened before, the last one first.", read=_read_names)

@@ -42,6 +42,7 @@ EVERYTHING = Settings(
     measure="kl",
     layer_order="down",
     ramp="glyph",
+    welcome=False,
     last_model='odd "name" \\ é',
     recent_models=("/a folder", "demo"),
     keys={"export": "ctrl+e", "quit": "q,ctrl+q"},

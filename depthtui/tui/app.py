@@ -77,6 +77,7 @@ class DepthApp(App[int]):
         settings: the user's settings.
         make_engine: makes an engine; the tests bring a scripted one.
         settings_file: where settings are kept; None for the user's own file.
+        welcomes: whether it opens with a welcome, unless there is a last session.
     """
 
     TITLE = "depthtui"
@@ -93,9 +94,11 @@ class DepthApp(App[int]):
         settings: Settings,
         make_engine: Callable[[], Engine] | None = None,
         settings_file: Path | None = None,
+        welcomes: bool = False,
     ) -> None:
         super().__init__(driver_class=_driver_class())
         self._settings_file = settings_file
+        self._welcomes = welcomes
         self._engine_log: Path | None = None
         self._shown_problem: Problem | None = None
         self._mishaps: Counter[str] = Counter()
@@ -142,12 +145,14 @@ class DepthApp(App[int]):
 
         self.main = MainScreen(self.explorer)
         self.push_screen(self.main)
-        self._check_room(self.size)
         self.call_after_refresh(self._start_explorer)
 
     def _start_explorer(self) -> None:
         if self.explorer.settings.use_cache:
             self.explorer.offered = kept_session(self._session_file, self._warn)
+        if self._welcomes and self.explorer.offered is None:
+            self.action_welcome()
+        self._check_room(self.size)
         self.explorer.start()
         self._changed()
 
@@ -343,13 +348,27 @@ class DepthApp(App[int]):
 
     def keep_settings(self, changes: dict[str, Any]) -> None:
         """Change the user's file in these settings alone: a command-line option is no habit."""
-        path = self._settings_file
         try:
-            save_settings(replace(load_settings(path), **changes), path)
+            self._save_settings(changes)
         except DepthError as error:
             self.show_toast(Toast(str(error), "warning", "Settings not saved"))
 
+    def _save_settings(self, changes: dict[str, Any]) -> None:
+        path = self._settings_file
+        save_settings(replace(load_settings(path), **changes), path)
+
     # Keys -------------------------------------------------------------------
+
+    def action_welcome(self) -> None:
+        """Say what is where; once that was read, the explorer no longer opens with it."""
+        from depthtui.tui.screens.dialogs.welcome import Welcome
+
+        def read(_: None) -> None:
+            # Where that cannot be kept, the next start says it again.
+            with contextlib.suppress(DepthError):
+                self._save_settings({"welcome": False})
+
+        self.push_screen(Welcome(self.explorer.settings.keys), read)
 
     def action_open_export(self) -> None:
         """Open what was exported last in what the system uses for it."""
@@ -410,7 +429,7 @@ def main(spec: ModelSpec, settings: Settings) -> int:
     Raises:
         Exception: whatever ended the app unexpectedly, after the terminal is restored.
     """
-    app = DepthApp(spec, settings)
+    app = DepthApp(spec, settings, welcomes=settings.welcome)
     status = app.run()
     # Python's last collections would look at every object: a third of a second for nothing.
     gc.freeze()

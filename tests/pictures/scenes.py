@@ -185,6 +185,7 @@ SCENES = (
     Scene("main-light", keys("a", "o"), theme="depth-light"),
     Scene("main-small", keys(), SMALL),
     Scene("main-large", side_column, LARGE),
+    Scene("welcome", keys("H", says="any key goes on"), SMALL),
     Scene("verdict-small", keys("d", says="─ Verdict"), SMALL),
     Scene("verdict-light", verdict_page(), theme="depth-light"),
     Scene("verdict-zoomed", verdict_page("z"), LARGE),

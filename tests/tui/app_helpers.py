@@ -92,6 +92,7 @@ async def explore(
     spec: ModelSpec | None = None,
     wait: bool = True,
     kind: type[DepthApp] = Unforgiving,
+    welcomes: bool = False,
 ) -> AsyncIterator[Explored]:
     """Run the explorer without a terminal; by default until the first run is done.
 
@@ -108,6 +109,7 @@ async def explore(
         settings or Settings(export_dir=tmp_path / "exports", cache_dir=tmp_path / "cache"),
         make,
         tmp_path / "settings.toml",
+        welcomes,
     )
     async with app.run_test(size=size, notifications=True) as pilot:
         explored = Explored(app, pilot, engines)

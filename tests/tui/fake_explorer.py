@@ -1,7 +1,7 @@
 """The explorer on a scripted engine in a real terminal: `python -m tests.tui.fake_explorer`.
 
-`crash` as an argument makes `!` raise, `loop` makes it raise without end; the rest is the
-explorer as it is.
+`crash` as an argument makes `!` raise, `loop` makes it raise without end, `welcome` begins as a
+first start does; the rest is the explorer as it is.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ class Fragile(DepthApp):
 def main() -> int:
     folder = Path(tempfile.mkdtemp())
 
-    def make(spec: ModelSpec, settings: Settings) -> DepthApp:
+    def make(spec: ModelSpec, settings: Settings, welcomes: bool) -> DepthApp:
         kind = Fragile if {"crash", "loop"} & set(sys.argv) else DepthApp
-        return kind(spec, settings, FakeEngine, folder / "settings.toml")
+        welcomes = welcomes and "welcome" in sys.argv
+        return kind(spec, settings, FakeEngine, folder / "settings.toml", welcomes)
 
     if "hostile" in sys.argv:
         everything = " ".join(text for text in HOSTILE.values() if text)

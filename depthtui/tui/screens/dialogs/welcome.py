@@ -1,0 +1,82 @@
+"""What is where, for whoever opens the explorer for the first time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from textual import events
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.keys import format_key
+from textual.widgets import Static
+
+from depthtui.tui import keymap
+from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+
+ABOUT = "What does each layer of a model add, and how many are used?"
+
+PANES = {
+    "Prompt": "its tokens, coloured by what the heatmap shows",
+    "Heatmap": "layers up, tokens across: what each layer does",
+    "Logit lens": "what the model would say after each layer",
+    "Curves": "what the layers do on average, layer by layer",
+    "Verdict": "how many layers are used, and how sure that is",
+}
+"""The panes, and what each shows."""
+
+KEYS = {
+    ("left", "down", "up", "right"): "move the one cursor that all panes share",
+    ("next_pane",): "go to the next pane",
+    ("prompt",): "write, paste or open a prompt",
+    ("model",): "choose a model",
+    ("help",): "every key that works here, searchable",
+}
+"""Ids of bindings, and what they do."""
+
+
+class Welcome(Dialog[None]):
+    """Closed by any key or the mouse, which then do nothing else.
+
+    Args:
+        remapped: the keys that the settings replace.
+    """
+
+    heading = "Welcome to depthtui"
+
+    def __init__(self, remapped: Mapping[str, str]) -> None:
+        super().__init__(classes="small")
+        self._remapped = remapped
+        self.hint = f"any key goes on · {self._keys('welcome')} shows this again"
+
+    def body(self) -> ComposeResult:
+        keys = {self._keys(*names): does for names, does in KEYS.items()}
+        width = max(map(len, [*PANES, *keys]))
+        lines = [
+            Content(ABOUT),
+            *_table(PANES, width, "bold"),
+            *_table(keys, width, "$text-accent"),
+        ]
+        yield Static(Content("\n").join(lines))
+
+    def _keys(self, *names: str) -> str:
+        """The last key of each of these bindings, as people read it."""
+        return " ".join(format_key(keymap.keys_of(name, self._remapped)[-1]) for name in names)
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key not in {binding.key for binding in keymap.ANYWHERE}:
+            event.stop()
+            self.dismiss()
+
+    def on_click(self) -> None:
+        self.dismiss()
+
+
+def _table(rows: Mapping[str, str], width: int, style: str) -> list[Content]:
+    """A blank line, then a line a row."""
+    return [
+        Content(""),
+        *(
+            Content.assemble((name.ljust(width), style), "  ", (says, MUTED))
+            for name, says in rows.items()
+        ),
+    ]

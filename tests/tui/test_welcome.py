@@ -1,0 +1,91 @@
+"""The welcome of a first start: read once, closed by anything, in the way of nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from depthtui.data.protocol import StartRun
+from depthtui.data.run_settings import ModelSpec
+from depthtui.settings import Settings, load_settings
+from depthtui.tui import app as module
+from depthtui.tui.screens.dialogs.welcome import PANES, Welcome
+from tests.tui.app_helpers import Explored, explore
+
+
+def is_welcomed(it: Explored) -> bool:
+    return isinstance(it.app.screen, Welcome)
+
+
+@pytest.mark.parametrize("key", ["r", "q", "o", "escape", "space", "question_mark", "f5"])
+async def test_any_key_goes_on_and_does_nothing_else(tmp_path: Path, key: str) -> None:
+    async with explore(tmp_path, welcomes=True) as it:
+        assert is_welcomed(it)
+        await it.press(key)
+        assert it.app.screen is it.main
+        assert len(it.engine.sent(StartRun)) == 1
+        assert it.main.layer_order == "up"
+        assert not load_settings(tmp_path / "settings.toml").welcome
+
+
+async def test_a_click_goes_on(tmp_path: Path) -> None:
+    async with explore(tmp_path, welcomes=True) as it:
+        await it.pilot.click(offset=(60, 20))
+        assert it.app.screen is it.main
+
+
+async def test_ctrl_c_quits(tmp_path: Path) -> None:
+    async with explore(tmp_path, welcomes=True) as it:
+        await it.press("ctrl+c")
+        await it.until(lambda: it.app.return_code == 0)
+        assert load_settings(tmp_path / "settings.toml").welcome
+
+
+async def test_it_is_said_again_by_key_with_the_keys_as_they_are(tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path, keys={"prompt": "f7", "welcome": "f8"})
+    async with explore(tmp_path, settings=settings) as it:
+        assert it.app.screen is it.main
+        await it.press("f8")
+        assert is_welcomed(it)
+        shown = it.screen_text()
+        assert "f7" in shown.lower()
+        assert "f8 shows this again" in shown.lower()
+
+
+async def test_a_last_session_is_no_first_start(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("M")
+        await it.press("enter")
+        it.app._keep_session()
+    async with explore(tmp_path, welcomes=True) as it:
+        assert it.app.explorer.offered is not None
+        assert it.app.screen is it.main
+
+
+async def test_a_file_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").mkdir()
+    async with explore(tmp_path, welcomes=True) as it:
+        before = it.toasts()
+        await it.press("space")
+        assert it.app.screen is it.main
+        assert it.toasts() == before
+
+
+@pytest.mark.parametrize("size", [(70, 20), (80, 24), (120, 40), (200, 60)])
+async def test_all_of_it_is_to_be_seen(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with explore(tmp_path, size=size, welcomes=True) as it:
+        shown = it.screen_text()
+        assert all(f"  {says}" in shown for says in PANES.values())
+        assert "Welcome to depthtui" in shown
+        assert "any key goes on" in shown
+        assert "searchable" in shown
+
+
+@pytest.mark.parametrize("welcome", [True, False])
+def test_whether_it_comes_is_a_setting(monkeypatch: pytest.MonkeyPatch, welcome: bool) -> None:
+    told = []
+    monkeypatch.setattr(module.DepthApp, "run", lambda app: told.append(app._welcomes))
+    monkeypatch.setattr(module.gc, "freeze", lambda: None)
+    module.main(ModelSpec(), Settings(welcome=welcome))
+    assert told == [welcome]
