@@ -26,6 +26,11 @@ class Explanation:
     source: str = ""
 
     @property
+    def in_short(self) -> str:
+        """What it tells and how to read it, in a line."""
+        return " ".join(filter(None, (self.tells, self.reading))).replace("`", "")
+
+    @property
     def lines(self) -> list[tuple[str, str]]:
         """What there is to say, each with what it is."""
         lines = [

@@ -205,7 +205,7 @@ class LayerValues:
     Attributes:
         title: heads a column of numbers.
         values: NaN where unknown.
-        caption: formula or unit under the bars of a figure; without one there is no figure.
+        caption: formula and unit, above the bars of a figure; without one there is no figure.
     """
 
     title: str
@@ -220,13 +220,17 @@ class LayerMap:
     Attributes:
         measure: how it is drawn.
         values: `[L, L]`, NaN where there is nothing to draw.
-        title, caption: over and under the picture.
+        title: over the picture.
+        caption: what the colours stand for.
+        up, across: what rows and columns are.
     """
 
     measure: Measure
     values: np.ndarray
     title: str
     caption: str
+    up: str
+    across: str
 
 
 def no_evidence(value: Any, pooled: Pooled) -> list[Evidence]:

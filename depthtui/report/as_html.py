@@ -39,7 +39,8 @@ from depthtui.token_text import printable_line
 
 def html_bytes(document: Document) -> bytes:
     """The page as UTF-8."""
-    css = (files("depthtui.report") / "report.css").read_text(encoding="utf-8") + document.css
+    css = (files("depthtui.report") / "report.css").read_text(encoding="utf-8")
+    css = f"{svg.page_style()}{css}{document.css}"
     title = f"{document.title}: {document.about}" if document.about else document.title
     page = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -129,21 +130,15 @@ def _inner(cell: Cell) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    picture = figure.picture
-    remark = f"<small> {_safe(figure.caption)}</small>" if figure.caption else ""
-    match picture:
-        case Heatmap(values, measure, labels):
-            drawn = svg.heatmap(values, measure, labels)
-        case Bars(values, label):
-            drawn = svg.bars(values, label)
-        case Panel():
+    match figure.picture:
+        case Heatmap() as picture:
+            drawn = svg.heatmap(picture)
+        case Bars() as picture:
+            drawn = svg.bars(picture)
+        case Panel() as picture:
             drawn = svg.curves(picture)
-            remark = remark or "".join(
-                f'<span class="key {line.css}">{_safe(line.label)}</span>'
-                for line in picture.lines
-                if line.label
-            )
-    return f"<figure><figcaption>{_safe(figure.title)}{remark}</figcaption>{drawn}</figure>"
+    meaning = f'<p class="soft">{_safe(figure.meaning)}</p>' if figure.meaning else ""
+    return f"<figure><figcaption>{_safe(figure.title)}</figcaption>{drawn}{meaning}</figure>"
 
 
 def _legend(legend: Legend) -> str:

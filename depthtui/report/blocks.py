@@ -164,6 +164,7 @@ class Panel:
         limits: ends of the vertical axis, or None where the data decide.
         log: whether the vertical axis is logarithmic.
         title: what the plot shows, for those who cannot see it.
+        up, across: what the axes are, with their units.
     """
 
     lines: Sequence[Line]
@@ -173,6 +174,8 @@ class Panel:
     limits: tuple[float, float] | None = None
     log: bool = False
     title: str = "Means over tokens, by layer"
+    up: str = ""
+    across: str = "layer"
 
 
 @dataclass(frozen=True)
@@ -183,28 +186,40 @@ class Heatmap:
         values: `[rows, columns]`, NaN where unknown.
         measure: says how they are scaled.
         labels: `[columns]` raw texts.
+        unit: what the colours stand for.
+        up, across: what rows and columns are.
     """
 
     values: np.ndarray
     measure: Measure
     labels: Sequence[str]
+    unit: str = ""
+    up: str = "layer"
+    across: str = "token"
 
 
 @dataclass(frozen=True)
 class Bars:
-    """A bar a layer, up or down from zero; `label` is for those who cannot see it."""
+    """A bar a layer, up or down from zero.
+
+    Attributes:
+        values: NaN where unknown.
+        label: what is shown, for those who cannot see it.
+        up: what the values are, with their unit.
+    """
 
     values: np.ndarray
     label: str
+    up: str = ""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture under its title; without a caption, its lines' labels are the key."""
+    """A picture under its title, and beneath it what it shows and how to read it."""
 
     title: str
     picture: Panel | Heatmap | Bars
-    caption: str = ""
+    meaning: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from depthtui.depth.effective_depth import mean_curves
 from depthtui.metrics import ALL, METRICS
 from depthtui.metrics.lens_view import all_through
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import Finding, LayerMap, LayerValues
+from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Metric
 
 
 def findings(pooled: Pooled) -> list[Finding]:
@@ -24,19 +24,23 @@ def findings(pooled: Pooled) -> list[Finding]:
     return lines + unavailable(pooled.results)
 
 
-def by_layer(pooled: Pooled) -> list[LayerValues]:
-    """What there is for each layer, or for each depth."""
-    found = ((metric, pooled.get(metric)) for metric in ALL)
+def by_layer(pooled: Pooled) -> list[tuple[Metric, LayerValues]]:
+    """What there is for each layer, or for each depth, and the metric that it is of."""
     return [
-        values for metric, value in found if value is not None for values in metric.per_layer(value)
+        (metric, values)
+        for metric in ALL
+        if (value := pooled.get(metric)) is not None
+        for values in metric.per_layer(value)
     ]
 
 
-def layer_maps(pooled: Pooled) -> list[LayerMap]:
-    """The pictures of layers x layers."""
-    found = ((metric, pooled.get(metric)) for metric in ALL)
+def layer_maps(pooled: Pooled) -> list[tuple[Metric, LayerMap]]:
+    """The pictures of layers x layers, and the metric that each is of."""
     return [
-        picture for metric, value in found if value is not None for picture in metric.maps(value)
+        (metric, picture)
+        for metric in ALL
+        if (value := pooled.get(metric)) is not None
+        for picture in metric.maps(value)
     ]
 
 

@@ -112,11 +112,20 @@ def _curves(generation: Generation) -> Iterator[Figure]:
     limits = (0.0, float(generation.model.n_layers))
     for measure in TOKEN_DEPTHS:
         depths = np.asarray(getattr(generation.continuation.depths, measure.name), np.float64)
-        lines = [Line(depths, "layer"), Line(rolling_mean(depths), "mean")]
+        lines = [
+            Line(depths, "layer", "each token"),
+            Line(rolling_mean(depths), "mean", "mean of the last 16"),
+        ]
         title = sentence_case(measure.title)
-        label = f"{title}, by token; thick: mean of the last 16"
-        panel = Panel(lines, len(depths), limits=limits, title=label)
-        yield Figure(title, panel, measure.meaning)
+        panel = Panel(
+            lines,
+            len(depths),
+            limits=limits,
+            title=f"{title}, by token",
+            up="depth, layers",
+            across="token",
+        )
+        yield Figure(title, panel, f"{sentence_case(measure.meaning)}.")
 
 
 def _number(value: float) -> str:

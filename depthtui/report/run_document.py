@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 
 import numpy as np
@@ -26,9 +26,10 @@ from depthtui.depth.intervals import FEWEST_PROMPTS
 from depthtui.depth.published import DATASETS, PROTOCOL, published_for
 from depthtui.depth.rules import over_gaps
 from depthtui.depth.verdict import verdict
-from depthtui.metrics import MEASURES, formula_in
+from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRICS, formula_in
 from depthtui.metrics.lens_view import measure_title
 from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import Metric
 from depthtui.prompts.tasks import level_words
 from depthtui.report import svg
 from depthtui.report.blocks import (
@@ -45,6 +46,7 @@ from depthtui.report.blocks import (
     Figures,
     Heading,
     Heatmap,
+    Items,
     Line,
     Note,
     Only,
@@ -56,6 +58,7 @@ from depthtui.report.blocks import (
     Tokens,
 )
 from depthtui.report.compared import compared_blocks
+from depthtui.report.explanations import of_measure, of_metric
 from depthtui.report.findings import by_layer, findings, layer_maps, pool_runs
 from depthtui.report.groups import Group
 from depthtui.report.phrases import (
@@ -94,6 +97,7 @@ _CURVES = {
     "overlap": "overlap",
     "entropy": "entropy",
 }
+_MARKS = "Dashed: the threshold of a rule. Upright: the layer that it finds."
 _PAPER = "How much of a model’s depth a prompt uses, after Hu, Zhou and Zhang, arXiv 2512.14064."
 
 
@@ -174,8 +178,10 @@ def _at_length(
     if summary is not None:
         yield from _over_depth(summary)
     yield Only(["pictures"], _layer_figures(pooled, budget))
-    found = {values.title: values.values for values in by_layer(pooled)}
-    yield Only(["text"], _by_layer("By layer", found, pooled.n_layers))
+    found = by_layer(pooled)
+    columns = {values.title: values.values for _, values in found}
+    metrics = [metric for metric, _ in found]
+    yield Only(["text"], _by_layer("By layer", columns, pooled.n_layers, metrics))
     # What is pooled is the same runs as a lens reads them.
     runs = zip(group.results, pooled.results, strict=True)
     for number, (plain, result) in enumerate(runs, start=1):
@@ -273,10 +279,17 @@ def _findings(pooled: Pooled) -> Iterator[Block]:
 
 
 def _over_depth(summary: DepthSummary) -> Iterator[Block]:
-    found = {title: getattr(summary.curves, name) for name, title in _CURVES.items()}
-    known = {title: values for title, values in found.items() if values is not None}
-    yield Only(["pictures"], [Heading("Over depth", 3), Figures(_curves(summary))])
-    yield Only(["text"], _by_layer("Means over tokens, by layer", known, summary.n_layers))
+    found = {name: getattr(summary.curves, name) for name in _CURVES}
+    known = {_CURVES[name]: values for name, values in found.items() if values is not None}
+    metrics = [
+        metric for metric in METRICS if any(found.get(name) is not None for name in metric.curves)
+    ]
+    yield Only(
+        ["pictures"],
+        [Heading("Over depth", 3), Note(_MARKS), Figures(_curves(summary))],
+    )
+    title = "Means over tokens, by layer"
+    yield Only(["text"], _by_layer(title, known, summary.n_layers, metrics))
 
 
 def _curves(summary: DepthSummary) -> Iterator[Figure]:
@@ -284,21 +297,28 @@ def _curves(summary: DepthSummary) -> Iterator[Figure]:
     crossings = {estimate.rule: estimate.layer for estimate in summary.depths}
     if curves.mean_cosine is not None:
         lines = [*_branches(curves, "cosine"), Line(curves.mean_cosine, "mean", "mean")]
-        panel = Panel(lines, n_layers, threshold=0.0, crossing=crossings.get("cosine"))
-        yield Figure("Cosine with the stream", panel)
+        panel = Panel(lines, n_layers, 0.0, crossings.get("cosine"), up="cosine")
+        yield Figure("Cosine with the stream", panel, _meaning("layer_cosine"))
     if curves.layer_norm_ratio is not None:
-        panel = Panel(_branches(curves, "norm_ratio"), n_layers, log=True)
-        yield Figure("Contribution, log scale", panel)
+        panel = Panel(_branches(curves, "norm_ratio"), n_layers, log=True, up="ratio of norms, log")
+        yield Figure("Contribution", panel, _meaning("layer_norm_ratio"))
     if curves.kl is not None:
         largest = float(over_gaps("kl", curves.kl, settings)[:-1].max())
         threshold = settings.kl_threshold * largest if np.isfinite(largest) else None
-        panel = Panel([Line(curves.kl, "mean")], n_layers, threshold, crossings.get("kl"))
-        yield Figure(through_words("Lens KL", settings.lens), panel, "KL(p_l || p), nats")
+        lines, up = [Line(curves.kl, "mean")], MEASURE_BY_NAME["kl"].formula
+        panel = Panel(lines, n_layers, threshold, crossings.get("kl"), up=up)
+        yield Figure(through_words("Lens KL", settings.lens), panel, _meaning("kl"))
     if curves.overlap is not None:
         lines, threshold = [Line(curves.overlap, "mean")], settings.overlap_threshold
-        panel = Panel(lines, n_layers, threshold, crossings.get("overlap"), (0.0, 1.0))
+        up = "share of the five first tokens"
+        panel = Panel(lines, n_layers, threshold, crossings.get("overlap"), (0.0, 1.0), up=up)
         title = through_words("Lens overlap", settings.lens)
-        yield Figure(title, panel, "top five shared")
+        yield Figure(title, panel, _meaning("overlap"))
+
+
+def _meaning(measure: str) -> str:
+    """What a measure tells and how to read it."""
+    return of_measure(MEASURE_BY_NAME[measure])[0].in_short
 
 
 def _branches(curves: Curves, kind: str) -> list[Line]:
@@ -312,8 +332,10 @@ def _branches(curves: Curves, kind: str) -> list[Line]:
     ]
 
 
-def _by_layer(title: str, found: Mapping[str, np.ndarray], n_layers: int) -> Iterator[Block]:
-    """A column for each of these arrays, `[L]` or `[L+1]`."""
+def _by_layer(
+    title: str, found: Mapping[str, np.ndarray], n_layers: int, metrics: Iterable[Metric]
+) -> Iterator[Block]:
+    """A column for each of these arrays, `[L]` or `[L+1]`, and what the metrics mean."""
     if not found:
         return
     rows = [
@@ -328,21 +350,30 @@ def _by_layer(title: str, found: Mapping[str, np.ndarray], n_layers: int) -> Ite
     ]
     yield Heading(title, 3)
     yield Table([Column(head) for head in ("layer", *found)], rows)
+    told = {metric.title: of_metric(metric).in_short for metric in metrics}
+    yield Items([f"{name}: {meaning}" for name, meaning in told.items()])
 
 
 def _layer_figures(pooled: Pooled, budget: _Budget) -> Iterator[Block]:
     """By layer: the map of skip effects, and a bar a layer."""
     figures = []
-    for picture in layer_maps(pooled):
+    for metric, picture in layer_maps(pooled):
         if budget.take(picture.values.size):
             numbers = [str(layer) for layer in range(len(picture.values))]
-            drawn = Heatmap(picture.values, picture.measure, numbers)
-            figures.append(Figure(picture.title, drawn, picture.caption))
-    for values in by_layer(pooled):
+            drawn = Heatmap(
+                picture.values,
+                picture.measure,
+                numbers,
+                picture.caption,
+                picture.up,
+                picture.across,
+            )
+            figures.append(Figure(picture.title, drawn, of_metric(metric).in_short))
+    for metric, values in by_layer(pooled):
         if values.caption:
             title = sentence_case(values.title)
-            bars = Bars(values.values, f"{title}, by layer")
-            figures.append(Figure(title, bars, values.caption))
+            bars = Bars(values.values, f"{title}, by layer", values.caption)
+            figures.append(Figure(title, bars, of_metric(metric).in_short))
     if figures:
         yield Heading("By layer", 3)
         yield Figures(figures)
@@ -389,9 +420,11 @@ def _run_figures(result: RunResult, budget: _Budget, token: int) -> Iterator[Blo
     leading: list[Figure] = []
     rest: list[Figure] = []
     for measure, values in drawn:
-        heatmap = Heatmap(values, measure, result.tokens.texts)
+        up = "depth" if measure.reads_residual else "layer"
+        unit = formula_in(measure, result)
+        heatmap = Heatmap(values, measure, result.tokens.texts, unit, up)
         title = measure_title(measure, result)
-        figure = Figure(title, heatmap, formula_in(measure, result))
+        figure = Figure(title, heatmap, of_measure(measure)[0].reading)
         (leading if measure.leading else rest).append(figure)
     yield Figures(leading)
     if rest:

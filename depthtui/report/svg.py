@@ -1,23 +1,56 @@
-"""Heatmaps and curves as SVG whose colours come from the page's style sheet."""
+"""Heatmaps, curves and bars as SVG.
+
+Each picture is whole by itself, in attributes that every renderer of SVG knows: an editor, a
+converter or another page draws what the report shows. Classes are for the report's style sheet,
+which turns the colours on a dark page.
+"""
 
 from __future__ import annotations
 
+import colorsys
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 import numpy as np
+from rich.cells import cell_len
 
 from depthtui import palette
 from depthtui.metrics.spec import Measure
-from depthtui.report.blocks import Line, Panel
+from depthtui.report.blocks import Bars, Heatmap, Line, Panel
 from depthtui.token_text import printable_line, shortened
 
 WIDTH = 420.0
-_LEFT, _RIGHT, _TOP = 30.0, 8.0, 6.0
+_FONT = 11.0
+_LEFT, _RIGHT, _TOP = 46.0, 10.0, 24.0
 _PLOT = WIDTH - _LEFT - _RIGHT
 _MOST_LABELLED = 44
+_LEGEND_WIDTH = 120.0
 
+COLOURS = {
+    "page": ("#fdfdfb", "#15161a"),
+    "ink": ("#1c1d21", "#e4e4e0"),
+    "soft": ("#6a6c75", "#9a9ba3"),
+    "hair": ("#dcdcd6", "#34353c"),
+    "tint": ("#f3f3ee", "#1e1f25"),
+    "attention": ("#2463b0", "#78aef0"),
+    "mlp": ("#b4561a", "#eda06a"),
+    "accent": ("#a3186b", "#f07ab8"),
+}
+"""Colours of a report by name, on a light page and on a dark one."""
+
+_LIGHT = {name: light for name, (light, _) in COLOURS.items()}
+
+_RULES = {
+    "grid": f'stroke="{_LIGHT["hair"]}" stroke-width="0.6"',
+    "zero": f'stroke="{_LIGHT["soft"]}" stroke-width="0.6"',
+    "threshold": f'stroke="{_LIGHT["soft"]}" stroke-width="0.8" stroke-dasharray="3 3"',
+    "crossing": f'stroke="{_LIGHT["accent"]}" stroke-width="0.9"',
+}
+"""How straight lines are drawn, by class."""
+
+_LINE_COLOURS = {"attention": "attention", "mlp": "mlp", "layer": "soft", "mean": "ink"}
+"""The names of lines' colours by class."""
 
 _HUES = ((212, 65), (22, 75), (150, 55), (320, 60), (265, 50), (50, 80), (185, 65), (0, 65))
 """Hue and saturation of series of lines; a ninth has the first one's again."""
@@ -26,18 +59,29 @@ _DASHES = ("none", "5 2.5", "1.5 2", "7 2 1.5 2", "3 1.5", "9 3")
 """Dashes of lines; a seventh has the first one's again."""
 
 
-def ramp_style() -> str:
-    """CSS rules of the ramps, for light pages and, in a media query, for dark ones."""
+def page_style() -> str:
+    """CSS variables of the colours, and the classes of pictures that follow them."""
 
     def rules(dark: bool) -> str:
-        ramps = {"s": palette.sequential(dark), "d": palette.diverging(dark)}
-        return "".join(
-            f".{name}{level}{{fill:{palette.css(colour)}}}"
-            for name, ramp in ramps.items()
-            for level, colour in enumerate(ramp)
-        )
+        colours = "".join(f"--{name}:{pair[dark]};" for name, pair in COLOURS.items())
+        return f":root{{{colours}}}"
 
-    return _light_and_dark(rules)
+    lines = "".join(
+        f".line.{css}{{stroke:var(--{name})}}.key.{css}{{color:var(--{name});fill:var(--{name})}}"
+        for css, name in _LINE_COLOURS.items()
+    )
+    return f"{_light_and_dark(rules)}{lines}"
+
+
+def ramp_style() -> str:
+    """CSS rules of the ramps for dark pages; the pictures have the colours for light ones."""
+    return _on_dark(
+        "".join(
+            f".{name}{level}{{fill:{colour}}}"
+            for name in ("s", "d")
+            for level, colour in enumerate(_ramp(name, dark=True))
+        )
+    )
 
 
 def token_style() -> str:
@@ -56,19 +100,16 @@ def series_style() -> str:
     """CSS rules of lines in many colours and dashes, and of their legend."""
 
     def rules(dark: bool) -> str:
-        lightness = 68 if dark else 38
         return "".join(
-            f".line.m{n}{{stroke:hsl({hue} {share}% {lightness}%)}}"
-            f".key.m{n}{{color:hsl({hue} {share}% {lightness}%)}}"
-            for n, (hue, share) in enumerate(_HUES)
+            f".line.m{n}{{stroke:{colour}}}.key.m{n}{{color:{colour}}}"
+            for n, colour in enumerate(_series(dark))
         )
 
-    dashes = "".join(f".line.t{n}{{stroke-dasharray:{dash}}}" for n, dash in enumerate(_DASHES))
     legend = (
         ".depth{white-space:nowrap}"
         ".legend span{margin-right:1.2em;white-space:nowrap}.legend svg{display:inline;width:2.2em}"
     )
-    return f"{_light_and_dark(rules)}{dashes}.line.soft{{stroke:var(--soft)}}{legend}"
+    return f"{_light_and_dark(rules)}.line.soft{{stroke:var(--soft)}}{legend}"
 
 
 def hue(number: int) -> str:
@@ -83,42 +124,59 @@ def dash(number: int) -> str:
 
 def sample(css: str) -> str:
     """A short line in the dashes of a class."""
-    return f'<svg viewBox="0 0 26 6"><path class="line soft {css}" d="M0 3L26 3"/></svg>'
+    return f'<svg viewBox="0 0 26 6"><path {_line(f"soft {css}")} d="M0 3L26 3"/></svg>'
 
 
 def _light_and_dark(rules: Callable[[bool], str]) -> str:
-    return f"{rules(False)}@media(prefers-color-scheme:dark){{{rules(True)}}}"
+    return f"{rules(False)}{_on_dark(rules(True))}"
+
+
+def _on_dark(rules: str) -> str:
+    return f"@media(prefers-color-scheme:dark){{{rules}}}"
+
+
+def _ramp(name: str, dark: bool = False) -> list[str]:
+    """The colours of the sequential ramp, `s`, or of the diverging one, `d`."""
+    ramp = palette.sequential(dark) if name == "s" else palette.diverging(dark)
+    return [palette.css(colour) for colour in ramp]
+
+
+def _series(dark: bool = False) -> list[str]:
+    """The colours of series of lines."""
+    lightness = 0.68 if dark else 0.38
+    found = (colorsys.hls_to_rgb(hue / 360, lightness, share / 100) for hue, share in _HUES)
+    return ["#{:02x}{:02x}{:02x}".format(*(round(255 * part) for part in rgb)) for rgb in found]
 
 
 def _ink(background: palette.RGB) -> str:
     return "#000" if palette.lightness(background) > 0.6 else "#fff"
 
 
-def heatmap(values: np.ndarray, measure: Measure, tokens: Sequence[str]) -> str:
-    """Layers x tokens, layer 0 at the bottom.
-
-    Args:
-        values: `[rows, T]`, NaN where unknown.
-        measure: says how they are scaled.
-        tokens: `[T]` raw texts.
-    """
+def heatmap(picture: Heatmap) -> str:
+    """Layers x tokens, or x layers, layer 0 at the bottom."""
+    values, measure, tokens = picture.values, picture.measure, picture.labels
     rows, columns = values.shape
     low, high, note = _scale(values, measure)
     ramp, count = ("d", palette.DIVERGING_LEVELS) if measure.diverging else ("s", palette.LEVELS)
     cell = min(30.0, _PLOT / columns)
-    tall = min(9.0, 250.0 / rows)
+    tall = min(_FONT + 1, 250.0 / rows)
     bottom = _TOP + rows * tall
-    labels, depth = _token_labels(tokens, cell, bottom)
-    legend_top = bottom + depth + 10
+    if measure.by_token:
+        labels, depth = _token_labels(tokens, cell, bottom)
+    else:
+        labels, depth = _position_labels(_layers_to_label(columns), cell, bottom)
+    legend_top = bottom + depth + 20
+    where = f"translate({_LEFT:g} {_TOP:g}) scale({cell:.4g} {tall:.4g})"
     parts = [
-        f'<g transform="translate({_LEFT:g} {_TOP:g}) scale({cell:.4g} {tall:.4g})">',
+        _names(picture.up, picture.across, bottom + depth, _LEFT + columns * cell),
+        f'<g shape-rendering="crispEdges" transform="{where}">',
         _cells(palette.levels(values, low, high, count), ramp),
         "</g>",
         _layer_ticks(rows, tall),
         labels,
-        _legend(ramp, count, legend_top, low, high, note),
+        _legend(ramp, legend_top, low, high, picture.unit, note),
     ]
-    return _svg(parts, legend_top + 22, f"{measure.title}, layers by tokens")
+    return _svg(parts, legend_top + 24, f"{measure.title}, layers by tokens")
 
 
 def curves(panel: Panel) -> str:
@@ -136,14 +194,16 @@ def curves(panel: Panel) -> str:
         share = (scale(value) - scale(low)) / ((scale(high) - scale(low)) or 1)
         return _TOP + height * (1 - min(max(share, 0), 1))
 
-    parts = []
+    parts = [_names(panel.up, panel.across, _TOP + height + 16), _key(panel.lines)]
     for tick in _ticks(low, high, panel.log):
         parts.append(_rule("grid" if tick else "zero", _LEFT, y(tick), WIDTH - _RIGHT, y(tick)))
-        parts.append(_text(_LEFT - 4, y(tick) + 3, f"{tick:.3g}", "end"))
+        parts.append(_text(_LEFT - 4, y(tick) + 4, f"{tick:.3g}", "end"))
+    has_output = last == panel.n_layers
     for tick in _layers_to_label(panel.n_layers):
-        parts.append(_text(x(tick), _TOP + height + 12, str(tick), "middle"))
-    if last == panel.n_layers:
-        parts.append(_text(x(last), _TOP + height + 12, "out", "end"))
+        if not has_output or x(last) - x(tick) > 3 * _FONT:
+            parts.append(_text(x(tick), _TOP + height + 14, str(tick), "middle"))
+    if has_output:
+        parts.append(_text(x(last), _TOP + height + 14, "out", "end"))
     if panel.threshold is not None and known.size:
         at = y(panel.threshold)
         parts.append(_rule("threshold", _LEFT, at, WIDTH - _RIGHT, at))
@@ -151,13 +211,14 @@ def curves(panel: Panel) -> str:
         at = x(panel.crossing)
         parts.append(_rule("crossing", at, _TOP, at, _TOP + height))
         side, anchor = (-4, "end") if panel.crossing > 0.8 * last else (4, "start")
-        parts.append(_text(at + side, _TOP + 9, f"layer {panel.crossing}", anchor, "mark"))
+        parts.append(_text(at + side, _TOP + 10, f"layer {panel.crossing}", anchor, "mark"))
     parts += [_polyline(line, x, y) for line in panel.lines]
-    return _svg(parts, _TOP + height + 18, panel.title)
+    return _svg(parts, _TOP + height + 34, panel.title)
 
 
-def bars(values: np.ndarray, label: str) -> str:
+def bars(picture: Bars) -> str:
     """A bar a layer, up or down from zero; unknown layers are left out."""
+    values = picture.values
     height, count = 110.0, len(values)
     known = values[np.isfinite(values)]
     low, high = _limits(known, None, False)
@@ -166,20 +227,21 @@ def bars(values: np.ndarray, label: str) -> str:
     def y(value: float) -> float:
         return _TOP + height * (1 - (value - low) / ((high - low) or 1))
 
-    parts = []
+    parts = [_names(picture.up, "layer", _TOP + height + 16)]
     for tick in _ticks(low, high, False):
         parts.append(_rule("grid" if tick else "zero", _LEFT, y(tick), WIDTH - _RIGHT, y(tick)))
-        parts.append(_text(_LEFT - 4, y(tick) + 3, f"{tick:.3g}", "end"))
+        parts.append(_text(_LEFT - 4, y(tick) + 4, f"{tick:.3g}", "end"))
     for layer in np.flatnonzero(np.isfinite(values)).tolist():
         value = float(values[layer])
+        css, colour = ("bars below", "accent") if value < 0 else ("bars", "soft")
         parts.append(
-            f'<rect class="bars{" below" if value < 0 else ""}" '
+            f'<rect class="{css}" fill="{_LIGHT[colour]}" '
             f'x="{_LEFT + (layer + 0.15) * wide:.4g}" y="{y(max(value, 0)):.4g}" '
             f'width="{0.7 * wide:.4g}" height="{abs(y(value) - y(0)):.4g}"/>'
         )
     for tick in _layers_to_label(max(count, 1)):
-        parts.append(_text(_LEFT + (tick + 0.5) * wide, _TOP + height + 12, str(tick), "middle"))
-    return _svg(parts, _TOP + height + 18, label)
+        parts.append(_text(_LEFT + (tick + 0.5) * wide, _TOP + height + 14, str(tick), "middle"))
+    return _svg(parts, _TOP + height + 34, picture.label)
 
 
 def _scale(values: np.ndarray, measure: Measure) -> tuple[float, float, str]:
@@ -207,8 +269,9 @@ def _cells(levels: np.ndarray, ramp: str) -> str:
         for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
             d = f"M{start} {rows - 1 - row}h{length}v1h-{length}z"
             paths.setdefault(int(line[start]), []).append(d)
+    colours = _ramp(ramp)
     return "".join(
-        f'<path class="{ramp}{level}" d="{"".join(paths[level])}"/>'
+        f'<path class="{ramp}{level}" fill="{colours[level]}" d="{"".join(paths[level])}"/>'
         for level in sorted(paths)
         if level >= 0
     )
@@ -216,7 +279,7 @@ def _cells(levels: np.ndarray, ramp: str) -> str:
 
 def _layer_ticks(rows: int, tall: float) -> str:
     return "".join(
-        _text(_LEFT - 4, _TOP + (rows - layer - 0.5) * tall + 3, str(layer), "end")
+        _text(_LEFT - 4, _TOP + (rows - layer - 0.5) * tall + 4, str(layer), "end")
         for layer in _layers_to_label(rows)
     )
 
@@ -234,34 +297,63 @@ def _token_labels(tokens: Sequence[str], cell: float, bottom: float) -> tuple[st
             for step in (5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10**9)
             if len(tokens) / step <= 12
         )
-        labels = [
-            _text(_LEFT + (token + 0.5) * cell, bottom + 12, str(token), "middle")
-            for token in range(0, len(tokens), step)
-        ]
-        return "".join(labels), 14.0
-    size = min(8.0, cell * 0.95)
+        return _position_labels(range(0, len(tokens), step), cell, bottom)
+    size = min(9.5, cell * 0.95)
+    texts = [shortened(token.strip(" ") or token, 10) for token in tokens]
     labels = []
-    for index, token in enumerate(tokens):
+    for index, text in enumerate(texts):
         x, y = _LEFT + (index + 0.5) * cell, bottom + 4
         labels.append(
-            f'<text class="token" style="font-size:{size:.3g}px" text-anchor="end" '
+            f'<text font-family="monospace" font-size="{size:.3g}" text-anchor="end" '
             f'transform="translate({x + size / 3:.4g} {y:.4g}) rotate(-90)">'
-            f"{escape(shortened(token.strip(' ') or token, 10))}</text>"
+            f"{escape(text)}</text>"
         )
-    return "".join(labels), 46.0
+    longest = max(cell_len(label) for label in texts)
+    return "".join(labels), 6 + 0.62 * size * longest
 
 
-def _legend(ramp: str, count: int, top: float, low: float, high: float, note: str) -> str:
-    width = 120 / count
-    swatches = "".join(
-        f'<rect class="{ramp}{level}" x="{_LEFT + level * width:.4g}" y="{top:.4g}" '
-        f'width="{width + 0.2:.4g}" height="6"/>'
-        for level in range(count)
+def _position_labels(positions: Iterable[int], cell: float, bottom: float) -> tuple[str, float]:
+    """Numbers below some columns, and their height."""
+    labels = [
+        _text(_LEFT + (position + 0.5) * cell, bottom + 14, str(position), "middle")
+        for position in positions
+    ]
+    return "".join(labels), 16.0
+
+
+def _legend(ramp: str, top: float, low: float, high: float, unit: str, note: str) -> str:
+    """The colours with the values at their ends; beside them what these are, and a remark."""
+    colours = _ramp(ramp)
+    width, right = _LEGEND_WIDTH / len(colours), _LEFT + _LEGEND_WIDTH
+    parts = [
+        f'<rect class="{ramp}{level}" fill="{colour}" x="{_LEFT + level * width:.4g}" '
+        f'y="{top:.4g}" width="{width + 0.2:.4g}" height="7"/>'
+        for level, colour in enumerate(colours)
+    ]
+    parts.append(_text(_LEFT, top + 19, f"{low:.3g}", "start"))
+    parts.append(_text(right, top + 19, f"{high:.3g}", "end"))
+    beside = [text for text in (unit, note) if text]
+    parts += [
+        _text(right + 10, top + 7 + 12 * line, text, "start") for line, text in enumerate(beside)
+    ]
+    return "".join(parts)
+
+
+def _names(up: str, across: str, bottom: float, right: float = WIDTH - _RIGHT) -> str:
+    """What the axes are: the upright one's name stands above it, where any length has room."""
+    above = _text(0, 11, up, "start") if up else ""
+    return above + (_text(right, bottom + 13, across, "end") if across else "")
+
+
+def _key(lines: Sequence[Line]) -> str:
+    """The labels of lines in their colours, above the plot."""
+    named = [line for line in lines if line.label]
+    parts = "".join(
+        f'<tspan class="key {line.css}" fill="{_colour(line.css)}" dx="{10 if number else 0}">'
+        f"{escape(printable_line(line.label))}</tspan>"
+        for number, line in enumerate(named)
     )
-    ends = _text(_LEFT, top + 15, f"{low:.3g}", "start") + _text(
-        _LEFT + 120, top + 15, f"{high:.3g}", "end"
-    )
-    return swatches + ends + (_text(_LEFT + 128, top + 6, note, "start") if note else "")
+    return f'<text x="{WIDTH - _RIGHT:g}" y="11" text-anchor="end">{parts}</text>' if parts else ""
 
 
 def _limits(known: np.ndarray, threshold: float | None, log: bool) -> tuple[float, float]:
@@ -301,19 +393,46 @@ def _polyline(line: Line, x: object, y: object) -> str:
         points = [f"{x(i):.4g} {y(float(line.values[i])):.4g}" for i in range(first, end)]
         # A lone point would be invisible: a short stroke shows it.
         d += "M" + "L".join(points if len(points) > 1 else points * 2)
-    return f'<path class="line {line.css}" d="{d}"/>' if d else ""
+    return f'<path {_line(line.css)} d="{d}"/>' if d else ""
+
+
+def _line(css: str) -> str:
+    """The attributes of a line by its classes."""
+    classes = css.split()
+    width = 2 if "mean" in classes else 1.4
+    dashed = "".join(
+        f' stroke-dasharray="{dashes}"'
+        for number, dashes in enumerate(_DASHES)
+        if number and dash(number) in classes
+    )
+    return (
+        f'class="line {css}" fill="none" stroke="{_colour(css)}" stroke-width="{width}" '
+        f'stroke-linejoin="round" stroke-linecap="round"{dashed}'
+    )
+
+
+def _colour(css: str) -> str:
+    """The colour of a line by its classes, on a light page."""
+    colours = {name: _LIGHT[colour] for name, colour in _LINE_COLOURS.items()}
+    colours |= {hue(number): colour for number, colour in enumerate(_series())}
+    return next((colours[name] for name in css.split() if name in colours), _LIGHT["soft"])
 
 
 def _rule(css: str, x1: float, y1: float, x2: float, y2: float) -> str:
-    return f'<path class="{css}" d="M{x1:.4g} {y1:.4g}L{x2:.4g} {y2:.4g}"/>'
+    return f'<path class="{css}" {_RULES[css]} d="M{x1:.4g} {y1:.4g}L{x2:.4g} {y2:.4g}"/>'
 
 
-def _text(x: float, y: float, text: str, anchor: str, css: str = "tick") -> str:
+def _text(x: float, y: float, text: str, anchor: str, css: str = "") -> str:
+    how = f'class="{css}" fill="{_LIGHT["accent"]}" ' if css else ""
     where = f'x="{x:.4g}" y="{y:.4g}" text-anchor="{anchor}"'
-    return f'<text class="{css}" {where}>{escape(printable_line(text))}</text>'
+    return f"<text {how}{where}>{escape(printable_line(text))}</text>"
 
 
 def _svg(parts: Sequence[str], height: float, label: str) -> str:
-    what = escape(printable_line(label))
-    head = f'<svg viewBox="0 0 {WIDTH:g} {height:.4g}" role="img" aria-label="{what}">'
-    return f"{head}{''.join(parts)}</svg>"
+    what, size = escape(printable_line(label)), f'width="{WIDTH:g}" height="{height:.4g}"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:g} {height:.4g}" {size} '
+        f'font-family="Georgia, serif" font-size="{_FONT:g}" fill="{_LIGHT["soft"]}" '
+        f'role="img" aria-label="{what}">'
+        f'<rect class="page" fill="{_LIGHT["page"]}" {size}/>{"".join(parts)}</svg>'
+    )

@@ -18,7 +18,7 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.verdict import verdict
-from depthtui.metrics import ALL_MEASURES, MEASURES
+from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME
 from depthtui.metrics.direct_effects import SHARE
 from depthtui.metrics.spec import Measure
 from depthtui.report.as_html import html_bytes
@@ -179,7 +179,7 @@ class TestPage:
         assert heatmaps(html([without_lens])) == titles(measures - of_lens)
 
     def test_there_is_a_curve_for_everything_that_depth_is_told_by(self) -> None:
-        contributions = ["Cosine with the stream", "Contribution, log scale"]
+        contributions = ["Cosine with the stream", "Contribution"]
         lens = ["Lens KL", "Lens overlap"]
         assert curves(html([run()])) == contributions + lens
         assert curves(html([lacking(run(), "logit_lens")])) == contributions
@@ -188,13 +188,23 @@ class TestPage:
     def test_the_slower_metrics_are_drawn(self) -> None:
         text = html([full_run()])
         assert heatmaps(text) == titles([*ALL_MEASURES, SHARE])
-        bars = [sentence_case(values.title) for values in BY_LAYER if values.caption]
+        bars = [sentence_case(values.title) for _, values in BY_LAYER if values.caption]
         assert {"Block influence", "Loss change", "Output effect"} < set(bars)
         drawn = [label for label in labels(text) if label.endswith(", by layer")]
         assert drawn[-len(bars) :] == [f"{bar}, by layer" for bar in bars]
         loss = re.search(r'<svg[^>]*aria-label="Loss change, by layer">(.*?)</svg>', text)
         assert loss is not None
-        assert loss[1].count("<rect") == full_run().model.n_layers
+        assert loss[1].count('<rect class="bars') == full_run().model.n_layers
+
+    def test_beneath_each_picture_stands_what_it_shows(self) -> None:
+        text = html([full_run()])
+        figures = re.findall(r"<figure>.*?</figure>", text)
+        meanings = [re.search(r'</svg><p class="soft">(.+?)</p></figure>', f) for f in figures]
+        assert all(meanings)
+        found = {unescape(meaning[1]) for meaning in meanings if meaning is not None}
+        ablation, kl = METRIC_BY_NAME["ablation"], MEASURE_BY_NAME["kl"]
+        assert f"{ablation.tells} {ablation.reading}" in found
+        assert kl.reading in found
 
     def test_published_values_are_set_beside(self) -> None:
         text = checked(html([run(name="Qwen2.5-7B-Instruct")])).text
@@ -296,8 +306,12 @@ class TestMarkdown:
 
     @pytest.mark.parametrize("text", ["- x", "+ x", "= x", "===", "1. x", "2) x", "# x", "> x"])
     def test_a_line_stays_a_paragraph(self, text: str) -> None:
-        rendered = MarkdownIt("commonmark").render(markdown([run(source=text)]))
-        assert not checked(rendered).tags & {"ul", "ol", "blockquote"}
+        rendered, plain = (
+            MarkdownIt("commonmark").render(markdown([run(source=source)]))
+            for source in (text, "plain")
+        )
+        assert not checked(rendered).tags & {"ol", "blockquote"}
+        assert rendered.count("<li>") == plain.count("<li>")
         assert rendered.count("<h2>") == 1
         assert text in checked(rendered).text
 
@@ -311,7 +325,13 @@ class TestMarkdown:
 
     def test_what_each_layer_is_good_for_is_in_it(self) -> None:
         text = markdown([full_run()])
-        assert f"| layer | {' | '.join(values.title for values in BY_LAYER)} |" in text
+        assert f"| layer | {' | '.join(values.title for _, values in BY_LAYER)} |" in text
+
+    def test_what_its_columns_are_is_said_beneath(self) -> None:
+        text = re.sub(r"\\(?=\W)", "", markdown([full_run()]))
+        for name in ("contributions", "logit_lens", "ablation", "order"):
+            metric = METRIC_BY_NAME[name]
+            assert f"- {metric.title}: {metric.tells}" in text
 
 
 class TestTable:

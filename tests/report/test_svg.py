@@ -10,18 +10,28 @@ import pytest
 
 from depthtui import palette
 from depthtui.metrics import MEASURE_BY_NAME
-from depthtui.report.blocks import Line, Panel
-from depthtui.report.svg import bars, curves, heatmap, ramp_style
+from depthtui.metrics.spec import Measure
+from depthtui.report.blocks import Bars, Heatmap, Line, Panel
+from depthtui.report.svg import COLOURS, bars, curves, heatmap, page_style, ramp_style
 from tests.hostile import HOSTILE
 
+NAMESPACE = "{http://www.w3.org/2000/svg}"
 SEQUENTIAL = MEASURE_BY_NAME["layer_norm_ratio"]
 DIVERGING = MEASURE_BY_NAME["layer_cosine"]
+
+
+DRAWN = {"svg", "g", "path", "rect", "text", "tspan"}
+"""What every renderer of SVG draws."""
+
+
+def drawn(values: np.ndarray, measure: Measure, tokens: list[str]) -> str:
+    return heatmap(Heatmap(values, measure, tokens, "|c| / |h|"))
 
 
 def drawn_levels(svg: str, shape: tuple[int, int]) -> np.ndarray:
     """The level of every cell that the paths paint, layer 0 first; -1 where nothing is."""
     levels = np.full(shape, -1)
-    for path in ElementTree.fromstring(svg).iter("path"):
+    for path in ElementTree.fromstring(svg).iter(f"{NAMESPACE}path"):
         if not re.fullmatch(r"[sd]\d+", path.get("class", "")):
             continue
         for x, y, width in re.findall(r"M(\d+) (\d+)h(\d+)v1h-\3z", path.get("d", "")):
@@ -34,7 +44,7 @@ def drawn_levels(svg: str, shape: tuple[int, int]) -> np.ndarray:
 def test_every_cell_has_the_colour_of_its_value() -> None:
     values = np.random.default_rng(0).uniform(0, 2, (6, 9)).astype(np.float32)
     values[2, 3:5] = np.nan
-    svg = heatmap(values, SEQUENTIAL, ["x"] * 9)
+    svg = drawn(values, SEQUENTIAL, ["x"] * 9)
     high = float(re.findall(r'text-anchor="end">([\d.]+)</text>', svg)[-1])
     expected = palette.levels(values, 0, np.percentile(values[~np.isnan(values)], 95), 24)
     assert high <= np.nanmax(values)
@@ -44,31 +54,31 @@ def test_every_cell_has_the_colour_of_its_value() -> None:
 
 def test_a_diverging_measure_is_drawn_from_minus_one_to_one() -> None:
     values = np.array([[-1.0, 0.0, 1.0], [-0.5, 0.5, 5.0]])
-    levels = drawn_levels(heatmap(values, DIVERGING, ["x"] * 3), values.shape)
+    levels = drawn_levels(drawn(values, DIVERGING, ["x"] * 3), values.shape)
     assert levels.tolist() == [[0, 12, 24], [6, 18, 24]]
 
 
 def test_a_sink_is_clipped_and_that_is_said() -> None:
     values = np.full((10, 10), 0.5)
     values[0, 0] = 500
-    svg = heatmap(values, SEQUENTIAL, ["x"] * 10)
+    svg = drawn(values, SEQUENTIAL, ["x"] * 10)
     assert "95th percentile, max 500" in svg
     assert (drawn_levels(svg, values.shape)[1:] == 23).all()
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])
 def test_values_without_a_scale_are_drawn(value: float) -> None:
-    svg = heatmap(np.full((3, 4), value), SEQUENTIAL, ["x"] * 4)
+    svg = drawn(np.full((3, 4), value), SEQUENTIAL, ["x"] * 4)
     ElementTree.fromstring(svg)
     assert "nan" not in svg
 
 
 @pytest.mark.parametrize("columns", [1, 44, 45, 3000])
 def test_any_number_of_tokens_fits(columns: int) -> None:
-    svg = heatmap(np.ones((80, columns)), SEQUENTIAL, ["token"] * columns)
+    svg = drawn(np.ones((80, columns)), SEQUENTIAL, ["token"] * columns)
     root = ElementTree.fromstring(svg)
     _, _, width, height = map(float, root.get("viewBox", "").split())
-    for text in root.iter("text"):
+    for text in root.iter(f"{NAMESPACE}text"):
         if text.get("x"):
             assert 0 <= float(text.get("x", "")) <= width
             assert 0 <= float(text.get("y", "")) <= height
@@ -76,7 +86,7 @@ def test_any_number_of_tokens_fits(columns: int) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_tokens_are_harmless(text: str) -> None:
-    svg = heatmap(np.ones((2, 2)), SEQUENTIAL, [text, "x"])
+    svg = drawn(np.ones((2, 2)), SEQUENTIAL, [text, "x"])
     ElementTree.fromstring(svg)
     svg.encode("utf-8")
 
@@ -88,12 +98,14 @@ class TestCurves:
 
     def rule(self, svg: str, css: str) -> list[float]:
         (path,) = [
-            item for item in ElementTree.fromstring(svg).iter("path") if item.get("class") == css
+            item
+            for item in ElementTree.fromstring(svg).iter(f"{NAMESPACE}path")
+            if item.get("class") == css
         ]
         return [float(item) for item in re.findall(r"[\d.]+", path.get("d", ""))]
 
     def points(self, svg: str) -> list[list[tuple[float, float]]]:
-        found = re.search(r'class="line mean" d="([^"]*)"', svg)
+        found = re.search(r'class="line mean"[^>]* d="([^"]*)"', svg)
         assert found is not None
         return [
             [(float(x), float(y)) for x, y in re.findall(r"([\d.]+) ([\d.]+)", part)]
@@ -136,10 +148,11 @@ class TestCurves:
 
 class TestBars:
     def drawn(self, values: list[float]) -> list[dict[str, float]]:
-        root = ElementTree.fromstring(bars(np.array(values), "label"))
+        root = ElementTree.fromstring(bars(Bars(np.array(values), "label")))
         return [
             {name: float(item.get(name, "")) for name in ("x", "y", "width", "height")}
-            for item in root.iter("rect")
+            for item in root.iter(f"{NAMESPACE}rect")
+            if item.get("class", "").startswith("bars")
         ]
 
     def test_they_are_as_long_as_their_values_and_on_their_side_of_zero(self) -> None:
@@ -154,15 +167,79 @@ class TestBars:
 
     @pytest.mark.parametrize("values", [[], [np.nan], [0.0], [-5.0]])
     def test_odd_values_are_drawn(self, values: list[float]) -> None:
-        assert "nan" not in bars(np.array(values), "label")
+        assert "nan" not in bars(Bars(np.array(values), "label"))
 
 
-def test_the_style_has_every_level_for_light_and_dark_pages() -> None:
+def test_the_style_has_every_level_for_dark_pages_and_pictures_those_for_light_ones() -> None:
     light, dark = ramp_style().split("@media")
-    for part in (light, dark):
-        for level in range(palette.LEVELS):
-            assert f".s{level}{{" in part
-        for level in range(palette.DIVERGING_LEVELS):
-            assert f".d{level}{{" in part
+    assert not light
+    for level in range(palette.LEVELS):
+        assert f".s{level}{{" in dark
+    for level in range(palette.DIVERGING_LEVELS):
+        assert f".d{level}{{" in dark
     assert palette.css(palette.sequential(True)[3]) in dark
-    assert palette.css(palette.sequential(False)[3]) in light
+    svg = drawn(np.array([[0.0, 3.0, 23.0]]), SEQUENTIAL, ["x"] * 3)
+    assert f'class="s3" fill="{palette.css(palette.sequential(False)[3])}"' in svg
+
+
+PICTURES = {
+    "heatmap": drawn(np.array([[0.0, 1.0]]), SEQUENTIAL, ["a", "b"]),
+    "many tokens": drawn(np.ones((2, 60)), DIVERGING, ["a"] * 60),
+    "curves": curves(
+        Panel(
+            [
+                Line(np.array([1.0, 2.0]), "mean", "mean"),
+                Line(np.array([2.0, 1.0]), "m3 t1", "<other>"),
+            ],
+            1,
+            threshold=1.5,
+            crossing=1,
+            up="nats",
+        )
+    ),
+    "bars": bars(Bars(np.array([1.0, -1.0]), "label", "nats")),
+}
+
+
+class TestWithoutAStyleSheet:
+    """A picture that was taken out of its page is what the page shows."""
+
+    @pytest.mark.parametrize("name", PICTURES)
+    def test_it_needs_nothing_that_renderers_lack(self, name: str) -> None:
+        for item in ElementTree.fromstring(PICTURES[name]).iter():
+            assert item.tag.removeprefix(NAMESPACE) in DRAWN
+            assert item.get("style") is None
+            for value in item.attrib.values():
+                assert "var(" not in value
+                assert "url(" not in value
+                assert "hsl(" not in value
+
+    @pytest.mark.parametrize("name", PICTURES)
+    def test_everything_has_a_colour_and_a_size(self, name: str) -> None:
+        root = ElementTree.fromstring(PICTURES[name])
+        assert root.get("fill") == COLOURS["soft"][0]
+        assert float(root.get("font-size", "")) >= 11
+        assert root.get("viewBox") == f"0 0 {root.get('width')} {root.get('height')}"
+        for item in root.iter(f"{NAMESPACE}path"):
+            is_cell = re.fullmatch(r"[sd]\d+", item.get("class", ""))
+            assert (item.get("fill") if is_cell else item.get("stroke", "")).startswith("#")
+
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("heatmap", {"layer", "token", "|c| / |h|", "a", "b"}),
+            ("curves", {"nats", "layer", "mean", "<other>", "layer 1", "0", "1"}),
+            ("bars", {"nats", "layer"}),
+        ],
+    )
+    def test_its_axes_and_lines_have_names(self, name: str, expected: set[str]) -> None:
+        root = ElementTree.fromstring(PICTURES[name])
+        assert expected <= {item.text for item in root.iter() if item.text}
+
+    def test_lines_have_their_colour_and_dashes(self) -> None:
+        svg = PICTURES["curves"]
+        mean, other = re.findall(r'<path class="line [^>]*>', svg)
+        assert f'stroke="{COLOURS["ink"][0]}"' in mean
+        assert "stroke-dasharray" not in mean
+        assert 'stroke-dasharray="5 2.5"' in other
+        assert COLOURS["ink"][1] in page_style().partition("@media")[2]

@@ -185,15 +185,15 @@ def _per_layer(effects: PooledEffects) -> list[LayerValues]:
 
 
 def _maps(effects: PooledEffects) -> list[LayerMap]:
-    direct = effects.direct
-    axes = "source layer upwards, reading layer to the right"
-    caption = f"{MAP.formula}, {axes}"
+    direct, axes = effects.direct, ("layer that writes", "layer that reads")
+    caption = MAP.formula
     if direct.floor >= 0.001:
         caption += f"; noise up to {direct.floor:.2g}"
-    maps = [LayerMap(MAP, later_pairs(direct.layers), f"{MAP.title}{only(direct.part)}", caption)]
+    title = f"{MAP.title}{only(direct.part)}"
+    maps = [LayerMap(MAP, later_pairs(direct.layers), title, caption, *axes)]
     if effects.share is not None:
-        caption = f"{SHARE.formula}, {axes}; above 1 drawn as 1"
-        maps.append(LayerMap(SHARE, effects.share, SHARE.title, caption))
+        caption = f"{SHARE.formula}; above 1 drawn as 1"
+        maps.append(LayerMap(SHARE, effects.share, SHARE.title, caption, *axes))
     return maps
 
 

@@ -149,11 +149,12 @@ def _per_layer(skip: SkipEffects) -> list[LayerValues]:
 def _maps(skip: SkipEffects) -> list[LayerMap]:
     # A layer that is skipped cannot change what comes before it.
     later = np.where(np.tri(len(skip.layers), k=-1, dtype=bool), np.nan, skip.layers)
-    caption = f"{MAP.formula}, skipped layer upwards, changed layer to the right"
+    caption = MAP.formula
     if skip.floor >= 0.001:
         caption += f"; noise up to {skip.floor:.2g}"
     skipped = "" if skip.part == "layer" else f", {PART_TITLES[skip.part]} skipped"
-    return [LayerMap(MAP, later, f"{MAP.title}{skipped}", caption)]
+    title = f"{MAP.title}{skipped}"
+    return [LayerMap(MAP, later, title, caption, "skipped layer", "changed layer")]
 
 
 MAP = Measure(

@@ -33,6 +33,7 @@ from depthtui.report.blocks import (
     Table,
     Together,
 )
+from depthtui.report.explanations import RULES
 from depthtui.report.phrases import between_layers, kl_area, rule_title
 from depthtui.sweep.comparisons import signed
 from depthtui.sweep.questions import Answer, Question
@@ -162,7 +163,7 @@ def _curves(summary: SweepSummary) -> Iterator[Block]:
     tasks = dict.fromkeys(cell.cell.task.title for cell in summary.cells)
     yield Heading("Over relative depth", 2)
     yield Figures(_figures(summary))
-    yield Note("Across: (layer + 1) / L in percent. Colour: model. Dashes: task.")
+    yield Note("Colour: model. Dashes: task. Dashed across: the threshold of the rule.")
     yield Legend(
         [(svg.hue(number), title) for number, title in enumerate(models)],
         [(svg.dash(number), title) for number, title in enumerate(tasks)],
@@ -173,15 +174,27 @@ def _figures(summary: SweepSummary) -> Iterator[Figure]:
     settings = summary.plan.summary
     lens = "Lens" if settings.lens == LOGIT else lens_heading(settings.lens)
     plots = (
-        ("cosine", "Mean cosine with the stream", 0.0),
-        ("kl", f"{lens} KL, share of its largest", settings.kl_threshold),
-        ("overlap", f"{lens} overlap", settings.overlap_threshold),
+        ("cosine", "Mean cosine with the stream", "cosine", 0.0),
+        ("kl", f"{lens} KL", "share of its largest", settings.kl_threshold),
+        (
+            "overlap",
+            f"{lens} overlap",
+            "share of the five first tokens",
+            settings.overlap_threshold,
+        ),
     )
     rules = rules_of(summary)
-    for rule, title, threshold in plots:
+    for rule, title, up, threshold in plots:
         if rule in rules:
-            label = f"{title}, over relative depth"
-            yield Figure(title, Panel(_lines(summary, rule), _POINTS, threshold, title=label))
+            panel = Panel(
+                _lines(summary, rule),
+                _POINTS,
+                threshold,
+                title=f"{title}, over relative depth",
+                up=up,
+                across="(layer + 1) / L, %",
+            )
+            yield Figure(title, panel, RULES[rule].tells)
 
 
 def _lines(summary: SweepSummary, rule: str) -> list[Line]:
