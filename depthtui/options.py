@@ -8,10 +8,14 @@ Settings file, plans, command line and dialogs read values by these declarations
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from depthtui.files import parse_json
 
 
 class WrongValue(ValueError):
@@ -30,6 +34,8 @@ class Option:
         choices: the texts that it can be; empty for any.
         read: reads a value of another kind; raises `WrongValue`.
         switch: the command line's name for a flag that is on by default, and turned off by it.
+        group: the heading that the explorer lists it under; empty for what is its own.
+        write: how a value is typed, where it is not its text that `read` understands.
         kind: the field's type; known from `options_of`.
         default: the field's default; known from `options_of`.
     """
@@ -41,6 +47,8 @@ class Option:
     choices: tuple[str, ...] = ()
     read: Callable[[Any], Any] | None = None
     switch: str = ""
+    group: str = ""
+    write: Callable[[Any], str] = str
     kind: Any = str
     default: Any = None
 
@@ -89,14 +97,28 @@ class Option:
         """
         return self.parse(value) if self.read is None else self.read(value)
 
+    def text(self, value: Any) -> str:
+        """A value as it is typed: `parse_text` reads it."""
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, tuple):
+            return json.dumps(value, ensure_ascii=False)
+        return "" if value is None else self.write(value)
+
     def parse_text(self, text: str) -> Any:
         """The option's value from what somebody typed.
 
         Raises:
             WrongValue: the option cannot have it.
         """
+        if text == self.text(self.default):
+            return self.default
         try:
-            return self.parse(self.kind(text))
+            if self.read is not None:
+                return self.read(_list_or_text(text) if isinstance(self.default, tuple) else text)
+            return self.parse(parse_json(text) if self.kind is bool else self.kind(text))
+        except WrongValue:
+            raise
         except ValueError:
             raise WrongValue(self.expected) from None
 
@@ -110,6 +132,14 @@ class Option:
             return False
         above = value > self.least if self.above_least else value >= self.least
         return above and value <= self.greatest
+
+
+def _list_or_text(text: str) -> Any:
+    """The list that is written in JSON, else the text."""
+    if text.startswith("["):
+        with suppress(ValueError):
+            return parse_json(text)
+    return text
 
 
 @cache

@@ -25,7 +25,7 @@ from depthtui.data.run_settings import (
 from depthtui.errors import DepthError, shown
 from depthtui.files import expanded, parse_toml, read_whole, why, write_whole
 from depthtui.options import Option, WrongValue, options_of
-from depthtui.sizes import LARGEST_SIZE, parse_size
+from depthtui.sizes import LARGEST_SIZE, exact_size, parse_size
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -75,25 +75,43 @@ class Settings:
 
     theme: Annotated[str, Option("Name of the explorer's theme; empty for its own dark one.")] = ""
     cache_dir: Annotated[
-        Path | None, Option("Folder of models and results.", read=_read_folder)
+        Path | None,
+        Option("Folder of models and results.", read=_read_folder, group="Cache"),
     ] = None
     """None for `default_cache_dir()`."""
 
     use_cache: Annotated[
-        bool, Option("Neither read nor keep results on disk.", switch="--no-cache")
+        bool,
+        Option("Neither read nor keep results on disk.", switch="--no-cache", group="Cache"),
     ] = True
     cache_limit: Annotated[
-        int, Option("What results may take on disk, such as 10GiB or 500MB.", read=_read_size)
+        int,
+        Option(
+            "What results may take on disk, such as 10GiB or 500MB.",
+            read=_read_size,
+            write=exact_size,
+            group="Cache",
+        ),
     ] = 10 * 1000**3
     """In bytes; activations count too."""
 
     activation_limit: Annotated[
-        int, Option("Activations of one run that take more are not kept.", read=_read_size)
+        int,
+        Option(
+            "Activations of one run that take more are not kept.",
+            read=_read_size,
+            write=exact_size,
+            group="Cache",
+        ),
     ] = 1000**3
     """In bytes."""
 
     cache_activations: Annotated[
-        bool, Option("Keep the residual stream and what is written to it beside the results.")
+        bool,
+        Option(
+            "Keep the residual stream and what is written to it beside the results.",
+            group="Cache",
+        ),
     ] = True
     export_dir: Annotated[Path, Option("Folder of exports.", read=_read_folder)] = Path(
         "depthtui-exports"
@@ -229,6 +247,15 @@ def save_settings(settings: Settings, path: Path | None = None) -> Path:
         content,
         hint="Set DEPTHTUI_CONFIG to a file that can be written.",
     )
+
+
+def change_settings(changes: Mapping[str, Any], path: Path | None = None) -> Path:
+    """Change some settings in the file, whatever else it says.
+
+    Raises:
+        DepthError: as `save_settings`.
+    """
+    return save_settings(replace(load_settings(path), **changes), path)
 
 
 def _differs(name: str, a: Settings, b: Settings) -> bool:

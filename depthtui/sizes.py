@@ -43,6 +43,16 @@ def parse_size(text: str) -> int:
     return int(size)
 
 
+def exact_size(n_bytes: int) -> str:
+    """A size as `parse_size` reads it, in the largest unit that it is a whole number of: `2GiB`."""
+    for power in (4, 3, 2, 1):
+        for base, unit in ((1000, "B"), (1024, "iB")):
+            count, rest = divmod(n_bytes, base**power)
+            if count and not rest:
+                return f"{count}{' kMGT'[power] if base == 1000 else ' KMGT'[power]}{unit}"
+    return str(n_bytes)
+
+
 def format_size(n_bytes: float) -> str:
     """A size with three significant digits and a decimal unit, as downloads are told: `1.34 GB`."""
     size, units = float(n_bytes), ["TB", "GB", "MB", "kB", "B"]

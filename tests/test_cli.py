@@ -701,7 +701,8 @@ class TestExplorer:
     def opened(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[ModelSpec, Settings]]:
         calls: list[tuple[ModelSpec, Settings]] = []
 
-        def explore(spec: ModelSpec, settings: Settings) -> int:
+        def explore(spec: ModelSpec, settings: Settings, given: dict[str, object]) -> int:
+            assert given.items() <= vars(settings).items()
             calls.append((spec, settings))
             return 3
 

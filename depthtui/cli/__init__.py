@@ -98,7 +98,7 @@ def commands(context: click.Context, /, model: str | None, spec: ModelSpec, give
     settings = given.settings()
     from depthtui.tui.app import main as explore
 
-    return explore(replace(spec, name=model or settings.last_model), settings)
+    return explore(replace(spec, name=model or settings.last_model), settings, given.values)
 
 
 def _refuse_options(context: click.Context) -> None:

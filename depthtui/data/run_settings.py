@@ -26,17 +26,26 @@ def _read_device(value: Any) -> str:
     return value
 
 
-TopK = Annotated[int, Option("Tokens that the lens lists at each layer.", least=1, most=1000)]
-ChatTemplate = Annotated[bool, Option("Wrap prompts in the model's chat template.")]
-Seed = Annotated[int, Option("Seed of everything random.")]
-KlThreshold = Annotated[float, Option("KL rule: share of the largest KL.", most=1)]
-OverlapThreshold = Annotated[float, Option("Overlap rule: overlap that is enough.", most=1)]
+TopK = Annotated[
+    int, Option("Tokens that the lens lists at each layer.", least=1, most=1000, group="Runs")
+]
+ChatTemplate = Annotated[bool, Option("Wrap prompts in the model's chat template.", group="Runs")]
+Seed = Annotated[int, Option("Seed of everything random.", group="Runs")]
+KlThreshold = Annotated[float, Option("KL rule: share of the largest KL.", most=1, group="Depths")]
+OverlapThreshold = Annotated[
+    float, Option("Overlap rule: overlap that is enough.", most=1, group="Depths")
+]
 Lens = Annotated[
     str,
-    Option("The lens that depths are read through; a fitted one is computed.", choices=LENSES),
+    Option(
+        "The lens that depths are read through; a fitted one is computed.",
+        choices=LENSES,
+        group="Depths",
+    ),
 ]
 IncludeFirstToken = Annotated[
-    bool, Option("Leave token 0 out of the means.", switch="--skip-first-token")
+    bool,
+    Option("Leave token 0 out of the means.", switch="--skip-first-token", group="Depths"),
 ]
 
 

@@ -12,7 +12,6 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -34,7 +33,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.log import log_bug
-from depthtui.settings import Settings, load_settings, save_settings
+from depthtui.settings import Settings, change_settings
 from depthtui.tui import guards, keymap
 from depthtui.tui.engine_client import EngineClient
 from depthtui.tui.messages import EngineDied, EngineEvent
@@ -45,6 +44,7 @@ from depthtui.tui.themes import DEFAULT_THEME, THEMES
 
 if TYPE_CHECKING:
     from depthtui.tui.screens.main_screen import MainScreen
+    from depthtui.tui.state.settings_list import SettingsList
 
 LAST_RESORT = 2.0
 """Seconds after a signal by which the process is gone, whatever the terminal does."""
@@ -78,6 +78,7 @@ class DepthApp(App[int]):
         make_engine: makes an engine; the tests bring a scripted one.
         settings_file: where settings are kept; None for the user's own file.
         welcomes: whether it opens with a welcome, unless there is a last session.
+        given: the settings that the command line names.
     """
 
     TITLE = "depthtui"
@@ -95,6 +96,7 @@ class DepthApp(App[int]):
         make_engine: Callable[[], Engine] | None = None,
         settings_file: Path | None = None,
         welcomes: bool = False,
+        given: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(driver_class=_driver_class())
         self._settings_file = settings_file
@@ -105,7 +107,8 @@ class DepthApp(App[int]):
         self._said_not_kept = False
         self.main: MainScreen | None = None
         self._make_engine = make_engine or self._engine_process
-        self.explorer = Explorer(spec, settings, self)
+        self.explorer = Explorer(spec, settings, self, given)
+        self._settings_list: SettingsList | None = None
 
     # Starting and ending ----------------------------------------------------
 
@@ -349,13 +352,44 @@ class DepthApp(App[int]):
     def keep_settings(self, changes: dict[str, Any]) -> None:
         """Change the user's file in these settings alone: a command-line option is no habit."""
         try:
-            self._save_settings(changes)
+            change_settings(changes, self._settings_file)
         except DepthError as error:
             self.show_toast(Toast(str(error), "warning", "Settings not saved"))
 
-    def _save_settings(self, changes: dict[str, Any]) -> None:
-        path = self._settings_file
-        save_settings(replace(load_settings(path), **changes), path)
+    @property
+    def settings_list(self) -> SettingsList:
+        """The settings as people change them, with what is not written yet."""
+        from depthtui.metrics import ALL_MEASURES, OF_THE_PASS
+        from depthtui.tui.state.settings_list import SettingsList
+
+        if self._settings_list is None:
+            themes = {name: "" if name == DEFAULT_THEME else name for name in self.available_themes}
+            measures = [found.name for found in ALL_MEASURES if found.metric in OF_THE_PASS]
+            choices = {"theme": themes, "measure": {name: name for name in measures}}
+            self._settings_list = SettingsList(self.explorer, self._settings_file, choices)
+        return self._settings_list
+
+    def action_show_settings(self) -> None:
+        from depthtui.tui.screens.dialogs.settings_screen import SettingsScreen
+
+        settings = self.settings_list
+        settings.read_file()
+
+        def closed(_: None) -> None:
+            unwritten = ", ".join(settings.unwritten)
+            if unwritten:
+                words = f"Not in the settings file yet: {unwritten}. ctrl+s in the settings writes."
+                self.show_toast(Toast(words))
+
+        self.push_screen(SettingsScreen(settings, self.take_settings), closed)
+
+    def take_settings(self) -> None:
+        """Show what the settings say now."""
+        settings = self.explorer.settings
+        self.theme = settings.theme or DEFAULT_THEME
+        if self.main is not None:
+            self.main.take_settings()
+        self._changed()
 
     # Keys -------------------------------------------------------------------
 
@@ -365,8 +399,9 @@ class DepthApp(App[int]):
 
         def read(_: None) -> None:
             # Where that cannot be kept, the next start says it again.
+            self.explorer.take(welcome=False)
             with contextlib.suppress(DepthError):
-                self._save_settings({"welcome": False})
+                change_settings({"welcome": False}, self._settings_file)
 
         self.push_screen(Welcome(self.explorer.settings.keys), read)
 
@@ -423,13 +458,13 @@ def _driver_class() -> type[Driver] | None:
     return TolerantDriver
 
 
-def main(spec: ModelSpec, settings: Settings) -> int:
+def main(spec: ModelSpec, settings: Settings, given: Mapping[str, Any] | None = None) -> int:
     """Open the explorer in this terminal; returns the exit status.
 
     Raises:
         Exception: whatever ended the app unexpectedly, after the terminal is restored.
     """
-    app = DepthApp(spec, settings, welcomes=settings.welcome)
+    app = DepthApp(spec, settings, welcomes=settings.welcome, given=given)
     status = app.run()
     # Python's last collections would look at every object: a third of a second for nothing.
     gc.freeze()

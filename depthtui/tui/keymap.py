@@ -22,6 +22,7 @@ APP = [
     key("question_mark", "show_keys", "keys", "List the keys that work here", "help", True),
     key("q", "quit", "quit", "Quit the explorer", "quit", True),
     key("H", "welcome", "welcome", "Say what is where, as at the first start", "welcome"),
+    key("comma", "show_settings", "settings", "List the settings, and change them", "settings"),
     key("O", "open_export", "open export", "Open the last export in its program", "open_export"),
     key("ctrl+l", "redraw", "draw afresh", "Draw the screen afresh", "redraw"),
     key("ctrl+z", "suspend_process", "to the shell", "Back to the shell; fg returns", "suspend"),

@@ -141,6 +141,19 @@ async def session(it: Explored, folder: Path) -> None:
     await it.press("down", "space")
 
 
+async def settings(it: Explored, folder: Path) -> None:
+    os.environ["DEPTHTUI_CACHE_DIR"] = "/cache"
+    it.app.explorer.take(cache_dir=Path("/cache"), export_dir=Settings.export_dir)
+    await it.press("comma", "end", "enter")
+    await seen(it, "not written")
+
+
+async def settings_field(it: Explored, folder: Path) -> None:
+    await settings(it, folder)
+    await it.press(*["up"] * 6, "enter", "0", "enter")
+    await seen(it, "top_k must be")
+
+
 async def export(it: Explored, folder: Path) -> None:
     await it.press("e")
     await seen(it, "into /exports")
@@ -199,6 +212,8 @@ SCENES = (
     Scene("prompts-light", keys("t", says="Grade-school"), theme="depth-light"),
     Scene("models", models, SMALL),
     Scene("help", keys("question_mark", says="Run and halt after each layer")),
+    Scene("settings", settings, LARGE),
+    Scene("settings-light", settings_field, SMALL, "depth-light"),
     Scene("session", session),
     Scene("export-light", export, SMALL, "depth-light"),
     Scene("what-if", what_if),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from depthtui import cli
 from depthtui.data.run import Prompt
@@ -37,10 +38,10 @@ class Fragile(DepthApp):
 def main() -> int:
     folder = Path(tempfile.mkdtemp())
 
-    def make(spec: ModelSpec, settings: Settings, welcomes: bool) -> DepthApp:
+    def make(spec: ModelSpec, settings: Settings, welcomes: bool, **wiring: Any) -> DepthApp:
         kind = Fragile if {"crash", "loop"} & set(sys.argv) else DepthApp
         welcomes = welcomes and "welcome" in sys.argv
-        return kind(spec, settings, FakeEngine, folder / "settings.toml", welcomes)
+        return kind(spec, settings, FakeEngine, folder / "settings.toml", welcomes, **wiring)
 
     if "hostile" in sys.argv:
         everything = " ".join(text for text in HOSTILE.values() if text)

@@ -132,6 +132,7 @@ class Explorer:
         spec: the model to open with.
         settings: the user's settings.
         host: the app.
+        given: those of them that the command line names.
 
     Attributes:
         model: the loaded model, or None.
@@ -155,9 +156,11 @@ class Explorer:
         spec: ModelSpec,
         settings: Settings,
         host: Host,
+        given: Mapping[str, Any] | None = None,
     ) -> None:
         self.spec = spec
         self.settings = settings
+        self.given = given or {}
         self.session = Session()
         self.model: ModelInfo | None = None
         self.progress: Progress | None = None
@@ -685,6 +688,16 @@ class Explorer:
         if changed:
             self.settings = replace(self.settings, **changed)
             self._host.keep_settings(changed)
+
+    def take(self, **changes: Any) -> None:
+        """Replace some of the settings in this session, as if it had begun with them."""
+        self.settings = replace(self.settings, **changes)
+        if changes.keys() & {"kl_threshold", "overlap_threshold"}:
+            kl, overlap = self._first_thresholds
+            self._first_thresholds = (
+                changes.get("kl_threshold", kl),
+                changes.get("overlap_threshold", overlap),
+            )
 
     def turn_lens(self, *results: RunResult) -> str:
         """Read depths through the next lens that there is for these runs; in words, for people."""

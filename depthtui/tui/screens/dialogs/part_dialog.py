@@ -102,7 +102,7 @@ class PartDialog(Dialog[dict[str, Any]]):
         option = options_of(RunSettings)[name]
         if not typed:
             return option.default
-        value = option.parse_text(typed) if option.read is None else option.parse(typed)
+        value = option.parse_text(typed)
         n_layers = self._model.n_layers
         if name == "layers" and layers_in(value, n_layers)[-1] >= n_layers:
             raise WrongValue(f"layers of this model, 0 to {n_layers - 1}")

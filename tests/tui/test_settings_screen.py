@@ -1,0 +1,93 @@
+"""The settings, listed and changed by their keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from textual.widgets import Input
+
+from depthtui.settings import Settings, load_settings
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.screens.dialogs.settings_screen import ChoicePicker, SettingsScreen
+from tests.tui.app_helpers import Explored, explore
+from tests.tui.test_dialogs import opened
+
+
+def at(it: Explored, name: str) -> None:
+    """Put the cursor on a setting."""
+    screen = it.app.screen
+    assert isinstance(screen, SettingsScreen)
+    names = [row.name if row else "" for row in screen._listed]
+    screen.listing.highlighted = names.index(name)
+
+
+async def test_what_is_changed_is_heeded_at_once_and_written(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("# mine\n[other]\nx = 1\n")
+    async with explore(tmp_path, size=(80, 24)) as it:
+        await opened(it, "comma", SettingsScreen)
+        await it.press("slash")
+        await it.press(*"klr")
+        assert "No setting has “klr”" in it.screen_text()
+        await it.press("backspace", "enter", "enter")
+        field = it.app.screen.query_one("#value", Input)
+        await it.press(*"25", "enter")
+        assert "kl_threshold must be a number from 0 to 1." in it.screen_text()
+        await it.press("ctrl+s")
+        assert (field.display, field.value) == (True, "25")
+        await it.press("home", *"0.")
+        assert "must be" not in it.screen_text()
+        await it.press("enter")
+        assert it.app.explorer.settings.kl_threshold == 0.25
+        assert "not written" in it.screen_text()
+        await it.press("ctrl+s")
+        await it.until(lambda: "1 setting written to" in it.screen_text())
+        assert load_settings(path).kl_threshold == 0.25
+        assert "# mine" in path.read_text()
+        await it.press("escape", "escape")
+        assert it.app.screen is it.main
+        assert not it.toasts()
+
+
+async def test_switches_turn_long_lists_are_picked_from_and_panes_follow(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "comma", SettingsScreen)
+        settings = it.app.explorer.settings
+        for name in ("include_first_token", "layer_order", "ramp", "lens"):
+            at(it, name)
+            await it.press("enter")
+        at(it, "lens")
+        await it.press("d")
+        at(it, "theme")
+        await it.press("enter")
+        await it.until(lambda: isinstance(it.app.screen, ChoicePicker))
+        await it.press("end", "enter")
+        await it.until(lambda: it.app.theme != "depth-dark")
+        now = it.app.explorer.settings
+        assert now == replace(
+            settings,
+            include_first_token=False,
+            layer_order="down",
+            ramp="truecolor",
+            theme=it.app.theme,
+            last_model=now.last_model,
+            recent_models=now.recent_models,
+        )
+        assert it.main.layer_order == "down"
+        assert {pane.ramp for pane in it.main.query(Heatmap)} == {"truecolor"}
+        assert load_settings(tmp_path / "settings.toml") == replace(
+            Settings(), recent_models=now.recent_models
+        )
+
+
+async def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").mkdir()
+    async with explore(tmp_path) as it:
+        await opened(it, "comma", SettingsScreen)
+        assert "cannot be read" in it.screen_text()
+        at(it, "chat_template")
+        await it.press("enter", "f5")
+        assert "cannot be read" in it.screen_text()
+        await it.press("escape")
+        await it.until(lambda: any("file yet: chat_template" in said for said in it.toasts()))
