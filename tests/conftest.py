@@ -23,6 +23,12 @@ def demo_folder() -> Path:
 
 
 @pytest.fixture
+def reachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that answers whoever asks whether it is there: for models that are made up."""
+    monkeypatch.setattr("depthtui.models.reach.reaches", lambda endpoint: True)
+
+
+@pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Everything that depthtui keeps is kept in a folder of the test's own."""
     monkeypatch.setenv("DEPTHTUI_CONFIG", str(tmp_path / "settings.toml"))

@@ -34,7 +34,7 @@ from tests.builders.results import full_result, full_run
 from tests.builders.results import run as a_run
 from tests.data.test_store import DAMAGES, damage_index
 
-pytestmark = pytest.mark.usefixtures("home")
+pytestmark = pytest.mark.usefixtures("home", "reachable_hub")
 
 
 def describe(spec: ModelSpec) -> ModelInfo:
@@ -738,6 +738,15 @@ class TestExplorer:
         monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
         assert cli.main([]) == 1
         assert "needs a terminal" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("name", ["demo", "some/model", "tests"])
+    def test_a_model_where_a_command_stands(self, name: str, capsys: Output) -> None:
+        assert cli.main([name]) == 2
+        assert f"`depthtui --model {name}` opens a model" in capsys.readouterr().err
+
+    def test_another_word_where_a_command_stands(self, capsys: Output) -> None:
+        assert cli.main(["rnu"]) == 2
+        assert "--model" not in capsys.readouterr().err
 
 
 class TestProcess:

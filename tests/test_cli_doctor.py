@@ -14,7 +14,7 @@ from depthtui import cli
 from depthtui.cli import checks
 from depthtui.data.store import make_key, open_store
 from depthtui.models import devices as devices_module
-from depthtui.models import hub
+from depthtui.models import reach
 from depthtui.models.devices import Device
 from tests.tiny_models import tiny_folder
 
@@ -29,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
-    monkeypatch.setattr(hub, "reaches", lambda endpoint: True)
+    monkeypatch.setattr(reach, "reaches", lambda endpoint: True)
     cpu = Device("cpu", "cpu", 64 << 30, 32 << 30, "bfloat16")
     monkeypatch.setattr(devices_module, "devices", lambda: [cpu])
     monkeypatch.setattr(checks.shutil, "which", lambda name: None)
@@ -59,7 +59,7 @@ def test_a_machine_on_which_all_is_well(capsys: Output) -> None:
 
 
 def test_it_is_read_by_people_too(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "reaches", lambda endpoint: False)
+    monkeypatch.setattr(reach, "reaches", lambda endpoint: False)
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "cpu: 34.4 GB of 68.7 GB free; dtype auto is bfloat16" in out
@@ -192,7 +192,7 @@ def test_a_hub_that_must_not_be_asked(
     name: str, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "1")
-    monkeypatch.setattr(hub, "reaches", lambda endpoint: pytest.fail("asked"))
+    monkeypatch.setattr(reach, "reaches", lambda endpoint: pytest.fail("asked"))
     status, report = doctor(capsys)
     assert status == 0
     (check,) = found(report, "hub", "note")
@@ -200,7 +200,7 @@ def test_a_hub_that_must_not_be_asked(
 
 
 def test_a_hub_that_is_away(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "reaches", lambda endpoint: False)
+    monkeypatch.setattr(reach, "reaches", lambda endpoint: False)
     status, report = doctor(capsys)
     assert status == 0
     (check,) = found(report, "hub", "note")

@@ -19,7 +19,7 @@ from depthtui.data.run_settings import RunSettings
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
 from depthtui.metrics import after_prompts, check_names, failures_in_words, reading_through
-from depthtui.models.catalog import resolve
+from depthtui.models.reach import check_at_hand
 from depthtui.report.progress import EngineProgress
 from depthtui.settings import load_settings
 from depthtui.token_text import printable_line
@@ -105,8 +105,8 @@ def _named(name: str, tokenizer: object, keywords: Keywords, bar: _Bar) -> Itera
             "A model that is loaded by name brings its own tokenizer.", "Leave the tokenizer out."
         )
     spec, storage = keywords.spec(name), Storage.of(keywords.file())
-    # A name that means nothing is told before torch is imported, which takes seconds.
-    resolve(spec, storage.models_dir)
+    # What cannot be opened is told before torch is imported, which takes seconds.
+    check_at_hand(spec, storage.models_dir)
     from depthtui.models.library_output import libraries_silenced
 
     engine = make_engine(storage, bar.emit, _warn)

@@ -26,6 +26,7 @@ from depthtui.cli.sweep import sweep
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.log import log_bug
+from depthtui.models.catalog import DEMO
 from depthtui.settings import settings_path
 
 
@@ -58,6 +59,19 @@ def main(args: Sequence[str] | None = None) -> int:
 
 class _Commands(Group):
     """The commands, whose help names the settings file."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; where a model stands in its place, say how one is opened."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            name = args[0]
+            if name == DEMO or "/" in name or os.path.exists(name):
+                words = f"{error.message} `depthtui --model {name}` opens a model."
+                raise click.UsageError(words, ctx) from error
+            raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write examples, and where settings, theme and keys are read from."""

@@ -236,7 +236,7 @@ def check_cache(settings: Settings) -> Iterator[Check]:
 
 def check_hub() -> Iterator[Check]:
     """Whether models can be fetched."""
-    from depthtui.models.hub import HOW_TO_DO_WITHOUT, hub_endpoint, is_forbidden, reaches
+    from depthtui.models.reach import HOW_TO_DO_WITHOUT, hub_endpoint, is_forbidden, reaches
 
     endpoint = hub_endpoint()
     if is_forbidden():

@@ -26,7 +26,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME, after_prompts, failures_in_words
-from depthtui.models.catalog import resolve
+from depthtui.models.reach import check_at_hand
 from depthtui.report.progress import EngineProgress
 from depthtui.sizes import about
 from depthtui.token_text import printable_line
@@ -87,8 +87,8 @@ def run_job(
     Raises:
         DepthError: the model cannot be loaded, or every prompt is too long.
     """
-    # A name that means nothing is told before torch is imported, which takes seconds.
-    resolve(job.spec, job.storage.models_dir)
+    # What cannot be opened is told before torch is imported, which takes seconds.
+    check_at_hand(job.spec, job.storage.models_dir)
     with Display(notice) as display:
         engine = make_engine(job.storage, display.emit, display.notice, on_bug)
         engine.load(job.spec)

@@ -188,11 +188,11 @@ def _engine(spec: ModelSpec, given: Given) -> Iterator[Engine]:
     """An engine that has loaded a model, while a progress bar is shown."""
     from depthtui.cli.headless import Display
     from depthtui.engine.factory import Storage, make_engine
-    from depthtui.models.catalog import resolve
+    from depthtui.models.reach import check_at_hand
 
     storage = Storage.of(given.settings())
-    # A name that means nothing is told before torch is imported, which takes seconds.
-    resolve(spec, storage.models_dir)
+    # What cannot be opened is told before torch is imported, which takes seconds.
+    check_at_hand(spec, storage.models_dir)
     with Display(say) as display:
         engine = make_engine(storage, display.emit, display.notice)
         engine.load(spec)

@@ -56,12 +56,12 @@ def prune(model: str, layers: str, out: Path, spec: ModelSpec, given: Given) -> 
     from depthtui.engine.factory import Storage, make_engine
     from depthtui.engine.pruning import check_is_free
     from depthtui.errors import RunStopped
-    from depthtui.models.catalog import resolve
+    from depthtui.models.reach import check_at_hand
 
     storage = Storage.of(given.settings())
     spec = replace(spec, name=model)
     # What is wrong with a name or a folder is told before the model loads.
-    resolve(spec, storage.models_dir)
+    check_at_hand(spec, storage.models_dir)
     check_is_free(out)
     control = Control()
     with Display(say) as display:

@@ -19,7 +19,7 @@ from depthtui.data.run_settings import GenerationSettings, ModelSpec
 from depthtui.engine.control import Control
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
-from depthtui.models.catalog import resolve
+from depthtui.models.reach import check_at_hand
 from depthtui.token_text import printable_line
 
 _LONGEST_CHARACTER = 4
@@ -69,7 +69,7 @@ def generate_texts(
     Raises:
         DepthError: the model cannot be loaded.
     """
-    resolve(job.spec, job.storage.models_dir)
+    check_at_hand(job.spec, job.storage.models_dir)
     pen: _Pen | None = None
 
     def emit(event: protocol.Event) -> None:

@@ -20,6 +20,7 @@ from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSetting
 class Configure:
     """First command: where the cache is and how the engine shares the machine.
 
+    The next one is answered by `EngineReady` first, unless it loads what is not at hand.
     `cache_dir` is empty for a session without a cache; `threads` is 0 for all cores but one.
     """
 

@@ -184,6 +184,19 @@ def cached_snapshot(model_id: str, revision: str = "") -> Path | None:
     return snapshot if complete else None
 
 
+def complete_snapshot(model_id: str, revision: str, with_code: bool) -> Path | None:
+    """The same, with the model's own code where that is wanted and it has some.
+
+    Raises:
+        DepthError: its configuration is damaged.
+    """
+    snapshot = cached_snapshot(model_id, revision)
+    if snapshot is None or not with_code:
+        return snapshot
+    lacks_code = "auto_map" in read_config(snapshot) and not any(snapshot.glob("*.py"))
+    return None if lacks_code else snapshot
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """A model folder's `config.json`.
 

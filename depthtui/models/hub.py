@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
-import socket
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -28,22 +24,18 @@ from depthtui.data.protocol import Progress
 from depthtui.errors import DepthError, first_line
 from depthtui.models.catalog import (
     WEIGHTS_INDEX,
-    cached_snapshot,
+    complete_snapshot,
     hub_cache,
-    read_config,
     weight_files,
 )
 from depthtui.models.free_space import check_disk
+from depthtui.models.reach import check_reachable, hub_endpoint
 
 Report = Callable[[Progress], None]
 CheckFolder = Callable[[Path], object]
 
-_REACH_SECONDS = 3.0
 _ANSWER_SECONDS = 30.0
 _POLL_SECONDS = 0.1
-HOW_TO_DO_WITHOUT = (
-    "Check the network, HF_ENDPOINT and proxies; or open `demo`, a local folder or a GGUF file."
-)
 
 _SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
 
@@ -64,18 +56,14 @@ def fetch(
     Raises:
         DepthError: it cannot be reached, does not exist, is gated or has no safe weights.
     """
-    cached = cached_snapshot(model_id, revision)
-    if cached is not None and not (with_code and _lacks_code(cached)):
-        return cached
+    complete = complete_snapshot(model_id, revision, with_code)
+    if complete is not None:
+        return complete
+    check_reachable(model_id)
     endpoint = hub_endpoint()
-    _check_reachable(model_id, endpoint)
     progress(Progress("Asking the hub", 0, 0, "B"))
     with _hub_errors(model_id, revision):
         return _download(model_id, revision or "main", endpoint, progress, check, with_code)
-
-
-def _lacks_code(folder: Path) -> bool:
-    return "auto_map" in read_config(folder) and not any(folder.glob("*.py"))
 
 
 def _download(
@@ -162,60 +150,6 @@ class _Bar(tqdm):  # type: ignore[misc]
         super().__init__(*args, **{**kwargs, "file": io.StringIO()})
 
 
-def _check_reachable(model_id: str, endpoint: str) -> None:
-    if is_forbidden():
-        raise DepthError(
-            f"{model_id} is not complete in the hub cache, and HF_HUB_OFFLINE forbids to fetch it.",
-            "Unset HF_HUB_OFFLINE, or open a local folder.",
-        )
-    if not reaches(endpoint):
-        raise DepthError(
-            f"The Hugging Face hub cannot be reached ({_first_hop(endpoint)[0]}), and {model_id} "
-            "is not on this disk.",
-            HOW_TO_DO_WITHOUT,
-        )
-
-
-def is_forbidden() -> bool:
-    """Whether the environment forbids to ask the hub."""
-    return _is_true("HF_HUB_OFFLINE") or _is_true("TRANSFORMERS_OFFLINE")
-
-
-def hub_endpoint() -> str:
-    """The hub's address."""
-    return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
-
-
-def reaches(endpoint: str) -> bool:
-    """Whether a connection to the hub, or to the proxy before it, can be made within seconds."""
-    host, port = _first_hop(endpoint)
-    # A thread, since looking a name up cannot be given a time limit.
-    reached: list[bool] = []
-
-    def connect() -> None:
-        try:
-            socket.create_connection((host, port), timeout=_REACH_SECONDS).close()
-            reached.append(True)
-        except OSError:
-            pass
-
-    attempt = threading.Thread(target=connect, daemon=True)
-    attempt.start()
-    attempt.join(_REACH_SECONDS + 0.5)
-    return bool(reached)
-
-
-def _first_hop(endpoint: str) -> tuple[str, int]:
-    """Host and port that a request to `endpoint` connects to: its own, or those of a proxy."""
-    target = urlsplit(endpoint)
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(target.scheme) or proxies.get("all")
-    if proxy and not urllib.request.proxy_bypass(target.hostname or ""):
-        target = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
-    default = 443 if target.scheme == "https" else 1080 if "socks" in target.scheme else 80
-    return target.hostname or "", target.port or default
-
-
 @contextmanager
 def _hub_errors(model_id: str, revision: str) -> Iterator[None]:
     page = "its page on the hub"
@@ -277,7 +211,3 @@ def _no_safetensors(model_id: str, sizes: dict[str, int], missing: list[str]) ->
             "Look on the hub for a revision or a copy with safetensors, and name it.",
         )
     return DepthError(f"{model_id} on the hub lacks {missing[0]}.", "Choose another copy of it.")
-
-
-def _is_true(variable: str) -> bool:
-    return os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE")

@@ -43,6 +43,7 @@ from depthtui.data.protocol import (
 from depthtui.engine.control import Control
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError, RunStopped
+from depthtui.models.reach import check_at_hand
 
 if TYPE_CHECKING:
     from depthtui.engine.engine import Engine
@@ -62,7 +63,7 @@ class Worker:
         self._work: queue.SimpleQueue[tuple[Command, Control]] = queue.SimpleQueue()
         self._controls: list[Control] = []
         self._engine: Engine | None = None
-        self._models_dir = Path()
+        self._configuration: Configure | None = None
         self._sweep: SweepService | None = None
 
     def serve(self) -> None:
@@ -123,24 +124,30 @@ class Worker:
 
     def _do(self, command: Command, control: Control) -> None:
         if isinstance(command, Configure):
-            self._engine = self._configured(command)
+            self._configuration = command
             return
-        if self._engine is None:
+        configuration = self._configuration
+        if configuration is None:
             raise DepthError("The engine was not configured.")
+        models_dir = Path(configuration.models_dir)
         if isinstance(command, LoadModel):
-            self._engine.load(command.spec, control)
+            # What cannot be opened is told before torch is imported, which takes seconds.
+            check_at_hand(command.spec, models_dir)
+        if self._engine is None:
+            self._engine = self._made(configuration)
+        engine = self._engine
+        if isinstance(command, LoadModel):
+            engine.load(command.spec, control)
         elif isinstance(command, StartRun):
-            self._engine.run(
-                command.prompt, command.settings, control, command.run_id, command.fresh
-            )
+            engine.run(command.prompt, command.settings, control, command.run_id, command.fresh)
         elif isinstance(command, StartGeneration):
-            self._engine.generate(command.prompt, command.settings, control, command.run_id)
+            engine.generate(command.prompt, command.settings, control, command.run_id)
         elif isinstance(command, CountTokens):
-            self._count_tokens(command, self._engine)
+            self._count_tokens(command, engine)
         elif isinstance(command, StartSweep):
-            self._run_sweep(command, self._engine, control)
+            self._run_sweep(command, engine, control, models_dir)
         elif isinstance(command, WriteModel):
-            written = self._engine.prune(command.left_out, Path(command.folder), control)
+            written = engine.prune(command.left_out, Path(command.folder), control)
             n_layers, folder = len(written.kept), str(written.folder)
             self._emit(ModelWritten(command.run_id, folder, n_layers, written.parameters))
 
@@ -152,10 +159,12 @@ class Worker:
             count = -1
         self._emit(TokensCounted(command.prompt, command.chat_template, count))
 
-    def _run_sweep(self, command: StartSweep, engine: Engine, control: Control) -> None:
+    def _run_sweep(
+        self, command: StartSweep, engine: Engine, control: Control, models_dir: Path
+    ) -> None:
         from depthtui.service.sweep import SweepService
 
-        self._sweep = SweepService(command, engine, control, self._emit, self._models_dir)
+        self._sweep = SweepService(command, engine, control, self._emit, models_dir)
         try:
             self._sweep.serve()
         finally:
@@ -165,7 +174,7 @@ class Worker:
         """What the engine says goes up the pipe, or to the sweep that it works for."""
         (self._emit if self._sweep is None else self._sweep.emit)(event)
 
-    def _configured(self, command: Configure) -> Engine:
+    def _made(self, command: Configure) -> Engine:
         self._emit(Progress("Starting the engine", 0, 0, ""))
         import torch
         import transformers
@@ -180,7 +189,6 @@ class Worker:
             cache_limit=command.cache_limit,
             activation_limit=command.activation_limit if command.cache_activations else 0,
         )
-        self._models_dir = storage.models_dir
         engine = make_engine(storage, self._hear, lambda message: self._emit(Notice(message)))
         self._emit(EngineReady(torch.__version__, transformers.__version__))
         return engine

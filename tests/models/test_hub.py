@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +15,6 @@ import pytest
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
-from depthtui.models import hub
 from depthtui.models.catalog import on_disk
 from depthtui.models.hub import fetch
 from depthtui.models.loading import LoadedModel, load
@@ -216,50 +214,6 @@ def test_stopping_stops_the_download(served, tmp_path) -> None:
         fetch("us/tiny", "", stop, check=lambda _: None)
 
 
-def test_a_hub_out_of_reach(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
-    error = refused("us/tiny", tmp_path, "cannot be reached")
-    assert "`demo`" in error.hint
-
-
-def test_a_name_that_is_never_looked_up_ends_after_the_limit(tmp_path, monkeypatch) -> None:
-    end_of_test = threading.Event()
-
-    def look_up(*_: object, **__: object) -> None:
-        end_of_test.wait()
-        raise OSError
-
-    monkeypatch.setattr(hub, "_REACH_SECONDS", 0.01)
-    monkeypatch.setattr(hub.socket, "create_connection", look_up)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    refused("us/tiny", tmp_path, "cannot be reached")
-    end_of_test.set()
-
-
 def test_offline_on_request(served, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     refused("us/tiny", tmp_path, "HF_HUB_OFFLINE")
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "proxy", "bypass", "hop"),
-    [
-        ("https://a.test", "", "", ("a.test", 443)),
-        ("http://a.test:81/x", "", "", ("a.test", 81)),
-        ("https://a.test", "http://proxy.test:3128", "", ("proxy.test", 3128)),
-        ("https://a.test", "proxy.test:3128", "", ("proxy.test", 3128)),
-        ("https://a.test", "http://proxy.test:3128", "a.test", ("a.test", 443)),
-    ],
-)
-def test_proxies_are_honoured(endpoint, proxy, bypass, hop, monkeypatch) -> None:
-    for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    if proxy:
-        monkeypatch.setenv("https_proxy", proxy)
-    if bypass:
-        monkeypatch.setenv("no_proxy", bypass)
-    assert hub._first_hop(endpoint) == hop

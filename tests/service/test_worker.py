@@ -15,7 +15,6 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import (
     Configure,
     Continue,
-    EngineReady,
     Failed,
     GenerationFinished,
     Halted,
@@ -57,7 +56,6 @@ class Engine:
             )
         self.pipe = Connection(ours.detach())
         self.send(Configure(str(cache), str(models), 1 << 30, threads=1))
-        self.until(EngineReady)
 
     def send(self, command):
         self.pipe.send_bytes(codec.encode(command))
@@ -154,17 +152,32 @@ def test_failures_come_back_in_words_and_the_engine_lives(engine, folder):
     assert engine.until(RunFinished)[-1].result.complete
 
 
+def test_what_is_not_at_hand_is_told_before_anything_heavy_is_imported(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    engine = Engine(tmp_path, tmp_path)
+    engine.send(LoadModel(ModelSpec("us/tiny")))
+    (failed,) = engine.until(Failed)
+    assert "cannot be reached" in failed.message
+    engine.send(Quit())
+    assert engine.process.wait(PATIENCE) == 0
+
+
 def test_the_engine_goes_with_its_parent(folder, tmp_path):
     engine = Engine(tmp_path, tmp_path)
     engine.pipe.close()
     assert engine.process.wait(PATIENCE) == 0
 
 
-def test_quit_ends_it_and_an_interrupt_does_not(folder, tmp_path):
+def test_quit_ends_it_and_an_interrupt_does_not(tmp_path):
     engine = Engine(tmp_path, tmp_path)
+    missing = LoadModel(ModelSpec(str(tmp_path / "missing")))
+    engine.send(missing)
+    engine.until(Failed)
     os.kill(engine.process.pid, signal.SIGINT)
-    engine.send(LoadModel(ModelSpec(str(folder), device="cpu")))
-    engine.until(ModelLoaded)
+    engine.send(missing)
+    engine.until(Failed)
     engine.send(Quit())
     assert engine.process.wait(PATIENCE) == 0
 

@@ -34,6 +34,8 @@ from tests.builders.results import full_result, tokens_of
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.test_dialogs import three_runs
 
+pytestmark = pytest.mark.usefixtures("reachable_hub")
+
 BOS = "<s>"
 
 

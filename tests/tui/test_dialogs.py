@@ -40,6 +40,8 @@ from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.tui.app_helpers import Explored, explore
 
+pytestmark = pytest.mark.usefixtures("reachable_hub")
+
 
 async def opened(it: Explored, key: str, kind: type) -> None:
     await it.press(key)
@@ -360,6 +362,19 @@ async def test_a_wrong_path_stays_as_it_was_typed(
         await it.until(lambda: "does not exist" in it.screen_text())
         assert it.app.screen is picker
         assert field.value == f"{tmp_path}/no-such-model"
+        assert len(it.engine.sent(LoadModel)) == 1
+
+
+async def test_a_hub_that_is_away_is_told_in_the_picker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("depthtui.models.reach.reaches", lambda endpoint: False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    async with explore(tmp_path) as it:
+        await pick_from(it, monkeypatch, listings("demo"))
+        it.app.screen.query_one("#name", Input).focus()
+        await it.press(*"org/x", "enter")
+        await it.until(lambda: "hub cannot be reached" in it.screen_text())
         assert len(it.engine.sent(LoadModel)) == 1
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from textual.message import Message
 
-from depthtui.data.protocol import Configure, EngineReady, Notice
+from depthtui.data.protocol import Configure, CountTokens, EngineReady, Notice
+from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.engine_client import EngineClient, last_line
@@ -142,6 +143,7 @@ def test_a_log_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
 def test_the_real_engine_answers(tmp_path: Path) -> None:
     child = Child(tmp_path / "engine.log", "depthtui.service.worker")
     child.client.send(Configure("", str(tmp_path), 0, threads=1))
+    child.client.send(CountTokens(Prompt("three small words"), False))
     kinds = []
     while EngineReady not in kinds:
         message = child.next()

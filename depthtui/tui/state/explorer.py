@@ -230,14 +230,14 @@ class Explorer:
         return recent_first(on_disk(models_dir(self.cache_dir)), self.settings.recent_models)
 
     def check_model(self, spec: ModelSpec) -> None:
-        """See that a name means a model, as far as that can be told without opening it.
+        """See that a model is at hand, as far as that can be told without opening it; slow.
 
         Raises:
-            DepthError: it does not.
+            DepthError: it is not.
         """
-        from depthtui.models.catalog import resolve
+        from depthtui.models.reach import check_at_hand
 
-        resolve(spec, models_dir(self.cache_dir))
+        check_at_hand(spec, models_dir(self.cache_dir))
 
     @property
     def is_loading(self) -> bool:
@@ -747,7 +747,7 @@ class Explorer:
             return
         run = self.session.apply(event)
         match event:
-            case EngineReady():
+            case EngineReady() if self.phase is Phase.STARTING:
                 self.phase = Phase.LOADING
             case Progress():
                 self.progress = event

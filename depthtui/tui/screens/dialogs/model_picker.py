@@ -164,6 +164,7 @@ class ModelPicker(ListDialog[ModelSpec]):
 
     async def _open_if_there(self, spec: ModelSpec) -> None:
         """Take a model, or say why it is none and leave everything as it was typed."""
+        self.note(f"Looking for {spec.name}…", "")
         try:
             await asyncio.to_thread(self._check, spec)
         except DepthError as error:

@@ -1,0 +1,173 @@
+"""Whether a model is at hand: on this disk, or on a hub that answers.
+
+Told before anything heavy is imported, so nothing here may import torch, transformers or
+huggingface_hub.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import threading
+import urllib.request
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from depthtui.data.run_settings import ModelSpec
+from depthtui.errors import DepthError, shown
+from depthtui.models.catalog import complete_snapshot, resolve
+
+_REACH_SECONDS = 1.0
+"""How long the hub may take to answer where `HF_HUB_ETAG_TIMEOUT` does not say."""
+
+_GATEWAY_ERRORS = (b"502", b"503", b"504")
+"""What a proxy answers where it cannot reach the hub."""
+
+HOW_TO_DO_WITHOUT = (
+    "Check the network, HF_ENDPOINT and proxies (HF_HUB_ETAG_TIMEOUT=10 waits longer); "
+    "or open `demo`, a local folder or a GGUF file."
+)
+
+
+def check_at_hand(spec: ModelSpec, models_dir: Path) -> None:
+    """See that a model can be opened, as far as that can be told without opening it.
+
+    Raises:
+        DepthError: its name means no model, or it is not on this disk and the hub is silent.
+    """
+    source = resolve(spec, models_dir)
+    if source.kind != "hub":
+        return
+    if complete_snapshot(source.location, source.revision, spec.trust_remote_code) is None:
+        check_reachable(source.location)
+
+
+def check_reachable(model_id: str) -> None:
+    """See that the hub answers, for a model that is not on this disk.
+
+    Raises:
+        DepthError: it does not, or the environment forbids to ask it.
+    """
+    if is_forbidden():
+        raise DepthError(
+            f"{model_id} is not complete in the hub cache, and HF_HUB_OFFLINE forbids to fetch it.",
+            "Unset HF_HUB_OFFLINE, or open a local folder.",
+        )
+    endpoint = hub_endpoint()
+    if not reaches(endpoint):
+        raise DepthError(
+            f"The Hugging Face hub cannot be reached ({first_hop(endpoint)[0]}), and {model_id} "
+            "is not on this disk.",
+            HOW_TO_DO_WITHOUT,
+        )
+
+
+def is_forbidden() -> bool:
+    """Whether the environment forbids to ask the hub."""
+    return _is_true("HF_HUB_OFFLINE") or _is_true("TRANSFORMERS_OFFLINE")
+
+
+def hub_endpoint() -> str:
+    """The hub's address.
+
+    Raises:
+        DepthError: `HF_ENDPOINT` is no address.
+    """
+    endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    try:
+        target = urlsplit(endpoint)
+        is_address = target.scheme in ("http", "https") and target.hostname and target.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise DepthError(
+            f"HF_ENDPOINT is no address: {shown(endpoint)}.",
+            "Unset it, or give one such as https://huggingface.co.",
+        )
+    return endpoint
+
+
+def reaches(endpoint: str) -> bool:
+    """Whether the hub, or the proxy before it, answers in time."""
+    seconds = _patience()
+    # A thread, since looking a name up cannot be given a time limit.
+    answered: list[bool] = []
+
+    def ask() -> None:
+        with contextlib.suppress(OSError):
+            answered.append(_answers(endpoint, seconds))
+
+    attempt = threading.Thread(target=ask, daemon=True)
+    attempt.start()
+    attempt.join(seconds)
+    return any(answered)
+
+
+def _patience() -> float:
+    try:
+        return float(os.environ.get("HF_HUB_ETAG_TIMEOUT", "")) or _REACH_SECONDS
+    except ValueError:
+        return _REACH_SECONDS
+
+
+def _answers(endpoint: str, seconds: float) -> bool:
+    """Whether a first byte comes back; an address that takes a connection may still be silent.
+
+    Raises:
+        OSError: no connection can be made, or it breaks.
+    """
+    target, proxy = urlsplit(endpoint), _proxy(endpoint)
+    next_hop = proxy or target
+    with socket.create_connection(first_hop(endpoint), timeout=seconds) as connection:
+        if "socks" in next_hop.scheme:
+            return True
+        if next_hop.scheme == "https":
+            return _shakes_hands(connection, next_hop.hostname)
+        if proxy is not None and target.scheme == "https":
+            where = f"{target.hostname}:{_port(target)}"
+            answer = _answer_to(connection, f"CONNECT {where} HTTP/1.1", where)
+            return answer != b"" and answer[9:12] not in _GATEWAY_ERRORS
+        asked = f"{endpoint}/" if proxy is not None else f"{target.path}/"
+        return _answer_to(connection, f"HEAD {asked} HTTP/1.1", target.netloc) != b""
+
+
+def _shakes_hands(connection: socket.socket, hostname: str | None) -> bool:
+    # Nothing is told to whoever answers: who that is, is checked when something is fetched.
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with contextlib.suppress(ssl.SSLError):
+        context.wrap_socket(connection, server_hostname=hostname).close()
+    return True
+
+
+def _answer_to(connection: socket.socket, request: str, host: str) -> bytes:
+    """The beginning of what comes back, with the status; empty where the other end hangs up."""
+    connection.sendall(f"{request}\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    return connection.recv(32)
+
+
+def first_hop(endpoint: str) -> tuple[str, int]:
+    """Host and port that a request to `endpoint` connects to: its own, or those of a proxy."""
+    target = _proxy(endpoint) or urlsplit(endpoint)
+    return target.hostname or "", _port(target)
+
+
+def _proxy(endpoint: str) -> SplitResult | None:
+    """The proxy that the environment puts before an address, or None."""
+    target = urlsplit(endpoint)
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(target.scheme) or proxies.get("all")
+    if not proxy or urllib.request.proxy_bypass(target.hostname or ""):
+        return None
+    return urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+
+
+def _port(target: SplitResult) -> int:
+    default = 443 if target.scheme == "https" else 1080 if "socks" in target.scheme else 80
+    return target.port or default
+
+
+def _is_true(variable: str) -> bool:
+    return os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE")
