@@ -126,14 +126,15 @@ class DepthApp(App[int]):
         wanted = self.explorer.settings.theme or DEFAULT_THEME
         self.theme = wanted if wanted in self.available_themes else DEFAULT_THEME
         self.theme_changed_signal.subscribe(self, self._theme_changed)
-        self._take_keys(self.explorer.settings.keys)
+        self._tell_of_keys()
         self._catch_signals()
         # The screens bring NumPy along: the first frame does not wait for it.
         self.call_after_refresh(self._open)
 
-    def _take_keys(self, keys: dict[str, str]) -> None:
-        """Remap keys by the ids of their bindings."""
-        self.set_keymap(keys)
+    def _tell_of_keys(self) -> None:
+        """Remap keys as the settings say, and say what is wrong with that."""
+        keys = self.explorer.settings.keys
+        self.set_keymap(keymap.complete(keys))
         unknown = sorted(set(keys) - {binding.id for binding in keymap.ALL})
         if unknown:
             self.show_toast(
@@ -375,18 +376,26 @@ class DepthApp(App[int]):
         settings = self.settings_list
         settings.read_file()
 
-        def closed(_: None) -> None:
-            unwritten = ", ".join(settings.unwritten)
-            if unwritten:
-                words = f"Not in the settings file yet: {unwritten}. ctrl+s in the settings writes."
-                self.show_toast(Toast(words))
+        self.push_screen(SettingsScreen(settings, self.take_settings), self._tell_unwritten)
 
-        self.push_screen(SettingsScreen(settings, self.take_settings), closed)
+    def action_show_keymap(self) -> None:
+        from depthtui.tui.screens.dialogs.keys_screen import KeysScreen
+
+        settings = self.settings_list
+        settings.read_file()
+        self.push_screen(KeysScreen(settings, self.take_settings), self._tell_unwritten)
+
+    def _tell_unwritten(self, _: None) -> None:
+        unwritten = ", ".join(self.settings_list.unwritten)
+        if unwritten:
+            words = f"Not in the settings file yet: {unwritten}. ctrl+s in the settings writes."
+            self.show_toast(Toast(words))
 
     def take_settings(self) -> None:
         """Show what the settings say now."""
         settings = self.explorer.settings
         self.theme = settings.theme or DEFAULT_THEME
+        self.set_keymap(keymap.complete(settings.keys))
         if self.main is not None:
             self.main.take_settings()
         self._changed()

@@ -22,6 +22,7 @@ APP = [
     key("question_mark", "show_keys", "keys", "List the keys that work here", "help", True),
     key("q", "quit", "quit", "Quit the explorer", "quit", True),
     key("H", "welcome", "welcome", "Say what is where, as at the first start", "welcome"),
+    key("semicolon", "show_keymap", "remap", "List every key, and give commands others", "keymap"),
     key("comma", "show_settings", "settings", "List the settings, and change them", "settings"),
     key("O", "open_export", "open export", "Open the last export in its program", "open_export"),
     key("ctrl+l", "redraw", "draw afresh", "Draw the screen afresh", "redraw"),
@@ -319,27 +320,78 @@ SWEEP = [
 
 ALL = [*MAIN, *COMPARE, *WHAT_IF, *THINKING, *SWEEP, *APP]
 
+OWN = {binding.id: binding.key for binding in reversed(ALL) if binding.id}
+"""The keys of each binding where they are not remapped, by its id."""
+
+SECTIONS = {
+    "Everywhere": APP,
+    "A run": [*CHOOSING, *PLACES],
+    "While it runs, while words are looked for": [*RUNNING, *FINDING],
+    "Moving": MOVING,
+    "Panes": LOOKING,
+    "Depth pane": TURNING,
+    "Comparison": COMPARE,
+    "What-if": WHAT_IF,
+    "Writing": THINKING,
+    "Sweep": SWEEP,
+}
+"""Every binding that can be remapped; one that several screens have is of the first section."""
+
 _SCREENS = (MAIN, COMPARE, WHAT_IF, THINKING, SWEEP)
+
+_TAKEN = {
+    "escape": "it leaves what is open",
+    "ctrl+c": "it quits, whatever happens",
+    "ctrl+q": "it quits, whatever happens",
+    "ctrl+p": "it opens the command palette",
+    **{str(digit): "digits are counts" for digit in range(1, 10)},
+}
+"""Keys that are no command's, and why."""
 
 
 def keys_of(binding_id: str, remapped: Mapping[str, str]) -> list[str]:
     """The keys of a binding, as Textual names them, remapped or its own."""
-    own = next(binding.key for binding in ALL if binding.id == binding_id)
-    return [_name(key) for key in remapped.get(binding_id, own).split(",")]
+    return [_name(key) for key in remapped.get(binding_id, OWN[binding_id]).split(",")]
+
+
+def why_not(key: str) -> str:
+    """Why a key cannot be a command's; empty where it can."""
+    return _TAKEN.get(key, "")
+
+
+def complete(remapped: Mapping[str, str]) -> dict[str, str]:
+    """What Textual is to be told of a remapping.
+
+    Where bindings share a key and one of them is remapped, it takes the key from all of them: named
+    too, the others keep it.
+    """
+    left = {key for name in remapped.keys() & OWN.keys() for key in keys_of(name, {})}
+    staying = {name: own for name, own in OWN.items() if left.intersection(keys_of(name, {}))}
+    return {**staying, **remapped}
 
 
 def clashes(remapped: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """The keys that a remapping gives to two bindings of one screen, and the ids of these."""
+    own = {name: set(keys_of(name, {})) for name in OWN}
+    now = {name: keys_of(name, remapped) for name in OWN}
     found: dict[tuple[str, str, str], None] = {}
     for bindings in _SCREENS:
-        ids = dict.fromkeys(binding.id for binding in [*bindings, *APP] if binding.id)
-        for first, second in combinations(ids, 2):
-            # What shares a key by itself works at different times.
-            before = set(keys_of(first, {})) & set(keys_of(second, {}))
-            for key in keys_of(first, remapped):
-                if key in keys_of(second, remapped) and key not in before:
+        sharing: dict[str, list[str]] = {}
+        for name in dict.fromkeys(binding.id for binding in [*bindings, *APP] if binding.id):
+            for key in now[name]:
+                sharing.setdefault(key, []).append(name)
+        for key, names in sharing.items():
+            for first, second in combinations(dict.fromkeys(names), 2):
+                # What shares a key by itself works at different times.
+                if key not in own[first] & own[second]:
                     found[key, first, second] = None
     yield from found
+
+
+def sharing(binding_id: str, remapped: Mapping[str, str]) -> list[str]:
+    """The ids of bindings that a remapping gives a key of this one, on one screen."""
+    pairs = [pair for _, *pair in clashes(remapped) if binding_id in pair]
+    return list(dict.fromkeys(name for pair in pairs for name in pair if name != binding_id))
 
 
 def _name(key: str) -> str:

@@ -154,6 +154,15 @@ async def settings_field(it: Explored, folder: Path) -> None:
     await seen(it, "top_k must be")
 
 
+async def remapped(it: Explored, folder: Path) -> None:
+    await it.press("semicolon", "slash", *"writ", "enter", "enter", "f9")
+    await seen(it, "f9")
+    await it.press("a")
+    await seen(it, "Press one more key")
+    await it.press("m")
+    await seen(it, "shares it")
+
+
 async def export(it: Explored, folder: Path) -> None:
     await it.press("e")
     await seen(it, "into /exports")
@@ -214,6 +223,7 @@ SCENES = (
     Scene("help", keys("question_mark", says="Run and halt after each layer")),
     Scene("settings", settings, LARGE),
     Scene("settings-light", settings_field, SMALL, "depth-light"),
+    Scene("keys", remapped, SMALL),
     Scene("session", session),
     Scene("export-light", export, SMALL, "depth-light"),
     Scene("what-if", what_if),

@@ -18,7 +18,7 @@ def at(it: Explored, name: str) -> None:
     """Put the cursor on a setting."""
     screen = it.app.screen
     assert isinstance(screen, SettingsScreen)
-    names = [row.name if row else "" for row in screen._listed]
+    names = screen._names
     screen.listing.highlighted = names.index(name)
 
 

@@ -1,0 +1,208 @@
+"""A list under headings that typing filters, of things that are kept in the settings file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from depthtui.errors import DepthError
+from depthtui.token_text import printable_chars
+from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, ListDialog
+from depthtui.tui.state.settings_list import SettingsList
+
+WIDEST = 100
+"""Cells of the widest such list, as the style sheet has it."""
+
+
+class EditedList(ListDialog[None]):
+    """What is changed here is heeded as soon as it can be, and written when that is asked for.
+
+    Args:
+        settings: the settings, with what is not written yet.
+        heed: shows in the explorer what the settings say now.
+
+    Attributes:
+        noun: what one line is, such as `setting`.
+    """
+
+    noun = ""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "filter", "filter", tooltip="Filter", id="edited.filter"),
+        Binding("d,delete", "reset", "default", tooltip="Back to the default", id="edited.default"),
+        Binding(
+            "ctrl+s,f5",
+            "write",
+            "write",
+            tooltip="Write what was changed into the settings file",
+            id="edited.write",
+        ),
+    ]
+
+    def __init__(self, settings: SettingsList, heed: Callable[[], None]) -> None:
+        super().__init__()
+        self._settings = settings
+        self._heed = heed
+        self._names: list[str] = []
+        self._described = ""
+
+    def groups(self, words: str) -> Iterable[tuple[str, list[tuple[str, Content]]]]:
+        """The names and lines that have these words in them, by heading."""
+        raise NotImplementedError
+
+    def head(self) -> str:
+        """What the columns are."""
+        raise NotImplementedError
+
+    def describe(self, name: str) -> tuple[str, str]:
+        """What a line's thing is, and what matters less."""
+        raise NotImplementedError
+
+    def change(self, name: str) -> None:
+        """Do what enter is for."""
+        raise NotImplementedError
+
+    def reset(self, name: str) -> None:
+        """Take the default."""
+        raise NotImplementedError
+
+    @property
+    def cells(self) -> int:
+        """Cells of a line."""
+        screen = self.app.size.width
+        # 5 are the dialog's edges and padding, and the scrollbar.
+        return (min(screen * 9 // 10, WIDEST) if screen >= 100 else screen) - 5
+
+    def body(self) -> ComposeResult:
+        yield Input(placeholder=f"words of a {self.noun}", id="filter", compact=True)
+        yield Static(id="head")
+        yield OptionList(compact=True)
+        yield Static(id="no-match")
+        with Vertical(id="about"):
+            yield Static(id="help")
+            yield Static(id="less")
+            yield from self.fields()
+            yield Static(id="note")
+
+    def fields(self) -> ComposeResult:
+        """What is needed to change one."""
+        return ()
+
+    def on_mount(self) -> None:
+        for hidden in ("#filter", "#no-match"):
+            self.query_one(hidden).display = False
+        self.fill()
+        self.listing.focus()
+        if self._settings.problem:
+            self.note(self._settings.problem, WRONG)
+
+    def on_resize(self) -> None:
+        self.fill()
+
+    # The list ---------------------------------------------------------------
+
+    def fill(self) -> None:
+        """List what the filter lets through, with the cursor where it was."""
+        listing, chosen = self.listing, self.chosen
+        words = self.query_one("#filter", Input).value
+        self._names = []
+        options = []
+        for heading, lines in self.groups(words):
+            self._names.append("")
+            options.append(Option(Content.styled(heading, f"bold {MUTED}"), disabled=True))
+            for name, line in lines:
+                self._names.append(name)
+                options.append(Option(line))
+        self.query_one("#head", Static).update(Content.styled(self.head(), MUTED))
+        listing.clear_options().add_options(options)
+        place = self._names.index(chosen) if chosen and chosen in self._names else 1
+        listing.highlighted = place if options else None
+        listing.display = bool(options)
+        nothing = self.query_one("#no-match", Static)
+        nothing.display = not options
+        nothing.update(Content(f"No {self.noun} has “{printable_chars(words)}” in its words."))
+        self._describe()
+
+    @property
+    def chosen(self) -> str:
+        """The name of the line under the cursor; empty where there is none."""
+        place = self.listing.highlighted
+        return self._names[place] if place is not None and place < len(self._names) else ""
+
+    @on(OptionList.OptionHighlighted)
+    def _describe(self) -> None:
+        """Say what the line is of; what was said of it stays."""
+        name = self.chosen
+        if name != self._described:
+            self._described = name
+            self.note("")
+        if name:
+            words, less = self.describe(name)
+            self.query_one("#help", Static).update(Content(words))
+            self.query_one("#less", Static).update(Content.styled(printable_chars(less), MUTED))
+
+    # Changing ---------------------------------------------------------------
+
+    def take(self, place: int) -> None:
+        if self._names[place]:
+            self.change(self._names[place])
+
+    def action_reset(self) -> None:
+        if self.chosen:
+            self.reset(self.chosen)
+            self.note("")
+            self.show_change()
+
+    def show_change(self) -> None:
+        """Heed what was changed, and show it."""
+        self._heed()
+        self.fill()
+
+    def action_write(self) -> None:
+        """Write what was changed into the file, or say why that cannot be."""
+        count = len(self._settings.unwritten)
+        if not count:
+            self.note("Nothing was changed that the settings file does not say.")
+            return
+        try:
+            path = self._settings.write()
+        except DepthError as error:
+            self.note(str(error), WRONG)
+            return
+        self.fill()
+        self.note(f"{count} setting{'s' * (count > 1)} written to {path}.", "$text-success")
+
+    # Filtering --------------------------------------------------------------
+
+    def action_filter(self) -> None:
+        field = self.query_one("#filter", Input)
+        field.display = True
+        # At once: what is typed next is for the field.
+        self.set_focus(field)
+
+    @on(Input.Changed, "#filter")
+    def _filter(self) -> None:
+        self.fill()
+
+    @on(Input.Submitted, "#filter")
+    def _to_list(self) -> None:
+        if self._names:
+            self.listing.focus()
+
+    def action_leave(self) -> None:
+        """Leave the filter, then the list."""
+        field = self.query_one("#filter", Input)
+        if field.display:
+            field.value = ""
+            field.display = False
+            self.listing.focus()
+        else:
+            self.dismiss(None)

@@ -1,0 +1,177 @@
+"""Every key of every screen: give a command another one, or its own back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.keys import format_key
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from depthtui.token_text import fit_shown, printable_chars
+from depthtui.tui import keymap
+from depthtui.tui.draw.styles import fit_right
+from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG
+from depthtui.tui.screens.dialogs.edited_list import EditedList
+
+_KEYS_CELLS, _NAME_CELLS = 13, 21
+
+
+class KeysScreen(EditedList):
+    """Lists the commands by section with their keys; a key is chosen by pressing it."""
+
+    heading = "Keys"
+    hint = "enter new key · a one more · d default · D all · / filters · ctrl+s writes"
+    noun = "command"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "add", "one more", tooltip="Give it one more key", id="keys.add"),
+        Binding("D", "reset_all", "all", tooltip="Every key back to its own", id="keys.reset_all"),
+    ]
+
+    @property
+    def _remapped(self) -> dict[str, str]:
+        keys: dict[str, str] = self._settings.value("keys")
+        return keys
+
+    # The list ---------------------------------------------------------------
+
+    def groups(self, words: str) -> Iterable[tuple[str, list[tuple[str, Content]]]]:
+        clashing = {name for _, *pair in keymap.clashes(self._remapped) for name in pair}
+        wanted, listed = words.lower().split(), set[str]()
+        for heading, bindings in keymap.SECTIONS.items():
+            found = [
+                binding
+                for binding in bindings
+                if binding.id and binding.id not in listed and self._has(binding, heading, wanted)
+            ]
+            listed |= {binding.id for binding in bindings if binding.id}
+            if found:
+                yield (
+                    heading,
+                    [(binding.id or "", self._line(binding, clashing)) for binding in found],
+                )
+
+    def _has(self, binding: Binding, heading: str, words: Iterable[str]) -> bool:
+        keys = self._keys_of(binding.id or "", self._remapped)
+        text = f"{heading} {keys} {binding.tooltip} {binding.id}".lower()
+        return all(word in text for word in words)
+
+    def head(self) -> str:
+        return f"  {'keys':>{_KEYS_CELLS}}  does"
+
+    def describe(self, name: str) -> tuple[str, str]:
+        binding = next(binding for binding in keymap.ALL if binding.id == name)
+        own = self._keys_of(name, {})
+        words = f"{binding.tooltip}."
+        others = keymap.sharing(name, self._remapped)
+        if others:
+            words += f" Its key is also that of {self._words_of(others)}: remap one of them."
+        return words, f"its own key: {own} · {name} in the settings file"
+
+    def _line(self, binding: Binding, clashing: Collection[str]) -> Content:
+        name = binding.id or ""
+        is_remapped = name in self._remapped
+        mark = "!" if name in clashing else "*" if is_remapped else " "
+        rest = self.cells - 4 - _KEYS_CELLS - _NAME_CELLS - 1
+        keys = fit_right(self._keys_of(name, self._remapped), _KEYS_CELLS)
+        return Content.assemble(
+            (f"{mark} ", "$text-error" if name in clashing else "$text-warning"),
+            (keys, "$text-warning" if is_remapped else "$text-accent"),
+            f"  {fit_shown(str(binding.tooltip), rest)} ",
+            (fit_shown(name, _NAME_CELLS), MUTED),
+        )
+
+    @staticmethod
+    def _keys_of(name: str, remapped: Mapping[str, str]) -> str:
+        """A command's keys as people read them."""
+        keys = keymap.keys_of(name, remapped)
+        return " ".join(printable_chars(format_key(key)) for key in keys)
+
+    @staticmethod
+    def _words_of(names: Iterable[str]) -> str:
+        words = {binding.id: str(binding.tooltip) for binding in keymap.ALL}
+        return ", ".join(f"“{words[name]}”" for name in names)
+
+    # Changing ---------------------------------------------------------------
+
+    def change(self, name: str) -> None:
+        self._ask(name, f"Press the new key of {self._words_of([name])}; esc leaves it.")
+
+    def action_add(self) -> None:
+        if self.chosen:
+            words = f"Press one more key of {self._words_of([self.chosen])}; esc leaves it."
+            self._ask(self.chosen, words, adds=True)
+
+    def _ask(self, name: str, words: str, adds: bool = False, agreed: str = "") -> None:
+        """Ask for a key; the one that was `agreed` to may be shared."""
+
+        def pressed(key: str | None) -> None:
+            if key is not None:
+                self._pressed(name, key, adds, agreed)
+
+        self.app.push_screen(PressKey(words), pressed)
+
+    def _pressed(self, name: str, key: str, adds: bool, agreed: str) -> None:
+        why_not = keymap.why_not(key)
+        if why_not:
+            self.note(f"{format_key(key)} cannot be remapped: {why_not}.", WRONG)
+            return
+        before = keymap.keys_of(name, self._remapped) if adds else []
+        keys = dict(self._remapped)
+        keys[name] = ",".join(dict.fromkeys([*before, key]))
+        if set(keymap.keys_of(name, keys)) == set(keymap.keys_of(name, {})):
+            del keys[name]
+        shares = [
+            other
+            for other in keymap.sharing(name, keys)
+            if other not in keymap.sharing(name, self._remapped)
+        ]
+        if shares and key != agreed:
+            shown = printable_chars(format_key(key))
+            words = f"{shown} is {self._words_of(shares)}: {shown} again shares it, esc leaves it."
+            self._ask(name, words, adds, key)
+            return
+        self._settings.choose("keys", keys)
+        self.note("")
+        self.show_change()
+
+    def reset(self, name: str) -> None:
+        keys = {other: key for other, key in self._remapped.items() if other != name}
+        self._settings.choose("keys", keys)
+
+    def action_reset_all(self) -> None:
+        self._settings.choose("keys", {})
+        self.note("Every command has its own keys again.")
+        self.show_change()
+
+
+class PressKey(ModalScreen[str]):
+    """A line at the bottom; dismissed with the key that is pressed, or None for escape.
+
+    Args:
+        words: what the key is for.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "app.quit", "quit", show=False, system=True, priority=True),
+    ]
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self._words = words
+
+    def compose(self) -> ComposeResult:
+        yield Static(Content(self._words), id="question")
+
+    def on_key(self, event: events.Key) -> None:
+        event.stop()
+        self.dismiss(None if event.key == "escape" else event.key)
+
+    def on_click(self) -> None:
+        self.dismiss(None)

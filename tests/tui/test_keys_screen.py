@@ -1,0 +1,76 @@
+"""Keys, remapped by pressing them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from depthtui.settings import load_settings
+from depthtui.tui.screens.dialogs.export_screen import ExportScreen
+from depthtui.tui.screens.dialogs.keys_screen import KeysScreen, PressKey
+from depthtui.tui.screens.dialogs.settings_screen import SettingsScreen
+from tests.tui.app_helpers import Explored, explore
+from tests.tui.test_dialogs import opened
+
+
+def at(it: Explored, name: str) -> None:
+    """Put the cursor on a command."""
+    screen = it.app.screen
+    assert isinstance(screen, KeysScreen)
+    screen.listing.highlighted = screen._names.index(name)
+
+
+async def test_a_key_that_is_pressed_holds_at_once_and_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text('[keys] # mine\nquit = "Q" # or so\n')
+    async with explore(tmp_path, size=(80, 24)) as it:
+        await opened(it, "semicolon", KeysScreen)
+        at(it, "export")
+        await it.press("enter", "f9")
+        await it.until(lambda: it.app.explorer.settings.keys == {"export": "f9"})
+        await it.press("a", "X", "escape")
+        await it.until(lambda: isinstance(it.app.screen, it.main.__class__))
+        assert it.app.explorer.settings.keys == {"export": "f9,X"}
+        await opened(it, "f9", ExportScreen)
+        await it.press("escape", "semicolon", "ctrl+s")
+        await it.until(lambda: "written to" in it.screen_text())
+        assert load_settings(path).keys == {"export": "f9,X"}
+        assert "[keys] # mine" in path.read_text()
+
+
+async def test_a_key_of_something_else_is_asked_for_twice(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "semicolon", KeysScreen)
+        keys = it.app.explorer
+        at(it, "export")
+        await it.press("enter", "m")
+        await it.until(lambda: "“Choose a model”: m again shares it" in it.screen_text())
+        await it.press("escape")
+        assert not keys.settings.keys
+        await it.press("enter", "m", "m")
+        await it.until(lambda: keys.settings.keys == {"export": "m"})
+        assert "also that of “Choose a model”" in it.screen_text()
+        await it.press("enter", "5")
+        await it.until(lambda: "5 cannot be remapped: digits are counts." in it.screen_text())
+        await it.press("d")
+        assert not keys.settings.keys
+        await it.press("enter", "f9", "D")
+        assert not keys.settings.keys
+        # Its own key is no remapping.
+        await it.press("enter", "e")
+        assert not keys.settings.keys
+
+
+async def test_the_settings_lead_to_the_keys(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "comma", SettingsScreen)
+        screen = it.app.screen
+        screen.listing.highlighted = screen._names.index("keys")
+        await it.press("enter")
+        await it.until(lambda: isinstance(it.app.screen, KeysScreen))
+        at(it, "model")
+        await it.press("enter")
+        assert isinstance(it.app.screen, PressKey)
+        await it.press("f9")
+        await it.until(lambda: it.app.screen.query("#filter"))
+        await it.press("escape")
+        await it.until(lambda: "1 remapped" in it.screen_text())
