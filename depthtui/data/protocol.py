@@ -15,6 +15,9 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
 
+DEVICE_LOST = 75
+"""The engine's exit status after an error that cost it its GPU: a new process gets it back."""
+
 
 @dataclass(frozen=True)
 class Configure:

@@ -60,7 +60,7 @@ from depthtui.metrics import (
 from depthtui.metrics.choices import key_parts
 from depthtui.metrics.spec import Metric, Sizes
 from depthtui.models.catalog import resolve
-from depthtui.models.devices import hardware
+from depthtui.models.devices import answers, hardware
 from depthtui.models.loading import LoadedModel, load, local_folder, read_checked_config
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.models.pruning import write_pruned
@@ -105,6 +105,7 @@ class Engine:
         lenses_dir: Path | None = None,
     ) -> None:
         self._on_bug = on_bug
+        self._met_error = False
         self._lenses_dir = lenses_dir
         self._lenses: Lenses | None = None
         self._baseline_texts = baseline_texts
@@ -119,6 +120,19 @@ class Engine:
     def model(self) -> ModelInfo | None:
         """The loaded model."""
         return None if self._model is None else self._model.info
+
+    @property
+    def lost_device(self) -> str:
+        """The device that an error has cost this process, such as `cuda:0`; empty for none.
+
+        Looked for after an error alone, since a look waits for the device.
+        """
+        if self._model is None or not self._met_error:
+            return ""
+        devices = self._model.placement.devices
+        lost = next((str(device) for device in devices if not answers(device)), "")
+        self._met_error = bool(lost)
+        return lost
 
     def load(self, spec: ModelSpec, control: Control | None = None) -> ModelInfo:
         """Load a model in place of the one before, which stays where the new one's files are bad.
@@ -151,7 +165,7 @@ class Engine:
             raise
         except Exception as error:
             if not is_out_of_memory(error):
-                self._on_bug(error)
+                self._keep_details(error)
                 raise DepthError(
                     f"{loaded.info.name} is loaded and cannot be run: {first_line(error)}.",
                     "Its config.json may be damaged, or of a form that transformers does not know.",
@@ -204,12 +218,12 @@ class Engine:
         Raises:
             DepthError: no model is loaded, or the prompt cannot be run.
         """
-        model = self._ready()
+        model = self._able()
         _check_settings(settings, model.info)
         tokens = tokenise(model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary)
         model.check_ids(tokens.ids)
         result = empty_result(model.info, prompt, settings, tokens)
-        run = Run(model, result, control or Control(), self._emit, run_id, self._on_bug)
+        run = Run(model, result, control or Control(), self._emit, run_id, self._keep_details)
         memory.check_fits(model.info, run.sizes, model.placement)
         self._emit(RunStarted(run_id, tokens))
         with fast_products(model.loaded.model):
@@ -237,7 +251,7 @@ class Engine:
             DepthError: no model is loaded, it has no lens or not the one that is asked for, or
                 the prompt cannot be read.
         """
-        model = self._ready()
+        model = self._able()
         asked = Prompt(prompt.question, task=prompt.task, level=prompt.level)
         tokens = tokenise(model.loaded.tokenizer, asked, settings.chat_template, model.vocabulary)
         model.check_ids(tokens.ids)
@@ -320,7 +334,7 @@ class Engine:
         source = resolve(info.spec, self._models_dir)
         origin = local_folder(source, info.spec, self._models_dir, progress)
         progress(Progress("Reading what it says without these layers", 0, 0, "layers"))
-        stack, expected = pruning.without_layers(self._ready(), left_out)
+        stack, expected = pruning.without_layers(self._able(), left_out)
         with staged(folder, elsewhere="Choose another folder.") as staging:
             config = read_checked_config(origin, info.spec.trust_remote_code)
             write_pruned(origin, staging, config, stack, kept, progress)
@@ -395,6 +409,7 @@ class Engine:
             generate(model, generation, checkpoint, emit_part, maps)
         except Exception as error:
             if not is_out_of_memory(error):
+                self._met_error = True
                 raise
             length = len(generation.tokens) + len(generation.continuation)
             if not len(generation.continuation):
@@ -406,6 +421,19 @@ class Engine:
         if self._model is None:
             raise DepthError("No model is loaded.", "Choose a model first.")
         return self._model
+
+    def _able(self) -> ReadyModel:
+        """The model, on devices that answer."""
+        if lost := self.lost_device:
+            raise DepthError(
+                f"An error on {lost} cost this process the device.",
+                "Start depthtui again; what was finished is kept.",
+            )
+        return self._ready()
+
+    def _keep_details(self, error: Exception) -> None:
+        self._met_error = True
+        self._on_bug(error)
 
     @property
     def _cache(self) -> Store:
@@ -430,6 +458,7 @@ class Engine:
             pass
         except Exception as error:
             if not is_out_of_memory(error):
+                self._met_error = True
                 raise
             raise _does_not_fit(model, run.sizes) from error
         finally:

@@ -9,6 +9,7 @@ import torch
 
 from depthtui.models.free_space import free_memory
 from depthtui.models.loading import auto_dtype
+from depthtui.models.out_of_memory import is_out_of_memory
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,20 @@ def _gpu(index: int) -> Device:
 def _auto(name: str) -> str:
     """What `auto` takes for a model that is not small."""
     return str(auto_dtype(torch.device(name), parameters=1 << 40)).removeprefix("torch.")
+
+
+def answers(device: torch.device) -> bool:
+    """Whether a device still computes.
+
+    An error in a kernel of CUDA's, such as a read outside of memory, costs the whole process its
+    GPU: whatever is asked of it afterwards fails.
+    """
+    if device.type == "cpu":
+        return True
+    try:
+        return torch.ones(1, device=device).add(1).item() == 2
+    except Exception as error:
+        return is_out_of_memory(error)
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from depthtui.data import codec
 from depthtui.data.protocol import (
+    DEVICE_LOST,
     Command,
     Configure,
     Continue,
@@ -66,15 +67,17 @@ class Worker:
         self._configuration: Configure | None = None
         self._sweep: SweepService | None = None
 
-    def serve(self) -> None:
-        """Work until `Quit`."""
+    def serve(self) -> int:
+        """Work until `Quit`, or until the GPU is lost; returns the exit status."""
         threading.Thread(target=self._read, name="commands", daemon=True).start()
         while True:
             command, control = self._work.get()
             if isinstance(command, Quit):
-                return
+                return 0
             self._handle(command, control)
             self._controls.remove(control)
+            if self._engine is not None and self._engine.lost_device:
+                return DEVICE_LOST
 
     def _read(self) -> None:
         while True:
@@ -212,7 +215,7 @@ def _stopped(command: Command) -> tuple[str, str]:
 def main() -> None:
     """Serve the socket whose file descriptor is the first argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Worker(Connection(int(sys.argv[1]))).serve()
+    sys.exit(Worker(Connection(int(sys.argv[1]))).serve())
 
 
 if __name__ == "__main__":

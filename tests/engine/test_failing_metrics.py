@@ -11,8 +11,10 @@ from depthtui.data.protocol import MetricRows, RunFinished
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
+from depthtui.engine import engine as engine_module
 from depthtui.engine import run as run_module
 from depthtui.engine.engine import Engine
+from depthtui.errors import DepthError
 from depthtui.metrics import METRICS, OF_THE_PASS
 from depthtui.metrics.settling.compute import Divergence
 from depthtui.metrics.spec import Metric
@@ -197,3 +199,19 @@ def test_memory_that_suffices_for_smaller_parts_is_enough(engine, healthy, monke
         result = engine.run(PROMPT, EVERYTHING, fresh=True)
     assert result.unavailable == {}
     assert_same(result, reference, NAMES)
+
+
+def test_a_lost_device_is_told_after_what_was_measured(engine, healthy, monkeypatch):
+    _, seen = healthy
+    monkeypatch.setattr(engine_module, "answers", lambda device: False)
+    assert engine.lost_device == "", "it is asked after an error alone"
+    with monkeypatch.context() as patch:
+        watch(patch, "order", Operations(seen["order"].count, ERRORS["bug"]))
+        result = engine.run(PROMPT, EVERYTHING)
+    assert result.failed == ("order",)
+    assert engine.lost_device == "cpu"
+    with pytest.raises(DepthError, match="cost this process the device"):
+        engine.run(PROMPT, EVERYTHING)
+    # The engine is this module's: let it see that the device is back.
+    monkeypatch.undo()
+    assert engine.lost_device == ""

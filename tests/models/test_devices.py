@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from depthtui.models import devices as devices_module
-from depthtui.models.devices import devices, hardware
+from depthtui.models.devices import answers, devices, hardware
+from tests.second_device import pretended_devices
 
 GPUS = {
     "cuda:0": ("NVIDIA H100 80GB HBM3", (9, 0), 80 << 30),
@@ -63,3 +64,29 @@ def test_gpus_come_first() -> None:
 )
 def test_hardware_is_named_without_numbers(placed: str, words: str) -> None:
     assert hardware(placed) == words
+
+
+class TestAnswers:
+    def test_a_cpu_always_answers(self) -> None:
+        assert answers(torch.device("cpu"))
+
+    @pytest.mark.parametrize(
+        ("error", "expected"),
+        [
+            (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+            (RuntimeError("CUDA error: out of memory"), True),
+        ],
+    )
+    def test_a_gpu_whose_process_lost_it_does_not(
+        self, monkeypatch: pytest.MonkeyPatch, error: Exception, expected: bool
+    ) -> None:
+        def fail(*_args: object, **_options: object) -> torch.Tensor:
+            raise error
+
+        monkeypatch.setattr(torch, "ones", fail)
+        assert answers(torch.device("cuda:0")) is expected
+
+    def test_one_that_computes_does(self) -> None:
+        assert answers(torch.device("meta")) is False
+        with pretended_devices():
+            assert answers(torch.device("pretend:0"))

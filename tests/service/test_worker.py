@@ -13,6 +13,7 @@ import pytest
 from depthtui.data import codec
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import (
+    DEVICE_LOST,
     Configure,
     Continue,
     Failed,
@@ -21,6 +22,7 @@ from depthtui.data.protocol import (
     LoadModel,
     ModelLoaded,
     ModelWritten,
+    Progress,
     PromptDone,
     Quit,
     Rows,
@@ -36,6 +38,7 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
+from depthtui.service.worker import Worker
 from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
 from depthtui.sweep.saved import open_sweep, plan_text
 from tests.tiny_models import tiny_folder
@@ -200,3 +203,12 @@ def test_a_sweep_is_run_by_the_same_engine(engine, folder, tmp_path):
     # The engine serves runs as before.
     engine.send(StartRun(8, Prompt("1 2 3"), RunSettings()))
     assert engine.until(RunFinished)[-1].result.complete
+
+
+def test_a_lost_device_ends_the_process_after_what_it_was_asked(folder, tmp_path, monkeypatch):
+    ours, theirs = (Connection(end.detach()) for end in socket.socketpair())
+    monkeypatch.setattr("depthtui.engine.engine.Engine.lost_device", "cuda:0")
+    ours.send_bytes(codec.encode(Configure(str(tmp_path), str(tmp_path), 1 << 30, threads=1)))
+    assert Worker(theirs).serve() == DEVICE_LOST
+    assert isinstance(codec.decode(ours.recv_bytes()), Progress)
+    assert isinstance(codec.decode(ours.recv_bytes()), EngineReady)

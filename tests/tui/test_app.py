@@ -541,7 +541,14 @@ async def test_the_death_of_the_engine_is_told_and_mended(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(3, "status 3"), (-15, "SIGTERM"), (-11, "SIGSEGV"), (-99, "signal 99")]
+    ("code", "words"),
+    [
+        (3, "status 3"),
+        (75, "a new one gets it back"),
+        (-15, "SIGTERM"),
+        (-11, "SIGSEGV"),
+        (-99, "signal 99"),
+    ],
 )
 async def test_other_deaths_have_words_too(tmp_path: Path, code: int, words: str) -> None:
     async with explore(tmp_path) as it:

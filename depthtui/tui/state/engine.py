@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from depthtui.data.protocol import Command
+from depthtui.data.protocol import DEVICE_LOST, Command
 
 Post: TypeAlias = Callable[[Any], object]
 """Hands a message to the app; called from another thread."""
@@ -43,6 +43,8 @@ class EngineDeath:
     @property
     def reason(self) -> str:
         """What happened, in words."""
+        if self.code == DEVICE_LOST:
+            return "An error on the GPU cost this process the device; a new one gets it back."
         if self.code == -9:
             return "It was killed (SIGKILL), most likely because memory ran out."
         if self.code < 0:
