@@ -66,6 +66,7 @@ def kl_to_output(unembedding: Unembedding, residual: Tensor, output: Tensor) -> 
         for start in range(0, len(residual), size):
             part = slice(start, start + size)
             lens = unembedding.logits(residual[part]).log_softmax(dim=-1)
-            reference = output[part].to(lens.device)
-            total += float((lens.exp() * (lens - reference)).sum(dim=-1).clamp(min=0).sum())
+            # In place: another `[N, V]` takes as long to allocate as to compute.
+            terms = lens.exp().mul_(lens.sub_(output[part].to(lens.device)))
+            total += float(terms.sum(dim=-1).clamp(min=0).sum())
     return total / len(residual)
