@@ -175,7 +175,8 @@ def assert_same(found: RunResult, expected: RunResult) -> None:
             np.testing.assert_allclose(
                 getattr(found.measured[name], field),
                 values,
-                rtol=2e-4,
+                # A sum is held against a difference, which may be of two near numbers.
+                rtol=2e-3 if field == "completeness_error" else 2e-4,
                 atol=1e-5 * largest + 3e-6,
                 err_msg=f"{name}.{field}",
             )
