@@ -23,7 +23,6 @@ from textual.command import Provider
 from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.geometry import Size
-from textual.theme import Theme
 from textual.widget import Widget
 from textual.widgets import Static
 from textual.worker import WorkerFailed
@@ -125,7 +124,6 @@ class DepthApp(App[int]):
             self.register_theme(theme)
         wanted = self.explorer.settings.theme or DEFAULT_THEME
         self.theme = wanted if wanted in self.available_themes else DEFAULT_THEME
-        self.theme_changed_signal.subscribe(self, self._theme_changed)
         self._tell_of_keys()
         self._catch_signals()
         # The screens bring NumPy along: the first frame does not wait for it.
@@ -345,11 +343,6 @@ class DepthApp(App[int]):
 
     # Settings ---------------------------------------------------------------
 
-    def _theme_changed(self, theme: Theme) -> None:
-        chosen = "" if theme.name == DEFAULT_THEME else theme.name
-        if chosen != self.explorer.settings.theme:
-            self.explorer.change(theme=chosen)
-
     def keep_settings(self, changes: dict[str, Any]) -> None:
         """Change the user's file in these settings alone: a command-line option is no habit."""
         try:
@@ -413,6 +406,22 @@ class DepthApp(App[int]):
                 change_settings({"welcome": False}, self._settings_file)
 
         self.push_screen(Welcome(self.explorer.settings.keys), read)
+
+    def action_change_theme(self) -> None:
+        """Choose a theme; it is shown at once, and kept once it is chosen."""
+        from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
+
+        before = self.theme
+
+        def show(theme: str) -> None:
+            self.theme = theme
+
+        def chosen(theme: str | None) -> None:
+            show(theme or before)
+            if theme is not None:
+                self.explorer.change(theme="" if theme == DEFAULT_THEME else theme)
+
+        self.push_screen(LooksPicker(before, self.available_themes.values(), show), chosen)
 
     def action_open_export(self) -> None:
         """Open what was exported last in what the system uses for it."""

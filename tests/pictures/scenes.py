@@ -132,6 +132,11 @@ async def models(it: Explored, folder: Path) -> None:
         await seen(it, "org/large")
 
 
+async def themes(it: Explored, folder: Path) -> None:
+    await it.press("T", "down")
+    await it.until(lambda: it.app.theme == "depth-light")
+
+
 async def session(it: Explored, folder: Path) -> None:
     await three_runs(it)
     for run in it.session.runs:
@@ -217,6 +222,7 @@ SCENES = (
     Scene("best-block-light", keys("d", "d", "d", "d", "i", says="n = 3"), theme="depth-light"),
     Scene("affine-lens", affine_lens),
     Scene("measures", keys("v", says="Lens KL"), SMALL),
+    Scene("themes", themes, SMALL),
     Scene("part-light", keys("L", says="What slower metrics"), SMALL, "depth-light"),
     Scene("prompts-light", keys("t", says="Grade-school"), theme="depth-light"),
     Scene("models", models, SMALL),

@@ -404,12 +404,35 @@ def test_every_key_has_something_to_do() -> None:
 
 async def test_themes_are_chosen_by_key(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await it.press("T")
-        await it.press(*"depth-light")
-        await it.until(lambda: "depth-light" in it.screen_text().split("\n", 8)[-1])
-        await it.press("down", "enter")
+        await it.press("T", "down")
         await it.until(lambda: it.app.theme == "depth-light")
+        assert load_settings(tmp_path / "settings.toml").theme == ""
+        await it.press("enter")
+        assert it.app.screen is it.main
+        assert it.app.theme == "depth-light"
         assert load_settings(tmp_path / "settings.toml").theme == "depth-light"
+
+
+async def test_a_theme_that_was_only_tried_is_taken_back(tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path, theme="nord")
+    async with explore(tmp_path, settings=settings) as it:
+        await it.press("T", "home")
+        await it.until(lambda: it.app.theme == "depth-dark")
+        picker = it.app.screen
+        await it.press("down", "escape")
+        picker._show("depth-light")
+        assert it.app.theme == "nord"
+        assert it.app.explorer.settings.theme == "nord"
+
+
+async def test_a_theme_that_cannot_be_kept_is_shown_and_told(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        (tmp_path / "settings.toml").unlink(missing_ok=True)
+        (tmp_path / "settings.toml").mkdir()
+        await it.press("T", "down", "enter")
+        assert it.app.theme == "depth-light"
+        await it.until(it.toasts)
+        assert "settings.toml" in it.toasts()[-1]
 
 
 async def test_the_command_palette_offers_the_keys(tmp_path: Path) -> None:
@@ -479,15 +502,15 @@ async def test_choices_are_remembered(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     save_settings(Settings(top_k=7), path)
     async with explore(tmp_path) as it:
-        it.app.theme = "nord"
-        await it.press("o", "right_square_bracket")
-        await it.until(lambda: load_settings(path).theme == "nord")
+        await it.press("o", "right_square_bracket", "T", "end", "enter")
+        theme = it.app.theme
     kept = load_settings(path)
     assert (kept.layer_order, kept.measure, kept.top_k) == ("down", "attention_norm_ratio", 7)
+    assert kept.theme == theme != "depth-dark"
     # What came from the command line alone stays out of the file.
     assert kept.cache_dir is None
     async with explore(tmp_path, settings=replace(kept, cache_dir=tmp_path)) as it:
-        assert it.app.theme == "nord"
+        assert it.app.theme == theme
         assert it.main.layer_order == "down"
         assert it.main.measure.name == "attention_norm_ratio"
 
