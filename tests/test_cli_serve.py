@@ -119,6 +119,7 @@ def test_a_port_that_is_taken_is_told(capsys: Output) -> None:
 
 @pytest.mark.by_hand
 async def test_the_explorer_is_drawn(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("welcome = false\n")
     there = os.environ | {
         "DEPTHTUI_CONFIG": str(tmp_path / "settings.toml"),
         "DEPTHTUI_CACHE_DIR": str(tmp_path / "cache"),

@@ -122,8 +122,7 @@ class DepthApp(App[int]):
     def on_mount(self) -> None:
         for theme in THEMES:
             self.register_theme(theme)
-        wanted = self.explorer.settings.theme or DEFAULT_THEME
-        self.theme = wanted if wanted in self.available_themes else DEFAULT_THEME
+        self._take_theme()
         self._tell_of_keys()
         self._catch_signals()
         # The screens bring NumPy along: the first frame does not wait for it.
@@ -386,12 +385,16 @@ class DepthApp(App[int]):
 
     def take_settings(self) -> None:
         """Show what the settings say now."""
-        settings = self.explorer.settings
-        self.theme = settings.theme or DEFAULT_THEME
-        self.set_keymap(keymap.complete(settings.keys))
+        self._take_theme()
+        self.set_keymap(keymap.complete(self.explorer.settings.keys))
         if self.main is not None:
             self.main.take_settings()
         self._changed()
+
+    def _take_theme(self) -> None:
+        """Show the theme of the settings, or the explorer's own where there is none of that name."""
+        wanted = self.explorer.settings.theme
+        self.theme = wanted if wanted in self.available_themes else DEFAULT_THEME
 
     # Keys -------------------------------------------------------------------
 
@@ -411,17 +414,15 @@ class DepthApp(App[int]):
         """Choose a theme; it is shown at once, and kept once it is chosen."""
         from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
 
-        before = self.theme
-
         def show(theme: str) -> None:
             self.theme = theme
 
         def chosen(theme: str | None) -> None:
-            show(theme or before)
             if theme is not None:
                 self.explorer.change(theme="" if theme == DEFAULT_THEME else theme)
+            self._take_theme()
 
-        self.push_screen(LooksPicker(before, self.available_themes.values(), show), chosen)
+        self.push_screen(LooksPicker(self.theme, self.available_themes.values(), show), chosen)
 
     def action_open_export(self) -> None:
         """Open what was exported last in what the system uses for it."""

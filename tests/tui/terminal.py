@@ -32,7 +32,7 @@ class Terminal:
     """A program in a pseudo-terminal of 120x40.
 
     Args:
-        folder: where its settings and its log are kept.
+        folder: where its log is kept, and its settings, of which it opens without a welcome.
         arguments: the module and what it is called with.
         cwd: where it runs.
         environment: variables beside those of this process.
@@ -57,10 +57,13 @@ class Terminal:
         self.log = folder / "state" / "depthtui" / "log" / "depthtui.log"
         self.sent = b""
         self._held = b""
+        settings = folder / "settings.toml"
+        if not settings.exists():
+            settings.write_text("welcome = false\n")
         variables = {
             "TERM": "xterm-256color",
             "COLORTERM": "truecolor",
-            "DEPTHTUI_CONFIG": str(folder / "settings.toml"),
+            "DEPTHTUI_CONFIG": str(settings),
             "XDG_STATE_HOME": str(folder / "state"),
             "PYTHONPATH": str(ROOT),
             "COLUMNS": "",
