@@ -336,6 +336,11 @@ def models_dir(cache_dir: Path) -> Path:
     return cache_dir / "models"
 
 
+def datasets_dir(cache_dir: Path) -> Path:
+    """Where files of published data sets are looked for."""
+    return cache_dir / "datasets"
+
+
 def log_path() -> Path:
     """Where the details of an unexpected failure are written."""
     from platformdirs import user_log_path

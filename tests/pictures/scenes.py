@@ -22,6 +22,7 @@ from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from tests.builders.lenses import smooth_lens
 from tests.pictures.picture import Picture, take_picture, write_picture
+from tests.prompts.test_datasets import ROWS, write_lines
 from tests.tui.app_helpers import MANY_PAUSES, Explored, explore
 from tests.tui.test_dialogs import three_runs
 from tests.tui.test_sweep import ran, show
@@ -60,7 +61,8 @@ async def picture_of(scene: Scene, folder: Path) -> str:
         export_dir=Path("/exports"),
         ramp="truecolor",
     )
-    with patch.dict(os.environ):
+    # Nor on what was fetched from the hub.
+    with patch.dict(os.environ), patch("huggingface_hub.constants.HF_HUB_CACHE", "/nowhere"):
         os.environ.pop("NO_COLOR", None)
         async with explore(folder, size=scene.size, settings=settings) as it:
             it.app.animation_level = "none"
@@ -146,6 +148,16 @@ async def session(it: Explored, folder: Path) -> None:
     await it.press("down", "space")
 
 
+async def datasets(it: Explored, folder: Path) -> None:
+    rows = folder / "cache" / "datasets"
+    rows.mkdir(parents=True, exist_ok=True)
+    write_lines(rows, ROWS["gsm8k"], "gsm8k.jsonl")
+    await it.press("t")
+    await it.until(lambda: it.app.explorer.datasets.file("gsm8k"))
+    await it.press("shift+tab", "end", "up", "up", "up")
+    await seen(it, "Ada has 6 bags")
+
+
 async def settings(it: Explored, folder: Path) -> None:
     os.environ["DEPTHTUI_CACHE_DIR"] = "/cache"
     it.app.explorer.take(cache_dir=Path("/cache"), export_dir=Settings.export_dir)
@@ -225,6 +237,7 @@ SCENES = (
     Scene("themes", themes, SMALL),
     Scene("part-light", keys("L", says="What slower metrics"), SMALL, "depth-light"),
     Scene("prompts-light", keys("t", says="Grade-school"), theme="depth-light"),
+    Scene("datasets", datasets, SMALL),
     Scene("models", models, SMALL),
     Scene("help", keys("question_mark", says="Run and halt after each layer")),
     Scene("settings", settings, LARGE),

@@ -21,6 +21,7 @@ from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS
 from depthtui.metrics.lens_view import through
 from depthtui.metrics.spec import Measure
+from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.token_text import printable, printable_sentence
 from depthtui.tui import keymap
 from depthtui.tui.panes.heatmap import Heatmap
@@ -337,8 +338,12 @@ class MainScreen(PlacesScreen):
     def action_next_prompt(self, step: int) -> None:
         """Run the next prompt of the same task, or as many further as the count says."""
         step *= self._take_count()
-        found = neighbour(self.explorer.prompt, step, self.explorer.settings.seed)
-        if found is None:
+        explorer, prompt = self.explorer, self.explorer.prompt
+        found = neighbour(prompt, step, explorer.settings.seed, explorer.datasets)
+        if found is None and prompt.task in DATASETS:
+            title = DATASETS[prompt.task].title
+            self.notify(f"The rows of {title} were not read yet: t does.", markup=False)
+        elif found is None:
             self.notify("This prompt belongs to no task: t chooses one.", markup=False)
         else:
             self._run(found, key="next_prompt" if step > 0 else "prev_prompt")

@@ -48,7 +48,8 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import CHOICES, GenerationSettings, ModelSpec, RunSettings
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.lens_view import next_lens
-from depthtui.settings import Settings, models_dir
+from depthtui.settings import Settings, datasets_dir, models_dir
+from depthtui.tui.state.datasets import Datasets
 from depthtui.tui.state.engine import Engine, EngineDeath
 from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.session import Run, RunState, Session
@@ -145,6 +146,7 @@ class Explorer:
         generation_state: the text that is being written, or was last; or None.
         sweep: the sweep that is running, or was opened last; or None.
         last_export: the file to read of what was exported last, or None.
+        datasets: the published data sets that are here, and what was read of them.
         offered: the last session, until it is brought back; or None.
         counted: what was counted last, or None.
         compared: a run and its prompt's run on another model, once that is finished, until
@@ -176,6 +178,7 @@ class Explorer:
         self.compared: tuple[Run, Run] | None = None
         self.last_export: Path | None = None
         self.offered: KeptSession | None = None
+        self.datasets = Datasets(datasets_dir(settings.cache_folder))
         self._host = host
         self._first_thresholds = (settings.kl_threshold, settings.overlap_threshold)
         self._asked: tuple[Prompt, bool] | None = None

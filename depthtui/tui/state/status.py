@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt
 from depthtui.report.skips import without
+from depthtui.tui.state.datasets import Datasets
 from depthtui.tui.state.explorer import Explorer, Phase
 from depthtui.tui.state.session import RunState, Work
 from depthtui.tui.state.task_prompts import place, task_title
@@ -96,7 +97,7 @@ def status_of(explorer: Explorer) -> Status:
         loads=explorer.spec.name if explorer.is_loading else "",
         loaded=loaded.name if loaded and is_other else "",
         task=" · ".join(filter(None, (left_out, task_title(prompt)))),
-        number=_number(prompt, explorer.settings.seed),
+        number=_number(prompt, explorer.settings.seed, explorer.datasets),
         is_wrapped=run.settings.chat_template if run else explorer.chat_template,
         state=_state(explorer),
         layer=live.layers_done if live else 0,
@@ -121,9 +122,9 @@ def stage_of(explorer: Explorer) -> str:
     return f"{progress.stage.lower()}{share}"
 
 
-def _number(prompt: Prompt, seed: int) -> str:
+def _number(prompt: Prompt, seed: int, datasets: Datasets) -> str:
     """Which of its task's prompts this is."""
-    found = place(prompt, seed)
+    found = place(prompt, seed, datasets)
     return f"{found[0] + 1}/{found[1]}" if found else ""
 
 

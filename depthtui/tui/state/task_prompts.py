@@ -7,8 +7,10 @@ from functools import lru_cache
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts import TASKS, make_prompts
+from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import written_rows
 from depthtui.token_text import printable_chars
+from depthtui.tui.state.datasets import Datasets
 
 GENERATED = 12
 """How many prompts of a generator are offered at each level."""
@@ -35,29 +37,43 @@ def prompts_of(task: str, level: int | str | None, seed: int) -> tuple[Prompt, .
     return ()
 
 
-def place(prompt: Prompt, seed: int) -> tuple[int, int] | None:
-    """The prompt's index in its task and how many there are; None outside every task."""
-    if prompt.task not in TASKS:
-        return None
-    try:
-        prompts = prompts_of(prompt.task, prompt.level or None, seed)
-    except DepthError:
-        return None
+def place(prompt: Prompt, seed: int, datasets: Datasets | None = None) -> tuple[int, int] | None:
+    """The prompt's index in its task and how many there are; None outside every task.
+
+    A data set is one as far as it was read.
+    """
+    prompts = _task_of(prompt, seed, datasets)
     return (prompts.index(prompt), len(prompts)) if prompt in prompts else None
 
 
-def neighbour(prompt: Prompt, step: int, seed: int) -> Prompt | None:
+def neighbour(
+    prompt: Prompt, step: int, seed: int, datasets: Datasets | None = None
+) -> Prompt | None:
     """The prompt `step` places on in the same task, around its end; None outside every task."""
-    found = place(prompt, seed)
-    if found is None:
+    prompts = _task_of(prompt, seed, datasets)
+    if prompt not in prompts:
         return None
-    index, count = found
-    return prompts_of(prompt.task, prompt.level or None, seed)[(index + step) % count]
+    return prompts[(prompts.index(prompt) + step) % len(prompts)]
+
+
+def _task_of(prompt: Prompt, seed: int, datasets: Datasets | None) -> tuple[Prompt, ...]:
+    """The prompts of a prompt's task at its level; empty where that is none."""
+    if prompt.task not in TASKS:
+        return datasets.around(prompt) if datasets is not None else ()
+    try:
+        return prompts_of(prompt.task, prompt.level or None, seed)
+    except DepthError:
+        return ()
 
 
 def task_title(prompt: Prompt) -> str:
-    """A prompt's task and level, such as `Word problems, 3 steps`."""
-    task = TASKS.get(prompt.task)
-    title = task.title if task else printable_chars(prompt.task)
-    level = f"{prompt.level} {task.dial}" if task and task.dial else printable_chars(prompt.level)
+    """A prompt's task and level, such as `Word problems, 3 steps` or `MATH, level 3`."""
+    task, dataset = TASKS.get(prompt.task), DATASETS.get(prompt.task)
+    known = task or dataset
+    title = known.title if known else printable_chars(prompt.task)
+    level = printable_chars(prompt.level)
+    if task and task.dial:
+        level = f"{prompt.level} {task.dial}"
+    elif dataset and dataset.dial:
+        level = f"{dataset.dial} {level}"
     return f"{title}, {level}" if prompt.level else title

@@ -1,7 +1,8 @@
-"""Choose a prompt: by its difficulty, by writing it, or from a file."""
+"""Choose a prompt: of a task or a data set, by writing it, or from a file."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -25,12 +26,14 @@ from textual.widgets.option_list import Option
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.files import expanded
-from depthtui.prompts import TASKS, prompt_title, read_prompts
+from depthtui.prompts import TASKS, Task, prompt_title, read_prompts
+from depthtui.prompts.dataset_formats import DATASETS, Dataset
 from depthtui.token_text import printable_chars
-from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog
 from depthtui.tui.screens.dialogs.path_suggester import PathSuggester
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.screens.dialogs.toggles import Checkbox
+from depthtui.tui.state.datasets import OFFERED, SetPrompts
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.task_prompts import prompts_of
 
@@ -89,13 +92,15 @@ class PromptPicker(Dialog[PromptChoice]):
         self._has_template = has_template
         self._tab = tab
         self.hint = HINTS[tab]
-        self._task_name = prompt.task if prompt.task in TASKS else next(iter(TASKS))
-        self._levels = {task.name: task.default_level for task in TASKS.values()}
+        is_known = prompt.task in TASKS or prompt.task in DATASETS
+        self._task_name = prompt.task if is_known else next(iter(TASKS))
+        self._levels: dict[str, int | None] = {
+            task.name: task.default_level for task in TASKS.values()
+        }
         # A prompt of a file may name a level that its task does not have.
-        levels = {str(level): level for level in TASKS[self._task_name].levels}
-        self._levels[self._task_name] = levels.get(
-            prompt.level, TASKS[self._task_name].default_level
-        )
+        levels = {str(level): level for level in self._chosen_task.levels}
+        if self._task_name in TASKS and prompt.level in levels:
+            self._levels[self._task_name] = levels[prompt.level]
         self._prompts: Sequence[Prompt] = ()
         self._from_file: Sequence[Prompt] = ()
 
@@ -105,6 +110,8 @@ class PromptPicker(Dialog[PromptChoice]):
                 with Horizontal(id="task-columns"):
                     yield OptionList(
                         *(Option(task.title, id=task.name) for task in TASKS.values()),
+                        Option(Content.styled("Data sets", f"bold {MUTED}"), disabled=True),
+                        *(self._dataset_option(dataset) for dataset in DATASETS.values()),
                         id="task-list",
                         compact=True,
                     )
@@ -139,8 +146,9 @@ class PromptPicker(Dialog[PromptChoice]):
 
     def on_mount(self) -> None:
         tasks = self.query_one("#task-list", OptionList)
-        tasks.highlighted = list(TASKS).index(self._task_name)
+        tasks.highlighted = tasks.get_option_index(self._task_name)
         self._fill_prompts(self._prompt)
+        self.run_worker(self._look())
         # All of it is selected, so that typing or pasting begins a new prompt.
         self.query_one("#text", SafeTextArea).select_all()
         self._focus_tab(self._tab)
@@ -196,31 +204,116 @@ class PromptPicker(Dialog[PromptChoice]):
             self._task_name = event.option.id
             self._fill_prompts()
 
+    @property
+    def _chosen_task(self) -> Task | Dataset:
+        name = self._task_name
+        return TASKS[name] if name in TASKS else DATASETS[name]
+
+    @property
+    def _level(self) -> int | None:
+        """Where the dial stands; None without one, or for all levels of a data set."""
+        return self._levels.get(self._task_name)
+
     def action_dial(self, step: int) -> None:
-        levels = TASKS[self._task_name].levels
-        level = self._levels[self._task_name]
-        if self._tab == "tasks" and level is not None and level + step in levels:
-            self._levels[self._task_name] = level + step
+        levels: list[int | None] = list(self._chosen_task.levels)
+        if self._task_name in DATASETS:
+            levels.insert(0, None)
+        place = levels.index(self._level) + step if self._level in levels else -1
+        if self._tab == "tasks" and 0 <= place < len(levels):
+            self._levels[self._task_name] = levels[place]
             self._fill_prompts()
 
     def _fill_prompts(self, chosen: Prompt | None = None) -> None:
-        task, level = TASKS[self._task_name], self._levels[self._task_name]
-        self._prompts = prompts_of(self._task_name, level, self._seed)
-        dial = Content.assemble((task.sentence, MUTED))
-        if level is not None:
+        if self._task_name in DATASETS:
+            self._fill_rows(chosen)
+        else:
+            self._list(prompts_of(self._task_name, self._level, self._seed), chosen)
+
+    def _list(self, prompts: Sequence[Prompt], chosen: Prompt | None = None) -> None:
+        """List the prompts of the task, under its dial."""
+        task, level = self._chosen_task, self._level
+        self._prompts = prompts
+        sentence = task.sentence
+        if self._task_name in DATASETS and len(prompts) == OFFERED:
+            sentence += f" The first {OFFERED} rows."
+        dial = Content.assemble((sentence, MUTED))
+        if task.levels:
+            where = f"{level} {task.dial}"
+            if self._task_name in DATASETS:
+                where = f"every {task.dial}" if level is None else f"{task.dial} {level}"
             dial = Content.assemble(
                 ("- ", "$text-accent"),
-                (f"{level} {task.dial}", "bold"),
+                (where, "bold"),
                 (" +", "$text-accent"),
-                (f"  of {task.levels[-1]}   {task.sentence}", MUTED),
+                (f"  of {task.levels[-1]}   {sentence}", MUTED),
             )
         self.query_one("#dial", Static).update(dial)
         listing = self.query_one("#prompts", OptionList)
         listing.clear_options().add_options(_titles(self._prompts))
-        listing.highlighted = self._prompts.index(chosen) if chosen in self._prompts else 0
+        if prompts:
+            listing.highlighted = prompts.index(chosen) if chosen in prompts else 0
+        else:
+            self.query_one("#token-note", Static).update("")
+
+    # Data sets ---------------------------------------------------------------
+
+    def _dataset_option(self, dataset: Dataset) -> Option:
+        """A data set in the list of tasks; dim where it is not here."""
+        is_here = self._explorer.datasets.file(dataset.name) is not None
+        return Option(Content.styled(dataset.title, "" if is_here else MUTED), id=dataset.name)
+
+    async def _look(self) -> None:
+        """See which data sets are here, and show it."""
+        await asyncio.to_thread(self._explorer.datasets.look)
+        tasks = self.query_one("#task-list", OptionList)
+        for dataset in DATASETS.values():
+            tasks.replace_option_prompt(dataset.name, self._dataset_option(dataset).prompt)
+        if self._task_name in DATASETS:
+            self._fill_rows(self._prompt)
+
+    def _fill_rows(self, chosen: Prompt | None = None) -> None:
+        """List the rows of the data set; where they were not read yet, have that done."""
+        datasets, name = self._explorer.datasets, self._task_name
+        path = datasets.file(name)
+        known = datasets.known(name, self._level)
+        if path is not None and known is not None:
+            self._show_rows(known, chosen)
+            return
+        self._list(())
+        if path is None:
+            self._say(datasets.how_to_get(name))
+        else:
+            self._say(f"Reading {path}…")
+            self.run_worker(self._read(chosen), group="rows", exclusive=True)
+
+    async def _read(self, chosen: Prompt | None) -> None:
+        """Read the data set, and list it unless something else was chosen meanwhile."""
+        asked = self._task_name, self._level
+        found = await asyncio.to_thread(self._explorer.datasets.read, *asked)
+        if asked == (self._task_name, self._level):
+            self._show_rows(found, chosen)
+
+    def _show_rows(self, found: SetPrompts, chosen: Prompt | None) -> None:
+        self._list(found.prompts, chosen)
+        if found.problem and found.prompts:
+            words = printable_chars(f"These are the rows before it. {found.problem}")
+            self.notify(words, severity="warning", markup=False)
+        elif found.problem:
+            self._say(found.problem, WRONG)
+        elif not found.prompts:
+            self._say("It has no prompt at this level.")
+
+    def _say(self, words: str, style: str = MUTED) -> None:
+        """Say something where the prompt is shown."""
+        self.query_one("#preview", Static).update(Content.styled(printable_chars(words), style))
+
+    # Choosing -----------------------------------------------------------------
 
     @on(OptionList.OptionHighlighted, "#prompts")
     def _preview(self, event: OptionList.OptionHighlighted) -> None:
+        if event.option_index >= len(self._prompts):
+            # Another task was chosen meanwhile.
+            return
         prompt = self._prompts[event.option_index]
         shown = prompt.text[:PREVIEW_CHARACTERS]
         split = len(prompt.question)

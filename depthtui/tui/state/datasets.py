@@ -1,0 +1,78 @@
+"""The published data sets that prompts can be chosen from, and what was read of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from depthtui.data.run import Prompt
+from depthtui.errors import DepthError
+from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.prompts.datasets import rows
+from depthtui.prompts.local_datasets import how_to_get, local_file
+
+OFFERED = 500
+"""How many prompts of a data set are offered."""
+
+
+@dataclass(frozen=True)
+class SetPrompts:
+    """The first prompts of a data set, and why there are no more, in words, or empty."""
+
+    prompts: tuple[Prompt, ...]
+    problem: str = ""
+
+
+class Datasets:
+    """Looks for data sets and reads them; both are slow, so a thread does them.
+
+    Args:
+        folder: where files of data sets lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, Path] = {}
+        self._read: dict[tuple[str, int | None], SetPrompts] = {}
+
+    def look(self) -> None:
+        """See which are here now; what was read of another file is forgotten."""
+        found = {name: local_file(name, self._folder) for name in DATASETS}
+        files = {name: path for name, path in found.items() if path is not None}
+        self._read = {
+            key: read for key, read in self._read.items() if files.get(key[0]) == self.file(key[0])
+        }
+        self._files = files
+
+    def file(self, name: str) -> Path | None:
+        """The file of a data set, as far as `look` found one."""
+        return self._files.get(name)
+
+    def how_to_get(self, name: str) -> str:
+        """How a data set that is not here comes here, in sentences."""
+        return how_to_get(name, self._folder)
+
+    def known(self, name: str, level: int | None) -> SetPrompts | None:
+        """What was read of a data set at a level, None for all; None where nothing was yet."""
+        return self._read.get((name, level))
+
+    def read(self, name: str, level: int | None) -> SetPrompts:
+        """The first prompts of a data set that is here; slow."""
+        prompts: list[Prompt] = []
+        problem = ""
+        try:
+            prompts.extend(islice(rows(name, self._files[name], None, level), OFFERED))
+        except DepthError as error:
+            problem = str(error)
+        found = SetPrompts(tuple(prompts), problem)
+        if not problem:
+            self._read[name, level] = found
+        return found
+
+    def around(self, prompt: Prompt) -> tuple[Prompt, ...]:
+        """The prompts that were read together with one; empty where it was not."""
+        for (name, _), read in self._read.items():
+            if name == prompt.task and prompt in read.prompts:
+                return read.prompts
+        return ()

@@ -1,0 +1,76 @@
+"""Where data sets lie on this disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from depthtui.prompts.local_datasets import SUFFIXES, how_to_get, local_file
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the hub's client keeps what it fetched."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def fetched(hub: Path, repository: str, *names: str, snapshot: str = "a") -> list[Path]:
+    """Files as the hub's client keeps them: links into blobs."""
+    found = []
+    for number, name in enumerate(names):
+        path = hub / f"datasets--{repository}" / "snapshots" / snapshot / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        blob = hub / f"blob-{snapshot}-{number}"
+        blob.write_text("")
+        path.symlink_to(blob)
+        found.append(path)
+    return found
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_that_is_called_after_the_set(hub: Path, tmp_path: Path, suffix: str) -> None:
+    assert local_file("gsm8k", tmp_path) is None
+    path = tmp_path / f"gsm8k{suffix}"
+    path.write_text("")
+    assert local_file("gsm8k", tmp_path) == path
+    assert local_file("math", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "repository", "names", "found"),
+    [
+        (
+            "gsm8k",
+            "openai--gsm8k",
+            ["main/test-0-of-1.parquet", "main/train-0-of-1.parquet", "socratic/test-0.parquet"],
+            0,
+        ),
+        ("hellaswag", "Rowan--hellaswag", ["data/validation-0.parquet", "README.md"], 0),
+        ("two_hop", "henryzhongsc--MQuAKE-Remastered", ["data/CF3k-0.parquet", "data/T.pq"], 0),
+        ("aime24", "Maxwell-Jia--AIME_2024", ["aime_2024_problems.parquet", "README.md"], 0),
+        ("hellaswag", "Rowan--hellaswag", ["data/test-0.parquet", "data/train-0.parquet"], None),
+        ("math", "DigitalLearningGmbH--MATH-lighteval", ["t/test-0.pq", "t/test-1.pq"], None),
+        ("math", "DigitalLearningGmbH--MATH-lighteval", [], None),
+    ],
+)
+def test_what_was_fetched_from_the_hub(
+    hub: Path, tmp_path: Path, name: str, repository: str, names: list[str], found: int | None
+) -> None:
+    paths = fetched(hub, repository, *names)
+    assert local_file(name, tmp_path) == (None if found is None else paths[found])
+
+
+def test_the_newest_of_what_was_fetched(hub: Path, tmp_path: Path) -> None:
+    (new,) = fetched(hub, "Rowan--hellaswag", "validation.parquet", snapshot="a")
+    (old,) = fetched(hub, "Rowan--hellaswag", "validation.parquet", snapshot="b")
+    os.utime(old.parent, (1, 1))
+    assert local_file("hellaswag", tmp_path) == new
+
+
+def test_it_says_where_to_put_a_file_and_what_fetches_it(tmp_path: Path) -> None:
+    words = how_to_get("gsm8k", tmp_path)
+    assert f"with the columns question, answer, into {tmp_path} as gsm8k.jsonl" in words
+    assert words.endswith("depthtui run demo --task gsm8k")
