@@ -392,7 +392,7 @@ class DepthApp(App[int]):
         self._changed()
 
     def _take_theme(self) -> None:
-        """Show the theme of the settings, or the explorer's own where there is none of that name."""
+        """Show the theme of the settings, or the explorer's own where there is no such one."""
         wanted = self.explorer.settings.theme
         self.theme = wanted if wanted in self.available_themes else DEFAULT_THEME
 

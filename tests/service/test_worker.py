@@ -16,6 +16,7 @@ from depthtui.data.protocol import (
     DEVICE_LOST,
     Configure,
     Continue,
+    EngineReady,
     Failed,
     GenerationFinished,
     Halted,
