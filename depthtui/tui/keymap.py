@@ -302,6 +302,7 @@ SWEEP = [
         "Average with or without the first token",
         "sweep_first",
     ),
+    key("u", "lens", "lens", "Read depths through the next lens", "sweep_lens"),
     key("e", "export", "export", "Save the sweep's report", "sweep_export", True),
     key("k,up", "move(1, 0)", "row up", "Go to the row above; a count goes before it", "row_up"),
     key("j,down", "move(-1, 0)", "row down", "Go to the row below", "row_down"),

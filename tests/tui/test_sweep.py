@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.report.formats import format_titles
 from depthtui.sweep.plan import Drawing
 from depthtui.sweep.questions import questions
+from depthtui.sweep.records import LensRecord
 from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.saved import default_folder, open_sweep, plan_from_text
 from depthtui.sweep.summary import CellSummary, summarise_sweep
@@ -134,6 +136,34 @@ def test_a_survey_is_not_worked_out_twice(tmp_path: Path) -> None:
     third = surveyor.survey(opened.outcome, "cells", False, False)
     assert third.rows[0].summary is not None
     assert not third.rows[0].summary.settings.include_first_token
+
+
+def test_a_sweep_is_read_through_every_lens_that_read_it(tmp_path: Path) -> None:
+    opened = ran(tmp_path)
+    assert not opened.turn_lens()
+    for found in opened.records.values():
+        for number, record in found.items():
+            read = LensRecord(record.curves_without_first, record.curves)
+            found[number] = replace(record, lenses={"affine": read})
+    lenses = [opened.plan.summary.lens for _ in range(3) if opened.turn_lens()]
+    assert lenses == ["affine", "logit", "affine"]
+    row = Surveyor().survey(opened.outcome, "cells", False, False).rows[0]
+    assert row.summary is not None
+    assert row.summary.settings.lens == "affine"
+
+
+async def test_u_says_where_no_other_lens_has_read_a_sweep(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await show(it, ran(tmp_path))
+        await it.press("u")
+        await it.until(lambda: "The logit lens alone" in it.toasts()[-1])
+        assert screen.sweep is not None
+        for found in screen.sweep.records.values():
+            for number, record in found.items():
+                read = LensRecord(record.curves, record.curves_without_first)
+                found[number] = replace(record, lenses={"affine": read})
+        await it.press("u")
+        await it.until(lambda: "every model on every task, affine lens" in it.screen_text())
 
 
 def test_one_thing_is_worked_out_at_a_time_and_only_where_something_changed(

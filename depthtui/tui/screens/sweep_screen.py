@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.widgets import Footer, Input, Static
 
 from depthtui.data.explanation import Explanation
+from depthtui.data.lens_view import through_words
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.report.explanations import RULES, of_column
@@ -195,10 +196,11 @@ class SweepScreen(LiveScreen):
         if sweep is None:
             return "Effective depth", ""
         first = "" if sweep.plan.summary.include_first_token else ", token 0 out"
+        through = through_words("", sweep.plan.summary.lens)
         kept = f" · /{self._filter}" if self._filter else ""
         column = self._column
         sorts = f"{column.words}: s sorts by it · / filters" if column is not None else ""
-        return f"Effective depth · {GROUPINGS[self._grouping]}{first}{kept}", sorts
+        return f"Effective depth · {GROUPINGS[self._grouping]}{through}{first}{kept}", sorts
 
     def _why_empty(self) -> tuple[str, str]:
         sweep = self.sweep
@@ -328,6 +330,18 @@ class SweepScreen(LiveScreen):
         if self.sweep is not None:
             self.sweep.include_first_token(not self.sweep.plan.summary.include_first_token)
             self.redraw()
+
+    def action_lens(self) -> None:
+        """Read the depths of this sweep through the next lens."""
+        if self.sweep is None:
+            return
+        if self.sweep.turn_lens():
+            self.redraw()
+        else:
+            self.notify(
+                "The logit lens alone has read these prompts. A sweep that starts under another "
+                "lens, which u chooses on a run, reads through that one too."
+            )
 
     # The filter -------------------------------------------------------------
 
