@@ -1,16 +1,7 @@
-"""Take the screenshots of this folder from real runs of the demo model.
-
-    python screenshots/take.py [FOLDER]
-
-Opens the explorer without a terminal, at the sizes that people use, waits for
-the first run to end, and saves what is on the screen as SVG.
-"""
+"""The stills of the README, from real runs of the demo model, as SVG."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,12 +10,10 @@ from textual.pilot import Pilot
 
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
-from depthtui.settings import Settings
 from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
-from depthtui.tui.app import DepthApp
 from depthtui.tui.panes.findings_pane import FindingsPane
 from depthtui.tui.screenshot import take_screenshot
-from depthtui.tui.state.explorer import Explorer, Phase
+from screenshots.stage import explorer_of, finished, halted, opened, to_pane, wait_until
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
 THEMES = {"dark": "depth-dark", "light": "depth-light"}
@@ -32,46 +21,13 @@ THEMES = {"dark": "depth-dark", "light": "depth-light"}
 Action = Callable[[Pilot[int]], Awaitable[None]]
 
 
-def explorer_of(pilot: Pilot[int]) -> Explorer:
-    """What the app under the pilot shows."""
-    assert isinstance(pilot.app, DepthApp)
-    return pilot.app.explorer
-
-
-async def wait_until(pilot: Pilot[int], condition: Callable[[], bool]) -> None:
-    """Let the app go on until something holds."""
-    async with asyncio.timeout(600):
-        while not condition():
-            await pilot.pause(0.02)
-    await pilot.pause()
-
-
-async def finished(pilot: Pilot[int]) -> None:
-    """Wait for the run to end."""
-    explorer = explorer_of(pilot)
-
-    def ready() -> bool:
-        current = explorer.session.current
-        done = current is not None and current.result is not None and current.result.complete
-        return bool(explorer.phase is Phase.READY and done)
-
-    await wait_until(pilot, ready)
-
-
-async def take(name: str, folder: Path, size: tuple[int, int], theme: str, action: Action) -> None:
-    """Open the explorer, do something in it, and save the picture."""
-    with tempfile.TemporaryDirectory() as scratch:
-        app = DepthApp(
-            ModelSpec(), Settings(theme=theme), settings_file=Path(scratch) / "settings.toml"
-        )
-        async with app.run_test(size=size) as pilot:
-            await wait_until(pilot, lambda: app.main is not None)
-            await finished(pilot)
-            await action(pilot)
-            await pilot.pause()
-            shown = take_screenshot(app)
-    (folder / f"{name}.svg").write_text(shown, encoding="utf-8")
-    print(f"{name}.svg", flush=True)
+async def still(size: str, shade: str, action: Action) -> str:
+    """The explorer after something was done in it, as SVG."""
+    async with opened(SIZES[size], THEMES[shade]) as pilot:
+        await finished(pilot)
+        await action(pilot)
+        await pilot.pause()
+        return take_screenshot(pilot.app)
 
 
 async def nothing(_pilot: Pilot[int]) -> None:
@@ -80,17 +36,18 @@ async def nothing(_pilot: Pilot[int]) -> None:
 
 async def step(pilot: Pilot[int]) -> None:
     """A forward pass, halted in its middle."""
-    explorer = explorer_of(pilot)
     await pilot.press("s")
-    await wait_until(pilot, lambda: explorer.phase is Phase.HALTED)
+    await halted(pilot)
     await pilot.press("1", "7", "space")
+    await halted(pilot, 18)
 
-    def halted() -> bool:
-        current = explorer.session.current
-        done = current.result.layers_done if current and current.result else 0
-        return explorer.phase is Phase.HALTED and done > 17
 
-    await wait_until(pilot, halted)
+async def verdict(pilot: Pilot[int]) -> None:
+    """How many layers are used, by everything that is computed in a minute or two."""
+    await to_pane(pilot, "verdict")
+    await pilot.press("i")
+    await finished(pilot)
+    await pilot.press("z")
 
 
 async def compare(pilot: Pilot[int]) -> None:
@@ -148,23 +105,11 @@ async def keys(pilot: Pilot[int]) -> None:
     await pilot.press("question_mark")
 
 
-async def main(folder: Path) -> None:
-    for size, cells in SIZES.items():
-        for shade, theme in THEMES.items():
-            await take(f"explorer-{shade}-{size}", folder, cells, theme, nothing)
-    actions = {
-        "step": step,
-        "compare": compare,
-        "what-if": what_if,
-        "generation": generation,
-        "sweep": sweep,
-        "keys": keys,
-    }
-    for name, action in actions.items():
-        await take(f"{name}-dark-120x40", folder, SIZES["120x40"], THEMES["dark"], action)
-
-
-if __name__ == "__main__":
-    os.environ |= {"COLORTERM": "truecolor", "TERM": "xterm-256color"}
-    os.environ.pop("NO_COLOR", None)
-    asyncio.run(main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent))
+STILLS: dict[str, tuple[str, str, Action]] = {
+    **{f"explorer-{shade}-{size}": (size, shade, nothing) for size in SIZES for shade in THEMES},
+    **{
+        f"{action.__name__.replace('_', '-')}-dark-120x40": ("120x40", "dark", action)
+        for action in (verdict, step, compare, what_if, generation, sweep, keys)
+    },
+}
+"""Size, theme and what is done, by the name of the file."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from textual.binding import Binding
@@ -14,6 +15,7 @@ import depthtui
 from depthtui.cli import main
 from depthtui.metrics import ALL
 from depthtui.tui import keymap
+from screenshots.renew import PICTURES
 from tests.renew_readme import BEGIN, END, README, renewed
 
 TEXT = README.read_text("utf-8")
@@ -68,6 +70,29 @@ def test_the_layout_names_every_room() -> None:
     named = re.findall(r"^depthtui/(\w+) ", layout, re.MULTILINE)
     package = Path(depthtui.__file__).parent
     assert sorted(named) == sorted(init.parent.name for init in package.glob("*/__init__.py"))
+
+
+def test_every_link_leads_somewhere() -> None:
+    headings = re.findall(r"^##+ (.+)$", TEXT, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    linked = set(re.findall(r"\]\(#([^)]+)\)", TEXT))
+    assert len(linked) > 10
+    assert linked <= anchors
+
+
+def test_every_picture_is_there_and_is_renewed_by_command() -> None:
+    shown = re.findall(r"\]\(screenshots/([\w-]+)\.svg\)", TEXT)
+    assert {"tour", "verdict-dark-120x40"} <= set(shown)
+    assert set(shown) <= set(PICTURES)
+    there = {path.stem for path in (README.parent / "screenshots").glob("*.svg")}
+    assert there == set(PICTURES)
+
+
+def test_the_tour_is_small_enough_for_a_page() -> None:
+    tour = README.parent / "screenshots" / "tour.svg"
+    assert tour.stat().st_size < 1_500_000
+    root = ElementTree.parse(tour).getroot()
+    assert not {item.tag.rpartition("}")[2] for item in root.iter()} & {"script", "foreignObject"}
 
 
 def _rows(heading: str) -> list[list[str]]:
