@@ -9,6 +9,7 @@ from textual.widgets import Input
 
 from depthtui.settings import Settings, load_settings
 from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
 from depthtui.tui.screens.dialogs.settings_screen import ChoicePicker, SettingsScreen
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.test_dialogs import opened
@@ -61,9 +62,18 @@ async def test_switches_turn_long_lists_are_picked_from_and_panes_follow(tmp_pat
         await it.press("d")
         at(it, "theme")
         await it.press("enter")
-        await it.until(lambda: isinstance(it.app.screen, ChoicePicker))
-        await it.press("end", "enter")
+        await it.until(lambda: isinstance(it.app.screen, LooksPicker))
+        await it.press("end")
         await it.until(lambda: it.app.theme != "depth-dark")
+        await it.press("escape")
+        await it.until(lambda: it.app.theme == "depth-dark")
+        await it.press("enter", "end", "enter")
+        await it.until(lambda: it.app.theme != "depth-dark")
+        at(it, "measure")
+        await it.press("enter")
+        await it.until(lambda: isinstance(it.app.screen, ChoicePicker))
+        await it.press("down", "enter")
+        await it.until(lambda: it.app.explorer.settings.measure == it.main.measure.name)
         now = it.app.explorer.settings
         assert now == replace(
             settings,
@@ -71,6 +81,7 @@ async def test_switches_turn_long_lists_are_picked_from_and_panes_follow(tmp_pat
             layer_order="down",
             ramp="truecolor",
             theme=it.app.theme,
+            measure="attention_norm_ratio",
             last_model=now.last_model,
             recent_models=now.recent_models,
         )

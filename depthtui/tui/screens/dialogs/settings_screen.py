@@ -16,6 +16,7 @@ from depthtui.token_text import fit_shown, printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, ListDialog
 from depthtui.tui.screens.dialogs.edited_list import EditedList
 from depthtui.tui.screens.dialogs.keys_screen import KeysScreen
+from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
 from depthtui.tui.state.settings_list import MOST_CYCLED, Row, Source, wrong
 
 _NAME_CELLS, _SOURCE_CELLS, _DEFAULT_CELLS = 19, 13, 18
@@ -79,7 +80,9 @@ class SettingsScreen(EditedList):
 
     def change(self, name: str) -> None:
         choices = self._settings.choices(name)
-        if len(choices) > MOST_CYCLED:
+        if name == "theme":
+            self._pick_theme(choices)
+        elif len(choices) > MOST_CYCLED:
             self._pick(name, choices)
         elif choices:
             self._settings.cycle(name)
@@ -100,6 +103,18 @@ class SettingsScreen(EditedList):
                 self.show_change()
 
         self.app.push_screen(ChoicePicker(name, choices, self._settings.value(name)), chosen)
+
+    def _pick_theme(self, choices: Mapping[str, Any]) -> None:
+        def show(theme: str) -> None:
+            self.app.theme = theme
+
+        def chosen(theme: str | None) -> None:
+            if theme is not None:
+                self._settings.choose("theme", choices[theme])
+            self.show_change()
+
+        themes = self.app.available_themes.values()
+        self.app.push_screen(LooksPicker(self.app.theme, themes, show), chosen)
 
     def _edit(self, name: str) -> None:
         """Open the field with the setting's value in it."""
