@@ -42,6 +42,7 @@ from depthtui.tui.state.kept_session import keep_session, kept_session, session_
 from depthtui.tui.themes import DEFAULT_THEME, THEMES
 
 if TYPE_CHECKING:
+    from depthtui.tui.screens.dialogs.edited_list import EditedList
     from depthtui.tui.screens.main_screen import MainScreen
     from depthtui.tui.state.settings_list import SettingsList
 
@@ -108,6 +109,7 @@ class DepthApp(App[int]):
         self._make_engine = make_engine or self._engine_process
         self.explorer = Explorer(spec, settings, self, given)
         self._settings_list: SettingsList | None = None
+        self._heeded = settings
 
     # Starting and ending ----------------------------------------------------
 
@@ -365,17 +367,18 @@ class DepthApp(App[int]):
     def action_show_settings(self) -> None:
         from depthtui.tui.screens.dialogs.settings_screen import SettingsScreen
 
-        settings = self.settings_list
-        settings.read_file()
-
-        self.push_screen(SettingsScreen(settings, self.take_settings), self._tell_unwritten)
+        self._edit(SettingsScreen)
 
     def action_show_keymap(self) -> None:
         from depthtui.tui.screens.dialogs.keys_screen import KeysScreen
 
-        settings = self.settings_list
-        settings.read_file()
-        self.push_screen(KeysScreen(settings, self.take_settings), self._tell_unwritten)
+        self._edit(KeysScreen)
+
+    def _edit(self, kind: type[EditedList]) -> None:
+        """Open a list of what the settings file keeps."""
+        self._heeded = self.explorer.settings
+        self.settings_list.read_file()
+        self.push_screen(kind(self.settings_list, self.take_settings), self._tell_unwritten)
 
     def _tell_unwritten(self, _: None) -> None:
         unwritten = ", ".join(self.settings_list.unwritten)
@@ -384,11 +387,21 @@ class DepthApp(App[int]):
             self.show_toast(Toast(words))
 
     def take_settings(self) -> None:
-        """Show what the settings say now."""
+        """Show what the settings say; where the screen says something else, only what changed."""
+        from depthtui.metrics import MEASURE_BY_NAME
+        from depthtui.tui.screens.pane_screen import PaneScreen
+
+        before, now = self._heeded, self.explorer.settings
+        self._heeded = now
         self._take_theme()
-        self.set_keymap(keymap.complete(self.explorer.settings.keys))
-        if self.main is not None:
-            self.main.take_settings()
+        self.set_keymap(keymap.complete(now.keys))
+        for screen in self.screen_stack:
+            if isinstance(screen, PaneScreen):
+                screen.take_ramp(now.ramp)
+                if now.layer_order != before.layer_order:
+                    screen.layer_order = now.layer_order
+        if self.main is not None and now.measure != before.measure:
+            self.main.measure = MEASURE_BY_NAME[now.measure]
         self._changed()
 
     def _take_theme(self) -> None:

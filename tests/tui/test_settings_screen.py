@@ -7,6 +7,7 @@ from pathlib import Path
 
 from textual.widgets import Input
 
+from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.settings import Settings, load_settings
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
@@ -90,6 +91,16 @@ async def test_switches_turn_long_lists_are_picked_from_and_panes_follow(tmp_pat
         assert load_settings(tmp_path / "settings.toml") == replace(
             Settings(), recent_models=now.recent_models
         )
+
+
+async def test_what_is_on_the_screen_stays_where_something_else_is_changed(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.main.measure = MEASURE_BY_NAME["direct_logits"]
+        await opened(it, "comma", SettingsScreen)
+        at(it, "chat_template")
+        await it.press("enter")
+        assert it.app.explorer.settings.chat_template
+        assert it.main.measure.name == "direct_logits"
 
 
 async def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:

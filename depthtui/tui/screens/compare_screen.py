@@ -103,8 +103,8 @@ class CompareScreen(LiveScreen):
         settings, alignment = self._explorer.settings, self._alignment
         self.measure = self._first_measure
         self.layer_order = settings.layer_order
+        self.take_ramp(settings.ramp)
         for pane in self.query(Pane):
-            pane.ramp = settings.ramp  # type: ignore[assignment]
             pane.can_compute = False
         columns = (alignment.a, alignment.b)
         for heatmap in self.query(PairedHeatmap):

@@ -70,8 +70,7 @@ class GenerationScreen(LiveScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        for pane in self.query(Pane):
-            pane.ramp = self._explorer.settings.ramp  # type: ignore[assignment]
+        self.take_ramp(self._explorer.settings.ramp)
         self.query_one(GeneratedText).hint = "r begins again"
         self.query_one(TokenLens).hint = ""
         self.layer_order = self._first_order

@@ -83,17 +83,12 @@ class MainScreen(PlacesScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.query_one("#means", Heatmap).mode = "means"
-        self.take_settings()
-        self.redraw()
-
-    def take_settings(self) -> None:
-        """Take measure, layer order and colours from the settings."""
         settings = self.explorer.settings
-        for pane in self.query(Pane):
-            pane.ramp = settings.ramp  # type: ignore[assignment]
+        self.query_one("#means", Heatmap).mode = "means"
+        self.take_ramp(settings.ramp)
         self.measure = MEASURE_BY_NAME.get(settings.measure, self.measure)
         self.layer_order = settings.layer_order
+        self.redraw()
 
     # Showing ----------------------------------------------------------------
 

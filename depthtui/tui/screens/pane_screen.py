@@ -112,6 +112,11 @@ class PaneScreen(Screen[None]):
     def on_mount(self) -> None:
         self._activate(self.panes[0])
 
+    def take_ramp(self, ramp: str) -> None:
+        """Draw every pane in the colours that a setting names."""
+        for pane in self.query(Pane):
+            pane.ramp = ramp  # type: ignore[assignment]
+
     def _activate(self, pane: Pane) -> None:
         """Give a pane the focus, and the room where panes are tabs."""
         zoomed = self.maximized is not None

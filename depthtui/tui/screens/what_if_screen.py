@@ -94,8 +94,7 @@ class WhatIfScreen(LiveScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        for pane in self.query(Pane):
-            pane.ramp = self._explorer.settings.ramp  # type: ignore[assignment]
+        self.take_ramp(self._explorer.settings.ramp)
         self.query_one(WhatIfSummary).can_focus = False
         self.query_one(DepthTable).other_title = "clean"
         self.query_one(PromptPane).measure = likelihood_change(self.what_if.clean)
