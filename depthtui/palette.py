@@ -13,6 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from depthtui.palettes import OWN_PALETTE, PALETTES, Place
+
 RGB = tuple[int, int, int]
 
 LEVELS = 24
@@ -39,16 +41,6 @@ DIVERGING_GLYPHS = NEGATIVE_GLYPHS + MAGNITUDE_GLYPHS
 UNKNOWN_GLYPH = "·"
 """A value that is not known yet."""
 
-# Lightness, chroma and hue in degrees at the ends of each ramp.
-_SEQUENTIAL = {
-    True: ((0.25, 0.060, 275.0), (0.94, 0.120, 110.0)),
-    False: ((0.97, 0.020, 110.0), (0.30, 0.110, 275.0)),
-}
-# Lightness at zero and at the ends, chroma at the ends, hue below and above zero.
-_DIVERGING = {
-    True: (0.25, 0.80, 0.150, 25.0, 235.0),
-    False: (0.97, 0.45, 0.170, 25.0, 255.0),
-}
 # In degrees; neighbours in the list lie far apart.
 _DISTINCT_HUES = (235.0, 65.0, 155.0, 350.0, 300.0, 110.0)
 _STEPS_256 = (0, 95, 135, 175, 215, 255)
@@ -57,29 +49,29 @@ _HALF_256 = 6
 
 
 @lru_cache
-def sequential(dark: bool) -> tuple[RGB, ...]:
-    """`LEVELS` colours from low to high, for a dark or a light background."""
-    return tuple(_in_gamut(*place) for place in _sequential_path(dark, LEVELS))
+def sequential(dark: bool, name: str = OWN_PALETTE) -> tuple[RGB, ...]:
+    """`LEVELS` colours of a palette from low to high, for a dark or a light background."""
+    return tuple(_in_gamut(*place) for place in _sequential_path(dark, name, LEVELS))
 
 
 @lru_cache
-def diverging(dark: bool) -> tuple[RGB, ...]:
-    """`DIVERGING_LEVELS` colours from most negative over zero to most positive."""
-    below, above = _diverging_paths(dark, DIVERGING_LEVELS // 2 + 1)
+def diverging(dark: bool, name: str = OWN_PALETTE) -> tuple[RGB, ...]:
+    """`DIVERGING_LEVELS` colours of a palette from most negative over zero to most positive."""
+    below, above = _diverging_paths(dark, name, DIVERGING_LEVELS // 2 + 1)
     return tuple(_in_gamut(*place) for place in [*reversed(below[1:]), *above])
 
 
 @lru_cache
-def sequential_256(dark: bool) -> tuple[RGB, ...]:
+def sequential_256(dark: bool, name: str = OWN_PALETTE) -> tuple[RGB, ...]:
     """The sequential ramp in colours of the xterm-256 cube, lightness strictly monotone."""
-    return _nearest_monotone(_sequential_path(dark, _LEVELS_256))
+    return _nearest_monotone(_sequential_path(dark, name, _LEVELS_256))
 
 
 @lru_cache
-def diverging_256(dark: bool) -> tuple[RGB, ...]:
+def diverging_256(dark: bool, name: str = OWN_PALETTE) -> tuple[RGB, ...]:
     """The diverging ramp in colours that xterm-256 has; odd, zero in the middle."""
     zero = (38, 38, 38) if dark else (255, 255, 255)
-    below, above = _diverging_paths(dark, _HALF_256 + 1)
+    below, above = _diverging_paths(dark, name, _HALF_256 + 1)
     negative, positive = _nearest_monotone(below[1:]), _nearest_monotone(above[1:])
     return (*reversed(negative), zero, *positive)
 
@@ -114,27 +106,32 @@ def levels(values: np.ndarray, low: float, high: float, count: int) -> np.ndarra
     return np.where(known, steps, np.int16(-1))
 
 
-def _sequential_path(dark: bool, count: int) -> list[tuple[float, float, float]]:
-    (l0, c0, h0), (l1, c1, h1) = _SEQUENTIAL[dark]
-    path = []
-    for step in range(count):
-        x = step / (count - 1)
-        # More chroma half-way, where the gamut is widest.
-        chroma = c0 + (c1 - c0) * x + 0.045 * math.sin(math.pi * x)
-        path.append((l0 + (l1 - l0) * x, chroma, h0 + (h1 - h0) * x))
-    return path
+def _sequential_path(dark: bool, name: str, count: int) -> list[Place]:
+    ramp = PALETTES[name].sequential[dark]
+    (l0, c0, h0), (l1, c1, h1) = ramp.low, ramp.high
+
+    def place(x: float) -> Place:
+        light = l0 + (l1 - l0) * x
+        if ramp.grey is None:
+            chroma = c0 + (c1 - c0) * x + ramp.bulge * math.sin(math.pi * x)
+            return light, chroma, h0 + (h1 - h0) * x
+        if x < ramp.grey:
+            return light, c0 * (1 - x / ramp.grey), h0
+        return light, c1 * (x - ramp.grey) / (1 - ramp.grey), h1
+
+    return [place(step / (count - 1)) for step in range(count)]
 
 
-def _diverging_paths(
-    dark: bool, count: int
-) -> tuple[list[tuple[float, float, float]], list[tuple[float, float, float]]]:
-    zero, end, chroma, below, above = _DIVERGING[dark]
+def _diverging_paths(dark: bool, name: str, count: int) -> tuple[list[Place], list[Place]]:
+    ramp = PALETTES[name].diverging[dark]
 
-    def path(hue: float) -> list[tuple[float, float, float]]:
+    def path(hue: float) -> list[Place]:
         steps = (step / (count - 1) for step in range(count))
-        return [(zero + (end - zero) * x, chroma * math.sqrt(x), hue) for x in steps]
+        return [
+            (ramp.zero + (ramp.end - ramp.zero) * x, ramp.chroma * math.sqrt(x), hue) for x in steps
+        ]
 
-    return path(below), path(above)
+    return path(ramp.below), path(ramp.above)
 
 
 def _in_gamut(light: float, chroma: float, hue: float) -> RGB:
@@ -174,7 +171,7 @@ def _encoded(channel: float) -> int:
     return round(255 * gamma)
 
 
-def _oklch(colour: RGB) -> tuple[float, float, float]:
+def _oklch(colour: RGB) -> Place:
     red, green, blue = (_decoded(channel / 255) for channel in colour)
     long = math.cbrt(0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue)
     medium = math.cbrt(0.2119034982 * red + 0.6806995451 * green + 0.1073969566 * blue)
@@ -201,13 +198,13 @@ def _cube() -> tuple[list[RGB], np.ndarray]:
     return colours, np.array([_oklab(_oklch(colour)) for colour in colours])
 
 
-def _oklab(lch: tuple[float, float, float]) -> tuple[float, float, float]:
+def _oklab(lch: Place) -> tuple[float, float, float]:
     light, chroma, hue = lch
     radians = math.radians(hue)
     return light, chroma * math.cos(radians), chroma * math.sin(radians)
 
 
-def _nearest_monotone(path: list[tuple[float, float, float]]) -> tuple[RGB, ...]:
+def _nearest_monotone(path: list[Place]) -> tuple[RGB, ...]:
     """The cube colours nearest to the path that keep its order of lightness.
 
     Dynamic programming: the cheapest choice for step i that ends in colour c

@@ -25,6 +25,7 @@ from depthtui.data.run_settings import (
 from depthtui.errors import DepthError, shown
 from depthtui.files import expanded, parse_toml, read_whole, why, write_whole
 from depthtui.options import Option, WrongValue, options_of
+from depthtui.palettes import OWN_PALETTE, PALETTES
 from depthtui.sizes import LARGEST_SIZE, exact_size, parse_size
 
 if TYPE_CHECKING:
@@ -131,8 +132,20 @@ class Settings:
         Option("`up` draws layer 0 at the bottom, `down` at the top.", choices=("up", "down")),
     ] = "up"
     ramp: Annotated[
-        str, Option("Colours of the heatmap.", choices=("auto", "truecolor", "256", "glyph"))
+        str,
+        Option(
+            "Whether values are colours or glyphs; `auto` asks the terminal.",
+            choices=("auto", "truecolor", "256", "glyph"),
+        ),
     ] = "auto"
+    palette: Annotated[
+        str,
+        Option(
+            "Colours of heatmaps, coloured texts and their reports; all but `depth` keep their "
+            "contrast with red-green colour blindness.",
+            choices=tuple(PALETTES),
+        ),
+    ] = OWN_PALETTE
     welcome: Annotated[
         bool, Option("Whether the explorer opens with what is where; off once that was read.")
     ] = True

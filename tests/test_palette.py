@@ -1,4 +1,9 @@
-"""The ramps are monotone in lightness, symmetrical about zero, and survive 256 colours."""
+"""The ramps are monotone in lightness, symmetrical about zero, and survive 256 colours.
+
+Colour blindness is simulated by the matrices of Machado, Oliveira and Fernandes, "A
+physiologically-based model for simulation of color vision deficiency", IEEE Transactions on
+Visualization and Computer Graphics 15 (6), 2009, for severity 1.0; they apply to linear RGB.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +12,83 @@ import pytest
 from rich.color import Color, ColorSystem
 
 from depthtui import palette
+from depthtui.palettes import PALETTES
+from depthtui.tui.themes import THEMES
 
 DARK_AND_LIGHT = pytest.mark.parametrize("dark", [True, False])
+EVERY_PALETTE = pytest.mark.parametrize("name", PALETTES)
+
+SEEN_BY = {
+    "everyone": np.eye(3),
+    "protanopia": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+    "deuteranopia": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+}
+COLOUR_BLIND = pytest.mark.parametrize("who", ["protanopia", "deuteranopia"])
+
+TO_XYZ = np.array(
+    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+) / np.array([[0.9505], [1.0], [1.089]])
+"""From linear sRGB to XYZ over its white."""
+
+JUST_SEEN = 2.3
+"""The difference in CIELAB that is just seen (Mahy, Van Eycken and Oosterlinck 1994)."""
+
+
+def lab(colours, who: str = "everyone") -> np.ndarray:
+    """CIELAB of colours, `[n, 3]`, as somebody sees them."""
+    encoded = np.array(colours) / 255
+    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    xyz = np.clip(linear @ SEEN_BY[who].T, 0, 1) @ TO_XYZ.T
+    x, y, z = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+
+
+def between_signs(dark: bool, name: str, who: str = "everyone") -> np.ndarray:
+    """How much the two signs of each magnitude differ, from the smallest on."""
+    colours = lab(palette.diverging(dark, name), who)
+    middle = len(colours) // 2
+    return np.linalg.norm(colours[middle + 1 :] - colours[:middle][::-1], axis=1)
 
 
 def lightness_of(ramp: tuple[palette.RGB, ...]) -> np.ndarray:
     return np.array([palette.lightness(colour) for colour in ramp])
 
 
+@EVERY_PALETTE
 @DARK_AND_LIGHT
 @pytest.mark.parametrize("ramp", [palette.sequential, palette.sequential_256])
-def test_a_sequential_ramp_runs_one_way_from_the_background(ramp, dark):
-    light = lightness_of(ramp(dark))
+def test_a_sequential_ramp_runs_one_way_from_the_background(ramp, dark, name):
+    light = lightness_of(ramp(dark, name))
     steps = np.diff(light)
     assert (steps > 0).all() if dark else (steps < 0).all()
-    assert abs(light[0] - light[-1]) > 0.6
+    assert abs(light[0] - light[-1]) > 0.55
 
 
+@EVERY_PALETTE
 @DARK_AND_LIGHT
-def test_sequential_steps_look_equal(dark):
-    steps = np.abs(np.diff(lightness_of(palette.sequential(dark))))
+def test_sequential_steps_look_equal(dark, name):
+    steps = np.abs(np.diff(lightness_of(palette.sequential(dark, name))))
     assert steps.max() < 1.35 * steps.min()
     assert len(steps) == palette.LEVELS - 1
 
 
+@EVERY_PALETTE
 @DARK_AND_LIGHT
 @pytest.mark.parametrize("ramp", [palette.diverging, palette.diverging_256])
-def test_a_diverging_ramp_leaves_zero_both_ways(ramp, dark):
-    light = lightness_of(ramp(dark))
+def test_a_diverging_ramp_leaves_zero_both_ways(ramp, dark, name):
+    light = lightness_of(ramp(dark, name))
     middle = len(light) // 2
     assert len(light) % 2 == 1
     away = np.diff(light[middle:]), np.diff(light[middle::-1])
@@ -42,24 +96,64 @@ def test_a_diverging_ramp_leaves_zero_both_ways(ramp, dark):
         assert (steps > 0).all() if dark else (steps < 0).all()
 
 
+@EVERY_PALETTE
 @DARK_AND_LIGHT
-def test_both_ends_of_a_diverging_ramp_weigh_the_same(dark):
-    light = lightness_of(palette.diverging(dark))
+def test_both_ends_of_a_diverging_ramp_weigh_the_same(dark, name):
+    light = lightness_of(palette.diverging(dark, name))
     np.testing.assert_allclose(light, light[::-1], atol=0.01)
+
+
+@DARK_AND_LIGHT
+def test_the_own_palette_is_red_below_zero_and_blue_above(dark):
     negative, *_, positive = palette.diverging(dark)
     assert negative[0] > negative[2]
     assert positive[2] > positive[0]
 
 
+@COLOUR_BLIND
+@EVERY_PALETTE
+@DARK_AND_LIGHT
+def test_ramps_keep_their_order_with_colour_blindness(dark, name, who):
+    light = lab(palette.sequential(dark, name), who)[:, 0]
+    steps = np.diff(light)
+    assert (steps > JUST_SEEN).all() or (steps < -JUST_SEEN).all()
+    neighbours = np.linalg.norm(np.diff(lab(palette.diverging(dark, name), who), axis=0), axis=1)
+    assert neighbours.min() > JUST_SEEN
+
+
+@COLOUR_BLIND
+@EVERY_PALETTE
+@DARK_AND_LIGHT
+def test_the_signs_are_told_apart_with_colour_blindness(dark, name, who):
+    differ = between_signs(dark, name, who)
+    assert differ.min() > 6 * JUST_SEEN
+    if PALETTES[name].safe:
+        assert (differ > 0.85 * between_signs(dark, name)).all()
+        assert differ[-1] > 90
+
+
+@EVERY_PALETTE
+@DARK_AND_LIGHT
+def test_the_accent_is_in_no_ramp(dark, name):
+    (accent,) = (Color.parse(theme.accent) for theme in THEMES if theme.dark == dark)
+    for who, least in {"everyone": 40, "protanopia": 12, "deuteranopia": 12}.items():
+        if who == "everyone" or PALETTES[name].safe:
+            ramps = lab([*palette.sequential(dark, name), *palette.diverging(dark, name)], who)
+            away = np.linalg.norm(ramps - lab([accent.get_truecolor()], who), axis=1)
+            assert away.min() > least, who
+
+
+@EVERY_PALETTE
 @DARK_AND_LIGHT
 @pytest.mark.parametrize("ramp", [palette.sequential_256, palette.diverging_256])
-def test_256_colours_stay_distinct_on_a_256_colour_terminal(ramp, dark):
+def test_256_colours_stay_distinct_on_a_256_colour_terminal(ramp, dark, name):
     shown = [
-        Color.from_rgb(*colour).downgrade(ColorSystem.EIGHT_BIT).number for colour in ramp(dark)
+        Color.from_rgb(*colour).downgrade(ColorSystem.EIGHT_BIT).number
+        for colour in ramp(dark, name)
     ]
     assert len(set(shown)) == len(shown)
     exact = [Color.from_ansi(text).get_truecolor() for text in shown]
-    assert [tuple(colour) for colour in exact] == list(ramp(dark))
+    assert [tuple(colour) for colour in exact] == list(ramp(dark, name))
 
 
 def test_glyphs_keep_sign_and_order():

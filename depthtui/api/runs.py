@@ -16,8 +16,9 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.verdict import verdict
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, shown
 from depthtui.metrics import METRIC_BY_NAME
+from depthtui.palettes import OWN_PALETTE, PALETTES
 from depthtui.report.as_html import html_bytes
 from depthtui.report.export import run_report
 from depthtui.report.formats import format_help, format_titles
@@ -165,7 +166,11 @@ class Runs(Sequence[Run]):
         return frame(self, metric, array)
 
     def export(
-        self, folder: str | Path, formats: str | Iterable[str] = ("json",), name: str = ""
+        self,
+        folder: str | Path,
+        formats: str | Iterable[str] = ("json",),
+        name: str = "",
+        palette: str = OWN_PALETTE,
     ) -> list[Path]:
         """Write the runs as `depthtui run --out` does, replacing files of the same name.
 
@@ -173,12 +178,13 @@ class Runs(Sequence[Run]):
             folder: made where missing.
             formats: `md`, `json`, `html`, `safetensors`.
             name: of the files, without their endings; empty for `summary`.
+            palette: colours of the heatmaps: `depth`, `blue-yellow` or `amber`.
 
         Returns:
             The files written.
 
         Raises:
-            DepthError: there is no such format, or the folder cannot be written.
+            DepthError: there is no such format or palette, or the folder cannot be written.
         """
         chosen = names_of(formats)
         unknown = [name for name in chosen if name not in format_titles("runs")]
@@ -186,7 +192,12 @@ class Runs(Sequence[Run]):
             raise DepthError(
                 f"There is no format {', '.join(unknown)}.", f"Choose {format_help('runs')}."
             )
-        return run_report(self._runs, self.settings).write(Path(folder), chosen, name)
+        if palette not in PALETTES:
+            raise DepthError(
+                f"There is no palette {shown(palette)}.", f"Choose {', '.join(PALETTES)}."
+            )
+        report = run_report(self._runs, self.settings, palette=palette)
+        return report.write(Path(folder), chosen, name)
 
     def __repr__(self) -> str:
         prompts = "1 prompt" if len(self) == 1 else f"{len(self)} prompts"

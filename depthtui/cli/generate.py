@@ -17,6 +17,7 @@ from depthtui.cli.options import (
     model_argument,
     model_options,
     out_options,
+    palette_option,
     prompt_options,
 )
 from depthtui.cli.output import INTERRUPTED, print_written, say
@@ -49,6 +50,7 @@ MEASURES = ("prediction", "settling", "kl", "overlap", "early_exit")
 @model_options
 @cache_options
 @out_options
+@palette_option
 def generate(
     model: str,
     asked: PromptOptions,
@@ -85,6 +87,7 @@ def generate(
         prompts=prompts,
         settings=given.over(settings.generation_settings()),
         measure=measure,
+        palette=settings.palette,
         storage=Storage.of(settings),
     )
     console = Console(highlight=False)
@@ -93,7 +96,7 @@ def generate(
         console.print("", rich_lines(generation_document([text])), "", sep="\n")
         written.append(text)
     if written and output.out is not None:
-        report = generation_report(written)
+        report = generation_report(written, settings.palette)
         print_written(report.write(output.out, output.formats or ["json"]), console)
     if any(text.stopped_by == "user" for text in written):
         return INTERRUPTED

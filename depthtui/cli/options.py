@@ -446,6 +446,7 @@ def files_to_write(folder: str, subject: Subject, formats: str) -> tuple[_Decora
     )
 
 
+palette_option = given_options("Files", _setting(Settings, "palette"))
 out_options = one_argument(
     "Files",
     "output",

@@ -20,13 +20,15 @@ from depthtui.cli.options import (
     model_argument,
     model_options,
     out_options,
+    palette_option,
     prompt_options,
     run_options,
 )
 from depthtui.cli.output import print_written, say
 from depthtui.cli.protocol import protocol_option, under_paper_protocol
-from depthtui.data.run_settings import ModelSpec, SummarySettings
+from depthtui.data.run_settings import ModelSpec
 from depthtui.log import log_bug
+from depthtui.settings import Settings
 
 if TYPE_CHECKING:
     from depthtui.data.run import RunResult
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 @model_options
 @cache_options
 @out_options
+@palette_option
 def run(
     model: str,
     asked: PromptOptions,
@@ -94,11 +97,11 @@ def run(
     )
     results = run_job(job, notice=say, fail=fail, on_bug=log_bug)
     if results:
-        _report(results, settings.summary_settings(), output)
+        _report(results, settings, output)
     return 1 if failures else 0
 
 
-def _report(results: Sequence[RunResult], settings: SummarySettings, output: OutOptions) -> None:
+def _report(results: Sequence[RunResult], settings: Settings, output: OutOptions) -> None:
     from rich.console import Console
 
     from depthtui.report.as_rich import rich_lines
@@ -107,7 +110,8 @@ def _report(results: Sequence[RunResult], settings: SummarySettings, output: Out
     from depthtui.report.run_document import run_document
 
     console = Console(highlight=False)
-    console.print(rich_lines(run_document(group_runs(results), settings)))
+    pooling = settings.summary_settings()
+    console.print(rich_lines(run_document(group_runs(results), pooling)))
     if output.out is not None:
-        report = run_report(results, settings)
+        report = run_report(results, pooling, palette=settings.palette)
         print_written(report.write(output.out, output.formats or ["json"]), console)

@@ -35,6 +35,7 @@ class GenerationJob:
         prompts: in order.
         settings: of every text.
         measure: the attribute of `TokenDepths` that colours the tokens.
+        palette: name of the palette whose colours they have.
         storage: where models and texts are.
     """
 
@@ -42,6 +43,7 @@ class GenerationJob:
     prompts: Sequence[Prompt]
     settings: GenerationSettings
     measure: str
+    palette: str
     storage: Storage
 
 
@@ -82,7 +84,7 @@ def generate_texts(
         engine = make_engine(job.storage.without_activations(), emit, display.notice)
         model = engine.load(job.spec)
     for number, prompt in enumerate(job.prompts):
-        pen = _Pen(console, job.measure, model.n_layers)
+        pen = _Pen(console, job, model.n_layers)
         control = Control()
         try:
             with stopped_by_ctrl_c(control):
@@ -102,11 +104,11 @@ def generate_texts(
 class _Pen:
     """Prints tokens, coloured by depth where the terminal has colours."""
 
-    def __init__(self, console: Console, measure: str, n_layers: int) -> None:
+    def __init__(self, console: Console, job: GenerationJob, n_layers: int) -> None:
         self._console = console
-        self._measure = measure
+        self._measure = job.measure
         self._n_layers = n_layers
-        self._styles = [_style(colour) for colour in palette.sequential(dark=True)]
+        self._styles = [_style(colour) for colour in palette.sequential(True, job.palette)]
         self._waiting = ""
         self._level = -1
 

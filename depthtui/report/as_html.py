@@ -49,13 +49,13 @@ def html_bytes(document: Document) -> bytes:
         "content=\"default-src 'none'; style-src 'unsafe-inline'\">",
         f"<title>{_safe(title)}</title><style>{css}</style></head><body>",
         f"<h1>{_safe(document.title)}</h1>",
-        *_blocks(document.blocks),
+        *_blocks(document.blocks, document.palette),
         "</body></html>\n",
     ]
     return "\n".join(page).encode("utf-8")
 
 
-def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
+def _blocks(blocks: Iterable[Block], palette: str) -> Iterator[str]:
     for block in seen(blocks, "pictures"):
         match block:
             case Heading(text, level):
@@ -74,15 +74,16 @@ def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
             case Table():
                 yield from _table(block)
             case Figures(figures):
-                yield from ('<div class="figures">', *map(_figure, figures), "</div>")
+                drawn = (_figure(figure, palette) for figure in figures)
+                yield from ('<div class="figures">', *drawn, "</div>")
             case Legend():
                 yield _legend(block)
             case Details(summary, inner):
                 yield f"<details><summary>{_safe(summary)}</summary>"
-                yield from _blocks(inner)
+                yield from _blocks(inner, palette)
                 yield "</details>"
             case Together(inner):
-                yield from _blocks(inner)
+                yield from _blocks(inner, palette)
 
 
 def _in_a_row(token: Token) -> str:
@@ -129,10 +130,10 @@ def _inner(cell: Cell) -> str:
             return _safe(cell)
 
 
-def _figure(figure: Figure) -> str:
+def _figure(figure: Figure, palette: str) -> str:
     match figure.picture:
         case Heatmap() as picture:
-            drawn = svg.heatmap(picture)
+            drawn = svg.heatmap(picture, palette)
         case Bars() as picture:
             drawn = svg.bars(picture)
         case Panel() as picture:

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from depthtui.metrics.spec import Measure
+from depthtui.palettes import OWN_PALETTE
 
 View: TypeAlias = Literal["pictures", "text", "brief"]
 """How much a format has room for: pictures, text at length, or the main results in a terminal."""
@@ -285,12 +286,14 @@ class Document:
         blocks: below the title, made as they are asked for.
         about: what the report is of, for a browser's window; may be empty.
         css: rules that the classes of its blocks need.
+        palette: name of the palette whose colours its heatmaps have.
     """
 
     title: str
     blocks: Iterable[Block]
     about: str = ""
     css: str = ""
+    palette: str = OWN_PALETTE
 
 
 def seen(blocks: Iterable[Block], view: View) -> Iterator[Block]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
+from depthtui.palettes import OWN_PALETTE
 from depthtui.report.arrays import arrays_bytes
 from depthtui.report.formats import Files, Report
 from depthtui.report.groups import Group, group_runs
@@ -19,7 +20,10 @@ _LONGEST_WITHOUT = 60
 
 
 def run_report(
-    results: Sequence[RunResult], settings: SummarySettings, token_of: TokenOf = last_token
+    results: Sequence[RunResult],
+    settings: SummarySettings,
+    token_of: TokenOf = last_token,
+    palette: str = OWN_PALETTE,
 ) -> Report:
     """Runs as something to write.
 
@@ -30,17 +34,22 @@ def run_report(
         results: at least one run; a run without tokens yet is not one.
         settings: how runs of one model are pooled.
         token_of: at which token of each run the lens is told.
+        palette: name of the palette whose colours heatmaps have.
 
     Raises:
         DepthError: there is no run.
     """
     if not results:
         raise DepthError("There is nothing to export yet.", "Run a prompt first.")
-    return _report(group_runs(results), settings, token_of)
+    return _report(group_runs(results), settings, token_of, palette)
 
 
 def comparison_report(
-    a: RunResult, b: RunResult, settings: SummarySettings, token_of: TokenOf = last_token
+    a: RunResult,
+    b: RunResult,
+    settings: SummarySettings,
+    token_of: TokenOf = last_token,
+    palette: str = OWN_PALETTE,
 ) -> Report:
     """Two runs as something to write: what sets them apart, then each for itself.
 
@@ -48,20 +57,25 @@ def comparison_report(
         a, b: the runs; they are never pooled.
         settings: how each is summarised.
         token_of: at which token of each run the lens is told.
+        palette: name of the palette whose colours heatmaps have.
     """
-    return _report([*group_runs([a]), *group_runs([b])], settings, token_of, compared=True)
+    groups = [*group_runs([a]), *group_runs([b])]
+    return _report(groups, settings, token_of, palette, compared=True)
 
 
 def _report(
     groups: Sequence[Group],
     settings: SummarySettings,
     token_of: TokenOf,
+    palette: str,
     compared: bool = False,
 ) -> Report:
     return Report(
         "runs",
         "summary",
-        lambda: run_document(groups, settings, token_of=token_of, compared=compared),
+        lambda: run_document(
+            groups, settings, token_of=token_of, compared=compared, palette=palette
+        ),
         {
             "json": lambda: _json(groups, settings),
             "safetensors": lambda: {

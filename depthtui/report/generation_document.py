@@ -11,6 +11,7 @@ from depthtui import palette
 from depthtui.data.generation import Generation
 from depthtui.depth.token_depths import TOKEN_DEPTHS
 from depthtui.depth.verdict import text_verdicts
+from depthtui.palettes import OWN_PALETTE
 from depthtui.report import svg
 from depthtui.report.blocks import (
     AT_LENGTH,
@@ -46,10 +47,12 @@ _SPANS = {"thinking": "While it thinks", "answer": "In the answer"}
 _NUMBERS = ("mean", "median", "1st quarter", "2nd", "3rd", "4th")
 
 
-def generation_document(generations: Sequence[Generation]) -> Document:
-    """A report of generated texts."""
+def generation_document(
+    generations: Sequence[Generation], palette_name: str = OWN_PALETTE
+) -> Document:
+    """A report of generated texts, whose tokens have the colours of a palette."""
     blocks = (block for generation in generations for block in _blocks(generation))
-    return Document("Depth of generated text", blocks, css=svg.token_style())
+    return Document("Depth of generated text", blocks, css=svg.token_style(palette_name))
 
 
 def _blocks(generation: Generation) -> Iterator[Block]:

@@ -15,6 +15,7 @@ from depthtui.data.generation import Generation
 from depthtui.data.run_settings import generation_keys
 from depthtui.depth.verdict import text_verdicts
 from depthtui.errors import DepthError
+from depthtui.palettes import OWN_PALETTE
 from depthtui.report.formats import Report
 from depthtui.report.generation import depths_of_text, trend_sentence
 from depthtui.report.generation_document import generation_document
@@ -24,8 +25,8 @@ SCHEMA = 1
 """Number of the file's layout."""
 
 
-def generation_report(generations: Sequence[Generation]) -> Report:
-    """Generated texts as something to write.
+def generation_report(generations: Sequence[Generation], palette: str = OWN_PALETTE) -> Report:
+    """Generated texts as something to write, their tokens in the colours of a palette.
 
     Raises:
         DepthError: there is none.
@@ -35,7 +36,7 @@ def generation_report(generations: Sequence[Generation]) -> Report:
     return Report(
         "generations",
         "generation",
-        lambda: generation_document(generations),
+        lambda: generation_document(generations, palette),
         {
             "json": lambda: {"": generation_json(generations)},
             "safetensors": lambda: {"": generation_arrays(generations)},

@@ -30,6 +30,7 @@ from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRICS, formula_in
 from depthtui.metrics.lens_view import measure_title
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Metric
+from depthtui.palettes import OWN_PALETTE
 from depthtui.prompts.tasks import level_words
 from depthtui.report import svg
 from depthtui.report.blocks import (
@@ -129,6 +130,7 @@ def run_document(
     most_cells: int = _MOST_CELLS,
     token_of: TokenOf = last_token,
     compared: bool = False,
+    palette: str = OWN_PALETTE,
 ) -> Document:
     """A report of runs.
 
@@ -138,10 +140,11 @@ def run_document(
         most_cells: how many cells all heatmaps together may have.
         token_of: at which token of each run the report reads the lens.
         compared: whether these are two runs, A and B, and what sets them apart is told first.
+        palette: name of the palette whose colours heatmaps have.
     """
     names = ", ".join(dict.fromkeys(group.model.name for group in groups))
     blocks = _blocks(groups, settings, _Budget(most_cells), token_of, compared)
-    return Document("Effective depth", blocks, names, svg.ramp_style())
+    return Document("Effective depth", blocks, names, svg.ramp_style(palette), palette)
 
 
 def _blocks(

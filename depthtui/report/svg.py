@@ -17,6 +17,7 @@ from rich.cells import cell_len
 
 from depthtui import palette
 from depthtui.metrics.spec import Measure
+from depthtui.palettes import OWN_PALETTE
 from depthtui.report.blocks import Bars, Heatmap, Line, Panel
 from depthtui.token_text import printable_line, shortened
 
@@ -73,24 +74,24 @@ def page_style() -> str:
     return f"{_light_and_dark(rules)}{lines}"
 
 
-def ramp_style() -> str:
-    """CSS rules of the ramps for dark pages; the pictures have the colours for light ones."""
+def ramp_style(name: str = OWN_PALETTE) -> str:
+    """CSS rules of a palette's ramps for dark pages; pictures have the colours for light ones."""
     return _on_dark(
         "".join(
-            f".{name}{level}{{fill:{colour}}}"
-            for name in ("s", "d")
-            for level, colour in enumerate(_ramp(name, dark=True))
+            f".{ramp}{level}{{fill:{colour}}}"
+            for ramp in ("s", "d")
+            for level, colour in enumerate(_colours(ramp, name, dark=True))
         )
     )
 
 
-def token_style() -> str:
-    """CSS rules of backgrounds for tokens by level, `d0` and on."""
+def token_style(name: str = OWN_PALETTE) -> str:
+    """CSS rules of backgrounds for tokens by level, `d0` and on, in a palette's colours."""
 
     def rules(dark: bool) -> str:
         return "".join(
             f".d{level}{{background:{palette.css(colour)};color:{_ink(colour)}}}"
-            for level, colour in enumerate(palette.sequential(dark))
+            for level, colour in enumerate(palette.sequential(dark, name))
         )
 
     return _light_and_dark(rules)
@@ -135,10 +136,10 @@ def _on_dark(rules: str) -> str:
     return f"@media(prefers-color-scheme:dark){{{rules}}}"
 
 
-def _ramp(name: str, dark: bool = False) -> list[str]:
-    """The colours of the sequential ramp, `s`, or of the diverging one, `d`."""
-    ramp = palette.sequential(dark) if name == "s" else palette.diverging(dark)
-    return [palette.css(colour) for colour in ramp]
+def _colours(ramp: str, name: str, dark: bool = False) -> list[str]:
+    """The colours of a palette's sequential ramp, `s`, or of its diverging one, `d`."""
+    found = palette.sequential(dark, name) if ramp == "s" else palette.diverging(dark, name)
+    return [palette.css(colour) for colour in found]
 
 
 def _series(dark: bool = False) -> list[str]:
@@ -152,12 +153,13 @@ def _ink(background: palette.RGB) -> str:
     return "#000" if palette.lightness(background) > 0.6 else "#fff"
 
 
-def heatmap(picture: Heatmap) -> str:
-    """Layers x tokens, or x layers, layer 0 at the bottom."""
+def heatmap(picture: Heatmap, name: str = OWN_PALETTE) -> str:
+    """Layers x tokens, or x layers, layer 0 at the bottom, in the colours of a palette."""
     values, measure, tokens = picture.values, picture.measure, picture.labels
     rows, columns = values.shape
     low, high, note = _scale(values, measure)
     ramp, count = ("d", palette.DIVERGING_LEVELS) if measure.diverging else ("s", palette.LEVELS)
+    colours = _colours(ramp, name)
     cell = min(30.0, _PLOT / columns)
     tall = min(_FONT + 1, 250.0 / rows)
     bottom = _TOP + rows * tall
@@ -170,11 +172,11 @@ def heatmap(picture: Heatmap) -> str:
     parts = [
         _names(picture.up, picture.across, bottom + depth, _LEFT + columns * cell),
         f'<g shape-rendering="crispEdges" transform="{where}">',
-        _cells(palette.levels(values, low, high, count), ramp),
+        _cells(palette.levels(values, low, high, count), ramp, colours),
         "</g>",
         _layer_ticks(rows, tall),
         labels,
-        _legend(ramp, legend_top, low, high, picture.unit, note),
+        _legend(ramp, colours, legend_top, low, high, picture.unit, note),
     ]
     return _svg(parts, legend_top + 24, f"{measure.title}, layers by tokens")
 
@@ -258,7 +260,7 @@ def _scale(values: np.ndarray, measure: Measure) -> tuple[float, float, str]:
     return (-high if measure.diverging else 0.0), high, note
 
 
-def _cells(levels: np.ndarray, ramp: str) -> str:
+def _cells(levels: np.ndarray, ramp: str, colours: Sequence[str]) -> str:
     """One path a level, equal neighbours of a row merged; unknown cells are left out."""
     rows, columns = levels.shape
     paths: dict[int, list[str]] = {}
@@ -269,7 +271,6 @@ def _cells(levels: np.ndarray, ramp: str) -> str:
         for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
             d = f"M{start} {rows - 1 - row}h{length}v1h-{length}z"
             paths.setdefault(int(line[start]), []).append(d)
-    colours = _ramp(ramp)
     return "".join(
         f'<path class="{ramp}{level}" fill="{colours[level]}" d="{"".join(paths[level])}"/>'
         for level in sorted(paths)
@@ -321,9 +322,16 @@ def _position_labels(positions: Iterable[int], cell: float, bottom: float) -> tu
     return "".join(labels), 16.0
 
 
-def _legend(ramp: str, top: float, low: float, high: float, unit: str, note: str) -> str:
+def _legend(
+    ramp: str,
+    colours: Sequence[str],
+    top: float,
+    low: float,
+    high: float,
+    unit: str,
+    note: str,
+) -> str:
     """The colours with the values at their ends; beside them what these are, and a remark."""
-    colours = _ramp(ramp)
     width, right = _LEGEND_WIDTH / len(colours), _LEFT + _LEGEND_WIDTH
     parts = [
         f'<rect class="{ramp}{level}" fill="{colour}" x="{_LEFT + level * width:.4g}" '

@@ -397,7 +397,7 @@ class DepthApp(App[int]):
         self.set_keymap(keymap.complete(now.keys))
         for screen in self.screen_stack:
             if isinstance(screen, PaneScreen):
-                screen.take_ramp(now.ramp)
+                screen.take_colours(now.ramp, now.palette)
                 if now.layer_order != before.layer_order:
                     screen.layer_order = now.layer_order
         if self.main is not None and now.measure != before.measure:
@@ -424,18 +424,16 @@ class DepthApp(App[int]):
         self.push_screen(Welcome(self.explorer.settings.keys), read)
 
     def action_change_theme(self) -> None:
-        """Choose a theme; it is shown at once, and kept once it is chosen."""
-        from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
+        """Choose theme and palette; both are written once they are chosen."""
+        from depthtui.tui.screens.dialogs.looks_picker import Looks, LooksPicker
 
-        def show(theme: str) -> None:
-            self.theme = theme
+        def chosen(looks: Looks | None) -> None:
+            if looks is not None:
+                theme = "" if looks.theme == DEFAULT_THEME else looks.theme
+                self.explorer.change(theme=theme, palette=looks.palette)
 
-        def chosen(theme: str | None) -> None:
-            if theme is not None:
-                self.explorer.change(theme="" if theme == DEFAULT_THEME else theme)
-            self._take_theme()
-
-        self.push_screen(LooksPicker(self.theme, self.available_themes.values(), show), chosen)
+        settings = self.explorer.settings
+        self.push_screen(LooksPicker(settings.palette, settings.ramp), chosen)
 
     def action_open_export(self) -> None:
         """Open what was exported last in what the system uses for it."""

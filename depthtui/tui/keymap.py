@@ -153,7 +153,7 @@ LENS = key("u", "lens", "lens", "Read depths through the next lens", "lens")
 
 COPY = key("y", "copy", "copy", "Copy the value under the cursor, or the verdict", "copy")
 
-THEME = key("T", "app.change_theme", "theme", "Choose a theme", "theme")
+THEME = key("T", "app.change_theme", "theme", "Choose theme and colours", "theme")
 
 LOOKING = [*PANES, ORDER, *AVERAGING, LENS, COPY, THEME]
 

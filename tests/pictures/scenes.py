@@ -44,13 +44,13 @@ class Scene:
         name: of its file.
         drive: leads from the finished first run to the screen; it gets an empty folder.
         size: columns and lines.
-        theme: the explorer's theme.
+        theme: the explorer's theme; empty for its own dark one.
     """
 
     name: str
     drive: Drive
     size: tuple[int, int] = MEDIUM
-    theme: str = "depth-dark"
+    theme: str = ""
 
 
 async def picture_of(scene: Scene, folder: Path) -> str:
@@ -137,6 +137,8 @@ async def models(it: Explored, folder: Path) -> None:
 async def themes(it: Explored, folder: Path) -> None:
     await it.press("T", "down")
     await it.until(lambda: it.app.theme == "depth-light")
+    await it.press("tab", "down")
+    await seen(it, "blue, orange")
 
 
 async def session(it: Explored, folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from depthtui import palette
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.report.export import run_report
@@ -26,6 +27,15 @@ def test_every_format_is_written_and_nothing_else(tmp_path: Path) -> None:
     ]
     assert sorted(folder.iterdir()) == sorted(paths)
     assert all(path.stat().st_size for path in paths)
+
+
+def test_pages_and_the_pictures_in_them_have_the_colours_of_the_palette(tmp_path: Path) -> None:
+    (path,) = run_report([run()], SETTINGS, palette="amber").write(tmp_path, ["html"])
+    page = path.read_text("utf-8")
+    for dark, name in ((False, "amber"), (True, "amber"), (False, "depth"), (True, "depth")):
+        for colour in map(palette.css, palette.sequential(dark, name)[1:-1]):
+            fill = f"fill:{colour}" if dark else f'fill="{colour}"'
+            assert (fill in page) == (name == "amber")
 
 
 def test_formats_and_name_are_chosen(tmp_path: Path) -> None:

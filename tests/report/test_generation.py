@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 from safetensors.numpy import load_file
 
+from depthtui import palette
 from depthtui.data.generation import Continuation, Generation
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings
@@ -138,6 +139,14 @@ def test_the_table_fits_eighty_columns(generation: Generation) -> None:
     stopped = replace(empty, stopped_by="user")
     console.print(rich_lines(generation_document([stopped])))
     assert "0 tokens after a prompt of 2" in console.file.getvalue()
+
+
+def test_tokens_have_the_colours_of_the_palette(generation: Generation, tmp_path: Path) -> None:
+    (path,) = generation_report([generation], "amber").write(tmp_path, ["html"])
+    page = path.read_text("utf-8")
+    for name in ("amber", "depth"):
+        colour = palette.css(palette.sequential(True, name)[9])
+        assert (f"background:{colour}" in page) == (name == "amber")
 
 
 def test_every_format_is_written(generation: Generation, tmp_path: Path) -> None:

@@ -413,6 +413,22 @@ async def test_themes_are_chosen_by_key(tmp_path: Path) -> None:
         assert load_settings(tmp_path / "settings.toml").theme == "depth-light"
 
 
+async def test_a_palette_is_tried_and_kept(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        heatmap = it.main.query_one("#heatmap", Heatmap)
+        kept = tmp_path / "settings.toml"
+        await it.press("T", "tab", "end")
+        await it.until(lambda: heatmap.palette == "amber")
+        assert "violet, orange" in it.screen_text()
+        await it.press("escape")
+        assert heatmap.palette == load_settings(kept).palette == "depth"
+        await it.press("T", "tab", "down", "enter")
+        assert heatmap.palette == load_settings(kept).palette == "blue-yellow"
+        await it.press("x")
+        await it.until(lambda: it.app.screen is not it.main)
+        assert {pane.palette for pane in it.app.screen.query(Pane)} == {"blue-yellow"}
+
+
 async def test_a_theme_that_was_only_tried_is_taken_back(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path, theme="nord")
     async with explore(tmp_path, settings=settings) as it:
@@ -420,7 +436,7 @@ async def test_a_theme_that_was_only_tried_is_taken_back(tmp_path: Path) -> None
         await it.until(lambda: it.app.theme == "depth-dark")
         picker = it.app.screen
         await it.press("down", "escape")
-        picker._show("depth-light")
+        picker._try()
         assert it.app.theme == "nord"
         assert it.app.explorer.settings.theme == "nord"
 

@@ -18,6 +18,7 @@ from textual.color import Color
 from textual.strip import Strip
 
 from depthtui import palette
+from depthtui.palettes import OWN_PALETTE
 from depthtui.token_text import fit_shown
 
 RampKind: TypeAlias = Literal["truecolor", "256", "glyph"]
@@ -141,15 +142,22 @@ class Ramp:
 
 
 @lru_cache
-def ramp_of(kind: RampKind, diverging: bool, dark: bool) -> Ramp:
-    """The ramp of this kind for signed or unsigned values on a dark or light background."""
+def ramp_of(kind: RampKind, diverging: bool, dark: bool, name: str = OWN_PALETTE) -> Ramp:
+    """The ramp of this kind for signed or unsigned values on a dark or light background.
+
+    Args:
+        kind: colours or glyphs.
+        diverging: whether the values have a sign.
+        dark: whether the background is dark.
+        name: of the palette whose colours they are.
+    """
     if kind == "glyph":
         glyphs = palette.DIVERGING_GLYPHS if diverging else palette.MAGNITUDE_GLYPHS
         return Ramp(kind, (), glyphs)
     if kind == "256":
-        table = palette.diverging_256(dark) if diverging else palette.sequential_256(dark)
+        table = (palette.diverging_256 if diverging else palette.sequential_256)(dark, name)
     else:
-        table = palette.diverging(dark) if diverging else palette.sequential(dark)
+        table = (palette.diverging if diverging else palette.sequential)(dark, name)
     return Ramp(kind, tuple(RichColor.from_rgb(*colour) for colour in table), "")
 
 

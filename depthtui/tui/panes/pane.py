@@ -22,6 +22,7 @@ from depthtui.data.run import RunResult
 from depthtui.metrics import MEASURES, METRIC_BY_NAME
 from depthtui.metrics.lens_view import measured_by
 from depthtui.metrics.spec import Measure
+from depthtui.palettes import OWN_PALETTE
 from depthtui.report.explanations import of_measure
 from depthtui.tui.draw.styles import (
     PaneStyles,
@@ -74,6 +75,7 @@ class Pane(Widget, can_focus=True):
         cursor: the shared cursor.
         measure: which per-token value is coloured.
         ramp: `auto` asks the terminal; else `truecolor`, `256` or `glyph`.
+        palette: name of the palette whose colours values have.
         layer_order: `up` has layer 0 at the bottom.
         hint: what an empty pane says about how to fill it.
         pace: by which it says how long that takes.
@@ -104,6 +106,7 @@ class Pane(Widget, can_focus=True):
     cursor: reactive[Cursor] = reactive(Cursor(), repaint=False)
     measure: reactive[Measure] = reactive(MEASURES[0], repaint=False)
     ramp: reactive[RampChoice] = reactive("auto", repaint=False)
+    palette: reactive[str] = reactive(OWN_PALETTE, repaint=False)
     layer_order: reactive[Literal["up", "down"]] = reactive("up", repaint=False)
     hint: reactive[str] = reactive("", repaint=False)
 
@@ -212,7 +215,8 @@ class Pane(Widget, can_focus=True):
 
     def ramp_for(self, diverging: bool) -> Ramp:
         """The ramp to draw with."""
-        return ramp_of(ramp_kind(self.app, self.ramp), diverging, self.pane_styles.dark)
+        kind = ramp_kind(self.app, self.ramp)
+        return ramp_of(kind, diverging, self.pane_styles.dark, self.palette)
 
     @property
     def is_ready(self) -> bool:
@@ -293,6 +297,9 @@ class Pane(Widget, can_focus=True):
         self.redraw()
 
     def watch_ramp(self) -> None:
+        self.redraw()
+
+    def watch_palette(self) -> None:
         self.redraw()
 
     def watch_layer_order(self) -> None:

@@ -103,7 +103,7 @@ class CompareScreen(LiveScreen):
         settings, alignment = self._explorer.settings, self._alignment
         self.measure = self._first_measure
         self.layer_order = settings.layer_order
-        self.take_ramp(settings.ramp)
+        self.take_colours(settings.ramp, settings.palette)
         for pane in self.query(Pane):
             pane.can_compute = False
         columns = (alignment.a, alignment.b)

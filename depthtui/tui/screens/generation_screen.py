@@ -70,7 +70,8 @@ class GenerationScreen(LiveScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.take_ramp(self._explorer.settings.ramp)
+        settings = self._explorer.settings
+        self.take_colours(settings.ramp, settings.palette)
         self.query_one(GeneratedText).hint = "r begins again"
         self.query_one(TokenLens).hint = ""
         self.layer_order = self._first_order

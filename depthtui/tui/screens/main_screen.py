@@ -85,7 +85,7 @@ class MainScreen(PlacesScreen):
         super().on_mount()
         settings = self.explorer.settings
         self.query_one("#means", Heatmap).mode = "means"
-        self.take_ramp(settings.ramp)
+        self.take_colours(settings.ramp, settings.palette)
         self.measure = MEASURE_BY_NAME.get(settings.measure, self.measure)
         self.layer_order = settings.layer_order
         self.redraw()

@@ -112,10 +112,10 @@ class PaneScreen(Screen[None]):
     def on_mount(self) -> None:
         self._activate(self.panes[0])
 
-    def take_ramp(self, ramp: str) -> None:
-        """Draw every pane in the colours that a setting names."""
+    def take_colours(self, ramp: str, palette: str) -> None:
+        """Draw every pane in the colours that settings name."""
         for pane in self.query(Pane):
-            pane.ramp = ramp  # type: ignore[assignment]
+            pane.ramp, pane.palette = ramp, palette  # type: ignore[assignment]
 
     def _activate(self, pane: Pane) -> None:
         """Give a pane the focus, and the room where panes are tabs."""

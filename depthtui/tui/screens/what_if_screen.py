@@ -94,7 +94,8 @@ class WhatIfScreen(LiveScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.take_ramp(self._explorer.settings.ramp)
+        settings = self._explorer.settings
+        self.take_colours(settings.ramp, settings.palette)
         self.query_one(WhatIfSummary).can_focus = False
         self.query_one(DepthTable).other_title = "clean"
         self.query_one(PromptPane).measure = likelihood_change(self.what_if.clean)

@@ -22,5 +22,8 @@ def open_comparison_export(
     def token_of(result: RunResult) -> int:
         return tokens[0] if result is a else tokens[1]
 
-    both = Exportable("both runs", "runs", lambda: comparison_report(a, b, settings, token_of))
+    palette = explorer.settings.palette
+    both = Exportable(
+        "both runs", "runs", lambda: comparison_report(a, b, settings, token_of, palette)
+    )
     ask_where(app, explorer, both)

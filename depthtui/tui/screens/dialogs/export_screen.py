@@ -211,9 +211,9 @@ def open_export(
         return token if result.tokens.texts == selected else last_token(result)
 
     def exportable(title: str, results: Sequence[RunResult]) -> Exportable:
-        settings = explorer.settings.summary_settings()
+        settings, palette = explorer.settings.summary_settings(), explorer.settings.palette
         noted = explorer.session.with_remarks(results)
-        return Exportable(title, "runs", lambda: run_report(noted, settings, token_of))
+        return Exportable(title, "runs", lambda: run_report(noted, settings, token_of, palette))
 
     session = explorer.session.results
     count = "1 run" if len(session) == 1 else f"{len(session)} runs"

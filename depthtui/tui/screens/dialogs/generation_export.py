@@ -14,5 +14,6 @@ from depthtui.tui.state.explorer import Explorer
 
 def open_generation_export(app: App[Any], explorer: Explorer, generation: Generation) -> None:
     """Ask where to save a text."""
-    text = Exportable("this text", "generations", lambda: generation_report([generation]))
+    palette = explorer.settings.palette
+    text = Exportable("this text", "generations", lambda: generation_report([generation], palette))
     ask_where(app, explorer, text)

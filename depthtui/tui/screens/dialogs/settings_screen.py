@@ -16,7 +16,7 @@ from depthtui.token_text import fit_shown, printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, ListDialog
 from depthtui.tui.screens.dialogs.edited_list import EditedList
 from depthtui.tui.screens.dialogs.keys_screen import KeysScreen
-from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
+from depthtui.tui.screens.dialogs.looks_picker import Looks, LooksPicker
 from depthtui.tui.state.settings_list import MOST_CYCLED, Row, Source, wrong
 
 _NAME_CELLS, _SOURCE_CELLS, _DEFAULT_CELLS = 19, 13, 18
@@ -81,7 +81,7 @@ class SettingsScreen(EditedList):
     def change(self, name: str) -> None:
         choices = self._settings.choices(name)
         if name == "theme":
-            self._pick_theme(choices)
+            self._pick_looks(choices)
         elif len(choices) > MOST_CYCLED:
             self._pick(name, choices)
         elif choices:
@@ -104,17 +104,16 @@ class SettingsScreen(EditedList):
 
         self.app.push_screen(ChoicePicker(name, choices, self._settings.value(name)), chosen)
 
-    def _pick_theme(self, choices: Mapping[str, Any]) -> None:
-        def show(theme: str) -> None:
-            self.app.theme = theme
+    def _pick_looks(self, themes: Mapping[str, Any]) -> None:
+        def chosen(looks: Looks | None) -> None:
+            if looks is not None:
+                self._settings.choose("theme", themes[looks.theme])
+                if looks.palette != self._settings.value("palette"):
+                    self._settings.choose("palette", looks.palette)
+                self.show_change()
 
-        def chosen(theme: str | None) -> None:
-            if theme is not None:
-                self._settings.choose("theme", choices[theme])
-            self.show_change()
-
-        themes = self.app.available_themes.values()
-        self.app.push_screen(LooksPicker(self.app.theme, themes, show), chosen)
+        palette, ramp = map(self._settings.value, ("palette", "ramp"))
+        self.app.push_screen(LooksPicker(palette, ramp), chosen)
 
     def _edit(self, name: str) -> None:
         """Open the field with the setting's value in it."""

@@ -1,0 +1,113 @@
+"""The colours that values can have: pairs of ramps, declared in OKLCH.
+
+`palette` works the colours out. Without NumPy, so that the settings can name them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Place = tuple[float, float, float]
+"""A colour in OKLCH: lightness 0 to 1, chroma, hue in degrees."""
+
+
+@dataclass(frozen=True)
+class Sequential:
+    """A ramp of magnitudes, whose lightness goes evenly from one end to the other.
+
+    Attributes:
+        low: nothing, near the colour of an empty screen.
+        high: the largest magnitude.
+        bulge: chroma that is added half-way of a ramp whose hue goes evenly, too.
+        grey: how far up, 0 to 1, a ramp is grey that has no hues but those of its ends; or None.
+    """
+
+    low: Place
+    high: Place
+    bulge: float = 0.0
+    grey: float | None = None
+
+
+@dataclass(frozen=True)
+class Diverging:
+    """A ramp of signed values, alike in lightness and chroma on both sides of zero.
+
+    Attributes:
+        zero: lightness at zero, where there is no chroma.
+        end: lightness of the largest magnitudes.
+        chroma: theirs.
+        below, above: hues in degrees.
+    """
+
+    zero: float
+    end: float
+    chroma: float
+    below: float
+    above: float
+
+
+@dataclass(frozen=True)
+class Palette:
+    """A pair of ramps.
+
+    Attributes:
+        name: in the settings.
+        colours: their names, of magnitudes and of both signs.
+        sequential, diverging: its ramps on a light background and on a dark one.
+        safe: whether the two signs differ as much for people with red-green colour blindness.
+    """
+
+    name: str
+    colours: str
+    sequential: tuple[Sequential, Sequential]
+    diverging: tuple[Diverging, Diverging]
+    safe: bool = False
+
+
+PALETTES = {
+    palette.name: palette
+    for palette in (
+        Palette(
+            "depth",
+            "indigo to yellow; red, blue",
+            (
+                Sequential((0.97, 0.020, 110.0), (0.30, 0.110, 275.0), 0.045),
+                Sequential((0.25, 0.060, 275.0), (0.94, 0.120, 110.0), 0.045),
+            ),
+            (
+                Diverging(0.97, 0.45, 0.170, 25.0, 255.0),
+                Diverging(0.25, 0.80, 0.150, 25.0, 235.0),
+            ),
+        ),
+        Palette(
+            "blue-yellow",
+            "blue to yellow; blue, orange",
+            (
+                Sequential((0.97, 0.060, 100.0), (0.30, 0.220, 262.0), grey=0.20),
+                Sequential((0.25, 0.085, 262.0), (0.94, 0.150, 100.0), grey=0.40),
+            ),
+            (
+                Diverging(0.97, 0.50, 0.160, 255.0, 60.0),
+                Diverging(0.25, 0.78, 0.150, 250.0, 70.0),
+            ),
+            safe=True,
+        ),
+        Palette(
+            "amber",
+            "brown to yellow; violet, orange",
+            (
+                Sequential((0.97, 0.030, 95.0), (0.32, 0.080, 45.0), 0.070),
+                Sequential((0.25, 0.040, 45.0), (0.94, 0.110, 95.0), 0.070),
+            ),
+            (
+                Diverging(0.97, 0.48, 0.170, 292.0, 60.0),
+                Diverging(0.25, 0.78, 0.130, 292.0, 70.0),
+            ),
+            safe=True,
+        ),
+    )
+}
+"""Every palette by its name, the explorer's own first."""
+
+OWN_PALETTE = "depth"
+"""The palette of those who choose none."""
