@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from depthtui import cli
+from depthtui import cli, palette
 from depthtui.cli.generate import MEASURES
 from depthtui.cli.streaming import _Pen
 from depthtui.data.run import Prompt
@@ -85,7 +85,7 @@ def test_a_terminal_shows_depth_as_colour_and_whole_characters() -> None:
     written.texts[:] = ["\udcf0\udc9f", "\udc99\udc82", "\x1b[2J", "a\nb"]
     written.depths.settling[:] = [1, 1, 4, np.nan]
     console = Console(file=StringIO(), force_terminal=True, color_system="truecolor", width=80)
-    pen = _Pen(console, "settling", 4)
+    pen = _Pen(console, "settling", "amber", 4)
     for place in range(4):
         pen.write(part_of(written, slice(place, place + 1)))
     pen.finish()
@@ -94,4 +94,6 @@ def test_a_terminal_shows_depth_as_colour_and_whole_characters() -> None:
     assert "🙂" in shown
     assert "\x1b[2J" not in shown
     assert shown.count("48;2;") == 2, "two tokens with a depth"
+    red, green, blue = palette.sequential(True, "amber")[-1]
+    assert f"48;2;{red};{green};{blue}" in shown
     assert "\n" in shown

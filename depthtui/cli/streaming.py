@@ -84,7 +84,7 @@ def generate_texts(
         engine = make_engine(job.storage.without_activations(), emit, display.notice)
         model = engine.load(job.spec)
     for number, prompt in enumerate(job.prompts):
-        pen = _Pen(console, job, model.n_layers)
+        pen = _Pen(console, job.measure, job.palette, model.n_layers)
         control = Control()
         try:
             with stopped_by_ctrl_c(control):
@@ -104,11 +104,11 @@ def generate_texts(
 class _Pen:
     """Prints tokens, coloured by depth where the terminal has colours."""
 
-    def __init__(self, console: Console, job: GenerationJob, n_layers: int) -> None:
+    def __init__(self, console: Console, measure: str, name: str, n_layers: int) -> None:
         self._console = console
-        self._measure = job.measure
+        self._measure = measure
         self._n_layers = n_layers
-        self._styles = [_style(colour) for colour in palette.sequential(True, job.palette)]
+        self._styles = [_style(colour) for colour in palette.sequential(True, name)]
         self._waiting = ""
         self._level = -1
 
