@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import click
 import pytest
 from textual.binding import Binding
 from textual.keys import format_key
 
 import depthtui
-from depthtui.cli import main
+from depthtui.cli import commands, main
 from depthtui.metrics import ALL
 from depthtui.tui import keymap
 from screenshots.renew import PICTURES
 from tests.renew_readme import BEGIN, END, README, renewed
 
 TEXT = README.read_text("utf-8")
+_BLOCKS = "".join(re.findall(r"^```\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL))
+COMMANDS = re.findall(r"^ *depthtui (?:[^\n]*\\\n)*[^\n]*", _BLOCKS, re.MULTILINE)
+"""The command lines of its blocks, with the lines that they go on in."""
+
 KEYS = {
     "keys": [*keymap.MAIN, *keymap.APP],
     "keys in a what-if": keymap.WHAT_IF,
@@ -70,6 +76,32 @@ def test_the_layout_names_every_room() -> None:
     named = re.findall(r"^depthtui/(\w+) ", layout, re.MULTILINE)
     package = Path(depthtui.__file__).parent
     assert sorted(named) == sorted(init.parent.name for init in package.glob("*/__init__.py"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_the_options_that_it_names(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command.replace("\\\n", " "))[1:]
+    for word in words:
+        name = word.rpartition("=")[2]
+        if re.search(r"\.\w{2,7}$", name) and "/" not in name:
+            (tmp_path / name).write_text("")
+        elif name.endswith("/"):
+            (tmp_path / name).mkdir(exist_ok=True)
+    assert ("--format" not in words) or ("--out" in words), "--format needs --out"
+    _parse(commands, words)
+
+
+def _parse(command: click.Command, words: list[str]) -> None:
+    """Read a command line as the command would, and do nothing."""
+    with command.make_context(command.name, words) as context:
+        rest = [*context._protected_args, *context.args]
+        if isinstance(command, click.Group) and rest:
+            _, found, words = command.resolve_command(context, rest)
+            assert found is not None
+            _parse(found, words)
 
 
 def test_every_link_leads_somewhere() -> None:
