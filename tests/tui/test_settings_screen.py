@@ -10,8 +10,10 @@ from textual.widgets import Input
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.settings import Settings, load_settings
 from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.screens.dialogs.keys_screen import KeysScreen
 from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
 from depthtui.tui.screens.dialogs.settings_screen import ChoicePicker, SettingsScreen
+from tests.hostile import HOSTILE
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.test_dialogs import opened
 
@@ -113,3 +115,18 @@ async def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> No
         assert "cannot be read" in it.screen_text()
         await it.press("escape")
         await it.until(lambda: any("file yet: chat_template" in said for said in it.toasts()))
+
+
+async def test_hostile_values_are_text(tmp_path: Path) -> None:
+    texts = " ".join(text for text in HOSTILE.values() if text)
+    # Half of a pair is in no file.
+    hostile = texts.encode(errors="ignore").decode()
+    settings = Settings(
+        theme=hostile, last_model=hostile, recent_models=(hostile,), keys={"export": hostile}
+    )
+    async with explore(tmp_path, settings=replace(settings, cache_dir=tmp_path)) as it:
+        for key, kind in (("comma", SettingsScreen), ("semicolon", KeysScreen)):
+            await opened(it, key, kind)
+            await it.press("down")
+            assert "\x1b" not in it.screen_text()
+            await it.press("escape")
