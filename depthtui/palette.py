@@ -44,6 +44,7 @@ UNKNOWN_GLYPH = "·"
 # In degrees; neighbours in the list lie far apart.
 _DISTINCT_HUES = (235.0, 65.0, 155.0, 350.0, 300.0, 110.0)
 _STEPS_256 = (0, 95, 135, 175, 215, 255)
+_GREYS_256 = range(8, 150, 10)
 _LEVELS_256 = 14
 _HALF_256 = 6
 
@@ -64,7 +65,8 @@ def diverging(dark: bool, name: str = OWN_PALETTE) -> tuple[RGB, ...]:
 @lru_cache
 def sequential_256(dark: bool, name: str = OWN_PALETTE) -> tuple[RGB, ...]:
     """The sequential ramp in colours of the xterm-256 cube, lightness strictly monotone."""
-    return _nearest_monotone(_sequential_path(dark, name, _LEVELS_256))
+    passes_grey = PALETTES[name].sequential[dark].grey is not None
+    return _nearest_monotone(_sequential_path(dark, name, _LEVELS_256), passes_grey)
 
 
 @lru_cache
@@ -187,13 +189,15 @@ def _decoded(channel: float) -> float:
 
 
 @lru_cache
-def _cube() -> tuple[list[RGB], np.ndarray]:
+def _cube(greys: bool) -> tuple[list[RGB], np.ndarray]:
     """The xterm-256 colour cube by lightness, and its OKLab coordinates `[colours, 3]`.
 
-    Without the cube's greys: terminal libraries map them onto another grey ramp.
+    Without the cube's greys: terminal libraries map them onto another grey ramp, of which
+    `greys` adds those that they leave as they are.
     """
     colours = [(r, g, b) for r in _STEPS_256 for g in _STEPS_256 for b in _STEPS_256]
     colours = [colour for colour in colours if len(set(colour)) > 1 or colour[0] in (0, 255)]
+    colours += [(grey, grey, grey) for grey in _GREYS_256 if greys]
     colours.sort(key=lightness)
     return colours, np.array([_oklab(_oklch(colour)) for colour in colours])
 
@@ -204,7 +208,7 @@ def _oklab(lch: Place) -> tuple[float, float, float]:
     return light, chroma * math.cos(radians), chroma * math.sin(radians)
 
 
-def _nearest_monotone(path: list[Place]) -> tuple[RGB, ...]:
+def _nearest_monotone(path: list[Place], greys: bool = False) -> tuple[RGB, ...]:
     """The cube colours nearest to the path that keep its order of lightness.
 
     Dynamic programming: the cheapest choice for step i that ends in colour c
@@ -212,7 +216,7 @@ def _nearest_monotone(path: list[Place]) -> tuple[RGB, ...]:
     """
     rising = path[-1][0] > path[0][0]
     steps = path if rising else path[::-1]
-    colours, coordinates = _cube()
+    colours, coordinates = _cube(greys)
     wanted = np.array([_oklab(step) for step in steps])
     cost = ((coordinates[None] - wanted[:, None]) ** 2).sum(axis=2)
     came_from = np.zeros(cost.shape, np.int32)

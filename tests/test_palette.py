@@ -55,9 +55,11 @@ def lab(colours, who: str = "everyone") -> np.ndarray:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
 
 
-def between_signs(dark: bool, name: str, who: str = "everyone") -> np.ndarray:
+def between_signs(
+    dark: bool, name: str, who: str = "everyone", ramp=palette.diverging
+) -> np.ndarray:
     """How much the two signs of each magnitude differ, from the smallest on."""
-    colours = lab(palette.diverging(dark, name), who)
+    colours = lab(ramp(dark, name), who)
     middle = len(colours) // 2
     return np.linalg.norm(colours[middle + 1 :] - colours[:middle][::-1], axis=1)
 
@@ -127,6 +129,7 @@ def test_ramps_keep_their_order_with_colour_blindness(dark, name, who):
 def test_the_signs_are_told_apart_with_colour_blindness(dark, name, who):
     differ = between_signs(dark, name, who)
     assert differ.min() > 6 * JUST_SEEN
+    assert between_signs(dark, name, who, palette.diverging_256).min() > 9 * JUST_SEEN
     if PALETTES[name].safe:
         assert (differ > 0.85 * between_signs(dark, name)).all()
         assert differ[-1] > 90
