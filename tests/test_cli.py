@@ -739,6 +739,28 @@ class TestExplorer:
         assert cli.main([]) == 1
         assert "needs a terminal" in capsys.readouterr().err
 
+    @pytest.mark.parametrize("term", ["dumb", "unknown"])
+    def test_a_terminal_that_cannot_be_drawn_on(
+        self, term: str, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.be_in_a_terminal(monkeypatch)
+        monkeypatch.setenv("TERM", term)
+        assert cli.main([]) == 1
+        assert f"of the kind {term}. Set TERM" in capsys.readouterr().err
+
+    def test_a_locale_that_is_not_utf_8(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.be_in_a_terminal(monkeypatch)
+        err = io.BytesIO()
+        monkeypatch.setattr("sys.stderr", io.TextIOWrapper(err, "iso8859-1", write_through=True))
+        assert cli.main([]) == 1
+        assert b"the locale says iso8859-1. Set LC_ALL=C.UTF-8" in err.getvalue()
+
+    def be_in_a_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("TEXTUAL_DRIVER", raising=False)
+        monkeypatch.setenv("TERM", "xterm-256color")
+        for stream in ("stdin", "stdout"):
+            monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True, raising=False)
+
     @pytest.mark.parametrize("name", ["demo", "some/model", "tests"])
     def test_a_model_where_a_command_stands(self, name: str, capsys: Output) -> None:
         assert cli.main([name]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Sequence
@@ -105,14 +106,35 @@ def commands(context: click.Context, /, model: str | None, spec: ModelSpec, give
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return 0
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) and "TEXTUAL_DRIVER" not in os.environ:
-        raise DepthError(
-            "The explorer needs a terminal.", "`depthtui run MODEL` works without one."
-        )
+    if "TEXTUAL_DRIVER" not in os.environ:
+        _check_terminal()
     settings = given.settings()
     from depthtui.tui.app import main as explore
 
     return explore(replace(spec, name=model or settings.last_model), settings, given.values)
+
+
+def _check_terminal() -> None:
+    """See that the explorer can be drawn here.
+
+    Raises:
+        DepthError: it cannot.
+    """
+    instead = "`depthtui run MODEL` works anywhere."
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise DepthError("The explorer needs a terminal.", instead)
+    term = os.environ.get("TERM", "").lower()
+    if term in ("dumb", "unknown"):
+        raise DepthError(
+            f"The explorer cannot draw on a terminal of the kind {term}.",
+            f"Set TERM where it can more, as in TERM=xterm-256color; {instead}",
+        )
+    encoding = sys.stderr.encoding or "ascii"
+    if codecs.lookup(encoding).name != "utf-8":
+        raise DepthError(
+            f"The explorer draws in UTF-8, and the locale says {encoding}.",
+            f"Set LC_ALL=C.UTF-8 where the terminal shows UTF-8; {instead}",
+        )
 
 
 def _refuse_options(context: click.Context) -> None:

@@ -23,6 +23,7 @@ from textual.command import Provider
 from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.geometry import Size
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 from textual.worker import WorkerFailed
@@ -33,11 +34,11 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.log import log_bug
 from depthtui.settings import Settings, change_settings
-from depthtui.tui import guards, keymap
+from depthtui.tui import guards, keymap, minimal_updates
 from depthtui.tui.engine_client import EngineClient
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.engine import Engine
-from depthtui.tui.state.explorer import Explorer, Problem, Toast
+from depthtui.tui.state.explorer import LONGEST_TYPED, Explorer, Problem, Toast
 from depthtui.tui.state.kept_session import keep_session, kept_session, session_path
 from depthtui.tui.themes import DEFAULT_THEME, THEMES
 
@@ -53,6 +54,7 @@ MOST_MISHAPS = 100
 """Errors without a key or the mouse between them: from then on they are a loop."""
 
 guards.install()
+minimal_updates.install()
 
 
 @runtime_checkable
@@ -103,6 +105,7 @@ class DepthApp(App[int]):
         self._welcomes = welcomes
         self._engine_log: Path | None = None
         self._shown_problem: Problem | None = None
+        self._shown = minimal_updates.Shown()
         self._mishaps: Counter[str] = Counter()
         self._said_not_kept = False
         self.main: MainScreen | None = None
@@ -264,6 +267,13 @@ class DepthApp(App[int]):
 
     # The terminal -----------------------------------------------------------
 
+    def _display(self, screen: Screen[Any], renderable: Any) -> None:
+        if isinstance(renderable, minimal_updates.ThinUpdate):
+            renderable.shown = self._shown
+        elif renderable is not None:
+            self._shown.forget()
+        super()._display(screen, renderable)
+
     @on(Driver.SignalResume)
     def _resumed(self) -> None:
         self.action_redraw()
@@ -271,9 +281,17 @@ class DepthApp(App[int]):
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.InputEvent):
             self._mishaps.clear()
+        if isinstance(event, events.Paste) and len(event.text) > LONGEST_TYPED:
+            self._warn(
+                f"Of a paste of {len(event.text):,} characters nothing was taken: "
+                f"{LONGEST_TYPED:,} are the most. p opens a longer prompt as a file."
+            )
+            return
         await super().on_event(event)
 
     def on_resize(self, event: events.Resize) -> None:
+        # A terminal moves what it shows to where its new size has room.
+        self._shown.forget()
         self._check_room(event.size)
 
     def _check_room(self, size: Size) -> None:
@@ -288,6 +306,7 @@ class DepthApp(App[int]):
 
     def action_redraw(self) -> None:
         """Draw everything afresh, whatever else has written to the terminal."""
+        self._shown.forget()
         self._changed()
         for widget in self.screen.walk_children(Widget, with_self=True):
             widget.refresh(layout=True)

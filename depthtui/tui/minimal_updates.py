@@ -1,22 +1,29 @@
 """Send the terminal only what changed.
 
-Textual repaints a changed region from the left edge of its widget, and every
-run of text with all of its colours: kilobytes for one cell at the right of a
-wide pane. A screen whose `_compositor` is a `ThinCompositor` sends each region
-from its own left edge, and of each style only what differs from the last one.
+Textual paints a changed region from the left edge of its widget, every run of text with all of its
+colours, and the whole screen again for whatever opens or moves: 150 kB for a dialog. Here the
+compositor draws changed regions alone, `Shown` knows what the terminal shows already, and of each
+style only what differs from the last one is sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import repeat
+from operator import itemgetter
+from typing import NamedTuple, Protocol, runtime_checkable
 
+import textual.screen
+from rich.cells import cell_len
 from rich.color import Color, ColorSystem
 from rich.console import COLOR_SYSTEMS, Console
-from rich.control import Control
 from rich.segment import Segment
 from rich.style import Style
-from textual._compositor import ChopsUpdate, Compositor
+from textual._compositor import Compositor, CompositorUpdate
+from textual.geometry import Region, Size
+from textual.strip import Strip
+from textual.widget import Widget
 
 _ATTRIBUTES = {
     "bold": ("1", "22"),
@@ -34,76 +41,243 @@ _ATTRIBUTES = {
 """SGR parameters that turn an attribute of a style on and off."""
 
 
-class ThinUpdate(ChopsUpdate):
-    """Changed spans of lines, each cut at both of its ends."""
+Look = tuple[tuple[str, ...], str, str, str]
+"""Names of the attributes, SGR parameters of the foreground and of the background, a link."""
+
+Cell = tuple[str, Look]
+"""A character, with what combines with it, and its look; empty behind a wide one."""
+
+_PLAIN: Look = ((), "39", "49", "")
+_UNKNOWN: Cell = ("", ((), "", "", ""))
+"""Of which nobody knows what it shows; nothing that is drawn looks like it."""
+
+_SHORT_GAP = 4
+"""Cells between two changes that are cheaper to send than a move of the cursor."""
+
+
+class Piece(NamedTuple):
+    """A part of a line.
+
+    Attributes:
+        y: the line.
+        x: the column of its first cell.
+        cells: what is drawn there.
+    """
+
+    y: int
+    x: int
+    cells: list[Cell]
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A widget that has something to work out before it knows what of it is to be drawn again."""
+
+    def get_ready(self) -> None:
+        """Work it out, unless that is done."""
+
+
+class Shown:
+    """What the terminal shows, as far as that is known."""
+
+    def __init__(self) -> None:
+        self._size = Size()
+        self._lines: list[list[Cell]] = []
+
+    def forget(self) -> None:
+        """Something else may have been written: what is drawn next is sent whole."""
+        self._size, self._lines = Size(), []
+
+    def take(self, pieces: Iterable[Piece], size: Size) -> Iterator[Piece]:
+        """What of these pieces is not shown yet; they are from now on.
+
+        Args:
+            pieces: in each line from the left to the right.
+            size: of the terminal.
+        """
+        if size != self._size:
+            self._size = size
+            self._lines = [[_UNKNOWN] * size.width for _ in range(size.height)]
+        for piece in pieces:
+            y, x, cells = piece
+            line, end = self._lines[y], x + len(cells)
+            before = line[x:end]
+            if before == cells:
+                continue
+            line[x:end] = cells
+            if _have_sure_width(before) and _have_sure_width(cells):
+                yield from (
+                    Piece(y, x + start, cells[start:stop])
+                    for start, stop in _changes(before, cells)
+                )
+            else:
+                # What the terminal takes for wider or narrower moves the rest of the line.
+                yield piece
+                line[end:] = [_UNKNOWN] * (size.width - end)
+
+
+class ThinUpdate(CompositorUpdate):
+    """Parts of lines that are to be on the screen: line, column of the first cell, strip.
+
+    Attributes:
+        shown: what the terminal shows; None to send all of them.
+    """
+
+    def __init__(self, strips: Iterable[tuple[int, int, Strip]], size: Size) -> None:
+        self._strips = sorted(strips, key=itemgetter(0, 1))
+        self._size = size
+        self.shown: Shown | None = None
 
     def render_segments(self, console: Console) -> str:
-        """The escape sequences that repaint the spans."""
-        if console.color_system is None:
-            return super().render_segments(console)
-        segments: list[Segment] = []
-        for y, first, last in self.spans:
-            for end, (start, strip) in zip(self.chop_ends[y], self.chops[y].items(), strict=False):
-                left, right = max(start, first), min(end, last)
-                if strip is not None and left < right:
-                    segments.append(Control.move_to(left, y).segment)
-                    segments += strip.crop(left - start, right - start)
-        return encode_changes(segments, COLOR_SYSTEMS[console.color_system])
+        """The escape sequences that bring them to the screen."""
+        name = console.color_system
+        system = None if name is None else COLOR_SYSTEMS[name]
+        pieces: Iterable[Piece] = (
+            Piece(y, x, cells_of(strip, system)) for y, x, strip in self._strips
+        )
+        if self.shown is not None:
+            pieces = self.shown.take(pieces, self._size)
+        return encode(pieces)
 
 
 class ThinCompositor(Compositor):
-    """Textual's compositor with thin partial updates."""
+    """Textual's compositor, which draws of each widget only what is seen and has changed."""
 
-    def render_partial_update(self) -> ChopsUpdate | None:
-        update = super().render_partial_update()
-        return update and ThinUpdate(update.chops, update.spans, update.chop_ends)
+    def update_widgets(self, widgets: set[Widget]) -> None:
+        for widget in self.visible_widgets.keys() & widgets:
+            if isinstance(widget, Prepares):
+                widget.get_ready()
+        super().update_widgets(widgets)
+
+    def render_partial_update(self) -> ThinUpdate | None:  # type: ignore[override]
+        screen = self.size.region
+        regions = [region.intersection(screen) for region in self._dirty_regions]
+        self._dirty_regions.clear()
+        spans = list(self._regions_to_spans(filter(None, regions)))
+        return ThinUpdate(self._draw(spans), self.size) if spans else None
+
+    def render_full_update(self, simplify: bool = False) -> CompositorUpdate:  # type: ignore[override]
+        if simplify:
+            return super().render_full_update(simplify)
+        self._dirty_regions.clear()
+        width, height = self.size
+        return ThinUpdate(self._draw([(y, 0, width) for y in range(height)]), self.size)
+
+    def _draw(self, spans: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int, Strip]]:
+        """Spans of lines (line, first column, end), each by the widgets that are seen there."""
+        bare: dict[int, list[tuple[int, int]]] = {}
+        for y, first, end in spans:
+            bare.setdefault(y, []).append((first, end))
+        # From the front to the back.
+        for widget, (region, clip) in self.visible_widgets.items():
+            if not bare:
+                return
+            seen = region.intersection(clip)
+            lines = [
+                y
+                for y in bare
+                if seen.y <= y < seen.bottom
+                and any(first < seen.right and end > seen.x for first, end in bare[y])
+            ]
+            if not lines:
+                continue
+            top, bottom = min(lines), max(lines) + 1
+            strips = widget.render_lines(
+                Region(seen.x - region.x, top - region.y, seen.width, bottom - top)
+            )
+            for y in lines:
+                left: list[tuple[int, int]] = []
+                for first, end in bare.pop(y):
+                    start, stop = max(first, seen.x), min(end, seen.right)
+                    if start >= stop:
+                        left.append((first, end))
+                        continue
+                    yield y, start, strips[y - top].crop(start - seen.x, stop - seen.x)
+                    left += [span for span in ((first, start), (stop, end)) if span[0] < span[1]]
+                if left:
+                    bare[y] = left
 
 
-def encode_changes(segments: Iterable[Segment], system: ColorSystem) -> str:
-    """The segments as text that names only the changes of style."""
+def install() -> None:
+    """Let every screen have a thin compositor, Textual's own screens too."""
+    textual.screen.Compositor = ThinCompositor  # type: ignore[attr-defined]
+
+
+def cells_of(segments: Iterable[Segment], system: ColorSystem | None) -> list[Cell]:
+    """The cells of a part of a line; all look plain where the terminal has no styles."""
+    cells: list[Cell] = []
+    for text, style, _ in segments:
+        look = _PLAIN if style is None or system is None else _look(style, system)
+        if cell_len(text) == len(text):
+            cells += zip(text, repeat(look))
+            continue
+        for char in text:
+            width = cell_len(char)
+            if width:
+                cells += [(char, look), *[("", look)] * (width - 1)]
+            elif cells:
+                cells[-1] = (cells[-1][0] + char, look)
+    return cells
+
+
+def encode(pieces: Iterable[Piece]) -> str:
+    """Pieces as text that moves the cursor and names only the changes of style."""
     parts: list[str] = []
     before = _PLAIN
-    for text, style, control in segments:
-        if control:
-            parts.append(text)
+    for y, x, cells in pieces:
+        parts.append(f"\x1b[{y + 1};{x + 1}H")
+        for char, look in cells:
+            if look is not before and look != before:
+                parts.append(_change(before, look))
+                before = look
+            parts.append(char)
+    if before != _PLAIN:
+        parts.append(_change(before, _PLAIN))
+    return "".join(parts)
+
+
+def _have_sure_width(cells: list[Cell]) -> bool:
+    """Whether each character is one cell, of which terminals have no different opinions."""
+    return set(map(len, map(itemgetter(0), cells))) == {1}
+
+
+def _changes(before: list[Cell], after: list[Cell]) -> Iterator[tuple[int, int]]:
+    """Where cells differ, from the first to behind the last; short gaps are no gaps."""
+    start = stop = -1
+    for place, (old, new) in enumerate(zip(before, after, strict=True)):
+        if old == new:
             continue
-        if style is not None and style.link:
-            parts += ["\x1b[0m", style.render(text, color_system=system)]
-            before = _PLAIN
-            continue
-        after = _PLAIN if style is None else _codes(style, system)
-        if after != before:
-            parts.append(f"\x1b[{_change(before, after)}m")
-            before = after
-        parts.append(text)
-    return "".join(parts) + "\x1b[0m"
+        if stop < 0 or place - stop > _SHORT_GAP:
+            if stop >= 0:
+                yield start, stop
+            start = place
+        stop = place + 1
+    if stop >= 0:
+        yield start, stop
 
 
-_Codes = tuple[tuple[str, ...], str, str]
-"""Names of the attributes, SGR parameters of the foreground and of the background."""
-
-_PLAIN: _Codes = ((), "39", "49")
-
-
-def _change(before: _Codes, after: _Codes) -> str:
-    """The shorter way from one style to another: step by step, or from scratch."""
+def _change(before: Look, after: Look) -> str:
+    """From one look to another, by the shorter way: step by step, or from scratch."""
     steps: list[str] = []
     if before[0] != after[0]:
         # Bold and dim are turned off together: what stays is turned on again.
         steps += [_ATTRIBUTES[name][1] for name in before[0] if name not in after[0]]
         steps += [_ATTRIBUTES[name][0] for name in after[0]]
-    steps += [new for old, new in zip(before[1:], after[1:], strict=True) if new != old]
+    steps += [new for old, new in zip(before[1:3], after[1:3], strict=True) if new != old]
     afresh = ["0", *(_ATTRIBUTES[name][0] for name in after[0])]
-    afresh += [code for code in after[1:] if code not in _PLAIN]
-    return min(";".join(steps), ";".join(afresh), key=len)
+    afresh += [code for code in after[1:3] if code not in _PLAIN]
+    link = f"\x1b]8;;{after[3]}\x1b\\" if after[3] != before[3] else ""
+    styled = before[:3] != after[:3]
+    return link + (f"\x1b[{min(';'.join(steps), ';'.join(afresh), key=len)}m" if styled else "")
 
 
 @lru_cache(maxsize=4096)
-def _codes(style: Style, system: ColorSystem) -> _Codes:
+def _look(style: Style, system: ColorSystem) -> Look:
     return (
         tuple(name for name in _ATTRIBUTES if getattr(style, name)),
         _colour(style.color, system, foreground=True),
         _colour(style.bgcolor, system, foreground=False),
+        style.link or "",
     )
 
 

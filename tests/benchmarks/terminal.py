@@ -1,8 +1,10 @@
 """The explorer in a real terminal: first frame, cost of a key, time to quit.
 
     python -m tests.benchmarks.terminal [--keys 60] [--repeat 5]
+    python -m tests.benchmarks.terminal --wire [--repeat 5]
 
-Prints a Markdown table; run it on a quiet machine (Linux).
+Prints a Markdown table; run it on a quiet machine (Linux). `--wire` counts bytes, processor time
+and frames on the scripted engine at two sizes instead; its bytes are the same on any machine.
 """
 
 from __future__ import annotations
@@ -11,14 +13,19 @@ import argparse
 import fcntl
 import os
 import pty
+import resource
 import select
 import statistics
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
+from dataclasses import astuple
 from pathlib import Path
+
+from tests.tui.wire import Cost, Wire, acts
 
 COLUMNS, LINES = 120, 40
 TICK = os.sysconf("SC_CLK_TCK")
@@ -89,7 +96,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keys", type=int, default=60)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--wire", action="store_true")
     options = parser.parse_args()
+    if options.wire:
+        print_wire(options.repeat)
+        return
     rows: list[tuple[str, str]] = []
 
     first, screen, idle, busy = [], [], [], []
@@ -130,6 +141,33 @@ def main() -> None:
     print("| what | median (least to most) |\n| --- | --- |")
     for name, figure in rows:
         print(f"| {name} | {figure} |")
+
+
+def print_wire(repeat: int) -> None:
+    """What people do most, in bytes, milliseconds of processor time and frames: medians."""
+    imported = statistics.median(cpu_of_textual() for _ in range(repeat))
+    print("| size | what | bytes | CPU ms | frames |\n| --- | --- | --- | --- | --- |")
+    for columns, lines in ((120, 40), (80, 24)):
+        found: dict[str, list[Cost]] = {}
+        for _ in range(repeat):
+            with tempfile.TemporaryDirectory() as folder:
+                wire = Wire(Path(folder), columns, lines, "live")
+                for name, cost in acts(wire):
+                    found.setdefault(name, []).append(cost)
+                wire.close()
+        for name, costs in found.items():
+            middle = Cost(*map(statistics.median, zip(*map(astuple, costs), strict=True)))
+            figures = f"{middle.bytes:,.0f} | {middle.cpu:.1f} | {middle.frames:.0f}"
+            print(f"| {columns}x{lines} | {name} | {figures} |")
+    print(f"\nTo import Textual alone takes {imported:.0f} ms of processor time here.")
+
+
+def cpu_of_textual() -> float:
+    """Milliseconds of processor time of a Python that imports Textual, and nothing else."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", "import textual.app"], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def spread(values: list[float] | list[int]) -> str:

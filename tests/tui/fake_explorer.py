@@ -1,7 +1,8 @@
 """The explorer on a scripted engine in a real terminal: `python -m tests.tui.fake_explorer`.
 
 `crash` as an argument makes `!` raise, `loop` makes it raise without end, `welcome` begins as a
-first start does; the rest is the explorer as it is.
+first start does; with `live`, runs that follow the first wait for `!`, which sends the events of
+a layer, and `@` sends 500 events within two seconds. The rest is the explorer as it is.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from depthtui import cli
+from depthtui.data.protocol import Memory, Rows
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
+from depthtui.metrics import OF_THE_PASS
 from depthtui.settings import Settings
 from depthtui.tui import app as app_module
 from depthtui.tui.app import DepthApp
+from depthtui.tui.state.engine import Engine
 from tests.builders.engines import FakeEngine
 from tests.hostile import HOSTILE
+
+EVENTS, EVENT = 500, 0.004
 
 
 class Fragile(DepthApp):
@@ -35,11 +41,44 @@ class Fragile(DepthApp):
         raise RuntimeError("planned [/] \x1b[2J")
 
 
+class Live(DepthApp):
+    """Hears of a run when it is told to, but for the first one."""
+
+    BINDINGS = [  # noqa: RUF012
+        ("exclamation_mark", "advance", "advance"),
+        ("at", "burst", "burst"),
+    ]
+    fake: FakeEngine
+
+    def start_engine(self) -> Engine:
+        engine = super().start_engine()
+        assert isinstance(engine, FakeEngine)
+        self.fake = engine
+        return engine
+
+    def action_advance(self) -> None:
+        self.fake.manual = True
+        for _ in OF_THE_PASS:
+            self.fake.advance(until=Rows)
+
+    def action_burst(self) -> None:
+        self.set_interval(EVENT, self._repeat, repeat=EVENTS)
+
+    def _repeat(self) -> None:
+        self.fake.say(Memory(1_000_000, 2_000_000))
+
+
 def main() -> int:
     folder = Path(tempfile.mkdtemp())
 
     def make(spec: ModelSpec, settings: Settings, welcomes: bool, **wiring: Any) -> DepthApp:
-        kind = Fragile if {"crash", "loop"} & set(sys.argv) else DepthApp
+        kind = (
+            Live
+            if "live" in sys.argv
+            else Fragile
+            if {"crash", "loop"} & set(sys.argv)
+            else DepthApp
+        )
         welcomes = welcomes and "welcome" in sys.argv
         return kind(spec, settings, FakeEngine, folder / "settings.toml", welcomes, **wiring)
 

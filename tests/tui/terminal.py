@@ -25,17 +25,21 @@ LEAVES = ("\x1b[?1049l", "\x1b[?25h", "\x1b[?1000l", "\x1b[?1003l", "\x1b[?2004l
 _UNKNOWN = re.compile(rb"\x1b\[[<>=][\d;]*u|\x1b\[\?\d+\$p")
 """Private sequences of which pyte would print the end."""
 
+_ASKS_SYNCHRONIZED, _IS_SYNCHRONIZED = b"\x1b[?2026$p", b"\x1b[?2026;2$y"
+
 _UNENDED = re.compile(rb"\x1b(\[[\d;?<>=$]*)?$")
 
 
 class Terminal:
-    """A program in a pseudo-terminal of 120x40.
+    """A program in a pseudo-terminal, by default of 120x40.
 
     Args:
         folder: where its log is kept, and its settings, of which it opens without a welcome.
         arguments: the module and what it is called with.
         cwd: where it runs.
         environment: variables beside those of this process.
+        size: columns and lines.
+        synchronized: whether it answers that it knows synchronized output.
 
     Attributes:
         process: the program.
@@ -48,11 +52,14 @@ class Terminal:
         *arguments: str,
         cwd: Path = ROOT,
         environment: Mapping[str, str] | None = None,
+        size: tuple[int, int] = (120, 40),
+        synchronized: bool = False,
     ) -> None:
         self.master, self.slave = pty.openpty()
-        self.screen = pyte.Screen(120, 40)
+        self.screen = pyte.Screen(*size)
         self.stream = pyte.ByteStream(self.screen)
-        self._set_size(120, 40)
+        self._set_size(*size)
+        self._synchronized = synchronized
         self.before = termios.tcgetattr(self.slave)
         self.log = folder / "state" / "depthtui" / "log" / "depthtui.log"
         self.sent = b""
@@ -85,6 +92,8 @@ class Terminal:
             return False
         data = os.read(self.master, 65536)
         self.sent += data
+        if self._synchronized and _ASKS_SYNCHRONIZED in data:
+            os.write(self.master, _IS_SYNCHRONIZED)
         data = self._held + data
         unended = _UNENDED.search(data)
         self._held = unended.group() if unended else b""

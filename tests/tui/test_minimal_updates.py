@@ -7,15 +7,27 @@ import random
 import pyte
 import pytest
 from rich.color import Color, ColorSystem
+from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from textual.app import App, ComposeResult
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from depthtui.tui.minimal_updates import ThinCompositor, ThinUpdate, encode_changes
+from depthtui.tui.minimal_updates import (
+    Piece,
+    Shown,
+    ThinCompositor,
+    ThinUpdate,
+    cells_of,
+    encode,
+)
+
+
+def encode_changes(segments: list[Segment], system: ColorSystem) -> str:
+    return encode([Piece(0, 0, cells_of(segments, system))])
 
 
 def random_style(random_number: random.Random) -> Style:
@@ -57,7 +69,7 @@ def test_sparing_text_looks_the_same(seed):
     )
     thin = encode_changes(segments, system)
     assert shown(thin) == shown(full)
-    assert len(thin) <= len(full) + len("\x1b[0m")
+    assert len(thin) <= len(full) + len("\x1b[1;1H\x1b[0m")
 
 
 def test_a_shared_background_is_named_once():
@@ -69,6 +81,55 @@ def test_a_shared_background_is_named_once():
 def test_a_link_survives():
     link = Style(link="https://example.invalid")
     assert "example.invalid" in encode_changes([Segment("x", link)], ColorSystem.TRUECOLOR)
+
+
+def random_line(number: random.Random, styles: list[Style], width: int) -> Strip:
+    texts = ("a", "bc ", "· é", "日本", "")
+    segments = [Segment(number.choice(texts), number.choice([None, *styles])) for _ in range(width)]
+    return Strip(segments).crop(0, width)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_is_shown_already_is_not_sent_and_nothing_is_missed(seed):
+    number = random.Random(seed)
+    styles = [random_style(number) for _ in range(2)]
+    size, shown_before = Size(20, 3), Shown()
+    console = Console(color_system="truecolor", width=20, height=3)
+    sparing, whole = pyte.Screen(20, 3), pyte.Screen(20, 3)
+    lines = [random_line(number, styles, 20) for _ in range(3)]
+    for _ in range(30):
+        y = number.randrange(3)
+        if number.random() < 0.7:
+            lines[y] = random_line(number, styles, 20)
+        strips = [(y, 0, line) for y, line in enumerate(lines)]
+        if number.random() < 0.5 and all(len(line.text) == 20 for line in lines):
+            x = number.randrange(19)
+            strips = [(y, x, lines[y].crop(x))]
+        update = ThinUpdate(strips, size)
+        pyte.Stream(whole).feed(update.render_segments(console))
+        update.shown = shown_before
+        pyte.Stream(sparing).feed(update.render_segments(console))
+        assert on_screen(sparing) == on_screen(whole)
+    assert update.render_segments(console) == ""
+    shown_before.forget()
+    assert len(update.render_segments(console)) > 20
+
+
+def on_screen(screen: pyte.Screen) -> list[object]:
+    return [screen.buffer[y][x] for y in range(screen.lines) for x in range(screen.columns)]
+
+
+def test_behind_a_character_of_unsure_width_the_line_is_sent_again():
+    shown_before, size = Shown(), Size(8, 1)
+    for texts, sent in (
+        (("日本", "xy", "z!"), ["日本", "xy", "z!"]),
+        (("日日", "xy", "z!"), ["日日", "xy", "z!"]),
+        (("日日", "xy", "z?"), ["?"]),
+    ):
+        cells = [cells_of([Segment(text)], None) for text in texts]
+        pieces = [Piece(0, x, part) for x, part in zip((0, 4, 6), cells, strict=True)]
+        taken = shown_before.take(pieces, size)
+        assert ["".join(char for char, _ in piece.cells) for piece in taken] == sent
 
 
 class Block(Widget):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from depthtui.data.run_settings import ModelSpec
+from depthtui.palette import MAGNITUDE_GLYPHS
 from depthtui.settings import Settings
 from depthtui.tui import app
 from tests.tui.terminal import PATIENCE, Terminal
@@ -76,6 +78,25 @@ def leave_help(terminal: Terminal) -> None:
     terminal.assert_restored()
 
 
+def test_without_colours_and_with_no_language_all_is_still_to_be_told_apart(
+    tmp_path: Path,
+) -> None:
+    terminal = Terminal(
+        tmp_path, "tests.tui.fake_explorer", environment={"NO_COLOR": "1", "LC_ALL": "C"}
+    )
+    try:
+        terminal.until(lambda: FILLED in terminal.text)
+        terminal.settle()
+        colours = set(re.findall(rb"[34]8;2;(\d+);(\d+);(\d+)", terminal.sent))
+        assert colours
+        assert all(len(set(colour)) == 1 for colour in colours), "all are greys"
+        heatmap = [line for line in terminal.text.split("\n") if "▸" in line]
+        # The ramp is one of glyphs.
+        assert any(set(MAGNITUDE_GLYPHS[1:]) & set(line) for line in heatmap)
+    finally:
+        terminal.close()
+
+
 def test_an_error_is_told_and_the_session_goes_on(open_terminal: Callable[..., Terminal]) -> None:
     terminal = open_terminal("tests.tui.fake_explorer", "crash")
     terminal.until(lambda: FILLED in terminal.text)
@@ -118,13 +139,14 @@ def test_mouse_bytes_that_are_no_text_are_survived(explorer: Terminal) -> None:
     leave_help(explorer)
 
 
+@pytest.mark.parametrize("end", [b"", b"\n"], ids=["one line", "many lines"])
 @pytest.mark.parametrize("key", [b"", b"p"], ids=["main screen", "prompt"])
-def test_a_paste_of_a_megabyte_is_survived(explorer: Terminal, key: bytes) -> None:
+def test_a_paste_of_a_megabyte_is_survived(explorer: Terminal, key: bytes, end: bytes) -> None:
     explorer.type(key)
     explorer.settle()
-    words = b"twelve or so words that go on and on, \n" * 26_000
+    words = (b"twelve or so words that go on and on, " + end) * 26_000
     explorer.type(b"\x1b[200~" + words + b"\x1b[201~")
-    explorer.settle()
+    explorer.until(lambda: "nothing was taken" in explorer.text)
     explorer.type(b"\x1b")
     explorer.until(lambda: FILLED in explorer.text)
     leave_help(explorer)

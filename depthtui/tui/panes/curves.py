@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -72,6 +72,7 @@ class _Panel:
         text, other_text: braille, one string a line.
         dashes: the threshold, likewise.
         marks, other_marks: the effective depths.
+        drawn: lines without the cursor, as far as they were drawn.
     """
 
     curve: RuleCurve
@@ -82,6 +83,7 @@ class _Panel:
     dashes: list[str]
     marks: Marks
     other_marks: Marks
+    drawn: dict[int, list[Piece]] = field(default_factory=dict)
 
 
 class DepthCurves(Pane):
@@ -258,14 +260,21 @@ class DepthCurves(Pane):
         return number(float(curve.values[min(layer, len(curve.values) - 1)]))
 
     def _draw_plot(self, panel: _Panel, line: int) -> list[Piece]:
-        styles = self.pane_styles
+        if line not in panel.drawn:
+            panel.drawn[line] = self._curves_on(panel, line)
+        pieces = panel.drawn[line].copy()
+        cursor = self._column_of(self.cursor.layer)
+        if (line, cursor) not in panel.marks and (line, cursor) not in panel.other_marks:
+            char = pieces[cursor][0]
+            is_free = char in (" ", panel.dashes[line][cursor])
+            pieces[cursor] = ("│" if is_free else char, self.pane_styles.accent)
+        return pieces
+
+    def _curves_on(self, panel: _Panel, line: int) -> list[Piece]:
+        """A line of a plot without the cursor."""
         cells = zip(panel.text[line], panel.dashes[line], panel.other_text[line], strict=True)
         pieces = [self._cell(*dots) for dots in cells]
-        cursor = self._column_of(self.cursor.layer)
-        char = pieces[cursor][0]
-        is_free = char in (" ", panel.dashes[line][cursor])
-        pieces[cursor] = ("│" if is_free else char, styles.accent)
-        mark_style = styles.strong if panel.other is None else self._style
+        mark_style = self.pane_styles.strong if panel.other is None else self._style
         for marks, style in ((panel.other_marks, self._other_style), (panel.marks, mark_style)):
             for (at_line, column), char in marks.items():
                 if at_line == line:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from rich.cells import cell_len
@@ -462,12 +463,7 @@ class Heatmap(Pane):
             return [("not run yet", self.pane_styles.faint)]
         middle: list[Piece] = [(ramp.glyphs, self.pane_styles.text)]
         if not ramp.glyphs:
-            steps = np.rint(np.linspace(0, len(ramp) - 1, 2 * cells)).astype(int)
-            pairs = zip(steps[::2], steps[1::2], strict=True)
-            middle = [
-                ("▌", Style(color=ramp.colours[left], bgcolor=ramp.colours[right]))
-                for left, right in pairs
-            ]
+            middle = _colours_of(ramp, cells)
         low, high = number(self._scale.low), number(self._scale.high)
         return [(f"{low} ", muted), *middle, (f" {high}", muted)]
 
@@ -518,6 +514,16 @@ class Heatmap(Pane):
                 token if self.view.by_token else self.cursor.token,
             )
         )
+
+
+@lru_cache(maxsize=64)
+def _colours_of(ramp: Ramp, cells: int) -> list[Piece]:
+    """A ramp in so many cells, two colours in each."""
+    steps = np.rint(np.linspace(0, len(ramp) - 1, 2 * cells)).astype(int)
+    return [
+        ("▌", Style(color=ramp.colours[left], bgcolor=ramp.colours[right]))
+        for left, right in zip(steps[::2], steps[1::2], strict=True)
+    ]
 
 
 def means_in(values: np.ndarray, bins: Side) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from rich.cells import cell_len
 from rich.style import Style
 from textual.content import Content
+from textual.filter import ANSIToTruecolor, LineFilter
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
@@ -121,6 +123,7 @@ class Pane(Widget, can_focus=True):
     _prepared = False
     _empty: tuple[str, str] | None = None
     _titles = ("", "")
+    _gets_ready = False
     _retitling = False
 
     def show(
@@ -234,6 +237,12 @@ class Pane(Widget, can_focus=True):
                 self._give_up(error)
         return self._empty is None
 
+    def get_ready(self) -> None:
+        """Prepare what is drawn next, so that a new title comes with the same frame."""
+        self._gets_ready = True
+        _ = self.is_ready
+        self._gets_ready = False
+
     def line(self, *pieces: Piece) -> Strip:
         """One line of content from pieces of printable text."""
         return strip_of(pieces, self.area.width, self.pane_styles.text)
@@ -249,13 +258,20 @@ class Pane(Widget, can_focus=True):
             self.border_subtitle = Content(subtitle) if subtitle else None
         self._retitling = False
         width, height = self.size
-        # Later, since a refresh in the middle of a repaint is forgotten at its end.
-        if title != old_title:
-            self.call_later(self.refresh, Region(-2, -1, width + 4, 1))
-        if subtitle != old_subtitle:
-            self.call_later(self.refresh, Region(-2, height, width + 4, 1))
+        edges = ((-1, title != old_title), (height, subtitle != old_subtitle))
+        for region in (Region(-2, y, width + 4, 1) for y, is_new in edges if is_new):
+            if self._gets_ready:
+                self._set_dirty(region)
+            else:
+                # Later, since a refresh in the middle of a repaint is forgotten at its end.
+                self.call_later(self.refresh, region)
 
     # Textual ----------------------------------------------------------------
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        # What a pane draws has no colours of the terminal's own that one would have to translate.
+        filters = super().get_line_filters()
+        return [found for found in filters if not isinstance(found, ANSIToTruecolor)]
 
     def refresh(self, *regions: Region, **options: bool) -> Pane:
         # Textual repaints all of a widget for a new title; `set_titles` does less.

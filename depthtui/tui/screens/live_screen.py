@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from depthtui.tui.screens.pane_screen import PaneScreen
 
-FRAME = 1 / 30
-"""Seconds between two redraws while rows keep coming."""
+FRAME = 1 / 16
+"""Seconds between two redraws while rows keep coming; a clock and toasts repaint beside them."""
 
 
 class LiveScreen(PaneScreen):

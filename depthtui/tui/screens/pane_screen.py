@@ -16,7 +16,6 @@ from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.spec import Measure
-from depthtui.tui.minimal_updates import ThinCompositor
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.heatmap_views import HeatmapMode, mode_of
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
@@ -71,8 +70,8 @@ class PaneScreen(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._compositor = ThinCompositor()
         self._count = 0
+        self._every_pane: Sequence[Pane] = ()
 
     # What a subclass tells --------------------------------------------------
 
@@ -110,6 +109,7 @@ class PaneScreen(Screen[None]):
         return next((pane for pane in self.panes if pane.has_class("active")), self.panes[0])
 
     def on_mount(self) -> None:
+        self._every_pane = list(self.query(Pane))
         self._activate(self.panes[0])
 
     def take_colours(self, ramp: str, palette: str) -> None:
@@ -157,7 +157,7 @@ class PaneScreen(Screen[None]):
         )
 
     def watch_cursor(self, cursor: Cursor) -> None:
-        for pane in self.query(Pane):
+        for pane in self._every_pane or self.query(Pane):
             pane.cursor = self.in_pane(pane, cursor)
 
     def watch_measure(self, measure: Measure) -> None:

@@ -57,6 +57,9 @@ from depthtui.tui.state.session import Run, RunState, Session
 _MOST_RECENT = 12
 """Models opened before that are remembered."""
 
+LONGEST_TYPED = 30_000
+"""Characters that are pasted at once, and that can be edited: with more, keys take seconds."""
+
 _THRESHOLD_STEPS = 20
 """Steps of a threshold between 0 and 1; neither end is a threshold."""
 

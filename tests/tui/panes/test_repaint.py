@@ -7,12 +7,11 @@ import random
 import pyte
 import pytest
 from rich.console import Console
-from textual._compositor import CompositorUpdate
 from textual.app import App, ComposeResult
 from textual.screen import Screen
 
 from depthtui.metrics import MEASURE_BY_NAME
-from depthtui.tui.minimal_updates import ThinCompositor
+from depthtui.tui.minimal_updates import Shown, ThinCompositor, ThinUpdate
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.heatmap import Heatmap
@@ -20,15 +19,15 @@ from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from tests.builders.results import make_result
+from tests.hostile import HOSTILE
 from tests.tui.panes.drawing import summary_of
 
 
 class OnePane(Screen[None]):
-    def __init__(self, pane: Pane, thin: bool) -> None:
+    def __init__(self, pane: Pane) -> None:
         super().__init__()
         self.pane = pane
-        if thin:
-            self._compositor = ThinCompositor()
+        self._compositor = ThinCompositor()
 
     def compose(self) -> ComposeResult:
         yield self.pane
@@ -41,9 +40,11 @@ class Terminal:
         self.screen = pyte.Screen(width, height)
         self.stream = pyte.Stream(self.screen)
         self.console = Console(color_system="truecolor", width=width, height=height)
+        self.shown = Shown()
 
     def show(self, _: object, update: object) -> None:
-        if isinstance(update, CompositorUpdate):
+        if isinstance(update, ThinUpdate):
+            update.shown = self.shown
             self.stream.feed(update.render_segments(self.console))
 
     @property
@@ -57,18 +58,21 @@ class Terminal:
         ]
 
 
-@pytest.mark.parametrize("thin", [True, False])
+@pytest.mark.parametrize("tokens", ["plain", "hostile"])
 @pytest.mark.parametrize("size", [(34, 11), (70, 26)])
 @pytest.mark.parametrize("kind", [PromptPane, Heatmap, LensTable, DepthCurves, DepthTable])
-async def test_partial_repaints_add_up(kind, size, thin, monkeypatch):
+async def test_partial_repaints_add_up(kind, size, tokens, monkeypatch):
     number = random.Random(7)
     pane = kind()
     pane.ramp = "truecolor"
     pane.measure = MEASURE_BY_NAME["kl"]
     result = make_result(layers=24, tokens=40)
+    if tokens == "hostile":
+        texts = [*HOSTILE.values()]
+        result.tokens.texts[:] = [texts[place % len(texts)] for place in range(40)]
     app: App[None] = App()
     async with app.run_test(size=size) as pilot:
-        await app.push_screen(OnePane(pane, thin))
+        await app.push_screen(OnePane(pane))
         terminal, fresh = Terminal(*size), Terminal(*size)
         monkeypatch.setattr(app, "_display", terminal.show)
         pane.show(result, summary_of(result))
@@ -81,5 +85,6 @@ async def test_partial_repaints_add_up(kind, size, thin, monkeypatch):
             pane.cursor = Cursor(layer, token)
             await pilot.pause()
             pane._styles_cache.clear()
+            fresh.shown.forget()
             fresh.show(None, app.screen._compositor.render_full_update())
             assert terminal.cells == fresh.cells

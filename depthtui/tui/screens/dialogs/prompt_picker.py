@@ -34,7 +34,7 @@ from depthtui.tui.screens.dialogs.path_suggester import PathSuggester
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.screens.dialogs.toggles import Checkbox
 from depthtui.tui.state.datasets import OFFERED, SetPrompts
-from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.explorer import LONGEST_TYPED, Explorer
 from depthtui.tui.state.task_prompts import prompts_of
 
 PREVIEW_CHARACTERS = 4000
@@ -87,6 +87,7 @@ class PromptPicker(Dialog[PromptChoice]):
         super().__init__()
         self._explorer = explorer
         self._prompt = prompt
+        self._editable = prompt.text if len(prompt.text) <= LONGEST_TYPED else ""
         self._seed = seed
         self._chat_template = chat_template
         self._has_template = has_template
@@ -121,7 +122,13 @@ class PromptPicker(Dialog[PromptChoice]):
                 with VerticalScroll(id="preview-box", can_focus=False):
                     yield Static(id="preview")
             with TabPane("Write or paste", id="write"):
-                yield SafeTextArea(self._prompt.text, id="text", soft_wrap=True, compact=True)
+                yield SafeTextArea(
+                    self._editable,
+                    id="text",
+                    soft_wrap=True,
+                    compact=True,
+                    placeholder=self._too_long_to_edit(),
+                )
             with TabPane("Open a file", id="file"):
                 yield Input(
                     placeholder="path of a text or .jsonl file",
@@ -143,6 +150,13 @@ class PromptPicker(Dialog[PromptChoice]):
             yield Static(note, id="template-note")
             yield Static(id="token-note")
             yield Button("Run (F5)", id="run", variant="primary", compact=True)
+
+    def _too_long_to_edit(self) -> str:
+        """What stands in the place of a prompt that is not there to be edited."""
+        if self._editable:
+            return ""
+        length = len(self._prompt.text)
+        return f"F5 runs the prompt of {length:,} characters; it is too long to be edited here."
 
     def on_mount(self) -> None:
         tasks = self.query_one("#task-list", OptionList)
@@ -182,7 +196,7 @@ class PromptPicker(Dialog[PromptChoice]):
         """The prompt that the tab shows, or None."""
         if self._tab == "write":
             text = self.query_one("#text", SafeTextArea).text
-            return self._prompt if text == self._prompt.text else Prompt(text)
+            return self._prompt if text == self._editable else Prompt(text)
         name = "#prompts" if self._tab == "tasks" else "#file-prompts"
         prompts = self._prompts if self._tab == "tasks" else self._from_file
         index = self.query_one(name, OptionList).highlighted
