@@ -3,7 +3,7 @@
     python -m tests.soak --seed 1 --keys 2000
 
 It runs the tiny model, says what it found, and ends with 1 where something is wrong: an error in
-the log, a screen that differs from one drawn afresh, memory that grows, a `ctrl+c` that is not
+the log, a screen that differs from one drawn afresh, memory that grows, a `q` that is not
 answered. `--replay FILE` sends the keys of a file in place of random ones: a Python list of texts,
 bytes, and (columns, lines) for a window of that size.
 """
@@ -168,7 +168,7 @@ class Soak:
         return terminal
 
     def run(self, events: Iterable[Event]) -> Tally:
-        """Send the events, then `ctrl+c`."""
+        """Send the events, then `q`."""
         for event in events:
             self._send(event)
             if self._has_ended():
@@ -269,16 +269,15 @@ class Soak:
         for _ in range(8):
             terminal.type(b"\x1b")
             terminal.settle(0.1, 1)
-        # Keys may have given `q` away, this one never.
-        terminal.type(b"\x03")
+        terminal.type(b"q")
         # Where something is unfinished it asks, and the same key agrees.
         if not _wait(terminal, 3):
-            terminal.type(b"\x03")
+            terminal.type(b"q")
         gone = _wait(terminal)
         if not gone:
-            self.tally.wrong.append(f"ctrl+c was not answered:\n{terminal.text}")
+            self.tally.wrong.append(f"q was not answered:\n{terminal.text}")
         elif terminal.process.returncode:
-            self.tally.wrong.append(f"ctrl+c ended with {terminal.process.returncode}")
+            self.tally.wrong.append(f"q ended with {terminal.process.returncode}")
         terminal.close()
 
     def _read_log(self) -> None:
