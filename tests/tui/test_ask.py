@@ -108,6 +108,10 @@ async def test_a_slower_metric_is_not_ended_by_the_way(tmp_path: Path) -> None:
         await asks(it, "Run 1 computes residual erasure. n runs the prompt, other keys")
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main)
+        await it.press("x")
+        await asks(it, "x goes where the first change ends that, other keys")
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
         assert len(it.engine.sent(StartRun)) == runs
         await it.press("n", "n")
         await it.until(lambda: len(it.engine.sent(StartRun)) == runs + 1)

@@ -440,8 +440,15 @@ class MainScreen(PlacesScreen):
         elif clean is None:
             self.notify("The run with every layer on is gone: r runs it.", markup=False)
         else:
-            self.explorer.session.select(clean)
-            opening.show_what_if(self, self.explorer, clean, run.settings.skipped)
+            skipped = run.settings.skipped
+
+            def show() -> None:
+                self.explorer.session.select(clean)
+                opening.show_what_if(self, self.explorer, clean, skipped)
+
+            lost = self.explorer.slow_work
+            does = "goes where the first change ends that"
+            ask_first(self.app, self.explorer, lost, "what_if", does, show)
 
     def action_generate(self) -> None:
         lost = self.explorer.unfinished if self.explorer.would_write else ""
