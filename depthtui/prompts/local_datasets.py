@@ -8,10 +8,10 @@ from pathlib import Path
 from depthtui.installing import install_extra
 from depthtui.prompts.dataset_formats import DATASETS, Dataset
 
+_SPLITS = ("train", "test", "valid", "dev")
+
 SUFFIXES = (".jsonl", ".json", ".parquet")
 """Of a data set's file in the folder of data sets, the first that is there."""
-
-_DATA_SUFFIXES = {*SUFFIXES, ".ndjson", ".pq"}
 
 
 def local_file(name: str, folder: Path) -> Path | None:
@@ -48,18 +48,24 @@ def _fetched(dataset: Dataset) -> Path | None:
 
     repository = Path(HF_HUB_CACHE) / f"datasets--{dataset.hub_id.replace('/', '--')}"
     try:
-        snapshots = sorted(
-            (repository / "snapshots").iterdir(), key=lambda path: path.stat().st_mtime
-        )
-        found = sorted(path for path in snapshots[-1].rglob("*") if _is_data(path))
-    except (OSError, IndexError):
+        snapshot = max((repository / "snapshots").iterdir(), key=lambda path: path.stat().st_mtime)
+        files = sorted(path for path in snapshot.rglob("*") if path.is_file())
+    except (OSError, ValueError):
         return None
-    of_split = [path for path in found if dataset.split.lower() in path.stem.lower()]
+    # Beside Parquet, JSON describes the repository.
+    for suffix in reversed(SUFFIXES):
+        found = [path for path in files if path.suffix.lower() == suffix]
+        if found:
+            return _of_split(dataset, found)
+    return None
+
+
+def _of_split(dataset: Dataset, files: list[Path]) -> Path | None:
+    """The one file of the set's split and configuration; None where there is none or are more."""
+    candidates = [path for path in files if dataset.split.lower() in path.stem.lower()]
     if dataset.config:
-        of_split = [path for path in of_split if dataset.config in path.parts]
-    candidates = of_split or found
+        candidates = [path for path in candidates if dataset.config in path.parts]
+    if not candidates:
+        # A repository of one split may not name it.
+        candidates = [path for path in files if not any(map(path.stem.lower().count, _SPLITS))]
     return candidates[0] if len(candidates) == 1 else None
-
-
-def _is_data(path: Path) -> bool:
-    return path.suffix.lower() in _DATA_SUFFIXES and path.is_file()

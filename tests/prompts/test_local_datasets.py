@@ -49,11 +49,23 @@ def test_a_file_that_is_called_after_the_set(hub: Path, tmp_path: Path, suffix: 
             0,
         ),
         ("hellaswag", "Rowan--hellaswag", ["data/validation-0.parquet", "README.md"], 0),
-        ("two_hop", "henryzhongsc--MQuAKE-Remastered", ["data/CF3k-0.parquet", "data/T.pq"], 0),
-        ("aime24", "Maxwell-Jia--AIME_2024", ["aime_2024_problems.parquet", "README.md"], 0),
+        (
+            "two_hop",
+            "henryzhongsc--MQuAKE-Remastered",
+            ["data/CF3k-0.parquet", "data/T.parquet"],
+            0,
+        ),
+        ("aime24", "Maxwell-Jia--AIME_2024", ["a.parquet", "README.md", "dataset_infos.json"], 0),
         ("hellaswag", "Rowan--hellaswag", ["data/test-0.parquet", "data/train-0.parquet"], None),
-        ("math", "DigitalLearningGmbH--MATH-lighteval", ["t/test-0.pq", "t/test-1.pq"], None),
+        (
+            "math",
+            "DigitalLearningGmbH--MATH-lighteval",
+            ["t/test-0.parquet", "t/test-1.parquet"],
+            None,
+        ),
         ("math", "DigitalLearningGmbH--MATH-lighteval", [], None),
+        ("math", "DigitalLearningGmbH--MATH-lighteval", ["train.parquet"], None),
+        ("math", "DigitalLearningGmbH--MATH-lighteval", ["train.jsonl", "test.jsonl"], 1),
     ],
 )
 def test_what_was_fetched_from_the_hub(
