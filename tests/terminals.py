@@ -9,16 +9,19 @@ from __future__ import annotations
 import argparse
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.tui.terminal import Terminal
+from tests.tui.terminal import PATIENCE, Terminal
 
 TERMS = ("xterm-256color", "screen", "tmux-256color", "linux", "vt100", "dumb")
 TRUECOLOR = {"COLORTERM": "truecolor"}
-NONE = {"COLORTERM": "", "NO_COLOR": "", "LC_ALL": "", "LC_CTYPE": "", "PYTHONUTF8": ""}
+NONE = {"COLORTERM": "", "LC_ALL": "", "LC_CTYPE": "", "PYTHONUTF8": ""}
 
+_RGB = re.compile(r"[34]8;2;(\d+);(\d+);(\d+)")
+_SIXTEEN = re.compile(r"[349][0-7]|10[0-7]")
 _SGR = re.compile(r"\x1b\[([\d;]*)m")
 
 
@@ -30,7 +33,7 @@ class Look:
         environment: variables that say what the terminal is.
         refused: the line that was written instead; empty where it was drawn.
         screen: what is on the screen.
-        colours: `24-bit`, `256`, `16` or `none`: the most that was asked for.
+        colours: `24-bit`, `greys`, `256`, `16` or `none`: the most that was asked for.
         glyphs: whether what is no ASCII came through as one character each.
     """
 
@@ -64,11 +67,14 @@ def look(environment: dict[str, str], folder: Path) -> Look:
     """Start the explorer, and see what comes."""
     terminal = Terminal(folder, "tests.tui.fake_explorer", environment=NONE | environment)
     try:
-        terminal.until(lambda: "● ready" in terminal.text or terminal.process.poll() is not None)
+        end = time.monotonic() + PATIENCE
+        while "● ready" not in terminal.text and terminal.process.poll() is None:
+            assert time.monotonic() < end, terminal.text
+            terminal.read(0.1)
         terminal.settle()
         sent = terminal.sent.decode("utf-8", "replace")
         refused = "" if "\x1b[?1049h" in sent else " ".join(sent.split())
-        glyphs = not refused and "╭" in terminal.text and "▀" in sent
+        glyphs = not refused and "╭" in terminal.text and any(char in sent for char in "▀▒")
         return Look(environment, refused, terminal.text, _colours(sent), glyphs)
     finally:
         terminal.close()
@@ -76,15 +82,17 @@ def look(environment: dict[str, str], folder: Path) -> Look:
 
 def _colours(sent: str) -> str:
     parameters = [found.split(";") for found in _SGR.findall(sent)]
+    if rgb := set(_RGB.findall(sent)):
+        return "24-bit" if any(len(set(colour)) > 1 for colour in rgb) else "greys"
     kinds = {kind for codes in parameters for kind in _kinds(codes)}
-    return next((kind for kind in ("24-bit", "256", "16") if kind in kinds), "none")
+    return next((kind for kind in ("256", "16") if kind in kinds), "none")
 
 
 def _kinds(codes: list[str]) -> Iterator[str]:
     for place, code in enumerate(codes):
         if code in ("38", "48") and place + 1 < len(codes):
-            yield {"2": "24-bit", "5": "256"}.get(codes[place + 1], "")
-        elif code[:1] in ("3", "4", "9", "1") and len(code) in (2, 3) and code not in ("39", "49"):
+            yield {"5": "256"}.get(codes[place + 1], "")
+        elif _SIXTEEN.fullmatch(code):
             yield "16"
 
 

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Span, Text
+from textual._context import visible_screen_stack
 from textual.app import App
 
 Picture = list[Text]
@@ -38,12 +39,8 @@ ATTRIBUTES = ("bold", "dim", "italic", "blink", "conceal", *DRAWN_ON_BLANKS)
 
 def take_picture(app: App[Any]) -> Picture:
     """The screen that is up, with what shines through from below."""
-    compositor = app.screen._compositor
-    update = compositor.render_update(full=True, screen_stack=app._background_screens)
-    return [
-        _line(segment for strip in line for segment in strip)
-        for line in update.strips  # type: ignore[union-attr]
-    ]
+    visible_screen_stack.set(app._background_screens)
+    return [_line(iter(strip)) for strip in app.screen._compositor.render_strips()]
 
 
 def _line(segments: Iterator[Segment]) -> Text:
