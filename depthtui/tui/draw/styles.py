@@ -197,7 +197,9 @@ def strip_of(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
         if not text:
             continue
         last = styles[-1] if styles else None
-        if last is not None and (last is style or last == style or _blends(text, style, last)):
+        if last is not None and (
+            last is style or (text.isspace() and _blend(style, last)) or last == style
+        ):
             texts[-1] += text
         else:
             texts.append(text)
@@ -205,9 +207,9 @@ def strip_of(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
     return Strip(map(Segment, texts, styles)).adjust_cell_length(width, base)
 
 
-def _blends(text: str, style: Style, last: Style) -> bool:
-    """Whether a piece is blank and looks the same in the style before it."""
-    if not text.isspace() or style.bgcolor != last.bgcolor:
+def _blend(style: Style, last: Style) -> bool:
+    """Whether what is blank looks the same in both styles."""
+    if style.bgcolor != last.bgcolor:
         return False
     return not (style.underline or style.reverse or last.underline or last.reverse)
 

@@ -237,21 +237,22 @@ class DepthCurves(Pane):
             name = panel.curve.name if line == 0 else ""
             room = _NARROW_MARGIN - 1 - len(name)
             return [(name, styles.strong), (fit_right(end, room) + " ", styles.muted)]
-        text, style = self._beside(panel).get(line, ("", styles.text))
+        text, style = self._beside(panel, line)
         return [(fit_shown(text, _MARGIN - 7), style), (fit_right(end, 6) + " ", styles.muted)]
 
-    def _beside(self, panel: _Panel) -> dict[int, Piece]:
-        """The words left of a plot, by its lines."""
+    def _beside(self, panel: _Panel, line: int) -> Piece:
+        """The words left of a line of a plot."""
         styles, curve, other = self.pane_styles, panel.curve, panel.other
-        words = {
-            0: (curve.name, styles.strong),
-            1: (curve.unit, styles.faint),
-            _VALUE_LINE: (self._value_at_cursor(curve), styles.accent),
-        }
-        if other is not None:
-            words[_VALUE_LINE] = (self._value_at_cursor(curve), self._style)
-            words[_VALUE_LINE + 1] = (self._value_at_cursor(other), self._other_style)
-        return words
+        if line == 0:
+            return curve.name, styles.strong
+        if line == 1:
+            return curve.unit, styles.faint
+        if line == _VALUE_LINE:
+            style = styles.accent if other is None else self._style
+            return self._value_at_cursor(curve), style
+        if line == _VALUE_LINE + 1 and other is not None:
+            return self._value_at_cursor(other), self._other_style
+        return "", styles.text
 
     def _value_at_cursor(self, curve: RuleCurve) -> str:
         """The value of a run's curve at the cursor's relative depth."""
