@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
+from textual._context import visible_screen_stack
 from textual.pilot import Pilot
-from textual.strip import Strip
 
 from screenshots.animation import INK, PAGE, Cell, Frame, Screen, animated
 from screenshots.stage import (
@@ -90,10 +90,9 @@ class Recorder:
 
 def screen_of(pilot: Pilot[int]) -> Screen:
     """The cells of the screen that is up, with what shines through from below."""
-    screen, below = pilot.app.screen, pilot.app._background_screens
-    update = screen._compositor.render_update(full=True, screen_stack=below)
-    strips: list[list[Strip]] = update.strips  # type: ignore[union-attr]
-    return [[cell for strip in line for part in strip for cell in _cells(part)] for line in strips]
+    visible_screen_stack.set(pilot.app._background_screens)
+    lines = pilot.app.screen._compositor.render_strips()
+    return [[cell for part in line for cell in _cells(part)] for line in lines]
 
 
 def _cells(part: Segment) -> list[Cell]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import repeat
+from itertools import groupby, repeat
 from operator import itemgetter
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import textual.screen
 from rich.cells import cell_len
 from rich.color import Color, ColorSystem
-from rich.console import COLOR_SYSTEMS, Console
+from rich.console import COLOR_SYSTEMS, Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 from textual._compositor import Compositor, CompositorUpdate
@@ -138,6 +138,14 @@ class ThinUpdate(CompositorUpdate):
         if self.shown is not None:
             pieces = self.shown.take(pieces, self._size)
         return encode(pieces)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Line by line, for a console that prints them: a screenshot does."""
+        for y, pieces in groupby(self._strips, itemgetter(0)):
+            if y:
+                yield Segment.line()
+            for _, _, strip in pieces:
+                yield from strip
 
 
 class ThinCompositor(Compositor):
