@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -109,9 +110,14 @@ def commands(context: click.Context, /, model: str | None, spec: ModelSpec, give
     if "TEXTUAL_DRIVER" not in os.environ:
         _check_terminal()
     settings = given.settings()
-    from depthtui.tui.app import main as explore
+    # What is made on the way to the first screen is no garbage; the app collects from there on.
+    gc.disable()
+    try:
+        from depthtui.tui.app import main as explore
 
-    return explore(replace(spec, name=model or settings.last_model), settings, given.values)
+        return explore(replace(spec, name=model or settings.last_model), settings, given.values)
+    finally:
+        gc.enable()
 
 
 def _check_terminal() -> None:

@@ -154,6 +154,10 @@ class DepthApp(App[int]):
         self.call_after_refresh(self._start_explorer)
 
     def _start_explorer(self) -> None:
+        if not gc.isenabled():
+            # What is there now stays: collections need not look through it, key by key.
+            gc.freeze()
+            gc.enable()
         if self.explorer.settings.use_cache:
             self.explorer.offered = kept_session(self._session_file, self._warn)
         if self._welcomes and self.explorer.offered is None:
