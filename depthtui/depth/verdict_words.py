@@ -1,8 +1,8 @@
 """The verdict in a few sentences, made of its evidence by plain rules.
 
 1. How many layers: from the smallest to the largest count that holds, each with what it is a
-   count of. How many move the stream, or have to run one after another, stands apart: that is
-   not yet how many are used.
+   count of, and how far up its layers lie where that is further than their number. How many move
+   the stream, or have to run one after another, stands apart: that is not yet how many are used.
 2. Which counts do not hold, and what the one that moves most hangs on.
 3. Whether the kinds of evidence agree, and why they may not; or what has not been measured.
 """
@@ -53,10 +53,12 @@ def verdict_sentence(
         reason = next((measure.reason for measure in evidence if measure.reason), "")
         return f"How many of its {_layers(n_layers)} are used is not known: {reason}."
     none = [measure for measure in evidence if measure.count is None]
+    used = [measure for measure in firm if measure.of_use]
+    is_open = bool(missing) and not any(measure.kind == "causal" for measure in used)
     said = [
-        _uses(_of_use(firm), n_layers) if firm else _open(fragile, n_layers),
+        _uses(used, n_layers, is_open) if used else _open(firm, fragile, n_layers),
         _doubts(fragile, none),
-        _between_kinds(firm, fragile, n_layers, bool(missing)),
+        _between_kinds(firm, fragile, n_layers, bool(missing)) if used else "",
     ]
     return " ".join(sentence for sentence in said if sentence)
 
@@ -132,28 +134,38 @@ def which_layers(measure: Evidence) -> str:
     return numbers_text(layers)
 
 
-def _of_use(firm: Sequence[Evidence]) -> Sequence[Evidence]:
-    """Those that tell how many layers are used, or all where none does."""
-    return [measure for measure in firm if measure.of_use] or firm
-
-
-def _uses(firm: Sequence[Evidence], n_layers: int) -> str:
+def _uses(firm: Sequence[Evidence], n_layers: int, is_open: bool) -> str:
+    """How many layers are used, by counts that hold; `is_open`: an intervention may say more."""
     counts = [_count(measure) for measure in firm]
     few, most = min(counts), max(counts)
     count = "all" if few == n_layers > 1 else _range(few, most)
-    uses = f"Uses {count} of its {_layers(n_layers)} here"
+    uses = f"Uses {count} of its {_layers(n_layers)} here{' so far' * is_open}"
     if len(firm) == 1:
         only = firm[0]
         if not only.says:
             return f"{uses}, by {only.title}."
-        return f"{uses}{', ' if only.layers is None else ': those '}{only.says} ({only.title})."
-    named = ", ".join(
-        f"{measure.count} {measure.says} ({measure.title})"
-        if measure.says
-        else f"{measure.count} by {measure.title}"
-        for measure in _named(firm)
-    )
-    return f"{uses}: {named}."
+        those = ", " if only.layers is None else ": those "
+        return f"{uses}{those}{only.says}{_up_to(only, n_layers)} ({only.title})."
+    named = [_counted(measure, _up_to(measure, n_layers)) for measure in _named(firm)]
+    return f"{uses}: {', '.join(named)}."
+
+
+def _counted(measure: Evidence, up_to: str = "") -> str:
+    """A count, what it is a count of, and what says so."""
+    if not measure.says:
+        return f"{measure.count} by {measure.title}"
+    return f"{measure.count} {measure.says}{up_to} ({measure.title})"
+
+
+def _up_to(measure: Evidence, n_layers: int) -> str:
+    """How far up the counted layers lie, where they are clearly not the first ones."""
+    reach = _reach(measure)
+    return f", up to layer {reach - 1}" if reach - _count(measure) > n_layers / 10 else ""
+
+
+def _reach(measure: Evidence) -> int:
+    """Layers up to the last one that is counted."""
+    return max(measure.layers, default=-1) + 1 if measure.layers is not None else _count(measure)
 
 
 def _named(firm: Sequence[Evidence]) -> list[Evidence]:
@@ -166,13 +178,14 @@ def _count(measure: Evidence) -> int:
     return measure.count or 0
 
 
-def _open(fragile: Sequence[Evidence], n_layers: int) -> str:
+def _open(firm: Sequence[Evidence], fragile: Sequence[Evidence], n_layers: int) -> str:
+    """What is known where no count of the layers that are used holds."""
+    how_many = f"How many of its {_layers(n_layers)} are used here stays open"
+    if not fragile:
+        return f"{how_many}: {_listed([_counted(measure) for measure in firm])} are not yet use."
     low = min(measure.low or 0 for measure in fragile)
     high = max(measure.high or 0 for measure in fragile)
-    return (
-        f"How many of its {_layers(n_layers)} are used here stays open, somewhere from {low} to "
-        f"{high}: no count holds."
-    )
+    return f"{how_many}, somewhere from {low} to {high}: no count{' of use' * bool(firm)} holds."
 
 
 def _doubts(fragile: Sequence[Evidence], none: Sequence[Evidence]) -> str:
@@ -231,19 +244,20 @@ def _between_kinds(
         (clearly(moving, causal), _SMALL_CHANGES),
         (clearly(causal, moving), _IDLE_MOVES),
     )
-    return next((words for holds, words in cases if holds), _agreement(firm, n_layers))
+    return next((words for holds, words in cases if holds), _agreement(used, n_layers))
 
 
 def _counts(kind: EvidenceKind, measures: Sequence[Evidence]) -> list[int]:
     return [_count(measure) for measure in measures if measure.kind == kind]
 
 
-def _agreement(firm: Sequence[Evidence], n_layers: int) -> str:
-    used = _of_use(firm)
+def _agreement(used: Sequence[Evidence], n_layers: int) -> str:
     counts = [_count(measure) for measure in used]
     apart = max(counts) - min(counts)
     if apart > n_layers / 10:
         return f"That they differ by {_layers(apart)} is because they count different things."
+    if len(used) > 1 and any(_up_to(measure, n_layers) for measure in used):
+        return "They agree in number, not in which layers."
     agreeing = {2: "Both kinds of evidence agree.", 3: "All kinds of evidence agree."}
     return agreeing.get(len({measure.kind for measure in used}), "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -118,14 +119,38 @@ def test_measures_of_one_kind_may_count_different_things() -> None:
 
 def test_that_layers_move_the_stream_is_no_count_of_use() -> None:
     moving = firm("geometric", "similarity", "angular distance", 30)
-    assert said([COSINE, moving], 30).startswith("Uses 19 of its 30 layers here, until layers")
-    assert said([moving], 30).startswith("Uses all of its 30 layers here: those that turn the")
+    assert said([COSINE, moving], 30).startswith(
+        "Uses 19 of its 30 layers here so far, until layers"
+    )
+    assert said([moving], 30) == (
+        "How many of its 30 layers are used here stays open: 30 that turn the residual stream "
+        "(angular distance) are not yet use."
+    )
+    open_ = said([fragile("kl", "KL", 3, 2, 14, ""), moving], 30)
+    assert open_.startswith(
+        "How many of its 30 layers are used here stays open, somewhere from 2 to 14: no count of "
+        "use holds."
+    )
+
+
+def test_layers_that_lie_anywhere_do_not_agree_with_a_depth() -> None:
+    """Nineteen layers that reach up to the last are not the first nineteen."""
+    scattered = (*range(14), 24, 25, 27, 28, 29)
+    needed = replace(firm("causal", "ablation", "ablation loss", 19), layers=scattered)
+    assert said([firm("geometric", "cosine", "cosine", 18), needed], 30) == (
+        "Uses 18 to 19 of its 30 layers here: 18 until layers strengthen what is there (cosine), "
+        "19 that cost something when left out, up to layer 29 (ablation loss). They agree in "
+        "number, not in which layers."
+    )
+    assert said([needed], 30).startswith(
+        "Uses 19 of its 30 layers here: those that cost something when left out, up to layer 29"
+    )
 
 
 def test_that_layers_must_run_one_after_another_is_no_count_of_use() -> None:
     order = firm("causal", "order", "sequential depth", 21)
     found = said([firm("readable", "overlap", "overlap", 10), order], 30)
-    assert found.startswith("Uses 10 of its 30 layers here, until the lens reads")
+    assert found.startswith("Uses 10 of its 30 layers here so far, until the lens reads")
     assert "what it cannot see" not in found
 
 
@@ -138,7 +163,7 @@ def test_that_nothing_confirms_it_is_said_only_where_something_may() -> None:
 
 def test_one_count_says_what_it_is() -> None:
     assert said([COSINE], 30) == (
-        "Uses 19 of its 30 layers here, until layers strengthen what is there (cosine). No "
+        "Uses 19 of its 30 layers here so far, until layers strengthen what is there (cosine). No "
         "intervention confirms it yet."
     )
     assert said([firm("causal", "ablation", "ablation loss", 30)], 30) == (
@@ -153,16 +178,16 @@ def test_fragile_counts_stay_out_of_the_range_and_say_why() -> None:
         COSINE,
     ]
     assert said(found, 30) == (
-        "Uses 19 of its 30 layers here, until layers strengthen what is there (cosine). KL is "
-        "fragile (2 to 14): KL is 5.97 at layer 2 beside a threshold of 6.52. So is overlap (22 to "
-        "26). No intervention confirms it yet."
+        "Uses 19 of its 30 layers here so far, until layers strengthen what is there (cosine). KL "
+        "is fragile (2 to 14): KL is 5.97 at layer 2 beside a threshold of 6.52. So is overlap (22 "
+        "to 26). No intervention confirms it yet."
     )
 
 
 def test_a_measure_without_a_count_is_not_passed_over() -> None:
     assert said([NOT_KNOWN, OVERLAP], 30) == (
-        "Uses 26 of its 30 layers here, until the lens reads the output's tokens (overlap). KL "
-        "gives no count. No intervention confirms it yet."
+        "Uses 26 of its 30 layers here so far, until the lens reads the output's tokens (overlap). "
+        "KL gives no count. No intervention confirms it yet."
     )
     shaky = [fragile(name, name, 26, 2, 9, "it moves") for name in ("overlap", "x")]
     assert " So is x (2 to 9); KL gives no count." in said([NOT_KNOWN, *shaky], 30)
