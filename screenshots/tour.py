@@ -163,7 +163,7 @@ async def _verdict(pilot: Pilot[int], recorder: Recorder) -> None:
     await recorder.press("z", seconds=2.5)
     recorder.say("i", "compute what is missing: what changes where layers are left out?")
     await recorder.press("i")
-    await recorder.watch(lambda: is_finished(explorer), 4.0)
+    await recorder.watch(lambda: is_finished(explorer), 3.5)
 
 
 async def _lens(pilot: Pilot[int], recorder: Recorder) -> None:
@@ -171,7 +171,7 @@ async def _lens(pilot: Pilot[int], recorder: Recorder) -> None:
     recorder.say("u", "read everything through another lens, fitted to the model: do counts hold?")
     await recorder.press("u", seconds=1.2)
     await recorder.press("i")
-    await recorder.watch(lambda: is_finished(explorer), 3.5)
+    await recorder.watch(lambda: is_finished(explorer), 3.0)
     recorder.say("z", "back to all panes")
     await recorder.press("u", "u", "z")
     pilot.app.clear_notifications()
@@ -192,7 +192,7 @@ async def _what_if(pilot: Pilot[int], recorder: Recorder) -> None:
 
 async def _export(pilot: Pilot[int], recorder: Recorder) -> None:
     recorder.say("e", "a report for people, numbers for programs")
-    await recorder.press("e", seconds=2.0)
+    await recorder.press("e", seconds=1.5)
     recorder.say("enter", "written")
     await recorder.press("enter")
     await wait_until(pilot, lambda: not pilot.app.screen.is_modal)
