@@ -64,6 +64,13 @@ async def test_left_untouched_it_ends_in_a_filled_screen(
         assert len(it.screen_text().split("\n")) == size[1]
 
 
+async def test_the_prompt_takes_no_panes_place_on_a_narrow_screen(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(80, 24)) as it:
+        await it.press("shift+tab")
+        await it.until(lambda: it.main.active_pane.id == "prompt")
+        await it.until(lambda: "Layer contribution" in it.screen_text())
+
+
 async def test_narrow_screens_show_one_pane_at_a_time_and_tab_goes_through_all(
     tmp_path: Path,
 ) -> None:

@@ -120,10 +120,12 @@ class PaneScreen(Screen[None]):
     def _activate(self, pane: Pane) -> None:
         """Give a pane the focus, and the room where panes are tabs."""
         zoomed = self.maximized is not None
-        for other in self.query(Pane):
-            other.set_class(other is pane, "active")
-        for column in self.query(".column"):
-            column.set_class(pane in column.query(Pane), "active")
+        # One that is always seen takes no other's place.
+        if not (pane.has_class("always") and self.query("Pane.active")):
+            for other in self.query(Pane):
+                other.set_class(other is pane, "active")
+            for column in self.query(".column"):
+                column.set_class(pane in column.query(Pane), "active")
         pane.focus()
         if zoomed:
             self.maximize(pane, container=False)
@@ -137,8 +139,9 @@ class PaneScreen(Screen[None]):
         if not self.is_running:
             return
         tabbed = [pane for pane in self.panes if not pane.has_class("always")]
+        shown = next((pane for pane in tabbed if pane.has_class("active")), None)
         for tabs in self.query(PaneTabs):
-            tabs.show(tabbed, self.active_pane)
+            tabs.show(tabbed, shown)
 
     @on(CursorMoved)
     def _pointed(self, event: CursorMoved) -> None:
