@@ -18,7 +18,7 @@ from textual.message_pump import MessagePump
 from textual.messages import CloseMessages, InvokeLater, Prune
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import OptionList
+from textual.widgets import Input, OptionList, TextArea
 
 _LAST_MESSAGES = (
     CloseMessages,
@@ -35,6 +35,8 @@ _dismiss = Screen.dismiss
 _on_resize = Screen._on_resize
 _get_widget_and_offset_at = Screen.get_widget_and_offset_at
 _move_page = OptionList._move_page
+_type_in_input = Input._on_key
+_type_in_area = TextArea._on_key
 _watch = dom._watch  # type: ignore[attr-defined]
 
 
@@ -109,6 +111,33 @@ def move_page(self: OptionList, direction: Direction) -> None:
         _move_page(self, direction)
 
 
+async def type_in_input(self: Input, event: events.Key) -> None:
+    """Take keys in the order in which they were pressed."""
+    if not await _edits(self, event):
+        await _type_in_input(self, event)
+
+
+async def type_in_area(self: TextArea, event: events.Key) -> None:
+    """Take keys in the order in which they were pressed."""
+    if not await _edits(self, event):
+        await _type_in_area(self, event)
+
+
+async def _edits(field: Input | TextArea, event: events.Key) -> bool:
+    """Whether a key is bound by a text field, such as backspace; what it does is done at once.
+
+    `Input._on_key` inserts what is printable, and all else goes up to `App._on_key`, one message
+    queue after another, and comes back as an action: keys that arrive together, as over a slow
+    line, overtake each other.
+    """
+    for binding in field._bindings.key_to_bindings.get(event.key, ()):
+        if not binding.priority and await field.app.run_action(binding.action, field):
+            event.stop()
+            event.prevent_default()
+            return True
+    return False
+
+
 def watch(
     node: DOMNode, obj: DOMNode, attribute_name: str, callback: Any, *, init: bool = True
 ) -> None:
@@ -129,4 +158,6 @@ def install() -> None:
     Screen._on_resize = on_resize  # type: ignore[method-assign]
     Screen.get_widget_and_offset_at = get_widget_and_offset_at  # type: ignore[method-assign]
     OptionList._move_page = move_page  # type: ignore[method-assign]
+    Input._on_key = type_in_input  # type: ignore[method-assign]
+    TextArea._on_key = type_in_area  # type: ignore[method-assign]
     dom._watch = watch  # type: ignore[attr-defined]

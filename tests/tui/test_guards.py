@@ -10,7 +10,7 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.geometry import Size
 from textual.screen import Screen
-from textual.widgets import Footer, OptionList, Static
+from textual.widgets import Footer, Input, OptionList, Static, TextArea
 
 from depthtui.tui import guards
 from depthtui.tui.screens.dialogs.dialog import Dialog
@@ -126,3 +126,21 @@ async def test_an_old_size_and_a_new_one_do_not_chase_each_other() -> None:
             screen.call_after_refresh(screen.refresh)
         await pilot.pause()
         assert screen.size == (120, 40)
+
+
+@pytest.mark.parametrize("kind", [Input, TextArea])
+async def test_keys_that_arrive_together_keep_their_order(
+    kind: type[Input] | type[TextArea],
+) -> None:
+    class Field(App[None]):
+        def compose(self) -> ComposeResult:
+            yield kind()
+
+    async with Field().run_test() as pilot:
+        field = pilot.app.query_one(kind)
+        for key in ("t", "h", "e", "m", "e", "backspace", "backspace", "left", "b", "end", "n"):
+            character = key if len(key) == 1 else None
+            pilot.app.post_message(events.Key(key, character))
+        for _ in range(5):
+            await pilot.pause()
+        assert (field.value if isinstance(field, Input) else field.text) == "thben"
