@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -35,6 +36,7 @@ class Source(Enum):
     FILE = "settings file"
     COMMAND_LINE = "command line"
     SESSION = "this session"
+    ENVIRONMENT = "environment"
     UNWRITTEN = "not written"
 
 
@@ -189,6 +191,8 @@ class SettingsList:
             return Source.COMMAND_LINE
         if value != self._said_of(name):
             return Source.SESSION
+        if name == "cache_dir" and value is None and os.environ.get("DEPTHTUI_CACHE_DIR"):
+            return Source.ENVIRONMENT
         return Source.FILE if name in self._said else Source.DEFAULT
 
     def _shown(self, name: str, value: Any) -> str:
