@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from textual.pilot import Pilot
 
 from depthtui.data.run_settings import ModelSpec
@@ -17,6 +18,13 @@ from depthtui.tui.state.engine import Engine
 from tests.builders.engines import FakeEngine
 
 MANY_PAUSES = 400
+
+SIZES = [
+    pytest.param((80, 24), id="80x24"),
+    pytest.param((120, 40), id="120x40", marks=pytest.mark.by_hand),
+    pytest.param((200, 60), id="200x60"),
+]
+"""Windows that every screen is laid out in; that between the least and the largest by hand."""
 
 
 class Unforgiving(DepthApp):

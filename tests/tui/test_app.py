@@ -34,15 +34,12 @@ from depthtui.tui.state.session import RunState
 from depthtui.tui.state.task_prompts import first_prompt, neighbour
 from tests.builders.engines import FakeEngine, fails, loads
 from tests.builders.models import LAYERS, model_info
-from tests.tui.app_helpers import explore
-
-SIZES = [(80, 24), (120, 40), (200, 60)]
-
+from tests.tui.app_helpers import SIZES, explore
 
 # Starting -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+@pytest.mark.parametrize("size", SIZES)
 async def test_left_untouched_it_ends_in_a_filled_screen(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
@@ -495,7 +492,14 @@ async def test_a_key_that_two_share_is_told(tmp_path: Path) -> None:
         ]
 
 
-@pytest.mark.parametrize("state", ["loading", "halted", "gone"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        "halted",
+        pytest.param("loading", marks=pytest.mark.by_hand),
+        pytest.param("gone", marks=pytest.mark.by_hand),
+    ],
+)
 async def test_every_key_survives_every_state(tmp_path: Path, state: str) -> None:
     from depthtui.tui import keymap
 

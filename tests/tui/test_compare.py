@@ -31,7 +31,7 @@ from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.builders.results import full_result, tokens_of
-from tests.tui.app_helpers import Explored, explore
+from tests.tui.app_helpers import SIZES, Explored, explore
 from tests.tui.test_dialogs import three_runs
 
 pytestmark = pytest.mark.usefixtures("reachable_hub")
@@ -90,7 +90,7 @@ async def compared_with_model(it: Explored, name: str) -> CompareScreen:
 # Getting there --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+@pytest.mark.parametrize("size", SIZES)
 async def test_two_runs_side_by_side(tmp_path: Path, size: tuple[int, int]) -> None:
     async with explore(tmp_path, size=size) as it:
         await it.press("r")

@@ -38,7 +38,7 @@ from depthtui.tui.screens.dialogs.skip_picker import SkipPicker
 from depthtui.tui.state.task_prompts import task_title
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
-from tests.tui.app_helpers import Explored, explore
+from tests.tui.app_helpers import SIZES, Explored, explore
 
 pytestmark = pytest.mark.usefixtures("reachable_hub")
 
@@ -467,7 +467,7 @@ async def test_the_session_goes_back_marks_and_forgets(tmp_path: Path) -> None:
         assert len(it.session.runs) == 2
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+@pytest.mark.parametrize("size", SIZES)
 async def test_the_list_of_runs_has_heads_and_depths(tmp_path: Path, size: tuple[int, int]) -> None:
     async with explore(tmp_path, size=size) as it:
         await it.press("n")

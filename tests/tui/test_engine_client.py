@@ -152,6 +152,7 @@ def test_the_real_engine_answers(tmp_path: Path) -> None:
     child.client.kill()
 
 
+@pytest.mark.by_hand
 async def test_the_explorer_runs_a_real_model_and_outlives_its_engine(tmp_path: Path) -> None:
     from tests.tiny_models import tiny_folder
 

@@ -29,9 +29,7 @@ from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.generation import GenerationState
 from tests.builders.generations import full_generation, parts_of
 from tests.builders.models import LAYERS, model_info
-from tests.tui.app_helpers import Explored, explore
-
-SIZES = [(80, 24), (120, 40), (200, 60)]
+from tests.tui.app_helpers import SIZES, Explored, explore
 
 
 async def open_generation(it: Explored, manual: bool = False) -> GenerationScreen:

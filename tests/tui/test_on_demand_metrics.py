@@ -24,9 +24,7 @@ from depthtui.tui.state.session import RunState
 from tests.builders.engines import SECONDS_A_TOKEN
 from tests.builders.metrics import usefulness
 from tests.hostile import HOSTILE
-from tests.tui.app_helpers import Explored, explore
-
-SIZES = [(80, 24), (120, 40), (200, 60)]
+from tests.tui.app_helpers import SIZES, Explored, explore
 
 
 async def look_at(it: Explored, measure: str) -> None:
@@ -67,7 +65,7 @@ async def test_v_goes_to_the_heatmap_whose_key_is_offered(tmp_path: Path) -> Non
         await it.until(lambda: it.main.measure.metric in it.session.current.result.measured)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("measure", ["residual_erasure", "integrated_gradients", "skip_effects"])
 async def test_an_empty_heatmap_says_what_it_costs_and_i_fills_it(
     tmp_path: Path, size: tuple[int, int], measure: str
@@ -236,7 +234,7 @@ async def test_the_skip_map_has_layers_both_ways_and_the_output_apart(tmp_path: 
         assert load_settings(tmp_path / "settings.toml").measure == "layer_norm_ratio"
 
 
-@pytest.mark.parametrize("size", [(120, 40), (200, 60)], ids=["120x40", "200x60"])
+@pytest.mark.parametrize("size", SIZES[1:])
 async def test_the_depth_pane_computes_how_useful_layers_are(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:

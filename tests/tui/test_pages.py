@@ -32,10 +32,8 @@ from depthtui.tui.screens.dialogs.part_dialog import PartDialog
 from depthtui.tui.screens.dialogs.skip_picker import SkipPicker
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from tests.builders.metrics import usefulness
-from tests.tui.app_helpers import Explored, explore
+from tests.tui.app_helpers import SIZES, Explored, explore
 from tests.tui.panes.drawing import lines
-
-SIZES = [(80, 24), (120, 40), (200, 60)]
 
 
 async def turn_to(it: Explored, pane: str) -> None:
@@ -46,7 +44,7 @@ async def turn_to(it: Explored, pane: str) -> None:
     raise AssertionError(f"d never turned to {pane}")
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+@pytest.mark.parametrize("size", SIZES)
 async def test_d_turns_the_pages_and_one_is_seen_at_a_time(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
@@ -84,7 +82,7 @@ async def test_tab_passes_by_the_pages_that_are_not_up_and_zoom_keeps_turning(
         assert it.main.maximized is it.main.query_one(PrunePane)
 
 
-@pytest.mark.parametrize("size", SIZES[:2], ids=["80x24", "120x40"])
+@pytest.mark.parametrize("size", SIZES[:2])
 async def test_keys_that_come_faster_than_the_screen_all_count(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
@@ -183,7 +181,7 @@ async def test_the_verdict_says_what_is_being_computed(tmp_path: Path) -> None:
         assert any(line.startswith("ablation loss") for line in lines(pane))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+@pytest.mark.parametrize("size", SIZES[:1])
 async def test_every_pane_is_explained_where_it_stands(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:

@@ -45,7 +45,11 @@ async def sweep(it: Explored, folder: Path) -> None:
     await show(it, ran(folder / "sweep"))
 
 
-SCREENS: list[Opener] = [main, what_if, compare, generation, sweep]
+SCREENS = [
+    main,
+    what_if,
+    *(pytest.param(opener, marks=pytest.mark.by_hand) for opener in (compare, generation, sweep)),
+]
 
 
 def shown_screen(it: Explored) -> PaneScreen:

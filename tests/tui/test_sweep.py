@@ -32,9 +32,8 @@ from depthtui.tui.state.sweeping import Sweeping, sweep_of_session
 from tests.builders.engines import FakeEngine, ScriptedEngine
 from tests.hostile import HOSTILE
 from tests.sweep.sweeps import make_plan, sweep
-from tests.tui.app_helpers import Explored, explore
+from tests.tui.app_helpers import SIZES, Explored, explore
 
-SIZES = [(80, 24), (120, 40), (200, 60)]
 TASKS = ("addition:1-2", "commonsense")
 
 

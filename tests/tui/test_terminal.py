@@ -139,8 +139,15 @@ def test_mouse_bytes_that_are_no_text_are_survived(explorer: Terminal) -> None:
     leave_help(explorer)
 
 
-@pytest.mark.parametrize("end", [b"", b"\n"], ids=["one line", "many lines"])
-@pytest.mark.parametrize("key", [b"", b"p"], ids=["main screen", "prompt"])
+@pytest.mark.parametrize(
+    ("key", "end"),
+    [
+        pytest.param(b"", b"", id="main screen, one line", marks=pytest.mark.by_hand),
+        pytest.param(b"", b"\n", id="main screen, many lines", marks=pytest.mark.by_hand),
+        pytest.param(b"p", b"", id="prompt, one line"),
+        pytest.param(b"p", b"\n", id="prompt, many lines", marks=pytest.mark.by_hand),
+    ],
+)
 def test_a_paste_of_a_megabyte_is_survived(explorer: Terminal, key: bytes, end: bytes) -> None:
     explorer.type(key)
     explorer.settle()
