@@ -17,8 +17,8 @@ from depthtui.tui.app import DepthApp
 from depthtui.tui.state.explorer import Explorer, Phase
 
 _MOST_PANES = 20
-_LONGEST = 600
-"""Seconds that anything may take: a slow machine fits a lens in several minutes."""
+_LONGEST = 3600
+"""Seconds that anything may take: 72 prompts of the sweep, on a busy machine."""
 
 
 @asynccontextmanager
