@@ -16,6 +16,7 @@ from depthtui.data.protocol import (
     DEVICE_LOST,
     Configure,
     Continue,
+    CountTokens,
     EngineReady,
     Failed,
     GenerationFinished,
@@ -35,6 +36,7 @@ from depthtui.data.protocol import (
     Step,
     Stop,
     SweepFinished,
+    TokensCounted,
     WriteModel,
 )
 from depthtui.data.run import Prompt
@@ -206,10 +208,14 @@ def test_a_sweep_is_run_by_the_same_engine(engine, folder, tmp_path):
     assert engine.until(RunFinished)[-1].result.complete
 
 
-def test_a_lost_device_ends_the_process_after_what_it_was_asked(folder, tmp_path, monkeypatch):
+def test_a_lost_device_ends_the_process_after_what_it_was_asked(tmp_path, monkeypatch):
     ours, theirs = (Connection(end.detach()) for end in socket.socketpair())
+    # Its end would end this process.
+    monkeypatch.setattr(Worker, "_read", lambda self: None)
     monkeypatch.setattr("depthtui.engine.engine.Engine.lost_device", "cuda:0")
-    ours.send_bytes(codec.encode(Configure(str(tmp_path), str(tmp_path), 1 << 30, threads=1)))
-    assert Worker(theirs).serve() == DEVICE_LOST
-    assert isinstance(codec.decode(ours.recv_bytes()), Progress)
-    assert isinstance(codec.decode(ours.recv_bytes()), EngineReady)
+    worker = Worker(theirs)
+    worker._receive(Configure(str(tmp_path), str(tmp_path), 1 << 30, threads=1))
+    worker._receive(CountTokens(Prompt("Seven"), False))
+    assert worker.serve() == DEVICE_LOST
+    told = [codec.decode(ours.recv_bytes()) for _ in range(3)]
+    assert [type(event) for event in told] == [Progress, EngineReady, TokensCounted]
