@@ -33,9 +33,6 @@ from depthtui.tracing.products import fast_products
 _TEXTS_TRIED = 8
 """A published lens is tried on so many texts."""
 
-_AFFINE_LENGTH = LENGTH // 2
-"""Tokens of a text for an affine lens: shorter ones are written more at a time, and so sooner."""
-
 Report = Callable[[str, int, int], None]
 """Told of a stage, in words, and of its steps done and in all."""
 
@@ -142,8 +139,8 @@ class Lenses:
         choice = LensChoice("jacobian")
         maps = read_published(path, info.n_layers, info.d_model)
         with fast_products(self.model.loaded.model):
-            tokens = _TEXTS_TRIED * (self._longest(LENGTH) - 1)
-            texts = self._written(tokens, LENGTH, choice.seed, report, checkpoint)
+            tokens = _TEXTS_TRIED * (self._length - 1)
+            texts = self._written(tokens, choice.seed, report, checkpoint)
         maps = self._tried(maps, texts, self._unembedding(), checkpoint)
         return self.keep(maps, "", choice)
 
@@ -168,24 +165,21 @@ class Lenses:
             path = Path(choice.texts)
             texts, digest = read_texts(path)
             return Calibration.of([self._ids(text) for text in texts], path.name, digest)
-        tokens, length = TOKENS_A_WIDTH * self.model.info.d_model, _AFFINE_LENGTH
+        tokens = TOKENS_A_WIDTH * self.model.info.d_model
         if choice.kind == "jacobian":
             # It takes prompts, of which some are held out.
-            length = LENGTH
-            tokens = -(-choice.prompts * 10 // 9) * (self._longest(length) - 1)
-        written = self._written(tokens, length, choice.seed, report, checkpoint)
-        named = f"{WRITTEN} {choice.seed} {tokens} {length}"
-        digest = hashlib.sha256(named.encode()).hexdigest()[:16]
+            tokens = -(-choice.prompts * 10 // 9) * (self._length - 1)
+        written = self._written(tokens, choice.seed, report, checkpoint)
+        digest = hashlib.sha256(f"{WRITTEN} {choice.seed} {tokens}".encode()).hexdigest()[:16]
         return Calibration.of(written, WRITTEN, digest)
 
-    def _longest(self, length: int) -> int:
-        """Tokens of a text, as many of them as the model can read."""
-        return min(length, self.model.info.context_length or length)
+    @property
+    def _length(self) -> int:
+        """Tokens of a text that the model writes."""
+        return min(LENGTH, self.model.info.context_length or LENGTH)
 
-    def _written(
-        self, tokens: int, length: int, seed: int, report: Report, checkpoint: Check
-    ) -> list[Tensor]:
-        """Texts of so many tokens together that the model writes by itself."""
+    def _written(self, tokens: int, seed: int, report: Report, checkpoint: Check) -> list[Tensor]:
+        """Texts of so many tokens that the model writes by itself."""
         loaded = self.model.loaded
         return write_texts(
             loaded.model,
@@ -194,7 +188,7 @@ class Lenses:
             end_tokens(loaded),
             seed,
             self.model.can_read_on(),
-            self._longest(length),
+            self._length,
             lambda done, total: report("Writing calibration texts", done, total),
             checkpoint,
         )

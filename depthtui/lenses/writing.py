@@ -14,9 +14,9 @@ from depthtui.tracing.decoding import cache_in
 from depthtui.tracing.parts import at_once
 
 LENGTH = 128
-"""Tokens of a text, where nothing else is asked for."""
+"""Tokens of a text."""
 
-_TEXTS_AT_ONCE = 128
+_TEXTS_AT_ONCE = 64
 
 _ENOUGH = 0.95
 """The share of the wanted tokens that is enough: a round of few texts takes as many steps."""
