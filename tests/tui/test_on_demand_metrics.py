@@ -60,7 +60,7 @@ async def test_v_goes_to_the_heatmap_whose_key_is_offered(tmp_path: Path) -> Non
         await it.until(lambda: it.main.focused is heatmap)
         await it.until(lambda: "i computes it" in it.screen_text())
         await it.press("tab")
-        await it.until(lambda: "here, i computes it" in it.screen_text())
+        await it.until(lambda: "then i computes it" in it.screen_text())
         await it.press("shift+tab", "i")
         await it.until(lambda: it.main.measure.metric in it.session.current.result.measured)
 

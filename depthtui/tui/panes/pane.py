@@ -338,7 +338,7 @@ class Pane(Widget, can_focus=True):
             (text, self.pane_styles.muted) for text in wrap(reason, width)
         ]
         # The key computes for the pane with the focus.
-        here = "here, " * (help_text.startswith("i ") and not self.has_focus)
+        here = "tab here, then " * (help_text.startswith("i ") and not self.has_focus)
         lines += [(text, self.pane_styles.faint) for text in wrap(here + help_text, width)]
         first = max(0, (height - len(lines)) // 2)
         if not first <= y < first + len(lines):

@@ -402,7 +402,7 @@ class VerdictPane(ThresholdPage):
         time = f", {about(sum(known))}" if len(known) == len(names) else ""
         if not time and len(names) == 1:
             time = f": {METRIC_BY_NAME[names[0]].cost}"
-        return f"{'' if self.has_focus else 'here, '}i computes {what}{time}"
+        return f"{'' if self.has_focus else 'tab here, then '}i computes {what}{time}"
 
     def _state_words(self, metric: Metric) -> tuple[str, bool]:
         """Whether it is being computed, or what it costs."""
