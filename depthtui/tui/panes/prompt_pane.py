@@ -47,6 +47,7 @@ class PromptPane(Pane):
     _places: list[_Place]
     _lines: list[list[_Place]]
     _first_line = 0
+    _scrolled_in = Size()
     _levels: np.ndarray | None = None
     _ramp: Ramp
     _remarks = Remarks()
@@ -86,6 +87,9 @@ class PromptPane(Pane):
         if values is not None:
             scale = scale_of(values, self.measure.diverging, self.measure.limits)
             self._levels = palette.levels(values, scale.low, scale.high, len(self._ramp))
+        if self.area != self._scrolled_in:
+            # Where it had less room is no reason to hide what has room now.
+            self._first_line, self._scrolled_in = 0, self.area
         self._scroll_to_cursor()
 
     def computes(self) -> tuple[str, ...]:

@@ -97,6 +97,17 @@ async def test_a_long_prompt_follows_the_cursor():
             assert any(f"·t{token}" in line for line in lines(pane))
 
 
+async def test_what_has_room_is_shown_however_little_room_there_was():
+    pane = put(PromptPane(), cursor=Cursor(0, 9))
+    async with framed(pane, (24, 3)) as pilot:
+        pane.show(make_result(tokens=90))
+        assert "·t1" not in lines(pane)[0]
+        await pilot.resize_terminal(24, 8)
+        await pilot.pause()
+        assert "·t1" in lines(pane)[0]
+        assert any("·t9" in line for line in lines(pane))
+
+
 async def test_a_cursor_move_repaints_the_tokens_that_changed():
     pane = put(PromptPane(), ramp="truecolor")
     async with framed(pane, (24, 12)) as pilot:
