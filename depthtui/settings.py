@@ -354,6 +354,18 @@ def datasets_dir(cache_dir: Path) -> Path:
     return cache_dir / "datasets"
 
 
+def hub_cache() -> Path:
+    """The folder in which Hugging Face libraries keep what they download."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    hub_home = os.environ.get("HF_HOME") or os.path.join(home, "huggingface")
+    cache = (
+        os.environ.get("HF_HUB_CACHE")
+        or os.environ.get("HUGGINGFACE_HUB_CACHE")
+        or os.path.join(hub_home, "hub")
+    )
+    return Path(os.path.expandvars(os.path.expanduser(cache)))
+
+
 def log_path() -> Path:
     """Where the details of an unexpected failure are written."""
     from platformdirs import user_log_path

@@ -83,9 +83,9 @@ def under_paper_protocol(
 
 def missing_datasets(names: Sequence[str]) -> list[str]:
     """Those data sets that cannot come from the hub: not fetched before, and not to be fetched."""
-    from depthtui.models.catalog import hub_cache
     from depthtui.models.reach import hub_endpoint, is_forbidden, reaches
     from depthtui.prompts.dataset_formats import DATASETS
+    from depthtui.settings import hub_cache
 
     if find_spec("datasets") is None:
         return list(names)

@@ -7,6 +7,7 @@ where the logit lens's values stand; `metrics.lens_view` makes it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,12 @@ def fitted_lens(result: RunResult | None) -> FittedLens | None:
         return None
     found = result.plain.get(LENS_CLASSES[result.lens])
     return found if isinstance(found, FittedLens) else None
+
+
+def lens_after(lens: str, there: Collection[str]) -> str:
+    """The lens after this one among those that are there, around the end; else the logit lens."""
+    lenses = [name for name in LENSES if name in there]
+    return lenses[(lenses.index(lens) + 1) % len(lenses)] if lens in lenses else LOGIT
 
 
 def lens_title(lens: str) -> str:

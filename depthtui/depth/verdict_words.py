@@ -58,7 +58,7 @@ def verdict_sentence(
     said = [
         _uses(used, n_layers, is_open) if used else _open(firm, fragile, n_layers),
         _doubts(fragile, none),
-        _between_kinds(firm, fragile, n_layers, bool(missing)) if used else "",
+        _between_kinds(firm, used, fragile, n_layers, is_open) if used else "",
     ]
     return " ".join(sentence for sentence in said if sentence)
 
@@ -214,17 +214,18 @@ def _width(measure: Evidence) -> int:
 
 
 def _between_kinds(
-    firm: Sequence[Evidence], fragile: Sequence[Evidence], n_layers: int, could_tell_more: bool
+    firm: Sequence[Evidence],
+    used: Sequence[Evidence],
+    fragile: Sequence[Evidence],
+    n_layers: int,
+    is_open: bool,
 ) -> str:
     """Which kind says clearly fewer layers than another, and why that can be.
 
     Some counts are depths, of layers up to one; others are numbers of layers, which may lie
     anywhere. Of these only a larger one says where: beyond the depth that it exceeds.
     """
-    if not firm:
-        return ""
     depths = [measure for measure in firm if measure.layers is None]
-    used = [measure for measure in firm if measure.of_use]
     readable, causal = _counts("readable", used), _counts("causal", used)
     turning, needed = _counts("geometric", depths), _counts("causal", depths)
     moving = _counts("geometric", firm)
@@ -238,7 +239,7 @@ def _between_kinds(
         (clearly(needed, readable), _REFINE),
         (clearly(causal, readable), _STAND_IN),
         (tried and not causal, _UNSETTLED),
-        (could_tell_more and not causal, _UNCONFIRMED),
+        (is_open, _UNCONFIRMED),
         (clearly(turning, readable), _TURNS_EARLY),
         (clearly(readable, turning), _TURNS_LATE),
         (clearly(moving, causal), _SMALL_CHANGES),

@@ -6,7 +6,14 @@ from collections.abc import Iterable
 from dataclasses import fields
 
 from depthtui.data.lens import LENS_CLASSES, FittedLens, LogitLens
-from depthtui.data.lens_view import LENS_METRICS, LOGIT, LensView, chosen_lens, lens_title
+from depthtui.data.lens_view import (
+    LENS_METRICS,
+    LOGIT,
+    LensView,
+    chosen_lens,
+    lens_after,
+    lens_title,
+)
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import LENSES
 from depthtui.metrics import METRIC_BY_NAME, settling
@@ -42,12 +49,12 @@ def all_through(results: Iterable[RunResult], lens: str) -> list[RunResult]:
 def next_lens(lens: str, results: Iterable[RunResult]) -> str:
     """The lens after this one among those that can be computed, or that one of the runs has."""
     measured = {name for result in results for name in result.measured}
-    there = [
+    there = {
         name
         for name in LENSES
         if name == LOGIT or LENS_METRICS[name] in METRIC_BY_NAME.keys() | measured
-    ]
-    return there[(there.index(lens) + 1) % len(there)] if lens in there else LOGIT
+    }
+    return lens_after(lens, there)
 
 
 def measured_by(metric: str, lens: str) -> str:

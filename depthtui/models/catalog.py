@@ -16,6 +16,7 @@ from typing import Any
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, shown
 from depthtui.files import expanded, open_regular, parse_json, read_whole, why
+from depthtui.settings import hub_cache
 
 DEMO = "demo"
 DEMO_NAME = "SmolLM2-135M-Instruct"
@@ -155,18 +156,6 @@ def lasting_name(name: str) -> str:
         return str(path.absolute()) if name != DEMO and path.exists() else name
     except (OSError, RuntimeError, ValueError):
         return name
-
-
-def hub_cache() -> Path:
-    """The folder in which Hugging Face libraries keep what they download."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    hub_home = os.environ.get("HF_HOME") or os.path.join(home, "huggingface")
-    cache = (
-        os.environ.get("HF_HUB_CACHE")
-        or os.environ.get("HUGGINGFACE_HUB_CACHE")
-        or os.path.join(hub_home, "hub")
-    )
-    return Path(os.path.expandvars(os.path.expanduser(cache)))
 
 
 def cached_snapshot(model_id: str, revision: str = "") -> Path | None:

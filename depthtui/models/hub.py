@@ -25,11 +25,11 @@ from depthtui.errors import DepthError, first_line
 from depthtui.models.catalog import (
     WEIGHTS_INDEX,
     complete_snapshot,
-    hub_cache,
     weight_files,
 )
 from depthtui.models.free_space import check_disk
 from depthtui.models.reach import check_reachable, hub_endpoint
+from depthtui.settings import hub_cache
 
 Report = Callable[[Progress], None]
 CheckFolder = Callable[[Path], object]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from depthtui.installing import install_extra
 from depthtui.prompts.dataset_formats import DATASETS, Dataset
+from depthtui.settings import hub_cache
 
 _SPLITS = ("train", "test", "valid", "dev")
 
@@ -44,9 +45,7 @@ def how_to_get(name: str, folder: Path) -> str:
 
 def _fetched(dataset: Dataset) -> Path | None:
     """The file of the set's split among what was fetched from the hub; None unless it is one."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    repository = Path(HF_HUB_CACHE) / f"datasets--{dataset.hub_id.replace('/', '--')}"
+    repository = hub_cache() / f"datasets--{dataset.hub_id.replace('/', '--')}"
     try:
         snapshot = max((repository / "snapshots").iterdir(), key=lambda path: path.stat().st_mtime)
         files = sorted(path for path in snapshot.rglob("*") if path.is_file())

@@ -40,7 +40,7 @@ from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.engine import Engine
 from depthtui.tui.state.explorer import LONGEST_TYPED, Explorer, Problem, Toast
 from depthtui.tui.state.kept_session import keep_session, kept_session, session_path
-from depthtui.tui.themes import DEFAULT_THEME, THEMES
+from depthtui.tui.themes import DEFAULT_THEME, THEMES, theme_setting
 
 if TYPE_CHECKING:
     from depthtui.tui.screens.dialogs.edited_list import EditedList
@@ -381,7 +381,7 @@ class DepthApp(App[int]):
         from depthtui.tui.state.settings_list import SettingsList
 
         if self._settings_list is None:
-            themes = {name: "" if name == DEFAULT_THEME else name for name in self.available_themes}
+            themes = {name: theme_setting(name) for name in self.available_themes}
             measures = [found.name for found in ALL_MEASURES if found.metric in OF_THE_PASS]
             choices = {"theme": themes, "measure": {name: name for name in measures}}
             self._settings_list = SettingsList(self.explorer, self._settings_file, choices)
@@ -452,8 +452,7 @@ class DepthApp(App[int]):
 
         def chosen(looks: Looks | None) -> None:
             if looks is not None:
-                theme = "" if looks.theme == DEFAULT_THEME else looks.theme
-                self.explorer.change(theme=theme, palette=looks.palette)
+                self.explorer.change(theme=theme_setting(looks.theme), palette=looks.palette)
 
         settings = self.explorer.settings
         self.push_screen(LooksPicker(settings.palette, settings.ramp), chosen)

@@ -10,6 +10,12 @@ from textual.theme import Theme
 
 DEFAULT_THEME = "depth-dark"
 
+
+def theme_setting(theme: str) -> str:
+    """What the settings say for a theme: nothing for the explorer's own."""
+    return "" if theme == DEFAULT_THEME else theme
+
+
 THEMES = (
     Theme(
         name=DEFAULT_THEME,

@@ -62,7 +62,7 @@ async def picture_of(scene: Scene, folder: Path) -> str:
         ramp="truecolor",
     )
     # Nor on what was fetched from the hub.
-    with patch.dict(os.environ), patch("huggingface_hub.constants.HF_HUB_CACHE", "/nowhere"):
+    with patch.dict(os.environ, HF_HUB_CACHE="/nowhere"):
         os.environ.pop("NO_COLOR", None)
         async with explore(folder, size=scene.size, settings=settings) as it:
             it.app.animation_level = "none"

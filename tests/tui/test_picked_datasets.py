@@ -16,7 +16,7 @@ from tests.tui.test_dialogs import opened, started
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where data sets are looked for; nothing was fetched from the hub."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     folder = tmp_path / "cache" / "datasets"
     folder.mkdir(parents=True)
     return folder

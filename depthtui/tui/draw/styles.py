@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal, TypeAlias
 
+import numpy as np
 from rich.cells import cell_len
 from rich.color import Color as RichColor
 from rich.color import ColorSystem
@@ -132,6 +133,12 @@ class Ramp:
 
     def __len__(self) -> int:
         return len(self.glyphs or self.colours)
+
+    def halves(self, cells: int) -> list[tuple[RichColor, RichColor]]:
+        """The colours in so many cells, two in each: left and right."""
+        steps = np.rint(np.linspace(0, len(self) - 1, 2 * cells)).astype(int)
+        colours = [self.colours[step] for step in steps]
+        return list(zip(colours[::2], colours[1::2], strict=True))
 
     def written_on(self, level: int) -> Style:
         """Text on the colour of a level; plain on a ramp of glyphs or an unknown value."""

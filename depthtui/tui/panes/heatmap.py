@@ -519,11 +519,7 @@ class Heatmap(Pane):
 @lru_cache(maxsize=64)
 def _colours_of(ramp: Ramp, cells: int) -> list[Piece]:
     """A ramp in so many cells, two colours in each."""
-    steps = np.rint(np.linspace(0, len(ramp) - 1, 2 * cells)).astype(int)
-    return [
-        ("▌", Style(color=ramp.colours[left], bgcolor=ramp.colours[right]))
-        for left, right in zip(steps[::2], steps[1::2], strict=True)
-    ]
+    return [("▌", Style(color=left, bgcolor=right)) for left, right in ramp.halves(cells)]
 
 
 def means_in(values: np.ndarray, bins: Side) -> np.ndarray:

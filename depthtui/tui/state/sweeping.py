@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from depthtui.data.lens_view import LOGIT
+from depthtui.data.lens_view import LOGIT, lens_after
 from depthtui.data.protocol import (
     Event,
     PromptDone,
@@ -15,7 +15,7 @@ from depthtui.data.protocol import (
     SweepProgress,
 )
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings, SummarySettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.prompts.tasks import TASKS
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
@@ -101,10 +101,8 @@ class Sweeping:
         """Read through the next lens that read any prompt; False where there is no other."""
         records = [record for found in self.records.values() for record in found.values()]
         read = {LOGIT, *(lens for record in records for lens in record.lenses or {})}
-        lenses = [lens for lens in LENSES if lens in read]
-        lens = self.plan.summary.lens
-        turned = lenses[(lenses.index(lens) + 1) % len(lenses)] if lens in lenses else LOGIT
-        if turned == lens:
+        turned = lens_after(self.plan.summary.lens, read)
+        if turned == self.plan.summary.lens:
             return False
         self.plan = replace(self.plan, summary=replace(self.plan.summary, lens=turned))
         self.version += 1

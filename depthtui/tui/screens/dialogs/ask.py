@@ -1,8 +1,8 @@
-"""One line that asks before running work is ended; the key that asked for it confirms."""
+"""One line that asks for a key; before running work is ended, the key that asked confirms."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from textual import events
@@ -16,32 +16,34 @@ from depthtui.tui import keymap
 from depthtui.tui.state.explorer import Explorer
 
 
-class Ask(ModalScreen[bool]):
-    """A line at the bottom; dismissed with whether one of `keys` was pressed.
+class AskForKey(ModalScreen[str | None]):
+    """A line at the bottom; dismissed with the key that is pressed, None for the mouse.
 
     Args:
-        question: what would be lost, and which key agrees to that.
-        keys: those that agree; every other one, and the mouse, leaves everything as it is.
+        question: what the key is for.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c", "app.quit", "quit", show=False, system=True, priority=True),
     ]
 
-    def __init__(self, question: str, keys: Collection[str]) -> None:
+    def __init__(self, question: str) -> None:
         super().__init__()
         self._question = question
-        self._keys = keys
 
     def compose(self) -> ComposeResult:
         yield Static(Content(self._question), id="question")
 
     def on_key(self, event: events.Key) -> None:
         event.stop()
-        self.dismiss(event.key in self._keys)
+        self.dismiss(event.key)
 
     def on_click(self) -> None:
-        self.dismiss(False)
+        self.dismiss(None)
+
+
+class Ask(AskForKey):
+    """Says what would be lost, and which key agrees to that; every other leaves all as it is."""
 
 
 def ask_first(
@@ -67,9 +69,9 @@ def ask_first(
         return
     keys = keymap.keys_of(binding_id, explorer.settings.keys)
 
-    def answered(agreed: bool | None) -> None:
-        if agreed:
+    def answered(key: str | None) -> None:
+        if key in keys:
             then()
 
     question = f"{lost}. {keys[0]} {does}, other keys go back."
-    app.push_screen(Ask(question, keys), answered)
+    app.push_screen(Ask(question), answered)

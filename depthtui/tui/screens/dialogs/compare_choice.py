@@ -11,8 +11,8 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from depthtui.tui.screens.dialogs.dialog import ListDialog
-from depthtui.tui.screens.dialogs.session_screen import RunTable, line_cells
+from depthtui.tui.screens.dialogs.dialog import ListDialog, line_cells
+from depthtui.tui.screens.dialogs.session_screen import WIDEST, RunTable
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
 
@@ -54,7 +54,9 @@ class CompareChoice(ListDialog[Partner]):
     def on_mount(self) -> None:
         listing = self.listing
         settings = self._explorer.settings.summary_settings()
-        table = RunTable(self._runs, self._session, settings, line_cells(self.app.size.width))
+        table = RunTable(
+            self._runs, self._session, settings, line_cells(self.app.size.width, WIDEST)
+        )
         self.query_one("#runs-head", Static).update(table.head)
         listing.add_option(Option(Content("The same prompt on another model…")))
         listing.add_options(Option(table.line(run)) for run in self._runs)

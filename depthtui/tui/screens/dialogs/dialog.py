@@ -24,6 +24,17 @@ WRONG = "$text-error"
 Result = TypeVar("Result")
 
 
+def line_cells(screen: int, widest: int) -> int:
+    """Cells of a line of a list in a dialog, as the style sheet has it.
+
+    Args:
+        screen: cells of a line of the screen.
+        widest: cells of the dialog where there is room.
+    """
+    # 5 are the dialog's edges and padding, and the scrollbar.
+    return (min(screen * 9 // 10, widest) if screen >= 100 else screen) - 5
+
+
 class Dialog(ModalScreen[Result | None]):
     """A framed dialog; dismissed with None when it is left.
 

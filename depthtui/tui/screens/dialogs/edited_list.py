@@ -15,10 +15,10 @@ from textual.widgets.option_list import Option
 
 from depthtui.errors import DepthError
 from depthtui.token_text import printable_chars
-from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, ListDialog
+from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, ListDialog, line_cells
 from depthtui.tui.state.settings_list import SettingsList
 
-WIDEST = 100
+_WIDEST = 100
 """Cells of the widest such list, as the style sheet has it."""
 
 
@@ -77,9 +77,7 @@ class EditedList(ListDialog[None]):
     @property
     def cells(self) -> int:
         """Cells of a line."""
-        screen = self.app.size.width
-        # 5 are the dialog's edges and padding, and the scrollbar.
-        return (min(screen * 9 // 10, WIDEST) if screen >= 100 else screen) - 5
+        return line_cells(self.app.size.width, _WIDEST)
 
     def body(self) -> ComposeResult:
         yield Input(placeholder=f"words of a {self.noun}", id="filter", compact=True)

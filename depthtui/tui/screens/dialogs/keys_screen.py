@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import ClassVar
 
-from textual import events
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.keys import format_key
-from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from depthtui.token_text import fit_shown, printable_chars
 from depthtui.tui import keymap
 from depthtui.tui.draw.styles import fit_right
+from depthtui.tui.screens.dialogs.ask import AskForKey
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG
 from depthtui.tui.screens.dialogs.edited_list import EditedList
 
@@ -112,7 +109,7 @@ class KeysScreen(EditedList):
         """Ask for a key; the one that was `agreed` to may be shared."""
 
         def pressed(key: str | None) -> None:
-            if key is not None:
+            if key not in (None, "escape"):
                 self._pressed(name, key, adds, agreed)
 
         self.app.push_screen(PressKey(words), pressed)
@@ -151,27 +148,5 @@ class KeysScreen(EditedList):
         self.show_change()
 
 
-class PressKey(ModalScreen[str]):
-    """A line at the bottom; dismissed with the key that is pressed, or None for escape.
-
-    Args:
-        words: what the key is for.
-    """
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+c", "app.quit", "quit", show=False, system=True, priority=True),
-    ]
-
-    def __init__(self, words: str) -> None:
-        super().__init__()
-        self._words = words
-
-    def compose(self) -> ComposeResult:
-        yield Static(Content(self._words), id="question")
-
-    def on_key(self, event: events.Key) -> None:
-        event.stop()
-        self.dismiss(None if event.key == "escape" else event.key)
-
-    def on_click(self) -> None:
-        self.dismiss(None)
+class PressKey(AskForKey):
+    """Asks for a command's new key; escape leaves the one that it has."""

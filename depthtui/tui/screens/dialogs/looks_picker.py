@@ -124,13 +124,10 @@ def _strip(ramp: Ramp) -> Content:
     """A ramp in a few cells, two colours a cell."""
     if ramp.glyphs:
         return Content(ramp.glyphs.ljust(_STRIP_CELLS))
-    last = 2 * _STRIP_CELLS - 1
-    steps = (round(place * (len(ramp) - 1) / last) for place in range(last + 1))
-    colours = [ramp.colours[step].get_truecolor().hex for step in steps]
     return Content.assemble(
         *(
-            ("▌", f"{left} on {right}")
-            for left, right in zip(colours[::2], colours[1::2], strict=True)
+            ("▌", f"{left.get_truecolor().hex} on {right.get_truecolor().hex}")
+            for left, right in ramp.halves(_STRIP_CELLS)
         )
     )
 

@@ -22,7 +22,7 @@ from depthtui.report.skips import without
 from depthtui.token_text import fit_shown, printable_chars
 from depthtui.tui.draw.styles import fit_right
 from depthtui.tui.screens.dialogs.confirm import Confirm
-from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
+from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog, line_cells
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.kept_session import words_of
 from depthtui.tui.state.session import Run, RunState, Session
@@ -87,7 +87,9 @@ class SessionScreen(ListDialog[SessionChoice]):
         kept = listing.highlighted or 0
         listing.clear_options()
         settings = self._explorer.settings.summary_settings()
-        table = RunTable(self._runs, self._session, settings, line_cells(self.app.size.width))
+        table = RunTable(
+            self._runs, self._session, settings, line_cells(self.app.size.width, WIDEST)
+        )
         head = self.query_one("#runs-head", Static)
         head.update(table.head)
         head.display = bool(self._runs)
@@ -147,7 +149,7 @@ _HEADS |= {"model": "model", "task": "task"}
 _NUMBERS = (*_RULES, "layers")
 _NUMBER_CELLS = 6
 _LEAST_PROMPT, _LEAST_CUT_PROMPT = 16, 6
-_WIDEST = 140
+WIDEST = 140
 """Cells of the widest dialog with a list of runs, as the style sheet has it."""
 
 _LONGEST_NAME = 28
@@ -228,11 +230,6 @@ def _texts(run: Run, settings: SummarySettings) -> dict[str, str]:
         "model": printable_chars(run.model.name),
         "task": task_title(run.prompt),
     }
-
-
-def line_cells(screen: int) -> int:
-    """Cells of a line in a list of runs on a screen of this width."""
-    return min(screen * 9 // 10, _WIDEST) - 5 if screen >= 100 else screen - 5
 
 
 def run_card(run: Run, session: Session) -> Content:
