@@ -12,7 +12,7 @@ from textual import dom, events
 from textual._widget_navigation import Direction
 from textual.await_complete import AwaitComplete
 from textual.dom import DOMNode
-from textual.geometry import Offset
+from textual.geometry import Offset, Region
 from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.messages import CloseMessages, InvokeLater, Prune
@@ -37,6 +37,7 @@ _get_widget_and_offset_at = Screen.get_widget_and_offset_at
 _move_page = OptionList._move_page
 _type_in_input = Input._on_key
 _type_in_area = TextArea._on_key
+_refresh = Widget.refresh
 _watch = dom._watch  # type: ignore[attr-defined]
 
 
@@ -138,6 +139,17 @@ async def _edits(field: Input | TextArea, event: events.Key) -> bool:
     return False
 
 
+def refresh(self: Widget, *regions: Region, layout: bool = False, **wanted: bool) -> Widget:
+    """Lay a widget out afresh though it waits to be laid out already.
+
+    `Widget._get_box_model` keeps sizes by `_layout_updates`, and `Widget.refresh` counts one only
+    where none is waiting: what is laid out between two changes keeps the size of the first.
+    """
+    if layout and self._layout_required:
+        self._layout_updates += 1
+    return _refresh(self, *regions, layout=layout, **wanted)
+
+
 def watch(
     node: DOMNode, obj: DOMNode, attribute_name: str, callback: Any, *, init: bool = True
 ) -> None:
@@ -160,4 +172,5 @@ def install() -> None:
     OptionList._move_page = move_page  # type: ignore[method-assign]
     Input._on_key = type_in_input  # type: ignore[method-assign]
     TextArea._on_key = type_in_area  # type: ignore[method-assign]
+    Widget.refresh = refresh  # type: ignore[method-assign, assignment]
     dom._watch = watch  # type: ignore[attr-defined]

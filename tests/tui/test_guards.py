@@ -128,6 +128,28 @@ async def test_an_old_size_and_a_new_one_do_not_chase_each_other() -> None:
         assert screen.size == (120, 40)
 
 
+class Label(App[None]):
+    """A line as wide as its words."""
+
+    CSS = "#words { width: auto; }"
+
+    def compose(self) -> ComposeResult:
+        yield Static("some words", id="words")
+
+
+async def test_words_changed_again_while_they_are_laid_out_have_room() -> None:
+    app = Label()
+    async with app.run_test() as pilot:
+        words = app.query_one("#words", Static)
+        words.update("")
+        app.screen._refresh_layout()
+        words.update("other words")
+        words._check_refresh()
+        await pilot.pause()
+        app.screen._refresh_layout()
+        assert words.region.width == len("other words")
+
+
 @pytest.mark.parametrize("kind", [Input, TextArea])
 async def test_keys_that_arrive_together_keep_their_order(
     kind: type[Input] | type[TextArea],
