@@ -6,13 +6,15 @@ drawn where they lie.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby
 
 from depthtui.data.verdict import Evidence
 from depthtui.tui.draw.styles import PaneStyles, Piece
 
 FIRM_MARK, FRAGILE_MARK = "◆", "◇"
-FIRM_LAYER, FRAGILE_LAYER = "■", "□"
+_FIRM_LAYERS, _FRAGILE_LAYERS = ("■", "◧"), ("□", "◫")
+"""A cell of counted layers, and one of which not every layer is counted."""
 _TRACK, _FIRM_BAND, _FRAGILE_BAND = "─", "━", "╍"
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
 """What the axis may count layers in."""
@@ -49,15 +51,21 @@ def track(measure: Evidence, n_layers: int, width: int, styles: PaneStyles) -> l
 def _layers(
     measure: Evidence, layers: tuple[int, ...], n_layers: int, width: int, styles: PaneStyles
 ) -> list[Piece]:
-    """Each counted layer l from the axis's l to l + 1."""
-    counted = {cell for layer in layers for cell in _cells_of(layer, n_layers, width)}
-    mark = FIRM_LAYER if measure.firm else FRAGILE_LAYER
+    """Each counted layer l from the axis's l to l + 1, and how far a cell of several is counted."""
+    others = sorted(set(range(n_layers)) - set(layers))
+    counted, free = _cells(layers, n_layers, width), _cells(others, n_layers, width)
+    whole, part = _FIRM_LAYERS if measure.firm else _FRAGILE_LAYERS
     style = styles.text if measure.firm else styles.warning
-    return [
-        (mark * length, style) if is_counted else (_TRACK * length, styles.faint)
-        for is_counted, run in groupby(range(width), counted.__contains__)
-        for length in (len(list(run)),)
+    marks = [
+        _TRACK if cell not in counted else part if cell in free else whole for cell in range(width)
     ]
+    return [
+        ("".join(run), styles.faint if mark == _TRACK else style) for mark, run in groupby(marks)
+    ]
+
+
+def _cells(layers: Iterable[int], n_layers: int, width: int) -> set[int]:
+    return {cell for layer in layers for cell in _cells_of(layer, n_layers, width)}
 
 
 def _cells_of(layer: int, n_layers: int, width: int) -> range:

@@ -87,7 +87,9 @@ def test_layers_that_may_lie_anywhere_are_drawn_where_they_lie(styles: PaneStyle
     # A depth of 6, all layers up to layer 5, ends where the next layer would begin.
     assert drawn_in(21) == "■■■■──────■■──────■■─"
     assert drawn_in(21, FIRM).index("◆") == 12
-    assert drawn_in(6) == "■─■─■─"
+    # Of two layers that share a cell, one alone is told from both.
+    assert drawn_in(6) == "■─◧─◧─"
+    assert drawn_in(6, replace(some, firm=False)) == "□─◫─◫─"
     assert drawn_in(21, replace(some, firm=False)).startswith("□□□□──")
     assert drawn_in(21, replace(some, count=0, layers=())) == "─" * 21
 
