@@ -38,6 +38,9 @@ PACE = 0.012
 WARM = 200
 """Events until memory is measured for the first time."""
 
+EVENTS_A_MEASURE = 600
+"""Events between two measures of memory from then on."""
+
 GROWTH = 1.05
 """How much more memory it may take from then on."""
 
@@ -118,8 +121,8 @@ class Tally:
         lives: how often the explorer was started: keys may quit it.
         checks: how often the screen was compared with one drawn afresh.
         moving: how often that said nothing, because the screen did not rest.
-        memory: MB of explorer and engine, when first measured and last, for each life that was
-            long enough.
+        memory: MB of explorer and engine from `WARM` events on, every `EVENTS_A_MEASURE` and at the
+            end, for each life that was long enough.
         wrong: everything that should not be.
     """
 
@@ -127,11 +130,13 @@ class Tally:
     lives: int = 0
     checks: int = 0
     moving: int = 0
-    memory: list[tuple[str, float, float]] = field(default_factory=list)
+    memory: list[tuple[str, list[float]]] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        grown = [f"{what} {first:.0f} to {last:.0f} MB" for what, first, last in self.memory]
+        grown = [
+            f"{what} {', '.join(f'{size:.0f}' for size in sizes)} MB" for what, sizes in self.memory
+        ]
         return "\n".join(
             [
                 f"{self.events} events, {self.lives} starts, {self.checks} screens compared,"
@@ -152,7 +157,7 @@ class Soak:
     def __init__(self, folder: Path, command: Sequence[str]) -> None:
         self._folder = folder
         self._command = command
-        self._first: dict[str, float] = {}
+        self._taken: dict[str, list[float]] = {}
         self._sent = 0
         self.tally = Tally()
         self.terminal = self._start()
@@ -164,7 +169,7 @@ class Soak:
         terminal = Terminal(self._folder, *self._command, cwd=away, environment=offline)
         terminal.until(lambda: "Verdict · 1 of" in terminal.text)
         self.tally.lives += 1
-        self._first, self._sent = {}, 0
+        self._taken, self._sent = {}, 0
         return terminal
 
     def run(self, events: Iterable[Event]) -> Tally:
@@ -176,8 +181,9 @@ class Soak:
                 self.terminal = self._start()
             elif self._sent % EVENTS_A_CHECK == 0:
                 self._check_screen()
-            if self._sent == WARM:
-                self._first = self._memory()
+            if self._sent >= WARM and (self._sent - WARM) % EVENTS_A_MEASURE == 0:
+                self._measure()
+        self._measure()
         self._compare_memory()
         self._quit()
         self._read_log()
@@ -254,12 +260,19 @@ class Soak:
         engines = sum(engine.memory_info().rss for engine in explorer.children())
         return {"explorer": explorer.memory_info().rss / 1e6, "engine": engines / 1e6}
 
+    def _measure(self) -> None:
+        for what, size in self._memory().items():
+            self._taken.setdefault(what, []).append(size)
+
     def _compare_memory(self) -> None:
-        for what, first in self._first.items():
-            last = self._memory().get(what, 0.0)
-            self.tally.memory.append((what, first, last))
-            if last > first * GROWTH:
-                self.tally.wrong.append(f"the {what} grew from {first:.0f} to {last:.0f} MB")
+        """Keep what was measured; that a process has grown is wrong."""
+        for what, sizes in self._taken.items():
+            if len(sizes) == 1:
+                continue
+            self.tally.memory.append((what, sizes))
+            if sizes[-1] > sizes[0] * GROWTH:
+                grown = f"from {sizes[0]:.0f} to {sizes[-1]:.0f} MB"
+                self.tally.wrong.append(f"the {what} grew {grown}")
 
     # The end ----------------------------------------------------------------
 
