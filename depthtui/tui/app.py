@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -28,23 +29,21 @@ from textual.widget import Widget
 from textual.widgets import Static
 from textual.worker import WorkerFailed
 
-from depthtui.data.protocol import Progress, RunFinished
-from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.log import log_bug
 from depthtui.settings import Settings, change_settings
 from depthtui.tui import guards, keymap, minimal_updates
-from depthtui.tui.engine_client import EngineClient
 from depthtui.tui.messages import EngineDied, EngineEvent
-from depthtui.tui.state.engine import Engine
-from depthtui.tui.state.explorer import LONGEST_TYPED, Explorer, Problem, Toast
-from depthtui.tui.state.kept_session import keep_session, kept_session, session_path
+from depthtui.tui.state.toast import Toast
 from depthtui.tui.themes import DEFAULT_THEME, THEMES, theme_setting
 
 if TYPE_CHECKING:
+    from depthtui.data.run import Prompt
     from depthtui.tui.screens.dialogs.edited_list import EditedList
     from depthtui.tui.screens.main_screen import MainScreen
+    from depthtui.tui.state.engine import Engine
+    from depthtui.tui.state.explorer import Explorer, Problem
     from depthtui.tui.state.settings_list import SettingsList
 
 LAST_RESORT = 2.0
@@ -110,9 +109,17 @@ class DepthApp(App[int]):
         self._said_not_kept = False
         self.main: MainScreen | None = None
         self._make_engine = make_engine or self._engine_process
-        self.explorer = Explorer(spec, settings, self, given)
+        self._spec = spec
+        self._given = given
         self._settings_list: SettingsList | None = None
         self._heeded = settings
+
+    @cached_property
+    def explorer(self) -> Explorer:
+        """What is shown; it brings NumPy along, for which the first frame does not wait."""
+        from depthtui.tui.state.explorer import Explorer
+
+        return Explorer(self._spec, self._heeded, self, self._given)
 
     # Starting and ending ----------------------------------------------------
 
@@ -130,12 +137,11 @@ class DepthApp(App[int]):
         self._take_theme()
         self._tell_of_keys()
         self._catch_signals()
-        # The screens bring NumPy along: the first frame does not wait for it.
         self.call_after_refresh(self._open)
 
     def _tell_of_keys(self) -> None:
         """Remap keys as the settings say, and say what is wrong with that."""
-        keys = self.explorer.settings.keys
+        keys = self._heeded.keys
         self.set_keymap(keymap.complete(keys))
         unknown = sorted(set(keys) - {binding.id for binding in keymap.ALL})
         if unknown:
@@ -154,6 +160,8 @@ class DepthApp(App[int]):
         self.call_after_refresh(self._start_explorer)
 
     def _start_explorer(self) -> None:
+        from depthtui.tui.state.kept_session import kept_session
+
         if not gc.isenabled():
             # What is there now stays: collections need not look through it, key by key.
             gc.freeze()
@@ -168,6 +176,8 @@ class DepthApp(App[int]):
 
     @property
     def _session_file(self) -> Path:
+        from depthtui.tui.state.kept_session import session_path
+
         return session_path(self.explorer.cache_dir)
 
     def _warn(self, message: str) -> None:
@@ -175,6 +185,8 @@ class DepthApp(App[int]):
 
     def _keep_session(self) -> None:
         """Keep what was run for the next start, unless that is what every start brings."""
+        from depthtui.tui.state.kept_session import keep_session
+
         explorer, main = self.explorer, self.main
         if main is None or not explorer.settings.use_cache or not explorer.has_own_runs:
             return
@@ -192,6 +204,8 @@ class DepthApp(App[int]):
         return engine
 
     def _engine_process(self) -> Engine:
+        from depthtui.tui.engine_client import EngineClient
+
         if self._engine_log is None:
             handle, name = tempfile.mkstemp(prefix="depthtui-engine-", suffix=".log")
             os.close(handle)
@@ -208,7 +222,7 @@ class DepthApp(App[int]):
 
     def _signalled(self, number: int) -> None:
         self._keep_session()
-        self.explorer.close()
+        self._close_explorer()
         # A terminal that is gone may never take the last bytes.
         watchdog = threading.Timer(LAST_RESORT, os._exit, (128 + number,))
         watchdog.daemon = True
@@ -226,11 +240,16 @@ class DepthApp(App[int]):
 
     def _quit(self) -> None:
         self._keep_session()
-        self.explorer.close()
+        self._close_explorer()
         self.exit(0)
 
+    def _close_explorer(self) -> None:
+        """End the engine; what ends with the first frame has none."""
+        if self.main is not None:
+            self.explorer.close()
+
     def on_unmount(self) -> None:
-        self.explorer.close()
+        self._close_explorer()
         if self._engine_log is not None and self._exception is None:
             with contextlib.suppress(OSError):
                 self._engine_log.unlink()
@@ -259,7 +278,7 @@ class DepthApp(App[int]):
         # What cannot go on may not have a session that can be kept either.
         with contextlib.suppress(Exception):
             self._keep_session()
-        self.explorer.close()
+        self._close_explorer()
         self._return_code = 1
         if self._exception is None:
             self._exception = error
@@ -285,13 +304,21 @@ class DepthApp(App[int]):
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.InputEvent):
             self._mishaps.clear()
-        if isinstance(event, events.Paste) and len(event.text) > LONGEST_TYPED:
-            self._warn(
-                f"Of a paste of {len(event.text):,} characters nothing was taken: "
-                f"{LONGEST_TYPED:,} are the most. p opens a longer prompt as a file."
-            )
+        if isinstance(event, events.Paste) and self._is_too_long(event):
             return
         await super().on_event(event)
+
+    def _is_too_long(self, paste: events.Paste) -> bool:
+        """Whether so much is pasted that keys would take seconds; says so."""
+        from depthtui.tui.state.explorer import LONGEST_TYPED
+
+        if len(paste.text) <= LONGEST_TYPED:
+            return False
+        self._warn(
+            f"Of a paste of {len(paste.text):,} characters nothing was taken: "
+            f"{LONGEST_TYPED:,} are the most. p opens a longer prompt as a file."
+        )
+        return True
 
     def on_resize(self, event: events.Resize) -> None:
         # A terminal moves what it shows to where its new size has room.
@@ -319,6 +346,8 @@ class DepthApp(App[int]):
 
     @on(EngineEvent)
     def _engine_said(self, message: EngineEvent) -> None:
+        from depthtui.data.protocol import Progress, RunFinished
+
         self.explorer.handle(message.event)
         if self.main is not None and isinstance(message.event, Progress):
             self.main.advance(message.event)
@@ -429,7 +458,7 @@ class DepthApp(App[int]):
 
     def _take_theme(self) -> None:
         """Show the theme of the settings, or the explorer's own where there is no such one."""
-        wanted = self.explorer.settings.theme
+        wanted = self._heeded.theme
         self.theme = wanted if wanted in self.available_themes else DEFAULT_THEME
 
     # Keys -------------------------------------------------------------------

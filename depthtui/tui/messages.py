@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.message import Message
 
-from depthtui.data.protocol import Event
-from depthtui.tui.state.engine import EngineDeath
+if TYPE_CHECKING:
+    from depthtui.data.protocol import Event
+    from depthtui.tui.state.engine import EngineDeath
 
 
 class EngineEvent(Message):

@@ -199,7 +199,29 @@ def test_hostile_tokens_send_no_escapes_of_their_own(
     assert "\x1b[?1049l" not in body
 
 
-def test_the_first_frame_does_not_wait_for_torch(tmp_path: Path) -> None:
+def test_the_first_frame_waits_for_textual_alone() -> None:
+    code = """if True:
+        import sys
+        from depthtui.data.run_settings import ModelSpec
+        from depthtui.settings import Settings
+        from depthtui.tui.app import DepthApp
+
+        class FirstFrame(DepthApp):
+            def _open(self) -> None:
+                self.loaded = set(sys.modules)
+                self.exit()
+
+        app = FirstFrame(ModelSpec(), Settings())
+        app.run(headless=True)
+        print(*app.loaded)
+    """
+    loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert "depthtui.tui.app" in loaded
+    later = {"depthtui.data.protocol", "depthtui.metrics", "depthtui.tui.panes", "numpy", "tomlkit"}
+    assert later & loaded == set()
+
+
+def test_the_screens_do_not_wait_for_torch() -> None:
     code = (
         "import sys; import depthtui.tui.app, depthtui.tui.screens.main_screen;"
         "print([m for m in ('torch', 'transformers', 'accelerate') if m in sys.modules])"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.lens import LENS_CLASSES
@@ -53,6 +53,7 @@ from depthtui.tui.state.datasets import Datasets
 from depthtui.tui.state.engine import Engine, EngineDeath
 from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.session import Run, RunState, Session
+from depthtui.tui.state.toast import Toast
 
 _MOST_RECENT = 12
 """Models opened before that are remembered."""
@@ -82,15 +83,6 @@ class Phase(Enum):
     WRITING = "writing"
     NO_MODEL = "no model"
     DEAD = "engine gone"
-
-
-@dataclass(frozen=True)
-class Toast:
-    """Something for a toast: `severity` is Textual's, the texts are untrusted."""
-
-    message: str
-    severity: Literal["information", "warning", "error"] = "information"
-    title: str = ""
 
 
 @dataclass(frozen=True)

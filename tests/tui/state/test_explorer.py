@@ -21,8 +21,9 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.state.engine import EngineDeath
-from depthtui.tui.state.explorer import Explorer, Phase, Toast
+from depthtui.tui.state.explorer import Explorer, Phase
 from depthtui.tui.state.session import Run, RunState
+from depthtui.tui.state.toast import Toast
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.builders.results import full_result, tokens_of

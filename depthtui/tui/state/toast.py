@@ -1,0 +1,15 @@
+"""What the explorer tells people in passing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Toast:
+    """Something for a toast: `severity` is Textual's, the texts are untrusted."""
+
+    message: str
+    severity: Literal["information", "warning", "error"] = "information"
+    title: str = ""
