@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
@@ -95,7 +96,7 @@ class SweepFolder:
         """The record with that key, or None; a damaged one is none, and told.
 
         Raises:
-            DepthError: there is one that cannot be read.
+            DepthError: there is one that cannot be read, or the folder can be none.
         """
         if key not in self._records:
             path = self.path / "records" / record_name(cell, number, key)
@@ -190,6 +191,10 @@ class SweepFolder:
                 )
             return None
         except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
+                raise DepthError(
+                    f"{self.path} cannot be a folder: {why(error)}.", "Choose another --out folder."
+                ) from None
             # It may be whole, on a disk that is not there for the moment.
             raise DepthError(
                 f"The record {path} cannot be read: {why(error)}.",

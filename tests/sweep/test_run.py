@@ -236,6 +236,17 @@ def test_a_record_that_cannot_be_read_stops_the_sweep_and_stays(tmp_path: Path, 
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["file/x", "n" * 300])
+def test_where_no_folder_can_be_none_is_looked_for(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    engine = ScriptedEngine()
+    with pytest.raises(DepthError) as caught:
+        sweep(make_plan(), tmp_path / name, engine)
+    assert caught.value.message.startswith(f"{tmp_path / name} cannot be a folder")
+    assert "record" not in str(caught.value)
+    assert not engine.runs
+
+
 @pytest.mark.parametrize("number", ["1e999", "NaN", "[" * 100_000, "9" * 5000])
 def test_one_damaged_number_costs_one_record(tmp_path: Path, number: str) -> None:
     plan = make_plan(("alpha",))
