@@ -337,7 +337,8 @@ def _probe(model: nn.Module, layers: tuple[nn.Module, ...]) -> _Probe:
     """One forward that keeps every layer's ends and every candidate's output.
 
     Raises:
-        DepthError: a layer runs more than once, or not on one residual stream.
+        DepthError: a layer runs more than once, not on one residual stream, or gives what is
+            no number.
     """
     before: list[list[Tensor]] = [[] for _ in layers]
     after: list[list[Tensor]] = [[] for _ in layers]
@@ -379,6 +380,7 @@ def _probe(model: nn.Module, layers: tuple[nn.Module, ...]) -> _Probe:
     for layer, read, written in zip(layers, before, after, strict=True):
         _check_stream(type(layer).__name__, ids, read, written)
     outputs = [written[0] for written in after]
+    _check_numbers(layers, outputs)
     # A layer's input still lies on the device of the layer before.
     inputs = [read[0].to(output.device) for read, output in zip(before, outputs, strict=True)]
     replay_missing = ""
@@ -433,6 +435,21 @@ def _check_stream(name: str, ids: Tensor, read: list[Tensor], written: list[Tens
         raise DepthError(
             f"{name} does not read and write a residual stream of shape [1, tokens, width].", hint
         )
+
+
+def _check_numbers(layers: tuple[nn.Module, ...], outputs: list[Tensor]) -> None:
+    """See that what the layers write are finite numbers.
+
+    Raises:
+        DepthError: they are not; the first such layer is named.
+    """
+    for index, (layer, output) in enumerate(zip(layers, outputs, strict=True)):
+        if not output.isfinite().all():
+            raise DepthError(
+                f"What layer {index} ({type(layer).__name__}) writes is infinite or no number.",
+                "Where --dtype is float16, use --dtype float32; else the model's weights or "
+                "config.json are damaged: fetch them again.",
+            )
 
 
 @dataclass

@@ -152,6 +152,15 @@ def test_layers_that_share_keys_and_values_are_not_run_again():
     assert probe_architecture(tiny("gemma4")).replay_missing == ""
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_stream_of_no_numbers_is_refused_and_named(value):
+    model = fresh("llama")
+    model.model.layers[2].mlp.down_proj.weight.data[0, 0] = value
+    with pytest.raises(DepthError, match=r"layer 2 \(LlamaDecoderLayer\)") as caught:
+        probe_architecture(model)
+    assert "--dtype float32" in caught.value.hint
+
+
 class Twice(nn.ModuleList):
     """Layers of which the model runs each slice twice, as one with recurrent depth does."""
 
