@@ -90,6 +90,16 @@ class TestRun:
         assert [prompt["text"] for prompt in summary["prompts"]] == ["one", "two"]
         assert f"wrote {out / 'summary.json'}" in capsys.readouterr().out
 
+    @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+    def test_an_output_that_has_few_characters_has_the_others_spelt_out(
+        self, engines: list[ScriptedEngine], monkeypatch: pytest.MonkeyPatch, errors: str
+    ) -> None:
+        out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors=errors)
+        monkeypatch.setattr("sys.stdout", out)
+        assert cli.main(["run", "demo", "--prompt", "one"]) == 0
+        out.seek(0)
+        assert "\\xb7" in out.read()
+
     def test_a_folder_whose_name_is_no_text_is_told(self) -> None:
         written = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
         print_written([Path("q\udcff") / "summary.json"], Console(file=written))
@@ -436,6 +446,7 @@ class TestRun:
         ("run demo --prompt x --top-k 0", "top-k"),
         ("run demo --prompt x --kl-threshold 2", "kl-threshold"),
         ("run demo --prompt x --cache-limit lots", "size"),
+        ("run demo --prompt x --cache-limit 10000000TB", "larger than any disk"),
         ("run demo --prompt-file /nowhere/at/all", "/nowhere/at/all"),
         ("run demo --task nonsense", "nonsense"),
         ("run demo --task addition --level 99", "99"),
@@ -459,6 +470,8 @@ def test_bad_usage_is_one_line_and_status_2(
     assert err.count("\n") == 1
     assert err.startswith("depthtui: ")
     assert complaint in err
+    before, see, _ = err.partition(" See `")
+    assert not see or before.endswith((".", "?)")), "a sentence ends before the next begins"
     assert engines == []
 
 

@@ -20,7 +20,7 @@ from depthtui.cli.help import Group, in_section
 from depthtui.cli.lens import lens
 from depthtui.cli.lists import metrics, models, tasks
 from depthtui.cli.options import Given, cache_options, model_options
-from depthtui.cli.output import INTERRUPTED, say
+from depthtui.cli.output import INTERRUPTED, say, spell_out_what_cannot_be_printed
 from depthtui.cli.prune import prune
 from depthtui.cli.run import run
 from depthtui.cli.serve import serve
@@ -34,6 +34,7 @@ from depthtui.settings import settings_path
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 1 a failure, 2 bad usage, 130 ctrl-c."""
+    spell_out_what_cannot_be_printed()
     try:
         status = commands.main(args, prog_name="depthtui", standalone_mode=False)
         return status if isinstance(status, int) else 0
@@ -43,7 +44,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
         hint = f" See `{where} --help`." if where else ""
-        say(f"{error.format_message()}{hint}")
+        message = error.format_message()
+        end = "" if message.endswith((".", "?)")) else "."
+        say(f"{message}{end}{hint}")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
