@@ -434,8 +434,10 @@ class _Resampled:
             unbiased = variances * inflations
             freedom = unbiased.sum() ** 2 / (unbiased**2 / freedoms).sum()
             inflation = unbiased.sum() / variances.sum()
-        value = float(self.counts @ factors)
-        return Bootstrap(value, self.drawn @ factors, float(freedom), float(inflation))
+        # As a product of matrices, equal counts would at times differ by a rounding.
+        value = float((self.counts * factors).sum())
+        drawn = (self.drawn * factors).sum(axis=-1)
+        return Bootstrap(value, drawn, float(freedom), float(inflation))
 
 
 def _claiming(
