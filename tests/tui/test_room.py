@@ -10,6 +10,7 @@ from textual.geometry import Region
 from textual.widgets import Footer
 
 from depthtui.tui.screens.pane_screen import PaneScreen
+from tests.builders.engines import FakeEngine
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.test_compare import compared
 from tests.tui.test_dialogs import three_runs
@@ -109,7 +110,8 @@ async def test_every_pane_can_have_the_whole_screen_and_gives_it_back(
 
 
 async def test_what_the_load_covers_is_not_enlarged(tmp_path: Path) -> None:
-    async with explore(tmp_path, wait=False) as it:
+    # No load ends, and uncovers the panes, in between.
+    async with explore(tmp_path, lambda: FakeEngine(silent=True), wait=False) as it:
         screen = it.main
         screen._cover_panes(True)
         await it.press("z")
