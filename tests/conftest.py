@@ -15,6 +15,11 @@ import pytest
 from depthtui.models.demo import ensure_demo
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two processes a core: half of what the explorer's tests take is waiting."""
+    return 2 * (os.cpu_count() or 1)
+
+
 def pytest_collection_finish() -> None:
     """Spare the collector what lives as long as the process: a sixth of the explorer's tests."""
     gc.collect()
