@@ -1,6 +1,7 @@
 """Random keys, mouse, pastes and resizes on the real explorer in a pseudo-terminal.
 
     python -m tests.soak --seed 1 --keys 2000
+    python -m tests.soak --keys 3600 --pace 1  # an hour
 
 It runs the tiny model, says what it found, and ends with 1 where something is wrong: an error in
 the log, a screen that differs from one drawn afresh, memory that grows, a `q` that is not
@@ -33,7 +34,7 @@ Event: TypeAlias = "str | bytes | tuple[int, int]"
 Cell: TypeAlias = tuple[object, ...]
 
 PACE = 0.012
-"""Seconds between two events."""
+"""Seconds between two events, where nothing else is said."""
 
 WARM = 200
 """Events until memory is measured for the first time."""
@@ -152,10 +153,12 @@ class Soak:
     Args:
         folder: where everything is written.
         command: what starts the explorer.
+        pace: seconds between two events.
     """
 
-    def __init__(self, folder: Path, command: Sequence[str]) -> None:
+    def __init__(self, folder: Path, command: Sequence[str], pace: float = PACE) -> None:
         self._folder = folder
+        self._pace = pace
         self._command = command
         self._taken: dict[str, list[float]] = {}
         self._sent = 0
@@ -194,7 +197,7 @@ class Soak:
             self.terminal.resize(*event)
         else:
             self.terminal.type(event.encode() if isinstance(event, str) else event)
-        self.terminal.settle(PACE, PACE)
+        self.terminal.settle(self._pace, self._pace)
         self.tally.events += 1
         self._sent += 1
 
@@ -347,13 +350,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keys", type=int, default=2000)
+    parser.add_argument("--pace", type=float, default=PACE, help="seconds between two keys")
     parser.add_argument("--replay", type=Path, help="a file with events")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = tiny_folder(folder)
         command = ("depthtui", "--model", str(model), "--device", "cpu")
-        soak = Soak(folder, (*command, "--cache-dir", str(folder / "cache")))
+        command += ("--cache-dir", str(folder / "cache"))
+        soak = Soak(folder, command, arguments.pace)
         chosen = islice(events(arguments.seed), arguments.keys)
         if arguments.replay is not None:
             chosen = iter(_read_events(arguments.replay))
