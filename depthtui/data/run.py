@@ -126,6 +126,11 @@ class RunResult:
         """What was measured of a kind; None where it was not asked for, or not yet."""
         return next((value for value in self.measured.values() if type(value) is kind), None)
 
+    def has_all(self, metric: str) -> bool:
+        """Whether a metric was measured, and nothing of it is left to be computed."""
+        found = self.measured.get(metric)
+        return found is not None and found.is_whole
+
     def put(self, metric: str, value: MetricResult) -> None:
         """Keep what there is of a metric; copies made by `replace` stay as they were."""
         self.measured = {**self.measured, metric: value}
@@ -140,6 +145,11 @@ class RunResult:
         self.measured = without(self.measured, metrics)
         self.unavailable = without(self.unavailable, metrics)
         self.failed = tuple(name for name in self.failed if name not in metrics)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that was asked for is there, and no metric of it half-done."""
+        return self.complete and all(map(self.has_all, self.measured))
 
     @property
     def answer_start(self) -> int:

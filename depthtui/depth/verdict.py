@@ -86,12 +86,12 @@ def made_verdict(
 
 
 def missing_measures(results: Sequence[RunResult]) -> list[str]:
-    """Names of the metrics that would tell more: no run has them yet, and one may."""
+    """Names of the metrics that would tell more: no run has all of them yet, and one may."""
     return [
         metric.name
         for metric in METRICS
         if metric.gives_evidence
-        and not any(metric.name in result.measured for result in results)
+        and not any(result.has_all(metric.name) for result in results)
         and any(not metric.why_unavailable(result) for result in results)
     ]
 
@@ -107,10 +107,12 @@ def next_measures(result: RunResult) -> tuple[str, ...]:
         if metric.gives_evidence and metric.on_demand and not metric.why_unavailable(result)
     ]
     quick = [metric for metric in wanted if metric.work(result) <= _QUICK * result.model.n_layers]
-    settled = (
-        {*result.measured, *result.unavailable} if result.complete else set(result.unavailable)
-    )
-    lacking = [metric for metric in quick if metric.name not in settled]
+    lacking = [
+        metric
+        for metric in quick
+        if metric.name not in result.unavailable
+        and not (result.complete and result.has_all(metric.name))
+    ]
     return tuple(metric.name for metric in (quick if lacking else wanted))
 
 

@@ -50,9 +50,11 @@ def verdict_sentence(
     firm = [measure for measure in evidence if _holds(measure)]
     fragile = [measure for measure in evidence if measure.count is not None and not measure.firm]
     if not firm and not fragile:
-        reason = next((measure.reason for measure in evidence if measure.reason), "")
+        told = [measure for measure in evidence if measure.measure not in missing] or evidence
+        reason = next((measure.reason for measure in told if measure.reason), "")
         return f"How many of its {_layers(n_layers)} are used is not known: {reason}."
-    none = [measure for measure in evidence if measure.count is None]
+    # What is being filled in has no count yet, which says nothing of the model.
+    none = [m for m in evidence if m.count is None and m.measure not in missing]
     used = [measure for measure in firm if measure.of_use]
     is_open = bool(missing) and not any(measure.kind == "causal" for measure in used)
     said = [

@@ -23,6 +23,15 @@ def layers_gone_through(result: RunResult) -> tuple[int, ...]:
     return chosen_layers(result) or tuple(range(result.model.n_layers))
 
 
+PARTS = 4
+"""Layers are known in so many parts: more would be seen sooner, but each has an unchanged run."""
+
+
+def layers_a_part(n_layers: int) -> int:
+    """How many of so many layers are known together, before the others."""
+    return max(1, -(-n_layers // PARTS))
+
+
 def key_parts(result: RunResult, names: Iterable[str]) -> dict[str, Any]:
     """Settings of a run as they stand in the cache key of what depends on them.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from depthtui.data.verdict import Evidence, EvidenceCurve, EvidenceKind
 
 FIFTH = 0.2
@@ -30,6 +32,11 @@ class Variant:
 def read_off(values: Iterable[float], threshold: float, words: str) -> EvidenceCurve:
     """What a count is read off, from an array."""
     return EvidenceCurve(tuple(map(float, values)), float(threshold), words)
+
+
+def so_far(known: np.ndarray, of: str = "layers") -> str:
+    """What a measure says that knows some of its layers yet, `[L]`; empty where it knows all."""
+    return "" if known.all() else f"{int(known.sum())} of {len(known)} {of} so far"
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def _about(result: RunResult) -> dict[str, Any]:
         "tokens": list(result.tokens.texts),
         "answer_start": int(result.tokens.answer_start),
         "vocabulary": {str(id_): text for id_, text in vocabulary.items()},
-        "complete": result.complete,
+        "complete": result.is_whole,
         "metrics": {name: _words(part) for name, part in result.measured.items()},
         "unavailable": dict(result.unavailable),
         "provenance": None if result.provenance is None else asdict(result.provenance),

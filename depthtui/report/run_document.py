@@ -26,7 +26,7 @@ from depthtui.depth.intervals import FEWEST_PROMPTS
 from depthtui.depth.published import DATASETS, PROTOCOL, published_for
 from depthtui.depth.rules import over_gaps
 from depthtui.depth.verdict import verdict
-from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRICS, formula_in
+from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS, formula_in
 from depthtui.metrics.lens_view import measure_title
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Metric
@@ -387,6 +387,8 @@ def _run(number: int, result: RunResult, budget: _Budget, token: int) -> Iterato
     about = [prompt.task, level_words(prompt), f"{len(tokens)} tokens"]
     if not result.complete:
         about.append(f"stopped after {result.layers_done} of {result.model.n_layers} layers")
+    half_done = [name for name, value in result.measured.items() if not value.is_whole]
+    about += [f"{METRIC_BY_NAME[name].title} is not finished" for name in half_done]
     yield Heading(f"Prompt {number}", 3)
     yield Note(" · ".join(part for part in about if part))
     yield Tokens(

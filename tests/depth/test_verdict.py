@@ -16,8 +16,9 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence
 from depthtui.depth.effective_depth import depths
 from depthtui.depth.evidence import rule_evidence
-from depthtui.depth.verdict import missing_measures, verdict
+from depthtui.depth.verdict import missing_measures, next_measures, verdict
 from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.order import Order
 from tests.builders.lenses import smooth_lens
 from tests.builders.results import full_run, half_run, lacking, make_result, random_result
 
@@ -184,6 +185,35 @@ def test_what_was_not_measured_is_missing_unless_no_run_can_have_it() -> None:
     without_lens = make_result(lens_missing="no final norm")
     assert "ablation" not in missing_measures([without_lens])
     assert "ablation" not in missing_measures([make_result(), full_run()])
+
+
+def partly_ordered() -> RunResult:
+    """A run of 8 layers of which two pairs of layers have been reordered."""
+    result = make_result(layers=8, tokens=5)
+    order = Order.unknown(8, 5)
+    order.unchanged[:] = 0.0
+    order.parallel[-2:], order.swapped[-2:] = 1.0, 1.0
+    result.put("order", order)
+    return result
+
+
+def test_what_fills_in_has_a_row_so_far_and_is_missing_yet() -> None:
+    found = verdict([partly_ordered()], SETTINGS)
+    assert found is not None
+    row = next(evidence for evidence in found.evidence if evidence.measure == "order")
+    assert (row.count, row.reason) == (None, "2 of 7 pairs of layers so far")
+    assert "order" in found.missing
+    assert "so far" in found.sentence
+    assert "sequential depth" not in found.sentence
+
+
+def test_what_is_half_done_is_computed_next_with_the_quick_ones() -> None:
+    result = full_run()
+    quick = next_measures(lacking(result, "order"))
+    assert "order" in quick
+    part = Order.unknown(result.model.n_layers, len(result.tokens))
+    result.put("order", part)
+    assert next_measures(result) == quick
 
 
 def test_without_runs_or_anything_measured_there_is_no_verdict() -> None:

@@ -27,8 +27,19 @@ NAMES = tuple(
     metric.name for metric in METRICS if metric.name not in ("jacobian_lens", "nonlinear")
 )
 EVERYTHING = RunSettings(metrics=NAMES, tolerance=0.5, skip_everywhere=True)
-GOES_ON = {"residual_erasure", "integrated_gradients", "ablation"}
+GOES_ON = {
+    "residual_erasure",
+    "integrated_gradients",
+    "ablation",
+    "context_depth",
+    "order",
+    "direct_effects",
+    "answers_kept",
+}
 """Metrics that go on from where they were left."""
+
+TELLS_LATE = {"context_depth", "answers_kept"}
+"""Those of them of which half the work tells no part of so few layers and tokens."""
 
 ERRORS = {
     "memory": lambda: RuntimeError("CUDA error: out of memory"),
@@ -166,7 +177,8 @@ def test_an_error_costs_one_metric(engine, healthy, events, bugs, monkeypatch, n
     assert_same(result, reference, others)
     assert sum(isinstance(event, RunFinished) for event in events) == 1
     begun = result.measured.get(name)
-    assert (begun is not None) == (name in GOES_ON and stage != "start")
+    untold = ("start", "middle") if name in TELLS_LATE else ("start",)
+    assert (begun is not None) == (name in GOES_ON and stage not in untold)
 
     # The next run has all, and computes only what this one lacked.
     events.clear()
@@ -179,8 +191,8 @@ def test_an_error_costs_one_metric(engine, healthy, events, bugs, monkeypatch, n
     assert computed == (set(OF_THE_PASS) if name in OF_THE_PASS else {name})
     if begun is not None:
         told = (event for event in events if isinstance(event, MetricRows) and event.value)
-        # A part of the ablation may be one pair of layers.
-        least = 1 if name == "ablation" else 2
+        # A part of these may be one pair of layers.
+        least = 1 if name in ("ablation", "context_depth") else 2
         assert next(event.done for event in told if event.metric == name) >= least
 
 

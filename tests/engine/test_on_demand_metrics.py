@@ -267,6 +267,44 @@ def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, mo
         np.testing.assert_allclose(getattr(whole.measured[metric], name), value, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "metric", ["ablation", "answers_kept", "context_depth", "direct_effects", "order"]
+)
+def test_what_is_told_of_a_metric_by_and_by_is_kept_as_a_part(
+    folder, tmp_path, metric, monkeypatch
+):
+    monkeypatch.setattr("depthtui.engine.run._SECONDS_BETWEEN_PARTS", 0)
+    store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
+    settings = RunSettings(metrics=(*BASE, metric), skip_positions=(5,))
+    control, told = Control(), []
+
+    def stop_at_a_part(event):
+        if isinstance(event, MetricRows):
+            told.append(event)
+            if event.value is not None:
+                control.stop()
+
+    engine = Engine(store, tmp_path, stop_at_a_part, baseline_texts=baseline_texts)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    stopped = engine.run(PROMPT, settings, control)
+    part = stopped.measured[metric]
+    assert not stopped.complete
+    assert not part.is_whole
+    told.clear()
+    whole = engine.run(PROMPT, settings, Control())
+    assert whole.is_whole
+    begun = next(event.value for event in told if event.value is not None)
+    fresh = engine.run(PROMPT, settings, Control(), fresh=True).measured[metric]
+    for name, values in arrays_of(part):
+        expected = getattr(fresh, name)
+        np.testing.assert_allclose(getattr(whole.measured[metric], name), expected, 1e-4, 2e-5)
+        known = values >= 0 if values.dtype.kind == "i" else np.isfinite(values)
+        if name not in type(part).noise:
+            np.testing.assert_allclose(values[known], expected[known], 1e-4, 2e-5)
+            # It went on from there.
+            np.testing.assert_array_equal(getattr(begun, name)[known], values[known])
+
+
 def test_a_what_if_is_a_run_of_its_own(engine, events):
     clean = engine.run(PROMPT, RunSettings())
     without = RunSettings(skipped=(Skip(1), Skip(2, "mlp")))

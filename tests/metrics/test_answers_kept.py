@@ -156,6 +156,7 @@ class Written:
         self.answers = answers
         self.asked: list[list[int | None]] = []
         self.told: list[tuple[int, int]] = []
+        self.known: list[AnswersKept | None] = []
 
     def texts(self, ids: Iterable[int]) -> dict[int, str]:
         return {token_id: self.TEXTS[token_id] for token_id in ids}
@@ -172,6 +173,7 @@ class Written:
 
     def report(self, value, done, total, share=None) -> None:
         self.told.append((done, total))
+        self.known.append(value)
 
 
 ANSWERS: dict[int | None, list[int]] = {None: [1, 2], 0: [1, 4], 1: [0, 3], 2: [1, 2]}
@@ -191,6 +193,33 @@ def test_an_answer_is_right_where_its_text_is() -> None:
     assert found.clean.tolist() == found.unchanged.tolist() == [-1, -1, 1, 2]
     assert found.is_unchanged
     assert found.chosen == ()
+
+
+def test_answers_are_known_in_parts_and_go_on_from_them() -> None:
+    told = Written(ANSWERS)
+    whole = compute(told, None)
+    assert told.known[:2] == [None, None]
+    begun = told.known[2]
+    assert begun is not None
+    np.testing.assert_array_equal(begun.right, [0, np.nan, np.nan])
+    np.testing.assert_array_equal(begun.without[0], whole.without[0])
+    np.testing.assert_array_equal(np.isnan(begun.differs_after), [False, True, True])
+    assert not begun.is_whole
+    assert whole.is_whole
+    told = Written(ANSWERS)
+    again = compute(told, begun)
+    assert told.asked == [[1, 2]]
+    assert told.told == [(6, 8), (8, 8)]
+    for name, values in vars(whole).items():
+        np.testing.assert_array_equal(getattr(again, name), values)
+
+
+def test_with_some_layers_there_is_no_count_yet() -> None:
+    prompts = pooled(answered([0, 1, np.nan], [1, 4, 4]))
+    value = prompts.get(METRIC)
+    (evidence,) = METRIC.evidence(value, prompts)
+    assert (evidence.count, evidence.reason) == (None, "2 of 3 layers so far")
+    assert METRIC.findings(value, prompts)[0].remark.endswith("; 2 of 3 layers so far")
 
 
 def test_chosen_layers_are_left_out_alone() -> None:

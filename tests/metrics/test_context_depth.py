@@ -1,5 +1,7 @@
 """Until which layer the tokens before matter: the naive way, planted truth, counts of layers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -88,10 +90,49 @@ def test_depths_in_groups_and_small_batches_are_the_same(at_once):
     small = Replay(model, anatomy, replay.ids, tokens_at_once=10)
     done = []
     parts = context_depth(
-        small, anatomy.unembedding, START, at_once, lambda count, total: done.append((count, total))
+        small, anatomy.unembedding, START, at_once, lambda *row: done.append(row[:2])
     )
     np.testing.assert_allclose(parts.loss_change, whole.loss_change, rtol=1e-4, atol=1e-5)
     assert done[-1] == (6, 6)
+
+
+def test_depths_are_known_in_parts_the_last_first_and_go_on_from_them():
+    _ids, anatomy, replay = replayed(tiny("llama"))
+    whole = context_depth(replay, anatomy.unembedding, START)
+    told = []
+    context_depth(replay, anatomy.unembedding, START, 1, lambda *row: told.append(row))
+    first, second, *_ = {value.is_known.sum(): value for *_, value in told}.values()
+    assert first.is_known.tolist() == [False, False, False, True, True]
+    assert second.is_known.tolist() == [False, False, True, True, True]
+    assert not second.is_whole
+    assert whole.is_whole
+    np.testing.assert_allclose(second.loss_change[2:], whole.loss_change[2:], rtol=1e-4, atol=1e-5)
+    told.clear()
+    begun = replace(second, unchanged=np.full_like(whole.unchanged, 0.25))
+    again = context_depth(
+        replay, anatomy.unembedding, START, 0, lambda *row: told.append(row), begun
+    )
+    np.testing.assert_allclose(again.loss_change, whole.loss_change, rtol=1e-4, atol=1e-5)
+    assert again.floor == 0.25
+    assert (told[0][0], told[-1][:2]) == (1, (6, 6))
+    # What was told of and gone on from stays as it was.
+    assert not begun.is_whole
+
+
+def test_with_some_depths_there_is_no_count_yet():
+    result = run(tokens=12)
+    count = result.model.n_layers
+    found = ContextDepth.unknown(count, 12, start=START)
+    found.without_context[START - 1 :], found.unchanged[START - 1 :] = 1.0, 0.0
+    found.loss_change[-3:, START - 1 :] = 0.0
+    result.put(METRIC.name, found)
+    pooled = Pooled([result], SummarySettings())
+    value = pooled.get(METRIC)
+    words = f"3 of {count} layers so far"
+    (evidence,) = METRIC.evidence(value, pooled)
+    assert (value.curve.depth, evidence.count, evidence.reason) == (None, None, words)
+    assert METRIC.findings(value, pooled)[0].remark == words
+    assert METRIC.summary(value, pooled)["context_depth"]["depth"] is None
 
 
 def test_nothing_is_computed_twice():

@@ -64,19 +64,44 @@ def test_in_small_parts_and_of_chosen_layers_it_is_the_same(name: str, at_once: 
     _ids, anatomy, replay = replayed(tiny(name))
     whole = direct_effects(replay, without_layers(replay), [12, 8])
     small = Replay(tiny(name), anatomy, replay.ids, tokens_at_once=20)
-    told: list[tuple[int, int]] = []
+    told: list[tuple[int, int, DirectEffects]] = []
     part = direct_effects(
         small,
         without_layers(small),
         [12, 8],
-        on_rows=lambda done, total: told.append((done, total)),
+        on_rows=lambda *row: told.append(row),
         sources_at_once=at_once,
         chosen=(0, 2),
     )
     np.testing.assert_allclose(part.layers[[0, 2]], whole.layers[[0, 2]], rtol=1e-4, atol=1e-6)
     assert np.isnan(part.layers[[1, 3]]).all()
     assert part.chosen == (0, 2)
-    assert told[-1] == (4, 4)
+    assert told[-1][:2] == (4, 4)
+
+
+def test_direct_effects_are_known_reader_by_reader_and_go_on_from_there() -> None:
+    _ids, _anatomy, replay = replayed(tiny("llama"))
+    told: list[tuple[int, int, DirectEffects]] = []
+    whole = direct_effects(
+        replay, without_layers(replay), [12, 8], on_rows=lambda *row: told.append(row)
+    )
+    (done, total, first), *_ = told
+    assert (done, total) == (1, 6)
+    assert first.is_known.tolist() == [True, True, False, False]
+    assert not first.is_whole
+    assert whole.is_whole
+    np.testing.assert_array_equal(first.layers[:, :2], whole.layers[:, :2])
+    told.clear()
+    again = direct_effects(
+        replay,
+        without_layers(replay),
+        [12, 8],
+        on_rows=lambda *row: told.append(row),
+        partial=replace(first, floor=0.25),
+    )
+    np.testing.assert_array_equal(again.layers, whole.layers)
+    assert again.floor == 0.25
+    assert [done for done, *_ in told] == [3, 6]
 
 
 def test_what_is_not_read_of_a_layer_is_the_part_that_is_left_out() -> None:

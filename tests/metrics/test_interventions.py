@@ -147,6 +147,27 @@ def test_erasure_goes_on_where_it_was_left():
     assert fewer < replay.evaluations - before - fewer
 
 
+def test_skip_effects_that_are_not_measured_yet_are_unknown():
+    _model, _ids, anatomy, replay = replayed("llama", 12)
+    told = []
+    whole = skip_effects(
+        replay,
+        anatomy.unembedding,
+        replay.residual[:-1],
+        [8],
+        on_rows=lambda *row: told.append(row[2]),
+        layers_at_once=1,
+    )
+    for part in (told[1], told[-1]):
+        for values, expected in ((part.layers, whole.layers), (part.output, whole.output)):
+            known = np.isfinite(values)
+            np.testing.assert_array_equal(values[known], expected[known])
+    above = np.triu(np.ones_like(whole.layers), 1) > 0
+    assert np.isfinite(told[1].layers[above]).sum() == 1
+    assert np.isnan(told[1].output).all()
+    assert np.isfinite(told[-1].output).sum() == replay.n_layers - 1
+
+
 def test_ablation_is_known_in_parts_and_goes_on_from_them():
     _model, _ids, anatomy, replay = replayed("llama", 9)
     skipped, seen = replay.residual[:-1], []

@@ -1,6 +1,7 @@
 """Layers side by side and swapped: the naive way, planted truth, and the count of steps."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,11 +51,50 @@ def test_pairs_in_groups_and_small_batches_are_the_same(at_once):
     _ids, _anatomy, small = replayed(model, tokens_at_once=30)
     done = []
     parts = order(
-        small, anatomy.unembedding, at_once, lambda count, total: done.append((count, total))
+        small, anatomy.unembedding, at_once, lambda count, total, _: done.append((count, total))
     )
     np.testing.assert_allclose(parts.parallel, whole.parallel, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(parts.swapped, whole.swapped, rtol=1e-4, atol=1e-5)
     assert done[-1] == (12, 12)
+
+
+def test_pairs_are_known_in_parts_the_last_first_and_go_on_from_them():
+    _ids, anatomy, replay = replayed(tiny("llama"))
+    whole = order(replay, anatomy.unembedding)
+    told = []
+    order(replay, anatomy.unembedding, 1, lambda *row: told.append(row))
+    known = [value for *_, value in told if value is not None]
+    assert known[0].is_known.tolist() == [False, False, True]
+    assert not known[0].is_whole
+    assert whole.is_whole
+    for name in ("parallel", "swapped"):
+        np.testing.assert_allclose(
+            getattr(known[0], name)[2], getattr(whole, name)[2], rtol=1e-4, atol=1e-5
+        )
+    told.clear()
+    begun = replace(known[0], unchanged=np.full_like(whole.unchanged, 0.25))
+    again = order(replay, anatomy.unembedding, 0, lambda *row: told.append(row), begun)
+    np.testing.assert_allclose(again.parallel, whole.parallel, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(again.swapped, whole.swapped, rtol=1e-4, atol=1e-5)
+    assert again.floor == 0.25
+    assert (told[0][0], told[-1][:2]) == (2, (12, 12))
+    # What was told of and gone on from stays as it was.
+    assert not begun.is_whole
+
+
+def test_with_some_pairs_there_is_no_depth_yet():
+    result = run(tokens=12)
+    found = Order.unknown(result.model.n_layers, 12)
+    found.unchanged[:] = 0.0
+    found.parallel[-2:], found.swapped[-2:] = 0.0, 0.0
+    result.put(METRIC.name, found)
+    pooled = Pooled([result], SummarySettings())
+    value = pooled.get(METRIC)
+    words = f"2 of {result.model.n_layers - 1} pairs of layers so far"
+    (evidence,) = METRIC.evidence(value, pooled)
+    assert (value.depth, evidence.count, evidence.reason) == (None, None, words)
+    assert METRIC.findings(value, pooled)[0].remark == words
+    assert METRIC.summary(value, pooled)["order"]["depth"] is None
 
 
 def test_nothing_is_computed_twice():

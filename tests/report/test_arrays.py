@@ -12,6 +12,7 @@ from safetensors.numpy import load
 from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
 from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.order import Order
 from depthtui.report.arrays import arrays_bytes
 from tests.builders.results import full_run, hostile_run, run, stopped_run
 
@@ -45,6 +46,15 @@ def test_it_says_what_each_run_was(tmp_path: Path) -> None:
     assert about["model"]["spec"]["name"] == "nobody/tiny"
     assert result.get(LogitLens) is not None
     assert len(about["vocabulary"]) == len(result.get(LogitLens).vocabulary)
+
+
+def test_a_run_with_a_metric_that_is_half_done_is_not_complete(tmp_path: Path) -> None:
+    result = full_run()
+    result.put("order", Order.unknown(result.model.n_layers, len(result.tokens)))
+    (tmp_path / "arrays").write_bytes(arrays_bytes([result]))
+    with safe_open(tmp_path / "arrays", "np") as file:
+        (about,) = json.loads(file.metadata()["runs"])
+    assert about["complete"] is False
 
 
 def test_a_metric_that_was_not_computed_is_absent() -> None:

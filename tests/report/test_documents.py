@@ -20,6 +20,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.verdict import verdict
 from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME
 from depthtui.metrics.direct_effects import SHARE
+from depthtui.metrics.order import Order
 from depthtui.metrics.spec import Measure
 from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
@@ -52,6 +53,15 @@ def table(results: Sequence[RunResult], width: int = 80) -> str:
     console.print(rich_lines(run_document(group_runs(results), SETTINGS)))
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
+
+
+def test_a_metric_that_is_half_done_is_said_to_be() -> None:
+    result = full_run()
+    assert "is not finished" not in markdown([result])
+    result.put("order", Order.unknown(result.model.n_layers, len(result.tokens)))
+    text = markdown([result])
+    assert "Order of layers is not finished" in text
+    assert "| Sequential depth | – |" in text
 
 
 class _Checker(HTMLParser):

@@ -133,6 +133,23 @@ async def test_rows_come_while_it_is_computed_and_escape_keeps_them(tmp_path: Pa
         assert np.isfinite(run.result.get(ResidualErasure).effect).all()
 
 
+@pytest.mark.parametrize("measure", ["answers_kept", "order_parallel"])
+async def test_heatmap_and_verdict_show_the_rows_so_far(tmp_path: Path, measure: str) -> None:
+    metric = METRIC_BY_NAME[MEASURE_BY_NAME[measure].metric]
+    async with explore(tmp_path) as it:
+        await look_at(it, measure)
+        it.engine.manual = True
+        await it.press("i")
+        await it.until(lambda: "is being computed" in it.screen_text())
+        it.engine.advance(until=MetricRows)
+        await it.until(lambda: "is being computed" not in it.screen_text())
+        assert not it.session.current.result.has_all(metric.name)
+        await it.until(lambda: "layers so far" in it.screen_text())
+        it.engine.advance()
+        await it.until(lambda: "layers so far" not in it.screen_text())
+        assert it.session.current.result.has_all(metric.name)
+
+
 async def test_one_more_metric_lets_the_first_go_on(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         it.engine.manual = True

@@ -13,7 +13,7 @@ from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
 from depthtui.metrics.choices import layers_gone_through, layers_words
-from depthtui.metrics.evidence import FELT, FIFTH, Counted, Variant, read_off
+from depthtui.metrics.evidence import FELT, FIFTH, Counted, Variant, read_off, so_far
 from depthtui.metrics.noise import mean_noise
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import useful_layers, usefulness
@@ -161,8 +161,8 @@ def costly_layers(
     if len(chosen) not in (0, n_layers):
         words = layers_words(chosen, n_layers)
         return COUNTED.unknown(f"only {words} were left out")
-    if not np.isfinite(loss_change).all():
-        return COUNTED.unknown("the loss without some layers is unknown")
+    if words := so_far(np.isfinite(loss_change)):
+        return COUNTED.unknown(words)
 
     def costly(share: float) -> np.ndarray:
         return np.flatnonzero(loss_change >= max(share * FELT, 2 * noise))

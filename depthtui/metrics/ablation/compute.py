@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from depthtui.metrics.ablation import Ablation
-from depthtui.metrics.choices import chosen_layers
+from depthtui.metrics.choices import chosen_layers, layers_a_part
 from depthtui.metrics.context import Context
 from depthtui.metrics.logit_lens.compute import ROW_BYTES
 from depthtui.metrics.part_bytes import part_bytes
@@ -17,14 +17,11 @@ from depthtui.tracing.anatomy import Unembedding, execution_device
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay
 
-_PARTS = 4
-"""Layers are known in so many parts: more would be seen sooner, but each has an unchanged run."""
-
 
 def compute(context: Context, partial: object) -> Ablation:
     """The metric of a run."""
     replay, chosen = context.replay, chosen_layers(context.result)
-    part = -(-len(chosen or range(replay.n_layers)) // _PARTS)
+    part = layers_a_part(len(chosen or range(replay.n_layers)))
     return ablation_loss(
         replay,
         context.unembedding,

@@ -14,7 +14,7 @@ from depthtui.data.selection import numbers_text
 from depthtui.data.verdict import Evidence
 from depthtui.metrics.ablation import only
 from depthtui.metrics.choices import layers_gone_through, layers_words
-from depthtui.metrics.evidence import Counted, Variant, read_off
+from depthtui.metrics.evidence import Counted, Variant, read_off, so_far
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
     Finding,
@@ -51,7 +51,7 @@ class AnswersKept(MetricResult):
         without: the same without layer l; -1 for a layer that was not chosen, too.
         unchanged: with nothing left out, written among those without a layer.
         right: 1 where the answer without layer l is right, 0 where it is not; NaN for a layer
-            that was not chosen.
+            that was not chosen, or that has not been left out yet.
         clean_right: whether the clean answer is right.
         chosen: the layers that were left out; empty for every one.
     """
@@ -63,6 +63,10 @@ class AnswersKept(MetricResult):
     right: Annotated[np.ndarray, Shape("L")]
     clean_right: bool
     chosen: tuple[int, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(np.isfinite(self.right[list(self.chosen) or slice(None)]).all())
 
     @property
     def n_tokens(self) -> int:
@@ -135,6 +139,12 @@ class PooledAnswers:
     differs_after: np.ndarray
     tokens: np.ndarray
     moved: int
+
+    @property
+    def so_far(self) -> str:
+        """Without how many of the layers it was answered, in words; empty for all of them."""
+        layers = list(self.chosen) or slice(None)
+        return so_far(np.isfinite(self.right[:, layers]).all(axis=0))
 
     @property
     def lost(self) -> np.ndarray:
@@ -212,6 +222,7 @@ def _findings(answers: PooledAnswers, pooled: Pooled) -> list[Finding]:
         remark = "none is lost without any one layer"
     words = layers_words(answers.chosen, pooled.n_layers)
     remark += f"{only(answers.part)}{f'; of {words}' * bool(words)}"
+    remark += f"; {answers.so_far}" * bool(answers.so_far)
     floor = Finding(
         f"{METRIC.title}, nothing left out",
         f"{answers.moved} of {count} differ" if answers.moved else "the same texts",
@@ -274,6 +285,8 @@ def _evidence_of(answers: PooledAnswers, n_layers: int) -> Evidence:
         return COUNTED.unknown(f"only {layers_words(answers.chosen, n_layers)} were left out")
     if not answers.clean_right.any():
         return COUNTED.unknown("the model answers none of these prompts rightly")
+    if answers.so_far:
+        return COUNTED.unknown(answers.so_far)
     count, lost = len(answers.needed), answers.lost
     if len(lost) == 1:
         variants = [Variant(None, "it is of one answer alone")]

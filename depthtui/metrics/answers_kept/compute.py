@@ -3,61 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 
 from depthtui.metrics.answers_kept import AnswersKept
-from depthtui.metrics.choices import chosen_layers, layers_gone_through
+from depthtui.metrics.choices import chosen_layers, layers_a_part, layers_gone_through
 from depthtui.metrics.context import Context
 
 
-def compute(context: Context, _partial: object) -> AnswersKept:
-    """The metric of a run."""
+def compute(context: Context, partial: AnswersKept | None) -> AnswersKept:
+    """The metric of a run; what `partial` has is not written again."""
     result = context.result
-    n_layers, start = result.model.n_layers, result.answer_start
-    layers = layers_gone_through(result)
-    # The first text is written alone, the second among the others with nothing left out.
-    (clean,) = context.write(start, [None])
-    rows = written(context, [None, *layers])
+    start, layers = result.answer_start, layers_gone_through(result)
+    count = len(result.tokens) - start
+    found = _begun(context) if partial is None else partial
+    missing = [layer for layer in layers if not np.isfinite(found.right[layer])]
+    # Written with nothing left out, once alone and once among the others.
+    texts = [*[None] * (partial is None), *missing]
+    size = min(1 + layers_a_part(len(missing)), context.texts_at_once(len(texts)))
+    total = (1 + len(layers)) * count
+    done = total - len(texts) * count
+    known = partial
+    for first in range(0, len(texts), size):
+        part = texts[first : first + size]
 
-    def right(answer: np.ndarray) -> bool:
-        texts = context.texts(answer.tolist())
-        return same_answer([texts[token] for token in answer.tolist()], result.tokens.texts[start:])
+        def on_token(
+            written: int,
+            done: int = done,
+            texts: int = len(part),
+            known: AnswersKept | None = known,
+        ) -> None:
+            context.report(known, done + written * texts, total)
 
-    def at_answer(answer: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.full(start, -1), answer]).astype(np.int32)
+        rows = context.write(start, part, on_token)
+        done += len(part) * count
+        # What was told of stays as it was.
+        found = known = deepcopy(found)
+        for layer, answer in zip(part, rows, strict=True):
+            if layer is None:
+                found.unchanged[start:] = answer
+            else:
+                found.without[layer, start:] = answer
+                found.right[layer] = _is_right(context, answer)
+    return found
 
-    without = np.full((n_layers, len(result.tokens)), -1, np.int32)
-    kept = np.full(n_layers, np.nan, np.float32)
-    for layer, answer in zip(layers, rows[1:], strict=True):
-        without[layer] = at_answer(answer)
-        kept[layer] = right(answer)
-    return AnswersKept(
-        result.settings.skip_part,
-        at_answer(clean),
-        without,
-        at_answer(rows[0]),
-        kept,
-        right(clean),
-        chosen_layers(result),
+
+def _begun(context: Context) -> AnswersKept:
+    """The answer with nothing left out, written alone."""
+    result = context.result
+    (clean,) = context.write(result.answer_start, [None])
+    found = AnswersKept.unknown(
+        result.model.n_layers,
+        len(result.tokens),
+        part=result.settings.skip_part,
+        clean_right=_is_right(context, clean),
     )
+    found.clean[result.answer_start :] = clean
+    return replace(found, chosen=chosen_layers(result))
 
 
-def written(context: Context, left_out: Sequence[int | None]) -> np.ndarray:
-    """The answers without these layers, `[texts, T - start]`, as many at once as fit."""
-    start = context.result.answer_start
-    count = len(context.result.tokens) - start
-    size = context.texts_at_once(len(left_out))
-    total = len(left_out) * count
-    parts = []
-    for first in range(0, len(left_out), size):
-        rows = left_out[first : first + size]
-
-        def on_token(done: int, before: int = first * count, texts: int = len(rows)) -> None:
-            context.report(None, before + done * texts, total)
-
-        parts.append(context.write(start, rows, on_token))
-    return np.concatenate(parts)
+def _is_right(context: Context, answer: np.ndarray) -> bool:
+    texts = context.texts(answer.tolist())
+    known = context.result.tokens.texts[context.result.answer_start :]
+    return same_answer([texts[token] for token in answer.tolist()], known)
 
 
 def same_answer(written: Sequence[str], answer: Sequence[str]) -> bool:

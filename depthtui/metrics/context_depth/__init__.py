@@ -10,7 +10,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
-from depthtui.metrics.evidence import FELT, FIFTH, Counted, Variant, read_off
+from depthtui.metrics.evidence import FELT, FIFTH, Counted, Variant, read_off, so_far
 from depthtui.metrics.noise import mean_noise
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.prediction_depth import first_of_last_run
@@ -47,7 +47,7 @@ class ContextDepth(MetricResult):
     Attributes:
         loss_change: row k is the loss with layers k … L - 1 left out at tokens 0 … start - 1,
             less the clean one, in nats; column j is that of token j + 1, NaN before those from
-            `start` on.
+            `start` on. NaN in rows that are not known yet.
         without_context: the same where these tokens are read after token 0 alone.
         unchanged: the size of such a change in a run that goes the same way with nothing left
             out.
@@ -60,6 +60,15 @@ class ContextDepth(MetricResult):
     without_context: Annotated[np.ndarray, Shape("T-1")]
     unchanged: Annotated[np.ndarray, Shape("T-1")]
     start: int
+
+    @property
+    def is_known(self) -> np.ndarray:
+        """Whether each row is, `[L+1]`."""
+        return np.asarray(np.isfinite(self.loss_change[:, self.start - 1 :]).all(axis=1))
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self.is_known.all())
 
     @property
     def floor(self) -> float:
@@ -94,11 +103,18 @@ class ContextCurve:
 
     @property
     def depth(self) -> int | None:
-        """The layers that the context needs, 0 … L; None where it is worth no more than rounding.
+        """The layers that the context needs, 0 … L.
 
-        The smallest k from which on the loss stays below the threshold.
+        The smallest k from which on the loss stays below the threshold. None where it is worth
+        no more than rounding, or some depths are not known yet.
         """
-        return self._depth(self.threshold) if self.threshold > self.noise else None
+        tells = self.threshold > self.noise and not self.so_far
+        return self._depth(self.threshold) if tells else None
+
+    @property
+    def so_far(self) -> str:
+        """How much of the curve is known, in words; empty for all of it."""
+        return so_far(np.isfinite(self.loss[1:]))
 
     def _depth(self, threshold: float) -> int:
         return int(first_of_last_run(self.loss[:, None] < threshold)[0])
@@ -107,7 +123,7 @@ class ContextCurve:
         """The depth as a count, with its range where the threshold is moved."""
         count = self.depth
         if count is None:
-            why = f"the context is worth {self.worth:.2g} nats, too little to tell"
+            why = self.so_far or f"the context is worth {self.worth:.2g} nats, too little to tell"
             return COUNTED.unknown(why)
         variants = []
         for moved in (-FIFTH, FIFTH):
@@ -203,7 +219,7 @@ def _findings(context: PooledContext, pooled: Pooled) -> list[Finding]:
 def _line(title: str, curve: ContextCurve, n_layers: int) -> Finding:
     worth = f"the context is worth {curve.worth:.2g} nats"
     if curve.depth is None:
-        return Finding(title, "–", f"{worth}, too little to tell")
+        return Finding(title, "–", curve.so_far or f"{worth}, too little to tell")
     small = f"the layers above, left out before, cost less than {curve.threshold:.2g} nats"
     return Finding(title, f"{curve.depth} of {n_layers} layers", f"{small}; {worth}")
 

@@ -8,25 +8,30 @@ joins behind it, and is nothing but the tokens from `start` on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from depthtui.metrics.ablation.compute import token_losses
+from depthtui.metrics.choices import layers_a_part
 from depthtui.metrics.context import Context
 from depthtui.metrics.context_depth import ContextDepth, start_of
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.replay import Replay
 
 
-def compute(context: Context, _partial: object) -> ContextDepth:
-    """The metric of a run."""
+def compute(context: Context, partial: ContextDepth | None) -> ContextDepth:
+    """The metric of a run; the depths that `partial` has are not computed again."""
+    replay = context.replay
     return context_depth(
-        context.replay,
+        replay,
         context.unembedding,
         start_of(context.result),
-        context.layers_at_once(context.replay.n_tokens),
-        lambda done, total: context.report(None, done, total),
+        min(layers_a_part(replay.n_layers), context.layers_at_once(replay.n_tokens)),
+        lambda done, total, value: context.report(value, done, total),
+        partial,
     )
 
 
@@ -35,26 +40,33 @@ def context_depth(
     unembedding: Unembedding,
     start: int,
     layers_at_once: int = 0,
-    on_rows: Callable[[int, int], None] = lambda done, total: None,
+    on_rows: Callable[[int, int, ContextDepth], None] = lambda done, total, known: None,
+    partial: ContextDepth | None = None,
 ) -> ContextDepth:
     """Let the tokens before `start` skip all layers from each depth on, and measure the loss.
+
+    The last depths come first.
 
     Args:
         replay: the clean run.
         unembedding: final norm and LM head.
         start: the first token that is run in full, at least 1.
         layers_at_once: how many depths are kept in memory together; 0 for all.
-        on_rows: called with how many pairs of a depth and a later layer are done, and of how
-            many.
+        on_rows: called with how many pairs of a depth and a later layer are done, of how many,
+            and what is known by then.
+        partial: what was done before, to go on from.
     """
     if not 0 < start < replay.n_tokens:
         raise ValueError("a token must come before the first that is run in full")
     count, ids = replay.n_layers, replay.ids[start - 1 :]
     found = ContextDepth.unknown(count, replay.n_tokens, start=start)
+    if partial is not None:
+        found = partial
     reads = slice(start - 1, None)
-    done, total = 0, count * (count - 1) // 2
     # What is left out in the last layer alone changes nothing that a later token reads.
-    frozen = list(range(count - 1))
+    missing = [depth for depth in range(count - 1) if not found.is_known[depth]]
+    total = count * (count - 1) // 2
+    done = total - sum(count - 1 - depth for depth in missing)
     size = layers_at_once or count
 
     def losses(depths: list[int], later: Tensor) -> Tensor:
@@ -65,24 +77,26 @@ def context_depth(
     with torch.no_grad():
         clean_ends = replay.residual[-1][None, start:]
         clean, *last = losses([count, count - 1, count], clean_ends.expand(3, -1, -1))
-        found.loss_change[count - 1 :, reads] = (torch.stack(last) - clean).numpy()
-        alone = torch.cat([replay.ids[:1], replay.ids[start:]])
-        apart = token_losses(unembedding, replay.last_residual(alone)[None], alone)[0]
-        found.without_context[reads] = (apart - clean).numpy()
-        unchanged = torch.zeros_like(clean)
-        for first in range(0, len(frozen), size):
-            group = frozen[first : first + size]
+        if partial is None:
+            found.loss_change[count - 1 :, reads] = (torch.stack(last) - clean).numpy()
+            alone = torch.cat([replay.ids[:1], replay.ids[start:]])
+            apart = token_losses(unembedding, replay.last_residual(alone)[None], alone)[0]
+            found.without_context[reads] = (apart - clean).numpy()
+            found.unchanged[reads] = 0.0
+        for stop in range(len(missing), 0, -size):
+            group = missing[max(0, stop - size) : stop]
             rows = _Rows(replay, start, group[0])
             for layer in range(group[0], count):
                 rows.run(layer)
                 done += len(rows.depths)
-                on_rows(done, total)
+                on_rows(done, total, found)
                 if layer in group:
                     rows.join(layer)
-            moved = losses([count, *group], rows.ends()) - clean
-            unchanged = torch.maximum(unchanged, moved[0].abs())
-            found.loss_change[group, reads] = moved[1:].numpy()
-        found.unchanged[reads] = unchanged.numpy()
+            moved = (losses([count, *group], rows.ends()) - clean).numpy()
+            # What was told of stays as it was.
+            found = deepcopy(found)
+            found.unchanged[reads] = np.maximum(found.unchanged[reads], np.abs(moved[0]))
+            found.loss_change[group, reads] = moved[1:]
     return found
 
 

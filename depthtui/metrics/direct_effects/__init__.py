@@ -12,6 +12,7 @@ from depthtui.data.run import RunResult
 from depthtui.metrics import skip_effects
 from depthtui.metrics.ablation import only
 from depthtui.metrics.choices import key_parts, layers_gone_through, layers_words
+from depthtui.metrics.evidence import so_far
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.skip_effects import SkipEffects, long_enough, positions_of
 from depthtui.metrics.spec import (
@@ -41,7 +42,8 @@ class DirectEffects(MetricResult):
         positions: the positions t; 0 alone where nothing of it is read, at all tokens.
         layers: source layers x reading layers, the largest |c_l - c'_l| / |c_l| over positions
             and tokens, with c'_l what layer l adds to its clean input less the source's write;
-            0 up to and including the diagonal, NaN in the rows of layers that were not chosen.
+            0 up to and including the diagonal, NaN in the rows of layers that were not chosen,
+            and behind the diagonal in the columns of layers that were not called yet.
         floor: the largest in calls with nothing taken away: what is not larger is not told apart
             from rounding.
         chosen: the sources; empty for every layer.
@@ -52,6 +54,15 @@ class DirectEffects(MetricResult):
     layers: Annotated[np.ndarray, Shape("L", "L")]
     floor: float
     chosen: tuple[int, ...] = ()
+
+    @property
+    def is_known(self) -> np.ndarray:
+        """Whether each column is, `[L]`."""
+        return np.asarray(np.isfinite(self.layers[list(self.chosen) or slice(None)]).all(axis=0))
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self.is_known.all())
 
 
 @dataclass(frozen=True)
@@ -155,9 +166,9 @@ def _findings(effects: PooledEffects, pooled: Pooled) -> list[Finding]:
     if not np.isfinite(pairs).any():
         return [floor]
     source, reader = np.unravel_index(int(np.nanargmax(pairs)), pairs.shape)
-    words = layers_words(direct.chosen, pooled.n_layers)
+    words, known = layers_words(direct.chosen, pooled.n_layers), so_far(direct.is_known)
     remark = f"most: layer {reader} reads layer {source}, {pairs[source, reader]:.2f}"
-    remark += f"{only(direct.part)}{f'; of {words}' * bool(words)}"
+    remark += f"{only(direct.part)}{f'; of {words}' * bool(words)}{f'; {known}' * bool(known)}"
     lines = [Finding(METRIC.title, f"median {np.nanmedian(pairs):.2f}", remark), floor]
     if effects.share is not None:
         median = float(np.nanmedian(effects.share))

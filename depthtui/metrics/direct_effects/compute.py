@@ -19,8 +19,8 @@ from depthtui.metrics.skip_effects.compute import SkipSweep, relative_changes
 from depthtui.tracing.replay import Replay
 
 
-def compute(context: Context, _partial: object) -> DirectEffects:
-    """The metric of a run."""
+def compute(context: Context, partial: DirectEffects | None) -> DirectEffects:
+    """The metric of a run; the layers that `partial` has called are not called again."""
     replay, positions = context.replay, positions_of(context.result)
     tokens = max(positions) + sum(replay.n_tokens - position for position in positions)
     return direct_effects(
@@ -28,9 +28,10 @@ def compute(context: Context, _partial: object) -> DirectEffects:
         context.skipped,
         positions,
         context.result.settings.skip_part,
-        lambda done, total: context.report(None, done, total),
+        lambda done, total, value: context.report(value, done, total),
         context.layers_at_once(tokens),
         chosen_layers(context.result),
+        partial,
     )
 
 
@@ -39,9 +40,10 @@ def direct_effects(
     skipped: Sequence[Tensor],
     positions: Sequence[int],
     part: str = "layer",
-    on_rows: Callable[[int, int], None] = lambda done, total: None,
+    on_rows: Callable[[int, int, DirectEffects], None] = lambda done, total, known: None,
     sources_at_once: int = 0,
     chosen: Sequence[int] = (),
+    partial: DirectEffects | None = None,
 ) -> DirectEffects:
     """Call every layer without what each earlier one wrote before each position.
 
@@ -51,18 +53,32 @@ def direct_effects(
             `[T, d]`: what it writes is the rest of the clean residual there.
         positions: the positions t; 0 stands for what was written at all tokens.
         part: what `skipped` leaves out, for the record.
-        on_rows: called with how many pairs of a source and a reader are done, and of how many.
+        on_rows: called after each reader with how many pairs of a source and a reader are done,
+            of how many, and what is known by then.
         sources_at_once: how many sources a reader is called without in one batch; 0 for all.
         chosen: the sources, in order; none for every layer.
+        partial: what was done before, to go on from.
     """
     count = replay.n_layers
     layers = list(chosen) or list(range(count))
-    effects = torch.full((count, count), torch.nan)
-    effects[layers] = 0.0
-    floor = 0.0
-    done, total = 0, sum(count - 1 - layer for layer in layers)
+    if partial is None:
+        effects = torch.full((count, count), torch.nan)
+        for layer in layers:
+            effects[layer, : layer + 1] = 0.0
+        floor = 0.0
+    else:
+        effects, floor = torch.from_numpy(partial.layers.copy()), partial.floor
+
+    def known() -> DirectEffects:
+        values = effects.numpy().copy()
+        return DirectEffects(part, tuple(positions), values, floor, tuple(chosen))
+
+    is_known = known().is_known
+    missing = [reader for reader in range(1, count) if not is_known[reader]]
+    total = sum(count - 1 - layer for layer in layers)
+    done = total - sum(layer < reader for reader in missing for layer in layers)
     with torch.no_grad():
-        for reader in range(1, count):
+        for reader in missing:
             sources = [layer for layer in layers if layer < reader]
             size = sources_at_once or count
             for first in range(0, len(sources), size):
@@ -70,13 +86,14 @@ def direct_effects(
                 sweep = SkipSweep(replay, skipped, positions, reader)
                 for source in group:
                     sweep.add(replay.residual[reader], _unread(replay, skipped, source, reader))
+                largest = torch.zeros(len(group))
                 for unchanged, *changes in relative_changes(replay, sweep, reader):
                     floor = max(floor, float(unchanged.max()))
-                    largest = torch.stack(changes).amax(dim=1)
-                    effects[group, reader] = torch.maximum(effects[group, reader], largest)
+                    largest = torch.maximum(largest, torch.stack(changes).amax(dim=1))
+                effects[group, reader] = largest
                 done += len(group)
-                on_rows(done, total)
-    return DirectEffects(part, tuple(positions), effects.numpy(), floor, tuple(chosen))
+                on_rows(done, total, known())
+    return known()
 
 
 def _unread(replay: Replay, skipped: Sequence[Tensor], source: int, reader: int) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
-from depthtui.metrics.evidence import FELT, FIFTH, Counted, Variant, read_off
+from depthtui.metrics.evidence import FELT, FIFTH, Counted, Variant, read_off, so_far
 from depthtui.metrics.noise import mean_noise
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
@@ -36,7 +36,7 @@ class Order(MetricResult):
     """What the loss gains where a layer and the next one do not run one after the other.
 
     Row l is the pair of layers l and l + 1, column j the loss of token j + 1, less the clean one,
-    in nats.
+    in nats; NaN in rows that are not known yet.
 
     Attributes:
         parallel: side by side: `h + c_l(h) + c_{l+1}(h)` (arXiv 2502.02790).
@@ -49,6 +49,15 @@ class Order(MetricResult):
     parallel: Annotated[np.ndarray, Shape("L-1", "T-1")]
     swapped: Annotated[np.ndarray, Shape("L-1", "T-1")]
     unchanged: Annotated[np.ndarray, Shape("T-1")]
+
+    @property
+    def is_known(self) -> np.ndarray:
+        """Whether each row is, `[L-1]`."""
+        return np.asarray(np.isfinite(self.swapped).all(axis=1))
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self.is_known.all())
 
     @property
     def floor(self) -> float:
@@ -72,9 +81,14 @@ class PooledOrder:
     floor: float
 
     @property
-    def depth(self) -> int:
-        """The sequential depth."""
-        return sequential_depth(self.parallel)
+    def so_far(self) -> str:
+        """How many pairs are known, in words; empty for all of them."""
+        return so_far(np.isfinite(self.parallel), "pairs of layers")
+
+    @property
+    def depth(self) -> int | None:
+        """The sequential depth; None where some pairs are not known yet."""
+        return None if self.so_far else sequential_depth(self.parallel)
 
 
 def pairs_side_by_side(parallel: np.ndarray, threshold: float = FELT) -> list[int]:
@@ -125,13 +139,19 @@ def _summary(order: PooledOrder, pooled: Pooled) -> dict[str, Any]:
 
 
 def _findings(order: PooledOrder, pooled: Pooled) -> list[Finding]:
+    noise = f"{order.noise:.2g} nats, of one token {order.floor:.2g}"
+    return [_depth_line(order, pooled.n_layers), noise_floor(METRIC.title, noise)]
+
+
+def _depth_line(order: PooledOrder, n_layers: int) -> Finding:
+    title = "Sequential depth"
+    if order.so_far:
+        return Finding(title, "–", order.so_far)
     taken = pairs_side_by_side(order.parallel)
     pairs = f"{len(taken)} pairs of layers" if len(taken) != 1 else "1 pair of layers"
     cost = f"each less than {FELT:g} nats" if taken else f"none less than {FELT:g} nats"
     remark = f"{pairs} could run side by side, {cost}" if taken else f"no pair side by side: {cost}"
-    noise = f"{order.noise:.2g} nats, of one token {order.floor:.2g}"
-    depth = Finding("Sequential depth", f"{order.depth} of {pooled.n_layers} layers", remark)
-    return [depth, noise_floor(METRIC.title, noise)]
+    return Finding(title, f"{order.depth} of {n_layers} layers", remark)
 
 
 def _per_layer(order: PooledOrder) -> list[LayerValues]:
@@ -157,7 +177,8 @@ def _mean_costs(prompts: PromptMetrics) -> np.ndarray | None:
 
 
 def _evidence(order: PooledOrder, pooled: Pooled) -> list[Evidence]:
-    return [_depth_evidence(order.parallel)]
+    words = order.so_far
+    return [COUNTED.unknown(words) if words else _depth_evidence(order.parallel)]
 
 
 def _cell_evidence(

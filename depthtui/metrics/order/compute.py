@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from depthtui.metrics.ablation.compute import token_losses
+from depthtui.metrics.choices import layers_a_part
 from depthtui.metrics.context import Context
 from depthtui.metrics.order import Order
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.replay import Replay
 
 
-def compute(context: Context, _partial: object) -> Order:
-    """The metric of a run."""
+def compute(context: Context, partial: Order | None) -> Order:
+    """The metric of a run; the pairs that `partial` has are not computed again."""
+    replay = context.replay
     return order(
-        context.replay,
+        replay,
         context.unembedding,
-        context.layers_at_once(2 * context.replay.n_tokens),
-        lambda done, total: context.report(None, done, total),
+        min(layers_a_part(replay.n_layers - 1), context.layers_at_once(2 * replay.n_tokens)),
+        lambda done, total, value: context.report(value, done, total),
+        partial,
     )
 
 
@@ -28,27 +33,35 @@ def order(
     replay: Replay,
     unembedding: Unembedding,
     pairs_at_once: int = 0,
-    on_rows: Callable[[int, int], None] = lambda done, total: None,
+    on_rows: Callable[[int, int, Order | None], None] = lambda done, total, known: None,
+    partial: Order | None = None,
 ) -> Order:
     """Run each layer and the next one side by side, and swapped, and measure the loss.
+
+    The last pairs come first.
 
     Args:
         replay: the clean run.
         unembedding: final norm and LM head.
         pairs_at_once: how many pairs are kept in memory together; 0 for all.
-        on_rows: called with how many layers have been run of all pairs', and of how many.
+        on_rows: called with how many layers have been run of all pairs', of how many, and what
+            is known by then; None where that is nothing.
+        partial: what was done before, to go on from.
     """
     count = replay.n_layers
     found = Order.unknown(count, replay.n_tokens)
-    pairs = list(range(count - 1))
+    found.unchanged[:] = 0.0
+    if partial is not None:
+        found = partial
+    missing = [pair for pair in range(count - 1) if not found.is_known[pair]]
     # Of the pair l two layers, and for each of its two runs those behind.
-    done, total = 0, count * (count - 1)
+    total = count * (count - 1)
+    done = total - sum(2 * (count - 1 - pair) for pair in missing)
     size = pairs_at_once or count
-    unchanged = torch.zeros(replay.n_tokens - 1)
     with torch.no_grad():
         clean = token_losses(unembedding, replay.residual[-1][None], replay.ids)
-        for first in range(0, len(pairs), size):
-            group = pairs[first : first + size]
+        for stop in range(len(missing), 0, -size):
+            group = missing[max(0, stop - size) : stop]
             rows = replay.residual[group[0]][None]
             for layer in range(group[0], count):
                 pair = layer - 1
@@ -59,12 +72,12 @@ def order(
                 else:
                     rows = replay.run_layer(layer, rows)
                     done += len(rows) - 1
-                on_rows(done, total)
-            moved = token_losses(unembedding, rows, replay.ids) - clean
-            unchanged = torch.maximum(unchanged, moved[0].abs())
-            found.parallel[group] = moved[1::2].numpy()
-            found.swapped[group] = moved[2::2].numpy()
-    found.unchanged[:] = unchanged.numpy()
+                on_rows(done, total, found if found.is_known.any() else None)
+            moved = (token_losses(unembedding, rows, replay.ids) - clean).numpy()
+            # What was told of stays as it was.
+            found = deepcopy(found)
+            found.unchanged[:] = np.maximum(found.unchanged, np.abs(moved[0]))
+            found.parallel[group], found.swapped[group] = moved[1::2], moved[2::2]
     return found
 
 

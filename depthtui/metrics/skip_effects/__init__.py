@@ -40,7 +40,8 @@ class SkipEffects(MetricResult):
         part: what was skipped: `layer`, `attention` or `mlp`.
         positions: the positions t; 0 alone where layers were skipped at all tokens.
         layers: skipped layers x measured layers, the largest relative change of c_l over
-            positions and tokens; 0 up to and including the diagonal.
+            positions and tokens; 0 up to and including the diagonal, NaN where it is not known
+            yet.
         mean_layers: the mean instead of the largest.
         output: the largest |p - p~|_2.
         floor, output_floor: the largest of `layers` and of `output` in a run that goes the same

@@ -67,7 +67,8 @@ def skip_effects(
     layers = list(chosen) or list(range(count))
     largest, sums = torch.full((2, count, count), torch.nan)
     output = torch.full((count,), torch.nan)
-    largest[layers], sums[layers], output[layers] = 0.0, 0.0, 0.0
+    for layer in layers:
+        largest[layer, : layer + 1], sums[layer, : layer + 1] = 0.0, 0.0
     floor, output_floor = 0.0, 0.0
     tokens = sum(replay.n_tokens - position for position in positions)
     done, total = 0, sum(count - 1 - layer for layer in layers)
@@ -91,6 +92,8 @@ def skip_effects(
             group = layers[first : first + size]
             sweep = SkipSweep(replay, skipped, positions, group[0])
             for layer in range(group[0], count):
+                begun = group[: sweep.n_runs]
+                largest[begun, layer], sums[begun, layer] = 0.0, 0.0
                 for unchanged, *changes in relative_changes(replay, sweep, layer):
                     floor = max(floor, float(unchanged.max()))
                     if not changes:
@@ -102,6 +105,7 @@ def skip_effects(
                 if layer in group:
                     sweep.begin(layer)
                 on_rows(done, total, effects())
+            output[group] = 0.0
             for position, ends in sweep.ends():
                 distance = OutputDistance(unembedding, replay.residual[-1][position:])
                 unchanged, *far = distance(ends).amax(dim=1)

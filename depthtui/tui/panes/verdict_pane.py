@@ -124,11 +124,12 @@ class VerdictPane(ThresholdPage):
     """
 
     _verdict: Verdict | None = None
+    _is_live = True
 
-    def show_verdict(self, verdict: Verdict | None) -> None:
-        """Draw this one from now on."""
-        if verdict is not self._verdict:
-            self._verdict = verdict
+    def show_verdict(self, verdict: Verdict | None, is_live: bool = True) -> None:
+        """Draw this one from now on; `is_live` is whether the engine works on its run."""
+        if verdict is not self._verdict or is_live != self._is_live:
+            self._verdict, self._is_live = verdict, is_live
             self.redraw()
 
     @property
@@ -378,7 +379,9 @@ class VerdictPane(ThresholdPage):
         return [
             name
             for name in self._missing
-            if name in self.shown.settings.metrics and name not in self.shown.unavailable
+            if self._is_live
+            and name in self.shown.settings.metrics
+            and name not in self.shown.unavailable
         ]
 
     @property

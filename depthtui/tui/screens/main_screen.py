@@ -117,7 +117,8 @@ class MainScreen(PlacesScreen):
         for page in self.query(ThresholdPage):
             page.turned = explorer.thresholds_turned
         plain = self.run.result if self.run else None
-        self.query_one(VerdictPane).show_verdict(self._verdict.of(plain, settings))
+        is_live = self.run is not None and self.run.state.is_live
+        self.query_one(VerdictPane).show_verdict(self._verdict.of(plain, settings), is_live)
         self.pace = explorer.pace
         for pane in self.query(Pane):
             pane.pace = explorer.pace

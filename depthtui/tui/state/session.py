@@ -124,10 +124,12 @@ class Run:
 
         What was stopped half-way is asked for again, and so is what failed.
         """
-        measured = self.result.measured if self.result else {}
-        unavailable = self.result.unavailable if self.result else {}
-        failed = self.result.failed if self.result else ()
-        missing = [name for name in names if name not in measured or name in failed]
+        result = self.result
+        unavailable = result.unavailable if result else {}
+        failed = result.failed if result else ()
+        missing = [
+            name for name in names if result is None or not result.has_all(name) or name in failed
+        ]
         wanted = [name for name in missing if name not in unavailable or name in failed]
         if not wanted and self.state is RunState.STOPPED:
             wanted = [name for name in names if METRIC_BY_NAME[name].on_demand]

@@ -421,8 +421,7 @@ class WhatIf:
 
     def _has(self, metric: str) -> bool:
         """Whether the clean run has all of a metric."""
-        found = self.clean.measured.get(metric)
-        return found is not None and found.is_whole
+        return self.clean.has_all(metric)
 
     def _end_task(self) -> None:
         """Note how the task ended, if it did."""

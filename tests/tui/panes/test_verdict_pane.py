@@ -171,6 +171,18 @@ async def test_what_is_being_computed_says_so() -> None:
     assert "unavailable: it ran out of memory" in row
 
 
+async def test_what_was_stopped_half_way_is_not_being_computed() -> None:
+    result = make_result(layers=10, tokens=60)
+    result.settings = replace(result.settings, metrics=(*result.settings.metrics, "ablation"))
+    pane = VerdictPane()
+    async with framed(pane, (100, 24)):
+        pane.show(result, summary_of(result))
+        for is_live in (True, False):
+            pane.show_verdict(planted(FIRM, missing=("similarity", "ablation")), is_live)
+            row = next(line for line in lines(pane) if line.startswith("ablation loss"))
+            assert ("computing …" in row) == is_live
+
+
 async def test_the_first_clause_is_bold_and_only_fragile_is_a_warning() -> None:
     pane = VerdictPane()
     result = make_result(layers=10, tokens=6)

@@ -293,5 +293,8 @@ def test_what_was_stopped_half_way_is_asked_for_again(session: Session) -> None:
     ablation = Ablation("layer", np.ones(2, "f4"), np.ones((30, 2), "f4"), np.zeros(2, "f4"))
     run.result.put("ablation", ablation)
     assert run.to_compute(("contributions", "ablation"))[0] == []
+    run.result.put("ablation", replace(ablation, loss_change=np.full((30, 2), np.nan, "f4")))
+    assert run.to_compute(("contributions", "ablation"))[0] == ["ablation"]
+    run.result.put("ablation", ablation)
     run.state = RunState.STOPPED
     assert run.to_compute(("contributions", "ablation"))[0] == ["ablation"]
