@@ -356,14 +356,19 @@ def datasets_dir(cache_dir: Path) -> Path:
 
 def hub_cache() -> Path:
     """The folder in which Hugging Face libraries keep what they download."""
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return _of_hugging_face(named, "hub")
+
+
+def prepared_datasets() -> Path:
+    """The folder in which the library `datasets` keeps what it made of what it downloaded."""
+    return _of_hugging_face(os.environ.get("HF_DATASETS_CACHE"), "datasets")
+
+
+def _of_hugging_face(named: str | None, name: str) -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     hub_home = os.environ.get("HF_HOME") or os.path.join(home, "huggingface")
-    cache = (
-        os.environ.get("HF_HUB_CACHE")
-        or os.environ.get("HUGGINGFACE_HUB_CACHE")
-        or os.path.join(hub_home, "hub")
-    )
-    return Path(os.path.expandvars(os.path.expanduser(cache)))
+    return Path(os.path.expandvars(os.path.expanduser(named or os.path.join(hub_home, name))))
 
 
 def log_path() -> Path:

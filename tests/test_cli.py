@@ -298,6 +298,16 @@ class TestRun:
         assert len(set(texts[2])) == 3
         assert texts[2] != texts[0][1:]
 
+    def test_a_data_set_in_the_cache_folder_needs_no_name(
+        self, engines: list[ScriptedEngine], home: Path
+    ) -> None:
+        folder = home / "kept" / "datasets"
+        folder.mkdir(parents=True)
+        endings(folder).rename(folder / "hellaswag.jsonl")
+        asked = ["--task", "hellaswag", "--cache-dir", str(home / "kept")]
+        assert cli.main(["run", "demo", *asked]) == 0
+        assert [prompt.text for prompt in engines[0].prompts] == ["0 x"]
+
     def test_long_prompts_are_left_out_for_later_ones_of_the_data_set(
         self, engines: list[ScriptedEngine], home: Path, capsys: Output
     ) -> None:

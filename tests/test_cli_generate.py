@@ -38,6 +38,18 @@ def test_it_prints_the_text_the_table_and_the_trend(capsys: pytest.CaptureFixtur
     assert "depth rises or falls: neighbours are so alike" in " ".join(out.split())
 
 
+def test_a_data_set_in_the_cache_folder_needs_no_name(
+    engines: list[ScriptedEngine], home: Path
+) -> None:
+    folder = home / "kept" / "datasets"
+    folder.mkdir(parents=True)
+    (folder / "hellaswag.jsonl").write_text('{"ctx": "A", "endings": ["b"], "label": 0}')
+    asked = ["--task", "hellaswag", "--cache-dir", str(home / "kept")]
+    assert cli.main(["generate", "demo", *asked]) == 0
+    ((prompt, _),) = engines[0].generations
+    assert prompt.text == "A b"
+
+
 def test_options_reach_the_engine_and_answers_stay_out(engines: list[ScriptedEngine]) -> None:
     arguments = """
         --max-tokens 20 --temperature 0.7 --top-p 0.9 --seed 5 --chat-template --confidence 0.5

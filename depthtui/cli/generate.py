@@ -66,7 +66,7 @@ def generate(
     """
     output.check()
     settings = given.settings()
-    prompts = gather_prompts(asked, settings.seed).prompts
+    prompts = gather_prompts(asked, settings).prompts
 
     from rich.console import Console
 

@@ -24,7 +24,7 @@ from depthtui.data.run_settings import (
 from depthtui.errors import DepthError
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.report.formats import Subject, format_help, format_titles
-from depthtui.settings import Settings, load_settings
+from depthtui.settings import Settings, datasets_dir, load_settings
 from depthtui.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -370,7 +370,8 @@ dataset_options = one_argument(
         multiple=True,
         callback=_data_files,
         metavar="NAME=FILE",
-        help="File of the data set that --task names; without it, the set comes from the hub.",
+        help="File of the data set that --task names; without it, the one on this disk, or else "
+        "the hub's.",
     ),
     click.option(
         "--sample", is_flag=True, help="Draw a data set's prompts by the seed, not its first ones."
@@ -471,7 +472,7 @@ class Gathered:
 
 
 def gather_prompts(
-    asked: PromptOptions, seed: int, dataset: DatasetOptions | None = None
+    asked: PromptOptions, settings: Settings, dataset: DatasetOptions | None = None
 ) -> Gathered:
     """Typed prompts, then those of files, then those of a task or a data set."""
     from depthtui.data.run import Prompt
@@ -493,9 +494,9 @@ def gather_prompts(
         for path in asked.files:
             prompts += read_prompts(path)
         if task in DATASETS:
-            return _with_dataset(prompts, task, asked.level, count, dataset, seed)
+            return _with_dataset(prompts, task, asked.level, count, dataset, settings)
         if task is not None:
-            prompts += make_prompts(task, asked.level, count, seed)
+            prompts += make_prompts(task, asked.level, count, settings.seed)
     except DepthError as error:
         raise click.UsageError(str(error)) from error
     if not prompts:
@@ -509,14 +510,15 @@ def _with_dataset(
     level: str | None,
     count: int,
     dataset: DatasetOptions,
-    seed: int,
+    settings: Settings,
 ) -> Gathered:
     """Prompts, and `count` of a data set."""
     from depthtui.prompts.datasets import read_dataset, rows
 
     source = dataset.data.get(name)
-    sample_seed = seed if dataset.sample else None
+    sample_seed = settings.seed if dataset.sample else None
+    folder = datasets_dir(settings.cache_folder)
     if dataset.max_tokens is None:
-        return Gathered(prompts + read_dataset(name, source, count, sample_seed, level))
+        return Gathered(prompts + read_dataset(name, source, count, sample_seed, level, folder))
     # Which of them are short enough, only the model's tokenizer can say.
-    return Gathered(prompts, rows(name, source, sample_seed, level), count)
+    return Gathered(prompts, rows(name, source, sample_seed, level, folder), count)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -81,18 +80,16 @@ def under_paper_protocol(
     )
 
 
-def missing_datasets(names: Sequence[str]) -> list[str]:
-    """Those data sets that cannot come from the hub: not fetched before, and not to be fetched."""
-    from depthtui.models.reach import hub_endpoint, is_forbidden, reaches
-    from depthtui.prompts.dataset_formats import DATASETS
-    from depthtui.settings import hub_cache
+def missing_datasets(names: Sequence[str], folder: Path) -> list[str]:
+    """Those data sets that can be had nowhere: not on this disk, and not to be fetched.
 
-    if find_spec("datasets") is None:
-        return list(names)
-    kept = Path(os.environ.get("HF_DATASETS_CACHE") or hub_cache().with_name("datasets"))
-    missing = [
-        name for name in names if not (kept / DATASETS[name].hub_id.replace("/", "___")).is_dir()
-    ]
-    if missing and not is_forbidden() and reaches(hub_endpoint()):
-        return []
-    return missing
+    Args:
+        names: of data sets.
+        folder: where their files are looked for first.
+    """
+    from depthtui.models.reach import hub_endpoint, is_forbidden, reaches
+    from depthtui.prompts.local_datasets import local_file
+
+    missing = [name for name in names if local_file(name, folder) is None]
+    can_fetch = find_spec("datasets") is not None and not is_forbidden()
+    return [] if missing and can_fetch and reaches(hub_endpoint()) else missing

@@ -70,7 +70,7 @@ def run(
     if protocol is not None:
         asked, dataset, given = under_paper_protocol(asked, dataset, given)
     settings = given.settings()
-    gathered = gather_prompts(asked, settings.seed, dataset)
+    gathered = gather_prompts(asked, settings, dataset)
 
     from depthtui.cli.headless import Job, run_job
     from depthtui.engine.factory import Storage

@@ -26,7 +26,7 @@ from depthtui.cli.output import print_written, say
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, shown
 from depthtui.log import log_bug
-from depthtui.settings import Settings
+from depthtui.settings import Settings, datasets_dir
 
 if TYPE_CHECKING:
     from depthtui.sweep.folder import SweepFolder
@@ -216,7 +216,8 @@ def sweep(
     try:
         if cluster.ray:
             cache_dir = given.values.get("cache_dir")
-            outcome = _run_on_ray(plan, folder, cluster, cache_dir, shard)
+            datasets = datasets_dir(settings.cache_folder)
+            outcome = _run_on_ray(plan, folder, cluster, cache_dir, datasets, shard)
         else:
             outcome = _run(plan, folder, settings, shard)
     except KeyboardInterrupt:
@@ -263,23 +264,27 @@ def _plan(
         if asked.protocol:
             if not tasks and drawing != Drawing():
                 raise DepthError("--protocol paper says which prompts are run, and how many.")
-            plan = _on_the_papers_data(plan, data)
+            plan = _on_the_papers_data(plan, data, settings)
         return check_plan(with_absolute_paths(plan))
     except DepthError as error:
         raise click.UsageError(str(error)) from error
 
 
-def _on_the_papers_data(plan: SweepPlan, data: Mapping[str, str]) -> SweepPlan:
+def _on_the_papers_data(plan: SweepPlan, data: Mapping[str, str], settings: Settings) -> SweepPlan:
     """The plan under the paper's protocol, on those of its data sets that can be had."""
     from depthtui.cli.protocol import missing_datasets
+    from depthtui.prompts.local_datasets import how_to_get
     from depthtui.prompts.paper import PAPER_PROTOCOL
     from depthtui.sweep.paper import with_paper_protocol
 
     names = [dataset.name for dataset in PAPER_PROTOCOL.datasets]
-    left_out = missing_datasets([name for name in names if name not in data])
-    plan = with_paper_protocol(plan, data, left_out)
+    wanted = [name for name in names if name not in data]
+    left_out = missing_datasets(wanted, datasets_dir(settings.cache_folder))
     if left_out:
-        say(f"Left out, since neither a file nor the hub has them: {', '.join(left_out)}.")
+        say(f"Left out, since neither this disk nor the hub has them: {', '.join(left_out)}.")
+        for name in left_out:
+            say(how_to_get(name, datasets_dir(settings.cache_folder)))
+    plan = with_paper_protocol(plan, data, left_out)
     taken = [name for name in names if name not in left_out]
     say(PAPER_PROTOCOL.in_words(taken, plan.summary.seed))
     return plan
@@ -309,6 +314,7 @@ def _run_on_ray(
     folder: SweepFolder,
     cluster: RayOptions,
     cache_dir: Path | None,
+    datasets: Path,
     shard: Shard | None,
 ) -> Outcome:
     from depthtui.sweep.display import SweepDisplay
@@ -318,7 +324,7 @@ def _run_on_ray(
     make_engine = NodeEngine(str(cache_dir or ""))
     needs = NodeNeeds(gpus=cluster.ray_gpus, memory=cluster.ray_memory or 0)
     with SweepDisplay(say) as display:
-        return run_on_ray(plan, folder, make_engine, needs, display, say, shard)
+        return run_on_ray(plan, folder, make_engine, needs, display, say, shard, datasets)
 
 
 def _merge(parts: Sequence[Path], out: Path, formats: tuple[str, ...] | None) -> int:

@@ -15,6 +15,8 @@ from depthtui.files import parse_json
 from depthtui.installing import install_extra
 from depthtui.prompts.dataset_formats import DATASETS, Dataset, Row
 from depthtui.prompts.files import decode_text, read_bytes
+from depthtui.prompts.local_datasets import PREPARED, how_to_put, local_file, not_here
+from depthtui.settings import datasets_dir, default_cache_dir
 
 LARGEST_FILE = 512 * 1024 * 1024
 """Bytes; the largest of the known sets, as JSON, are a tenth of it."""
@@ -48,13 +50,14 @@ def read_dataset(
     examples: int = 10,
     sample_seed: int | None = None,
     level: int | str | None = None,
+    folder: Path | None = None,
 ) -> list[Prompt]:
     """The first `examples` prompts of `rows`.
 
     Raises:
         DepthError: as `rows`; or there are fewer.
     """
-    prompts = list(islice(rows(name, source, sample_seed, level), examples))
+    prompts = list(islice(rows(name, source, sample_seed, level, folder), examples))
     if len(prompts) < examples:
         raise DepthError(
             f"The data set {name} has {len(prompts)} prompts"
@@ -69,6 +72,7 @@ def rows(
     source: str | Path | None = None,
     sample_seed: int | None = None,
     level: int | str | None = None,
+    folder: Path | None = None,
 ) -> Iterator[Prompt]:
     """The prompts of a data set, made one by one.
 
@@ -76,9 +80,11 @@ def rows(
         name: a name in `DATASETS`.
         source: a Parquet file (`.parquet`), or one of JSON lines or of a JSON list
             of objects (any other name), in the columns of the set; None for the
-            hub, from where the library `datasets` fetches it once and keeps it.
+            one on this disk (see `local_file`), or else the hub, from where the
+            library `datasets` fetches it once and keeps it.
         sample_seed: shuffles the rows; None leaves them in order.
         level: only rows of this level; None for all.
+        folder: of data sets; None for that of the cache folder where nothing names another.
 
     Raises:
         DepthError: there is no such set or level, a library is missing, the source
@@ -87,7 +93,9 @@ def rows(
     """
     dataset = _find(name)
     wanted = _find_level(dataset, level)
-    table = _from_hub(dataset) if source is None else _from_file(Path(source))
+    folder = folder or datasets_dir(default_cache_dir())
+    source = source or local_file(name, folder)
+    table = _from_hub(dataset, folder) if source is None else _from_file(Path(source))
     _check_columns(dataset, table)
     order: Sequence[int] = range(table.n_rows)
     if sample_seed is not None:
@@ -154,8 +162,8 @@ def _columns_hint(dataset: Dataset) -> str:
 
 
 def _from_file(path: Path) -> _Table:
-    if path.suffix.lower() in {".parquet", ".pq"}:
-        return _from_parquet(path)
+    if path.suffix.lower() in {".parquet", ".pq", PREPARED}:
+        return _from_columns(path)
     text = decode_text(read_bytes(path, LARGEST_FILE), str(path), LARGEST_FILE)
     if text.lstrip().startswith("["):
         found = _json(text, str(path))
@@ -176,7 +184,8 @@ def _json(text: str, where: str) -> Any:
         raise DepthError(f"{where} is not JSON: {error}.", _JSON_HINT) from error
 
 
-def _from_parquet(path: Path) -> _Table:
+def _from_columns(path: Path) -> _Table:
+    """A Parquet file, or one of the library `datasets`, which is Arrow's stream."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -188,10 +197,14 @@ def _from_parquet(path: Path) -> _Table:
     if not path.is_file():
         raise DepthError(f"There is no file {path}.", "Check its name.")
     try:
-        table = parquet.read_table(path)
+        if path.suffix == PREPARED:
+            with pyarrow.memory_map(str(path)) as file:
+                table = pyarrow.ipc.open_stream(file).read_all()
+        else:
+            table = parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise DepthError(
-            f"{path} cannot be read as Parquet: {first_line(error)}.",
+            f"{path} cannot be read: {first_line(error)}.",
             "Fetch it again, or give another file.",
         ) from error
     return _Table(
@@ -202,21 +215,23 @@ def _from_parquet(path: Path) -> _Table:
     )
 
 
-def _from_hub(dataset: Dataset) -> _Table:
-    instead = f"or give a file instead: --data {dataset.name}=FILE."
+def _from_hub(dataset: Dataset, folder: Path) -> _Table:
+    here = not_here(dataset.name, folder)
+    put = how_to_put(dataset.name, folder)
+    instead = f"{put}; `run` and `sweep` take it by --data {dataset.name}=FILE, too."
     try:
         from datasets import load_dataset
     except ImportError as error:
         raise DepthError(
-            f"Fetching {dataset.title} from the hub needs the library `datasets`.",
-            f"Install it with: {install_extra('datasets')}; {instead}",
+            f"{here} Fetching it from the hub needs the library `datasets`.",
+            f"Install that with: {install_extra('datasets')}. {instead}",
         ) from error
     try:
         table = load_dataset(dataset.hub_id, dataset.config or None, split=dataset.split)
     except Exception as error:  # Each of the library's many layers has errors of its own.
         raise DepthError(
-            f"{dataset.hub_id} could not be fetched from the hub: {first_line(error)}.",
-            f"Check the network, {instead}",
+            f"{here} {dataset.hub_id} could not be fetched from the hub: {first_line(error)}.",
+            f"Check the network. {instead}",
         ) from error
     return _Table(dataset.hub_id, table.column_names, len(table), table.__getitem__)
 

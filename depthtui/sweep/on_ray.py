@@ -115,6 +115,7 @@ def run_on_ray(
     watcher: Watcher,
     notify: Notify,
     shard: Shard | None = None,
+    datasets: Path | None = None,
 ) -> Outcome:
     """Run what is not there yet on the cluster that `connect` joined.
 
@@ -129,11 +130,12 @@ def run_on_ray(
         watcher: sees prompts end.
         notify: told what people should know, a failure at once.
         shard: which part of the plan to run; None for all of it.
+        datasets: the folder of data sets on the driver (see `prompts.datasets.rows`).
 
     Raises:
         DepthError: a task's prompts cannot be read, or the folder cannot be written.
     """
-    state = SweepState(plan, folder, notify, shard or Shard())
+    state = SweepState(plan, folder, notify, shard or Shard(), datasets)
     return _Driver(state, make_engine, needs, watcher, notify).run()
 
 

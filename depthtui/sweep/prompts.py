@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 from depthtui.data.run import Prompt
@@ -18,12 +19,17 @@ from depthtui.sweep.plan import TaskChoice
 class Candidates:
     """A task's prompts in order, made once and only as far as somebody asks.
 
+    Args:
+        task: which, and how many.
+        seed: draws a sample.
+        datasets: the folder of data sets (see `prompts.datasets.rows`).
+
     Raises:
         DepthError: when the source cannot be read; later, when a prompt of it is none.
     """
 
-    def __init__(self, task: TaskChoice, seed: int) -> None:
-        self._rest = _source(task, seed)
+    def __init__(self, task: TaskChoice, seed: int, datasets: Path | None = None) -> None:
+        self._rest = _source(task, seed, datasets)
         self._made: list[Prompt] = []
 
     def __iter__(self) -> Iterator[Prompt]:
@@ -67,9 +73,10 @@ def choose(
     return chosen
 
 
-def _source(task: TaskChoice, seed: int) -> Iterator[Prompt]:
+def _source(task: TaskChoice, seed: int, datasets: Path | None) -> Iterator[Prompt]:
     if task.name in DATASETS:
-        yield from rows(task.name, task.data or None, seed if task.sample else None, task.level)
+        sample_seed = seed if task.sample else None
+        yield from rows(task.name, task.data or None, sample_seed, task.level, datasets)
     elif task.data:
         found = read_prompts(task.data)
         prompts = [replace(prompt, task=task.name) for prompt in found]

@@ -11,6 +11,7 @@ from depthtui.data.protocol import Event
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models.catalog import resolve
+from depthtui.settings import datasets_dir
 from depthtui.sweep.folder import Failure, Notify, SweepFolder, model_title
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import Record
@@ -69,7 +70,8 @@ def run_sweep(
     Raises:
         DepthError: a task's prompts cannot be read, or the folder cannot be written.
     """
-    state = SweepState(plan, folder, notify, shard or Shard())
+    datasets = datasets_dir(models_dir.parent)
+    state = SweepState(plan, folder, notify, shard or Shard(), datasets)
     return _Sweep(state, make_engine, models_dir, watcher, on_bug).run()
 
 

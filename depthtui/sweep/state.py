@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
@@ -60,15 +61,26 @@ class SweepState:
         folder: where records are found and kept.
         notify: told what people should know.
         shard: which part of the plan is wanted.
+        datasets: the folder of data sets (see `prompts.datasets.rows`).
 
     Raises:
         DepthError: a task's prompts cannot be read, or there are none.
     """
 
-    def __init__(self, plan: SweepPlan, folder: SweepFolder, notify: Notify, shard: Shard) -> None:
+    def __init__(
+        self,
+        plan: SweepPlan,
+        folder: SweepFolder,
+        notify: Notify,
+        shard: Shard,
+        datasets: Path | None = None,
+    ) -> None:
         self.plan = plan
         self.folder = folder
-        self.candidates = {task: _candidates(task, plan.run.seed, notify) for task in plan.tasks}
+        self.candidates = {
+            task: _candidates(Candidates(task, plan.run.seed, datasets), task, notify)
+            for task in plan.tasks
+        }
         self.open: dict[Cell, list[Item] | None] = {}
         """The cells that lack prompts; None where it is not known which."""
         self._notify = notify
@@ -190,8 +202,7 @@ class SweepState:
             self.open[cell] = missing
 
 
-def _candidates(task: TaskChoice, seed: int, notify: Notify) -> Candidates:
-    candidates = Candidates(task, seed)
+def _candidates(candidates: Candidates, task: TaskChoice, notify: Notify) -> Candidates:
     if task.max_tokens:
         # Which of them fit depends on the model, but the source must be readable.
         next(iter(candidates), None)

@@ -268,7 +268,7 @@ def test_parquet_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "pip install" in caught.value.hint
     monkeypatch.undo()
     pytest.importorskip("pyarrow")
-    with pytest.raises(DepthError, match="cannot be read as Parquet"):
+    with pytest.raises(DepthError, match="cannot be read: "):
         rows("gsm8k", path)
     with pytest.raises(DepthError, match="There is no file"):
         rows("gsm8k", tmp_path / "none.parquet")
@@ -312,6 +312,42 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> ScriptedHub:
     return module
 
 
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing lies in any of the places where data sets are looked for."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("DEPTHTUI_CACHE_DIR", str(tmp_path / "kept"))
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_DATASETS_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def test_a_file_on_this_disk_is_taken_before_the_hub(hub: ScriptedHub, places: Path) -> None:
+    folder = places / "kept" / "datasets"
+    folder.mkdir(parents=True)
+    write_lines(folder, GSM8K, "gsm8k.jsonl")
+    found = list(rows("gsm8k"))
+    assert found == read_dataset("gsm8k", examples=len(GSM8K))
+    assert found == list(rows("gsm8k", folder=folder))
+    assert not hub.asked
+    assert len(list(rows("gsm8k", folder=places))) == len(GSM8K)
+    assert hub.asked
+
+
+def test_what_the_library_keeps_is_read(hub: ScriptedHub, places: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    path = places / "hf" / "datasets" / "openai___gsm8k" / "main" / "0.0.0" / "a"
+    path.mkdir(parents=True)
+    table = pyarrow.Table.from_pylist(GSM8K)
+    with pyarrow.ipc.new_stream(str(path / "gsm8k-test.arrow"), table.schema) as stream:
+        stream.write_table(table)
+    assert list(rows("gsm8k")) == list(rows("gsm8k", write_lines(places, GSM8K)))
+    assert not hub.asked
+    (path / "gsm8k-test.arrow").write_text("no such thing")
+    with pytest.raises(DepthError, match=r"gsm8k-test\.arrow cannot be read"):
+        rows("gsm8k")
+
+
 def test_without_a_file_a_set_comes_from_the_hub(hub: ScriptedHub, tmp_path: Path) -> None:
     for name, found in ROWS.items():
         assert list(rows(name)) == list(rows(name, write_lines(tmp_path, found)))
@@ -324,13 +360,18 @@ def test_without_a_file_a_set_comes_from_the_hub(hub: ScriptedHub, tmp_path: Pat
     }
 
 
-def test_a_hub_out_of_reach_is_explained(hub: ScriptedHub) -> None:
+def test_a_hub_out_of_reach_is_explained(hub: ScriptedHub, places: Path) -> None:
     hub.failure = ConnectionError("Couldn't reach the hub.\nLong story")
     with pytest.raises(DepthError) as caught:
         rows("gsm8k")
     assert str(caught.value) == (
+        f"GSM8K is not on this disk: not in {places}/kept/datasets, "
+        f"{places}/hf/hub/datasets--openai--gsm8k or "
+        f"{places}/hf/datasets/openai___gsm8k. "
         "openai/gsm8k could not be fetched from the hub: Couldn't reach the hub. "
-        "Check the network, or give a file instead: --data gsm8k=FILE."
+        "Check the network. Put its file, with the columns question, answer, into "
+        f"{places}/kept/datasets as gsm8k.jsonl or gsm8k.json or gsm8k.parquet; "
+        "`run` and `sweep` take it by --data gsm8k=FILE, too."
     )
 
 

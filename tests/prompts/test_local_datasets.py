@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.prompts.local_datasets import SUFFIXES, how_to_get, local_file
+from depthtui.prompts.local_datasets import SUFFIXES, how_to_get, local_file, places
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the hub's client keeps what it fetched."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "made"))
     return tmp_path / "hub"
 
 
@@ -80,6 +81,37 @@ def test_the_newest_of_what_was_fetched(hub: Path, tmp_path: Path) -> None:
     (old,) = fetched(hub, "Rowan--hellaswag", "validation.parquet", snapshot="b")
     os.utime(old.parent, (1, 1))
     assert local_file("hellaswag", tmp_path) == new
+
+
+def prepared(tmp_path: Path, *names: str, version: str = "a") -> list[Path]:
+    """Files as the library `datasets` keeps them of GSM8K, each with its configuration."""
+    found = [
+        tmp_path / "made" / "openai___gsm8k" / config / "0.0.0" / version / file
+        for config, file in (name.split("/") for name in names)
+    ]
+    for path in found:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    return found
+
+
+def test_what_the_library_made_of_the_split(hub: Path, tmp_path: Path) -> None:
+    names = ("main/gsm8k-test.arrow", "main/gsm8k-train.arrow", "main/cache-test.arrow")
+    wanted, *_ = prepared(tmp_path, *names, "socratic/gsm8k-test.arrow")
+    assert local_file("gsm8k", tmp_path) == wanted
+    (newer,) = prepared(tmp_path, "main/gsm8k-test.arrow", version="b")
+    os.utime(wanted.parent, (1, 1))
+    assert local_file("gsm8k", tmp_path) == newer
+    (own,) = fetched(hub, "openai--gsm8k", "main/test.parquet")
+    assert local_file("gsm8k", tmp_path) == own
+
+
+def test_it_says_where_it_looked(hub: Path, tmp_path: Path) -> None:
+    words = how_to_get("gsm8k", tmp_path / "own")
+    looked = places("gsm8k", tmp_path / "own")
+    assert len(looked) == 3
+    assert all(place in words for place in looked)
+    assert f"{hub}/datasets--openai--gsm8k or {tmp_path}/made/openai___gsm8k." in words
 
 
 def test_it_says_where_to_put_a_file_and_what_fetches_it(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from depthtui import cli
 from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.settings import datasets_dir, default_cache_dir
 from tests.builders.engines import ScriptedEngine
 
 Output = pytest.CaptureFixture[str]
@@ -149,10 +150,28 @@ def test_the_papers_protocol_takes_files(
     assert "Left out" not in told
     assert run("--model", "alpha", "--protocol", "paper", *data[:2], "--out", str(home / "b")) == 0
     told = " ".join(capsys.readouterr().err.split())
-    assert "Left out, since neither a file nor the hub has them: hellaswag, aime24." in told
+    assert "Left out, since neither this disk nor the hub has them: hellaswag, aime24." in told
+    assert f"HellaSwag is not on this disk: not in {datasets_dir(default_cache_dir())}" in told
     assert "the first 10 examples of GSM8K; teacher-forced" in told
     (cell,) = json.loads((home / "b" / "report.json").read_text())["cells"]
     assert cell["task"] == "gsm8k"
+
+
+def test_files_of_data_sets_in_the_cache_folder_are_taken(
+    engine: ScriptedEngine, home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(home))
+    folder = home / "kept" / "datasets"
+    folder.mkdir(parents=True)
+    rows = [{"question": f"{n}?", "answer": f"so\n#### {n}"} for n in range(12)]
+    (folder / "gsm8k.json").write_text(json.dumps(rows))
+    command = ("--model", "alpha", "--cache-dir", str(home / "kept"))
+    for number, asked in enumerate((("--task", "gsm8k"), ("--protocol", "paper"))):
+        out = home / str(number)
+        assert run(*command, *asked, "--out", str(out)) == 0
+        (cell,) = json.loads((out / "report.json").read_text())["cells"]
+        assert (cell["task"], cell["prompts"]) == ("gsm8k", 10)
 
 
 @pytest.mark.parametrize(
