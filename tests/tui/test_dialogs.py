@@ -203,6 +203,24 @@ async def test_escape_leaves_every_dialog_without_doing_anything(tmp_path: Path)
         assert len(it.engine.sent(StartRun)) == len(it.engine.sent(LoadModel)) == 1
 
 
+@pytest.mark.parametrize(("key", "kind"), [("question_mark", HelpScreen), ("p", PromptPicker)])
+async def test_what_left_the_list_after_it_was_chosen_is_not_taken(
+    tmp_path: Path, key: str, kind: type
+) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, key, kind)
+        it.engine.commands.clear()
+        dialog = it.app.screen
+        listing = dialog.query_one("#prompts" if key == "p" else OptionList, OptionList)
+        listing.highlighted = len(listing.options) - 1
+        await it.pilot.pause()
+        listing.action_select()
+        listing.clear_options()
+        await it.pilot.pause()
+        assert it.app.screen is dialog
+        assert not it.engine.sent(StartRun)
+
+
 async def test_tokens_are_counted_while_typing(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await opened(it, "p", PromptPicker)

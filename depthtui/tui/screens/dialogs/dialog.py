@@ -71,6 +71,12 @@ class Dialog(ModalScreen[Result | None]):
         self.dismiss(None)
 
 
+def is_there(event: OptionList.OptionMessage) -> bool:
+    """Whether an option still has its place: a search or a deletion may have come in between."""
+    place = event.option_index
+    return event.option in event.option_list.options[place : place + 1]
+
+
 class ListDialog(Dialog[Result]):
     """A dialog with one list: the arrows or j and k move in it, enter chooses."""
 
@@ -94,7 +100,8 @@ class ListDialog(Dialog[Result]):
 
     @on(OptionList.OptionSelected)
     def _selected(self, event: OptionList.OptionSelected) -> None:
-        self.take(event.option_index)
+        if is_there(event):
+            self.take(event.option_index)
 
     def action_move(self, step: int) -> None:
         listing = self.listing

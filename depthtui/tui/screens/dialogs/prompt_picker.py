@@ -29,7 +29,7 @@ from depthtui.files import expanded
 from depthtui.prompts import TASKS, Task, prompt_title, read_prompts
 from depthtui.prompts.dataset_formats import DATASETS, Dataset
 from depthtui.token_text import printable_chars
-from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog
+from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog, is_there
 from depthtui.tui.screens.dialogs.path_suggester import PathSuggester
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.screens.dialogs.toggles import Checkbox
@@ -325,8 +325,7 @@ class PromptPicker(Dialog[PromptChoice]):
 
     @on(OptionList.OptionHighlighted, "#prompts")
     def _preview(self, event: OptionList.OptionHighlighted) -> None:
-        if event.option_index >= len(self._prompts):
-            # Another task was chosen meanwhile.
+        if not is_there(event):
             return
         prompt = self._prompts[event.option_index]
         shown = prompt.text[:PREVIEW_CHARACTERS]
@@ -338,7 +337,8 @@ class PromptPicker(Dialog[PromptChoice]):
 
     @on(OptionList.OptionSelected, "#prompts")
     def _take_from_task(self, event: OptionList.OptionSelected) -> None:
-        self._take(self._prompts[event.option_index])
+        if is_there(event):
+            self._take(self._prompts[event.option_index])
 
     @on(OptionList.OptionSelected, "#task-list")
     def _to_prompts(self) -> None:
@@ -363,7 +363,8 @@ class PromptPicker(Dialog[PromptChoice]):
 
     @on(OptionList.OptionSelected, "#file-prompts")
     def _take_from_file(self, event: OptionList.OptionSelected) -> None:
-        self._take(self._from_file[event.option_index])
+        if is_there(event):
+            self._take(self._from_file[event.option_index])
 
     @on(Button.Pressed, "#run")
     def action_submit(self) -> None:
