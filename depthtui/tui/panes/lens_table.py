@@ -134,7 +134,8 @@ class LensTable(LensRows):
             return self.line(*pieces, (no_map, self.pane_styles.faint))
         entropy = number(float(self._lens.entropy[layer, self.token]))
         end = (f"{entropy:>6}", self.pane_styles.muted)
-        return self._ended(*pieces, end=end, notes=self._notes(layer, self._columns[0]))
+        notes = self._notes(layer, self._columns[0])
+        return self._ended(*pieces, end=end, notes=notes, shown=self._answer_column(layer))
 
     def _notes(self, layer: int, columns: int) -> list[str]:
         """What to say about a layer, in full and ever shorter."""
@@ -157,11 +158,23 @@ class LensTable(LensRows):
             return ["← first seen", "← seen", "←"]
         return [f"← first seen as top {rank}", f"← seen as top {rank}", f"← top {rank}", "←"]
 
-    def _ended(self, *pieces: Piece, end: Piece, notes: Sequence[str] = ()) -> Strip:
-        """A line with its end at the right edge, and a note over all but the first token."""
-        width = self.area.width
-        first_token = self.margin + self._columns[1] + 1 + PROBABILITY_CELLS
-        room = width - cell_len(end[0]) - 2 - first_token
+    def _answer_column(self, layer: int) -> int:
+        """The column of the model's own token in a layer's row; the first where it has none."""
+        shown = self._lens.top_ids[layer, self.token][: self._columns[0]].tolist()
+        return shown.index(self._landmarks.final) if self._landmarks.final in shown else 0
+
+    def _ended(
+        self, *pieces: Piece, end: Piece, notes: Sequence[str] = (), shown: int = 0
+    ) -> Strip:
+        """A line with its end at the right edge.
+
+        A note, the longest that fits, lies over all but the first token and the text of that in
+        the column `shown`.
+        """
+        width, cells = self.area.width, self._columns[1]
+        first_token = self.margin + cells + 1 + PROBABILITY_CELLS
+        shown_text = self.margin + shown * (cells + AROUND_TOKEN) + cells
+        room = width - cell_len(end[0]) - 2 - max(first_token, shown_text)
         note = next((words for words in notes if len(words) <= room), "")
         tail = f" {note} " if note else " "
         left = max(0, width - cell_len(tail) - cell_len(end[0]))

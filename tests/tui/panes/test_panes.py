@@ -203,6 +203,20 @@ async def test_an_answer_first_seen_beyond_the_columns_says_where():
         assert "top 3" in lines(pane)[line_with(pane, "  1 ")]
 
 
+@pytest.mark.parametrize("width", range(46, 70, 3))
+async def test_where_an_answer_is_first_seen_the_note_does_not_cover_it(width: int):
+    result = make_result(layers=6)
+    lens = result.get(LogitLens)
+    lens.top_ids[1] = [1, 2, 7]
+    lens.vocabulary[7] = "answer"
+    pane = put(LensTable(), cursor=Cursor(0, 0))
+    async with framed(pane, (width, 12)):
+        pane.show(result)
+        row = lines(pane)[line_with(pane, "  1 ")]
+        assert "←" in row
+        assert "top 3" in row or "answer" in row
+
+
 async def test_the_lens_scrolls_with_the_cursor_and_repaints_two_lines_otherwise():
     pane = put(LensTable(), cursor=Cursor(60, 0))
     async with framed(pane, (70, 16)) as pilot:
