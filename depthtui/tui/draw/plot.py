@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from depthtui.tui.draw.braille import Canvas
-from depthtui.tui.draw.styles import number
+from depthtui.tui.draw.styles import number_within
 
 ROOMY = 8
 """Lines of all plots that there must be before there are gaps between them."""
@@ -95,10 +95,10 @@ class Plot:
             canvas.dash(float(self._height(value)))
         return canvas.lines()
 
-    def end(self, line: int) -> str:
-        """The end of the scale that stands beside a line, or empty."""
+    def end(self, line: int, cells: int) -> str:
+        """The end of the scale that stands beside a line, in so many cells, or empty."""
         ends = {0: self.high, self.area.lines - 1: self.low}
-        return number(ends[line]) if line in ends else ""
+        return number_within(ends[line], cells) if line in ends else ""
 
     @property
     def _highest_dot(self) -> int:

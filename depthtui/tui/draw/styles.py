@@ -259,20 +259,32 @@ def bar(share: float, cells: int) -> tuple[str, str]:
     return full, "─" * (cells - len(full))
 
 
-def number(value: float) -> str:
-    """Three significant digits, as short as they can be read: `0.412`, `12.3`, `310`, `1.23e5`."""
+def number(value: float, digits: int = 3) -> str:
+    """Significant digits, as short as they can be read: `0.412`, `12.3`, `310`, `1.23e5`."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
     if value == 0:
         return "0"
-    rounded = float(f"{value:.2e}")
+    rounded = float(f"{value:.{digits - 1}e}")
     if not 1e-4 <= abs(rounded) < 1e5:
-        mantissa, exponent = f"{value:.2e}".split("e")
-        return f"{mantissa}e{int(exponent)}"
-    digits = 2 - math.floor(math.log10(abs(rounded)))
-    return f"{rounded:.{max(0, digits)}f}"
+        return _with_exponent(value, digits)
+    places = digits - 1 - math.floor(math.log10(abs(rounded)))
+    return f"{rounded:.{max(0, places)}f}"
+
+
+def number_within(value: float, cells: int) -> str:
+    """A number of fewer digits, down to one, where three would take more cells."""
+    for digits in (3, 2, 1):
+        if len(text := number(value, digits)) <= cells:
+            return text
+    return _with_exponent(value, 1)
+
+
+def _with_exponent(value: float, digits: int) -> str:
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def probability(value: float) -> str:

@@ -232,13 +232,14 @@ class DepthCurves(Pane):
     def _draw_scale(self, panel: _Panel, line: int) -> list[Piece]:
         """What stands on the left of a plot: its name, the cursor's values, the scale's ends."""
         styles = self.pane_styles
-        end = "" if np.isnan(panel.curve.values).all() else panel.plot.end(line)
         if self._is_narrow:
             name = panel.curve.name if line == 0 else ""
-            room = _NARROW_MARGIN - 1 - len(name)
-            return [(name, styles.strong), (fit_right(end, room) + " ", styles.muted)]
-        text, style = self._beside(panel, line)
-        return [(fit_shown(text, _MARGIN - 7), style), (fit_right(end, 6) + " ", styles.muted)]
+            left, room = (name, styles.strong), _NARROW_MARGIN - 1 - len(name)
+        else:
+            text, style = self._beside(panel, line)
+            left, room = (fit_shown(text, _MARGIN - 7), style), 6
+        end = "" if np.isnan(panel.curve.values).all() else panel.plot.end(line, room)
+        return [left, (fit_right(end, room) + " ", styles.muted)]
 
     def _beside(self, panel: _Panel, line: int) -> Piece:
         """The words left of a line of a plot."""

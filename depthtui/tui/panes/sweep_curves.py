@@ -260,7 +260,8 @@ class SweepCurves(Pane):
         styles = self.pane_styles
         name = rule_title(panel.rule) if line == 0 else ""
         unit = _UNITS[panel.rule] if line == 1 and panel.plot.area.lines > 2 else ""
-        rest = fit_right(panel.plot.end(line), _MARGIN - 1 - len(name) - len(unit)) + " "
+        room = _MARGIN - 1 - len(name) - len(unit)
+        rest = fit_right(panel.plot.end(line, room), room) + " "
         return [(name, styles.strong), (unit, styles.faint), (rest, styles.muted)]
 
     def _plot(self, panel: _Panel, line: int) -> list[Piece]:

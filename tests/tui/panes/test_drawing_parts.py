@@ -15,7 +15,7 @@ from depthtui.tui.draw.braille import Canvas
 from depthtui.tui.draw.grid import Grid, Side
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
 from depthtui.tui.draw.scale import Scale, scale_of
-from depthtui.tui.draw.styles import bar, fit_right, number, probability, strip_of
+from depthtui.tui.draw.styles import bar, fit_right, number, number_within, probability, strip_of
 from depthtui.tui.draw.text import wrap
 from depthtui.tui.panes.heatmap import Heatmap, means_in
 from depthtui.tui.themes import THEMES
@@ -45,6 +45,22 @@ TOP_DOTS, THIRD_DOTS, LOWEST_DOTS = 0x09, 0x24, 0xC0
 )
 def test_three_significant_digits(value, text):
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (-0.172, "-0.172"),
+        (-0.0345, "-0.035"),
+        (-0.00345, "-0.003"),
+        (-0.000345, "-3e-4"),
+        (-12345.6, "-12300"),
+        (0.0, "0"),
+        (float("nan"), "–"),
+    ],
+)
+def test_a_number_is_never_cut(value, text):
+    assert number_within(value, 6) == text
 
 
 def test_probabilities():
@@ -191,7 +207,7 @@ def test_a_value_has_the_line_that_its_curve_runs_through() -> None:
     for depth, value in zip([0.0, 0.3, 0.6, 1.0], values, strict=True):
         assert text[plot.line_of(float(value))][plot.area.column(depth)] != " "
     assert (plot.line_of(5.0), plot.line_of(-5.0)) == (0, 3)
-    assert [plot.end(line) for line in range(4)] == ["1.00", "", "", "-1.00"]
+    assert [plot.end(line, 6) for line in range(4)] == ["1.00", "", "", "-1.00"]
     assert not "".join(plot.dashes(float("nan"))).strip()
     assert "".join(plot.dashes(0.0)).strip()
 

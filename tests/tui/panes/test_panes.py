@@ -272,6 +272,18 @@ async def test_curves_mark_their_effective_depths(size):
         assert any("⠀" < char <= "⣿" for char in text)
 
 
+@pytest.mark.parametrize("lowest", [-0.0345, -0.00345, -0.000345])
+async def test_the_ends_of_a_scale_are_not_cut(lowest: float):
+    result = make_result(layers=12)
+    for cosine in vars(result.get(Contributions)).values():
+        np.clip(cosine, lowest, 1, out=cosine)
+    pane = put(DepthCurves(), cursor=Cursor(0, 0))
+    for size in ((44, 10), (64, 12)):
+        async with framed(pane, size):
+            pane.show(result, summary_of(result))
+            assert "…" not in "".join(lines(pane))
+
+
 async def test_the_layer_cursor_is_a_line_through_every_curve():
     result = make_result(layers=12)
     pane = put(DepthCurves(), cursor=Cursor(6, 0))
