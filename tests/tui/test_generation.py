@@ -19,6 +19,7 @@ from depthtui.data.protocol import (
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings
 from depthtui.depth.verdict import text_verdicts
+from depthtui.report.generation import trend_sentence
 from depthtui.settings import Settings
 from depthtui.tui.panes.token_depth_curve import TokenDepthCurve
 from depthtui.tui.panes.token_lens import TokenLens
@@ -95,8 +96,10 @@ async def test_it_shows_text_curve_and_lens(tmp_path: Path, size: tuple[int, int
         assert "Settling depth" in text
         assert "mean settling depth" in text
         assert "token 255 of 256" in text
-        said = text_verdicts(it.app.explorer.generation_state.generation)["text"].sentence
-        assert said in " ".join(text.split())
+        generation = it.app.explorer.generation_state.generation
+        assert text_verdicts(generation)["text"].sentence in " ".join(text.split())
+        trend = trend_sentence(generation.continuation)
+        assert (trend in " ".join(text.split())) == (size[0] > 80)
         if size[0] > 80:
             assert "Lens that chose" in text
             assert "cut at the token limit" in text

@@ -60,6 +60,7 @@ class GenerationScreen(LiveScreen):
     def compose(self) -> ComposeResult:
         yield GenerationLine(id="status", classes="title-line")
         yield Static(id="verdict-words", classes="title-line")
+        yield Static(id="trend-words", classes="title-line")
         yield PaneTabs(id="tabs")
         with Horizontal(id="panes"):
             with Vertical(id="writing"):
@@ -113,13 +114,14 @@ class GenerationScreen(LiveScreen):
             # The footer composes itself anew, so only when another key works.
             self._was_live = generation_state.is_live
             self.refresh_bindings()
-            self._show_verdict(generation_state.verdict_words())
+            self._say("#verdict-words", generation_state.verdict_words())
+            self._say("#trend-words", generation_state.trend_words())
 
-    def _show_verdict(self, words: str) -> None:
-        """Say how many layers the text needs, or give the room to the text."""
-        line = self.query_one("#verdict-words", Static)
+    def _say(self, where: str, words: str) -> None:
+        """Put a sentence above the panes, or give its room to them where there is none."""
+        line = self.query_one(where, Static)
         line.update(Content(words))
-        line.display = bool(words)
+        line.set_class(bool(words), "said")
 
     def _show_measure(self) -> None:
         self.measure = depth_measure(self._depth, lambda: self.generation_state)

@@ -20,6 +20,7 @@ from depthtui.data.protocol import (
 from depthtui.data.run import Prompt, Tokens
 from depthtui.data.run_settings import GenerationSettings
 from depthtui.depth.verdict import text_verdicts
+from depthtui.report.generation import trend_sentence
 
 Stage: TypeAlias = Literal["waiting", "writing", "done", "failed"]
 
@@ -130,6 +131,11 @@ class GenerationState:
             found.pop("text", None)
             return " ".join(f"{name.capitalize()}: {said.sentence}" for name, said in found.items())
         return next((said.sentence for said in found.values()), "")
+
+    def trend_words(self) -> str:
+        """Whether depth rises or falls as the text goes on, once written; empty until then."""
+        written = self.generation.continuation
+        return "" if self.is_live or not len(written) else trend_sentence(written)
 
     def as_prompt(self) -> Prompt:
         """Prompt and text as one, to be read teacher-forced; the text is the answer."""
