@@ -149,7 +149,10 @@ class Engine:
 
         loaded = load(spec, self._models_dir, progress, self._unload)
         progress(Progress("Checking where the layers write", 0, 0, "layers"))
-        return self.use(loaded)
+        info = self.use(loaded)
+        if loaded.notice:
+            self._emit(Notice(loaded.notice))
+        return info
 
     def use(self, loaded: LoadedModel) -> ModelInfo:
         """Take a model that is in memory, in place of the one before.

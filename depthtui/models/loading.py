@@ -113,12 +113,14 @@ class LoadedModel:
         tokenizer: the model's own.
         info: what it is; what depends on its anatomy is not filled in.
         parameter_counts: how many parameters each module holds, by its name.
+        notice: what people should know of how it was loaded, in a sentence; may be empty.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     info: ModelInfo
     parameter_counts: dict[str, int]
+    notice: str = ""
 
 
 def load(
@@ -150,11 +152,23 @@ def load(
     placement = _placement(spec, device, dtype, size)
     _make_current(placement)
     tokenizer = load_tokenizer(folder, spec.trust_remote_code)
+    stored = config.get_text_config().dtype or config.dtype
     model = _load_model(folder, config, spec, dtype, placement, progress)
     progress(Progress("Taking the fingerprint", 0, 0, "B"))
     with _load_errors(folder):
         info = _info(spec, source, folder, model, tokenizer, size)
-    return LoadedModel(model, tokenizer, info, size.by_module)
+    notice = _rounding(info, stored, dtype) if spec.dtype == "auto" and not spec.quantize else ""
+    return LoadedModel(model, tokenizer, info, size.by_module, notice)
+
+
+def _rounding(info: ModelInfo, stored: object, dtype: torch.dtype) -> str:
+    """That weights lost digits on their way into memory, which nobody had asked for."""
+    if stored != torch.float32 or dtype == torch.float32:
+        return ""
+    return (
+        f"{info.name} is stored in float32 and was rounded to {info.dtype}; the dtype float32 "
+        f"keeps all digits and takes {format_size(4 * info.parameters)}."
+    )
 
 
 def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTrainedConfig:

@@ -29,6 +29,7 @@ from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
 from depthtui.metrics import empty_result
 from depthtui.metrics.contributions import Contributions
+from depthtui.models import loading
 from depthtui.tracing.activations import ActivationRecorder, Activations
 from tests.naive import naive_contributions, naive_lens, naive_writes
 
@@ -359,6 +360,14 @@ def test_a_bad_model_leaves_the_one_before_in_place(engine, tmp_path):
     with pytest.raises(DepthError):
         engine.load(ModelSpec(str(tmp_path / "no-model")))
     assert engine.run(Prompt(TEXT), RunSettings()).complete
+
+
+def test_weights_that_lost_digits_are_told_of(engine, events, folder, monkeypatch):
+    monkeypatch.setattr(loading, "_FLOAT32_UP_TO", 1000)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    told = [event.message for event in events if isinstance(event, Notice)]
+    assert len(told) == 1
+    assert "rounded to bfloat16" in told[0]
 
 
 def test_a_token_beyond_the_embedding_is_refused(engine):

@@ -110,7 +110,16 @@ class TestWhatComesOut:
 
     def test_a_large_model_on_a_cpu_is_bfloat16(self, folder, monkeypatch) -> None:
         monkeypatch.setattr(loading, "_FLOAT32_UP_TO", 1000)
-        assert loaded(folder).info.dtype == "bfloat16"
+        found = loaded(folder)
+        assert found.info.dtype == "bfloat16"
+        assert "stored in float32 and was rounded to bfloat16" in found.notice
+
+    def test_what_was_asked_for_or_loses_nothing_needs_no_notice(self, folder, monkeypatch) -> None:
+        assert not loaded(folder).notice
+        monkeypatch.setattr(loading, "_FLOAT32_UP_TO", 1000)
+        assert not loaded(folder, dtype="bfloat16").notice
+        change_config(folder, dtype="bfloat16")
+        assert not loaded(folder).notice
 
     def test_shards(self, tmp_path) -> None:
         whole = tiny_folder(tmp_path)
