@@ -41,8 +41,6 @@ DIVERGING_GLYPHS = NEGATIVE_GLYPHS + MAGNITUDE_GLYPHS
 UNKNOWN_GLYPH = "·"
 """A value that is not known yet."""
 
-# In degrees; neighbours in the list lie far apart.
-_DISTINCT_HUES = (235.0, 65.0, 155.0, 350.0, 300.0, 110.0)
 _STEPS_256 = (0, 95, 135, 175, 215, 255)
 _GREYS_256 = range(8, 150, 10)
 _LEVELS_256 = 14
@@ -79,10 +77,9 @@ def diverging_256(dark: bool, name: str = OWN_PALETTE) -> tuple[RGB, ...]:
 
 
 @lru_cache
-def distinct(dark: bool) -> tuple[RGB, ...]:
-    """Colours of lines that must be told apart, equally light, on a dark or light background."""
-    light = 0.78 if dark else 0.50
-    return tuple(_in_gamut(light, 0.15, hue) for hue in _DISTINCT_HUES)
+def distinct(dark: bool, name: str = OWN_PALETTE) -> tuple[RGB, ...]:
+    """A palette's colours of lines that must be told apart, on a dark or light background."""
+    return tuple(_in_gamut(*place) for place in PALETTES[name].lines[dark])
 
 
 def lightness(colour: RGB) -> float:

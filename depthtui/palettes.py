@@ -46,21 +46,33 @@ class Diverging:
     above: float
 
 
+_EASILY_TOLD = (235.0, 65.0, 155.0, 350.0, 300.0, 110.0)
+"""Hues of which neighbours in the list lie far apart."""
+
+
+def _equally_light(lightness: float) -> tuple[Place, ...]:
+    return tuple((lightness, 0.15, hue) for hue in _EASILY_TOLD)
+
+
 @dataclass(frozen=True)
 class Palette:
-    """A pair of ramps.
+    """A pair of ramps, and colours of lines that must be told apart.
 
     Attributes:
         name: in the settings.
         colours: their names, of magnitudes and of both signs.
         sequential, diverging: its ramps on a light background and on a dark one.
-        safe: whether the two signs differ as much for people with red-green colour blindness.
+        lines: colours of lines on a light background and on a dark one, those that differ most
+            first; equally light where every line is to weigh the same.
+        safe: whether the two signs, and lines, differ as much for people with red-green colour
+            blindness: what differs in lightness, too.
     """
 
     name: str
     colours: str
     sequential: tuple[Sequential, Sequential]
     diverging: tuple[Diverging, Diverging]
+    lines: tuple[tuple[Place, ...], tuple[Place, ...]]
     safe: bool = False
 
 
@@ -78,6 +90,7 @@ PALETTES = {
                 Diverging(0.97, 0.45, 0.170, 25.0, 255.0),
                 Diverging(0.25, 0.80, 0.150, 25.0, 235.0),
             ),
+            (_equally_light(0.50), _equally_light(0.78)),
         ),
         Palette(
             "blue-yellow",
@@ -89,6 +102,24 @@ PALETTES = {
             (
                 Diverging(0.97, 0.50, 0.160, 255.0, 60.0),
                 Diverging(0.25, 0.78, 0.150, 250.0, 70.0),
+            ),
+            (
+                (
+                    (0.45, 0.18, 258.0),
+                    (0.62, 0.14, 65.0),
+                    (0.22, 0.02, 65.0),
+                    (0.58, 0.02, 65.0),
+                    (0.22, 0.10, 258.0),
+                    (0.38, 0.10, 65.0),
+                ),
+                (
+                    (0.70, 0.15, 250.0),
+                    (0.85, 0.15, 85.0),
+                    (0.54, 0.05, 85.0),
+                    (0.94, 0.02, 85.0),
+                    (0.54, 0.05, 250.0),
+                    (0.58, 0.15, 85.0),
+                ),
             ),
             safe=True,
         ),
@@ -102,6 +133,24 @@ PALETTES = {
             (
                 Diverging(0.97, 0.48, 0.170, 292.0, 60.0),
                 Diverging(0.25, 0.78, 0.130, 292.0, 70.0),
+            ),
+            (
+                (
+                    (0.40, 0.17, 292.0),
+                    (0.62, 0.14, 60.0),
+                    (0.22, 0.02, 60.0),
+                    (0.58, 0.02, 60.0),
+                    (0.38, 0.10, 60.0),
+                    (0.22, 0.10, 292.0),
+                ),
+                (
+                    (0.70, 0.15, 292.0),
+                    (0.82, 0.15, 72.0),
+                    (0.54, 0.02, 72.0),
+                    (0.94, 0.05, 292.0),
+                    (0.54, 0.10, 72.0),
+                    (0.90, 0.10, 72.0),
+                ),
             ),
             safe=True,
         ),

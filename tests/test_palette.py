@@ -159,6 +159,39 @@ def test_256_colours_stay_distinct_on_a_256_colour_terminal(ramp, dark, name):
     assert [tuple(colour) for colour in exact] == list(ramp(dark, name))
 
 
+@EVERY_PALETTE
+@DARK_AND_LIGHT
+def test_lines_are_told_apart(dark, name):
+    for who in SEEN_BY:
+        colours = lab(palette.distinct(dark, name), who)
+        apart = np.linalg.norm(colours[:, None] - colours[None], axis=2)
+        assert apart[0, 1] > 70, who
+        if who == "everyone" or PALETTES[name].safe:
+            assert apart[~np.eye(len(colours), dtype=bool)].min() > 11 * JUST_SEEN, who
+
+
+@EVERY_PALETTE
+@DARK_AND_LIGHT
+def test_lines_stand_out_also_in_16_colours(dark, name):
+    (behind,) = (Color.parse(theme.background) for theme in THEMES if theme.dark == dark)
+    lines = [Color.from_rgb(*colour) for colour in palette.distinct(dark, name)]
+
+    def light(colour: Color) -> float:
+        return palette.lightness(tuple(colour.get_truecolor()))
+
+    for kind in (None, ColorSystem.EIGHT_BIT, ColorSystem.STANDARD):
+        shown = [colour.downgrade(kind) if kind else colour for colour in (behind, *lines)]
+        assert min(abs(light(line) - light(shown[0])) for line in shown[1:]) > 0.3
+        # Two runs are compared in the first two.
+        assert shown[1] != shown[2]
+
+
+@DARK_AND_LIGHT
+def test_every_palette_has_lines_of_its_own(dark):
+    pairs = {palette.distinct(dark, name)[:2] for name in PALETTES}
+    assert len(pairs) == len(PALETTES)
+
+
 def test_glyphs_keep_sign_and_order():
     assert palette.DIVERGING_GLYPHS == "≣≡=- ░▒▓█"
     assert not set(palette.NEGATIVE_GLYPHS) & set(palette.MAGNITUDE_GLYPHS)

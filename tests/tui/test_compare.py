@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from textual.content import Content
+from textual.widgets import Static
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
@@ -17,6 +19,8 @@ from depthtui.depth.verdict import verdict
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics.contributions import Contributions
 from depthtui.report.formats import format_titles
+from depthtui.settings import Settings
+from depthtui.tui.draw.styles import line_colour
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
 from depthtui.tui.panes.heatmap import Heatmap
@@ -109,6 +113,31 @@ async def test_two_runs_side_by_side(tmp_path: Path, size: tuple[int, int]) -> N
         assert "The same tokens" in words(it)
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main)
+
+
+async def test_both_runs_have_the_palettes_colours(tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path, palette="amber")
+    async with explore(tmp_path, settings=settings) as it:
+        await it.press("r")
+        await it.until(lambda: len(it.session.results) == 2)
+        screen = await compared(it)
+        names, curves = screen.query_one("#compared", Static), screen.query_one(DepthCurves)
+
+        def colours_of_names() -> list[str]:
+            content = names.content
+            assert isinstance(content, Content)
+            styles = [str(span.style) for span in content.spans]
+            return [style.split()[1] for style in styles if style.startswith("bold #")]
+
+        def expected(name: str) -> list[str]:
+            return [line_colour(it.app.current_theme.dark, place, name) for place in (0, 1)]
+
+        assert curves.palette == "amber"
+        assert colours_of_names() == expected("amber")
+        it.app.explorer.change(palette="blue-yellow")
+        it.app.take_settings()
+        await it.until(lambda: colours_of_names() == expected("blue-yellow"))
+        assert curves.palette == "blue-yellow"
 
 
 async def test_the_marked_run_is_the_one_compared(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ from textual.widgets import Checkbox, Input, SelectionList
 from depthtui.data.protocol import LoadModel, StartRun, StartSweep
 from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.report.formats import format_titles
+from depthtui.settings import Settings
 from depthtui.sweep.plan import Drawing
 from depthtui.sweep.questions import questions
 from depthtui.sweep.records import LensRecord
 from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.saved import default_folder, open_sweep, plan_from_text
 from depthtui.sweep.summary import CellSummary, summarise_sweep
+from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.sweep_table import SweepTable, columns_of, in_order, shortened
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
@@ -270,7 +272,8 @@ async def test_the_row_under_the_cursor_says_its_verdict_and_columns_are_explain
 
 
 async def test_runs_of_the_session_are_rows(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    settings = Settings(cache_dir=tmp_path, palette="blue-yellow")
+    async with explore(tmp_path, settings=settings) as it:
         await it.press("n")
         await it.ready()
         await it.until(lambda: len(it.session.results) == 2, "a second run")
@@ -278,6 +281,7 @@ async def test_runs_of_the_session_are_rows(tmp_path: Path) -> None:
         screen = await show(it)
         assert [(row.task, row.done) for row in screen.rows] == [("commonsense", 2)]
         assert "runs of this session" in it.screen_text()
+        assert {pane.palette for pane in screen.query(Pane)} == {"blue-yellow"}
         # Nothing is loaded or run to show one of them.
         n_commands = len(it.engine.commands)
         await it.press("enter")

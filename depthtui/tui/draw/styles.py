@@ -294,13 +294,13 @@ def probability(value: float) -> str:
     return "1.0" if value >= 0.995 else f"{value:.2f}"[1:]
 
 
-def line_style(styles: PaneStyles, place: int) -> Style:
-    """How the line at this place among several is drawn, so that they can be told apart."""
-    colour = RichColor.parse(line_colour(styles.dark, place))
+def line_style(styles: PaneStyles, place: int, name: str) -> Style:
+    """How the line at this place among several is drawn in a palette's colours."""
+    colour = RichColor.parse(line_colour(styles.dark, place, name))
     return Style(color=colour, bgcolor=styles.background, bold=True)
 
 
-def line_colour(dark: bool, place: int) -> str:
+def line_colour(dark: bool, place: int, name: str) -> str:
     """The colour of that line, as `#rrggbb`."""
-    colours = palette.distinct(dark)
+    colours = palette.distinct(dark, name)
     return palette.css(colours[place % len(colours)])

@@ -21,7 +21,7 @@ from depthtui.depth.rules import over_gaps
 from depthtui.report.explanations import RULES
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
-from depthtui.tui.draw.styles import Piece, fit_right, line_style, number, ruler
+from depthtui.tui.draw.styles import Piece, fit_right, number, ruler
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane, nothing_pooled
 
 _MARGIN = 16
@@ -222,12 +222,12 @@ class DepthCurves(Pane):
     def _style(self) -> Style:
         """How the run's curves are drawn."""
         is_alone = self.other_summary is None
-        return self.pane_styles.text if is_alone else line_style(self.pane_styles, 0)
+        return self.pane_styles.text if is_alone else self.line_style(0)
 
     @property
     def _other_style(self) -> Style:
         """How those of the compared run are drawn."""
-        return line_style(self.pane_styles, 1)
+        return self.line_style(1)
 
     def _draw_scale(self, panel: _Panel, line: int) -> list[Piece]:
         """What stands on the left of a plot: its name, the cursor's values, the scale's ends."""

@@ -12,7 +12,7 @@ from depthtui.depth.published import DATASETS
 from depthtui.report.explanations import RULES
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit_shown, printable_sentence
-from depthtui.tui.draw.styles import Piece, fit_right, line_style
+from depthtui.tui.draw.styles import Piece, fit_right
 from depthtui.tui.draw.text import wrap
 from depthtui.tui.panes.depth_table import published_row
 from depthtui.tui.panes.lines_pane import LinesPane
@@ -93,7 +93,7 @@ class DepthPair(LinesPane):
 
     def _head(self, cells: list[int]) -> list[Piece]:
         styles = self.pane_styles
-        runs = {"A": line_style(styles, 0), "B": line_style(styles, 1)}
+        runs = {"A": self.line_style(0), "B": self.line_style(1)}
         heads = zip(_HEADS, cells, strict=True)
         return [
             (" " * _NAME_CELLS, styles.muted),

@@ -31,6 +31,7 @@ from depthtui.tui.draw.styles import (
     Piece,
     Ramp,
     RampChoice,
+    line_style,
     ramp_kind,
     ramp_of,
     strip_of,
@@ -220,6 +221,10 @@ class Pane(Widget, can_focus=True):
         """The ramp to draw with."""
         kind = ramp_kind(self.app, self.ramp)
         return ramp_of(kind, diverging, self.pane_styles.dark, self.palette)
+
+    def line_style(self, place: int) -> Style:
+        """How the line at this place among several is drawn, so that they can be told apart."""
+        return line_style(self.pane_styles, place, self.palette)
 
     @property
     def is_ready(self) -> bool:

@@ -15,7 +15,7 @@ from depthtui.depth.rules import layer_curve
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
-from depthtui.tui.draw.styles import Piece, fit_right, line_style, number, ruler
+from depthtui.tui.draw.styles import Piece, fit_right, number, ruler
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.sweep_table import letter
 from depthtui.tui.state.sweep_rows import Row
@@ -188,7 +188,7 @@ class SweepCurves(Pane):
 
     def _style(self, line: _Line) -> Style:
         if line.mark is not None:
-            return line_style(self.pane_styles, line.mark)
+            return self.line_style(line.mark)
         return self.pane_styles.strong
 
     def _threshold(self, rule: str) -> float:

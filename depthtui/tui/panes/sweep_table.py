@@ -15,7 +15,7 @@ from depthtui.depth.rules import RULE_CURVES
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
 from depthtui.tui.draw.grid import in_sight
-from depthtui.tui.draw.styles import Piece, fit_right, line_style
+from depthtui.tui.draw.styles import Piece, fit_right
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.state.sweep_rows import Row, RowKey
 
@@ -202,7 +202,7 @@ class SweepTable(Pane):
         sign = "▸" if here else " "
         pieces: list[Piece] = [
             (sign, styles.accent),
-            ("  ", styles.text) if mark is None else (f"{letter(mark)} ", line_style(styles, mark)),
+            ("  ", styles.text) if mark is None else (f"{letter(mark)} ", self.line_style(mark)),
         ]
         for column, width in zip(self._columns, self._widths, strict=True):
             text = column.text(row)

@@ -78,6 +78,7 @@ class CompareScreen(LiveScreen):
         self._first_measure = measure
         self._first_cursor = cursor
         self._was_live = False
+        self._palette = explorer.settings.palette
         self._verdicts = (LastVerdict(), LastVerdict())
 
     def compose(self) -> ComposeResult:
@@ -147,6 +148,14 @@ class CompareScreen(LiveScreen):
         lines = [Content(compared)] if compared else []
         lines.append(Content.styled(words, MUTED))
         self.query_one("#caveat", Static).update(Content("\n").join(lines))
+        self._show_names()
+
+    def take_colours(self, ramp: str, palette: str) -> None:
+        super().take_colours(ramp, palette)
+        self._palette = palette
+        self._show_names()
+
+    def _show_names(self) -> None:
         self.query_one("#compared", Static).update(self._names())
 
     def _names(self) -> Content:
@@ -154,7 +163,7 @@ class CompareScreen(LiveScreen):
         for place, (letter, run) in enumerate(zip("AB", self._runs, strict=True)):
             lines.append(
                 Content.assemble(
-                    (f"{letter} ", f"bold {line_colour(dark, place)}"),
+                    (f"{letter} ", f"bold {line_colour(dark, place, self._palette)}"),
                     (f"run {run.number}  ", MUTED),
                     printable_chars(run.model.name),
                     (f"  {without(run.settings.skipped)}".rstrip(), "$text-warning"),

@@ -80,6 +80,8 @@ class SweepScreen(LiveScreen):
         super().on_mount()
         # Rows are counted from the top.
         self.layer_order = "down"
+        settings = self._explorer.settings
+        self.take_colours(settings.ramp, settings.palette)
         self.redraw()
 
     # Showing ----------------------------------------------------------------

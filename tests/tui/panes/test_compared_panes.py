@@ -12,7 +12,6 @@ from depthtui.data.lens import LogitLens
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.skip_effects import SkipEffects
-from depthtui.tui.draw.styles import line_style
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
 from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
@@ -171,8 +170,8 @@ async def test_another_depth_is_drawn_over_the_relative_one():
         show(pane, a, b)
         assert lines(pane)[-1].startswith("depth / L")
         assert "1.0" in lines(pane)[-1]
-        second = line_style(pane.pane_styles, 1).color
-        assert second != line_style(pane.pane_styles, 0).color
+        second = pane.line_style(1).color
+        assert second != pane.line_style(0).color
         marks = {
             (char, style.color == second): x
             for strip in strips(pane)[1:8]

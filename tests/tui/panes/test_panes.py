@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.color import Color
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Progress
 from depthtui.metrics.contributions import Contributions
-from depthtui.tui.draw.styles import line_style
+from depthtui.tui.draw.styles import line_colour
 from depthtui.tui.panes import status_line
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
@@ -325,7 +326,12 @@ async def test_the_compared_curve_has_another_colour():
             for char, style in cells(strip)
             if "⠀" < char <= "⣿" and style.bold
         }
-        assert colours >= {line_style(pane.pane_styles, place).color for place in (0, 1)}
+        assert colours >= {pane.line_style(place).color for place in (0, 1)}
+        pane.palette = "amber"
+        recoloured = {style.color for strip in strips(pane) for _, style in cells(strip)}
+        ours = [Color.parse(line_colour(pane.pane_styles.dark, n, "amber")) for n in (0, 1)]
+        assert recoloured >= set(ours)
+        assert colours.isdisjoint(ours)
 
 
 async def test_curves_of_a_half_run_stop_where_it_stopped():
