@@ -35,6 +35,7 @@ _dismiss = Screen.dismiss
 _on_resize = Screen._on_resize
 _get_widget_and_offset_at = Screen.get_widget_and_offset_at
 _move_page = OptionList._move_page
+_on_click = OptionList._on_click
 _type_in_input = Input._on_key
 _type_in_area = TextArea._on_key
 _refresh = Widget.refresh
@@ -112,6 +113,16 @@ def move_page(self: OptionList, direction: Direction) -> None:
         _move_page(self, direction)
 
 
+async def on_click(self: OptionList, event: events.Click) -> None:
+    """Choose an option that is still there.
+
+    `OptionList._on_click` takes the number of the option that was drawn under the mouse; since
+    then the list may have become shorter.
+    """
+    if event.style.meta.get("option", -1) < len(self._options):
+        await _on_click(self, event)
+
+
 async def type_in_input(self: Input, event: events.Key) -> None:
     """Take keys in the order in which they were pressed."""
     if not await _edits(self, event):
@@ -170,6 +181,7 @@ def install() -> None:
     Screen._on_resize = on_resize  # type: ignore[method-assign]
     Screen.get_widget_and_offset_at = get_widget_and_offset_at  # type: ignore[method-assign]
     OptionList._move_page = move_page  # type: ignore[method-assign]
+    OptionList._on_click = on_click  # type: ignore[method-assign]
     Input._on_key = type_in_input  # type: ignore[method-assign]
     TextArea._on_key = type_in_area  # type: ignore[method-assign]
     Widget.refresh = refresh  # type: ignore[method-assign, assignment]

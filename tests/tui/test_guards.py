@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.style import Style
 from textual import events
 from textual.app import App, ComposeResult
 from textual.geometry import Size
@@ -89,6 +90,24 @@ async def test_a_hidden_list_has_no_pages(turn: Callable[[OptionList], None]) ->
         listing.highlighted = 0
         turn(listing)
         assert listing.highlighted == 0
+
+
+async def test_an_option_that_has_gone_is_not_chosen() -> None:
+    chosen: list[int] = []
+
+    class Choices(Listing):
+        def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+            chosen.append(event.option_index)
+
+    async with Choices().run_test() as pilot:
+        listing = pilot.app.query_one(OptionList)
+        for place in (listing.option_count, 0):
+            style = Style(meta={"option": place})
+            listing.post_message(
+                events.Click(listing, 0, 0, 0, 0, 1, False, False, False, style=style)
+            )
+            await pilot.pause()
+    assert chosen == [0]
 
 
 async def test_the_mouse_may_press_what_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
