@@ -38,7 +38,7 @@ ANYWHERE = [
 
 RUNNING = [
     key("space", "next_layer", "next layer", "Run one more layer", "step_layer", True),
-    key("c,enter", "run_on", "run on", "Let a halted run go on to its end", "run_on", True),
+    key("enter,c", "run_on", "run on", "Let a halted run go on to its end", "run_on", True),
     key("escape", "stop", "stop", "Stop the run and keep what it computed", "stop", True),
     key("R", "restart", "restart engine", "Start the engine again", "restart", True),
     key("R", "bring_back", "last session", "Bring the last session back", "bring_back", True),
@@ -159,8 +159,20 @@ LOOKING = [*PANES, ORDER, *AVERAGING, LENS, COPY, THEME]
 
 TURNING = [
     key("d", "turn_page", "next page", "Turn the depth pane to its next page", "turn_page"),
-    key("plus,equals_sign", "dial(1)", "dial up", "Raise the page's dial", "dial_up"),
-    key("minus", "dial(-1)", "dial down", "Lower the page's dial", "dial_down"),
+    key(
+        "plus,equals_sign",
+        "dial(1)",
+        "dial up",
+        "Raise the page's dial, such as the KL rule's threshold",
+        "dial_up",
+    ),
+    key(
+        "minus",
+        "dial(-1)",
+        "dial down",
+        "Lower the page's dial, such as the KL rule's threshold",
+        "dial_down",
+    ),
     key(
         "greater_than_sign",
         "overlap(1)",

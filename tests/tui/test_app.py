@@ -198,6 +198,7 @@ async def test_enter_runs_on_and_escape_stops_a_halted_run(tmp_path: Path) -> No
     async with explore(tmp_path) as it:
         await it.press("s")
         await it.until(lambda: it.status.state == "halted")
+        await it.until(lambda: "⏎ run on" in it.screen_text())
         await it.press("enter")
         await it.until(lambda: it.status.state == "ready")
         await it.press("s")
@@ -369,8 +370,12 @@ async def test_help_lists_the_keys_of_here_and_runs_them(tmp_path: Path) -> None
         await it.until(lambda: "Run and halt after each layer" in it.screen_text())
         assert "Run one more layer" not in it.screen_text()
         assert "next_prompt" in it.screen_text()
-        await it.press(*"order bottom")
+        await it.press(*"thresh")
         await it.until(lambda: "Run and halt" not in it.screen_text())
+        for rule in ("KL", "overlap"):
+            assert f"the {rule} rule's threshold" in it.screen_text()
+        await it.press(*["backspace"] * 6, *"order bottom")
+        await it.until(lambda: "threshold" not in it.screen_text())
         await it.press("enter")
         await it.until(lambda: it.main.layer_order == "down")
 
