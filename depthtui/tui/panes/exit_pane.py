@@ -19,6 +19,9 @@ from depthtui.tui.panes.page import Page, as_many_as_fit
 DIAL = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.99)
 """The confidences that can be set, and those of the curves."""
 
+_MOST_AGREE = 0.95
+"""The agreement whose price is told whatever the dial says."""
+
 _PURPOSE = "What it would gain to leave once the lens is confident, and what it would lose."
 _NAME_CELLS = 15
 _VALUE_CELLS = 17
@@ -74,6 +77,7 @@ class ExitPane(Page):
             self._row("confidence over", f"{self.confidence:g}", self.confidence),
             self._row("agreement", f"{number(100 * now.agreement)}%", now.agreement),
             self._row("saved", saved, now.layers_saved / layers),
+            as_many_as_fit(self._words_of_most(), self.area.width),
             as_many_as_fit(self._token_words(), self.area.width),
         ]
         room = self.area.height - len(lines) - 1
@@ -105,6 +109,20 @@ class ExitPane(Page):
             (f" {fit_shown(value, _VALUE_CELLS)}", self.pane_styles.strong),
             (f" {full}", self.pane_styles.text),
             (empty, self.pane_styles.faint),
+        ]
+
+    def _words_of_most(self) -> list[Piece]:
+        """What is saved at the lowest confidence from which on nearly all tokens agree."""
+        styles, goal = self.pane_styles, (f"{_MOST_AGREE:.0%} agreement: ", self.pane_styles.muted)
+        misses = [n for n, exit_ in enumerate(self._counted) if exit_.agreement < _MOST_AGREE]
+        place = max(misses, default=-1) + 1
+        if place == len(DIAL):
+            return [goal, ("at no confidence", styles.text)]
+        saved, layers = self._counted[place].layers_saved, self._exit.n_layers
+        return [
+            goal,
+            (f"over {DIAL[place]:g}", styles.strong),
+            (f", {number(saved)} of {layers} layers saved", styles.text),
         ]
 
     def _token_words(self) -> list[Piece]:

@@ -84,6 +84,7 @@ async def test_early_exit_tells_the_token_under_the_cursor():
         assert "agreement       50.0%" in text_of(pane)
         assert "7.00 of 10 layers" in text_of(pane)
         assert 'token 0 leaves before layer 4: "·Paris", as the output' in text_of(pane)
+        assert "95% agreement: over 0.95, 0 of 10 layers saved" in text_of(pane)
         pane.cursor = Cursor(0, 1)
         assert 'leaves before layer 2: "·one", not "·Paris"' in text_of(pane)
         pane.show(result, summary_of(result, include_first_token=False))
@@ -96,6 +97,9 @@ async def test_early_exit_tells_the_token_under_the_cursor():
         assert pane.confidence == DIAL[-1] == 0.99
         assert "agreement       100%" in text_of(pane)
         assert "token 1 runs every layer" in text_of(pane)
+        lens.top_probabilities[2, 1, 0] = 1.0
+        pane.show(result, summary_of(result))
+        assert "95% agreement: at no confidence" in text_of(pane)
 
 
 async def test_the_best_block_is_the_one_that_was_planted():
