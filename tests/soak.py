@@ -73,7 +73,7 @@ PASTED = [
 ]
 BYTES = [
     b"\xff\xfe",
-    b"\xc3",
+    b"\xc3(",
     b"\x1b[M \xe8\xc9",
     b'\x1b[M"\x8f\xc4',
     b"\x1b[99999999;1u",
