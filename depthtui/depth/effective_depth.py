@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from types import MappingProxyType
 
 import numpy as np
 
 from depthtui.data.depth import Curves, DepthEstimate, DepthSummary, PromptCurves
+from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.intervals import depth_intervals
@@ -21,6 +23,7 @@ _COSINES = ("attention_cosine", "mlp_cosine", "layer_cosine")
 _OF_THE_SPLIT = ("attention_", "mlp_")
 _NOT_FINITE = "the model's values are not finite"
 _NOT_RUN = "not every layer has been run yet"
+_NOT_READ = "the lens has not read every layer yet; all have been run"
 
 
 def cosine_depth(mean_cosine: np.ndarray) -> DepthEstimate:
@@ -84,16 +87,26 @@ def summarise(results: Sequence[RunResult], settings: SummarySettings) -> DepthS
     parts = parts_of(results, settings)
     if not parts:
         return None
-    complete = all(result.complete for result in results)
     return DepthSummary(
         settings,
         results[0].model.n_layers,
         sum(part.n_tokens for part in parts),
         pool(parts),
-        estimate_depths(parts, settings, _NOT_FINITE if complete else _NOT_RUN),
+        estimate_depths(parts, settings, _not_done(results, settings)),
         len(parts),
         effective_prompts(parts),
     )
+
+
+def _not_done(results: Sequence[RunResult], settings: SummarySettings) -> dict[str, str]:
+    """Why rules know nothing yet of runs that go on, or were stopped, by rule."""
+    open_runs = [view for view in all_through(results, settings.lens) if not view.complete]
+    if any(run.layers_done < run.model.n_layers for run in open_runs):
+        return dict.fromkeys(("cosine", "kl", "overlap"), _NOT_RUN)
+    lenses = [lens for run in open_runs if (lens := run.get(LogitLens)) is not None]
+    if any((lens.top_ids[..., 0] < 0).any() for lens in lenses):
+        return dict.fromkeys(("kl", "overlap"), _NOT_READ)
+    return {}
 
 
 def mean_curves(results: Sequence[RunResult], settings: SummarySettings) -> Curves:
@@ -117,7 +130,9 @@ def lacks_curves(result: RunResult) -> bool:
 
 
 def estimate_depths(
-    parts: Sequence[PromptCurves], settings: SummarySettings, unknown: str = _NOT_FINITE
+    parts: Sequence[PromptCurves],
+    settings: SummarySettings,
+    unknown: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[DepthEstimate, ...]:
     """What each rule says of pooled prompts, as the paper pools them and with each prompt once.
 
@@ -127,7 +142,7 @@ def estimate_depths(
     Args:
         parts: one or more prompts of one model.
         settings: the thresholds.
-        unknown: the reason to give where a curve has values that are not finite.
+        unknown: by rule, why its curve has values that are not finite, where that is known.
     """
     by_tokens, by_prompts = (
         _estimates(parts, settings, unknown, weighting) for weighting in WEIGHTINGS
@@ -139,7 +154,10 @@ def estimate_depths(
 
 
 def _estimates(
-    parts: Sequence[PromptCurves], settings: SummarySettings, unknown: str, weighting: Weighting
+    parts: Sequence[PromptCurves],
+    settings: SummarySettings,
+    unknown: Mapping[str, str],
+    weighting: Weighting,
 ) -> list[DepthEstimate]:
     intervals = depth_intervals(parts, settings, weighting=weighting)
     return [
@@ -187,17 +205,21 @@ def pool(parts: Sequence[PromptCurves], weighting: Weighting = "tokens") -> Curv
 
 
 def depths(
-    curves: Curves, settings: SummarySettings, unknown: str = _NOT_FINITE
+    curves: Curves,
+    settings: SummarySettings,
+    unknown: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[DepthEstimate, ...]:
     """What each rule says about pooled curves; a rule whose curve is None is absent.
 
     Args:
         curves: what `pool` gives.
         settings: the thresholds.
-        unknown: the reason to give where a curve has values that are not finite.
+        unknown: by rule, why its curve has values that are not finite, where that is known.
     """
     return tuple(
-        estimate(curve) if np.isfinite(curve).all() else _none(rule, threshold, unknown)
+        estimate(curve)
+        if np.isfinite(curve).all()
+        else _none(rule, threshold, unknown.get(rule, _NOT_FINITE))
         for rule, values, threshold, estimate in _rules(curves, settings)
         if values is not None
         for curve in (over_gaps(rule, values, settings),)

@@ -344,13 +344,44 @@ def test_nothing_to_average() -> None:
     assert together.n_tokens == 2
 
 
+def reasons_of(result: RunResult) -> dict[str, str]:
+    """Why each rule gives no depth."""
+    summary = summarise([result], SETTINGS)
+    assert summary is not None
+    return {estimate.rule: estimate.reason for estimate in summary.depths}
+
+
+def test_where_all_layers_were_run_it_is_the_lens_that_has_not_read_them() -> None:
+    result = random_result(6, 4)
+    lens, contributions = result.get(LogitLens), result.get(Contributions)
+    assert lens is not None
+    assert contributions is not None
+    lens.kl[3:], lens.overlap[3:], lens.top_ids[3:] = np.nan, np.nan, -1
+    contributions.mlp_cosine[5] = np.nan
+    result.complete = False
+    finite, read = "the model's values are not finite", "the lens has not read every layer yet"
+    read += "; all have been run"
+    assert reasons_of(result) == {"cosine": finite, "kl": read, "overlap": read}
+    result.layers_done = 5
+    assert set(reasons_of(result).values()) == {"not every layer has been run yet"}
+
+
+def test_what_was_stopped_behind_the_lens_lacks_no_layer() -> None:
+    result = random_result(6, 4)
+    lens = result.get(LogitLens)
+    assert lens is not None
+    lens.kl[3:] = np.nan
+    result.complete = False
+    assert reasons_of(result)["kl"] == "the model's values are not finite"
+
+
 def test_layers_that_were_not_run_give_no_depth() -> None:
     result = random_result(6, 4)
     assert result.get(Contributions) is not None
     assert result.get(LogitLens) is not None
     result.get(Contributions).mlp_cosine[5] = np.nan
     result.get(LogitLens).kl[3:] = np.nan
-    result.complete = False
+    result.complete, result.layers_done = False, 3
     summary = summarise([result, random_result(6, 4, seed=1)], SETTINGS)
     assert summary is not None
     assert summary.curves.kl is not None

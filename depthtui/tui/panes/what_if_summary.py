@@ -42,7 +42,12 @@ class WhatIfSummary(LinesPane):
             reason = wrap(
                 printable_sentence(f"This change did not run: {effect.problem}"), self.area.width
             )
-            return [[(stack.words, styles.strong)], *([(text, styles.error)] for text in reason)]
+            retry = wrap("Any change tries again, u takes this one back.", self.area.width)
+            return [
+                [(stack.words, styles.strong)],
+                *([(text, styles.error)] for text in reason),
+                *([(text, styles.faint)] for text in retry),
+            ]
         lines = [
             [(stack.words, styles.strong)],
             self._share("depth left", left, f"{left:.0%}"),
@@ -79,7 +84,7 @@ class WhatIfSummary(LinesPane):
         if agreement is None:
             return [
                 (f"{'says same':<{_NAME_CELLS}}", self.pane_styles.muted),
-                ("…", self.pane_styles.faint),
+                ("… still runs, u takes it back", self.pane_styles.faint),
             ]
         same, tokens = agreement
         return self._share("says same", same / tokens, f"{same} / {tokens}")

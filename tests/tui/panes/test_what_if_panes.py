@@ -180,8 +180,10 @@ async def test_the_outcome_in_numbers():
         assert "2.00 → 2.25  +0.25 nats" in text
         pane.show_effect(stack, Effect(clean.prompt, clean, None))
         assert "2.00 → …" in "\n".join(lines(pane))
+        assert "… still runs, u takes it back" in "\n".join(lines(pane))
         pane.show_effect(stack, Effect(clean.prompt, clean, None, "no [/] room"))
         assert "This change did not run: no [/]" in "\n".join(lines(pane))
+        assert "Any change tries again, u takes this one" in "\n".join(lines(pane))
 
 
 async def test_the_survey_lists_what_fits_and_counts_the_rest():
