@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 
+from textual._ansi_sequences import SYNC_END, SYNC_START
 from textual.drivers import linux_driver
 
 
@@ -35,6 +36,18 @@ linux_driver.getincrementaldecoder = _lossy_decoder  # type: ignore[assignment, 
 
 class TolerantDriver(linux_driver.LinuxDriver):
     """Reads on whatever comes, and ends the app when the terminal is gone."""
+
+    _frame: str = ""
+
+    def write(self, data: str) -> None:
+        """Send data; a frame in one piece, since each wakes the thread that writes."""
+        if data != SYNC_START and not self._frame:
+            super().write(data)
+            return
+        self._frame += data
+        if data == SYNC_END:
+            super().write(self._frame)
+            self._frame = ""
 
     def run_input_thread(self) -> None:
         while not self.exit_event.is_set():

@@ -264,6 +264,7 @@ def _changes(before: list[Cell], after: list[Cell]) -> Iterator[tuple[int, int]]
         yield start, stop
 
 
+@lru_cache(maxsize=4096)
 def _change(before: Look, after: Look) -> str:
     """From one look to another, by the shorter way: step by step, or from scratch."""
     steps: list[str] = []

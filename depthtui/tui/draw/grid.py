@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from textual.geometry import Region
-
 
 @dataclass
 class Side:
@@ -145,16 +143,9 @@ class Grid:
         column = self.columns.item_at(x - self.margin)
         return None if row is None or column is None else (row, column)
 
-    def regions_of(self, row: int, column: int) -> list[Region]:
-        """The numbers beside a row and one of its cells; empty where it is out of sight."""
-        lines = [y for y in range(self.lines) if row in self.rows_on(y)]
-        if not lines or column not in self.columns.items:
-            return []
-        first, count = lines[0], len(lines)
-        return [
-            Region(0, first, self.margin, count),
-            Region(self.x_of(column), first, self.width_of(column), count),
-        ]
+    def lines_of(self, row: int) -> list[int]:
+        """The lines that a row is on; none where it is out of sight."""
+        return [y for y in range(self.lines) if row in self.rows_on(y)]
 
 
 def in_sight(place: int, first: int, shown: int, count: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from textual import events
-from textual.geometry import Region
 
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
@@ -58,8 +57,7 @@ class LayerRows(Pane):
             self.redraw_content()
             return
         lines = {self.place_of(cursor.layer) - self._first for cursor in (old, new)}
-        width = self.area.width
-        self.refresh(*(Region(0, line + HEADER_LINES, width, 1) for line in lines))
+        self.refresh(*(self.whole_lines(line + HEADER_LINES) for line in lines))
 
     def draw_number(self, layer: int) -> list[Piece]:
         """The number of a layer and the cursor before it."""

@@ -211,7 +211,11 @@ def strip_of(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
         else:
             texts.append(text)
             styles.append(style)
-    return Strip(map(Segment, texts, styles)).adjust_cell_length(width, base)
+    cells = sum(map(cell_len, texts))
+    if cells < width:
+        texts.append(" " * (width - cells))
+        styles.append(base)
+    return Strip(map(Segment, texts, styles), max(cells, width)).adjust_cell_length(width)
 
 
 def _blend(style: Style, last: Style) -> bool:

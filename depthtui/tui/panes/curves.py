@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 from rich.cells import cell_len
 from rich.style import Style
 from textual import events
-from textual.geometry import Region
 from textual.reactive import reactive
 from textual.strip import Strip
 
@@ -56,6 +56,11 @@ class RuleCurve:
     n_layers: int
     effective: int | None
     threshold: float
+
+    @cached_property
+    def is_known(self) -> bool:
+        """Whether any of it is known yet."""
+        return not np.isnan(self.values).all()
 
     def text(self, plot: Plot, dotted: bool = False) -> list[str]:
         """In braille, one string a line."""
@@ -182,14 +187,8 @@ class DepthCurves(Pane):
         return bool(self.summary and other and self.summary.n_layers != other.n_layers)
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        width, height = self.area
-        for cursor in (old, new):
-            self.refresh(Region(self._plots.left + self._column_of(cursor.layer), 0, 1, height))
-        if self._has_axis:
-            self.refresh(Region(0, height - 1, width, 1))
-        if not self._is_narrow:
-            values = (panel.plot.area.top + _VALUE_LINE for panel in self._panels)
-            self.refresh(*(Region(0, y, self._plots.left, 2) for y in values))
+        if old.layer != new.layer:
+            self.refresh(self.whole_lines(0, self.area.height))
 
     # Drawing ----------------------------------------------------------------
 
@@ -238,7 +237,7 @@ class DepthCurves(Pane):
         else:
             text, style = self._beside(panel, line)
             left, room = (fit_shown(text, _MARGIN - 7), style), 6
-        end = "" if np.isnan(panel.curve.values).all() else panel.plot.end(line, room)
+        end = panel.plot.end(line, room) if panel.curve.is_known else ""
         return [left, (fit_right(end, room) + " ", styles.muted)]
 
     def _beside(self, panel: _Panel, line: int) -> Piece:

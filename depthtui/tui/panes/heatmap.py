@@ -10,7 +10,6 @@ from rich.cells import cell_len
 from rich.color import Color as RichColor
 from rich.style import Style
 from textual import events
-from textual.geometry import Region
 from textual.reactive import reactive
 from textual.strip import Strip
 
@@ -63,6 +62,7 @@ class Heatmap(Pane):
     how_to_compute = "i computes it"
 
     _values: np.ndarray
+    _is_known: bool
     _levels: list[list[int]]
     _labels: Sequence[str]
     _ramp: Ramp
@@ -159,6 +159,7 @@ class Heatmap(Pane):
 
     def prepare(self) -> None:
         self._values = values = self._drawn()
+        self._is_known = bool(np.isfinite(values).any())
         self._labels = self._column_labels(self.shown)
         self._ramp = self.ramp_for(self._diverging)
         self._scale = self._scale_for(values)
@@ -225,10 +226,10 @@ class Heatmap(Pane):
         if grid.scroll_to(*self._at(new)):
             self.refresh(self.area.region)
             return
-        width, height = self.area
-        footer = Region(0, grid.lines, width, max(0, height - grid.lines))
-        cells = [*grid.regions_of(*self._at(old)), *grid.regions_of(*self._at(new))]
-        self.refresh(*cells, footer)
+        rows = {self._at(cursor)[0] for cursor in (old, new)}
+        lines = {line for row in rows for line in grid.lines_of(row)}
+        footer = self.whole_lines(grid.lines, max(0, self.area.height - grid.lines))
+        self.refresh(*map(self.whole_lines, lines), footer)
 
     # The layers -------------------------------------------------------------
 
@@ -428,8 +429,9 @@ class Heatmap(Pane):
         long_note, short_note = (note and f"  {note}" for note in self._scale.notes)
         marked, mark_note, short_mark = self._marked(), "", ""
         if marked is not None:
-            signs = "".join(self._sign(y, marked.layer) for y in range(self.grid.lines)).strip()
-            short_mark = f"  {signs[:1] or '◆'} {rule_title(marked.rule)}"
+            line = marked.layer and self.grid.number_line(marked.layer)
+            sign = "◆" if line is None else self._sign(line, marked.layer)
+            short_mark = f"  {sign} {rule_title(marked.rule)}"
             mark_note = f"{short_mark} depth, after layer {marked.layer}"
         if self._noise > 0:
             short_note = f"  {self.view.unknown} noise ≤ {number(self._noise)}"
@@ -459,7 +461,7 @@ class Heatmap(Pane):
         if not cells:
             return []
         ramp, muted = self._ramp, self.pane_styles.muted
-        if not np.isfinite(self._values).any():
+        if not self._is_known:
             return [("not run yet", self.pane_styles.faint)]
         middle: list[Piece] = [(ramp.glyphs, self.pane_styles.text)]
         if not ramp.glyphs:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from rich.cells import cell_len
-from textual.geometry import Region
 from textual.reactive import reactive
 from textual.strip import Strip
 
@@ -24,7 +23,7 @@ from depthtui.tui.draw.lens_rows import (
     WIDEST_TOKEN,
     LensRows,
 )
-from depthtui.tui.draw.styles import Piece, number
+from depthtui.tui.draw.styles import Piece, number, strip_of
 from depthtui.tui.panes.pane import Cursor, lens_of
 
 _NARROWEST_TOKEN = 7
@@ -93,13 +92,8 @@ class LensTable(LensRows):
             self.redraw_content()
         else:
             self.prepare()
-            # Neither the header nor the layers' numbers change.
-            width, height = self.area
-            self.refresh(
-                Region(0, self.place_of(old.layer) - self._first + HEADER_LINES, width, 1),
-                Region(0, self.place_of(new.layer) - self._first + HEADER_LINES, width, 1),
-                Region(self.margin, HEADER_LINES, width - self.margin, height - HEADER_LINES),
-            )
+            # The header does not change.
+            self.refresh(self.whole_lines(HEADER_LINES, self.area.height - HEADER_LINES))
 
     def _fit_columns(self) -> tuple[int, int]:
         """How many tokens fit on a row, and the cells of each one's text."""
@@ -178,7 +172,8 @@ class LensTable(LensRows):
         note = next((words for words in notes if len(words) <= room), "")
         tail = f" {note} " if note else " "
         left = max(0, width - cell_len(tail) - cell_len(end[0]))
-        kept = self.line(*pieces).crop(0, left)
+        base = self.pane_styles.text
+        kept = strip_of(pieces, left, base)
         return Strip.join(
-            [kept, self.line((tail, self.pane_styles.accent), end).crop(0, width - left)]
+            [kept, strip_of([(tail, self.pane_styles.accent), end], width - left, base)]
         )

@@ -26,6 +26,7 @@ from depthtui.metrics.lens_view import measured_by
 from depthtui.metrics.spec import Measure
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report.explanations import of_measure
+from depthtui.tui.draw.frame import FrameCache
 from depthtui.tui.draw.styles import (
     PaneStyles,
     Piece,
@@ -126,6 +127,12 @@ class Pane(Widget, can_focus=True):
     _titles = ("", "")
     _gets_ready = False
     _retitling = False
+
+    def __init__(
+        self, *, name: str | None = None, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._styles_cache = FrameCache(self.render_line)
 
     def show(
         self,
@@ -252,6 +259,14 @@ class Pane(Widget, can_focus=True):
         """One line of content from pieces of printable text."""
         return strip_of(pieces, self.area.width, self.pane_styles.text)
 
+    def whole_lines(self, y: int, count: int = 1) -> Region:
+        """Lines of the content and the frame beside them, to be drawn again.
+
+        To cut them costs more than to look for what of them the terminal shows already.
+        """
+        gutter, width = self.styles.gutter, self.size.width
+        return Region(-gutter.left, y, width + gutter.width, count)
+
     def set_titles(self, title: str, subtitle: str = "") -> None:
         """Title the frame, repainting only the edges that changed."""
         old_title, old_subtitle = self._titles
@@ -262,9 +277,8 @@ class Pane(Widget, can_focus=True):
         if subtitle != old_subtitle:
             self.border_subtitle = Content(subtitle) if subtitle else None
         self._retitling = False
-        width, height = self.size
-        edges = ((-1, title != old_title), (height, subtitle != old_subtitle))
-        for region in (Region(-2, y, width + 4, 1) for y, is_new in edges if is_new):
+        edges = ((-1, title != old_title), (self.size.height, subtitle != old_subtitle))
+        for region in (self.whole_lines(y) for y, is_new in edges if is_new):
             if self._gets_ready:
                 self._set_dirty(region)
             else:

@@ -165,7 +165,7 @@ class PromptPane(Pane):
             style = style + self._ramp.written_on(level)
         if place.index >= self.shown.answer_start:
             style = style + _UNDERLINE
-        if not self._marks:
+        if not self._ramp.glyphs:
             return [(place.text, style)]
         known = self._ramp.glyphs[level] if level >= 0 else " "
         return [(place.text, style), (known, self.pane_styles.muted)]

@@ -218,6 +218,21 @@ async def test_where_an_answer_is_first_seen_the_note_does_not_cover_it(width: i
         assert "top 3" in row or "answer" in row
 
 
+async def test_a_move_along_the_tokens_does_not_draw_the_curves():
+    pane = put(DepthCurves(), cursor=Cursor(3, 1))
+    async with framed(pane, (70, 16)) as pilot:
+        result = make_result()
+        pane.show(result, summary_of(result))
+        await pilot.pause()
+        drawn = count_lines_drawn(pane)
+        pane.cursor = Cursor(3, 2)
+        await pilot.pause()
+        assert drawn == []
+        pane.cursor = Cursor(2, 2)
+        await pilot.pause()
+        assert len(drawn) == pane.size.height
+
+
 async def test_the_lens_scrolls_with_the_cursor_and_repaints_two_lines_otherwise():
     pane = put(LensTable(), cursor=Cursor(60, 0))
     async with framed(pane, (70, 16)) as pilot:

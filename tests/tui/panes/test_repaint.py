@@ -7,6 +7,7 @@ import random
 import pyte
 import pytest
 from rich.console import Console
+from textual._styles_cache import StylesCache
 from textual.app import App, ComposeResult
 from textual.screen import Screen
 
@@ -20,7 +21,7 @@ from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from tests.builders.results import make_result
 from tests.hostile import HOSTILE
-from tests.tui.panes.drawing import summary_of
+from tests.tui.panes.drawing import cells, framed, summary_of
 
 
 class OnePane(Screen[None]):
@@ -88,3 +89,16 @@ async def test_partial_repaints_add_up(kind, size, tokens, monkeypatch):
             fresh.shown.forget()
             fresh.show(None, app.screen._compositor.render_full_update())
             assert terminal.cells == fresh.cells
+
+
+async def test_the_frame_beside_the_lines_is_textuals() -> None:
+    pane = LensTable()
+    async with framed(pane) as pilot:
+        pane.show(make_result(layers=24, tokens=4))
+        for focused in (pane, None):
+            pilot.app.screen.set_focus(focused)
+            await pilot.pause()
+            whole = pane.outer_size.region
+            drawn, textuals = pane.render_lines(whole), StylesCache().render_widget(pane, whole)
+            assert len(drawn) == pane.outer_size.height
+            assert [[*cells(strip)] for strip in drawn] == [[*cells(strip)] for strip in textuals]

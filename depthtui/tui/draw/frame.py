@@ -1,0 +1,45 @@
+"""The frame beside a pane's lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from textual._styles_cache import StylesCache
+from textual.css.styles import StylesBase
+from textual.geometry import Size
+from textual.strip import Strip
+
+
+class FrameCache(StylesCache):
+    """Textual's cache of a widget's lines, which keeps the border and padding beside them too.
+
+    `StylesCache.render_line` makes these for every line anew. It also knows opacity and tints,
+    which panes do not have.
+
+    Args:
+        draw: a line of the content, as wide as that is.
+    """
+
+    def __init__(self, draw: Callable[[int], Strip]) -> None:
+        super().__init__()
+        self._draw = draw
+        self._sides: tuple[Strip, Strip] | None = None
+
+    def clear(self) -> None:
+        super().clear()
+        self._sides = None
+
+    def render_line(
+        self, styles: StylesBase, y: int, size: Size, content_size: Size, *looks: Any
+    ) -> Strip:
+        gutter, width = styles.gutter, content_size.width
+        line = y - gutter.top
+        is_content = 0 <= line < content_size.height
+        if is_content and self._sides is not None:
+            left, right = self._sides
+            return Strip((*left, *self._draw(line), *right), size.width)
+        strip = super().render_line(styles, y, size, content_size, *looks)
+        if is_content:
+            self._sides = strip.crop(0, gutter.left), strip.crop(gutter.left + width)
+        return strip
