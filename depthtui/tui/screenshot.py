@@ -15,6 +15,13 @@ from textual.widgets._toast import ToastRack
 
 _WEB_FONT = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
 
+_FRAME = re.compile(r'<text class="[^"]*-title".*?</g>\s*(?=<g transform="translate\()', re.DOTALL)
+"""The title and the buttons of a window, which is none of the screen."""
+
+_VIEW = re.compile(r'viewBox="0 0 (?P<width>[\d.]+) (?P<height>[\d.]+)"')
+_LEFT, _TOP, _REST = 9, 41, 9
+"""Pixels of that window around the screen; `_REST` on the right and beneath."""
+
 _RUN = re.compile(
     r'<text class="(?P<style>[^"]*)" x="(?P<x>[^"]*)" y="(?P<y>[^"]*)" '
     r'textLength="(?P<length>[^"]*)" clip-path="(?P<clip>[^"]*)">(?P<text>[^<]*)</text>'
@@ -29,7 +36,14 @@ def take_screenshot(app: App[Any]) -> str:
     """What is on the screen but for toasts, as SVG; fonts are the reader's own, never fetched."""
     with _without_toasts(app.screen):
         picture = app.export_screenshot(title="depthtui")
-    return _RUN.sub(_placed, _WEB_FONT.sub("", picture))
+    picture = _VIEW.sub(_cropped, _FRAME.sub("", _WEB_FONT.sub("", picture)), 1)
+    return _RUN.sub(_placed, picture)
+
+
+def _cropped(view: re.Match[str]) -> str:
+    """The part of the picture that is the screen."""
+    width, height = float(view["width"]), float(view["height"])
+    return f'viewBox="{_LEFT} {_TOP} {width - _LEFT - _REST:g} {height - _TOP - _REST:g}"'
 
 
 @contextmanager

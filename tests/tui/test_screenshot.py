@@ -7,6 +7,7 @@ from html import unescape
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
 from rich.cells import cell_len
 
 from depthtui.tui.screenshot import take_screenshot
@@ -49,3 +50,17 @@ async def test_every_word_has_its_place(tmp_path: Path) -> None:
         lines[y] = line + " " * (round(x / cell) - cell_len(line)) + word
     drawn = [lines[y] for y in sorted(lines)]
     assert drawn == [line.rstrip() for line in screen if line.strip()]
+
+
+async def test_it_is_the_screen_without_a_window_around_it(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        svg = take_screenshot(it.app)
+        columns = it.app.size.width
+    assert "circle" not in svg
+    picture = ElementTree.fromstring(svg)
+    left, top, width, height = map(float, picture.attrib["viewBox"].split())
+    cell = words_of(svg)[0]
+    assert width == pytest.approx(columns * cell[2] / cell_len(cell[3]))
+    (screen,) = (group for group in picture.iter(f"{SVG}g") if "clip-path" in group.attrib)
+    assert screen.attrib["transform"] == f"translate({left:g}, {top:g})"
+    assert max(y for _, y, *_ in words_of(svg)) < height
