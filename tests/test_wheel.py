@@ -1,4 +1,4 @@
-"""The wheel that is published works where there is no checkout."""
+"""What is installed works where there is no checkout, and beside one."""
 
 from __future__ import annotations
 
@@ -65,3 +65,28 @@ def test_a_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
     assert "layers" in told
     assert (outside / "out" / "summary.html").stat().st_size > 10_000
     assert "grade_school" in run("depthtui", "tasks")
+
+
+def test_a_checkout_that_is_installed_is_found_beside_itself(tmp_path: Path) -> None:
+    """Its folder has the package's name, and nothing to import at its top."""
+    source, wheels, site = tmp_path / "depthtui", tmp_path / "wheels", tmp_path / "site"
+    build = ROOT / "pyproject.toml", ROOT / "README.md"
+    for path in [*build, *ROOT.glob("depthtui/**/__init__.py")]:
+        copy = source / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    wheels.mkdir()
+    wheel_of = "from setuptools.build_meta import build_editable; build_editable({!r})"
+    _python(wheel_of.format(str(wheels)), source)
+    (wheel,) = wheels.glob("depthtui-*.whl")
+    shutil.unpack_archive(wheel, site, "zip")
+    find = "import importlib.util as find, site; site.addsitedir({!r}); "
+    find += "print(find.find_spec('depthtui').origin)"
+    found = _python(find.format(str(site)), tmp_path, "-S")
+    assert found.strip() == str(source / "depthtui" / "__init__.py")
+
+
+def _python(code: str, where: Path, *options: str) -> str:
+    """What a Python of its own prints, run in a folder."""
+    command = [sys.executable, *options, "-c", code]
+    return subprocess.run(command, cwd=where, check=True, stdout=subprocess.PIPE, text=True).stdout
