@@ -21,6 +21,9 @@ _TEXTS_AT_ONCE = 64
 _ENOUGH = 0.95
 """The share of the wanted tokens that is enough: a round of few texts takes as many steps."""
 
+_FEW_LEFT = 0.9
+"""The share of the texts at which those that have ended are worth leaving out."""
+
 _MOST_DRAWN = 20
 """Times as many tokens as are wanted, after which it is enough: nearly every text ends at once."""
 
@@ -55,6 +58,7 @@ def write_texts(
         Texts `[T]` that begin with `start` and hold no end; those without a token are left out.
     """
     random = torch.Generator("cpu").manual_seed(seed % 2**64)
+    stops = torch.tensor(sorted(ends), dtype=torch.int64)
     texts: list[Tensor] = []
     written = drawn = 0
     while written < _ENOUGH * tokens and drawn < _MOST_DRAWN * tokens:
@@ -66,8 +70,8 @@ def write_texts(
         def told(done: int, before: int = written, new: float = count * share) -> None:
             report(min(tokens, round(before + done * new)), tokens)
 
-        rows = _write(model, start, count, length, random, cached, told, checkpoint)
-        ended = [_before_end(row, ends) for row in rows]
+        rows = _write(model, start, count, length, stops, random, cached, told, checkpoint)
+        ended = [_before_end(row, stops) for row in rows]
         texts += [row for row in ended if len(row) > 1]
         drawn += count * (length - 1)
         written = sum(len(row) - 1 for row in texts)
@@ -79,36 +83,59 @@ def _write(
     start: int,
     count: int,
     length: int,
+    ends: Tensor,
     random: torch.Generator,
     cached: bool,
     report: Callable[[int], None],
     checkpoint: Callable[[], None],
 ) -> Tensor:
-    """So many texts `[count, length]`, which go on after an end."""
+    """So many texts `[count, length]`, shorter where all end; an end may be followed by any."""
     embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
     device = execution_device(embedding)
     ids = torch.full((count, 1), start)
+    rows, has_ended = torch.arange(count), torch.zeros(count, dtype=torch.bool)
     cache: dict[str, Any] = {}
     with torch.inference_mode():
-        while ids.shape[1] < length:
+        while ids.shape[1] < length and len(rows):
             checkpoint()
-            unread = ids[:, -1:] if cached else ids
+            unread = ids[rows, -1:] if cached else ids[rows]
             outputs = model(input_ids=unread.to(device), use_cache=cached, **cache)
-            if cached:
-                cache = cache_in(outputs)
-            ids = torch.cat([ids, _draw(outputs.logits[:, -1], random)], dim=1)
+            # A text's random numbers do not hang on how many others have ended.
+            chances = torch.rand(count, 1, generator=random)[rows]
+            drawn = ids[:, -1:].clone()
+            drawn[rows] = _draw(outputs.logits[:, -1], chances)
+            ids = torch.cat([ids, drawn], dim=1)
+            cache = cache_in(outputs) if cached else {}
+            has_ended |= torch.isin(drawn[:, 0], ends)
+            going_on = ~has_ended[rows]
+            if going_on.sum() <= _FEW_LEFT * len(rows) and _select(cache, going_on):
+                rows = rows[going_on]
             report(ids.shape[1] - 1)
     return ids
 
 
-def _draw(logits: Tensor, random: torch.Generator) -> Tensor:
-    """One token for each row of logits `[rows, V]`: `[rows, 1]`, on the CPU."""
-    reached = logits.to("cpu").float().softmax(dim=-1).double().cumsum(dim=-1)
-    places = torch.rand(len(logits), 1, generator=random, dtype=torch.float64) * reached[:, -1:]
+def _select(cache: dict[str, Any], chosen: Tensor) -> bool:
+    """Leave only some rows in a cache, `[rows]`; whether that could be done."""
+    if not all(hasattr(state, "reorder_cache") for state in cache.values()):
+        return False
+    for state in cache.values():
+        state.reorder_cache(chosen.nonzero()[:, 0])
+    return True
+
+
+def _draw(logits: Tensor, chances: Tensor) -> Tensor:
+    """One token for each row of logits `[rows, V]`: `[rows, 1]`, on the CPU.
+
+    Args:
+        logits: on any device.
+        chances: from 0 to 1, `[rows, 1]`.
+    """
+    reached = logits.to("cpu").float().softmax(dim=-1).cumsum(dim=-1)
+    places = chances * reached[:, -1:]
     return torch.searchsorted(reached, places, right=True).clamp(max=logits.shape[-1] - 1)
 
 
-def _before_end(row: Tensor, ends: Collection[int]) -> Tensor:
+def _before_end(row: Tensor, ends: Tensor) -> Tensor:
     """The tokens before the first end that follows the start."""
-    ended = torch.isin(row[1:], torch.tensor(sorted(ends), dtype=row.dtype)).nonzero()
+    ended = torch.isin(row[1:], ends).nonzero()
     return row[: int(ended[0]) + 1] if len(ended) else row
