@@ -31,6 +31,15 @@ def test_a_whole_file_passes_and_one_byte_more_does_not(weights) -> None:
         check_safetensors(weights)
 
 
+@pytest.mark.parametrize(
+    "header", ["[" * 40_000, "[]", '{"a": 1}', '{"a": {}}', '{"a": NaN}', "9" * 5000]
+)
+def test_a_header_that_is_none_is_damage(header: str, weights: Path) -> None:
+    weights.write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    with pytest.raises(DepthError, match="is damaged: its header cannot be read"):
+        check_safetensors(weights)
+
+
 @pytest.mark.parametrize("keep", [0, 4, 8, 20, -1])
 def test_a_file_cut_short_is_named(keep, weights) -> None:
     weights.write_bytes(weights.read_bytes()[:keep])
