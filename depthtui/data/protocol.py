@@ -47,7 +47,8 @@ class StartRun:
     """Run a prompt; answered by `RunStarted`, rows, then `RunFinished` or `Failed`.
 
     With `step`, the forward pass halts after each layer until `Step` or `Continue`;
-    with `fresh`, it runs even where the cache has the result.
+    with `fresh`, it runs even where the cache has the result. With `recall`, what the cache has
+    of slower metrics that were not asked for comes too, and stands in the result's settings.
     """
 
     run_id: int
@@ -55,6 +56,7 @@ class StartRun:
     settings: RunSettings
     step: bool = False
     fresh: bool = False
+    recall: bool = False
 
 
 @dataclass(frozen=True)

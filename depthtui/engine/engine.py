@@ -213,10 +213,20 @@ class Engine:
         control: Control | None = None,
         run_id: int = 0,
         fresh: bool = False,
+        recall: bool = False,
     ) -> RunResult:
         """Run a prompt, or take its result from the cache.
 
         A run that `control` stops returns what was done, with `complete` False.
+
+        Args:
+            prompt: the prompt.
+            settings: what to measure.
+            control: stops or halts it.
+            run_id: by which the listener knows the run.
+            fresh: whether it runs even where the cache has the result.
+            recall: whether slower metrics that were not asked for are added where the cache has
+                all of them.
 
         Raises:
             DepthError: no model is loaded, or the prompt cannot be run.
@@ -230,7 +240,7 @@ class Engine:
         memory.check_fits(model.info, run.sizes, model.placement)
         self._emit(RunStarted(run_id, tokens))
         with fast_products(model.loaded.model):
-            keep_later = self._compute(run, model, fresh or run.control.stepping)
+            keep_later = self._compute(run, model, fresh or run.control.stepping, recall)
         self._emit(RunFinished(run_id, result))
         kept = [_kept(keep) for keep in keep_later]
         if not all(kept):
@@ -448,13 +458,17 @@ class Engine:
         self._lenses = None
         free_caches()
 
-    def _compute(self, run: Run, model: ReadyModel, fresh: bool) -> list[Callable[[], None]]:
+    def _compute(
+        self, run: Run, model: ReadyModel, fresh: bool, recall: bool
+    ) -> list[Callable[[], None]]:
         """Fill the run's result; returns what is left to do for the cache."""
         started = datetime.now(UTC)
         result = run.result
         keep_later: list[Callable[[], None]] = []
         try:
             self._measure(run, model, fresh, keep_later)
+            if recall:
+                self._recall(run, model)
             self._measure_on_demand(run, model, fresh, keep_later)
             result.complete = True
         except RunStopped:
@@ -518,16 +532,38 @@ class Engine:
         placement = model.placement
         return not memory.why_not(metric, model.info, run.sizes, placement, placement.rooms())
 
+    def _recall(self, run: Run, model: ReadyModel) -> None:
+        """Take what the cache has whole of slower metrics that were not asked for."""
+        result = run.result
+        for metric in ON_DEMAND:
+            if metric.name in result.settings.metrics or metric.why_unavailable(result):
+                continue
+            fit = ""
+            if metric.through:
+                maps = self._lens_at_hand(LensChoice.of(metric.through, result.settings))
+                if maps is None:
+                    continue
+                fit = maps.fit.digest
+            held = self._cached(_metric_key(model.info, result, metric, fit), metric.result)
+            if held is not None and held.is_whole:
+                metrics = (*result.settings.metrics, metric.name)
+                result.settings = dataclasses.replace(result.settings, metrics=metrics)
+                run.emit_whole(metric, held)
+
+    def _lens_at_hand(self, choice: LensChoice) -> LensMaps | None:
+        """A fitted lens that is there; None also where it cannot be read: nobody asked for it."""
+        try:
+            return self.lenses.at_hand(choice)
+        except DepthError:
+            return None
+
     def _measure_on_demand(
         self, run: Run, model: ReadyModel, fresh: bool, keep_later: list[Callable[[], None]]
     ) -> None:
         """The slower metrics, each from the cache or computed; unfinished ones are kept too."""
         result = run.result
         settings = result.settings
-        choices = {
-            kind: LensChoice(kind, settings.lens_texts, settings.lens_ridge, settings.seed)
-            for kind in LENSES[1:]
-        }
+        choices = {kind: LensChoice.of(kind, settings) for kind in LENSES[1:]}
 
         def lens(kind: str) -> LensMaps:
             return self.lenses.take(choices[kind], lambda *_: None, run.control.checkpoint)

@@ -57,6 +57,11 @@ class LensChoice:
     seed: int = RunSettings.seed
     prompts: int = PROMPTS
 
+    @classmethod
+    def of(cls, kind: str, settings: RunSettings) -> LensChoice:
+        """The one of a kind that a run is read through."""
+        return cls(kind, settings.lens_texts, settings.lens_ridge, settings.seed)
+
 
 @dataclass
 class Lenses:

@@ -142,7 +142,14 @@ class Worker:
         if isinstance(command, LoadModel):
             engine.load(command.spec, control)
         elif isinstance(command, StartRun):
-            engine.run(command.prompt, command.settings, control, command.run_id, command.fresh)
+            engine.run(
+                command.prompt,
+                command.settings,
+                control,
+                command.run_id,
+                command.fresh,
+                command.recall,
+            )
         elif isinstance(command, StartGeneration):
             engine.generate(command.prompt, command.settings, control, command.run_id)
         elif isinstance(command, CountTokens):

@@ -96,6 +96,7 @@ class FakeEngine:
         cached: whether results claim to come from the cache.
         silent: take commands and say nothing.
         results: what makes a run's result; the run fails with what it raises.
+        in_cache: slower metrics that the cache has of every run.
 
     Attributes:
         fails_at: the metric at which runs fail for want of memory; empty for none.
@@ -116,7 +117,9 @@ class FakeEngine:
         cached: bool = False,
         silent: bool = False,
         results: MakeResult = full_result,
+        in_cache: tuple[str, ...] = (),
     ) -> None:
+        self.in_cache = in_cache
         self.commands: list[Command] = []
         self.load = load
         self.manual = manual
@@ -208,8 +211,12 @@ class FakeEngine:
         if not command.prompt.text:
             yield Failed("The prompt is empty.", "Type a text.", number)
             return
+        settings = command.settings
+        if command.recall:
+            recalled = dict.fromkeys([*settings.metrics, *self.in_cache])
+            settings = replace(settings, metrics=tuple(recalled))
         try:
-            result = self.results(command.prompt, self._model, command.settings)
+            result = self.results(command.prompt, self._model, settings)
         except DepthError as error:
             yield Failed(error.message, error.hint, number)
             return
@@ -229,7 +236,7 @@ class FakeEngine:
             if command.step:
                 yield Halted(number, layer)
         yield Pace(SECONDS_A_TOKEN)
-        for metric in command.settings.metrics:
+        for metric in settings.metrics:
             if metric == self.fails_at:
                 yield Failed("Memory ran out [/].", "Close something.", number)
                 return

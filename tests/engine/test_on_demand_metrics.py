@@ -305,6 +305,37 @@ def test_what_is_told_of_a_metric_by_and_by_is_kept_as_a_part(
             np.testing.assert_array_equal(getattr(begun, name)[known], values[known])
 
 
+def test_what_the_cache_has_of_slower_metrics_is_recalled_without_computing(engine, replays):
+    engine.run(PROMPT, RunSettings(metrics=(*BASE, "ablation", "order"), skip_part="mlp"))
+    assert len(replays) == 1
+    plain = engine.run(PROMPT, RunSettings(metrics=BASE))
+    assert not {"ablation", "order"} & set(plain.measured)
+    recalled = engine.run(PROMPT, RunSettings(metrics=BASE), recall=True)
+    # Ablation is there for other settings alone.
+    assert set(recalled.measured) == {*BASE, "order"}
+    assert recalled.settings.metrics == (*BASE, "order")
+    assert recalled.complete
+    assert recalled.unavailable == {}
+    both = engine.run(PROMPT, RunSettings(metrics=BASE, skip_part="mlp"), recall=True)
+    assert set(both.measured) == {*BASE, "ablation", "order"}
+    assert len(replays) == 1
+
+
+def test_what_is_half_done_is_not_recalled(engine, events, monkeypatch):
+    monkeypatch.setattr("depthtui.engine.run._SECONDS_BETWEEN_PARTS", 0)
+    control = Control()
+
+    def stop_at_a_part(event):
+        if isinstance(event, MetricRows) and event.value is not None:
+            control.stop()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_emit", stop_at_a_part)
+        engine.run(PROMPT, RunSettings(metrics=(*BASE, "order")), control)
+    recalled = engine.run(PROMPT, RunSettings(metrics=BASE), recall=True)
+    assert set(recalled.measured) == set(BASE)
+
+
 def test_a_what_if_is_a_run_of_its_own(engine, events):
     clean = engine.run(PROMPT, RunSettings())
     without = RunSettings(skipped=(Skip(1), Skip(2, "mlp")))

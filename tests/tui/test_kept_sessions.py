@@ -14,10 +14,12 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
+from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from depthtui.tui.state.kept_session import kept_session, session_path, words_of
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.task_prompts import first_prompt, neighbour
+from tests.builders.engines import FakeEngine
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.test_dialogs import three_runs
 
@@ -80,6 +82,41 @@ async def test_a_start_alone_does_not_take_the_place_of_the_last_session(tmp_pat
         await it.until(lambda: "R brings back the last session of 3 runs" in text(it))
         await it.press("R")
         await it.until(lambda: len(it.session.runs) == 3)
+
+
+async def test_what_the_cache_has_of_a_run_is_shown_at_once(tmp_path: Path) -> None:
+    known = ("ablation", "order")
+
+    def engine() -> FakeEngine:
+        return FakeEngine(in_cache=known)
+
+    async with explore(tmp_path) as it:
+        await it.press("r")
+        await it.until(lambda: len(it.session.results) == 2)
+        await it.ready()
+        it.app.explorer.compute(*known)
+        await it.ready()
+        await it.until(lambda: set(known) <= set(it.session.current.result.measured))
+        await it.press("q")
+        await it.until(lambda: it.engine.killed)
+    async with explore(tmp_path, make_engine=engine) as it:
+        run = it.session.current
+        assert set(known) <= set(run.result.measured)
+        assert set(it.engine.sent(StartRun)[0].settings.metrics).isdisjoint(known)
+        measures = {found.measure for found in it.main.query_one(VerdictPane)._verdict.evidence}
+        assert set(known) <= measures
+        await it.press("R")
+        await it.ready()
+        # Nothing slow is asked for, whatever the cache has.
+        for command in it.engine.sent(StartRun):
+            assert set(command.settings.metrics).isdisjoint(known)
+    before = session_path(tmp_path / "cache").read_bytes()
+    async with explore(tmp_path, make_engine=engine) as it:
+        assert not it.app.explorer.has_own_runs
+        await it.press("q")
+        await it.until(lambda: it.engine.killed)
+    # What came by itself is no session of its own.
+    assert session_path(tmp_path / "cache").read_bytes() == before
 
 
 async def test_a_run_of_another_model_loads_it(tmp_path: Path) -> None:

@@ -360,9 +360,12 @@ class Explorer:
         """Whether there is more than every start brings by itself."""
         runs = list(self.session.listed())
         by_itself = self._host.first_prompt(), self.settings.run_settings().metrics
-        return len(runs) > 1 or any(
-            run.remarks or (run.prompt, run.settings.metrics) != by_itself for run in runs
-        )
+
+        def asked(run: Run) -> tuple[Prompt, tuple[str, ...]]:
+            metrics = run.settings.metrics
+            return run.prompt, tuple(name for name in metrics if name not in run.recalled)
+
+        return len(runs) > 1 or any(run.remarks or asked(run) != by_itself for run in runs)
 
     def kept_session(self, layer: int, token: int, measure: str) -> KeptSession:
         """The session as it is kept, with the cursor and the measure on the screen."""
@@ -607,7 +610,8 @@ class Explorer:
     def _send(self, run: Run, step: bool = False, fresh: bool = False) -> None:
         assert self._engine is not None
         self.phase, self._steps_left = Phase.RUNNING, 0
-        self._engine.send(StartRun(run.engine_id, run.prompt, run.settings, step, fresh))
+        recall = not (step or fresh)
+        self._engine.send(StartRun(run.engine_id, run.prompt, run.settings, step, fresh, recall))
 
     @property
     def unfinished(self) -> str:

@@ -24,7 +24,14 @@ from depthtui.data.protocol import (
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt, RunResult, without
 from depthtui.data.run_settings import RunSettings
-from depthtui.metrics import METRIC_BY_NAME, ON_DEMAND, depending_on, empty_result, logit_lens
+from depthtui.metrics import (
+    METRIC_BY_NAME,
+    OF_THE_PASS,
+    ON_DEMAND,
+    depending_on,
+    empty_result,
+    logit_lens,
+)
 from depthtui.metrics.estimates import TimeLeft
 
 
@@ -78,6 +85,7 @@ class Run:
         set_aside: metrics of other settings than now, by metric and settings.
         remarks: what the user has noted on it.
         is_restored: whether it is of a former session.
+        recalled: names of slower metrics that nobody asked for in this session: the cache had them.
         lens_left: how long the lens still takes, while it is read behind the last layer.
     """
 
@@ -99,6 +107,7 @@ class Run:
     remarks: Remarks = field(default_factory=Remarks)
     lens_left: TimeLeft | None = None
     is_restored: bool = False
+    recalled: tuple[str, ...] = ()
 
     @property
     def cached(self) -> bool:
@@ -198,6 +207,9 @@ class Session:
         """A run of a former session is asked for, of its model as it is loaded now."""
         run.engine_id, run.model, run.state = self.next_id(), model, RunState.WAITING
         run.heard_at = time.monotonic()
+        # What is slow comes from the cache, or is asked for again.
+        metrics = tuple(name for name in run.settings.metrics if name in OF_THE_PASS)
+        run.settings = replace(run.settings, metrics=metrics)
 
     def extend(self, run: Run, settings: RunSettings) -> None:
         """Ask more of a run: its rows stay, and what it says of its former work is not heard."""
@@ -385,6 +397,9 @@ class Session:
         stopped = not result.complete and run.kept is not None
         run.result = _added(run.result, result) if stopped and run.result else result
         run.state = RunState.FINISHED if result.complete else RunState.STOPPED
+        more = [name for name in result.settings.metrics if name not in run.settings.metrics]
+        run.recalled = (*run.recalled, *more)
+        run.settings = replace(run.settings, metrics=(*run.settings.metrics, *more))
         if stopped:
             _ask_no_more(run)
         run.halted_at, run.work, run.kept, run.lens_left = -1, None, None, None
