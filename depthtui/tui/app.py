@@ -160,6 +160,7 @@ class DepthApp(App[int]):
         self.call_after_refresh(self._start_explorer)
 
     def _start_explorer(self) -> None:
+        from depthtui.tui.state.kept_paces import kept_paces, paces_path
         from depthtui.tui.state.kept_session import kept_session
 
         if not gc.isenabled():
@@ -168,6 +169,7 @@ class DepthApp(App[int]):
             gc.enable()
         if self.explorer.settings.use_cache:
             self.explorer.offered = kept_session(self._session_file, self._warn)
+            self.explorer.paces = kept_paces(paces_path(self.explorer.cache_dir))
         if self._welcomes and self.explorer.offered is None:
             self.action_welcome()
         self._check_room(self.size)
@@ -188,7 +190,10 @@ class DepthApp(App[int]):
         from depthtui.tui.state.kept_session import keep_session
 
         explorer, main = self.explorer, self.main
-        if main is None or not explorer.settings.use_cache or not explorer.has_own_runs:
+        if main is None or not explorer.settings.use_cache:
+            return
+        self._keep_paces()
+        if not explorer.has_own_runs:
             return
         try:
             keep_session(self._session_file, explorer.kept_session(*main.cursor, main.measure.name))
@@ -196,6 +201,13 @@ class DepthApp(App[int]):
             if not self._said_not_kept:
                 self._said_not_kept = True
                 self._warn(f"The session is not kept. {error}")
+
+    def _keep_paces(self) -> None:
+        """Keep how quick models were, for the next start's estimates."""
+        from depthtui.tui.state.kept_paces import keep_paces, paces_path
+
+        if self.explorer.paces:
+            keep_paces(paces_path(self.explorer.cache_dir), self.explorer.paces)
 
     def start_engine(self) -> Engine:
         """A new engine, whose messages come here."""

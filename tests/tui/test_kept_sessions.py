@@ -19,7 +19,7 @@ from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from depthtui.tui.state.kept_session import kept_session, session_path, words_of
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.task_prompts import first_prompt, neighbour
-from tests.builders.engines import FakeEngine
+from tests.builders.engines import SECONDS_A_TOKEN, FakeEngine
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.test_dialogs import three_runs
 
@@ -117,6 +117,15 @@ async def test_what_the_cache_has_of_a_run_is_shown_at_once(tmp_path: Path) -> N
         await it.until(lambda: it.engine.killed)
     # What came by itself is no session of its own.
     assert session_path(tmp_path / "cache").read_bytes() == before
+
+
+async def test_estimates_are_there_again_before_anything_was_timed(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("q")
+        await it.until(lambda: it.engine.killed)
+    async with explore(tmp_path, make_engine=lambda: FakeEngine(manual=True), wait=False) as it:
+        await it.until(lambda: it.session.live is not None)
+        assert it.app.explorer.pace.forward == SECONDS_A_TOKEN
 
 
 async def test_a_run_of_another_model_loads_it(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ from depthtui.settings import Settings, datasets_dir, models_dir
 from depthtui.tui.state.datasets import Datasets
 from depthtui.tui.state.engine import Engine, EngineDeath
 from depthtui.tui.state.generation import GenerationState
+from depthtui.tui.state.kept_paces import joined, pace_key
 from depthtui.tui.state.session import Run, RunState, Session
 from depthtui.tui.state.toast import Toast
 
@@ -135,6 +136,7 @@ class Explorer:
         progress: how far a load is, or None.
         memory: what the engine last said about its memory, or None.
         pace: how quick the loaded model is, as far as that was timed.
+        paces: the same of every model that was, by `pace_key`.
         problem: why there is no engine or no model, or None.
         not_loaded: what could not be loaded, until another model is; or None.
         loads: how many loads were begun.
@@ -163,6 +165,7 @@ class Explorer:
         self.progress: Progress | None = None
         self.memory: Memory | None = None
         self.pace = Pace()
+        self.paces: dict[str, Pace] = {}
         self.problem: Problem | None = None
         self.not_loaded: NotLoaded | None = None
         self.phase = Phase.STARTING
@@ -758,7 +761,7 @@ class Explorer:
             case Memory():
                 self.memory = event
             case Pace():
-                self.pace = event
+                self._timed(event)
             case ModelLoaded(model=model):
                 self._loaded(model)
             case RunStarted() | RunFinished() if run is not None:
@@ -788,7 +791,7 @@ class Explorer:
 
     def _loaded(self, model: ModelInfo) -> None:
         self.model, self.progress, self.problem = model, None, None
-        self.phase, self.pace = Phase.READY, Pace()
+        self.phase, self.pace = Phase.READY, self.paces.get(pace_key(model), Pace())
         self.not_loaded = self.counted = None
         self._remember(model.spec.name)
         if self._awaited is not None:
@@ -801,6 +804,14 @@ class Explorer:
         settings = self._run_settings(*self.asked)
         if current is None or not current.answers(model, self.prompt, settings):
             self.run()
+
+    def _timed(self, pace: Pace) -> None:
+        """Take a new timing of the loaded model, which comes last among those kept."""
+        self.pace = joined(self.pace, pace)
+        if self.model is not None:
+            key = pace_key(self.model)
+            self.paces.pop(key, None)
+            self.paces[key] = self.pace
 
     def _remember(self, name: str) -> None:
         """Keep a model's name: it is what the explorer opens with, and listed as opened before."""

@@ -1,0 +1,74 @@
+"""How quick models were, kept between two starts: an estimate needs no new timing then."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from depthtui.data import codec
+from depthtui.data.model import ModelInfo
+from depthtui.data.protocol import Pace
+from depthtui.errors import DepthError
+from depthtui.files import write_whole
+from depthtui.metrics import METRIC_BY_NAME
+
+SCHEMA = 1
+"""Raised when what is kept changes its meaning: paces of another schema are forgotten."""
+
+_MOST_KEPT = 20
+"""Models whose pace is kept, those timed last."""
+
+
+def paces_path(cache_dir: Path) -> Path:
+    """The file of the paces."""
+    return cache_dir / "paces.json"
+
+
+def pace_key(model: ModelInfo) -> str:
+    """What tells models apart whose pace is another."""
+    name = model.fingerprint or model.name
+    return " ".join((name, model.dtype, model.quantize or "-", model.device))
+
+
+def kept_paces(path: Path) -> dict[str, Pace]:
+    """The paces that were kept, by `pace_key`; none where they cannot be read.
+
+    They are timed again then: nobody need be told.
+    """
+    try:
+        tree = json.loads(path.read_bytes())
+        if tree["schema"] != SCHEMA:
+            return {}
+        paces = {str(key): codec.from_json(pace) for key, pace in tree["paces"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return {key: pace for key, pace in paces.items() if _is_sound(pace)}
+
+
+def keep_paces(path: Path, paces: Mapping[str, Pace]) -> None:
+    """Write the paces, whole or not at all; where that cannot be done, they are timed again."""
+    latest = dict(list(paces.items())[-_MOST_KEPT:])
+    content = {"schema": SCHEMA, "paces": {key: codec.to_json(p) for key, p in latest.items()}}
+    with suppress(DepthError):
+        write_whole(path, json.dumps(content, indent=1).encode())
+
+
+def joined(former: Pace, pace: Pace) -> Pace:
+    """What was timed now, and of the former pace what was not."""
+    forward = pace.forward if math.isfinite(pace.forward) else former.forward
+    return replace(pace, forward=forward, metrics={**former.metrics, **pace.metrics})
+
+
+def _is_sound(pace: object) -> bool:
+    """Whether everything is of its type, and a metric's name one."""
+    return (
+        isinstance(pace, Pace)
+        and isinstance(pace.forward, float)
+        and isinstance(pace.metrics, dict)
+        and set(pace.metrics) <= set(METRIC_BY_NAME)
+        and all(isinstance(value, float) and value >= 0 for value in pace.metrics.values())
+    )

@@ -1,0 +1,59 @@
+"""Paces of models, kept between two starts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from depthtui.data.protocol import Pace
+from depthtui.tui.state.kept_paces import joined, keep_paces, kept_paces, pace_key
+from tests.builders.models import model_info
+
+
+def test_paces_are_found_again_the_latest_models(tmp_path: Path) -> None:
+    paces = {str(n): Pace(0.5, {"order": float(n)}) for n in range(30)}
+    path = tmp_path / "new" / "paces.json"
+    keep_paces(path, paces)
+    assert kept_paces(path) == {str(n): paces[str(n)] for n in range(10, 30)}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"schema": 0, "paces": {}}',
+        '{"schema": 1, "paces": []}',
+        '{"schema": 1, "paces": {"a": 3}}',
+        '{"schema": 1, "paces": {"a": {"$type": "Pace", "fields": {"forward": "x"}}}}',
+    ],
+)
+def test_what_is_no_pace_is_forgotten(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "paces.json"
+    assert kept_paces(path) == {}
+    path.write_text(content)
+    assert kept_paces(path) == {}
+    keep_paces(path, {"a": Pace(metrics={"poetry": 1.0})})
+    assert kept_paces(path) == {}
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    keep_paces(tmp_path / "file" / "paces.json", {"a": Pace(1.0)})
+
+
+def test_a_new_timing_takes_the_place_of_the_former_one() -> None:
+    former = Pace(2.0, {"order": 3.0, "ablation": 4.0})
+    assert joined(former, Pace(math.nan, {"order": 1.0})) == Pace(
+        2.0, {"order": 1.0, "ablation": 4.0}
+    )
+    assert joined(former, Pace(1.0)).forward == 1.0
+
+
+def test_a_pace_is_of_a_model_where_it_computes() -> None:
+    model = model_info()
+    others = (replace(model, device="cuda:0"), replace(model, dtype="float16"))
+    assert len({pace_key(model), *map(pace_key, others)}) == 3
