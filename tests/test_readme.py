@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import re
 import shlex
 from collections.abc import Iterable
@@ -102,6 +104,17 @@ def _parse(command: click.Command, words: list[str]) -> None:
             _, found, words = command.resolve_command(context, rest)
             assert found is not None
             _parse(found, words)
+
+
+def test_the_example_from_python_says_where_its_names_come_from() -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    nodes = list(ast.walk(ast.parse(example)))
+    known = {
+        alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    known |= {name.id for name in names if isinstance(name.ctx, ast.Store)}
+    assert {name.id for name in names} - known <= set(dir(builtins))
 
 
 def test_every_link_leads_somewhere() -> None:
