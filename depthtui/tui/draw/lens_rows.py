@@ -53,14 +53,12 @@ class LensRows(LayerRows):
         """
         styles, (count, cells) = self.pane_styles, size
         row = (layer, self.token)
-        if lens.top_ids[row][0] < 0:
+        tokens = lens.top_ids[row][:count].tolist()
+        shares = lens.top_probabilities[row][:count].tolist()
+        if tokens[0] < 0:
             return [("·", styles.faint)]
         pieces: list[Piece] = []
-        for token, share in zip(
-            lens.top_ids[row][:count].tolist(),
-            lens.top_probabilities[row][:count].tolist(),
-            strict=True,
-        ):
+        for token, share in zip(tokens, shares, strict=True):
             if token < 0:
                 break
             style = styles.faint if is_faint else styles.text if share >= _LIKELY else styles.muted

@@ -285,14 +285,15 @@ class Heatmap(Pane):
         if upper is None and lower is None:
             return
         cursor_row, cursor_column = self._at(self.cursor)
+        numbered = self.view.writes_numbers
         nothing: list[int | None] = [None] * self.grid.columns.count
         tops = nothing if upper is None else self._levels[upper]
         bottoms = nothing if lower is None else self._levels[lower]
         for column in self.grid.columns.items:
             top, bottom, width = tops[column], bottoms[column], self.grid.width_of(column)
-            here = column == cursor_column and not self.view.writes_numbers
+            here = column == cursor_column and not numbered
             on_top, on_bottom = here and upper == cursor_row, here and lower == cursor_row
-            if self.view.writes_numbers and upper is not None and upper == lower:
+            if numbered and upper is not None and upper == lower:
                 yield self._draw_value(upper, column, y)
             elif self._ramp.glyphs:
                 yield from self._draw_glyphs(-1 if top is None else top, on_top, width)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from rich.cells import cell_len
+from rich.segment import Segment
 from textual.reactive import reactive
 from textual.strip import Strip
 
@@ -121,15 +122,17 @@ class LensTable(LensRows):
         return self._ended((left, style), end=("H nats", style))
 
     def _draw_layer(self, layer: int) -> Strip:
+        lens, token = self._lens, self.token
         pieces = self.draw_number(layer)
-        pieces += self.draw_top(self._lens, layer, self._landmarks.final, self._columns)
-        if self._lens.top_ids[layer, self.token, 0] < 0:
+        pieces += self.draw_top(lens, layer, self._landmarks.final, self._columns)
+        if lens.top_ids[layer, token, 0] < 0:
             no_map = " no map here" * (self._fitted is not None)
             return self.line(*pieces, (no_map, self.pane_styles.faint))
-        entropy = number(float(self._lens.entropy[layer, self.token]))
+        entropy = number(float(lens.entropy[layer, token]))
         end = (f"{entropy:>6}", self.pane_styles.muted)
         notes = self._notes(layer, self._columns[0])
-        return self._ended(*pieces, end=end, notes=notes, shown=self._answer_column(layer))
+        shown = self._answer_column(layer) if notes else 0
+        return self._ended(*pieces, end=end, notes=notes, shown=shown)
 
     def _notes(self, layer: int, columns: int) -> list[str]:
         """What to say about a layer, in full and ever shorter."""
@@ -172,8 +175,6 @@ class LensTable(LensRows):
         note = next((words for words in notes if len(words) <= room), "")
         tail = f" {note} " if note else " "
         left = max(0, width - cell_len(tail) - cell_len(end[0]))
-        base = self.pane_styles.text
-        kept = strip_of(pieces, left, base)
-        return Strip.join(
-            [kept, strip_of([(tail, self.pane_styles.accent), end], width - left, base)]
-        )
+        kept = strip_of(pieces, left, self.pane_styles.text)
+        ending = (Segment(tail, self.pane_styles.accent), Segment(*end))
+        return Strip((*kept, *ending)).adjust_cell_length(width)
