@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from depthtui.data.protocol import StartRun
+from depthtui.data.protocol import Event, Progress, StartRun
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings, load_settings
 from depthtui.tui import app as module
 from depthtui.tui.screens.dialogs.welcome import PANES, Welcome
+from tests.builders.engines import FakeEngine
 from tests.tui.app_helpers import Explored, explore
 
 
@@ -80,6 +82,16 @@ async def test_all_of_it_is_to_be_seen(tmp_path: Path, size: tuple[int, int]) ->
         assert "Welcome to depthtui" in shown
         assert "any key goes on" in shown
         assert "searchable" in shown
+
+
+async def test_above_it_is_how_far_the_load_is(tmp_path: Path) -> None:
+    def slow(spec: ModelSpec) -> Iterator[Event]:
+        yield Progress("Downloading", 46_000_000, 92_000_000, "B")
+
+    engine = FakeEngine(load=slow)
+    async with explore(tmp_path, lambda: engine, size=(80, 24), welcomes=True, wait=False) as it:
+        await it.until(lambda: is_welcomed(it))
+        await it.until(lambda: it.screen_text().split("\n")[0].endswith("◌ downloading 50% "))
 
 
 @pytest.mark.parametrize("welcome", [True, False])

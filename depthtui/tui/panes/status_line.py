@@ -124,12 +124,10 @@ class StatusLine(Widget):
             case "starting":
                 return [("◌ ", styles.muted), ("starting", styles.muted)]
             case "loading":
-                # Without a run the left says it.
-                what = f" {printable_sentence(status.loads)}" if status.model else ""
-                return [
-                    ("◌ ", styles.text),
-                    (fit_shown(f"loading{what}", 40).rstrip(), styles.text),
-                ]
+                # Without a run the left says what is loaded.
+                words = f"loading {status.loads}" if status.model else status.stage or "loading"
+                words = fit_shown(printable_sentence(words), 40).rstrip()
+                return [("◌ ", styles.text), (words, styles.text)]
             case "idle":
                 return [("○ ", styles.muted), ("no model is loaded", styles.muted)]
             case "running" if status.work is not None:

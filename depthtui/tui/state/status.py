@@ -58,7 +58,7 @@ class Status:
         memory: bytes that the engine holds for that model, or 0.
         work: the metric that a run is at behind its layers, or None.
         swept: how many prompts of a sweep are done, and how many there are.
-        stage: how far a model is that is being written.
+        stage: how far a load is, or a model that is being written.
         sweep_left: seconds that the sweep still takes; negative where it cannot be told.
     """
 
@@ -114,9 +114,9 @@ def status_of(explorer: Explorer) -> Status:
 
 
 def stage_of(explorer: Explorer) -> str:
-    """How far a model is that is being written, such as `writing the model 40%`, or empty."""
+    """How far a load is, or a model that is being written, such as `writing the model 40%`."""
     progress = explorer.progress
-    if explorer.phase is not Phase.WRITING or progress is None:
+    if progress is None or not (explorer.phase is Phase.WRITING or explorer.is_loading):
         return ""
     share = f" {progress.done / progress.total:.0%}" if progress.total else ""
     return f"{progress.stage.lower()}{share}"
