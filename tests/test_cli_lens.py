@@ -42,6 +42,20 @@ def test_a_lens_is_fitted_listed_and_removed(model: str, home: Path, capsys: Out
     assert "No lens is named" in capsys.readouterr().err
 
 
+def test_a_jacobian_lens_says_first_how_long_it_takes(
+    model: str, home: Path, capsys: Output
+) -> None:
+    texts = home / "texts.jsonl"
+    words = "Seven plus five is twelve, and the ferry did not run. " * 3
+    texts.write_text(f'{{"text": "{words}"}}\n' * 12)
+    arguments = ["--kind", "jacobian", "--prompts", "1", "--texts", str(texts), "--device", "cpu"]
+    assert main(["lens", "fit", model, *arguments]) == 0
+    told = capsys.readouterr()
+    assert "Fitting the Jacobian lens takes about " in told.err
+    assert "A stop keeps the prompts that are done." in " ".join(told.err.split())
+    assert "Jacobian lens, fitted on 1 text" in told.out
+
+
 def test_a_published_lens_goes_in_and_out(model: str, home: Path, capsys: Output) -> None:
     jacobians = {block: torch.randn(HIDDEN, HIDDEN) for block in range(3)}
     torch.save({"J": jacobians, "n_prompts": 9}, home / "in.pt")

@@ -310,7 +310,11 @@ class Engine:
             RunStopped: `control` stopped it; a Jacobian lens goes on there the next time.
         """
         lenses, check = self.lenses, (control or Control()).checkpoint
-        return in_smaller_parts(lambda: lenses.fit(choice, self._emit_stage, check))
+
+        def notify(words: str) -> None:
+            self._emit(Notice(words))
+
+        return in_smaller_parts(lambda: lenses.fit(choice, self._emit_stage, check, notify))
 
     def prune(
         self,
@@ -604,12 +608,13 @@ class Engine:
     def _has_lens(self, run: Run, metric: Metric, choice: LensChoice) -> bool:
         """Find or fit the lens that a metric reads through; False where there is none."""
         stages: list[str] = []
+        told = run.preparation(metric)
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in stages:
                 stages.append(stage)
             # Writing texts and fitting take about as long.
-            run.prepare(metric, (len(stages) - 1 + done / max(1, total)) / 2)
+            told((len(stages) - 1 + done / max(1, total)) / 2)
 
         def work() -> None:
             self.lenses.take(choice, report, run.control.checkpoint)

@@ -21,11 +21,25 @@ from depthtui.engine.tokens import tokenise
 from depthtui.errors import DepthError
 from depthtui.lenses.affine import fit_affine
 from depthtui.lenses.calibration import TOKENS_A_WIDTH, WRITTEN, Calibration, read_texts
-from depthtui.lenses.files import LensFolder, read_lens_file, read_published, with_digest
+from depthtui.lenses.files import (
+    LensFolder,
+    UnfinishedSums,
+    read_lens_file,
+    read_published,
+    with_digest,
+)
 from depthtui.lenses.held_out import HeldOut, kl_to_output
-from depthtui.lenses.jacobian import PROMPTS, JacobianSums, add_prompt, usable_prompts
+from depthtui.lenses.jacobian import (
+    PROMPT_TOKENS,
+    PROMPTS,
+    JacobianSums,
+    add_prompt,
+    seconds_of_prompt,
+    usable_prompts,
+)
 from depthtui.lenses.maps import LensMaps
 from depthtui.lenses.writing import LENGTH, write_texts
+from depthtui.sizes import about
 from depthtui.tracing.activations import record_residuals
 from depthtui.tracing.anatomy import Unembedding, execution_device
 from depthtui.tracing.products import fast_products
@@ -37,6 +51,9 @@ Report = Callable[[str, int, int], None]
 """Told of a stage, in words, and of its steps done and in all."""
 
 Check = Callable[[], None]
+
+Notify = Callable[[str], None]
+"""Told what people should know, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -117,20 +134,30 @@ class Lenses:
             )
         return self.fit(choice, report, checkpoint)
 
-    def fit(self, choice: LensChoice, report: Report, checkpoint: Check) -> LensMaps:
-        """Fit a lens and keep it.
+    def fit(
+        self,
+        choice: LensChoice,
+        report: Report,
+        checkpoint: Check,
+        notify: Notify = lambda words: None,
+    ) -> LensMaps:
+        """Fit a lens and keep it; `notify` is told how long a Jacobian lens takes.
 
         Raises:
             DepthError: it cannot be fitted.
             RunStopped: `checkpoint` stopped it; a Jacobian lens goes on where it was.
         """
         unembedding = self._unembedding()
+        if choice.kind == "jacobian" and not choice.texts:
+            # To write them takes minutes, after which nobody should be surprised by hours.
+            checkpoint()
+            self._tell_time(self._like_written(choice), self._written_digest(choice), notify)
         with fast_products(self.model.loaded.model):
             calibration = self._calibration(choice, report, checkpoint)
         if choice.kind == "affine":
             maps = self._fit_affine(choice, calibration, unembedding, report, checkpoint)
         else:
-            maps = self._fit_jacobian(choice, calibration, unembedding, report, checkpoint)
+            maps = self._fit_jacobian(choice, calibration, unembedding, report, checkpoint, notify)
         return self.keep(maps, calibration.digest, choice)
 
     def take_published(self, path: Path, report: Report, checkpoint: Check) -> LensMaps:
@@ -170,13 +197,25 @@ class Lenses:
             path = Path(choice.texts)
             texts, digest = read_texts(path)
             return Calibration.of([self._ids(text) for text in texts], path.name, digest)
-        tokens = TOKENS_A_WIDTH * self.model.info.d_model
+        written = self._written(self._tokens_wanted(choice), choice.seed, report, checkpoint)
+        return Calibration.of(written, WRITTEN, self._written_digest(choice))
+
+    def _tokens_wanted(self, choice: LensChoice) -> int:
+        """How many tokens of texts the model writes."""
         if choice.kind == "jacobian":
             # It takes prompts, of which some are held out.
-            tokens = -(-choice.prompts * 10 // 9) * (self._length - 1)
-        written = self._written(tokens, choice.seed, report, checkpoint)
-        digest = hashlib.sha256(f"{WRITTEN} {choice.seed} {tokens}".encode()).hexdigest()[:16]
-        return Calibration.of(written, WRITTEN, digest)
+            return -(-choice.prompts * 10 // 9) * (self._length - 1)
+        return TOKENS_A_WIDTH * self.model.info.d_model
+
+    def _written_digest(self, choice: LensChoice) -> str:
+        """What stands for the texts that the model writes."""
+        words = f"{WRITTEN} {choice.seed} {self._tokens_wanted(choice)}"
+        return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+    def _like_written(self, choice: LensChoice) -> list[Tensor]:
+        """Prompts as long as those that the model writes for a Jacobian lens."""
+        length = min(PROMPT_TOKENS, self._length)
+        return [torch.full((length,), self._start_token())] * choice.prompts
 
     @property
     def _length(self) -> int:
@@ -270,14 +309,14 @@ class Lenses:
         unembedding: Unembedding,
         report: Report,
         checkpoint: Check,
+        notify: Notify,
     ) -> LensMaps:
         info, model = self.model.info, self.model.loaded.model
         prompts = usable_prompts(calibration.fitted)[: choice.prompts]
-        unfinished = None
-        sums = JacobianSums.empty(info.n_layers, info.d_model)
-        if self.folder is not None:
-            unfinished = self.folder.unfinished(info.fingerprint, calibration.digest)
-            sums = unfinished.read(info.n_layers, info.d_model)
+        if choice.texts:
+            checkpoint()
+            self._tell_time(prompts, calibration.digest, notify)
+        unfinished, sums = self._unfinished(calibration.digest)
         for number, ids in enumerate(prompts[sums.prompts :], sums.prompts):
 
             def told(done: int, total: int, number: int = number) -> None:
@@ -298,6 +337,30 @@ class Lenses:
         if unfinished is not None:
             unfinished.remove()
         return maps
+
+    def _unfinished(self, digest: str) -> tuple[UnfinishedSums | None, JacobianSums]:
+        """Where the sums over texts are kept until all are done, and those that are there."""
+        info = self.model.info
+        if self.folder is None:
+            return None, JacobianSums.empty(info.n_layers, info.d_model)
+        unfinished = self.folder.unfinished(info.fingerprint, digest)
+        return unfinished, unfinished.read(info.n_layers, info.d_model)
+
+    def _tell_time(self, prompts: Sequence[Tensor], digest: str, notify: Notify) -> None:
+        """Say how long the prompts take that are not done yet."""
+        model, width = self.model.loaded.model, self.model.info.d_model
+        done = self._unfinished(digest)[1].prompts
+        waiting = prompts[done:]
+        if not waiting:
+            return
+        one = seconds_of_prompt(width, model, self.model.anatomy, waiting[0])
+        seconds = one * sum(map(len, waiting)) / len(waiting[0])
+        which = f"{len(waiting)} of {len(prompts)} prompts to go" if done else ""
+        which = which or f"{len(prompts)} prompt{'s' * (len(prompts) > 1)}"
+        notify(
+            f"Fitting the Jacobian lens takes {about(seconds)}: {which}, {width:,} output "
+            "dimensions each. A stop keeps the prompts that are done."
+        )
 
     def _tried(
         self,

@@ -247,9 +247,14 @@ class Run:
             lens,
         )
 
-    def prepare(self, metric: Metric, share: float) -> None:
-        """Tell how much of what a metric needs first is there."""
-        self._emit_part(metric.name, None, round(100 * share), 100, share)
+    def preparation(self, metric: Metric) -> Callable[[float], None]:
+        """What tells of a share of what a metric needs first, and how long the rest takes."""
+        left = TimeLeft(time.perf_counter(), 0.0)
+
+        def told(share: float) -> None:
+            self._emit_part(metric.name, None, round(100 * share), 100, share, left)
+
+        return told
 
     def _record(self) -> Activations:
         model = self._model
@@ -285,12 +290,19 @@ class Run:
         self._emit_part(metric.name, value, 1, 1, 1.0)
 
     def _emit_part(
-        self, metric: str, value: MetricResult | None, done: int, total: int, share: float
+        self,
+        metric: str,
+        value: MetricResult | None,
+        done: int,
+        total: int,
+        share: float,
+        time_left: TimeLeft | None = None,
     ) -> None:
         now = time.perf_counter()
+        time_left = time_left or self._time_left
         if done == total or now - self._emitted_at >= _SECONDS_BETWEEN_PARTS:
             self._emitted_at = now
-            left = -1.0 if self._time_left is None else self._time_left.at(now, share)
+            left = -1.0 if time_left is None else time_left.at(now, share)
             self._emit(MetricRows(self._run_id, metric, value, done, total, self.seconds, left))
 
     def _emit_pace(self, pace: Pace) -> None:

@@ -6,6 +6,7 @@ positions and the last left out (transformer-circuits.pub/2026/workspace).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,17 +102,11 @@ def add_prompt(
     positions = slice(skipped, len(ids) - 1)
     size = at_once(width, _TOKENS_AT_ONCE, len(ids))
     residuals = _recorded(model, anatomy, ids.expand(size, -1))
-    last = residuals[-1]
     found = torch.empty_like(sums.sums)
     for first in range(0, width, size):
         checkpoint()
         wanted = range(first, min(first + size, width))
-        direction = torch.zeros_like(last)
-        for row, dimension in enumerate(wanted):
-            direction[row, positions, dimension] = 1
-        gradients = torch.autograd.grad(
-            last, residuals[:-1], direction, retain_graph=wanted.stop < width
-        )
+        gradients = _gradients(residuals, positions, wanted, wanted.stop < width)
         for depth, gradient in enumerate(gradients):
             rows = gradient[: len(wanted), positions].float().mean(dim=1)
             found[depth, wanted.start : wanted.stop] = rows.to("cpu")
@@ -119,6 +114,48 @@ def add_prompt(
     sums.sums += found
     sums.prompts += 1
     sums.tokens += positions.stop - positions.start
+
+
+def seconds_of_prompt(
+    width: int, model: nn.Module, anatomy: Anatomy, ids: Tensor, skipped: int = SKIPPED
+) -> float:
+    """About how long `add_prompt` takes, by one of its backward passes.
+
+    The first of two is not timed: it brings kernels and memory.
+
+    Args:
+        width: output dimensions, d.
+        model, anatomy, ids, skipped: as of `add_prompt`.
+    """
+    size = at_once(width, _TOKENS_AT_ONCE, len(ids))
+    residuals = _recorded(model, anatomy, ids.expand(size, -1))
+    seconds = 0.0
+    for is_last in (False, True):
+        began = time.perf_counter()
+        gradient, *_ = _gradients(residuals, slice(skipped, len(ids) - 1), range(size), not is_last)
+        # A value is there once the device has done all of them.
+        gradient[0, -1, 0].item()
+        seconds = time.perf_counter() - began
+    # The pass forwards, once a prompt, is about half of one backwards.
+    return seconds * (-(-width // size) + 0.5)
+
+
+def _gradients(
+    residuals: Sequence[Tensor], positions: slice, wanted: range, retain: bool
+) -> Sequence[Tensor]:
+    """Of some output dimensions, summed over positions, by h_0 … h_L-1: each `[rows, T, d]`.
+
+    Args:
+        residuals: what `_recorded` gives.
+        positions: those of the output that count.
+        wanted: the dimensions, one a row.
+        retain: whether more of the same are wanted.
+    """
+    last = residuals[-1]
+    direction = torch.zeros_like(last)
+    for row, dimension in enumerate(wanted):
+        direction[row, positions, dimension] = 1
+    return torch.autograd.grad(last, residuals[:-1], direction, retain_graph=retain)
 
 
 def _recorded(model: nn.Module, anatomy: Anatomy, ids: Tensor) -> list[Tensor]:

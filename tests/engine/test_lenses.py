@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from depthtui.data.lens import AffineLens, JacobianLens, LogitLens
-from depthtui.data.protocol import MetricRows, Progress
+from depthtui.data.protocol import MetricRows, Notice, Progress
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
 from depthtui.data.store import open_store
@@ -143,6 +143,15 @@ def test_a_lens_of_another_model_is_not_taken(made, tmp_path):
     assert len(LensFolder(tmp_path / "lenses").files()) == 2
 
 
+def test_while_a_lens_is_fitted_for_a_run_it_says_how_long_that_takes(made, events, monkeypatch):
+    monkeypatch.setattr("depthtui.engine.run._SECONDS_BETWEEN_PARTS", 0)
+    made().run(PROMPT, THROUGH)
+    rows = [e for e in events if isinstance(e, MetricRows) and e.metric == "affine_lens"]
+    fitting = [event for event in rows if event.total == 100]
+    assert fitting[0].done < fitting[-1].done
+    assert all(event.seconds_left >= 0 for event in fitting if event.done)
+
+
 def test_without_a_jacobian_lens_it_says_how_to_have_one(made):
     result = made().run(PROMPT, RunSettings(metrics=("jacobian_lens",)))
     assert "depthtui lens fit" in result.unavailable["jacobian_lens"]
@@ -163,6 +172,11 @@ def test_a_jacobian_lens_is_fitted_and_read_through(made, events):
     assert np.isfinite(maps.held_out_kl).all()
     stages = {event.stage for event in events if isinstance(event, Progress)}
     assert {"Writing calibration texts", "Fitting the Jacobian lens"} <= stages
+    (told,) = (event for event in events if isinstance(event, Notice))
+    assert told.message.startswith("Fitting the Jacobian lens takes about ")
+    assert ": 2 prompts, " in told.message
+    writing = next(e for e in events if getattr(e, "stage", "").startswith("Writing"))
+    assert events.index(told) < events.index(writing)
     lens = engine.run(PROMPT, RunSettings(metrics=("jacobian_lens",))).get(JacobianLens)
     assert np.isfinite(lens.kl).all()
     assert (lens.kl[-1] == 0).all()
@@ -182,7 +196,11 @@ def test_a_jacobian_fit_goes_on_where_it_was_stopped(made, tmp_path):
     with pytest.raises(RunStopped):
         engine.lenses.fit(choice, report, control.checkpoint)
     done.clear()
-    again = engine.lenses.fit(choice, lambda *step: done.append(step[1:]), lambda: None)
+    told = []
+    again = engine.lenses.fit(
+        choice, lambda *step: done.append(step[1:]), lambda: None, told.append
+    )
+    assert "1 of 3 prompts to go" in told[0]
     assert done[0][0] > done[0][1] // 3
     assert again.fit.texts == 3
     whole = made(lenses_dir=None).fit_lens(choice)

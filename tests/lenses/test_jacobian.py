@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses import jacobian
-from depthtui.lenses.jacobian import JacobianSums, add_prompt, usable_prompts
+from depthtui.lenses.jacobian import JacobianSums, add_prompt, seconds_of_prompt, usable_prompts
 from depthtui.tracing.anatomy import probe_architecture
 from tests.naive import blocks, hook, states
 from tests.tiny_models import HIDDEN, LAYERS, random_ids, tiny
@@ -60,6 +63,18 @@ def test_against_torch(name, tokens_at_once, monkeypatch):
     for depth in range(LAYERS):
         expected = torch.stack([naive_jacobian(model, ids, depth) for ids in prompts]).mean(0)
         np.testing.assert_allclose(sums.at(depth).weight, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("tokens_at_once", "passes"), [(1, HIDDEN), (4096, 1)])
+def test_a_prompt_takes_as_long_as_its_backward_passes(monkeypatch, tokens_at_once, passes):
+    model, ids = tiny("llama"), random_ids(20)[0]
+    monkeypatch.setattr(jacobian, "_TOKENS_AT_ONCE", tokens_at_once)
+    moments = itertools.count()
+    monkeypatch.setattr(jacobian, "time", SimpleNamespace(perf_counter=lambda: next(moments)))
+    seconds = seconds_of_prompt(HIDDEN, model, probe_architecture(model), ids)
+    # A pass takes one of these moments, and the one forwards half of it.
+    assert seconds == passes + 0.5
+    assert next(moments) == 4
 
 
 def test_a_prompt_that_is_stopped_adds_nothing():
