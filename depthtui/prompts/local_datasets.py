@@ -21,6 +21,9 @@ SUFFIXES = (".jsonl", ".json", ".parquet")
 PREPARED = ".arrow"
 """Of what the library `datasets` keeps."""
 
+_BEGUN = ".incomplete"
+"""Of the folder in which that library makes it; one that was ended leaves it behind."""
+
 
 def local_file(name: str, folder: Path) -> Path | None:
     """The file of a data set, or None where it has to be fetched.
@@ -84,33 +87,45 @@ def _fetched(dataset: Dataset) -> Path | None:
     for suffix in reversed(SUFFIXES):
         found = [path for path in files if path.suffix.lower() == suffix]
         if found:
-            return _of_split(dataset, found)
+            return _of_split(dataset, found, snapshot)
     return None
 
 
 def _prepared(dataset: Dataset) -> Path | None:
     """The same among what the library `datasets` made of it: of its newest version."""
+    folder = _prepared_folder(dataset)
     try:
-        files = sorted(_prepared_folder(dataset).rglob(f"*{PREPARED}"))
-        files = [path for path in files if not dataset.config or dataset.config in path.parts]
+        files = [
+            path
+            for path in sorted(folder.rglob(f"*{PREPARED}"))
+            if _is_of_configuration(dataset, path, folder) and path.parent.suffix != _BEGUN
+        ]
         newest = _newest({path.parent for path in files})
     except (OSError, ValueError):
         return None
     # What others computed from the set lies beside it.
     own = [path for path in files if not path.stem.startswith("cache-")]
-    return _of_split(dataset, [path for path in own if path.parent == newest])
+    return _of_split(dataset, [path for path in own if path.parent == newest], folder)
 
 
 def _newest(paths: Iterable[Path]) -> Path:
     return max(paths, key=lambda path: path.stat().st_mtime)
 
 
-def _of_split(dataset: Dataset, files: list[Path]) -> Path | None:
+def _of_split(dataset: Dataset, files: list[Path], folder: Path) -> Path | None:
     """The one file of the set's split and configuration; None where there is none or are more."""
-    candidates = [path for path in files if dataset.split.lower() in path.stem.lower()]
-    if dataset.config:
-        candidates = [path for path in candidates if dataset.config in path.parts]
+    candidates = [
+        path
+        for path in files
+        if dataset.split.lower() in path.stem.lower()
+        and _is_of_configuration(dataset, path, folder)
+    ]
     if not candidates:
         # A repository of one split may not name it.
         candidates = [path for path in files if not any(map(path.stem.lower().count, _SPLITS))]
     return candidates[0] if len(candidates) == 1 else None
+
+
+def _is_of_configuration(dataset: Dataset, path: Path, folder: Path) -> bool:
+    """Whether a file lies where the set's configuration does, below the set's folder."""
+    return not dataset.config or dataset.config in path.relative_to(folder).parts

@@ -106,6 +106,26 @@ def test_what_the_library_made_of_the_split(hub: Path, tmp_path: Path) -> None:
     assert local_file("gsm8k", tmp_path) == own
 
 
+def test_what_the_library_has_not_made_to_its_end_is_not_taken(hub: Path, tmp_path: Path) -> None:
+    (begun,) = prepared(tmp_path, "main/gsm8k-test.arrow", version="b.incomplete")
+    assert local_file("gsm8k", tmp_path) is None
+    (whole,) = prepared(tmp_path, "main/gsm8k-test.arrow")
+    os.utime(whole.parent, (1, 1))
+    assert begun.is_file()
+    assert local_file("gsm8k", tmp_path) == whole
+
+
+def test_a_folder_above_is_no_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    above = tmp_path / "main"
+    monkeypatch.setenv("HF_HUB_CACHE", str(above / "hub"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(above / "made"))
+    prepared(above, "socratic/gsm8k-test.arrow")
+    fetched(above / "hub", "openai--gsm8k", "socratic/test.parquet")
+    assert local_file("gsm8k", tmp_path) is None
+
+
 def test_it_says_where_it_looked(hub: Path, tmp_path: Path) -> None:
     words = how_to_get("gsm8k", tmp_path / "own")
     looked = places("gsm8k", tmp_path / "own")
