@@ -465,6 +465,7 @@ class TestRun:
         ("run demo --task addition --examples 0", "examples"),
         ("run demo --nonsense", "--nonsense"),
         ("nonsense", "nonsense"),
+        ("rum", "'run'? See `"),
         ("--device gpu", "cuda"),
         ("--device cpu cache info", "--device"),
         ("--model m run demo", "name the model after it"),
@@ -481,7 +482,7 @@ def test_bad_usage_is_one_line_and_status_2(
     assert err.startswith("depthtui: ")
     assert complaint in err
     before, see, _ = err.partition(" See `")
-    assert not see or before.endswith((".", "?)")), "a sentence ends before the next begins"
+    assert not see or before.endswith((".", "?", "?)")), "a sentence ends before the next begins"
     assert engines == []
 
 

@@ -45,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> int:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
         hint = f" See `{where} --help`." if where else ""
         message = error.format_message()
-        end = "" if message.endswith((".", "?)")) else "."
+        end = "" if message.endswith((".", "?", "?)")) else "."
         say(f"{message}{end}{hint}")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
