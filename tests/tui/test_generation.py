@@ -133,7 +133,7 @@ async def test_escape_stops_and_then_goes_back(tmp_path: Path) -> None:
         it.engine.advance(4)
         await it.until(lambda: screen.cursor.token == 14, "some tokens")
         await it.press("escape")
-        assert isinstance(it.engine.commands[-1], Stop)
+        await it.until(lambda: isinstance(it.engine.commands[-1], Stop), "the key")
         await it.until(lambda: not screen.generation_state.is_live, "the end")
         assert len(screen.generation_state.generation.continuation) == 15
         assert "stopped" in it.screen_text()
