@@ -32,12 +32,20 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 class Terminal:
-    """The explorer on the demo model, and the far end of its terminal."""
+    """The explorer on the demo model, and the far end of its terminal.
 
-    def __init__(self) -> None:
+    Args:
+        settings: a file with its settings.
+    """
+
+    def __init__(self, settings: Path) -> None:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
-        environment = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        environment = os.environ | {
+            "TERM": "xterm-256color",
+            "COLORTERM": "truecolor",
+            "DEPTHTUI_CONFIG": str(settings),
+        }
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
             [str(Path(sys.executable).with_name("depthtui"))],
@@ -71,7 +79,7 @@ class Terminal:
 
     def settle(self) -> None:
         """Read until the first run is on the screen and nothing more is written."""
-        self.wait("settles")
+        self.wait("H nats")
         while self.read(1.0):
             pass
 
@@ -83,8 +91,11 @@ class Terminal:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICK
 
-    def quit(self) -> float:
-        """Press q; seconds until the process is gone."""
+    def quit(self, asks: bool = False) -> float:
+        """Press q, twice where the first one asks; seconds from the last until it is gone."""
+        if asks:
+            self.press(b"q")
+            self.read(0.3)
         start = time.perf_counter()
         self.press(b"q")
         while self.process.poll() is None:
@@ -101,11 +112,18 @@ def main() -> None:
     if options.wire:
         print_wire(options.repeat)
         return
-    rows: list[tuple[str, str]] = []
+    with tempfile.TemporaryDirectory() as name:
+        settings = Path(name) / "settings.toml"
+        settings.write_text("welcome = false\n")
+        print_keys(settings, options.repeat, options.keys)
 
+
+def print_keys(settings: Path, repeat: int, n_keys: int) -> None:
+    """From the start of the process to its end, and cursor keys in between."""
+    rows: list[tuple[str, str]] = []
     first, screen, idle, busy = [], [], [], []
-    for _ in range(options.repeat):
-        terminal = Terminal()
+    for _ in range(repeat):
+        terminal = Terminal(settings)
         first.append(terminal.wait("depthtui"))
         screen.append(terminal.wait("Prompt"))
         terminal.settle()
@@ -114,26 +132,26 @@ def main() -> None:
     rows.append(("main screen from process start, s", spread(screen)))
     rows.append(("quit when idle, s", spread(idle)))
 
-    terminal = Terminal()
+    terminal = Terminal(settings)
     terminal.settle()
     for name, keys in (("layer", (b"j", b"k")), ("token", (b"h", b"l"))):
         sizes, before = [], terminal.cpu_seconds()
-        for press in range(options.keys):
+        for press in range(n_keys):
             terminal.press(keys[press // 5 % 2])
             sizes.append(terminal.read(0.1))
-        spent = (terminal.cpu_seconds() - before) / options.keys
-        terminal.read(0.1 * options.keys)
+        spent = (terminal.cpu_seconds() - before) / n_keys
+        terminal.read(0.1 * n_keys)
         rows.append((f"one {name} key at 120x40, bytes", spread(sizes)))
         rows.append((f"one {name} key at 120x40, CPU ms", f"{spent * 1000:.1f}"))
     before = terminal.cpu_seconds()
-    terminal.read(0.1 * options.keys)
-    resting = (terminal.cpu_seconds() - before) / options.keys
+    terminal.read(0.1 * n_keys)
+    resting = (terminal.cpu_seconds() - before) / n_keys
     rows.append(("the same time without a key, CPU ms", f"{resting * 1000:.1f}"))
-    for _ in range(options.repeat):
+    for _ in range(repeat):
         terminal.press(b"r")
         terminal.read(0.3)
-        busy.append(terminal.quit())
-        terminal = Terminal()
+        busy.append(terminal.quit(asks=True))
+        terminal = Terminal(settings)
         terminal.settle()
     terminal.quit()
     rows.append(("quit in mid-run, s", spread(busy)))
