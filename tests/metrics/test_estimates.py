@@ -131,6 +131,13 @@ def test_a_forward_says_how_long_a_metric_takes_until_it_was_timed_itself() -> N
     )
 
 
+def test_nothing_is_said_of_what_may_fit_a_lens_first_until_it_was_timed_itself() -> None:
+    result, affine = full_run(), METRIC_BY_NAME["affine_lens"]
+    pace = Pace(forward=0.5)
+    assert seconds_of(affine, result, pace) is None
+    assert seconds_of(affine, result, with_metric(pace, affine, result, 7.0)) == pytest.approx(7.0)
+
+
 def test_nothing_is_said_of_what_a_run_cannot_have() -> None:
     result = full_run()
     result.tokens = replace(result.tokens, answer_start=len(result.tokens))
