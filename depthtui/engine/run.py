@@ -153,7 +153,8 @@ class Run:
         except RunStopped:
             raise
         except DepthError as error:
-            self.result.unavailable[metric] = str(error)
+            # It stands within a sentence.
+            self.result.unavailable[metric] = str(error).rstrip(".")
         except Exception as error:
             self.result.fail(metric, self._what_failed(METRIC_BY_NAME[metric], error))
         return metric not in self.result.unavailable
@@ -270,6 +271,9 @@ class Run:
         """Compute a metric, from what was done of it before, and tell how long it takes.
 
         What an attempt before this one finished is not done again.
+
+        Raises:
+            DepthError: not all of its values are numbers; what there is of it is kept.
         """
         begun = self.result.measured.get(metric.name, held)
         expected = seconds_of(metric, self.result, self._model.pace)
@@ -283,6 +287,11 @@ class Run:
         self.emit_whole(metric, value)
         if begun is None:
             self._emit_pace(with_metric(self._model.pace, metric, self.result, seconds))
+        if not value.is_whole:
+            raise DepthError(
+                f"some of its values are no numbers in {self._model.info.dtype}.",
+                "The dtype float32 holds larger ones.",
+            )
 
     def emit_whole(self, metric: Metric, value: MetricResult) -> None:
         """Keep a metric that is done, and tell of it."""

@@ -183,8 +183,8 @@ def record_key(
 
 def record_of(result: RunResult, key: str, cell: Cell, number: int) -> Record:
     """What is kept of a finished run."""
-    # What a metric had finished before it failed would be taken for all of it.
-    result = replace(result, measured=without(result.measured, result.failed))
+    # What a metric had finished before it went wrong would be taken for all of it.
+    result = replace(result, measured=without(result.measured, result.unavailable))
     plain = _read_through(result, LOGIT)
     return Record(
         key=key,

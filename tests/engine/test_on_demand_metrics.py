@@ -24,12 +24,15 @@ from depthtui.metrics import METRIC_BY_NAME, METRICS, OF_THE_PASS, ON_DEMAND
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.context_depth import ContextDepth
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.order import compute as order_module
 from depthtui.metrics.ranking import usefulness
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import clean_run
 from depthtui.prompts.tasks import baseline_texts
+from depthtui.sweep.plan import Cell, TaskChoice
+from depthtui.sweep.records import record_of
 from depthtui.tracing import products
 from depthtui.tracing.anatomy import decoder
 
@@ -484,3 +487,24 @@ def test_a_search_is_computed_and_cached_by_itself(engine, replays, search):
 def test_a_part_that_there_is_not_is_refused(engine, settings, message):
     with pytest.raises(DepthError, match=message):
         engine.run(PROMPT, RunSettings(**settings))
+
+
+def test_a_metric_of_which_some_values_are_no_numbers_says_so(engine, monkeypatch):
+    original = order_module.token_losses
+
+    def overflowing(unembedding, residuals, ids):
+        losses = original(unembedding, residuals, ids)
+        if len(losses) > 1:
+            losses[-1] = torch.nan
+        return losses
+
+    monkeypatch.setattr(order_module, "token_losses", overflowing)
+    result = engine.run(PROMPT, RunSettings(metrics=(*BASE, "order")))
+    assert result.complete
+    assert "no numbers" in result.unavailable["order"]
+    assert "float32" in result.unavailable["order"]
+    assert not result.unavailable["order"].endswith("."), "it stands within a sentence"
+    # What there is of it is shown, but no record of a sweep takes it for all.
+    assert "order" in result.measured
+    cell = Cell(ModelSpec("alpha"), TaskChoice("addition", "2"))
+    assert "order" not in record_of(result, "key", cell, 0).metrics
