@@ -180,6 +180,7 @@ async def test_what_is_damaged_is_said_and_set_aside(tmp_path: Path, told: list[
     assert not told
     assert len(found.runs) == 3
     damaged = [whole[:-40], b"", b"\xff\xfe", b"[]", b'{"schema": 1, "session": {"$type": "Run"}}']
+    damaged.append(100_000 * b"[")
     damaged.append(json.dumps({**content, "schema": 2}).encode())
     for changes in ({"measure": "?"}, {"shown": 9}, {"kl_threshold": "high"}, {"runs": 3}):
         fields = {**content["session"]["fields"], **changes}

@@ -13,7 +13,7 @@ from depthtui.data import codec
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Pace
 from depthtui.errors import DepthError
-from depthtui.files import write_whole
+from depthtui.files import parse_json, write_whole
 from depthtui.metrics import METRIC_BY_NAME
 
 SCHEMA = 1
@@ -40,7 +40,7 @@ def kept_paces(path: Path) -> dict[str, Pace]:
     They are timed again then: nobody need be told.
     """
     try:
-        tree = json.loads(path.read_bytes())
+        tree = parse_json(path.read_bytes())
         if tree["schema"] != SCHEMA:
             return {}
         paces = {str(key): codec.from_json(pace) for key, pace in tree["paces"].items()}

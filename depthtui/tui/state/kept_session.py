@@ -14,7 +14,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
-from depthtui.files import write_whole
+from depthtui.files import parse_json, write_whole
 from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME
 
 SCHEMA = 1
@@ -80,13 +80,13 @@ def _read(content: bytes) -> KeptSession:
         ValueError: it is not.
     """
     try:
-        tree = json.loads(content)
+        tree = parse_json(content)
         if tree["schema"] != SCHEMA:
             raise ValueError(f"schema {tree['schema']}")
         session = codec.from_json(tree["session"])
         if _is_sound(session):
             return session
-    except (AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(str(error)) from error
     raise ValueError("not a session")
 

@@ -25,6 +25,7 @@ def test_paces_are_found_again_the_latest_models(tmp_path: Path) -> None:
     [
         "",
         "[]",
+        100_000 * "[",
         '{"schema": 0, "paces": {}}',
         '{"schema": 1, "paces": []}',
         '{"schema": 1, "paces": {"a": 3}}',
