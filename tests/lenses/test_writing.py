@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from depthtui.errors import RunStopped
+from depthtui.lenses import writing
 from depthtui.lenses.writing import write_texts
 from tests.tiny_models import TINY, VOCAB, tiny
 
@@ -33,6 +34,14 @@ def test_texts_that_have_ended_are_read_no_more():
     assert longest > 12
     assert read[11] < read[0] / 2
     assert sum(read) < 1.5 * sum(len(text) for text in texts)
+
+
+def test_a_text_does_not_hang_on_which_others_are_read_no_more(monkeypatch):
+    ways = []
+    for few_left in (0.0, 1.0):
+        monkeypatch.setattr(writing, "_FEW_LEFT", few_left)
+        ways.append(write_texts(tiny("llama"), START, 400, range(2, VOCAB, 6), 5, length=12))
+    assert [text.tolist() for text in ways[0]] == [text.tolist() for text in ways[1]]
 
 
 def test_texts_begin_and_end_where_they_should():
