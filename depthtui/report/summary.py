@@ -156,6 +156,7 @@ def _prompt(result: RunResult) -> dict[str, Any]:
         "answer": prompt.answer,
         "tokens": list(tokens.texts),
         "token_ids": [int(id_) for id_ in tokens.ids],
+        **({} if result.is_whole else {"complete": False}),
         **remarks_dict(result),
     }
 

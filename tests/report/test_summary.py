@@ -16,6 +16,7 @@ from depthtui.data.run_settings import CHOICES, SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.integrated_gradients import IntegratedGradients
+from depthtui.metrics.order import Order
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
@@ -159,6 +160,14 @@ def test_what_was_not_run_is_null_and_the_json_is_strict() -> None:
     assert summary["logit_lens"]["top_tokens"][0][3] == []
     assert [estimate["layer"] for estimate in summary["effective_depth"]] == [None] * 3
     assert all(estimate["reason"] for estimate in summary["effective_depth"])
+
+
+def test_a_prompt_whose_run_was_stopped_is_not_complete() -> None:
+    begun = full_run()
+    begun.put("order", Order.unknown(begun.model.n_layers, len(begun.tokens)))
+    for result, told in ((full_run(), None), (stopped_run(), False), (begun, False)):
+        (prompt,) = summary_dict([result], SETTINGS)["prompts"]
+        assert prompt.get("complete") is told
 
 
 class TestSlowerMetrics:
