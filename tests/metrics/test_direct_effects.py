@@ -102,6 +102,8 @@ def test_direct_effects_are_known_reader_by_reader_and_go_on_from_there() -> Non
     np.testing.assert_array_equal(again.layers, whole.layers)
     assert again.floor == 0.25
     assert [done for done, *_ in told] == [3, 6]
+    # What was told of and gone on from stays as it was.
+    assert not first.is_whole
 
 
 def test_what_is_not_read_of_a_layer_is_the_part_that_is_left_out() -> None:
