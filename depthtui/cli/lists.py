@@ -52,7 +52,7 @@ def tasks() -> None:
         )
         for dataset in DATASETS.values()
     ]
-    click.echo("\nData sets, out of a file (--data NAME=FILE) or from the hub:\n")
+    click.echo("\nData sets, out of a file (--data NAME=FILE), on this disk or from the hub:\n")
     print_table(("task", "levels", "what it is", "on the hub"), sets)
 
 
