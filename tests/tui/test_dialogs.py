@@ -221,6 +221,25 @@ async def test_what_left_the_list_after_it_was_chosen_is_not_taken(
         assert not it.engine.sent(StartRun)
 
 
+async def test_a_prompt_of_a_file_that_is_listed_no_more_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    async with explore(tmp_path) as it:
+        await opened(it, "p", PromptPicker)
+        it.engine.commands.clear()
+        dialog = it.app.screen
+        field = dialog.query_one("#path", Input)
+        field.value = str(tmp_path / "prompts.jsonl")
+        await field.action_submit()
+        listing = dialog.query_one("#file-prompts", OptionList)
+        await it.until(lambda: listing.option_count == 2, "the file's prompts")
+        listing.highlighted = 1
+        listing.action_select()
+        listing.clear_options()
+        await it.pilot.pause()
+        assert it.app.screen is dialog
+        assert not it.engine.sent(StartRun)
+
+
 async def test_tokens_are_counted_while_typing(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await opened(it, "p", PromptPicker)
