@@ -38,7 +38,7 @@ from depthtui.lenses.jacobian import (
     usable_prompts,
 )
 from depthtui.lenses.maps import LensMaps
-from depthtui.lenses.writing import LENGTH, write_texts
+from depthtui.lenses.writing import LENGTH, VERSION, write_texts
 from depthtui.sizes import about
 from depthtui.tracing.activations import record_residuals
 from depthtui.tracing.anatomy import Unembedding, execution_device
@@ -209,7 +209,7 @@ class Lenses:
 
     def _written_digest(self, choice: LensChoice) -> str:
         """What stands for the texts that the model writes."""
-        words = f"{WRITTEN} {choice.seed} {self._tokens_wanted(choice)}"
+        words = f"{WRITTEN} {VERSION} {choice.seed} {self._tokens_wanted(choice)}"
         return hashlib.sha256(words.encode()).hexdigest()[:16]
 
     def _like_written(self, choice: LensChoice) -> list[Tensor]:

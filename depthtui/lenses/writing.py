@@ -16,6 +16,9 @@ from depthtui.tracing.parts import at_once
 LENGTH = 128
 """Tokens of a text."""
 
+VERSION = 2
+"""Raised where one seed gives other texts than before."""
+
 _TEXTS_AT_ONCE = 64
 
 _ENOUGH = 0.95
