@@ -50,6 +50,9 @@ _RAISED = re.compile(r'File "(.*)", line (\d+), in (\S+)\n(?: {4}.*\n)*(\w[\w.]+
 
 EVENTS_A_CHECK = 50
 
+ENDS_CHARACTER = b"\x1b[24~"
+"""F12, which does nothing but end half a character that may have come before."""
+
 SAMPLE, QUIET_SAMPLES, MOST_SAMPLES = 0.06, 5, 200
 """Seconds between two looks at whether it rests, how often it must, and how often to look."""
 
@@ -213,6 +216,7 @@ class Soak:
 
     def _check_screen(self) -> None:
         """Compare the screen with one drawn afresh, twice where they differ: it may have moved."""
+        self.terminal.type(ENDS_CHARACTER)
         if not self._rests():
             self.tally.moving += 1
             return
@@ -227,7 +231,7 @@ class Soak:
         if _is_toast(before, after, lines):
             self.tally.moving += 1
             return
-        said = [f"{_text(before[y])!r} for {_text(after[y])!r}" for y in lines[:3]]
+        said = [_difference(before[y], after[y]) for y in lines[:3]]
         self.tally.wrong.append(
             f"event {self.tally.events}: {len(lines)} lines differ, from {lines[0]}: {said}"
         )
@@ -339,6 +343,14 @@ def _is_toast(before: list[list[Cell]], after: list[list[Cell]], lines: list[int
         if "▌" not in (before[y][x][0], after[y][x][0]):
             return False
     return True
+
+
+def _difference(before: list[Cell], after: list[Cell]) -> str:
+    """Two lines, or where their texts are the same the first cell that is not."""
+    if (old := _text(before)) != (new := _text(after)):
+        return f"{old!r} for {new!r}"
+    x = next(x for x, cell in enumerate(before) if cell != after[x])
+    return f"at {x} {before[x]} for {after[x]} in {old!r}"
 
 
 def _text(line: list[Cell]) -> str:

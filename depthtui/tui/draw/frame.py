@@ -18,7 +18,7 @@ class FrameCache(StylesCache):
     which panes do not have.
 
     Args:
-        draw: a line of the content, as wide as that is.
+        draw: a line of the content.
     """
 
     def __init__(self, draw: Callable[[int], Strip]) -> None:
@@ -38,7 +38,9 @@ class FrameCache(StylesCache):
         is_content = 0 <= line < content_size.height
         if is_content and self._sides is not None:
             left, right = self._sides
-            return Strip((*left, *self._draw(line), *right), size.width)
+            # In the middle of a resize a line may still be as wide as before.
+            drawn = self._draw(line).adjust_cell_length(width)
+            return Strip((*left, *drawn, *right), size.width)
         strip = super().render_line(styles, y, size, content_size, *looks)
         if is_content:
             self._sides = strip.crop(0, gutter.left), strip.crop(gutter.left + width)

@@ -10,6 +10,7 @@ from rich.console import Console
 from textual._styles_cache import StylesCache
 from textual.app import App, ComposeResult
 from textual.screen import Screen
+from textual.strip import Strip
 
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.tui.minimal_updates import Shown, ThinCompositor, ThinUpdate
@@ -102,3 +103,16 @@ async def test_the_frame_beside_the_lines_is_textuals() -> None:
             drawn, textuals = pane.render_lines(whole), StylesCache().render_widget(pane, whole)
             assert len(drawn) == pane.outer_size.height
             assert [[*cells(strip)] for strip in drawn] == [[*cells(strip)] for strip in textuals]
+
+
+@pytest.mark.parametrize("width", [9, 200])
+async def test_a_line_of_another_width_has_the_frame_in_its_place(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In the middle of a resize, lines may be as wide as they were before.
+    monkeypatch.setattr(LensTable, "render_line", lambda pane, y: Strip.blank(width))
+    pane = LensTable()
+    async with framed(pane):
+        for strip in pane.render_lines(pane.outer_size.region):
+            assert len([*cells(strip)]) == pane.outer_size.width
+            assert strip.text[-1] in "╮│╯"
