@@ -50,8 +50,8 @@ _RAISED = re.compile(r'File "(.*)", line (\d+), in (\S+)\n(?: {4}.*\n)*(\w[\w.]+
 
 EVENTS_A_CHECK = 50
 
-ENDS_CHARACTER = b"\x1b[24~"
-"""F12, which does nothing but end half a character that may have come before."""
+ENDS_CHARACTER = b"\x1b[?2026;2$y"
+"""An answer to no question: it only ends half a character that may have come before."""
 
 SAMPLE, QUIET_SAMPLES, MOST_SAMPLES = 0.06, 5, 200
 """Seconds between two looks at whether it rests, how often it must, and how often to look."""
