@@ -203,6 +203,18 @@ async def test_escape_leaves_every_dialog_without_doing_anything(tmp_path: Path)
         assert len(it.engine.sent(StartRun)) == len(it.engine.sent(LoadModel)) == 1
 
 
+async def nothing_is_taken_once_it_is_gone(it: Explored, listing: OptionList) -> None:
+    """Choose the last option, and empty the list before that is heard."""
+    dialog = it.app.screen
+    listing.highlighted = listing.option_count - 1
+    await it.pilot.pause()
+    listing.action_select()
+    listing.clear_options()
+    await it.pilot.pause()
+    assert it.app.screen is dialog
+    assert not it.engine.sent(StartRun)
+
+
 @pytest.mark.parametrize(("key", "kind"), [("question_mark", HelpScreen), ("p", PromptPicker)])
 async def test_what_left_the_list_after_it_was_chosen_is_not_taken(
     tmp_path: Path, key: str, kind: type
@@ -210,15 +222,8 @@ async def test_what_left_the_list_after_it_was_chosen_is_not_taken(
     async with explore(tmp_path) as it:
         await opened(it, key, kind)
         it.engine.commands.clear()
-        dialog = it.app.screen
-        listing = dialog.query_one("#prompts" if key == "p" else OptionList, OptionList)
-        listing.highlighted = len(listing.options) - 1
-        await it.pilot.pause()
-        listing.action_select()
-        listing.clear_options()
-        await it.pilot.pause()
-        assert it.app.screen is dialog
-        assert not it.engine.sent(StartRun)
+        listing = it.app.screen.query_one("#prompts" if key == "p" else OptionList, OptionList)
+        await nothing_is_taken_once_it_is_gone(it, listing)
 
 
 async def test_a_prompt_of_a_file_that_is_listed_no_more_is_not_taken(tmp_path: Path) -> None:
@@ -232,12 +237,7 @@ async def test_a_prompt_of_a_file_that_is_listed_no_more_is_not_taken(tmp_path: 
         await field.action_submit()
         listing = dialog.query_one("#file-prompts", OptionList)
         await it.until(lambda: listing.option_count == 2, "the file's prompts")
-        listing.highlighted = 1
-        listing.action_select()
-        listing.clear_options()
-        await it.pilot.pause()
-        assert it.app.screen is dialog
-        assert not it.engine.sent(StartRun)
+        await nothing_is_taken_once_it_is_gone(it, listing)
 
 
 async def test_tokens_are_counted_while_typing(tmp_path: Path) -> None:

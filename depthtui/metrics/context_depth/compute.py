@@ -59,9 +59,7 @@ def context_depth(
     if not 0 < start < replay.n_tokens:
         raise ValueError("a token must come before the first that is run in full")
     count, ids = replay.n_layers, replay.ids[start - 1 :]
-    found = ContextDepth.unknown(count, replay.n_tokens, start=start)
-    if partial is not None:
-        found = partial
+    found = partial or ContextDepth.unknown(count, replay.n_tokens, start=start)
     reads = slice(start - 1, None)
     # What is left out in the last layer alone changes nothing that a later token reads.
     missing = [depth for depth in range(count - 1) if not found.is_known[depth]]

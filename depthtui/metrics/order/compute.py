@@ -49,10 +49,9 @@ def order(
         partial: what was done before, to go on from.
     """
     count = replay.n_layers
-    found = Order.unknown(count, replay.n_tokens)
-    found.unchanged[:] = 0.0
-    if partial is not None:
-        found = partial
+    found = partial or Order.unknown(count, replay.n_tokens)
+    if partial is None:
+        found.unchanged[:] = 0.0
     missing = [pair for pair in range(count - 1) if not found.is_known[pair]]
     # Of the pair l two layers, and for each of its two runs those behind.
     total = count * (count - 1)
