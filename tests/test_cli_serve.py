@@ -68,6 +68,21 @@ async def test_the_token_opens_the_page_and_what_it_asks_for(address: str) -> No
             assert await pipe.receive_bytes(timeout=30) == b"hello"
 
 
+async def test_the_page_asks_no_other_host_for_anything(address: str) -> None:
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookie_jar=jar) as session:
+        async with session.get(f"{address}/?token={TOKEN}") as response:
+            page = await response.text()
+        asked = re.findall(r"""(?:src|href)="([^"]+)"|url\("([^"]+)"\)""", page)
+        files = {one or other for one, other in asked}
+        assert {name.rpartition(".")[2] for name in files} == {"css", "js", "ttf"}
+        for name in files:
+            assert name.startswith(f"{address}/")
+            async with session.get(name) as response:
+                assert response.status == 200
+        assert "//" not in re.sub(r"\b(?:http|ws)://127\.0\.0\.1:", "", page)
+
+
 @pytest.mark.parametrize(
     "headers",
     [

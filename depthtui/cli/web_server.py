@@ -13,6 +13,7 @@ import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _PATIENCE = 3.0
 """Seconds that open pages have when the server ends."""
+
+_TEMPLATES = Path(__file__).with_name("web")
+"""The page in place of textual-serve's own, which asks a server elsewhere for its font."""
 
 _REFUSED = "This address needs the token that depthtui serve printed with it.\n"
 _NOT_OURS = "This request names another host than depthtui serve was started for.\n"
@@ -43,7 +47,7 @@ class TokenServer(Server):
         self, command: str, listening: socket.socket, token: str, any_host: bool = False
     ) -> None:
         host, port = listening.getsockname()[:2]
-        super().__init__(command, host=host, port=port, title="depthtui")
+        super().__init__(command, host=host, port=port, title="depthtui", templates_path=_TEMPLATES)
         self._listening = listening
         self._token = token
         self._any_host = any_host
