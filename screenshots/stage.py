@@ -14,7 +14,8 @@ from textual.pilot import Pilot
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings, default_cache_dir
 from depthtui.tui.app import DepthApp
-from depthtui.tui.state.explorer import Explorer, Phase
+from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.phase import Phase
 
 _MOST_PANES = 20
 _LONGEST = 3600

@@ -352,6 +352,11 @@ class Failed:
     run_id: int = -1
     still_loaded: ModelInfo | None = None
 
+    @property
+    def words(self) -> str:
+        """What went wrong and what to do about it."""
+        return f"{self.message} {self.hint}".strip()
+
 
 @dataclass(frozen=True)
 class Notice:

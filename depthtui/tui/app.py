@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from depthtui.tui.screens.dialogs.edited_list import EditedList
     from depthtui.tui.screens.main_screen import MainScreen
     from depthtui.tui.state.engine import Engine
-    from depthtui.tui.state.explorer import Explorer, Problem
+    from depthtui.tui.state.explorer import Explorer
+    from depthtui.tui.state.phase import Problem
     from depthtui.tui.state.settings_list import SettingsList
 
 LAST_RESORT = 2.0
@@ -168,9 +169,9 @@ class DepthApp(App[int]):
             gc.freeze()
             gc.enable()
         if self.explorer.settings.use_cache:
-            self.explorer.offered = kept_session(self._session_file, self._warn)
+            self.explorer.last_session.offered = kept_session(self._session_file, self._warn)
             self.explorer.paces = kept_paces(paces_path(self.explorer.cache_dir))
-        if self._welcomes and self.explorer.offered is None:
+        if self._welcomes and self.explorer.last_session.offered is None:
             self.action_welcome()
         self._check_room(self.size)
         self.explorer.start()
@@ -188,15 +189,17 @@ class DepthApp(App[int]):
     def _keep_session(self) -> None:
         """Keep what was run for the next start, unless that is what every start brings."""
         from depthtui.tui.state.kept_session import keep_session
+        from depthtui.tui.state.last_session import has_own_runs, session_to_keep
 
         explorer, main = self.explorer, self.main
         if main is None or not explorer.settings.use_cache:
             return
         self._keep_paces()
-        if not explorer.has_own_runs:
+        if not has_own_runs(explorer):
             return
         try:
-            keep_session(self._session_file, explorer.kept_session(*main.cursor, main.measure.name))
+            kept = session_to_keep(explorer, *main.cursor, main.measure.name)
+            keep_session(self._session_file, kept)
         except DepthError as error:
             if not self._said_not_kept:
                 self._said_not_kept = True
@@ -243,11 +246,12 @@ class DepthApp(App[int]):
 
     async def action_quit(self) -> None:
         from depthtui.tui.screens.dialogs.ask import Ask, ask_first
+        from depthtui.tui.state.unfinished import unfinished
 
         if isinstance(self.screen, Ask):
             self._quit()
         else:
-            lost = self.explorer.unfinished
+            lost = unfinished(self.explorer)
             ask_first(self, self.explorer, lost, "quit", "quits", self._quit)
 
     def _quit(self) -> None:
@@ -322,7 +326,7 @@ class DepthApp(App[int]):
 
     def _is_too_long(self, paste: events.Paste) -> bool:
         """Whether so much is pasted that keys would take seconds; says so."""
-        from depthtui.tui.state.explorer import LONGEST_TYPED
+        from depthtui.tui.screens.dialogs.safe_text_area import LONGEST_TYPED
 
         if len(paste.text) <= LONGEST_TYPED:
             return False

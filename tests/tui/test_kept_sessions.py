@@ -17,6 +17,7 @@ from depthtui.tui.app import DepthApp
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from depthtui.tui.state.kept_session import kept_session, session_path, words_of
+from depthtui.tui.state.last_session import has_own_runs, session_to_keep
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.task_prompts import first_prompt, neighbour
 from tests.builders.engines import SECONDS_A_TOKEN, FakeEngine
@@ -31,7 +32,7 @@ async def a_session(it: Explored) -> None:
     await it.until(lambda: it.session.current is it.session.runs[1])
     await it.press("5", "G", "0", "2", "l")
     it.main.measure = MEASURE_BY_NAME["kl"]
-    it.app.explorer.turn_threshold("kl_threshold", 2)
+    it.app.explorer.reading.turn_threshold("kl_threshold", 2)
     it.session.runs[2].remarks = Remarks("to be looked at again")
     await it.press("q")
     await it.until(lambda: it.engine.killed)
@@ -112,7 +113,7 @@ async def test_what_the_cache_has_of_a_run_is_shown_at_once(tmp_path: Path) -> N
             assert set(command.settings.metrics).isdisjoint(known)
     before = session_path(tmp_path / "cache").read_bytes()
     async with explore(tmp_path, make_engine=engine) as it:
-        assert not it.app.explorer.has_own_runs
+        assert not has_own_runs(it.app.explorer)
         await it.press("q")
         await it.until(lambda: it.engine.killed)
     # What came by itself is no session of its own.
@@ -197,14 +198,14 @@ async def test_what_is_damaged_is_said_and_set_aside(tmp_path: Path, told: list[
     path.write_bytes(damaged[0])
     async with explore(tmp_path) as it:
         assert any("set aside" in message for message in told)
-        assert it.app.explorer.offered is None
+        assert it.app.explorer.last_session.offered is None
 
 
 def test_how_old_it_is_in_words(tmp_path: Path) -> None:
     from tests.tui.state.test_status import started
 
     explorer = started(Settings())
-    kept = explorer.kept_session(1, 2, "kl")
+    kept = session_to_keep(explorer, 1, 2, "kl")
     then = datetime.fromisoformat(kept.kept)
     ages = {0: "a moment ago", 61: "1 minute ago", 7300: "2 hours ago", 260_000: "3 days ago"}
     for seconds, words in ages.items():

@@ -26,7 +26,7 @@ from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.sweep_dialog import SweepDialog
 from depthtui.tui.screens.dialogs.sweep_list import SweepList
 from depthtui.tui.screens.sweep_screen import SweepScreen
-from depthtui.tui.state.explorer import Phase
+from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import Session
 from depthtui.tui.state.sweep_analysis import SweepAnalysis
 from depthtui.tui.state.sweep_rows import Surveyor

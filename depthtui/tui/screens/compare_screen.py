@@ -216,12 +216,12 @@ class CompareScreen(LiveScreen):
 
     def action_first_token(self) -> None:
         """Average with or without token 0, here and on the main screen."""
-        self._explorer.include_first_token(not self._explorer.settings.include_first_token)
+        self._explorer.reading.include_first_token(not self._explorer.settings.include_first_token)
         self._show_runs()
 
     def action_lens(self) -> None:
         """Read depths through the next lens, here and on the main screen."""
-        words = self._explorer.turn_lens(*self._results)
+        words = self._explorer.reading.turn_lens(*self._results)
         self._show_runs()
         self.notify(words, markup=False)
 

@@ -33,6 +33,7 @@ from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.generation import GenerationState
+from depthtui.tui.state.unfinished import unfinished
 
 
 class GenerationScreen(LiveScreen):
@@ -156,7 +157,7 @@ class GenerationScreen(LiveScreen):
     def _begin_after_asking(self, settings: GenerationSettings | None, key: str) -> None:
         """Write anew, in place of what is being written; `key` is the id of the key that asked."""
         is_live = self.generation_state is not None and self.generation_state.is_live
-        lost = self._explorer.unfinished if is_live else ""
+        lost = unfinished(self._explorer) if is_live else ""
         ask_first(self.app, self._explorer, lost, key, "begins anew", lambda: self._begin(settings))
 
     def _begin(self, settings: GenerationSettings | None = None) -> None:

@@ -36,11 +36,13 @@ from depthtui.tui.screens import main_layout, opening
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.screens.places_screen import PlacesScreen
-from depthtui.tui.state.explorer import Explorer, Phase
+from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.kept_session import words_of
+from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.status import status_of
 from depthtui.tui.state.task_prompts import neighbour
+from depthtui.tui.state.unfinished import lost_by_opening, lost_by_writing, slow_work
 from depthtui.tui.state.verdicts import LastVerdict
 from depthtui.tui.state.what_if import can_be_changed
 
@@ -115,7 +117,7 @@ class MainScreen(PlacesScreen):
         summary = summarise([result], settings) if result else None
         self._follow(summary)
         for page in self.query(ThresholdPage):
-            page.turned = explorer.thresholds_turned
+            page.turned = explorer.reading.thresholds_turned
         plain = self.run.result if self.run else None
         is_live = self.run is not None and self.run.state.is_live
         self.query_one(VerdictPane).show_verdict(self._verdict.of(plain, settings), is_live)
@@ -137,7 +139,7 @@ class MainScreen(PlacesScreen):
             self.explorer.phase,
             self.shown_result() is None,
             can_be_changed(self.run),
-            self.explorer.offered is None,
+            self.explorer.last_session.offered is None,
             len(self.explorer.session.results),
             self.is_searching,
         )
@@ -198,7 +200,7 @@ class MainScreen(PlacesScreen):
 
     def _show_offer(self) -> None:
         """Say that there is a last session, until something else is done."""
-        line, kept = self.query_one("#offer", Static), self.explorer.offered
+        line, kept = self.query_one("#offer", Static), self.explorer.last_session.offered
         offers = kept is not None and self._can_bring_back and len(self.explorer.session.runs) < 2
         line.display = offers
         if kept is not None and offers:
@@ -208,7 +210,7 @@ class MainScreen(PlacesScreen):
     @property
     def _can_bring_back(self) -> bool:
         restarts = self.explorer.phase in (Phase.DEAD, Phase.NO_MODEL)
-        return self.explorer.offered is not None and not restarts
+        return self.explorer.last_session.offered is not None and not restarts
 
     def _cover_panes(self, covers: bool) -> None:
         """Hide the panes, or bring them back."""
@@ -298,7 +300,7 @@ class MainScreen(PlacesScreen):
                 self.notify(PLAIN_AGAIN, markup=False)
             self.redraw()
 
-        ask_first(self.app, self.explorer, self.explorer.slow_work, key, "runs the prompt", run)
+        ask_first(self.app, self.explorer, slow_work(self.explorer), key, "runs the prompt", run)
 
     def action_next_layer(self) -> None:
         self.explorer.step(self._take_count())
@@ -317,18 +319,18 @@ class MainScreen(PlacesScreen):
 
     def action_bring_back(self) -> None:
         """List the last session's runs, and show what was on the screen."""
-        kept, explorer = self.explorer.offered, self.explorer
+        kept, explorer = self.explorer.last_session.offered, self.explorer
         if kept is None:
             return
 
         def bring_back() -> None:
             self.measure = MEASURE_BY_NAME[kept.measure]
-            run = explorer.bring_back()
+            run = explorer.last_session.bring_back()
             if run is not None:
                 self._return_to = run, Cursor(kept.layer, kept.token)
             self.redraw()
 
-        lost = explorer.lost_by_opening(kept.runs[kept.shown]) if kept.shown >= 0 else ""
+        lost = lost_by_opening(explorer, kept.runs[kept.shown]) if kept.shown >= 0 else ""
         ask_first(self.app, explorer, lost, "bring_back", "brings it back", bring_back)
 
     def action_next_prompt(self, step: int) -> None:
@@ -447,12 +449,12 @@ class MainScreen(PlacesScreen):
                 self.explorer.session.select(clean)
                 opening.show_what_if(self, self.explorer, clean, skipped)
 
-            lost = self.explorer.slow_work
+            lost = slow_work(self.explorer)
             does = "goes where the first change ends that"
             ask_first(self.app, self.explorer, lost, "what_if", does, show)
 
     def action_generate(self) -> None:
-        lost = self.explorer.unfinished if self.explorer.would_write else ""
+        lost = lost_by_writing(self.explorer)
 
         def write() -> None:
             opening.show_generation(self, self.explorer)
@@ -466,7 +468,7 @@ class MainScreen(PlacesScreen):
 
     def action_first_token(self) -> None:
         included = not self.explorer.settings.include_first_token
-        self.explorer.include_first_token(included)
+        self.explorer.reading.include_first_token(included)
         self.redraw()
         words = "averaged in" if included else "left out of every mean"
         self.notify(f"Token 0 is {words}.", markup=False)
@@ -474,22 +476,22 @@ class MainScreen(PlacesScreen):
     def action_lens(self) -> None:
         """Read depths through the next lens."""
         run = self.run
-        words = self.explorer.turn_lens(*filter(None, [run.result if run else None]))
+        words = self.explorer.reading.turn_lens(*filter(None, [run.result if run else None]))
         self.redraw()
         self.notify(words, markup=False)
 
     @on(ThresholdTurned)
     def _turn_kl(self, turned: ThresholdTurned) -> None:
-        self.explorer.turn_threshold("kl_threshold", turned.steps)
+        self.explorer.reading.turn_threshold("kl_threshold", turned.steps)
         self.redraw()
 
     def action_overlap(self, step: int) -> None:
         """Raise or lower the overlap rule's threshold; a count turns it further."""
-        self.explorer.turn_threshold("overlap_threshold", step * self._take_count())
+        self.explorer.reading.turn_threshold("overlap_threshold", step * self._take_count())
         self.redraw()
 
     def action_reset_thresholds(self) -> None:
-        self.explorer.reset_thresholds()
+        self.explorer.reading.reset_thresholds()
         self.redraw()
 
     def action_copy(self) -> None:

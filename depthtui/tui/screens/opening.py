@@ -11,7 +11,9 @@ from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.model_list import check_model, models_on_disk
 from depthtui.tui.state.session import Run, RunState
+from depthtui.tui.state.unfinished import lost_by_opening, unfinished
 
 if TYPE_CHECKING:
     from depthtui.tui.screens.dialogs.compare_choice import Partner
@@ -42,7 +44,7 @@ def choose_model(screen: LiveScreen, explorer: Explorer, then: Callable[[ModelSp
 
     def chosen(spec: ModelSpec | None) -> None:
         if spec is not None:
-            lost = explorer.unfinished
+            lost = unfinished(explorer)
             ask_first(screen.app, explorer, lost, "model", "opens it", lambda: opened(spec))
 
     def opened(spec: ModelSpec) -> None:
@@ -52,8 +54,8 @@ def choose_model(screen: LiveScreen, explorer: Explorer, then: Callable[[ModelSp
     failed = explorer.not_loaded
     picker = ModelPicker(
         failed.spec if failed else explorer.spec,
-        explorer.models_on_disk,
-        explorer.check_model,
+        lambda: models_on_disk(explorer.settings),
+        lambda spec: check_model(spec, explorer.settings),
         failed.reason if failed else "",
     )
     screen.app.push_screen(picker, chosen)
@@ -65,7 +67,7 @@ def choose_skip(screen: LiveScreen, explorer: Explorer, run: Run) -> None:
 
     def chosen(choice: SkipChoice | None) -> None:
         if choice is not None:
-            explorer.choose_skip(*choice)
+            explorer.session.choose_skip(run, *choice)
             screen.redraw()
 
     current = SkipChoice(run.settings.skip_part, run.settings.skip_everywhere)
@@ -78,7 +80,7 @@ def choose_part(screen: LiveScreen, explorer: Explorer, run: Run) -> None:
 
     def chosen(settings: dict[str, Any] | None) -> None:
         if settings is not None:
-            explorer.choose_part(settings)
+            explorer.session.choose(run, **settings)
             screen.redraw()
 
     screen.app.push_screen(PartDialog(run.settings, run.model), chosen)
@@ -111,7 +113,7 @@ def show_run(screen: LiveScreen, explorer: Explorer, run: Run) -> None:
         screen.redraw()
 
     is_kept = run.state is RunState.KEPT
-    lost = explorer.lost_by_opening(run) if is_kept else ""
+    lost = lost_by_opening(explorer, run) if is_kept else ""
     ask_first(screen.app, explorer, lost, "session", "opens it", show)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -30,10 +31,13 @@ from depthtui.tui.panes.sweep_table import Column, SweepTable, columns_of, in_or
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
-from depthtui.tui.state.explorer import Explorer, Phase
+from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.model_list import models_on_disk
+from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.sweep_analysis import SweepAnalysis
 from depthtui.tui.state.sweep_rows import GROUPINGS, Grouping, Row, RowKey, Survey
 from depthtui.tui.state.sweeping import Sweeping, sweep_of_session
+from depthtui.tui.state.unfinished import slow_work
 
 _MOST_MARKS = 6
 """More lines than that cannot be told apart by their colours."""
@@ -383,7 +387,7 @@ class SweepScreen(LiveScreen):
             self._explorer.start_sweep(plan, folder)
             self.redraw()
 
-        lost = self._explorer.slow_work
+        lost = slow_work(self._explorer)
         ask_first(self.app, self._explorer, lost, "new_sweep", "starts the sweep", start)
 
     def action_new_sweep(self) -> None:
@@ -396,7 +400,8 @@ class SweepScreen(LiveScreen):
             if plan is not None:
                 self._start(plan, default_folder(plan, explorer.cache_dir))
 
-        dialog = SweepDialog(explorer.spec, explorer.settings, explorer.models_on_disk)
+        settings = explorer.settings
+        dialog = SweepDialog(explorer.spec, settings, partial(models_on_disk, settings))
         self.app.push_screen(dialog, chosen)
 
     def action_go_on(self) -> None:

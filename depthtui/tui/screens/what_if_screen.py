@@ -38,7 +38,8 @@ from depthtui.tui.screens.dialogs.export_screen import open_export
 from depthtui.tui.screens.dialogs.what_if_export import pruned_model
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
-from depthtui.tui.state.explorer import Explorer, Phase
+from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.status import EngineState, Status, stage_of
 from depthtui.tui.state.what_if import CHEAPEST_RANKING, Stack, WhatIf

@@ -102,8 +102,8 @@ class GenerationState:
                 self.stage, self._generation, self._unjoined = "done", generation, []
                 if generation.provenance is not None:
                     self.seconds = generation.provenance.seconds
-            case Failed(message=message, hint=hint):
-                self.end(f"{message} {hint}".strip())
+            case Failed():
+                self.end(event.words)
         return True
 
     def prepare(self, progress: Progress) -> None:

@@ -9,7 +9,8 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt
 from depthtui.report.skips import without
 from depthtui.tui.state.datasets import Datasets
-from depthtui.tui.state.explorer import Explorer, Phase
+from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import RunState, Work
 from depthtui.tui.state.task_prompts import place, task_title
 

@@ -22,6 +22,7 @@ from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import Record, read_record, record_of
 from depthtui.sweep.state import Outcome
 from depthtui.tui.state.session import Run, Session
+from depthtui.tui.state.toast import Toast
 
 Stage: TypeAlias = Literal["opened", "running", "stopped", "done", "failed"]
 
@@ -131,6 +132,19 @@ class Sweeping:
         """It goes no further; what was done stays."""
         if self.is_live:
             self._finish("failed", problem)
+
+    def end_toast(self, loaded: str) -> Toast:
+        """How it ended; `loaded` is the name of a model that it left loaded, or empty."""
+        if self.problem:
+            return Toast(self.problem, "error", "The sweep did not run")
+        words = f"{self.done} of {self.total} prompts are there."
+        words += f" {loaded} is loaded now." if loaded else ""
+        if self.stage == "stopped":
+            return Toast(words, title="The sweep was stopped")
+        n_failed = len(self.failures)
+        if n_failed:
+            return Toast(f"{words} {n_failed} could not be done.", "warning", "The sweep is done")
+        return Toast(words, title="The sweep is done")
 
     def _finish(self, stage: Stage, problem: str) -> None:
         self.stage, self.problem, self.now, self.seconds_left = stage, problem, "", -1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +22,11 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.state.engine import EngineDeath
-from depthtui.tui.state.explorer import Explorer, Phase
+from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.toast import Toast
+from depthtui.tui.state.unfinished import unfinished
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.builders.results import full_result, tokens_of
@@ -121,6 +124,22 @@ def test_nothing_runs_before_a_restarted_engine_has_its_model(
     assert not explorer.can_run
     explorer.run()
     assert not any(isinstance(command, StartRun) for command in engine.commands)
+
+
+def test_a_model_that_is_being_written_is_given_up_with_its_engine(
+    explorer: Explorer, tmp_path: Path
+) -> None:
+    tell(explorer, stopped(explorer.session.runs[0]))
+    explorer.write_model([1], tmp_path / "model")
+    assert explorer.phase is Phase.WRITING
+    explorer.load(ModelSpec("other"))
+    explorer.load(ModelSpec("a third"))  # the first load is called off with the engine
+    assert not unfinished(explorer)
+    tell(explorer, EngineReady("2", "5"), ModelLoaded(model_info()))
+    run = explorer.session.live
+    assert run is not None
+    tell(explorer, RunStarted(run.engine_id, tokens_of(run.prompt)), whole(run))
+    assert explorer.phase is Phase.READY
 
 
 # A prompt on another model --------------------------------------------------

@@ -82,7 +82,7 @@ def test_it_says_where_values_come_from(path: Path) -> None:
     assert sources["lens"] is Source.DEFAULT
     settings.type("kl_threshold", "0.4")
     assert settings.row("kl_threshold").source is Source.UNWRITTEN
-    settings._explorer.turn_threshold("overlap_threshold", 1)
+    settings._explorer.reading.turn_threshold("overlap_threshold", 1)
     assert settings.row("overlap_threshold").source is Source.SESSION
 
 
@@ -91,7 +91,7 @@ def test_only_what_was_changed_is_written(path: Path) -> None:
     settings = listed(path, text, use_cache=False)
     settings.type("seed", "9")
     settings.cycle("lens")
-    settings._explorer.turn_threshold("kl_threshold", 1)
+    settings._explorer.reading.turn_threshold("kl_threshold", 1)
     settings.write()
     assert path.read_text() == text + 'lens = "affine"\nseed = 9\n'
     assert not settings.unwritten
@@ -126,9 +126,9 @@ def test_thresholds_come_back_to_what_was_chosen(path: Path) -> None:
     settings = listed(path)
     explorer = settings._explorer
     settings.type("kl_threshold", "0.25")
-    assert not explorer.thresholds_turned
-    explorer.turn_threshold("kl_threshold", 2)
-    explorer.reset_thresholds()
+    assert not explorer.reading.thresholds_turned
+    explorer.reading.turn_threshold("kl_threshold", 2)
+    explorer.reading.reset_thresholds()
     assert explorer.settings.kl_threshold == 0.25
 
 

@@ -31,10 +31,10 @@ from depthtui.prompts.dataset_formats import DATASETS, Dataset
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog, is_there
 from depthtui.tui.screens.dialogs.path_suggester import PathSuggester
-from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
+from depthtui.tui.screens.dialogs.safe_text_area import LONGEST_TYPED, SafeTextArea
 from depthtui.tui.screens.dialogs.toggles import Checkbox
 from depthtui.tui.state.datasets import OFFERED, SetPrompts
-from depthtui.tui.state.explorer import LONGEST_TYPED, Explorer
+from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.task_prompts import prompts_of
 
 PREVIEW_CHARACTERS = 4000
@@ -179,13 +179,16 @@ class PromptPicker(Dialog[PromptChoice]):
         prompt = self._shown_prompt()
         self.query_one("#token-note", Static).update("")
         if prompt is not None:
-            self._explorer.count_tokens(prompt, self.query_one("#template", Checkbox).value)
+            self._explorer.token_count.ask(prompt, self.query_one("#template", Checkbox).value)
 
     def changed(self) -> None:
         """Say how many there are, once that is known of the prompt as it is now."""
         if not self.is_mounted:
             return
-        counted, wrapped = self._explorer.counted, self.query_one("#template", Checkbox).value
+        counted, wrapped = (
+            self._explorer.token_count.last,
+            self.query_one("#template", Checkbox).value,
+        )
         asked = (self._shown_prompt(), wrapped)
         if counted is None or (counted.prompt, counted.chat_template) != asked or counted.count < 0:
             return

@@ -7,6 +7,9 @@ from textual.widgets import TextArea
 
 from depthtui.token_text import printable_chars
 
+LONGEST_TYPED = 30_000
+"""Characters that are pasted at once, and that can be edited: with more, keys take seconds."""
+
 
 class SafeTextArea(TextArea):
     """Keeps the text as it is and draws a harmless character for each harmful one."""

@@ -1,0 +1,41 @@
+"""A model that the engine writes without some of its layers."""
+
+from __future__ import annotations
+
+from depthtui.data.protocol import Event, Failed, ModelWritten
+from depthtui.tui.state.toast import Toast
+
+
+class ModelWriting:
+    """A model that the engine writes.
+
+    Args:
+        run_id: by which the engine names it.
+
+    Attributes:
+        is_live: whether the engine writes it, or will next.
+        said: what came of it, once it is over.
+    """
+
+    def __init__(self, run_id: int) -> None:
+        self.run_id = run_id
+        self.is_live = True
+        self.said: Toast | None = None
+
+    def handle(self, event: Event) -> bool:
+        """Take what came of it; whether the event was about it."""
+        match event:
+            case ModelWritten() if event.run_id == self.run_id:
+                words = f"{event.layers} layers, {event.parameters:,} parameters in {event.folder}"
+                self.said = Toast(words, title="The model is written")
+            case Failed() if event.run_id == self.run_id:
+                self.said = Toast(event.words, "error")
+            case _:
+                return False
+        self.is_live = False
+        return True
+
+    def end(self, problem: str) -> None:
+        """It goes no further."""
+        if self.is_live:
+            self.is_live, self.said = False, Toast(problem, "error")

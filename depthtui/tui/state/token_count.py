@@ -1,0 +1,48 @@
+"""How many tokens a prompt has, while it is being typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from depthtui.data.protocol import CountTokens, TokensCounted
+from depthtui.data.run import Prompt
+from depthtui.tui.state.engine import Engine
+
+
+class TokenCount:
+    """Asks the engine, one question at a time: of those in between, the last is asked next.
+
+    Args:
+        free_engine: the engine, where it can answer now.
+
+    Attributes:
+        last: what was counted last by the loaded model, or None.
+    """
+
+    def __init__(self, free_engine: Callable[[], Engine | None]) -> None:
+        self.last: TokensCounted | None = None
+        self._free_engine = free_engine
+        self._asked: CountTokens | None = None
+        self._next: CountTokens | None = None
+
+    def ask(self, prompt: Prompt, chat_template: bool) -> None:
+        """Ask how many tokens a prompt has; `last` tells, where a model is loaded."""
+        self._next = CountTokens(prompt, chat_template)
+        self._ask_next()
+
+    def answered(self, counted: TokensCounted) -> None:
+        """The engine has counted."""
+        self.last, self._asked = counted, None
+        self._ask_next()
+
+    def ask_no_more(self) -> None:
+        """Forget what was asked: the engine is another one."""
+        self._asked = self._next = None
+
+    def _ask_next(self) -> None:
+        engine = self._free_engine()
+        if engine is None or self._asked is not None:
+            return
+        self._asked, self._next = self._next, None
+        if self._asked is not None:
+            engine.send(self._asked)

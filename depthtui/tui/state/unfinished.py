@@ -1,0 +1,55 @@
+"""What would end with the work that the engine does: it is asked before that is ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from depthtui.data.kept_session import KeptRun
+from depthtui.metrics import METRIC_BY_NAME
+from depthtui.tui.state.session import Run, RunState
+
+if TYPE_CHECKING:
+    from depthtui.tui.state.explorer import Explorer
+
+
+def unfinished(explorer: Explorer) -> str:
+    """What goes on in the engine, in words; empty where nothing does."""
+    sweep, text, writing = explorer.sweep, explorer.generation_state, explorer.writing
+    if sweep is not None and sweep.is_live:
+        return f"A sweep goes on, {sweep.done} of {sweep.total} prompts are kept"
+    if text is not None and text.is_live:
+        return "A text is being written"
+    if writing is not None and writing.is_live:
+        return "A model is being written"
+    run = explorer.session.live
+    return "" if run is None else _unfinished_run(run)
+
+
+def _unfinished_run(run: Run) -> str:
+    name = f"Run {run.number}" if run.number else "A what-if"
+    if run.state is RunState.HALTED:
+        return f"{name} is halted after layer {run.halted_at}"
+    if run.work is not None:
+        return f"{name} computes {METRIC_BY_NAME[run.work.metric].title.lower()}"
+    return f"{name} is not finished"
+
+
+def slow_work(explorer: Explorer) -> str:
+    """The same where that is a slower metric: what takes long is not ended by the way."""
+    run = explorer.session.live
+    work = run.work if run is not None else None
+    is_slow = work is not None and METRIC_BY_NAME[work.metric].on_demand
+    return unfinished(explorer) if is_slow else ""
+
+
+def lost_by_opening(explorer: Explorer, run: Run | KeptRun) -> str:
+    """The same where a run of a former session is opened: nothing ends for the loaded model's."""
+    model = explorer.model
+    is_here = model is not None and model.spec == run.model.spec
+    return "" if is_here and explorer.can_run else unfinished(explorer)
+
+
+def lost_by_writing(explorer: Explorer) -> str:
+    """The same where a text is asked for: nothing ends where it answers the prompt already."""
+    text = explorer.generation_state
+    return "" if text is not None and explorer.generates_for(text) else unfinished(explorer)
