@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import random
 import re
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -55,6 +58,9 @@ ENDS_CHARACTER = b"\x1b[?2026;2$y"
 
 SAMPLE, QUIET_SAMPLES, MOST_SAMPLES = 0.06, 5, 200
 """Seconds between two looks at whether it rests, how often it must, and how often to look."""
+
+LATER = 0.6
+"""Seconds in which comes what waits by itself, such as that the command palette found nothing."""
 
 SIZES = ((60, 18), (80, 24), (119, 23), (120, 40), (160, 45), (200, 60), (300, 100))
 
@@ -173,7 +179,8 @@ class Soak:
         away.mkdir(parents=True, exist_ok=True)
         offline = {"HF_HUB_OFFLINE": "1", "HOME": str(self._folder), "OMP_NUM_THREADS": "1"}
         terminal = Terminal(self._folder, *self._command, cwd=away, environment=offline)
-        terminal.until(lambda: "Verdict · 1 of" in terminal.text)
+        # Keys may have chosen another lens, of which the title tells.
+        terminal.until(lambda: re.search(r"Verdict\b.* · 1 of", terminal.text))
         self.tally.lives += 1
         self._taken, self._sent = {}, 0
         return terminal
@@ -217,6 +224,7 @@ class Soak:
     def _check_screen(self) -> None:
         """Compare the screen with one drawn afresh, twice where they differ: it may have moved."""
         self.terminal.type(ENDS_CHARACTER)
+        pass_time(self.terminal, LATER)
         if not self._rests():
             self.tally.moving += 1
             return
@@ -237,22 +245,18 @@ class Soak:
         )
 
     def _fresh(self) -> list[list[Cell]]:
-        """The screen drawn afresh; that nothing comes is wrong."""
-        self.terminal.type(b"\x0c")
+        """The screen drawn afresh; that nothing comes is wrong.
+
+        By a signal, which no key can be: what waits for a key would take it.
+        """
+        self.terminal.process.send_signal(signal.SIGCONT)
         if not self.terminal.read(10):
             self.tally.wrong.append(f"event {self.tally.events}: frozen")
         self._rests()
         return self._cells()
 
     def _rests(self) -> bool:
-        """Read until the explorer sleeps and says nothing for a while; whether it came to that."""
-        explorer, quiet = psutil.Process(self.terminal.process.pid), 0
-        for _ in range(MOST_SAMPLES):
-            if self.terminal.read(SAMPLE) or explorer.status() != psutil.STATUS_SLEEPING:
-                quiet = 0
-            elif (quiet := quiet + 1) == QUIET_SAMPLES:
-                return True
-        return False
+        return rests(self.terminal)
 
     def _cells(self) -> list[list[Cell]]:
         screen = self.terminal.screen
@@ -308,6 +312,39 @@ class Soak:
                 f"in the log: {error} ({Path(file).name}:{line}, {function})"
                 for file, line, function, error in found
             ]
+
+
+def rests(terminal: Terminal) -> bool:
+    """Read until explorer and engine sleep and nothing comes for a while; whether it came to that.
+
+    On a busy machine an engine at work may say nothing for longer than that.
+    """
+    explorer, quiet = psutil.Process(terminal.process.pid), 0
+    worked = _engine_time(explorer)
+    for _ in range(MOST_SAMPLES):
+        spoke, before = terminal.read(SAMPLE), worked
+        worked = _engine_time(explorer)
+        if spoke or worked != before or explorer.status() != psutil.STATUS_SLEEPING:
+            quiet = 0
+        elif (quiet := quiet + 1) == QUIET_SAMPLES:
+            return True
+    return False
+
+
+def pass_time(terminal: Terminal, seconds: float) -> None:
+    """Read for a while, whatever comes."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        terminal.read(left)
+
+
+def _engine_time(explorer: psutil.Process) -> float:
+    """Seconds of processor that the processes have used which it started."""
+    total = 0.0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for engine in explorer.children(recursive=True):
+            total += sum(engine.cpu_times()[:2])
+    return total
 
 
 def _wait(terminal: Terminal, seconds: float = 10.0) -> bool:

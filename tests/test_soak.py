@@ -6,8 +6,10 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from textual.command import CommandPalette
 
-from tests.soak import Soak, events
+from tests.soak import LATER, Soak, events, rests
+from tests.tui.terminal import Terminal
 
 FAKE = ("tests.tui.fake_explorer",)
 
@@ -27,6 +29,29 @@ def test_a_hundred_random_events_do_no_harm(tmp_path: Path) -> None:
 def test_a_soak_notices_an_error(tmp_path: Path) -> None:
     tally = Soak(tmp_path, (*FAKE, "crash")).run(["j", "!", "k"])
     assert [wrong for wrong in tally.wrong if "planned" in wrong]
+
+
+BUSY = """
+import subprocess, sys
+print("at work", flush=True)
+work = "import time\\nwhile time.process_time() < 0.6: pass"
+subprocess.run([sys.executable, "-c", work])
+print("it is done", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_engine_that_works_in_silence_does_not_rest(tmp_path: Path) -> None:
+    (tmp_path / "busy.py").write_text(BUSY)
+    terminal = Terminal(tmp_path, "busy", cwd=tmp_path)
+    terminal.until(lambda: "at work" in terminal.text)
+    assert rests(terminal)
+    assert "it is done" in terminal.text
+    terminal.close()
+
+
+def test_what_the_command_palette_says_late_is_waited_for() -> None:
+    assert LATER > CommandPalette._NO_MATCHES_COUNTDOWN
 
 
 @pytest.mark.by_hand
