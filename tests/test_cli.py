@@ -424,6 +424,16 @@ class TestRun:
             display.emit(MetricRows(1, "residual_erasure", None, 1, 9, 0.0, 120.0))
         assert said == ["prompt 2 of 2: Residual erasure takes about 2 min."]
 
+    def test_a_log_hears_how_far_it_is(
+        self, engines: list[ScriptedEngine], capsys: Output, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("depthtui.report.progress.LOG_PACE", 0.0)
+        assert cli.main(["run", "demo", "--task", "facts", "--examples", "2"]) == 0
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[0] == "depthtui: starting"
+        assert "depthtui: prompt 1 of 2" in lines
+        assert "depthtui: prompt 2 of 2" in lines
+
     def test_ctrl_c(self, engines: list[ScriptedEngine], capsys: Output) -> None:
         assert cli.main(["run", "demo", "--prompt", "ctrl-c"]) == 130
         assert "Traceback" not in capsys.readouterr().err

@@ -27,7 +27,7 @@ from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME, after_prompts, failures_in_words
 from depthtui.models.reach import check_at_hand
-from depthtui.report.progress import EngineProgress
+from depthtui.report.progress import EngineProgress, LogLines
 from depthtui.sizes import about
 from depthtui.token_text import printable_line
 
@@ -168,7 +168,7 @@ class _TimeLeft(ProgressColumn):
 
 
 class Display:
-    """A progress bar on stderr, where that is a terminal."""
+    """A progress bar on stderr where that is a terminal, else a line now and then."""
 
     def __init__(self, notice: Callable[[str], None]) -> None:
         console = Console(stderr=True)
@@ -183,6 +183,7 @@ class Display:
             disable=not console.is_terminal,
         )
         self.notice = notice
+        self._log = LogLines(notice, is_heard=not console.is_terminal)
         self.n_prompts = 0
         self._stage = ""
         self._task: TaskID | None = None
@@ -229,3 +230,4 @@ class Display:
             self._stage = stage
             self._task = self._progress.add_task(printable_line(stage), total=None, amount="")
         self._progress.update(self._task, completed=done, total=total or None, amount=amount)
+        self._log.tell(stage, amount)

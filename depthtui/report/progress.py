@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
 from depthtui.data import protocol
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.sizes import about, format_size
+
+LOG_PACE = 10.0
+"""Seconds between two lines of a log."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,27 @@ class Step:
     done: int
     total: int
     amount: str
+
+
+class LogLines:
+    """How far some work is, for a log: at most a line every `LOG_PACE` seconds.
+
+    Args:
+        say: prints a line.
+        is_heard: whether there is a log; a terminal has a progress bar.
+    """
+
+    def __init__(self, say: Callable[[str], None], is_heard: bool) -> None:
+        self._say = say
+        self._is_heard = is_heard
+        self._said_at = monotonic()
+
+    def tell(self, *words: str) -> None:
+        """Say what is done and how far it is, unless something was said a moment ago."""
+        now = monotonic()
+        if self._is_heard and now - self._said_at >= LOG_PACE:
+            self._said_at = now
+            self._say(", ".join(filter(None, words)))
 
 
 class EngineProgress:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from depthtui.data import protocol
-from depthtui.report.progress import EngineProgress
+from depthtui.report.progress import EngineProgress, LogLines
 from depthtui.sweep.eta import Waiting, time_words
 from depthtui.sweep.folder import model_title
 from depthtui.sweep.plan import Cell
@@ -43,6 +43,8 @@ class SweepDisplay:
         self._state: SweepState | None = None
         self._waiting = Waiting()
         self._engine = EngineProgress()
+        self._log = LogLines(notify, is_heard=not console.is_terminal)
+        self._now_at = ""
 
     def __enter__(self) -> SweepDisplay:
         self._progress.start()
@@ -122,3 +124,5 @@ class SweepDisplay:
             amount=amount,
             visible=True,
         )
+        self._now_at = what or self._now_at
+        self._log.tell(self._now_at, amount)

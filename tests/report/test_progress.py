@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from depthtui.data.protocol import (
@@ -12,7 +14,8 @@ from depthtui.data.protocol import (
     Progress,
     Rows,
 )
-from depthtui.report.progress import EngineProgress, Step
+from depthtui.report import progress
+from depthtui.report.progress import EngineProgress, LogLines, Step
 from tests.builders.models import tiny_model
 from tests.builders.results import full_run
 
@@ -59,3 +62,23 @@ def test_the_model_that_is_loaded_says_how_many_layers_there_are() -> None:
     step = progress.step(rows)
     assert step is not None
     assert step.total == tiny_model().n_layers
+
+
+def test_a_log_hears_of_each_stage_but_not_of_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(progress, "monotonic", lambda: now)
+    said: list[str] = []
+    log = LogLines(said.append, is_heard=True)
+    for now in (1.0, 10.0, 12.0, 19.9, 24.0):
+        log.tell("Converting", f"{now:.0f} of 30 tensors")
+    now = 40.0
+    log.tell("prompt 1 of 2", "")
+    assert said == ["Converting, 10 of 30 tensors", "Converting, 24 of 30 tensors", "prompt 1 of 2"]
+
+
+def test_a_terminal_has_no_log() -> None:
+    said: list[str] = []
+    log = LogLines(said.append, is_heard=False)
+    log._said_at = -math.inf
+    log.tell("Converting", "")
+    assert said == []

@@ -130,6 +130,14 @@ def test_a_pipe_gets_a_line_for_each_prompt(
     assert re.fullmatch(r"2 of 6 prompts, \d+ s left: alpha · .+, \d+\.\d s", lines[1])
 
 
+def test_a_pipe_hears_how_far_a_load_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("depthtui.report.progress.LOG_PACE", 0.0)
+    told: list[str] = []
+    with SweepDisplay(told.append) as display:
+        display.emit(Progress("Loading", 1, 2, "weights"))
+    assert told == ["Loading, 1 of 2 weights"]
+
+
 def test_a_pipe_hears_of_what_failed(tmp_path: Path) -> None:
     told: list[str] = []
     with SweepDisplay(told.append) as display:
