@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import groupby, repeat
+from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -215,17 +215,40 @@ def cells_of(segments: Iterable[Segment], system: ColorSystem | None) -> list[Ce
     """The cells of a part of a line; all look plain where the terminal has no styles."""
     cells: list[Cell] = []
     for text, style, _ in segments:
-        look = _PLAIN if style is None or system is None else _look(style, system)
-        if cell_len(text) == len(text):
-            cells += zip(text, repeat(look))
+        narrow = _narrow_cells(text, style, system)
+        if narrow is not None:
+            cells += narrow
             continue
+        look = _look_of(style, system)
         for char in text:
             width = cell_len(char)
             if width:
                 cells += [(char, look), *[("", look)] * (width - 1)]
             elif cells:
-                cells[-1] = (cells[-1][0] + char, look)
+                # The second cell of a wide character is empty.
+                place = -1 if cells[-1][0] else -2
+                cells[place] = (cells[place][0] + char, look)
     return cells
+
+
+@lru_cache(maxsize=4096)
+def _narrow_cells(
+    text: str, style: Style | None, system: ColorSystem | None
+) -> tuple[Cell, ...] | None:
+    """The cells of a text whose characters take one each; None of any other.
+
+    They are kept: a screen has few texts, and draws each of them often.
+    """
+    if any(cell_len(char) != 1 for char in text):
+        return None
+    look = _look_of(style, system)
+    return tuple(_cell(char, look) for char in text)
+
+
+@lru_cache(maxsize=4096)
+def _cell(char: str, look: Look) -> Cell:
+    """One and the same cell wherever it is shown."""
+    return char, look
 
 
 def encode(pieces: Iterable[Piece]) -> str:
@@ -281,7 +304,9 @@ def _change(before: Look, after: Look) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _look(style: Style, system: ColorSystem) -> Look:
+def _look_of(style: Style | None, system: ColorSystem | None) -> Look:
+    if style is None or system is None:
+        return _PLAIN
     return (
         tuple(name for name in _ATTRIBUTES if getattr(style, name)),
         _colour(style.color, system, foreground=True),

@@ -132,6 +132,19 @@ def test_behind_a_character_of_unsure_width_the_line_is_sent_again():
         assert ["".join(char for char, _ in piece.cells) for piece in taken] == sent
 
 
+@pytest.mark.parametrize(
+    ("texts", "chars"),
+    [
+        (["ab", "c"], ["a", "b", "c"]),
+        (["e\u0301f"], ["e\u0301", "f"]),
+        (["e", "\u0301f"], ["e\u0301", "f"]),
+        (["日\u0301x"], ["日\u0301", "", "x"]),
+    ],
+)
+def test_a_mark_belongs_to_the_character_before_it(texts: list[str], chars: list[str]):
+    assert [char for char, _ in cells_of(map(Segment, texts), None)] == chars
+
+
 class Block(Widget):
     letter = "a"
 

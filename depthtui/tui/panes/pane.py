@@ -126,6 +126,7 @@ class Pane(Widget, can_focus=True):
     _empty: tuple[str, str] | None = None
     _titles = ("", "")
     _gets_ready = False
+    _is_drawing = False
     _retitling = False
 
     def __init__(
@@ -281,9 +282,11 @@ class Pane(Widget, can_focus=True):
         for region in (self.whole_lines(y) for y, is_new in edges if is_new):
             if self._gets_ready:
                 self._set_dirty(region)
-            else:
+            elif self._is_drawing:
                 # Later, since a refresh in the middle of a repaint is forgotten at its end.
                 self.call_later(self.refresh, region)
+            else:
+                self.refresh(region)
 
     # Textual ----------------------------------------------------------------
 
@@ -299,7 +302,10 @@ class Pane(Widget, can_focus=True):
         return super().refresh(*regions, **options)
 
     def render_line(self, y: int) -> Strip:
-        if self.is_ready:
+        self._is_drawing = True
+        is_ready = self.is_ready
+        self._is_drawing = False
+        if is_ready:
             try:
                 return self.draw_line(y)
             except Exception as error:
