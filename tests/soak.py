@@ -236,9 +236,6 @@ class Soak:
             self.tally.moving += 1
             return
         lines = _differing(before, after)
-        if _is_toast(before, after, lines):
-            self.tally.moving += 1
-            return
         said = [_difference(before[y], after[y]) for y in lines[:3]]
         self.tally.wrong.append(
             f"event {self.tally.events}: {len(lines)} lines differ, from {lines[0]}: {said}"
@@ -362,24 +359,23 @@ def _seen(cell: object) -> Cell:
 
 
 def _differing(a: list[list[Cell]], b: list[list[Cell]]) -> list[int]:
-    """The lines that differ, but for a cursor that blinks."""
+    """The lines that differ, but for toasts that come or go, and a cursor that blinks."""
     changed = [
         (y, old[0] == new[0])
         for y, (old_line, new_line) in enumerate(zip(a, b, strict=True))
-        for old, new in zip(old_line, new_line, strict=True)
+        for old, new in islice(zip(old_line, new_line, strict=True), _toast(old_line, new_line))
         if old != new
     ]
     blinks = len(changed) == 1 and changed[0][1]
     return [] if blinks else sorted({y for y, _ in changed})
 
 
-def _is_toast(before: list[list[Cell]], after: list[list[Cell]], lines: list[int]) -> bool:
-    """Whether all that differs are toasts that came or went: each line from its bar on."""
-    for y in lines:
-        x = next(x for x, cell in enumerate(before[y]) if cell != after[y][x])
-        if "▌" not in (before[y][x][0], after[y][x][0]):
-            return False
-    return True
+def _toast(before: list[Cell], after: list[Cell]) -> int | None:
+    """Where in a line a toast begins that comes or goes: at its bar."""
+    for x, (old, new) in enumerate(zip(before, after, strict=True)):
+        if (old[0] == "▌") != (new[0] == "▌"):
+            return x
+    return None
 
 
 def _difference(before: list[Cell], after: list[Cell]) -> str:

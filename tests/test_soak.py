@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from textual.command import CommandPalette
 
-from tests.soak import LATER, Soak, events, rests
+from tests.soak import LATER, Cell, Soak, _differing, events, rests
 from tests.tui.terminal import Terminal
 
 FAKE = ("tests.tui.fake_explorer",)
@@ -48,6 +48,19 @@ def test_an_engine_that_works_in_silence_does_not_rest(tmp_path: Path) -> None:
     assert rests(terminal)
     assert "it is done" in terminal.text
     terminal.close()
+
+
+def test_a_toast_that_goes_and_a_cursor_that_blinks_are_no_difference() -> None:
+    def cells(*lines: str, colour: str = "white") -> list[list[Cell]]:
+        found: list[list[Cell]] = [[(char, colour) for char in line] for line in lines]
+        return found
+
+    before, after = cells("abc▌ hi", "abcdefg"), cells("abcdefg", "abcdefg")
+    assert _differing(before, after) == []
+    before[1][2] = ("c", "black")
+    assert _differing(before, after) == []
+    before[0][1] = ("x", "white")
+    assert _differing(before, after) == [0, 1]
 
 
 def test_what_the_command_palette_says_late_is_waited_for() -> None:
