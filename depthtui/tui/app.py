@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from textual import events, on
-from textual.actions import ActionParseResult
+from textual.actions import ActionParseResult, parse
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.command import Provider
@@ -107,6 +107,7 @@ class DepthApp(App[int]):
         self._shown_problem: Problem | None = None
         self._shown = minimal_updates.Shown()
         self._mishaps: Counter[str] = Counter()
+        self._refused: list[str] = []
         self._said_not_kept = False
         self.main: MainScreen | None = None
         self._make_engine = make_engine or self._engine_process
@@ -523,6 +524,7 @@ class DepthApp(App[int]):
         """Do what a key says; as in vi, a count is for the next key alone."""
         screen = self.screen
         done = await super().run_action(action, default_namespace, namespaces)
+        self._note_refused(action, default_namespace, done)
         counts = isinstance(action, str) and action.startswith(("count(", "zero"))
         if done and not counts and self.main is not None:
             from depthtui.tui.screens.pane_screen import PaneScreen
@@ -530,6 +532,28 @@ class DepthApp(App[int]):
             if isinstance(screen, PaneScreen):
                 screen.forget_count()
         return done
+
+    def _note_refused(
+        self, action: str | ActionParseResult, asked: DOMNode | None, done: bool
+    ) -> None:
+        """Say why a key does nothing, once all that it is bound to has been asked."""
+        if done:
+            self._refused.clear()
+        elif isinstance(action, str) and asked is self.screen:
+            self._refused.append(action)
+            if len(self._refused) == 1:
+                self.call_next(self._say_why_not)
+
+    def _say_why_not(self) -> None:
+        from depthtui.tui.screens.pane_screen import PaneScreen
+
+        refused, self._refused = self._refused, []
+        screen = self.screen
+        if isinstance(screen, PaneScreen):
+            reasons = [screen.why_not(parse(action)[1]) for action in refused]
+            words = next(filter(None, reasons), "")
+            if words:
+                self.show_toast(Toast(words))
 
     def action_show_keys(self) -> None:
         from depthtui.tui.screens.dialogs.help_screen import (

@@ -33,7 +33,11 @@ from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.generation import GenerationState
+from depthtui.tui.state.phase import WHY_BUSY
 from depthtui.tui.state.unfinished import unfinished
+
+STILL_WRITING = "The text is still being written: esc ends it, then enter opens it as a run."
+NOTHING_WRITTEN = "Nothing is written yet: the first token is still to come."
 
 
 class GenerationScreen(LiveScreen):
@@ -150,9 +154,20 @@ class GenerationScreen(LiveScreen):
                 return not is_live
             case "again" | "new_seed" | "writing":
                 return self._explorer.can_run
-            case "open_as_run" | "export":
+            case "open_as_run":
                 return self._shown is not None and not is_live
+            case "export":
+                return self._shown is not None
         return True
+
+    def why_not(self, action: str) -> str:
+        """Why an action does not work now; that there is nothing to leave is no news."""
+        match action:
+            case "stop" | "close":
+                return ""
+            case "again" | "new_seed" | "writing":
+                return WHY_BUSY.get(self._explorer.phase, "")
+        return STILL_WRITING if self._shown is not None else NOTHING_WRITTEN
 
     def _begin_after_asking(self, settings: GenerationSettings | None, key: str) -> None:
         """Write anew, in place of what is being written; `key` is the id of the key that asked."""
@@ -239,7 +254,9 @@ class GenerationScreen(LiveScreen):
         from depthtui.tui.screens.dialogs.generation_export import open_generation_export
 
         if self.generation_state is not None:
-            open_generation_export(self.app, self._explorer, self.generation_state.generation)
+            # As far as it is: what comes while the dialog is open is not in it.
+            written = replace(self.generation_state.generation)
+            open_generation_export(self.app, self._explorer, written)
 
 
 def as_result(generation_state: GenerationState) -> RunResult | None:

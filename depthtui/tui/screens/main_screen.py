@@ -38,7 +38,7 @@ from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.screens.places_screen import PlacesScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.kept_session import words_of
-from depthtui.tui.state.phase import Phase
+from depthtui.tui.state.phase import WHY_BUSY, Phase
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.status import status_of
 from depthtui.tui.state.task_prompts import neighbour
@@ -49,12 +49,18 @@ from depthtui.tui.state.what_if import can_be_changed
 if TYPE_CHECKING:
     from depthtui.tui.screens.dialogs.prompt_picker import PromptChoice
 
-SWEEPING = "A sweep is running: esc stops it, then r runs the prompt. S shows the sweep."
+SWEEPING = WHY_BUSY[Phase.SWEEPING]
 OTHER_MODEL = "This run is of another model: m loads that one."
 STOPPABLE = (Phase.RUNNING, Phase.HALTED, Phase.LOADING, Phase.SWEEPING, Phase.WRITING)
 PLAIN_AGAIN = "The chat template was of the prompt before; this one is plain. p puts it on."
 STILL_RUNNING = "The run goes on: esc stops it."
 STILL_HALTED = "The run is halted: c lets it go on to its end, esc stops it."
+NOT_HALTED = "No run is halted: s runs the prompt and halts after each layer."
+NOTHING_YET = "Nothing has been run yet: r runs the prompt."
+NOT_WHOLE = "A what-if starts from a run through every layer: r runs the prompt."
+NOTHING_LAST = "There is no last session to bring back."
+NO_VALUE = "There is no value under the cursor."
+NOT_TURNED = "The thresholds are where they were: + - and < > turn them."
 
 
 class MainScreen(PlacesScreen):
@@ -263,6 +269,22 @@ class MainScreen(PlacesScreen):
             case "compare":
                 return self.shown_result() is not None
         return True
+
+    def why_not(self, action: str) -> str:
+        """Why an action does not work now; that there is nothing to leave is no news."""
+        busy = "" if self.explorer.can_run else WHY_BUSY.get(self.explorer.phase, "")
+        match action:
+            case "stop" | "end_search" | "next_match":
+                return ""
+            case "next_layer" | "run_on":
+                return NOT_HALTED
+            case "restart" | "bring_back":
+                return NOTHING_LAST
+            case "run" | "run_stepping":
+                return busy or STILL_HALTED
+            case "what_if" if self.shown_result() is not None:
+                return busy or NOT_WHOLE
+        return busy or NOTHING_YET
 
     def action_move(self, rows: int, tokens: int) -> None:
         self._moved = True
@@ -491,6 +513,8 @@ class MainScreen(PlacesScreen):
         self.redraw()
 
     def action_reset_thresholds(self) -> None:
+        if not self.explorer.reading.thresholds_turned:
+            self.notify(NOT_TURNED, markup=False)
         self.explorer.reading.reset_thresholds()
         self.redraw()
 
@@ -505,6 +529,8 @@ class MainScreen(PlacesScreen):
             value, words = found
             self.app.copy_to_clipboard(value)
             self.notify(f"{value}: {words}", title="Copied", markup=False)
+        else:
+            self.notify(NO_VALUE, markup=False)
 
 
 def _predicts_answer(result: RunResult) -> int:

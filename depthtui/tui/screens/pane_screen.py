@@ -91,6 +91,13 @@ class PaneScreen(Screen[None]):
         """The cursor from how a pane counts."""
         return cursor
 
+    def why_not(self, action: str) -> str:
+        """Why an action that `check_action` refuses does not work now, and what helps.
+
+        Empty where that is no news.
+        """
+        return ""
+
     # Panes ------------------------------------------------------------------
 
     @property

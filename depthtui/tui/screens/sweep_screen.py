@@ -39,6 +39,13 @@ from depthtui.tui.state.sweep_rows import GROUPINGS, Grouping, Row, RowKey, Surv
 from depthtui.tui.state.sweeping import Sweeping, sweep_of_session
 from depthtui.tui.state.unfinished import slow_work
 
+NO_SWEEP = "There is no sweep yet: n starts one, o opens one."
+STILL_SWEEPING = "A sweep is running: esc stops it first."
+NOTHING_MISSING = "Nothing is missing here: n starts another sweep."
+NOTHING_MARKED = "No rows are compared: space marks one."
+FILTERED = "No row is shown: / changes the filter."
+NO_ROWS = "There are no rows yet: each comes with its first prompt."
+
 _MOST_MARKS = 6
 """More lines than that cannot be told apart by their colours."""
 
@@ -269,11 +276,30 @@ class SweepScreen(LiveScreen):
                 return self._can_go_on
             case "open_row" | "mark" | "sort":
                 return bool(self.rows)
+            case "unmark":
+                return bool(self._marks)
+            case "rows" | "filter" | "first_token" | "lens":
+                return sweep is not None
             case "export":
                 return self.survey.summary is not None
             case "new_sweep" | "open_sweep":
                 return not is_live
         return True
+
+    def why_not(self, action: str) -> str:
+        """Why an action does not work now; that there is nothing to leave is no news."""
+        sweep = self.sweep
+        if action in ("stop", "close"):
+            return ""
+        if sweep is None:
+            return NO_SWEEP
+        if sweep.is_live and action in ("new_sweep", "open_sweep", "go_on"):
+            return STILL_SWEEPING
+        if action == "go_on":
+            return NOTHING_MISSING
+        if action == "unmark":
+            return NOTHING_MARKED
+        return FILTERED if self._filter else NO_ROWS
 
     @property
     def _can_go_on(self) -> bool:
@@ -333,14 +359,13 @@ class SweepScreen(LiveScreen):
 
     def action_first_token(self) -> None:
         """Average with or without token 0, in this sweep."""
-        if self.sweep is not None:
-            self.sweep.include_first_token(not self.sweep.plan.summary.include_first_token)
-            self.redraw()
+        assert self.sweep is not None
+        self.sweep.include_first_token(not self.sweep.plan.summary.include_first_token)
+        self.redraw()
 
     def action_lens(self) -> None:
         """Read the depths of this sweep through the next lens."""
-        if self.sweep is None:
-            return
+        assert self.sweep is not None
         if self.sweep.turn_lens():
             self.redraw()
         else:

@@ -212,7 +212,10 @@ class WhatIfScreen(LiveScreen):
 
     def action_all_on(self) -> None:
         self._take_count()
-        self.what_if.change(self.what_if.stack.full(len(self.what_if.stack.off)))
+        full = self.what_if.stack.full(len(self.what_if.stack.off))
+        if full == self.what_if.stack:
+            self._notify("Every layer is on already.")
+        self.what_if.change(full)
         self.redraw()
 
     def action_undo(self) -> None:
@@ -229,7 +232,10 @@ class WhatIfScreen(LiveScreen):
 
     def action_rank(self) -> None:
         """Compute the ablation loss of every layer."""
-        self.what_if.want(RANKINGS[0].name)
+        ranking = RANKINGS[0]
+        if self.what_if.clean.has_all(ranking.name):
+            self._notify(f"The {ranking.title.lower()} of every layer is there already.")
+        self.what_if.want(ranking.name)
         self.redraw()
 
     def action_keep(self) -> None:

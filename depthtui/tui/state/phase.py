@@ -22,6 +22,17 @@ class Phase(Enum):
     DEAD = "engine gone"
 
 
+WHY_BUSY = {
+    Phase.STARTING: "The engine is starting: wait for it.",
+    Phase.LOADING: "A model is being opened: wait for it, or esc stops that.",
+    Phase.SWEEPING: "A sweep is running: esc stops it, then r runs the prompt. S shows the sweep.",
+    Phase.WRITING: "A model is being written: wait for it, or esc stops that.",
+    Phase.NO_MODEL: "No model is open: m chooses one.",
+    Phase.DEAD: "The engine is gone: R starts it again.",
+}
+"""Why nothing can be run now, and what to do."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """Why there is no engine or no model, and what to do about it; untrusted texts."""

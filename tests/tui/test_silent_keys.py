@@ -1,0 +1,165 @@
+"""No key does nothing and says nothing: what does not work now says why, and what helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.actions import parse
+from textual.binding import Binding
+from textual.widgets import Input
+
+from depthtui.tui.screens.dialogs.export_screen import ExportScreen
+from depthtui.tui.screens.generation_screen import GenerationScreen
+from depthtui.tui.screens.pane_screen import PaneScreen
+from depthtui.tui.screens.sweep_screen import SweepScreen
+from depthtui.tui.screens.what_if_screen import WhatIfScreen
+from depthtui.tui.state.phase import Phase
+from tests.tui.app_helpers import Explored, explore
+
+RETREATS = {"escape"}
+"""Pressed to be sure that nothing is open: that there is nothing to leave is no news."""
+
+
+def silent_keys(screen: PaneScreen) -> list[str]:
+    """The keys of a screen that do nothing now, and of which it does not say why."""
+    by_key: dict[str, list[str]] = {}
+    for binding in screen.BINDINGS:
+        assert isinstance(binding, Binding)
+        for key in binding.key.split(","):
+            by_key.setdefault(key, []).append(binding.action)
+    silent = []
+    for key, actions in by_key.items():
+        calls = [(name, arguments) for place, name, arguments in map(parse, actions) if not place]
+        works = len(calls) < len(actions) or any(screen.check_action(*call) for call in calls)
+        if not works and not any(screen.why_not(name) for name, _ in calls):
+            silent.append(key)
+    return sorted(set(silent) - RETREATS)
+
+
+async def test_the_main_screen_in_every_phase_with_a_run_and_without(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        for _ in range(2):
+            for phase in Phase:
+                it.app.explorer.phase = phase
+                assert silent_keys(it.main) == [], phase
+            it.session.current = None
+
+
+async def test_without_a_run_keys_say_what_is_missing(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.session.current = None
+        for key, words in (
+            ("y", "Nothing has been run yet: r runs the prompt."),
+            ("c", "No run is halted: s runs the prompt and halts after each layer."),
+        ):
+            await it.press(key)
+            assert it.toasts()[-1] == words
+        it.app.explorer.phase = Phase.LOADING
+        await it.press("w")
+        assert it.toasts()[-1] == "A model is being opened: wait for it, or esc stops that."
+
+
+async def test_a_key_that_works_says_nothing(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        # The first of its bindings does not work, the second does.
+        await it.press("space", "escape")
+        assert it.toasts() == []
+
+
+# A text that is being written ------------------------------------------------
+
+
+async def open_text(it: Explored, parts: int) -> GenerationScreen:
+    it.engine.manual = True
+    await it.press("w")
+    await it.until(lambda: isinstance(it.app.screen, GenerationScreen), "the screen")
+    screen = it.app.screen
+    assert isinstance(screen, GenerationScreen)
+    if parts:
+        it.engine.advance(parts)
+        await it.until(lambda: screen.shown_result() is not None, "some tokens")
+    return screen
+
+
+@pytest.mark.parametrize("parts", [0, 3])
+async def test_the_writing_screen(tmp_path: Path, parts: int) -> None:
+    async with explore(tmp_path) as it:
+        assert silent_keys(await open_text(it, parts)) == []
+
+
+async def test_before_the_first_token_there_is_nothing_to_save(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await open_text(it, 0)
+        await it.press("e")
+        assert it.toasts() == ["Nothing is written yet: the first token is still to come."]
+
+
+async def test_a_text_that_is_being_written_is_saved_as_far_as_it_is(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await open_text(it, 3)
+        await it.until(lambda: screen.cursor.token == 9, "ten tokens")
+        await it.press("e")
+        dialog = it.app.screen
+        assert isinstance(dialog, ExportScreen)
+        it.engine.advance(2)
+        state = it.app.explorer.generation_state
+        await it.until(lambda: len(state.generation.continuation) > 10, "more of it")
+        dialog.query_one("#file-name", Input).value = "text"
+        await it.press("f5")
+        await it.until(lambda: it.app.screen is not dialog, "the files")
+        assert "10 tokens" in (text := (tmp_path / "exports" / "text.md").read_text())
+        assert "unfinished" in text
+        await it.press("enter")
+        assert "esc ends it" in it.toasts()[-1]
+
+
+# What-if, sweep ---------------------------------------------------------------
+
+
+async def test_a_what_if_says_where_there_is_nothing_to_do(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("x")
+        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen), "the screen")
+        await it.press("c")
+        assert it.toasts()[-1] == "Every layer is on already."
+        await it.press("i")
+        await it.until(lambda: it.app.screen.what_if.clean.has_all("ablation"), "the loss")
+        said = len(it.toasts())
+        await it.press("i")
+        assert len(it.toasts()) == said + 1
+        assert "is there already" in it.toasts()[-1]
+
+
+async def test_a_sweep_without_rows(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.session.current = None
+        it.session.runs.clear()
+        await it.press("S")
+        screen = it.app.screen
+        assert isinstance(screen, SweepScreen)
+        assert silent_keys(screen) == []
+        for key in ("c", "f", "u", "v", "slash", "e", "r"):
+            await it.press(key)
+            assert it.toasts()[-1] == "There is no sweep yet: n starts one, o opens one."
+
+
+async def test_a_sweep_of_the_session(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("S")
+        screen = it.app.screen
+        assert isinstance(screen, SweepScreen)
+        await it.until(lambda: screen.rows, "the rows")
+        await it.press("c")
+        assert it.toasts()[-1] == "No rows are compared: space marks one."
+        await it.press("slash", "x", "q", "enter", "space")
+        assert it.toasts()[-1] == "No row is shown: / changes the filter."
+        await it.press("r")
+        assert it.toasts()[-1] == "Nothing is missing here: n starts another sweep."
+        assert silent_keys(screen) == []
+
+
+async def test_thresholds_that_nobody_turned(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("backspace")
+        assert it.toasts() == ["The thresholds are where they were: + - and < > turn them."]
