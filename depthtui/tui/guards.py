@@ -6,17 +6,21 @@ issue that it is for: when that is mended, the guard can go.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from textual import dom, events
+from textual._styles_cache import StylesCache
 from textual._widget_navigation import Direction
 from textual.await_complete import AwaitComplete
+from textual.color import Color
 from textual.dom import DOMNode
 from textual.geometry import Offset, Region
 from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.messages import CloseMessages, InvokeLater, Prune
 from textual.screen import Screen
+from textual.style import Style
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, TextArea
 
@@ -174,6 +178,22 @@ def watch(
     _watch(node, obj, attribute_name, callback, init=init)
 
 
+@lru_cache(maxsize=1024)
+def _inner_and_outer(base_background: Color, background: Color) -> tuple[Style, Style]:
+    return Style(base_background + background), Style(base_background)
+
+
+def get_inner_outer(
+    self: StylesCache, base_background: Color, background: Color
+) -> tuple[Style, Style]:
+    """The looks inside and outside of a border, and no hold on whose they are.
+
+    `StylesCache.get_inner_outer` is a method that `lru_cache` remembers: the lines of a thousand
+    widgets that are gone stayed in memory. Textual issue 6665.
+    """
+    return _inner_and_outer(base_background, background)
+
+
 def install() -> None:
     """Put the guards in their places; again makes no difference."""
     MessagePump._dispatch_message = dispatch_message  # type: ignore[method-assign]
@@ -185,4 +205,5 @@ def install() -> None:
     Input._on_key = type_in_input  # type: ignore[method-assign]
     TextArea._on_key = type_in_area  # type: ignore[method-assign]
     Widget.refresh = refresh  # type: ignore[method-assign, assignment]
+    StylesCache.get_inner_outer = get_inner_outer  # type: ignore[method-assign, assignment]
     dom._watch = watch  # type: ignore[attr-defined]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.geometry import Size
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Footer, Input, OptionList, Static, TextArea
 
 from depthtui.tui import guards
@@ -74,6 +77,34 @@ async def test_what_watched_something_and_is_gone_is_forgotten(tmp_path: Path) -
         for watched, name in ((it.main.query_one(Footer), "compact"), (it.app, "theme")):
             watchers = getattr(watched, "__watchers")[name]
             assert len([node for node, _ in watchers if not node.is_attached]) <= 1, name
+
+
+@pytest.mark.parametrize("name", OPENS)
+async def test_of_a_screen_that_has_gone_nothing_is_kept_for_long(
+    tmp_path: Path, name: str
+) -> None:
+    async with explore(tmp_path) as it:
+        opened: list[list[weakref.ref[object]]] = []
+        for _ in range(2):
+            OPENS[name](it)
+            await it.pilot.pause()
+            opened.append(
+                [
+                    weakref.ref(part)
+                    for widget in it.app.screen.walk_children(Widget, with_self=True)
+                    for part in (widget, widget._styles_cache)
+                ]
+            )
+            await it.press("escape")
+            await it.until(lambda: it.app.screen is it.main, "the main screen")
+        # Who watches a theme, and a worker that has ended, are kept until the next.
+        await it.until(lambda: not alive(opened[0]), "the end of the first")
+
+
+def alive(parts: list[weakref.ref[object]]) -> list[object]:
+    """Those that something still holds."""
+    gc.collect()
+    return [part for ref in parts if (part := ref()) is not None]
 
 
 class Listing(App[None]):
