@@ -29,7 +29,7 @@ from depthtui.engine import engine as engine_module
 from depthtui.engine.engine import Engine
 from depthtui.metrics import METRIC_BY_NAME, METRICS
 from depthtui.models.loading import LoadedModel
-from depthtui.tracing.anatomy import find_layers
+from depthtui.tracing.modules import find_layers
 from tests.builders.models import tiny_model
 from tests.mutants import mutants
 from tests.second_device import Transfers, pretended_devices

@@ -16,8 +16,9 @@ from depthtui.engine.memory import Placement
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.metrics.spec import Sizes, backward
+from depthtui.models.devices import execution_device
 from depthtui.tracing.activations import Activations, record_residuals
-from depthtui.tracing.anatomy import Anatomy, Unembedding, execution_device
+from depthtui.tracing.anatomy import Anatomy, Unembedding
 from depthtui.tracing.decoding import write_greedily
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay, mixes_tokens

@@ -60,16 +60,17 @@ from depthtui.metrics import (
 from depthtui.metrics.choices import key_parts
 from depthtui.metrics.spec import Metric, Sizes
 from depthtui.models.catalog import resolve
-from depthtui.models.devices import answers, hardware
-from depthtui.models.loading import LoadedModel, load, local_folder, read_checked_config
+from depthtui.models.checked_config import read_checked_config
+from depthtui.models.devices import answers, execution_device, hardware
+from depthtui.models.loading import LoadedModel, load, local_folder
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.models.pruning import write_pruned
 from depthtui.models.recipe import RECIPE, mergekit_recipe
 from depthtui.models.staging import staged
 from depthtui.tracing.activations import Activations
-from depthtui.tracing.anatomy import execution_device, probe_architecture
 from depthtui.tracing.parameters import with_parameters
 from depthtui.tracing.parts import in_smaller_parts
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.products import fast_products, product_of
 
 _QUICKER_THAN_DISK = ("cuda",)

@@ -39,9 +39,10 @@ from depthtui.lenses.jacobian import (
 )
 from depthtui.lenses.maps import LensMaps
 from depthtui.lenses.writing import LENGTH, VERSION, write_texts
+from depthtui.models.devices import execution_device
 from depthtui.sizes import about
 from depthtui.tracing.activations import record_residuals
-from depthtui.tracing.anatomy import Unembedding, execution_device
+from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.products import fast_products
 
 _TEXTS_TRIED = 8

@@ -13,10 +13,11 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.selection import numbers_text
 from depthtui.errors import DepthError
 from depthtui.metrics.spec import MemoryNeed, Metric, Sizes
+from depthtui.models.devices import execution_device
 from depthtui.models.free_space import free_memory
 from depthtui.sizes import format_size
 from depthtui.tracing.activations import MEMORY_BYTES
-from depthtui.tracing.anatomy import Anatomy, execution_device
+from depthtui.tracing.anatomy import Anatomy
 
 Rooms = Mapping[torch.device, int]
 """Bytes that are free, by device."""

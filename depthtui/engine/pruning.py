@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from depthtui.engine.run import ReadyModel
 from depthtui.errors import DepthError, RunStopped
+from depthtui.models.devices import execution_device
 from depthtui.models.loading import LoadedModel
-from depthtui.tracing.anatomy import (
-    execution_device,
+from depthtui.tracing.modules import (
     find_layers,
     first_tensor,
     hidden_states,

@@ -30,10 +30,11 @@ from depthtui.metrics.logit_lens.compute import Logits, read_depth, read_lens
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.settling.compute import Divergence
 from depthtui.metrics.spec import Metric, Sizes
+from depthtui.models.devices import execution_device
 from depthtui.models.loading import LoadedModel
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.activations import ActivationRecorder, Activations, record_residuals
-from depthtui.tracing.anatomy import Anatomy, execution_device
+from depthtui.tracing.anatomy import Anatomy
 from depthtui.tracing.decoding import reads_on
 from depthtui.tracing.parts import in_smaller_parts
 from depthtui.tracing.trace import LayerActivations, trace

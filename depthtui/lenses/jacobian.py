@@ -16,14 +16,9 @@ from torch import Tensor, nn
 
 from depthtui.errors import DepthError
 from depthtui.lenses.maps import DepthMap
-from depthtui.tracing.anatomy import (
-    Anatomy,
-    decoder,
-    execution_device,
-    first_tensor,
-    hidden_states,
-    hooks,
-)
+from depthtui.models.devices import execution_device
+from depthtui.tracing.anatomy import Anatomy
+from depthtui.tracing.modules import decoder, first_tensor, hidden_states, hooks
 from depthtui.tracing.parts import at_once
 
 PROMPT_TOKENS = 128

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from depthtui.tracing.anatomy import execution_device
+from depthtui.models.devices import execution_device
 from depthtui.tracing.decoding import cache_in
 from depthtui.tracing.parts import at_once
 

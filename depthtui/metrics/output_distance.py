@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from depthtui.metrics.part_bytes import part_bytes
-from depthtui.tracing.anatomy import Unembedding, execution_device
+from depthtui.models.devices import execution_device
+from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.parts import at_once
 
 ROW_BYTES = 64 << 20

@@ -1,4 +1,4 @@
-"""The devices of this machine: what they are, their memory, and the dtype that `auto` takes."""
+"""The devices of this machine, their memory, the dtype that `auto` takes, and what lies where."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ from dataclasses import dataclass
 
 import psutil
 import torch
+from torch import nn
 
+from depthtui.errors import DepthError
 from depthtui.models.free_space import free_memory
-from depthtui.models.loading import auto_dtype
 from depthtui.models.out_of_memory import is_out_of_memory
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_FLOAT32_UP_TO = 1_000_000_000
+"""Parameters up to which `auto` computes in float32 on a CPU."""
+
+_BFLOAT16_SINCE = (8, 0)
+"""Compute capability of the first GPUs with bfloat16 (Ampere)."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,82 @@ def _gpu(index: int) -> Device:
 
 def _auto(name: str) -> str:
     """What `auto` takes for a model that is not small."""
-    return str(auto_dtype(torch.device(name), parameters=1 << 40)).removeprefix("torch.")
+    return dtype_name(auto_dtype(torch.device(name), parameters=1 << 40))
+
+
+def execution_device(module: nn.Module) -> torch.device:
+    """Where a module computes: accelerate's hook knows, else its weights do.
+
+    Of a model that is offloaded whole, only the modules that hold weights have hooks.
+    """
+    hooked = _hooked_device(module)
+    if hooked is not None:
+        return hooked
+    weight = next(module.parameters(), None)
+    if weight is None:
+        return torch.device("cpu")
+    if weight.is_meta:
+        parts = (_hooked_device(part) for part in module.modules())
+        return next((device for device in parts if device is not None), weight.device)
+    return weight.device
+
+
+def _hooked_device(module: nn.Module) -> torch.device | None:
+    """Where accelerate's hook on a module, or the first of several, lets it compute."""
+    hook = getattr(module, "_hf_hook", None)
+    for part in (hook, *getattr(hook, "hooks", ())):
+        device = getattr(part, "execution_device", None)
+        if device is not None:
+            return torch.device(device)
+    return None
+
+
+def device_named(wanted: str) -> torch.device:
+    """The device that a spec's word means; `cuda` without a number may be several."""
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise DepthError(
+            f"There is no device {wanted!r}.", "Use auto, cpu, cuda, cuda:1 or mps."
+        ) from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise DepthError(f"Device {wanted!r} is not supported.", "Use auto, cpu, cuda or mps.")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DepthError("There is no CUDA device here.", "Use --device cpu, or auto.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DepthError(
+            f"There is no {wanted} here: {torch.cuda.device_count()} CUDA devices.", "Count from 0."
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DepthError("There is no MPS device here.", "Use --device cpu, or auto.")
+    return device
+
+
+def dtype_named(wanted: str, device: torch.device, parameters: int) -> torch.dtype:
+    return auto_dtype(device, parameters) if wanted == "auto" else DTYPES[wanted]
+
+
+def auto_dtype(device: torch.device, parameters: int) -> torch.dtype:
+    """The dtype of a model of so many parameters where none is asked for."""
+    if device.type == "cpu" and parameters <= _FLOAT32_UP_TO:
+        return torch.float32
+    if device.type == "cuda" and not all(map(_has_bfloat16, gpus(device))):
+        return torch.float16
+    return torch.bfloat16
+
+
+def _has_bfloat16(gpu: int) -> bool:
+    """Whether a GPU computes in bfloat16, which older ones only emulate."""
+    return torch.cuda.get_device_capability(gpu) >= _BFLOAT16_SINCE
+
+
+def gpus(device: torch.device) -> list[int]:
+    """The GPUs that a device stands for: `cuda` without a number is all of them."""
+    return list(range(torch.cuda.device_count())) if device.index is None else [device.index]
 
 
 def answers(device: torch.device) -> bool:
@@ -101,3 +185,7 @@ def peak_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return None
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

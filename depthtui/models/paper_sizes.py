@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from depthtui.models.devices import Device
-from depthtui.models.loading import HEADROOM, SHARE_WHEN_QUANTIZED, weights_bytes
+from depthtui.models.placement import HEADROOM, SHARE_WHEN_QUANTIZED, weights_bytes
 
 WHOLE = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 QUANTIZED = {"8bit": torch.bfloat16, "4bit": torch.bfloat16}

@@ -13,17 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from depthtui.models.devices import execution_device
 from depthtui.models.out_of_memory import is_out_of_memory
-from depthtui.tracing.anatomy import (
-    Anatomy,
-    Tap,
-    decoder,
-    execution_device,
-    first_tensor,
-    hidden_states,
-    hooks,
-    with_first_tensor,
-)
+from depthtui.tracing.anatomy import Anatomy, Tap
+from depthtui.tracing.modules import decoder, first_tensor, hidden_states, hooks, with_first_tensor
 
 _CACHE_NAMES = ("cache", "past_key_values", "cache_params")
 """What a model calls the state that it goes on from, in its output and its input alike."""

@@ -23,15 +23,10 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from depthtui.errors import DepthError
+from depthtui.models.devices import execution_device
 from depthtui.models.out_of_memory import is_out_of_memory
-from depthtui.tracing.anatomy import (
-    Anatomy,
-    decoder,
-    execution_device,
-    first_tensor,
-    hidden_states,
-    with_first_tensor,
-)
+from depthtui.tracing.anatomy import Anatomy
+from depthtui.tracing.modules import decoder, first_tensor, hidden_states, with_first_tensor
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.rounding import coarsest_dtype, layer_agrees
 

@@ -14,16 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from depthtui.data.run_settings import Skip
-from depthtui.tracing.anatomy import (
-    Anatomy,
-    Sublayer,
-    Tap,
-    decoder,
-    first_tensor,
-    hidden_states,
-    hooks,
-    with_first_tensor,
-)
+from depthtui.tracing.anatomy import Anatomy, Sublayer, Tap
+from depthtui.tracing.modules import decoder, first_tensor, hidden_states, hooks, with_first_tensor
 
 
 @dataclass(frozen=True)

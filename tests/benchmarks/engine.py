@@ -27,7 +27,8 @@ from depthtui.metrics.logit_lens.compute import read_lens
 from depthtui.models.loading import load
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.tracing.activations import ActivationRecorder
-from depthtui.tracing.anatomy import decoder, probe_architecture
+from depthtui.tracing.modules import decoder
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.products import fast_products, one_dnn_product, product_of
 from depthtui.tracing.trace import trace
 

@@ -23,7 +23,7 @@ from depthtui.engine.run import ReadyModel
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.models.loading import load
 from depthtui.settings import default_cache_dir, models_dir
-from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.probe import probe_architecture
 from tests.benchmarks.engine import alternate, ratio
 
 QUESTION = "Why does the sea have tides? Explain it step by step, and name every body involved."

@@ -38,8 +38,9 @@ from depthtui.metrics.skip_effects.compute import skip_effects
 from depthtui.models.loading import load
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
-from depthtui.tracing.anatomy import Anatomy, probe_architecture
+from depthtui.tracing.anatomy import Anatomy
 from depthtui.tracing.decoding import write_greedily
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.products import fast_products, product_of
 from depthtui.tracing.replay import Replay
 from tests.benchmarks.engine import matmul_peak

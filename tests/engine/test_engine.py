@@ -29,7 +29,7 @@ from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
 from depthtui.metrics import empty_result
 from depthtui.metrics.contributions import Contributions
-from depthtui.models import loading
+from depthtui.models import devices
 from depthtui.tracing.activations import ActivationRecorder, Activations
 from tests.naive import naive_contributions, naive_lens, naive_writes
 
@@ -363,7 +363,7 @@ def test_a_bad_model_leaves_the_one_before_in_place(engine, tmp_path):
 
 
 def test_weights_that_lost_digits_are_told_of(engine, events, folder, monkeypatch):
-    monkeypatch.setattr(loading, "_FLOAT32_UP_TO", 1000)
+    monkeypatch.setattr(devices, "_FLOAT32_UP_TO", 1000)
     engine.load(ModelSpec(str(folder), device="cpu"))
     told = [event.message for event in events if isinstance(event, Notice)]
     assert len(told) == 1

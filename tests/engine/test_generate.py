@@ -30,8 +30,8 @@ from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError
 from depthtui.lenses.maps import DepthMap, LensMaps
 from depthtui.tracing import decoding
-from depthtui.tracing.anatomy import probe_architecture
 from depthtui.tracing.decoding import Decoding, reads_on
+from depthtui.tracing.probe import probe_architecture
 from tests.builders.models import tiny_model
 from tests.tiny_models import HIDDEN, LAYERS, VOCAB, fresh, random_ids, tiny, tiny_tokenizer
 

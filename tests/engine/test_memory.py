@@ -10,7 +10,7 @@ from depthtui.engine import memory
 from depthtui.engine.memory import Placement
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.spec import MemoryNeed, Sizes, backward, row_of_logits
-from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.models import model_info
 from tests.tiny_models import tiny

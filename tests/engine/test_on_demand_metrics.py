@@ -34,7 +34,7 @@ from depthtui.prompts.tasks import baseline_texts
 from depthtui.sweep.plan import Cell, TaskChoice
 from depthtui.sweep.records import record_of
 from depthtui.tracing import products
-from depthtui.tracing.anatomy import decoder
+from depthtui.tracing.modules import decoder
 
 BASE = ("contributions", "logit_lens")
 PROMPT = Prompt("The ferry did not run, and seven plus five is twelve.", answer=" twelve.")

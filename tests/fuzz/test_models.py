@@ -17,9 +17,10 @@ from depthtui.engine.engine import Engine
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError
 from depthtui.models.catalog import on_disk, weight_files
+from depthtui.models.checked_config import read_checked_config
 from depthtui.models.conversion import convert
 from depthtui.models.integrity import check_safetensors
-from depthtui.models.loading import load_tokenizer, read_checked_config
+from depthtui.models.loading import load_tokenizer
 from tests.fuzz.fuzzing import MANY, examples, fuzz, mutated, mutated_json, with_each_piece
 from tests.tiny_gguf import tiny_gguf
 from tests.tiny_models import tiny_folder

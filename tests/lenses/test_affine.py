@@ -13,7 +13,7 @@ from depthtui.errors import DepthError
 from depthtui.lenses.affine import RIDGES, AffineFit, fit_affine
 from depthtui.lenses.calibration import Calibration
 from depthtui.tracing.activations import record_residuals
-from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.probe import probe_architecture
 from tests.naive import layer_ends, naive_lens
 from tests.tiny_models import HIDDEN, LAYERS, TINY, random_ids, tiny
 

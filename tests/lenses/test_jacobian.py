@@ -12,7 +12,7 @@ import torch
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses import jacobian
 from depthtui.lenses.jacobian import JacobianSums, add_prompt, seconds_of_prompt, usable_prompts
-from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.probe import probe_architecture
 from tests.naive import blocks, hook, states
 from tests.tiny_models import HIDDEN, LAYERS, random_ids, tiny
 

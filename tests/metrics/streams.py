@@ -6,7 +6,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from depthtui.data.lens import LogitLens
-from depthtui.tracing.anatomy import Unembedding, probe_architecture
+from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.trace import LayerActivations, trace
 
 

@@ -20,8 +20,8 @@ from depthtui.metrics.answers_kept import METRIC, AnswersKept
 from depthtui.metrics.answers_kept.compute import compute, same_answer
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import usefulness
-from depthtui.tracing.anatomy import probe_architecture
 from depthtui.tracing.decoding import reads_on, write_greedily
+from depthtui.tracing.probe import probe_architecture
 from tests.builders.models import tiny_model
 from tests.builders.results import run
 from tests.naive import blocks, naive_answer

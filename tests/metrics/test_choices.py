@@ -20,7 +20,7 @@ from depthtui.metrics.residual_erasure import METRIC, ResidualErasure, erased_to
 from depthtui.metrics.residual_erasure.compute import Place, _Eraser, residual_erasure
 from depthtui.metrics.skip_effects import positions_of
 from depthtui.metrics.skip_effects.compute import skip_effects
-from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.models import tiny_model
 from tests.naive import naive_erasure, naive_erasures

@@ -17,7 +17,7 @@ from depthtui.metrics.context_depth import (
 )
 from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.pooling import Pooled
-from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import run
 from tests.naive import blocks, naive_context_losses, token_losses

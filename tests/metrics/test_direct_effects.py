@@ -16,7 +16,7 @@ from depthtui.metrics.direct_effects.compute import direct_effects
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.skip_effects.compute import skipped_residuals
-from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import run
 from tests.naive import blocks, naive_direct_effects

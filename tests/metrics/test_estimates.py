@@ -25,7 +25,7 @@ from depthtui.metrics.residual_erasure import erased_tokens
 from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.metrics.skip_effects import positions_of
 from depthtui.metrics.skip_effects.compute import skip_effects
-from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.models import tiny_model
 from tests.builders.results import full_run

@@ -17,7 +17,7 @@ from depthtui.metrics.order.compute import order
 from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.metrics.skip_effects import choose_positions
 from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
-from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from depthtui.tracing.trace import trace
 from tests.naive import (

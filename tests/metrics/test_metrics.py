@@ -13,7 +13,7 @@ from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.contributions.compute import contributions
 from depthtui.metrics.logit_lens import compute as logit_lens
 from depthtui.metrics.logit_lens.compute import read_depth, read_lens, unknown_rows
-from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.trace import LayerActivations, trace
 from tests.naive import naive_contributions, naive_lens, naive_writes
 from tests.tiny_models import TINY, WITHOUT_SPLIT, fresh, random_ids, tiny

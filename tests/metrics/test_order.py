@@ -16,7 +16,7 @@ from depthtui.metrics.order import (
 )
 from depthtui.metrics.order.compute import order
 from depthtui.metrics.pooling import Pooled
-from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import run
 from tests.naive import blocks, naive_reordered_losses, token_losses

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoModelForCausalLM,
     BertConfig,
     BertForMaskedLM,
     GptOssConfig,
@@ -23,9 +25,11 @@ from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.installing import install_extra
-from depthtui.models import loading
+from depthtui.models import devices, loading, placement
+from depthtui.models.devices import device_named, dtype_named
 from depthtui.models.library_output import silence_libraries
 from depthtui.models.loading import LoadedModel, load
+from depthtui.models.weights import load_weights
 from depthtui.sizes import format_size
 from tests.odd_files import put_odd_file
 from tests.tiny_models import HIDDEN, LAYERS, fresh, random_ids, tiny_folder, tiny_tokenizer
@@ -109,17 +113,30 @@ class TestWhatComesOut:
         assert found.info.memory_bytes == pytest.approx(size * found.info.parameters, rel=0.01)
 
     def test_a_large_model_on_a_cpu_is_bfloat16(self, folder, monkeypatch) -> None:
-        monkeypatch.setattr(loading, "_FLOAT32_UP_TO", 1000)
+        monkeypatch.setattr(devices, "_FLOAT32_UP_TO", 1000)
         found = loaded(folder)
         assert found.info.dtype == "bfloat16"
         assert "stored in float32 and was rounded to bfloat16" in found.notice
 
     def test_what_was_asked_for_or_loses_nothing_needs_no_notice(self, folder, monkeypatch) -> None:
         assert not loaded(folder).notice
-        monkeypatch.setattr(loading, "_FLOAT32_UP_TO", 1000)
+        monkeypatch.setattr(devices, "_FLOAT32_UP_TO", 1000)
         assert not loaded(folder, dtype="bfloat16").notice
         change_config(folder, dtype="bfloat16")
         assert not loaded(folder).notice
+
+    def test_quantising_is_no_loss_that_nobody_asked_for(self, folder, monkeypatch) -> None:
+        """The weights are read as they are here: bitsandbytes is not needed for the words."""
+
+        def read_unquantised(folder, config, spec, *rest):
+            return load_weights(folder, config, replace(spec, quantize=""), *rest)
+
+        monkeypatch.setattr(devices, "_FLOAT32_UP_TO", 1000)
+        monkeypatch.setattr(loading.importlib.util, "find_spec", lambda _: object())
+        monkeypatch.setattr(loading, "load_weights", read_unquantised)
+        found = loaded(folder, quantize="8bit")
+        assert found.info.dtype == "bfloat16"
+        assert not found.notice
 
     def test_shards(self, tmp_path) -> None:
         whole = tiny_folder(tmp_path)
@@ -377,45 +394,45 @@ def test_libraries_do_not_log_every_conversion() -> None:
 class TestRoom:
     def test_what_does_not_fit_says_what_would(self, folder, monkeypatch) -> None:
         size = loaded(folder).info.parameters
-        monkeypatch.setattr(loading, "free_memory", lambda: int(2.5 * size))
+        monkeypatch.setattr(placement, "free_memory", lambda: int(2.5 * size))
         error = refused(folder, f"needs {format_size(4 * size * 1.05)} in float32")
         assert error.hint.startswith("What would fit: --dtype bfloat16 (")
         assert "4bit" in error.hint
         assert loaded(folder, dtype="bfloat16").info.dtype == "bfloat16"
 
     def test_what_nothing_can_help(self, folder, monkeypatch) -> None:
-        monkeypatch.setattr(loading, "free_memory", lambda: 100)
+        monkeypatch.setattr(placement, "free_memory", lambda: 100)
         assert refused(folder, "100 B of memory are free").hint == "Choose a smaller model."
 
     def test_memory_that_runs_out_all_the_same(self, folder, monkeypatch) -> None:
         def run_out(*_, **__):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-        monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", run_out)
+        monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", run_out)
         refused(folder, "memory ran out")
 
     def test_quantised_layers_that_would_go_into_main_memory(self, folder, monkeypatch) -> None:
         def too_large(*_, **__):
             raise ValueError("Some modules are dispatched on the CPU or the disk. Make sure you …")
 
-        monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", too_large)
+        monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", too_large)
         error = refused(folder, "does not fit on the GPUs")
         assert "damaged" not in error.hint
 
     @pytest.mark.parametrize("method", ["mxfp4", "fp8"])
     def test_weights_that_are_dequantised_take_what_the_others_take(self, method) -> None:
         config = GptOssConfig(quantization_config={"quant_method": method})
-        assert loading._is_dequantized(config, torch.device("cpu"))
-        size = loading._Size(1000, {}, 0, 300, prequantized=True, dequantized=True)
+        assert placement.is_dequantized(config, torch.device("cpu"))
+        size = placement.Size(1000, {}, 0, 300, prequantized=True, dequantized=True)
         assert size.bytes_in(torch.bfloat16, "") == 2000
         # The configuration is loaded as it was.
         assert config.quantization_config == {"quant_method": method}
 
     def test_weights_that_stay_quantised_take_what_they_take_on_disk(self) -> None:
         config = LlamaConfig(quantization_config={"quant_method": "bitsandbytes"})
-        assert not loading._is_dequantized(config, torch.device("cpu"))
-        assert not loading._is_dequantized(LlamaConfig(), torch.device("cpu"))
-        size = loading._Size(1000, {}, 0, 300, prequantized=True)
+        assert not placement.is_dequantized(config, torch.device("cpu"))
+        assert not placement.is_dequantized(LlamaConfig(), torch.device("cpu"))
+        size = placement.Size(1000, {}, 0, 300, prequantized=True)
         assert size.bytes_in(torch.bfloat16, "") == 300
 
 
@@ -431,13 +448,13 @@ class TestPlacement:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda gpu: (8, 0))
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (free[gpu], 12 * self.GB))
-        monkeypatch.setattr(loading, "free_memory", lambda: 20 * self.GB)
+        monkeypatch.setattr(placement, "free_memory", lambda: 20 * self.GB)
 
     def place(self, billions: float, device: str = "auto", quantize: str = ""):
-        size = loading._Size(int(billions * 1e9), {}, 0, 0, False)
+        size = placement.Size(int(billions * 1e9), {}, 0, 0, False)
         spec = ModelSpec("m", device=device, quantize=quantize)
-        place = loading._device(device)
-        return loading._placement(spec, place, loading._dtype("auto", place, size.parameters), size)
+        place = device_named(device)
+        return placement.device_map(spec, place, dtype_named("auto", place, size.parameters), size)
 
     def test_one_that_fits_on_one_gpu_goes_to_the_roomiest(self) -> None:
         assert self.place(1) == {"": torch.device("cuda", 1)}
@@ -482,14 +499,14 @@ class TestPlacement:
         self, monkeypatch, capabilities, dtype
     ) -> None:
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda gpu: capabilities[gpu])
-        assert loading._dtype("auto", torch.device("cuda"), 10**10) == dtype
+        assert dtype_named("auto", torch.device("cuda"), 10**10) == dtype
         first = torch.bfloat16 if capabilities[0] >= (8, 0) else torch.float16
-        assert loading._dtype("auto", torch.device("cuda", 0), 10**10) == first
-        assert loading._dtype("bfloat16", torch.device("cuda"), 10**10) == torch.bfloat16
+        assert dtype_named("auto", torch.device("cuda", 0), 10**10) == first
+        assert dtype_named("bfloat16", torch.device("cuda"), 10**10) == torch.bfloat16
 
     def test_the_cpu_on_request(self) -> None:
         assert self.place(1, "cpu") is None
-        assert loading._dtype("auto", torch.device("cuda"), 10) == torch.bfloat16
+        assert dtype_named("auto", torch.device("cuda"), 10) == torch.bfloat16
 
 
 class TestTheCurrentGpu:
@@ -513,15 +530,15 @@ class TestTheCurrentGpu:
     def test_it_is_the_one_that_holds_the_model(
         self, placement, expected, made_current, folder, monkeypatch
     ) -> None:
-        real = loading._load_model
+        real = loading.load_weights
         seen_when_loading: list[list[torch.device]] = []
 
         def load_model(folder, config, spec, dtype, _placement, progress):
             seen_when_loading.append(list(made_current))
             return real(folder, config, spec, dtype, None, progress)
 
-        monkeypatch.setattr(loading, "_placement", lambda *_args: placement)
-        monkeypatch.setattr(loading, "_load_model", load_model)
+        monkeypatch.setattr(loading, "device_map", lambda *_args: placement)
+        monkeypatch.setattr(loading, "load_weights", load_model)
         loaded(folder)
         assert made_current == expected
         assert seen_when_loading == [expected]

@@ -8,8 +8,8 @@ from transformers import Qwen2Config
 
 from depthtui.depth.published import PUBLISHED
 from depthtui.models.devices import Device
-from depthtui.models.loading import _Size
 from depthtui.models.paper_sizes import PAPER_SIZES, PaperSize
+from depthtui.models.placement import Size
 
 GB = 10**9
 SMALL, R1_SMALL, MIDDLE, *_ = PAPER_SIZES
@@ -52,7 +52,7 @@ def test_the_sizes_are_those_of_the_architecture(
         tie_word_embeddings=tied,
     )
     (tmp_path / "model.safetensors").touch()
-    found = _Size.of(config, tmp_path, False, torch.device("cpu"))
+    found = Size.of(config, tmp_path, False, torch.device("cpu"))
     assert (found.parameters, found.fixed) == (size.parameters, size.fixed)
 
 

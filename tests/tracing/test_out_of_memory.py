@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from depthtui.tracing.anatomy import Unembedding, probe_architecture
+from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.decoding import Decoding, reads_on
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.tiny_models import random_ids, tiny
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from depthtui.metrics.residual_erasure.compute import residual_erasure
-from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.naive import blocks, layer_ends
 from tests.tiny_models import HIDDEN, LAYERS, TINY, fresh, random_ids, tiny

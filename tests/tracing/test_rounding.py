@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from depthtui.tracing.anatomy import probe_architecture
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from depthtui.tracing.rounding import coarsest_dtype, is_rounding, layer_agrees, roundings
 from tests.tiny_models import TINY, fresh, random_ids

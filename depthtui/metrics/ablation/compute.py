@@ -13,7 +13,8 @@ from depthtui.metrics.context import Context
 from depthtui.metrics.logit_lens.compute import ROW_BYTES
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.metrics.skip_effects.compute import SkipSweep
-from depthtui.tracing.anatomy import Unembedding, execution_device
+from depthtui.models.devices import execution_device
+from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay
 

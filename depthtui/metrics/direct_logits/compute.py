@@ -13,7 +13,8 @@ from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
 from depthtui.metrics.direct_logits import DirectLogits
 from depthtui.metrics.part_bytes import part_bytes
-from depthtui.tracing.anatomy import Unembedding, execution_device
+from depthtui.models.devices import execution_device
+from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.parts import at_once
 
 PART_BYTES = 64 << 20

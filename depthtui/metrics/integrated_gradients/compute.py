@@ -24,7 +24,8 @@ from depthtui.metrics.choices import chosen_layers, layers_gone_through
 from depthtui.metrics.context import Context
 from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.part_bytes import part_bytes
-from depthtui.tracing.anatomy import Unembedding, execution_device
+from depthtui.models.devices import execution_device
+from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.float32 import can_widen, in_float32
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay

@@ -18,7 +18,8 @@ from depthtui.data.lens import OVERLAP_K, LensValues, LogitLens
 from depthtui.metrics.logit_lens.fused import add_columns_on
 from depthtui.metrics.logit_lens.row_sums import GROUP, RowSums, padded
 from depthtui.metrics.part_bytes import part_bytes
-from depthtui.tracing.anatomy import Unembedding, execution_device
+from depthtui.models.devices import execution_device
+from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.products import linear_into
 

@@ -16,7 +16,8 @@ from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.context import Context
 from depthtui.metrics.output_distance import OutputDistance
 from depthtui.metrics.skip_effects import SkipEffects, positions_of
-from depthtui.tracing.anatomy import Anatomy, Unembedding, hooks
+from depthtui.tracing.anatomy import Anatomy, Unembedding
+from depthtui.tracing.modules import hooks
 from depthtui.tracing.replay import KeysValues, Replay
 
 NORM_FLOOR = 1e-6

@@ -7,7 +7,9 @@ from torch import nn
 
 from depthtui.errors import DepthError
 from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
-from depthtui.tracing.anatomy import execution_device, first_tensor, probe_architecture
+from depthtui.models.devices import execution_device
+from depthtui.tracing.modules import first_tensor
+from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.tiny_models import TINY, WITHOUT_SPLIT, fresh, random_ids, tiny
 

@@ -1,0 +1,90 @@
+"""The configuration of a model folder, seen to be of a causal language model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+)
+
+from depthtui.errors import DepthError, first_line, shown
+from depthtui.installing import install_package
+from depthtui.models.catalog import read_config
+
+_MOST_LAYERS = 10_000
+"""Each is built to know what it takes: more of them are a damaged file."""
+
+_ANOTHER_TASK = re.compile(r"For(?!CausalLM|ConditionalGeneration)[A-Z]\w*$")
+"""Ends the name of a class whose head is no LM head, such as ForSequenceClassification."""
+
+
+def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTrainedConfig:
+    """The configuration of a model folder, seen to be of a causal language model.
+
+    Raises:
+        DepthError: it is damaged, unknown, needs code of its own that is not
+            trusted, or belongs to another kind of model.
+    """
+    raw = read_config(folder)
+    kind = str(raw.get("model_type", ""))
+    code = raw.get("auto_map")
+    has_code = isinstance(code, dict) and "AutoModelForCausalLM" in code
+    known = kind in CONFIG_MAPPING
+    if has_code and not known and not trust_remote_code:
+        raise DepthError(
+            f"{folder.name} ({kind or 'unnamed architecture'}) needs Python code of its own, "
+            "which could do anything on this machine.",
+            "If you have read and trust it, allow it with --trust-remote-code.",
+        )
+    if not known and not has_code:
+        raise DepthError(
+            f"The installed transformers does not know the architecture {kind!r}."
+            if kind
+            else f"{folder / 'config.json'} names no architecture (model_type).",
+            f"A newer transformers may: {install_package('transformers', '--upgrade')}"
+            if kind
+            else "",
+        )
+    if str(raw.get("transformers_weights") or ".safetensors").endswith(".bin"):
+        raise DepthError(f"{folder} names a pickle as its weights.", "Use safetensors.")
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code
+        )
+        if not (has_code and trust_remote_code):
+            _check_is_causal(folder, config)
+        layers = config.get_text_config().num_hidden_layers
+    except DepthError:
+        raise
+    except Exception as error:
+        raise DepthError(
+            f"{folder / 'config.json'} cannot be used: {first_line(error)}.",
+            "The file may be damaged: fetch it again.",
+        ) from error
+    if not isinstance(layers, int) or not 0 < layers <= _MOST_LAYERS:
+        raise DepthError(
+            f"{folder / 'config.json'} asks for {shown(layers)} layers.",
+            "The file may be damaged: fetch it again.",
+        )
+    return config
+
+
+def _check_is_causal(folder: Path, config: PreTrainedConfig) -> None:
+    classes = [str(architecture) for architecture in config.architectures or ()]
+    described = classes[0] if classes else config.model_type
+    hint = "Choose a decoder-only model, such as one whose class ends in ForCausalLM."
+    if getattr(config, "is_encoder_decoder", False):
+        raise DepthError(f"{folder.name} ({described}) is an encoder-decoder.", hint)
+    reads_both_ways = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not any(
+        kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in classes
+    )
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or reads_both_ways:
+        raise DepthError(f"{folder.name} ({described}) is no causal language model.", hint)
+    if classes and all(_ANOTHER_TASK.search(kind) for kind in classes):
+        raise DepthError(
+            f"{folder.name} ({described}) was made for another task than to predict tokens.", hint
+        )

@@ -1,0 +1,180 @@
+"""How large a model is in memory, and on which devices it fits."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.quantizers.auto import AutoHfQuantizer
+
+from depthtui.data.run_settings import ModelSpec
+from depthtui.errors import DepthError, first_line
+from depthtui.models.catalog import weight_files
+from depthtui.models.devices import dtype_name, gpus
+from depthtui.models.free_space import free_memory
+from depthtui.models.parameters import count_parameters
+from depthtui.sizes import format_size
+
+_AutoModel: Any = AutoModelForCausalLM  # untyped, or typed as less than it returns
+_AutoQuantizer: Any = AutoHfQuantizer
+
+QUANTIZE = ("8bit", "4bit")
+
+
+HEADROOM = 1.05
+"""What loading takes, as a multiple of the weights."""
+
+SHARE_WHEN_QUANTIZED = 0.9
+"""What transformers lets a quantised model take of each GPU: quantising needs some itself."""
+
+_BYTES_AFTER_QUANTIZING = {"8bit": 1.0, "4bit": 0.5625}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a model is.
+
+    Attributes:
+        parameters: how many it has.
+        by_module: how many each module holds, by its name.
+        fixed: of these, how many bitsandbytes leaves as they are: all but linear layers.
+        on_disk: bytes of its weights.
+        prequantized: whether the weights on disk are already quantised.
+        dequantized: whether they will not be in memory: nothing here computes with them.
+    """
+
+    parameters: int
+    by_module: dict[str, int]
+    fixed: int
+    on_disk: int
+    prequantized: bool
+    dequantized: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        config: PreTrainedConfig,
+        folder: Path,
+        trust_remote_code: bool,
+        device: torch.device,
+    ) -> Size:
+        try:
+            with init_empty_weights():
+                model: PreTrainedModel = _AutoModel.from_config(
+                    config, trust_remote_code=trust_remote_code
+                )
+            model.tie_weights()
+        except Exception as error:
+            raise DepthError(
+                f"The architecture of {folder.name} cannot be built: {first_line(error)}.",
+                "Its config.json may be damaged, or transformers too old for it.",
+            ) from error
+        head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        linear = {
+            id(module.weight): module.weight.numel()
+            for module in model.modules()
+            if isinstance(module, torch.nn.Linear) and module is not head
+        }
+        by_module = count_parameters(model)
+        total = by_module[""]
+        return cls(
+            parameters=total,
+            by_module=by_module,
+            fixed=total - sum(linear.values()),
+            on_disk=sum(file_.stat().st_size for file_ in weight_files(folder)),
+            prequantized=getattr(config, "quantization_config", None) is not None,
+            dequantized=is_dequantized(config, device),
+        )
+
+    def bytes_in(self, dtype: torch.dtype, quantize: str) -> int:
+        """Bytes of memory that the weights take."""
+        if self.prequantized and not self.dequantized:
+            return self.on_disk
+        return weights_bytes(self.parameters, self.fixed, dtype, quantize)
+
+
+def weights_bytes(parameters: int, fixed: int, dtype: torch.dtype, quantize: str) -> int:
+    """Bytes that weights take, of which `fixed` parameters are not quantised."""
+    if not quantize:
+        return parameters * dtype.itemsize
+    quantized = (parameters - fixed) * _BYTES_AFTER_QUANTIZING[quantize]
+    return int(fixed * dtype.itemsize + quantized)
+
+
+def is_dequantized(config: PreTrainedConfig, device: torch.device) -> bool:
+    """Whether transformers undoes the quantisation of the weights on disk as it loads them."""
+    quantization = copy.deepcopy(getattr(config, "quantization_config", None))
+    if quantization is None:
+        return False
+    try:
+        quantizer = _AutoQuantizer.from_config(quantization, pre_quantized=True)
+        if device.type == "cpu" and quantizer.quantization_config.quant_method == "mxfp4":
+            return True
+        quantizer.validate_environment(device_map={"": device}, weights_only=True)
+    except Exception:
+        # Loading says what is wrong with it.
+        return False
+    return bool(getattr(quantizer.quantization_config, "dequantize", False))
+
+
+def device_map(
+    spec: ModelSpec, device: torch.device, dtype: torch.dtype, size: Size
+) -> str | dict[str, torch.device] | None:
+    """The device map: one device where the model fits there, else spread by accelerate.
+
+    Raises:
+        DepthError: it fits nowhere; says what would.
+    """
+    needed = int(size.bytes_in(dtype, spec.quantize) * HEADROOM)
+    if device.type != "cuda":
+        _check_fits(spec, dtype, size, free_memory(), "of memory")
+        if device.type == "cpu" and not spec.quantize:
+            return None
+        return {"": device}
+    free = {gpu: torch.cuda.mem_get_info(gpu)[0] for gpu in gpus(device)}
+    roomiest = max(free, key=lambda gpu: free[gpu])
+    if device.index is not None:
+        _check_fits(spec, dtype, size, free[device.index], f"on cuda:{device.index}")
+        return {"": device}
+    # Room is left for activations, of which a run keeps some.
+    if needed * 1.1 < free[roomiest]:
+        return {"": torch.device("cuda", roomiest)}
+    if spec.quantize:
+        usable = int(sum(free.values()) * SHARE_WHEN_QUANTIZED)
+        _check_fits(spec, dtype, size, usable, "on the GPUs together")
+    else:
+        total = sum(free.values()) + free_memory()
+        _check_fits(spec, dtype, size, total, "on the GPUs and in memory together")
+    return "auto"
+
+
+def make_current(placement: str | dict[str, torch.device] | None) -> None:
+    """Make the one GPU of a placement the current one.
+
+    Kernels that do not ask where their tensors lie are launched there.
+    """
+    if isinstance(placement, dict) and placement[""].type == "cuda":
+        torch.cuda.set_device(placement[""])
+
+
+def _check_fits(spec: ModelSpec, dtype: torch.dtype, size: Size, room: int, where: str) -> None:
+    needed = int(size.bytes_in(dtype, spec.quantize) * HEADROOM)
+    if needed <= room:
+        return
+    options = [("--dtype bfloat16", torch.bfloat16, "")] if dtype.itemsize > 2 else []
+    options += [(f"--quantize {bits}", torch.bfloat16, bits) for bits in QUANTIZE]
+    fitting = [
+        f"{words} ({format_size(size.bytes_in(smaller, quantize))})"
+        for words, smaller, quantize in options
+        if size.bytes_in(smaller, quantize) * HEADROOM <= room and not size.prequantized
+    ]
+    raise DepthError(
+        f"The model needs {format_size(needed)} in {spec.quantize or dtype_name(dtype)}, "
+        f"and {format_size(room)} {where} are free.",
+        f"What would fit: {', '.join(fitting)}." if fitting else "Choose a smaller model.",
+    )

@@ -1,0 +1,152 @@
+"""Reading the weights of a model folder into memory, and what can go wrong with that."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils import logging
+
+from depthtui.data.protocol import Progress
+from depthtui.data.run_settings import ModelSpec
+from depthtui.errors import DepthError, first_line
+from depthtui.models.out_of_memory import is_out_of_memory
+
+Report = Callable[[Progress], None]
+
+_AutoModel: Any = AutoModelForCausalLM  # untyped, or typed as less than it returns
+
+_NOT_MISSED = re.compile(
+    r"(inv_freq|masked_bias|causal_mask|(attn|attention)\.bias)$"
+    r"|(_scale|_scale_inv|_zero_point|g_idx|absmax|quant_map|SCB|weight_format)$|quant_state"
+    r"|vision|visual|image|audio|speech|multi_modal|(^|\.)mm_"
+)
+"""What a file may hold without a language model of text having to use it.
+
+Constants that older versions of transformers kept, what a quantiser turns into weights, and what
+images and sounds go through.
+"""
+
+
+def load_weights(
+    folder: Path,
+    config: PreTrainedConfig,
+    spec: ModelSpec,
+    dtype: torch.dtype,
+    placement: str | dict[str, torch.device] | None,
+    progress: Report,
+) -> PreTrainedModel:
+    options: dict[str, Any] = {"device_map": placement} if placement else {}
+    if spec.quantize:
+        options["quantization_config"] = _quantization(spec.quantize, dtype)
+    with load_errors(folder), _reporting_weights(progress), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model, report = _AutoModel.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=spec.trust_remote_code,
+            output_loading_info=True,
+            **options,
+        )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        # transformers would make them up at random.
+        raise DepthError(
+            f"{folder.name} lacks {len(missing)} weights of its architecture, "
+            f"such as {missing[0]}.",
+            "The checkpoint is incomplete, or not of a causal language model.",
+        )
+    _check_all_is_used(folder, model, report["unexpected_keys"])
+    loaded: PreTrainedModel = model.eval()
+    return loaded.requires_grad_(False)
+
+
+def _check_all_is_used(folder: Path, model: PreTrainedModel, unused: set[str]) -> None:
+    """See that the model computes with all that its files hold, as far as text needs it.
+
+    Raises:
+        DepthError: it does not, and would be measured as another model than it is.
+    """
+    left = sorted(name for name in unused if not _NOT_MISSED.search(name))
+    if not left:
+        return
+    weights = "1 weight" if len(left) == 1 else f"{len(left)} weights"
+    raise DepthError(
+        f"{folder.name} holds {weights} that its configuration does not use as a "
+        f"{type(model).__name__}, such as {left[0]}.",
+        "config.json may name too few layers, or another model than the weights are of. Where the "
+        "rest is no part of the language model, load and save it once with transformers.",
+    )
+
+
+def _quantization(quantize: str, dtype: torch.dtype) -> Any:
+    if quantize == "8bit":
+        options: dict[str, Any] = {"load_in_8bit": True}
+    else:
+        options = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+        options["bnb_4bit_compute_dtype"] = dtype
+    return BitsAndBytesConfig(**options)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def load_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except DepthError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise DepthError(
+                f"The memory ran out while {folder.name} was loading.",
+                "Use --dtype bfloat16, --quantize 4bit, or a smaller model.",
+            ) from error
+        if "dispatched on the CPU or the disk" in str(error):
+            raise DepthError(
+                f"{folder.name} does not fit on the GPUs: some layers would go into main memory, "
+                "where quantised ones cannot be computed.",
+                "Use --quantize 4bit, free memory of the GPUs, or choose a smaller model.",
+            ) from error
+        raise DepthError(
+            f"{folder.name} could not be loaded: {first_line(error)}.",
+            "Its files may be damaged, or of a form that transformers does not know.",
+        ) from error
+
+
+@contextmanager
+def _reporting_weights(progress: Report) -> Iterator[None]:
+    """Turn the library's own bar into our events."""
+
+    def hook(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if kwargs.get("desc") != "Loading weights" or not args or not hasattr(args[0], "__len__"):
+            return factory(*args, **kwargs)
+        return _reported(args[0], progress)
+
+    before = logging.set_tqdm_hook(hook)
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(before)
+
+
+def _reported(weights: Any, progress: Report) -> Iterator[Any]:
+    total = len(weights)
+    step = max(1, total // 100)
+    for done, weight in enumerate(weights):
+        if done % step == 0:
+            progress(Progress("Loading weights", done, total, "weights"))
+        yield weight
+    progress(Progress("Loading weights", total, total, "weights"))
