@@ -269,6 +269,7 @@ class Soak:
         return {"explorer": explorer.memory_info().rss / 1e6, "engine": engines / 1e6}
 
     def _measure(self) -> None:
+        self._return()
         for what, size in self._memory().items():
             self._taken.setdefault(what, []).append(size)
 
@@ -284,12 +285,16 @@ class Soak:
 
     # The end ----------------------------------------------------------------
 
+    def _return(self) -> None:
+        """Go to the main screen, in the window that it began in."""
+        self.terminal.resize(120, 40)
+        for _ in range(8):
+            self.terminal.type(b"\x1b")
+            self.terminal.settle(0.1, 1)
+
     def _quit(self) -> None:
         terminal = self.terminal
-        terminal.resize(120, 40)
-        for _ in range(8):
-            terminal.type(b"\x1b")
-            terminal.settle(0.1, 1)
+        self._return()
         terminal.type(b"q")
         # Where something is unfinished it asks, and the same key agrees.
         if not _wait(terminal, 3):

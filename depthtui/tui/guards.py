@@ -12,8 +12,10 @@ from typing import Any
 from textual import dom, events
 from textual._styles_cache import StylesCache
 from textual._widget_navigation import Direction
+from textual.app import App
 from textual.await_complete import AwaitComplete
 from textual.color import Color
+from textual.command import CommandPalette
 from textual.dom import DOMNode
 from textual.geometry import Offset, Region
 from textual.message import Message
@@ -34,6 +36,7 @@ _LAST_MESSAGES = (
 )
 """What a widget that is being removed still takes: others wait for it, or it goes on to the app."""
 
+_action_command_palette = App.action_command_palette
 _dispatch_message = MessagePump._dispatch_message
 _dismiss = Screen.dismiss
 _on_resize = Screen._on_resize
@@ -178,6 +181,19 @@ def watch(
     _watch(node, obj, attribute_name, callback, init=init)
 
 
+def action_command_palette(self: App[Any]) -> None:
+    """Open the palette once the one before it has gone.
+
+    `App.action_command_palette` asks whether the palette is on top; one that is on its way out, or
+    beneath another screen, has the same id, and no two may.
+    """
+    palettes = [node for node in self._nodes if isinstance(node, CommandPalette)]
+    if any(palette not in self.screen_stack for palette in palettes):
+        self.call_later(self.action_command_palette)
+    elif not palettes:
+        _action_command_palette(self)
+
+
 @lru_cache(maxsize=1024)
 def _inner_and_outer(base_background: Color, background: Color) -> tuple[Style, Style]:
     return Style(base_background + background), Style(base_background)
@@ -205,5 +221,6 @@ def install() -> None:
     Input._on_key = type_in_input  # type: ignore[method-assign]
     TextArea._on_key = type_in_area  # type: ignore[method-assign]
     Widget.refresh = refresh  # type: ignore[method-assign, assignment]
+    App.action_command_palette = action_command_palette  # type: ignore[method-assign]
     StylesCache.get_inner_outer = get_inner_outer  # type: ignore[method-assign, assignment]
     dom._watch = watch  # type: ignore[attr-defined]

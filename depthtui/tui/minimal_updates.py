@@ -231,7 +231,7 @@ def cells_of(segments: Iterable[Segment], system: ColorSystem | None) -> list[Ce
     return cells
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _narrow_cells(
     text: str, style: Style | None, system: ColorSystem | None
 ) -> tuple[Cell, ...] | None:
@@ -245,7 +245,7 @@ def _narrow_cells(
     return tuple(_cell(char, look) for char in text)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _cell(char: str, look: Look) -> Cell:
     """One and the same cell wherever it is shown."""
     return char, look
@@ -287,7 +287,7 @@ def _changes(before: list[Cell], after: list[Cell]) -> Iterator[tuple[int, int]]
         yield start, stop
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _change(before: Look, after: Look) -> str:
     """From one look to another, by the shorter way: step by step, or from scratch."""
     steps: list[str] = []
@@ -303,7 +303,7 @@ def _change(before: Look, after: Look) -> str:
     return link + (f"\x1b[{min(';'.join(steps), ';'.join(afresh), key=len)}m" if styled else "")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _look_of(style: Style | None, system: ColorSystem | None) -> Look:
     if style is None or system is None:
         return _PLAIN

@@ -11,6 +11,7 @@ import pytest
 from rich.style import Style
 from textual import events
 from textual.app import App, ComposeResult
+from textual.command import CommandPalette
 from textual.geometry import Size
 from textual.screen import Screen
 from textual.widget import Widget
@@ -67,6 +68,17 @@ async def test_a_dialog_dismissed_twice_closes_nothing_else(tmp_path: Path) -> N
         await it.until(lambda: not dialog.is_attached, "its end")
         assert it.app.screen is it.main
         assert chosen == [1]
+
+
+async def test_the_command_palette_may_be_opened_while_it_closes(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.app.action_command_palette()
+        it.app.pop_screen()
+        it.app.action_command_palette()
+        it.app.action_command_palette()
+        await it.until(lambda: CommandPalette.is_open(it.app), "the palette")
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main, "the main screen")
 
 
 async def test_what_watched_something_and_is_gone_is_forgotten(tmp_path: Path) -> None:

@@ -54,6 +54,23 @@ async def test_what_is_changed_is_heeded_at_once_and_written(tmp_path: Path) -> 
         assert not it.toasts()
 
 
+async def test_a_value_is_of_the_setting_that_it_was_opened_for(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "comma", SettingsScreen)
+        field = it.app.screen.query_one("#value", Input)
+        at(it, "kl_threshold")
+        await it.press("enter", *"0.25")
+        # As the mouse does.
+        at(it, "top_k")
+        await it.until(lambda: not field.display, "the end of the field")
+        at(it, "kl_threshold")
+        await it.press("enter", *"0.25")
+        it.app.screen.query_one("#filter", Input).value = "no such words"
+        await it.pilot.pause()
+        await field.action_submit()
+        await it.until(lambda: it.app.explorer.settings.kl_threshold == 0.25, "the value")
+
+
 async def test_switches_turn_long_lists_are_picked_from_and_panes_follow(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await opened(it, "comma", SettingsScreen)

@@ -33,6 +33,8 @@ class SettingsScreen(EditedList):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("space", "select", "change", show=False)]
 
+    _edited = ""
+
     def fields(self) -> ComposeResult:
         yield Input(id="value", compact=True)
 
@@ -117,6 +119,7 @@ class SettingsScreen(EditedList):
 
     def _edit(self, name: str) -> None:
         """Open the field with the setting's value in it."""
+        self._edited = name
         field = self.query_one("#value", Input)
         field.value = self._settings.typed(name)
         field.display = True
@@ -127,6 +130,12 @@ class SettingsScreen(EditedList):
     def _is_editing(self) -> bool:
         return bool(self.query_one("#value").display)
 
+    @on(OptionList.OptionHighlighted)
+    def _leave_field(self) -> None:
+        """Leave the field with its setting, which the mouse does, or a filter."""
+        if self._is_editing and self.chosen != self._edited:
+            self._end_editing()
+
     @on(Input.Changed, "#value")
     def _retype(self) -> None:
         self.note("")
@@ -135,9 +144,9 @@ class SettingsScreen(EditedList):
     def _accept(self) -> bool:
         """Take what the field says, or say why it cannot be; whether it was taken."""
         try:
-            self._settings.type(self.chosen, self.query_one("#value", Input).value)
+            self._settings.type(self._edited, self.query_one("#value", Input).value)
         except WrongValue as error:
-            self.note(wrong(self.chosen, error), WRONG)
+            self.note(wrong(self._edited, error), WRONG)
             return False
         self._end_editing()
         self.show_change()
