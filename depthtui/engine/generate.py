@@ -15,7 +15,8 @@ from depthtui.data.run import Tokens
 from depthtui.data.run_settings import RunSettings
 from depthtui.depth.token_depths import token_depths
 from depthtui.engine.control import Control
-from depthtui.engine.run import ReadyModel, Run
+from depthtui.engine.ready_model import ReadyModel
+from depthtui.engine.run import Run
 from depthtui.engine.sampling import Sampler
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.maps import HeldMaps, LensMaps
@@ -110,9 +111,9 @@ def replayed(
     run_settings = RunSettings(top_k=settings.top_k, metrics=(name,))
     result = empty_result(model.info, generation.prompt, run_settings, tokens)
     run = Run(model, result, Control(), lambda event: None, 0)
-    activations = run.forward(keep_writes=False, settles=True)
+    activations = run.forward(keep_writes=False)
     if maps is None:
-        apart = run.settling or divergence(unembedding, list(activations.residual))
+        apart = divergence(unembedding, list(activations.residual))
     else:
         context = run.context(lambda: None, lambda kind: maps)
         run.compute(METRIC_BY_NAME[name], context, None)

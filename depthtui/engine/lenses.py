@@ -16,7 +16,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
 from depthtui.engine.generate import end_tokens
 from depthtui.engine.memory import available
-from depthtui.engine.run import ReadyModel
+from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import tokenise
 from depthtui.errors import DepthError
 from depthtui.lenses.affine import fit_affine

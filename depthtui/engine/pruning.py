@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from depthtui.engine.run import ReadyModel
+from depthtui.engine.ready_model import ReadyModel
 from depthtui.errors import DepthError, RunStopped
 from depthtui.models.devices import execution_device
 from depthtui.models.loading import LoadedModel

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 import time
 import traceback
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from depthtui.data.arrays import MetricResult
 from depthtui.data.lens import LensValues, LogitLens
-from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Event, Halted, MetricRows, Pace, Rows
 from depthtui.data.run import RunResult, without
 from depthtui.engine import memory
-from depthtui.engine.context import Baselines, MetricContext
+from depthtui.engine.context import MetricContext
 from depthtui.engine.control import Control
-from depthtui.engine.memory import Placement
-from depthtui.engine.tokens import Vocabulary
+from depthtui.engine.ready_model import ReadyModel
 from depthtui.errors import DepthError, RunStopped, first_line
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
 from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.estimates import TimeLeft, seconds_of, with_metric
 from depthtui.metrics.logit_lens.compute import Logits, read_depth, read_lens
-from depthtui.metrics.settling import Settling
-from depthtui.metrics.settling.compute import Divergence
-from depthtui.metrics.spec import Metric, Sizes
+from depthtui.metrics.spec import Metric
 from depthtui.models.devices import execution_device
-from depthtui.models.loading import LoadedModel
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.activations import ActivationRecorder, Activations, record_residuals
-from depthtui.tracing.anatomy import Anatomy
-from depthtui.tracing.decoding import reads_on
 from depthtui.tracing.parts import in_smaller_parts
 from depthtui.tracing.trace import LayerActivations, trace
 
@@ -46,60 +38,11 @@ _SECONDS_BETWEEN_PARTS = 0.2
 """Partial values of the slower metrics come at most this often."""
 
 
-@dataclass
-class ReadyModel:
-    """A model that is ready for runs.
-
-    `reads_on` is whether it goes on right from its cache of keys and values, None where that
-    has not been tried yet.
-    """
-
-    loaded: LoadedModel
-    anatomy: Anatomy
-    info: ModelInfo
-    vocabulary: Vocabulary
-    baselines: Baselines
-    reads_on: bool | None = None
-    pace: Pace = field(default_factory=Pace)
-
-    @functools.cached_property
-    def placement(self) -> Placement:
-        """Where it computes."""
-        return Placement.of(self.anatomy)
-
-    def can_read_on(self) -> bool:
-        """Whether the model goes on right from its cache; tried once."""
-        if self.reads_on is None:
-            self.reads_on = reads_on(self.loaded.model, self.anatomy)
-        return self.reads_on
-
-    def sizes(self, n_tokens: int, answer_start: int) -> Sizes:
-        """What the memory of a run of so many tokens depends on."""
-        n_answer = max(0, n_tokens - answer_start)
-        return memory.sizes_of(self.loaded.model, self.info, n_tokens, n_answer)
-
-    def check_ids(self, ids: np.ndarray) -> None:
-        """Refuse a token that the tokenizer knows and the model does not.
-
-        Raises:
-            DepthError: there is one.
-        """
-        known: int = self.loaded.model.get_input_embeddings().num_embeddings  # type: ignore[assignment]
-        beyond = ids[ids >= known]
-        if len(beyond):
-            text = ascii(self.vocabulary.text(int(beyond[0])))
-            raise DepthError(
-                f"The tokenizer makes the token {text} (id {beyond[0]}), but the model's "
-                f"embedding ends at {known - 1}.",
-                "Leave that token out of the prompt.",
-            )
-
-
 class Run:
     """One run: fills the result row by row, and tells of each.
 
     Attributes:
-        settling: what the lens was asked for beside itself; None where it was not, or failed.
+        beside_lens: what came with the lens, of what it was asked for beside itself.
 
     Args:
         model: the model.
@@ -121,7 +64,7 @@ class Run:
     ) -> None:
         self.result = result
         self.control = control
-        self.settling: Settling | None = None
+        self.beside_lens: list[tuple[Metric, MetricResult]] = []
         self._model = model
         self._emit = emit
         self._run_id = run_id
@@ -168,10 +111,10 @@ class Run:
         words = f"{type(error).__name__}: {first_line(error)}"
         return f"it met an error, of which the log has the details ({words})"
 
-    def forward(self, keep_writes: bool, settles: bool = False) -> Activations:
+    def forward(self, keep_writes: bool, beside: Sequence[Metric] = ()) -> Activations:
         """Run the model, each layer reduced as it comes, then read the lens.
 
-        `settles` is whether the lens is to bring settling as well.
+        `beside` are metrics that the lens is to bring as well.
         """
         recorder = ActivationRecorder(self._model.info.n_layers, keep_writes)
 
@@ -198,7 +141,7 @@ class Run:
             self._activations.residual[-1, -1, 0].item()
             per_token = (time.perf_counter() - began) / len(self._ids)
             self._emit_pace(replace(self._model.pace, forward=per_token))
-        self._read_lens(self._activations.residual, settles)
+        self._read_lens(self._activations.residual, beside)
         return self._activations
 
     def start_over(self) -> None:
@@ -206,14 +149,14 @@ class Run:
         self._waiting.clear()
         self.result.layers_done = 0
 
-    def read_activations(self, activations: Activations, settles: bool = False) -> None:
+    def read_activations(self, activations: Activations, beside: Sequence[Metric] = ()) -> None:
         """Take the layers from the cache instead of the model."""
         self._activations = activations
         for layer in activations.layers():
             self.control.checkpoint()
             self._add_layer(layer)
         self.flush()
-        self._read_lens(activations.residual, settles)
+        self._read_lens(activations.residual, beside)
 
     def emit_cached(self, cached: RunResult) -> None:
         """Take what the pass measures from a cached result, and tell of it."""
@@ -384,7 +327,7 @@ class Run:
             # While somebody looks at it, nothing is computed.
             self._started += time.perf_counter() - began
 
-    def _read_lens(self, residual: torch.Tensor, settles: bool) -> None:
+    def _read_lens(self, residual: torch.Tensor, beside: Sequence[Metric]) -> None:
         unembedding = self._model.anatomy.unembedding
         if self.result.get(LogitLens) is None or unembedding is None:
             return
@@ -392,10 +335,17 @@ class Run:
         emit, checkpoint = self._add_lens, self.control.checkpoint
 
         def read() -> None:
-            beside = _Beside(Divergence(len(residual), len(self._ids), checkpoint), settles)
+            sizes = len(residual), len(self._ids)
+            readers = [_BesideLens(metric, *sizes, checkpoint) for metric in beside]
+
+            def add(first: int, first_token: int, lens: Logits, output: Logits) -> None:
+                for reader in readers:
+                    reader.add(first, first_token, lens, output)
+
             depths = list(residual)
-            read_lens(unembedding, depths, self._ids, top_k, emit, checkpoint, beside.add)
-            self.settling = beside.settling
+            read_lens(unembedding, depths, self._ids, top_k, emit, checkpoint, add)
+            values = ((reader.metric, reader.value) for reader in readers)
+            self.beside_lens = [(metric, value) for metric, value in values if value is not None]
 
         if not self.attempt(name, read):
             self.result.measured = without(self.result.measured, [name])
@@ -415,28 +365,34 @@ class Run:
         return self._model.vocabulary.texts(id_ for id_ in named if id_ not in known)
 
 
-class _Beside:
-    """Settling, reduced beside the lens, which goes on where that fails.
+class _BesideLens:
+    """A metric that is reduced beside the lens, which goes on where that fails.
 
-    It is computed by itself then, and what went wrong is told if it fails there too.
+    The metric is computed by itself then, and what went wrong is told if it fails there too.
+
+    Attributes:
+        metric: the metric.
+        value: what it came to, once the lens was read; None where that failed.
     """
 
-    def __init__(self, divergence: Divergence, wanted: bool) -> None:
-        self._divergence = divergence if wanted else None
+    def __init__(
+        self, metric: Metric, depths: int, tokens: int, checkpoint: Callable[[], None]
+    ) -> None:
+        self.metric = metric
+        self._reducer = metric.reducer()(depths, tokens, checkpoint)
 
     @property
-    def settling(self) -> Settling | None:
-        """The metric, once the lens was read; None where it was not wanted, or failed."""
-        return None if self._divergence is None else self._divergence.settling
+    def value(self) -> MetricResult | None:
+        return None if self._reducer is None else self._reducer.value
 
     def add(self, first: int, first_token: int, lens: Logits, output: Logits) -> None:
         """Take a part of the lens."""
-        divergence = self._divergence
-        if divergence is None:
+        reducer = self._reducer
+        if reducer is None:
             return
         try:
-            in_smaller_parts(lambda: divergence.add(first, first_token, lens, output))
+            in_smaller_parts(lambda: reducer.add(first, first_token, lens, output))
         except RunStopped:
             raise
         except Exception:
-            self._divergence = None
+            self._reducer = None

@@ -73,6 +73,9 @@ DERIVED = tuple(metric for metric in ALL if metric.stage == "derived")
 ON_DEMAND = tuple(metric for metric in METRICS if metric.on_demand)
 """Those that are computed on the recorded pass, only where they are asked for."""
 
+BESIDE_LENS = tuple(metric for metric in METRICS if metric.beside_lens)
+"""Those of them that the logit lens can bring as it is read."""
+
 OF_THE_PASS = tuple(metric.name for metric in METRICS if not metric.on_demand)
 """Names of those of the forward pass itself, which a run has unless it is asked for less."""
 

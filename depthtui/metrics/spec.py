@@ -259,6 +259,9 @@ class Metric:
         result: the dataclass of its arrays; None for what is derived from another's.
         of: the metric that it is derived from.
         compute: where its kernel is, as `module:function`; imported in the engine alone.
+        beside_lens: where its reducer is, as `module:class`, if it can be reduced from the logits
+            that the logit lens reads, while they are there: made with how many depths and tokens
+            there are and a checkpoint, `add` takes each part, `value` is the metric then.
         needs: what a run must have for it.
         reruns_layers: whether layers run again, with the keys and values of the recorded pass in
             memory; else the residuals of the pass are all that it reads.
@@ -298,6 +301,7 @@ class Metric:
     result: type[MetricResult] | None = None
     of: str = ""
     compute: str = ""
+    beside_lens: str = ""
     needs: tuple[Need, ...] = ()
     reruns_layers: bool = True
     through: str = ""
@@ -337,9 +341,11 @@ class Metric:
 
     def kernel(self) -> Callable[..., Any]:
         """The function that computes it; imports torch."""
-        module, _, name = self.compute.partition(":")
-        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-        return found
+        return _imported(self.compute)
+
+    def reducer(self) -> Callable[..., Any]:
+        """The class that reduces it beside the lens; imports torch."""
+        return _imported(self.beside_lens)
 
     def why_unavailable(self, result: RunResult) -> str:
         """Why a run cannot have it; empty where it can."""
@@ -348,6 +354,12 @@ class Metric:
     def variant(self, settings: RunSettings) -> tuple[object, ...]:
         """What its values depend on, of the settings."""
         return tuple(getattr(settings, name) for name in self.depends_on)
+
+
+def _imported(place: str) -> Callable[..., Any]:
+    module, _, name = place.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def array(

@@ -19,7 +19,7 @@ from depthtui.data.generation import Generation
 from depthtui.data.run import Prompt, Tokens
 from depthtui.data.run_settings import GenerationSettings, ModelSpec
 from depthtui.engine.generate import generate, replayed
-from depthtui.engine.run import ReadyModel
+from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.models.loading import load
 from depthtui.settings import default_cache_dir, models_dir

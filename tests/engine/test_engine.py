@@ -21,8 +21,7 @@ from depthtui.data.protocol import (
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
 from depthtui.data.store import make_key, open_store
-from depthtui.engine import engine as engine_module
-from depthtui.engine import memory
+from depthtui.engine import measurement, memory
 from depthtui.engine import run as run_module
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
@@ -135,7 +134,7 @@ def test_activations_beyond_the_limit_are_not_kept(folder, tmp_path):
 
 
 def test_activations_are_not_kept_where_computing_is_quicker(engine, monkeypatch):
-    monkeypatch.setattr(engine_module, "_QUICKER_THAN_DISK", ("cpu",))
+    monkeypatch.setattr(measurement, "_QUICKER_THAN_DISK", ("cpu",))
     counted = forwards(monkeypatch)
     engine.run(Prompt(TEXT), RunSettings(top_k=5))
     engine.run(Prompt(TEXT), RunSettings(top_k=9))

@@ -24,7 +24,7 @@ from depthtui.engine import generate as generate_module
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.generate import generate, replayed
-from depthtui.engine.run import ReadyModel
+from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.sampling import Sampler
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError

@@ -92,7 +92,7 @@ def test_with_the_lens_on_every_architecture(name, in_blocks, monkeypatch):
     unembedding, residuals = stream(model, ids)
     found = Divergence(len(residuals), len(residuals[0]))
     lens_module.read_lens(unembedding, residuals, ids[0], 5, keeping({}), on_logits=found.add)
-    np.testing.assert_allclose(found.settling.divergence, naive(model, ids), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.value.divergence, naive(model, ids), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "opt_post_norm", "mamba"])
@@ -120,7 +120,7 @@ def test_it_comes_with_the_lens_at_the_lenss_products(name, row_bytes, monkeypat
     assert both.keys() == alone.keys()
     for place, value in both.items():
         np.testing.assert_array_equal(value, alone[place])
-    np.testing.assert_allclose(found.settling.divergence, naive(model, ids), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.value.divergence, naive(model, ids), rtol=1e-4, atol=1e-6)
 
 
 def keeping(values):

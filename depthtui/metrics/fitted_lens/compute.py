@@ -40,7 +40,7 @@ def _read(context: Context, kind: type[Fitted]) -> Fitted:
     checkpoint = context.checkpoint
     beside = Divergence(len(residuals), len(ids), checkpoint)
     read_lens(context.unembedding, residuals, ids, top_k, take, checkpoint, beside.add)
-    apart = beside.settling.divergence
+    apart = beside.value.divergence
     missing = [depth for depth in range(maps.n_layers) if maps.at(depth) is None]
     found.forget(missing)
     apart[missing] = np.nan

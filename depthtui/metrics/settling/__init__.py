@@ -115,6 +115,7 @@ METRIC = Metric(
     work=lambda result: (result.model.n_layers + 1) * head(result),
     result=Settling,
     compute="depthtui.metrics.settling.compute:compute",
+    beside_lens="depthtui.metrics.settling.compute:Divergence",
     reruns_layers=False,
     needs=(clean_run, lens),
     memory=row_of_logits,

@@ -43,7 +43,7 @@ def divergence(
     # Of the lens itself nothing is kept, whichever tokens come next.
     no_ids = torch.zeros(n_tokens, dtype=torch.int64)
     read_lens(unembedding, residuals, no_ids, 1, None, checkpoint, found.add)
-    return found.settling
+    return found.value
 
 
 class Divergence:
@@ -61,7 +61,7 @@ class Divergence:
         self._checkpoint = checkpoint
 
     @property
-    def settling(self) -> Settling:
+    def value(self) -> Settling:
         """The metric, once all parts were added; at depth L it is 0."""
         return Settling(self._values.numpy())
 

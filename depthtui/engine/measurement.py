@@ -1,0 +1,244 @@
+"""Fills the result of a run: from the cache where it is there, else by computing it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+
+from depthtui.engine import memory
+from depthtui.engine.context import MetricContext
+from depthtui.engine.lenses import LensChoice, Lenses
+from depthtui.engine.memory import Rooms
+from depthtui.engine.ready_model import ReadyModel
+from depthtui.engine.result_cache import ResultCache
+from depthtui.engine.run import Run
+from depthtui.errors import DepthError, RunStopped
+from depthtui.lenses.maps import LensMaps
+from depthtui.metrics import BESIDE_LENS, OF_THE_PASS, ON_DEMAND, logit_lens
+from depthtui.metrics.spec import Metric
+from depthtui.models.out_of_memory import free_caches, is_out_of_memory
+from depthtui.tracing.activations import Activations
+
+_QUICKER_THAN_DISK = ("cuda",)
+"""Devices that run a prompt again sooner than its activations are read; a CPU takes six times
+as long and more."""
+
+
+class Measurement:
+    """All that one run is asked for; what is new goes into the cache once people have seen it.
+
+    Args:
+        run: whose result is filled.
+        model: what it runs on.
+        cache: what was found on that model before.
+        lenses: its fitted lenses.
+        activation_limit: most bytes of activations to cache; 0 for none.
+        fresh: whether everything is computed even where the cache has it.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        model: ReadyModel,
+        cache: ResultCache,
+        lenses: Lenses,
+        activation_limit: int,
+        fresh: bool,
+    ) -> None:
+        self._run = run
+        self._result = run.result
+        self._model = model
+        self._cache = cache
+        self._lenses = lenses
+        self._activation_limit = activation_limit
+        self._fresh = fresh
+        self._to_keep: list[Callable[[], None]] = []
+
+    def fill(self, recall: bool) -> None:
+        """Fill the result, as far as the run is not stopped.
+
+        Args:
+            recall: whether slower metrics that were not asked for are added where the cache has
+                all of them.
+        """
+        started = datetime.now(UTC)
+        try:
+            self._measure_pass()
+            if recall:
+                self._recall()
+            self._measure_on_demand()
+            self._result.complete = True
+        except RunStopped:
+            pass
+        finally:
+            self._run.flush()
+        if self._to_keep or self._result.provenance is None:
+            self._result.provenance = self._model.provenance(started, self._run.seconds)
+
+    def keep(self) -> bool:
+        """Put what is new into the cache; False where the memory does not suffice for all."""
+        kept = [_kept(keep) for keep in self._to_keep]
+        return all(kept)
+
+    def _measure_pass(self) -> None:
+        """Contributions and lens: from the cached result, the cached activations or a forward."""
+        run, result = self._run, self._result
+        if not set(OF_THE_PASS) & set(result.settings.metrics):
+            return
+        cached = None if self._fresh else self._cache.of_pass(result)
+        if cached is not None:
+            run.emit_cached(cached)
+            assert cached.provenance is not None
+            result.provenance = dataclasses.replace(cached.provenance, cached=True)
+            return
+        keeps = self._keeps_activations()
+        found = self._cached_activations() if keeps else None
+        beside = [metric for metric in BESIDE_LENS if self._comes_with_lens(metric)]
+        if found is not None:
+            run.read_activations(found, beside)
+        else:
+            activations, keeps = _forward(run, keeps, beside)
+            if keeps:
+                self._to_keep.append(partial(self._cache.keep_activations, result, activations))
+        provenance = self._model.provenance(datetime.now(UTC), run.seconds)
+        measured = dataclasses.replace(
+            result, complete=True, unavailable={}, failed=(), provenance=provenance
+        )
+        if measured.measured:
+            # Under what did not fail: so a run that is not asked for the rest finds it.
+            self._to_keep.append(partial(self._cache.keep_pass, result, measured))
+        for metric, value in run.beside_lens:
+            run.emit_whole(metric, value)
+            self._to_keep.append(partial(self._cache.keep_metric, result, metric, value))
+
+    def _comes_with_lens(self, metric: Metric) -> bool:
+        """Whether the lens is to bring a metric: it is asked for, can be had and is not known."""
+        asked = {metric.name, logit_lens.METRIC.name} <= set(self._result.settings.metrics)
+        if not asked or metric.why_unavailable(self._result):
+            return False
+        if not self._fresh and self._cache.of_metric(self._result, metric) is not None:
+            return False
+        return not self._why_no_room(metric, self._model.placement.rooms())
+
+    def _recall(self) -> None:
+        """Take what the cache has whole of slower metrics that were not asked for."""
+        result = self._result
+        for metric in ON_DEMAND:
+            if metric.name in result.settings.metrics or metric.why_unavailable(result):
+                continue
+            fit = ""
+            if metric.through:
+                maps = self._lens_at_hand(metric.through)
+                if maps is None:
+                    continue
+                fit = maps.fit.digest
+            found = self._cache.of_metric(result, metric, fit)
+            if found is not None and found.is_whole:
+                metrics = (*result.settings.metrics, metric.name)
+                result.settings = dataclasses.replace(result.settings, metrics=metrics)
+                self._run.emit_whole(metric, found)
+
+    def _measure_on_demand(self) -> None:
+        """The slower metrics."""
+        context = self._run.context(self._cached_activations, self._lens)
+        # Before the recorded pass takes its share.
+        rooms = self._model.placement.rooms()
+        for metric in ON_DEMAND:
+            wanted = metric.name in self._result.settings.metrics
+            if wanted and metric.name not in self._result.measured:
+                self._measure(metric, context, rooms)
+
+    def _measure(self, metric: Metric, context: MetricContext, rooms: Rooms) -> None:
+        """A slower metric, from the cache or computed; an unfinished one is kept too."""
+        run, result = self._run, self._result
+        if reason := metric.why_unavailable(result):
+            result.unavailable[metric.name] = reason
+            return
+        fit = ""
+        if metric.through:
+            if not self._has_lens(metric):
+                return
+            fit = self._lens(metric.through).fit.digest
+        found = None if self._fresh else self._cache.of_metric(result, metric, fit)
+        if found is not None and found.is_whole:
+            run.emit_whole(metric, found)
+            return
+        if reason := self._why_no_room(metric, rooms):
+            result.fail(metric.name, reason)
+            return
+        try:
+            run.attempt(metric.name, partial(run.compute, metric, context, found))
+        finally:
+            value = result.measured.get(metric.name)
+            if value is not None:
+                self._to_keep.append(partial(self._cache.keep_metric, result, metric, value, fit))
+
+    def _why_no_room(self, metric: Metric, rooms: Rooms) -> str:
+        model, run = self._model, self._run
+        return memory.why_not(metric, model.info, run.sizes, model.placement, rooms)
+
+    def _choice(self, kind: str) -> LensChoice:
+        return LensChoice.of(kind, self._result.settings)
+
+    def _lens(self, kind: str) -> LensMaps:
+        """The fitted lens of a kind that the settings name."""
+        return self._lenses.take(self._choice(kind), lambda *_: None, self._run.control.checkpoint)
+
+    def _lens_at_hand(self, kind: str) -> LensMaps | None:
+        """A fitted lens that is there; None also where it cannot be read: nobody asked for it."""
+        try:
+            return self._lenses.at_hand(self._choice(kind))
+        except DepthError:
+            return None
+
+    def _has_lens(self, metric: Metric) -> bool:
+        """Find or fit the lens that a metric reads through; False where there is none."""
+        stages: list[str] = []
+        told = self._run.preparation(metric)
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages.append(stage)
+            # Writing texts and fitting take about as long.
+            told((len(stages) - 1 + done / max(1, total)) / 2)
+
+        def work() -> None:
+            choice = self._choice(metric.through)
+            self._lenses.take(choice, report, self._run.control.checkpoint)
+
+        return self._run.attempt(metric.name, work)
+
+    def _keeps_activations(self) -> bool:
+        """Whether activations are read and kept: where that is quicker, and they are few enough."""
+        info, n_tokens = self._model.info, len(self._result.tokens)
+        size = 4 if info.dtype == "float32" else 2
+        fits = (3 * info.n_layers + 1) * n_tokens * info.d_model * size <= self._activation_limit
+        return fits and self._model.placement.layers[0].type not in _QUICKER_THAN_DISK
+
+    def _cached_activations(self) -> Activations | None:
+        return None if self._fresh else self._cache.activations(self._result)
+
+
+def _forward(run: Run, keep_writes: bool, beside: list[Metric]) -> tuple[Activations, bool]:
+    """The forward pass, and whether it kept what sublayers write: not where memory is short."""
+    try:
+        return run.forward(keep_writes, beside), keep_writes
+    except Exception as error:
+        if not keep_writes or not is_out_of_memory(error):
+            raise
+    free_caches()
+    run.start_over()
+    return run.forward(False, beside), False
+
+
+def _kept(keep: Callable[[], None]) -> bool:
+    """Put something into the cache; False where the memory does not suffice."""
+    try:
+        keep()
+    except BaseException as error:  # safetensors panics
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True

@@ -1,0 +1,95 @@
+"""A loaded model with what the engine knows of it, ready for runs."""
+
+from __future__ import annotations
+
+import functools
+import platform
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+import torch
+import transformers
+
+import depthtui
+from depthtui.data.model import ModelInfo
+from depthtui.data.protocol import Pace
+from depthtui.data.run import Provenance
+from depthtui.engine import memory
+from depthtui.engine.context import Baselines
+from depthtui.engine.memory import Placement
+from depthtui.engine.tokens import Vocabulary
+from depthtui.errors import DepthError
+from depthtui.metrics.spec import Sizes
+from depthtui.models.devices import hardware
+from depthtui.models.loading import LoadedModel
+from depthtui.tracing.anatomy import Anatomy
+from depthtui.tracing.decoding import reads_on
+from depthtui.tracing.products import product_of
+
+
+@dataclass
+class ReadyModel:
+    """A model that is ready for runs.
+
+    `reads_on` is whether it goes on right from its cache of keys and values, None where that
+    has not been tried yet.
+    """
+
+    loaded: LoadedModel
+    anatomy: Anatomy
+    info: ModelInfo
+    vocabulary: Vocabulary
+    baselines: Baselines
+    reads_on: bool | None = None
+    pace: Pace = field(default_factory=Pace)
+
+    @functools.cached_property
+    def placement(self) -> Placement:
+        """Where it computes."""
+        return Placement.of(self.anatomy)
+
+    def can_read_on(self) -> bool:
+        """Whether the model goes on right from its cache; tried once."""
+        if self.reads_on is None:
+            self.reads_on = reads_on(self.loaded.model, self.anatomy)
+        return self.reads_on
+
+    def sizes(self, n_tokens: int, answer_start: int) -> Sizes:
+        """What the memory of a run of so many tokens depends on."""
+        n_answer = max(0, n_tokens - answer_start)
+        return memory.sizes_of(self.loaded.model, self.info, n_tokens, n_answer)
+
+    def check_ids(self, ids: np.ndarray) -> None:
+        """Refuse a token that the tokenizer knows and the model does not.
+
+        Raises:
+            DepthError: there is one.
+        """
+        known: int = self.loaded.model.get_input_embeddings().num_embeddings  # type: ignore[assignment]
+        beyond = ids[ids >= known]
+        if len(beyond):
+            text = ascii(self.vocabulary.text(int(beyond[0])))
+            raise DepthError(
+                f"The tokenizer makes the token {text} (id {beyond[0]}), but the model's "
+                f"embedding ends at {known - 1}.",
+                "Leave that token out of the prompt.",
+            )
+
+    def does_not_fit(self, sizes: Sizes) -> DepthError:
+        """The error for a prompt at which the memory ran out."""
+        return memory.does_not_fit(self.info, sizes, self.placement, self.placement.rooms())
+
+    def provenance(self, started: datetime, seconds: float) -> Provenance:
+        """Where what it computes comes from."""
+        return Provenance(
+            depthtui=depthtui.__version__,
+            torch=torch.__version__,
+            transformers=transformers.__version__,
+            python=platform.python_version(),
+            platform=f"{platform.system()} {platform.machine()}",
+            started=started.isoformat(timespec="seconds"),
+            seconds=seconds,
+            product=product_of(self.loaded.model),
+            device=hardware(self.info.device),
+        )

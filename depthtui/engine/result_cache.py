@@ -1,0 +1,149 @@
+"""What was found on a model, in the disk cache, each under what its values hang on."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+import transformers
+
+from depthtui.data import codec
+from depthtui.data.arrays import MetricResult
+from depthtui.data.generation import Generation
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import RunResult
+from depthtui.data.store import Store, make_key
+from depthtui.metrics import OF_THE_PASS
+from depthtui.metrics.choices import key_parts
+from depthtui.metrics.spec import Metric
+from depthtui.models.devices import hardware
+from depthtui.tracing.activations import Activations
+
+
+@dataclasses.dataclass(frozen=True)
+class ResultCache:
+    """Finds and keeps what was measured on one model.
+
+    What cannot be read is as good as not there.
+
+    Attributes:
+        store: where it lies.
+        info: the model.
+    """
+
+    store: Store
+    info: ModelInfo
+
+    def of_pass(self, result: RunResult) -> RunResult | None:
+        """What the forward pass measures of a run, all that it is asked for."""
+        found = self._decoded(_pass_key(self.info, result))
+        return found if isinstance(found, RunResult) else None
+
+    def keep_pass(self, result: RunResult, measured: RunResult) -> None:
+        """Keep what the forward pass has measured, as it was before any other metric."""
+        self._keep(_pass_key(self.info, result), measured, _title(result))
+
+    def of_metric(self, result: RunResult, metric: Metric, fit: str = "") -> MetricResult | None:
+        """A slower metric of a run, whole or in part; `fit` tells apart what it is read through."""
+        found = self._decoded(_metric_key(self.info, result, metric, fit))
+        assert metric.result is not None
+        return found if isinstance(found, metric.result) else None
+
+    def keep_metric(
+        self, result: RunResult, metric: Metric, value: MetricResult, fit: str = ""
+    ) -> None:
+        """Keep a slower metric, whole or in part."""
+        self._keep(_metric_key(self.info, result, metric, fit), value, _title(result))
+
+    def generation(self, asked: Generation) -> Generation | None:
+        """The text that was written as it is asked for."""
+        found = self._decoded(_generation_key(self.info, asked))
+        return found if isinstance(found, Generation) else None
+
+    def keep_generation(self, generation: Generation) -> None:
+        """Keep a text."""
+        tokens = f"{len(generation.tokens)} + {len(generation.continuation)} tokens"
+        title = f"{self.info.name} · {tokens} · {generation.prompt.task} · generated"
+        self._keep(_generation_key(self.info, generation), generation, title)
+
+    def activations(self, result: RunResult) -> Activations | None:
+        """What the layers wrote in a run."""
+        data = self.store.get(_activations_key(self.info, result))
+        return None if data is None else Activations.from_bytes(data)
+
+    def keep_activations(self, result: RunResult, activations: Activations) -> None:
+        """Keep what the layers wrote in a run."""
+        key = _activations_key(self.info, result)
+        self.store.put(key, activations.to_bytes(), _title(result), "activations")
+
+    def _decoded(self, key: str) -> Any:
+        data = self.store.get(key)
+        if data is None:
+            return None
+        try:
+            return codec.decode(data)
+        except codec.CodecError:
+            return None
+
+    def _keep(self, key: str, value: object, title: str) -> None:
+        self.store.put(key, codec.encode(value), title, "result")
+
+
+def _title(result: RunResult) -> str:
+    changed = " · what-if" if result.settings.skipped else ""
+    return f"{result.model.name} · {len(result.tokens)} tokens · {result.prompt.task}{changed}"
+
+
+def _generation_key(info: ModelInfo, generation: Generation) -> str:
+    settings, fit = generation.settings, generation.fit
+    lens = {} if fit is None else {"lens": settings.lens, "fit": fit.digest}
+    return make_key(
+        "result",
+        **_model_parts(info),
+        token_ids=generation.tokens.ids,
+        generated=settings.max_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p if settings.temperature else 1.0,
+        seed=settings.seed if settings.temperature else 0,
+        top_k=settings.top_k,
+        **lens,
+    )
+
+
+def _key_parts(info: ModelInfo, result: RunResult) -> dict[str, Any]:
+    return {
+        **_model_parts(info),
+        "token_ids": result.tokens.ids,
+        "silenced": sorted(result.settings.skipped, key=lambda skip: (skip.layer, skip.part)),
+    }
+
+
+def _model_parts(info: ModelInfo) -> dict[str, Any]:
+    return {
+        "fingerprint": info.fingerprint,
+        "revision": info.revision,
+        "dtype": info.dtype,
+        "quantize": info.quantize,
+        "device": hardware(info.device),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def _pass_key(info: ModelInfo, result: RunResult) -> str:
+    wanted = sorted(set(OF_THE_PASS) & set(result.settings.metrics) - set(result.failed))
+    parts = {"top_k": result.settings.top_k, "metrics": wanted}
+    return make_key("result", **_key_parts(info, result), **parts)
+
+
+def _metric_key(info: ModelInfo, result: RunResult, metric: Metric, fit: str = "") -> str:
+    make_parts = metric.cache_key or (lambda result: key_parts(result, metric.depends_on))
+    parts = make_parts(result)
+    if fit:
+        parts = {**parts, "fit": fit}
+    return make_key("result", **_key_parts(info, result), metric=metric.name, **parts)
+
+
+def _activations_key(info: ModelInfo, result: RunResult) -> str:
+    return make_key("activations", **_key_parts(info, result))
