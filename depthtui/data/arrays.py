@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -79,9 +80,18 @@ class MetricResult:
         return cls(**arrays, **others)
 
     @property
+    def is_known(self) -> np.ndarray:
+        """Whether each of its parts is there, of those that it is computed in."""
+        return np.ones(1, np.bool_)
+
+    @property
     def is_whole(self) -> bool:
         """Whether nothing of it is left to be computed."""
-        return True
+        return bool(self.is_known.all())
+
+    def copied(self) -> Self:
+        """A copy to fill in further: whoever was told of this one keeps it as it was."""
+        return copy.deepcopy(self)
 
     def put(self, first: int, rows: Self, first_token: int = 0) -> None:
         """Fill in the rows from `first` on, at the tokens from `first_token` on."""

@@ -152,7 +152,7 @@ class Lenses:
         if choice.kind == "jacobian" and not choice.texts:
             # To write them takes minutes, after which nobody should be surprised by hours.
             checkpoint()
-            self._tell_time(self._like_written(choice), self._written_digest(choice), notify)
+            self._tell_time(self._dummy_prompts(choice), self._written_digest(choice), notify)
         with fast_products(self.model.loaded.model):
             calibration = self._calibration(choice, report, checkpoint)
         if choice.kind == "affine":
@@ -213,7 +213,7 @@ class Lenses:
         words = f"{WRITTEN} {VERSION} {choice.seed} {self._tokens_wanted(choice)}"
         return hashlib.sha256(words.encode()).hexdigest()[:16]
 
-    def _like_written(self, choice: LensChoice) -> list[Tensor]:
+    def _dummy_prompts(self, choice: LensChoice) -> list[Tensor]:
         """Prompts as long as those that the model writes for a Jacobian lens."""
         length = min(PROMPT_TOKENS, self._length)
         return [torch.full((length,), self._start_token())] * choice.prompts

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 
 from depthtui.engine import memory
 from depthtui.engine.context import MetricContext
@@ -82,6 +82,9 @@ class Measurement:
         kept = [_kept(keep) for keep in self._to_keep]
         return all(kept)
 
+    def _keep_later(self, keep: Callable[..., None], *what: object) -> None:
+        self._to_keep.append(functools.partial(keep, *what))
+
     def _measure_pass(self) -> None:
         """Contributions and lens: from the cached result, the cached activations or a forward."""
         run, result = self._run, self._result
@@ -101,17 +104,17 @@ class Measurement:
         else:
             activations, keeps = _forward(run, keeps, beside)
             if keeps:
-                self._to_keep.append(partial(self._cache.keep_activations, result, activations))
+                self._keep_later(self._cache.keep_activations, result, activations)
         provenance = self._model.provenance(datetime.now(UTC), run.seconds)
         measured = dataclasses.replace(
             result, complete=True, unavailable={}, failed=(), provenance=provenance
         )
         if measured.measured:
             # Under what did not fail: so a run that is not asked for the rest finds it.
-            self._to_keep.append(partial(self._cache.keep_pass, result, measured))
+            self._keep_later(self._cache.keep_pass, result, measured)
         for metric, value in run.beside_lens:
             run.emit_whole(metric, value)
-            self._to_keep.append(partial(self._cache.keep_metric, result, metric, value))
+            self._keep_later(self._cache.keep_metric, result, metric, value)
 
     def _comes_with_lens(self, metric: Metric) -> bool:
         """Whether the lens is to bring a metric: it is asked for, can be had and is not known."""
@@ -161,19 +164,19 @@ class Measurement:
             if not self._has_lens(metric):
                 return
             fit = self._lens(metric.through).fit.digest
-        found = None if self._fresh else self._cache.of_metric(result, metric, fit)
-        if found is not None and found.is_whole:
-            run.emit_whole(metric, found)
+        partial = None if self._fresh else self._cache.of_metric(result, metric, fit)
+        if partial is not None and partial.is_whole:
+            run.emit_whole(metric, partial)
             return
         if reason := self._why_no_room(metric, rooms):
             result.fail(metric.name, reason)
             return
         try:
-            run.attempt(metric.name, partial(run.compute, metric, context, found))
+            run.attempt(metric.name, functools.partial(run.compute, metric, context, partial))
         finally:
             value = result.measured.get(metric.name)
             if value is not None:
-                self._to_keep.append(partial(self._cache.keep_metric, result, metric, value, fit))
+                self._keep_later(self._cache.keep_metric, result, metric, value, fit)
 
     def _why_no_room(self, metric: Metric, rooms: Rooms) -> str:
         model, run = self._model, self._run

@@ -211,7 +211,7 @@ class Run:
         embedding = self._model.loaded.model.get_input_embeddings()
         return self._ids.to(execution_device(embedding))
 
-    def compute(self, metric: Metric, context: MetricContext, held: MetricResult | None) -> None:
+    def compute(self, metric: Metric, context: MetricContext, partial: MetricResult | None) -> None:
         """Compute a metric, from what was done of it before, and tell how long it takes.
 
         What an attempt before this one finished is not done again.
@@ -219,17 +219,17 @@ class Run:
         Raises:
             DepthError: not all of its values are numbers; what there is of it is kept.
         """
-        begun = self.result.measured.get(metric.name, held)
+        partial = self.result.measured.get(metric.name, partial)
         expected = seconds_of(metric, self.result, self._model.pace)
         left = -1.0 if expected is None else expected
         self._emit(MetricRows(self._run_id, metric.name, None, 0, 0, self.seconds, left))
         began = time.perf_counter()
-        self._time_left = TimeLeft(began, None if begun is not None else 0.0)
+        self._time_left = TimeLeft(began, None if partial is not None else 0.0)
         context.metric = metric.name
-        value = metric.kernel()(context, begun)
+        value = metric.kernel()(context, partial)
         seconds, self._time_left = time.perf_counter() - began, None
         self.emit_whole(metric, value)
-        if begun is None:
+        if partial is None:
             self._emit_pace(with_metric(self._model.pace, metric, self.result, seconds))
         if not value.is_whole:
             raise DepthError(

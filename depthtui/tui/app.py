@@ -114,14 +114,14 @@ class DepthApp(App[int]):
         self._spec = spec
         self._given = given
         self._settings_list: SettingsList | None = None
-        self._heeded = settings
+        self._shown_settings = settings
 
     @cached_property
     def explorer(self) -> Explorer:
         """What is shown; it brings NumPy along, for which the first frame does not wait."""
         from depthtui.tui.state.explorer import Explorer
 
-        return Explorer(self._spec, self._heeded, self, self._given)
+        return Explorer(self._spec, self._shown_settings, self, self._given)
 
     # Starting and ending ----------------------------------------------------
 
@@ -143,7 +143,7 @@ class DepthApp(App[int]):
 
     def _tell_of_keys(self) -> None:
         """Remap keys as the settings say, and say what is wrong with that."""
-        keys = self._heeded.keys
+        keys = self._shown_settings.keys
         self.set_keymap(keymap.complete(keys))
         unknown = sorted(set(keys) - {binding.id for binding in keymap.ALL})
         if unknown:
@@ -445,7 +445,7 @@ class DepthApp(App[int]):
 
     def _edit(self, kind: type[EditedList]) -> None:
         """Open a list of what the settings file keeps."""
-        self._heeded = self.explorer.settings
+        self._shown_settings = self.explorer.settings
         self.settings_list.read_file()
         self.push_screen(kind(self.settings_list, self.take_settings), self._tell_unwritten)
 
@@ -460,8 +460,8 @@ class DepthApp(App[int]):
         from depthtui.metrics import MEASURE_BY_NAME
         from depthtui.tui.screens.pane_screen import PaneScreen
 
-        before, now = self._heeded, self.explorer.settings
-        self._heeded = now
+        before, now = self._shown_settings, self.explorer.settings
+        self._shown_settings = now
         self._take_theme()
         self.set_keymap(keymap.complete(now.keys))
         for screen in self.screen_stack:
@@ -475,7 +475,7 @@ class DepthApp(App[int]):
 
     def _take_theme(self) -> None:
         """Show the theme of the settings, or the explorer's own where there is no such one."""
-        wanted = self._heeded.theme
+        wanted = self._shown_settings.theme
         self.theme = wanted if wanted in self.available_themes else DEFAULT_THEME
 
     # Keys -------------------------------------------------------------------

@@ -322,7 +322,7 @@ def test_spans_that_are_done_are_not_searched_again(monkeypatch: pytest.MonkeyPa
         searched(effects, monkeypatch, span=8, on_tokens=stop)
     begun = stopped[-1]
     assert (begun.settled, begun.is_whole, begun.done) == (16, False, list(range(16)))
-    ended, asked_for = searched(effects, monkeypatch, span=8, result=begun)
+    ended, asked_for = searched(effects, monkeypatch, span=8, partial=begun)
     assert min(tokens[0] for _, tokens in asked_for) == 16
     assert asked_for == [place for place in all_asked if place[1][0] >= 16]
     np.testing.assert_array_equal(ended.effect, fresh.effect)
@@ -404,7 +404,7 @@ def test_what_a_stopped_search_has_done_is_not_done_again(
     whole = stopped.effect.copy()
     stopped.effect[:, 6:9] = np.nan
     assert not stopped.is_whole
-    again, asked_for = searched(effects, monkeypatch, result=stopped)
+    again, asked_for = searched(effects, monkeypatch, partial=stopped)
     assert {tokens for _, tokens in asked_for} == {(6,), (7,), (8,)}
     np.testing.assert_array_equal(again.effect, whole)
 
@@ -428,8 +428,8 @@ def test_checks_of_a_block_count_once_it_is_done(monkeypatch: pytest.MonkeyPatch
         with monkeypatch.context() as patch:
             patch.setattr(FakeEraser, "effects", effects_until)
             with contextlib.suppress(InterruptedError):
-                searched(effects, patch, result=begun)
-        ended, _ = searched(effects, monkeypatch, result=begun)
+                searched(effects, patch, partial=begun)
+        ended, _ = searched(effects, monkeypatch, partial=begun)
         assert (ended.checks, ended.disagreeing) == (fresh.checks, fresh.disagreeing)
 
 

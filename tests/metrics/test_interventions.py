@@ -213,7 +213,7 @@ def test_erasure_that_goes_on_keeps_its_floor():
     baseline = [residual.mean(dim=0) for residual in replay.residual]
     left = residual_erasure(replay, anatomy.unembedding, baseline, 6)
     left.effect[:, 3:8], left.floor = np.nan, 0.25
-    assert residual_erasure(replay, anatomy.unembedding, baseline, 6, result=left).floor == 0.25
+    assert residual_erasure(replay, anatomy.unembedding, baseline, 6, partial=left).floor == 0.25
 
 
 def test_nothing_is_computed_twice():
@@ -590,7 +590,7 @@ def test_integrated_gradients_go_on_where_they_were_left():
         anatomy.unembedding,
         6,
         on_layer=lambda layer, _result: done.append(layer),
-        result=whole,
+        partial=whole,
     )
     assert done == [2, 3]
     np.testing.assert_allclose(again.attribution, kept, atol=1e-6)

@@ -54,8 +54,10 @@ class Ablation(MetricResult):
     chosen: tuple[int, ...] = ()
 
     @property
-    def is_whole(self) -> bool:
-        return bool(np.isfinite(self.loss_change[list(self.chosen) or slice(None)]).all())
+    def is_known(self) -> np.ndarray:
+        """Whether each chosen layer is."""
+        changes = self.loss_change[list(self.chosen) or slice(None)]
+        return np.asarray(np.isfinite(changes).all(axis=1))
 
     @property
     def floor(self) -> float:

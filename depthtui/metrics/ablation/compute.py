@@ -19,8 +19,8 @@ from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay
 
 
-def compute(context: Context, partial: object) -> Ablation:
-    """The metric of a run."""
+def compute(context: Context, partial: Ablation | None) -> Ablation:
+    """The metric of a run; the layers that `partial` has are not left out again."""
     replay, chosen = context.replay, chosen_layers(context.result)
     part = layers_a_part(len(chosen or range(replay.n_layers)))
     return ablation_loss(
@@ -31,7 +31,7 @@ def compute(context: Context, partial: object) -> Ablation:
         min(part, context.layers_at_once(replay.n_tokens)),
         lambda done, total, value: context.report(value, done, total),
         chosen,
-        partial if isinstance(partial, Ablation) else None,
+        partial,
     )
 
 
@@ -41,7 +41,7 @@ def ablation_loss(
     skipped: Sequence[Tensor],
     part: str = "layer",
     layers_at_once: int = 0,
-    on_rows: Callable[[int, int, Ablation | None], None] = lambda done, total, ablation: None,
+    on_rows: Callable[[int, int, Ablation | None], None] = lambda done, total, partial: None,
     chosen: Sequence[int] = (),
     partial: Ablation | None = None,
 ) -> Ablation:
@@ -70,11 +70,10 @@ def ablation_loss(
     done = total - sum(count - 1 - layer for layer in missing)
     size = layers_at_once or count
 
-    def known() -> Ablation:
+    def result() -> Ablation:
         changed = changes.numpy().copy()
         return Ablation(part, clean[0].numpy(), changed, unchanged.numpy(), tuple(chosen))
 
-    so_far = partial
     with torch.no_grad():
         clean = token_losses(unembedding, replay.residual[-1][None], replay.ids)
         for stop in range(len(missing), 0, -size):
@@ -83,15 +82,15 @@ def ablation_loss(
             for layer in range(group[0], count):
                 sweep.run(layer)
                 done += sweep.n_runs
-                on_rows(done, total, so_far)
+                on_rows(done, total, partial)
                 if layer in group:
                     sweep.begin(layer)
             ((_, ends),) = sweep.ends()
             moved = token_losses(unembedding, ends, replay.ids) - clean
             unchanged = torch.maximum(unchanged, moved[0].abs())
             changes[group] = moved[1:]
-            so_far = known()
-    return so_far or known()
+            partial = result()
+    return partial or result()
 
 
 def token_losses(unembedding: Unembedding, residual: Tensor, ids: Tensor) -> Tensor:

@@ -65,8 +65,9 @@ class AnswersKept(MetricResult):
     chosen: tuple[int, ...] = ()
 
     @property
-    def is_whole(self) -> bool:
-        return bool(np.isfinite(self.right[list(self.chosen) or slice(None)]).all())
+    def is_known(self) -> np.ndarray:
+        """Whether each chosen layer is."""
+        return np.asarray(np.isfinite(self.right[list(self.chosen) or slice(None)]))
 
     @property
     def n_tokens(self) -> int:

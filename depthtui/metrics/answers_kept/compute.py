@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -18,14 +17,13 @@ def compute(context: Context, partial: AnswersKept | None) -> AnswersKept:
     result = context.result
     start, layers = result.answer_start, layers_gone_through(result)
     count = len(result.tokens) - start
-    found = _begun(context) if partial is None else partial
-    missing = [layer for layer in layers if not np.isfinite(found.right[layer])]
+    kept = _clean(context) if partial is None else partial
+    missing = [layer for layer in layers if not np.isfinite(kept.right[layer])]
     # Written with nothing left out, once alone and once among the others.
     texts = [*[None] * (partial is None), *missing]
     size = min(1 + layers_a_part(len(missing)), context.texts_at_once(len(texts)))
     total = (1 + len(layers)) * count
     done = total - len(texts) * count
-    known = partial
     for first in range(0, len(texts), size):
         part = texts[first : first + size]
 
@@ -33,24 +31,24 @@ def compute(context: Context, partial: AnswersKept | None) -> AnswersKept:
             written: int,
             done: int = done,
             texts: int = len(part),
-            known: AnswersKept | None = known,
+            partial: AnswersKept | None = partial,
         ) -> None:
-            context.report(known, done + written * texts, total)
+            context.report(partial, done + written * texts, total)
 
         rows = context.write(start, part, on_token)
         done += len(part) * count
         # What was told of stays as it was.
-        found = known = deepcopy(found)
+        kept = partial = kept.copied()
         for layer, answer in zip(part, rows, strict=True):
             if layer is None:
-                found.unchanged[start:] = answer
+                kept.unchanged[start:] = answer
             else:
-                found.without[layer, start:] = answer
-                found.right[layer] = _is_right(context, answer)
-    return found
+                kept.without[layer, start:] = answer
+                kept.right[layer] = _is_right(context, answer)
+    return kept
 
 
-def _begun(context: Context) -> AnswersKept:
+def _clean(context: Context) -> AnswersKept:
     """The answer with nothing left out, written alone."""
     result = context.result
     (clean,) = context.write(result.answer_start, [None])

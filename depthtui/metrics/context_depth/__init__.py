@@ -67,10 +67,6 @@ class ContextDepth(MetricResult):
         return np.asarray(np.isfinite(self.loss_change[:, self.start - 1 :]).all(axis=1))
 
     @property
-    def is_whole(self) -> bool:
-        return bool(self.is_known.all())
-
-    @property
     def floor(self) -> float:
         """The largest change of a token's loss with nothing left out."""
         return float(np.nanmax(np.abs(self.unchanged), initial=0.0))

@@ -8,7 +8,6 @@ joins behind it, and is nothing but the tokens from `start` on.
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 
 import numpy as np
 import torch
@@ -40,7 +39,7 @@ def context_depth(
     unembedding: Unembedding,
     start: int,
     layers_at_once: int = 0,
-    on_rows: Callable[[int, int, ContextDepth], None] = lambda done, total, known: None,
+    on_rows: Callable[[int, int, ContextDepth], None] = lambda done, total, partial: None,
     partial: ContextDepth | None = None,
 ) -> ContextDepth:
     """Let the tokens before `start` skip all layers from each depth on, and measure the loss.
@@ -59,10 +58,10 @@ def context_depth(
     if not 0 < start < replay.n_tokens:
         raise ValueError("a token must come before the first that is run in full")
     count, ids = replay.n_layers, replay.ids[start - 1 :]
-    found = partial or ContextDepth.unknown(count, replay.n_tokens, start=start)
+    result = partial or ContextDepth.unknown(count, replay.n_tokens, start=start)
     reads = slice(start - 1, None)
     # What is left out in the last layer alone changes nothing that a later token reads.
-    missing = [depth for depth in range(count - 1) if not found.is_known[depth]]
+    missing = [depth for depth in range(count - 1) if not result.is_known[depth]]
     total = count * (count - 1) // 2
     done = total - sum(count - 1 - depth for depth in missing)
     size = layers_at_once or count
@@ -76,26 +75,26 @@ def context_depth(
         clean_ends = replay.residual[-1][None, start:]
         clean, *last = losses([count, count - 1, count], clean_ends.expand(3, -1, -1))
         if partial is None:
-            found.loss_change[count - 1 :, reads] = (torch.stack(last) - clean).numpy()
+            result.loss_change[count - 1 :, reads] = (torch.stack(last) - clean).numpy()
             alone = torch.cat([replay.ids[:1], replay.ids[start:]])
             apart = token_losses(unembedding, replay.last_residual(alone)[None], alone)[0]
-            found.without_context[reads] = (apart - clean).numpy()
-            found.unchanged[reads] = 0.0
+            result.without_context[reads] = (apart - clean).numpy()
+            result.unchanged[reads] = 0.0
         for stop in range(len(missing), 0, -size):
             group = missing[max(0, stop - size) : stop]
             rows = _Rows(replay, start, group[0])
             for layer in range(group[0], count):
                 rows.run(layer)
                 done += len(rows.depths)
-                on_rows(done, total, found)
+                on_rows(done, total, result)
                 if layer in group:
                     rows.join(layer)
             moved = (losses([count, *group], rows.ends()) - clean).numpy()
             # What was told of stays as it was.
-            found = deepcopy(found)
-            found.unchanged[reads] = np.maximum(found.unchanged[reads], np.abs(moved[0]))
-            found.loss_change[group, reads] = moved[1:]
-    return found
+            result = result.copied()
+            result.unchanged[reads] = np.maximum(result.unchanged[reads], np.abs(moved[0]))
+            result.loss_change[group, reads] = moved[1:]
+    return result
 
 
 class _Rows:

@@ -60,10 +60,6 @@ class DirectEffects(MetricResult):
         """Whether each column is, `[L]`."""
         return np.asarray(np.isfinite(self.layers[list(self.chosen) or slice(None)]).all(axis=0))
 
-    @property
-    def is_whole(self) -> bool:
-        return bool(self.is_known.all())
-
 
 @dataclass(frozen=True)
 class PooledEffects:

@@ -40,7 +40,7 @@ def direct_effects(
     skipped: Sequence[Tensor],
     positions: Sequence[int],
     part: str = "layer",
-    on_rows: Callable[[int, int, DirectEffects], None] = lambda done, total, known: None,
+    on_rows: Callable[[int, int, DirectEffects], None] = lambda done, total, partial: None,
     sources_at_once: int = 0,
     chosen: Sequence[int] = (),
     partial: DirectEffects | None = None,
@@ -69,11 +69,11 @@ def direct_effects(
     else:
         effects, floor = torch.from_numpy(partial.layers.copy()), partial.floor
 
-    def known() -> DirectEffects:
+    def result() -> DirectEffects:
         values = effects.numpy().copy()
         return DirectEffects(part, tuple(positions), values, floor, tuple(chosen))
 
-    is_known = known().is_known
+    is_known = result().is_known
     missing = [reader for reader in range(1, count) if not is_known[reader]]
     total = sum(count - 1 - layer for layer in layers)
     done = total - sum(layer < reader for reader in missing for layer in layers)
@@ -92,8 +92,8 @@ def direct_effects(
                     largest = torch.maximum(largest, torch.stack(changes).amax(dim=1))
                 effects[group, reader] = largest
                 done += len(group)
-                on_rows(done, total, known())
-    return known()
+                on_rows(done, total, result())
+    return result()
 
 
 def _unread(replay: Replay, skipped: Sequence[Tensor], source: int, reader: int) -> Tensor:

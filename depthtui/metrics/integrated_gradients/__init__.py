@@ -53,9 +53,9 @@ class IntegratedGradients(MetricResult):
     chosen: tuple[int, ...] = ()
 
     @property
-    def is_whole(self) -> bool:
-        layers = list(self.chosen) or slice(None)
-        return bool(np.isfinite(self.completeness_error[layers]).all())
+    def is_known(self) -> np.ndarray:
+        """Whether each chosen layer is."""
+        return np.asarray(np.isfinite(self.completeness_error[list(self.chosen) or slice(None)]))
 
 
 _POINTS = 40

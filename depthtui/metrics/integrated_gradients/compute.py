@@ -71,7 +71,7 @@ def compute(context: Context, partial: IntegratedGradients | None) -> Integrated
         settings.tolerance,
         steps=settings.riemann_steps,
         on_layer=report,
-        result=partial,
+        partial=partial,
         layers=chosen_layers(context.result) or None,
         most_tokens=context.tokens_with_gradients,
     )
@@ -84,8 +84,8 @@ def integrated_gradients(
     tolerance: float = 0.01,
     most_points: int = 2048,
     steps: int = 0,
-    on_layer: Callable[[int, IntegratedGradients], None] = lambda layer, result: None,
-    result: IntegratedGradients | None = None,
+    on_layer: Callable[[int, IntegratedGradients], None] = lambda layer, partial: None,
+    partial: IntegratedGradients | None = None,
     layers: Sequence[int] | None = None,
     most_tokens: int = 0,
 ) -> IntegratedGradients:
@@ -101,12 +101,13 @@ def integrated_gradients(
         most_points: gradients after which a layer is given up as not reached.
         steps: if positive, so many left-Riemann steps instead (the paper: 256).
         on_layer: called with each finished layer.
-        result: layers that are finished already are not computed again.
+        partial: what was done before, to go on from; it is filled in.
         layers: which to compute; None for all.
         most_tokens: tokens whose gradients are taken at once; 0 for half of the replay's batch.
     """
     if not 0 < answer_start < replay.n_tokens:
         raise ValueError("the answer must begin after the first token and before the end")
+    result = partial
     if result is None:
         result = IntegratedGradients(
             attribution=np.full((replay.n_layers, replay.n_tokens), np.nan, np.float32),

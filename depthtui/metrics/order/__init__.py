@@ -56,10 +56,6 @@ class Order(MetricResult):
         return np.asarray(np.isfinite(self.swapped).all(axis=1))
 
     @property
-    def is_whole(self) -> bool:
-        return bool(self.is_known.all())
-
-    @property
     def floor(self) -> float:
         """The largest change of a token's loss with nothing reordered."""
         return float(np.abs(self.unchanged).max(initial=0.0))

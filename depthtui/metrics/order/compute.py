@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 
 import numpy as np
 import torch
@@ -33,7 +32,7 @@ def order(
     replay: Replay,
     unembedding: Unembedding,
     pairs_at_once: int = 0,
-    on_rows: Callable[[int, int, Order | None], None] = lambda done, total, known: None,
+    on_rows: Callable[[int, int, Order | None], None] = lambda done, total, partial: None,
     partial: Order | None = None,
 ) -> Order:
     """Run each layer and the next one side by side, and swapped, and measure the loss.
@@ -49,10 +48,10 @@ def order(
         partial: what was done before, to go on from.
     """
     count = replay.n_layers
-    found = partial or Order.unknown(count, replay.n_tokens)
+    result = partial or Order.unknown(count, replay.n_tokens)
     if partial is None:
-        found.unchanged[:] = 0.0
-    missing = [pair for pair in range(count - 1) if not found.is_known[pair]]
+        result.unchanged[:] = 0.0
+    missing = [pair for pair in range(count - 1) if not result.is_known[pair]]
     # Of the pair l two layers, and for each of its two runs those behind.
     total = count * (count - 1)
     done = total - sum(2 * (count - 1 - pair) for pair in missing)
@@ -71,13 +70,13 @@ def order(
                 else:
                     rows = replay.run_layer(layer, rows)
                     done += len(rows) - 1
-                on_rows(done, total, found if found.is_known.any() else None)
+                on_rows(done, total, result if result.is_known.any() else None)
             moved = (token_losses(unembedding, rows, replay.ids) - clean).numpy()
             # What was told of stays as it was.
-            found = deepcopy(found)
-            found.unchanged[:] = np.maximum(found.unchanged, np.abs(moved[0]))
-            found.parallel[group], found.swapped[group] = moved[1::2], moved[2::2]
-    return found
+            result = result.copied()
+            result.unchanged[:] = np.maximum(result.unchanged, np.abs(moved[0]))
+            result.parallel[group], result.swapped[group] = moved[1::2], moved[2::2]
+    return result
 
 
 def _with(rows: Tensor, row: Tensor) -> Tensor:

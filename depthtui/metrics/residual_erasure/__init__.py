@@ -89,8 +89,9 @@ class ResidualErasure(MetricResult):
         return [token for token in self.erased if done[token]]
 
     @property
-    def is_whole(self) -> bool:
-        return len(self.done) == len(self.erased)
+    def is_known(self) -> np.ndarray:
+        """Whether each erased token is."""
+        return np.isin(self.erased, self.done)
 
     def until(self, threshold: float) -> np.ndarray:
         """The last depth at which erasing each token has at least this effect, `[T]`.

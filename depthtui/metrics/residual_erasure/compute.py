@@ -73,8 +73,8 @@ def residual_erasure(
     unembedding: Unembedding,
     baseline: Sequence[Tensor],
     answer_start: int,
-    on_tokens: Callable[[int, ResidualErasure], None] = lambda done, result: None,
-    result: ResidualErasure | None = None,
+    on_tokens: Callable[[int, ResidualErasure], None] = lambda done, partial: None,
+    partial: ResidualErasure | None = None,
     chosen: Sequence[int] = (),
     tokens: Sequence[int] = (),
     threshold: float = 0.0,
@@ -89,7 +89,7 @@ def residual_erasure(
         baseline: the mean residual at depths 0 … L, each `[d]`.
         answer_start: index of the answer's first token, at least 1.
         on_tokens: called with the number of tokens done and what is known by then.
-        result: columns that are done already are not computed again.
+        partial: what was done before, to go on from; it is filled in.
         chosen: the depths, in order; none for every one.
         tokens: those to erase, in order, but the last one; none for every one.
         threshold: if positive, bisect each token's depths for the last one whose effect
@@ -105,6 +105,7 @@ def residual_erasure(
     """
     if not 0 < answer_start < replay.n_tokens:
         raise ValueError("the answer must begin after the first token and before the end")
+    result = partial
     if result is None:
         shape = (replay.n_layers + 1, replay.n_tokens)
         effect = np.full(shape, np.nan, np.float32)
