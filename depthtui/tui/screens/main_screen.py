@@ -229,8 +229,9 @@ class MainScreen(PlacesScreen):
         self.query_one(PaneTabs).set_class(covers, "covered")
 
     def advance(self, progress: Progress) -> None:
-        """Show how far a load is."""
-        self._progress_pane().advance(progress)
+        """Show how far a load is, unless the screen is gone."""
+        if self.is_running:
+            self._progress_pane().advance(progress)
 
     def _progress_pane(self) -> ProgressPane:
         """The pane of the load that goes on, emptied when another one began."""
