@@ -41,7 +41,7 @@ RUNNING = [
     key("enter,c", "run_on", "run on", "Let a halted run go on to its end", "run_on", True),
     key("escape", "stop", "stop", "Stop the run and keep what it computed", "stop", True),
     key("R", "restart", "restart engine", "Start the engine again", "restart", True),
-    key("R", "bring_back", "last session", "Bring the last session back", "bring_back", True),
+    key("R", "bring_back", "last session", "Bring the last session back", "bring_back"),
 ]
 """Listed first, so that the footer leads with them while they apply."""
 
@@ -54,11 +54,19 @@ FINDING = [
 
 CHOOSING = [
     key("r", "run", "run", "Run the prompt again", "run", True),
+    key(
+        "enter",
+        "verdict",
+        "verdict",
+        "Go to the verdict, and compute what it lacks",
+        "verdict",
+        True,
+    ),
     key("s", "run_stepping", "step", "Run and halt after each layer", "run_stepping", True),
     key("p", "prompts('write')", "prompt", "Write, paste or open a prompt", "prompt", True),
     key("t", "prompts('tasks')", "task", "Choose a prompt by its difficulty", "task"),
     key("m", "models", "model", "Choose a model", "model", True),
-    key("v", "measures", "measure", "Choose what the heatmap shows", "measure", True),
+    key("v", "measures", "measure", "Choose what the heatmap shows", "measure"),
     key(
         "V",
         "skip_variant",

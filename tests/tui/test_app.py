@@ -52,7 +52,8 @@ async def test_left_untouched_it_ends_in_a_filled_screen(
         assert it.session.current.state is RunState.FINISHED
         for pane in it.main.panes:
             assert pane.result is it.session.current.result
-        await it.until(lambda: it.screen_text().split("\n")[-1].startswith("r run"), "the footer")
+        last = "⏎ verdict r run"
+        await it.until(lambda: it.screen_text().split("\n")[-1].startswith(last), "the footer")
         titles = ["SmolLM2", "Layer contribution"]
         if size[0] >= 120:
             titles += ["Logit lens", "Depth curves", "Verdict · 1 of"]

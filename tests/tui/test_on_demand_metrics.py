@@ -19,6 +19,7 @@ from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.settings import load_settings
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.state.session import RunState
 from tests.builders.engines import SECONDS_A_TOKEN
@@ -48,6 +49,25 @@ async def test_i_fills_in_maps_that_leave_places_empty(tmp_path: Path, measure: 
         assert np.isnan(values[:, -1]).all()
         await it.until(lambda: "loss change, nats" in it.screen_text())
         await it.until(lambda: "i computes it" not in it.screen_text())
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_enter_goes_to_the_verdict_and_computes_it(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with explore(tmp_path, size=size) as it:
+        before = set(it.session.current.result.measured)
+        await it.press("d", "tab", "enter")
+        verdict = it.main.query_one(VerdictPane)
+        await it.until(lambda: it.main.focused is verdict and verdict.display)
+        await it.ready()
+        quick = set(it.session.current.result.measured) - before
+        assert {"similarity", "ablation"} <= quick
+        await it.press("shift+tab", "enter")
+        await it.ready()
+        await it.until(lambda: "residual_erasure" in it.session.current.result.measured)
+        await it.press("enter")
+        assert it.app.screen is it.main
 
 
 async def test_v_goes_to_the_heatmap_whose_key_is_offered(tmp_path: Path) -> None:

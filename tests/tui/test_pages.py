@@ -153,9 +153,9 @@ async def test_the_verdict_computes_the_quick_metrics_together_and_then_the_othe
         quick = next_measures(run.result)
         assert "ablation" in quick
         assert "residual_erasure" not in quick
-        assert "then i computes" in "\n".join(lines(pane))
+        assert "enter computes" in "\n".join(lines(pane))
         it.main.action_go_to("verdict")
-        await it.until(lambda: "then i" not in "\n".join(lines(pane)))
+        await it.until(lambda: "i computes" in "\n".join(lines(pane)))
         await it.press("i")
         await it.until(lambda: set(quick) <= set(run.result.measured))
         await it.ready()

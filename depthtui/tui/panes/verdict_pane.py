@@ -405,7 +405,7 @@ class VerdictPane(ThresholdPage):
         time = f", {about(sum(known))}" if len(known) == len(names) else ""
         if not time and len(names) == 1:
             time = f": {METRIC_BY_NAME[names[0]].cost}"
-        return f"{'' if self.has_focus else 'tab here, then '}i computes {what}{time}"
+        return f"{'i' if self.has_focus else 'enter'} computes {what}{time}"
 
     def _state_words(self, metric: Metric) -> tuple[str, bool]:
         """Whether it is being computed, or what it costs."""

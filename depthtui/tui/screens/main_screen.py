@@ -401,13 +401,24 @@ class MainScreen(PlacesScreen):
 
     def action_compute(self) -> None:
         """Compute what the pane with the focus lacks; where that is nothing, explain it."""
+        if not self._compute(self.active_pane):
+            self.action_explain()
+
+    def action_verdict(self) -> None:
+        """Go to the verdict, and compute what it lacks."""
+        pane = self.query_one(VerdictPane)
+        self._activate(pane)
+        self._compute(pane)
+
+    def _compute(self, pane: Pane) -> bool:
+        """Compute what a pane lacks, or say why not; False where it lacks nothing."""
         run = self.run
         if run is None or run.result is None:
-            return
-        wanted, why_not = run.to_compute(self.active_pane.computes())
+            return True
+        wanted, why_not = run.to_compute(pane.computes())
         if not wanted and not why_not:
-            self.action_explain()
-        elif self.explorer.phase is Phase.SWEEPING:
+            return False
+        if self.explorer.phase is Phase.SWEEPING:
             self.notify(SWEEPING, severity="warning", markup=False)
         elif not self.explorer.has_model_of(run):
             self.notify(OTHER_MODEL, markup=False)
@@ -416,6 +427,7 @@ class MainScreen(PlacesScreen):
             self.redraw()
         else:
             self.notify(printable_sentence(why_not), markup=False)
+        return True
 
     def action_mark_answer(self) -> None:
         """Let the answer begin at the token under the cursor, or take that back."""

@@ -26,9 +26,9 @@ PANES = {
 
 KEYS = {
     ("left", "down", "up", "right"): "move the one cursor that all panes share",
+    ("verdict",): "compute how many layers are used",
     ("next_pane",): "go to the next pane",
     ("prompt",): "write, paste or open a prompt",
-    ("model",): "choose a model",
     ("help",): "every key that works here, searchable",
 }
 """Ids of bindings, and what they do."""
