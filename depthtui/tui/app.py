@@ -170,9 +170,9 @@ class DepthApp(App[int]):
             gc.freeze()
             gc.enable()
         if self.explorer.settings.use_cache:
-            self.explorer.last_session.offered = kept_session(self._session_file, self._warn)
+            self.explorer.offered = kept_session(self._session_file, self._warn)
             self.explorer.paces = kept_paces(paces_path(self.explorer.cache_dir))
-        if self._welcomes and self.explorer.last_session.offered is None:
+        if self._welcomes and self.explorer.offered is None:
             self.action_welcome()
         self._check_room(self.size)
         self.explorer.start()

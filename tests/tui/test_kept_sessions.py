@@ -198,7 +198,7 @@ async def test_what_is_damaged_is_said_and_set_aside(tmp_path: Path, told: list[
     path.write_bytes(damaged[0])
     async with explore(tmp_path) as it:
         assert any("set aside" in message for message in told)
-        assert it.app.explorer.last_session.offered is None
+        assert it.app.explorer.offered is None
 
 
 def test_how_old_it_is_in_words(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ async def test_a_last_session_is_no_first_start(tmp_path: Path) -> None:
         await it.press("enter")
         it.app._keep_session()
     async with explore(tmp_path, welcomes=True) as it:
-        assert it.app.explorer.last_session.offered is not None
+        assert it.app.explorer.offered is not None
         assert it.app.screen is it.main
 
 

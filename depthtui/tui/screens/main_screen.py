@@ -38,6 +38,7 @@ from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.screens.places_screen import PlacesScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.kept_session import words_of
+from depthtui.tui.state.last_session import bring_back
 from depthtui.tui.state.phase import WHY_BUSY, Phase
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.status import status_of
@@ -145,7 +146,7 @@ class MainScreen(PlacesScreen):
             self.explorer.phase,
             self.shown_result() is None,
             can_be_changed(self.run),
-            self.explorer.last_session.offered is None,
+            self.explorer.offered is None,
             len(self.explorer.session.results),
             self.is_searching,
         )
@@ -206,7 +207,7 @@ class MainScreen(PlacesScreen):
 
     def _show_offer(self) -> None:
         """Say that there is a last session, until something else is done."""
-        line, kept = self.query_one("#offer", Static), self.explorer.last_session.offered
+        line, kept = self.query_one("#offer", Static), self.explorer.offered
         offers = kept is not None and self._can_bring_back and len(self.explorer.session.runs) < 2
         line.display = offers
         if kept is not None and offers:
@@ -216,7 +217,7 @@ class MainScreen(PlacesScreen):
     @property
     def _can_bring_back(self) -> bool:
         restarts = self.explorer.phase in (Phase.DEAD, Phase.NO_MODEL)
-        return self.explorer.last_session.offered is not None and not restarts
+        return self.explorer.offered is not None and not restarts
 
     def _cover_panes(self, covers: bool) -> None:
         """Hide the panes, or bring them back."""
@@ -342,19 +343,19 @@ class MainScreen(PlacesScreen):
 
     def action_bring_back(self) -> None:
         """List the last session's runs, and show what was on the screen."""
-        kept, explorer = self.explorer.last_session.offered, self.explorer
+        kept, explorer = self.explorer.offered, self.explorer
         if kept is None:
             return
 
-        def bring_back() -> None:
+        def show() -> None:
             self.measure = MEASURE_BY_NAME[kept.measure]
-            run = explorer.last_session.bring_back()
+            run = bring_back(explorer)
             if run is not None:
                 self._return_to = run, Cursor(kept.layer, kept.token)
             self.redraw()
 
         lost = lost_by_opening(explorer, kept.runs[kept.shown]) if kept.shown >= 0 else ""
-        ask_first(self.app, explorer, lost, "bring_back", "brings it back", bring_back)
+        ask_first(self.app, explorer, lost, "bring_back", "brings it back", show)
 
     def action_next_prompt(self, step: int) -> None:
         """Run the next prompt of the same task, or as many further as the count says."""

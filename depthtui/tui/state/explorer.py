@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from depthtui.data.kept_session import KeptSession
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Configure,
@@ -44,7 +45,6 @@ from depthtui.tui.state.datasets import Datasets
 from depthtui.tui.state.engine import Engine, EngineDeath
 from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.kept_paces import joined, pace_key
-from depthtui.tui.state.last_session import LastSession
 from depthtui.tui.state.model_list import opened_last
 from depthtui.tui.state.model_writing import ModelWriting
 from depthtui.tui.state.phase import NotLoaded, Phase, Problem
@@ -52,7 +52,6 @@ from depthtui.tui.state.reading import Reading
 from depthtui.tui.state.session import Run, RunState, Session
 from depthtui.tui.state.toast import Toast
 from depthtui.tui.state.token_count import TokenCount
-from depthtui.tui.state.unfinished import unfinished
 
 if TYPE_CHECKING:
     from depthtui.sweep.plan import Cell, SweepPlan
@@ -106,7 +105,7 @@ class Explorer:
         writing: the model that is being written, or was last; or None.
         last_export: the file to read of what was exported last, or None.
         datasets: the published data sets that are here, and what was read of them.
-        last_session: the session of the last start.
+        offered: the last session, until it is brought back; or None.
         token_count: how many tokens a prompt has.
         compared: a run and its prompt's run on another model, once that is finished, until
             somebody takes them; or None.
@@ -140,7 +139,7 @@ class Explorer:
         self.datasets = Datasets(datasets_dir(settings.cache_folder))
         self.host = host
         self.reading = Reading(self)
-        self.last_session = LastSession(self)
+        self.offered: KeptSession | None = None
         self.token_count = TokenCount(self._free_engine)
         self._asked: tuple[Prompt, bool] | None = None
         self._engine: Engine | None = None
@@ -457,7 +456,8 @@ class Explorer:
 
     def stop(self) -> None:
         """Stop the live run, text or sweep, of which all stays that there is, or a load."""
-        if self._engine is not None and (self.phase is Phase.LOADING or unfinished(self)):
+        works = self.session.live is not None or any(work.is_live for work in self._work)
+        if self._engine is not None and (works or self.phase is Phase.LOADING):
             self._engine.send(Stop())
 
     def step(self, layers: int = 1) -> None:

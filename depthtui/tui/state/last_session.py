@@ -4,46 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.run import Prompt
+from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
 
-if TYPE_CHECKING:
-    from depthtui.tui.state.explorer import Explorer
 
-
-class LastSession:
-    """Brings the last session back into the explorer's own.
-
-    Args:
-        explorer: whose session that is.
-
-    Attributes:
-        offered: the last session, until it is brought back; or None.
-    """
-
-    def __init__(self, explorer: Explorer) -> None:
-        self.offered: KeptSession | None = None
-        self._explorer = explorer
-
-    def bring_back(self) -> Run | None:
-        """List its runs, and open the one that was on the screen: that one."""
-        kept, self.offered = self.offered, None
-        if kept is None:
-            return None
-        explorer = self._explorer
-        runs = explorer.session.restore(kept.runs)
-        explorer.settings = replace(
-            explorer.settings,
-            kl_threshold=kept.kl_threshold,
-            overlap_threshold=kept.overlap_threshold,
-        )
-        if kept.shown < 0:
-            return None
-        explorer.show_run(runs[kept.shown])
-        return runs[kept.shown]
+def bring_back(explorer: Explorer) -> Run | None:
+    """List the runs of the session that is offered; open the one that was shown, and return it."""
+    kept, explorer.offered = explorer.offered, None
+    if kept is None:
+        return None
+    runs = explorer.session.restore(kept.runs)
+    explorer.settings = replace(
+        explorer.settings,
+        kl_threshold=kept.kl_threshold,
+        overlap_threshold=kept.overlap_threshold,
+    )
+    if kept.shown < 0:
+        return None
+    explorer.show_run(runs[kept.shown])
+    return runs[kept.shown]
 
 
 def has_own_runs(explorer: Explorer) -> bool:

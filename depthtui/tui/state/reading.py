@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from depthtui.data.lens import LENS_CLASSES
 from depthtui.data.lens_view import lens_title
 from depthtui.data.run import RunResult
 from depthtui.metrics.lens_view import next_lens
-
-if TYPE_CHECKING:
-    from depthtui.tui.state.explorer import Explorer
+from depthtui.settings import Settings
 
 _THRESHOLDS = ("kl_threshold", "overlap_threshold")
 
@@ -20,20 +18,29 @@ _THRESHOLD_STEPS = 20
 """Steps of a threshold between 0 and 1; neither end is a threshold."""
 
 
+class Owner(Protocol):
+    """Whose settings are turned."""
+
+    settings: Settings
+
+    def change(self, **changes: Any) -> None:
+        """Replace some of the settings, for good."""
+
+
 class Reading:
-    """Turns what the explorer's settings say of that; only the lens is kept in the user's file.
+    """Turns what the settings say of that; only the lens is changed for good.
 
     Args:
-        explorer: whose settings these are.
+        owner: whose settings these are.
     """
 
-    def __init__(self, explorer: Explorer) -> None:
-        self._explorer = explorer
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
         self._first = self._thresholds
 
     @property
     def _thresholds(self) -> dict[str, float]:
-        return {name: getattr(self._explorer.settings, name) for name in _THRESHOLDS}
+        return {name: getattr(self._owner.settings, name) for name in _THRESHOLDS}
 
     @property
     def thresholds_turned(self) -> bool:
@@ -58,18 +65,18 @@ class Reading:
 
     def turn_lens(self, *results: RunResult) -> str:
         """Read depths through the next lens that there is for these runs; in words, for people."""
-        before = self._explorer.settings.lens
+        before = self._owner.settings.lens
         lens = next_lens(before, results)
         if lens == before:
             return "There is no other lens."
-        self._explorer.change(lens=lens)
+        self._owner.change(lens=lens)
         words = f"Depths are read through the {lens_title(lens)}."
         if any(result.get(LENS_CLASSES[lens]) is None for result in results):
             words += " It has not read this run yet: i has it read."
         return words
 
     def _set(self, **settings: Any) -> None:
-        self._explorer.settings = replace(self._explorer.settings, **settings)
+        self._owner.settings = replace(self._owner.settings, **settings)
 
 
 def _turned(threshold: float, steps: int) -> float:

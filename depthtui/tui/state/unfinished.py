@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from depthtui.data.kept_session import KeptRun
 from depthtui.metrics import METRIC_BY_NAME
+from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run, RunState
-
-if TYPE_CHECKING:
-    from depthtui.tui.state.explorer import Explorer
 
 
 def unfinished(explorer: Explorer) -> str:

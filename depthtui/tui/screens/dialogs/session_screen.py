@@ -62,7 +62,7 @@ class SessionScreen(ListDialog[SessionChoice]):
         yield Static(id="runs-head")
         yield OptionList(compact=True)
         yield Static("No runs yet: r runs the prompt.", id="no-runs")
-        kept = self._explorer.last_session.offered
+        kept = self._explorer.offered
         if kept is not None:
             words = f"R brings back the last {words_of(kept, datetime.now())}."
             yield Static(Content.styled(words, MUTED), id="last-session")
@@ -112,7 +112,7 @@ class SessionScreen(ListDialog[SessionChoice]):
             self._fill()
 
     def action_bring_back(self) -> None:
-        if self._explorer.last_session.offered is not None:
+        if self._explorer.offered is not None:
             self.dismiss(SessionChoice(brings_back=True))
 
     def action_delete(self) -> None:
