@@ -56,6 +56,10 @@ class Failure:
         """A failure of a cell, or of one prompt of it."""
         return cls(model_title(cell.model), cell.task.title, prompt, message)
 
+    def is_of(self, cell: Cell) -> bool:
+        """Whether it is of this cell, or of all cells of its model."""
+        return self.model == model_title(cell.model) and self.task in ("", cell.task.title)
+
     def __str__(self) -> str:
         prompt = "" if self.prompt is None else f"prompt {self.prompt + 1}"
         where = " · ".join(part for part in (self.model, self.task, prompt) if part)

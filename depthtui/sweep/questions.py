@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
+from typing import Generic
 
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import ModelSpec
@@ -24,7 +25,7 @@ from depthtui.sweep.comparisons import (
     disagree,
     trend,
 )
-from depthtui.sweep.plan import TaskChoice
+from depthtui.sweep.plan import Cell, TaskChoice
 from depthtui.sweep.summary import CellSummary, SweepSummary
 
 MOST_PAIRS = 3
@@ -57,6 +58,7 @@ class Answer:
         sentence: what the data support.
         found: the numbers, corrected over all comparisons of the question; None where the answer
             only describes.
+        cells: what it is about.
     """
 
     compared: str
@@ -64,6 +66,7 @@ class Answer:
     rule: str
     sentence: str
     found: Difference | Trend | None = None
+    cells: tuple[Cell, ...] = ()
 
     @property
     def claim(self) -> Claim | None:
@@ -101,6 +104,16 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class _Compared(Generic[Comparison]):
+    """A comparison before it is corrected: what, on what, of which cells."""
+
+    compared: str
+    on: str
+    result: Comparison
+    cells: Sequence[CellSummary]
+
+
+@dataclass(frozen=True)
 class Question:
     """A question, and what the sweep says to it; no answers where it was not asked."""
 
@@ -130,7 +143,13 @@ def _rules(cells: Iterable[CellSummary]) -> list[str]:
 def _sizes(summary: SweepSummary) -> Iterable[Answer]:
     """Counts and ratios from the smallest model of a family to the largest, task by task."""
     answers = [
-        Answer(f"{cells[0].title} to {cells[-1].title}", task.title, rule, _size(cells, rule))
+        Answer(
+            f"{cells[0].title} to {cells[-1].title}",
+            task.title,
+            rule,
+            _size(cells, rule),
+            cells=_cells(cells),
+        )
         for task in summary.plan.tasks
         for members in families(summary)
         if (cells := _by_size(summary, members, task))
@@ -139,7 +158,7 @@ def _sizes(summary: SweepSummary) -> Iterable[Answer]:
     everyone = summary.models
     if not answers and any(_by_size(summary, everyone, task) for task in summary.plan.tasks):
         titles = [summary.of_model(model)[0].title for model in everyone]
-        yield Answer(", ".join(titles), "all tasks", "", _UNLIKE)
+        yield Answer(", ".join(titles), "all tasks", "", _UNLIKE, cells=_cells(summary.cells))
     yield from answers
 
 
@@ -217,7 +236,7 @@ def _course(values: Sequence[float]) -> str:
 
 def _trainings(summary: SweepSummary) -> Iterable[Answer]:
     """Revisions of one model, in the order of their steps, on the prompts that all have run."""
-    found: list[tuple[str, str, Trend]] = []
+    found: list[_Compared[Trend]] = []
     for models in _trained(summary.models):
         first, last = models[0], models[-1]
         name = summary.of_model(first)[0].model.name.rsplit("/", 1)[-1]
@@ -225,10 +244,11 @@ def _trainings(summary: SweepSummary) -> Iterable[Answer]:
         for words, tasks in _subjects(summary.plan.tasks):
             steps = [_cells_on(summary, model, tasks) for model in models]
             parts = _shared(steps)
-            for rule in _rules(cell for cells in steps for cell in cells):
+            every = [cell for cells in steps for cell in cells]
+            for rule in _rules(every):
                 settings = summary.plan.summary
                 grown = trend(parts, settings, rule, paired=True, wording=TRAINED)
-                found.append((compared, words, grown))
+                found.append(_Compared(compared, words, grown, every))
     yield from _answers(found)
 
 
@@ -253,7 +273,7 @@ def step_of(revision: str) -> tuple[int, int] | None:
 
 def _precisions(summary: SweepSummary) -> Iterable[Answer]:
     """One model at fewer bits less the same model at the most."""
-    found: list[tuple[str, str, Difference]] = []
+    found: list[_Compared[Difference]] = []
     for model, *others in _precise(summary):
         for other in others:
             found += _compared(summary, model, other)
@@ -291,9 +311,7 @@ def _pairs(summary: SweepSummary) -> Iterable[Answer]:
     yield from _answers([answer for a, b in pairs for answer in _compared(summary, a, b)])
 
 
-def _compared(
-    summary: SweepSummary, a: ModelSpec, b: ModelSpec
-) -> Iterable[tuple[str, str, Difference]]:
+def _compared(summary: SweepSummary, a: ModelSpec, b: ModelSpec) -> Iterable[_Compared[Difference]]:
     """b less a by every rule, on every subject, on the prompts that both have run."""
     for words, tasks in _subjects(summary.plan.tasks):
         first, second = (_cells_on(summary, model, tasks) for model in (a, b))
@@ -302,7 +320,7 @@ def _compared(
             ours, theirs = _shared([first, second])
             for rule in _rules([*first, *second]):
                 change = difference(ours, theirs, first[0].settings, True, rule)
-                yield compared, words, change
+                yield _Compared(compared, words, change, [*first, *second])
 
 
 def _cells_on(
@@ -349,23 +367,28 @@ def _parts_by_text(cells: Iterable[CellSummary]) -> dict[str, PromptCurves]:
 
 
 def _trends(summary: SweepSummary) -> Iterable[Answer]:
-    found: list[tuple[str, str, Trend]] = []
+    found: list[_Compared[Trend]] = []
     for model in summary.models:
         by_task = {cell.cell.task: cell for cell in summary.of_model(model) if cell.parts}
         for words, tasks in _ordered(by_task):
             cells = [by_task[choice] for choice in tasks]
             for rule in _rules(cells):
                 each = trend([cell.parts for cell in cells], cells[0].settings, rule)
-                found.append((cells[0].title, words, each))
-    subjects = list(dict.fromkeys(on for _, on, _ in found))
-    yield from _answers(sorted(found, key=lambda comparison: subjects.index(comparison[1])))
+                found.append(_Compared(cells[0].title, words, each, cells))
+    subjects = list(dict.fromkeys(comparison.on for comparison in found))
+    yield from _answers(sorted(found, key=lambda comparison: subjects.index(comparison.on)))
 
 
-def _answers(found: Sequence[tuple[str, str, Comparison]]) -> Iterable[Answer]:
+def _answers(found: Sequence[_Compared[Comparison]]) -> Iterable[Answer]:
     """What was compared, on what, and how; all of a question are one family."""
-    results = corrected([comparison for _, _, comparison in found])
-    for (compared, on, _), result in zip(found, results, strict=True):
-        yield Answer(compared, on, result.rule, result.sentence, result)
+    results = corrected([comparison.result for comparison in found])
+    for of, result in zip(found, results, strict=True):
+        cells = _cells(of.cells)
+        yield Answer(of.compared, of.on, result.rule, result.sentence, result, cells)
+
+
+def _cells(summaries: Iterable[CellSummary]) -> tuple[Cell, ...]:
+    return tuple(summary.cell for summary in summaries)
 
 
 def _ordered(tasks: Iterable[TaskChoice]) -> Iterable[tuple[str, list[TaskChoice]]]:

@@ -303,6 +303,7 @@ SWEEP = [
     key("n", "new_sweep", "new", "Choose models and tasks, and start a sweep", "new_sweep", True),
     key("o", "open_sweep", "open", "Open a sweep that was run before", "open_sweep", True),
     key("r", "go_on", "go on", "Run what the sweep lacks", "sweep_on", True),
+    key("enter", "go_to_rows", "its rows", "Go to the rows of this finding", "its_rows", True),
     key("enter", "open_row", "show", "Show the row's first prompt as a run", "open_row", True),
     key("space", "mark", "mark", "Compare this row with others, or no more", "mark_row", True),
     key("c", "unmark", "compare none", "Compare no rows", "unmark_rows"),

@@ -18,6 +18,7 @@ from depthtui.sweep.records import LensRecord
 from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.saved import default_folder, open_sweep, plan_from_text
 from depthtui.sweep.summary import CellSummary, summarise_sweep
+from depthtui.tui.panes.findings_pane import FindingsPane
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.sweep_table import SweepTable, columns_of, in_order, shortened
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
@@ -29,7 +30,7 @@ from depthtui.tui.screens.sweep_screen import SweepScreen
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import Session
 from depthtui.tui.state.sweep_analysis import SweepAnalysis
-from depthtui.tui.state.sweep_rows import Surveyor
+from depthtui.tui.state.sweep_rows import Finding, Surveyor
 from depthtui.tui.state.sweeping import Sweeping, sweep_of_session
 from tests.builders.engines import FakeEngine, ScriptedEngine
 from tests.hostile import HOSTILE
@@ -517,6 +518,71 @@ async def test_hostile_names_are_harmless(tmp_path: Path) -> None:
         await it.press("space", "v", "slash", "a", "left_square_bracket", "enter", "e", "escape")
         assert it.app.screen is screen
         assert "\x1b[2J" not in it.screen_text()
+
+
+async def test_enter_on_a_finding_goes_to_its_rows(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await show(it, ran(tmp_path / "sweep", examples=5))
+        pane = screen.query_one(FindingsPane)
+        assert "its rows" not in it.screen_text().splitlines()[-1]
+        await it.press("tab", "tab")
+        assert "⏎ its rows" in it.screen_text().splitlines()[-1]
+        trends = [found for found in pane.findings if "addition, 1 to 2" in found.text]
+        (trend,) = (found for found in trends if found.text.startswith("beta on"))
+        place = pane.findings.index(trend) + 1
+        while pane.chosen is not pane.findings[place]:
+            await it.press("j")
+        assert "▸ cosine" in it.screen_text()
+        visited = []
+        for _ in range(3):
+            await it.press("enter")
+            visited.append((screen.row.model, screen.row.short_task))
+        assert visited == [("beta", "addition 1"), ("beta", "addition 2"), ("beta", "addition 1")]
+        assert screen.query_one(SweepTable).columns[screen.cursor.token].name == "cosine.layer"
+        assert "at row 1 of 2, enter: next" in it.screen_text()
+        assert isinstance(screen.focused, FindingsPane)
+        # The keys of the table are its own again where it has the focus.
+        await it.press("tab")
+        assert "⏎ show" in it.screen_text().splitlines()[-1]
+
+
+async def test_keys_that_arrive_together_are_for_the_pane_that_tab_went_to(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await show(it, ran(tmp_path / "sweep", examples=5))
+        for key in ("tab", "tab", "j", "enter"):
+            it.app.simulate_key(key)
+        await it.until(lambda: screen.query_one(FindingsPane).note, "the rows of a finding")
+        assert it.app.screen is screen
+
+
+async def test_a_finding_whose_rows_are_hidden_or_not_there(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await show(it, ran(tmp_path / "sweep", examples=5))
+        pane = screen.query_one(FindingsPane)
+        await it.press("slash", "x", "q", "enter", "tab", "tab", "enter")
+        assert it.toasts()[-1] == "The filter hides the rows of this: / changes it."
+        pane.show_findings([Finding("It is gone.", "doubt")], ("", ""))
+        await it.press("enter")
+        assert it.toasts()[-1] == "This is about no row of the table."
+
+
+async def test_pooled_rows_are_found_by_any_of_their_cells(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await show(it, ran(tmp_path / "sweep", examples=5))
+        await it.press("v")
+        await surveyed(it, screen)
+        await it.press("tab", "tab", "G", "enter")
+        chosen = screen.query_one(FindingsPane).chosen
+        assert chosen.is_about(screen.row)
+        assert screen.row.is_pooled
+
+
+def test_what_failed_is_of_its_rows(tmp_path: Path) -> None:
+    plan = make_plan(("alpha", "missing"), ("facts:1", "facts:2"))
+    outcome = sweep(plan, tmp_path, ScriptedEngine({"alpha": 12}))
+    survey = Surveyor().survey(outcome, "cells", False, False)
+    *_, missing = survey.findings
+    assert [row.model for row in survey.rows if missing.is_about(row)] == ["missing", "missing"]
 
 
 async def test_nothing_to_show_says_what_to_do(tmp_path: Path) -> None:

@@ -88,8 +88,8 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
         yield from _question(question)
     yield Only(AT_LENGTH, _by_prompt(summary))
     yield Only(AT_LENGTH, _others(summary))
-    yield from _list("Caveats", Items(cautions(summary), _MOST_ITEMS))
-    yield from _list("Missing", Items(absences(summary)))
+    yield from _list("Caveats", Items([remark.text for remark in cautions(summary)], _MOST_ITEMS))
+    yield from _list("Missing", Items([remark.text for remark in absences(summary)]))
 
 
 def _depths(summary: SweepSummary) -> Table:

@@ -53,8 +53,8 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
             }
             for question in questions
         ],
-        "cautions": cautions(summary),
-        "missing": absences(summary),
+        "cautions": [remark.text for remark in cautions(summary)],
+        "missing": [remark.text for remark in absences(summary)],
         "failures": [asdict(failure) for failure in summary.failures],
     }
     return json.dumps(finite(body), allow_nan=False, indent=1).encode() + b"\n"

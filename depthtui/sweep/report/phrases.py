@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import combinations
 
 from depthtui.data.depth import DepthEstimate
@@ -21,6 +22,14 @@ from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary
 
 MOST_MODELS = 3
 """With more models than that, their verdicts are not compared in pairs."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A sentence about some cells of a sweep; none where the plan has no such cell any more."""
+
+    text: str
+    cells: tuple[Cell, ...]
 
 
 def rules_of(summary: SweepSummary) -> list[str]:
@@ -85,30 +94,43 @@ def _where(cell: CellSummary) -> str:
     return f"{cell.title} on {cell.cell.task.title}"
 
 
-def cautions(summary: SweepSummary) -> list[str]:
-    """Sentences about what to doubt: rules without a layer, fragile crossings, mixed weights."""
-    found = []
-    for cell in summary.cells:
-        where = _where(cell)
-        for estimate in cell.depths:
-            if estimate.reason or estimate.warning:
-                found.append(
-                    f"{where}, {rule_title(estimate.rule)}: {estimate.reason or estimate.warning}."
-                )
-        if doubt := uneven(len(cell.parts), cell.effective_prompts):
-            found.append(f"{where}: {doubt}")
-        if len({record.model.fingerprint for record in cell.records}) > 1:
-            found.append(f"{where}: the prompts were run with weights that differ, or copies.")
-    return found
+def cautions(summary: SweepSummary) -> list[Remark]:
+    """What to doubt: rules without a layer, fragile crossings, mixed weights."""
+    return [
+        Remark(f"{_where(cell)}{doubt}", (cell.cell,))
+        for cell in summary.cells
+        for doubt in _doubts(cell)
+    ]
 
 
-def absences(summary: SweepSummary) -> list[str]:
-    """Sentences about what is not there, and why."""
-    found = [f"{failure}" for failure in summary.failures]
+def _doubts(cell: CellSummary) -> Iterator[str]:
+    """What to doubt of a cell, as it goes on behind the cell's name."""
+    for estimate in cell.depths:
+        if estimate.reason or estimate.warning:
+            yield f", {rule_title(estimate.rule)}: {estimate.reason or estimate.warning}."
+    if doubt := uneven(len(cell.parts), cell.effective_prompts):
+        yield f": {doubt}"
+    if len({record.model.fingerprint for record in cell.records}) > 1:
+        yield ": the prompts were run with weights that differ, or copies."
+
+
+def failures(summary: SweepSummary) -> list[Remark]:
+    """What failed, and why."""
+    cells = summary.plan.cells
+    return [
+        Remark(f"{failure}", tuple(cell for cell in cells if failure.is_of(cell)))
+        for failure in summary.failures
+    ]
+
+
+def absences(summary: SweepSummary) -> list[Remark]:
+    """What is not there, and why."""
+    found = failures(summary)
     told = {(failure.model, failure.task) for failure in summary.failures}
     for cell in summary.missing:
         if not {(model_title(cell.model), ""), _names(cell)} & told:
-            found.append(f"{model_title(cell.model)} · {cell.task.title}: not run yet.")
+            words = f"{model_title(cell.model)} · {cell.task.title}: not run yet."
+            found.append(Remark(words, (cell,)))
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from textual import events
 
 from depthtui.token_text import printable_sentence
+from depthtui.tui.draw.grid import in_sight
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.draw.text import wrap
 from depthtui.tui.panes.lines_pane import LinesPane
@@ -14,21 +15,50 @@ from depthtui.tui.state.sweep_rows import Finding
 
 
 class FindingsPane(LinesPane):
-    """Sentences under their titles, scrolled where there are many."""
+    """Sentences under their titles, one of which is chosen; scrolled where there are many.
+
+    Attributes:
+        note: what is said of the chosen one in the lower edge; it goes with the next choice.
+    """
 
     findings: Sequence[Finding] = ()
     empty: tuple[str, str] = ("", "")
+    note = ""
     _first = 0
+    _chosen = 0
+    _follows = True
+    _of_lines: Sequence[int] = ()
 
     def show_findings(self, findings: Sequence[Finding], empty: tuple[str, str]) -> None:
         """Say these from now on; `empty` where there are none."""
         if (findings, empty) != (self.findings, self.empty):
+            before = self.chosen
             self.findings, self.empty = findings, empty
-            self.redraw()
+            self._chosen = findings.index(before) if before in findings else 0
+            self.choose(0)
+
+    @property
+    def chosen(self) -> Finding | None:
+        """The sentence under the pane's own cursor."""
+        return self.findings[self._chosen] if self._chosen < len(self.findings) else None
+
+    def choose(self, step: int) -> None:
+        """Choose the sentence that many further down, or up, and bring it into sight."""
+        places = [place for place, found in enumerate(self.findings) if not found.is_head]
+        if places:
+            at = next((at for at, place in enumerate(places) if place >= self._chosen), 0)
+            self._chosen = places[max(0, min(at + step, len(places) - 1))]
+        self.note, self._follows = "", True
+        self.redraw()
+
+    def say(self, note: str) -> None:
+        """Say something of the chosen sentence."""
+        self.note = note
+        self.redraw()
 
     def scroll_lines(self, step: int) -> None:
         """Show what lies further down, or up."""
-        self._first += step
+        self._first, self._follows = self._first + step, False
         self.redraw()
 
     def why_empty(self) -> tuple[str, str] | None:
@@ -36,19 +66,30 @@ class FindingsPane(LinesPane):
         return None if self.findings else self.empty
 
     def lay_out(self) -> list[list[Piece]]:
-        lines = [line for finding in self.findings for line in self._lines_of(finding)]
+        blocks = [self._lines_of(place) for place in range(len(self.findings))]
+        lines = [line for block in blocks for line in block]
+        self._of_lines = [place for place, block in enumerate(blocks) for _ in block]
         shown, count = self.area.height, len(lines)
+        if self._follows:
+            # With the titles over it, where it is the first beneath them.
+            first = self._chosen
+            while first and self.findings[first - 1].is_head:
+                first -= 1
+            last = sum(map(len, blocks[: self._chosen + 1])) - 1
+            self._first = in_sight(last, self._first, shown, count)
+            self._first = in_sight(sum(map(len, blocks[:first])), self._first, shown, count)
         self._first = max(0, min(self._first, count - shown))
         last = min(self._first + shown, count)
         place = f"lines {self._first + 1}–{last} of {count}" if count > shown else ""
-        self.set_titles("What it says", place)
+        self.set_titles("What it says", self.note or place)
         return lines[self._first :]
 
-    def _lines_of(self, finding: Finding) -> list[list[Piece]]:
+    def _lines_of(self, place: int) -> list[list[Piece]]:
+        finding = self.findings[place]
         styles, width = self.pane_styles, self.area.width
         text = printable_sentence(finding.text)
         if finding.kind == "title":
-            gap: list[list[Piece]] = [[]] if finding is not self.findings[0] else []
+            gap: list[list[Piece]] = [[]] if place else []
             return [*gap, *([(line, styles.strong)] for line in wrap(text, width))]
         if finding.kind == "subject":
             return [[(line, styles.muted)] for line in wrap(text, width)]
@@ -60,8 +101,22 @@ class FindingsPane(LinesPane):
         }
         sign = signs[finding.kind]
         style = styles.text if finding.kind in ("clear", "disputed") else styles.muted
+        if self.has_focus and place == self._chosen:
+            sign, style = ("▸ ", styles.accent), styles.strong
         first, *rest = wrap(text, max(1, width - 2))
         return [[sign, (first, style)], *([("  ", style), (line, style)] for line in rest)]
+
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
+        self.redraw()
+
+    def on_click(self, event: events.Click) -> None:
+        """Choose the sentence under the mouse."""
+        offset = event.get_content_offset(self)
+        line = -1 if offset is None else self._first + offset.y
+        if self.is_ready and 0 <= line < len(self._of_lines):
+            self._chosen = self._of_lines[line]
+            self.choose(0)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         """Show what lies further down."""

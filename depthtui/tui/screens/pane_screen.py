@@ -133,7 +133,11 @@ class PaneScreen(Screen[None]):
                 other.set_class(other is pane, "active")
             for column in self.query(".column"):
                 column.set_class(pane in column.query(Pane), "active")
-        pane.focus()
+        if pane.focusable:
+            # At once: what is typed next is for this pane.
+            self.set_focus(pane)
+        else:
+            pane.focus()
         if zoomed:
             self.maximize(pane, container=False)
         self._show_tabs()

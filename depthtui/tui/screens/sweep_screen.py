@@ -44,6 +44,8 @@ STILL_SWEEPING = "A sweep is running: esc stops it first."
 NOTHING_MISSING = "Nothing is missing here: n starts another sweep."
 NOTHING_MARKED = "No rows are compared: space marks one."
 FILTERED = "No row is shown: / changes the filter."
+FILTERED_OUT = "The filter hides the rows of this: / changes it."
+ABOUT_NO_ROW = "This is about no row of the table."
 NO_ROWS = "There are no rows yet: each comes with its first prompt."
 
 _MOST_MARKS = 6
@@ -154,7 +156,13 @@ class SweepScreen(LiveScreen):
         """Let the footer compose itself anew, but only when another key works."""
         sweep, can_be_exported = self.sweep, self.survey.summary is not None
         stage = sweep.stage if sweep else None
-        keys_depend_on = (self._explorer.phase, stage, bool(self.rows), can_be_exported)
+        keys_depend_on = (
+            self._explorer.phase,
+            stage,
+            bool(self.rows),
+            can_be_exported,
+            self._is_in_findings,
+        )
         if keys_depend_on != self._keys_depend_on:
             self._keys_depend_on = keys_depend_on
             self.refresh_bindings()
@@ -274,7 +282,11 @@ class SweepScreen(LiveScreen):
                 return not is_live
             case "go_on":
                 return self._can_go_on
-            case "open_row" | "mark" | "sort":
+            case "go_to_rows":
+                return self._is_in_findings
+            case "open_row":
+                return bool(self.rows) and not self._is_in_findings
+            case "mark" | "sort":
                 return bool(self.rows)
             case "unmark":
                 return bool(self._marks)
@@ -307,12 +319,47 @@ class SweepScreen(LiveScreen):
         lacks = sweep is not None and not sweep.is_session and sweep.done < sweep.total
         return lacks and not (sweep and sweep.is_live)
 
+    @property
+    def _is_in_findings(self) -> bool:
+        """Whether there is a sentence under a cursor."""
+        return isinstance(self.focused, FindingsPane) and self.focused.chosen is not None
+
     def action_move(self, rows: int, tokens: int) -> None:
-        """Move in the table; up and down scroll the findings where these have the focus."""
+        """Move in the table; up and down among the findings where these have the focus."""
         if isinstance(self.focused, FindingsPane) and rows:
-            self.focused.scroll_lines(-rows * self._take_count())
+            self.focused.choose(-rows * self._take_count())
         else:
             super().action_move(rows, tokens)
+
+    def action_edge(self, where: str) -> None:
+        """Go to an end of the table; of the findings where these have the focus."""
+        if isinstance(self.focused, FindingsPane) and where in ("first_layer", "last_layer"):
+            count = len(self.focused.findings)
+            self.focused.choose(-count if where == "first_layer" else count)
+        else:
+            super().action_edge(where)
+
+    def action_go_to_rows(self) -> None:
+        """Go to the first row that the finding under the cursor is about; again, to the next."""
+        pane = self.query_one(FindingsPane)
+        finding = pane.chosen
+        if finding is None:
+            return
+        about = [place for place, row in enumerate(self.rows) if finding.is_about(row)]
+        if not about:
+            hidden = any(finding.is_about(row) for row in self.survey.rows)
+            self.notify(FILTERED_OUT if hidden else ABOUT_NO_ROW, markup=False)
+            return
+        if self.maximized is not None:
+            self.minimize()
+        # The note is there as long as the finding is the same: then it goes on.
+        later = [place for place in about if pane.note and place > self.cursor.layer]
+        place = (later or about)[0]
+        columns = [column.name for column in self.query_one(SweepTable).columns]
+        name = f"{finding.rule}.layer"
+        self.go(place, columns.index(name) if name in columns else self.cursor.token)
+        again = ", enter: next" if len(about) > 1 else ""
+        pane.say(f"at row {about.index(place) + 1} of {len(about)}{again}")
 
     def action_stop(self) -> None:
         self._explorer.stop()
@@ -373,6 +420,10 @@ class SweepScreen(LiveScreen):
                 "The logit lens alone has read these prompts. A sweep that starts under another "
                 "lens, which u chooses on a run, reads through that one too."
             )
+
+    def on_descendant_focus(self) -> None:
+        super().on_descendant_focus()
+        self._refresh_keys()
 
     # The filter -------------------------------------------------------------
 

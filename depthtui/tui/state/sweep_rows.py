@@ -13,7 +13,7 @@ from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.questions import Answer, Question, questions
 from depthtui.sweep.records import Record
-from depthtui.sweep.report.phrases import absences, cautions
+from depthtui.sweep.report.phrases import absences, cautions, failures
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary, titles_of
 
@@ -42,6 +42,7 @@ class Row:
         first: its first prompt that was run, and the cell of that; None while there is none.
         summary: their curves and depths; None while there is no prompt.
         is_pooled: whether it is of several cells.
+        cells: what it is of.
     """
 
     key: RowKey
@@ -54,6 +55,7 @@ class Row:
     first: tuple[Cell, Record] | None
     summary: CellSummary | None
     is_pooled: bool = False
+    cells: tuple[Cell, ...] = ()
 
     @property
     def n_layers(self) -> int | None:
@@ -89,10 +91,23 @@ class Finding:
         text: the sentence; untrusted.
         kind: a `title`, a `subject` that sentences are about, a sentence that is `clear`,
             `unclear` or `disputed` by a test, or a `doubt`.
+        cells: what it is about.
+        rule: by which rule, or empty.
     """
 
     text: str
     kind: Literal["title", "subject", "clear", "unclear", "disputed", "doubt"]
+    cells: tuple[Cell, ...] = ()
+    rule: str = ""
+
+    @property
+    def is_head(self) -> bool:
+        """Whether it only says what the sentences beneath it are about."""
+        return self.kind in ("title", "subject")
+
+    def is_about(self, row: Row) -> bool:
+        """Whether a row is of any of its cells."""
+        return not set(self.cells).isdisjoint(row.cells)
 
 
 @dataclass(frozen=True)
@@ -167,7 +182,7 @@ class Surveyor:
 
     def _row(self, key: RowKey, cells: tuple[Cell, ...], outcome: Outcome) -> Row:
         failures = tuple(
-            failure for failure in outcome.failures if any(_is_of(failure, cell) for cell in cells)
+            failure for failure in outcome.failures if any(failure.is_of(cell) for cell in cells)
         )
         return Row(
             key,
@@ -184,6 +199,7 @@ class Surveyor:
             ),
             self._pooled(cells, outcome),
             len(cells) > 1,
+            cells,
         )
 
     def _pooled(self, cells: tuple[Cell, ...], outcome: Outcome) -> CellSummary | None:
@@ -203,10 +219,6 @@ class Surveyor:
 
 def _known(cells: tuple[Cell, ...], summary: CellSummary) -> tuple[object, ...]:
     return cells, summary.settings, tuple(id(record) for record in summary.records)
-
-
-def _is_of(failure: Failure, cell: Cell) -> bool:
-    return failure.model == model_title(cell.model) and failure.task in ("", cell.task.title)
 
 
 def _title(cell: Cell, outcome: Outcome) -> str:
@@ -244,11 +256,10 @@ def _findings(
                 found.append(Finding(subject, "subject"))
             by = f"{rule_title(answer.rule)}: " if answer.rule else ""
             words = f"{by}{answer.sentence}."
-            found.append(Finding(words, _kind(answer)))
-    doubts = cautions(summary)
-    if doubts:
-        found += [Finding("Caveats", "title"), *(Finding(doubt, "doubt") for doubt in doubts)]
-    missing = absences(summary) if with_absences else [f"{failure}" for failure in summary.failures]
-    if missing:
-        found += [Finding("Missing", "title"), *(Finding(name, "doubt") for name in missing)]
+            found.append(Finding(words, _kind(answer), answer.cells, answer.rule))
+    missing = absences(summary) if with_absences else failures(summary)
+    for title, remarks in (("Caveats", cautions(summary)), ("Missing", missing)):
+        if remarks:
+            found.append(Finding(title, "title"))
+        found += [Finding(remark.text, "doubt", remark.cells) for remark in remarks]
     return found
