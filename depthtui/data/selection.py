@@ -48,6 +48,11 @@ def layers_in(text: str, n_layers: int) -> list[int]:
     return sorted(layers) if text else list(range(n_layers))
 
 
+def indices_text(n_layers: int) -> str:
+    """How a model's layers are numbered, such as `0-29`."""
+    return "0" if n_layers == 1 else f"0-{n_layers - 1}"
+
+
 def read_positions(value: Any) -> tuple[int, ...]:
     """Positions such as `8,20`, one alone, or a list of them.
 

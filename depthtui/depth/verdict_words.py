@@ -3,15 +3,17 @@
 1. How many layers: from the smallest to the largest count that holds, each with what it is a
    count of, and how far up its layers lie where that is further than their number. How many move
    the stream, or have to run one after another, stands apart: that is not yet how many are used.
+   Before any layer was left out the number may change a lot: what was measured is said first.
 2. Which counts do not hold, and what the one that moves most hangs on.
-3. Whether the kinds of evidence agree, and why they may not; or what has not been measured.
+3. Whether the kinds of evidence agree, and what each counts where they do not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
-from depthtui.data.selection import numbers_text
+from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
 
 _MOST_NAMED = 3
@@ -33,7 +35,22 @@ _TURNS_LATE = (
 )
 _SMALL_CHANGES = "More layers are needed than move the stream much: small changes can matter."
 _IDLE_MOVES = "More layers move the stream than are needed: movement alone is not use."
+_MEASURED: Mapping[EvidenceKind, str] = {
+    "readable": "what a lens reads",
+    "geometric": "how the stream moves",
+}
+"""What a number is of before any layer was left out."""
+
 _UNCONFIRMED = "No intervention confirms it yet."
+
+_COUNTED: Mapping[EvidenceKind, tuple[str, str]] = {
+    "readable": ("up to what a lens can read", "each layer that a lens reads"),
+    "geometric": ("up to where the stream turns", "each layer that turns it"),
+    "causal": ("up to the last layer needed", "each layer that is missed"),
+}
+"""What a kind counts: all layers up to one, or single ones."""
+
+_LAYER = re.compile(r"\blayer \d+")
 _UNSETTLED = "No intervention confirms it: what they say is fragile."
 
 
@@ -54,15 +71,19 @@ def verdict_sentence(
         reason = next((measure.reason for measure in told if measure.reason), "")
         return f"How many of its {_layers(n_layers)} are used is not known: {reason}."
     # What is being filled in has no count yet, which says nothing of the model.
+    untried = bool(missing) and not any(
+        measure.kind == "causal" and measure.count is not None for measure in evidence
+    )
     none = [m for m in evidence if m.count is None and m.measure not in missing]
     used = [measure for measure in firm if measure.of_use]
     is_open = bool(missing) and not any(measure.kind == "causal" for measure in used)
     said = [
-        _uses(used, n_layers, is_open) if used else _open(firm, fragile, n_layers),
+        _uses(used, n_layers, is_open, untried) if used else _open(firm, fragile, n_layers),
         _doubts(fragile, none),
-        _between_kinds(firm, used, fragile, n_layers, is_open) if used else "",
+        _between_kinds(firm, used, fragile, n_layers, is_open, untried) if used else "",
     ]
-    return " ".join(sentence for sentence in said if sentence)
+    # Counts stand beside the numbers of layers, which begin at 0: once it is said how they run.
+    return _LAYER.sub(rf"\g<0> of {indices_text(n_layers)}", " ".join(filter(None, said)), count=1)
 
 
 def comparison_sentence(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B")) -> str:
@@ -136,12 +157,19 @@ def which_layers(measure: Evidence) -> str:
     return numbers_text(layers)
 
 
-def _uses(firm: Sequence[Evidence], n_layers: int, is_open: bool) -> str:
-    """How many layers are used, by counts that hold; `is_open`: an intervention may say more."""
+def _uses(firm: Sequence[Evidence], n_layers: int, is_open: bool, untried: bool) -> str:
+    """How many layers are used, by counts that hold.
+
+    `is_open`: an intervention may say more; `untried`: none has said anything.
+    """
     counts = [_count(measure) for measure in firm]
     few, most = min(counts), max(counts)
     count = "all" if few == n_layers > 1 else _range(few, most)
-    uses = f"Uses {count} of its {_layers(n_layers)} here{' so far' * is_open}"
+    uses = f"Uses {count} of its {_layers(n_layers)} here{' so far' * (is_open and not untried)}"
+    if untried:
+        kinds = dict.fromkeys(_MEASURED[measure.kind] for measure in firm)
+        by = f"{' and '.join(kinds)}{' alone' * (len(kinds) == 1)}"
+        uses = f"By {by}, before any layer is left out, it {uses[0].lower()}{uses[1:]}"
     if len(firm) == 1:
         only = firm[0]
         if not only.says:
@@ -221,6 +249,7 @@ def _between_kinds(
     fragile: Sequence[Evidence],
     n_layers: int,
     is_open: bool,
+    untried: bool,
 ) -> str:
     """Which kind says clearly fewer layers than another, and why that can be.
 
@@ -241,7 +270,7 @@ def _between_kinds(
         (clearly(needed, readable), _REFINE),
         (clearly(causal, readable), _STAND_IN),
         (tried and not causal, _UNSETTLED),
-        (is_open, _UNCONFIRMED),
+        (is_open, "" if untried else _UNCONFIRMED),
         (clearly(turning, readable), _TURNS_EARLY),
         (clearly(readable, turning), _TURNS_LATE),
         (clearly(moving, causal), _SMALL_CHANGES),
@@ -258,7 +287,13 @@ def _agreement(used: Sequence[Evidence], n_layers: int) -> str:
     counts = [_count(measure) for measure in used]
     apart = max(counts) - min(counts)
     if apart > n_layers / 10:
-        return f"That they differ by {_layers(apart)} is because they count different things."
+        few, most = min(used, key=_count), max(used, key=_count)
+        first, second = (
+            _COUNTED[measure.kind][measure.layers is not None] for measure in (few, most)
+        )
+        if first == second:
+            return f"Both count {first}, by rules of their own."
+        return f"{_count(few)} counts {first}, {_count(most)} {second}."
     if len(used) > 1 and any(_up_to(measure, n_layers) for measure in used):
         return "They agree in number, not in which layers."
     agreeing = {2: "Both kinds of evidence agree.", 3: "All kinds of evidence agree."}

@@ -203,7 +203,7 @@ def test_what_fills_in_has_a_row_so_far_and_is_missing_yet() -> None:
     row = next(evidence for evidence in found.evidence if evidence.measure == "order")
     assert (row.count, row.reason) == (None, "2 of 7 pairs of layers so far")
     assert "order" in found.missing
-    assert "so far" in found.sentence
+    assert "before any layer is left out" in found.sentence
     assert "sequential depth" not in found.sentence
 
 

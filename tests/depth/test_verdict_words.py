@@ -90,8 +90,8 @@ def test_readable_early_and_causally_late_is_what_the_lens_cannot_see() -> None:
         ({"overlap": 24, "similarity": 30, "ablation": 27}, "Both kinds of evidence agree."),
         ({"similarity": 10, "ablation": 14}, "small changes can matter."),
         ({"similarity": 14, "ablation": 10}, "movement alone is not use."),
-        ({"overlap": 10, "cosine": 26}, "No intervention confirms it yet."),
-        ({"overlap": 10, "cosine": 10}, "No intervention confirms it yet."),
+        ({"overlap": 10, "cosine": 26}, "26 until layers strengthen what is there (cosine)."),
+        ({"overlap": 10, "cosine": 26, "order": 14}, "No intervention confirms it yet."),
         ({"cosine": 10, "ablation": 13}, "Both kinds of evidence agree."),
         ({"x": 13}, "Uses 13 of its 30 layers here, by x."),
     ],
@@ -113,14 +113,46 @@ def test_measures_of_one_kind_may_count_different_things() -> None:
         firm("causal", "ablation", "ablation loss", 28),
     ]
     assert said(found, 30).endswith(
-        "That they differ by 9 layers is because they count different things."
+        "19 counts up to where the stream turns, 28 each layer that is missed."
     )
+
+
+def test_measures_that_count_the_same_have_rules_of_their_own() -> None:
+    found = [firm("readable", "kl", "KL", 12), firm("readable", "overlap", "overlap", 26)]
+    assert verdict_sentence(found, 30).endswith(
+        "Both count up to what a lens can read, by rules of their own."
+    )
+
+
+def test_before_any_layer_was_left_out_what_was_measured_comes_before_the_number() -> None:
+    kl = firm("readable", "kl", "KL", 2)
+    assert said([kl], 30) == (
+        "By what a lens reads alone, before any layer is left out, it uses 2 of its 30 layers "
+        "here, until the lens comes close to the output (KL)."
+    )
+    assert said([kl, COSINE], 30).startswith(
+        "By what a lens reads and how the stream moves, before any layer is left out, it uses 2 to "
+        "19 of its 30 layers here: 2 until"
+    )
+    # A measure that is being filled in has no count yet.
+    begun = Evidence("causal", "ablation", "ablation loss", None, firm=False, reason="2 of 30")
+    assert said([kl, begun], 30).startswith("By what a lens reads alone")
+    # Where nothing more can be had, that is the answer.
+    assert verdict_sentence([kl], 30).startswith("Uses 2 of its 30 layers here, until")
+
+
+def test_where_layers_are_numbered_it_is_said_once_how() -> None:
+    found = [COSINE, fragile("kl", "KL", 3, 2, 14, "it is 2 at layer 2, and 3 at layer 13")]
+    sentence = said(found, 30)
+    assert "it is 2 at layer 2 of 0-29, and 3 at layer 13." in sentence
+    assert "0-0" not in said([fragile("kl", "KL", 1, 0, 1, "it is 2 at layer 0")], 1)
 
 
 def test_that_layers_move_the_stream_is_no_count_of_use() -> None:
     moving = firm("geometric", "similarity", "angular distance", 30)
     assert said([COSINE, moving], 30).startswith(
-        "Uses 19 of its 30 layers here so far, until layers"
+        "By how the stream moves alone, before any layer is left out, it uses 19 of its 30 layers "
+        "here, until layers"
     )
     assert said([moving], 30) == (
         "How many of its 30 layers are used here stays open: 30 that turn the residual stream "
@@ -139,8 +171,8 @@ def test_layers_that_lie_anywhere_do_not_agree_with_a_depth() -> None:
     needed = replace(firm("causal", "ablation", "ablation loss", 19), layers=scattered)
     assert said([firm("geometric", "cosine", "cosine", 18), needed], 30) == (
         "Uses 18 to 19 of its 30 layers here: 18 until layers strengthen what is there (cosine), "
-        "19 that cost something when left out, up to layer 29 (ablation loss). They agree in "
-        "number, not in which layers."
+        "19 that cost something when left out, up to layer 29 of 0-29 (ablation loss). They agree "
+        "in number, not in which layers."
     )
     assert said([needed], 30).startswith(
         "Uses 19 of its 30 layers here: those that cost something when left out, up to layer 29"
@@ -155,16 +187,16 @@ def test_that_layers_must_run_one_after_another_is_no_count_of_use() -> None:
 
 
 def test_that_nothing_confirms_it_is_said_only_where_something_may() -> None:
-    assert said([COSINE], 30).endswith(" No intervention confirms it yet.")
-    assert verdict_sentence([COSINE], 30).endswith("(cosine).")
+    assert said([COSINE], 30).startswith("By how the stream moves alone")
+    assert verdict_sentence([COSINE], 30).startswith("Uses 19 of")
     agreeing = [COSINE, firm("readable", "kl", "KL", 20)]
     assert verdict_sentence(agreeing, 30).endswith(" Both kinds of evidence agree.")
 
 
 def test_one_count_says_what_it_is() -> None:
     assert said([COSINE], 30) == (
-        "Uses 19 of its 30 layers here so far, until layers strengthen what is there (cosine). No "
-        "intervention confirms it yet."
+        "By how the stream moves alone, before any layer is left out, it uses 19 of its 30 layers "
+        "here, until layers strengthen what is there (cosine)."
     )
     assert said([firm("causal", "ablation", "ablation loss", 30)], 30) == (
         "Uses all of its 30 layers here: those that cost something when left out (ablation loss)."
@@ -178,16 +210,16 @@ def test_fragile_counts_stay_out_of_the_range_and_say_why() -> None:
         COSINE,
     ]
     assert said(found, 30) == (
-        "Uses 19 of its 30 layers here so far, until layers strengthen what is there (cosine). KL "
-        "is fragile (2 to 14): KL is 5.97 at layer 2 beside a threshold of 6.52. So is overlap (22 "
-        "to 26). No intervention confirms it yet."
+        "By how the stream moves alone, before any layer is left out, it uses 19 of its 30 layers "
+        "here, until layers strengthen what is there (cosine). KL is fragile (2 to 14): KL is 5.97 "
+        "at layer 2 of 0-29 beside a threshold of 6.52. So is overlap (22 to 26)."
     )
 
 
 def test_a_measure_without_a_count_is_not_passed_over() -> None:
     assert said([NOT_KNOWN, OVERLAP], 30) == (
-        "Uses 26 of its 30 layers here so far, until the lens reads the output's tokens (overlap). "
-        "KL gives no count. No intervention confirms it yet."
+        "By what a lens reads alone, before any layer is left out, it uses 26 of its 30 layers "
+        "here, until the lens reads the output's tokens (overlap). KL gives no count."
     )
     shaky = [fragile(name, name, 26, 2, 9, "it moves") for name in ("overlap", "x")]
     assert " So is x (2 to 9); KL gives no count." in said([NOT_KNOWN, *shaky], 30)
@@ -204,7 +236,7 @@ def test_with_fragile_counts_alone_the_question_stays_open() -> None:
     ]
     assert said(found, 30) == (
         "How many of its 30 layers are used here stays open, somewhere from 2 to 26: no count "
-        "holds. KL is fragile (2 to 14): KL is 5.97 at layer 2. So is overlap (22 to 26)."
+        "holds. KL is fragile (2 to 14): KL is 5.97 at layer 2 of 0-29. So is overlap (22 to 26)."
     )
 
 
