@@ -460,6 +460,25 @@ async def test_models_that_were_opened_come_first_and_folders_too(
         await it.until(lambda: "7 layers, width 64, llama" in " ".join(words_of(it)))
 
 
+@pytest.mark.parametrize("size", [(120, 40), (200, 60), (119, 23), (80, 24)])
+async def test_the_models_take_as_much_room_as_they_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    async with explore(tmp_path, size=size) as it:
+        for count in (2, 60):
+            await pick_from(it, monkeypatch, listings(*map(str, range(count))))
+            picker = it.app.screen
+            await it.until(lambda: picker.listing.option_count == count, "the models")  # noqa: B023
+            await it.pilot.pause()
+            rows, frame = picker.listing.size.height, picker.query_one(".dialog").region
+            if count == 2 and size[0] >= 100:
+                assert rows <= 6
+            assert picker.query_one("#note").region.bottom <= frame.bottom - 1 <= size[1]
+            assert picker.query_one("#trust").region.height == 1
+            assert rows >= 4
+            await it.press("escape")
+
+
 async def test_a_list_is_moved_in_by_letters(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await opened(it, "V", SkipPicker)

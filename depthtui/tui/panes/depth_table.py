@@ -21,6 +21,8 @@ _NAME_CELLS = 9
 _LONGEST_BAR = 40
 _WORDS_CELLS = 15
 _LAYER_CELLS = 18
+_EXPLAINED = (("tells", "formula", "reading"), ("tells", "reading"), ("tells",))
+"""What is said of each rule, the most first."""
 
 
 def threshold_words(estimate: DepthEstimate) -> str:
@@ -69,7 +71,9 @@ class DepthTable(ThresholdPage):
         height = self.area.height
         bars = self._bars()
         beneath = sum(map(len, bars)) + bool(bars)
-        gaps = sum(map(len, blocks)) + len(blocks) - 1 + beneath <= height
+        spare = height - (sum(map(len, blocks)) + len(blocks) - 1 + beneath)
+        gaps = spare >= 0
+        blocks = self._explained(blocks, spare - 2 * (self._published is not None))
         lines: list[list[Piece]] = []
         for block in blocks:
             if gaps and lines:
@@ -83,6 +87,26 @@ class DepthTable(ThresholdPage):
             if len(lines) + len(block) <= height:
                 lines += block
         return lines
+
+    def _explained(self, blocks: list[list[list[Piece]]], spare: int) -> list[list[list[Piece]]]:
+        """The rules' lines with as much of their explanations as so many spare lines hold."""
+        assert self.summary is not None
+        indent, style = " " * _NAME_CELLS, self.pane_styles.muted
+        for names in _EXPLAINED:
+            notes = [
+                [
+                    [(indent, style), (line, style)]
+                    for name in names
+                    for line in wrap(
+                        getattr(RULES[estimate.rule], name).replace("`", ""),
+                        self.area.width - _NAME_CELLS,
+                    )
+                ]
+                for estimate in self.summary.depths
+            ]
+            if sum(map(len, notes)) <= spare:
+                return [[*block, *note] for block, note in zip(blocks, notes, strict=True)]
+        return blocks
 
     def computes(self) -> tuple[str, ...]:
         return self.lens_to_compute() or rankings_for(self.result)

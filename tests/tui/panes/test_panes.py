@@ -12,6 +12,7 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Progress
 from depthtui.metrics.contributions import Contributions
+from depthtui.report.explanations import RULES
 from depthtui.tui.draw.styles import line_colour
 from depthtui.tui.panes import status_line
 from depthtui.tui.panes.curves import DepthCurves
@@ -387,6 +388,22 @@ async def test_each_rule_has_its_layer_ratio_and_threshold():
             assert words in line
             full, empty = line.count("━"), line.count("─")
             assert full / (full + empty) == pytest.approx(estimate.ratio, abs=0.06)
+
+
+async def test_rules_are_explained_beneath_as_far_as_there_is_room():
+    result = make_result(layers=12)
+    pane = DepthTable()
+    async with framed(pane, (70, 12)):
+        pane.show(result, summary_of(result))
+        assert "How many layers run until" not in "\n".join(lines(pane))
+    pane = DepthTable()
+    async with framed(pane, (70, 30)):
+        pane.show(result, summary_of(result))
+        text = " ".join("\n".join(lines(pane)).split())
+        for rule in RULES.values():
+            assert rule.tells in text
+            assert rule.reading in text
+        assert text.count("/ 12") == 3
 
 
 async def test_no_layer_is_a_dash_and_why_and_a_doubt_is_said():

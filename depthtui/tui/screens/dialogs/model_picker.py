@@ -24,6 +24,12 @@ from depthtui.tui.screens.dialogs.path_suggester import PathSuggester
 from depthtui.tui.screens.dialogs.toggles import Checkbox
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+_MOST_LINES, _OTHER_LINES = 34, 15
+"""Lines of the dialog at most, as the style sheet has it, and those that are not the list's."""
+
+_WIDE = 100
+"""Columns from which on the dialog is no larger than what is in it."""
+
 QUANTIZATIONS = ("no", "8bit", "4bit")
 
 
@@ -93,6 +99,12 @@ class ModelPicker(ListDialog[ModelSpec]):
         if self._problem:
             self.note(self._problem, WRONG)
         self.run_worker(self._list())
+
+    def on_resize(self) -> None:
+        """Let the list be as long as it is, as far as the rest stays in sight."""
+        width, height = self.app.size
+        room = min(height * 9 // 10, _MOST_LINES) - _OTHER_LINES
+        self.listing.styles.max_height = max(1, room) if width >= _WIDE else None
 
     async def _list(self) -> None:
         listing = self.listing
