@@ -271,12 +271,14 @@ def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, mo
 
 
 @pytest.mark.parametrize(
-    "metric", ["ablation", "answers_kept", "context_depth", "direct_effects", "order"]
+    "metric",
+    ["ablation", "answers_kept", "context_depth", "direct_effects", "order", "skip_effects"],
 )
 def test_what_is_told_of_a_metric_by_and_by_is_kept_as_a_part(
     folder, tmp_path, metric, monkeypatch
 ):
     monkeypatch.setattr("depthtui.engine.run._SECONDS_BETWEEN_PARTS", 0)
+    monkeypatch.setattr(context_module.MetricContext, "layers_at_once", lambda *_: 1)
     store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
     settings = RunSettings(metrics=(*BASE, metric), skip_positions=(5,))
     control, told = Control(), []
@@ -284,7 +286,7 @@ def test_what_is_told_of_a_metric_by_and_by_is_kept_as_a_part(
     def stop_at_a_part(event):
         if isinstance(event, MetricRows):
             told.append(event)
-            if event.value is not None:
+            if event.value is not None and event.value.is_known.any():
                 control.stop()
 
     engine = Engine(store, tmp_path, stop_at_a_part, baseline_texts=baseline_texts)

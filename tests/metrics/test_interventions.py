@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,6 +167,32 @@ def test_skip_effects_that_are_not_measured_yet_are_unknown():
     assert np.isfinite(told[1].layers[above]).sum() == 1
     assert np.isnan(told[1].output).all()
     assert np.isfinite(told[-1].output).sum() == replay.n_layers - 1
+
+
+def test_skip_effects_go_on_from_a_part():
+    _model, _ids, anatomy, replay = replayed("llama", 9)
+    given = replay, anatomy.unembedding, replay.residual[:-1], [6, 4]
+    told = []
+    whole = skip_effects(*given, layers_at_once=1, on_rows=lambda *row: told.append(row))
+    # Layer 0 is done, and layer 1 is half-way.
+    part = next(value for *_, value in told if np.isfinite(value.layers[1, -2]))
+    assert part.is_known.tolist() == [True, False, False, False]
+    assert (part.is_whole, whole.is_whole) == (False, True)
+    told.clear()
+    again = skip_effects(
+        *given,
+        layers_at_once=1,
+        on_rows=lambda *row: told.append(row),
+        partial=replace(part, floor=0.25),
+    )
+    for name in ("layers", "mean_layers", "output"):
+        np.testing.assert_allclose(getattr(again, name), getattr(whole, name), atol=1e-6)
+    assert again.floor == 0.25
+    # Of 3 + 2 + 1 pairs, those of layer 0 are not done again; what is there is shown meanwhile.
+    assert [row[:2] for row in (told[0], told[-1])] == [(3, 6), (6, 6)]
+    assert np.isfinite(told[0][2].layers[0]).all()
+    # What was told of and gone on from stays as it was.
+    assert not part.is_whole
 
 
 def test_ablation_is_known_in_parts_and_goes_on_from_them():

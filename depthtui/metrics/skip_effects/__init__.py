@@ -58,6 +58,11 @@ class SkipEffects(MetricResult):
     output_floor: float
     chosen: tuple[int, ...] = ()
 
+    @property
+    def is_known(self) -> np.ndarray:
+        """Whether each chosen layer is."""
+        return np.asarray(np.isfinite(self.output[list(self.chosen) or slice(None)]))
+
 
 def choose_positions(n_tokens: int, rng: random.Random) -> list[int]:
     """Up to four positions t (paper, metric 2); `rng` runs on from prompt to prompt."""

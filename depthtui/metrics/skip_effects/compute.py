@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,8 +25,8 @@ NORM_FLOOR = 1e-6
 """Smallest denominator of a relative change (paper, metric 2)."""
 
 
-def compute(context: Context, _partial: object) -> SkipEffects:
-    """The metric of a run."""
+def compute(context: Context, partial: SkipEffects | None) -> SkipEffects:
+    """The metric of a run; the layers that `partial` has are not skipped again."""
     replay, positions = context.replay, positions_of(context.result)
     tokens = max(positions) + sum(replay.n_tokens - position for position in positions)
     return skip_effects(
@@ -37,6 +38,7 @@ def compute(context: Context, _partial: object) -> SkipEffects:
         lambda done, total, value: context.report(value, done, total),
         context.layers_at_once(tokens),
         chosen_layers(context.result),
+        partial,
     )
 
 
@@ -46,9 +48,10 @@ def skip_effects(
     skipped: Sequence[Tensor],
     positions: Sequence[int],
     part: str = "layer",
-    on_rows: Callable[[int, int, SkipEffects], None] = lambda done, total, effects: None,
+    on_rows: Callable[[int, int, SkipEffects], None] = lambda done, total, partial: None,
     layers_at_once: int = 0,
     chosen: Sequence[int] = (),
+    partial: SkipEffects | None = None,
 ) -> SkipEffects:
     """Skip every layer at the tokens before each position, and measure what follows.
 
@@ -63,56 +66,74 @@ def skip_effects(
             layer are done, of how many, and what is known by then.
         layers_at_once: how many skipped layers are kept in memory; 0 for all.
         chosen: the layers to skip, in order; none for every one.
+        partial: what was done before, to go on from.
     """
     count = replay.n_layers
     layers = list(chosen) or list(range(count))
-    largest, sums = torch.full((2, count, count), torch.nan)
-    output = torch.full((count,), torch.nan)
+    result = SkipEffects.unknown(
+        count,
+        replay.n_tokens,
+        part=part,
+        positions=tuple(positions),
+        floor=0.0,
+        output_floor=0.0,
+        chosen=tuple(chosen),
+    )
     for layer in layers:
-        largest[layer, : layer + 1], sums[layer, : layer + 1] = 0.0, 0.0
-    floor, output_floor = 0.0, 0.0
-    tokens = sum(replay.n_tokens - position for position in positions)
-    done, total = 0, sum(count - 1 - layer for layer in layers)
-
-    def effects() -> SkipEffects:
-        mean = sums / max(1, tokens)
-        return SkipEffects(
-            part,
-            tuple(positions),
-            largest.numpy().copy(),
-            mean.numpy(),
-            output.numpy().copy(),
-            floor,
-            output_floor,
-            tuple(chosen),
-        )
-
+        # No layer changes what came before it.
+        result.layers[layer, : layer + 1] = result.mean_layers[layer, : layer + 1] = 0.0
+    if partial is not None:
+        result = partial.copied()
+    missing = [layer for layer in layers if not np.isfinite(result.output[layer])]
+    total = sum(count - 1 - layer for layer in layers)
+    done = total - sum(count - 1 - layer for layer in missing)
     size = layers_at_once or count
     with torch.no_grad():
-        for first in range(0, len(layers), size):
-            group = layers[first : first + size]
+        for first in range(0, len(missing), size):
+            group = missing[first : first + size]
             sweep = SkipSweep(replay, skipped, positions, group[0])
             for layer in range(group[0], count):
-                begun = group[: sweep.n_runs]
-                largest[begun, layer], sums[begun, layer] = 0.0, 0.0
-                for unchanged, *changes in relative_changes(replay, sweep, layer):
-                    floor = max(floor, float(unchanged.max()))
-                    if not changes:
-                        continue
-                    change, rows = torch.stack(changes), group[: len(changes)]
-                    largest[rows, layer] = torch.maximum(largest[rows, layer], change.amax(dim=1))
-                    sums[rows, layer] += change.sum(dim=1)
+                _measure_layer(replay, sweep, layer, group[: sweep.n_runs], result)
                 done += sweep.n_runs
                 if layer in group:
                     sweep.begin(layer)
-                on_rows(done, total, effects())
-            output[group] = 0.0
-            for position, ends in sweep.ends():
-                distance = OutputDistance(unembedding, replay.residual[-1][position:])
-                unchanged, *far = distance(ends).amax(dim=1)
-                output_floor = max(output_floor, float(unchanged))
-                output[group] = torch.maximum(output[group], torch.stack(far))
-    return effects()
+                on_rows(done, total, result.copied())
+            _measure_output(replay, unembedding, sweep, group, result)
+    return result
+
+
+def _measure_layer(
+    replay: Replay, sweep: SkipSweep, layer: int, skipped: Sequence[int], result: SkipEffects
+) -> None:
+    """Send a sweep's runs, each with one layer `skipped`, through `layer`, and fill in changes."""
+    result.layers[skipped, layer] = result.mean_layers[skipped, layer] = 0.0
+    tokens = 0
+    for unchanged, *changes in relative_changes(replay, sweep, layer):
+        result.floor = max(result.floor, float(unchanged.max()))
+        tokens += len(unchanged)
+        if changes:
+            change = torch.stack(changes)
+            largest = np.maximum(result.layers[skipped, layer], change.amax(dim=1).numpy())
+            result.layers[skipped, layer] = largest
+            result.mean_layers[skipped, layer] += change.sum(dim=1).numpy()
+    result.mean_layers[skipped, layer] /= max(1, tokens)
+
+
+def _measure_output(
+    replay: Replay,
+    unembedding: Unembedding,
+    sweep: SkipSweep,
+    skipped: Sequence[int],
+    result: SkipEffects,
+) -> None:
+    """Fill in how far a sweep's runs, each with one layer `skipped`, move the output."""
+    moved = torch.zeros(len(skipped))
+    for position, ends in sweep.ends():
+        distance = OutputDistance(unembedding, replay.residual[-1][position:])
+        unchanged, *far = distance(ends).amax(dim=1)
+        result.output_floor = max(result.output_floor, float(unchanged))
+        moved = torch.maximum(moved, torch.stack(far).to(moved))
+    result.output[skipped] = moved.numpy()
 
 
 def relative_changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[Tensor]:
