@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.lens_view import fit_words, fitted_lens, lens_title
@@ -14,7 +14,9 @@ from depthtui.depth.evidence import RULE_TITLES
 from depthtui.depth.intervals import FEWEST_PROMPTS, LEVEL
 from depthtui.depth.published import PublishedModel
 from depthtui.metrics import METRICS
-from depthtui.report.groups import Group
+
+if TYPE_CHECKING:
+    from depthtui.report.groups import Group
 
 
 def rule_title(rule: str) -> str:
