@@ -99,6 +99,7 @@ async def test_a_text_that_is_being_written_is_saved_as_far_as_it_is(tmp_path: P
     async with explore(tmp_path) as it:
         screen = await open_text(it, 3)
         await it.until(lambda: screen.cursor.token == 9, "ten tokens")
+        await it.until(lambda: "e export" in it.screen_text().splitlines()[-1], "the key")
         await it.press("e")
         dialog = it.app.screen
         assert isinstance(dialog, ExportScreen)

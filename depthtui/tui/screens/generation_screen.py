@@ -60,7 +60,7 @@ class GenerationScreen(LiveScreen):
         self._depth = TOKEN_DEPTHS[1]
         self._follows = True
         self._shown: RunResult | None = None
-        self._was_live: bool | None = None
+        self._keys_depend_on: tuple[bool, bool] | None = None
 
     def compose(self) -> ComposeResult:
         yield GenerationLine(id="status", classes="title-line")
@@ -115,9 +115,10 @@ class GenerationScreen(LiveScreen):
         if self._follows:
             self.go(self.cursor.layer or self.extent()[0], self.extent()[1])
         self.query_one(GenerationLine).show_generation(generation_state, self._depth)
-        if generation_state.is_live != self._was_live:
+        keys_depend_on = (generation_state.is_live, self._shown is None)
+        if keys_depend_on != self._keys_depend_on:
             # The footer composes itself anew, so only when another key works.
-            self._was_live = generation_state.is_live
+            self._keys_depend_on = keys_depend_on
             self.refresh_bindings()
             self._say("#verdict-words", generation_state.verdict_words())
             self._say("#trend-words", generation_state.trend_words())
