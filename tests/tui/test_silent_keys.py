@@ -9,6 +9,7 @@ from textual.actions import parse
 from textual.binding import Binding
 from textual.widgets import Input
 
+from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.generation_screen import GenerationScreen
 from depthtui.tui.screens.pane_screen import PaneScreen
@@ -65,6 +66,22 @@ async def test_a_key_that_works_says_nothing(tmp_path: Path) -> None:
         # The first of its bindings does not work, the second does.
         await it.press("space", "escape")
         assert it.toasts() == []
+
+
+async def test_a_map_of_layers_has_no_tokens_to_average(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.main.measure = MEASURE_BY_NAME["skip_effects"]
+        await it.press("a")
+        assert it.toasts() == ["This shows layers by layers: there are no tokens to average over."]
+        assert not it.main.averaged
+
+
+async def test_where_a_load_covers_the_panes_none_can_have_the_screen(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.main.query_one("#panes").display = False
+        await it.pilot.pause()
+        await it.press("z")
+        assert it.toasts() == ["There is no pane to enlarge yet."]
 
 
 # A text that is being written ------------------------------------------------

@@ -25,6 +25,9 @@ from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
 
 LONGEST_COUNT = 99_999
 
+NO_PANE = "There is no pane to enlarge yet."
+NO_TOKENS = "This shows layers by layers: there are no tokens to average over."
+
 
 class PaneTabs(Static):
     """The names of the panes that share the space, where there is room for one at a time."""
@@ -252,6 +255,8 @@ class PaneScreen(Screen[None]):
             self.minimize()
         elif all(widget.display for widget in pane.ancestors_with_self):
             self.maximize(pane, container=False)
+        else:
+            self.notify(NO_PANE, markup=False)
 
     def explained(self) -> Sequence[Explanation]:
         """What is to be said of what is looked at."""
@@ -265,7 +270,10 @@ class PaneScreen(Screen[None]):
         self.layer_order = "down" if self.layer_order == "up" else "up"
 
     def action_average(self) -> None:
-        self.averaged = not self.averaged
+        if self.measure.by_token:
+            self.averaged = not self.averaged
+        else:
+            self.notify(NO_TOKENS, markup=False)
 
     def action_measure(self, step: int) -> None:
         """The next measure that this run has."""
