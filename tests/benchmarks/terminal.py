@@ -28,7 +28,8 @@ from pathlib import Path
 from tests.tui.wire import Cost, Wire, acts
 
 COLUMNS, LINES = 120, 40
-TICK = os.sysconf("SC_CLK_TCK")
+BYTE_CODE = {"PYTHONDONTWRITEBYTECODE": ""}
+"""Lets Python keep what it compiled, as it does for whoever installs a package."""
 
 
 class Terminal:
@@ -41,11 +42,15 @@ class Terminal:
     def __init__(self, settings: Path) -> None:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
-        environment = os.environ | {
-            "TERM": "xterm-256color",
-            "COLORTERM": "truecolor",
-            "DEPTHTUI_CONFIG": str(settings),
-        }
+        environment = (
+            os.environ
+            | BYTE_CODE
+            | {
+                "TERM": "xterm-256color",
+                "COLORTERM": "truecolor",
+                "DEPTHTUI_CONFIG": str(settings),
+            }
+        )
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
             [str(Path(sys.executable).with_name("depthtui"))],
@@ -88,8 +93,13 @@ class Terminal:
 
     def cpu_seconds(self) -> float:
         """Processor time of the explorer's own process so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+    def quit_settled(self) -> float:
+        """Let it come to rest, and end it."""
+        self.settle()
+        return self.quit()
 
     def quit(self, asks: bool = False) -> float:
         """Press q, twice where the first one asks; seconds from the last until it is gone."""
@@ -122,14 +132,21 @@ def print_keys(settings: Path, repeat: int, n_keys: int) -> None:
     """From the start of the process to its end, and cursor keys in between."""
     rows: list[tuple[str, str]] = []
     first, screen, idle, busy = [], [], [], []
+    first_cpu, screen_cpu = [], []
+    Terminal(settings).quit_settled()
     for _ in range(repeat):
         terminal = Terminal(settings)
         first.append(terminal.wait("depthtui"))
+        first_cpu.append(terminal.cpu_seconds() * 1000)
         screen.append(terminal.wait("Prompt"))
-        terminal.settle()
-        idle.append(terminal.quit())
+        screen_cpu.append(terminal.cpu_seconds() * 1000)
+        idle.append(terminal.quit_settled())
+    textual = statistics.median(cpu_of_textual() for _ in range(repeat))
     rows.append(("first frame from process start, s", spread(first)))
     rows.append(("main screen from process start, s", spread(screen)))
+    for name, taken in (("first frame", first_cpu), ("main screen", screen_cpu)):
+        times = [cpu / textual for cpu in taken]
+        rows.append((f"{name}, times the CPU of importing Textual", spread(times)))
     rows.append(("quit when idle, s", spread(idle)))
 
     terminal = Terminal(settings)
@@ -183,7 +200,8 @@ def print_wire(repeat: int) -> None:
 def cpu_of_textual() -> float:
     """Milliseconds of processor time of a Python that imports Textual, and nothing else."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", "import textual.app"], check=True)
+    command = [sys.executable, "-c", "import textual.app"]
+    subprocess.run(command, check=True, env=os.environ | BYTE_CODE)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
