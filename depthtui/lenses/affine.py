@@ -143,21 +143,13 @@ def fit_affine(
     Raises:
         DepthError: not even one depth's sums fit, or the model has no norm before its head.
     """
-    # Solving takes about as much again as the sums of a depth.
-    size = 8 * (width + 1) * (3 * width + 1)
-    if 2 * size > room:
-        raise DepthError(
-            f"The affine lens of a model of width {width:,} takes {format_size(2 * size)} for one "
-            f"depth, and {format_size(max(0, room))} are free.",
-            "Free some memory.",
-        )
+    at_a_time = _depths_at_a_time(n_layers, width, room)
     held_out = HeldOut.read(calibration.held_out, residuals_of)
     if not _ignores_scale(unembedding, held_out.residuals[-1]):
         raise DepthError(
             "The affine lens needs a norm before the LM head, which this model has not.",
             "Read it through the logit lens or a Jacobian lens.",
         )
-    at_a_time = at_once(n_layers, room - size, size)
     groups = -(-n_layers // at_a_time)
     fit = AffineFit(
         torch.empty(n_layers, width, width),
@@ -177,16 +169,44 @@ def fit_affine(
                 report(done := done + 1, steps)
             if not fit.ridge:
                 fit = replace(fit, ridge=_best_ridge(moments, held_out, unembedding, output))
-            for place, depth in enumerate(depths):
-                solved = moments.maps(place, fit.ridge).float().cpu()
-                fit.weight[depth], fit.bias[depth] = solved[:-1].T, solved[-1]
-                rows = held_out.residuals[depth]
-                through = fit.at(depth)(rows)
-                fit.held_out_kl[depth] = kl_to_output(unembedding, through, output)
-                fit.logit_held_out_kl[depth] = kl_to_output(unembedding, rows, output)
-                fit.nonlinear[depth] = _not_affine(moments, place, fit.ridge, held_out)
+            for place in range(len(depths)):
+                _fit_depth(fit, moments, place, held_out, unembedding, output)
                 report(done := done + 1, steps)
     return fit
+
+
+def _fit_depth(
+    fit: AffineFit,
+    moments: Moments,
+    place: int,
+    held_out: HeldOut,
+    unembedding: Unembedding,
+    output: Tensor,
+) -> None:
+    """Solve for the map of a depth, at its place in the moments, and try it on held-out texts."""
+    depth, rows = moments.depths[place], held_out.residuals[moments.depths[place]]
+    solved = moments.maps(place, fit.ridge).float().cpu()
+    fit.weight[depth], fit.bias[depth] = solved[:-1].T, solved[-1]
+    fit.held_out_kl[depth] = kl_to_output(unembedding, fit.at(depth)(rows), output)
+    fit.logit_held_out_kl[depth] = kl_to_output(unembedding, rows, output)
+    fit.nonlinear[depth] = _not_affine(moments, place, fit.ridge, held_out)
+
+
+def _depths_at_a_time(n_layers: int, width: int, room: int) -> int:
+    """How many depths' sums fit.
+
+    Raises:
+        DepthError: not one depth's do.
+    """
+    # Solving takes about as much again as the sums of a depth.
+    size = 8 * (width + 1) * (3 * width + 1)
+    if 2 * size > room:
+        raise DepthError(
+            f"The affine lens of a model of width {width:,} takes {format_size(2 * size)} for one "
+            f"depth, and {format_size(max(0, room))} are free.",
+            "Free some memory.",
+        )
+    return at_once(n_layers, room - size, size)
 
 
 def _ignores_scale(unembedding: Unembedding, rows: Tensor) -> bool:

@@ -8,8 +8,9 @@ proposed adds up, the layer level stays and the split is unavailable, with the r
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,54 +133,82 @@ def _probe(model: nn.Module, layers: tuple[nn.Module, ...]) -> _Probe:
         DepthError: a layer runs more than once, not on one residual stream, or gives what is
             no number.
     """
-    before: list[list[Tensor]] = [[] for _ in layers]
-    after: list[list[Tensor]] = [[] for _ in layers]
-    calls: dict[nn.Module, _Call] = {}
-    shared: list[dict[str, int]] = []
+    ids, recorded = _probe_ids(model), _Recorder(layers)
+    with torch.no_grad(), recorded:
+        logits = model(input_ids=ids, use_cache=False).logits
+    for layer, read, written in zip(layers, recorded.read, recorded.written, strict=True):
+        _check_stream(type(layer).__name__, ids, read, written)
+    outputs = [written[0] for written in recorded.written]
+    _check_numbers(layers, outputs)
+    # A layer's input still lies on the device of the layer before.
+    inputs = [read[0].to(end.device) for read, end in zip(recorded.read, outputs, strict=True)]
+    replay_missing = ""
+    if recorded.grown and _read_each_other(model, layers, ids, logits, recorded.grown):
+        replay_missing = "its layers hand on more to each other than the residual stream"
+    return _Probe(ids, inputs, outputs, recorded.calls, logits, replay_missing)
 
-    def keep_before(index: int) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            before[index].append(hidden_states(args, kwargs).clone())
-            mappings = kwargs.items()
-            shared.append({k: len(v) for k, v in mappings if isinstance(v, MutableMapping)})
 
-        return hook
+def _probe_ids(model: nn.Module) -> Tensor:
+    """A handful of tokens `[1, T]`, all different, where the model reads them."""
+    embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
+    steps = torch.arange(_PROBE_TOKENS)
+    ids = (steps * 7919 + 11) % embedding.num_embeddings
+    return ids[None].to(execution_device(embedding))
 
-    def keep_after(index: int) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-            after[index].append(first_tensor(output).clone())
 
-        return hook
+class _Recorder:
+    """Records what layers read and write, and what their children are called with, while open.
 
-    def keep_call(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    Attributes:
+        read, written: of each layer, its input and its output, once for each time that it ran.
+        calls: of each child that gave a tensor, its last call.
+    """
+
+    def __init__(self, layers: tuple[nn.Module, ...]) -> None:
+        self.read: list[list[Tensor]] = [[] for _ in layers]
+        self.written: list[list[Tensor]] = [[] for _ in layers]
+        self.calls: dict[nn.Module, _Call] = {}
+        self._layers = layers
+        self._mapping_sizes: list[dict[str, int]] = []
+        self._hooks = contextlib.ExitStack()
+
+    @property
+    def grown(self) -> set[str]:
+        """The arguments that are mappings which layers put something into."""
+        sizes = self._mapping_sizes
+        return {name for size in sizes for name in size if size[name] != sizes[0].get(name)}
+
+    def __enter__(self) -> None:
+        handles = self._hooks.enter_context(hooks())
+        for index, layer in enumerate(self._layers):
+            read = functools.partial(self._keep_read, index)
+            written = functools.partial(self._keep_written, index)
+            handles.append(layer.register_forward_pre_hook(read, with_kwargs=True))
+            handles.append(layer.register_forward_hook(written))
+            children = layer.children()
+            handles.extend(child.register_forward_hook(self._keep_call) for child in children)
+
+    def __exit__(self, *_error: object) -> None:
+        self._hooks.close()
+
+    def _keep_read(
+        self, index: int, _layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self.read[index].append(hidden_states(args, kwargs).clone())
+        mappings = {k: len(v) for k, v in kwargs.items() if isinstance(v, MutableMapping)}
+        self._mapping_sizes.append(mappings)
+
+    def _keep_written(
+        self, index: int, _layer: nn.Module, _args: tuple[Any, ...], output: Any
+    ) -> None:
+        self.written[index].append(first_tensor(output).clone())
+
+    def _keep_call(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         # Cloned: Falcon adds attention into the MLP's output in place afterwards.
         copies = tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in args)
         value = first_tensor(output)
         if isinstance(value, Tensor):
-            calls[module] = _Call(copies, value.clone())
-
-    vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    steps = torch.arange(_PROBE_TOKENS)
-    ids = ((steps * 7919 + 11) % vocabulary)[None].to(
-        execution_device(model.get_input_embeddings())  # type: ignore[operator]
-    )
-    with torch.no_grad(), hooks() as handles:
-        for index, layer in enumerate(layers):
-            handles.append(layer.register_forward_pre_hook(keep_before(index), with_kwargs=True))
-            handles.append(layer.register_forward_hook(keep_after(index)))
-            handles.extend(child.register_forward_hook(keep_call) for child in layer.children())
-        logits = model(input_ids=ids, use_cache=False).logits
-    for layer, read, written in zip(layers, before, after, strict=True):
-        _check_stream(type(layer).__name__, ids, read, written)
-    outputs = [written[0] for written in after]
-    _check_numbers(layers, outputs)
-    # A layer's input still lies on the device of the layer before.
-    inputs = [read[0].to(output.device) for read, output in zip(before, outputs, strict=True)]
-    replay_missing = ""
-    grown = {name for sizes in shared for name in sizes if sizes[name] != shared[0].get(name)}
-    if grown and _read_each_other(model, layers, ids, logits, grown):
-        replay_missing = "its layers hand on more to each other than the residual stream"
-    return _Probe(ids, inputs, outputs, calls, logits, replay_missing)
+            self.calls[module] = _Call(copies, value.clone())
 
 
 def _read_each_other(

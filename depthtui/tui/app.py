@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from depthtui.tui.state.phase import Problem
     from depthtui.tui.state.settings_list import SettingsList
 
+# What functions import themselves, the first frame does not wait for: NumPy, the screens and the
+# explorer's state come after it, dialogs when they are opened.
+
 LAST_RESORT = 2.0
 """Seconds after a signal by which the process is gone, whatever the terminal does."""
 
