@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from depthtui import __version__, cli
-from depthtui.cli.headless import Display
+from depthtui.cli.display import Display
 from depthtui.cli.output import print_written
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import MetricRows

@@ -5,38 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.text import Text
-
-from depthtui.data import protocol
+from depthtui.cli.display import Display
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME, after_prompts, failures_in_words
 from depthtui.models.reach import check_at_hand
-from depthtui.report.progress import EngineProgress, LogLines
-from depthtui.sizes import about
-from depthtui.token_text import printable_line
 
 if TYPE_CHECKING:
     from depthtui.engine.engine import Engine
 
-
-_SECONDS_WORTH_SAYING = 5.0
-"""What takes longer is told before it begins."""
 
 _MOST_REASONS = 3
 """So many are told where they differ from prompt to prompt."""
@@ -90,7 +71,7 @@ def run_job(
     # What cannot be opened is told before torch is imported, which takes seconds.
     check_at_hand(job.spec, job.storage.models_dir)
     with Display(notice) as display:
-        engine = make_engine(job.storage, display.emit, display.notice, on_bug)
+        engine = make_engine(job.storage, display.emit, notice, on_bug)
         engine.load(job.spec)
         if job.max_tokens is not None:
             job = replace(job, prompts=_short_enough(job, job.max_tokens, engine, notice))
@@ -155,79 +136,3 @@ def _lacks_answer(result: RunResult) -> bool:
 
 def _of_prompt(number: int, job: Job, problem: str) -> str:
     return problem if len(job.prompts) == 1 else f"prompt {number + 1}: {problem}"
-
-
-class _TimeLeft(ProgressColumn):
-    """How long a stage still takes, at the rate of its steps so far."""
-
-    def render(self, task: Task) -> Text:
-        seconds = task.time_remaining
-        if seconds is None or seconds < _SECONDS_WORTH_SAYING:
-            return Text("")
-        return Text(f"{about(seconds)} left")
-
-
-class Display:
-    """A progress bar on stderr where that is a terminal, else a line now and then."""
-
-    def __init__(self, notice: Callable[[str], None]) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
-            TextColumn("{task.fields[amount]}", markup=False),
-            TimeElapsedColumn(),
-            _TimeLeft(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self.notice = notice
-        self._log = LogLines(notice, is_heard=not console.is_terminal)
-        self.n_prompts = 0
-        self._stage = ""
-        self._task: TaskID | None = None
-        self._engine = EngineProgress()
-
-    def __enter__(self) -> Display:
-        self._progress.start()
-        # To import torch takes seconds.
-        self._show("starting", 0, 0, "")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def emit(self, event: protocol.Event) -> None:
-        """Show an event of the engine."""
-        if isinstance(event, protocol.Notice):
-            self.notice(event.message)
-        if isinstance(event, protocol.MetricRows) and event.total == 0:
-            self._tell_time(event.metric, event.seconds_left)
-        step = self._engine.step(event)
-        if step is not None:
-            self._show(step.stage or self._stage, step.done, step.total, step.amount)
-
-    def _tell_time(self, metric: str, seconds: float) -> None:
-        """Say how long a metric that begins is going to take, where one would wonder."""
-        if seconds >= _SECONDS_WORTH_SAYING:
-            prompt = f"{self._stage}: " if self.n_prompts > 1 else ""
-            self.notice(f"{prompt}{METRIC_BY_NAME[metric].title} takes {about(seconds)}.")
-
-    def prompt_begins(self, number: int) -> None:
-        """The next rows are of this prompt."""
-        self._show(f"prompt {number + 1} of {self.n_prompts}", 0, 0, "")
-
-    def _show(self, stage: str, done: int, total: int, amount: str) -> None:
-        if stage != self._stage or self._task is None:
-            if self._task is not None:
-                self._progress.remove_task(self._task)
-            self._stage = stage
-            self._task = self._progress.add_task(printable_line(stage), total=None, amount="")
-        self._progress.update(self._task, completed=done, total=total or None, amount=amount)
-        self._log.tell(stage, amount)

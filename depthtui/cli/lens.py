@@ -186,7 +186,7 @@ def _named(name: str, given: Given) -> LensFile:
 @contextmanager
 def _engine(spec: ModelSpec, given: Given) -> Iterator[Engine]:
     """An engine that has loaded a model, while a progress bar is shown."""
-    from depthtui.cli.headless import Display
+    from depthtui.cli.display import Display
     from depthtui.engine.factory import Storage, make_engine
     from depthtui.models.reach import check_at_hand
 
@@ -194,7 +194,7 @@ def _engine(spec: ModelSpec, given: Given) -> Iterator[Engine]:
     # What cannot be opened is told before torch is imported, which takes seconds.
     check_at_hand(spec, storage.models_dir)
     with Display(say) as display:
-        engine = make_engine(storage, display.emit, display.notice)
+        engine = make_engine(storage, display.emit, say)
         engine.load(spec)
         yield engine
 

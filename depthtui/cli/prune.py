@@ -51,7 +51,7 @@ def prune(model: str, layers: str, out: Path, spec: ModelSpec, given: Given) -> 
     numbered anew, its configuration and its tokenizer, and the same as a recipe for mergekit. It
     is written where it says, loaded once, what MODEL says without these layers.
     """
-    from depthtui.cli.headless import Display
+    from depthtui.cli.display import Display
     from depthtui.engine.control import Control
     from depthtui.engine.factory import Storage, make_engine
     from depthtui.engine.pruning import check_is_free
@@ -65,7 +65,7 @@ def prune(model: str, layers: str, out: Path, spec: ModelSpec, given: Given) -> 
     check_is_free(out)
     control = Control()
     with Display(say) as display:
-        engine = make_engine(storage, display.emit, display.notice)
+        engine = make_engine(storage, display.emit, say)
         try:
             with stopped_by_ctrl_c(control):
                 info = engine.load(spec, control)

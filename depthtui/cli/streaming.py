@@ -10,7 +10,7 @@ from rich.style import Style
 from rich.text import Text
 
 from depthtui import palette
-from depthtui.cli.headless import Display
+from depthtui.cli.display import Display
 from depthtui.cli.output import stopped_by_ctrl_c
 from depthtui.data import protocol
 from depthtui.data.generation import Continuation, Generation, utf8
@@ -81,7 +81,7 @@ def generate_texts(
             display.emit(event)
 
     with Display(notice) as display:
-        engine = make_engine(job.storage.without_activations(), emit, display.notice)
+        engine = make_engine(job.storage.without_activations(), emit, notice)
         model = engine.load(job.spec)
     for number, prompt in enumerate(job.prompts):
         pen = _Pen(console, job.measure, job.palette, model.n_layers)

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-
-from depthtui.data import protocol
-from depthtui.report.progress import EngineProgress, LogLines
+from depthtui.report.progress_bars import ProgressBars
 from depthtui.sweep.eta import Waiting, time_words
 from depthtui.sweep.folder import model_title
 from depthtui.sweep.plan import Cell
@@ -19,7 +14,7 @@ from depthtui.sweep.work import Item
 from depthtui.token_text import printable_line
 
 
-class SweepDisplay:
+class SweepDisplay(ProgressBars):
     """Two lines on stderr where that is a terminal, else a line for each prompt that is done.
 
     Args:
@@ -27,44 +22,12 @@ class SweepDisplay:
     """
 
     def __init__(self, notify: Callable[[str], None]) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
-            TextColumn("{task.fields[amount]}", markup=False),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        super().__init__(notify)
         self._sweep = self._progress.add_task("", total=None, amount="")
         self._now = self._progress.add_task("", total=None, amount="", visible=False)
-        self._notify = notify
-        self._has_terminal = console.is_terminal
         self._state: SweepState | None = None
         self._waiting = Waiting()
-        self._engine = EngineProgress()
-        self._log = LogLines(notify, is_heard=not console.is_terminal)
         self._now_at = ""
-
-    def __enter__(self) -> SweepDisplay:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def emit(self, event: protocol.Event) -> None:
-        """Show an event of the engine."""
-        if isinstance(event, protocol.Notice):
-            self._notify(event.message)
-        step = self._engine.step(event)
-        if step is not None:
-            self._show(step.stage, step.done, step.total, step.amount)
 
     def sweep_begins(self, state: SweepState) -> None:
         """What is there has been found; the rest begins."""
@@ -114,15 +77,14 @@ class SweepDisplay:
             words += f", {time_words(left)} left"
         return words
 
-    def _show(self, what: str, done: int, total: int, amount: str) -> None:
-        """Show how far something is; without `what`, the same as before."""
+    def _show(self, stage: str, done: int, total: int, amount: str) -> None:
         self._progress.update(
             self._now,
-            description=printable_line(what) if what else None,
+            description=printable_line(stage) if stage else None,
             completed=done,
             total=total or None,
             amount=amount,
             visible=True,
         )
-        self._now_at = what or self._now_at
+        self._now_at = stage or self._now_at
         self._log.tell(self._now_at, amount)

@@ -13,7 +13,7 @@ from depthtui.data.protocol import Notice, Progress
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
-from depthtui.sweep import display as display_module
+from depthtui.report import progress_bars
 from depthtui.sweep.display import SweepDisplay
 from depthtui.sweep.eta import Pace, Waiting, time_words
 from depthtui.sweep.folder import SweepFolder
@@ -82,7 +82,7 @@ def test_a_terminal_sees_prompts_models_and_the_time_left(
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(
-        display_module,
+        progress_bars,
         "Console",
         lambda stderr: Console(file=terminal, force_terminal=True, width=120),
     )
@@ -155,7 +155,7 @@ def test_a_pipe_hears_of_what_failed(tmp_path: Path) -> None:
 
 def test_a_terminal_gets_no_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        display_module, "Console", lambda stderr: Console(file=Terminal(), force_terminal=True)
+        progress_bars, "Console", lambda stderr: Console(file=Terminal(), force_terminal=True)
     )
     told: list[str] = []
     with SweepDisplay(told.append) as display:

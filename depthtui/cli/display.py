@@ -1,0 +1,73 @@
+"""How far a command is, on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+from rich.progress import ProgressColumn, Task, TaskID, TimeElapsedColumn
+from rich.text import Text
+
+from depthtui.data import protocol
+from depthtui.metrics import METRIC_BY_NAME
+from depthtui.report.progress_bars import ProgressBars
+from depthtui.sizes import about
+from depthtui.token_text import printable_line
+
+_SECONDS_WORTH_SAYING = 5.0
+"""What takes longer is told before it begins."""
+
+
+class _TimeLeft(ProgressColumn):
+    """How long a stage still takes, at the rate of its steps so far."""
+
+    def render(self, task: Task) -> Text:
+        seconds = task.time_remaining
+        if seconds is None or seconds < _SECONDS_WORTH_SAYING:
+            return Text("")
+        return Text(f"{about(seconds)} left")
+
+
+class Display(ProgressBars):
+    """One bar, of the stage that goes on.
+
+    Attributes:
+        n_prompts: how many there are; with several, what is told names the prompt.
+    """
+
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        super().__init__(notify, TimeElapsedColumn(), _TimeLeft())
+        self.n_prompts = 0
+        self._stage = ""
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        # To import torch takes seconds.
+        self._show("starting", 0, 0, "")
+        return self
+
+    def emit(self, event: protocol.Event) -> None:
+        if isinstance(event, protocol.MetricRows) and event.total == 0:
+            self._tell_time(event.metric, event.seconds_left)
+        super().emit(event)
+
+    def _tell_time(self, metric: str, seconds: float) -> None:
+        """Say how long a metric that begins is going to take, where one would wonder."""
+        if seconds >= _SECONDS_WORTH_SAYING:
+            prompt = f"{self._stage}: " if self.n_prompts > 1 else ""
+            self._notify(f"{prompt}{METRIC_BY_NAME[metric].title} takes {about(seconds)}.")
+
+    def prompt_begins(self, number: int) -> None:
+        """The next rows are of this prompt."""
+        self._show(f"prompt {number + 1} of {self.n_prompts}", 0, 0, "")
+
+    def _show(self, stage: str, done: int, total: int, amount: str) -> None:
+        stage = stage or self._stage
+        if stage != self._stage or self._task is None:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._stage = stage
+            self._task = self._progress.add_task(printable_line(stage), total=None, amount="")
+        self._progress.update(self._task, completed=done, total=total or None, amount=amount)
+        self._log.tell(stage, amount)

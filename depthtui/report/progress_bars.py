@@ -1,0 +1,62 @@
+"""What an engine does, as bars on stderr where that is a terminal, else as a line now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+
+from depthtui.data import protocol
+from depthtui.report.progress import EngineProgress, LogLines
+
+
+class ProgressBars:
+    """Bars while it is open; its subclasses say in `_show` which.
+
+    Args:
+        notify: told what the engine wants people to know, and lines where there is no terminal.
+        columns: what stands behind a bar and its amount.
+    """
+
+    def __init__(self, notify: Callable[[str], None], *columns: ProgressColumn) -> None:
+        console = Console(stderr=True)
+        self._has_terminal = console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[amount]}", markup=False),
+            *columns,
+            console=console,
+            transient=True,
+            disable=not self._has_terminal,
+        )
+        self._notify = notify
+        self._log = LogLines(notify, is_heard=not self._has_terminal)
+        self._engine = EngineProgress()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def emit(self, event: protocol.Event) -> None:
+        """Show an event of the engine."""
+        if isinstance(event, protocol.Notice):
+            self._notify(event.message)
+        step = self._engine.step(event)
+        if step is not None:
+            self._show(step.stage, step.done, step.total, step.amount)
+
+    def _show(self, stage: str, done: int, total: int, amount: str) -> None:
+        """Show how far a stage is; an empty one is the same as before."""
+        raise NotImplementedError
