@@ -255,6 +255,18 @@ async def test_tokens_are_counted_while_typing(tmp_path: Path) -> None:
         await it.until(lambda: f"{n_tokens} tokens" in it.screen_text())
 
 
+async def test_a_count_that_is_known_waits_for_no_engine(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "p", PromptPicker)
+        n_tokens = len(it.session.current.result.tokens)
+        await it.until(lambda: f"{n_tokens} tokens" in it.screen_text())
+        await it.press("escape")
+        # A halted run lets the engine answer nothing.
+        it.engine.silent = True
+        await opened(it, "p", PromptPicker)
+        await it.until(lambda: f"{n_tokens} tokens" in it.screen_text())
+
+
 async def test_while_a_count_is_awaited_only_the_last_prompt_waits(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         it.engine.silent = True

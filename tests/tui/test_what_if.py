@@ -16,6 +16,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
 from depthtui.errors import DepthError
 from depthtui.metrics.ablation import Ablation
 from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.what_if_summary import signed
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.main_screen import MainScreen
@@ -217,6 +218,22 @@ async def test_it_fills_in_live_and_a_newer_change_stops_the_run(tmp_path: Path)
         await it.press("u")
         await idle(it)
         assert skipped(it) == (Skip(4),)
+
+
+async def test_the_end_of_a_run_is_told_to_a_header_that_a_dialog_covers(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await open_what_if(it)
+        it.engine.manual = True
+        await it.press("4", "G", "x")
+        it.engine.advance(until=Rows)
+        await it.until(lambda: "▸ layer 1 of 30" in it.screen_text())
+        await it.press("question_mark")
+        assert isinstance(it.app.screen, HelpScreen)
+        it.engine.advance()
+        await it.until(lambda: screen.query_one(StatusLine).status.state == "ready")
+        await it.press("escape")
+        await it.until(lambda: "● ready" in it.screen_text().splitlines()[0])
+        assert "▸" not in it.screen_text().splitlines()[0]
 
 
 async def test_going_back_stops_what_runs_for_this_screen_alone(tmp_path: Path) -> None:

@@ -180,6 +180,8 @@ class PromptPicker(Dialog[PromptChoice]):
         self.query_one("#token-note", Static).update("")
         if prompt is not None:
             self._explorer.token_count.ask(prompt, self.query_one("#template", Checkbox).value)
+            # It may be what was counted last, and the engine halted.
+            self.changed()
 
     def changed(self) -> None:
         """Say how many there are, once that is known of the prompt as it is now."""
