@@ -44,3 +44,9 @@ def first_line(error: object) -> str:
     """What a library says first, to end a sentence with; its kind where it says nothing."""
     line = next(iter(str(error).strip().splitlines()), "")
     return line[:_LONGEST_LINE].rstrip(". ") or type(error).__name__
+
+
+def named_line(error: Exception) -> str:
+    """What an error that nobody foresaw is and says first, to end a sentence with."""
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"

@@ -16,7 +16,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.effective_depth import mean_curves
 from depthtui.engine.engine import Engine
-from depthtui.errors import DepthError, first_line
+from depthtui.errors import DepthError, named_line
 from depthtui.metrics import ALL, METRICS, OF_THE_PASS
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Metric
@@ -141,7 +141,7 @@ def _run(metric: str, engine: Engine, device: torch.device) -> _Measured:
         missing = str(error)
     except Exception as error:
         # A device on which a metric breaks is what is looked for here.
-        missing = f"{type(error).__name__}: {first_line(error)}"
+        missing = named_line(error)
     return _Measured(result, time.perf_counter() - started, peak_memory(device), missing)
 
 

@@ -18,7 +18,7 @@ from depthtui.engine import memory
 from depthtui.engine.context import MetricContext
 from depthtui.engine.control import Control
 from depthtui.engine.ready_model import ReadyModel
-from depthtui.errors import DepthError, RunStopped, first_line
+from depthtui.errors import DepthError, RunStopped, named_line
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
 from depthtui.metrics.choices import chosen_layers
@@ -108,8 +108,7 @@ class Run:
             model, placement = self._model, self._model.placement
             return memory.ran_out(metric, model.info, self.sizes, placement, placement.rooms())
         self._on_bug(error)
-        words = f"{type(error).__name__}: {first_line(error)}"
-        return f"it met an error, of which the log has the details ({words})"
+        return f"it met an error, of which the log has the details ({named_line(error)})"
 
     def forward(self, keep_writes: bool, beside: Sequence[Metric] = ()) -> Activations:
         """Run the model, each layer reduced as it comes, then read the lens.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +22,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.engine.control import Control
 from depthtui.errors import DepthError, RunStopped
 from depthtui.report.progress import EngineProgress
+from depthtui.service.bugs import met_an_error
 from depthtui.sweep.eta import Waiting
 from depthtui.sweep.folder import Failure, SweepFolder, model_title
 from depthtui.sweep.plan import Cell
@@ -221,6 +221,4 @@ class _Stoppable:
 
 
 def _bug(error: Exception) -> str:
-    traceback.print_exception(error)
-    words = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-    return f"The engine met an error: {words}. Its log has the details."
+    return " ".join(met_an_error(error))

@@ -12,7 +12,6 @@ import queue
 import signal
 import sys
 import threading
-import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +44,7 @@ from depthtui.engine.control import Control
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError, RunStopped
 from depthtui.models.reach import check_at_hand
+from depthtui.service.bugs import met_an_error
 
 if TYPE_CHECKING:
     from depthtui.engine.engine import Engine
@@ -108,9 +108,7 @@ class Worker:
         except DepthError as error:
             self._fail(command, error.message, error.hint)
         except Exception as error:
-            traceback.print_exc()
-            words = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-            self._fail(command, f"The engine met an error: {words}", "Its log has the details.")
+            self._fail(command, *met_an_error(error))
 
     def _fail(self, command: Command, message: str, hint: str) -> None:
         run_id = -1

@@ -208,7 +208,23 @@ def test_a_sweep_is_run_by_the_same_engine(engine, folder, tmp_path):
     assert engine.until(RunFinished)[-1].result.complete
 
 
+def test_an_error_that_nobody_foresaw_is_said_in_whole_sentences(tmp_path, monkeypatch):
+    def fails(self, *asked):
+        raise ValueError("broken\nin the second line")
+
+    monkeypatch.setattr("depthtui.engine.engine.Engine.count_tokens", fails)
+    failed = told_by_a_worker_that_ends(tmp_path, monkeypatch)[-1]
+    words = "The engine met an error: ValueError: broken. Its log has the details."
+    assert failed.words == words
+
+
 def test_a_lost_device_ends_the_process_after_what_it_was_asked(tmp_path, monkeypatch):
+    told = told_by_a_worker_that_ends(tmp_path, monkeypatch)
+    assert [type(event) for event in told] == [Progress, EngineReady, TokensCounted]
+
+
+def told_by_a_worker_that_ends(tmp_path, monkeypatch):
+    """What a worker tells that counts tokens and then has lost its device."""
     ours, theirs = (Connection(end.detach()) for end in socket.socketpair())
     # Its end would end this process.
     monkeypatch.setattr(Worker, "_read", lambda self: None)
@@ -217,5 +233,4 @@ def test_a_lost_device_ends_the_process_after_what_it_was_asked(tmp_path, monkey
     worker._receive(Configure(str(tmp_path), str(tmp_path), 1 << 30, threads=1))
     worker._receive(CountTokens(Prompt("Seven"), False))
     assert worker.serve() == DEVICE_LOST
-    told = [codec.decode(ours.recv_bytes()) for _ in range(3)]
-    assert [type(event) for event in told] == [Progress, EngineReady, TokensCounted]
+    return [codec.decode(ours.recv_bytes()) for _ in range(3)]
