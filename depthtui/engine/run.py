@@ -223,7 +223,7 @@ class Run:
         left = -1.0 if expected is None else expected
         self._emit(MetricRows(self._run_id, metric.name, None, 0, 0, self.seconds, left))
         began = time.perf_counter()
-        self._time_left = TimeLeft(began, None if partial is not None else 0.0)
+        self._time_left = TimeLeft(began, None if partial is not None else 0.0, expected)
         context.metric = metric.name
         value = metric.kernel()(context, partial)
         seconds, self._time_left = time.perf_counter() - began, None

@@ -11,6 +11,9 @@ from depthtui.data.run import RunResult
 from depthtui.metrics.spec import Metric
 from depthtui.sizes import about
 
+_EARLY = 0.05
+"""The share of a metric's work until which its start may be most of the time."""
+
 
 def seconds_of(metric: Metric, result: RunResult, pace: Pace) -> float | None:
     """Seconds that a metric of a run takes; None where that cannot be told.
@@ -43,18 +46,27 @@ def with_metric(pace: Pace, metric: Metric, result: RunResult, seconds: float) -
 class TimeLeft:
     """How long a metric that is being computed still takes, from what it took so far.
 
+    What comes before its first unit, such as a pass over the prompt, is counted once it is a small
+    part of what was done; until then only the time between its units is.
+
     Args:
         now: when it began, in seconds.
         share: of its work that was done by then; None where that is not known.
+        expected: seconds of all its work, as was thought before; None where that is not known.
     """
 
-    def __init__(self, now: float, share: float | None) -> None:
-        self._began = now
-        self._share = share
+    def __init__(self, now: float, share: float | None, expected: float | None = None) -> None:
+        self._expected = expected
+        self._began = None if share is None else (now, share)
+        self._first: tuple[float, float] | None = None
 
     def at(self, now: float, share: float) -> float:
         """Seconds once a share of all its work is done; negative where they cannot be told."""
-        if self._share is None:
-            self._began, self._share = now, share
-        done = share - self._share
-        return -1.0 if done <= 0 else (now - self._began) * (1 - share) / done
+        self._first = self._first or (now, share)
+        since, before = self._began or self._first
+        if share - before < _EARLY:
+            since, before = self._first
+        done = share - before
+        if done <= 0:
+            return -1.0 if self._expected is None else self._expected * (1 - share)
+        return (now - since) * (1 - share) / done

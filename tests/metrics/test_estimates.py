@@ -152,6 +152,14 @@ def test_the_time_left_is_what_the_rest_takes_at_this_pace() -> None:
     assert fresh.at(140.0, 1.0) == 0
 
 
+def test_a_long_start_is_not_taken_for_the_pace() -> None:
+    fresh = TimeLeft(100.0, 0.0)
+    assert fresh.at(110.0, 0.001) < 0
+    assert TimeLeft(100.0, 0.0, 20.0).at(110.0, 0.001) == pytest.approx(19.98)
+    assert fresh.at(110.1, 0.002) == pytest.approx(99.8)
+    assert fresh.at(116.0, 0.06) == pytest.approx(16 * 0.94 / 0.06)
+
+
 def test_what_was_done_before_does_not_count() -> None:
     resumed = TimeLeft(100.0, None)
     assert resumed.at(110.0, 0.6) < 0
