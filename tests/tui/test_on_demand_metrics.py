@@ -265,8 +265,10 @@ async def test_the_skip_map_has_layers_both_ways_and_the_output_apart(tmp_path: 
         assert float(it.app.clipboard) == pytest.approx(float(output), rel=1e-5)
         await it.press("a")
         assert heatmap.mode == "skips"
+        # It has no tokens to average, and says so.
+        assert len(it.toasts()) == 2
         await it.press("right_square_bracket")
-        assert heatmap.mode == "means"
+        assert heatmap.mode == "tokens"
         # It is nothing to open with: the next start has not computed it.
         assert load_settings(tmp_path / "settings.toml").measure == "layer_norm_ratio"
 

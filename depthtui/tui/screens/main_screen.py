@@ -260,7 +260,7 @@ class MainScreen(PlacesScreen):
                 return self.explorer.can_run and phase is not Phase.HALTED
             case "next_prompt" | "generate":
                 return self.explorer.can_run
-            case "compute" | "mark_answer" | "skip_variant" | "part":
+            case "compute" | "verdict" | "mark_answer" | "skip_variant" | "part":
                 return self.shown_result() is not None
             case "next_match" | "end_search":
                 return self.is_searching
