@@ -37,6 +37,7 @@ _LAST_MESSAGES = (
 """What a widget that is being removed still takes: others wait for it, or it goes on to the app."""
 
 _action_command_palette = App.action_command_palette
+_end_batch = App._end_batch
 _dispatch_message = MessagePump._dispatch_message
 _dismiss = Screen.dismiss
 _on_resize = Screen._on_resize
@@ -194,6 +195,18 @@ def action_command_palette(self: App[Any]) -> None:
         _action_command_palette(self)
 
 
+def end_batch(self: App[Any]) -> None:
+    """Let every screen in sight paint what changed while updates were held back.
+
+    `App._end_batch` wakes the app alone: a screen whose timer has passed in the meantime (the keys
+    of a footer are composed anew in such a batch) sleeps until something else happens on it.
+    """
+    _end_batch(self)
+    if not self._batch_count:
+        for screen in self.screen_stack:
+            screen.check_idle()
+
+
 @lru_cache(maxsize=1024)
 def _inner_and_outer(base_background: Color, background: Color) -> tuple[Style, Style]:
     return Style(base_background + background), Style(base_background)
@@ -222,5 +235,6 @@ def install() -> None:
     TextArea._on_key = type_in_area  # type: ignore[method-assign]
     Widget.refresh = refresh  # type: ignore[method-assign, assignment]
     App.action_command_palette = action_command_palette  # type: ignore[method-assign]
+    App._end_batch = end_batch  # type: ignore[method-assign]
     StylesCache.get_inner_outer = get_inner_outer  # type: ignore[method-assign, assignment]
     dom._watch = watch  # type: ignore[attr-defined]

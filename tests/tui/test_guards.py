@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Callable
@@ -10,10 +11,11 @@ from pathlib import Path
 import pytest
 from rich.style import Style
 from textual import events
+from textual._wait import wait_for_idle
 from textual.app import App, ComposeResult
 from textual.command import CommandPalette
 from textual.geometry import Size
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Input, OptionList, Static, TextArea
 
@@ -210,6 +212,24 @@ async def test_words_changed_again_while_they_are_laid_out_have_room() -> None:
         await pilot.pause()
         app.screen._refresh_layout()
         assert words.region.width == len("other words")
+
+
+@pytest.mark.parametrize("is_beneath", [False, True])
+async def test_what_changes_while_updates_are_held_back_is_painted_afterwards(
+    is_beneath: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Label()
+    async with app.run_test() as pilot:
+        screen, painted = app.screen, asyncio.Event()
+        if is_beneath:
+            await app.push_screen(ModalScreen[None]())
+        await pilot.pause()
+        with app.batch_update():
+            screen.query_one("#words").refresh()
+            await wait_for_idle(0)
+            screen._on_timer_update()
+            monkeypatch.setattr(app, "_display", lambda *shown: painted.set())
+        await asyncio.wait_for(painted.wait(), 5)
 
 
 @pytest.mark.parametrize("kind", [Input, TextArea])
