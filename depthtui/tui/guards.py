@@ -39,6 +39,7 @@ _LAST_MESSAGES = (
 _action_command_palette = App.action_command_palette
 _end_batch = App._end_batch
 _dispatch_message = MessagePump._dispatch_message
+_compositor_refresh = Screen._compositor_refresh
 _dismiss = Screen.dismiss
 _on_resize = Screen._on_resize
 _get_widget_and_offset_at = Screen.get_widget_and_offset_at
@@ -207,6 +208,19 @@ def end_batch(self: App[Any]) -> None:
             screen.check_idle()
 
 
+def compositor_refresh(self: Screen[Any]) -> None:
+    """Paint a screen, and what shines through the screens between it and the one on top.
+
+    `Screen._compositor_refresh` tells the one on top alone; those between keep the lines that they
+    drew of what lies beneath them.
+    """
+    beneath, changed = self.app._background_screens, self._compositor._dirty_regions
+    if self in beneath and changed:
+        for between in beneath[beneath.index(self) + 1 :]:
+            between._set_dirty(*changed)
+    _compositor_refresh(self)
+
+
 @lru_cache(maxsize=1024)
 def _inner_and_outer(base_background: Color, background: Color) -> tuple[Style, Style]:
     return Style(base_background + background), Style(base_background)
@@ -226,6 +240,7 @@ def get_inner_outer(
 def install() -> None:
     """Put the guards in their places; again makes no difference."""
     MessagePump._dispatch_message = dispatch_message  # type: ignore[method-assign]
+    Screen._compositor_refresh = compositor_refresh  # type: ignore[method-assign]
     Screen.dismiss = dismiss  # type: ignore[method-assign]
     Screen._on_resize = on_resize  # type: ignore[method-assign]
     Screen.get_widget_and_offset_at = get_widget_and_offset_at  # type: ignore[method-assign]

@@ -21,6 +21,7 @@ from textual.widgets import Footer, Input, OptionList, Static, TextArea
 
 from depthtui.tui import guards
 from depthtui.tui.screens.dialogs.dialog import Dialog
+from tests.pictures.picture import take_picture
 from tests.tui.app_helpers import Explored, explore
 
 guards.install()
@@ -230,6 +231,22 @@ async def test_what_changes_while_updates_are_held_back_is_painted_afterwards(
             screen._on_timer_update()
             monkeypatch.setattr(app, "_display", lambda *shown: painted.set())
         await asyncio.wait_for(painted.wait(), 5)
+
+
+async def test_what_changes_beneath_two_screens_shines_through_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = Label()
+    async with app.run_test() as pilot:
+        words, painted = app.query_one("#words", Static), asyncio.Event()
+        for _ in range(2):
+            await app.push_screen(ModalScreen[None]())
+        await pilot.pause()
+        assert "some words" in str(take_picture(app)[0])
+        monkeypatch.setattr(app, "_display", lambda *shown: painted.set())
+        words.update("more", layout=False)
+        await asyncio.wait_for(painted.wait(), 5)
+        assert "more" in str(take_picture(app)[0])
 
 
 @pytest.mark.parametrize("kind", [Input, TextArea])
