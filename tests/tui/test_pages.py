@@ -145,6 +145,18 @@ async def test_a_threshold_between_two_steps_goes_to_the_next_one_first(tmp_path
             assert it.app.explorer.settings.kl_threshold == threshold
 
 
+async def test_the_verdict_names_no_key_that_lets_a_halted_run_go_on(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        pane = it.main.query_one(VerdictPane)
+        await it.press("s")
+        await it.until(lambda: it.status.state == "halted")
+        await it.until(lambda: "⏎ run on" in it.screen_text())
+        assert "tab here, then i computes" in "\n".join(lines(pane))
+        await it.press("enter")
+        await it.until(lambda: it.status.state == "ready")
+        await it.until(lambda: "enter computes" in "\n".join(lines(pane)))
+
+
 async def test_the_verdict_computes_the_quick_metrics_together_and_then_the_others(
     tmp_path: Path,
 ) -> None:

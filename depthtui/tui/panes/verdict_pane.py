@@ -125,11 +125,21 @@ class VerdictPane(ThresholdPage):
 
     _verdict: Verdict | None = None
     _is_live = True
+    _is_halted = False
 
-    def show_verdict(self, verdict: Verdict | None, is_live: bool = True) -> None:
-        """Draw this one from now on; `is_live` is whether the engine works on its run."""
-        if verdict is not self._verdict or is_live != self._is_live:
-            self._verdict, self._is_live = verdict, is_live
+    def show_verdict(
+        self, verdict: Verdict | None, is_live: bool = True, is_halted: bool = False
+    ) -> None:
+        """Draw this one from now on.
+
+        Args:
+            verdict: the verdict, or None.
+            is_live: whether the engine works on its run.
+            is_halted: whether a run is halted, which enter lets go on.
+        """
+        states = (is_live, is_halted)
+        if verdict is not self._verdict or states != (self._is_live, self._is_halted):
+            self._verdict, (self._is_live, self._is_halted) = verdict, states
             self.redraw()
 
     @property
@@ -405,7 +415,8 @@ class VerdictPane(ThresholdPage):
         time = f", {about(sum(known))}" if len(known) == len(names) else ""
         if not time and len(names) == 1:
             time = f": {METRIC_BY_NAME[names[0]].cost}"
-        return f"{'i' if self.has_focus else 'enter'} computes {what}{time}"
+        reach = "tab here, then i" if self._is_halted else "enter"
+        return f"{'i' if self.has_focus else reach} computes {what}{time}"
 
     def _state_words(self, metric: Metric) -> tuple[str, bool]:
         """Whether it is being computed, or what it costs."""

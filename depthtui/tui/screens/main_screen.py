@@ -127,7 +127,10 @@ class MainScreen(PlacesScreen):
             page.turned = explorer.reading.thresholds_turned
         plain = self.run.result if self.run else None
         is_live = self.run is not None and self.run.state.is_live
-        self.query_one(VerdictPane).show_verdict(self._verdict.of(plain, settings), is_live)
+        is_halted = explorer.phase is Phase.HALTED
+        self.query_one(VerdictPane).show_verdict(
+            self._verdict.of(plain, settings), is_live, is_halted
+        )
         self.pace = explorer.pace
         for pane in self.query(Pane):
             pane.pace = explorer.pace
