@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from textual.containers import VerticalScroll
+from textual.events import Key
 from textual.widgets import Checkbox, Input, OptionList, Static
 
 from depthtui.data.protocol import (
@@ -27,6 +29,7 @@ from depthtui.models.catalog import ModelListing
 from depthtui.report.explanations import of_measure
 from depthtui.settings import load_settings
 from depthtui.tui.screens.dialogs.confirm import Confirm
+from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
@@ -53,6 +56,34 @@ def started(it: Explored) -> StartRun:
     command = it.engine.sent(StartRun)[-1]
     assert isinstance(command, StartRun)
     return command
+
+
+# Explanations ---------------------------------------------------------------
+
+
+async def test_an_explanation_scrolls_as_fast_as_keys_come(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(80, 24)) as it:
+        it.main.action_go_to("verdict")
+        await opened(it, "I", ExplanationScreen)
+        text = it.app.screen.query_one(VerticalScroll)
+        assert text.max_scroll_y > 8
+        for _ in range(8):
+            it.app.screen.post_message(Key("j", "j"))
+        await it.until(lambda: text.scroll_y == 8)
+        await it.press("k")
+        assert text.scroll_y == 7
+
+
+@pytest.mark.parametrize(("last", "first"), [("G", "g"), ("end", "home")])
+async def test_an_explanation_has_ends(tmp_path: Path, last: str, first: str) -> None:
+    async with explore(tmp_path, size=(80, 24)) as it:
+        it.main.action_go_to("verdict")
+        await opened(it, "I", ExplanationScreen)
+        text = it.app.screen.query_one(VerticalScroll)
+        await it.press(last)
+        assert text.scroll_y == text.max_scroll_y > 0
+        await it.press(first)
+        assert text.scroll_y == 0
 
 
 # Prompts --------------------------------------------------------------------

@@ -16,15 +16,17 @@ from depthtui.tui.screens.dialogs.dialog import Dialog
 
 
 class ExplanationScreen(Dialog[None]):
-    """Explanations one beneath the other; j and k scroll, any key that opened it closes it."""
+    """Explanations one beneath the other; any key that opened it closes it."""
 
     heading = "What this is"
-    hint = "j k scroll · esc closes"
+    hint = "j k scroll · g G first and last line · esc closes"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("i,I,q,enter", "leave", "close", show=False),
         Binding("j,down", "scroll(1)", "down", show=False, priority=True),
         Binding("k,up", "scroll(-1)", "up", show=False, priority=True),
+        Binding("g,home", "to_first_line", "first line", show=False, priority=True),
+        Binding("G,end", "to_last_line", "last line", show=False, priority=True),
     ]
 
     def __init__(self, explanations: Sequence[Explanation]) -> None:
@@ -41,4 +43,15 @@ class ExplanationScreen(Dialog[None]):
                         yield Static(Content(text), classes="said")
 
     def action_scroll(self, lines: int) -> None:
-        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+        # Deferred, keys that come quickly would all count from the same line.
+        self._text.scroll_relative(y=lines, animate=False, immediate=True)
+
+    def action_to_first_line(self) -> None:
+        self._text.scroll_home(animate=False, immediate=True)
+
+    def action_to_last_line(self) -> None:
+        self._text.scroll_end(animate=False, immediate=True)
+
+    @property
+    def _text(self) -> VerticalScroll:
+        return self.query_one(VerticalScroll)
