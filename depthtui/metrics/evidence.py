@@ -47,7 +47,7 @@ class Counted:
         kind: what it is evidence of.
         measure: the rule or metric.
         title: a short title, such as `context depth`.
-        says: what its count is a count of, such as `until the context is no longer needed`.
+        says: what its count is a count of, such as `until the context needs no more layers`.
         of_use: whether it counts layers that are used (see `Evidence`).
     """
 

@@ -16,7 +16,7 @@ SAYS = {
     "cosine": "until layers strengthen what is there",
     "kl": "until the lens comes close to the output",
     "overlap": "until the lens reads the output's tokens",
-    "context_depth": "until the context is no longer needed",
+    "context_depth": "until the context needs no more layers",
     "similarity": "that turn the residual stream",
     "ablation": "that cost something when left out",
 }
@@ -53,8 +53,8 @@ def test_kinds_that_agree() -> None:
     ]
     assert said(found, 30) == (
         "Uses 24 to 26 of its 30 layers here: 25 until the lens reads the output's tokens "
-        "(overlap), 24 until layers strengthen what is there (cosine), 26 until the context is no "
-        "longer needed (context depth). All kinds of evidence agree."
+        "(overlap), 24 until layers strengthen what is there (cosine), 26 until the context needs "
+        "no more layers (context depth). All kinds of evidence agree."
     )
     assert said(found[1:], 30).endswith(". Both kinds of evidence agree.")
 

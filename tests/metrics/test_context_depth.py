@@ -177,8 +177,8 @@ def test_planted_layers_that_do_nothing():
     assert depth is None or depth <= 2
 
 
-def curve(*loss, worth=10.0, noise=0.0):
-    return ContextCurve(np.array(loss), worth, noise)
+def curve(*loss, worth=10.0, tokens=9, noise=0.0):
+    return ContextCurve(np.array(loss), worth, tokens, noise)
 
 
 def test_the_depth_is_the_first_from_which_on_the_loss_stays_small():
@@ -210,6 +210,19 @@ def test_the_range_is_that_of_a_threshold_a_fifth_lower_and_higher():
     unknown = curve(*loss, worth=-0.2).evidence()
     assert (unknown.count, unknown.low, unknown.firm) == (None, None, False)
     assert "worth -0.2 nats" in unknown.reason
+
+
+def test_a_count_of_one_token_alone_is_fragile():
+    loss = [3.0] * 10 + [0.0] * 11
+    assert curve(*loss, tokens=2).evidence().firm
+    alone = curve(*loss, tokens=1).evidence()
+    assert (alone.count, alone.low, alone.high, alone.firm) == (10, 10, 10, False)
+    assert alone.reason == "it is of one token alone"
+    result, _found = with_context(9, 7)
+    pooled = Pooled([result], SummarySettings())
+    value = pooled.get(METRIC)
+    assert (value.curve.tokens, value.later.tokens) == (2, 1)
+    assert "nats over 1 token" in METRIC.findings(value, pooled)[1].remark
 
 
 def with_context(tokens, start, seed=0):
@@ -292,7 +305,9 @@ def test_evidence_is_what_tokens_say_that_are_run_in_full():
     pooled = Pooled([result], SummarySettings())
     (unknown,) = METRIC.evidence(pooled.get(METRIC), pooled)
     assert unknown.count is None
-    assert unknown.reason == "the tokens that are run in full predict none"
+    assert unknown.reason == (
+        "one token alone is run in full, and that is read off h_k itself, as by a lens"
+    )
 
 
 def test_the_answer_is_what_reads_the_context():

@@ -34,7 +34,7 @@ NAME = "context_depth"
 SHARE = 0.1
 """The share of what the context is worth below which the loss is small."""
 
-COUNTED = Counted("causal", NAME, "context depth", "until the context is no longer needed")
+COUNTED = Counted("causal", NAME, "context depth", "until the context needs no more layers")
 
 KEYS_VALUES = 1 / 6
 """What the keys and values of a token cost, as a share of its whole layer."""
@@ -85,11 +85,13 @@ class ContextCurve:
     Attributes:
         loss: `[L+1]`, row k the mean change of the loss with layers from k on left out before.
         worth: what the context is worth: the mean change with token 0 alone before.
+        tokens: how many they are.
         noise: what rounding leaves in these means, in nats.
     """
 
     loss: np.ndarray
     worth: float
+    tokens: int
     noise: float = 0.0
 
     @property
@@ -131,6 +133,8 @@ class ContextCurve:
                 f"of {self.threshold:.2g}"
             )
             variants.append(Variant(other, reason))
+        if self.tokens == 1:
+            variants.append(Variant(None, "it is of one token alone"))
         curve = read_off(self.loss[1:], self.threshold, f"< {self.threshold:.2g} nats")
         return COUNTED.weighed(count, len(self.loss) - 1, variants, curve=curve)
 
@@ -167,7 +171,10 @@ def curve_of(known: list[ContextDepth], skipped: int = 0) -> ContextCurve | None
         return None
     worth = joined("without_context").mean(dtype=np.float64)
     return ContextCurve(
-        loss.mean(axis=1, dtype=np.float64), float(worth), mean_noise(joined("unchanged"))
+        loss.mean(axis=1, dtype=np.float64),
+        float(worth),
+        loss.shape[1],
+        mean_noise(joined("unchanged")),
     )
 
 
@@ -213,7 +220,8 @@ def _findings(context: PooledContext, pooled: Pooled) -> list[Finding]:
 
 
 def _line(title: str, curve: ContextCurve, n_layers: int) -> Finding:
-    worth = f"the context is worth {curve.worth:.2g} nats"
+    tokens = f"{curve.tokens} token{'s' * (curve.tokens > 1)}"
+    worth = f"the context is worth {curve.worth:.2g} nats over {tokens}"
     if curve.depth is None:
         return Finding(title, "–", curve.so_far or f"{worth}, too little to tell")
     small = f"the layers above, left out before, cost less than {curve.threshold:.2g} nats"
@@ -251,8 +259,8 @@ def _mean_curve(curves: list[tuple[dict[str, Any], int]]) -> ContextCurve | None
         return None
     losses = np.array([curve["loss"] for curve, _ in curves], float)
     worth = weighted_mean([(curve["worth"], weight) for curve, weight in curves])
-    loss = np.average(losses, axis=0, weights=[weight for _, weight in curves])
-    return ContextCurve(loss, worth)
+    weights = [weight for _, weight in curves]
+    return ContextCurve(np.average(losses, axis=0, weights=weights), worth, sum(weights))
 
 
 def _evidence(context: PooledContext, pooled: Pooled) -> list[Evidence]:
@@ -270,7 +278,7 @@ def _cell_evidence(
 def _evidence_of(later: ContextCurve | None) -> Evidence:
     if later is not None:
         return later.evidence()
-    why = "the tokens that are run in full predict none"
+    why = "one token alone is run in full, and that is read off h_k itself, as by a lens"
     return COUNTED.unknown(why)
 
 
