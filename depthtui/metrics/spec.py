@@ -206,11 +206,13 @@ class LayerValues:
         title: heads a column of numbers.
         values: NaN where unknown.
         caption: formula and unit, above the bars of a figure; without one there is no figure.
+        reading: how to read the figure; empty where that is as the metric's own.
     """
 
     title: str
     values: np.ndarray
     caption: str = ""
+    reading: str = ""
 
 
 @dataclass(frozen=True)

@@ -376,7 +376,7 @@ def _layer_figures(pooled: Pooled, budget: _Budget) -> Iterator[Block]:
         if values.caption:
             title = sentence_case(values.title)
             bars = Bars(values.values, f"{title}, by layer", values.caption)
-            figures.append(Figure(title, bars, of_metric(metric).in_short))
+            figures.append(Figure(title, bars, values.reading or of_metric(metric).in_short))
     if figures:
         yield Heading("By layer", 3)
         yield Figures(figures)

@@ -375,6 +375,14 @@ def test_answers_of_a_model_that_knows_none() -> None:
     assert np.isnan(means["layers that answers need"])
 
 
+def test_the_figure_is_of_right_answers_and_says_how_to_read_them() -> None:
+    for answers, is_drawn in ((FIRST, True), (WRONG, False)):
+        together = pooled(answers)
+        values = METRIC.per_layer(together.get(METRIC))[0]
+        assert bool(values.caption) is is_drawn
+        assert values.reading.startswith("1: every answer stays right")
+
+
 def test_a_layer_that_writes_nothing_loses_nothing() -> None:
     model, ids = fresh("llama"), random_ids(9)
     with torch.no_grad():

@@ -233,10 +233,11 @@ def _findings(answers: PooledAnswers, pooled: Pooled) -> list[Finding]:
 
 
 def _per_layer(answers: PooledAnswers) -> list[LayerValues]:
+    # Where no answer is right with all layers, a figure would show every layer as vital.
+    caption = "share of answers right without the layer" * bool(answers.clean_right.any())
+    reading = "1: every answer stays right without the layer; 0: none does."
     return [
-        LayerValues(
-            "answers kept", answers.right.mean(axis=0), "share of answers right without the layer"
-        ),
+        LayerValues("answers kept", answers.right.mean(axis=0), caption, reading),
         LayerValues("answer differs after", answers.differs_after.mean(axis=0)),
     ]
 
