@@ -141,9 +141,16 @@ class PromptPane(Pane):
         marked = "" if mark is None else f"★ {note} · " if note else "★ "
         wrapped = " · chat template" * self.result.settings.chat_template
         self.set_titles(
-            f"Prompt{wrapped}",
+            f"Prompt{wrapped}{self._answer_words()}",
             f'{marked}token {index} of {len(tokens)} · id {tokens.ids[index]} · "{text}"',
         )
+
+    def _answer_words(self) -> str:
+        """What the answer is, which is underlined; empty where the prompt has none."""
+        texts = self.shown.tokens.texts[self.shown.answer_start :]
+        if not texts:
+            return ""
+        return f' · answer underlined: "{fit_shown(printable("".join(texts)[:80]), 24).rstrip()}"'
 
     # Drawing ----------------------------------------------------------------
 

@@ -88,6 +88,7 @@ async def test_the_cursor_s_token_and_the_answer_stand_out():
         assert row[0][1].bgcolor != pane.pane_styles.accent.color
         underlined = "".join(char for char, style in row if style.underline)
         assert underlined == "·t4"
+        assert str(pane.border_title) == 'Prompt · answer underlined: "·t4"'
 
 
 async def test_a_long_prompt_follows_the_cursor():
