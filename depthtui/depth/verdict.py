@@ -28,6 +28,7 @@ from depthtui.depth.verdict_words import verdict_sentence
 from depthtui.metrics import ALL, METRICS
 from depthtui.metrics.lens_view import all_through
 from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import Metric
 
 KINDS = ("readable", "geometric", "causal")
 """The kinds of evidence, in order."""
@@ -106,7 +107,7 @@ def next_measures(result: RunResult) -> tuple[str, ...]:
         for metric in METRICS
         if metric.gives_evidence and metric.on_demand and not metric.why_unavailable(result)
     ]
-    quick = [metric for metric in wanted if metric.work(result) <= _QUICK * result.model.n_layers]
+    quick = [metric for metric in wanted if is_quick(metric, result)]
     lacking = [
         metric
         for metric in quick
@@ -114,6 +115,11 @@ def next_measures(result: RunResult) -> tuple[str, ...]:
         and not (result.complete and result.has_all(metric.name))
     ]
     return tuple(metric.name for metric in (quick if lacking else wanted))
+
+
+def is_quick(metric: Metric, result: RunResult) -> bool:
+    """Whether a metric of a run is computed in about as long as somebody waits for an answer."""
+    return metric.work(result) <= _QUICK * result.model.n_layers
 
 
 def _rules(results: Sequence[RunResult], settings: SummarySettings) -> list[Evidence]:

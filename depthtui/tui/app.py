@@ -487,11 +487,13 @@ class DepthApp(App[int]):
         """Say what is where; once that was read, the explorer no longer opens with it."""
         from depthtui.tui.screens.dialogs.welcome import Welcome
 
-        def read(_: None) -> None:
+        def read(key: str | None) -> None:
             # Where that cannot be kept, the next start says it again.
             self.explorer.take(welcome=False)
             with contextlib.suppress(DepthError):
                 change_settings({"welcome": False}, self._settings_file)
+            if key is not None:
+                self.simulate_key(key)
 
         self.push_screen(Welcome(self.explorer.settings.keys), read)
 

@@ -9,8 +9,11 @@ import pytest
 
 from depthtui.data.protocol import Event, Progress, StartRun
 from depthtui.data.run_settings import ModelSpec
+from depthtui.metrics.ablation import Ablation
 from depthtui.settings import Settings, load_settings
 from depthtui.tui import app as module
+from depthtui.tui.panes.verdict_pane import VerdictPane
+from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.dialogs.welcome import PANES, Welcome
 from tests.builders.engines import FakeEngine
 from tests.tui.app_helpers import Explored, explore
@@ -20,7 +23,7 @@ def is_welcomed(it: Explored) -> bool:
     return isinstance(it.app.screen, Welcome)
 
 
-@pytest.mark.parametrize("key", ["r", "q", "o", "escape", "space", "question_mark", "f5"])
+@pytest.mark.parametrize("key", ["r", "q", "o", "escape", "space", "f5"])
 async def test_any_key_goes_on_and_does_nothing_else(tmp_path: Path, key: str) -> None:
     async with explore(tmp_path, welcomes=True) as it:
         assert is_welcomed(it)
@@ -29,6 +32,15 @@ async def test_any_key_goes_on_and_does_nothing_else(tmp_path: Path, key: str) -
         assert len(it.engine.sent(StartRun)) == 1
         assert it.main.layer_order == "up"
         assert not load_settings(tmp_path / "settings.toml").welcome
+
+
+async def test_a_key_that_it_names_does_what_it_says(tmp_path: Path) -> None:
+    async with explore(tmp_path, welcomes=True) as it:
+        await it.press("enter")
+        await it.until(lambda: it.session.current.result.get(Ablation) is not None, "the verdict")
+        assert it.main.active_pane is it.main.query_one(VerdictPane)
+        await it.press("H", "question_mark")
+        await it.until(lambda: isinstance(it.app.screen, HelpScreen), "the keys")
 
 
 async def test_a_click_goes_on(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
-from depthtui.depth.verdict import next_measures
+from depthtui.depth.verdict import is_quick, next_measures
 from depthtui.depth.verdict_words import spread
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.estimates import about_time, seconds_of
@@ -156,6 +156,12 @@ class VerdictPane(ThresholdPage):
         if self.result is None:
             return ()
         return self.lens_to_compute() or next_measures(self.result)
+
+    @property
+    def computes_quickly(self) -> bool:
+        """Whether all that it computes next is quick."""
+        names = self.computes()
+        return all(is_quick(METRIC_BY_NAME[name], self.shown) for name in names)
 
     def explains(self) -> tuple[Explanation, ...]:
         return of_verdict(self._verdict)
@@ -415,8 +421,16 @@ class VerdictPane(ThresholdPage):
         time = f", {about(sum(known))}" if len(known) == len(names) else ""
         if not time and len(names) == 1:
             time = f": {METRIC_BY_NAME[names[0]].cost}"
-        reach = "tab here, then i" if self._is_halted else "enter"
-        return f"{'i' if self.has_focus else reach} computes {what}{time}"
+        return f"{self._key} computes {what}{time}"
+
+    @property
+    def _key(self) -> str:
+        """The keys to press for that."""
+        if self.has_focus:
+            return "i"
+        if self._is_halted:
+            return "tab here, then i"
+        return "enter" if self.computes_quickly else "enter, then i"
 
     def _state_words(self, metric: Metric) -> tuple[str, bool]:
         """Whether it is being computed, or what it costs."""

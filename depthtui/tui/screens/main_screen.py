@@ -409,10 +409,12 @@ class MainScreen(PlacesScreen):
             self.action_explain()
 
     def action_verdict(self) -> None:
-        """Go to the verdict, and compute what it lacks."""
+        """Go to the verdict, and compute what it lacks; what takes long only from there."""
         pane = self.query_one(VerdictPane)
+        was_here = self.active_pane is pane
         self._activate(pane)
-        self._compute(pane)
+        if was_here or pane.computes_quickly:
+            self._compute(pane)
 
     def _compute(self, pane: Pane) -> bool:
         """Compute what a pane lacks, or say why not; False where it lacks nothing."""

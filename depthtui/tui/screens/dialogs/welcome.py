@@ -34,8 +34,8 @@ KEYS = {
 """Ids of bindings, and what they do."""
 
 
-class Welcome(Dialog[None]):
-    """Closed by any key or the mouse, which then do nothing else.
+class Welcome(Dialog[str]):
+    """Closed by any key or the mouse; its result is a key that it names, which is then to be heard.
 
     Args:
         remapped: the keys that the settings replace.
@@ -58,14 +58,21 @@ class Welcome(Dialog[None]):
         ]
         yield Static(Content("\n").join(lines))
 
+    @property
+    def _named(self) -> set[str]:
+        """The keys that it names."""
+        names = [name for names in KEYS for name in names]
+        return {key for name in names for key in keymap.keys_of(name, self._remapped)}
+
     def _keys(self, *names: str) -> str:
         """The last key of each of these bindings, as people read it."""
         return " ".join(format_key(keymap.keys_of(name, self._remapped)[-1]) for name in names)
 
     def on_key(self, event: events.Key) -> None:
-        if event.key not in {binding.key for binding in keymap.ANYWHERE}:
-            event.stop()
-            self.dismiss()
+        if event.key in {binding.key for binding in keymap.ANYWHERE}:
+            return
+        event.stop()
+        self.dismiss(event.key if event.key in self._named else None)
 
     def on_click(self) -> None:
         self.dismiss()
