@@ -56,6 +56,9 @@ async def test_without_a_run_keys_say_what_is_missing(tmp_path: Path) -> None:
         ):
             await it.press(key)
             assert it.toasts()[-1] == words
+        it.app.explorer.phase = Phase.RUNNING
+        await it.press("y")
+        assert it.toasts()[-1] == "The run has only begun: wait for its first layer."
         it.app.explorer.phase = Phase.LOADING
         await it.press("w")
         assert it.toasts()[-1] == "A model is being opened: wait for it, or esc stops that."

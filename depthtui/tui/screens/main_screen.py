@@ -57,6 +57,7 @@ PLAIN_AGAIN = "The chat template was of the prompt before; this one is plain. p 
 STILL_RUNNING = "The run goes on: esc stops it."
 STILL_HALTED = "The run is halted: c lets it go on to its end, esc stops it."
 NOT_HALTED = "No run is halted: s runs the prompt and halts after each layer."
+JUST_BEGUN = "The run has only begun: wait for its first layer."
 NOTHING_YET = "Nothing has been run yet: r runs the prompt."
 NOT_WHOLE = "A what-if starts from a run through every layer: r runs the prompt."
 NOTHING_LAST = "There is no last session to bring back."
@@ -289,7 +290,8 @@ class MainScreen(PlacesScreen):
                 return busy or STILL_HALTED
             case "what_if" if self.shown_result() is not None:
                 return busy or NOT_WHOLE
-        return busy or NOTHING_YET
+        has_begun = self.explorer.phase is Phase.RUNNING
+        return busy or (JUST_BEGUN if has_begun else NOTHING_YET)
 
     def action_move(self, rows: int, tokens: int) -> None:
         self._moved = True
