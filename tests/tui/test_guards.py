@@ -19,6 +19,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Input, OptionList, Static, TextArea
 
+from depthtui.data.protocol import Progress
 from depthtui.tui import guards
 from depthtui.tui.screens.dialogs.dialog import Dialog
 from tests.pictures.picture import take_picture
@@ -213,6 +214,22 @@ async def test_words_changed_again_while_they_are_laid_out_have_room() -> None:
         await pilot.pause()
         app.screen._refresh_layout()
         assert words.region.width == len("other words")
+
+
+async def test_a_palette_beneath_another_screen_is_the_only_one() -> None:
+    app: App[None] = App()
+    async with app.run_test() as pilot:
+        app.action_command_palette()
+        await app.push_screen(ModalScreen[None]())
+        app.action_command_palette()
+        await pilot.pause()
+        assert [isinstance(screen, CommandPalette) for screen in app.screen_stack].count(True) == 1
+
+
+async def test_a_load_that_lasts_longer_than_the_screen_is_not_shown(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        main = it.main
+    main.advance(Progress("reading weights", 1, 2, "B"))
 
 
 @pytest.mark.parametrize("is_beneath", [False, True])

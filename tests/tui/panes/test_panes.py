@@ -13,12 +13,13 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Progress
 from depthtui.metrics.contributions import Contributions
 from depthtui.report.explanations import RULES
-from depthtui.tui.draw.styles import line_colour
+from depthtui.tui.draw.styles import Piece, line_colour
 from depthtui.tui.panes import status_line
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.lens_table import Landmarks, LensTable, landmarks
+from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
 from depthtui.tui.panes.prompt_pane import PromptPane
@@ -573,3 +574,26 @@ async def test_progress_shows_stages_sizes_and_a_bar():
         assert bar.count("━") == pytest.approx(bar.count("─"), abs=1)
         pane.advance(Progress("Loading", 0, 0, "B"))
         assert "✓ Converting" in "\n".join(lines(pane))
+
+
+class Titled(LinesPane):
+    """Only a title, which changes as it is laid out."""
+
+    says = "before"
+
+    def lay_out(self) -> list[list[Piece]]:
+        self.set_titles(self.says)
+        return []
+
+
+async def test_a_title_that_changes_in_the_middle_of_a_repaint_is_drawn_after_it() -> None:
+    pane = Titled()
+    async with framed(pane) as pilot:
+        whole = pane.outer_size.region
+        assert "before" in pane.render_lines(whole)[0].text
+        pane.says = "after"
+        pane.redraw()
+        # A dialog over it draws it before its own turn comes.
+        pane.render_lines(whole)
+        await pilot.pause()
+        assert "after" in pane.render_lines(whole)[0].text
