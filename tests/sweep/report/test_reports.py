@@ -32,6 +32,7 @@ from depthtui.sweep.records import record_of
 from depthtui.sweep.report.document import relative, sweep_document
 from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.report.json import sweep_csv, sweep_json
+from depthtui.sweep.report.phrases import failures
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import CellSummary, SweepSummary, summarise_sweep
 from tests.builders.engines import ScriptedEngine
@@ -426,6 +427,14 @@ class TestFiles:
         report = sweep_report(empty, questions(empty))
         for name in format_titles("sweeps"):
             assert all(report.files(name).values())
+
+    def test_what_failed_is_about_its_task_or_about_all_of_its_model(self) -> None:
+        tasks = (TaskChoice("facts", "1"), TaskChoice("facts", "2"))
+        plan = SweepPlan((ModelSpec("a"), ModelSpec("b")), tasks)
+        failed = [Failure.of(plan.cells[1], 0, "No memory."), Failure("b", "", None, "No model.")]
+        one, every = failures(summarise_sweep(Outcome(plan, {}, failed)))
+        assert one.cells == (plan.cells[1],)
+        assert every.cells == tuple(cell for cell in plan.cells if cell.model.name == "b")
 
     def test_hostile_names_and_prompts_stay_text(self, tmp_path: Path) -> None:
         for text in HOSTILE.values():
