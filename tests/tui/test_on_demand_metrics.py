@@ -22,7 +22,7 @@ from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.state.session import RunState
-from tests.builders.engines import SECONDS_A_TOKEN
+from tests.builders.engines import SECONDS_A_TOKEN, FakeEngine
 from tests.builders.metrics import usefulness
 from tests.hostile import HOSTILE
 from tests.tui.app_helpers import SIZES, Explored, explore
@@ -77,6 +77,22 @@ async def test_enter_goes_to_the_verdict_and_computes_it(
         await it.ready()
         await it.press("enter")
         assert it.app.screen is it.main
+
+
+async def test_enter_before_the_first_run_is_remembered(tmp_path: Path) -> None:
+    async with explore(tmp_path, lambda: FakeEngine(manual=True), wait=False) as it:
+        await it.until(lambda: it.status and it.status.state == "running")
+        assert it.main.shown_result() is None
+        await it.press("enter")
+        assert it.toasts() == ["The verdict is computed once the run is through."]
+        it.engine.advance()
+        await it.until(lambda: it.main.focused is it.main.query_one(VerdictPane))
+        it.engine.advance()
+        await it.until(lambda: "ablation" in it.session.current.result.measured, "the verdict")
+        await it.press("tab", "r")
+        it.engine.advance()
+        await it.ready()
+        assert it.main.focused is not it.main.query_one(VerdictPane)
 
 
 async def test_v_goes_to_the_heatmap_whose_key_is_offered(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ STILL_RUNNING = "The run goes on: esc stops it."
 STILL_HALTED = "The run is halted: c lets it go on to its end, esc stops it."
 NOT_HALTED = "No run is halted: s runs the prompt and halts after each layer."
 JUST_BEGUN = "The run has only begun: wait for its first layer."
+VERDICT_AFTER_RUN = "The verdict is computed once the run is through."
 NOTHING_YET = "Nothing has been run yet: r runs the prompt."
 NOT_WHOLE = "A what-if starts from a run through every layer: r runs the prompt."
 NOTHING_LAST = "There is no last session to bring back."
@@ -87,6 +88,7 @@ class MainScreen(PlacesScreen):
         self._load = 0
         self._return_to: tuple[Run, Cursor] | None = None
         self._keys_depend_on: tuple[object, ...] = ()
+        self._wants_verdict = False
 
     def compose(self) -> ComposeResult:
         return main_layout.layout(self.lines())
@@ -143,6 +145,9 @@ class MainScreen(PlacesScreen):
         self._show_offer()
         self._compare_if_ready()
         self._refresh_keys()
+        if self._wants_verdict and self.run is not None and self.run.state is RunState.FINISHED:
+            self._wants_verdict = False
+            self.action_verdict()
 
     def _refresh_keys(self) -> None:
         """Let the footer compose itself anew, but only when another key works."""
@@ -264,8 +269,10 @@ class MainScreen(PlacesScreen):
                 return self.explorer.can_run and phase is not Phase.HALTED
             case "next_prompt" | "generate":
                 return self.explorer.can_run
-            case "compute" | "verdict" | "mark_answer" | "skip_variant" | "part":
+            case "compute" | "mark_answer" | "skip_variant" | "part":
                 return self.shown_result() is not None
+            case "verdict":
+                return self.shown_result() is not None or self._has_run_ahead
             case "next_match" | "end_search":
                 return self.is_searching
             case "export" | "copy" | "find" | "bookmark" | "next_bookmark" | "notes":
@@ -411,12 +418,24 @@ class MainScreen(PlacesScreen):
             self.action_explain()
 
     def action_verdict(self) -> None:
-        """Go to the verdict, and compute what it lacks; what takes long only from there."""
+        """Go to the verdict, and compute what it lacks; what takes long only from there.
+
+        Before the first run it is remembered for the end of that.
+        """
+        if self.shown_result() is None:
+            self._wants_verdict = True
+            self.notify(VERDICT_AFTER_RUN, markup=False)
+            return
         pane = self.query_one(VerdictPane)
         was_here = self.active_pane is pane
         self._activate(pane)
         if was_here or pane.computes_quickly:
             self._compute(pane)
+
+    @property
+    def _has_run_ahead(self) -> bool:
+        """Whether a run is on its way that has nothing to show yet."""
+        return self.explorer.is_loading or self.explorer.phase is Phase.RUNNING
 
     def _compute(self, pane: Pane) -> bool:
         """Compute what a pane lacks, or say why not; False where it lacks nothing."""
