@@ -240,6 +240,13 @@ def no_evidence(value: Any, pooled: Pooled) -> list[Evidence]:
     return []
 
 
+def no_cell_evidence(
+    prompts: PromptMetrics, other_prompts: PromptMetrics, n_layers: int
+) -> list[Evidence]:
+    """What a metric says of used layers of which a sweep's records hold nothing."""
+    return []
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric, or what follows from another one's arrays.
@@ -321,9 +328,7 @@ class Metric:
     ranks_layers: bool = False
     cell_means: Callable[[PromptMetrics], dict[str, float]] = lambda prompts: {}
     evidence: Callable[[Any, Pooled], list[Evidence]] = no_evidence
-    cell_evidence: Callable[[PromptMetrics, PromptMetrics, int], list[Evidence]] = (
-        lambda prompts, other_prompts, n_layers: []
-    )
+    cell_evidence: Callable[[PromptMetrics, PromptMetrics, int], list[Evidence]] = no_cell_evidence
     moved_by_rounding: bool = False
 
     @property
@@ -335,6 +340,11 @@ class Metric:
     def gives_evidence(self) -> bool:
         """Whether it tells how many layers are used."""
         return self.evidence is not no_evidence
+
+    @property
+    def gives_cell_evidence(self) -> bool:
+        """Whether it tells that of a sweep's cell."""
+        return self.cell_evidence is not no_cell_evidence
 
     @property
     def needs_answer(self) -> bool:

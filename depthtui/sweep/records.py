@@ -14,7 +14,7 @@ from depthtui.data.checked import checked
 from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.lens_view import LOGIT, fitted_lens
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import Prompt, Provenance, RunResult, without
+from depthtui.data.run import Prompt, Provenance, RunResult, Tokens, without
 from depthtui.data.run_settings import (
     LENSES,
     ModelSpec,
@@ -27,6 +27,7 @@ from depthtui.depth.effective_depth import lacks_curves, prompt_curves
 from depthtui.files import parse_json
 from depthtui.metrics import ALL, METRICS, depends_on_former_prompts, logit_lens, settling
 from depthtui.metrics.lens_view import through
+from depthtui.metrics.spec import Metric
 from depthtui.report.summary import summary_dict
 from depthtui.sweep.plan import Cell
 
@@ -149,6 +150,14 @@ class Record:
         if view is None:
             return found
         return found | view.metrics | ({} if with_first else view.metrics_without_first)
+
+    def can_have(self, metric: Metric) -> bool:
+        """Whether its run could have a metric."""
+        # The answer's first token is not kept: needs ask whether there is one, behind another.
+        start = self.n_tokens - bool(self.prompt.answer)
+        tokens = Tokens(np.zeros(self.n_tokens, int), [""] * self.n_tokens, start)
+        run = RunResult(self.model, self.prompt, self.settings, tokens)
+        return not metric.why_unavailable(run)
 
     def _through(self, lens: str) -> LensRecord | None:
         return (self.lenses or {}).get(lens)

@@ -19,7 +19,7 @@ from depthtui.depth.published import DATASETS, PublishedModel, nearest_dataset, 
 from depthtui.depth.rules import bridged
 from depthtui.depth.verdict import made_verdict
 from depthtui.depth.weights import effective_prompts
-from depthtui.metrics import ALL
+from depthtui.metrics import ALL, METRICS
 from depthtui.metrics.spec import weighted_mean
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell, SweepPlan
@@ -145,7 +145,18 @@ class CellSummary:
         )
         for metric in ALL:
             evidence += metric.cell_evidence(prompts, other_prompts, self.model.n_layers)
-        return made_verdict(evidence, self.model.n_layers)
+        return made_verdict(evidence, self.model.n_layers, self.missing_measures)
+
+    @property
+    def missing_measures(self) -> list[str]:
+        """Names of the metrics that would tell more: no record has them, and one could."""
+        return [
+            metric.name
+            for metric in METRICS
+            if metric.gives_cell_evidence
+            and not any(record.metrics.get(metric.name) for record in self.records)
+            and any(record.can_have(metric) for record in self.records)
+        ]
 
     @property
     def _lens_curves(self) -> dict[str, Curves]:

@@ -37,7 +37,7 @@ from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import CellSummary, SweepSummary, summarise_sweep
 from tests.builders.engines import ScriptedEngine
 from tests.builders.models import model_info
-from tests.builders.results import full_result, full_run, hostile_run
+from tests.builders.results import full_result, full_run, hostile_run, lacking
 from tests.hostile import HOSTILE
 from tests.sweep.sweeps import make_plan, sweep
 
@@ -148,6 +148,30 @@ class TestNumbers:
                 np.testing.assert_allclose(ours.curve.values, theirs.curve.values, rtol=1e-5)
         rules, metrics = {"kl", "overlap", "cosine"}, {"similarity", "ablation", "answers_kept"}
         assert rules | metrics | {"context_depth", "order"} == {measure.measure for measure in kept}
+
+    @pytest.mark.parametrize("causal", [False, True])
+    def test_a_cell_says_what_its_count_rests_on(self, causal: bool) -> None:
+        lacks = ("answers_kept", "order", "residual_erasure", *(("ablation",) * (not causal)))
+        results = [lacking(full_run(f"text {n}", seed=n), "context_depth", *lacks) for n in (1, 2)]
+        for result in results:
+            if causal:
+                result.put("ablation", replace(result.measured["ablation"], part="layer"))
+        (cell,) = of_results(results).cells
+        expected = verdict(results, SummarySettings())
+        assert cell.verdict is not None
+        assert expected is not None
+        assert cell.verdict.sentence == expected.sentence
+        assert ("before any layer is left out" in cell.verdict.sentence) == (not causal)
+        kept = tuple(name for name in expected.missing if name != "residual_erasure")
+        assert cell.verdict.missing == kept
+        assert "answers_kept" in kept
+        assert ("ablation" in kept) == (not causal)
+
+    def test_a_cell_misses_nothing_that_its_prompts_cannot_have(self) -> None:
+        result = lacking(full_run(), "answers_kept", "context_depth")
+        without_answer = replace(result, prompt=replace(result.prompt, answer=""))
+        (cell,) = of_results([without_answer]).cells
+        assert cell.missing_measures == ["context_depth"]
 
     def test_tasks_that_are_pooled_have_the_same_weight(self) -> None:
         few = of_results([full_run(f"a {n}", seed=n, tokens=9) for n in range(2)]).cells[0]
@@ -333,7 +357,7 @@ class TestFiles:
         kl = next(estimate for estimate in cell["effective_depth"] if estimate["rule"] == "kl")
         assert (kl["count"], kl["published"]["count"]) == (kl["layer"] + 1, 23)
         assert kl["published"]["layer"] == 22
-        assert cell["verdict"]["sentence"].startswith("Uses ")
+        assert cell["verdict"]["sentence"].startswith("By what a lens reads alone, before ")
         assert kl["published"]["difference"] == kl["layer"] - 22
         assert [question["name"] for question in body["questions"]] == [
             "size",
