@@ -36,7 +36,7 @@ class Evidence:
         title: a short title, such as `context depth`.
         count: layers that are used, 0 … L; None where the measure finds none, or is not known.
         low, high: the smallest and largest count of the sensitivity analysis; None with `count`.
-        firm: whether `low` and `high` are at most a tenth of L apart.
+        firm: whether `low` and `high` are at most a tenth of L apart, over all prompts.
         reason: why it is fragile, or why there is no count; one clause, empty where it is firm.
         layers: where the count is of layers that may lie anywhere, which ones; None where it is
             of all layers up to one.
@@ -44,6 +44,8 @@ class Evidence:
         curve: what the count is read off; None where a rule's own curve is that.
         of_use: whether layers beyond the count are not used by this measure; else it tells
             something else of them, such as that they move the stream.
+        prompts: on how many of how many prompts it rests, where that is not all of them: then it
+            is not firm.
     """
 
     kind: EvidenceKind
@@ -58,6 +60,7 @@ class Evidence:
     says: str = ""
     curve: EvidenceCurve | None = None
     of_use: bool = True
+    prompts: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ averaged into one number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +26,7 @@ from depthtui.depth.rules import bridged
 from depthtui.depth.spans import spans_of
 from depthtui.depth.verdict_words import verdict_sentence
 from depthtui.metrics import ALL, METRICS
+from depthtui.metrics.evidence import resting_on
 from depthtui.metrics.lens_view import all_through
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Metric
@@ -49,7 +50,8 @@ def verdict(results: Sequence[RunResult], settings: SummarySettings) -> Verdict 
     views = all_through(results, settings.lens)
     pooled = Pooled(views, settings, mean_curves(results, settings))
     evidence = [*_rules(results, settings), *_of_metrics(pooled)]
-    return made_verdict(evidence, results[0].model.n_layers, missing_measures(results))
+    tasks = [result.prompt.task for result in results]
+    return made_verdict(evidence, results[0].model.n_layers, missing_measures(results), tasks)
 
 
 def text_verdicts(generation: Generation) -> dict[str, Verdict]:
@@ -76,13 +78,23 @@ def text_verdicts(generation: Generation) -> dict[str, Verdict]:
 
 
 def made_verdict(
-    evidence: Sequence[Evidence], n_layers: int, missing: Sequence[str] = ()
+    evidence: Sequence[Evidence],
+    n_layers: int,
+    missing: Sequence[str] = (),
+    tasks: Iterable[str] = (),
 ) -> Verdict | None:
-    """The verdict of some evidence, sorted by kind; None where there is none."""
+    """The verdict of some evidence, sorted by kind; None where there is none.
+
+    Args:
+        evidence: each measure's count.
+        n_layers: L.
+        missing: names of the metrics that would tell more.
+        tasks: the task of every prompt; untrusted.
+    """
     if not evidence:
         return None
     found = tuple(sorted(evidence, key=lambda measure: KINDS.index(measure.kind)))
-    sentence = verdict_sentence(found, n_layers, missing)
+    sentence = verdict_sentence(found, n_layers, missing, tuple(dict.fromkeys(tasks)))
     return Verdict(sentence, found, n_layers, tuple(missing))
 
 
@@ -127,13 +139,10 @@ def _rules(results: Sequence[RunResult], settings: SummarySettings) -> list[Evid
     if summary is None:
         return []
     other = replace(settings, include_first_token=not settings.include_first_token)
-    return rule_evidence(
-        summary.depths,
-        parts_of(results, settings),
-        settings,
-        parts_of(results, other),
-        _lens_curves(results, settings),
-    )
+    parts = parts_of(results, settings)
+    lenses = _lens_curves(results, settings)
+    evidence = rule_evidence(summary.depths, parts, settings, parts_of(results, other), lenses)
+    return resting_on(evidence, len(parts), len(results))
 
 
 def _lens_curves(results: Sequence[RunResult], settings: SummarySettings) -> dict[str, Curves]:
@@ -166,5 +175,7 @@ def _of_metrics(pooled: Pooled) -> list[Evidence]:
         evidence
         for metric in ALL
         if metric.gives_evidence and (value := pooled.get(metric)) is not None
-        for evidence in metric.evidence(value, pooled)
+        for evidence in resting_on(
+            metric.evidence(value, pooled), pooled.count(metric), len(pooled.results)
+        )
     ]

@@ -15,9 +15,13 @@ from collections.abc import Mapping, Sequence
 
 from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
+from depthtui.token_text import shortened
 
 _MOST_NAMED = 3
 """Counts that the first sentence names; of more, the smallest and the largest."""
+
+_MOST_TASKS = 4
+_LONGEST_TASK = 30
 
 _CANNOT_SEE = "Layers are needed after the lens reads the answer: they compute what it cannot see."
 _REFINE = (
@@ -55,7 +59,10 @@ _UNSETTLED = "No intervention confirms it: what they say is fragile."
 
 
 def verdict_sentence(
-    evidence: Sequence[Evidence], n_layers: int, missing: Sequence[str] = ()
+    evidence: Sequence[Evidence],
+    n_layers: int,
+    missing: Sequence[str] = (),
+    tasks: Sequence[str] = (),
 ) -> str:
     """The verdict, in one to three sentences.
 
@@ -63,7 +70,10 @@ def verdict_sentence(
         evidence: at least one measure's count, sorted by kind.
         n_layers: L.
         missing: names of the metrics that would tell more.
+        tasks: names of those that the prompts are of; untrusted. Of several it is said that these
+            are taken together.
     """
+    where = _where(tasks)
     firm = [measure for measure in evidence if _holds(measure)]
     fragile = [measure for measure in evidence if measure.count is not None and not measure.firm]
     if not firm and not fragile:
@@ -78,7 +88,9 @@ def verdict_sentence(
     used = [measure for measure in firm if measure.of_use]
     is_open = bool(missing) and not any(measure.kind == "causal" for measure in used)
     said = [
-        _uses(used, n_layers, is_open, untried) if used else _open(firm, fragile, n_layers),
+        _uses(used, n_layers, where, is_open, untried)
+        if used
+        else _open(firm, fragile, n_layers, where),
         _doubts(fragile, none),
         _between_kinds(firm, used, fragile, n_layers, is_open, untried) if used else "",
     ]
@@ -157,7 +169,17 @@ def which_layers(measure: Evidence) -> str:
     return numbers_text(layers)
 
 
-def _uses(firm: Sequence[Evidence], n_layers: int, is_open: bool, untried: bool) -> str:
+def _where(tasks: Sequence[str]) -> str:
+    """What the layers are used on."""
+    if len(tasks) < 2:
+        return "here"
+    names = [shortened(task, _LONGEST_TASK) for task in tasks]
+    if len(names) > _MOST_TASKS:
+        names = [*names[: _MOST_TASKS - 1], f"{len(names) - _MOST_TASKS + 1} more"]
+    return f"over the tasks {_listed(names)} together"
+
+
+def _uses(firm: Sequence[Evidence], n_layers: int, where: str, is_open: bool, untried: bool) -> str:
     """How many layers are used, by counts that hold.
 
     `is_open`: an intervention may say more; `untried`: none has said anything.
@@ -165,7 +187,7 @@ def _uses(firm: Sequence[Evidence], n_layers: int, is_open: bool, untried: bool)
     counts = [_count(measure) for measure in firm]
     few, most = min(counts), max(counts)
     count = "all" if few == n_layers > 1 else _range(few, most)
-    uses = f"Uses {count} of its {_layers(n_layers)} here{' so far' * (is_open and not untried)}"
+    uses = f"Uses {count} of its {_layers(n_layers)} {where}{' so far' * (is_open and not untried)}"
     if untried:
         kinds = dict.fromkeys(_MEASURED[measure.kind] for measure in firm)
         by = f"{' and '.join(kinds)}{' alone' * (len(kinds) == 1)}"
@@ -208,14 +230,15 @@ def _count(measure: Evidence) -> int:
     return measure.count or 0
 
 
-def _open(firm: Sequence[Evidence], fragile: Sequence[Evidence], n_layers: int) -> str:
+def _open(firm: Sequence[Evidence], fragile: Sequence[Evidence], n_layers: int, where: str) -> str:
     """What is known where no count of the layers that are used holds."""
-    how_many = f"How many of its {_layers(n_layers)} are used here stays open"
+    how_many = f"How many of its {_layers(n_layers)} are used {where} stays open"
     if not fragile:
         return f"{how_many}: {_listed([_counted(measure) for measure in firm])} are not yet use."
     low = min(measure.low or 0 for measure in fragile)
     high = max(measure.high or 0 for measure in fragile)
-    return f"{how_many}, somewhere from {low} to {high}: no count{' of use' * bool(firm)} holds."
+    somewhere = f"somewhere from {low} to {high}" if low < high else f"perhaps {low}"
+    return f"{how_many}, {somewhere}: no count{' of use' * bool(firm)} holds."
 
 
 def _doubts(fragile: Sequence[Evidence], none: Sequence[Evidence]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,6 +37,26 @@ def read_off(values: Iterable[float], threshold: float, words: str) -> EvidenceC
 def so_far(known: np.ndarray, of: str = "layers") -> str:
     """What a measure says that knows some of its layers yet, `[L]`; empty where it knows all."""
     return "" if known.all() else f"{int(known.sum())} of {len(known)} {of} so far"
+
+
+def resting_on(evidence: Iterable[Evidence], known: int, every: int) -> list[Evidence]:
+    """The same evidence, known of so many of the prompts: of less than every one none is firm."""
+    if known >= every:
+        return list(evidence)
+    rests = f"it rests on {known} of {every} prompts"
+    return [
+        replace(
+            found,
+            firm=False,
+            reason=found.reason if found.count is None else _both(found.reason, rests),
+            prompts=(known, every),
+        )
+        for found in evidence
+    ]
+
+
+def _both(reason: str, other: str) -> str:
+    return f"{reason}, and {other}" if reason else other
 
 
 @dataclass(frozen=True)

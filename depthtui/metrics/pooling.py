@@ -47,6 +47,11 @@ class Pooled:
             self._held[metric.name] = metric.pool(self)
         return self._held[metric.name]
 
+    def count(self, metric: Metric) -> int:
+        """How many runs have a metric, or the one that it is derived from."""
+        name = metric.of or metric.name
+        return sum(name in result.measured for result in self.results)
+
     def known(self, kind: type[Result]) -> list[Result]:
         """The results of those runs that have one."""
         return [found for result in self.results if (found := result.get(kind)) is not None]

@@ -170,6 +170,7 @@ def verdict_dict(verdict: Verdict) -> dict[str, Any]:
             {
                 **{name: getattr(evidence, name) for name in names},
                 **({} if evidence.layers is None else {"layers": list(evidence.layers)}),
+                **({} if evidence.prompts is None else {"prompts": list(evidence.prompts)}),
             }
             for evidence in verdict.evidence
         ],

@@ -20,7 +20,8 @@ from depthtui.depth.rules import bridged
 from depthtui.depth.verdict import made_verdict
 from depthtui.depth.weights import effective_prompts
 from depthtui.metrics import ALL, METRICS
-from depthtui.metrics.spec import weighted_mean
+from depthtui.metrics.evidence import resting_on
+from depthtui.metrics.spec import Metric, weighted_mean
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import Record
@@ -136,16 +137,20 @@ class CellSummary:
         other_parts = [
             part for record in self.records if (part := record.prompt_curves(other)) is not None
         ]
-        evidence = rule_evidence(
+        every = len(self.records)
+        rules = rule_evidence(
             self.depths, self.parts, self.settings, other_parts, self._lens_curves
         )
+        evidence = resting_on(rules, len(self.parts), every)
         prompts, other_prompts = (
             [(record.prompt_metrics(settings), record.n_tokens) for record in self.records]
             for settings in (self.settings, other)
         )
         for metric in ALL:
-            evidence += metric.cell_evidence(prompts, other_prompts, self.model.n_layers)
-        return made_verdict(evidence, self.model.n_layers, self.missing_measures)
+            found = metric.cell_evidence(prompts, other_prompts, self.model.n_layers)
+            evidence += resting_on(found, self._known(metric), every)
+        tasks = [record.task for record in self.records]
+        return made_verdict(evidence, self.model.n_layers, self.missing_measures, tasks)
 
     @property
     def missing_measures(self) -> list[str]:
@@ -154,9 +159,13 @@ class CellSummary:
             metric.name
             for metric in METRICS
             if metric.gives_cell_evidence
-            and not any(record.metrics.get(metric.name) for record in self.records)
+            and not self._known(metric)
             and any(record.can_have(metric) for record in self.records)
         ]
+
+    def _known(self, metric: Metric) -> int:
+        """How many records have a metric."""
+        return sum(bool(record.metrics.get(metric.name)) for record in self.records)
 
     @property
     def _lens_curves(self) -> dict[str, Curves]:

@@ -19,6 +19,7 @@ from depthtui.depth.evidence import rule_evidence
 from depthtui.depth.verdict import missing_measures, next_measures, verdict
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.order import Order
+from depthtui.report.summary import verdict_dict
 from tests.builders.lenses import smooth_lens
 from tests.builders.results import full_run, half_run, lacking, make_result, random_result
 
@@ -185,6 +186,57 @@ def test_what_was_not_measured_is_missing_unless_no_run_can_have_it() -> None:
     without_lens = make_result(lens_missing="no final norm")
     assert "ablation" not in missing_measures([without_lens])
     assert "ablation" not in missing_measures([make_result(), full_run()])
+
+
+def test_a_count_of_some_prompts_says_so_and_is_not_firm() -> None:
+    whole = [ablated(f"text {number}") for number in range(3)]
+    for results, firm in (
+        (whole, True),
+        ([whole[0], *(lacking(r, "ablation") for r in whole)], False),
+    ):
+        found = verdict(results, SETTINGS)
+        assert found is not None
+        row = next(evidence for evidence in found.evidence if evidence.measure == "ablation")
+        assert (row.count, row.low, row.high, row.firm) == (4, 4, 4, firm)
+        assert row.prompts == (None if firm else (1, 4))
+        assert row.reason == ("" if firm else "it rests on 1 of 4 prompts")
+        assert ("4 that cost something when left out" in found.sentence) == firm
+        assert ("blation loss is fragile (4): it rests on 1 of 4" in found.sentence) != firm
+        stored = verdict_dict(found)["evidence"]
+        assert [row["prompts"] for row in stored if "prompts" in row] == [[1, 4]] * (not firm)
+
+
+def test_a_rule_of_some_prompts_is_not_firm() -> None:
+    results = [make_result() for _ in range(3)]
+    results[0].fail("logit_lens", "The memory ran out.")
+    found = verdict(results, SETTINGS)
+    assert found is not None
+    assert {evidence.prompts for evidence in found.evidence} == {(2, 3)}
+    assert not any(evidence.firm for evidence in found.evidence)
+
+
+def test_tasks_that_are_pooled_are_named() -> None:
+    result = make_result()
+    tasks = ("addition", "addition", "typed")
+    results = [replace(result, prompt=replace(result.prompt, task=task)) for task in tasks]
+    found, of_one = verdict(results, SETTINGS), verdict(results[:2], SETTINGS)
+    assert found is not None
+    assert of_one is not None
+    assert " over the tasks addition and typed together" in found.sentence
+    assert " here" in of_one.sentence
+    assert "task" not in of_one.sentence
+
+
+def ablated(text: str) -> RunResult:
+    """A run of 4 layers, each of which is missed when it is left out; nothing else is causal."""
+    others = ("context_depth", "order", "answers_kept", "residual_erasure", "similarity")
+    result = lacking(full_run(text), *others)
+    ablation = result.get(Ablation)
+    assert ablation is not None
+    change = np.ones_like(ablation.loss_change)
+    unchanged = np.zeros_like(ablation.unchanged)
+    result.put("ablation", replace(ablation, part="layer", loss_change=change, unchanged=unchanged))
+    return result
 
 
 def partly_ordered() -> RunResult:

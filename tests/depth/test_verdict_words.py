@@ -42,6 +42,7 @@ def said(evidence: list[Evidence], n_layers: int) -> str:
 
 COSINE = firm("geometric", "cosine", "cosine", 19)
 OVERLAP = firm("readable", "overlap", "overlap", 26)
+COSINE_SENTENCE = "Uses 19 of its 30 layers {}, until layers strengthen what is there (cosine)."
 NOT_KNOWN = Evidence("readable", "kl", "KL", None, firm=False, reason="KL never falls below 0.5")
 
 
@@ -57,6 +58,22 @@ def test_kinds_that_agree() -> None:
         "no more layers (context depth). All kinds of evidence agree."
     )
     assert said(found[1:], 30).endswith(". Both kinds of evidence agree.")
+
+
+def test_the_tasks_that_are_pooled_stand_where_it_says_here() -> None:
+    def on(*tasks: str, found: Evidence = COSINE) -> str:
+        return verdict_sentence([found], 30, (), tasks)
+
+    assert on("a") == on() == COSINE_SENTENCE.format("here")
+    assert on("a", "b") == COSINE_SENTENCE.format("over the tasks a and b together")
+    several = on("a", "b", "c", "d", "e")
+    assert several == COSINE_SENTENCE.format("over the tasks a, b, c and 2 more together")
+    assert "\x1b" not in on("a", "\x1b[2J" * 20)
+    open_ = fragile("kl", "KL", 7, 7, 7, "it rests on 1 of 5 prompts")
+    assert on("a", "b", found=open_) == (
+        "How many of its 30 layers are used over the tasks a and b together stays open, perhaps 7: "
+        "no count holds. KL is fragile (7): it rests on 1 of 5 prompts."
+    )
 
 
 def test_readable_late_and_causally_early_is_refinement() -> None:
