@@ -315,11 +315,11 @@ def _agreement(used: Sequence[Evidence], n_layers: int) -> str:
             _COUNTED[measure.kind][measure.layers is not None] for measure in (few, most)
         )
         if first == second:
-            return f"Both count {first}, by rules of their own."
+            return f"{_count(few)} and {_count(most)} both count {first}, by rules of their own."
         return f"{_count(few)} counts {first}, {_count(most)} {second}."
     if len(used) > 1 and any(_up_to(measure, n_layers) for measure in used):
         return "They agree in number, not in which layers."
-    agreeing = {2: "Both kinds of evidence agree.", 3: "All kinds of evidence agree."}
+    agreeing = {2: "Two kinds of evidence agree.", 3: "All three kinds of evidence agree."}
     return agreeing.get(len({measure.kind for measure in used}), "")
 
 

@@ -55,9 +55,9 @@ def test_kinds_that_agree() -> None:
     assert said(found, 30) == (
         "Uses 24 to 26 of its 30 layers here: 25 until the lens reads the output's tokens "
         "(overlap), 24 until layers strengthen what is there (cosine), 26 until the context needs "
-        "no more layers (context depth). All kinds of evidence agree."
+        "no more layers (context depth). All three kinds of evidence agree."
     )
-    assert said(found[1:], 30).endswith(". Both kinds of evidence agree.")
+    assert said(found[1:], 30).endswith(". Two kinds of evidence agree.")
 
 
 def test_the_tasks_that_are_pooled_stand_where_it_says_here() -> None:
@@ -97,19 +97,19 @@ def test_readable_early_and_causally_late_is_what_the_lens_cannot_see() -> None:
     ("counts", "why"),
     [
         ({"overlap": 14, "context_depth": 10}, "refine what is decided."),
-        ({"overlap": 13, "context_depth": 10}, "Both kinds of evidence agree."),
+        ({"overlap": 13, "context_depth": 10}, "Two kinds of evidence agree."),
         ({"overlap": 14, "ablation": 10}, "others can stand in for them."),
         ({"overlap": 10, "ablation": 14}, "they compute what it cannot see."),
-        ({"overlap": 10, "ablation": 13}, "Both kinds of evidence agree."),
+        ({"overlap": 10, "ablation": 13}, "Two kinds of evidence agree."),
         ({"overlap": 26, "cosine": 10, "ablation": 27}, "layers between refine what is there."),
         ({"overlap": 10, "cosine": 26, "ablation": 11}, "decides nothing by itself."),
         # That layers move the stream is no disagreement with what a lens reads.
-        ({"overlap": 24, "similarity": 30, "ablation": 27}, "Both kinds of evidence agree."),
+        ({"overlap": 24, "similarity": 30, "ablation": 27}, "Two kinds of evidence agree."),
         ({"similarity": 10, "ablation": 14}, "small changes can matter."),
         ({"similarity": 14, "ablation": 10}, "movement alone is not use."),
         ({"overlap": 10, "cosine": 26}, "26 until layers strengthen what is there (cosine)."),
         ({"overlap": 10, "cosine": 26, "order": 14}, "No intervention confirms it yet."),
-        ({"cosine": 10, "ablation": 13}, "Both kinds of evidence agree."),
+        ({"cosine": 10, "ablation": 13}, "Two kinds of evidence agree."),
         ({"x": 13}, "Uses 13 of its 30 layers here, by x."),
     ],
 )
@@ -137,7 +137,7 @@ def test_measures_of_one_kind_may_count_different_things() -> None:
 def test_measures_that_count_the_same_have_rules_of_their_own() -> None:
     found = [firm("readable", "kl", "KL", 12), firm("readable", "overlap", "overlap", 26)]
     assert verdict_sentence(found, 30).endswith(
-        "Both count up to what a lens can read, by rules of their own."
+        "12 and 26 both count up to what a lens can read, by rules of their own."
     )
 
 
@@ -207,7 +207,7 @@ def test_that_nothing_confirms_it_is_said_only_where_something_may() -> None:
     assert said([COSINE], 30).startswith("By how the stream moves alone")
     assert verdict_sentence([COSINE], 30).startswith("Uses 19 of")
     agreeing = [COSINE, firm("readable", "kl", "KL", 20)]
-    assert verdict_sentence(agreeing, 30).endswith(" Both kinds of evidence agree.")
+    assert verdict_sentence(agreeing, 30).endswith(" Two kinds of evidence agree.")
 
 
 def test_one_count_says_what_it_is() -> None:
