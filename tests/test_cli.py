@@ -308,6 +308,20 @@ class TestRun:
         assert cli.main(["run", "demo", *asked]) == 0
         assert [prompt.text for prompt in engines[0].prompts] == ["0 x"]
 
+    @pytest.mark.parametrize(
+        ("asked", "instead"),
+        [
+            ("addition:3", "--task addition --level 3"),
+            ("math:5", "--task math --level 5"),
+            ("facts:1-3", "--task facts --level LEVEL"),
+        ],
+    )
+    def test_a_level_in_the_task_as_in_sweeps_says_which_option_takes_it(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output, asked: str, instead: str
+    ) -> None:
+        assert cli.main(["run", "demo", "--task", asked]) == 2
+        assert instead in " ".join(capsys.readouterr().err.split())
+
     def test_long_prompts_are_left_out_for_later_ones_of_the_data_set(
         self, engines: list[ScriptedEngine], home: Path, capsys: Output
     ) -> None:

@@ -21,7 +21,7 @@ from depthtui.data.run_settings import (
     RunSettings,
     SummarySettings,
 )
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, shown
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.report.formats import Subject, format_help, format_titles
 from depthtui.settings import Settings, datasets_dir, load_settings
@@ -486,6 +486,8 @@ def gather_prompts(
         raise click.UsageError("--level and --examples need --task NAME.")
     if set(dataset.data) - {task}:
         raise click.UsageError("--data NAME=FILE needs --task NAME.")
+    if task is not None:
+        _refuse_level_in(task)
     if dataset.sample and task not in DATASETS:
         raise click.UsageError("--sample needs a data set as --task.")
     prompts = [Prompt(text) for text in asked.prompts]
@@ -502,6 +504,20 @@ def gather_prompts(
     if not prompts:
         raise click.UsageError("Give a prompt: --prompt TEXT, --prompt-file FILE or --task NAME.")
     return Gathered(prompts)
+
+
+def _refuse_level_in(task: str) -> None:
+    """Say which option takes the level of `NAME:LEVEL`, the form that sweeps take."""
+    from depthtui.prompts.dataset_formats import DATASETS
+    from depthtui.prompts.tasks import TASKS
+
+    name, _, level = task.partition(":")
+    if name != task and (name in TASKS or name in DATASETS):
+        one_level = level if level.isdecimal() and len(level) < 10 else "LEVEL"
+        raise click.UsageError(
+            f"{shown(task)} is a task with its levels, as `depthtui sweep` takes it. "
+            f"Write --task {name} --level {one_level}."
+        )
 
 
 def _with_dataset(
