@@ -42,6 +42,11 @@ class Task:
     levels: range = range(0)
     default_level: int | None = None
 
+    def level_words(self, level: int | str) -> str:
+        """A level and what it counts, such as `1 digit` or `3 steps`; alone without a dial."""
+        unit = self.dial.removesuffix("s") if str(level) == "1" else self.dial
+        return f"{level} {unit}".rstrip()
+
 
 _WRITTEN = (
     Task(
@@ -184,10 +189,8 @@ def _find_task(name: str) -> Task:
 
 def level_words(prompt: Prompt) -> str:
     """How hard a prompt is, with what its task counts: `1 digit`, `3 steps`; may be empty."""
-    dial = TASKS[prompt.task].dial if prompt.task in TASKS else ""
-    if prompt.level and dial:
-        return f"{prompt.level} {dial.removesuffix('s') if prompt.level == '1' else dial}"
-    return prompt.level
+    task = TASKS.get(prompt.task)
+    return task.level_words(prompt.level) if task and prompt.level else prompt.level
 
 
 def _find_level(task: Task, level: int | str | None) -> int | None:

@@ -384,7 +384,8 @@ def _layer_figures(pooled: Pooled, budget: _Budget) -> Iterator[Block]:
 
 def _run(number: int, result: RunResult, budget: _Budget, token: int) -> Iterator[Block]:
     prompt, tokens = result.prompt, result.tokens
-    about = [prompt.task, level_words(prompt), f"{len(tokens)} tokens"]
+    length = "1 token" if len(tokens) == 1 else f"{len(tokens)} tokens"
+    about = [prompt.task, level_words(prompt), length]
     if not result.complete:
         about.append(f"stopped after {result.layers_done} of {result.model.n_layers} layers")
     half_done = [name for name, value in result.measured.items() if not value.is_whole]

@@ -56,8 +56,7 @@ class TaskChoice:
             return self.name
         if self.name not in TASKS:
             return f"{self.name}, level {self.level}"
-        dial = TASKS[self.name].dial
-        return f"{self.name}, {self.level} {dial.removesuffix('s') if self.level == '1' else dial}"
+        return f"{self.name}, {TASKS[self.name].level_words(self.level)}"
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,13 @@ def test_no_level_means_the_default(level: str | None) -> None:
     )
 
 
+def test_a_level_is_told_in_what_the_task_counts() -> None:
+    addition, facts = TASKS["addition"], TASKS["facts"]
+    words = [addition.level_words(1), addition.level_words("3"), facts.level_words("1")]
+    assert words == ["1 digit", "3 digits", "1 hop"]
+    assert TASKS["commonsense"].level_words("1") == "1"
+
+
 def test_unknown_task_names_the_tasks() -> None:
     with pytest.raises(DepthError) as caught:
         make_prompts("poetry")

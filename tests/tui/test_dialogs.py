@@ -120,7 +120,7 @@ async def test_the_dial_ends(tmp_path: Path) -> None:
         tasks.highlighted = tasks.get_option_index("facts")
         await it.pilot.pause()
         await it.press(*["minus"] * 5)
-        await it.until(lambda: "1 hops" in it.screen_text())
+        await it.until(lambda: "- 1 hop +" in it.screen_text())
 
 
 @pytest.mark.parametrize("task", ["addition", "commonsense", "unknown"])

@@ -72,8 +72,8 @@ def task_title(prompt: Prompt) -> str:
     known = task or dataset
     title = known.title if known else printable_chars(prompt.task)
     level = printable_chars(prompt.level)
-    if task and task.dial:
-        level = f"{prompt.level} {task.dial}"
+    if task:
+        level = task.level_words(level)
     elif dataset and dataset.dial:
         level = f"{dataset.dial} {level}"
     return f"{title}, {level}" if prompt.level else title

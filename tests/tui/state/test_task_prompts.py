@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from depthtui.data.run import Prompt
 from depthtui.prompts import TASKS, make_prompts
-from depthtui.tui.state.task_prompts import first_prompt, neighbour, place, prompts_of
+from depthtui.tui.state.task_prompts import first_prompt, neighbour, place, prompts_of, task_title
 
 
 def test_the_first_prompt_is_the_first_of_commonsense() -> None:
@@ -24,6 +24,12 @@ def test_a_generated_prompt_has_neighbours_of_its_level() -> None:
     after = neighbour(prompt, 1, 9)
     assert after is not None
     assert (after.task, after.level) == ("addition", "2")
+
+
+def test_the_title_says_the_level_in_what_the_task_counts() -> None:
+    titles = [task_title(Prompt("x", task="addition", level=level)) for level in ("1", "3", "")]
+    assert titles == ["Addition, 1 digit", "Addition, 3 digits", "Addition"]
+    assert task_title(Prompt("x", task="math", level="1")) == "MATH, level 1"
 
 
 def test_a_typed_prompt_has_no_place() -> None:

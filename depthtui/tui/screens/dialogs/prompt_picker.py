@@ -257,8 +257,9 @@ class PromptPicker(Dialog[PromptChoice]):
             sentence += f" The first {OFFERED} rows."
         dial = Content.assemble((sentence, MUTED))
         if task.levels:
-            where = f"{level} {task.dial}"
-            if self._task_name in DATASETS:
+            if isinstance(task, Task):
+                where = "" if level is None else task.level_words(level)
+            else:
                 where = f"every {task.dial}" if level is None else f"{task.dial} {level}"
             dial = Content.assemble(
                 ("- ", "$text-accent"),
