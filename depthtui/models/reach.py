@@ -12,18 +12,22 @@ import socket
 import ssl
 import threading
 import urllib.request
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, shown
-from depthtui.models.catalog import complete_snapshot, resolve
+from depthtui.models.catalog import complete_snapshot, on_disk, resolve
 
 _REACH_SECONDS = 1.0
 """How long the hub may take to answer where `HF_HUB_ETAG_TIMEOUT` does not say."""
 
 _GATEWAY_ERRORS = (b"502", b"503", b"504")
 """What a proxy answers where it cannot reach the hub."""
+
+_ALIKE = 0.75
+"""How alike names are, of 1, that may have been mistaken for each other; difflib's ratio."""
 
 HOW_TO_DO_WITHOUT = (
     "Check the network, HF_ENDPOINT and proxies (HF_HUB_ETAG_TIMEOUT=10 waits longer); "
@@ -40,8 +44,22 @@ def check_at_hand(spec: ModelSpec, models_dir: Path) -> None:
     source = resolve(spec, models_dir)
     if source.kind != "hub":
         return
-    if complete_snapshot(source.location, source.revision, spec.trust_remote_code) is None:
+    if complete_snapshot(source.location, source.revision, spec.trust_remote_code) is not None:
+        return
+    try:
         check_reachable(source.location)
+    except DepthError as error:
+        hint = f"{_perhaps_meant(source.location, models_dir)} {error.hint}".lstrip()
+        raise DepthError(error.message, hint) from error
+
+
+def _perhaps_meant(name: str, models_dir: Path) -> str:
+    """A question about the model on this disk whose name is the most alike; empty without one."""
+    names: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        names = {listing.name.lower(): listing.name for listing in on_disk(models_dir)}
+    alike = get_close_matches(name.lower(), names, n=1, cutoff=_ALIKE)
+    return f"Did you mean {names[alike[0]]}?" if alike else ""
 
 
 def check_reachable(model_id: str) -> None:

@@ -29,6 +29,17 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
+def keep_tiny(tmp_path: Path) -> None:
+    """Put a complete copy of `us/tiny` into the hub cache."""
+    commit = tmp_path / "hub" / "models--us--tiny" / "snapshots" / "c0ffee"
+    commit.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (commit / name).write_text('{"architectures": ["LlamaForCausalLM"]}')
+    refs = commit.parents[1] / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("c0ffee")
+
+
 Listening = Callable[..., str]
 
 
@@ -157,16 +168,32 @@ def test_proxies_are_honoured(
 
 
 def test_a_model_on_this_disk_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commit = tmp_path / "hub" / "models--us--tiny" / "snapshots" / "c0ffee"
-    commit.mkdir(parents=True)
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        (commit / name).write_text("{}")
-    refs = commit.parents[1] / "refs"
-    refs.mkdir()
-    (refs / "main").write_text("c0ffee")
+    keep_tiny(tmp_path)
     monkeypatch.setattr(reach, "reaches", lambda endpoint: pytest.fail("asked"))
     check_at_hand(ModelSpec("us/tiny"), tmp_path)
     check_at_hand(ModelSpec("us/tiny", trust_remote_code=True), tmp_path)
+
+
+@pytest.mark.parametrize("offline", ["", "1"])
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("demmo", "Did you mean demo?"),
+        ("us/tinny", "Did you mean us/tiny?"),
+        ("US/Tiny", "Did you mean us/tiny?"),
+        ("them/other", ""),
+    ],
+)
+def test_a_name_like_one_on_this_disk_is_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, meant: str, offline: str
+) -> None:
+    keep_tiny(tmp_path)
+    monkeypatch.setattr(reach, "reaches", lambda endpoint: False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+    with pytest.raises(DepthError) as caught:
+        check_at_hand(ModelSpec(name), tmp_path)
+    assert meant in caught.value.hint
+    assert ("Did you mean" in caught.value.hint) == bool(meant)
 
 
 def test_a_command_tells_it_before_torch_is_imported(
