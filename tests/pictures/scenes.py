@@ -156,7 +156,7 @@ async def datasets(it: Explored, folder: Path) -> None:
     write_lines(rows, ROWS["gsm8k"], "gsm8k.jsonl")
     await it.press("t")
     await it.until(lambda: it.app.explorer.datasets.file("gsm8k"))
-    await it.press("shift+tab", "end", "up", "up", "up")
+    await it.press("end", "up", "up", "up")
     await seen(it, "Ada has 6 bags")
 
 

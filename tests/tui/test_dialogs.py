@@ -38,7 +38,7 @@ from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from depthtui.tui.screens.dialogs.skip_picker import SkipPicker
-from depthtui.tui.state.task_prompts import task_title
+from depthtui.tui.state.task_prompts import prompts_of, task_title
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.tui.app_helpers import SIZES, Explored, explore
@@ -93,17 +93,35 @@ async def test_a_written_prompt_is_chosen_from_the_ladder(tmp_path: Path) -> Non
     async with explore(tmp_path) as it:
         await opened(it, "t", PromptPicker)
         assert "Grade-school arithmetic" in it.screen_text()
-        await it.press("down", "down", "enter")
+        await it.press("enter", "down", "down", "enter")
         await it.until(lambda: len(it.session.runs) == 2)
         await it.ready()
         assert it.status.number.startswith("3/")
 
 
+async def test_j_and_k_choose_the_task_then_its_prompt(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "t", PromptPicker)
+        await it.press("j", "j", "k")
+        assert "enter its prompts" in it.screen_text()
+        await it.press("enter")
+        assert "enter runs it" in it.screen_text()
+        await it.press("j", "j", "k", "enter")
+        await it.until(lambda: len(it.session.runs) == 2)
+        assert started(it).prompt == prompts_of("grade_school", None, 123)[1]
+
+
+async def test_no_key_is_promised_where_it_does_something_else(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "t", PromptPicker)
+        it.app.screen.query_one("#template").focus()
+        await it.until(lambda: "F5 runs it" in it.screen_text())
+        assert "enter runs it" not in it.screen_text()
+
+
 async def test_a_generator_has_a_dial(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
         await opened(it, "t", PromptPicker)
-        tasks = it.app.screen.query_one("#task-list", OptionList)
-        tasks.focus()
         await it.press("down", "down", "down")
         await it.until(lambda: "3 digits" in it.screen_text())
         await it.press("plus", "plus", "minus")
@@ -159,6 +177,7 @@ async def test_every_tab_says_which_keys_it_has(tmp_path: Path) -> None:
         it.app.screen.query_one("#ways").active = "tasks"
         await it.until(lambda: "turn the dial" in it.screen_text())
         it.app.screen.query_one("#ways").active = "file"
+        it.app.screen.query_one("#path").focus()
         await it.until(lambda: "enter opens it · → completes" in it.screen_text())
 
 
@@ -199,7 +218,7 @@ async def test_the_chat_template_is_seen_and_belongs_to_the_prompt(tmp_path: Pat
     async with explore(tmp_path) as it:
         await opened(it, "t", PromptPicker)
         it.app.screen.query_one("#template", Checkbox).toggle()
-        await it.press("enter")
+        await it.press("f5")
         await it.until(lambda: len(it.session.runs) == 2)
         assert started(it).settings.chat_template
         await it.until(lambda: "1/17 · chat template" in it.screen_text())

@@ -36,7 +36,7 @@ async def test_rows_of_a_data_set_run_one_after_the_other(tmp_path: Path, folder
         await choose(it, "gsm8k")
         await it.until(lambda: "1  Ada has 6 bags of 7 nuts." in it.screen_text())
         assert "Your response should end with" in it.screen_text()
-        await it.press("enter")
+        await it.press("enter", "enter")
         await it.until(lambda: len(it.session.runs) == 2)
         assert started(it).prompt.text == GSM8K_TEXT
         await it.ready()

@@ -12,6 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
+from textual.events import DescendantFocus
 from textual.widgets import (
     Button,
     Input,
@@ -39,12 +40,19 @@ from depthtui.tui.state.task_prompts import prompts_of
 
 PREVIEW_CHARACTERS = 4000
 
+FIRST_FOCUS = {"tasks": "task-list", "write": "text", "file": "path"}
+"""What has the focus when the dialog opens with a tab."""
+
 HINTS = {
-    "tasks": "enter runs it · tab moves on · + and - turn the dial · esc closes",
+    "task-list": "j k choose · enter its prompts · + and - turn the dial · esc closes",
+    "prompts": "j k choose · enter runs it · + and - turn the dial · esc closes",
+    "path": "enter opens it · → completes · tab moves on · esc closes",
+    "file-prompts": "j k choose · enter runs it · esc closes",
+    "tasks": "F5 runs it · tab moves on · + and - turn the dial · esc closes",
     "write": "F5 runs it · tab moves on · esc closes",
-    "file": "enter opens it · → completes · tab moves on · esc closes",
+    "file": "F5 runs it · tab moves on · esc closes",
 }
-"""The keys of each tab."""
+"""The keys of what has the focus, or else of the tab."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,8 @@ class PromptPicker(Dialog[PromptChoice]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("plus,equals_sign", "dial(1)", "harder", tooltip="Harder", id="prompt.harder"),
         Binding("minus", "dial(-1)", "easier", tooltip="Easier", id="prompt.easier"),
+        Binding("j", "move(1)", "down", show=False),
+        Binding("k", "move(-1)", "up", show=False),
         Binding("f5", "submit", "run", tooltip="Run the prompt", id="prompt.run", priority=True),
     ]
 
@@ -92,7 +102,7 @@ class PromptPicker(Dialog[PromptChoice]):
         self._chat_template = chat_template
         self._has_template = has_template
         self._tab = tab
-        self.hint = HINTS[tab]
+        self.hint = HINTS.get(FIRST_FOCUS[tab], HINTS[tab])
         is_known = prompt.task in TASKS or prompt.task in DATASETS
         self._task_name = prompt.task if is_known else next(iter(TASKS))
         self._levels: dict[str, int | None] = {
@@ -165,7 +175,7 @@ class PromptPicker(Dialog[PromptChoice]):
         self.run_worker(self._look())
         # All of it is selected, so that typing or pasting begins a new prompt.
         self.query_one("#text", SafeTextArea).select_all()
-        self._focus_tab(self._tab)
+        self.query_one(f"#{FIRST_FOCUS[self._tab]}").focus()
         self._count()
 
     # How long it is ----------------------------------------------------------
@@ -207,15 +217,24 @@ class PromptPicker(Dialog[PromptChoice]):
         index = self.query_one(name, OptionList).highlighted
         return prompts[index] if index is not None and index < len(prompts) else None
 
-    def _focus_tab(self, tab: str) -> None:
-        inside = {"tasks": "#prompts", "write": "#text", "file": "#path"}[tab]
-        self.query_one(inside).focus()
-
     @on(TabbedContent.TabActivated)
     def _tab_changed(self, event: TabbedContent.TabActivated) -> None:
         self._tab = event.pane.id or "tasks"
-        self.query_one(".dialog").border_subtitle = Content(HINTS[self._tab])
+        self._say_keys()
         self._count()
+
+    @on(DescendantFocus)
+    def _say_keys(self) -> None:
+        """Say the keys of what has the focus."""
+        focused = self.focused.id if self.focused is not None else None
+        hint = HINTS.get(focused or "", HINTS[self._tab])
+        self.query_one(".dialog").border_subtitle = Content(hint)
+
+    def action_move(self, step: int) -> None:
+        """Choose the next or the previous of the list that has the focus."""
+        if isinstance(self.focused, OptionList):
+            step_on = self.focused.action_cursor_down if step > 0 else self.focused.action_cursor_up
+            step_on()
 
     @on(OptionList.OptionHighlighted, "#task-list")
     def _task_chosen(self, event: OptionList.OptionHighlighted) -> None:
