@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from textual.color import Color
 from textual.containers import VerticalScroll
 from textual.events import Key
-from textual.widgets import Checkbox, Input, OptionList, Static
+from textual.widgets import Checkbox, Input, OptionList, RadioButton, Static
 
 from depthtui.data.protocol import (
     CountTokens,
@@ -649,6 +650,45 @@ async def test_the_session_is_exported_to_a_folder_that_is_remembered(tmp_path: 
     summary = json.loads((tmp_path / "else" / "where" / "all.json").read_text())
     assert len(summary["prompts"]) == 3
     assert load_settings(tmp_path / "settings.toml").export_dir == tmp_path / "else" / "where"
+
+
+async def test_the_choices_of_an_export_come_before_its_name(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        await opened(it, "e", ExportScreen)
+        name = it.app.screen.query_one("#file-name", Input).value
+        await it.press("down", "space", "enter")
+        await it.until(lambda: it.app.screen is it.main)
+    summary = json.loads((tmp_path / "exports" / f"{name}.json").read_text())
+    assert len(summary["prompts"]) == 3
+
+
+async def test_arrows_leave_the_name_of_an_export(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "e", ExportScreen)
+        field = it.app.screen.query_one("#file-name", Input)
+        name = field.value
+        field.focus()
+        await it.press("up", "up", "space", "enter")
+        await it.until(lambda: it.app.screen is it.main)
+    folder = tmp_path / "exports"
+    assert (folder / f"{name}.md").exists()
+    assert not list(folder.glob("*.svg"))
+
+
+async def test_a_choice_looks_focused_only_while_it_is(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "e", ExportScreen)
+        choices = it.app.screen.query_one("#what")
+
+        def grounds() -> set[Color]:
+            buttons = choices.query(RadioButton)
+            return {button.get_component_styles("toggle--label").background for button in buttons}
+
+        assert len(grounds()) == 2
+        it.app.screen.query_one("#folder").focus()
+        await it.pilot.pause()
+        assert len(grounds()) == 1
 
 
 async def test_an_export_that_fails_stays_open_and_says_why(tmp_path: Path) -> None:

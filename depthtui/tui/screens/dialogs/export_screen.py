@@ -86,12 +86,16 @@ class ExportScreen(Dialog[Exported]):
     """
 
     heading = "Export"
-    hint = "enter writes · tab moves on · esc closes"
+    hint = "space chooses · enter writes · tab moves on · esc closes"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "f5", "write", "write", tooltip="Write the files", id="export.write", priority=True
         ),
+        # Before boxes, which take enter for space.
+        Binding("enter", "write", "write", show=False, priority=True),
+        Binding("up", "app.focus_previous", "previous", show=False),
+        Binding("down", "app.focus_next", "next", show=False),
     ]
 
     def __init__(
@@ -131,7 +135,7 @@ class ExportScreen(Dialog[Exported]):
 
     def on_mount(self) -> None:
         self._say_where()
-        self.query_one("#file-name").focus()
+        self.query_one("#what").focus()
 
     @on(Input.Changed, "#folder")
     def _say_where(self) -> None:
@@ -143,7 +147,6 @@ class ExportScreen(Dialog[Exported]):
         return expanded(self.query_one("#folder", Input).value.strip() or ".")
 
     @on(Button.Pressed)
-    @on(Input.Submitted)
     def action_write(self) -> None:
         """Write the files and close."""
         name = Path(self.query_one("#file-name", Input).value.strip()).name or "depth"
