@@ -5,13 +5,14 @@ rule finds on the mean curve, each prompt counting once and each task the same, 
 that is bootstrapped over prompts (see `depth.intervals`) at the level of the question's whole
 family of comparisons. A rank test is about the layers of single prompts, its p corrected after
 Holm over the same family. The crossing of a mean curve is not the mean of crossings, so the two
-may differ. Beside them stands the change over the paper's mean over tokens, with its 95 %
-interval.
+may differ. A trend has a direction only where its levels go one way, and where no count that it
+rests on moves as far as the trend does. Beside them stands the change over the paper's mean over
+tokens, with its 95 % interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,6 +43,10 @@ Interval = tuple[float, float]
 
 SIGNIFICANT = 0.05
 """A p below this says that single prompts differ."""
+
+
+UP_AND_DOWN = "goes up and down"
+"""What is said of levels that do not go one way."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,19 @@ class Claim:
     ratio_interval: Interval | None = None
     n_tasks: int = 1
 
-    def words(self, wording: Wording) -> str:
-        """What is claimed, and of what."""
+    @property
+    def changes(self) -> bool:
+        """Whether the interval leaves zero out."""
         low, high = self.interval
-        said = wording.more if low > 0 else wording.fewer if high < 0 else wording.neither
-        words = f"{said}: {signed(self.layers, 1)} layers ({self._span(self.interval, 1)})"
+        return low > 0 or high < 0
+
+    def words(self, wording: Wording, doubt: str = "") -> str:
+        """What is claimed, and of what; a doubt stands in the place of a direction."""
+        direction = wording.more if self.layers > 0 else wording.fewer
+        said = f"{direction}: " if self.changes else f"{wording.neither}: "
+        if self.changes and doubt:
+            said = f"{doubt}; "
+        words = f"{said}{signed(self.layers, 1)} layers ({self._span(self.interval, 1)})"
         if self.ratio is not None and self.ratio_interval is not None:
             words += f", ratio {signed(self.ratio, 2)} ({self._span(self.ratio_interval, 2)})"
         once = "prompt" if self.n_tasks == 1 else "task"
@@ -176,6 +189,7 @@ class Trend:
         paired: whether all levels ran the same prompts.
         wording: what may be claimed.
         claim: the slope where each prompt counts once; None where there is a problem.
+        doubt: why no direction is claimed, whatever the interval says; empty where it may be.
         problem: why there is no claim; empty where there is one.
     """
 
@@ -190,6 +204,7 @@ class Trend:
     paired: bool = False
     wording: Wording = HARDER
     claim: Claim | None = None
+    doubt: str = ""
     problem: str = ""
     drawn: Drawn | None = field(default=None, repr=False, compare=False)
 
@@ -197,6 +212,22 @@ class Trend:
     def sentence(self) -> str:
         """What the data support, in words."""
         return _sentence(self, self.wording, "rank-biserial" if self.paired else "tau")
+
+    def resting_on(self, ranges: Mapping[str, Interval]) -> Trend:
+        """The same, in doubt where a fragile count may move as far as the trend goes.
+
+        Args:
+            ranges: from which count to which, of those that are fragile, by what they are of.
+        """
+        if self.doubt or self.claim is None:
+            return self
+        change = abs(self.claim.layers)
+        wide = {of: (low, high) for of, (low, high) in ranges.items() if high - low >= change}
+        if not wide:
+            return self
+        worst, (low, high) = max(wide.items(), key=lambda item: item[1][1] - item[1][0])
+        fragile = f"the count of {worst} is fragile ({low:g} to {high:g} layers)"
+        return replace(self, doubt=f"no direction holds: {fragile}")
 
 
 Comparison = TypeVar("Comparison", Difference, Trend)
@@ -309,7 +340,25 @@ def trend(
     if by_tokens is not None:
         slope = by_tokens.sum(weights)
         found = replace(found, slope=slope.value, slope_interval=slope.interval())
+    doubts = [doubt for means in (by_tokens, by_prompts) if means and (doubt := _wavers(means))]
+    found = replace(found, doubt=next(iter(doubts), ""))
     return _claiming(found, by_prompts.sum(weights), None, levels)
+
+
+def _wavers(means: _Resampled) -> str:
+    """That the counts of the levels do not go one way; empty where they do."""
+    listed = ", ".join(f"{count:g}" for count in means.counts)
+    return f"{UP_AND_DOWN}: {listed}" if course(means.counts) == UP_AND_DOWN else ""
+
+
+def course(values: Sequence[float] | np.ndarray) -> str:
+    """How values go from the first to the last."""
+    steps = np.diff(values)
+    if not steps.any():
+        return "stays the same"
+    if steps.min() >= 0:
+        return "grows"
+    return "falls" if steps.max() <= 0 else UP_AND_DOWN
 
 
 def holm(ps: ArrayLike) -> np.ndarray:
@@ -456,7 +505,7 @@ def _sentence(comparison: Difference | Trend, wording: Wording, effect: str) -> 
     """What is claimed of the mean curve, then what the rank test says of single prompts."""
     if comparison.problem or comparison.claim is None:
         return comparison.problem
-    words = [comparison.claim.words(wording)]
+    words = [comparison.claim.words(wording, doubt_of(comparison))]
     tested = _test_words(comparison, effect)
     return "; ".join([*words, *([f"single prompts: {tested}"] if tested else [])])
 
@@ -488,9 +537,13 @@ def disagree(comparison: Difference | Trend) -> bool:
     p = comparison.p if comparison.p_holm is None else comparison.p_holm
     if comparison.claim is None or p is None:
         return False
-    low, high = comparison.claim.interval
-    changes = low > 0 or high < 0
+    changes = comparison.claim.changes and not doubt_of(comparison)
     return changes != (p < SIGNIFICANT) and not (changes and _utmost(comparison))
+
+
+def doubt_of(comparison: Difference | Trend) -> str:
+    """Why no direction is claimed, whatever the interval says; empty where it may be."""
+    return comparison.doubt if isinstance(comparison, Trend) else ""
 
 
 def _utmost(comparison: Difference | Trend) -> bool:

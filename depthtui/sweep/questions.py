@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, pairwise
+from itertools import combinations
 from typing import Generic
 
 from depthtui.data.depth import PromptCurves
@@ -21,8 +21,10 @@ from depthtui.sweep.comparisons import (
     Difference,
     Trend,
     corrected,
+    course,
     difference,
     disagree,
+    doubt_of,
     trend,
 )
 from depthtui.sweep.plan import Cell, TaskChoice
@@ -85,8 +87,10 @@ class Answer:
 
     @property
     def unclear(self) -> bool:
-        """Whether there is an interval, and it holds zero."""
-        return self.interval is not None and self.interval[0] <= 0 <= self.interval[1]
+        """Whether there is an interval, and no direction is claimed."""
+        if self.found is None or self.claim is None:
+            return False
+        return not self.claim.changes or bool(doubt_of(self.found))
 
     @property
     def doubtful(self) -> bool:
@@ -220,18 +224,9 @@ def _size(cells: Sequence[CellSummary], rule: str) -> str:
     listed = ", ".join(
         f"{count} of {cell.model.n_layers} ({ratio:.2f})" for cell, count, ratio in known
     )
-    counts = _course([count for _, count, _ in known])
-    ratios = _course([ratio for _, _, ratio in known])
+    counts = course([count for _, count, _ in known])
+    ratios = course([ratio for _, _, ratio in known])
     return f"{listed} layers: the count {counts}, the ratio {ratios}"
-
-
-def _course(values: Sequence[float]) -> str:
-    steps = [b - a for a, b in pairwise(values)]
-    if not any(steps):
-        return "stays the same"
-    if min(steps) >= 0:
-        return "grows"
-    return "falls" if max(steps) <= 0 else "goes up and down"
 
 
 def _trainings(summary: SweepSummary) -> Iterable[Answer]:
@@ -247,7 +242,9 @@ def _trainings(summary: SweepSummary) -> Iterable[Answer]:
             every = [cell for cells in steps for cell in cells]
             for rule in _rules(every):
                 settings = summary.plan.summary
-                grown = trend(parts, settings, rule, paired=True, wording=TRAINED)
+                grown = trend(parts, settings, rule, paired=True, wording=TRAINED).resting_on(
+                    _fragile(every, rule)
+                )
                 found.append(_Compared(compared, words, grown, every))
     yield from _answers(found)
 
@@ -373,10 +370,24 @@ def _trends(summary: SweepSummary) -> Iterable[Answer]:
         for words, tasks in _ordered(by_task):
             cells = [by_task[choice] for choice in tasks]
             for rule in _rules(cells):
-                each = trend([cell.parts for cell in cells], cells[0].settings, rule)
-                found.append(_Compared(cells[0].title, words, each, cells))
+                grown = trend([cell.parts for cell in cells], cells[0].settings, rule)
+                rests = grown.resting_on(_fragile(cells, rule))
+                found.append(_Compared(cells[0].title, words, rests, cells))
     subjects = list(dict.fromkeys(comparison.on for comparison in found))
     yield from _answers(sorted(found, key=lambda comparison: subjects.index(comparison.on)))
+
+
+def _fragile(cells: Iterable[CellSummary], rule: str) -> dict[str, tuple[float, float]]:
+    """From which count to which a rule's counts move that are fragile, by their cell."""
+    return {
+        f"{cell.title} on {cell.cell.task.title}": (found.low, found.high)
+        for cell in cells
+        for found in (cell.verdict.evidence if cell.verdict else ())
+        if found.measure == rule
+        and not found.firm
+        and found.low is not None
+        and found.high is not None
+    }
 
 
 def _answers(found: Sequence[_Compared[Comparison]]) -> Iterable[Answer]:

@@ -211,6 +211,44 @@ def test_a_planted_trend_is_found() -> None:
     assert backwards.sentence.startswith("fewer layers at harder levels: -")
 
 
+def test_levels_that_do_not_go_one_way_have_no_direction() -> None:
+    levels = [moved(prompts(0, 8, 6.0), layers) for layers in (9, 12, 0)]
+    found = trend(levels, SETTINGS, "overlap", 200)
+    assert found.claim is not None
+    assert found.claim.changes
+    counts = ", ".join(str(layer(part, "overlap") + 1) for part in levels)
+    assert found.sentence.startswith(
+        f"goes up and down: {counts}; {signed(found.claim.layers, 1)} layers (95 % interval "
+    )
+    assert not disagree(replace(found, p=0.38, effect=-0.2))
+    assert "no clear change" not in replace(found, p=0.38, effect=-0.2).sentence
+    assert numbers(found)["doubt"] == f"goes up and down: {counts}"
+    for one_way in ((0, 9, 12), (0, 0, 12)):
+        levels = [moved(prompts(0, 8, 6.0), layers) for layers in one_way]
+        steady = trend(levels, SETTINGS, "overlap", 200)
+        assert not steady.doubt
+        assert steady.sentence.startswith("more layers at harder levels: +")
+
+
+def test_a_trend_has_no_direction_where_a_count_moves_as_far() -> None:
+    found = Trend("kl", (9, 9), p=0.0004, effect=-0.3, claim=Claim(-8.0, (-9.0, -7.0)))
+    narrow, wide, wider = {"b": (10, 17)}, {"a": (3, 11)}, {"c": (1, 13)}
+    assert found.resting_on(narrow) == found
+    assert found.resting_on(narrow | wide).doubt == (
+        "no direction holds: the count of a is fragile (3 to 11 layers)"
+    )
+    fragile = found.resting_on(wide | wider)
+    assert fragile.sentence == (
+        "no direction holds: the count of c is fragile (1 to 13 layers); -8.0 layers (95 % "
+        "interval -9.0 … -7.0) where each prompt counts once; single prompts: tau "
+        "-0.30, p < 0.001, a change"
+    )
+    assert disagree(fragile)
+    unclear = replace(fragile, claim=Claim(-8.0, (-17.0, 1.0)))
+    assert unclear.sentence.startswith("no clear trend: -8.0 layers")
+    assert replace(found, doubt="x").resting_on(wide).doubt == "x"
+
+
 def test_levels_that_do_not_differ_have_no_trend() -> None:
     found = trend([prompts(seed, 8, 12) for seed in (5, 6, 7)], SETTINGS, "overlap")
     assert found.slope_interval is not None

@@ -63,7 +63,8 @@ _MOST_ITEMS = 12
 
 _LEGEND = (
     "Layers and their interval, as wide as so many comparisons need, bold where it leaves 0 out; "
-    "? where single prompts say otherwise (rank test, Holm). The reports say it in sentences."
+    "? where single prompts say otherwise (rank test, Holm). No direction holds where a fragile "
+    "count moves as far. The reports say it in sentences."
 )
 
 

@@ -28,7 +28,7 @@ from depthtui.sweep.comparisons import signed
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, Drawing, SweepPlan, TaskChoice
 from depthtui.sweep.questions import Answer, Question, questions, step_of
-from depthtui.sweep.records import record_of
+from depthtui.sweep.records import Record, record_of
 from depthtui.sweep.report.document import relative, sweep_document
 from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.report.json import sweep_csv, sweep_json
@@ -100,6 +100,27 @@ def planted(specs: list[ModelSpec], crossings: list[int]) -> Outcome:
             result.get(LogitLens).kl[:] = np.where(np.arange(13) < crossing, 4, 1)[:, None]
             records[cell].append(record_of(result, f"{number}", cell, number))
     return Outcome(SweepPlan(tuple(specs), (task,)), records, [])
+
+
+def steep(layers: int) -> np.ndarray:
+    """KL of 12 layers that falls at once, after so many, `[13]`."""
+    return np.where(np.arange(13) < layers, 4.0, 1.0)
+
+
+def by_levels(curves: list[np.ndarray]) -> tuple[tuple[SweepSummary, list[Question]], Answer]:
+    """Eight prompts on each level of a task with this KL, and what is said of it by the KL."""
+    cells = [Cell(ModelSpec("a"), TaskChoice("addition", str(n + 1))) for n in range(len(curves))]
+    records: dict[Cell, list[Record]] = {cell: [] for cell in cells}
+    for cell, kl in zip(cells, curves, strict=True):
+        for number in range(8):
+            text = f"{cell.task.level} {number}"
+            result = full_result(full_run(text).prompt, model_info(layers=12))
+            result.get(LogitLens).kl[:] = kl[:, None]
+            records[cell].append(record_of(result, text, cell, number))
+    plan = SweepPlan((ModelSpec("a"),), tuple(cell.task for cell in cells))
+    summary = summarise_sweep(Outcome(plan, records, []))
+    (question,) = asked = questions(summary)
+    return (summary, asked), next(found for found in question.answers if found.rule == "kl")
 
 
 class TestNumbers:
@@ -333,19 +354,32 @@ class TestQuestions:
         ]
 
     def test_a_planted_trend_is_found(self) -> None:
-        cells = [Cell(ModelSpec("a"), TaskChoice("addition", str(level))) for level in (1, 2, 3)]
-        records = {}
-        for n, cell in enumerate(cells):
-            records[cell] = []
-            for number in range(8):
-                result = full_result(full_run(f"{n} {number}").prompt, model_info(layers=12))
-                result.get(LogitLens).kl[:] = np.where(np.arange(13) < 3 + 2 * n, 4, 1)[:, None]
-                records[cell].append(record_of(result, f"{n} {number}", cell, number))
-        plan = SweepPlan((ModelSpec("a"),), tuple(cell.task for cell in cells))
-        (question,) = questions(summarise_sweep(Outcome(plan, records, [])))
-        answer = next(answer for answer in question.answers if answer.rule == "kl")
+        _, answer = by_levels([steep(3), steep(5), steep(7)])
         assert answer.sentence.startswith("more layers at harder levels: +4.0 layers")
         assert not answer.unclear
+
+    def test_levels_that_go_up_and_down_tell_no_direction(self) -> None:
+        asked, answer = by_levels([steep(5), steep(8), steep(1)])
+        said = "goes up and down: 6, 9, 2; -4.0 layers (98.33 % interval -4.0 … -4.0)"
+        assert answer.sentence.startswith(said)
+        assert answer.unclear
+        console = Console(width=100, record=True, file=io.StringIO())
+        console.print(rich_lines(sweep_document(*asked)))
+        brief = console.export_text()
+        assert "KL: goes up and down in 1 of 1" in brief
+        assert "at harder levels" not in answer.sentence + brief
+
+    def test_a_cell_that_is_fragile_by_more_than_the_change_tells_no_direction(self) -> None:
+        flat = np.array([4.0] * 2 + [1.9] * 7 + [1.0] * 4)
+        (summary, _), answer = by_levels([flat, steep(5), steep(7)])
+        cell = summary.cells[0]
+        assert answer.sentence.startswith(
+            f"no direction holds: the count of {cell.title} on addition, 1 digit is fragile "
+            "(3 to 10 layers); +5.0 layers ("
+        )
+        assert answer.unclear
+        _, further = by_levels([flat, steep(7), steep(10)])
+        assert further.sentence.startswith("more layers at harder levels: +8.0 layers")
 
 
 class TestFiles:
