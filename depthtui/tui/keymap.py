@@ -137,6 +137,9 @@ MOVING = [
     key("space", "move(1, 0)", "layer up", "Move up a layer, as in a stepped run", "space_up"),
 ]
 
+UNZOOM = key("escape", "unzoom", "unzoom", "Take a pane's whole screen back", "unzoom", True)
+"""After what ends work, before what leaves the screen."""
+
 PANES = [
     key("tab", "pane(1)", "next pane", "Go to the next pane", "next_pane"),
     key("shift+tab", "pane(-1)", "previous pane", "Go to the pane before", "prev_pane"),
@@ -206,7 +209,7 @@ TURNING = [
 """The pages of the depth pane: verdict, rules, where tokens are decided, early exit, pruning; and
 the thresholds of the rules."""
 
-MAIN = [*RUNNING, *FINDING, *CHOOSING, *PLACES, *MOVING, *LOOKING, *TURNING]
+MAIN = [*RUNNING, *FINDING, UNZOOM, *CHOOSING, *PLACES, *MOVING, *LOOKING, *TURNING]
 
 COMPARE = [
     *MOVING,
@@ -226,6 +229,7 @@ COMPARE = [
         "compare_prev_measure",
     ),
     key("e", "export", "export", "Save both runs and what sets them apart", "compare_export", True),
+    UNZOOM,
     key("escape,C", "close", "back", "Back to one run", "compare_back", True),
 ]
 
@@ -247,6 +251,7 @@ WHAT_IF = [
     key("c", "all_on", "all on", "Turn every layer on", "all_on", True),
     key("K", "keep", "keep", "Keep the changed run in the session's list", "keep", True),
     key("e", "export", "export", "Save the clean run beside the changed one", "what_if_export"),
+    UNZOOM,
     key(
         "escape",
         "close",
@@ -263,6 +268,7 @@ WHAT_IF = [
 
 THINKING = [
     key("escape", "stop", "stop", "Stop writing; the text stays", "stop_writing", True),
+    UNZOOM,
     key("escape", "close", "back", "Back to the run", "thinking_back", True),
     key("r", "again", "again", "Write anew with the same settings", "write_again", True),
     key("R", "new_seed", "new seed", "Write anew with another seed", "new_seed"),
@@ -298,6 +304,7 @@ SWEEP = [
         "stop_sweep",
         True,
     ),
+    UNZOOM,
     key("escape", "close", "back", "Back to the run", "sweep_back", True),
     key("S", "leave", "to the run", "Back to the run; the sweep goes on", "sweep_leave"),
     key("n", "new_sweep", "new", "Choose models and tasks, and start a sweep", "new_sweep", True),
@@ -350,7 +357,7 @@ SECTIONS = {
     "A run": [*CHOOSING, *PLACES],
     "While it runs, while words are looked for": [*RUNNING, *FINDING],
     "Moving": MOVING,
-    "Panes": LOOKING,
+    "Panes": [*LOOKING, UNZOOM],
     "Depth pane": TURNING,
     "Comparison": COMPARE,
     "What-if": WHAT_IF,

@@ -30,6 +30,7 @@ from depthtui.settings import Settings, load_settings, save_settings
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
+from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.task_prompts import first_prompt, neighbour
 from tests.builders.engines import FakeEngine, fails, loads
@@ -340,6 +341,30 @@ async def test_zoom_gives_a_pane_the_screen_and_tab_takes_the_next(tmp_path: Pat
         await it.until(lambda: "Verdict · 1 of" in it.screen_text())
 
 
+async def test_escape_does_to_a_zoomed_pane_what_the_footer_says(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("z", "s")
+        await it.until(lambda: "esc stop" in it.screen_text().splitlines()[-1])
+        await it.press("escape")
+        await it.until(lambda: it.status.state == "stopped")
+        assert it.main.maximized is not None
+        await it.until(lambda: "esc unzoom" in it.screen_text().splitlines()[-1])
+        await it.press("escape")
+        assert it.main.maximized is None
+
+
+async def test_escape_takes_the_zoom_back_before_it_leaves_a_screen(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("x")
+        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        await it.press("z")
+        await it.until(lambda: "esc unzoom" in it.screen_text().splitlines()[-1])
+        assert "back" not in it.screen_text().splitlines()[-1]
+        await it.press("escape")
+        await it.until(lambda: "esc back" in it.screen_text().splitlines()[-1])
+        assert isinstance(it.app.screen, WhatIfScreen)
+
+
 async def test_average_and_first_token(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("a")
@@ -398,7 +423,6 @@ def test_every_key_has_something_to_do() -> None:
     from depthtui.tui.app import DepthApp
     from depthtui.tui.screens.compare_screen import CompareScreen
     from depthtui.tui.screens.main_screen import MainScreen
-    from depthtui.tui.screens.what_if_screen import WhatIfScreen
 
     owners = [
         (keymap.MAIN, MainScreen),

@@ -159,12 +159,12 @@ class GenerationScreen(LiveScreen):
                 return self._shown is not None and not is_live
             case "export":
                 return self._shown is not None
-        return True
+        return super().check_action(action, parameters)
 
     def why_not(self, action: str) -> str:
         """Why an action does not work now; that there is nothing to leave is no news."""
         match action:
-            case "stop" | "close":
+            case "stop" | "unzoom" | "close":
                 return ""
             case "again" | "new_seed" | "writing":
                 return WHY_BUSY.get(self._explorer.phase, "")

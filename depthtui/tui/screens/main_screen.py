@@ -281,13 +281,13 @@ class MainScreen(PlacesScreen):
                 return can_be_changed(self.run) and self.explorer.can_run
             case "compare":
                 return self.shown_result() is not None
-        return True
+        return super().check_action(action, parameters)
 
     def why_not(self, action: str) -> str:
         """Why an action does not work now; that there is nothing to leave is no news."""
         busy = "" if self.explorer.can_run else WHY_BUSY.get(self.explorer.phase, "")
         match action:
-            case "stop" | "end_search" | "next_match":
+            case "stop" | "unzoom" | "end_search" | "next_match":
                 return ""
             case "next_layer" | "run_on":
                 return NOT_HALTED

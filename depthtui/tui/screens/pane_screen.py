@@ -60,6 +60,8 @@ class PaneScreen(Screen[None]):
         (170, "-wide"),
     ]
     ALLOW_IN_MAXIMIZED_VIEW = "Footer, .title-line"
+    # Textual's escape would come before the one that the footer names.
+    ESCAPE_TO_MINIMIZE = False
     AUTO_FOCUS = "Heatmap"
     PANE_ORDER: ClassVar[tuple[str, ...]] = ()
     """Ids of the panes in the order of `tab`."""
@@ -93,6 +95,10 @@ class PaneScreen(Screen[None]):
     def from_pane(self, pane: Pane | None, cursor: Cursor) -> Cursor:
         """The cursor from how a pane counts."""
         return cursor
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Which keys work now; the footer shows those alone."""
+        return action != "unzoom" or self.maximized is not None
 
     def why_not(self, action: str) -> str:
         """Why an action that `check_action` refuses does not work now, and what helps.
@@ -186,6 +192,9 @@ class PaneScreen(Screen[None]):
         for pane in self.query(Pane):
             pane.layer_order = "down" if order == "down" else "up"
 
+    def watch_maximized(self) -> None:
+        self.refresh_bindings()
+
     def watch_averaged(self, averaged: bool) -> None:
         self._set_modes()
 
@@ -257,6 +266,9 @@ class PaneScreen(Screen[None]):
             self.maximize(pane, container=False)
         else:
             self.notify(NO_PANE, markup=False)
+
+    def action_unzoom(self) -> None:
+        self.minimize()
 
     def explained(self) -> Sequence[Explanation]:
         """What is to be said of what is looked at."""

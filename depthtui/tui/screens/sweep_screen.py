@@ -296,12 +296,12 @@ class SweepScreen(LiveScreen):
                 return self.survey.summary is not None
             case "new_sweep" | "open_sweep":
                 return not is_live
-        return True
+        return super().check_action(action, parameters)
 
     def why_not(self, action: str) -> str:
         """Why an action does not work now; that there is nothing to leave is no news."""
         sweep = self.sweep
-        if action in ("stop", "close"):
+        if action in ("stop", "unzoom", "close"):
             return ""
         if sweep is None:
             return NO_SWEEP
