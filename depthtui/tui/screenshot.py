@@ -28,6 +28,13 @@ _RUN = re.compile(
 )
 """A run of text as Rich writes it, blanks included."""
 
+_BACKGROUND = re.compile(
+    r'(?P<start><rect fill="[^"]*" x="[^"]*" y="[^"]*" width=")(?P<width>[^"]*)(?P<end>" height)'
+)
+_OVERLAP = 0.25
+"""Pixels that a background reaches over the next one, as Rich lets each line over the next: where
+two only touch, renderers leave seams between them."""
+
 _WORD = re.compile(r"[\u2500-\u28ff·]{1,4}|[^\s\u2500-\u28ff·]{1,12}")
 """What is placed together: little, since not every renderer stretches a text to a length."""
 
@@ -37,7 +44,13 @@ def take_screenshot(app: App[Any]) -> str:
     with _without_toasts(app.screen):
         picture = app.export_screenshot(title="depthtui")
     picture = _VIEW.sub(_cropped, _FRAME.sub("", _WEB_FONT.sub("", picture)), 1)
-    return _RUN.sub(_placed, picture)
+    return _RUN.sub(_placed, _BACKGROUND.sub(_widened, picture))
+
+
+def _widened(background: re.Match[str]) -> str:
+    """A background without a seam at its right."""
+    width = float(background["width"]) + _OVERLAP
+    return f"{background['start']}{width:g}{background['end']}"
 
 
 def _cropped(view: re.Match[str]) -> str:

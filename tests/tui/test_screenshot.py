@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -64,3 +65,18 @@ async def test_it_is_the_screen_without_a_window_around_it(tmp_path: Path) -> No
     (screen,) = (group for group in picture.iter(f"{SVG}g") if "clip-path" in group.attrib)
     assert screen.attrib["transform"] == f"translate({left:g}, {top:g})"
     assert max(y for _, y, *_ in words_of(svg)) < height
+
+
+async def test_backgrounds_leave_no_seams(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        svg = take_screenshot(it.app)
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for found in ElementTree.fromstring(svg).iter(f"{SVG}rect"):
+        if "shape-rendering" in found.attrib:
+            x, width = (float(found.attrib[name]) for name in ("x", "width"))
+            lines.setdefault(found.attrib["y"], []).append((x, x + width))
+    assert len(lines) > 20
+    for line in lines.values():
+        line.sort()
+        for (_, end), (start, _) in pairwise(line):
+            assert end < start - 1 or end > start + 0.1
