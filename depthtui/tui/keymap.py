@@ -137,8 +137,9 @@ MOVING = [
     key("space", "move(1, 0)", "layer up", "Move up a layer, as in a stepped run", "space_up"),
 ]
 
-UNZOOM = key("escape", "unzoom", "unzoom", "Take a pane's whole screen back", "unzoom", True)
-"""After what ends work, before what leaves the screen."""
+UNZOOM = key("escape", "unzoom", "unzoom", "Take a pane's whole screen back", "unzoom")
+"""After what ends work, before what leaves the screen; the footer has no room to name it, but then
+names no other use of the key."""
 
 PANES = [
     key("tab", "pane(1)", "next pane", "Go to the next pane", "next_pane"),
