@@ -270,6 +270,9 @@ class Soak:
 
     def _measure(self) -> None:
         self._return()
+        if self.terminal.process.poll() is not None:
+            # A key from the list of keys may have quit it a moment ago.
+            return
         for what, size in self._memory().items():
             self._taken.setdefault(what, []).append(size)
 
