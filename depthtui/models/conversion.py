@@ -23,6 +23,7 @@ from depthtui.models.catalog import MADE_FROM
 from depthtui.models.free_space import check_disk, free_memory
 from depthtui.models.library_output import silence_libraries
 from depthtui.models.out_of_memory import is_out_of_memory
+from depthtui.models.weights import check_complete
 from depthtui.sizes import format_size
 
 Report = Callable[[Progress], None]
@@ -91,14 +92,8 @@ def _read_model(source: Path) -> PreTrainedModel:
         local_files_only=True,
         output_loading_info=True,
     )
-    missing = sorted(report["missing_keys"])
-    if missing:
-        # transformers would make them up at random.
-        raise DepthError(
-            f"{source.name} lacks {len(missing)} weights of its architecture, "
-            f"such as {missing[0]}.",
-            "It may be one part of several: merge them first.",
-        )
+    hint = "It may be one part of several: merge them first."
+    check_complete(source, report["missing_keys"], hint)
     loaded: PreTrainedModel = model
     return loaded
 

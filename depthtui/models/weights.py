@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,17 +62,25 @@ def load_weights(
             output_loading_info=True,
             **options,
         )
-    missing = sorted(report["missing_keys"])
-    if missing:
-        # transformers would make them up at random.
-        raise DepthError(
-            f"{folder.name} lacks {len(missing)} weights of its architecture, "
-            f"such as {missing[0]}.",
-            "The checkpoint is incomplete, or not of a causal language model.",
-        )
+    hint = "The checkpoint is incomplete, or not of a causal language model."
+    check_complete(folder, report["missing_keys"], hint)
     _check_all_is_used(folder, model, report["unexpected_keys"])
     loaded: PreTrainedModel = model.eval()
     return loaded.requires_grad_(False)
+
+
+def check_complete(source: Path, missing: Iterable[str], hint: str) -> None:
+    """See that files hold every weight of their architecture.
+
+    Raises:
+        DepthError: some are missing; transformers would make them up at random.
+    """
+    names = sorted(missing)
+    if names:
+        raise DepthError(
+            f"{source.name} lacks {len(names)} weights of its architecture, such as {names[0]}.",
+            hint,
+        )
 
 
 def _check_all_is_used(folder: Path, model: PreTrainedModel, unused: set[str]) -> None:
