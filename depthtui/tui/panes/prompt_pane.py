@@ -46,6 +46,7 @@ class PromptPane(Pane):
 
     _places: list[_Place]
     _lines: list[list[_Place]]
+    _title = "Prompt"
     _first_line = 0
     _scrolled_in = Size()
     _levels: np.ndarray | None = None
@@ -65,6 +66,7 @@ class PromptPane(Pane):
         return bool(self.ramp_for(False).glyphs)
 
     def why_empty(self) -> tuple[str, str] | None:
+        self._title = self._describe()
         self._update_titles()
         if self.result is None or not len(self.result.tokens):
             return "The prompt, token by token.", self.hint
@@ -131,7 +133,7 @@ class PromptPane(Pane):
 
     def _update_titles(self) -> None:
         if self.result is None or not len(self.result.tokens):
-            self.set_titles("Prompt")
+            self.set_titles(self._title)
             return
         tokens = self.result.tokens
         index = min(max(self.cursor.token, 0), len(tokens) - 1)
@@ -139,18 +141,21 @@ class PromptPane(Pane):
         mark = self._remarks.at(*self.cursor)
         note = printable_sentence(mark.note[:40]) if mark is not None else ""
         marked = "" if mark is None else f"★ {note} · " if note else "★ "
-        wrapped = " · chat template" * self.result.settings.chat_template
         self.set_titles(
-            f"Prompt{wrapped}{self._answer_words()}",
+            self._title,
             f'{marked}token {index} of {len(tokens)} · id {tokens.ids[index]} · "{text}"',
         )
 
-    def _answer_words(self) -> str:
-        """What the answer is, which is underlined; empty where the prompt has none."""
-        texts = self.shown.tokens.texts[self.shown.answer_start :]
-        if not texts:
-            return ""
-        return f' · answer underlined: "{fit_shown(printable("".join(texts)[:80]), 24).rstrip()}"'
+    def _describe(self) -> str:
+        """The title: whether the prompt is wrapped, and what its answer is."""
+        if self.result is None or not len(self.result.tokens):
+            return "Prompt"
+        title = "Prompt" + " · chat template" * self.result.settings.chat_template
+        texts = self.result.tokens.texts[self.result.answer_start :]
+        if texts:
+            answer = fit_shown(printable("".join(texts)[:80]), 24).rstrip()
+            title += f' · answer underlined: "{answer}"'
+        return title
 
     # Drawing ----------------------------------------------------------------
 

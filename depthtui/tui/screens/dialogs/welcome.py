@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 
 from textual import events
 from textual.app import ComposeResult
@@ -61,8 +62,8 @@ class Welcome(Dialog[str]):
     @property
     def _named(self) -> set[str]:
         """The keys that it names."""
-        names = [name for names in KEYS for name in names]
-        return {key for name in names for key in keymap.keys_of(name, self._remapped)}
+        ids = chain.from_iterable(KEYS)
+        return {key for name in ids for key in keymap.keys_of(name, self._remapped)}
 
     def _keys(self, *names: str) -> str:
         """The last key of each of these bindings, as people read it."""
