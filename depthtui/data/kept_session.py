@@ -1,6 +1,6 @@
-"""A session as it is kept between two starts: what was run, noted and looked at.
+"""A session as it is kept on disk: its runs, what was noted on them, what was on the screen.
 
-What came of it is in the cache.
+The values of the runs are in the cache.
 """
 
 from __future__ import annotations
@@ -12,16 +12,32 @@ from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
 
+PASS = ""
+"""Stands for the forward pass among the keys of a run: no metric has this name."""
+
 
 @dataclass(frozen=True)
 class KeptRun:
-    """A run of a kept session; `started` is local time, ISO 8601."""
+    """A run of a kept session.
+
+    Attributes:
+        model, prompt, settings: what was asked for.
+        started: local time, ISO 8601.
+        remarks: the user's notes.
+        keys: cache keys of the result's parts, by metric; `PASS` for the forward pass.
+        answer_start: index of the answer's first token in the prompt's tokens, -1 where unknown.
+        unavailable, failed: as in `RunResult`.
+    """
 
     model: ModelInfo
     prompt: Prompt
     settings: RunSettings
     started: str
     remarks: Remarks = field(default_factory=Remarks)
+    keys: dict[str, str] = field(default_factory=dict)
+    answer_start: int = -1
+    unavailable: dict[str, str] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -30,11 +46,12 @@ class KeptSession:
 
     Attributes:
         kept: when it was kept; local time, ISO 8601.
-        runs: those that were listed, oldest first.
+        runs: at least one, oldest first.
         shown: place of the run on the screen among them, or -1.
         layer, token: the cursor.
-        measure: name of what the heatmap showed.
-        kl_threshold, overlap_threshold: of the rules.
+        measure: name of the measure in the heatmap.
+        kl_threshold, overlap_threshold: of the rules, in (0, 1].
+        title: its name for people; empty for the first prompt.
     """
 
     kept: str
@@ -45,3 +62,4 @@ class KeptSession:
     measure: str
     kl_threshold: float
     overlap_threshold: float
+    title: str = ""

@@ -236,10 +236,14 @@ class Halted:
 
 @dataclass(frozen=True)
 class RunFinished:
-    """The run's end; `result.complete` is False where it was stopped."""
+    """The run's end; `result.complete` is False where it was stopped.
+
+    `keys` are the cache keys of the result's parts, as in `KeptRun`.
+    """
 
     run_id: int
     result: RunResult
+    keys: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

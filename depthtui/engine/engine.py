@@ -238,7 +238,7 @@ class Engine:
         )
         with self._errors_noted(model, run.sizes), fast_products(model.loaded.model):
             measurement.fill(recall)
-        self._emit(RunFinished(run_id, result))
+        self._emit(RunFinished(run_id, result, measurement.keys))
         if not measurement.keep():
             self._emit(Notice("Too little memory was left to put all of the run into the cache."))
         self._emit_memory()

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from depthtui.data.kept_session import PASS
 from depthtui.engine import memory
 from depthtui.engine.context import MetricContext
 from depthtui.engine.lenses import LensChoice, Lenses
@@ -36,6 +37,9 @@ class Measurement:
         lenses: its fitted lenses.
         activation_limit: most bytes of activations to cache; 0 for none.
         fresh: whether everything is computed even where the cache has it.
+
+    Attributes:
+        keys: cache keys of the parts of the result, by metric; `PASS` for the forward pass.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Measurement:
         self._activation_limit = activation_limit
         self._fresh = fresh
         self._to_keep: list[Callable[[], None]] = []
+        self.keys: dict[str, str] = {}
 
     def fill(self, recall: bool) -> None:
         """Fill the result, as far as the run is not stopped.
@@ -85,6 +90,9 @@ class Measurement:
     def _keep_later(self, keep: Callable[..., None], *what: object) -> None:
         self._to_keep.append(functools.partial(keep, *what))
 
+    def _name_key(self, metric: Metric, fit: str = "") -> None:
+        self.keys[metric.name] = self._cache.metric_key(self._result, metric, fit)
+
     def _measure_pass(self) -> None:
         """Contributions and lens: from the cached result, the cached activations or a forward."""
         run, result = self._run, self._result
@@ -93,6 +101,7 @@ class Measurement:
         cached = None if self._fresh else self._cache.of_pass(result)
         if cached is not None:
             run.emit_cached(cached)
+            self.keys[PASS] = self._cache.pass_key(result)
             assert cached.provenance is not None
             result.provenance = dataclasses.replace(cached.provenance, cached=True)
             return
@@ -111,9 +120,11 @@ class Measurement:
         )
         if measured.measured:
             # Under what did not fail: so a run that is not asked for the rest finds it.
+            self.keys[PASS] = self._cache.pass_key(result)
             self._keep_later(self._cache.keep_pass, result, measured)
         for metric, value in run.beside_lens:
             run.emit_whole(metric, value)
+            self._name_key(metric)
             self._keep_later(self._cache.keep_metric, result, metric, value)
 
     def _comes_with_lens(self, metric: Metric) -> bool:
@@ -142,6 +153,7 @@ class Measurement:
                 metrics = (*result.settings.metrics, metric.name)
                 result.settings = dataclasses.replace(result.settings, metrics=metrics)
                 self._run.emit_whole(metric, found)
+                self._name_key(metric, fit)
 
     def _measure_on_demand(self) -> None:
         """The slower metrics."""
@@ -167,6 +179,7 @@ class Measurement:
         partial = None if self._fresh else self._cache.of_metric(result, metric, fit)
         if partial is not None and partial.is_whole:
             run.emit_whole(metric, partial)
+            self._name_key(metric, fit)
             return
         if reason := self._why_no_room(metric, rooms):
             result.fail(metric.name, reason)
@@ -176,6 +189,7 @@ class Measurement:
         finally:
             value = result.measured.get(metric.name)
             if value is not None:
+                self._name_key(metric, fit)
                 self._keep_later(self._cache.keep_metric, result, metric, value, fit)
 
     def _why_no_room(self, metric: Metric, rooms: Rooms) -> str:

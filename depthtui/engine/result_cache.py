@@ -35,18 +35,32 @@ class ResultCache:
     store: Store
     info: ModelInfo
 
+    def pass_key(self, result: RunResult) -> str:
+        """Key of everything that the forward pass measures of a run."""
+        wanted = sorted(set(OF_THE_PASS) & set(result.settings.metrics) - set(result.failed))
+        parts = {"top_k": result.settings.top_k, "metrics": wanted}
+        return make_key("result", **_key_parts(self.info, result), **parts)
+
+    def metric_key(self, result: RunResult, metric: Metric, fit: str = "") -> str:
+        """Key of a slower metric of a run; `fit` is the digest of the lens it reads through."""
+        make_parts = metric.cache_key or (lambda result: key_parts(result, metric.depends_on))
+        parts = make_parts(result)
+        if fit:
+            parts = {**parts, "fit": fit}
+        return make_key("result", **_key_parts(self.info, result), metric=metric.name, **parts)
+
     def of_pass(self, result: RunResult) -> RunResult | None:
         """What the forward pass measures of a run, all that it is asked for."""
-        found = self._decoded(_pass_key(self.info, result))
+        found = self._decoded(self.pass_key(result))
         return found if isinstance(found, RunResult) else None
 
     def keep_pass(self, result: RunResult, measured: RunResult) -> None:
         """Keep what the forward pass has measured, as it was before any other metric."""
-        self._keep(_pass_key(self.info, result), measured, _title(result))
+        self._keep(self.pass_key(result), measured, _title(result))
 
     def of_metric(self, result: RunResult, metric: Metric, fit: str = "") -> MetricResult | None:
         """A slower metric of a run, whole or in part; `fit` tells apart what it is read through."""
-        found = self._decoded(_metric_key(self.info, result, metric, fit))
+        found = self._decoded(self.metric_key(result, metric, fit))
         assert metric.result is not None
         return found if isinstance(found, metric.result) else None
 
@@ -54,7 +68,7 @@ class ResultCache:
         self, result: RunResult, metric: Metric, value: MetricResult, fit: str = ""
     ) -> None:
         """Keep a slower metric, whole or in part."""
-        self._keep(_metric_key(self.info, result, metric, fit), value, _title(result))
+        self._keep(self.metric_key(result, metric, fit), value, _title(result))
 
     def generation(self, asked: Generation) -> Generation | None:
         """The text that was written as it is asked for."""
@@ -129,20 +143,6 @@ def _model_parts(info: ModelInfo) -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-
-
-def _pass_key(info: ModelInfo, result: RunResult) -> str:
-    wanted = sorted(set(OF_THE_PASS) & set(result.settings.metrics) - set(result.failed))
-    parts = {"top_k": result.settings.top_k, "metrics": wanted}
-    return make_key("result", **_key_parts(info, result), **parts)
-
-
-def _metric_key(info: ModelInfo, result: RunResult, metric: Metric, fit: str = "") -> str:
-    make_parts = metric.cache_key or (lambda result: key_parts(result, metric.depends_on))
-    parts = make_parts(result)
-    if fit:
-        parts = {**parts, "fit": fit}
-    return make_key("result", **_key_parts(info, result), metric=metric.name, **parts)
 
 
 def _activations_key(info: ModelInfo, result: RunResult) -> str:

@@ -1,0 +1,66 @@
+"""The results of a kept session's runs, put together from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from depthtui.data import codec
+from depthtui.data.kept_session import PASS, KeptRun
+from depthtui.data.run import RunResult, Tokens
+from depthtui.data.store import Store
+from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS
+
+
+def read_run(store: Store, run: KeptRun) -> RunResult | None:
+    """The result of a kept run; None where the cache no longer has its forward pass.
+
+    A slower metric that the cache no longer has is left out.
+    """
+    found = _decoded(store, run.keys.get(PASS, ""))
+    if not isinstance(found, RunResult) or found.provenance is None:
+        return None
+    tokens = Tokens(found.tokens.ids, found.tokens.texts, run.answer_start)
+    sizes = {"L": run.model.n_layers, "T": len(tokens), "k": run.settings.top_k}
+    if not all(_fits(name, part, sizes) for name, part in found.measured.items()):
+        return None
+    slower = {name: _decoded(store, key) for name, key in run.keys.items() if name != PASS}
+    parts = {**found.measured} | {
+        name: part for name, part in slower.items() if _fits(name, part, sizes)
+    }
+    there = {*parts, *OF_THE_PASS, *run.unavailable}
+    metrics = tuple(name for name in run.settings.metrics if name in there)
+    return RunResult(
+        run.model,
+        run.prompt,
+        replace(run.settings, metrics=metrics),
+        tokens,
+        parts,
+        run.model.n_layers,
+        True,
+        replace(found.provenance, cached=True),
+        dict(run.unavailable),
+        run.failed,
+        run.remarks,
+    )
+
+
+def _fits(name: str, part: Any, sizes: Mapping[str, int]) -> bool:
+    """Whether a part is what its metric measures, of a prompt and model of these sizes."""
+    kind = METRIC_BY_NAME[name].result if name in METRIC_BY_NAME else None
+    return (
+        kind is not None
+        and isinstance(part, kind)
+        and all(
+            getattr(part, field).shape == shape.of(sizes) for field, shape in kind.shapes().items()
+        )
+    )
+
+
+def _decoded(store: Store, key: str) -> Any:
+    data = store.get(key) if key else None
+    try:
+        return None if data is None else codec.decode(data)
+    except codec.CodecError:
+        return None

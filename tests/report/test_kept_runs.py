@@ -1,0 +1,123 @@
+"""Runs of a kept session are put together from the cache, as the engine left them there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthtui.data.arrays import arrays_of
+from depthtui.data.kept_session import PASS, KeptRun
+from depthtui.data.protocol import RunFinished
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.store import Store, open_store
+from depthtui.engine.engine import Engine
+from depthtui.metrics import METRIC_BY_NAME, ON_DEMAND
+from depthtui.prompts.tasks import baseline_texts
+from depthtui.report.kept_runs import read_run
+from tests.tiny_models import tiny_folder
+
+PROMPT = Prompt("The ferry did not run, and seven plus five is twelve.", answer=" twelve.")
+METRICS = tuple(name for name in METRIC_BY_NAME if name != "jacobian_lens")
+
+
+def kept(finished: RunFinished) -> KeptRun:
+    result = finished.result
+    return KeptRun(
+        result.model,
+        result.prompt,
+        result.settings,
+        "2026-01-02T03:04:05",
+        keys=finished.keys,
+        answer_start=result.tokens.answer_start,
+        unavailable=result.unavailable,
+        failed=result.failed,
+    )
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def store(cache: Path) -> Store:
+    return open_store(cache, 1 << 30, pytest.fail)
+
+
+@pytest.fixture(scope="module")
+def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFinished:
+    """A run with every metric but the Jacobian lens, through the engine."""
+    events: list[object] = []
+    store = open_store(cache, 1 << 30, pytest.fail)
+    engine = Engine(store, cache / "models", events.append, baseline_texts=baseline_texts)
+    engine.load(ModelSpec(str(tiny_folder(tmp_path_factory.mktemp("models"))), device="cpu"))
+    engine.run(PROMPT, RunSettings(metrics=METRICS))
+    return next(event for event in events if isinstance(event, RunFinished))
+
+
+def same(a: RunResult, b: RunResult) -> bool:
+    arrays = {name: dict(arrays_of(part)) for name, part in a.measured.items()}
+    others = {name: dict(arrays_of(part)) for name, part in b.measured.items()}
+    return arrays.keys() == others.keys() and all(
+        np.array_equal(values, others[name][field], equal_nan=values.dtype.kind == "f")
+        for name, fields in arrays.items()
+        for field, values in fields.items()
+    )
+
+
+def test_the_cache_has_every_part_of_a_run(store: Store, finished: RunFinished) -> None:
+    result, found = finished.result, read_run(store, kept(finished))
+    assert found is not None
+    assert {metric.name for metric in ON_DEMAND} - {"jacobian_lens"} <= set(finished.keys)
+    assert same(found, result)
+    assert (found.model, found.prompt, found.settings) == (
+        result.model,
+        result.prompt,
+        result.settings,
+    )
+    assert found.tokens.texts == result.tokens.texts
+    assert found.answer_start == result.answer_start
+    assert found.is_whole
+    assert found.provenance.cached
+
+
+def test_an_answer_of_another_prompt_with_these_tokens_is_not_taken(
+    store: Store, finished: RunFinished
+) -> None:
+    """The cache knows tokens, not where their answer begins."""
+    run = replace(kept(finished), prompt=Prompt(PROMPT.text), answer_start=99)
+    found = read_run(store, run)
+    assert found is not None
+    assert found.answer_start == 99
+
+
+def test_a_slow_metric_that_is_gone_is_left_out(store: Store, finished: RunFinished) -> None:
+    run = kept(finished)
+    found = read_run(store, replace(run, keys={**run.keys, "ablation": "0" * 64}))
+    assert found is not None
+    assert "ablation" not in found.measured
+    assert "ablation" not in found.settings.metrics
+    assert "order" in found.measured
+
+
+def test_a_run_without_its_forward_pass_is_none(store: Store, finished: RunFinished) -> None:
+    run = kept(finished)
+    assert read_run(store, replace(run, keys={})) is None
+    assert read_run(store, replace(run, keys={**run.keys, PASS: "0" * 64})) is None
+    # The part of a metric is no run.
+    assert read_run(store, replace(run, keys={PASS: run.keys["ablation"]})) is None
+
+
+def test_parts_of_another_shape_are_left_out(store: Store, finished: RunFinished) -> None:
+    """A session's file may be a stranger's, and its keys name parts of other runs."""
+    run = kept(finished)
+    crossed = {**run.keys, "ablation": run.keys["order"]}
+    found = read_run(store, replace(run, keys=crossed))
+    assert found is not None
+    assert "ablation" not in found.measured
+    deeper = replace(run, model=replace(run.model, n_layers=run.model.n_layers + 1))
+    assert read_run(store, deeper) is None
