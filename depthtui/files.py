@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -153,6 +154,11 @@ def expanded(name: str) -> Path:
             f"There is no user {user[1:41]!r}, whose home {user[:41]} would be.",
             "Write ./~name where the file is called so.",
         ) from None
+
+
+def slug(text: str) -> str:
+    """The text as the name of a file or folder: at most 80 letters, digits, dots and dashes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:80] or "unnamed"
 
 
 def why(error: Exception) -> str:

@@ -50,7 +50,7 @@ def _is(value: Any, hint: Any) -> bool:
             _is(key, parts[0]) and _is(item, parts[1]) for key, item in value.items()
         )
     if dataclasses.is_dataclass(hint):
-        return isinstance(value, hint) and bool(checked(value))  # type: ignore[arg-type]
+        return isinstance(value, hint) and checked(value) is value  # type: ignore[arg-type]
     if hint in (int, float):
         # JSON has one kind of number, and Python's bool is an int.
         number = int if hint is int else (int, float)

@@ -15,7 +15,7 @@ from typing import Any
 from depthtui.data.checked import checked
 from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.errors import DepthError
-from depthtui.files import parse_json, read_whole, why, write_whole
+from depthtui.files import parse_json, read_whole, slug, why, write_whole
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import (
     DamagedRecord,
@@ -275,11 +275,6 @@ def model_title(model: ModelSpec) -> str:
         model.quantize,
     ]
     return ", ".join(detail for detail in how if detail)
-
-
-def slug(text: str) -> str:
-    """The text as the name of a file or folder."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:80] or "unnamed"
 
 
 def plan_from(body: dict[str, Any]) -> SweepPlan:

@@ -1,0 +1,283 @@
+"""Kept sessions on disk: one JSON file each, in `sessions/` of the cache folder.
+
+A file is written by one explorer at a time, which holds a lock beside it. Every other one
+reads it, and writes files of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from depthtui.data import codec
+from depthtui.data.checked import checked
+from depthtui.data.kept_session import KeptSession
+from depthtui.errors import DepthError
+from depthtui.files import (
+    PRIVATE_FILE,
+    make_private_folder,
+    parse_json,
+    read_whole,
+    slug,
+    why,
+    write_whole,
+)
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+SCHEMA = 1
+"""Raised when the meaning of a field changes: files of another schema are not read."""
+
+_LARGEST = 64 << 20
+_LONGEST_NAME = 40
+_OTHER_FOLDER = "Choose another --cache-dir."
+_CLOSE_IT = "Rename or delete it there, or close that window."
+
+
+@dataclass(frozen=True)
+class SessionFile:
+    """A kept session and its file."""
+
+    path: Path
+    session: KeptSession
+
+    @property
+    def name(self) -> str:
+        """The name of the file, without its ending: time and first prompt."""
+        return self.path.stem
+
+    @property
+    def title(self) -> str:
+        """The session's title; its first prompt where it has none."""
+        return self.session.title or self.session.runs[0].prompt.text
+
+
+class SessionWriter:
+    """The file of an open session; locked until it is closed.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, path: Path, lock: BaseFileLock | None) -> None:
+        self.path = path
+        self._lock = lock
+
+    def write(self, session: KeptSession) -> None:
+        """Write the session, whole or not at all.
+
+        Raises:
+            DepthError: the folder cannot be written.
+        """
+        content = {"schema": SCHEMA, "session": codec.to_json(session)}
+        write_whole(self.path, json.dumps(content, indent=1).encode(), _OTHER_FOLDER)
+
+    def close(self) -> None:
+        """Leave the file to other explorers."""
+        if self._lock is not None:
+            self._lock.release()
+
+
+class SessionFolder:
+    """The sessions of a cache folder.
+
+    Args:
+        cache_dir: the cache folder.
+
+    Attributes:
+        path: its folder of sessions; made by the first that is kept.
+    """
+
+    def __init__(self, cache_dir: Path) -> None:
+        self.path = cache_dir / "sessions"
+        self._former = cache_dir / "session.json"
+
+    def files(self, notify: Callable[[str], None] = lambda _: None) -> list[SessionFile]:
+        """Every session that can be read, the latest first.
+
+        Args:
+            notify: receives a sentence for each file that cannot be read.
+        """
+        found = []
+        for path in self._paths():
+            try:
+                found.append(_read(path))
+            except FileNotFoundError:
+                continue  # removed by another window
+            except OSError as error:
+                notify(f"{path} cannot be read: {why(error)}.")
+            except ValueError as error:
+                notify(f"{path} is no session that this version can read ({error}); it stays.")
+        return sorted(found, key=lambda file: file.session.kept, reverse=True)
+
+    def latest(self) -> SessionFile | None:
+        """The session that was kept last, or None."""
+        newest: list[tuple[int, Path]] = []
+        for path in self._paths():
+            with suppress(OSError):
+                newest.append((path.stat().st_mtime_ns, path))
+        for _, path in sorted(newest, reverse=True):
+            with suppress(OSError, ValueError):
+                return _read(path)
+        return None
+
+    def create(self, title: str, started: datetime) -> SessionWriter:
+        """Make a file for a new session, named by time and title; no other has its name.
+
+        Raises:
+            DepthError: the folder cannot be written.
+        """
+        name = f"{started:%Y%m%d-%H%M%S}-{slug(title)[:_LONGEST_NAME].strip('-.')}"
+        try:
+            make_private_folder(self.path)
+            for number in count(1):
+                path = self.path / (f"{name}.json" if number == 1 else f"{name}-{number}.json")
+                try:
+                    writer = SessionWriter(path, _locked(path))
+                except TimeoutError:
+                    continue
+                try:
+                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE))
+                    return writer
+                except OSError as error:
+                    writer.close()
+                    if not isinstance(error, FileExistsError):
+                        raise
+        except OSError as error:
+            raise DepthError(
+                f"{self.path} could not be written ({why(error)}).", _OTHER_FOLDER
+            ) from None
+        raise AssertionError("a folder has a free name")
+
+    def open(self, file: SessionFile) -> SessionWriter | None:
+        """Continue a session in its file; None where another window has it open, or may have."""
+        try:
+            lock = _locked(file.path)
+        except OSError:
+            return None
+        return None if lock is None else SessionWriter(file.path, lock)
+
+    def rename(self, file: SessionFile, title: str) -> SessionFile:
+        """Give a session another title; its file keeps its name.
+
+        Raises:
+            DepthError: another window has it open, or the folder cannot be written.
+        """
+        renamed = SessionFile(file.path, replace(file.session, title=title))
+        with self._held(file) as writer:
+            writer.write(renamed.session)
+        return renamed
+
+    def remove(self, file: SessionFile) -> None:
+        """Delete a session; the results of its runs stay in the cache.
+
+        Raises:
+            DepthError: another window has it open, or it cannot be deleted.
+        """
+        with self._held(file):
+            try:
+                file.path.unlink(missing_ok=True)
+            except OSError as error:
+                raise DepthError(f"{file.path} cannot be deleted ({why(error)}).") from None
+        with suppress(OSError):
+            _lock_path(file.path).unlink(missing_ok=True)
+
+    @contextmanager
+    def _held(self, file: SessionFile) -> Iterator[SessionWriter]:
+        """The session's file, while something is done to it.
+
+        Raises:
+            DepthError: another window has it open, or the folder cannot be written.
+        """
+        try:
+            writer = SessionWriter(file.path, _locked(file.path))
+        except TimeoutError:
+            raise DepthError(f"{file.name} is open in another window.", _CLOSE_IT) from None
+        except OSError as error:
+            raise DepthError(f"{self.path} cannot be written ({why(error)}).") from None
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+    def _paths(self) -> list[Path]:
+        """The files of sessions; the one session of former versions becomes one of them."""
+        self._take_former()
+        try:
+            paths = [path for path in self.path.iterdir() if path.suffix == ".json"]
+            # An empty file is a session that another window begins at this moment.
+            return [path for path in paths if path.stat().st_size]
+        except OSError:
+            return []
+
+    def _take_former(self) -> None:
+        try:
+            session = _read(self._former).session
+        except (OSError, ValueError):
+            return
+        time = datetime.fromisoformat(session.kept)
+        name = f"{time:%Y%m%d-%H%M%S}-{slug(session.runs[0].prompt.text)[:_LONGEST_NAME]}.json"
+        with suppress(OSError):
+            make_private_folder(self.path)
+            # A link is refused where there is such a file, and another window may be quicker.
+            os.link(self._former, self.path / name)
+            self._former.unlink()
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.lock")
+
+
+def _locked(path: Path) -> BaseFileLock | None:
+    """The lock of a session's file; None where the disk knows no locks.
+
+    Raises:
+        TimeoutError: another explorer has it.
+        OSError: the folder cannot be written.
+    """
+    from filelock import FileLock
+
+    lock = FileLock(_lock_path(path), timeout=0, mode=PRIVATE_FILE)
+    try:
+        lock.acquire()
+    except NotImplementedError:
+        return None
+    return lock
+
+
+def _read(path: Path) -> SessionFile:
+    """A session, all of whose fields are of their types.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no session.
+    """
+    try:
+        tree = parse_json(read_whole(path, _LARGEST))
+        if tree["schema"] != SCHEMA:
+            raise ValueError(f"schema {tree['schema']}")
+        session = codec.from_json(tree["session"])
+        if not isinstance(session, KeptSession):
+            raise ValueError("not a session")
+        checked(session)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(str(error)) from error
+    times = (session.kept, *(run.started for run in session.runs))
+    thresholds = (session.kl_threshold, session.overlap_threshold)
+    for time in times:
+        datetime.fromisoformat(time)
+    if not (
+        -1 <= session.shown < len(session.runs)
+        and session.runs
+        and all(0 < threshold <= 1 for threshold in thresholds)
+    ):
+        raise ValueError("a field is out of its range")
+    return SessionFile(path, session)

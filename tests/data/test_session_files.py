@@ -1,0 +1,190 @@
+"""Sessions are files, one each: two windows never write the same one, and none is lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from depthtui.data import codec
+from depthtui.data.kept_session import KeptRun, KeptSession
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import RunSettings
+from depthtui.data.session_files import SCHEMA, SessionFolder
+from depthtui.errors import DepthError
+from tests.builders.models import model_info
+
+NOON = datetime(2026, 1, 2, 12, 30, 15)
+
+
+def session(prompt: str = "One plus one is two.", kept: datetime = NOON) -> KeptSession:
+    run = KeptRun(model_info(), Prompt(prompt), RunSettings(), kept.isoformat())
+    return KeptSession(kept.isoformat(), (run,), 0, 1, 2, "kl", 0.5, 0.5)
+
+
+def keep(folder: SessionFolder, kept: KeptSession) -> Path:
+    writer = folder.create(kept.runs[0].prompt.text, datetime.fromisoformat(kept.kept))
+    writer.write(kept)
+    writer.close()
+    return writer.path
+
+
+def test_a_session_is_named_by_its_time_and_first_prompt(tmp_path: Path) -> None:
+    folder = SessionFolder(tmp_path)
+    path = keep(folder, session())
+    assert path.name == "20260102-123015-One-plus-one-is-two.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    (file,) = folder.files()
+    assert file.session == session()
+    assert file.name == path.stem
+
+
+@pytest.mark.parametrize("prompt", ["", "法国的首都是", "../../../etc/passwd", "a" * 500, "\0\n"])
+def test_any_prompt_names_a_file_in_the_folder(tmp_path: Path, prompt: str) -> None:
+    folder = SessionFolder(tmp_path)
+    path = keep(folder, session(prompt))
+    assert path.parent == folder.path
+    assert len(path.name) < 80
+    assert [file.path for file in folder.files()] == [path]
+
+
+def test_two_windows_of_one_second_and_prompt_have_two_files(tmp_path: Path) -> None:
+    a = SessionFolder(tmp_path).create("One", NOON)
+    b = SessionFolder(tmp_path).create("One", NOON)
+    assert a.path != b.path
+    a.write(session("A"))
+    b.write(session("B"))
+    a.write(session("A again"))
+    prompts = {file.session.runs[0].prompt.text for file in SessionFolder(tmp_path).files()}
+    assert prompts == {"A again", "B"}
+
+
+def test_a_session_that_is_open_elsewhere_is_read_but_not_written(tmp_path: Path) -> None:
+    folder = SessionFolder(tmp_path)
+    writer = folder.create("One", NOON)
+    writer.write(session())
+    (file,) = folder.files()
+    assert folder.open(file) is None
+    for change in (lambda: folder.rename(file, "Mine"), lambda: folder.remove(file)):
+        with pytest.raises(DepthError, match="open in another window"):
+            change()
+    assert folder.files() == [file]
+    writer.close()
+    continued = folder.open(file)
+    assert continued is not None
+    assert continued.path == file.path
+
+
+def test_latest_first_and_the_latest_alone(tmp_path: Path) -> None:
+    folder = SessionFolder(tmp_path)
+    assert folder.latest() is None
+    days = [3, 1, 2]
+    for day in days:
+        keep(folder, session(f"Day {day}", NOON.replace(day=day)))
+    titles = [file.title for file in folder.files()]
+    assert titles == ["Day 3", "Day 2", "Day 1"]
+    # The latest is the one that was written last.
+    assert folder.latest().title == "Day 2"
+
+
+def test_a_title_is_kept_beside_the_name(tmp_path: Path) -> None:
+    folder = SessionFolder(tmp_path)
+    path = keep(folder, session())
+    (file,) = folder.files()
+    renamed = folder.rename(file, "Sums")
+    assert folder.files() == [renamed]
+    assert (renamed.path, renamed.title) == (path, "Sums")
+
+
+def test_a_removed_session_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = SessionFolder(tmp_path)
+    keep(folder, session())
+    other = keep(folder, session("Another"))
+    first = next(file for file in folder.files() if file.path != other)
+    folder.remove(first)
+    folder.remove(first)
+    assert [file.path for file in folder.files()] == [other]
+    assert not list(folder.path.glob(f".{first.name}*"))
+
+
+def test_the_one_session_of_former_versions_becomes_a_file(tmp_path: Path) -> None:
+    former = tmp_path / "session.json"
+    body = {"schema": 1, "session": codec.to_json(session())}
+    # It had no keys, no title.
+    for run in body["session"]["fields"]["runs"]["$tuple"]:
+        for name in ("keys", "answer_start", "unavailable", "failed"):
+            del run["fields"][name]
+    del body["session"]["fields"]["title"]
+    former.write_text(json.dumps(body))
+    (file,) = SessionFolder(tmp_path).files()
+    assert file.session == session()
+    assert file.name.startswith("20260102-123015-One-plus-one")
+    assert not former.exists()
+    # Another one beside it does not take its place.
+    body["session"]["fields"]["layer"] = 7
+    former.write_text(json.dumps(body))
+    assert SessionFolder(tmp_path).files() == [file]
+    assert former.exists()
+
+
+def damaged() -> dict[str, bytes]:
+    whole = json.dumps({"schema": SCHEMA, "session": codec.to_json(session())}).encode()
+    tree = json.loads(whole)
+
+    def changed(**fields: object) -> bytes:
+        of_session = {**tree["session"], "fields": {**tree["session"]["fields"], **fields}}
+        return json.dumps({**tree, "session": of_session}).encode()
+
+    return {
+        "cut": whole[:-40],
+        "bytes": b"\xff\xfe",
+        "list": b"[]",
+        "other type": json.dumps({"schema": 1, "session": {"$type": "Run"}}).encode(),
+        "deep": 100_000 * b"[",
+        "other schema": json.dumps({**tree, "schema": 2}).encode(),
+        "place": changed(shown=9),
+        "text for a number": changed(kl_threshold="high"),
+        "threshold": changed(overlap_threshold=7.0),
+        "number for runs": changed(runs=3),
+        "no runs": changed(runs={"$tuple": []}),
+        "no time": changed(kept="yesterday"),
+        "number for a measure": changed(measure=3),
+    }
+
+
+@pytest.mark.parametrize("name", damaged())
+def test_a_damaged_file_is_named_and_stays(tmp_path: Path, name: str) -> None:
+    folder = SessionFolder(tmp_path)
+    path = keep(folder, session("Another"))
+    bad = path.with_name("bad.json")
+    bad.write_bytes(damaged()[name])
+    notices: list[str] = []
+    assert [file.path for file in folder.files(notices.append)] == [path]
+    assert len(notices) == 1
+    assert "bad.json" in notices[0]
+    assert bad.read_bytes() == damaged()[name]
+    assert folder.latest().path == path
+
+
+def test_an_unreadable_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("")
+    folder = SessionFolder(tmp_path / "cache")
+    assert folder.files() == []
+    with pytest.raises(DepthError, match="could not be written"):
+        folder.create("One", NOON)
+
+
+def test_a_disk_without_locks_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    a, b = (SessionFolder(tmp_path).create("One", NOON) for _ in range(2))
+    assert a.path != b.path
+    a.write(replace(session(), title="A"))
+    assert [file.title for file in SessionFolder(tmp_path).files()] == ["A"]
