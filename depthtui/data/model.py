@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from depthtui.data.run_settings import ModelSpec, Skip
 
@@ -63,6 +63,11 @@ class ModelInfo:
     layer_parameters: tuple[int, ...] = ()
     attention_parameters: tuple[int, ...] = ()
     mlp_parameters: tuple[int, ...] = ()
+
+    def is_same_as(self, other: ModelInfo) -> bool:
+        """Whether runs of both have the same values: weights, dtype and device are the same."""
+        asked = replace(self, spec=other.spec, memory_bytes=other.memory_bytes)
+        return asked == other
 
     def parameters_of(self, skipped: Iterable[Skip]) -> int | None:
         """How many parameters a run without these does not use; None where unknown."""

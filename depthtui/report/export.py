@@ -24,6 +24,7 @@ def run_report(
     settings: SummarySettings,
     token_of: TokenOf = last_token,
     palette: str = OWN_PALETTE,
+    missing: Sequence[str] = (),
 ) -> Report:
     """Runs as something to write.
 
@@ -35,13 +36,14 @@ def run_report(
         settings: how runs of one model are pooled.
         token_of: at which token of each run the lens is told.
         palette: name of the palette whose colours heatmaps have.
+        missing: runs of the session that cannot be read, each in words; every file names them.
 
     Raises:
         DepthError: there is no run.
     """
     if not results:
         raise DepthError("There is nothing to export yet.", "Run a prompt first.")
-    return _report(group_runs(results), settings, token_of, palette)
+    return _report(group_runs(results), settings, token_of, palette, missing=missing)
 
 
 def comparison_report(
@@ -69,15 +71,21 @@ def _report(
     token_of: TokenOf,
     palette: str,
     compared: bool = False,
+    missing: Sequence[str] = (),
 ) -> Report:
     return Report(
         "runs",
         "summary",
         lambda: run_document(
-            groups, settings, token_of=token_of, compared=compared, palette=palette
+            groups,
+            settings,
+            token_of=token_of,
+            compared=compared,
+            palette=palette,
+            missing=missing,
         ),
         {
-            "json": lambda: _json(groups, settings),
+            "json": lambda: _json(groups, settings, missing),
             "safetensors": lambda: {
                 "": arrays_bytes([run for group in groups for run in group.results])
             },
@@ -85,10 +93,10 @@ def _report(
     )
 
 
-def _json(groups: Sequence[Group], settings: SummarySettings) -> Files:
+def _json(groups: Sequence[Group], settings: SummarySettings, missing: Sequence[str]) -> Files:
     parts = [""] if len(groups) == 1 else _distinct([f"-{_slug(group)}" for group in groups])
     return {
-        part: summary_json(group.results, settings)
+        part: summary_json(group.results, settings, missing)
         for part, group in zip(parts, groups, strict=True)
     }
 

@@ -8,9 +8,12 @@ from typing import Any
 
 from depthtui.data import codec
 from depthtui.data.kept_session import PASS, KeptRun
-from depthtui.data.run import RunResult, Tokens
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.store import Store
 from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS
+from depthtui.prompts import prompt_title
+from depthtui.token_text import printable_chars
 
 
 def read_run(store: Store, run: KeptRun) -> RunResult | None:
@@ -44,6 +47,12 @@ def read_run(store: Store, run: KeptRun) -> RunResult | None:
         run.failed,
         run.remarks,
     )
+
+
+def missing_words(number: int, prompt: Prompt, model: ModelInfo) -> str:
+    """A run that cannot be read, in words; `number` counts the session's runs from 1."""
+    title = printable_chars(prompt_title(prompt, 60))
+    return f"run {number}, “{title}” on {printable_chars(model.name)}, is not in the cache"
 
 
 def _fits(name: str, part: Any, sizes: Mapping[str, int]) -> bool:

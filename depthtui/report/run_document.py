@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 
 import numpy as np
 
@@ -131,6 +131,7 @@ def run_document(
     token_of: TokenOf = last_token,
     compared: bool = False,
     palette: str = OWN_PALETTE,
+    missing: Sequence[str] = (),
 ) -> Document:
     """A report of runs.
 
@@ -141,10 +142,14 @@ def run_document(
         token_of: at which token of each run the report reads the lens.
         compared: whether these are two runs, A and B, and what sets them apart is told first.
         palette: name of the palette whose colours heatmaps have.
+        missing: runs of the session that cannot be read, each in words.
     """
     names = ", ".join(dict.fromkeys(group.model.name for group in groups))
     blocks = _blocks(groups, settings, _Budget(most_cells), token_of, compared)
-    return Document("Effective depth", blocks, names, svg.ramp_style(palette), palette)
+    absent = [Note(f"Not in this report: {words}.") for words in missing]
+    return Document(
+        "Effective depth", chain(absent, blocks), names, svg.ramp_style(palette), palette
+    )
 
 
 def _blocks(

@@ -89,11 +89,17 @@ def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dic
     return finite(summary)
 
 
-def summary_json(results: Sequence[RunResult], settings: SummarySettings) -> bytes:
-    """The result file as UTF-8; what a terminal would act on or not show is an escape in it."""
-    text = json.dumps(
-        summary_dict(results, settings), ensure_ascii=False, allow_nan=False, indent=1
-    )
+def summary_json(
+    results: Sequence[RunResult], settings: SummarySettings, missing: Sequence[str] = ()
+) -> bytes:
+    """The result file as UTF-8; what a terminal would act on or not show is an escape in it.
+
+    `missing` are runs of the session that cannot be read, each in words.
+    """
+    summary = summary_dict(results, settings)
+    if missing:
+        summary["missing_runs"] = list(missing)
+    text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=1)
     text = _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
     return text.encode("utf-8", "backslashreplace") + b"\n"
 

@@ -166,44 +166,30 @@ class DepthApp(App[int]):
 
     def _start_explorer(self) -> None:
         from depthtui.tui.state.kept_paces import kept_paces, paces_path
-        from depthtui.tui.state.kept_session import kept_session
 
         if not gc.isenabled():
             # What is there now stays: collections need not look through it, key by key.
             gc.freeze()
             gc.enable()
         if self.explorer.settings.use_cache:
-            self.explorer.offered = kept_session(self._session_file, self._warn)
+            self.explorer.sessions.offered = self.explorer.sessions.folder.latest()
             self.explorer.paces = kept_paces(paces_path(self.explorer.cache_dir))
-        if self._welcomes and self.explorer.offered is None:
+        if self._welcomes and self.explorer.sessions.offered is None:
             self.action_welcome()
         self._check_room(self.size)
         self.explorer.start()
         self._changed()
 
-    @property
-    def _session_file(self) -> Path:
-        from depthtui.tui.state.kept_session import session_path
-
-        return session_path(self.explorer.cache_dir)
-
     def _warn(self, message: str) -> None:
         self.show_toast(Toast(message, "warning"))
 
-    def _keep_session(self) -> None:
-        """Keep what was run for the next start, unless that is what every start brings."""
-        from depthtui.tui.state.kept_session import keep_session
-        from depthtui.tui.state.last_session import has_own_runs, session_to_keep
-
-        explorer, main = self.explorer, self.main
-        if main is None or not explorer.settings.use_cache:
+    def keep_session(self) -> None:
+        """Write the session into its file, and the timings of models for the next start."""
+        if self.main is None or not self.explorer.sessions.is_on:
             return
         self._keep_paces()
-        if not has_own_runs(explorer):
-            return
         try:
-            kept = session_to_keep(explorer, *main.cursor, main.measure.name)
-            keep_session(self._session_file, kept)
+            self.explorer.sessions.keep(*self.main.cursor, self.main.measure.name)
         except DepthError as error:
             if not self._said_not_kept:
                 self._said_not_kept = True
@@ -240,7 +226,7 @@ class DepthApp(App[int]):
             loop.add_signal_handler(number, self._signalled, number)
 
     def _signalled(self, number: int) -> None:
-        self._keep_session()
+        self.keep_session()
         self._close_explorer()
         # A terminal that is gone may never take the last bytes.
         watchdog = threading.Timer(LAST_RESORT, os._exit, (128 + number,))
@@ -259,7 +245,7 @@ class DepthApp(App[int]):
             ask_first(self, self.explorer, lost, "quit", "quits", self._quit)
 
     def _quit(self) -> None:
-        self._keep_session()
+        self.keep_session()
         self._close_explorer()
         self.exit(0)
 
@@ -267,6 +253,7 @@ class DepthApp(App[int]):
         """End the engine; what ends with the first frame has none."""
         if self.main is not None:
             self.explorer.close()
+            self.explorer.sessions.end()
 
     def on_unmount(self) -> None:
         self._close_explorer()
@@ -297,7 +284,7 @@ class DepthApp(App[int]):
         """End the app; `main` raises the error again once the terminal is restored."""
         # What cannot go on may not have a session that can be kept either.
         with contextlib.suppress(Exception):
-            self._keep_session()
+            self.keep_session()
         self._close_explorer()
         self._return_code = 1
         if self._exception is None:
@@ -372,7 +359,7 @@ class DepthApp(App[int]):
         if self.main is not None and isinstance(message.event, Progress):
             self.main.advance(message.event)
         if isinstance(message.event, RunFinished):
-            self._keep_session()
+            self.keep_session()
         self._changed()
 
     @on(EngineDied)

@@ -41,7 +41,7 @@ RUNNING = [
     key("enter,c", "run_on", "run on", "Let a halted run go on to its end", "run_on", True),
     key("escape", "stop", "stop", "Stop the run and keep what it computed", "stop", True),
     key("R", "restart", "restart engine", "Start the engine again", "restart", True),
-    key("R", "bring_back", "last session", "Bring the last session back", "bring_back"),
+    key("R", "sessions", "sessions", "List the sessions of this cache, and open one", "sessions"),
 ]
 """Listed first, so that the footer leads with them while they apply."""
 

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from depthtui.data import codec
 from depthtui.data.arrays import MetricResult, arrays_of
 from depthtui.data.generation import Generation
+from depthtui.data.kept_session import PASS
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Command,
@@ -54,10 +56,10 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
-from depthtui.data.store import Store
+from depthtui.data.store import Store, make_key, open_store
 from depthtui.engine.control import Control
 from depthtui.errors import DepthError
-from depthtui.metrics import METRIC_BY_NAME, empty_result
+from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, empty_result
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.contributions import Contributions
 from depthtui.service.sweep import SweepService
@@ -97,6 +99,7 @@ class FakeEngine:
         silent: take commands and say nothing.
         results: what makes a run's result; the run fails with what it raises.
         in_cache: slower metrics that the cache has of every run.
+        keeps: whether results go into the cache folder that the explorer names.
 
     Attributes:
         fails_at: the metric at which runs fail for want of memory; empty for none.
@@ -118,8 +121,11 @@ class FakeEngine:
         silent: bool = False,
         results: MakeResult = full_result,
         in_cache: tuple[str, ...] = (),
+        keeps: bool = False,
     ) -> None:
         self.in_cache = in_cache
+        self.keeps = keeps
+        self._store: Store | None = None
         self.commands: list[Command] = []
         self.load = load
         self.manual = manual
@@ -167,7 +173,9 @@ class FakeEngine:
 
     def _answer(self, command: Command) -> None:
         match command:
-            case Configure():
+            case Configure(cache_dir=cache_dir):
+                if self.keeps:
+                    self._store = open_store(Path(cache_dir), 1 << 30, _refuse)
                 self.say(EngineReady("2.13", "5.24"))
             case LoadModel(spec=spec):
                 self.say(*self.load(spec))
@@ -244,7 +252,20 @@ class FakeEngine:
             if value is not None and METRIC_BY_NAME[metric].on_demand:
                 yield from self._metric_rows(number, metric, value)
         self._partial = None
-        yield RunFinished(number, result)
+        yield RunFinished(number, result, self._keep(result))
+
+    def _keep(self, result: RunResult) -> dict[str, str]:
+        """Put the parts of a result into the cache; returns their keys."""
+        if self._store is None or not result.complete:
+            return {}
+        of_pass = {name: result.measured[name] for name in OF_THE_PASS if name in result.measured}
+        parts = {**result.measured, PASS: replace(result, measured=of_pass)}
+        keys = {}
+        for name, part in parts.items():
+            about = result.prompt.text, result.settings, result.model.name
+            keys[name] = make_key("result", about=repr(about), part=name)
+            self._store.put(keys[name], codec.encode(part), "of a test", "result")
+        return keys
 
     def _write(self, command: WriteModel) -> Iterator[Event]:
         assert self._model is not None, "no model was loaded"
@@ -300,7 +321,7 @@ class FakeEngine:
             self._sweep_end = None
         if self._partial is not None:
             partial, self._partial = self._partial, None
-            self.say(RunFinished(self._run_id, partial))
+            self.say(RunFinished(self._run_id, partial, self._keep(partial)))
         if self._text is not None:
             text, self._text = self._text, None
             written = part_of(text.continuation, slice(self._written))
@@ -321,6 +342,10 @@ def fails(message: str, hint: str = "") -> Load:
         yield Failed(message, hint)
 
     return events
+
+
+def _refuse(notice: str) -> None:
+    raise AssertionError(notice)
 
 
 def _say_nothing(event: Event) -> None: ...

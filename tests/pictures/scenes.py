@@ -15,12 +15,17 @@ from unittest.mock import patch
 
 from textual.widgets import Input, TextArea
 
+from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.lens import AffineLens
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.session_files import SessionFolder
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.models.catalog import ModelListing
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from tests.builders.lenses import smooth_lens
+from tests.builders.models import model_info
 from tests.pictures.picture import Picture, take_picture, write_picture
 from tests.prompts.test_datasets import ROWS, write_lines
 from tests.tui.app_helpers import MANY_PAUSES, Explored, explore
@@ -28,6 +33,7 @@ from tests.tui.test_dialogs import three_runs
 from tests.tui.test_sweep import ran, show
 
 NOON = datetime(2025, 1, 1, 12, 0)
+RIVERS = ("The Rhine ends in the sea.", "The Po ends in the sea.", "The Ebro ends in the sea.")
 LONGER_THAN_A_FRAME = 0.04
 """Seconds in which a screen that has something new is drawn again."""
 
@@ -150,6 +156,23 @@ async def session(it: Explored, folder: Path) -> None:
     await it.press("down", "space")
 
 
+async def sessions(it: Explored, folder: Path) -> None:
+    for day, title, names in (
+        (2, "Where the lens first reads the river", ["demo"] * 2),
+        (3, "法国的首都是巴黎", ["demo", "Qwen/Qwen2.5-1.5B-Instruct", "demo"]),
+    ):
+        kept = NOON.replace(day=day)
+        runs = tuple(
+            KeptRun(model_info(ModelSpec(name)), Prompt(text), RunSettings(), kept.isoformat())
+            for name, text in zip(names, RIVERS, strict=False)
+        )
+        writer = SessionFolder(folder / "cache").create(title, kept)
+        writer.write(KeptSession(kept.isoformat(), runs, 0, 0, 0, "kl", 0.5, 0.5, title))
+        writer.close()
+    await it.press("R")
+    await seen(it, "The Ebro")
+
+
 async def datasets(it: Explored, folder: Path) -> None:
     rows = folder / "cache" / "datasets"
     rows.mkdir(parents=True, exist_ok=True)
@@ -246,6 +269,8 @@ SCENES = (
     Scene("settings-light", settings_field, SMALL, "depth-light"),
     Scene("keys", remapped, SMALL),
     Scene("session", session),
+    Scene("sessions", sessions, SMALL),
+    Scene("sessions-light", sessions, theme="depth-light"),
     Scene("export-light", export, SMALL, "depth-light"),
     Scene("what-if", what_if),
     Scene("compare", compare, LARGE),

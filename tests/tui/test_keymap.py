@@ -19,7 +19,7 @@ def bound(remapped: dict[str, str], key: str) -> list[str | None]:
 @pytest.mark.parametrize(
     ("remapped", "key", "stays"),
     [
-        ({"bring_back": "f8"}, "R", ["restart"]),
+        ({"sessions": "f8"}, "R", ["restart"]),
         ({"space_up": "f8", "stop": "X"}, "space", ["step_layer"]),
         ({"next_match": "f8"}, "n", ["next_prompt"]),
         ({"next_match": "f8"}, "f8", ["next_match"]),

@@ -12,12 +12,12 @@ from textual import events
 from textual.message import Message
 
 from depthtui.data.run import Prompt
+from depthtui.data.session_files import SessionFile, SessionFolder
 from depthtui.tui import app as app_module
 from depthtui.tui.app import MOST_MISHAPS, DepthApp
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.pane import BROKEN
 from depthtui.tui.screens.main_screen import MainScreen
-from depthtui.tui.state.kept_session import session_path
 from tests.tui.app_helpers import Explored, explore
 
 
@@ -114,13 +114,14 @@ async def test_the_same_error_is_told_once_a_key(tmp_path: Path, log: list[str])
 
 
 async def test_errors_without_end_end_the_explorer(tmp_path: Path, log: list[str]) -> None:
-    kept = session_path(tmp_path / "cache")
+    def kept() -> list[SessionFile]:
+        return SessionFolder(tmp_path / "cache").files()
 
     async def loop() -> None:
         async with fragile(tmp_path) as it:
             it.app.explorer.run(Prompt("Another one"))
-            await it.until(kept.exists, "a session that is kept")
-            kept.unlink()
+            await it.until(kept, "a session that is kept")
+            kept()[0].path.unlink()
             for _ in range(MOST_MISHAPS + 1):
                 it.main.post_message(events.Callback(callback=fail))
             await it.until(lambda: it.app.error is not None, "the end")
@@ -128,7 +129,7 @@ async def test_errors_without_end_end_the_explorer(tmp_path: Path, log: list[str
 
     with pytest.raises(RuntimeError, match="planned"):
         await loop()
-    assert kept.exists()
+    assert kept()
 
 
 async def test_without_a_main_screen_there_is_nothing_to_go_on_with(

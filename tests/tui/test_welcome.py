@@ -67,13 +67,13 @@ async def test_it_is_said_again_by_key_with_the_keys_as_they_are(tmp_path: Path)
         assert "f8 shows this again" in shown.lower()
 
 
-async def test_a_last_session_is_no_first_start(tmp_path: Path) -> None:
+async def test_a_start_after_a_kept_session_is_not_the_first(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("M")
         await it.press("enter")
-        it.app._keep_session()
+        it.app.keep_session()
     async with explore(tmp_path, welcomes=True) as it:
-        assert it.app.explorer.offered is not None
+        assert it.app.explorer.sessions.offered is not None
         assert it.app.screen is it.main
 
 

@@ -432,17 +432,6 @@ async def test_without_a_lens_the_stack_still_changes(tmp_path: Path) -> None:
         assert "1 of 30 layers off" in it.screen_text()
 
 
-async def test_another_models_run_cannot_be_changed(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        it.app.explorer.load(ModelSpec("other/model"))
-        await it.until(lambda: len(it.session.runs) == 2)
-        await it.ready()
-        it.session.select(it.session.runs[0])
-        await it.press("x")
-        assert isinstance(it.app.screen, MainScreen)
-        assert "another model" in it.toasts()[-1]
-
-
 async def test_x_waits_for_a_run_that_is_whole(tmp_path: Path) -> None:
     async with explore(tmp_path, lambda: FakeEngine(manual=True), wait=False) as it:
         await it.until(lambda: it.status and it.status.state == "running")

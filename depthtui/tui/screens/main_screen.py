@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -17,6 +19,7 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Progress
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt, RunResult
+from depthtui.data.session_files import SessionFile
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS
 from depthtui.metrics.lens_view import through
@@ -37,13 +40,12 @@ from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.screens.places_screen import PlacesScreen
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.kept_session import words_of
-from depthtui.tui.state.last_session import bring_back
 from depthtui.tui.state.phase import WHY_BUSY, Phase
 from depthtui.tui.state.session import Run, RunState
+from depthtui.tui.state.sessions import OPEN_ELSEWHERE, words_of
 from depthtui.tui.state.status import status_of
 from depthtui.tui.state.task_prompts import neighbour
-from depthtui.tui.state.unfinished import lost_by_opening, lost_by_writing, slow_work
+from depthtui.tui.state.unfinished import lost_by_writing, slow_work, unfinished
 from depthtui.tui.state.verdicts import LastVerdict
 from depthtui.tui.state.what_if import can_be_changed
 
@@ -51,7 +53,6 @@ if TYPE_CHECKING:
     from depthtui.tui.screens.dialogs.prompt_picker import PromptChoice
 
 SWEEPING = WHY_BUSY[Phase.SWEEPING]
-OTHER_MODEL = "This run is of another model: m loads that one."
 STOPPABLE = (Phase.RUNNING, Phase.HALTED, Phase.LOADING, Phase.SWEEPING, Phase.WRITING)
 PLAIN_AGAIN = "The chat template was of the prompt before; this one is plain. p puts it on."
 STILL_RUNNING = "The run goes on: esc stops it."
@@ -61,7 +62,7 @@ JUST_BEGUN = "The run has only begun: wait for its first layer."
 VERDICT_AFTER_RUN = "The verdict is computed once the run is through."
 NOTHING_YET = "Nothing has been run yet: r runs the prompt."
 NOT_WHOLE = "A what-if starts from a run through every layer: r runs the prompt."
-NOTHING_LAST = "There is no last session to bring back."
+SESSIONS_OFF = "Sessions are kept in the cache, which is off in this start."
 NO_VALUE = "There is no value under the cursor."
 NOT_TURNED = "The thresholds are where they were: + - and < > turn them."
 
@@ -134,9 +135,9 @@ class MainScreen(PlacesScreen):
         self.query_one(VerdictPane).show_verdict(
             self._verdict.of(plain, settings), is_live, is_halted
         )
-        self.pace = explorer.pace
+        self.pace = explorer.pace_of(self.run)
         for pane in self.query(Pane):
-            pane.pace = explorer.pace
+            pane.pace = self.pace
             pane.show(result, summary)
         self.query_one(PromptPane).show_remarks(self.run.remarks if self.run else Remarks())
         self.query_one(main_layout.SessionList).show(explorer.session)
@@ -155,7 +156,7 @@ class MainScreen(PlacesScreen):
             self.explorer.phase,
             self.shown_result() is None,
             can_be_changed(self.run),
-            self.explorer.offered is None,
+            self.explorer.sessions.offered is None,
             len(self.explorer.session.results),
             self.is_searching,
         )
@@ -215,18 +216,13 @@ class MainScreen(PlacesScreen):
         self._cover_panes(covers)
 
     def _show_offer(self) -> None:
-        """Say that there is a last session, until something else is done."""
-        line, kept = self.query_one("#offer", Static), self.explorer.offered
-        offers = kept is not None and self._can_bring_back and len(self.explorer.session.runs) < 2
+        """Name the session that was kept last, until something else is done."""
+        line, file = self.query_one("#offer", Static), self.explorer.sessions.offered
+        offers = file is not None and len(self.explorer.session.runs) < 2
         line.display = offers
-        if kept is not None and offers:
-            words = words_of(kept, datetime.now())
-            line.update(Content(f"{words[0].upper()}{words[1:]}: R brings it back."))
-
-    @property
-    def _can_bring_back(self) -> bool:
-        restarts = self.explorer.phase in (Phase.DEAD, Phase.NO_MODEL)
-        return self.explorer.offered is not None and not restarts
+        if file is not None and offers:
+            words = words_of(file.session, datetime.now())
+            line.update(Content(f"{words[0].upper()}{words[1:]}: R lists it."))
 
     def _cover_panes(self, covers: bool) -> None:
         """Hide the panes, or bring them back."""
@@ -263,8 +259,8 @@ class MainScreen(PlacesScreen):
                 return phase in STOPPABLE
             case "restart":
                 return phase in (Phase.DEAD, Phase.NO_MODEL)
-            case "bring_back":
-                return self._can_bring_back
+            case "sessions":
+                return self.explorer.sessions.is_on and phase not in (Phase.DEAD, Phase.NO_MODEL)
             case "run" | "run_stepping":
                 return self.explorer.can_run and phase is not Phase.HALTED
             case "next_prompt" | "generate":
@@ -291,8 +287,8 @@ class MainScreen(PlacesScreen):
                 return ""
             case "next_layer" | "run_on":
                 return NOT_HALTED
-            case "restart" | "bring_back":
-                return NOTHING_LAST
+            case "restart" | "sessions":
+                return SESSIONS_OFF
             case "run" | "run_stepping":
                 return busy or STILL_HALTED
             case "what_if" if self.shown_result() is not None:
@@ -318,6 +314,36 @@ class MainScreen(PlacesScreen):
     def action_run_stepping(self) -> None:
         self._run(step=True, key="run_stepping")
 
+    def _with_model_of(
+        self, run: Run | None, key: str, lost: str, does: str, then: Callable[[], None]
+    ) -> None:
+        """Do something with a run's model; where another one is loaded, ask whether to load it.
+
+        Args:
+            run: whose model it needs; None for the loaded one.
+            key: id of the key that asked.
+            lost: the work that ends with it; empty for none.
+            does: its effect, such as `runs the prompt`.
+            then: does it.
+        """
+        explorer = self.explorer
+        if run is None or explorer.model is None or run.model == explorer.model:
+            ask_first(self.app, explorer, lost, key, does, then)
+            return
+        shown, loaded = run.model.name, explorer.model.name
+        question = f"This run is of {shown}, and {loaded} is loaded"
+        if shown == loaded:
+            question = f"This run is of {shown} as it was loaded before"
+        if ends := unfinished(explorer):
+            question = f"{question}. {ends}"
+
+        def load() -> None:
+            explorer.with_model_of(run, then)
+            self.redraw()
+
+        question = printable_sentence(question)
+        ask_first(self.app, explorer, question, key, f"loads {printable(shown)} and {does}", load)
+
     def _run(
         self,
         prompt: Prompt | None = None,
@@ -336,7 +362,7 @@ class MainScreen(PlacesScreen):
                 self.notify(PLAIN_AGAIN, markup=False)
             self.redraw()
 
-        ask_first(self.app, self.explorer, slow_work(self.explorer), key, "runs the prompt", run)
+        self._with_model_of(self.run, key, slow_work(self.explorer), "runs the prompt", run)
 
     def action_next_layer(self) -> None:
         self.explorer.step(self._take_count())
@@ -353,21 +379,29 @@ class MainScreen(PlacesScreen):
         self.explorer.restart()
         self.redraw()
 
-    def action_bring_back(self) -> None:
-        """List the last session's runs, and show what was on the screen."""
-        kept, explorer = self.explorer.offered, self.explorer
-        if kept is None:
-            return
+    def action_sessions(self) -> None:
+        opening.choose_session(self, self.explorer, self._open_session)
 
-        def show() -> None:
-            self.measure = MEASURE_BY_NAME[kept.measure]
-            run = bring_back(explorer)
-            if run is not None:
-                self._return_to = run, Cursor(kept.layer, kept.token)
-            self.redraw()
+    def _open_session(self, file: SessionFile) -> None:
+        """Put a kept session in the place of this one, which stays in its file."""
+        kept = file.session
+        run = self.explorer.sessions.open(file)
+        self.measure = MEASURE_BY_NAME.get(kept.measure, self.measure)
+        self._return_to = run, Cursor(kept.layer, kept.token)
+        self.explorer.show_run(run)
+        if self.explorer.sessions.is_copy:
+            self.notify(OPEN_ELSEWHERE, severity="warning", markup=False)
+        self.run_worker(self._read_runs(), group="kept runs", exclusive=True)
+        self.redraw()
 
-        lost = lost_by_opening(explorer, kept.runs[kept.shown]) if kept.shown >= 0 else ""
-        ask_first(self.app, explorer, lost, "bring_back", "brings it back", show)
+    async def _read_runs(self) -> None:
+        """Read what the cache has of the session's runs, one after the other."""
+        explorer = self.explorer
+        for run in list(explorer.session.runs):
+            if run.state is RunState.KEPT:
+                result = await asyncio.to_thread(explorer.sessions.result_of, run)
+                explorer.open_run(run, result)
+        self.redraw()
 
     def action_next_prompt(self, step: int) -> None:
         """Run the next prompt of the same task, or as many further as the count says."""
@@ -414,7 +448,7 @@ class MainScreen(PlacesScreen):
 
     def action_compute(self) -> None:
         """Compute what the pane with the focus lacks; where that is nothing, explain it."""
-        if not self._compute(self.active_pane):
+        if not self._compute(self.active_pane, "compute"):
             self.action_explain()
 
     def action_verdict(self) -> None:
@@ -430,28 +464,33 @@ class MainScreen(PlacesScreen):
         was_here = self.active_pane is pane
         self._activate(pane)
         if was_here or pane.computes_quickly:
-            self._compute(pane)
+            self._compute(pane, "verdict")
 
     @property
     def _has_run_ahead(self) -> bool:
         """Whether a run is on its way that has nothing to show yet."""
         return self.explorer.is_loading or self.explorer.phase is Phase.RUNNING
 
-    def _compute(self, pane: Pane) -> bool:
-        """Compute what a pane lacks, or say why not; False where it lacks nothing."""
+    def _compute(self, pane: Pane, key: str) -> bool:
+        """Compute what a pane lacks, or say why not; False where it lacks nothing.
+
+        `key` is the id of the key that asked.
+        """
         run = self.run
         if run is None or run.result is None:
             return True
         wanted, why_not = run.to_compute(pane.computes())
         if not wanted and not why_not:
             return False
-        if self.explorer.phase is Phase.SWEEPING:
-            self.notify(SWEEPING, severity="warning", markup=False)
-        elif not self.explorer.has_model_of(run):
-            self.notify(OTHER_MODEL, markup=False)
+        if not self.explorer.can_run:
+            self.notify(WHY_BUSY[self.explorer.phase], severity="warning", markup=False)
         elif wanted:
-            self.explorer.compute(*wanted)
-            self.redraw()
+
+            def compute() -> None:
+                self.explorer.compute(*wanted)
+                self.redraw()
+
+            self._with_model_of(run, key, "", "computes", compute)
         else:
             self.notify(printable_sentence(why_not), markup=False)
         return True
@@ -500,20 +539,18 @@ class MainScreen(PlacesScreen):
         run = self.run
         assert run is not None
         clean = self.explorer.session.clean_of(run)
-        if not self.explorer.has_model_of(run):
-            self.notify(OTHER_MODEL, markup=False)
-        elif clean is None:
+        if clean is None:
             self.notify("The run with every layer on is gone: r runs it.", markup=False)
-        else:
-            skipped = run.settings.skipped
+            return
+        skipped = run.settings.skipped
 
-            def show() -> None:
-                self.explorer.session.select(clean)
-                opening.show_what_if(self, self.explorer, clean, skipped)
+        def show() -> None:
+            self.explorer.session.select(clean)
+            opening.show_what_if(self, self.explorer, clean, skipped)
 
-            lost = slow_work(self.explorer)
-            does = "goes where the first change ends that"
-            ask_first(self.app, self.explorer, lost, "what_if", does, show)
+        lost = slow_work(self.explorer)
+        does = "goes where the first change ends that" if lost else "goes there"
+        self._with_model_of(clean, "what_if", lost, does, show)
 
     def action_generate(self) -> None:
         lost = lost_by_writing(self.explorer)
@@ -521,7 +558,7 @@ class MainScreen(PlacesScreen):
         def write() -> None:
             opening.show_generation(self, self.explorer)
 
-        ask_first(self.app, self.explorer, lost, "think", "writes", write)
+        self._with_model_of(self.run, "think", lost, "writes", write)
 
     def action_export(self) -> None:
         run = self.run

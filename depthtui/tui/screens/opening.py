@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import ModelSpec, Skip
+from depthtui.data.session_files import SessionFile
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.live_screen import LiveScreen
@@ -93,8 +94,8 @@ def show_session(screen: LiveScreen, explorer: Explorer) -> None:
     session = explorer.session
 
     def chosen(choice: SessionChoice | None) -> None:
-        if choice is not None and choice.brings_back:
-            screen.call_later(screen.run_action, "bring_back")
+        if choice is not None and choice.others:
+            screen.call_later(screen.run_action, "sessions")
         if choice is not None and choice.run is not None:
             show_run(screen, explorer, choice.run)
         screen.redraw()
@@ -105,8 +106,22 @@ def show_session(screen: LiveScreen, explorer: Explorer) -> None:
     screen.app.push_screen(SessionScreen(explorer), chosen)
 
 
+def choose_session(
+    screen: LiveScreen, explorer: Explorer, then: Callable[[SessionFile], None]
+) -> None:
+    """Ask for a session of the cache; a run that goes on is ended by it."""
+    from depthtui.tui.screens.dialogs.session_picker import SessionPicker
+
+    def chosen(file: SessionFile | None) -> None:
+        if file is not None and not explorer.sessions.is_own(file):
+            lost = unfinished(explorer) if explorer.session.live else ""
+            ask_first(screen.app, explorer, lost, "sessions", "opens it", lambda: then(file))
+
+    screen.app.push_screen(SessionPicker(explorer), chosen)
+
+
 def show_run(screen: LiveScreen, explorer: Explorer, run: Run) -> None:
-    """Put a run on the screen; one of a former session is opened first."""
+    """Put a run on the screen; one of a kept session is opened first."""
 
     def show() -> None:
         explorer.show_run(run)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from depthtui.data.kept_session import KeptSession
+from depthtui.data.kept_session import KeptRun
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Configure,
@@ -38,7 +38,7 @@ from depthtui.data.protocol import (
     TokensCounted,
     WriteModel,
 )
-from depthtui.data.run import Prompt
+from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import CHOICES, GenerationSettings, ModelSpec, RunSettings
 from depthtui.settings import Settings, datasets_dir, models_dir
 from depthtui.tui.state.datasets import Datasets
@@ -50,6 +50,7 @@ from depthtui.tui.state.model_writing import ModelWriting
 from depthtui.tui.state.phase import NotLoaded, Phase, Problem
 from depthtui.tui.state.reading import Reading
 from depthtui.tui.state.session import Run, RunState, Session
+from depthtui.tui.state.sessions import Sessions
 from depthtui.tui.state.toast import Toast
 from depthtui.tui.state.token_count import TokenCount
 
@@ -76,6 +77,9 @@ class Host(Protocol):
 
     def show_toast(self, toast: Toast) -> None:
         """Show a toast."""
+
+    def keep_session(self) -> None:
+        """Write the session into its file."""
 
     def keep_settings(self, changes: dict[str, Any]) -> None:
         """Write changed settings to the user's file."""
@@ -105,7 +109,7 @@ class Explorer:
         writing: the model that is being written, or was last; or None.
         last_export: the file to read of what was exported last, or None.
         datasets: the published data sets that are here, and what was read of them.
-        offered: the last session, until it is brought back; or None.
+        sessions: the session's file, and other sessions.
         token_count: how many tokens a prompt has.
         compared: a run and its prompt's run on another model, once that is finished, until
             somebody takes them; or None.
@@ -139,7 +143,7 @@ class Explorer:
         self.datasets = Datasets(datasets_dir(settings.cache_folder))
         self.host = host
         self.reading = Reading(self)
-        self.offered: KeptSession | None = None
+        self.sessions = Sessions(self)
         self.token_count = TokenCount(self._free_engine)
         self._asked: tuple[Prompt, bool] | None = None
         self._engine: Engine | None = None
@@ -264,9 +268,30 @@ class Explorer:
         self._once_loaded = self._pair = self.compared = None
 
     def _recall(self, run: Run, model: ModelInfo) -> None:
-        """Take a run of a former session from the cache, or compute it."""
+        """Compute a run of a kept session that the cache no longer has."""
         self.session.recall(run, model)
         self._send(run)
+
+    def with_model_of(self, run: Run, then: Callable[[], None]) -> None:
+        """Do something with a run's model, which is loaded first where another one is."""
+
+        def loaded(model: ModelInfo) -> None:
+            if run.model == model:
+                then()
+            else:
+                words = f"{model.name} has other weights, dtype or device now than in this run."
+                self.host.show_toast(Toast(f"{words} r runs the prompt on it.", "warning"))
+
+        self._with_model(run.model.spec, loaded)
+
+    def begin_session(self, kept: Sequence[KeptRun]) -> list[Run]:
+        """Put the runs of a kept session in the place of these; a live run is stopped."""
+        if self.session.live is not None:
+            self.stop()
+            self.phase = Phase.READY
+        self._expect_nothing()
+        self._asked = None
+        return self.session.begin(kept)
 
     def _with_model(self, spec: ModelSpec, then: Callable[[ModelInfo], None]) -> None:
         """Do something with a model, which is loaded first where it is not there."""
@@ -402,7 +427,12 @@ class Explorer:
             self.load(cell.model)
 
     def show_run(self, run: Run) -> None:
-        """Put a run on the screen; its prompt is what `run` runs from now on."""
+        """Put a run on the screen; its prompt is what `run` runs from now on.
+
+        A run of a kept session comes from the cache; its model computes it where it is not there.
+        """
+        if run.state is RunState.KEPT:
+            self.open_run(run, self.sessions.result_of(run))
         if run.state is RunState.KEPT:
             self._expect_nothing()
             self._asked = run.prompt, run.settings.chat_template
@@ -410,6 +440,13 @@ class Explorer:
             return
         self.session.select(run)
         self._asked = None
+
+    def open_run(self, run: Run, result: RunResult | None) -> None:
+        """Give a run of a kept session its result; None where the cache no longer has it."""
+        if result is not None and run.state is RunState.KEPT:
+            self.session.open_run(run, result)
+            if self.model is not None:
+                self.session.adopt(self.model)
 
     def _swept(self, finished: SweepFinished) -> None:
         """A sweep has ended: say how, and which model is loaded now."""
@@ -428,6 +465,12 @@ class Explorer:
     def has_model_of(self, run: Run) -> bool:
         """Whether the loaded model is the one that a run is of."""
         return self.can_run and run.model == self.model
+
+    def pace_of(self, run: Run | None) -> Pace:
+        """The timings of a run's model; of the loaded one without a run."""
+        if run is None or run.model == self.model:
+            return self.pace
+        return self.paces.get(pace_key(run.model), Pace())
 
     def mark_answer(self, token: int) -> None:
         """Let the answer of the run on the screen begin at a token, or take that back."""
@@ -567,6 +610,7 @@ class Explorer:
         self.model, self.progress, self.problem = model, None, None
         self.phase, self.pace = Phase.READY, self.paces.get(pace_key(model), Pace())
         self.not_loaded = self.token_count.last = None
+        self.session.adopt(model)
         recent = opened_last(model.spec.name, self.settings.recent_models)
         self.change(last_model=recent[0], recent_models=recent)
         then, self._once_loaded = self._once_loaded, None

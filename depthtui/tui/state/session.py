@@ -45,7 +45,7 @@ class RunState(Enum):
     STOPPED = "stopped"
     FAILED = "failed"
     KEPT = "not opened"
-    """Of a former session: its result is in the cache."""
+    """Of a kept session: its result is in the cache, or is computed again."""
 
     @property
     def is_live(self) -> bool:
@@ -84,7 +84,8 @@ class Run:
         kept: what there was before more was asked for, or None.
         set_aside: metrics of other settings than now, by metric and settings.
         remarks: what the user has noted on it.
-        is_restored: whether it is of a former session.
+        kept_run: the run as a session kept it, where it is of a kept session; or None.
+        keys: cache keys of the parts of the result, as in `KeptRun`.
         recalled: names of slower metrics that nobody asked for in this session: the cache had them.
         lens_left: how long the lens still takes, while it is read behind the last layer.
     """
@@ -106,7 +107,8 @@ class Run:
     set_aside: dict[tuple[object, ...], MetricResult] = field(default_factory=dict)
     remarks: Remarks = field(default_factory=Remarks)
     lens_left: TimeLeft | None = None
-    is_restored: bool = False
+    kept_run: KeptRun | None = None
+    keys: dict[str, str] = field(default_factory=dict)
     recalled: tuple[str, ...] = ()
 
     @property
@@ -188,23 +190,43 @@ class Session:
         self.asides.append(run)
         return run
 
-    def restore(self, kept: Sequence[KeptRun]) -> list[Run]:
-        """List the runs of a former session, which are not opened yet; those that are here stay."""
-        runs = []
-        for run in kept:
-            same = (run.model, run.prompt, run.settings)
-            here = next((other for other in self.runs if other.answers(*same)), None)
-            runs.append(here or self._restored(run))
-        return runs
+    def begin(self, kept: Sequence[KeptRun]) -> list[Run]:
+        """Put the runs of a kept session in the place of these, not opened yet.
 
-    def _restored(self, kept: KeptRun) -> Run:
-        run = self.start(kept.model, kept.prompt, kept.settings)
-        run.state, run.is_restored = RunState.KEPT, True
+        A run that both have stays as it is.
+        """
+        here, self.runs = self.runs, []
+        self.current, self.marked, self._last_number = None, None, 0
+        return [self._add_kept(run, here) for run in kept]
+
+    def _add_kept(self, kept: KeptRun, here: Sequence[Run]) -> Run:
+        metrics = tuple(name for name in kept.settings.metrics if name in METRIC_BY_NAME)
+        run = self.start(kept.model, kept.prompt, replace(kept.settings, metrics=metrics))
+        run.state, run.kept_run = RunState.KEPT, kept
         run.started, run.remarks = datetime.fromisoformat(kept.started), kept.remarks
+        same = (other for other in here if other.answers(run.model, run.prompt, run.settings))
+        if (opened := next(same, None)) is not None and opened.result is not None:
+            self.open_run(run, opened.result)
+            run.keys = opened.keys or run.keys
         return run
 
+    def open_run(self, run: Run, result: RunResult) -> None:
+        """Give a run of a kept session its result."""
+        run.result, run.settings, run.state = result, result.settings, RunState.FINISHED
+        run.keys = run.kept_run.keys if run.kept_run is not None else {}
+        if result.provenance is not None:
+            run.seconds = result.provenance.seconds
+
+    def adopt(self, model: ModelInfo) -> None:
+        """Let the runs of the same weights, dtype and device be runs of this loaded model."""
+        for run in self.runs:
+            if run.model != model and run.model.is_same_as(model):
+                run.model = model
+                if run.result is not None:
+                    run.result.model = model
+
     def recall(self, run: Run, model: ModelInfo) -> None:
-        """A run of a former session is asked for, of its model as it is loaded now."""
+        """A run of a kept session is asked for, of its model as it is loaded now."""
         run.engine_id, run.model, run.state = self.next_id(), model, RunState.WAITING
         run.heard_at = time.monotonic()
         # What is slow comes from the cache, or is asked for again.
@@ -315,7 +337,8 @@ class Session:
                 run.work = Work(metric, event.done, event.total, event.seconds_left)
             case Halted(layer=layer):
                 run.state, run.halted_at = RunState.HALTED, layer
-            case RunFinished(result=result):
+            case RunFinished(result=result, keys=keys):
+                run.keys = keys
                 self._finish(run, result)
             case Failed(message=message):
                 self._end(run, RunState.FAILED, message)
@@ -396,7 +419,7 @@ class Session:
             self._show(run)
         stopped = not result.complete and run.kept is not None
         run.result = _added(run.result, result) if stopped and run.result else result
-        run.state = RunState.FINISHED if result.complete else RunState.STOPPED
+        run.state = RunState.FINISHED if run.result.complete else RunState.STOPPED
         more = [name for name in result.settings.metrics if name not in run.settings.metrics]
         run.recalled = (*run.recalled, *more)
         run.settings = replace(run.settings, metrics=(*run.settings.metrics, *more))
@@ -414,7 +437,7 @@ class Session:
             _ask_no_more(run)
         run.state, run.problem, run.halted_at = state, problem, -1
         run.work, run.kept = None, None
-        if run.result is None and run.is_restored:
+        if run.result is None and run.kept_run is not None:
             run.state = RunState.KEPT
         elif run.result is None and run in self.runs:
             self.runs.remove(run)
@@ -457,12 +480,10 @@ def _ask_no_more(run: Run) -> None:
 
 
 def _added(before: RunResult, stopped: RunResult) -> RunResult:
-    """A result with what was added to it until that was stopped."""
+    """A result with the part of slower metrics that was computed until they were stopped."""
     on_demand = {metric.name for metric in ON_DEMAND}
     later = {name: value for name, value in stopped.measured.items() if name in on_demand}
     unavailable = before.unavailable | stopped.unavailable
     failed = tuple(dict.fromkeys((*before.failed, *stopped.failed)))
     measured = {**before.measured, **later}
-    return replace(
-        before, measured=measured, unavailable=unavailable, failed=failed, complete=False
-    )
+    return replace(before, measured=measured, unavailable=unavailable, failed=failed)

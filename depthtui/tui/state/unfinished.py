@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from depthtui.data.kept_session import KeptRun
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run, RunState
@@ -38,8 +37,8 @@ def slow_work(explorer: Explorer) -> str:
     return unfinished(explorer) if is_slow else ""
 
 
-def lost_by_opening(explorer: Explorer, run: Run | KeptRun) -> str:
-    """The same where a run of a former session is opened: nothing ends for the loaded model's."""
+def lost_by_opening(explorer: Explorer, run: Run) -> str:
+    """The same where a run of a kept session is opened: nothing ends for the loaded model's."""
     model = explorer.model
     is_here = model is not None and model.spec == run.model.spec
     return "" if is_here and explorer.can_run else unfinished(explorer)

@@ -52,6 +52,9 @@ class SilentHost:
     def show_toast(self, toast: Toast) -> None:
         pass
 
+    def keep_session(self) -> None:
+        """A session of a test is not kept."""
+
     def keep_settings(self, changes: dict[str, Any]) -> None:
         pass
 

@@ -200,7 +200,9 @@ def test_a_run_that_is_added_to_keeps_what_it_had_when_that_is_stopped(session: 
     assert run.work == Work("ablation", 1, 1)
     stopped = empty_result(run.model, run.prompt, wanted, before.tokens)
     session.apply(RunFinished(run.engine_id, stopped))
-    assert run.state is RunState.STOPPED
+    # What it had is whole: the run is no less finished than before.
+    assert run.state is RunState.FINISHED
+    assert run.result.complete
     assert run.work is None
     assert run.result.get(Ablation) is ablation
     assert run.result.get(Contributions) is before.get(Contributions)

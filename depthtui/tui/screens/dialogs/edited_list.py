@@ -15,28 +15,23 @@ from textual.widgets.option_list import Option
 
 from depthtui.errors import DepthError
 from depthtui.token_text import printable_chars
-from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, ListDialog, line_cells
+from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, line_cells
+from depthtui.tui.screens.dialogs.filtered_list import FilteredList
 from depthtui.tui.state.settings_list import SettingsList
 
 _WIDEST = 100
 """Cells of the widest such list, as the style sheet has it."""
 
 
-class EditedList(ListDialog[None]):
+class EditedList(FilteredList[None]):
     """What is changed here is heeded as soon as it can be, and written when that is asked for.
 
     Args:
         settings: the settings, with what is not written yet.
         heed: shows in the explorer what the settings say now.
-
-    Attributes:
-        noun: what one line is, such as `setting`.
     """
 
-    noun = ""
-
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "filter", "filter", tooltip="Filter", id="edited.filter"),
         Binding("d,delete", "reset", "default", tooltip="Back to the default", id="edited.default"),
         Binding(
             "ctrl+s,f5",
@@ -95,8 +90,7 @@ class EditedList(ListDialog[None]):
         return ()
 
     def on_mount(self) -> None:
-        for hidden in ("#filter", "#no-match"):
-            self.query_one(hidden).display = False
+        self.hide_filter()
         self.fill()
         self.listing.focus()
         if self._settings.problem:
@@ -110,10 +104,9 @@ class EditedList(ListDialog[None]):
     def fill(self) -> None:
         """List what the filter lets through, with the cursor where it was."""
         listing, chosen = self.listing, self.chosen
-        words = self.query_one("#filter", Input).value
         self._names = []
         options = []
-        for heading, lines in self.groups(words):
+        for heading, lines in self.groups(self.words):
             self._names.append("")
             options.append(Option(Content.styled(heading, f"bold {MUTED}"), disabled=True))
             for name, line in lines:
@@ -123,10 +116,7 @@ class EditedList(ListDialog[None]):
         listing.clear_options().add_options(options)
         place = self._names.index(chosen) if chosen and chosen in self._names else 1
         listing.highlighted = place if options else None
-        listing.display = bool(options)
-        nothing = self.query_one("#no-match", Static)
-        nothing.display = not options
-        nothing.update(Content(f"No {self.noun} has “{printable_chars(words)}” in its words."))
+        self.show_whether_found(bool(options))
         self._describe()
 
     @property
@@ -177,30 +167,3 @@ class EditedList(ListDialog[None]):
             return
         self.fill()
         self.note(f"{count} setting{'s' * (count > 1)} written to {path}.", "$text-success")
-
-    # Filtering --------------------------------------------------------------
-
-    def action_filter(self) -> None:
-        field = self.query_one("#filter", Input)
-        field.display = True
-        # At once: what is typed next is for the field.
-        self.set_focus(field)
-
-    @on(Input.Changed, "#filter")
-    def _filter(self) -> None:
-        self.fill()
-
-    @on(Input.Submitted, "#filter")
-    def _to_list(self) -> None:
-        if self._names:
-            self.listing.focus()
-
-    def action_leave(self) -> None:
-        """Leave the filter, then the list."""
-        field = self.query_one("#filter", Input)
-        if field.display:
-            field.value = ""
-            field.display = False
-            self.listing.focus()
-        else:
-            self.dismiss(None)

@@ -213,12 +213,18 @@ def open_export(
     def token_of(result: RunResult) -> int:
         return token if result.tokens.texts == selected else last_token(result)
 
-    def exportable(title: str, results: Sequence[RunResult]) -> Exportable:
+    def exportable(
+        title: str, results: Sequence[RunResult], missing: Sequence[str] = ()
+    ) -> Exportable:
         settings, palette = explorer.settings.summary_settings(), explorer.settings.palette
         noted = explorer.session.with_remarks(results)
-        return Exportable(title, "runs", lambda: run_report(noted, settings, token_of, palette))
+        return Exportable(
+            title, "runs", lambda: run_report(noted, settings, token_of, palette, missing)
+        )
 
-    session = explorer.session.results
+    session, missing = explorer.sessions.whole()
     count = "1 run" if len(session) == 1 else f"{len(session)} runs"
-    whole = exportable(f"the whole session ({count})", session)
+    if missing:
+        count += f"; {' and '.join(missing)}"
+    whole = exportable(f"the whole session ({count})", session, missing)
     ask_where(app, explorer, exportable(title, results), whole, extras=extras)

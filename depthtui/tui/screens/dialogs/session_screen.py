@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -24,18 +23,17 @@ from depthtui.tui.draw.styles import fit_right
 from depthtui.tui.screens.dialogs.confirm import Confirm
 from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog, line_cells
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.kept_session import words_of
 from depthtui.tui.state.session import Run, RunState, Session
 from depthtui.tui.state.task_prompts import task_title
 
 
 @dataclass(frozen=True)
 class SessionChoice:
-    """The run to go to, or the wish to compare or to have the last session back."""
+    """The run to go to, or the wish to compare, or to see the other sessions."""
 
     run: Run | None = None
     compare: bool = False
-    brings_back: bool = False
+    others: bool = False
 
 
 class SessionScreen(ListDialog[SessionChoice]):
@@ -50,7 +48,7 @@ class SessionScreen(ListDialog[SessionChoice]):
         Binding(
             "C", "compare", "compare", tooltip="Compare with the marked run", id="session.compare"
         ),
-        Binding("R", "bring_back", "last session", show=False, id="session.bring_back"),
+        Binding("R", "sessions", "sessions", show=False, id="session.sessions"),
     ]
 
     def __init__(self, explorer: Explorer) -> None:
@@ -62,10 +60,8 @@ class SessionScreen(ListDialog[SessionChoice]):
         yield Static(id="runs-head")
         yield OptionList(compact=True)
         yield Static("No runs yet: r runs the prompt.", id="no-runs")
-        kept = self._explorer.offered
-        if kept is not None:
-            words = f"R brings back the last {words_of(kept, datetime.now())}."
-            yield Static(Content.styled(words, MUTED), id="last-session")
+        if self._explorer.sessions.is_on:
+            yield Static(Content.styled("R lists other sessions.", MUTED), id="other-sessions")
 
     def on_mount(self) -> None:
         self._fill()
@@ -106,14 +102,14 @@ class SessionScreen(ListDialog[SessionChoice]):
         if run is self._session.current:
             self.notify("This run is on the screen; mark another.", markup=False)
         elif run is not None and run.result is None:
-            self.notify("This run is of a former session; enter opens it first.", markup=False)
+            self.notify("This run is not opened yet: enter opens it.", markup=False)
         elif run is not None:
             self._session.mark(run)
             self._fill()
 
-    def action_bring_back(self) -> None:
-        if self._explorer.offered is not None:
-            self.dismiss(SessionChoice(brings_back=True))
+    def action_sessions(self) -> None:
+        if self._explorer.sessions.is_on:
+            self.dismiss(SessionChoice(others=True))
 
     def action_delete(self) -> None:
         run = self._chosen

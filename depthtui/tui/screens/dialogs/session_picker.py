@@ -1,0 +1,239 @@
+"""The sessions of the cache: open one, rename it, delete it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import datetime
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from depthtui.data.session_files import SessionFile
+from depthtui.errors import DepthError
+from depthtui.prompts import prompt_title
+from depthtui.token_text import fit_shown, printable_chars
+from depthtui.tui.screens.dialogs.confirm import Confirm
+from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, line_cells
+from depthtui.tui.screens.dialogs.filtered_list import FilteredList
+from depthtui.tui.state.explorer import Explorer
+
+_WIDEST = 100
+"""Cells of the dialog where there is room, as the style sheet has it."""
+
+_LONGEST_MODELS = 28
+_SHOWN_RUNS = 6
+"""Runs of the highlighted session that are listed beneath the list."""
+
+OPEN_HERE = "This is the open session: b lists its runs, where d forgets one."
+
+
+class SessionPicker(FilteredList[SessionFile]):
+    """Lists the sessions, the latest first; dismissed with the one to open.
+
+    Args:
+        explorer: knows which session is open.
+    """
+
+    heading = "Sessions"
+    hint = "enter opens · / finds · r renames · d deletes · esc closes"
+    noun = "session"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "rename", "rename", tooltip="Rename a session", id="sessions.rename"),
+        Binding("d,delete", "delete", "delete", tooltip="Delete a session", id="sessions.delete"),
+    ]
+
+    def __init__(self, explorer: Explorer) -> None:
+        super().__init__()
+        self._sessions = explorer.sessions
+        self._files: list[SessionFile] = []
+        self._shown: list[SessionFile] = []
+        self._renamed: SessionFile | None = None
+
+    def body(self) -> ComposeResult:
+        yield Input(placeholder="words of a title, prompt or model", id="filter", compact=True)
+        yield Static(id="head")
+        yield OptionList(compact=True)
+        yield Static(id="no-match")
+        with Vertical(id="about"):
+            yield Static(id="runs")
+            yield Input(placeholder="title", id="title", compact=True)
+            yield Static(id="note")
+
+    def on_mount(self) -> None:
+        self.hide_filter()
+        self.query_one("#title").display = False
+        self.listing.loading = True
+        self.run_worker(self._read())
+
+    async def _read(self) -> None:
+        notices: list[str] = []
+        self._files = await asyncio.to_thread(self._sessions.folder.files, notices.append)
+        self.listing.loading = False
+        self.listing.focus()
+        self.fill()
+        if notices:
+            self.note(" ".join(notices), WRONG)
+        elif not self._files:
+            self.note("No session is kept yet: one of more than the first prompt is.")
+
+    def on_resize(self) -> None:
+        self.fill()
+
+    @property
+    def _chosen(self) -> SessionFile | None:
+        place = self.listing.highlighted
+        return self._shown[place] if place is not None and place < len(self._shown) else None
+
+    def fill(self) -> None:
+        chosen = self._chosen
+        words = self.words.lower().split()
+        self._shown = [
+            file for file in self._files if all(word in _searched(file) for word in words)
+        ]
+        table = _Table(self._shown, line_cells(self.app.size.width, _WIDEST))
+        self.query_one("#head", Static).update(Content.styled(table.head, MUTED))
+        listing = self.listing
+        listing.clear_options()
+        listing.add_options(
+            Option(table.line(file, self._sessions.is_own(file))) for file in self._shown
+        )
+        place = self._shown.index(chosen) if chosen in self._shown else 0
+        listing.highlighted = place if self._shown else None
+        self.show_whether_found(bool(self._shown))
+        self._describe()
+
+    @on(OptionList.OptionHighlighted)
+    def _describe(self) -> None:
+        """List the runs of the highlighted session."""
+        file = self._chosen
+        lines = list(_run_lines(file)) if file is not None else []
+        self.query_one("#runs", Static).update(Content.styled("\n".join(lines), MUTED))
+
+    def take(self, place: int) -> None:
+        self.dismiss(self._shown[place])
+
+    # Renaming ---------------------------------------------------------------
+
+    def action_rename(self) -> None:
+        file = self._chosen
+        if file is None:
+            return
+        self._renamed = file
+        field = self.query_one("#title", Input)
+        field.value, field.display = file.title, True
+        field.focus()
+        self.note("enter renames it · esc leaves the title as it is")
+
+    @on(Input.Submitted, "#title")
+    def _rename(self, submitted: Input.Submitted) -> None:
+        file, title = self._renamed, " ".join(submitted.value.split())
+        if file is None or not title:
+            return
+        try:
+            renamed = self._sessions.rename(file, title)
+        except DepthError as error:
+            self.note(str(error), WRONG)
+            return
+        self._files[self._files.index(file)] = renamed
+        self._end_renaming()
+        self.fill()
+
+    def _end_renaming(self) -> None:
+        self._renamed = None
+        self.query_one("#title").display = False
+        self.note("")
+        self.listing.focus()
+
+    def action_leave(self) -> None:
+        """Leave the title, then the filter, then the list."""
+        if self._renamed is not None:
+            self._end_renaming()
+        else:
+            super().action_leave()
+
+    # Deleting ---------------------------------------------------------------
+
+    def action_delete(self) -> None:
+        file = self._chosen
+        if file is None:
+            return
+        if self._sessions.is_own(file):
+            self.note(OPEN_HERE)
+            return
+
+        def answer(agreed: bool | None) -> None:
+            if agreed:
+                self._delete(file)
+
+        title, count = fit_shown(file.title, 40).rstrip(), _count(file)
+        question = f"Delete the session “{title}” of {count}? The results stay in the cache."
+        self.app.push_screen(Confirm(Content(question)), answer)
+
+    def _delete(self, file: SessionFile) -> None:
+        try:
+            self._sessions.folder.remove(file)
+        except DepthError as error:
+            self.note(str(error), WRONG)
+            return
+        self._files.remove(file)
+        self.fill()
+
+
+class _Table:
+    """Lines about sessions in columns under a head; the title has what the others leave."""
+
+    def __init__(self, files: list[SessionFile], width: int) -> None:
+        models = max((cell_len(_models(file)) for file in files), default=0)
+        self._models = max(len("models"), min(models, _LONGEST_MODELS))
+        self._title = max(6, width - len(self._cells("", "", "")) - self._models - 2)
+
+    @property
+    def head(self) -> str:
+        return f"{self._cells('kept', 'runs', 'title')}  models"
+
+    def _cells(self, when: str, runs: str, title: str) -> str:
+        shown = fit_shown(title, self._title) if title else ""
+        return f"  {when:<12}  {runs:>4}  {shown}"
+
+    def line(self, file: SessionFile, is_open: bool) -> Content:
+        kept = datetime.fromisoformat(file.session.kept)
+        cells = self._cells(f"{kept:%d %b %H:%M}", str(len(file.session.runs)), file.title)
+        return Content.assemble(
+            ("▶" if is_open else " ", "bold $text-accent"),
+            cells[1:],
+            ("  " + fit_shown(_models(file), self._models), MUTED),
+        )
+
+
+def _models(file: SessionFile) -> str:
+    names = dict.fromkeys(run.model.name for run in file.session.runs)
+    return printable_chars(", ".join(names))
+
+
+def _count(file: SessionFile) -> str:
+    count = len(file.session.runs)
+    return "1 run" if count == 1 else f"{count} runs"
+
+
+def _searched(file: SessionFile) -> str:
+    """The text that the filter looks through."""
+    prompts = (run.prompt.text for run in file.session.runs)
+    return "\n".join((file.name, file.title, _models(file), *prompts)).lower()
+
+
+def _run_lines(file: SessionFile) -> Iterator[str]:
+    """A line for each of the first runs of a session."""
+    runs = file.session.runs
+    for number, run in enumerate(runs[:_SHOWN_RUNS], start=1):
+        yield f"{number:>2}  {prompt_title(run.prompt, 60)} · {printable_chars(run.model.name)}"
+    if len(runs) > _SHOWN_RUNS:
+        yield f"    and {len(runs) - _SHOWN_RUNS} more"

@@ -1,0 +1,221 @@
+"""The session's file, the sessions of other files, and what the cache has of their runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from depthtui.data.kept_session import KeptRun, KeptSession
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.session_files import SessionFile, SessionFolder, SessionWriter
+from depthtui.data.store import Store, open_store
+from depthtui.prompts import prompt_title
+from depthtui.report.kept_runs import missing_words, read_run
+from depthtui.tui.state.session import Run, RunState
+
+if TYPE_CHECKING:
+    from depthtui.tui.state.explorer import Explorer
+
+OPEN_ELSEWHERE = (
+    "This session is open in another window too: what you run here goes into a file of its own."
+)
+
+_LONGEST_TITLE = 60
+
+
+class Sessions:
+    """Keeps the session in its file, and opens others.
+
+    Args:
+        explorer: whose session it is.
+
+    Attributes:
+        folder: where sessions are kept.
+        offered: the session that was kept last before this start; None once one is opened.
+        title: the session's name for people; empty for its first prompt.
+    """
+
+    def __init__(self, explorer: Explorer) -> None:
+        self.folder = SessionFolder(explorer.cache_dir)
+        self.offered: SessionFile | None = None
+        self.title = ""
+        self._explorer = explorer
+        self._writer: SessionWriter | None = None
+        self._is_continued = False
+        self._is_ended = False
+
+    @property
+    def is_on(self) -> bool:
+        """Whether sessions are kept at all: they lie in the cache."""
+        return self._explorer.settings.use_cache and not self._is_ended
+
+    def is_own(self, file: SessionFile) -> bool:
+        """Whether a file is this session's."""
+        return self._writer is not None and self._writer.path == file.path
+
+    def rename(self, file: SessionFile, title: str) -> SessionFile:
+        """Give a session another title.
+
+        Raises:
+            DepthError: another window has it open, or the folder cannot be written.
+        """
+        if not self.is_own(file) or self._writer is None:
+            return self.folder.rename(file, title)
+        self.title = title
+        renamed = SessionFile(file.path, replace(file.session, title=title))
+        self._writer.write(renamed.session)
+        return renamed
+
+    def keep(self, layer: int, token: int, measure: str) -> None:
+        """Write the session, with the cursor and the measure on the screen.
+
+        A session of nothing but the run of every start is not kept.
+
+        Raises:
+            DepthError: the folder cannot be written.
+        """
+        if not (self.is_on and self._is_worth_keeping):
+            return
+        session = self._as_kept(layer, token, measure)
+        if self._writer is None:
+            started = datetime.fromisoformat(session.runs[0].started)
+            self._writer = self.folder.create(session.title, started)
+        self._writer.write(session)
+
+    def open(self, file: SessionFile) -> Run:
+        """Put a kept session in the place of this one, which stays in its file.
+
+        Returns:
+            The run that was on the screen; the explorer shows it next.
+        """
+        self._explorer.host.keep_session()
+        self._leave()
+        self._writer, self._is_continued = self.folder.open(file), True
+        self.offered, self.title = None, file.session.title
+        explorer, kept = self._explorer, file.session
+        runs = explorer.begin_session(kept.runs)
+        explorer.settings = replace(
+            explorer.settings,
+            kl_threshold=kept.kl_threshold,
+            overlap_threshold=kept.overlap_threshold,
+        )
+        return runs[kept.shown]
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether another window has the opened session's file, so that this one needs its own."""
+        return self._is_continued and self._writer is None
+
+    def end(self) -> None:
+        """Leave the session's file to other windows; nothing is kept from now on."""
+        self._leave()
+        self._is_ended = True
+
+    def _leave(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    # What the cache has of runs that are not opened ---------------------------
+
+    def result_of(self, run: Run) -> RunResult | None:
+        """The result of a run that is not opened yet, from the cache; None where it is gone."""
+        if run.kept_run is None or self._store is None:
+            return None
+        return read_run(self._store, run.kept_run)
+
+    def whole(self) -> tuple[list[RunResult], list[str]]:
+        """The results of every run of the session, and the runs without one, in words.
+
+        A run that is not opened is read from the cache.
+        """
+        results, missing = [], []
+        for run in self._explorer.session.listed():
+            result = run.result or self.result_of(run)
+            if result is None:
+                missing.append(missing_words(run.number, run.prompt, run.model))
+            else:
+                results.append(replace(result, remarks=run.remarks))
+        return results, missing
+
+    @cached_property
+    def _store(self) -> Store | None:
+        """The cache; it is opened by the first run that is read."""
+        settings = self._explorer.settings
+        if not settings.use_cache:
+            return None
+        return open_store(settings.cache_folder, settings.cache_limit, lambda _: None)
+
+    # What is kept ------------------------------------------------------------
+
+    @property
+    def _is_worth_keeping(self) -> bool:
+        runs = list(self._explorer.session.listed())
+        is_more = len(runs) > 1 or any(run.remarks or not self._is_by_itself(run) for run in runs)
+        return bool(runs) and (self._is_continued or is_more)
+
+    def _is_by_itself(self, run: Run) -> bool:
+        """Whether a run is what every start brings."""
+        metrics = run.settings.metrics
+        asked = tuple(name for name in metrics if name not in run.recalled)
+        return (run.prompt, asked) == self._by_itself
+
+    @property
+    def _by_itself(self) -> tuple[Prompt, tuple[str, ...]]:
+        explorer = self._explorer
+        return explorer.host.first_prompt(), explorer.settings.run_settings().metrics
+
+    def _as_kept(self, layer: int, token: int, measure: str) -> KeptSession:
+        session, settings = self._explorer.session, self._explorer.settings
+        runs = list(session.listed())
+        return KeptSession(
+            datetime.now().isoformat(timespec="milliseconds"),
+            tuple(map(_as_kept_run, runs)),
+            runs.index(session.current) if session.current in runs else -1,
+            layer,
+            token,
+            measure,
+            settings.kl_threshold,
+            settings.overlap_threshold,
+            self.title or self._first_prompt(runs),
+        )
+
+    def _first_prompt(self, runs: list[Run]) -> str:
+        """The first prompt that was asked for, in one line."""
+        asked = next((run for run in runs if not self._is_by_itself(run)), runs[0])
+        return prompt_title(asked.prompt, _LONGEST_TITLE)
+
+
+def _as_kept_run(run: Run) -> KeptRun:
+    if run.state is RunState.KEPT and run.kept_run is not None:
+        return replace(run.kept_run, remarks=run.remarks)
+    result = run.result
+    return KeptRun(
+        run.model,
+        run.prompt,
+        run.settings,
+        run.started.isoformat(),
+        run.remarks,
+        run.keys,
+        result.tokens.answer_start if result else -1,
+        result.unavailable if result else {},
+        result.failed if result else (),
+    )
+
+
+def words_of(session: KeptSession, now: datetime) -> str:
+    """A kept session in words, such as `session of 3 runs from 10 minutes ago`."""
+    count = len(session.runs)
+    ago = time_ago((now - datetime.fromisoformat(session.kept)).total_seconds())
+    return f"session of {count} run{'s' * (count != 1)} from {ago}"
+
+
+def time_ago(seconds: float) -> str:
+    """A time in the past, such as `2 hours ago`."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        count = int(seconds / length)
+        if count >= 1:
+            return f"{count} {unit}{'s' * (count != 1)} ago"
+    return "a moment ago"

@@ -1,0 +1,117 @@
+"""A run of a model that is not loaded: read as ever, and its model is loaded before it acts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from depthtui.data.protocol import Command, LoadModel, MetricRows, StartGeneration, StartRun
+from depthtui.data.run_settings import ModelSpec
+from depthtui.metrics import MEASURES, METRIC_BY_NAME
+from depthtui.tui.screens.dialogs.ask import Ask
+from depthtui.tui.screens.generation_screen import GenerationScreen
+from depthtui.tui.screens.what_if_screen import WhatIfScreen
+from depthtui.tui.state.session import RunState
+from tests.builders.engines import FakeEngine
+from tests.builders.models import model_info
+from tests.tui.app_helpers import Explored, explore
+
+SLOW = next(measure for measure in MEASURES if METRIC_BY_NAME[measure.metric].on_demand)
+"""A measure that the runs lack."""
+
+KEYS = ("r", "s", "n", "i", "enter", "x", "w")
+
+
+async def run_of_the_other_model(it: Explored) -> None:
+    """The demo's run is on the screen, and another model is loaded."""
+    it.app.explorer.load(ModelSpec("other/model"))
+    await it.until(lambda: len(it.session.runs) == 2)
+    await it.ready()
+    await it.press("b", "down", "enter")
+    await it.until(lambda: it.session.current is it.session.runs[0])
+    assert it.app.explorer.model.name == "model"
+    it.main.measure = SLOW
+
+
+def acted(it: Explored) -> list[Command]:
+    """What was asked of the engine beside loads."""
+    kinds = (StartRun, StartGeneration)
+    return [command for command in it.engine.commands if isinstance(command, kinds)]
+
+
+@pytest.mark.parametrize("key", KEYS)
+async def test_a_key_asks_before_it_loads_and_acts(tmp_path: Path, key: str) -> None:
+    async with explore(tmp_path) as it:
+        await run_of_the_other_model(it)
+        before = len(it.engine.commands)
+        await it.press(key)
+        await it.until(lambda: isinstance(it.app.screen, Ask))
+        shown = it.screen_text()
+        assert "This run is of SmolLM2-135M-Instruct, and model is loaded" in shown
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
+        assert len(it.engine.commands) == before
+        await it.press(key)
+        await it.until(lambda: isinstance(it.app.screen, Ask))
+        await it.press(key)
+        await it.until(lambda: it.app.explorer.model.name == "SmolLM2-135M-Instruct")
+        after = it.engine.commands[before:]
+        assert isinstance(after[0], LoadModel)
+        if key == "x":
+            await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        elif key == "w":
+            await it.until(lambda: isinstance(it.app.screen, GenerationScreen))
+        else:
+            await it.until(lambda: len(acted(it)) > 2)
+
+
+async def test_a_model_with_other_weights_now_is_not_taken_for_the_run_s(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await run_of_the_other_model(it)
+        run, result = it.session.current, it.session.current.result
+        run.model = result.model = model_info(fingerprint="0" * 16)
+        sent = len(acted(it))
+        await it.press("i")
+        await it.until(lambda: isinstance(it.app.screen, Ask))
+        await it.press("i")
+        await it.until(lambda: any("other weights" in toast for toast in it.toasts()))
+        assert len(acted(it)) == sent
+        assert it.session.current is run
+
+
+async def test_a_reloaded_model_of_the_same_weights_is_the_run_s(tmp_path: Path) -> None:
+    """Its name, the memory that it takes and how it was asked for may differ."""
+    async with explore(tmp_path) as it:
+        run = it.session.current
+        run.model = run.result.model = model_info(ModelSpec("./demo"), name=run.model.name)
+        it.app.explorer.load(ModelSpec())
+        await it.until(lambda: it.app.explorer.has_model_of(run))
+        assert run.result.model == it.app.explorer.model
+
+
+async def test_while_the_model_loads_a_key_says_so(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.main.measure = SLOW
+        it.engine.silent = True
+        it.app.explorer.load(ModelSpec("other/model"))
+        await it.press("i")
+        await it.until(lambda: any("is being opened" in toast for toast in it.toasts()))
+
+
+async def test_a_run_stays_finished_when_a_later_metric_is_stopped(tmp_path: Path) -> None:
+    async with explore(tmp_path, make_engine=lambda: FakeEngine(manual=True), wait=False) as it:
+        await it.until(lambda: it.session.live is not None)
+        it.engine.advance()
+        await it.ready()
+        run = it.session.current
+        it.app.explorer.compute("ablation")
+        it.engine.advance(until=MetricRows)
+        await it.until(lambda: run.work is not None and run.work.metric == "ablation")
+        await it.press("escape")
+        await it.until(lambda: not run.state.is_live)
+        assert run.state is RunState.FINISHED
+        assert run.result.complete
+        assert it.status.state == "ready"
+        assert not run.result.has_all("ablation")
+        assert run.to_compute(["ablation"]) == (["ablation"], "")

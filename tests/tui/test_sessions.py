@@ -1,0 +1,489 @@
+"""Sessions in the explorer: kept whole, listed by R, opened from the cache, none overwritten."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from depthtui.data.protocol import LoadModel, StartRun
+from depthtui.data.remarks import Remarks
+from depthtui.data.run_settings import ModelSpec
+from depthtui.data.session_files import SessionFile, SessionFolder
+from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.settings import Settings
+from depthtui.tui.app import DepthApp
+from depthtui.tui.panes.verdict_pane import VerdictPane
+from depthtui.tui.screens.dialogs.ask import Ask
+from depthtui.tui.screens.dialogs.confirm import Confirm
+from depthtui.tui.screens.dialogs.export_screen import ExportScreen
+from depthtui.tui.screens.dialogs.session_picker import SessionPicker
+from depthtui.tui.screens.dialogs.session_screen import SessionScreen
+from depthtui.tui.state.session import RunState
+from depthtui.tui.state.sessions import time_ago, words_of
+from depthtui.tui.state.task_prompts import first_prompt, neighbour
+from tests.builders.engines import SECONDS_A_TOKEN, FakeEngine
+from tests.tui.app_helpers import Explored, explore
+from tests.tui.test_dialogs import three_runs
+
+keeping = partial(FakeEngine, keeps=True)
+"""An engine whose results are in the cache at the next start."""
+
+
+def files(tmp_path: Path) -> list[SessionFile]:
+    return SessionFolder(tmp_path / "cache").files(pytest.fail)
+
+
+async def quit_(it: Explored) -> None:
+    await it.press("q")
+    await it.until(lambda: it.engine.killed)
+
+
+async def a_session(it: Explored) -> None:
+    """Three prompts, the second on the screen, cursor, measure and threshold moved."""
+    await three_runs(it)
+    await it.press("b", "down", "enter")
+    await it.until(lambda: it.session.current is it.session.runs[1])
+    await it.press("5", "G", "0", "2", "l")
+    it.main.measure = MEASURE_BY_NAME["kl"]
+    it.app.explorer.reading.turn_threshold("kl_threshold", 2)
+    it.session.runs[2].remarks = Remarks("to be looked at again")
+    await quit_(it)
+
+
+async def listed(it: Explored) -> SessionPicker:
+    """Open the list of sessions."""
+    await it.press("R")
+    await it.until(lambda: isinstance(it.app.screen, SessionPicker))
+    picker = it.app.screen
+    assert isinstance(picker, SessionPicker)
+    await it.until(lambda: not picker.listing.loading)
+    return picker
+
+
+async def opened(it: Explored, runs: int = 3) -> None:
+    """Open the latest session."""
+    await listed(it)
+    await it.press("enter")
+    await it.until(lambda: len(it.session.runs) == runs)
+
+
+@pytest.mark.parametrize("engine", [FakeEngine, keeping])
+async def test_a_session_is_offered_and_opened_as_it_was(tmp_path: Path, engine: object) -> None:
+    """From the cache, and with its models where the cache has nothing."""
+    async with explore(tmp_path, make_engine=engine) as it:
+        await a_session(it)
+    async with explore(tmp_path, make_engine=engine, size=(80, 24)) as it:
+        assert len(it.session.runs) == 1
+        assert it.session.current.prompt == first_prompt()
+        await it.until(lambda: "ession of 3 runs from a moment ago: R lists it" in text(it))
+        await opened(it)
+        second = neighbour(first_prompt(), 1, 123)
+        await it.until(lambda: it.session.current and it.session.current.prompt == second)
+        await it.ready()
+        await it.until(lambda: it.main.cursor == (5, 2))
+        assert it.main.measure.name == "kl"
+        assert it.app.explorer.settings.kl_threshold == pytest.approx(0.6)
+        assert "R lists it" not in text(it)
+        assert [run.number for run in it.session.runs] == [1, 2, 3]
+        assert it.session.runs[2].remarks.note == "to be looked at again"
+
+
+async def test_runs_come_from_the_cache_without_a_run(tmp_path: Path) -> None:
+    async with explore(tmp_path, make_engine=keeping) as it:
+        await a_session(it)
+    async with explore(tmp_path, make_engine=keeping) as it:
+        await opened(it)
+        await it.until(lambda: all(run.result is not None for run in it.session.runs))
+        assert {run.state for run in it.session.runs} == {RunState.FINISHED}
+        assert len(it.engine.sent(StartRun)) == 1
+        # They are runs of the loaded model: more can be asked of them.
+        assert all(it.app.explorer.has_model_of(run) for run in it.session.runs)
+        await it.press("b")
+        await it.until(lambda: isinstance(it.app.screen, SessionScreen))
+        assert "not opened" not in text(it)
+
+
+async def test_a_run_that_is_not_in_the_cache_is_computed_when_it_is_looked_at(
+    tmp_path: Path,
+) -> None:
+    async with explore(tmp_path) as it:
+        await a_session(it)
+    async with explore(tmp_path) as it:
+        await opened(it)
+        await it.until(lambda: it.session.current is it.session.runs[1])
+        await it.ready()
+        # The first prompt is here already; the third waits.
+        states = [run.state for run in it.session.runs]
+        assert states == [RunState.FINISHED, RunState.FINISHED, RunState.KEPT]
+        await it.press("b")
+        await it.until(lambda: "not op" in text(it))
+        await it.press("home", "enter")
+        await it.until(lambda: it.session.runs[2].state is RunState.FINISHED)
+        assert it.session.current is it.session.runs[2]
+        assert len(it.engine.sent(StartRun)) == 3
+
+
+def text(it: Explored) -> str:
+    return it.screen_text()
+
+
+async def test_two_windows_keep_two_sessions(tmp_path: Path) -> None:
+    async with explore(tmp_path) as a:
+        await three_runs(a)
+        async with explore(tmp_path) as b:
+            await b.press("n")
+            await b.until(lambda: len(b.session.results) == 2)
+            await quit_(b)
+        await quit_(a)
+    assert sorted(len(file.session.runs) for file in files(tmp_path)) == [2, 3]
+
+
+async def test_a_session_that_is_open_elsewhere_is_continued_in_another_file(
+    tmp_path: Path,
+) -> None:
+    async with explore(tmp_path) as a:
+        await three_runs(a)
+        async with explore(tmp_path) as b:
+            await opened(b)
+            await b.until(lambda: any("open in another window" in toast for toast in b.toasts()))
+            await b.ready()
+            await b.press("n")
+            await b.until(lambda: len(b.session.results) >= 2)
+            await b.ready()
+            await quit_(b)
+        await quit_(a)
+    assert sorted(len(file.session.runs) for file in files(tmp_path)) == [3, 4]
+
+
+async def test_an_opened_session_goes_on_in_its_file(tmp_path: Path) -> None:
+    async with explore(tmp_path, make_engine=keeping) as it:
+        await a_session(it)
+    (before,) = files(tmp_path)
+    async with explore(tmp_path, make_engine=keeping) as it:
+        await opened(it)
+        await it.until(lambda: it.session.current is it.session.runs[1])
+        await it.press("n")
+        await it.until(lambda: len(it.session.results) == 4)
+        await it.ready()
+        await quit_(it)
+    (after,) = files(tmp_path)
+    assert after.path == before.path
+    assert len(after.session.runs) == 4
+    # The third was never on the screen, and is there still.
+    assert after.session.runs[2] == before.session.runs[2]
+
+
+async def test_another_session_stays_in_its_file_when_one_is_opened(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await a_session(it)
+    async with explore(tmp_path) as it:
+        await it.press("n")
+        await it.until(lambda: len(it.session.results) == 2)
+        await it.ready()
+        await listed(it)
+        # The open one is the latest.
+        await it.press("down", "enter")
+        await it.until(lambda: len(it.session.runs) == 3)
+        await it.ready()
+        await quit_(it)
+    assert sorted(len(file.session.runs) for file in files(tmp_path)) == [2, 3]
+
+
+async def test_what_runs_is_not_ended_without_a_question(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await a_session(it)
+    async with explore(tmp_path) as it:
+        it.engine.manual = True
+        await it.press("r")
+        await it.until(lambda: it.session.live is not None)
+        await listed(it)
+        await it.press("enter")
+        await it.until(lambda: isinstance(it.app.screen, Ask))
+        await it.press("x")
+        assert it.session.live is not None
+        await listed(it)
+        await it.press("enter")
+        await it.until(lambda: isinstance(it.app.screen, Ask))
+        it.engine.manual = False
+        await it.press("R")
+        await it.until(lambda: len(it.session.runs) == 3)
+        await it.ready()
+
+
+async def test_a_start_alone_is_no_session(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await a_session(it)
+    before = files(tmp_path)
+    async with explore(tmp_path) as it:
+        await quit_(it)
+    assert files(tmp_path) == before
+    async with explore(tmp_path) as it:
+        await it.press("b")
+        await it.until(lambda: isinstance(it.app.screen, SessionScreen))
+        await it.until(lambda: "R lists other sessions" in text(it))
+        await it.press("R")
+        await it.until(lambda: isinstance(it.app.screen, SessionPicker))
+
+
+# The list ---------------------------------------------------------------------
+
+
+async def two_sessions(tmp_path: Path) -> None:
+    """One of three prompts, then one of two models."""
+    async with explore(tmp_path) as it:
+        await a_session(it)
+    async with explore(tmp_path) as it:
+        it.app.explorer.load(ModelSpec("other/model"))
+        await it.until(lambda: len(it.session.runs) == 2)
+        await it.ready()
+        await quit_(it)
+
+
+async def test_the_list_shows_titles_runs_models_and_prompts(tmp_path: Path) -> None:
+    await two_sessions(tmp_path)
+    async with explore(tmp_path) as it:
+        await listed(it)
+        shown = text(it)
+        assert "SmolLM2-135M-Instruct, model" in shown
+        (second, first) = files(tmp_path)
+        for file in (first, second):
+            assert f"{len(file.session.runs)}  {file.title[:30]}" in shown
+        assert "  3  " not in text(it).split(" ─────")[-1]
+        await it.press("down")
+        await it.until(lambda: "  3  " in text(it).split(" ─────")[-1])
+
+
+async def test_the_filter_finds_prompts_and_models(tmp_path: Path) -> None:
+    await two_sessions(tmp_path)
+    async with explore(tmp_path) as it:
+        picker = await listed(it)
+        await it.press("slash", *"instruct, model")
+        await it.until(lambda: picker.listing.option_count == 1)
+        await it.press("enter", "enter")
+        await it.until(lambda: len(it.session.runs) == 2)
+
+
+async def test_nothing_found_is_said(tmp_path: Path) -> None:
+    await two_sessions(tmp_path)
+    async with explore(tmp_path) as it:
+        picker = await listed(it)
+        await it.press("slash", *"xyz")
+        await it.until(lambda: "No session has “xyz” in its words" in text(it))
+        await it.press("escape")
+        await it.until(lambda: picker.listing.option_count == 2)
+        assert it.app.screen is picker
+
+
+async def test_a_session_is_renamed(tmp_path: Path) -> None:
+    await two_sessions(tmp_path)
+    async with explore(tmp_path) as it:
+        picker = await listed(it)
+        await it.press("r", "escape")
+        assert not picker.query_one("#title").display
+        await it.press("r")
+        picker.query_one("#title", Input).value = "Two models"
+        await it.press("enter")
+        await it.until(lambda: "Two models" in text(it))
+    assert files(tmp_path)[0].title == "Two models"
+
+
+async def test_the_open_session_keeps_its_new_title(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        picker = await listed(it)
+        await it.press("r")
+        picker.query_one("#title", Input).value = "Mine"
+        await it.press("enter")
+        await it.until(lambda: "Mine" in text(it))
+        await it.press("escape", "n")
+        await it.until(lambda: len(it.session.results) == 4)
+        await it.ready()
+        await quit_(it)
+    (file,) = files(tmp_path)
+    assert (file.title, len(file.session.runs)) == ("Mine", 4)
+
+
+async def test_a_session_is_deleted_after_a_question(tmp_path: Path) -> None:
+    await two_sessions(tmp_path)
+    async with explore(tmp_path) as it:
+        await listed(it)
+        await it.press("d")
+        await it.until(lambda: isinstance(it.app.screen, Confirm))
+        await it.press("n")
+        assert len(files(tmp_path)) == 2
+        await it.press("d", "y")
+        await it.until(lambda: len(files(tmp_path)) == 1)
+        await it.until(lambda: "SmolLM2-135M-Instruct, model" not in text(it))
+
+
+async def test_the_open_session_is_not_deleted(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        picker = await listed(it)
+        await it.press("d")
+        await it.until(lambda: "This is the open session" in text(it))
+        assert it.app.screen is picker
+        await it.press("enter")
+        assert len(it.session.runs) == 3
+
+
+async def test_a_damaged_file_is_named_and_the_others_open(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await a_session(it)
+    bad = tmp_path / "cache" / "sessions" / "bad.json"
+    bad.write_bytes(b'{"schema": 1, "session": {"$type": "Run"}}')
+    async with explore(tmp_path) as it:
+        assert it.app.explorer.sessions.offered is not None
+        await listed(it)
+        await it.until(lambda: "bad.json" in text(it))
+        await it.press("enter")
+        await it.until(lambda: len(it.session.runs) == 3)
+        await it.ready()
+    assert bad.exists()
+
+
+# What is kept -----------------------------------------------------------------
+
+
+async def test_what_the_cache_has_of_a_run_is_shown_at_once(tmp_path: Path) -> None:
+    known = ("ablation", "order")
+
+    def engine() -> FakeEngine:
+        return FakeEngine(in_cache=known)
+
+    async with explore(tmp_path) as it:
+        await it.press("r")
+        await it.until(lambda: len(it.session.results) == 2)
+        await it.ready()
+        it.app.explorer.compute(*known)
+        await it.ready()
+        await it.until(lambda: set(known) <= set(it.session.current.result.measured))
+        await quit_(it)
+    async with explore(tmp_path, make_engine=engine) as it:
+        run = it.session.current
+        assert set(known) <= set(run.result.measured)
+        assert set(it.engine.sent(StartRun)[0].settings.metrics).isdisjoint(known)
+        measures = {found.measure for found in it.main.query_one(VerdictPane)._verdict.evidence}
+        assert set(known) <= measures
+        await opened(it, runs=2)
+        await it.ready()
+        # Nothing slow is asked for, whatever the cache has.
+        for command in it.engine.sent(StartRun):
+            assert set(command.settings.metrics).isdisjoint(known)
+        await quit_(it)
+    count = len(files(tmp_path))
+    async with explore(tmp_path, make_engine=engine) as it:
+        await quit_(it)
+    # What came by itself is no session of its own.
+    assert len(files(tmp_path)) == count
+
+
+async def test_estimates_are_there_again_before_anything_was_timed(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await quit_(it)
+    async with explore(tmp_path, make_engine=lambda: FakeEngine(manual=True), wait=False) as it:
+        await it.until(lambda: it.session.live is not None)
+        assert it.app.explorer.pace.forward == SECONDS_A_TOKEN
+
+
+async def test_a_run_of_another_model_that_is_not_in_the_cache_loads_it(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.app.explorer.load(ModelSpec("other/model"))
+        await it.until(lambda: len(it.session.runs) == 2)
+        await it.ready()
+        await quit_(it)
+    async with explore(tmp_path) as it:
+        await opened(it, runs=2)
+        await it.until(lambda: it.session.current and it.session.current.model.name == "model")
+        await it.ready()
+        assert [load.spec.name for load in it.engine.sent(LoadModel)] == ["demo", "other/model"]
+        assert len(it.session.runs) == 2
+
+
+async def test_without_a_cache_nothing_is_kept(tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path / "cache", use_cache=False)
+    async with explore(tmp_path, settings=settings) as it:
+        await three_runs(it)
+        await it.press("R")
+        await it.until(lambda: any("off in this start" in toast for toast in it.toasts()))
+        await quit_(it)
+    assert files(tmp_path) == []
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every toast, also of those that are gone again."""
+    messages: list[str] = []
+    monkeypatch.setattr(DepthApp, "show_toast", lambda app, toast: messages.append(toast.message))
+    return messages
+
+
+async def test_a_session_that_cannot_be_kept_is_said_once(tmp_path: Path, told: list[str]) -> None:
+    (tmp_path / "cache").write_text("")
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        assert sum("is not kept" in message for message in told) == 1
+
+
+async def test_its_age_in_words(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await a_session(it)
+    (file,) = files(tmp_path)
+    then = datetime.fromisoformat(file.session.kept)
+    ages = {0: "a moment ago", 61: "1 minute ago", 7300: "2 hours ago", 260_000: "3 days ago"}
+    for seconds, words in ages.items():
+        assert time_ago(seconds) == words
+        now = datetime.fromtimestamp(then.timestamp() + seconds)
+        assert words_of(file.session, now) == f"session of 3 runs from {words}"
+
+
+# The whole session in an export -----------------------------------------------
+
+
+async def exported(it: Explored, tmp_path: Path) -> dict[str, object]:
+    """The summary of the whole session, written by the dialog."""
+    await it.press("e")
+    await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+    it.app.screen.query_one("#file-name", Input).value = "all"
+    it.app.screen.query("#what RadioButton").last().value = True
+    await it.press("f5")
+    await it.until(lambda: it.app.screen is it.main)
+    summary: dict[str, object] = json.loads((tmp_path / "exports" / "all.json").read_bytes())
+    return summary
+
+
+async def test_an_export_of_the_session_has_runs_that_were_not_opened(tmp_path: Path) -> None:
+    async with explore(tmp_path, make_engine=keeping) as it:
+        await a_session(it)
+    async with explore(tmp_path, make_engine=keeping) as it:
+        await opened(it)
+        await it.until(lambda: it.session.current is not None)
+        run = it.session.runs[2]
+        await it.until(lambda: run.result is not None)
+        run.state, run.result = RunState.KEPT, None
+        summary = await exported(it, tmp_path)
+    assert [prompt["text"] for prompt in summary["prompts"]] == [
+        run.prompt.text for run in it.session.runs
+    ]
+    assert "missing_runs" not in summary
+
+
+async def test_an_export_names_the_runs_that_are_gone(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await a_session(it)
+    async with explore(tmp_path) as it:
+        await opened(it)
+        await it.until(lambda: it.session.current is it.session.runs[1])
+        await it.ready()
+        await it.press("e")
+        await it.until(lambda: "the whole session (2 runs; run 3, “" in text(it))
+        await it.press("escape")
+        summary = await exported(it, tmp_path)
+    (words,) = summary["missing_runs"]
+    assert words.startswith("run 3, “")
+    assert words.endswith("is not in the cache")
