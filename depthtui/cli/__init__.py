@@ -24,6 +24,7 @@ from depthtui.cli.output import INTERRUPTED, say, spell_out_what_cannot_be_print
 from depthtui.cli.prune import prune
 from depthtui.cli.run import run
 from depthtui.cli.serve import serve
+from depthtui.cli.sessions import sessions
 from depthtui.cli.sweep import sweep
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
@@ -155,6 +156,6 @@ def _refuse_options(context: click.Context) -> None:
 
 
 _MEASURING = (run, sweep, generate, lens, prune, serve)
-_LOOKING_AFTER = (models, tasks, metrics, cache, doctor, completion)
+_LOOKING_AFTER = (models, tasks, metrics, sessions, cache, doctor, completion)
 for command in (*_MEASURING, *_LOOKING_AFTER):
     commands.add_command(command)

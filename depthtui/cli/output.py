@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from depthtui.cli.options import OutOptions
+    from depthtui.data.run import RunResult
     from depthtui.engine.control import Control
+    from depthtui.settings import Settings
 
 INTERRUPTED = 130
 """The exit status after ctrl-c."""
@@ -67,6 +70,35 @@ def print_written(paths: Iterable[Path], console: Console | None = None) -> None
     console = console or Console(highlight=False)
     for path in paths:
         console.print(f"wrote {printable_line(str(path))}", markup=False, soft_wrap=True)
+
+
+def report_runs(
+    results: Sequence[RunResult],
+    settings: Settings,
+    output: OutOptions,
+    missing: Sequence[str] = (),
+) -> None:
+    """Print the summary of some runs, and write it where that is asked for.
+
+    Args:
+        results: at least one run.
+        settings: how they are pooled, and the colours of files.
+        output: where to.
+        missing: runs of the session that cannot be read, each in words.
+    """
+    from rich.console import Console
+
+    from depthtui.report.as_rich import rich_lines
+    from depthtui.report.export import run_report
+    from depthtui.report.groups import group_runs
+    from depthtui.report.run_document import run_document
+
+    console = Console(highlight=False)
+    pooling = settings.summary_settings()
+    console.print(rich_lines(run_document(group_runs(results), pooling, missing=missing)))
+    if output.out is not None:
+        report = run_report(results, pooling, palette=settings.palette, missing=missing)
+        print_written(report.write(output.out, output.formats or ["json"]), console)
 
 
 def print_table(

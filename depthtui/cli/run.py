@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import click
 
@@ -24,14 +22,10 @@ from depthtui.cli.options import (
     prompt_options,
     run_options,
 )
-from depthtui.cli.output import print_written, say
+from depthtui.cli.output import report_runs, say
 from depthtui.cli.protocol import protocol_option, under_paper_protocol
 from depthtui.data.run_settings import ModelSpec
 from depthtui.log import log_bug
-from depthtui.settings import Settings
-
-if TYPE_CHECKING:
-    from depthtui.data.run import RunResult
 
 
 @click.command(
@@ -97,21 +91,5 @@ def run(
     )
     results = run_job(job, notice=say, fail=fail, on_bug=log_bug)
     if results:
-        _report(results, settings, output)
+        report_runs(results, settings, output)
     return 1 if failures else 0
-
-
-def _report(results: Sequence[RunResult], settings: Settings, output: OutOptions) -> None:
-    from rich.console import Console
-
-    from depthtui.report.as_rich import rich_lines
-    from depthtui.report.export import run_report
-    from depthtui.report.groups import group_runs
-    from depthtui.report.run_document import run_document
-
-    console = Console(highlight=False)
-    pooling = settings.summary_settings()
-    console.print(rich_lines(run_document(group_runs(results), pooling)))
-    if output.out is not None:
-        report = run_report(results, pooling, palette=settings.palette)
-        print_written(report.write(output.out, output.formats or ["json"]), console)

@@ -1,0 +1,127 @@
+"""`depthtui sessions`: the sessions that the explorer has kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from depthtui.cli.help import Group
+from depthtui.cli.options import (
+    Given,
+    OutOptions,
+    cache_dir_option,
+    out_options,
+    palette_option,
+)
+from depthtui.cli.output import print_table, report_runs, say
+from depthtui.errors import DepthError
+
+if TYPE_CHECKING:
+    from depthtui.data.session_files import SessionFile, SessionFolder
+
+_LONGEST_TITLE = 60
+
+
+@click.group(
+    cls=Group,
+    examples=[
+        "depthtui sessions list",
+        "depthtui sessions export 20261127-0942 --format html --out session/",
+        "depthtui sessions remove 20261127-0942",
+    ],
+)
+def sessions() -> None:
+    """List, export and remove the sessions that the explorer has kept."""
+
+
+@sessions.command("list")
+@cache_dir_option
+def list_(given: Given) -> None:
+    """List the sessions, the latest first."""
+    from depthtui.token_text import shortened
+
+    rows = [
+        (
+            file.name,
+            file.session.kept[:16].replace("T", " "),
+            str(len(file.session.runs)),
+            ", ".join(dict.fromkeys(run.model.name for run in file.session.runs)),
+            shortened(" ".join(file.title.split()), _LONGEST_TITLE),
+        )
+        for file in _folder(given).files(say)
+    ]
+    print_table(("session", "kept", "runs", "models", "title"), rows, numbers=(2,))
+
+
+@sessions.command()
+@click.argument("name")
+@cache_dir_option
+@out_options
+@palette_option
+def export(name: str, given: Given, output: OutOptions) -> int:
+    """Print the summary of the session NAME, and write it with --out.
+
+    NAME is in `depthtui sessions list`; its beginning is enough. The results come from the cache.
+    A run that the cache no longer has is named, and the exit status is 1.
+    """
+    from depthtui.data.store import open_store
+    from depthtui.report.kept_runs import missing_words, read_run
+
+    output.check()
+    settings = given.settings()
+    session = _named(name, given).session
+    store = open_store(settings.cache_folder, settings.cache_limit, say)
+    results, missing = [], []
+    for number, run in enumerate(session.runs, start=1):
+        result = read_run(store, run)
+        if result is None:
+            missing.append(missing_words(number, run.prompt, run.model))
+        else:
+            results.append(result)
+    for words in missing:
+        say(f"{words[0].upper()}{words[1:]}.")
+    if not results:
+        raise DepthError("The cache has no run of this session.", "R of the explorer opens it.")
+    settings = replace(
+        settings,
+        kl_threshold=session.kl_threshold,
+        overlap_threshold=session.overlap_threshold,
+    )
+    report_runs(results, settings, output, missing)
+    return 1 if missing else 0
+
+
+@sessions.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@cache_dir_option
+def remove(names: tuple[str, ...], given: Given) -> None:
+    """Delete the sessions NAME...; the results of their runs stay in the cache."""
+    files = [_named(name, given) for name in names]
+    for file in files:
+        _folder(given).remove(file)
+        click.echo(f"deleted {file.name}")
+
+
+def _folder(given: Given) -> SessionFolder:
+    from depthtui.data.session_files import SessionFolder
+
+    return SessionFolder(given.settings().cache_folder)
+
+
+def _named(name: str, given: Given) -> SessionFile:
+    """The session of a name, or of the only name that begins with it.
+
+    Raises:
+        DepthError: there is none, or there are several.
+    """
+    files = _folder(given).files(say)
+    found = [file for file in files if file.name == name]
+    found = found or [file for file in files if file.name.startswith(name)]
+    hint = "`depthtui sessions list` has the names."
+    if not found:
+        raise DepthError(f"No session is named {name}.", hint)
+    if len(found) > 1:
+        raise DepthError(f"{len(found)} sessions have names that begin with {name}.", hint)
+    return found[0]

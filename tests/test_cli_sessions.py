@@ -1,0 +1,153 @@
+"""`depthtui sessions`: list, export and remove what the explorer has kept."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from depthtui.cli import main
+from depthtui.data import codec
+from depthtui.data.kept_session import PASS, KeptRun, KeptSession
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.session_files import SessionFolder
+from depthtui.data.store import make_key, open_store
+from tests.builders.models import model_info
+from tests.builders.results import full_result
+
+Output = pytest.CaptureFixture[str]
+
+
+def kept_run(cache: Path, text: str, spec: ModelSpec, in_cache: bool = True) -> KeptRun:
+    """A run of a session, whose result may be in the cache."""
+    model = model_info(spec)
+    result = full_result(Prompt(text), model, RunSettings())
+    run = KeptRun(model, result.prompt, result.settings, "2026-01-02T03:04:05")
+    if not in_cache:
+        return run
+    key = make_key("result", text=text, model=model.name)
+    open_store(cache, 1 << 30, pytest.fail).put(key, codec.encode(result), "of a test", "result")
+    return KeptRun(
+        model,
+        result.prompt,
+        result.settings,
+        run.started,
+        keys={PASS: key},
+        answer_start=len(result.tokens),
+    )
+
+
+def keep(cache: Path, *runs: KeptRun, title: str = "Rivers", day: int = 2) -> str:
+    kept = datetime(2026, 1, day, 9, 30)
+    writer = SessionFolder(cache).create(title, kept)
+    writer.write(KeptSession(kept.isoformat(), runs, 0, 0, 0, "kl", 0.4, 0.6, title))
+    writer.close()
+    return writer.path.stem
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("DEPTHTUI_CACHE_DIR", str(folder))
+    return folder
+
+
+def test_the_list_has_name_time_runs_models_and_title(cache: Path, capsys: Output) -> None:
+    one = kept_run(cache, "The ferry was late.", ModelSpec())
+    two = kept_run(cache, "The ferry was late.", ModelSpec("other/model"))
+    name = keep(cache, one, two)
+    later = keep(cache, one, title="Lakes\x1b[2J", day=3)
+    assert main(["sessions", "list"]) == 0
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == ["session", "kept", "runs", "models", "title"]
+    assert first.startswith(later)
+    assert "\x1b" not in first
+    assert name in second
+    assert "2026-01-02 09:30" in second
+    assert "SmolLM2-135M-Instruct, model" in second
+    assert second.rstrip().endswith("Rivers")
+
+
+def test_every_run_of_a_session_is_exported(cache: Path, tmp_path: Path, capsys: Output) -> None:
+    texts = ("The ferry was late.", "Two and two is four.")
+    name = keep(cache, *(kept_run(cache, text, ModelSpec()) for text in texts))
+    out = tmp_path / "out"
+    command = ["sessions", "export", name[:8], "--out", str(out), "--format", "json,html,md"]
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert f"wrote {out / 'summary.json'}" in printed.out
+    summary = json.loads((out / "summary.json").read_bytes())
+    assert [prompt["text"] for prompt in summary["prompts"]] == list(texts)
+    assert "missing_runs" not in summary
+    # As it was read in the session.
+    assert summary["settings"]["kl_threshold"] == 0.4
+
+
+def test_a_run_that_the_cache_lost_is_named_everywhere(
+    cache: Path, tmp_path: Path, capsys: Output
+) -> None:
+    there = kept_run(cache, "The ferry was late.", ModelSpec())
+    gone = kept_run(cache, "<b>Gone</b>", ModelSpec("other/model"), in_cache=False)
+    name = keep(cache, there, gone)
+    out = tmp_path / "out"
+    command = ["sessions", "export", name, "--out", str(out), "--format", "json,html,md"]
+    assert main(command) == 1
+    words = "run 2, “<b>Gone</b>” on model, is not in the cache"
+    printed = capsys.readouterr()
+    assert words[1:] in printed.err
+    assert words in " ".join(printed.out.split())
+    assert json.loads((out / "summary.json").read_bytes())["missing_runs"] == [words]
+    assert "run 2" in (out / "summary.md").read_text()
+    page = (out / "summary.html").read_text()
+    assert "&lt;b&gt;Gone&lt;/b&gt;” on model, is not in the cache" in page
+    assert "<b>Gone" not in page
+
+
+def test_a_session_without_any_result_is_an_error(
+    cache: Path, tmp_path: Path, capsys: Output
+) -> None:
+    name = keep(cache, kept_run(cache, "Gone", ModelSpec(), in_cache=False))
+    assert main(["sessions", "export", name, "--out", str(tmp_path / "out")]) == 1
+    assert "The cache has no run of this session" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_sessions_are_removed_by_name(cache: Path, capsys: Output) -> None:
+    run = kept_run(cache, "The ferry was late.", ModelSpec())
+    names = [
+        keep(cache, run, title=title, day=day) for day, title in ((2, "A"), (3, "B"), (4, "C"))
+    ]
+    assert main(["sessions", "remove", *names[:2]]) == 0
+    assert capsys.readouterr().out.split() == ["deleted", names[0], "deleted", names[1]]
+    assert [file.name for file in SessionFolder(cache).files()] == names[2:]
+
+
+def test_a_session_that_is_open_is_not_removed(cache: Path, capsys: Output) -> None:
+    name = keep(cache, kept_run(cache, "The ferry was late.", ModelSpec()))
+    (file,) = SessionFolder(cache).files()
+    writer = SessionFolder(cache).open(file)
+    assert main(["sessions", "remove", name]) == 1
+    assert "open in another window" in capsys.readouterr().err
+    assert SessionFolder(cache).files() == [file]
+    writer.close()
+
+
+@pytest.mark.parametrize(("name", "words"), [("nobody", "No session is named"), ("2026", "2 ses")])
+def test_an_unclear_name_is_an_error(cache: Path, capsys: Output, name: str, words: str) -> None:
+    run = kept_run(cache, "The ferry was late.", ModelSpec())
+    for day in (2, 3):
+        keep(cache, run, day=day)
+    for command in ("export", "remove"):
+        assert main(["sessions", command, name]) == 1
+        assert words in capsys.readouterr().err
+    assert len(SessionFolder(cache).files()) == 2
+
+
+def test_no_sessions_are_an_empty_list(cache: Path, capsys: Output) -> None:
+    assert main(["sessions", "list"]) == 0
+    assert capsys.readouterr().out.split() == ["session", "kept", "runs", "models", "title"]
+    assert not cache.exists()
