@@ -5,9 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import re
+import shutil
 import stat
-from contextlib import suppress
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +20,12 @@ from depthtui.errors import DepthError, first_line
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
+
+_SCRATCH = ".depthtui-"
+_MARK = "owner.json"
+_LARGEST_MARK = 1 << 12
+_ABANDONED_AFTER = 24 * 3600.0
+"""Seconds after which the folder of a process on another host counts as abandoned."""
 
 _OPENED_BY_THE_SHELL = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 """Pipes such as `<(command)`: somebody writes into these."""
@@ -24,7 +35,8 @@ def write_whole(path: Path, content: bytes, hint: str = "Choose another folder."
     """Write a file beside its place and rename it, so that nobody sees half of it.
 
     A new file, and new folders above it, are their owner's alone: they hold prompts. A file
-    that is replaced keeps its mode.
+    that is replaced keeps its mode. A link is replaced itself; the file that it names is not
+    touched.
 
     Args:
         path: the file; folders above it are made.
@@ -34,19 +46,159 @@ def write_whole(path: Path, content: bytes, hint: str = "Choose another folder."
     Raises:
         DepthError: the folder cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    return _write(path, content, hint, Path.replace)
+
+
+def write_new(path: Path, content: bytes, hint: str = "Choose another name.") -> Path:
+    """Write a file as `write_whole` does, where nothing is yet.
+
+    Raises:
+        DepthError: something is there, or the folder cannot be written.
+    """
+    return _write(path, content, hint, _rename_to_new)
+
+
+def write_over(
+    path: Path, content: bytes, is_ours: Callable[[Path], bool], hint: str = "Choose another name."
+) -> Path:
+    """Write a file as `write_whole` does, in place of an earlier one of depthtui's own at most.
+
+    Args:
+        path: the file.
+        content: all of it.
+        is_ours: whether depthtui wrote the file that is there.
+        hint: what to do where it cannot be written.
+
+    Raises:
+        DepthError: another file is there, or the folder cannot be written.
+    """
+    write = write_whole if os.path.lexists(path) and is_ours(path) else write_new
+    return write(path, content, hint)
+
+
+def _write(path: Path, content: bytes, hint: str, place: Callable[[Path, Path], Any]) -> Path:
     try:
         make_private_folder(path.parent)
-        mode = stat.S_IMODE(path.stat().st_mode) if path.is_file() else PRIVATE_FILE
-        beside.touch(PRIVATE_FILE)
-        beside.write_bytes(content)
-        beside.chmod(mode)
-        beside.replace(path)
+        with scratch(path.parent) as folder:
+            part = folder / "part"
+            with open(part, "xb", opener=_private) as file:
+                file.write(content)
+            part.chmod(_mode(path))
+            place(part, path)
     except (OSError, ValueError) as error:
-        with suppress(OSError, ValueError):
-            beside.unlink()
         raise DepthError(f"{path} could not be written ({why(error)}).", hint) from None
     return path
+
+
+def _rename_to_new(part: Path, path: Path) -> None:
+    """Give a file a name that nothing has.
+
+    Raises:
+        FileExistsError: something has it.
+    """
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A disk without hard links: an empty file takes the name, and makes way.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE))
+        part.replace(path)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, PRIVATE_FILE)
+
+
+def _mode(path: Path) -> int:
+    """The mode of the file that is there; that of a new one where there is none."""
+    with suppress(FileNotFoundError):
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode):
+            return stat.S_IMODE(mode)
+    return PRIVATE_FILE
+
+
+@contextmanager
+def scratch(beside: Path) -> Iterator[Path]:
+    """A folder for this process alone, removed when the block ends.
+
+    A mark in it names the process. Marked folders of processes that have ended are removed too.
+
+    Args:
+        beside: the folder to make it in.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    _sweep(beside)
+    folder = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=beside))
+    try:
+        owner = {"made_by": "depthtui", "host": platform.node(), "pid": os.getpid()}
+        (folder / _MARK).write_text(json.dumps(owner), encoding="utf-8")
+        yield folder
+    finally:
+        _remove(folder)
+
+
+def check_writable(folder: Path, hint: str = "Choose another folder.") -> None:
+    """See that files can be written to a folder, made or not; nothing is left behind.
+
+    Raises:
+        DepthError: they cannot.
+    """
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.is_dir())
+        missing = folder.relative_to(there)
+        if missing.parts and os.path.lexists(there / missing.parts[0]):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        with scratch(there) as work:
+            (work / missing).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise DepthError(f"{folder} cannot be written to ({why(error)}).", hint) from None
+
+
+def _sweep(beside: Path) -> None:
+    with os.scandir(beside) as entries:
+        found = [Path(entry.path) for entry in entries if entry.name.startswith(_SCRATCH)]
+    for folder in found:
+        if _is_abandoned(folder):
+            _remove(folder)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether this user's process made a folder, by the mark in it, and has ended."""
+    mark = folder / _MARK
+    try:
+        status = folder.lstat()
+        owner = parse_json(read_whole(mark, _LARGEST_MARK))
+        if not (
+            stat.S_ISDIR(status.st_mode)
+            and status.st_uid == os.getuid()
+            and owner.keys() == {"made_by", "host", "pid"}
+            and owner["made_by"] == "depthtui"
+        ):
+            return False
+        if owner["host"] != platform.node():
+            return time.time() - mark.lstat().st_mtime > _ABANDONED_AFTER
+        import psutil  # takes its time, and is needed after a crash alone
+
+        return not psutil.pid_exists(owner["pid"])
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError):
+        return False
+
+
+def _remove(folder: Path) -> None:
+    """Remove a scratch folder, its mark last: the mark proves what is left after a kill."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != _MARK:
+                path.unlink()
+        if os.listdir(folder) == [_MARK]:
+            (folder / _MARK).unlink()
+        folder.rmdir()
 
 
 def make_private_folder(folder: Path) -> None:

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import stat
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from depthtui.errors import DepthError
-from depthtui.files import expanded, parse_json, parse_toml, read_whole, write_whole
+from depthtui.files import (
+    check_writable,
+    expanded,
+    parse_json,
+    parse_toml,
+    read_whole,
+    scratch,
+    write_new,
+    write_over,
+    write_whole,
+)
 from tests.odd_files import ODD_FILES, put_odd_file
+
+
+@contextmanager
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A disk on which a file cannot be given its mode, the step after it is written."""
+
+    def fail(self: Path, mode: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "chmod", fail)
+        yield
 
 
 def test_a_write_that_fails_leaves_the_old_file(
@@ -19,17 +47,166 @@ def test_a_write_that_fails_leaves_the_old_file(
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-
-    def half(self: Path, content: bytes) -> None:
-        with self.open("wb") as file:
-            file.write(content[:1])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(DepthError, match="No space left"):
+    with full_disk(monkeypatch), pytest.raises(DepthError, match="No space left"):
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+class TestOthersFiles:
+    """What others have put into the folder of a file that is written."""
+
+    def test_planted_part_files_and_links_stay_as_they_are(self, tmp_path: Path) -> None:
+        precious = tmp_path / "precious"
+        precious.write_text("mine")
+        (tmp_path / f".file.{os.getpid()}.part").symlink_to(precious)
+        (tmp_path / ".depthtui-planted").symlink_to(tmp_path)
+        before = set(tmp_path.iterdir())
+        write_whole(tmp_path / "file", b"content")
+        assert precious.read_text() == "mine"
+        assert stat.S_IMODE(precious.stat().st_mode) != 0o600
+        assert not (tmp_path / "file").is_symlink()
+        assert set(tmp_path.iterdir()) == {*before, tmp_path / "file"}
+
+    def test_a_link_in_its_place_is_replaced_and_its_file_is_not(self, tmp_path: Path) -> None:
+        (tmp_path / "precious").write_text("mine")
+        (tmp_path / "precious").chmod(0o666)
+        (tmp_path / "file").symlink_to("precious")
+        write_whole(tmp_path / "file", b"content")
+        assert (tmp_path / "precious").read_text() == "mine"
+        assert (tmp_path / "file").read_bytes() == b"content"
+        assert stat.S_IMODE((tmp_path / "file").lstat().st_mode) == 0o600
+
+    @pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+    def test_a_new_file_takes_no_name_that_is_taken(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        if not links:
+            monkeypatch.setattr(os, "link", refuse)
+        write_new(tmp_path / "new", b"content")
+        assert modes(tmp_path) == {"new": "0o600"}
+        assert (tmp_path / "new").read_bytes() == b"content"
+        (tmp_path / "dangling").symlink_to("nowhere")
+        (tmp_path / "folder").mkdir()
+        for name in ("new", "dangling", "folder"):
+            with pytest.raises(DepthError, match="File exists"):
+                write_new(tmp_path / name, b"other")
+        assert (tmp_path / "new").read_bytes() == b"content"
+        assert {path.name for path in tmp_path.iterdir()} == {"new", "dangling", "folder"}
+
+    def test_only_depthtuis_own_file_is_written_over(self, tmp_path: Path) -> None:
+        def is_ours(path: Path) -> bool:
+            return path.read_bytes().startswith(b"ours")
+
+        for content in (b"ours, the first", b"ours, the second"):
+            write_over(tmp_path / "file", content, is_ours)
+        assert (tmp_path / "file").read_bytes() == b"ours, the second"
+        (tmp_path / "file").write_bytes(b"theirs")
+        with pytest.raises(DepthError, match="File exists"):
+            write_over(tmp_path / "file", b"ours", is_ours)
+        assert (tmp_path / "file").read_bytes() == b"theirs"
+
+    def test_two_that_write_at_once_share_no_part_file(self, tmp_path: Path) -> None:
+        with scratch(tmp_path) as one, scratch(tmp_path) as other:
+            assert one != other
+            assert (stat.S_IMODE(one.stat().st_mode)) == 0o700
+
+
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def put_scratch(path: Path, **owner: object) -> None:
+    """A folder as a process leaves it that is killed at its work."""
+    (path / "result").mkdir(parents=True)
+    (path / "result" / "part").write_text("half")
+    mark = {"made_by": "depthtui", "host": platform.node(), "pid": dead_process()} | owner
+    (path / "owner.json").write_text(json.dumps(mark))
+
+
+class TestAbandonedScratch:
+    """Scratch folders that processes have left behind, and what only looks like one."""
+
+    def test_that_of_a_dead_process_is_removed(self, tmp_path: Path) -> None:
+        put_scratch(tmp_path / ".depthtui-abcd1234")
+        write_whole(tmp_path / "file", b"")
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+    def test_that_of_another_host_is_removed_after_a_day(self, tmp_path: Path) -> None:
+        put_scratch(tmp_path / ".depthtui-old", host="another")
+        put_scratch(tmp_path / ".depthtui-new", host="another")
+        os.utime(tmp_path / ".depthtui-old" / "owner.json", (0, 0))
+        write_whole(tmp_path / "file", b"")
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".depthtui-new", "file"]
+
+    @pytest.mark.parametrize(
+        "owner",
+        [
+            {"pid": os.getpid()},
+            {"pid": "1"},
+            {"pid": 1 << 80},
+            {"made_by": "another"},
+            {"more": "of this"},
+        ],
+    )
+    def test_that_of_others_stays(self, tmp_path: Path, owner: dict[str, object]) -> None:
+        put_scratch(tmp_path / ".depthtui-other", **owner)
+        os.utime(tmp_path / ".depthtui-other", (0, 0))
+        write_whole(tmp_path / "file", b"")
+        assert (tmp_path / ".depthtui-other" / "result" / "part").read_text() == "half"
+
+    @pytest.mark.parametrize("kind", ODD_FILES)
+    def test_a_mark_that_is_no_file_is_none_and_is_not_waited_for(
+        self, tmp_path: Path, kind: str
+    ) -> None:
+        put_scratch(tmp_path / ".depthtui-odd")
+        put_odd_file(tmp_path / ".depthtui-odd" / "owner.json", kind)
+        write_whole(tmp_path / "file", b"")
+        assert (tmp_path / ".depthtui-odd" / "result" / "part").exists()
+
+    def test_without_a_mark_it_stays_whatever_its_age(self, tmp_path: Path) -> None:
+        for name in (".depthtui-backup", ".file.backup", f".file.{platform.node()}.1.abcd1234"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "thesis.txt").write_text("mine")
+            os.utime(tmp_path / name / "thesis.txt", (0, 0))
+            os.utime(tmp_path / name, (0, 0))
+        write_whole(tmp_path / "file", b"")
+        assert len(list(tmp_path.glob("*/thesis.txt"))) == 3
+
+    def test_a_link_to_one_leads_to_no_removal(self, tmp_path: Path) -> None:
+        put_scratch(tmp_path / "kept")
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / ".depthtui-link").symlink_to(tmp_path / "kept")
+        write_whole(tmp_path / "out" / "file", b"")
+        assert (tmp_path / "kept" / "result" / "part").exists()
+        assert (tmp_path / "out" / ".depthtui-link").is_symlink()
+
+
+class TestWritable:
+    def test_a_folder_that_can_be_made_is_and_is_not_made(self, tmp_path: Path) -> None:
+        for folder in (tmp_path, tmp_path / "new" / "below"):
+            check_writable(folder)
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        "name",
+        ["a" * 300, f"new/{'a' * 300}", "file", "file/below", "dangling", "dangling/below", "a\0b"],
+    )
+    def test_one_that_cannot_is_told(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "file").touch()
+        (tmp_path / "dangling").symlink_to("nowhere")
+        with pytest.raises(DepthError, match="cannot be written to"):
+            check_writable(tmp_path / name)
+        assert len(list(tmp_path.iterdir())) == 2
+
+    def test_a_system_folder_is_none(self) -> None:
+        with pytest.raises(DepthError, match="/proc/x cannot be written to"):
+            check_writable(Path("/proc/x"))
 
 
 def modes(folder: Path) -> dict[str, str]:
