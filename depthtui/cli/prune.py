@@ -54,7 +54,7 @@ def prune(model: str, layers: str, out: Path, spec: ModelSpec, given: Given) -> 
     from depthtui.cli.display import Display
     from depthtui.engine.control import Control
     from depthtui.engine.factory import Storage, make_engine
-    from depthtui.engine.pruning import check_is_free
+    from depthtui.engine.pruning import check_target
     from depthtui.errors import RunStopped
     from depthtui.models.reach import check_at_hand
 
@@ -62,7 +62,7 @@ def prune(model: str, layers: str, out: Path, spec: ModelSpec, given: Given) -> 
     spec = replace(spec, name=model)
     # What is wrong with a name or a folder is told before the model loads.
     check_at_hand(spec, storage.models_dir)
-    check_is_free(out)
+    check_target(out)
     control = Control()
     with Display(say) as display:
         engine = make_engine(storage, display.emit, say)

@@ -59,7 +59,7 @@ from depthtui.models.loading import LoadedModel, load, local_folder
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.models.pruning import write_pruned
 from depthtui.models.recipe import RECIPE, mergekit_recipe
-from depthtui.models.staging import staged
+from depthtui.models.staging import new_folder
 from depthtui.tracing.parameters import with_parameters
 from depthtui.tracing.parts import in_smaller_parts
 from depthtui.tracing.probe import probe_architecture
@@ -329,8 +329,9 @@ class Engine:
             keep_loaded: whether the model stays in memory while the other one is checked.
 
         Raises:
-            DepthError: no model is loaded, it cannot be written without these layers, there is
-                something in the folder, or no memory to check what was written.
+            DepthError: no model is loaded, it cannot be written without these layers, the folder
+                cannot be written or holds something, by the end at the latest, or there is no
+                memory to check what was written.
             RunStopped: `control` stopped it; nothing is left behind.
         """
         checkpoint = (control or Control()).checkpoint
@@ -341,12 +342,12 @@ class Engine:
 
         info = self._ready().info
         kept = pruning.layers_kept(info.n_layers, left_out)
-        pruning.check_is_free(folder)
+        pruning.check_target(folder)
         source = resolve(info.spec, self._models_dir)
         origin = local_folder(source, info.spec, self._models_dir, progress)
         progress(Progress("Reading what it says without these layers", 0, 0, "layers"))
         stack, expected = pruning.without_layers(self._able(), left_out)
-        with staged(folder, elsewhere="Choose another folder.") as staging:
+        with new_folder(folder) as staging:
             config = read_checked_config(origin, info.spec.trust_remote_code)
             write_pruned(origin, staging, config, stack, kept, progress)
             write_whole(staging / RECIPE, mergekit_recipe(info, self._models_dir, kept))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.errors import DepthError, RunStopped
+from depthtui.files import check_writable
 from depthtui.models.devices import execution_device
 from depthtui.models.loading import LoadedModel
 from depthtui.tracing.modules import (
@@ -64,13 +66,18 @@ def layers_kept(n_layers: int, left_out: Collection[int]) -> tuple[int, ...]:
     return kept
 
 
-def check_is_free(folder: Path) -> None:
-    """See that nothing lies where a model is to be written.
+def check_target(folder: Path) -> None:
+    """See that a model can be written to a folder, in which nothing is yet.
 
     Raises:
-        DepthError: something does.
+        DepthError: something is, or it cannot be written.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    check_writable(folder)
+    try:
+        is_free = not folder.is_symlink() and not os.listdir(folder)
+    except OSError as error:
+        is_free = isinstance(error, FileNotFoundError)
+    if not is_free:
         raise DepthError(f"There is something in {folder} already.", "Name a new folder.")
 
 

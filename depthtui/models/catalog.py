@@ -60,7 +60,7 @@ class ModelSource:
         path = Path(self.location)
         if self.kind == "gguf":
             return path.stem
-        return str(_provenance(path).get("name") or path.name)
+        return str(provenance(path).get("name") or path.name)
 
     def __str__(self) -> str:
         if self.kind == "demo":
@@ -334,14 +334,14 @@ def _store_listings(models_dir: Path) -> Iterator[ModelListing]:
         hidden = folder.name.startswith(".") or folder.name == DEMO_NAME
         if hidden or not _has_weights(folder):
             continue
-        provenance = _provenance(folder)
+        found = provenance(folder)
         yield ModelListing(
             name=str(folder.absolute()),
-            title=str(provenance.get("name") or folder.name),
+            title=str(found.get("name") or folder.name),
             kind="store",
             size=_size(folder),
             ready=True,
-            note=str(provenance.get("made_from", "")),
+            note=str(found.get("made_from", "")),
             facts=_facts(folder),
         )
 
@@ -404,7 +404,8 @@ def _has_weights(folder: Path) -> bool:
         return False
 
 
-def _provenance(folder: Path) -> dict[str, Any]:
+def provenance(folder: Path) -> dict[str, Any]:
+    """What depthtui wrote down of a model that it converted; empty for a folder of others."""
     try:
         found = parse_json(read_whole(folder / MADE_FROM, _LARGEST_CONFIG))
     except (OSError, ValueError):

