@@ -231,6 +231,7 @@ def save_settings(settings: Settings, path: Path | None = None) -> Path:
     """Let the file say these settings: of its lines, only those that say something else change.
 
     What is set back to its default goes; comments, and settings that depthtui doesn't know, stay.
+    Where the file is a link, as into a folder of dotfiles, the file that it names is written.
 
     Raises:
         DepthError: the file is broken already, or cannot be written.
@@ -255,11 +256,10 @@ def save_settings(settings: Settings, path: Path | None = None) -> Path:
             f"The settings file {path} has a value that cannot be written again.",
             "Remove settings that depthtui doesn't know from it.",
         ) from None
-    return write_whole(
-        path,
-        content,
-        hint="Set DEPTHTUI_CONFIG to a file that can be written.",
+    write_whole(
+        Path(os.path.realpath(path)), content, "Set DEPTHTUI_CONFIG to a file that can be written."
     )
+    return path
 
 
 def change_settings(changes: Mapping[str, Any], path: Path | None = None) -> Path:

@@ -345,3 +345,11 @@ def test_what_cannot_be_written_again_stays(file: Path, value: str) -> None:
         assert file.read_text() == text
     else:
         assert load_settings().top_k == 3
+
+
+def test_a_link_to_a_folder_of_dotfiles_stays_one(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "dotfiles.toml").write_text("# mine\n")
+    file.symlink_to(tmp_path / "dotfiles.toml")
+    assert save_settings(Settings(top_k=3)) == file
+    assert file.is_symlink()
+    assert (tmp_path / "dotfiles.toml").read_text() == "# mine\ntop_k = 3\n"

@@ -99,7 +99,7 @@ class TestNewFolder:
                     case _:
                         target.symlink_to("model-2")
 
-        with pytest.raises(DepthError, match="something in .* by now") as caught:
+        with pytest.raises(DepthError, match=r"something in .* by now") as caught:
             write()
         assert str(tmp_path / "model-3") in caught.value.hint
         assert (tmp_path / "model-3" / "weights").read_text() == "pruned"
