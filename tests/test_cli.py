@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import diskcache
 import pytest
 from rich.console import Console
 
@@ -694,14 +695,19 @@ class TestCache:
         (folder / "results").mkdir(parents=True)
         assert cli.main(["cache", command, "--cache-dir", str(folder)]) == 0
 
-    def test_a_cache_that_cannot_be_used_is_told(self, home: Path, capsys: Output) -> None:
-        (home / "cache" / "results" / "damaged-cache.db").mkdir(parents=True)
-        (home / "cache" / "results" / "cache.db").write_bytes(b"rubbish" * 1000)
-        for command in ("info", "list", "verify"):
-            assert cli.main(["cache", command]) == 1
-            err = capsys.readouterr().err
-            assert err.count("\n") == 1
-            assert "cannot be used" in err
+    @pytest.mark.parametrize("command", ["info", "list", "verify", "clear"])
+    def test_another_programs_cache_is_named_and_left(
+        self, home: Path, capsys: Output, command: str
+    ) -> None:
+        with diskcache.Cache(str(home / "proj" / "results")) as theirs:
+            theirs["k"] = "v"
+        assert cli.main(["cache", command, "--cache-dir", str(home / "proj")]) == 1
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        assert f"{home / 'proj' / 'results' / 'cache.db'} is left as it is" in err
+        assert "choose another --cache-dir" in err
+        with diskcache.Cache(str(home / "proj" / "results")) as theirs:
+            assert theirs["k"] == "v"
 
     @pytest.mark.parametrize("command", ["info", "list", "clear", "verify"])
     def test_looking_at_a_cache_does_not_make_one(

@@ -12,6 +12,7 @@ from depthtui.cli.help import Group
 from depthtui.cli.options import Given, cache_dir_option
 from depthtui.cli.output import print_table, say
 from depthtui.errors import DepthError
+from depthtui.files import why
 from depthtui.sizes import format_size
 
 if TYPE_CHECKING:
@@ -60,11 +61,11 @@ def list_(given: Given) -> None:
 @cache_dir_option
 def clear(given: Given) -> None:
     """Delete all results; models stay."""
-    folder, store = _store(given, even_broken=True)
+    folder, store = _store(given)
     try:
         count = store.clear()
     except OSError as error:
-        raise DepthError(f"{folder} cannot be emptied ({error.strerror}).") from None
+        raise DepthError(f"{folder} cannot be emptied ({why(error)}).") from None
     click.echo("1 entry deleted." if count == 1 else f"{count} entries deleted.")
 
 
@@ -79,11 +80,11 @@ def verify(given: Given) -> None:
     )
 
 
-def _store(given: Given, even_broken: bool = False) -> tuple[Path, Store]:
+def _store(given: Given) -> tuple[Path, Store]:
     """The results folder and its store, which is not made where there is none.
 
     Raises:
-        DepthError: the folder cannot be used, and not `even_broken`.
+        DepthError: the folder cannot be used.
     """
     from depthtui.data.store import open_store
 
@@ -92,8 +93,8 @@ def _store(given: Given, even_broken: bool = False) -> tuple[Path, Store]:
     problems: list[str] = []
     is_there = os.path.isdir(folder / "results")
     store = open_store(folder if is_there else None, settings.cache_limit, problems.append)
-    if is_there and not (store.on_disk or even_broken):
+    if is_there and not store.on_disk:
         raise DepthError(problems[0])
-    for problem in problems if store.on_disk else ():
+    for problem in problems:
         say(problem)
     return folder / "results", store

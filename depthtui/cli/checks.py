@@ -213,7 +213,7 @@ def check_cache(settings: Settings) -> Iterator[Check]:
             problem,
             "If that comes back, check the disk."
             if store.on_disk
-            else "`depthtui cache clear` starts a new one; --cache-dir names another folder.",
+            else "--cache-dir names another folder.",
         )
     if report.damaged:
         yield Check(

@@ -12,54 +12,41 @@ import dataclasses
 import hashlib
 import json
 import os
-import re
-import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import diskcache
-from diskcache.core import DEFAULT_SETTINGS, METADATA, MODE_BINARY, UNKNOWN
+from diskcache.core import MODE_BINARY, UNKNOWN
 
-from depthtui.files import PRIVATE_FILE, make_private_folder, open_regular, parse_json
+from depthtui.data.cache_index import (
+    EVICTION,
+    INDEX,
+    VALUE_MAGIC,
+    DamagedIndex,
+    ForeignIndex,
+    check_index,
+    is_damage,
+    is_value,
+    is_value_name,
+    set_aside,
+    value_files,
+)
+from depthtui.files import PRIVATE_FILE, open_regular, parse_json
 
 SCHEMA = 3
 """Part of every key: raise it when the meaning of cached bytes changes."""
 
 KINDS = ("result", "activations")
 
-_MAGIC = b"depthtui\x01"
 _DIGEST_SIZE = 32
-_FILENAME = re.compile(r"[0-9a-f]{2}[/\\][0-9a-f]{2}[/\\][0-9a-f]{28}\.val")
 _LOCK_TIMEOUT = 10.0  # seconds to wait for another process's transaction
 _UNFINISHED_AGE = 3600.0  # seconds after which a file without an entry is no longer being written
 _WRITING_AGE = 60.0  # the same where nearly all files have lost their entries
-_INDEX = "cache.db"
-_SET_ASIDE = "damaged-"
-_LARGEST_VALUE = 1 << 50  # bytes; what all of them add up to fits in 64 bits
-_LATEST = 1e11  # seconds since the epoch: the year 5138
-_TROUBLES = {  # of the disk or of others who use it: the index itself may be whole
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_INTERRUPT,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_NOLFS,
-    sqlite3.SQLITE_AUTH,
-}
-
-
-class _DamagedIndex(Exception):
-    """The index is not what diskcache and this module write."""
 
 
 class _Unreadable(Exception):
@@ -143,7 +130,8 @@ def _plain(value: Any) -> Any:
 def open_store(cache_dir: Path | None, limit_bytes: int, on_notice: Callable[[str], None]) -> Store:
     """Open the cache in `cache_dir/results`, or one that keeps nothing.
 
-    A damaged index is set aside, and a new one begun.
+    A damaged index is set aside, and a new one begun. Another program's stays as it is, and
+    nothing is kept.
 
     Args:
         cache_dir: the cache folder, made where missing; None to keep nothing.
@@ -155,28 +143,32 @@ def open_store(cache_dir: Path | None, limit_bytes: int, on_notice: Callable[[st
     folder = Path(cache_dir) / "results"
     try:
         return _store_in(folder, limit_bytes, on_notice)
-    except (*_FAILURES, _DamagedIndex) as error:
+    except ForeignIndex as error:
+        on_notice(
+            f"{folder / INDEX} is left as it is ({error}), and nothing is kept on disk: choose "
+            "another --cache-dir."
+        )
+    except (*_FAILURES, DamagedIndex) as error:
         on_notice(
             f"The cache folder {folder} cannot be used ({_reason(error)}): runs are not kept on "
             "disk in this session."
         )
-        return Store(None, folder, limit_bytes, on_notice)
+    return Store(None, folder, limit_bytes, on_notice)
 
 
 def _store_in(folder: Path, limit_bytes: int, on_notice: Callable[[str], None]) -> Store:
     try:
         return Store(_opened(folder, limit_bytes), folder, limit_bytes, on_notice)
-    except (_DamagedIndex, sqlite3.Error) as error:
-        if not _is_damage(error):
+    except (DamagedIndex, sqlite3.Error) as error:
+        if not is_damage(error):
             raise
         damage = _reason(error)
-    for path in folder.glob(f"{_INDEX}*"):
-        path.replace(folder / f"{_SET_ASIDE}{path.name}")
+    aside = set_aside(folder)
     store = Store(_opened(folder, limit_bytes), folder, limit_bytes, on_notice)
     store.remove_strays()
     on_notice(
         f"The index of the cache in {folder} was damaged ({damage}): it was set aside as "
-        f"{_SET_ASIDE}{_INDEX} and a new one begun; results are computed again."
+        f"{aside.relative_to(folder)} and a new one begun; results are computed again."
     )
     return store
 
@@ -185,21 +177,20 @@ def _opened(folder: Path, limit_bytes: int) -> _Cache:
     """The cache in a folder, its index seen to be whole.
 
     Raises:
-        _DamagedIndex, sqlite3.Error, OSError, diskcache.Timeout: it cannot be used.
+        DamagedIndex, ForeignIndex, sqlite3.Error, OSError, diskcache.Timeout: it cannot be used.
     """
-    make_private_folder(folder)
-    _check_index(folder)
+    check_index(folder, _LOCK_TIMEOUT)
     try:
         return _Cache(
             str(folder),
             timeout=_LOCK_TIMEOUT,
             disk=_FileDisk,
             size_limit=limit_bytes,
-            eviction_policy="least-recently-used",
+            eviction_policy=EVICTION,
         )
     except (TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
         # diskcache takes what it finds in its tables as it is.
-        raise _DamagedIndex(str(error)) from error
+        raise DamagedIndex(str(error)) from error
 
 
 class Store:
@@ -282,22 +273,18 @@ class Store:
         return StoreInfo(folder, self._limit, len(entries), total, kinds)
 
     def clear(self) -> int:
-        """Empty the cache and return how many entries went; a broken one is removed whole.
+        """Empty the cache and return how many entries were deleted.
 
         Raises:
-            OSError: the folder cannot be emptied.
+            OSError: it cannot be emptied.
         """
-        count = 0
-        if self._folder is not None:
-            _remove(self._folder.glob(f"{_SET_ASIDE}{_INDEX}*"))
-        if self._cache is not None:
-            with contextlib.suppress(*_FAILURES):
-                count = self._cache.clear()
-                self._remove_orphans(self._cache, age=0.0)
-                return count
-            self._cache.close()
-        if self._folder is not None and self._folder.is_dir():
-            _remove([*self._folder.glob(f"{_INDEX}*"), *_value_files(self._folder)])
+        if self._cache is None:
+            return 0
+        try:
+            count = int(self._cache.clear())
+            self._remove_orphans(self._cache, age=0.0)
+        except _FAILURES as error:
+            raise OSError(_reason(error)) from error
         return count
 
     def verify(self) -> VerifyReport:
@@ -352,12 +339,13 @@ class Store:
         oldest = time.time() - age
         count = 0
         assert self._folder is not None
-        for path in _value_files(self._folder):
+        for path in value_files(self._folder):
             with contextlib.suppress(OSError):
                 if str(path.relative_to(self._folder)) in known or path.stat().st_mtime > oldest:
                     continue
-                path.unlink()
-                count += 1
+                if is_value(path, begun=True):
+                    path.unlink()
+                    count += 1
         return count
 
     def _failed(self, action: str, error: Exception) -> None:
@@ -405,7 +393,7 @@ class _FileDisk(diskcache.Disk):  # type: ignore[misc]
         return size, MODE_BINARY, filename, None
 
     def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> BinaryIO:
-        if mode != MODE_BINARY or value is not None or not _is_ours(filename):
+        if mode != MODE_BINARY or value is not None or not is_value_name(filename):
             raise _Damaged("it is of a kind that depthtui never writes")
         path = Path(self._directory, str(filename))
         try:
@@ -423,7 +411,7 @@ class _FileDisk(diskcache.Disk):  # type: ignore[misc]
         return size
 
     def remove(self, file_path: str) -> None:
-        if _is_ours(file_path):
+        if is_value_name(file_path):
             super().remove(file_path)
 
 
@@ -463,11 +451,11 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]
             return None
 
 
-_HEADER_SIZE = len(_MAGIC) + _DIGEST_SIZE
+_HEADER_SIZE = len(VALUE_MAGIC) + _DIGEST_SIZE
 
 
 def _header(value: bytes) -> bytes:
-    return _MAGIC + hashlib.blake2b(value, digest_size=_DIGEST_SIZE).digest()
+    return VALUE_MAGIC + hashlib.blake2b(value, digest_size=_DIGEST_SIZE).digest()
 
 
 def _unwrap(file: BinaryIO, size: int) -> bytes:
@@ -486,81 +474,6 @@ def _entry(key: str, tag: str | None, size: int, last_used: float) -> Entry:
         return Entry(str(key), str(labels["kind"]), str(labels["description"]), size, last_used)
     except (ValueError, KeyError, TypeError):
         return Entry(str(key), "unknown", "", size, last_used)
-
-
-def _is_ours(filename: object) -> bool:
-    return isinstance(filename, str) and _FILENAME.fullmatch(filename) is not None
-
-
-def _value_files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.glob("*/*/*.val") if _is_ours(str(path.relative_to(folder))))
-
-
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _check_index(folder: Path) -> None:
-    """See that the index is whole, and that it can be written to.
-
-    Its write lock is taken and released: diskcache would wait a minute for it.
-
-    Raises:
-        OSError: the folder cannot be written.
-        sqlite3.Error: the index is broken, read-only or locked for long.
-        _DamagedIndex: it holds what diskcache and this module never write.
-    """
-    for path in folder.glob(f"{_INDEX}*"):
-        if path.exists() and not path.is_file():
-            raise _DamagedIndex("it is no ordinary file")
-    path = folder / _INDEX
-    if not path.exists():
-        path.touch(PRIVATE_FILE)
-    with contextlib.closing(sqlite3.connect(path, timeout=_LOCK_TIMEOUT)) as index:
-        (found,) = index.execute("PRAGMA integrity_check(1)").fetchone()
-        if found != "ok":
-            raise _DamagedIndex(str(found).splitlines()[-1])
-        tables = {name for (name,) in index.execute("SELECT name FROM sqlite_master")}
-        known = DEFAULT_SETTINGS | METADATA
-        if "Settings" in tables and not all(
-            key in known and type(value) is type(known[key])
-            for key, value in index.execute("SELECT key, value FROM Settings")
-        ):
-            raise _DamagedIndex("it has settings that depthtui never writes")
-        columns = "key, raw, tag, size, access_time, expire_time, filename"
-        if "Cache" in tables and not all(
-            _is_row_of_ours(*row) for row in index.execute(f"SELECT {columns} FROM Cache")
-        ):
-            raise _DamagedIndex("it has entries that depthtui never writes")
-        index.execute("BEGIN IMMEDIATE")
-        index.execute("ROLLBACK")
-
-
-def _is_row_of_ours(
-    key: Any, raw: Any, tag: Any, size: Any, access_time: Any, expire_time: Any, filename: Any
-) -> bool:
-    """Whether an entry's columns are of the kinds that diskcache stores for this module."""
-    return (
-        isinstance(key, str)
-        and raw == 1
-        and isinstance(tag, str)
-        and isinstance(size, int)
-        and 0 <= size <= _LARGEST_VALUE
-        and isinstance(access_time, float)
-        and 0 <= access_time <= _LATEST
-        and expire_time is None
-        and isinstance(filename, str | None)
-    )
-
-
-def _is_damage(error: Exception) -> bool:
-    """Whether the index itself is at fault; what the disk or others do is no damage."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-    return isinstance(error, _DamagedIndex) or code & 0xFF not in _TROUBLES
 
 
 def _reason(error: Exception) -> str:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import diskcache
 import numpy as np
 import pytest
 
@@ -193,9 +194,6 @@ DAMAGES = (
     "INSERT INTO Settings VALUES ('disk_x', 1)",
     "INSERT INTO Settings VALUES ('get', 1)",
     "UPDATE Settings SET value = 'x' WHERE key = 'tag_index'",
-    "UPDATE Cache SET key = CAST(key AS BLOB)",
-    "UPDATE Cache SET tag = NULL",
-    "UPDATE Cache SET tag = CAST(x'ff' AS TEXT)",
     "UPDATE Cache SET size = 'x'",
     "UPDATE Cache SET size = NULL",
     "UPDATE Cache SET size = 9223372036854775807",
@@ -303,8 +301,8 @@ class TestDamage:
         mended = open_()
         assert mended.on_disk
         assert len(notices) == 1
-        assert "set aside as damaged-cache.db and a new one begun" in notices[0]
-        assert os.path.lexists(tmp_path / "results" / "damaged-cache.db")
+        (aside,) = tmp_path.glob("results/damaged-*/cache.db")
+        assert f"set aside as damaged-{aside.parent.name[8:]}/cache.db and a new one" in notices[0]
         assert not old.exists(), "a value that nothing leads to"
         assert mended.get(key) is None
         assert (mended.entries(), mended.info().entries) == ([], 0)
@@ -313,8 +311,38 @@ class TestDamage:
         mended.close()
         assert open_().get(key) == b"value"
         assert open_().clear() == 1
-        assert not os.path.lexists(tmp_path / "results" / "damaged-cache.db")
+        assert os.path.lexists(aside), "what was set aside is no result"
         assert len(notices) == 1
+
+    @pytest.mark.parametrize("damage", [b"", b"rubbish" * 1000, b"SQLite format 3\0" + bytes(84)])
+    @pytest.mark.parametrize("mark", ["a value", "an id", "nothing"])
+    def test_a_damaged_index_is_set_aside_where_something_proves_whose_it_is(
+        self,
+        open_: Callable[..., Store],
+        tmp_path: Path,
+        notices: list[str],
+        mark: str,
+        damage: bytes,
+    ) -> None:
+        path = tmp_path / "results" / "cache.db"
+        store = open_()
+        store.close()
+        header = path.read_bytes()[:100]
+        if mark == "a value":
+            put(store, "run", b"value")
+            store.close()
+        if mark == "an id":
+            damage = header + b"rubbish" * 1000
+        path.write_bytes(damage)
+        reopened = open_()
+        is_known = mark != "nothing" or not damage
+        assert reopened.on_disk == is_known
+        if not is_known:
+            assert "choose another --cache-dir" in notices[0]
+            assert str(path) in notices[0]
+            assert path.read_bytes() == damage
+            assert reopened.clear() == 0
+            assert path.read_bytes() == damage
 
     @pytest.mark.parametrize("kind", ODD_FILES)
     def test_what_is_no_ordinary_file_is_no_value(
@@ -370,6 +398,126 @@ class TestDamage:
         assert store.get(key) is None
         assert store.get(key) is None
         assert len(notices) == 1
+
+
+ANOTHER_PROGRAMS = {
+    "a diskcache": "",
+    "a diskcache that evicts as depthtui does": "policy",
+    "a diskcache that stores texts": "tag",
+    "no diskcache": "CREATE TABLE Settings (name, value); INSERT INTO Settings VALUES (1, 2)",
+    "one with a table more": "CREATE TABLE more (one); INSERT INTO more VALUES (1)",
+    "one with an id": "PRAGMA application_id = 7",
+}
+
+
+def make_another_programs(folder: Path, kind: str) -> None:
+    """A database of another program under the name of the index."""
+    how = ANOTHER_PROGRAMS[kind]
+    if how.isupper() or " " in how:
+        folder.mkdir(parents=True)
+        with contextlib.closing(sqlite3.connect(folder / "cache.db")) as index:
+            index.executescript(how)
+        return
+    policy = "least-recently-used" if how else "least-recently-stored"
+    with diskcache.Cache(str(folder), eviction_policy=policy) as cache:
+        cache.set("an experiment", "precious " * 10_000, tag="text" if how == "tag" else None)
+
+
+def all_files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith(("-wal", "-shm"))
+    }
+
+
+class TestAnotherProgramsIndex:
+    @pytest.mark.parametrize("kind", ANOTHER_PROGRAMS)
+    def test_it_is_left_as_it_is_and_told(
+        self, open_: Callable[..., Store], tmp_path: Path, notices: list[str], kind: str
+    ) -> None:
+        make_another_programs(tmp_path / "results", kind)
+        before = all_files(tmp_path)
+        store = open_()
+        assert not store.on_disk
+        (notice,) = notices
+        assert str(tmp_path / "results" / "cache.db") in notice
+        assert "choose another --cache-dir" in notice
+        assert store.clear() == 0
+        put(store, "run", b"value")
+        assert store.verify().orphans == 0
+        assert store.remove_strays() == 0
+        assert all_files(tmp_path) == before
+
+    def test_one_beside_values_of_depthtui_is_left_too(
+        self, open_: Callable[..., Store], tmp_path: Path
+    ) -> None:
+        store = open_()
+        put(store, "run", b"value")
+        store.close()
+        (tmp_path / "results" / "cache.db").unlink()
+        with contextlib.closing(sqlite3.connect(tmp_path / "results" / "cache.db")) as index:
+            index.execute("CREATE TABLE notes (text)")
+        before = all_files(tmp_path)
+        assert not open_().on_disk
+        assert all_files(tmp_path) == before
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "UPDATE Cache SET key = CAST(key AS BLOB)",
+            "UPDATE Cache SET key = 'an experiment'",
+            "UPDATE Cache SET tag = NULL",
+            "UPDATE Cache SET tag = 'text'",
+        ],
+    )
+    def test_depthtuis_own_with_entries_of_another_is_left_too(
+        self, open_: Callable[..., Store], tmp_path: Path, change: str
+    ) -> None:
+        store = open_()
+        put(store, "run", b"value")
+        store.close()
+        damage_index(tmp_path, change)
+        before = all_files(tmp_path)
+        assert not open_().on_disk
+        assert all_files(tmp_path) == before
+
+    def test_files_beside_the_index_and_values_of_others_stay(
+        self, open_: Callable[..., Store], tmp_path: Path
+    ) -> None:
+        store = open_()
+        put(store, "run", b"value")
+        theirs = tmp_path / "results" / "aa" / "bb" / f"{'c' * 28}.val"
+        theirs.parent.mkdir(parents=True)
+        backup = tmp_path / "results" / "cache.db.backup"
+        former = tmp_path / "results" / "damaged-cache.db"
+        for path in (theirs, backup, former):
+            path.write_text("mine")
+            os.utime(path, (0, 0))
+        assert store.verify().orphans == 0
+        assert store.clear() == 1
+        store.close()
+        damage_index(tmp_path, "UPDATE Settings SET value = 'x' WHERE key = 'tag_index'")
+        assert open_().on_disk
+        assert [path.read_text() for path in (theirs, backup, former)] == ["mine"] * 3
+
+
+@pytest.mark.parametrize("entries", [0, 2])
+def test_a_cache_of_the_version_before_opens(
+    open_: Callable[..., Store], tmp_path: Path, notices: list[str], entries: int
+) -> None:
+    store = open_()
+    keys = [put(store, str(number), b"value") for number in range(entries)]
+    store.close()
+    path = tmp_path / "results" / "cache.db"
+    with contextlib.closing(sqlite3.connect(path)) as index:
+        index.execute("PRAGMA application_id = 0")
+    again = open_()
+    assert [again.get(key) for key in keys] == [b"value"] * entries
+    again.close()
+    with contextlib.closing(sqlite3.connect(path)) as index:
+        assert index.execute("PRAGMA application_id").fetchone() != (0,)
+    assert notices == []
 
 
 class TestLimit:

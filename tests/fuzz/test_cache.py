@@ -41,8 +41,9 @@ def use(folder: Path) -> None:
         assert store.get(key) in (None, *VALUES.values())
     assert store.info().entries == len(store.entries())
     store.verify()
-    store.put("new", b"value", "another", KINDS[1])
-    assert store.get("new") == b"value" or not store.on_disk or notices
+    new = make_key("result", number="new")
+    store.put(new, b"value", "another", KINDS[1])
+    assert store.get(new) == b"value" or not store.on_disk or notices
     store.clear()
     store.close()
     assert all("\n" not in notice for notice in notices)

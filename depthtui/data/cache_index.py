@@ -1,0 +1,220 @@
+"""The index of the disk cache: whether it is depthtui's own, and whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from diskcache.core import DEFAULT_SETTINGS, METADATA
+
+from depthtui.files import PRIVATE_FILE, make_private_folder, open_regular
+
+INDEX = "cache.db"
+VALUE_MAGIC = b"depthtui\x01"
+"""The first bytes of a value's file."""
+
+EVICTION = "least-recently-used"
+
+_PARTS = (INDEX, f"{INDEX}-wal", f"{INDEX}-shm", f"{INDEX}-journal")
+_OUR_ID = int.from_bytes(b"dpth")
+"""SQLite's application id of an index that depthtui made."""
+
+_HEADER = b"SQLite format 3\0"
+_ID_PLACE = slice(68, 72)
+_VALUE_NAME = re.compile(r"[0-9a-f]{2}[/\\][0-9a-f]{2}[/\\][0-9a-f]{28}\.val")
+_KEY = re.compile(r"[0-9a-f]{64}")
+_LARGEST_VALUE = 1 << 50  # bytes; what all of them add up to fits in 64 bits
+_LATEST = 1e11  # seconds since the epoch: the year 5138
+_TROUBLES = {  # of the disk or of others who use it: the index itself may be whole
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_AUTH,
+}
+
+
+class DamagedIndex(Exception):
+    """The index is not what diskcache and depthtui write."""
+
+
+class ForeignIndex(Exception):
+    """The index is another program's, or nothing proves that it is depthtui's."""
+
+
+def check_index(folder: Path, timeout: float) -> None:
+    """See that the index is depthtui's, whole, and can be written to; made where missing.
+
+    Its write lock is taken and released: diskcache would wait a minute for it.
+
+    Args:
+        folder: made where missing.
+        timeout: seconds to wait for another process's transaction.
+
+    Raises:
+        OSError: the folder cannot be written.
+        sqlite3.Error: the index is broken, read-only or locked for long.
+        DamagedIndex: it holds what diskcache and depthtui never write.
+        ForeignIndex: it is a whole database that depthtui did not make.
+    """
+    make_private_folder(folder)
+    for path in _parts(folder):
+        if path.exists() and not path.is_file():
+            raise DamagedIndex("it is no ordinary file")
+    path = folder / INDEX
+    if not path.exists():
+        path.touch(PRIVATE_FILE)
+    with contextlib.closing(sqlite3.connect(path, timeout=timeout)) as index:
+        if not _is_ours(index):
+            raise ForeignIndex("another program made it, or uses it too")
+        (found,) = index.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise DamagedIndex(str(found).splitlines()[-1])
+        tables = _tables(index)
+        if "Settings" in tables and not _has_known_settings(index):
+            raise DamagedIndex("it has settings that depthtui never writes")
+        if "Cache" in tables and not _has_sound_numbers(index):
+            raise DamagedIndex("it has entries that depthtui never writes")
+        index.execute("BEGIN IMMEDIATE")
+        index.execute(f"PRAGMA application_id = {_OUR_ID}")
+        index.execute("COMMIT")
+
+
+def set_aside(folder: Path) -> Path:
+    """Move a damaged index into a folder of its own, and return its new place.
+
+    Raises:
+        ForeignIndex: nothing proves that it is depthtui's.
+        OSError: it cannot be moved.
+    """
+    if not (_has_our_id(folder / INDEX) or any(map(is_value, value_files(folder)))):
+        raise ForeignIndex("it is damaged, or another program's")
+    aside = Path(tempfile.mkdtemp(prefix="damaged-", dir=folder))
+    for path in _parts(folder):
+        if os.path.lexists(path):
+            path.rename(aside / path.name)
+    return aside / INDEX
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether the index itself is at fault; what the disk or others do is no damage."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    return isinstance(error, DamagedIndex) or code & 0xFF not in _TROUBLES
+
+
+def value_files(folder: Path) -> Iterator[Path]:
+    """The files in a cache folder with names as values have them."""
+    return (path for path in folder.glob("*/*/*.val") if is_value_name(path.relative_to(folder)))
+
+
+def is_value_name(filename: object) -> bool:
+    """Whether a path, relative to the cache folder, is one of a value's file."""
+    return _VALUE_NAME.fullmatch(str(filename)) is not None
+
+
+def is_value(path: Path, begun: bool = False) -> bool:
+    """Whether depthtui wrote a file, by its first bytes.
+
+    Args:
+        path: the file.
+        begun: whether to count one that breaks off before, or in, these bytes.
+    """
+    try:
+        with open_regular(path) as file:
+            head = file.read(len(VALUE_MAGIC))
+    except OSError:
+        return False
+    return head == VALUE_MAGIC or (begun and VALUE_MAGIC.startswith(head))
+
+
+def _parts(folder: Path) -> list[Path]:
+    return [folder / name for name in _PARTS]
+
+
+def _is_ours(index: sqlite3.Connection) -> bool:
+    """Whether an index is empty, or made by depthtui and holds no entry of another program.
+
+    Earlier versions gave it no application id: then the eviction policy has to be depthtui's too.
+    """
+    (id_,) = index.execute("PRAGMA application_id").fetchone()
+    tables = _tables(index)
+    if not tables:
+        return id_ in (0, _OUR_ID)
+    try:
+        made_here = id_ == _OUR_ID or (id_ == 0 and _looks_like_an_earlier_one(index, tables))
+        return made_here and ("Cache" not in tables or _has_our_labels(index))
+    except sqlite3.OperationalError as error:
+        if id_ != _OUR_ID and error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
+            return False  # a column is not there
+        raise
+
+
+def _looks_like_an_earlier_one(index: sqlite3.Connection, tables: set[str]) -> bool:
+    policy = "SELECT value FROM Settings WHERE key = 'eviction_policy'"
+    return (
+        "Settings" in tables
+        and tables <= {"Cache", "Settings"}
+        and index.execute(policy).fetchone() == (EVICTION,)
+    )
+
+
+def _has_our_labels(index: sqlite3.Connection) -> bool:
+    """Whether all entries have keys and labels as depthtui alone makes them."""
+    return all(
+        isinstance(key, str)
+        and _KEY.fullmatch(key) is not None
+        and raw == 1
+        and isinstance(tag, str)
+        and tag.startswith('{"kind": "')
+        for key, raw, tag in index.execute("SELECT key, raw, tag FROM Cache")
+    )
+
+
+def _has_our_id(path: Path) -> bool:
+    try:
+        with open_regular(path) as file:
+            header = file.read(100)
+    except OSError:
+        return False
+    return header.startswith(_HEADER) and int.from_bytes(header[_ID_PLACE]) == _OUR_ID
+
+
+def _tables(index: sqlite3.Connection) -> set[str]:
+    select = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
+    return {name for (name,) in index.execute(select)}
+
+
+def _has_known_settings(index: sqlite3.Connection) -> bool:
+    known = DEFAULT_SETTINGS | METADATA
+    return all(
+        key in known and type(value) is type(known[key])
+        for key, value in index.execute("SELECT key, value FROM Settings")
+    )
+
+
+def _has_sound_numbers(index: sqlite3.Connection) -> bool:
+    """Whether the other columns are of the kinds that diskcache stores for depthtui."""
+    columns = "size, access_time, expire_time, filename"
+    return all(
+        isinstance(size, int)
+        and 0 <= size <= _LARGEST_VALUE
+        and isinstance(access_time, float)
+        and 0 <= access_time <= _LATEST
+        and expire_time is None
+        and isinstance(filename, str | None)
+        for size, access_time, expire_time, filename in index.execute(
+            f"SELECT {columns} FROM Cache"
+        )
+    )
