@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import diskcache
 import pytest
@@ -412,15 +413,48 @@ class TestRun:
         assert "/no/such/model" in capsys.readouterr().err
         assert engines == []
 
-    def test_a_folder_that_cannot_be_written(
-        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    @pytest.mark.parametrize("name", ["file/out", "a" * 300, "/proc/x"])
+    def test_a_folder_that_cannot_be_written_is_told_before_a_model_loads(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output, name: str
     ) -> None:
         (home / "file").touch()
-        out_dir = str(home / "file" / "out")
-        assert cli.main(["run", "demo", "--prompt", "x", "--out", out_dir]) == 1
+        assert cli.main(["run", "demo", "--prompt", "x", "--out", str(home / name)]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "cannot be written to" in err
+        assert engines == []
+
+    def test_a_file_of_others_is_told_before_a_model_loads(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    ) -> None:
+        path = home / "notes" / "summary.md"
+        path.parent.mkdir()
+        path.write_text("mine")
+        command = ["run", "demo", "--prompt", "x", "--out", str(path.parent)]
+        assert cli.main([*command, "--format", "md"]) == 1
+        assert f"{path} is no report of depthtui" in capsys.readouterr().err
+        assert engines == []
+        assert cli.main(command) == 0, "of other formats there are files"
+        assert cli.main(command) == 0, "a report of before is replaced"
+        assert path.read_text() == "mine"
+
+    def test_a_file_of_others_that_appears_meanwhile_stays(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output, monkeypatch: Any
+    ) -> None:
+        path = home / "out" / "summary.json"
+
+        def meanwhile(*_: object) -> bytes:
+            path.parent.mkdir()
+            path.write_text("mine")
+            return b"a summary"
+
+        monkeypatch.setattr("depthtui.report.export.summary_json", meanwhile)
+        assert cli.main(["run", "demo", "--prompt", "x", "--out", str(home / "out")]) == 1
         out, err = capsys.readouterr()
         assert "cosine" in out, "what was computed is shown all the same"
-        assert "could not be written" in err.splitlines()[-1]
+        assert "wrote" not in out
+        assert "summary.json could not be written (File exists)" in err
+        assert path.read_text() == "mine"
 
     def test_a_cache_that_cannot_be_used_is_no_failure(
         self, engines: list[ScriptedEngine], home: Path, capsys: Output

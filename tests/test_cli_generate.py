@@ -73,6 +73,23 @@ def test_files_are_written_and_failures_told(
     assert len(json.loads((out / "generation.json").read_text())["generations"]) == 1
 
 
+@pytest.mark.parametrize("name", ["file/out", "notes"])
+def test_a_folder_that_cannot_be_written_is_told_before_a_model_loads(
+    engines: list[ScriptedEngine],
+    tmp_path: Path,
+    name: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "generation.json").write_text("mine")
+    assert cli.main(["generate", "demo", "--prompt", "x", "--out", str(tmp_path / name)]) == 1
+    told = capsys.readouterr()
+    assert "cannot be written to" in told.err or "is no report of depthtui" in told.err
+    assert told.out == ""
+    assert engines == []
+
+
 @pytest.mark.parametrize("option", ["--temperature", "--top-p", "--kl-threshold"])
 def test_nan_is_no_number(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["generate", "demo", "--prompt", "x", option, "nan"]) == 2

@@ -66,6 +66,14 @@ def test_a_published_lens_goes_in_and_out(model: str, home: Path, capsys: Output
     held = torch.load(home / "out.pt", weights_only=True)
     assert held["n_prompts"] == 9
     assert all(torch.equal(held["J"][block], jacobians[block]) for block in range(3))
+    precious = home / "model.safetensors"
+    precious.write_text("mine")
+    capsys.readouterr()
+    assert main(["lens", "export", name, str(precious)]) == 1
+    told = capsys.readouterr()
+    assert f"{precious} could not be written (File exists)" in told.err
+    assert "wrote" not in told.out
+    assert precious.read_text() == "mine"
 
 
 @pytest.mark.parametrize(

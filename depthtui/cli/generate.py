@@ -64,7 +64,7 @@ def generate(
     MODEL is `demo`, a hub id, a local folder or a GGUF file. The answers that prompts bring
     are left out. Ctrl-c ends the text and keeps what was written.
     """
-    output.check()
+    output.check("generations")
     settings = given.settings()
     prompts = gather_prompts(asked, settings).prompts
 

@@ -148,7 +148,7 @@ def import_(file: Path, model: str, spec: ModelSpec, given: Given) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @cache_dir_option
 def export(name: str, file: Path, given: Given) -> None:
-    """Write the Jacobian lens NAME to FILE, in the published format."""
+    """Write the Jacobian lens NAME to a new FILE, in the published format."""
     from depthtui.lenses.files import read_any, write_published
 
     write_published(read_any(_named(name, given)), file)

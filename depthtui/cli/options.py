@@ -23,7 +23,7 @@ from depthtui.data.run_settings import (
 )
 from depthtui.errors import DepthError, shown
 from depthtui.options import Option, WrongValue, options_of
-from depthtui.report.formats import Subject, format_help, format_titles
+from depthtui.report.formats import Subject, check_folder, format_help, format_titles
 from depthtui.settings import Settings, datasets_dir, load_settings
 from depthtui.sizes import parse_size
 
@@ -184,9 +184,16 @@ class OutOptions:
     out: Path | None
     formats: tuple[str, ...] | None
 
-    def check(self) -> None:
-        """Refuse formats of nothing."""
-        if self.formats and self.out is None:
+    def check(self, subject: Subject) -> None:
+        """See, before anything is computed, that it can be written.
+
+        Raises:
+            UsageError: there are formats of nothing.
+            DepthError: the folder cannot be written, or holds another file of the same name.
+        """
+        if self.out is not None:
+            check_folder(self.out, subject, self.formats or ["json"])
+        elif self.formats:
             raise click.UsageError("--format needs --out FOLDER.")
 
 

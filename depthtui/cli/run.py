@@ -60,7 +60,7 @@ def run(
 
     MODEL is `demo`, a hub id, a local folder or a GGUF file.
     """
-    output.check()
+    output.check("runs")
     if protocol is not None:
         asked, dataset, given = under_paper_protocol(asked, dataset, given)
     settings = given.settings()

@@ -26,6 +26,7 @@ from depthtui.cli.output import print_written, say
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, shown
 from depthtui.log import log_bug
+from depthtui.report.formats import check_folder
 from depthtui.settings import Settings, datasets_dir
 
 if TYPE_CHECKING:
@@ -212,6 +213,8 @@ def sweep(
     settings = given.settings()
     plan = _plan(plan_file, asked, settings, given, spec)
     path = out or default_folder(plan, settings.cache_folder)
+    is_whole = shard is None or shard.count == 1
+    check_folder(path, "sweeps", formats if is_whole else [])
     folder = SweepFolder(path, say, shard.suffix if shard else "")
     try:
         if cluster.ray:
@@ -223,8 +226,8 @@ def sweep(
     except KeyboardInterrupt:
         say(f"Stopped. What is done is in {path}; the same command goes on from there.")
         raise
-    _report(outcome, path, formats, write=shard is None or shard.count == 1)
-    if shard is not None and shard.count > 1:
+    _report(outcome, path, formats, write=is_whole)
+    if shard is not None and not is_whole:
         say(f"Part {shard.index} of {shard.count} is in {path}. Join them with --merge.")
     return 1 if outcome.failures else 0
 
@@ -331,6 +334,7 @@ def _merge(parts: Sequence[Path], out: Path, formats: tuple[str, ...] | None) ->
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.merge import merge_sweeps
 
+    check_folder(out, "sweeps", formats)
     outcome = merge_sweeps(parts, SweepFolder(out, say), say)
     _report(outcome, out, formats, write=True)
     return 1 if outcome.failures else 0

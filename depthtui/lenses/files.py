@@ -20,7 +20,7 @@ from torch import Tensor
 from depthtui.data.checked import checked
 from depthtui.data.lens import LensFit
 from depthtui.errors import DepthError
-from depthtui.files import parse_json, write_whole
+from depthtui.files import parse_json, write_new, write_whole
 from depthtui.lenses.jacobian import JacobianSums
 from depthtui.lenses.maps import DepthMap, LensMaps
 
@@ -279,10 +279,10 @@ def read_published(path: Path, n_layers: int, width: int) -> LensMaps:
 
 
 def write_published(maps: LensMaps, path: Path) -> None:
-    """Write a Jacobian lens in the published format.
+    """Write a Jacobian lens in the published format to a new file.
 
     Raises:
-        DepthError: it is of another kind, or the file cannot be written.
+        DepthError: it is of another kind, or the file is there already or cannot be written.
     """
     if maps.fit.kind != "jacobian":
         raise DepthError(
@@ -299,7 +299,7 @@ def write_published(maps: LensMaps, path: Path) -> None:
     }
     content = io.BytesIO()
     torch.save(document, content)
-    write_whole(path, content.getvalue())
+    write_new(path, content.getvalue())
 
 
 def _opened(path: Path) -> Any:

@@ -75,7 +75,6 @@ def _report(
 ) -> Report:
     return Report(
         "runs",
-        "summary",
         lambda: run_document(
             groups,
             settings,

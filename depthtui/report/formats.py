@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from depthtui.files import write_whole
+from depthtui.errors import DepthError
+from depthtui.files import check_writable, open_regular, write_over
 
 if TYPE_CHECKING:
     from depthtui.report.blocks import Document
@@ -16,8 +19,18 @@ if TYPE_CHECKING:
 Subject: TypeAlias = Literal["runs", "generations", "sweeps"]
 """What reports are about."""
 
+FILE_NAMES: Mapping[Subject, str] = {
+    "runs": "summary",
+    "generations": "generation",
+    "sweeps": "report",
+}
+"""What the files of a report are called, without their endings, where nobody names them."""
+
 Files: TypeAlias = Mapping[str, bytes]
 """What stands between a file's name and its ending, mostly nothing -> content."""
+
+_BEGINNING = 1 << 16
+"""Bytes; names of models come before what a report is known by."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,8 @@ class Format:
     Attributes:
         name: on the command line, and the ending of its files.
         title: for people.
+        begins: a pattern that the beginning of its files matches, in every version: depthtui
+            replaces no other file.
         renderer: what makes bytes of a document, as `module:function`; empty for a format of
             arrays or records, which each subject makes of itself.
         subjects: what can be written in it.
@@ -34,6 +49,7 @@ class Format:
 
     name: str
     title: str
+    begins: bytes
     renderer: str = ""
     subjects: Collection[Subject] = ("runs", "generations", "sweeps")
 
@@ -43,15 +59,50 @@ class Format:
         content: bytes = getattr(importlib.import_module(module), name)(document)
         return content
 
+    def is_report(self, path: Path) -> bool:
+        """Whether a file is one that depthtui wrote in this format; a link is none."""
+        try:
+            with open_regular(path) as file:
+                beginning = file.read(_BEGINNING)
+        except OSError:
+            return False
+        return not path.is_symlink() and re.match(self.begins, beginning, re.DOTALL) is not None
+
 
 FORMATS = {
     format_.name: format_
     for format_ in (
-        Format("md", "Markdown", "depthtui.report.as_markdown:markdown_bytes"),
-        Format("csv", "CSV, a line for each cell and rule", subjects=["sweeps"]),
-        Format("json", "JSON, for programs"),
-        Format("html", "HTML with the figures, one file", "depthtui.report.as_html:html_bytes"),
-        Format("safetensors", "safetensors, every array", subjects=["runs", "generations"]),
+        Format(
+            "md",
+            "Markdown",
+            rb"# Effective depth over models and tasks\n"
+            rb"|# (Effective depth|Depth of generated text)\n.* layers of width \d",
+            "depthtui.report.as_markdown:markdown_bytes",
+        ),
+        Format(
+            "csv",
+            "CSV, a line for each cell and rule",
+            rb"model,source,revision,parameters,n_layers,dtype,device,task,level,prompts,tokens,rule,",
+            subjects=["sweeps"],
+        ),
+        Format(
+            "json",
+            "JSON, for programs",
+            rb'\{\n "schema": \d+,\n "(model": \{\n  "name|generations": \[|depthtui": ")',
+        ),
+        Format(
+            "html",
+            "HTML with the figures, one file",
+            rb"<!doctype html>.*http-equiv=.Content-Security-Policy.*"
+            rb"<title>(Effective depth|Depth of generated text)",
+            "depthtui.report.as_html:html_bytes",
+        ),
+        Format(
+            "safetensors",
+            "safetensors, every array",
+            rb'.{8}\{"__metadata__":\{"(runs|generations)":"\[',
+            subjects=["runs", "generations"],
+        ),
     )
 }
 """Every format by its name."""
@@ -68,19 +119,41 @@ def format_help(subject: Subject) -> str:
     return f"{', '.join(others)} or {last}"
 
 
+def check_folder(
+    folder: Path, subject: Subject, formats: Iterable[str] | None = None, name: str = ""
+) -> None:
+    """See that a report can be written, and would replace earlier reports alone.
+
+    Args:
+        folder: where it is to be written; it need not be there.
+        subject: what it is about.
+        formats: their names; None for all.
+        name: of the files, without their endings; empty for the subject's own.
+
+    Raises:
+        DepthError: the folder cannot be written, or another file has the name of one.
+    """
+    check_writable(folder)
+    for format_ in format_titles(subject) if formats is None else formats:
+        path = folder / f"{name or FILE_NAMES[subject]}.{format_}"
+        if os.path.lexists(path) and not FORMATS[format_].is_report(path):
+            raise DepthError(
+                f"{path} is no report of depthtui, and was left as it is.",
+                "Move it away, or choose another folder.",
+            )
+
+
 @dataclass(frozen=True)
 class Report:
     """Something that can be written in several formats.
 
     Attributes:
         subject: what it is about.
-        name: of its files, where nobody says another.
         document: makes what is rendered.
         data: makes the files of the formats that are not rendered, by format.
     """
 
     subject: Subject
-    name: str
     document: Callable[[], Document]
     data: Mapping[str, Callable[[], Files]]
 
@@ -93,21 +166,28 @@ class Report:
     def write(
         self, folder: Path, formats: Iterable[str] | None = None, name: str = ""
     ) -> list[Path]:
-        """Write files, replacing those of the same name.
+        """Write files; of those that are there, only reports are replaced.
 
         Args:
             folder: made where missing.
             formats: their names; None for all.
-            name: of the files, without their endings; empty for the report's own.
+            name: of the files, without their endings; empty for the subject's own.
 
         Returns:
             The files written.
 
         Raises:
-            DepthError: the folder cannot be written.
+            DepthError: the folder cannot be written, or another file has the name of one.
         """
+        chosen = list(format_titles(self.subject) if formats is None else formats)
+        check_folder(folder, self.subject, chosen, name)
         return [
-            write_whole(folder / f"{name or self.name}{part}.{format_}", content)
-            for format_ in (format_titles(self.subject) if formats is None else formats)
+            write_over(
+                folder / f"{name or FILE_NAMES[self.subject]}{part}.{format_}",
+                content,
+                FORMATS[format_].is_report,
+                "Move that file away, or choose another folder.",
+            )
+            for format_ in chosen
             for part, content in self.files(format_).items()
         ]

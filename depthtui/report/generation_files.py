@@ -35,7 +35,6 @@ def generation_report(generations: Sequence[Generation], palette: str = OWN_PALE
         raise DepthError("There is nothing to export yet.", "Let the model write first.")
     return Report(
         "generations",
-        "generation",
         lambda: generation_document(generations, palette),
         {
             "json": lambda: {"": generation_json(generations)},

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from depthtui.data.checked import checked
 from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.errors import DepthError
-from depthtui.files import parse_json, read_whole, slug, why, write_whole
+from depthtui.files import check_writable, parse_json, read_whole, slug, why, write_whole
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import (
     DamagedRecord,
@@ -100,7 +100,7 @@ class SweepFolder:
         """The record with that key, or None; a damaged one is none, and told.
 
         Raises:
-            DepthError: there is one that cannot be read, or the folder can be none.
+            DepthError: there is one that cannot be read.
         """
         if key not in self._records:
             path = self.path / "records" / record_name(cell, number, key)
@@ -120,21 +120,43 @@ class SweepFolder:
         write_whole(path, record_bytes(record))
         self._records[record.key] = record
 
+    def claim(self) -> None:
+        """See that the files which a sweep replaces are a sweep's, and can be written.
+
+        Raises:
+            DepthError: one is not, or cannot.
+        """
+        for folder in (self.path, self.path / "records"):
+            check_writable(folder, "Choose another --out folder.")
+        for name, is_one in ((MANIFEST, _is_manifest), (FAILURES, _are_failures)):
+            path = self._file(name)
+            if os.path.lexists(path) and (path.is_symlink() or not is_one(path)):
+                raise DepthError(
+                    f"{path} is no file of a sweep, and was left as it is.",
+                    "Move it away, or choose another --out folder.",
+                )
+
     def fail(self, failure: Failure) -> None:
         """Add a failure to `failures.json`.
 
         Raises:
             DepthError: the folder cannot be written.
         """
-        self.failures.append(failure)
-        rows = [asdict(failure) for failure in self.failures]
-        write_whole(self._file(FAILURES), _json(rows))
+        self.keep_failures([*self.failures, failure])
 
-    def forget_failures(self) -> None:
-        """Begin without failures: what failed before is tried again."""
-        self.failures.clear()
-        with suppress(OSError):
-            self._file(FAILURES).unlink()
+    def keep_failures(self, failures: Sequence[Failure]) -> None:
+        """Write `failures.json` with these failures alone; without any there is no such file.
+
+        Raises:
+            DepthError: the folder cannot be written.
+        """
+        self.failures[:] = failures
+        path = self._file(FAILURES)
+        if failures:
+            write_whole(path, _json([asdict(failure) for failure in failures]))
+        else:
+            with suppress(OSError):
+                path.unlink()
 
     def token_counts(self, model: ModelSpec, fingerprint: str | None) -> dict[str, int]:
         """Lengths of prompts that were counted with the model before, by `count_key`."""
@@ -195,10 +217,6 @@ class SweepFolder:
                 )
             return None
         except OSError as error:
-            if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
-                raise DepthError(
-                    f"{self.path} cannot be a folder: {why(error)}.", "Choose another --out folder."
-                ) from None
             # It may be whole, on a disk that is not there for the moment.
             raise DepthError(
                 f"The record {path} cannot be read: {why(error)}.",
@@ -252,6 +270,32 @@ def read_failures(path: Path) -> list[Failure]:
         return [checked(Failure(**row)) for row in parse_json(read_whole(path, _LARGEST_LIST))]
     except (OSError, ValueError, TypeError):
         return []
+
+
+def _is_manifest(path: Path) -> bool:
+    """Whether a file is a manifest, of whichever version."""
+    match _content(path):
+        case {"schema": int(), "plan": {"models": list(), "tasks": list()}, "cells": list()}:
+            return True
+    return False
+
+
+def _are_failures(path: Path) -> bool:
+    """Whether a file is a list of failures."""
+    rows = _content(path)
+    names = {field.name for field in fields(Failure)}
+    return (
+        isinstance(rows, list)
+        and bool(rows)
+        and all(isinstance(row, dict) and row.keys() == names for row in rows)
+    )
+
+
+def _content(path: Path) -> Any:
+    try:
+        return parse_json(read_whole(path, _LARGEST_LIST))
+    except (OSError, ValueError):
+        return None
 
 
 def record_name(cell: Cell, number: int, key: str) -> str:

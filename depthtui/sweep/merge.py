@@ -34,13 +34,14 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
 
     Args:
         paths: folders of sweeps, or of shards of one, in the order of their models.
-        out: where the records go.
+        out: where the records go; it may be one of `paths`.
         notify: told of parts and records that are missing or damaged.
 
     Raises:
         DepthError: a folder has no sweep, or what is none under the name of one, the sweeps
-            were measured differently, or `out` cannot be written.
+            were measured differently, or `out` cannot be written or holds files of others.
     """
+    out.claim()
     found = [manifest for path in paths for manifest in _manifests(path)]
     plan = _united([manifest.plan for _, manifest in found])
     for missing, count in _missing_parts(found):
@@ -67,9 +68,7 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
         for cell, numbered in records.items()
     }
     out.write_manifest(plan, sorted_records)
-    out.forget_failures()
-    for failure in _failures(paths, sorted_records):
-        out.fail(failure)
+    out.keep_failures(_failures(paths, sorted_records))
     return Outcome(plan, sorted_records, out.failures)
 
 

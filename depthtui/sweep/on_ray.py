@@ -133,8 +133,10 @@ def run_on_ray(
         datasets: the folder of data sets on the driver (see `prompts.datasets.rows`).
 
     Raises:
-        DepthError: a task's prompts cannot be read, or the folder cannot be written.
+        DepthError: a task's prompts cannot be read, or the folder cannot be written or holds files
+            of others.
     """
+    folder.claim()
     state = SweepState(plan, folder, notify, shard or Shard(), datasets)
     return _Driver(state, make_engine, needs, watcher, notify).run()
 
@@ -162,7 +164,7 @@ class _Driver:
 
     def run(self) -> Outcome:
         state = self._state
-        state.folder.forget_failures()
+        state.folder.keep_failures([])
         for model in state.plan.models:
             known = state.folder.token_counts(model, None)
             state.look(model, TokenCounts(known, state.plan.run.chat_template), None)

@@ -68,8 +68,10 @@ def run_sweep(
         shard: which part of the plan to run; None for all of it.
 
     Raises:
-        DepthError: a task's prompts cannot be read, or the folder cannot be written.
+        DepthError: a task's prompts cannot be read, or the folder cannot be written or holds files
+            of others.
     """
+    folder.claim()
     datasets = datasets_dir(models_dir.parent)
     state = SweepState(plan, folder, notify, shard or Shard(), datasets)
     return _Sweep(state, make_engine, models_dir, watcher, on_bug).run()
@@ -92,7 +94,7 @@ class _Sweep:
         self._engine: SweepEngine | None = None
 
     def run(self) -> Outcome:
-        self._state.folder.forget_failures()
+        self._state.folder.keep_failures([])
         models = self._state.plan.models
         for model in models:
             self._look(model)

@@ -61,10 +61,49 @@ def test_a_name_cannot_leave_the_folder(tmp_path: Path) -> None:
         assert path.resolve().parent == tmp_path / "out"
 
 
-def test_files_of_before_are_replaced(tmp_path: Path) -> None:
-    (tmp_path / "summary.json").write_text("old")
-    (path,) = run_report([run()], SETTINGS).write(tmp_path, ["json"])
-    assert json.loads(path.read_text())["schema"] == 1
+def test_reports_of_before_are_replaced(tmp_path: Path) -> None:
+    report = run_report([run()], SETTINGS)
+    paths = report.write(tmp_path)
+    assert run_report([run(), run("2")], SETTINGS).write(tmp_path) == paths
+    assert len(json.loads((tmp_path / "summary.json").read_text())["prompts"]) == 2
+
+
+OF_OTHERS = {
+    "md": b"# Effective depth\n\nMy notes.\n",
+    "json": b'{"schema": 1, "model": {}}',
+    "html": b"<!doctype html><title>Effective depth</title>",
+    "safetensors": bytes(8) + b'{"__metadata__":{"format":"pt"}',
+}
+
+
+@pytest.mark.parametrize("format_", OF_OTHERS)
+def test_a_file_of_others_is_not_replaced_and_nothing_is_written(
+    tmp_path: Path, format_: str
+) -> None:
+    path = tmp_path / f"summary.{format_}"
+    path.write_bytes(OF_OTHERS[format_])
+    with pytest.raises(DepthError, match="no report of depthtui") as caught:
+        run_report([run()], SETTINGS).write(tmp_path)
+    assert str(path) in caught.value.message
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == OF_OTHERS[format_]
+
+
+def test_a_link_is_not_replaced_even_to_a_report(tmp_path: Path) -> None:
+    (written,) = run_report([run()], SETTINGS).write(tmp_path, ["json"], "kept")
+    (tmp_path / "summary.json").symlink_to(written)
+    with pytest.raises(DepthError, match="no report of depthtui"):
+        run_report([run(), run()], SETTINGS).write(tmp_path, ["json"])
+    assert (tmp_path / "summary.json").is_symlink()
+    assert len(json.loads(written.read_text())["prompts"]) == 1
+
+
+def test_a_file_of_others_under_the_name_of_one_of_several_models_stays(tmp_path: Path) -> None:
+    (tmp_path / "summary-a.json").write_text("mine")
+    runs = [run(name="a"), run(name="b")]
+    with pytest.raises(DepthError, match=r"summary-a.json could not be written"):
+        run_report(runs, SETTINGS).write(tmp_path, ["json"])
+    assert (tmp_path / "summary-a.json").read_text() == "mine"
 
 
 def test_nothing_is_no_export(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from depthtui.report.blocks import Document
 from depthtui.report.export import run_report
 from depthtui.report.formats import FORMATS, Format, format_help, format_titles
 from tests.builders.results import run
+from tests.golden.renew import GOLDEN, golden_files
+from tests.odd_files import ODD_FILES, put_odd_file
 
 
 def test_the_formats_are_told_in_a_sentence() -> None:
@@ -26,6 +28,19 @@ def test_a_format_is_rendered_or_made_of_the_data() -> None:
     rendered = {name for name in format_titles("runs") if FORMATS[name].renderer}
     assert rendered.isdisjoint(report.data)
     assert rendered | set(report.data) == set(format_titles("runs"))
+
+
+@pytest.mark.parametrize("name", [name for name in golden_files() if name[-4:] != ".txt"])
+def test_every_report_is_known_as_one_and_of_its_format_alone(name: str) -> None:
+    path = GOLDEN / name
+    known = [found.name for found in FORMATS.values() if found.is_report(path)]
+    assert known == [path.suffix[1:]]
+
+
+@pytest.mark.parametrize("kind", ODD_FILES)
+def test_what_is_no_file_is_no_report(tmp_path: Path, kind: str) -> None:
+    put_odd_file(tmp_path / "summary.md", kind)
+    assert not FORMATS["md"].is_report(tmp_path / "summary.md")
 
 
 def test_no_formats_are_no_files(tmp_path: Path) -> None:
@@ -41,7 +56,9 @@ def test_a_new_format_is_a_line_and_a_renderer(
     renderer = ModuleType("as_title")
     monkeypatch.setattr(renderer, "render", render, raising=False)
     monkeypatch.setitem(sys.modules, "as_title", renderer)
-    monkeypatch.setitem(formats.FORMATS, "title", Format("title", "The title", "as_title:render"))
+    monkeypatch.setitem(
+        formats.FORMATS, "title", Format("title", "The title", b"title", "as_title:render")
+    )
     assert format_titles("sweeps")["title"] == "The title"
     (path,) = run_report([run()], SummarySettings()).write(tmp_path, ["title"])
     assert (path.name, path.read_bytes()) == ("summary.title", b"Effective depth")

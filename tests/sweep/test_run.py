@@ -22,6 +22,7 @@ from depthtui.sweep import run as run_module
 from depthtui.sweep.folder import FAILURES, SweepFolder, read_manifest
 from depthtui.sweep.merge import merge_sweeps
 from depthtui.sweep.plan import Drawing
+from depthtui.sweep.saved import open_sweep
 from depthtui.sweep.state import MOST_SHARDS, Shard
 from depthtui.sweep.summary import summarise_sweep
 from tests.builders.engines import ScriptedEngine
@@ -236,14 +237,60 @@ def test_a_record_that_cannot_be_read_stops_the_sweep_and_stays(tmp_path: Path, 
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", ["file/x", "n" * 300])
-def test_where_no_folder_can_be_none_is_looked_for(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["file/x", "n" * 300, "full"])
+def test_a_folder_that_cannot_be_written_is_found_before_anything_runs(
+    tmp_path: Path, name: str
+) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "records").touch()
     engine = ScriptedEngine()
-    with pytest.raises(DepthError) as caught:
+    with pytest.raises(DepthError, match="cannot be written to") as caught:
         sweep(make_plan(), tmp_path / name, engine)
-    assert caught.value.message.startswith(f"{tmp_path / name} cannot be a folder")
-    assert "record" not in str(caught.value)
+    assert caught.value.message.startswith(str(tmp_path / name))
+    assert not engine.loads
+
+
+OF_OTHERS = {
+    "sweep.json": ["[]", '{"schema": 1, "plan": "mine"}', "no JSON"],
+    "failures.json": ["[]", '[{"when": "monday"}]', '{"model": "mine"}', "no JSON"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [(name, content) for name in OF_OTHERS for content in OF_OTHERS[name]]
+)
+def test_files_of_others_are_found_before_anything_runs_and_stay(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    engine = ScriptedEngine()
+    with pytest.raises(DepthError, match="no file of a sweep") as caught:
+        sweep(make_plan(), tmp_path, engine)
+    assert str(tmp_path / name) in caught.value.message
+    assert not engine.loads
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == content
+
+
+def test_a_link_under_the_name_of_a_sweeps_file_stays(tmp_path: Path) -> None:
+    plan = make_plan(("missing",))
+    sweep(plan, tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "failures.json").symlink_to(tmp_path / "a" / "failures.json")
+    with pytest.raises(DepthError, match="no file of a sweep"):
+        sweep(plan, tmp_path / "b")
+    assert (tmp_path / "b" / "failures.json").is_symlink()
+
+
+def test_a_sweep_of_another_version_is_known_as_one(tmp_path: Path) -> None:
+    plan = make_plan(("alpha", "missing"))
+    sweep(plan, tmp_path)
+    body = json.loads((tmp_path / "sweep.json").read_text())
+    body["plan"]["models"][0]["what_was_once"] = True
+    (tmp_path / "sweep.json").write_text(json.dumps(body))
+    engine = ScriptedEngine()
+    sweep(plan, tmp_path, engine)
     assert not engine.runs
 
 
@@ -416,6 +463,39 @@ class TestShards:
         assert len(merge_sweeps(folders, out, pytest.fail).failures) == 1
         sweep(plan, tmp_path / "b")
         assert not merge_sweeps(folders, out, pytest.fail).failures
+
+    @pytest.mark.parametrize("into", ["a", "b"])
+    def test_failures_outlive_a_merge_into_one_of_its_inputs(
+        self, tmp_path: Path, into: str
+    ) -> None:
+        sweep(make_plan(("alpha", "missing")), tmp_path / "a")
+        sweep(make_plan(("beta",)), tmp_path / "b")
+        folders = [tmp_path / "a", tmp_path / "b"]
+        out = SweepFolder(tmp_path / into, pytest.fail)
+        (failure,) = merge_sweeps(folders, out, pytest.fail).failures
+        assert failure.model == "missing"
+        assert open_sweep(tmp_path / into, pytest.fail).failures == [failure]
+        assert open_sweep(tmp_path / into, pytest.fail).plan.models == tuple(
+            map(ModelSpec, ("alpha", "missing", "beta"))
+        )
+
+    def test_a_merge_that_cannot_be_forgets_no_failures(self, tmp_path: Path) -> None:
+        sweep(make_plan(("alpha", "missing")), tmp_path / "a")
+        sweep(make_plan(("beta",), top_k=3), tmp_path / "b")
+        before = (tmp_path / "a" / "failures.json").read_text()
+        out = SweepFolder(tmp_path / "a", pytest.fail)
+        with pytest.raises(DepthError, match="different settings"):
+            merge_sweeps([tmp_path / "a", tmp_path / "b"], out, pytest.fail)
+        assert (tmp_path / "a" / "failures.json").read_text() == before
+
+    def test_a_merge_replaces_no_file_of_others(self, tmp_path: Path) -> None:
+        sweep(make_plan(("alpha",)), tmp_path / "a")
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "failures.json").write_text("[]")
+        out = SweepFolder(tmp_path / "out", pytest.fail)
+        with pytest.raises(DepthError, match="no file of a sweep"):
+            merge_sweeps([tmp_path / "a"], out, pytest.fail)
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["failures.json"]
 
     def test_sweeps_of_other_models_and_tasks_merge(self, tmp_path: Path) -> None:
         sweep(make_plan(("alpha",)), tmp_path / "a")

@@ -123,6 +123,35 @@ def test_shards_are_merged(engine: ScriptedEngine, home: Path, capsys: Output) -
     assert len(one["cells"][0]["records"]) == 5
 
 
+@pytest.mark.parametrize("name", ["report.md", "report.csv", "failures.json", "sweep.json"])
+def test_a_file_of_others_is_told_before_anything_runs(
+    engine: ScriptedEngine, home: Path, capsys: Output, name: str
+) -> None:
+    out = home / "notes"
+    out.mkdir()
+    (out / name).write_text("mine")
+    command = ("--model", "alpha", "--task", "facts", "--examples", "1")
+    assert run(*command, "--out", str(out)) == 1
+    assert f"{out / name} is no" in capsys.readouterr().err
+    assert run(*command, "--out", str(home / "sweep")) == 0
+    engine.loads.clear()
+    assert run("--merge", str(home / "sweep"), "--out", str(out)) == 1
+    assert not engine.loads
+    assert [path.name for path in out.iterdir()] == [name]
+    assert (out / name).read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(
+    engine: ScriptedEngine, home: Path, capsys: Output
+) -> None:
+    (home / "file").touch()
+    command = ("--model", "alpha", "--task", "facts", "--examples", "1")
+    for shard in ((), ("--shard", "1/2")):
+        assert run(*command, *shard, "--out", str(home / "file" / "out")) == 1
+        assert "cannot be written to (Not a directory)" in capsys.readouterr().err
+    assert not engine.loads
+
+
 def test_the_papers_protocol_takes_files(
     engine: ScriptedEngine, home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:

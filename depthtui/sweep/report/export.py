@@ -15,7 +15,6 @@ def sweep_report(summary: SweepSummary, questions: Sequence[Question]) -> Report
     """A sweep as something to write."""
     return Report(
         "sweeps",
-        "report",
         lambda: sweep_document(summary, questions),
         {
             "csv": lambda: {"": sweep_csv(summary)},

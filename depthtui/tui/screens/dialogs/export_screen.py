@@ -18,7 +18,7 @@ from textual.widgets import Button, Input, Label, RadioSet, Static
 
 from depthtui.data.run import RunResult
 from depthtui.errors import DepthError
-from depthtui.files import expanded, write_whole
+from depthtui.files import expanded, write_new
 from depthtui.report.export import run_report
 from depthtui.report.formats import Report, Subject, format_titles
 from depthtui.report.run_document import last_token
@@ -177,7 +177,7 @@ class ExportScreen(Dialog[Exported]):
         written = choice.report().write(folder, formats, name) if formats else []
         if "svg" in chosen:
             svg = self._screenshot.encode("utf-8", "replace")
-            written.append(write_whole(folder / f"{name}.svg", svg))
+            written.append(write_new(folder / f"{name}.svg", svg))
         return written
 
 

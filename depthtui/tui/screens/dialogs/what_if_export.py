@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from depthtui.errors import DepthError
-from depthtui.files import write_whole
+from depthtui.files import write_new
 from depthtui.settings import models_dir
 from depthtui.tui.screens.dialogs.export_screen import Extra
 from depthtui.tui.state.explorer import Explorer
@@ -21,7 +21,7 @@ def pruned_model(explorer: Explorer, what_if: WhatIf) -> tuple[Extra, ...]:
         from depthtui.models.recipe import mergekit_recipe
 
         content = mergekit_recipe(model, models_dir(explorer.cache_dir), kept)
-        return write_whole(folder / f"{name}.yml", content).name
+        return write_new(folder / f"{name}.yml", content).name
 
     def write_model(folder: Path, name: str) -> str:
         target = folder / f"{name}-model"
