@@ -32,7 +32,7 @@ from depthtui.metrics import METRIC_BY_NAME
 from depthtui.settings import Settings
 from tests.builders.engines import ScriptedEngine, replace_engine
 from tests.builders.models import tiny_model
-from tests.builders.results import full_result, full_run
+from tests.builders.results import full_result, full_run, lacking
 from tests.builders.results import run as a_run
 from tests.data.test_store import DAMAGES, damage_index
 
@@ -49,6 +49,10 @@ def describe(spec: ModelSpec) -> ModelInfo:
 def result_of(prompt: Prompt, model: ModelInfo, settings: RunSettings) -> RunResult:
     """A random run; with every metric, or without an answer, where the prompt says so."""
     result = full_run() if prompt.text == "everything" else a_run(prompt.text)
+    if prompt.text == "a lens is missing":
+        reasons = {"logit_lens": "the head is not linear", "affine_lens": "it was not fitted"}
+        result = lacking(result, "logit_lens")
+        result.unavailable = {name: reasons[name] for name in reasons if name in settings.metrics}
     if prompt.text == "unanswered":
         result.tokens = replace(result.tokens, answer_start=len(result.tokens))
         result.unavailable = {"residual_erasure": "the prompt has no known answer"}
@@ -233,6 +237,29 @@ class TestRun:
         assert outcome("residual_erasure", "everything", *unanswered)[0] == 0
         status, error = outcome("all", *unanswered)
         assert (status, "Residual erasure" in error) == (0, False)
+
+    def test_the_logit_lens_is_a_metric_like_the_others(
+        self, engines: list[ScriptedEngine], capsys: Output
+    ) -> None:
+        reason = "Logit lens is unavailable: the head is not linear."
+
+        def outcome(*options: str) -> tuple[int, bool, bool]:
+            status = cli.main(["run", "demo", "--prompt", "a lens is missing", *options])
+            out, error = capsys.readouterr()
+            in_table = "Logit lens – the head is not linear" in " ".join(out.split())
+            return status, reason in error, in_table
+
+        assert outcome() == (0, False, True)
+        assert outcome("--metrics", "all") == (0, False, True)
+        assert outcome("--metrics", "logit_lens") == (1, True, True)
+        assert outcome("--metrics", "contributions,logit_lens") == (1, True, True)
+
+    def test_a_lens_that_was_asked_for_and_has_read_nothing_is_a_failure(
+        self, engines: list[ScriptedEngine], capsys: Output
+    ) -> None:
+        arguments = ["run", "demo", "--prompt", "a lens is missing", "--lens", "affine"]
+        assert cli.main(arguments) == 1
+        assert "Affine lens is unavailable: it was not fitted" in capsys.readouterr().err
 
     def test_summary_options_reach_the_summary(
         self, engines: list[ScriptedEngine], home: Path

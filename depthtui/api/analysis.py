@@ -18,7 +18,13 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
-from depthtui.metrics import after_prompts, check_names, failures_in_words, reading_through
+from depthtui.metrics import (
+    after_prompts,
+    check_names,
+    failures_in_words,
+    had_by_none,
+    reading_through,
+)
 from depthtui.models.reach import check_at_hand
 from depthtui.report.progress import EngineProgress
 from depthtui.settings import load_settings
@@ -94,6 +100,8 @@ def analyze(
             results, failures = _run(engine, wanted, settings, bar)
     for number, reason in failures.items():
         _warn(f"Prompt {number} was left out: {reason}")
+    for problem in had_by_none(settings.metrics, results):
+        _warn(problem)
     return Runs(results, pooling, failures)
 
 

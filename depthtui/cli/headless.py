@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -12,15 +12,11 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
-from depthtui.metrics import METRIC_BY_NAME, after_prompts, failures_in_words
+from depthtui.metrics import METRIC_BY_NAME, after_prompts, failures_in_words, had_by_none
 from depthtui.models.reach import check_at_hand
 
 if TYPE_CHECKING:
     from depthtui.engine.engine import Engine
-
-
-_MOST_REASONS = 3
-"""So many are told where they differ from prompt to prompt."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ def run_job(
                 fail(_of_prompt(number, job, str(error)))
             except Exception as error:
                 fail(_of_prompt(number, job, on_bug(error)))
-        for problem in _had_by_none(job.named, results):
+        for problem in had_by_none(job.named, results):
             fail(problem)
         if any(_lacks_answer(result) for result in results):
             notice("--prompt-file can say what the answer is: JSONL with `text` and `answer`.")
@@ -111,21 +107,6 @@ def _short_enough(
     if len(prompts) < wanted:
         notice(f"Of {wanted} prompts, {len(prompts)} have at most {max_tokens} tokens.")
     return prompts
-
-
-def _had_by_none(names: Iterable[str], results: Sequence[RunResult]) -> Iterator[str]:
-    """A sentence for each of these metrics that no run can have; not of those that failed."""
-    for name in names:
-        reasons = [
-            result.unavailable[name]
-            for result in results
-            if name in result.unavailable and name not in result.failed
-        ]
-        if reasons and len(reasons) == len(results):
-            which = f" on all {len(reasons)} prompts" * (len(reasons) > 1)
-            told = list(dict.fromkeys(reason.rstrip(".") for reason in reasons))
-            words = "; ".join([*told[:_MOST_REASONS], *["…"] * (len(told) > _MOST_REASONS)])
-            yield f"{METRIC_BY_NAME[name].title} is unavailable{which}: {words}."
 
 
 def _lacks_answer(result: RunResult) -> bool:

@@ -68,7 +68,7 @@ def run(
 
     from depthtui.cli.headless import Job, run_job
     from depthtui.engine.factory import Storage
-    from depthtui.metrics import METRIC_BY_NAME, reading_through
+    from depthtui.metrics import named_metrics, reading_through
 
     failures: list[str] = []
 
@@ -76,7 +76,6 @@ def run(
         failures.append(problem)
         say(problem)
 
-    named = given.values.get("metrics", ())
     run_settings = reading_through(given.over(settings.run_settings()), settings.lens)
     job = Job(
         spec=replace(spec, name=model),
@@ -86,8 +85,7 @@ def run(
         max_tokens=dataset.max_tokens,
         more=gathered.more,
         n_more=gathered.n_more,
-        # All of them are all that there are.
-        named=() if set(named) == set(METRIC_BY_NAME) else named,
+        named=given.values.get("metrics") or named_metrics(run_settings),
     )
     results = run_job(job, notice=say, fail=fail, on_bug=log_bug)
     if results:

@@ -130,7 +130,7 @@ class Measurement:
     def _comes_with_lens(self, metric: Metric) -> bool:
         """Whether the lens is to bring a metric: it is asked for, can be had and is not known."""
         asked = {metric.name, logit_lens.METRIC.name} <= set(self._result.settings.metrics)
-        if not asked or metric.why_unavailable(self._result):
+        if not asked or metric.name in self._result.unavailable:
             return False
         if not self._fresh and self._cache.of_metric(self._result, metric) is not None:
             return False
@@ -161,16 +161,13 @@ class Measurement:
         # Before the recorded pass takes its share.
         rooms = self._model.placement.rooms()
         for metric in ON_DEMAND:
-            wanted = metric.name in self._result.settings.metrics
-            if wanted and metric.name not in self._result.measured:
+            settled = metric.name in (self._result.measured.keys() | self._result.unavailable)
+            if metric.name in self._result.settings.metrics and not settled:
                 self._measure(metric, context, rooms)
 
     def _measure(self, metric: Metric, context: MetricContext, rooms: Rooms) -> None:
         """A slower metric, from the cache or computed; an unfinished one is kept too."""
         run, result = self._run, self._result
-        if reason := metric.why_unavailable(result):
-            result.unavailable[metric.name] = reason
-            return
         fit = ""
         if metric.through:
             if not self._has_lens(metric):

@@ -5,9 +5,9 @@ Adding one is a folder, its import and a line in `ALL`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import cast
+from typing import Protocol, cast
 
 from depthtui.data.lens_view import LENS_METRICS, LOGIT
 from depthtui.data.model import ModelInfo
@@ -84,6 +84,9 @@ RANKINGS = tuple(metric for metric in reversed(METRICS) if metric.ranks_layers)
 
 METRIC_BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
 
+_MOST_REASONS = 3
+"""So many are named where they differ from prompt to prompt."""
+
 _ALL_MEASURES = tuple(
     replace(measure, metric=metric.name) for metric in METRICS for measure in metric.measures
 )
@@ -100,12 +103,19 @@ MEASURE_BY_NAME: dict[str, Measure] = {measure.name: measure for measure in ALL_
 def empty_result(
     model: ModelInfo, prompt: Prompt, settings: RunSettings, tokens: Tokens
 ) -> RunResult:
-    """A run of which nothing has been computed yet: unknown values where the pass will fill in."""
+    """A run of which nothing has been computed yet.
+
+    It has unknown values where the pass will fill in, and the reason for each metric that it was
+    asked for and cannot have.
+    """
     result = RunResult(model, prompt, settings, tokens)
+    sizes = model.n_layers, len(tokens), settings.top_k
     for metric in METRICS:
-        wanted = metric.name in settings.metrics and not metric.on_demand
-        if wanted and metric.result is not None and not metric.why_unavailable(result):
-            sizes = model.n_layers, len(tokens), settings.top_k
+        if metric.name not in settings.metrics:
+            continue
+        if reason := metric.why_unavailable(result):
+            result.unavailable[metric.name] = reason
+        elif metric.result is not None and not metric.on_demand:
             result.put(metric.name, metric.result.unknown(*sizes))
     return result
 
@@ -131,6 +141,47 @@ def failures_in_words(failed: Iterable[str], unavailable: Mapping[str, str]) -> 
         f"{METRIC_BY_NAME[name].title} is unavailable: {unavailable[name].rstrip('.')}."
         for name in failed
     ]
+
+
+def named_metrics(settings: RunSettings) -> tuple[str, ...]:
+    """The metrics that settings name; none where they are those of every run."""
+    return () if set(settings.metrics) == set(OF_THE_PASS) else settings.metrics
+
+
+class Unavailable(Protocol):
+    """A run, or a record of one."""
+
+    @property
+    def unavailable(self) -> Mapping[str, str]:
+        """Why a metric is unavailable, by its name."""
+
+    @property
+    def failed(self) -> Collection[str]:
+        """Names of those that another run may have."""
+
+
+def had_by_none(names: Collection[str], runs: Collection[Unavailable]) -> list[str]:
+    """A sentence for each of the metrics that were asked for and that no run can have.
+
+    Failures are left out. Who asks for all metrics, asks for all that there are: no sentence.
+    """
+    sentences: list[str] = []
+    if set(names) == set(METRIC_BY_NAME):
+        return sentences
+    for name in names:
+        reasons = [
+            run.unavailable[name].rstrip(".")
+            for run in runs
+            if name in run.unavailable and name not in run.failed
+        ]
+        if reasons and len(reasons) == len(runs):
+            which = f" on all {len(runs)} prompts" * (len(runs) > 1)
+            different = list(dict.fromkeys(reasons))
+            words = "; ".join(
+                [*different[:_MOST_REASONS], *["…"] * (len(different) > _MOST_REASONS)]
+            )
+            sentences.append(f"{METRIC_BY_NAME[name].title} is unavailable{which}: {words}.")
+    return sentences
 
 
 def depending_on(*settings: str) -> tuple[Metric, ...]:

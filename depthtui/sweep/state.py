@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
-from depthtui.metrics import failures_in_words
+from depthtui.metrics import failures_in_words, had_by_none, named_metrics
 from depthtui.sweep.folder import Failure, Notify, SweepFolder, can_be_pooled, model_title
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.prompts import Candidates, choose
@@ -157,15 +157,26 @@ class SweepState:
     def outcome(self) -> Outcome:
         """What is there, written down as the plan's too.
 
+        A metric that the plan names is a failure of each finished cell that has none of it.
+
         Raises:
             DepthError: the folder cannot be written.
         """
+        for cell, found in self._records.items():
+            if not self.lacking(cell):
+                self._fail_missing(cell, found.values())
         records = {
             cell: [found[number] for number in sorted(found)]
             for cell, found in self._records.items()
         }
         self.folder.write_manifest(self.plan, records)
         return Outcome(self.plan, records, self.folder.failures)
+
+    def _fail_missing(self, cell: Cell, records: Collection[Record]) -> None:
+        for problem in had_by_none(named_metrics(self.plan.run), records):
+            failure = Failure.of(cell, None, problem)
+            if failure not in self.folder.failures:
+                self.fail(failure)
 
     def _look(self, cell: Cell, counts: TokenCounts, fingerprint: str | None) -> None:
         self.open.pop(cell, None)

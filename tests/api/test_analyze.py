@@ -154,6 +154,25 @@ def test_a_prompt_that_cannot_be_run_costs_itself_alone(make_model, tokenizer):
         analyze(make_model(), texts[1:2] * 2, tokenizer, progress=False)
 
 
+def test_a_metric_that_no_prompt_can_have_is_told(make_model, tokenizer):
+    model, metrics = make_model(), ("contributions", "ablation", "integrated_gradients")
+    reason = r"Integrated gradients is unavailable on all 2 prompts: the prompt has no known answer"
+    with pytest.warns(UserWarning, match=reason):
+        runs = analyze(model, ["Seven.", "Twelve."], tokenizer, metrics, progress=False)
+    with pytest.raises(AttributeError, match="the prompt has no known answer"):
+        _ = runs.integrated_gradients
+
+
+def test_a_lens_that_cannot_be_had_says_why(make_model, tokenizer):
+    model = make_model()
+    with torch.no_grad():
+        model.get_output_embeddings().weight[5] = float("inf")
+    with pytest.warns(UserWarning, match="Logit lens is unavailable: final norm and LM head"):
+        runs = analyze(model, "Seven.", tokenizer, progress=False)
+    with pytest.raises(AttributeError, match="final norm and LM head do not reproduce"):
+        _ = runs[0].logit_lens
+
+
 def test_progress_is_shown_unless_it_is_switched_off(make_model, tokenizer, capsys):
     analyze(make_model(), ["Seven.", "Twelve."], tokenizer)
     assert "2/2" in capsys.readouterr().err

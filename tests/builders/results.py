@@ -15,6 +15,7 @@ from depthtui.data.run import Prompt, Provenance, RunResult, Tokens
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import METRIC_BY_NAME, empty_result
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.spec import answer
 from tests.builders.lenses import VOCABULARY
 from tests.builders.metrics import AFTER_THE_LENS, random_metric, smooth_metric, usefulness
 from tests.builders.models import model_info, tiny_model
@@ -194,10 +195,10 @@ def _silence(result: RunResult) -> None:
 
 
 def _add_metric(result: RunResult, name: str) -> None:
-    has_answer = 0 < result.answer_start < len(result.tokens)
-    if METRIC_BY_NAME[name].needs_answer and not has_answer:
-        result.unavailable[name] = "the prompt has no known answer"
+    """Add a metric, also one that so short a run could not have; not without a needed answer."""
+    if METRIC_BY_NAME[name].needs_answer and answer(result):
         return
+    result.drop([name])
     result.put(name, smooth_metric(name, result))
 
 

@@ -1,5 +1,6 @@
 """Runs through the whole engine on a tiny model: events, cache, stopping, stepping."""
 
+import shutil
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
@@ -116,6 +118,24 @@ def test_other_settings_take_the_activations_from_the_cache(engine, monkeypatch)
     )
     np.testing.assert_array_equal(few.get(LogitLens).kl, many.get(LogitLens).kl)
     np.testing.assert_array_equal(few.get(LogitLens).top_ids, many.get(LogitLens).top_ids[:, :, :5])
+
+
+def test_a_metric_of_the_pass_that_cannot_be_had_has_its_reason(folder, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(folder, damaged)
+    weights = load_file(damaged / "model.safetensors")
+    weights["lm_head.weight"][5] = float("inf")
+    save_file(weights, damaged / "model.safetensors", metadata={"format": "pt"})
+    store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
+    engine = Engine(store, tmp_path, lambda event: None)
+    engine.load(ModelSpec(str(damaged), device="cpu"))
+    for cached in (False, True):
+        result = engine.run(Prompt(TEXT), RunSettings())
+        assert (result.complete, result.provenance.cached) == (True, cached)
+        assert result.get(Contributions) is not None
+        reason = "final norm and LM head do not reproduce the model's own logits"
+        assert result.unavailable == {"logit_lens": reason}
+        assert not result.failed
 
 
 def test_a_fresh_run_computes_again(engine, monkeypatch):

@@ -7,16 +7,18 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from depthtui.data.run import RunResult
-from depthtui.data.run_settings import ModelSpec
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.errors import DepthError
-from depthtui.metrics import OF_THE_PASS
+from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS
 from depthtui.prompts.tasks import make_prompts
 from depthtui.sweep import run as run_module
 from depthtui.sweep.folder import FAILURES, SweepFolder, read_manifest
@@ -161,6 +163,36 @@ class TestFailures:
         (records,) = outcome.records.values()
         assert all("ablation" in record.metrics for record in records)
         assert records[1].failed == ()
+
+    @pytest.mark.parametrize(
+        ("metrics", "told_of"),
+        [(("contributions", "ablation"), True), (OF_THE_PASS, False), (METRIC_BY_NAME, False)],
+        ids=["named", "default", "all"],
+    )
+    def test_a_metric_that_no_prompt_of_a_cell_can_have_is_a_failure_where_it_is_named(
+        self, tmp_path: Path, metrics: Collection[str], told_of: bool
+    ) -> None:
+        def lacking_two(prompt: Prompt, model: ModelInfo, settings: RunSettings) -> RunResult:
+            result = full_result(prompt, model, settings)
+            if prompt.task == "addition":
+                result.drop(["logit_lens", "ablation"])
+                reasons = dict.fromkeys(("logit_lens", "ablation"), "there is no head")
+                result.unavailable |= {name: reasons[name] for name in reasons if name in metrics}
+            return result
+
+        plan = make_plan(("alpha",), metrics=tuple(metrics))
+        expected = [
+            f"alpha · addition, {digits}: Ablation loss is unavailable on all 3 prompts: "
+            "there is no head."
+            for digits in ("1 digit", "2 digits")
+        ]
+        for _ in range(2):
+            # Records that are there say it as well.
+            engine, told = ScriptedEngine(results=lacking_two), []
+            outcome = sweep(plan, tmp_path, engine, told)
+            assert told == expected * told_of
+            assert [str(failure) for failure in outcome.failures] == told
+        assert not engine.runs
 
     def test_a_metric_that_fails_again_leaves_the_rest_as_it_was(self, tmp_path: Path) -> None:
         plan = make_plan(("alpha",), ("facts:1",), metrics=(*OF_THE_PASS, "ablation"))

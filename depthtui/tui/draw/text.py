@@ -60,8 +60,6 @@ def no_lens(result: RunResult, pace: Pace | None = None, help_text: str = "") ->
     if metric.name in result.unavailable:
         reason = f"{metric.title} is unavailable: {result.unavailable[metric.name]}"
         return printable_sentence(reason), ""
-    if result.model.lens_missing:
-        return printable_sentence(result.model.lens_missing), ""
     return "This run has no logit lens.", help_text
 
 
