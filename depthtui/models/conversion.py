@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,13 +42,13 @@ def convert(
     """
     silence_libraries()
     try:
-        with _reading_once(), _reporting_tensors(progress):
+        with _reading_once(), _reporting_tensors(progress), _alone(source, folder.parent) as alone:
             progress(Progress("Reading the GGUF file", 0, 0, "tensors"))
             _check_room(source, folder)
-            model = _read_model(source)
+            model = _read_model(alone)
             progress(Progress("Reading the tokenizer", 0, 0, "tokens"))
             tokenizer = AutoTokenizer.from_pretrained(
-                str(source.parent), gguf_file=source.name, local_files_only=True
+                str(alone.parent), gguf_file=alone.name, local_files_only=True
             )
     except DepthError:
         raise
@@ -66,6 +67,18 @@ def convert(
         # safetensors writes for its owner alone; a model store may be shared.
         path.chmod(path.stat().st_mode | 0o044)
     (folder / MADE_FROM).write_text(json.dumps(provenance or {}, indent=2), encoding="utf-8")
+
+
+@contextmanager
+def _alone(source: Path, scratch: Path) -> Iterator[Path]:
+    """The file by a link in a folder of its own: what lies beside it is no part of the model.
+
+    transformers would take the chat template, the tokenizer's settings and an adapter from there.
+    """
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        link = Path(folder) / source.name
+        link.symlink_to(source.absolute())
+        yield link
 
 
 def _check_room(source: Path, folder: Path) -> None:

@@ -22,7 +22,7 @@ from depthtui.models.catalog import DEMO_NAME
 from depthtui.models.demo import ensure_demo
 from depthtui.models.loading import load
 from tests.tiny_gguf import tiny_gguf, tiny_wheel
-from tests.tiny_models import HOSTILE_PIECES, random_ids
+from tests.tiny_models import HOSTILE_PIECES, random_ids, tiny_tokenizer
 
 
 def sha256(path: Path) -> str:
@@ -94,6 +94,20 @@ def test_a_gguf_file_is_converted_once(tmp_path, monkeypatch) -> None:
     assert first.info.name == "tiny"
     monkeypatch.setattr(conversion, "convert", None)
     assert load(spec, tmp_path / "models", lambda _: None).info == first.info
+
+
+def test_what_lies_beside_a_gguf_file_is_no_part_of_it(tmp_path) -> None:
+    tiny_gguf(tmp_path / "tiny.gguf")
+    spec = ModelSpec(str(tmp_path / "tiny.gguf"))
+    alone = load(spec, tmp_path / "models", lambda _: None)
+    other = tiny_tokenizer()
+    other.chat_template = "another"
+    other.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 77}')
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/else"}')
+    beside = load(spec, tmp_path / "models-2", lambda _: None)
+    assert beside.tokenizer.chat_template == alone.tokenizer.chat_template
+    assert beside.model.generation_config.eos_token_id == 2
 
 
 def test_another_file_of_the_same_name_is_another_model(tmp_path) -> None:
