@@ -35,6 +35,12 @@ _LARGEST_CONFIG = 64 << 20
 _LARGEST_INDEX = 1 << 30
 """Bytes; it has a line for every tensor."""
 
+_ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+_MERGE = (
+    "Merge it into its base model with peft (merge_and_unload, then save_pretrained of model and "
+    "tokenizer), and open that folder."
+)
+
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -225,6 +231,23 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
+def check_no_adapter(folder: Path) -> None:
+    """See that a folder holds no adapter: transformers adds one where peft is installed.
+
+    Raises:
+        DepthError: it holds one.
+    """
+    adapter = next((name for name in _ADAPTERS if (folder / name).exists()), "")
+    if not adapter:
+        return
+    if not (folder / "config.json").exists():
+        raise DepthError(f"{folder} holds an adapter ({adapter}) and no model.", _MERGE)
+    raise DepthError(
+        f"{folder} holds an adapter beside its model ({adapter}).",
+        f"{_MERGE} Or move the adapter away, to measure the model without it.",
+    )
+
+
 def check_weights_are_safe(folder: Path) -> None:
     """See that the folder's weights are safetensors.
 
@@ -255,14 +278,14 @@ def _looks_like_a_path(name: str) -> bool:
 
 
 def _folder_source(folder: Path) -> ModelSource:
+    check_no_adapter(folder)
     if not (folder / "config.json").is_file():
         ggufs = sorted(folder.glob("*.gguf"))
-        if ggufs:
-            hint = f"Open its GGUF file instead: {ggufs[0]}"
-        elif (folder / "adapter_config.json").is_file():
-            hint = "It holds an adapter: merge it into its base model first."
-        else:
-            hint = "A model folder holds config.json, safetensors and a tokenizer."
+        hint = (
+            f"Open its GGUF file instead: {ggufs[0]}"
+            if ggufs
+            else "A model folder holds config.json, safetensors and a tokenizer."
+        )
         raise DepthError(f"{folder} is no model: it has no config.json.", hint)
     check_weights_are_safe(folder)
     return ModelSource("folder", str(folder))

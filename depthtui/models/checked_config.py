@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import (
 
 from depthtui.errors import DepthError, first_line, shown
 from depthtui.installing import install_package
-from depthtui.models.catalog import read_config
+from depthtui.models.catalog import check_no_adapter, read_config
 
 _MOST_LAYERS = 10_000
 """Each is built to know what it takes: more of them are a damaged file."""
@@ -27,8 +27,10 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
 
     Raises:
         DepthError: it is damaged, unknown, needs code of its own that is not
-            trusted, or belongs to another kind of model.
+            trusted, belongs to another kind of model, names weights by another name than
+            the usual, or has an adapter beside it.
     """
+    check_no_adapter(folder)
     raw = read_config(folder)
     kind = str(raw.get("model_type", ""))
     code = raw.get("auto_map")
@@ -49,15 +51,15 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
             if kind
             else "",
         )
-    if str(raw.get("transformers_weights") or ".safetensors").endswith(".bin"):
-        raise DepthError(f"{folder} names a pickle as its weights.", "Use safetensors.")
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code
         )
         if not (has_code and trust_remote_code):
             _check_is_causal(folder, config)
-        layers = config.get_text_config().num_hidden_layers
+        text = config.get_text_config()
+        layers = text.num_hidden_layers
+        weights = [getattr(part, "transformers_weights", None) for part in (config, text)]
     except DepthError:
         raise
     except Exception as error:
@@ -65,6 +67,12 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
             f"{folder / 'config.json'} cannot be used: {first_line(error)}.",
             "The file may be damaged: fetch it again.",
         ) from error
+    if named := next(filter(None, weights), None):
+        # model.safetensors is what was checked and fingerprinted, and would not be loaded.
+        raise DepthError(
+            f"{folder / 'config.json'} names {shown(named)} as the model's weights.",
+            "Call that file model.safetensors, and take transformers_weights out of config.json.",
+        )
     if not isinstance(layers, int) or not 0 < layers <= _MOST_LAYERS:
         raise DepthError(
             f"{folder / 'config.json'} asks for {shown(layers)} layers.",

@@ -20,12 +20,14 @@ from transformers import (
     T5Config,
     T5ForConditionalGeneration,
 )
+from transformers.models.auto import auto_factory
 
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.installing import install_extra
 from depthtui.models import devices, loading, placement
+from depthtui.models.checked_config import read_checked_config
 from depthtui.models.devices import device_named, dtype_named
 from depthtui.models.library_output import silence_libraries
 from depthtui.models.loading import LoadedModel, load
@@ -315,9 +317,25 @@ class TestWhatIsRefused:
         (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
         refused(folder, "can run any program")
 
-    def test_a_pickle_that_the_configuration_names(self, folder) -> None:
-        change_config(folder, transformers_weights="adapter_model.bin")
-        refused(folder, "names a pickle")
+    @pytest.mark.parametrize("name", ["adapter_model.bin", "other.safetensors", "../o.safetensors"])
+    def test_weights_that_the_configuration_names(self, name, folder) -> None:
+        """They would be loaded in place of the files that are checked and fingerprinted."""
+        weights = load_file(folder / "model.safetensors")
+        doubled = {key: 2 * weight for key, weight in weights.items()}
+        save_file(doubled, folder / "other.safetensors", metadata={"format": "pt"})
+        change_config(folder, transformers_weights=name)
+        refused(folder, f"names '{name}' as the model's weights")
+
+    @pytest.mark.parametrize("has_peft", [False, True])
+    def test_an_adapter_is_refused_before_anything_is_loaded(
+        self, has_peft, folder, monkeypatch
+    ) -> None:
+        monkeypatch.setattr(auto_factory, "is_peft_available", lambda: has_peft)
+        monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", pytest.fail)
+        (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/else"}')
+        refused(folder, r"holds an adapter beside its model \(adapter_config\.json\)")
+        with pytest.raises(DepthError, match="holds an adapter beside its model"):
+            read_checked_config(folder)
 
     def test_no_tokenizer(self, folder) -> None:
         for path in folder.glob("*token*"):
