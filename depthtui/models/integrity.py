@@ -1,21 +1,15 @@
-"""Whether a model's files are whole, and a fingerprint that changes with them."""
+"""Whether a model's files are whole, and which of them its results depend on."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from depthtui.errors import DepthError
 from depthtui.files import open_regular, parse_json, why
 from depthtui.models.catalog import MADE_FROM, weight_files
+from depthtui.models.fingerprints import fingerprint
 
-_MIB = 1 << 20
-_SAMPLES = 8
-_SAMPLE_BYTES = 1 << 16
 _HEADER_LIMIT = 100_000_000
 _AGAIN = "Fetch it again."
 _FINGERPRINTED = ("*.json", "*.jinja", "*.py", "*.model", "*.txt", "*.tiktoken")
@@ -93,44 +87,11 @@ def model_files(folder: Path) -> list[Path]:
     return sorted({*small, *weight_files(folder)})
 
 
-def fingerprint(files: Iterable[Path]) -> str:
-    """A hash that changes when a model's files do, quick however large they are.
-
-    It covers names, sizes and contents: small files whole, large ones at their
-    ends and at evenly spaced places between. A change elsewhere shows in the
-    time of modification; in the hub cache, whose files are named by their
-    contents, and in our own model store, which nobody edits, times are left out
-    so that a copy keeps its fingerprint.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        stat = path.stat()
-        parts = [path.name, stat.st_size, _version(path, stat)]
-        digest.update(json.dumps(parts).encode())
-        with path.open("rb") as file:
-            for start, length in _ranges(stat.st_size):
-                file.seek(start)
-                digest.update(file.read(length))
-    return digest.hexdigest()
-
-
 def converted_folder(gguf: Path, models_dir: Path) -> Path:
     """Where the model store keeps what a GGUF file is converted to, made or not."""
-    return models_dir / f"{gguf.stem[:80]}-{fingerprint([gguf])[:12]}"
+    return models_dir / f"{gguf.stem[:80]}-{fingerprint([gguf], known_hashes(models_dir))[:12]}"
 
 
-def _version(path: Path, stat: os.stat_result) -> str | int:
-    if path.is_symlink() and path.readlink().parent.name == "blobs":
-        return path.readlink().name
-    if (path.parent / MADE_FROM).is_file():
-        return ""
-    return stat.st_mtime_ns
-
-
-def _ranges(size: int) -> list[tuple[int, int]]:
-    """Where to read a file of `size` bytes: `(start, length)` pairs."""
-    if size <= 4 * _MIB:
-        return [(0, size)]
-    step = size // (_SAMPLES + 1)
-    middle = [(step * (index + 1), _SAMPLE_BYTES) for index in range(_SAMPLES)]
-    return [(0, _MIB), *middle, (size - _MIB, _MIB)]
+def known_hashes(models_dir: Path) -> Path:
+    """Where the hashes of large files are kept: beside the model store."""
+    return models_dir.with_name("fingerprints.json")

@@ -25,12 +25,13 @@ from depthtui.models.catalog import ModelSource, check_weights_are_safe, resolve
 from depthtui.models.checked_config import read_checked_config
 from depthtui.models.demo import ensure_demo
 from depthtui.models.devices import DTYPES, device_named, dtype_name, dtype_named, execution_device
+from depthtui.models.fingerprints import fingerprint_beside
 from depthtui.models.integrity import (
     check_files_are_ordinary,
     check_safetensors,
     converted_folder,
-    fingerprint,
     is_whole,
+    known_hashes,
     model_files,
 )
 from depthtui.models.library_output import silence_libraries
@@ -91,10 +92,12 @@ def load(
     make_current(placement)
     tokenizer = load_tokenizer(folder, spec.trust_remote_code)
     stored = config.get_text_config().dtype or config.dtype
-    model = load_weights(folder, config, spec, dtype, placement, progress)
-    progress(Progress("Taking the fingerprint", 0, 0, "B"))
-    with load_errors(folder):
-        info = _info(spec, source, folder, model, tokenizer, size)
+    # Both read the weights from one end to the other: what one has read, the other finds in memory.
+    with fingerprint_beside(model_files(folder), known_hashes(models_dir)) as fingerprint:
+        model = load_weights(folder, config, spec, dtype, placement, progress)
+        with load_errors(folder):
+            info = _info(spec, source, folder, model, tokenizer, size)
+            info = replace(info, fingerprint=fingerprint(progress))
     notice = _rounding(info, stored, dtype) if spec.dtype == "auto" and not spec.quantize else ""
     return LoadedModel(model, tokenizer, info, size.by_module, notice)
 
@@ -193,7 +196,6 @@ def _info(
     return replace(
         describe(spec, source.name, str(source), model, tokenizer, size.parameters),
         revision=folder.name if source.kind == "hub" else "",
-        fingerprint=fingerprint(model_files(folder)),
     )
 
 

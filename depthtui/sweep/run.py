@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -110,7 +111,9 @@ class _Sweep:
 
     def _look(self, model: ModelSpec) -> None:
         """Find what is there without loading the model."""
-        fingerprint = fingerprint_on_disk(model, self._models_dir)
+        # In a new folder there is nothing to compare it with, and it may read all weights once.
+        is_new = not os.path.exists(self._state.folder.path)
+        fingerprint = None if is_new else fingerprint_on_disk(model, self._models_dir)
         if not self._state.look(model, self._counts(model, fingerprint), fingerprint):
             return
         try:

@@ -7,7 +7,8 @@ from pathlib import Path
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models.catalog import cached_snapshot, resolve
-from depthtui.models.integrity import converted_folder, fingerprint, model_files
+from depthtui.models.fingerprints import fingerprint
+from depthtui.models.integrity import converted_folder, known_hashes, model_files
 
 
 def fingerprint_on_disk(spec: ModelSpec, models_dir: Path) -> str | None:
@@ -17,7 +18,9 @@ def fingerprint_on_disk(spec: ModelSpec, models_dir: Path) -> str | None:
     """
     try:
         folder = _folder(spec, models_dir)
-        return None if folder is None else fingerprint(model_files(folder))
+        if folder is None:
+            return None
+        return fingerprint(model_files(folder), known_hashes(models_dir))
     except (DepthError, OSError):
         return None
 

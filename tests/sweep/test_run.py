@@ -58,6 +58,17 @@ def test_nothing_is_computed_twice(tmp_path: Path) -> None:
     assert sum(map(len, again.records.values())) == count_prompts(make_plan())
 
 
+def test_a_new_sweep_reads_no_weights_before_it_loads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(run_module, "fingerprint_on_disk", lambda spec, _: asked.append(spec.name))
+    sweep(make_plan(), tmp_path / "new")
+    assert not asked
+    sweep(make_plan(), tmp_path / "new")
+    assert asked == ["alpha", "beta"]
+
+
 def test_a_larger_plan_runs_what_is_new(tmp_path: Path) -> None:
     sweep(make_plan(), tmp_path)
     engine = ScriptedEngine()

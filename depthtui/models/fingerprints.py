@@ -1,0 +1,160 @@
+"""Fingerprints of models: hashes of all that their files hold, each large file read once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from depthtui.data.protocol import Progress
+from depthtui.errors import DepthError
+from depthtui.files import parse_json, read_whole, write_whole
+
+_SMALL = 4 << 20
+"""Bytes; a file that is no larger is read each time."""
+
+_PIECE = 16 << 20
+"""Bytes that a thread reads and hashes at a time."""
+
+_THREADS = min(8, os.cpu_count() or 1)
+
+_SETTLED = 2.0
+"""Seconds within which a coarse clock may give two changes of a file the same time."""
+
+_LARGEST_LIST = 64 << 20
+_POLL_SECONDS = 0.1
+
+
+class _Stopped(Exception):
+    """Nobody waits for the fingerprint any longer."""
+
+
+def fingerprint(
+    files: Iterable[Path],
+    kept: Path | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> str:
+    """A hash of the names and whole contents of a model's files; a copy of them has the same.
+
+    The hash of a large file is kept beside the file's inode, size, and times of modification
+    and of status change, and is found there as long as these stay. No program can set the time
+    of status change, so that other contents are seen even where size and time of modification
+    were restored.
+
+    Args:
+        files: the files, in any order.
+        kept: the JSON file with the hashes of large files; None to read each file.
+        report: called with bytes read and bytes to read; an exception ends the reading.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    paths = sorted(files)
+    identities = {path: _identity(path) for path in paths}
+    known = {} if kept is None else _read_known(kept)
+    hashes = {
+        path: known[str(path.resolve())][-1]
+        for path in paths
+        if known.get(str(path.resolve()), ())[:-1] == identities[path]
+    }
+    hashes |= _read([path for path in paths if path not in hashes], identities, report)
+    if kept is not None:
+        lasting = {path: hashes[path] for path in paths if _will_last(path, identities[path])}
+        _keep({str(path.resolve()): [*identities[path], lasting[path]] for path in lasting}, kept)
+    named = [[path.name, hashes[path]] for path in paths]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+
+
+@contextmanager
+def fingerprint_beside(
+    files: Iterable[Path], kept: Path
+) -> Iterator[Callable[[Callable[[Progress], None]], str]]:
+    """Take the fingerprint while the block runs; it yields a function that waits for it.
+
+    The function's argument is told how far the reading is, and ends it by an exception.
+    """
+    stopped, bytes_read = threading.Event(), (0, 0)
+
+    def report(done: int, total: int) -> None:
+        nonlocal bytes_read
+        bytes_read = done, total
+        if stopped.is_set():
+            raise _Stopped
+
+    with ThreadPoolExecutor(1) as thread:
+        taken = thread.submit(fingerprint, list(files), kept, report)
+
+        def wait(progress: Callable[[Progress], None]) -> str:
+            while True:
+                progress(Progress("Taking the fingerprint", *bytes_read, "B"))
+                with suppress(NotYet):
+                    return taken.result(_POLL_SECONDS)
+
+        try:
+            yield wait
+        finally:
+            stopped.set()
+
+
+def _identity(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _will_last(path: Path, identity: Sequence[int]) -> bool:
+    """Whether a later change of a large file is sure to show in its identity."""
+    _, size, _, changed = identity
+    is_old = time.time() - changed / 1e9 > _SETTLED
+    return size > _SMALL and is_old and _identity(path) == identity
+
+
+def _read(
+    paths: Sequence[Path],
+    identities: Mapping[Path, Sequence[int]],
+    report: Callable[[int, int], None],
+) -> dict[Path, str]:
+    """A hash of each file's contents, made of the hashes of its pieces."""
+    sizes = {path: identities[path][1] for path in paths}
+    pieces = [(path, start) for path in paths for start in range(0, sizes[path], _PIECE)]
+    digests = {path: hashlib.sha256() for path in paths}
+    done, total = 0, sum(sizes.values())
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for (path, start), digest in zip(pieces, threads.map(_hash_piece, pieces), strict=True):
+            digests[path].update(digest)
+            done += min(_PIECE, sizes[path] - start)
+            report(done, total)
+    return {path: digest.hexdigest() for path, digest in digests.items()}
+
+
+def _hash_piece(piece: tuple[Path, int]) -> bytes:
+    path, start = piece
+    with path.open("rb") as file:
+        file.seek(start)
+        return hashlib.sha256(file.read(_PIECE)).digest()
+
+
+def _read_known(kept: Path) -> dict[str, list[Any]]:
+    """The identity and hash of each file, by its path; empty where there is no such list."""
+    try:
+        found = parse_json(read_whole(kept, _LARGEST_LIST))
+        return {path: entry for path, entry in found.items() if isinstance(entry[-1], str)}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def _keep(entries: Mapping[str, list[Any]], kept: Path) -> None:
+    """Add to the list; where it cannot be written, the files are read again the next time."""
+    known = _read_known(kept)
+    if all(known.get(path) == entry for path, entry in entries.items()):
+        return
+    there = {path: entry for path, entry in known.items() if os.path.exists(path)}
+    with suppress(DepthError):
+        write_whole(kept, json.dumps({**there, **entries}).encode())

@@ -1,0 +1,191 @@
+"""Fingerprints: other contents have another, a copy has the same, a large file is read once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from depthtui.data.protocol import Progress
+from depthtui.models import fingerprints
+from depthtui.models.fingerprints import fingerprint, fingerprint_beside
+from tests.odd_files import put_odd_file
+
+SIZE = 20 << 20
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(bytes(SIZE))
+    os.utime(path, (1, 1))
+    return path
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A list that takes files as soon as they are written."""
+    monkeypatch.setattr(fingerprints, "_SETTLED", -1.0)
+    return tmp_path / "cache" / "fingerprints.json"
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are read, a name for each piece."""
+    names: list[str] = []
+    hash_piece = fingerprints._hash_piece
+
+    def note(piece: tuple[Path, int]) -> bytes:
+        names.append(piece[0].name)
+        return hash_piece(piece)
+
+    monkeypatch.setattr(fingerprints, "_hash_piece", note)
+    return names
+
+
+def let_the_clock_go_on(path: Path) -> None:
+    """Wait until a change would get a later time than the file has."""
+    probe = path.with_name("probe")
+    probe.touch()
+    while probe.stat().st_ctime_ns <= path.stat().st_ctime_ns:
+        probe.touch()
+    probe.unlink()
+
+
+def change(path: Path, place: int) -> None:
+    """Change a byte, and put size and time of modification back."""
+    let_the_clock_go_on(path)
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(b"\1")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("place", [0, 3 << 20, 9_999_999, 16 << 20, SIZE - 1])
+def test_a_changed_byte_is_seen_where_size_and_time_are_as_before(
+    place: int, large: Path, kept: Path
+) -> None:
+    before = fingerprint([large], kept)
+    change(large, place)
+    assert fingerprint([large], kept) != before
+    change(large, SIZE // 2)
+    assert fingerprint([large], kept) == fingerprint([large])
+
+
+def test_a_large_file_is_read_once(large: Path, kept: Path, read: list[str]) -> None:
+    small = large.with_name("config.json")
+    small.write_text("{}")
+    files = [large, small]
+    first = fingerprint(files, kept)
+    assert sorted(read) == ["a.safetensors", "a.safetensors", "config.json"]
+    read.clear()
+    assert fingerprint(files, kept) == first
+    assert read == ["config.json"]
+    let_the_clock_go_on(large)
+    large.chmod(0o600)
+    assert fingerprint(files, kept) == first
+    assert "a.safetensors" in read
+
+
+def test_a_file_that_has_just_been_written_is_read_again(
+    large: Path, tmp_path: Path, read: list[str]
+) -> None:
+    """Its next change could get the same time."""
+    kept = tmp_path / "fingerprints.json"
+    assert fingerprint([large], kept) == fingerprint([large], kept)
+    assert len(read) == 4
+    assert not kept.exists()
+
+
+def test_it_tells_names_and_not_times_or_places(large: Path, tmp_path: Path, kept: Path) -> None:
+    before = fingerprint([large], kept)
+    os.utime(large, (5, 5))
+    assert fingerprint([large], kept) == before
+    (tmp_path / "elsewhere").mkdir()
+    copy = Path(shutil.copy(large, tmp_path / "elsewhere"))
+    assert fingerprint([copy], kept) == before
+    link = tmp_path / "elsewhere" / "link" / large.name
+    link.parent.mkdir()
+    link.symlink_to(copy)
+    assert fingerprint([link], kept) == before
+    assert fingerprint([large.rename(tmp_path / "b.safetensors")], kept) != before
+
+
+def test_a_link_to_another_file_is_seen(large: Path, tmp_path: Path, kept: Path) -> None:
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(large)
+    before = fingerprint([link], kept)
+    other = Path(shutil.copy(large, tmp_path / "other"))
+    change(other, 7)
+    link.unlink()
+    link.symlink_to(other)
+    assert fingerprint([link], kept) != before
+
+
+def test_the_order_of_the_files_does_not_matter(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_text("1")
+    second.write_text("2")
+    assert fingerprint([first, second]) == fingerprint([second, first])
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "5", '{"a": 5}', '{"a": []}', '{"a": [1, 2]}'])
+def test_a_damaged_list_is_begun_anew(content: str, large: Path, kept: Path) -> None:
+    kept.parent.mkdir()
+    kept.write_text(content)
+    assert fingerprint([large], kept) == fingerprint([large])
+    assert list(json.loads(kept.read_text())) == [str(large)]
+
+
+def test_files_that_are_gone_leave_the_list(large: Path, kept: Path) -> None:
+    other = Path(shutil.copy(large, large.with_name("other")))
+    fingerprint([large, other], kept)
+    other.unlink()
+    let_the_clock_go_on(large)
+    large.chmod(0o600)
+    fingerprint([large], kept)
+    assert list(json.loads(kept.read_text())) == [str(large)]
+
+
+def test_a_list_that_cannot_be_written_costs_no_fingerprint(large: Path, kept: Path) -> None:
+    expected = fingerprint([large])
+    kept.parent.mkdir()
+    put_odd_file(kept, "a folder")
+    assert fingerprint([large], kept) == expected
+    assert fingerprint([large], large / "no folder") == expected
+
+
+class TestBesideOtherWork:
+    def test_it_is_the_same_and_says_how_far_it_is(self, large: Path, kept: Path) -> None:
+        told: list[Progress] = []
+        with fingerprint_beside([large], kept) as wait:
+            assert wait(told.append) == fingerprint([large])
+        assert {event.stage for event in told} == {"Taking the fingerprint"}
+
+    def test_what_goes_wrong_is_raised_where_it_is_waited_for(
+        self, large: Path, kept: Path
+    ) -> None:
+        with (
+            fingerprint_beside([large.with_name("none")], kept) as wait,
+            pytest.raises(FileNotFoundError),
+        ):
+            wait(lambda _: None)
+
+    def test_nobody_waits_for_it_where_the_work_fails(
+        self, large: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(fingerprints, "_PIECE", 1 << 10)
+
+        def fail(files: list[Path]) -> None:
+            with fingerprint_beside(files, kept):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            fail([large])
+        assert not kept.exists()
