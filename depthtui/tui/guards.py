@@ -71,9 +71,9 @@ def _is_over(pump: MessagePump, message: Message) -> bool:
 
     A screen that is left before it was composed gets no children (`Widget.mount` returns where it
     is `_pruning`) and is mounted all the same; its workers run until its children are gone.
-    Textual issue 4258.
+    Textual issue 4258. `Widget.mount_all` returns as early once the app exits.
     """
-    if not (isinstance(pump, DOMNode) and pump._pruning):
+    if not (isinstance(pump, Widget) and (pump._pruning or pump.app._exit)):
         return False
     if isinstance(message, Prune):
         pump.workers.cancel_node(pump)

@@ -52,6 +52,15 @@ async def test_a_screen_may_be_left_before_it_is_there(tmp_path: Path, name: str
         await it.press("j")
 
 
+@pytest.mark.parametrize("name", OPENS)
+async def test_a_screen_may_be_opened_while_the_app_ends(tmp_path: Path, name: str) -> None:
+    async with explore(tmp_path) as it:
+        OPENS[name](it)
+        it.app.exit()
+        await it.until(lambda: not it.app._running, "the end")
+    assert it.app.error is None
+
+
 async def test_what_was_to_come_after_a_refresh_may_find_the_screen_gone(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("S")
