@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -35,6 +34,7 @@ from depthtui.log import log_bug
 from depthtui.settings import Settings, change_settings
 from depthtui.tui import guards, keymap, minimal_updates
 from depthtui.tui.messages import EngineDied, EngineEvent
+from depthtui.tui.signals import ending_signals
 from depthtui.tui.state.toast import Toast
 from depthtui.tui.themes import DEFAULT_THEME, THEMES, theme_setting
 
@@ -141,7 +141,6 @@ class DepthApp(App[int]):
             self.register_theme(theme)
         self._take_theme()
         self._tell_of_keys()
-        self._catch_signals()
         self.call_after_refresh(self._open)
 
     def _tell_of_keys(self) -> None:
@@ -217,16 +216,24 @@ class DepthApp(App[int]):
             self._engine_log = Path(name)
         return EngineClient(self._engine_log)
 
+    def _build_driver(
+        self, headless: bool, inline: bool, mouse: bool, size: tuple[int, int] | None
+    ) -> Driver:
+        """Catch signals before the terminal is changed."""
+        if not headless and threading.current_thread() is threading.main_thread():
+            self._catch_signals()
+        return super()._build_driver(headless, inline, mouse, size)
+
     def _catch_signals(self) -> None:
         """Let a signal that ends the process give the terminal back first."""
-        if self.is_headless or threading.current_thread() is not threading.main_thread():
-            return
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        for number in ending_signals():
             loop.add_signal_handler(number, self._signalled, number)
 
     def _signalled(self, number: int) -> None:
-        self.keep_session()
+        # What is interrupted may not have a session that can be kept.
+        with contextlib.suppress(Exception):
+            self.keep_session()
         self._close_explorer()
         # A terminal that is gone may never take the last bytes.
         watchdog = threading.Timer(LAST_RESORT, os._exit, (128 + number,))

@@ -2,15 +2,19 @@
 
 `crash` as an argument makes `!` raise, `loop` makes it raise without end, `welcome` begins as a
 first start does; with `live`, runs that follow the first wait for `!`, which sends the events of
-a layer, and `@` sends 500 events within two seconds. The rest is the explorer as it is.
+a layer, and `@` sends 500 events within two seconds. `signal NUMBER STAGE` sends itself a signal at
+`load`, `compose`, `mount` or `open`. The rest is the explorer as it is.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from textual.app import ComposeResult
 
 from depthtui import cli
 from depthtui.data.protocol import Memory, Rows
@@ -68,17 +72,35 @@ class Live(DepthApp):
         self.fake.say(Memory(1_000_000, 2_000_000))
 
 
+class Signalled(DepthApp):
+    """Gets a signal while it starts."""
+
+    def _at(self, stage: str) -> None:
+        number, chosen = sys.argv[sys.argv.index("signal") + 1 :]
+        if stage == chosen:
+            os.kill(os.getpid(), int(number))
+
+    def on_load(self) -> None:
+        self.call_later(self._at, "load")
+
+    def compose(self) -> ComposeResult:
+        self._at("compose")
+        yield from super().compose()
+
+    def on_mount(self) -> None:
+        self._at("mount")
+
+    def _open(self) -> None:
+        self._at("open")
+        super()._open()
+
+
 def main() -> int:
     folder = Path(tempfile.mkdtemp())
 
     def make(spec: ModelSpec, settings: Settings, welcomes: bool, **wiring: Any) -> DepthApp:
-        kind = (
-            Live
-            if "live" in sys.argv
-            else Fragile
-            if {"crash", "loop"} & set(sys.argv)
-            else DepthApp
-        )
+        kinds = {"live": Live, "crash": Fragile, "loop": Fragile, "signal": Signalled}
+        kind = next((kinds[word] for word in sys.argv if word in kinds), DepthApp)
         welcomes = welcomes and "welcome" in sys.argv
         return kind(spec, settings, FakeEngine, folder / "settings.toml", welcomes, **wiring)
 

@@ -59,12 +59,59 @@ def test_quitting_spares_the_last_collections(monkeypatch: pytest.MonkeyPatch) -
         gc.unfreeze()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_signals_give_the_terminal_back(explorer: Terminal, number: signal.Signals) -> None:
+OFTEN_SENT = ("SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGABRT", "SIGUSR1")
+SELDOM_SENT = (
+    "SIGUSR2",
+    "SIGALRM",
+    "SIGIO",
+    "SIGPROF",
+    "SIGPWR",
+    "SIGRTMAX",
+    "SIGRTMIN",
+    "SIGSTKFLT",
+    "SIGSYS",
+    "SIGTRAP",
+    "SIGVTALRM",
+    "SIGXCPU",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [*OFTEN_SENT, *(pytest.param(name, marks=pytest.mark.by_hand) for name in SELDOM_SENT)]
+)
+def test_signals_give_the_terminal_back(explorer: Terminal, name: str) -> None:
+    number = signal.Signals[name]
     explorer.process.send_signal(number)
     assert explorer.end() == 128 + number
     explorer.assert_restored()
     assert "Traceback" not in explorer.sent.decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize("stage", ["load", "compose", "mount", "open"])
+def test_a_signal_while_it_starts_gives_the_terminal_back(
+    open_terminal: Callable[..., Terminal], stage: str
+) -> None:
+    number = signal.SIGUSR1
+    terminal = open_terminal("tests.tui.fake_explorer", "signal", str(int(number)), stage)
+    assert terminal.end() == 128 + number
+    terminal.assert_restored()
+    assert "Traceback" not in terminal.sent.decode("utf-8", "replace")
+
+
+def test_every_signal_that_ends_a_process_is_caught() -> None:
+    code = "from depthtui.tui.signals import ending_signals; print(*ending_signals())"
+    # A shell that ignores SIGHUP: what nohup does.
+    ignoring = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", sys.executable, "-c", code]
+    caught = {int(number) for number in subprocess.check_output(ignoring, text=True).split()}
+    named = {signal.Signals[name] for name in (*OFTEN_SENT, *SELDOM_SENT)}
+    left = signal.valid_signals() - caught - named
+    assert named - caught == {signal.SIGHUP}
+    assert {signal.Signals(number).name for number in left} == {
+        *("SIGKILL", "SIGSTOP"),
+        *("SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV"),
+        *("SIGCHLD", "SIGCONT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGWINCH"),
+        *("SIGPIPE", "SIGXFSZ"),
+    }
 
 
 def leave_help(terminal: Terminal) -> None:
@@ -182,6 +229,19 @@ def test_a_stop_without_notice_leaves_a_screen_to_be_drawn_again(explorer: Termi
     explorer.process.send_signal(signal.SIGCONT)
     explorer.until(lambda: explorer.text == before)
     assert psutil.Process(explorer.process.pid).num_threads() == threads
+    leave_help(explorer)
+
+
+@pytest.mark.parametrize("key", [b"", b"?"], ids=["main screen", "dialog"])
+def test_a_window_resized_to_and_fro_is_drawn_afresh(explorer: Terminal, key: bytes) -> None:
+    """Its two signals come as one where they come at once, and the size is as before."""
+    explorer.type(key)
+    explorer.settle()
+    before = explorer.text
+    explorer.screen.resize(20, 120)
+    assert explorer.text != before
+    explorer.resize(120, 40)
+    explorer.until(lambda: explorer.text == before)
     leave_help(explorer)
 
 

@@ -1,0 +1,33 @@
+"""The signals that end the explorer."""
+
+from __future__ import annotations
+
+import signal
+
+_UNCAUGHT = {signal.SIGKILL, signal.SIGSTOP}
+
+_FAULTS = {signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
+"""After a handler of one of these the failed instruction runs again, without end."""
+
+_HARMLESS = {
+    signal.SIGCHLD,
+    signal.SIGCONT,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGURG,
+    signal.SIGWINCH,
+}
+"""These stop a process, continue it, or inform it."""
+
+
+def ending_signals() -> set[int]:
+    """The numbers of the signals that end a process unless it catches them.
+
+    A signal that this process ignores is not among them: SIGHUP under nohup, SIGPIPE in Python.
+    """
+    return {
+        number
+        for number in signal.valid_signals() - _UNCAUGHT - _FAULTS - _HARMLESS
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
