@@ -335,8 +335,9 @@ class DepthApp(App[int]):
         return True
 
     def on_resize(self, event: events.Resize) -> None:
-        # A terminal moves what it shows to where its new size has room.
+        # A terminal moves and drops lines, and may have its old size again when it is asked for it.
         self._shown.forget()
+        self.screen.refresh()
         self._check_room(event.size)
 
     def _check_room(self, size: Size) -> None:

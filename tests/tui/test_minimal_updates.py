@@ -10,12 +10,16 @@ from rich.color import Color, ColorSystem
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual.app import App, ComposeResult
 from textual.geometry import Region, Size
 from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
+from depthtui.data.run_settings import ModelSpec
+from depthtui.settings import Settings
+from depthtui.tui.app import DepthApp
 from depthtui.tui.minimal_updates import (
     Piece,
     Shown,
@@ -181,3 +185,32 @@ async def test_only_the_changed_cells_are_sent(monkeypatch):
         assert data.count("b") == 6
         assert "\x1b[3;31H" in data
         assert "\x1b[4;31H" in data
+
+
+class FirstFrame(DepthApp):
+    """Stays at its first frame, and keeps the numbers of the lines that it draws."""
+
+    def __init__(self) -> None:
+        super().__init__(ModelSpec(), Settings())
+        self.drawn: set[int] = set()
+
+    def _open(self) -> None:
+        """Open nothing more."""
+
+    def _display(self, screen, renderable):
+        if isinstance(renderable, ThinUpdate):
+            self.drawn.update(y for y, _, _ in renderable._strips)
+        super()._display(screen, renderable)
+
+
+async def test_a_resize_to_the_same_size_draws_every_line():
+    app = FirstFrame()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause(0.1)
+        app.drawn.clear()
+        app.post_message(events.Resize(app.size, app.size))
+        for _ in range(100):
+            await pilot.pause(0.01)
+            if app.drawn:
+                break
+        assert app.drawn == set(range(24))
