@@ -23,6 +23,18 @@ class DepthError(Exception):
         return f"{self.message} {self.hint}".rstrip()
 
 
+class NeedsCode(DepthError):
+    """A model that only runs with Python code of its own, which nobody has allowed.
+
+    Attributes:
+        folder: where the model lies.
+    """
+
+    def __init__(self, message: str, hint: str, folder: str) -> None:
+        super().__init__(message, hint)
+        self.folder = folder
+
+
 class RunStopped(DepthError):
     """The user stopped a run; what was computed until then is kept."""
 

@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -126,9 +127,8 @@ class TestRun:
         assert cli.main(["run", "some/model", "--prompt", "x", *arguments.split()]) == 0
         (engine,) = engines
         assert engine.model is not None
-        assert engine.model.spec == ModelSpec(
-            "some/model", "main", "cuda:1", "bfloat16", "8bit", trust_remote_code=True
-        )
+        assert engine.model.spec == ModelSpec("some/model", "main", "cuda:1", "bfloat16", "8bit")
+        assert engine.model.spec in engine.trusted
         assert engine.prompts == [Prompt("x")]
         assert engine.settings == [RunSettings(7, chat_template=True, metrics=("logit_lens",))]
         assert engine.models_dir == home / "cache" / "models"
@@ -817,8 +817,14 @@ class TestExplorer:
     def opened(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[ModelSpec, Settings]]:
         calls: list[tuple[ModelSpec, Settings]] = []
 
-        def explore(spec: ModelSpec, settings: Settings, given: dict[str, object]) -> int:
+        def explore(
+            spec: ModelSpec,
+            settings: Settings,
+            given: dict[str, object],
+            trusted: Sequence[ModelSpec],
+        ) -> int:
             assert given.items() <= vars(settings).items()
+            self.trusted = trusted
             calls.append((spec, settings))
             return 3
 
@@ -847,6 +853,22 @@ class TestExplorer:
         ((spec, settings),) = opened
         assert spec == ModelSpec("m", device="cpu", dtype="float16")
         assert settings == Settings(cache_dir=home, cache_limit=2 << 30, use_cache=False)
+
+    def test_the_named_model_alone_is_trusted(
+        self, opened: list[tuple[ModelSpec, Settings]]
+    ) -> None:
+        cli.main(["--model", "some/model"])
+        assert self.trusted == []
+        cli.main(["--model", "some/model", "--trust-remote-code"])
+        assert self.trusted == [ModelSpec("some/model")]
+
+    @pytest.mark.parametrize("command", [[], ["serve"]])
+    def test_the_last_model_is_not_trusted(
+        self, command: list[str], opened: list[tuple[ModelSpec, Settings]], capsys: Output
+    ) -> None:
+        assert cli.main([*command, "--trust-remote-code"]) == 2
+        assert "the model that --model names" in capsys.readouterr().err
+        assert opened == []
 
     def test_without_a_terminal_it_says_so(
         self, capsys: Output, monkeypatch: pytest.MonkeyPatch

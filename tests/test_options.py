@@ -92,7 +92,7 @@ def test_no_layers_are_not_every_layer(tmp_path: Path, blank: str) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(tomlkit.dumps({"layers": blank}))
     with pytest.raises(DepthError, match=said):
-        read_plan(path, SweepPlan((), ()), Drawing())
+        read_plan(path, SweepPlan((), ()), Drawing(), print)
     with pytest.raises(WrongValue, match=said):
         EVERY["layers"].parse(" ")
 
@@ -108,7 +108,7 @@ def test_a_plan_may_say_what_holds_anyway(tmp_path: Path) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(tomlkit.dumps(said))
     empty = SweepPlan((), ())
-    assert read_plan(path, empty, Drawing()) == empty
+    assert read_plan(path, empty, Drawing(), print) == empty
 
 
 @pytest.mark.parametrize(

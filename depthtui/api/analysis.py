@@ -113,11 +113,12 @@ def _named(name: str, tokenizer: object, keywords: Keywords, bar: _Bar) -> Itera
             "A model that is loaded by name brings its own tokenizer.", "Leave the tokenizer out."
         )
     spec, storage = keywords.spec(name), Storage.of(keywords.file())
+    trusted = keywords.trusted()
     # What cannot be opened is told before torch is imported, which takes seconds.
-    check_at_hand(spec, storage.models_dir)
+    check_at_hand(spec, storage.models_dir, spec in trusted)
     from depthtui.models.library_output import libraries_silenced
 
-    engine = make_engine(storage, bar.emit, _warn)
+    engine = make_engine(storage, bar.emit, _warn, trusted=trusted)
     with libraries_silenced():
         engine.load(spec)
         yield engine

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, Skip, SummarySettings
+from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.settings import Settings
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     AnySettings = TypeVar("AnySettings", bound=DataclassInstance)
 
 _OF_THE_CACHE = ("cache_dir", "cache_limit", "use_cache")
+_TRUST = "trust_remote_code"
 
 
 def names_of(names: str | Iterable[str]) -> tuple[str, ...]:
@@ -65,7 +67,7 @@ class Keywords:
 
     def __init__(self, given: Mapping[str, Any], settings: Settings) -> None:
         """Raises `DepthError` where there is no such option."""
-        known = {*_FREE, *_OF_THE_CACHE}
+        known = {*_FREE, *_OF_THE_CACHE, _TRUST}
         for kind in (RunSettings, SummarySettings, ModelSpec):
             known |= options_of(kind).keys()
         known -= {"metrics", "name"}  # which have a place of their own
@@ -90,6 +92,13 @@ class Keywords:
         """How the model of that name is loaded."""
         return replace(self._over(ModelSpec()), name=name)
 
+    def trusted(self) -> TrustedModels:
+        """Whether Python code that the model brings may run."""
+        trusts = self._given.get(_TRUST, False)
+        if not isinstance(trusts, bool):
+            raise DepthError(f"{_TRUST} must be True or False, not {trusts!r}.")
+        return TrustedModels(every=trusts)
+
     def file(self) -> Settings:
         """The settings file, with what is given instead."""
         return self._over(self._settings)
@@ -100,7 +109,7 @@ class Keywords:
         Raises:
             DepthError: says what.
         """
-        names = self._given.keys() & {*options_of(ModelSpec), *_OF_THE_CACHE}
+        names = self._given.keys() & {*options_of(ModelSpec), *_OF_THE_CACHE, _TRUST}
         if names:
             raise DepthError(
                 f"{', '.join(sorted(names))}: only for a model that is loaded by name.",

@@ -19,7 +19,12 @@ from depthtui.cli.generate import generate
 from depthtui.cli.help import Group, in_section
 from depthtui.cli.lens import lens
 from depthtui.cli.lists import metrics, models, tasks
-from depthtui.cli.options import Given, cache_options, model_options
+from depthtui.cli.options import (
+    Given,
+    cache_options,
+    model_options,
+    refuse_trust_in_last_model,
+)
 from depthtui.cli.output import INTERRUPTED, say, spell_out_what_cannot_be_printed
 from depthtui.cli.prune import prune
 from depthtui.cli.run import run
@@ -27,6 +32,7 @@ from depthtui.cli.serve import serve
 from depthtui.cli.sessions import sessions
 from depthtui.cli.sweep import sweep
 from depthtui.data.run_settings import ModelSpec
+from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
 from depthtui.log import log_bug
 from depthtui.models.catalog import DEMO
@@ -103,7 +109,14 @@ class _Commands(Group):
 @cache_options
 @click.version_option(__version__, message="depthtui %(version)s")
 @click.pass_context
-def commands(context: click.Context, /, model: str | None, spec: ModelSpec, given: Given) -> int:
+def commands(
+    context: click.Context,
+    /,
+    model: str | None,
+    spec: ModelSpec,
+    trusted: TrustedModels,
+    given: Given,
+) -> int:
     """Explore how a language model uses its depth.
 
     Without a command, opens the explorer in this terminal.
@@ -111,6 +124,7 @@ def commands(context: click.Context, /, model: str | None, spec: ModelSpec, give
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return 0
+    refuse_trust_in_last_model(context.params)
     if "TEXTUAL_DRIVER" not in os.environ:
         _check_terminal()
     settings = given.settings()
@@ -119,7 +133,8 @@ def commands(context: click.Context, /, model: str | None, spec: ModelSpec, give
     try:
         from depthtui.tui.app import main as explore
 
-        return explore(replace(spec, name=model or settings.last_model), settings, given.values)
+        spec = replace(spec, name=model or settings.last_model)
+        return explore(spec, settings, given.values, trusted=[spec] if trusted.every else [])
     finally:
         gc.enable()
 

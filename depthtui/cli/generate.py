@@ -22,6 +22,7 @@ from depthtui.cli.options import (
 )
 from depthtui.cli.output import INTERRUPTED, print_written, say
 from depthtui.data.run_settings import ModelSpec
+from depthtui.data.trust import TrustedModels
 from depthtui.log import log_bug
 
 MEASURES = ("prediction", "settling", "kl", "overlap", "early_exit")
@@ -57,6 +58,7 @@ def generate(
     given: Given,
     measure: str,
     spec: ModelSpec,
+    trusted: TrustedModels,
     output: OutOptions,
 ) -> int:
     """Let MODEL answer prompts, and measure how deep each token was decided.
@@ -89,6 +91,7 @@ def generate(
         measure=measure,
         palette=settings.palette,
         storage=Storage.of(settings),
+        trusted=trusted,
     )
     console = Console(highlight=False)
     written = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ class Job:
         prompts: in order.
         settings: of every run.
         storage: where models and results are.
+        trusted: the models whose own Python code may run.
         max_tokens: longer prompts are left out; None for no limit.
         more: comes after `prompts`; only looked at under `max_tokens`.
         n_more: how many of `more` to run: the first that are short enough.
@@ -38,6 +39,7 @@ class Job:
     prompts: Sequence[Prompt]
     settings: RunSettings
     storage: Storage
+    trusted: Container[ModelSpec] = ()
     max_tokens: int | None = None
     more: Iterable[Prompt] = ()
     n_more: int = 0
@@ -65,9 +67,9 @@ def run_job(
         DepthError: the model cannot be loaded, or every prompt is too long.
     """
     # What cannot be opened is told before torch is imported, which takes seconds.
-    check_at_hand(job.spec, job.storage.models_dir)
+    check_at_hand(job.spec, job.storage.models_dir, job.spec in job.trusted)
     with Display(notice) as display:
-        engine = make_engine(job.storage, display.emit, notice, on_bug)
+        engine = make_engine(job.storage, display.emit, notice, on_bug, job.trusted)
         engine.load(job.spec)
         if job.max_tokens is not None:
             job = replace(job, prompts=_short_enough(job, job.max_tokens, engine, notice))

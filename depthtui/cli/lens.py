@@ -14,6 +14,7 @@ from depthtui.cli.help import Group
 from depthtui.cli.options import Given, NumberRange, cache_dir_option, model_argument, model_options
 from depthtui.cli.output import INTERRUPTED, print_table, print_written, say, stopped_by_ctrl_c
 from depthtui.data.run_settings import LENSES, ModelSpec
+from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
 from depthtui.sizes import format_size
 
@@ -69,6 +70,7 @@ def fit(
     ridge: float,
     prompts: int | None,
     spec: ModelSpec,
+    trusted: TrustedModels,
     given: Given,
 ) -> int:
     """Fit a lens for MODEL, and keep it.
@@ -95,7 +97,7 @@ def fit(
     if prompts is not None:
         choice = replace(choice, prompts=prompts)
     control = Control()
-    with _engine(replace(spec, name=model), given) as engine:
+    with _engine(replace(spec, name=model), trusted, given) as engine:
         try:
             with stopped_by_ctrl_c(control):
                 found = engine.fit_lens(choice, control)
@@ -132,13 +134,13 @@ def list_(given: Given) -> None:
 @model_argument
 @model_options
 @cache_dir_option
-def import_(file: Path, model: str, spec: ModelSpec, given: Given) -> None:
+def import_(file: Path, model: str, spec: ModelSpec, trusted: TrustedModels, given: Given) -> None:
     """Take a published Jacobian lens of MODEL from FILE.
 
     FILE is one that torch wrote, with `J`: a dict from a block's index to a matrix. Only tensors
     and plain values are read from it.
     """
-    with _engine(replace(spec, name=model), given) as engine:
+    with _engine(replace(spec, name=model), trusted, given) as engine:
         found = engine.import_lens(file)
     _print_fit(found)
 
@@ -184,7 +186,7 @@ def _named(name: str, given: Given) -> LensFile:
 
 
 @contextmanager
-def _engine(spec: ModelSpec, given: Given) -> Iterator[Engine]:
+def _engine(spec: ModelSpec, trusted: TrustedModels, given: Given) -> Iterator[Engine]:
     """An engine that has loaded a model, while a progress bar is shown."""
     from depthtui.cli.display import Display
     from depthtui.engine.factory import Storage, make_engine
@@ -192,9 +194,9 @@ def _engine(spec: ModelSpec, given: Given) -> Iterator[Engine]:
 
     storage = Storage.of(given.settings())
     # What cannot be opened is told before torch is imported, which takes seconds.
-    check_at_hand(spec, storage.models_dir)
+    check_at_hand(spec, storage.models_dir, spec in trusted)
     with Display(say) as display:
-        engine = make_engine(storage, display.emit, say)
+        engine = make_engine(storage, display.emit, say, trusted=trusted)
         engine.load(spec)
         yield engine
 

@@ -21,6 +21,7 @@ from depthtui.data.run_settings import (
     RunSettings,
     SummarySettings,
 )
+from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, shown
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.report.formats import Subject, check_folder, format_help, format_titles
@@ -338,12 +339,35 @@ cache_options = given_options(
     _setting(Settings, "cache_limit", callback=read_size, metavar="SIZE"),
     _setting(Settings, "use_cache"),
 )
-model_options = one_argument(
+_spec_options = one_argument(
     "Model",
     "spec",
     lambda **own: ModelSpec(**{name: value for name, value in own.items() if value is not None}),
     *declared(ModelSpec, but=["name"]),
 )
+_trust_option = one_argument(
+    "Model",
+    "trusted",
+    lambda trust_remote_code: TrustedModels(every=trust_remote_code),
+    click.option(
+        "--trust-remote-code",
+        is_flag=True,
+        help="Let Python code that the model brings run, with your rights: read it first.",
+    ),
+)
+
+
+def model_options(command: Any) -> Any:
+    """Options for how a model is opened, and whether its own code may run."""
+    return _spec_options(_trust_option(command))
+
+
+def refuse_trust_in_last_model(values: Mapping[str, Any]) -> None:
+    """Refuse to trust the model that was opened last: a file names it, not the command line."""
+    if values["trust_remote_code"] and values["model"] is None:
+        raise click.UsageError("--trust-remote-code is for the model that --model names.")
+
+
 model_argument = click.argument("model", shell_complete=complete_models)
 prompt_options = one_argument(
     "Prompts",

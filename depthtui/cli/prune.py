@@ -18,6 +18,7 @@ from depthtui.cli.options import (
 from depthtui.cli.output import INTERRUPTED, say, stopped_by_ctrl_c
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.selection import layers_in, numbers_text, read_layers
+from depthtui.data.trust import TrustedModels
 from depthtui.options import WrongValue
 
 
@@ -44,7 +45,9 @@ def _layers(context: click.Context, parameter: click.Parameter, value: str) -> s
 )
 @model_options
 @cache_dir_option
-def prune(model: str, layers: str, out: Path, spec: ModelSpec, given: Given) -> int:
+def prune(
+    model: str, layers: str, out: Path, spec: ModelSpec, trusted: TrustedModels, given: Given
+) -> int:
     """Write MODEL without some of its layers, as a model of its own.
 
     The folder opens in transformers: safetensors in the dtype of MODEL's files with the layers
@@ -61,11 +64,11 @@ def prune(model: str, layers: str, out: Path, spec: ModelSpec, given: Given) -> 
     storage = Storage.of(given.settings())
     spec = replace(spec, name=model)
     # What is wrong with a name or a folder is told before the model loads.
-    check_at_hand(spec, storage.models_dir)
+    check_at_hand(spec, storage.models_dir, spec in trusted)
     check_target(out)
     control = Control()
     with Display(say) as display:
-        engine = make_engine(storage, display.emit, say)
+        engine = make_engine(storage, display.emit, say, trusted=trusted)
         try:
             with stopped_by_ctrl_c(control):
                 info = engine.load(spec, control)

@@ -25,6 +25,7 @@ from depthtui.cli.options import (
 from depthtui.cli.output import report_runs, say
 from depthtui.cli.protocol import protocol_option, under_paper_protocol
 from depthtui.data.run_settings import ModelSpec
+from depthtui.data.trust import TrustedModels
 from depthtui.log import log_bug
 
 
@@ -54,6 +55,7 @@ def run(
     protocol: str | None,
     given: Given,
     spec: ModelSpec,
+    trusted: TrustedModels,
     output: OutOptions,
 ) -> int:
     """Measure MODEL's effective depth on prompts, which are pooled.
@@ -82,6 +84,7 @@ def run(
         prompts=gathered.prompts,
         settings=run_settings,
         storage=Storage.of(settings),
+        trusted=trusted,
         max_tokens=dataset.max_tokens,
         more=gathered.more,
         n_more=gathered.n_more,

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 import click
 
 from depthtui.cli.help import Command
+from depthtui.cli.options import refuse_trust_in_last_model
 from depthtui.cli.output import say
 from depthtui.errors import DepthError
 from depthtui.installing import install_extra
@@ -67,8 +68,8 @@ def serve(
         )
     # What is wrong with them is told here, not on a page.
     explorer = click.Command("depthtui", params=context.find_root().command.params)
-    with explorer.make_context("depthtui", list(options)):
-        pass
+    with explorer.make_context("depthtui", list(options)) as given:
+        refuse_trust_in_last_model(given.params)
     command = shlex.join([sys.executable, "-m", "depthtui", *options])
     with _listening(host, port) as listening:
         server = TokenServer(command, listening, secrets.token_urlsafe(24), allow_remote)

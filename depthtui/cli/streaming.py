@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -37,6 +37,7 @@ class GenerationJob:
         measure: the attribute of `TokenDepths` that colours the tokens.
         palette: name of the palette whose colours they have.
         storage: where models and texts are.
+        trusted: the models whose own Python code may run.
     """
 
     spec: ModelSpec
@@ -45,6 +46,7 @@ class GenerationJob:
     measure: str
     palette: str
     storage: Storage
+    trusted: Container[ModelSpec] = ()
 
 
 def generate_texts(
@@ -71,7 +73,7 @@ def generate_texts(
     Raises:
         DepthError: the model cannot be loaded.
     """
-    check_at_hand(job.spec, job.storage.models_dir)
+    check_at_hand(job.spec, job.storage.models_dir, job.spec in job.trusted)
     pen: _Pen | None = None
 
     def emit(event: protocol.Event) -> None:
@@ -81,7 +83,8 @@ def generate_texts(
             display.emit(event)
 
     with Display(notice) as display:
-        engine = make_engine(job.storage.without_activations(), emit, notice)
+        storage = job.storage.without_activations()
+        engine = make_engine(storage, emit, notice, trusted=job.trusted)
         model = engine.load(job.spec)
     for number, prompt in enumerate(job.prompts):
         pen = _Pen(console, job.measure, job.palette, model.n_layers)

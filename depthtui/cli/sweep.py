@@ -24,6 +24,7 @@ from depthtui.cli.options import (
 )
 from depthtui.cli.output import print_written, say
 from depthtui.data.run_settings import ModelSpec
+from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, shown
 from depthtui.log import log_bug
 from depthtui.report.formats import check_folder
@@ -190,6 +191,7 @@ def sweep(
     cluster: RayOptions,
     given: Given,
     spec: ModelSpec,
+    trusted: TrustedModels,
     out: Path | None,
     formats: tuple[str, ...] | None,
 ) -> int:
@@ -220,9 +222,9 @@ def sweep(
         if cluster.ray:
             cache_dir = given.values.get("cache_dir")
             datasets = datasets_dir(settings.cache_folder)
-            outcome = _run_on_ray(plan, folder, cluster, cache_dir, datasets, shard)
+            outcome = _run_on_ray(plan, folder, cluster, cache_dir, trusted, datasets, shard)
         else:
-            outcome = _run(plan, folder, settings, shard)
+            outcome = _run(plan, folder, settings, trusted, shard)
     except KeyboardInterrupt:
         say(f"Stopped. What is done is in {path}; the same command goes on from there.")
         raise
@@ -256,7 +258,7 @@ def _plan(
     try:
         data = parse_data(asked.data)
         if plan_file is not None:
-            plan = read_plan(plan_file, plan, drawing)
+            plan = read_plan(plan_file, plan, drawing, say)
         tasks = [
             task
             for text in asked.tasks
@@ -293,7 +295,13 @@ def _on_the_papers_data(plan: SweepPlan, data: Mapping[str, str], settings: Sett
     return plan
 
 
-def _run(plan: SweepPlan, folder: SweepFolder, settings: Settings, shard: Shard | None) -> Outcome:
+def _run(
+    plan: SweepPlan,
+    folder: SweepFolder,
+    settings: Settings,
+    trusted: TrustedModels,
+    shard: Shard | None,
+) -> Outcome:
     from depthtui.engine.factory import Storage, make_engine
     from depthtui.sweep.display import SweepDisplay
     from depthtui.sweep.run import run_sweep
@@ -303,7 +311,7 @@ def _run(plan: SweepPlan, folder: SweepFolder, settings: Settings, shard: Shard 
         return run_sweep(
             plan,
             folder,
-            lambda emit: make_engine(storage, emit, say, log_bug),
+            lambda emit: make_engine(storage, emit, say, log_bug, trusted),
             storage.models_dir,
             display,
             say,
@@ -317,6 +325,7 @@ def _run_on_ray(
     folder: SweepFolder,
     cluster: RayOptions,
     cache_dir: Path | None,
+    trusted: TrustedModels,
     datasets: Path,
     shard: Shard | None,
 ) -> Outcome:
@@ -324,7 +333,7 @@ def _run_on_ray(
     from depthtui.sweep.on_ray import NodeEngine, NodeNeeds, connect, run_on_ray
 
     connect(cluster.ray or "auto")
-    make_engine = NodeEngine(str(cache_dir or ""))
+    make_engine = NodeEngine(str(cache_dir or ""), trusted.every)
     needs = NodeNeeds(gpus=cluster.ray_gpus, memory=cluster.ray_memory or 0)
     with SweepDisplay(say) as display:
         return run_on_ray(plan, folder, make_engine, needs, display, say, shard, datasets)

@@ -28,6 +28,7 @@ from depthtui.data import (
     run_settings,
 )
 from depthtui.data.arrays import MetricResult
+from depthtui.data.run_settings import ModelSpec, spec_from
 
 _TYPES: dict[str, type] = {
     name: kind
@@ -163,7 +164,8 @@ def _from_json(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
         kind = _type_of(tree["$type"])
         if kind is None:
             raise CodecError(f"unknown type {tree['$type']}")
-        return kind(**{name: _from_json(branch, arrays) for name, branch in tree["fields"].items()})
+        fields = {name: _from_json(branch, arrays) for name, branch in tree["fields"].items()}
+        return spec_from(fields) if kind is ModelSpec else kind(**fields)
     if "$array" in tree:
         return arrays[tree["$array"]]
     if "$tuple" in tree:

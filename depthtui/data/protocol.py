@@ -36,6 +36,13 @@ class Configure:
 
 
 @dataclass(frozen=True)
+class TrustModel:
+    """Let a model's own Python code run in this process from now on: the user has agreed."""
+
+    spec: ModelSpec
+
+
+@dataclass(frozen=True)
 class LoadModel:
     """Load a model; answered by `Progress`…, then `ModelLoaded` or `Failed`."""
 
@@ -126,6 +133,7 @@ class Quit:
 
 Command = (
     Configure
+    | TrustModel
     | LoadModel
     | StartRun
     | StartGeneration
@@ -348,13 +356,15 @@ class Failed:
     """Something went wrong, in words.
 
     `run_id` is -1 where it was not a run; `still_loaded` is the model from before where
-    another one could not be loaded in its place.
+    another one could not be loaded in its place; `code_in` is the folder of a model that could
+    not be loaded without Python code of its own, else empty.
     """
 
     message: str
     hint: str = ""
     run_id: int = -1
     still_loaded: ModelInfo | None = None
+    code_in: str = ""
 
     @property
     def words(self) -> str:

@@ -7,6 +7,7 @@ plans and of the command line. Imports nothing heavy: `--help` reads it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -59,7 +60,6 @@ class ModelSpec:
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         dtype: `auto`, `float32`, `bfloat16`, `float16`.
         quantize: empty, `8bit` or `4bit`.
-        trust_remote_code: whether the model's own Python may run.
     """
 
     name: Annotated[str, Option("A hub id, a local folder or a GGUF file.")] = "demo"
@@ -75,7 +75,24 @@ class ModelSpec:
         str,
         Option("Load the weights in fewer bits, with bitsandbytes.", choices=("8bit", "4bit")),
     ] = ""
-    trust_remote_code: Annotated[bool, Option("Let the model's own Python code run.")] = False
+
+
+FORMER_TRUST = "trust_remote_code"
+"""A field that files once had of a model; what they say in it is ignored."""
+
+
+def spec_keys(spec: ModelSpec) -> dict[str, Any]:
+    """The model as hashes have it: with a field that it once had, so that they stay the same."""
+    return {**asdict(spec), FORMER_TRUST: False}
+
+
+def spec_from(values: Mapping[str, Any]) -> ModelSpec:
+    """The model in the values of a file; what they claim of a right is left out.
+
+    Raises:
+        TypeError: they are not those of a model.
+    """
+    return ModelSpec(**{name: value for name, value in values.items() if name != FORMER_TRUST})
 
 
 @dataclass(frozen=True)

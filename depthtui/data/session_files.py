@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from depthtui.data import codec
 from depthtui.data.checked import checked
 from depthtui.data.kept_session import KeptSession
+from depthtui.data.trust import tell_of_claim
 from depthtui.errors import DepthError
 from depthtui.files import (
     PRIVATE_FILE,
@@ -104,12 +105,12 @@ class SessionFolder:
         """Every session that can be read, the latest first.
 
         Args:
-            notify: receives a sentence for each file that cannot be read.
+            notify: receives a sentence for each file that cannot be read, or that claims a right.
         """
         found = []
         for path in self._paths():
             try:
-                found.append(_read(path))
+                found.append(_read(path, notify))
             except FileNotFoundError:
                 continue  # removed by another window
             except OSError as error:
@@ -253,7 +254,7 @@ def _locked(path: Path) -> BaseFileLock | None:
     return lock
 
 
-def _read(path: Path) -> SessionFile:
+def _read(path: Path, notify: Callable[[str], None] = lambda _: None) -> SessionFile:
     """A session, all of whose fields are of their types.
 
     Raises:
@@ -268,6 +269,7 @@ def _read(path: Path) -> SessionFile:
         if not isinstance(session, KeptSession):
             raise ValueError("not a session")
         checked(session)
+        tell_of_claim(tree, path, notify)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(str(error)) from error
     times = (session.kept, *(run.started for run in session.runs))

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,6 +77,7 @@ class Engine:
         baseline_texts: the prompts whose mean residual erasure puts in where a run names none.
         on_bug: keeps the details of an error that a metric met, and that the run goes on after.
         lenses_dir: where fitted lenses lie; None to keep them while their model is loaded.
+        trusted: the models whose own Python code may run.
 
     Attributes:
         activation_limit: the same; it may be changed between runs.
@@ -92,7 +93,9 @@ class Engine:
         baseline_texts: Callable[[], Sequence[str]] = list,
         on_bug: Callable[[Exception], object] = traceback.print_exception,
         lenses_dir: Path | None = None,
+        trusted: Container[ModelSpec] = (),
     ) -> None:
+        self._trusted = trusted
         self._on_bug = on_bug
         self._met_error = False
         self._lenses_dir = lenses_dir
@@ -127,6 +130,7 @@ class Engine:
         """Load a model in place of the one before, which stays where the new one's files are bad.
 
         Raises:
+            NeedsCode: it needs Python code of its own, and is not trusted.
             DepthError: it cannot be found, read, held or followed.
             RunStopped: `control` stopped it.
         """
@@ -136,7 +140,8 @@ class Engine:
                 control.checkpoint()
             self._emit(event)
 
-        loaded = load(spec, self._models_dir, progress, self._unload)
+        trusted = spec in self._trusted
+        loaded = load(spec, self._models_dir, progress, self._unload, trusted)
         progress(Progress("Checking where the layers write", 0, 0, "layers"))
         info = self.use(loaded)
         if loaded.notice:
@@ -343,18 +348,18 @@ class Engine:
         info = self._ready().info
         kept = pruning.layers_kept(info.n_layers, left_out)
         pruning.check_target(folder)
-        source = resolve(info.spec, self._models_dir)
-        origin = local_folder(source, info.spec, self._models_dir, progress)
+        source, trusted = resolve(info.spec, self._models_dir), info.spec in self._trusted
+        origin = local_folder(source, self._models_dir, progress, trusted)
         progress(Progress("Reading what it says without these layers", 0, 0, "layers"))
         stack, expected = pruning.without_layers(self._able(), left_out)
         with new_folder(folder) as staging:
-            config = read_checked_config(origin, info.spec.trust_remote_code)
+            config = read_checked_config(origin, trusted)
             write_pruned(origin, staging, config, stack, kept, progress)
             write_whole(staging / RECIPE, mergekit_recipe(info, self._models_dir, kept))
             spec = dataclasses.replace(info.spec, name=str(staging), revision="")
             make_room = free_caches if keep_loaded else self._unload
             off, parameters = pruning.check(
-                lambda: load(spec, self._models_dir, progress, make_room), expected
+                lambda: load(spec, self._models_dir, progress, make_room, trusted), expected
             )
         return PrunedModel(folder, kept, parameters, off)
 

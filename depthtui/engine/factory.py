@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthtui.data.protocol import Event
+from depthtui.data.run_settings import ModelSpec
 from depthtui.data.store import open_store
 from depthtui.settings import Settings, models_dir
 
@@ -60,6 +61,7 @@ def make_engine(
     emit: Callable[[Event], None],
     on_notice: Callable[[str], None],
     on_bug: Callable[[Exception], object] = traceback.print_exception,
+    trusted: Container[ModelSpec] = (),
 ) -> Engine:
     """An engine without a model.
 
@@ -68,6 +70,7 @@ def make_engine(
         emit: receives every event of the engine.
         on_notice: told what people should know of the cache.
         on_bug: keeps the details of an error that cost a run one metric.
+        trusted: the models whose own Python code may run.
     """
     from depthtui.engine.engine import Engine
     from depthtui.prompts.tasks import baseline_texts
@@ -82,4 +85,5 @@ def make_engine(
         baseline_texts=baseline_texts,
         on_bug=on_bug,
         lenses_dir=storage.lenses_dir,
+        trusted=trusted,
     )

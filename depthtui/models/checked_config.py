@@ -11,7 +11,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING,
 )
 
-from depthtui.errors import DepthError, first_line, shown
+from depthtui.data.trust import HOW_TO_TRUST
+from depthtui.errors import DepthError, NeedsCode, first_line, shown
 from depthtui.installing import install_package
 from depthtui.models.catalog import check_no_adapter, read_config
 
@@ -26,9 +27,9 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
     """The configuration of a model folder, seen to be of a causal language model.
 
     Raises:
-        DepthError: it is damaged, unknown, needs code of its own that is not
-            trusted, belongs to another kind of model, names weights by another name than
-            the usual, or has an adapter beside it.
+        NeedsCode: it needs Python code of its own that is not trusted.
+        DepthError: it is damaged, unknown, belongs to another kind of model, names weights by
+            another name than the usual, or has an adapter beside it.
     """
     check_no_adapter(folder)
     raw = read_config(folder)
@@ -37,11 +38,7 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
     has_code = isinstance(code, dict) and "AutoModelForCausalLM" in code
     known = kind in CONFIG_MAPPING
     if has_code and not known and not trust_remote_code:
-        raise DepthError(
-            f"{folder.name} ({kind or 'unnamed architecture'}) needs Python code of its own, "
-            "which could do anything on this machine.",
-            "If you have read and trust it, allow it with --trust-remote-code.",
-        )
+        raise needs_code(folder, kind or "unnamed architecture")
     if not known and not has_code:
         raise DepthError(
             f"The installed transformers does not know the architecture {kind!r}."
@@ -79,6 +76,21 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
             "The file may be damaged: fetch it again.",
         )
     return config
+
+
+def needs_code(folder: Path, part: str) -> NeedsCode:
+    """That a model only runs with Python code of its own.
+
+    Args:
+        folder: of the model.
+        part: what the code is of, such as the name of the architecture.
+    """
+    return NeedsCode(
+        f"{folder.name} ({part}) needs Python code of its own, "
+        "which could do anything on this machine.",
+        HOW_TO_TRUST,
+        str(folder),
+    )
 
 
 def _check_is_causal(folder: Path, config: PreTrainedConfig) -> None:

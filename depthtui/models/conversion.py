@@ -48,7 +48,10 @@ def convert(
             model = _read_model(alone)
             progress(Progress("Reading the tokenizer", 0, 0, "tokens"))
             tokenizer = AutoTokenizer.from_pretrained(
-                str(alone.parent), gguf_file=alone.name, local_files_only=True
+                str(alone.parent),
+                gguf_file=alone.name,
+                local_files_only=True,
+                trust_remote_code=False,
             )
     except DepthError:
         raise
@@ -103,6 +106,7 @@ def _read_model(source: Path) -> PreTrainedModel:
         quantization_config=GgufConfig(dequantize=True),
         dtype=torch.float32,
         local_files_only=True,
+        trust_remote_code=False,
         output_loading_info=True,
     )
     hint = "It may be one part of several: merge them first."

@@ -22,7 +22,7 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, first_line
 from depthtui.installing import install_extra
 from depthtui.models.catalog import ModelSource, check_weights_are_safe, resolve, weight_files
-from depthtui.models.checked_config import read_checked_config
+from depthtui.models.checked_config import needs_code, read_checked_config
 from depthtui.models.demo import ensure_demo
 from depthtui.models.devices import DTYPES, device_named, dtype_name, dtype_named, execution_device
 from depthtui.models.fingerprints import fingerprint_beside
@@ -67,34 +67,39 @@ def load(
     models_dir: Path,
     progress: Report,
     make_room: Callable[[], None] = lambda: None,
+    trust_remote_code: bool = False,
 ) -> LoadedModel:
     """Load the model that `spec` asks for, fetching and converting it where necessary.
 
     An exception raised by `progress` ends the work and leaves nothing half-made.
     `make_room` is called once the files are known to be good, before they take memory.
+    Python code that the model brings runs only with `trust_remote_code`.
 
     Raises:
+        NeedsCode: it needs such code.
         DepthError: it cannot be found, fetched, opened safely, or held in memory.
     """
     silence_libraries()
     _check_spec(spec)
     device = device_named(spec.device)
     source = resolve(spec, models_dir)
-    folder = local_folder(source, spec, models_dir, progress)
+    # What was converted here has no code.
+    trust_remote_code = trust_remote_code and source.kind in ("folder", "hub")
+    folder = local_folder(source, models_dir, progress, trust_remote_code)
     check_files_are_ordinary(folder)
-    config = read_checked_config(folder, spec.trust_remote_code)
+    config = read_checked_config(folder, trust_remote_code)
     for file_ in weight_files(folder):
         check_safetensors(file_)
+    tokenizer = load_tokenizer(folder, trust_remote_code)
     make_room()
-    size = Size.of(config, folder, spec.trust_remote_code, device)
+    size = Size.of(config, folder, trust_remote_code, device)
     dtype = dtype_named(spec.dtype, device, size.parameters)
     placement = device_map(spec, device, dtype, size)
     make_current(placement)
-    tokenizer = load_tokenizer(folder, spec.trust_remote_code)
     stored = config.get_text_config().dtype or config.dtype
     # Both read the weights from one end to the other: what one has read, the other finds in memory.
     with fingerprint_beside(model_files(folder), known_hashes(models_dir)) as fingerprint:
-        model = load_weights(folder, config, spec, dtype, placement, progress)
+        model = load_weights(folder, config, spec, dtype, placement, progress, trust_remote_code)
         with load_errors(folder):
             info = _info(spec, source, folder, model, tokenizer, size)
             info = replace(info, fingerprint=fingerprint(progress))
@@ -126,8 +131,13 @@ def _check_spec(spec: ModelSpec) -> None:
         )
 
 
-def local_folder(source: ModelSource, spec: ModelSpec, models_dir: Path, progress: Report) -> Path:
-    """The folder of a model's safetensors, fetched and converted where necessary."""
+def local_folder(
+    source: ModelSource, models_dir: Path, progress: Report, trust_remote_code: bool
+) -> Path:
+    """The folder of a model's safetensors, fetched and converted where necessary.
+
+    Python code that it brings is fetched only with `trust_remote_code`.
+    """
     if source.kind == "demo":
         return ensure_demo(models_dir, progress)
     if source.kind == "gguf":
@@ -139,8 +149,8 @@ def local_folder(source: ModelSource, spec: ModelSpec, models_dir: Path, progres
             source.location,
             source.revision,
             progress,
-            check=lambda folder: read_checked_config(folder, spec.trust_remote_code),
-            with_code=spec.trust_remote_code,
+            check=lambda folder: read_checked_config(folder, trust_remote_code),
+            with_code=trust_remote_code,
         )
     check_weights_are_safe(Path(source.location))
     return Path(source.location)
@@ -164,6 +174,7 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
     """The tokenizer of a model folder.
 
     Raises:
+        NeedsCode: it cannot be read without Python code of its own.
         DepthError: there is none, or it cannot be read.
     """
     try:
@@ -171,6 +182,8 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
             folder, local_files_only=True, trust_remote_code=trust_remote_code
         )
     except Exception as error:
+        if "trust_remote_code=True" in str(error):
+            raise needs_code(folder, "its tokenizer") from error
         found = sorted(path.name for path in folder.glob("*token*"))
         raise DepthError(
             f"{folder.name} has no tokenizer."

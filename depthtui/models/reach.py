@@ -35,8 +35,13 @@ HOW_TO_DO_WITHOUT = (
 )
 
 
-def check_at_hand(spec: ModelSpec, models_dir: Path) -> None:
+def check_at_hand(spec: ModelSpec, models_dir: Path, with_code: bool = False) -> None:
     """See that a model can be opened, as far as that can be told without opening it.
+
+    Args:
+        spec: the model.
+        models_dir: where converted models lie.
+        with_code: whether Python code that it brings is to be here too.
 
     Raises:
         DepthError: its name means no model, or it is not on this disk and the hub is silent.
@@ -44,7 +49,7 @@ def check_at_hand(spec: ModelSpec, models_dir: Path) -> None:
     source = resolve(spec, models_dir)
     if source.kind != "hub":
         return
-    if complete_snapshot(source.location, source.revision, spec.trust_remote_code) is not None:
+    if complete_snapshot(source.location, source.revision, with_code) is not None:
         return
     try:
         check_reachable(source.location)

@@ -46,6 +46,7 @@ def load_weights(
     dtype: torch.dtype,
     placement: str | dict[str, torch.device] | None,
     progress: Report,
+    trust_remote_code: bool = False,
 ) -> PreTrainedModel:
     options: dict[str, Any] = {"device_map": placement} if placement else {}
     if spec.quantize:
@@ -58,7 +59,7 @@ def load_weights(
             dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
-            trust_remote_code=spec.trust_remote_code,
+            trust_remote_code=trust_remote_code,
             output_loading_info=True,
             **options,
         )

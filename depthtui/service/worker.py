@@ -38,11 +38,13 @@ from depthtui.data.protocol import (
     Stop,
     SweepFinished,
     TokensCounted,
+    TrustModel,
     WriteModel,
 )
+from depthtui.data.trust import TrustedModels
 from depthtui.engine.control import Control
 from depthtui.engine.factory import Storage, make_engine
-from depthtui.errors import DepthError, RunStopped
+from depthtui.errors import DepthError, NeedsCode, RunStopped
 from depthtui.models.reach import check_at_hand
 from depthtui.service.bugs import met_an_error
 
@@ -65,6 +67,7 @@ class Worker:
         self._controls: list[Control] = []
         self._engine: Engine | None = None
         self._configuration: Configure | None = None
+        self._trusted = TrustedModels()
         self._sweep: SweepService | None = None
 
     def serve(self) -> int:
@@ -106,11 +109,12 @@ class Worker:
         except RunStopped:
             self._fail(command, *_stopped(command))
         except DepthError as error:
-            self._fail(command, error.message, error.hint)
+            code_in = error.folder if isinstance(error, NeedsCode) else ""
+            self._fail(command, error.message, error.hint, code_in)
         except Exception as error:
             self._fail(command, *met_an_error(error))
 
-    def _fail(self, command: Command, message: str, hint: str) -> None:
+    def _fail(self, command: Command, message: str, hint: str, code_in: str = "") -> None:
         run_id = -1
         if isinstance(command, StartRun | StartGeneration | WriteModel):
             run_id = command.run_id
@@ -121,11 +125,14 @@ class Worker:
             return
         loading = isinstance(command, LoadModel)
         kept = self._engine.model if loading and self._engine is not None else None
-        self._emit(Failed(message, hint, run_id, kept))
+        self._emit(Failed(message, hint, run_id, kept, code_in))
 
     def _do(self, command: Command, control: Control) -> None:
         if isinstance(command, Configure):
             self._configuration = command
+            return
+        if isinstance(command, TrustModel):
+            self._trusted.add(command.spec)
             return
         configuration = self._configuration
         if configuration is None:
@@ -133,7 +140,7 @@ class Worker:
         models_dir = Path(configuration.models_dir)
         if isinstance(command, LoadModel):
             # What cannot be opened is told before torch is imported, which takes seconds.
-            check_at_hand(command.spec, models_dir)
+            check_at_hand(command.spec, models_dir, command.spec in self._trusted)
         if self._engine is None:
             self._engine = self._made(configuration)
         engine = self._engine
@@ -197,7 +204,12 @@ class Worker:
             cache_limit=command.cache_limit,
             activation_limit=command.activation_limit if command.cache_activations else 0,
         )
-        engine = make_engine(storage, self._hear, lambda message: self._emit(Notice(message)))
+        engine = make_engine(
+            storage,
+            self._hear,
+            lambda message: self._emit(Notice(message)),
+            trusted=self._trusted,
+        )
         self._emit(EngineReady(torch.__version__, transformers.__version__))
         return engine
 

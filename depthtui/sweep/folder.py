@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from depthtui.data.checked import checked
-from depthtui.data.run_settings import ModelSpec, SummarySettings
+from depthtui.data.run_settings import ModelSpec, SummarySettings, spec_from, spec_keys
+from depthtui.data.trust import tell_of_claim
 from depthtui.errors import DepthError
 from depthtui.files import check_writable, parse_json, read_whole, slug, why, write_whole
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
@@ -200,7 +201,7 @@ class SweepFolder:
 
     def _counts_path(self, model: ModelSpec) -> Path:
         # Half a name is enough for people; the hash tells models apart.
-        digest = hashlib.sha256(json.dumps(asdict(model)).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(json.dumps(spec_keys(model)).encode()).hexdigest()[:12]
         return self.path / "token-counts" / f"{slug(model_title(model))}-{digest}.json"
 
     def _read(self, path: Path) -> Record | None:
@@ -243,8 +244,12 @@ def can_be_pooled(record: Record, others: Iterable[Record]) -> bool:
     return record.model.n_layers == first.model.n_layers
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path, notify: Notify | None = None) -> Manifest:
     """The manifest in a file.
+
+    Args:
+        path: the file.
+        notify: told, in one sentence, of a right that the file claims for a model.
 
     Raises:
         OSError: it cannot be read.
@@ -261,6 +266,8 @@ def read_manifest(path: Path) -> Manifest:
         }
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError("it is no manifest") from error
+    if notify is not None:
+        tell_of_claim(body, path, notify)
     return Manifest(plan, names)
 
 
@@ -329,7 +336,7 @@ def plan_from(body: dict[str, Any]) -> SweepPlan:
     """
     return checked(
         SweepPlan(
-            tuple(ModelSpec(**model) for model in body["models"]),
+            tuple(map(spec_from, body["models"])),
             tuple(TaskChoice(**task) for task in body["tasks"]),
             run_settings_from(body["run"]),
             SummarySettings(**body["summary"]),

@@ -42,7 +42,7 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
             were measured differently, or `out` cannot be written or holds files of others.
     """
     out.claim()
-    found = [manifest for path in paths for manifest in _manifests(path)]
+    found = [manifest for path in paths for manifest in _manifests(path, notify)]
     plan = _united([manifest.plan for _, manifest in found])
     for missing, count in _missing_parts(found):
         what = f"Part {missing} of {count} of the sweep is"
@@ -72,7 +72,7 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
     return Outcome(plan, sorted_records, out.failures)
 
 
-def _manifests(folder: Path) -> Iterable[tuple[Path, Manifest]]:
+def _manifests(folder: Path, notify: Notify) -> Iterable[tuple[Path, Manifest]]:
     paths = sorted(folder.glob(f"{MANIFEST}*.json"))
     if not paths:
         raise DepthError(
@@ -80,7 +80,7 @@ def _manifests(folder: Path) -> Iterable[tuple[Path, Manifest]]:
         )
     for path in paths:
         try:
-            yield path, read_manifest(path)
+            yield path, read_manifest(path, notify)
         except (OSError, ValueError) as error:
             raise DepthError(
                 f"{path} cannot be read: {why(error)}.", "Run that sweep again."

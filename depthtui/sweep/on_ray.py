@@ -16,6 +16,7 @@ from typing import Any
 
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
+from depthtui.data.trust import TrustedModels
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError, first_line
 from depthtui.installing import install_extra
@@ -72,16 +73,18 @@ class NodeEngine:
 
     Attributes:
         cache_dir: of converted models; empty for the node's own default.
+        trusts_code: whether Python code that models bring may run.
     """
 
     cache_dir: str = ""
+    trusts_code: bool = False
 
     def __call__(self) -> SweepEngine:
         """The engine, which keeps results nowhere: the driver does."""
         folder = Path(self.cache_dir) if self.cache_dir else default_cache_dir()
-        return make_engine(
-            Storage(folder, models_dir(folder), keep_results=False), _ignore, _ignore
-        )
+        storage = Storage(folder, models_dir(folder), keep_results=False)
+        trusted = TrustedModels(every=self.trusts_code)
+        return make_engine(storage, _ignore, _ignore, trusted=trusted)
 
 
 def connect(address: str) -> None:

@@ -20,12 +20,13 @@ max_tokens = 400
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
+from depthtui.data.run_settings import FORMER_TRUST, ModelSpec, RunSettings, SummarySettings
+from depthtui.data.trust import tell_of_claim
 from depthtui.errors import DepthError, shown
 from depthtui.files import expanded, parse_toml, read_whole, why
 from depthtui.metrics import METRIC_BY_NAME
@@ -35,18 +36,22 @@ from depthtui.sweep.plan import Drawing, SweepPlan, TaskChoice, choose_levels
 _LARGEST_FILE = 16 << 20
 
 
-def read_plan(path: Path, base: SweepPlan, drawing: Drawing) -> SweepPlan:
+def read_plan(
+    path: Path, base: SweepPlan, drawing: Drawing, notify: Callable[[str], None]
+) -> SweepPlan:
     """The plan in a file.
 
     Args:
         path: the file; data files that it names are relative to its folder.
         base: settings that the file leaves out.
         drawing: how prompts are drawn where the file does not say.
+        notify: told, in one sentence, of a right that the file claims for a model.
 
     Raises:
         DepthError: the file cannot be read, or a key of it is wrong; the key is named.
     """
     table = _read(path)
+    tell_of_claim(table, path, notify)
     where = str(path)
     models, tasks = _tables(table, "model", where), _tables(table, "task", where)
     _check_keys(table, _DRAWING | _RUN | _SUMMARY, where)
@@ -84,6 +89,7 @@ def _tables(table: dict[str, Any], name: str, where: str) -> list[dict[str, Any]
 
 
 def _model(row: dict[str, Any], where: str) -> ModelSpec:
+    row = {name: value for name, value in row.items() if name != FORMER_TRUST}
     _check_keys(row, _MODEL | _FAMILY, where)
     _values(row, _FAMILY, where)
     if not row.get("name"):

@@ -17,10 +17,11 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, Provenance, RunResult, Tokens, without
 from depthtui.data.run_settings import (
     LENSES,
-    ModelSpec,
     RunSettings,
     SummarySettings,
     settings_keys,
+    spec_from,
+    spec_keys,
 )
 from depthtui.data.store import make_key
 from depthtui.depth.effective_depth import lacks_curves, prompt_curves
@@ -180,7 +181,7 @@ def record_key(
     return make_key(
         "record",
         layout=SCHEMA,
-        model=cell.model,
+        model=spec_keys(cell.model),
         task=[cell.task.name, cell.task.level],
         number=number,
         text=prompt.text,
@@ -300,7 +301,7 @@ def _plain(value: Any) -> Any:
 
 def _record(body: dict[str, Any]) -> Record:
     model = dict(body["model"])
-    spec = ModelSpec(**model.pop("spec"))
+    spec = spec_from(model.pop("spec"))
     provenance = body.get("provenance")
     record = Record(
         **{name: body[name] for name in ("key", "task", "level", "number", "n_tokens")},

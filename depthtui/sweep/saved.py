@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from depthtui.data.run_settings import summary_keys
+from depthtui.data.run_settings import spec_keys, summary_keys
 from depthtui.data.store import make_key
 from depthtui.errors import DepthError
 from depthtui.sweep.folder import (
@@ -47,7 +47,11 @@ class SavedSweep:
 
 def default_folder(plan: SweepPlan, cache_dir: Path) -> Path:
     """Where a plan's records are kept unless somebody says otherwise: the same plan, the same."""
-    named = {**vars(plan), "summary": summary_keys(plan.summary)}
+    named = {
+        **vars(plan),
+        "models": [spec_keys(model) for model in plan.models],
+        "summary": summary_keys(plan.summary),
+    }
     del named["families"]
     return cache_dir / "sweeps" / make_key("sweep", plan=named)[:16]
 
@@ -69,12 +73,13 @@ def open_sweep(folder: Path, notify: Notify) -> Outcome:
 
     Args:
         folder: where a sweep was run, or several were merged.
-        notify: told, in one sentence, of records that cannot be read.
+        notify: told, in one sentence each, of records that cannot be read, and of a right that
+            the folder claims for a model.
 
     Raises:
         DepthError: there is no sweep.
     """
-    manifest = _manifest(folder)
+    manifest = _manifest(folder, notify)
     records: dict[Cell, list[Record]] = {cell: [] for cell in manifest.plan.cells}
     n_bad = 0
     for cell, names in manifest.names.items():
@@ -107,10 +112,10 @@ def plan_from_text(text: str) -> SweepPlan:
     return plan_from(json.loads(text))
 
 
-def _manifest(folder: Path) -> Manifest:
+def _manifest(folder: Path, notify: Notify) -> Manifest:
     path = folder / f"{MANIFEST}.json"
     try:
-        return read_manifest(path)
+        return read_manifest(path, notify)
     except FileNotFoundError:
         raise DepthError(f"{folder} holds no sweep.", _hint(folder.glob("sweep-*.json"))) from None
     except (OSError, ValueError) as error:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from depthtui.tui.screens.main_screen import MainScreen
     from depthtui.tui.state.engine import Engine
     from depthtui.tui.state.explorer import Explorer
-    from depthtui.tui.state.phase import Problem
+    from depthtui.tui.state.phase import CodeQuestion, Problem
     from depthtui.tui.state.settings_list import SettingsList
 
 # What functions import themselves, the first frame does not wait for: NumPy, the screens and the
@@ -84,6 +84,7 @@ class DepthApp(App[int]):
         settings_file: where settings are kept; None for the user's own file.
         welcomes: whether it opens with a welcome, unless there is a last session.
         given: the settings that the command line names.
+        trusted: the models whose own Python code the command line lets run.
     """
 
     TITLE = "depthtui"
@@ -102,6 +103,7 @@ class DepthApp(App[int]):
         settings_file: Path | None = None,
         welcomes: bool = False,
         given: Mapping[str, Any] | None = None,
+        trusted: Iterable[ModelSpec] = (),
     ) -> None:
         super().__init__(driver_class=_driver_class())
         self._settings_file = settings_file
@@ -116,6 +118,7 @@ class DepthApp(App[int]):
         self._make_engine = make_engine or self._engine_process
         self._spec = spec
         self._given = given
+        self._trusted = trusted
         self._settings_list: SettingsList | None = None
         self._shown_settings = settings
 
@@ -124,7 +127,7 @@ class DepthApp(App[int]):
         """What is shown; it brings NumPy along, for which the first frame does not wait."""
         from depthtui.tui.state.explorer import Explorer
 
-        return Explorer(self._spec, self._shown_settings, self, self._given)
+        return Explorer(self._spec, self._shown_settings, self, self._given, self._trusted)
 
     # Starting and ending ----------------------------------------------------
 
@@ -403,6 +406,17 @@ class DepthApp(App[int]):
             markup=False,
         )
 
+    def ask_for_trust(self, question: CodeQuestion) -> None:
+        """Ask whether a model's own Python code may run."""
+        from depthtui.tui.screens.dialogs.code_dialog import CodeDialog
+
+        def answered(agreed: bool | None) -> None:
+            if agreed:
+                self.explorer.trust(question)
+                self._changed()
+
+        self.push_screen(CodeDialog(question), answered)
+
     def first_prompt(self) -> Prompt:
         """What runs when nothing was chosen yet."""
         from depthtui.tui.state.task_prompts import first_prompt
@@ -579,13 +593,18 @@ def _driver_class() -> type[Driver] | None:
     return TolerantDriver
 
 
-def main(spec: ModelSpec, settings: Settings, given: Mapping[str, Any] | None = None) -> int:
+def main(
+    spec: ModelSpec,
+    settings: Settings,
+    given: Mapping[str, Any] | None = None,
+    trusted: Iterable[ModelSpec] = (),
+) -> int:
     """Open the explorer in this terminal; returns the exit status.
 
     Raises:
         Exception: whatever ended the app unexpectedly, after the terminal is restored.
     """
-    app = DepthApp(spec, settings, welcomes=settings.welcome, given=given)
+    app = DepthApp(spec, settings, welcomes=settings.welcome, given=given, trusted=trusted)
     status = app.run()
     # Python's last collections would look at every object: a third of a second for nothing.
     gc.freeze()

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -63,6 +65,7 @@ from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, empty_result
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.contributions import Contributions
 from depthtui.service.sweep import SweepService
+from depthtui.service.worker import Worker
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.engine import EngineDeath, Post
 from tests.builders.generations import full_generation, part_of, parts_of
@@ -382,6 +385,7 @@ class ScriptedEngine:
 
     store: Store
     models_dir: Path
+    trusted: Container[ModelSpec]
 
     def __init__(
         self,
@@ -508,11 +512,13 @@ def replace_engine(
         baseline_texts: Callable[[], Sequence[str]],
         on_bug: Callable[[Exception], object],
         lenses_dir: Path | None = None,
+        trusted: Container[ModelSpec] = (),
     ) -> ScriptedEngine:
         engine = ScriptedEngine(
             load=load, results=results, emit=emit, activation_limit=activation_limit
         )
         engine.store, engine.models_dir, engine.on_bug = store, models_dir, on_bug
+        engine.trusted = trusted
         made.append(engine)
         return engine
 
@@ -534,3 +540,32 @@ def sweep_events(
     models_dir = Path(command.folder) / "no-models"
     SweepService(command, engine, Control(), events.append, models_dir).serve()
     return events, engine
+
+
+class WorkerEngine:
+    """The engine process's own worker, in a thread of this process: real models, the real pipe's
+    bytes."""
+
+    def __init__(self) -> None:
+        self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._post: Post = lambda message: None
+
+    def start(self, post: Post) -> None:
+        self._post = post
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def send(self, command: Command) -> None:
+        self._commands.put(command)
+
+    def kill(self) -> None:
+        self._post = lambda message: None
+        self._commands.put(None)
+
+    def send_bytes(self, data: bytes) -> None:
+        """Take an event of the worker's."""
+        self._post(EngineEvent(codec.decode(data)))
+
+    def _work(self) -> None:
+        worker = Worker(self)  # type: ignore[arg-type]
+        while (command := self._commands.get()) is not None:
+            worker._handle(codec.decode(codec.encode(command)), Control())

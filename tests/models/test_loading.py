@@ -24,7 +24,7 @@ from transformers.models.auto import auto_factory
 
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, NeedsCode
 from depthtui.installing import install_extra
 from depthtui.models import devices, loading, placement
 from depthtui.models.checked_config import read_checked_config
@@ -33,12 +33,14 @@ from depthtui.models.library_output import silence_libraries
 from depthtui.models.loading import LoadedModel, load
 from depthtui.models.weights import load_weights
 from depthtui.sizes import format_size
+from tests.builders.own_code import OwnCode, model_with_code, tokenizer_with_code
 from tests.odd_files import put_odd_file
 from tests.tiny_models import HIDDEN, LAYERS, fresh, random_ids, tiny_folder, tiny_tokenizer
 
 
-def loaded(folder: Path, **options) -> LoadedModel:
-    return load(ModelSpec(str(folder), **options), folder.parent / "models", lambda _: None)
+def loaded(folder: Path, trust_remote_code: bool = False, **options) -> LoadedModel:
+    spec, models_dir = ModelSpec(str(folder), **options), folder.parent / "models"
+    return load(spec, models_dir, lambda _: None, trust_remote_code=trust_remote_code)
 
 
 def refused(folder: Path, words: str, **options) -> DepthError:
@@ -369,37 +371,50 @@ class TestWhatIsRefused:
 
 
 class TestCodeOfTheModelsOwn:
-    @pytest.fixture
-    def with_code(self, folder, tmp_path, monkeypatch) -> Path:
-        """A model that needs its own code; loading it leaves a mark."""
-        (folder / "own.py").write_text(
-            "from pathlib import Path\n"
-            "from transformers import LlamaConfig, LlamaForCausalLM\n"
-            f"Path({str(tmp_path / 'mark')!r}).touch()\n"
-            "class OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
-            "class OwnForCausalLM(LlamaForCausalLM):\n    config_class = OwnConfig\n"
-        )
-        auto_map = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
-        change_config(folder, model_type="own", auto_map=auto_map)
-        monkeypatch.setattr(
-            "transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules")
-        )
-        return folder
+    @pytest.fixture(params=[model_with_code, tokenizer_with_code])
+    def own(self, request, tmp_path, monkeypatch) -> OwnCode:
+        return request.param(tmp_path, monkeypatch)
 
-    def test_it_is_refused_unless_trusted(self, with_code, tmp_path) -> None:
-        error = refused(with_code, "needs Python code of its own")
+    def test_it_is_refused_unless_trusted(self, own) -> None:
+        error = refused(own.folder, "needs Python code of its own")
+        assert isinstance(error, NeedsCode)
+        assert error.folder == str(own.folder)
         assert "--trust-remote-code" in error.hint
-        assert not (tmp_path / "mark").exists()
+        assert not own.has_run
 
-    def test_it_runs_when_trusted(self, with_code, tmp_path) -> None:
-        found = loaded(with_code, trust_remote_code=True)
-        assert found.info.architecture == "OwnForCausalLM"
-        assert (tmp_path / "mark").exists()
+    def test_the_model_before_stays_where_it_is_refused(self, own) -> None:
+        spec = ModelSpec(str(own.folder))
+        with pytest.raises(NeedsCode):
+            load(spec, own.folder.parent, lambda _: None, lambda: pytest.fail("room was made"))
 
-    def test_a_known_architecture_does_not_need_its_code(self, with_code, tmp_path) -> None:
-        change_config(with_code, model_type="llama")
-        assert loaded(with_code).info.architecture == "LlamaForCausalLM"
-        assert not (tmp_path / "mark").exists()
+    def test_it_runs_when_trusted(self, own) -> None:
+        found = loaded(own.folder, trust_remote_code=True)
+        assert "Own" in found.info.architecture + type(found.tokenizer).__name__
+        assert own.has_run
+
+    def test_a_known_architecture_does_not_need_its_code(self, tmp_path, monkeypatch) -> None:
+        own = model_with_code(tmp_path, monkeypatch)
+        change_config(own.folder, model_type="llama")
+        assert loaded(own.folder).info.architecture == "LlamaForCausalLM"
+        assert not own.has_run
+
+    def test_code_for_writing_runs_when_trusted_alone(self, tmp_path, monkeypatch) -> None:
+        own = model_with_code(tmp_path, monkeypatch)
+        change_config(own.folder, model_type="llama", auto_map=None)
+        code = own.folder / "custom_generate" / "generate.py"
+        code.parent.mkdir()
+        code.write_text((own.folder / "own.py").read_text() + "def generate(model): pass\n")
+        loaded(own.folder)
+        assert not own.has_run
+        loaded(own.folder, trust_remote_code=True)
+        assert own.has_run
+
+    def test_what_was_converted_here_brings_none(self, tmp_path, monkeypatch) -> None:
+        own = model_with_code(tmp_path, monkeypatch)
+        monkeypatch.setattr(loading, "ensure_demo", lambda *_: own.folder)
+        with pytest.raises(NeedsCode):
+            load(ModelSpec("demo"), tmp_path, lambda _: None, trust_remote_code=True)
+        assert not own.has_run
 
 
 def test_libraries_do_not_log_every_conversion() -> None:
@@ -551,9 +566,9 @@ class TestTheCurrentGpu:
         real = loading.load_weights
         seen_when_loading: list[list[torch.device]] = []
 
-        def load_model(folder, config, spec, dtype, _placement, progress):
+        def load_model(folder, config, spec, dtype, _placement, *rest):
             seen_when_loading.append(list(made_current))
-            return real(folder, config, spec, dtype, None, progress)
+            return real(folder, config, spec, dtype, None, *rest)
 
         monkeypatch.setattr(loading, "device_map", lambda *_args: placement)
         monkeypatch.setattr(loading, "load_weights", load_model)

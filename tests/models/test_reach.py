@@ -171,7 +171,7 @@ def test_a_model_on_this_disk_needs_no_hub(tmp_path: Path, monkeypatch: pytest.M
     keep_tiny(tmp_path)
     monkeypatch.setattr(reach, "reaches", lambda endpoint: pytest.fail("asked"))
     check_at_hand(ModelSpec("us/tiny"), tmp_path)
-    check_at_hand(ModelSpec("us/tiny", trust_remote_code=True), tmp_path)
+    check_at_hand(ModelSpec("us/tiny"), tmp_path, with_code=True)
 
 
 @pytest.mark.parametrize("offline", ["", "1"])

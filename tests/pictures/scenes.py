@@ -24,6 +24,8 @@ from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.models.catalog import ModelListing
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
+from depthtui.tui.screens.dialogs.code_dialog import CodeDialog
+from depthtui.tui.state.phase import CodeQuestion
 from tests.builders.lenses import smooth_lens
 from tests.builders.models import model_info
 from tests.pictures.picture import Picture, take_picture, write_picture
@@ -128,6 +130,16 @@ async def side_column(it: Explored, folder: Path) -> None:
     await three_runs(it)
     await it.press("tab", "tab", "tab", "i")
     await seen(it, "least")
+
+
+async def own_code(it: Explored, folder: Path) -> None:
+    snapshot = "/home/me/.cache/huggingface/hub/models--org--own/snapshots/0123456789abcdef"
+    with patch("depthtui.tui.screens.dialogs.code_dialog.SECONDS_TO_READ", 0.01):
+        it.app.ask_for_trust(CodeQuestion(ModelSpec("org/own"), snapshot))
+        await seen(it, "No, leave it closed")
+        dialog = it.app.screen
+        assert isinstance(dialog, CodeDialog)
+        await it.until(lambda: not dialog.listing.get_option_at_index(1).disabled)
 
 
 async def models(it: Explored, folder: Path) -> None:
@@ -264,6 +276,7 @@ SCENES = (
     Scene("prompts-light", keys("t", says="Grade-school"), theme="depth-light"),
     Scene("datasets", datasets, SMALL),
     Scene("models", models, SMALL),
+    Scene("own-code", own_code, SMALL),
     Scene("help", keys("question_mark", says="Run and halt after each layer")),
     Scene("settings", settings, LARGE),
     Scene("settings-light", settings_field, SMALL, "depth-light"),

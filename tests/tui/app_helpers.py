@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -101,6 +101,7 @@ async def explore(
     wait: bool = True,
     kind: type[DepthApp] = Unforgiving,
     welcomes: bool = False,
+    trusted: Sequence[ModelSpec] = (),
 ) -> AsyncIterator[Explored]:
     """Run the explorer without a terminal; by default until the first run is done.
 
@@ -118,6 +119,7 @@ async def explore(
         make,
         tmp_path / "settings.toml",
         welcomes,
+        trusted=trusted,
     )
     async with app.run_test(size=size, notifications=True) as pilot:
         explored = Explored(app, pilot, engines)

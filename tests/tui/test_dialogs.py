@@ -409,11 +409,10 @@ async def test_a_typed_model_takes_the_options(
         screen.query_one("#revision", Input).value = "main"
         screen.query_one("#dtype").value = "bfloat16"
         screen.query_one("#quantize").value = "8bit"
-        screen.query_one("#trust", Checkbox).value = True
         screen.query_one("#name", Input).focus()
         await it.press(*"org/x", "enter")
         await it.until(lambda: len(it.engine.sent(LoadModel)) == 2)
-        spec = ModelSpec("org/x", "main", "cuda:1", "bfloat16", "8bit", True)
+        spec = ModelSpec("org/x", "main", "cuda:1", "bfloat16", "8bit")
         assert it.engine.sent(LoadModel)[-1] == LoadModel(spec)
 
 
@@ -537,7 +536,7 @@ async def test_the_models_take_as_much_room_as_they_need(
             if count == 2 and size[0] >= 100:
                 assert rows <= 6
             assert picker.query_one("#note").region.bottom <= frame.bottom - 1 <= size[1]
-            assert picker.query_one("#trust").region.height == 1
+            assert picker.query_one("#revision").region.height == 1
             assert rows >= 4
             await it.press("escape")
 

@@ -6,7 +6,7 @@ what deserves a toast. Nothing here draws.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,10 +36,12 @@ from depthtui.data.protocol import (
     Stop,
     SweepFinished,
     TokensCounted,
+    TrustModel,
     WriteModel,
 )
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import CHOICES, GenerationSettings, ModelSpec, RunSettings
+from depthtui.data.trust import TrustedModels
 from depthtui.settings import Settings, datasets_dir, models_dir
 from depthtui.tui.state.datasets import Datasets
 from depthtui.tui.state.engine import Engine, EngineDeath
@@ -47,7 +49,7 @@ from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.kept_paces import joined, pace_key
 from depthtui.tui.state.model_list import opened_last
 from depthtui.tui.state.model_writing import ModelWriting
-from depthtui.tui.state.phase import NotLoaded, Phase, Problem
+from depthtui.tui.state.phase import CodeQuestion, NotLoaded, Phase, Problem
 from depthtui.tui.state.reading import Reading
 from depthtui.tui.state.session import Run, RunState, Session
 from depthtui.tui.state.sessions import Sessions
@@ -81,6 +83,9 @@ class Host(Protocol):
     def keep_session(self) -> None:
         """Write the session into its file."""
 
+    def ask_for_trust(self, question: CodeQuestion) -> None:
+        """Ask whether a model's own Python code may run; yes is `Explorer.trust`."""
+
     def keep_settings(self, changes: dict[str, Any]) -> None:
         """Write changed settings to the user's file."""
 
@@ -93,6 +98,7 @@ class Explorer:
         settings: the user's settings.
         host: the app.
         given: those of them that the command line names.
+        trusted: the models whose own Python code the command line lets run.
 
     Attributes:
         model: the loaded model, or None.
@@ -121,8 +127,10 @@ class Explorer:
         settings: Settings,
         host: Host,
         given: Mapping[str, Any] | None = None,
+        trusted: Iterable[ModelSpec] = (),
     ) -> None:
         self.spec = spec
+        self._trusted = TrustedModels(trusted)
         self.settings = settings
         self.given = given or {}
         self.session = Session()
@@ -217,7 +225,7 @@ class Explorer:
                 activation_limit=self.settings.activation_limit,
             )
         )
-        self._engine.send(LoadModel(self.spec))
+        self._send_load(self._engine, self.spec)
         self.token_count.ask_no_more()
 
     def restart(self) -> None:
@@ -313,7 +321,24 @@ class Explorer:
         self.progress = None
         self.loads += 1
         self.phase = Phase.LOADING
-        self._engine.send(LoadModel(spec))
+        self._send_load(self._engine, spec)
+
+    def _send_load(self, engine: Engine, spec: ModelSpec) -> None:
+        self._send_trust(engine, [spec])
+        engine.send(LoadModel(spec))
+
+    def _send_trust(self, engine: Engine, specs: Iterable[ModelSpec]) -> None:
+        """Let the engine run the code of those of these models that are trusted."""
+        for spec in specs:
+            if spec in self._trusted:
+                engine.send(TrustModel(spec))
+
+    def trust(self, question: CodeQuestion) -> None:
+        """Load a model with Python code of its own, which may run until the explorer ends."""
+        self._trusted.add(question.spec)
+        self._expect_nothing()
+        self._once_loaded = question.then
+        self._load(question.spec)
 
     def run(
         self,
@@ -402,6 +427,7 @@ class Explorer:
         self.stop()
         self.sweep = Sweeping(plan, folder, self.session.next_id())
         self.phase, self.problem = Phase.SWEEPING, None
+        self._send_trust(self._engine, plan.models)
         self._engine.send(StartSweep(self.sweep.sweep_id, str(folder), plan_text(plan)))
 
     def write_model(self, left_out: Sequence[int], folder: Path) -> None:
@@ -633,9 +659,12 @@ class Explorer:
     def _failed(self, run: Run | None, failed: Failed) -> None:
         words = failed.words
         if run is None:
-            self._once_loaded = self._pair = None
             if self.is_loading:
                 self.not_loaded = NotLoaded(self.spec, words)
+            if self.is_loading and failed.code_in:
+                question = CodeQuestion(self.spec, failed.code_in, self._once_loaded)
+                self.host.ask_for_trust(question)
+            self._once_loaded = self._pair = None
         if run is not None:
             self._settle()
             title = "This prompt did not run" if run.result is None else "Not computed"
@@ -643,7 +672,8 @@ class Explorer:
         elif failed.still_loaded is not None:
             self.model, self.progress, self.problem = failed.still_loaded, None, None
             self.spec, self.phase = failed.still_loaded.spec, Phase.READY
-            self.host.show_toast(Toast(words, "error", f"{self.model.name} stays"))
+            if not failed.code_in:
+                self.host.show_toast(Toast(words, "error", f"{self.model.name} stays"))
         elif self.is_loading:
             self.model, self.progress = None, None
             self.phase = Phase.NO_MODEL

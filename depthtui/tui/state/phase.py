@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import ModelSpec
 
 
@@ -39,6 +41,18 @@ class Problem:
 
     message: str
     hint: str
+
+
+@dataclass(frozen=True)
+class CodeQuestion:
+    """A model that only runs with Python code of its own, which lies in `folder`; untrusted text.
+
+    `then` is what was to be done with the model.
+    """
+
+    spec: ModelSpec
+    folder: str
+    then: Callable[[ModelInfo], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.state.engine import EngineDeath
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.phase import Phase
+from depthtui.tui.state.phase import CodeQuestion, Phase
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.toast import Toast
 from depthtui.tui.state.unfinished import unfinished
@@ -42,6 +42,10 @@ class SilentHost:
 
     def __init__(self, engine: FakeEngine) -> None:
         self._engine = engine
+        self.questions: list[CodeQuestion] = []
+
+    def ask_for_trust(self, question: CodeQuestion) -> None:
+        self.questions.append(question)
 
     def start_engine(self) -> FakeEngine:
         return self._engine

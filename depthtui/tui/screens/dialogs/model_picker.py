@@ -21,7 +21,6 @@ from depthtui.sizes import format_size
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, ListDialog
 from depthtui.tui.screens.dialogs.path_suggester import PathSuggester
-from depthtui.tui.screens.dialogs.toggles import Checkbox
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _MOST_LINES, _OTHER_LINES = 34, 15
@@ -85,12 +84,6 @@ class ModelPicker(ListDialog[ModelSpec]):
         with Horizontal(classes="row"):
             yield Label("revision ")
             yield Input(self._spec.revision, placeholder="default", id="revision", compact=True)
-            yield Checkbox(
-                "run the model's own Python code",
-                self._spec.trust_remote_code,
-                id="trust",
-                compact=True,
-            )
         yield Static(id="note")
 
     def on_mount(self) -> None:
@@ -171,7 +164,6 @@ class ModelPicker(ListDialog[ModelSpec]):
             device=self.query_one("#device", Input).value.strip() or "auto",
             dtype=str(self.query_one("#dtype", Select).value),
             quantize="" if quantize == "no" else quantize,
-            trust_remote_code=self.query_one("#trust", Checkbox).value,
         )
 
     async def _open_if_there(self, spec: ModelSpec) -> None:

@@ -181,8 +181,7 @@ class SweepDialog(Dialog[SweepPlan]):
             return self._spec
         listed = self._listings.get(name)
         revision = listed.revision if listed is not None else ""
-        # What a person trusts or wants of one model says nothing about another's own code.
-        return replace(self._spec, name=name, revision=revision, trust_remote_code=False)
+        return replace(self._spec, name=name, revision=revision)
 
     def _tasks(self) -> tuple[TaskChoice, ...]:
         drawing = Drawing(self._examples())

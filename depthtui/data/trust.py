@@ -1,0 +1,66 @@
+"""The right of a model's own Python code to run on this machine.
+
+The command line gives it, or the person whom the explorer asks. It belongs to a process: no file
+has it, and what a file claims is ignored.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from depthtui.data.run_settings import FORMER_TRUST, ModelSpec
+
+HOW_TO_TRUST = (
+    "If you have read and trust it: --trust-remote-code on the command line, "
+    "or m in the explorer, which asks."
+)
+
+
+class TrustedModels:
+    """The models whose own Python code may run in this process.
+
+    Args:
+        specs: these models, however they are loaded.
+        every: every model that this process opens.
+    """
+
+    def __init__(self, specs: Iterable[ModelSpec] = (), every: bool = False) -> None:
+        self.every = every
+        self._known = {_identity(spec) for spec in specs}
+
+    def add(self, spec: ModelSpec) -> None:
+        """Let the code of one model more run."""
+        self._known.add(_identity(spec))
+
+    def __contains__(self, spec: object) -> bool:
+        return isinstance(spec, ModelSpec) and (self.every or _identity(spec) in self._known)
+
+
+def _identity(spec: ModelSpec) -> tuple[str, str]:
+    """Which code a spec's model brings: a folder by its real path, a hub model by its revision."""
+    path = os.path.expanduser(spec.name)
+    return (os.path.realpath(path) if os.path.exists(path) else spec.name), spec.revision
+
+
+def tell_of_claim(content: Any, path: Path, notify: Callable[[str], None]) -> None:
+    """Say that a file claims the right for a model, and that the claim is ignored.
+
+    Args:
+        content: of the file: dicts, lists and plain values.
+        path: the file.
+        notify: told so in one sentence, where the file claims it.
+    """
+    if _claims(content):
+        notify(
+            f"{path} claims that a model's own Python code may run: ignored, since only "
+            "--trust-remote-code or the explorer's question allows that."
+        )
+
+
+def _claims(content: Any) -> bool:
+    if isinstance(content, dict):
+        return bool(content.get(FORMER_TRUST)) or any(map(_claims, content.values()))
+    return isinstance(content, list) and any(map(_claims, content))

@@ -1,0 +1,152 @@
+"""The right of a model's own Python code to run: the command line gives it, no file has it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from depthtui import analyze, cli
+from depthtui.data import codec
+from depthtui.data.run_settings import ModelSpec, spec_from, spec_keys
+from depthtui.data.trust import TrustedModels, tell_of_claim
+from depthtui.errors import DepthError, NeedsCode
+from depthtui.sweep.on_ray import NodeEngine
+from tests.builders.own_code import OwnCode, model_with_code
+from tests.tiny_models import tiny_folder
+
+Output = pytest.CaptureFixture[str]
+
+ONE = ("--prompt", "one two three")
+
+COMMANDS = {
+    "run": ("run", "MODEL", *ONE),
+    "generate": ("generate", "MODEL", *ONE, "--max-tokens", "2"),
+    "prune": ("prune", "MODEL", "--layers", "1", "--out", "OUT"),
+    "lens fit": ("lens", "fit", "MODEL", "--kind", "jacobian", "--prompts", "1"),
+    "sweep": ("sweep", "--model", "MODEL", "--task", "commonsense", "--examples", "1"),
+}
+
+
+@pytest.fixture
+def own(home: Path, monkeypatch: pytest.MonkeyPatch) -> OwnCode:
+    return model_with_code(home, monkeypatch)
+
+
+class TestCommandLine:
+    @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+    def test_code_runs_where_the_flag_says_so_alone(
+        self, command: tuple[str, ...], own: OwnCode, home: Path, capsys: Output
+    ) -> None:
+        places = {"MODEL": str(own.folder), "OUT": str(home / "pruned")}
+        arguments = [places.get(word, word) for word in command]
+        assert cli.main(arguments) == 1
+        assert "--trust-remote-code" in capsys.readouterr().err
+        assert not own.has_run
+        cli.main([*arguments, "--trust-remote-code"])
+        assert own.has_run
+
+    def test_a_plan_cannot_say_so(self, own: OwnCode, home: Path, capsys: Output) -> None:
+        plan = home / "plan.toml"
+        plan.write_text(
+            "examples = 1\n[[task]]\nname = 'commonsense'\n"
+            f"[[model]]\nname = '{own.folder}'\ntrust_remote_code = true\n"
+        )
+        assert cli.main(["sweep", str(plan)]) == 1
+        told = capsys.readouterr().err
+        assert f"{plan} claims" in told
+        assert "needs Python code of its own" in told
+        assert not own.has_run
+        assert cli.main(["sweep", str(plan), "--trust-remote-code"]) == 0
+        assert own.has_run
+
+    def test_a_settings_file_cannot_say_so(self, own: OwnCode, home: Path, capsys: Output) -> None:
+        (home / "settings.toml").write_text("trust_remote_code = true\n")
+        assert cli.main(["run", str(own.folder), *ONE]) == 1
+        assert "doesn't know: trust_remote_code" in capsys.readouterr().err
+        assert not own.has_run
+
+    def test_a_merged_sweep_does_not_say_so(self, home: Path, capsys: Output) -> None:
+        part, whole = home / "part", home / "whole"
+        model, rest = tiny_folder(home), COMMANDS["sweep"][3:]
+        assert cli.main(["sweep", "--model", str(model), *rest, "--out", str(part)]) == 0
+        manifest = part / "sweep.json"
+        assert "trust_remote_code" not in manifest.read_text()
+        body = json.loads(manifest.read_text())
+        body["plan"]["models"][0]["trust_remote_code"] = True
+        manifest.write_text(json.dumps(body))
+        capsys.readouterr()
+        assert cli.main(["sweep", "--merge", str(part), "--out", str(whole)]) == 0
+        assert f"{manifest} claims" in capsys.readouterr().err
+        assert "trust_remote_code" not in (whole / "sweep.json").read_text()
+
+
+def test_analyze_lets_code_run_where_it_is_told_so_alone(own: OwnCode) -> None:
+    with pytest.raises(NeedsCode):
+        analyze(own.folder, "one", progress=False)
+    assert not own.has_run
+    runs = analyze(own.folder, "one", progress=False, trust_remote_code=True)
+    assert runs[0].model.architecture == "OwnForCausalLM"
+    assert own.has_run
+    with pytest.raises(DepthError, match="True or False"):
+        analyze(own.folder, "one", trust_remote_code="yes")
+
+
+def test_a_node_of_a_cluster_trusts_as_the_driver_does(own: OwnCode, home: Path) -> None:
+    spec = ModelSpec(str(own.folder))
+    with pytest.raises(NeedsCode):
+        NodeEngine(str(home / "node")).__call__().load(spec)
+    assert not own.has_run
+    NodeEngine(str(home / "node"), trusts_code=True).__call__().load(spec)
+    assert own.has_run
+
+
+class TestTrustedModels:
+    def test_one_model_is_not_another(self) -> None:
+        trusted = TrustedModels([ModelSpec("org/model")])
+        assert ModelSpec("org/model", dtype="float32") in trusted
+        assert ModelSpec("org/model", revision="other") not in trusted
+        assert ModelSpec("org/model2") not in trusted
+        assert ModelSpec("org/model2") in TrustedModels(every=True)
+        assert ModelSpec("org/model") not in TrustedModels()
+
+    def test_a_folder_is_known_by_its_place(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("read", "other"):
+            (tmp_path / name).mkdir()
+        link = tmp_path / "link"
+        link.symlink_to(tmp_path / "read")
+        trusted = TrustedModels([ModelSpec(str(link))])
+        monkeypatch.chdir(tmp_path)
+        assert ModelSpec("read") in trusted
+        link.unlink()
+        link.symlink_to(tmp_path / "other")
+        assert ModelSpec(str(link)) not in trusted
+
+
+class TestFiles:
+    def test_what_is_decoded_has_no_right(self) -> None:
+        values = spec_keys(ModelSpec("own")) | {"trust_remote_code": True}
+        assert spec_from(values) == ModelSpec("own")
+        tree = codec.to_json(ModelSpec("own"))
+        assert "trust" not in json.dumps(tree)
+        tree["fields"]["trust_remote_code"] = True
+        assert codec.from_json(tree) == ModelSpec("own")
+
+    @pytest.mark.parametrize(
+        ("content", "claims"),
+        [
+            ({"models": [{"name": "a", "trust_remote_code": True}]}, True),
+            ([{"spec": {"trust_remote_code": 1}}], True),
+            ({"models": [{"name": "a", "trust_remote_code": False}]}, False),
+            ({"name": "trust_remote_code"}, False),
+            ([], False),
+        ],
+    )
+    def test_a_claim_is_told(self, content: Any, claims: bool) -> None:
+        told: list[str] = []
+        tell_of_claim(content, Path("some.json"), told.append)
+        assert [words.startswith("some.json claims") for words in told] == [True] * claims
