@@ -54,6 +54,8 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
         )
         if not (has_code and trust_remote_code):
             _check_is_causal(folder, config)
+        if not trust_remote_code:
+            _check_fetches_no_kernel(folder, config)
         text = config.get_text_config()
         layers = text.num_hidden_layers
         weights = [getattr(part, "transformers_weights", None) for part in (config, text)]
@@ -91,6 +93,19 @@ def needs_code(folder: Path, part: str) -> NeedsCode:
         HOW_TO_TRUST,
         str(folder),
     )
+
+
+def _check_fetches_no_kernel(folder: Path, config: PreTrainedConfig) -> None:
+    """See that attention is one of transformers' own, no program that it fetches from the hub."""
+    parts = (getattr(config, name, None) for name in config.sub_configs)
+    for part in (config, *parts):
+        name = getattr(part, "_attn_implementation", None)
+        if isinstance(name, str) and "/" in name:
+            raise DepthError(
+                f"{folder / 'config.json'} asks for the attention kernel {shown(name)}, a program "
+                "that would be fetched from the hub.",
+                "Take attn_implementation out of that file, or allow it with --trust-remote-code.",
+            )
 
 
 def _check_is_causal(folder: Path, config: PreTrainedConfig) -> None:

@@ -409,6 +409,27 @@ class TestCodeOfTheModelsOwn:
         loaded(own.folder, trust_remote_code=True)
         assert own.has_run
 
+    @pytest.mark.parametrize("name", ["attn_implementation", "_attn_implementation"])
+    @pytest.mark.parametrize("wish", ["who/kernel", {"": "who/kernel"}, "paged|who/kernel@main"])
+    def test_a_kernel_of_the_hub_is_refused_unless_trusted(
+        self, name, wish, folder, monkeypatch
+    ) -> None:
+        fetched = []
+
+        def fetch(kernel, *_args, **_options):
+            fetched.append(kernel)
+            raise FileNotFoundError(kernel)
+
+        for module in ("integrations.hub_kernels", "modeling_utils"):
+            monkeypatch.setattr(f"transformers.{module}.is_kernels_available", lambda *_: True)
+        hub = "transformers.integrations.hub_kernels.get_kernel_hub"
+        monkeypatch.setattr(hub, fetch, raising=False)
+        change_config(folder, **{name: wish})
+        assert "--trust-remote-code" in refused(folder, "asks for the attention kernel").hint
+        assert fetched == []
+        refused(folder, "trying to load from 'who/kernel'", trust_remote_code=True)
+        assert fetched == ["who/kernel"]
+
     def test_what_was_converted_here_brings_none(self, tmp_path, monkeypatch) -> None:
         own = model_with_code(tmp_path, monkeypatch)
         monkeypatch.setattr(loading, "ensure_demo", lambda *_: own.folder)
