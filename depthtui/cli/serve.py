@@ -70,7 +70,8 @@ def serve(
     explorer = click.Command("depthtui", params=context.find_root().command.params)
     with explorer.make_context("depthtui", list(options)) as given:
         refuse_trust_in_last_model(given.params)
-    command = shlex.join([sys.executable, "-m", "depthtui", *options])
+    # -P: no module of the folder that depthtui was started in is imported.
+    command = shlex.join([sys.executable, "-P", "-m", "depthtui", *options])
     with _listening(host, port) as listening:
         server = TokenServer(command, listening, secrets.token_urlsafe(24), allow_remote)
         if allow_remote:

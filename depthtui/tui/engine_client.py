@@ -56,7 +56,8 @@ class EngineClient:
         ours, theirs = socket.socketpair()
         with theirs, open_log(self.log) as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self._module, str(theirs.fileno())],
+                # -P: no module of the folder that depthtui was started in is imported.
+                [sys.executable, "-P", "-m", self._module, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -24,6 +24,12 @@ from tests.tui.app_helpers import explore
 PATIENCE = 120.0
 
 
+@pytest.fixture(autouse=True)
+def _modules_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a child import these tests, which are not installed."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
 class Child:
     """A client and what it posts."""
 
@@ -140,7 +146,14 @@ def test_a_log_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     assert last_line(child.client.log) == ""
 
 
-def test_the_real_engine_answers(tmp_path: Path) -> None:
+def test_the_real_engine_answers_and_runs_nothing_of_the_folder_that_it_starts_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strangers, mark = tmp_path / "strangers", tmp_path / "mark"
+    strangers.mkdir()
+    for name in ("depthtui", "torch", "json"):
+        (strangers / f"{name}.py").write_text(f"open({str(mark)!r}, 'w')")
+    monkeypatch.chdir(strangers)
     child = Child(tmp_path / "engine.log", "depthtui.service.worker")
     child.client.send(Configure("", str(tmp_path), 0, threads=1))
     child.client.send(CountTokens(Prompt("three small words"), False))
@@ -150,6 +163,7 @@ def test_the_real_engine_answers(tmp_path: Path) -> None:
         assert isinstance(message, EngineEvent), last_line(child.client.log)
         kinds.append(type(message.event))
     child.client.kill()
+    assert not mark.exists()
 
 
 @pytest.mark.by_hand
