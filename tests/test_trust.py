@@ -126,8 +126,21 @@ class TestTrustedModels:
         link.symlink_to(tmp_path / "other")
         assert ModelSpec(str(link)) not in trusted
 
+    @pytest.mark.parametrize("name", ["", "a\0b", "~a\0b", "~\ud800", "~nobody/x", "x" * 9999])
+    def test_a_name_that_no_file_can_have_is_one_all_the_same(self, name: str) -> None:
+        trusted = TrustedModels([ModelSpec(name)])
+        assert ModelSpec(name) in trusted
+        assert ModelSpec("other") not in trusted
+
 
 class TestFiles:
+    @pytest.mark.parametrize("name", [5, None, ["a"], {"a": 1}])
+    def test_a_model_that_is_named_by_no_text_is_none(self, name: Any) -> None:
+        tree = codec.to_json(ModelSpec("own"))
+        tree["fields"]["name"] = name
+        with pytest.raises(codec.CodecError):
+            codec.from_json(tree)
+
     def test_what_is_decoded_has_no_right(self) -> None:
         values = spec_keys(ModelSpec("own")) | {"trust_remote_code": True}
         assert spec_from(values) == ModelSpec("own")

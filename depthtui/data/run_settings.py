@@ -92,7 +92,10 @@ def spec_from(values: Mapping[str, Any]) -> ModelSpec:
     Raises:
         TypeError: they are not those of a model.
     """
-    return ModelSpec(**{name: value for name, value in values.items() if name != FORMER_TRUST})
+    kept = {name: value for name, value in values.items() if name != FORMER_TRUST}
+    if not all(isinstance(value, str) for value in kept.values()):
+        raise TypeError("what a model is named and how it is opened are texts")
+    return ModelSpec(**kept)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,11 @@ class TrustedModels:
 
 def _identity(spec: ModelSpec) -> tuple[str, str]:
     """Which code a spec's model brings: a folder by its real path, a hub model by its revision."""
-    path = os.path.expanduser(spec.name)
-    return (os.path.realpath(path) if os.path.exists(path) else spec.name), spec.revision
+    name = spec.name
+    with suppress(ValueError):  # a name that no file can have
+        path = os.path.expanduser(name)
+        name = os.path.realpath(path) if os.path.exists(path) else name
+    return name, spec.revision
 
 
 def tell_of_claim(content: Any, path: Path, notify: Callable[[str], None]) -> None:

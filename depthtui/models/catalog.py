@@ -127,6 +127,12 @@ def resolve(spec: ModelSpec, models_dir: Path) -> ModelSource:
             f"{shown(name)} is no model.",
             "Name `demo`, a Hugging Face id such as Qwen/Qwen3-0.6B, a folder or a GGUF file.",
         )
+    if spec.revision.startswith("/") or ".." in spec.revision or "\0" in spec.revision:
+        # The hub cache would be left by it, for a folder of another model.
+        raise DepthError(
+            f"{shown(spec.revision)} is no revision.",
+            f"Name a branch, a tag or a commit of {name}.",
+        )
     return ModelSource("hub", name, spec.revision)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,15 @@ class TestResolve:
     def test_a_path_that_does_not_exist(self, name, tmp_path) -> None:
         with pytest.raises(DepthError, match="does not exist"):
             resolved(name, tmp_path)
+
+    @pytest.mark.parametrize("leads", ["absolutely", "upwards"])
+    def test_a_revision_leads_to_no_other_folder(self, leads, tmp_path, hub_cache) -> None:
+        other = model_folder(tmp_path / "snapshots" / "other")
+        beside = cached_model(hub_cache, "us/good").parent
+        revision = str(other) if leads == "absolutely" else os.path.relpath(other, beside)
+        assert catalog.cached_snapshot("us/good", revision) is not None
+        with pytest.raises(DepthError, match="no revision"):
+            resolved("us/good", tmp_path, revision=revision)
 
     def test_a_folder_without_a_configuration(self, tmp_path) -> None:
         with pytest.raises(DepthError, match=r"no model: it has no config\.json"):
