@@ -69,7 +69,7 @@ def export(name: str, given: Given, output: OutOptions) -> int:
     from depthtui.data.store import open_store
     from depthtui.report.kept_runs import missing_words, read_run
 
-    output.check()
+    output.check("runs")
     settings = given.settings()
     session = _named(name, given).session
     store = open_store(settings.cache_folder, settings.cache_limit, say)
