@@ -41,7 +41,6 @@ RUNNING = [
     key("enter,c", "run_on", "run on", "Let a halted run go on to its end", "run_on", True),
     key("escape", "stop", "stop", "Stop the run and keep what it computed", "stop", True),
     key("R", "restart", "restart engine", "Start the engine again", "restart", True),
-    key("R", "sessions", "sessions", "List the sessions of this cache, and open one", "sessions"),
 ]
 """Listed first, so that the footer leads with them while they apply."""
 
@@ -82,6 +81,7 @@ CHOOSING = [
     key("n", "next_prompt(1)", "next prompt", "Run the task's next prompt", "next_prompt"),
     key("N", "next_prompt(-1)", "previous prompt", "Run the task's previous prompt", "prev_prompt"),
     key("b", "session", "session", "List the runs of this session", "session"),
+    key("R", "sessions", "sessions", "List the sessions of this cache, and open one", "sessions"),
     key("S", "sweep", "sweep", "Models and tasks in a grid: run one, or the session's", "sweep"),
     key("C", "compare", "compare", "Compare with a run or on another model", "compare"),
     key(

@@ -383,6 +383,17 @@ async def test_what_the_cache_has_of_a_run_is_shown_at_once(tmp_path: Path) -> N
     assert len(files(tmp_path)) == count
 
 
+async def test_a_note_is_kept_at_once(tmp_path: Path) -> None:
+    """A window that is killed after it has lost nothing."""
+    async with explore(tmp_path) as it:
+        await it.press("M", *"here", "enter")
+        await it.until(lambda: files(tmp_path))
+        (mark,) = files(tmp_path)[0].session.runs[0].remarks.bookmarks
+        assert mark.note == "here"
+        await it.press("W", *"note", "escape")
+        await it.until(lambda: files(tmp_path)[0].session.runs[0].remarks.note == "note")
+
+
 async def test_estimates_are_there_again_before_anything_was_timed(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await quit_(it)

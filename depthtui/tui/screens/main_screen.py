@@ -109,6 +109,10 @@ class MainScreen(PlacesScreen):
     def run(self) -> Run | None:
         return self.explorer.session.current
 
+    def remarked(self) -> None:
+        self.explorer.host.keep_session()
+        self.redraw()
+
     def extent(self) -> tuple[int, int]:
         result = self.run.result if self.run else None
         if result is None:

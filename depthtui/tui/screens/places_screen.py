@@ -53,6 +53,10 @@ class PlacesScreen(PagedScreen):
         """The run on the screen."""
         raise NotImplementedError
 
+    def remarked(self) -> None:
+        """The remarks on the run have changed: draw them, and keep them."""
+        raise NotImplementedError
+
     def lines(self) -> ComposeResult:
         """The widgets at the lower edge."""
         yield Static(id="found")
@@ -156,7 +160,7 @@ class PlacesScreen(PagedScreen):
             self.query_one("#mark", LineField).ask()
         else:
             run.remarks = run.remarks.without_bookmark(layer, token)
-            self.redraw()
+            self.remarked()
 
     @on(LineField.Submitted, "#mark")
     def _mark(self) -> None:
@@ -164,7 +168,7 @@ class PlacesScreen(PagedScreen):
         self._close(field)
         if run is not None:
             run.remarks = run.remarks.with_bookmark(Bookmark(token, layer, field.value.strip()))
-            self.redraw()
+            self.remarked()
 
     def action_next_bookmark(self) -> None:
         """Go to the next bookmark, or as many further as the count says."""
@@ -186,6 +190,6 @@ class PlacesScreen(PagedScreen):
         def closed(place: Bookmark | None) -> None:
             if place is not None:
                 self.go_far(place.layer, place.token)
-            self.redraw()
+            self.remarked()
 
         self.app.push_screen(NotesDialog(run, run.result), closed)

@@ -153,7 +153,9 @@ class Sessions:
     @property
     def _is_worth_keeping(self) -> bool:
         runs = list(self._explorer.session.listed())
-        is_more = any(run.remarks or not self._is_by_itself(run) for run in runs)
+        is_more = len({run.model.spec for run in runs}) > 1 or any(
+            run.remarks or not self._is_by_itself(run) for run in runs
+        )
         return bool(runs) and (self._is_continued or is_more)
 
     def _is_by_itself(self, run: Run) -> bool:
