@@ -690,6 +690,22 @@ async def test_a_choice_looks_focused_only_while_it_is(tmp_path: Path) -> None:
         assert len(grounds()) == 1
 
 
+@pytest.mark.parametrize("ending", ["md", "svg"])
+async def test_an_export_replaces_no_file_of_others(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / "out" / f"mine.{ending}"
+    path.parent.mkdir()
+    path.write_text("mine")
+    async with explore(tmp_path) as it:
+        await opened(it, "e", ExportScreen)
+        it.app.screen.query_one("#folder", Input).value = str(path.parent)
+        it.app.screen.query_one("#file-name", Input).value = "mine"
+        await it.until(lambda: f"into {path.parent}" in it.screen_text())
+        await it.press("f5")
+        words = {"md": "no report", "svg": "exists)"}[ending]
+        await it.until(lambda: words in it.screen_text())
+        assert path.read_text() == "mine"
+
+
 async def test_an_export_that_fails_stays_open_and_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     async with explore(tmp_path) as it:
@@ -697,7 +713,7 @@ async def test_an_export_that_fails_stays_open_and_says_why(tmp_path: Path) -> N
         it.app.screen.query_one("#folder", Input).value = str(tmp_path / "file" / "x")
         await it.until(lambda: f"into {tmp_path}/file/x" in it.screen_text())
         await it.press("f5")
-        await it.until(lambda: "could not be written" in " ".join(it.screen_text().split()))
+        await it.until(lambda: "cannot be written to" in " ".join(it.screen_text().split()))
         for name in ("md", "json", "html", "safetensors", "svg"):
             it.app.screen.query_one(f"#{name}", Checkbox).value = False
         await it.press("f5")
