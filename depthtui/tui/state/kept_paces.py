@@ -13,11 +13,13 @@ from depthtui.data import codec
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Pace
 from depthtui.errors import DepthError
-from depthtui.files import parse_json, write_whole
+from depthtui.files import parse_json, read_whole, write_over
 from depthtui.metrics import METRIC_BY_NAME
 
 SCHEMA = 1
 """Raised when what is kept changes its meaning: paces of another schema are forgotten."""
+
+_LARGEST = 1 << 24
 
 _MOST_KEPT = 20
 """Models whose pace is kept, those timed last."""
@@ -54,7 +56,16 @@ def keep_paces(path: Path, paces: Mapping[str, Pace]) -> None:
     latest = dict(list(paces.items())[-_MOST_KEPT:])
     content = {"schema": SCHEMA, "paces": {key: codec.to_json(p) for key, p in latest.items()}}
     with suppress(DepthError):
-        write_whole(path, json.dumps(content, indent=1).encode())
+        write_over(path, json.dumps(content, indent=1).encode(), _is_ours)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file has paces, of whichever schema."""
+    try:
+        tree = parse_json(read_whole(path, _LARGEST))
+    except (OSError, ValueError):
+        return False
+    return isinstance(tree, dict) and tree.keys() == {"schema", "paces"}
 
 
 def joined(former: Pace, pace: Pace) -> Pace:

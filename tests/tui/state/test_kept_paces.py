@@ -58,3 +58,13 @@ def test_a_pace_is_of_a_model_where_it_computes() -> None:
     model = model_info()
     others = (replace(model, device="cuda:0"), replace(model, dtype="float16"))
     assert len({pace_key(model), *map(pace_key, others)}) == 3
+
+
+def test_a_file_of_others_stays(tmp_path: Path) -> None:
+    path = tmp_path / "paces.json"
+    path.write_text('{"running": "5 min/km"}')
+    keep_paces(path, {"a": Pace(1.0)})
+    assert path.read_text() == '{"running": "5 min/km"}'
+    path.write_text('{"schema": 0, "paces": {}}')
+    keep_paces(path, {"a": Pace(1.0)})
+    assert kept_paces(path) == {"a": Pace(1.0)}
