@@ -82,6 +82,11 @@ def test_a_published_lens_goes_in_and_out(model: str, home: Path, capsys: Output
         (["fit", "demo", "--prompts", "3"], "--kind jacobian", 2),
         (["fit", "demo", "--kind", "jacobian", "--ridge", "1"], "--kind affine", 2),
         (["fit", "demo", "--ridge", "nan"], "not a number", 2),
+        (
+            ["fit", "demo", "--kind", "jacobian", "--prompts", f"{10**20}"],
+            "'--prompts': 100000000000000000000 is not in the range 1<=x<=1000000",
+            2,
+        ),
         (["fit", "demo", "--texts", "none.jsonl"], "cannot be read", 1),
         (["fit", "no/such/folder"], "no/such/folder", 1),
         (["remove", "none"], "No lens is named none", 1),

@@ -13,7 +13,7 @@ import click
 from depthtui.cli.help import Group
 from depthtui.cli.options import Given, NumberRange, cache_dir_option, model_argument, model_options
 from depthtui.cli.output import INTERRUPTED, print_table, print_written, say, stopped_by_ctrl_c
-from depthtui.data.run_settings import LENSES, ModelSpec
+from depthtui.data.run_settings import LENSES, MOST_EXAMPLES, ModelSpec
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
 from depthtui.sizes import format_size
@@ -58,7 +58,7 @@ def lens() -> None:
 )
 @click.option(
     "--prompts",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MOST_EXAMPLES),
     help="How many prompts a Jacobian lens is the mean over.  [default: 60]",
 )
 @model_options

@@ -175,6 +175,12 @@ class Lenses:
             tokens = _TEXTS_TRIED * (self._length - 1)
             texts = self._written(tokens, choice.seed, report, checkpoint)
         maps = self._tried(maps, texts, self._unembedding(), checkpoint)
+        for depth, kl in enumerate(maps.held_out_kl):
+            if maps.at(depth) is not None and not np.isfinite(kl):
+                raise DepthError(
+                    f"{path} makes values that are infinite or no numbers at depth {depth}.",
+                    "Import another lens of this model, or load it with --dtype float32.",
+                )
         return self.keep(maps, "", choice)
 
     def keep(self, maps: LensMaps, calibration: str, choice: LensChoice) -> LensMaps:

@@ -147,7 +147,8 @@ class UnfinishedSums:
             with _opened(self.path) as opened:
                 sums = opened.get_tensor("sums")
                 prompts, tokens = opened.get_tensor("counts").tolist()
-            if tuple(sums.shape) == (n_layers, width, width):
+            is_whole = tuple(sums.shape) == (n_layers, width, width) and not _why_no_map(sums)
+            if is_whole and min(prompts, tokens) >= 0:
                 return JacobianSums(sums, prompts, tokens)
         return JacobianSums.empty(n_layers, width)
 
@@ -196,27 +197,42 @@ def _read(file: LensFile) -> tuple[LensMaps, set[tuple[int, ...]]]:
     try:
         with _opened(file.path) as opened:
             names = set(opened.keys())
-            arrays = {name: opened.get_tensor(name).numpy() for name in _ARRAYS}
+            arrays = {name: opened.get_tensor(name).float().numpy() for name in _ARRAYS}
             shapes = {
                 tuple(opened.get_slice(name).get_shape())
                 for name in names
                 if name.startswith("weight.")
             }
     except (OSError, SafetensorError, KeyError) as error:
-        raise DepthError(
-            f"The lens {file.path} cannot be read ({error}).",
-            f"Remove it with `depthtui lens remove {file.name}`, and fit it again.",
-        ) from error
+        raise _unreadable(file, str(error)) from error
+    if len({array.shape for array in arrays.values()}) != 1 or arrays[_ARRAYS[0]].ndim != 1:
+        raise _unreadable(file, "it does not say of which depths it is")
+
+    def tensor(name: str, opened: Any) -> Tensor | None:
+        if name not in names:
+            return None
+        found: Tensor = opened.get_tensor(name)
+        if reason := _why_no_map(found):
+            raise _unreadable(file, f"{name} {reason}")
+        return found
 
     def at(depth: int) -> DepthMap | None:
-        if f"weight.{depth}" not in names:
-            return None
         with safe_open(file.path, "pt") as opened:
-            bias = opened.get_tensor(f"bias.{depth}") if f"bias.{depth}" in names else None
-            weight = opened.get_tensor(f"weight.{depth}")
+            weight, bias = tensor(f"weight.{depth}", opened), tensor(f"bias.{depth}", opened)
+        if weight is None:
+            return None
+        if bias is not None and bias.shape != weight.shape[:1]:
+            raise _unreadable(file, f"bias.{depth} does not fit weight.{depth}")
         return DepthMap(weight, bias, scales=file.fit.kind == "affine")
 
     return LensMaps(file.fit, at, **arrays), shapes
+
+
+def _unreadable(file: LensFile, reason: str) -> DepthError:
+    return DepthError(
+        f"The lens {file.path} cannot be read ({reason}).",
+        f"Remove it with `depthtui lens remove {file.name}`, and fit it again.",
+    )
 
 
 def with_digest(maps: LensMaps) -> LensMaps:
@@ -256,6 +272,11 @@ def read_published(path: Path, n_layers: int, width: int) -> LensMaps:
     for block, weight in jacobians.items():
         if not isinstance(block, int) or not isinstance(weight, Tensor):
             raise DepthError(f"{path} holds no Jacobian lens.", hint)
+        if reason := _why_no_map(weight):
+            raise DepthError(
+                f"{path} cannot be used: its block {block} {reason}.",
+                "Give a file whose matrices are dense and of finite floating-point numbers.",
+            )
         if tuple(weight.shape) != (width, width) or not 0 <= block < n_layers:
             raise DepthError(
                 f"{path} is of another model: its block {block} has {_shape(weight)}, and this "
@@ -264,7 +285,7 @@ def read_published(path: Path, n_layers: int, width: int) -> LensMaps:
             )
         # The last block's output is the model's own.
         if block + 1 < n_layers:
-            maps[block + 1] = weight.float()
+            maps[block + 1] = weight.detach().resolve_neg().float()
     if not maps:
         raise DepthError(f"{path} has no map of a depth before the last.", hint)
     prompts = held.get("n_prompts")
@@ -276,6 +297,22 @@ def read_published(path: Path, n_layers: int, width: int) -> LensMaps:
         return DepthMap(maps[depth]) if depth in maps else None
 
     return with_digest(LensMaps(fit, at, unknown, unknown.copy(), unknown.copy()))
+
+
+def _why_no_map(tensor: Tensor) -> str:
+    """Why a tensor can be no part of a lens, to end a sentence with; empty where it can."""
+    if tensor.is_meta:
+        return "has a shape and no values"
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        return "is not dense"
+    if tensor.is_quantized:
+        return "is quantised"
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        return f"holds numbers of the kind {kind}"
+    if not tensor.float().isfinite().all():
+        return "holds values that are infinite or no numbers"
+    return ""
 
 
 def write_published(maps: LensMaps, path: Path) -> None:
@@ -290,6 +327,8 @@ def write_published(maps: LensMaps, path: Path) -> None:
         )
     found = {depth: maps.at(depth) for depth in range(1, maps.n_layers)}
     held = {depth - 1: one.weight for depth, one in found.items() if one is not None}
+    if not held:
+        raise DepthError("The lens has no map of a depth after the first.", "Export another.")
     width = len(next(iter(held.values())))
     document = {
         "J": held,

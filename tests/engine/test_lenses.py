@@ -15,10 +15,10 @@ from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.lenses import LensChoice
 from depthtui.errors import DepthError, RunStopped
-from depthtui.lenses.files import LensFolder
+from depthtui.lenses.files import LensFolder, read_published
 from depthtui.metrics.nonlinear import Nonlinear
 from tests.naive import blocks, naive_lens, with_states
-from tests.tiny_models import LAYERS, tiny_folder
+from tests.tiny_models import HIDDEN, LAYERS, tiny_folder
 
 PROMPT = Prompt("Seven plus five is twelve, and twelve minus five is seven.")
 THROUGH = RunSettings(metrics=("logit_lens", "affine_lens", "nonlinear"), top_k=5)
@@ -125,6 +125,29 @@ def test_a_lens_reads_what_the_model_says_of_the_mapped_residual(made):
     assert (lens.kl[-1] == 0).all()
     assert {int(id_) for id_ in np.unique(lens.top_ids)} == lens.vocabulary.keys()
     assert naive_lens(model, ids, 5)["kl"].shape == result.get(LogitLens).kl.shape
+
+
+HUGE = {"J": {block: torch.full((HIDDEN, HIDDEN), 3e38) for block in range(LAYERS - 1)}}
+
+
+def test_a_published_lens_that_overflows_is_refused(made, tmp_path):
+    torch.save(HUGE, tmp_path / "lens.pt")
+    engine = made()
+    with pytest.raises(DepthError, match=r"lens\.pt makes values that are .* at depth 1"):
+        engine.import_lens(tmp_path / "lens.pt")
+    assert LensFolder(tmp_path / "lenses").files() == []
+
+
+def test_a_lens_that_overflows_in_a_run_is_named_and_not_the_model(made, tmp_path):
+    engine = made()
+    torch.save(HUGE, tmp_path / "lens.pt")
+    maps = read_published(tmp_path / "lens.pt", LAYERS, HIDDEN)
+    engine.lenses.keep(maps, "", LensChoice("jacobian"))
+    result = engine.run(PROMPT, RunSettings(metrics=("logit_lens", "jacobian_lens")))
+    reason = result.unavailable["jacobian_lens"]
+    assert reason.startswith("the Jacobian lens makes values that are infinite or no numbers")
+    assert result.get(JacobianLens) is None
+    assert np.isfinite(result.get(LogitLens).kl).all()
 
 
 def test_a_model_without_a_fingerprint_keeps_its_lens_in_memory(made, tmp_path):

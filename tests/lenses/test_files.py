@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from depthtui.data.lens import LensFit
 from depthtui.errors import DepthError
@@ -158,6 +162,100 @@ def test_other_contents_are_refused(tmp_path, held, words):
     torch.save(held, tmp_path / "lens.pt")
     with pytest.raises(DepthError, match=words):
         read_published(tmp_path / "lens.pt", LAYERS, WIDTH)
+
+
+def quantised(weight):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8)
+
+
+UNUSABLE = [
+    (torch.full((WIDTH, WIDTH), torch.nan), "infinite or no numbers"),
+    (torch.diag(torch.tensor([1.0, torch.inf, 1.0, 1.0])), "infinite or no numbers"),
+    (torch.full((WIDTH, WIDTH), 1e300, dtype=torch.float64), "infinite or no numbers"),
+    (torch.eye(WIDTH, dtype=torch.complex64), "of the kind complex64"),
+    (torch.eye(WIDTH, dtype=torch.int64), "of the kind int64"),
+    (torch.eye(WIDTH).to_sparse(), "is not dense"),
+    (torch.eye(WIDTH).to_sparse_csr(), "is not dense"),
+    (torch.eye(WIDTH, device="meta"), "a shape and no values"),
+    (quantised(torch.eye(WIDTH)), "is quantised"),
+]
+
+
+@pytest.mark.parametrize(("weight", "words"), UNUSABLE, ids=lambda value: str(value)[:40])
+def test_a_matrix_that_is_no_map_is_refused(tmp_path, weight, words):
+    torch.save({"J": {0: torch.eye(WIDTH), 1: weight}}, tmp_path / "lens.pt")
+    with pytest.raises(DepthError, match=f"its block 1 .*{words}"):
+        read_published(tmp_path / "lens.pt", LAYERS, WIDTH)
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        torch.nn.Parameter(torch.eye(WIDTH)),
+        torch.eye(WIDTH, dtype=torch.float8_e4m3fn),
+        torch.complex(torch.zeros(WIDTH, WIDTH), -torch.eye(WIDTH)).conj().imag,
+        torch.eye(WIDTH)[0:1].expand(WIDTH, WIDTH),
+    ],
+    ids=["a parameter", "eight bits", "marked as negative", "one row for all"],
+)
+def test_a_matrix_of_another_form_is_a_map(tmp_path, weight):
+    torch.save({"J": {0: weight}}, tmp_path / "lens.pt")
+    found = read_published(tmp_path / "lens.pt", LAYERS, WIDTH)
+    LensFolder(tmp_path).keep(found, "m", "f1", "")
+    torch.testing.assert_close(found.at(1).weight, weight.detach().resolve_neg().float())
+
+
+def rewritten(tmp_path, **changes):
+    """A kept lens in which somebody has changed some tensors; None for one taken out."""
+    file = LensFolder(tmp_path).keep(maps(), "m", "f1", "c1")
+    with safe_open(file.path, "pt") as opened:
+        about = opened.metadata()
+        names = list(opened.keys())
+        tensors = {name: opened.get_tensor(name) for name in names} | changes
+    kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    save_file(kept, file.path, metadata=about)
+    return LensFolder(tmp_path).find("f1", "affine")
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "words"),
+    [
+        ("weight.1", torch.full((WIDTH, WIDTH), torch.nan), r"weight\.1 .* infinite"),
+        ("weight.1", torch.eye(WIDTH, dtype=torch.int32), r"weight\.1 .* int32"),
+        ("bias.1", torch.full((WIDTH,), -torch.inf), r"bias\.1 .* infinite"),
+        ("bias.1", torch.ones(WIDTH + 1), r"bias\.1 does not fit"),
+        ("held_out_kl", torch.tensor(1.0), "of which depths"),
+        ("held_out_kl", torch.ones(LAYERS + 1), "of which depths"),
+        ("nonlinear", None, "cannot be read"),
+    ],
+)
+def test_a_kept_lens_that_somebody_changed_is_refused(tmp_path, name, tensor, words):
+    file = rewritten(tmp_path, **{name: tensor})
+    with pytest.raises(DepthError, match=words):
+        read_lens_file(file, LAYERS, WIDTH).at(1)
+    with pytest.raises(DepthError, match=words):
+        read_any(file).at(1)
+
+
+def test_a_kept_lens_in_sixteen_bits_is_read(tmp_path):
+    file = rewritten(tmp_path, held_out_kl=torch.ones(LAYERS, dtype=torch.bfloat16))
+    assert read_any(file).held_out_kl.tolist() == [1.0] * LAYERS
+
+
+def test_a_lens_without_maps_is_not_published(tmp_path):
+    lens = replace(maps("jacobian"), at=lambda depth: None)
+    with pytest.raises(DepthError, match="has no map"):
+        write_published(lens, tmp_path / "lens.pt")
+
+
+def test_unfinished_sums_that_are_no_sums_are_begun_anew(tmp_path):
+    unfinished = LensFolder(tmp_path).unfinished("f1", "c1")
+    sums = torch.ones(LAYERS, WIDTH, WIDTH)
+    for damaged in (JacobianSums(sums * torch.nan, 7, 70), JacobianSums(sums, -7, 70)):
+        unfinished.write(damaged)
+        assert unfinished.read(LAYERS, WIDTH).prompts == 0
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from depthtui.data.lens import AffineLens, FittedLens, JacobianLens, LensValues, LogitLens
+from depthtui.data.lens_view import lens_title
+from depthtui.errors import DepthError
 from depthtui.lenses.maps import Transported
 from depthtui.metrics.context import Context
 from depthtui.metrics.logit_lens.compute import read_lens
@@ -42,6 +45,7 @@ def _read(context: Context, kind: type[Fitted]) -> Fitted:
     read_lens(context.unembedding, residuals, ids, top_k, take, checkpoint, beside.add)
     apart = beside.value.divergence
     missing = [depth for depth in range(maps.n_layers) if maps.at(depth) is None]
+    _check_finite(found.kl, maps.n_layers, missing, kind.kind)
     found.forget(missing)
     apart[missing] = np.nan
     arrays: dict[str, Any] = {name: getattr(found, name) for name in LogitLens.shapes()}
@@ -54,3 +58,19 @@ def _read(context: Context, kind: type[Fitted]) -> Fitted:
         logit_held_out_kl=maps.logit_held_out_kl,
         fit=maps.fit,
     )
+
+
+def _check_finite(kl: np.ndarray, n_layers: int, missing: Collection[int], kind: str) -> None:
+    """See that a lens reads each depth that it has a map of.
+
+    Raises:
+        DepthError: what it makes of one is infinite or no number. The model's own is finite:
+            the pass was checked.
+    """
+    for depth in set(range(n_layers)) - set(missing):
+        if not np.isfinite(kl[depth]).all():
+            raise DepthError(
+                f"the {lens_title(kind)} makes values that are infinite or no numbers at depth "
+                f"{depth}.",
+                "Fit it again, or import another; the dtype float32 holds larger values.",
+            )
