@@ -251,6 +251,15 @@ class Store:
                 if self._cache.disk.unfinished is not None:
                     self._cache.disk.remove(self._cache.disk.unfinished)
 
+    def evict(self) -> None:
+        """Drop what was not used for longest, until the rest is within the limit."""
+        entries = self.entries()
+        total = sum(entry.size for entry in entries)
+        while entries and total > self._limit:
+            entry = entries.pop()
+            self._drop(entry.key)
+            total -= entry.size
+
     def entries(self) -> list[Entry]:
         """Every entry, the most recently used first."""
         if self._cache is None:

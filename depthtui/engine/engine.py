@@ -186,7 +186,7 @@ class Engine:
 
         baselines = Baselines(loaded.model, anatomy, ids_of, self._baseline_texts)
         self._model = ReadyModel(loaded, anatomy, info, vocabulary, baselines)
-        self._lenses = Lenses.of(self._model, self._lenses_dir)
+        self._lenses = Lenses.of(self._model, self._lenses_dir, self._notify)
         self._emit(ModelLoaded(info))
         self._emit_memory()
         return info
@@ -309,11 +309,7 @@ class Engine:
             RunStopped: `control` stopped it; a Jacobian lens goes on there the next time.
         """
         lenses, check = self.lenses, (control or Control()).checkpoint
-
-        def notify(words: str) -> None:
-            self._emit(Notice(words))
-
-        return in_smaller_parts(lambda: lenses.fit(choice, self._emit_stage, check, notify))
+        return in_smaller_parts(lambda: lenses.fit(choice, self._emit_stage, check, self._notify))
 
     def prune(
         self,
@@ -391,6 +387,9 @@ class Engine:
                 f"The memory does not suffice to fit the {lens_title(settings.lens)}.",
                 "Read through the logit lens, or use a smaller model.",
             ) from error
+
+    def _notify(self, words: str) -> None:
+        self._emit(Notice(words))
 
     def _emit_stage(self, stage: str, done: int, total: int) -> None:
         self._emit(Progress(stage, done, total, "steps"))

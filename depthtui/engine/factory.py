@@ -77,6 +77,7 @@ def make_engine(
 
     cache_dir = storage.cache_dir if storage.keep_results else None
     store = open_store(cache_dir, storage.cache_limit, on_notice)
+    store.evict()
     return Engine(
         store,
         storage.models_dir,

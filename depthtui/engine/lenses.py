@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from depthtui.data.lens import LensFit
+from depthtui.data.lens_view import lens_title
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
 from depthtui.engine.generate import end_tokens
@@ -90,17 +91,19 @@ class Lenses:
     Attributes:
         model: the model.
         folder: where lenses lie; None to keep them in memory.
+        notify: told of a lens that was fitted for a run and cannot be kept.
     """
 
     model: ReadyModel
     folder: LensFolder | None
+    notify: Notify = lambda words: None
     _held: dict[LensChoice, LensMaps] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: ReadyModel, folder: Path | None) -> Lenses:
+    def of(cls, model: ReadyModel, folder: Path | None, notify: Notify) -> Lenses:
         """Those of a model that is loaded."""
         keeps = folder is not None and bool(model.info.fingerprint)
-        return cls(model, LensFolder(folder) if keeps and folder is not None else None)
+        return cls(model, LensFolder(folder) if keeps and folder is not None else None, notify)
 
     def at_hand(self, choice: LensChoice) -> LensMaps | None:
         """The lens that was chosen, or None where it has not been fitted.
@@ -120,6 +123,8 @@ class Lenses:
     def take(self, choice: LensChoice, report: Report, checkpoint: Check) -> LensMaps:
         """The lens that was chosen; an affine one is fitted where there is none.
 
+        Where it cannot be kept on disk, it stays as long as the model is loaded.
+
         Raises:
             DepthError: it cannot be had.
         """
@@ -133,7 +138,12 @@ class Lenses:
                 f"`depthtui lens fit {name} --kind jacobian` fits one; `depthtui lens import` "
                 "takes one that is published.",
             )
-        return self.fit(choice, report, checkpoint)
+        maps, digest = self._fit(choice, report, checkpoint, self.notify)
+        try:
+            return self.keep(maps, digest, choice)
+        except DepthError as error:
+            self.notify(f"The {lens_title(choice.kind)} is used now and was not kept: {error}")
+            return self._hold(maps, choice)
 
     def fit(
         self,
@@ -145,9 +155,16 @@ class Lenses:
         """Fit a lens and keep it; `notify` is told how long a Jacobian lens takes.
 
         Raises:
-            DepthError: it cannot be fitted.
+            DepthError: it cannot be fitted, or kept.
             RunStopped: `checkpoint` stopped it; a Jacobian lens goes on where it was.
         """
+        maps, digest = self._fit(choice, report, checkpoint, notify)
+        return self.keep(maps, digest, choice)
+
+    def _fit(
+        self, choice: LensChoice, report: Report, checkpoint: Check, notify: Notify
+    ) -> tuple[LensMaps, str]:
+        """The fitted lens, and what stands for its texts."""
         unembedding = self._unembedding()
         if choice.kind == "jacobian" and not choice.texts:
             # To write them takes minutes, after which nobody should be surprised by hours.
@@ -159,7 +176,7 @@ class Lenses:
             maps = self._fit_affine(choice, calibration, unembedding, report, checkpoint)
         else:
             maps = self._fit_jacobian(choice, calibration, unembedding, report, checkpoint, notify)
-        return self.keep(maps, calibration.digest, choice)
+        return maps, calibration.digest
 
     def take_published(self, path: Path, report: Report, checkpoint: Check) -> LensMaps:
         """Keep a published Jacobian lens, tried on a few texts that the model writes.
@@ -184,13 +201,19 @@ class Lenses:
         return self.keep(maps, "", choice)
 
     def keep(self, maps: LensMaps, calibration: str, choice: LensChoice) -> LensMaps:
-        """Keep a lens, on disk where that is possible."""
-        maps = with_digest(maps)
+        """Keep a lens, on disk where there is a folder.
+
+        Raises:
+            DepthError: the folder cannot be written.
+        """
         if self.folder is None:
-            self._held[choice] = maps
-        else:
-            info = self.model.info
-            self.folder.keep(maps, info.name, info.fingerprint, calibration)
+            return self._hold(maps, choice)
+        maps, info = with_digest(maps), self.model.info
+        self.folder.keep(maps, info.name, info.fingerprint, calibration)
+        return maps
+
+    def _hold(self, maps: LensMaps, choice: LensChoice) -> LensMaps:
+        self._held[choice] = maps = with_digest(maps)
         return maps
 
     def _unembedding(self) -> Unembedding:

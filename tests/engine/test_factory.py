@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from depthtui.data.store import open_store
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.settings import Settings
 from tests.builders.engines import replace_engine
@@ -35,3 +36,22 @@ def test_the_engine_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kee
     assert engine.models_dir == tmp_path / "models"
     assert engine.activation_limit == 5
     assert (tmp_path / "results").is_dir() == keeps
+
+
+@pytest.mark.parametrize(
+    ("limit", "left"), [(2500, ["2", "0"]), (1000, []), (10_000, ["2", "0", "1"])]
+)
+def test_the_limit_is_heeded_from_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, left: list[str]
+) -> None:
+    store = open_store(tmp_path, 1 << 20, pytest.fail)
+    for name in ("0", "1"):
+        store.put(name, b"x" * 1000, name, "result")
+    store.get("0")
+    store.put("2", b"x" * 1000, "2", "result")
+    replace_engine(monkeypatch, lambda spec: tiny_model(spec=spec))
+    make_engine(
+        Storage(tmp_path, tmp_path / "models", True, limit), lambda event: None, pytest.fail
+    )
+    assert [entry.key for entry in store.entries()] == left
+    assert len(list((tmp_path / "results").rglob("*.val"))) == len(left)

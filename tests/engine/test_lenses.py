@@ -11,6 +11,7 @@ from depthtui.data.protocol import MetricRows, Notice, Progress
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
 from depthtui.data.store import open_store
+from depthtui.engine import lenses
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.lenses import LensChoice
@@ -148,6 +149,27 @@ def test_a_lens_that_overflows_in_a_run_is_named_and_not_the_model(made, tmp_pat
     assert reason.startswith("the Jacobian lens makes values that are infinite or no numbers")
     assert result.get(JacobianLens) is None
     assert np.isfinite(result.get(LogitLens).kl).all()
+
+
+def test_a_lens_that_cannot_be_kept_is_used_and_told(made, tmp_path, events, monkeypatch):
+    (tmp_path / "file").touch()
+    engine = made(lenses_dir=tmp_path / "file" / "lenses")
+    lens = engine.run(PROMPT, THROUGH).get(AffineLens)
+    assert np.isfinite(lens.kl).all()
+    told = [event.message for event in events if isinstance(event, Notice)]
+    assert len(told) == 1
+    assert told[0].startswith("The affine lens is used now and was not kept: ")
+    assert "could not be written" in told[0]
+    monkeypatch.setattr(lenses, "fit_affine", lambda *_: pytest.fail("fitted again"))
+    other = engine.run(Prompt("The ferry did not run."), THROUGH).get(AffineLens)
+    assert other.fit == lens.fit
+
+
+def test_a_fit_by_itself_that_cannot_be_kept_is_an_error(made, tmp_path):
+    (tmp_path / "file").touch()
+    engine = made(lenses_dir=tmp_path / "file" / "lenses")
+    with pytest.raises(DepthError, match="could not be written"):
+        engine.fit_lens(LensChoice("affine"))
 
 
 def test_a_model_without_a_fingerprint_keeps_its_lens_in_memory(made, tmp_path):
