@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from depthtui.sweep import run as run_module
 from depthtui.sweep.folder import FAILURES, SweepFolder, read_manifest
 from depthtui.sweep.merge import merge_sweeps
 from depthtui.sweep.plan import Drawing
+from depthtui.sweep.report.phrases import absences
 from depthtui.sweep.saved import open_sweep
 from depthtui.sweep.state import MOST_SHARDS, Shard
 from depthtui.sweep.summary import summarise_sweep
@@ -176,33 +176,38 @@ class TestFailures:
         assert records[1].failed == ()
 
     @pytest.mark.parametrize(
-        ("metrics", "told_of"),
-        [(("contributions", "ablation"), True), (OF_THE_PASS, False), (METRIC_BY_NAME, False)],
+        ("metrics", "title", "fails"),
+        [
+            (("contributions", "ablation"), "Ablation loss", True),
+            (OF_THE_PASS, "Logit lens", False),
+            (tuple(METRIC_BY_NAME), "", False),
+        ],
         ids=["named", "default", "all"],
     )
     def test_a_metric_that_no_prompt_of_a_cell_can_have_is_a_failure_where_it_is_named(
-        self, tmp_path: Path, metrics: Collection[str], told_of: bool
+        self, tmp_path: Path, metrics: tuple[str, ...], title: str, fails: bool
     ) -> None:
         def lacking_two(prompt: Prompt, model: ModelInfo, settings: RunSettings) -> RunResult:
             result = full_result(prompt, model, settings)
             if prompt.task == "addition":
-                result.drop(["logit_lens", "ablation"])
-                reasons = dict.fromkeys(("logit_lens", "ablation"), "there is no head")
-                result.unavailable |= {name: reasons[name] for name in reasons if name in metrics}
+                gone = {"logit_lens", "ablation"} & set(metrics)
+                result.drop(gone)
+                result.unavailable |= dict.fromkeys(gone, "there is no head")
             return result
 
-        plan = make_plan(("alpha",), metrics=tuple(metrics))
+        plan = make_plan(("alpha",), metrics=metrics)
         expected = [
-            f"alpha · addition, {digits}: Ablation loss is unavailable on all 3 prompts: "
-            "there is no head."
-            for digits in ("1 digit", "2 digits")
+            f"alpha · addition, {level}: {title} is unavailable on all 3 prompts: there is no head."
+            for level in ("1 digit", "2 digits")
+            if title
         ]
         for _ in range(2):
             # Records that are there say it as well.
             engine, told = ScriptedEngine(results=lacking_two), []
             outcome = sweep(plan, tmp_path, engine, told)
-            assert told == expected * told_of
+            assert told == expected * fails
             assert [str(failure) for failure in outcome.failures] == told
+            assert [remark.text for remark in absences(summarise_sweep(outcome))] == expected
         assert not engine.runs
 
     def test_a_metric_that_fails_again_leaves_the_rest_as_it_was(self, tmp_path: Path) -> None:

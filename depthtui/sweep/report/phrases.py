@@ -13,10 +13,11 @@ from depthtui.depth.intervals import LEVEL
 from depthtui.depth.published import DATASETS, PROTOCOL
 from depthtui.depth.rules import RULE_CURVES
 from depthtui.depth.verdict_words import comparison_sentence
+from depthtui.metrics import had_by_none
 from depthtui.report.choices import choice_words, choices_of, choosing_only
 from depthtui.report.phrases import interval, rule_title, uneven
 from depthtui.report.summary import weights_dtype
-from depthtui.sweep.folder import model_title
+from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary
 
@@ -131,6 +132,12 @@ def absences(summary: SweepSummary) -> list[Remark]:
         if not {(model_title(cell.model), ""), _names(cell)} & told:
             words = f"{model_title(cell.model)} · {cell.task.title}: not run yet."
             found.append(Remark(words, (cell,)))
+    for summarised in summary.cells:
+        for problem in had_by_none(summary.plan.run.metrics, summarised.records):
+            # What the plan names is among the failures.
+            failure = Failure.of(summarised.cell, None, problem)
+            if failure not in summary.failures:
+                found.append(Remark(f"{failure}", (summarised.cell,)))
     return found
 
 
