@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,15 @@ def model_files(folder: Path) -> list[Path]:
     return sorted({*small, *weight_files(folder)})
 
 
-def converted_folder(gguf: Path, models_dir: Path) -> Path:
-    """Where the model store keeps what a GGUF file is converted to, made or not."""
-    return models_dir / f"{gguf.stem[:80]}-{fingerprint([gguf], known_hashes(models_dir))[:12]}"
+def converted_folder(
+    gguf: Path, models_dir: Path, report: Callable[[int, int], None] = lambda done, total: None
+) -> Path:
+    """Where the model store keeps what a GGUF file is converted to, made or not.
+
+    `report` is told of bytes read and bytes to read, where the file was not read before.
+    """
+    digest = fingerprint([gguf], known_hashes(models_dir), report)
+    return models_dir / f"{gguf.stem[:80]}-{digest[:12]}"
 
 
 def known_hashes(models_dir: Path) -> Path:

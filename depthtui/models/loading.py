@@ -158,7 +158,11 @@ def local_folder(
 
 def _converted(gguf: Path, models_dir: Path, progress: Report) -> Path:
     """The model store's copy of a GGUF file, converted where it is not there yet."""
-    folder = converted_folder(gguf, models_dir)
+
+    def report(done: int, total: int) -> None:
+        progress(Progress("Taking the fingerprint", done, total, "B"))
+
+    folder = converted_folder(gguf, models_dir, report)
     if is_whole(folder):
         return folder
     progress(Progress("Starting the conversion", 0, 0, "steps"))

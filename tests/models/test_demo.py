@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, RunStopped
 from depthtui.models import conversion, demo
 from depthtui.models.catalog import DEMO_NAME
 from depthtui.models.demo import ensure_demo
@@ -94,6 +94,18 @@ def test_a_gguf_file_is_converted_once(tmp_path, monkeypatch) -> None:
     assert first.info.name == "tiny"
     monkeypatch.setattr(conversion, "convert", None)
     assert load(spec, tmp_path / "models", lambda _: None).info == first.info
+
+
+def test_the_reading_of_a_gguf_file_can_be_stopped(tmp_path) -> None:
+    tiny_gguf(tmp_path / "tiny.gguf")
+
+    def stop(event: Progress) -> None:
+        assert event.stage == "Taking the fingerprint"
+        assert event.done == event.total == (tmp_path / "tiny.gguf").stat().st_size
+        raise RunStopped
+
+    with pytest.raises(RunStopped):
+        load(ModelSpec(str(tmp_path / "tiny.gguf")), tmp_path / "models", stop)
 
 
 def test_what_lies_beside_a_gguf_file_is_no_part_of_it(tmp_path) -> None:

@@ -24,7 +24,7 @@ from transformers.models.auto import auto_factory
 
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
-from depthtui.errors import DepthError, NeedsCode
+from depthtui.errors import DepthError, NeedsCode, RunStopped
 from depthtui.installing import install_extra
 from depthtui.models import devices, loading, placement
 from depthtui.models.checked_config import read_checked_config
@@ -178,6 +178,14 @@ class TestWhatComesOut:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
+            load(ModelSpec(str(folder)), folder.parent, stop)
+
+    def test_progress_can_stop_the_taking_of_the_fingerprint(self, folder) -> None:
+        def stop(event: Progress) -> None:
+            if event.stage == "Taking the fingerprint":
+                raise RunStopped
+
+        with pytest.raises(RunStopped):
             load(ModelSpec(str(folder)), folder.parent, stop)
 
     def test_nothing_is_printed(self, folder, capfd) -> None:
