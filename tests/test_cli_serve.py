@@ -1,17 +1,22 @@
-"""`depthtui serve`: who is let in."""
+"""`depthtui serve`: who is let in, and what becomes of an explorer."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import IO
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import psutil
 import pytest
 
 from depthtui.cli import main
@@ -19,84 +24,291 @@ from depthtui.cli import main
 aiohttp = pytest.importorskip("aiohttp")
 pytest.importorskip("textual_serve")
 
-from depthtui.cli.web_server import TokenServer, is_local  # noqa: E402
+from depthtui.cli import web_explorer, web_server  # noqa: E402
+from depthtui.cli.web_explorer import packet_of, size_of  # noqa: E402
+from depthtui.cli.web_server import WebServer, is_local  # noqa: E402
+from tests.tui.terminal import PATIENCE, ROOT  # noqa: E402
 
-TOKEN = "a-token"
-HELLO = r"printf '__GANGLION__\nD\000\000\000\005hello'"
-"""Five bytes to draw, as textual-serve reads them."""
+SECRET = "a-secret"
+
+HELLO = r"""
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+os.write(1, b"__GANGLION__\nD\0\0\0\5hello")
+while data := os.read(0, 9999):
+    os.write(1, b"D" + len(data).to_bytes(4, "big") + data)
+"""
+"""An explorer that draws five bytes, and then every packet that it gets."""
+
+DEAF = HELLO + "signal.pause()"
+"""The same; it does not end with its input."""
 
 Output = pytest.CaptureFixture[str]
 
 
-@pytest.fixture
-async def address() -> AsyncIterator[str]:
-    """Where a server listens whose explorer only says hello."""
+class Served:
+    """A server, and what its explorers run.
+
+    Attributes:
+        address: of its page.
+    """
+
+    def __init__(self, server: WebServer) -> None:
+        self.address = server.address
+        self.origin = server.address.removesuffix(f"/{SECRET}/")
+        self.port = int(self.origin.rpartition(":")[2])
+
+
+@pytest.fixture(params=[HELLO])
+async def served(request: pytest.FixtureRequest) -> AsyncIterator[Served]:
+    """A server whose explorer is a few lines of Python."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = TokenServer(HELLO, listening, TOKEN)
-        runner = aiohttp.web.AppRunner(await server.make_app())
+        server = WebServer([sys.executable, "-c", request.param], listening, SECRET)
+        runner = aiohttp.web.AppRunner(server.make_app())
         await runner.setup()
         await aiohttp.web.SockSite(runner, listening).start()
-        yield f"http://127.0.0.1:{server.port}"
+        yield Served(server)
         await runner.cleanup()
 
 
-PATHS = ["/", "/ws", "/static/", "/?token=", "/?token=a-toke", "/ws?token=wrong", "/nothing"]
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+PATHS = [
+    "/",
+    "/explorer",
+    "/a-secre/",
+    "/a-secret-/",
+    "/wrong/explorer",
+    "/?secret=a-secret",
+    "/%ff",
+    "/favicon.ico",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_without_the_token_nothing_is_served(address: str, path: str) -> None:
-    async with aiohttp.ClientSession() as session, session.get(address + path) as response:
+async def test_without_the_secret_nothing_is_served(
+    served: Served, session: aiohttp.ClientSession, path: str
+) -> None:
+    async with session.get(served.origin + path) as response:
         assert response.status == 403
-        assert "token" in await response.text()
-        assert "Set-Cookie" not in response.headers
+        assert "secret" in await response.text()
+        assert SECRET not in str(response.headers)
 
 
-async def test_the_token_opens_the_page_and_what_it_asks_for(address: str) -> None:
-    jar = aiohttp.CookieJar(unsafe=True)
-    async with aiohttp.ClientSession(cookie_jar=jar) as session:
-        async with session.get(f"{address}/?token={TOKEN}") as response:
+async def test_the_secret_opens_the_page_and_all_that_it_asks_for(
+    served: Served, session: aiohttp.ClientSession
+) -> None:
+    async with session.get(served.address) as response:
+        assert response.status == 200
+        page = await response.text()
+    asked = re.findall(r"""(?:src|href)="([^"]+)"|url\("([^"]+)"\)""", page)
+    names = {one or other for one, other in asked}
+    assert {name.rpartition(".")[2] for name in names} == {"css", "js", "ttf"}
+    for name in names:
+        assert "/" not in name
+        async with session.get(served.address + name) as response:
             assert response.status == 200
-            page = await response.text()
-            cookie = response.headers["Set-Cookie"]
-        assert "HttpOnly" in cookie
-        assert "SameSite=Strict" in cookie
-        assert f"{address.replace('http', 'ws')}/ws" in page
-        (script,) = set(re.findall(r'src="([^"]+\.js)"', page))
-        async with session.get(script) as response:
-            assert response.status == 200
-        async with session.ws_connect(f"{address}/ws") as pipe:
-            assert await pipe.receive_bytes(timeout=30) == b"hello"
+    async with session.ws_connect(served.address + "explorer?width=100&height=30") as pipe:
+        assert await pipe.receive_bytes(timeout=30) == b"hello"
 
 
-async def test_the_page_asks_no_other_host_for_anything(address: str) -> None:
-    jar = aiohttp.CookieJar(unsafe=True)
-    async with aiohttp.ClientSession(cookie_jar=jar) as session:
-        async with session.get(f"{address}/?token={TOKEN}") as response:
-            page = await response.text()
-        asked = re.findall(r"""(?:src|href)="([^"]+)"|url\("([^"]+)"\)""", page)
-        files = {one or other for one, other in asked}
-        assert {name.rpartition(".")[2] for name in files} == {"css", "js", "ttf"}
-        for name in files:
-            assert name.startswith(f"{address}/")
-            async with session.get(name) as response:
-                assert response.status == 200
-        assert "//" not in re.sub(r"\b(?:http|ws)://127\.0\.0\.1:", "", page)
+async def test_an_address_without_its_last_slash_is_the_page(
+    served: Served, session: aiohttp.ClientSession
+) -> None:
+    async with session.get(served.address.removesuffix("/")) as response:
+        assert (response.status, str(response.url)) == (200, served.address)
 
 
+@pytest.mark.parametrize("path", ["", "textual.js", "nothing", "../wrong/"])
+async def test_no_answer_gives_the_secret_away(
+    served: Served, session: aiohttp.ClientSession, path: str
+) -> None:
+    """Neither to another port, as cookies do, nor to another page, nor to a disk."""
+    async with session.get(served.address + path) as response:
+        headers = response.headers
+    assert "Set-Cookie" not in headers
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert "script-src 'self';" in headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("path", ["", "explorer"])
 @pytest.mark.parametrize(
     "headers",
     [
         {"Host": "evil.example"},
         {"Host": "localhost.evil.example"},
+        {"Host": "127.0.0.1:999999"},
+        {"Host": "[::1"},
+        {"Host": ""},
         {"Origin": "http://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://[x"},
+        {"Origin": "null"},
     ],
 )
-async def test_other_hosts_and_pages_are_refused(address: str, headers: dict[str, str]) -> None:
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"{address}/ws?token={TOKEN}", headers=headers) as response,
-    ):
+async def test_other_hosts_and_pages_are_refused(
+    served: Served, session: aiohttp.ClientSession, path: str, headers: dict[str, str]
+) -> None:
+    async with session.get(served.address + path, headers=headers) as response:
         assert response.status == 403
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "OPTIONS"])
+async def test_pages_are_only_read(
+    served: Served, session: aiohttp.ClientSession, method: str
+) -> None:
+    async with session.request(method, served.address) as response:
+        assert response.status == 405
+
+
+RAW = [
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: x=\xff\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1:999999\r\n\r\n",
+    b"GET http://127.0.0.1:999999/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: \xff\r\nOrigin: \xff\r\n\r\n",
+    b"GET /\xff%ff%00 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET // HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"CONNECT a:1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nnonsense\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+    b"GET /a-secret/explorer HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: no\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("number", range(len(RAW)))
+async def test_what_is_no_request_of_a_browser_is_refused(served: Served, number: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(RAW[number])
+    status = await asyncio.wait_for(reader.readline(), PATIENCE)
+    assert re.match(rb"HTTP/1.[01] 4\d\d ", status)
+    writer.close()
+
+
+# Explorers ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"),
+    [
+        (("100", "30"), (100, 30)),
+        ((30000, 30000), (800, 250)),
+        ((-1, 0), (2, 2)),
+        ((None, "NaN"), (80, 24)),
+        ((float("inf"), [9]), (80, 24)),
+        (("9" * 5000, True), (80, 2)),
+    ],
+)
+def test_the_size_of_a_terminal_has_limits(asked: tuple[object, object], size: object) -> None:
+    assert size_of(*asked) == size
+
+
+def test_messages_of_a_page_are_packets() -> None:
+    assert packet_of('["stdin", "é\\ud800"]') == b"D\0\0\0\3\xc3\xa9?"
+    assert packet_of('["ping", "1"]') == b""
+    assert packet_of('["focus"]')[5:] == b'{"type": "focus"}'
+    resized = json.loads(packet_of('["resize", {"width": 30000, "height": 20}]')[5:])
+    assert resized == {"type": "resize", "width": 800, "height": 20}
+
+
+NONSENSE = [
+    "",
+    "{",
+    "[]",
+    "1",
+    '["stdin"]',
+    '["stdin", 1]',
+    '["resize", []]',
+    '["quit"]',
+    "[" * 9999,
+]
+
+
+@pytest.mark.parametrize("message", NONSENSE)
+async def test_nonsense_from_a_page_ends_it(
+    served: Served, session: aiohttp.ClientSession, message: str
+) -> None:
+    async with session.ws_connect(served.address + "explorer") as pipe:
+        await pipe.receive_bytes(timeout=PATIENCE)
+        await pipe.send_str('["stdin", "x"]')
+        assert await pipe.receive_bytes(timeout=PATIENCE) == b"D\0\0\0\1x"
+        await pipe.send_str(message)
+        assert (await pipe.receive(PATIENCE)).type is aiohttp.WSMsgType.CLOSE
+        assert pipe.close_code == 1008
+
+
+async def test_messages_have_a_largest_size(
+    served: Served, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_server, "LARGEST_MESSAGE", 100)
+    async with session.ws_connect(served.address + "explorer") as pipe:
+        await pipe.receive_bytes(timeout=PATIENCE)
+        await pipe.send_json(["stdin", "x" * 100])
+        assert (await pipe.receive(PATIENCE)).type is aiohttp.WSMsgType.CLOSE
+        assert pipe.close_code == 1009
+
+
+def explorers() -> list[psutil.Process]:
+    return psutil.Process().children()
+
+
+@pytest.mark.parametrize("served", [HELLO, DEAF], indirect=True)
+async def test_an_explorer_ends_with_its_page(
+    served: Served, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_explorer, "_PATIENCE", 1.0)
+    before = explorers()
+    async with session.ws_connect(served.address + "explorer") as pipe:
+        await pipe.receive_bytes(timeout=PATIENCE)
+        assert len(explorers()) == len(before) + 1
+    async with asyncio.timeout(PATIENCE):
+        while explorers() != before:
+            await asyncio.sleep(0.01)
+
+
+async def test_only_so_many_explorers_are_open_at_once(
+    served: Served, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_server, "MOST_EXPLORERS", 1)
+    async with session.ws_connect(served.address + "explorer") as pipe:
+        await pipe.receive_bytes(timeout=PATIENCE)
+        async with session.get(served.address + "explorer") as response:
+            assert response.status == 503
+
+
+def test_an_explorer_ends_with_its_input(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("welcome = false\n")
+    variables = {
+        "TEXTUAL_DRIVER": "depthtui.tui.web_driver:PageDriver",
+        "DEPTHTUI_CONFIG": str(tmp_path / "settings.toml"),
+    }
+    # Where it was started under nohup, no signal ends it.
+    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", sys.executable, "-m"]
+    with subprocess.Popen(
+        [*command, "tests.tui.fake_explorer"],
+        cwd=ROOT,
+        env=os.environ | variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as explorer:
+        assert explorer.stdout is not None
+        assert explorer.stdout.readline() == b"__GANGLION__\n"
+        _, errors = explorer.communicate(timeout=PATIENCE)
+    assert (explorer.returncode, errors) == (128 + signal.SIGHUP, b"")
+
+
+# The command --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -157,30 +369,63 @@ def test_a_port_that_is_taken_is_told(capsys: Output) -> None:
     assert "--port" in capsys.readouterr().err
 
 
-@pytest.mark.by_hand
-async def test_the_explorer_is_drawn(tmp_path: Path) -> None:
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str, IO[str]]]:
+    """A server as people start one, the address that it prints, and its standard error."""
     (tmp_path / "settings.toml").write_text("welcome = false\n")
     there = os.environ | {
         "DEPTHTUI_CONFIG": str(tmp_path / "settings.toml"),
         "DEPTHTUI_CACHE_DIR": str(tmp_path / "cache"),
     }
     model = ["--model", str(tmp_path / "nothing")]
-    command = [sys.executable, "-m", "depthtui", "serve", "--port", "0", *model]
-    server = subprocess.Popen(command, env=there, stdout=subprocess.PIPE, text=True)
-    try:
+    with (
+        open(tmp_path / "errors", "w+") as errors,
+        subprocess.Popen(
+            [sys.executable, "-m", "depthtui", "serve", "--port", "0", *model],
+            env=there,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as server,
+    ):
         assert server.stdout is not None
-        address = server.stdout.readline().strip()
-        with pytest.raises(HTTPError, match="403"):
-            urlopen(address.partition("?")[0])
-        with urlopen(address) as page:
-            assert page.status == 200
-        drawn = b""
-        where = address.replace("/?", "/ws?") + "&width=100&height=30"
-        async with aiohttp.ClientSession() as session, session.ws_connect(where) as pipe:
-            while b"does not exist" not in drawn:
-                message = await pipe.receive(timeout=60)
-                assert message.type is aiohttp.WSMsgType.BINARY
-                drawn += message.data
-    finally:
+        yield server, server.stdout.readline().strip(), errors
         server.terminate()
-        assert server.wait(30) is not None
+
+
+def test_requests_leave_the_terminal_quiet(
+    command: tuple[subprocess.Popen[str], str, IO[str]],
+) -> None:
+    server, address, errors = command
+    port = int(re.findall(r":(\d+)/", address)[0])
+    for request in RAW:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(request)
+            assert connection.recv(99).startswith(b"HTTP/1.")
+    server.terminate()
+    assert server.wait(PATIENCE) == 0
+    errors.seek(0)
+    assert errors.read() == "depthtui: Ctrl-c ends it.\n"
+
+
+@pytest.mark.by_hand
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_the_explorer_is_drawn_and_ends_with_the_server(
+    command: tuple[subprocess.Popen[str], str, IO[str]], number: signal.Signals
+) -> None:
+    server, address, _ = command
+    with pytest.raises(HTTPError, match="403"):
+        urlopen(address.rstrip("/") + "x/")
+    with urlopen(address) as page:
+        assert page.status == 200
+    drawn = b""
+    where = address + "explorer?width=100&height=30"
+    async with aiohttp.ClientSession() as session, session.ws_connect(where) as pipe:
+        while b"does not exist" not in drawn:
+            message = await pipe.receive(timeout=PATIENCE)
+            assert message.type is aiohttp.WSMsgType.BINARY
+            drawn += message.data
+        left = psutil.Process(server.pid).children(recursive=True)
+        assert left
+        server.send_signal(number)
+    assert psutil.wait_procs(left, timeout=PATIENCE)[1] == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 import socket
 import sys
 from importlib.util import find_spec
@@ -50,17 +49,17 @@ def serve(
 ) -> None:
     """Serve the explorer to a browser on this machine.
 
-    Each page that is opened is an explorer of its own. The printed address holds a random
-    token, without which every request is refused. Options of the explorer, such as --model and
-    --device, are handed on to it. From another machine, `ssh -L 8000:localhost:8000 HOST` there
-    lets the same address be opened.
+    Each page that is opened is an explorer of its own, which ends with its page. The printed
+    address holds a secret, without which every request is refused. Options of the explorer, such
+    as --model and --device, are handed on to it. From another machine,
+    `ssh -L 8000:localhost:8000 HOST` there lets the same address be opened.
     """
     if find_spec("textual_serve") is None:
         raise DepthError(
             "Serving needs textual-serve, which is not installed.",
             f"Install it: {install_extra('serve')}",
         )
-    from depthtui.cli.web_server import TokenServer, is_local
+    from depthtui.cli.web_server import WebServer, is_local
 
     if not (is_local(host) or allow_remote):
         raise click.UsageError(
@@ -71,9 +70,9 @@ def serve(
     with explorer.make_context("depthtui", list(options)) as given:
         refuse_trust_in_last_model(given.params)
     # -P: no module of the folder that depthtui was started in is imported.
-    command = shlex.join([sys.executable, "-P", "-m", "depthtui", *options])
+    command = [sys.executable, "-P", "-m", "depthtui", *options]
     with _listening(host, port) as listening:
-        server = TokenServer(command, listening, secrets.token_urlsafe(24), allow_remote)
+        server = WebServer(command, listening, secrets.token_urlsafe(24), allow_remote)
         if allow_remote:
             say(_WARNING)
         click.echo(server.address)

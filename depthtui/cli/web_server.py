@@ -1,68 +1,103 @@
-"""The explorer in a browser: textual-serve behind a token.
+"""Pages that show the explorer, at an address that holds a secret.
 
 Whoever opens the explorer can run models and write files as the user who serves it. A browser
 sends requests to this machine for any page that asks it to, so that being bound to localhost
-alone keeps nobody out: a request needs the token, must name a host that is ours, and may not come
-from another page.
+alone keeps nobody out: every path begins with the secret, a request must name a host that is
+ours, and may not come from another page. The secret is in no cookie, which a browser would send
+to every port of this machine.
 """
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp import web
-from textual_serve.server import Server
+import textual_serve
+from aiohttp import WSCloseCode, web
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from depthtui.cli.output import say
+from depthtui.cli.web_explorer import LARGEST_MESSAGE, WebExplorer, size_of
+from depthtui.log import log_bug
 
-_PATIENCE = 3.0
+MOST_EXPLORERS = 8
+"""Explorers at once: each is a process, and may load a model."""
+
+_PATIENCE = 5.0
 """Seconds that open pages have when the server ends."""
 
-_TEMPLATES = Path(__file__).with_name("web")
-"""The page in place of textual-serve's own, which asks a server elsewhere for its font."""
+_HEARTBEAT = 15.0
+"""Seconds between questions whether a page is still there."""
 
-_REFUSED = "This address needs the token that depthtui serve printed with it.\n"
+_OURS, _THEIRS = Path(__file__).with_name("web"), Path(textual_serve.__file__).parent / "static"
+
+_FILES = {
+    "": _OURS / "index.html",
+    "page.js": _OURS / "page.js",
+    "textual.js": _THEIRS / "js" / "textual.js",
+    "xterm.css": _THEIRS / "css" / "xterm.css",
+} | {
+    name: _THEIRS / "fonts" / name
+    for name in ("RobotoMono-VariableFont_wght.ttf", "RobotoMono-Italic-VariableFont_wght.ttf")
+}
+"""What is served, by the path behind the secret."""
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    # xterm.js, which is in textual.js, writes style sheets.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+        "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+_REFUSED = "This address needs the secret that depthtui serve printed with it.\n"
 _NOT_OURS = "This request names another host than depthtui serve was started for.\n"
 _FROM_ELSEWHERE = "This request comes from another page.\n"
+_TOO_MANY = f"{MOST_EXPLORERS} explorers are open. Close the page of one.\n"
 
 
-class TokenServer(Server):
-    """Serves the explorer to whoever has the token.
+class WebServer:
+    """Serves the explorer to whoever has the secret.
 
     Args:
         command: starts the explorer.
         listening: the socket to serve on.
-        token: what every request must bring, in its address or in the cookie of an earlier one.
+        secret: the first part of every path.
         any_host: whether requests may name any host, as they do from other machines.
     """
 
     def __init__(
-        self, command: str, listening: socket.socket, token: str, any_host: bool = False
+        self, command: Sequence[str], listening: socket.socket, secret: str, any_host: bool = False
     ) -> None:
-        host, port = listening.getsockname()[:2]
-        super().__init__(command, host=host, port=port, title="depthtui", templates_path=_TEMPLATES)
+        self._command = command
         self._listening = listening
-        self._token = token
+        self._secret = secret
         self._any_host = any_host
-        # Cookies are shared by all ports of a host.
-        self._cookie = f"depthtui-{port}"
+        self._pages: set[web.WebSocketResponse] = set()
 
     @property
     def address(self) -> str:
-        """What to open in a browser."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}/?token={self._token}"
+        """The page to open in a browser."""
+        host, port = self._listening.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/{self._secret}/"
 
-    def serve(self, debug: bool = False) -> None:
+    def serve(self) -> None:
         """Serve until ctrl-c."""
-        # No log of requests: their addresses hold the token.
+        # aiohttp logs the traceback of each request that is no HTTP.
+        logging.getLogger("aiohttp").addHandler(logging.NullHandler())
+        logging.getLogger("aiohttp").propagate = False
+        # No log of requests: their addresses hold the secret.
         web.run_app(
             self.make_app(),
             sock=self._listening,
@@ -71,39 +106,92 @@ class TokenServer(Server):
             shutdown_timeout=_PATIENCE,
         )
 
-    async def make_app(self) -> web.Application:
-        """Everything that is served, behind the guard."""
-
-        @web.middleware
-        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            return await self._guarded(request, handler)
-
-        app: web.Application = await self._make_app()
-        app.middlewares.append(guard)
+    def make_app(self) -> web.Application:
+        """The application, whose one handler answers every request."""
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        app.on_response_prepare.append(_add_headers)
+        app.on_shutdown.append(self._close_pages)
         return app
 
-    async def on_startup(self, app: web.Application) -> None:
-        """Say nothing: the command has."""
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        try:
+            problem = self._problem(request)
+            if problem:
+                return web.Response(status=HTTPStatus.FORBIDDEN, text=problem)
+            return await self._served(request)
+        except web.HTTPException:
+            raise
+        except Exception as error:
+            say(log_bug(error))
+            return web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR)
 
-    async def handle_index(self, request: web.Request) -> Any:
-        """The page; what it asks for is asked at the address that it was opened by."""
-        self.public_url = str(request.url.origin())
-        return await super().handle_index(request)
-
-    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not (self._any_host or is_local(request.url.host or "")):
-            return _refusal(_NOT_OURS)
+    def _problem(self, request: web.Request) -> str:
+        """The reason for which a request is refused, or nothing."""
+        host = _host_of(request.host)
+        if not host or not (self._any_host or is_local(host)):
+            return _NOT_OURS
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
-            return _refusal(_FROM_ELSEWHERE)
-        in_address = request.query.get("token", "")
-        brought = in_address or request.cookies.get(self._cookie, "")
-        if not hmac.compare_digest(brought.encode(), self._token.encode()):
-            return _refusal(_REFUSED)
-        response = await handler(request)
-        if in_address and not response.prepared:
-            response.set_cookie(self._cookie, self._token, httponly=True, samesite="Strict")
-        return response
+        if origin is not None and _place_of(origin) != request.host:
+            return _FROM_ELSEWHERE
+        brought = request.path.split("/", 2)[1]
+        if not hmac.compare_digest(brought.encode("utf-8", "replace"), self._secret.encode()):
+            return _REFUSED
+        return ""
+
+    async def _served(self, request: web.Request) -> web.StreamResponse:
+        """A file or an explorer; addresses in the page are relative to its last slash."""
+        if request.method not in ("GET", "HEAD"):
+            raise web.HTTPMethodNotAllowed(request.method, ["GET", "HEAD"])
+        path = request.path.removeprefix(f"/{self._secret}")
+        if not path:
+            raise web.HTTPFound(f"/{self._secret}/")
+        if path == "/explorer":
+            return await self._show_explorer(request)
+        file = _FILES.get(path[1:])
+        if file is None:
+            raise web.HTTPNotFound
+        return web.FileResponse(file)
+
+    async def _show_explorer(self, request: web.Request) -> web.StreamResponse:
+        if len(self._pages) >= MOST_EXPLORERS:
+            raise web.HTTPServiceUnavailable(text=_TOO_MANY)
+        page = web.WebSocketResponse(heartbeat=_HEARTBEAT, max_msg_size=LARGEST_MESSAGE)
+        self._pages.add(page)
+        try:
+            await page.prepare(request)
+            size = size_of(request.query.get("width"), request.query.get("height"))
+            async with WebExplorer.started(self._command, size) as explorer:
+                await explorer.show_on(page)
+        finally:
+            self._pages.discard(page)
+        return page
+
+    async def _close_pages(self, _: web.Application) -> None:
+        for page in list(self._pages):
+            await page.close(code=WSCloseCode.GOING_AWAY)
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)
+
+
+def _host_of(place: str) -> str:
+    """The host of `HOST:PORT`; empty where that is none."""
+    try:
+        parts = urlsplit(f"//{place}")
+        _ = parts.port
+        return parts.hostname or ""
+    except ValueError:
+        return ""
+
+
+def _place_of(origin: str) -> str:
+    """`HOST:PORT` of an origin; empty where it has none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def is_local(host: str) -> bool:
@@ -114,7 +202,3 @@ def is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _refusal(words: str) -> web.Response:
-    return web.Response(status=HTTPStatus.FORBIDDEN, text=words)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -33,8 +34,8 @@ from depthtui.errors import DepthError
 from depthtui.log import log_bug
 from depthtui.settings import Settings, change_settings
 from depthtui.tui import guards, keymap, minimal_updates
-from depthtui.tui.messages import EngineDied, EngineEvent
-from depthtui.tui.signals import ending_signals
+from depthtui.tui.messages import EngineDied, EngineEvent, HangUp
+from depthtui.tui.signals import end_for_certain, ending_signals
 from depthtui.tui.state.toast import Toast
 from depthtui.tui.themes import DEFAULT_THEME, THEMES, theme_setting
 
@@ -49,9 +50,6 @@ if TYPE_CHECKING:
 
 # What functions import themselves, the first frame does not wait for: NumPy, the screens and the
 # explorer's state come after it, dialogs when they are opened.
-
-LAST_RESORT = 2.0
-"""Seconds after a signal by which the process is gone, whatever the terminal does."""
 
 MOST_MISHAPS = 100
 """Errors without a key or the mouse between them: from then on they are a loop."""
@@ -239,10 +237,12 @@ class DepthApp(App[int]):
             self.keep_session()
         self._close_explorer()
         # A terminal that is gone may never take the last bytes.
-        watchdog = threading.Timer(LAST_RESORT, os._exit, (128 + number,))
-        watchdog.daemon = True
-        watchdog.start()
+        end_for_certain(number)
         self.exit(128 + number, return_code=128 + number)
+
+    @on(HangUp)
+    def _hung_up(self) -> None:
+        self._signalled(signal.SIGHUP)
 
     async def action_quit(self) -> None:
         from depthtui.tui.screens.dialogs.ask import Ask, ask_first

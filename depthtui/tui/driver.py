@@ -12,6 +12,8 @@ import codecs
 from textual._ansi_sequences import SYNC_END, SYNC_START
 from textual.drivers import linux_driver
 
+from depthtui.tui.messages import HangUp
+
 
 def _lossy_decoder(encoding: str) -> type[codecs.IncrementalDecoder]:
     """A decoder that stands a replacement character in for what it cannot decode."""
@@ -54,7 +56,7 @@ class TolerantDriver(linux_driver.LinuxDriver):
             try:
                 super().run_input_thread()
             except OSError:
-                self._app.call_later(self._app.exit)
+                self.send_message(HangUp())
                 return
             except (ValueError, OverflowError):
                 # A sequence that means nothing, such as a key beyond Unicode, ends the parser.

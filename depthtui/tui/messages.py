@@ -1,4 +1,4 @@
-"""What the engine's reader thread tells the app."""
+"""Messages of other threads to the app."""
 
 from __future__ import annotations
 
@@ -25,3 +25,7 @@ class EngineDied(Message):
     def __init__(self, death: EngineDeath) -> None:
         super().__init__()
         self.death = death
+
+
+class HangUp(Message):
+    """The terminal or the page is gone."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+
+LAST_RESORT = 2.0
+"""Seconds after which a process that is to end is gone, whatever its terminal does."""
 
 _UNCAUGHT = {signal.SIGKILL, signal.SIGSTOP}
 
@@ -31,3 +36,10 @@ def ending_signals() -> set[int]:
         for number in signal.valid_signals() - _UNCAUGHT - _FAULTS - _HARMLESS
         if signal.getsignal(number) is not signal.SIG_IGN
     }
+
+
+def end_for_certain(number: int = signal.SIGHUP) -> None:
+    """End this process soon, with the status of a signal, unless it has ended by itself."""
+    watchdog = threading.Timer(LAST_RESORT, os._exit, (128 + number,))
+    watchdog.daemon = True
+    watchdog.start()

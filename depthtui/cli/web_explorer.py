@@ -1,0 +1,177 @@
+"""An explorer that is shown on a page, and ends with it.
+
+Its standard input and output carry packets: a letter, the size of the payload in four bytes, the
+payload. `D` is for the bytes of a terminal, `M` for a message in JSON (Textual's `WebDriver`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from depthtui.files import parse_json
+
+LARGEST_MESSAGE = 4 << 20
+"""Bytes of a message of a page; a paste is the largest."""
+
+_LEAST_SIZE, _LARGEST_SIZE = (2, 2), (800, 250)
+"""Columns and lines of a page's terminal."""
+
+_DEFAULT_SIZE = (80, 24)
+
+_PATIENCE = 4.0
+"""Seconds that an explorer has to end by itself."""
+
+_TAKES_INPUT = 60.0
+"""Seconds within which an explorer that works takes what is typed."""
+
+_PRELUDE = b"__GANGLION__\n"
+"""The line that comes before the first packet."""
+
+
+class WebExplorer:
+    """A running explorer.
+
+    Args:
+        process: it, with pipes for its standard input and output.
+    """
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process, self._input, self._output = process, process.stdin, process.stdout
+
+    @classmethod
+    @asynccontextmanager
+    async def started(
+        cls, command: Sequence[str], size: tuple[int, int]
+    ) -> AsyncIterator[WebExplorer]:
+        """An explorer that runs within the block; at its end it has a few seconds to end, too.
+
+        Args:
+            command: starts it.
+            size: columns and lines of its terminal.
+        """
+        width, height = size
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=PIPE,
+            stdout=PIPE,
+            # Ctrl-c in the server's terminal is for the server.
+            start_new_session=True,
+            env=os.environ
+            | {
+                "TEXTUAL_DRIVER": "depthtui.tui.web_driver:PageDriver",
+                "TEXTUAL_FPS": "60",
+                "TEXTUAL_COLOR_SYSTEM": "truecolor",
+                "COLUMNS": str(width),
+                "ROWS": str(height),
+            },
+        )
+        explorer = cls(process)
+        try:
+            yield explorer
+        finally:
+            await asyncio.shield(explorer._end())
+
+    async def show_on(self, page: web.WebSocketResponse) -> None:
+        """Draw on a page and take its input, until either has ended."""
+        drawing = asyncio.create_task(self._draw_on(page))
+        taking = asyncio.create_task(self._take_from(page))
+        try:
+            await asyncio.wait((drawing, taking), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (drawing, taking):
+                task.cancel()
+            results = await asyncio.gather(drawing, taking, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _draw_on(self, page: web.WebSocketResponse) -> None:
+        with suppress(asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
+            await self._output.readuntil(_PRELUDE)
+            while True:
+                kind = await self._output.readexactly(1)
+                size = int.from_bytes(await self._output.readexactly(4), "big")
+                payload = await self._output.readexactly(size)
+                if kind == b"D":
+                    await page.send_bytes(payload)
+        await page.close()
+
+    async def _take_from(self, page: web.WebSocketResponse) -> None:
+        async for message in page:
+            if message.type is not WSMsgType.TEXT:
+                break
+            try:
+                packet = packet_of(message.data)
+            except ValueError:
+                break
+            if packet:
+                self._input.write(packet)
+                try:
+                    await asyncio.wait_for(self._input.drain(), _TAKES_INPUT)
+                except (ConnectionError, TimeoutError):
+                    break
+        await page.close(code=WSCloseCode.POLICY_VIOLATION)
+
+    async def _end(self) -> None:
+        # The end of its input tells it that the page is gone.
+        self._input.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._process.communicate(), _PATIENCE)
+            return
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+
+def packet_of(message: str) -> bytes:
+    """The packet for a message of a page; empty where there is nothing to do.
+
+    Raises:
+        ValueError: no page of ours sends such a message.
+    """
+    match parse_json(message):
+        case ["stdin", str(keys)]:
+            return _packet(b"D", keys.encode("utf-8", "replace"))
+        case ["resize", {"width": width, "height": height}]:
+            columns, lines = size_of(width, height)
+            return _message({"type": "resize", "width": columns, "height": lines})
+        case [("focus" | "blur") as kind]:
+            return _message({"type": kind})
+        case ["ping", _]:
+            return b""
+    raise ValueError("no message of a page")
+
+
+def size_of(width: Any, height: Any) -> tuple[int, int]:
+    """Columns and lines of a terminal, within the limits, whatever a page asks for."""
+    return tuple(  # type: ignore[return-value]
+        _within(asked, *limits)
+        for asked, *limits in zip(
+            (width, height), _DEFAULT_SIZE, _LEAST_SIZE, _LARGEST_SIZE, strict=True
+        )
+    )
+
+
+def _within(asked: Any, default: int, least: int, largest: int) -> int:
+    try:
+        return min(max(int(asked), least), largest)
+    except (TypeError, ValueError, OverflowError):
+        return default
+
+
+def _message(content: dict[str, object]) -> bytes:
+    return _packet(b"M", json.dumps(content).encode())
+
+
+def _packet(kind: bytes, payload: bytes) -> bytes:
+    return kind + len(payload).to_bytes(4, "big") + payload

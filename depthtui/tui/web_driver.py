@@ -1,0 +1,36 @@
+"""A driver for the explorer on a page, which ends with the page."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any
+
+from textual.app import App
+from textual.drivers.web_driver import WebDriver
+
+from depthtui.tui.messages import HangUp
+from depthtui.tui.signals import end_for_certain
+
+
+class PageDriver(WebDriver):
+    """Draws through standard output, and ends the app at the end of standard input."""
+
+    def __init__(self, app: App[Any], **options: Any) -> None:
+        super().__init__(app, **options)
+        self._write = self._write_whole  # type: ignore[assignment]
+
+    def _write_whole(self, data: bytes) -> int:
+        """Write all of it, where a signal would cut it off; nothing once the page is gone."""
+        rest = memoryview(data)
+        with suppress(BrokenPipeError):
+            while rest:
+                rest = rest[os.write(self.fileno, rest) :]
+        return len(data)
+
+    def run_input_thread(self) -> None:
+        """Take input until the app ends, or the page is gone."""
+        super().run_input_thread()
+        if not self.exit_event.is_set():
+            end_for_certain()
+            self.send_message(HangUp())
