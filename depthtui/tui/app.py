@@ -8,7 +8,6 @@ import gc
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -106,7 +105,6 @@ class DepthApp(App[int]):
         super().__init__(driver_class=_driver_class())
         self._settings_file = settings_file
         self._welcomes = welcomes
-        self._engine_log: Path | None = None
         self._shown_problem: Problem | None = None
         self._shown = minimal_updates.Shown()
         self._mishaps: Counter[str] = Counter()
@@ -210,12 +208,9 @@ class DepthApp(App[int]):
 
     def _engine_process(self) -> Engine:
         from depthtui.tui.engine_client import EngineClient
+        from depthtui.tui.engine_logs import new_log
 
-        if self._engine_log is None:
-            handle, name = tempfile.mkstemp(prefix="depthtui-engine-", suffix=".log")
-            os.close(handle)
-            self._engine_log = Path(name)
-        return EngineClient(self._engine_log)
+        return EngineClient(new_log())
 
     def _build_driver(
         self, headless: bool, inline: bool, mouse: bool, size: tuple[int, int] | None
@@ -267,9 +262,6 @@ class DepthApp(App[int]):
 
     def on_unmount(self) -> None:
         self._close_explorer()
-        if self._engine_log is not None and self._exception is None:
-            with contextlib.suppress(OSError):
-                self._engine_log.unlink()
 
     # When something goes wrong -----------------------------------------------
 
@@ -376,8 +368,6 @@ class DepthApp(App[int]):
     @on(EngineDied)
     def _engine_died(self, message: EngineDied) -> None:
         self.explorer.engine_died(message.death)
-        # Its log is evidence: the next engine gets another, and quitting leaves it there.
-        self._engine_log = None
         self._changed()
 
     def _changed(self) -> None:

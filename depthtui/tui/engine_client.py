@@ -9,20 +9,19 @@ from blocking a key press.
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import BinaryIO
 
 from textual.message import Message
 
 from depthtui.data.protocol import Command
-from depthtui.files import PRIVATE_FILE, make_private_folder
+from depthtui.tui.engine_logs import keep, last_line, open_log, remove
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.engine import EngineDeath, Post
 
@@ -34,7 +33,8 @@ class EngineClient:
     """Runs the engine in a child process of its own session.
 
     Args:
-        log: a file for whatever the child and its native libraries print.
+        log: a new file for whatever the child and its native libraries print; it goes with the
+            child, unless that crashed.
         module: the module to run; it receives a file descriptor as its argument.
     """
 
@@ -77,6 +77,7 @@ class EngineClient:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
+            remove(self.log)
 
     def _read(self, connection: Connection) -> None:
         from depthtui.data.codec import CodecError, decode
@@ -105,28 +106,13 @@ class EngineClient:
         assert self._process is not None
         try:
             code = self._process.wait(DEATH_GRACE)
+            # Whoever is killed has no time for a word about it.
+            tells = code != -signal.SIGKILL
         except subprocess.TimeoutExpired:
             self._process.kill()
-            code = self._process.wait()
-        return EngineDied(EngineDeath(code, last_line(self.log), str(self.log)))
-
-
-def open_log(path: Path) -> BinaryIO:
-    """Open a fresh log, or nowhere on a disk that can't be written."""
-    try:
-        make_private_folder(path.parent)
-        path.touch(PRIVATE_FILE)
-        return path.open("wb")
-    except OSError:
-        return open(os.devnull, "wb")
-
-
-def last_line(path: Path) -> str:
-    """The last line of a log that says anything; empty where it can't be read."""
-    try:
-        with path.open("rb") as log:
-            log.seek(max(0, os.path.getsize(path) - 4096))
-            lines = log.read().decode("utf-8", "replace").split("\n")
-    except OSError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+            code, tells = self._process.wait(), True
+        words = last_line(self.log)
+        if words and tells:
+            return EngineDied(EngineDeath(code, words, str(keep(self.log))))
+        remove(self.log)
+        return EngineDied(EngineDeath(code, words))

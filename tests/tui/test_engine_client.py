@@ -16,7 +16,8 @@ from depthtui.data.protocol import Configure, CountTokens, EngineReady, Notice
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
-from depthtui.tui.engine_client import EngineClient, last_line
+from depthtui.tui.engine_client import EngineClient
+from depthtui.tui.engine_logs import last_line, new_log
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.session import RunState
 from tests.tui.app_helpers import explore
@@ -52,7 +53,7 @@ class Child:
 
 @pytest.fixture
 def child(tmp_path: Path) -> Iterator[Child]:
-    child = Child(tmp_path / "log" / "engine.log")
+    child = Child(tmp_path / "log" / "depthtui-engine-1.log")
     yield child
     child.client.kill()
 
@@ -85,15 +86,25 @@ def test_an_exit_is_a_death_with_its_status_and_last_words(child: Child) -> None
     death = child.died().death
     assert (death.code, death.last_line) == (3, "CUDA error: [/] \x1b[2J")
     assert "status 3" in death.reason
+    assert last_line(Path(death.log)) == death.last_line
+    assert not child.client.log.exists()
+
+
+def test_a_log_that_tells_nothing_of_a_death_is_not_kept(child: Child) -> None:
+    child.tell("exit")
+    assert child.died().death.log == ""
+    assert not child.client.log.exists()
 
 
 def test_a_kill_from_outside_is_a_death_by_signal(child: Child) -> None:
-    child.tell("say")
+    child.tell("print")
     child.next()
     os.kill(child.client.pid, signal.SIGKILL)
     death = child.died().death
     assert death.code == -signal.SIGKILL
     assert "memory" in death.reason
+    assert death.log == ""
+    assert not child.client.log.exists()
 
 
 @pytest.mark.parametrize("what", ["garbage", "close"])
@@ -113,6 +124,7 @@ def test_our_own_kill_is_at_once_and_silent(child: Child) -> None:
     child.client.kill()
     assert process.wait(30) == -signal.SIGKILL
     assert child.messages.empty()
+    assert not child.client.log.exists()
 
 
 def test_sending_never_blocks_on_a_child_that_does_not_read(child: Child) -> None:
@@ -174,7 +186,7 @@ async def test_the_explorer_runs_a_real_model_and_outlives_its_engine(tmp_path: 
     clients: list[EngineClient] = []
 
     def make() -> EngineClient:
-        clients.append(EngineClient(tmp_path / "engine.log"))
+        clients.append(EngineClient(new_log()))
         return clients[-1]
 
     settings = Settings(cache_dir=tmp_path / "cache")

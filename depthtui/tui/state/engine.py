@@ -33,12 +33,12 @@ class EngineDeath:
     Attributes:
         code: its exit code; negative for a signal.
         last_line: the last line of its log, untrusted text, may be empty.
-        log: the path of its log.
+        log: the path of its log; empty where that has nothing about it.
     """
 
     code: int
     last_line: str
-    log: str
+    log: str = ""
 
     @property
     def reason(self) -> str:

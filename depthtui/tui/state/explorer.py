@@ -627,9 +627,10 @@ class Explorer:
         kept = "Every result is kept" if self.session.results else "Nothing was lost"
         self._end_live("the engine process ended")
         detail = f" It last said: {death.last_line}" if death.last_line and death.code >= 0 else ""
+        where = f" Log: {death.log}" if death.log else ""
         self.problem = Problem(
             f"The engine process ended. {death.reason}{detail}",
-            f"{kept}; R starts it again. Log: {death.log}",
+            f"{kept}; R starts it again.{where}",
         )
 
     def _loaded(self, model: ModelInfo) -> None:

@@ -1,0 +1,87 @@
+"""Logs of engine processes, among the temporary files: whatever an engine and its libraries print.
+
+A log goes with its engine. One of an engine that crashed is renamed, and stays.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import secrets
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import psutil
+
+from depthtui.files import PRIVATE_FILE, make_private_folder
+
+_PREFIX, _KEPT_PREFIX = "depthtui-engine-", "depthtui-crash-"
+
+
+def new_log() -> Path:
+    """The path of a log that no other process has; its name has this machine's, and this process's.
+
+    Logs that explorers have left here which no longer run are removed.
+    """
+    try:
+        folder = Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        # Nothing can be written anywhere: there will be no log.
+        folder = Path("/tmp")
+    _remove_abandoned(folder)
+    return folder / f"{_PREFIX}{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}.log"
+
+
+def _remove_abandoned(folder: Path) -> None:
+    ours = re.compile(rf"{_PREFIX}{re.escape(platform.node())}-(\d{{1,7}})-[0-9a-f]{{8}}\.log")
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            name = ours.fullmatch(path.name)
+            if name and not psutil.pid_exists(int(name[1])) and _is_own_file(path):
+                remove(path)
+
+
+def _is_own_file(path: Path) -> bool:
+    with suppress(OSError):
+        found = path.lstat()
+        return stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid()
+    return False
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open a new log, or nowhere where it cannot be written."""
+    try:
+        make_private_folder(path.parent)
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE), "wb")
+    except OSError:
+        return open(os.devnull, "wb")
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that says anything; empty where it can't be read."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, os.path.getsize(path) - 4096))
+            lines = log.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def remove(path: Path) -> None:
+    """Remove a log, where there is one."""
+    with suppress(OSError):
+        path.unlink()
+
+
+def keep(path: Path) -> Path:
+    """Rename the log of a crash, so that no later start removes it; its new path."""
+    kept = path.with_name(path.name.replace(_PREFIX, _KEPT_PREFIX, 1))
+    try:
+        return path.rename(kept)
+    except OSError:
+        return path
