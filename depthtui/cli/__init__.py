@@ -25,11 +25,12 @@ from depthtui.cli.options import (
     model_options,
     refuse_trust_in_last_model,
 )
-from depthtui.cli.output import INTERRUPTED, say, spell_out_what_cannot_be_printed
+from depthtui.cli.output import INTERRUPTED, say
 from depthtui.cli.prune import prune
 from depthtui.cli.run import run
 from depthtui.cli.serve import serve
 from depthtui.cli.sessions import sessions
+from depthtui.cli.streams import open_streams, output_failure, written_out
 from depthtui.cli.sweep import sweep
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.trust import TrustedModels
@@ -41,7 +42,11 @@ from depthtui.settings import settings_path
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 1 a failure, 2 bad usage, 130 ctrl-c."""
-    spell_out_what_cannot_be_printed()
+    open_streams()
+    return written_out(_status(args))
+
+
+def _status(args: Sequence[str] | None) -> int:
     try:
         status = commands.main(args, prog_name="depthtui", standalone_mode=False)
         return status if isinstance(status, int) else 0
@@ -60,12 +65,12 @@ def main(args: Sequence[str] | None = None) -> int:
     except DepthError as error:
         say(str(error))
         return 1
-    except BrokenPipeError:
-        # Whoever read the output has gone; what is still buffered would raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except SystemExit as error:
+        # A reader that has gone ends Rich and click so.
+        return error.code if isinstance(error.code, int) else 1
     except Exception as error:
-        say(log_bug(error))
+        if output_failure() is None:
+            say(log_bug(error))
         return 1
 
 
@@ -146,7 +151,8 @@ def _check_terminal() -> None:
         DepthError: it cannot.
     """
     instead = "`depthtui run MODEL` works anywhere."
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    # Keys come from standard input, and the screen goes to standard error.
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise DepthError("The explorer needs a terminal.", instead)
     term = os.environ.get("TERM", "").lower()
     if term in ("dumb", "unknown"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,13 +37,6 @@ def stopped_by_ctrl_c(control: Control) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def spell_out_what_cannot_be_printed() -> None:
-    """Print what the locale's encoding lacks as such as `\\xb7`, where it would be an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def say(message: str) -> None:

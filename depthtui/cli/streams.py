@@ -1,0 +1,104 @@
+"""Standard streams that may be closed, full, or a pipe that nobody reads."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Any, cast
+
+from depthtui.cli.output import say
+from depthtui.files import why
+
+
+class _Output(io.FileIO):
+    """Standard output, which remembers an error.
+
+    Attributes:
+        failure: the first error of a write.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = self.failure or error
+            raise
+
+
+class _Remarks(io.FileIO):
+    """Standard error: no work ends because a remark about it cannot be written."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def open_streams() -> None:
+    """Give every standard stream a file and an encoding that takes every character.
+
+    A closed one is /dev/null: the next file that is opened would get its number. A character that
+    the encoding lacks is written as such as `\\xb7`.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+    # A caller in this process may have put its own in their place.
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _over(sys.stdout, _Output)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _over(sys.stderr, _Remarks)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _over(stream: Any, kind: type[io.FileIO]) -> io.TextIOWrapper:
+    """The same stream, with its errors handled."""
+    raw = kind(stream.fileno(), "w", closefd=False)
+    unbuffered = isinstance(stream.buffer, io.FileIO)
+    return io.TextIOWrapper(
+        cast("io.BufferedWriter", raw) if unbuffered else io.BufferedWriter(raw),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+def output_failure() -> OSError | None:
+    """The error by which output was lost, if any was."""
+    buffer = getattr(sys.stdout, "buffer", None)
+    return getattr(getattr(buffer, "raw", buffer), "failure", None)
+
+
+def written_out(status: int) -> int:
+    """Write what standard output still holds; returns the exit status, 1 where output is lost.
+
+    A reader that has gone, such as `head`, is no reason for a message.
+
+    Args:
+        status: the exit status of the work.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        failure: OSError | None = error
+    else:
+        failure = output_failure()
+    if failure is None:
+        return status
+    if not isinstance(failure, BrokenPipeError):
+        say(f"write error: {why(failure)}.")
+    # What is still held would fail again as Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return status or 1

@@ -1,0 +1,83 @@
+"""Commands whose standard streams are closed, full, or read by nobody."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tui.terminal import Terminal
+
+FULL = "depthtui: write error: No space left on device.\n"
+
+LINES = [
+    # Rich, click, and print, whose output is held to the end where it goes to no terminal.
+    ("depthtui tasks >/dev/full", 1, FULL),
+    ("depthtui --version >/dev/full", 1, FULL),
+    ("depthtui completion bash >/dev/full", 1, FULL),
+    ("PYTHONUNBUFFERED=1 depthtui tasks >/dev/full", 1, FULL),
+    ("PYTHONUNBUFFERED=1 depthtui tasks", 0, ""),
+    ("depthtui tasks >/dev/full 2>&1", 1, ""),
+    ("depthtui tasks >/dev/full 2>&-", 1, ""),
+    ("depthtui tasks <&- >&-", 0, ""),
+    ("depthtui tasks >&- 2>&-", 0, ""),
+    ("depthtui nonsense 2>/dev/full", 2, ""),
+    ("depthtui nonsense 2>&-", 2, ""),
+    ("depthtui <&- 2>/dev/full", 1, ""),
+]
+
+
+def run(line: str) -> subprocess.CompletedProcess[str]:
+    """What becomes of a line of the shell; `depthtui` in it is this one."""
+    line = f'depthtui() {{ "{sys.executable}" -m depthtui "$@"; }}; {line}'
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("line", "status", "errors"), LINES)
+def test_a_stream_that_cannot_be_written(line: str, status: int, errors: str) -> None:
+    done = run(line)
+    assert (done.returncode, done.stderr) == (status, errors)
+
+
+@pytest.mark.parametrize("command", ["tasks", "--version", "completion bash"])
+def test_a_reader_that_goes_away_is_no_trouble(command: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    arguments = [sys.executable, "-m", "depthtui", *command.split()]
+    done = subprocess.run(arguments, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_remarks_that_cannot_be_written_end_no_run(tmp_path: Path) -> None:
+    from tests.tiny_models import tiny_folder
+
+    model, out = tiny_folder(tmp_path), tmp_path / "run.json"
+    cache = f"--cache-dir {tmp_path / 'cache'}"
+    done = run(f"depthtui run {model} --prompt hello --out {out} {cache} >&- 2>/dev/full")
+    assert done.returncode == 0
+    assert out.stat().st_size > 0
+
+
+def test_a_file_opened_later_is_not_taken_for_a_closed_stream() -> None:
+    code = (
+        "from depthtui.cli.streams import open_streams; open_streams();"
+        "import os; print(os.open(os.devnull, os.O_RDONLY) > 2, file=open(3, 'w'))"
+    )
+    done = run(f'{sys.executable} -c "{code}" 3>&1 <&- >&- 2>&-')
+    assert done.stdout == "True\n"
+
+
+def test_the_explorer_is_not_drawn_where_nobody_sees_it(tmp_path: Path) -> None:
+    code = "import os; os.dup2(os.open(os.devnull, os.O_WRONLY), 2);"
+    code += "import runpy; runpy.run_module('depthtui', run_name='__main__')"
+    (tmp_path / "unseen.py").write_text(code)
+    terminal = Terminal(tmp_path, "unseen", environment={"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"})
+    try:
+        assert terminal.end() == 1
+        assert b"\x1b" not in terminal.sent
+    finally:
+        terminal.close()
