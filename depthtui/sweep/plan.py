@@ -90,6 +90,12 @@ class SweepPlan:
         """Every model on every task, model by model."""
         return [Cell(model, task) for model in self.models for task in self.tasks]
 
+    @property
+    def files(self) -> list[str]:
+        """The files that prompts and the texts of lenses are read from."""
+        named = [*(task.data for task in self.tasks), self.run.lens_texts]
+        return sorted({name for name in named if name})
+
 
 @dataclass(frozen=True)
 class Drawing:

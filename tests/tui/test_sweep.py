@@ -12,7 +12,7 @@ from depthtui.data.protocol import LoadModel, StartRun, StartSweep
 from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.report.formats import format_titles
 from depthtui.settings import Settings
-from depthtui.sweep.plan import Drawing
+from depthtui.sweep.plan import Drawing, TaskChoice
 from depthtui.sweep.questions import questions
 from depthtui.sweep.records import LensRecord
 from depthtui.sweep.report.export import sweep_report
@@ -21,6 +21,7 @@ from depthtui.sweep.summary import CellSummary, summarise_sweep
 from depthtui.tui.panes.findings_pane import FindingsPane
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.sweep_table import SweepTable, columns_of, in_order, shortened
+from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
@@ -397,6 +398,26 @@ async def test_escape_stops_and_r_goes_on_where_it_was_left(tmp_path: Path) -> N
         assert len(it.engine.swept) == 19
         await it.press("escape")
         assert it.app.screen is it.main
+
+
+async def test_files_that_a_sweep_was_opened_with_are_named_before_they_are_read(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "own.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    data = str(tmp_path / "own.jsonl")
+    task = TaskChoice("own", data=data, examples=2)
+    plan = replace(make_plan(("alpha",)), tasks=(task,))
+    outcome = sweep(plan, tmp_path / "sweep", ScriptedEngine())
+    del outcome.records[outcome.plan.cells[0]][1]
+    async with explore(tmp_path, size=(200, 60)) as it:
+        await show(it, Sweeping.opened(outcome, tmp_path / "sweep"))
+        await it.press("r")
+        await it.until(lambda: isinstance(it.app.screen, Ask), "the question")
+        await it.until(lambda: f"takes texts from {data}. r reads them" in it.screen_text())
+        await it.press("enter")
+        assert it.engine.sent(StartSweep) == []
+        await it.press("r", "r")
+        await it.until(lambda: it.engine.sent(StartSweep), "the sweep")
 
 
 async def test_the_main_screen_waits_for_a_sweep_but_loads_in_spite_of_it(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.report.explanations import RULES, of_column
 from depthtui.sweep.plan import SweepPlan
 from depthtui.sweep.saved import default_folder
+from depthtui.token_text import printable_line
 from depthtui.tui import keymap
 from depthtui.tui.panes.findings_pane import FindingsPane
 from depthtui.tui.panes.line_field import LineField
@@ -47,6 +48,9 @@ FILTERED = "No row is shown: / changes the filter."
 FILTERED_OUT = "The filter hides the rows of this: / changes it."
 ABOUT_NO_ROW = "This is about no row of the table."
 NO_ROWS = "There are no rows yet: each comes with its first prompt."
+
+_MOST_NAMED = 3
+"""Files."""
 
 _MOST_MARKS = 6
 """More lines than that cannot be told apart by their colours."""
@@ -481,10 +485,15 @@ class SweepScreen(LiveScreen):
         self.app.push_screen(dialog, chosen)
 
     def action_go_on(self) -> None:
-        """Run what the sweep lacks."""
+        """Run what the sweep lacks; which files a folder has named for it is asked first."""
         sweep = self.sweep
-        if sweep is not None and sweep.folder is not None:
-            self._start(sweep.plan, sweep.folder)
+        if sweep is None or sweep.folder is None:
+            return
+        # What they hold is kept in the sweep's folder, which may be a stranger's.
+        files = sweep.plan.files if sweep.stage == "opened" else []
+        reads = f"This sweep takes texts from {_and(files)}" if files else ""
+        start = partial(self._start, sweep.plan, sweep.folder)
+        ask_first(self.app, self._explorer, reads, "sweep_on", "reads them and goes on", start)
 
     def action_open_sweep(self) -> None:
         """Open a sweep that was run before."""
@@ -518,6 +527,12 @@ class SweepScreen(LiveScreen):
 
         if self.survey.summary is not None:
             open_sweep_export(self.app, self._explorer, self.survey)
+
+
+def _and(files: Sequence[str]) -> str:
+    """A few names of files, in words; untrusted ones."""
+    more = [f"{len(files) - _MOST_NAMED} more"] if len(files) > _MOST_NAMED else []
+    return " and ".join([*map(printable_line, files[:_MOST_NAMED]), *more])
 
 
 def _next_order(column: Column, sorted_by: tuple[str, bool]) -> tuple[str, bool]:
