@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,7 @@ class TestFiles:
             ([{"spec": {"trust_remote_code": 1}}], True),
             ({"models": [{"name": "a", "trust_remote_code": False}]}, False),
             ({"name": "trust_remote_code"}, False),
+            (reduce(lambda inner, _: [inner], range(5000), {"trust_remote_code": True}), True),
             ([], False),
         ],
     )

@@ -65,6 +65,13 @@ def tell_of_claim(content: Any, path: Path, notify: Callable[[str], None]) -> No
 
 
 def _claims(content: Any) -> bool:
-    if isinstance(content, dict):
-        return bool(content.get(FORMER_TRUST)) or any(map(_claims, content.values()))
-    return isinstance(content, list) and any(map(_claims, content))
+    waiting = [content]  # no recursion: a file may be nested as deeply as a stack allows
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, dict):
+            if found.get(FORMER_TRUST):
+                return True
+            waiting += found.values()
+        elif isinstance(found, list):
+            waiting += found
+    return False

@@ -344,7 +344,8 @@ class Engine:
         info = self._ready().info
         kept = pruning.layers_kept(info.n_layers, left_out)
         pruning.check_target(folder)
-        source, trusted = resolve(info.spec, self._models_dir), info.spec in self._trusted
+        source = resolve(info.spec, self._models_dir)
+        trusted = info.spec in self._trusted and source.may_bring_code
         origin = local_folder(source, self._models_dir, progress, trusted)
         progress(Progress("Reading what it says without these layers", 0, 0, "layers"))
         stack, expected = pruning.without_layers(self._able(), left_out)

@@ -68,6 +68,11 @@ class ModelSource:
             return path.stem
         return str(provenance(path).get("name") or path.name)
 
+    @property
+    def may_bring_code(self) -> bool:
+        """Whether it may bring Python code of its own; what is converted here has none."""
+        return self.kind in ("folder", "hub")
+
     def __str__(self) -> str:
         if self.kind == "demo":
             return f"the package {DEMO_PACKAGE} {DEMO_VERSION}"

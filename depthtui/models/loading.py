@@ -83,8 +83,7 @@ def load(
     _check_spec(spec)
     device = device_named(spec.device)
     source = resolve(spec, models_dir)
-    # What was converted here has no code.
-    trust_remote_code = trust_remote_code and source.kind in ("folder", "hub")
+    trust_remote_code = trust_remote_code and source.may_bring_code
     folder = local_folder(source, models_dir, progress, trust_remote_code)
     check_files_are_ordinary(folder)
     config = read_checked_config(folder, trust_remote_code)

@@ -11,6 +11,7 @@ import pytest
 from depthtui.data.protocol import Pace
 from depthtui.tui.state.kept_paces import joined, keep_paces, kept_paces, pace_key
 from tests.builders.models import model_info
+from tests.odd_files import ODD_FILES, put_odd_file
 
 
 def test_paces_are_found_again_the_latest_models(tmp_path: Path) -> None:
@@ -39,6 +40,12 @@ def test_what_is_no_pace_is_forgotten(tmp_path: Path, content: str) -> None:
     assert kept_paces(path) == {}
     keep_paces(path, {"a": Pace(metrics={"poetry": 1.0})})
     assert kept_paces(path) == {}
+
+
+@pytest.mark.parametrize("kind", ODD_FILES)
+def test_an_odd_file_holds_none(tmp_path: Path, kind: str) -> None:
+    put_odd_file(tmp_path / "paces.json", kind)
+    assert kept_paces(tmp_path / "paces.json") == {}
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
