@@ -17,6 +17,7 @@ from depthtui.data.protocol import (
     RunFinished,
     RunStarted,
     StartRun,
+    TrustModel,
 )
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
@@ -30,6 +31,7 @@ from depthtui.tui.state.unfinished import unfinished
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.builders.results import full_result, tokens_of
+from tests.sweep.sweeps import make_plan
 
 
 @pytest.fixture
@@ -237,3 +239,25 @@ def test_a_comparison_that_nobody_took_is_forgotten_with_the_next_run(
     tell(explorer, whole(explorer.session.live))
     explorer.run(Prompt("another"))
     assert explorer.compared is None
+
+
+def test_what_waited_for_a_model_with_code_is_done_after_a_yes(
+    explorer: Explorer, engine: FakeEngine
+) -> None:
+    (run,) = explorer.session.runs
+    tell(explorer, RunFinished(1, full_result(run.prompt, run.model, run.settings)))
+    other = ModelSpec("us/own")
+    explorer.run_on_model(run, other)
+    tell(explorer, Failed("It needs code.", "", code_in="/folder", still_loaded=run.model))
+    (question,) = explorer.host.questions
+    assert (question.spec, question.folder) == (other, "/folder")
+    assert explorer.model == run.model
+    assert engine.sent(TrustModel) == []
+    explorer.trust(question)
+    assert engine.commands[-2:] == [TrustModel(other), LoadModel(other)]
+    tell(explorer, ModelLoaded(model_info(other)))
+    assert [run.model.spec for run in explorer.session.runs] == [ModelSpec(), other]
+    # A sweep's model is trusted by then, any other one is not.
+    tell(explorer, RunFinished(2, full_result(run.prompt, model_info(other), run.settings)))
+    explorer.start_sweep(make_plan(("us/own", "alpha")), Path("nowhere"))
+    assert engine.sent(TrustModel) == [TrustModel(other)] * 2
