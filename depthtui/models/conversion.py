@@ -44,7 +44,7 @@ def convert(
     try:
         with _reading_once(), _reporting_tensors(progress), _alone(source, folder.parent) as alone:
             progress(Progress("Reading the GGUF file", 0, 0, "tensors"))
-            _check_room(source, folder)
+            _check_room(alone, folder)
             model = _read_model(alone)
             progress(Progress("Reading the tokenizer", 0, 0, "tokens"))
             tokenizer = AutoTokenizer.from_pretrained(

@@ -10,6 +10,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 from transformers import AutoTokenizer
@@ -106,6 +107,20 @@ def test_the_reading_of_a_gguf_file_can_be_stopped(tmp_path) -> None:
 
     with pytest.raises(RunStopped):
         load(ModelSpec(str(tmp_path / "tiny.gguf")), tmp_path / "models", stop)
+
+
+def test_a_gguf_file_is_read_once(tmp_path, monkeypatch) -> None:
+    tiny_gguf(tmp_path / "tiny.gguf")
+    (tmp_path / "model").mkdir()
+    real, read = gguf.GGUFReader, []
+
+    def reader(path, *rest):
+        read.append(str(path))
+        return real(path, *rest)
+
+    monkeypatch.setattr(gguf, "GGUFReader", reader)
+    conversion.convert(tmp_path / "tiny.gguf", tmp_path / "model", lambda _: None)
+    assert len(read) == 1
 
 
 def test_what_lies_beside_a_gguf_file_is_no_part_of_it(tmp_path) -> None:

@@ -42,7 +42,7 @@ def kept_paces(path: Path) -> dict[str, Pace]:
     They are timed again then: nobody need be told.
     """
     try:
-        tree = parse_json(path.read_bytes())
+        tree = parse_json(read_whole(path, _LARGEST))
         if tree["schema"] != SCHEMA:
             return {}
         paces = {str(key): codec.from_json(pace) for key, pace in tree["paces"].items()}
