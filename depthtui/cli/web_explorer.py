@@ -21,10 +21,8 @@ from depthtui.files import parse_json
 LARGEST_MESSAGE = 4 << 20
 """Bytes of a message of a page; a paste is the largest."""
 
-_LEAST_SIZE, _LARGEST_SIZE = (2, 2), (800, 250)
-"""Columns and lines of a page's terminal."""
-
-_DEFAULT_SIZE = (80, 24)
+_COLUMNS, _LINES = (2, 80, 800), (2, 24, 250)
+"""Of a page's terminal: the fewest, those without a word of the page, the most."""
 
 _PATIENCE = 4.0
 """Seconds that an explorer has to end by itself."""
@@ -154,15 +152,10 @@ def packet_of(message: str) -> bytes:
 
 def size_of(width: Any, height: Any) -> tuple[int, int]:
     """Columns and lines of a terminal, within the limits, whatever a page asks for."""
-    return tuple(  # type: ignore[return-value]
-        _within(asked, *limits)
-        for asked, *limits in zip(
-            (width, height), _DEFAULT_SIZE, _LEAST_SIZE, _LARGEST_SIZE, strict=True
-        )
-    )
+    return _within(width, *_COLUMNS), _within(height, *_LINES)
 
 
-def _within(asked: Any, default: int, least: int, largest: int) -> int:
+def _within(asked: Any, least: int, default: int, largest: int) -> int:
     try:
         return min(max(int(asked), least), largest)
     except (TypeError, ValueError, OverflowError):

@@ -23,9 +23,9 @@ _PREFIX, _KEPT_PREFIX = "depthtui-engine-", "depthtui-crash-"
 
 
 def new_log() -> Path:
-    """The path of a log that no other process has; its name has this machine's, and this process's.
+    """The path of a new log, named by this machine and this process.
 
-    Logs that explorers have left here which no longer run are removed.
+    Logs of explorers that no longer run are removed first.
     """
     try:
         folder = Path(tempfile.gettempdir())
