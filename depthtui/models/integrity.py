@@ -101,4 +101,4 @@ def converted_folder(
 
 def known_hashes(models_dir: Path) -> Path:
     """Where the hashes of large files are kept: beside the model store."""
-    return models_dir.with_name("fingerprints.json")
+    return models_dir.parent / "fingerprints.json"
