@@ -42,8 +42,8 @@ def kept_run(cache: Path, text: str, spec: ModelSpec, in_cache: bool = True) -> 
 
 def keep(cache: Path, *runs: KeptRun, title: str = "Rivers", day: int = 2) -> str:
     kept = datetime(2026, 1, day, 9, 30)
-    writer = SessionFolder(cache).create(title, kept)
-    writer.write(KeptSession(kept.isoformat(), runs, 0, 0, 0, "kl", 0.4, 0.6, title))
+    session = KeptSession(kept.isoformat(), runs, 0, 0, 0, "kl", 0.4, 0.6, title)
+    writer = SessionFolder(cache).create(session, kept)
     writer.close()
     return writer.path.stem
 
@@ -121,7 +121,7 @@ def test_sessions_are_removed_by_name(cache: Path, capsys: Output) -> None:
     names = [
         keep(cache, run, title=title, day=day) for day, title in ((2, "A"), (3, "B"), (4, "C"))
     ]
-    assert main(["sessions", "remove", *names[:2]]) == 0
+    assert main(["sessions", "remove", *names[:2], names[0]]) == 0
     assert capsys.readouterr().out.split() == ["deleted", names[0], "deleted", names[1]]
     assert [file.name for file in SessionFolder(cache).files()] == names[2:]
 
@@ -141,9 +141,11 @@ def test_an_unclear_name_is_an_error(cache: Path, capsys: Output, name: str, wor
     run = kept_run(cache, "The ferry was late.", ModelSpec())
     for day in (2, 3):
         keep(cache, run, day=day)
-    for command in ("export", "remove"):
-        assert main(["sessions", command, name]) == 1
-        assert words in capsys.readouterr().err
+    assert main(["sessions", "export", name]) == 1
+    assert words in capsys.readouterr().err
+    # What is deleted is named in full.
+    assert main(["sessions", "remove", name]) == 1
+    assert "No session is named" in capsys.readouterr().err
     assert len(SessionFolder(cache).files()) == 2
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from depthtui.data.session_files import SessionFile, SessionFolder
 
 _LONGEST_TITLE = 60
+_NAMES = "`depthtui sessions list` has the names."
 
 
 @click.group(
@@ -29,7 +30,7 @@ _LONGEST_TITLE = 60
     examples=[
         "depthtui sessions list",
         "depthtui sessions export 20261127-0942 --format html --out session/",
-        "depthtui sessions remove 20261127-0942",
+        "depthtui sessions remove 20261127-094250-The-capital-of-France-is-Paris",
     ],
 )
 def sessions() -> None:
@@ -83,7 +84,10 @@ def export(name: str, given: Given, output: OutOptions) -> int:
     for words in missing:
         say(f"{words[0].upper()}{words[1:]}.")
     if not results:
-        raise DepthError("The cache has no run of this session.", "R of the explorer opens it.")
+        raise DepthError(
+            "The cache has no run of this session.",
+            "Open the session in the explorer, which computes its runs again.",
+        )
     settings = replace(
         settings,
         kl_threshold=session.kl_threshold,
@@ -97,11 +101,15 @@ def export(name: str, given: Given, output: OutOptions) -> int:
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @cache_dir_option
 def remove(names: tuple[str, ...], given: Given) -> None:
-    """Delete the sessions NAME...; the results of their runs stay in the cache."""
-    files = [_named(name, given) for name in names]
-    for file in files:
-        _folder(given).remove(file)
-        click.echo(f"deleted {file.name}")
+    """Delete the sessions of these whole names; the results of their runs stay in the cache."""
+    folder = _folder(given)
+    found = {file.name: file for file in folder.files(say)}
+    for name in names:
+        if name not in found:
+            raise DepthError(f"No session is named {name}.", _NAMES)
+    for name in dict.fromkeys(names):
+        folder.remove(found[name])
+        click.echo(f"deleted {name}")
 
 
 def _folder(given: Given) -> SessionFolder:
@@ -119,9 +127,8 @@ def _named(name: str, given: Given) -> SessionFile:
     files = _folder(given).files(say)
     found = [file for file in files if file.name == name]
     found = found or [file for file in files if file.name.startswith(name)]
-    hint = "`depthtui sessions list` has the names."
     if not found:
-        raise DepthError(f"No session is named {name}.", hint)
+        raise DepthError(f"No session is named {name}.", _NAMES)
     if len(found) > 1:
-        raise DepthError(f"{len(found)} sessions have names that begin with {name}.", hint)
+        raise DepthError(f"{len(found)} sessions have names that begin with {name}.", _NAMES)
     return found[0]

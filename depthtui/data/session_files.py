@@ -28,6 +28,7 @@ from depthtui.files import (
     read_whole,
     slug,
     why,
+    write_new,
     write_whole,
 )
 
@@ -58,7 +59,7 @@ class SessionFile:
     @property
     def title(self) -> str:
         """The session's title; its first prompt where it has none."""
-        return self.session.title or self.session.runs[0].prompt.text
+        return _title(self.session)
 
 
 class SessionWriter:
@@ -78,8 +79,7 @@ class SessionWriter:
         Raises:
             DepthError: the folder cannot be written.
         """
-        content = {"schema": SCHEMA, "session": codec.to_json(session)}
-        write_whole(self.path, json.dumps(content, indent=1).encode(), _OTHER_FOLDER)
+        write_whole(self.path, _content(session), _OTHER_FOLDER)
 
     def close(self) -> None:
         """Leave the file to other explorers."""
@@ -108,7 +108,7 @@ class SessionFolder:
             notify: receives a sentence for each file that cannot be read, or that claims a right.
         """
         found = []
-        for path in self._paths():
+        for path in self._paths(notify):
             try:
                 found.append(_read(path, notify))
             except FileNotFoundError:
@@ -116,7 +116,7 @@ class SessionFolder:
             except OSError as error:
                 notify(f"{path} cannot be read: {why(error)}.")
             except ValueError as error:
-                notify(f"{path} is no session that this version can read ({error}); it stays.")
+                notify(f"{path.name} is no session of this version: {error}. The file stays.")
         return sorted(found, key=lambda file: file.session.kept, reverse=True)
 
     def latest(self) -> SessionFile | None:
@@ -130,13 +130,13 @@ class SessionFolder:
                 return _read(path)
         return None
 
-    def create(self, title: str, started: datetime) -> SessionWriter:
-        """Make a file for a new session, named by time and title; no other has its name.
+    def create(self, session: KeptSession, started: datetime) -> SessionWriter:
+        """Write a session into a new file, named by time and title.
 
         Raises:
             DepthError: the folder cannot be written.
         """
-        name = f"{started:%Y%m%d-%H%M%S}-{slug(title)[:_LONGEST_NAME].strip('-.')}"
+        name = f"{started:%Y%m%d-%H%M%S}-{slug(_title(session))[:_LONGEST_NAME].strip('-.')}"
         try:
             make_private_folder(self.path)
             for number in count(1):
@@ -145,14 +145,11 @@ class SessionFolder:
                     writer = SessionWriter(path, _locked(path))
                 except TimeoutError:
                     continue
-                try:
-                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE))
-                    return writer
-                except OSError as error:
-                    writer.close()
-                    if not isinstance(error, FileExistsError):
-                        raise
-        except OSError as error:
+                with _closed_on_failure(writer):
+                    if _is_written_new(path, session):
+                        return writer
+                writer.close()
+        except (OSError, ValueError) as error:
             raise DepthError(
                 f"{self.path} could not be written ({why(error)}).", _OTHER_FOLDER
             ) from None
@@ -162,9 +159,18 @@ class SessionFolder:
         """Continue a session in its file; None where another window has it open, or may have."""
         try:
             lock = _locked(file.path)
-        except OSError:
+        except TimeoutError:
             return None
+        except OSError:
+            # Each write says that the folder cannot be written.
+            return SessionWriter(file.path, None)
         return None if lock is None else SessionWriter(file.path, lock)
+
+    def reread(self, file: SessionFile) -> SessionFile:
+        """A session as it is on disk now; as it was where the file has gone or is damaged."""
+        with suppress(OSError, ValueError):
+            return _read(file.path)
+        return file
 
     def rename(self, file: SessionFile, title: str) -> SessionFile:
         """Give a session another title; its file keeps its name.
@@ -172,10 +178,14 @@ class SessionFolder:
         Raises:
             DepthError: another window has it open, or the folder cannot be written.
         """
-        renamed = SessionFile(file.path, replace(file.session, title=title))
         with self._held(file) as writer:
-            writer.write(renamed.session)
-        return renamed
+            session = replace(self.reread(file).session, title=title)
+            times = file.path.stat() if file.path.exists() else None
+            writer.write(session)
+            if times is not None:
+                # A new title is no new use: the latest session stays the latest.
+                os.utime(file.path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return SessionFile(file.path, session)
 
     def remove(self, file: SessionFile) -> None:
         """Delete a session; the results of its runs stay in the cache.
@@ -209,28 +219,55 @@ class SessionFolder:
         finally:
             writer.close()
 
-    def _paths(self) -> list[Path]:
+    def _paths(self, notify: Callable[[str], None] = lambda _: None) -> list[Path]:
         """The files of sessions; the one session of former versions becomes one of them."""
-        self._take_former()
+        self._take_former(notify)
         try:
-            paths = [path for path in self.path.iterdir() if path.suffix == ".json"]
-            # An empty file is a session that another window begins at this moment.
-            return [path for path in paths if path.stat().st_size]
-        except OSError:
+            return [path for path in self.path.iterdir() if path.suffix == ".json"]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            notify(f"{self.path} cannot be read: {why(error)}.")
             return []
 
-    def _take_former(self) -> None:
+    def _take_former(self, notify: Callable[[str], None]) -> None:
         try:
-            session = _read(self._former).session
-        except (OSError, ValueError):
-            return
-        time = datetime.fromisoformat(session.kept)
-        name = f"{time:%Y%m%d-%H%M%S}-{slug(session.runs[0].prompt.text)[:_LONGEST_NAME]}.json"
-        with suppress(OSError):
-            make_private_folder(self.path)
-            # A link is refused where there is such a file, and another window may be quicker.
-            os.link(self._former, self.path / name)
+            session = _read(self._former, notify).session
+            self.create(session, datetime.fromisoformat(session.kept)).close()
             self._former.unlink()
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, DepthError) as error:
+            notify(f"{self._former} cannot be taken over ({error}); it stays.")
+
+
+def _title(session: KeptSession) -> str:
+    return session.title or session.runs[0].prompt.text
+
+
+def _content(session: KeptSession) -> bytes:
+    return json.dumps({"schema": SCHEMA, "session": codec.to_json(session)}, indent=1).encode()
+
+
+@contextmanager
+def _closed_on_failure(writer: SessionWriter) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        writer.close()
+        raise
+
+
+def _is_written_new(path: Path, session: KeptSession) -> bool:
+    """Write a session where no file is; False where one is.
+
+    Raises:
+        OSError, DepthError: the folder cannot be written.
+    """
+    if os.path.lexists(path):
+        return False
+    write_new(path, _content(session), _OTHER_FOLDER)
+    return True
 
 
 def _lock_path(path: Path) -> Path:
@@ -261,25 +298,31 @@ def _read(path: Path, notify: Callable[[str], None] = lambda _: None) -> Session
         OSError: the file cannot be read.
         ValueError: it is no session.
     """
+    tree = parse_json(read_whole(path, _LARGEST))
     try:
-        tree = parse_json(read_whole(path, _LARGEST))
-        if tree["schema"] != SCHEMA:
-            raise ValueError(f"schema {tree['schema']}")
-        session = codec.from_json(tree["session"])
+        schema, values = tree["schema"], tree["session"]
+    except (KeyError, TypeError, IndexError):
+        raise ValueError("it has no schema, or no session") from None
+    if schema != SCHEMA:
+        raise ValueError("it is of another version")
+    try:
+        session = codec.from_json(values)
         if not isinstance(session, KeptSession):
-            raise ValueError("not a session")
+            raise ValueError("it holds something else")
         checked(session)
-        tell_of_claim(tree, path, notify)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(str(error)) from error
-    times = (session.kept, *(run.started for run in session.runs))
+        times = [session.kept, *(run.started for run in session.runs)]
+        is_local = all(datetime.fromisoformat(time).tzinfo is None for time in times)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     thresholds = (session.kl_threshold, session.overlap_threshold)
-    for time in times:
-        datetime.fromisoformat(time)
     if not (
-        -1 <= session.shown < len(session.runs)
+        is_local
+        and -1 <= session.shown < len(session.runs)
         and session.runs
         and all(0 < threshold <= 1 for threshold in thresholds)
     ):
         raise ValueError("a field is out of its range")
+    tell_of_claim(tree, path, notify)
     return SessionFile(path, session)

@@ -181,10 +181,13 @@ class DepthApp(App[int]):
     def _warn(self, message: str) -> None:
         self.show_toast(Toast(message, "warning"))
 
-    def keep_session(self) -> None:
-        """Write the session into its file, and the timings of models for the next start."""
+    def keep_session(self) -> bool:
+        """Write the session into its file, and the timings of models for the next start.
+
+        False where the session cannot be written.
+        """
         if self.main is None or not self.explorer.sessions.is_on:
-            return
+            return True
         self._keep_paces()
         try:
             self.explorer.sessions.keep(*self.main.cursor, self.main.measure.name)
@@ -192,6 +195,8 @@ class DepthApp(App[int]):
             if not self._said_not_kept:
                 self._said_not_kept = True
                 self._warn(f"The session is not kept. {error}")
+            return False
+        return True
 
     def _keep_paces(self) -> None:
         """Keep how quick models were, for the next start's estimates."""

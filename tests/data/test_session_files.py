@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -26,8 +28,7 @@ def session(prompt: str = "One plus one is two.", kept: datetime = NOON) -> Kept
 
 
 def keep(folder: SessionFolder, kept: KeptSession) -> Path:
-    writer = folder.create(kept.runs[0].prompt.text, datetime.fromisoformat(kept.kept))
-    writer.write(kept)
+    writer = folder.create(kept, datetime.fromisoformat(kept.kept))
     writer.close()
     return writer.path
 
@@ -52,10 +53,9 @@ def test_any_prompt_names_a_file_in_the_folder(tmp_path: Path, prompt: str) -> N
 
 
 def test_two_windows_of_one_second_and_prompt_have_two_files(tmp_path: Path) -> None:
-    a = SessionFolder(tmp_path).create("One", NOON)
-    b = SessionFolder(tmp_path).create("One", NOON)
+    a = SessionFolder(tmp_path).create(session("One"), NOON)
+    b = SessionFolder(tmp_path).create(session("One"), NOON)
     assert a.path != b.path
-    a.write(session("A"))
     b.write(session("B"))
     a.write(session("A again"))
     prompts = {file.session.runs[0].prompt.text for file in SessionFolder(tmp_path).files()}
@@ -64,8 +64,7 @@ def test_two_windows_of_one_second_and_prompt_have_two_files(tmp_path: Path) -> 
 
 def test_a_session_that_is_open_elsewhere_is_read_but_not_written(tmp_path: Path) -> None:
     folder = SessionFolder(tmp_path)
-    writer = folder.create("One", NOON)
-    writer.write(session())
+    writer = folder.create(session(), NOON)
     (file,) = folder.files()
     assert folder.open(file) is None
     for change in (lambda: folder.rename(file, "Mine"), lambda: folder.remove(file)):
@@ -123,11 +122,67 @@ def test_the_one_session_of_former_versions_becomes_a_file(tmp_path: Path) -> No
     assert file.session == session()
     assert file.name.startswith("20260102-123015-One-plus-one")
     assert not former.exists()
-    # Another one beside it does not take its place.
+    # Another one does not take its place.
     body["session"]["fields"]["layer"] = 7
     former.write_text(json.dumps(body))
-    assert SessionFolder(tmp_path).files() == [file]
-    assert former.exists()
+    assert len(SessionFolder(tmp_path).files()) == 2
+    assert not former.exists()
+
+
+def test_a_list_that_is_old_overwrites_nothing(tmp_path: Path) -> None:
+    """Between the list and a key, another window may have written and left the session."""
+    folder = SessionFolder(tmp_path)
+    writer = folder.create(session(), NOON)
+    (old,) = folder.files()
+    more = replace(session(), runs=2 * session().runs)
+    writer.write(more)
+    writer.close()
+    assert folder.rename(old, "Mine").session == replace(more, title="Mine")
+    assert folder.reread(old).session == replace(more, title="Mine")
+
+
+def test_a_new_title_is_no_new_use(tmp_path: Path) -> None:
+    folder = SessionFolder(tmp_path)
+    old = keep(folder, session("Old"))
+    os.utime(old, (1, 1))
+    keep(folder, session("New"))
+    first = next(file for file in folder.files() if file.path == old)
+    folder.rename(first, "Renamed")
+    assert folder.latest().title == "New"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_disk_without_hard_links_takes_the_former_session_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    keep(SessionFolder(tmp_path), session("Former")).rename(tmp_path / "session.json")
+    if not links:
+        monkeypatch.setattr(os, "link", refuse_links)
+    assert [file.title for file in SessionFolder(tmp_path).files(pytest.fail)] == ["Former"]
+    assert not (tmp_path / "session.json").exists()
+
+
+def refuse_links(*_: object, **__: object) -> None:
+    raise OSError(errno.EPERM, "no links")
+
+
+def test_a_damaged_former_session_is_named_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "session.json").write_text("{")
+    notices: list[str] = []
+    assert SessionFolder(tmp_path).files(notices.append) == []
+    assert len(notices) == 1
+    assert "session.json cannot be taken over" in notices[0]
+    assert (tmp_path / "session.json").exists()
+
+
+def test_a_link_to_nothing_hides_no_session(tmp_path: Path) -> None:
+    folder = SessionFolder(tmp_path)
+    path = keep(folder, session())
+    path.with_name("x.json").symlink_to("nowhere")
+    path.with_name("y.json").mkdir()
+    os.mkfifo(path.with_name("z.json"))
+    assert [file.path for file in folder.files()] == [path]
+    assert folder.latest().path == path
 
 
 def damaged() -> dict[str, bytes]:
@@ -144,6 +199,8 @@ def damaged() -> dict[str, bytes]:
         "list": b"[]",
         "other type": json.dumps({"schema": 1, "session": {"$type": "Run"}}).encode(),
         "deep": 100_000 * b"[",
+        "deep field": changed(measure="DEEP").replace(b'"DEEP"', 900 * b"[" + 900 * b"]"),
+        "time of a zone": changed(kept="2026-01-02T03:04:05+00:00"),
         "other schema": json.dumps({**tree, "schema": 2}).encode(),
         "place": changed(shown=9),
         "text for a number": changed(kl_threshold="high"),
@@ -174,7 +231,7 @@ def test_an_unreadable_folder_is_said(tmp_path: Path) -> None:
     folder = SessionFolder(tmp_path / "cache")
     assert folder.files() == []
     with pytest.raises(DepthError, match="could not be written"):
-        folder.create("One", NOON)
+        folder.create(session(), NOON)
 
 
 def test_a_disk_without_locks_is_no_obstacle(
@@ -184,7 +241,10 @@ def test_a_disk_without_locks_is_no_obstacle(
         raise NotImplementedError
 
     monkeypatch.setattr("filelock.FileLock.acquire", refuse)
-    a, b = (SessionFolder(tmp_path).create("One", NOON) for _ in range(2))
+    folder = SessionFolder(tmp_path)
+    a, b = (folder.create(session(), NOON) for _ in range(2))
     assert a.path != b.path
     a.write(replace(session(), title="A"))
-    assert [file.title for file in SessionFolder(tmp_path).files()] == ["A"]
+    assert {file.title for file in folder.files()} == {"A", "One plus one is two."}
+    # No lock says whether another window has it open.
+    assert folder.open(folder.files()[0]) is None

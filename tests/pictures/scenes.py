@@ -178,9 +178,8 @@ async def sessions(it: Explored, folder: Path) -> None:
             KeptRun(model_info(ModelSpec(name)), Prompt(text), RunSettings(), kept.isoformat())
             for name, text in zip(names, RIVERS, strict=False)
         )
-        writer = SessionFolder(folder / "cache").create(title, kept)
-        writer.write(KeptSession(kept.isoformat(), runs, 0, 0, 0, "kl", 0.5, 0.5, title))
-        writer.close()
+        session = KeptSession(kept.isoformat(), runs, 0, 0, 0, "kl", 0.5, 0.5, title)
+        SessionFolder(folder / "cache").create(session, kept).close()
     await it.press("R")
     await seen(it, "The Ebro")
 

@@ -13,7 +13,7 @@ from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.generation_screen import GenerationScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.state.session import RunState
-from tests.builders.engines import FakeEngine
+from tests.builders.engines import FakeEngine, loads
 from tests.builders.models import model_info
 from tests.tui.app_helpers import Explored, explore
 
@@ -66,18 +66,49 @@ async def test_a_key_asks_before_it_loads_and_acts(tmp_path: Path, key: str) -> 
             await it.until(lambda: len(acted(it)) > 2)
 
 
-async def test_a_model_with_other_weights_now_is_not_taken_for_the_run_s(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["r", "s", "n", "w"])
+async def test_a_new_run_may_be_of_the_loaded_model(tmp_path: Path, key: str) -> None:
     async with explore(tmp_path) as it:
         await run_of_the_other_model(it)
+        loaded = len(it.engine.sent(LoadModel))
+        await it.press(key)
+        await it.until(lambda: isinstance(it.app.screen, Ask))
+        assert "on model, other keys go back" in " ".join(it.screen_text().split())
+        await it.press("enter")
+        await it.until(lambda: len(acted(it)) == 3)
+        assert len(it.engine.sent(LoadModel)) == loaded
+
+
+@pytest.mark.parametrize("key", ["i", "x"])
+async def test_other_weights_add_nothing_to_a_run(tmp_path: Path, key: str) -> None:
+    async with explore(tmp_path) as it:
+        it.main.measure = SLOW
         run, result = it.session.current, it.session.current.result
         run.model = result.model = model_info(fingerprint="0" * 16)
-        sent = len(acted(it))
-        await it.press("i")
-        await it.until(lambda: isinstance(it.app.screen, Ask))
-        await it.press("i")
+        await it.press(key)
         await it.until(lambda: any("other weights" in toast for toast in it.toasts()))
-        assert len(acted(it)) == sent
-        assert it.session.current is run
+        assert len(acted(it)) == 1
+        # As it says: a run of its own is another matter.
+        await it.press("r")
+        await it.until(lambda: len(it.session.results) == 2)
+
+
+async def test_what_waits_for_a_model_is_of_one_run(tmp_path: Path) -> None:
+    """While the model loads, the user may go elsewhere."""
+    async with explore(tmp_path) as it:
+        await run_of_the_other_model(it)
+        it.engine.silent = True
+        await it.press("x")
+        await it.until(lambda: isinstance(it.app.screen, Ask))
+        await it.press("x")
+        await it.until(lambda: it.app.explorer.is_loading)
+        it.session.select(it.session.runs[1])
+        it.engine.silent = False
+        it.engine.say(*loads(ModelSpec()))
+        await it.until(lambda: it.app.explorer.can_run)
+        await it.pilot.pause()
+        assert it.app.screen is it.main
+        assert it.session.current is it.session.runs[1]
 
 
 async def test_a_reloaded_model_of_the_same_weights_is_the_run_s(tmp_path: Path) -> None:

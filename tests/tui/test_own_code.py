@@ -19,6 +19,7 @@ from depthtui.data.session_files import SessionFolder
 from depthtui.settings import Settings
 from depthtui.sweep.plan import Drawing
 from depthtui.tui.screens.dialogs import code_dialog
+from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.code_dialog import NO, CodeDialog
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.sweep_list import SweepList
@@ -164,8 +165,7 @@ async def test_a_strangers_session_asks(own_code: OwnCode, tmp_path: Path) -> No
     spec = ModelSpec(str(own_code.folder))
     run = KeptRun(model_info(spec), Prompt("one two"), RunSettings(), "2026-01-02T03:04:05")
     kept = KeptSession("2026-01-02T03:04:05", (run,), 0, 0, 0, "kl", 0.5, 0.3)
-    writer = SessionFolder(tmp_path / "cache").create("one two", datetime(2026, 1, 2, 3, 4))
-    writer.write(kept)
+    writer = SessionFolder(tmp_path / "cache").create(kept, datetime(2026, 1, 2, 3, 4))
     writer.close()
     path = writer.path
     claim = '"quantize": "",\n"trust_remote_code": true}'
@@ -176,6 +176,9 @@ async def test_a_strangers_session_asks(own_code: OwnCode, tmp_path: Path) -> No
         await it.press("R")
         await it.until(lambda: "claims that a model's own" in flowed(it), "the claim")
         await it.press("enter")
+        # Whether its model is loaded at all is a question of its own.
+        await it.until(lambda: isinstance(it.app.screen, Ask), "the first question")
+        await it.press("R")
         await asked(it, own_code)
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main, "the main screen")

@@ -6,14 +6,18 @@ import json
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from textual.widgets import Input
 
-from depthtui.data.protocol import LoadModel, StartRun
+from depthtui.data.kept_session import PASS
+from depthtui.data.protocol import EngineReady, LoadModel, RunStarted, StartRun
 from depthtui.data.remarks import Remarks
+from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.session_files import SessionFile, SessionFolder
+from depthtui.errors import DepthError
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
@@ -26,7 +30,7 @@ from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.sessions import time_ago, words_of
 from depthtui.tui.state.task_prompts import first_prompt, neighbour
-from tests.builders.engines import SECONDS_A_TOKEN, FakeEngine
+from tests.builders.engines import SECONDS_A_TOKEN, FakeEngine, loads
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.test_dialogs import three_runs
 
@@ -80,7 +84,7 @@ async def test_a_session_is_offered_and_opened_as_it_was(tmp_path: Path, engine:
     async with explore(tmp_path, make_engine=engine, size=(80, 24)) as it:
         assert len(it.session.runs) == 1
         assert it.session.current.prompt == first_prompt()
-        await it.until(lambda: "ession of 3 runs from a moment ago: R lists it" in text(it))
+        await it.until(lambda: "3 runs from a moment ago: R lists the sessions" in text(it))
         await opened(it)
         second = neighbour(first_prompt(), 1, 123)
         await it.until(lambda: it.session.current and it.session.current.prompt == second)
@@ -88,7 +92,7 @@ async def test_a_session_is_offered_and_opened_as_it_was(tmp_path: Path, engine:
         await it.until(lambda: it.main.cursor == (5, 2))
         assert it.main.measure.name == "kl"
         assert it.app.explorer.settings.kl_threshold == pytest.approx(0.6)
-        assert "R lists it" not in text(it)
+        assert "R lists the sessions" not in text(it)
         assert [run.number for run in it.session.runs] == [1, 2, 3]
         assert it.session.runs[2].remarks.note == "to be looked at again"
 
@@ -150,7 +154,7 @@ async def test_a_session_that_is_open_elsewhere_is_continued_in_another_file(
         await three_runs(a)
         async with explore(tmp_path) as b:
             await opened(b)
-            await b.until(lambda: any("open in another window" in toast for toast in b.toasts()))
+            await b.until(lambda: any("nother window may" in toast for toast in b.toasts()))
             await b.ready()
             await b.press("n")
             await b.until(lambda: len(b.session.results) >= 2)
@@ -402,18 +406,128 @@ async def test_estimates_are_there_again_before_anything_was_timed(tmp_path: Pat
         assert it.app.explorer.pace.forward == SECONDS_A_TOKEN
 
 
-async def test_a_run_of_another_model_that_is_not_in_the_cache_loads_it(tmp_path: Path) -> None:
+async def test_a_lost_run_of_another_model_loads_it_after_a_question(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         it.app.explorer.load(ModelSpec("other/model"))
         await it.until(lambda: len(it.session.runs) == 2)
         await it.ready()
         await quit_(it)
     async with explore(tmp_path) as it:
-        await opened(it, runs=2)
+        await listed(it)
+        await it.press("enter")
+        await it.until(lambda: isinstance(it.app.screen, Ask))
+        assert "Run 2 is not in the cache. R loads model and computes it" in text(it)
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
+        # Its file opens all the same.
+        assert [run.state for run in it.session.runs] == [RunState.FINISHED, RunState.KEPT]
+        await it.press("b", "home", "enter")
+        await it.until(lambda: isinstance(it.app.screen, Ask))
+        assert len(it.engine.sent(LoadModel)) == 1
+        await it.press("b")
         await it.until(lambda: it.session.current and it.session.current.model.name == "model")
         await it.ready()
         assert [load.spec.name for load in it.engine.sent(LoadModel)] == ["demo", "other/model"]
         assert len(it.session.runs) == 2
+
+
+async def test_a_session_that_is_opened_while_a_model_loads_is_not_run_on_it(
+    tmp_path: Path,
+) -> None:
+    async with explore(tmp_path, make_engine=keeping) as it:
+        await a_session(it)
+    async with explore(tmp_path, make_engine=lambda: FakeEngine(silent=True), wait=False) as it:
+        await it.until(lambda: it.app.explorer.is_loading)
+        await opened(it)
+        await it.until(lambda: all(run.result is not None for run in it.session.runs))
+        it.engine.silent = False
+        it.engine.say(EngineReady("2", "5"), *loads(ModelSpec()))
+        await it.until(lambda: it.app.explorer.can_run)
+        await it.pilot.pause()
+        assert it.engine.sent(StartRun) == []
+        assert len(it.session.runs) == 3
+
+
+async def test_a_session_that_cannot_be_kept_stays_open(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await a_session(it)
+    async with explore(tmp_path) as it:
+        await it.press("n")
+        await it.until(lambda: len(it.session.results) == 2)
+        await it.ready()
+        runs = list(it.session.runs)
+        await listed(it)
+        write = "depthtui.data.session_files.write_whole"
+        with patch(write, side_effect=DepthError("The disk is full.")):
+            await it.press("down", "enter")
+            await it.until(lambda: any("so it stays open" in toast for toast in it.toasts()))
+        assert it.session.runs == runs
+
+
+async def test_a_session_that_is_only_looked_at_elsewhere_is_not_copied(tmp_path: Path) -> None:
+    async with explore(tmp_path) as a:
+        await three_runs(a)
+        async with explore(tmp_path) as b:
+            await opened(b)
+            await b.ready()
+            await quit_(b)
+        assert len(files(tmp_path)) == 1
+
+
+async def test_the_open_session_is_renamed_as_it_is_now(tmp_path: Path) -> None:
+    """A run that has ended behind the list stays."""
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        picker = await listed(it)
+        it.app.explorer.run(Prompt("Another one"))
+        await it.until(lambda: len(it.session.results) == 4)
+        await it.press("r")
+        picker.query_one("#title", Input).value = "Mine"
+        await it.press("enter")
+        await it.until(lambda: files(tmp_path)[0].title == "Mine")
+        assert len(files(tmp_path)[0].session.runs) == 4
+
+
+async def test_values_of_other_settings_do_not_come_back(tmp_path: Path) -> None:
+    async with explore(tmp_path, make_engine=keeping) as it:
+        await three_runs(it)
+        run = it.session.current
+        for part in ("layer", "mlp"):
+            it.session.choose_skip(run, part, False)
+            it.app.explorer.compute("skip_effects")
+            await it.until(lambda: run.state is RunState.FINISHED and run.work is None)
+        mlp = run.keys["skip_effects"]
+        it.session.choose_skip(run, "layer", False)
+        layer = run.keys["skip_effects"]
+        assert layer != mlp
+        await quit_(it)
+    (file,) = files(tmp_path)
+    kept = file.session.runs[-1]
+    assert (kept.settings.skip_part, kept.keys["skip_effects"]) == ("layer", layer)
+    async with explore(tmp_path, make_engine=keeping) as it:
+        await opened(it)
+        await it.until(lambda: it.session.current is it.session.runs[2])
+        it.session.choose_skip(it.session.current, "attention", False)
+        await quit_(it)
+    (file,) = files(tmp_path)
+    assert "skip_effects" not in file.session.runs[-1].keys
+    async with explore(tmp_path, make_engine=keeping) as it:
+        await opened(it)
+        await it.until(lambda: it.session.current is it.session.runs[2])
+        assert "skip_effects" not in it.session.current.result.measured
+
+
+async def test_a_stopped_metric_takes_no_other_along(tmp_path: Path) -> None:
+    async with explore(tmp_path, make_engine=keeping) as it:
+        run = it.session.current
+        it.app.explorer.compute("order")
+        await it.until(lambda: "order" in run.keys)
+        it.engine.manual = True
+        it.app.explorer.compute("ablation")
+        it.engine.advance(until=RunStarted)
+        await it.press("escape")
+        await it.until(lambda: not run.state.is_live)
+        assert {PASS, "order"} <= set(run.keys)
 
 
 async def test_without_a_cache_nothing_is_kept(tmp_path: Path) -> None:
@@ -492,7 +606,9 @@ async def test_an_export_names_the_runs_that_are_gone(tmp_path: Path) -> None:
         await it.until(lambda: it.session.current is it.session.runs[1])
         await it.ready()
         await it.press("e")
-        await it.until(lambda: "the whole session (2 runs; run 3, “" in text(it))
+        await it.until(
+            lambda: "the whole session (2 of 3 runs; the files name the others)" in text(it)
+        )
         await it.press("escape")
         summary = await exported(it, tmp_path)
     (words,) = summary["missing_runs"]

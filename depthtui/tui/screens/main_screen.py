@@ -21,6 +21,7 @@ from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.session_files import SessionFile
 from depthtui.depth.effective_depth import summarise
+from depthtui.errors import DepthError
 from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS
 from depthtui.metrics.lens_view import through
 from depthtui.metrics.spec import Measure
@@ -36,7 +37,7 @@ from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens import main_layout, opening
-from depthtui.tui.screens.dialogs.ask import ask_first
+from depthtui.tui.screens.dialogs.ask import Ask, ask_first
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.screens.places_screen import PlacesScreen
 from depthtui.tui.state.explorer import Explorer
@@ -62,6 +63,9 @@ JUST_BEGUN = "The run has only begun: wait for its first layer."
 VERDICT_AFTER_RUN = "The verdict is computed once the run is through."
 NOTHING_YET = "Nothing has been run yet: r runs the prompt."
 NOT_WHOLE = "A what-if starts from a run through every layer: r runs the prompt."
+OTHER_VALUES = (
+    "{} has other weights, dtype or device now than in this run. r runs the prompt on it."
+)
 SESSIONS_OFF = "Sessions are kept in the cache, which is off in this start."
 NO_VALUE = "There is no value under the cursor."
 NOT_TURNED = "The thresholds are where they were: + - and < > turn them."
@@ -160,7 +164,6 @@ class MainScreen(PlacesScreen):
             self.explorer.phase,
             self.shown_result() is None,
             can_be_changed(self.run),
-            self.explorer.sessions.offered is None,
             len(self.explorer.session.results),
             self.is_searching,
         )
@@ -222,11 +225,12 @@ class MainScreen(PlacesScreen):
     def _show_offer(self) -> None:
         """Name the session that was kept last, until something else is done."""
         line, file = self.query_one("#offer", Static), self.explorer.sessions.offered
-        offers = file is not None and len(self.explorer.session.runs) < 2
+        restarts = self.explorer.phase in (Phase.DEAD, Phase.NO_MODEL)
+        offers = file is not None and not restarts and len(self.explorer.session.runs) < 2
         line.display = offers
         if file is not None and offers:
             words = words_of(file.session, datetime.now())
-            line.update(Content(f"{words[0].upper()}{words[1:]}: R lists it."))
+            line.update(Content(f"{words[0].upper()}{words[1:]}: R lists the sessions."))
 
     def _cover_panes(self, covers: bool) -> None:
         """Hide the panes, or bring them back."""
@@ -264,7 +268,7 @@ class MainScreen(PlacesScreen):
             case "restart":
                 return phase in (Phase.DEAD, Phase.NO_MODEL)
             case "sessions":
-                return self.explorer.sessions.is_on and phase not in (Phase.DEAD, Phase.NO_MODEL)
+                return self.explorer.sessions.is_on
             case "run" | "run_stepping":
                 return self.explorer.can_run and phase is not Phase.HALTED
             case "next_prompt" | "generate":
@@ -292,7 +296,7 @@ class MainScreen(PlacesScreen):
             case "next_layer" | "run_on":
                 return NOT_HALTED
             case "restart" | "sessions":
-                return SESSIONS_OFF
+                return "" if self.explorer.sessions.is_on else SESSIONS_OFF
             case "run" | "run_stepping":
                 return busy or STILL_HALTED
             case "what_if" if self.shown_result() is not None:
@@ -319,7 +323,13 @@ class MainScreen(PlacesScreen):
         self._run(step=True, key="run_stepping")
 
     def _with_model_of(
-        self, run: Run | None, key: str, lost: str, does: str, then: Callable[[], None]
+        self,
+        run: Run | None,
+        key: str,
+        lost: str,
+        does: str,
+        then: Callable[[], None],
+        of_these_values: bool = True,
     ) -> None:
         """Do something with a run's model; where another one is loaded, ask whether to load it.
 
@@ -329,24 +339,48 @@ class MainScreen(PlacesScreen):
             lost: the work that ends with it; empty for none.
             does: its effect, such as `runs the prompt`.
             then: does it.
+            of_these_values: whether it adds to the run's values, so that weights, dtype and
+                device must be the run's; else it makes a run of its own, which the loaded model
+                may do, too.
         """
-        explorer = self.explorer
-        if run is None or explorer.model is None or run.model == explorer.model:
+        explorer, loaded = self.explorer, self.explorer.model
+        if run is None or loaded is None or run.model == loaded:
             ask_first(self.app, explorer, lost, key, does, then)
-            return
-        shown, loaded = run.model.name, explorer.model.name
-        question = f"This run is of {shown}, and {loaded} is loaded"
-        if shown == loaded:
-            question = f"This run is of {shown} as it was loaded before"
-        if ends := unfinished(explorer):
-            question = f"{question}. {ends}"
+        elif run.model.spec == loaded.spec:
+            if of_these_values:
+                self.notify(printable_sentence(OTHER_VALUES.format(loaded.name)), markup=False)
+            else:
+                ask_first(self.app, explorer, lost, key, does, then)
+        else:
+            self._ask_for_model(run, key, does, then, not of_these_values)
 
-        def load() -> None:
-            explorer.with_model_of(run, then)
-            self.redraw()
+    def _ask_for_model(
+        self, run: Run, key: str, does: str, then: Callable[[], None], or_on_loaded: bool
+    ) -> None:
+        """Ask whether to load a run's model and do something, or to do it on the loaded one."""
+        explorer = self.explorer
+        assert explorer.model is not None
+        shown, loaded = (printable_sentence(m.name) for m in (run.model, explorer.model))
+        keys = keymap.keys_of(key, explorer.settings.keys)
+        facts = [f"This run is of {shown}, and {loaded} is loaded", unfinished(explorer)]
+        choices = [f"{keys[0]} loads {shown} and {does}"]
+        if or_on_loaded:
+            choices.append(f"enter {does} on {loaded}")
+        question = f"{'. '.join(filter(None, facts))}. {', '.join(choices)}, other keys go back."
 
-        question = printable_sentence(question)
-        ask_first(self.app, explorer, question, key, f"loads {printable(shown)} and {does}", load)
+        def act() -> None:
+            """Act on this run alone: the user may have gone elsewhere while the model loaded."""
+            if self.run is run and self.app.screen is self:
+                self._with_model_of(run, key, "", does, then, not or_on_loaded)
+
+        def answered(pressed: str | None) -> None:
+            if pressed in keys:
+                explorer.with_model_of(run, act)
+                self.redraw()
+            elif pressed == "enter" and or_on_loaded:
+                then()
+
+        self.app.push_screen(Ask(question), answered)
 
     def _run(
         self,
@@ -366,7 +400,8 @@ class MainScreen(PlacesScreen):
                 self.notify(PLAIN_AGAIN, markup=False)
             self.redraw()
 
-        self._with_model_of(self.run, key, slow_work(self.explorer), "runs the prompt", run)
+        lost, does = slow_work(self.explorer), "runs the prompt"
+        self._with_model_of(self.run, key, lost, does, run, of_these_values=False)
 
     def action_next_layer(self) -> None:
         self.explorer.step(self._take_count())
@@ -388,12 +423,17 @@ class MainScreen(PlacesScreen):
 
     def _open_session(self, file: SessionFile) -> None:
         """Put a kept session in the place of this one, which stays in its file."""
+        sessions = self.explorer.sessions
+        try:
+            run, file = sessions.open(file)
+        except DepthError as error:
+            self.notify(printable_sentence(str(error)), severity="error", markup=False)
+            return
         kept = file.session
-        run = self.explorer.sessions.open(file)
         self.measure = MEASURE_BY_NAME.get(kept.measure, self.measure)
         self._return_to = run, Cursor(kept.layer, kept.token)
-        self.explorer.show_run(run)
-        if self.explorer.sessions.is_copy:
+        opening.show_run(self, self.explorer, run, "sessions")
+        if sessions.is_copy:
             self.notify(OPEN_ELSEWHERE, severity="warning", markup=False)
         self.run_worker(self._read_runs(), group="kept runs", exclusive=True)
         self.redraw()
@@ -553,8 +593,8 @@ class MainScreen(PlacesScreen):
             opening.show_what_if(self, self.explorer, clean, skipped)
 
         lost = slow_work(self.explorer)
-        does = "goes where the first change ends that" if lost else "goes there"
-        self._with_model_of(clean, "what_if", lost, does, show)
+        does = "opens the what-if, whose first change ends that" if lost else "opens the what-if"
+        self._with_model_of(run, "what_if", lost, does, show)
 
     def action_generate(self) -> None:
         lost = lost_by_writing(self.explorer)
@@ -562,7 +602,7 @@ class MainScreen(PlacesScreen):
         def write() -> None:
             opening.show_generation(self, self.explorer)
 
-        self._with_model_of(self.run, "think", lost, "writes", write)
+        self._with_model_of(self.run, "think", lost, "writes", write, of_these_values=False)
 
     def action_export(self) -> None:
         run = self.run

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import ModelSpec, Skip
 from depthtui.data.session_files import SessionFile
+from depthtui.token_text import printable_sentence
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.model_list import check_model, models_on_disk
-from depthtui.tui.state.session import Run, RunState
+from depthtui.tui.state.session import Run
 from depthtui.tui.state.unfinished import lost_by_opening, unfinished
 
 if TYPE_CHECKING:
@@ -120,16 +121,25 @@ def choose_session(
     screen.app.push_screen(SessionPicker(explorer), chosen)
 
 
-def show_run(screen: LiveScreen, explorer: Explorer, run: Run) -> None:
-    """Put a run on the screen; one of a kept session is opened first."""
+def show_run(screen: LiveScreen, explorer: Explorer, run: Run, key: str = "session") -> None:
+    """Put a run on the screen; one that the cache has lost is computed, after a question.
 
-    def show() -> None:
-        explorer.show_run(run)
+    `key` is the id of the key that asked.
+    """
+    if explorer.show_run(run):
+        screen.redraw()
+        return
+
+    def compute() -> None:
+        explorer.compute_kept(run)
         screen.redraw()
 
-    is_kept = run.state is RunState.KEPT
-    lost = lost_by_opening(explorer, run) if is_kept else ""
-    ask_first(screen.app, explorer, lost, "session", "opens it", show)
+    lost, name = lost_by_opening(explorer, run), printable_sentence(run.model.name)
+    does = "computes it"
+    if explorer.spec != run.model.spec:
+        lost = ". ".join(filter(None, (f"Run {run.number} is not in the cache", lost)))
+        does = f"loads {name} and computes it"
+    ask_first(screen.app, explorer, lost, key, does, compute)
 
 
 def choose_partner(screen: LiveScreen, explorer: Explorer) -> None:

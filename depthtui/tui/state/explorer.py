@@ -80,8 +80,8 @@ class Host(Protocol):
     def show_toast(self, toast: Toast) -> None:
         """Show a toast."""
 
-    def keep_session(self) -> None:
-        """Write the session into its file."""
+    def keep_session(self) -> bool:
+        """Write the session into its file; False where that cannot be done."""
 
     def ask_for_trust(self, question: CodeQuestion) -> None:
         """Ask whether a model's own Python code may run; yes is `Explorer.trust`."""
@@ -277,20 +277,14 @@ class Explorer:
 
     def _recall(self, run: Run, model: ModelInfo) -> None:
         """Compute a run of a kept session that the cache no longer has."""
+        if run not in self.session.runs:
+            return
         self.session.recall(run, model)
         self._send(run)
 
     def with_model_of(self, run: Run, then: Callable[[], None]) -> None:
         """Do something with a run's model, which is loaded first where another one is."""
-
-        def loaded(model: ModelInfo) -> None:
-            if run.model == model:
-                then()
-            else:
-                words = f"{model.name} has other weights, dtype or device now than in this run."
-                self.host.show_toast(Toast(f"{words} r runs the prompt on it.", "warning"))
-
-        self._with_model(run.model.spec, loaded)
+        self._with_model(run.model.spec, lambda _: then())
 
     def begin_session(self, kept: Sequence[KeptRun]) -> list[Run]:
         """Put the runs of a kept session in the place of these; a live run is stopped."""
@@ -299,6 +293,9 @@ class Explorer:
             self.phase = Phase.READY
         self._expect_nothing()
         self._asked = None
+        if self.is_loading:
+            # The model that comes is for these runs to use, not for a run of its own.
+            self._once_loaded = lambda model: None
         return self.session.begin(kept)
 
     def _with_model(self, spec: ModelSpec, then: Callable[[ModelInfo], None]) -> None:
@@ -452,20 +449,24 @@ class Explorer:
             self._asked = record.prompt, wrapped
             self.load(cell.model)
 
-    def show_run(self, run: Run) -> None:
+    def show_run(self, run: Run) -> bool:
         """Put a run on the screen; its prompt is what `run` runs from now on.
 
-        A run of a kept session comes from the cache; its model computes it where it is not there.
+        False for a run of a kept session that the cache no longer has: see `compute_kept`.
         """
         if run.state is RunState.KEPT:
             self.open_run(run, self.sessions.result_of(run))
         if run.state is RunState.KEPT:
-            self._expect_nothing()
-            self._asked = run.prompt, run.settings.chat_template
-            self._with_model(run.model.spec, partial(self._recall, run))
-            return
+            return False
         self.session.select(run)
         self._asked = None
+        return True
+
+    def compute_kept(self, run: Run) -> None:
+        """Compute a run of a kept session with its model, which is loaded first."""
+        self._expect_nothing()
+        self._asked = run.prompt, run.settings.chat_template
+        self._with_model(run.model.spec, partial(self._recall, run))
 
     def open_run(self, run: Run, result: RunResult | None) -> None:
         """Give a run of a kept session its result; None where the cache no longer has it."""

@@ -82,7 +82,7 @@ class Run:
         problem: why it ended early, in words; may be empty.
         work: the metric that is being computed behind the layers, or None.
         kept: what there was before more was asked for, or None.
-        set_aside: metrics of other settings than now, by metric and settings.
+        set_aside: metrics of other settings than now and their cache keys, by metric and settings.
         remarks: what the user has noted on it.
         kept_run: the run as a session kept it, where it is of a kept session; or None.
         keys: cache keys of the parts of the result, as in `KeptRun`.
@@ -104,7 +104,7 @@ class Run:
     problem: str = ""
     work: Work | None = None
     kept: RunResult | None = None
-    set_aside: dict[tuple[object, ...], MetricResult] = field(default_factory=dict)
+    set_aside: dict[tuple[object, ...], tuple[MetricResult, str]] = field(default_factory=dict)
     remarks: Remarks = field(default_factory=Remarks)
     lens_left: TimeLeft | None = None
     kept_run: KeptRun | None = None
@@ -290,13 +290,16 @@ class Session:
         changed = depending_on(*settings)
         for metric in changed:
             if metric.name in measured:
-                aside[metric.name, *metric.variant(before)] = measured[metric.name]
+                value, key = measured[metric.name], run.keys.get(metric.name, "")
+                aside[metric.name, *metric.variant(before)] = value, key
         self._change(run, **settings)
         for metric in changed:
-            kept = aside.pop((metric.name, *metric.variant(run.settings)), None)
-            if kept is not None and run.result is not None:
+            back = aside.pop((metric.name, *metric.variant(run.settings)), None)
+            if back is not None and run.result is not None:
+                value, key = back
                 run.settings = replace(run.settings, metrics=(*run.settings.metrics, metric.name))
-                run.result.put(metric.name, kept)
+                run.keys = {**run.keys, metric.name: key}
+                run.result.put(metric.name, value)
                 run.result.settings = run.settings
 
     def _change(self, run: Run, **settings: Any) -> None:
@@ -304,6 +307,7 @@ class Session:
         changed = {metric.name for metric in depending_on(*settings)}
         metrics = tuple(name for name in run.settings.metrics if name not in changed)
         run.settings = replace(run.settings, metrics=metrics, **settings)
+        run.keys = without(run.keys, changed)
         if run.result is not None:
             run.result = replace(run.result, settings=run.settings)
             run.result.drop(changed)
@@ -338,7 +342,7 @@ class Session:
             case Halted(layer=layer):
                 run.state, run.halted_at = RunState.HALTED, layer
             case RunFinished(result=result, keys=keys):
-                run.keys = keys
+                run.keys = {**run.keys, **keys}
                 self._finish(run, result)
             case Failed(message=message):
                 self._end(run, RunState.FAILED, message)

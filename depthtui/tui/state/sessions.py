@@ -11,6 +11,7 @@ from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.session_files import SessionFile, SessionFolder, SessionWriter
 from depthtui.data.store import Store, open_store
+from depthtui.errors import DepthError
 from depthtui.prompts import prompt_title
 from depthtui.report.kept_runs import missing_words, read_run
 from depthtui.tui.state.session import Run, RunState
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from depthtui.tui.state.explorer import Explorer
 
 OPEN_ELSEWHERE = (
-    "This session is open in another window too: what you run here goes into a file of its own."
+    "Another window may have this session open: new runs of this one go into a file of their own."
 )
 
 _LONGEST_TITLE = 60
@@ -61,12 +62,11 @@ class Sessions:
         Raises:
             DepthError: another window has it open, or the folder cannot be written.
         """
-        if not self.is_own(file) or self._writer is None:
+        if not self.is_own(file):
             return self.folder.rename(file, title)
         self.title = title
-        renamed = SessionFile(file.path, replace(file.session, title=title))
-        self._writer.write(renamed.session)
-        return renamed
+        self._explorer.host.keep_session()
+        return self.folder.reread(file)
 
     def keep(self, layer: int, token: int, measure: str) -> None:
         """Write the session, with the cursor and the measure on the screen.
@@ -79,29 +79,37 @@ class Sessions:
         if not (self.is_on and self._is_worth_keeping):
             return
         session = self._as_kept(layer, token, measure)
-        if self._writer is None:
-            started = datetime.fromisoformat(session.runs[0].started)
-            self._writer = self.folder.create(session.title, started)
-        self._writer.write(session)
+        if self._writer is not None:
+            self._writer.write(session)
+            return
+        started = datetime.fromisoformat(session.runs[0].started)
+        self._writer = self.folder.create(session, started)
 
-    def open(self, file: SessionFile) -> Run:
+    def open(self, file: SessionFile) -> tuple[Run, SessionFile]:
         """Put a kept session in the place of this one, which stays in its file.
 
         Returns:
-            The run that was on the screen; the explorer shows it next.
+            The run that was on the screen, for the explorer to show, and the session as it is
+            on disk now.
+
+        Raises:
+            DepthError: this session cannot be kept, so that it stays open.
         """
-        self._explorer.host.keep_session()
+        if not self._explorer.host.keep_session():
+            raise DepthError("This session cannot be kept, so it stays open.", "Free some space.")
         self._leave()
         self._writer, self._is_continued = self.folder.open(file), True
-        self.offered, self.title = None, file.session.title
-        explorer, kept = self._explorer, file.session
+        file = self.folder.reread(file)
+        kept = file.session
+        self.offered, self.title = None, kept.title
+        explorer = self._explorer
         runs = explorer.begin_session(kept.runs)
         explorer.settings = replace(
             explorer.settings,
             kl_threshold=kept.kl_threshold,
             overlap_threshold=kept.overlap_threshold,
         )
-        return runs[kept.shown]
+        return runs[kept.shown], file
 
     @property
     def is_copy(self) -> bool:
@@ -153,6 +161,8 @@ class Sessions:
     @property
     def _is_worth_keeping(self) -> bool:
         runs = list(self._explorer.session.listed())
+        if self.is_copy:
+            return any(run.kept_run is None or run.remarks != run.kept_run.remarks for run in runs)
         is_more = len({run.model.spec for run in runs}) > 1 or any(
             run.remarks or not self._is_by_itself(run) for run in runs
         )

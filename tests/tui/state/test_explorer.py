@@ -58,8 +58,8 @@ class SilentHost:
     def show_toast(self, toast: Toast) -> None:
         pass
 
-    def keep_session(self) -> None:
-        """A session of a test is not kept."""
+    def keep_session(self) -> bool:
+        return True
 
     def keep_settings(self, changes: dict[str, Any]) -> None:
         pass

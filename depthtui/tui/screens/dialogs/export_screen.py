@@ -225,6 +225,6 @@ def open_export(
     session, missing = explorer.sessions.whole()
     count = "1 run" if len(session) == 1 else f"{len(session)} runs"
     if missing:
-        count += f"; {' and '.join(missing)}"
+        count = f"{len(session)} of {len(session) + len(missing)} runs; the files name the others"
     whole = exportable(f"the whole session ({count})", session, missing)
     ask_where(app, explorer, exportable(title, results), whole, extras=extras)
