@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.data.store import open_store
+from depthtui.data.store import make_key, open_store
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.settings import Settings
 from tests.builders.engines import replace_engine
@@ -38,20 +38,19 @@ def test_the_engine_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kee
     assert (tmp_path / "results").is_dir() == keeps
 
 
-@pytest.mark.parametrize(
-    ("limit", "left"), [(2500, ["2", "0"]), (1000, []), (10_000, ["2", "0", "1"])]
-)
+@pytest.mark.parametrize(("limit", "left"), [(2500, [2, 0]), (1000, []), (10_000, [2, 0, 1])])
 def test_the_limit_is_heeded_from_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, left: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, left: list[int]
 ) -> None:
     store = open_store(tmp_path, 1 << 20, pytest.fail)
-    for name in ("0", "1"):
-        store.put(name, b"x" * 1000, name, "result")
-    store.get("0")
-    store.put("2", b"x" * 1000, "2", "result")
+    keys = [make_key("result", number=number) for number in range(3)]
+    for key in keys[:2]:
+        store.put(key, b"x" * 1000, "a run", "result")
+    store.get(keys[0])
+    store.put(keys[2], b"x" * 1000, "a run", "result")
     replace_engine(monkeypatch, lambda spec: tiny_model(spec=spec))
     make_engine(
         Storage(tmp_path, tmp_path / "models", True, limit), lambda event: None, pytest.fail
     )
-    assert [entry.key for entry in store.entries()] == left
+    assert [entry.key for entry in store.entries()] == [keys[number] for number in left]
     assert len(list((tmp_path / "results").rglob("*.val"))) == len(left)
