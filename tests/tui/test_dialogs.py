@@ -713,7 +713,7 @@ async def test_an_export_that_fails_stays_open_and_says_why(tmp_path: Path) -> N
         it.app.screen.query_one("#folder", Input).value = str(tmp_path / "file" / "x")
         await it.until(lambda: f"into {tmp_path}/file/x" in it.screen_text())
         await it.press("f5")
-        await it.until(lambda: "cannot be written to" in " ".join(it.screen_text().split()))
+        await it.until(lambda: "cannot be written to" in " ".join(words_of(it)))
         for name in ("md", "json", "html", "safetensors", "svg"):
             it.app.screen.query_one(f"#{name}", Checkbox).value = False
         await it.press("f5")
