@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager, suppress
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 from depthtui.data.protocol import Progress
 from depthtui.errors import DepthError
-from depthtui.files import parse_json, read_whole, write_whole
+from depthtui.files import parse_json, read_whole, write_over
 
 _SMALL = 4 << 20
 """Bytes; a file that is no larger is read each time."""
@@ -29,6 +31,7 @@ _THREADS = min(8, os.cpu_count() or 1)
 _SETTLED = 2.0
 """Seconds within which a coarse clock may give two changes of a file the same time."""
 
+_HASH = re.compile(r"[0-9a-f]{64}")
 _LARGEST_LIST = 64 << 20
 _POLL_SECONDS = 0.1
 
@@ -51,7 +54,8 @@ def fingerprint(
 
     Args:
         files: the files, in any order.
-        kept: the JSON file with the hashes of large files; None to read each file.
+        kept: the JSON file with the hashes of large files; None to read each file. Another
+            program's file of that name stays as it is, and each file is read.
         report: called with bytes read and bytes to read; an exception ends the reading.
 
     Raises:
@@ -142,12 +146,20 @@ def _hash_piece(piece: tuple[Path, int]) -> bytes:
 
 
 def _read_known(kept: Path) -> dict[str, list[Any]]:
-    """The identity and hash of each file, by its path; empty where there is no such list."""
+    """The identity and hash of each file, by its path; empty where depthtui wrote no such list."""
     try:
         found = parse_json(read_whole(kept, _LARGEST_LIST))
-        return {path: entry for path, entry in found.items() if isinstance(entry[-1], str)}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return {}
+    is_ours = isinstance(found, dict) and all(starmap(_is_entry, found.items()))
+    return found if is_ours else {}
+
+
+def _is_entry(path: str, entry: object) -> bool:
+    """Whether this is a path with four integers and a hash."""
+    if not (isinstance(entry, list) and [type(item) for item in entry] == [int] * 4 + [str]):
+        return False
+    return path.startswith("/") and _HASH.fullmatch(entry[-1]) is not None
 
 
 def _keep(entries: Mapping[str, list[Any]], kept: Path) -> None:
@@ -157,4 +169,5 @@ def _keep(entries: Mapping[str, list[Any]], kept: Path) -> None:
         return
     there = {path: entry for path, entry in known.items() if os.path.exists(path)}
     with suppress(DepthError):
-        write_whole(kept, json.dumps({**there, **entries}).encode())
+        content = json.dumps({**there, **entries}).encode()
+        write_over(kept, content, lambda path: bool(_read_known(path)))
