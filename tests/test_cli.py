@@ -113,6 +113,19 @@ class TestRun:
         written.seek(0)
         assert written.read() == "wrote q\\xff/summary.json\n"
 
+    def test_a_summary_that_cannot_be_written_is_printed(
+        self, monkeypatch: pytest.MonkeyPatch, home: Path, capsys: Output
+    ) -> None:
+        def result(prompt: Prompt, model: ModelInfo, settings: RunSettings) -> RunResult:
+            (home / "out").touch()
+            return result_of(prompt, model, settings)
+
+        replace_engine(monkeypatch, describe, result)
+        assert cli.main(["run", "demo", "--prompt", "a b c", "--out", str(home / "out")]) == 1
+        out, err = capsys.readouterr()
+        assert "tiny, float32 on cpu" in out
+        assert "cannot be written to" in err
+
     def test_formats_are_chosen(self, engines: list[ScriptedEngine], home: Path) -> None:
         out = home / "out"
         arguments = ["--prompt", "one", "--out", str(out), "--format", "html, md,html"]

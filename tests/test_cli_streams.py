@@ -62,6 +62,43 @@ def test_remarks_that_cannot_be_written_end_no_run(tmp_path: Path) -> None:
     assert out.stat().st_size > 0
 
 
+SCRIPTED = """
+import sys
+import pytest
+from depthtui import cli
+from tests.builders.engines import replace_engine
+from tests.builders.models import tiny_model
+
+replace_engine(pytest.MonkeyPatch(), lambda spec: tiny_model(spec=spec))
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("sink", "errors"), [("full", "No space left on device"), ("a pipe without a reader", "")]
+)
+@pytest.mark.parametrize(("command", "name"), [("run", "summary"), ("generate", "generation")])
+def test_files_are_written_where_output_is_lost(
+    home: Path, command: str, name: str, sink: str, errors: str
+) -> None:
+    reading, pipe = os.pipe()
+    os.close(reading)
+    words = [command, "demo", "--prompt", "a b", "--prompt", "c", "--out", str(home / "out")]
+    with open("/dev/full" if sink == "full" else pipe, "wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPTED, *words],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    *_, last = done.stderr.splitlines()
+    assert (last == f"depthtui: write error: {errors}.") == bool(errors)
+    assert "error" not in done.stderr.removesuffix(f"{last}\n")
+    assert (home / "out" / f"{name}.json").stat().st_size > 0
+
+
 def test_a_file_opened_later_is_not_taken_for_a_closed_stream() -> None:
     code = (
         "from depthtui.cli.streams import open_streams; open_streams();"

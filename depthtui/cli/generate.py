@@ -21,6 +21,7 @@ from depthtui.cli.options import (
     prompt_options,
 )
 from depthtui.cli.output import INTERRUPTED, print_written, say
+from depthtui.cli.streams import work_without_output
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.trust import TrustedModels
 from depthtui.log import log_bug
@@ -93,6 +94,8 @@ def generate(
         storage=Storage.of(settings),
         trusted=trusted,
     )
+    if output.out is not None:
+        work_without_output()
     console = Console(highlight=False)
     written = []
     for text in generate_texts(job, console, notice=say, fail=fail, on_bug=log_bug):

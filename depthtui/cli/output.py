@@ -70,7 +70,7 @@ def report_runs(
     output: OutOptions,
     missing: Sequence[str] = (),
 ) -> None:
-    """Print the summary of some runs, and write it where that is asked for.
+    """Write the summary of some runs where that is asked for, and print it.
 
     Args:
         results: at least one run.
@@ -87,10 +87,15 @@ def report_runs(
 
     console = Console(highlight=False)
     pooling = settings.summary_settings()
-    console.print(rich_lines(run_document(group_runs(results), pooling, missing=missing)))
-    if output.out is not None:
-        report = run_report(results, pooling, palette=settings.palette, missing=missing)
-        print_written(report.write(output.out, output.formats or ["json"]), console)
+    written: list[Path] = []
+    try:
+        # Written first: whoever reads the summary may stop reading.
+        if output.out is not None:
+            report = run_report(results, pooling, palette=settings.palette, missing=missing)
+            written = report.write(output.out, output.formats or ["json"])
+    finally:
+        console.print(rich_lines(run_document(group_runs(results), pooling, missing=missing)))
+    print_written(written, console)
 
 
 def print_table(

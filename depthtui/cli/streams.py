@@ -16,16 +16,20 @@ class _Output(io.FileIO):
 
     Attributes:
         failure: the first error of a write.
+        ends_work: whether an error ends the work.
     """
 
     failure: OSError | None = None
+    ends_work = True
 
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except OSError as error:
             self.failure = self.failure or error
-            raise
+            if self.ends_work:
+                raise
+            return memoryview(data).nbytes
 
 
 class _Remarks(io.FileIO):
@@ -75,10 +79,23 @@ def _over(stream: Any, kind: type[io.FileIO]) -> io.TextIOWrapper:
     )
 
 
+def work_without_output() -> None:
+    """Go on where standard output is lost: the work has files to write, too."""
+    if (output := _output()) is not None:
+        output.ends_work = False
+
+
 def output_failure() -> OSError | None:
     """The error by which output was lost, if any was."""
+    output = _output()
+    return None if output is None else output.failure
+
+
+def _output() -> _Output | None:
+    """What is beneath standard output; None where a caller has put another in its place."""
     buffer = getattr(sys.stdout, "buffer", None)
-    return getattr(getattr(buffer, "raw", buffer), "failure", None)
+    raw = getattr(buffer, "raw", buffer)
+    return raw if isinstance(raw, _Output) else None
 
 
 def written_out(status: int) -> int:
