@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import platform
@@ -25,7 +26,8 @@ _SCRATCH = ".depthtui-"
 _MARK = "owner.json"
 _LARGEST_MARK = 1 << 12
 _ABANDONED_AFTER = 24 * 3600.0
-"""Seconds after which the folder of a process on another host counts as abandoned."""
+"""Seconds after which a folder counts as abandoned whose lock tells nothing: one of another host,
+or on a disk without locks."""
 
 _OPENED_BY_THE_SHELL = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 """Pipes such as `<(command)`: somebody writes into these."""
@@ -123,7 +125,8 @@ def _mode(path: Path) -> int:
 def scratch(beside: Path) -> Iterator[Path]:
     """A folder for this process alone, removed when the block ends.
 
-    A mark in it names the process. Marked folders of processes that have ended are removed too.
+    A mark in it names the host and is locked as long as the block runs. Marked folders of
+    processes that have ended are removed too.
 
     Args:
         beside: the folder to make it in.
@@ -134,9 +137,13 @@ def scratch(beside: Path) -> Iterator[Path]:
     _sweep(beside)
     folder = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=beside))
     try:
-        owner = {"made_by": "depthtui", "host": platform.node(), "pid": os.getpid()}
-        (folder / _MARK).write_text(json.dumps(owner), encoding="utf-8")
-        yield folder
+        owner = {"made_by": "depthtui", "host": platform.node()}
+        with open(folder / _MARK, "xb", opener=_private) as mark:
+            # Locked first: a mark without its content proves nothing.
+            _lock(mark)
+            mark.write(json.dumps(owner).encode())
+            mark.flush()
+            yield folder
     finally:
         _remove(folder)
 
@@ -168,24 +175,38 @@ def _sweep(beside: Path) -> None:
 
 def _is_abandoned(folder: Path) -> bool:
     """Whether this user's process made a folder, by the mark in it, and has ended."""
-    mark = folder / _MARK
     try:
         status = folder.lstat()
-        owner = parse_json(read_whole(mark, _LARGEST_MARK))
-        if not (
-            stat.S_ISDIR(status.st_mode)
-            and status.st_uid == os.getuid()
-            and owner.keys() == {"made_by", "host", "pid"}
-            and owner["made_by"] == "depthtui"
-        ):
-            return False
-        if owner["host"] != platform.node():
-            return time.time() - mark.lstat().st_mtime > _ABANDONED_AFTER
-        import psutil  # takes its time, and is needed after a crash alone
-
-        return not psutil.pid_exists(owner["pid"])
-    except (OSError, ValueError, AttributeError, TypeError, OverflowError):
+        with open_regular(folder / _MARK) as mark:
+            owner = parse_json(mark.read(_LARGEST_MARK))
+            is_ours = (
+                stat.S_ISDIR(status.st_mode)
+                and status.st_uid == os.getuid()
+                and owner.keys() == {"made_by", "host"}
+                and owner["made_by"] == "depthtui"
+            )
+            if not is_ours:
+                return False
+            if _lock(mark) and owner["host"] == platform.node():
+                return True
+            return time.time() - os.fstat(mark.fileno()).st_mtime > _ABANDONED_AFTER
+    except (OSError, ValueError, AttributeError):
         return False
+
+
+def _lock(mark: BinaryIO) -> bool:
+    """Lock a file until it is closed; False on a disk without locks.
+
+    Raises:
+        BlockingIOError: it is locked already.
+    """
+    try:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
 
 
 def _remove(folder: Path) -> None:

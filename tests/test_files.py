@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import platform
@@ -115,18 +117,21 @@ class TestOthersFiles:
             assert (stat.S_IMODE(one.stat().st_mode)) == 0o700
 
 
-def dead_process() -> int:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
 def put_scratch(path: Path, **owner: object) -> None:
     """A folder as a process leaves it that is killed at its work."""
     (path / "result").mkdir(parents=True)
     (path / "result" / "part").write_text("half")
-    mark = {"made_by": "depthtui", "host": platform.node(), "pid": dead_process()} | owner
+    mark = {"made_by": "depthtui", "host": platform.node()} | owner
     (path / "owner.json").write_text(json.dumps(mark))
+
+
+def refuse_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that knows no locks."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
 
 
 class TestAbandonedScratch:
@@ -144,16 +149,40 @@ class TestAbandonedScratch:
         write_whole(tmp_path / "file", b"")
         assert sorted(path.name for path in tmp_path.iterdir()) == [".depthtui-new", "file"]
 
-    @pytest.mark.parametrize(
-        "owner",
-        [
-            {"pid": os.getpid()},
-            {"pid": "1"},
-            {"pid": 1 << 80},
-            {"made_by": "another"},
-            {"more": "of this"},
-        ],
-    )
+    def test_one_that_is_killed_leaves_a_folder_that_is_removed(self, tmp_path: Path) -> None:
+        code = (
+            "import os, pathlib; from depthtui.files import scratch;"
+            f"used = scratch(pathlib.Path({str(tmp_path)!r})); used.__enter__();"
+            "os.kill(os.getpid(), 9)"
+        )
+        subprocess.run([sys.executable, "-c", code], check=False)
+        assert len(list(tmp_path.iterdir())) == 1
+        write_whole(tmp_path / "file", b"")
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+    @pytest.mark.parametrize("host", ["here", "another"])
+    def test_one_in_use_stays_wherever_and_whatever_its_age(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+    ) -> None:
+        with scratch(tmp_path) as used:
+            os.utime(used / "owner.json", (0, 0))
+            if host == "another":
+                monkeypatch.setattr(platform, "node", lambda: "another")
+            write_whole(tmp_path / "file", b"")
+            assert used.exists()
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+    def test_one_on_a_disk_without_locks_is_removed_after_a_day(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        refuse_locks(monkeypatch)
+        with scratch(tmp_path) as used:
+            put_scratch(tmp_path / ".depthtui-old")
+            os.utime(tmp_path / ".depthtui-old" / "owner.json", (0, 0))
+            write_whole(tmp_path / "file", b"")
+            assert sorted(tmp_path.iterdir()) == sorted([used, tmp_path / "file"])
+
+    @pytest.mark.parametrize("owner", [{"made_by": "another"}, {"more": "of this"}])
     def test_that_of_others_stays(self, tmp_path: Path, owner: dict[str, object]) -> None:
         put_scratch(tmp_path / ".depthtui-other", **owner)
         os.utime(tmp_path / ".depthtui-other", (0, 0))
