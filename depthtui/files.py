@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -126,7 +127,7 @@ def scratch(beside: Path) -> Iterator[Path]:
     """A folder for this process alone, removed when the block ends.
 
     A mark in it names the host and is locked as long as the block runs. Marked folders of
-    processes that have ended are removed too.
+    processes that have ended are removed too, at the first call for a folder.
 
     Args:
         beside: the folder to make it in.
@@ -134,7 +135,7 @@ def scratch(beside: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be made.
     """
-    _sweep(beside)
+    _remove_abandoned(beside)
     folder = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=beside))
     try:
         owner = {"made_by": "depthtui", "host": platform.node()}
@@ -165,7 +166,9 @@ def check_writable(folder: Path, hint: str = "Choose another folder.") -> None:
         raise DepthError(f"{folder} cannot be written to ({why(error)}).", hint) from None
 
 
-def _sweep(beside: Path) -> None:
+@cache
+def _remove_abandoned(beside: Path) -> None:
+    """Remove the scratch folders that ended processes left; once, as a folder may be large."""
     with os.scandir(beside) as entries:
         found = [Path(entry.path) for entry in entries if entry.name.startswith(_SCRATCH)]
     for folder in found:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from depthtui import files
 from depthtui.errors import DepthError
 from depthtui.files import (
     check_writable,
@@ -125,6 +126,12 @@ def put_scratch(path: Path, **owner: object) -> None:
     (path / "owner.json").write_text(json.dumps(mark))
 
 
+def write_in_a_new_process(path: Path) -> None:
+    """Write a file as a process does that has not looked through its folder yet."""
+    files._remove_abandoned.cache_clear()
+    write_whole(path, b"")
+
+
 def refuse_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that knows no locks."""
 
@@ -139,14 +146,14 @@ class TestAbandonedScratch:
 
     def test_that_of_a_dead_process_is_removed(self, tmp_path: Path) -> None:
         put_scratch(tmp_path / ".depthtui-abcd1234")
-        write_whole(tmp_path / "file", b"")
+        write_in_a_new_process(tmp_path / "file")
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
     def test_that_of_another_host_is_removed_after_a_day(self, tmp_path: Path) -> None:
         put_scratch(tmp_path / ".depthtui-old", host="another")
         put_scratch(tmp_path / ".depthtui-new", host="another")
         os.utime(tmp_path / ".depthtui-old" / "owner.json", (0, 0))
-        write_whole(tmp_path / "file", b"")
+        write_in_a_new_process(tmp_path / "file")
         assert sorted(path.name for path in tmp_path.iterdir()) == [".depthtui-new", "file"]
 
     def test_one_that_is_killed_leaves_a_folder_that_is_removed(self, tmp_path: Path) -> None:
@@ -157,7 +164,7 @@ class TestAbandonedScratch:
         )
         subprocess.run([sys.executable, "-c", code], check=False)
         assert len(list(tmp_path.iterdir())) == 1
-        write_whole(tmp_path / "file", b"")
+        write_in_a_new_process(tmp_path / "file")
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
     @pytest.mark.parametrize("host", ["here", "another"])
@@ -168,7 +175,7 @@ class TestAbandonedScratch:
             os.utime(used / "owner.json", (0, 0))
             if host == "another":
                 monkeypatch.setattr(platform, "node", lambda: "another")
-            write_whole(tmp_path / "file", b"")
+            write_in_a_new_process(tmp_path / "file")
             assert used.exists()
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -179,14 +186,14 @@ class TestAbandonedScratch:
         with scratch(tmp_path) as used:
             put_scratch(tmp_path / ".depthtui-old")
             os.utime(tmp_path / ".depthtui-old" / "owner.json", (0, 0))
-            write_whole(tmp_path / "file", b"")
+            write_in_a_new_process(tmp_path / "file")
             assert sorted(tmp_path.iterdir()) == sorted([used, tmp_path / "file"])
 
     @pytest.mark.parametrize("owner", [{"made_by": "another"}, {"more": "of this"}])
     def test_that_of_others_stays(self, tmp_path: Path, owner: dict[str, object]) -> None:
         put_scratch(tmp_path / ".depthtui-other", **owner)
         os.utime(tmp_path / ".depthtui-other", (0, 0))
-        write_whole(tmp_path / "file", b"")
+        write_in_a_new_process(tmp_path / "file")
         assert (tmp_path / ".depthtui-other" / "result" / "part").read_text() == "half"
 
     @pytest.mark.parametrize("kind", ODD_FILES)
@@ -195,7 +202,7 @@ class TestAbandonedScratch:
     ) -> None:
         put_scratch(tmp_path / ".depthtui-odd")
         put_odd_file(tmp_path / ".depthtui-odd" / "owner.json", kind)
-        write_whole(tmp_path / "file", b"")
+        write_in_a_new_process(tmp_path / "file")
         assert (tmp_path / ".depthtui-odd" / "result" / "part").exists()
 
     def test_without_a_mark_it_stays_whatever_its_age(self, tmp_path: Path) -> None:
@@ -204,16 +211,32 @@ class TestAbandonedScratch:
             (tmp_path / name / "thesis.txt").write_text("mine")
             os.utime(tmp_path / name / "thesis.txt", (0, 0))
             os.utime(tmp_path / name, (0, 0))
-        write_whole(tmp_path / "file", b"")
+        write_in_a_new_process(tmp_path / "file")
         assert len(list(tmp_path.glob("*/thesis.txt"))) == 3
 
     def test_a_link_to_one_leads_to_no_removal(self, tmp_path: Path) -> None:
         put_scratch(tmp_path / "kept")
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / ".depthtui-link").symlink_to(tmp_path / "kept")
-        write_whole(tmp_path / "out" / "file", b"")
+        write_in_a_new_process(tmp_path / "out" / "file")
         assert (tmp_path / "kept" / "result" / "part").exists()
         assert (tmp_path / "out" / ".depthtui-link").is_symlink()
+
+    def test_a_folder_is_looked_through_once_in_a_process(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It may have thousands of files, and a sweep writes each of them there."""
+        looked: list[Path] = []
+        scandir = os.scandir
+
+        def note(path: Path) -> object:
+            looked.append(path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", note)
+        for name in "abc":
+            write_whole(tmp_path / "new" / name, b"")
+        assert looked == [tmp_path / "new"]
 
 
 class TestWritable:
