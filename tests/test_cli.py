@@ -493,7 +493,7 @@ class TestRun:
         out, err = capsys.readouterr()
         assert "cosine" in out, "what was computed is shown all the same"
         assert "wrote" not in out
-        assert "summary.json could not be written (File exists)" in err
+        assert "summary.json is no report of depthtui" in err
         assert path.read_text() == "mine"
 
     def test_a_cache_that_cannot_be_used_is_no_failure(

@@ -68,6 +68,18 @@ class Format:
             return False
         return not path.is_symlink() and re.match(self.begins, beginning, re.DOTALL) is not None
 
+    def check_place(self, path: Path) -> None:
+        """See that a file can be written without replacing another than an earlier report.
+
+        Raises:
+            DepthError: another file is there.
+        """
+        if os.path.lexists(path) and not self.is_report(path):
+            raise DepthError(
+                f"{path} is no report of depthtui, and was left as it is.",
+                "Move it away, or choose another folder.",
+            )
+
 
 FORMATS = {
     format_.name: format_
@@ -119,28 +131,20 @@ def format_help(subject: Subject) -> str:
     return f"{', '.join(others)} or {last}"
 
 
-def check_folder(
-    folder: Path, subject: Subject, formats: Iterable[str] | None = None, name: str = ""
-) -> None:
+def check_folder(folder: Path, subject: Subject, formats: Iterable[str] | None = None) -> None:
     """See that a report can be written, and would replace earlier reports alone.
 
     Args:
         folder: where it is to be written; it need not be there.
         subject: what it is about.
         formats: their names; None for all.
-        name: of the files, without their endings; empty for the subject's own.
 
     Raises:
         DepthError: the folder cannot be written, or another file has the name of one.
     """
     check_writable(folder)
     for format_ in format_titles(subject) if formats is None else formats:
-        path = folder / f"{name or FILE_NAMES[subject]}.{format_}"
-        if os.path.lexists(path) and not FORMATS[format_].is_report(path):
-            raise DepthError(
-                f"{path} is no report of depthtui, and was left as it is.",
-                "Move it away, or choose another folder.",
-            )
+        FORMATS[format_].check_place(folder / f"{FILE_NAMES[subject]}.{format_}")
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,7 @@ class Report:
     def write(
         self, folder: Path, formats: Iterable[str] | None = None, name: str = ""
     ) -> list[Path]:
-        """Write files; of those that are there, only reports are replaced.
+        """Write files, all or none; of those that are there, only reports are replaced.
 
         Args:
             folder: made where missing.
@@ -179,15 +183,16 @@ class Report:
         Raises:
             DepthError: the folder cannot be written, or another file has the name of one.
         """
-        chosen = list(format_titles(self.subject) if formats is None else formats)
-        check_folder(folder, self.subject, chosen, name)
-        return [
-            write_over(
-                folder / f"{name or FILE_NAMES[self.subject]}{part}.{format_}",
-                content,
-                FORMATS[format_].is_report,
-                "Move that file away, or choose another folder.",
-            )
-            for format_ in chosen
+        check_writable(folder)
+        stem = name or FILE_NAMES[self.subject]
+        files = [
+            (FORMATS[format_], folder / f"{stem}{part}.{format_}", content)
+            for format_ in (format_titles(self.subject) if formats is None else formats)
             for part, content in self.files(format_).items()
+        ]
+        for format_, path, _ in files:
+            format_.check_place(path)
+        hint = "Move that file away, or choose another folder."
+        return [
+            write_over(path, content, format_.is_report, hint) for format_, path, content in files
         ]

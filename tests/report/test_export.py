@@ -98,12 +98,15 @@ def test_a_link_is_not_replaced_even_to_a_report(tmp_path: Path) -> None:
     assert len(json.loads(written.read_text())["prompts"]) == 1
 
 
-def test_a_file_of_others_under_the_name_of_one_of_several_models_stays(tmp_path: Path) -> None:
-    (tmp_path / "summary-a.json").write_text("mine")
+def test_a_file_of_others_where_one_of_several_models_would_be_stays_alone(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "summary-b.json").write_text("mine")
     runs = [run(name="a"), run(name="b")]
-    with pytest.raises(DepthError, match=r"summary-a.json could not be written"):
-        run_report(runs, SETTINGS).write(tmp_path, ["json"])
-    assert (tmp_path / "summary-a.json").read_text() == "mine"
+    with pytest.raises(DepthError, match=r"summary-b.json is no report of depthtui"):
+        run_report(runs, SETTINGS).write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["summary-b.json"]
+    assert (tmp_path / "summary-b.json").read_text() == "mine"
 
 
 def test_nothing_is_no_export(tmp_path: Path) -> None:

@@ -701,8 +701,9 @@ async def test_an_export_replaces_no_file_of_others(tmp_path: Path, ending: str)
         it.app.screen.query_one("#file-name", Input).value = "mine"
         await it.until(lambda: f"into {path.parent}" in it.screen_text())
         await it.press("f5")
-        words = {"md": "no report", "svg": "exists)"}[ending]
-        await it.until(lambda: words in it.screen_text())
+        words = {"md": "is no report", "svg": "There is something in"}[ending]
+        await it.until(lambda: words in " ".join(words_of(it)))
+        assert list(path.parent.iterdir()) == [path]
         assert path.read_text() == "mine"
 
 

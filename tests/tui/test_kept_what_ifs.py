@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from textual.widgets import Checkbox, Input
+from textual.widgets import Checkbox, Input, Static
 
 from depthtui.data.protocol import ModelLoaded, StartRun, WriteModel
 from depthtui.data.run_settings import Skip
@@ -147,6 +147,23 @@ async def test_the_model_that_is_left_is_exported(tmp_path: Path) -> None:
         it.engine.advance()
         await it.until(lambda: it.app.explorer.can_run)
         assert "20 layers, 1,000 parameters in" in it.toasts()[-1]
+
+
+@pytest.mark.parametrize("taken", ["mine.yml", "mine-model"])
+async def test_an_export_whose_name_is_taken_writes_nothing(tmp_path: Path, taken: str) -> None:
+    folder = tmp_path / "exports"
+    (folder / taken).mkdir(parents=True)
+    async with explore(tmp_path) as it:
+        await without_the_last_ten(it)
+        await it.press("e")
+        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+        it.app.screen.query_one("#file-name", Input).value = "mine"
+        it.app.screen.query_one("#model", Checkbox).value = True
+        note = it.app.screen.query_one("#note", Static)
+        await it.press("f5")
+        await it.until(lambda: f"There is something in {folder / taken}" in str(note.content))
+        assert [path.name for path in folder.iterdir()] == [taken]
+        assert not it.engine.sent(WriteModel)
 
 
 async def test_a_model_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:

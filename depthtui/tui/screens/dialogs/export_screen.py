@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -54,15 +55,17 @@ class Extra:
     Attributes:
         name: of its box in the dialog.
         title: what it is called there.
-        write: writes it into a folder under a name, and returns what there is to say of it. It
-            may raise a `DepthError`.
+        ending: what follows the export's name in its own.
+        write: writes it where nothing is yet, and returns what there is to say of it. It may
+            raise a `DepthError`.
         chosen: whether it is written unless the user says otherwise.
         problem: why it cannot be had, or empty.
     """
 
     name: str
     title: str
-    write: Callable[[Path, str], str]
+    ending: str
+    write: Callable[[Path], str]
     chosen: bool = False
     problem: str = ""
 
@@ -150,14 +153,17 @@ class ExportScreen(Dialog[Exported]):
     def action_write(self) -> None:
         """Write the files and close."""
         name = Path(self.query_one("#file-name", Input).value.strip()).name or "depth"
-        chosen = [name for name in self._formats if self.query_one(f"#{name}", Checkbox).value]
+        chosen = list(filter(self._is_chosen, self._formats))
+        extras = [extra for extra in self._extras if self._is_chosen(extra.name)]
         try:
             folder = self._target()
+            # Every name is checked before the first file is written; the report checks its own.
+            new = [extra.ending for extra in extras] + [".svg"] * ("svg" in chosen)
+            for ending in new:
+                _check_nothing_is_there(folder / f"{name}{ending}")
             files = self._write(folder, name, chosen)
             written = [path.name for path in files]
-            for extra in self._extras:
-                if self.query_one(f"#{extra.name}", Checkbox).value:
-                    written.append(extra.write(folder, name))
+            written += [extra.write(folder / f"{name}{extra.ending}") for extra in extras]
         except (DepthError, OSError, RuntimeError) as error:
             self.note(str(error), WRONG)
             return
@@ -171,6 +177,9 @@ class ExportScreen(Dialog[Exported]):
         )
         self.dismiss(Exported(folder, files))
 
+    def _is_chosen(self, name: str) -> bool:
+        return self.query_one(f"#{name}", Checkbox).value
+
     def _write(self, folder: Path, name: str, chosen: Sequence[str]) -> list[Path]:
         formats = [ending for ending in chosen if ending not in SVG]
         choice = self._choices[self.query_one("#what", RadioSet).pressed_index]
@@ -179,6 +188,11 @@ class ExportScreen(Dialog[Exported]):
             svg = self._screenshot.encode("utf-8", "replace")
             written.append(write_new(folder / f"{name}.svg", svg))
         return written
+
+
+def _check_nothing_is_there(path: Path) -> None:
+    if os.path.lexists(path):
+        raise DepthError(f"There is something in {path} already.", "Choose another name.")
 
 
 def ask_where(

@@ -17,23 +17,21 @@ def pruned_model(explorer: Explorer, what_if: WhatIf) -> tuple[Extra, ...]:
     stack, model = what_if.stack, what_if.clean.model
     kept = [layer for layer, off in enumerate(stack.off) if off != SUBLAYERS]
 
-    def write_recipe(folder: Path, name: str) -> str:
+    def write_recipe(path: Path) -> str:
         from depthtui.models.recipe import mergekit_recipe
 
         content = mergekit_recipe(model, models_dir(explorer.cache_dir), kept)
-        return write_new(folder / f"{name}.yml", content).name
+        return write_new(path, content).name
 
-    def write_model(folder: Path, name: str) -> str:
-        target = folder / f"{name}-model"
+    def write_model(target: Path) -> str:
         if not explorer.can_run or explorer.model != model:
             raise DepthError("The model is written once it is loaded and nothing else goes on.")
-        if target.exists():
-            raise DepthError(f"There is something in {target} already.", "Choose another name.")
         explorer.write_model(sorted(stack.skipped_layers), target)
         return f"{target.name}/ (being written)"
 
     problem = stack.why_no_model
+    recipe, rest = "mergekit recipe, YAML", "the model that is left, safetensors"
     return (
-        Extra("yml", "mergekit recipe, YAML", write_recipe, chosen=True, problem=problem),
-        Extra("model", "the model that is left, safetensors", write_model, problem=problem),
+        Extra("yml", recipe, ".yml", write_recipe, chosen=True, problem=problem),
+        Extra("model", rest, "-model", write_model, problem=problem),
     )
