@@ -77,6 +77,11 @@ def fingerprint(
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
 
+def reading(done: int, total: int) -> Progress:
+    """How far the reading is, in bytes."""
+    return Progress("Taking the fingerprint", done, total, "B")
+
+
 @contextmanager
 def fingerprint_beside(
     files: Iterable[Path], kept: Path
@@ -98,7 +103,7 @@ def fingerprint_beside(
 
         def wait(progress: Callable[[Progress], None]) -> str:
             while True:
-                progress(Progress("Taking the fingerprint", *bytes_read, "B"))
+                progress(reading(*bytes_read))
                 with suppress(NotYet):
                     return taken.result(_POLL_SECONDS)
 

@@ -25,7 +25,7 @@ from depthtui.models.catalog import ModelSource, check_weights_are_safe, resolve
 from depthtui.models.checked_config import needs_code, read_checked_config
 from depthtui.models.demo import ensure_demo
 from depthtui.models.devices import DTYPES, device_named, dtype_name, dtype_named, execution_device
-from depthtui.models.fingerprints import fingerprint_beside
+from depthtui.models.fingerprints import fingerprint_beside, reading
 from depthtui.models.integrity import (
     check_files_are_ordinary,
     check_safetensors,
@@ -157,11 +157,7 @@ def local_folder(
 
 def _converted(gguf: Path, models_dir: Path, progress: Report) -> Path:
     """The model store's copy of a GGUF file, converted where it is not there yet."""
-
-    def report(done: int, total: int) -> None:
-        progress(Progress("Taking the fingerprint", done, total, "B"))
-
-    folder = converted_folder(gguf, models_dir, report)
+    folder = converted_folder(gguf, models_dir, lambda done, total: progress(reading(done, total)))
     if is_whole(folder):
         return folder
     progress(Progress("Starting the conversion", 0, 0, "steps"))

@@ -119,6 +119,8 @@ class SweepService:
 
     def emit(self, event: Event) -> None:
         """Pass on what the engine says, and how far it is."""
+        if self._state is None:
+            self._checkpoint()  # weights are read; later on the engine stops by itself
         if isinstance(event, protocol.Notice | protocol.Memory):
             self._send(event)
         step = self._engine_progress.step(event)

@@ -113,7 +113,9 @@ class _Sweep:
         """Find what is there without loading the model."""
         # In a new folder there is nothing to compare it with, and it may read all weights once.
         is_new = not os.path.exists(self._state.folder.path)
-        fingerprint = None if is_new else fingerprint_on_disk(model, self._models_dir)
+        fingerprint = (
+            None if is_new else fingerprint_on_disk(model, self._models_dir, self._watcher.emit)
+        )
         if not self._state.look(model, self._counts(model, fingerprint), fingerprint):
             return
         try:

@@ -31,7 +31,7 @@ from depthtui.sweep.saved import (
     saved_sweeps,
 )
 from tests.builders.engines import ScriptedEngine, sweep_events
-from tests.sweep.sweeps import count_prompts, make_plan, sweep
+from tests.sweep.sweeps import count_prompts, make_plan, put_model, sweep
 
 PLAN = make_plan(("alpha", "beta"), ("addition:1-2",))
 
@@ -94,6 +94,15 @@ def test_a_sweep_is_stopped_between_prompts_and_while_it_loads(tmp_path: Path) -
         assert isinstance(events[-1], SweepFinished)
         assert events[-1].stopped
         assert not engine.runs
+
+
+def test_a_sweep_is_stopped_while_it_reads_weights(tmp_path: Path) -> None:
+    plan = make_plan((put_model(tmp_path / "model"),))
+    engine, control, events = ScriptedEngine(), Control(), []
+    control.stop()
+    SweepService(started(tmp_path, plan), engine, control, events.append, tmp_path).serve()
+    assert events[-1].stopped
+    assert engine.loads == []
 
 
 def test_the_model_that_is_loaded_is_not_loaded_again(tmp_path: Path) -> None:

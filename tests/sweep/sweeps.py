@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from depthtui.data.protocol import Event
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.sweep.folder import SweepFolder
 from depthtui.sweep.plan import Drawing, SweepPlan, check_plan, parse_task
@@ -22,8 +23,10 @@ class QuietWatcher:
     def __init__(self) -> None:
         self.waiting = -1
         self.ended = 0
+        self.events: list[Event] = []
 
-    def emit(self, event: Any) -> None: ...
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
 
     def sweep_begins(self, state: SweepState) -> None:
         self.waiting = len(state.waiting)
@@ -58,6 +61,14 @@ def make_plan(
             SummarySettings(),
         )
     )
+
+
+def put_model(folder: Path) -> str:
+    """A folder that passes for a model as long as nobody loads it; returns its name."""
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(bytes(1000))
+    return str(folder)
 
 
 def count_prompts(plan: SweepPlan, examples: int = EXAMPLES) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from depthtui.data.model import ModelInfo
+from depthtui.data.protocol import Progress
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.errors import DepthError
@@ -30,7 +31,15 @@ from depthtui.sweep.summary import summarise_sweep
 from tests.builders.engines import ScriptedEngine
 from tests.builders.results import full_result, tokens_of
 from tests.odd_files import ODD_FILES, put_odd_file
-from tests.sweep.sweeps import EXAMPLES, QuietWatcher, contents, count_prompts, make_plan, sweep
+from tests.sweep.sweeps import (
+    EXAMPLES,
+    QuietWatcher,
+    contents,
+    count_prompts,
+    make_plan,
+    put_model,
+    sweep,
+)
 
 
 def test_every_model_runs_every_prompt_and_is_loaded_once(tmp_path: Path) -> None:
@@ -62,11 +71,20 @@ def test_a_new_sweep_reads_no_weights_before_it_loads_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(run_module, "fingerprint_on_disk", lambda spec, _: asked.append(spec.name))
+    monkeypatch.setattr(run_module, "fingerprint_on_disk", lambda spec, *_: asked.append(spec.name))
     sweep(make_plan(), tmp_path / "new")
     assert not asked
     sweep(make_plan(), tmp_path / "new")
     assert asked == ["alpha", "beta"]
+
+
+def test_a_resumed_sweep_reports_how_much_of_the_weights_is_read(tmp_path: Path) -> None:
+    plan, watcher = make_plan((put_model(tmp_path / "model"),)), QuietWatcher()
+    sweep(plan, tmp_path / "swept")
+    sweep(plan, tmp_path / "swept", watcher=watcher)
+    assert watcher.events == [
+        Progress("Taking the fingerprint", done, 1002, "B") for done in (2, 1002)
+    ]
 
 
 def test_a_larger_plan_runs_what_is_new(tmp_path: Path) -> None:
@@ -376,7 +394,7 @@ def test_changed_weights_are_told_and_computed_again(
     engine, told = ScriptedEngine(), []
     engine.fingerprint = "e" * 16
     on_disk = {"alpha": "e" * 16, "beta": "f" * 16}
-    monkeypatch.setattr(run_module, "fingerprint_on_disk", lambda spec, _: on_disk[spec.name])
+    monkeypatch.setattr(run_module, "fingerprint_on_disk", lambda spec, *_: on_disk[spec.name])
     outcome = sweep(make_plan(), tmp_path, engine, told)
     assert engine.loads == ["alpha"]
     assert len(engine.runs) == 9
