@@ -341,26 +341,28 @@ def test_wrong_options_of_the_explorer_are_told_at_once(options: list[str]) -> N
 def test_a_page_runs_nothing_of_the_folder_that_it_is_served_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commands: list[str] = []
+    commands: list[list[str]] = []
 
     class Server:
         address = ""
 
-        def __init__(self, command: str, *_: object) -> None:
+        def __init__(self, command: list[str], *_: object) -> None:
             commands.append(command)
 
         def serve(self) -> None: ...
 
-    monkeypatch.setattr("depthtui.cli.web_server.TokenServer", Server)
+    monkeypatch.setattr(web_server, "WebServer", Server)
     mark = tmp_path / "mark"
     for name in ("depthtui", "click"):
         (tmp_path / f"{name}.py").write_text(f"open({str(mark)!r}, 'w')")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
-    assert main(["serve", "--port", "0", "--device", "cpu"]) is not None
-    said = subprocess.check_output(f"{commands[0]} --version", shell=True, text=True)
+    assert main(["serve", "--port", "0", "--device", "cpu"]) == 0
+    (command,) = commands
+    assert command[-2:] == ["--device", "cpu"]
+    answer = subprocess.check_output([*command, "--version"], text=True)
     assert not mark.exists()
-    assert said.startswith("depthtui ")
+    assert answer.startswith("depthtui ")
 
 
 def test_a_port_that_is_taken_is_told(capsys: Output) -> None:
