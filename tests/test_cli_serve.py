@@ -286,7 +286,7 @@ async def test_only_so_many_explorers_are_open_at_once(
             assert response.status == 503
 
 
-def test_an_explorer_ends_with_its_input(tmp_path: Path) -> None:
+def test_an_explorer_ends_with_its_input_alone(tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text("welcome = false\n")
     variables = {
         "TEXTUAL_DRIVER": "depthtui.tui.web_driver:PageDriver",
@@ -302,10 +302,25 @@ def test_an_explorer_ends_with_its_input(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as explorer:
+        assert explorer.stdin is not None
         assert explorer.stdout is not None
         assert explorer.stdout.readline() == b"__GANGLION__\n"
+        read_until(explorer.stdout, b"Verdict")
+        # A key beyond Unicode ends nothing: the next one opens the help.
+        explorer.stdin.write(packet_of('["stdin", "\\u001b[1114112u?"]'))
+        explorer.stdin.flush()
+        read_until(explorer.stdout, b"Keys that work here")
         _, errors = explorer.communicate(timeout=PATIENCE)
     assert (explorer.returncode, errors) == (128 + signal.SIGHUP, b"")
+
+
+def read_until(output: IO[bytes], text: bytes) -> None:
+    """Read what an explorer draws until it has drawn a text."""
+    drawn = b""
+    while text not in drawn:
+        data = os.read(output.fileno(), 65536)
+        assert data, "the explorer has ended"
+        drawn += data
 
 
 # The command --------------------------------------------------------------

@@ -12,6 +12,7 @@ import codecs
 from textual._ansi_sequences import SYNC_END, SYNC_START
 from textual.drivers import linux_driver
 
+from depthtui.tui.input_parser import TolerantParser
 from depthtui.tui.messages import HangUp
 
 
@@ -32,8 +33,9 @@ def _lossy_decoder(encoding: str) -> type[codecs.IncrementalDecoder]:
     return Lossy
 
 
-# The driver's input loop makes its decoder by this name and offers no other way in.
+# The driver's input loop makes them by these names and offers no other way in.
 linux_driver.getincrementaldecoder = _lossy_decoder  # type: ignore[assignment, attr-defined]
+linux_driver.XTermParser = TolerantParser  # type: ignore[attr-defined]
 
 
 class TolerantDriver(linux_driver.LinuxDriver):
@@ -52,15 +54,10 @@ class TolerantDriver(linux_driver.LinuxDriver):
             self._frame = ""
 
     def run_input_thread(self) -> None:
-        while not self.exit_event.is_set():
-            try:
-                super().run_input_thread()
-            except OSError:
-                self.send_message(HangUp())
-                return
-            except (ValueError, OverflowError):
-                # A sequence that means nothing, such as a key beyond Unicode, ends the parser.
-                continue
+        try:
+            super().run_input_thread()
+        except OSError:
+            self.send_message(HangUp())
 
     def _sigcont_application(self, *_: object) -> None:
         """Take the terminal back, unless it was never given away: SIGSTOP gives no notice.

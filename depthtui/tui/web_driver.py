@@ -7,13 +7,17 @@ from contextlib import suppress
 from typing import Any
 
 from textual.app import App
-from textual.drivers.web_driver import WebDriver
+from textual.drivers import web_driver
 
+from depthtui.tui.input_parser import TolerantParser
 from depthtui.tui.messages import HangUp
 from depthtui.tui.signals import end_for_certain
 
+# The driver's input loop makes its parser by this name, and ends with the parser.
+web_driver.XTermParser = TolerantParser  # type: ignore[attr-defined]
 
-class PageDriver(WebDriver):
+
+class PageDriver(web_driver.WebDriver):
     """Draws through standard output, and ends the app at the end of standard input."""
 
     def __init__(self, app: App[Any], **options: Any) -> None:

@@ -1,0 +1,29 @@
+"""A parser of what a terminal sends, which goes on after a sequence that means nothing.
+
+Textual's parser ends at the first one: a key beyond Unicode, a mouse in a window of no size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from textual._xterm_parser import XTermParser
+from textual.events import Key
+from textual.keys import Keys
+from textual.message import Message
+
+
+class TolerantParser(XTermParser):
+    """Ignores sequences that mean nothing; keys before and after them count."""
+
+    def _sequence_to_key_events(self, sequence: str, alt: bool = False) -> Iterable[Key]:
+        try:
+            return list(super()._sequence_to_key_events(sequence, alt))
+        except (ValueError, OverflowError):
+            return [Key(Keys.Ignore, sequence)]
+
+    def parse_mouse_code(self, code: str) -> Message | None:
+        try:
+            return super().parse_mouse_code(code)
+        except ZeroDivisionError:
+            return None
