@@ -363,6 +363,8 @@ class DepthApp(App[int]):
     def _engine_said(self, message: EngineEvent) -> None:
         from depthtui.data.protocol import Progress, RunFinished
 
+        if message.engine.killed:
+            return
         self.explorer.handle(message.event)
         if self.main is not None and isinstance(message.event, Progress):
             self.main.advance(message.event)
@@ -372,6 +374,8 @@ class DepthApp(App[int]):
 
     @on(EngineDied)
     def _engine_died(self, message: EngineDied) -> None:
+        if message.engine.killed:
+            return
         self.explorer.engine_died(message.death)
         self._changed()
 

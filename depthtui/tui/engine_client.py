@@ -36,15 +36,18 @@ class EngineClient:
         log: a new file for whatever the child and its native libraries print; it goes with the
             child, unless that crashed.
         module: the module to run; it receives a file descriptor as its argument.
+
+    Attributes:
+        killed: whether `kill` ended it.
     """
 
     def __init__(self, log: Path, module: str = "depthtui.service.worker") -> None:
         self.log = log
+        self.killed = False
         self._module = module
         self._process: subprocess.Popen[bytes] | None = None
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._post: Post = lambda message: None
-        self._dismissed = False
 
     @property
     def pid(self) -> int:
@@ -72,7 +75,7 @@ class EngineClient:
         self._commands.put(command)
 
     def kill(self) -> None:
-        self._dismissed = True
+        self.killed = True
         self._commands.put(None)
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -85,10 +88,10 @@ class EngineClient:
         try:
             while True:
                 event = decode(connection.recv_bytes())
-                self._post_unless_dismissed(EngineEvent(event))
+                self._post_unless_killed(EngineEvent(self, event))
         except (EOFError, OSError, CodecError):
             self._commands.put(None)
-            self._post_unless_dismissed(self._death())
+            self._post_unless_killed(EngineDied(self, self._death()))
 
     def _write(self, connection: Connection) -> None:
         from depthtui.data.codec import encode
@@ -97,11 +100,11 @@ class EngineClient:
             while (command := self._commands.get()) is not None:
                 connection.send_bytes(encode(command))
 
-    def _post_unless_dismissed(self, message: Message) -> None:
-        if not self._dismissed:
+    def _post_unless_killed(self, message: Message) -> None:
+        if not self.killed:
             self._post(message)
 
-    def _death(self) -> EngineDied:
+    def _death(self) -> EngineDeath:
         """Reap the child; one that lingers after closing its pipe is no use any more."""
         assert self._process is not None
         try:
@@ -113,6 +116,6 @@ class EngineClient:
             code, tells = self._process.wait(), True
         words = last_line(self.log)
         if words and tells:
-            return EngineDied(EngineDeath(code, words, str(keep(self.log))))
+            return EngineDeath(code, words, str(keep(self.log)))
         remove(self.log)
-        return EngineDied(EngineDeath(code, words))
+        return EngineDeath(code, words)

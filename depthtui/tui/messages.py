@@ -8,22 +8,30 @@ from textual.message import Message
 
 if TYPE_CHECKING:
     from depthtui.data.protocol import Event
-    from depthtui.tui.state.engine import EngineDeath
+    from depthtui.tui.state.engine import Engine, EngineDeath
 
 
-class EngineEvent(Message):
+class EngineMessage(Message):
+    """A message of an engine, which counts until that is killed."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.engine = engine
+
+
+class EngineEvent(EngineMessage):
     """The engine said something."""
 
-    def __init__(self, event: Event) -> None:
-        super().__init__()
+    def __init__(self, engine: Engine, event: Event) -> None:
+        super().__init__(engine)
         self.event = event
 
 
-class EngineDied(Message):
+class EngineDied(EngineMessage):
     """The engine process ended without being asked to."""
 
-    def __init__(self, death: EngineDeath) -> None:
-        super().__init__()
+    def __init__(self, engine: Engine, death: EngineDeath) -> None:
+        super().__init__(engine)
         self.death = death
 
 

@@ -155,7 +155,7 @@ class FakeEngine:
     def die(self, code: int = -9, last_line: str = "Out of memory") -> None:
         """End as a killed process would."""
         assert self._post is not None
-        self._post(EngineDied(EngineDeath(code, last_line, "engine.log")))
+        self._post(EngineDied(self, EngineDeath(code, last_line, "engine.log")))
 
     def say(self, *events: Event) -> None:
         """Send events up."""
@@ -163,7 +163,7 @@ class FakeEngine:
         for event in events:
             if isinstance(event, ModelLoaded):
                 self._model = event.model
-            self._post(EngineEvent(event))
+            self._post(EngineEvent(self, event))
 
     def sent(self, kind: type[Command]) -> list[Command]:
         """The commands of one kind, in order."""
@@ -547,6 +547,7 @@ class WorkerEngine:
     bytes."""
 
     def __init__(self) -> None:
+        self.killed = False
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._post: Post = lambda message: None
 
@@ -558,12 +559,13 @@ class WorkerEngine:
         self._commands.put(command)
 
     def kill(self) -> None:
+        self.killed = True
         self._post = lambda message: None
         self._commands.put(None)
 
     def send_bytes(self, data: bytes) -> None:
         """Take an event of the worker's."""
-        self._post(EngineEvent(codec.decode(data)))
+        self._post(EngineEvent(self, codec.decode(data)))
 
     def _work(self) -> None:
         worker = Worker(self)  # type: ignore[arg-type]

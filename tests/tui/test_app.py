@@ -693,6 +693,34 @@ async def test_switching_in_the_middle_of_a_load_takes_a_fresh_engine(tmp_path: 
         assert len(it.engines) == 2
 
 
+@pytest.mark.parametrize("last", ["it needs code", "it is loaded", "the engine dies"])
+async def test_an_engine_that_was_killed_has_no_say(tmp_path: Path, last: str) -> None:
+    """Its last message waits for the app already when another model is chosen."""
+    first, second = ModelSpec("own/code"), ModelSpec("other/model")
+
+    def never(spec: ModelSpec) -> Iterator[Event]:
+        yield Progress("Downloading", 1, 2, "B")
+
+    async with explore(tmp_path) as it:
+        killed = it.engine
+        killed.load = never
+        it.app.explorer.load(first)
+        match last:
+            case "it needs code":
+                killed.say(Failed("It needs code.", "", -1, model_info(), "/code"))
+            case "it is loaded":
+                killed.say(ModelLoaded(model_info(first)))
+            case "the engine dies":
+                killed.die()
+        it.app.explorer.load(second)
+        assert killed.killed
+        await it.until(lambda: it.app.explorer.model is not None, "a model")
+        await it.ready()
+        assert it.app.screen is it.main
+        assert it.app.explorer.problem is None
+        assert [run.model.spec for run in it.session.runs] == [ModelSpec(), second]
+
+
 async def test_an_engine_that_cannot_start_is_told(tmp_path: Path) -> None:
     class Broken(FakeEngine):
         def start(self, post: object) -> None:

@@ -14,7 +14,13 @@ Post: TypeAlias = Callable[[Any], object]
 
 
 class Engine(Protocol):
-    """What the app needs of an engine; the tests bring a scripted one."""
+    """What the app needs of an engine; the tests bring a scripted one.
+
+    Attributes:
+        killed: whether `kill` ended it; none of its messages counts from then on.
+    """
+
+    killed: bool
 
     def start(self, post: Post) -> None:
         """Begin; `post` receives `EngineEvent` and `EngineDied` messages."""
