@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 
 LAST_RESORT = 2.0
@@ -26,6 +27,13 @@ _HARMLESS = {
 """These stop a process, continue it, or inform it."""
 
 
+def _harmless() -> set[signal.Signals]:
+    """`_HARMLESS`, and on macOS two more; on Linux SIGIO ends a process."""
+    if sys.platform == "darwin":
+        return _HARMLESS | {signal.SIGINFO, signal.SIGIO}
+    return _HARMLESS
+
+
 def ending_signals() -> set[int]:
     """The numbers of the signals that end a process unless it catches them.
 
@@ -33,7 +41,7 @@ def ending_signals() -> set[int]:
     """
     return {
         number
-        for number in signal.valid_signals() - _UNCAUGHT - _FAULTS - _HARMLESS
+        for number in signal.valid_signals() - _UNCAUGHT - _FAULTS - _harmless()
         if signal.getsignal(number) is not signal.SIG_IGN
     }
 

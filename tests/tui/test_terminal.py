@@ -18,6 +18,7 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.palette import MAGNITUDE_GLYPHS
 from depthtui.settings import Settings
 from depthtui.tui import app
+from depthtui.tui.signals import ending_signals
 from tests.tui.terminal import PATIENCE, Terminal
 
 FILLED = "Verdict · 1 of"
@@ -112,6 +113,14 @@ def test_every_signal_that_ends_a_process_is_caught() -> None:
         *("SIGCHLD", "SIGCONT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGWINCH"),
         *("SIGPIPE", "SIGXFSZ"),
     }
+
+
+def test_signals_that_a_mac_discards_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    # SIGINFO is not there on Linux.
+    monkeypatch.setattr(signal, "SIGINFO", signal.SIGUSR2, raising=False)
+    assert ending_signals().isdisjoint({signal.SIGIO, signal.SIGINFO})
+    assert signal.SIGUSR1 in ending_signals()
 
 
 def leave_help(terminal: Terminal) -> None:
