@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING
 
 from depthtui.data import codec
 from depthtui.data.checked import checked
-from depthtui.data.kept_session import KeptSession
+from depthtui.data.kept_session import KeptRun, KeptSession
+from depthtui.data.model import PART_TITLES
+from depthtui.data.run_settings import RunSettings
+from depthtui.data.selection import layers_in
 from depthtui.data.trust import tell_of_claim
 from depthtui.errors import DepthError
 from depthtui.files import (
@@ -31,6 +34,7 @@ from depthtui.files import (
     write_new,
     write_whole,
 )
+from depthtui.options import WrongValue, options_of
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -40,6 +44,7 @@ SCHEMA = 1
 
 _LARGEST = 64 << 20
 _LONGEST_NAME = 40
+_MOST_LAYERS = 10_000
 _OTHER_FOLDER = "Choose another --cache-dir."
 _CLOSE_IT = "Rename or delete it there, or close that window."
 
@@ -156,7 +161,7 @@ class SessionFolder:
         raise AssertionError("a folder has a free name")
 
     def open(self, file: SessionFile) -> SessionWriter | None:
-        """Continue a session in its file; None where another window has it open, or may have."""
+        """Continue a session in its file; None where another window has it, or has deleted it."""
         try:
             lock = _locked(file.path)
         except TimeoutError:
@@ -164,7 +169,11 @@ class SessionFolder:
         except OSError:
             # Each write says that the folder cannot be written.
             return SessionWriter(file.path, None)
-        return None if lock is None else SessionWriter(file.path, lock)
+        if lock is not None and file.path.exists():
+            return SessionWriter(file.path, lock)
+        if lock is not None:
+            lock.release()
+        return None
 
     def reread(self, file: SessionFile) -> SessionFile:
         """A session as it is on disk now; as it was where the file has gone or is damaged."""
@@ -179,11 +188,14 @@ class SessionFolder:
             DepthError: another window has it open, or the folder cannot be written.
         """
         with self._held(file) as writer:
+            try:
+                times = file.path.stat()
+            except OSError as error:
+                raise DepthError(f"{file.name} cannot be renamed ({why(error)}).") from None
             session = replace(self.reread(file).session, title=title)
-            times = file.path.stat() if file.path.exists() else None
             writer.write(session)
-            if times is not None:
-                # A new title is no new use: the latest session stays the latest.
+            # A new title is no new use: the latest session stays the latest.
+            with suppress(OSError):
                 os.utime(file.path, ns=(times.st_atime_ns, times.st_mtime_ns))
         return SessionFile(file.path, session)
 
@@ -196,10 +208,10 @@ class SessionFolder:
         with self._held(file):
             try:
                 file.path.unlink(missing_ok=True)
+                # While it is locked: whoever waits for it finds the session gone.
+                _lock_path(file.path).unlink(missing_ok=True)
             except OSError as error:
                 raise DepthError(f"{file.path} cannot be deleted ({why(error)}).") from None
-        with suppress(OSError):
-            _lock_path(file.path).unlink(missing_ok=True)
 
     @contextmanager
     def _held(self, file: SessionFile) -> Iterator[SessionWriter]:
@@ -310,6 +322,8 @@ def _read(path: Path, notify: Callable[[str], None] = lambda _: None) -> Session
         if not isinstance(session, KeptSession):
             raise ValueError("it holds something else")
         checked(session)
+        for run in session.runs:
+            _check_settings(run)
         times = [session.kept, *(run.started for run in session.runs)]
         is_local = all(datetime.fromisoformat(time).tzinfo is None for time in times)
     except TypeError as error:
@@ -326,3 +340,27 @@ def _read(path: Path, notify: Callable[[str], None] = lambda _: None) -> Session
         raise ValueError("a field is out of its range")
     tell_of_claim(tree, path, notify)
     return SessionFile(path, session)
+
+
+def _check_settings(run: KeptRun) -> None:
+    """See that a run's settings have values that its model can run with.
+
+    Raises:
+        ValueError: one has not; it is named.
+    """
+    settings, n_layers = run.settings, run.model.n_layers
+    for name, option in options_of(RunSettings).items():
+        value = getattr(settings, name)
+        try:
+            if not isinstance(value, tuple):
+                option.parse(value)
+        except WrongValue as error:
+            raise ValueError(f"{name} of a run must be {error}") from None
+    layers = [skip.layer for skip in settings.skipped]
+    if not 1 <= n_layers <= _MOST_LAYERS:
+        raise ValueError("a model has no layers, or too many")
+    layers += layers_in(settings.layers, n_layers)
+    if not all(0 <= layer < n_layers for layer in layers):
+        raise ValueError("a run has a layer that its model lacks")
+    if not {skip.part for skip in settings.skipped} <= PART_TITLES.keys():
+        raise ValueError("a run leaves out a part that no layer has")

@@ -48,9 +48,9 @@ def fingerprint(
     """A hash of the names and whole contents of a model's files; a copy of them has the same.
 
     The hash of a large file is kept beside the file's inode, size, and times of modification
-    and of status change, and is found there as long as these stay. No program can set the time
-    of status change, so that other contents are seen even where size and time of modification
-    were restored.
+    and of status change, and is found there as long as these stay. A program that writes cannot
+    set the time of status change, so that other contents are seen even where size and time of
+    modification were restored. A write through a memory map may leave all times as they were.
 
     Args:
         files: the files, in any order.
@@ -88,8 +88,11 @@ def fingerprint_beside(
 ) -> Iterator[Callable[[Callable[[Progress], None]], str]]:
     """Take the fingerprint while the block runs; it yields a function that waits for it.
 
-    The function's argument is told how far the reading is, and ends it by an exception.
+    The function's argument is told how far the reading is, and ends it by an exception. The
+    function raises a `DepthError` where a file has changed since the block began.
     """
+    files = list(files)
+    before = {path: _identity(path) for path in files if path.exists()}
     stopped, bytes_read = threading.Event(), (0, 0)
 
     def report(done: int, total: int) -> None:
@@ -99,18 +102,31 @@ def fingerprint_beside(
             raise _Stopped
 
     with ThreadPoolExecutor(1) as thread:
-        taken = thread.submit(fingerprint, list(files), kept, report)
+        taken = thread.submit(fingerprint, files, kept, report)
 
         def wait(progress: Callable[[Progress], None]) -> str:
             while True:
                 progress(reading(*bytes_read))
                 with suppress(NotYet):
-                    return taken.result(_POLL_SECONDS)
+                    digest = taken.result(_POLL_SECONDS)
+                    _check_same(before)
+                    return digest
 
         try:
             yield wait
         finally:
             stopped.set()
+
+
+def _check_same(before: Mapping[Path, Sequence[int]]) -> None:
+    """See that no file was changed or replaced.
+
+    Raises:
+        DepthError: one was.
+    """
+    for path, identity in before.items():
+        if not path.exists() or _identity(path) != identity:
+            raise DepthError(f"{path} changed while it was loaded.", "Open the model again.")
 
 
 def _identity(path: Path) -> list[int]:

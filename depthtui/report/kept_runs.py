@@ -24,7 +24,11 @@ def read_run(store: Store, run: KeptRun) -> RunResult | None:
     found = _decoded(store, run.keys.get(PASS, ""))
     if not isinstance(found, RunResult) or found.provenance is None:
         return None
-    tokens = Tokens(found.tokens.ids, found.tokens.texts, run.answer_start)
+    if not _is_of(found, run):
+        return None
+    count = len(found.tokens)
+    answer = run.answer_start if 0 <= run.answer_start <= count else count
+    tokens = Tokens(found.tokens.ids, found.tokens.texts, answer)
     sizes = {"L": run.model.n_layers, "T": len(tokens), "k": run.settings.top_k}
     if not all(_fits(name, part, sizes) for name, part in found.measured.items()):
         return None
@@ -48,6 +52,17 @@ def read_run(store: Store, run: KeptRun) -> RunResult | None:
         dict(run.unavailable),
         run.failed,
         run.remarks,
+    )
+
+
+def _is_of(found: RunResult, run: KeptRun) -> bool:
+    """Whether a cached forward pass is of a run's model, prompt and layers."""
+    return (
+        found.model.fingerprint == run.model.fingerprint
+        and found.prompt.text == run.prompt.text
+        and found.settings.chat_template == run.settings.chat_template
+        and set(found.settings.skipped) == set(run.settings.skipped)
+        and run.settings.answer_start < len(found.tokens)
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from depthtui.data.checked import checked
 from depthtui.data.run_settings import ModelSpec, SummarySettings, spec_from, spec_keys
@@ -27,6 +27,7 @@ from depthtui.sweep.records import (
 )
 
 Notify = Callable[[str], None]
+Item = TypeVar("Item")
 
 MANIFEST = "sweep"
 FAILURES = "failures"
@@ -259,7 +260,7 @@ def read_manifest(path: Path, notify: Notify | None = None) -> Manifest:
         body = parse_json(read_whole(path, _LARGEST_LIST))
         plan = plan_from(body["plan"])
         names = {
-            Cell(plan.models[row["model"]], plan.tasks[row["task"]]): [
+            Cell(_at(plan.models, row["model"]), _at(plan.tasks, row["task"])): [
                 _inside(name) for name in row["records"]
             ]
             for row in body["cells"]
@@ -343,6 +344,17 @@ def plan_from(body: dict[str, Any]) -> SweepPlan:
             tuple((name, family) for name, family in body.get("families", ())),
         )
     )
+
+
+def _at(items: Sequence[Item], place: int) -> Item:
+    """The item at a place of the manifest, from 0.
+
+    Raises:
+        IndexError: there is none.
+    """
+    if place < 0:
+        raise IndexError(place)
+    return items[place]
 
 
 def _inside(name: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 from depthtui.data import codec
 from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import RunSettings
+from depthtui.data.run_settings import RunSettings, Skip
 from depthtui.data.session_files import SCHEMA, SessionFolder
 from depthtui.errors import DepthError
 from tests.builders.models import model_info
@@ -75,6 +75,17 @@ def test_a_session_that_is_open_elsewhere_is_read_but_not_written(tmp_path: Path
     continued = folder.open(file)
     assert continued is not None
     assert continued.path == file.path
+
+
+def test_a_session_that_was_deleted_meanwhile_is_not_continued(tmp_path: Path) -> None:
+    folder = SessionFolder(tmp_path)
+    keep(folder, session())
+    (file,) = folder.files()
+    folder.remove(file)
+    assert folder.open(file) is None
+    with pytest.raises(DepthError, match="cannot be renamed"):
+        folder.rename(file, "Mine")
+    assert folder.files() == []
 
 
 def test_latest_first_and_the_latest_alone(tmp_path: Path) -> None:
@@ -193,6 +204,12 @@ def damaged() -> dict[str, bytes]:
         of_session = {**tree["session"], "fields": {**tree["session"]["fields"], **fields}}
         return json.dumps({**tree, "session": of_session}).encode()
 
+    def settings(**fields: object) -> bytes:
+        run = session().runs[0]
+        bad = replace(run, settings=replace(run.settings, **fields))
+        body = codec.to_json(replace(session(), runs=(bad,)))
+        return json.dumps({"schema": SCHEMA, "session": body}).encode()
+
     return {
         "cut": whole[:-40],
         "bytes": b"\xff\xfe",
@@ -209,6 +226,10 @@ def damaged() -> dict[str, bytes]:
         "no runs": changed(runs={"$tuple": []}),
         "no time": changed(kept="yesterday"),
         "number for a measure": changed(measure=3),
+        "layer": settings(skipped=(Skip(10**9),)),
+        "part": settings(skipped=(Skip(1, "\x1b"),)),
+        "layers": settings(layers="2026-01-02"),
+        "top k": settings(top_k=0),
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from depthtui.data.protocol import Progress
+from depthtui.errors import DepthError
 from depthtui.models import fingerprints
 from depthtui.models.fingerprints import fingerprint, fingerprint_beside
 from tests.odd_files import put_odd_file
@@ -192,6 +193,17 @@ class TestBesideOtherWork:
             pytest.raises(FileNotFoundError),
         ):
             wait(lambda _: None)
+
+    def test_a_file_that_is_replaced_meanwhile_has_no_fingerprint(
+        self, large: Path, kept: Path
+    ) -> None:
+        """The weights in memory may be of either file."""
+        other = large.with_name("other")
+        other.write_bytes(bytes(SIZE))
+        with fingerprint_beside([large], kept) as wait:
+            os.replace(other, large)
+            with pytest.raises(DepthError, match="changed while it was loaded"):
+                wait(lambda _: None)
 
     def test_nobody_waits_for_it_where_the_work_fails(
         self, large: Path, kept: Path, monkeypatch: pytest.MonkeyPatch

@@ -85,14 +85,22 @@ def test_the_cache_has_every_part_of_a_run(store: Store, finished: RunFinished) 
     assert found.provenance.cached
 
 
-def test_an_answer_of_another_prompt_with_these_tokens_is_not_taken(
-    store: Store, finished: RunFinished
+def test_the_answer_begins_where_the_session_says(store: Store, finished: RunFinished) -> None:
+    """The cache knows tokens, not where an answer begins."""
+    count = len(finished.result.tokens)
+    for start, found in ((3, 3), (count, count), (99, count), (-1, count)):
+        result = read_run(store, replace(kept(finished), answer_start=start))
+        assert result is not None
+        assert result.answer_start == found
+
+
+@pytest.mark.parametrize("changes", [{"prompt": Prompt("Other.")}, {"fingerprint": "0" * 16}])
+def test_values_of_another_run_are_not_taken(
+    store: Store, finished: RunFinished, changes: dict[str, object]
 ) -> None:
-    """The cache knows tokens, not where their answer begins."""
-    run = replace(kept(finished), prompt=Prompt(PROMPT.text), answer_start=99)
-    found = read_run(store, run)
-    assert found is not None
-    assert found.answer_start == 99
+    run = kept(finished)
+    model = replace(run.model, fingerprint=changes.pop("fingerprint", run.model.fingerprint))
+    assert read_run(store, replace(run, model=model, **changes)) is None
 
 
 def test_a_slow_metric_that_is_gone_is_left_out(store: Store, finished: RunFinished) -> None:

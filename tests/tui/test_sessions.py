@@ -262,6 +262,22 @@ async def test_the_list_shows_titles_runs_models_and_prompts(tmp_path: Path) -> 
         await it.until(lambda: "  3  " in text(it).split(" ─────")[-1])
 
 
+async def test_a_title_moves_no_cursor(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await a_session(it)
+    (file,) = files(tmp_path)
+    SessionFolder(tmp_path / "cache").rename(file, "A\x1b]0;B\x07\x1b[5;5H\u202e\n" + 9999 * "C")
+    async with explore(tmp_path) as it:
+        picker = await listed(it)
+        assert "]0;B" in text(it)
+        await it.press("r")
+        assert picker.query_one("#title", Input).value.isprintable()
+        await it.press("escape", "d")
+        await it.until(lambda: isinstance(it.app.screen, Confirm))
+        shown = "".join(strip.text for strip in it.app.screen._compositor.render_strips())
+        assert not set("\x1b\x07\u202e") & set(shown)
+
+
 async def test_the_filter_finds_prompts_and_models(tmp_path: Path) -> None:
     await two_sessions(tmp_path)
     async with explore(tmp_path) as it:

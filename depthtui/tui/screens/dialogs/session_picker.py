@@ -19,7 +19,7 @@ from textual.widgets.option_list import Option
 from depthtui.data.session_files import SessionFile
 from depthtui.errors import DepthError
 from depthtui.prompts import prompt_title
-from depthtui.token_text import fit_shown, printable_chars
+from depthtui.token_text import fit_shown, printable_chars, printable_sentence
 from depthtui.tui.screens.dialogs.confirm import Confirm
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, line_cells
 from depthtui.tui.screens.dialogs.filtered_list import FilteredList
@@ -29,6 +29,7 @@ _WIDEST = 100
 """Cells of the dialog where there is room, as the style sheet has it."""
 
 _LONGEST_MODELS = 28
+_LONGEST_TITLE = 400
 _SHOWN_RUNS = 6
 """Runs of the highlighted session that are listed beneath the list."""
 
@@ -129,7 +130,7 @@ class SessionPicker(FilteredList[SessionFile]):
             return
         self._renamed = file
         field = self.query_one("#title", Input)
-        field.value, field.display = file.title, True
+        field.value, field.display = _title(file), True
         field.focus()
         self.note("enter renames it · esc leaves the title as it is")
 
@@ -174,7 +175,7 @@ class SessionPicker(FilteredList[SessionFile]):
             if agreed:
                 self._delete(file)
 
-        title, count = fit_shown(file.title, 40).rstrip(), _count(file)
+        title, count = fit_shown(_title(file), 40).rstrip(), _count(file)
         question = f"Delete the session “{title}” of {count}? The results stay in the cache."
         self.app.push_screen(Confirm(Content(question)), answer)
 
@@ -206,12 +207,17 @@ class _Table:
 
     def line(self, file: SessionFile, is_open: bool) -> Content:
         kept = datetime.fromisoformat(file.session.kept)
-        cells = self._cells(f"{kept:%d %b %H:%M}", str(len(file.session.runs)), file.title)
+        title = _title(file)
+        cells = self._cells(f"{kept:%d %b %H:%M}", str(len(file.session.runs)), title)
         return Content.assemble(
             ("▶" if is_open else " ", "bold $text-accent"),
             cells[1:],
             ("  " + fit_shown(_models(file), self._models), MUTED),
         )
+
+
+def _title(file: SessionFile) -> str:
+    return printable_sentence(file.title[:_LONGEST_TITLE])
 
 
 def _models(file: SessionFile) -> str:
