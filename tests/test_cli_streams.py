@@ -74,6 +74,20 @@ sys.exit(cli.main())
 """
 
 
+def test_a_text_that_cannot_be_printed_ends_its_command(home: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-u", "-c", SCRIPTED, "generate", "demo", "--prompt", "a b"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "unexpected" not in done.stderr
+    assert done.stderr.endswith(FULL)
+
+
 @pytest.mark.parametrize(
     ("sink", "errors"), [("full", "No space left on device"), ("a pipe without a reader", "")]
 )

@@ -12,6 +12,7 @@ from rich.text import Text
 from depthtui import palette
 from depthtui.cli.display import Display
 from depthtui.cli.output import stopped_by_ctrl_c
+from depthtui.cli.streams import output_failure
 from depthtui.data import protocol
 from depthtui.data.generation import Continuation, Generation, utf8
 from depthtui.data.run import Prompt
@@ -96,6 +97,8 @@ def generate_texts(
             fail(str(error))
             continue
         except Exception as error:
+            if output_failure() is not None:
+                raise
             fail(on_bug(error))
             continue
         pen.finish()
