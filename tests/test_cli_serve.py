@@ -266,7 +266,7 @@ def explorers() -> list[psutil.Process]:
 async def test_an_explorer_ends_with_its_page(
     served: Served, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web_explorer, "_PATIENCE", 1.0)
+    monkeypatch.setattr(web_explorer, "_PATIENCE", 0.1)
     before = explorers()
     async with session.ws_connect(served.address + "explorer") as pipe:
         await pipe.receive_bytes(timeout=PATIENCE)

@@ -52,12 +52,22 @@ def test_a_reader_that_goes_away_is_no_trouble(command: str) -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_remarks_that_cannot_be_written_end_no_run(tmp_path: Path) -> None:
-    from tests.tiny_models import tiny_folder
+SCRIPTED = """
+import sys
+from pytest import MonkeyPatch
+from depthtui import cli
+from tests.builders.engines import replace_engine
+from tests.builders.models import model_info
+replace_engine(MonkeyPatch(), model_info)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+"""The command on an engine without a model, which makes remarks."""
 
-    model, out = tiny_folder(tmp_path), tmp_path / "run.json"
-    cache = f"--cache-dir {tmp_path / 'cache'}"
-    done = run(f"depthtui run {model} --prompt hello --out {out} {cache} >&- 2>/dev/full")
+
+def test_remarks_that_cannot_be_written_end_no_run(tmp_path: Path) -> None:
+    out = tmp_path / "run.json"
+    options = f"--prompt hello --out {out} --cache-dir {tmp_path / 'cache'}"
+    done = run(f"\"{sys.executable}\" -c '{SCRIPTED}' run demo {options} >&- 2>/dev/full")
     assert done.returncode == 0
     assert out.stat().st_size > 0
 

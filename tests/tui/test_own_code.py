@@ -190,29 +190,26 @@ def flowed(it: Explored) -> str:
     return " ".join(it.screen_text().replace("│", " ").split())
 
 
-@pytest.mark.parametrize("key", ["enter", "escape"])
-async def test_no_leaves_the_model_before(own_code: OwnCode, tmp_path: Path, key: str) -> None:
-    async with explorer_of(tmp_path) as it:
-        before = it.app.explorer.model
-        await open_model(it, own_code)
-        await asked(it, own_code)
-        await it.press(key)
-        await it.until(lambda: it.app.screen is it.main, "the main screen")
-        assert it.app.explorer.model == before
-        assert it.app.explorer.can_run
-        assert not own_code.has_run
-
-
-async def test_keys_that_come_with_the_question_do_not_agree(
+async def test_no_leaves_the_model_before(
     own_code: OwnCode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(code_dialog, "SECONDS_TO_READ", 1e6)
     async with explorer_of(tmp_path) as it:
-        await open_model(it, own_code)
-        await asked(it, own_code)
-        await it.press("down", "j", "G", "end", "enter")
-        await it.until(lambda: it.app.screen is it.main, "the main screen")
-        assert not own_code.has_run
+        before = it.app.explorer.model
+
+        async def refuse(*keys: str) -> None:
+            await open_model(it, own_code)
+            await asked(it, own_code)
+            await it.press(*keys)
+            await it.until(lambda: it.app.screen is it.main, "the main screen")
+            assert it.app.explorer.model == before
+            assert it.app.explorer.can_run
+            assert not own_code.has_run
+
+        await refuse("enter")
+        await refuse("escape")
+        # Keys that come with the question do not agree.
+        monkeypatch.setattr(code_dialog, "SECONDS_TO_READ", 1e6)
+        await refuse("down", "j", "G", "end", "enter")
 
 
 async def test_the_command_lines_model_is_not_asked_about(
