@@ -26,6 +26,9 @@ PRIVATE_FOLDER = 0o700
 _SCRATCH = ".depthtui-"
 _MARK = "owner.json"
 _LARGEST_MARK = 1 << 12
+_UNMARKED_AFTER = 60.0
+"""Seconds after which an empty folder is no longer one that gets its mark now."""
+
 _ABANDONED_AFTER = 24 * 3600.0
 """Seconds after which a folder counts as abandoned whose lock tells nothing: one of another host,
 or on a disk without locks."""
@@ -193,7 +196,19 @@ def _is_abandoned(folder: Path) -> bool:
             if _lock(mark) and owner["host"] == platform.node():
                 return True
             return time.time() - os.fstat(mark.fileno()).st_mtime > _ABANDONED_AFTER
+    except FileNotFoundError:
+        return _is_empty(folder)
     except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder has been empty for a while: a kill came before its mark, or after it."""
+    try:
+        status = folder.lstat()
+        is_old = time.time() - status.st_mtime > _UNMARKED_AFTER
+        return status.st_uid == os.getuid() and is_old and not os.listdir(folder)
+    except OSError:
         return False
 
 

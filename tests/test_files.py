@@ -167,6 +167,17 @@ class TestAbandonedScratch:
         write_in_a_new_process(tmp_path / "file")
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
+    def test_an_empty_one_is_removed_after_a_minute(self, tmp_path: Path) -> None:
+        """A kill may come before the mark is made, or after it was removed."""
+        for name in (".depthtui-old", ".depthtui-new", ".depthtui-full"):
+            (tmp_path / name).mkdir()
+        (tmp_path / ".depthtui-full" / "thesis.txt").touch()
+        for name in (".depthtui-old", ".depthtui-full"):
+            os.utime(tmp_path / name, (0, 0))
+        write_in_a_new_process(tmp_path / "file")
+        left = sorted(path.name for path in tmp_path.iterdir())
+        assert left == [".depthtui-full", ".depthtui-new", "file"]
+
     @pytest.mark.parametrize("host", ["here", "another"])
     def test_one_in_use_stays_wherever_and_whatever_its_age(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
