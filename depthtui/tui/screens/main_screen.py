@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -37,7 +36,7 @@ from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens import main_layout, opening
-from depthtui.tui.screens.dialogs.ask import Ask, ask_first
+from depthtui.tui.screens.model_question import KeyAction, act_with_model_of
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.screens.places_screen import PlacesScreen
 from depthtui.tui.state.explorer import Explorer
@@ -46,7 +45,7 @@ from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.sessions import OPEN_ELSEWHERE, words_of
 from depthtui.tui.state.status import status_of
 from depthtui.tui.state.task_prompts import neighbour
-from depthtui.tui.state.unfinished import lost_by_writing, slow_work, unfinished
+from depthtui.tui.state.unfinished import lost_by_writing, slow_work
 from depthtui.tui.state.verdicts import LastVerdict
 from depthtui.tui.state.what_if import can_be_changed
 
@@ -63,9 +62,6 @@ JUST_BEGUN = "The run has only begun: wait for its first layer."
 VERDICT_AFTER_RUN = "The verdict is computed once the run is through."
 NOTHING_YET = "Nothing has been run yet: r runs the prompt."
 NOT_WHOLE = "A what-if starts from a run through every layer: r runs the prompt."
-OTHER_VALUES = (
-    "{} has other weights, dtype or device now than in this run. r runs the prompt on it."
-)
 SESSIONS_OFF = "Sessions are kept in the cache, which is off in this start."
 NO_VALUE = "There is no value under the cursor."
 NOT_TURNED = "The thresholds are where they were: + - and < > turn them."
@@ -322,66 +318,6 @@ class MainScreen(PlacesScreen):
     def action_run_stepping(self) -> None:
         self._run(step=True, key="run_stepping")
 
-    def _with_model_of(
-        self,
-        run: Run | None,
-        key: str,
-        lost: str,
-        does: str,
-        then: Callable[[], None],
-        of_these_values: bool = True,
-    ) -> None:
-        """Do something with a run's model; where another one is loaded, ask whether to load it.
-
-        Args:
-            run: whose model it needs; None for the loaded one.
-            key: id of the key that asked.
-            lost: the work that ends with it; empty for none.
-            does: its effect, such as `runs the prompt`.
-            then: does it.
-            of_these_values: whether it adds to the run's values, so that weights, dtype and
-                device must be the run's; else it makes a run of its own, which the loaded model
-                may do, too.
-        """
-        explorer, loaded = self.explorer, self.explorer.model
-        if run is None or loaded is None or run.model == loaded:
-            ask_first(self.app, explorer, lost, key, does, then)
-        elif run.model.spec == loaded.spec:
-            if of_these_values:
-                self.notify(printable_sentence(OTHER_VALUES.format(loaded.name)), markup=False)
-            else:
-                ask_first(self.app, explorer, lost, key, does, then)
-        else:
-            self._ask_for_model(run, key, does, then, not of_these_values)
-
-    def _ask_for_model(
-        self, run: Run, key: str, does: str, then: Callable[[], None], or_on_loaded: bool
-    ) -> None:
-        """Ask whether to load a run's model and do something, or to do it on the loaded one."""
-        explorer = self.explorer
-        assert explorer.model is not None
-        shown, loaded = (printable_sentence(m.name) for m in (run.model, explorer.model))
-        keys = keymap.keys_of(key, explorer.settings.keys)
-        facts = [f"This run is of {shown}, and {loaded} is loaded", unfinished(explorer)]
-        choices = [f"{keys[0]} loads {shown} and {does}"]
-        if or_on_loaded:
-            choices.append(f"enter {does} on {loaded}")
-        question = f"{'. '.join(filter(None, facts))}. {', '.join(choices)}, other keys go back."
-
-        def act() -> None:
-            """Act on this run alone: the user may have gone elsewhere while the model loaded."""
-            if self.run is run and self.app.screen is self:
-                self._with_model_of(run, key, "", does, then, not or_on_loaded)
-
-        def answered(pressed: str | None) -> None:
-            if pressed in keys:
-                explorer.with_model_of(run, act)
-                self.redraw()
-            elif pressed == "enter" and or_on_loaded:
-                then()
-
-        self.app.push_screen(Ask(question), answered)
-
     def _run(
         self,
         prompt: Prompt | None = None,
@@ -400,8 +336,8 @@ class MainScreen(PlacesScreen):
                 self.notify(PLAIN_AGAIN, markup=False)
             self.redraw()
 
-        lost, does = slow_work(self.explorer), "runs the prompt"
-        self._with_model_of(self.run, key, lost, does, run, of_these_values=False)
+        action = KeyAction(key, "runs the prompt", run, False, slow_work(self.explorer))
+        act_with_model_of(self, self.run, action)
 
     def action_next_layer(self) -> None:
         self.explorer.step(self._take_count())
@@ -534,7 +470,7 @@ class MainScreen(PlacesScreen):
                 self.explorer.compute(*wanted)
                 self.redraw()
 
-            self._with_model_of(run, key, "", "computes", compute)
+            act_with_model_of(self, run, KeyAction(key, "computes", compute))
         else:
             self.notify(printable_sentence(why_not), markup=False)
         return True
@@ -594,7 +530,7 @@ class MainScreen(PlacesScreen):
 
         lost = slow_work(self.explorer)
         does = "opens the what-if, whose first change ends that" if lost else "opens the what-if"
-        self._with_model_of(run, "what_if", lost, does, show)
+        act_with_model_of(self, run, KeyAction("what_if", does, show, lost=lost))
 
     def action_generate(self) -> None:
         lost = lost_by_writing(self.explorer)
@@ -602,7 +538,7 @@ class MainScreen(PlacesScreen):
         def write() -> None:
             opening.show_generation(self, self.explorer)
 
-        self._with_model_of(self.run, "think", lost, "writes", write, of_these_values=False)
+        act_with_model_of(self, self.run, KeyAction("think", "writes", write, False, lost))
 
     def action_export(self) -> None:
         run = self.run
