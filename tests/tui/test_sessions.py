@@ -34,6 +34,9 @@ from tests.builders.engines import SECONDS_A_TOKEN, FakeEngine, loads
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.test_dialogs import three_runs
 
+small = partial(explore, size=(80, 24))
+"""An explorer in a small window, which is drawn sooner."""
+
 keeping = partial(FakeEngine, keeps=True)
 """An engine whose results are in the cache at the next start."""
 
@@ -79,9 +82,9 @@ async def opened(it: Explored, runs: int = 3) -> None:
 @pytest.mark.parametrize("engine", [FakeEngine, keeping])
 async def test_a_session_is_offered_and_opened_as_it_was(tmp_path: Path, engine: object) -> None:
     """From the cache, and with its models where the cache has nothing."""
-    async with explore(tmp_path, make_engine=engine) as it:
+    async with small(tmp_path, make_engine=engine) as it:
         await a_session(it)
-    async with explore(tmp_path, make_engine=engine, size=(80, 24)) as it:
+    async with small(tmp_path, make_engine=engine) as it:
         assert len(it.session.runs) == 1
         assert it.session.current.prompt == first_prompt()
         await it.until(lambda: "3 runs from a moment ago: R lists the sessions" in text(it))
@@ -98,9 +101,9 @@ async def test_a_session_is_offered_and_opened_as_it_was(tmp_path: Path, engine:
 
 
 async def test_runs_come_from_the_cache_without_a_run(tmp_path: Path) -> None:
-    async with explore(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=keeping) as it:
         await a_session(it)
-    async with explore(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=keeping) as it:
         await opened(it)
         await it.until(lambda: all(run.result is not None for run in it.session.runs))
         assert {run.state for run in it.session.runs} == {RunState.FINISHED}
@@ -115,9 +118,9 @@ async def test_runs_come_from_the_cache_without_a_run(tmp_path: Path) -> None:
 async def test_a_run_that_is_not_in_the_cache_is_computed_when_it_is_looked_at(
     tmp_path: Path,
 ) -> None:
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await a_session(it)
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await opened(it)
         await it.until(lambda: it.session.current is it.session.runs[1])
         await it.ready()
@@ -137,9 +140,9 @@ def text(it: Explored) -> str:
 
 
 async def test_two_windows_keep_two_sessions(tmp_path: Path) -> None:
-    async with explore(tmp_path) as a:
+    async with small(tmp_path) as a:
         await three_runs(a)
-        async with explore(tmp_path) as b:
+        async with small(tmp_path) as b:
             await b.press("n")
             await b.until(lambda: len(b.session.results) == 2)
             await quit_(b)
@@ -150,9 +153,9 @@ async def test_two_windows_keep_two_sessions(tmp_path: Path) -> None:
 async def test_a_session_that_is_open_elsewhere_is_continued_in_another_file(
     tmp_path: Path,
 ) -> None:
-    async with explore(tmp_path) as a:
+    async with small(tmp_path) as a:
         await three_runs(a)
-        async with explore(tmp_path) as b:
+        async with small(tmp_path) as b:
             await opened(b)
             await b.until(lambda: any("nother window may" in toast for toast in b.toasts()))
             await b.ready()
@@ -165,10 +168,10 @@ async def test_a_session_that_is_open_elsewhere_is_continued_in_another_file(
 
 
 async def test_an_opened_session_goes_on_in_its_file(tmp_path: Path) -> None:
-    async with explore(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=keeping) as it:
         await a_session(it)
     (before,) = files(tmp_path)
-    async with explore(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=keeping) as it:
         await opened(it)
         await it.until(lambda: it.session.current is it.session.runs[1])
         await it.press("n")
@@ -183,9 +186,9 @@ async def test_an_opened_session_goes_on_in_its_file(tmp_path: Path) -> None:
 
 
 async def test_another_session_stays_in_its_file_when_one_is_opened(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await a_session(it)
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await it.press("n")
         await it.until(lambda: len(it.session.results) == 2)
         await it.ready()
@@ -199,9 +202,9 @@ async def test_another_session_stays_in_its_file_when_one_is_opened(tmp_path: Pa
 
 
 async def test_what_runs_is_not_ended_without_a_question(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await a_session(it)
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         it.engine.manual = True
         await it.press("r")
         await it.until(lambda: it.session.live is not None)
@@ -220,13 +223,13 @@ async def test_what_runs_is_not_ended_without_a_question(tmp_path: Path) -> None
 
 
 async def test_a_start_alone_is_no_session(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await a_session(it)
     before = files(tmp_path)
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await quit_(it)
     assert files(tmp_path) == before
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await it.press("b")
         await it.until(lambda: isinstance(it.app.screen, SessionScreen))
         await it.until(lambda: "R lists other sessions" in text(it))
@@ -239,9 +242,9 @@ async def test_a_start_alone_is_no_session(tmp_path: Path) -> None:
 
 async def two_sessions(tmp_path: Path) -> None:
     """One of three prompts, then one of two models."""
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await a_session(it)
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         it.app.explorer.load(ModelSpec("other/model"))
         await it.until(lambda: len(it.session.runs) == 2)
         await it.ready()
@@ -263,11 +266,11 @@ async def test_the_list_shows_titles_runs_models_and_prompts(tmp_path: Path) -> 
 
 
 async def test_a_title_moves_no_cursor(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await a_session(it)
     (file,) = files(tmp_path)
     SessionFolder(tmp_path / "cache").rename(file, "A\x1b]0;B\x07\x1b[5;5H\u202e\n" + 9999 * "C")
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         picker = await listed(it)
         assert "]0;B" in text(it)
         await it.press("r")
@@ -280,7 +283,7 @@ async def test_a_title_moves_no_cursor(tmp_path: Path) -> None:
 
 async def test_the_filter_finds_prompts_and_models(tmp_path: Path) -> None:
     await two_sessions(tmp_path)
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         picker = await listed(it)
         await it.press("slash", *"instruct, model")
         await it.until(lambda: picker.listing.option_count == 1)
@@ -290,7 +293,7 @@ async def test_the_filter_finds_prompts_and_models(tmp_path: Path) -> None:
 
 async def test_nothing_found_is_said(tmp_path: Path) -> None:
     await two_sessions(tmp_path)
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         picker = await listed(it)
         await it.press("slash", *"xyz")
         await it.until(lambda: "No session has “xyz” in its words" in text(it))
@@ -301,7 +304,7 @@ async def test_nothing_found_is_said(tmp_path: Path) -> None:
 
 async def test_a_session_is_renamed(tmp_path: Path) -> None:
     await two_sessions(tmp_path)
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         picker = await listed(it)
         await it.press("r", "escape")
         assert not picker.query_one("#title").display
@@ -313,7 +316,7 @@ async def test_a_session_is_renamed(tmp_path: Path) -> None:
 
 
 async def test_the_open_session_keeps_its_new_title(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await three_runs(it)
         picker = await listed(it)
         await it.press("r")
@@ -330,7 +333,7 @@ async def test_the_open_session_keeps_its_new_title(tmp_path: Path) -> None:
 
 async def test_a_session_is_deleted_after_a_question(tmp_path: Path) -> None:
     await two_sessions(tmp_path)
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await listed(it)
         await it.press("d")
         await it.until(lambda: isinstance(it.app.screen, Confirm))
@@ -342,7 +345,7 @@ async def test_a_session_is_deleted_after_a_question(tmp_path: Path) -> None:
 
 
 async def test_the_open_session_is_not_deleted(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await three_runs(it)
         picker = await listed(it)
         await it.press("d")
@@ -353,11 +356,11 @@ async def test_the_open_session_is_not_deleted(tmp_path: Path) -> None:
 
 
 async def test_a_damaged_file_is_named_and_the_others_open(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await a_session(it)
     bad = tmp_path / "cache" / "sessions" / "bad.json"
     bad.write_bytes(b'{"schema": 1, "session": {"$type": "Run"}}')
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         assert it.app.explorer.sessions.offered is not None
         await listed(it)
         await it.until(lambda: "bad.json" in text(it))
@@ -376,7 +379,7 @@ async def test_what_the_cache_has_of_a_run_is_shown_at_once(tmp_path: Path) -> N
     def engine() -> FakeEngine:
         return FakeEngine(in_cache=known)
 
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await it.press("r")
         await it.until(lambda: len(it.session.results) == 2)
         await it.ready()
@@ -384,7 +387,7 @@ async def test_what_the_cache_has_of_a_run_is_shown_at_once(tmp_path: Path) -> N
         await it.ready()
         await it.until(lambda: set(known) <= set(it.session.current.result.measured))
         await quit_(it)
-    async with explore(tmp_path, make_engine=engine) as it:
+    async with small(tmp_path, make_engine=engine) as it:
         run = it.session.current
         assert set(known) <= set(run.result.measured)
         assert set(it.engine.sent(StartRun)[0].settings.metrics).isdisjoint(known)
@@ -397,7 +400,7 @@ async def test_what_the_cache_has_of_a_run_is_shown_at_once(tmp_path: Path) -> N
             assert set(command.settings.metrics).isdisjoint(known)
         await quit_(it)
     count = len(files(tmp_path))
-    async with explore(tmp_path, make_engine=engine) as it:
+    async with small(tmp_path, make_engine=engine) as it:
         await quit_(it)
     # What came by itself is no session of its own.
     assert len(files(tmp_path)) == count
@@ -405,7 +408,7 @@ async def test_what_the_cache_has_of_a_run_is_shown_at_once(tmp_path: Path) -> N
 
 async def test_a_note_is_kept_at_once(tmp_path: Path) -> None:
     """A window that is killed after it has lost nothing."""
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await it.press("M", *"here", "enter")
         await it.until(lambda: files(tmp_path))
         (mark,) = files(tmp_path)[0].session.runs[0].remarks.bookmarks
@@ -415,20 +418,20 @@ async def test_a_note_is_kept_at_once(tmp_path: Path) -> None:
 
 
 async def test_estimates_are_there_again_before_anything_was_timed(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await quit_(it)
-    async with explore(tmp_path, make_engine=lambda: FakeEngine(manual=True), wait=False) as it:
+    async with small(tmp_path, make_engine=lambda: FakeEngine(manual=True), wait=False) as it:
         await it.until(lambda: it.session.live is not None)
         assert it.app.explorer.pace.forward == SECONDS_A_TOKEN
 
 
 async def test_a_lost_run_of_another_model_loads_it_after_a_question(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         it.app.explorer.load(ModelSpec("other/model"))
         await it.until(lambda: len(it.session.runs) == 2)
         await it.ready()
         await quit_(it)
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await listed(it)
         await it.press("enter")
         await it.until(lambda: isinstance(it.app.screen, Ask))
@@ -450,9 +453,9 @@ async def test_a_lost_run_of_another_model_loads_it_after_a_question(tmp_path: P
 async def test_a_session_that_is_opened_while_a_model_loads_is_not_run_on_it(
     tmp_path: Path,
 ) -> None:
-    async with explore(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=keeping) as it:
         await a_session(it)
-    async with explore(tmp_path, make_engine=lambda: FakeEngine(silent=True), wait=False) as it:
+    async with small(tmp_path, make_engine=lambda: FakeEngine(silent=True), wait=False) as it:
         await it.until(lambda: it.app.explorer.is_loading)
         await opened(it)
         await it.until(lambda: all(run.result is not None for run in it.session.runs))
@@ -465,9 +468,9 @@ async def test_a_session_that_is_opened_while_a_model_loads_is_not_run_on_it(
 
 
 async def test_a_session_that_cannot_be_kept_stays_open(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await a_session(it)
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await it.press("n")
         await it.until(lambda: len(it.session.results) == 2)
         await it.ready()
@@ -481,9 +484,9 @@ async def test_a_session_that_cannot_be_kept_stays_open(tmp_path: Path) -> None:
 
 
 async def test_a_session_that_is_only_looked_at_elsewhere_is_not_copied(tmp_path: Path) -> None:
-    async with explore(tmp_path) as a:
+    async with small(tmp_path) as a:
         await three_runs(a)
-        async with explore(tmp_path) as b:
+        async with small(tmp_path) as b:
             await opened(b)
             await b.ready()
             await quit_(b)
@@ -492,7 +495,7 @@ async def test_a_session_that_is_only_looked_at_elsewhere_is_not_copied(tmp_path
 
 async def test_the_open_session_is_renamed_as_it_is_now(tmp_path: Path) -> None:
     """A run that has ended behind the list stays."""
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await three_runs(it)
         picker = await listed(it)
         it.app.explorer.run(Prompt("Another one"))
@@ -505,7 +508,7 @@ async def test_the_open_session_is_renamed_as_it_is_now(tmp_path: Path) -> None:
 
 
 async def test_values_of_other_settings_do_not_come_back(tmp_path: Path) -> None:
-    async with explore(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=keeping) as it:
         await three_runs(it)
         run = it.session.current
         for part in ("layer", "mlp"):
@@ -520,21 +523,21 @@ async def test_values_of_other_settings_do_not_come_back(tmp_path: Path) -> None
     (file,) = files(tmp_path)
     kept = file.session.runs[-1]
     assert (kept.settings.skip_part, kept.keys["skip_effects"]) == ("layer", layer)
-    async with explore(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=keeping) as it:
         await opened(it)
         await it.until(lambda: it.session.current is it.session.runs[2])
         it.session.choose_skip(it.session.current, "attention", False)
         await quit_(it)
     (file,) = files(tmp_path)
     assert "skip_effects" not in file.session.runs[-1].keys
-    async with explore(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=keeping) as it:
         await opened(it)
         await it.until(lambda: it.session.current is it.session.runs[2])
         assert "skip_effects" not in it.session.current.result.measured
 
 
 async def test_a_stopped_metric_takes_no_other_along(tmp_path: Path) -> None:
-    async with explore(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=keeping) as it:
         run = it.session.current
         it.app.explorer.compute("order")
         await it.until(lambda: "order" in run.keys)
@@ -548,7 +551,7 @@ async def test_a_stopped_metric_takes_no_other_along(tmp_path: Path) -> None:
 
 async def test_without_a_cache_nothing_is_kept(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path / "cache", use_cache=False)
-    async with explore(tmp_path, settings=settings) as it:
+    async with small(tmp_path, settings=settings) as it:
         await three_runs(it)
         await it.press("R")
         await it.until(lambda: any("off in this start" in toast for toast in it.toasts()))
@@ -566,13 +569,13 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 async def test_a_session_that_cannot_be_kept_is_said_once(tmp_path: Path, told: list[str]) -> None:
     (tmp_path / "cache").write_text("")
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await three_runs(it)
         assert sum("is not kept" in message for message in told) == 1
 
 
 async def test_its_age_in_words(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await a_session(it)
     (file,) = files(tmp_path)
     then = datetime.fromisoformat(file.session.kept)
@@ -599,9 +602,9 @@ async def exported(it: Explored, tmp_path: Path) -> dict[str, object]:
 
 
 async def test_an_export_of_the_session_has_runs_that_were_not_opened(tmp_path: Path) -> None:
-    async with explore(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=keeping) as it:
         await a_session(it)
-    async with explore(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=keeping) as it:
         await opened(it)
         await it.until(lambda: it.session.current is not None)
         run = it.session.runs[2]
@@ -615,9 +618,9 @@ async def test_an_export_of_the_session_has_runs_that_were_not_opened(tmp_path: 
 
 
 async def test_an_export_names_the_runs_that_are_gone(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await a_session(it)
-    async with explore(tmp_path) as it:
+    async with small(tmp_path) as it:
         await opened(it)
         await it.until(lambda: it.session.current is it.session.runs[1])
         await it.ready()
