@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
@@ -150,10 +150,11 @@ class SessionFolder:
                     writer = SessionWriter(path, _locked(path))
                 except TimeoutError:
                     continue
-                with _closed_on_failure(writer):
+                with ExitStack() as stack:
+                    stack.callback(writer.close)
                     if _is_written_new(path, session):
+                        stack.pop_all()
                         return writer
-                writer.close()
         except (OSError, ValueError) as error:
             raise DepthError(
                 f"{self.path} could not be written ({why(error)}).", _OTHER_FOLDER
@@ -259,15 +260,6 @@ def _title(session: KeptSession) -> str:
 
 def _content(session: KeptSession) -> bytes:
     return json.dumps({"schema": SCHEMA, "session": codec.to_json(session)}, indent=1).encode()
-
-
-@contextmanager
-def _closed_on_failure(writer: SessionWriter) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        writer.close()
-        raise
 
 
 def _is_written_new(path: Path, session: KeptSession) -> bool:

@@ -219,9 +219,13 @@ def _as_kept_run(run: Run) -> KeptRun:
 
 def words_of(session: KeptSession, now: datetime) -> str:
     """A kept session in words, such as `session of 3 runs from 10 minutes ago`."""
-    count = len(session.runs)
     ago = time_ago((now - datetime.fromisoformat(session.kept)).total_seconds())
-    return f"session of {count} run{'s' * (count != 1)} from {ago}"
+    return f"session of {runs_in_words(len(session.runs))} from {ago}"
+
+
+def runs_in_words(count: int) -> str:
+    """A number of runs, such as `3 runs`."""
+    return "1 run" if count == 1 else f"{count} runs"
 
 
 def time_ago(seconds: float) -> str:

@@ -28,6 +28,7 @@ from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
 from depthtui.tui.screens.dialogs.toggles import Checkbox, RadioButton
 from depthtui.tui.screenshot import take_screenshot
 from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.sessions import runs_in_words
 from depthtui.tui.system_open import most_readable
 
 SVG = {"svg": "SVG, this screen as it is"}
@@ -237,7 +238,7 @@ def open_export(
         )
 
     session, missing = explorer.sessions.whole()
-    count = "1 run" if len(session) == 1 else f"{len(session)} runs"
+    count = runs_in_words(len(session))
     if missing:
         count = f"{len(session)} of {len(session) + len(missing)} runs; the files name the others"
     whole = exportable(f"the whole session ({count})", session, missing)

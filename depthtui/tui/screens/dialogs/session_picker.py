@@ -24,6 +24,7 @@ from depthtui.tui.screens.dialogs.confirm import Confirm
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, line_cells
 from depthtui.tui.screens.dialogs.filtered_list import FilteredList
 from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.sessions import runs_in_words
 
 _WIDEST = 100
 """Cells of the dialog where there is room, as the style sheet has it."""
@@ -175,7 +176,7 @@ class SessionPicker(FilteredList[SessionFile]):
             if agreed:
                 self._delete(file)
 
-        title, count = fit_shown(_title(file), 40).rstrip(), _count(file)
+        title, count = fit_shown(_title(file), 40).rstrip(), runs_in_words(len(file.session.runs))
         question = f"Delete the session “{title}” of {count}? The results stay in the cache."
         self.app.push_screen(Confirm(Content(question)), answer)
 
@@ -223,11 +224,6 @@ def _title(file: SessionFile) -> str:
 def _models(file: SessionFile) -> str:
     names = dict.fromkeys(run.model.name for run in file.session.runs)
     return printable_chars(", ".join(names))
-
-
-def _count(file: SessionFile) -> str:
-    count = len(file.session.runs)
-    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _searched(file: SessionFile) -> str:
