@@ -33,6 +33,12 @@ class Shape:
         """The shape where L, T and k have these sizes."""
         return tuple(_side(side, sizes) for side in self.sides)
 
+    def measured(self, shape: tuple[int, ...]) -> Iterator[tuple[str, int]]:
+        """The sizes of L, T and k in an array of this shape, one for each of its sides."""
+        for side, length in zip(self.sides, shape, strict=True):
+            letter = side[:1]
+            yield letter, length - _side(side, {letter: 0})
+
     def unknown(self, sizes: Mapping[str, int]) -> np.ndarray:
         """An array in which nothing is known: NaN, -1 for integers, false."""
         nothing = {"f": np.nan, "i": -1}.get(np.dtype(self.dtype).kind, 0)
