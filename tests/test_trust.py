@@ -11,6 +11,7 @@ import pytest
 
 from depthtui import analyze, cli
 from depthtui.data import codec
+from depthtui.data.plain import from_plain
 from depthtui.data.run_settings import ModelSpec, spec_from, spec_keys
 from depthtui.data.trust import TrustedModels, tell_of_claim
 from depthtui.errors import DepthError, NeedsCode
@@ -134,21 +135,23 @@ class TestTrustedModels:
         assert ModelSpec("other") not in trusted
 
 
+def coded(**fields: object) -> dict[str, object]:
+    """A model as the pipe's codec and former files have it."""
+    return {"$type": "ModelSpec", "fields": fields}
+
+
 class TestFiles:
     @pytest.mark.parametrize("name", [5, None, ["a"], {"a": 1}])
     def test_a_model_that_is_named_by_no_text_is_none(self, name: Any) -> None:
-        tree = codec.to_json(ModelSpec("own"))
-        tree["fields"]["name"] = name
         with pytest.raises(codec.CodecError):
-            codec.from_json(tree)
+            codec.former_plain(coded(name=name))
 
     def test_what_is_decoded_has_no_right(self) -> None:
         values = spec_keys(ModelSpec("own")) | {"trust_remote_code": True}
         assert spec_from(values) == ModelSpec("own")
-        tree = codec.to_json(ModelSpec("own"))
-        assert "trust" not in json.dumps(tree)
-        tree["fields"]["trust_remote_code"] = True
-        assert codec.from_json(tree) == ModelSpec("own")
+        found = codec.former_plain(coded(name="own", trust_remote_code=True))
+        assert "trust" not in json.dumps(found)
+        assert from_plain(ModelSpec, found) == ModelSpec("own")
 
     @pytest.mark.parametrize(
         ("content", "claims"),

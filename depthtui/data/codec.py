@@ -28,6 +28,7 @@ from depthtui.data import (
     run_settings,
 )
 from depthtui.data.arrays import MetricResult
+from depthtui.data.plain import to_plain
 from depthtui.data.run_settings import ModelSpec, spec_from
 
 _TYPES: dict[str, type] = {
@@ -93,29 +94,18 @@ def decode(data: bytes) -> Any:
     return value
 
 
-def to_json(value: Any) -> Any:
-    """Turn a dataclass without arrays into what JSON can hold.
+def former_plain(tree: Any) -> Any:
+    """JSON values as `to_plain` gives them, of those that files once had of a dataclass.
 
     Raises:
-        CodecError: it is, or holds, something of another type.
-    """
-    arrays: dict[str, np.ndarray] = {}
-    tree = _to_json(value, arrays)
-    if arrays:
-        raise CodecError(f"a {type(value).__name__} holds arrays")
-    return tree
-
-
-def from_json(tree: Any) -> Any:
-    """Turn what `to_json` made back into the dataclass; the types of its fields are not checked.
-
-    Raises:
-        CodecError: it names an unknown type or lacks something.
+        CodecError: they name an unknown type or lack something.
     """
     try:
-        return _from_json(tree, {})
+        return to_plain(_from_json(tree, {}))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CodecError(f"not a depthtui value: {error}") from error
+    except RecursionError:
+        raise CodecError("it is nested too deeply") from None
 
 
 def _type_of(name: str) -> type | None:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthtui.data import codec
-from depthtui.data.checked import checked
 from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.model import PART_TITLES
+from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run_settings import RunSettings
 from depthtui.data.selection import layers_in
 from depthtui.data.trust import tell_of_claim
@@ -39,8 +39,11 @@ from depthtui.options import WrongValue, options_of
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-SCHEMA = 1
-"""Raised when the meaning of a field changes: files of another schema are not read."""
+SCHEMA = 2
+"""Raised when the meaning of a field changes: files of a later schema are not read."""
+
+_FORMER_SCHEMA = 1
+"""Files in the layout of the pipe's codec."""
 
 _LARGEST = 64 << 20
 _LONGEST_NAME = 40
@@ -259,7 +262,7 @@ def _title(session: KeptSession) -> str:
 
 
 def _content(session: KeptSession) -> bytes:
-    return json.dumps({"schema": SCHEMA, "session": codec.to_json(session)}, indent=1).encode()
+    return json.dumps({"schema": SCHEMA, "session": to_plain(session)}, indent=1).encode()
 
 
 def _is_written_new(path: Path, session: KeptSession) -> bool:
@@ -307,21 +310,15 @@ def _read(path: Path, notify: Callable[[str], None] = lambda _: None) -> Session
         schema, values = tree["schema"], tree["session"]
     except (KeyError, TypeError, IndexError):
         raise ValueError("it has no schema, or no session") from None
-    if schema != SCHEMA:
+    if schema == _FORMER_SCHEMA:
+        values = codec.former_plain(values)
+    elif schema != SCHEMA:
         raise ValueError("it is of another version")
-    try:
-        session = codec.from_json(values)
-        if not isinstance(session, KeptSession):
-            raise ValueError("it holds something else")
-        checked(session)
-        for run in session.runs:
-            _check_settings(run)
-        times = [session.kept, *(run.started for run in session.runs)]
-        is_local = all(datetime.fromisoformat(time).tzinfo is None for time in times)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    session = from_plain(KeptSession, values)
+    for run in session.runs:
+        _check_settings(run)
+    times = [session.kept, *(run.started for run in session.runs)]
+    is_local = all(datetime.fromisoformat(time).tzinfo is None for time in times)
     thresholds = (session.kl_threshold, session.overlap_threshold)
     if not (
         is_local

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.data import codec
 from depthtui.data.kept_session import KeptRun, KeptSession
+from depthtui.data.plain import to_plain
+from depthtui.data.remarks import Bookmark, Remarks
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import RunSettings, Skip
+from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
 from depthtui.data.session_files import SCHEMA, SessionFolder
 from depthtui.errors import DepthError
 from tests.builders.models import model_info
@@ -120,9 +121,44 @@ def test_a_removed_session_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list(folder.path.glob(f".{first.name}*"))
 
 
+FORMER = Path(__file__).with_name("session_schema_1.json")
+"""A session in the layout of former versions."""
+
+
+def test_a_session_of_a_former_version_is_the_same(tmp_path: Path) -> None:
+    folder = SessionFolder(tmp_path)
+    folder.path.mkdir()
+    (folder.path / "former.json").write_bytes(FORMER.read_bytes())
+    (file,) = folder.files(pytest.fail)
+    (run,) = file.session.runs
+    assert run.model.spec == ModelSpec(dtype="float32")
+    assert (run.model.n_layers, run.model.layer_parameters) == (4, (1, 2, 3, 4))
+    assert run == KeptRun(
+        run.model,
+        Prompt("One plus one is \ud800two.", "two."),
+        RunSettings(
+            skipped=(Skip(2, "mlp"),),
+            metrics=("logit_lens", "ablation"),
+            lengths_before=(5,),
+            tolerance=0.02,
+        ),
+        "2026-01-02T12:30:15",
+        Remarks("Odd.", (Bookmark(1, 2, "here"),)),
+        {"": "a1", "logit_lens": "b2"},
+        4,
+        {"ablation": "The memory ran out."},
+        ("ablation",),
+    )
+    assert file.session == KeptSession(
+        "2026-01-02T12:31:00", (run,), 0, 1, 2, "kl", 0.5, 0.25, "Sums"
+    )
+    assert folder.rename(file, "Mine").session == replace(file.session, title="Mine")
+    assert folder.files(pytest.fail)[0].session == replace(file.session, title="Mine")
+
+
 def test_the_one_session_of_former_versions_becomes_a_file(tmp_path: Path) -> None:
     former = tmp_path / "session.json"
-    body = {"schema": 1, "session": codec.to_json(session())}
+    body = json.loads(FORMER.read_bytes())
     # It had no keys, no title.
     for run in body["session"]["fields"]["runs"]["$tuple"]:
         for name in ("keys", "answer_start", "unavailable", "failed"):
@@ -130,8 +166,8 @@ def test_the_one_session_of_former_versions_becomes_a_file(tmp_path: Path) -> No
     del body["session"]["fields"]["title"]
     former.write_text(json.dumps(body))
     (file,) = SessionFolder(tmp_path).files()
-    assert file.session == session()
-    assert file.name.startswith("20260102-123015-One-plus-one")
+    assert (file.session.layer, file.session.runs[0].keys) == (1, {})
+    assert file.name.startswith("20260102-123100-One-plus-one")
     assert not former.exists()
     # Another one does not take its place.
     body["session"]["fields"]["layer"] = 7
@@ -197,33 +233,43 @@ def test_a_link_to_nothing_hides_no_session(tmp_path: Path) -> None:
 
 
 def damaged() -> dict[str, bytes]:
-    whole = json.dumps({"schema": SCHEMA, "session": codec.to_json(session())}).encode()
-    tree = json.loads(whole)
+    plain = to_plain(session())
+    whole = json.dumps({"schema": SCHEMA, "session": plain}).encode()
+    former = json.loads(FORMER.read_bytes())
 
     def changed(**fields: object) -> bytes:
-        of_session = {**tree["session"], "fields": {**tree["session"]["fields"], **fields}}
-        return json.dumps({**tree, "session": of_session}).encode()
+        return json.dumps({"schema": SCHEMA, "session": plain | fields}).encode()
+
+    def changed_former(**fields: object) -> bytes:
+        of_session = {**former["session"], "fields": {**former["session"]["fields"], **fields}}
+        return json.dumps({**former, "session": of_session}).encode()
 
     def settings(**fields: object) -> bytes:
         run = session().runs[0]
         bad = replace(run, settings=replace(run.settings, **fields))
-        body = codec.to_json(replace(session(), runs=(bad,)))
-        return json.dumps({"schema": SCHEMA, "session": body}).encode()
+        return changed(runs=to_plain((bad,)))
 
     return {
         "cut": whole[:-40],
         "bytes": b"\xff\xfe",
         "list": b"[]",
-        "other type": json.dumps({"schema": 1, "session": {"$type": "Run"}}).encode(),
+        "former of other type": b'{"schema": 1, "session": {"$type": "Run"}}',
+        "former of no type": b'{"schema": 1, "session": [3]}',
+        "former text for a number": changed_former(kl_threshold="high"),
+        "former deep field": changed_former(measure="DEEP").replace(
+            b'"DEEP"', 900 * b"[" + 900 * b"]"
+        ),
         "deep": 100_000 * b"[",
         "deep field": changed(measure="DEEP").replace(b'"DEEP"', 900 * b"[" + 900 * b"]"),
         "time of a zone": changed(kept="2026-01-02T03:04:05+00:00"),
-        "other schema": json.dumps({**tree, "schema": 2}).encode(),
+        "other schema": json.dumps({"schema": 3, "session": plain}).encode(),
+        "list as a schema": json.dumps({"schema": [], "session": plain}).encode(),
+        "unknown key": changed(colour="red"),
         "place": changed(shown=9),
         "text for a number": changed(kl_threshold="high"),
         "threshold": changed(overlap_threshold=7.0),
         "number for runs": changed(runs=3),
-        "no runs": changed(runs={"$tuple": []}),
+        "no runs": changed(runs=[]),
         "no time": changed(kept="yesterday"),
         "number for a measure": changed(measure=3),
         "layer": settings(skipped=(Skip(10**9),)),

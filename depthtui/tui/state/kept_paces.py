@@ -9,14 +9,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from depthtui.data import codec
 from depthtui.data.model import ModelInfo
+from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.protocol import Pace
 from depthtui.errors import DepthError
 from depthtui.files import parse_json, read_whole, write_over
 from depthtui.metrics import METRIC_BY_NAME
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when what is kept changes its meaning: paces of another schema are forgotten."""
 
 _LARGEST = 1 << 24
@@ -45,8 +45,8 @@ def kept_paces(path: Path) -> dict[str, Pace]:
         tree = parse_json(read_whole(path, _LARGEST))
         if tree["schema"] != SCHEMA:
             return {}
-        paces = {str(key): codec.from_json(pace) for key, pace in tree["paces"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        paces = from_plain(dict[str, Pace], tree["paces"])
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
     return {key: pace for key, pace in paces.items() if _is_sound(pace)}
 
@@ -54,7 +54,7 @@ def kept_paces(path: Path) -> dict[str, Pace]:
 def keep_paces(path: Path, paces: Mapping[str, Pace]) -> None:
     """Write the paces, whole or not at all; where that cannot be done, they are timed again."""
     latest = dict(list(paces.items())[-_MOST_KEPT:])
-    content = {"schema": SCHEMA, "paces": {key: codec.to_json(p) for key, p in latest.items()}}
+    content = {"schema": SCHEMA, "paces": to_plain(latest)}
     with suppress(DepthError):
         write_over(path, json.dumps(content, indent=1).encode(), _is_ours)
 
@@ -74,12 +74,7 @@ def joined(former: Pace, pace: Pace) -> Pace:
     return replace(pace, forward=forward, metrics={**former.metrics, **pace.metrics})
 
 
-def _is_sound(pace: object) -> bool:
-    """Whether everything is of its type, and a metric's name one."""
-    return (
-        isinstance(pace, Pace)
-        and isinstance(pace.forward, float)
-        and isinstance(pace.metrics, dict)
-        and set(pace.metrics) <= set(METRIC_BY_NAME)
-        and all(isinstance(value, float) and value >= 0 for value in pace.metrics.values())
-    )
+def _is_sound(pace: Pace) -> bool:
+    """Whether each time is one of a metric, and takes time."""
+    times = pace.metrics.values()
+    return set(pace.metrics) <= set(METRIC_BY_NAME) and all(seconds >= 0 for seconds in times)

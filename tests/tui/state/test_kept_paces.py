@@ -28,9 +28,12 @@ def test_paces_are_found_again_the_latest_models(tmp_path: Path) -> None:
         "[]",
         100_000 * "[",
         '{"schema": 0, "paces": {}}',
-        '{"schema": 1, "paces": []}',
-        '{"schema": 1, "paces": {"a": 3}}',
-        '{"schema": 1, "paces": {"a": {"$type": "Pace", "fields": {"forward": "x"}}}}',
+        '{"schema": 1, "paces": {"a": {"$type": "Pace", "fields": {"forward": 1.0}}}}',
+        '{"schema": 2}',
+        '{"schema": 2, "paces": []}',
+        '{"schema": 2, "paces": {"a": 3}}',
+        '{"schema": 2, "paces": {"a": {"forward": "x"}}}',
+        '{"schema": 2, "paces": {"a": {"metrics": {"order": -1.0}}}}',
     ],
 )
 def test_what_is_no_pace_is_forgotten(tmp_path: Path, content: str) -> None:
