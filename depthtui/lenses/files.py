@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from depthtui.data.checked import checked
 from depthtui.data.lens import LensFit
+from depthtui.data.plain import from_plain
 from depthtui.errors import DepthError
 from depthtui.files import parse_json, write_new, write_whole
 from depthtui.lenses.jacobian import JacobianSums
@@ -361,7 +361,7 @@ def _described(path: Path) -> LensFile | None:
     with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
         with _opened(path) as opened:
             about = parse_json((opened.metadata() or {})["depthtui_lens"])
-        fit = checked(LensFit(**about["fit"]))
+        fit = from_plain(LensFit, about["fit"])
         if about["format"] != _FORMAT or fit.kind not in _KINDS:
             return None
         status = path.stat()

@@ -8,23 +8,17 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from depthtui.data.checked import checked
-from depthtui.data.run_settings import ModelSpec, SummarySettings, spec_from, spec_keys
+from depthtui.data.plain import from_plain, to_plain
+from depthtui.data.run_settings import ModelSpec, RunSettings, spec_keys
 from depthtui.data.trust import tell_of_claim
 from depthtui.errors import DepthError
 from depthtui.files import check_writable, parse_json, read_whole, slug, why, write_whole
-from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
-from depthtui.sweep.records import (
-    DamagedRecord,
-    Record,
-    read_record,
-    record_bytes,
-    run_settings_from,
-)
+from depthtui.sweep.plan import Cell, SweepPlan
+from depthtui.sweep.records import DamagedRecord, Record, read_record, record_bytes
 
 Notify = Callable[[str], None]
 Item = TypeVar("Item")
@@ -130,7 +124,7 @@ class SweepFolder:
         """
         for folder in (self.path, self.path / "records"):
             check_writable(folder, "Choose another --out folder.")
-        for name, is_one in ((MANIFEST, _is_manifest), (FAILURES, _are_failures)):
+        for name, is_one in ((MANIFEST, _is_manifest), (FAILURES, read_failures)):
             path = self._file(name)
             if os.path.lexists(path) and (path.is_symlink() or not is_one(path)):
                 raise DepthError(
@@ -155,7 +149,7 @@ class SweepFolder:
         self.failures[:] = failures
         path = self._file(FAILURES)
         if failures:
-            write_whole(path, _json([asdict(failure) for failure in failures]))
+            write_whole(path, _json(failures))
         else:
             with suppress(OSError):
                 path.unlink()
@@ -165,8 +159,8 @@ class SweepFolder:
         try:
             found = parse_json(read_whole(self._counts_path(model), _LARGEST_LIST))
             same = fingerprint is None or found["fingerprint"] == fingerprint
-            return {str(key): int(n) for key, n in found["counts"].items()} if same else {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            return from_plain(dict[str, int], found["counts"]) if same else {}
+        except (OSError, ValueError, KeyError, TypeError):
             return {}
 
     def keep_token_counts(
@@ -194,7 +188,7 @@ class SweepFolder:
             }
             for cell, found in records.items()
         ]
-        body = {"schema": 1, "plan": asdict(plan), "cells": cells}
+        body = {"schema": 1, "plan": plan, "cells": cells}
         write_whole(self._file(MANIFEST), _json(body))
 
     def _file(self, name: str) -> Path:
@@ -275,35 +269,18 @@ def read_manifest(path: Path, notify: Notify | None = None) -> Manifest:
 def read_failures(path: Path) -> list[Failure]:
     """The failures in a file; none where it cannot be read."""
     try:
-        return [checked(Failure(**row)) for row in parse_json(read_whole(path, _LARGEST_LIST))]
-    except (OSError, ValueError, TypeError):
+        return from_plain(list[Failure], parse_json(read_whole(path, _LARGEST_LIST)))
+    except (OSError, ValueError):
         return []
 
 
 def _is_manifest(path: Path) -> bool:
     """Whether a file is a manifest, of whichever version."""
-    match _content(path):
-        case {"schema": int(), "plan": {"models": list(), "tasks": list()}, "cells": list()}:
-            return True
+    with suppress(OSError, ValueError):
+        match parse_json(read_whole(path, _LARGEST_LIST)):
+            case {"schema": int(), "plan": {"models": list(), "tasks": list()}, "cells": list()}:
+                return True
     return False
-
-
-def _are_failures(path: Path) -> bool:
-    """Whether a file is a list of failures."""
-    rows = _content(path)
-    names = {field.name for field in fields(Failure)}
-    return (
-        isinstance(rows, list)
-        and bool(rows)
-        and all(isinstance(row, dict) and row.keys() == names for row in rows)
-    )
-
-
-def _content(path: Path) -> Any:
-    try:
-        return parse_json(read_whole(path, _LARGEST_LIST))
-    except (OSError, ValueError):
-        return None
 
 
 def record_name(cell: Cell, number: int, key: str) -> str:
@@ -329,21 +306,15 @@ def model_title(model: ModelSpec) -> str:
     return ", ".join(detail for detail in how if detail)
 
 
-def plan_from(body: dict[str, Any]) -> SweepPlan:
-    """The plan in JSON values, as `dataclasses.asdict` gives them.
+def plan_from(body: Any) -> SweepPlan:
+    """The plan in JSON values, as `to_plain` gives them.
 
     Raises:
-        KeyError, TypeError, ValueError: they are no plan.
+        ValueError: they are no plan.
     """
-    return checked(
-        SweepPlan(
-            tuple(map(spec_from, body["models"])),
-            tuple(TaskChoice(**task) for task in body["tasks"]),
-            run_settings_from(body["run"]),
-            SummarySettings(**body["summary"]),
-            tuple((name, family) for name, family in body.get("families", ())),
-        )
-    )
+    plan = from_plain(SweepPlan, body, ignore_unknown={SweepPlan, RunSettings})
+    # No sweep leaves layers out.
+    return replace(plan, run=replace(plan.run, skipped=()))
 
 
 def _at(items: Sequence[Item], place: int) -> Item:
@@ -365,4 +336,4 @@ def _inside(name: str) -> str:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=1).encode() + b"\n"
+    return json.dumps(to_plain(value), indent=1).encode() + b"\n"

@@ -10,12 +10,13 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec
+from depthtui.data.run_settings import RunSettings
 from depthtui.data.trust import TrustedModels
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError, first_line
@@ -23,14 +24,8 @@ from depthtui.installing import install_extra
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.sizes import format_size
 from depthtui.sweep.folder import Failure, Notify, SweepFolder
-from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
-from depthtui.sweep.records import (
-    DamagedRecord,
-    Record,
-    read_record,
-    record_bytes,
-    run_settings_from,
-)
+from depthtui.sweep.plan import Cell, SweepPlan
+from depthtui.sweep.records import DamagedRecord, Record, read_record, record_bytes
 from depthtui.sweep.run import Watcher
 from depthtui.sweep.state import Outcome, Shard, SweepState
 from depthtui.sweep.work import SweepEngine, TokenCounts, run_cell
@@ -194,17 +189,11 @@ class _Driver:
     def _send(self, cell: Cell) -> None:
         state = self._state
         self._attempts[cell] = self._attempts.get(cell, 0) + 1
-        order = {
-            "model": asdict(cell.model),
-            "task": asdict(cell.task),
-            "settings": asdict(state.plan.run),
-            "prompts": [asdict(prompt) for prompt in state.prompts_for(cell)],
-            "numbers": state.lacking(cell),
-        }
+        order = _Order(cell, state.plan.run, state.prompts_for(cell), state.lacking(cell))
         task = self._ray.remote(_run_cell).options(
             num_returns="streaming", max_retries=0, name=cell.task.title, **self._needs.options()
         )
-        self._running[task.remote(self._make_engine, json.dumps(order).encode())] = cell
+        self._running[task.remote(self._make_engine, _json(order))] = cell
 
     def _receive(self) -> None:
         """Take one message of whichever cell has one."""
@@ -243,7 +232,7 @@ class _Driver:
                 self._state.keep(cell, record)
                 self._end(cell, record)
             case _:
-                self._fail(cell, Failure(**json.loads(data)))
+                self._fail(cell, from_plain(Failure, json.loads(data)))
 
     def _retry(self, cell: Cell, error: Exception) -> None:
         if self._attempts[cell] < ATTEMPTS:
@@ -276,13 +265,20 @@ def _fits(needs: NodeNeeds, nodes: list[dict[str, Any]]) -> bool:
     )
 
 
-def _run_cell(make_engine: Callable[[], SweepEngine], order: bytes) -> Iterator[Message]:
+@dataclass(frozen=True)
+class _Order:
+    """A cell for a node: its prompts, and the numbers of those that the driver lacks."""
+
+    cell: Cell
+    settings: RunSettings
+    prompts: list[Prompt]
+    numbers: list[int]
+
+
+def _run_cell(make_engine: Callable[[], SweepEngine], data: bytes) -> Iterator[Message]:
     """On a node: load the model, run what the driver lacks, and send each result at once."""
-    body = json.loads(order)
-    cell = Cell(ModelSpec(**body["model"]), TaskChoice(**body["task"]))
-    settings = run_settings_from(body["settings"])
-    prompts = [Prompt(**row) for row in body["prompts"]]
-    wanted = set(body["numbers"])
+    order = from_plain(_Order, json.loads(data))
+    cell, settings, wanted = order.cell, order.settings, set(order.numbers)
     engine = make_engine()
     try:
         info = engine.load(cell.model)
@@ -292,7 +288,7 @@ def _run_cell(make_engine: Callable[[], SweepEngine], order: bytes) -> Iterator[
         return
     n_told = 0
     for step in run_cell(
-        engine, cell, settings, prompts, counts, lambda item: item.number in wanted, _bug
+        engine, cell, settings, order.prompts, counts, lambda item: item.number in wanted, _bug
     ):
         if isinstance(step, Record):
             yield "record", record_bytes(step)
@@ -301,7 +297,7 @@ def _run_cell(make_engine: Callable[[], SweepEngine], order: bytes) -> Iterator[
         elif len(counts.known) > n_told:
             n_told = len(counts.known)
             told = {"fingerprint": info.fingerprint, "counts": dict(counts.known)}
-            yield "counts", json.dumps(told).encode()
+            yield "counts", _json(told)
 
 
 def _ignore(event: object) -> None:
@@ -309,7 +305,11 @@ def _ignore(event: object) -> None:
 
 
 def _message(failure: Failure) -> Message:
-    return "failure", json.dumps(asdict(failure)).encode()
+    return "failure", _json(failure)
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(to_plain(value)).encode()
 
 
 def _bug(error: Exception) -> str:

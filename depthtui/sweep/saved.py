@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from depthtui.data.plain import to_plain
 from depthtui.data.run_settings import spec_keys, summary_keys
 from depthtui.data.store import make_key
 from depthtui.errors import DepthError
@@ -104,7 +105,7 @@ def _readable(path: Path) -> Record | None:
 
 def plan_text(plan: SweepPlan) -> str:
     """The plan as JSON."""
-    return json.dumps(asdict(plan))
+    return json.dumps(to_plain(plan))
 
 
 def plan_from_text(text: str) -> SweepPlan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -165,6 +166,22 @@ def test_a_family_changes_no_folder(tmp_path: Path) -> None:
     before = json.loads(plan_text(plan))
     del before["families"]
     assert plan_from_text(json.dumps(before)) == replace(plan, families=())
+
+
+def test_a_kept_plan_is_read_strictly() -> None:
+    plan = SweepPlan((ModelSpec("a"),), (TaskChoice("facts"),))
+    body = json.loads(plan_text(plan))
+    later = {**body, "later": 1, "run": {**body["run"], "later": 1, "skipped": [{"layer": 1}]}}
+    assert plan_from_text(json.dumps(later)) == plan
+    for changes, problem in (
+        ({"tasks": [{"name": "facts", "examples": "3"}]}, "tasks[0].examples must be a whole"),
+        ({"tasks": [{"name": "facts", "later": 1}]}, "tasks[0] has an unknown key, 'later'"),
+        ({"models": [{"name": 3}]}, "models[0].name must be a text"),
+        ({"summary": {"lens": None}}, "summary.lens must be a text"),
+        ({"families": [["a"]]}, "families[0] must be a list of 2"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(problem)):
+            plan_from_text(json.dumps(body | changes))
 
 
 @pytest.mark.parametrize(
