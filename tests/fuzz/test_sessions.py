@@ -1,0 +1,58 @@
+"""Kept sessions, of this version and of former ones, and paces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from depthtui.data.protocol import Pace
+from depthtui.data.session_files import SessionFolder
+from depthtui.tui.state.kept_paces import keep_paces, kept_paces
+from tests.data.test_session_files import FORMER
+from tests.fuzz.fuzzing import examples, fuzz, mutated, mutated_json, with_each_piece
+
+
+def both_schemas(folder: SessionFolder) -> list[bytes]:
+    """A session as it was kept, and as it is kept now."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    path = folder.path / "one.json"
+    path.write_bytes(FORMER.read_bytes())
+    (file,) = folder.files()
+    folder.rename(file, "Now")
+    return [FORMER.read_bytes(), path.read_bytes()]
+
+
+@examples
+def test_kept_sessions(count: int, home: Path) -> None:
+    folder = SessionFolder(home)
+    originals = both_schemas(folder)
+    path = folder.path / "one.json"
+
+    def read(changed: Any) -> None:
+        data = changed if isinstance(changed, bytes) else json.dumps(changed).encode()
+        path.write_bytes(data)
+        notices: list[str] = []
+        files = folder.files(notices.append)
+        assert files or notices
+        for file in files:
+            folder.rename(file, "Again")
+            assert folder.files()[0].session.runs == file.session.runs
+
+    trees = mutated_json([json.loads(original) for original in originals])
+    first = [piece for original in originals for piece in with_each_piece(original)]
+    fuzz(read, trees | mutated(originals), count + len(first), first)
+
+
+@examples
+def test_kept_paces(count: int, home: Path) -> None:
+    path = home / "paces.json"
+    keep_paces(path, {"a": Pace(0.5, {"order": 0.1}), "b": Pace()})
+    original = path.read_bytes()
+
+    def read(changed: Any) -> None:
+        path.write_bytes(changed if isinstance(changed, bytes) else json.dumps(changed).encode())
+        for pace in kept_paces(path).values():
+            assert all(isinstance(seconds, float) for seconds in pace.metrics.values())
+
+    fuzz(read, mutated_json([json.loads(original)]) | mutated([original]), count)
