@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -50,7 +49,7 @@ def _check(given: Given, as_json: bool) -> int:
     checks = list(_checks(given))
     works = all(check.level != "broken" for check in checks)
     if as_json:
-        _print_json({"ok": works, "checks": [asdict(check) for check in checks]})
+        _print_json({"ok": works, "checks": checks})
     else:
         rows = []
         for check in checks:
@@ -87,7 +86,8 @@ def _compare(spec: ModelSpec, given: Given, as_json: bool) -> int:
     found = list(compare_devices(spec, engine, say))
     works = all(comparison.ok for comparison in found)
     if as_json:
-        _print_json({"ok": works, "metrics": [_finite(comparison) for comparison in found]})
+        values = [vars(comparison) | {"ok": comparison.ok} for comparison in found]
+        _print_json({"ok": works, "metrics": values})
     else:
         _print_comparisons(found)
     return 0 if works else 1
@@ -130,14 +130,7 @@ def _seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f} s"
 
 
-def _finite(comparison: Comparison) -> dict[str, Any]:
-    """For JSON, which has neither NaN nor infinity."""
-    values = asdict(comparison) | {"ok": comparison.ok}
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
-    }
-
-
 def _print_json(value: dict[str, Any]) -> None:
-    click.echo(json.dumps(value, indent=1, default=str))
+    from depthtui.data.plain import to_plain
+
+    click.echo(json.dumps(to_plain(value), indent=1, default=str))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
 
 from depthtui.data.arrays import arrays_of
-from depthtui.data.lens import LensFit, LogitLens
+from depthtui.data.lens import LogitLens
+from depthtui.data.plain import to_plain
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import settings_keys
 
@@ -30,23 +31,23 @@ def arrays_bytes(results: Sequence[RunResult]) -> bytes:
         for name, part in result.measured.items():
             for field, values in arrays_of(part):
                 arrays[f"{number}/{name}/{field}"] = np.ascontiguousarray(values)
-    return save(arrays, metadata={"runs": json.dumps([_about(result) for result in results])})
+    return save(arrays, metadata={"runs": json.dumps(to_plain(list(map(_about, results))))})
 
 
 def _about(result: RunResult) -> dict[str, Any]:
     lenses = [part for part in result.measured.values() if isinstance(part, LogitLens)]
     vocabulary = {id_: text for lens in lenses for id_, text in lens.vocabulary.items()}
     return {
-        "model": asdict(result.model),
-        "prompt": asdict(result.prompt),
+        "model": result.model,
+        "prompt": result.prompt,
         "settings": settings_keys(result.settings),
-        "tokens": list(result.tokens.texts),
+        "tokens": result.tokens.texts,
         "answer_start": int(result.tokens.answer_start),
         "vocabulary": {str(id_): text for id_, text in vocabulary.items()},
         "complete": result.is_whole,
         "metrics": {name: _words(part) for name, part in result.measured.items()},
-        "unavailable": dict(result.unavailable),
-        "provenance": None if result.provenance is None else asdict(result.provenance),
+        "unavailable": result.unavailable,
+        "provenance": result.provenance,
     }
 
 
@@ -56,7 +57,7 @@ def _words(part: Any) -> dict[str, Any]:
     What has its default, such as a choice of everything, goes without saying.
     """
     return {
-        field.name: asdict(value) if isinstance(value, LensFit) else value
+        field.name: value
         for field in fields(part)
         if field.name != "vocabulary"
         and not isinstance(value := getattr(part, field.name), np.ndarray)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from safetensors.numpy import save
 
 from depthtui.data.arrays import arrays_of
 from depthtui.data.generation import Generation
+from depthtui.data.plain import to_plain
 from depthtui.data.run_settings import generation_keys
 from depthtui.depth.verdict import text_verdicts
 from depthtui.errors import DepthError
@@ -19,7 +19,7 @@ from depthtui.palettes import OWN_PALETTE
 from depthtui.report.formats import Report
 from depthtui.report.generation import depths_of_text, trend_sentence
 from depthtui.report.generation_document import generation_document
-from depthtui.report.summary import finite, verdict_dict
+from depthtui.report.summary import verdict_dict
 
 SCHEMA = 1
 """Number of the file's layout."""
@@ -46,17 +46,17 @@ def generation_report(generations: Sequence[Generation], palette: str = OWN_PALE
 def generation_json(generations: Sequence[Generation]) -> bytes:
     """Everything but the lens's lists of tokens; an unknown value is null."""
     value = {"schema": SCHEMA, "generations": [_as_dict(generation) for generation in generations]}
-    return (json.dumps(finite(value), indent=1, ensure_ascii=True) + "\n").encode()
+    return (json.dumps(to_plain(value), indent=1, ensure_ascii=True) + "\n").encode()
 
 
 def _as_dict(generation: Generation) -> dict[str, Any]:
     written = generation.continuation
     return {
-        "model": asdict(generation.model),
+        "model": generation.model,
         "settings": generation_keys(generation.settings),
         **_lens(generation),
         "prompt": {
-            **asdict(generation.prompt),
+            **vars(generation.prompt),
             "tokens": generation.tokens.texts,
             "token_ids": generation.tokens.ids,
         },
@@ -86,13 +86,13 @@ def _as_dict(generation: Generation) -> dict[str, Any]:
         "verdicts": {
             name: verdict_dict(verdict) for name, verdict in text_verdicts(generation).items()
         },
-        "provenance": None if generation.provenance is None else asdict(generation.provenance),
+        "provenance": generation.provenance,
     }
 
 
 def _lens(generation: Generation) -> dict[str, Any]:
     """How the lens was fitted, where that is not the logit lens."""
-    return {} if generation.fit is None else {"lens": asdict(generation.fit)}
+    return {} if generation.fit is None else {"lens": generation.fit}
 
 
 def generation_arrays(generations: Sequence[Generation]) -> bytes:
@@ -111,8 +111,8 @@ def generation_arrays(generations: Sequence[Generation]) -> bytes:
                 arrays[f"{number}/{part}/{name}"] = np.ascontiguousarray(values)
         words.append(
             {
-                "model": asdict(generation.model),
-                "prompt": asdict(generation.prompt),
+                "model": generation.model,
+                "prompt": generation.prompt,
                 "settings": generation_keys(generation.settings),
                 **_lens(generation),
                 "tokens": written.texts,
@@ -120,4 +120,4 @@ def generation_arrays(generations: Sequence[Generation]) -> bytes:
                 "vocabulary": {str(id_): text for id_, text in written.lens.vocabulary.items()},
             }
         )
-    return save(arrays, metadata={"generations": json.dumps(words)})
+    return save(arrays, metadata={"generations": json.dumps(to_plain(words))})

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
-
-import numpy as np
 
 from depthtui import __version__
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.model import ModelInfo
+from depthtui.data.plain import to_plain
 from depthtui.data.run import Provenance, RunResult
 from depthtui.data.run_settings import CHOICES, SummarySettings, settings_keys, summary_keys
 from depthtui.data.verdict import Verdict
@@ -86,7 +84,7 @@ def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dic
             "effective_prompts": depths.effective_prompts,
         }
     summary["provenance"] = combined_provenance(results)
-    return finite(summary)
+    return to_plain(summary)
 
 
 def summary_json(
@@ -142,7 +140,7 @@ def _left_out(results: Sequence[RunResult]) -> dict[str, Any]:
     if not skipped:
         return {}
     return {
-        "silenced": [asdict(skip) for skip in skipped],
+        "silenced": skipped,
         "parameters_silenced": results[0].model.parameters_of(skipped),
     }
 
@@ -204,18 +202,3 @@ def _found(estimate: DepthEstimate) -> dict[str, Any]:
         "crossing": estimate.crossing,
         "area": estimate.area,
     }
-
-
-def finite(value: Any) -> Any:
-    """JSON values: arrays as lists, NaN and infinity as None."""
-    if isinstance(value, np.ndarray):
-        return finite(value.tolist())
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, np.generic):
-        return finite(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -11,8 +11,9 @@ from typing import Any
 
 from depthtui import __version__
 from depthtui.data.depth import DepthEstimate
+from depthtui.data.plain import to_plain
 from depthtui.data.run_settings import settings_keys, summary_keys
-from depthtui.report.summary import finite, verdict_dict, weights_dtype
+from depthtui.report.summary import verdict_dict, weights_dtype
 from depthtui.sweep.comparisons import numbers
 from depthtui.sweep.questions import Question
 from depthtui.sweep.report.phrases import absences, cautions
@@ -31,7 +32,7 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
         "schema": SCHEMA,
         "depthtui": __version__,
         "plan": {
-            **asdict(summary.plan),
+            **vars(summary.plan),
             "run": settings_keys(summary.plan.run),
             "summary": summary_keys(summary.plan.summary),
         },
@@ -55,9 +56,9 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
         ],
         "cautions": [remark.text for remark in cautions(summary)],
         "missing": [remark.text for remark in absences(summary)],
-        "failures": [asdict(failure) for failure in summary.failures],
+        "failures": summary.failures,
     }
-    return json.dumps(finite(body), allow_nan=False, indent=1).encode() + b"\n"
+    return json.dumps(to_plain(body), allow_nan=False, indent=1).encode() + b"\n"
 
 
 def sweep_csv(summary: SweepSummary) -> bytes:
