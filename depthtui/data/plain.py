@@ -66,8 +66,9 @@ def from_plain(
 ) -> Value:
     """The value of a type that `to_plain` turned into JSON values.
 
-    Null is None where the declared type allows None, else NaN. Floating-point arrays become
-    float64. A missing field has its default. A model's claim of trust is dropped.
+    An integer is a number too; true and false are not. Null is None where the declared type
+    allows None, else NaN. Floating-point arrays become float64. A missing field has its default.
+    A model's claim of trust is dropped.
 
     Args:
         kind: a dataclass, or a list, tuple or dict of such.
