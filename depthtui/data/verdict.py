@@ -1,9 +1,11 @@
-"""What is said of how many of its layers a model uses: evidence, and a sentence made of it."""
+"""How many of its layers a model uses: evidence, and the words made of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from depthtui.data.sentence import Sentence
 
 EvidenceKind: TypeAlias = Literal["readable", "geometric", "causal"]
 """What a count is drawn from: what a lens reads, how the residual stream moves, or what changes
@@ -38,6 +40,8 @@ class Evidence:
         low, high: the smallest and largest count of the sensitivity analysis; None with `count`.
         firm: whether `low` and `high` are at most a tenth of L apart, over all prompts.
         reason: why it is fragile, or why there is no count; one clause, empty where it is firm.
+        after_layer: the length of `reason` up to the first layer's number, that included; 0 where
+            `reason` has none.
         layers: where the count is of layers that may lie anywhere, which ones; None where it is
             of all layers up to one.
         says: what it is a count of, such as `until the lens reads the output's tokens`.
@@ -61,6 +65,7 @@ class Evidence:
     curve: EvidenceCurve | None = None
     of_use: bool = True
     prompts: tuple[int, int] | None = None
+    after_layer: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,13 +73,18 @@ class Verdict:
     """How many of its layers a model uses, and how that is known.
 
     Attributes:
-        sentence: what can be repeated, made of the evidence by plain rules.
+        words: made of the evidence by plain rules; the headline is how many layers are used.
         evidence: each measure's count.
         n_layers: L.
         missing: names of the metrics that would tell more, and have not been computed.
     """
 
-    sentence: str
+    words: Sentence
     evidence: tuple[Evidence, ...]
     n_layers: int
     missing: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The words in one text."""
+        return str(self.words)

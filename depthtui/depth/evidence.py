@@ -147,7 +147,7 @@ def _cosine_at(curve: np.ndarray, level: float, layer: int) -> Variant:
     swayed = [place for place in pair if (curve[place] < 0) != (curve[place] < level)]
     place = min(swayed or [layer], key=lambda place: abs(curve[place]))
     reason = f"it hangs on a mean cosine of {curve[place]:.2g} at layer {place}"
-    return Variant(None if np.isnan(moved) else int(moved) + 1, reason)
+    return Variant(None if np.isnan(moved) else int(moved) + 1, reason, len(reason))
 
 
 def _lens_at(
@@ -157,15 +157,17 @@ def _lens_at(
     crossing, threshold, unit = _crossing(rule, curve, settings)
     moved, title = crossing(share * threshold), RULE_TITLES[rule]
     beside = f"beside a threshold of {threshold * unit:.3g}"
-    here = f"{title} is {curve[layer]:.3g} at layer {layer} {beside}"
+    at_layer = f"{title} is {curve[layer]:.3g} at layer {layer}"
+    here = f"{at_layer} {beside}"
     side = f"{'below' if rule == 'kl' else 'above'} {share * threshold * unit:.3g}"
     if np.isnan(moved):
-        return Variant(len(curve) - 1, f"{here}, and never {side}")
+        return Variant(len(curve) - 1, f"{here}, and never {side}", len(at_layer))
     other = int(moved)
     if other < layer:
-        already = f"{title} is {curve[other]:.3g} at layer {other} already, {beside}"
-        return Variant(other + 1, already)
-    return Variant(other + 1, f"{here}, and {side} only from layer {other} on")
+        at_layer = f"{title} is {curve[other]:.3g} at layer {other}"
+        return Variant(other + 1, f"{at_layer} already, {beside}", len(at_layer))
+    later = f"{here}, and {side} only from layer {other} on"
+    return Variant(other + 1, later, len(at_layer))
 
 
 def _crossing(
@@ -189,9 +191,12 @@ def _other_crossing(
     beyond = layers >= threshold * unit if rule == "kl" else layers <= threshold
     last = int(np.flatnonzero(beyond).max(initial=-1))
     if estimate.layer is not None and last > estimate.layer:
-        stays = f"only from layer {last + 1} on" if last + 1 < len(layers) else "at the output only"
-        side = "KL stays below" if rule == "kl" else "the overlap stays above"
-        yield Variant(min(last + 2, len(layers)), f"{side} its threshold {stays}")
+        side = f"{'KL stays below' if rule == 'kl' else 'the overlap stays above'} its threshold"
+        if last + 1 < len(layers):
+            from_layer = f"{side} only from layer {last + 1}"
+            yield Variant(last + 2, f"{from_layer} on", len(from_layer))
+        else:
+            yield Variant(len(layers), f"{side} at the output only")
 
 
 def _other_token_zero(

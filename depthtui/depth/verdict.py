@@ -94,8 +94,8 @@ def made_verdict(
     if not evidence:
         return None
     found = tuple(sorted(evidence, key=lambda measure: KINDS.index(measure.kind)))
-    sentence = verdict_sentence(found, n_layers, missing, tuple(dict.fromkeys(tasks)))
-    return Verdict(sentence, found, n_layers, tuple(missing))
+    words = verdict_sentence(found, n_layers, missing, tuple(dict.fromkeys(tasks)))
+    return Verdict(words, found, n_layers, tuple(missing))
 
 
 def missing_measures(results: Sequence[RunResult]) -> list[str]:

@@ -10,10 +10,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, repeat
 
 from depthtui.data.selection import indices_text, numbers_text
+from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
 from depthtui.token_text import shortened
 
@@ -54,7 +55,6 @@ _COUNTED: Mapping[EvidenceKind, tuple[str, str]] = {
 }
 """What a kind counts: all layers up to one, or single ones."""
 
-_LAYER = re.compile(r"\blayer \d+")
 _UNSETTLED = "No intervention confirms it: what they say is fragile."
 
 
@@ -63,7 +63,7 @@ def verdict_sentence(
     n_layers: int,
     missing: Sequence[str] = (),
     tasks: Sequence[str] = (),
-) -> str:
+) -> Sentence:
     """The verdict, in one to three sentences.
 
     Args:
@@ -79,7 +79,8 @@ def verdict_sentence(
     if not firm and not fragile:
         told = [measure for measure in evidence if measure.measure not in missing] or evidence
         reason = next((measure.reason for measure in told if measure.reason), "")
-        return f"How many of its {_layers(n_layers)} are used is not known: {reason}."
+        unknown = f"How many of its {_layers(n_layers)} are used is not known"
+        return Sentence(unknown, (f": {reason}.",))
     # What is being filled in has no count yet, which says nothing of the model.
     untried = bool(missing) and not any(
         measure.kind == "causal" and measure.count is not None for measure in evidence
@@ -87,15 +88,24 @@ def verdict_sentence(
     none = [m for m in evidence if m.count is None and m.measure not in missing]
     used = [measure for measure in firm if measure.of_use]
     is_open = bool(missing) and not any(measure.kind == "causal" for measure in used)
-    said = [
-        _uses(used, n_layers, where, is_open, untried)
-        if used
-        else _open(firm, fragile, n_layers, where),
-        _doubts(fragile, none),
+    # Layers are numbered from 0 and counted from 1: the first number is followed by the range.
+    numbering = chain([f" of {indices_text(n_layers)}"], repeat(""))
+    if used:
+        headline = _uses(used, n_layers, where, is_open, untried)
+        end = _used(used, n_layers, numbering)
+    else:
+        headline, end = _open(firm, fragile, n_layers, where)
+    others = [
+        _doubts(fragile, none, numbering),
         _between_kinds(firm, used, fragile, n_layers, is_open, untried) if used else "",
     ]
-    # Counts stand beside the numbers of layers, which begin at 0: once it is said how they run.
-    return _LAYER.sub(rf"\g<0> of {indices_text(n_layers)}", " ".join(filter(None, said)), count=1)
+    return Sentence(headline, (end, *filter(None, others)))
+
+
+def most_fragile(evidence: Sequence[Evidence]) -> Evidence | None:
+    """The fragile count that moves most: the sentence gives its reason."""
+    fragile = [measure for measure in evidence if measure.count is not None and not measure.firm]
+    return max(fragile, key=_width, default=None)
 
 
 def comparison_sentence(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B")) -> str:
@@ -187,19 +197,24 @@ def _uses(firm: Sequence[Evidence], n_layers: int, where: str, is_open: bool, un
     counts = [_count(measure) for measure in firm]
     few, most = min(counts), max(counts)
     count = "all" if few == n_layers > 1 else _range(few, most)
-    uses = f"Uses {count} of its {_layers(n_layers)} {where}{' so far' * (is_open and not untried)}"
-    if untried:
-        kinds = dict.fromkeys(_MEASURED[measure.kind] for measure in firm)
-        by = f"{' and '.join(kinds)}{' alone' * (len(kinds) == 1)}"
-        uses = f"By {by}, before any layer is left out, it {uses[0].lower()}{uses[1:]}"
+    uses = f"{count} of its {_layers(n_layers)} {where}{' so far' * (is_open and not untried)}"
+    if not untried:
+        return f"Uses {uses}"
+    kinds = dict.fromkeys(_MEASURED[measure.kind] for measure in firm)
+    by = f"{' and '.join(kinds)}{' alone' * (len(kinds) == 1)}"
+    return f"By {by}, before any layer is left out, it uses {uses}"
+
+
+def _used(firm: Sequence[Evidence], n_layers: int, numbering: Iterator[str]) -> str:
+    """The counts that hold, after how many layers are used."""
     if len(firm) == 1:
         only = firm[0]
         if not only.says:
-            return f"{uses}, by {only.title}."
+            return f", by {only.title}."
         those = ", " if only.layers is None else ": those "
-        return f"{uses}{those}{only.says}{_up_to(only, n_layers)} ({only.title})."
-    named = [_counted(measure, _up_to(measure, n_layers)) for measure in _named(firm)]
-    return f"{uses}: {', '.join(named)}."
+        return f"{those}{only.says}{_up_to(only, n_layers, numbering)} ({only.title})."
+    named = [_counted(measure, _up_to(measure, n_layers, numbering)) for measure in _named(firm)]
+    return f": {', '.join(named)}."
 
 
 def _counted(measure: Evidence, up_to: str = "") -> str:
@@ -209,10 +224,15 @@ def _counted(measure: Evidence, up_to: str = "") -> str:
     return f"{measure.count} {measure.says}{up_to} ({measure.title})"
 
 
-def _up_to(measure: Evidence, n_layers: int) -> str:
+def _up_to(measure: Evidence, n_layers: int, numbering: Iterator[str]) -> str:
     """How far up the counted layers lie, where they are clearly not the first ones."""
-    reach = _reach(measure)
-    return f", up to layer {reach - 1}" if reach - _count(measure) > n_layers / 10 else ""
+    if not _lies_far(measure, n_layers):
+        return ""
+    return f", up to layer {_reach(measure) - 1}{next(numbering)}"
+
+
+def _lies_far(measure: Evidence, n_layers: int) -> bool:
+    return _reach(measure) - _count(measure) > n_layers / 10
 
 
 def _reach(measure: Evidence) -> int:
@@ -230,27 +250,31 @@ def _count(measure: Evidence) -> int:
     return measure.count or 0
 
 
-def _open(firm: Sequence[Evidence], fragile: Sequence[Evidence], n_layers: int, where: str) -> str:
-    """What is known where no count of the layers that are used holds."""
+def _open(
+    firm: Sequence[Evidence], fragile: Sequence[Evidence], n_layers: int, where: str
+) -> tuple[str, str]:
+    """Headline and end of its sentence where no count of the layers that are used holds."""
     how_many = f"How many of its {_layers(n_layers)} are used {where} stays open"
     if not fragile:
-        return f"{how_many}: {_listed([_counted(measure) for measure in firm])} are not yet use."
+        moving = _listed([_counted(measure) for measure in firm])
+        return how_many, f": {moving} are not yet use."
     low = min(measure.low or 0 for measure in fragile)
     high = max(measure.high or 0 for measure in fragile)
     somewhere = f"somewhere from {low} to {high}" if low < high else f"perhaps {low}"
-    return f"{how_many}, {somewhere}: no count{' of use' * bool(firm)} holds."
+    return f"{how_many}, {somewhere}", f": no count{' of use' * bool(firm)} holds."
 
 
-def _doubts(fragile: Sequence[Evidence], none: Sequence[Evidence]) -> str:
+def _doubts(fragile: Sequence[Evidence], none: Sequence[Evidence], numbering: Iterator[str]) -> str:
     """The counts that do not hold, the one that moves most first, and measures without one."""
     words = []
     if none:
         give = "give" if len(none) > 1 else "gives"
         words.append(f"{_listed([measure.title for measure in none])} {give} no count")
-    if not fragile:
+    worst = most_fragile(fragile)
+    if worst is None:
         return f"{_begun(words[0])}." if words else ""
-    worst, *others = sorted(fragile, key=lambda measure: -_width(measure))
-    reason = f": {worst.reason}" if worst.reason else ""
+    others = sorted((other for other in fragile if other is not worst), key=_width, reverse=True)
+    reason = f": {_reason(worst, numbering)}" if worst.reason else ""
     first = f"{_begun(worst.title)} is fragile ({spread(worst)}){reason}."
     if others:
         # Of several the names alone: their ranges stand in the table, and would push the rest out.
@@ -260,6 +284,13 @@ def _doubts(fragile: Sequence[Evidence], none: Sequence[Evidence]) -> str:
         ]
         words.insert(0, f"so {'are' if len(others) > 1 else 'is'} {_listed(named)}")
     return f"{first} {_begun('; '.join(words))}." if words else first
+
+
+def _reason(measure: Evidence, numbering: Iterator[str]) -> str:
+    end = measure.after_layer
+    return (
+        f"{measure.reason[:end]}{next(numbering)}{measure.reason[end:]}" if end else measure.reason
+    )
 
 
 def _width(measure: Evidence) -> int:
@@ -317,7 +348,7 @@ def _agreement(used: Sequence[Evidence], n_layers: int) -> str:
         if first == second:
             return f"{_count(few)} and {_count(most)} both count {first}, by rules of their own."
         return f"{_count(few)} counts {first}, {_count(most)} {second}."
-    if len(used) > 1 and any(_up_to(measure, n_layers) for measure in used):
+    if len(used) > 1 and any(_lies_far(measure, n_layers) for measure in used):
         return "They agree in number, not in which layers."
     agreeing = {2: "Two kinds of evidence agree.", 3: "All three kinds of evidence agree."}
     return agreeing.get(len({measure.kind for measure in used}), "")

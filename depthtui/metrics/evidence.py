@@ -23,10 +23,12 @@ class Variant:
     Attributes:
         count: layers; None where there is none any more.
         reason: what that says of the count, one clause without a full stop.
+        after_layer: the length of `reason` up to the first layer's number (see `Evidence`).
     """
 
     count: int | None
     reason: str
+    after_layer: int = 0
 
 
 def read_off(values: Iterable[float], threshold: float, words: str) -> EvidenceCurve:
@@ -104,7 +106,7 @@ class Counted:
 
         low, high = min(known), max(known)
         firm = len(known) > len(variants) and high - low <= n_layers / 10
-        reason = "" if firm else max(variants, key=moved).reason
+        worst = Variant(count, "") if firm else max(variants, key=moved)
         which = None if layers is None else tuple(map(int, layers))
         return Evidence(
             self.kind,
@@ -114,11 +116,12 @@ class Counted:
             low,
             high,
             firm,
-            reason,
+            worst.reason,
             which,
             self.says,
             curve,
             self.of_use,
+            after_layer=worst.after_layer,
         )
 
     def unknown(self, reason: str) -> Evidence:

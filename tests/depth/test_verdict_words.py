@@ -10,7 +10,7 @@ import pytest
 
 from depthtui.data.verdict import Evidence, EvidenceKind
 from depthtui.depth.verdict import made_verdict
-from depthtui.depth.verdict_words import comparison_sentence, verdict_sentence
+from depthtui.depth.verdict_words import comparison_sentence, most_fragile, verdict_sentence
 
 SAYS = {
     "cosine": "until layers strengthen what is there",
@@ -31,13 +31,31 @@ def firm(kind: EvidenceKind, measure: str, title: str, count: int) -> Evidence:
     return Evidence(kind, measure, title, count, count, count, True, "", layers, says, None, used)
 
 
-def fragile(measure: str, title: str, count: int, low: int, high: int, reason: str) -> Evidence:
-    return Evidence("readable", measure, title, count, low, high, firm=False, reason=reason)
+def fragile(
+    measure: str, title: str, count: int, low: int, high: int, to_layer: str, rest: str = ""
+) -> Evidence:
+    """`rest` is what follows the first layer's number in the reason."""
+    return Evidence(
+        "readable",
+        measure,
+        title,
+        count,
+        low,
+        high,
+        firm=False,
+        reason=to_layer + rest,
+        after_layer=len(to_layer) if rest else 0,
+    )
 
 
-def said(evidence: list[Evidence], n_layers: int) -> str:
-    """The sentence while there is something left to compute."""
-    return verdict_sentence(evidence, n_layers, ("ablation",))
+def said(
+    evidence: list[Evidence],
+    n_layers: int,
+    missing: tuple[str, ...] = ("ablation",),
+    tasks: tuple[str, ...] = (),
+) -> str:
+    """The sentence, while there is something left to compute where nothing else is asked for."""
+    return str(verdict_sentence(evidence, n_layers, missing, tasks))
 
 
 COSINE = firm("geometric", "cosine", "cosine", 19)
@@ -62,7 +80,7 @@ def test_kinds_that_agree() -> None:
 
 def test_the_tasks_that_are_pooled_stand_where_it_says_here() -> None:
     def on(*tasks: str, found: Evidence = COSINE) -> str:
-        return verdict_sentence([found], 30, (), tasks)
+        return said([found], 30, (), tasks)
 
     assert on("a") == on() == COSINE_SENTENCE.format("here")
     assert on("a", "b") == COSINE_SENTENCE.format("over the tasks a and b together")
@@ -136,7 +154,7 @@ def test_measures_of_one_kind_may_count_different_things() -> None:
 
 def test_measures_that_count_the_same_have_rules_of_their_own() -> None:
     found = [firm("readable", "kl", "KL", 12), firm("readable", "overlap", "overlap", 26)]
-    assert verdict_sentence(found, 30).endswith(
+    assert said(found, 30, ()).endswith(
         "12 and 26 both count up to what a lens can read, by rules of their own."
     )
 
@@ -155,14 +173,21 @@ def test_before_any_layer_was_left_out_what_was_measured_comes_before_the_number
     begun = Evidence("causal", "ablation", "ablation loss", None, firm=False, reason="2 of 30")
     assert said([kl, begun], 30).startswith("By what a lens reads alone")
     # Where nothing more can be had, that is the answer.
-    assert verdict_sentence([kl], 30).startswith("Uses 2 of its 30 layers here, until")
+    assert said([kl], 30, ()).startswith("Uses 2 of its 30 layers here, until")
 
 
 def test_where_layers_are_numbered_it_is_said_once_how() -> None:
-    found = [COSINE, fragile("kl", "KL", 3, 2, 14, "it is 2 at layer 2, and 3 at layer 13")]
+    found = [COSINE, fragile("kl", "KL", 3, 2, 14, "it is 2 at layer 2", ", and 3 at layer 13")]
     sentence = said(found, 30)
     assert "it is 2 at layer 2 of 0-29, and 3 at layer 13." in sentence
-    assert "0-0" not in said([fragile("kl", "KL", 1, 0, 1, "it is 2 at layer 0")], 1)
+    one = said([fragile("kl", "KL", 1, 0, 1, "it is 2 at layer 0", " beside 3")], 1)
+    assert one.endswith("it is 2 at layer 0 of 0 beside 3.")
+    far = replace(firm("causal", "ablation", "ablation loss", 2), layers=(0, 29))
+    sentence = said([far, *found], 30)
+    assert "up to layer 29 of 0-29 (ablation loss)" in sentence
+    assert "it is 2 at layer 2, and" in sentence
+    # A task may have any name.
+    assert " a layer 3 and b together" in said([COSINE], 30, (), ("a layer 3", "b"))
 
 
 def test_that_layers_move_the_stream_is_no_count_of_use() -> None:
@@ -205,9 +230,9 @@ def test_that_layers_must_run_one_after_another_is_no_count_of_use() -> None:
 
 def test_that_nothing_confirms_it_is_said_only_where_something_may() -> None:
     assert said([COSINE], 30).startswith("By how the stream moves alone")
-    assert verdict_sentence([COSINE], 30).startswith("Uses 19 of")
+    assert said([COSINE], 30, ()).startswith("Uses 19 of")
     agreeing = [COSINE, firm("readable", "kl", "KL", 20)]
-    assert verdict_sentence(agreeing, 30).endswith(" Two kinds of evidence agree.")
+    assert said(agreeing, 30, ()).endswith(" Two kinds of evidence agree.")
 
 
 def test_one_count_says_what_it_is() -> None:
@@ -222,7 +247,7 @@ def test_one_count_says_what_it_is() -> None:
 
 def test_fragile_counts_stay_out_of_the_range_and_say_why() -> None:
     found = [
-        fragile("kl", "KL", 3, 2, 14, "KL is 5.97 at layer 2 beside a threshold of 6.52"),
+        fragile("kl", "KL", 3, 2, 14, "KL is 5.97 at layer 2", " beside a threshold of 6.52"),
         fragile("overlap", "overlap", 26, 22, 26, "overlap is 0.25 at layer 21"),
         COSINE,
     ]
@@ -249,11 +274,12 @@ def test_a_measure_without_a_count_is_not_passed_over() -> None:
 def test_with_fragile_counts_alone_the_question_stays_open() -> None:
     found = [
         fragile("overlap", "overlap", 26, 22, 26, "overlap is 0.25 at layer 21"),
-        fragile("kl", "KL", 3, 2, 14, "KL is 5.97 at layer 2"),
+        fragile("kl", "KL", 3, 2, 14, "KL is 5.97 at layer 2", " beside 6"),
     ]
     assert said(found, 30) == (
         "How many of its 30 layers are used here stays open, somewhere from 2 to 26: no count "
-        "holds. KL is fragile (2 to 14): KL is 5.97 at layer 2 of 0-29. So is overlap (22 to 26)."
+        "holds. KL is fragile (2 to 14): KL is 5.97 at layer 2 of 0-29 beside 6. So is "
+        "overlap (22 to 26)."
     )
 
 
@@ -262,6 +288,37 @@ def test_where_nothing_is_known_the_reason_is_said() -> None:
         "How many of its 30 layers are used is not known: KL never falls below 0.5."
     )
     assert made_verdict([], 30) is None
+
+
+@pytest.mark.parametrize(
+    ("evidence", "headline", "reason"),
+    [
+        ([COSINE], "Uses 19 of its 30 layers here", ""),
+        ([COSINE, OVERLAP], "Uses 19 to 26 of its 30 layers here", ""),
+        ([firm("causal", "x", "x", 3)], "Uses 3 of its 30 layers here", ""),
+        (
+            [fragile("kl", "KL", 3, 2, 14, "it moves"), fragile("x", "x", 3, 3, 4, "it is x")],
+            "How many of its 30 layers are used here stays open, somewhere from 2 to 14",
+            "it moves",
+        ),
+        ([NOT_KNOWN], "How many of its 30 layers are used is not known", ""),
+    ],
+)
+def test_the_headline_is_how_many_layers(
+    evidence: list[Evidence], headline: str, reason: str
+) -> None:
+    words = verdict_sentence(evidence, 30)
+    assert words.headline == headline
+    worst = most_fragile(evidence)
+    assert (worst.reason if worst else "") == reason
+    assert any(reason in clause for clause in words.clauses)
+    assert str(words) == headline + " ".join(words.clauses)
+    assert all(clause.endswith(".") for clause in words.clauses)
+
+
+def test_the_headline_is_whole_whatever_a_task_is_called() -> None:
+    words = verdict_sentence([COSINE], 30, (), ("a: 1.5, by x", "b"))
+    assert words.headline == "Uses 19 of its 30 layers over the tasks a: 1.5, by x and b together"
 
 
 def test_a_single_layer() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 import numpy as np
@@ -38,9 +37,6 @@ KIND_WORDS: dict[EvidenceKind, str] = {
 
 _PURPOSE = "How many of its layers the model uses, and how that is known."
 _MOST_NAME = 16
-_HEADLINE = re.compile(r".*?(?=:|, until |, by |\.)")
-"""How many layers, before what they do."""
-
 _CUT = " … z shows all"
 _HOLDS_CELLS = 11
 _WIDE = 80
@@ -205,11 +201,9 @@ class VerdictPane(ThresholdPage):
         return [*self._shortened(sentence, room), *beneath][:height]
 
     def _sentence(self) -> list[list[Piece]]:
-        """In lines, its first clause bold: how many layers."""
-        styles = self.pane_styles
-        text = printable_sentence(self._shown_verdict.sentence)
-        headline = _HEADLINE.match(text)
-        bold = headline.end() if headline else 0
+        """In lines, its headline bold: how many layers."""
+        styles, words = self.pane_styles, self._shown_verdict.words
+        text, bold = printable_sentence(str(words)), len(printable_sentence(words.headline))
         lines: list[list[Piece]] = []
         for line in wrap(text, min(_LONGEST_LINE, self.area.width)):
             lines.append([(line[:bold], styles.strong), (line[bold:], styles.text)])

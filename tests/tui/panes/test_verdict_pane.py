@@ -24,8 +24,10 @@ FRAGILE = Evidence("readable", "kl", "KL", 3, 1, 9, False, "it hangs on a thread
 NONE = Evidence("geometric", "cosine", "cosine", None, firm=False, reason="it never turns")
 
 
-def planted(*evidence: Evidence, missing: tuple[str, ...] = ()) -> Verdict:
-    found = made_verdict(evidence, 10, missing)
+def planted(
+    *evidence: Evidence, missing: tuple[str, ...] = (), tasks: tuple[str, ...] = ()
+) -> Verdict:
+    found = made_verdict(evidence, 10, missing, tasks)
     assert found is not None
     return found
 
@@ -183,14 +185,17 @@ async def test_what_was_stopped_half_way_is_not_being_computed() -> None:
             assert ("computing …" in row) == is_live
 
 
-async def test_the_first_clause_is_bold_and_only_fragile_is_a_warning() -> None:
+async def test_the_headline_is_bold_and_only_fragile_is_a_warning() -> None:
     pane = VerdictPane()
     result = make_result(layers=10, tokens=6)
-    async with framed(pane, (60, 18)):
-        pane.show_verdict(planted(FRAGILE, FIRM))
+    async with framed(pane, (100, 18)):
+        verdict = planted(FRAGILE, FIRM, tasks=("a: b", "c"))
+        pane.show_verdict(verdict)
         pane.show(result, summary_of(result))
-        assert cell(pane, 0, 0)[1].bold
-        assert not cell(pane, 2, 2)[1].bold
+        headline = len(verdict.words.headline)
+        assert "a: b" in verdict.words.headline
+        assert cell(pane, headline - 1, 0)[1].bold
+        assert not cell(pane, headline + 1, 0)[1].bold
         warning = pane.pane_styles.warning.color
         fragile = line_with(pane, "! fragile")
         assert any(style and style.color == warning for _, style, _ in strips(pane)[fragile])
