@@ -20,6 +20,7 @@ import numpy as np
 
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
+from depthtui.data.sentence import Sentence
 from depthtui.depth.effective_depth import pool
 from depthtui.depth.intervals import (
     FEWEST_PROMPTS,
@@ -90,13 +91,15 @@ class Claim:
         low, high = self.interval
         return low > 0 or high < 0
 
-    def words(self, wording: Wording, doubt: str = "") -> str:
-        """What is claimed, and of what; a doubt stands in the place of a direction."""
-        direction = wording.more if self.layers > 0 else wording.fewer
-        said = f"{direction}: " if self.changes else f"{wording.neither}: "
-        if self.changes and doubt:
-            said = f"{doubt}; "
-        words = f"{said}{signed(self.layers, 1)} layers ({self._span(self.interval, 1)})"
+    def direction(self, wording: Wording) -> str:
+        """What is claimed, in a few words."""
+        if not self.changes:
+            return wording.neither
+        return wording.more if self.layers > 0 else wording.fewer
+
+    def __str__(self) -> str:
+        """The change with its interval, and what it is of."""
+        words = f"{signed(self.layers, 1)} layers ({self._span(self.interval, 1)})"
         if self.ratio is not None and self.ratio_interval is not None:
             words += f", ratio {signed(self.ratio, 2)} ({self._span(self.ratio_interval, 2)})"
         once = "prompt" if self.n_tasks == 1 else "task"
@@ -145,7 +148,7 @@ class Difference:
             positive where b is deeper.
         p_holm: p after Holm's correction (see `corrected`), or None.
         claim: the change where each prompt counts once; None where there is a problem.
-        problem: why there is no claim; empty where there is one.
+        problem: why there is no claim; None where there is one.
     """
 
     rule: str
@@ -160,13 +163,13 @@ class Difference:
     effect: float | None = None
     p_holm: float | None = None
     claim: Claim | None = None
-    problem: str = ""
+    problem: Sentence | None = None
     drawn: Drawn | None = field(default=None, repr=False, compare=False)
 
     @property
-    def sentence(self) -> str:
-        """What the data support, in words."""
-        return _sentence(self, DIFFERENT, "rank-biserial" if self.paired else "Cliff's delta")
+    def words(self) -> Sentence:
+        """What the data support; the headline is the claim, or why there is none."""
+        return _words(self, DIFFERENT, "rank-biserial" if self.paired else "Cliff's delta")
 
 
 @dataclass(frozen=True)
@@ -189,8 +192,8 @@ class Trend:
         paired: whether all levels ran the same prompts.
         wording: what may be claimed.
         claim: the slope where each prompt counts once; None where there is a problem.
-        doubt: why no direction is claimed, whatever the interval says; empty where it may be.
-        problem: why there is no claim; empty where there is one.
+        doubt: why no direction is claimed, whatever the interval says; None where it may be.
+        problem: why there is no claim; None where there is one.
     """
 
     rule: str
@@ -204,14 +207,14 @@ class Trend:
     paired: bool = False
     wording: Wording = HARDER
     claim: Claim | None = None
-    doubt: str = ""
-    problem: str = ""
+    doubt: Sentence | None = None
+    problem: Sentence | None = None
     drawn: Drawn | None = field(default=None, repr=False, compare=False)
 
     @property
-    def sentence(self) -> str:
-        """What the data support, in words."""
-        return _sentence(self, self.wording, "rank-biserial" if self.paired else "tau")
+    def words(self) -> Sentence:
+        """What the data support; the headline is the claim, or why there is none."""
+        return _words(self, self.wording, "rank-biserial" if self.paired else "tau")
 
     def resting_on(self, ranges: Mapping[str, Interval]) -> Trend:
         """The same, in doubt where a fragile count may move as far as the trend goes.
@@ -226,8 +229,8 @@ class Trend:
         if not wide:
             return self
         worst, (low, high) = max(wide.items(), key=lambda item: item[1][1] - item[1][0])
-        fragile = f"the count of {worst} is fragile ({low:g} to {high:g} layers)"
-        return replace(self, doubt=f"no direction holds: {fragile}")
+        fragile = f": the count of {worst} is fragile ({low:g} to {high:g} layers)"
+        return replace(self, doubt=Sentence("no direction holds", (fragile,)))
 
 
 Comparison = TypeVar("Comparison", Difference, Trend)
@@ -268,7 +271,7 @@ def difference(
         for weighting in WEIGHTINGS
     )
     if by_prompts is None:
-        return replace(found, problem="one side has no layer by this rule")
+        return replace(found, problem=Sentence("one side has no layer by this rule"))
     less, of_all = np.array([-1.0, 1.0]), np.array([-1.0, 1.0]) / n_layers
     if by_tokens is not None:
         layers, ratios = by_tokens.sum(less), by_tokens.sum(of_all)
@@ -336,19 +339,21 @@ def trend(
         for weighting in WEIGHTINGS
     )
     if by_prompts is None:
-        return replace(found, problem="a level has no layer by this rule")
+        return replace(found, problem=Sentence("a level has no layer by this rule"))
     if by_tokens is not None:
         slope = by_tokens.sum(weights)
         found = replace(found, slope=slope.value, slope_interval=slope.interval())
     doubts = [doubt for means in (by_tokens, by_prompts) if means and (doubt := _wavers(means))]
-    found = replace(found, doubt=next(iter(doubts), ""))
+    found = replace(found, doubt=next(iter(doubts), None))
     return _claiming(found, by_prompts.sum(weights), None, levels)
 
 
-def _wavers(means: _Resampled) -> str:
-    """That the counts of the levels do not go one way; empty where they do."""
+def _wavers(means: _Resampled) -> Sentence | None:
+    """That the counts of the levels do not go one way; None where they do."""
+    if course(means.counts) != UP_AND_DOWN:
+        return None
     listed = ", ".join(f"{count:g}" for count in means.counts)
-    return f"{UP_AND_DOWN}: {listed}" if course(means.counts) == UP_AND_DOWN else ""
+    return Sentence(UP_AND_DOWN, (f": {listed}",))
 
 
 def course(values: Sequence[float] | np.ndarray) -> str:
@@ -396,21 +401,25 @@ def numbers(comparison: Difference | Trend) -> dict[str, Any]:
     values = asdict(replace(comparison, drawn=None))
     for name in ("drawn", "wording"):
         values.pop(name, None)
+    for name in values.keys() & {"doubt", "problem"}:
+        values[name] = str(getattr(comparison, name) or "")
     return values
 
 
-def _too_few(groups: Sequence[Sequence[PromptCurves]], where: str = "") -> str:
+def _too_few(groups: Sequence[Sequence[PromptCurves]], where: str = "") -> Sentence | None:
     fewest = min(len(group) for group in groups)
     if fewest < FEWEST_PROMPTS:
-        return f"too few prompts to say ({fewest}{where}; {FEWEST_PROMPTS} are needed)"
-    return (
-        "too few prompts to say (two of each task are needed)" if any(map(too_few, groups)) else ""
-    )
+        needed = f"{fewest}{where}; {FEWEST_PROMPTS} are needed"
+    elif any(map(too_few, groups)):
+        needed = "two of each task are needed"
+    else:
+        return None
+    return Sentence("too few prompts to say", (f" ({needed})",))
 
 
-def _no_curve(groups: Sequence[Sequence[PromptCurves]], rule: str) -> str:
+def _no_curve(groups: Sequence[Sequence[PromptCurves]], rule: str) -> Sentence | None:
     missing = any(curves_of(group, rule) is None for group in groups)
-    return "this rule's curve was not measured everywhere" if missing else ""
+    return Sentence("this rule's curve was not measured everywhere") if missing else None
 
 
 def _n_layers(parts: Sequence[PromptCurves], rule: str) -> int:
@@ -501,13 +510,16 @@ def _claiming(
     return replace(found, claim=drawn.claim(LEVEL), drawn=drawn)
 
 
-def _sentence(comparison: Difference | Trend, wording: Wording, effect: str) -> str:
+def _words(comparison: Difference | Trend, wording: Wording, effect: str) -> Sentence:
     """What is claimed of the mean curve, then what the rank test says of single prompts."""
-    if comparison.problem or comparison.claim is None:
-        return comparison.problem
-    words = [comparison.claim.words(wording, doubt_of(comparison))]
-    tested = _test_words(comparison, effect)
-    return "; ".join([*words, *([f"single prompts: {tested}"] if tested else [])])
+    claim = comparison.claim
+    if comparison.problem or claim is None:
+        return comparison.problem or Sentence("")
+    doubt, tested = doubt_of(comparison), _test_words(comparison, effect)
+    change = f"{claim}; single prompts: {tested}" if tested else str(claim)
+    if claim.changes and doubt:
+        return Sentence(doubt.headline, (f"{' '.join(doubt.clauses)}; {change}",))
+    return Sentence(claim.direction(wording), (f": {change}",))
 
 
 def signed(value: float, digits: int) -> str:
@@ -541,9 +553,9 @@ def disagree(comparison: Difference | Trend) -> bool:
     return changes != (p < SIGNIFICANT) and not (changes and _utmost(comparison))
 
 
-def doubt_of(comparison: Difference | Trend) -> str:
-    """Why no direction is claimed, whatever the interval says; empty where it may be."""
-    return comparison.doubt if isinstance(comparison, Trend) else ""
+def doubt_of(comparison: Difference | Trend) -> Sentence | None:
+    """Why no direction is claimed, whatever the interval says; None where it may be."""
+    return comparison.doubt if isinstance(comparison, Trend) else None
 
 
 def _utmost(comparison: Difference | Trend) -> bool:

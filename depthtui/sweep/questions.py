@@ -395,7 +395,7 @@ def _answers(found: Sequence[_Compared[Comparison]]) -> Iterable[Answer]:
     results = corrected([comparison.result for comparison in found])
     for of, result in zip(found, results, strict=True):
         cells = _cells(of.cells)
-        yield Answer(of.compared, of.on, result.rule, result.sentence, result, cells)
+        yield Answer(of.compared, of.on, result.rule, str(result.words), result, cells)
 
 
 def _cells(summaries: Iterable[CellSummary]) -> tuple[Cell, ...]:

@@ -11,6 +11,7 @@ from scipy import stats
 
 from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.run_settings import SummarySettings
+from depthtui.data.sentence import Sentence
 from depthtui.depth.effective_depth import depths, pool
 from depthtui.depth.intervals import draw, expanded_interval, resampled_layers
 from depthtui.depth.weights import task_numbers
@@ -72,7 +73,9 @@ def test_identical_samples_do_not_differ(rule: str) -> None:
     found = difference(a, a, SETTINGS, paired=True, rule=rule)
     assert (found.layers, found.layers_interval, found.ratio) == (0, (0, 0), 0)
     assert (found.p, found.effect) == (1, 0)
-    assert found.sentence.startswith("no clear difference: +0.0 layers (95 % interval +0.0 … +0.0)")
+    assert str(found.words).startswith(
+        "no clear difference: +0.0 layers (95 % interval +0.0 … +0.0)"
+    )
     apart = difference(a, a, SETTINGS, paired=False, rule=rule)
     assert apart.layers == apart.effect == 0
     assert apart.layers_interval is not None
@@ -89,7 +92,7 @@ def test_pairing_removes_what_prompts_have_in_common() -> None:
     assert apart.layers_interval[0] < 0 < apart.layers_interval[1]
     assert paired.effect == 1
     assert paired.p == pytest.approx(2 / 2**8)
-    assert paired.sentence == (
+    assert str(paired.words) == (
         "more layers: +2.0 layers (95 % interval +2.0 … +2.0) where each prompt counts once; "
         "single prompts: rank-biserial +1.00, p 0.0078"
     )
@@ -115,7 +118,7 @@ def test_models_of_other_sizes_are_compared_by_ratio_too() -> None:
     assert found.ratio_interval is not None
     assert found.ratio_interval[0] < 0.02 < 0.05 + found.ratio_interval[1]
     assert found.claim is not None
-    assert f", ratio {found.claim.ratio:+.2f} (95 % interval " in found.sentence
+    assert f", ratio {found.claim.ratio:+.2f} (95 % interval " in str(found.words)
 
 
 def test_a_paired_resample_draws_the_same_prompts_of_both() -> None:
@@ -158,22 +161,24 @@ def test_unpaired_prompts_may_differ_in_number_and_paired_ones_may_not() -> None
 def test_what_cannot_be_said_is_said() -> None:
     a = prompts(0, 6, 12)
     few = "too few prompts to say (4; 5 are needed)"
-    assert difference(a[:4], a, SETTINGS, paired=False).sentence == few
+    unknown = difference(a[:4], a, SETTINGS, paired=False)
+    assert str(unknown.words) == numbers(unknown)["problem"] == few
+    assert unknown.words.headline == "too few prompts to say"
     levels = [a, a[:4], a]
     few_a_level = "too few prompts to say (4 a level; 5 are needed)"
-    assert trend(levels, SETTINGS).sentence == few_a_level
+    assert str(trend(levels, SETTINGS).words) == few_a_level
     without = [PromptCurves(5, Curves(kl=item.curves.kl)) for item in a]
     for found in (
         difference(a, without, SETTINGS, paired=True, rule="cosine"),
         trend([a, without], SETTINGS, rule="cosine"),
     ):
-        assert "not measured" in found.sentence
+        assert "not measured" in str(found.words)
     never = replace(SETTINGS, overlap_threshold=1.0)
     for found in (
         difference(a, a, never, paired=True, rule="overlap"),
         trend([a, a], never, rule="overlap"),
     ):
-        assert "no layer by this rule" in found.sentence
+        assert "no layer by this rule" in str(found.words)
         assert found.p in (None, 1)
 
 
@@ -206,9 +211,9 @@ def test_a_planted_trend_is_found() -> None:
         assert 2 < found.slope_interval[0] < found.slope < found.slope_interval[1] < 10
         assert found.p is not None
         assert found.p < 0.001
-        assert found.sentence.startswith("more layers at harder levels: +")
+        assert str(found.words).startswith("more layers at harder levels: +")
     backwards = trend(levels[::-1], SETTINGS, "overlap")
-    assert backwards.sentence.startswith("fewer layers at harder levels: -")
+    assert str(backwards.words).startswith("fewer layers at harder levels: -")
 
 
 def test_levels_that_do_not_go_one_way_have_no_direction() -> None:
@@ -217,43 +222,46 @@ def test_levels_that_do_not_go_one_way_have_no_direction() -> None:
     assert found.claim is not None
     assert found.claim.changes
     counts = ", ".join(str(layer(part, "overlap") + 1) for part in levels)
-    assert found.sentence.startswith(
+    assert str(found.words).startswith(
         f"goes up and down: {counts}; {signed(found.claim.layers, 1)} layers (95 % interval "
     )
     assert not disagree(replace(found, p=0.38, effect=-0.2))
-    assert "no clear change" not in replace(found, p=0.38, effect=-0.2).sentence
+    assert "no clear change" not in str(replace(found, p=0.38, effect=-0.2).words)
     assert numbers(found)["doubt"] == f"goes up and down: {counts}"
+    assert found.words.headline == "goes up and down"
     for one_way in ((0, 9, 12), (0, 0, 12)):
         levels = [moved(prompts(0, 8, 6.0), layers) for layers in one_way]
         steady = trend(levels, SETTINGS, "overlap", 200)
         assert not steady.doubt
-        assert steady.sentence.startswith("more layers at harder levels: +")
+        assert str(steady.words).startswith("more layers at harder levels: +")
 
 
 def test_a_trend_has_no_direction_where_a_count_moves_as_far() -> None:
     found = Trend("kl", (9, 9), p=0.0004, effect=-0.3, claim=Claim(-8.0, (-9.0, -7.0)))
     narrow, wide, wider = {"b": (10, 17)}, {"a": (3, 11)}, {"c": (1, 13)}
     assert found.resting_on(narrow) == found
-    assert found.resting_on(narrow | wide).doubt == (
+    assert str(found.resting_on(narrow | wide).doubt) == (
         "no direction holds: the count of a is fragile (3 to 11 layers)"
     )
     fragile = found.resting_on(wide | wider)
-    assert fragile.sentence == (
+    assert str(fragile.words) == (
         "no direction holds: the count of c is fragile (1 to 13 layers); -8.0 layers (95 % "
         "interval -9.0 … -7.0) where each prompt counts once; single prompts: tau "
         "-0.30, p < 0.001, a change"
     )
     assert disagree(fragile)
+    assert fragile.words.headline == "no direction holds"
     unclear = replace(fragile, claim=Claim(-8.0, (-17.0, 1.0)))
-    assert unclear.sentence.startswith("no clear trend: -8.0 layers")
-    assert replace(found, doubt="x").resting_on(wide).doubt == "x"
+    assert str(unclear.words).startswith("no clear trend: -8.0 layers")
+    assert unclear.words.headline == "no clear trend"
+    assert replace(found, doubt=Sentence("x")).resting_on(wide).doubt == Sentence("x")
 
 
 def test_levels_that_do_not_differ_have_no_trend() -> None:
     found = trend([prompts(seed, 8, 12) for seed in (5, 6, 7)], SETTINGS, "overlap")
     assert found.slope_interval is not None
     assert found.slope_interval[0] <= 0 <= found.slope_interval[1]
-    assert found.sentence.startswith("no clear trend: ")
+    assert str(found.words).startswith("no clear trend: ")
 
 
 def test_two_levels_have_the_slope_of_their_difference() -> None:
@@ -269,25 +277,25 @@ def test_where_mean_curve_and_single_prompts_disagree_the_sentence_says_so() -> 
     claim = Claim(3.0, (1.0, 5.0))
     found = Difference("kl", True, (5, 5), p=0.0625, effect=0.8, claim=claim)
     assert disagree(found)
-    assert found.sentence == (
+    assert str(found.words) == (
         "more layers: +3.0 layers (95 % interval +1.0 … +5.0) where each prompt counts once; "
         "single prompts: rank-biserial +0.80, p 0.062, no clear change"
     )
     utmost = replace(found, effect=1.0)
     assert not disagree(utmost)
-    assert utmost.sentence.endswith("+1.00, p 0.062, the least that so few prompts allow")
+    assert str(utmost.words).endswith("+1.00, p 0.062, the least that so few prompts allow")
     unclear = replace(claim, layers=1.0, interval=(0.0, 2.0), level=1 - 0.05 / 3, n_tasks=2)
     slope = Trend("kl", (9, 9), p=0.0004, effect=0.3, claim=unclear)
-    assert slope.sentence == (
+    assert str(slope.words) == (
         "no clear trend: +1.0 layers (98.33 % interval +0.0 … +2.0) where each task counts once; "
         "single prompts: tau +0.30, p < 0.001, a change"
     )
-    assert replace(slope, p_holm=0.06).sentence.endswith("tau +0.30, p 0.06 (Holm)")
+    assert str(replace(slope, p_holm=0.06).words).endswith("tau +0.30, p 0.06 (Holm)")
 
 
 def test_zero_is_never_negative() -> None:
     slope = Trend("kl", (9, 9), p=1.0, claim=Claim(-0.04, (-0.04, 0.0)))
-    assert slope.sentence.startswith("no clear trend: +0.0 layers (95 % interval +0.0 … +0.0)")
+    assert str(slope.words).startswith("no clear trend: +0.0 layers (95 % interval +0.0 … +0.0)")
     assert signed(-0.5, 1) == "-0.5"
 
 
@@ -324,13 +332,13 @@ def test_tasks_count_the_same() -> None:
     assert 2 <= found.claim.layers <= 4
     assert 2 <= (found.layers or 0) <= 4
     few = [replace(part, task=f"{number}") for number, part in enumerate(prompts(4, 6, 12))]
-    assert "two of each task" in difference(few, few, SETTINGS, paired=True).sentence
+    assert "two of each task" in str(difference(few, few, SETTINGS, paired=True).words)
 
 
 def test_claims_are_at_the_level_of_their_family() -> None:
     a, b = prompts(0, 12, 12, spread=3), prompts(5, 12, 14, spread=3)
     rules = [difference(a, b, SETTINGS, paired=False, rule=rule) for rule in RULES]
-    unknown = Difference("kl", True, (3, 3), problem="too few")
+    unknown = Difference("kl", True, (3, 3), problem=Sentence("too few"))
     alone, family = corrected(rules[:1]), corrected([*rules, unknown])
     assert family[-1] == unknown
     assert alone[0].claim == rules[0].claim
@@ -361,7 +369,7 @@ def test_levels_of_the_same_prompts_are_drawn_together() -> None:
     assert found.claim.interval == (found.claim.layers, found.claim.layers)
     assert found.claim.layers == pytest.approx(3)
     assert apart.claim.interval[0] <= 0
-    assert found.sentence.startswith("more layers with more training: +3.0 layers")
+    assert str(found.words).startswith("more layers with more training: +3.0 layers")
     assert (found.effect, found.p) == (1, pytest.approx(2 / 2**8))
     with pytest.raises(ValueError, match="cannot be paired"):
         trend([first, first[:7]], SETTINGS, paired=True)
@@ -376,7 +384,7 @@ def test_holm_by_hand() -> None:
 
 def test_correction_passes_over_what_has_no_p() -> None:
     known = Difference("kl", True, (5, 5), p=0.02)
-    unknown = Difference("kl", True, (3, 3), problem="too few")
+    unknown = Difference("kl", True, (3, 3), problem=Sentence("too few"))
     assert [item.p_holm for item in corrected([known, unknown, replace(known, p=0.03)])] == [
         0.04,
         None,

@@ -274,8 +274,8 @@ def _change(answer: Answer | None) -> Spans:
 
 def _verdict(answers: Sequence[Answer], rule: str) -> str:
     """What the intervals say of all tasks, such as `KL: no clear trend in 3 of 4`."""
-    found = [answer for answer in answers if answer.rule == rule]
-    said = Counter(answer.sentence.partition(":")[0].partition(" (")[0] for answer in found)
+    found = [answer.found for answer in answers if answer.rule == rule and answer.found]
+    said = Counter(comparison.words.headline for comparison in found)
     return f"{rule_title(rule)}: " + ", ".join(
         f"{claim} in {count} of {len(found)}" for claim, count in said.most_common()
     )
