@@ -12,7 +12,7 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
 from depthtui.depth.verdict import is_quick, next_measures
-from depthtui.depth.verdict_words import spread
+from depthtui.depth.verdict_words import most_fragile, spread
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.estimates import about_time, seconds_of
 from depthtui.metrics.spec import Metric
@@ -299,9 +299,10 @@ class VerdictPane(ThresholdPage):
         ]
 
     def _has_reason(self, measure: Evidence) -> bool:
-        """Whether it does not hold, and the sentence has not said why."""
-        said = measure.firm or measure.reason in self._shown_verdict.sentence
-        return measure.count is not None and not said
+        """Whether it does not hold for a reason that the sentence does not give."""
+        worst = most_fragile(self._shown_verdict.evidence)
+        given = ("", worst.reason if worst is not None else "")
+        return measure.count is not None and not measure.firm and measure.reason not in given
 
     def _reason(self, measure: Evidence) -> list[list[Piece]]:
         styles, indent = self.pane_styles, " " * self._name_cells
