@@ -144,11 +144,10 @@ def of_verdict(verdict: Verdict | None) -> tuple[Explanation, ...]:
     return tuple(found)
 
 
-def of_column(name: str) -> Explanation:
-    """What a column of a sweep's table is, such as `kl.interval`."""
-    rule, _, part = name.partition(".")
-    if not part:
-        return _COLUMNS[name]
+def of_column(part: str, rule: str = "") -> Explanation:
+    """What a column of a sweep's table is, such as the `interval` of a rule."""
+    if not rule:
+        return _COLUMNS[part]
     shown = RULES[rule]
     match part:
         case "interval":

@@ -65,14 +65,14 @@ def test_every_column_of_a_sweep_is_explained() -> None:
         published=lambda rule: PublishedDepth("gsm8k", True, 20, 28, 2),
     )
     columns = [column for width in (60, 120) for column in columns_of([row], width)]
-    names = {column.name for column in columns}
-    of_rule = {f"kl.{part}" for part in ("layer", "interval", "ratio", "paper")}
-    assert {"model", "failed", "layers"} | of_rule <= names
-    for name in names:
-        explained = of_column(name)
+    keys = {column.key for column in columns}
+    of_rule = {("layer", "kl"), ("interval", "kl"), ("ratio", "kl"), ("paper", "kl")}
+    assert {("model", ""), ("failed", ""), ("layers", "")} | of_rule <= keys
+    for part, rule in keys:
+        explained = of_column(part, rule)
         assert explained.title
         assert explained.tells.endswith(".")
-        if "." in name:
+        if rule:
             assert is_whole(explained)
 
 

@@ -20,7 +20,7 @@ from depthtui.sweep.saved import default_folder, open_sweep, plan_from_text
 from depthtui.sweep.summary import CellSummary, summarise_sweep
 from depthtui.tui.panes.findings_pane import FindingsPane
 from depthtui.tui.panes.pane import Pane
-from depthtui.tui.panes.sweep_table import SweepTable, columns_of, in_order, shortened
+from depthtui.tui.panes.sweep_table import SortedBy, SweepTable, columns_of, in_order, shortened
 from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
@@ -83,12 +83,12 @@ def test_the_papers_depths_stand_beside_a_model_of_the_paper(tmp_path: Path) -> 
     outcome = sweep(plan, tmp_path, ScriptedEngine({models[0]: 28, "beta": 8}))
     surveyor = Surveyor()
     rows = surveyor.rows(outcome, "cells")
-    (paper,) = [column for column in columns_of(rows, 120) if column.name == "kl.paper"]
+    (paper,) = [column for column in columns_of(rows, 120) if column.key == ("paper", "kl")]
     assert [paper.text(row) for row in rows] == ["≈26", "≈26", "", ""]
     assert [paper.value(row) for row in rows] == [26, 26, None, None]
     # Pooled over data sets, there is no one value.
     pooled = surveyor.rows(outcome, "models")
-    assert not [column for column in columns_of(pooled, 120) if column.name.endswith("paper")]
+    assert not [column for column in columns_of(pooled, 120) if column.key.part == "paper"]
 
 
 def test_rows_pool_what_they_say_they_pool(tmp_path: Path) -> None:
@@ -209,11 +209,13 @@ def test_rows_are_sorted_by_any_column_unknown_ones_last(tmp_path: Path) -> None
     columns = columns_of(rows, 120)
     for column in columns:
         for falls in (False, True):
-            values = [column.value(row) for row in in_order(rows, columns, (column.name, falls))]
+            values = [
+                column.value(row) for row in in_order(rows, columns, SortedBy(column.key, falls))
+            ]
             known = [value for value in values if value is not None]
             assert known == sorted(known, reverse=falls)  # type: ignore[type-var]
             assert values[: len(known)] == known
-    assert in_order(rows, columns, ("", False)) == list(rows)
+    assert in_order(rows, columns, None) == list(rows)
 
 
 def test_names_keep_both_ends() -> None:
@@ -559,7 +561,7 @@ async def test_enter_on_a_finding_goes_to_its_rows(tmp_path: Path) -> None:
             await it.press("enter")
             visited.append((screen.row.model, screen.row.short_task))
         assert visited == [("beta", "addition 1"), ("beta", "addition 2"), ("beta", "addition 1")]
-        assert screen.query_one(SweepTable).columns[screen.cursor.token].name == "cosine.layer"
+        assert screen.query_one(SweepTable).columns[screen.cursor.token].key == ("layer", "cosine")
         assert "at row 1 of 2, enter: next" in it.screen_text()
         assert isinstance(screen.focused, FindingsPane)
         # The keys of the table are its own again where it has the focus.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -29,12 +30,19 @@ _MOST_SPARE = 4
 _NOTHING = "–"
 
 
+class ColumnKey(NamedTuple):
+    """Which column: `model`, or of a rule `layer`, `interval`, `ratio` or `paper`."""
+
+    part: str
+    rule: str = ""
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of the table.
 
     Attributes:
-        name: which it is, such as `kl.layer`.
+        key: which it is.
         group: over the head; the name of a rule or empty.
         head: its name; short.
         text: what it says of a row.
@@ -43,7 +51,7 @@ class Column:
         is_name: whether it takes what room there is.
     """
 
-    name: str
+    key: ColumnKey
     group: str
     head: str
     text: Callable[[Row], str]
@@ -52,17 +60,24 @@ class Column:
     is_name: bool = False
 
 
+class SortedBy(NamedTuple):
+    """A column, and whether the largest come first."""
+
+    key: ColumnKey
+    falls: bool
+
+
 class SweepTable(Pane):
     """Rows and columns with one cursor: its layer is the row, its token the column.
 
     Attributes:
         marks: the place among the marked rows of those that are.
-        sorted_by: name of a column and whether the largest come first; empty for none.
+        sorted_by: a column and whether the largest come first; None for the plan's order.
     """
 
     rows: Sequence[Row] = ()
     marks: Mapping[RowKey, int] = {}
-    sorted_by = ("", False)
+    sorted_by: SortedBy | None = None
     empty = ("", "")
     _first = 0
 
@@ -70,7 +85,7 @@ class SweepTable(Pane):
         self,
         rows: Sequence[Row],
         marks: Mapping[RowKey, int],
-        sorted_by: tuple[str, bool],
+        sorted_by: SortedBy | None,
         empty: tuple[str, str],
     ) -> None:
         """Draw these from now on.
@@ -78,7 +93,7 @@ class SweepTable(Pane):
         Args:
             rows: in the order in which they are shown.
             marks: the place of the rows that are compared.
-            sorted_by: a column's name, and whether the largest come first.
+            sorted_by: a column and whether the largest come first; None for the plan's order.
             empty: what to say where there is no row.
         """
         grown = len(rows) != len(self.rows)
@@ -113,7 +128,7 @@ class SweepTable(Pane):
 
     def _needed(self, column: Column) -> int:
         texts = [cell_len(column.text(row)) for row in self.rows]
-        head = len(column.head) + (self.sorted_by[0] == column.name)
+        head = len(column.head) + bool(self._order_sign(column))
         return max(head, *texts) + 1
 
     def _share_out(self) -> None:
@@ -127,9 +142,7 @@ class SweepTable(Pane):
         for place, width in zip(names, needed, strict=True):
             self._widths[place] = width
         # What is left sets the rules apart from each other.
-        firsts = [
-            place for place, column in enumerate(self._columns) if column.name.endswith(".layer")
-        ]
+        firsts = [place for place, column in enumerate(self._columns) if column.key.part == "layer"]
         spare = room - sum(needed)
         for place in firsts:
             self._widths[place] += min(_MOST_SPARE, spare // len(firsts))
@@ -169,22 +182,16 @@ class SweepTable(Pane):
             while place < len(self._columns) and self._columns[place].group == group:
                 width += self._widths[place]
                 place += 1
-            # Over a group of columns its name, with a line to its end.
-            name = f" {group} ".ljust(width, "─") if group else " " * width
-            pieces.append(
-                (
-                    fit_shown(name.removesuffix("─") + " " * name.endswith("─"), width),
-                    self.pane_styles.muted,
-                )
-            )
+            # Over a group of columns its name, with a line to the space before the next.
+            name = f" {group} ".ljust(width - 1, "─") if group else ""
+            pieces.append((fit_shown(name, width), self.pane_styles.muted))
         return self.line(*pieces)
 
     def _draw_heads(self) -> Strip:
         styles = self.pane_styles
         pieces: list[Piece] = [(" " * _MARK_CELLS, styles.text)]
-        name, falls = self.sorted_by
         for place, (column, width) in enumerate(zip(self._columns, self._widths, strict=True)):
-            sign = ("▼" if falls else "▲") if column.name == name else ""
+            sign = self._order_sign(column)
             text = f"{column.head}{sign}"
             here = place == self.cursor.token
             style = styles.accent if here else styles.strong if sign else styles.muted
@@ -194,6 +201,12 @@ class SweepTable(Pane):
                 pieces.append((" " * max(0, width - cell_len(text)), styles.text))
                 pieces.append((text[-width:], style + Style(underline=here or None)))
         return self.line(*pieces)
+
+    def _order_sign(self, column: Column) -> str:
+        """Which way the rows are sorted by a column; empty where they are not."""
+        if self.sorted_by is None or self.sorted_by.key != column.key:
+            return ""
+        return "▼" if self.sorted_by.falls else "▲"
 
     def _draw_row(self, place: int) -> Strip:
         styles, row = self.pane_styles, self.rows[place]
@@ -218,11 +231,12 @@ class SweepTable(Pane):
 
     def _style(self, column: Column, row: Row, here: bool) -> Style:
         styles = self.pane_styles
-        if column.name == "failed" and row.failures:
+        part = column.key.part
+        if part == "failed" and row.failures:
             return styles.warning
-        if column.is_name or column.name.endswith((".layer", ".ratio")):
+        if column.is_name or part in ("layer", "ratio"):
             return styles.strong if here else styles.text
-        if column.name == "done" and row.done < row.total:
+        if part == "done" and row.done < row.total:
             return styles.text
         return styles.muted
 
@@ -238,9 +252,17 @@ def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
     )
     roomy = width >= 100
     names = [
-        Column("model", "", "model", lambda row: row.model, lambda row: row.model, "model", True),
         Column(
-            "task",
+            ColumnKey("model"),
+            "",
+            "model",
+            lambda row: row.model,
+            lambda row: row.model,
+            "model",
+            True,
+        ),
+        Column(
+            ColumnKey("task"),
             "",
             "task",
             lambda row: row.task if roomy else row.short_task,
@@ -250,12 +272,12 @@ def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
         ),
     ]
     counts = [
-        Column("done", "", "n", _done_words, lambda row: row.done, "prompts done"),
+        Column(ColumnKey("done"), "", "n", _done_words, lambda row: row.done, "prompts done"),
     ]
     if any(row.failures for row in rows):
         counts.append(
             Column(
-                "failed",
+                ColumnKey("failed"),
                 "",
                 "failed" if roomy else "✕",
                 lambda row: str(len(row.failures) or ""),
@@ -263,7 +285,9 @@ def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
                 "what could not be done",
             )
         )
-    layers = Column("layers", "", "L", _layer_words, lambda row: row.n_layers, "number of layers")
+    layers = Column(
+        ColumnKey("layers"), "", "L", _layer_words, lambda row: row.n_layers, "number of layers"
+    )
     depths = [
         column
         for rule in rules
@@ -308,7 +332,7 @@ def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[Column]:
 
     found = [
         Column(
-            f"{rule}.layer",
+            ColumnKey("layer", rule),
             title,
             "layers" if roomy else "e+1",
             layer_words,
@@ -318,10 +342,11 @@ def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[Column]:
     ]
     if has_interval:
         words = f"95 % interval of the depth by {title}"
-        found.append(Column(f"{rule}.interval", title, "95 %", interval_words, interval_end, words))
+        key = ColumnKey("interval", rule)
+        found.append(Column(key, title, "95 %", interval_words, interval_end, words))
     words = f"ratio of the depth by {title}, (layer + 1) / L"
     head = "ratio" if roomy else "/L"
-    return [*found, Column(f"{rule}.ratio", title, head, ratio_words, ratio, words)]
+    return [*found, Column(ColumnKey("ratio", rule), title, head, ratio_words, ratio, words)]
 
 
 def _paper_column(rule: str) -> Column:
@@ -336,20 +361,19 @@ def _paper_column(rule: str) -> Column:
         return f"{published.count}" if published.same_dataset else f"≈{published.count}"
 
     title = f"the paper's depth by {rule_title(rule)}, in layers; ≈ on the data set most like it"
-    return Column(f"{rule}.paper", rule_title(rule), "paper", words, count, title)
+    return Column(ColumnKey("paper", rule), rule_title(rule), "paper", words, count, title)
 
 
 def in_order(
-    rows: Sequence[Row], columns: Sequence[Column], sorted_by: tuple[str, bool]
+    rows: Sequence[Row], columns: Sequence[Column], sorted_by: SortedBy | None
 ) -> list[Row]:
     """The rows by a column; those that have nothing there come last, the largest first or not."""
-    name, falls = sorted_by
-    column = next((column for column in columns if column.name == name), None)
-    if column is None:
+    column = next((column for column in columns if sorted_by and column.key == sorted_by.key), None)
+    if column is None or sorted_by is None:
         return list(rows)
     known = [row for row in rows if column.value(row) is not None]
     unknown = [row for row in rows if column.value(row) is None]
-    known.sort(key=column.value, reverse=falls)  # type: ignore[arg-type]
+    known.sort(key=column.value, reverse=sorted_by.falls)  # type: ignore[arg-type]
     return [*known, *unknown]
 
 

@@ -28,7 +28,14 @@ from depthtui.tui.panes.line_field import LineField
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.sweep_curves import SweepCurves
 from depthtui.tui.panes.sweep_line import SweepLine
-from depthtui.tui.panes.sweep_table import Column, SweepTable, columns_of, in_order
+from depthtui.tui.panes.sweep_table import (
+    Column,
+    ColumnKey,
+    SortedBy,
+    SweepTable,
+    columns_of,
+    in_order,
+)
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
@@ -77,7 +84,7 @@ class SweepScreen(LiveScreen):
         self._analysis: SweepAnalysis | None = None
         self._grouping: Grouping = "cells"
         self._marks: list[RowKey] = []
-        self._sorted_by = ("", False)
+        self._sorted_by: SortedBy | None = None
         self._filter = ""
         self._keys_depend_on: tuple[object, ...] = ()
 
@@ -265,7 +272,7 @@ class SweepScreen(LiveScreen):
         column = self._column
         if column is None or not isinstance(self.active_pane, SweepTable):
             return tuple(RULES.values())
-        return (of_column(column.name),)
+        return (of_column(*column.key),)
 
     def _activate(self, pane: Pane) -> None:
         """Where it is narrow, the findings take the place of the curves."""
@@ -359,9 +366,9 @@ class SweepScreen(LiveScreen):
         # The note is there as long as the finding is the same: then it goes on.
         later = [place for place in about if pane.note and place > self.cursor.layer]
         place = (later or about)[0]
-        columns = [column.name for column in self.query_one(SweepTable).columns]
-        name = f"{finding.rule}.layer"
-        self.go(place, columns.index(name) if name in columns else self.cursor.token)
+        columns = [column.key for column in self.query_one(SweepTable).columns]
+        key = ColumnKey("layer", finding.rule)
+        self.go(place, columns.index(key) if key in columns else self.cursor.token)
         again = ", enter: next" if len(about) > 1 else ""
         pane.say(f"at row {about.index(place) + 1} of {len(about)}{again}")
 
@@ -535,10 +542,9 @@ def _and(files: Sequence[str]) -> str:
     return " and ".join([*map(printable_line, files[:_MOST_NAMED]), *more])
 
 
-def _next_order(column: Column, sorted_by: tuple[str, bool]) -> tuple[str, bool]:
+def _next_order(column: Column, sorted_by: SortedBy | None) -> SortedBy | None:
     """Sorting by a column once more: one way, the other way, then as in the plan."""
-    name, falls = sorted_by
-    falls_first = not column.is_name
-    if name != column.name:
-        return column.name, falls_first
-    return (name, not falls) if falls == falls_first else ("", False)
+    first = SortedBy(column.key, falls=not column.is_name)
+    if sorted_by is None or sorted_by.key != column.key:
+        return first
+    return SortedBy(column.key, not first.falls) if sorted_by == first else None
