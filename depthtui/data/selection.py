@@ -68,10 +68,10 @@ def read_positions(value: Any) -> tuple[int, ...]:
     return tuple(sorted({int(text) for text in texts}))
 
 
-def numbers_text(numbers: Sequence[int]) -> str:
+def numbers_text(numbers: Sequence[int], between: str = ", ") -> str:
     """Numbers in order, neighbours as ranges: `0-5, 20`."""
     ranges = (str(a) if a == b else f"{a}-{b}" for a, b in ranges_of(numbers))
-    return ", ".join(ranges)
+    return between.join(ranges)
 
 
 def ranges_of(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -223,7 +223,7 @@ def _choices_that_help(
     # The last ones, behind which the least is kept.
     some = (layers[-count:] for count in range(most, 0, -1))
     fitting = next((part for part in some if helps(replace(sizes, chosen=part))), ())
-    options = [f"--layers {numbers_text(fitting).replace(' ', '')}"] if fitting else []
+    options = [f"--layers {numbers_text(fitting, ',')}"] if fitting else []
     options += ["--erase-search bisect"] if helps(replace(sizes, bisects=True)) else []
     return [*options[:-1], f"{options[-1]} (L in the explorer)"] if options else []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from depthtui.data.run import RunResult
@@ -43,7 +43,7 @@ def choosing_only(settings: RunSettings, choices: Iterable[str]) -> RunSettings:
 def settled(result: RunResult, choices: Iterable[str]) -> RunSettings:
     """The same of a run, its layers in one way of writing them: none where they are all."""
     settings = choosing_only(result.settings, choices)
-    layers = _listed(chosen_layers(result)) if settings.layers else ""
+    layers = numbers_text(chosen_layers(result), ",") if settings.layers else ""
     return replace(settings, layers=layers)
 
 
@@ -52,7 +52,8 @@ def choice_words(settings: RunSettings) -> str:
     positions, n_erased = settings.skip_positions, settings.erase_tokens
     words = [
         f"layers {settings.layers}" * bool(settings.layers),
-        f"skipped before {_tokens(len(positions))} {_listed(positions)}" * bool(positions),
+        f"skipped before {_tokens(len(positions))} {numbers_text(positions, ',')}"
+        * bool(positions),
         f"{n_erased} {_tokens(n_erased)} erased" * bool(n_erased),
         "spans erased first" * (settings.erase_search == "spans"),
         f"depths bisected at {settings.erase_threshold:g}" * bool(settings.erase_search),
@@ -62,7 +63,3 @@ def choice_words(settings: RunSettings) -> str:
 
 def _tokens(count: int) -> str:
     return "token" if count == 1 else "tokens"
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return numbers_text(numbers).replace(", ", ",")

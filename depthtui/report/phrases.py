@@ -36,18 +36,18 @@ def criterion(estimate: DepthEstimate) -> str:
     return "" if estimate.threshold is None else f"threshold {estimate.threshold:g}"
 
 
-def depth_in_layers(estimate: DepthEstimate, n_layers: int) -> str:
+def depth_in_layers(estimate: DepthEstimate, n_layers: int, unit: str = " layers") -> str:
     """How many layers are used, and their share, such as `19 of 30 layers (0.63)`, or a dash."""
     if estimate.count is None or estimate.ratio is None:
         return "–"
-    return f"{estimate.count} of {n_layers} layers ({estimate.ratio:.2f})"
+    return f"{estimate.count} of {n_layers}{unit} ({estimate.ratio:.2f})"
 
 
-def interval(estimate: DepthEstimate) -> str:
+def interval(estimate: DepthEstimate, to: str = " … ") -> str:
     """Between which numbers of layers the effective depth lies, such as `19 … 22`, or a dash."""
     if estimate.interval is None:
         return "–"
-    return " … ".join(f"{end + 1:g}" for end in estimate.interval)
+    return to.join(f"{end + 1:g}" for end in estimate.interval)
 
 
 def published_counts(published: PublishedModel, rule: str) -> str:

@@ -238,7 +238,7 @@ def _depth(estimate: DepthEstimate, n_layers: int) -> list[Cell]:
     return [
         rule_title(estimate.rule),
         depth_in_layers(estimate, n_layers),
-        depth_in_layers(estimate, n_layers).replace(" layers", ""),
+        depth_in_layers(estimate, n_layers, unit=""),
         interval(estimate),
         "–" if estimate.layer is None else str(estimate.layer),
         by_prompt(estimate),

@@ -297,13 +297,17 @@ def count_key(text: str, chat_template: bool) -> str:
 def model_title(model: ModelSpec) -> str:
     """A short name of what was asked for, such as `Qwen2.5-7B, 8bit`."""
     name = model.name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or model.name
+    return ", ".join([name.removesuffix(".gguf"), *asked_of(model)])
+
+
+def asked_of(model: ModelSpec) -> list[str]:
+    """What was asked for beside the name, such as `8bit`."""
     how = [
-        name.removesuffix(".gguf"),
         f"revision {model.revision}" if model.revision else "",
         "" if model.dtype == "auto" else model.dtype,
         model.quantize,
     ]
-    return ", ".join(detail for detail in how if detail)
+    return [detail for detail in how if detail]
 
 
 def plan_from(body: Any) -> SweepPlan:

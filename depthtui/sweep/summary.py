@@ -22,7 +22,7 @@ from depthtui.depth.weights import effective_prompts
 from depthtui.metrics import ALL, METRICS
 from depthtui.metrics.evidence import resting_on
 from depthtui.metrics.spec import Metric, weighted_mean
-from depthtui.sweep.folder import Failure, model_title
+from depthtui.sweep.folder import Failure, asked_of
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import Record
 from depthtui.sweep.state import Outcome
@@ -251,13 +251,11 @@ def _told_apart(cells: Sequence[CellSummary]) -> list[CellSummary]:
 
 
 def _full_title(spec: ModelSpec) -> str:
-    asked = model_title(spec).partition(", ")[2]
-    device = "" if spec.device == "auto" else spec.device
-    return ", ".join(part for part in (spec.name, asked, device) if part)
+    device = [] if spec.device == "auto" else [spec.device]
+    return ", ".join([spec.name, *asked_of(spec), *device])
 
 
 def titles_of(spec: ModelSpec, model: ModelInfo) -> str:
     """A loaded model's short name, with what was asked for beside it."""
     short = model.name.rsplit("/", 1)[-1]
-    asked = model_title(spec).partition(", ")[2]
-    return f"{short}, {asked}" if asked else short
+    return ", ".join([short, *asked_of(spec)])

@@ -538,7 +538,7 @@ class DepthApp(App[int]):
         screen = self.screen
         done = await super().run_action(action, default_namespace, namespaces)
         self._note_refused(action, default_namespace, done)
-        counts = isinstance(action, str) and action.startswith(("count(", "zero"))
+        counts = isinstance(action, str) and parse(action)[1] in ("count", "zero")
         if done and not counts and self.main is not None:
             from depthtui.tui.screens.pane_screen import PaneScreen
 

@@ -119,8 +119,8 @@ def _depths(summary: SweepSummary) -> Table:
     return Table(columns, rows)
 
 
-def _depth(cell: CellSummary, rule: str) -> Noted:
-    return Noted(depth_words(cell.depth(rule)), published_words(cell.published(rule)))
+def _depth(cell: CellSummary, rule: str, to: str = " … ") -> Noted:
+    return Noted(depth_words(cell.depth(rule), to), published_words(cell.published(rule)))
 
 
 def _by_model(summary: SweepSummary) -> Iterator[Block]:
@@ -154,8 +154,7 @@ def _depth_column(summary: SweepSummary, rule: str) -> Column:
 
 def _narrow_depth(cell: CellSummary, rule: str) -> Noted:
     """Narrower than in the other reports: three of them must fit beside a task."""
-    depth = _depth(cell, rule)
-    return Noted(depth.text.replace(" … ", "–"), depth.note)
+    return _depth(cell, rule, to="–")
 
 
 def _curves(summary: SweepSummary) -> Iterator[Block]:

@@ -39,12 +39,12 @@ def rules_of(summary: SweepSummary) -> list[str]:
     return [rule for rule in RULE_CURVES if rule in found]
 
 
-def depth_words(estimate: DepthEstimate | None) -> str:
+def depth_words(estimate: DepthEstimate | None, to: str = " … ") -> str:
     """Layers used, their share and interval, such as `23 · 0.82 (21 … 25)`, or a dash."""
     if estimate is None or estimate.count is None or estimate.ratio is None:
         return "–"
     words = f"{estimate.count} · {estimate.ratio:.2f}"
-    return words if estimate.interval is None else f"{words} ({interval(estimate)})"
+    return words if estimate.interval is None else f"{words} ({interval(estimate, to)})"
 
 
 def once_of(estimate: DepthEstimate | None) -> DepthEstimate | None:

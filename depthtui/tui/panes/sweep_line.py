@@ -14,6 +14,8 @@ from depthtui.tui.state.status import Status
 from depthtui.tui.state.sweeping import Sweeping
 
 _BAR = 24
+_LONGEST_MODEL = 31
+"""Cells of what is said of the model on a narrow screen."""
 
 
 class SweepLine(StatusLine):
@@ -51,11 +53,12 @@ class SweepLine(StatusLine):
 
     def _state(self) -> list[Piece]:
         styles, sweep = self.pane_styles, self._sweep
-        loaded = f" · {self._loaded} is loaded" if self._loaded else " · no model is loaded"
-        if self.size.width < 100 and cell_len(loaded) > 34:
-            loaded = ""
+        model = f"{self._loaded} is loaded" if self._loaded else "no model is loaded"
+        if self.size.width < 100 and cell_len(model) > _LONGEST_MODEL:
+            model = ""
         if sweep is None:
-            return [(loaded.removeprefix(" · "), styles.muted)]
+            return [(model, styles.muted)]
+        loaded = f" · {model}" if model else ""
         words = f"{sweep.done} of {sweep.total} prompts"
         match sweep.stage:
             case "running":

@@ -34,7 +34,7 @@ from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.report.json import sweep_csv, sweep_json
 from depthtui.sweep.report.phrases import failures
 from depthtui.sweep.state import Outcome
-from depthtui.sweep.summary import CellSummary, SweepSummary, summarise_sweep
+from depthtui.sweep.summary import CellSummary, SweepSummary, summarise_sweep, titles_of
 from tests.builders.engines import ScriptedEngine
 from tests.builders.models import model_info
 from tests.builders.results import full_result, full_run, hostile_run, lacking
@@ -427,8 +427,7 @@ class TestFiles:
 
     def test_the_page_overlays_every_cell(self, summary, asked, tmp_path: Path) -> None:
         paths = sweep_report(summary, asked).write(tmp_path)
-        endings = ["md", "csv", "json", "html"]
-        assert [path.name for path in paths] == [f"report.{ending}" for ending in endings]
+        assert [path.name for path in paths] == [f"report.{end}" for end in format_titles("sweeps")]
         page = (tmp_path / "report.html").read_text()
         assert page.count("<figure>") == len(RULES)
         for model in range(len(MODELS)):
@@ -507,3 +506,8 @@ class TestFiles:
             console.print(rich_lines(sweep_document(found, questions(found))))
             printed = console.file.getvalue()
             assert not set(printed) & set("\x1b\x07\x9b")
+
+
+def test_a_comma_in_a_models_name_is_no_option() -> None:
+    spec = ModelSpec("/models/a, b", dtype="bfloat16")
+    assert titles_of(spec, model_info(spec)) == "a, b, bfloat16"

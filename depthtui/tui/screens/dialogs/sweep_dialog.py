@@ -82,7 +82,9 @@ class SweepDialog(Dialog[SweepPlan]):
                 with Horizontal(classes="task"):
                     yield Checkbox(task.title, number == 0, id=f"task-{task.name}", compact=True)
                     if task.levels:
-                        yield Input(FIRST_LEVELS, id=f"levels-{task.name}", compact=True)
+                        yield Input(
+                            FIRST_LEVELS, name=task.name, id=f"levels-{task.name}", compact=True
+                        )
                         known = f"of {task.levels[0]} to {task.levels[-1]} {task.dial}"
                         yield Static(Content.styled(known, MUTED), classes="of")
         yield Input(
@@ -141,8 +143,8 @@ class SweepDialog(Dialog[SweepPlan]):
     @on(Input.Changed)
     def _choose_task(self, event: Input.Changed) -> None:
         """Who writes levels wants the task."""
-        name = (event.input.id or "").removeprefix("levels-")
-        if name in TASKS and event.input.has_focus:
+        name = event.input.name
+        if name is not None and event.input.has_focus:
             self.query_one(f"#task-{name}", Checkbox).value = bool(event.value.strip())
 
     @on(Button.Pressed)
