@@ -37,25 +37,24 @@ class Contributions(MetricResult):
     layer_cosine: Annotated[np.ndarray, Shape("L", "T")]
 
 
-def _values(name: str) -> Values:
+def _values(branch: str, kind: str) -> Values:
     def values(result: RunResult) -> np.ndarray | None:
         found = result.get(Contributions)
-        if found is None or (result.model.split_missing and not name.startswith("layer")):
+        if found is None or (result.model.split_missing and branch != "layer"):
             return None
-        return np.asarray(getattr(found, name))
+        return np.asarray(getattr(found, f"{branch}_{kind}"))
 
     return values
 
 
 def _norm_ratio(branch: str, title: str, formula: str) -> Measure:
-    name = f"{branch}_norm_ratio"
     leading = branch == "layer"
     title = f"{title} contribution"
     return Measure(
-        name,
+        f"{branch}_norm_ratio",
         title,
         formula,
-        _values(name),
+        _values(branch, "norm_ratio"),
         leading=leading,
         rule="cosine",
         reading="0.3: what is written is 0.3 times as long as what was there.",
@@ -63,12 +62,11 @@ def _norm_ratio(branch: str, title: str, formula: str) -> Measure:
 
 
 def _cosine(branch: str, title: str, formula: str) -> Measure:
-    name = f"{branch}_cosine"
     return Measure(
-        name,
+        f"{branch}_cosine",
         f"{title} cosine",
         formula,
-        _values(name),
+        _values(branch, "cosine"),
         diverging=True,
         limits=(-1.0, 1.0),
         leading=branch == "layer",
