@@ -41,13 +41,16 @@ def skip_words(result: RunResult) -> str:
     return f"{sublayer_title(part)} skipped{' at all tokens' if everywhere else ''}"
 
 
-def no_lens(result: RunResult, pace: Pace | None = None, help_text: str = "") -> tuple[str, str]:
+def no_lens(
+    result: RunResult, pace: Pace | None = None, help_text: str = "", key: str = "i"
+) -> tuple[str, str]:
     """Why a run lacks the lens that it is to be read through, and what helps.
 
     Args:
         result: a run, or a view of one.
         pace: by which is told how long it takes to compute; None where that cannot be done here.
         help_text: what helps where the logit lens was not asked for.
+        key: the keys to press for a lens that can be computed.
     """
     metric = logit_lens.METRIC
     if isinstance(result, LensView):
@@ -55,7 +58,7 @@ def no_lens(result: RunResult, pace: Pace | None = None, help_text: str = "") ->
         fitted = METRIC_BY_NAME.get(LENS_METRICS[result.lens])
         if fitted is None or pace is None or result.model.lens_missing:
             return printable_sentence(f"{result.unavailable[metric.name]}."), other
-        reason, help_text = not_computed(result.plain, fitted, pace)
+        reason, help_text = not_computed(result.plain, fitted, pace, key)
         return reason, f"{help_text} {other}".strip()
     if metric.name in result.unavailable:
         reason = f"{metric.title} is unavailable: {result.unavailable[metric.name]}"
@@ -69,11 +72,11 @@ def costs(result: RunResult, metric: Metric, pace: Pace) -> str:
     return f"{' in ' * bool(time)}{time}: {metric.cost}."
 
 
-def not_computed(result: RunResult, metric: Metric, pace: Pace) -> tuple[str, str]:
-    """Why a run lacks a slower metric, and what helps."""
+def not_computed(result: RunResult, metric: Metric, pace: Pace, key: str = "i") -> tuple[str, str]:
+    """Why a run lacks a slower metric, and what helps; `key` is what computes it."""
     if metric.name in result.unavailable:
         reason = printable_sentence(result.unavailable[metric.name])
         return f"{metric.title} is unavailable: {reason}.", ""
     if metric.name in result.settings.metrics:
         return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
-    return f"{metric.title}: {metric.tells}", f"i computes it{costs(result, metric, pace)}"
+    return f"{metric.title}: {metric.tells}", f"{key} computes it{costs(result, metric, pace)}"

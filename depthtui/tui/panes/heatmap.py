@@ -54,12 +54,12 @@ class Heatmap(Pane):
         mode: `tokens`, `means` for attention, MLP and layer averaged over tokens, or
             `skips` for the layers that change where one is skipped, `reads` for those that read
             another.
-        how_to_compute: how to compute what is missing; empty where that cannot be done.
+        offers_to_compute: whether what is missing can be computed here.
     """
 
     mode: reactive[HeatmapMode] = reactive("tokens", repaint=False)
     hint: reactive[str] = reactive("r runs the prompt", repaint=False)
-    how_to_compute = "i computes it"
+    offers_to_compute = True
 
     _values: np.ndarray
     _is_known: bool
@@ -114,14 +114,18 @@ class Heatmap(Pane):
             reason = printable_sentence(result.unavailable[metric.name])
             words = f"{metric.title} is unavailable: {reason}."
             return words, "A marks the token that the answer begins with." * metric.needs_answer
-        if metric.name in result.settings.metrics and self.how_to_compute:
+        if metric.name in result.settings.metrics and self.offers_to_compute:
             return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
-        hint = self.how_to_compute and self.how_to_compute + costs(result, metric, self.pace)
-        if hint and metric.needs_answer and result.answer_start >= len(result.tokens):
-            hint = f"A marks the token that the answer begins with, then {hint}"
-        if hint and not self.measure.by_token:
+        if not self.offers_to_compute:
+            return f"{metric.title}: {metric.tells}", ""
+        if metric.needs_answer and result.answer_start >= len(result.tokens):
+            key = "A marks the token that the answer begins with, then i"
+        else:
+            key = self.compute_key
+        hint = f"{key} computes it{costs(result, metric, self.pace)}"
+        if not self.measure.by_token:
             hint += " V chooses what is skipped."
-        if hint and "layers" in metric.depends_on:
+        if "layers" in metric.depends_on:
             hint += " L takes a part of it."
         return f"{metric.title}: {metric.tells}", hint
 

@@ -36,10 +36,11 @@ class LayerBars(LinesPane):
             return "What the loss gains without each layer.", ""
         if not rankings_of(self.result):
             words = "What the loss gains without each layer, and how little each turns the stream."
-            hint = "i computes both: L forwards, half of each."
+            hint = f"{self.compute_key} computes both: L forwards, half of each."
             if answers_kept.NAME in self.computes():
                 words += " Whether it still gives the answer."
-                hint = "i computes all three: L forwards, and half of each once more."
+                forwards = "L forwards, and half of each once more."
+                hint = f"{self.compute_key} computes all three: {forwards}"
             return words, f"{hint} V chooses what is left out."
         return None
 

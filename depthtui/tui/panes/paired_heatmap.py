@@ -25,7 +25,7 @@ class PairedHeatmap(Heatmap):
         letter: what the run is called.
     """
 
-    how_to_compute = ""
+    offers_to_compute = False
 
     def __init__(self, letter: str, *, name: str | None = None, id: str | None = None) -> None:
         super().__init__(name=name, id=id)

@@ -210,7 +210,13 @@ class Pane(Widget, can_focus=True):
 
     def no_lens(self, help_text: str = "") -> tuple[str, str]:
         """Why the result lacks the lens, and what helps."""
-        return no_lens(self.shown, self.pace if self.can_compute else None, help_text)
+        pace = self.pace if self.can_compute else None
+        return no_lens(self.shown, pace, help_text, self.compute_key)
+
+    @property
+    def compute_key(self) -> str:
+        """The keys to press for what the pane computes: `i` is for the pane with the focus."""
+        return "i" if self.has_focus else "tab here, then i"
 
     @property
     def shown(self) -> RunResult:
@@ -332,7 +338,7 @@ class Pane(Widget, can_focus=True):
         super().watch_has_focus(has_focus)
         if self._empty is not None:
             # It says what its keys do, which depends on the focus.
-            self.refresh()
+            self.redraw()
 
     def watch_measure(self) -> None:
         self.redraw()
@@ -362,9 +368,7 @@ class Pane(Widget, can_focus=True):
         lines: list[tuple[str, Style]] = [
             (text, self.pane_styles.muted) for text in wrap(reason, width)
         ]
-        # The key computes for the pane with the focus.
-        here = "tab here, then " * (help_text.startswith("i ") and not self.has_focus)
-        lines += [(text, self.pane_styles.faint) for text in wrap(here + help_text, width)]
+        lines += [(text, self.pane_styles.faint) for text in wrap(help_text, width)]
         first = max(0, (height - len(lines)) // 2)
         if not first <= y < first + len(lines):
             return self.line()

@@ -65,7 +65,7 @@ class PrunePane(Page):
             return "The block of n layers that turns the residual stream least.", self.hint
         similarity = self.result.get(Similarity)
         if similarity is None:
-            return not_computed(self.result, METRIC, self.pace)
+            return not_computed(self.result, METRIC, self.pace, self.compute_key)
         try:
             best_block(similarity, 1, self._with_first)
         except DepthError as error:
