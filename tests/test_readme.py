@@ -19,6 +19,7 @@ import depthtui
 from depthtui.cli import commands, main
 from depthtui.metrics import ALL
 from depthtui.tui import keymap
+from depthtui.tui.screens.main_layout import LEFT, PROMPT, RIGHT
 from screenshots.renew import PICTURES
 from tests.renew_readme import BEGIN, END, README, renewed
 
@@ -71,6 +72,13 @@ def test_every_key_of_a_table_works_there(heading: str) -> None:
     named = [key for row in rows for key in re.findall(r"`([^`]+)`", row[0])]
     assert len(named) >= len(rows)
     assert set(named) <= _keys_of(KEYS[heading])
+
+
+def test_every_pane_of_the_main_screen_has_its_row() -> None:
+    heads = [head for row in _rows("pane") for head in row[0].lower().split(", ")]
+    names = [place.name.lower() for place in (PROMPT, *LEFT, *RIGHT)]
+    assert [name for name in names if not any(head.endswith(name) for head in heads)] == []
+    assert [head for head in heads if not any(head.endswith(name) for name in names)] == []
 
 
 def test_the_layout_names_every_room() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
+from depthtui.report.formats import format_titles
 from depthtui.sweep.folder import SweepFolder
 from depthtui.sweep.merge import merge_sweeps
 from depthtui.sweep.questions import questions
@@ -37,7 +38,7 @@ def report(folder: Path) -> None:
     notices: list[str] = []
     summary = summarise_sweep(open_sweep(folder, notices.append))
     found = sweep_report(summary, questions(summary))
-    for name in ("json", "csv", "md"):
+    for name in format_titles("sweeps"):
         found.files(name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -12,15 +13,25 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.report import formats
 from depthtui.report.blocks import Document
 from depthtui.report.export import run_report
-from depthtui.report.formats import FORMATS, Format, format_help, format_titles
+from depthtui.report.formats import FORMATS, Format, Subject, format_help, format_titles
 from tests.builders.results import run
 from tests.golden.renew import GOLDEN, golden_files
 from tests.odd_files import ODD_FILES, put_odd_file
 
+PROMISED: Mapping[Subject, set[str]] = {
+    "runs": {"md", "json", "html", "safetensors"},
+    "generations": {"md", "json", "html", "safetensors"},
+    "sweeps": {"md", "csv", "json", "html"},
+}
+"""The formats that users rely on; the other tests loop over `FORMATS`."""
 
-def test_the_formats_are_told_in_a_sentence() -> None:
-    assert format_help("runs") == "md, json, html or safetensors"
-    assert format_help("sweeps") == "md, csv, json or html"
+
+@pytest.mark.parametrize("subject", PROMISED)
+def test_the_formats_are_told_in_a_sentence(subject: Subject) -> None:
+    titles = format_titles(subject)
+    assert PROMISED[subject] <= titles.keys()
+    others, last = format_help(subject).split(" or ")
+    assert [*others.split(", "), last] == list(titles)
 
 
 def test_a_format_is_rendered_or_made_of_the_data() -> None:

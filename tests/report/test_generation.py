@@ -19,6 +19,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings
 from depthtui.errors import DepthError
 from depthtui.report.as_rich import rich_lines
+from depthtui.report.formats import format_titles
 from depthtui.report.generation import (
     depths_of_text,
     independent_tokens,
@@ -151,8 +152,9 @@ def test_tokens_have_the_colours_of_the_palette(generation: Generation, tmp_path
 
 def test_every_format_is_written(generation: Generation, tmp_path: Path) -> None:
     paths = generation_report([generation]).write(tmp_path)
-    endings = ["md", "json", "html", "safetensors"]
-    assert [path.name for path in paths] == [f"generation.{ending}" for ending in endings]
+    assert [path.name for path in paths] == [
+        f"generation.{n}" for n in format_titles("generations")
+    ]
     (told,) = json.loads((tmp_path / "generation.json").read_text())["generations"]
     assert told["text"] == generation.continuation.text
     assert told["depths"]["settling"] == generation.continuation.depths.settling.tolist()

@@ -12,6 +12,7 @@ import pytest
 
 from depthtui import cli
 from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.report.formats import format_titles
 from depthtui.settings import datasets_dir, default_cache_dir
 from tests.builders.engines import ScriptedEngine
 
@@ -47,7 +48,7 @@ def test_it_prints_the_table_and_writes_the_report(
     assert {path.name for path in out.iterdir()} == {
         "records",
         "sweep.json",
-        *(f"report.{name}" for name in ("md", "csv", "json", "html")),
+        *(f"report.{name}" for name in format_titles("sweeps")),
     }
 
 

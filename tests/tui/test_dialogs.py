@@ -28,6 +28,7 @@ from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.models.catalog import ModelListing
 from depthtui.report.explanations import of_measure
+from depthtui.report.formats import format_titles
 from depthtui.settings import load_settings
 from depthtui.tui.screens.dialogs.confirm import Confirm
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
@@ -627,7 +628,7 @@ async def test_one_run_is_exported_in_every_format(tmp_path: Path) -> None:
         await it.press("enter")
         await it.until(lambda: it.app.screen is it.main)
     names = {path.name for path in (tmp_path / "exports").iterdir()}
-    assert names == {f"mine.{end}" for end in ("md", "json", "html", "safetensors", "svg")}
+    assert names == {f"mine.{end}" for end in (*format_titles("runs"), "svg")}
     summary = json.loads((tmp_path / "exports" / "mine.json").read_text())
     assert len(summary["prompts"]) == 1
     assert "<svg" in (tmp_path / "exports" / "mine.svg").read_text()
@@ -640,7 +641,7 @@ async def test_the_session_is_exported_to_a_folder_that_is_remembered(tmp_path: 
         screen = it.app.screen
         screen.query_one("#folder", Input).value = str(tmp_path / "else" / "where")
         screen.query_one("#file-name", Input).value = "../all"
-        for name in ("md", "html", "safetensors", "svg"):
+        for name in {*format_titles("runs"), "svg"} - {"json"}:
             screen.query_one(f"#{name}", Checkbox).value = False
         screen.query_one("#what").query("RadioButton")[1].value = True
         await it.press("f5")
@@ -715,7 +716,7 @@ async def test_an_export_that_fails_stays_open_and_says_why(tmp_path: Path) -> N
         await it.until(lambda: f"into {tmp_path}/file/x" in it.screen_text())
         await it.press("f5")
         await it.until(lambda: "cannot be written to" in " ".join(words_of(it)))
-        for name in ("md", "json", "html", "safetensors", "svg"):
+        for name in (*format_titles("runs"), "svg"):
             it.app.screen.query_one(f"#{name}", Checkbox).value = False
         await it.press("f5")
         await it.until(lambda: "Choose at least one format" in it.screen_text())

@@ -19,6 +19,7 @@ from depthtui.data.protocol import (
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings
 from depthtui.depth.verdict import text_verdicts
+from depthtui.report.formats import format_titles
 from depthtui.report.generation import trend_sentence
 from depthtui.settings import Settings
 from depthtui.tui.panes.token_depth_curve import TokenDepthCurve
@@ -202,8 +203,8 @@ async def test_the_text_is_exported_and_read_teacher_forced(tmp_path: Path) -> N
         dialog.query_one("#file-name", Input).value = "text"
         await it.press("f5")
         await it.until(lambda: it.app.screen is not dialog, "the files")
-        written = sorted(path.name for path in (tmp_path / "exports").iterdir())
-        assert written == ["text.html", "text.json", "text.md", "text.safetensors", "text.svg"]
+        written = {path.name for path in (tmp_path / "exports").iterdir()}
+        assert written == {f"text.{end}" for end in (*format_titles("generations"), "svg")}
         expected = it.app.explorer.generation_state.as_prompt()
         await it.press("enter")
         assert isinstance(it.app.screen, MainScreen)

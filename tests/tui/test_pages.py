@@ -30,6 +30,7 @@ from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.part_dialog import PartDialog
 from depthtui.tui.screens.dialogs.skip_picker import SkipPicker
+from depthtui.tui.screens.main_layout import PAGES
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from tests.builders.metrics import usefulness
 from tests.tui.app_helpers import SIZES, Explored, explore
@@ -49,20 +50,15 @@ async def test_d_turns_the_pages_and_one_is_seen_at_a_time(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
     async with explore(tmp_path, size=size) as it:
-        titles = (
-            "Verdict",
-            "Effective depth",
-            "Where tokens are decided",
-            "Early exit",
-            "Best block",
-        )
-        narrow = size[0] == 80
-        for index in range(1 - narrow, 6):
+        narrow, count = size[0] == 80, len(PAGES)
+        for index in range(1 - narrow, count + 1):
             await it.press("d")
-            seen = [title for title in titles if f"─ {title}" in it.screen_text()]
-            assert seen == [titles[index % 5]]
-            assert f"{index % 5 + 1} of 5, d turns" in it.screen_text()
-            assert it.main.active_pane.id == it.main.PAGES[index % 5]
+            place = PAGES[index % count]
+            assert it.main.active_pane.id == place.id
+            up = [page for page in it.main.pages if page.region.area]
+            assert [page.id for page in up] == [place.id]
+            assert f"─ {up[0].border_title}" in it.screen_text()
+            assert f"{index % count + 1} of {count}, d turns" in it.screen_text()
 
 
 async def test_tab_passes_by_the_pages_that_are_not_up_and_zoom_keeps_turning(
