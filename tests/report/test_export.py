@@ -11,6 +11,7 @@ from depthtui import palette
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.report.export import run_report
+from depthtui.report.formats import format_titles
 from tests.builders.results import hostile_run, run
 
 SETTINGS = SummarySettings()
@@ -19,12 +20,7 @@ SETTINGS = SummarySettings()
 def test_every_format_is_written_and_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     paths = run_report([run()], SETTINGS).write(folder)
-    assert [path.name for path in paths] == [
-        "summary.md",
-        "summary.json",
-        "summary.html",
-        "summary.safetensors",
-    ]
+    assert [path.name for path in paths] == [f"summary.{end}" for end in format_titles("runs")]
     assert sorted(folder.iterdir()) == sorted(paths)
     assert all(path.stat().st_size for path in paths)
 
@@ -124,4 +120,5 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, where: str) -> Non
 
 
 def test_hostile_runs_are_exported_in_every_format(tmp_path: Path) -> None:
-    assert len(run_report([hostile_run()], SETTINGS).write(tmp_path)) == 4
+    paths = run_report([hostile_run()], SETTINGS).write(tmp_path)
+    assert len(paths) == len(format_titles("runs"))
