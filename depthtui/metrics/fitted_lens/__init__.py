@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,8 +11,8 @@ import numpy as np
 from depthtui.data.lens import AffineLens, FittedLens, JacobianLens
 from depthtui.data.lens_view import fitted_words
 from depthtui.data.selection import numbers_text
+from depthtui.metrics.lens_measures import divergence_measure, lens_measures
 from depthtui.metrics.lens_rules import kl_layers, over_missing_maps, overlap_layers
-from depthtui.metrics.logit_lens import says_final
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
     Finding,
@@ -22,7 +21,6 @@ from depthtui.metrics.spec import (
     MemoryNeed,
     Metric,
     Sizes,
-    array,
     clean_run,
     head,
     lens,
@@ -125,51 +123,14 @@ def _per_layer(short: str) -> Callable[[PooledFit], list[LayerValues]]:
 
 
 def _measures(kind: type[FittedLens], title: str) -> tuple[Measure, ...]:
-    short = kind.kind
-
-    def measure(name: str, of: str, formula: str, reading: str, **how: Any) -> Measure:
-        return Measure(
-            f"{short}_{name}",
-            f"{title} {of}",
-            formula,
-            array(kind, name),
-            reads_residual=True,
-            reading=reading,
-            **how,
-        )
-
-    return (
-        measure("kl", "KL", "KL(p_l || p), nats", "0 is the output's own distribution."),
-        measure(
-            "overlap",
-            "overlap",
-            "top-5 shared",
-            "1: the same five tokens come first as in the output, 0: none of them.",
-            limits=(0.0, 1.0),
-        ),
-        measure(
-            "entropy",
-            "entropy",
-            "H(p_l), nats",
-            "0: the lens is certain of one token; the more, the more tokens share.",
-        ),
-        measure(
-            "divergence",
-            "settling",
-            "JSD(p_l, p), nats",
-            "0 where the lens is the output, 0.69 where they share nothing.",
-            limits=(0.0, math.log(2)),
-        ),
-        Measure(
-            f"{short}_says_final",
-            f"{title} says it",
-            "top-1 = final",
-            says_final(kind),
-            limits=(0.0, 1.0),
-            reads_residual=True,
-            reading="1: the lens says what the model says; else 0.",
-        ),
+    *beside, says_final = lens_measures(kind, title, f"{kind.kind}_")
+    divergence = divergence_measure(
+        kind,
+        f"{kind.kind}_divergence",
+        f"{title} settling",
+        "0 where the lens is the output, 0.69 where they share nothing.",
     )
+    return (*beside, divergence, says_final)
 
 
 def _memory(sizes: Sizes) -> MemoryNeed:

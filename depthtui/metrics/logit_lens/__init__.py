@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from depthtui.data.arrays import arrays_of
 from depthtui.data.depth import Curves
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import fitted_lens
-from depthtui.data.run import RunResult
+from depthtui.metrics.lens_measures import lens_measures
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import Measure, Metric, Values, array, lens, row_of_logits
+from depthtui.metrics.spec import Measure, Metric, lens, row_of_logits
 
 
 @dataclass(frozen=True)
@@ -90,18 +88,18 @@ def _top_tokens(found: LogitLens) -> list[list[dict[str, Any]]]:
     ]
 
 
-def says_final(kind: type[LogitLens]) -> Values:
-    """1 where a lens says what the model says, 0 where not, NaN where one is not known yet."""
-
-    def values(result: RunResult) -> np.ndarray | None:
-        found = result.get(kind)
-        if found is None:
-            return None
-        top = found.top_ids[:, :, 0]
-        known = (top >= 0) & (top[-1] >= 0)
-        return np.where(known, top == top[-1], np.nan).astype(np.float32)
-
-    return values
+def _measures() -> tuple[Measure, ...]:
+    kl, overlap, entropy, says_final = lens_measures(LogitLens, "Lens")
+    reading = (
+        "0 is the output's own distribution; the rule asks where it falls below a share of its "
+        "maximum."
+    )
+    return (
+        replace(kl, leading=True, rule="kl", reading=reading),
+        replace(overlap, leading=True, rule="overlap"),
+        entropy,
+        says_final,
+    )
 
 
 METRIC = Metric(
@@ -127,49 +125,7 @@ METRIC = Metric(
     needs=(lens,),
     memory=row_of_logits,
     depends_on=("top_k",),
-    measures=(
-        Measure(
-            "kl",
-            "Lens KL",
-            "KL(p_l || p), nats",
-            array(LogitLens, "kl"),
-            reads_residual=True,
-            leading=True,
-            rule="kl",
-            reading=(
-                "0 is the output's own distribution; the rule asks where it falls below a share of"
-                " its maximum."
-            ),
-        ),
-        Measure(
-            "overlap",
-            "Lens overlap",
-            "top-5 shared",
-            array(LogitLens, "overlap"),
-            limits=(0.0, 1.0),
-            reads_residual=True,
-            leading=True,
-            rule="overlap",
-            reading="1: the same five tokens come first as in the output, 0: none of them.",
-        ),
-        Measure(
-            "entropy",
-            "Lens entropy",
-            "H(p_l), nats",
-            array(LogitLens, "entropy"),
-            reads_residual=True,
-            reading="0: the lens is certain of one token; the more, the more tokens share.",
-        ),
-        Measure(
-            "says_final",
-            "Lens says it",
-            "top-1 = final",
-            says_final(LogitLens),
-            limits=(0.0, 1.0),
-            reads_residual=True,
-            reading="1: the lens says what the model says; else 0.",
-        ),
-    ),
+    measures=_measures(),
     curves=("kl", "overlap", "entropy"),
     pool=_pool,
     summary=_summary,

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
+from depthtui.metrics.lens_measures import divergence_measure
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.prediction_depth import first_of_last_run
 from depthtui.metrics.spec import (
     Finding,
     LayerValues,
-    Measure,
     Metric,
     PromptMetrics,
-    array,
     clean_run,
     head,
     lens,
@@ -119,16 +117,7 @@ METRIC = Metric(
     reruns_layers=False,
     needs=(clean_run, lens),
     memory=row_of_logits,
-    measures=(
-        Measure(
-            NAME,
-            "Settling",
-            "JSD(p_l, p), nats",
-            array(Settling, "divergence"),
-            limits=(0.0, math.log(2)),
-            reads_residual=True,
-        ),
-    ),
+    measures=(divergence_measure(Settling, NAME, "Settling"),),
     pool=_pool,
     summary=_summary,
     findings=_findings,
