@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from depthtui.data.lens import LENS_CLASSES, FittedLens, LensFit
+from depthtui.data.lens import LENS_CLASSES, FittedLens, LensFit, LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import LENSES
 
@@ -45,17 +45,23 @@ class LensView(RunResult):
         return self.plain.loss
 
 
-def chosen_lens(result: RunResult | None) -> str:
-    """The lens that a run is read through, by its name in `LENSES`."""
-    return result.lens if isinstance(result, LensView) else LOGIT
-
-
 def fitted_lens(result: RunResult | None) -> FittedLens | None:
     """The fitted lens that a run is read through; None for the logit lens, or where it lacks."""
     if not isinstance(result, LensView):
         return None
     found = result.plain.get(LENS_CLASSES[result.lens])
     return found if isinstance(found, FittedLens) else None
+
+
+def lens_of(run: RunResult, lens: str) -> LogitLens | None:
+    """The values that a lens of `LENSES` read of a run; None where it has not read the run."""
+    return run.get(LENS_CLASSES[lens])
+
+
+def why_not(run: RunResult, lens: str) -> str:
+    """The reason why a lens has not read a run."""
+    reason = run.unavailable.get(LENS_METRICS[lens]) or run.model.lens_missing
+    return reason or f"the {lens_title(lens)} has not read this run"
 
 
 def lens_after(lens: str, there: Collection[str]) -> str:
@@ -79,9 +85,9 @@ def through_words(title: str, lens: str) -> str:
     return title if lens == LOGIT else f"{title}, {lens_title(lens)}"
 
 
-def reads_worse(lens: FittedLens | None, depth: int) -> bool:
+def reads_worse(lens: LogitLens, depth: int) -> bool:
     """Whether the logit lens reads held-out texts better at a depth."""
-    if lens is None or depth >= len(lens.held_out_kl):
+    if not isinstance(lens, FittedLens) or depth >= len(lens.held_out_kl):
         return False
     return bool(lens.held_out_kl[depth] > lens.logit_held_out_kl[depth])
 

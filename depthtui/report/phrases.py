@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from depthtui.data.depth import DepthEstimate, DepthSummary
-from depthtui.data.lens_view import fit_words, fitted_lens, lens_title
+from depthtui.data.lens import FittedLens
+from depthtui.data.lens_view import fit_words, lens_of, lens_title
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
@@ -133,8 +134,9 @@ def pooling(group: Group, summary: DepthSummary | None, settings: SummarySetting
 
 
 def lens_sentence(lens: str, results: Sequence[RunResult]) -> str:
-    """Through which lens these views of runs are read, in a sentence."""
-    known = [found for result in results if (found := fitted_lens(result)) is not None]
+    """The fitted lens that runs are read through, in a sentence."""
+    found = [lens_of(result, lens) for result in results]
+    known = [values for values in found if isinstance(values, FittedLens)]
     if not known:
         return f"Read through the {lens_title(lens)}, which no run has."
     of_all = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from depthtui.data.lens import LogitLens
+from depthtui.data.lens_view import LOGIT, lens_of
 from depthtui.data.remarks import Bookmark
 from depthtui.data.run import RunResult
 from depthtui.report.blocks import Block, Cell, Column, Paragraph, Table, Token
@@ -13,8 +13,11 @@ from depthtui.report.blocks import Block, Cell, Column, Paragraph, Table, Token
 _HEADS = ("bookmark", "token", "lens says", "note")
 
 
-def remark_blocks(result: RunResult) -> Iterator[Block]:
-    """The note on a run and a row for each bookmark; nothing where there is neither."""
+def remark_blocks(result: RunResult, lens: str) -> Iterator[Block]:
+    """The note on a run and a row for each bookmark; nothing where there is neither.
+
+    `lens` is the lens whose words a bookmark has, by its name in `LENSES`.
+    """
     remarks = result.remarks
     if remarks.note.strip():
         yield Paragraph(f"Note: {remarks.note.strip()}")
@@ -23,7 +26,7 @@ def remark_blocks(result: RunResult) -> Iterator[Block]:
             [
                 _place(mark, result),
                 Token(_token(mark, result)),
-                Token(_said(mark, result)),
+                Token(_said(mark, result, lens)),
                 mark.note,
             ]
             for mark in remarks.bookmarks
@@ -64,9 +67,12 @@ def _token(mark: Bookmark, result: RunResult) -> str:
     return texts[mark.token] if mark.token < len(texts) else ""
 
 
-def _said(mark: Bookmark, result: RunResult) -> str:
+def _said(mark: Bookmark, result: RunResult, lens: str = LOGIT) -> str:
     """The lens's most probable token there, or empty where it is unknown."""
-    lens = result.get(LogitLens)
-    if lens is None or mark.layer >= len(lens.top_ids) or mark.token >= lens.top_ids.shape[1]:
+    values = lens_of(result, lens)
+    if values is None:
         return ""
-    return lens.vocabulary.get(int(lens.top_ids[mark.layer, mark.token, 0]), "")
+    depths, tokens, _ = values.top_ids.shape
+    if mark.layer >= depths or mark.token >= tokens:
+        return ""
+    return values.vocabulary.get(int(values.top_ids[mark.layer, mark.token, 0]), "")

@@ -12,8 +12,7 @@ from depthtui.data.lens import FittedLens, LogitLens
 from depthtui.data.lens_view import (
     LOGIT,
     WORSE,
-    chosen_lens,
-    fitted_lens,
+    lens_of,
     lens_title,
     reads_worse,
     through_words,
@@ -27,7 +26,7 @@ from depthtui.depth.published import DATASETS, PROTOCOL, published_for
 from depthtui.depth.rules import over_gaps
 from depthtui.depth.verdict import verdict
 from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS, formula_in
-from depthtui.metrics.lens_view import measure_title
+from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Metric
 from depthtui.palettes import OWN_PALETTE
@@ -170,7 +169,7 @@ def _blocks(
         yield Only(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
         yield from verdict_blocks(verdict(group.results, settings))
         yield from _depths(group, summary)
-        yield Together(_how_pooled(group, summary, settings, pooled))
+        yield Together(_how_pooled(group, summary, settings))
         yield Only(AT_LENGTH, _beside_clean(group, groups, settings))
         yield from _findings(pooled)
         yield Only(AT_LENGTH, _at_length(group, summary, pooled, budget, token_of))
@@ -190,10 +189,9 @@ def _at_length(
     columns = {values.title: values.values for _, values in found}
     metrics = [metric for metric, _ in found]
     yield Only(["text"], _by_layer("By layer", columns, pooled.n_layers, metrics))
-    # What is pooled is the same runs as a lens reads them.
-    runs = zip(group.results, pooled.results, strict=True)
-    for number, (plain, result) in enumerate(runs, start=1):
-        yield from _run(number, result, budget, token_of(plain))
+    lens = pooled.settings.lens
+    for number, result in enumerate(group.results, start=1):
+        yield from _run(number, result, lens, budget, token_of(result))
     yield Heading("Provenance", 3)
     yield Note(provenance_sentence(combined_provenance(group.results)))
 
@@ -250,11 +248,11 @@ def _depth(estimate: DepthEstimate, n_layers: int) -> list[Cell]:
 
 
 def _how_pooled(
-    group: Group, summary: DepthSummary | None, settings: SummarySettings, pooled: Pooled
+    group: Group, summary: DepthSummary | None, settings: SummarySettings
 ) -> Iterator[Block]:
     yield Note(pooling(group, summary, settings))
     if settings.lens != LOGIT:
-        yield Note(lens_sentence(settings.lens, pooled.results))
+        yield Note(lens_sentence(settings.lens, group.results))
     if published_for(group.model.name) is not None:
         yield Only(["brief"], [Note(f"Paper: layers used on {' / '.join(DATASETS.values())}.")])
 
@@ -387,7 +385,7 @@ def _layer_figures(pooled: Pooled, budget: _Budget) -> Iterator[Block]:
         yield Figures(figures)
 
 
-def _run(number: int, result: RunResult, budget: _Budget, token: int) -> Iterator[Block]:
+def _run(number: int, result: RunResult, lens: str, budget: _Budget, token: int) -> Iterator[Block]:
     prompt, tokens = result.prompt, result.tokens
     length = "1 token" if len(tokens) == 1 else f"{len(tokens)} tokens"
     about = [prompt.task, level_words(prompt), length]
@@ -404,13 +402,13 @@ def _run(number: int, result: RunResult, budget: _Budget, token: int) -> Iterato
         ],
         prompt.text,
     )
-    yield from remark_blocks(result)
+    yield from remark_blocks(result, lens)
     if len(tokens):
-        yield Only(["pictures"], _run_figures(result, budget, token))
-        lens = result.get(LogitLens)
-        if lens is not None:
-            title = f"What the {_lens_name(result)} reads at {_position(result, token)}:"
-            yield Only(["text"], _lens_in_short(lens, token, title))
+        yield Only(["pictures"], _run_figures(result, lens, budget, token))
+        values = lens_of(result, lens)
+        if values is not None:
+            title = f"What the {_lens_name(lens)} reads at {_position(result, token)}:"
+            yield Only(["text"], _lens_in_short(values, token, title))
 
 
 def _position(result: RunResult, token: int) -> str:
@@ -421,9 +419,11 @@ def _position(result: RunResult, token: int) -> str:
     return f'token {token} (0 to {last}{end}), "{text}"'
 
 
-def _run_figures(result: RunResult, budget: _Budget, token: int) -> Iterator[Block]:
+def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> Iterator[Block]:
     drawn = [
-        (measure, values) for measure in MEASURES if (values := measure.values(result)) is not None
+        (measure, values)
+        for measure in MEASURES
+        if (values := through(measure, lens).values(result)) is not None
     ]
     if not budget.take(sum(values.size for _, values in drawn)):
         yield Note("Heatmaps are left out: the page would be too large.")
@@ -434,28 +434,28 @@ def _run_figures(result: RunResult, budget: _Budget, token: int) -> Iterator[Blo
         up = "depth" if measure.reads_residual else "layer"
         unit = formula_in(measure, result)
         heatmap = Heatmap(values, measure, result.tokens.texts, unit, up)
-        title = measure_title(measure, result)
+        title = through(measure, lens).title
         figure = Figure(title, heatmap, of_measure(measure)[0].reading)
         (leading if measure.leading else rest).append(figure)
     yield Figures(leading)
     if rest:
         yield Details("The other measures", [Figures(rest)])
-    lens = result.get(LogitLens)
-    if lens is not None:
-        title = f"The {_lens_name(result)} at {_position(result, token)}"
-        yield Details(title, [_lens(lens, fitted_lens(result), token)])
+    read = lens_of(result, lens)
+    if read is not None:
+        title = f"The {_lens_name(lens)} at {_position(result, token)}"
+        yield Details(title, [_lens(read, token)])
 
 
-def _lens_name(result: RunResult) -> str:
-    lens = chosen_lens(result)
+def _lens_name(lens: str) -> str:
     return "lens" if lens == LOGIT else lens_title(lens)
 
 
-def _lens(lens: LogitLens, fitted: FittedLens | None, token: int) -> Table:
+def _lens(lens: LogitLens, token: int) -> Table:
     """What the lens reads at a token, the model's output on top.
 
     Depths that a fitted lens reads worse than the logit lens are marked.
     """
+    is_fitted = isinstance(lens, FittedLens)
     final, last, count = (
         int(lens.top_ids[-1, token, 0]),
         len(lens.top_ids) - 1,
@@ -469,14 +469,14 @@ def _lens(lens: LogitLens, fitted: FittedLens | None, token: int) -> Table:
         ]
         numbers = [_number(values[layer, token], ".2f") for values in (lens.entropy, lens.kl)]
         name = "out" if layer == last else str(layer)
-        remark = [WORSE * reads_worse(fitted, layer)] if fitted is not None else []
+        remark = [WORSE * reads_worse(lens, layer)] if is_fitted else []
         rows.append([name, *tokens, *[""] * (count - len(tokens)), *numbers, *remark])
     columns = [
         Column("layer", number=True),
         Column("most probable tokens", span=count),
         Column("entropy", number=True),
         Column("KL", number=True),
-        *([Column("", style="soft")] if fitted is not None else []),
+        *([Column("", style="soft")] if is_fitted else []),
     ]
     return Table(columns, rows, css="lens")
 

@@ -10,12 +10,11 @@ import numpy as np
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
-from depthtui.data.lens_view import LOGIT, lens_title
+from depthtui.data.lens_view import LOGIT, lens_of, lens_title
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.agreement import agreement
 from depthtui.depth.effective_depth import summarise
-from depthtui.metrics.lens_view import all_through
 from depthtui.report.groups import Group
 from depthtui.report.phrases import rule_title
 from depthtui.report.skips import parameter_share
@@ -102,8 +101,7 @@ class Pairs:
 
     def _depths(self, settings: SummarySettings) -> list[tuple[str, str, str, str]]:
         asked = settings.lens
-        both = all_through((*self.clean, *self.changed), settings.lens)
-        if any(run.get(LogitLens) is None for run in both):
+        if any(lens_of(run, asked) is None for run in (*self.clean, *self.changed)):
             # Fitted lenses read clean runs; what is compared is read alike.
             settings = replace(settings, lens=LOGIT)
         summaries = [summarise(runs, settings) for runs in (self.clean, self.changed)]

@@ -8,6 +8,9 @@ from typing import Annotated, Any
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.lens import FittedLens
+from depthtui.data.lens_view import LOGIT, lens_of
+from depthtui.data.run import RunResult
 from depthtui.metrics.lens_measures import divergence_measure
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.prediction_depth import first_of_last_run
@@ -41,6 +44,12 @@ class Settling(MetricResult):
     """
 
     divergence: Annotated[np.ndarray, Shape("L+1", "T")]
+
+
+def divergence_of(run: RunResult, lens: str) -> np.ndarray | None:
+    """The divergence of a lens of `LENSES` from the output, `[L+1, T]` in nats; None if unknown."""
+    found = run.get(Settling) if lens == LOGIT else lens_of(run, lens)
+    return found.divergence if isinstance(found, Settling | FittedLens) else None
 
 
 def settling_depth(divergence: np.ndarray, threshold: float = SETTLED) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from depthtui.data.lens_view import LENS_METRICS, LensView
+from depthtui.data.lens_view import LENS_METRICS, LOGIT, why_not
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import METRIC_BY_NAME, logit_lens
@@ -42,23 +42,28 @@ def skip_words(result: RunResult) -> str:
 
 
 def no_lens(
-    result: RunResult, pace: Pace | None = None, help_text: str = "", key: str = "i"
+    result: RunResult,
+    lens: str,
+    pace: Pace | None = None,
+    help_text: str = "",
+    key: str = "i",
 ) -> tuple[str, str]:
-    """Why a run lacks the lens that it is to be read through, and what helps.
+    """Why a lens has not read a run, and what helps.
 
     Args:
-        result: a run, or a view of one.
+        result: a run.
+        lens: the lens, by its name in `LENSES`.
         pace: by which is told how long it takes to compute; None where that cannot be done here.
         help_text: what helps where the logit lens was not asked for.
         key: the keys to press for a lens that can be computed.
     """
     metric = logit_lens.METRIC
-    if isinstance(result, LensView):
+    if lens != LOGIT:
         other = "u reads through another lens."
-        fitted = METRIC_BY_NAME.get(LENS_METRICS[result.lens])
+        fitted = METRIC_BY_NAME.get(LENS_METRICS[lens])
         if fitted is None or pace is None or result.model.lens_missing:
-            return printable_sentence(f"{result.unavailable[metric.name]}."), other
-        reason, help_text = not_computed(result.plain, fitted, pace, key)
+            return printable_sentence(f"{why_not(result, lens)}."), other
+        reason, help_text = not_computed(result, fitted, pace, key)
         return reason, f"{help_text} {other}".strip()
     if metric.name in result.unavailable:
         reason = f"{metric.title} is unavailable: {result.unavailable[metric.name]}"

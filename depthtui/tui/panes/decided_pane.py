@@ -9,7 +9,7 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.metrics.prediction_depth import NAME as PREDICTION_DEPTH
 from depthtui.metrics.prediction_depth import prediction_depth
-from depthtui.metrics.settling import LATE, METRIC, Settling, settling_depth
+from depthtui.metrics.settling import LATE, METRIC, divergence_of, settling_depth
 from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
 from depthtui.tui.draw.styles import Piece, number
@@ -39,9 +39,9 @@ class DecidedPane(Page):
         return self.why_no_lens(_PURPOSE)
 
     def prepare(self) -> None:
-        settling = self.shown.get(Settling)
+        divergence = divergence_of(self.shown, self.lens_name)
         self._predicted = prediction_depth(self.lens())
-        self._settled = None if settling is None else settling_depth(settling.divergence)
+        self._settled = None if divergence is None else settling_depth(divergence)
         super().prepare()
 
     def lay_out(self) -> list[list[Piece]]:

@@ -6,7 +6,7 @@ from textual.geometry import Size
 
 from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.explanation import Explanation
-from depthtui.data.lens_view import through_words
+from depthtui.data.lens_view import LOGIT, through_words
 from depthtui.data.run import RunResult
 from depthtui.depth.published import DATASETS
 from depthtui.report.explanations import RULES
@@ -41,8 +41,10 @@ class DepthPair(LinesPane):
         summary: DepthSummary | None = None,
         other: RunResult | None = None,
         other_summary: DepthSummary | None = None,
+        *,
+        lens: str = LOGIT,
     ) -> None:
-        super().show(result, summary, other, other_summary)
+        super().show(result, summary, other, other_summary, lens=lens)
         # Other depths may take more lines.
         self.refresh(layout=True)
 

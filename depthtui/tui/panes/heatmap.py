@@ -17,7 +17,7 @@ from depthtui import palette
 from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.run import RunResult
 from depthtui.metrics import METRIC_BY_NAME
-from depthtui.metrics.lens_view import measured_by
+from depthtui.metrics.chosen_lens import measured_by
 from depthtui.metrics.spec import lens
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit, printable_sentence
@@ -130,10 +130,10 @@ class Heatmap(Pane):
         return f"{metric.title}: {metric.tells}", hint
 
     def _title(self) -> str:
-        return self.view.title(self.measure, self.result)
+        return self.view.title(self.shown_measure, self.result)
 
     def _wanted(self, result: RunResult, summary: DepthSummary | None) -> np.ndarray | None:
-        return self.view.values(self.measure, result, summary)
+        return self.view.values(self.shown_measure, result, summary)
 
     def _drawn(self) -> np.ndarray:
         """`[rows, columns]`, what is coloured, NaN where unknown."""

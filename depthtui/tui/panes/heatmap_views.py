@@ -14,7 +14,6 @@ from depthtui.metrics import direct_effects, formula_in
 from depthtui.metrics.choices import layers_words
 from depthtui.metrics.depth_score import depth_score
 from depthtui.metrics.direct_effects import DirectEffects, later_pairs, read_later
-from depthtui.metrics.lens_view import measure_title
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure
 from depthtui.token_text import printable
@@ -47,7 +46,7 @@ class TokensView:
 
     def title(self, measure: Measure, result: RunResult | None) -> str:
         formula = formula_in(measure, result) if result else measure.formula
-        return f"{measure_title(measure, result)} · {formula}"
+        return f"{measure.title} · {formula}"
 
     def values(
         self, measure: Measure, result: RunResult, summary: DepthSummary | None
@@ -94,8 +93,7 @@ class TokensView:
         """The value under the cursor and what it is; the layer is one of the rows."""
         layer, token = cursor
         text = printable(result.tokens.texts[token])
-        title = measure_title(measure, result)
-        return float(values[cursor]), f"{title}, layer {layer}, token {token} ({text})"
+        return float(values[cursor]), f"{measure.title}, layer {layer}, token {token} ({text})"
 
 
 class MeansView(TokensView):

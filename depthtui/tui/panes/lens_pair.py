@@ -6,10 +6,10 @@ from rich.cells import cell_len
 from textual.strip import Strip
 
 from depthtui.data.lens import LogitLens
-from depthtui.data.lens_view import lens_heading
+from depthtui.data.lens_view import lens_heading, lens_of
 from depthtui.tui.draw.lens_rows import AROUND_TOKEN, GAP, WIDEST_TOKEN, LensRows
 from depthtui.tui.draw.styles import Piece
-from depthtui.tui.panes.pane import Cursor, lens_of
+from depthtui.tui.panes.pane import Cursor, known_lens
 
 _MIDDLE = " │ "
 _DIFFERS = " ≠ "
@@ -29,7 +29,7 @@ class LensPair(LensRows):
         self.set_titles(lens_heading(self.lens_name))
         if self.result is None or self.other is None:
             return "What the model would say at each layer, clean and changed.", ""
-        if self.result.get(LogitLens) is None or self.other.get(LogitLens) is None:
+        if any(lens_of(run, self.lens_name) is None for run in (self.result, self.other)):
             return self.no_lens()
         return None
 
@@ -45,11 +45,11 @@ class LensPair(LensRows):
 
     @property
     def _clean(self) -> LogitLens:
-        return lens_of(self.other)
+        return known_lens(self.other, self.lens_name)
 
     @property
     def _changed(self) -> LogitLens:
-        return lens_of(self.result)
+        return known_lens(self.result, self.lens_name)
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if old.token != new.token:

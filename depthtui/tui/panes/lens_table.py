@@ -12,8 +12,8 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui.data.explanation import Explanation
-from depthtui.data.lens import LogitLens
-from depthtui.data.lens_view import WORSE, fitted_lens, lens_heading, reads_worse
+from depthtui.data.lens import FittedLens, LogitLens
+from depthtui.data.lens_view import WORSE, lens_heading, lens_of, reads_worse
 from depthtui.report.explanations import LENS_TABLE
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.layer_rows import HEADER_LINES
@@ -25,7 +25,7 @@ from depthtui.tui.draw.lens_rows import (
     LensRows,
 )
 from depthtui.tui.draw.styles import Piece, number, strip_of
-from depthtui.tui.panes.pane import Cursor, lens_of
+from depthtui.tui.panes.pane import Cursor, known_lens
 
 _NARROWEST_TOKEN = 7
 _ENTROPY_CELLS = 7
@@ -68,7 +68,7 @@ class LensTable(LensRows):
         self.set_titles(lens_heading(self.lens_name))
         if self.result is None:
             return "What the model would say at each layer.", self.hint
-        if self.result.get(LogitLens) is None:
+        if lens_of(self.result, self.lens_name) is None:
             return self.no_lens("Run it again with that metric.")
         return None
 
@@ -77,14 +77,13 @@ class LensTable(LensRows):
 
     def prepare(self) -> None:
         self.set_titles(self.title)
-        self._fitted = fitted_lens(self.result)
         self._landmarks = landmarks(self._lens.top_ids[:, self.token])
         self._columns = self._fit_columns()
         self.scroll_to_cursor()
 
     @property
     def _lens(self) -> LogitLens:
-        return lens_of(self.result)
+        return known_lens(self.result, self.lens_name)
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if old.token == new.token:
@@ -126,7 +125,7 @@ class LensTable(LensRows):
         pieces = self.draw_number(layer)
         pieces += self.draw_top(lens, layer, self._landmarks.final, self._columns)
         if lens.top_ids[layer, token, 0] < 0:
-            no_map = " no map here" * (self._fitted is not None)
+            no_map = " no map here" * isinstance(lens, FittedLens)
             return self.line(*pieces, (no_map, self.pane_styles.faint))
         entropy = number(float(lens.entropy[layer, token]))
         end = (f"{entropy:>6}", self.pane_styles.muted)
@@ -137,7 +136,7 @@ class LensTable(LensRows):
     def _notes(self, layer: int, columns: int) -> list[str]:
         """What to say about a layer, in full and ever shorter."""
         found = self._landmark_notes(layer, columns)
-        if not reads_worse(self._fitted, layer):
+        if not reads_worse(self._lens, layer):
             return found
         worse = [f"{WORSE} !", "worse than logit !", "!"]
         return [f"{note} · {words}" for note in found for words in worse] + worse

@@ -6,10 +6,11 @@ import numpy as np
 from rich.style import Style
 
 from depthtui.data.lens import LogitLens
+from depthtui.data.lens_view import lens_of
 from depthtui.token_text import fit, fit_shown, printable
 from depthtui.tui.draw.styles import Piece, probability
 from depthtui.tui.panes.lines_pane import LinesPane
-from depthtui.tui.panes.pane import Cursor, lens_of
+from depthtui.tui.panes.pane import Cursor, known_lens
 
 _WIDEST_TOKEN = 14
 _NUMBERS_CELLS = 12
@@ -27,12 +28,12 @@ class OutputBars(LinesPane):
         self.set_titles("Output")
         if self.result is None or self.other is None:
             return "The next token's probabilities, clean against changed.", ""
-        if self.result.get(LogitLens) is None or self.other.get(LogitLens) is None:
+        if any(lens_of(run, self.lens_name) is None for run in (self.result, self.other)):
             return self.no_lens()
         return None
 
     def lay_out(self) -> list[list[Piece]]:
-        lenses = lens_of(self.other), lens_of(self.result)
+        lenses = [known_lens(run, self.lens_name) for run in (self.other, self.result)]
         token = min(max(self.cursor.token, 0), len(self.shown.tokens) - 1)
         text = printable(self.shown.tokens.texts[token][:80])
         self.set_titles(f'Output after "{fit_shown(text, 20).rstrip()}"', "▀ clean ▄ changed")

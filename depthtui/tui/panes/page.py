@@ -7,10 +7,11 @@ from textual.message import Message
 from textual.reactive import reactive
 
 from depthtui.data.lens import LogitLens
+from depthtui.data.lens_view import lens_of
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.layer_bars import counts_first_token, first_token_note
 from depthtui.tui.panes.lines_pane import LinesPane
-from depthtui.tui.panes.pane import lens_of, nothing_pooled
+from depthtui.tui.panes.pane import known_lens, nothing_pooled
 
 
 class ThresholdTurned(Message):
@@ -56,7 +57,7 @@ class Page(LinesPane):
         """Why a page that reads the lens is empty, or None."""
         if self.result is None or self.summary is None:
             return nothing_pooled(self.result, purpose, self.hint)
-        lens = self.result.get(LogitLens)
+        lens = lens_of(self.result, self.lens_name)
         if lens is None:
             return self.no_lens()
         if not lens.is_read:
@@ -65,7 +66,7 @@ class Page(LinesPane):
         return None
 
     def lens(self) -> LogitLens:
-        return lens_of(self.result)
+        return known_lens(self.result, self.lens_name)
 
 
 class ThresholdPage(Page):

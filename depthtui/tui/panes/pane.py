@@ -18,11 +18,11 @@ from textual.widget import Widget
 from depthtui.data.depth import DepthSummary
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
-from depthtui.data.lens_view import LENS_METRICS, LOGIT, LensView, chosen_lens
+from depthtui.data.lens_view import LENS_METRICS, LOGIT, lens_of
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import MEASURES, METRIC_BY_NAME
-from depthtui.metrics.lens_view import measured_by
+from depthtui.metrics.chosen_lens import measured_by, through
 from depthtui.metrics.spec import Measure
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report.explanations import of_measure
@@ -84,6 +84,7 @@ class Pane(Widget, can_focus=True):
         hint: what an empty pane says about how to fill it.
         pace: by which it says how long that takes.
         can_compute: whether `i` computes what it lacks.
+        lens_name: the lens that reads what is shown, by its name in `LENSES`.
         area: the size of the content that was prepared for.
     """
 
@@ -116,6 +117,7 @@ class Pane(Widget, can_focus=True):
 
     pace = Pace()
     can_compute = True
+    lens_name = LOGIT
     result: RunResult | None = None
     summary: DepthSummary | None = None
     other: RunResult | None = None
@@ -141,6 +143,8 @@ class Pane(Widget, can_focus=True):
         summary: DepthSummary | None = None,
         other: RunResult | None = None,
         other_summary: DepthSummary | None = None,
+        *,
+        lens: str = LOGIT,
     ) -> None:
         """Draw this from now on; call it again when `result` has got new rows.
 
@@ -149,10 +153,12 @@ class Pane(Widget, can_focus=True):
             summary: its curves and effective depths.
             other: a second run to compare with, where the pane can.
             other_summary: that one's curves and effective depths.
+            lens: the lens that reads both runs.
         """
         tokens = self.result and self.result.tokens
         self.result, self.summary = result, summary
         self.other, self.other_summary = other, other_summary
+        self.lens_name = lens
         self.redraw()
         if (result and result.tokens) is not tokens:
             self.refresh(layout=True)
@@ -180,8 +186,9 @@ class Pane(Widget, can_focus=True):
 
     def lens_to_compute(self) -> tuple[str, ...]:
         """The metric of the chosen lens where it has not read the run."""
-        view = self.result
-        if not isinstance(view, LensView) or view.get(LogitLens) is not None:
+        if self.result is None or self.lens_name == LOGIT:
+            return ()
+        if lens_of(self.result, self.lens_name) is not None:
             return ()
         return self.computed_for(LENS_METRICS[LOGIT])
 
@@ -204,14 +211,14 @@ class Pane(Widget, can_focus=True):
     # For the panes to use ---------------------------------------------------
 
     @property
-    def lens_name(self) -> str:
-        """The lens that the result is read through."""
-        return chosen_lens(self.result)
+    def shown_measure(self) -> Measure:
+        """The measure as the lens reads it."""
+        return through(self.measure, self.lens_name)
 
     def no_lens(self, help_text: str = "") -> tuple[str, str]:
-        """Why the result lacks the lens, and what helps."""
+        """Why the lens has not read the result, and what helps."""
         pace = self.pace if self.can_compute else None
-        return no_lens(self.shown, pace, help_text, self.compute_key)
+        return no_lens(self.shown, self.lens_name, pace, help_text, self.compute_key)
 
     @property
     def compute_key(self) -> str:
@@ -383,8 +390,8 @@ def nothing_pooled(result: RunResult | None, purpose: str, hint: str) -> tuple[s
     return "No token is left to average.", "Count token 0 in, or run a longer prompt."
 
 
-def lens_of(result: RunResult | None) -> LogitLens:
-    """The lens of a run, for panes that are empty without one."""
-    lens = None if result is None else result.get(LogitLens)
-    assert lens is not None
-    return lens
+def known_lens(result: RunResult | None, lens: str) -> LogitLens:
+    """The values that a lens read of a run, for panes that are empty without them."""
+    found = None if result is None else lens_of(result, lens)
+    assert found is not None
+    return found

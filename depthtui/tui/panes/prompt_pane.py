@@ -83,7 +83,7 @@ class PromptPane(Pane):
         self._lines = [[] for _ in range(self._places[-1].y + 1)]
         for place in self._places:
             self._lines[place.y].append(place)
-        values = self.measure.values(self.shown) if self.measure.by_token else None
+        values = self.shown_measure.values(self.shown) if self.measure.by_token else None
         self._ramp = self.ramp_for(self.measure.diverging)
         self._levels = None
         if values is not None:

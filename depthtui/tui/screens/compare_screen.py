@@ -14,7 +14,6 @@ from textual.widgets import Footer, Static
 
 from depthtui.data.run import RunResult
 from depthtui.depth.effective_depth import summarise
-from depthtui.metrics.lens_view import all_through, through
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import without
@@ -133,11 +132,11 @@ class CompareScreen(LiveScreen):
     def _show_runs(self) -> None:
         """Give every pane both runs, its own first."""
         settings = self._explorer.settings.summary_settings()
-        a, b = all_through(self._results, settings.lens)
+        a, b = self._results
         sides = [(a, summarise([a], settings)), (b, summarise([b], settings))]
         for pane in self.query(Pane):
             first, second = reversed(sides) if pane.id in _SIDE_B else sides
-            pane.show(*first, *second)
+            pane.show(*first, *second, lens=settings.lens)
         words = caveat(a, b, self._alignment, settings.include_first_token)
         compared = compared_depths(
             *(
@@ -183,7 +182,12 @@ class CompareScreen(LiveScreen):
         return max(self._layers), max(len(self._alignment.a), len(self._alignment.b)) - 1
 
     def shown_result(self) -> RunResult | None:
-        return through(self._results[0], self._explorer.settings.lens)
+        return self._results[0]
+
+    @property
+    def lens_name(self) -> str:
+        """The lens of the settings."""
+        return self._explorer.settings.lens
 
     def _go_in_a(self, cursor: Cursor) -> None:
         """Go to a layer and a token of A."""

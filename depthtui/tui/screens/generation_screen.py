@@ -15,12 +15,10 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Footer, Static
 
-from depthtui.data.lens_view import LOGIT
 from depthtui.data.run import RunResult, Tokens
 from depthtui.data.run_settings import GenerationSettings, RunSettings
 from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
 from depthtui.metrics import logit_lens
-from depthtui.metrics.lens_view import through
 from depthtui.metrics.spec import Measure
 from depthtui.tui import keymap
 from depthtui.tui.panes.generated_text import GeneratedText
@@ -110,6 +108,7 @@ class GenerationScreen(LiveScreen):
             return
         self._shown = as_result(generation_state)
         self.query_one(GeneratedText).prompt = generation_state.prompt.question
+        self.query_one(TokenLens).written_through = generation_state.settings.lens
         for pane in self.query(Pane):
             pane.show(self._shown)
         if self._follows:
@@ -265,14 +264,12 @@ def as_result(generation_state: GenerationState) -> RunResult | None:
     written = generation_state.generation.continuation
     if not len(written):
         return None
-    plain = RunResult(
+    shown = RunResult(
         model=generation_state.model,
         prompt=generation_state.prompt,
         settings=RunSettings(),
         tokens=Tokens(written.ids, written.texts, len(written)),
     )
-    lens = generation_state.settings.lens
-    shown = plain if lens == LOGIT else through(plain, lens)
     shown.put(logit_lens.METRIC.name, written.lens)
     return shown
 

@@ -22,7 +22,7 @@ from depthtui.data.session_files import SessionFile
 from depthtui.depth.effective_depth import summarise
 from depthtui.errors import DepthError
 from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS
-from depthtui.metrics.lens_view import through
+from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.spec import Measure
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.token_text import printable, printable_sentence
@@ -121,9 +121,13 @@ class MainScreen(PlacesScreen):
         return result.model.n_layers - (not has_output), len(result.tokens) - 1
 
     def shown_result(self) -> RunResult | None:
-        """The run's result as the chosen lens reads it."""
-        result = self.run.result if self.run else None
-        return None if result is None else through(result, self.explorer.settings.lens)
+        """The run's result."""
+        return self.run.result if self.run else None
+
+    @property
+    def lens_name(self) -> str:
+        """The lens of the settings."""
+        return self.explorer.settings.lens
 
     def draw(self) -> None:
         """Bring every pane up to date with the explorer."""
@@ -133,16 +137,15 @@ class MainScreen(PlacesScreen):
         self._follow(summary)
         for page in self.query(ThresholdPage):
             page.turned = explorer.reading.thresholds_turned
-        plain = self.run.result if self.run else None
         is_live = self.run is not None and self.run.state.is_live
         is_halted = explorer.phase is Phase.HALTED
         self.query_one(VerdictPane).show_verdict(
-            self._verdict.of(plain, settings), is_live, is_halted
+            self._verdict.of(result, settings), is_live, is_halted
         )
         self.pace = explorer.pace_of(self.run)
         for pane in self.query(Pane):
             pane.pace = self.pace
-            pane.show(result, summary)
+            pane.show(result, summary, lens=settings.lens)
         self.query_one(PromptPane).show_remarks(self.run.remarks if self.run else Remarks())
         self.query_one(main_layout.SessionList).show(explorer.session)
         self.query_one(StatusLine).show(status_of(explorer))
@@ -578,7 +581,8 @@ class MainScreen(PlacesScreen):
     def action_copy(self) -> None:
         """Copy the value under the cursor, and say what it was."""
         result, pane = self.shown_result(), self.active_pane
-        found = copied(self.measure, result, self.cursor) if result else None
+        measure = through(self.measure, self.lens_name)
+        found = copied(measure, result, self.cursor) if result else None
         if isinstance(pane, VerdictPane) and pane.sentence:
             self.app.copy_to_clipboard(pane.sentence)
             self.notify(printable_sentence(pane.sentence), title="Copied", markup=False)

@@ -12,9 +12,11 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from depthtui.data.explanation import Explanation
+from depthtui.data.lens_view import LOGIT
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES
+from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.spec import Measure
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.heatmap_views import HeatmapMode, mode_of
@@ -87,6 +89,11 @@ class PaneScreen(Screen[None]):
     def shown_result(self) -> RunResult | None:
         """The result whose measures are offered."""
         raise NotImplementedError
+
+    @property
+    def lens_name(self) -> str:
+        """The lens that reads that result, by its name in `LENSES`."""
+        return LOGIT
 
     def in_pane(self, pane: Pane, cursor: Cursor) -> Cursor:
         """The cursor as a pane counts layers and tokens."""
@@ -293,7 +300,8 @@ class PaneScreen(Screen[None]):
         index = ALL_MEASURES.index(self.measure)
         for _ in ALL_MEASURES:
             index = (index + step) % len(ALL_MEASURES)
-            if result is None or ALL_MEASURES[index].values(result) is not None:
+            measure = through(ALL_MEASURES[index], self.lens_name)
+            if result is None or measure.values(result) is not None:
                 self.measure = ALL_MEASURES[index]
                 return
 
@@ -312,7 +320,8 @@ class PaneScreen(Screen[None]):
                 self.measure = MEASURE_BY_NAME[name]
                 self._go_to_heatmap()
 
-        picker = MeasurePicker(before.name, self.shown_result(), self.pace, self._try_measure)
+        result, lens = self.shown_result(), self.lens_name
+        picker = MeasurePicker(before.name, result, lens, self.pace, self._try_measure)
         self.app.push_screen(picker, chosen)
 
     def _try_measure(self, measure: Measure) -> None:

@@ -85,7 +85,7 @@ class PlacesScreen(PagedScreen):
         if result is None or not field.value:
             return
         search = Search(field.value, field.scope)
-        place = search.begin(result, self.cursor.token)
+        place = search.begin(result, self.cursor.token, self.lens_name)
         if place is None:
             self.notify(
                 printable_sentence(f"“{field.value}” is not in {SCOPES[field.scope]}."),
@@ -109,7 +109,7 @@ class PlacesScreen(PagedScreen):
         result, steps = self.shown_result(), step * self._take_count()
         if self._search is None or result is None:
             return
-        place = self._search.step(result, steps)
+        place = self._search.step(result, steps, self.lens_name)
         if place is None:
             self._end_search()
             self.redraw()
@@ -122,7 +122,7 @@ class PlacesScreen(PagedScreen):
         assert result is not None
         layer, token = place
         self.go_far(self.cursor.layer if layer is None else layer, token)
-        number, count = self._search.at + 1, len(self._search.places(result))
+        number, count = self._search.at + 1, len(self._search.places(result, self.lens_name))
         where = f"token {token}" if layer is None else f"layer {layer}, token {token}"
         if layer == result.model.n_layers:
             where = f"the output, token {token}"

@@ -15,12 +15,11 @@ from textual.widgets import Footer
 
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
-from depthtui.data.lens_view import LOGIT
+from depthtui.data.lens_view import LOGIT, lens_of
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import Skip
 from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import RANKINGS
-from depthtui.metrics.lens_view import all_through
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.report.explanations import RULES, of_metrics
@@ -126,22 +125,25 @@ class WhatIfScreen(LiveScreen):
         what_if = self.what_if
         clean, changed = what_if.clean, what_if.changed
         settings = self._explorer.settings.summary_settings()
-        views = all_through((changed, clean), settings.lens)
-        if any(view.get(LogitLens) is None for view in views):
+        if any(lens_of(run, settings.lens) is None for run in (changed, clean)):
             # A lens reads both or neither; fitted ones read clean runs alone.
-            views, settings = [changed, clean], replace(settings, lens=LOGIT)
-        summaries = [summarise([view], settings) for view in views]
+            settings = replace(settings, lens=LOGIT)
+        summaries = [summarise([run], settings) for run in (changed, clean)]
         self.query_one(StackPane).show(clean)
         self.query_one(StackPane).show_stack(
             what_if.stack, what_if.measured, settings.include_first_token
         )
         self.query_one(PromptPane).show(changed)
         self.query_one(LensPair).skipped_layers = what_if.stack.skipped_layers
-        self.query_one(LensPair).show(views[0], None, views[1])
+        self.query_one(LensPair).show(changed, None, clean, lens=settings.lens)
         self.query_one(OutputBars).show(changed, None, clean)
         both = what_if.stack.skipped
         self.query_one(DepthTable).show(
-            views[0], summaries[0], views[1] if both else None, summaries[1] if both else None
+            changed,
+            summaries[0],
+            clean if both else None,
+            summaries[1] if both else None,
+            lens=settings.lens,
         )
         self.query_one(WhatIfSummary).show_effect(what_if.stack, what_if.effect)
         self.query_one(WhatIfPrompts).show_effects(what_if.effects, what_if.rule)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from depthtui.data.lens import LENS_CLASSES
 from depthtui.data.lens_view import lens_title
 from depthtui.data.run import RunResult
-from depthtui.metrics.lens_view import next_lens
+from depthtui.metrics.chosen_lens import next_lens
 from depthtui.settings import Settings
 
 _THRESHOLDS = ("kl_threshold", "overlap_threshold")

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from depthtui.data.lens import LogitLens
+from depthtui.data.lens_view import LOGIT, lens_of
 from depthtui.data.run import RunResult
 
 Scope: TypeAlias = Literal["tokens", "lens"]
@@ -33,7 +33,7 @@ class Search:
     scope: Scope
     at: int = 0
 
-    def places(self, result: RunResult) -> list[tuple[int | None, int]]:
+    def places(self, result: RunResult, lens: str = LOGIT) -> list[tuple[int | None, int]]:
         """Every match as a layer and a token; the layer is None where it is in the tokens.
 
         In the lens, the lowest layers come first: of each, the tokens whose k most probable next
@@ -43,28 +43,32 @@ class Search:
             return []
         if self.scope == "tokens":
             return [(None, token) for token in _tokens_with(self._holds(), self.words, result)]
-        lens = result.get(LogitLens)
-        if lens is None:
+        values = lens_of(result, lens)
+        if values is None:
             return []
         holds = self._holds()
-        ids = [id_ for id_, text in lens.vocabulary.items() if holds(text)]
-        found = np.argwhere(np.isin(lens.top_ids, ids).any(axis=2))
+        ids = [id_ for id_, text in values.vocabulary.items() if holds(text)]
+        found = np.argwhere(np.isin(values.top_ids, ids).any(axis=2))
         return [(int(layer), int(token)) for layer, token in found]
 
-    def step(self, result: RunResult, steps: int) -> tuple[int | None, int] | None:
+    def step(
+        self, result: RunResult, steps: int, lens: str = LOGIT
+    ) -> tuple[int | None, int] | None:
         """Go on by so many matches, beginning anew at the end; None where there is none."""
-        places = self.places(result)
+        places = self.places(result, lens)
         if not places:
             return None
         self.at = (self.at + steps) % len(places)
         return places[self.at]
 
-    def begin(self, result: RunResult, token: int) -> tuple[int | None, int] | None:
+    def begin(
+        self, result: RunResult, token: int, lens: str = LOGIT
+    ) -> tuple[int | None, int] | None:
         """Go to the first match: in the tokens, the first one from a token on."""
-        places = self.places(result)
+        places = self.places(result, lens)
         behind = (place for place, (layer, at) in enumerate(places) if layer is None and at < token)
         self.at = sum(1 for _ in behind) % len(places) if places else 0
-        return self.step(result, 0)
+        return self.step(result, 0, lens)
 
     def _holds(self) -> Callable[[str], bool]:
         """Whether a text has the words."""

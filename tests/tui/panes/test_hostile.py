@@ -16,7 +16,6 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.verdict import verdict
 from depthtui.metrics import MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.contributions import Contributions
-from depthtui.metrics.lens_view import through
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.decided_pane import DecidedPane
 from depthtui.tui.panes.depth_table import DepthTable
@@ -100,8 +99,7 @@ async def test_hostile_tokens_through_another_lens_are_drawn_safely(kind: type[P
     pane = kind()
     async with framed(pane, (81, 25)):
         for run in (result, unread):
-            view = through(run, lens)
-            pane.show(view, summary_of(view, lens=lens))
+            pane.show(run, summary_of(run, lens=lens), lens=lens)
             for measure in ("kl", "says_final", "settling"):
                 pane.measure = MEASURE_BY_NAME[measure]
                 for token in range(0, len(result.tokens), 7):

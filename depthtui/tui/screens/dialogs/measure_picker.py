@@ -15,6 +15,7 @@ from textual.widgets.option_list import Option
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES, METRIC_BY_NAME, formula_in
+from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.spec import Measure
 from depthtui.report.explanations import of_measure
@@ -29,6 +30,7 @@ class MeasurePicker(ListDialog[str]):
     Args:
         current: the measure that is shown.
         result: the run; None while there is none.
+        lens: the lens that reads it.
         pace: by which is told how long a measure takes that is not computed yet.
         preview: shows a measure that the run has, behind the list.
     """
@@ -44,12 +46,14 @@ class MeasurePicker(ListDialog[str]):
         self,
         current: str,
         result: RunResult | None,
+        lens: str,
         pace: Pace,
         preview: Callable[[Measure], None],
     ) -> None:
         super().__init__(classes="small")
         self._current = current
         self._result = result
+        self._lens = lens
         self._pace = pace
         self._preview = preview
 
@@ -68,12 +72,18 @@ class MeasurePicker(ListDialog[str]):
     def _describe(self, event: OptionList.OptionHighlighted) -> None:
         measure = ALL_MEASURES[event.option_index]
         self.note(of_measure(measure)[0].tells)
-        if self._result is not None and measure.values(self._result) is not None:
+        if self._result is not None and not self._lacks(measure):
             self._preview(measure)
+
+    def _lacks(self, measure: Measure) -> bool:
+        """Whether there is a run, and the run lacks the measure."""
+        if self._result is None:
+            return False
+        return through(measure, self._lens).values(self._result) is None
 
     def _option(self, index: int, measure: Measure) -> Option:
         formula = formula_in(measure, self._result) if self._result else measure.formula
-        missing = self._result is not None and measure.values(self._result) is None
+        missing = self._lacks(measure)
         can_be_computed = METRIC_BY_NAME[measure.metric].on_demand
         if missing:
             formula = self._not_computed(measure) if can_be_computed else "not in this run"

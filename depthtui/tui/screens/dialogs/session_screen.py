@@ -15,7 +15,6 @@ from textual.widgets.option_list import Option
 
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import summarise
-from depthtui.metrics.lens_view import through
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import without
 from depthtui.token_text import fit_shown, printable_chars
@@ -213,9 +212,7 @@ def _gap(name: str) -> str:
 
 def _texts(run: Run, settings: SummarySettings) -> dict[str, str]:
     """What a run has in each column."""
-    summary = (
-        None if run.result is None else summarise([through(run.result, settings.lens)], settings)
-    )
+    summary = None if run.result is None else summarise([run.result], settings)
     counts = {depth.rule: depth.count for depth in summary.depths} if summary else {}
     return {
         "time": f"{run.started:%H:%M}",

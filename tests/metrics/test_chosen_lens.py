@@ -1,4 +1,4 @@
-"""A run through a fitted lens is, in everything, a run whose logit lens read that."""
+"""A run read by a fitted lens is, in everything, a run whose logit lens read that."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from depthtui.data.lens import LENS_CLASSES, AffineLens, FittedLens, JacobianLens, LogitLens
-from depthtui.data.lens_view import LENS_METRICS, chosen_lens, fitted_lens, reads_worse
+from depthtui.data.lens_view import LENS_METRICS, lens_of, reads_worse, why_not
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import LENSES, RunSettings, SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.verdict import verdict
-from depthtui.metrics import MEASURES, METRICS, reading_through
+from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, METRICS, reading_through
+from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.early_exit import early_exit
 from depthtui.metrics.lens_margin import lens_margin
-from depthtui.metrics.lens_view import all_through, measure_title, through
 from depthtui.metrics.prediction_depth import prediction_depth
-from depthtui.metrics.settling import Settling
+from depthtui.metrics.settling import Settling, divergence_of
 from depthtui.report.findings import findings, pool_runs
 from depthtui.report.summary import summary_dict
 from tests.builders.lenses import random_lens, smooth_lens
@@ -81,11 +81,13 @@ def test_every_quantity_is_that_of_a_run_whose_logit_lens_read_it(lens: str, fir
         assert summary[name] != summary_dict(results, plain)[name], name
     assert summary["effective_depth"] == expected["effective_depth"]
 
-    for view, other in zip(all_through(results, lens), planted, strict=True):
+    for result, other in zip(results, planted, strict=True):
         for measure in MEASURES:
             if measure.metric in ("logit_lens", "settling"):
-                np.testing.assert_array_equal(measure.values(view), measure.values(other))
-        seen, there = view.get(LogitLens), other.get(LogitLens)
+                values = through(measure, lens).values(result)
+                np.testing.assert_array_equal(values, measure.values(other))
+        np.testing.assert_array_equal(divergence_of(result, lens), divergence_of(other, "logit"))
+        seen, there = lens_of(result, lens), other.get(LogitLens)
         np.testing.assert_array_equal(lens_margin(seen), lens_margin(there))
         np.testing.assert_array_equal(prediction_depth(seen), prediction_depth(there))
         np.testing.assert_array_equal(early_exit(seen, 0.3).depths, early_exit(there, 0.3).depths)
@@ -123,19 +125,11 @@ def test_a_verdict_where_a_depth_has_no_map() -> None:
                 assert measure.low <= depths[measure.measure] <= measure.high
 
 
-def test_a_view_leaves_the_run_alone() -> None:
+def test_the_values_of_a_lens_are_those_that_it_read() -> None:
     result = with_lenses()
-    before = dict(result.measured)
-    view = through(result, "affine")
-    assert chosen_lens(view) == "affine"
-    assert type(fitted_lens(view)) is AffineLens
-    assert result.measured == before
-    assert view.get(LogitLens) is not result.get(LogitLens)
-    assert view.get(AffineLens) is result.get(AffineLens)
-    assert through(view, "affine").measured.keys() == view.measured.keys()
-    assert type(fitted_lens(through(view, "jacobian"))) is JacobianLens
-    assert through(view, "logit") is result
-    assert through(result, "logit") is result
+    assert [type(lens_of(result, lens)) for lens in LENSES] == [LogitLens, AffineLens, JacobianLens]
+    assert divergence_of(result, "logit") is result.get(Settling).divergence
+    assert divergence_of(result, "affine") is result.get(AffineLens).divergence
 
 
 def unread(text: str = "unread", seed: int = 0) -> RunResult:
@@ -145,17 +139,14 @@ def unread(text: str = "unread", seed: int = 0) -> RunResult:
 
 def test_a_run_that_the_lens_has_not_read_says_so() -> None:
     result = unread()
-    view = through(result, "affine")
-    assert view.get(LogitLens) is None
-    assert view.get(Settling) is None
-    assert fitted_lens(view) is None
-    assert view.unavailable["logit_lens"] == "the affine lens has not read this run"
-    assert view.loss == result.loss
-    assert "logit_lens" not in result.unavailable
+    assert lens_of(result, "affine") is None
+    assert divergence_of(result, "affine") is None
+    assert through(MEASURE_BY_NAME["kl"], "affine").values(result) is None
+    assert why_not(result, "affine") == "the affine lens has not read this run"
     summary = summarise([result], SummarySettings(lens="affine"))
     assert [estimate.rule for estimate in summary.depths] == ["cosine"]
     result.unavailable = {"affine_lens": "the memory ran out"}
-    assert through(result, "affine").unavailable["logit_lens"] == "the memory ran out"
+    assert why_not(result, "affine") == "the memory ran out"
     lines = findings(pool_runs([result], SummarySettings(lens="affine")))
     assert "the memory ran out" in [line.remark for line in lines if line.title == "Logit lens"]
 
@@ -199,12 +190,34 @@ def test_intervals_are_there_where_a_depth_has_no_map() -> None:
 
 
 def test_measures_say_which_lens_reads() -> None:
-    view = through(with_lenses(), "jacobian")
-    titles = {measure.name: measure_title(measure, view) for measure in MEASURES}
+    titles = {measure.name: through(measure, "jacobian").title for measure in ALL_MEASURES}
+    changed = {name for name in titles if titles[name] != MEASURE_BY_NAME[name].title}
+    assert changed == {"kl", "overlap", "entropy", "says_final", "settling"}
     assert titles["kl"] == "Lens KL, Jacobian"
     assert titles["settling"] == "Settling, Jacobian"
-    assert titles["layer_cosine"] == "Layer cosine" or "Jacobian" not in titles["layer_cosine"]
-    assert all(measure_title(measure, view.plain) == measure.title for measure in MEASURES)
+    assert all(through(measure, "logit") is measure for measure in ALL_MEASURES)
+
+
+def test_a_measure_read_by_another_lens_keeps_all_but_title_and_values() -> None:
+    for measure in ALL_MEASURES:
+        read = through(measure, "affine")
+        assert replace(read, title=measure.title, values=measure.values) == measure
+
+
+@pytest.mark.parametrize("lens", FITTED)
+def test_every_lens_has_the_same_measures(lens: str) -> None:
+    """What a fitted lens's own measures say of values is what the logit lens's do."""
+    for name in ("kl", "overlap", "entropy", "says_final", "settling"):
+        measure = MEASURE_BY_NAME[name]
+        own = MEASURE_BY_NAME[f"{lens}_{'divergence' if name == 'settling' else name}"]
+        assert (own.formula, own.limits, own.reads_residual) == (
+            measure.formula,
+            measure.limits,
+            measure.reads_residual,
+        )
+        # The rules and the mark of a depth are the chosen lens's.
+        assert not own.rule
+        assert not own.leading
 
 
 def test_worse_than_the_logit_lens() -> None:
@@ -213,7 +226,7 @@ def test_worse_than_the_logit_lens() -> None:
     lens.held_out_kl[1] = lens.logit_held_out_kl[1] + 1
     assert [reads_worse(lens, depth) for depth in (0, 1, 2)] == [False, True, False]
     assert not reads_worse(lens, len(lens.held_out_kl))
-    assert not reads_worse(None, 0)
+    assert not reads_worse(full_run().get(LogitLens), 1)
 
 
 def test_a_fitted_lens_is_computed_where_it_is_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,46 @@
+"""The metric and the measures that a chosen lens has in place of the logit lens's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from depthtui.data.lens_view import LENS_METRICS, LOGIT, lens_after, lens_title
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import LENSES
+from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME, settling
+from depthtui.metrics.spec import Measure
+
+REPLACED = (LENS_METRICS[LOGIT], settling.NAME)
+"""The metrics whose place a fitted lens takes."""
+
+_NAMES = {settling.NAME: "divergence"}
+"""The measures that have another name among those of a fitted lens."""
+
+
+def next_lens(lens: str, results: Iterable[RunResult]) -> str:
+    """The lens after this one among those that can be computed, or that one of the runs has."""
+    measured = {name for result in results for name in result.measured}
+    there = {
+        name
+        for name in LENSES
+        if name == LOGIT or LENS_METRICS[name] in METRIC_BY_NAME.keys() | measured
+    }
+    return lens_after(lens, there)
+
+
+def measured_by(metric: str, lens: str) -> str:
+    """The metric that has, under a lens, what a metric has under the logit lens."""
+    return LENS_METRICS[lens] if metric in REPLACED and lens != LOGIT else metric
+
+
+def through(measure: Measure, lens: str) -> Measure:
+    """A measure with a lens's title and values, such as `Lens KL, affine` for `Lens KL`.
+
+    The measure of a metric that no lens replaces is returned as it is.
+    """
+    if measured_by(measure.metric, lens) == measure.metric:
+        return measure
+    of_lens = MEASURE_BY_NAME[f"{lens}_{_NAMES.get(measure.name, measure.name)}"]
+    title = f"{measure.title}, {lens_title(lens).removesuffix(' lens')}"
+    return replace(measure, title=title, values=of_lens.values)
