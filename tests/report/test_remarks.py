@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from depthtui.data.lens import LogitLens
+from depthtui.data.lens import AffineLens, LogitLens
 from depthtui.data.remarks import Bookmark, Remarks
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.report.export import run_report
+from tests.builders.lenses import smooth_lens
 from tests.builders.results import run
 from tests.hostile import HOSTILE
 
@@ -20,8 +21,8 @@ def noted() -> RunResult:
     return replace(run(layers=4, tokens=5), remarks=NOTED)
 
 
-def files(result: RunResult) -> dict[str, str]:
-    report = run_report([result], SummarySettings())
+def files(result: RunResult, lens: str = "logit") -> dict[str, str]:
+    report = run_report([result], SummarySettings(lens=lens))
     return {name: report.files(name)[""].decode() for name in ("md", "html", "json")}
 
 
@@ -41,6 +42,16 @@ def test_every_report_has_them() -> None:
         assert "output, token 2" in written[name]
     assert "The river &lt;b&gt;" in written["html"]
     assert "here" in written["md"]
+
+
+def test_a_bookmark_has_the_words_of_the_chosen_lens() -> None:
+    result = noted()
+    lens = smooth_lens(AffineLens, result)
+    lens.vocabulary[int(lens.top_ids[2, 1, 0])] = "Seine"
+    result.put("affine_lens", lens)
+    (row,) = (line for line in files(result, "affine")["md"].splitlines() if "layer 2, tok" in line)
+    assert "Seine" in row
+    assert "Seine" not in files(result)["md"]
 
 
 def test_without_them_nothing_is_said() -> None:

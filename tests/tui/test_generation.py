@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from textual.widgets import Input
 
+from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import (
     Failed,
     GeneratedTokens,
@@ -110,6 +111,16 @@ async def test_it_shows_text_curve_and_lens(tmp_path: Path, size: tuple[int, int
             assert "Settling depth ─" not in it.screen_text()
         footer = text.splitlines()[-1]
         assert "quit" in footer
+
+
+async def test_the_lens_that_it_was_written_through_is_named(tmp_path: Path) -> None:
+    settings = Settings(lens="affine", use_cache=False)
+    async with explore(tmp_path, size=(200, 60), settings=settings) as it:
+        screen = await open_generation(it)
+        assert 'Affine lens that chose "' in it.screen_text()
+        # Its values are the text's own.
+        written = screen.generation_state.generation.continuation
+        assert screen.shown_result().get(LogitLens) is written.lens
 
 
 async def test_it_grows_and_the_cursor_follows_until_it_is_moved(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from textual.widgets import OptionList
 
 from depthtui.data.lens import AffineLens, FittedLens, JacobianLens, LogitLens
 from depthtui.data.protocol import StartRun
@@ -20,6 +21,7 @@ from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Pane, known_lens
+from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.screens.compare_screen import CompareScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from tests.builders.lenses import smooth_lens
@@ -122,6 +124,44 @@ async def test_a_lens_that_has_not_read_the_run_is_computed_by_a_key(
         await it.press("i")
         await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
         assert "affine_lens" in it.engine.sent(StartRun)[-1].settings.metrics
+
+
+async def test_values_are_chosen_coloured_and_copied_through_it(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=WIDE) as it:
+        read_by(it, AffineLens)
+        result = it.session.current.result
+        lens = result.get(AffineLens)
+        lens.kl[:, 2] = 0
+        # The logit lens's own values are neither offered nor shown.
+        result.drop(["logit_lens", "settling"])
+        names = list(MEASURE_BY_NAME)
+        it.main.measure = MEASURE_BY_NAME[names[names.index("kl") - 1]]
+        await it.press("u", "right_square_bracket")
+        assert it.main.measure.name == "kl"
+        await it.press("y")
+        layer, token = it.main.cursor
+        assert it.app.clipboard == f"{lens.kl[layer, token]:.6g}"
+        assert it.toasts()[-1].split(": ")[1].startswith("Lens KL, affine, layer ")
+        prompt = it.main.query_one("#prompt", PromptPane)
+        levels = prompt._levels_at(0)
+        assert levels[2] != levels[1] == levels[3]
+        await it.press("v")
+        listed = it.app.screen.query_one(OptionList)
+        offered = {
+            str(option.prompt)[2:26].strip() for option in listed.options if not option.disabled
+        }
+        assert {"Lens KL", "Lens overlap", "Lens says it", "Settling"} <= offered
+
+
+async def test_words_are_found_in_what_it_says(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=WIDE) as it:
+        read_by(it, AffineLens)
+        lens = it.session.current.result.get(AffineLens)
+        lens.vocabulary[9999] = " Seine"
+        lens.top_ids[1, 3, 0] = 9999
+        await it.press("u", "slash", "tab", *"seine", "enter")
+        await it.until(lambda: it.main.cursor == (1, 3))
+        assert "1 of 1" in it.screen_text()
 
 
 async def test_without_a_fitted_lens_there_is_nothing_to_turn_to(

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from depthtui.data.lens import LogitLens
+from depthtui.data.lens import AffineLens, LogitLens
 from depthtui.data.remarks import Bookmark, Remarks
 from depthtui.data.run import RunResult, Tokens
 from depthtui.tui.state.search import Search
+from tests.builders.lenses import random_lens
 from tests.builders.results import run
 
 TEXTS = ["The", " river", " was", " high", " and", " The", " river"]
@@ -91,3 +92,17 @@ def test_bookmarks_are_in_order_and_go_round() -> None:
     assert not remarks.without_bookmark(0, 1).at(0, 1)
     assert Remarks().after(0, 0) is None
     assert not Remarks("  \n")
+
+
+def test_words_are_looked_for_in_the_chosen_lens() -> None:
+    read = result()
+    lens = random_lens(AffineLens, read, np.random.default_rng(0))
+    lens.top_ids[...] = 0
+    lens.vocabulary = {0: " the", 1: " Paris"}
+    lens.top_ids[1, 5, 0] = 1
+    read.put("affine_lens", lens)
+    search = Search("Paris", "lens")
+    assert search.places(read, "affine") == [(1, 5)]
+    assert search.begin(read, 0, "affine") == search.step(read, 1, "affine") == (1, 5)
+    assert search.places(read, "jacobian") == []
+    assert search.places(read) == [(2, 4), (3, 1)]
