@@ -14,7 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from depthtui.data.lens import LogitLens
+from depthtui.data.lens import JacobianLens, LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.verdict import verdict
@@ -28,9 +28,10 @@ from depthtui.report.as_rich import rich_lines
 from depthtui.report.blocks import Document
 from depthtui.report.findings import by_layer, pool_runs
 from depthtui.report.groups import group_runs
-from depthtui.report.phrases import sentence_case
+from depthtui.report.phrases import lens_sentence, sentence_case
 from depthtui.report.run_document import run_document
 from depthtui.token_text import printable_line, shortened
+from tests.builders.lenses import smooth_lens
 from tests.builders.results import full_run, hostile_run, lacking, run, stopped_run
 from tests.hostile import HOSTILE
 
@@ -368,3 +369,14 @@ class TestLegible:
         assert printable_line("") == ""
         assert shortened("abcdef", 6) == "abcdef"
         assert shortened("abcdefg", 6) == "abcde…"
+
+
+def test_the_lens_that_runs_are_read_through_is_told() -> None:
+    results = [lacking(full_run(text), "affine_lens", "jacobian_lens") for text in ("a", "b")]
+    assert lens_sentence("jacobian", results) == (
+        "Read through the Jacobian lens, which no run has."
+    )
+    results[1].put("jacobian_lens", smooth_lens(JacobianLens, results[1]))
+    sentence = lens_sentence("jacobian", results)
+    assert sentence.startswith("Read through the Jacobian lens, fitted on 40 texts")
+    assert sentence.endswith(". 1 of 2 prompts have it.")

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depthtui.data.lens import LogitLens
+from depthtui.data.lens import AffineLens, LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import Skip, SummarySettings
 from depthtui.report.export import run_report
 from depthtui.report.groups import group_runs
 from depthtui.report.skips import skipped_text, without
 from depthtui.report.what_if import Pairs, pairs
+from tests.builders.lenses import smooth_lens
 from tests.builders.results import run
 from tests.hostile import HOSTILE
 
@@ -66,6 +67,25 @@ def test_a_what_if_is_paired_with_its_clean_run() -> None:
     assert pairs(changed, [changed]) is None
     (other,) = group_runs([run(dtype="bfloat16")])
     assert pairs(changed, [other, changed]) is None
+
+
+def test_both_runs_are_read_by_one_lens() -> None:
+    """A fitted lens reads clean runs alone, and depths by two lenses are not compared."""
+    results = clean, changed = both()
+    settings = SummarySettings(lens="affine")
+
+    def depths() -> dict[str, tuple[str, ...]]:
+        (found,) = (pairs(group, group_runs(results)) for group in group_runs(results)[1:])
+        return {name: row for name, *row in found.rows(settings) if "KL" in name}
+
+    def logit() -> dict[str, tuple[str, ...]]:
+        rows = Pairs((clean,), (changed,)).rows(SETTINGS)
+        return {f"{name}, logit lens": row for name, *row in rows if "KL" in name}
+
+    clean.put("affine_lens", smooth_lens(AffineLens, clean))
+    assert depths() == logit()
+    changed.put("affine_lens", smooth_lens(AffineLens, changed))
+    assert list(depths()) == ["effective depth, KL"]
 
 
 def test_a_what_if_is_beside_clean_runs_of_any_choice() -> None:
