@@ -11,6 +11,7 @@ from depthtui.data.lens import AffineLens, LensFit, LogitLens
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
+from depthtui.depth import rules
 from depthtui.depth.effective_depth import summarise
 from depthtui.engine.engine import Engine
 from depthtui.lenses.affine import fit_affine
@@ -19,7 +20,6 @@ from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import context_depth
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.direct_effects import DirectEffects
-from depthtui.metrics.lens_rules import kl_layers, overlap_layers
 from depthtui.metrics.order import Order
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.residual_erasure import ResidualErasure
@@ -108,8 +108,8 @@ def test_the_oracle_agrees_on_the_affine_lens(engine, capsys):
     assert figures["kl"] < 1e-4
     assert figures["overlap"] < 2e-3
     layers = expected["effective_depth"]
-    assert kl_layers(kl, 0.5) == layers["kl"]["ed"]
-    assert overlap_layers(overlap, 0.3) == layers["overlap"]["ed"]
+    for name, curve in (("kl", kl), ("overlap", overlap)):
+        assert rules.named(name).layers(curve, SummarySettings()) == layers[name]["ed"]
 
 
 def tokens_of(model, text):

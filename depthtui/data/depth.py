@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -14,7 +15,7 @@ class DepthEstimate:
     """One effective depth (paper, section on effective depth).
 
     Attributes:
-        rule: `cosine`, `kl` or `overlap`.
+        rule: name of the rule, such as `kl`.
         layer: 0-based layer index e, or None where no layer qualifies.
         ratio: (e + 1) / L, or None.
         threshold: the threshold used, or None for a rule without one.
@@ -55,7 +56,8 @@ class Curves:
 
     `attention_*`, `mlp_*` and `layer_*` are `[L]`; `kl`, `overlap` and
     `entropy` are `[L+1]`. `mean_cosine` is the mean of the three cosines, or
-    the layer's alone where the split is unavailable.
+    the layer's alone where the split is unavailable. `others` are further
+    curves by name, `[L]` or `[L+1]`.
     """
 
     attention_norm_ratio: np.ndarray | None = None
@@ -68,6 +70,31 @@ class Curves:
     kl: np.ndarray | None = None
     overlap: np.ndarray | None = None
     entropy: np.ndarray | None = None
+    others: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Curves:
+        """The curves of these names."""
+        return cls().with_arrays(arrays)
+
+    def with_arrays(self, arrays: Mapping[str, np.ndarray]) -> Curves:
+        """The same with further curves, or others of these names."""
+        declared = {name: values for name, values in arrays.items() if name in _DECLARED}
+        others = {name: values for name, values in arrays.items() if name not in _DECLARED}
+        return replace(self, **declared, others=self.others | others)
+
+    def get(self, name: str) -> np.ndarray | None:
+        """The curve of a name; None where it was not computed."""
+        return self.by_name().get(name)
+
+    def by_name(self) -> dict[str, np.ndarray]:
+        """The curves that were computed."""
+        declared = {name: getattr(self, name) for name in _DECLARED}
+        return {name: curve for name, curve in declared.items() if curve is not None} | self.others
+
+
+_DECLARED = tuple(field.name for field in fields(Curves) if field.name != "others")
+"""Names of the curves that have a field."""
 
 
 @dataclass(frozen=True)

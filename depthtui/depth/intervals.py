@@ -23,7 +23,8 @@ import numpy as np
 
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.rules import RULE_CURVES, over_gaps, ranked_layers
+from depthtui.depth import rules
+from depthtui.depth.rules.rule import Rule
 from depthtui.depth.weights import Weighting, pool_weights, task_numbers
 
 FEWEST_PROMPTS = 5
@@ -44,7 +45,7 @@ def depth_intervals(
     """Expanded percentile interval of the pooled layer by each rule that has its curve.
 
     None where there are `too_few` prompts, which are drawn within their tasks. A resample on
-    which no layer qualifies counts as `ranked_layers` ranks it.
+    which no layer qualifies counts as `Rule.ranked_layers` ranks it.
 
     Args:
         parts: the prompts of one model.
@@ -54,16 +55,16 @@ def depth_intervals(
         seed: of the draws; the settings' own where it is None.
         weighting: what counts once in the pooled mean.
     """
-    rules = [rule for rule in RULE_CURVES if curves_of(parts, rule) is not None]
+    known = [rule for rule in rules.ALL if curves_of(parts, rule) is not None]
     if too_few(parts):
-        return dict.fromkeys(rules)
+        return dict.fromkeys(rule.name for rule in known)
     tasks = task_numbers(parts)
     counts = draw(tasks, resamples, settings.seed if seed is None else seed)
     return {
-        rule: expanded_interval(
+        rule.name: expanded_interval(
             resampled_layers(parts, rule, settings, counts, weighting), level, *freedom_of(tasks)
         )
-        for rule in rules
+        for rule in known
     }
 
 
@@ -86,10 +87,10 @@ def freedom_of(tasks: np.ndarray) -> tuple[float, float]:
     return float(freedom), float((1 / sizes).sum() / ((sizes - 1) / sizes**2).sum())
 
 
-def curves_of(parts: Sequence[PromptCurves], rule: str) -> np.ndarray | None:
+def curves_of(parts: Sequence[PromptCurves], rule: Rule) -> np.ndarray | None:
     """The curve that a rule reads of every prompt, `[prompts, …]`; None where one lacks it."""
-    rows = [getattr(part.curves, RULE_CURVES[rule]) for part in parts]
-    return None if not rows or any(row is None for row in rows) else np.stack(rows)
+    rows = [row for part in parts if (row := part.curves.get(rule.curve)) is not None]
+    return np.stack(rows) if rows and len(rows) == len(parts) else None
 
 
 def draw(tasks: np.ndarray, resamples: int, seed: int) -> np.ndarray:
@@ -109,28 +110,28 @@ def draw(tasks: np.ndarray, resamples: int, seed: int) -> np.ndarray:
 
 def resampled_layers(
     parts: Sequence[PromptCurves],
-    rule: str,
+    rule: Rule,
     settings: SummarySettings,
     counts: np.ndarray,
     weighting: Weighting = "tokens",
 ) -> np.ndarray:
-    """The pooled layer of every resample as `ranked_layers` has it, `[resamples]`.
+    """The pooled layer of every resample as `Rule.ranked_layers` has it, `[resamples]`.
 
     NaN where curves are not finite.
 
     Args:
         parts: prompts that all have the rule's curve.
-        rule: `cosine`, `kl` or `overlap`.
+        rule: the rule.
         settings: the thresholds.
         counts: from `draw`.
         weighting: what counts once in the pooled mean.
     """
     curves = curves_of(parts, rule)
     assert curves is not None
-    if not np.isfinite(over_gaps(rule, curves, settings)).all():
+    if not np.isfinite(rule.over_gaps(curves, settings)).all():
         return np.full(len(counts), np.nan)
     weights = pool_weights(parts, weighting, counts)
-    return ranked_layers(rule, weights @ curves / weights.sum(axis=1, keepdims=True), settings)
+    return rule.ranked_layers(weights @ curves / weights.sum(axis=1, keepdims=True), settings)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-RULES: tuple[str, ...] = ("cosine", "kl", "overlap")
+from depthtui.depth import rules
+
+RULES = tuple(rule.name for rule in rules.ALL if rule.of_paper)
 """The paper's three rules."""
 
 DATASETS: dict[str, str] = {"hellaswag": "HellaSwag", "gsm8k": "GSM8K", "aime24": "AIME24"}

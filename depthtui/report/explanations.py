@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from depthtui.data.explanation import Explanation
 from depthtui.data.verdict import Verdict
+from depthtui.depth import rules
 from depthtui.depth.published import PROTOCOL
 from depthtui.depth.token_depths import TOKEN_DEPTHS
 from depthtui.metrics import ALL, METRIC_BY_NAME
@@ -13,38 +14,6 @@ from depthtui.metrics.spec import Measure, Metric
 from depthtui.report.phrases import rule_title
 
 _PAPER = "Hu, Zhou, Zhang, arXiv 2512.14064"
-
-RULES = {
-    "cosine": Explanation(
-        "Effective depth by the cosine",
-        "How many layers erase or write before the others only strengthen what is there.",
-        "the last layer e where the mean of the three cosines is below 0 and at e + 1 is not; "
-        "e + 1 layers, since the first is layer 0",
-        "A count of 20, say: up to layer 19 the mean layer works against the stream or across it.",
-        "How near 0 the curve runs: where it only grazes 0, the count hangs on a hair.",
-        _PAPER,
-    ),
-    "kl": Explanation(
-        "Effective depth by the KL",
-        "How many layers run until the lens comes close to the output.",
-        "the first layer e where p_e, read before it, has a KL to the output below a share "
-        "(0.5) of the largest; e + 1 layers, since the first is layer 0",
-        "+ and - turn the share. Few layers: the lens soon reads much of the output.",
-        "A flat curve beside the threshold: a slightly different one gives another count.",
-        _PAPER,
-    ),
-    "overlap": Explanation(
-        "Effective depth by the overlap",
-        "How many layers run until the lens reads the output's tokens.",
-        "the first layer e before which more than 0.3 of the output's five first tokens are read; "
-        "e + 1 layers, since the first is layer 0",
-        "< and > turn the threshold. Late is normal: the tokens themselves come up last.",
-        "Whether the curve stays above it, or falls back once more. A fitted lens may say 1: it "
-        "has learned what often follows a token, before any layer.",
-        _PAPER,
-    ),
-}
-"""By the rule's name."""
 
 VERDICT = Explanation(
     "The verdict",
@@ -60,14 +29,13 @@ VERDICT = Explanation(
     "The rules: " + _PAPER,
 )
 
-LENS_TABLE = replace(
-    RULES["kl"],
-    title="Logit lens at a token",
-    tells="What the model would say after the selected token, at each depth.",
-    formula="p_l = softmax(W N(h_l)); H is its entropy in nats",
-    reading="A row's most probable tokens and their probabilities; H near 0 is certain of one.",
-    look_for="The row where the final token is first seen, and from where on it stays first.",
-    source=METRIC_BY_NAME["logit_lens"].source,
+LENS_TABLE = Explanation(
+    "Logit lens at a token",
+    "What the model would say after the selected token, at each depth.",
+    "p_l = softmax(W N(h_l)); H is its entropy in nats",
+    "A row's most probable tokens and their probabilities; H near 0 is certain of one.",
+    "The row where the final token is first seen, and from where on it stays first.",
+    METRIC_BY_NAME["logit_lens"].source,
 )
 
 _COLUMNS = {
@@ -94,6 +62,11 @@ _OF_TOKENS = {
     "early_exit": "early_exit",
 }
 """The metric that a token's depth comes from, where it is no rule."""
+
+
+def of_rules() -> tuple[Explanation, ...]:
+    """What every rule is."""
+    return tuple(rule.explained for rule in rules.ALL)
 
 
 def of_metric(metric: Metric) -> Explanation:
@@ -124,22 +97,22 @@ def of_measure(measure: Measure) -> tuple[Explanation, ...]:
         formula=measure.formula,
         reading=measure.reading or metric.reading,
     )
-    return (found, RULES[measure.rule]) if measure.rule else (found,)
+    return (found, rules.named(measure.rule).explained) if measure.rule else (found,)
 
 
 def of_token_depth(name: str) -> Explanation:
     """What one measure of a generated token's depth is."""
     depth = next(depth for depth in TOKEN_DEPTHS if depth.name == name)
-    if name in RULES:
-        return replace(RULES[name], title=depth.title, tells=f"{depth.meaning}.")
-    return replace(of_metrics(_OF_TOKENS[name])[0], title=depth.title, tells=f"{depth.meaning}.")
+    metric = _OF_TOKENS.get(name)
+    found = of_metrics(metric)[0] if metric else rules.named(name).explained
+    return replace(found, title=depth.title, tells=f"{depth.meaning}.")
 
 
 def of_verdict(verdict: Verdict | None) -> tuple[Explanation, ...]:
     """What a verdict is, and each of its measures."""
     found = [VERDICT]
     for measure in verdict.evidence if verdict else ():
-        found += [RULES[measure.measure]] if measure.measure in RULES else []
+        found += [rule.explained for rule in rules.ALL if rule.name == measure.measure]
         found += of_metrics(measure.measure)
     return tuple(found)
 
@@ -148,7 +121,7 @@ def of_column(part: str, rule: str = "") -> Explanation:
     """What a column of a sweep's table is, such as the `interval` of a rule."""
     if not rule:
         return _COLUMNS[part]
-    shown = RULES[rule]
+    shown = rules.named(rule).explained
     match part:
         case "interval":
             return replace(

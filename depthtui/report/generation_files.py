@@ -13,6 +13,7 @@ from depthtui.data.arrays import arrays_of
 from depthtui.data.generation import Generation
 from depthtui.data.plain import to_plain
 from depthtui.data.run_settings import generation_keys
+from depthtui.depth import rules
 from depthtui.depth.verdict import text_verdicts
 from depthtui.errors import DepthError
 from depthtui.palettes import OWN_PALETTE
@@ -69,8 +70,9 @@ def _as_dict(generation: Generation) -> dict[str, Any]:
         "entropy": written.lens.entropy[-1],
         "depths": dict(arrays_of(written.depths)),
         "curves": {
-            "kl": written.lens.kl,
-            "overlap": written.lens.overlap,
+            **{
+                rule.curve: getattr(written.lens, rule.curve) for rule in rules.ALL if rule.of_token
+            },
             "divergence": written.divergence,
         },
         "summary": {

@@ -11,7 +11,7 @@ from depthtui.data.lens_view import fit_words, lens_of, lens_title
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.evidence import RULE_TITLES
+from depthtui.depth import rules
 from depthtui.depth.intervals import FEWEST_PROMPTS, LEVEL
 from depthtui.depth.published import PublishedModel
 from depthtui.metrics import METRICS
@@ -22,19 +22,12 @@ if TYPE_CHECKING:
 
 def rule_title(rule: str) -> str:
     """A rule's name as people write it."""
-    return RULE_TITLES.get(rule, rule)
+    return rules.named(rule).title
 
 
 def criterion(estimate: DepthEstimate) -> str:
     """A rule in short, with its threshold."""
-    match estimate.rule:
-        case "cosine":
-            return "last turn from − to +"
-        case "kl":
-            return f"first < {estimate.threshold:g} × max"
-        case "overlap":
-            return f"first > {estimate.threshold:g}"
-    return "" if estimate.threshold is None else f"threshold {estimate.threshold:g}"
+    return rules.named(estimate.rule).criterion(estimate.threshold)
 
 
 def depth_in_layers(estimate: DepthEstimate, n_layers: int, unit: str = " layers") -> str:

@@ -20,13 +20,14 @@ from depthtui.data.lens_view import (
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth import rules
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.intervals import FEWEST_PROMPTS
 from depthtui.depth.published import DATASETS, PROTOCOL, published_for
-from depthtui.depth.rules import over_gaps
 from depthtui.depth.verdict import verdict
 from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS, formula_in
 from depthtui.metrics.chosen_lens import through
+from depthtui.metrics.contributions import BRANCHES
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Metric
 from depthtui.palettes import OWN_PALETTE
@@ -85,18 +86,6 @@ from depthtui.token_text import printable, shortened
 
 _MOST_CELLS = 2_000_000
 _LENS_TOKENS = {"pictures": 5, "text": 3}
-_CURVES = {
-    "attention_norm_ratio": "attention ratio",
-    "attention_cosine": "attention cosine",
-    "mlp_norm_ratio": "MLP ratio",
-    "mlp_cosine": "MLP cosine",
-    "layer_norm_ratio": "layer ratio",
-    "layer_cosine": "layer cosine",
-    "mean_cosine": "mean cosine",
-    "kl": "KL",
-    "overlap": "overlap",
-    "entropy": "entropy",
-}
 _MARKS = "Dashed: the threshold of a rule. Upright: the layer that it finds."
 _PAPER = "How much of a model’s depth a prompt uses, after Hu, Zhou and Zhang, arXiv 2512.14064."
 
@@ -285,11 +274,9 @@ def _findings(pooled: Pooled) -> Iterator[Block]:
 
 
 def _over_depth(summary: DepthSummary) -> Iterator[Block]:
-    found = {name: getattr(summary.curves, name) for name in _CURVES}
-    known = {_CURVES[name]: values for name, values in found.items() if values is not None}
-    metrics = [
-        metric for metric in METRICS if any(found.get(name) is not None for name in metric.curves)
-    ]
+    found = summary.curves.by_name()
+    known = {_curve_title(name): values for name, values in found.items()}
+    metrics = [metric for metric in METRICS if found.keys() & set(metric.curves)]
     yield Only(
         ["pictures"],
         [Heading("Over depth", 3), Note(_MARKS), Figures(_curves(summary))],
@@ -298,28 +285,48 @@ def _over_depth(summary: DepthSummary) -> Iterator[Block]:
     yield Only(["text"], _by_layer(title, known, summary.n_layers, metrics))
 
 
+def _curve_title(name: str) -> str:
+    """A curve by the name of what reads it, or by its own, such as `MLP ratio`."""
+    rule = next((rule for rule in rules.ALL if rule.curve == name), None)
+    if rule is not None:
+        return rule.curve_title
+    return name.replace("_norm", "").replace("mlp", "MLP").replace("_", " ")
+
+
 def _curves(summary: DepthSummary) -> Iterator[Figure]:
-    curves, n_layers, settings = summary.curves, summary.n_layers, summary.settings
-    crossings = {estimate.rule: estimate.layer for estimate in summary.depths}
-    if curves.mean_cosine is not None:
-        lines = [*_branches(curves, "cosine"), Line(curves.mean_cosine, "mean", "mean")]
-        panel = Panel(lines, n_layers, 0.0, crossings.get("cosine"), up="cosine")
-        yield Figure("Cosine with the stream", panel, _meaning("layer_cosine"))
+    curves, n_layers = summary.curves, summary.n_layers
+    yield from _of_rules(summary, through_lens=False)
     if curves.layer_norm_ratio is not None:
-        panel = Panel(_branches(curves, "norm_ratio"), n_layers, log=True, up="ratio of norms, log")
+        lines = _branches(curves, [f"{branch}_norm_ratio" for branch in BRANCHES])
+        panel = Panel(lines, n_layers, log=True, up="ratio of norms, log")
         yield Figure("Contribution", panel, _meaning("layer_norm_ratio"))
-    if curves.kl is not None:
-        largest = float(over_gaps("kl", curves.kl, settings)[:-1].max())
-        threshold = settings.kl_threshold * largest if np.isfinite(largest) else None
-        lines, up = [Line(curves.kl, "mean")], MEASURE_BY_NAME["kl"].formula
-        panel = Panel(lines, n_layers, threshold, crossings.get("kl"), up=up)
-        yield Figure(through_words("Lens KL", settings.lens), panel, _meaning("kl"))
-    if curves.overlap is not None:
-        lines, threshold = [Line(curves.overlap, "mean")], settings.overlap_threshold
-        up = "share of the five first tokens"
-        panel = Panel(lines, n_layers, threshold, crossings.get("overlap"), (0.0, 1.0), up=up)
-        title = through_words("Lens overlap", settings.lens)
-        yield Figure(title, panel, _meaning("overlap"))
+    yield from _of_rules(summary, through_lens=True)
+
+
+def _of_rules(summary: DepthSummary, through_lens: bool) -> Iterator[Figure]:
+    """The curve of each rule, with those that it is the mean of."""
+    curves, settings = summary.curves, summary.settings
+    crossings = {estimate.rule: estimate.layer for estimate in summary.depths}
+    for rule in rules.ALL:
+        values = curves.get(rule.curve)
+        if values is None or rule.through_lens != through_lens:
+            continue
+        level = rule.level(values, settings)
+        panel = Panel(
+            [
+                *_branches(curves, rule.mean_of),
+                Line(values, "mean", "mean" if rule.mean_of else ""),
+            ],
+            summary.n_layers,
+            level if np.isfinite(level) else None,
+            crossings.get(rule.name),
+            rule.limits,
+            up=rule.axis,
+        )
+        title = rule.figure_title("Lens")
+        meaning = _meaning(rule.measure) if rule.measure else rule.explained.in_short
+        lens = settings.lens if through_lens else LOGIT
+        yield Figure(through_words(title, lens), panel, meaning)
 
 
 def _meaning(measure: str) -> str:
@@ -327,10 +334,9 @@ def _meaning(measure: str) -> str:
     return of_measure(MEASURE_BY_NAME[measure])[0].in_short
 
 
-def _branches(curves: Curves, kind: str) -> list[Line]:
-    found = {
-        branch: getattr(curves, f"{branch}_{kind}") for branch in ("attention", "mlp", "layer")
-    }
+def _branches(curves: Curves, names: Iterable[str]) -> list[Line]:
+    """A line for each of these curves that there is, by its branch."""
+    found = {name.partition("_")[0]: curves.get(name) for name in names}
     return [
         Line(values, branch, PART_TITLES[branch])
         for branch, values in found.items()

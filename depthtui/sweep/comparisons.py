@@ -21,6 +21,7 @@ import numpy as np
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.sentence import Sentence
+from depthtui.depth import rules
 from depthtui.depth.effective_depth import pool
 from depthtui.depth.intervals import (
     FEWEST_PROMPTS,
@@ -33,7 +34,8 @@ from depthtui.depth.intervals import (
     resampled_layers,
     too_few,
 )
-from depthtui.depth.rules import RULE_CURVES, layers_by, ranked_layers
+from depthtui.depth.rules import kl
+from depthtui.depth.rules.rule import Rule
 from depthtui.depth.weights import WEIGHTINGS, Weighting, task_numbers
 from depthtui.sweep.rank_tests import kendall, mann_whitney, signed_rank
 
@@ -134,7 +136,7 @@ class Difference:
     """How much deeper b is than a, by one rule.
 
     Attributes:
-        rule: `cosine`, `kl` or `overlap`.
+        rule: name of the rule.
         paired: whether both ran the same prompts.
         n_prompts: prompts of a and of b.
         layers: layer of b less that of a in the mean over tokens; None where one has no layer.
@@ -177,7 +179,7 @@ class Trend:
     """Whether layers grow over ordered levels, by one rule.
 
     Attributes:
-        rule: `cosine`, `kl` or `overlap`.
+        rule: name of the rule.
         n_prompts: prompts of each level, easiest first.
         layers: layer of each level in the mean over tokens; None where it has none.
         slope: least-squares change of that layer from the easiest to the hardest level,
@@ -241,7 +243,7 @@ def difference(
     b_parts: Sequence[PromptCurves],
     settings: SummarySettings,
     paired: bool,
-    rule: str = "kl",
+    rule: str = kl.RULE.name,
     resamples: int = RESAMPLES,
 ) -> Difference:
     """Compare b with a: pooled layers by a rule, and the layers of single prompts.
@@ -251,7 +253,7 @@ def difference(
         b_parts: prompts of the same or another model.
         settings: the thresholds, and the seed.
         paired: whether prompt i of a and of b is the same text: they are resampled together.
-        rule: `cosine`, `kl` or `overlap`.
+        rule: name of the rule.
         resamples: how often the prompts are drawn again.
 
     Raises:
@@ -259,16 +261,15 @@ def difference(
     """
     if paired and len(a_parts) != len(b_parts):
         raise ValueError(f"{len(a_parts)} and {len(b_parts)} prompts cannot be paired")
-    sides = (a_parts, b_parts)
+    sides, by = (a_parts, b_parts), rules.named(rule)
     found = Difference(rule, paired, (len(a_parts), len(b_parts)))
-    problem = _too_few(sides) or _no_curve(sides, rule)
+    problem = _too_few(sides) or _no_curve(sides, by)
     if problem:
         return replace(found, problem=problem)
-    n_layers = np.array([_n_layers(side, rule) for side in sides])
+    n_layers = np.array([_n_layers(side, by) for side in sides])
     found = replace(found, same_size=bool(n_layers[0] == n_layers[1]))
     by_tokens, by_prompts = (
-        _Resampled.of(sides, rule, settings, resamples, paired, weighting)
-        for weighting in WEIGHTINGS
+        _Resampled.of(sides, by, settings, resamples, paired, weighting) for weighting in WEIGHTINGS
     )
     if by_prompts is None:
         return replace(found, problem=Sentence("one side has no layer by this rule"))
@@ -283,7 +284,7 @@ def difference(
             ratio_interval=ratios.interval(),
         )
     test = signed_rank if paired else mann_whitney
-    singles = [_single(side, rule, settings) for side in sides]
+    singles = [_single(side, by, settings) for side in sides]
     p, effect = test(singles[0], singles[1], settings.seed)
     ratio = None if found.same_size else by_prompts.sum(of_all)
     return _claiming(replace(found, p=p, effect=effect), by_prompts.sum(less), ratio, sides)
@@ -292,7 +293,7 @@ def difference(
 def trend(
     levels: Sequence[Sequence[PromptCurves]],
     settings: SummarySettings,
-    rule: str = "kl",
+    rule: str = kl.RULE.name,
     resamples: int = RESAMPLES,
     paired: bool = False,
     wording: Wording = HARDER,
@@ -302,7 +303,7 @@ def trend(
     Args:
         levels: the prompts of two or more levels, easiest first.
         settings: the thresholds, and the seed.
-        rule: `cosine`, `kl` or `overlap`.
+        rule: name of the rule.
         resamples: how often the prompts are drawn again.
         paired: whether prompt i of every level is the same text: they are resampled together.
         wording: what may be claimed.
@@ -315,14 +316,14 @@ def trend(
     sizes = tuple(len(text) for text in levels)
     if paired and len(set(sizes)) > 1:
         raise ValueError(f"{sizes} prompts cannot be paired")
-    found = Trend(rule, sizes, paired=paired, wording=wording)
-    problem = _too_few(levels, " a level") or _no_curve(levels, rule)
+    found, by = Trend(rule, sizes, paired=paired, wording=wording), rules.named(rule)
+    problem = _too_few(levels, " a level") or _no_curve(levels, by)
     if problem:
         return replace(found, problem=problem)
-    pooled = [_pooled(text, rule, settings, "tokens") for text in levels]
+    pooled = [_pooled(text, by, settings, "tokens") for text in levels]
     ranks = np.arange(len(levels)) - (len(levels) - 1) / 2
     weights = ranks / (ranks**2).sum() * (len(levels) - 1)
-    singles = [_single(text, rule, settings) for text in levels]
+    singles = [_single(text, by, settings) for text in levels]
     if paired:
         slopes = np.round(weights @ singles, 9)  # Equal slopes are to tie.
         p, effect = signed_rank(np.zeros(sizes[0]), slopes, settings.seed)
@@ -335,7 +336,7 @@ def trend(
         effect=effect,
     )
     by_tokens, by_prompts = (
-        _Resampled.of(levels, rule, settings, resamples, paired, weighting)
+        _Resampled.of(levels, by, settings, resamples, paired, weighting)
         for weighting in WEIGHTINGS
     )
     if by_prompts is None:
@@ -417,29 +418,30 @@ def _too_few(groups: Sequence[Sequence[PromptCurves]], where: str = "") -> Sente
     return Sentence("too few prompts to say", (f" ({needed})",))
 
 
-def _no_curve(groups: Sequence[Sequence[PromptCurves]], rule: str) -> Sentence | None:
+def _no_curve(groups: Sequence[Sequence[PromptCurves]], rule: Rule) -> Sentence | None:
     missing = any(curves_of(group, rule) is None for group in groups)
     return Sentence("this rule's curve was not measured everywhere") if missing else None
 
 
-def _n_layers(parts: Sequence[PromptCurves], rule: str) -> int:
+def _n_layers(parts: Sequence[PromptCurves], rule: Rule) -> int:
     curves = curves_of(parts, rule)
     assert curves is not None
-    return curves.shape[1] - (0 if rule == "cosine" else 1)
+    return rule.n_layers(curves)
 
 
 def _pooled(
-    parts: Sequence[PromptCurves], rule: str, settings: SummarySettings, weighting: Weighting
+    parts: Sequence[PromptCurves], rule: Rule, settings: SummarySettings, weighting: Weighting
 ) -> float:
-    curve = getattr(pool(parts, weighting), RULE_CURVES[rule])
-    return float(layers_by(rule, curve, settings))
+    curve = pool(parts, weighting).get(rule.curve)
+    assert curve is not None
+    return float(rule.layers(curve, settings))
 
 
-def _single(parts: Sequence[PromptCurves], rule: str, settings: SummarySettings) -> np.ndarray:
+def _single(parts: Sequence[PromptCurves], rule: Rule, settings: SummarySettings) -> np.ndarray:
     """Each prompt's own layer as it is ranked, `[prompts]`; NaN where it is unknown."""
     curves = curves_of(parts, rule)
     assert curves is not None
-    return ranked_layers(rule, curves, settings)
+    return rule.ranked_layers(curves, settings)
 
 
 @dataclass(frozen=True)
@@ -462,7 +464,7 @@ class _Resampled:
     def of(
         cls,
         groups: Sequence[Sequence[PromptCurves]],
-        rule: str,
+        rule: Rule,
         settings: SummarySettings,
         resamples: int,
         together: bool,

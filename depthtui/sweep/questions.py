@@ -10,7 +10,7 @@ from typing import Generic
 
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import ModelSpec
-from depthtui.depth.rules import RULE_CURVES
+from depthtui.depth import rules
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS
 from depthtui.report.phrases import rule_title
@@ -56,7 +56,7 @@ class Answer:
     Attributes:
         compared: the model or models, such as `Qwen2.5-7B`, or `b less a`.
         on: the tasks, such as `addition, 1 to 5 digits`.
-        rule: `cosine`, `kl` or `overlap`; empty where it is no matter of a rule.
+        rule: name of the rule; empty where it is no matter of a rule.
         sentence: what the data support.
         found: the numbers, corrected over all comparisons of the question; None where the answer
             only describes.
@@ -140,8 +140,7 @@ def questions(summary: SweepSummary) -> list[Question]:
 
 
 def _rules(cells: Iterable[CellSummary]) -> list[str]:
-    found = {estimate.rule for cell in cells for estimate in cell.depths}
-    return [rule for rule in RULE_CURVES if rule in found]
+    return rules.names_in({estimate.rule for cell in cells for estimate in cell.depths})
 
 
 def _sizes(summary: SweepSummary) -> Iterable[Answer]:

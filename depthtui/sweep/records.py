@@ -24,6 +24,7 @@ from depthtui.data.run_settings import (
     spec_keys,
 )
 from depthtui.data.store import make_key
+from depthtui.depth import rules
 from depthtui.depth.effective_depth import lacks_curves, prompt_curves
 from depthtui.files import parse_json
 from depthtui.metrics import ALL, METRICS, depends_on_former_prompts, logit_lens, settling
@@ -57,10 +58,6 @@ _READ = frozenset(
     if metric.name == settling.NAME or logit_lens.METRIC.name in (metric.name, metric.of)
 )
 """Those that are functions of a lens."""
-
-
-_AT_DEPTHS = ("kl", "overlap", "entropy")
-"""Curves with a value for the input of the first layer too."""
 
 
 class DamagedRecord(ValueError):
@@ -138,8 +135,11 @@ class Record:
         found = replace(found, task=self.task)
         if settings.lens == LOGIT or view is not None:
             return found
-        unread = dict.fromkeys(logit_lens.METRIC.curves)
-        return replace(found, curves=replace(found.curves, **unread))
+        read = _read_by_lens()
+        plain = {
+            name: values for name, values in found.curves.by_name().items() if name not in read
+        }
+        return replace(found, curves=Curves.of(plain))
 
     def prompt_metrics(self, settings: SummarySettings) -> dict[str, Any]:
         """The other metrics as the lens reads them, with or without token 0."""
@@ -283,7 +283,9 @@ def _metrics(result: RunResult, lens: str, include_first_token: bool) -> dict[st
 
 def _plain(value: Any) -> Any:
     """JSON values: dataclasses as objects without what is None, NaN and infinity as null."""
-    if isinstance(value, Record | LensRecord | PromptCurves | Curves):
+    if isinstance(value, Curves):
+        return _plain(value.by_name())
+    if isinstance(value, Record | LensRecord | PromptCurves):
         pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
         return {name: _plain(pair) for name, pair in pairs if pair is not None}
     if isinstance(value, ModelInfo | Prompt | RunSettings | Provenance):
@@ -333,8 +335,9 @@ def _check(record: Record) -> None:
     views: list[Record | LensRecord] = [record, *(record.lenses or {}).values()]
     for view in views:
         for found in (view.curves, view.curves_without_first):
-            for name, values in vars(found.curves).items() if found is not None else ():
-                if values is not None and values.shape != (n_layers + (name in _AT_DEPTHS),):
+            for name, values in found.curves.by_name().items() if found is not None else ():
+                # A lens reads the output too.
+                if values.shape != (n_layers + (name in _read_by_lens()),):
                     raise ValueError(f"{name} is not of {n_layers} layers")
     for lens in (LOGIT, *(record.lenses or {})):
         every, rest = (
@@ -346,6 +349,11 @@ def _check(record: Record) -> None:
         for metric in ALL:
             metric.cell_means(prompts)
             metric.cell_evidence(prompts, others, n_layers)
+
+
+def _read_by_lens() -> set[str]:
+    """Names of the curves that a lens reads."""
+    return {*logit_lens.METRIC.curves, *(rule.curve for rule in rules.ALL if rule.through_lens)}
 
 
 def _lens_record(body: dict[str, Any]) -> LensRecord:
@@ -369,7 +377,7 @@ def _curves(body: dict[str, Any] | None) -> PromptCurves | None:
         return None
     # None in a list becomes NaN.
     curves = {name: np.array(values, np.float64) for name, values in body["curves"].items()}
-    return PromptCurves(body["n_tokens"], Curves(**curves))
+    return PromptCurves(body["n_tokens"], Curves.of(curves))
 
 
 def checksum(body: dict[str, Any]) -> str:

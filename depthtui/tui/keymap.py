@@ -187,14 +187,14 @@ TURNING = [
     ),
     key(
         "greater_than_sign",
-        "overlap(1)",
+        "threshold('overlap_threshold', 1)",
         "overlap up",
         "Raise the overlap rule's threshold",
         "overlap_up",
     ),
     key(
         "less_than_sign",
-        "overlap(-1)",
+        "threshold('overlap_threshold', -1)",
         "overlap down",
         "Lower the overlap rule's threshold",
         "overlap_down",

@@ -19,11 +19,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from depthtui.data.depth import PromptCurves
+from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth import rules
 from depthtui.depth.effective_depth import pool
 from depthtui.depth.intervals import depth_intervals, draw, resampled_layers
-from depthtui.depth.rules import RULE_CURVES, layers_by
 from depthtui.depth.weights import WEIGHTINGS, effective_prompts
 from depthtui.sweep.comparisons import difference, trend
 from tests.simulated_prompts import simulated_prompts
@@ -52,10 +52,15 @@ Hits = dict[tuple[str, ...], list[tuple[bool, float]]]
 def true_layers(depth: float, how: dict[str, float]) -> dict[str, float]:
     """The layer by each rule of 20,000 prompts."""
     parts = simulated_prompts(np.random.default_rng(2**31), 20_000, depth, **how)  # type: ignore[arg-type]
-    curves = pool(parts)
+    return layers_on(pool(parts))
+
+
+def layers_on(curves: Curves) -> dict[str, float]:
+    """The layer by each rule on its curve."""
     return {
-        rule: float(layers_by(rule, getattr(curves, field), SETTINGS))
-        for rule, field in RULE_CURVES.items()
+        rule.name: float(rule.layers(curve, SETTINGS))
+        for rule in rules.ALL
+        if (curve := curves.get(rule.curve)) is not None
     }
 
 
@@ -100,7 +105,7 @@ def depths(count: int) -> None:
                 counts = draw(np.zeros(n, int), 1000, number)
                 for rule, ends in expanded.items():
                     truth = truths[phase][rule]
-                    layers = resampled_layers(parts, rule, SETTINGS, counts)
+                    layers = resampled_layers(parts, rules.named(rule), SETTINGS, counts)
                     low, high = np.nanquantile(layers, [0.025, 0.975], method="inverted_cdf")
                     score(hits, (kind, rule, "expanded", str(n)), ends, truth)
                     score(hits, (kind, rule, "percentile", str(n)), (low, high), truth)
@@ -117,16 +122,14 @@ def longer(count: int) -> None:
             for _, _, drawn in samples(n, count, how, phases=1):
                 worth[kind, n].append(effective_prompts(drawn))
         for weighting in WEIGHTINGS:
-            curves = pool(parts, weighting)
+            truths = layers_on(pool(parts, weighting))
             for n in SIZES:
                 for number, _, drawn in samples(n, count, how, phases=1):
                     found = depth_intervals(
                         drawn, SETTINGS, resamples=1000, seed=number, weighting=weighting
                     )
                     for rule, ends in found.items():
-                        curve = getattr(curves, RULE_CURVES[rule])
-                        truth = float(layers_by(rule, curve, SETTINGS))
-                        score(hits, (kind, weighting, rule, str(n)), ends, truth)
+                        score(hits, (kind, weighting, rule, str(n)), ends, truths[rule])
     print_table(["longer is deeper", "counts once", "rule"], hits)
     for kind in LONGER:
         shares = ", ".join(f"{np.mean(worth[kind, n]):.1f} of {n}" for n in SIZES)
@@ -145,7 +148,7 @@ def comparisons(count: int) -> None:
     for n in SIZES:
         streams = [samples(n, count, how, shift) for shift in (0, 1, 2)]
         for (_, phase, easy), (_, _, middle), (_, _, hard) in zip(*streams, strict=True):
-            for rule in RULE_CURVES:
+            for rule in truths[phase, 0]:
                 truth = truths[phase, 2][rule] - truths[phase, 0][rule]
                 change = difference(easy, hard, SETTINGS, False, rule, resamples=500)
                 slope = trend([easy, middle, hard], SETTINGS, rule, resamples=500)

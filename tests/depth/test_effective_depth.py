@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,15 +14,13 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult, without
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import (
-    cosine_depth,
     depths,
-    kl_depth,
     mean_curves,
-    overlap_depth,
     pool,
     prompt_curves,
     summarise,
 )
+from depthtui.depth.rules import cosine, kl, overlap
 from depthtui.metrics.contributions import Contributions
 from tests.builders.results import random_result
 
@@ -31,6 +29,18 @@ SETTINGS = SummarySettings()
 
 def curve(*values: float) -> np.ndarray:
     return np.array(values, np.float64)
+
+
+def cosine_depth(values: np.ndarray) -> DepthEstimate:
+    return cosine.RULE.estimate(values, SETTINGS)
+
+
+def kl_depth(values: np.ndarray, threshold: float = 0.5) -> DepthEstimate:
+    return kl.RULE.estimate(values, SummarySettings(kl_threshold=threshold))
+
+
+def overlap_depth(values: np.ndarray, threshold: float = 0.3) -> DepthEstimate:
+    return overlap.RULE.estimate(values, SummarySettings(overlap_threshold=threshold))
 
 
 # The rules once more, as plainly as they can be said.
@@ -175,7 +185,7 @@ def depth_of(result: RunResult, rule: str, settings: SummarySettings = SETTINGS)
 
 
 def every_curve(curves: Curves) -> dict[str, np.ndarray]:
-    return {field.name: getattr(curves, field.name) for field in fields(curves)}
+    return curves.by_name()
 
 
 @pytest.mark.parametrize("include_first", [True, False])

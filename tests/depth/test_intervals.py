@@ -11,6 +11,7 @@ from scipy import stats
 
 from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth import rules
 from depthtui.depth.effective_depth import depths, estimate_depths, pool, summarise
 from depthtui.depth.intervals import (
     FEWEST_PROMPTS,
@@ -20,7 +21,7 @@ from depthtui.depth.intervals import (
     freedom_of,
     resampled_layers,
 )
-from depthtui.depth.rules import RULE_CURVES, layers_by
+from depthtui.depth.rules.rule import Rule
 from depthtui.depth.weights import task_numbers
 from tests.builders.results import random_result
 from tests.simulated_prompts import simulated_prompts
@@ -28,21 +29,24 @@ from tests.simulated_prompts import simulated_prompts
 SETTINGS = SummarySettings()
 
 
-@pytest.mark.parametrize("rule", RULE_CURVES)
+EVERY_RULE = pytest.mark.parametrize("rule", rules.ALL, ids=lambda rule: rule.name)
+
+
+@EVERY_RULE
 @pytest.mark.parametrize("layers", [1, 2, 9])
-def test_many_curves_at_once_agree_with_one_at_a_time(rule: str, layers: int) -> None:
+def test_many_curves_at_once_agree_with_one_at_a_time(rule: Rule, layers: int) -> None:
     rng = np.random.default_rng(layers)
-    low, extra = (-1, 0) if rule == "cosine" else (0, 1)
+    low, extra = (0, 1) if rule.through_lens else (-1, 0)
     curves = rng.uniform(low, 1, (50, layers + extra))
     curves[3, 0] = np.nan
-    found = layers_by(rule, curves, SETTINGS)
+    found = rule.layers(curves, SETTINGS)
     for curve, layer in zip(curves, found, strict=True):
-        (one,) = depths(Curves(**{RULE_CURVES[rule]: curve}), SETTINGS)
+        (one,) = depths(Curves.of({rule.curve: curve}), SETTINGS)
         assert one.layer == (None if np.isnan(layer) else layer)
 
 
-@pytest.mark.parametrize("rule", RULE_CURVES)
-def test_a_resample_is_the_pool_of_the_drawn_prompts(rule: str) -> None:
+@EVERY_RULE
+def test_a_resample_is_the_pool_of_the_drawn_prompts(rule: Rule) -> None:
     parts = simulated_prompts(np.random.default_rng(0), 6, depth=12)
     counts = draw(np.zeros(6, int), 40, seed=1)
     assert (counts.sum(axis=1) == 6).all()
@@ -50,7 +54,7 @@ def test_a_resample_is_the_pool_of_the_drawn_prompts(rule: str) -> None:
     for row, layer in zip(counts, layers, strict=True):
         drawn = [part for part, count in zip(parts, row, strict=True) for _ in range(count)]
         estimates = {depth.rule: depth.layer for depth in depths(pool(drawn), SETTINGS)}
-        assert estimates[rule] == layer
+        assert estimates[rule.name] == layer
 
 
 def test_the_expanded_tails_are_students() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from depthtui.data.depth import Curves
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.rules import RULE_CURVES, layer_curve, ranked_layers
+from depthtui.depth import rules
+from depthtui.depth.rules.rule import Rule
 
 CURVES = Curves(
     mean_cosine=np.array([-0.5, 0.25]),
@@ -20,18 +21,18 @@ CURVES = Curves(
     ("rule", "expected"), [("cosine", [-0.5, 0.25]), ("kl", [0.5, 1.0]), ("overlap", [0.2, 0.6])]
 )
 def test_a_curve_has_a_value_for_each_layer(rule: str, expected: list[float]) -> None:
-    curve = layer_curve(CURVES, rule)
+    curve = rules.named(rule).by_layer(CURVES)
     assert curve is not None
     assert curve.tolist() == expected
 
 
-@pytest.mark.parametrize("rule", RULE_CURVES)
-def test_what_was_not_computed_is_no_curve(rule: str) -> None:
-    assert layer_curve(Curves(), rule) is None
+@pytest.mark.parametrize("rule", rules.ALL, ids=lambda rule: rule.name)
+def test_what_was_not_computed_is_no_curve(rule: Rule) -> None:
+    assert rule.by_layer(Curves()) is None
 
 
 def test_a_kl_of_nothing_stays_as_it_is() -> None:
-    curve = layer_curve(Curves(kl=np.zeros(3)), "kl")
+    curve = rules.named("kl").by_layer(Curves(kl=np.zeros(3)))
     assert curve is not None
     assert curve.tolist() == [0.0, 0.0]
 
@@ -49,5 +50,6 @@ def test_a_kl_of_nothing_stays_as_it_is() -> None:
     ],
 )
 def test_a_curve_that_never_crosses_is_ranked(rule: str, curve: list[float], layer: float) -> None:
-    found = ranked_layers(rule, np.array([curve] * 2, np.float64), SummarySettings())
+    curves = np.array([curve] * 2, np.float64)
+    found = rules.named(rule).ranked_layers(curves, SummarySettings())
     np.testing.assert_equal(found, [layer, layer])

@@ -4,31 +4,39 @@ import numpy as np
 import pytest
 
 from depthtui.data.lens import LogitLens
-from depthtui.data.run_settings import GenerationSettings
-from depthtui.depth.effective_depth import kl_depth, overlap_depth
-from depthtui.depth.token_depths import TOKEN_DEPTHS, kl_depths, overlap_depths, token_depths
+from depthtui.data.run_settings import GenerationSettings, SummarySettings
+from depthtui.depth.rules import kl, overlap
+from depthtui.depth.token_depths import TOKEN_DEPTHS, token_depths
 
 
 @pytest.mark.parametrize(
-    ("rule", "rules", "curves"),
+    ("rule", "curves"),
     [
-        (kl_depth, kl_depths, lambda rng: 9 * rng.random((7, 200)) ** 0.5),
-        (overlap_depth, overlap_depths, lambda rng: rng.integers(0, 4, (7, 200)) / 5),
+        (kl.RULE, lambda rng: 9 * rng.random((7, 200)) ** 0.5),
+        (overlap.RULE, lambda rng: rng.integers(0, 4, (7, 200)) / 5),
     ],
 )
 @pytest.mark.parametrize("threshold", [0.3, 0.5])
-def test_each_column_is_what_the_rule_says_of_its_curve(rule, rules, curves, threshold):
-    values = curves(np.random.default_rng(3))
-    expected = [rule(curve, threshold).layer for curve in values.T]
+def test_each_column_is_what_the_rule_says_of_its_curve(rule, curves, threshold):
+    values = curves(np.random.default_rng(3)).astype(np.float32)
+    thresholds = {rule.threshold.option: threshold}
+    summary = SummarySettings(**thresholds)
+    expected = [rule.estimate(curve, summary).layer for curve in values.T]
     assert None in expected or threshold == 0.5
-    found = [None if np.isnan(rule) else int(rule) for rule in rules(values, threshold)]
-    assert found == expected
+    lens = LogitLens.unknown(6, 200, 1)
+    lens.kl[:] = lens.overlap[:] = 0
+    getattr(lens, rule.curve)[:] = values
+    found = token_depths(lens, np.zeros((7, 200)), GenerationSettings(**thresholds))
+    layers = getattr(found, rule.name)
+    assert layers.dtype == np.float32
+    assert [None if np.isnan(layer) else int(layer) for layer in layers] == expected
 
 
 def test_a_curve_that_is_not_finite_has_no_depth():
-    kl = np.array([[8.0, 8.0], [1.0, np.nan], [1.0, 1.0], [0.0, 0.0]])
-    assert kl_depths(kl, 0.5).tolist()[0] == 1
-    assert np.isnan(kl_depths(kl, 0.5)[1])
+    curves = np.array([[8.0, 8.0], [1.0, np.nan], [1.0, 1.0], [0.0, 0.0]])
+    layers = kl.RULE.layers(curves.T, GenerationSettings())
+    assert layers[0] == 1
+    assert np.isnan(layers[1])
 
 
 def test_planted_curves_have_the_planted_depths():

@@ -10,18 +10,18 @@ import pytest
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
 from depthtui.data.verdict import Evidence
-from depthtui.depth.rules import RULE_CURVES
+from depthtui.depth import rules
 from depthtui.depth.token_depths import TOKEN_DEPTHS
 from depthtui.depth.verdict import made_verdict
 from depthtui.metrics import ALL, ALL_MEASURES
 from depthtui.metrics.spec import Measure, Metric
 from depthtui.report.explanations import (
     LENS_TABLE,
-    RULES,
     VERDICT,
     of_column,
     of_measure,
     of_metric,
+    of_rules,
     of_token_depth,
     of_verdict,
 )
@@ -50,12 +50,11 @@ def test_every_measure_is_explained_with_its_own_formula(measure: Measure) -> No
     first, *others = of_measure(measure)
     assert is_whole(first)
     assert (first.title, first.formula) == (measure.title, measure.formula)
-    assert others == ([RULES[measure.rule]] if measure.rule else [])
+    assert others == ([rules.named(measure.rule).explained] if measure.rule else [])
 
 
 def test_every_rule_is_explained() -> None:
-    assert set(RULES) == set(RULE_CURVES)
-    assert all(is_whole(rule) for rule in (*RULES.values(), VERDICT, LENS_TABLE))
+    assert all(is_whole(rule) for rule in (*of_rules(), VERDICT, LENS_TABLE))
 
 
 def test_every_column_of_a_sweep_is_explained() -> None:

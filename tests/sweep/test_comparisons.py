@@ -12,8 +12,10 @@ from scipy import stats
 from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.sentence import Sentence
+from depthtui.depth import rules
 from depthtui.depth.effective_depth import depths, pool
 from depthtui.depth.intervals import draw, expanded_interval, resampled_layers
+from depthtui.depth.rules import overlap
 from depthtui.depth.weights import task_numbers
 from depthtui.sweep.comparisons import (
     TRAINED,
@@ -31,7 +33,7 @@ from depthtui.sweep.comparisons import (
 from tests.simulated_prompts import simulated_prompts
 
 SETTINGS = SummarySettings()
-RULES = ("cosine", "kl", "overlap")
+RULES = [rule.name for rule in rules.ALL]
 
 
 def prompts(seed: int, n: int, depth: float, **how: float) -> list[PromptCurves]:
@@ -138,7 +140,7 @@ def test_unpaired_intervals_have_welchs_degrees_of_freedom() -> None:
     found = difference(a, b, SETTINGS, paired=False, rule="overlap", resamples=4000)
     drawn = [
         resampled_layers(
-            side, "overlap", SETTINGS, draw(task_numbers(side), 4000, SETTINGS.seed + number)
+            side, overlap.RULE, SETTINGS, draw(task_numbers(side), 4000, SETTINGS.seed + number)
         )
         for number, side in enumerate((a, b))
     ]

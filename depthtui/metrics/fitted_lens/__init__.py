@@ -12,7 +12,7 @@ from depthtui.data.lens import AffineLens, FittedLens, JacobianLens
 from depthtui.data.lens_view import fitted_words
 from depthtui.data.selection import numbers_text
 from depthtui.metrics.lens_measures import divergence_measure, lens_measures
-from depthtui.metrics.lens_rules import kl_layers, over_missing_maps, overlap_layers
+from depthtui.metrics.lens_rules import crossing_layers, over_missing_maps
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import (
     Finding,
@@ -87,10 +87,12 @@ def _summary(name: str) -> Callable[[PooledFit, Pooled], dict[str, Any]]:
 def _findings(title: str) -> Callable[[PooledFit, Pooled], list[Finding]]:
     def findings(value: PooledFit, pooled: Pooled) -> list[Finding]:
         settings = pooled.settings
-        kl = over_missing_maps("kl", value.kl)
-        overlap = over_missing_maps("overlap", value.overlap)
-        kl_layer = kl_layers(kl, settings.kl_threshold)
-        overlap_layer = overlap_layers(overlap, settings.overlap_threshold)
+        kl = over_missing_maps(value.kl, falls=True)
+        overlap = over_missing_maps(value.overlap, falls=False)
+        kl_layer = crossing_layers(kl, settings.kl_threshold, falls=True, of_largest=True)
+        overlap_layer = crossing_layers(
+            overlap, settings.overlap_threshold, falls=False, of_largest=False
+        )
         words = fitted_words(value.one.fit)
         found = [
             Finding(f"{title}, KL rule", _count(kl_layer, pooled.n_layers), words),

@@ -10,7 +10,8 @@ from rich.cells import cell_len
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens_view import LOGIT, lens_heading
-from depthtui.depth.rules import RULE_CURVES, layer_curve
+from depthtui.depth import rules
+from depthtui.depth.rules.rule import Rule
 from depthtui.report import svg
 from depthtui.report.blocks import (
     AT_LENGTH,
@@ -33,7 +34,6 @@ from depthtui.report.blocks import (
     Table,
     Together,
 )
-from depthtui.report.explanations import RULES
 from depthtui.report.phrases import between_layers, kl_area, rule_title
 from depthtui.sweep.comparisons import signed
 from depthtui.sweep.questions import Answer, Question
@@ -94,14 +94,14 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
 
 
 def _depths(summary: SweepSummary) -> Table:
-    rules = rules_of(summary)
+    names = rules_of(summary)
     columns = [
         Column("model"),
         Column("L", number=True),
         Column("task"),
         Column("prompts", number=True),
         Column("tokens", number=True, views=["text"]),
-        *(Column(rule_title(rule), style="depth") for rule in rules),
+        *(Column(rule_title(rule), style="depth") for rule in names),
         Column("run as", style="soft"),
     ]
     rows: list[list[Cell]] = [
@@ -111,7 +111,7 @@ def _depths(summary: SweepSummary) -> Table:
             cell.cell.task.title,
             str(len(cell.records)),
             f"{cell.n_tokens:,}",
-            *(_depth(cell, rule) for rule in rules),
+            *(_depth(cell, rule) for rule in names),
             how_run(cell),
         ]
         for cell in summary.cells
@@ -125,12 +125,12 @@ def _depth(cell: CellSummary, rule: str, to: str = " … ") -> Noted:
 
 def _by_model(summary: SweepSummary) -> Iterator[Block]:
     """One table a model, all with columns of the same width."""
-    rules = rules_of(summary)
+    names = rules_of(summary)
     longest = max(cell_len(printable_line(cell.cell.task.title)) for cell in summary.cells)
     columns = [
         Column("task", width=min(longest, _TASK_WIDTH)),
         Column("n", number=True),
-        *(_depth_column(summary, rule) for rule in rules),
+        *(_depth_column(summary, rule) for rule in names),
     ]
     for model in summary.models:
         cells = summary.of_model(model)
@@ -138,7 +138,7 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
             [
                 cell.cell.task.title,
                 str(len(cell.records)),
-                *(_narrow_depth(cell, rule) for rule in rules),
+                *(_narrow_depth(cell, rule) for rule in names),
             ]
             for cell in cells
         ]
@@ -173,36 +173,25 @@ def _curves(summary: SweepSummary) -> Iterator[Block]:
 def _figures(summary: SweepSummary) -> Iterator[Figure]:
     settings = summary.plan.summary
     lens = "Lens" if settings.lens == LOGIT else lens_heading(settings.lens)
-    plots = (
-        ("cosine", "Mean cosine with the stream", "cosine", 0.0),
-        ("kl", f"{lens} KL", "share of its largest", settings.kl_threshold),
-        (
-            "overlap",
-            f"{lens} overlap",
-            "share of the five first tokens",
-            settings.overlap_threshold,
-        ),
-    )
-    rules = rules_of(summary)
-    for rule, title, up, threshold in plots:
-        if rule in rules:
-            panel = Panel(
-                _lines(summary, rule),
-                _POINTS,
-                threshold,
-                title=f"{title}, over relative depth",
-                up=up,
-                across="(layer + 1) / L, %",
-            )
-            yield Figure(title, panel, RULES[rule].tells)
+    for rule in map(rules.named, rules_of(summary)):
+        title = rule.figure_title(lens, mean=True)
+        panel = Panel(
+            _lines(summary, rule),
+            _POINTS,
+            rule.layer_level(settings),
+            title=f"{title}, over relative depth",
+            up=rule.layer_axis,
+            across="(layer + 1) / L, %",
+        )
+        yield Figure(title, panel, rule.explained.tells)
 
 
-def _lines(summary: SweepSummary, rule: str) -> list[Line]:
+def _lines(summary: SweepSummary, rule: Rule) -> list[Line]:
     models = list(dict.fromkeys(cell.cell.model for cell in summary.cells))
     tasks = list(dict.fromkeys(cell.cell.task for cell in summary.cells))
     lines = []
     for cell in summary.cells:
-        values = layer_curve(cell.curves, rule)
+        values = rule.by_layer(cell.curves)
         if values is not None:
             hue, dash = (
                 svg.hue(models.index(cell.cell.model)),
@@ -233,28 +222,26 @@ def _question(question: Question) -> Iterator[Block]:
 
 
 def _compared(title: str, answers: Sequence[Answer]) -> Iterator[Block]:
-    rules = [rule for rule in RULE_CURVES if any(answer.rule == rule for answer in answers)]
+    by = rules.names_in({answer.rule for answer in answers})
     above: list[Block] = [Heading(title, 2)]
     for compared in dict.fromkeys(answer.compared for answer in answers):
         found = [answer for answer in answers if answer.compared == compared]
-        verdicts = "; ".join(_verdict(found, rule) for rule in rules)
-        table = _changes(found, rules)
+        verdicts = "; ".join(_verdict(found, rule) for rule in by)
+        table = _changes(found, by)
         yield Together([*above, Paragraph(compared), table, Paragraph(f"{verdicts}.")])
         above = []
     yield Note(_LEGEND)
 
 
-def _changes(answers: Sequence[Answer], rules: Sequence[str]) -> Table:
+def _changes(answers: Sequence[Answer], by: Sequence[str]) -> Table:
     """A row for each task that two models, or one model's levels, are compared on."""
     found = {(answer.on, answer.rule): answer for answer in answers}
     columns = [
         Column("", width=_TASK_WIDTH),
-        *(Column(rule_title(rule), number=True, wraps=False) for rule in rules),
+        *(Column(rule_title(rule), number=True, wraps=False) for rule in by),
     ]
     tasks = dict.fromkeys(answer.on for answer in answers)
-    return Table(
-        columns, [[on, *(_change(found.get((on, rule))) for rule in rules)] for on in tasks]
-    )
+    return Table(columns, [[on, *(_change(found.get((on, rule))) for rule in by)] for on in tasks])
 
 
 def _change(answer: Answer | None) -> Spans:
@@ -287,7 +274,7 @@ def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
         found = (once_of(estimate) for estimate in cell.depths)
         return [estimate for estimate in found if estimate is not None]
 
-    rules = rules_of(summary)
+    names = rules_of(summary)
     cells = [cell for cell in summary.cells if len(cell.parts) > 1 and cell.depths]
     if not cells:
         return
@@ -296,7 +283,7 @@ def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
         Column("task"),
         Column("prompts", number=True),
         Column("worth", number=True),
-        *(Column(rule_title(rule), style="depth") for rule in rules),
+        *(Column(rule_title(rule), style="depth") for rule in names),
         Column("between layers", style="depth"),
         Column("KL area", number=True),
     ]
@@ -306,7 +293,7 @@ def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
             cell.cell.task.title,
             str(len(cell.parts)),
             f"{cell.effective_prompts:.1f}",
-            *(depth_words(once_of(cell.depth(rule))) for rule in rules),
+            *(depth_words(once_of(cell.depth(rule))) for rule in names),
             between_layers(once(cell)) or "–",
             kl_area(once(cell)) or "–",
         ]

@@ -167,7 +167,6 @@ def _safe(value: Any) -> Any:
 
 def _cell(cell: CellSummary) -> dict[str, Any]:
     model = cell.model
-    curves = {name: values for name, values in vars(cell.curves).items() if values is not None}
     return {
         "model": {
             **{name: getattr(model, name) for name in _MODEL},
@@ -183,7 +182,7 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "effective_prompts": cell.effective_prompts,
         "effective_depth": [_depth(cell, estimate) for estimate in cell.depths],
         "verdict": None if cell.verdict is None else verdict_dict(cell.verdict),
-        "curves": curves,
+        "curves": cell.curves.by_name(),
         "means": cell.means,
         "records": [record.key for record in cell.records],
     }

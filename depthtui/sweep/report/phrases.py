@@ -9,9 +9,9 @@ from itertools import combinations
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.depth import rules
 from depthtui.depth.intervals import LEVEL
 from depthtui.depth.published import DATASETS, PROTOCOL
-from depthtui.depth.rules import RULE_CURVES
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics import had_by_none
 from depthtui.report.choices import choice_words, choices_of, choosing_only
@@ -35,8 +35,7 @@ class Remark:
 
 def rules_of(summary: SweepSummary) -> list[str]:
     """The rules by which any cell was measured."""
-    found = {estimate.rule for cell in summary.cells for estimate in cell.depths}
-    return [rule for rule in RULE_CURVES if rule in found]
+    return rules.names_in({estimate.rule for cell in summary.cells for estimate in cell.depths})
 
 
 def depth_words(estimate: DepthEstimate | None, to: str = " … ") -> str:
@@ -184,8 +183,5 @@ def _chosen(settings: RunSettings) -> str:
 def _pooling(settings: SummarySettings) -> str:
     first = "token 0 counted" if settings.include_first_token else "token 0 left out"
     lens = "" if settings.lens == LOGIT else f", read through the {lens_title(settings.lens)}"
-    return (
-        f"Means over all tokens of a cell's prompts, {first}; KL below "
-        f"{settings.kl_threshold:g} of its largest, overlap above "
-        f"{settings.overlap_threshold:g}{lens}."
-    )
+    thresholds = ", ".join(rule.threshold_words(settings) for rule in rules.ALL if rule.threshold)
+    return f"Means over all tokens of a cell's prompts, {first}; {thresholds}{lens}."

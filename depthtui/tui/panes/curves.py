@@ -16,9 +16,9 @@ from textual.strip import Strip
 from depthtui.data.depth import DepthSummary
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
-from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.rules import over_gaps
-from depthtui.report.explanations import RULES
+from depthtui.depth import rules
+from depthtui.depth.rules.rule import Rule
+from depthtui.report.explanations import of_rules
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece, fit_right, number, ruler
@@ -42,16 +42,13 @@ class RuleCurve:
 
     Attributes:
         rule: the rule.
-        name, unit: for its label.
         values: `[layers]`, NaN where unknown.
         n_layers: L of the run's model.
         effective: the layer that the rule finds, or None.
         threshold: the value that the rule compares with; NaN where it is not known yet.
     """
 
-    rule: str
-    name: str
-    unit: str
+    rule: Rule
     values: np.ndarray
     n_layers: int
     effective: int | None
@@ -114,13 +111,13 @@ class DepthCurves(Pane):
         self._plots = PlotArea(0, 0, 1, 1)
 
     def explains(self) -> tuple[Explanation, ...]:
-        return tuple(RULES.values())
+        return of_rules()
 
     def why_empty(self) -> tuple[str, str] | None:
         title = through_words("Depth curves", self.lens_name)
         self.set_titles(f"{title} · mean over tokens")
         if self.summary is None:
-            return nothing_pooled(self.result, "KL, overlap and cosine over depth.", self.hint)
+            return nothing_pooled(self.result, f"{_rules_words()} over depth.", self.hint)
         if not curves_of(self.summary):
             if self.lens_to_compute():
                 return self.no_lens()
@@ -138,10 +135,10 @@ class DepthCurves(Pane):
         room = height - self._has_axis - self._has_legend
         self._plots = PlotArea(margin, int(self._has_legend), max(1, width - margin), room)
         curves = curves[: max(1, room)]
-        others = {curve.rule: curve for curve in curves_of(self.other_summary)}
+        others = {curve.rule.name: curve for curve in curves_of(self.other_summary)}
         areas = self._plots.above_each_other(len(curves))
         self._panels = [
-            self._panel(curve, others.get(curve.rule), area)
+            self._panel(curve, others.get(curve.rule.name), area)
             for curve, area in zip(curves, areas, strict=True)
         ]
 
@@ -232,7 +229,7 @@ class DepthCurves(Pane):
         """What stands on the left of a plot: its name, the cursor's values, the scale's ends."""
         styles = self.pane_styles
         if self._is_narrow:
-            name = panel.curve.name if line == 0 else ""
+            name = panel.curve.rule.title if line == 0 else ""
             left, room = (name, styles.strong), _NARROW_MARGIN - 1 - len(name)
         else:
             text, style = self._beside(panel, line)
@@ -244,9 +241,9 @@ class DepthCurves(Pane):
         """The words left of a line of a plot."""
         styles, curve, other = self.pane_styles, panel.curve, panel.other
         if line == 0:
-            return curve.name, styles.strong
+            return curve.rule.title, styles.strong
         if line == 1:
-            return curve.unit, styles.faint
+            return curve.rule.unit, styles.faint
         if line == _VALUE_LINE:
             style = styles.accent if other is None else self._style
             return self._value_at_cursor(curve), style
@@ -324,32 +321,23 @@ def curves_of(summary: DepthSummary | None) -> list[RuleCurve]:
     """The curves that a summary has."""
     if summary is None:
         return []
-    curves = summary.curves
-    listed = (
-        ("kl", "KL", "nats", curves.kl),
-        ("overlap", "overlap", "of top 5", curves.overlap),
-        ("cosine", "cosine", "a, m, c", curves.mean_cosine),
-    )
     layers = {estimate.rule: estimate.layer for estimate in summary.depths}
     return [
         RuleCurve(
             rule,
-            name,
-            unit,
             values,
             summary.n_layers,
-            layers.get(rule),
-            _threshold(rule, values, summary.settings),
+            layers.get(rule.name),
+            rule.level(values, summary.settings),
         )
-        for rule, name, unit, values in listed
-        if values is not None
+        for rule in rules.by_kind()
+        if (values := summary.curves.get(rule.curve)) is not None
     ]
 
 
-def _threshold(rule: str, values: np.ndarray, settings: SummarySettings) -> float:
-    if rule == "kl":
-        return float(settings.kl_threshold * over_gaps(rule, values, settings)[:-1].max())
-    return settings.overlap_threshold if rule == "overlap" else 0.0
+def _rules_words() -> str:
+    *titles, last = (rule.title for rule in rules.by_kind())
+    return f"{', '.join(titles)} and {last}"
 
 
 def _overlaid(curve: list[str], other: list[str], marks: Marks) -> list[str]:
@@ -381,8 +369,8 @@ def _label(drawn: list[str], line: int, column: int, label: str) -> Marks:
 
 
 def scale_ends(curve: RuleCurve, other: RuleCurve | None = None) -> tuple[float, float]:
-    """The scale's ends: 0 to 1 for the overlap, else 0 and what the data reach."""
-    if curve.rule == "overlap":
-        return 0.0, 1.0
+    """The scale's ends: the rule's limits, else 0 and what the data reach."""
+    if curve.rule.limits is not None:
+        return curve.rule.limits
     values = curve.values if other is None else np.concatenate([curve.values, other.values])
     return reach(values)

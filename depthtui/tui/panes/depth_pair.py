@@ -9,7 +9,7 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import LOGIT, through_words
 from depthtui.data.run import RunResult
 from depthtui.depth.published import DATASETS
-from depthtui.report.explanations import RULES
+from depthtui.report.explanations import of_rules
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, fit_right
@@ -49,7 +49,7 @@ class DepthPair(LinesPane):
         self.refresh(layout=True)
 
     def explains(self) -> tuple[Explanation, ...]:
-        return tuple(RULES.values())
+        return of_rules()
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles("Effective depth")

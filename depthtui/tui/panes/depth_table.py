@@ -6,15 +6,16 @@ from depthtui.data.depth import DepthEstimate, DepthSummary
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.data.model import ModelInfo
+from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, PublishedModel, published_for
 from depthtui.metrics import rankings_for, rankings_of
-from depthtui.report.explanations import RULES, of_metrics
+from depthtui.report.explanations import of_metrics, of_rules
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar, fit_right
 from depthtui.tui.draw.text import wrap
 from depthtui.tui.panes.layer_bars import bar_lines
-from depthtui.tui.panes.page import ThresholdPage
+from depthtui.tui.panes.page import ThresholdPage, turned_by_keys
 from depthtui.tui.panes.pane import nothing_pooled
 
 _NAME_CELLS = 9
@@ -27,13 +28,7 @@ _EXPLAINED = (("tells", "formula", "reading"), ("tells", "reading"), ("tells",))
 
 def threshold_words(estimate: DepthEstimate) -> str:
     """The rule in a few words, such as `< 0.5 of max`."""
-    if estimate.rule == "cosine":
-        return "last - to +"
-    if estimate.rule == "kl":
-        return f"< {estimate.threshold:g} of max"
-    if estimate.rule == "overlap":
-        return f"> {estimate.threshold:g}"
-    return "" if estimate.threshold is None else f"{estimate.threshold:g}"
+    return rules.named(estimate.rule).short_criterion(estimate.threshold)
 
 
 class DepthTable(ThresholdPage):
@@ -64,7 +59,9 @@ class DepthTable(ThresholdPage):
         first = "" if self.summary.settings.include_first_token else ", token 0 left out"
         title = through_words("Effective depth", self.lens_name)
         # On a screen without pages no key turns them.
-        keys = "+ - KL · < > overlap · " if self.place else ""
+        keys = "".join(
+            f"{how.keys} {rule.title} · " for rule, how in turned_by_keys() if self.place
+        )
         self.set_titles(title, f"{keys}mean over {token_words}{first}")
         self._published = None if self.result is None else published_row(self.result.model)
         blocks = [self._rule_lines(estimate, self.summary) for estimate in self.summary.depths]
@@ -98,7 +95,7 @@ class DepthTable(ThresholdPage):
                     [(indent, style), (line, style)]
                     for name in names
                     for line in wrap(
-                        getattr(RULES[estimate.rule], name).replace("`", ""),
+                        getattr(rules.named(estimate.rule).explained, name).replace("`", ""),
                         self.area.width - _NAME_CELLS,
                     )
                 ]
@@ -112,7 +109,7 @@ class DepthTable(ThresholdPage):
         return self.lens_to_compute() or rankings_for(self.result)
 
     def explains(self) -> tuple[Explanation, ...]:
-        return (*RULES.values(), *of_metrics(*self.computes()))
+        return (*of_rules(), *of_metrics(*self.computes()))
 
     def _bars(self) -> list[list[list[Piece]]]:
         """How useful each layer is, where no other pane says so."""

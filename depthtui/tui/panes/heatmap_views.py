@@ -272,7 +272,7 @@ def means_of(curves: Curves, measure: Measure) -> np.ndarray | None:
     Branches that are unavailable are NaN; None where there are none at all.
     """
     kind = "cosine" if measure.diverging else "norm_ratio"
-    columns = [getattr(curves, f"{branch}_{kind}") for branch in _BRANCHES]
+    columns = [curves.get(f"{branch}_{kind}") for branch in _BRANCHES]
     layer = columns[-1]
     if layer is None:
         return None

@@ -8,18 +8,23 @@ from textual.reactive import reactive
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_of
+from depthtui.depth import rules
+from depthtui.depth.rules.rule import Rule, Threshold
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.layer_bars import counts_first_token, first_token_note
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import known_lens, nothing_pooled
 
+DIAL_KEYS = "+ -"
+"""The keys of a page's dial."""
+
 
 class ThresholdTurned(Message):
-    """The KL rule's threshold is to be so many steps higher, for all panes."""
+    """A rule's threshold, an option, is to be so many steps higher, for all panes."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, option: str, steps: int) -> None:
         super().__init__()
-        self.steps = steps
+        self.option, self.steps = option, steps
 
 
 class Page(LinesPane):
@@ -43,7 +48,7 @@ class Page(LinesPane):
     def title_with_dial(self, title: str) -> None:
         """Title the frame, and say which keys turn the dial."""
         note = first_token_note(self.summary)
-        keys = f"+ - {self.dial}" if self.dial else ""
+        keys = f"{DIAL_KEYS} {self.dial}" if self.dial else ""
         self.set_titles(title, " · ".join(words for words in (note, keys) if words))
 
     # What the tokens that count have ----------------------------------------
@@ -70,17 +75,18 @@ class Page(LinesPane):
 
 
 class ThresholdPage(Page):
-    """A page whose dial is the KL rule's threshold; it says both thresholds, and their keys.
+    """A page whose dial is a rule's threshold; it says the thresholds that keys turn.
 
     Attributes:
         turned: whether they are others than the session began with.
     """
 
-    dial = "KL threshold"
     turned: reactive[bool] = reactive(False, repaint=False)
 
     def turn_dial(self, steps: int) -> None:
-        self.post_message(ThresholdTurned(steps))
+        for _, threshold in turned_by_keys():
+            if threshold.keys == DIAL_KEYS:
+                self.post_message(ThresholdTurned(threshold.option, steps))
 
     def watch_turned(self) -> None:
         self.redraw()
@@ -91,14 +97,22 @@ class ThresholdPage(Page):
             return
         settings = self.summary.settings
         words = [
-            f"+ - KL < {settings.kl_threshold:g} max",
-            f"< > overlap > {settings.overlap_threshold:g}",
+            *(
+                f"{how.keys} {rule.title} {how.comparison(how.of(settings), ' max')}"
+                for rule, how in turned_by_keys()
+            ),
             *(["bksp resets"] if self.turned else []),
         ]
         first = f"f token 0 {'in' if settings.include_first_token else 'out'}"
         if cell_len(" · ".join([*words, first])) < self.size.width:
             words.append(first)
         self.set_titles(title, " · ".join(words))
+
+
+def turned_by_keys() -> list[tuple[Rule, Threshold]]:
+    """The rules whose thresholds keys turn, in the order of a verdict."""
+    thresholds = ((rule, rule.threshold) for rule in rules.by_kind())
+    return [(rule, threshold) for rule, threshold in thresholds if threshold and threshold.keys]
 
 
 def as_many_as_fit(pieces: list[Piece], width: int) -> list[Piece]:

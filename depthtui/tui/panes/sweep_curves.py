@@ -11,8 +11,8 @@ from textual.strip import Strip
 
 from depthtui.data.lens_view import through_words
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.rules import layer_curve
-from depthtui.report.phrases import rule_title
+from depthtui.depth import rules
+from depthtui.depth.rules.rule import Rule
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece, fit_right, number, ruler
@@ -60,7 +60,7 @@ class _Panel:
         marks: (line, column) -> character and style of an effective depth.
     """
 
-    rule: str
+    rule: Rule
     plot: Plot
     layers: list[tuple[list[str], Style]]
     dashes: list[str]
@@ -68,7 +68,7 @@ class _Panel:
 
 
 class SweepCurves(Pane):
-    """KL as a share of its largest, overlap and cosine, above or beside each other.
+    """The curve of every rule, KL as a share of its largest, above or beside each other.
 
     Across lies (layer + 1) / L, so that models of different depth share the axis. The row under
     the cursor is bold, its effective depths are marked; rows that are compared have colours and
@@ -125,21 +125,21 @@ class SweepCurves(Pane):
         pass
 
     @property
-    def _rules(self) -> list[str]:
+    def _rules(self) -> list[Rule]:
         return [
             rule
-            for rule in _UNITS
+            for rule in rules.by_kind()
             if any(_read(line.row, rule) is not None for line in self._lines)
         ]
 
     def prepare(self) -> None:
-        rules = self._rules
+        known = self._rules
         first = "" if self._settings.include_first_token else ", token 0 out"
         title = through_words("Curves over relative depth", self._settings.lens)
         self.set_titles(f"{title}{first}", "space compares a row")
         self._legend = self._legend_lines()[: max(1, self.area.height // 4)]
-        self._is_across, areas = self._areas(len(rules))
-        self._panels = [self._panel(rule, area) for rule, area in zip(rules, areas, strict=False)]
+        self._is_across, areas = self._areas(len(known))
+        self._panels = [self._panel(rule, area) for rule, area in zip(known, areas, strict=False)]
 
     def _areas(self, count: int) -> tuple[bool, list[PlotArea]]:
         """Whether the panels stand side by side, and where; as many as there is room for."""
@@ -151,7 +151,7 @@ class SweepCurves(Pane):
         beside = PlotArea(_MARGIN, top, max(1, width - _MARGIN), room)
         return False, beside.above_each_other(min(count, max(1, room)))
 
-    def _panel(self, rule: str, area: PlotArea) -> _Panel:
+    def _panel(self, rule: Rule, area: PlotArea) -> _Panel:
         read = [(line, _read(line.row, rule)) for line in self._lines]
         known = [(line, values) for line, values in read if values is not None]
         curves = [values for _, values in known]
@@ -162,13 +162,13 @@ class SweepCurves(Pane):
             if line.rank:
                 layers.append((plot.curve(_depths(values), values), self._style(line)))
                 marks |= self._marks(rule, plot, line, values)
-        return _Panel(rule, plot, layers, plot.dashes(self._threshold(rule)), marks)
+        return _Panel(rule, plot, layers, plot.dashes(rule.layer_level(self._settings)), marks)
 
     def _marks(
-        self, rule: str, plot: Plot, line: _Line, values: np.ndarray
+        self, rule: Rule, plot: Plot, line: _Line, values: np.ndarray
     ) -> dict[tuple[int, int], Piece]:
         """The sign at a row's effective depth; the current row's has its layer beside it."""
-        estimate, style = line.row.depth(rule), self._style(line)
+        estimate, style = line.row.depth(rule.name), self._style(line)
         if estimate is None or estimate.ratio is None or estimate.layer is None:
             return {}
         place = plot.line_of(float(values[estimate.layer])), plot.area.column(estimate.ratio)
@@ -176,24 +176,21 @@ class SweepCurves(Pane):
             return {place: (letter(line.mark or 0), style)}
         return {place: (_HERE, style)} | _label(plot.area, *place, str(estimate.count), style)
 
-    def _behind(self, rule: str, plot: Plot, curves: Sequence[np.ndarray]) -> list[str]:
+    def _behind(self, rule: Rule, plot: Plot, curves: Sequence[np.ndarray]) -> list[str]:
         """Every row's curve in one, since nobody tells them apart; kept while the rows stay."""
         shown = {id(line.row.summary): line.row.summary for line in self._lines}
         known = (plot, shown.keys())
-        if rule not in self._drawn_behind or self._drawn_behind[rule][0] != known:
+        drawn = self._drawn_behind.get(rule.name)
+        if drawn is None or drawn[0] != known:
             text = plot.curves((_depths(values), values) for values in curves)
             # The summaries are held, so that no other one gets the identity of one of them.
-            self._drawn_behind[rule] = known, shown, text
-        return self._drawn_behind[rule][2]
+            drawn = self._drawn_behind[rule.name] = known, shown, text
+        return drawn[2]
 
     def _style(self, line: _Line) -> Style:
         if line.mark is not None:
             return self.line_style(line.mark)
         return self.pane_styles.strong
-
-    def _threshold(self, rule: str) -> float:
-        settings = self._settings
-        return {"kl": settings.kl_threshold, "overlap": settings.overlap_threshold}.get(rule, 0.0)
 
     def _legend_lines(self) -> list[list[Piece]]:
         """The row under the cursor first, then those compared, then how many lie behind."""
@@ -248,18 +245,18 @@ class SweepCurves(Pane):
 
     def _head(self, panel: _Panel) -> list[Piece]:
         """The name of a panel and the ends of its scale, in one line."""
-        styles, name = self.pane_styles, rule_title(panel.rule)
+        styles, name = self.pane_styles, panel.rule.title
         ends = f"{number(panel.plot.low)} … {number(panel.plot.high)}"
         room = panel.plot.area.width - len(name) - len(ends)
-        unit = f" {_UNITS[panel.rule]}"
+        unit = f" {panel.rule.layer_unit}"
         unit = fit_shown(unit if len(unit) < room else "", room)
         return [(name, styles.strong), (unit, styles.faint), (ends, styles.muted)]
 
     def _scale(self, panel: _Panel, line: int) -> list[Piece]:
         """What stands on the left of a panel."""
         styles = self.pane_styles
-        name = rule_title(panel.rule) if line == 0 else ""
-        unit = _UNITS[panel.rule] if line == 1 and panel.plot.area.lines > 2 else ""
+        name = panel.rule.title if line == 0 else ""
+        unit = panel.rule.layer_unit if line == 1 and panel.plot.area.lines > 2 else ""
         room = _MARGIN - 1 - len(name) - len(unit)
         rest = fit_right(panel.plot.end(line, room), room) + " "
         return [(name, styles.strong), (unit, styles.faint), (rest, styles.muted)]
@@ -293,12 +290,8 @@ def _label(
     return {(line, first + i): (char, style) for i, char in enumerate(text)}
 
 
-_UNITS = {"kl": "of max", "overlap": "of top 5", "cosine": "a, m, c"}
-"""The rules in the order of their panels, and what their curves are in."""
-
-
-def _read(row: Row, rule: str) -> np.ndarray | None:
-    return None if row.summary is None else layer_curve(row.summary.curves, rule)
+def _read(row: Row, rule: Rule) -> np.ndarray | None:
+    return None if row.summary is None else rule.by_layer(row.summary.curves)
 
 
 def _depths(values: np.ndarray) -> np.ndarray:
@@ -306,6 +299,6 @@ def _depths(values: np.ndarray) -> np.ndarray:
     return np.arange(1, len(values) + 1) / len(values)
 
 
-def _ends(rule: str, curves: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The scale's ends: 0 to 1, but for the cosine 0 and what the data reach."""
-    return reach(np.concatenate(curves)) if rule == "cosine" else (0.0, 1.0)
+def _ends(rule: Rule, curves: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The scale's ends: the rule's limits, else 0 and what the data reach."""
+    return rule.layer_limits or reach(np.concatenate(curves))

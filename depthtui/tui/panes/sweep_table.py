@@ -12,7 +12,7 @@ from textual import events
 from textual.geometry import Size
 from textual.strip import Strip
 
-from depthtui.depth.rules import RULE_CURVES
+from depthtui.depth import rules
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
 from depthtui.tui.draw.grid import in_sight
@@ -243,15 +243,15 @@ class SweepTable(Pane):
 
 def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
     """What there is to show of these rows, and room for; what matters least is left out first."""
-    rules = [rule for rule in RULE_CURVES if any(row.depth(rule) for row in rows)]
+    names = [rule.name for rule in rules.ALL if any(row.depth(rule.name) for row in rows)]
     has_interval = any(
         estimate is not None and estimate.interval is not None
         for row in rows
-        for rule in rules
+        for rule in names
         for estimate in [row.depth(rule)]
     )
     roomy = width >= 100
-    names = [
+    firsts = [
         Column(
             ColumnKey("model"),
             "",
@@ -290,13 +290,13 @@ def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
     )
     depths = [
         column
-        for rule in rules
+        for rule in names
         for column in [
             *_rule_columns(rule, has_interval, roomy),
             *([_paper_column(rule)] if any(row.published(rule) for row in rows) else []),
         ]
     ]
-    return [*names, *([layers] if roomy else []), *counts, *depths]
+    return [*firsts, *([layers] if roomy else []), *counts, *depths]
 
 
 def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[Column]:

@@ -97,7 +97,7 @@ def _curve(measure: Evidence, rule: RuleCurve | None, words: str) -> _Curve | No
     if rule is not None:
         values = rule.values[: rule.n_layers]
         ends = scale_ends(rule)
-        found = _Curve(values, rule.threshold, *ends, rule.unit, words)
+        found = _Curve(values, rule.threshold, *ends, rule.rule.unit, words)
     elif measure.curve is not None:
         values, threshold = np.array(measure.curve.values), measure.curve.threshold
         low, high = reach(np.append(values, threshold))
@@ -314,7 +314,7 @@ class VerdictPane(ThresholdPage):
 
     def _curves(self) -> dict[str, _Curve]:
         """By the measure; only those that are known, and have a line to lie over."""
-        rules = {curve.rule: curve for curve in curves_of(self.summary)}
+        rules = {curve.rule.name: curve for curve in curves_of(self.summary)}
         found = {}
         for measure in self._shown_verdict.evidence:
             curve = _curve(measure, rules.get(measure.measure), self._threshold_of(measure))

@@ -563,13 +563,13 @@ class MainScreen(PlacesScreen):
         self.notify(words, markup=False)
 
     @on(ThresholdTurned)
-    def _turn_kl(self, turned: ThresholdTurned) -> None:
-        self.explorer.reading.turn_threshold("kl_threshold", turned.steps)
+    def _turn_threshold(self, turned: ThresholdTurned) -> None:
+        self.explorer.reading.turn_threshold(turned.option, turned.steps)
         self.redraw()
 
-    def action_overlap(self, step: int) -> None:
-        """Raise or lower the overlap rule's threshold; a count turns it further."""
-        self.explorer.reading.turn_threshold("overlap_threshold", step * self._take_count())
+    def action_threshold(self, option: str, step: int) -> None:
+        """Raise or lower a rule's threshold; a count turns it further."""
+        self.explorer.reading.turn_threshold(option, step * self._take_count())
         self.redraw()
 
     def action_reset_thresholds(self) -> None:

@@ -18,7 +18,7 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
-from depthtui.report.explanations import RULES, of_column
+from depthtui.report.explanations import of_column, of_rules
 from depthtui.sweep.plan import SweepPlan
 from depthtui.sweep.saved import default_folder
 from depthtui.token_text import printable_line
@@ -271,7 +271,7 @@ class SweepScreen(LiveScreen):
         """The column under the cursor; the rules, where another pane has the focus."""
         column = self._column
         if column is None or not isinstance(self.active_pane, SweepTable):
-            return tuple(RULES.values())
+            return of_rules()
         return (of_column(*column.key),)
 
     def _activate(self, pane: Pane) -> None:

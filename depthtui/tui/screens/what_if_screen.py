@@ -22,7 +22,7 @@ from depthtui.depth.effective_depth import summarise
 from depthtui.metrics import RANKINGS
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
-from depthtui.report.explanations import RULES, of_metrics
+from depthtui.report.explanations import of_metrics, of_rules
 from depthtui.token_text import printable_sentence
 from depthtui.tui import keymap
 from depthtui.tui.panes.depth_table import DepthTable
@@ -187,7 +187,7 @@ class WhatIfScreen(LiveScreen):
             column.set_class(pane in column.query(Pane), "beside")
 
     def explained(self) -> Sequence[Explanation]:
-        return (*of_metrics(*(metric.name for metric in RANKINGS)), *RULES.values())
+        return (*of_metrics(*(metric.name for metric in RANKINGS)), *of_rules())
 
     # Keys -------------------------------------------------------------------
 

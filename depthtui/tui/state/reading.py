@@ -9,10 +9,9 @@ from typing import Any, Protocol
 from depthtui.data.lens import LENS_CLASSES
 from depthtui.data.lens_view import lens_title
 from depthtui.data.run import RunResult
+from depthtui.depth import rules
 from depthtui.metrics.chosen_lens import next_lens
 from depthtui.settings import Settings
-
-_THRESHOLDS = ("kl_threshold", "overlap_threshold")
 
 _THRESHOLD_STEPS = 20
 """Steps of a threshold between 0 and 1; neither end is a threshold."""
@@ -40,7 +39,7 @@ class Reading:
 
     @property
     def _thresholds(self) -> dict[str, float]:
-        return {name: getattr(self._owner.settings, name) for name in _THRESHOLDS}
+        return {name: getattr(self._owner.settings, name) for name in _options()}
 
     @property
     def thresholds_turned(self) -> bool:
@@ -49,10 +48,10 @@ class Reading:
 
     def begin_with(self, **settings: Any) -> None:
         """Take what there is of thresholds among settings as what the session began with."""
-        self._first |= {name: settings[name] for name in _THRESHOLDS if name in settings}
+        self._first |= {name: settings[name] for name in _options() if name in settings}
 
     def turn_threshold(self, name: str, steps: int) -> None:
-        """Raise or lower `kl_threshold` or `overlap_threshold` by steps, in this session."""
+        """Raise or lower a rule's threshold, an option, by steps, in this session."""
         self._set(**{name: _turned(self._thresholds[name], steps)})
 
     def reset_thresholds(self) -> None:
@@ -77,6 +76,12 @@ class Reading:
 
     def _set(self, **settings: Any) -> None:
         self._owner.settings = replace(self._owner.settings, **settings)
+
+
+def _options() -> list[str]:
+    """The options that set the thresholds of rules."""
+    thresholds = (rule.threshold for rule in rules.ALL)
+    return [threshold.option for threshold in thresholds if threshold and threshold.option]
 
 
 def _turned(threshold: float, steps: int) -> float:

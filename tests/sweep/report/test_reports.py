@@ -19,7 +19,7 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.effective_depth import summarise
 from depthtui.depth.intervals import depth_intervals
-from depthtui.depth.published import RULES
+from depthtui.depth.rules import ALL as RULES
 from depthtui.depth.verdict import verdict
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines

@@ -12,7 +12,7 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Progress
 from depthtui.metrics.contributions import Contributions
-from depthtui.report.explanations import RULES
+from depthtui.report.explanations import of_rules
 from depthtui.tui.draw.styles import Piece, line_colour
 from depthtui.tui.panes import status_line
 from depthtui.tui.panes.curves import DepthCurves
@@ -402,7 +402,7 @@ async def test_rules_are_explained_beneath_as_far_as_there_is_room():
     async with framed(pane, (70, 30)):
         pane.show(result, summary_of(result))
         text = " ".join("\n".join(lines(pane)).split())
-        for rule in RULES.values():
+        for rule in of_rules():
             assert rule.tells in text
             assert rule.reading in text
         assert text.count("/ 12") == 3

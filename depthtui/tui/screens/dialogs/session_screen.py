@@ -14,6 +14,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth import rules
 from depthtui.depth.effective_depth import summarise
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import without
@@ -136,12 +137,6 @@ STATE_STYLES = {
 }
 
 
-_RULES = {"cosine": "cos", "kl": "KL", "overlap": "ovl"}
-"""The rules whose counts a line has, and the heads of their columns."""
-
-_HEADS = {"time": "time", "state": "", "prompt": "prompt", **_RULES, "layers": "of"}
-_HEADS |= {"model": "model", "task": "task"}
-_NUMBERS = (*_RULES, "layers")
 _NUMBER_CELLS = 6
 _LEAST_PROMPT, _LEAST_CUT_PROMPT = 16, 6
 WIDEST = 140
@@ -167,11 +162,15 @@ class RunTable:
         self, runs: Sequence[Run], session: Session, settings: SummarySettings, width: int
     ) -> None:
         self._session = session
+        self._rules = [rule.name for rule in rules.ALL]
+        self._heads = {"time": "time", "state": "", "prompt": "prompt"}
+        self._heads |= {rule.name: rule.short for rule in rules.ALL}
+        self._heads |= {"layers": "of", "model": "model", "task": "task"}
         self._texts = {run.number: _texts(run, settings) for run in runs}
         for dropped in ((), ("time",), ("time", "state")):
-            self._columns = [name for name in _HEADS if name not in dropped]
+            self._columns = [name for name in self._heads if name not in dropped]
             self._widths = {name: self._needed(name) for name in self._columns}
-            gaps = sum(len(_gap(name)) for name in self._columns)
+            gaps = sum(len(self._gap(name)) for name in self._columns)
             used = sum(self._widths.values()) - self._widths["prompt"]
             room = width - _NUMBER_CELLS - gaps - used
             if room >= _LEAST_PROMPT:
@@ -181,12 +180,12 @@ class RunTable:
     def _needed(self, name: str) -> int:
         """Cells of a column."""
         longest = max((cell_len(texts[name]) for texts in self._texts.values()), default=0)
-        return max(len(_HEADS[name]), min(longest, _LONGEST_NAME))
+        return max(len(self._heads[name]), min(longest, _LONGEST_NAME))
 
     @property
     def head(self) -> Content:
         """What the columns are."""
-        cells = "".join(self._cell(name, _HEADS[name]) for name in self._columns)
+        cells = "".join(self._cell(name, self._heads[name]) for name in self._columns)
         return Content.styled(" " * _NUMBER_CELLS + cells, MUTED)
 
     def line(self, run: Run) -> Content:
@@ -194,20 +193,19 @@ class RunTable:
         texts, (state, style) = dict(self._texts[run.number]), _state(run)
         if "state" not in self._columns and run.state is not RunState.FINISHED:
             texts["prompt"] = f"{state} · {texts['prompt']}"
-        styles = {"prompt": "", "state": style, **dict.fromkeys(_RULES, "")}
+        styles = {"prompt": "", "state": style, **dict.fromkeys(self._rules, "")}
         return Content.assemble(
             _head(run, self._session),
             *((self._cell(name, texts[name]), styles.get(name, MUTED)) for name in self._columns),
         )
 
     def _cell(self, name: str, text: str) -> str:
-        fitted = fit_right if name in _NUMBERS else fit_shown
-        return fitted(text, self._widths[name]) + _gap(name)
+        fitted = fit_right if name in (*self._rules, "layers") else fit_shown
+        return fitted(text, self._widths[name]) + self._gap(name)
 
-
-def _gap(name: str) -> str:
-    """What follows a column: its numbers stand closer than its words."""
-    return " " if name in _RULES else "" if name == "task" else "  "
+    def _gap(self, name: str) -> str:
+        """What follows a column: its numbers stand closer than its words."""
+        return " " if name in self._rules else "" if name == "task" else "  "
 
 
 def _texts(run: Run, settings: SummarySettings) -> dict[str, str]:
@@ -218,7 +216,10 @@ def _texts(run: Run, settings: SummarySettings) -> dict[str, str]:
         "time": f"{run.started:%H:%M}",
         "state": _state(run)[0],
         "prompt": run_title(run, 200),
-        **{rule: _NOTHING if counts.get(rule) is None else str(counts[rule]) for rule in _RULES},
+        **{
+            rule.name: _NOTHING if counts.get(rule.name) is None else str(counts[rule.name])
+            for rule in rules.ALL
+        },
         "layers": str(run.model.n_layers),
         "model": printable_chars(run.model.name),
         "task": task_title(run.prompt),

@@ -1,0 +1,96 @@
+"""The cosine rule: the last layer at which the mean layer still turns against the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from depthtui.data.depth import DepthEstimate
+from depthtui.data.explanation import Explanation
+from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.rules.rule import ReadingSettings, Rule, crossing_between
+from depthtui.metrics.evidence import FIFTH, Variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastTurn(Rule):
+    """A rule that finds the last layer with a negative value whose successor is not negative.
+
+    A curve that is negative to its end would turn at the last layer or later; one that is never
+    negative has turned before layer 0, at -1.
+    """
+
+    def criterion(self, threshold: float | None) -> str:
+        return "last turn from − to +"
+
+    def short_criterion(self, threshold: float | None) -> str:
+        return "last - to +"
+
+    def level(self, curve: np.ndarray, settings: ReadingSettings) -> float:
+        return 0.0
+
+    def estimate(self, curve: np.ndarray, settings: ReadingSettings) -> DepthEstimate:
+        layer = last_turns(curve)
+        if np.isnan(layer):
+            reason = f"the {self.curve_title} never turns from negative to positive"
+            return self.none(settings, reason)
+        last = int(layer)
+        crossing = crossing_between(curve, last + 1, 0.0)
+        return DepthEstimate(self.name, last, (last + 1) / len(curve), None, crossing=crossing)
+
+    def variants(
+        self, curve: np.ndarray, layer: int, settings: SummarySettings
+    ) -> Iterator[Variant]:
+        """The turn at a fifth of the curve's mean size below zero, and above."""
+        for share in (1 - FIFTH, 1 + FIFTH):
+            yield self._moved(curve, layer, (share - 1) * float(np.mean(np.abs(curve))))
+
+    def _moved(self, curve: np.ndarray, layer: int, level: float) -> Variant:
+        """The turn at another level than zero, and the value that this hangs on."""
+        moved = last_turns(curve - level)
+        last = layer if np.isnan(moved) else max(layer, int(moved))
+        pair = [place for place in (last, last + 1) if place < len(curve)]
+        swayed = [place for place in pair if (curve[place] < 0) != (curve[place] < level)]
+        place = min(swayed or [layer], key=lambda place: abs(curve[place]))
+        reason = f"it hangs on a {self.curve_title} of {curve[place]:.2g} at layer {place}"
+        return Variant(None if np.isnan(moved) else int(moved) + 1, reason, len(reason))
+
+    def _found(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
+        return last_turns(curves)
+
+    def _censored(self, curves: np.ndarray) -> np.ndarray:
+        return np.where(curves[..., -1] < 0, curves.shape[-1] - 1, -1)
+
+
+def last_turns(curves: np.ndarray) -> np.ndarray:
+    """The last layer with a negative value whose successor is not negative, of `[..., L]`."""
+    turns = (curves[..., :-1] < 0) & (curves[..., 1:] >= 0)
+    layers = np.where(turns, np.arange(turns.shape[-1]), -np.inf).max(axis=-1, initial=-np.inf)
+    return np.where(np.isfinite(layers), layers, np.nan)
+
+
+RULE = LastTurn(
+    name="cosine",
+    title="cosine",
+    short="cos",
+    kind="geometric",
+    says="until layers strengthen what is there",
+    curve="mean_cosine",
+    mean_of=("attention_cosine", "mlp_cosine", "layer_cosine"),
+    unit="a, m, c",
+    figure="Cosine with the stream",
+    axis="cosine",
+    measure="layer_cosine",
+    of_paper=True,
+    explained=Explanation(
+        "Effective depth by the cosine",
+        "How many layers erase or write before the others only strengthen what is there.",
+        "the last layer e where the mean of the three cosines is below 0 and at e + 1 is not; "
+        "e + 1 layers, since the first is layer 0",
+        "A count of 20, say: up to layer 19 the mean layer works against the stream or across it.",
+        "How near 0 the curve runs: where it only grazes 0, the count hangs on a hair.",
+        "Hu, Zhou, Zhang, arXiv 2512.14064",
+    ),
+)

@@ -1,0 +1,39 @@
+"""The KL rule: the first layer whose lens lies close to the output."""
+
+from __future__ import annotations
+
+from depthtui.data.explanation import Explanation
+from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.rules.rule import FirstCrossing, Threshold
+
+RULE = FirstCrossing(
+    name="kl",
+    title="KL",
+    short="KL",
+    kind="readable",
+    says="until the {lens} comes close to the output",
+    curve="kl",
+    noun="KL",
+    unit="nats",
+    threshold=Threshold(
+        value=SummarySettings.kl_threshold,
+        option="kl_threshold",
+        falls=True,
+        of_largest=True,
+        keys="+ -",
+    ),
+    figure="{lens} KL",
+    axis="KL(p_l || p), nats",
+    measure="kl",
+    of_token="the first layer whose KL is below the threshold",
+    of_paper=True,
+    explained=Explanation(
+        "Effective depth by the KL",
+        "How many layers run until the lens comes close to the output.",
+        "the first layer e where p_e, read before it, has a KL to the output below a share "
+        "(0.5) of the largest; e + 1 layers, since the first is layer 0",
+        "+ and - turn the share. Few layers: the lens soon reads much of the output.",
+        "A flat curve beside the threshold: a slightly different one gives another count.",
+        "Hu, Zhou, Zhang, arXiv 2512.14064",
+    ),
+)

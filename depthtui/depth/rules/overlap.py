@@ -1,0 +1,37 @@
+"""The overlap rule: the first layer whose lens reads the output's first tokens."""
+
+from __future__ import annotations
+
+from depthtui.data.explanation import Explanation
+from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.rules.rule import FirstCrossing, Threshold
+
+RULE = FirstCrossing(
+    name="overlap",
+    title="overlap",
+    short="ovl",
+    kind="readable",
+    says="until the {lens} reads the output's tokens",
+    curve="overlap",
+    noun="the overlap",
+    unit="of top 5",
+    limits=(0.0, 1.0),
+    threshold=Threshold(
+        value=SummarySettings.overlap_threshold, option="overlap_threshold", keys="< >"
+    ),
+    figure="{lens} overlap",
+    axis="share of the five first tokens",
+    measure="overlap",
+    of_token="the first layer whose top five overlap enough",
+    of_paper=True,
+    explained=Explanation(
+        "Effective depth by the overlap",
+        "How many layers run until the lens reads the output's tokens.",
+        "the first layer e before which more than 0.3 of the output's five first tokens are read; "
+        "e + 1 layers, since the first is layer 0",
+        "< and > turn the threshold. Late is normal: the tokens themselves come up last.",
+        "Whether the curve stays above it, or falls back once more. A fitted lens may say 1: it "
+        "has learned what often follows a token, before any layer.",
+        "Hu, Zhou, Zhang, arXiv 2512.14064",
+    ),
+)

@@ -1,0 +1,357 @@
+"""A rule of effective depth as one value: the curve that it reads, its layer, its words.
+
+Rules and thresholds: paper, section "Effective depth"; the thresholds are those of its results
+notebook. Every layer index is 0-based.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from depthtui.data.depth import Curves, DepthEstimate
+from depthtui.data.explanation import Explanation
+from depthtui.data.run_settings import LENSES, GenerationSettings, SummarySettings
+from depthtui.data.verdict import EvidenceKind
+from depthtui.metrics.evidence import FIFTH, Variant
+from depthtui.metrics.lens_rules import crossing_layers, over_missing_maps
+
+ReadingSettings: TypeAlias = SummarySettings | GenerationSettings
+"""Settings with a lens and the thresholds of the rules."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """The value that a rule's curve is compared with.
+
+    Attributes:
+        value: the paper's, and the option's default.
+        option: the field of `SummarySettings` and `GenerationSettings` that sets the value; empty
+            for a value that stays.
+        falls: whether layers below the threshold qualify, not those above.
+        of_largest: whether the value is a share of the curve's largest value.
+        keys: the explorer's keys that turn the option, such as `< >`; `+ -` is a page's dial.
+    """
+
+    value: float
+    option: str = ""
+    falls: bool = False
+    of_largest: bool = False
+    keys: str = ""
+
+    def of(self, settings: ReadingSettings) -> float:
+        """The value in these settings."""
+        return float(getattr(settings, self.option)) if self.option else self.value
+
+    def comparison(self, value: float, largest: str) -> str:
+        """The comparison with a value, such as `< 0.5 of max`; `largest` is the unit of a share."""
+        return f"{'<' if self.falls else '>'} {value:g}{largest if self.of_largest else ''}"
+
+    @property
+    def side(self) -> str:
+        """Where layers qualify, in a word."""
+        return "below" if self.falls else "above"
+
+    def qualifies(self, values: np.ndarray, level: float) -> np.ndarray:
+        """Which values lie beyond a level."""
+        return values < level if self.falls else values > level
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule(ABC):
+    """What finds an effective depth on a curve over layers.
+
+    A readable rule reads its curve through the lens: `[L+1]`, one value for the residual entering
+    each layer, then the output's. The curve of another has one value a layer, `[L]`.
+
+    Attributes:
+        name: the name in files, such as `kl`.
+        title: the name on screens and in reports, such as `KL`.
+        short: the head of a narrow column.
+        kind: the kind of evidence that its count is.
+        says: what the count is a count of; `{lens}` stands for the name of the lens.
+        curve: name of the curve in `Curves`.
+        mean_of: names of the curves that this one is the mean of; empty for a curve that is
+            measured itself.
+        unit: unit of the curve, in a few cells.
+        limits: ends of the curve's scale; None for a scale that the values give.
+        threshold: what the curve is compared with; None for a rule without a threshold.
+        figure: title of a figure of the curve; `{lens}` as in `says`, capitalised.
+        axis: title of that figure's upright axis.
+        measure: name of the heatmap measure that describes the curve; empty for none.
+        of_token: what the rule finds on the curve of a single token, in words; empty for a rule
+            that is not applied to tokens (others are a field of `TokenDepths`).
+        of_paper: whether the paper's table has a column of this rule.
+        explained: the explanation on screens.
+    """
+
+    name: str
+    title: str
+    short: str
+    kind: EvidenceKind
+    says: str
+    curve: str
+    mean_of: tuple[str, ...] = ()
+    unit: str
+    limits: tuple[float, float] | None = None
+    threshold: Threshold | None = None
+    figure: str
+    axis: str
+    measure: str = ""
+    of_token: str = ""
+    of_paper: bool = False
+    explained: Explanation
+
+    # Words ------------------------------------------------------------------
+
+    @property
+    def curve_title(self) -> str:
+        """The curve, such as `mean cosine`."""
+        return f"mean {self.title}" if self.mean_of else self.title
+
+    def figure_title(self, lens: str, mean: bool = False) -> str:
+        """Title of a figure; `mean` where the curves that it is the mean of are not drawn."""
+        title = self.figure.format(lens=lens)
+        return f"Mean {title[0].lower()}{title[1:]}" if mean and self.mean_of else title
+
+    def titled(self, settings: SummarySettings) -> str:
+        """The title, with the threshold where that is not the paper's."""
+        if self.threshold is None or self.threshold.of(settings) == self.threshold.value:
+            return self.title
+        return f"{self.title} at {self.threshold.of(settings):g}"
+
+    def threshold_words(self, settings: SummarySettings) -> str:
+        """The threshold in a sentence, such as `KL below 0.5 of its largest`; empty without one."""
+        if self.threshold is None:
+            return ""
+        of = " of its largest" if self.of_largest else ""
+        return f"{self.title} {self.threshold.side} {self.threshold.of(settings):g}{of}"
+
+    @abstractmethod
+    def criterion(self, threshold: float | None) -> str:
+        """The rule in short, such as `first < 0.5 × max`."""
+
+    @abstractmethod
+    def short_criterion(self, threshold: float | None) -> str:
+        """The same in some twelve cells, such as `< 0.5 of max`."""
+
+    # Curves -----------------------------------------------------------------
+
+    @property
+    def through_lens(self) -> bool:
+        """Whether the lens reads the curve, which then has L + 1 values."""
+        return self.kind == "readable"
+
+    @property
+    def of_largest(self) -> bool:
+        """Whether the curve counts as a share of its largest value."""
+        return self.threshold is not None and self.threshold.of_largest
+
+    @property
+    def layer_unit(self) -> str:
+        """Unit of `by_layer`, in a few cells."""
+        return "of max" if self.of_largest else self.unit
+
+    @property
+    def layer_axis(self) -> str:
+        """Title of an axis of `by_layer`."""
+        return "share of its largest" if self.of_largest else self.axis
+
+    @property
+    def layer_limits(self) -> tuple[float, float] | None:
+        """Ends of a scale of `by_layer`; None for a scale that the values give."""
+        return (0.0, 1.0) if self.of_largest else self.limits
+
+    def n_layers(self, curves: np.ndarray) -> int:
+        """L, of `[..., L]` or `[..., L + 1]`."""
+        return curves.shape[-1] - self.through_lens
+
+    def by_layer(self, curves: Curves) -> np.ndarray | None:
+        """The curve at each layer, `[L]`, of a KL as a share of its largest; None without one."""
+        values = curves.get(self.curve)
+        if values is None:
+            return None
+        layers = values[: self.n_layers(values)]
+        largest = float(np.fmax.reduce(layers)) if self.of_largest else 0.0
+        return layers / largest if largest > 0 else layers
+
+    def over_gaps(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
+        """The curves of a fitted lens with values at the depths that it has no map of.
+
+        The logit lens reads every depth: what is unknown there was not read yet.
+        """
+        if not self.through_lens or settings.lens == LENSES[0]:
+            return curves
+        return over_missing_maps(curves, self.threshold is not None and self.threshold.falls)
+
+    @abstractmethod
+    def level(self, curve: np.ndarray, settings: ReadingSettings) -> float:
+        """The value of the curve that the rule compares with; NaN where it is not known."""
+
+    def layer_level(self, settings: ReadingSettings) -> float:
+        """The same of `by_layer`."""
+        return 0.0 if self.threshold is None else self.threshold.of(settings)
+
+    # Layers -----------------------------------------------------------------
+
+    def layers(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
+        """The layer on each of some curves.
+
+        Args:
+            curves: `[..., L]`, or `[..., L + 1]` of what a lens reads.
+            settings: the lens and the thresholds.
+
+        Returns:
+            `[...]` floats, NaN where no layer qualifies or a curve is not finite.
+        """
+        curves = self.over_gaps(curves, settings)
+        return np.where(np.isfinite(curves).all(axis=-1), self._found(curves, settings), np.nan)
+
+    def ranked_layers(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
+        """`layers`, where a curve without a layer lies beyond those that the rule can find.
+
+        Such a curve is censored. So it can be ranked, and dropping it would make depths look
+        shallower than they are.
+
+        Returns:
+            `[...]`, NaN where a curve is not finite.
+        """
+        layers = self.layers(curves, settings)
+        known = np.isfinite(self.over_gaps(curves, settings)).all(axis=-1)
+        return np.where(known & np.isnan(layers), self._censored(curves), layers)
+
+    @abstractmethod
+    def estimate(self, curve: np.ndarray, settings: ReadingSettings) -> DepthEstimate:
+        """The effective depth on one finite curve."""
+
+    def none(self, settings: ReadingSettings, reason: str) -> DepthEstimate:
+        """No effective depth, and why."""
+        threshold = None if self.threshold is None else self.threshold.of(settings)
+        return DepthEstimate(self.name, None, None, threshold, reason=reason)
+
+    @abstractmethod
+    def variants(
+        self, curve: np.ndarray, layer: int, settings: SummarySettings
+    ) -> Iterator[Variant]:
+        """What the count becomes with another threshold, or another crossing of the curve."""
+
+    @abstractmethod
+    def _found(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
+        """The layers of finite curves, NaN where none qualifies."""
+
+    @abstractmethod
+    def _censored(self, curves: np.ndarray) -> np.ndarray:
+        """Where the curves lie that have no layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstCrossing(Rule):
+    """A rule that finds the first layer in 0 … L-2 beyond a threshold.
+
+    The last layer's input is no candidate, nor is the output. A curve that never crosses would do
+    so at L - 1, the last layer, or later.
+
+    Attributes:
+        noun: the curve in a sentence, such as `the overlap`.
+    """
+
+    noun: str
+    threshold: Threshold
+
+    def criterion(self, threshold: float | None) -> str:
+        assert threshold is not None
+        return f"first {self.threshold.comparison(threshold, ' × max')}"
+
+    def short_criterion(self, threshold: float | None) -> str:
+        assert threshold is not None
+        return self.threshold.comparison(threshold, " of max")
+
+    def level(self, curve: np.ndarray, settings: ReadingSettings) -> float:
+        return self.threshold.of(settings) * self._scale(self.over_gaps(curve, settings))
+
+    def estimate(self, curve: np.ndarray, settings: ReadingSettings) -> DepthEstimate:
+        threshold, layers = self.threshold.of(settings), curve[:-1]
+        layer = self._crossing(curve, threshold)
+        area = self._area(layers)
+        if np.isnan(layer):
+            never = "never falls below" if self.threshold.falls else "never exceeds"
+            of = " of its maximum" if self.of_largest else ""
+            reason = f"{self.noun} {never} {threshold:g}{of}"
+            return DepthEstimate(self.name, None, None, threshold, reason=reason, area=area)
+        first, level = int(layer), threshold * self._scale(curve)
+        lasts = self.threshold.qualifies(layers[first:], level).all()
+        again = "rises above the threshold again" if self.threshold.falls else "falls back again"
+        return DepthEstimate(
+            self.name,
+            first,
+            (first + 1) / len(layers),
+            threshold,
+            warning="" if lasts else f"{self.noun} {again} after layer {first}",
+            crossing=crossing_between(layers, first, level),
+            area=area,
+        )
+
+    def variants(
+        self, curve: np.ndarray, layer: int, settings: SummarySettings
+    ) -> Iterator[Variant]:
+        """A fifth lower, a fifth higher, and where the curve comes to stay beyond its threshold."""
+        threshold = self.threshold.of(settings)
+        for share in (1 - FIFTH, 1 + FIFTH):
+            yield self._moved(curve, layer, threshold, share)
+        layers, level = curve[:-1], threshold * self._scale(curve)
+        last = int(np.flatnonzero(~self.threshold.qualifies(layers, level)).max(initial=-1))
+        if last > layer:
+            words = f"{self.noun} stays {self.threshold.side} its threshold"
+            if last + 1 < len(layers):
+                from_layer = f"{words} only from layer {last + 1}"
+                yield Variant(last + 2, f"{from_layer} on", len(from_layer))
+            else:
+                yield Variant(len(layers), f"{words} at the output only")
+
+    def _moved(self, curve: np.ndarray, layer: int, threshold: float, share: float) -> Variant:
+        """The crossing of another threshold."""
+        scale, moved = self._scale(curve), self._crossing(curve, share * threshold)
+        beside = f"beside a threshold of {threshold * scale:.3g}"
+        at_layer = f"{self.title} is {curve[layer]:.3g} at layer {layer}"
+        here = f"{at_layer} {beside}"
+        side = f"{self.threshold.side} {share * threshold * scale:.3g}"
+        if np.isnan(moved):
+            return Variant(len(curve) - 1, f"{here}, and never {side}", len(at_layer))
+        other = int(moved)
+        if other < layer:
+            at_layer = f"{self.title} is {curve[other]:.3g} at layer {other}"
+            return Variant(other + 1, f"{at_layer} already, {beside}", len(at_layer))
+        later = f"{here}, and {side} only from layer {other} on"
+        return Variant(other + 1, later, len(at_layer))
+
+    def _found(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
+        return self._crossing(curves, self.threshold.of(settings))
+
+    def _censored(self, curves: np.ndarray) -> np.ndarray:
+        return np.full(curves.shape[:-1], self.n_layers(curves) - 1)
+
+    def _crossing(self, curves: np.ndarray, threshold: float) -> np.ndarray:
+        how = self.threshold
+        return crossing_layers(curves, threshold, falls=how.falls, of_largest=how.of_largest)
+
+    def _scale(self, curve: np.ndarray) -> float:
+        """What the threshold is a share of."""
+        return float(curve[:-1].max()) if self.of_largest else 1.0
+
+    def _area(self, layers: np.ndarray) -> float | None:
+        """Mean over layers of the curve as a share of its largest; None without such a share."""
+        if not self.of_largest or layers.max() <= 0:
+            return None
+        return float(layers.mean() / layers.max())
+
+
+def crossing_between(values: np.ndarray, layer: int, level: float) -> float:
+    """Where the line from the layer before to this one meets a level, in layers; 0 at layer 0."""
+    if layer == 0:
+        return 0.0
+    before, here = float(values[layer - 1]), float(values[layer])
+    return layer - 1 + (before - level) / (before - here)
