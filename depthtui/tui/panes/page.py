@@ -81,6 +81,7 @@ class ThresholdPage(Page):
         turned: whether they are others than the session began with.
     """
 
+    dial = "threshold"
     turned: reactive[bool] = reactive(False, repaint=False)
 
     def turn_dial(self, steps: int) -> None:
