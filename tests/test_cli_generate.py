@@ -12,11 +12,9 @@ import pytest
 from rich.console import Console
 
 from depthtui import cli, palette
-from depthtui.cli.generate import MEASURES
 from depthtui.cli.streaming import _Pen
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings
-from depthtui.depth.token_depths import TOKEN_DEPTHS
 from tests.builders.engines import ScriptedEngine, replace_engine
 from tests.builders.generations import full_generation, part_of
 from tests.builders.models import tiny_model
@@ -59,7 +57,6 @@ def test_options_reach_the_engine_and_answers_stay_out(engines: list[ScriptedEng
     ((prompt, settings),) = engines[0].generations
     assert prompt == Prompt("x")
     assert settings == GenerationSettings(20, 0.7, 0.9, 5, True, 4, 0.5, 0.2, 0.4, 0.6)
-    assert tuple(measure.name for measure in TOKEN_DEPTHS) == MEASURES
 
 
 def test_files_are_written_and_failures_told(

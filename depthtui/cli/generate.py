@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import click
 
@@ -26,8 +28,19 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.data.trust import TrustedModels
 from depthtui.log import log_bug
 
-MEASURES = ("prediction", "settling", "kl", "overlap", "early_exit")
-"""The names in `depth.token_depths.TOKEN_DEPTHS`, without its imports."""
+
+class Measures(click.Choice[str]):
+    """The names in `TOKEN_DEPTHS`, imported once they are read: most commands do without."""
+
+    def __init__(self) -> None:
+        self.case_sensitive = True
+
+    @cached_property
+    def choices(self) -> Sequence[str]:  # type: ignore[override]
+        """The names."""
+        from depthtui.depth.token_depths import TOKEN_DEPTHS
+
+        return [measure.name for measure in TOKEN_DEPTHS]
 
 
 @click.command(
@@ -44,7 +57,7 @@ MEASURES = ("prediction", "settling", "kl", "overlap", "early_exit")
     "Writing",
     click.option(
         "--measure",
-        type=click.Choice(MEASURES),
+        type=Measures(),
         default="settling",
         help="What colours the tokens.  [default: settling]",
     ),

@@ -1,0 +1,171 @@
+"""A rule of effective depth is one value: a new one is told of everywhere without another line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthtui.data.depth import Curves, PromptCurves
+from depthtui.data.explanation import Explanation
+from depthtui.data.run_settings import SummarySettings
+from depthtui.depth import rules
+from depthtui.depth.effective_depth import estimate_depths, pool
+from depthtui.depth.evidence import rule_evidence
+from depthtui.depth.intervals import FEWEST_PROMPTS
+from depthtui.depth.rules.rule import FirstCrossing, Rule, Threshold
+from depthtui.depth.verdict import verdict
+from depthtui.report.explanations import of_rules
+from depthtui.report.export import run_report
+from depthtui.sweep.questions import questions
+from depthtui.sweep.report.export import sweep_report
+from depthtui.sweep.summary import summarise_sweep
+from depthtui.tui.panes.curves import DepthCurves
+from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.sweep_curves import SweepCurves
+from depthtui.tui.panes.sweep_table import ColumnKey, columns_of
+from depthtui.tui.panes.verdict_pane import VerdictPane
+from depthtui.tui.screens.dialogs.session_screen import RunTable
+from depthtui.tui.state.session import Session
+from depthtui.tui.state.sweep_rows import Surveyor
+from tests.builders.engines import ScriptedEngine
+from tests.builders.results import random_result
+from tests.simulated_prompts import simulated_prompts
+from tests.sweep.sweeps import make_plan, sweep
+from tests.tui.panes.drawing import framed, lines, summary_of
+
+SETTINGS = SummarySettings()
+TOLD = "How many layers run until the lens is certain."
+LAYERS = 12
+
+
+def new_rule(**changes: object) -> Rule:
+    """A rule that reads the lens's entropy, with a threshold that no option sets."""
+    rule = FirstCrossing(
+        name="certain",
+        title="certainty",
+        short="sure",
+        kind="readable",
+        says="until the {lens} is certain",
+        curve="entropy",
+        noun="the entropy",
+        unit="nats of H",
+        threshold=Threshold(value=0.9, falls=True, of_largest=True),
+        figure="{lens} certainty",
+        axis="H(p_l), nats",
+        explained=Explanation("Effective depth by the certainty", TOLD, "", "", "", ""),
+    )
+    return replace(rule, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "ALL", (*rules.ALL, new_rule()))
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule whose curve has no field of `Curves`."""
+    threshold = Threshold(value=0.5)
+    rule = new_rule(curve="settled", threshold=threshold, noun="the share")
+    monkeypatch.setattr(rules, "ALL", (*rules.ALL, rule))
+
+
+def settling_prompts(n: int = 8) -> list[PromptCurves]:
+    """Prompts of 30 layers with a curve that grows to 1, and those of the other rules."""
+    made = simulated_prompts(np.random.default_rng(0), n, depth=14)
+    return [
+        replace(part, curves=part.curves.with_arrays({"settled": np.asarray(part.curves.overlap)}))
+        for part in made
+    ]
+
+
+def test_a_curve_without_a_field_is_pooled_and_named() -> None:
+    a, b = (Curves.of({"settled": np.array([share, 1.0])}) for share in (0.0, 0.6))
+    pooled = pool([PromptCurves(1, a), PromptCurves(2, b)])
+    np.testing.assert_allclose(pooled.by_name()["settled"], [0.4, 1.0])
+    assert pooled.get("kl") is None
+    assert "settled" not in pool([PromptCurves(1, a), PromptCurves(2, Curves())]).by_name()
+
+
+@pytest.mark.usefixtures("settled")
+def test_it_has_depths_with_intervals() -> None:
+    parts = settling_prompts()
+    assert len(parts) >= FEWEST_PROMPTS
+    *_, found = estimate_depths(parts, SETTINGS)
+    curve = pool(parts).by_name()["settled"]
+    layer = int(np.argmax(curve > 0.5))
+    assert (found.rule, found.layer, found.threshold) == ("certain", layer, 0.5)
+    assert found.interval is not None
+    assert found.interval[0] <= layer <= found.interval[1]
+    assert found.prompt_weighted is not None
+
+
+@pytest.mark.usefixtures("settled")
+def test_it_is_evidence_of_its_kind() -> None:
+    parts = settling_prompts()
+    found = rule_evidence(estimate_depths(parts, SETTINGS), parts, SETTINGS, parts)
+    assert [evidence.measure for evidence in found] == ["kl", "overlap", "certain", "cosine"]
+    (new,) = (evidence for evidence in found if evidence.measure == "certain")
+    assert (new.kind, new.says) == ("readable", "until the lens is certain")
+    assert new.count is not None
+    assert new.low is not None
+    assert new.low <= new.count
+
+
+@pytest.mark.usefixtures("certain")
+def test_reports_of_runs_have_it() -> None:
+    result = random_result(LAYERS, 6)
+    found = verdict([result], SETTINGS)
+    assert found is not None
+    assert "certain" in [evidence.measure for evidence in found.evidence]
+    report = run_report([result], SETTINGS)
+    page, words = (report.files(name)[""].decode() for name in ("html", "md"))
+    assert "Lens certainty" in page
+    assert TOLD in page
+    assert "first &lt; 0.9 × max" in page
+    assert "certainty" in words
+    assert '"rule": "certain"' in report.files("json")[""].decode()
+    assert TOLD in [explained.tells for explained in of_rules()]
+
+
+@pytest.mark.usefixtures("certain")
+def test_a_sweep_has_it(tmp_path: Path) -> None:
+    outcome = sweep(make_plan(("alpha", "beta")), tmp_path, ScriptedEngine())
+    summary = summarise_sweep(outcome)
+    asked = questions(summary)
+    assert "certain" in {answer.rule for question in asked for answer in question.answers}
+    report = sweep_report(summary, asked)
+    assert "certainty below 0.9 of its largest" in report.files("md")[""].decode()
+    assert "Lens certainty, over relative depth" in report.files("html")[""].decode()
+    rows = Surveyor().rows(outcome, "cells")
+    columns = {column.key: column for column in columns_of(rows, 200)}
+    assert columns[ColumnKey("layer", "certain")].group == "certainty"
+    assert columns[ColumnKey("ratio", "certain")].text(rows[0])
+
+
+@pytest.mark.usefixtures("certain")
+async def test_panes_draw_it(tmp_path: Path) -> None:
+    result = random_result(LAYERS, 6)
+    summary = summary_of(result)
+    for pane in (DepthCurves(), DepthTable(), VerdictPane()):
+        async with framed(pane, (100, 50)):
+            if isinstance(pane, VerdictPane):
+                pane.show_verdict(verdict([result], SETTINGS))
+            pane.show(result, summary)
+            shown = "\n".join(lines(pane))
+            assert "certainty" in shown
+            if isinstance(pane, DepthTable):
+                assert TOLD in shown
+                assert "< 0.9 of max" in shown
+            # No key turns a threshold that no option sets.
+            assert "certainty" not in str(pane.border_subtitle)
+    heads = str(RunTable([], Session(), SETTINGS, 120).head)
+    assert heads.split()[2:6] == ["cos", "KL", "ovl", "sure"]
+    rows = Surveyor().rows(sweep(make_plan(("alpha",)), tmp_path), "cells")
+    curves = SweepCurves()
+    async with framed(curves, (100, 50)):
+        curves.show_rows(rows, [], rows[0], SETTINGS)
+        assert "certainty" in "\n".join(lines(curves))
