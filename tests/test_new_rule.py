@@ -15,7 +15,7 @@ from depthtui.depth import rules
 from depthtui.depth.effective_depth import estimate_depths, pool
 from depthtui.depth.evidence import rule_evidence
 from depthtui.depth.intervals import FEWEST_PROMPTS
-from depthtui.depth.rules.rule import FirstCrossing, Rule, Threshold
+from depthtui.depth.rules.rule import Rule, Threshold
 from depthtui.depth.verdict import verdict
 from depthtui.report.explanations import of_rules
 from depthtui.report.export import run_report
@@ -43,7 +43,7 @@ LAYERS = 12
 
 def new_rule(**changes: object) -> Rule:
     """A rule that reads the lens's entropy, with a threshold that no option sets."""
-    rule = FirstCrossing(
+    rule = Rule(
         name="certain",
         title="certainty",
         short="sure",
@@ -77,7 +77,10 @@ def settling_prompts(n: int = 8) -> list[PromptCurves]:
     """Prompts of 30 layers with a curve that grows to 1, and those of the other rules."""
     made = simulated_prompts(np.random.default_rng(0), n, depth=14)
     return [
-        replace(part, curves=part.curves.with_arrays({"settled": np.asarray(part.curves.overlap)}))
+        replace(
+            part,
+            curves=Curves.of(part.curves.by_name() | {"settled": np.asarray(part.curves.overlap)}),
+        )
         for part in made
     ]
 

@@ -53,7 +53,7 @@ def analyze(
         from depthtui import analyze
 
         runs = analyze("demo", ["Seven plus five is twelve.", "The sky is blue."])
-        runs.depths()["kl"].layer              # a layer's index, from 0
+        runs.depths()                          # each rule's layer, an index from 0
         runs[0].logit_lens.kl                  # [layers + 1, tokens], in nats
         runs.to_dataframe("contributions")     # long rows, for plots
 

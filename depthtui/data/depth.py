@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -75,13 +75,9 @@ class Curves:
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray]) -> Curves:
         """The curves of these names."""
-        return cls().with_arrays(arrays)
-
-    def with_arrays(self, arrays: Mapping[str, np.ndarray]) -> Curves:
-        """The same with further curves, or others of these names."""
         declared = {name: values for name, values in arrays.items() if name in _DECLARED}
         others = {name: values for name, values in arrays.items() if name not in _DECLARED}
-        return replace(self, **declared, others=self.others | others)
+        return cls(**declared, others=others)
 
     def get(self, name: str) -> np.ndarray | None:
         """The curve of a name; None where it was not computed."""

@@ -41,10 +41,7 @@ def names_in(known: Collection[str]) -> list[str]:
 def bridged(curves: Curves, settings: SummarySettings) -> Curves:
     """What a lens read, with values where it has no map; see `Rule.over_gaps`."""
     known = ((rule, curves.get(rule.curve)) for rule in ALL if rule.through_lens)
-    return curves.with_arrays(
-        {
-            rule.curve: rule.over_gaps(values, settings)
-            for rule, values in known
-            if values is not None
-        }
-    )
+    read = {
+        rule.curve: rule.over_gaps(values, settings) for rule, values in known if values is not None
+    }
+    return Curves.of(curves.by_name() | read)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.rules.rule import ReadingSettings, Rule, crossing_between
+from depthtui.depth.rules.rule import ReadingSettings, Rule, Threshold, crossing_between
 from depthtui.metrics.evidence import FIFTH, Variant
 
 
@@ -22,20 +22,19 @@ class LastTurn(Rule):
     negative has turned before layer 0, at -1.
     """
 
-    def criterion(self, threshold: float | None) -> str:
-        return "last turn from − to +"
+    def criterion(self, threshold: float | None, short: bool = False) -> str:
+        return "last - to +" if short else "last turn from − to +"
 
-    def short_criterion(self, threshold: float | None) -> str:
-        return "last - to +"
+    def threshold_words(self, settings: SummarySettings) -> str:
+        return ""
 
-    def level(self, curve: np.ndarray, settings: ReadingSettings) -> float:
-        return 0.0
+    def none(self, settings: ReadingSettings, reason: str) -> DepthEstimate:
+        return replace(super().none(settings, reason), threshold=None)
 
     def estimate(self, curve: np.ndarray, settings: ReadingSettings) -> DepthEstimate:
         layer = last_turns(curve)
         if np.isnan(layer):
-            reason = f"the {self.curve_title} never turns from negative to positive"
-            return self.none(settings, reason)
+            return self.none(settings, f"{self.noun} never turns from negative to positive")
         last = int(layer)
         crossing = crossing_between(curve, last + 1, 0.0)
         return DepthEstimate(self.name, last, (last + 1) / len(curve), None, crossing=crossing)
@@ -45,9 +44,9 @@ class LastTurn(Rule):
     ) -> Iterator[Variant]:
         """The turn at a fifth of the curve's mean size below zero, and above."""
         for share in (1 - FIFTH, 1 + FIFTH):
-            yield self._moved(curve, layer, (share - 1) * float(np.mean(np.abs(curve))))
+            yield self._turned_at(curve, layer, (share - 1) * float(np.mean(np.abs(curve))))
 
-    def _moved(self, curve: np.ndarray, layer: int, level: float) -> Variant:
+    def _turned_at(self, curve: np.ndarray, layer: int, level: float) -> Variant:
         """The turn at another level than zero, and the value that this hangs on."""
         moved = last_turns(curve - level)
         last = layer if np.isnan(moved) else max(layer, int(moved))
@@ -57,7 +56,7 @@ class LastTurn(Rule):
         reason = f"it hangs on a {self.curve_title} of {curve[place]:.2g} at layer {place}"
         return Variant(None if np.isnan(moved) else int(moved) + 1, reason, len(reason))
 
-    def _found(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
+    def _found(self, curves: np.ndarray, threshold: float) -> np.ndarray:
         return last_turns(curves)
 
     def _censored(self, curves: np.ndarray) -> np.ndarray:
@@ -75,11 +74,13 @@ RULE = LastTurn(
     name="cosine",
     title="cosine",
     short="cos",
+    noun="the mean cosine",
     kind="geometric",
     says="until layers strengthen what is there",
     curve="mean_cosine",
     mean_of=("attention_cosine", "mlp_cosine", "layer_cosine"),
     unit="a, m, c",
+    threshold=Threshold(value=0.0),
     figure="Cosine with the stream",
     axis="cosine",
     measure="layer_cosine",

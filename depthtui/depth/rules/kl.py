@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from depthtui.data.explanation import Explanation
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.rules.rule import FirstCrossing, Threshold
+from depthtui.depth.rules.rule import Rule, Threshold
 
-RULE = FirstCrossing(
+RULE = Rule(
     name="kl",
     title="KL",
     short="KL",
+    noun="KL",
     kind="readable",
     says="until the {lens} comes close to the output",
     curve="kl",
-    noun="KL",
     unit="nats",
     threshold=Threshold(
         value=SummarySettings.kl_threshold,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from depthtui.data.explanation import Explanation
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.rules.rule import FirstCrossing, Threshold
+from depthtui.depth.rules.rule import Rule, Threshold
 
-RULE = FirstCrossing(
+RULE = Rule(
     name="overlap",
     title="overlap",
     short="ovl",
+    noun="the overlap",
     kind="readable",
     says="until the {lens} reads the output's tokens",
     curve="overlap",
-    noun="the overlap",
     unit="of top 5",
     limits=(0.0, 1.0),
     threshold=Threshold(

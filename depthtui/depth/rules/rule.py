@@ -6,9 +6,8 @@ notebook. Every layer index is 0-based.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -51,27 +50,25 @@ class Threshold:
         """The comparison with a value, such as `< 0.5 of max`; `largest` is the unit of a share."""
         return f"{'<' if self.falls else '>'} {value:g}{largest if self.of_largest else ''}"
 
-    @property
-    def side(self) -> str:
-        """Where layers qualify, in a word."""
-        return "below" if self.falls else "above"
-
     def qualifies(self, values: np.ndarray, level: float) -> np.ndarray:
         """Which values lie beyond a level."""
         return values < level if self.falls else values > level
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule(ABC):
-    """What finds an effective depth on a curve over layers.
+class Rule:
+    """A rule that finds an effective depth on a curve over layers.
 
     A readable rule reads its curve through the lens: `[L+1]`, one value for the residual entering
-    each layer, then the output's. The curve of another has one value a layer, `[L]`.
+    each layer, then the output's. It finds the first layer in 0 … L-2 beyond its threshold: the
+    last layer's input is no candidate, nor is the output. The curve of another rule has one value
+    a layer, `[L]`; a subclass finds its layer.
 
     Attributes:
         name: the name in files, such as `kl`.
         title: the name on screens and in reports, such as `KL`.
         short: the head of a narrow column.
+        noun: the curve in a sentence, such as `the overlap`.
         kind: the kind of evidence that its count is.
         says: what the count is a count of; `{lens}` stands for the name of the lens.
         curve: name of the curve in `Curves`.
@@ -79,7 +76,7 @@ class Rule(ABC):
             measured itself.
         unit: unit of the curve, in a few cells.
         limits: ends of the curve's scale; None for a scale that the values give.
-        threshold: what the curve is compared with; None for a rule without a threshold.
+        threshold: what the curve is compared with.
         figure: title of a figure of the curve; `{lens}` as in `says`, capitalised.
         axis: title of that figure's upright axis.
         measure: name of the heatmap measure that describes the curve; empty for none.
@@ -92,13 +89,14 @@ class Rule(ABC):
     name: str
     title: str
     short: str
+    noun: str
     kind: EvidenceKind
     says: str
     curve: str
     mean_of: tuple[str, ...] = ()
     unit: str
     limits: tuple[float, float] | None = None
-    threshold: Threshold | None = None
+    threshold: Threshold
     figure: str
     axis: str
     measure: str = ""
@@ -120,24 +118,23 @@ class Rule(ABC):
 
     def titled(self, settings: SummarySettings) -> str:
         """The title, with the threshold where that is not the paper's."""
-        if self.threshold is None or self.threshold.of(settings) == self.threshold.value:
-            return self.title
-        return f"{self.title} at {self.threshold.of(settings):g}"
+        value = self.threshold.of(settings)
+        return self.title if value == self.threshold.value else f"{self.title} at {value:g}"
+
+    def criterion(self, threshold: float | None, short: bool = False) -> str:
+        """The rule in short, such as `first < 0.5 × max`, or shorter: `< 0.5 of max`."""
+        assert threshold is not None
+        largest = " of max" if short else " × max"
+        return f"{'' if short else 'first '}{self.threshold.comparison(threshold, largest)}"
 
     def threshold_words(self, settings: SummarySettings) -> str:
-        """The threshold in a sentence, such as `KL below 0.5 of its largest`; empty without one."""
-        if self.threshold is None:
-            return ""
-        of = " of its largest" if self.of_largest else ""
-        return f"{self.title} {self.threshold.side} {self.threshold.of(settings):g}{of}"
+        """The threshold in a sentence, such as `KL below 0.5 of its largest`; may be empty."""
+        of = " of its largest" if self.threshold.of_largest else ""
+        return f"{self.title} {self._side} {self.threshold.of(settings):g}{of}"
 
-    @abstractmethod
-    def criterion(self, threshold: float | None) -> str:
-        """The rule in short, such as `first < 0.5 × max`."""
-
-    @abstractmethod
-    def short_criterion(self, threshold: float | None) -> str:
-        """The same in some twelve cells, such as `< 0.5 of max`."""
+    def threshold_in_short(self, settings: SummarySettings) -> str:
+        """The same in short, such as `KL < 0.5 max`."""
+        return f"{self.title} {self.threshold.comparison(self.threshold.of(settings), ' max')}"
 
     # Curves -----------------------------------------------------------------
 
@@ -147,36 +144,31 @@ class Rule(ABC):
         return self.kind == "readable"
 
     @property
-    def of_largest(self) -> bool:
-        """Whether the curve counts as a share of its largest value."""
-        return self.threshold is not None and self.threshold.of_largest
-
-    @property
     def layer_unit(self) -> str:
         """Unit of `by_layer`, in a few cells."""
-        return "of max" if self.of_largest else self.unit
+        return "of max" if self.threshold.of_largest else self.unit
 
     @property
     def layer_axis(self) -> str:
         """Title of an axis of `by_layer`."""
-        return "share of its largest" if self.of_largest else self.axis
+        return "share of its largest" if self.threshold.of_largest else self.axis
 
     @property
     def layer_limits(self) -> tuple[float, float] | None:
         """Ends of a scale of `by_layer`; None for a scale that the values give."""
-        return (0.0, 1.0) if self.of_largest else self.limits
+        return (0.0, 1.0) if self.threshold.of_largest else self.limits
 
     def n_layers(self, curves: np.ndarray) -> int:
         """L, of `[..., L]` or `[..., L + 1]`."""
         return curves.shape[-1] - self.through_lens
 
     def by_layer(self, curves: Curves) -> np.ndarray | None:
-        """The curve at each layer, `[L]`, of a KL as a share of its largest; None without one."""
+        """The curve at each layer, `[L]`, in the unit of the threshold; None without a curve."""
         values = curves.get(self.curve)
         if values is None:
             return None
         layers = values[: self.n_layers(values)]
-        largest = float(np.fmax.reduce(layers)) if self.of_largest else 0.0
+        largest = float(np.fmax.reduce(layers)) if self.threshold.of_largest else 0.0
         return layers / largest if largest > 0 else layers
 
     def over_gaps(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
@@ -186,15 +178,11 @@ class Rule(ABC):
         """
         if not self.through_lens or settings.lens == LENSES[0]:
             return curves
-        return over_missing_maps(curves, self.threshold is not None and self.threshold.falls)
+        return over_missing_maps(curves, self.threshold.falls)
 
-    @abstractmethod
     def level(self, curve: np.ndarray, settings: ReadingSettings) -> float:
         """The value of the curve that the rule compares with; NaN where it is not known."""
-
-    def layer_level(self, settings: ReadingSettings) -> float:
-        """The same of `by_layer`."""
-        return 0.0 if self.threshold is None else self.threshold.of(settings)
+        return self.threshold.of(settings) * self._scale(self.over_gaps(curve, settings))
 
     # Layers -----------------------------------------------------------------
 
@@ -209,13 +197,14 @@ class Rule(ABC):
             `[...]` floats, NaN where no layer qualifies or a curve is not finite.
         """
         curves = self.over_gaps(curves, settings)
-        return np.where(np.isfinite(curves).all(axis=-1), self._found(curves, settings), np.nan)
+        found = self._found(curves, self.threshold.of(settings))
+        return np.where(np.isfinite(curves).all(axis=-1), found, np.nan)
 
     def ranked_layers(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
         """`layers`, where a curve without a layer lies beyond those that the rule can find.
 
-        Such a curve is censored. So it can be ranked, and dropping it would make depths look
-        shallower than they are.
+        Such a curve is censored: it would have its layer there or further. So it can be ranked,
+        and dropping it would make depths look shallower than they are.
 
         Returns:
             `[...]`, NaN where a curve is not finite.
@@ -224,67 +213,18 @@ class Rule(ABC):
         known = np.isfinite(self.over_gaps(curves, settings)).all(axis=-1)
         return np.where(known & np.isnan(layers), self._censored(curves), layers)
 
-    @abstractmethod
     def estimate(self, curve: np.ndarray, settings: ReadingSettings) -> DepthEstimate:
         """The effective depth on one finite curve."""
-
-    def none(self, settings: ReadingSettings, reason: str) -> DepthEstimate:
-        """No effective depth, and why."""
-        threshold = None if self.threshold is None else self.threshold.of(settings)
-        return DepthEstimate(self.name, None, None, threshold, reason=reason)
-
-    @abstractmethod
-    def variants(
-        self, curve: np.ndarray, layer: int, settings: SummarySettings
-    ) -> Iterator[Variant]:
-        """What the count becomes with another threshold, or another crossing of the curve."""
-
-    @abstractmethod
-    def _found(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
-        """The layers of finite curves, NaN where none qualifies."""
-
-    @abstractmethod
-    def _censored(self, curves: np.ndarray) -> np.ndarray:
-        """Where the curves lie that have no layer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FirstCrossing(Rule):
-    """A rule that finds the first layer in 0 … L-2 beyond a threshold.
-
-    The last layer's input is no candidate, nor is the output. A curve that never crosses would do
-    so at L - 1, the last layer, or later.
-
-    Attributes:
-        noun: the curve in a sentence, such as `the overlap`.
-    """
-
-    noun: str
-    threshold: Threshold
-
-    def criterion(self, threshold: float | None) -> str:
-        assert threshold is not None
-        return f"first {self.threshold.comparison(threshold, ' × max')}"
-
-    def short_criterion(self, threshold: float | None) -> str:
-        assert threshold is not None
-        return self.threshold.comparison(threshold, " of max")
-
-    def level(self, curve: np.ndarray, settings: ReadingSettings) -> float:
-        return self.threshold.of(settings) * self._scale(self.over_gaps(curve, settings))
-
-    def estimate(self, curve: np.ndarray, settings: ReadingSettings) -> DepthEstimate:
         threshold, layers = self.threshold.of(settings), curve[:-1]
-        layer = self._crossing(curve, threshold)
-        area = self._area(layers)
-        if np.isnan(layer):
-            never = "never falls below" if self.threshold.falls else "never exceeds"
-            of = " of its maximum" if self.of_largest else ""
+        found, area, falls = self._found(curve, threshold), self._area(curve), self.threshold.falls
+        if np.isnan(found):
+            never = "never falls below" if falls else "never exceeds"
+            of = " of its maximum" if self.threshold.of_largest else ""
             reason = f"{self.noun} {never} {threshold:g}{of}"
-            return DepthEstimate(self.name, None, None, threshold, reason=reason, area=area)
-        first, level = int(layer), threshold * self._scale(curve)
+            return replace(self.none(settings, reason), area=area)
+        first, level = int(found), threshold * self._scale(curve)
         lasts = self.threshold.qualifies(layers[first:], level).all()
-        again = "rises above the threshold again" if self.threshold.falls else "falls back again"
+        again = "rises above the threshold again" if falls else "falls back again"
         return DepthEstimate(
             self.name,
             first,
@@ -295,17 +235,21 @@ class FirstCrossing(Rule):
             area=area,
         )
 
+    def none(self, settings: ReadingSettings, reason: str) -> DepthEstimate:
+        """No effective depth, and why."""
+        return DepthEstimate(self.name, None, None, self.threshold.of(settings), reason=reason)
+
     def variants(
         self, curve: np.ndarray, layer: int, settings: SummarySettings
     ) -> Iterator[Variant]:
-        """A fifth lower, a fifth higher, and where the curve comes to stay beyond its threshold."""
+        """The count at a fifth lower and higher, and where the curve comes to stay beyond."""
         threshold = self.threshold.of(settings)
         for share in (1 - FIFTH, 1 + FIFTH):
             yield self._moved(curve, layer, threshold, share)
         layers, level = curve[:-1], threshold * self._scale(curve)
         last = int(np.flatnonzero(~self.threshold.qualifies(layers, level)).max(initial=-1))
         if last > layer:
-            words = f"{self.noun} stays {self.threshold.side} its threshold"
+            words = f"{self.noun} stays {self._side} its threshold"
             if last + 1 < len(layers):
                 from_layer = f"{words} only from layer {last + 1}"
                 yield Variant(last + 2, f"{from_layer} on", len(from_layer))
@@ -314,11 +258,11 @@ class FirstCrossing(Rule):
 
     def _moved(self, curve: np.ndarray, layer: int, threshold: float, share: float) -> Variant:
         """The crossing of another threshold."""
-        scale, moved = self._scale(curve), self._crossing(curve, share * threshold)
+        scale, moved = self._scale(curve), self._found(curve, share * threshold)
         beside = f"beside a threshold of {threshold * scale:.3g}"
         at_layer = f"{self.title} is {curve[layer]:.3g} at layer {layer}"
         here = f"{at_layer} {beside}"
-        side = f"{self.threshold.side} {share * threshold * scale:.3g}"
+        side = f"{self._side} {share * threshold * scale:.3g}"
         if np.isnan(moved):
             return Variant(len(curve) - 1, f"{here}, and never {side}", len(at_layer))
         other = int(moved)
@@ -328,25 +272,28 @@ class FirstCrossing(Rule):
         later = f"{here}, and {side} only from layer {other} on"
         return Variant(other + 1, later, len(at_layer))
 
-    def _found(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
-        return self._crossing(curves, self.threshold.of(settings))
-
-    def _censored(self, curves: np.ndarray) -> np.ndarray:
-        return np.full(curves.shape[:-1], self.n_layers(curves) - 1)
-
-    def _crossing(self, curves: np.ndarray, threshold: float) -> np.ndarray:
+    def _found(self, curves: np.ndarray, threshold: float) -> np.ndarray:
+        """The layers of finite curves, NaN where none qualifies."""
         how = self.threshold
         return crossing_layers(curves, threshold, falls=how.falls, of_largest=how.of_largest)
 
+    def _censored(self, curves: np.ndarray) -> np.ndarray:
+        """Where the curves lie that have no layer: at L - 1, the last layer."""
+        return np.full(curves.shape[:-1], self.n_layers(curves) - 1)
+
+    @property
+    def _side(self) -> str:
+        return "below" if self.threshold.falls else "above"
+
     def _scale(self, curve: np.ndarray) -> float:
         """What the threshold is a share of."""
-        return float(curve[:-1].max()) if self.of_largest else 1.0
+        return float(curve[:-1].max()) if self.threshold.of_largest else 1.0
 
-    def _area(self, layers: np.ndarray) -> float | None:
+    def _area(self, curve: np.ndarray) -> float | None:
         """Mean over layers of the curve as a share of its largest; None without such a share."""
-        if not self.of_largest or layers.max() <= 0:
-            return None
-        return float(layers.mean() / layers.max())
+        largest = self._scale(curve)
+        share = self.threshold.of_largest and largest > 0
+        return float(curve[:-1].mean() / largest) if share else None
 
 
 def crossing_between(values: np.ndarray, layer: int, level: float) -> float:

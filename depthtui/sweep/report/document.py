@@ -178,7 +178,7 @@ def _figures(summary: SweepSummary) -> Iterator[Figure]:
         panel = Panel(
             _lines(summary, rule),
             _POINTS,
-            rule.layer_level(settings),
+            rule.threshold.of(settings),
             title=f"{title}, over relative depth",
             up=rule.layer_axis,
             across="(layer + 1) / L, %",

@@ -183,5 +183,5 @@ def _chosen(settings: RunSettings) -> str:
 def _pooling(settings: SummarySettings) -> str:
     first = "token 0 counted" if settings.include_first_token else "token 0 left out"
     lens = "" if settings.lens == LOGIT else f", read through the {lens_title(settings.lens)}"
-    thresholds = ", ".join(rule.threshold_words(settings) for rule in rules.ALL if rule.threshold)
+    thresholds = ", ".join(filter(None, (rule.threshold_words(settings) for rule in rules.ALL)))
     return f"Means over all tokens of a cell's prompts, {first}; {thresholds}{lens}."

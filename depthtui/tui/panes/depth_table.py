@@ -28,7 +28,7 @@ _EXPLAINED = (("tells", "formula", "reading"), ("tells", "reading"), ("tells",))
 
 def threshold_words(estimate: DepthEstimate) -> str:
     """The rule in a few words, such as `< 0.5 of max`."""
-    return rules.named(estimate.rule).short_criterion(estimate.threshold)
+    return rules.named(estimate.rule).criterion(estimate.threshold, short=True)
 
 
 class DepthTable(ThresholdPage):
@@ -59,9 +59,8 @@ class DepthTable(ThresholdPage):
         first = "" if self.summary.settings.include_first_token else ", token 0 left out"
         title = through_words("Effective depth", self.lens_name)
         # On a screen without pages no key turns them.
-        keys = "".join(
-            f"{how.keys} {rule.title} · " for rule, how in turned_by_keys() if self.place
-        )
+        turned = turned_by_keys() if self.place else []
+        keys = "".join(f"{rule.threshold.keys} {rule.title} · " for rule in turned)
         self.set_titles(title, f"{keys}mean over {token_words}{first}")
         self._published = None if self.result is None else published_row(self.result.model)
         blocks = [self._rule_lines(estimate, self.summary) for estimate in self.summary.depths]

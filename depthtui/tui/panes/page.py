@@ -9,7 +9,7 @@ from textual.reactive import reactive
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_of
 from depthtui.depth import rules
-from depthtui.depth.rules.rule import Rule, Threshold
+from depthtui.depth.rules.rule import Rule
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.layer_bars import counts_first_token, first_token_note
 from depthtui.tui.panes.lines_pane import LinesPane
@@ -85,9 +85,8 @@ class ThresholdPage(Page):
     turned: reactive[bool] = reactive(False, repaint=False)
 
     def turn_dial(self, steps: int) -> None:
-        for _, threshold in turned_by_keys():
-            if threshold.keys == DIAL_KEYS:
-                self.post_message(ThresholdTurned(threshold.option, steps))
+        (rule,) = (rule for rule in turned_by_keys() if rule.threshold.keys == DIAL_KEYS)
+        self.post_message(ThresholdTurned(rule.threshold.option, steps))
 
     def watch_turned(self) -> None:
         self.redraw()
@@ -99,8 +98,8 @@ class ThresholdPage(Page):
         settings = self.summary.settings
         words = [
             *(
-                f"{how.keys} {rule.title} {how.comparison(how.of(settings), ' max')}"
-                for rule, how in turned_by_keys()
+                f"{rule.threshold.keys} {rule.threshold_in_short(settings)}"
+                for rule in turned_by_keys()
             ),
             *(["bksp resets"] if self.turned else []),
         ]
@@ -110,10 +109,9 @@ class ThresholdPage(Page):
         self.set_titles(title, " · ".join(words))
 
 
-def turned_by_keys() -> list[tuple[Rule, Threshold]]:
+def turned_by_keys() -> list[Rule]:
     """The rules whose thresholds keys turn, in the order of a verdict."""
-    thresholds = ((rule, rule.threshold) for rule in rules.by_kind())
-    return [(rule, threshold) for rule, threshold in thresholds if threshold and threshold.keys]
+    return [rule for rule in rules.by_kind() if rule.threshold.keys]
 
 
 def as_many_as_fit(pieces: list[Piece], width: int) -> list[Piece]:

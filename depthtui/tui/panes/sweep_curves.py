@@ -162,7 +162,7 @@ class SweepCurves(Pane):
             if line.rank:
                 layers.append((plot.curve(_depths(values), values), self._style(line)))
                 marks |= self._marks(rule, plot, line, values)
-        return _Panel(rule, plot, layers, plot.dashes(rule.layer_level(self._settings)), marks)
+        return _Panel(rule, plot, layers, plot.dashes(rule.threshold.of(self._settings)), marks)
 
     def _marks(
         self, rule: Rule, plot: Plot, line: _Line, values: np.ndarray

@@ -80,8 +80,7 @@ class Reading:
 
 def _options() -> list[str]:
     """The options that set the thresholds of rules."""
-    thresholds = (rule.threshold for rule in rules.ALL)
-    return [threshold.option for threshold in thresholds if threshold and threshold.option]
+    return [rule.threshold.option for rule in rules.ALL if rule.threshold.option]
 
 
 def _turned(threshold: float, steps: int) -> float:
