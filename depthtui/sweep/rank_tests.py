@@ -4,7 +4,7 @@ All are two-sided. Layers are whole numbers and tie often, so p comes from
 permutations wherever there are few prompts (all of them where they can be
 listed), and from the normal approximation else. NaN, a prompt whose layer is
 unknown, is left out; with fewer than `FEWEST_PROMPTS` left, there is no p. A
-prompt that never crosses is not unknown: `rules.ranked_layers` ranks it.
+prompt that never crosses is not unknown: `Rule.ranked_layers` ranks it.
 """
 
 from __future__ import annotations
