@@ -1,10 +1,14 @@
-"""Made-up prompts whose curves cross at depths that tests choose."""
+"""Made-up prompts with a curve of every rule, which cross at depths that tests choose."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from depthtui.data.depth import Curves, PromptCurves
+from depthtui.data.depth import PromptCurves
+from depthtui.data.run_settings import SummarySettings
+from depthtui.depth import rules
+from depthtui.depth.intervals import RESAMPLES, depth_interval, draw
+from depthtui.depth.weights import Weighting, task_numbers
 
 
 def simulated_prompts(
@@ -43,7 +47,23 @@ def simulated_prompts(
     kl = np.hstack([4 * heights / (1 + np.exp(where)) * np.exp(noise[0]), end])
     overlap = np.hstack([1 / (1 + np.exp(0.85 - where - noise[1])), end + 1])
     cosine = 0.1 * heights * (np.tanh(where / 2) + noise[2])
+    curves = {"mean_cosine": cosine, "kl": kl, "overlap": overlap}
+    for rule in rules.ALL:
+        curves.setdefault(rule.curve, kl if rule.threshold.falls else overlap)
     return [
-        PromptCurves(int(lengths[i]), Curves(mean_cosine=cosine[i], kl=kl[i], overlap=overlap[i]))
+        PromptCurves(int(lengths[i]), {name: rows[i] for name, rows in curves.items()})
         for i in range(n)
     ]
+
+
+def intervals(
+    parts: list[PromptCurves],
+    settings: SummarySettings,
+    weighting: Weighting = "tokens",
+    resamples: int = RESAMPLES,
+) -> dict[str, tuple[float, float] | None]:
+    """The interval of every rule's layer."""
+    counts = draw(task_numbers(parts), resamples, settings.seed)
+    return {
+        rule.name: depth_interval(parts, rule, settings, counts, weighting) for rule in rules.ALL
+    }

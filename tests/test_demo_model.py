@@ -12,7 +12,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.depth import rules
-from depthtui.depth.effective_depth import summarise
+from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
 from depthtui.lenses.affine import fit_affine
 from depthtui.lenses.calibration import Calibration
@@ -21,7 +21,6 @@ from depthtui.metrics import context_depth
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.order import Order
-from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.prompts.tasks import make_prompts
@@ -41,7 +40,7 @@ def engine(demo_folder):
 def test_the_oracle_agrees(engine, capsys):
     prompts = oracle.prompts().values()
     results = [engine.run(Prompt(prompt["text"]), RunSettings()) for prompt in prompts]
-    summary = summarise(results, SummarySettings())
+    summary = reading_of(results, SummarySettings())
     contributions, lens = oracle.values("contributions"), oracle.values("logit_lens")
     names = {
         "attention_norm_ratio": "rc_att",
@@ -54,11 +53,11 @@ def test_the_oracle_agrees(engine, capsys):
     figures = {}
     for ours, theirs in names.items():
         expected = np.array(contributions[theirs])
-        figures[ours] = np.abs(getattr(summary.curves, ours) / expected - 1).max()
+        figures[ours] = np.abs(summary.curves[ours] / expected - 1).max()
     kl = np.array(lens["kl"])
-    figures["kl"] = np.abs(summary.curves.kl[:-1] / kl - 1).max()
+    figures["kl"] = np.abs(summary.curves["kl"][:-1] / kl - 1).max()
     overlap = np.array(lens["overlap"])
-    figures["overlap"] = np.abs(summary.curves.overlap[:-1] - overlap).max()
+    figures["overlap"] = np.abs(summary.curves["overlap"][:-1] - overlap).max()
     with capsys.disabled():
         print("\nlargest difference from the oracle (relative; absolute for overlap)")
         print("\n".join(f"  {name:22} {value:.1e}" for name, value in figures.items()))
@@ -178,8 +177,8 @@ def test_the_oracle_agrees_on_the_context(engine, capsys):
     prompts = oracle.prompts().values()
     settings = RunSettings(metrics=("context_depth",))
     asked = [Prompt(prompt["text"], answer=prompt["a"]) for prompt in prompts]
-    pooled = Pooled([engine.run(prompt, settings) for prompt in asked], SummarySettings())
-    found = context_depth.METRIC.summary(pooled.get(context_depth.METRIC), pooled)["context_depth"]
+    pooled = reading_of([engine.run(prompt, settings) for prompt in asked], SummarySettings())
+    found = context_depth.METRIC.summary(pooled.get(context_depth.METRIC), pooled)
     expected = oracle.values("context")
     apart = np.abs(found["loss"] - np.array(expected["loss"]))
     with capsys.disabled():

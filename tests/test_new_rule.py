@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from depthtui.data.depth import Curves, PromptCurves
+from depthtui.data.depth import PromptCurves
 from depthtui.data.explanation import Explanation
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import estimate_depths, pool
 from depthtui.depth.evidence import rule_evidence
 from depthtui.depth.intervals import FEWEST_PROMPTS
+from depthtui.depth.reading import reading_of
 from depthtui.depth.rules.rule import Rule, Threshold
-from depthtui.depth.verdict import verdict
 from depthtui.report.explanations import of_rules
 from depthtui.report.export import run_report
 from depthtui.sweep.questions import questions
@@ -28,7 +29,7 @@ from depthtui.tui.panes.sweep_curves import SweepCurves
 from depthtui.tui.panes.sweep_table import ColumnKey, columns_of
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.session_screen import RunTable
-from depthtui.tui.state.session import Session
+from depthtui.tui.state.session import Run, Session
 from depthtui.tui.state.sweep_rows import Surveyor
 from tests.builders.engines import ScriptedEngine
 from tests.builders.results import random_result
@@ -67,30 +68,23 @@ def certain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rule whose curve has no field of `Curves`."""
+    """A rule whose curve is of another metric."""
     threshold = Threshold(value=0.5)
     rule = new_rule(curve="settled", threshold=threshold, noun="the share")
     monkeypatch.setattr(rules, "ALL", (*rules.ALL, rule))
 
 
 def settling_prompts(n: int = 8) -> list[PromptCurves]:
-    """Prompts of 30 layers with a curve that grows to 1, and those of the other rules."""
-    made = simulated_prompts(np.random.default_rng(0), n, depth=14)
-    return [
-        replace(
-            part,
-            curves=Curves.of(part.curves.by_name() | {"settled": np.asarray(part.curves.overlap)}),
-        )
-        for part in made
-    ]
+    """Prompts of 30 layers with a curve of every rule."""
+    return simulated_prompts(np.random.default_rng(0), n, depth=14)
 
 
-def test_a_curve_without_a_field_is_pooled_and_named() -> None:
-    a, b = (Curves.of({"settled": np.array([share, 1.0])}) for share in (0.0, 0.6))
+def test_a_curve_of_any_name_is_pooled() -> None:
+    a, b = ({"settled": np.array([share, 1.0])} for share in (0.0, 0.6))
     pooled = pool([PromptCurves(1, a), PromptCurves(2, b)])
-    np.testing.assert_allclose(pooled.by_name()["settled"], [0.4, 1.0])
+    np.testing.assert_allclose(pooled["settled"], [0.4, 1.0])
     assert pooled.get("kl") is None
-    assert "settled" not in pool([PromptCurves(1, a), PromptCurves(2, Curves())]).by_name()
+    assert "settled" not in pool([PromptCurves(1, a), PromptCurves(2, {})])
 
 
 @pytest.mark.usefixtures("settled")
@@ -98,7 +92,7 @@ def test_it_has_depths_with_intervals() -> None:
     parts = settling_prompts()
     assert len(parts) >= FEWEST_PROMPTS
     *_, found = estimate_depths(parts, SETTINGS)
-    curve = pool(parts).by_name()["settled"]
+    curve = pool(parts)["settled"]
     layer = int(np.argmax(curve > 0.5))
     assert (found.rule, found.layer, found.threshold) == ("certain", layer, 0.5)
     assert found.interval is not None
@@ -109,8 +103,10 @@ def test_it_has_depths_with_intervals() -> None:
 @pytest.mark.usefixtures("settled")
 def test_it_is_evidence_of_its_kind() -> None:
     parts = settling_prompts()
-    found = rule_evidence(estimate_depths(parts, SETTINGS), parts, SETTINGS, parts)
-    assert [evidence.measure for evidence in found] == ["kl", "overlap", "certain", "cosine"]
+    curves = pool(parts)
+    found = list(rule_evidence(estimate_depths(parts, SETTINGS), curves, SETTINGS, curves))
+    names = [evidence.measure for evidence in found]
+    assert names.index("overlap") < names.index("certain") < names.index("cosine")
     (new,) = (evidence for evidence in found if evidence.measure == "certain")
     assert (new.kind, new.says) == ("readable", "until the lens is certain")
     assert new.count is not None
@@ -121,7 +117,7 @@ def test_it_is_evidence_of_its_kind() -> None:
 @pytest.mark.usefixtures("certain")
 def test_reports_of_runs_have_it() -> None:
     result = random_result(LAYERS, 6)
-    found = verdict([result], SETTINGS)
+    found = reading_of([result], SETTINGS).verdict
     assert found is not None
     assert "certain" in [evidence.measure for evidence in found.evidence]
     report = run_report([result], SETTINGS)
@@ -156,7 +152,7 @@ async def test_panes_draw_it(tmp_path: Path) -> None:
     for pane in (DepthCurves(), DepthTable(), VerdictPane()):
         async with framed(pane, (100, 50)):
             if isinstance(pane, VerdictPane):
-                pane.show_verdict(verdict([result], SETTINGS))
+                pane.show_verdict(reading_of([result], SETTINGS).verdict)
             pane.show(result, summary)
             shown = "\n".join(lines(pane))
             assert "certainty" in shown
@@ -165,10 +161,27 @@ async def test_panes_draw_it(tmp_path: Path) -> None:
                 assert "< 0.9 of max" in shown
             # No key turns a threshold that no option sets.
             assert "certainty" not in str(pane.border_subtitle)
-    heads = str(RunTable([], Session(), SETTINGS, 120).head)
-    assert heads.split()[2:6] == ["cos", "KL", "ovl", "sure"]
+    run = Run(1, 1, result.model, result.prompt, result.settings, datetime.now(), result)
+    heads = str(RunTable([run], Session(), SETTINGS, 120).head)
+    assert "sure" in heads.split()
     rows = Surveyor().rows(sweep(make_plan(("alpha",)), tmp_path), "cells")
     curves = SweepCurves()
     async with framed(curves, (100, 50)):
         curves.show_rows(rows, [], rows[0], SETTINGS)
         assert "certainty" in "\n".join(lines(curves))
+
+
+@pytest.mark.usefixtures("certain")
+async def test_the_heads_of_narrow_panels_are_whole(tmp_path: Path) -> None:
+    rows = Surveyor().rows(sweep(make_plan(("alpha",)), tmp_path), "cells")
+    n_heads = 0
+    for width in range(70, 100, 3):
+        async with framed(curves := SweepCurves(), (width, 18)):
+            curves.show_rows(rows, [], rows[0], SETTINGS)
+            heads = [line for line in lines(curves) if "overlap" in line and "cosine" in line]
+            for head in heads:
+                low, high = head.split("cosine")[1].split("certainty")[0].split("…")
+                assert low.startswith(" ")
+                assert float(low.split()[-1]) < float(high)
+            n_heads += len(heads)
+    assert n_heads

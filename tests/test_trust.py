@@ -12,7 +12,7 @@ import pytest
 from depthtui import analyze, cli
 from depthtui.data import codec
 from depthtui.data.plain import from_plain
-from depthtui.data.run_settings import ModelSpec, spec_from, spec_keys
+from depthtui.data.run_settings import ModelSpec, spec_keys
 from depthtui.data.trust import TrustedModels, tell_of_claim
 from depthtui.errors import DepthError, NeedsCode
 from depthtui.sweep.on_ray import NodeEngine
@@ -148,7 +148,7 @@ class TestFiles:
 
     def test_what_is_decoded_has_no_right(self) -> None:
         values = spec_keys(ModelSpec("own")) | {"trust_remote_code": True}
-        assert spec_from(values) == ModelSpec("own")
+        assert from_plain(ModelSpec, values) == ModelSpec("own")
         found = codec.former_plain(coded(name="own", trust_remote_code=True))
         assert "trust" not in json.dumps(found)
         assert from_plain(ModelSpec, found) == ModelSpec("own")

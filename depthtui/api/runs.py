@@ -14,8 +14,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
-from depthtui.depth.effective_depth import summarise
-from depthtui.depth.verdict import verdict
+from depthtui.depth.reading import Reading, reading_of
 from depthtui.errors import DepthError, shown
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.palettes import OWN_PALETTE, PALETTES
@@ -133,8 +132,7 @@ class Runs(Sequence[Run]):
             layer, None below five prompts; `crossing` and `area`, which do not jump from layer
             to layer; `prompt_weighted`, the same of the mean in which each prompt counts once.
         """
-        summary = summarise(group_runs(self._runs)[0].results, self.settings)
-        return {} if summary is None else {depth.rule: depth for depth in summary.depths}
+        return {depth.rule: depth for depth in self._reading().depths}
 
     def verdict(self) -> Verdict | None:
         """How many of its layers the model uses, and how that is known.
@@ -145,7 +143,10 @@ class Runs(Sequence[Run]):
             token 0 and prompts, whether it is `firm`, and the `reason` where it is not. None
             where nothing was measured that tells.
         """
-        return verdict(group_runs(self._runs)[0].results, self.settings)
+        return self._reading().verdict
+
+    def _reading(self) -> Reading:
+        return reading_of(group_runs(self._runs)[0].results, self.settings)
 
     def to_dataframe(self, metric: str, array: str = "") -> DataFrame:
         """A metric as long rows, of every run; needs pandas.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Self, get_type_hints
 
 import numpy as np
@@ -62,14 +62,22 @@ class MetricResult:
     noise: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
+    def kinds(cls) -> Iterator[type[MetricResult]]:
+        """All subclasses that are dataclasses."""
+        for kind in cls.__subclasses__():
+            if is_dataclass(kind):
+                yield kind
+            yield from kind.kinds()
+
+    @classmethod
     @functools.cache
     def shapes(cls) -> Mapping[str, Shape]:
         """The declared shape of each array."""
-        declared = get_type_hints(cls, include_extras=True)
+        hints = get_type_hints(cls, include_extras=True)
         return {
-            name: mark
-            for name, hint in declared.items()
-            for mark in getattr(hint, "__metadata__", ())
+            field.name: mark
+            for field in fields(cls)  # type: ignore[arg-type]
+            for mark in getattr(hints[field.name], "__metadata__", ())
             if isinstance(mark, Shape)
         }
 
@@ -99,11 +107,11 @@ class MetricResult:
         """A copy to fill in further: whoever was told of this one keeps it as it was."""
         return copy.deepcopy(self)
 
-    def put(self, first: int, rows: Self, first_token: int = 0) -> None:
-        """Fill in the rows from `first` on, at the tokens from `first_token` on."""
+    def put(self, first: int, rows: Self, from_token: int = 0) -> None:
+        """Fill in the rows from `first` on, at the tokens from `from_token` on."""
         for name, values in arrays_of(rows):
             count, tokens = values.shape[:2]
-            place = slice(first, first + count), slice(first_token, first_token + tokens)
+            place = slice(first, first + count), slice(from_token, from_token + tokens)
             getattr(self, name)[place] = values
 
 

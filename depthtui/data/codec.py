@@ -17,7 +17,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from depthtui.data import (
-    depth,
     generation,
     kept_session,
     lens,
@@ -28,22 +27,14 @@ from depthtui.data import (
     run_settings,
 )
 from depthtui.data.arrays import MetricResult
-from depthtui.data.plain import to_plain
-from depthtui.data.run_settings import ModelSpec, spec_from
+from depthtui.data.plain import from_plain, to_plain
+from depthtui.data.run_settings import ModelSpec
+
+_MODULES = (model, run, run_settings, remarks, lens, generation, kept_session, protocol)
 
 _TYPES: dict[str, type] = {
     name: kind
-    for module in (
-        model,
-        run,
-        run_settings,
-        remarks,
-        depth,
-        lens,
-        generation,
-        kept_session,
-        protocol,
-    )
+    for module in _MODULES
     for name, kind in vars(module).items()
     if dataclasses.is_dataclass(kind) and isinstance(kind, type)
     if kind.__module__ == module.__name__
@@ -110,7 +101,7 @@ def former_plain(tree: Any) -> Any:
 
 def _type_of(name: str) -> type | None:
     """The dataclass of a name; results of metrics are known once `depthtui.metrics` is imported."""
-    found = (kind for kind in MetricResult.__subclasses__() if kind.__name__ == name)
+    found = (kind for kind in MetricResult.kinds() if kind.__name__ == name)
     return _TYPES.get(name) or next(found, None)
 
 
@@ -155,7 +146,7 @@ def _from_json(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
         if kind is None:
             raise CodecError(f"unknown type {tree['$type']}")
         fields = {name: _from_json(branch, arrays) for name, branch in tree["fields"].items()}
-        return spec_from(fields) if kind is ModelSpec else kind(**fields)
+        return from_plain(kind, fields) if kind is ModelSpec else kind(**fields)
     if "$array" in tree:
         return arrays[tree["$array"]]
     if "$tuple" in tree:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-
-from depthtui.data.run_settings import SummarySettings
 
 
 @dataclass(frozen=True)
@@ -50,47 +49,12 @@ class DepthEstimate:
         return None if self.layer is None else self.layer + 1
 
 
-@dataclass(frozen=True)
-class Curves:
-    """Means over tokens, one value a layer; None where a metric was not computed.
+Curves: TypeAlias = Mapping[str, np.ndarray]
+"""Means over tokens by name, one value a layer: `[L]`, or `[L+1]` of what a lens reads.
 
-    `attention_*`, `mlp_*` and `layer_*` are `[L]`; `kl`, `overlap` and
-    `entropy` are `[L+1]`. `mean_cosine` is the mean of the three cosines, or
-    the layer's alone where the split is unavailable. `others` are further
-    curves by name, `[L]` or `[L+1]`.
-    """
-
-    attention_norm_ratio: np.ndarray | None = None
-    attention_cosine: np.ndarray | None = None
-    mlp_norm_ratio: np.ndarray | None = None
-    mlp_cosine: np.ndarray | None = None
-    layer_norm_ratio: np.ndarray | None = None
-    layer_cosine: np.ndarray | None = None
-    mean_cosine: np.ndarray | None = None
-    kl: np.ndarray | None = None
-    overlap: np.ndarray | None = None
-    entropy: np.ndarray | None = None
-    others: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray]) -> Curves:
-        """The curves of these names."""
-        declared = {name: values for name, values in arrays.items() if name in _DECLARED}
-        others = {name: values for name, values in arrays.items() if name not in _DECLARED}
-        return cls(**declared, others=others)
-
-    def get(self, name: str) -> np.ndarray | None:
-        """The curve of a name; None where it was not computed."""
-        return self.by_name().get(name)
-
-    def by_name(self) -> dict[str, np.ndarray]:
-        """The curves that were computed."""
-        declared = {name: getattr(self, name) for name in _DECLARED}
-        return {name: curve for name, curve in declared.items() if curve is not None} | self.others
-
-
-_DECLARED = tuple(field.name for field in fields(Curves) if field.name != "others")
-"""Names of the curves that have a field."""
+A curve that was not computed is absent. `mean_cosine` is the mean of the three cosines, or the
+layer's alone where the split is unavailable.
+"""
 
 
 @dataclass(frozen=True)
@@ -107,20 +71,3 @@ class PromptCurves:
     n_tokens: int
     curves: Curves
     task: str | None = None
-
-
-@dataclass(frozen=True)
-class DepthSummary:
-    """Curves pooled over the tokens of `n_prompts` runs, and the depths they give.
-
-    `effective_prompts` is how many prompts of the same length that is worth (see
-    `depth.weights`).
-    """
-
-    settings: SummarySettings
-    n_layers: int
-    n_tokens: int
-    curves: Curves
-    depths: tuple[DepthEstimate, ...]
-    n_prompts: int = 1
-    effective_prompts: float = 1.0

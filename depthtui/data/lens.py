@@ -58,9 +58,9 @@ class LogitLens(LensValues[np.ndarray], MetricResult):
         """Whether every depth has been read for which there is a map."""
         return bool((self.top_ids[-1, :, 0] >= 0).all())
 
-    def put(self, first: int, rows: Self, first_token: int = 0) -> None:
-        """Fill in the depths from `first` on, at the tokens from `first_token` on."""
-        super().put(first, rows, first_token)
+    def put(self, first: int, rows: Self, from_token: int = 0) -> None:
+        """Fill in the depths from `first` on, at the tokens from `from_token` on."""
+        super().put(first, rows, from_token)
         self.vocabulary.update(rows.vocabulary)
 
     def forget(self, depths: Iterable[int]) -> None:

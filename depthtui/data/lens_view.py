@@ -1,18 +1,13 @@
-"""A run that is read through a chosen lens, and what to call the lens.
-
-KL, overlap, entropy, margin, prediction depth, settling depth, early exit and the rules are
-functions of a lens. They are asked of a view of the run, in which what another lens read stands
-where the logit lens's values stand; `metrics.lens_view` makes it.
-"""
+"""The values that a chosen lens read of a run, and the names of lenses."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from depthtui.data.lens import LENS_CLASSES, FittedLens, LensFit, LogitLens
+from depthtui.data.model import ModelInfo
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import LENSES
 
@@ -25,42 +20,20 @@ WORSE = "worse than the logit lens here"
 """What is said of a depth at which a fitted lens reads held-out texts worse."""
 
 
-@dataclass(kw_only=True)
-class LensView(RunResult):
-    """A run in which a fitted lens takes the logit lens's place, and its divergence settling's.
-
-    Where that lens has not read the run there is neither, and `unavailable` says why.
-
-    Attributes:
-        plain: the run itself.
-        lens: `affine` or `jacobian`.
-    """
-
-    plain: RunResult
-    lens: str
-
-    @property
-    def loss(self) -> float:
-        """That of the run: every lens has the same output."""
-        return self.plain.loss
-
-
-def fitted_lens(result: RunResult | None) -> FittedLens | None:
-    """The fitted lens that a run is read through; None for the logit lens, or where it lacks."""
-    if not isinstance(result, LensView):
-        return None
-    found = result.plain.get(LENS_CLASSES[result.lens])
-    return found if isinstance(found, FittedLens) else None
-
-
 def lens_of(run: RunResult, lens: str) -> LogitLens | None:
     """The values that a lens of `LENSES` read of a run; None where it has not read the run."""
     return run.get(LENS_CLASSES[lens])
 
 
-def why_not(run: RunResult, lens: str) -> str:
-    """The reason why a lens has not read a run."""
-    reason = run.unavailable.get(LENS_METRICS[lens]) or run.model.lens_missing
+def why_not(unavailable: Mapping[str, str], model: ModelInfo, lens: str) -> str:
+    """The reason why a lens has not read a run of a model.
+
+    Args:
+        unavailable: as in `RunResult`.
+        model: the model.
+        lens: the lens, by its name in `LENSES`.
+    """
+    reason = unavailable.get(LENS_METRICS[lens]) or model.lens_missing
     return reason or f"the {lens_title(lens)} has not read this run"
 
 
@@ -70,9 +43,14 @@ def lens_after(lens: str, there: Collection[str]) -> str:
     return lenses[(lenses.index(lens) + 1) % len(lenses)] if lens in lenses else LOGIT
 
 
+def lens_name(lens: str) -> str:
+    """The name of a lens in a sentence, such as `affine` or `Jacobian`."""
+    return lens.capitalize() if lens == "jacobian" else lens
+
+
 def lens_title(lens: str) -> str:
     """What people call a lens, such as `affine lens`."""
-    return f"{lens.capitalize() if lens == 'jacobian' else lens} lens"
+    return f"{lens_name(lens)} lens"
 
 
 def lens_heading(lens: str) -> str:

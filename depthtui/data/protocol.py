@@ -187,7 +187,7 @@ class RunStarted:
 class Rows:
     """Rows `first`, `first + 1`, … of a metric of the forward pass; `metric` is its name.
 
-    They begin at the token `first_token`, and may end before the last. `layers_done` layers have
+    They begin at the token `from_token`, and may end before the last. `layers_done` layers have
     run. In a halted run the lens's KL and overlap are still NaN.
     """
 
@@ -197,7 +197,7 @@ class Rows:
     rows: MetricResult
     layers_done: int
     seconds: float
-    first_token: int = 0
+    from_token: int = 0
 
     @property
     def stop(self) -> int:

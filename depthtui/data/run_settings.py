@@ -7,9 +7,8 @@ plans and of the command line. Imports nothing heavy: `--help` reads it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, Self
 
 from depthtui.data.selection import read_layers, read_positions
 from depthtui.options import Option, WrongValue
@@ -84,18 +83,6 @@ FORMER_TRUST = "trust_remote_code"
 def spec_keys(spec: ModelSpec) -> dict[str, Any]:
     """The model as hashes have it: with a field that it once had, so that they stay the same."""
     return {**asdict(spec), FORMER_TRUST: False}
-
-
-def spec_from(values: Mapping[str, Any]) -> ModelSpec:
-    """The model in the values of a file; what they claim of a right is left out.
-
-    Raises:
-        TypeError: they are not those of a model.
-    """
-    kept = {name: value for name, value in values.items() if name != FORMER_TRUST}
-    if not all(isinstance(value, str) for value in kept.values()):
-        raise TypeError("what a model is named and how it is opened are texts")
-    return ModelSpec(**kept)
 
 
 @dataclass(frozen=True)
@@ -267,10 +254,23 @@ class SummarySettings:
     lens: Lens = LENSES[0]
     seed: Seed = RunSettings.seed
 
+    @property
+    def tokens(self) -> slice:
+        """The tokens of a prompt that count."""
+        return slice(0 if self.include_first_token else 1, None)
 
-def summary_keys(settings: SummarySettings) -> dict[str, Any]:
-    """The settings under the names that files have; a lens only where one was chosen."""
-    return _with_chosen_lens(settings)
+    @property
+    def tokens_in_words(self) -> str:
+        """Whether token 0 counts, such as `token 0 counted`."""
+        return f"token 0 {'counted' if self.include_first_token else 'left out'}"
+
+    def where_left_out(self, note: str) -> str:
+        """A note where token 0 is left out; else nothing."""
+        return "" if self.include_first_token else note
+
+    def with_token_0_turned(self) -> Self:
+        """The same with token 0 left out, or counted where it was left out."""
+        return replace(self, include_first_token=not self.include_first_token)
 
 
 @dataclass(frozen=True)
@@ -308,12 +308,8 @@ class GenerationSettings:
     lens: Lens = SummarySettings.lens
 
 
-def generation_keys(settings: GenerationSettings) -> dict[str, Any]:
+def reading_keys(settings: SummarySettings | GenerationSettings) -> dict[str, Any]:
     """The settings under the names that files have; a lens only where one was chosen."""
-    return _with_chosen_lens(settings)
-
-
-def _with_chosen_lens(settings: SummarySettings | GenerationSettings) -> dict[str, Any]:
     values = asdict(settings)
     if settings.lens == LENSES[0]:
         del values["lens"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from depthtui.data.sentence import Sentence
 
 EvidenceKind: TypeAlias = Literal["readable", "geometric", "causal"]
 """What a count is drawn from: what a lens reads, how the residual stream moves, or what changes
 where layers are intervened on."""
+
+KINDS: tuple[EvidenceKind, ...] = get_args(EvidenceKind)
+"""The kinds of evidence, in the order of a verdict."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ import numpy as np
 
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth import rules
 from depthtui.depth.rules.rule import Rule
 from depthtui.depth.weights import Weighting, pool_weights, task_numbers
 
@@ -34,38 +33,19 @@ LEVEL = 0.95
 RESAMPLES = 2000
 
 
-def depth_intervals(
+def depth_interval(
     parts: Sequence[PromptCurves],
+    rule: Rule,
     settings: SummarySettings,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int | None = None,
+    counts: np.ndarray,
     weighting: Weighting = "tokens",
-) -> dict[str, tuple[float, float] | None]:
-    """Expanded percentile interval of the pooled layer by each rule that has its curve.
+) -> tuple[float, float] | None:
+    """Expanded percentile interval of the pooled layer; None where curves are not finite.
 
-    None where there are `too_few` prompts, which are drawn within their tasks. A resample on
-    which no layer qualifies counts as `Rule.ranked_layers` ranks it.
-
-    Args:
-        parts: the prompts of one model.
-        settings: the thresholds.
-        level: how often the interval is to hold the true layer.
-        resamples: how often the prompts are drawn again.
-        seed: of the draws; the settings' own where it is None.
-        weighting: what counts once in the pooled mean.
+    Arguments as of `resampled_layers`.
     """
-    known = [rule for rule in rules.ALL if curves_of(parts, rule) is not None]
-    if too_few(parts):
-        return dict.fromkeys(rule.name for rule in known)
-    tasks = task_numbers(parts)
-    counts = draw(tasks, resamples, settings.seed if seed is None else seed)
-    return {
-        rule.name: expanded_interval(
-            resampled_layers(parts, rule, settings, counts, weighting), level, *freedom_of(tasks)
-        )
-        for rule in known
-    }
+    layers = resampled_layers(parts, rule, settings, counts, weighting)
+    return expanded_interval(layers, LEVEL, *freedom_of(task_numbers(parts)))
 
 
 def too_few(parts: Sequence[PromptCurves]) -> bool:
@@ -87,10 +67,9 @@ def freedom_of(tasks: np.ndarray) -> tuple[float, float]:
     return float(freedom), float((1 / sizes).sum() / ((sizes - 1) / sizes**2).sum())
 
 
-def curves_of(parts: Sequence[PromptCurves], rule: Rule) -> np.ndarray | None:
-    """The curve that a rule reads of every prompt, `[prompts, …]`; None where one lacks it."""
-    rows = [row for part in parts if (row := part.curves.get(rule.curve)) is not None]
-    return np.stack(rows) if rows and len(rows) == len(parts) else None
+def curves_of(parts: Sequence[PromptCurves], rule: Rule) -> np.ndarray:
+    """The curve that a rule reads of every prompt, `[prompts, …]`; every prompt has it."""
+    return np.stack([part.curves[rule.curve] for part in parts])
 
 
 def draw(tasks: np.ndarray, resamples: int, seed: int) -> np.ndarray:
@@ -127,7 +106,6 @@ def resampled_layers(
         weighting: what counts once in the pooled mean.
     """
     curves = curves_of(parts, rule)
-    assert curves is not None
     if not np.isfinite(rule.over_gaps(curves, settings)).all():
         return np.full(len(counts), np.nan)
     weights = pool_weights(parts, weighting, counts)

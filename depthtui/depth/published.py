@@ -27,12 +27,13 @@ PROTOCOL = (
 )
 """How the published values were obtained, in words."""
 
-_NEAREST: dict[str, str] = {
+NEAREST: dict[str, str] = {
     "commonsense": "hellaswag",
     "grade_school": "gsm8k",
     "word_problem": "gsm8k",
     "competition": "aime24",
 }
+"""The paper's data set that is most like a task of ours, by the task's name."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,9 @@ class PublishedModel:
     n_layers: int
     depths: Mapping[str, Mapping[str, int]]
 
-    def layer(self, rule: str, dataset: str) -> int:
-        """The published layer; raises KeyError for a rule or data set that the paper lacks."""
-        return self.depths[rule][dataset]
-
     def counts(self, rule: str) -> list[int]:
         """The published numbers of layers on the data sets, e + 1, in the paper's order."""
-        return [self.layer(rule, dataset) + 1 for dataset in self.depths[rule]]
-
-    def ratio(self, rule: str, dataset: str) -> float:
-        """The published ratio, (e + 1) / L."""
-        return (self.layer(rule, dataset) + 1) / self.n_layers
+        return [layer + 1 for layer in self.depths[rule].values()]
 
 
 # name, layers, then HellaSwag/GSM8K/AIME24 by the cosine, KL and overlap rules
@@ -104,8 +97,3 @@ def published_for(model_name_or_id: str) -> PublishedModel | None:
     """
     parts = model_name_or_id.replace("\\", "/").rstrip("/").split("/")
     return _BY_LOWER_NAME.get(parts[-1].strip().lower())
-
-
-def nearest_dataset(task: str) -> str | None:
-    """The paper's data set that is most like a task of ours, or None."""
-    return _NEAREST.get(task)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from depthtui.data.generation import Generation
 
 MARKS = (
@@ -37,8 +39,4 @@ def spans_of(generation: Generation) -> dict[str, slice]:
 
 def _token_at(texts: Sequence[str], place: int) -> int:
     """The token that holds a character of the whole text."""
-    for number, text in enumerate(texts):
-        if place < len(text):
-            return number
-        place -= len(text)
-    return len(texts) - 1
+    return int(np.searchsorted(np.cumsum([*map(len, texts)]), place, side="right"))

@@ -287,10 +287,8 @@ def _doubts(fragile: Sequence[Evidence], none: Sequence[Evidence], numbering: It
 
 
 def _reason(measure: Evidence, numbering: Iterator[str]) -> str:
-    end = measure.after_layer
-    return (
-        f"{measure.reason[:end]}{next(numbering)}{measure.reason[end:]}" if end else measure.reason
-    )
+    reason, end = measure.reason, measure.after_layer
+    return f"{reason[:end]}{next(numbering)}{reason[end:]}" if end else reason
 
 
 def _width(measure: Evidence) -> int:

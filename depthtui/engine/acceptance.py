@@ -14,11 +14,10 @@ import torch
 from depthtui.data.arrays import MetricResult, arrays_of
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
-from depthtui.depth.effective_depth import mean_curves
+from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError, named_line
 from depthtui.metrics import ALL, METRICS, OF_THE_PASS
-from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import peak_memory, reset_peak_memory
 
@@ -209,10 +208,9 @@ def _columns(one: MetricResult, other: MetricResult, n_tokens: int) -> np.ndarra
 
 def _summary(metric: Metric, result: RunResult) -> Any:
     """What a report says of a metric that comes with another one."""
-    settings = SummarySettings()
-    pooled = Pooled([result], settings, mean_curves([result], settings))
-    value = pooled.get(metric)
-    return {} if value is None else metric.summary(value, pooled)
+    reading = reading_of([result], SummarySettings())
+    value = reading.get(metric)
+    return None if value is None else metric.summary(value, reading)
 
 
 def _numbers(value: Any) -> list[float]:

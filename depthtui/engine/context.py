@@ -14,8 +14,8 @@ from depthtui.data.arrays import MetricResult
 from depthtui.data.run import RunResult
 from depthtui.engine.memory import Placement
 from depthtui.lenses.maps import LensMaps
+from depthtui.metrics.costs import Sizes, backward
 from depthtui.metrics.skip_effects.compute import skipped_residuals
-from depthtui.metrics.spec import Sizes, backward
 from depthtui.models.devices import execution_device
 from depthtui.tracing.activations import Activations, record_residuals
 from depthtui.tracing.anatomy import Anatomy, Unembedding
@@ -99,7 +99,7 @@ class MetricContext:
         self.check()
 
     def report(
-        self, value: MetricResult | None, done: int, total: int, share: float | None = None
+        self, done: int, total: int, value: MetricResult | None, share: float | None = None
     ) -> None:
         """Say how far the metric is; what is not whole yet is kept, to go on from later."""
         if value is not None and not value.is_whole:
@@ -129,7 +129,7 @@ class MetricContext:
     def skipped(self) -> list[Tensor]:
         """For every layer, the residual after it where the settings' part of it is left out."""
         part = self.result.settings.skip_part
-        return skipped_residuals(self.model, self.anatomy, self.replay, part)
+        return skipped_residuals(self.anatomy, self.replay, part)
 
     @property
     def tokens_with_gradients(self) -> int:

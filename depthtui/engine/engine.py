@@ -51,7 +51,7 @@ from depthtui.metrics import (
     check_names,
     empty_result,
 )
-from depthtui.metrics.spec import Sizes
+from depthtui.metrics.costs import Sizes
 from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config
 from depthtui.models.devices import answers, execution_device

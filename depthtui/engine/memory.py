@@ -12,7 +12,8 @@ from torch import nn
 from depthtui.data.model import ModelInfo
 from depthtui.data.selection import numbers_text
 from depthtui.errors import DepthError
-from depthtui.metrics.spec import MemoryNeed, Metric, Sizes
+from depthtui.metrics.costs import MemoryNeed, Sizes
+from depthtui.metrics.spec import Metric
 from depthtui.models.devices import execution_device
 from depthtui.models.free_space import free_memory
 from depthtui.sizes import format_size

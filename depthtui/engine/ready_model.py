@@ -20,7 +20,7 @@ from depthtui.engine.context import Baselines
 from depthtui.engine.memory import Placement
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError
-from depthtui.metrics.spec import Sizes
+from depthtui.metrics.costs import Sizes
 from depthtui.models.devices import hardware
 from depthtui.models.loading import LoadedModel
 from depthtui.tracing.anatomy import Anatomy

@@ -261,9 +261,9 @@ class Run:
         self._model.pace = pace
         self._emit(pace)
 
-    def _emit_rows(self, metric: str, first: int, rows: MetricResult, first_token: int = 0) -> None:
+    def _emit_rows(self, metric: str, first: int, rows: MetricResult, from_token: int = 0) -> None:
         done = self.result.layers_done
-        self._emit(Rows(self._run_id, metric, first, rows, done, self.seconds, first_token))
+        self._emit(Rows(self._run_id, metric, first, rows, done, self.seconds, from_token))
 
     def flush(self) -> None:
         """Tell of the rows of layers that wait."""
@@ -337,9 +337,9 @@ class Run:
             sizes = len(residual), len(self._ids)
             readers = [_BesideLens(metric, *sizes, checkpoint) for metric in beside]
 
-            def add(first: int, first_token: int, lens: Logits, output: Logits) -> None:
+            def add(first: int, from_token: int, lens: Logits, output: Logits) -> None:
                 for reader in readers:
-                    reader.add(first, first_token, lens, output)
+                    reader.add(first, from_token, lens, output)
 
             depths = list(residual)
             read_lens(unembedding, depths, self._ids, top_k, emit, checkpoint, add)
@@ -349,14 +349,14 @@ class Run:
         if not self.attempt(name, read):
             self.result.measured = without(self.result.measured, [name])
 
-    def _add_lens(self, first: int, first_token: int, rows: LensValues[torch.Tensor]) -> None:
+    def _add_lens(self, first: int, from_token: int, rows: LensValues[torch.Tensor]) -> None:
         found = self.result.get(LogitLens)
         assert found is not None
         arrays = {name: value.numpy() for name, value in vars(rows).items()}
         texts = self._texts(arrays["top_ids"], found.vocabulary)
         lens = LogitLens(**arrays, vocabulary=texts)
-        found.put(first, lens, first_token)
-        self._emit_rows(logit_lens.METRIC.name, first, lens, first_token)
+        found.put(first, lens, from_token)
+        self._emit_rows(logit_lens.METRIC.name, first, lens, from_token)
 
     def _texts(self, ids: np.ndarray, known: Collection[int]) -> dict[int, str]:
         """Texts of the ids that this run has not told yet."""
@@ -384,13 +384,13 @@ class _BesideLens:
     def value(self) -> MetricResult | None:
         return None if self._reducer is None else self._reducer.value
 
-    def add(self, first: int, first_token: int, lens: Logits, output: Logits) -> None:
+    def add(self, first: int, from_token: int, lens: Logits, output: Logits) -> None:
         """Take a part of the lens."""
         reducer = self._reducer
         if reducer is None:
             return
         try:
-            in_smaller_parts(lambda: reducer.add(first, first_token, lens, output))
+            in_smaller_parts(lambda: reducer.add(first, from_token, lens, output))
         except RunStopped:
             raise
         except Exception:

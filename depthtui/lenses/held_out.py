@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.parts import at_once
+from depthtui.tracing.parts import at_once, slices
 
 TOKENS = 128
 """How many tokens of the held-out texts a lens is tried on."""
@@ -63,8 +63,7 @@ def kl_to_output(unembedding: Unembedding, residual: Tensor, output: Tensor) -> 
     size = at_once(len(residual), _PART_BYTES, 4 * output.shape[-1])
     total = 0.0
     with torch.inference_mode():
-        for start in range(0, len(residual), size):
-            part = slice(start, start + size)
+        for part in slices(len(residual), size):
             lens = unembedding.logits(residual[part]).log_softmax(dim=-1)
             # In place: another `[N, V]` takes as long to allocate as to compute.
             terms = lens.exp().mul_(lens.sub_(output[part].to(lens.device)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Protocol, cast
+from typing import cast
 
 from depthtui.data.lens_view import LENS_METRICS, LOGIT
 from depthtui.data.model import ModelInfo
@@ -36,6 +36,7 @@ from depthtui.metrics import (
     similarity,
     skip_effects,
 )
+from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.ranking import Ranked
 from depthtui.metrics.spec import Measure, Metric
 
@@ -79,7 +80,9 @@ BESIDE_LENS = tuple(metric for metric in METRICS if metric.beside_lens)
 OF_THE_PASS = tuple(metric.name for metric in METRICS if not metric.on_demand)
 """Names of those of the forward pass itself, which a run has unless it is asked for less."""
 
-RANKINGS = tuple(metric for metric in reversed(METRICS) if metric.ranks_layers)
+RANKINGS = tuple(
+    metric for metric in reversed(METRICS) if issubclass(metric.result or object, Ranked)
+)
 """Those that say which layers to leave out, the surest and dearest first."""
 
 METRIC_BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
@@ -148,19 +151,7 @@ def named_metrics(settings: RunSettings) -> tuple[str, ...]:
     return () if set(settings.metrics) == set(OF_THE_PASS) else settings.metrics
 
 
-class Unavailable(Protocol):
-    """A run, or a record of one."""
-
-    @property
-    def unavailable(self) -> Mapping[str, str]:
-        """Why a metric is unavailable, by its name."""
-
-    @property
-    def failed(self) -> Collection[str]:
-        """Names of those that another run may have."""
-
-
-def had_by_none(names: Collection[str], runs: Collection[Unavailable]) -> list[str]:
+def had_by_none(names: Collection[str], runs: Collection[RunResult | PromptReading]) -> list[str]:
     """A sentence for each of the metrics that were asked for and that no run can have.
 
     Failures are left out. Who asks for all metrics, asks for all that there are: no sentence.

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from depthtui.data.arrays import MetricResult
+from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import CHOICES, RunSettings
 from depthtui.data.selection import layers_in, numbers_text
@@ -21,6 +22,15 @@ def chosen_layers(result: RunResult) -> tuple[int, ...]:
 def layers_gone_through(result: RunResult) -> tuple[int, ...]:
     """The same, with all of them where none was chosen."""
     return chosen_layers(result) or tuple(range(result.model.n_layers))
+
+
+def layers_run(result: RunResult) -> int:
+    """The layers run by one run for each of these left out, and by one with nothing left out.
+
+    A run begins behind the layer that it leaves out, the unchanged one before the first.
+    """
+    count, layers = result.model.n_layers, layers_gone_through(result)
+    return count - layers[0] + sum(count - 1 - layer for layer in layers)
 
 
 PARTS = 4
@@ -53,6 +63,21 @@ def key_parts(result: RunResult, names: Iterable[str]) -> dict[str, Any]:
 def layers_words(layers: tuple[int, ...], n_layers: int) -> str:
     """What was chosen, such as `layers 0-5, 20 (7 of 30)`; empty for all of them."""
     return f"layers {numbers_text(layers)} ({len(layers)} of {n_layers})" if layers else ""
+
+
+def left_out_words(part: str, layers: tuple[int, ...], n_layers: int) -> str:
+    """What interventions were of, where that is not all of all layers: remarks to append."""
+    return only(part) + f"; of {layers_words(layers, n_layers)}" * bool(layers)
+
+
+def only(part: str) -> str:
+    """What was left out of a layer, where that is not all of it."""
+    return "" if part == "layer" else f"; only the {PART_TITLES[part]} left out"
+
+
+def chosen_key(layers: tuple[int, ...]) -> dict[str, Any]:
+    """The key of a summary that says which layers were chosen; none for all of them."""
+    return {"chosen": list(layers)} if layers else {}
 
 
 def with_choices(found: MetricResult, *names: str) -> dict[str, Any]:

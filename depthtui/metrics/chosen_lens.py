@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from depthtui.data.lens_view import LENS_METRICS, LOGIT, lens_after, lens_title
+from depthtui.data.lens_view import LENS_METRICS, LOGIT, lens_after, lens_name
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import LENSES
 from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME, settling
+from depthtui.metrics.pooling import READ_BY_LENS
 from depthtui.metrics.spec import Measure
-
-REPLACED = (LENS_METRICS[LOGIT], settling.NAME)
-"""The metrics whose place a fitted lens takes."""
 
 _NAMES = {settling.NAME: "divergence"}
 """The measures that have another name among those of a fitted lens."""
@@ -31,7 +29,7 @@ def next_lens(lens: str, results: Iterable[RunResult]) -> str:
 
 def measured_by(metric: str, lens: str) -> str:
     """The metric that has, under a lens, what a metric has under the logit lens."""
-    return LENS_METRICS[lens] if metric in REPLACED and lens != LOGIT else metric
+    return LENS_METRICS[lens] if metric in READ_BY_LENS and lens != LOGIT else metric
 
 
 def through(measure: Measure, lens: str) -> Measure:
@@ -42,5 +40,5 @@ def through(measure: Measure, lens: str) -> Measure:
     if measured_by(measure.metric, lens) == measure.metric:
         return measure
     of_lens = MEASURE_BY_NAME[f"{lens}_{_NAMES.get(measure.name, measure.name)}"]
-    title = f"{measure.title}, {lens_title(lens).removesuffix(' lens')}"
+    title = f"{measure.title}, {lens_name(lens)}"
     return replace(measure, title=title, values=of_lens.values)

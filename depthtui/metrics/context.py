@@ -86,13 +86,13 @@ class Context(Protocol):
         """Raises where the run is to stop."""
 
     def report(
-        self, value: MetricResult | None, done: int, total: int, share: float | None = None
+        self, done: int, total: int, value: MetricResult | None, share: float | None = None
     ) -> None:
         """Say how far the metric is.
 
         Args:
+            done, total: units done and in all, such as layers.
             value: what is known, which is kept while it is not whole, for a later run to go on
                 from; None where nothing is.
-            done, total: units done and in all, such as layers.
             share: of all work that is done; None where every unit costs the same.
         """

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from depthtui.metrics import skip_effects
-from depthtui.metrics.ablation import only
-from depthtui.metrics.choices import layers_words
+from depthtui.metrics.choices import left_out_words
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.skip_effects import SkipEffects
-from depthtui.metrics.spec import Finding, Metric, PromptMetrics
+from depthtui.metrics.skip_effects import ReducedSkipEffects, SkipEffects
+from depthtui.metrics.spec import Finding, Metric
 
 
 def depth_score(effects: np.ndarray, chosen: Sequence[int] = ()) -> float:
@@ -31,7 +30,7 @@ def depth_score(effects: np.ndarray, chosen: Sequence[int] = ()) -> float:
     return float(layers @ known) / total
 
 
-def downstream_effect(skip: SkipEffects) -> np.ndarray:
+def downstream_effect(skip: SkipEffects | ReducedSkipEffects) -> np.ndarray:
     """The mean over the later layers of the mean relative change, `[L]` by layer left out.
 
     The last layer has no later ones: 0. NaN for a layer that was not skipped.
@@ -42,41 +41,23 @@ def downstream_effect(skip: SkipEffects) -> np.ndarray:
     return np.asarray(later / np.maximum(1, n_layers - 1 - np.arange(n_layers)))
 
 
-def _pool(pooled: Pooled) -> SkipEffects | None:
-    found: SkipEffects | None = pooled.get(skip_effects.METRIC)
-    return found
-
-
-def _summary(skip: SkipEffects, pooled: Pooled) -> dict[str, Any]:
+def _summary(skip: ReducedSkipEffects, pooled: Pooled) -> dict[str, Any]:
     return {
-        "depth_score": {
-            "output": depth_score(skip.output, skip.chosen),
-            "downstream": depth_score(downstream_effect(skip), skip.chosen),
-        }
+        "output": depth_score(skip.output, skip.chosen),
+        "downstream": depth_score(downstream_effect(skip), skip.chosen),
     }
 
 
-def _findings(skip: SkipEffects, pooled: Pooled) -> list[Finding]:
+def _findings(skip: ReducedSkipEffects, pooled: Pooled) -> list[Finding]:
     effects = {"output": skip.output, "later layers": downstream_effect(skip)}
     scores = {name: depth_score(values, skip.chosen) for name, values in effects.items()}
     known = {name: score for name, score in scores.items() if np.isfinite(score)}
     if not known:
         return [Finding("DepthScore", "–", "skipping a layer changes nothing")]
     value = " and ".join(f"{score:.1f}" for score in known.values())
-    words = layers_words(skip.chosen, pooled.n_layers)
-    of_these = f"; of {words}" * bool(words)
-    remark = f"by effect on {' and '.join(known)}{only(skip.part)}{of_these}"
+    words = left_out_words(skip.part, skip.chosen, pooled.n_layers)
+    remark = f"by effect on {' and '.join(known)}{words}"
     return [Finding("DepthScore", f"{value} of {pooled.n_layers}", remark)]
-
-
-def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
-    """The score of the cell: of the largest effects of its prompts."""
-    skipped = [metrics["skip_effects"] for metrics, _ in prompts if "skip_effects" in metrics]
-    known = [found for found in skipped if found is not None]
-    if not known:
-        return {}
-    output = np.max([np.array(found["output"], float) for found in known], axis=0)
-    return {"DepthScore": depth_score(output, known[0].get("chosen", ()))}
 
 
 METRIC = Metric(
@@ -89,8 +70,8 @@ METRIC = Metric(
     source="Csordás, Manning, Potts, arXiv 2505.13898",
     stage="derived",
     of="skip_effects",
-    pool=_pool,
+    pool=lambda reduced, pooled: pooled.get(skip_effects.METRIC),
     summary=_summary,
     findings=_findings,
-    cell_means=_cell_means,
+    means=lambda skip, pooled: {"DepthScore": depth_score(skip.output, skip.chosen)},
 )

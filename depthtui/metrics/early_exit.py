@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from depthtui.data.lens import LogitLens
-from depthtui.metrics.logit_lens import joined_lens
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import Finding, Metric, PromptMetrics, weighted_mean
+from depthtui.metrics.spec import Finding, Metric
+
+if TYPE_CHECKING:
+    from depthtui.metrics.lens_reduction import ReducedLens
 
 NAME = "early_exit"
 
@@ -68,40 +69,28 @@ def early_exit(lens: LogitLens, confidence: float) -> EarlyExit:
     return EarlyExit(confidence, depths, choice == top[-1], n_layers)
 
 
-def early_exit_curve(
-    lens: LogitLens, confidences: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Agreement and layers saved at each confidence, `[n]` both."""
-    exits = [early_exit(lens, confidence) for confidence in confidences]
-    return (
-        np.array([leaving.agreement for leaving in exits]),
-        np.array([leaving.layers_saved for leaving in exits]),
-    )
+def _at_confidence(lens: ReducedLens) -> tuple[float, float]:
+    """Agreement and layers saved at `CONFIDENCE`, means over tokens."""
+    place = CONFIDENCES.index(CONFIDENCE)
+    return lens.agreeing[place] / lens.tokens, lens.layers_saved[place] / lens.tokens
 
 
-def _summary(lens: LogitLens, pooled: Pooled) -> dict[str, Any]:
-    agreement, saved = early_exit_curve(lens, CONFIDENCES)
-    return {NAME: {"confidence": list(CONFIDENCES), "agreement": agreement, "layers_saved": saved}}
+def _summary(lens: ReducedLens, pooled: Pooled) -> dict[str, Any]:
+    agreement, saved = lens.agreeing / lens.tokens, lens.layers_saved / lens.tokens
+    return {"confidence": CONFIDENCES, "agreement": agreement, "layers_saved": saved}
 
 
-def _findings(lens: LogitLens, pooled: Pooled) -> list[Finding]:
-    leaving = early_exit(lens, CONFIDENCE)
-    saved = f"saves {leaving.layers_saved:.1f} of {pooled.n_layers} layers"
-    agreement = f"{leaving.agreement:.1%} agree with the output"
-    return [Finding(f"Early exit at {CONFIDENCE:g}", saved, agreement)]
+def _findings(lens: ReducedLens, pooled: Pooled) -> list[Finding]:
+    agreement, saved = _at_confidence(lens)
+    words = f"saves {saved:.1f} of {pooled.n_layers} layers"
+    return [
+        Finding(f"Early exit at {CONFIDENCE:g}", words, f"{agreement:.1%} agree with the output")
+    ]
 
 
-def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
-    at = CONFIDENCES.index(CONFIDENCE)
-    known = [(metrics[NAME], n_tokens) for metrics, n_tokens in prompts if NAME in metrics]
-    titles = {
-        "layers_saved": f"layers saved at {CONFIDENCE:g}",
-        "agreement": f"agreement at {CONFIDENCE:g}",
-    }
-    return {
-        title: weighted_mean([(curve[field][at], n_tokens) for curve, n_tokens in known])
-        for field, title in titles.items()
-    }
+def _means(lens: ReducedLens, pooled: Pooled) -> dict[str, float]:
+    agreement, saved = _at_confidence(lens)
+    return {f"layers saved at {CONFIDENCE:g}": saved, f"agreement at {CONFIDENCE:g}": agreement}
 
 
 METRIC = Metric(
@@ -117,8 +106,8 @@ METRIC = Metric(
     source="Schuster et al., arXiv 2207.07061",
     stage="derived",
     of="logit_lens",
-    pool=joined_lens,
+    of_lens=True,
     summary=_summary,
     findings=_findings,
-    cell_means=_cell_means,
+    means=_means,
 )

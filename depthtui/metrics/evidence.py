@@ -108,19 +108,14 @@ class Counted:
         firm = len(known) > len(variants) and high - low <= n_layers / 10
         worst = Variant(count, "") if firm else max(variants, key=moved)
         which = None if layers is None else tuple(map(int, layers))
-        return Evidence(
-            self.kind,
-            self.measure,
-            self.title,
-            count,
-            low,
-            high,
-            firm,
-            worst.reason,
-            which,
-            self.says,
-            curve,
-            self.of_use,
+        return replace(
+            self.unknown(worst.reason),
+            count=count,
+            low=low,
+            high=high,
+            firm=firm,
+            layers=which,
+            curve=curve,
             after_layer=worst.after_layer,
         )
 

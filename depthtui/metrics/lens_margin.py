@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from depthtui.data.lens import LogitLens
-from depthtui.metrics.logit_lens import joined_lens
-from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import LayerValues, Metric
 
 
@@ -24,14 +20,6 @@ def lens_margin(lens: LogitLens) -> np.ndarray:
     return np.asarray(top[..., 0] - top[..., 1])
 
 
-def _summary(lens: LogitLens, pooled: Pooled) -> dict[str, Any]:
-    return {"lens_margin": lens_margin(lens).mean(axis=1, dtype=np.float64)}
-
-
-def _per_layer(lens: LogitLens) -> list[LayerValues]:
-    return [LayerValues("margin", lens_margin(lens).mean(axis=1))]
-
-
 METRIC = Metric(
     name="lens_margin",
     title="Entropy and margin",
@@ -42,7 +30,7 @@ METRIC = Metric(
     source="Margin as confidence: Schuster et al., arXiv 2207.07061",
     stage="derived",
     of="logit_lens",
-    pool=joined_lens,
-    summary=_summary,
-    per_layer=_per_layer,
+    of_lens=True,
+    summary=lambda lens, pooled: lens.margin,
+    per_layer=lambda lens: [LayerValues("margin", lens.margin)],
 )

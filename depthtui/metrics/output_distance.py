@@ -8,7 +8,7 @@ from torch import Tensor
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.parts import at_once
+from depthtui.tracing.parts import at_once, slices
 
 ROW_BYTES = 64 << 20
 """Most that the probabilities of one part may take on a CPU."""
@@ -37,8 +37,7 @@ class OutputDistance:
         distances = torch.empty(batch, tokens)
         room = part_bytes(ROW_BYTES, execution_device(self._unembedding.head))
         size = at_once(batch * tokens, room, 4 * self._unembedding.vocab_size)
-        for start in range(0, tokens, size):
-            part = slice(start, min(start + size, tokens))
+        for part in slices(tokens, size):
             clean = self._probabilities(slice(first + part.start, first + part.stop))
             rows = max(1, size // (part.stop - part.start))
             for row in range(0, batch, rows):

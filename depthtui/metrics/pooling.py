@@ -1,66 +1,186 @@
-"""Runs of one model taken together, metric by metric."""
+"""Prompts of one model taken together, metric by metric."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 
 from depthtui.data.depth import Curves
-from depthtui.data.run import Result, RunResult
-from depthtui.data.run_settings import SummarySettings
+from depthtui.data.lens_view import LENS_METRICS, LOGIT, why_not
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import Prompt, Result, RunResult, Tokens
+from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.spec import Metric
 
 
-@dataclass(frozen=True)
-class Pooled:
-    """Runs of one model and what each metric says over all of them.
-
-    Means are weighted by tokens. On-demand metrics are pooled over those prompts that have them.
+@dataclass(frozen=True, kw_only=True)
+class PromptReading:
+    """One prompt run through one model, reduced to what pooling needs.
 
     Attributes:
-        results: one or more runs.
-        settings: how they are pooled.
-        curves: means over all tokens of all prompts.
+        model, prompt, settings: what was run.
+        n_tokens: tokens of the prompt.
+        answer_start: index of the answer's first token; `n_tokens` where there is none.
+        loss: mean negative log-likelihood of the prompt's tokens, in nats; NaN where unknown.
+        every: by metric, its reduced values over all tokens.
+        rest: the same without token 0.
+        unavailable: by metric, why it is unavailable.
+        failed: names of the metrics that another run may have.
+        unfinished: names of the metrics that are not computed to their end.
+        layers_done: how many layers have run.
+        task: the task of the prompt; in a mean over several tasks each has the same weight.
     """
 
-    results: Sequence[RunResult]
-    settings: SummarySettings
-    curves: Curves = field(default_factory=Curves)
-    _held: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    model: ModelInfo
+    prompt: Prompt
+    settings: RunSettings
+    n_tokens: int
+    answer_start: int
+    loss: float
+    every: Mapping[str, Reduced]
+    rest: Mapping[str, Reduced]
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
+    layers_done: int
+    task: str
+
+    def reduced(self, settings: SummarySettings) -> Mapping[str, Reduced]:
+        """Its reduced values over the tokens that the settings count, by metric."""
+        return self.rest if settings.tokens.start else self.every
+
+    def has(self, metric: str) -> bool:
+        """Whether a metric was computed to its end."""
+        return metric in self.every and metric not in self.unfinished
+
+    def can_have(self, metric: Metric) -> bool:
+        """Whether its run can have a metric."""
+        tokens = Tokens(np.zeros(self.n_tokens, int), [""] * self.n_tokens, self.answer_start)
+        return not metric.why_unavailable(RunResult(self.model, self.prompt, self.settings, tokens))
+
+    def why_unread(self, lens: str) -> str:
+        """Why a lens has not read the prompt; empty where it has."""
+        if lens == LOGIT or LENS_METRICS[lens] in self.every:
+            return ""
+        return why_not(self.unavailable, self.model, lens)
+
+
+class Pooled(ABC):
+    """Prompts of one model and the values of each metric over all of them.
+
+    Means are weighted by tokens. On-demand metrics are pooled over the prompts that have them.
+
+    Attributes:
+        prompts: one or more prompts.
+        settings: the lens, and the tokens that count.
+        runs: the runs that the prompts were reduced from; none where they come from records.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[PromptReading],
+        settings: SummarySettings,
+        runs: Sequence[RunResult] = (),
+    ) -> None:
+        self.prompts = prompts
+        self.settings = settings
+        self.runs = runs
+        self._values: dict[str, Any] = {}
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model."""
+        return self.prompts[0].model
 
     @property
     def n_layers(self) -> int:
         """L."""
-        return self.results[0].model.n_layers
+        return self.model.n_layers
 
     @property
-    def first_token(self) -> int:
-        """The first token that counts."""
-        return 0 if self.settings.include_first_token else 1
+    @abstractmethod
+    def curves(self) -> Curves:
+        """Means over all tokens of all prompts."""
+
+    @cached_property
+    def other(self) -> Self:
+        """The same with token 0 left out, or counted where it was left out."""
+        return self._with(self.settings.with_token_0_turned())
+
+    def through(self, lens: str) -> Self:
+        """The same as another lens reads it."""
+        if lens == self.settings.lens:
+            return self
+        return self._with(replace(self.settings, lens=lens))
+
+    @abstractmethod
+    def _with(self, settings: SummarySettings) -> Self:
+        """The same prompts with other settings."""
 
     def get(self, metric: Metric) -> Any:
-        """The metric's pooled values; None where no run, or not every one it needs, has it."""
-        if metric.name not in self._held:
-            self._held[metric.name] = metric.pool(self)
-        return self._held[metric.name]
+        """The metric's pooled values; None where no prompt, or not every one it needs, has it."""
+        if metric.name not in self._values:
+            reduced = self._whole(metric) if metric.of_lens and metric.of else self.reduced(metric)
+            known = [one for one in reduced if one is not None]
+            self._values[metric.name] = metric.pool(known, self) if known else None
+        return self._values[metric.name]
+
+    def reduced(self, metric: Metric) -> list[Any]:
+        """The metric's reduced values of each prompt; None where a prompt has none."""
+        name = self.source(metric)
+        return [prompt.reduced(self.settings).get(name) for prompt in self.prompts]
+
+    def _whole(self, metric: Metric) -> list[Any]:
+        """Its reduced values of all prompts; none where one of them is not computed to its end.
+
+        Prompts on which the metric failed, and those without a token that counts, are left out.
+        """
+        name = self.source(metric)
+        of = [prompt for prompt in self.prompts if metric.of not in self.failed(prompt)]
+        if not all(prompt.has(name) for prompt in of):
+            return []
+        return [prompt.reduced(self.settings).get(name) for prompt in of]
+
+    def source(self, metric: Metric) -> str:
+        """The metric whose reduced values stand for a metric under the chosen lens."""
+        if metric.of_lens and self.settings.lens != LOGIT:
+            return LENS_METRICS[self.settings.lens]
+        return metric.of or metric.name
 
     def count(self, metric: Metric) -> int:
-        """How many runs have a metric, or the one that it is derived from."""
-        name = metric.of or metric.name
-        return sum(name in result.measured for result in self.results)
+        """How many prompts have a metric, or the metric that it is derived from.
 
-    def known(self, kind: type[Result]) -> list[Result]:
-        """The results of those runs that have one."""
-        return [found for result in self.results if (found := result.get(kind)) is not None]
+        A prompt none of whose tokens counts does not have it.
+        """
+        return sum(one is not None for one in self.reduced(metric))
 
-    def by_prompt(self, kind: type[Result]) -> list[Result | None] | None:
-        """The result of each run, or None where no run has one."""
-        found = [result.get(kind) for result in self.results]
-        return found if any(result is not None for result in found) else None
+    def unavailable(self, prompt: PromptReading) -> Mapping[str, str]:
+        """Why a prompt's metrics are unavailable, as the chosen lens reads it."""
+        lens = self.settings.lens
+        if lens == LOGIT:
+            return prompt.unavailable
+        found = {name: why for name, why in prompt.unavailable.items() if name not in READ_BY_LENS}
+        unread = prompt.why_unread(lens)
+        return found | ({LENS_METRICS[LOGIT]: unread} if unread else {})
 
-    def joined(self, rows: Sequence[np.ndarray]) -> np.ndarray:
-        """Arrays `[rows, T]` of several prompts as one, without the tokens that do not count."""
-        return np.concatenate([values[:, self.first_token :] for values in rows], axis=1)
+    def failed(self, prompt: PromptReading) -> Sequence[str]:
+        """Names of the prompt's metrics that another run may have, as the chosen lens reads it."""
+        lens = self.settings.lens
+        if lens == LOGIT:
+            return prompt.failed
+        unread = [LENS_METRICS[LOGIT]] if prompt.why_unread(lens) else []
+        return [*(name for name in prompt.failed if name not in READ_BY_LENS), *unread]
+
+    def measured(self, kind: type[Result]) -> list[Result | None]:
+        """What was measured of a kind in each run; None where a run has none."""
+        return [run.get(kind) for run in self.runs]
+
+
+READ_BY_LENS = (LENS_METRICS[LOGIT], "settling")
+"""The metrics that are the logit lens's own: under another lens that one's stand for them."""

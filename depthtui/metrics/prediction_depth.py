@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from depthtui.data.lens import LogitLens
-from depthtui.metrics.logit_lens import joined_lens
+from depthtui.data.lens import LENS_CLASSES, LogitLens
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import Finding, Metric, PromptMetrics, weighted_mean
+from depthtui.metrics.spec import Finding, Metric
+
+if TYPE_CHECKING:
+    from depthtui.metrics.lens_reduction import ReducedLens
 
 NAME = "prediction_depth"
 
@@ -22,7 +24,23 @@ def prediction_depth(lens: LogitLens) -> np.ndarray:
         only the output does; NaN where the output is not known yet.
     """
     top = lens.top_ids[:, :, 0]
-    return np.where(top[-1] >= 0, first_of_last_run(top == top[-1]), np.nan)
+    holds = over_unread(top == top[-1], top >= 0)
+    return np.where(top[-1] >= 0, first_of_last_run(holds), np.nan)
+
+
+def over_unread(holds: np.ndarray, is_read: np.ndarray) -> np.ndarray:
+    """A condition `[L+1, T]` that a depth which was not read takes over from the depth before.
+
+    A fitted lens may have no map of a depth: such a depth tells nothing of a token. Before the
+    first depth that was read the condition does not hold. Where the output was not read, a depth
+    takes nothing over.
+    """
+    if is_read.all():
+        return holds
+    depths = np.where(is_read, np.arange(len(holds))[:, None], -1)
+    last = np.maximum.accumulate(depths, axis=0)
+    before = np.take_along_axis(holds, np.maximum(last, 0), axis=0) & (last >= 0)
+    return np.where(is_read[-1], before, holds & is_read)
 
 
 def first_of_last_run(holds: np.ndarray) -> np.ndarray:
@@ -33,23 +51,25 @@ def first_of_last_run(holds: np.ndarray) -> np.ndarray:
     return np.asarray(n_layers - since)
 
 
-def _summary(lens: LogitLens, pooled: Pooled) -> dict[str, Any]:
-    return {
-        NAME: {
-            "mean": float(prediction_depth(lens).mean()),
-            "depths": [prediction_depth(found) for found in pooled.known(LogitLens)],
-        }
-    }
+def counts_by_depth(depths: np.ndarray, n_depths: int) -> np.ndarray:
+    """How many tokens have each of `n_depths` depths, `[n_depths]`."""
+    return np.bincount(depths.astype(np.int64), minlength=n_depths)
 
 
-def _findings(lens: LogitLens, pooled: Pooled) -> list[Finding]:
-    depth = float(np.mean(prediction_depth(lens)))
-    return [Finding("Prediction depth", f"{depth:.1f} of {pooled.n_layers}", "first choice stays")]
+def mean_depth(counts: np.ndarray) -> float:
+    """The mean depth of the tokens that were counted by depth."""
+    return float((counts * np.arange(len(counts))).sum() / counts.sum())
 
 
-def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
-    found = [(metrics[NAME]["mean"], n) for metrics, n in prompts if NAME in metrics]
-    return {"prediction depth": weighted_mean(found)}
+def _summary(lens: ReducedLens, pooled: Pooled) -> dict[str, Any]:
+    lenses = pooled.measured(LENS_CLASSES[pooled.settings.lens])
+    depths = [prediction_depth(lens) for lens in lenses if lens is not None]
+    return {"mean": mean_depth(lens.prediction_depths), "depths": depths}
+
+
+def _findings(lens: ReducedLens, pooled: Pooled) -> list[Finding]:
+    mean = mean_depth(lens.prediction_depths)
+    return [Finding("Prediction depth", f"{mean:.1f} of {pooled.n_layers}", "first choice stays")]
 
 
 METRIC = Metric(
@@ -65,8 +85,8 @@ METRIC = Metric(
     source="Baldock, Maennel, Neyshabur, arXiv 2106.09647",
     stage="derived",
     of="logit_lens",
-    pool=joined_lens,
+    of_lens=True,
     summary=_summary,
     findings=_findings,
-    cell_means=_cell_means,
+    means=lambda lens, pooled: {"prediction depth": mean_depth(lens.prediction_depths)},
 )

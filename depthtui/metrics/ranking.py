@@ -3,61 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 
+from depthtui.data.model import PART_TITLES
+from depthtui.metrics.reduced import token_mean
 from depthtui.metrics.spec import Finding
 
 _NAMED = 3
 
 
-class Ranked(Protocol):
-    """A result by which layers can be ranked."""
+class Ranked:
+    """A result by which layers can be ranked; where it has a `part`, by what that is worth.
+
+    Attributes:
+        rule: what layers are left out by, such as `ablation loss`.
+        of_one: what that is for one layer, such as `loss change`.
+        unit: its unit, or empty.
+    """
+
+    rule: ClassVar[str]
+    of_one: ClassVar[str]
+    unit: ClassVar[str] = ""
 
     @property
     def useful(self) -> np.ndarray:
         """`[L, tokens]`, more where a layer would be missed more."""
-
-    @property
-    def rule(self) -> str:
-        """What layers are left out by, such as `ablation loss`."""
-
-    @property
-    def ranked_by(self) -> str:
-        """What that is for one layer, such as `loss change`."""
-
-    @property
-    def unit(self) -> str:
-        """Its unit, or empty."""
+        raise NotImplementedError
 
     @property
     def of_layers(self) -> bool:
         """Whether it tells what whole layers are worth, not only one of their sublayers."""
+        return getattr(self, "part", "layer") == "layer"
+
+    @property
+    def ranked_by(self) -> str:
+        """What layers are ranked by, such as `loss change without MLP`."""
+        part = getattr(self, "part", "layer")
+        return self.of_one if part == "layer" else f"{self.of_one} without {PART_TITLES[part]}"
 
 
-def usefulness(measured: Ranked, include_first_token: bool = True) -> np.ndarray:
-    """What layers are ranked by, `[L]`: mean over tokens, with token 0 or without.
+ALL_TOKENS = slice(0, None)
+
+
+def usefulness(measured: Ranked, tokens: slice = ALL_TOKENS) -> np.ndarray:
+    """What layers are ranked by, `[L]`: the mean over the tokens that count.
 
     NaN where no token is left.
     """
-    counted = measured.useful[:, 0 if include_first_token else 1 :]
-    if not counted.shape[1]:
-        return np.full(len(counted), np.nan)
-    return np.asarray(counted.mean(axis=1, dtype=np.float64))
+    counted = measured.useful[:, tokens]
+    return token_mean(counted) if counted.shape[1] else np.full(len(counted), np.nan)
 
 
-def least_useful(measured: Ranked, n: int, include_first_token: bool = True) -> list[int]:
+def least_useful(measured: Ranked, n: int, tokens: slice = ALL_TOKENS) -> list[int]:
     """The n layers that would be missed least, the most useless first; unknown ones never."""
-    values = usefulness(measured, include_first_token)
+    return lowest(usefulness(measured, tokens), n)
+
+
+def lowest(values: np.ndarray, n: int) -> list[int]:
+    """The n layers with the lowest values `[L]`, the lowest first; unknown ones never."""
     known = int(np.isfinite(values).sum())
     return [int(layer) for layer in np.argsort(values, kind="stable")[: min(n, known)]]
 
 
-def useful_layers(measured: Ranked, remark: Callable[[Sequence[float]], str]) -> list[Finding]:
-    """The most and the least useful layers; `remark` puts what they are ranked by in words."""
-    values = usefulness(measured)
-    order = least_useful(measured, len(values))
+def useful_layers(values: np.ndarray, remark: Callable[[Sequence[float]], str]) -> list[Finding]:
+    """The most and the least useful layers by `[L]` values, which `remark` puts in words."""
+    order = lowest(values, len(values))
     if not order:
         return []
 

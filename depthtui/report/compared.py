@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.effective_depth import summarise
-from depthtui.depth.verdict import verdict
+from depthtui.depth.reading import Reading, reading_of
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.prompts import prompt_title
 from depthtui.report.blocks import Block, Column, Heading, Note, Paragraph, Table
@@ -24,33 +23,31 @@ def compared_blocks(a: Group, b: Group, settings: SummarySettings) -> Iterator[B
     for letter, group in (("A", a), ("B", b)):
         prompt = prompt_title(group.results[0].prompt, _LONGEST_PROMPT)
         yield Note(f"{letter}: {group.title}: {prompt}")
-    of_a, of_b = verdict(a.results, settings), verdict(b.results, settings)
+    readings = [reading_of(group.results, settings) for group in (a, b)]
+    of_a, of_b = (reading.verdict for reading in readings)
     if of_a is not None and of_b is not None:
         yield Paragraph(comparison_sentence(of_a, of_b))
-    rows = _rows(a, b, settings)
+    rows = _rows(readings)
     if rows:
         heads = ("A", "B", "A less B, layers", "A less B, share")
         columns = [Column("rule", style="name"), *(Column(head, number=True) for head in heads)]
         yield Table(columns, rows)
 
 
-def _rows(a: Group, b: Group, settings: SummarySettings) -> list[list[str]]:
+def _rows(readings: Sequence[Reading]) -> list[list[str]]:
     """A row for each rule that either run has."""
-    summaries = [summarise(group.results, settings) for group in (a, b)]
-    found = [
-        {estimate.rule: estimate for estimate in summary.depths} if summary else {}
-        for summary in summaries
-    ]
+    names = dict.fromkeys(estimate.rule for reading in readings for estimate in reading.depths)
     return [
         [
             rule_title(rule),
             *(
-                depth_in_layers(depths[rule], group.model.n_layers) if rule in depths else _NOTHING
-                for depths, group in zip(found, (a, b), strict=True)
+                _NOTHING if estimate is None else depth_in_layers(estimate, reading.n_layers)
+                for estimate, reading in zip(found, readings, strict=True)
             ),
-            *_differences(found[0].get(rule), found[1].get(rule)),
+            *_differences(*found),
         ]
-        for rule in dict.fromkeys([*found[0], *found[1]])
+        for rule in names
+        for found in ([reading.depth(rule) for reading in readings],)
     ]
 
 

@@ -1,62 +1,70 @@
-"""What runs of one model found beyond the effective depth, in words."""
+"""What a reading found beyond the effective depth, in words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
-from depthtui.data.run import RunResult
-from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.effective_depth import mean_curves
+from depthtui.data.lens_view import LENS_METRICS, LOGIT, fitted_words
+from depthtui.depth import rules
+from depthtui.depth.effective_depth import depths
+from depthtui.depth.reading import Reading
 from depthtui.metrics import ALL, METRICS
-from depthtui.metrics.lens_view import all_through
-from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.lens_reduction import ReducedFittedLens
 from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Metric
 
+_FITTED_LENSES = {metric: lens for lens, metric in LENS_METRICS.items() if lens != LOGIT}
 
-def findings(pooled: Pooled) -> list[Finding]:
+
+def findings(reading: Reading) -> list[Finding]:
     """The other metrics that were computed, in words; then those that could not be."""
-    lines = [
-        line
-        for metric in ALL
-        if (value := pooled.get(metric)) is not None
-        for line in metric.findings(value, pooled)
-    ]
-    return lines + unavailable(pooled.results)
+    lines: list[Finding] = []
+    for metric in ALL:
+        if (value := reading.get(metric)) is not None:
+            if metric.name in _FITTED_LENSES:
+                lines += _by_rules(metric, value, reading)
+            lines += metric.findings(value, reading)
+    return lines + unavailable(reading)
 
 
-def by_layer(pooled: Pooled) -> list[tuple[Metric, LayerValues]]:
+def _by_rules(metric: Metric, value: ReducedFittedLens, reading: Reading) -> Iterator[Finding]:
+    """The depths that a fitted lens reads, and how it was fitted."""
+    through = reading.through(_FITTED_LENSES[metric.name])
+    words = fitted_words(value.fit)
+    for estimate in depths(through.curves, through.settings):
+        rule = rules.named(estimate.rule)
+        if rule.through_lens:
+            count = "none" if estimate.count is None else f"{estimate.count} of {reading.n_layers}"
+            yield Finding(f"{metric.title}, {rule.title} rule", count, words)
+            words = ""
+
+
+def by_layer(reading: Reading) -> list[tuple[Metric, LayerValues]]:
     """What there is for each layer, or for each depth, and the metric that it is of."""
     return [
         (metric, values)
         for metric in ALL
-        if (value := pooled.get(metric)) is not None
+        if (value := reading.get(metric)) is not None
         for values in metric.per_layer(value)
     ]
 
 
-def layer_maps(pooled: Pooled) -> list[tuple[Metric, LayerMap]]:
+def layer_maps(reading: Reading) -> list[tuple[Metric, LayerMap]]:
     """The pictures of layers x layers, and the metric that each is of."""
     return [
         (metric, picture)
         for metric in ALL
-        if (value := pooled.get(metric)) is not None
+        if (value := reading.get(metric)) is not None
         for picture in metric.maps(value)
     ]
 
 
-def unavailable(results: Sequence[RunResult]) -> list[Finding]:
+def unavailable(reading: Reading) -> list[Finding]:
     """Why metrics that were asked for are unavailable, and for how many prompts."""
-    lines = []
+    lines, count = [], len(reading.prompts)
     for metric in METRICS:
-        reasons = [reason for run in results if (reason := run.unavailable.get(metric.name))]
+        found = (reading.unavailable(prompt) for prompt in reading.prompts)
+        reasons = [reason for prompt in found if (reason := prompt.get(metric.name))]
         for reason in dict.fromkeys(reasons):
-            count = reasons.count(reason)
-            share = f" ({count} of {len(results)} prompts)" if len(results) > 1 else ""
+            share = f" ({reasons.count(reason)} of {count} prompts)" if count > 1 else ""
             lines.append(Finding(metric.title, "–", reason.rstrip(".") + share))
     return lines
-
-
-def pool_runs(results: Sequence[RunResult], settings: SummarySettings) -> Pooled:
-    """Runs of one model taken together, as the lens of the settings reads them."""
-    results = all_through(results, settings.lens)
-    return Pooled(results, settings, mean_curves(results, settings))

@@ -9,8 +9,8 @@ import numpy as np
 
 from depthtui import palette
 from depthtui.data.generation import Generation
+from depthtui.depth.reading import text_verdicts
 from depthtui.depth.token_depths import TOKEN_DEPTHS
-from depthtui.depth.verdict import text_verdicts
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report import svg
 from depthtui.report.blocks import (

@@ -12,9 +12,9 @@ from safetensors.numpy import save
 from depthtui.data.arrays import arrays_of
 from depthtui.data.generation import Generation
 from depthtui.data.plain import to_plain
-from depthtui.data.run_settings import generation_keys
+from depthtui.data.run_settings import reading_keys
 from depthtui.depth import rules
-from depthtui.depth.verdict import text_verdicts
+from depthtui.depth.reading import text_verdicts
 from depthtui.errors import DepthError
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report.formats import Report
@@ -54,7 +54,7 @@ def _as_dict(generation: Generation) -> dict[str, Any]:
     written = generation.continuation
     return {
         "model": generation.model,
-        "settings": generation_keys(generation.settings),
+        "settings": reading_keys(generation.settings),
         **_lens(generation),
         "prompt": {
             **vars(generation.prompt),
@@ -77,10 +77,7 @@ def _as_dict(generation: Generation) -> dict[str, Any]:
         },
         "summary": {
             depth.measure.name: {
-                "mean": depth.mean,
-                "median": depth.median,
-                "quarters": list(depth.quarters),
-                "without": depth.without,
+                name: getattr(depth, name) for name in ("mean", "median", "quarters", "without")
             }
             for depth in depths_of_text(written)
         },
@@ -115,7 +112,7 @@ def generation_arrays(generations: Sequence[Generation]) -> bytes:
             {
                 "model": generation.model,
                 "prompt": generation.prompt,
-                "settings": generation_keys(generation.settings),
+                "settings": reading_keys(generation.settings),
                 **_lens(generation),
                 "tokens": written.texts,
                 "stopped_by": generation.stopped_by,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from depthtui.data.depth import DepthEstimate, DepthSummary
+from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import FittedLens
 from depthtui.data.lens_view import fit_words, lens_of, lens_title
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.intervals import FEWEST_PROMPTS, LEVEL
 from depthtui.depth.published import PublishedModel
+from depthtui.depth.reading import Reading
 from depthtui.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ def rule_title(rule: str) -> str:
     return rules.named(rule).title
 
 
-def criterion(estimate: DepthEstimate) -> str:
-    """A rule in short, with its threshold."""
-    return rules.named(estimate.rule).criterion(estimate.threshold)
+def criterion(estimate: DepthEstimate, short: bool = False) -> str:
+    """A rule in short, with its threshold, such as `first < 0.5 × max`, or `< 0.5 of max`."""
+    return rules.named(estimate.rule).criterion(estimate.threshold, short)
 
 
 def depth_in_layers(estimate: DepthEstimate, n_layers: int, unit: str = " layers") -> str:
@@ -102,28 +102,27 @@ def uneven(n_prompts: int, effective_prompts: float) -> str:
 
 def no_depths(group: Group) -> str:
     """Why there is no effective depth at all, in a sentence."""
-    names = [metric.name for metric in METRICS if metric.curves]
+    names = [metric.name for metric in METRICS if metric.curves and not metric.on_demand]
     if set(names) & set(group.settings.metrics):
         return "No effective depth: there is nothing to average."
     return f"No effective depth: it needs the metrics {' or '.join(names)}."
 
 
-def pooling(group: Group, summary: DepthSummary | None, settings: SummarySettings) -> str:
+def pooling(group: Group, reading: Reading) -> str:
     """What the means were taken over, in a sentence."""
     n_prompts = len(group.results)
-    tokens = f"{summary.n_tokens:,} tokens" if summary else "no tokens"
+    tokens = f"{reading.n_tokens:,} tokens" if reading.parts else "no tokens"
     prompts = "1 prompt" if n_prompts == 1 else f"{n_prompts} prompts"
-    first = "token 0 counted" if settings.include_first_token else "token 0 left out"
     stopped = {0: "", 1: "; 1 stopped run left out"}.get(
         group.stopped, f"; {group.stopped} stopped runs left out"
     )
-    counted = "layers are counted from 0"
-    if summary is None or not summary.depths:
-        return f"Means over {tokens} of {prompts}, {first}{stopped}; {counted}."
-    counted += ", so a depth of n layers ends with layer n − 1"
-    means = f"Means over {tokens} of {prompts}, {first}{stopped}; {counted}."
-    doubt = uneven(summary.n_prompts, summary.effective_prompts)
-    return " ".join(filter(None, (means, _intervals(summary), doubt)))
+    first = reading.settings.tokens_in_words
+    means = f"Means over {tokens} of {prompts}, {first}{stopped}; layers are counted from 0"
+    if not reading.depths:
+        return f"{means}."
+    means += ", so a depth of n layers ends with layer n − 1."
+    doubt = uneven(reading.n_prompts, reading.effective_prompts)
+    return " ".join(filter(None, (means, _intervals(reading), doubt)))
 
 
 def lens_sentence(lens: str, results: Sequence[RunResult]) -> str:
@@ -138,7 +137,7 @@ def lens_sentence(lens: str, results: Sequence[RunResult]) -> str:
     return f"Read through the {lens_title(lens)}, {fit_words(known[0])}.{of_all}"
 
 
-def _intervals(summary: DepthSummary) -> str:
+def _intervals(summary: Reading) -> str:
     """Where the intervals come from, or why there are none, in a sentence."""
     if summary.n_prompts < FEWEST_PROMPTS:
         few = f"{summary.n_prompts}; {FEWEST_PROMPTS} are needed"

@@ -7,7 +7,7 @@ from itertools import chain, zip_longest
 
 import numpy as np
 
-from depthtui.data.depth import Curves, DepthEstimate, DepthSummary
+from depthtui.data.depth import Curves, DepthEstimate
 from depthtui.data.lens import FittedLens, LogitLens
 from depthtui.data.lens_view import (
     LOGIT,
@@ -21,14 +21,12 @@ from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
-from depthtui.depth.effective_depth import summarise
 from depthtui.depth.intervals import FEWEST_PROMPTS
 from depthtui.depth.published import DATASETS, PROTOCOL, published_for
-from depthtui.depth.verdict import verdict
+from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS, formula_in
 from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.contributions import BRANCHES
-from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Metric
 from depthtui.palettes import OWN_PALETTE
 from depthtui.prompts.tasks import level_words
@@ -60,7 +58,7 @@ from depthtui.report.blocks import (
 )
 from depthtui.report.compared import compared_blocks
 from depthtui.report.explanations import of_measure, of_metric
-from depthtui.report.findings import by_layer, findings, layer_maps, pool_runs
+from depthtui.report.findings import by_layer, findings, layer_maps
 from depthtui.report.groups import Group
 from depthtui.report.phrases import (
     by_prompt,
@@ -152,41 +150,36 @@ def _blocks(
         a, b = groups
         yield from compared_blocks(a, b, settings)
     for group, letter in zip_longest(groups, "AB" if compared else ""):
-        summary = summarise(group.results, settings)
-        pooled = pool_runs(group.results, settings)
+        reading = reading_of(group.results, settings)
         yield Heading(f"{letter} · {group.title}" if letter else group.title, 2)
         yield Only(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
-        yield from verdict_blocks(verdict(group.results, settings))
-        yield from _depths(group, summary)
-        yield Together(_how_pooled(group, summary, settings))
+        yield from verdict_blocks(reading.verdict)
+        yield from _depths(group, reading)
+        yield Together(_how_pooled(group, reading))
         yield Only(AT_LENGTH, _beside_clean(group, groups, settings))
-        yield from _findings(pooled)
-        yield Only(AT_LENGTH, _at_length(group, summary, pooled, budget, token_of))
+        yield from _findings(reading)
+        yield Only(AT_LENGTH, _at_length(group, reading, budget, token_of))
 
 
 def _at_length(
-    group: Group,
-    summary: DepthSummary | None,
-    pooled: Pooled,
-    budget: _Budget,
-    token_of: TokenOf,
+    group: Group, reading: Reading, budget: _Budget, token_of: TokenOf
 ) -> Iterator[Block]:
-    if summary is not None:
-        yield from _over_depth(summary)
-    yield Only(["pictures"], _layer_figures(pooled, budget))
-    found = by_layer(pooled)
+    if reading.parts:
+        yield from _over_depth(reading)
+    yield Only(["pictures"], _layer_figures(reading, budget))
+    found = by_layer(reading)
     columns = {values.title: values.values for _, values in found}
     metrics = [metric for metric, _ in found]
-    yield Only(["text"], _by_layer("By layer", columns, pooled.n_layers, metrics))
-    lens = pooled.settings.lens
+    yield Only(["text"], _by_layer("By layer", columns, reading.n_layers, metrics))
+    lens = reading.settings.lens
     for number, result in enumerate(group.results, start=1):
         yield from _run(number, result, lens, budget, token_of(result))
     yield Heading("Provenance", 3)
     yield Note(provenance_sentence(combined_provenance(group.results)))
 
 
-def _depths(group: Group, summary: DepthSummary | None) -> Iterator[Block]:
-    if summary is None or not summary.depths:
+def _depths(group: Group, summary: Reading) -> Iterator[Block]:
+    if not summary.depths:
         yield Paragraph(no_depths(group))
         return
     published = published_for(group.model.name)
@@ -236,12 +229,11 @@ def _depth(estimate: DepthEstimate, n_layers: int) -> list[Cell]:
     ]
 
 
-def _how_pooled(
-    group: Group, summary: DepthSummary | None, settings: SummarySettings
-) -> Iterator[Block]:
-    yield Note(pooling(group, summary, settings))
-    if settings.lens != LOGIT:
-        yield Note(lens_sentence(settings.lens, group.results))
+def _how_pooled(group: Group, reading: Reading) -> Iterator[Block]:
+    yield Note(pooling(group, reading))
+    lens = reading.settings.lens
+    if lens != LOGIT:
+        yield Note(lens_sentence(lens, group.results))
     if published_for(group.model.name) is not None:
         yield Only(["brief"], [Note(f"Paper: layers used on {' / '.join(DATASETS.values())}.")])
 
@@ -261,8 +253,8 @@ def _beside_clean(
         yield Table([Column(head) for head in PROMPT_HEADS], by_prompt)
 
 
-def _findings(pooled: Pooled) -> Iterator[Block]:
-    rows = [(line.title, line.value, line.remark) for line in findings(pooled)]
+def _findings(reading: Reading) -> Iterator[Block]:
+    rows = [(line.title, line.value, line.remark) for line in findings(reading)]
     if rows:
         columns = [
             Column("metric", style="name", wraps=False),
@@ -273,10 +265,9 @@ def _findings(pooled: Pooled) -> Iterator[Block]:
         yield Table(columns, rows, has_head=False)
 
 
-def _over_depth(summary: DepthSummary) -> Iterator[Block]:
-    found = summary.curves.by_name()
-    known = {_curve_title(name): values for name, values in found.items()}
-    metrics = [metric for metric in METRICS if found.keys() & set(metric.curves)]
+def _over_depth(summary: Reading) -> Iterator[Block]:
+    known = {_curve_title(name): values for name, values in summary.curves.items()}
+    metrics = [metric for metric in METRICS if summary.curves.keys() & set(metric.curves)]
     yield Only(
         ["pictures"],
         [Heading("Over depth", 3), Note(_MARKS), Figures(_curves(summary))],
@@ -293,17 +284,17 @@ def _curve_title(name: str) -> str:
     return name.replace("_norm", "").replace("mlp", "MLP").replace("_", " ")
 
 
-def _curves(summary: DepthSummary) -> Iterator[Figure]:
+def _curves(summary: Reading) -> Iterator[Figure]:
     curves, n_layers = summary.curves, summary.n_layers
     yield from _of_rules(summary, through_lens=False)
-    if curves.layer_norm_ratio is not None:
+    if "layer_norm_ratio" in curves:
         lines = _branches(curves, [f"{branch}_norm_ratio" for branch in BRANCHES])
         panel = Panel(lines, n_layers, log=True, up="ratio of norms, log")
         yield Figure("Contribution", panel, _meaning("layer_norm_ratio"))
     yield from _of_rules(summary, through_lens=True)
 
 
-def _of_rules(summary: DepthSummary, through_lens: bool) -> Iterator[Figure]:
+def _of_rules(summary: Reading, through_lens: bool) -> Iterator[Figure]:
     """The curve of each rule, with those that it is the mean of."""
     curves, settings = summary.curves, summary.settings
     crossings = {estimate.rule: estimate.layer for estimate in summary.depths}
@@ -336,12 +327,8 @@ def _meaning(measure: str) -> str:
 
 def _branches(curves: Curves, names: Iterable[str]) -> list[Line]:
     """A line for each of these curves that there is, by its branch."""
-    found = {name.partition("_")[0]: curves.get(name) for name in names}
-    return [
-        Line(values, branch, PART_TITLES[branch])
-        for branch, values in found.items()
-        if values is not None
-    ]
+    branches = {name: name.partition("_")[0] for name in names if name in curves}
+    return [Line(curves[name], branch, PART_TITLES[branch]) for name, branch in branches.items()]
 
 
 def _by_layer(
@@ -366,10 +353,10 @@ def _by_layer(
     yield Items([f"{name}: {meaning}" for name, meaning in told.items()])
 
 
-def _layer_figures(pooled: Pooled, budget: _Budget) -> Iterator[Block]:
+def _layer_figures(reading: Reading, budget: _Budget) -> Iterator[Block]:
     """By layer: the map of skip effects, and a bar a layer."""
     figures = []
-    for metric, picture in layer_maps(pooled):
+    for metric, picture in layer_maps(reading):
         if budget.take(picture.values.size):
             numbers = [str(layer) for layer in range(len(picture.values))]
             drawn = Heatmap(
@@ -381,7 +368,7 @@ def _layer_figures(pooled: Pooled, budget: _Budget) -> Iterator[Block]:
                 picture.across,
             )
             figures.append(Figure(picture.title, drawn, of_metric(metric).in_short))
-    for metric, values in by_layer(pooled):
+    for metric, values in by_layer(reading):
         if values.caption:
             title = sentence_case(values.title)
             bars = Bars(values.values, f"{title}, by layer", values.caption)

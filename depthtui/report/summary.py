@@ -13,13 +13,11 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.model import ModelInfo
 from depthtui.data.plain import to_plain
 from depthtui.data.run import Provenance, RunResult
-from depthtui.data.run_settings import CHOICES, SummarySettings, settings_keys, summary_keys
+from depthtui.data.run_settings import CHOICES, SummarySettings, reading_keys, settings_keys
 from depthtui.data.verdict import Verdict
-from depthtui.depth.effective_depth import summarise
-from depthtui.depth.verdict import verdict
+from depthtui.depth.reading import reading_of
 from depthtui.metrics import ALL
 from depthtui.report.choices import choices_that_matter
-from depthtui.report.findings import pool_runs
 from depthtui.report.remarks import remarks_dict
 
 SCHEMA = 1
@@ -59,29 +57,28 @@ def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dic
         "model": {**{name: getattr(model, name) for name in _MODEL}, **_where(model)},
         "settings": {
             "top_k": results[0].settings.top_k,
-            **summary_keys(settings),
+            **reading_keys(settings),
             **_left_out(results),
             **_chosen(results),
         },
         "prompts": [_prompt(result) for result in results],
     }
-    pooled = pool_runs(results, settings)
+    reading = reading_of(results, settings)
     for metric in ALL:
-        value = pooled.get(metric)
+        value = reading.get(metric)
         if value is not None:
-            summary |= metric.summary(value, pooled)
-    if any(result.unavailable for result in pooled.results):
-        summary["unavailable"] = [dict(result.unavailable) for result in pooled.results]
-    found = verdict(results, settings)
-    if found is not None:
-        summary["verdict"] = verdict_dict(found)
-    depths = summarise(results, settings)
-    summary["effective_depth"] = [_depth(estimate) for estimate in depths.depths] if depths else []
-    if depths:
+            summary[metric.name] = metric.summary(value, reading)
+    unavailable = [dict(reading.unavailable(prompt)) for prompt in reading.prompts]
+    if any(unavailable):
+        summary["unavailable"] = unavailable
+    if reading.verdict is not None:
+        summary["verdict"] = verdict_dict(reading.verdict)
+    summary["effective_depth"] = [_depth(estimate) for estimate in reading.depths]
+    if reading.parts:
         summary["pooled"] = {
-            "prompts": depths.n_prompts,
-            "tokens": depths.n_tokens,
-            "effective_prompts": depths.effective_prompts,
+            "prompts": reading.n_prompts,
+            "tokens": reading.n_tokens,
+            "effective_prompts": reading.effective_prompts,
         }
     summary["provenance"] = combined_provenance(results)
     return to_plain(summary)
@@ -183,22 +180,20 @@ def verdict_dict(verdict: Verdict) -> dict[str, Any]:
 
 def _depth(estimate: DepthEstimate) -> dict[str, Any]:
     once = estimate.prompt_weighted
-    return {
-        **_found(estimate),
-        "prompt_weighted": None if once is None else _found(once),
-    }
+    return {**_found(estimate), "prompt_weighted": None if once is None else _found(once)}
 
 
 def _found(estimate: DepthEstimate) -> dict[str, Any]:
     """What a rule found in one mean, as JSON values."""
-    return {
-        "rule": estimate.rule,
-        "count": estimate.count,
-        "layer": estimate.layer,
-        "ratio": estimate.ratio,
-        "threshold": estimate.threshold,
-        "reason": estimate.reason,
-        "interval": None if estimate.interval is None else list(estimate.interval),
-        "crossing": estimate.crossing,
-        "area": estimate.area,
-    }
+    names = [
+        "rule",
+        "count",
+        "layer",
+        "ratio",
+        "threshold",
+        "reason",
+        "interval",
+        "crossing",
+        "area",
+    ]
+    return {name: getattr(estimate, name) for name in names}

@@ -14,7 +14,7 @@ from depthtui.data.lens_view import LOGIT, lens_of, lens_title
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.agreement import agreement
-from depthtui.depth.effective_depth import summarise
+from depthtui.depth.reading import reading_of
 from depthtui.report.groups import Group
 from depthtui.report.phrases import rule_title
 from depthtui.report.skips import parameter_share
@@ -104,18 +104,15 @@ class Pairs:
         if any(lens_of(run, asked) is None for run in (*self.clean, *self.changed)):
             # Fitted lenses read clean runs; what is compared is read alike.
             settings = replace(settings, lens=LOGIT)
-        summaries = [summarise(runs, settings) for runs in (self.clean, self.changed)]
-        depths = [
-            {estimate.rule: estimate for estimate in summary.depths} if summary else {}
-            for summary in summaries
-        ]
+        readings = [reading_of(runs, settings) for runs in (self.clean, self.changed)]
         lens = "" if settings.lens == asked else f", {lens_title(settings.lens)}"
         rows = []
-        for rule in dict.fromkeys([*depths[0], *depths[1]]):
-            clean, changed = (estimate.get(rule) for estimate in depths)
-            moved = ""
-            if clean and changed and None not in (clean.layer, changed.layer):
-                moved = f"{(changed.layer or 0) - (clean.layer or 0):+d}"
+        for rule in dict.fromkeys(found.rule for reading in readings for found in reading.depths):
+            clean, changed = (reading.depth(rule) for reading in readings)
+            layers = [
+                found.layer for found in (clean, changed) if found and found.layer is not None
+            ]
+            moved = f"{layers[1] - layers[0]:+d}" if len(layers) == 2 else ""
             name = f"effective depth, {rule_title(rule)}{lens}"
             rows.append((name, _layer(clean), _layer(changed), moved))
         return rows

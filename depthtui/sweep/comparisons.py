@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -167,6 +167,7 @@ class Difference:
     claim: Claim | None = None
     problem: Sentence | None = None
     drawn: Drawn | None = field(default=None, repr=False, compare=False)
+    doubt: ClassVar[None] = None
 
     @property
     def words(self) -> Sentence:
@@ -266,7 +267,8 @@ def difference(
     problem = _too_few(sides) or _no_curve(sides, by)
     if problem:
         return replace(found, problem=problem)
-    n_layers = np.array([_n_layers(side, by) for side in sides])
+    curves = _curves(sides, by)
+    n_layers = np.array([by.n_layers(of_side) for of_side in curves])
     found = replace(found, same_size=bool(n_layers[0] == n_layers[1]))
     by_tokens, by_prompts = (
         _Resampled.of(sides, by, settings, resamples, paired, weighting) for weighting in WEIGHTINGS
@@ -284,7 +286,7 @@ def difference(
             ratio_interval=ratios.interval(),
         )
     test = signed_rank if paired else mann_whitney
-    singles = [_single(side, by, settings) for side in sides]
+    singles = [by.ranked_layers(of_side, settings) for of_side in curves]
     p, effect = test(singles[0], singles[1], settings.seed)
     ratio = None if found.same_size else by_prompts.sum(of_all)
     return _claiming(replace(found, p=p, effect=effect), by_prompts.sum(less), ratio, sides)
@@ -323,7 +325,7 @@ def trend(
     pooled = [_pooled(text, by, settings, "tokens") for text in levels]
     ranks = np.arange(len(levels)) - (len(levels) - 1) / 2
     weights = ranks / (ranks**2).sum() * (len(levels) - 1)
-    singles = [_single(text, by, settings) for text in levels]
+    singles = [by.ranked_layers(curves, settings) for curves in _curves(levels, by)]
     if paired:
         slopes = np.round(weights @ singles, 9)  # Equal slopes are to tie.
         p, effect = signed_rank(np.zeros(sizes[0]), slopes, settings.seed)
@@ -419,29 +421,19 @@ def _too_few(groups: Sequence[Sequence[PromptCurves]], where: str = "") -> Sente
 
 
 def _no_curve(groups: Sequence[Sequence[PromptCurves]], rule: Rule) -> Sentence | None:
-    missing = any(curves_of(group, rule) is None for group in groups)
-    return Sentence("this rule's curve was not measured everywhere") if missing else None
+    known = all(rule.curve in part.curves for group in groups for part in group)
+    return None if known else Sentence("this rule's curve was not measured everywhere")
 
 
-def _n_layers(parts: Sequence[PromptCurves], rule: Rule) -> int:
-    curves = curves_of(parts, rule)
-    assert curves is not None
-    return rule.n_layers(curves)
+def _curves(groups: Sequence[Sequence[PromptCurves]], rule: Rule) -> list[np.ndarray]:
+    """The rule's curve on each prompt, `[prompts, …]`, of each group."""
+    return [curves_of(group, rule) for group in groups]
 
 
 def _pooled(
     parts: Sequence[PromptCurves], rule: Rule, settings: SummarySettings, weighting: Weighting
 ) -> float:
-    curve = pool(parts, weighting).get(rule.curve)
-    assert curve is not None
-    return float(rule.layers(curve, settings))
-
-
-def _single(parts: Sequence[PromptCurves], rule: Rule, settings: SummarySettings) -> np.ndarray:
-    """Each prompt's own layer as it is ranked, `[prompts]`; NaN where it is unknown."""
-    curves = curves_of(parts, rule)
-    assert curves is not None
-    return rule.ranked_layers(curves, settings)
+    return float(rule.layers(pool(parts, weighting)[rule.curve], settings))
 
 
 @dataclass(frozen=True)
@@ -517,7 +509,7 @@ def _words(comparison: Difference | Trend, wording: Wording, effect: str) -> Sen
     claim = comparison.claim
     if comparison.problem or claim is None:
         return comparison.problem or Sentence("")
-    doubt, tested = doubt_of(comparison), _test_words(comparison, effect)
+    doubt, tested = comparison.doubt, _test_words(comparison, effect)
     change = f"{claim}; single prompts: {tested}" if tested else str(claim)
     if claim.changes and doubt:
         return Sentence(doubt.headline, (f"{' '.join(doubt.clauses)}; {change}",))
@@ -551,13 +543,8 @@ def disagree(comparison: Difference | Trend) -> bool:
     p = comparison.p if comparison.p_holm is None else comparison.p_holm
     if comparison.claim is None or p is None:
         return False
-    changes = comparison.claim.changes and not doubt_of(comparison)
+    changes = comparison.claim.changes and not comparison.doubt
     return changes != (p < SIGNIFICANT) and not (changes and _utmost(comparison))
-
-
-def doubt_of(comparison: Difference | Trend) -> Sentence | None:
-    """Why no direction is claimed, whatever the interval says; None where it may be."""
-    return comparison.doubt if isinstance(comparison, Trend) else None
 
 
 def _utmost(comparison: Difference | Trend) -> bool:

@@ -33,7 +33,8 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
     """Copy the records of finished sweeps into one folder.
 
     Args:
-        paths: folders of sweeps, or of shards of one, in the order of their models.
+        paths: folders of sweeps, or of shards of one, in the order of their models. Where several
+            have a prompt, the last record counts, but none that lacks more than another.
         out: where the records go; it may be one of `paths`.
         notify: told of parts and records that are missing or damaged.
 
@@ -60,6 +61,9 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
                     notify(
                         f"The record {name} is left out: its model has other layers than before."
                     )
+                    continue
+                other = records[cell].get(record.number)
+                if other is not None and len(other.lacks) < len(record.lacks):
                     continue
                 out.keep(cell, record)
                 records[cell][record.number] = record

@@ -10,7 +10,6 @@ from typing import Generic
 
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import ModelSpec
-from depthtui.depth import rules
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS
 from depthtui.report.phrases import rule_title
@@ -24,11 +23,10 @@ from depthtui.sweep.comparisons import (
     course,
     difference,
     disagree,
-    doubt_of,
     trend,
 )
 from depthtui.sweep.plan import Cell, TaskChoice
-from depthtui.sweep.summary import CellSummary, SweepSummary
+from depthtui.sweep.summary import CellSummary, SweepSummary, rules_of
 
 MOST_PAIRS = 3
 """With more pairs of models than that, only models of one shape are compared."""
@@ -76,21 +74,11 @@ class Answer:
         return None if self.found is None else self.found.claim
 
     @property
-    def change(self) -> float | None:
-        """The change that is claimed."""
-        return None if self.claim is None else self.claim.layers
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """The interval of `change`."""
-        return None if self.claim is None else self.claim.interval
-
-    @property
     def unclear(self) -> bool:
         """Whether there is an interval, and no direction is claimed."""
         if self.found is None or self.claim is None:
             return False
-        return not self.claim.changes or bool(doubt_of(self.found))
+        return not self.claim.changes or bool(self.found.doubt)
 
     @property
     def doubtful(self) -> bool:
@@ -139,10 +127,6 @@ def questions(summary: SweepSummary) -> list[Question]:
     return [question for question in found if question.answers]
 
 
-def _rules(cells: Iterable[CellSummary]) -> list[str]:
-    return rules.names_in({estimate.rule for cell in cells for estimate in cell.depths})
-
-
 def _sizes(summary: SweepSummary) -> Iterable[Answer]:
     """Counts and ratios from the smallest model of a family to the largest, task by task."""
     answers = [
@@ -156,7 +140,7 @@ def _sizes(summary: SweepSummary) -> Iterable[Answer]:
         for task in summary.plan.tasks
         for members in families(summary)
         if (cells := _by_size(summary, members, task))
-        for rule in _rules(cells)
+        for rule in rules_of(cells)
     ]
     everyone = summary.models
     if not answers and any(_by_size(summary, everyone, task) for task in summary.plan.tasks):
@@ -212,11 +196,9 @@ def _lengths(cells: Iterable[CellSummary]) -> dict[str, int]:
 
 def _size(cells: Sequence[CellSummary], rule: str) -> str:
     known = [
-        (cell, estimate.layer + 1, estimate.ratio)
+        (cell, found.count, found.ratio)
         for cell in cells
-        if (estimate := cell.depth(rule)) is not None
-        and estimate.layer is not None
-        and estimate.ratio is not None
+        if (found := cell.depth(rule)) and found.count is not None and found.ratio is not None
     ]
     if len(known) < 2:
         return "fewer than two models have a layer by this rule"
@@ -239,7 +221,7 @@ def _trainings(summary: SweepSummary) -> Iterable[Answer]:
             steps = [_cells_on(summary, model, tasks) for model in models]
             parts = _shared(steps)
             every = [cell for cells in steps for cell in cells]
-            for rule in _rules(every):
+            for rule in rules_of(every):
                 settings = summary.plan.summary
                 grown = trend(parts, settings, rule, paired=True, wording=TRAINED).resting_on(
                     _fragile(every, rule)
@@ -314,7 +296,7 @@ def _compared(summary: SweepSummary, a: ModelSpec, b: ModelSpec) -> Iterable[_Co
         if first and second:
             compared = f"{second[0].title} less {first[0].title}"
             ours, theirs = _shared([first, second])
-            for rule in _rules([*first, *second]):
+            for rule in rules_of([*first, *second]):
                 change = difference(ours, theirs, first[0].settings, True, rule)
                 yield _Compared(compared, words, change, [*first, *second])
 
@@ -354,12 +336,7 @@ def _shared(sides: Sequence[Sequence[CellSummary]]) -> list[list[PromptCurves]]:
 
 
 def _parts_by_text(cells: Iterable[CellSummary]) -> dict[str, PromptCurves]:
-    found = {
-        record.prompt.text: record.prompt_curves(cell.settings)
-        for cell in cells
-        for record in cell.records
-    }
-    return {text: part for text, part in found.items() if part is not None}
+    return {prompt.prompt.text: part for cell in cells for prompt, part in cell.by_prompt}
 
 
 def _trends(summary: SweepSummary) -> Iterable[Answer]:
@@ -368,7 +345,7 @@ def _trends(summary: SweepSummary) -> Iterable[Answer]:
         by_task = {cell.cell.task: cell for cell in summary.of_model(model) if cell.parts}
         for words, tasks in _ordered(by_task):
             cells = [by_task[choice] for choice in tasks]
-            for rule in _rules(cells):
+            for rule in rules_of(cells):
                 grown = trend([cell.parts for cell in cells], cells[0].settings, rule)
                 rests = grown.resting_on(_fragile(cells, rule))
                 found.append(_Compared(cells[0].title, words, rests, cells))

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from depthtui.data.plain import to_plain
-from depthtui.data.run_settings import spec_keys, summary_keys
+from depthtui.data.run_settings import reading_keys, spec_keys
 from depthtui.data.store import make_key
 from depthtui.errors import DepthError
 from depthtui.sweep.folder import (
@@ -51,7 +51,7 @@ def default_folder(plan: SweepPlan, cache_dir: Path) -> Path:
     named = {
         **vars(plan),
         "models": [spec_keys(model) for model in plan.models],
-        "summary": summary_keys(plan.summary),
+        "summary": reading_keys(plan.summary),
     }
     del named["families"]
     return cache_dir / "sweeps" / make_key("sweep", plan=named)[:16]

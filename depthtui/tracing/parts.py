@@ -6,7 +6,7 @@ out all the same, `in_smaller_parts` does the work again, and `at_once` answers 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
@@ -43,6 +43,11 @@ def at_once(count: int, room: int, size: int) -> int:
         halving = room // (size * (fitting // 2 + 1)) + 1
         parts.next_divisor = min(parts.next_divisor or halving, halving)
     return fitting
+
+
+def slices(count: int, size: int) -> Iterator[slice]:
+    """The parts of `count` things, each of `size` but the last one, in order."""
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
 def in_smaller_parts(work: Callable[[], Done]) -> Done:

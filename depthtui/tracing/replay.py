@@ -27,7 +27,7 @@ from depthtui.models.devices import execution_device
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.anatomy import Anatomy
 from depthtui.tracing.modules import decoder, first_tensor, hidden_states, with_first_tensor
-from depthtui.tracing.parts import at_once
+from depthtui.tracing.parts import at_once, slices
 from depthtui.tracing.rounding import coarsest_dtype, layer_agrees
 
 KeysValues = tuple[Tensor, Tensor]
@@ -183,8 +183,7 @@ class Replay:
         if len(residual) <= size:
             return self._run(layer, residual, start, past)[0]
         parts = []
-        for first in range(0, len(residual), size):
-            rows = slice(first, first + size)
+        for rows in slices(len(residual), size):
             held = past if past is None or len(past[0]) == 1 else (past[0][rows], past[1][rows])
             parts.append(self._run(layer, residual[rows], start, held)[0])
         return torch.cat(parts)
@@ -207,8 +206,7 @@ class Replay:
         """
         size = at_once(len(residual), self.tokens_at_once, residual.shape[1])
         parts = [
-            self._keys_values_of(layer, residual[first : first + size])
-            for first in range(0, len(residual), size)
+            self._keys_values_of(layer, residual[rows]) for rows in slices(len(residual), size)
         ]
         keys, values = zip(*parts, strict=True)
         return torch.cat(keys), torch.cat(values)

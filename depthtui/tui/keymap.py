@@ -154,7 +154,7 @@ AVERAGING = [
     key("a", "average", "average", "Show means over tokens, or every token", "average"),
     key(
         "f",
-        "first_token",
+        "token_zero",
         "leave out token 0",
         "Average with or without the first token",
         "skip_first",
@@ -326,7 +326,7 @@ SWEEP = [
     key("slash", "filter", "filter", "Show only rows with these words in them", "filter"),
     key(
         "f",
-        "first_token",
+        "token_zero",
         "leave out token 0",
         "Average with or without the first token",
         "sweep_first",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from depthtui import Prompt, Runs, analyze
+from depthtui.depth import rules
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME
 from tests.hostile import HOSTILE, HOSTILE_PROMPT
@@ -66,7 +67,7 @@ def test_what_is_not_there_says_why(runs):
 
 def test_depths_have_count_layer_ratio_and_interval(runs, make_model, tokenizer):
     depths = runs.depths()
-    assert list(depths) == ["cosine", "kl", "overlap"]
+    assert list(depths) == [rule.name for rule in rules.ALL]
     for depth in depths.values():
         assert depth.layer is not None
         assert depth.count == depth.layer + 1

@@ -15,9 +15,9 @@ import numpy as np
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.selection import numbers_text
 from depthtui.data.store import open_store
+from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
 from depthtui.metrics import ablation, answers_kept
-from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import usefulness
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
@@ -45,7 +45,7 @@ def main() -> None:
         prompts = make_prompts(task, level, options.examples)
         wanted = RunSettings(metrics=("ablation", "answers_kept"))
         runs = [engine.run(prompt, wanted) for prompt in prompts]
-        pooled = Pooled(runs, SummarySettings())
+        pooled = reading_of(runs, SummarySettings())
         loss, answers = pooled.get(ablation.METRIC), pooled.get(answers_kept.METRIC)
         changed = 1 - (answers.differs_after / answers.tokens[:, None]).mean(axis=0)
         found = np.corrcoef(ranks(usefulness(loss)), ranks(changed))[0, 1]

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,10 +24,10 @@ from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import pool
-from depthtui.depth.intervals import depth_intervals, draw, resampled_layers
+from depthtui.depth.intervals import depth_interval, draw, resampled_layers
 from depthtui.depth.weights import WEIGHTINGS, effective_prompts
 from depthtui.sweep.comparisons import difference, trend
-from tests.simulated_prompts import simulated_prompts
+from tests.simulated_prompts import intervals, simulated_prompts
 
 SETTINGS = SummarySettings()
 SIZES = (5, 10, 12, 30)
@@ -101,14 +102,14 @@ def depths(count: int) -> None:
         truths = [true_layers(15 + phase / PHASES, how) for phase in range(PHASES)]
         for n in SIZES:
             for number, phase, parts in samples(n, count, how):
-                expanded = depth_intervals(parts, SETTINGS, resamples=1000, seed=number)
                 counts = draw(np.zeros(n, int), 1000, number)
-                for rule, ends in expanded.items():
-                    truth = truths[phase][rule]
-                    layers = resampled_layers(parts, rules.named(rule), SETTINGS, counts)
+                for rule in rules.ALL:
+                    truth = truths[phase][rule.name]
+                    ends = depth_interval(parts, rule, SETTINGS, counts)
+                    layers = resampled_layers(parts, rule, SETTINGS, counts)
                     low, high = np.nanquantile(layers, [0.025, 0.975], method="inverted_cdf")
-                    score(hits, (kind, rule, "expanded", str(n)), ends, truth)
-                    score(hits, (kind, rule, "percentile", str(n)), (low, high), truth)
+                    score(hits, (kind, rule.name, "expanded", str(n)), ends, truth)
+                    score(hits, (kind, rule.name, "percentile", str(n)), (low, high), truth)
     print_table(["prompts", "rule", "interval"], hits)
 
 
@@ -125,9 +126,7 @@ def longer(count: int) -> None:
             truths = layers_on(pool(parts, weighting))
             for n in SIZES:
                 for number, _, drawn in samples(n, count, how, phases=1):
-                    found = depth_intervals(
-                        drawn, SETTINGS, resamples=1000, seed=number, weighting=weighting
-                    )
+                    found = intervals(drawn, replace(SETTINGS, seed=number), weighting, 1000)
                     for rule, ends in found.items():
                         score(hits, (kind, weighting, rule, str(n)), ends, truths[rule])
     print_table(["longer is deeper", "counts once", "rule"], hits)

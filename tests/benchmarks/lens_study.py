@@ -22,7 +22,7 @@ from depthtui.data.lens_view import fitted_words
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
-from depthtui.depth.effective_depth import summarise
+from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
 from depthtui.engine.lenses import LensChoice
 from depthtui.lenses.maps import LensMaps
@@ -65,11 +65,10 @@ def print_rules(engine: Engine, sets: dict[str, list[Prompt]], kinds: tuple[str,
     for title, prompts in sets.items():
         runs = [engine.run(prompt, RunSettings(metrics=metrics)) for prompt in prompts]
         for kind in kinds:
-            summary = summarise(runs, replace(SummarySettings(), lens=kind))
+            summary = reading_of(runs, replace(SummarySettings(), lens=kind))
             assert summary is not None
-            assert summary.curves.kl is not None
             counts = {depth.rule: depth.count for depth in summary.depths}
-            curve = " ".join(f"{kl:.1f}" for kl in summary.curves.kl[:-1:3])
+            curve = " ".join(f"{kl:.1f}" for kl in summary.curves["kl"][:-1:3])
             print(
                 f"| {title} | {kind} | {counts['kl']} | {counts['overlap']} | {curve} |", flush=True
             )

@@ -15,11 +15,11 @@ import numpy as np
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
+from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
 from depthtui.metrics import context_depth, order
 from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.integrated_gradients import IntegratedGradients
-from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Metric
@@ -107,10 +107,10 @@ class Check:
 
     def pooled(self, metric: Metric) -> dict[str, Any]:
         """What a summary says of all prompts."""
-        pooled = Pooled(
+        pooled = reading_of(
             [self.run(name, metrics=(metric.name,)) for name in self._prompts], SummarySettings()
         )
-        found: dict[str, Any] = metric.summary(pooled.get(metric), pooled)[metric.name]
+        found: dict[str, Any] = metric.summary(pooled.get(metric), pooled)
         return found
 
     def order(self) -> None:

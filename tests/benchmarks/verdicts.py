@@ -22,11 +22,11 @@ import torch
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
-from depthtui.depth.verdict import verdict
 from depthtui.depth.verdict_words import spread, which_layers
 from depthtui.engine.engine import Engine
 from depthtui.prompts.tasks import TASKS, level_words, make_prompts, prompt_title
 from depthtui.settings import default_cache_dir, models_dir
+from tests.builders.readings import verdict
 from tests.naive import blocks
 
 METRICS = ("contributions", "logit_lens", "similarity", "context_depth", "order", "ablation")

@@ -15,7 +15,7 @@ from depthtui.data.run import Prompt, Provenance, RunResult, Tokens
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import METRIC_BY_NAME, empty_result
 from depthtui.metrics.contributions import Contributions
-from depthtui.metrics.spec import answer
+from depthtui.metrics.needs import answer
 from tests.builders.lenses import VOCABULARY
 from tests.builders.metrics import AFTER_THE_LENS, random_metric, smooth_metric, usefulness
 from tests.builders.models import model_info, tiny_model

@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from depthtui.data import depth, generation, lens, model, protocol, run, run_settings
+from depthtui.data import generation, lens, model, protocol, run, run_settings
 from depthtui.data.arrays import MetricResult
 from depthtui.data.codec import CodecError, decode, encode
-from depthtui.data.depth import Curves, DepthEstimate, DepthSummary
-from depthtui.data.lens import LENS_CLASSES, LENSES, Array, FittedLens, LogitLens
+from depthtui.data.lens import LENS_CLASSES, LENSES, Array, FittedLens, LensFit, LogitLens
 from depthtui.data.run import Prompt, RunResult, Tokens
-from depthtui.data.run_settings import ModelSpec, SummarySettings
+from depthtui.data.run_settings import ModelSpec
 from depthtui.metrics.contributions import Contributions
 from tests.builders.lenses import random_lens, smooth_lens
 from tests.builders.metrics import random_metric
@@ -31,8 +30,8 @@ from tests.hostile import HOSTILE, HOSTILE_PROMPT
 CLASSES: list[Any] = list(
     {
         kind: None
-        for module in (model, run, run_settings, depth, lens, generation, protocol)
-        for kind in (*vars(module).values(), *MetricResult.__subclasses__())
+        for module in (model, run, run_settings, lens, generation, protocol)
+        for kind in (*vars(module).values(), *MetricResult.kinds())
         if isinstance(kind, type) and dataclasses.is_dataclass(kind)
         if kind.__module__ == module.__name__ or issubclass(kind, MetricResult)
     }
@@ -74,7 +73,7 @@ def example(kind: Any, rng: random.Random) -> Any:
         hints = typing.get_type_hints(kind)
         return kind(**{field.name: example(hints[field.name], rng) for field in _fields(kind)})
     if kind is MetricResult:
-        return example(rng.choice(MetricResult.__subclasses__()), rng)
+        return example(rng.choice([*MetricResult.kinds()]), rng)
     if origin in (types.UnionType, typing.Union):
         return example(rng.choice(arguments), rng)
     if origin is tuple and Ellipsis not in arguments:
@@ -168,7 +167,7 @@ def test_text_that_looks_like_the_format_survives() -> None:
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 3), (2, 3), (1,), (2, 1, 3), ()])
 def test_arrays_keep_dtype_and_shape(dtype: str, shape: tuple[int, ...]) -> None:
     values = np.ones(shape, dtype)
-    copy = decode(encode(Curves(kl=values))).kl
+    copy = decode(encode(Tokens(values, [], 0))).ids
     assert (copy.dtype, copy.shape) == (values.dtype, values.shape)
     np.testing.assert_array_equal(copy, values)
 
@@ -176,7 +175,7 @@ def test_arrays_keep_dtype_and_shape(dtype: str, shape: tuple[int, ...]) -> None
 def test_views_are_sent_as_they_look() -> None:
     values = np.arange(24, dtype=np.float32).reshape(4, 6)
     for view in (values.T, values[::2, ::-1], values[:, 1:3], np.broadcast_to(values[0], (3, 6))):
-        np.testing.assert_array_equal(decode(encode(Curves(kl=view))).kl, view)
+        np.testing.assert_array_equal(decode(encode(Tokens(view, [], 0))).ids, view)
 
 
 def test_a_decoded_result_can_be_filled_in() -> None:
@@ -217,8 +216,8 @@ class Stranger:
         protocol.Notice(Stranger),  # type: ignore[arg-type]
         protocol.Memory(np.float32(1), 2),  # type: ignore[arg-type]
         protocol.Memory(1j, 2),  # type: ignore[arg-type]
-        Curves(kl=np.array([Stranger()], object)),
-        Curves(kl=np.array(["text"])),
+        Tokens(np.array([Stranger()], object), [], 0),
+        Tokens(np.array(["text"]), [], 0),
     ],
 )
 def test_what_cannot_be_sent_is_refused(value: Any) -> None:
@@ -306,13 +305,7 @@ def small_values() -> Iterator[Any]:
     yield Tokens(np.arange(3), ["a", "b", "[/]"], 1)
     yield protocol.LoadModel(ModelSpec())
     yield LogitLens.unknown(1, 2, 2)
-    yield DepthSummary(
-        SummarySettings(),
-        2,
-        3,
-        Curves(kl=np.ones(3)),
-        (DepthEstimate("kl", 1, 0.5, 0.5, interval=(0.0, math.inf)),),
-    )
+    yield LensFit("affine", "", 1, 2, math.inf)
 
 
 def decodes_or_fails_cleanly(data: bytes) -> bool:

@@ -9,20 +9,19 @@ import numpy as np
 import pytest
 
 from depthtui.data.arrays import arrays_of
-from depthtui.data.depth import Curves, DepthEstimate
+from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult, without
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.effective_depth import (
     depths,
-    mean_curves,
     pool,
-    prompt_curves,
-    summarise,
 )
+from depthtui.depth.reading import reading_of
 from depthtui.depth.rules import cosine, kl, overlap
+from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.contributions import Contributions
-from tests.builders.results import random_result
+from tests.builders.results import full_run, random_result
 
 SETTINGS = SummarySettings()
 
@@ -179,13 +178,8 @@ def test_a_crossing_that_does_not_last_is_flagged(
 
 
 def depth_of(result: RunResult, rule: str, settings: SummarySettings = SETTINGS) -> DepthEstimate:
-    summary = summarise([result], settings)
-    assert summary is not None
+    summary = reading_of([result], settings)
     return next(estimate for estimate in summary.depths if estimate.rule == rule)
-
-
-def every_curve(curves: Curves) -> dict[str, np.ndarray]:
-    return curves.by_name()
 
 
 @pytest.mark.parametrize("include_first", [True, False])
@@ -194,42 +188,34 @@ def test_pooling_is_a_mean_over_tokens_not_over_prompts(include_first: bool) -> 
     results = [random_result(6, tokens, seed=tokens) for tokens in lengths]
     first = 0 if include_first else 1
     weights = np.array([tokens - first for tokens in lengths], np.float64)
-    summary = summarise(results, replace(SETTINGS, include_first_token=include_first))
-    assert summary is not None
+    summary = reading_of(results, replace(SETTINGS, include_first_token=include_first))
     assert summary.n_tokens == weights.sum()
     assert summary.n_layers == 6
     for part in ("contributions", "logit_lens"):
         for name, _ in arrays_of(results[0].measured[part]):
             if name.startswith("top_") or name == "next_log_probability":  # no curve
                 continue
-            pooled = np.zeros(getattr(summary.curves, name).shape)
+            pooled = np.zeros(summary.curves[name].shape)
             for result, weight in zip(results, weights, strict=True):
                 if weight:
                     values = getattr(result.measured[part], name)[:, first:].astype(np.float64)
                     pooled += weight / weights.sum() * values.mean(axis=1)
-            np.testing.assert_allclose(getattr(summary.curves, name), pooled, rtol=1e-12)
+            np.testing.assert_allclose(summary.curves[name], pooled, rtol=1e-12)
     curves = summary.curves
-    assert curves.attention_cosine is not None
-    assert curves.mlp_cosine is not None
-    assert curves.layer_cosine is not None
     np.testing.assert_allclose(
-        curves.mean_cosine,
-        (curves.attention_cosine + curves.mlp_cosine + curves.layer_cosine) / 3,
+        curves["mean_cosine"],
+        (curves["attention_cosine"] + curves["mlp_cosine"] + curves["layer_cosine"]) / 3,
     )
 
 
 def test_summary_gives_the_rules_on_its_own_curves() -> None:
     settings = SummarySettings(kl_threshold=0.9, overlap_threshold=0.55)
-    summary = summarise([random_result(12, 3, seed=4)], settings)
-    assert summary is not None
+    summary = reading_of([random_result(12, 3, seed=4)], settings)
     curves = summary.curves
-    assert curves.mean_cosine is not None
-    assert curves.kl is not None
-    assert curves.overlap is not None
     expected = (
-        cosine_depth(curves.mean_cosine),
-        kl_depth(curves.kl, 0.9),
-        overlap_depth(curves.overlap, 0.55),
+        cosine_depth(curves["mean_cosine"]),
+        kl_depth(curves["kl"], 0.9),
+        overlap_depth(curves["overlap"], 0.55),
     )
     # Of a single prompt, both means are the same.
     assert summary.depths == tuple(replace(depth, prompt_weighted=depth) for depth in expected)
@@ -268,13 +254,12 @@ def test_the_area_is_the_mean_of_kl_over_its_largest() -> None:
 def test_each_prompt_counts_once_beside_the_papers_mean() -> None:
     results = [random_result(12, tokens, seed=tokens) for tokens in (3, 40, 41, 42, 43)]
     settings = SummarySettings(kl_threshold=0.95, overlap_threshold=0.5)
-    summary = summarise(results, settings)
-    assert summary is not None
+    summary = reading_of(results, settings)
     for depth in summary.depths:
         curve = {"cosine": "mean_cosine"}.get(depth.rule, depth.rule)
-        single = [every_curve(mean_curves([result], settings))[curve] for result in results]
+        single = [reading_of([result], settings).curves[curve] for result in results]
         plain = sum(single) / len(single)
-        (expected,) = depths(Curves(**{curve: plain}), settings)
+        (expected,) = depths({curve: plain}, settings)
         once = depth.prompt_weighted
         assert once is not None
         assert (once.layer, once.reason) == (expected.layer, expected.reason)
@@ -291,31 +276,29 @@ def test_pooled_prompts_equal_one_prompt_of_all_their_tokens(include_first: bool
         for name, values in arrays_of(joined.measured[part]):
             pieces = [getattr(result.measured[part], name)[:, first:] for result in results]
             values[:, first:] = np.concatenate(pieces, axis=1)
-    parts = [prompt_curves(result, include_first) for result in results]
-    whole = prompt_curves(joined, include_first)
-    assert whole is not None
-    assert sum(part.n_tokens for part in parts if part) == whole.n_tokens
-    pooled = pool([part for part in parts if part])
-    for name, values in every_curve(whole.curves).items():
-        np.testing.assert_allclose(getattr(pooled, name), values, rtol=1e-12)
+    settings = replace(SETTINGS, include_first_token=include_first)
+    parts = reading_of(results, settings).parts
+    (whole,) = reading_of([joined], settings).parts
+    assert sum(part.n_tokens for part in parts) == whole.n_tokens
+    pooled = pool(parts)
+    for name, values in whole.curves.items():
+        np.testing.assert_allclose(pooled[name], values, rtol=1e-12)
     assert depths(pooled, SETTINGS) == depths(whole.curves, SETTINGS)
 
 
 def test_a_prompt_without_tokens_has_no_curves() -> None:
-    assert prompt_curves(random_result(4, 1), include_first_token=False) is None
-    alone = prompt_curves(random_result(4, 1), include_first_token=True)
-    assert alone is not None
+    single = [random_result(4, 1)]
+    assert reading_of(single, replace(SETTINGS, include_first_token=False)).parts == []
+    (alone,) = reading_of(single, SETTINGS).parts
     assert alone.n_tokens == 1
 
 
 def test_the_same_prompt_twice_changes_nothing() -> None:
     result = random_result(8, 5, seed=1)
-    once, twice = summarise([result], SETTINGS), summarise([result, result], SETTINGS)
-    assert once is not None
-    assert twice is not None
+    once, twice = reading_of([result], SETTINGS), reading_of([result, result], SETTINGS)
     assert twice.n_tokens == 2 * once.n_tokens
-    for name, values in every_curve(once.curves).items():
-        np.testing.assert_allclose(getattr(twice.curves, name), values, rtol=1e-12)
+    for name, values in once.curves.items():
+        np.testing.assert_allclose(twice.curves[name], values, rtol=1e-12)
 
 
 def test_a_prompt_on_which_a_metric_failed_is_not_pooled() -> None:
@@ -323,14 +306,23 @@ def test_a_prompt_on_which_a_metric_failed_is_not_pooled() -> None:
     failed = random_result(tokens=9, seed=9)
     failed.measured = without(failed.measured, ["logit_lens"])
     failed.fail("logit_lens", "the memory ran out")
-    expected, found = summarise(whole, SETTINGS), summarise([*whole, failed], SETTINGS)
-    assert expected is not None
-    assert found is not None
+    expected, found = reading_of(whole, SETTINGS), reading_of([*whole, failed], SETTINGS)
     assert (found.depths, found.n_prompts) == (expected.depths, 2)
-    np.testing.assert_array_equal(found.curves.kl, expected.curves.kl)
-    alone = summarise([failed], SETTINGS)
-    assert alone is not None
+    np.testing.assert_array_equal(found.curves["kl"], expected.curves["kl"])
+    alone = reading_of([failed], SETTINGS)
     assert [estimate.rule for estimate in alone.depths] == ["cosine"]
+
+
+def test_curves_reduce_only_the_metrics_that_have_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("no curve is made of it")
+
+    for name, metric in METRIC_BY_NAME.items():
+        if not metric.curves:
+            monkeypatch.setitem(METRIC_BY_NAME, name, replace(metric, reduce=refuse))
+    reading = reading_of([full_run()], SummarySettings())
+    assert reading.curves["kl"] is not None
+    assert reading.depths
 
 
 def test_leaving_the_first_token_out_changes_the_depth() -> None:
@@ -346,18 +338,16 @@ def test_leaving_the_first_token_out_changes_the_depth() -> None:
 def test_nothing_to_average() -> None:
     without = replace(SETTINGS, include_first_token=False)
     single = random_result(4, 1)
-    assert summarise([], SETTINGS) is None
-    assert summarise([single], without) is None
-    assert summarise([single], SETTINGS) is not None
-    together = summarise([single, random_result(4, 3)], without)
-    assert together is not None
+    for nothing in (reading_of([], SETTINGS), reading_of([single], without)):
+        assert (nothing.parts, nothing.curves, nothing.depths) == ([], {}, ())
+    assert reading_of([single], SETTINGS).depths
+    together = reading_of([single, random_result(4, 3)], without)
     assert together.n_tokens == 2
 
 
 def reasons_of(result: RunResult) -> dict[str, str]:
     """Why each rule gives no depth."""
-    summary = summarise([result], SETTINGS)
-    assert summary is not None
+    summary = reading_of([result], SETTINGS)
     return {estimate.rule: estimate.reason for estimate in summary.depths}
 
 
@@ -392,10 +382,8 @@ def test_layers_that_were_not_run_give_no_depth() -> None:
     result.get(Contributions).mlp_cosine[5] = np.nan
     result.get(LogitLens).kl[3:] = np.nan
     result.complete, result.layers_done = False, 3
-    summary = summarise([result, random_result(6, 4, seed=1)], SETTINGS)
-    assert summary is not None
-    assert summary.curves.kl is not None
-    assert np.isnan(summary.curves.kl).tolist() == [False] * 3 + [True] * 4
+    summary = reading_of([result, random_result(6, 4, seed=1)], SETTINGS)
+    assert np.isnan(summary.curves["kl"]).tolist() == [False] * 3 + [True] * 4
     for estimate in summary.depths[:2]:
         assert estimate.layer is None
         assert estimate.reason == "not every layer has been run yet"
@@ -416,12 +404,11 @@ def test_without_the_split_the_layers_cosine_counts_alone() -> None:
     result = random_result(6, 4, split_missing="no closure")
     assert result.get(Contributions) is not None
     result.get(Contributions).attention_cosine[...] = np.nan
-    summary = summarise([result], SETTINGS)
-    assert summary is not None
+    summary = reading_of([result], SETTINGS)
     curves = summary.curves
-    assert curves.attention_cosine is None
-    assert curves.mlp_norm_ratio is None
-    np.testing.assert_array_equal(curves.mean_cosine, curves.layer_cosine)
+    assert "attention_cosine" not in curves
+    assert "mlp_norm_ratio" not in curves
+    np.testing.assert_array_equal(curves["mean_cosine"], curves["layer_cosine"])
 
 
 def without_lens(result: RunResult) -> None:
@@ -440,6 +427,5 @@ def test_metrics_that_were_not_asked_for_have_no_depth(
 ) -> None:
     result = random_result(6, 4)
     drop(result)
-    summary = summarise([random_result(6, 4), result], SETTINGS)
-    assert summary is not None
+    summary = reading_of([random_result(6, 4), result], SETTINGS)
     assert [estimate.rule for estimate in summary.depths] == rules

@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from depthtui.data.depth import Curves, PromptCurves
+from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth import rules
-from depthtui.depth.effective_depth import depths, estimate_depths, pool, summarise
+from depthtui.depth import effective_depth, rules
+from depthtui.depth.effective_depth import depths, estimate_depths, pool
 from depthtui.depth.intervals import (
     FEWEST_PROMPTS,
-    depth_intervals,
     draw,
     expanded_interval,
     freedom_of,
     resampled_layers,
 )
+from depthtui.depth.reading import reading_of
 from depthtui.depth.rules.rule import Rule
 from depthtui.depth.weights import task_numbers
 from tests.builders.results import random_result
-from tests.simulated_prompts import simulated_prompts
+from tests.simulated_prompts import intervals, simulated_prompts
 
 SETTINGS = SummarySettings()
 
@@ -41,7 +41,7 @@ def test_many_curves_at_once_agree_with_one_at_a_time(rule: Rule, layers: int) -
     curves[3, 0] = np.nan
     found = rule.layers(curves, SETTINGS)
     for curve, layer in zip(curves, found, strict=True):
-        (one,) = depths(Curves.of({rule.curve: curve}), SETTINGS)
+        (one,) = depths({rule.curve: curve}, SETTINGS)
         assert one.layer == (None if np.isnan(layer) else layer)
 
 
@@ -76,57 +76,56 @@ def test_intervals_mirror() -> None:
 def test_resamples_that_never_cross_are_the_deepest() -> None:
     # One prompt of five reaches the threshold, and a third of the resamples leave it out.
     def part(height: float) -> PromptCurves:
-        return PromptCurves(9, Curves(overlap=np.array([0, 0, 0, height, height, height, 1.0])))
+        return PromptCurves(9, {"overlap": np.array([0, 0, 0, height, height, height, 1.0])})
 
     settings = SummarySettings(overlap_threshold=0.15)
     parts = [part(0.9), *[part(0.05)] * 4]
-    assert depth_intervals(parts, settings)["overlap"] == (3, 5)
+    (found,) = estimate_depths(parts, settings)
+    assert found.interval == (3, 5)
     assert expanded_interval(np.array([1.0, np.nan]), 0.95, 4, 1.25) is None
 
 
 def test_identical_prompts_leave_no_doubt() -> None:
     parts = simulated_prompts(np.random.default_rng(0), 1, depth=12) * 5
     layers = {depth.rule: depth.layer for depth in depths(pool(parts), SETTINGS)}
-    for rule, interval in depth_intervals(parts, SETTINGS).items():
+    for rule, interval in intervals(parts, SETTINGS).items():
         assert interval == (layers[rule], layers[rule])
 
 
 def test_more_alike_prompts_give_narrower_intervals() -> None:
     def width(spread: float) -> float:
         parts = simulated_prompts(np.random.default_rng(3), 8, depth=12, spread=spread)
-        return sum(
-            high - low for low, high in filter(None, depth_intervals(parts, SETTINGS).values())
-        )
+        return sum(high - low for low, high in filter(None, intervals(parts, SETTINGS).values()))
 
     assert width(0.2) < width(2) < width(5)
 
 
-def test_the_seed_decides() -> None:
+def test_the_seed_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(effective_depth, "RESAMPLES", 20)
     parts = simulated_prompts(np.random.default_rng(0), 7, depth=12, spread=4)
-    assert depth_intervals(parts, SETTINGS) == depth_intervals(parts, SETTINGS)
-    few = [depth_intervals(parts, SETTINGS, resamples=20, seed=seed) for seed in range(8)]
-    assert any(interval != few[0] for interval in few)
-    settings = replace(SETTINGS, seed=5)
-    assert depth_intervals(parts, settings) == depth_intervals(parts, SETTINGS, seed=5)
+    first, *others = (
+        estimate_depths(parts, replace(SETTINGS, seed=seed)) for seed in (0, 0, 1, 2, 3)
+    )
+    assert others[0] == first
+    assert any(other != first for other in others)
 
 
 def test_prompts_with_values_that_are_not_finite_have_no_interval() -> None:
     parts = list(simulated_prompts(np.random.default_rng(0), 6, depth=12))
     curves = parts[2].curves
-    assert curves.kl is not None
-    broken = replace(curves, kl=np.full_like(curves.kl, np.nan))
+    broken = {**curves, "kl": np.full_like(curves["kl"], np.nan)}
     parts[2] = PromptCurves(parts[2].n_tokens, broken)
-    intervals = depth_intervals(parts, SETTINGS)
-    assert intervals["kl"] is None
-    assert intervals["overlap"] is not None
+    found = intervals(parts, SETTINGS)
+    assert found["kl"] is None
+    assert found["overlap"] is not None
 
 
 def test_a_mean_in_which_prompts_count_once_has_an_interval_of_its_own() -> None:
     parts = simulated_prompts(np.random.default_rng(4), 7, depth=12, spread=5)
     alike = [replace(part, n_tokens=9) for part in parts]
-    once = depth_intervals(parts, SETTINGS, weighting="prompts")
-    assert once == depth_intervals(alike, SETTINGS)
-    assert once != depth_intervals(parts, SETTINGS)
+    once = intervals(parts, SETTINGS, weighting="prompts")
+    assert once == intervals(alike, SETTINGS)
+    assert once != intervals(parts, SETTINGS)
     found = {depth.rule: depth for depth in estimate_depths(parts, SETTINGS)}
     for rule, interval in once.items():
         assert found[rule].prompt_weighted is not None
@@ -143,14 +142,14 @@ def test_tasks_have_the_same_weight_and_are_resampled_within() -> None:
     counts = draw(tasks, 50, 3)
     assert (counts[:, tasks == 0].sum(axis=1) == 4).all()
     assert (counts[:, tasks == 1].sum(axis=1) == 12).all()
-    sides = [pool(early).kl, pool(late).kl]
-    assert sides[0] is not None
-    assert sides[1] is not None
-    np.testing.assert_allclose(pool(parts).kl, (sides[0] + sides[1]) / 2)
+    sides = [pool(side)["kl"] for side in (early, late)]
+    np.testing.assert_allclose(pool(parts)["kl"], sum(sides) / 2)
     # The same as with one prompt more often, where prompts count once.
     doubled = [*early, *late, *late]
-    np.testing.assert_allclose(pool(doubled, "prompts").kl, pool(parts, "prompts").kl)
-    assert depth_intervals([*early, late[0]], SETTINGS)["kl"] is None
+    np.testing.assert_allclose(pool(doubled, "prompts")["kl"], pool(parts, "prompts")["kl"])
+    for found in estimate_depths([*early, late[0]], SETTINGS):
+        assert found.layer is not None
+        assert found.interval is None
 
 
 def test_the_freedom_of_a_mean_over_tasks() -> None:
@@ -164,9 +163,7 @@ def test_the_freedom_of_a_mean_over_tasks() -> None:
 def test_a_summary_has_intervals_from_five_prompts_on() -> None:
     settings = SummarySettings(kl_threshold=0.95)
     runs = [random_result(12, 40, seed=seed) for seed in range(FEWEST_PROMPTS)]
-    few, enough = summarise(runs[:-1], settings), summarise(runs, settings)
-    assert few is not None
-    assert enough is not None
+    few, enough = reading_of(runs[:-1], settings), reading_of(runs, settings)
     assert (few.n_prompts, enough.n_prompts) == (FEWEST_PROMPTS - 1, FEWEST_PROMPTS)
     assert all(depth.interval is None for depth in few.depths)
     known = [depth for depth in enough.depths if depth.layer is not None]
@@ -178,9 +175,9 @@ def test_a_summary_has_intervals_from_five_prompts_on() -> None:
 
 def test_it_is_quick() -> None:
     parts = simulated_prompts(np.random.default_rng(0), 12, depth=40, layers=64)
-    depth_intervals(parts, SETTINGS, resamples=5)
+    intervals(parts, SETTINGS, resamples=5)
     start = time.process_time()
-    depth_intervals(parts, SETTINGS, resamples=2000)
+    intervals(parts, SETTINGS, resamples=2000)
     assert time.process_time() - start < 1
 
 
@@ -194,7 +191,7 @@ def test_the_true_layer_is_covered() -> None:
     hits = dict.fromkeys(truth, 0)
     for seed in range(150):
         parts = simulated_prompts(np.random.default_rng(seed), 8, depth=12.4)
-        for rule, interval in depth_intervals(parts, SETTINGS, resamples=300, seed=seed).items():
+        for rule, interval in intervals(parts, replace(SETTINGS, seed=seed), resamples=300).items():
             assert interval is not None
             hits[rule] += interval[0] <= (truth[rule] or -1) <= interval[1]
     assert all(130 <= count <= 150 for count in hits.values()), hits

@@ -6,9 +6,9 @@ import pytest
 
 from depthtui.depth.published import (
     DATASETS,
+    NEAREST,
     PUBLISHED,
     RULES,
-    nearest_dataset,
     published_for,
 )
 from depthtui.prompts import TASKS
@@ -45,15 +45,13 @@ def test_one_value_of_every_row(
     name: str, layers: int, rule: str, dataset: str, layer: int
 ) -> None:
     model = PUBLISHED[name]
-    assert model.n_layers == layers
-    assert model.layer(rule, dataset) == layer
-    assert model.ratio(rule, dataset) == pytest.approx((layer + 1) / layers)
+    assert (model.n_layers, model.depths[rule][dataset]) == (layers, layer)
 
 
 def test_table_sums() -> None:
     # Column sums over the twelve models, added up from the paper's table.
     sums = {
-        (rule, dataset): sum(model.layer(rule, dataset) for model in PUBLISHED.values())
+        (rule, dataset): sum(model.depths[rule][dataset] for model in PUBLISHED.values())
         for rule in RULES
         for dataset in DATASETS
     }
@@ -85,7 +83,7 @@ def test_other_models_are_not(text: str) -> None:
 
 
 def test_nearest_datasets() -> None:
-    nearest = {task: nearest_dataset(task) for task in TASKS}
+    nearest = {task: NEAREST.get(task) for task in TASKS}
     assert nearest == {
         "commonsense": "hellaswag",
         "grade_school": "gsm8k",
@@ -95,4 +93,4 @@ def test_nearest_datasets() -> None:
         "word_problem": "gsm8k",
         "facts": None,
     }
-    assert nearest_dataset("typed") is None
+    assert "typed" not in NEAREST

@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthtui.data.depth import Curves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.rules.rule import Rule
 
-CURVES = Curves(
-    mean_cosine=np.array([-0.5, 0.25]),
-    kl=np.array([2.0, 4.0, 0.0]),
-    overlap=np.array([0.2, 0.6, 1.0]),
-)
+CURVES = {
+    "mean_cosine": np.array([-0.5, 0.25]),
+    "kl": np.array([2.0, 4.0, 0.0]),
+    "overlap": np.array([0.2, 0.6, 1.0]),
+}
 
 
 @pytest.mark.parametrize(
@@ -28,11 +27,11 @@ def test_a_curve_has_a_value_for_each_layer(rule: str, expected: list[float]) ->
 
 @pytest.mark.parametrize("rule", rules.ALL, ids=lambda rule: rule.name)
 def test_what_was_not_computed_is_no_curve(rule: Rule) -> None:
-    assert rule.by_layer(Curves()) is None
+    assert rule.by_layer({}) is None
 
 
 def test_a_kl_of_nothing_stays_as_it_is() -> None:
-    curve = rules.named("kl").by_layer(Curves(kl=np.zeros(3)))
+    curve = rules.named("kl").by_layer({"kl": np.zeros(3)})
     assert curve is not None
     assert curve.tolist() == [0.0, 0.0]
 

@@ -8,8 +8,8 @@ import pytest
 from depthtui.data.generation import Continuation, Generation
 from depthtui.data.run import Prompt, Tokens
 from depthtui.data.run_settings import GenerationSettings
+from depthtui.depth.reading import text_verdicts
 from depthtui.depth.spans import spans_of
-from depthtui.depth.verdict import text_verdicts
 from tests.builders.generations import full_generation
 from tests.builders.models import tiny_model
 

@@ -9,18 +9,22 @@ from itertools import product
 import numpy as np
 import pytest
 
-from depthtui.data.depth import Curves, PromptCurves
+from depthtui.data.depth import Curves
 from depthtui.data.lens import AffineLens, LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence
+from depthtui.depth import rules
 from depthtui.depth.effective_depth import depths
 from depthtui.depth.evidence import rule_evidence
-from depthtui.depth.verdict import missing_measures, next_measures, verdict
+from depthtui.depth.reading import reading_of
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.order import Order
+from depthtui.metrics.similarity import Similarity
 from depthtui.report.summary import verdict_dict
+from depthtui.tui.state.next_measures import next_measures
 from tests.builders.lenses import smooth_lens
+from tests.builders.readings import verdict
 from tests.builders.results import full_run, half_run, lacking, make_result, random_result
 
 SETTINGS = SummarySettings()
@@ -34,10 +38,9 @@ def evidence_of(
     **curves: Sequence[float],
 ) -> Evidence:
     """What the one rule says whose curve is given."""
-    pooled = Curves(**{name: np.array(values, float) for name, values in curves.items()})
+    pooled = {name: np.array(values, float) for name, values in curves.items()}
     found = [replace(estimate, interval=interval) for estimate in depths(pooled, settings)]
-    others = [] if without_first is None else [PromptCurves(4, without_first)]
-    (evidence,) = rule_evidence(found, [PromptCurves(5, pooled)], settings, others, lenses)
+    (evidence,) = rule_evidence(found, pooled, settings, without_first or {}, lenses or {})
     return evidence
 
 
@@ -98,11 +101,11 @@ def test_a_cosine_that_hangs_on_a_value_near_zero_names_it() -> None:
 
 
 def test_token_zero_may_be_all_that_a_count_hangs_on() -> None:
-    without = Curves(mean_cosine=np.array(steps((-0.2, 5), (0.2, 15))))
+    without = {"mean_cosine": np.array(steps((-0.2, 5), (0.2, 15)))}
     found = evidence_of(without, mean_cosine=steps((-0.2, 12), (0.2, 8)))
     assert (found.count, found.low, found.high) == (12, 5, 12)
     assert found.reason == "token 0 alone moves it from 12 to 5 layers"
-    never = Curves(mean_cosine=np.full(20, 0.2))
+    never = {"mean_cosine": np.full(20, 0.2)}
     found = evidence_of(never, mean_cosine=steps((-0.2, 12), (0.2, 8)))
     assert (found.low, found.high, found.firm) == (12, 12, False)
     assert found.reason.startswith("without token 0 there is none: ")
@@ -110,8 +113,8 @@ def test_token_zero_may_be_all_that_a_count_hangs_on() -> None:
 
 def test_another_lens_and_other_prompts_widen_the_range() -> None:
     kl = steps((10.0, 12), (1.0, 8), (0.0, 1))
-    affine = Curves(kl=np.array(steps((10.0, 4), (1.0, 16), (0.0, 1))))
-    found = evidence_of(kl=kl, lenses={"affine lens": affine})
+    affine = {"kl": np.array(steps((10.0, 4), (1.0, 16), (0.0, 1)))}
+    found = evidence_of(kl=kl, lenses={"affine": affine})
     assert (found.low, found.high, found.reason) == (5, 13, "the affine lens says 5 layers")
     found = evidence_of(kl=kl, interval=(10.0, 18.0))
     assert (found.low, found.high) == (11, 19)
@@ -171,7 +174,10 @@ def test_a_run_gets_every_kind_that_was_measured() -> None:
     found = verdict([result], SETTINGS)
     assert found is not None
     measures = [evidence.measure for evidence in found.evidence]
-    assert measures[:4] == ["kl", "overlap", "cosine", "similarity"]
+    assert measures[: len(rules.ALL) + 1] == [
+        *(rule.name for rule in rules.by_kind()),
+        "similarity",
+    ]
     assert "ablation" in measures
     assert list(dict.fromkeys(evidence.kind for evidence in found.evidence)) == [
         "readable",
@@ -182,10 +188,10 @@ def test_a_run_gets_every_kind_that_was_measured() -> None:
 
 
 def test_what_was_not_measured_is_missing_unless_no_run_can_have_it() -> None:
-    assert {"similarity", "ablation"} <= set(missing_measures([make_result()]))
+    assert {"similarity", "ablation"} <= set(reading_of([make_result()], SummarySettings()).missing)
     without_lens = make_result(lens_missing="no final norm")
-    assert "ablation" not in missing_measures([without_lens])
-    assert "ablation" not in missing_measures([make_result(), full_run()])
+    assert "ablation" not in reading_of([without_lens], SummarySettings()).missing
+    assert "ablation" not in reading_of([make_result(), full_run()], SummarySettings()).missing
 
 
 def test_a_count_of_some_prompts_says_so_and_is_not_firm() -> None:
@@ -322,3 +328,17 @@ def check(results: Sequence[RunResult], settings: SummarySettings) -> None:
             assert evidence.high is not None
             assert 0 <= evidence.low <= evidence.count <= evidence.high <= found.n_layers
             assert evidence.firm == (not evidence.reason)
+
+
+@pytest.mark.parametrize(("include_first", "known"), [(True, None), (False, (1, 2))])
+def test_a_prompt_without_a_token_that_counts_is_none_that_a_count_rests_on(
+    include_first: bool, known: tuple[int, int] | None
+) -> None:
+    """Without token 0 a single token leaves nothing: for the rules, and for metrics alike."""
+    runs = [full_run(), random_result(tokens=1)]
+    runs[1].put("similarity", Similarity.unknown(4, 1))
+    for array in ("block_influence", "angular_distance"):
+        getattr(runs[1].measured["similarity"], array)[:] = 0.5
+    reading = reading_of(runs, SummarySettings(include_first_token=include_first))
+    found = {evidence.measure: evidence.prompts for evidence in reading.evidence}
+    assert (found["cosine"], found["similarity"]) == (known, known)

@@ -24,12 +24,12 @@ from depthtui.metrics import METRIC_BY_NAME, METRICS, OF_THE_PASS, ON_DEMAND
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.context_depth import ContextDepth
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.needs import clean_run
 from depthtui.metrics.order import compute as order_module
 from depthtui.metrics.ranking import usefulness
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
-from depthtui.metrics.spec import clean_run
 from depthtui.prompts.tasks import baseline_texts
 from depthtui.sweep.plan import Cell, TaskChoice
 from depthtui.sweep.records import record_of
@@ -509,4 +509,4 @@ def test_a_metric_of_which_some_values_are_no_numbers_says_so(engine, monkeypatc
     # What there is of it is shown, but no record of a sweep takes it for all.
     assert "order" in result.measured
     cell = Cell(ModelSpec("alpha"), TaskChoice("addition", "2"))
-    assert "order" not in record_of(result, "key", cell, 0).metrics
+    assert "order" not in record_of(result, "key", cell, 0).every

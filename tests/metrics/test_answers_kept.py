@@ -13,12 +13,12 @@ from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.data.verdict import Evidence
+from depthtui.depth.reading import Reading, reading_of
 from depthtui.engine import context
 from depthtui.engine.engine import Engine
 from depthtui.metrics import RANKINGS, empty_result
 from depthtui.metrics.answers_kept import METRIC, AnswersKept
 from depthtui.metrics.answers_kept.compute import compute, same_answer
-from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import usefulness
 from depthtui.tracing.decoding import reads_on, write_greedily
 from depthtui.tracing.probe import probe_architecture
@@ -171,7 +171,7 @@ class Written:
             on_token(count)
         return np.array([self.answers[layer] for layer in left_out])
 
-    def report(self, value, done, total, share=None) -> None:
+    def report(self, done, total, value, share=None) -> None:
         self.told.append((done, total))
         self.known.append(value)
 
@@ -256,19 +256,19 @@ def answered(
     )
 
 
-def pooled(*answers: AnswersKept) -> Pooled:
+def pooled(*answers: AnswersKept) -> Reading:
     results = []
     for index, found in enumerate(answers):
         result = run(seed=index, layers=len(found.right))
         result.put("answers_kept", found)
         results.append(result)
-    return Pooled(results, SummarySettings())
+    return reading_of(results, SummarySettings())
 
 
 def test_layers_are_ranked_by_how_much_of_the_answer_changes() -> None:
     found = answered([0, 1, 0], [1, 4, 2])
-    for with_first in (True, False):
-        np.testing.assert_allclose(usefulness(found, with_first), [0.75, 0, 0.5])
+    for tokens in (slice(0, None), slice(1, None)):
+        np.testing.assert_allclose(usefulness(found, tokens), [0.75, 0, 0.5])
     # The surest first, and `i` computes the cheapest where there is none yet.
     assert [ranking.name for ranking in RANKINGS] == ["ablation", "answers_kept", "similarity"]
 
@@ -280,8 +280,8 @@ WRONG = answered([0, 0, 0, 1], [4, 4, 2, 3], clean=False)
 
 def test_prompts_are_taken_together() -> None:
     together = pooled(FIRST, SECOND, WRONG)
-    found = METRIC.pool(together)
-    summary = METRIC.summary(found, together)["answers_kept"]
+    found = together.get(METRIC)
+    summary = METRIC.summary(found, together)
     assert summary["clean"] == pytest.approx(2 / 3)
     np.testing.assert_allclose(summary["without"], [0, 1 / 3, 2 / 3, 2 / 3])
     np.testing.assert_allclose(summary["differs_after"], [4 / 3, 3, 10 / 3, 3])
@@ -291,7 +291,7 @@ def test_prompts_are_taken_together() -> None:
     assert line.value == "2 of 3 right"
     assert line.remark == "one is lost without any of layers 0-1, 3 (3 of 4)"
     assert floor.value == "the same texts"
-    means = METRIC.cell_means([({"answers_kept": summary}, 9), ({"answers_kept": None}, 9)])
+    means = METRIC.means(found, together)
     assert means == {"answers right": pytest.approx(2 / 3), "layers that answers need": 3}
 
 
@@ -300,10 +300,10 @@ def test_a_layer_that_was_not_left_out_is_not_needed() -> None:
     some.without[1] = -1
     some.chosen = (0, 2)
     together = pooled(some)
-    found = METRIC.pool(together)
+    found = together.get(METRIC)
     assert found.needed.tolist() == [0]
     assert found.changed.tolist() == [[True, False, False]]
-    summary = METRIC.summary(found, together)["answers_kept"]
+    summary = METRIC.summary(found, together)
     np.testing.assert_array_equal(summary["without"], [0, np.nan, 1])
     np.testing.assert_array_equal(summary["differs_after"], [0, np.nan, 4])
     line, _floor = METRIC.findings(found, together)
@@ -315,16 +315,16 @@ def test_what_the_batch_alone_changes_is_told() -> None:
     moved.unchanged = moved.unchanged.copy()
     moved.unchanged[-1] = 9
     together = pooled(answered([1, 1], [4, 4]), moved)
-    found = METRIC.pool(together)
+    found = together.get(METRIC)
     line, floor = METRIC.findings(found, together)
     assert line.remark == "none is lost without any one layer"
     assert floor.value == "1 of 2 differ"
-    assert METRIC.summary(found, together)["answers_kept"]["unchanged_differs"] == 1
+    assert METRIC.summary(found, together)["unchanged_differs"] == 1
 
 
 def evidence_of(*answers: AnswersKept) -> Evidence:
     together = pooled(*answers)
-    (found,) = METRIC.evidence(METRIC.pool(together), together)
+    (found,) = METRIC.evidence(together.get(METRIC), together)
     assert (found.kind, found.measure) == ("causal", "answers_kept")
     return found
 
@@ -366,11 +366,10 @@ def test_where_there_is_no_count_it_says_why(changes: dict[str, object], reason:
 
 def test_answers_of_a_model_that_knows_none() -> None:
     together = pooled(WRONG)
-    line, _floor = METRIC.findings(METRIC.pool(together), together)
+    line, _floor = METRIC.findings(together.get(METRIC), together)
     assert line.value == "0 of 1 right"
     assert line.remark == "none to lose; texts differ after 3.2 of 4.0 tokens"
-    summary = METRIC.summary(METRIC.pool(together), together)
-    means = METRIC.cell_means([(summary, 9)])
+    means = METRIC.means(together.get(METRIC), together)
     assert means["answers right"] == 0
     assert np.isnan(means["layers that answers need"])
 

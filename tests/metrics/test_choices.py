@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from depthtui.data.run import Prompt, RunResult, Tokens
-from depthtui.data.run_settings import CHOICES, RunSettings, settings_keys
+from depthtui.data.run_settings import CHOICES, RunSettings, SummarySettings, settings_keys
+from depthtui.depth.reading import reading_of
 from depthtui.metrics import METRIC_BY_NAME, empty_result
 from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.choices import chosen_layers, key_parts
@@ -23,6 +24,7 @@ from depthtui.metrics.skip_effects.compute import skip_effects
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.models import tiny_model
+from tests.builders.results import random_result
 from tests.naive import naive_erasure, naive_erasures
 from tests.tiny_models import TINY, random_ids, tiny
 
@@ -438,9 +440,13 @@ def test_a_search_says_until_where_and_has_no_largest_effects(
 ) -> None:
     found, _ = searched(falling(31, 12), monkeypatch)
     until = found.until(0.1)[: found.answer_start]
-    findings = [finding.value for finding in METRIC.findings([found], None)]  # type: ignore[arg-type]
-    assert f"last {until.max()}" in " ".join(findings)
-    assert METRIC.per_layer([found]) == []
+    result = random_result(layers=30, tokens=12)
+    result.put(METRIC.name, found)
+    pooled = reading_of([result], SummarySettings())
+    lines = METRIC.findings(pooled.get(METRIC), pooled)
+    assert f"last {until.max()}" in " ".join(line.value for line in lines)
+    assert f"of {found.answer_start} do" in " ".join(line.remark for line in lines)
+    assert METRIC.per_layer(pooled.get(METRIC)) == []
 
 
 def test_an_eraser_takes_places_in_any_depths() -> None:

@@ -12,17 +12,18 @@ from depthtui.data.lens import LENS_CLASSES, AffineLens, FittedLens, JacobianLen
 from depthtui.data.lens_view import LENS_METRICS, lens_of, reads_worse, why_not
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import LENSES, RunSettings, SummarySettings
-from depthtui.depth.effective_depth import summarise
-from depthtui.depth.verdict import verdict
+from depthtui.depth import rules
+from depthtui.depth.reading import reading_of
 from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, METRICS, reading_through
 from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.early_exit import early_exit
 from depthtui.metrics.lens_margin import lens_margin
 from depthtui.metrics.prediction_depth import prediction_depth
 from depthtui.metrics.settling import Settling, divergence_of
-from depthtui.report.findings import findings, pool_runs
+from depthtui.report.findings import findings
 from depthtui.report.summary import summary_dict
 from tests.builders.lenses import random_lens, smooth_lens
+from tests.builders.readings import verdict
 from tests.builders.results import full_run, lacking, run
 
 FITTED = LENSES[1:]
@@ -61,18 +62,18 @@ def test_every_quantity_is_that_of_a_run_whose_logit_lens_read_it(lens: str, fir
 
     # What a metric of a fitted lens finds itself, the planted runs lack.
     found, missing = (
-        {line.title for line in findings(pool_runs(runs, plain))} for runs in (results, planted)
+        {line.title for line in findings(reading_of(runs, plain))} for runs in (results, planted)
     )
     their_own = found - missing
 
-    ours, theirs = summarise(results, settings), summarise(planted, plain)
+    ours, theirs = reading_of(results, settings), reading_of(planted, plain)
     assert ours.depths == theirs.depths
-    np.testing.assert_equal(vars(ours.curves), vars(theirs.curves))
-    assert not np.allclose(ours.curves.kl, summarise(results, plain).curves.kl)
+    np.testing.assert_equal(ours.curves, theirs.curves)
+    assert not np.allclose(ours.curves["kl"], reading_of(results, plain).curves["kl"])
 
     assert [
-        line for line in findings(pool_runs(results, settings)) if line.title not in their_own
-    ] == findings(pool_runs(planted, plain))
+        line for line in findings(reading_of(results, settings)) if line.title not in their_own
+    ] == findings(reading_of(planted, plain))
 
     summary, expected = summary_dict(results, settings), summary_dict(planted, plain)
     assert summary["logit_lens"].pop("lens")["kind"] == lens
@@ -110,6 +111,20 @@ def test_the_verdict_is_that_of_the_lens(lens: str) -> None:
     assert found["kl"].low <= low < high <= found["kl"].high
 
 
+@pytest.mark.parametrize("lens", FITTED)
+@pytest.mark.parametrize("gap", [1, 4, 9, 11])
+def test_every_rule_finds_its_layer_beside_a_depth_without_a_map(lens: str, gap: int) -> None:
+    result, settings = run(layers=12), SummarySettings(lens=lens)
+    read = smooth_lens(LENS_CLASSES[lens], result)
+    result.put(LENS_METRICS[lens], read)
+    before = reading_of([result], settings).depths
+    read.forget([gap])
+    read.divergence[gap] = np.nan
+    for one, other in zip(before, reading_of([result], settings).depths, strict=True):
+        moved = one.layer == gap and rules.named(one.rule).through_lens
+        assert other.layer == one.layer + moved
+
+
 def test_a_verdict_where_a_depth_has_no_map() -> None:
     result = run(layers=12)
     lens = smooth_lens(JacobianLens, result)
@@ -117,7 +132,7 @@ def test_a_verdict_where_a_depth_has_no_map() -> None:
     result.put("jacobian_lens", lens)
     depths = {
         depth.rule: depth.count
-        for depth in summarise([result], SummarySettings(lens="jacobian")).depths
+        for depth in reading_of([result], SummarySettings(lens="jacobian")).depths
     }
     for settings in (SummarySettings(), SummarySettings(lens="jacobian")):
         for measure in verdict([result], settings).evidence:
@@ -142,12 +157,15 @@ def test_a_run_that_the_lens_has_not_read_says_so() -> None:
     assert lens_of(result, "affine") is None
     assert divergence_of(result, "affine") is None
     assert through(MEASURE_BY_NAME["kl"], "affine").values(result) is None
-    assert why_not(result, "affine") == "the affine lens has not read this run"
-    summary = summarise([result], SummarySettings(lens="affine"))
+    assert (
+        why_not(result.unavailable, result.model, "affine")
+        == "the affine lens has not read this run"
+    )
+    summary = reading_of([result], SummarySettings(lens="affine"))
     assert [estimate.rule for estimate in summary.depths] == ["cosine"]
     result.unavailable = {"affine_lens": "the memory ran out"}
-    assert why_not(result, "affine") == "the memory ran out"
-    lines = findings(pool_runs([result], SummarySettings(lens="affine")))
+    assert why_not(result.unavailable, result.model, "affine") == "the memory ran out"
+    lines = findings(reading_of([result], SummarySettings(lens="affine")))
     assert "the memory ran out" in [line.remark for line in lines if line.title == "Logit lens"]
 
 
@@ -155,7 +173,7 @@ def test_prompts_that_the_lens_has_not_read_are_left_out() -> None:
     results = [with_lenses(seed) for seed in range(2)]
     other = unread("lacks it", seed=9)
     settings = SummarySettings(lens="jacobian")
-    assert summarise([*results, other], settings).depths == summarise(results, settings).depths
+    assert reading_of([*results, other], settings).depths == reading_of(results, settings).depths
 
 
 def test_a_depth_without_a_map_is_never_where_a_rule_crosses() -> None:
@@ -164,18 +182,18 @@ def test_a_depth_without_a_map_is_never_where_a_rule_crosses() -> None:
     lens = smooth_lens(JacobianLens, result)
     result.put("jacobian_lens", lens)
     settings = SummarySettings(lens="jacobian")
-    whole = {depth.rule: depth.layer for depth in summarise([result], settings).depths}
+    whole = {depth.rule: depth.layer for depth in reading_of([result], settings).depths}
     for depth in (0, 1):
         lens.kl[depth] = lens.overlap[depth] = lens.entropy[depth] = np.nan
         lens.top_ids[depth] = -1
-    found = {depth.rule: depth.layer for depth in summarise([result], settings).depths}
+    found = {depth.rule: depth.layer for depth in reading_of([result], settings).depths}
     assert found["overlap"] == max(2, whole["overlap"])
     # Of the values that are left the largest is smaller.
     kl = lens.kl[2:layers, 0]
     assert whole["kl"] < found["kl"] == 2 + int(np.argmax(kl < 0.5 * kl.max()))
     assert "prediction_depth" in summary_dict([result], settings)
     lens.kl[-1] = np.nan
-    assert {depth.rule: depth.layer for depth in summarise([result], settings).depths}["kl"] is None
+    assert reading_of([result], settings).depth("kl").layer is None
 
 
 def test_intervals_are_there_where_a_depth_has_no_map() -> None:
@@ -183,7 +201,7 @@ def test_intervals_are_there_where_a_depth_has_no_map() -> None:
     for result in results:
         lens = result.get(JacobianLens)
         lens.kl[0] = lens.overlap[0] = np.nan
-    depths = summarise(results, SummarySettings(lens="jacobian", overlap_threshold=0.2)).depths
+    depths = reading_of(results, SummarySettings(lens="jacobian", overlap_threshold=0.2)).depths
     overlap = next(depth for depth in depths if depth.rule == "overlap")
     assert overlap.layer == 1
     assert overlap.interval is not None

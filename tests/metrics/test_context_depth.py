@@ -9,6 +9,7 @@ import torch
 from depthtui.data.arrays import arrays_of
 from depthtui.data.run import Tokens
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.reading import reading_of
 from depthtui.metrics.context_depth import (
     METRIC,
     ContextCurve,
@@ -16,7 +17,6 @@ from depthtui.metrics.context_depth import (
     start_of,
 )
 from depthtui.metrics.context_depth.compute import context_depth
-from depthtui.metrics.pooling import Pooled
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import run
@@ -126,13 +126,13 @@ def test_with_some_depths_there_is_no_count_yet():
     found.without_context[START - 1 :], found.unchanged[START - 1 :] = 1.0, 0.0
     found.loss_change[-3:, START - 1 :] = 0.0
     result.put(METRIC.name, found)
-    pooled = Pooled([result], SummarySettings())
+    pooled = reading_of([result], SummarySettings())
     value = pooled.get(METRIC)
     words = f"3 of {count} layers so far"
     (evidence,) = METRIC.evidence(value, pooled)
     assert (value.curve.depth, evidence.count, evidence.reason) == (None, None, words)
     assert METRIC.findings(value, pooled)[0].remark == words
-    assert METRIC.summary(value, pooled)["context_depth"]["depth"] is None
+    assert METRIC.summary(value, pooled)["depth"] is None
 
 
 def test_nothing_is_computed_twice():
@@ -172,13 +172,14 @@ def test_planted_layers_that_do_nothing():
     assert np.abs(found.loss_change[1, START - 1 :]).max() > 0.01
     result = run(tokens=12)
     result.put(METRIC.name, found)
-    pooled = Pooled([result], SummarySettings())
+    pooled = reading_of([result], SummarySettings())
     depth = pooled.get(METRIC).curve.depth
     assert depth is None or depth <= 2
 
 
 def curve(*loss, worth=10.0, tokens=9, noise=0.0):
-    return ContextCurve(np.array(loss), worth, tokens, noise)
+    squares = (noise * tokens) ** 2
+    return ContextCurve(loss=np.array(loss), worth=worth, tokens=tokens, squares=squares, floor=0.0)
 
 
 def test_the_depth_is_the_first_from_which_on_the_loss_stays_small():
@@ -193,6 +194,13 @@ def test_the_depth_is_the_first_from_which_on_the_loss_stays_small():
     assert curve(3, 1, 1, 0, worth=-1.0).depth is None
     assert curve(3, 1, 1, 0, worth=0.1, noise=0.02).depth is None
     assert curve(3, 1, 1, 0, worth=0.1, noise=0.009).depth == 3
+
+
+def test_an_unknown_noise_floor_is_the_reason_only_where_the_context_is_worth_something():
+    unknown = float("nan")
+    assert "noise floor" in curve(3, 1, 1, 0, noise=unknown).evidence().reason
+    for worth in (0.0, -1.0):
+        assert "too little to tell" in curve(3, 0, worth=worth, noise=unknown).evidence().reason
 
 
 def test_the_range_is_that_of_a_threshold_a_fifth_lower_and_higher():
@@ -219,7 +227,7 @@ def test_a_count_of_one_token_alone_is_fragile():
     assert (alone.count, alone.low, alone.high, alone.firm) == (10, 10, 10, False)
     assert alone.reason == "it is of one token alone"
     result, _found = with_context(9, 7)
-    pooled = Pooled([result], SummarySettings())
+    pooled = reading_of([result], SummarySettings())
     value = pooled.get(METRIC)
     assert (value.curve.tokens, value.later.tokens) == (2, 1)
     assert "nats over 1 token" in METRIC.findings(value, pooled)[1].remark
@@ -243,9 +251,9 @@ def with_context(tokens, start, seed=0):
 def test_prompts_are_pooled_by_their_predicted_tokens(include_first):
     made = [with_context(9, 4, 1), with_context(12, 11, 2)]
     runs = [made[0][0], run("without", tokens=5), made[1][0]]
-    pooled = Pooled(runs, SummarySettings(include_first_token=include_first))
+    pooled = reading_of(runs, SummarySettings(include_first_token=include_first))
     value = pooled.get(METRIC)
-    summary = METRIC.summary(value, pooled)["context_depth"]
+    summary = METRIC.summary(value, pooled)
     parts = [found.loss_change[:, found.start - 1 :] for _, found in made]
     np.testing.assert_allclose(summary["loss"], np.concatenate(parts, axis=1).mean(axis=1))
     assert summary["starts"] == [4, None, 11]
@@ -262,47 +270,51 @@ def test_prompts_are_pooled_by_their_predicted_tokens(include_first):
 
 def test_nothing_is_said_of_later_tokens_where_there_are_none():
     result, _found = with_context(6, 5)
-    pooled = Pooled([result], SummarySettings())
+    pooled = reading_of([result], SummarySettings())
     value = pooled.get(METRIC)
-    assert METRIC.summary(value, pooled)["context_depth"]["later_tokens"] is None
+    assert METRIC.summary(value, pooled)["later_tokens"] is None
     assert [line.title for line in METRIC.findings(value, pooled)] == [
         "Context depth",
         "Context depth, noise floor",
     ]
 
 
-def test_a_cell_of_a_sweep_is_pooled_as_prompts_are():
+def test_depths_for_tables_are_those_of_the_mean_curves():
     runs = [with_context(9, 4, 1)[0], with_context(20, 11, 2)[0]]
     losses = np.array([1.0, 0.5, 0.051, 0.01, 0.0])
     for result, factor in zip(runs, (0.5, 1.2), strict=True):
         found = result.get(ContextDepth)
         found.loss_change[:, found.start - 1 :] = factor * losses[:, None]
         found.loss_change[3, found.start - 1] = 2.0
-    alone = [Pooled([result], SummarySettings()) for result in runs]
-    prompts = [
-        (METRIC.summary(pooled.get(METRIC), pooled), len(result.tokens))
-        for pooled, result in zip(alone, runs, strict=True)
-    ]
-    cell = Pooled(runs, SummarySettings()).get(METRIC)
-    assert METRIC.cell_means(prompts) == {
-        "context depth": cell.curve.depth,
-        "context depth, later tokens": cell.later.depth,
-    }
+    alone = [reading_of([result], SummarySettings()) for result in runs]
     assert [pooled.get(METRIC).later.depth for pooled in alone] == [2, 3]
+    pooled = reading_of(runs, SummarySettings())
+    cell = pooled.get(METRIC)
     assert (cell.curve.depth, cell.later.depth) == (4, 2)
-    assert METRIC.cell_means([({}, 5)]) == {}
+    assert METRIC.means(cell, pooled) == {"context depth": 4, "context depth, later tokens": 2}
+
+
+def test_a_context_that_is_worth_no_more_than_rounding_has_no_depth():
+    result, found = with_context(9, 4)
+    found.without_context[3:], found.unchanged[3:] = 0.2, 0.1
+    pooled = reading_of([result], SummarySettings())
+    value = pooled.get(METRIC)
+    # Five tokens, 0.1 nats each: 0.045 nats in their mean, beside a tenth of 0.2 nats.
+    assert value.curve.noise == pytest.approx(0.1 / 5**0.5)
+    assert np.isnan(METRIC.means(value, pooled)["context depth"])
+    assert METRIC.evidence(value, pooled)[0].count is None
 
 
 def test_evidence_is_what_tokens_say_that_are_run_in_full():
     result, found = with_context(9, 4)
     found.loss_change[:, 3:] = np.array([1.0, 0.5, 0.2, 0.01, 0.0])[:, None]
     found.loss_change[3, 3] = 5.0
-    pooled = Pooled([result], SummarySettings())
+    pooled = reading_of([result], SummarySettings())
     value = pooled.get(METRIC)
     assert value.curve.depth == 4
     assert METRIC.evidence(value, pooled)[0].count == 3
     result, _found = with_context(9, 8)
-    pooled = Pooled([result], SummarySettings())
+    pooled = reading_of([result], SummarySettings())
     (unknown,) = METRIC.evidence(pooled.get(METRIC), pooled)
     assert unknown.count is None
     assert unknown.reason == (

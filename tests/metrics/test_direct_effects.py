@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics import direct_effects as metric
 from depthtui.metrics import skip_effects as skipping
 from depthtui.metrics.direct_effects import DirectEffects, read_later, reads_earlier
 from depthtui.metrics.direct_effects.compute import direct_effects
-from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.tracing.probe import probe_architecture
@@ -111,11 +111,11 @@ def test_what_is_not_read_of_a_layer_is_the_part_that_is_left_out() -> None:
     model = tiny("llama")
     _ids, anatomy, replay = replayed(model)
     found = {
-        part: direct_effects(replay, skipped_residuals(model, anatomy, replay, part), [8], part)
+        part: direct_effects(replay, skipped_residuals(anatomy, replay, part), [8], part)
         for part in ("layer", "attention", "mlp")
     }
     assert found["mlp"].part == "mlp"
-    expected = replay.residual[1] - skipped_residuals(model, anatomy, replay, "mlp")[0]
+    expected = replay.residual[1] - skipped_residuals(anatomy, replay, "mlp")[0]
     rows = torch.stack([replay.residual[2], replay.residual[2].clone()])
     rows[1, 1:8] -= expected[1:8]
     clean, changed = (replay.run_layer(2, rows) - rows)[:, 8:]
@@ -172,17 +172,17 @@ def test_means_over_later_and_earlier_layers() -> None:
     np.testing.assert_allclose(reads_earlier(some), [np.nan, np.nan, 0.3])
 
 
-def pooled(*positions: int, skip: SkipEffects | None = None) -> Pooled:
+def pooled(*positions: int, skip: SkipEffects | None = None) -> Reading:
     """Two prompts; the second one's effects are half of the first one's."""
     results = []
     for index, position in enumerate(positions):
-        result = run(seed=index, layers=3)
+        result = run(seed=index, layers=3, tokens=5 + 10 * index)
         scaled = EFFECTS / (1 + index)
         result.put("direct_effects", DirectEffects("layer", (position,), scaled, 0.01 * index))
         if skip is not None:
             result.put("skip_effects", replace(skip, positions=(position,)))
         results.append(result)
-    return Pooled(results, SETTINGS)
+    return reading_of(results, SETTINGS)
 
 
 def skip_of(layers: np.ndarray, **others: object) -> SkipEffects:
@@ -191,33 +191,33 @@ def skip_of(layers: np.ndarray, **others: object) -> SkipEffects:
 
 
 def test_prompts_are_taken_together_by_their_largest() -> None:
-    found = metric.METRIC.pool(pooled(8, 16))
+    together = pooled(8, 16)
+    found = together.get(metric.METRIC)
     np.testing.assert_array_equal(found.direct.layers, EFFECTS)
     assert found.direct.positions == (8, 16)
     assert found.direct.floor == 0.01
     assert found.share is None
-    together = pooled(8, 16)
-    summary = metric.METRIC.summary(found, together)["direct_effects"]
+    summary = metric.METRIC.summary(found, together)
     assert summary["positions"] == [[8], [16]]
     np.testing.assert_array_equal(summary["layers"], EFFECTS)
     assert "median_share" not in summary
     lines = {line.title: line for line in metric.METRIC.findings(found, together)}
     assert lines["Direct effects"].value == "median 0.30"
     assert lines["Direct effects"].remark == "most: layer 2 reads layer 0, 0.40"
-    assert metric.METRIC.cell_means([(summary, 3)]) == {}
-    means = metric.METRIC.cell_means([({"direct_effects": summary}, 3), ({}, 9)])
-    assert means == {"direct effect": pytest.approx(0.3)}
+    # The second prompt has three times as many tokens.
+    means = metric.METRIC.means(found, together)
+    assert means == {"direct effect": pytest.approx((0.3 + 3 * 0.15) / 4)}
 
 
 def test_the_share_of_skip_effects() -> None:
     effects = np.array([[0, 0.4, 0.4], [0, 0, 0.005], [0, 0, 0]])
     skip = skip_of(effects, floor=0.01)
     together = pooled(8, skip=skip)
-    found = metric.METRIC.pool(together)
+    found = together.get(metric.METRIC)
     expected = np.full((3, 3), np.nan)
     expected[0, 1:] = 0.5, 1.0
     np.testing.assert_allclose(found.share, expected)
-    assert metric.METRIC.summary(found, together)["direct_effects"]["median_share"] == 0.75
+    assert metric.METRIC.summary(found, together)["median_share"] == 0.75
     line = metric.METRIC.findings(found, together)[-1]
     assert (line.title, line.value) == ("Direct share of skip effects", "median 75%")
     assert "mostly read" in line.remark
@@ -230,5 +230,5 @@ def test_the_share_of_skip_effects() -> None:
 @pytest.mark.parametrize("other", [{"part": "mlp"}, {"floor": 1.0}])
 def test_there_is_no_share_of_other_or_unknown_effects(other: dict[str, object]) -> None:
     together = pooled(8, skip=skip_of(EFFECTS, **other))
-    assert skipping.METRIC.pool(together) is not None
-    assert metric.METRIC.pool(together).share is None
+    assert together.get(skipping.METRIC) is not None
+    assert together.get(metric.METRIC).share is None

@@ -11,10 +11,10 @@ import pytest
 from depthtui.data.arrays import MetricResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence
+from depthtui.depth.reading import reading_of
 from depthtui.metrics import METRIC_BY_NAME, METRICS
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.evidence import Counted, Variant
-from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.similarity import Similarity
 from tests.builders.results import full_run, random_result
@@ -30,7 +30,7 @@ def evidence(name: str, *values: MetricResult, first_token: bool = True) -> list
         run.put(name, value)
         runs.append(run)
     metric = METRIC_BY_NAME[name]
-    pooled = Pooled(runs, replace(SETTINGS, include_first_token=first_token))
+    pooled = reading_of(runs, replace(SETTINGS, include_first_token=first_token))
     value = pooled.get(metric)
     return [] if value is None else metric.evidence(value, pooled)
 
@@ -53,7 +53,7 @@ def test_metrics_that_tell_no_count_say_so() -> None:
     assert not METRIC_BY_NAME["contributions"].gives_evidence
     assert METRIC_BY_NAME["ablation"].gives_evidence
     run = full_run()
-    pooled = Pooled([run], SETTINGS)
+    pooled = reading_of([run], SETTINGS)
     for metric in METRICS:
         if not metric.gives_evidence:
             assert metric.evidence(pooled.get(metric), pooled) == []
@@ -190,6 +190,18 @@ def test_erasure_of_the_attention_sink_alone_is_fragile() -> None:
     assert found.reason == "token 0 alone moves it from 19 to 8 layers"
     (found,) = evidence("residual_erasure", erasure([18, 7, 7]), first_token=False)
     assert (found.count, found.high) == (8, 19)
+
+
+def test_a_prompt_without_a_counted_token_of_the_question_adds_its_noise_alone() -> None:
+    """Its question is token 0 and its last token, which never counts."""
+    short = erasure([20], floor=0.6)
+    (found,) = evidence("residual_erasure", erasure([3, 12, 7]), short, first_token=False)
+    assert found.count == 0  # no effect of 0.5 is above the noise
+    short = erasure([20])
+    (found,) = evidence("residual_erasure", erasure([3, 12, 7]), short, first_token=False)
+    assert (found.count, found.high) == (13, 20)
+    assert found.reason == "token 0 alone moves it from 13 to 20 layers"
+    assert evidence("residual_erasure", short, first_token=False) == []
 
 
 @pytest.mark.parametrize("part", [{"threshold": 0.1}, {"chosen": (0, 5)}, {"tokens": (1,)}])

@@ -5,7 +5,7 @@ import pytest
 
 from depthtui.data.lens import LogitLens
 from depthtui.metrics.depth_score import depth_score, downstream_effect
-from depthtui.metrics.early_exit import early_exit, early_exit_curve
+from depthtui.metrics.early_exit import early_exit
 from depthtui.metrics.lens_margin import lens_margin
 from depthtui.metrics.prediction_depth import prediction_depth
 from depthtui.metrics.skip_effects import SkipEffects
@@ -44,6 +44,14 @@ def test_prediction_depth_of_a_lens_that_is_not_read_yet():
     assert np.isnan(prediction_depth(lens)[1])
 
 
+@pytest.mark.parametrize(("gap", "expected"), [(0, 2), (1, 2), (2, 3), (3, 2)])
+def test_prediction_depth_of_a_lens_without_a_map_of_a_depth(gap, expected):
+    """The choice stays from depth 2 on; a depth that is not read tells nothing of it."""
+    lens = lens_of([[7], [7], [5], [5], [5]], [[0.5]] * 5)
+    lens.forget([gap])
+    assert prediction_depth(lens).tolist() == [expected]
+
+
 class TestEarlyExit:
     def test_in_closed_form(self):
         found = early_exit(LENS, 0.45)
@@ -67,11 +75,10 @@ class TestEarlyExit:
         assert found.depths.tolist() == [3, 3, 3, 3]
         assert (found.agreement, found.layers_saved) == (1, 0)
 
-    def test_the_curve(self):
-        agreement, saved = early_exit_curve(LENS, [0.0, 0.45, 1.0])
-        assert agreement.tolist() == [0.75, 1, 1]
-        assert saved.tolist() == [2, 1.25, 0]
-        assert (np.diff(saved) <= 0).all()
+    def test_over_confidences(self):
+        exits = [early_exit(LENS, confidence) for confidence in [0.0, 0.45, 1.0]]
+        assert [leaving.agreement for leaving in exits] == [0.75, 1, 1]
+        assert [leaving.layers_saved for leaving in exits] == [2, 1.25, 0]
 
 
 def test_the_margin():

@@ -71,7 +71,7 @@ def test_any_batch_runs_through_any_layer_as_in_the_clean_pass(name):
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_skip_effects_match_the_naive_way(name):
     model, ids, anatomy, replay = replayed(name, 18)
-    skipped = skipped_residuals(model, anatomy, replay, "layer")
+    skipped = skipped_residuals(anatomy, replay, "layer")
     effects = skip_effects(replay, anatomy.unembedding, skipped, [12, 8])
     expected, output = naive_skip_effects(model, ids, [12, 8])
     np.testing.assert_allclose(effects.layers, expected, rtol=2e-4, atol=2e-5)
@@ -83,7 +83,7 @@ def test_skip_effects_match_the_naive_way(name):
 @pytest.mark.parametrize("name", ["llama", "falcon", "bloom", "opt", "mamba", "gemma2"])
 def test_skipping_everywhere_matches_the_naive_way(name):
     model, ids, anatomy, replay = replayed(name)
-    skipped = skipped_residuals(model, anatomy, replay, "layer")
+    skipped = skipped_residuals(anatomy, replay, "layer")
     effects = skip_effects(replay, anatomy.unembedding, skipped, [0])
     expected, output = naive_skip_effects(model, ids, [0])
     np.testing.assert_allclose(effects.layers, expected, rtol=2e-4, atol=2e-5)
@@ -93,7 +93,7 @@ def test_skipping_everywhere_matches_the_naive_way(name):
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_skipping_in_groups_and_small_batches_is_the_same(at_once):
     model, _ids, anatomy, replay = replayed("llama", 18)
-    skipped = skipped_residuals(model, anatomy, replay, "layer")
+    skipped = skipped_residuals(anatomy, replay, "layer")
     whole = skip_effects(replay, anatomy.unembedding, skipped, [12, 8])
     small = Replay(model, anatomy, replay.ids, tokens_at_once=20)
     parts = skip_effects(small, anatomy.unembedding, skipped, [12, 8], layers_at_once=at_once)
@@ -105,7 +105,7 @@ def test_skipping_in_groups_and_small_batches_is_the_same(at_once):
 @pytest.mark.parametrize("name", ["llama", "gpt2", "falcon", "bloom", "opt", "granite", "gemma2"])
 def test_a_silenced_mlp_is_what_a_model_without_it_makes(name):
     model, ids, anatomy, replay = replayed(name)
-    residuals = skipped_residuals(model, anatomy, replay, "mlp")
+    residuals = skipped_residuals(anatomy, replay, "mlp")
     for layer in range(replay.n_layers):
         _, expected = layer_ends(without_mlp(model, layer), ids, layer)
         np.testing.assert_allclose(residuals[layer], expected, rtol=1e-4, atol=1e-5)
@@ -270,7 +270,7 @@ def test_nothing_is_computed_twice():
 def floors(replay, anatomy, model):
     """What every intervention is off by where nothing is changed: those that run tokens behind
     others, and those that run whole prompts."""
-    skipped = skipped_residuals(model, anatomy, replay, "layer")
+    skipped = skipped_residuals(anatomy, replay, "layer")
     effects = skip_effects(replay, anatomy.unembedding, skipped, [12, 8], layers_at_once=3)
     ablation = ablation_loss(replay, anatomy.unembedding, skipped, layers_at_once=3)
     baseline = [residual.mean(dim=0) for residual in replay.residual]
@@ -328,7 +328,7 @@ def test_rows_that_depend_on_each_other_go_whole_and_alone():
     for depth in range(replay.n_layers):
         expected = naive_context_losses(model, ids, 9, depth) - clean
         np.testing.assert_allclose(context.loss_change[depth, 8:], expected[8:], atol=2e-4)
-    skipped = skipped_residuals(model, anatomy, replay, "layer")
+    skipped = skipped_residuals(anatomy, replay, "layer")
     effects = skip_effects(replay, anatomy.unembedding, skipped, [12, 8])
     expected, output = naive_skip_effects(model, ids, [12, 8])
     np.testing.assert_allclose(effects.layers, expected, rtol=2e-4, atol=2e-5)
@@ -348,9 +348,7 @@ def test_positions_run_on_through_the_prompts():
 @pytest.mark.parametrize("name", ["llama", "mamba", "falcon", "phi"])
 def test_ablation_loss_matches_the_naive_way(name):
     model, ids, anatomy, replay = replayed(name)
-    result = ablation_loss(
-        replay, anatomy.unembedding, skipped_residuals(model, anatomy, replay, "layer")
-    )
+    result = ablation_loss(replay, anatomy.unembedding, skipped_residuals(anatomy, replay, "layer"))
     assert result.loss.mean() == pytest.approx(naive_loss(model, ids), rel=1e-5)
     for layer in range(replay.n_layers):
         changed = naive_loss(model, ids, [(layer, lambda before, _after: before)])

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.reading import reading_of
 from depthtui.metrics import neighbours as spec
 from depthtui.metrics.neighbours import Neighbours
 from depthtui.metrics.neighbours.compute import neighbours
-from depthtui.metrics.pooling import Pooled
 from tests.builders.results import run
 from tests.metrics.streams import stream
 from tests.naive import blocks, layer_ends
@@ -63,7 +63,7 @@ def test_prompts_are_pooled_by_their_tokens(include_first):
     for result, cosine in zip(runs, cosines, strict=True):
         angle = np.zeros((5, len(result.tokens)))
         result.put(spec.METRIC.name, Neighbours(cosine, angle))
-    pooled = Pooled(runs, SummarySettings(include_first_token=include_first))
+    pooled = reading_of(runs, SummarySettings(include_first_token=include_first))
     first = 0 if include_first else 1
     expected = np.concatenate([cosine[:, first:] for cosine in cosines], axis=1).mean(axis=1)
     np.testing.assert_allclose(pooled.get(spec.METRIC).cosine, expected)

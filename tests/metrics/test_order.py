@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.reading import reading_of
 from depthtui.metrics.order import (
     METRIC,
     Order,
@@ -15,7 +16,6 @@ from depthtui.metrics.order import (
     sequential_depth,
 )
 from depthtui.metrics.order.compute import order
-from depthtui.metrics.pooling import Pooled
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import run
@@ -88,13 +88,13 @@ def test_with_some_pairs_there_is_no_depth_yet():
     found.unchanged[:] = 0.0
     found.parallel[-2:], found.swapped[-2:] = 0.0, 0.0
     result.put(METRIC.name, found)
-    pooled = Pooled([result], SummarySettings())
+    pooled = reading_of([result], SummarySettings())
     value = pooled.get(METRIC)
     words = f"2 of {result.model.n_layers - 1} pairs of layers so far"
     (evidence,) = METRIC.evidence(value, pooled)
     assert (value.depth, evidence.count, evidence.reason) == (None, None, words)
     assert METRIC.findings(value, pooled)[0].remark == words
-    assert METRIC.summary(value, pooled)["order"]["depth"] is None
+    assert METRIC.summary(value, pooled)["depth"] is None
 
 
 def test_nothing_is_computed_twice():
@@ -117,7 +117,7 @@ def test_a_layer_that_does_nothing_stands_anywhere():
         assert np.abs(values[2]).max() > 0.01
     result = run(tokens=12)
     result.put(METRIC.name, found)
-    taken = pairs_side_by_side(Pooled([result], SummarySettings()).get(METRIC).parallel)
+    taken = pairs_side_by_side(reading_of([result], SummarySettings()).get(METRIC).parallel)
     assert 0 in taken
 
 
@@ -160,12 +160,16 @@ def test_as_many_pairs_as_may_run_side_by_side():
         assert sequential_depth(costs) == 10 - len(taken)
 
 
-def pooled_of(parallel, tokens=5):
-    """One run in which each pair costs the same at every token."""
+def run_of(parallel, tokens):
+    """A run in which each pair costs the same at every token."""
     costs = np.repeat(np.array(parallel, np.float32)[:, None], tokens - 1, axis=1)
     result = run(tokens=tokens, layers=len(parallel) + 1)
     result.put(METRIC.name, Order(costs, 2 * costs, np.full(tokens - 1, 1e-4, np.float32)))
-    return Pooled([result], SummarySettings())
+    return result
+
+
+def pooled_of(parallel, tokens=5):
+    return reading_of([run_of(parallel, tokens)], SummarySettings())
 
 
 def test_the_depth_and_its_range():
@@ -178,7 +182,7 @@ def test_the_depth_and_its_range():
     line = METRIC.findings(value, pooled)[0]
     assert line.value == "6 of 10 layers"
     assert line.remark == "4 pairs of layers could run side by side, each less than 0.05 nats"
-    summary = METRIC.summary(value, pooled)["order"]
+    summary = METRIC.summary(value, pooled)
     assert set(summary) == {"parallel", "swapped", "depth", "floor"}
     assert summary["depth"] == 6
     np.testing.assert_allclose(summary["swapped"], 2 * summary["parallel"])
@@ -198,22 +202,26 @@ def test_prompts_are_pooled_by_their_tokens(include_first):
     ]
     for result, one in zip(runs, found, strict=False):
         result.put(METRIC.name, one)
-    pooled = Pooled(runs, SummarySettings(include_first_token=include_first))
+    pooled = reading_of(runs, SummarySettings(include_first_token=include_first))
     first = 0 if include_first else 1
     expected = np.concatenate([one.parallel[:, first:] for one in found], axis=1).mean(axis=1)
     np.testing.assert_allclose(pooled.get(METRIC).parallel, expected)
-    assert pooled.get(METRIC).floor == max(one.unchanged[first:].max() for one in found)
+    unchanged = np.concatenate([one.unchanged[first:] for one in found])
+    assert pooled.get(METRIC).floor == unchanged.max()
+    noise = np.linalg.norm(unchanged) / len(unchanged)
+    assert pooled.get(METRIC).noise == pytest.approx(noise, rel=1e-12)
 
 
-def test_a_cell_of_a_sweep_is_pooled_as_prompts_are():
-    def prompt(parallel, n_tokens):
-        return {"order": {"parallel": parallel}}, n_tokens
-
-    cell = [prompt([0.0, 1.0, 0.3], 4), prompt([0.09, 1.0, 0.0], 7), ({}, 100)]
+def test_the_depth_for_tables_is_that_of_the_mean_costs():
+    runs = [
+        run_of([0.0, 1.0, 0.3], 4),
+        run_of([0.09, 1.0, 0.0], 7),
+        run("none", tokens=100),
+    ]
     # Means by predicted tokens: 0.06, 1, 0.1.
-    assert METRIC.cell_means(cell) == {"sequential depth": 4.0}
-    assert METRIC.cell_means(cell[:1]) == {"sequential depth": 3.0}
-    assert METRIC.cell_means(cell[2:]) == {}
+    for prompts, depth in ((runs, 4.0), (runs[:1], 3.0)):
+        pooled = reading_of(prompts, SummarySettings())
+        assert METRIC.means(pooled.get(METRIC), pooled) == {"sequential depth": depth}
 
 
 def test_what_cannot_be_had():

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from depthtui.metrics.logit_lens import compute as lens_module
+from depthtui.metrics.settling import Settling, reduce_settling, settling_depth
 from depthtui.metrics.settling import compute as module
-from depthtui.metrics.settling import settling_depth, share_of_late
 from depthtui.metrics.settling.compute import Divergence, divergence
 from depthtui.tracing.anatomy import Unembedding
+from tests.builders.results import run
 from tests.metrics.streams import stream
 from tests.naive import speak_from
 from tests.tiny_models import TINY, fresh, random_ids, tiny
@@ -75,8 +76,28 @@ def test_it_settles_where_it_stays_below():
     settling = np.array([*rows, [0, 0, 0, 0]], np.float32)
     assert settling_depth(settling, 0.5).tolist() == [3, 4, 0, 1]
     assert settling_depth(settling, 0.05).tolist() == [4, 4, 4, 4]
-    assert share_of_late(settling, 0.5, late=0.75) == 0.5
-    assert share_of_late(settling, 0.5) == 0.25
+    found = reduce_settling(Settling(settling), run(tokens=4), slice(0, None))
+    assert (found.mean_depth, found.late_share) == (2, 0.25)
+    assert found.settled.tolist() == [0.25, 0.5, 0.5, 0.75, 1]
+
+
+@pytest.mark.parametrize("gap", [0, 1, 2, 3])
+def test_a_depth_without_a_map_settles_nothing_and_unsettles_nothing(gap):
+    """Two tokens settle at depth 2; where that depth is the gap, at the next one that is read."""
+    settling = np.array([[0.6, 0.6], [0.6, 0.6], [0.1, 0.1], [0.1, 0.1], [0, 0]], np.float32)
+    settling[gap] = np.nan
+    settled_at = 3 if gap == 2 else 2
+    assert settling_depth(settling).tolist() == [settled_at, settled_at]
+    found = reduce_settling(Settling(settling), run(tokens=2), slice(0, None))
+    expected = np.where(np.arange(5) == gap, np.nan, np.arange(5) >= settled_at)
+    np.testing.assert_array_equal(found.settled, expected)
+
+
+def test_what_the_lens_has_not_read_yet_is_not_settled():
+    settling = np.array([[0.6], [0.1], [np.nan], [np.nan]], np.float32)
+    assert settling_depth(settling).tolist() == [3]
+    found = reduce_settling(Settling(settling), run(tokens=1), slice(0, None))
+    np.testing.assert_array_equal(found.settled, [0, 0, np.nan, np.nan])
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_a_token_of_norm_0_turns_by_a_right_angle():
     assert found.angular_distance[0, 0] == pytest.approx(0.5)
     # No other token is left.
     assert np.isnan(found.angular_distance_without_first).all()
-    assert np.isnan(usefulness(found, include_first_token=False)).all()
+    assert np.isnan(usefulness(found, REST)).all()
 
 
 @pytest.mark.parametrize("part_bytes", [1, 1 << 20])
@@ -67,6 +67,10 @@ def test_against_cosines_of_a_model(part_bytes, monkeypatch):
                 np.testing.assert_allclose(found.block_influence[layer], 1 - cosine, rtol=1e-4)
 
 
+REST = slice(1, None)
+"""Every token but the first."""
+
+
 class TestPruning:
     distance = np.array([[0.3, 0.1, 0.2], [0.35, 0.25, np.nan], [0.4, np.nan, np.nan]], np.float32)
     similarity = Similarity(
@@ -76,19 +80,19 @@ class TestPruning:
     )
 
     def test_the_best_block(self):
-        assert best_block(self.similarity, 1) == (1, pytest.approx(0.1))
-        assert best_block(self.similarity, 2) == (1, pytest.approx(0.25))
-        assert best_block(self.similarity, 3) == (0, pytest.approx(0.4))
+        assert best_block(self.similarity.angular_distance, 1) == (1, pytest.approx(0.1))
+        assert best_block(self.similarity.angular_distance, 2) == (1, pytest.approx(0.25))
+        assert best_block(self.similarity.angular_distance, 3) == (0, pytest.approx(0.4))
 
     @pytest.mark.parametrize("n", [0, 4])
     def test_a_block_that_cannot_be(self, n):
         with pytest.raises(DepthError):
-            best_block(self.similarity, n)
+            best_block(self.similarity.angular_distance, n)
 
     def test_a_stream_that_is_not_finite(self):
         unknown = np.full(3, np.nan)
         with pytest.raises(DepthError):
-            best_block(Similarity(unknown[:, None], *(np.full((3, 3), np.nan),) * 2), 1)
+            best_block(np.full((3, 3), np.nan), 1)
         assert least_useful(Ablation("layer", np.ones(1), unknown[:, None], np.zeros(1)), 2) == []
 
     def test_the_least_useful_layers(self):
@@ -100,12 +104,12 @@ class TestPruning:
 
     def test_token_0_left_out(self):
         assert usefulness(self.similarity) == pytest.approx([0.3, 0.1, 0.2])
-        assert usefulness(self.similarity, False) == pytest.approx([0.3, 0.0, 0.4])
-        assert least_useful(self.similarity, 3, include_first_token=False) == [1, 0, 2]
-        assert best_block(self.similarity, 1, include_first_token=False) == (
+        assert usefulness(self.similarity, REST) == pytest.approx([0.3, 0.0, 0.4])
+        assert least_useful(self.similarity, 3, REST) == [1, 0, 2]
+        assert best_block(self.similarity.distances(REST), 1) == (
             2,
             pytest.approx(0.1),
         )
         ablation = Ablation("layer", np.ones(2), np.array([[5.0, 1.0], [0.0, 2.0]]), np.zeros(2))
         assert least_useful(ablation, 2) == [1, 0]
-        assert least_useful(ablation, 2, include_first_token=False) == [0, 1]
+        assert least_useful(ablation, 2, REST) == [0, 1]

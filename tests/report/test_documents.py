@@ -17,8 +17,8 @@ from rich.console import Console
 from depthtui.data.lens import JacobianLens, LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.verdict import verdict
-from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME
+from depthtui.depth.reading import reading_of
+from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS
 from depthtui.metrics.direct_effects import SHARE
 from depthtui.metrics.order import Order
 from depthtui.metrics.spec import Measure
@@ -26,17 +26,18 @@ from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
 from depthtui.report.blocks import Document
-from depthtui.report.findings import by_layer, pool_runs
+from depthtui.report.findings import by_layer
 from depthtui.report.groups import group_runs
 from depthtui.report.phrases import lens_sentence, sentence_case
 from depthtui.report.run_document import run_document
 from depthtui.token_text import printable_line, shortened
 from tests.builders.lenses import smooth_lens
+from tests.builders.readings import verdict
 from tests.builders.results import full_run, hostile_run, lacking, run, stopped_run
 from tests.hostile import HOSTILE
 
 SETTINGS = SummarySettings()
-BY_LAYER = by_layer(pool_runs([full_run()], SETTINGS))
+BY_LAYER = by_layer(reading_of([full_run()], SETTINGS))
 HEATMAP = ", layers by tokens"
 VOID = {"meta", "wbr", "br"}
 
@@ -253,7 +254,7 @@ class TestEveryDocument:
     def test_a_run_without_the_paper_s_metrics_says_what_is_needed(
         self, document: Callable[[Sequence[RunResult]], str]
     ) -> None:
-        result = lacking(full_run(), "contributions", "logit_lens")
+        result = lacking(full_run(), *(metric.name for metric in METRICS if metric.curves))
         result.settings = replace(result.settings, metrics=("similarity",))
         assert "contributions or logit" in re.sub(r"\s+", " ", document([result]))
 

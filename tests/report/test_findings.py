@@ -9,10 +9,11 @@ import numpy as np
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import Skip, SummarySettings
+from depthtui.depth.reading import reading_of
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
-from depthtui.report.findings import findings, pool_runs
+from depthtui.report.findings import findings
 from depthtui.report.groups import group_runs
 from tests.builders.results import full_run, lacking, run, stopped_run
 
@@ -20,7 +21,7 @@ SETTINGS = SummarySettings()
 
 
 def told(*results: RunResult) -> dict[str, tuple[str, str]]:
-    found = findings(pool_runs(results, SETTINGS))
+    found = findings(reading_of(results, SETTINGS))
     return {line.title: (line.value, line.remark) for line in found}
 
 

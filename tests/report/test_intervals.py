@@ -11,7 +11,7 @@ from rich.console import Console
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.effective_depth import summarise
+from depthtui.depth.reading import reading_of
 from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
@@ -42,8 +42,7 @@ def documents(results: list[RunResult], settings: SummarySettings = SETTINGS) ->
 
 def test_intervals_are_shown_and_written() -> None:
     results = runs(6)
-    summary = summarise(results, SETTINGS)
-    assert summary is not None
+    summary = reading_of(results, SETTINGS)
     known = [estimate for estimate in summary.depths if estimate.interval]
     assert known
     for text in documents(results):
@@ -89,8 +88,7 @@ def test_prompts_of_uneven_length_are_warned_of() -> None:
 
 def test_depths_between_layers_are_one_line() -> None:
     results = runs(6)
-    summary = summarise(results, SETTINGS)
-    assert summary is not None
+    summary = reading_of(results, SETTINGS)
     (kl,) = (depth for depth in summary.depths if depth.rule == "kl")
     assert kl.crossing is not None
     for text in documents(results):

@@ -13,7 +13,7 @@ from depthtui import __version__
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import Provenance
 from depthtui.data.run_settings import CHOICES, SummarySettings
-from depthtui.depth.effective_depth import summarise
+from depthtui.depth.reading import reading_of
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.order import Order
@@ -21,7 +21,7 @@ from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
-from depthtui.report.findings import findings, pool_runs
+from depthtui.report.findings import findings
 from depthtui.report.phrases import provenance_sentence
 from depthtui.report.summary import combined_provenance, summary_dict, summary_json
 from tests.builders.results import full_run, hostile_run, lacking, run, stopped_run
@@ -99,14 +99,13 @@ def test_it_has_the_layout_of_the_result_file() -> None:
 def test_its_numbers_are_the_pooled_ones_in_full() -> None:
     runs = [run(), run("c d", seed=1, tokens=9)]
     summary = json.loads(summary_json(runs, SETTINGS))
-    pooled = summarise(runs, SETTINGS)
-    assert pooled is not None
+    pooled = reading_of(runs, SETTINGS)
     for branch in ("attention", "mlp", "layer"):
         for kind in ("norm_ratio", "cosine"):
-            expected = getattr(pooled.curves, f"{branch}_{kind}")
+            expected = pooled.curves[f"{branch}_{kind}"]
             assert summary["contributions"][branch][kind] == expected.tolist()
-    assert summary["logit_lens"]["kl"] == pooled.curves.kl.tolist()  # type: ignore[union-attr]
-    assert summary["logit_lens"]["overlap"] == pooled.curves.overlap.tolist()  # type: ignore[union-attr]
+    assert summary["logit_lens"]["kl"] == pooled.curves["kl"].tolist()  # type: ignore[union-attr]
+    assert summary["logit_lens"]["overlap"] == pooled.curves["overlap"].tolist()  # type: ignore[union-attr]
     assert [estimate["layer"] for estimate in summary["effective_depth"]] == [
         depth.layer for depth in pooled.depths
     ]
@@ -360,7 +359,7 @@ def test_a_summary_says_which_part_of_a_metric_was_computed() -> None:
     assert [depth is None for depth in found["until"]] == [
         token not in (1, 4, 9) for token in range(24)
     ]
-    lines = {line.title: line.value for line in findings(pool_runs([result], SummarySettings()))}
+    lines = {line.title: line.value for line in findings(reading_of([result], SummarySettings()))}
     assert lines["Residual erasure"] == (
         "3 of 23 tokens, drawn by seed, depths 0, 2 (2 of 5), "
         "depths bisected for |p - p~| of 0.1: 1 of 6 checks elsewhere disagree"
@@ -374,7 +373,7 @@ def test_a_summary_says_that_spans_were_erased_first_and_what_is_not_done() -> N
     (found,) = summary_dict([result], SummarySettings())["residual_erasure"]
     assert (found["span"], found["settled"]) == (8, 16)
     assert [depth is None for depth in found["until"]] == [token >= 16 for token in range(24)]
-    lines = {line.title: line.value for line in findings(pool_runs([result], SummarySettings()))}
+    lines = {line.title: line.value for line in findings(reading_of([result], SummarySettings()))}
     assert lines["Residual erasure"] == (
         "spans of 8 tokens erased first, "
         "depths bisected for |p - p~| of 0.1: 1 of 6 checks elsewhere disagree"

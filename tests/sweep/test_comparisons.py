@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from depthtui.data.depth import Curves, PromptCurves
+from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.sentence import Sentence
 from depthtui.depth import rules
@@ -44,10 +44,9 @@ def moved(parts: list[PromptCurves], layers: int) -> list[PromptCurves]:
     """The same prompts with every overlap curve `layers` later."""
     late = []
     for part in parts:
-        overlap = part.curves.overlap
-        assert overlap is not None
+        overlap = part.curves["overlap"]
         later = np.concatenate([np.zeros(layers), overlap[: len(overlap) - layers - 1], [1.0]])
-        late.append(PromptCurves(part.n_tokens, replace(part.curves, overlap=later)))
+        late.append(PromptCurves(part.n_tokens, {**part.curves, "overlap": later}))
     return late
 
 
@@ -169,7 +168,7 @@ def test_what_cannot_be_said_is_said() -> None:
     levels = [a, a[:4], a]
     few_a_level = "too few prompts to say (4 a level; 5 are needed)"
     assert str(trend(levels, SETTINGS).words) == few_a_level
-    without = [PromptCurves(5, Curves(kl=item.curves.kl)) for item in a]
+    without = [PromptCurves(5, {"kl": item.curves["kl"]}) for item in a]
     for found in (
         difference(a, without, SETTINGS, paired=True, rule="cosine"),
         trend([a, without], SETTINGS, rule="cosine"),
@@ -186,7 +185,7 @@ def test_what_cannot_be_said_is_said() -> None:
 
 def test_prompts_that_never_cross_are_the_deepest() -> None:
     a = prompts(0, 6, 12)
-    flat = Curves(overlap=np.append(np.full(30, 0.0), 1))
+    flat = {"overlap": np.append(np.full(30, 0.0), 1)}
     mixed = [*a[:3], *(PromptCurves(9, flat) for _ in range(3))]
     settings = replace(SETTINGS, overlap_threshold=0.2)
     paired = difference(a, mixed, settings, True, "overlap")
@@ -348,16 +347,16 @@ def test_claims_are_at_the_level_of_their_family() -> None:
         assert found.claim is not None
         assert one.claim is not None
         assert one.drawn is not None
-        assert found.claim.level == pytest.approx(1 - 0.05 / 3)
+        assert found.claim.level == pytest.approx(1 - 0.05 / len(RULES))
         drawn = one.drawn.layers
         assert found.claim.interval == expanded_interval(
-            drawn.values, 1 - 0.05 / 3, drawn.freedom, drawn.inflation
+            drawn.values, 1 - 0.05 / len(RULES), drawn.freedom, drawn.inflation
         )
         assert found.claim.interval[0] <= one.claim.interval[0]
         # What stands beside the claim stays at 95 %.
         assert found.layers_interval == one.layers_interval
     values = json.loads(json.dumps(numbers(family[0])))
-    assert values["claim"]["level"] == pytest.approx(0.98333, abs=1e-5)
+    assert values["claim"]["level"] == pytest.approx(1 - 0.05 / len(RULES))
     assert "drawn" not in values
 
 

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from depthtui.data.lens import AffineLens, JacobianLens
-from depthtui.data.run import Prompt
+from depthtui.data.plain import to_plain
+from depthtui.data.run import Prompt, without
 from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings, SummarySettings
-from depthtui.depth.effective_depth import prompt_curves, summarise
-from depthtui.metrics.lens_view import through
-from depthtui.report.summary import summary_dict
-from depthtui.sweep.plan import Cell, TaskChoice
+from depthtui.depth.reading import Reading, reading_of
+from depthtui.metrics import METRICS
+from depthtui.metrics.reduced import Reduced
+from depthtui.metrics.reduction import reduce_run
+from depthtui.sweep.folder import SweepFolder
+from depthtui.sweep.merge import merge_sweeps
+from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import (
     DamagedRecord,
     Record,
+    checksum,
     read_record,
     record_bytes,
     record_key,
     record_of,
 )
-from depthtui.sweep.summary import CellSummary
+from depthtui.sweep.report.phrases import cautions
+from depthtui.sweep.saved import open_sweep
+from depthtui.sweep.state import Outcome
+from depthtui.sweep.summary import CellSummary, summarise_sweep
 from tests.builders.lenses import random_lens
 from tests.builders.results import full_run, hostile_run, lacking, run
 
 CELL = Cell(ModelSpec("alpha"), TaskChoice("addition", "2"))
 PROMPT = Prompt("1 + 1 = 2", "2")
+RECORD_OF_SCHEMA_1 = Path(__file__).parent / "record_schema_1.json"
 
 
 def record(result=None) -> Record:
@@ -40,6 +53,13 @@ def joined(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
+def same(ours: Mapping[str, Reduced], theirs: Mapping[str, Reduced]) -> bool:
+    """Whether all reduced values are equal, unknown numbers too."""
+    return {name: to_plain(kept) for name, kept in ours.items()} == {
+        name: to_plain(kept) for name, kept in theirs.items()
+    }
+
+
 @pytest.mark.parametrize("result", [full_run(), hostile_run(), run(tokens=1)])
 def test_a_record_comes_back_as_it_was(result) -> None:
     one = record(result)
@@ -50,37 +70,21 @@ def test_a_record_comes_back_as_it_was(result) -> None:
     assert other.model == result.model
     assert other.settings == result.settings
     assert other.provenance == result.provenance
-    for include in (True, False):
-        expected = prompt_curves(result, include)
-        found = other.prompt_curves(SummarySettings(include_first_token=include))
-        if expected is None:
-            assert found is None
-            continue
-        assert found.n_tokens == expected.n_tokens
-        for name, values in expected.curves.by_name().items():
-            if values is not None:
-                np.testing.assert_array_equal(getattr(found.curves, name), values)
+    expected = reduce_run(result)
+    for ours, theirs in ((other.every, expected.every), (other.rest, expected.rest)):
+        assert same(ours, theirs)
 
 
+@pytest.mark.parametrize("lens", LENSES)
 @pytest.mark.parametrize("include", [True, False])
-def test_the_other_metrics_are_those_of_the_summary(include: bool) -> None:
-    result = full_run()
-    settings = SummarySettings(include_first_token=include)
-    expected = summary_dict([result], settings)
-    found = read_record(record_bytes(record(result))).prompt_metrics(settings)
-    assert {"skip_effects", "ablation", "settling", "early_exit"} <= set(found)
-    assert "prompts" not in found
-    for name, value in found.items():
-        assert value == expected[name]
-
-
-def test_a_record_gives_the_depths_of_the_run() -> None:
-    from depthtui.depth.effective_depth import estimate_depths
-
-    results = [full_run(seed=seed, tokens=20 + seed) for seed in range(3)]
-    parts = [read_record(record_bytes(record(result))).curves for result in results]
-    summary = summarise(results, SummarySettings())
-    assert estimate_depths(parts, SummarySettings()) == summary.depths
+def test_records_are_read_as_the_runs_are(lens: str, include: bool) -> None:
+    results = [read_by_lenses(seed) for seed in range(6)]
+    records = [read_record(record_bytes(record(result))) for result in results]
+    settings = SummarySettings(include_first_token=include, lens=lens)
+    found, expected = CellSummary(CELL, records, settings), reading_of(results, settings)
+    assert found.depths == expected.depths
+    assert repr(found.verdict) == repr(expected.verdict)
+    assert found.means == expected.means
 
 
 def test_what_a_key_depends_on() -> None:
@@ -126,6 +130,64 @@ def test_a_damaged_record_is_refused(damage) -> None:
         read_record(damage(data))
 
 
+def signed(body: Mapping[str, Any]) -> bytes:
+    """The bytes of a record that somebody else made, with a right checksum."""
+    return json.dumps({**body, "checksum": checksum(dict(body))}).encode()
+
+
+def body_of(data: bytes) -> dict[str, Any]:
+    return without(json.loads(data), ["checksum"])
+
+
+@pytest.mark.parametrize(
+    ("metric", "changes"),
+    [
+        ("affine_lens", {"agreeing": [1, 1]}),
+        ("affine_lens", {"tokens": 0}),
+        ("logit_lens", {"layers_saved": [1] * 8}),
+        ("logit_lens", {"tokens": -1}),
+        ("similarity", {"tokens": 0}),
+        ("similarity", {"tokens": 10**30}),
+    ],
+)
+def test_a_record_that_cannot_be_pooled_with_others_is_refused(
+    metric: str, changes: dict[str, Any]
+) -> None:
+    body = body_of(record_bytes(record(read_by_lenses())))
+    assert read_record(signed(body)).key == body["key"]
+    body["every"][metric] |= changes
+    with pytest.raises(DamagedRecord):
+        read_record(signed(body))
+
+
+@pytest.mark.parametrize("name", ["kl", "layer_norm_ratio"])
+def test_a_record_of_schema_1_whose_curves_have_another_length_is_refused(name: str) -> None:
+    body = body_of(RECORD_OF_SCHEMA_1.read_bytes())
+    assert read_record(signed(body)).lacks
+    body["curves"]["curves"][name].pop()
+    with pytest.raises(DamagedRecord):
+        read_record(signed(body))
+
+
+def test_a_record_of_schema_1_whose_lens_failed_has_contributions() -> None:
+    """Without the logit lens it has no curves of its own, and those beside each fitted lens."""
+    body = body_of(RECORD_OF_SCHEMA_1.read_bytes())
+    expected = read_record(signed(body))
+    body |= {"curves": None, "curves_without_first": None, "failed": ["logit_lens"]}
+    found = read_record(signed(body))
+    assert "logit_lens" not in found.every
+    for ours, theirs in ((found.every, expected.every), (found.rest, expected.rest)):
+        assert to_plain(ours["contributions"]) == to_plain(theirs["contributions"])
+
+
+def test_a_record_of_schema_1_does_not_say_that_its_lens_has_not_read_it() -> None:
+    former = read_record(RECORD_OF_SCHEMA_1.read_bytes())
+    for lens in LENSES:
+        evidence = Reading([former], SummarySettings(lens=lens)).evidence
+        assert {"kl", "overlap"} <= {measure.measure for measure in evidence}
+        assert not [measure for measure in evidence if "not read" in measure.reason]
+
+
 def test_a_record_keeps_its_name_so_that_sweeps_of_former_versions_go_on() -> None:
     cell = Cell(ModelSpec("nobody/tiny"), TaskChoice("addition", "2"))
     settings = RunSettings(metrics=("contributions", "logit_lens", "skip_effects"))
@@ -140,38 +202,117 @@ def read_by_lenses(seed: int = 0):
     return result
 
 
-@pytest.mark.parametrize("include", [True, False])
-@pytest.mark.parametrize("lens", LENSES)
-def test_a_record_has_what_each_lens_read(lens: str, include: bool) -> None:
-    result = read_by_lenses()
-    settings = SummarySettings(include_first_token=include, lens=lens)
-    one = read_record(record_bytes(record(result)))
-    found, expected = one.prompt_curves(settings), prompt_curves(through(result, lens), include)
-    for name, values in expected.curves.by_name().items():
-        np.testing.assert_array_equal(getattr(found.curves, name), values)
-    summary = summary_dict([result], settings)
-    metrics = one.prompt_metrics(settings)
-    assert {"prediction_depth", "settling", "early_exit", "lens_margin"} <= metrics.keys()
-    for name, value in metrics.items():
-        assert value == summary[name]
-
-
-def test_a_sweeps_cell_is_read_through_the_lens() -> None:
-    results = [read_by_lenses(seed) for seed in range(6)]
-    records = [read_record(record_bytes(record(result))) for result in results]
-    for lens in LENSES:
-        settings = SummarySettings(lens=lens)
-        assert CellSummary(CELL, records, settings).depths == summarise(results, settings).depths
-
-
-def test_a_record_without_the_lens_has_what_no_lens_reads() -> None:
+def test_a_record_without_the_lens_lacks_what_a_lens_reads() -> None:
     result = lacking(full_run(), "affine_lens", "jacobian_lens")
-    one = read_record(record_bytes(record(result)))
-    settings = SummarySettings(lens="affine")
-    assert one.lenses is None
-    assert b"lenses" not in record_bytes(one)
-    curves = one.prompt_curves(settings).curves
-    assert curves.kl is None
-    np.testing.assert_array_equal(curves.layer_cosine, one.curves.curves.layer_cosine)
-    assert "skip_effects" in one.prompt_metrics(settings)
-    assert "prediction_depth" not in one.prompt_metrics(settings)
+    records = [read_record(record_bytes(record(result)))]
+    cell = CellSummary(CELL, records, SummarySettings(lens="affine"))
+    assert "kl" not in cell.curves
+    np.testing.assert_array_equal(
+        cell.curves["layer_cosine"], records[0].every["contributions"].layer_cosine
+    )
+    assert "DepthScore" in cell.means
+    assert "prediction depth" not in cell.means
+
+
+class TestFormerRecords:
+    """A record of the first layout: every metric, and what an affine lens read."""
+
+    data = RECORD_OF_SCHEMA_1.read_bytes()
+
+    def test_it_opens(self) -> None:
+        former = read_record(self.data)
+        assert set(former.every) == {
+            metric.name for metric in METRICS if metric.name not in ("direct_logits",)
+        }
+
+    @pytest.mark.parametrize("include", [True, False])
+    @pytest.mark.parametrize("lens", LENSES)
+    def test_its_values_are_those_that_it_had(self, lens: str, include: bool) -> None:
+        body = json.loads(self.data)
+        cell = CellSummary(
+            CELL, [read_record(self.data)], SummarySettings(lens=lens, include_first_token=include)
+        )
+        part = body if lens == "logit" else body["lenses"][lens]
+        curves = part["curves" if include else "curves_without_first"]["curves"]
+        for name, values in curves.items():
+            np.testing.assert_allclose(cell.curves[name], values, rtol=1e-15)
+        metrics = body["metrics"] | ({} if include else body["metrics_without_first"])
+        if lens != "logit":
+            metrics |= part["metrics"] | ({} if include else part["metrics_without_first"])
+        assert cell.means == pytest.approx(
+            {
+                "loss": body["loss"],
+                "prediction depth": metrics["prediction_depth"]["mean"],
+                "layers saved at 0.9": metrics["early_exit"]["layers_saved"][4],
+                "agreement at 0.9": metrics["early_exit"]["agreement"][4],
+                "settling depth": metrics["settling"]["mean_depth"],
+                "settling late": metrics["settling"]["late_share"],
+                "answers right": 1.0,
+                "layers that answers need": 1.0,
+                "sequential depth": metrics["order"]["depth"],
+                "DepthScore": metrics["depth_score"]["output"],
+                "direct effect": cell.means["direct effect"],
+            }
+        )
+
+    def test_it_says_that_it_lacks_a_noise_floor(self) -> None:
+        verdict = CellSummary(CELL, [read_record(self.data)], SummarySettings()).verdict
+        assert verdict is not None
+        found = {measure.measure: measure for measure in verdict.evidence}
+        assert found["context_depth"].count is None
+        assert "noise" in found["context_depth"].reason
+
+    @pytest.mark.parametrize("side", ["curves", "curves_without_first"])
+    @pytest.mark.parametrize("name", ["layer_cosine", "kl", "overlap", "entropy"])
+    def test_a_curve_of_another_length_is_refused(self, side: str, name: str) -> None:
+        body = json.loads(self.data)
+        body[side]["curves"][name].pop()
+        del body["checksum"]
+        data = json.dumps({**body, "checksum": checksum(body)}).encode()
+        with pytest.raises(DamagedRecord, match="of another version"):
+            read_record(data)
+
+    def test_a_copy_of_it_keeps_its_values_and_what_it_lacks(self) -> None:
+        former = read_record(self.data)
+        copy = read_record(record_bytes(former))
+        assert same(copy.every, former.every)
+        assert same(copy.rest, former.rest)
+        assert copy.lacks == former.lacks
+        assert len(former.lacks) == 3
+
+    @pytest.mark.parametrize("part", ["nonlinear", "lens_margin"])
+    def test_one_with_a_layer_too_few_is_refused(self, part: str) -> None:
+        body = json.loads(self.data)
+        del body["checksum"], body["metrics"][part][-1]
+        with pytest.raises(DamagedRecord, match="another version"):
+            read_record(json.dumps({"checksum": checksum(body), **body}).encode())
+
+    def test_a_sweep_says_what_it_lacks(self) -> None:
+        records = {CELL: [read_record(self.data), read_record(record_bytes(record()))]}
+        plan = SweepPlan((CELL.model,), (CELL.task,))
+        (caution,) = [
+            found.text
+            for found in cautions(summarise_sweep(Outcome(plan, records, [])))
+            if "older version" in found.text
+        ]
+        assert "1 of 2 records" in caution
+        assert "noise floor of context depth" in caution
+
+    @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+    def test_a_merge_prefers_the_record_that_lacks_nothing(
+        self, order: tuple[str, str], tmp_path: Path
+    ) -> None:
+        plan = SweepPlan((CELL.model,), (CELL.task,))
+        former = read_record(self.data)
+        whole = replace(record(), key=former.key, number=former.number)
+        for name, one in (("a", former), ("b", whole)):
+            folder = SweepFolder(tmp_path / name, pytest.fail)
+            folder.claim()
+            folder.keep(CELL, one)
+            folder.write_manifest(plan, {CELL: [one]})
+        out = SweepFolder(tmp_path / "out", pytest.fail)
+        merged = merge_sweeps([tmp_path / name for name in order], out, pytest.fail)
+        assert [one.lacks for one in merged.records[CELL]] == [()]
+        assert [one.lacks for one in open_sweep(tmp_path / "out", pytest.fail).records[CELL]] == [
+            ()
+        ]

@@ -181,8 +181,8 @@ class TestFailures:
         assert [(failure.prompt, failure.message) for failure in outcome.failures] == [(1, words)]
         assert watcher.ended == watcher.waiting == EXAMPLES
         (records,) = outcome.records.values()
-        assert ["ablation" in record.metrics for record in records] == [True, False, True]
-        assert all("similarity" in record.metrics for record in records)
+        assert ["ablation" in record.every for record in records] == [True, False, True]
+        assert all("similarity" in record.every for record in records)
         assert records[1].unavailable == {"ablation": "the memory ran out"}
 
         # The same command tries it again, and that prompt alone.
@@ -190,7 +190,7 @@ class TestFailures:
         outcome = sweep(plan, tmp_path, engine, watcher=watcher)
         assert (watcher.waiting, len(engine.runs), outcome.failures) == (1, 1, [])
         (records,) = outcome.records.values()
-        assert all("ablation" in record.metrics for record in records)
+        assert all("ablation" in record.every for record in records)
         assert records[1].failed == ()
 
     @pytest.mark.parametrize(
@@ -498,7 +498,7 @@ class TestShards:
         out = SweepFolder(tmp_path / "out", pytest.fail)
         merged = merge_sweeps([tmp_path / "1", tmp_path / "2"], out, told.append)
         (cell,) = summarise_sweep(merged).cells
-        assert (len(cell.records), len(cell.curves.kl)) == (2, 5)
+        assert (len(cell.records), len(cell.curves["kl"])) == (2, 5)
         assert ["other layers" in words for words in told] == [True]
 
     def test_many_parts_that_are_nowhere_are_one_sentence(self, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import weakref
 import pytest
 import torch
 
-from depthtui.tracing.parts import at_once, in_smaller_parts
+from depthtui.tracing.parts import at_once, in_smaller_parts, slices
 
 
 def test_what_fits_is_taken_together():
@@ -87,3 +87,9 @@ def test_what_an_attempt_held_is_free_before_the_next():
     finally:
         gc.enable()
     assert len(held) > 3
+
+
+def test_slices_cover_everything_once() -> None:
+    assert list(slices(7, 3)) == [slice(0, 3), slice(3, 6), slice(6, 7)]
+    assert list(slices(6, 3)) == [slice(0, 3), slice(3, 6)]
+    assert list(slices(0, 3)) == []

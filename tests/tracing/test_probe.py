@@ -192,7 +192,7 @@ def test_a_model_offloaded_whole_is_measured_as_one_in_memory(name, tmp_path):
     def effects(measured):
         anatomy = probe_architecture(measured)
         replay = Replay(measured, anatomy, ids[0])
-        skipped = skipped_residuals(measured, anatomy, replay, "layer")
+        skipped = skipped_residuals(anatomy, replay, "layer")
         return skip_effects(replay, anatomy.unembedding, skipped, [12, 8])
 
     found, expected = effects(model), effects(plain)

@@ -15,7 +15,6 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Event, ModelLoaded
 from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
-from depthtui.depth.verdict import verdict
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics.contributions import Contributions
 from depthtui.report.formats import format_titles
@@ -34,6 +33,7 @@ from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
+from tests.builders.readings import verdict
 from tests.builders.results import full_result, tokens_of
 from tests.tui.app_helpers import SIZES, Explored, explore
 from tests.tui.test_dialogs import three_runs
@@ -255,14 +255,14 @@ async def test_a_bos_token_is_aligned_and_told(tmp_path: Path) -> None:
 
         # Token 0 is what the caveat suggests to leave out.
         table = screen.query_one("#depth-pair", DepthPair)
-        before = table.summary.curves.kl.copy()
+        before = table.summary.curves["kl"].copy()
         assert "f leaves token 0 out of the means" in words(it)
         await it.press("f")
         await it.until(lambda: "Means are without token 0" in words(it))
         np.testing.assert_allclose(
-            table.summary.curves.kl, a.get(LogitLens).kl[:, 1:].mean(axis=1), rtol=1e-5
+            table.summary.curves["kl"], a.get(LogitLens).kl[:, 1:].mean(axis=1), rtol=1e-5
         )
-        assert not np.allclose(table.summary.curves.kl, before)
+        assert not np.allclose(table.summary.curves["kl"], before)
         assert "29 and 30 tokens, token 0 out" in words(it)
         assert not it.app.explorer.settings.include_first_token
         await it.press("f")

@@ -24,7 +24,7 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
-from depthtui.depth.effective_depth import summarise
+from depthtui.depth.reading import reading_of
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.models.catalog import ModelListing
 from depthtui.report.explanations import of_measure
@@ -594,7 +594,7 @@ async def test_the_list_of_runs_has_heads_and_depths(tmp_path: Path, size: tuple
         await it.ready()
         run = it.session.current
         settings = it.app.explorer.settings.summary_settings()
-        counts = [str(depth.count) for depth in summarise([run.result], settings).depths]
+        counts = [str(depth.count) for depth in reading_of([run.result], settings).depths]
         await opened(it, "b", SessionScreen)
         text = [line.split() for line in it.screen_text().split("\n")]
         heads = ["prompt", "cos", "KL", "ovl", "of", "model", "task"]

@@ -19,7 +19,7 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings
-from depthtui.depth.verdict import text_verdicts
+from depthtui.depth.reading import text_verdicts
 from depthtui.report.formats import format_titles
 from depthtui.report.generation import trend_sentence
 from depthtui.settings import Settings

@@ -12,7 +12,7 @@ from textual.widgets import OptionList
 from depthtui.data.lens import AffineLens, FittedLens, JacobianLens, LogitLens
 from depthtui.data.protocol import StartRun
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.effective_depth import summarise
+from depthtui.depth.reading import reading_of
 from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME
 from depthtui.metrics.settling import settling_depth
 from depthtui.settings import Settings, load_settings
@@ -58,13 +58,13 @@ async def test_the_key_turns_curves_depths_and_table_at_once(tmp_path: Path) -> 
             name = f"{lens.capitalize()} lens"
             await it.until(lambda name=name: f'{name} at "' in it.screen_text())
             fitted = result.get(kind)
-            expected = summarise([result], SummarySettings(lens=lens))
+            expected = reading_of([result], SummarySettings(lens=lens))
             assert shown_depths(it) == [
                 estimate.layer for estimate in expected.depths if estimate.rule != "cosine"
             ]
             assert shown_depths(it) != logit
             curves = it.main.query_one(DepthCurves).summary.curves
-            np.testing.assert_allclose(curves.kl, fitted.kl.mean(axis=1), rtol=1e-6)
+            np.testing.assert_allclose(curves["kl"], fitted.kl.mean(axis=1), rtol=1e-6)
             table = it.main.query_one(LensTable)
             assert known_lens(table.result, table.lens_name) is fitted
             words = "affine" if lens == "affine" else "Jacobian"
@@ -116,7 +116,7 @@ async def test_a_lens_that_has_not_read_the_run_is_computed_by_a_key(
         for pane in (it.main.query_one(LensTable), it.main.query_one("#heatmap", Heatmap)):
             reason, help_text = pane.why_empty()
             assert reason.startswith("Affine lens: ")
-            assert help_text.startswith("i computes it")
+            assert "i computes it" in help_text
             assert help_text.endswith("u reads through another lens.")
         assert [estimate.rule for estimate in it.main.query_one(DepthTable).summary.depths] == [
             "cosine"

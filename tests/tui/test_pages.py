@@ -12,7 +12,6 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import StartRun
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.verdict import next_measures, verdict
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.early_exit import CONFIDENCE, early_exit
@@ -32,7 +31,9 @@ from depthtui.tui.screens.dialogs.part_dialog import PartDialog
 from depthtui.tui.screens.dialogs.skip_picker import SkipPicker
 from depthtui.tui.screens.main_layout import PAGES
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
+from depthtui.tui.state.next_measures import next_measures
 from tests.builders.metrics import usefulness
+from tests.builders.readings import verdict
 from tests.tui.app_helpers import SIZES, Explored, explore
 from tests.tui.panes.drawing import lines
 
@@ -245,10 +246,10 @@ async def test_the_dial_of_pruning_is_the_length_of_the_block(tmp_path: Path) ->
         await it.until(lambda: "n = 3  without layers" in it.screen_text())
         similarity = it.session.current.result.get(Similarity)
         await it.press("2", "plus")
-        for with_first, key in ((True, None), (False, "f")):
+        for tokens, key in ((slice(0, None), None), (slice(1, None), "f")):
             if key:
                 await it.press(key)
-            first, distance = best_block(similarity, 5, with_first)
+            first, distance = best_block(similarity.distances(tokens), 5)
             words = (
                 f"n = 5  without layers {first} to {first + 4} · angular distance {distance:.3f}"
             )

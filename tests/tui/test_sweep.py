@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from textual.widgets import Checkbox, Input, SelectionList
 
+from depthtui.data.lens import LensFit
 from depthtui.data.protocol import LoadModel, StartRun, StartSweep
 from depthtui.data.run_settings import ModelSpec, SummarySettings
+from depthtui.metrics.lens_reduction import ReducedFittedLens
+from depthtui.metrics.settling import ReducedSettling
 from depthtui.report.formats import format_titles
 from depthtui.settings import Settings
 from depthtui.sweep.plan import Drawing, TaskChoice
 from depthtui.sweep.questions import questions
-from depthtui.sweep.records import LensRecord
+from depthtui.sweep.records import Record
 from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.saved import default_folder, open_sweep, plan_from_text
 from depthtui.sweep.summary import CellSummary, summarise_sweep
@@ -135,10 +139,28 @@ def test_a_survey_is_not_worked_out_twice(tmp_path: Path) -> None:
     second = surveyor.survey(opened.outcome, "cells", False, False)
     assert all(a.summary is b.summary for a, b in zip(first.rows, second.rows, strict=True))
     assert first.asked is second.asked
-    opened.include_first_token(False)
+    opened.turn_token_0()
     third = surveyor.survey(opened.outcome, "cells", False, False)
     assert third.rows[0].summary is not None
     assert not third.rows[0].summary.settings.include_first_token
+
+
+def read_by_affine_lens(record: Record) -> Record:
+    """The record of a prompt that an affine lens has read, too, and as the logit lens did."""
+    plain, n_layers = record.every["logit_lens"], record.model.n_layers
+    settling = ReducedSettling(
+        tokens=plain.tokens, divergence=np.zeros(n_layers + 1), mean_depth=0.0, late_share=0.0
+    )
+    unknown = np.full(n_layers, np.nan)
+    fitted = ReducedFittedLens(
+        **vars(plain),
+        settling=settling,
+        fit=LensFit("affine", "texts", 40, 5760),
+        held_out_kl=unknown,
+        logit_held_out_kl=unknown,
+    )
+    lens = {"affine_lens": fitted}
+    return replace(record, every={**record.every, **lens}, rest={**record.rest, **lens})
 
 
 def test_a_sweep_is_read_through_every_lens_that_read_it(tmp_path: Path) -> None:
@@ -146,8 +168,7 @@ def test_a_sweep_is_read_through_every_lens_that_read_it(tmp_path: Path) -> None
     assert not opened.turn_lens()
     for found in opened.records.values():
         for number, record in found.items():
-            read = LensRecord(record.curves_without_first, record.curves)
-            found[number] = replace(record, lenses={"affine": read})
+            found[number] = read_by_affine_lens(record)
     lenses = [opened.plan.summary.lens for _ in range(3) if opened.turn_lens()]
     assert lenses == ["affine", "logit", "affine"]
     row = Surveyor().survey(opened.outcome, "cells", False, False).rows[0]
@@ -163,8 +184,7 @@ async def test_u_says_where_no_other_lens_has_read_a_sweep(tmp_path: Path) -> No
         assert screen.sweep is not None
         for found in screen.sweep.records.values():
             for number, record in found.items():
-                read = LensRecord(record.curves, record.curves_without_first)
-                found[number] = replace(record, lenses={"affine": read})
+                found[number] = read_by_affine_lens(record)
         await it.press("u")
         await it.until(lambda: "every model on every task, affine lens" in it.screen_text())
 
@@ -186,7 +206,7 @@ def test_one_thing_is_worked_out_at_a_time_and_only_where_something_changed(
     assert analysis.is_current("cells")
     assert not analysis.is_current("models")
     assert analysis.begin("cells") is None
-    opened.include_first_token(False)
+    opened.turn_token_0()
     changed = analysis.begin("cells")
     assert changed is not None
     assert not changed.outcome.plan.summary.include_first_token

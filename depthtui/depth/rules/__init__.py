@@ -6,11 +6,8 @@ A reader asks `rules.ALL`, or one of the functions here, when it needs the rules
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import get_args
 
-from depthtui.data.depth import Curves
-from depthtui.data.run_settings import SummarySettings
-from depthtui.data.verdict import EvidenceKind
+from depthtui.data.verdict import KINDS
 from depthtui.depth.rules import cosine, kl, overlap
 from depthtui.depth.rules.rule import Rule
 
@@ -29,19 +26,9 @@ def named(name: str) -> Rule:
 
 def by_kind() -> list[Rule]:
     """The rules in the order of a verdict: what a lens reads, then how the stream moves."""
-    kinds = get_args(EvidenceKind)
-    return sorted(ALL, key=lambda rule: kinds.index(rule.kind))
+    return sorted(ALL, key=lambda rule: KINDS.index(rule.kind))
 
 
 def names_in(known: Collection[str]) -> list[str]:
     """The names of rules among some names, in the order of tables."""
     return [rule.name for rule in ALL if rule.name in known]
-
-
-def bridged(curves: Curves, settings: SummarySettings) -> Curves:
-    """What a lens read, with values where it has no map; see `Rule.over_gaps`."""
-    known = ((rule, curves.get(rule.curve)) for rule in ALL if rule.through_lens)
-    read = {
-        rule.curve: rule.over_gaps(values, settings) for rule, values in known if values is not None
-    }
-    return Curves.of(curves.by_name() | read)

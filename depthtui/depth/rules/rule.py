@@ -17,7 +17,6 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.run_settings import LENSES, GenerationSettings, SummarySettings
 from depthtui.data.verdict import EvidenceKind
 from depthtui.metrics.evidence import FIFTH, Variant
-from depthtui.metrics.lens_rules import crossing_layers, over_missing_maps
 
 ReadingSettings: TypeAlias = SummarySettings | GenerationSettings
 """Settings with a lens and the thresholds of the rules."""
@@ -50,7 +49,7 @@ class Threshold:
         """The comparison with a value, such as `< 0.5 of max`; `largest` is the unit of a share."""
         return f"{'<' if self.falls else '>'} {value:g}{largest if self.of_largest else ''}"
 
-    def qualifies(self, values: np.ndarray, level: float) -> np.ndarray:
+    def qualifies(self, values: np.ndarray, level: float | np.ndarray) -> np.ndarray:
         """Which values lie beyond a level."""
         return values < level if self.falls else values > level
 
@@ -171,14 +170,28 @@ class Rule:
         largest = float(np.fmax.reduce(layers)) if self.threshold.of_largest else 0.0
         return layers / largest if largest > 0 else layers
 
+    def read(self, curves: Curves, settings: ReadingSettings) -> np.ndarray | None:
+        """The curve, `over_gaps`; None where it was not computed."""
+        return self.over_gaps(curves[self.curve], settings) if self.curve in curves else None
+
     def over_gaps(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
         """The curves of a fitted lens with values at the depths that it has no map of.
 
-        The logit lens reads every depth: what is unknown there was not read yet.
+        They are those of the depth before; before the first map, those of a lens that reads
+        nothing: the largest value of a curve that falls to the output, else 0. No rule crosses
+        there. A last value that is unknown was not read yet: such a curve stays as it is, as do
+        those of the logit lens, which reads every depth.
         """
-        if not self.through_lens or settings.lens == LENSES[0]:
+        known = np.isfinite(curves)
+        if not self.through_lens or settings.lens == LENSES[0] or known.all():
             return curves
-        return over_missing_maps(curves, self.threshold.falls)
+        layers = np.where(known, curves, -np.inf)[..., :-1]
+        largest = layers.max(axis=-1, keepdims=True)
+        nothing = largest if self.threshold.falls else np.zeros_like(largest)
+        last = np.maximum.accumulate(np.where(known, np.arange(curves.shape[-1]), -1), axis=-1)
+        held = np.take_along_axis(curves, np.maximum(last, 0), axis=-1)
+        filled = np.where(last >= 0, held, nothing)
+        return np.where(known[..., -1:], filled, curves)
 
     def level(self, curve: np.ndarray, settings: ReadingSettings) -> float:
         """The value of the curve that the rule compares with; NaN where it is not known."""
@@ -215,14 +228,15 @@ class Rule:
 
     def estimate(self, curve: np.ndarray, settings: ReadingSettings) -> DepthEstimate:
         """The effective depth on one finite curve."""
-        threshold, layers = self.threshold.of(settings), curve[:-1]
-        found, area, falls = self._found(curve, threshold), self._area(curve), self.threshold.falls
+        threshold, layers, falls = self.threshold.of(settings), curve[:-1], self.threshold.falls
+        found, scale = self._found(curve, threshold), self._scale(curve)
+        area = float(layers.mean() / scale) if self.threshold.of_largest and scale > 0 else None
         if np.isnan(found):
             never = "never falls below" if falls else "never exceeds"
             of = " of its maximum" if self.threshold.of_largest else ""
             reason = f"{self.noun} {never} {threshold:g}{of}"
             return replace(self.none(settings, reason), area=area)
-        first, level = int(found), threshold * self._scale(curve)
+        first, level = int(found), threshold * scale
         lasts = self.threshold.qualifies(layers[first:], level).all()
         again = "rises above the threshold again" if falls else "falls back again"
         return DepthEstimate(
@@ -274,8 +288,12 @@ class Rule:
 
     def _found(self, curves: np.ndarray, threshold: float) -> np.ndarray:
         """The layers of finite curves, NaN where none qualifies."""
-        how = self.threshold
-        return crossing_layers(curves, threshold, falls=how.falls, of_largest=how.of_largest)
+        layers = curves[..., :-1]
+        scale = layers.max(axis=-1, keepdims=True) if self.threshold.of_largest else 1.0
+        qualifies = self.threshold.qualifies(layers, threshold * scale)[..., :-1]
+        places = np.where(qualifies, np.arange(qualifies.shape[-1]), np.inf)
+        first = places.min(axis=-1, initial=np.inf)
+        return np.where(np.isfinite(first), first, np.nan)
 
     def _censored(self, curves: np.ndarray) -> np.ndarray:
         """Where the curves lie that have no layer: at L - 1, the last layer."""
@@ -288,12 +306,6 @@ class Rule:
     def _scale(self, curve: np.ndarray) -> float:
         """What the threshold is a share of."""
         return float(curve[:-1].max()) if self.threshold.of_largest else 1.0
-
-    def _area(self, curve: np.ndarray) -> float | None:
-        """Mean over layers of the curve as a share of its largest; None without such a share."""
-        largest = self._scale(curve)
-        share = self.threshold.of_largest and largest > 0
-        return float(curve[:-1].mean() / largest) if share else None
 
 
 def crossing_between(values: np.ndarray, layer: int, level: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -12,25 +12,15 @@ from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
 from depthtui.data.verdict import Evidence
-from depthtui.metrics.ablation import only
-from depthtui.metrics.choices import layers_gone_through, layers_words
+from depthtui.metrics import needs
+from depthtui.metrics.choices import chosen_key, layers_gone_through, layers_words, left_out_words
+from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
 from depthtui.metrics.evidence import Counted, Variant, read_off, so_far
+from depthtui.metrics.measures import array
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import (
-    Finding,
-    LayerValues,
-    Measure,
-    MemoryNeed,
-    Metric,
-    PromptMetrics,
-    Sizes,
-    answer,
-    clean_run,
-    head,
-    lens,
-    row_of_logits,
-    split,
-)
+from depthtui.metrics.ranking import Ranked
+from depthtui.metrics.reduced import Reduced
+from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric
 
 NAME = "answers_kept"
 
@@ -38,7 +28,7 @@ COUNTED = Counted("causal", NAME, "answers kept", "without which answers are los
 
 
 @dataclass
-class AnswersKept(MetricResult):
+class AnswersKept(MetricResult, Ranked):
     """What a model answers when a layer is left out at all tokens.
 
     It writes as many tokens as the known answer has, always the most probable one. An answer is
@@ -55,6 +45,9 @@ class AnswersKept(MetricResult):
         clean_right: whether the clean answer is right.
         chosen: the layers that were left out; empty for every one.
     """
+
+    rule = "answers kept"
+    of_one = "answer changed"
 
     part: str
     clean: Annotated[np.ndarray, Shape("T", dtype=np.int32)]
@@ -102,43 +95,31 @@ class AnswersKept(MetricResult):
         """
         return np.repeat(1 - self.differs_after[:, None] / max(1, self.n_tokens), 2, axis=1)
 
-    @property
-    def rule(self) -> str:
-        return "answers kept"
 
-    @property
-    def ranked_by(self) -> str:
-        without = "" if self.of_layers else f" without {PART_TITLES[self.part]}"
-        return f"answer changed{without}"
-
-    @property
-    def unit(self) -> str:
-        return ""
-
-    @property
-    def of_layers(self) -> bool:
-        return self.part == "layer"
-
-
-@dataclass(frozen=True)
-class PooledAnswers:
+@dataclass(frozen=True, kw_only=True)
+class ReducedAnswers(Reduced):
     """The answers of P prompts.
 
     Attributes:
-        part, chosen: as of each.
-        clean_right: `[P]`, whether the clean answer is right.
-        right: `[P, L]`, 1 where it is without layer l; NaN for a layer that was not chosen.
-        differs_after: `[P, L]`, tokens until the answer differs from the clean one.
-        tokens: `[P]`, of the answers.
-        moved: how many answers with nothing left out are not the clean ones among others.
+        tokens: the number of tokens of all answers; token 0 is never among them.
+        part, chosen: as of `AnswersKept`.
+        clean_right: whether the clean answer is right.
+        right: 1 where the answer without layer l is right; NaN for a layer that was not chosen.
+        differs_after: tokens until the answer differs from the clean one.
+        lengths: tokens of each answer.
+        moved: the number of answers with nothing left out that are not the clean ones.
     """
+
+    pools: ClassVar = dict.fromkeys(
+        ("clean_right", "right", "differs_after", "lengths"), np.concatenate
+    )
 
     part: str
     chosen: tuple[int, ...]
-    clean_right: np.ndarray
-    right: np.ndarray
-    differs_after: np.ndarray
-    tokens: np.ndarray
+    clean_right: Annotated[np.ndarray, Shape("P", dtype=np.bool_)]
+    right: Annotated[np.ndarray, Shape("P", "L", dtype=np.float64)]
+    differs_after: Annotated[np.ndarray, Shape("P", "L", dtype=np.float64)]
+    lengths: Annotated[np.ndarray, Shape("P", dtype=np.int64)]
     moved: int
 
     @property
@@ -150,14 +131,12 @@ class PooledAnswers:
     @property
     def lost(self) -> np.ndarray:
         """Whether a right answer is not right any more without layer l, `[P, L]`."""
-        lost: np.ndarray = self.clean_right[:, None] & (self.right == 0)
-        return lost
+        return np.asarray(self.clean_right[:, None] & (self.right == 0))
 
     @property
     def changed(self) -> np.ndarray:
         """Whether the text without layer l differs from the clean one, right or not, `[P, L]`."""
-        changed: np.ndarray = self.differs_after < self.tokens[:, None]
-        return changed
+        return np.asarray(self.differs_after < self.lengths[:, None])
 
     @property
     def needed(self) -> np.ndarray:
@@ -179,50 +158,44 @@ def _memory(sizes: Sizes) -> MemoryNeed:
     return MemoryNeed(layers=sizes.of_layers(keys_and_values)) + row_of_logits(sizes)
 
 
-def _pool(pooled: Pooled) -> PooledAnswers | None:
-    known = pooled.known(AnswersKept)
-    if not known:
-        return None
-    return PooledAnswers(
-        known[0].part,
-        known[0].chosen,
-        np.array([found.clean_right for found in known]),
-        np.stack([found.right for found in known]),
-        np.stack([found.differs_after for found in known]),
-        np.array([found.n_tokens for found in known]),
-        sum(not found.is_unchanged for found in known),
+def _reduce(found: AnswersKept, run: RunResult, tokens: slice) -> ReducedAnswers:
+    return ReducedAnswers.of(
+        found,
+        tokens=found.n_tokens,
+        clean_right=np.array([found.clean_right]),
+        right=found.right[None].astype(np.float64),
+        differs_after=found.differs_after[None].astype(np.float64),
+        lengths=np.array([found.n_tokens]),
+        moved=int(not found.is_unchanged),
     )
 
 
-def _summary(answers: PooledAnswers, pooled: Pooled) -> dict[str, Any]:
+def _summary(answers: ReducedAnswers, pooled: Pooled) -> dict[str, Any]:
     return {
-        NAME: {
-            "part": answers.part,
-            "prompts": len(answers.right),
-            "tokens": float(answers.tokens.mean()),
-            "clean": float(answers.clean_right.mean()),
-            "without": answers.right.mean(axis=0, dtype=np.float64),
-            "differs_after": answers.differs_after.mean(axis=0, dtype=np.float64),
-            "needed": answers.needed.tolist(),
-            "unchanged_differs": answers.moved,
-            **({"chosen": list(answers.chosen)} if answers.chosen else {}),
-        }
+        "part": answers.part,
+        "prompts": len(answers.right),
+        "tokens": float(answers.lengths.mean()),
+        "clean": float(answers.clean_right.mean()),
+        "without": answers.right.mean(axis=0, dtype=np.float64),
+        "differs_after": answers.differs_after.mean(axis=0, dtype=np.float64),
+        "needed": answers.needed.tolist(),
+        "unchanged_differs": answers.moved,
+        **chosen_key(answers.chosen),
     }
 
 
-def _findings(answers: PooledAnswers, pooled: Pooled) -> list[Finding]:
+def _findings(answers: ReducedAnswers, pooled: Pooled) -> list[Finding]:
     n_right, count = int(answers.clean_right.sum()), len(answers.right)
     needed = answers.needed.tolist()
     if not n_right:
-        after, tokens = float(np.nanmean(answers.differs_after)), float(answers.tokens.mean())
+        after, tokens = float(np.nanmean(answers.differs_after)), float(answers.lengths.mean())
         remark = f"none to lose; texts differ after {after:.1f} of {tokens:.1f} tokens"
     elif needed:
         layers = f"layers {numbers_text(needed)} ({len(needed)} of {pooled.n_layers})"
         remark = f"one is lost without any of {layers}"
     else:
         remark = "none is lost without any one layer"
-    words = layers_words(answers.chosen, pooled.n_layers)
-    remark += f"{only(answers.part)}{f'; of {words}' * bool(words)}"
+    remark += left_out_words(answers.part, answers.chosen, pooled.n_layers)
     remark += f"; {answers.so_far}" * bool(answers.so_far)
     floor = Finding(
         f"{METRIC.title}, nothing left out",
@@ -232,7 +205,7 @@ def _findings(answers: PooledAnswers, pooled: Pooled) -> list[Finding]:
     return [Finding(METRIC.title, f"{n_right} of {count} right", remark), floor]
 
 
-def _per_layer(answers: PooledAnswers) -> list[LayerValues]:
+def _per_layer(answers: ReducedAnswers) -> list[LayerValues]:
     # Where no answer is right with all layers, a figure would show every layer as vital.
     caption = "share of answers right without the layer" * bool(answers.clean_right.any())
     reading = "1: every answer stays right without the layer; 0: none does."
@@ -242,45 +215,19 @@ def _per_layer(answers: PooledAnswers) -> list[LayerValues]:
     ]
 
 
-def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
+def _means(answers: ReducedAnswers, pooled: Pooled) -> dict[str, float]:
     """The share of right answers, and without how many layers one of them is lost."""
-    found = [metrics[NAME] for metrics, _ in prompts if metrics.get(NAME)]
-    if not found:
-        return {}
-    needed = {layer for answers in found for layer in answers["needed"]}
-    accuracy = float(np.mean([answers["clean"] for answers in found]))
-    count = float(len(needed)) if accuracy else float("nan")
+    accuracy = float(answers.clean_right.mean())
+    count = float(len(answers.needed)) if accuracy else float("nan")
     return {"answers right": accuracy, "layers that answers need": count}
 
 
-def _evidence(answers: PooledAnswers, pooled: Pooled) -> list[Evidence]:
+def _evidence(answers: ReducedAnswers, n_layers: int) -> Evidence:
     """The layers without which at least one right answer is lost.
 
     The lowest count is that with one prompt left out, whichever leaves least; the highest that
     of the layers without which any text differs at all, right or not.
     """
-    return [_evidence_of(answers, pooled.n_layers)]
-
-
-def _cell_evidence(
-    prompts: PromptMetrics, other_prompts: PromptMetrics, n_layers: int
-) -> list[Evidence]:
-    found = [metrics[NAME] for metrics, _ in prompts if metrics.get(NAME)]
-    if not found:
-        return []
-    answers = PooledAnswers(
-        found[0]["part"],
-        tuple(found[0].get("chosen", ())),
-        np.array([bool(one["clean"]) for one in found]),
-        np.array([one["without"] for one in found], float),
-        np.array([one["differs_after"] for one in found], float),
-        np.array([one["tokens"] for one in found], float),
-        sum(one["unchanged_differs"] for one in found),
-    )
-    return [_evidence_of(answers, n_layers)]
-
-
-def _evidence_of(answers: PooledAnswers, n_layers: int) -> Evidence:
     if answers.part != "layer":
         return COUNTED.unknown(f"only the {PART_TITLES[answers.part]} was left out")
     if answers.chosen:
@@ -305,11 +252,6 @@ def _evidence_of(answers: PooledAnswers, n_layers: int) -> Evidence:
     return COUNTED.weighed(count, n_layers, variants, answers.needed, curve)
 
 
-def _differs(result: RunResult) -> np.ndarray | None:
-    found = result.get(AnswersKept)
-    return None if found is None else found.differs
-
-
 METRIC = Metric(
     name=NAME,
     title="Answers kept",
@@ -330,8 +272,7 @@ METRIC = Metric(
     cost="L forwards, and a token at a time",
     work=_work,
     result=AnswersKept,
-    compute="depthtui.metrics.answers_kept.compute:compute",
-    needs=(clean_run, lens, split, answer),
+    needs=(needs.clean_run, needs.lens, needs.split, needs.answer),
     reruns_layers=False,
     memory=_memory,
     depends_on=("skip_part", "layers", "answer_start"),
@@ -340,17 +281,16 @@ METRIC = Metric(
             NAME,
             "Answer differs",
             "1 from the first other token on",
-            _differs,
+            array(AnswersKept, "differs"),
             limits=(0.0, 1.0),
         ),
     ),
-    pool=_pool,
+    reduced=ReducedAnswers,
+    reduce=_reduce,
     summary=_summary,
     findings=_findings,
     per_layer=_per_layer,
-    ranks_layers=True,
-    cell_means=_cell_means,
-    evidence=_evidence,
-    cell_evidence=_cell_evidence,
+    means=_means,
+    evidence=lambda answers, pooled: [_evidence(answers, pooled.n_layers)],
     moved_by_rounding=True,
 )

@@ -33,7 +33,7 @@ def compute(context: Context, partial: AnswersKept | None) -> AnswersKept:
             texts: int = len(part),
             partial: AnswersKept | None = partial,
         ) -> None:
-            context.report(partial, done + written * texts, total)
+            context.report(done + written * texts, total, partial)
 
         rows = context.write(start, part, on_token)
         done += len(part) * count

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from operator import itemgetter
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
+from depthtui.metrics import needs
+from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import FELT, FIFTH, Counted, Variant, read_off, so_far
-from depthtui.metrics.noise import mean_noise
+from depthtui.metrics.loss_change import LossChange, MeanLoss, loss_measure
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.prediction_depth import first_of_last_run
-from depthtui.metrics.spec import (
-    Finding,
-    LayerValues,
-    Measure,
-    Metric,
-    PromptMetrics,
-    clean_run,
-    floor_of,
-    head,
-    lens,
-    noise_floor,
-    row_of_logits,
-    weighted_mean,
-)
+from depthtui.metrics.reduced import ByDepth, Reduced
+from depthtui.metrics.spec import Finding, LayerValues, Metric
 
 NAME = "context_depth"
 
@@ -41,20 +33,15 @@ KEYS_VALUES = 1 / 6
 
 
 @dataclass
-class ContextDepth(MetricResult):
+class ContextDepth(LossChange):
     """What the loss gains where the tokens before `start` skip all layers from one on.
 
     Attributes:
-        loss_change: row k is the loss with layers k … L - 1 left out at tokens 0 … start - 1,
-            less the clean one, in nats; column j is that of token j + 1, NaN before those from
-            `start` on. NaN in rows that are not known yet.
-        without_context: the same where these tokens are read after token 0 alone.
-        unchanged: the size of such a change in a run that goes the same way with nothing left
-            out.
+        loss_change: row k is that with layers k … L - 1 left out at tokens 0 … start - 1 (see
+            `LossChange`); NaN before the column of token `start`.
+        without_context: the same where the tokens from `start` on are read after token 0 alone.
         start: the first token that is run in full; the first of the answer where there is one.
     """
-
-    noise = ("unchanged",)
 
     loss_change: Annotated[np.ndarray, Shape("L+1", "T-1")]
     without_context: Annotated[np.ndarray, Shape("T-1")]
@@ -62,14 +49,8 @@ class ContextDepth(MetricResult):
     start: int
 
     @property
-    def is_known(self) -> np.ndarray:
-        """Whether each row is, `[L+1]`."""
-        return np.asarray(np.isfinite(self.loss_change[:, self.start - 1 :]).all(axis=1))
-
-    @property
-    def floor(self) -> float:
-        """The largest change of a token's loss with nothing left out."""
-        return float(np.nanmax(np.abs(self.unchanged), initial=0.0))
+    def columns(self) -> slice:
+        return slice(self.start - 1, None)
 
 
 def start_of(result: RunResult) -> int:
@@ -78,21 +59,19 @@ def start_of(result: RunResult) -> int:
     return result.answer_start if result.answer_start < n_tokens else n_tokens // 2
 
 
-@dataclass(frozen=True)
-class ContextCurve:
+@dataclass(frozen=True, kw_only=True)
+class ContextCurve(MeanLoss):
     """The loss by depth over some tokens, and the depth that follows.
 
     Attributes:
-        loss: `[L+1]`, row k the mean change of the loss with layers from k on left out before.
+        loss: row k is the mean change of the loss with layers from k on left out before.
         worth: what the context is worth: the mean change with token 0 alone before.
-        tokens: how many they are.
-        noise: what rounding leaves in these means, in nats.
     """
 
-    loss: np.ndarray
+    means_of: ClassVar = {"loss": "loss_change", "worth": "without_context"}
+
+    loss: ByDepth
     worth: float
-    tokens: int
-    noise: float = 0.0
 
     @property
     def threshold(self) -> float:
@@ -114,6 +93,14 @@ class ContextCurve:
         """How much of the curve is known, in words; empty for all of it."""
         return so_far(np.isfinite(self.loss[1:]))
 
+    @property
+    def _too_little(self) -> str:
+        """Why the worth of the context gives no depth."""
+        worth = f"the context is worth {self.worth:.2g} nats"
+        if math.isnan(self.noise) and self.worth > 0:
+            return f"{worth}, and a record of an older version lacks the noise floor"
+        return f"{worth}, too little to tell"
+
     def _depth(self, threshold: float) -> int:
         return int(first_of_last_run(self.loss[:, None] < threshold)[0])
 
@@ -121,8 +108,7 @@ class ContextCurve:
         """The depth as a count, with its range where the threshold is moved."""
         count = self.depth
         if count is None:
-            why = self.so_far or f"the context is worth {self.worth:.2g} nats, too little to tell"
-            return COUNTED.unknown(why)
+            return COUNTED.unknown(self.so_far or self._too_little)
         variants = []
         for moved in (-FIFTH, FIFTH):
             other = self._depth(self.threshold * (1 + moved))
@@ -139,70 +125,43 @@ class ContextCurve:
         return COUNTED.weighed(count, len(self.loss) - 1, variants, curve=curve)
 
 
-@dataclass(frozen=True)
-class PooledContext:
+@dataclass(frozen=True, kw_only=True)
+class ReducedContext(Reduced):
     """Context depth of one or more prompts.
 
     Attributes:
-        curve: over all tokens from the starts on.
-        later: over those of them that are predicted by a token that is run in full: all but
-            the first of each prompt. None where there are none.
-        by_prompt: each prompt's start and curve; None where it has none.
-        floor: the largest change of a token's loss with nothing left out.
+        tokens: the number of tokens run in full; token 0 is never among them.
+        start: as of `ContextDepth`, of the first prompt.
+        curve: over these tokens.
+        later: over the tokens predicted by a token that is run in full: all but the first of each
+            prompt. None where there are none.
     """
 
+    pools: ClassVar = {"start": itemgetter(0)}
+
+    start: int
     curve: ContextCurve
     later: ContextCurve | None
-    by_prompt: list[tuple[int, ContextCurve] | None]
-    floor: float
 
 
-def curve_of(known: list[ContextDepth], skipped: int = 0) -> ContextCurve | None:
-    """The means over the predicted tokens of some prompts, without the first `skipped` of each."""
-    columns = [slice(found.start - 1 + skipped, None) for found in known]
-
-    def joined(name: str) -> np.ndarray:
-        rows = [np.atleast_2d(getattr(found, name)) for found in known]
-        parts = [part[:, kept] for part, kept in zip(rows, columns, strict=True)]
-        return np.concatenate(parts, axis=1)
-
-    loss = joined("loss_change")
-    if not loss.size:
-        return None
-    worth = joined("without_context").mean(dtype=np.float64)
-    return ContextCurve(
-        loss.mean(axis=1, dtype=np.float64),
-        float(worth),
-        loss.shape[1],
-        mean_noise(joined("unchanged")),
-    )
-
-
-def _pool(pooled: Pooled) -> PooledContext | None:
-    found = pooled.by_prompt(ContextDepth) or []
-    known = pooled.known(ContextDepth)
-    curve = curve_of(known) if known else None
+def _reduce(found: ContextDepth, run: RunResult, tokens: slice) -> ReducedContext | None:
+    curve = ContextCurve.over(found, run, found.columns)
     if curve is None:
         return None
-    curves = [
-        None if one is None or (own := curve_of([one])) is None else (one.start, own)
-        for one in found
-    ]
-    return PooledContext(curve, curve_of(known, 1), curves, max(one.floor for one in known))
+    later = ContextCurve.over(found, run, slice(found.start, None))
+    return ReducedContext(tokens=curve.tokens, start=found.start, curve=curve, later=later)
 
 
-def _summary(context: PooledContext, pooled: Pooled) -> dict[str, Any]:
-    found = context.by_prompt
+def _summary(context: ReducedContext, pooled: Pooled) -> dict[str, Any]:
+    by_prompt = pooled.reduced(METRIC)
     return {
-        NAME: {
-            "starts": [None if one is None else one[0] for one in found],
-            "loss": context.curve.loss,
-            "per_prompt": [None if one is None else one[1].loss for one in found],
-            "worth": context.curve.worth,
-            "depth": context.curve.depth,
-            "floor": context.floor,
-            "later_tokens": None if context.later is None else _keys(context.later),
-        }
+        "starts": [None if one is None else one.start for one in by_prompt],
+        "loss": context.curve.loss,
+        "per_prompt": [None if one is None else one.curve.loss for one in by_prompt],
+        "worth": context.curve.worth,
+        "depth": context.curve.depth,
+        "floor": context.curve.floor,
+        "later_tokens": None if context.later is None else _keys(context.later),
     }
 
 
@@ -210,13 +169,12 @@ def _keys(curve: ContextCurve) -> dict[str, Any]:
     return {"loss": curve.loss, "worth": curve.worth, "depth": curve.depth}
 
 
-def _findings(context: PooledContext, pooled: Pooled) -> list[Finding]:
+def _findings(context: ReducedContext, pooled: Pooled) -> list[Finding]:
     lines = [_line("Context depth", context.curve, pooled.n_layers)]
     if context.later is not None:
         later = _line("Context depth, later tokens", context.later, pooled.n_layers)
         lines.append(replace(later, remark=f"{later.remark}; the verdict counts these"))
-    noise = f"{context.curve.noise:.2g} nats, of one token {context.floor:.2g}"
-    return [*lines, noise_floor(METRIC.title, noise)]
+    return [*lines, context.curve.noise_floor(METRIC.title)]
 
 
 def _line(title: str, curve: ContextCurve, n_layers: int) -> Finding:
@@ -228,58 +186,23 @@ def _line(title: str, curve: ContextCurve, n_layers: int) -> Finding:
     return Finding(title, f"{curve.depth} of {n_layers} layers", f"{small}; {worth}")
 
 
-def _per_layer(context: PooledContext) -> list[LayerValues]:
+def _per_layer(context: ReducedContext) -> list[LayerValues]:
     caption = "the tokens before skip layers l and later, nats"
     return [LayerValues("context loss", context.curve.loss, caption)]
 
 
-def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
-    """The depths of the cell: of the mean curves of its prompts' tokens."""
-    curves = zip(("context depth", "context depth, later tokens"), _curves(prompts), strict=True)
-    depths = {title: curve.depth for title, curve in curves if curve is not None}
-    return {title: float(depth) for title, depth in depths.items() if depth is not None}
+def _means(context: ReducedContext, pooled: Pooled) -> dict[str, float]:
+    curves = {"context depth": context.curve, "context depth, later tokens": context.later}
+    depths = {title: curve.depth for title, curve in curves.items() if curve is not None}
+    return {title: float("nan") if depth is None else depth for title, depth in depths.items()}
 
 
-def _curves(prompts: PromptMetrics) -> tuple[ContextCurve | None, ContextCurve | None]:
-    """The curve over the tokens of some prompts, and that over their later ones."""
-    found = [(metrics[NAME], n_tokens) for metrics, n_tokens in prompts if NAME in metrics]
-    known = [
-        (one, n_tokens - start)
-        for one, n_tokens in found
-        for start in one["starts"]
-        if start is not None
-    ]
-    later = [(one["later_tokens"], weight - 1) for one, weight in known if one["later_tokens"]]
-    return _mean_curve(known), _mean_curve(later)
-
-
-def _mean_curve(curves: list[tuple[dict[str, Any], int]]) -> ContextCurve | None:
-    """The mean of some prompts' curves as a summary holds them, weighted by their tokens."""
-    if not curves:
-        return None
-    losses = np.array([curve["loss"] for curve, _ in curves], float)
-    worth = weighted_mean([(curve["worth"], weight) for curve, weight in curves])
-    weights = [weight for _, weight in curves]
-    return ContextCurve(np.average(losses, axis=0, weights=weights), worth, sum(weights))
-
-
-def _evidence(context: PooledContext, pooled: Pooled) -> list[Evidence]:
+def _evidence(context: ReducedContext, pooled: Pooled) -> list[Evidence]:
     """The depth of the later tokens: the first is predicted from h_k itself, as by a lens."""
-    return [_evidence_of(context.later)]
-
-
-def _cell_evidence(
-    prompts: PromptMetrics, other_prompts: PromptMetrics, n_layers: int
-) -> list[Evidence]:
-    curve, later = _curves(prompts)
-    return [] if curve is None else [_evidence_of(later)]
-
-
-def _evidence_of(later: ContextCurve | None) -> Evidence:
-    if later is not None:
-        return later.evidence()
+    if context.later is not None:
+        return [context.later.evidence()]
     why = "one token alone is run in full, and that is read off h_k itself, as by a lens"
-    return COUNTED.unknown(why)
+    return [COUNTED.unknown(why)]
 
 
 def _has_context(result: RunResult) -> str:
@@ -302,14 +225,6 @@ def _work(result: RunResult) -> float:
     runs = (count + count * (count - 1) / 2) / count
     layers = runs * (later - 1 + KEYS_VALUES * start) * (later > 1) + 1 + later
     return (layers + (count + 4) * later * head(result)) / n_tokens
-
-
-def _map(result: RunResult) -> np.ndarray | None:
-    """The change of the loss `[L+1, T]`; the last token predicts no other."""
-    found = result.get(ContextDepth)
-    if found is None:
-        return None
-    return np.pad(found.loss_change, ((0, 0), (0, 1)), constant_values=np.nan)
 
 
 METRIC = Metric(
@@ -335,26 +250,17 @@ METRIC = Metric(
     cost="L forwards of the answer, half of each and resumed",
     work=_work,
     result=ContextDepth,
-    compute="depthtui.metrics.context_depth.compute:compute",
-    needs=(clean_run, lens, _has_context),
+    needs=(needs.clean_run, needs.lens, _has_context),
     memory=row_of_logits,
     depends_on=("answer_start",),
     measures=(
-        Measure(
-            NAME,
-            "Context loss",
-            "loss change, nats",
-            _map,
-            diverging=True,
-            reads_residual=True,
-            floor=floor_of(ContextDepth),
-        ),
+        loss_measure(ContextDepth, "loss_change", NAME, "Context loss", reads_residual=True),
     ),
-    pool=_pool,
+    reduced=ReducedContext,
+    reduce=_reduce,
     summary=_summary,
     findings=_findings,
     per_layer=_per_layer,
-    cell_means=_cell_means,
+    means=_means,
     evidence=_evidence,
-    cell_evidence=_cell_evidence,
 )

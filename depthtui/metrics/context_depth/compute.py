@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from depthtui.metrics.ablation.compute import token_losses
 from depthtui.metrics.choices import layers_a_part
 from depthtui.metrics.context import Context
 from depthtui.metrics.context_depth import ContextDepth, start_of
+from depthtui.metrics.loss_change_kernel import Ran, fill_rows, token_losses
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.replay import Replay
 
@@ -29,7 +28,7 @@ def compute(context: Context, partial: ContextDepth | None) -> ContextDepth:
         context.unembedding,
         start_of(context.result),
         min(layers_a_part(replay.n_layers), context.layers_at_once(replay.n_tokens)),
-        lambda done, total, value: context.report(value, done, total),
+        context.report,
         partial,
     )
 
@@ -39,7 +38,7 @@ def context_depth(
     unembedding: Unembedding,
     start: int,
     layers_at_once: int = 0,
-    on_rows: Callable[[int, int, ContextDepth], None] = lambda done, total, partial: None,
+    on_rows: Callable[[int, int, ContextDepth | None], None] = lambda done, total, partial: None,
     partial: ContextDepth | None = None,
 ) -> ContextDepth:
     """Let the tokens before `start` skip all layers from each depth on, and measure the loss.
@@ -50,21 +49,12 @@ def context_depth(
         replay: the clean run.
         unembedding: final norm and LM head.
         start: the first token that is run in full, at least 1.
-        layers_at_once: how many depths are kept in memory together; 0 for all.
-        on_rows: called with how many pairs of a depth and a later layer are done, of how many,
-            and what is known by then.
+        layers_at_once, on_rows: as of `fill_rows`.
         partial: what was done before, to go on from.
     """
     if not 0 < start < replay.n_tokens:
         raise ValueError("a token must come before the first that is run in full")
     count, ids = replay.n_layers, replay.ids[start - 1 :]
-    result = partial or ContextDepth.unknown(count, replay.n_tokens, start=start)
-    reads = slice(start - 1, None)
-    # What is left out in the last layer alone changes nothing that a later token reads.
-    missing = [depth for depth in range(count - 1) if not result.is_known[depth]]
-    total = count * (count - 1) // 2
-    done = total - sum(count - 1 - depth for depth in missing)
-    size = layers_at_once or count
 
     def losses(depths: list[int], later: Tensor) -> Tensor:
         """Of the tokens from `start` on, the first predicted by a token that stays `h_k`."""
@@ -74,27 +64,33 @@ def context_depth(
     with torch.no_grad():
         clean_ends = replay.residual[-1][None, start:]
         clean, *last = losses([count, count - 1, count], clean_ends.expand(3, -1, -1))
-        if partial is None:
-            result.loss_change[count - 1 :, reads] = (torch.stack(last) - clean).numpy()
-            alone = torch.cat([replay.ids[:1], replay.ids[start:]])
-            apart = token_losses(unembedding, replay.last_residual(alone)[None], alone)[0]
-            result.without_context[reads] = (apart - clean).numpy()
-            result.unchanged[reads] = 0.0
-        for stop in range(len(missing), 0, -size):
-            group = missing[max(0, stop - size) : stop]
+
+        def losses_of(group: list[int], ran: Ran) -> Tensor:
             rows = _Rows(replay, start, group[0])
             for layer in range(group[0], count):
                 rows.run(layer)
-                done += len(rows.depths)
-                on_rows(done, total, result)
+                ran(len(rows.depths))
                 if layer in group:
                     rows.join(layer)
-            moved = (losses([count, *group], rows.ends()) - clean).numpy()
-            # What was told of stays as it was.
-            result = result.copied()
-            result.unchanged[reads] = np.maximum(result.unchanged[reads], np.abs(moved[0]))
-            result.loss_change[group, reads] = moved[1:]
-    return result
+            return losses([count, *group], rows.ends()) - clean
+
+        begun = partial
+        if begun is None:
+            begun = ContextDepth.unknown(count, replay.n_tokens, start=start)
+            # What is left out in the last layer alone changes nothing that a later token reads.
+            begun.loss_change[count - 1 :, begun.columns] = (torch.stack(last) - clean).numpy()
+            alone = torch.cat([replay.ids[:1], replay.ids[start:]])
+            apart = token_losses(unembedding, replay.last_residual(alone)[None], alone)[0]
+            begun.without_context[begun.columns] = (apart - clean).numpy()
+            begun.unchanged[begun.columns] = 0.0
+        return fill_rows(
+            begun,
+            range(count - 1),
+            lambda depth: count - 1 - depth,
+            layers_at_once,
+            losses_of,
+            on_rows,
+        )
 
 
 class _Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,9 +12,13 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.depth import Curves
 from depthtui.data.run import RunResult
 from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.reduced import ByLayer, Reduced
 from depthtui.metrics.spec import Measure, Metric, Values
 
 BRANCHES = ("attention", "mlp", "layer")
+KINDS = ("norm_ratio", "cosine")
+CURVES = tuple(f"{branch}_{kind}" for branch in BRANCHES for kind in KINDS)
+"""The arrays of contributions."""
 
 
 @dataclass
@@ -47,46 +52,58 @@ def _values(branch: str, kind: str) -> Values:
     return values
 
 
-def _norm_ratio(branch: str, title: str, formula: str) -> Measure:
-    leading = branch == "layer"
-    title = f"{title} contribution"
+def _measure(branch: str, kind: str, title: str, formula: str, **others: Any) -> Measure:
     return Measure(
-        f"{branch}_norm_ratio",
+        f"{branch}_{kind}",
         title,
         formula,
-        _values(branch, "norm_ratio"),
-        leading=leading,
-        rule="cosine",
-        reading="0.3: what is written is 0.3 times as long as what was there.",
-    )
-
-
-def _cosine(branch: str, title: str, formula: str) -> Measure:
-    return Measure(
-        f"{branch}_cosine",
-        f"{title} cosine",
-        formula,
-        _values(branch, "cosine"),
-        diverging=True,
-        limits=(-1.0, 1.0),
+        _values(branch, kind),
         leading=branch == "layer",
         rule="cosine",
-        reading="Below 0 it erases, near 0 it writes something new, above 0 it strengthens.",
+        **others,
     )
 
 
-def _pool(pooled: Pooled) -> Curves | None:
-    return None if pooled.curves.layer_cosine is None else pooled.curves
+_RATIO = {"reading": "0.3: what is written is 0.3 times as long as what was there."}
+_COSINE = {
+    "diverging": True,
+    "limits": (-1.0, 1.0),
+    "reading": "Below 0 it erases, near 0 it writes something new, above 0 it strengthens.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedContributions(Reduced):
+    """Means over tokens, `[L]` each; those of sublayers are None without a split."""
+
+    attention_norm_ratio: ByLayer | None = None
+    attention_cosine: ByLayer | None = None
+    mlp_norm_ratio: ByLayer | None = None
+    mlp_cosine: ByLayer | None = None
+    layer_norm_ratio: ByLayer
+    layer_cosine: ByLayer
+
+    @property
+    def mean_cosine(self) -> np.ndarray:
+        """The mean of the cosines that there are, `[L]` (paper, metric 1)."""
+        cosines = [self.attention_cosine, self.mlp_cosine, self.layer_cosine]
+        return np.asarray(np.mean([cosine for cosine in cosines if cosine is not None], axis=0))
+
+
+def _reduce(found: Contributions, run: RunResult, tokens: slice) -> ReducedContributions | None:
+    missing = (name for name in CURVES if run.model.split_missing and not name.startswith("layer"))
+    return ReducedContributions.over(found, run, tokens, **dict.fromkeys(missing))
+
+
+def _pool(reduced: Sequence[ReducedContributions], pooled: Pooled) -> Curves | None:
+    return pooled.curves if "layer_cosine" in pooled.curves else None
 
 
 def _summary(curves: Curves, pooled: Pooled) -> dict[str, Any]:
-    kinds = ("norm_ratio", "cosine")
     return {
-        "contributions": {
-            branch: {kind: getattr(curves, f"{branch}_{kind}") for kind in kinds}
-            for branch in BRANCHES
-            if getattr(curves, f"{branch}_cosine") is not None
-        }
+        branch: {kind: curves[f"{branch}_{kind}"] for kind in KINDS}
+        for branch in BRANCHES
+        if f"{branch}_cosine" in curves
     }
 
 
@@ -113,15 +130,16 @@ METRIC = Metric(
     result=Contributions,
     compute="depthtui.metrics.contributions.compute:contributions",
     measures=(
-        _norm_ratio("layer", "Layer", "|c| / |h|"),
-        _norm_ratio("attention", "Attention", "|a| / |h|"),
-        _norm_ratio("mlp", "MLP", "|m| / |h+a|"),
-        _cosine("layer", "Layer", "cos(c, h)"),
-        _cosine("attention", "Attention", "cos(a, h)"),
-        _cosine("mlp", "MLP", "cos(m, h+a)"),
+        _measure("layer", "norm_ratio", "Layer contribution", "|c| / |h|", **_RATIO),
+        _measure("attention", "norm_ratio", "Attention contribution", "|a| / |h|", **_RATIO),
+        _measure("mlp", "norm_ratio", "MLP contribution", "|m| / |h+a|", **_RATIO),
+        _measure("layer", "cosine", "Layer cosine", "cos(c, h)", **_COSINE),
+        _measure("attention", "cosine", "Attention cosine", "cos(a, h)", **_COSINE),
+        _measure("mlp", "cosine", "MLP cosine", "cos(m, h+a)", **_COSINE),
     ),
-    curves=tuple(f"{branch}_{kind}" for branch in BRANCHES for kind in ("norm_ratio", "cosine")),
+    reduced=ReducedContributions,
+    reduce=_reduce,
+    curves=(*CURVES, "mean_cosine"),
     pool=_pool,
     summary=_summary,
-    in_records=False,
 )

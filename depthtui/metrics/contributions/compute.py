@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from depthtui.tracing.parts import at_once
+from depthtui.tracing.parts import at_once, slices
 from depthtui.tracing.trace import LayerActivations
 
 NORM_FLOOR = 1e-6
@@ -28,8 +28,8 @@ def contributions(layer: LayerActivations, parallel: bool) -> Tensor:
     """
     n_tokens, width = layer.h.shape
     size = at_once(n_tokens, PART_BYTES, 4 * width)
-    parts = (slice(start, start + size) for start in range(0, n_tokens, size))
-    return torch.cat([_of_part(layer.part(tokens), parallel) for tokens in parts], dim=1)
+    parts = [_of_part(layer.part(tokens), parallel) for tokens in slices(n_tokens, size)]
+    return torch.cat(parts, dim=1)
 
 
 def _of_part(layer: LayerActivations, parallel: bool) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -9,26 +10,13 @@ import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
-from depthtui.metrics import skip_effects
-from depthtui.metrics.ablation import only
-from depthtui.metrics.choices import key_parts, layers_gone_through, layers_words
+from depthtui.metrics import needs, skip_effects
+from depthtui.metrics.choices import chosen_key, layers_run, left_out_words, only
 from depthtui.metrics.evidence import so_far
+from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.skip_effects import SkipEffects, long_enough, positions_of
-from depthtui.metrics.spec import (
-    Finding,
-    LayerMap,
-    LayerValues,
-    Measure,
-    Metric,
-    PromptMetrics,
-    array,
-    clean_run,
-    floor_of,
-    noise_floor,
-    split,
-    weighted_mean,
-)
+from depthtui.metrics.skip_effects import ReducedEffects, ReducedSkipEffects, tokens_run
+from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Measure, Metric, noise_floor
 
 NAME = "direct_effects"
 
@@ -58,21 +46,38 @@ class DirectEffects(MetricResult):
     @property
     def is_known(self) -> np.ndarray:
         """Whether each column is, `[L]`."""
-        return np.asarray(np.isfinite(self.layers[list(self.chosen) or slice(None)]).all(axis=0))
+        return _is_known(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedDirectEffects(ReducedEffects):
+    """The largest direct effects of one or more prompts.
+
+    Attributes:
+        tokens: the number of all tokens.
+        mean: the mean over pairs of layers and over prompts; NaN where no pair is known.
+    """
+
+    mean: float
 
 
 @dataclass(frozen=True)
 class PooledEffects:
-    """Direct effects of several prompts, the largest of each.
+    """Direct effects of one or more prompts.
 
     Attributes:
-        direct: of all prompts; `positions` are those of all of them.
+        direct: the largest.
         share: `[L, L]`, the direct effect as a share of the skip effect, NaN where that is not
             above its noise; None where there are no skip effects of the same positions.
     """
 
-    direct: DirectEffects
+    direct: ReducedDirectEffects
     share: np.ndarray | None
+
+
+def _is_known(direct: DirectEffects | ReducedDirectEffects) -> np.ndarray:
+    """Whether the effects on each reading layer are known, `[L]`."""
+    return np.asarray(np.isfinite(direct.layers[list(direct.chosen) or slice(None)]).all(axis=0))
 
 
 def later_pairs(effects: np.ndarray) -> np.ndarray:
@@ -97,62 +102,44 @@ def _known_mean(values: np.ndarray, axis: int) -> np.ndarray:
     return np.where(counts > 0, total / np.maximum(1, counts), np.nan)
 
 
-def _cache_key(result: RunResult) -> dict[str, Any]:
-    parts = {"part": result.settings.skip_part, "positions": positions_of(result)}
-    return parts | key_parts(result, ["layers"])
-
-
 def _work(result: RunResult) -> float:
-    """Each pair of a source and a later layer is one call; so is each layer with nothing unread.
-
-    The tokens before the last position run once.
-    """
-    count, n_tokens, positions = result.model.n_layers, len(result.tokens), positions_of(result)
-    sources = layers_gone_through(result)
-    calls = count - 1 - sources[0] + sum(count - 1 - layer for layer in sources)
-    behind = sum(n_tokens - position for position in positions)
-    return calls / count * (max(positions) + behind) / n_tokens
+    """Each pair of a source and a later layer is one call; so is each layer with nothing unread."""
+    calls = layers_run(result) - 1
+    return calls / result.model.n_layers * tokens_run(result) / len(result.tokens)
 
 
-def _pool(pooled: Pooled) -> PooledEffects | None:
-    """The maximum over prompts, as of skip effects."""
-    known = pooled.known(DirectEffects)
-    if not known:
-        return None
-    direct = DirectEffects(
-        known[0].part,
-        tuple(position for part in known for position in part.positions),
-        np.max([part.layers for part in known], axis=0),
-        max(part.floor for part in known),
-        known[0].chosen,
-    )
+def _reduce(found: DirectEffects, run: RunResult, tokens: slice) -> ReducedDirectEffects:
+    mean = _known_mean(later_pairs(found.layers).ravel(), axis=0)
+    return ReducedDirectEffects.of(found, tokens=len(run.tokens), mean=float(mean))
+
+
+def _pool(reduced: Sequence[ReducedDirectEffects], pooled: Pooled) -> PooledEffects:
+    direct = ReducedDirectEffects.pooled(reduced)
     return PooledEffects(direct, _share(direct, pooled.get(skip_effects.METRIC)))
 
 
-def _share(direct: DirectEffects, skip: SkipEffects | None) -> np.ndarray | None:
+def _share(direct: ReducedDirectEffects, skip: ReducedSkipEffects | None) -> np.ndarray | None:
     """Direct effects as shares of the skip effects of the same interventions."""
     if skip is None or (skip.part, skip.positions) != (direct.part, direct.positions):
         return None
     effects = later_pairs(skip.layers)
     told_apart = np.where(effects > skip.floor, effects, np.nan)
-    share: np.ndarray = later_pairs(direct.layers) / told_apart
+    # Effects have no more digits than float32.
+    share = (later_pairs(direct.layers) / told_apart).astype(np.float32)
     return share if np.isfinite(share).any() else None
 
 
 def _summary(effects: PooledEffects, pooled: Pooled) -> dict[str, Any]:
-    direct, by_prompt = effects.direct, pooled.by_prompt(DirectEffects) or []
-    positions = [None if found is None else list(found.positions) for found in by_prompt]
-    values: dict[str, Any] = {
+    direct = effects.direct
+    share = {} if effects.share is None else {"median_share": np.nanmedian(effects.share)}
+    return {
         "part": direct.part,
-        "positions": positions,
+        "positions": skip_effects.positions_by_prompt(METRIC, pooled),
         "layers": direct.layers,
         "floor": direct.floor,
+        **share,
+        **chosen_key(direct.chosen),
     }
-    if effects.share is not None:
-        values["median_share"] = float(np.nanmedian(effects.share))
-    if direct.chosen:
-        values["chosen"] = list(direct.chosen)
-    return {NAME: values}
 
 
 def _findings(effects: PooledEffects, pooled: Pooled) -> list[Finding]:
@@ -162,9 +149,10 @@ def _findings(effects: PooledEffects, pooled: Pooled) -> list[Finding]:
     if not np.isfinite(pairs).any():
         return [floor]
     source, reader = np.unravel_index(int(np.nanargmax(pairs)), pairs.shape)
-    words, known = layers_words(direct.chosen, pooled.n_layers), so_far(direct.is_known)
+    known = so_far(_is_known(direct))
     remark = f"most: layer {reader} reads layer {source}, {pairs[source, reader]:.2f}"
-    remark += f"{only(direct.part)}{f'; of {words}' * bool(words)}{f'; {known}' * bool(known)}"
+    remark += left_out_words(direct.part, direct.chosen, pooled.n_layers)
+    remark += f"; {known}" * bool(known)
     lines = [Finding(METRIC.title, f"median {np.nanmedian(pairs):.2f}", remark), floor]
     if effects.share is not None:
         median = float(np.nanmedian(effects.share))
@@ -193,26 +181,12 @@ def _per_layer(effects: PooledEffects) -> list[LayerValues]:
 
 def _maps(effects: PooledEffects) -> list[LayerMap]:
     direct, axes = effects.direct, ("layer that writes", "layer that reads")
-    caption = MAP.formula
-    if direct.floor >= 0.001:
-        caption += f"; noise up to {direct.floor:.2g}"
-    title = f"{MAP.title}{only(direct.part)}"
+    caption, title = f"{MAP.formula}{direct.noise_words}", f"{MAP.title}{only(direct.part)}"
     maps = [LayerMap(MAP, later_pairs(direct.layers), title, caption, *axes)]
     if effects.share is not None:
         caption = f"{SHARE.formula}; above 1 drawn as 1"
         maps.append(LayerMap(SHARE, effects.share, SHARE.title, caption, *axes))
     return maps
-
-
-def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
-    """The mean over pairs of layers of each prompt's largest effects."""
-    found = [(metrics[NAME], n_tokens) for metrics, n_tokens in prompts if metrics.get(NAME)]
-    means = [
-        (float(np.nanmean(pairs)), n_tokens)
-        for direct, n_tokens in found
-        if np.isfinite(pairs := later_pairs(np.array(direct["layers"], float))).any()
-    ]
-    return {"direct effect": weighted_mean(means)} if means else {}
 
 
 MAP = Measure(
@@ -257,22 +231,16 @@ METRIC = Metric(
     cost="L forwards, about half of each and resumed",
     work=_work,
     result=DirectEffects,
-    compute="depthtui.metrics.direct_effects.compute:compute",
-    needs=(clean_run, split, long_enough),
-    depends_on=(
-        "skip_part",
-        "skip_everywhere",
-        "skip_positions",
-        "layers",
-        "seed",
-        "lengths_before",
-    ),
-    cache_key=_cache_key,
+    needs=(needs.clean_run, needs.split, skip_effects.long_enough),
+    depends_on=skip_effects.DEPENDS_ON,
+    cache_key=skip_effects.cache_key,
     measures=(MAP,),
+    reduced=ReducedDirectEffects,
+    reduce=_reduce,
     pool=_pool,
     summary=_summary,
     findings=_findings,
     per_layer=_per_layer,
     maps=_maps,
-    cell_means=_cell_means,
+    means=lambda effects, pooled: {"direct effect": effects.direct.mean},
 )

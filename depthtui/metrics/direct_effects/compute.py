@@ -14,22 +14,20 @@ from torch import Tensor
 from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.context import Context
 from depthtui.metrics.direct_effects import DirectEffects
-from depthtui.metrics.skip_effects import positions_of
+from depthtui.metrics.skip_effects import positions_of, tokens_run
 from depthtui.metrics.skip_effects.compute import SkipSweep, relative_changes
 from depthtui.tracing.replay import Replay
 
 
 def compute(context: Context, partial: DirectEffects | None) -> DirectEffects:
     """The metric of a run; the layers that `partial` has called are not called again."""
-    replay, positions = context.replay, positions_of(context.result)
-    tokens = max(positions) + sum(replay.n_tokens - position for position in positions)
     return direct_effects(
-        replay,
+        context.replay,
         context.skipped,
-        positions,
+        positions_of(context.result),
         context.result.settings.skip_part,
-        lambda done, total, value: context.report(value, done, total),
-        context.layers_at_once(tokens),
+        context.report,
+        context.layers_at_once(tokens_run(context.result)),
         chosen_layers(context.result),
         partial,
     )
@@ -61,19 +59,15 @@ def direct_effects(
     """
     count = replay.n_layers
     layers = list(chosen) or list(range(count))
-    if partial is None:
-        effects = torch.full((count, count), torch.nan)
-        for layer in layers:
-            effects[layer, : layer + 1] = 0.0
-        floor = 0.0
-    else:
-        effects, floor = torch.from_numpy(partial.layers.copy()), partial.floor
-
-    def result() -> DirectEffects:
-        values = effects.numpy().copy()
-        return DirectEffects(part, tuple(positions), values, floor, tuple(chosen))
-
-    is_known = result().is_known
+    result = DirectEffects.unknown(
+        count, replay.n_tokens, part=part, positions=tuple(positions), floor=0.0
+    )
+    result.chosen = tuple(chosen)
+    for layer in layers:
+        result.layers[layer, : layer + 1] = 0.0
+    if partial is not None:
+        result = partial.copied()
+    is_known = result.is_known
     missing = [reader for reader in range(1, count) if not is_known[reader]]
     total = sum(count - 1 - layer for layer in layers)
     done = total - sum(layer < reader for reader in missing for layer in layers)
@@ -88,12 +82,12 @@ def direct_effects(
                     sweep.add(replay.residual[reader], _unread(replay, skipped, source, reader))
                 largest = torch.zeros(len(group))
                 for unchanged, *changes in relative_changes(replay, sweep, reader):
-                    floor = max(floor, float(unchanged.max()))
+                    result.floor = max(result.floor, float(unchanged.max()))
                     largest = torch.maximum(largest, torch.stack(changes).amax(dim=1))
-                effects[group, reader] = largest
+                result.layers[group, reader] = largest.numpy()
                 done += len(group)
-                on_rows(done, total, result())
-    return result()
+                on_rows(done, total, result.copied())
+    return result
 
 
 def _unread(replay: Replay, skipped: Sequence[Tensor], source: int, reader: int) -> Tensor:

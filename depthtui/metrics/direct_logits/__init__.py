@@ -8,8 +8,12 @@ from typing import Annotated, Any
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
+from depthtui.metrics import needs
+from depthtui.metrics.costs import row_of_logits
+from depthtui.metrics.measures import array
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import Measure, Metric, array, clean_run, lens, row_of_logits
+from depthtui.metrics.reduced import Reduced
+from depthtui.metrics.spec import Measure, Metric
 
 
 @dataclass
@@ -26,12 +30,8 @@ class DirectLogits(MetricResult):
     attribution: Annotated[np.ndarray, Shape("L+1", "T")]
 
 
-def _pool(pooled: Pooled) -> list[DirectLogits | None] | None:
-    return pooled.by_prompt(DirectLogits)
-
-
-def _summary(by_prompt: list[DirectLogits | None], pooled: Pooled) -> dict[str, Any]:
-    return {"direct_logits": [None if found is None else vars(found) for found in by_prompt]}
+def _summary(by_run: list[DirectLogits | None], pooled: Pooled) -> list[Any]:
+    return [None if found is None else vars(found) for found in by_run]
 
 
 METRIC = Metric(
@@ -50,9 +50,8 @@ METRIC = Metric(
     source="Elhage et al., A Mathematical Framework for Transformer Circuits, 2021",
     cost="1 forward",
     result=DirectLogits,
-    compute="depthtui.metrics.direct_logits.compute:compute",
     reruns_layers=False,
-    needs=(clean_run, lens),
+    needs=(needs.clean_run, needs.lens),
     memory=row_of_logits,
     measures=(
         Measure(
@@ -64,8 +63,9 @@ METRIC = Metric(
             diverging=True,
         ),
     ),
-    pool=_pool,
+    reduced=Reduced,
+    # Attributions to different tokens have no mean: a run's own are shown.
+    reduce=lambda found, run, tokens: Reduced(tokens=len(found.token_ids)),
+    pool=lambda reduced, pooled: pooled.measured(DirectLogits) or None,
     summary=_summary,
-    # As long as the prompt, while a record holds means.
-    in_records=False,
 )

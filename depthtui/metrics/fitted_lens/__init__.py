@@ -2,126 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from depthtui.data.lens import AffineLens, FittedLens, JacobianLens
-from depthtui.data.lens_view import fitted_words
 from depthtui.data.selection import numbers_text
-from depthtui.metrics.lens_measures import divergence_measure, lens_measures
-from depthtui.metrics.lens_rules import crossing_layers, over_missing_maps
+from depthtui.metrics import needs
+from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
+from depthtui.metrics.lens_reduction import ReducedFittedLens, reduce_lens
+from depthtui.metrics.measures import divergence_measure, lens_measures
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import (
-    Finding,
-    LayerValues,
-    Measure,
-    MemoryNeed,
-    Metric,
-    Sizes,
-    clean_run,
-    head,
-    lens,
-    row_of_logits,
-)
+from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric
 
 
-@dataclass(frozen=True)
-class PooledFit:
-    """A fitted lens over several prompts: means over their tokens, `[L+1]`.
-
-    Attributes:
-        kl, overlap, entropy, divergence: row L is the model's own output.
-        one: the lens on one of the prompts, which tells how it was fitted.
-    """
-
-    kl: np.ndarray
-    overlap: np.ndarray
-    entropy: np.ndarray
-    divergence: np.ndarray
-    one: FittedLens
-
-    @property
-    def worse(self) -> list[int]:
-        """The depths at which the logit lens reads held-out texts better."""
-        return np.flatnonzero(self.one.held_out_kl > self.one.logit_held_out_kl).tolist()
+def _summary(value: ReducedFittedLens, pooled: Pooled) -> dict[str, Any]:
+    return {
+        "kl": value.kl,
+        "overlap": value.overlap,
+        "entropy": value.entropy,
+        "divergence": value.settling.divergence,
+        "lens": {
+            **asdict(value.fit),
+            "held_out_kl": value.held_out_kl,
+            "logit_held_out_kl": value.logit_held_out_kl,
+        },
+    }
 
 
-def _pool(kind: type[FittedLens]) -> Callable[[Pooled], PooledFit | None]:
-    def pool(pooled: Pooled) -> PooledFit | None:
-        known = pooled.known(kind)
-        if not known:
-            return None
-        names = ("kl", "overlap", "entropy", "divergence")
-        rows = {name: pooled.joined([getattr(found, name) for found in known]) for name in names}
-        if not rows["kl"].size:
-            return None
-        means = {name: values.mean(axis=1, dtype=np.float64) for name, values in rows.items()}
-        return PooledFit(**means, one=known[0])
-
-    return pool
+def _findings(title: str, value: ReducedFittedLens) -> list[Finding]:
+    through, plain = value.held_out_kl, value.logit_held_out_kl
+    if not (np.isfinite(through).any() and np.isfinite(plain).any()):
+        return []
+    words = f"KL {np.nanmean(through):.2f} nats, the logit lens {np.nanmean(plain):.2f}"
+    worse = np.flatnonzero(through > plain).tolist()
+    depths = "depth" if len(worse) == 1 else "depths"
+    remark = f"it reads worse at {depths} {numbers_text(worse)}" if worse else ""
+    return [Finding(f"{title}, held-out text", words, remark)]
 
 
-def _summary(name: str) -> Callable[[PooledFit, Pooled], dict[str, Any]]:
-    def summary(value: PooledFit, pooled: Pooled) -> dict[str, Any]:
-        found = value.one
-        return {
-            name: {
-                "kl": value.kl,
-                "overlap": value.overlap,
-                "entropy": value.entropy,
-                "divergence": value.divergence,
-                "lens": {
-                    **asdict(found.fit),
-                    "held_out_kl": found.held_out_kl,
-                    "logit_held_out_kl": found.logit_held_out_kl,
-                },
-            }
-        }
-
-    return summary
-
-
-def _findings(title: str) -> Callable[[PooledFit, Pooled], list[Finding]]:
-    def findings(value: PooledFit, pooled: Pooled) -> list[Finding]:
-        settings = pooled.settings
-        kl = over_missing_maps(value.kl, falls=True)
-        overlap = over_missing_maps(value.overlap, falls=False)
-        kl_layer = crossing_layers(kl, settings.kl_threshold, falls=True, of_largest=True)
-        overlap_layer = crossing_layers(
-            overlap, settings.overlap_threshold, falls=False, of_largest=False
-        )
-        words = fitted_words(value.one.fit)
-        found = [
-            Finding(f"{title}, KL rule", _count(kl_layer, pooled.n_layers), words),
-            Finding(f"{title}, overlap rule", _count(overlap_layer, pooled.n_layers)),
-        ]
-        through, plain = value.one.held_out_kl, value.one.logit_held_out_kl
-        if np.isfinite(through).any() and np.isfinite(plain).any():
-            words = f"KL {np.nanmean(through):.2f} nats, the logit lens {np.nanmean(plain):.2f}"
-            worse = value.worse
-            depths = "depth" if len(worse) == 1 else "depths"
-            remark = f"it reads worse at {depths} {numbers_text(worse)}" if worse else ""
-            found.append(Finding(f"{title}, held-out text", words, remark))
-        return found
-
-    return findings
-
-
-def _count(layer: np.ndarray, n_layers: int) -> str:
-    return "none" if np.isnan(layer) else f"{int(layer) + 1} of {n_layers}"
-
-
-def _per_layer(short: str) -> Callable[[PooledFit], list[LayerValues]]:
-    def per_layer(value: PooledFit) -> list[LayerValues]:
-        return [
-            LayerValues(f"{short} KL", value.kl, "KL(p_l || p), nats"),
-            LayerValues(f"{short} held-out KL", value.one.held_out_kl),
-        ]
-
-    return per_layer
+def _per_layer(short: str, value: ReducedFittedLens) -> list[LayerValues]:
+    return [
+        LayerValues(f"{short} KL", value.kl, "KL(p_l || p), nats"),
+        LayerValues(f"{short} held-out KL", value.held_out_kl),
+    ]
 
 
 def _measures(kind: type[FittedLens], title: str) -> tuple[Measure, ...]:
@@ -151,14 +76,15 @@ def _metric(kind: type[FittedLens], title: str, **words: str) -> Metric:
         compute=f"depthtui.metrics.fitted_lens.compute:{name}",
         reruns_layers=False,
         through=kind.kind,
-        needs=(clean_run, lens),
+        needs=(needs.clean_run, needs.lens),
         memory=_memory,
         depends_on=("top_k", "lens_texts", "lens_ridge"),
         measures=_measures(kind, title),
-        pool=_pool(kind),
-        summary=_summary(name),
-        findings=_findings(title),
-        per_layer=_per_layer(kind.kind),
+        reduced=ReducedFittedLens,
+        reduce=reduce_lens,
+        summary=_summary,
+        findings=lambda value, pooled: _findings(title, value),
+        per_layer=lambda value: _per_layer(kind.kind, value),
     )
 
 

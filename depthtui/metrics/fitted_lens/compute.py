@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,25 +21,16 @@ from depthtui.metrics.settling.compute import Divergence
 Fitted = TypeVar("Fitted", bound=FittedLens)
 
 
-def affine_lens(context: Context, _partial: object) -> AffineLens:
+def _read(kind: type[Fitted], context: Context, _partial: object) -> Fitted:
     """The metric of a run."""
-    return _read(context, AffineLens)
-
-
-def jacobian_lens(context: Context, _partial: object) -> JacobianLens:
-    """The metric of a run."""
-    return _read(context, JacobianLens)
-
-
-def _read(context: Context, kind: type[Fitted]) -> Fitted:
     maps, result = context.lens(kind.kind), context.result
     residuals = Transported(maps, context.residuals)
     ids, top_k = torch.from_numpy(result.tokens.ids), result.settings.top_k
     found = LogitLens.unknown(len(residuals) - 1, len(ids), top_k)
 
-    def take(first: int, first_token: int, rows: LensValues[Tensor]) -> None:
+    def take(first: int, from_token: int, rows: LensValues[Tensor]) -> None:
         arrays = {name: value.numpy() for name, value in vars(rows).items()}
-        found.put(first, LogitLens(**arrays), first_token)
+        found.put(first, LogitLens(**arrays), from_token)
 
     checkpoint = context.checkpoint
     beside = Divergence(len(residuals), len(ids), checkpoint)
@@ -58,6 +50,10 @@ def _read(context: Context, kind: type[Fitted]) -> Fitted:
         logit_held_out_kl=maps.logit_held_out_kl,
         fit=maps.fit,
     )
+
+
+affine_lens = partial(_read, AffineLens)
+jacobian_lens = partial(_read, JacobianLens)
 
 
 def _check_finite(kl: np.ndarray, n_layers: int, missing: Collection[int], kind: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -9,22 +10,13 @@ import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
-from depthtui.metrics.choices import layers_gone_through, layers_words, with_choices
+from depthtui.metrics import needs
+from depthtui.metrics.choices import layers_gone_through, left_out_words, with_choices
+from depthtui.metrics.costs import head, saving_backward
+from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import (
-    Finding,
-    LayerValues,
-    Measure,
-    Metric,
-    answer,
-    array,
-    clean_run,
-    floor_of,
-    head,
-    lens,
-    noise_floor,
-    saving_backward,
-)
+from depthtui.metrics.reduced import ByLayer, Reduced
+from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric, noise_floor
 
 
 @dataclass
@@ -75,43 +67,54 @@ def _work(result: RunResult) -> float:
     return _BACKWARD * points * (layers + reads)
 
 
-def _pool(pooled: Pooled) -> list[IntegratedGradients | None] | None:
-    return pooled.by_prompt(IntegratedGradients)
+@dataclass(frozen=True, kw_only=True)
+class ReducedGradients(Reduced):
+    """The accuracy of the attributions of one prompt.
+
+    Attributes:
+        tokens: the number of all tokens.
+        missed: the number of layers that were done without reaching the wanted error.
+        completeness_error, tolerance, floor, chosen: as of `IntegratedGradients`.
+    """
+
+    missed: int
+    completeness_error: ByLayer
+    tolerance: float
+    floor: float
+    chosen: tuple[int, ...]
 
 
-def _summary(by_prompt: list[IntegratedGradients | None], pooled: Pooled) -> dict[str, Any]:
-    return {
-        "integrated_gradients": [
-            None if found is None else with_choices(found, "chosen") for found in by_prompt
-        ]
-    }
+def _reduce(found: IntegratedGradients, run: RunResult, tokens: slice) -> ReducedGradients:
+    missed = np.isfinite(found.completeness_error) & ~found.reached.astype(bool)
+    return ReducedGradients.of(found, tokens=len(run.tokens), missed=int(missed.sum()))
 
 
-def _findings(by_prompt: list[IntegratedGradients | None], pooled: Pooled) -> list[Finding]:
-    known = [found for found in by_prompt if found is not None]
-    errors = [np.asarray(found.completeness_error) for found in known]
-    if not any(np.isfinite(error).any() for error in errors):
+def _summary(reduced: Sequence[ReducedGradients], pooled: Pooled) -> list[Any]:
+    return [
+        None if found is None else with_choices(found, "chosen")
+        for found in pooled.measured(IntegratedGradients)
+    ]
+
+
+def _findings(reduced: Sequence[ReducedGradients], pooled: Pooled) -> list[Finding]:
+    errors = np.array([one.completeness_error for one in reduced])
+    if not np.isfinite(errors).any():
         return []
-    largest = max(float(np.nanmax(error)) for error in errors if np.isfinite(error).any())
-    missed = sum(
-        int((np.isfinite(found.completeness_error) & ~found.reached.astype(bool)).sum())
-        for found in known
-    )
-    wanted = f"wanted {known[0].tolerance:.3g}"
+    missed = sum(one.missed for one in reduced)
+    wanted = f"wanted {reduced[0].tolerance:.3g}"
     if missed:
         wanted += f"; missed in {missed} layer{'' if missed == 1 else 's'}"
-    words = layers_words(known[0].chosen, pooled.n_layers)
-    wanted += f"; of {words}" * bool(words)
-    floor = max(found.floor for found in known)
+    wanted += left_out_words("layer", reduced[0].chosen, pooled.n_layers)
+    floor = max(one.floor for one in reduced)
     return [
-        Finding("Completeness error", f"at most {largest:.2%}", wanted),
+        Finding("Completeness error", f"at most {np.nanmax(errors):.2%}", wanted),
         noise_floor(METRIC.title, f"{floor:.2g}"),
     ]
 
 
-def _per_layer(by_prompt: list[IntegratedGradients | None]) -> list[LayerValues]:
+def _per_layer(reduced: Sequence[ReducedGradients]) -> list[LayerValues]:
     """The largest error of the prompts."""
-    errors = [found.completeness_error for found in by_prompt if found is not None]
+    errors = [one.completeness_error for one in reduced]
     caption = "of integrated gradients, as a share"
     return [LayerValues("completeness error", np.max(errors, axis=0), caption)]
 
@@ -145,8 +148,7 @@ METRIC = Metric(
     cost="10 to 500 forwards and backwards a layer",
     work=_work,
     result=IntegratedGradients,
-    compute="depthtui.metrics.integrated_gradients.compute:compute",
-    needs=(clean_run, lens, answer),
+    needs=(needs.clean_run, needs.lens, needs.answer),
     memory=saving_backward,
     depends_on=("answer_start", "tolerance", "riemann_steps", "layers"),
     measures=(
@@ -161,7 +163,9 @@ METRIC = Metric(
             note=_completeness,
         ),
     ),
-    pool=_pool,
+    reduced=ReducedGradients,
+    reduce=_reduce,
+    pool=lambda reduced, pooled: reduced,
     summary=_summary,
     findings=_findings,
     per_layer=_per_layer,

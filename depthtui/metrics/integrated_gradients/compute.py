@@ -62,7 +62,7 @@ def compute(context: Context, partial: IntegratedGradients | None) -> Integrated
 
     def report(layer: int, value: IntegratedGradients) -> None:
         done = layers.index(layer) + 1
-        context.report(value, done, len(layers), sum(costs[:done]) / sum(costs))
+        context.report(done, len(layers), value, sum(costs[:done]) / sum(costs))
 
     return integrated_gradients(
         replay,

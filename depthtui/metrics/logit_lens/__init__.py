@@ -2,72 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from depthtui.data.arrays import arrays_of
 from depthtui.data.depth import Curves
-from depthtui.data.lens import LogitLens
-from depthtui.data.lens_view import fitted_lens
-from depthtui.metrics.lens_measures import lens_measures
+from depthtui.data.lens import LENS_CLASSES, LogitLens
+from depthtui.metrics import needs
+from depthtui.metrics.costs import row_of_logits
+from depthtui.metrics.lens_reduction import ReducedFittedLens, ReducedLens, reduce_lens
+from depthtui.metrics.measures import lens_measures
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import Measure, Metric, lens, row_of_logits
+from depthtui.metrics.spec import Measure, Metric
 
 
-@dataclass(frozen=True)
-class PooledLens:
-    """The lens over several prompts.
-
-    Attributes:
-        curves: means over all tokens.
-        joined: the tokens of all prompts, one after another; None where one was not read whole.
-    """
-
-    curves: Curves
-    joined: LogitLens | None
+def _pool(reduced: Sequence[ReducedLens], pooled: Pooled) -> Curves | None:
+    return pooled.curves if "kl" in pooled.curves else None
 
 
-def joined_lens(pooled: Pooled) -> LogitLens | None:
-    """The lens at the tokens of all prompts; None where one was not read whole."""
-    found: PooledLens | None = pooled.get(METRIC)
-    return None if found is None else found.joined
-
-
-def _pool(pooled: Pooled) -> PooledLens | None:
-    if pooled.curves.kl is None:
-        return None
-    return PooledLens(pooled.curves, _join(pooled))
-
-
-def _join(pooled: Pooled) -> LogitLens | None:
-    lenses = [found for found in pooled.known(LogitLens) if found.is_read]
-    if len(lenses) < sum(METRIC.name not in result.failed for result in pooled.results):
-        return None
-    arrays: dict[str, Any] = {
-        name: pooled.joined([getattr(found, name) for found in lenses])
-        for name, _ in arrays_of(lenses[0])
-    }
-    joined = LogitLens(**arrays)
-    return joined if joined.kl.size else None
-
-
-def _summary(value: PooledLens, pooled: Pooled) -> dict[str, Any]:
-    curves = value.curves
+def _summary(curves: Curves, pooled: Pooled) -> dict[str, Any]:
+    lenses = pooled.measured(LENS_CLASSES[pooled.settings.lens])
     return {
-        "logit_lens": {
-            "kl": curves.kl,
-            "overlap": curves.overlap,
-            "entropy": curves.entropy,
-            "top_tokens": [_top_tokens(found) for found in pooled.known(LogitLens)],
-            **_fit(pooled),
-        }
+        **{name: curves[name] for name in METRIC.curves},
+        "top_tokens": [_top_tokens(found) for found in lenses if found is not None],
+        **_fit(pooled),
     }
 
 
 def _fit(pooled: Pooled) -> dict[str, Any]:
     """How the lens was fitted; nothing for the logit lens."""
-    found = next((lens for run in pooled.results if (lens := fitted_lens(run)) is not None), None)
-    if found is None:
+    found = next((one for one in pooled.reduced(METRIC) if one is not None), None)
+    if not isinstance(found, ReducedFittedLens):
         return {}
     names = ("kind", "source", "texts", "tokens", "ridge")
     about = {name: getattr(found.fit, name) for name in names}
@@ -122,12 +87,14 @@ METRIC = Metric(
     stage="lens",
     result=LogitLens,
     compute="depthtui.metrics.logit_lens.compute:read_lens",
-    needs=(lens,),
+    needs=(needs.lens,),
     memory=row_of_logits,
     depends_on=("top_k",),
+    reduced=ReducedLens,
+    reduce=reduce_lens,
+    of_lens=True,
     measures=_measures(),
     curves=("kl", "overlap", "entropy"),
     pool=_pool,
     summary=_summary,
-    in_records=False,
 )

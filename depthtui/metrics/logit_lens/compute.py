@@ -7,8 +7,9 @@ needs depends on neither the number of layers nor the length of the prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -20,7 +21,7 @@ from depthtui.metrics.logit_lens.row_sums import GROUP, RowSums, padded
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.parts import at_once
+from depthtui.tracing.parts import at_once, slices
 from depthtui.tracing.products import linear_into
 
 OUTPUT_BYTES = 512 << 20
@@ -101,7 +102,7 @@ def read_lens(
     with torch.inference_mode():
         reader = _Reader(unembedding, ids, top_k, checkpoint)
         n_layers, n_tokens = len(residuals) - 1, len(residuals[0])
-        for tokens in _parts(n_tokens, reader.rows_within(OUTPUT_BYTES, n_tokens)):
+        for tokens in slices(n_tokens, reader.rows_within(OUTPUT_BYTES, n_tokens)):
             output = reader.read_output(residuals[-1][tokens], tokens)
             n_part = tokens.stop - tokens.start
             if on_rows is not None:
@@ -109,9 +110,9 @@ def read_lens(
                 _put(rows, slice(None), output.values)
                 on_rows(n_layers, tokens.start, rows)
             size = reader.rows_at_once(n_layers * n_part)
-            for depths in _parts(n_layers, max(1, size // n_part)):
+            for depths in slices(n_layers, max(1, size // n_part)):
                 rows = unknown_rows(depths.stop - depths.start, n_part, top_k)
-                for part in _parts(n_part, size):
+                for part in slices(n_part, size):
                     here = slice(tokens.start + part.start, tokens.start + part.stop)
                     stacked = torch.stack([residual[here] for residual in residuals[depths]])
                     reading = reader.read(stacked, here, output, part)
@@ -133,14 +134,9 @@ def read_depth(
     with torch.inference_mode():
         reader = _Reader(unembedding, ids, top_k, checkpoint)
         rows = unknown_rows(1, len(residual), top_k)
-        for part in _parts(len(residual), reader.rows_at_once(len(residual))):
+        for part in slices(len(residual), reader.rows_at_once(len(residual))):
             _put(rows, part, reader.read(residual[None, part], part).values)
         return rows
-
-
-def _parts(count: int, size: int) -> Iterator[slice]:
-    for start in range(0, count, size):
-        yield slice(start, min(count, start + size))
 
 
 @dataclass
@@ -211,7 +207,7 @@ class _Reader:
         """Read the model's own output at some tokens, `[tokens, d]`; KL is 0, overlap 1."""
         logits = self._buffer("output", len(residual), padded(self._vocab))
         parts = []
-        for part in _parts(len(residual), self.rows_at_once(len(residual))):
+        for part in slices(len(residual), self.rows_at_once(len(residual))):
             here = slice(tokens.start + part.start, tokens.start + part.stop)
             normed = self._normed(residual[None, part])
             parts.append(self._reduce(normed, here, logits[part], None, 1))
@@ -258,13 +254,13 @@ class _Reader:
         n_rows = len(normed)
         unfinished = None if self._weight is not None else self._unembedding.head(normed)
         sums = RowSums.of_nothing(self._buffer("maxima", n_rows, padded(self._vocab) // GROUP))
-        for start in range(0, self._vocab, self._block):
+        scratch = partial(self._buffer, "weights")
+        for columns in slices(self._vocab, self._block):
             self._checkpoint()
-            stop = min(start + self._block, self._vocab)
-            columns = slice(start, stop)
+            stop = columns.stop
             self._fill(logits[:, columns], normed, unfinished, columns)
             logits[:, stop : padded(stop)] = -torch.inf
-            self._add_columns(sums, logits, reference, columns, self._scratch)
+            self._add_columns(sums, logits, reference, columns, scratch)
         normalised = Logits(logits[:, : self._vocab], sums.shift, sums.total)
         log_normaliser = normalised.log_normaliser
         mean_logit = sums.logit / sums.total
@@ -309,9 +305,6 @@ class _Reader:
         columns = columns.flatten(1)
         top, place = logits.gather(1, columns).topk(self._k, dim=1)
         return top, columns.gather(1, place)
-
-    def _scratch(self, rows: int, width: int) -> Tensor:
-        return self._buffer("weights", rows, width)
 
     def _buffer(self, name: str, rows: int, width: int) -> Tensor:
         """Memory that is used again for every part, `[rows, width]` float32."""

@@ -40,42 +40,36 @@ def read_token(
             that the other depths are compared with.
     """
     at_once = max(1, PART_BYTES // (4 * unembedding.vocab_size))
-    output: _Output | None = None
+    final, chosen = None, -1
     readings = []
     # From the output downwards: the other depths are compared with it.
     for stop in range(len(residuals), 0, -at_once):
         log_p = unembedding.logits(residuals[max(0, stop - at_once) : stop])
         log_p -= log_p.logsumexp(dim=-1, keepdim=True)
-        if output is None:
-            output = _Output(log_p[-1].clone(), choose(log_p[-1]))
-        readings.append(_read(log_p, output, top_k))
+        if final is None:
+            final, chosen = log_p[-1].clone(), choose(log_p[-1])
+        readings.append(_read(log_p, final, chosen, top_k))
     joined = {
         name: torch.cat([vars(reading)[name] for reading in readings[::-1]]).to("cpu")
         for name in vars(readings[0])
     }
-    assert output is not None
     reading = TokenReading(**joined)
     reading.kl[-1], reading.divergence[-1] = 0.0, 0.0
-    return output.chosen, reading
+    return chosen, reading
 
 
-@dataclass
-class _Output:
-    """The model's own output: log-probabilities `[V]`, and the token chosen from them."""
+def _read(log_p: Tensor, output: Tensor, chosen: int, top_k: int) -> TokenReading:
+    """Values of some depths, from their log-probabilities `[depths, V]`.
 
-    log_p: Tensor
-    chosen: int
-
-
-def _read(log_p: Tensor, output: _Output, top_k: int) -> TokenReading:
-    """Values of some depths, from their log-probabilities `[depths, V]`."""
+    `output` is the model's own, `[V]`, and `chosen` the token chosen from them.
+    """
     n_listed = min(max(top_k, OVERLAP_K), log_p.shape[-1])
     top, ids = log_p.topk(n_listed, dim=-1)
-    final = output.log_p.topk(min(OVERLAP_K, n_listed)).indices
+    final = output.topk(min(OVERLAP_K, n_listed)).indices
     shared = (ids[:, : len(final), None] == final).any(dim=-1).sum(dim=-1)
     kl, entropy, divergence = log_p.new_zeros(3, len(log_p))
     for columns in blocks_of(log_p):
-        here, there = log_p[:, columns], output.log_p[columns]
+        here, there = log_p[:, columns], output[columns]
         p = here.exp()
         kl += torch.linalg.vecdot(p, here - there)
         entropy -= torch.linalg.vecdot(p, here)
@@ -86,6 +80,6 @@ def _read(log_p: Tensor, output: _Output, top_k: int) -> TokenReading:
         entropy=entropy.clamp(min=0),
         top_ids=ids[:, :top_k].int(),
         top_probabilities=top[:, :top_k].exp(),
-        next_log_probability=log_p[:, output.chosen].clone(),
+        next_log_probability=log_p[:, chosen].clone(),
         divergence=divergence,
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 
-from depthtui.data.arrays import MetricResult, Shape
-from depthtui.data.run import RunResult
+from depthtui.data.arrays import MetricResult, Shape, arrays_of
+from depthtui.metrics import needs
+from depthtui.metrics.measures import array, values_of
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric, array, clean_run
+from depthtui.metrics.reduced import ByDepth, Reduced
+from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric
 
 
 @dataclass
@@ -26,29 +28,20 @@ class Neighbours(MetricResult):
     angle_to_output: Annotated[np.ndarray, Shape("L+1", "T")]
 
 
-def _by_layer(result: RunResult) -> np.ndarray | None:
+def _by_layer(found: Neighbours) -> np.ndarray:
     """The cosines `[L, T]`; the last layer has no next one."""
-    found = result.get(Neighbours)
-    return None if found is None else np.pad(found.cosine, ((0, 1), (0, 0)), constant_values=np.nan)
+    return np.pad(found.cosine, ((0, 1), (0, 0)), constant_values=np.nan)
 
 
-def _pool(pooled: Pooled) -> Neighbours | None:
-    """Means over the tokens of all prompts, `[L-1]` and `[L+1]`; None where no token is left."""
-    known = pooled.known(Neighbours)
-    if not known:
-        return None
-    angle = pooled.joined([found.angle_to_output for found in known])
-    if not angle.size:
-        return None
-    cosine = pooled.joined([found.cosine for found in known])
-    return Neighbours(cosine.mean(axis=1, dtype=np.float64), angle.mean(axis=1, dtype=np.float64))
+@dataclass(frozen=True, kw_only=True)
+class ReducedNeighbours(Reduced):
+    """Means over the tokens of one or more prompts."""
+
+    cosine: Annotated[np.ndarray, Shape("L-1", dtype=np.float64)]
+    angle_to_output: ByDepth
 
 
-def _summary(neighbours: Neighbours, pooled: Pooled) -> dict[str, Any]:
-    return {"neighbours": vars(neighbours)}
-
-
-def _findings(neighbours: Neighbours, pooled: Pooled) -> list[Finding]:
+def _findings(neighbours: ReducedNeighbours, pooled: Pooled) -> list[Finding]:
     cosine = neighbours.cosine
     if not np.isfinite(cosine).any():
         return []
@@ -57,7 +50,7 @@ def _findings(neighbours: Neighbours, pooled: Pooled) -> list[Finding]:
     return [Finding("Neighbouring layers", f"mean cosine {np.nanmean(cosine):+.2f}", remark)]
 
 
-def _per_layer(neighbours: Neighbours) -> list[LayerValues]:
+def _per_layer(neighbours: ReducedNeighbours) -> list[LayerValues]:
     return [
         LayerValues("cosine with the next", neighbours.cosine, "cos(c_l, c_l+1)"),
         LayerValues("angle to output", neighbours.angle_to_output),
@@ -79,15 +72,14 @@ METRIC = Metric(
     source="Defined here",
     cost="1 forward",
     result=Neighbours,
-    compute="depthtui.metrics.neighbours.compute:compute",
     reruns_layers=False,
-    needs=(clean_run,),
+    needs=(needs.clean_run,),
     measures=(
         Measure(
             "neighbours",
             "Cosine with the next",
             "cos(c_l, c_l+1)",
-            _by_layer,
+            values_of(Neighbours, _by_layer),
             diverging=True,
             limits=(-1.0, 1.0),
             reading=(
@@ -103,8 +95,9 @@ METRIC = Metric(
             reading="0: the stream points where it ends; 0.5: at right angles to that.",
         ),
     ),
-    pool=_pool,
-    summary=_summary,
+    reduced=ReducedNeighbours,
+    reduce=ReducedNeighbours.over,
+    summary=lambda neighbours, pooled: dict(arrays_of(neighbours)),
     findings=_findings,
     per_layer=_per_layer,
 )

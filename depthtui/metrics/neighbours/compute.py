@@ -10,7 +10,7 @@ from torch import Tensor
 
 from depthtui.metrics.context import Context
 from depthtui.metrics.neighbours import Neighbours
-from depthtui.tracing.parts import at_once
+from depthtui.tracing.parts import at_once, slices
 
 PART_BYTES = 64 << 20
 """Most that one residual of a part of the tokens may take."""
@@ -32,8 +32,7 @@ def neighbours(residuals: Sequence[Tensor]) -> Neighbours:
     angle = torch.zeros(n_layers + 1, n_tokens)
     size = at_once(n_tokens, PART_BYTES, 8 * width)
     with torch.no_grad():
-        for start in range(0, n_tokens, size):
-            tokens = slice(start, start + size)
+        for tokens in slices(n_tokens, size):
             # The CPU: what is subtracted and turned into an angle needs double precision, which
             # MPS lacks.
             last = residuals[-1][tokens].to("cpu").double()

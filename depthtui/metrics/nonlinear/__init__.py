@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
+from depthtui.metrics import needs
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import Finding, LayerValues, Metric, clean_run, lens
+from depthtui.metrics.reduced import ByLayer, Reduced
+from depthtui.metrics.spec import Finding, LayerValues, Metric
 
 
 @dataclass
@@ -25,24 +27,19 @@ class Nonlinear(MetricResult):
     share: Annotated[np.ndarray, Shape("L")]
 
 
-def _pool(pooled: Pooled) -> Nonlinear | None:
-    return next(iter(pooled.known(Nonlinear)), None)
+@dataclass(frozen=True, kw_only=True)
+class ReducedNonlinear(Reduced):
+    """The same share, whatever the tokens."""
+
+    share: ByLayer
 
 
-def _summary(found: Nonlinear, pooled: Pooled) -> dict[str, Any]:
-    return {"nonlinear": found.share}
-
-
-def _findings(found: Nonlinear, pooled: Pooled) -> list[Finding]:
-    if not np.isfinite(found.share).any():
+def _findings(share: np.ndarray, pooled: Pooled) -> list[Finding]:
+    if not np.isfinite(share).any():
         return []
-    least, most = int(np.nanargmin(found.share)), int(np.nanargmax(found.share))
+    least, most = int(np.nanargmin(share)), int(np.nanargmax(share))
     remark = f"least at layer {least}, most at layer {most}; on calibration texts"
-    return [Finding("Nonlinear share", f"mean {np.nanmean(found.share):.2f}", remark)]
-
-
-def _per_layer(found: Nonlinear) -> list[LayerValues]:
-    return [LayerValues("nonlinear share", found.share, "1 - R^2 of c_l on (x_l, 1)")]
+    return [Finding("Nonlinear share", f"mean {np.nanmean(share):.2f}", remark)]
 
 
 METRIC = Metric(
@@ -59,13 +56,14 @@ METRIC = Metric(
     cost="none with the affine lens, which it fits",
     work=lambda result: 0.01,
     result=Nonlinear,
-    compute="depthtui.metrics.nonlinear.compute:compute",
     reruns_layers=False,
     through="affine",
-    needs=(clean_run, lens),
+    needs=(needs.clean_run, needs.lens),
     depends_on=("lens_texts", "lens_ridge"),
-    pool=_pool,
-    summary=_summary,
+    reduced=ReducedNonlinear,
+    reduce=lambda found, run, tokens: ReducedNonlinear.of(found, tokens=len(run.tokens)),
+    pool=lambda reduced, pooled: reduced[0].share,
+    summary=lambda share, pooled: share,
     findings=_findings,
-    per_layer=_per_layer,
+    per_layer=lambda share: [LayerValues("nonlinear share", share, "1 - R^2 of c_l on (x_l, 1)")],
 )

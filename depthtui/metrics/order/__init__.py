@@ -3,78 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
+from depthtui.metrics import needs
+from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import FELT, FIFTH, Counted, Variant, read_off, so_far
-from depthtui.metrics.noise import mean_noise
+from depthtui.metrics.loss_change import LossChange, MeanLoss, loss_measure
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import (
-    Finding,
-    LayerValues,
-    Measure,
-    Metric,
-    PromptMetrics,
-    Values,
-    clean_run,
-    floor_of,
-    head,
-    lens,
-    noise_floor,
-    row_of_logits,
-)
+from depthtui.metrics.spec import Finding, LayerValues, Metric
 
 NAME = "order"
 
 
+ByPair: TypeAlias = Annotated[np.ndarray, Shape("L-1", dtype=np.float64)]
+
+
 @dataclass
-class Order(MetricResult):
+class Order(LossChange):
     """What the loss gains where a layer and the next one do not run one after the other.
 
-    Row l is the pair of layers l and l + 1, column j the loss of token j + 1, less the clean one,
-    in nats; NaN in rows that are not known yet.
+    Row l is the pair of layers l and l + 1 (see `LossChange`).
 
     Attributes:
         parallel: side by side: `h + c_l(h) + c_{l+1}(h)` (arXiv 2502.02790).
         swapped: layer l + 1 first, then l (arXiv 2407.09298).
-        unchanged: the size of such a change in a run that goes the same way in order.
     """
 
-    noise = ("unchanged",)
+    changes = ("parallel", "swapped")
 
     parallel: Annotated[np.ndarray, Shape("L-1", "T-1")]
     swapped: Annotated[np.ndarray, Shape("L-1", "T-1")]
     unchanged: Annotated[np.ndarray, Shape("T-1")]
 
-    @property
-    def is_known(self) -> np.ndarray:
-        """Whether each row is, `[L-1]`."""
-        return np.asarray(np.isfinite(self.swapped).all(axis=1))
 
-    @property
-    def floor(self) -> float:
-        """The largest change of a token's loss with nothing reordered."""
-        return float(np.abs(self.unchanged).max(initial=0.0))
+@dataclass(frozen=True, kw_only=True)
+class ReducedOrder(MeanLoss):
+    """The cost of each pair of layers: means over the predicted tokens of one or more prompts."""
 
-
-@dataclass(frozen=True)
-class PooledOrder:
-    """Means over the predicted tokens of one or more prompts, in nats.
-
-    Attributes:
-        parallel, swapped: `[L-1]`.
-        noise: what rounding leaves in these means.
-        floor: the largest change of a token's loss with nothing reordered.
-    """
-
-    parallel: np.ndarray
-    swapped: np.ndarray
-    noise: float
-    floor: float
+    parallel: ByPair
+    swapped: ByPair
 
     @property
     def so_far(self) -> str:
@@ -108,38 +80,20 @@ def sequential_depth(parallel: np.ndarray, threshold: float = FELT) -> int:
     return len(parallel) + 1 - len(pairs_side_by_side(parallel, threshold))
 
 
-def _pool(pooled: Pooled) -> PooledOrder | None:
-    known = pooled.known(Order)
-    if not known:
-        return None
-    unchanged = pooled.joined([found.unchanged[None] for found in known])[0]
-    if not unchanged.size:
-        return None
-    parallel, swapped = (
-        pooled.joined(rows).mean(axis=1, dtype=np.float64)
-        for rows in ([found.parallel for found in known], [found.swapped for found in known])
-    )
-    floor = float(np.abs(unchanged).max())
-    return PooledOrder(parallel, swapped, mean_noise(unchanged), floor)
-
-
-def _summary(order: PooledOrder, pooled: Pooled) -> dict[str, Any]:
+def _summary(order: ReducedOrder, pooled: Pooled) -> dict[str, Any]:
     return {
-        NAME: {
-            "parallel": order.parallel,
-            "swapped": order.swapped,
-            "depth": order.depth,
-            "floor": order.floor,
-        }
+        "parallel": order.parallel,
+        "swapped": order.swapped,
+        "depth": order.depth,
+        "floor": order.floor,
     }
 
 
-def _findings(order: PooledOrder, pooled: Pooled) -> list[Finding]:
-    noise = f"{order.noise:.2g} nats, of one token {order.floor:.2g}"
-    return [_depth_line(order, pooled.n_layers), noise_floor(METRIC.title, noise)]
+def _findings(order: ReducedOrder, pooled: Pooled) -> list[Finding]:
+    return [_depth_line(order, pooled.n_layers), order.noise_floor(METRIC.title)]
 
 
-def _depth_line(order: PooledOrder, n_layers: int) -> Finding:
+def _depth_line(order: ReducedOrder, n_layers: int) -> Finding:
     title = "Sequential depth"
     if order.so_far:
         return Finding(title, "–", order.so_far)
@@ -150,38 +104,20 @@ def _depth_line(order: PooledOrder, n_layers: int) -> Finding:
     return Finding(title, f"{order.depth} of {n_layers} layers", remark)
 
 
-def _per_layer(order: PooledOrder) -> list[LayerValues]:
+def _per_layer(order: ReducedOrder) -> list[LayerValues]:
     return [
         LayerValues("side by side", order.parallel, "beside the next layer, nats"),
         LayerValues("swapped", order.swapped, "swapped with the next layer, nats"),
     ]
 
 
-def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
-    """The sequential depth of the cell: of the mean costs of its prompts' tokens."""
-    costs = _mean_costs(prompts)
-    return {} if costs is None else {"sequential depth": float(sequential_depth(costs))}
+def _means(order: ReducedOrder, pooled: Pooled) -> dict[str, float]:
+    return {"sequential depth": float("nan") if order.depth is None else float(order.depth)}
 
 
-def _mean_costs(prompts: PromptMetrics) -> np.ndarray | None:
-    """What pairs of layers cost side by side, over the tokens of some prompts, `[L-1]`."""
-    known = [(metrics[NAME], n_tokens - 1) for metrics, n_tokens in prompts if metrics.get(NAME)]
-    if not known:
-        return None
-    costs = np.array([found["parallel"] for found, _ in known], float)
-    return np.asarray(np.average(costs, axis=0, weights=[max(1, weight) for _, weight in known]))
-
-
-def _evidence(order: PooledOrder, pooled: Pooled) -> list[Evidence]:
+def _evidence(order: ReducedOrder, pooled: Pooled) -> list[Evidence]:
     words = order.so_far
     return [COUNTED.unknown(words) if words else _depth_evidence(order.parallel)]
-
-
-def _cell_evidence(
-    prompts: PromptMetrics, other_prompts: PromptMetrics, n_layers: int
-) -> list[Evidence]:
-    costs = _mean_costs(prompts)
-    return [] if costs is None else [_depth_evidence(costs)]
 
 
 COUNTED = Counted(
@@ -229,18 +165,6 @@ def _pairs(result: RunResult) -> str:
     return "the model has a single layer" if result.model.n_layers < 2 else ""
 
 
-def _map(name: str) -> Values:
-    """A change of the loss `[L, T]`: no layer follows the last, and its last token no other."""
-
-    def values(result: RunResult) -> np.ndarray | None:
-        found = result.get(Order)
-        if found is None:
-            return None
-        return np.pad(getattr(found, name), ((0, 1), (0, 1)), constant_values=np.nan)
-
-    return values
-
-
 METRIC = Metric(
     name=NAME,
     title="Order of layers",
@@ -261,34 +185,31 @@ METRIC = Metric(
     cost="2 (L - 1) forwards, half of each",
     work=_work,
     result=Order,
-    compute="depthtui.metrics.order.compute:compute",
-    needs=(clean_run, lens, _predicts, _pairs),
+    needs=(needs.clean_run, needs.lens, _predicts, _pairs),
     memory=row_of_logits,
     measures=(
-        Measure(
+        loss_measure(
+            Order,
+            "parallel",
             "order_parallel",
             "Beside the next layer",
-            "loss change, nats",
-            _map("parallel"),
-            diverging=True,
-            floor=floor_of(Order),
+            rows_after=1,
             reading="0: this layer and the next could run at the same time.",
         ),
-        Measure(
+        loss_measure(
+            Order,
+            "swapped",
             "order_swapped",
             "Swapped with the next",
-            "loss change, nats",
-            _map("swapped"),
-            diverging=True,
-            floor=floor_of(Order),
+            rows_after=1,
             reading="0: this layer and the next could change places.",
         ),
     ),
-    pool=_pool,
+    reduced=ReducedOrder,
+    reduce=ReducedOrder.over,
     summary=_summary,
     findings=_findings,
     per_layer=_per_layer,
-    cell_means=_cell_means,
+    means=_means,
     evidence=_evidence,
-    cell_evidence=_cell_evidence,
 )

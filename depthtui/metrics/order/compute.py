@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from depthtui.metrics.ablation.compute import token_losses
 from depthtui.metrics.choices import layers_a_part
 from depthtui.metrics.context import Context
+from depthtui.metrics.loss_change_kernel import Ran, fill_rows, token_losses
 from depthtui.metrics.order import Order
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.replay import Replay
@@ -23,7 +22,7 @@ def compute(context: Context, partial: Order | None) -> Order:
         replay,
         context.unembedding,
         min(layers_a_part(replay.n_layers - 1), context.layers_at_once(2 * replay.n_tokens)),
-        lambda done, total, value: context.report(value, done, total),
+        context.report,
         partial,
     )
 
@@ -42,41 +41,35 @@ def order(
     Args:
         replay: the clean run.
         unembedding: final norm and LM head.
-        pairs_at_once: how many pairs are kept in memory together; 0 for all.
-        on_rows: called with how many layers have been run of all pairs', of how many, and what
-            is known by then; None where that is nothing.
+        pairs_at_once, on_rows: as of `fill_rows`.
         partial: what was done before, to go on from.
     """
     count = replay.n_layers
-    result = partial or Order.unknown(count, replay.n_tokens)
-    if partial is None:
-        result.unchanged[:] = 0.0
-    missing = [pair for pair in range(count - 1) if not result.is_known[pair]]
-    # Of the pair l two layers, and for each of its two runs those behind.
-    total = count * (count - 1)
-    done = total - sum(2 * (count - 1 - pair) for pair in missing)
-    size = pairs_at_once or count
     with torch.no_grad():
         clean = token_losses(unembedding, replay.residual[-1][None], replay.ids)
-        for stop in range(len(missing), 0, -size):
-            group = missing[max(0, stop - size) : stop]
+
+        def losses_of(group: list[int], ran: Ran) -> Tensor:
             rows = replay.residual[group[0]][None]
             for layer in range(group[0], count):
                 pair = layer - 1
                 if pair in group:
                     *others, second = replay.run_layer(layer, _with(rows, replay.residual[pair]))
                     rows = torch.stack([*others, *_reordered(replay, pair, second)])
-                    done += len(others) + 1
+                    ran(len(others) + 1)
                 else:
                     rows = replay.run_layer(layer, rows)
-                    done += len(rows) - 1
-                on_rows(done, total, result if result.is_known.any() else None)
-            moved = (token_losses(unembedding, rows, replay.ids) - clean).numpy()
-            # What was told of stays as it was.
-            result = result.copied()
-            result.unchanged[:] = np.maximum(result.unchanged, np.abs(moved[0]))
-            result.parallel[group], result.swapped[group] = moved[1::2], moved[2::2]
-    return result
+                    ran(len(rows) - 1)
+            return token_losses(unembedding, rows, replay.ids) - clean
+
+        return fill_rows(
+            partial or Order.unknown(count, replay.n_tokens),
+            range(count - 1),
+            # Of the pair l two layers, and for each of its two runs those behind.
+            lambda pair: 2 * (count - 1 - pair),
+            pairs_at_once,
+            losses_of,
+            on_rows,
+        )
 
 
 def _with(rows: Tensor, row: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,25 +14,15 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.data.selection import numbers_text
 from depthtui.data.verdict import Evidence
+from depthtui.metrics import needs
 from depthtui.metrics.choices import chosen_layers, key_parts, with_choices
+from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
 from depthtui.metrics.evidence import FIFTH, Counted, Variant, read_off
+from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import (
-    Finding,
-    LayerValues,
-    Measure,
-    MemoryNeed,
-    Metric,
-    Sizes,
-    answer,
-    array,
-    clean_run,
-    floor_of,
-    head,
-    lens,
-    noise_floor,
-    row_of_logits,
-)
+from depthtui.metrics.prediction_depth import counts_by_depth
+from depthtui.metrics.reduced import ByDepth, Reduced
+from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric, noise_floor
 
 SPAN = 64
 """So many neighbouring tokens are erased together at first, where spans are."""
@@ -177,18 +167,53 @@ def _work(result: RunResult) -> float:
     return (runs + reads * head(result)) / len(result.tokens)
 
 
-def _pool(pooled: Pooled) -> list[ResidualErasure | None] | None:
-    return pooled.by_prompt(ResidualErasure)
+@dataclass(frozen=True, kw_only=True)
+class ReducedErasure(Reduced):
+    """The effects of erasing a token of the question on the answer of one prompt.
+
+    Without the question's last token, which predicts the answer's first at any depth.
+
+    Attributes:
+        tokens: the number of tokens of the question that count.
+        largest: the largest effect of these tokens; NaN where an effect is unknown.
+        known: the largest effect of all tokens of the question that is known; NaN where none is.
+        floor, choice_words: as of `ResidualErasure`.
+        is_part: whether tokens or depths were chosen or searched.
+        until: of a search, how many tokens of the question, its last one too, matter at no depth,
+            and how many matter last at each depth. None without a search.
+    """
+
+    largest: ByDepth
+    known: ByDepth
+    floor: float
+    is_part: bool
+    choice_words: str
+    until: Annotated[np.ndarray, Shape("L+2", dtype=np.int64)] | None
 
 
-def _summary(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> dict[str, Any]:
+def _reduce(found: ResidualErasure, run: RunResult, tokens: slice) -> ReducedErasure:
+    question = found.effect[:, : max(0, found.answer_start - 1)].astype(np.float64)
+    counted = question[:, tokens]
+    until = None
+    if found.threshold:
+        done = [token for token in found.done if token < found.answer_start]
+        until = counts_by_depth(1 + found.until(found.threshold)[done], len(found.effect) + 1)
+    return ReducedErasure.of(
+        found,
+        tokens=counted.shape[1],
+        largest=counted.max(axis=1, initial=-np.inf if counted.size else np.nan),
+        known=np.fmax.reduce(question, axis=1, initial=np.nan),
+        is_part=bool(found.threshold or found.chosen or found.tokens),
+        until=until,
+    )
+
+
+def _summary(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Any]:
     names = ("chosen", "tokens", "threshold", "checks", "disagreeing", "span", "settled")
-    return {
-        "residual_erasure": [
-            None if found is None else with_choices(found, *names) | _until(found)
-            for found in by_prompt
-        ]
-    }
+    return [
+        None if found is None else with_choices(found, *names) | _until(found)
+        for found in pooled.measured(ResidualErasure)
+    ]
 
 
 def _until(found: ResidualErasure) -> dict[str, Any]:
@@ -200,46 +225,38 @@ def _until(found: ResidualErasure) -> dict[str, Any]:
     return {"until": [depth if t in done else None for t, depth in enumerate(until)]}
 
 
-def _findings(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> list[Finding]:
+def _findings(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Finding]:
     """The noise floor, and what was not computed at every place, where that differs by prompt."""
-    known = [found for found in by_prompt if found is not None]
-    words = dict.fromkeys(found.choice_words for found in known if found.choice_words)
-    floor = max(found.floor for found in known)
+    words = dict.fromkeys(one.choice_words for one in erased if one.choice_words)
+    floor = max(one.floor for one in erased)
     return [
         *(Finding(METRIC.title, text) for text in words),
-        *_last_depths(known),
+        *_last_depths(erased),
         noise_floor(METRIC.title, f"{floor:.2g}"),
     ]
 
 
-def _last_depths(known: list[ResidualErasure]) -> Iterator[Finding]:
+def _last_depths(erased: Sequence[ReducedErasure]) -> Iterator[Finding]:
     """What a search found, over the tokens of the questions."""
-    untils = [
-        found.until(found.threshold)[[t for t in found.done if t < found.answer_start]]
-        for found in known
-        if found.threshold
-    ]
-    depths = np.concatenate(untils) if untils else np.array([], int)
-    if len(depths):
-        matters = depths[depths >= 0]
+    searched = [one.until for one in erased if one.until is not None]
+    count, by_depth = int(np.sum(searched)), np.sum([until[1:] for until in searched], axis=0)
+    if count:
+        matters = np.repeat(np.arange(by_depth.size), by_depth)
         value = (
             f"median depth {np.median(matters):.0f}, last {matters.max()}"
             if len(matters)
             else "none"
         )
-        remark = f"where a token of the question last matters; {len(matters)} of {len(depths)} do"
+        remark = f"where a token of the question last matters; {len(matters)} of {count} do"
         yield Finding(f"{METRIC.title}, until", value, remark)
 
 
-def _per_layer(by_prompt: list[ResidualErasure | None]) -> list[LayerValues]:
+def _per_layer(erased: Sequence[ReducedErasure]) -> list[LayerValues]:
     """The largest effect on the answer of erasing one token of the question.
 
     Not of a search, which erases other tokens at each depth.
     """
-    known = [found for found in by_prompt if found is not None and not found.threshold]
-    # The question's last token is left out: it says the answer's first, at any depth.
-    parts = [found.effect[:, : max(0, found.answer_start - 1)] for found in known]
-    effects = [np.fmax.reduce(effect, axis=1) for effect in parts if effect.size]
+    effects = [one.known for one in erased if one.until is None and np.isfinite(one.known).any()]
     return [LayerValues("erasure", np.fmax.reduce(effects))] if effects else []
 
 
@@ -263,7 +280,7 @@ COUNTED = Counted(
 )
 
 
-def _evidence(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> list[Evidence]:
+def _evidence(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Evidence]:
     """How many layers still read the question: erased before a later one, no token matters.
 
     The largest effect of erasing a token of the question, its mean over the prompts, reaches
@@ -272,15 +289,12 @@ def _evidence(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> list[E
     first at any depth. Nothing of a search, which knows few effects, or of a part of the tokens
     or depths.
     """
-    known = [found for found in by_prompt if found is not None]
-    if any(found.threshold or found.chosen or found.tokens for found in known):
-        return []
-    effects = _question_effects(known, pooled.first_token)
-    if effects is None:
+    effects = _question_effects(erased)
+    if effects is None or any(one.is_part for one in erased):
         return []
     if not np.isfinite(effects).all():
         return [COUNTED.unknown("not every token has been erased yet")]
-    floor = max(found.floor for found in known)
+    floor = max(one.floor for one in erased)
     least = max(RunSettings.erase_threshold, floor)
 
     def count(effects: np.ndarray, threshold: float) -> int:
@@ -293,7 +307,7 @@ def _evidence(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> list[E
         other = count(effects, threshold)
         words = f"effects of {least:.2g} reach {found} layers, those of {threshold:.2g} {other}"
         variants.append(Variant(other, words))
-    others = _question_effects(known, 1 - pooled.first_token)
+    others = _question_effects(pooled.other.get(METRIC))
     if others is not None:
         other = count(others, least)
         variants.append(Variant(other, f"token 0 alone moves it from {found} to {other} layers"))
@@ -301,11 +315,10 @@ def _evidence(by_prompt: list[ResidualErasure | None], pooled: Pooled) -> list[E
     return [COUNTED.weighed(found, pooled.n_layers, variants, curve=curve)]
 
 
-def _question_effects(known: list[ResidualErasure], first: int) -> np.ndarray | None:
-    """The largest effect over the question's tokens from `first` on, mean over prompts, `[L+1]`."""
-    parts = [found.effect[:, first : max(first, found.answer_start - 1)] for found in known]
-    largest = [part.max(axis=1) for part in parts if part.size]
-    return np.stack(largest).mean(axis=0, dtype=np.float64) if largest else None
+def _question_effects(erased: Sequence[ReducedErasure]) -> np.ndarray | None:
+    """The largest effect over the question's tokens that count, mean over prompts, `[L+1]`."""
+    largest = [one.largest for one in erased if one.tokens]
+    return np.mean(largest, axis=0) if largest else None
 
 
 METRIC = Metric(
@@ -328,8 +341,7 @@ METRIC = Metric(
     cost="L x T forwards, about a quarter of each and resumed",
     work=_work,
     result=ResidualErasure,
-    compute="depthtui.metrics.residual_erasure.compute:compute",
-    needs=(clean_run, lens, answer),
+    needs=(needs.clean_run, needs.lens, needs.answer),
     memory=_memory,
     depends_on=(
         "answer_start",
@@ -353,7 +365,9 @@ METRIC = Metric(
             note=_answer_begins,
         ),
     ),
-    pool=_pool,
+    reduced=ReducedErasure,
+    reduce=_reduce,
+    pool=lambda reduced, pooled: reduced,
     summary=_summary,
     findings=_findings,
     per_layer=_per_layer,

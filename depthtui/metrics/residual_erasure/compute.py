@@ -51,7 +51,7 @@ def compute(context: Context, partial: ResidualErasure | None) -> ResidualErasur
     costs = [stop - token for token in tokens or range(stop)]
 
     def report(done: int, value: ResidualErasure) -> None:
-        context.report(value, done, len(costs), sum(costs[:done]) / sum(costs))
+        context.report(done, len(costs), value, sum(costs[:done]) / sum(costs))
 
     return residual_erasure(
         context.replay,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -11,20 +12,21 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.lens import FittedLens
 from depthtui.data.lens_view import LOGIT, lens_of
 from depthtui.data.run import RunResult
-from depthtui.metrics.lens_measures import divergence_measure
+from depthtui.metrics import needs
+from depthtui.metrics.costs import head, row_of_logits
+from depthtui.metrics.measures import divergence_measure
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.prediction_depth import first_of_last_run
-from depthtui.metrics.spec import (
-    Finding,
-    LayerValues,
-    Metric,
-    PromptMetrics,
-    clean_run,
-    head,
-    lens,
-    row_of_logits,
-    weighted_mean,
+from depthtui.metrics.prediction_depth import (
+    counts_by_depth,
+    first_of_last_run,
+    mean_depth,
+    over_unread,
 )
+from depthtui.metrics.reduced import ByDepth, Reduced
+from depthtui.metrics.spec import Finding, LayerValues, Metric
+
+if TYPE_CHECKING:
+    from depthtui.metrics.lens_reduction import ReducedFittedLens
 
 NAME = "settling"
 
@@ -59,52 +61,70 @@ def settling_depth(divergence: np.ndarray, threshold: float = SETTLED) -> np.nda
         `[T]` depths 0 … L: l where the residual entering layer l already says what the
         output says, L where only the output does.
     """
-    return first_of_last_run(divergence < threshold)
+    return first_of_last_run(over_unread(divergence < threshold, np.isfinite(divergence)))
 
 
-def share_of_late(divergence: np.ndarray, threshold: float = SETTLED, late: float = LATE) -> float:
-    """The share of tokens that settle at a depth of at least `late` times L."""
-    n_layers = len(divergence) - 1
-    return float(np.mean(settling_depth(divergence, threshold) >= late * n_layers))
+@dataclass(frozen=True, kw_only=True)
+class ReducedSettling(Reduced):
+    """How the tokens of one or more prompts settle.
+
+    Attributes:
+        divergence: mean over tokens, in nats.
+        mean_depth: the mean settling depth.
+        late_share: the share of tokens that settle at a depth of at least `LATE` times L.
+        settled: the share of tokens that have settled at each depth, NaN where a divergence is
+            unknown; None where it was not kept.
+    """
+
+    divergence: ByDepth
+    mean_depth: float
+    late_share: float
+    settled: ByDepth | None = None
 
 
-def _pool(pooled: Pooled) -> Settling | None:
-    """The tokens of all prompts, one after another."""
-    known = pooled.known(Settling)
-    if not known:
+def reduce_settling(found: Settling, run: RunResult, tokens: slice) -> ReducedSettling | None:
+    """The settling of the tokens that count; None where there are none."""
+    divergence = found.divergence[:, tokens]
+    if not divergence.shape[1]:
         return None
-    divergence = pooled.joined([found.divergence for found in known])
-    return Settling(divergence) if divergence.size else None
+    depths = settling_depth(divergence)
+    counts = counts_by_depth(depths, len(divergence))
+    is_known = np.isfinite(divergence).all(axis=1)
+    return ReducedSettling.over(
+        found,
+        run,
+        tokens,
+        mean_depth=mean_depth(counts),
+        late_share=float(np.mean(depths >= LATE * (len(divergence) - 1))),
+        settled=np.where(is_known, counts.cumsum() / len(depths), np.nan),
+    )
 
 
-def _summary(settling: Settling, pooled: Pooled) -> dict[str, Any]:
+def _pool(
+    reduced: Sequence[ReducedSettling | ReducedFittedLens], pooled: Pooled
+) -> ReducedSettling:
+    """The settling over the tokens of all prompts, of the chosen lens."""
+    found = [one if isinstance(one, ReducedSettling) else one.settling for one in reduced]
+    return ReducedSettling.pooled(found)
+
+
+def _summary(settling: ReducedSettling, pooled: Pooled) -> dict[str, Any]:
     return {
-        NAME: {
-            "divergence": settling.divergence.mean(axis=1, dtype=np.float64),
-            "threshold": SETTLED,
-            "mean_depth": float(settling_depth(settling.divergence).mean()),
-            "late_share": share_of_late(settling.divergence),
-        }
+        "divergence": settling.divergence,
+        "threshold": SETTLED,
+        "mean_depth": settling.mean_depth,
+        "late_share": settling.late_share,
     }
 
 
-def _findings(settling: Settling, pooled: Pooled) -> list[Finding]:
-    depth = float(np.mean(settling_depth(settling.divergence)))
-    remark = f"JSD < {SETTLED:g} nats; {share_of_late(settling.divergence):.0%} late"
-    return [Finding("Settling depth", f"{depth:.1f} of {pooled.n_layers}", remark)]
+def _findings(settling: ReducedSettling, pooled: Pooled) -> list[Finding]:
+    remark = f"JSD < {SETTLED:g} nats; {settling.late_share:.0%} late"
+    value = f"{settling.mean_depth:.1f} of {pooled.n_layers}"
+    return [Finding("Settling depth", value, remark)]
 
 
-def _per_layer(settling: Settling) -> list[LayerValues]:
-    return [LayerValues("divergence", settling.divergence.mean(axis=1))]
-
-
-def _cell_means(prompts: PromptMetrics) -> dict[str, float]:
-    known = [(metrics[NAME], n_tokens) for metrics, n_tokens in prompts if NAME in metrics]
-    titles = {"mean_depth": "settling depth", "late_share": "settling late"}
-    return {
-        title: weighted_mean([(found[field], n_tokens) for found, n_tokens in known])
-        for field, title in titles.items()
-    }
+def _means(settling: ReducedSettling, pooled: Pooled) -> dict[str, float]:
+    return {"settling depth": settling.mean_depth, "settling late": settling.late_share}
 
 
 METRIC = Metric(
@@ -121,15 +141,18 @@ METRIC = Metric(
     cost="1 forward and the LM head at every depth",
     work=lambda result: (result.model.n_layers + 1) * head(result),
     result=Settling,
-    compute="depthtui.metrics.settling.compute:compute",
     beside_lens="depthtui.metrics.settling.compute:Divergence",
     reruns_layers=False,
-    needs=(clean_run, lens),
+    needs=(needs.clean_run, needs.lens),
     memory=row_of_logits,
     measures=(divergence_measure(Settling, NAME, "Settling"),),
+    reduced=ReducedSettling,
+    reduce=reduce_settling,
+    of_lens=True,
+    curves=("settled",),
     pool=_pool,
     summary=_summary,
     findings=_findings,
-    per_layer=_per_layer,
-    cell_means=_cell_means,
+    per_layer=lambda settling: [LayerValues("divergence", settling.divergence)],
+    means=_means,
 )

@@ -12,7 +12,7 @@ from depthtui.metrics.logit_lens.compute import Logits, read_lens
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.metrics.settling import Settling
 from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.parts import at_once
+from depthtui.tracing.parts import at_once, slices
 
 PART_BYTES = 24 << 20
 """Most that one vocabulary-sized array may take on a CPU; a reduction holds a few."""
@@ -65,32 +65,29 @@ class Divergence:
         """The metric, once all parts were added; at depth L it is 0."""
         return Settling(self._values.numpy())
 
-    def add(self, first: int, first_token: int, lens: Logits, output: Logits) -> None:
+    def add(self, first: int, from_token: int, lens: Logits, output: Logits) -> None:
         """Take the logits of some depths `[depths, tokens, V]`, and the output's `[tokens, V]`."""
         n_depths, n_tokens, vocabulary = lens.values.shape
         room = part_bytes(PART_BYTES, lens.values.device)
         size = at_once(n_depths * n_tokens, room, 4 * vocabulary)
-        for start in range(0, n_tokens, size):
-            tokens = slice(start, min(start + size, n_tokens))
+        for tokens in slices(n_tokens, size):
             p = output[tokens].probabilities()
-            for depth in range(0, n_depths, max(1, size // len(p))):
+            for depths in slices(n_depths, max(1, size // len(p))):
                 self._checkpoint()
-                depths = slice(depth, min(depth + max(1, size // len(p)), n_depths))
                 part = lens[depths, tokens]
                 terms = [
                     jensen_shannon(part.probabilities(columns), p[:, columns])
                     for columns in blocks_of(p)
                 ]
                 rows = slice(first + depths.start, first + depths.stop)
-                columns = slice(first_token + tokens.start, first_token + tokens.stop)
+                columns = slice(from_token + tokens.start, from_token + tokens.stop)
                 self._values[rows, columns] = torch.stack(terms).sum(dim=0).to("cpu")
 
 
 def blocks_of(values: Tensor) -> Iterator[slice]:
     """Columns to work on at a time: on a CPU few enough to stay in its cache, else all."""
     width = values.shape[-1]
-    size = _BLOCK if values.device.type == "cpu" else width
-    return (slice(start, start + size) for start in range(0, width, size))
+    return slices(width, _BLOCK if values.device.type == "cpu" else width)
 
 
 def jensen_shannon(lens: Tensor, output: Tensor) -> Tensor:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
 from depthtui.errors import DepthError
-from depthtui.metrics import ablation
+from depthtui.metrics import ablation, needs
 from depthtui.metrics.evidence import FIFTH, Counted, Variant, read_off
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.ranking import useful_layers, usefulness
-from depthtui.metrics.spec import Finding, LayerValues, Metric, PromptMetrics, clean_run
+from depthtui.metrics.ranking import Ranked, useful_layers
+from depthtui.metrics.reduced import ByLayer, Reduced
+from depthtui.metrics.spec import Finding, LayerValues, Metric
 
 
 @dataclass
-class Similarity(MetricResult):
+class Similarity(MetricResult, Ranked):
     """How little each layer, and each block of layers, turns the residual stream.
 
     Attributes:
@@ -30,6 +32,8 @@ class Similarity(MetricResult):
             where it is the only one.
     """
 
+    rule = of_one = "block influence"
+
     block_influence: Annotated[np.ndarray, Shape("L", "T")]
     angular_distance: Annotated[np.ndarray, Shape("L", "L")]
     angular_distance_without_first: Annotated[np.ndarray, Shape("L", "L")]
@@ -38,27 +42,17 @@ class Similarity(MetricResult):
     def useful(self) -> np.ndarray:
         return self.block_influence
 
-    @property
-    def rule(self) -> str:
-        return "block influence"
-
-    @property
-    def ranked_by(self) -> str:
-        return self.rule
-
-    @property
-    def unit(self) -> str:
-        return ""
-
-    @property
-    def of_layers(self) -> bool:
-        return True
+    def distances(self, tokens: slice) -> np.ndarray:
+        """The angular distance over the tokens that count, `[L, L]`."""
+        return self.angular_distance_without_first if tokens.start else self.angular_distance
 
 
-def best_block(
-    similarity: Similarity, n: int, include_first_token: bool = True
-) -> tuple[int, float]:
+def best_block(distances: np.ndarray, n: int) -> tuple[int, float]:
     """The block of n layers that turns the residual stream least (arXiv 2403.17887).
+
+    Args:
+        distances: angular distances `[L, L]`, as of `Similarity`.
+        n: how many layers.
 
     Returns:
         its first layer l, so that l … l + n - 1 can go, and its angular distance (0 to 1).
@@ -66,21 +60,18 @@ def best_block(
     Raises:
         DepthError: the model has no block of n layers.
     """
-    n_layers = len(similarity.block_influence)
+    n_layers = len(distances)
     if not 1 <= n <= n_layers:
         raise DepthError(f"There is no block of {n} layers in a model of {n_layers}.")
-    distances = block_distances(similarity, n, include_first_token)
-    if np.isnan(distances).all():
+    over_n = block_distances(distances, n)
+    if np.isnan(over_n).all():
         raise DepthError("No angular distance is known: the residual stream is not finite.")
-    first = int(np.nanargmin(distances))
-    return first, float(distances[first])
+    first = int(np.nanargmin(over_n))
+    return first, float(over_n[first])
 
 
-def block_distances(similarity: Similarity, n: int, include_first_token: bool = True) -> np.ndarray:
-    """The angular distance over n layers from each layer on, `[L + 1 - n]`."""
-    distances = similarity.angular_distance
-    if not include_first_token:
-        distances = similarity.angular_distance_without_first
+def block_distances(distances: np.ndarray, n: int) -> np.ndarray:
+    """The angular distance over n layers from each layer on, `[L + 1 - n]`, of `[L, L]`."""
     return distances[n - 1, : len(distances) + 1 - n]
 
 
@@ -89,54 +80,52 @@ def pruned_share(n_layers: int) -> int:
     return max(1, round(n_layers / 10))
 
 
-def _pool(pooled: Pooled) -> Similarity | None:
-    """The tokens of all prompts, one after another, and means over those."""
-    known = pooled.known(Similarity)
-    influences = [found.block_influence[:, pooled.first_token :] for found in known]
-    weights = [influence.shape[1] for influence in influences]
-    if not sum(weights):
-        return None
-    with_first = pooled.settings.include_first_token
-    name = "angular_distance" if with_first else "angular_distance_without_first"
-    distances = [
-        getattr(found, name) * weight / sum(weights)
-        for found, weight in zip(known, weights, strict=True)
-        if weight
-    ]
-    distance = np.sum(distances, axis=0)
-    return Similarity(np.concatenate(influences, axis=1), distance, distance)
+@dataclass(frozen=True, kw_only=True)
+class ReducedSimilarity(Reduced):
+    """How little layers and blocks turn the stream, mean over the tokens of one or more prompts.
+
+    Attributes:
+        block_influence: `[L]`.
+        angular_distance: `[L, L]`, as of `Similarity`.
+    """
+
+    block_influence: ByLayer
+    angular_distance: Annotated[np.ndarray, Shape("L", "L", dtype=np.float64)]
 
 
-def _summary(similarity: Similarity, pooled: Pooled) -> dict[str, Any]:
+def _reduce(found: Similarity, run: RunResult, tokens: slice) -> ReducedSimilarity | None:
+    distances = found.distances(tokens).astype(np.float64)
+    return ReducedSimilarity.over(found, run, tokens, angular_distance=distances)
+
+
+def _summary(similarity: ReducedSimilarity, pooled: Pooled) -> dict[str, Any]:
     return {
-        "similarity": {
-            "block_influence": usefulness(similarity),
-            "angular_distance": similarity.angular_distance,
-            "best_blocks": _best_blocks(similarity),
-        }
+        "block_influence": similarity.block_influence,
+        "angular_distance": similarity.angular_distance,
+        "best_blocks": _best_blocks(similarity.angular_distance),
     }
 
 
-def _best_blocks(similarity: Similarity) -> list[dict[str, Any]]:
+def _best_blocks(distances: np.ndarray) -> list[dict[str, Any]]:
     """For every n, the block of n layers that turns the residual stream least."""
     blocks = []
-    for n in range(1, len(similarity.block_influence) + 1):
+    for n in range(1, len(distances) + 1):
         try:
-            first, distance = best_block(similarity, n)
+            first, distance = best_block(distances, n)
         except DepthError:
             break
         blocks.append({"n": n, "first_layer": first, "angular_distance": distance})
     return blocks
 
 
-def _findings(similarity: Similarity, pooled: Pooled) -> list[Finding]:
+def _findings(similarity: ReducedSimilarity, pooled: Pooled) -> list[Finding]:
     lines = []
     if pooled.get(ablation.METRIC) is None:
         # Where the loss is known, layers are ranked by that.
-        lines += useful_layers(similarity, _by_influence)
+        lines += useful_layers(similarity.block_influence, _by_influence)
     n = pruned_share(pooled.n_layers)
     try:
-        first, distance = best_block(similarity, n)
+        first, distance = best_block(similarity.angular_distance, n)
     except DepthError:
         return lines
     layers = f"layer {first}" if n == 1 else f"layers {first} to {first + n - 1}"
@@ -148,8 +137,8 @@ def _by_influence(values: Sequence[float]) -> str:
     return f"block influence {', '.join(f'{value:.3g}' for value in values)}"
 
 
-def _per_layer(similarity: Similarity) -> list[LayerValues]:
-    return [LayerValues("block influence", usefulness(similarity), "1 − cos(h_l, h_l+1)")]
+def _per_layer(similarity: ReducedSimilarity) -> list[LayerValues]:
+    return [LayerValues("block influence", similarity.block_influence, "1 − cos(h_l, h_l+1)")]
 
 
 COUNTED = Counted(
@@ -196,32 +185,10 @@ def turning_layers(distances: np.ndarray, other_distances: np.ndarray | None = N
     return COUNTED.weighed(found, len(distances), variants, layers, curve)
 
 
-def _evidence(similarity: Similarity, pooled: Pooled) -> list[Evidence]:
-    settings = pooled.settings
-    other_settings = replace(settings, include_first_token=not settings.include_first_token)
-    other = _pool(replace(pooled, settings=other_settings))
+def _evidence(similarity: ReducedSimilarity, pooled: Pooled) -> list[Evidence]:
+    other = pooled.other.get(METRIC)
     other_distances = None if other is None else other.angular_distance[0]
     return [turning_layers(similarity.angular_distance[0], other_distances)]
-
-
-def _cell_evidence(
-    prompts: PromptMetrics, other_prompts: PromptMetrics, n_layers: int
-) -> list[Evidence]:
-    distances, other = _mean_distances(prompts), _mean_distances(other_prompts)
-    return [] if distances is None else [turning_layers(distances, other)]
-
-
-def _mean_distances(prompts: PromptMetrics) -> np.ndarray | None:
-    """The angular distance over one layer, `[L]`, mean over the tokens of a cell's prompts."""
-    known = [
-        (found["similarity"]["angular_distance"][0], n_tokens)
-        for found, n_tokens in prompts
-        if found.get("similarity")
-    ]
-    if not known:
-        return None
-    distances = np.array([distance for distance, _ in known], np.float64)
-    return np.asarray(np.average(distances, axis=0, weights=[weight for _, weight in known]))
 
 
 METRIC = Metric(
@@ -242,14 +209,12 @@ METRIC = Metric(
     source="Men et al., arXiv 2403.03853; Gromov et al., arXiv 2403.17887",
     cost="1 forward",
     result=Similarity,
-    compute="depthtui.metrics.similarity.compute:compute",
     reruns_layers=False,
-    needs=(clean_run,),
-    pool=_pool,
+    needs=(needs.clean_run,),
+    reduced=ReducedSimilarity,
+    reduce=_reduce,
     summary=_summary,
     findings=_findings,
     per_layer=_per_layer,
-    ranks_layers=True,
     evidence=_evidence,
-    cell_evidence=_cell_evidence,
 )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from depthtui.metrics.context import Context
 from depthtui.metrics.similarity import Similarity
-from depthtui.tracing.parts import at_once
+from depthtui.tracing.parts import at_once, slices
 
 PART_BYTES = 64 << 20
 """Most that the residuals of one part of the tokens may take."""
@@ -40,14 +40,14 @@ def similarity(residuals: Sequence[Tensor]) -> Similarity:
     angles = torch.zeros(n_layers + 1, n_layers + 1, dtype=torch.float64, device=device)
     first = torch.zeros_like(angles)
     with torch.no_grad():
-        for start in range(0, n_tokens, size):
-            part = [residual[start : start + size].to(device).double() for residual in residuals]
+        for tokens in slices(n_tokens, size):
+            part = [residual[tokens].to(device).double() for residual in residuals]
             directions = torch.nn.functional.normalize(torch.stack(part, dim=1), dim=-1, eps=1e-30)
             cosines = (directions @ directions.mT).clamp(-1, 1)
             turned = 1 - cosines.diagonal(1, dim1=1, dim2=2)
-            influence[:, start : start + size] = turned.T.float().cpu()
+            influence[:, tokens] = turned.T.float().cpu()
             turns = cosines.arccos() / math.pi
-            if start == 0:
+            if tokens.start == 0:
                 first = turns[0]
             angles += turns.sum(dim=0)
     return Similarity(

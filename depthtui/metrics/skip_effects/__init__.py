@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from itertools import chain
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape, arrays_of
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
-from depthtui.metrics.choices import key_parts, layers_gone_through
+from depthtui.metrics import needs
+from depthtui.metrics.choices import chosen_key, key_parts, layers_gone_through, layers_run
+from depthtui.metrics.costs import head, row_of_logits
+from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import (
-    Finding,
-    LayerMap,
-    LayerValues,
-    Measure,
-    Metric,
-    array,
-    clean_run,
-    floor_of,
-    head,
-    lens,
-    noise_floor,
-    row_of_logits,
-    split,
-)
+from depthtui.metrics.reduced import ByLayer, Reduced, largest
+from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Measure, Metric, noise_floor
 
 POSITIONS = 4
+
+DEPENDS_ON = (
+    "skip_part",
+    "skip_everywhere",
+    "skip_positions",
+    "layers",
+    "seed",
+    "lengths_before",
+)
+
+ByPair: TypeAlias = Annotated[np.ndarray, Shape("L", "L", dtype=np.float64)]
 
 
 @dataclass
@@ -96,71 +99,110 @@ def long_enough(result: RunResult) -> str:
     return f"the prompt has {len(result.tokens)} tokens, and needs {needed}"
 
 
-def _cache_key(result: RunResult) -> dict[str, Any]:
+def cache_key(result: RunResult) -> dict[str, Any]:
+    """The cache key: the part, the positions, and the layers where some are chosen."""
     parts = {"part": result.settings.skip_part, "positions": positions_of(result)}
     return parts | key_parts(result, ["layers"])
 
 
+def tokens_from(positions: Sequence[int], n_tokens: int) -> int:
+    """The number of tokens run from the positions on, each position by itself."""
+    return sum(n_tokens - position for position in positions)
+
+
+def tokens_run(result: RunResult) -> int:
+    """The number of tokens run in all; the tokens before the last position run once."""
+    positions = positions_of(result)
+    return max(positions) + tokens_from(positions, len(result.tokens))
+
+
 def _work(result: RunResult) -> float:
-    """Each run begins behind the skipped layer, an unchanged one before the first.
+    n_tokens = len(result.tokens)
+    read = (len(layers_gone_through(result)) + 1) * tokens_from(positions_of(result), n_tokens)
+    layers = layers_run(result) / result.model.n_layers
+    return (layers * tokens_run(result) + read * head(result)) / n_tokens
 
-    The tokens before the last position run once.
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedEffects(Reduced):
+    """The largest effects of layers on later layers in one or more prompts, as in the paper.
+
+    Attributes:
+        part, layers, floor, chosen: as of `SkipEffects` or `DirectEffects`.
+        positions: the positions t of all prompts.
     """
-    count, n_tokens, positions = result.model.n_layers, len(result.tokens), positions_of(result)
-    behind = sum(n_tokens - position for position in positions)
-    skipped = layers_gone_through(result)
-    runs = count - skipped[0] + sum(count - 1 - layer for layer in skipped)
-    reads = (len(skipped) + 1) * behind * head(result)
-    return (runs / count * (max(positions) + behind) + reads) / n_tokens
+
+    pools: ClassVar[dict[str, Any]] = {
+        "positions": lambda by_prompt: tuple(chain.from_iterable(by_prompt)),
+        "layers": largest,
+        "floor": largest,
+    }
+
+    part: str
+    positions: tuple[int, ...]
+    layers: ByPair
+    floor: float
+    chosen: tuple[int, ...]
+
+    @property
+    def noise_words(self) -> str:
+        """The noise floor for the caption of a map; empty where it is too small to see."""
+        return f"; noise up to {self.floor:.2g}" if self.floor >= 0.001 else ""
 
 
-def _pool(pooled: Pooled) -> SkipEffects | None:
-    """The maximum over prompts, as in the paper; `positions` are those of all prompts."""
-    found = [(result.get(SkipEffects), len(result.tokens)) for result in pooled.results]
-    parts = [(part, n_tokens) for part, n_tokens in found if part is not None]
-    if not parts:
-        return None
-    weights = [sum(n_tokens - t for t in part.positions) for part, n_tokens in parts]
-    known = [part for part, _ in parts]
-    return SkipEffects(
-        known[0].part,
-        tuple(position for part in known for position in part.positions),
-        np.max([part.layers for part in known], axis=0),
-        np.average([part.mean_layers for part in known], axis=0, weights=weights),
-        np.max([part.output for part in known], axis=0),
-        max(part.floor for part in known),
-        max(part.output_floor for part in known),
-        known[0].chosen,
-    )
+@dataclass(frozen=True, kw_only=True)
+class ReducedSkipEffects(ReducedEffects):
+    """The largest skip effects of one or more prompts.
+
+    Attributes:
+        tokens: the number of tokens from the positions on; `mean_layers` is a mean over them.
+        mean_layers, output, output_floor: as of `SkipEffects`.
+    """
+
+    pools: ClassVar = ReducedEffects.pools | {"output": largest, "output_floor": largest}
+
+    mean_layers: ByPair
+    output: ByLayer
+    output_floor: float
 
 
-def _summary(skip: SkipEffects, pooled: Pooled) -> dict[str, Any]:
-    by_prompt = pooled.by_prompt(SkipEffects) or []
-    positions = [None if found is None else list(found.positions) for found in by_prompt]
-    values = {"part": skip.part, **dict(arrays_of(skip)), "positions": positions}
-    floors = {"floor": skip.floor, "output_floor": skip.output_floor}
-    chosen = {"chosen": list(skip.chosen)} if skip.chosen else {}
-    return {"skip_effects": values | floors | chosen}
+def positions_by_prompt(metric: Metric, pooled: Pooled) -> list[list[int] | None]:
+    """The positions of each prompt; None where a prompt has none."""
+    return [None if one is None else list(one.positions) for one in pooled.reduced(metric)]
 
 
-def _findings(skip: SkipEffects, pooled: Pooled) -> list[Finding]:
+def _reduce(found: SkipEffects, run: RunResult, tokens: slice) -> ReducedSkipEffects:
+    return ReducedSkipEffects.of(found, tokens=tokens_from(found.positions, len(run.tokens)))
+
+
+def _summary(skip: ReducedSkipEffects, pooled: Pooled) -> dict[str, Any]:
+    return {
+        "part": skip.part,
+        **dict(arrays_of(skip)),
+        "positions": positions_by_prompt(METRIC, pooled),
+        "floor": skip.floor,
+        "output_floor": skip.output_floor,
+        **chosen_key(skip.chosen),
+    }
+
+
+def _findings(skip: ReducedSkipEffects, pooled: Pooled) -> list[Finding]:
     floors = f"{skip.floor:.2g}, of the output {skip.output_floor:.2g}"
     return [noise_floor(METRIC.title, floors)]
 
 
-def _per_layer(skip: SkipEffects) -> list[LayerValues]:
+def _per_layer(skip: ReducedSkipEffects) -> list[LayerValues]:
     return [LayerValues("output effect", skip.output, "of skipping the layer, |p - p~|")]
 
 
-def _maps(skip: SkipEffects) -> list[LayerMap]:
+def _maps(skip: ReducedSkipEffects) -> list[LayerMap]:
     # A layer that is skipped cannot change what comes before it.
     later = np.where(np.tri(len(skip.layers), k=-1, dtype=bool), np.nan, skip.layers)
-    caption = MAP.formula
-    if skip.floor >= 0.001:
-        caption += f"; noise up to {skip.floor:.2g}"
+    caption = f"{MAP.formula}{skip.noise_words}"
     skipped = "" if skip.part == "layer" else f", {PART_TITLES[skip.part]} skipped"
-    title = f"{MAP.title}{skipped}"
-    return [LayerMap(MAP, later, title, caption, "skipped layer", "changed layer")]
+    return [
+        LayerMap(MAP, later, f"{MAP.title}{skipped}", caption, "skipped layer", "changed layer")
+    ]
 
 
 MAP = Measure(
@@ -193,20 +235,13 @@ METRIC = Metric(
     cost="L forwards, about half of each and resumed",
     work=_work,
     result=SkipEffects,
-    compute="depthtui.metrics.skip_effects.compute:compute",
-    needs=(clean_run, lens, split, long_enough),
+    needs=(needs.clean_run, needs.lens, needs.split, long_enough),
     memory=row_of_logits,
-    depends_on=(
-        "skip_part",
-        "skip_everywhere",
-        "skip_positions",
-        "layers",
-        "seed",
-        "lengths_before",
-    ),
-    cache_key=_cache_key,
+    depends_on=DEPENDS_ON,
+    cache_key=cache_key,
     measures=(MAP,),
-    pool=_pool,
+    reduced=ReducedSkipEffects,
+    reduce=_reduce,
     summary=_summary,
     findings=_findings,
     per_layer=_per_layer,

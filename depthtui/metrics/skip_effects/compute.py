@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.context import Context
 from depthtui.metrics.output_distance import OutputDistance
-from depthtui.metrics.skip_effects import SkipEffects, positions_of
+from depthtui.metrics.skip_effects import SkipEffects, positions_of, tokens_run
 from depthtui.tracing.anatomy import Anatomy, Unembedding
 from depthtui.tracing.modules import hooks
 from depthtui.tracing.replay import KeysValues, Replay
@@ -27,16 +27,14 @@ NORM_FLOOR = 1e-6
 
 def compute(context: Context, partial: SkipEffects | None) -> SkipEffects:
     """The metric of a run; the layers that `partial` has are not skipped again."""
-    replay, positions = context.replay, positions_of(context.result)
-    tokens = max(positions) + sum(replay.n_tokens - position for position in positions)
     return skip_effects(
-        replay,
+        context.replay,
         context.unembedding,
         context.skipped,
-        positions,
+        positions_of(context.result),
         context.result.settings.skip_part,
-        lambda done, total, value: context.report(value, done, total),
-        context.layers_at_once(tokens),
+        context.report,
+        context.layers_at_once(tokens_run(context.result)),
         chosen_layers(context.result),
         partial,
     )
@@ -150,9 +148,7 @@ def relative_changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[T
         yield (change / floored).to("cpu")
 
 
-def skipped_residuals(
-    model: nn.Module, anatomy: Anatomy, replay: Replay, part: str
-) -> list[Tensor]:
+def skipped_residuals(anatomy: Anatomy, replay: Replay, part: str) -> list[Tensor]:
     """The residual after each layer with that layer, or one of its sublayers, left out.
 
     Returns:

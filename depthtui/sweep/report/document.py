@@ -44,14 +44,12 @@ from depthtui.sweep.report.phrases import (
     how_run,
     method,
     model_heading,
-    once_of,
     other_titles,
     published_note,
     published_words,
-    rules_of,
     verdicts,
 )
-from depthtui.sweep.summary import CellSummary, SweepSummary
+from depthtui.sweep.summary import CellSummary, SweepSummary, rules_of
 from depthtui.token_text import printable_line
 
 _POINTS = 101
@@ -83,7 +81,7 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
     sentences = (method(summary), published_note(summary))
     yield Together([Note(sentence) for sentence in sentences if sentence])
     yield Only(AT_LENGTH, _list("How many layers are used", Items(verdicts(summary))))
-    if rules_of(summary):
+    if rules_of(summary.cells):
         yield Only(["pictures"], _curves(summary))
     for question in questions:
         yield from _question(question)
@@ -94,7 +92,7 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
 
 
 def _depths(summary: SweepSummary) -> Table:
-    names = rules_of(summary)
+    names = rules_of(summary.cells)
     columns = [
         Column("model"),
         Column("L", number=True),
@@ -125,7 +123,7 @@ def _depth(cell: CellSummary, rule: str, to: str = " … ") -> Noted:
 
 def _by_model(summary: SweepSummary) -> Iterator[Block]:
     """One table a model, all with columns of the same width."""
-    names = rules_of(summary)
+    names = rules_of(summary.cells)
     longest = max(cell_len(printable_line(cell.cell.task.title)) for cell in summary.cells)
     columns = [
         Column("task", width=min(longest, _TASK_WIDTH)),
@@ -173,7 +171,7 @@ def _curves(summary: SweepSummary) -> Iterator[Block]:
 def _figures(summary: SweepSummary) -> Iterator[Figure]:
     settings = summary.plan.summary
     lens = "Lens" if settings.lens == LOGIT else lens_heading(settings.lens)
-    for rule in map(rules.named, rules_of(summary)):
+    for rule in map(rules.named, rules_of(summary.cells)):
         title = rule.figure_title(lens, mean=True)
         panel = Panel(
             _lines(summary, rule),
@@ -246,12 +244,12 @@ def _changes(answers: Sequence[Answer], by: Sequence[str]) -> Table:
 
 def _change(answer: Answer | None) -> Spans:
     """Layers and their interval: bold where that leaves zero out, ? where the test disagrees."""
-    if answer is None or answer.change is None or answer.interval is None:
+    if answer is None or answer.claim is None:
         return Spans([("–", "soft")])
-    low, high = (signed(end, 0) for end in answer.interval)
+    low, high = (signed(end, 0) for end in answer.claim.interval)
     return Spans(
         [
-            (f"{signed(answer.change, 1)} ", "" if answer.unclear else "strong"),
+            (f"{signed(answer.claim.layers, 1)} ", "" if answer.unclear else "strong"),
             (f"({low}…{high})", "soft"),
             ("?" if answer.doubtful else " ", ""),
         ]
@@ -270,11 +268,11 @@ def _verdict(answers: Sequence[Answer], rule: str) -> str:
 def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
     """The depths where each prompt counts once, and how many equal prompts the tokens are worth."""
 
-    def once(cell: CellSummary) -> list[DepthEstimate]:
-        found = (once_of(estimate) for estimate in cell.depths)
-        return [estimate for estimate in found if estimate is not None]
+    def once(cell: CellSummary) -> dict[str, DepthEstimate]:
+        found = {estimate.rule: estimate.prompt_weighted for estimate in cell.depths}
+        return {rule: estimate for rule, estimate in found.items() if estimate is not None}
 
-    names = rules_of(summary)
+    names = rules_of(summary.cells)
     cells = [cell for cell in summary.cells if len(cell.parts) > 1 and cell.depths]
     if not cells:
         return
@@ -293,9 +291,9 @@ def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
             cell.cell.task.title,
             str(len(cell.parts)),
             f"{cell.effective_prompts:.1f}",
-            *(depth_words(once_of(cell.depth(rule))) for rule in names),
-            between_layers(once(cell)) or "–",
-            kl_area(once(cell)) or "–",
+            *(depth_words(once(cell).get(rule)) for rule in names),
+            between_layers(once(cell).values()) or "–",
+            kl_area(once(cell).values()) or "–",
         ]
         for cell in cells
     ]

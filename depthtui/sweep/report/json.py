@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from depthtui import __version__
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.plain import to_plain
-from depthtui.data.run_settings import settings_keys, summary_keys
+from depthtui.data.run import without
+from depthtui.data.run_settings import reading_keys, settings_keys
 from depthtui.report.summary import verdict_dict, weights_dtype
 from depthtui.sweep.comparisons import numbers
 from depthtui.sweep.questions import Question
@@ -34,7 +35,7 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
         "plan": {
             **vars(summary.plan),
             "run": settings_keys(summary.plan.run),
-            "summary": summary_keys(summary.plan.summary),
+            "summary": reading_keys(summary.plan.summary),
         },
         "cells": [_cell(cell) for cell in summary.cells],
         "questions": [
@@ -63,106 +64,73 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
 
 def sweep_csv(summary: SweepSummary) -> bytes:
     """A line for every cell and rule, as UTF-8; what is not known is empty."""
-    rows = [_row(cell, estimate) for cell in summary.cells for estimate in cell.depths]
+    rows = [
+        {name: _cell_text(read(cell, estimate)) for name, read in _COLUMNS.items()}
+        for cell in summary.cells
+        for estimate in cell.depths
+    ]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _cell_text(value) for name, value in row.items()} for row in rows)
+    writer.writerows(rows)
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
+def _from(found: object, name: str) -> Any:
+    """An attribute of an estimate, or of the paper's depth; None where there is none."""
+    return None if found is None else getattr(found, name)
+
+
+def _end(estimate: DepthEstimate | None, side: int) -> float | None:
+    """The lower (0) or the upper end (1) of an estimate's interval."""
+    return estimate.interval[side] if estimate and estimate.interval else None
+
+
+_COLUMNS: Mapping[str, Callable[[CellSummary, DepthEstimate], Any]] = {
+    "model": lambda cell, _: cell.title,
+    "source": lambda cell, _: cell.model.source,
+    "revision": lambda cell, _: cell.model.revision,
+    "parameters": lambda cell, _: cell.model.parameters,
+    "n_layers": lambda cell, _: cell.model.n_layers,
+    "dtype": lambda cell, _: weights_dtype(cell.model),
+    "device": lambda cell, _: cell.model.device,
+    "task": lambda cell, _: cell.cell.task.name,
+    "level": lambda cell, _: cell.cell.task.level,
+    "prompts": lambda cell, _: len(cell.records),
+    "tokens": lambda cell, _: cell.n_tokens,
+    "rule": lambda _, found: found.rule,
+    "layer": lambda _, found: found.layer,
+    "ratio": lambda _, found: found.ratio,
+    "interval_low": lambda _, found: _end(found, 0),
+    "interval_high": lambda _, found: _end(found, 1),
+    "threshold": lambda _, found: found.threshold,
+    "reason": lambda _, found: found.reason,
+    "warning": lambda _, found: found.warning,
+    "published_dataset": lambda cell, found: _from(cell.published(found.rule), "dataset"),
+    "published_layer": lambda cell, found: _from(cell.published(found.rule), "layer"),
+    "difference": lambda cell, found: _from(cell.published(found.rule), "difference"),
+    "loss": lambda cell, _: cell.means.get("loss"),
+    "count": lambda _, found: found.count,
+    "published_count": lambda cell, found: _from(cell.published(found.rule), "count"),
+    "effective_prompts": lambda cell, _: cell.effective_prompts,
+    "prompt_layer": lambda _, found: _from(found.prompt_weighted, "layer"),
+    "prompt_ratio": lambda _, found: _from(found.prompt_weighted, "ratio"),
+    "prompt_interval_low": lambda _, found: _end(found.prompt_weighted, 0),
+    "prompt_interval_high": lambda _, found: _end(found.prompt_weighted, 1),
+    "crossing": lambda _, found: found.crossing,
+    "area": lambda _, found: found.area,
+    "prompt_crossing": lambda _, found: _from(found.prompt_weighted, "crossing"),
+    "prompt_area": lambda _, found: _from(found.prompt_weighted, "area"),
+}
+"""What each column of the table has of a cell and a rule's depth."""
+
+
 def _cell_text(value: Any) -> Any:
-    """A cell on one line, whatever a model or a file is called."""
-    return printable_line(value) if isinstance(value, str) else value
-
-
-_COLUMNS = (
-    "model",
-    "source",
-    "revision",
-    "parameters",
-    "n_layers",
-    "dtype",
-    "device",
-    "task",
-    "level",
-    "prompts",
-    "tokens",
-    "rule",
-    "layer",
-    "ratio",
-    "interval_low",
-    "interval_high",
-    "threshold",
-    "reason",
-    "warning",
-    "published_dataset",
-    "published_layer",
-    "difference",
-    "loss",
-    "count",
-    "published_count",
-    "effective_prompts",
-    "prompt_layer",
-    "prompt_ratio",
-    "prompt_interval_low",
-    "prompt_interval_high",
-    "crossing",
-    "area",
-    "prompt_crossing",
-    "prompt_area",
-)
-
-
-def _row(cell: CellSummary, estimate: DepthEstimate) -> dict[str, Any]:
-    model, published = cell.model, cell.published(estimate.rule)
-    low, high = estimate.interval or (None, None)
-    once = estimate.prompt_weighted
-    once_low, once_high = (once.interval if once else None) or (None, None)
-    row = {
-        "model": cell.title,
-        "source": model.source,
-        "revision": model.revision,
-        "parameters": model.parameters,
-        "n_layers": model.n_layers,
-        "dtype": weights_dtype(model),
-        "device": model.device,
-        "task": cell.cell.task.name,
-        "level": cell.cell.task.level,
-        "prompts": len(cell.records),
-        "tokens": cell.n_tokens,
-        "rule": estimate.rule,
-        "layer": estimate.layer,
-        "ratio": estimate.ratio,
-        "interval_low": low,
-        "interval_high": high,
-        "threshold": estimate.threshold,
-        "reason": estimate.reason,
-        "warning": estimate.warning,
-        "published_dataset": published.dataset if published else None,
-        "published_layer": published.layer if published else None,
-        "difference": published.difference if published else None,
-        "loss": cell.means.get("loss"),
-        "count": estimate.count,
-        "published_count": published.count if published else None,
-        "effective_prompts": cell.effective_prompts,
-        "prompt_layer": once.layer if once else None,
-        "prompt_ratio": once.ratio if once else None,
-        "prompt_interval_low": once_low,
-        "prompt_interval_high": once_high,
-        "crossing": estimate.crossing,
-        "area": estimate.area,
-        "prompt_crossing": once.crossing if once else None,
-        "prompt_area": once.area if once else None,
-    }
-    return {name: _safe(value) for name, value in row.items()}
-
-
-def _safe(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula is made one that it does not."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return value
+    """A text on one line, which a spreadsheet takes for no formula."""
+    if not isinstance(value, str):
+        return value
+    quote = "'" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else ""
+    return printable_line(quote + value)
 
 
 def _cell(cell: CellSummary) -> dict[str, Any]:
@@ -182,7 +150,7 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "effective_prompts": cell.effective_prompts,
         "effective_depth": [_depth(cell, estimate) for estimate in cell.depths],
         "verdict": None if cell.verdict is None else verdict_dict(cell.verdict),
-        "curves": cell.curves.by_name(),
+        "curves": cell.curves,
         "means": cell.means,
         "records": [record.key for record in cell.records],
     }
@@ -198,6 +166,4 @@ def _depth(cell: CellSummary, estimate: DepthEstimate) -> dict[str, Any]:
 
 
 def _found(estimate: DepthEstimate) -> dict[str, Any]:
-    values = asdict(estimate) | {"count": estimate.count}
-    del values["prompt_weighted"]
-    return values
+    return without(asdict(estimate), ("prompt_weighted",)) | {"count": estimate.count}

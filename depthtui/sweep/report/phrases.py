@@ -8,7 +8,7 @@ from itertools import combinations
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens_view import LOGIT, lens_title
-from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.data.run_settings import RunSettings
 from depthtui.depth import rules
 from depthtui.depth.intervals import LEVEL
 from depthtui.depth.published import DATASETS, PROTOCOL
@@ -19,7 +19,7 @@ from depthtui.report.phrases import interval, rule_title, uneven
 from depthtui.report.summary import weights_dtype
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell
-from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary
+from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary, rules_of
 
 MOST_MODELS = 3
 """With more models than that, their verdicts are not compared in pairs."""
@@ -33,22 +33,12 @@ class Remark:
     cells: tuple[Cell, ...]
 
 
-def rules_of(summary: SweepSummary) -> list[str]:
-    """The rules by which any cell was measured."""
-    return rules.names_in({estimate.rule for cell in summary.cells for estimate in cell.depths})
-
-
 def depth_words(estimate: DepthEstimate | None, to: str = " … ") -> str:
     """Layers used, their share and interval, such as `23 · 0.82 (21 … 25)`, or a dash."""
     if estimate is None or estimate.count is None or estimate.ratio is None:
         return "–"
     words = f"{estimate.count} · {estimate.ratio:.2f}"
     return words if estimate.interval is None else f"{words} ({interval(estimate, to)})"
-
-
-def once_of(estimate: DepthEstimate | None) -> DepthEstimate | None:
-    """What the rule says where each prompt counts once."""
-    return None if estimate is None else estimate.prompt_weighted
 
 
 def published_words(published: PublishedDepth | None) -> str:
@@ -110,6 +100,13 @@ def _doubts(cell: CellSummary) -> Iterator[str]:
             yield f", {rule_title(estimate.rule)}: {estimate.reason or estimate.warning}."
     if doubt := uneven(len(cell.parts), cell.effective_prompts):
         yield f": {doubt}"
+    former = [record for record in cell.records if record.lacks]
+    if former:
+        lacking = dict.fromkeys(words for record in former for words in record.lacks)
+        yield (
+            f": {len(former)} of {len(cell.records)} records are of an older version, without "
+            f"{', '.join(lacking)}; a new sweep has them."
+        )
     if len({record.model.fingerprint for record in cell.records}) > 1:
         yield ": the prompts were run with weights that differ, or copies."
 
@@ -142,12 +139,11 @@ def absences(summary: SweepSummary) -> list[Remark]:
 
 def method(summary: SweepSummary) -> str:
     """What the numbers are, in a few sentences."""
-    settings = summary.plan.summary
     return (
         "Each cell is the effective depth as a number of layers, its share of all L "
         f"and its {LEVEL:.0%} bootstrap interval over prompts, where five or more were run; "
         "layers are counted from 0, so a depth of n ends with layer n − 1. "
-        f"{_pooling(settings)}{_chosen(summary.plan.run)}"
+        f"{_pooling(summary)}{_chosen(summary.plan.run)}"
     )
 
 
@@ -180,8 +176,12 @@ def _chosen(settings: RunSettings) -> str:
     return f" The slower metrics go through a part: {words}." if words else ""
 
 
-def _pooling(settings: SummarySettings) -> str:
-    first = "token 0 counted" if settings.include_first_token else "token 0 left out"
+def _pooling(summary: SweepSummary) -> str:
+    settings, shown = summary.plan.summary, rules_of(summary.cells)
     lens = "" if settings.lens == LOGIT else f", read through the {lens_title(settings.lens)}"
-    thresholds = ", ".join(filter(None, (rule.threshold_words(settings) for rule in rules.ALL)))
+    words = [
+        rule.threshold_words(settings) for rule in rules.ALL if rule.of_paper or rule.name in shown
+    ]
+    thresholds = ", ".join(filter(None, words))
+    first = settings.tokens_in_words
     return f"Means over all tokens of a cell's prompts, {first}; {thresholds}{lens}."

@@ -62,7 +62,7 @@ def no_lens(
         other = "u reads through another lens."
         fitted = METRIC_BY_NAME.get(LENS_METRICS[lens])
         if fitted is None or pace is None or result.model.lens_missing:
-            return printable_sentence(f"{why_not(result, lens)}."), other
+            return printable_sentence(f"{why_not(result.unavailable, result.model, lens)}."), other
         reason, help_text = not_computed(result, fitted, pace, key)
         return reason, f"{help_text} {other}".strip()
     if metric.name in result.unavailable:

@@ -13,10 +13,10 @@ from textual import events
 from textual.reactive import reactive
 from textual.strip import Strip
 
-from depthtui.data.depth import DepthSummary
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.depth import rules
+from depthtui.depth.reading import Reading
 from depthtui.depth.rules.rule import Rule
 from depthtui.report.explanations import of_rules
 from depthtui.token_text import fit_shown, printable_sentence
@@ -317,18 +317,15 @@ class DepthCurves(Pane):
         self.post_message(CursorMoved(layer, self.cursor.token))
 
 
-def curves_of(summary: DepthSummary | None) -> list[RuleCurve]:
+def curves_of(summary: Reading | None) -> list[RuleCurve]:
     """The curves that a summary has."""
     if summary is None:
         return []
+    settings = summary.settings
     layers = {estimate.rule: estimate.layer for estimate in summary.depths}
     return [
         RuleCurve(
-            rule,
-            values,
-            summary.n_layers,
-            layers.get(rule.name),
-            rule.level(values, summary.settings),
+            rule, values, summary.n_layers, layers.get(rule.name), rule.level(values, settings)
         )
         for rule in rules.by_kind()
         if (values := summary.curves.get(rule.curve)) is not None

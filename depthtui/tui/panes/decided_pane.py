@@ -65,7 +65,7 @@ class DecidedPane(Page):
     ) -> list[list[Piece]]:
         """A title and how many tokens have each depth; those from `late` on stand out."""
         layers, styles = self.shown.model.n_layers, self.pane_styles
-        counted = depths[self.first_token :]
+        counted = depths[self.tokens]
         token = min(self.cursor.token, len(depths) - 1)
         here = int(depths[token])
         title: list[Piece] = [

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from textual.geometry import Size
 
-from depthtui.data.depth import DepthEstimate, DepthSummary
+from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import LOGIT, through_words
 from depthtui.data.run import RunResult
 from depthtui.depth.published import DATASETS
+from depthtui.depth.reading import Reading
 from depthtui.report.explanations import of_rules
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit_shown, printable_sentence
@@ -25,8 +26,6 @@ _MOST_SPARE = 3
 """Cells that a column gets at most beyond those it needs."""
 _NOTHING = "–"
 
-_Estimates = dict[str, DepthEstimate]
-
 
 class DepthPair(LinesPane):
     """Each rule's layer and ratio in both runs, and A less B.
@@ -38,9 +37,9 @@ class DepthPair(LinesPane):
     def show(
         self,
         result: RunResult | None,
-        summary: DepthSummary | None = None,
+        summary: Reading | None = None,
         other: RunResult | None = None,
-        other_summary: DepthSummary | None = None,
+        other_summary: Reading | None = None,
         *,
         lens: str = LOGIT,
     ) -> None:
@@ -61,7 +60,7 @@ class DepthPair(LinesPane):
         return None
 
     @property
-    def _sides(self) -> tuple[tuple[RunResult | None, DepthSummary | None], ...]:
+    def _sides(self) -> tuple[tuple[RunResult | None, Reading | None], ...]:
         return (self.result, self.summary), (self.other, self.other_summary)
 
     def lay_out(self) -> list[list[Piece]]:
@@ -69,7 +68,7 @@ class DepthPair(LinesPane):
         assert a is not None
         assert b is not None
         counts = f"{a.n_tokens}" if a.n_tokens == b.n_tokens else f"{a.n_tokens} and {b.n_tokens}"
-        first = "" if a.settings.include_first_token else ", token 0 out"
+        first = a.settings.where_left_out(", token 0 out")
         title = through_words("Effective depth", a.settings.lens)
         self.set_titles(f"{title} · layers, ratio", f"{counts} tokens{first}")
         return self._lines_at(a, b, self.area.width)
@@ -80,17 +79,15 @@ class DepthPair(LinesPane):
             return 3
         return len(self._lines_at(self.summary, self.other_summary, width))
 
-    def _lines_at(self, a: DepthSummary, b: DepthSummary, width: int) -> list[list[Piece]]:
-        ours = {estimate.rule: estimate for estimate in a.depths}
-        theirs = {estimate.rule: estimate for estimate in b.depths}
-        rules = list(dict.fromkeys([*ours, *theirs]))
+    def _lines_at(self, a: Reading, b: Reading, width: int) -> list[list[Piece]]:
+        rules = list(dict.fromkeys(found.rule for side in (a, b) for found in side.depths))
         cells = _column_cells(width - _NAME_CELLS, len(str(max(a.n_layers, b.n_layers))))
         return [
             self._head(cells),
-            *(self._rule_row(rule, ours.get(rule), theirs.get(rule), cells) for rule in rules),
+            *(self._rule_row(rule, a.depth(rule), b.depth(rule), cells) for rule in rules),
             *self._published_lines(rules),
-            *self._doubts("A", ours, width),
-            *self._doubts("B", theirs, width),
+            *self._doubts("A", a, width),
+            *self._doubts("B", b, width),
         ]
 
     def _head(self, cells: list[int]) -> list[Piece]:
@@ -131,11 +128,11 @@ class DepthPair(LinesPane):
             lines.append(pieces)
         return lines
 
-    def _doubts(self, letter: str, depths: _Estimates, width: int) -> list[list[Piece]]:
+    def _doubts(self, letter: str, summary: Reading, width: int) -> list[list[Piece]]:
         """Why a run's rules gave no layer, or one to doubt."""
         styles = self.pane_styles
         lines: list[list[Piece]] = []
-        for estimate in depths.values():
+        for estimate in summary.depths:
             doubt = estimate.reason if estimate.layer is None else estimate.warning
             style = styles.muted if estimate.layer is None else styles.warning
             if doubt:

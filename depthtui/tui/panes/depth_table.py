@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from depthtui.data.depth import DepthEstimate, DepthSummary
+from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.data.model import ModelInfo
 from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, PublishedModel, published_for
+from depthtui.depth.reading import Reading
 from depthtui.metrics import rankings_for, rankings_of
 from depthtui.report.explanations import of_metrics, of_rules
-from depthtui.report.phrases import rule_title
+from depthtui.report.phrases import criterion, rule_title
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar, fit_right
 from depthtui.tui.draw.text import wrap
@@ -24,11 +25,6 @@ _WORDS_CELLS = 15
 _LAYER_CELLS = 18
 _EXPLAINED = (("tells", "formula", "reading"), ("tells", "reading"), ("tells",))
 """What is said of each rule, the most first."""
-
-
-def threshold_words(estimate: DepthEstimate) -> str:
-    """The rule in a few words, such as `< 0.5 of max`."""
-    return rules.named(estimate.rule).criterion(estimate.threshold, short=True)
 
 
 class DepthTable(ThresholdPage):
@@ -56,7 +52,7 @@ class DepthTable(ThresholdPage):
         assert self.summary is not None
         count = self.summary.n_tokens
         token_words = f"{count} token{'s' if count != 1 else ''}"
-        first = "" if self.summary.settings.include_first_token else ", token 0 left out"
+        first = self.summary.settings.where_left_out(", token 0 left out")
         title = through_words("Effective depth", self.lens_name)
         # On a screen without pages no key turns them.
         turned = turned_by_keys() if self.place else []
@@ -116,38 +112,27 @@ class DepthTable(ThresholdPage):
         if self.result is None or self.other_summary is not None or has_a_pane:
             return []
         measured = rankings_of(self.result)
-        with_first = self.first_token == 0
         return [
-            bar_lines(part, with_first, self.area.width, 2, self.pane_styles) for part in measured
+            bar_lines(part, self.tokens, self.area.width, 2, self.pane_styles) for part in measured
         ]
 
-    def _rule_lines(self, estimate: DepthEstimate, summary: DepthSummary) -> list[list[Piece]]:
-        lines = [self._main_line(estimate, summary)]
+    def _rule_lines(self, estimate: DepthEstimate, summary: Reading) -> list[list[Piece]]:
+        lines, muted = [self._main_line(estimate, summary)], self.pane_styles.muted
         indent = " " * _NAME_CELLS
         room = self.area.width - _NAME_CELLS
         if not self._has_words_beside:
-            lines.append(
-                [
-                    (indent, self.pane_styles.muted),
-                    (threshold_words(estimate), self.pane_styles.muted),
-                ]
-            )
-        doubts = [(estimate.reason, self.pane_styles.muted)] if estimate.layer is None else []
+            lines.append([(indent, muted), (criterion(estimate, short=True), muted)])
+        doubts = [(estimate.reason, muted)] if estimate.layer is None else []
         doubts.append((estimate.warning and f"! {estimate.warning}", self.pane_styles.warning))
         for text, style in doubts:
             for part in wrap(printable_sentence(text), room):
                 lines.append([(indent, style), (part, style)])
-        if self.other_summary is not None:
-            lines += [
-                self._other_line(other, self.other_summary)
-                for other in self.other_summary.depths
-                if other.rule == estimate.rule
-            ]
+        compared = self.other_summary
+        if compared is not None and (other := compared.depth(estimate.rule)) is not None:
+            lines.append(self._other_line(other, compared))
         if self._published is not None and estimate.rule in self._published.depths:
             layers = "/".join(map(str, self._published.counts(estimate.rule)))
-            lines.append(
-                [(f"{indent}published ", self.pane_styles.faint), (layers, self.pane_styles.muted)]
-            )
+            lines.append([(f"{indent}published ", self.pane_styles.faint), (layers, muted)])
         return lines
 
     @property
@@ -155,23 +140,21 @@ class DepthTable(ThresholdPage):
         """Whether the threshold stands beside the ratio, and not beneath."""
         return self.area.width >= _NAME_CELLS + _WORDS_CELLS + 30
 
-    def _main_line(self, estimate: DepthEstimate, summary: DepthSummary) -> list[Piece]:
+    def _main_line(self, estimate: DepthEstimate, summary: Reading) -> list[Piece]:
         styles = self.pane_styles
         name = fit_shown(rule_title(estimate.rule), _NAME_CELLS)
         return [(name, styles.strong), *self._depth_pieces(estimate, summary, faint=False)]
 
-    def _other_line(self, estimate: DepthEstimate, summary: DepthSummary) -> list[Piece]:
+    def _other_line(self, estimate: DepthEstimate, summary: Reading) -> list[Piece]:
         pieces = self._depth_pieces(estimate, summary, faint=True)
         return [(fit_shown(f"  {self.other_title}", _NAME_CELLS), self.pane_styles.muted), *pieces]
 
-    def _depth_pieces(
-        self, estimate: DepthEstimate, summary: DepthSummary, faint: bool
-    ) -> list[Piece]:
+    def _depth_pieces(self, estimate: DepthEstimate, summary: Reading, faint: bool) -> list[Piece]:
         styles = self.pane_styles
         digits = len(str(summary.n_layers))
         depth = "–" if estimate.count is None else str(estimate.count)
         ratio = "" if estimate.ratio is None else f"{estimate.ratio:.2f}"
-        words = threshold_words(estimate)
+        words = criterion(estimate, short=True)
         depth_cells, ratio_cells = 2 * digits + 5, 6
         words_cells = _WORDS_CELLS if self._has_words_beside else 0
         if self.area.width >= _NAME_CELLS + _WORDS_CELLS + 30 + _LAYER_CELLS:

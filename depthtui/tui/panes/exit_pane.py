@@ -66,8 +66,7 @@ class ExitPane(Page):
 
     def _of_counted(self, exit_: EarlyExit) -> EarlyExit:
         """The same for the tokens that count."""
-        first = self.first_token
-        return replace(exit_, depths=exit_.depths[first:], agrees=exit_.agrees[first:])
+        return replace(exit_, depths=exit_.depths[self.tokens], agrees=exit_.agrees[self.tokens])
 
     def lay_out(self) -> list[list[Piece]]:
         styles, layers = self.pane_styles, self._exit.n_layers

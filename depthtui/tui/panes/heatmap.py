@@ -14,11 +14,12 @@ from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui import palette
-from depthtui.data.depth import DepthEstimate, DepthSummary
+from depthtui.data.depth import DepthEstimate
 from depthtui.data.run import RunResult
+from depthtui.depth.reading import Reading
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.chosen_lens import measured_by
-from depthtui.metrics.spec import lens
+from depthtui.metrics.needs import lens
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit, printable_sentence
 from depthtui.tui.draw.grid import Grid, Side
@@ -132,7 +133,7 @@ class Heatmap(Pane):
     def _title(self) -> str:
         return self.view.title(self.shown_measure, self.result)
 
-    def _wanted(self, result: RunResult, summary: DepthSummary | None) -> np.ndarray | None:
+    def _wanted(self, result: RunResult, summary: Reading | None) -> np.ndarray | None:
         return self.view.values(self.shown_measure, result, summary)
 
     def _drawn(self) -> np.ndarray:

@@ -8,10 +8,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from depthtui import palette
-from depthtui.data.depth import Curves, DepthSummary
+from depthtui.data.depth import Curves
 from depthtui.data.run import RunResult
+from depthtui.depth.reading import Reading
 from depthtui.metrics import direct_effects, formula_in
 from depthtui.metrics.choices import layers_words
+from depthtui.metrics.contributions import KINDS
 from depthtui.metrics.depth_score import depth_score
 from depthtui.metrics.direct_effects import DirectEffects, later_pairs, read_later
 from depthtui.metrics.skip_effects import SkipEffects
@@ -49,7 +51,7 @@ class TokensView:
         return f"{measure.title} · {formula}"
 
     def values(
-        self, measure: Measure, result: RunResult, summary: DepthSummary | None
+        self, measure: Measure, result: RunResult, summary: Reading | None
     ) -> np.ndarray | None:
         """`[rows, columns]`, NaN where unknown, or None where unavailable."""
         return measure.values(result)
@@ -106,7 +108,7 @@ class MeansView(TokensView):
         return f"Mean {'cosine' if measure.diverging else 'contribution'} by sublayer"
 
     def values(
-        self, measure: Measure, result: RunResult, summary: DepthSummary | None
+        self, measure: Measure, result: RunResult, summary: Reading | None
     ) -> np.ndarray | None:
         return None if summary is None else means_of(summary.curves, measure)
 
@@ -142,7 +144,7 @@ class LayersView(TokensView):
     unknown = " "
 
     def values(
-        self, measure: Measure, result: RunResult, summary: DepthSummary | None
+        self, measure: Measure, result: RunResult, summary: Reading | None
     ) -> np.ndarray | None:
         # A layer cannot change what comes before it.
         effects = measure.values(result)
@@ -271,13 +273,12 @@ def means_of(curves: Curves, measure: Measure) -> np.ndarray | None:
 
     Branches that are unavailable are NaN; None where there are none at all.
     """
-    kind = "cosine" if measure.diverging else "norm_ratio"
-    columns = [curves.get(f"{branch}_{kind}") for branch in _BRANCHES]
-    layer = columns[-1]
+    kind = KINDS[measure.diverging]
+    layer = curves.get(f"layer_{kind}")
     if layer is None:
         return None
     unknown = np.full_like(layer, np.nan)
-    return np.stack([unknown if column is None else column for column in columns], axis=1)
+    return np.stack([curves.get(f"{branch}_{kind}", unknown) for branch in _BRANCHES], axis=1)
 
 
 def _layer_name(result: RunResult, row: int) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from rich.style import Style
 
-from depthtui.data.depth import DepthSummary
 from depthtui.data.explanation import Explanation
+from depthtui.depth.reading import Reading
 from depthtui.metrics import answers_kept, rankings_for, rankings_of
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
 from depthtui.report.explanations import of_metrics
@@ -31,7 +31,7 @@ class LayerBars(LinesPane):
         return of_metrics(*self.computes())
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles(self._title(), first_token_note(self.summary))
+        self.set_titles(self._title(), left_out_note(self.summary))
         if self.result is None:
             return "What the loss gains without each layer.", ""
         if not rankings_of(self.result):
@@ -53,40 +53,40 @@ class LayerBars(LinesPane):
     def lay_out(self) -> list[list[Piece]]:
         measured = rankings_of(self.shown)
         count, spare = divmod(self.area.height - 1, len(measured))
-        with_first = counts_first_token(self.summary)
+        tokens = counted_tokens(self.summary)
         lines: list[list[Piece]] = []
         for index, part in enumerate(measured):
             room = count + (index < spare)
-            lines += bar_lines(part, with_first, self.area.width, room, self.pane_styles)
+            lines += bar_lines(part, tokens, self.area.width, room, self.pane_styles)
         layers = self.shown.model.n_layers
         layer = min(self.cursor.layer, layers - 1)
         return [*lines, layer_ruler(layers, layer, self.area.width, self.pane_styles)]
 
 
-def counts_first_token(summary: DepthSummary | None) -> bool:
-    """Whether means are over token 0, too."""
-    return summary is None or summary.settings.include_first_token
+def counted_tokens(summary: Reading | None) -> slice:
+    """The tokens that means are over."""
+    return slice(0, None) if summary is None else summary.settings.tokens
 
 
-def first_token_note(summary: DepthSummary | None) -> str:
-    """What a pane of means says where token 0 is left out of them."""
-    return "" if counts_first_token(summary) else "token 0 left out"
+def left_out_note(summary: Reading | None) -> str:
+    """The note of a pane of means that leave token 0 out."""
+    return "" if summary is None else summary.settings.where_left_out("token 0 left out")
 
 
 def bar_lines(
-    part: Ranked, with_first: bool, width: int, lines: int, styles: PaneStyles
+    part: Ranked, tokens: slice, width: int, lines: int, styles: PaneStyles
 ) -> list[list[Piece]]:
     """A title and bars, in `lines` lines of at least two; negative values are good news.
 
     The scale stands beside the bars where there is room.
     """
-    values = usefulness(part, with_first)
+    values = usefulness(part, tokens)
     bar_cells = len(values) * column_cells(len(values), width)
 
     def style_of(value: float, _layers: range) -> Style:
         return styles.good if value < 0 else styles.text
 
-    title = (title_of(part, with_first, width), styles.muted)
+    title = (title_of(part, tokens, width), styles.muted)
     bars = upright_bars(values, width, max(1, lines - 1), styles, style_of)
     for line, label in zip(bars, axis_labels(values, len(bars)), strict=True):
         if label and bar_cells + 1 + len(label) <= width:
@@ -94,12 +94,12 @@ def bar_lines(
     return [[title], *bars]
 
 
-def title_of(part: Ranked, with_first: bool, width: int) -> str:
+def title_of(part: Ranked, tokens: slice, width: int) -> str:
     """What is drawn, the layers to leave out first, and its scale, as far as there is room."""
-    values = usefulness(part, with_first)
+    values = usefulness(part, tokens)
     known = values[np.isfinite(values)]
     most = number(float(known.max())) if len(known) else "–"
-    least = " ".join(map(str, least_useful(part, _LEAST, with_first)))
+    least = " ".join(map(str, least_useful(part, _LEAST, tokens)))
     name, unit = part.ranked_by, part.unit and f", {part.unit}"
     texts = (f"{name}{unit} · max {most} · least {least}", f"{name} · least {least}", name)
     return fit_shown(next((text for text in texts if len(text) <= width), name), width)

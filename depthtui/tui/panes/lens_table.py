@@ -168,9 +168,9 @@ class LensTable(LensRows):
         the column `shown`.
         """
         width, cells = self.area.width, self._columns[1]
-        first_token = self.margin + cells + 1 + PROBABILITY_CELLS
+        first_shown = self.margin + cells + 1 + PROBABILITY_CELLS
         shown_text = self.margin + shown * (cells + AROUND_TOKEN) + cells
-        room = width - cell_len(end[0]) - 2 - max(first_token, shown_text)
+        room = width - cell_len(end[0]) - 2 - max(first_shown, shown_text)
         note = next((words for words in notes if len(words) <= room), "")
         tail = f" {note} " if note else " "
         left = max(0, width - cell_len(tail) - cell_len(end[0]))

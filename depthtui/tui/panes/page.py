@@ -11,7 +11,7 @@ from depthtui.data.lens_view import lens_of
 from depthtui.depth import rules
 from depthtui.depth.rules.rule import Rule
 from depthtui.tui.draw.styles import Piece
-from depthtui.tui.panes.layer_bars import counts_first_token, first_token_note
+from depthtui.tui.panes.layer_bars import counted_tokens, left_out_note
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import known_lens, nothing_pooled
 
@@ -47,16 +47,16 @@ class Page(LinesPane):
 
     def title_with_dial(self, title: str) -> None:
         """Title the frame, and say which keys turn the dial."""
-        note = first_token_note(self.summary)
+        note = left_out_note(self.summary)
         keys = f"{DIAL_KEYS} {self.dial}" if self.dial else ""
         self.set_titles(title, " · ".join(words for words in (note, keys) if words))
 
     # What the tokens that count have ----------------------------------------
 
     @property
-    def first_token(self) -> int:
-        """The first token that counts in means."""
-        return 0 if counts_first_token(self.summary) else 1
+    def tokens(self) -> slice:
+        """The tokens that count in means."""
+        return counted_tokens(self.summary)
 
     def why_no_lens(self, purpose: str) -> tuple[str, str] | None:
         """Why a page that reads the lens is empty, or None."""
@@ -95,15 +95,10 @@ class ThresholdPage(Page):
         if self.summary is None:
             self.set_titles(title)
             return
-        settings = self.summary.settings
-        words = [
-            *(
-                f"{rule.threshold.keys} {rule.threshold_in_short(settings)}"
-                for rule in turned_by_keys()
-            ),
-            *(["bksp resets"] if self.turned else []),
-        ]
-        first = f"f token 0 {'in' if settings.include_first_token else 'out'}"
+        settings, turned = self.summary.settings, turned_by_keys()
+        words = [f"{rule.threshold.keys} {rule.threshold_in_short(settings)}" for rule in turned]
+        words += ["bksp resets"] * self.turned
+        first = f"f token 0 {settings.where_left_out('out') or 'in'}"
         if cell_len(" · ".join([*words, first])) < self.size.width:
             words.append(first)
         self.set_titles(title, " · ".join(words))

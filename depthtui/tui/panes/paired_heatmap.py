@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from depthtui.data.depth import DepthEstimate, DepthSummary
+from depthtui.data.depth import DepthEstimate
 from depthtui.data.run import RunResult
+from depthtui.depth.reading import Reading
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.state.alignment import matched_rows, spread
@@ -49,7 +50,7 @@ class PairedHeatmap(Heatmap):
         return [picture for picture in drawn if picture is not None]
 
     def _in_columns(
-        self, result: RunResult | None, summary: DepthSummary | None, columns: np.ndarray
+        self, result: RunResult | None, summary: Reading | None, columns: np.ndarray
     ) -> np.ndarray | None:
         values = None if result is None else self._wanted(result, summary)
         return spread(values, columns) if values is not None and self.view.by_token else values

@@ -15,12 +15,12 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
-from depthtui.data.depth import DepthSummary
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LENS_METRICS, LOGIT, lens_of
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
+from depthtui.depth.reading import Reading
 from depthtui.metrics import MEASURES, METRIC_BY_NAME
 from depthtui.metrics.chosen_lens import measured_by, through
 from depthtui.metrics.spec import Measure
@@ -119,9 +119,9 @@ class Pane(Widget, can_focus=True):
     can_compute = True
     lens_name = LOGIT
     result: RunResult | None = None
-    summary: DepthSummary | None = None
+    summary: Reading | None = None
     other: RunResult | None = None
-    other_summary: DepthSummary | None = None
+    other_summary: Reading | None = None
     area = Size()
     _pane_styles: PaneStyles | None = None
     _prepared = False
@@ -140,9 +140,9 @@ class Pane(Widget, can_focus=True):
     def show(
         self,
         result: RunResult | None,
-        summary: DepthSummary | None = None,
+        summary: Reading | None = None,
         other: RunResult | None = None,
-        other_summary: DepthSummary | None = None,
+        other_summary: Reading | None = None,
         *,
         lens: str = LOGIT,
     ) -> None:
@@ -150,14 +150,16 @@ class Pane(Widget, can_focus=True):
 
         Args:
             result: the run, complete or not, or None for an empty pane.
-            summary: its curves and effective depths.
+            summary: its curves and effective depths; those of no token count as none.
             other: a second run to compare with, where the pane can.
             other_summary: that one's curves and effective depths.
             lens: the lens that reads both runs.
         """
         tokens = self.result and self.result.tokens
-        self.result, self.summary = result, summary
-        self.other, self.other_summary = other, other_summary
+        self.result, self.other = result, other
+        self.summary, self.other_summary = (
+            reading if reading and reading.parts else None for reading in (summary, other_summary)
+        )
         self.lens_name = lens
         self.redraw()
         if (result and result.tokens) is not tokens:
@@ -186,11 +188,9 @@ class Pane(Widget, can_focus=True):
 
     def lens_to_compute(self) -> tuple[str, ...]:
         """The metric of the chosen lens where it has not read the run."""
-        if self.result is None or self.lens_name == LOGIT:
-            return ()
-        if lens_of(self.result, self.lens_name) is not None:
-            return ()
-        return self.computed_for(LENS_METRICS[LOGIT])
+        result, lens = self.result, self.lens_name
+        lacks = result is not None and lens != LOGIT and lens_of(result, lens) is None
+        return self.computed_for(LENS_METRICS[LOGIT]) if lacks else ()
 
     def computed_for(self, metric: str) -> tuple[str, ...]:
         """What is computed for a metric: that of the chosen lens where it reads in its place."""

@@ -67,22 +67,19 @@ class PrunePane(Page):
         if similarity is None:
             return not_computed(self.result, METRIC, self.pace, self.compute_key)
         try:
-            best_block(similarity, 1, self._with_first)
+            best_block(similarity.distances(self.tokens), 1)
         except DepthError as error:
             return error.message, ""
         return None
 
-    @property
-    def _with_first(self) -> bool:
-        return self.first_token == 0
-
     def prepare(self) -> None:
         similarity = self.shown.get(Similarity)
         assert similarity is not None
-        self._first, self._distance = best_block(similarity, self.block, self._with_first)
-        self._distances = block_distances(similarity, self.block, self._with_first)
+        distances = similarity.distances(self.tokens)
+        self._first, self._distance = best_block(distances, self.block)
+        self._distances = block_distances(distances, self.block)
         lengths = range(1, self._longest + 1)
-        self._least = np.array([best_block(similarity, n, self._with_first)[1] for n in lengths])
+        self._least = np.array([best_block(distances, n)[1] for n in lengths])
         super().prepare()
 
     def lay_out(self) -> list[list[Piece]]:

@@ -8,7 +8,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from depthtui.metrics import RANKINGS
-from depthtui.metrics.ranking import Ranked, usefulness
+from depthtui.metrics.ranking import ALL_TOKENS, Ranked, usefulness
 from depthtui.tui.draw.bars import Axis, axis_of
 from depthtui.tui.draw.layer_rows import LayerRows
 from depthtui.tui.draw.styles import Piece, bar, fit_right, number
@@ -26,17 +26,17 @@ class StackPane(LayerRows):
 
     stack = Stack(())
     measured: Ranked | None = None
-    _include_first_token = True
+    _tokens = ALL_TOKENS
 
     def show_stack(
         self,
         stack: Stack,
         measured: Ranked | None,
-        include_first_token: bool = True,
+        tokens: slice = ALL_TOKENS,
     ) -> None:
-        """Draw these layers on or off, and this as how useful they are, with token 0 or without."""
+        """Draw these layers on or off, and this as how useful they are over some tokens."""
         self.stack, self.measured = stack, measured
-        self._include_first_token = include_first_token
+        self._tokens = tokens
         self.redraw()
 
     def why_empty(self) -> tuple[str, str] | None:
@@ -58,7 +58,7 @@ class StackPane(LayerRows):
         """How useful each layer is, `[L]`; None where that is unknown."""
         if self.measured is None:
             return None
-        return usefulness(self.measured, self._include_first_token)
+        return usefulness(self.measured, self._tokens)
 
     def _axis_of(self, values: np.ndarray) -> Axis:
         """The bars' axis in the cells that the layers leave."""

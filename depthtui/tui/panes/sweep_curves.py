@@ -15,7 +15,7 @@ from depthtui.depth import rules
 from depthtui.depth.rules.rule import Rule
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
-from depthtui.tui.draw.styles import Piece, fit_right, number, ruler
+from depthtui.tui.draw.styles import Piece, fit_right, number, number_within, ruler
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.sweep_table import letter
 from depthtui.tui.state.sweep_rows import Row
@@ -134,7 +134,7 @@ class SweepCurves(Pane):
 
     def prepare(self) -> None:
         known = self._rules
-        first = "" if self._settings.include_first_token else ", token 0 out"
+        first = self._settings.where_left_out(", token 0 out")
         title = through_words("Curves over relative depth", self._settings.lens)
         self.set_titles(f"{title}{first}", "space compares a row")
         self._legend = self._legend_lines()[: max(1, self.area.height // 4)]
@@ -246,7 +246,7 @@ class SweepCurves(Pane):
     def _head(self, panel: _Panel) -> list[Piece]:
         """The name of a panel and the ends of its scale, in one line."""
         styles, name = self.pane_styles, panel.rule.title
-        ends = f"{number(panel.plot.low)} … {number(panel.plot.high)}"
+        ends = _scale_ends(panel.plot, panel.plot.area.width - len(name) - 1)
         room = panel.plot.area.width - len(name) - len(ends)
         unit = f" {panel.rule.layer_unit}"
         unit = fit_shown(unit if len(unit) < room else "", room)
@@ -258,7 +258,7 @@ class SweepCurves(Pane):
         name = panel.rule.title if line == 0 else ""
         unit = panel.rule.layer_unit if line == 1 and panel.plot.area.lines > 2 else ""
         room = _MARGIN - 1 - len(name) - len(unit)
-        rest = fit_right(panel.plot.end(line, room), room) + " "
+        rest = fit_right(panel.plot.end(line, room - bool(name)), room) + " "
         return [(name, styles.strong), (unit, styles.faint), (rest, styles.muted)]
 
     def _plot(self, panel: _Panel, line: int) -> list[Piece]:
@@ -302,3 +302,12 @@ def _depths(values: np.ndarray) -> np.ndarray:
 def _ends(rule: Rule, curves: Sequence[np.ndarray]) -> tuple[float, float]:
     """The scale's ends: the rule's limits, else 0 and what the data reach."""
     return rule.layer_limits or reach(np.concatenate(curves))
+
+
+def _scale_ends(plot: Plot, cells: int) -> str:
+    """Both ends of a scale, of fewer digits where there is little room; empty where too little."""
+    ends = f"{number(plot.low)} … {number(plot.high)}"
+    if len(ends) > cells:
+        each = (cells - 1) // 2
+        ends = f"{number_within(plot.low, each)}…{number_within(plot.high, each)}"
+    return ends if len(ends) <= cells else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -245,30 +245,13 @@ def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
     """What there is to show of these rows, and room for; what matters least is left out first."""
     names = [rule.name for rule in rules.ALL if any(row.depth(rule.name) for row in rows)]
     has_interval = any(
-        estimate is not None and estimate.interval is not None
-        for row in rows
-        for rule in names
-        for estimate in [row.depth(rule)]
+        found.interval for row in rows for rule in names if (found := row.depth(rule)) is not None
     )
     roomy = width >= 100
     firsts = [
-        Column(
-            ColumnKey("model"),
-            "",
-            "model",
-            lambda row: row.model,
-            lambda row: row.model,
-            "model",
-            True,
-        ),
-        Column(
-            ColumnKey("task"),
-            "",
-            "task",
-            lambda row: row.task if roomy else row.short_task,
-            lambda row: row.task,
-            "task",
-            True,
+        _name_column("model", lambda row: row.model, lambda row: row.model),
+        _name_column(
+            "task", lambda row: row.task if roomy else row.short_task, lambda row: row.task
         ),
     ]
     counts = [
@@ -299,34 +282,32 @@ def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
     return [*firsts, *([layers] if roomy else []), *counts, *depths]
 
 
+def _name_column(part: str, text: Callable[[Row], str], value: Callable[[Row], str]) -> Column:
+    """The column of a name, which takes what room there is."""
+    return Column(ColumnKey(part), "", part, text, value, part, is_name=True)
+
+
 def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[Column]:
     title = rule_title(rule)
 
-    def layer(row: Row) -> float | None:
+    def of(row: Row, name: str) -> Any:
+        """An attribute of the rule's estimate of a row; None where there is none."""
         estimate = row.depth(rule)
-        return None if estimate is None else estimate.count
-
-    def ratio(row: Row) -> float | None:
-        estimate = row.depth(rule)
-        return None if estimate is None else estimate.ratio
-
-    def interval_end(row: Row) -> float | None:
-        estimate = row.depth(rule)
-        return None if estimate is None or estimate.interval is None else estimate.interval[0]
+        return None if estimate is None else getattr(estimate, name)
 
     def interval_words(row: Row) -> str:
-        estimate = row.depth(rule)
-        if estimate is None or estimate.interval is None:
-            return ""
-        low, high = estimate.interval
-        return f"{low + 1:g}–{high + 1:g}"
+        ends = of(row, "interval")
+        return "" if ends is None else f"{ends[0] + 1:g}–{ends[1] + 1:g}"
+
+    def lower_end(row: Row) -> float | None:
+        return next(iter(of(row, "interval") or ()), None)
 
     def layer_words(row: Row) -> str:
-        found = layer(row)
+        found = of(row, "count")
         return _NOTHING if found is None else f"{found:g}"
 
     def ratio_words(row: Row) -> str:
-        found = ratio(row)
+        found = of(row, "ratio")
         words = "" if found is None else f"{found:.2f}"
         return words if roomy else words.removeprefix("0")
 
@@ -336,17 +317,17 @@ def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[Column]:
             title,
             "layers" if roomy else "e+1",
             layer_words,
-            layer,
+            lambda row: of(row, "count"),
             f"effective depth by {title}, in layers",
         )
     ]
     if has_interval:
         words = f"95 % interval of the depth by {title}"
         key = ColumnKey("interval", rule)
-        found.append(Column(key, title, "95 %", interval_words, interval_end, words))
+        found.append(Column(key, title, "95 %", interval_words, lower_end, words))
     words = f"ratio of the depth by {title}, (layer + 1) / L"
-    head = "ratio" if roomy else "/L"
-    return [*found, Column(ColumnKey("ratio", rule), title, head, ratio_words, ratio, words)]
+    head, key = "ratio" if roomy else "/L", ColumnKey("ratio", rule)
+    return [*found, Column(key, title, head, ratio_words, lambda row: of(row, "ratio"), words)]
 
 
 def _paper_column(rule: str) -> Column:
@@ -356,9 +337,7 @@ def _paper_column(rule: str) -> Column:
 
     def words(row: Row) -> str:
         published = row.published(rule)
-        if published is None:
-            return ""
-        return f"{published.count}" if published.same_dataset else f"≈{published.count}"
+        return "" if published is None else f"{'≈' * (not published.same_dataset)}{published.count}"
 
     title = f"the paper's depth by {rule_title(rule)}, in layers; ≈ on the data set most like it"
     return Column(ColumnKey("paper", rule), rule_title(rule), "paper", words, count, title)

@@ -11,12 +11,12 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
-from depthtui.depth.verdict import is_quick, next_measures
 from depthtui.depth.verdict_words import most_fragile, spread
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.estimates import about_time, seconds_of
 from depthtui.metrics.spec import Metric
 from depthtui.report.explanations import of_verdict
+from depthtui.report.phrases import criterion
 from depthtui.sizes import about
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.plot import Plot, PlotArea, reach
@@ -24,9 +24,9 @@ from depthtui.tui.draw.styles import Piece, fit_right, number
 from depthtui.tui.draw.text import wrap
 from depthtui.tui.draw.tracks import axis, column_of, track
 from depthtui.tui.panes.curves import RuleCurve, curves_of, scale_ends
-from depthtui.tui.panes.depth_table import threshold_words
 from depthtui.tui.panes.page import ThresholdPage
 from depthtui.tui.panes.pane import nothing_pooled
+from depthtui.tui.state.next_measures import is_quick, next_measures
 
 KIND_WORDS: dict[EvidenceKind, str] = {
     "readable": "what a lens reads of the output",
@@ -184,7 +184,7 @@ class VerdictPane(ThresholdPage):
         self._drawn: dict[str, _Curve] = {}
         titles = [measure.title for measure in self._shown_verdict.evidence]
         if self.area.width >= _WIDE:
-            titles += [threshold_words(found) for found in self._estimates]
+            titles += [criterion(found, short=True) for found in self._estimates]
             titles += [found.curve.words for found in self._shown_verdict.evidence if found.curve]
         self._name_cells = min(_MOST_NAME, max(map(cell_len, titles))) + 1
         sentence = self._sentence()
@@ -350,8 +350,8 @@ class VerdictPane(ThresholdPage):
         return rows
 
     def _threshold_of(self, measure: Evidence) -> str:
-        found = self._estimates
-        return next((threshold_words(rule) for rule in found if rule.rule == measure.measure), "")
+        found = (each for each in self._estimates if each.rule == measure.measure)
+        return next((criterion(estimate, short=True) for estimate in found), "")
 
     # What is missing --------------------------------------------------------
 

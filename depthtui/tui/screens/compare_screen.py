@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.widgets import Footer, Static
 
 from depthtui.data.run import RunResult
-from depthtui.depth.effective_depth import summarise
+from depthtui.depth.reading import reading_of
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import without
@@ -133,17 +133,13 @@ class CompareScreen(LiveScreen):
         """Give every pane both runs, its own first."""
         settings = self._explorer.settings.summary_settings()
         a, b = self._results
-        sides = [(a, summarise([a], settings)), (b, summarise([b], settings))]
+        readings = [reading_of([run], settings) for run in (a, b)]
+        sides = list(zip((a, b), readings, strict=True))
         for pane in self.query(Pane):
             first, second = reversed(sides) if pane.id in _SIDE_B else sides
             pane.show(*first, *second, lens=settings.lens)
-        words = caveat(a, b, self._alignment, settings.include_first_token)
-        compared = compared_depths(
-            *(
-                verdict.of(result, settings)
-                for verdict, result in zip(self._verdicts, (a, b), strict=True)
-            )
-        )
+        words = caveat(a, b, self._alignment, settings)
+        compared = compared_depths(*map(LastVerdict.of, self._verdicts, readings))
         lines = [Content(compared)] if compared else []
         lines.append(Content.styled(words, MUTED))
         self.query_one("#caveat", Static).update(Content("\n").join(lines))
@@ -218,9 +214,9 @@ class CompareScreen(LiveScreen):
 
     # Keys -------------------------------------------------------------------
 
-    def action_first_token(self) -> None:
+    def action_token_zero(self) -> None:
         """Average with or without token 0, here and on the main screen."""
-        self._explorer.reading.include_first_token(not self._explorer.settings.include_first_token)
+        self._explorer.reading.turn_token_0()
         self._show_runs()
 
     def action_lens(self) -> None:

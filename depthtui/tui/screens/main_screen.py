@@ -13,13 +13,12 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
-from depthtui.data.depth import DepthSummary
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Progress
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.session_files import SessionFile
-from depthtui.depth.effective_depth import summarise
+from depthtui.depth.reading import Reading, reading_of
 from depthtui.errors import DepthError
 from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS
 from depthtui.metrics.chosen_lens import through
@@ -133,19 +132,17 @@ class MainScreen(PlacesScreen):
         """Bring every pane up to date with the explorer."""
         explorer, result = self.explorer, self.shown_result()
         settings = explorer.settings.summary_settings()
-        summary = summarise([result], settings) if result else None
-        self._follow(summary)
+        reading = reading_of([result], settings) if result else None
+        self._follow(reading)
         for page in self.query(ThresholdPage):
             page.turned = explorer.reading.thresholds_turned
         is_live = self.run is not None and self.run.state.is_live
         is_halted = explorer.phase is Phase.HALTED
-        self.query_one(VerdictPane).show_verdict(
-            self._verdict.of(result, settings), is_live, is_halted
-        )
+        self.query_one(VerdictPane).show_verdict(self._verdict.of(reading), is_live, is_halted)
         self.pace = explorer.pace_of(self.run)
         for pane in self.query(Pane):
             pane.pace = self.pace
-            pane.show(result, summary, lens=settings.lens)
+            pane.show(result, reading, lens=settings.lens)
         self.query_one(PromptPane).show_remarks(self.run.remarks if self.run else Remarks())
         self.query_one(main_layout.SessionList).show(explorer.session)
         self.query_one(StatusLine).show(status_of(explorer))
@@ -170,7 +167,7 @@ class MainScreen(PlacesScreen):
             self._keys_depend_on = keys_depend_on
             self.refresh_bindings()
 
-    def _follow(self, summary: DepthSummary | None) -> None:
+    def _follow(self, reading: Reading | None) -> None:
         """Put the cursor where there is something to see, unless the user moved it."""
         run = self.run
         if run is None or run.result is None:
@@ -179,8 +176,8 @@ class MainScreen(PlacesScreen):
             self._begin(run, run.result)
         if run.state is RunState.HALTED:
             self.go(run.halted_at, self.cursor.token)
-        elif run.result.complete and not self._moved and summary is not None:
-            layers = [depth.layer for depth in summary.depths if depth.layer is not None]
+        elif run.result.complete and not self._moved and reading and reading.parts:
+            layers = [depth.layer for depth in reading.depths if depth.layer is not None]
             self._moved = True
             self.go(max(layers, default=self.extent()[0]), self.cursor.token)
         else:
@@ -548,11 +545,11 @@ class MainScreen(PlacesScreen):
         if run is not None and run.result is not None:
             opening.export_run(self, self.explorer, run, run.result)
 
-    def action_first_token(self) -> None:
-        included = not self.explorer.settings.include_first_token
-        self.explorer.reading.include_first_token(included)
+    def action_token_zero(self) -> None:
+        self.explorer.reading.turn_token_0()
         self.redraw()
-        words = "averaged in" if included else "left out of every mean"
+        settings = self.explorer.settings.summary_settings()
+        words = settings.where_left_out("left out of every mean") or "averaged in"
         self.notify(f"Token 0 is {words}.", markup=False)
 
     def action_lens(self) -> None:

@@ -227,7 +227,7 @@ class SweepScreen(LiveScreen):
         sweep = self.sweep
         if sweep is None:
             return "Effective depth", ""
-        first = "" if sweep.plan.summary.include_first_token else ", token 0 out"
+        first = sweep.plan.summary.where_left_out(", token 0 out")
         through = through_words("", sweep.plan.summary.lens)
         kept = f" · /{self._filter}" if self._filter else ""
         column = self._column
@@ -301,7 +301,7 @@ class SweepScreen(LiveScreen):
                 return bool(self.rows)
             case "unmark":
                 return bool(self._marks)
-            case "rows" | "filter" | "first_token" | "lens":
+            case "rows" | "filter" | "token_zero" | "lens":
                 return sweep is not None
             case "export":
                 return self.survey.summary is not None
@@ -415,10 +415,10 @@ class SweepScreen(LiveScreen):
         self._marks = []
         self._show_rows()
 
-    def action_first_token(self) -> None:
+    def action_token_zero(self) -> None:
         """Average with or without token 0, in this sweep."""
         assert self.sweep is not None
-        self.sweep.include_first_token(not self.sweep.plan.summary.include_first_token)
+        self.sweep.turn_token_0()
         self.redraw()
 
     def action_lens(self) -> None:

@@ -18,7 +18,7 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LOGIT, lens_of
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import Skip
-from depthtui.depth.effective_depth import summarise
+from depthtui.depth.reading import reading_of
 from depthtui.metrics import RANKINGS
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
@@ -128,23 +128,15 @@ class WhatIfScreen(LiveScreen):
         if any(lens_of(run, settings.lens) is None for run in (changed, clean)):
             # A lens reads both or neither; fitted ones read clean runs alone.
             settings = replace(settings, lens=LOGIT)
-        summaries = [summarise([run], settings) for run in (changed, clean)]
+        sides = [(run, reading_of([run], settings)) for run in (changed, clean)]
         self.query_one(StackPane).show(clean)
-        self.query_one(StackPane).show_stack(
-            what_if.stack, what_if.measured, settings.include_first_token
-        )
+        self.query_one(StackPane).show_stack(what_if.stack, what_if.measured, settings.tokens)
         self.query_one(PromptPane).show(changed)
         self.query_one(LensPair).skipped_layers = what_if.stack.skipped_layers
         self.query_one(LensPair).show(changed, None, clean, lens=settings.lens)
         self.query_one(OutputBars).show(changed, None, clean)
-        both = what_if.stack.skipped
-        self.query_one(DepthTable).show(
-            changed,
-            summaries[0],
-            clean if both else None,
-            summaries[1] if both else None,
-            lens=settings.lens,
-        )
+        other = sides[1] if what_if.stack.skipped else (None, None)
+        self.query_one(DepthTable).show(*sides[0], *other, lens=settings.lens)
         self.query_one(WhatIfSummary).show_effect(what_if.stack, what_if.effect)
         self.query_one(WhatIfPrompts).show_effects(what_if.effects, what_if.rule)
         self._show_status()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from depthtui.data.run import RunResult, Tokens
+from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.prompts import prompt_title
@@ -34,11 +35,11 @@ def names_of(a: Run, b: Run) -> tuple[str, str]:
     return f"A {name(a)}", f"B {name(b)}"
 
 
-def caveat(a: RunResult, b: RunResult, alignment: Alignment, first_included: bool) -> str:
+def caveat(a: RunResult, b: RunResult, alignment: Alignment, settings: SummarySettings) -> str:
     """What is compared with what, and what to beware of.
 
     Args:
-        first_included: whether token 0 is averaged in.
+        settings: how both are read.
     """
     layers = a.model.n_layers, b.model.n_layers
     parts = [_about_tokens(a.tokens, b.tokens, alignment)]
@@ -50,7 +51,8 @@ def caveat(a: RunResult, b: RunResult, alignment: Alignment, first_included: boo
         )
     if _begins_otherwise(a.tokens, b.tokens, alignment):
         parts.append(
-            "f leaves token 0 out of the means." if first_included else "Means are without token 0."
+            settings.where_left_out("Means are without token 0.")
+            or "f leaves token 0 out of the means."
         )
     return " ".join(parts)
 

@@ -50,7 +50,7 @@ from depthtui.tui.state.kept_paces import joined, pace_key
 from depthtui.tui.state.model_list import opened_last
 from depthtui.tui.state.model_writing import ModelWriting
 from depthtui.tui.state.phase import CodeQuestion, NotLoaded, Phase, Problem
-from depthtui.tui.state.reading import Reading
+from depthtui.tui.state.reading import ReadingChoices
 from depthtui.tui.state.session import Run, RunState, Session
 from depthtui.tui.state.sessions import Sessions
 from depthtui.tui.state.toast import Toast
@@ -150,7 +150,7 @@ class Explorer:
         self.last_export: Path | None = None
         self.datasets = Datasets(datasets_dir(settings.cache_folder))
         self.host = host
-        self.reading = Reading(self)
+        self.reading = ReadingChoices(self)
         self.sessions = Sessions(self)
         self.token_count = TokenCount(self._free_engine)
         self._asked: tuple[Prompt, bool] | None = None

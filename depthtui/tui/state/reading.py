@@ -26,7 +26,7 @@ class Owner(Protocol):
         """Replace some of the settings, for good."""
 
 
-class Reading:
+class ReadingChoices:
     """Turns what the settings say of that; only the lens is changed for good.
 
     Args:
@@ -58,9 +58,9 @@ class Reading:
         """Take the thresholds that the session began with."""
         self._set(**self._first)
 
-    def include_first_token(self, included: bool) -> None:
-        """Average with or without token 0, in this session."""
-        self._set(include_first_token=included)
+    def turn_token_0(self) -> None:
+        """Leave token 0 out of means, or count it again, in this session."""
+        self._set(include_first_token=not self._owner.settings.include_first_token)
 
     def turn_lens(self, *results: RunResult) -> str:
         """Read depths through the next lens that there is for these runs; in words, for people."""

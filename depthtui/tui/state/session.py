@@ -330,7 +330,7 @@ class Session:
                     self._show(run)
             case Rows(metric=metric, first=first, rows=rows, seconds=seconds):
                 result = self._put(run, seconds)
-                result.measured[metric].put(first, rows, event.first_token)
+                result.measured[metric].put(first, rows, event.from_token)
                 result.layers_done = max(result.layers_done, event.layers_done)
                 if metric == logit_lens.METRIC.name and result.layers_done == run.model.n_layers:
                     run.work = _lens_work(run, event)
@@ -462,7 +462,7 @@ def _lens_work(run: Run, rows: Rows) -> Work:
     depths, tokens = run.model.n_layers + 1, len(run.result.tokens)
     n_part = next(values.shape[1] for _, values in arrays_of(rows.rows))
     done_depths = 1 if rows.first == depths - 1 else 1 + rows.stop
-    done, total = rows.first_token * depths + n_part * done_depths, depths * tokens
+    done, total = rows.from_token * depths + n_part * done_depths, depths * tokens
     if run.lens_left is None:
         run.lens_left = TimeLeft(rows.seconds, None)
     return Work(rows.metric, done, total, run.lens_left.at(rows.seconds, done / total))

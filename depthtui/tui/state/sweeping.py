@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from depthtui.data.lens_view import LOGIT, lens_after
+from depthtui.data.lens_view import LENS_METRICS, lens_after
 from depthtui.data.protocol import (
     Event,
     PromptDone,
@@ -92,16 +92,16 @@ class Sweeping:
         }
         return Outcome(self.plan, records, list(self.failures))
 
-    def include_first_token(self, included: bool) -> None:
-        """Average with or without token 0."""
-        summary = replace(self.plan.summary, include_first_token=included)
-        self.plan = replace(self.plan, summary=summary)
+    def turn_token_0(self) -> None:
+        """Leave token 0 out of means, or count it again."""
+        self.plan = replace(self.plan, summary=self.plan.summary.with_token_0_turned())
         self.version += 1
 
     def turn_lens(self) -> bool:
         """Read through the next lens that read any prompt; False where there is no other."""
         records = [record for found in self.records.values() for record in found.values()]
-        read = {LOGIT, *(lens for record in records for lens in record.lenses or {})}
+        measured = {metric for record in records for metric in record.every}
+        read = {lens for lens, metric in LENS_METRICS.items() if metric in measured}
         turned = lens_after(self.plan.summary.lens, read)
         if turned == self.plan.summary.lens:
             return False

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from depthtui.data.run import RunResult
-from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
-from depthtui.depth.verdict import verdict
+from depthtui.depth.reading import Reading
 
 
 class LastVerdict:
@@ -16,15 +14,16 @@ class LastVerdict:
         self._state: tuple[object, ...] = ()
         self._verdict: Verdict | None = None
 
-    def of(self, result: RunResult | None, settings: SummarySettings) -> Verdict | None:
-        """The verdict of a run that may have grown since."""
-        if result is None:
+    def of(self, reading: Reading | None) -> Verdict | None:
+        """The verdict of the reading of a run that may have grown since."""
+        if reading is None:
             return None
+        (result,) = reading.runs
         made_of = [result, *result.measured.values()]
-        state = (settings, result.layers_done, result.complete, tuple(result.unavailable))
+        state = (reading.settings, result.layers_done, result.complete, tuple(result.unavailable))
         if state != self._state or not _are_same(made_of, self._made_of):
             self._made_of, self._state = made_of, state
-            self._verdict = verdict([result], settings)
+            self._verdict = reading.verdict
         return self._verdict
 
 

@@ -239,9 +239,9 @@ class WhatIf:
     @property
     def measured(self) -> Ranked | None:
         """What layers are ranked by: ablation loss, or else block influence, once it is there."""
-        first = self._explorer.settings.include_first_token
+        tokens = self._explorer.settings.summary_settings().tokens
         for ranking in rankings_of(self.clean):
-            if ranking.of_layers and np.isfinite(usefulness(ranking, first)).all():
+            if ranking.of_layers and np.isfinite(usefulness(ranking, tokens)).all():
                 return ranking
         return None
 
@@ -304,8 +304,8 @@ class WhatIf:
             self.want(CHEAPEST_RANKING)
             return
         self._to_prune = 0
-        first = self._explorer.settings.include_first_token
-        ranked = least_useful(measured, len(self.stack.off), first)
+        tokens = self._explorer.settings.summary_settings().tokens
+        ranked = least_useful(measured, len(self.stack.off), tokens)
         layers = [layer for layer in ranked if self.stack.off[layer] != SUBLAYERS][:count]
         if not layers:
             self._notify("Every layer is off.")

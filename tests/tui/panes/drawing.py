@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from copy import copy
 
 from rich.style import Style
 from textual.app import App, ComposeResult
@@ -11,14 +12,21 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 from textual.widget import Widget
 
-from depthtui.data.depth import DepthSummary
+from depthtui.data.depth import DepthEstimate
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.effective_depth import summarise
+from depthtui.depth.reading import Reading, reading_of
 
 
-def summary_of(result: RunResult, **settings: float) -> DepthSummary | None:
-    return summarise([result], SummarySettings(**settings))  # type: ignore[arg-type]
+def with_depths(reading: Reading, *depths: DepthEstimate) -> Reading:
+    """A reading whose rules find these depths."""
+    other = copy(reading)
+    vars(other)["depths"] = depths
+    return other
+
+
+def summary_of(result: RunResult, **settings: float) -> Reading | None:
+    return reading_of([result], SummarySettings(**settings))  # type: ignore[arg-type]
 
 
 class Frame(App[None]):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from rich.color import Color
@@ -20,7 +18,16 @@ from depthtui.tui.draw.scale import scale_of
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.pane import Cursor, CursorMoved
 from tests.builders.results import half_run, make_result
-from tests.tui.panes.drawing import Frame, cell, cells, framed, line_with, lines, summary_of
+from tests.tui.panes.drawing import (
+    Frame,
+    cell,
+    cells,
+    framed,
+    line_with,
+    lines,
+    summary_of,
+    with_depths,
+)
 
 
 def heatmap(ramp: str = "truecolor", measure: str = "layer_norm_ratio", **attributes) -> Heatmap:
@@ -267,7 +274,7 @@ async def test_of_two_layers_on_a_line_the_mark_says_which():
     async with framed(pane, (80, 9)):
         for layer, sign in ((5, "▴"), (4, "▾")):
             depths = (DepthEstimate("kl", layer, (layer + 1) / 12, 0.5),)
-            pane.show(result, replace(summary_of(result), depths=depths))
+            pane.show(result, with_depths(summary_of(result), *depths))
             (marked,) = [line for line in lines(pane)[:-1] if sign in line[:6]]
             assert marked.split(sign)[0].strip() == "4"
             assert f"{sign} KL depth, after layer {layer}" in lines(pane)[-1]

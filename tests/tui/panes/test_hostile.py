@@ -13,7 +13,6 @@ from depthtui.data.lens import LENS_CLASSES, LENSES, LogitLens
 from depthtui.data.protocol import Progress
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.verdict import verdict
 from depthtui.metrics import MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.contributions import Contributions
 from depthtui.tui.panes.curves import DepthCurves
@@ -30,6 +29,7 @@ from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.state.status import Status
 from tests.builders.lenses import smooth_lens
 from tests.builders.models import tiny_model
+from tests.builders.readings import verdict
 from tests.builders.results import half_run, make_result
 from tests.hostile import HOSTILE
 from tests.tui.panes.drawing import framed, strips, summary_of

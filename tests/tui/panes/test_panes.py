@@ -11,8 +11,8 @@ from rich.color import Color
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Progress
+from depthtui.depth import rules
 from depthtui.metrics.contributions import Contributions
-from depthtui.report.explanations import of_rules
 from depthtui.tui.draw.styles import Piece, line_colour
 from depthtui.tui.panes import status_line
 from depthtui.tui.panes.curves import DepthCurves
@@ -28,7 +28,16 @@ from depthtui.tui.state.session import Work
 from depthtui.tui.state.status import Status
 from tests.builders.models import tiny_model
 from tests.builders.results import half_run, make_result
-from tests.tui.panes.drawing import cell, cells, framed, line_with, lines, strips, summary_of
+from tests.tui.panes.drawing import (
+    cell,
+    cells,
+    framed,
+    line_with,
+    lines,
+    strips,
+    summary_of,
+    with_depths,
+)
 
 
 def put(pane: Pane, **attributes) -> Pane:
@@ -402,24 +411,20 @@ async def test_rules_are_explained_beneath_as_far_as_there_is_room():
     async with framed(pane, (70, 30)):
         pane.show(result, summary_of(result))
         text = " ".join("\n".join(lines(pane)).split())
-        for rule in of_rules():
-            assert rule.tells in text
-            assert rule.reading in text
+        for estimate in summary_of(result).depths:
+            explained = rules.named(estimate.rule).explained
+            assert explained.tells in text
+            assert explained.reading in text
         assert text.count("/ 12") == 3
 
 
 async def test_no_layer_is_a_dash_and_why_and_a_doubt_is_said():
     result = make_result(layers=12)
     summary = summary_of(result)
-    summary = type(summary)(
-        summary.settings,
-        12,
-        5,
-        summary.curves,
-        (
-            DepthEstimate("cosine", None, None, None, reason="it never turns positive"),
-            DepthEstimate("kl", 3, 4 / 12, 0.5, warning="KL rises again after layer 3"),
-        ),
+    summary = with_depths(
+        summary,
+        DepthEstimate("cosine", None, None, None, reason="it never turns positive"),
+        DepthEstimate("kl", 3, 4 / 12, 0.5, warning="KL rises again after layer 3"),
     )
     pane = DepthTable()
     async with framed(pane, (70, 12)):

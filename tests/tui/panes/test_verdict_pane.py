@@ -10,11 +10,12 @@ from textual.app import App
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence, Verdict
-from depthtui.depth.verdict import made_verdict, next_measures
+from depthtui.depth.verdict import made_verdict
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.tui.draw.styles import PaneStyles, styles_of
 from depthtui.tui.draw.tracks import axis, column_of, track
 from depthtui.tui.panes.verdict_pane import KIND_WORDS, VerdictPane
+from depthtui.tui.state.next_measures import next_measures
 from tests.builders.results import make_result
 from tests.tui.panes.drawing import cell, framed, line_with, lines, strips, summary_of
 

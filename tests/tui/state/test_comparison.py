@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
+from depthtui.data.run_settings import ModelSpec, RunSettings, Skip, SummarySettings
 from depthtui.tui.state.alignment import align
 from depthtui.tui.state.comparison import caveat, names_of
 from depthtui.tui.state.session import Run
@@ -18,7 +18,8 @@ WORDS = ["The", " capital", " of", " France"]
 
 
 def said(a: RunResult, b: RunResult, first_included: bool = True) -> str:
-    return caveat(a, b, align(a.tokens, b.tokens), first_included)
+    settings = SummarySettings(include_first_token=first_included)
+    return caveat(a, b, align(a.tokens, b.tokens), settings)
 
 
 def result(*texts: str, layers: int = 6) -> RunResult:

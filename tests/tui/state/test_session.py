@@ -91,7 +91,7 @@ def test_rows_of_a_part_of_the_tokens(session: Session) -> None:
     session.apply(RunStarted(run.number, tokens_of(PROMPT)))
     full = full_result(PROMPT).get(LogitLens)
     part = LogitLens(**{name: values[2:4, 1:3] for name, values in arrays_of(full)})
-    session.apply(Rows(run.number, "logit_lens", 2, part, 2, 0.6, first_token=1))
+    session.apply(Rows(run.number, "logit_lens", 2, part, 2, 0.6, from_token=1))
     assert run.result is not None
     for name, values in arrays_of(run.result.get(LogitLens)):
         np.testing.assert_array_equal(values[2:4, 1:3], getattr(full, name)[2:4, 1:3])

@@ -77,9 +77,8 @@ class MeasurePicker(ListDialog[str]):
 
     def _lacks(self, measure: Measure) -> bool:
         """Whether there is a run, and the run lacks the measure."""
-        if self._result is None:
-            return False
-        return through(measure, self._lens).values(self._result) is None
+        run = self._result
+        return run is not None and through(measure, self._lens).values(run) is None
 
     def _option(self, index: int, measure: Measure) -> Option:
         formula = formula_in(measure, self._result) if self._result else measure.formula

@@ -15,7 +15,7 @@ from textual.widgets.option_list import Option
 
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
-from depthtui.depth.effective_depth import summarise
+from depthtui.depth.reading import reading_of
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import without
 from depthtui.token_text import fit_shown, printable_chars
@@ -162,11 +162,16 @@ class RunTable:
         self, runs: Sequence[Run], session: Session, settings: SummarySettings, width: int
     ) -> None:
         self._session = session
-        self._rules = [rule.name for rule in rules.ALL]
-        self._heads = {"time": "time", "state": "", "prompt": "prompt"}
-        self._heads |= {rule.name: rule.short for rule in rules.ALL}
-        self._heads |= {"layers": "of", "model": "model", "task": "task"}
         self._texts = {run.number: _texts(run, settings) for run in runs}
+        # The paper's rules have a column in any case.
+        known = {
+            name for texts in self._texts.values() for name in texts if texts[name] != _NOTHING
+        }
+        shown = [rule for rule in rules.ALL if rule.of_paper or rule.name in known]
+        self._rules = [rule.name for rule in shown]
+        self._heads = {"time": "time", "state": "", "prompt": "prompt"}
+        self._heads |= {rule.name: rule.short for rule in shown}
+        self._heads |= {"layers": "of", "model": "model", "task": "task"}
         for dropped in ((), ("time",), ("time", "state")):
             self._columns = [name for name in self._heads if name not in dropped]
             self._widths = {name: self._needed(name) for name in self._columns}
@@ -210,8 +215,8 @@ class RunTable:
 
 def _texts(run: Run, settings: SummarySettings) -> dict[str, str]:
     """What a run has in each column."""
-    summary = None if run.result is None else summarise([run.result], settings)
-    counts = {depth.rule: depth.count for depth in summary.depths} if summary else {}
+    depths = reading_of([run.result], settings).depths if run.result else ()
+    counts = {depth.rule: depth.count for depth in depths}
     return {
         "time": f"{run.started:%H:%M}",
         "state": _state(run)[0],

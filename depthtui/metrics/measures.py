@@ -1,15 +1,37 @@
-"""What a heatmap draws of a lens: the same of every lens."""
+"""What a heatmap draws: arrays of a result, and the same of every lens."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from depthtui.data.arrays import MetricResult
 from depthtui.data.lens import LogitLens
-from depthtui.data.run import RunResult
-from depthtui.metrics.spec import Measure, Values, array
+from depthtui.data.run import Result, RunResult
+from depthtui.metrics.spec import Measure, Values
+
+
+def values_of(kind: type[Result], values: Callable[[Result], np.ndarray]) -> Values:
+    """The values of a measure, from a metric's result; None where a run has none."""
+
+    def of_run(run: RunResult) -> np.ndarray | None:
+        found = run.get(kind)
+        return None if found is None else values(found)
+
+    return of_run
+
+
+def array(kind: type[MetricResult], name: str, rows: slice = slice(None)) -> Values:
+    """The values of a measure that is an array of a result, or some rows of it."""
+    return values_of(kind, lambda found: np.asarray(getattr(found, name))[rows])
+
+
+def floor_of(kind: type[MetricResult]) -> Callable[[RunResult], float]:
+    """The noise floor of a measure: the field `floor` of a result; 0 where there is none."""
+    return lambda run: float(getattr(run.get(kind), "floor", 0.0))
 
 
 def lens_measures(
@@ -22,39 +44,36 @@ def lens_measures(
         title: the beginning of each title.
         prefix: the beginning of each name.
     """
+    of_depths = partial(Measure, reads_residual=True)
     return (
-        Measure(
+        of_depths(
             f"{prefix}kl",
             f"{title} KL",
             "KL(p_l || p), nats",
             array(kind, "kl"),
-            reads_residual=True,
             reading="0 is the output's own distribution.",
         ),
-        Measure(
+        of_depths(
             f"{prefix}overlap",
             f"{title} overlap",
             "top-5 shared",
             array(kind, "overlap"),
             limits=(0.0, 1.0),
-            reads_residual=True,
             reading="1: the same five tokens come first as in the output, 0: none of them.",
         ),
-        Measure(
+        of_depths(
             f"{prefix}entropy",
             f"{title} entropy",
             "H(p_l), nats",
             array(kind, "entropy"),
-            reads_residual=True,
             reading="0: the lens is certain of one token; the more, the more tokens share.",
         ),
-        Measure(
+        of_depths(
             f"{prefix}says_final",
             f"{title} says it",
             "top-1 = final",
-            _says_final(kind),
+            values_of(kind, _says_final),
             limits=(0.0, 1.0),
-            reads_residual=True,
             reading="1: the lens says what the model says; else 0.",
         ),
     )
@@ -75,15 +94,8 @@ def divergence_measure(
     )
 
 
-def _says_final(kind: type[LogitLens]) -> Values:
+def _says_final(found: LogitLens) -> np.ndarray:
     """1 where the lens's first choice is the output's, 0 elsewhere, NaN where either is unknown."""
-
-    def values(result: RunResult) -> np.ndarray | None:
-        found = result.get(kind)
-        if found is None:
-            return None
-        top = found.top_ids[:, :, 0]
-        known = (top >= 0) & (top[-1] >= 0)
-        return np.where(known, top == top[-1], np.nan).astype(np.float32)
-
-    return values
+    top = found.top_ids[:, :, 0]
+    known = (top >= 0) & (top[-1] >= 0)
+    return np.where(known, top == top[-1], np.nan).astype(np.float32)

@@ -1,0 +1,226 @@
+"""A reading: prompts of one model, one lens, thresholds, and the tokens that count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from depthtui.data.arrays import arrays_of
+from depthtui.data.depth import Curves, DepthEstimate, PromptCurves
+from depthtui.data.generation import Generation
+from depthtui.data.lens import LENS_CLASSES, FittedLens, LensFit, LogitLens
+from depthtui.data.lens_view import LENS_METRICS
+from depthtui.data.run import RunResult, Tokens
+from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.data.verdict import Evidence, Verdict
+from depthtui.depth import rules
+from depthtui.depth.effective_depth import estimate_depths, pool
+from depthtui.depth.evidence import rule_evidence
+from depthtui.depth.spans import spans_of
+from depthtui.depth.verdict import made_verdict
+from depthtui.depth.weights import effective_prompts
+from depthtui.metrics import ALL, METRICS, logit_lens, settling
+from depthtui.metrics.evidence import resting_on
+from depthtui.metrics.pooling import Pooled, PromptReading
+from depthtui.metrics.reduced import weighted_mean
+from depthtui.metrics.reduction import reduce_run, reduce_tokens
+from depthtui.metrics.settling import Settling
+
+_NOT_RUN = "not every layer has been run yet"
+_NOT_READ = "the lens has not read every layer yet; all have been run"
+
+
+class Reading(Pooled):
+    """Prompts of one model as one lens reads them; each value is worked out once.
+
+    What a run, a sweep, a generated text, the explorer and the Python API say of the same prompts
+    comes from here.
+
+    Attributes:
+        prompts: one or more prompts.
+        settings: the lens, the thresholds, and whether token 0 is counted.
+        runs: the runs that the prompts were reduced from; none where they come from records.
+    """
+
+    def _with(self, settings: SummarySettings) -> Reading:
+        return Reading(self.prompts, settings, self.runs)
+
+    @cached_property
+    def by_prompt(self) -> list[tuple[PromptReading, PromptCurves]]:
+        """The prompts that are pooled, each with its means.
+
+        Where a curve's metric failed on some prompts, the others are pooled without them.
+        """
+        needed = {metric.name for metric in METRICS if metric.curves and not metric.on_demand}
+        whole = [prompt for prompt in self.prompts if needed.isdisjoint(self.failed(prompt))]
+        found = ((prompt, self._part(prompt)) for prompt in whole or self.prompts)
+        return [(prompt, part) for prompt, part in found if part is not None]
+
+    @property
+    def parts(self) -> list[PromptCurves]:
+        """The means of every prompt that is pooled."""
+        return [part for _, part in self.by_prompt]
+
+    def _part(self, prompt: PromptReading) -> PromptCurves | None:
+        n_tokens = prompt.n_tokens - (self.settings.tokens.start or 0)
+        if n_tokens < 1:
+            return None
+        reduced = prompt.reduced(self.settings)
+        curves = {
+            name: values
+            for metric in METRICS
+            # The others are not reduced: a pane asks for the curves at each layer of a run.
+            if metric.curves and (source := self.source(metric)) in reduced
+            for name in metric.curves
+            if (values := getattr(reduced[source], name)) is not None
+        }
+        return PromptCurves(n_tokens, curves, prompt.task)
+
+    @property
+    def n_prompts(self) -> int:
+        """Prompts that the curves are means over."""
+        return len(self.parts)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that the curves are means over."""
+        return sum(part.n_tokens for part in self.parts)
+
+    @property
+    def effective_prompts(self) -> float:
+        """How many prompts of the same length the curves are worth (see `depth.weights`)."""
+        return effective_prompts(self.parts) if self.parts else 0.0
+
+    @cached_property
+    def curves(self) -> Curves:
+        """Means over all tokens of all prompts; empty where there is nothing to average."""
+        return pool(self.parts) if self.parts else {}
+
+    @cached_property
+    def depths(self) -> tuple[DepthEstimate, ...]:
+        """Each rule's layer, with its interval where there are prompts enough.
+
+        A rule whose curve has values that are not known, or not finite, has no layer. Empty where
+        there is nothing to average.
+        """
+        if not self.parts:
+            return ()
+        return estimate_depths(self.parts, self.settings, self._unknown())
+
+    def depth(self, rule: str) -> DepthEstimate | None:
+        """A rule's estimate; None where its metric was not measured."""
+        return next((estimate for estimate in self.depths if estimate.rule == rule), None)
+
+    def _unknown(self) -> dict[str, str]:
+        """By rule, why its curve is not known yet."""
+        if any(prompt.layers_done < self.n_layers for prompt in self.prompts):
+            return {rule.name: _NOT_RUN for rule in rules.ALL}
+        lens = self.source(logit_lens.METRIC)
+        if any(lens in prompt.unfinished for prompt in self.prompts):
+            return {rule.name: _NOT_READ for rule in rules.ALL if rule.through_lens}
+        return {}
+
+    @cached_property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """How many layers are used by each rule and metric, and how far each count holds."""
+        found = self._of_rules() if self.parts else []
+        for metric in ALL:
+            if metric.gives_evidence and (value := self.get(metric)) is not None:
+                weighed = metric.evidence(value, self)
+                found += resting_on(weighed, self.count(metric), len(self.prompts))
+        return tuple(found)
+
+    def _of_rules(self) -> list[Evidence]:
+        lenses = {
+            lens: self.through(lens).curves
+            for lens, metric in LENS_METRICS.items()
+            if all(metric in prompt.every for prompt in self.prompts)
+        }
+        found = rule_evidence(self.depths, self.curves, self.settings, self.other.curves, lenses)
+        return resting_on(found, len(self.parts), len(self.prompts))
+
+    @cached_property
+    def verdict(self) -> Verdict | None:
+        """How many layers the model uses, and how that is known; None without evidence."""
+        tasks = [prompt.task for prompt in self.prompts]
+        return made_verdict(self.evidence, self.n_layers, self.missing, tasks)
+
+    @cached_property
+    def missing(self) -> list[str]:
+        """Names of the metrics that would tell more: no prompt has all of them, and one may."""
+        return [
+            metric.name
+            for metric in METRICS
+            if metric.gives_evidence
+            and not any(prompt.has(metric.name) for prompt in self.prompts)
+            and any(prompt.can_have(metric) for prompt in self.prompts)
+        ]
+
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """Numbers for a sweep's tables, by title; those that are known."""
+        found = {"loss": weighted_mean((one.loss, one.n_tokens - 1) for one in self.prompts)}
+        for metric in ALL:
+            if (value := self.get(metric)) is not None:
+                found |= metric.means(value, self)
+        return {title: value for title, value in found.items() if value == value}
+
+
+def reading_of(runs: Sequence[RunResult], settings: SummarySettings) -> Reading:
+    """The reading of runs of one model, finished or not."""
+    return Reading([reduce_run(run) for run in runs], settings, runs)
+
+
+def text_verdicts(generation: Generation) -> dict[str, Verdict]:
+    """What the lens of a generated text reads over its tokens.
+
+    Returns:
+        the verdict on all tokens as `text`; where the model's thinking is marked, the verdict on
+        its tokens as `thinking` and on the others as `answer`. Those without evidence are absent.
+    """
+    settings, written = generation.settings, generation.continuation
+    thresholds = SummarySettings(
+        settings.kl_threshold, settings.overlap_threshold, lens=settings.lens
+    )
+    run = RunResult(
+        generation.model,
+        generation.prompt,
+        RunSettings(),
+        Tokens(written.ids, written.texts, len(written)),
+        {
+            LENS_METRICS[settings.lens]: _lens(generation),
+            settling.NAME: Settling(written.divergence),
+        },
+        layers_done=generation.model.n_layers,
+    )
+    readings = {
+        name: Reading([reduce_tokens(run, tokens)], thresholds)
+        for name, tokens in spans_of(generation).items()
+        if tokens.start < tokens.stop
+    }
+    return {
+        name: verdict
+        for name, reading in readings.items()
+        if (verdict := made_verdict(reading.evidence, reading.n_layers)) is not None
+    }
+
+
+def _lens(generation: Generation) -> LogitLens:
+    """The values of the lens that the text was read through, as of a run."""
+    settings, written = generation.settings, generation.continuation
+    kind = LENS_CLASSES[settings.lens]
+    if not issubclass(kind, FittedLens):
+        return written.lens
+    arrays: dict[str, Any] = dict(arrays_of(written.lens))
+    unknown = np.full(generation.model.n_layers, np.nan, np.float32)
+    return kind(
+        **arrays,
+        vocabulary=written.lens.vocabulary,
+        divergence=written.divergence,
+        held_out_kl=unknown,
+        logit_held_out_kl=unknown,
+        fit=generation.fit or LensFit(settings.lens, "", 0, 0),
+    )

@@ -1,0 +1,88 @@
+"""The lens of one prompt, reduced; one way for the logit lens and the fitted ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+from depthtui.data.arrays import Shape
+from depthtui.data.lens import FittedLens, LensFit, LogitLens
+from depthtui.data.run import RunResult
+from depthtui.metrics.early_exit import CONFIDENCES, early_exit
+from depthtui.metrics.lens_margin import lens_margin
+from depthtui.metrics.prediction_depth import counts_by_depth, prediction_depth
+from depthtui.metrics.reduced import ByDepth, ByLayer, Reduced, token_mean
+from depthtui.metrics.settling import ReducedSettling, Settling, reduce_settling
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedLens(Reduced):
+    """A lens over the tokens of one prompt.
+
+    Attributes:
+        kl, overlap, entropy, margin: means over tokens.
+        prediction_depths: how many tokens have each prediction depth; zeros where a depth
+            was not read.
+        agreeing: by confidence of `CONFIDENCES`, the tokens whose early exit agrees with the
+            output.
+        layers_saved: by confidence, the layers that all tokens together save by an early exit.
+    """
+
+    kl: ByDepth
+    overlap: ByDepth
+    entropy: ByDepth
+    margin: ByDepth
+    prediction_depths: Annotated[np.ndarray, Shape("L+1", dtype=np.int64)]
+    agreeing: Annotated[np.ndarray, Shape("C", dtype=np.int64)]
+    layers_saved: Annotated[np.ndarray, Shape("C", dtype=np.int64)]
+
+    def __post_init__(self) -> None:
+        if not len(self.agreeing) == len(self.layers_saved) == len(CONFIDENCES):
+            raise ValueError(f"early exits of {len(CONFIDENCES)} confidences are expected")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedFittedLens(ReducedLens):
+    """A fitted lens over the tokens of one prompt.
+
+    Attributes:
+        settling: how far it is from the output; the logit lens has a metric of its own for that.
+        fit, held_out_kl, logit_held_out_kl: as of `FittedLens`.
+    """
+
+    pools: ClassVar = dict.fromkeys(("held_out_kl", "logit_held_out_kl"), itemgetter(0))
+
+    settling: ReducedSettling
+    fit: LensFit
+    held_out_kl: ByLayer
+    logit_held_out_kl: ByLayer
+
+    @property
+    def settled(self) -> np.ndarray | None:
+        """The share of tokens that have settled, at each depth; None where it was not kept."""
+        return self.settling.settled
+
+
+def reduce_lens(lens: LogitLens, run: RunResult, tokens: slice) -> ReducedLens | None:
+    """A lens of a run over the tokens that count; None where there are none."""
+    if not lens.kl[:, tokens].size:
+        return None
+    depths = np.zeros(len(lens.kl), np.int64)
+    if lens.is_read:
+        depths = counts_by_depth(prediction_depth(lens)[tokens], len(lens.kl))
+    exits = [early_exit(lens, confidence) for confidence in CONFIDENCES]
+    values: dict[str, Any] = {
+        "margin": token_mean(lens_margin(lens)[:, tokens]),
+        "prediction_depths": depths,
+        "agreeing": np.array([leaving.agrees[tokens].sum() for leaving in exits]),
+        "layers_saved": np.array(
+            [(leaving.n_layers - leaving.depths[tokens]).sum() for leaving in exits]
+        ),
+    }
+    if not isinstance(lens, FittedLens):
+        return ReducedLens.over(lens, run, tokens, **values)
+    settling = reduce_settling(Settling(lens.divergence), run, tokens)
+    return ReducedFittedLens.over(lens, run, tokens, settling=settling, **values)

@@ -1,0 +1,78 @@
+"""The losses of interventions, measured one group after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+
+from depthtui.metrics.logit_lens.compute import ROW_BYTES
+from depthtui.metrics.loss_change import LossChange
+from depthtui.metrics.part_bytes import part_bytes
+from depthtui.models.devices import execution_device
+from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.parts import at_once, slices
+
+Found = TypeVar("Found", bound=LossChange)
+
+Ran: TypeAlias = Callable[[int], None]
+"""Reports a layer: the number of changed runs that went through it."""
+
+
+def fill_rows(
+    begun: Found,
+    rows: Sequence[int],
+    cost: Callable[[int], int],
+    rows_at_once: int,
+    losses_of: Callable[[list[int], Ran], Tensor],
+    on_rows: Callable[[int, int, Found | None], None],
+) -> Found:
+    """Compute the rows of a result that are not known yet, the last rows first.
+
+    Args:
+        begun: the rows known before; it stays as it is.
+        rows: the rows to compute, in order.
+        cost: the number of layers that the runs of a row go through.
+        rows_at_once: the number of rows in memory together; 0 for all.
+        losses_of: runs a group of rows through the layers, and returns the changes of the loss as
+            `LossChange.filled` takes them.
+        on_rows: called after each layer with the number of layers run, their total, and the result
+            so far; None where no row is known.
+    """
+    result = begun
+    missing = [row for row in rows if not begun.known_rows[row]]
+    total = sum(map(cost, rows))
+    done = total - sum(map(cost, missing))
+
+    def ran(count: int) -> None:
+        nonlocal done
+        done += count
+        on_rows(done, total, result if result.is_known.any() else None)
+
+    size = rows_at_once or max(1, len(missing))
+    for stop in range(len(missing), 0, -size):
+        group = missing[max(0, stop - size) : stop]
+        # A result that was reported stays as it was.
+        result = result.filled(group, losses_of(group, ran).numpy())
+    return result
+
+
+def token_losses(unembedding: Unembedding, residual: Tensor, ids: Tensor) -> Tensor:
+    """Negative log-likelihood of `ids` `[T]` under h_L `[batch, T, d]`, in nats.
+
+    Returns:
+        `[batch, T-1]`, column t that of token t + 1.
+    """
+    batch, tokens, _ = residual.shape
+    room = part_bytes(ROW_BYTES, execution_device(unembedding.head))
+    rows = at_once(tokens, room, 4 * unembedding.vocab_size)
+    losses = torch.zeros(batch, tokens - 1)
+    for row in range(batch):
+        for part in slices(tokens - 1, rows):
+            logits = unembedding.logits(residual[row, part])
+            following = ids[part.start + 1 : part.stop + 1].to(logits.device)
+            loss = torch.nn.functional.cross_entropy(logits, following, reduction="none")
+            losses[row, part] = loss.to("cpu")
+    return losses

@@ -1,0 +1,35 @@
+"""What a run must have for a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from depthtui.data.run import RunResult
+
+Need: TypeAlias = Callable[[RunResult], str]
+"""Says why a run cannot have a metric; empty where it can."""
+
+
+def clean_run(result: RunResult) -> str:
+    """A need: nothing is left out."""
+    return "it is measured on clean runs, not in a what-if" if result.settings.skipped else ""
+
+
+def lens(result: RunResult) -> str:
+    """A need: final norm and LM head are known."""
+    return result.model.lens_missing
+
+
+def split(result: RunResult) -> str:
+    """A need: attention and MLP can be told apart, where only one of them is skipped."""
+    return result.model.split_missing if result.settings.skip_part != "layer" else ""
+
+
+def answer(result: RunResult) -> str:
+    """A need: the prompt has an answer, and a token before it."""
+    if result.answer_start >= len(result.tokens):
+        return "the prompt has no known answer"
+    if result.answer_start < 1:
+        return "the answer begins at the first token, so nothing predicts it"
+    return ""

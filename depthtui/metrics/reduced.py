@@ -1,0 +1,118 @@
+"""A metric of one prompt, reduced to the few numbers that pooling needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.run import RunResult
+
+ByLayer: TypeAlias = Annotated[np.ndarray, Shape("L", dtype=np.float64)]
+"""A number for each layer."""
+
+ByDepth: TypeAlias = Annotated[np.ndarray, Shape("L+1", dtype=np.float64)]
+"""A number for each depth, the last one the output's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reduced:
+    """A metric of one prompt, reduced to the few numbers that pooling needs.
+
+    Subclasses are dataclasses of arrays, numbers, texts and tuples, which a sweep's record keeps
+    as they are. Means are float64, over the tokens that count.
+
+    Attributes:
+        tokens: how many tokens count; the weight of a mean.
+        means_of: by field, the array that it is the mean of, where that has another name.
+        pools: by field, the function that makes one value of those of several prompts, where it
+            is another than that of `pooled`.
+    """
+
+    means_of: ClassVar[Mapping[str, str]] = {}
+    pools: ClassVar[Mapping[str, Callable[[Sequence[Any]], Any]]] = {}
+
+    tokens: int
+
+    @classmethod
+    def of(cls, found: object, **others: Any) -> Self:
+        """Fields that are attributes of a metric's result, arrays in float64, and other fields."""
+        names = {field.name for field in fields(cls)} - others.keys()
+        values = {name: getattr(found, name) for name in names}
+        arrays = {
+            name: value.astype(np.float64)
+            for name, value in values.items()
+            if isinstance(value, np.ndarray)
+        }
+        return cls(**{**values, **arrays, **others})
+
+    @classmethod
+    def over(cls, found: MetricResult, run: RunResult, tokens: slice, **others: Any) -> Self | None:
+        """The means of a metric's arrays over some tokens, and other fields; None without a token.
+
+        Fields that are no means over tokens are those of `of`.
+        """
+        shapes = found.shapes()
+        arrays = {field.name: cls.means_of.get(field.name, field.name) for field in fields(cls)}
+        counted = {
+            name: getattr(found, array)[..., tokens]
+            for name, array in arrays.items()
+            if array in shapes and shapes[array].sides[-1].startswith("T")
+        }
+        count = next(iter(counted.values())).shape[-1]
+        if not count:
+            return None
+        # A mean of one row is a number.
+        means = {name: token_mean(values)[()] for name, values in counted.items()}
+        return cls.of(found, **{"tokens": count, **means, **others})
+
+    @classmethod
+    def pooled(cls, reduced: Sequence[Self]) -> Self:
+        """Several prompts as one.
+
+        Whole numbers are counts, which are added up; other numbers are means, weighted by tokens.
+        What is neither is the first prompt's. Values that are None are left out.
+        """
+        if len(reduced) == 1:
+            return reduced[0]
+        return cls(**{field.name: cls._pooled(field.name, reduced) for field in fields(cls)})
+
+    @classmethod
+    def _pooled(cls, name: str, reduced: Sequence[Self]) -> Any:
+        known = [one for one in reduced if getattr(one, name) is not None]
+        values = [getattr(one, name) for one in known]
+        if not values:
+            return None
+        if name in cls.pools:
+            return cls.pools[name](values)
+        first = values[0]
+        if isinstance(first, Reduced):
+            return first.pooled(values)
+        if not isinstance(first, int | float | np.ndarray):
+            return first
+        if isinstance(first, float):
+            return weighted_mean((getattr(one, name), one.tokens) for one in known)
+        if isinstance(first, int) or first.dtype.kind == "i":
+            return sum(values)
+        return np.average(values, axis=0, weights=[one.tokens for one in known])
+
+
+def largest(values: Sequence[Any]) -> Any:
+    """The largest value; of arrays, at each place."""
+    return np.max(values, axis=0)
+
+
+def token_mean(values: np.ndarray) -> np.ndarray:
+    """The mean of `[..., tokens]` over the tokens, in float64."""
+    return np.asarray(values.mean(axis=-1, dtype=np.float64))
+
+
+def weighted_mean(values: Iterable[tuple[float, float]]) -> float:
+    """The mean of pairs of value and weight; NaN where no value is finite."""
+    known = [(value, weight) for value, weight in values if np.isfinite(value) and weight > 0]
+    if not known:
+        return float("nan")
+    return float(np.average([value for value, _ in known], weights=[weight for _, weight in known]))

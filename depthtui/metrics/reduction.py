@@ -1,0 +1,83 @@
+"""Runs reduced to what pooling needs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from depthtui.data.arrays import MetricResult
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunResult, without
+from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.pooling import PromptReading
+from depthtui.metrics.reduced import Reduced
+
+
+class _Reductions(Mapping[str, Reduced]):
+    """The reduced values of a run by metric, each worked out when it is first asked for.
+
+    A metric that failed half-way has none: its first rows would be taken for all of them.
+    """
+
+    def __init__(self, run: RunResult, tokens: slice) -> None:
+        self._run = run
+        unfinished = {name for name, found in run.measured.items() if not found.is_whole}
+        lacking = unfinished & run.unavailable.keys() | {*run.failed}
+        self._measured = without(run.measured, lacking)
+        self._tokens = tokens
+        self._known: dict[str, Reduced | None] = {}
+
+    def _reduced(self, name: str) -> Reduced | None:
+        result, metric = self._measured.get(name), METRIC_BY_NAME.get(name)
+        if result is None or metric is None:
+            return None
+        if name not in self._known:
+            self._known[name] = metric.reduce(result, self._run, self._tokens)
+        return self._known[name]
+
+    def __getitem__(self, name: str) -> Reduced:
+        reduced = self._reduced(name)
+        if reduced is None:
+            raise KeyError(name)
+        return reduced
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._measured if self._reduced(name) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def reduce_run(run: RunResult) -> PromptReading:
+    """A run, finished or not, reduced to what pooling needs; values are worked out lazily."""
+    return PromptReading(
+        model=run.model,
+        prompt=run.prompt,
+        settings=run.settings,
+        n_tokens=len(run.tokens),
+        answer_start=run.answer_start,
+        loss=run.loss,
+        every=_Reductions(run, slice(0, None)),
+        rest=_Reductions(run, slice(1, None)),
+        unavailable=run.unavailable,
+        failed=run.failed,
+        unfinished=tuple(name for name, result in run.measured.items() if not _is_whole(result)),
+        layers_done=run.layers_done,
+        task=run.prompt.task,
+    )
+
+
+def _is_whole(result: MetricResult) -> bool:
+    return result.is_whole and (not isinstance(result, LogitLens) or result.is_read)
+
+
+def reduce_tokens(run: RunResult, tokens: slice) -> PromptReading:
+    """Some tokens of a run reduced, none of which is the first one of a prompt."""
+    length = tokens.stop - tokens.start
+    return replace(
+        reduce_run(run),
+        n_tokens=length,
+        answer_start=length,
+        every=_Reductions(run, tokens),
+        rest={},
+    )

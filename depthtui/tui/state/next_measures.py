@@ -1,0 +1,35 @@
+"""Which metrics to compute next for the verdict of a run."""
+
+from __future__ import annotations
+
+from depthtui.data.run import RunResult
+from depthtui.metrics import METRICS
+from depthtui.metrics.spec import Metric
+
+_QUICK = 5
+"""Forward passes a layer that a quick metric takes at most: the others take some a token too."""
+
+
+def next_measures(result: RunResult) -> tuple[str, ...]:
+    """Names of the metrics to compute next for the verdict of a run.
+
+    The quick ones together, until the run has all that can be had of them; then the others too.
+    """
+    wanted = [
+        metric
+        for metric in METRICS
+        if metric.gives_evidence and metric.on_demand and not metric.why_unavailable(result)
+    ]
+    quick = [metric for metric in wanted if is_quick(metric, result)]
+    lacking = [
+        metric
+        for metric in quick
+        if metric.name not in result.unavailable
+        and not (result.complete and result.has_all(metric.name))
+    ]
+    return tuple(metric.name for metric in (quick if lacking else wanted))
+
+
+def is_quick(metric: Metric, result: RunResult) -> bool:
+    """Whether a metric of a run is computed in about as long as somebody waits for an answer."""
+    return metric.work(result) <= _QUICK * result.model.n_layers

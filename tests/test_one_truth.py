@@ -1,0 +1,134 @@
+"""Run, sweep, text, `analyze` and explorer give the same results of the same prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings, SummarySettings
+from depthtui.data.store import open_store
+from depthtui.engine.engine import Engine
+from depthtui.engine.lenses import LensChoice
+from depthtui.prompts.tasks import TASKS, baseline_texts, make_prompts
+from tests.one_truth import (
+    CASES,
+    EVERY_METRIC,
+    FEW,
+    MOUTHS,
+    READINGS,
+    THRESHOLDS,
+    Results,
+    checks,
+    differences,
+    prompts_of,
+    reading_id,
+    run,
+    run_means,
+    sweep_means,
+    text,
+)
+from tests.tiny_models import CORPUS, tiny_folder
+
+by_reading = pytest.mark.parametrize("settings", FEW, ids=reading_id)
+
+
+def check(found: object, expected: object) -> None:
+    """See that nothing differs."""
+    differing = "\n".join(differences(found, expected))
+    assert not differing
+
+
+expected = cache(lambda name, settings: run(prompts_of(name), settings))
+
+
+def with_ids(parameters: Iterable[tuple[*tuple[str, ...], SummarySettings]]) -> list[Any]:
+    """Parameters with ids such as `sweep-six-affine-without_0-kl0.5-ov0.3`."""
+    return [
+        pytest.param(*names, settings, id="-".join((*names, reading_id(settings))))
+        for *names, settings in parameters
+    ]
+
+
+@pytest.mark.parametrize(("mouth", "name", "settings"), with_ids(checks()))
+def test_a_mouth_agrees_with_a_run(mouth: str, name: str, settings: SummarySettings) -> None:
+    check(MOUTHS[mouth](prompts_of(name), settings), expected(name, settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    with_ids((name, settings) for name in CASES if name != "two_tasks" for settings in FEW),
+)
+def test_means_of_a_sweep_are_those_of_a_run(name: str, settings: SummarySettings) -> None:
+    check(sweep_means(prompts_of(name), settings), run_means(prompts_of(name), settings))
+
+
+@pytest.mark.parametrize("rules", THRESHOLDS, ids=lambda rules: f"kl{rules[0]:g}-ov{rules[1]:g}")
+@pytest.mark.parametrize("lens", LENSES)
+def test_a_text_agrees_with_a_run_over_its_tokens(lens: str, rules: tuple[float, float]) -> None:
+    found, of_run = text(SummarySettings(*rules, include_first_token=False, lens=lens))
+    check(found, of_run)
+
+
+# Through the engine ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt_neox"])
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Prompts of a tiny model that was measured by every metric, with every lens."""
+    home = tmp_path_factory.mktemp("tiny")
+    texts = home / "texts.txt"
+    texts.write_text("\n".join(CORPUS * 2), encoding="utf-8")
+    store = open_store(None, 0, pytest.fail)
+    engine = Engine(store, home / "models", lambda event: None, lenses_dir=home / "lenses")
+    engine.load(ModelSpec(str(tiny_folder(home, request.param)), device="cpu"))
+    engine.fit_lens(LensChoice("jacobian", texts=str(texts), prompts=2))
+    settings = RunSettings(metrics=EVERY_METRIC, lens_texts=str(texts), baseline=CORPUS[:2])
+    asked = [*((text, text[-9:]) for text in CORPUS[:5]), (CORPUS[0][:30], "")]
+    prompts = [Prompt(text, answer, "addition", "2") for text, answer in asked]
+    return tuple(engine.run(prompt, settings) for prompt in prompts)
+
+
+@pytest.mark.parametrize("mouth", [mouth for mouth in MOUTHS if mouth != "explorer"])
+@by_reading
+def test_a_mouth_agrees_on_a_tiny_model(
+    tiny: Results, mouth: str, settings: SummarySettings
+) -> None:
+    check(MOUTHS[mouth](tiny, settings), run(tiny, settings))
+
+
+@by_reading
+def test_the_explorer_agrees_on_a_prompt(tiny: Results, settings: SummarySettings) -> None:
+    for result in (tiny[0], tiny[-1]):
+        expected_one = run((result,), settings)
+        for mouth in ("explorer", "explorer_session", "sweep"):
+            check(MOUTHS[mouth]((result,), settings), expected_one)
+
+
+@by_reading
+def test_means_of_a_tiny_model_are_those_of_a_run(tiny: Results, settings: SummarySettings) -> None:
+    check(sweep_means(tiny, settings), run_means(tiny, settings))
+
+
+@pytest.mark.by_hand
+@pytest.mark.parametrize("task", ["addition", "commonsense"])
+def test_every_mouth_agrees_on_the_demo(demo_folder: Path, task: str) -> None:
+    """By the logit lens: the others take minutes to be fitted."""
+    store = open_store(None, 0, pytest.fail)
+    engine = Engine(store, demo_folder.parent, lambda event: None, baseline_texts=baseline_texts)
+    engine.load(ModelSpec("demo", device="cpu", dtype="float32"))
+    metrics = tuple(name for name in EVERY_METRIC if name not in ("affine_lens", "jacobian_lens"))
+    prompts = make_prompts(task, TASKS[task].default_level, 3)
+    results = tuple(engine.run(prompt, RunSettings(metrics=metrics)) for prompt in prompts)
+    differing = [
+        f"{mouth} {reading_id(settings)} {difference}"
+        for settings in READINGS
+        for mouth in MOUTHS
+        if mouth != "explorer"
+        for difference in differences(MOUTHS[mouth](results, settings), run(results, settings))
+    ]
+    assert not differing, "\n".join(differing)
