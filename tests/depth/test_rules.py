@@ -7,7 +7,10 @@ import pytest
 
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
+from depthtui.depth.reading import reading_of
 from depthtui.depth.rules.rule import Rule
+from depthtui.metrics.settling import Settling
+from tests.builders.results import run
 
 CURVES = {
     "mean_cosine": np.array([-0.5, 0.25]),
@@ -42,6 +45,7 @@ def test_a_kl_of_nothing_stays_as_it_is() -> None:
         ("kl", [4, 3, 1, 1, 0], 2),
         ("kl", [4, 3, 3, 1, 0], 3),
         ("overlap", [0, 0, 0, 0, 1], 3),
+        ("settled", [0, 0.5, 0.5, 0.5, 1], 3),
         ("cosine", [1, -1, 1, 1], 1),
         ("cosine", [1, 1, -1, -1], 3),
         ("cosine", [1, 1, 0, 1], -1),
@@ -52,3 +56,18 @@ def test_a_curve_that_never_crosses_is_ranked(rule: str, curve: list[float], lay
     curves = np.array([curve] * 2, np.float64)
     found = rules.named(rule).ranked_layers(curves, SummarySettings())
     np.testing.assert_equal(found, [layer, layer])
+
+
+def test_half_of_the_tokens_have_settled() -> None:
+    """Of four tokens one settles at depth 1, two at depth 3, and one at the output."""
+    divergence = np.full((6, 4), 0.6, np.float32)
+    divergence[1:, 0] = divergence[3:, 1] = divergence[3:, 2] = divergence[5] = 0.1
+    divergence[0, 3] = 0.1  # Not from there on.
+    result = run(tokens=4, layers=5)
+    result.put("settling", Settling(divergence))
+    reading = reading_of([result], SummarySettings())
+    assert reading.curves["settled"].tolist() == [0, 0.25, 0.25, 0.75, 0.75, 1]
+    found = reading.depth("settled")
+    assert (found.layer, found.count, found.ratio) == (3, 4, 0.8)
+    assert found.crossing == pytest.approx(2.5)
+    assert "settled" in {measure.measure for measure in reading.verdict.evidence}

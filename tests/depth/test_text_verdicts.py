@@ -52,22 +52,24 @@ def test_thinking_is_what_the_marks_hold(
 
 def test_thinking_and_answer_are_pooled_apart() -> None:
     generation = text_of(["<think>", "so", "</think>", "4", "."])
-    lens = generation.continuation.lens
+    lens, divergence = generation.continuation.lens, generation.continuation.divergence
     for tokens, layer in ((slice(0, 3), 15), (slice(3, 5), 4)):
         lens.kl[:, tokens] = np.where(np.arange(21) < layer, 10.0, 0.0)[:, None]
         lens.overlap[:, tokens] = np.where(np.arange(21) < layer, 0.0, 1.0)[:, None]
+        divergence[:, tokens] = np.where(np.arange(21) < layer, 0.6, 0.0)[:, None]
     found = text_verdicts(generation)
     counts = {
         name: {measure.measure: measure.count for measure in verdict.evidence}
         for name, verdict in found.items()
     }
-    assert counts["thinking"] == {"kl": 16, "overlap": 16}
-    assert counts["answer"] == {"kl": 5, "overlap": 5}
-    # KL 6 of 10 and overlap 0.4 from layer 4 on.
-    assert counts["text"] == {"kl": 16, "overlap": 5}
+    assert counts["thinking"] == {"kl": 16, "overlap": 16, "settled": 16}
+    assert counts["answer"] == {"kl": 5, "overlap": 5, "settled": 5}
+    # KL 6 of 10 and overlap 0.4 from layer 4 on, where two of the five tokens have settled.
+    assert counts["text"] == {"kl": 16, "overlap": 5, "settled": 16}
     assert found["thinking"].sentence == (
         "Uses 16 of its 20 layers here: 16 until the lens comes close to the output (KL), 16 until "
-        "the lens reads the output's tokens (overlap)."
+        "the lens reads the output's tokens (overlap), 16 until the lens stays close to the output "
+        "at half of the tokens (settled)."
     )
 
 

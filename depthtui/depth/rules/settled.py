@@ -1,0 +1,32 @@
+"""The settling rule: the first layer before which more than half of the tokens have settled."""
+
+from __future__ import annotations
+
+from depthtui.data.explanation import Explanation
+from depthtui.depth.rules.rule import Rule, Threshold
+
+RULE = Rule(
+    name="settled",
+    title="settled",
+    short="set",
+    noun="the share of settled tokens",
+    kind="readable",
+    says="until the {lens} stays close to the output at half of the tokens",
+    curve="settled",
+    unit="of tokens",
+    limits=(0.0, 1.0),
+    threshold=Threshold(value=0.5),
+    figure="{lens} settled",
+    axis="share of settled tokens",
+    measure="settling",
+    explained=Explanation(
+        "Effective depth by settled tokens",
+        "How many layers run until half of the tokens have settled.",
+        "the first layer e before which more than half of the tokens have settled: from there on "
+        "the divergence of lens and output stays below half a nat; e + 1 layers, since the first "
+        "is layer 0",
+        "A token that has settled stays settled, so that the curve only rises.",
+        "A late rise: most tokens need nearly all layers. The KL, a mean, can fall sooner.",
+        "Settling: arXiv 2602.13517; the rule is defined here",
+    ),
+)
