@@ -126,10 +126,10 @@ async def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> No
     (tmp_path / "settings.toml").mkdir()
     async with explore(tmp_path) as it:
         await opened(it, "comma", SettingsScreen)
-        assert "cannot be read" in it.screen_text()
+        await it.until(lambda: "cannot be read" in it.screen_text())
         at(it, "chat_template")
         await it.press("enter", "f5")
-        assert "cannot be read" in it.screen_text()
+        await it.until(lambda: "cannot be read" in it.screen_text())
         await it.press("escape")
         await it.until(lambda: any("file yet: chat_template" in said for said in it.toasts()))
 
