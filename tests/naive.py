@@ -424,3 +424,18 @@ def naive_answer(model, ids, count, left_out=None, part="layer"):
         chosen = probabilities(model, ids, changes)[-1].argmax()
         ids = torch.cat([ids, chosen[None, None]], dim=1)
     return ids[0, -count:].numpy()
+
+
+def naive_without(model, ids, left_out):
+    """Log-probabilities `[T, V]` with some layers left out at all tokens, float64."""
+
+    def pass_through(_module, args, kwargs, output):
+        return with_states(output, args[0] if args else kwargs["hidden_states"])
+
+    layers = blocks(model)
+    handles = [
+        layers[layer].register_forward_hook(pass_through, with_kwargs=True) for layer in left_out
+    ]
+    with torch.no_grad(), hooks(handles):
+        logits = model(input_ids=ids, use_cache=False).logits[0]
+    return logits.double().log_softmax(dim=-1).numpy()

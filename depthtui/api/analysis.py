@@ -20,6 +20,7 @@ from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
 from depthtui.metrics import (
     after_prompts,
+    among_prompts,
     check_names,
     failures_in_words,
     had_by_none,
@@ -153,6 +154,7 @@ def _run(
     failures: dict[int, str] = {}
     for number, prompt in enumerate(prompts):
         after = after_prompts(settings, [len(result.tokens) for result in results])
+        after = among_prompts(after, [one.text for one in prompts], number)
         try:
             result = engine.run(prompt, after, run_id=number)
             results.append(result)

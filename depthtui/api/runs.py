@@ -17,6 +17,7 @@ from depthtui.data.verdict import Verdict
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.errors import DepthError, shown
 from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.sufficient import PooledSufficient
 from depthtui.palettes import OWN_PALETTE, PALETTES
 from depthtui.report.as_html import html_bytes
 from depthtui.report.export import run_report
@@ -144,6 +145,17 @@ class Runs(Sequence[Run]):
             where nothing was measured that tells.
         """
         return self._reading().verdict
+
+    def layers_that_suffice(self) -> PooledSufficient | None:
+        """How many layers, run together, still give the model's own output, and how nearly.
+
+        Returns:
+            `within(nats)` and `keeping(share)` count layers, `interval` is that of `within(1)`,
+            `choices` the share of first choices that stay there, `ways` have the orders and
+            curves; None where `sufficient` was not among the metrics.
+        """
+        found: PooledSufficient | None = self._reading().get(METRIC_BY_NAME["sufficient"])
+        return found
 
     def _reading(self) -> Reading:
         return reading_of(group_runs(self._runs)[0].results, self.settings)

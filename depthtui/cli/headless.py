@@ -12,7 +12,13 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
-from depthtui.metrics import METRIC_BY_NAME, after_prompts, failures_in_words, had_by_none
+from depthtui.metrics import (
+    METRIC_BY_NAME,
+    after_prompts,
+    among_prompts,
+    failures_in_words,
+    had_by_none,
+)
 from depthtui.models.reach import check_at_hand
 
 if TYPE_CHECKING:
@@ -79,6 +85,7 @@ def run_job(
             display.prompt_begins(number)
             try:
                 settings = after_prompts(job.settings, [len(run.tokens) for run in results])
+                settings = among_prompts(settings, [one.text for one in job.prompts], number)
                 result = engine.run(prompt, settings, run_id=number)
                 results.append(result)
                 for problem in failures_in_words(result.failed, result.unavailable):

@@ -131,6 +131,12 @@ class RunSettings:
             hand, else texts that the model writes.
         lens_ridge: weight of the affine lens's pull towards the identity; 0 for one that is at
             hand, else the best on held-out texts.
+        sufficient_order: the order in which layers are left out together: `model`, found once on
+            texts that the model writes, or `own`, found on other tokens of the prompts.
+        sufficient_search: how the order is found: `greedy`, one layer after another, or `ranked`,
+            by the cost of each layer alone.
+        order_texts: the prompts that an `own` order is found on; empty for one half of the
+            prompt's blocks of tokens, read on the other half.
     """
 
     top_k: TopK = 10
@@ -210,6 +216,21 @@ class RunSettings:
             most=1e6,
         ),
     ] = 0.0
+    sufficient_order: Annotated[
+        str,
+        Option(
+            "The order of layers to leave out: of texts of the model, or the prompts' other half.",
+            choices=("model", "own"),
+        ),
+    ] = "model"
+    sufficient_search: Annotated[
+        str,
+        Option(
+            "Find that order layer by layer, or by the cost of each layer alone, which is quicker.",
+            choices=("greedy", "ranked"),
+        ),
+    ] = "greedy"
+    order_texts: tuple[str, ...] = ()
 
 
 CHOICES = (
@@ -220,6 +241,9 @@ CHOICES = (
     "erase_threshold",
     "lens_texts",
     "lens_ridge",
+    "sufficient_order",
+    "sufficient_search",
+    "order_texts",
 )
 """Settings that choose a part of a metric. Files and keys name them only where they are chosen,
 so that what was written before there were any keeps its name."""

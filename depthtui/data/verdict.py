@@ -70,6 +70,31 @@ class Evidence:
     prompts: tuple[int, int] | None = None
     after_layer: int = 0
 
+    @property
+    def counts(self) -> Literal["layers", "depth"]:
+        """Whether the count is of layers that may lie anywhere, or a depth: all up to one."""
+        return "depth" if self.layers is None else "layers"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """How many layers give the model's own output, by an intervention that left the others out.
+
+    Attributes:
+        measure: the metric.
+        count: the layers that must run for an output within a nat of the whole model's.
+        low, high: the interval of the count over other prompts or tokens; None where unknown.
+        choices: the share of first choices that stay with so many layers.
+        strict: the layers that keep nine in ten first choices.
+    """
+
+    measure: str
+    count: float
+    low: float | None
+    high: float | None
+    choices: float
+    strict: float
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -80,12 +105,14 @@ class Verdict:
         evidence: each measure's count.
         n_layers: L.
         missing: names of the metrics that would tell more, and have not been computed.
+        headline: the layers that suffice; None where they were not measured.
     """
 
     words: Sentence
     evidence: tuple[Evidence, ...]
     n_layers: int
     missing: tuple[str, ...] = ()
+    headline: Headline | None = None
 
     @property
     def sentence(self) -> str:

@@ -22,7 +22,7 @@ from depthtui.depth.evidence import rule_evidence
 from depthtui.depth.spans import spans_of
 from depthtui.depth.verdict import made_verdict
 from depthtui.depth.weights import effective_prompts
-from depthtui.metrics import ALL, METRICS, logit_lens, settling
+from depthtui.metrics import ALL, METRICS, logit_lens, settling, sufficient
 from depthtui.metrics.evidence import resting_on
 from depthtui.metrics.pooling import Pooled, PromptReading
 from depthtui.metrics.reduced import weighted_mean
@@ -146,7 +146,9 @@ class Reading(Pooled):
     def verdict(self) -> Verdict | None:
         """How many layers the model uses, and how that is known; None without evidence."""
         tasks = [prompt.task for prompt in self.prompts]
-        return made_verdict(self.evidence, self.n_layers, self.missing, tasks)
+        found = self.get(sufficient.METRIC)
+        headline = None if found is None else found.headline
+        return made_verdict(self.evidence, self.n_layers, self.missing, tasks, headline)
 
     @cached_property
     def missing(self) -> list[str]:

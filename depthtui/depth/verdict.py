@@ -1,16 +1,16 @@
-"""The verdict: how many of its layers a model uses here, and how that is known.
+"""The verdict: how many of its layers a model needs here, and how that is known.
 
-Three kinds of evidence, each a count of layers with the range that it moves in: what a lens reads
-(the KL and the overlap rule), how the residual stream moves (the cosine rule, and metrics), and
-what changes where layers are intervened on (metrics). They are set side by side, and never
-averaged into one number.
+The headline is the layers that suffice, which are verified by running them. Beside it stand three
+kinds of evidence, each with the range that it moves in: what a lens reads (rules), how the residual
+stream moves (the cosine rule, and metrics), and what changes where layers are intervened on
+(metrics). Counts of layers and depths are two axes; none is averaged with another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from depthtui.data.verdict import KINDS, Evidence, Verdict
+from depthtui.data.verdict import KINDS, Evidence, Headline, Verdict
 from depthtui.depth.verdict_words import verdict_sentence
 
 
@@ -19,6 +19,7 @@ def made_verdict(
     n_layers: int,
     missing: Sequence[str] = (),
     tasks: Iterable[str] = (),
+    headline: Headline | None = None,
 ) -> Verdict | None:
     """The verdict of some evidence, sorted by kind; None where there is none.
 
@@ -27,9 +28,10 @@ def made_verdict(
         n_layers: L.
         missing: names of the metrics that would tell more.
         tasks: the task of every prompt; untrusted.
+        headline: the layers that suffice; None where they were not measured.
     """
     if not evidence:
         return None
     found = tuple(sorted(evidence, key=lambda measure: KINDS.index(measure.kind)))
-    words = verdict_sentence(found, n_layers, missing, tuple(dict.fromkeys(tasks)))
-    return Verdict(words, found, n_layers, tuple(missing))
+    words = verdict_sentence(found, n_layers, missing, tuple(dict.fromkeys(tasks)), headline)
+    return Verdict(words, found, n_layers, tuple(missing), headline)

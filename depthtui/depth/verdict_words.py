@@ -1,61 +1,23 @@
 """The verdict in a few sentences, made of its evidence by plain rules.
 
-1. How many layers: from the smallest to the largest count that holds, each with what it is a
-   count of, and how far up its layers lie where that is further than their number. How many move
-   the stream, or have to run one after another, stands apart: that is not yet how many are used.
-   Before any layer was left out the number may change a lot: what was measured is said first.
-2. Which counts do not hold, and what the one that moves most hangs on.
-3. Whether the kinds of evidence agree, and what each counts where they do not.
+1. The layers that suffice, alone and with their tolerance; before they are measured, by which
+   evidence the rest is known.
+2. Counts of layers, then depths: a depth is a place, and no number of used layers.
+3. Which counts do not hold, and what the one that moves most depends on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
 
 from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.sentence import Sentence
-from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
+from depthtui.data.verdict import Evidence, Headline, Verdict
 from depthtui.token_text import shortened
-
-_MOST_NAMED = 3
-"""Counts that the first sentence names; of more, the smallest and the largest."""
 
 _MOST_TASKS = 4
 _LONGEST_TASK = 30
-
-_CANNOT_SEE = "Layers are needed after the lens reads the answer: they compute what it cannot see."
-_REFINE = (
-    "The lens reads the answer later than layers are needed: the last ones refine what is decided."
-)
-_STAND_IN = (
-    "Fewer layers cost something by themselves than the lens takes to read the answer: others can "
-    "stand in for them."
-)
-_TURNS_EARLY = (
-    "The stream turns before the lens reads the answer: layers between refine what is there."
-)
-_TURNS_LATE = (
-    "The stream turns after the lens reads the answer: where it turns decides nothing by itself."
-)
-_SMALL_CHANGES = "More layers are needed than move the stream much: small changes can matter."
-_IDLE_MOVES = "More layers move the stream than are needed: movement alone is not use."
-_MEASURED: Mapping[EvidenceKind, str] = {
-    "readable": "what a lens reads",
-    "geometric": "how the stream moves",
-}
-"""What a number is of before any layer was left out."""
-
-_UNCONFIRMED = "No intervention confirms it yet."
-
-_COUNTED: Mapping[EvidenceKind, tuple[str, str]] = {
-    "readable": ("up to what a lens can read", "each layer that a lens reads"),
-    "geometric": ("up to where the stream turns", "each layer that turns it"),
-    "causal": ("up to the last layer needed", "each layer that is missed"),
-}
-"""What a kind counts: all layers up to one, or single ones."""
-
-_UNSETTLED = "No intervention confirms it: what they say is fragile."
 
 
 def verdict_sentence(
@@ -63,43 +25,92 @@ def verdict_sentence(
     n_layers: int,
     missing: Sequence[str] = (),
     tasks: Sequence[str] = (),
+    headline: Headline | None = None,
 ) -> Sentence:
-    """The verdict, in one to three sentences.
+    """The verdict, in a few sentences.
 
     Args:
         evidence: at least one measure's count, sorted by kind.
         n_layers: L.
         missing: names of the metrics that would tell more.
-        tasks: names of those that the prompts are of; untrusted. Of several it is said that these
-            are taken together.
+        tasks: names of the tasks of the prompts; untrusted. Several are named as taken together.
+        headline: the layers that suffice; None where they were not measured.
     """
-    where = _where(tasks)
-    firm = [measure for measure in evidence if _holds(measure)]
-    fragile = [measure for measure in evidence if measure.count is not None and not measure.firm]
-    if not firm and not fragile:
-        told = [measure for measure in evidence if measure.measure not in missing] or evidence
-        reason = next((measure.reason for measure in told if measure.reason), "")
-        unknown = f"How many of its {_layers(n_layers)} are used is not known"
-        return Sentence(unknown, (f": {reason}.",))
-    # What is being filled in has no count yet, which says nothing of the model.
-    untried = bool(missing) and not any(
-        measure.kind == "causal" and measure.count is not None for measure in evidence
-    )
-    none = [m for m in evidence if m.count is None and m.measure not in missing]
-    used = [measure for measure in firm if measure.of_use]
-    is_open = bool(missing) and not any(measure.kind == "causal" for measure in used)
+    others = [found for found in evidence if headline is None or found.measure != headline.measure]
+    counted = [found for found in others if found.count is not None]
+    firm = [found for found in counted if found.firm]
+    fragile = [found for found in counted if not found.firm]
+    none = [found for found in others if found.count is None and found.measure not in missing]
     # Layers are numbered from 0 and counted from 1: the first number is followed by the range.
     numbering = chain([f" of {indices_text(n_layers)}"], repeat(""))
-    if used:
-        headline = _uses(used, n_layers, where, is_open, untried)
-        end = _used(used, n_layers, numbering)
-    else:
-        headline, end = _open(firm, fragile, n_layers, where)
-    others = [
-        _doubts(fragile, none, numbering),
-        _between_kinds(firm, used, fragile, n_layers, is_open, untried) if used else "",
-    ]
-    return Sentence(headline, (end, *filter(None, others)))
+    clauses = [*_axes(firm, n_layers), *_doubts(fragile, none, numbering)]
+    if headline is not None:
+        bold, rest = _sufficient(headline, n_layers, _where(tasks))
+        return Sentence(bold, (rest, *clauses))
+    if not counted:
+        told = none or evidence
+        reason = next((found.reason for found in told if found.reason), "")
+        unknown = f"How many of its {_layers(n_layers)} suffice is not known"
+        return Sentence(unknown, (f": {reason}." if reason else ".",))
+    by = f"{_known_by(firm)}{_where(tasks)}"
+    if not firm:
+        return Sentence(by, (".", *clauses))
+    return Sentence(by, (f": {_lowered(clauses[0])}", *clauses[1:]))
+
+
+def _sufficient(headline: Headline, n_layers: int, where: str) -> tuple[str, str]:
+    """The bold words, and the end of their sentence."""
+    count = f"{_number(headline.count)} of its {_layers(n_layers)}"
+    between = ""
+    if headline.low is not None and headline.high is not None:
+        between = f"{headline.low:.1f} to {headline.high:.1f}; "
+    strict = f"nine in ten choices need {_number(headline.strict)}"
+    return (
+        f"Within a nat of its own output with {count}{where}",
+        f" ({between}{headline.choices:.0%} of its choices stay); {strict}.",
+    )
+
+
+def _known_by(firm: Sequence[Evidence]) -> str:
+    """By which evidence counts are known that say not yet how many layers suffice."""
+    kinds = {found.kind for found in firm}
+    if not firm:
+        return "No count holds"
+    if "causal" in kinds:
+        return "By one intervention at a time"
+    return "By a lens alone" if kinds == {"readable"} else "Before any layer is left out"
+
+
+def _axes(firm: Sequence[Evidence], n_layers: int) -> Iterator[str]:
+    """The counts of layers, and the depths, each in a sentence."""
+    layers = [_counted(found) for found in firm if found.layers is not None]
+    depths = [_placed(found) for found in firm if found.layers is None]
+    for title, words in (("Layers", layers), ("Depths", depths)):
+        if words:
+            yield f"{title} of {n_layers}: {'; '.join(words)}."
+
+
+def _counted(found: Evidence) -> str:
+    """A count of layers and its measure."""
+    return f"{found.count}{_spaced(found.says)} ({found.title})"
+
+
+def _placed(found: Evidence) -> str:
+    """A depth and its measure."""
+    return f"{found.says}, {found.count} ({found.title})" if found.says else _counted(found)
+
+
+def _spaced(words: str) -> str:
+    return f" {words}" if words else ""
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[0].lower() + sentence[1:]
+
+
+def _number(count: float) -> str:
+    """A count of layers, of which the fraction is left to the interval."""
+    return f"{round(count)}"
 
 
 def most_fragile(evidence: Sequence[Evidence]) -> Evidence | None:
@@ -109,17 +120,66 @@ def most_fragile(evidence: Sequence[Evidence]) -> Evidence | None:
 
 
 def comparison_sentence(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B")) -> str:
-    """Whether b uses more layers than a, in a sentence.
+    """Whether b needs more layers than a, or is deeper, in a sentence or two.
 
-    Measures are compared that hold in both. A difference is clear where the ranges of the two
-    counts lie apart.
+    Layers that suffice come first. Of the other measures those are compared that hold in both. A
+    difference is clear where the ranges of the two counts lie apart.
     """
-    theirs = {measure.measure: measure for measure in b.evidence if _holds(measure)}
+    return " ".join(filter(None, (_compared_headlines(a, b, names), _compared(a, b, names))))
+
+
+def _compared_headlines(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
+    """Which of two needs more layers to stay within a nat; empty where one is unknown."""
+    first, second = a.headline, b.headline
+    if first is None or second is None:
+        return ""
+    shares = f"{first.count:.1f} of {a.n_layers} and {second.count:.1f} of {b.n_layers}"
+    if None in (first.low, first.high, second.low, second.high):
+        return f"Within a nat {names[0]} and {names[1]} need {shares} layers, without an interval."
+    # Of stacks of unlike height the shares are compared.
+    scale = a.n_layers / b.n_layers
+    apart = _gap(first, second, scale)
+    if not apart:
+        return f"Within a nat {names[0]} and {names[1]} need about as many layers: {shares}."
+    more = "more" if apart > 0 else "less"
+    if a.n_layers == b.n_layers:
+        layers = abs(second.count - first.count)
+        unit = "layer" if f"{layers:.1f}" == "1.0" else "layers"
+        return (
+            f"Within a nat {names[1]} needs {layers:.1f} {unit} {more} than {names[0]}: {shares}."
+        )
+    share = abs(second.count / b.n_layers - first.count / a.n_layers)
+    return (
+        f"Within a nat {names[1]} needs {share:.0%} of its layers {more} than {names[0]}: {shares}."
+    )
+
+
+def _gap(first: Headline, second: Headline, scale: float) -> float:
+    """How far apart two intervals lie, the second one scaled; 0 where they meet."""
+    assert first.low is not None
+    assert first.high is not None
+    assert second.low is not None
+    assert second.high is not None
+    if second.low * scale > first.high:
+        return second.low * scale - first.high
+    return min(0.0, second.high * scale - first.low)
+
+
+def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
+    """The measures that hold in both."""
+    headlines = {found.measure for found in (a.headline, b.headline) if found is not None}
+    theirs = {
+        measure.measure: measure
+        for measure in b.evidence
+        if _holds(measure) and measure.measure not in headlines
+    }
     pairs = [
         (ours, theirs[ours.measure])
         for ours in a.evidence
         if _holds(ours) and ours.measure in theirs
     ]
+    if not pairs and a.headline and b.headline:
+        return ""
     if not pairs:
         return f"No count holds in both {names[0]} and {names[1]}, so they cannot be compared."
     more = [(ours, other) for ours, other in pairs if (ours.high or 0) < (other.low or 0)]
@@ -180,91 +240,22 @@ def which_layers(measure: Evidence) -> str:
 
 
 def _where(tasks: Sequence[str]) -> str:
-    """What the layers are used on."""
+    """The tasks that are taken together, where there are several."""
     if len(tasks) < 2:
-        return "here"
+        return ""
     names = [shortened(task, _LONGEST_TASK) for task in tasks]
     if len(names) > _MOST_TASKS:
         names = [*names[: _MOST_TASKS - 1], f"{len(names) - _MOST_TASKS + 1} more"]
-    return f"over the tasks {_listed(names)} together"
-
-
-def _uses(firm: Sequence[Evidence], n_layers: int, where: str, is_open: bool, untried: bool) -> str:
-    """How many layers are used, by counts that hold.
-
-    `is_open`: an intervention may say more; `untried`: none has said anything.
-    """
-    counts = [_count(measure) for measure in firm]
-    few, most = min(counts), max(counts)
-    count = "all" if few == n_layers > 1 else _range(few, most)
-    uses = f"{count} of its {_layers(n_layers)} {where}{' so far' * (is_open and not untried)}"
-    if not untried:
-        return f"Uses {uses}"
-    kinds = dict.fromkeys(_MEASURED[measure.kind] for measure in firm)
-    by = f"{' and '.join(kinds)}{' alone' * (len(kinds) == 1)}"
-    return f"By {by}, before any layer is left out, it uses {uses}"
-
-
-def _used(firm: Sequence[Evidence], n_layers: int, numbering: Iterator[str]) -> str:
-    """The counts that hold, after how many layers are used."""
-    if len(firm) == 1:
-        only = firm[0]
-        if not only.says:
-            return f", by {only.title}."
-        those = ", " if only.layers is None else ": those "
-        return f"{those}{only.says}{_up_to(only, n_layers, numbering)} ({only.title})."
-    named = [_counted(measure, _up_to(measure, n_layers, numbering)) for measure in _named(firm)]
-    return f": {', '.join(named)}."
-
-
-def _counted(measure: Evidence, up_to: str = "") -> str:
-    """A count, what it is a count of, and what says so."""
-    if not measure.says:
-        return f"{measure.count} by {measure.title}"
-    return f"{measure.count} {measure.says}{up_to} ({measure.title})"
-
-
-def _up_to(measure: Evidence, n_layers: int, numbering: Iterator[str]) -> str:
-    """How far up the counted layers lie, where they are clearly not the first ones."""
-    if not _lies_far(measure, n_layers):
-        return ""
-    return f", up to layer {_reach(measure) - 1}{next(numbering)}"
-
-
-def _lies_far(measure: Evidence, n_layers: int) -> bool:
-    return _reach(measure) - _count(measure) > n_layers / 10
-
-
-def _reach(measure: Evidence) -> int:
-    """Layers up to the last one that is counted."""
-    return max(measure.layers, default=-1) + 1 if measure.layers is not None else _count(measure)
-
-
-def _named(firm: Sequence[Evidence]) -> list[Evidence]:
-    if len(firm) <= _MOST_NAMED:
-        return list(firm)
-    return [min(firm, key=_count), max(firm, key=_count)]
+    return f" over the tasks {_listed(names)} together"
 
 
 def _count(measure: Evidence) -> int:
     return measure.count or 0
 
 
-def _open(
-    firm: Sequence[Evidence], fragile: Sequence[Evidence], n_layers: int, where: str
-) -> tuple[str, str]:
-    """Headline and end of its sentence where no count of the layers that are used holds."""
-    how_many = f"How many of its {_layers(n_layers)} are used {where} stays open"
-    if not fragile:
-        moving = _listed([_counted(measure) for measure in firm])
-        return how_many, f": {moving} are not yet use."
-    low = min(measure.low or 0 for measure in fragile)
-    high = max(measure.high or 0 for measure in fragile)
-    somewhere = f"somewhere from {low} to {high}" if low < high else f"perhaps {low}"
-    return f"{how_many}, {somewhere}", f": no count{' of use' * bool(firm)} holds."
-
-
-def _doubts(fragile: Sequence[Evidence], none: Sequence[Evidence], numbering: Iterator[str]) -> str:
+def _doubts(
+    fragile: Sequence[Evidence], none: Sequence[Evidence], numbering: Iterator[str]
+) -> Iterator[str]:
     """The counts that do not hold, the one that moves most first, and measures without one."""
     words = []
     if none:
@@ -272,7 +263,8 @@ def _doubts(fragile: Sequence[Evidence], none: Sequence[Evidence], numbering: It
         words.append(f"{_listed([measure.title for measure in none])} {give} no count")
     worst = most_fragile(fragile)
     if worst is None:
-        return f"{_begun(words[0])}." if words else ""
+        yield from (f"{_begun(no_count)}." for no_count in words)
+        return
     others = sorted((other for other in fragile if other is not worst), key=_width, reverse=True)
     reason = f": {_reason(worst, numbering)}" if worst.reason else ""
     first = f"{_begun(worst.title)} is fragile ({spread(worst)}){reason}."
@@ -283,7 +275,7 @@ def _doubts(fragile: Sequence[Evidence], none: Sequence[Evidence], numbering: It
             for measure in others
         ]
         words.insert(0, f"so {'are' if len(others) > 1 else 'is'} {_listed(named)}")
-    return f"{first} {_begun('; '.join(words))}." if words else first
+    yield f"{first} {_begun('; '.join(words))}." if words else first
 
 
 def _reason(measure: Evidence, numbering: Iterator[str]) -> str:
@@ -293,63 +285,6 @@ def _reason(measure: Evidence, numbering: Iterator[str]) -> str:
 
 def _width(measure: Evidence) -> int:
     return (measure.high or 0) - (measure.low or 0)
-
-
-def _between_kinds(
-    firm: Sequence[Evidence],
-    used: Sequence[Evidence],
-    fragile: Sequence[Evidence],
-    n_layers: int,
-    is_open: bool,
-    untried: bool,
-) -> str:
-    """Which kind says clearly fewer layers than another, and why that can be.
-
-    Some counts are depths, of layers up to one; others are numbers of layers, which may lie
-    anywhere. Of these only a larger one says where: beyond the depth that it exceeds.
-    """
-    depths = [measure for measure in firm if measure.layers is None]
-    readable, causal = _counts("readable", used), _counts("causal", used)
-    turning, needed = _counts("geometric", depths), _counts("causal", depths)
-    moving = _counts("geometric", firm)
-    tried = any(measure.kind == "causal" for measure in fragile)
-
-    def clearly(fewer: Sequence[int], more: Sequence[int]) -> bool:
-        return bool(fewer and more) and min(more) - max(fewer) > n_layers / 10
-
-    cases = (
-        (clearly(readable, causal), _CANNOT_SEE),
-        (clearly(needed, readable), _REFINE),
-        (clearly(causal, readable), _STAND_IN),
-        (tried and not causal, _UNSETTLED),
-        (is_open, "" if untried else _UNCONFIRMED),
-        (clearly(turning, readable), _TURNS_EARLY),
-        (clearly(readable, turning), _TURNS_LATE),
-        (clearly(moving, causal), _SMALL_CHANGES),
-        (clearly(causal, moving), _IDLE_MOVES),
-    )
-    return next((words for holds, words in cases if holds), _agreement(used, n_layers))
-
-
-def _counts(kind: EvidenceKind, measures: Sequence[Evidence]) -> list[int]:
-    return [_count(measure) for measure in measures if measure.kind == kind]
-
-
-def _agreement(used: Sequence[Evidence], n_layers: int) -> str:
-    counts = [_count(measure) for measure in used]
-    apart = max(counts) - min(counts)
-    if apart > n_layers / 10:
-        few, most = min(used, key=_count), max(used, key=_count)
-        first, second = (
-            _COUNTED[measure.kind][measure.layers is not None] for measure in (few, most)
-        )
-        if first == second:
-            return f"{_count(few)} and {_count(most)} both count {first}, by rules of their own."
-        return f"{_count(few)} counts {first}, {_count(most)} {second}."
-    if len(used) > 1 and any(_lies_far(measure, n_layers) for measure in used):
-        return "They agree in number, not in which layers."
-    agreeing = {2: "Two kinds of evidence agree.", 3: "All three kinds of evidence agree."}
-    return agreeing.get(len({measure.kind for measure in used}), "")
 
 
 def _layers(count: int) -> str:

@@ -23,8 +23,8 @@ from depthtui.tracing.decoding import write_greedily
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay, mixes_tokens
 
-_MOST_AT_ONCE = {"cpu": 4096}
-_MOST_AT_ONCE_ELSEWHERE = 32768
+MOST_AT_ONCE = {"cpu": 4096}
+MOST_AT_ONCE_ELSEWHERE = 32768
 
 
 @dataclass
@@ -78,6 +78,7 @@ class MetricContext:
         can_read_on: whether the model goes on right from its cache.
         texts: the raw texts of token ids.
         lens: the fitted lens of a kind.
+        order: the order in which layers are left out; None for one of the prompt's own.
     """
 
     model: torch.nn.Module
@@ -92,6 +93,7 @@ class MetricContext:
     can_read_on: Callable[[], bool]
     texts: Callable[[Iterable[int]], dict[int, str]]
     lens: Callable[[str], LensMaps]
+    order: Callable[[], Sequence[int] | None]
     metric: str = ""
 
     def checkpoint(self) -> None:
@@ -115,7 +117,7 @@ class MetricContext:
     def replay(self) -> Replay:
         """The recorded clean pass."""
         device = execution_device(self.anatomy.layers[0])
-        most = _MOST_AT_ONCE.get(device.type, _MOST_AT_ONCE_ELSEWHERE)
+        most = MOST_AT_ONCE.get(device.type, MOST_AT_ONCE_ELSEWHERE)
         room = self._room // 4 // self.sizes.token_bytes
         return Replay(self.model, self.anatomy, self._ids, self.check, max(256, min(most, room)))
 

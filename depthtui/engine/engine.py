@@ -39,6 +39,7 @@ from depthtui.engine.control import Control
 from depthtui.engine.generate import generate
 from depthtui.engine.lenses import LensChoice, Lenses
 from depthtui.engine.measurement import Measurement
+from depthtui.engine.orders import LayerOrders
 from depthtui.engine.pruning import PrunedModel
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.result_cache import ResultCache
@@ -100,6 +101,7 @@ class Engine:
         self._met_error = False
         self._lenses_dir = lenses_dir
         self._lenses: Lenses | None = None
+        self._orders: LayerOrders | None = None
         self._baseline_texts = baseline_texts
         self._store = store
         self._no_store = open_store(None, 0, lambda notice: None)
@@ -187,6 +189,7 @@ class Engine:
         baselines = Baselines(loaded.model, anatomy, ids_of, self._baseline_texts)
         self._model = ReadyModel(loaded, anatomy, info, vocabulary, baselines)
         self._lenses = Lenses.of(self._model, self._lenses_dir, self._notify)
+        self._orders = LayerOrders.of(self._model, self._lenses, self._lenses_dir)
         self._emit(ModelLoaded(info))
         self._emit_memory()
         return info
@@ -238,6 +241,7 @@ class Engine:
             model,
             self._cache,
             self.lenses,
+            self._orders_ready(),
             self.activation_limit,
             fresh or run.control.stepping,
         )
@@ -406,6 +410,11 @@ class Engine:
         assert self._lenses is not None
         return self._lenses
 
+    def _orders_ready(self) -> LayerOrders:
+        self._ready()
+        assert self._orders is not None
+        return self._orders
+
     def _write(
         self,
         model: ReadyModel,
@@ -468,7 +477,7 @@ class Engine:
 
     def _unload(self) -> None:
         self._model = None
-        self._lenses = None
+        self._lenses = self._orders = None
         free_caches()
 
     def _emit_memory(self) -> None:

@@ -252,7 +252,9 @@ class Lenses:
         """Tokens of a text that the model writes."""
         return min(LENGTH, self.model.info.context_length or LENGTH)
 
-    def _written(self, tokens: int, seed: int, report: Report, checkpoint: Check) -> list[Tensor]:
+    def _written(
+        self, tokens: int, seed: int, report: Report, checkpoint: Check, length: int = 0
+    ) -> list[Tensor]:
         """Texts of so many tokens that the model writes by itself."""
         loaded = self.model.loaded
         return write_texts(
@@ -262,10 +264,21 @@ class Lenses:
             end_tokens(loaded),
             seed,
             self.model.can_read_on(),
-            self._length,
+            length or self._length,
             lambda done, total: report("Writing calibration texts", done, total),
             checkpoint,
         )
+
+    def write_texts(
+        self, count: int, length: int, seed: int, report: Report, checkpoint: Check
+    ) -> list[Tensor]:
+        """At most `count` texts of at most `length` tokens that the model writes by itself.
+
+        Raises:
+            DepthError: the tokenizer has no token that texts begin with.
+        """
+        length = min(length, self._length)
+        return self._written(count * (length - 1), seed, report, checkpoint, length)[:count]
 
     def _ids(self, text: str) -> Tensor:
         tokens = tokenise(self.model.loaded.tokenizer, Prompt(text), False, self.model.vocabulary)

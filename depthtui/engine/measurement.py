@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from depthtui.data.kept_session import PASS
+from depthtui.data.run_settings import RunSettings
 from depthtui.engine import memory
 from depthtui.engine.context import MetricContext
 from depthtui.engine.lenses import LensChoice, Lenses
 from depthtui.engine.memory import Rooms
+from depthtui.engine.orders import LayerOrders
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.result_cache import ResultCache
 from depthtui.engine.run import Run
@@ -35,6 +37,7 @@ class Measurement:
         model: what it runs on.
         cache: what was found on that model before.
         lenses: its fitted lenses.
+        orders: the orders in which its layers are left out.
         activation_limit: most bytes of activations to cache; 0 for none.
         fresh: whether everything is computed even where the cache has it.
 
@@ -48,6 +51,7 @@ class Measurement:
         model: ReadyModel,
         cache: ResultCache,
         lenses: Lenses,
+        orders: LayerOrders,
         activation_limit: int,
         fresh: bool,
     ) -> None:
@@ -56,6 +60,7 @@ class Measurement:
         self._model = model
         self._cache = cache
         self._lenses = lenses
+        self._orders = orders
         self._activation_limit = activation_limit
         self._fresh = fresh
         self._to_keep: list[Callable[[], None]] = []
@@ -157,7 +162,7 @@ class Measurement:
 
     def _measure_on_demand(self) -> None:
         """The slower metrics."""
-        context = self._run.context(self._cached_activations, self._lens)
+        context = self._run.context(self._cached_activations, self._lens, self._order)
         # Before the recorded pass takes its share.
         rooms = self._model.placement.rooms()
         for metric in ON_DEMAND:
@@ -180,6 +185,8 @@ class Measurement:
             return
         if reason := self._why_no_room(metric, rooms):
             result.fail(metric.name, reason)
+            return
+        if metric.in_order and not self._has_order(metric):
             return
         try:
             run.attempt(metric.name, functools.partial(run.compute, metric, context, partial))
@@ -224,6 +231,27 @@ class Measurement:
 
         return self._run.attempt(metric.name, work)
 
+    def _order(self) -> Sequence[int] | None:
+        """The order in which layers are left out; None for one of the prompt's own tokens."""
+        settings = self._result.settings
+        return self._orders.at_hand(settings) if _finds_order(settings) else None
+
+    def _has_order(self, metric: Metric) -> bool:
+        """Find the order in which layers are left out; False where there is none."""
+        settings = self._result.settings
+        if not _finds_order(settings):
+            return True
+        told = self._run.preparation(metric)
+
+        def work() -> None:
+            self._orders.take(
+                settings,
+                lambda stage, done, total: told(done / max(1, total)),
+                self._run.control.checkpoint,
+            )
+
+        return self._run.attempt(metric.name, work)
+
     def _keeps_activations(self) -> bool:
         """Whether activations are read and kept: where that is quicker, and they are few enough."""
         info, n_tokens = self._model.info, len(self._result.tokens)
@@ -245,6 +273,11 @@ def _forward(run: Run, keep_writes: bool, beside: list[Metric]) -> tuple[Activat
     free_caches()
     run.start_over()
     return run.forward(False, beside), False
+
+
+def _finds_order(settings: RunSettings) -> bool:
+    """Whether an order is found on other texts than the prompt of the run."""
+    return settings.sufficient_order == "model" or bool(settings.order_texts)
 
 
 def _kept(keep: Callable[[], None]) -> bool:

@@ -165,12 +165,15 @@ class Run:
             self._emit_rows(name, 0, value)
 
     def context(
-        self, cached: Callable[[], Activations | None], lens: Callable[[str], LensMaps]
+        self,
+        cached: Callable[[], Activations | None],
+        lens: Callable[[str], LensMaps],
+        order: Callable[[], Sequence[int] | None],
     ) -> MetricContext:
         """What the kernels of this run's on-demand metrics work with.
 
         `cached` brings the activations that the cache has, where this run recorded none, `lens`
-        the fitted lens of a kind.
+        the fitted lens of a kind, `order` the order in which layers are left out.
         """
 
         def recorded() -> Activations:
@@ -189,6 +192,7 @@ class Run:
             self._model.can_read_on,
             self._model.vocabulary.texts,
             lens,
+            order,
         )
 
     def preparation(self, metric: Metric) -> Callable[[float], None]:

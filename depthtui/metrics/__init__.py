@@ -5,7 +5,7 @@ Adding one is a folder, its import and a line in `ALL`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -35,6 +35,7 @@ from depthtui.metrics import (
     settling,
     similarity,
     skip_effects,
+    sufficient,
 )
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.ranking import Ranked
@@ -56,6 +57,7 @@ ALL: tuple[Metric, ...] = (
     fitted_lens.JACOBIAN,
     nonlinear.METRIC,
     ablation.METRIC,
+    sufficient.METRIC,
     order.METRIC,
     skip_effects.METRIC,
     depth_score.METRIC,
@@ -199,6 +201,20 @@ def after_prompts(settings: RunSettings, lengths: Iterable[int]) -> RunSettings:
     if not depends_on_former_prompts(settings):
         return settings
     return replace(settings, lengths_before=tuple(lengths))
+
+
+def among_prompts(settings: RunSettings, texts: Sequence[str], number: int) -> RunSettings:
+    """The settings of a run among others: an `own` order is found on the other half of the prompts.
+
+    Args:
+        settings: of every run.
+        texts: the prompts that are run together.
+        number: which of them the run is of.
+    """
+    is_own = settings.sufficient_order == "own" and sufficient.NAME in settings.metrics
+    if not is_own or len(texts) < sufficient.PROMPTS_AS_UNITS:
+        return settings
+    return replace(settings, order_texts=tuple(texts[(number + 1) % 2 :: 2]))
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -46,6 +46,9 @@ class Context(Protocol):
             DepthError: there is none.
         """
 
+    def order(self) -> Sequence[int] | None:
+        """The order in which layers are left out; None for one of the prompt's own tokens."""
+
     def texts(self, ids: Iterable[int]) -> dict[int, str]:
         """The raw texts of tokens."""
 

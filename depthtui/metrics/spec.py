@@ -157,6 +157,7 @@ class Metric:
             memory; else the residuals of the pass are all that it reads.
         through: the kind of fitted lens that it reads, `affine` or `jacobian`, which is found or
             fitted before it; empty for none.
+        in_order: whether it leaves layers out in an order, which is found before it.
         memory: what it takes beside the weights and the recorded pass.
         depends_on: names of the fields of `RunSettings` that change its values.
         cache_key: result -> what stands for `depends_on` in its cache key, where the settings
@@ -198,6 +199,7 @@ class Metric:
     needs: tuple[Need, ...] = ()
     reruns_layers: bool = True
     through: str = ""
+    in_order: bool = False
     memory: Callable[[Sizes], MemoryNeed] = lambda sizes: MemoryNeed()
     depends_on: tuple[str, ...] = ()
     cache_key: Callable[[RunResult], dict[str, Any]] | None = None

@@ -91,7 +91,7 @@ def _model_key(model: ModelInfo, settings: RunSettings) -> object:
         model.quantize,
         model.device,
         # What differs from prompt to prompt is not a setting of the group.
-        replace(settings, lengths_before=(), answer_start=-1, metrics=metrics),
+        replace(settings, lengths_before=(), order_texts=(), answer_start=-1, metrics=metrics),
     )
 
 

@@ -77,6 +77,7 @@ from depthtui.report.phrases import (
     smooth,
 )
 from depthtui.report.remarks import remark_blocks
+from depthtui.report.sufficient import sufficient_blocks
 from depthtui.report.summary import combined_provenance
 from depthtui.report.verdict import verdict_blocks
 from depthtui.report.what_if import HEADS, PROMPT_HEADS, pairs
@@ -164,6 +165,7 @@ def _blocks(
 def _at_length(
     group: Group, reading: Reading, budget: _Budget, token_of: TokenOf
 ) -> Iterator[Block]:
+    yield from sufficient_blocks(reading)
     if reading.parts:
         yield from _over_depth(reading)
     yield Only(["pictures"], _layer_figures(reading, budget))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from depthtui import __version__
@@ -164,9 +164,11 @@ def _prompt(result: RunResult) -> dict[str, Any]:
 
 def verdict_dict(verdict: Verdict) -> dict[str, Any]:
     """A verdict as JSON values: its sentence, and each measure's count with what it hangs on."""
-    names = ("kind", "measure", "count", "low", "high", "firm", "reason")
+    names = ("kind", "measure", "counts", "count", "low", "high", "firm", "reason")
+    headline = verdict.headline
     return {
         "sentence": verdict.sentence,
+        "headline": None if headline is None else asdict(headline),
         "evidence": [
             {
                 **{name: getattr(evidence, name) for name in names},

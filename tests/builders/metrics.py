@@ -22,6 +22,7 @@ from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.metrics.sufficient import Sufficient
 from tests.builders.lenses import random_lens, smooth_lens
 
 AFTER_THE_LENS = tuple(metric.name for metric in ON_DEMAND)
@@ -151,6 +152,27 @@ def _smooth_order(result: RunResult) -> Order:
     return Order(cost, 2 * cost, np.full(predicted, 0.01, np.float32))
 
 
+def _smooth_sufficient(result: RunResult) -> Sufficient:
+    """The least useful layers go first; the cost grows with the square of their number."""
+    layers, tokens = result.model.n_layers, len(result.tokens)
+    order = tuple(np.argsort(usefulness(layers), kind="stable").tolist())
+    gone = np.arange(layers)[:, None] / layers
+    wave, _ = _waves(result)
+    return _sufficient(order, 6 * gone**2 * (0.8 + 0.4 * wave[:-1]), 1 - gone, tokens)
+
+
+def _sufficient(
+    order: tuple[int, ...], kl: np.ndarray, kept: np.ndarray, tokens: int
+) -> Sufficient:
+    """The metric by the model's order; token 0 is not scored."""
+    way = np.where(np.arange(tokens) > 0, 0, -1).astype(np.int32)
+    values = (
+        np.where(way < 0, np.nan, np.broadcast_to(array, (len(order), tokens))).astype(np.float32)
+        for array in (kl, kept)
+    )
+    return Sufficient("model", "greedy", (order,), way, *values)
+
+
 def _smooth_similarity(result: RunResult) -> Similarity:
     layers, tokens = result.model.n_layers, len(result.tokens)
     useful = usefulness(layers)
@@ -184,6 +206,7 @@ _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "context_depth": _smooth_context_depth,
     "order": _smooth_order,
     "similarity": _smooth_similarity,
+    "sufficient": _smooth_sufficient,
     "settling": _smooth_settling,
     "direct_logits": _smooth_direct_logits,
 }
@@ -258,6 +281,18 @@ def _random_order(result: RunResult, rng: np.random.Generator) -> Order:
     )
 
 
+def _random_sufficient(result: RunResult, rng: np.random.Generator) -> Sufficient:
+    # With draws of its own: those of the other metrics stay as they are.
+    rng = np.random.default_rng(0)
+    layers, tokens = result.model.n_layers, len(result.tokens)
+    order = tuple(rng.permutation(layers).tolist())
+    kl = np.cumsum(_draw(rng, layers, tokens), axis=0) - 0.1
+    kl[0] = 0
+    kept = np.minimum.accumulate(rng.uniform(0, 1, (layers, tokens)) > 0.3, axis=0)
+    kept[0] = True
+    return _sufficient(order, kl, kept, tokens)
+
+
 def _random_similarity(result: RunResult, rng: np.random.Generator) -> Similarity:
     layers = result.model.n_layers
     distance = _draw(rng, layers, layers)
@@ -288,6 +323,7 @@ _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "context_depth": _random_context_depth,
     "order": _random_order,
     "similarity": _random_similarity,
+    "sufficient": _random_sufficient,
     "settling": _random_settling,
     "direct_logits": _random_direct_logits,
 }

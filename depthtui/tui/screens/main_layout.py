@@ -25,6 +25,7 @@ from depthtui.tui.panes.progress_pane import ProgressPane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.prune_pane import PrunePane
 from depthtui.tui.panes.status_line import StatusLine
+from depthtui.tui.panes.sufficient_pane import SufficientPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.session_screen import run_card
@@ -50,6 +51,7 @@ PROMPT = Place(PromptPane, "prompt", "Prompt", "always")
 LEFT = (Place(Heatmap, "heatmap", "Heatmap"), Place(DepthCurves, "curves", "Curves"))
 PAGES = (
     Place(VerdictPane, "verdict", "Verdict", "page"),
+    Place(SufficientPane, "sufficient", "Suffice", "page"),
     Place(DepthTable, "depths", "Depth", "page"),
     Place(DecidedPane, "decided", "Decided", "page"),
     Place(ExitPane, "exits", "Exit", "page"),

@@ -1,0 +1,187 @@
+"""The orders in which layers of the loaded model can be left out: found, and kept."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthtui.data.plain import from_plain
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import RunSettings
+from depthtui.engine.context import MOST_AT_ONCE, MOST_AT_ONCE_ELSEWHERE
+from depthtui.engine.lenses import Check, Lenses, Report
+from depthtui.engine.ready_model import ReadyModel
+from depthtui.engine.tokens import tokenise
+from depthtui.errors import DepthError
+from depthtui.files import parse_json, write_whole
+from depthtui.lenses.writing import VERSION as WRITING_VERSION
+from depthtui.metrics.sufficient.search import Order, Text, greedy_order, ranked_order
+from depthtui.models.devices import execution_device
+from depthtui.tracing.parts import at_once
+from depthtui.tracing.products import fast_products
+from depthtui.tracing.replay import Replay
+
+TEXTS = 8
+LENGTH = 32
+"""The model's order is found on so many texts of so many tokens, which it writes itself."""
+
+_VERSION = 1
+"""Raised where the same texts give another order."""
+
+
+@dataclass(frozen=True)
+class _KeptOrder:
+    """An order as a file keeps it.
+
+    Attributes:
+        layers, costs: as of `Order`.
+        last: pairs of a layer and its cost when it was last tried.
+        whole: whether the search has ended.
+    """
+
+    layers: tuple[int, ...]
+    costs: tuple[float, ...]
+    last: tuple[tuple[int, float], ...]
+    whole: bool
+
+    @classmethod
+    def of(cls, order: Order, whole: bool) -> _KeptOrder:
+        """An order, finished or not."""
+        return cls(tuple(order.layers), tuple(order.costs), tuple(order.last.items()), whole)
+
+    @property
+    def order(self) -> Order:
+        """The order, to go on from."""
+        return Order(list(self.layers), list(self.costs), dict(self.last))
+
+
+@dataclass
+class LayerOrders:
+    """The orders of one model.
+
+    An order of a model without a fingerprint is kept as long as the model is loaded.
+
+    Attributes:
+        model: the model.
+        lenses: its fitted lenses; their texts are written in the same way.
+        folder: where orders lie; None to keep them in memory.
+    """
+
+    model: ReadyModel
+    lenses: Lenses
+    folder: Path | None
+    _held: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: ReadyModel, lenses: Lenses, folder: Path | None) -> LayerOrders:
+        """Those of a model that is loaded."""
+        return cls(model, lenses, folder if model.info.fingerprint else None)
+
+    def at_hand(self, settings: RunSettings) -> tuple[int, ...] | None:
+        """The order that settings choose; None where it has not been found yet."""
+        key = self._key(settings)
+        if key not in self._held and (kept := self._read(key)) is not None and kept.whole:
+            self._held[key] = kept.layers
+        return self._held.get(key)
+
+    def take(self, settings: RunSettings, report: Report, checkpoint: Check) -> None:
+        """Find the order that settings choose, where it is not at hand.
+
+        Raises:
+            DepthError: it cannot be found, or kept.
+            RunStopped: `checkpoint` stopped it; the next search goes on there.
+        """
+        if self.at_hand(settings) is not None:
+            return
+        key = self._key(settings)
+        n_layers, is_kept = self.model.info.n_layers, settings.sufficient_order == "model"
+
+        def tell(order: Order) -> None:
+            if is_kept:
+                self._write(key, _KeptOrder.of(order, whole=False))
+            report("Finding which layers can be left out", len(order.layers), n_layers)
+
+        with fast_products(self.model.loaded.model), torch.no_grad():
+            if is_kept:
+                seed = RunSettings.seed
+                ids = self.lenses.write_texts(TEXTS, LENGTH, seed, report, checkpoint)
+            else:
+                ids = [self._ids(text, settings.chat_template) for text in settings.order_texts]
+            texts = self._texts(ids, checkpoint)
+            if settings.sufficient_search == "ranked":
+                order = ranked_order(texts, n_layers)
+            else:
+                begun = self._read(key)
+                order = greedy_order(texts, n_layers, begun and begun.order, tell)
+        self._held[key] = tuple(order.layers)
+        if is_kept:
+            self._write(key, _KeptOrder.of(order, whole=True))
+
+    def _texts(self, ids: Sequence[Tensor], checkpoint: Check) -> list[Text]:
+        """The texts on which an order is found, each with the same weight."""
+        model, unembedding = self.model, self.model.anatomy.unembedding
+        if unembedding is None:
+            raise DepthError(f"There is no output to compare: {model.anatomy.lens_missing}.")
+        scored = [text for text in ids if len(text) > 1]
+        if not scored:
+            raise DepthError("No text has a token after the first one, so there is no order.")
+        device = execution_device(model.loaded.model.get_input_embeddings())
+        most = MOST_AT_ONCE.get(device.type, MOST_AT_ONCE_ELSEWHERE)
+        texts = []
+        for text in scored:
+            length = len(text)
+            replay = Replay(
+                model.loaded.model, model.anatomy, text.to(device), checkpoint, max(256, most)
+            )
+            weights = np.full(length, 1 / (length - 1) / len(scored))
+            weights[0] = 0.0
+            sizes = model.sizes(length, length)
+            room = min(model.placement.rooms().values()) // 3 // len(scored)
+            together = at_once(sizes.layers, room, 4 * length * sizes.width * sizes.item)
+            texts.append(Text(replay, unembedding, weights, together))
+        return texts
+
+    def _ids(self, text: str, chat_template: bool) -> Tensor:
+        model = self.model
+        tokens = tokenise(model.loaded.tokenizer, Prompt(text), chat_template, model.vocabulary)
+        model.check_ids(tokens.ids)
+        return torch.from_numpy(tokens.ids)
+
+    def _key(self, settings: RunSettings) -> str:
+        """What tells the order of some settings from others of this model."""
+        parts = [self.model.info.fingerprint, settings.sufficient_search, _VERSION]
+        if settings.sufficient_order == "model":
+            parts += [TEXTS, LENGTH, RunSettings.seed, WRITING_VERSION]
+        else:
+            parts += [settings.chat_template, *settings.order_texts]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def _read(self, key: str) -> _KeptOrder | None:
+        """A kept order; None where there is none, or a damaged one."""
+        if self.folder is None:
+            return None
+        with contextlib.suppress(OSError, ValueError, DepthError):
+            kept = from_plain(_KeptOrder, parse_json(self._path(key).read_text("utf-8")))
+            layers = {*kept.layers, *(layer for layer, _ in kept.last)}
+            if len(set(kept.layers)) == len(kept.layers) and layers <= set(
+                range(self.model.info.n_layers)
+            ):
+                return kept
+        return None
+
+    def _write(self, key: str, kept: _KeptOrder) -> None:
+        if self.folder is not None:
+            content = json.dumps(asdict(kept)).encode()
+            write_whole(self._path(key), content, "Name another folder as cache_dir.")
+
+    def _path(self, key: str) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{key}.order.json"

@@ -1,0 +1,100 @@
+"""How an intervention changes the output: KL(p || p~) per token, and whether the choice stays."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from depthtui.metrics.output_distance import ROW_BYTES
+from depthtui.metrics.part_bytes import part_bytes
+from depthtui.models.devices import execution_device
+from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.parts import at_once, slices
+
+
+class Changes(NamedTuple):
+    """Changes of some outputs, float32 on the CPU.
+
+    Attributes:
+        loss: change of the loss of the token after each, in nats, `[batch, T - 1]`.
+        kl: KL(p || p~), p the clean output, in nats, `[batch, T]`.
+        kept: 1 where the most probable token is the clean one, else 0, `[batch, T]`.
+    """
+
+    loss: Tensor
+    kl: Tensor
+    kept: Tensor
+
+
+class _Clean(NamedTuple):
+    """The clean output at some tokens: log-probabilities and probabilities `[tokens, V]`."""
+
+    tokens: slice
+    log: Tensor
+    chances: Tensor
+
+
+class OutputChange:
+    """Compares changed outputs with the clean one at every token.
+
+    Args:
+        unembedding: final norm and LM head.
+        clean: h_L of the clean run, `[T, d]`.
+        ids: the tokens, `[T]`.
+    """
+
+    def __init__(self, unembedding: Unembedding, clean: Tensor, ids: Tensor) -> None:
+        self._unembedding = unembedding
+        self._residual = clean
+        self._ids = ids
+        self._held: _Clean | None = None
+
+    @property
+    def losses(self) -> Tensor:
+        """The clean loss of the token after each, in nats, `[T - 1]` float32 on the CPU."""
+        count = len(self._residual)
+        parts = [
+            self._losses(self._clean(part).log[None], part)[0]
+            for part in slices(count, self._at_once(count))
+        ]
+        return torch.cat(parts)[:-1]
+
+    def __call__(self, changed: Tensor) -> Changes:
+        """The changes of the outputs of `changed`, h_L of some runs, `[batch, T, d]`."""
+        batch, count, _ = changed.shape
+        found = Changes(*(torch.empty(batch, count) for _ in Changes._fields))
+        size = self._at_once(batch * count)
+        for part in slices(count, size):
+            clean = self._clean(part)
+            choices, losses = clean.log.argmax(dim=-1), self._losses(clean.log[None], part)
+            rows = max(1, size // (part.stop - part.start))
+            for first in range(0, batch, rows):
+                here = slice(first, first + rows), part
+                log = self._unembedding.logits(changed[here]).log_softmax(dim=-1)
+                found.loss[here] = self._losses(log, part) - losses
+                found.kept[here] = (log.argmax(dim=-1) == choices).to("cpu", torch.float32)
+                # In place: beside the clean output, a single one fits where memory is short.
+                apart = log.neg_().add_(clean.log).mul_(clean.chances).sum(dim=-1)
+                # Rounding alone leaves less than 0.
+                found.kl[here] = apart.clamp_(min=0).to("cpu")
+        return found._replace(loss=found.loss[:, :-1])
+
+    def _at_once(self, count: int) -> int:
+        """How many outputs to compare at a time; each is there twice, and in probabilities."""
+        room = part_bytes(ROW_BYTES, execution_device(self._unembedding.head))
+        return at_once(count, room, 3 * 4 * self._unembedding.vocab_size)
+
+    def _clean(self, tokens: slice) -> _Clean:
+        """The clean output at some tokens; kept for the next call."""
+        if self._held is None or self._held.tokens != tokens:
+            self._held = None
+            log = self._unembedding.logits(self._residual[tokens]).log_softmax(dim=-1)
+            self._held = _Clean(tokens, log, log.exp())
+        return self._held
+
+    def _losses(self, log: Tensor, tokens: slice) -> Tensor:
+        """The losses of the tokens after these, `[batch, tokens]`; of the last that of token 0."""
+        following = self._ids.roll(-1)[tokens].to(log.device).expand(len(log), -1)
+        return -log.gather(-1, following[..., None])[..., 0].to("cpu")

@@ -1,0 +1,94 @@
+"""Bootstrap over units: prompts, or blocks of their tokens. NumPy only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+FEWEST_UNITS = 5
+"""With fewer units an interval would say nothing."""
+
+LEVEL = 0.95
+RESAMPLES = 2000
+
+
+def drawn_interval(
+    sizes: Sequence[int],
+    statistic: Callable[[Sequence[np.ndarray]], np.ndarray],
+    seed: int,
+) -> tuple[float, float] | None:
+    """The expanded interval of a statistic over groups of units, each drawn again.
+
+    Args:
+        sizes: how many units each group has.
+        statistic: of how often each unit is drawn, by group `[resamples, units]`, its values
+            `[resamples]`.
+        seed: of the draws.
+
+    Returns:
+        None for fewer than `FEWEST_UNITS` units, or one unit of a group.
+    """
+    if sum(sizes) < FEWEST_UNITS or min(sizes) < 2:
+        return None
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    counts = draw(groups, RESAMPLES, seed)
+    values = statistic([counts[:, groups == group] for group in range(len(sizes))])
+    return expanded_interval(values, LEVEL, *freedom_of(groups))
+
+
+def freedom_of(groups: np.ndarray) -> tuple[float, float]:
+    """Degrees of freedom of a mean over groups, and how much a resample's variance is too small.
+
+    n - 1 and n / (n - 1) for one group; for several, those of Welch and Satterthwaite where the
+    units of all groups vary alike.
+
+    Args:
+        groups: the group of each unit, from 0 on; two or more units of each.
+    """
+    sizes = np.bincount(groups).astype(np.float64)
+    freedom = (1 / sizes).sum() ** 2 / (1 / sizes**2 / (sizes - 1)).sum()
+    return float(freedom), float((1 / sizes).sum() / ((sizes - 1) / sizes**2).sum())
+
+
+def draw(groups: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """How often each unit is drawn, `[resamples, units]`: of each group as many as it has.
+
+    Args:
+        groups: the group of each unit, from 0 on.
+        resamples: how often.
+        seed: of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    counts = np.empty((resamples, len(groups)), int)
+    for group, n in enumerate(np.bincount(groups)):
+        counts[:, groups == group] = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    return counts
+
+
+def expanded_interval(
+    values: np.ndarray, level: float, freedom: float, inflation: float
+) -> tuple[float, float] | None:
+    """Quantiles of a bootstrap distribution, widened for small samples.
+
+    Each tail is `Phi(-sqrt(inflation) t)`, with t the quantile of Student's t
+    (Hesterberg 2015). The ends are values that occur.
+
+    Args:
+        values: `[resamples]` of the statistic.
+        level: nominal coverage.
+        freedom: degrees of freedom; n - 1 for one sample.
+        inflation: how much a resample's variance is too small; n / (n - 1) for one sample.
+
+    Returns:
+        None where a value is not finite.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    if not np.isfinite(values).all():
+        return None
+    tail = ndtr(np.sqrt(inflation) * stdtrit(freedom, (1 - level) / 2))
+    # Counted from both ends, so that mirrored values give a mirrored interval.
+    low = np.quantile(values, tail, method="inverted_cdf")
+    high = -np.quantile(-values, tail, method="inverted_cdf")
+    return float(low), float(high)

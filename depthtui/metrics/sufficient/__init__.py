@@ -1,0 +1,439 @@
+"""How many layers, run together, still give the model's own output, and how nearly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.run import RunResult
+from depthtui.data.verdict import Evidence, Headline
+from depthtui.metrics import needs
+from depthtui.metrics.costs import head, row_of_logits
+from depthtui.metrics.evidence import FIFTH, Counted, Variant
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.reduced import Reduced
+from depthtui.metrics.resampling import drawn_interval
+from depthtui.metrics.spec import Finding, Metric, noise_floor
+
+NAME = "sufficient"
+
+MOST_COST = 3.0
+"""The cost, in nats, above which no further layer is left out."""
+
+TOLERANCE = 1.0
+STRICT_TOLERANCE = 0.1
+"""The costs, in nats, at which layers are counted."""
+
+STRICT_CHOICES, HALF_OF_CHOICES = 0.9, 0.5
+"""The shares of first choices kept at which layers are counted."""
+
+BLOCK = 4
+"""Scored tokens of a block, the unit where there are few prompts."""
+
+PROMPTS_AS_UNITS = 4
+"""With fewer prompts, blocks of tokens are the units."""
+
+MOST_GROUPS = 32
+"""Groups of neighbouring blocks that a prompt is reduced to."""
+
+_NAMED = 6
+
+Orders: TypeAlias = tuple[tuple[int, ...], ...]
+
+
+@dataclass
+class Sufficient(MetricResult):
+    """The output with more and more layers left out together.
+
+    Attributes:
+        kind: where the orders come from: `model`, or `own` for the prompts themselves.
+        search: how they were found: `ranked` or `greedy`.
+        orders: the orders in which layers are left out, the first to go first.
+        way: which order a token is read with; -1 for a token that is not scored.
+        kl: KL(p || p~), in nats, without the first 0, 1, 2, … layers of a token's order; NaN
+            where that is not known, or not scored.
+        kept: 1 where the most probable token stays the same, else 0.
+    """
+
+    kind: str
+    search: str
+    orders: Orders
+    way: Annotated[np.ndarray, Shape("T", dtype=np.int32)]
+    kl: Annotated[np.ndarray, Shape("L", "T")]
+    kept: Annotated[np.ndarray, Shape("L", "T")]
+
+    @property
+    def is_known(self) -> np.ndarray:
+        """Whether each row of each order is known."""
+        known = [
+            np.isfinite(self.kl[: self.rows(way), self.way == way]).all(axis=1)
+            for way in range(len(self.orders))
+        ]
+        return np.concatenate(known) if known else np.zeros(1, np.bool_)
+
+    def rows(self, way: int) -> int:
+        """How many rows an order has: one layer stays at least."""
+        return min(len(self.orders[way]) + 1, len(self.kl))
+
+    @property
+    def floor(self) -> float:
+        """The largest KL with nothing left out."""
+        return float(np.nanmax(np.abs(self.kl[0]), initial=0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedSufficient(Reduced):
+    """The costs of one prompt by groups of blocks, and of G groups of several prompts.
+
+    Attributes:
+        tokens: the number of scored tokens.
+        kind, search, orders: as of `Sufficient`.
+        way: the order of each group.
+        blocks: how many blocks each group has.
+        kl, choices: means over the blocks of each group, a block's tokens counting alike.
+        mean_kl, mean_choices: means over all scored tokens; NaN for rows that no order has.
+        floor: the largest KL with nothing left out.
+    """
+
+    kind: str
+    search: str
+    orders: Orders
+    way: Annotated[np.ndarray, Shape("G", dtype=np.int64)]
+    blocks: Annotated[np.ndarray, Shape("G", dtype=np.int64)]
+    kl: Annotated[np.ndarray, Shape("G", "L", dtype=np.float64)]
+    choices: Annotated[np.ndarray, Shape("G", "L", dtype=np.float64)]
+    mean_kl: Annotated[np.ndarray, Shape("L", dtype=np.float64)]
+    mean_choices: Annotated[np.ndarray, Shape("L", dtype=np.float64)]
+    floor: float
+
+    pools: ClassVar = {}
+
+
+def block_numbers(n_tokens: int) -> np.ndarray:
+    """The block of each token, `[T]`; -1 for token 0, which is not scored."""
+    return np.concatenate([[-1], np.arange(max(0, n_tokens - 1)) // BLOCK])[:n_tokens]
+
+
+def block_weights(n_tokens: int, blocks: Sequence[int] | np.ndarray) -> np.ndarray:
+    """The weight of each token in the mean over some blocks, `[T]`: each block counts once."""
+    numbers = block_numbers(n_tokens)
+    weights = np.zeros(n_tokens)
+    for block in blocks:
+        own = numbers == block
+        weights[own] = 1 / own.sum() / len(blocks)
+    return weights
+
+
+def _reduce(found: Sufficient, run: RunResult, tokens: slice) -> ReducedSufficient:
+    numbers = block_numbers(len(found.way))
+    way, blocks, kl, choices = [], [], [], []
+    for number in range(len(found.orders)):
+        own = np.unique(numbers[(found.way == number) & (numbers >= 0)])
+        most = max(1, MOST_GROUPS // len(found.orders))
+        for group in np.array_split(own, min(most, len(own)) or 1):
+            if not len(group):
+                continue
+            weights = block_weights(len(numbers), group)
+            way.append(number)
+            blocks.append(len(group))
+            kl.append(_weighted(found.kl, weights))
+            choices.append(_weighted(found.kept, weights))
+    scored = found.way >= 0
+    return ReducedSufficient(
+        tokens=int(scored.sum()),
+        kind=found.kind,
+        search=found.search,
+        orders=found.orders,
+        way=np.array(way, np.int64),
+        blocks=np.array(blocks, np.int64),
+        kl=np.array(kl, np.float64),
+        choices=np.array(choices, np.float64),
+        mean_kl=found.kl[:, scored].mean(axis=1, dtype=np.float64),
+        mean_choices=found.kept[:, scored].mean(axis=1, dtype=np.float64),
+        floor=found.floor,
+    )
+
+
+def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weighted mean over the tokens that have a weight, `[L]`."""
+    counted = weights > 0
+    return np.asarray(values[:, counted].astype(np.float64) @ weights[counted])
+
+
+@dataclass(frozen=True)
+class Way:
+    """The units that are read with one order.
+
+    Attributes:
+        order: the layers, the first to leave out first.
+        kl, choices: of every unit, without the first 0, 1, 2, … layers, `[units, n + 1]`.
+        weights: what each unit counts in their mean.
+    """
+
+    order: tuple[int, ...]
+    kl: np.ndarray
+    choices: np.ndarray
+    weights: np.ndarray
+
+    @cached_property
+    def curve(self) -> np.ndarray:
+        """The mean cost, until it is above `MOST_COST`, `[n + 1]`."""
+        mean = np.average(self.kl, axis=0, weights=self.weights)
+        above = np.flatnonzero(mean > MOST_COST)
+        return mean[: above[0] + 1] if len(above) else mean
+
+    @cached_property
+    def choices_curve(self) -> np.ndarray:
+        """The mean share of first choices kept, as far as `curve` goes."""
+        mean = np.average(self.choices, axis=0, weights=self.weights)
+        return np.asarray(mean[: len(self.curve)])
+
+
+@dataclass(frozen=True)
+class PooledSufficient:
+    """Layers that suffice, of one or more prompts.
+
+    Attributes:
+        kind, search: as of `Sufficient`.
+        units: `prompts` or `blocks`.
+        ways: the units by their order.
+        n_layers: L.
+        seed: of the draws for intervals.
+        floor: the largest KL with nothing left out.
+    """
+
+    kind: str
+    search: str
+    units: str
+    ways: tuple[Way, ...]
+    n_layers: int
+    seed: int
+    floor: float
+
+    def within(self, cost: float = TOLERANCE) -> float:
+        """N(x): the layers kept where the cost first passes x nats, the mean of all orders."""
+        left_out = [crossing_above(way.curve[None], cost)[0] for way in self.ways]
+        return self.n_layers - float(np.mean(left_out))
+
+    def keeping(self, share: float) -> float:
+        """The layers kept where the share of first choices kept first falls below this one."""
+        left_out = [crossing_above(-way.choices_curve[None], -share)[0] for way in self.ways]
+        return self.n_layers - float(np.mean(left_out))
+
+    @cached_property
+    def choices(self) -> float:
+        """The share of first choices kept at N(1)."""
+        shares = [
+            np.interp(
+                crossing_above(way.curve[None], TOLERANCE)[0],
+                np.arange(len(way.choices_curve)),
+                way.choices_curve,
+            )
+            for way in self.ways
+        ]
+        return float(np.mean(shares))
+
+    @cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """The interval of N(1) over the units drawn again; None for too few of them."""
+
+        def statistic(counts: Sequence[np.ndarray]) -> np.ndarray:
+            left_out = [
+                crossing_above(_means(way, drawn), TOLERANCE)
+                for way, drawn in zip(self.ways, counts, strict=True)
+            ]
+            return np.asarray(self.n_layers - np.mean(left_out, axis=0))
+
+        return drawn_interval([len(way.weights) for way in self.ways], statistic, self.seed)
+
+    @property
+    def headline(self) -> Headline:
+        """The number of layers for a verdict, with its tolerance."""
+        low, high = self.interval or (None, None)
+        return Headline(NAME, self.within(), low, high, self.choices, self.keeping(STRICT_CHOICES))
+
+    @property
+    def kept_layers(self) -> tuple[int, ...]:
+        """The layers that stay at N(1), of the first order."""
+        gone = self.ways[0].order[: self.n_layers - round(self.within())]
+        return tuple(layer for layer in range(self.n_layers) if layer not in gone)
+
+
+def _means(way: Way, counts: np.ndarray) -> np.ndarray:
+    """The mean costs of resamples, `[resamples, n + 1]`.
+
+    Args:
+        way: the units.
+        counts: how often each is drawn, `[resamples, units]`.
+    """
+    weights = counts * way.weights
+    return np.asarray(weights @ way.kl / weights.sum(axis=1, keepdims=True))
+
+
+def crossing_above(curves: np.ndarray, threshold: float) -> np.ndarray:
+    """Where curves `[curves, n + 1]` first pass a threshold, a straight line between counts.
+
+    n where a curve does not.
+    """
+    above = curves[:, 1:] > threshold
+    first = above.argmax(axis=1)
+    rows = np.arange(len(curves))
+    before, after = curves[rows, first], curves[rows, first + 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        at = first + (threshold - before) / (after - before)
+    return np.where(above.any(axis=1), at, curves.shape[1] - 1)
+
+
+def _pool(reduced: Sequence[ReducedSufficient], pooled: Pooled) -> PooledSufficient | None:
+    by_prompt = len(reduced) >= PROMPTS_AS_UNITS
+    units: dict[tuple[int, ...], list[tuple[np.ndarray, np.ndarray, float]]] = {}
+    for one in reduced:
+        if by_prompt and len(one.orders) == 1:
+            units.setdefault(one.orders[0], []).append((one.mean_kl, one.mean_choices, 1.0))
+        else:
+            # Two orders of one prompt share its weight where prompts count once.
+            weights = one.blocks / (one.blocks.sum() if by_prompt else 1)
+            for way, kl, choices, weight in zip(one.way, one.kl, one.choices, weights, strict=True):
+                unit = kl, choices, float(weight)
+                units.setdefault(one.orders[way], []).append(unit)
+    n_layers = pooled.n_layers
+    ways = [
+        Way(
+            order,
+            *(np.stack([unit[place] for unit in own])[:, : len(order) + 1] for place in (0, 1)),
+            np.array([unit[2] for unit in own]),
+        )
+        for order, own in units.items()
+    ]
+    if not ways or not all(np.isfinite(way.kl).all() for way in ways):
+        return None
+    first = reduced[0]
+    return PooledSufficient(
+        first.kind,
+        first.search,
+        "prompts" if by_prompt else "blocks",
+        tuple(ways),
+        n_layers,
+        pooled.settings.seed,
+        max(one.floor for one in reduced),
+    )
+
+
+def _summary(found: PooledSufficient, pooled: Pooled) -> Mapping[str, Any]:
+    costs, shares = (STRICT_TOLERANCE, TOLERANCE), (HALF_OF_CHOICES, STRICT_CHOICES)
+    return {
+        "order": found.kind,
+        "search": found.search,
+        "units": found.units,
+        "ways": [
+            {
+                "order": list(way.order),
+                "kl": way.curve.tolist(),
+                "choices": way.choices_curve.tolist(),
+            }
+            for way in found.ways
+        ],
+        "n": {f"{cost:g}": found.within(cost) for cost in costs},
+        "n_choices": {f"{share:g}": found.keeping(share) for share in shares},
+        "interval": None if found.interval is None else list(found.interval),
+        "choices_at_1": found.choices,
+    }
+
+
+def _findings(found: PooledSufficient, pooled: Pooled) -> list[Finding]:
+    kinds = {"model": "the model's order", "own": "an order of other tokens of these prompts"}
+    where = f"in {kinds[found.kind]}, {found.search}"
+    go = ", ".join(map(str, found.ways[0].order[:_NAMED]))
+    between = (
+        "" if found.interval is None else f" ({found.interval[0]:.1f}-{found.interval[1]:.1f})"
+    )
+    return [
+        Finding(
+            "Layers within 1 nat",
+            f"{found.within():.1f} of {found.n_layers}{between}",
+            f"{where}; {found.choices:.0%} of first choices stay; layers {go} go first",
+        ),
+        Finding(
+            "Layers within 0.1 nats",
+            f"{found.within(STRICT_TOLERANCE):.1f} of {found.n_layers}",
+        ),
+        Finding(
+            "Layers for 90% of choices",
+            f"{found.keeping(STRICT_CHOICES):.1f} of {found.n_layers}",
+            f"half of the choices: {found.keeping(HALF_OF_CHOICES):.1f}",
+        ),
+        noise_floor(METRIC.title, f"{found.floor:.2g} nats"),
+    ]
+
+
+COUNTED = Counted(
+    "causal", NAME, "layers that suffice", "that give its own output within a nat when run alone"
+)
+
+
+def _evidence(found: PooledSufficient, pooled: Pooled) -> list[Evidence]:
+    n = found.within()
+    count = round(n)
+    variants = []
+    for share in (1 - FIFTH, 1 + FIFTH):
+        other = found.within(share * TOLERANCE)
+        variants.append(Variant(round(other), f"within {share:.1f} nats it takes {other:.1f}"))
+    if found.interval is None:
+        variants.append(Variant(None, "too few tokens for an interval"))
+    else:
+        low, high = found.interval
+        reason = f"the 95% interval over {found.units} is {low:.1f} to {high:.1f} layers"
+        variants += [Variant(int(np.floor(low)), reason), Variant(int(np.ceil(high)), reason)]
+    return [COUNTED.weighed(count, found.n_layers, variants, found.kept_layers)]
+
+
+def _work(result: RunResult) -> float:
+    """The curve takes half of L passes; an order of the prompt's own two curves and one ranking."""
+    n_layers = result.model.n_layers
+    curves, tried = (1, 0) if result.settings.sufficient_order == "model" else (2, 1)
+    passes = (curves + tried) * n_layers / 2
+    return passes + (curves + tried) * n_layers * head(result)
+
+
+def _two_tokens(result: RunResult) -> str:
+    """A need: a token after the first one."""
+    return "" if len(result.tokens) > 1 else "the prompt has no token after the first"
+
+
+METRIC = Metric(
+    name=NAME,
+    title="Layers that suffice",
+    tells="How many layers, run together, still give the model's own output, and how nearly.",
+    formula=(
+        "leave layers out together, those that cost least first; `KL(p || p~)` on tokens that did "
+        "not choose them"
+    ),
+    reading=(
+        "The layers that must run so that the output stays within a nat of the whole model's, and "
+        "those that keep nine in ten first choices."
+    ),
+    look_for=(
+        "How far apart the two counts are: a model that is close to its own output need not choose "
+        "the same tokens."
+    ),
+    source="Greedy depth pruning, verified on other tokens (see arXiv 2604.24938); defined here",
+    cost="L forwards, half of each; the model's order once, longer",
+    work=_work,
+    result=Sufficient,
+    needs=(needs.clean_run, needs.lens, _two_tokens),
+    in_order=True,
+    memory=row_of_logits,
+    depends_on=("sufficient_order", "sufficient_search", "order_texts"),
+    reduced=ReducedSufficient,
+    reduce=_reduce,
+    pool=_pool,
+    summary=_summary,
+    findings=_findings,
+    means=lambda found, pooled: {"layers within 1 nat": found.within()},
+    evidence=_evidence,
+)

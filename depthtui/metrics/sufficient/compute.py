@@ -1,0 +1,108 @@
+"""Runs a prompt with more and more layers left out together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from depthtui.errors import DepthError
+from depthtui.metrics.context import Context
+from depthtui.metrics.output_change import OutputChange
+from depthtui.metrics.sufficient import Orders, Sufficient, block_numbers, block_weights
+from depthtui.metrics.sufficient.search import Text, greedy_order, ranked
+from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.left_out import without_first
+from depthtui.tracing.parts import slices
+from depthtui.tracing.replay import Replay
+
+
+def compute(context: Context, partial: Sufficient | None) -> Sufficient:
+    """The metric of a run; the orders and rows that `partial` has are not computed again."""
+    replay, settings = context.replay, context.result.settings
+    rows_at_once = context.layers_at_once(replay.n_tokens)
+    result = partial or _begun(replay, settings.sufficient_order, settings.sufficient_search)
+    with torch.no_grad():
+        if not result.orders:
+            orders, way = _orders(context, rows_at_once)
+            result = replace(result, orders=orders, way=way)
+        return sufficient(replay, context.unembedding, result, rows_at_once, context.report)
+
+
+def _begun(replay: Replay, kind: str, search: str) -> Sufficient:
+    return Sufficient.unknown(replay.n_layers, replay.n_tokens, kind=kind, search=search, orders=())
+
+
+def _orders(context: Context, rows_at_once: int) -> tuple[Orders, np.ndarray]:
+    """The orders that a run is read with, and which of them each token is read with."""
+    replay, search = context.replay, context.result.settings.sufficient_search
+    way = np.minimum(block_numbers(replay.n_tokens), 0).astype(np.int32)
+    order = context.order()
+    if order is not None:
+        return (tuple(order),), way
+    orders = own_orders(replay, context.unembedding, search, rows_at_once)
+    # A token of an odd block is read with the order of the even ones, and the other way round.
+    way[1:] = 1 - block_numbers(replay.n_tokens)[1:] % 2
+    return orders, way
+
+
+def own_orders(
+    replay: Replay, unembedding: Unembedding, search: str, layers_at_once: int
+) -> Orders:
+    """The orders found on the even blocks of a prompt's tokens, and on the odd ones.
+
+    Raises:
+        DepthError: there is only one block.
+    """
+    blocks = np.arange(block_numbers(replay.n_tokens)[-1] + 1)
+    if len(blocks) < 2:
+        raise DepthError(
+            "the prompt is too short to find the order on one half of it and read it on the other",
+            "Take a longer prompt, or the model's order: --sufficient-order model.",
+        )
+    halves = [block_weights(replay.n_tokens, blocks[half::2]) for half in (0, 1)]
+    count = replay.n_layers
+    if search == "ranked":
+        text = Text(replay, unembedding, halves[0], layers_at_once)
+        costs = text.token_costs(range(count))
+        return tuple(tuple(ranked(costs @ weights)) for weights in halves)
+    texts = [Text(replay, unembedding, weights, layers_at_once) for weights in halves]
+    return tuple(tuple(greedy_order([text], count).layers) for text in texts)
+
+
+def sufficient(
+    replay: Replay,
+    unembedding: Unembedding,
+    begun: Sufficient,
+    rows_at_once: int = 0,
+    on_rows: Callable[[int, int, Sufficient], None] = lambda done, total, partial: None,
+) -> Sufficient:
+    """KL(p || p~) and choices kept with the first layers of each order left out.
+
+    Args:
+        replay: the clean run.
+        unembedding: final norm and LM head.
+        begun: the orders and the rows that are known.
+        rows_at_once: rows that are run together; 0 for all.
+        on_rows: called after each part with how many rows are done, their number, and the result
+            so far.
+    """
+    change = OutputChange(unembedding, replay.residual[-1], replay.ids)
+    result, known = begun, begun.is_known
+    total, first = len(known), 0
+    for way, order in enumerate(begun.orders):
+        rows = begun.rows(way)
+        missing = np.flatnonzero(~known[first : first + rows])
+        first += rows
+        for part in slices(len(missing), rows_at_once or rows):
+            counts = missing[part]
+            changes = change(without_first(replay, order, counts.tolist()))
+            tokens = begun.way == way
+            # A result that was reported stays as it was.
+            result = result.copied()
+            result.kl[np.ix_(counts, tokens)] = changes.kl.numpy()[:, tokens]
+            result.kept[np.ix_(counts, tokens)] = changes.kept.numpy()[:, tokens]
+            on_rows(int(result.is_known.sum()), total, result)
+    return result

@@ -1,0 +1,134 @@
+"""The order in which layers can be left out, those that cost least first.
+
+The cost of leaving layers out is the mean over units of KL(p || p~), p the whole model's output.
+Orders are found on some tokens, and read on others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from depthtui.metrics.output_change import OutputChange
+from depthtui.metrics.sufficient import MOST_COST
+from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.left_out import Shortened
+from depthtui.tracing.parts import slices
+from depthtui.tracing.replay import Replay
+
+FEWEST_TRIED = 4
+"""Layers that every round of a greedy search tries."""
+
+
+@dataclass
+class Order:
+    """An order of layers, finished or not.
+
+    Attributes:
+        layers: the layers to leave out, first to last.
+        costs: the cost of leaving out the first 1, 2, … of them together, in nats.
+        last: the cost of each other layer beside those gone, when it was last tried.
+    """
+
+    layers: list[int] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+    last: dict[int, float] = field(default_factory=dict)
+
+
+class Text:
+    """A text on which an order is found.
+
+    Args:
+        replay: the clean run.
+        unembedding: final norm and LM head.
+        weights: what each token counts, `[T]`; those of all texts add up to 1.
+        layers_at_once: how many layers are tried together.
+    """
+
+    def __init__(
+        self, replay: Replay, unembedding: Unembedding, weights: np.ndarray, layers_at_once: int
+    ) -> None:
+        self._stream = Shortened(replay)
+        self._change = OutputChange(unembedding, replay.residual[-1], replay.ids)
+        self._weights = weights
+        self._layers_at_once = layers_at_once
+
+    def costs(self, layers: Sequence[int]) -> np.ndarray:
+        """Its share of the cost without each of some layers, beside those gone, `[layers]`."""
+        return self.token_costs(layers) @ self._weights
+
+    def token_costs(self, layers: Sequence[int]) -> np.ndarray:
+        """KL(p || p~) of each token without each of some layers, `[layers, T]`, in float64."""
+        parts = [
+            self._change(self._stream.without_each(layers[part])).kl
+            for part in slices(len(layers), self._layers_at_once)
+        ]
+        return np.concatenate([part.numpy() for part in parts]).astype(np.float64)
+
+    def leave_out(self, layer: int) -> None:
+        """Leave out one more layer."""
+        self._stream.leave_out(layer)
+
+
+def ranked(costs: Sequence[float] | np.ndarray) -> list[int]:
+    """Layers by their cost alone, `[L]`, the cheapest first; of equal ones the higher first."""
+    return sorted(range(len(costs)), key=lambda layer: (costs[layer], -layer))
+
+
+def ranked_order(texts: Sequence[Text], n_layers: int) -> Order:
+    """The order by the cost of each layer alone."""
+    costs = np.sum([text.costs(range(n_layers)) for text in texts], axis=0)
+    return Order(ranked(costs))
+
+
+def greedy_order(
+    texts: Sequence[Text],
+    n_layers: int,
+    begun: Order | None = None,
+    on_layer: Callable[[Order], None] = lambda order: None,
+) -> Order:
+    """The order in which always the layer goes that costs least beside those gone.
+
+    A round tries layers by their costs in the last round: four at least, then each that cost less
+    then than the cheapest does now. The search ends above `MOST_COST`.
+
+    Args:
+        texts: what the cost is a mean over.
+        n_layers: L.
+        begun: what was found before, to go on from.
+        on_layer: called after each layer with the order so far.
+    """
+    order = begun or Order()
+    for layer in order.layers:
+        _leave_out(texts, layer)
+    while len(order.layers) < n_layers - 1 and order.costs[-1:] <= [MOST_COST]:
+        gone = set(order.layers)
+        if order.last:
+            waiting = sorted(order.last, key=lambda layer: (order.last[layer], -layer))
+        else:
+            waiting = [layer for layer in range(n_layers) if layer not in gone]
+        first = FEWEST_TRIED if order.last else len(waiting)
+        tried = _tried(texts, waiting[:first])
+        for layer in waiting[first:]:
+            if order.last[layer] > min(tried.values()):
+                break
+            tried |= _tried(texts, [layer])
+        best = min(tried, key=lambda layer: (tried[layer], -layer))
+        _leave_out(texts, best)
+        last = order.last | tried
+        cost = last.pop(best)
+        order = Order([*order.layers, best], [*order.costs, cost], last)
+        on_layer(order)
+    return order
+
+
+def _tried(texts: Sequence[Text], layers: Sequence[int]) -> dict[int, float]:
+    costs = np.sum([text.costs(layers) for text in texts], axis=0)
+    return dict(zip(layers, costs.tolist(), strict=True))
+
+
+def _leave_out(texts: Sequence[Text], layer: int) -> None:
+    for text in texts:
+        text.leave_out(layer)

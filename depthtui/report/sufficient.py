@@ -1,0 +1,78 @@
+"""How a report shows the layers that suffice: what each further layer left out costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from depthtui.depth.reading import Reading
+from depthtui.metrics.sufficient import METRIC, TOLERANCE, Way
+from depthtui.report.blocks import (
+    Block,
+    Column,
+    Figure,
+    Figures,
+    Heading,
+    Line,
+    Note,
+    Only,
+    Panel,
+    Table,
+)
+
+
+def sufficient_blocks(reading: Reading) -> Iterator[Block]:
+    """The curves of cost and choices against the layers left out, for each order."""
+    found = reading.get(METRIC)
+    if found is None:
+        return
+    yield Heading("Layers that suffice", 3)
+    yield Note(f"{METRIC.tells} {METRIC.look_for}")
+    for number, way in enumerate(found.ways, start=1):
+        which = f", order {number}" if len(found.ways) > 1 else ""
+        yield Only(["pictures"], [Figures(_figures(way, which))])
+        yield Only(["text"], [_table(way, which)])
+
+
+def _figures(way: Way, which: str) -> Iterator[Figure]:
+    count, across = len(way.curve), "layers left out"
+    cost = Panel(
+        [Line(way.curve, "mean")],
+        count,
+        TOLERANCE,
+        up="KL to its own output, nats",
+        across=across,
+    )
+    yield Figure(f"Cost of leaving layers out together{which}", cost, _order(way))
+    kept = Panel(
+        [Line(way.choices_curve, "mean")],
+        count,
+        limits=(0.0, 1.0),
+        up="share of first choices that stay",
+        across=across,
+    )
+    yield Figure(f"Choices that stay{which}", kept)
+
+
+def _table(way: Way, which: str) -> Table:
+    columns = [
+        Column(f"left out{which}", number=True),
+        Column("layer that goes", number=True),
+        Column("KL, nats", number=True),
+        Column("choices that stay", number=True),
+    ]
+    rows = [
+        [
+            str(count),
+            str(way.order[count - 1]) if count else "–",
+            f"{way.curve[count]:.3f}",
+            f"{way.choices_curve[count]:.0%}",
+        ]
+        for count in range(len(way.curve))
+    ]
+    return Table(columns, rows)
+
+
+def _order(way: Way) -> str:
+    """The layers that go, in their order."""
+    gone = way.order[: len(way.curve) - 1]
+    return f"Layers go in this order: {', '.join(map(str, gone))}."

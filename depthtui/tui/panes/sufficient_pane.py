@@ -1,0 +1,148 @@
+"""How many layers must run for an output near the model's own, with a dial for how near."""
+
+from __future__ import annotations
+
+import numpy as np
+from rich.style import Style
+from textual.reactive import reactive
+
+from depthtui.data.explanation import Explanation
+from depthtui.metrics.sufficient import METRIC, STRICT_CHOICES, TOLERANCE, PooledSufficient
+from depthtui.report.explanations import of_metrics
+from depthtui.token_text import fit_shown
+from depthtui.tui.draw.bars import layer_ruler, upright_bars
+from depthtui.tui.draw.plot import Plot, PlotArea
+from depthtui.tui.draw.styles import Piece, fit_right, number, ruler
+from depthtui.tui.draw.text import not_computed
+from depthtui.tui.panes.page import Page, as_many_as_fit
+
+DIAL = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
+"""The tolerances that can be set, in nats."""
+
+_NAME_CELLS = 10
+_STACK_LINES = 3
+"""A title, bars of at least one line, a ruler."""
+
+_LEAST_PLOT = 2
+
+
+class SufficientPane(Page):
+    """The cost and the choices kept against the layers kept, and when each layer goes.
+
+    Attributes:
+        tolerance: the cost in nats that is allowed, one of `DIAL`.
+    """
+
+    dial = "nats"
+    follows_cursor = True
+    tolerance: reactive[float] = reactive(TOLERANCE, repaint=False)
+
+    def turn_dial(self, steps: int) -> None:
+        place = DIAL.index(self.tolerance) + steps
+        self.tolerance = DIAL[min(max(place, 0), len(DIAL) - 1)]
+
+    def watch_tolerance(self) -> None:
+        self.redraw()
+
+    def computes(self) -> tuple[str, ...]:
+        return (METRIC.name,)
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return of_metrics(METRIC.name)
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.title_with_dial("Layers that suffice")
+        if self.result is None or self.summary is None:
+            return METRIC.tells, self.hint
+        if self.summary.get(METRIC) is None:
+            return not_computed(self.result, METRIC, self.pace, self.compute_key)
+        return None
+
+    def prepare(self) -> None:
+        assert self.summary is not None
+        self._found: PooledSufficient = self.summary.get(METRIC)
+        super().prepare()
+
+    def lay_out(self) -> list[list[Piece]]:
+        found, width = self._found, self.area.width
+        lines = [as_many_as_fit(words, width) for words in (self._within(), self._choices())]
+        room = self.area.height - len(lines)
+        stack = _STACK_LINES + max(0, (room - 4 * _LEAST_PLOT - _STACK_LINES) // 4)
+        plots = room - stack - 1
+        if plots >= 2 * _LEAST_PLOT:
+            lines += self._plot("KL", found.ways[0].curve, (plots + 1) // 2, self.tolerance)
+            lines += self._plot("choices", found.ways[0].choices_curve, plots // 2, None)
+            lines.append(self._axis())
+            room = stack
+        return [*lines, *self._stack(room)]
+
+    def _within(self) -> list[Piece]:
+        """The layers within the tolerance, and their interval at a nat."""
+        found, styles = self._found, self.pane_styles
+        words: list[Piece] = [
+            (f"{found.within(self.tolerance):.1f} of {found.n_layers} layers", styles.strong),
+            (f" within {number(self.tolerance)} nats", styles.accent),
+        ]
+        if self.tolerance == TOLERANCE:
+            if found.interval is not None:
+                low, high = found.interval
+                words.append((f" ({low:.1f} to {high:.1f} over {found.units})", styles.muted))
+            words.append((f" · {found.choices:.0%} of choices stay", styles.text))
+        return words
+
+    def _choices(self) -> list[Piece]:
+        """The layers that keep most choices, and the order that the layers go in."""
+        found, styles = self._found, self.pane_styles
+        kinds = {"model": "the model's order", "own": "an order of other tokens here"}
+        return [
+            (f"{found.keeping(STRICT_CHOICES):.1f} keep nine in ten choices", styles.text),
+            (f" · {kinds[found.kind]}, {found.search}", styles.muted),
+        ]
+
+    def _plot(
+        self, name: str, values: np.ndarray, lines: int, threshold: float | None
+    ) -> list[list[Piece]]:
+        """A curve over the layers kept, all of them at the left."""
+        styles, width = self.pane_styles, max(1, self.area.width - _NAME_CELLS)
+        high = max(1.0, float(np.nanmax(values)))
+        plot = Plot(PlotArea(0, 0, width, lines), 0.0, high)
+        drawn = plot.curve(np.arange(len(values)) / max(1, self._found.n_layers - 1), values)
+        dashes = plot.dashes(np.nan if threshold is None else threshold)
+        rows: list[list[Piece]] = []
+        for line, (text, dash) in enumerate(zip(drawn, dashes, strict=True)):
+            both = "".join(a if a != " " else b for a, b in zip(text, dash, strict=True))
+            end = {0: number(high), lines - 1: "0"}.get(line, "")
+            label = fit_shown(name if line == 0 else "", _NAME_CELLS - len(end) - 1)
+            rows.append([(label, styles.muted), (f"{end} ", styles.faint), (both, styles.text)])
+        return rows
+
+    def _axis(self) -> list[Piece]:
+        """The layers kept, beneath the curves."""
+        count, width = self._found.n_layers, max(1, self.area.width - _NAME_CELLS)
+
+        def column(kept: float) -> int:
+            return round((count - kept) / max(1, count - 1) * (2 * width - 1)) // 2
+
+        marks = [(column(kept), str(kept)) for kept in range(10 * (count // 10), 0, -10)]
+        here = self._found.within(self.tolerance)
+        cursor = column(here), f"▴{here:.1f}"
+        name = fit_right("kept ", _NAME_CELLS)
+        return [(name, self.pane_styles.faint), *ruler(marks, cursor, width, self.pane_styles)]
+
+    def _stack(self, lines: int) -> list[list[Piece]]:
+        """When each layer goes: the higher the bar, the later."""
+        found, styles, width = self._found, self.pane_styles, self.area.width
+        order = found.ways[0].order
+        places = np.full(found.n_layers, float(found.n_layers))
+        places[list(order)] = np.arange(1, len(order) + 1)
+        gone = set(order[: round(found.n_layers - found.within(self.tolerance))])
+
+        def style_of(_value: float, layers: range) -> Style:
+            return styles.faint if gone.intersection(layers) else styles.text
+
+        first = ", ".join(map(str, order[:8]))
+        title = fit_shown(f"goes: layers {first} … · faint: left out", width)
+        here = min(self.cursor.layer, found.n_layers - 1)
+        bars = upright_bars(places, width, max(1, lines - 2), styles, style_of)
+        ruled = layer_ruler(found.n_layers, here, width, styles)
+        return [[(title, styles.muted)], *bars, ruled]
