@@ -141,8 +141,9 @@ class Runs(Sequence[Run]):
         Returns:
             its `sentence`, and the `evidence` of which it is made: the `count` of layers by each
             measure, the range from `low` to `high` that the count moves in with threshold, lens,
-            token 0 and prompts, whether it is `firm`, and the `reason` where it is not. None
-            where nothing was measured that tells.
+            token 0, prompts and tokens, the `interval` over these two, whether it is `firm`, or
+            `holds_here` alone, and the `reason` where it is not firm. None where nothing was
+            measured that tells.
         """
         return self._reading().verdict
 

@@ -41,8 +41,9 @@ class Evidence:
         title: a short title, such as `context depth`.
         count: layers that are used, 0 … L; None where the measure finds none, or is not known.
         low, high: the smallest and largest count of the sensitivity analysis; None with `count`.
-        firm: whether `low` and `high` are at most a tenth of L apart, over all prompts.
-        reason: why it is fragile, or why there is no count; one clause, empty where it is firm.
+        firm: whether `low` and `high` are at most a tenth of L apart, the interval over prompts
+            among what they are made of: it holds of other prompts too.
+        reason: why it is not firm, or why there is no count; one clause, empty where it is firm.
         after_layer: the length of `reason` up to the first layer's number, that included; 0 where
             `reason` has none.
         layers: where the count is of layers that may lie anywhere, which ones; None where it is
@@ -53,6 +54,11 @@ class Evidence:
             something else of them, such as that they move the stream.
         prompts: on how many of how many prompts it rests, where that is not all of them: then it
             is not firm.
+        interval: from where to where the count moves with other prompts, below five with other
+            blocks of their tokens, in 95 % (see `depth.units`); part of `low` and `high`. None
+            where it is not known.
+        holds_here: whether `low` and `high` are at most a tenth of L apart, and it is not firm:
+            nothing follows for other prompts.
     """
 
     kind: EvidenceKind
@@ -69,6 +75,20 @@ class Evidence:
     of_use: bool = True
     prompts: tuple[int, int] | None = None
     after_layer: int = 0
+    interval: tuple[float, float] | None = None
+    holds_here: bool = False
+
+    @property
+    def is_fragile(self) -> bool:
+        """Whether there is a count that does not even hold here."""
+        return self.count is not None and not (self.firm or self.holds_here)
+
+    @property
+    def holds(self) -> str:
+        """How the count holds, in a word or two; a dash without a count."""
+        if self.count is None:
+            return "–"
+        return "firm" if self.firm else "holds here" if self.holds_here else "fragile"
 
     @property
     def counts(self) -> Literal["layers", "depth"]:

@@ -8,7 +8,7 @@ taken, and on whether its curve crosses the threshold once. Each is varied by it
 - token 0 counted, and left out
 - every lens that all runs have
 - the layer from which on the curve stays on the far side of its threshold
-- the bootstrap interval over prompts, where there is one
+- the bootstrap interval over prompts, below five over blocks of their tokens, where there is one
 
 Where what a lens reads never crosses a threshold, the answer is read at the output alone: that
 counts as L layers.
@@ -27,9 +27,8 @@ from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence
 from depthtui.depth import rules
-from depthtui.depth.intervals import LEVEL
 from depthtui.depth.rules.rule import Rule
-from depthtui.metrics.evidence import Counted, Variant
+from depthtui.metrics.evidence import Counted, CountInterval, Variant
 
 
 def rule_evidence(
@@ -38,15 +37,17 @@ def rule_evidence(
     settings: SummarySettings,
     without: Curves = MappingProxyType({}),
     lenses: Mapping[str, Curves] = MappingProxyType({}),
+    intervals: Mapping[str, CountInterval | None] = MappingProxyType({}),
 ) -> Iterator[Evidence]:
     """What each rule says, and how far that holds.
 
     Args:
-        estimates: the rules' layers, with their intervals.
+        estimates: the rules' layers.
         curves: the pooled curves that they are of.
         settings: the thresholds, and whether token 0 is counted.
         without: the same with token 0 left out, or counted where it was not.
         lenses: the same as each lens reads them, by its name.
+        intervals: those of the counts, by rule.
     """
     found = {estimate.rule: estimate for estimate in estimates}
     lens = "lens" if settings.lens == LOGIT else lens_title(settings.lens)
@@ -67,9 +68,9 @@ def rule_evidence(
                 *rule.variants(curve, estimate.layer, settings),
                 *_other_token_zero(rule, count, n_layers, without, settings),
                 *(_other_lenses(rule, lenses, settings) if rule.through_lens else ()),
-                *_other_prompts(estimate),
             ]
-            yield counted.weighed(count, n_layers, variants)
+            interval = intervals.get(rule.name)
+            yield counted.weighed(count, n_layers, variants, interval=interval)
 
 
 def _other_token_zero(
@@ -97,10 +98,3 @@ def _other_lenses(
             count = rule.ranked_layers(curves[rule.curve], replace(settings, lens=lens)) + 1
             if np.isfinite(count):
                 yield Variant(int(count), f"the {lens_title(lens)} says {count:.0f} layers")
-
-
-def _other_prompts(estimate: DepthEstimate) -> Iterator[Variant]:
-    if estimate.interval is not None:
-        low, high = (int(end) + 1 for end in estimate.interval)
-        reason = f"the {LEVEL:.0%} interval over prompts is {low} to {high} layers"
-        yield from (Variant(end, reason) for end in (low, high))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -80,10 +81,17 @@ def draw(tasks: np.ndarray, resamples: int, seed: int) -> np.ndarray:
         resamples: how often.
         seed: of the draws.
     """
-    rng = np.random.default_rng(seed)
+    return _drawn(tuple(tasks.tolist()), resamples, seed)
+
+
+@lru_cache(maxsize=32)
+def _drawn(numbers: tuple[int, ...], resamples: int, seed: int) -> np.ndarray:
+    """The same, drawn once for all counts of the same prompts; not to be written to."""
+    rng, tasks = np.random.default_rng(seed), np.array(numbers)
     counts = np.empty((resamples, len(tasks)), int)
     for task, n in enumerate(np.bincount(tasks)):
         counts[:, tasks == task] = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    counts.setflags(write=False)
     return counts
 
 

@@ -19,13 +19,15 @@ from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import estimate_depths, pool
 from depthtui.depth.evidence import rule_evidence
+from depthtui.depth.rules.rule import Rule
 from depthtui.depth.spans import spans_of
+from depthtui.depth.units import count_interval
 from depthtui.depth.verdict import made_verdict
 from depthtui.depth.weights import effective_prompts
 from depthtui.metrics import ALL, METRICS, logit_lens, settling, sufficient
-from depthtui.metrics.evidence import resting_on
-from depthtui.metrics.pooling import Pooled, PromptReading
-from depthtui.metrics.reduced import weighted_mean
+from depthtui.metrics.evidence import CountInterval, resting_on
+from depthtui.metrics.pooling import Count, Pooled, PromptReading
+from depthtui.metrics.reduced import Reduced, weighted_mean
 from depthtui.metrics.reduction import reduce_run, reduce_tokens
 from depthtui.metrics.settling import Settling
 
@@ -133,13 +135,41 @@ class Reading(Pooled):
                 found += resting_on(weighed, self.count(metric), len(self.prompts))
         return tuple(found)
 
+    def interval(
+        self, reduced: Sequence[Reduced | None], count: Count, *names: str
+    ) -> CountInterval | None:
+        tasks = (prompt.task for prompt in self.prompts)
+        known = [(one, task) for one, task in zip(reduced, tasks, strict=True) if one is not None]
+        return count_interval(known, count, names, self.settings.seed)
+
+    def _rule_interval(self, rule: Rule) -> CountInterval | None:
+        """The interval of a rule's count, of the means that give each task the same weight."""
+        estimate = self.depth(rule.name)
+        if estimate is None or estimate.layer is None:
+            return None
+        metric = next(metric for metric in METRICS if rule.curve in metric.curves)
+        source = self.source(metric)
+        known = [(one.reduced(self.settings)[source], one.task) for one, _ in self.by_prompt]
+
+        def count(curves: np.ndarray) -> np.ndarray:
+            return rule.ranked_layers(curves, self.settings) + 1
+
+        return count_interval(known, count, [rule.curve], self.settings.seed, equal_tasks=True)
+
     def _of_rules(self) -> list[Evidence]:
         lenses = {
             lens: self.through(lens).curves
             for lens, metric in LENS_METRICS.items()
             if all(metric in prompt.every for prompt in self.prompts)
         }
-        found = rule_evidence(self.depths, self.curves, self.settings, self.other.curves, lenses)
+        found = rule_evidence(
+            self.depths,
+            self.curves,
+            self.settings,
+            self.other.curves,
+            lenses,
+            {rule.name: self._rule_interval(rule) for rule in rules.ALL},
+        )
         return resting_on(found, len(self.parts), len(self.prompts))
 
     @cached_property

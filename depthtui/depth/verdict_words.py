@@ -38,12 +38,12 @@ def verdict_sentence(
     """
     others = [found for found in evidence if headline is None or found.measure != headline.measure]
     counted = [found for found in others if found.count is not None]
-    firm = [found for found in counted if found.firm]
-    fragile = [found for found in counted if not found.firm]
+    firm = [found for found in others if _holds(found)]
+    fragile = [found for found in others if found.is_fragile]
     none = [found for found in others if found.count is None and found.measure not in missing]
     # Layers are numbered from 0 and counted from 1: the first number is followed by the range.
     numbering = chain([f" of {indices_text(n_layers)}"], repeat(""))
-    clauses = [*_axes(firm, n_layers), *_doubts(fragile, none, numbering)]
+    clauses = [*_axes(firm, n_layers), *_here(firm), *_doubts(fragile, none, numbering)]
     if headline is not None:
         bold, rest = _sufficient(headline, n_layers, _where(tasks))
         return Sentence(bold, (rest, *clauses))
@@ -90,6 +90,16 @@ def _axes(firm: Sequence[Evidence], n_layers: int) -> Iterator[str]:
             yield f"{title} of {n_layers}: {'; '.join(words)}."
 
 
+def _here(held: Sequence[Evidence]) -> Iterator[str]:
+    """Which counts hold for these prompts and tell nothing of others."""
+    here = [found for found in held if not found.firm]
+    if here and len(here) == len(held):
+        yield f"None of it is firm: {here[0].reason}."
+    elif here:
+        hold = "holds" if len(here) == 1 else "hold"
+        yield f"{_begun(_listed([found.title for found in here]))} {hold} here alone."
+
+
 def _counted(found: Evidence) -> str:
     """A count of layers and its measure."""
     return f"{found.count}{_spaced(found.says)} ({found.title})"
@@ -115,7 +125,7 @@ def _number(count: float) -> str:
 
 def most_fragile(evidence: Sequence[Evidence]) -> Evidence | None:
     """The fragile count that moves most: the sentence gives its reason."""
-    fragile = [measure for measure in evidence if measure.count is not None and not measure.firm]
+    fragile = [measure for measure in evidence if measure.is_fragile]
     return max(fragile, key=_width, default=None)
 
 
@@ -203,7 +213,7 @@ def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
 
 
 def _holds(measure: Evidence) -> bool:
-    return measure.count is not None and measure.firm
+    return measure.count is not None and not measure.is_fragile
 
 
 def _changes(pairs: Sequence[tuple[Evidence, Evidence]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,10 @@ FIFTH = 0.2
 
 FELT = 0.05
 """The gain of the loss, in nats, from which on something is missed."""
+
+
+FEWEST_OF_FIRM = 5
+"""Prompts of which a count may be firm: those that an interval over prompts takes."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,32 @@ class Variant:
     after_layer: int = 0
 
 
+@dataclass(frozen=True)
+class CountInterval:
+    """The bootstrap interval of a count.
+
+    Attributes:
+        low, high: its ends, whole layers.
+        level: nominal coverage.
+        over: the units that were drawn again, such as `prompts and tokens`.
+    """
+
+    low: int
+    high: int
+    level: float
+    over: str
+
+    def variants(self) -> Iterator[Variant]:
+        """The count at either end."""
+        ends = f"{self.low} to {self.high} layers"
+        reason = f"the {self.level:.0%} interval over {self.over} is {ends}"
+        yield from (Variant(end, reason) for end in (self.low, self.high))
+
+    def ends(self, n_layers: int) -> tuple[float, float]:
+        """From where to where, in layers: a whole number stands for half a layer on either side."""
+        return max(0.0, self.low - 0.5), min(float(n_layers), self.high + 0.5)
+
+
 def read_off(values: Iterable[float], threshold: float, words: str) -> EvidenceCurve:
     """What a count is read off, from an array."""
     return EvidenceCurve(tuple(map(float, values)), float(threshold), words)
@@ -42,9 +72,13 @@ def so_far(known: np.ndarray, of: str = "layers") -> str:
 
 
 def resting_on(evidence: Iterable[Evidence], known: int, every: int) -> list[Evidence]:
-    """The same evidence, known of so many of the prompts: of less than every one none is firm."""
+    """The same evidence, known of so many of the prompts: of less than every one none is firm.
+
+    Firm is a claim about other prompts, and takes an interval over them. A count that holds without
+    one holds here.
+    """
     if known >= every:
-        return list(evidence)
+        return [_of_others(found, every) for found in evidence]
     rests = f"it rests on {known} of {every} prompts"
     return [
         replace(
@@ -55,6 +89,17 @@ def resting_on(evidence: Iterable[Evidence], known: int, every: int) -> list[Evi
         )
         for found in evidence
     ]
+
+
+def _of_others(found: Evidence, prompts: int) -> Evidence:
+    """The same evidence, firm only where it tells something of other prompts."""
+    if not found.firm or (prompts >= FEWEST_OF_FIRM and found.interval is not None):
+        return found
+    few = "one prompt" if prompts == 1 else f"{prompts} prompts"
+    reason = f"it is of {few} alone" if prompts < FEWEST_OF_FIRM else ""
+    if found.interval is None:
+        reason = f"{reason}, without an interval" if reason else "it has no interval over prompts"
+    return replace(found, firm=False, holds_here=True, reason=reason)
 
 
 def _both(reason: str, other: str) -> str:
@@ -86,11 +131,13 @@ class Counted:
         variants: Sequence[Variant] = (),
         layers: Iterable[int] | None = None,
         curve: EvidenceCurve | None = None,
+        interval: CountInterval | None = None,
     ) -> Evidence:
-        """A count with its range over all variants.
+        """A count with its range over all variants and its interval.
 
-        It is firm where that is no wider than a tenth of `n_layers` and every variant has a
+        It is firm where neither is wider than a tenth of `n_layers` and every variant has a
         count; else the reason is that of the variant that moves it most, the first of several.
+        Whether there are prompts enough to call it so, `resting_on` says.
 
         Args:
             count: of layers.
@@ -98,7 +145,13 @@ class Counted:
             variants: what it becomes with something varied.
             layers: which ones, where they are not all up to one.
             curve: what the count is read off.
+            interval: of the count (see `depth.units`).
         """
+        ends, variants = None, list(variants)
+        if interval is not None:
+            ends = interval.ends(n_layers)
+            # The first of several that move it as far gives the reason.
+            variants = [*interval.variants(), *variants]
         known = [count, *(variant.count for variant in variants if variant.count is not None)]
 
         def moved(variant: Variant) -> int:
@@ -106,6 +159,8 @@ class Counted:
 
         low, high = min(known), max(known)
         firm = len(known) > len(variants) and high - low <= n_layers / 10
+        # A whole number of layers is no surer than by one.
+        firm = firm and (ends is None or ends[1] - ends[0] <= max(1, n_layers / 10))
         worst = Variant(count, "") if firm else max(variants, key=moved)
         which = None if layers is None else tuple(map(int, layers))
         return replace(
@@ -117,6 +172,7 @@ class Counted:
             layers=which,
             curve=curve,
             after_layer=worst.after_layer,
+            interval=ends,
         )
 
     def unknown(self, reason: str) -> Evidence:

@@ -14,7 +14,7 @@ from depthtui.data.run import RunResult
 from depthtui.metrics.early_exit import CONFIDENCES, early_exit
 from depthtui.metrics.lens_margin import lens_margin
 from depthtui.metrics.prediction_depth import counts_by_depth, prediction_depth
-from depthtui.metrics.reduced import ByDepth, ByLayer, Reduced, token_mean
+from depthtui.metrics.reduced import BlocksByDepth, ByDepth, ByLayer, Reduced, token_mean
 from depthtui.metrics.settling import ReducedSettling, Settling, reduce_settling
 
 
@@ -32,7 +32,9 @@ class ReducedLens(Reduced):
     """
 
     kl: ByDepth
+    kl_blocks: BlocksByDepth = None
     overlap: ByDepth
+    overlap_blocks: BlocksByDepth = None
     entropy: ByDepth
     margin: ByDepth
     prediction_depths: Annotated[np.ndarray, Shape("L+1", dtype=np.int64)]
@@ -64,6 +66,11 @@ class ReducedFittedLens(ReducedLens):
     def settled(self) -> np.ndarray | None:
         """The share of tokens that have settled, at each depth; None where it was not kept."""
         return self.settling.settled
+
+    @property
+    def settled_blocks(self) -> np.ndarray | None:
+        """The same of each block of tokens."""
+        return self.settling.settled_blocks
 
 
 def reduce_lens(lens: LogitLens, run: RunResult, tokens: slice) -> ReducedLens | None:

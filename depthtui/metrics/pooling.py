@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
@@ -15,8 +15,12 @@ from depthtui.data.lens_view import LENS_METRICS, LOGIT, why_not
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, Result, RunResult, Tokens
 from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.metrics.evidence import CountInterval
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.spec import Metric
+
+Count: TypeAlias = Callable[..., np.ndarray]
+"""Counts of layers, `[resamples]`, by one or more means over tokens, `[resamples, ...]` each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +111,22 @@ class Pooled(ABC):
     @abstractmethod
     def curves(self) -> Curves:
         """Means over all tokens of all prompts."""
+
+    @abstractmethod
+    def interval(
+        self, reduced: Sequence[Reduced | None], count: Count, *names: str
+    ) -> CountInterval | None:
+        """The bootstrap interval of a count over the prompts, or over blocks of their tokens.
+
+        Args:
+            reduced: a reduced value of each prompt; None where a prompt has none.
+            count: the count by the means of each name.
+            names: fields of the reduced values, whose means over tokens the count is made of.
+                Those of blocks are fields of the same names with `BLOCKS` behind.
+
+        Returns:
+            None where there are too few prompts, and too few blocks.
+        """
 
     @cached_property
     def other(self) -> Self:

@@ -10,6 +10,7 @@ import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
+from depthtui.metrics.blocks import block_means
 
 ByLayer: TypeAlias = Annotated[np.ndarray, Shape("L", dtype=np.float64)]
 """A number for each layer."""
@@ -17,13 +18,24 @@ ByLayer: TypeAlias = Annotated[np.ndarray, Shape("L", dtype=np.float64)]
 ByDepth: TypeAlias = Annotated[np.ndarray, Shape("L+1", dtype=np.float64)]
 """A number for each depth, the last one the output's."""
 
+BlocksByLayer: TypeAlias = Annotated[np.ndarray, Shape("B", "L", dtype=np.float64)] | None
+"""A number for each layer in each block of tokens; None where it was not kept."""
+
+BlocksByDepth: TypeAlias = Annotated[np.ndarray, Shape("B", "L+1", dtype=np.float64)] | None
+"""The same for each depth."""
+
+BLOCKS = "_blocks"
+"""How a field ends that has the means over each of a prompt's blocks of tokens."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reduced:
     """A metric of one prompt, reduced to the few numbers that pooling needs.
 
     Subclasses are dataclasses of arrays, numbers, texts and tuples, which a sweep's record keeps
-    as they are. Means are float64, over the tokens that count.
+    as they are. Means are float64, over the tokens that count. A field such as `loss_blocks` has
+    the means of `loss` over each block of them (see `metrics.blocks`): an interval is over these
+    where prompts are few.
 
     Attributes:
         tokens: how many tokens count; the weight of a mean.
@@ -67,14 +79,20 @@ class Reduced:
             return None
         # A mean of one row is a number.
         means = {name: token_mean(values)[()] for name, values in counted.items()}
-        return cls.of(found, **{"tokens": count, **means, **others})
+        blocks = {
+            f"{name}{BLOCKS}": block_means(values)
+            for name, values in counted.items()
+            if f"{name}{BLOCKS}" in arrays and name not in others
+        }
+        return cls.of(found, **{"tokens": count, **means, **blocks, **others})
 
     @classmethod
     def pooled(cls, reduced: Sequence[Self]) -> Self:
         """Several prompts as one.
 
         Whole numbers are counts, which are added up; other numbers are means, weighted by tokens.
-        What is neither is the first prompt's. Values that are None are left out.
+        What is neither is the first prompt's. Values that are None are left out. Blocks stay with
+        their prompts.
         """
         if len(reduced) == 1:
             return reduced[0]
@@ -84,7 +102,7 @@ class Reduced:
     def _pooled(cls, name: str, reduced: Sequence[Self]) -> Any:
         known = [one for one in reduced if getattr(one, name) is not None]
         values = [getattr(one, name) for one in known]
-        if not values:
+        if not values or name.endswith(BLOCKS):
             return None
         if name in cls.pools:
             return cls.pools[name](values)

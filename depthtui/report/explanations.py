@@ -20,10 +20,12 @@ VERDICT = Explanation(
     "How many of its layers the model uses here, and how that is known.",
     "counts of three kinds, side by side and never averaged: what a lens reads, how the residual "
     "stream moves, what changes where layers are left out. A band is what the count becomes with "
-    "a threshold a fifth lower or higher, with and without token 0, by other lenses, over prompts",
+    "a threshold a fifth lower or higher, with and without token 0, by other lenses, with prompts "
+    "and tokens drawn again",
     "◆ is a depth: all layers up to it. ■ are layers by themselves, where they lie, ◧ only some of "
-    "those that share the place. Solid is firm: whatever is varied, the count stays within a tenth "
-    "of the layers. Hollow, broken and ! are fragile, and the reason says what the count hangs on.",
+    "those that share the place. Solid is firm: whatever is varied, other prompts too, the count "
+    "stays within a tenth of the layers. Hollow holds here: below five prompts nothing follows for "
+    "others. Broken and ! are fragile, and the reason says what the count hangs on.",
     "Whether the kinds agree. Readable late and causally early: the last layers refine. Readable "
     "early and causally late: layers compute what the lens cannot see.",
     "The rules: " + _PAPER,

@@ -164,7 +164,18 @@ def _prompt(result: RunResult) -> dict[str, Any]:
 
 def verdict_dict(verdict: Verdict) -> dict[str, Any]:
     """A verdict as JSON values: its sentence, and each measure's count with what it hangs on."""
-    names = ("kind", "measure", "counts", "count", "low", "high", "firm", "reason")
+    names = (
+        "kind",
+        "measure",
+        "counts",
+        "count",
+        "low",
+        "high",
+        "interval",
+        "firm",
+        "holds_here",
+        "reason",
+    )
     headline = verdict.headline
     return {
         "sentence": verdict.sentence,

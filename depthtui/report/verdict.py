@@ -32,13 +32,12 @@ def verdict_blocks(verdict: Verdict | None) -> Iterator[Block]:
 
 def _row(measure: Evidence) -> list[str]:
     known = measure.count is not None
-    holds = ("firm" if measure.firm else "fragile") if known else "–"
     return [
         measure.kind,
         measure.title,
         f"{measure.count}" if known else "–",
         spread(measure) if known else "–",
-        holds,
+        measure.holds,
         which_layers(measure),
         measure.reason,
     ]

@@ -360,7 +360,7 @@ def _fragile(cells: Iterable[CellSummary], rule: str) -> dict[str, tuple[float, 
         for cell in cells
         for found in (cell.verdict.evidence if cell.verdict else ())
         if found.measure == rule
-        and not found.firm
+        and found.is_fragile
         and found.low is not None
         and found.high is not None
     }

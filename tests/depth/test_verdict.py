@@ -19,6 +19,7 @@ from depthtui.depth.effective_depth import depths
 from depthtui.depth.evidence import rule_evidence
 from depthtui.depth.reading import reading_of
 from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.evidence import Counted, CountInterval, resting_on
 from depthtui.metrics.order import Order
 from depthtui.metrics.similarity import Similarity
 from depthtui.report.summary import verdict_dict
@@ -33,14 +34,16 @@ SETTINGS = SummarySettings()
 def evidence_of(
     without_first: Curves | None = None,
     settings: SummarySettings = SETTINGS,
-    interval: tuple[float, float] | None = None,
+    interval: CountInterval | None = None,
     lenses: dict[str, Curves] | None = None,
     **curves: Sequence[float],
 ) -> Evidence:
     """What the one rule says whose curve is given."""
     pooled = {name: np.array(values, float) for name, values in curves.items()}
-    found = [replace(estimate, interval=interval) for estimate in depths(pooled, settings)]
-    (evidence,) = rule_evidence(found, pooled, settings, without_first or {}, lenses or {})
+    (found,) = depths(pooled, settings)
+    (evidence,) = rule_evidence(
+        [found], pooled, settings, without_first or {}, lenses or {}, {found.rule: interval}
+    )
     return evidence
 
 
@@ -116,10 +119,10 @@ def test_another_lens_and_other_prompts_widen_the_range() -> None:
     affine = {"kl": np.array(steps((10.0, 4), (1.0, 16), (0.0, 1)))}
     found = evidence_of(kl=kl, lenses={"affine": affine})
     assert (found.low, found.high, found.reason) == (5, 13, "the affine lens says 5 layers")
-    found = evidence_of(kl=kl, interval=(10.0, 18.0))
-    assert (found.low, found.high) == (11, 19)
+    found = evidence_of(kl=kl, interval=CountInterval(11, 19, 0.95, "prompts"))
+    assert (found.low, found.high, found.interval) == (11, 19, (10.5, 19.5))
     assert found.reason == "the 95% interval over prompts is 11 to 19 layers"
-    assert evidence_of(kl=kl, interval=(12.0, 14.0)).firm
+    assert evidence_of(kl=kl, interval=CountInterval(13, 14, 0.95, "prompts")).firm
 
 
 def test_a_rule_without_a_layer_says_why() -> None:
@@ -195,7 +198,7 @@ def test_what_was_not_measured_is_missing_unless_no_run_can_have_it() -> None:
 
 
 def test_a_count_of_some_prompts_says_so_and_is_not_firm() -> None:
-    whole = [ablated(f"text {number}") for number in range(3)]
+    whole = [ablated(f"text {number}") for number in range(5)]
     for results, firm in (
         (whole, True),
         ([whole[0], *(lacking(r, "ablation") for r in whole)], False),
@@ -204,12 +207,56 @@ def test_a_count_of_some_prompts_says_so_and_is_not_firm() -> None:
         assert found is not None
         row = next(evidence for evidence in found.evidence if evidence.measure == "ablation")
         assert (row.count, row.low, row.high, row.firm) == (4, 4, 4, firm)
-        assert row.prompts == (None if firm else (1, 4))
-        assert row.reason == ("" if firm else "it rests on 1 of 4 prompts")
+        assert row.prompts == (None if firm else (1, 6))
+        assert row.reason == ("" if firm else "it rests on 1 of 6 prompts")
         assert ("4 that cost something when left out" in found.sentence) == firm
-        assert ("blation loss is fragile (4): it rests on 1 of 4" in found.sentence) != firm
+        assert row.holds == ("firm" if firm else "fragile")
         stored = verdict_dict(found)["evidence"]
-        assert [row["prompts"] for row in stored if "prompts" in row] == [[1, 4]] * (not firm)
+        assert [row["prompts"] for row in stored if "prompts" in row] == [[1, 6]] * (not firm)
+
+
+@pytest.mark.parametrize("prompts", [1, 2, 4, 5])
+def test_firm_is_a_claim_about_other_prompts(prompts: int) -> None:
+    found = verdict([ablated(f"text {number}") for number in range(prompts)], SETTINGS)
+    assert found is not None
+    row = next(evidence for evidence in found.evidence if evidence.measure == "ablation")
+    # Four layers that all prompts miss alike: whatever is drawn again, all four count.
+    assert (row.count, row.low, row.high, row.interval) == (4, 4, 4, (3.5, 4.0))
+    assert (row.firm, row.holds_here) == (prompts == 5, prompts < 5)
+    few = {1: "it is of one prompt alone", 2: "it is of 2 prompts alone"}
+    assert row.reason == few.get(prompts, "it is of 4 prompts alone" * (prompts < 5))
+    # What holds here is what the sentence counts, and no doubt of it.
+    assert "4 that cost something when left out" in found.sentence
+    assert "blation loss is fragile" not in found.sentence
+
+
+def test_without_an_interval_no_count_is_firm() -> None:
+    counted = Counted("causal", "x", "x").weighed(10, 20)
+    (found,) = resting_on([counted], 9, 9)
+    assert (found.firm, found.holds) == (False, "holds here")
+    assert found.reason == "it has no interval over prompts"
+    interval = CountInterval(10, 11, 0.95, "prompts")
+    counted = Counted("causal", "x", "x").weighed(10, 20, interval=interval)
+    (found,) = resting_on([counted], 9, 9)
+    assert (found.firm, found.holds, found.interval) == (True, "firm", (9.5, 11.5))
+
+
+def test_a_whole_number_is_as_wide_as_a_layer() -> None:
+    def weighed(count: int, low: int, high: int, n_layers: int) -> Evidence:
+        interval = CountInterval(low, high, 0.95, "prompts")
+        return Counted("causal", "x", "x").weighed(count, n_layers, interval=interval)
+
+    wide = weighed(10, 9, 11, 20)
+    # From 8.5 to 11.5 is more than a tenth of 20 layers.
+    assert (wide.low, wide.high, wide.interval, wide.firm) == (9, 11, (8.5, 11.5), False)
+    assert wide.reason == "the 95% interval over prompts is 9 to 11 layers"
+    at_the_end = weighed(20, 18, 20, 20)
+    assert (at_the_end.interval, at_the_end.firm) == ((17.5, 20.0), False)
+    assert weighed(20, 19, 20, 20).firm
+    assert weighed(0, 0, 0, 20).interval == (0.0, 0.5)
+    # Of few layers a tenth is less than one.
+    assert weighed(3, 3, 3, 6).firm
+    assert not weighed(3, 3, 4, 6).firm
 
 
 def test_a_rule_of_some_prompts_is_not_firm() -> None:

@@ -24,7 +24,7 @@ from depthtui.metrics.evidence import FELT, FIFTH, Counted, Variant, read_off, s
 from depthtui.metrics.loss_change import LossChange, MeanLoss
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import Ranked, useful_layers
-from depthtui.metrics.reduced import ByLayer
+from depthtui.metrics.reduced import BlocksByLayer, ByLayer
 from depthtui.metrics.spec import Finding, LayerValues, Metric
 
 
@@ -67,6 +67,7 @@ class ReducedAblation(MeanLoss):
     part: str
     loss: float
     loss_change: ByLayer
+    loss_change_blocks: BlocksByLayer = None
     chosen: tuple[int, ...]
 
 
@@ -124,7 +125,10 @@ def _evidence(ablation: ReducedAblation, pooled: Pooled) -> list[Evidence]:
         reason = f"{len(costly)} cost {least:.2g} nats or more, {other} cost {moved:.2g}"
         variants.append(Variant(other, reason))
     curve = read_off(changes, least, f"≥ {least:.2g} nats")
-    return [COUNTED.weighed(len(costly), n_layers, variants, costly, curve)]
+    interval = pooled.interval(
+        pooled.reduced(METRIC), lambda means: (means >= least).sum(axis=1), "loss_change"
+    )
+    return [COUNTED.weighed(len(costly), n_layers, variants, costly, curve, interval)]
 
 
 METRIC = Metric(

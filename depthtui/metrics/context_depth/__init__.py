@@ -14,11 +14,19 @@ from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.costs import head, row_of_logits
-from depthtui.metrics.evidence import FELT, FIFTH, Counted, Variant, read_off, so_far
+from depthtui.metrics.evidence import (
+    FELT,
+    FIFTH,
+    Counted,
+    CountInterval,
+    Variant,
+    read_off,
+    so_far,
+)
 from depthtui.metrics.loss_change import LossChange, MeanLoss, loss_measure
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.prediction_depth import first_of_last_run
-from depthtui.metrics.reduced import ByDepth, Reduced
+from depthtui.metrics.reduced import BlocksByDepth, ByDepth, Reduced
 from depthtui.metrics.spec import Finding, LayerValues, Metric
 
 NAME = "context_depth"
@@ -71,7 +79,9 @@ class ContextCurve(MeanLoss):
     means_of: ClassVar = {"loss": "loss_change", "worth": "without_context"}
 
     loss: ByDepth
+    loss_blocks: BlocksByDepth = None
     worth: float
+    worth_blocks: Annotated[np.ndarray, Shape("B", dtype=np.float64)] | None = None
 
     @property
     def threshold(self) -> float:
@@ -104,8 +114,8 @@ class ContextCurve(MeanLoss):
     def _depth(self, threshold: float) -> int:
         return int(first_of_last_run(self.loss[:, None] < threshold)[0])
 
-    def evidence(self) -> Evidence:
-        """The depth as a count, with its range where the threshold is moved."""
+    def evidence(self, interval: CountInterval | None = None) -> Evidence:
+        """The depth as a count, with its range where the threshold is moved, and its interval."""
         count = self.depth
         if count is None:
             return COUNTED.unknown(self.so_far or self._too_little)
@@ -122,7 +132,16 @@ class ContextCurve(MeanLoss):
         if self.tokens == 1:
             variants.append(Variant(None, "it is of one token alone"))
         curve = read_off(self.loss[1:], self.threshold, f"< {self.threshold:.2g} nats")
-        return COUNTED.weighed(count, len(self.loss) - 1, variants, curve=curve)
+        return COUNTED.weighed(count, len(self.loss) - 1, variants, curve=curve, interval=interval)
+
+
+def _depths(loss: np.ndarray, worth: np.ndarray) -> np.ndarray:
+    """The depth by each of some rows of means, `[rows]` of `[rows, L+1]` and `[rows]`.
+
+    L where the context is worth nothing.
+    """
+    threshold = np.minimum(SHARE * worth, FELT)
+    return first_of_last_run(threshold > loss.T)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +219,8 @@ def _means(context: ReducedContext, pooled: Pooled) -> dict[str, float]:
 def _evidence(context: ReducedContext, pooled: Pooled) -> list[Evidence]:
     """The depth of the later tokens: the first is predicted from h_k itself, as by a lens."""
     if context.later is not None:
-        return [context.later.evidence()]
+        later = [one and one.later for one in pooled.reduced(METRIC)]
+        return [context.later.evidence(pooled.interval(later, _depths, "loss", "worth"))]
     why = "one token alone is run in full, and that is read off h_k itself, as by a lens"
     return [COUNTED.unknown(why)]
 

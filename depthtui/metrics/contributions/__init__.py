@@ -11,8 +11,9 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.depth import Curves
 from depthtui.data.run import RunResult
+from depthtui.metrics.blocks import block_means
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.reduced import ByLayer, Reduced
+from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced
 from depthtui.metrics.spec import Measure, Metric, Values
 
 BRANCHES = ("attention", "mlp", "layer")
@@ -82,6 +83,7 @@ class ReducedContributions(Reduced):
     mlp_cosine: ByLayer | None = None
     layer_norm_ratio: ByLayer
     layer_cosine: ByLayer
+    mean_cosine_blocks: BlocksByLayer = None
 
     @property
     def mean_cosine(self) -> np.ndarray:
@@ -91,8 +93,13 @@ class ReducedContributions(Reduced):
 
 
 def _reduce(found: Contributions, run: RunResult, tokens: slice) -> ReducedContributions | None:
-    missing = (name for name in CURVES if run.model.split_missing and not name.startswith("layer"))
-    return ReducedContributions.over(found, run, tokens, **dict.fromkeys(missing))
+    branches = ("layer",) if run.model.split_missing else BRANCHES
+    missing = (name for name in CURVES if not name.startswith(branches))
+    cosines = [getattr(found, f"{branch}_cosine")[:, tokens] for branch in branches]
+    blocks = block_means(np.mean(cosines, axis=0)) if cosines[0].size else None
+    return ReducedContributions.over(
+        found, run, tokens, **dict.fromkeys(missing), mean_cosine_blocks=blocks
+    )
 
 
 def _pool(reduced: Sequence[ReducedContributions], pooled: Pooled) -> Curves | None:

@@ -12,7 +12,15 @@ from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.costs import head, row_of_logits
-from depthtui.metrics.evidence import FELT, FIFTH, Counted, Variant, read_off, so_far
+from depthtui.metrics.evidence import (
+    FELT,
+    FIFTH,
+    Counted,
+    CountInterval,
+    Variant,
+    read_off,
+    so_far,
+)
 from depthtui.metrics.loss_change import LossChange, MeanLoss, loss_measure
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Finding, LayerValues, Metric
@@ -46,6 +54,7 @@ class ReducedOrder(MeanLoss):
     """The cost of each pair of layers: means over the predicted tokens of one or more prompts."""
 
     parallel: ByPair
+    parallel_blocks: Annotated[np.ndarray, Shape("B", "L-1", dtype=np.float64)] | None = None
     swapped: ByPair
 
     @property
@@ -78,6 +87,15 @@ def pairs_side_by_side(parallel: np.ndarray, threshold: float = FELT) -> list[in
 def sequential_depth(parallel: np.ndarray, threshold: float = FELT) -> int:
     """How many steps are left, 1 … L, where all pairs run side by side that may."""
     return len(parallel) + 1 - len(pairs_side_by_side(parallel, threshold))
+
+
+def sequential_depths(parallel: np.ndarray) -> np.ndarray:
+    """The sequential depth by each of some rows of costs, `[rows]` of `[rows, L-1]`."""
+    pairs, is_taken = np.zeros(len(parallel), int), np.zeros(len(parallel), np.bool_)
+    for costs in parallel.T:
+        is_taken = (costs < FELT) & ~is_taken
+        pairs += is_taken
+    return parallel.shape[1] + 1 - pairs
 
 
 def _summary(order: ReducedOrder, pooled: Pooled) -> dict[str, Any]:
@@ -117,7 +135,10 @@ def _means(order: ReducedOrder, pooled: Pooled) -> dict[str, float]:
 
 def _evidence(order: ReducedOrder, pooled: Pooled) -> list[Evidence]:
     words = order.so_far
-    return [COUNTED.unknown(words) if words else _depth_evidence(order.parallel)]
+    if words:
+        return [COUNTED.unknown(words)]
+    interval = pooled.interval(pooled.reduced(METRIC), sequential_depths, "parallel")
+    return [_depth_evidence(order.parallel, interval)]
 
 
 COUNTED = Counted(
@@ -129,7 +150,7 @@ COUNTED = Counted(
 )
 
 
-def _depth_evidence(costs: np.ndarray) -> Evidence:
+def _depth_evidence(costs: np.ndarray, interval: CountInterval | None) -> Evidence:
     """The sequential depth, and how far it moves with what a pair may cost.
 
     Of a pair that may run side by side the first layer is counted.
@@ -144,7 +165,7 @@ def _depth_evidence(costs: np.ndarray) -> Evidence:
     steps = [layer for layer in range(n_layers) if layer not in beside]
     # A pair's cost stands at its second layer, which is the one that may run beside the first.
     curve = read_off([float("nan"), *costs], FELT, f"≥ {FELT:g} nats")
-    return COUNTED.weighed(len(steps), n_layers, variants, steps, curve)
+    return COUNTED.weighed(len(steps), n_layers, variants, steps, curve, interval)
 
 
 def _work(result: RunResult) -> float:

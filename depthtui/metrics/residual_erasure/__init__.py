@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -294,25 +294,31 @@ def _evidence(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Evidence
         return []
     if not np.isfinite(effects).all():
         return [COUNTED.unknown("not every token has been erased yet")]
-    floor = max(one.floor for one in erased)
+    n_layers, floor = pooled.n_layers, max(one.floor for one in erased)
     least = max(RunSettings.erase_threshold, floor)
-
-    def count(effects: np.ndarray, threshold: float) -> int:
-        reached = np.flatnonzero(effects >= threshold)
-        return min(int(reached[-1]) + 1 if len(reached) else 0, pooled.n_layers)
-
-    found, variants = count(effects, least), []
+    found, variants = int(_reached(effects, least)), []
     for share in (1 - FIFTH, 1 + FIFTH):
         threshold = max(share * RunSettings.erase_threshold, floor)
-        other = count(effects, threshold)
+        other = int(_reached(effects, threshold))
         words = f"effects of {least:.2g} reach {found} layers, those of {threshold:.2g} {other}"
         variants.append(Variant(other, words))
     others = _question_effects(pooled.other.get(METRIC))
     if others is not None:
-        other = count(others, least)
+        other = int(_reached(others, least))
         variants.append(Variant(other, f"token 0 alone moves it from {found} to {other} layers"))
     curve = read_off(effects[1:], least, f"≥ {least:.2g}")
-    return [COUNTED.weighed(found, pooled.n_layers, variants, curve=curve)]
+    # Each prompt's question counts once, whatever its length.
+    every = pooled.reduced(METRIC)
+    once = [replace(one, tokens=1) if one and one.tokens else None for one in every]
+    interval = pooled.interval(once, lambda largest: _reached(largest, least), "largest")
+    return [COUNTED.weighed(found, n_layers, variants, curve=curve, interval=interval)]
+
+
+def _reached(effects: np.ndarray, threshold: float) -> np.ndarray:
+    """Layers up to the last depth at which effects reach a threshold, `[...]` of `[..., L+1]`."""
+    n_layers = effects.shape[-1] - 1
+    layers = np.where(effects >= threshold, np.arange(1, n_layers + 2), 0).max(axis=-1)
+    return np.minimum(layers, n_layers)
 
 
 def _question_effects(erased: Sequence[ReducedErasure]) -> np.ndarray | None:

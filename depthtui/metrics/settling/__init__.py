@@ -13,6 +13,7 @@ from depthtui.data.lens import FittedLens
 from depthtui.data.lens_view import LOGIT, lens_of
 from depthtui.data.run import RunResult
 from depthtui.metrics import needs
+from depthtui.metrics.blocks import block_means
 from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.measures import divergence_measure
 from depthtui.metrics.pooling import Pooled
@@ -22,7 +23,7 @@ from depthtui.metrics.prediction_depth import (
     mean_depth,
     over_unread,
 )
-from depthtui.metrics.reduced import ByDepth, Reduced
+from depthtui.metrics.reduced import BlocksByDepth, ByDepth, Reduced
 from depthtui.metrics.spec import Finding, LayerValues, Metric
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class ReducedSettling(Reduced):
     mean_depth: float
     late_share: float
     settled: ByDepth | None = None
+    settled_blocks: BlocksByDepth = None
 
 
 def reduce_settling(found: Settling, run: RunResult, tokens: slice) -> ReducedSettling | None:
@@ -90,6 +92,7 @@ def reduce_settling(found: Settling, run: RunResult, tokens: slice) -> ReducedSe
     depths = settling_depth(divergence)
     counts = counts_by_depth(depths, len(divergence))
     is_known = np.isfinite(divergence).all(axis=1)
+    has_settled = depths <= np.arange(len(divergence))[:, None]
     return ReducedSettling.over(
         found,
         run,
@@ -97,6 +100,7 @@ def reduce_settling(found: Settling, run: RunResult, tokens: slice) -> ReducedSe
         mean_depth=mean_depth(counts),
         late_share=float(np.mean(depths >= LATE * (len(divergence) - 1))),
         settled=np.where(is_known, counts.cumsum() / len(depths), np.nan),
+        settled_blocks=np.where(is_known, block_means(has_settled), np.nan),
     )
 
 

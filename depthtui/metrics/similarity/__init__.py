@@ -13,10 +13,11 @@ from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
 from depthtui.errors import DepthError
 from depthtui.metrics import ablation, needs
-from depthtui.metrics.evidence import FIFTH, Counted, Variant, read_off
+from depthtui.metrics.blocks import block_means
+from depthtui.metrics.evidence import FIFTH, Counted, CountInterval, Variant, read_off
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import Ranked, useful_layers
-from depthtui.metrics.reduced import ByLayer, Reduced
+from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced
 from depthtui.metrics.spec import Finding, LayerValues, Metric
 
 
@@ -87,15 +88,27 @@ class ReducedSimilarity(Reduced):
     Attributes:
         block_influence: `[L]`.
         angular_distance: `[L, L]`, as of `Similarity`.
+        angle_blocks: of each layer by itself, the first row of that.
     """
 
     block_influence: ByLayer
     angular_distance: Annotated[np.ndarray, Shape("L", "L", dtype=np.float64)]
+    angle_blocks: BlocksByLayer = None
+
+    @property
+    def angle(self) -> np.ndarray:
+        """The angular distance over each layer by itself, `[L]`."""
+        return np.asarray(self.angular_distance[0])
 
 
 def _reduce(found: Similarity, run: RunResult, tokens: slice) -> ReducedSimilarity | None:
     distances = found.distances(tokens).astype(np.float64)
-    return ReducedSimilarity.over(found, run, tokens, angular_distance=distances)
+    cosines = 1 - found.block_influence[:, tokens]
+    angles = np.arccos(np.clip(cosines, -1, 1)) / np.pi
+    blocks = block_means(angles) if angles.size else None
+    return ReducedSimilarity.over(
+        found, run, tokens, angular_distance=distances, angle_blocks=blocks
+    )
 
 
 def _summary(similarity: ReducedSimilarity, pooled: Pooled) -> dict[str, Any]:
@@ -153,7 +166,17 @@ SHARE = 0.5
 """How much of the mean angle a layer that is used turns the residual stream by."""
 
 
-def turning_layers(distances: np.ndarray, other_distances: np.ndarray | None = None) -> Evidence:
+def _turning(distances: np.ndarray, share: float = SHARE) -> np.ndarray:
+    """Which layers turn the stream by a share of the mean, of `[..., L]`."""
+    least = share * distances.mean(axis=-1, keepdims=True)
+    return (distances >= least) & (distances > 0)
+
+
+def turning_layers(
+    distances: np.ndarray,
+    other_distances: np.ndarray | None = None,
+    interval: CountInterval | None = None,
+) -> Evidence:
     """How many layers turn the residual stream by at least half of what they do on average.
 
     The angle of h_l and h_{l+1} is what is compared, not block influence, which grows with its
@@ -163,32 +186,31 @@ def turning_layers(distances: np.ndarray, other_distances: np.ndarray | None = N
     Args:
         distances: angular distance over one layer, mean over tokens, `[L]`.
         other_distances: the same without token 0, or with it where it was left out.
+        interval: of the count.
     """
     if not np.isfinite(distances).all():
         return COUNTED.unknown("the residual stream is not finite")
-
-    def turning(values: np.ndarray, share: float = SHARE) -> np.ndarray:
-        return np.flatnonzero((values >= share * values.mean()) & (values > 0))
-
-    layers = turning(distances)
+    layers = np.flatnonzero(_turning(distances))
     found = len(layers)
     variants = []
     for share in ((1 - FIFTH) * SHARE, (1 + FIFTH) * SHARE):
         words = f"{found} layers turn the stream by {SHARE:g} of the mean, {{}} by {share:g}"
-        other = len(turning(distances, share))
+        other = int(_turning(distances, share).sum())
         variants.append(Variant(other, words.format(other)))
     if other_distances is not None and np.isfinite(other_distances).all():
-        other = len(turning(other_distances))
+        other = int(_turning(other_distances).sum())
         variants.append(Variant(other, f"token 0 alone moves it from {found} to {other} layers"))
     least = SHARE * float(distances.mean())
     curve = read_off(distances, least, f"≥ {least:.2g} of π")
-    return COUNTED.weighed(found, len(distances), variants, layers, curve)
+    return COUNTED.weighed(found, len(distances), variants, layers, curve, interval)
 
 
 def _evidence(similarity: ReducedSimilarity, pooled: Pooled) -> list[Evidence]:
     other = pooled.other.get(METRIC)
-    other_distances = None if other is None else other.angular_distance[0]
-    return [turning_layers(similarity.angular_distance[0], other_distances)]
+    interval = pooled.interval(
+        pooled.reduced(METRIC), lambda angles: _turning(angles).sum(axis=1), "angle"
+    )
+    return [turning_layers(similarity.angle, None if other is None else other.angle, interval)]
 
 
 METRIC = Metric(

@@ -1,7 +1,7 @@
 """Counts of layers on an axis of depth.
 
 A depth is a mark, on a band from the lowest to the highest; layers that may lie anywhere are
-drawn where they lie.
+drawn where they lie. Marks are solid where the count is firm, bands where it holds at least here.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from itertools import groupby
 from depthtui.data.verdict import Evidence
 from depthtui.tui.draw.styles import PaneStyles, Piece
 
-FIRM_MARK, FRAGILE_MARK = "◆", "◇"
-_FIRM_LAYERS, _FRAGILE_LAYERS = ("■", "◧"), ("□", "◫")
+FIRM_MARK, HOLLOW_MARK = "◆", "◇"
+_FIRM_LAYERS, _HOLLOW_LAYERS = ("■", "◧"), ("□", "◫")
 """A cell of counted layers, and one of which not every layer is counted."""
 _TRACK, _FIRM_BAND, _FRAGILE_BAND = "─", "━", "╍"
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
@@ -36,13 +36,13 @@ def track(measure: Evidence, n_layers: int, width: int, styles: PaneStyles) -> l
     low, here, high = (
         column_of(count, n_layers, width) for count in (measure.low, measure.count, measure.high)
     )
-    band = _FIRM_BAND if measure.firm else _FRAGILE_BAND
-    style = styles.text if measure.firm else styles.warning
-    mark = FIRM_MARK if measure.firm else FRAGILE_MARK
+    band = _FRAGILE_BAND if measure.is_fragile else _FIRM_BAND
+    style = styles.warning if measure.is_fragile else styles.text
+    mark = FIRM_MARK if measure.firm else HOLLOW_MARK
     return [
         (_TRACK * low, styles.faint),
         (band * (here - low), style),
-        (mark, styles.strong if measure.firm else styles.warning),
+        (mark, styles.warning if measure.is_fragile else styles.strong),
         (band * (high - here), style),
         (_TRACK * (width - 1 - high), styles.faint),
     ]
@@ -54,8 +54,8 @@ def _layers(
     """Each counted layer l from the axis's l to l + 1, and how far a cell of several is counted."""
     others = sorted(set(range(n_layers)) - set(layers))
     counted, free = _cells(layers, n_layers, width), _cells(others, n_layers, width)
-    whole, part = _FIRM_LAYERS if measure.firm else _FRAGILE_LAYERS
-    style = styles.text if measure.firm else styles.warning
+    whole, part = _FIRM_LAYERS if measure.firm else _HOLLOW_LAYERS
+    style = styles.warning if measure.is_fragile else styles.text
     marks = [
         _TRACK if cell not in counted else part if cell in free else whole for cell in range(width)
     ]

@@ -38,7 +38,7 @@ KIND_WORDS: dict[EvidenceKind, str] = {
 _PURPOSE = "How many of its layers the model uses, and how that is known."
 _MOST_NAME = 16
 _CUT = " … z shows all"
-_HOLDS_CELLS = 11
+_HOLDS_CELLS = 12
 _WIDE = 80
 _LONGEST_LINE = 110
 _LEAST_SENTENCE = 2
@@ -115,7 +115,8 @@ def _curve(measure: Evidence, rule: RuleCurve | None, words: str) -> _Curve | No
 class VerdictPane(ThresholdPage):
     """The verdict's sentence, and each measure's count with the range that it moves in.
 
-    A count that does not hold has a hollow mark, a broken band and a `!`. Where there is room, the
+    A count that is not firm has a hollow mark, one that does not even hold here a broken band and
+    a `!`. Where there is room, the
     curve that a rule reads lies over its line. What has not been computed says what it costs.
     """
 
@@ -287,7 +288,9 @@ class VerdictPane(ThresholdPage):
         if measure.count is None:
             room = max(0, self.area.width - self._name_cells)
             return [name, (fit_shown(printable_sentence(measure.reason), room), styles.muted)]
-        holds: Piece = ("  firm", styles.muted) if measure.firm else ("  ! fragile", styles.warning)
+        holds: Piece = (f"  {measure.holds}", styles.muted)
+        if measure.is_fragile:
+            holds = (f"  ! {measure.holds}", styles.warning)
         moves = fit_right(spread(measure), self._range_cells) if self._range_cells else ""
         return [
             name,
@@ -302,7 +305,7 @@ class VerdictPane(ThresholdPage):
         """Whether it does not hold for a reason that the sentence does not give."""
         worst = most_fragile(self._shown_verdict.evidence)
         given = ("", worst.reason if worst is not None else "")
-        return measure.count is not None and not measure.firm and measure.reason not in given
+        return measure.is_fragile and measure.reason not in given
 
     def _reason(self, measure: Evidence) -> list[list[Piece]]:
         styles, indent = self.pane_styles, " " * self._name_cells

@@ -22,6 +22,7 @@ from tests.tui.panes.drawing import cell, framed, line_with, lines, strips, summ
 SAYS = "until the lens reads the output's tokens"
 FIRM = Evidence("readable", "overlap", "overlap", 6, 5, 7, says=SAYS)
 FRAGILE = Evidence("readable", "kl", "KL", 3, 1, 9, False, "it hangs on a thread")
+HERE = replace(FIRM, firm=False, holds_here=True, reason="it is of one prompt alone")
 NONE = Evidence("geometric", "cosine", "cosine", None, firm=False, reason="it never turns")
 
 
@@ -58,7 +59,7 @@ def styles() -> PaneStyles:
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 11, 21, 40])
-@pytest.mark.parametrize("measure", [FIRM, FRAGILE, NONE, replace(FIRM, low=0, high=10)])
+@pytest.mark.parametrize("measure", [FIRM, HERE, FRAGILE, NONE, replace(FIRM, low=0, high=10)])
 def test_a_track_is_as_wide_as_its_axis_with_the_mark_at_the_count(
     measure: Evidence, width: int, styles: PaneStyles
 ) -> None:
@@ -67,7 +68,7 @@ def test_a_track_is_as_wide_as_its_axis_with_the_mark_at_the_count(
     if measure.count is None:
         assert set(text) == {"─"}
         return
-    mark, band = "◆━" if measure.firm else "◇╍"
+    mark, band = "◆━" if measure.firm else "◇━" if measure.holds_here else "◇╍"
     assert text[column_of(measure.count, 10, width)] == mark
     low, high = (column_of(count, 10, width) for count in (measure.low, measure.high))
     assert set(text[low : high + 1]) <= {mark, band}
@@ -94,6 +95,7 @@ def test_layers_that_may_lie_anywhere_are_drawn_where_they_lie(styles: PaneStyle
     assert drawn_in(6) == "■─◧─◧─"
     assert drawn_in(6, replace(some, firm=False)) == "□─◫─◫─"
     assert drawn_in(21, replace(some, firm=False)).startswith("□□□□──")
+    assert drawn_in(6, replace(some, firm=False, holds_here=True)) == "□─◫─◫─"
     assert drawn_in(21, replace(some, count=0, layers=())) == "─" * 21
 
 
@@ -113,6 +115,17 @@ async def test_each_measure_has_its_line_and_what_does_not_hold_needs_no_colour(
     assert any(line.startswith("cosine") and "it never turns" in line for line in shown)
     for kind in ("readable", "geometric"):
         assert f"{kind} · {KIND_WORDS[kind]}" in text
+
+
+async def test_what_holds_here_alone_says_so_and_counts_in_the_sentence() -> None:
+    shown = await drawn(planted(FRAGILE, HERE), (60, 18))
+    assert "Uses 6 of its 10 layers here" in shown[0]
+    here = next(line for line in shown if line.startswith("overlap"))
+    assert " 6 of 10  holds here" in here
+    assert "◇" in here
+    assert "━" in here
+    # It is true of every count of one prompt, and would stand beneath each.
+    assert not any("one prompt alone" in line for line in shown)
 
 
 async def test_a_reason_that_the_sentence_leaves_out_stands_beneath_its_measure() -> None:

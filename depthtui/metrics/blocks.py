@@ -1,0 +1,36 @@
+"""A prompt's tokens in blocks: what an interval is over where there are few prompts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+BLOCK_TOKENS = 4
+"""The fewest neighbouring tokens of a block: what is said of one depends on those before it."""
+
+MOST_BLOCKS = 8
+"""Blocks of a prompt; those of a longer prompt have more tokens, and none is as long as it."""
+
+
+DECIMALS = 5
+"""Of the means of blocks, which a sweep's records keep as text."""
+
+
+def block_starts(tokens: int) -> np.ndarray:
+    """The first token of each block, of so many tokens in blocks of nearly equal sizes."""
+    count = min(MOST_BLOCKS, max(1, tokens // BLOCK_TOKENS))
+    return np.arange(count) * tokens // count
+
+
+def block_sizes(tokens: int) -> np.ndarray:
+    """How many tokens each block has."""
+    return np.diff(block_starts(tokens), append=tokens)
+
+
+def block_means(values: np.ndarray) -> np.ndarray:
+    """The mean over each block's tokens, `[blocks, ...]` in float64, of `[..., tokens]`.
+
+    Rounded: it serves to tell how far means move.
+    """
+    tokens = values.shape[-1]
+    sums = np.add.reduceat(values, block_starts(tokens), axis=-1, dtype=np.float64)
+    return np.moveaxis(np.round(sums / block_sizes(tokens), DECIMALS), -1, 0)
