@@ -68,6 +68,7 @@ class Statement:
 
     Attributes:
         sentence: the verdict's sentence; empty without a verdict.
+        warnings: those that stand before it.
         evidence: the verdict's evidence, in its order, by measure.
         depths: the effective depths with their intervals, by rule.
         missing: the metrics that the verdict lacks; None where a mouth does not show them.
@@ -76,6 +77,7 @@ class Statement:
     """
 
     sentence: str
+    warnings: Sequence[str]
     evidence: Mapping[str, Mapping[str, Any]]
     depths: Mapping[str, Mapping[str, Any]]
     missing: Sequence[str] | None = None
@@ -142,6 +144,7 @@ def _in_files(body: Mapping[str, Any] | None, depths: Sequence[Mapping[str, Any]
     rows = [] if body is None else body["evidence"]
     return Statement(
         "" if body is None else body["sentence"],
+        () if body is None else tuple(body["warnings"]),
         {row["measure"]: {"layers": None, "prompts": None, **row} for row in rows},
         {row["rule"]: {k: v for k, v in row.items() if k != "published"} for row in depths},
     )
@@ -150,7 +153,8 @@ def _in_files(body: Mapping[str, Any] | None, depths: Sequence[Mapping[str, Any]
 def _of(found: Verdict | None, estimates: Sequence[DepthEstimate], **rest: Any) -> Statement:
     missing = None if found is None else list(found.missing)
     sentence = "" if found is None else found.sentence
-    return Statement(sentence, _evidence(found), _depths(estimates), missing, **rest)
+    warnings = () if found is None else found.warnings
+    return Statement(sentence, warnings, _evidence(found), _depths(estimates), missing, **rest)
 
 
 def _of_cell(cell: CellSummary | None) -> Statement:
@@ -413,6 +417,8 @@ def text(settings: SummarySettings) -> tuple[Statement, Statement]:
     for name in ("kl", "overlap"):
         row = getattr(written.lens, name)
         getattr(lens, name)[:] = np.hstack([row.mean(axis=1, keepdims=True), row])
+    chosen = written.lens.top_ids
+    lens.top_ids[:] = np.concatenate([chosen[:, :1], chosen], axis=1)
     divergence = np.hstack([np.zeros((21, 1), np.float32), written.divergence])
     if isinstance(lens, FittedLens):
         lens.divergence[:] = divergence

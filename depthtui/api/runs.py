@@ -139,11 +139,11 @@ class Runs(Sequence[Run]):
         """How many of its layers the model uses, and how that is known.
 
         Returns:
-            its `sentence`, and the `evidence` of which it is made: the `count` of layers by each
-            measure, the range from `low` to `high` that the count moves in with threshold, lens,
-            token 0, prompts and tokens, the `interval` over these two, whether it is `firm`, or
-            `holds_here` alone, and the `reason` where it is not firm. None where nothing was
-            measured that tells.
+            its `sentence`, the `warnings` to read first, the `headline` of layers that suffice, and
+            the `evidence` of which it is made: the `count` of layers by each measure, the range
+            from `low` to `high` that the count moves in with threshold, lens, token 0, prompts and
+            tokens, the `interval` over these two, whether it is `firm`, or `holds_here` alone, and
+            the `reason` where it is not firm. None where nothing was measured that tells.
         """
         return self._reading().verdict
 

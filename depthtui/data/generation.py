@@ -26,7 +26,7 @@ class TokenDepths:
 
     Attributes:
         prediction: from where on the lens's first choice stays the model's own.
-        settling: from where on the lens stays close to the output.
+        settling: from where on the divergence of lens and output stays below the threshold.
         kl: the paper's KL rule on the token's own curve.
         overlap: the paper's overlap rule on the token's own curve.
         early_exit: where the lens is first sure enough, at least one layer having run.

@@ -48,9 +48,9 @@ def layers_in(text: str, n_layers: int) -> list[int]:
     return sorted(layers) if text else list(range(n_layers))
 
 
-def indices_text(n_layers: int) -> str:
-    """How a model's layers are numbered, such as `0-29`."""
-    return "0" if n_layers == 1 else f"0-{n_layers - 1}"
+def indices_text(count: int) -> str:
+    """How so many layers or tokens are numbered, such as `0-29`."""
+    return "0" if count == 1 else f"0-{count - 1}"
 
 
 def read_positions(value: Any) -> tuple[int, ...]:

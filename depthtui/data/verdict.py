@@ -48,7 +48,7 @@ class Evidence:
             `reason` has none.
         layers: where the count is of layers that may lie anywhere, which ones; None where it is
             of all layers up to one.
-        says: what it is a count of, such as `until the lens reads the output's tokens`.
+        says: what it is a count of, such as `until the context needs no more layers`.
         curve: what the count is read off; None where a rule's own curve is that.
         of_use: whether layers beyond the count are not used by this measure; else it tells
             something else of them, such as that they move the stream.
@@ -126,6 +126,8 @@ class Verdict:
         n_layers: L.
         missing: names of the metrics that would tell more, and have not been computed.
         headline: the layers that suffice; None where they were not measured.
+        warnings: sentences that a reader has to know before the words; where one of them allows
+            no verdict, it is the words too, and there is no evidence.
     """
 
     words: Sentence
@@ -133,8 +135,19 @@ class Verdict:
     n_layers: int
     missing: tuple[str, ...] = ()
     headline: Headline | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
         """The words in one text."""
         return str(self.words)
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """The warnings that stand before the words; none that the words repeat."""
+        return tuple(warning for warning in self.warnings if warning != self.sentence)
+
+    @property
+    def text(self) -> str:
+        """The warnings, then the words: what is shown wherever a verdict is one text."""
+        return " ".join((*self.cautions, self.sentence))

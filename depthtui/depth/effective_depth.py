@@ -14,7 +14,8 @@ from depthtui.depth import rules
 from depthtui.depth.intervals import RESAMPLES, depth_interval, draw, too_few
 from depthtui.depth.weights import WEIGHTINGS, Weighting, pool_weights, task_numbers
 
-_NOT_FINITE = "the model's values are not finite"
+NOT_FINITE = "the model's values are not finite"
+"""Why a rule has no layer on a curve with values that are not numbers."""
 
 
 def estimate_depths(
@@ -86,6 +87,6 @@ def depths(
     for rule in rules.ALL:
         if (curve := rule.read(curves, settings)) is not None:
             finite = np.isfinite(curve).all()
-            reason = unknown.get(rule.name, _NOT_FINITE)
+            reason = unknown.get(rule.name, NOT_FINITE)
             found.append(rule.estimate(curve, settings) if finite else rule.none(settings, reason))
     return tuple(found)

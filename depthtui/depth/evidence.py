@@ -53,8 +53,9 @@ def rule_evidence(
     lens = "lens" if settings.lens == LOGIT else lens_title(settings.lens)
     has_read = any(rule.through_lens and rule.name in found for rule in rules.ALL)
     for rule in rules.by_kind():
-        counted = Counted(rule.kind, rule.name, rule.titled(settings), rule.says.format(lens=lens))
         estimate, curve = found.get(rule.name), rule.read(curves, settings)
+        claim = rule.claim(lens, settings, curves, estimate.layer if estimate else None)
+        counted = Counted(rule.kind, rule.name, rule.titled(settings), claim)
         if estimate is None or curve is None:
             # A lens that was chosen is missed; where there is none at all, none was asked for.
             # A lens that has read other curves has read this one, and no record kept it.

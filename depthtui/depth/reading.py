@@ -23,6 +23,7 @@ from depthtui.depth.rules.rule import Rule
 from depthtui.depth.spans import spans_of
 from depthtui.depth.units import count_interval
 from depthtui.depth.verdict import made_verdict
+from depthtui.depth.warnings import no_verdict, warnings_of
 from depthtui.depth.weights import effective_prompts
 from depthtui.metrics import ALL, METRICS, logit_lens, settling, sufficient
 from depthtui.metrics.evidence import CountInterval, resting_on
@@ -175,10 +176,17 @@ class Reading(Pooled):
     @cached_property
     def verdict(self) -> Verdict | None:
         """How many layers the model uses, and how that is known; None without evidence."""
+        return self._verdict(self.missing)
+
+    def _verdict(self, missing: Sequence[str] = ()) -> Verdict | None:
+        """The verdict where the missing metrics would tell more."""
         tasks = [prompt.task for prompt in self.prompts]
+        warnings, nothing = warnings_of(self), no_verdict(self)
         found = self.get(sufficient.METRIC)
         headline = None if found is None else found.headline
-        return made_verdict(self.evidence, self.n_layers, self.missing, tasks, headline)
+        return made_verdict(
+            self.evidence, self.n_layers, missing, tasks, headline, warnings, nothing
+        )
 
     @cached_property
     def missing(self) -> list[str]:
@@ -236,7 +244,7 @@ def text_verdicts(generation: Generation) -> dict[str, Verdict]:
     return {
         name: verdict
         for name, reading in readings.items()
-        if (verdict := made_verdict(reading.evidence, reading.n_layers)) is not None
+        if (verdict := reading._verdict()) is not None
     }
 
 

@@ -12,7 +12,7 @@ from depthtui.data.run_settings import GenerationSettings
 from depthtui.depth import rules
 from depthtui.metrics.early_exit import early_exit
 from depthtui.metrics.prediction_depth import prediction_depth
-from depthtui.metrics.settling import settling_depth
+from depthtui.metrics.settling import BAR, settling_depth
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,11 @@ class TokenDepthMeasure:
 
 TOKEN_DEPTHS = (
     TokenDepthMeasure("prediction", "prediction depth", "from here on the first choice stays"),
-    TokenDepthMeasure("settling", "settling depth", "from here on the lens is close to the output"),
+    TokenDepthMeasure(
+        "settling",
+        "settling depth",
+        f"from here on the divergence stays below its bar ({BAR} if not set)",
+    ),
     *(
         TokenDepthMeasure(rule.name, f"{rule.title} depth", rule.of_token)
         for rule in rules.ALL

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import KINDS, Evidence, Headline, Verdict
 from depthtui.depth.verdict_words import verdict_sentence
 
@@ -20,8 +21,12 @@ def made_verdict(
     missing: Sequence[str] = (),
     tasks: Iterable[str] = (),
     headline: Headline | None = None,
+    warnings: Sequence[str] = (),
+    no_verdict: str = "",
 ) -> Verdict | None:
     """The verdict of some evidence, sorted by kind; None where there is none.
+
+    Where there can be no verdict, the reason is all that it says.
 
     Args:
         evidence: each measure's count.
@@ -29,9 +34,13 @@ def made_verdict(
         missing: names of the metrics that would tell more.
         tasks: the task of every prompt; untrusted.
         headline: the layers that suffice; None where they were not measured.
+        warnings: sentences that stand before the verdict.
+        no_verdict: why there can be no verdict, in a sentence; empty where there can.
     """
     if not evidence:
         return None
+    if no_verdict:
+        return Verdict(Sentence(no_verdict), (), n_layers, warnings=(no_verdict,))
     found = tuple(sorted(evidence, key=lambda measure: KINDS.index(measure.kind)))
     words = verdict_sentence(found, n_layers, missing, tuple(dict.fromkeys(tasks)), headline)
-    return Verdict(words, found, n_layers, tuple(missing), headline)
+    return Verdict(words, found, n_layers, tuple(missing), headline, tuple(warnings))

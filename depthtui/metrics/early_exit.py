@@ -81,6 +81,8 @@ def _summary(lens: ReducedLens, pooled: Pooled) -> dict[str, Any]:
 
 
 def _findings(lens: ReducedLens, pooled: Pooled) -> list[Finding]:
+    if pooled.is_too_short:
+        return [Finding(f"Early exit at {CONFIDENCE:g}", "–", "too few tokens to tell")]
     agreement, saved = _at_confidence(lens)
     words = f"saves {saved:.1f} of {pooled.n_layers} layers"
     return [

@@ -29,6 +29,8 @@ class ReducedLens(Reduced):
         agreeing: by confidence of `CONFIDENCES`, the tokens whose early exit agrees with the
             output.
         layers_saved: by confidence, the layers that all tokens together save by an early exit.
+        agreement: the share of tokens whose first choice is the output's; NaN at a depth that was
+            not read, None where it was not kept.
     """
 
     kl: ByDepth
@@ -40,6 +42,7 @@ class ReducedLens(Reduced):
     prediction_depths: Annotated[np.ndarray, Shape("L+1", dtype=np.int64)]
     agreeing: Annotated[np.ndarray, Shape("C", dtype=np.int64)]
     layers_saved: Annotated[np.ndarray, Shape("C", dtype=np.int64)]
+    agreement: ByDepth | None = None
 
     def __post_init__(self) -> None:
         if not len(self.agreeing) == len(self.layers_saved) == len(CONFIDENCES):
@@ -73,6 +76,13 @@ class ReducedFittedLens(ReducedLens):
         return self.settling.settled_blocks
 
 
+def agreement(first_choices: np.ndarray) -> np.ndarray:
+    """The share of first choices `[L+1, T]` that are the output's, `[L+1]`; NaN where unread."""
+    is_read = (first_choices >= 0) & (first_choices[-1] >= 0)
+    share = (first_choices == first_choices[-1]).mean(axis=1)
+    return np.where(is_read.all(axis=1), share, np.nan)
+
+
 def reduce_lens(lens: LogitLens, run: RunResult, tokens: slice) -> ReducedLens | None:
     """A lens of a run over the tokens that count; None where there are none."""
     if not lens.kl[:, tokens].size:
@@ -82,6 +92,7 @@ def reduce_lens(lens: LogitLens, run: RunResult, tokens: slice) -> ReducedLens |
         depths = counts_by_depth(prediction_depth(lens)[tokens], len(lens.kl))
     exits = [early_exit(lens, confidence) for confidence in CONFIDENCES]
     values: dict[str, Any] = {
+        "agreement": agreement(lens.top_ids[:, tokens, 0]),
         "margin": token_mean(lens_margin(lens)[:, tokens]),
         "prediction_depths": depths,
         "agreeing": np.array([leaving.agrees[tokens].sum() for leaving in exits]),

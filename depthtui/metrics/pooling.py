@@ -21,6 +21,8 @@ from depthtui.metrics.spec import Metric
 
 Count: TypeAlias = Callable[..., np.ndarray]
 """Counts of layers, `[resamples]`, by one or more means over tokens, `[resamples, ...]` each."""
+FEWEST_TOKENS = 10
+"""With fewer tokens a count is of these tokens and tells nothing of the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class PromptReading:
         unfinished: names of the metrics that are not computed to their end.
         layers_done: how many layers have run.
         task: the task of the prompt; in a mean over several tasks each has the same weight.
+        unigram_loss: what a unigram loses on the same tokens, in nats (see `metrics.unigram`);
+            NaN where unknown.
     """
 
     model: ModelInfo
@@ -54,6 +58,7 @@ class PromptReading:
     unfinished: tuple[str, ...] = ()
     layers_done: int
     task: str
+    unigram_loss: float = float("nan")
 
     def reduced(self, settings: SummarySettings) -> Mapping[str, Reduced]:
         """Its reduced values over the tokens that the settings count, by metric."""
@@ -106,6 +111,17 @@ class Pooled(ABC):
     def n_layers(self) -> int:
         """L."""
         return self.model.n_layers
+
+    @property
+    def n_scored(self) -> int:
+        """Tokens of all prompts that the settings count."""
+        first = self.settings.tokens.start or 0
+        return sum(max(0, prompt.n_tokens - first) for prompt in self.prompts)
+
+    @property
+    def is_too_short(self) -> bool:
+        """Whether so few tokens are scored that no count is told."""
+        return self.n_scored < FEWEST_TOKENS
 
     @property
     @abstractmethod

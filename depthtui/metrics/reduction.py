@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from depthtui.data.run import RunResult, without
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.reduced import Reduced
+from depthtui.metrics.unigram import unigram_loss
 
 
 class _Reductions(Mapping[str, Reduced]):
@@ -64,6 +66,7 @@ def reduce_run(run: RunResult) -> PromptReading:
         unfinished=tuple(name for name, result in run.measured.items() if not _is_whole(result)),
         layers_done=run.layers_done,
         task=run.prompt.task,
+        unigram_loss=unigram_loss(run.tokens.ids, run.model.vocab_size),
     )
 
 
@@ -72,12 +75,17 @@ def _is_whole(result: MetricResult) -> bool:
 
 
 def reduce_tokens(run: RunResult, tokens: slice) -> PromptReading:
-    """Some tokens of a run reduced, none of which is the first one of a prompt."""
+    """Some tokens of a run reduced, none of which is the first one of a prompt.
+
+    They have no loss: it is of the whole prompt, and of a text that a model wrote it tells nothing.
+    """
     length = tokens.stop - tokens.start
     return replace(
         reduce_run(run),
         n_tokens=length,
         answer_start=length,
+        loss=math.nan,
+        unigram_loss=math.nan,
         every=_Reductions(run, tokens),
         rest={},
     )

@@ -26,16 +26,18 @@ VERDICT = Explanation(
     "those that share the place. Solid is firm: whatever is varied, other prompts too, the count "
     "stays within a tenth of the layers. Hollow holds here: below five prompts nothing follows for "
     "others. Broken and ! are fragile, and the reason says what the count hangs on.",
-    "Whether the kinds agree. Readable late and causally early: the last layers refine. Readable "
-    "early and causally late: layers compute what the lens cannot see.",
+    "Warnings, which stand first; then the layers that suffice. Counts of layers and depths are "
+    "two axes: a depth is a place, and no number of used layers.",
     "The rules: " + _PAPER,
 )
 
 LENS_TABLE = Explanation(
     "Logit lens at a token",
-    "What the model would say after the selected token, at each depth.",
+    "What the model would say after the selected token, read before each layer.",
     "p_l = softmax(W N(h_l)); H is its entropy in nats",
-    "A row's most probable tokens and their probabilities; H near 0 is certain of one.",
+    "Row l is what enters layer l, before that layer has run; what layer l adds is seen in row "
+    "l + 1, and `out` is the output. Each row has its most probable tokens and their "
+    "probabilities; H near 0 is certain of one.",
     "The row where the final token is first seen, and from where on it stays first.",
     METRIC_BY_NAME["logit_lens"].source,
 )

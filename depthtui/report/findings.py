@@ -8,6 +8,7 @@ from depthtui.data.lens_view import LENS_METRICS, LOGIT, fitted_words
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import depths
 from depthtui.depth.reading import Reading
+from depthtui.depth.warnings import is_finite
 from depthtui.metrics import ALL, METRICS
 from depthtui.metrics.lens_reduction import ReducedFittedLens
 from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Metric
@@ -16,8 +17,13 @@ _FITTED_LENSES = {metric: lens for lens, metric in LENS_METRICS.items() if lens 
 
 
 def findings(reading: Reading) -> list[Finding]:
-    """The other metrics that were computed, in words; then those that could not be."""
+    """The other metrics that were computed, in words; then those that could not be.
+
+    Nothing is told of values that are no numbers.
+    """
     lines: list[Finding] = []
+    if not is_finite(reading):
+        return unavailable(reading)
     for metric in ALL:
         if (value := reading.get(metric)) is not None:
             if metric.name in _FITTED_LENSES:

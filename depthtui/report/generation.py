@@ -10,6 +10,7 @@ from depthtui.data.generation import Continuation, Generation
 from depthtui.data.lens import LensFit
 from depthtui.data.lens_view import fitted_words, lens_title
 from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
+from depthtui.metrics.pooling import FEWEST_TOKENS
 
 QUARTERS = 4
 TREND = "settling"
@@ -131,7 +132,10 @@ def _too_short(depths: np.ndarray) -> str:
 
 def exit_sentence(generation: Generation) -> str:
     """What early exit would save, in a sentence."""
-    depths, n_layers = generation.continuation.depths, generation.model.n_layers
+    written, n_layers = generation.continuation, generation.model.n_layers
+    if len(written) < FEWEST_TOKENS:
+        return f"A text of {len(written)} tokens is too short to say what early exit gains."
+    depths = written.depths
     saved = float(np.mean(n_layers - depths.early_exit))
     return (
         f"Early exit at a confidence of {generation.settings.confidence:g} saves {saved:.1f} of "

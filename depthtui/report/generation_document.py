@@ -62,9 +62,7 @@ def _blocks(generation: Generation) -> Iterator[Block]:
     if generation.fit is not None:
         yield Note(read_through(generation.fit))
     for name, verdict in text_verdicts(generation).items():
-        yield Paragraph(
-            verdict.sentence if name == "text" else f"{_SPANS[name]}: {verdict.sentence}"
-        )
+        yield Paragraph(verdict.text if name == "text" else f"{_SPANS[name]}: {verdict.text}")
     yield Only(AT_LENGTH, _text(generation))
     if len(written):
         yield _table(depths_of_text(written))

@@ -111,7 +111,8 @@ def no_depths(group: Group) -> str:
 def pooling(group: Group, reading: Reading) -> str:
     """What the means were taken over, in a sentence."""
     n_prompts = len(group.results)
-    tokens = f"{reading.n_tokens:,} tokens" if reading.parts else "no tokens"
+    counted = reading.n_tokens
+    tokens = {0: "no tokens", 1: "1 token"}.get(counted, f"{counted:,} tokens")
     prompts = "1 prompt" if n_prompts == 1 else f"{n_prompts} prompts"
     stopped = {0: "", 1: "; 1 stopped run left out"}.get(
         group.stopped, f"; {group.stopped} stopped runs left out"

@@ -20,6 +20,7 @@ from depthtui.data.lens_view import (
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
+from depthtui.data.selection import indices_text
 from depthtui.depth import rules
 from depthtui.depth.intervals import FEWEST_PROMPTS
 from depthtui.depth.published import DATASETS, PROTOCOL, published_for
@@ -407,11 +408,10 @@ def _run(number: int, result: RunResult, lens: str, budget: _Budget, token: int)
 
 
 def _position(result: RunResult, token: int) -> str:
-    """Where a token stands, such as `token 4 (0 to 12), " is"`."""
-    last = len(result.tokens) - 1
-    end = ", the last" if token == last else ""
+    """Where a token stands, such as `token 4 of 0-12, " is"`."""
+    end = ", the last" if token == len(result.tokens) - 1 else ""
     text = shortened(printable(result.tokens.texts[token][:80]), 24)
-    return f'token {token} (0 to {last}{end}), "{text}"'
+    return f'token {token} of {indices_text(len(result.tokens))}{end}, "{text}"'
 
 
 def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> Iterator[Block]:
@@ -487,7 +487,8 @@ def _lens_in_short(lens: LogitLens, token: int, title: str) -> Iterator[Block]:
         entropy = _number(lens.entropy[layer, token], ".4g")
         rows.append(["output" if layer == last else str(layer), ", ".join(tokens), entropy])
     yield Paragraph(title)
-    yield Table([Column(head) for head in ("layer", "most probable tokens", "entropy")], rows)
+    heads = ("before layer", "most probable tokens", "entropy")
+    yield Table([Column(head) for head in heads], rows)
 
 
 def _top(lens: LogitLens, layer: int, token: int, count: int) -> list[tuple[int, float]]:

@@ -163,7 +163,7 @@ def _prompt(result: RunResult) -> dict[str, Any]:
 
 
 def verdict_dict(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as JSON values: its sentence, and each measure's count with what it hangs on."""
+    """A verdict as JSON values: sentence, warnings, each measure's count with what it hangs on."""
     names = (
         "kind",
         "measure",
@@ -180,6 +180,7 @@ def verdict_dict(verdict: Verdict) -> dict[str, Any]:
     return {
         "sentence": verdict.sentence,
         "headline": None if headline is None else asdict(headline),
+        "warnings": list(verdict.warnings),
         "evidence": [
             {
                 **{name: getattr(evidence, name) for name in names},

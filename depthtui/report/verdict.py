@@ -11,10 +11,12 @@ from depthtui.report.blocks import AT_LENGTH, Block, Column, Note, Only, Paragra
 
 
 def verdict_blocks(verdict: Verdict | None) -> Iterator[Block]:
-    """The sentence, what it is made of at length, and what would tell more."""
+    """The warnings, the sentence, what it is made of at length, and what would tell more."""
     if verdict is None:
         return
-    yield Paragraph(verdict.sentence)
+    yield from map(Paragraph, (*verdict.cautions, verdict.sentence))
+    if not verdict.evidence:
+        return
     columns = [
         Column("evidence", style="name"),
         Column("by"),

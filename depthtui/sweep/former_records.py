@@ -32,6 +32,7 @@ _SAME = ("key", "task", "level", "number", "model", "prompt", "n_tokens", "unava
 """Fields of a record that are as they were."""
 
 _LACKS = {
+    "logit_lens": "the share of first choices that are the output's",
     "context_depth": "the noise floor of context depth",
     "order": "the noise floor of the order of layers",
     "settling": "the share of settled tokens by depth",

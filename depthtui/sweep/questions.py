@@ -358,7 +358,7 @@ def _fragile(cells: Iterable[CellSummary], rule: str) -> dict[str, tuple[float, 
     return {
         f"{cell.title} on {cell.cell.task.title}": (found.low, found.high)
         for cell in cells
-        for found in (cell.verdict.evidence if cell.verdict else ())
+        for found in cell.evidence
         if found.measure == rule
         and found.is_fragile
         and found.low is not None

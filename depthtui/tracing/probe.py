@@ -139,7 +139,7 @@ def _probe(model: nn.Module, layers: tuple[nn.Module, ...]) -> _Probe:
     for layer, read, written in zip(layers, recorded.read, recorded.written, strict=True):
         _check_stream(type(layer).__name__, ids, read, written)
     outputs = [written[0] for written in recorded.written]
-    _check_numbers(layers, outputs)
+    _check_numbers(layers, outputs, logits)
     # A layer's input still lies on the device of the layer before.
     inputs = [read[0].to(end.device) for read, end in zip(recorded.read, outputs, strict=True)]
     replay_missing = ""
@@ -258,19 +258,24 @@ def _check_stream(name: str, ids: Tensor, read: list[Tensor], written: list[Tens
         )
 
 
-def _check_numbers(layers: tuple[nn.Module, ...], outputs: list[Tensor]) -> None:
-    """See that what the layers write are finite numbers.
+def _check_numbers(layers: tuple[nn.Module, ...], outputs: list[Tensor], logits: Tensor) -> None:
+    """See that what the layers write are finite numbers, and the logits numbers.
+
+    A logit may be infinite: some models rule tokens out by it.
 
     Raises:
         DepthError: they are not; the first such layer is named.
     """
+    help_text = (
+        "Where --dtype is float16, use --dtype float32; else the model's weights or config.json "
+        "are damaged: fetch them again."
+    )
     for index, (layer, output) in enumerate(zip(layers, outputs, strict=True)):
         if not output.isfinite().all():
-            raise DepthError(
-                f"What layer {index} ({type(layer).__name__}) writes is infinite or no number.",
-                "Where --dtype is float16, use --dtype float32; else the model's weights or "
-                "config.json are damaged: fetch them again.",
-            )
+            name = f"layer {index} ({type(layer).__name__})"
+            raise DepthError(f"What {name} writes is infinite or no number.", help_text)
+    if logits.isnan().any():
+        raise DepthError("What the model puts out is no number.", help_text)
 
 
 @dataclass

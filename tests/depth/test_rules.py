@@ -59,11 +59,11 @@ def test_a_curve_that_never_crosses_is_ranked(rule: str, curve: list[float], lay
 
 
 def test_half_of_the_tokens_have_settled() -> None:
-    """Of four tokens one settles at depth 1, two at depth 3, and one at the output."""
-    divergence = np.full((6, 4), 0.6, np.float32)
-    divergence[1:, 0] = divergence[3:, 1] = divergence[3:, 2] = divergence[5] = 0.1
-    divergence[0, 3] = 0.1  # Not from there on.
-    result = run(tokens=4, layers=5)
+    """Of twelve tokens 3 settle at depth 1, 6 at depth 3, and 3 at the output."""
+    divergence = np.full((6, 12), 0.6, np.float32)
+    divergence[1:, 0::4] = divergence[3:, 1::4] = divergence[3:, 2::4] = divergence[5] = 0.1
+    divergence[0, 3::4] = 0.1  # Not from there on.
+    result = run(tokens=12, layers=5)
     result.put("settling", Settling(divergence))
     reading = reading_of([result], SummarySettings())
     assert reading.curves["settled"].tolist() == [0, 0.25, 0.25, 0.75, 0.75, 1]

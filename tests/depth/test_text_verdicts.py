@@ -51,9 +51,9 @@ def test_thinking_is_what_the_marks_hold(
 
 
 def test_thinking_and_answer_are_pooled_apart() -> None:
-    generation = text_of(["<think>", "so", "</think>", "4", "."])
+    generation = text_of(["<think>", *["so"] * 10, "</think>", *"3.14159265"])
     lens, divergence = generation.continuation.lens, generation.continuation.divergence
-    for tokens, layer in ((slice(0, 3), 15), (slice(3, 5), 4)):
+    for tokens, layer in ((slice(0, 12), 15), (slice(12, 22), 4)):
         lens.kl[:, tokens] = np.where(np.arange(21) < layer, 10.0, 0.0)[:, None]
         lens.overlap[:, tokens] = np.where(np.arange(21) < layer, 0.0, 1.0)[:, None]
         divergence[:, tokens] = np.where(np.arange(21) < layer, 0.6, 0.0)[:, None]
@@ -64,12 +64,14 @@ def test_thinking_and_answer_are_pooled_apart() -> None:
     }
     assert counts["thinking"] == {"kl": 16, "overlap": 16, "settled": 16}
     assert counts["answer"] == {"kl": 5, "overlap": 5, "settled": 5}
-    # KL 6 of 10 and overlap 0.4 from layer 4 on, where two of the five tokens have settled.
+    # KL 5.5 of 10 and overlap 0.45 from layer 4 on, where 10 of the 22 tokens have settled.
     assert counts["text"] == {"kl": 16, "overlap": 5, "settled": 16}
+    near = "at 0 nats of KL and with 100% of its first choices the output's"
     assert found["thinking"].sentence == (
-        "Uses 16 of its 20 layers here: 16 until the lens comes close to the output (KL), 16 until "
-        "the lens reads the output's tokens (overlap), 16 until the lens stays close to the output "
-        "at half of the tokens (settled)."
+        "By a lens alone, 16 of its 20 layers here: 16 until the lens's KL first falls below 0.5 "
+        f"of its largest, {near} (KL), 16 until the lens first shares over 0.3 of the output's top "
+        f"five, {near} (overlap), 16 until the lens's JSD stays below 0.5 of at most 0.69 nats at "
+        f"half of the tokens, {near} (settled)."
     )
 
 

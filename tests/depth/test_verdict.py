@@ -73,7 +73,14 @@ def test_a_curve_that_is_flat_behind_its_threshold_is_fragile_and_says_which_num
 def test_an_overlap_that_nearly_reaches_its_threshold_early_is_fragile() -> None:
     found = evidence_of(overlap=steps((0.0, 3), (0.27, 12), (0.9, 5), (1.0, 1)))
     assert (found.count, found.low, found.high, found.firm) == (16, 4, 16, False)
-    assert found.reason == "overlap is 0.27 at layer 3 already, beside a threshold of 0.3"
+    assert found.reason == "with a threshold a fifth lower (0.24) it is layer 3"
+    assert found.reason[: found.after_layer].endswith("layer 3")
+
+
+def test_a_kl_that_nearly_falls_below_its_threshold_early_is_not_said_to_be_below() -> None:
+    found = evidence_of(kl=steps((10.0, 2), (5.8, 10), (1.0, 8), (0.0, 1)))
+    assert (found.count, found.low, found.high, found.firm) == (13, 3, 13, False)
+    assert found.reason == "with a threshold a fifth higher (6) it is layer 2"
 
 
 def test_a_threshold_that_is_never_met_takes_all_layers() -> None:
@@ -294,8 +301,8 @@ def ablated(text: str) -> RunResult:
 
 def partly_ordered() -> RunResult:
     """A run of 8 layers of which two pairs of layers have been reordered."""
-    result = make_result(layers=8, tokens=5)
-    order = Order.unknown(8, 5)
+    result = make_result(layers=8, tokens=10)
+    order = Order.unknown(8, 10)
     order.unchanged[:] = 0.0
     order.parallel[-2:], order.swapped[-2:] = 1.0, 1.0
     result.put("order", order)
@@ -327,7 +334,7 @@ def test_without_runs_or_anything_measured_there_is_no_verdict() -> None:
 
 
 def test_a_run_that_goes_on_says_so() -> None:
-    found = verdict([half_run(random_result(layers=8), 3)], SETTINGS)
+    found = verdict([half_run(random_result(layers=8, tokens=12), 3)], SETTINGS)
     assert found is not None
     assert found.sentence == (
         "How many of its 8 layers are used is not known: not every layer has been run yet."
@@ -335,13 +342,13 @@ def test_a_run_that_goes_on_says_so() -> None:
 
 
 def test_a_second_lens_of_all_runs_is_another_reading() -> None:
-    result = make_result(layers=20)
+    result = make_result(layers=20, tokens=12)
     lens = result.get(LogitLens)
     assert lens is not None
     lens.kl[:] = np.array(steps((10.0, 12), (1.0, 8), (0.0, 1)))[:, None]
     other = smooth_lens(AffineLens, result)
     other.overlap[:] = lens.overlap
-    other.kl = np.array(steps((10.0, 4), (1.0, 16), (0.0, 1)))[:, None].repeat(5, axis=1)
+    other.kl = np.array(steps((10.0, 4), (1.0, 16), (0.0, 1)))[:, None].repeat(12, axis=1)
     before = verdict([result], SETTINGS)
     result.put("affine_lens", other)
     after = verdict([result], SETTINGS)

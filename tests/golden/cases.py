@@ -141,9 +141,9 @@ def _runs_without_first_token(folder: Path) -> None:
 
 
 def _runs_through_a_lens(folder: Path) -> None:
-    """Two prompts through a fitted lens that reads one depth worse than the logit lens."""
+    """Three prompts through a fitted lens that reads one depth worse than the logit lens."""
     model = model_info(ModelSpec("nobody/tiny"), 5)
-    results = [full_result(Prompt(text), model, RunSettings(top_k=3)) for text in _TEXTS[:2]]
+    results = [full_result(Prompt(text), model, RunSettings(top_k=3)) for text in _TEXTS[:3]]
     for result in results:
         lens = smooth_lens(AffineLens, result)
         lens.held_out_kl[1] = lens.logit_held_out_kl[1] + 1
@@ -157,7 +157,7 @@ def _runs_of_two_models(folder: Path) -> None:
     spec = ModelSpec("Qwen/Qwen2.5-7B-Instruct", revision="0123456789abcdef")
     paper = model_info(spec, 28)
     other = model_info(ModelSpec("nobody/parallel"), 3, parallel=True, quantize="8bit")
-    prompt = Prompt("To Paris", " Paris", "commonsense", "2")
+    prompt = Prompt(f"{_TEXTS[4]}, {_TEXTS[5]}, {_TEXTS[0]}", " Paris", "commonsense", "2")
     wrapped = RunSettings(top_k=3, chat_template=True)
     results = [
         full_result(prompt, paper, RunSettings(top_k=3)),
@@ -169,7 +169,7 @@ def _runs_of_two_models(folder: Path) -> None:
 def _lacking_runs(folder: Path) -> None:
     """Runs that were stopped, that lack a part, or a metric that was asked for."""
     metrics = ("contributions", "logit_lens", "residual_erasure", "integrated_gradients")
-    prompt, settings = Prompt("Water boils"), RunSettings(top_k=3)
+    prompt, settings = Prompt(" ".join(_TEXTS[1:4])), RunSettings(top_k=3)
     kinds = (
         ("no-split", settings, {"split_missing": "the layers cannot be taken apart"}),
         ("no-lens", settings, {"lens_missing": "there is no unembedding"}),
@@ -238,13 +238,13 @@ def _pairs(texts: Iterable[str], n_layers: int, skipped: tuple[Skip, ...]) -> li
 
 
 def _what_if(folder: Path) -> None:
-    """Two prompts, clean and without layers and a sublayer."""
+    """Three prompts, clean and without layers and a sublayer."""
     skipped = (Skip(0), Skip(2), Skip(3), Skip(4, "mlp"))
-    _write_runs(_pairs(_TEXTS[:2], 5, skipped), folder)
+    _write_runs(_pairs(_TEXTS[:3], 5, skipped), folder)
 
 
 def _what_if_of_one_prompt(folder: Path) -> None:
-    """One prompt, of which the output is told too."""
+    """One prompt, too short for a verdict, of which the output is told too."""
     _write_runs(_pairs(["To Paris"], 3, (Skip(1, "attention"),)), folder)
 
 

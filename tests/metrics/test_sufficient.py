@@ -205,7 +205,7 @@ def test_a_straight_line_lies_between_counts():
     np.testing.assert_allclose(crossing_above(curves, 1.0), [1.25, 3, 2.0])
 
 
-def constructed(kl, kept, orders=((3, 2, 1, 0),), way=None, tokens=9):
+def constructed(kl, kept, orders=((3, 2, 1, 0),), way=None, tokens=13):
     """A run with the same curve at every scored token."""
     result = run(tokens=tokens, layers=len(kl))
     way = np.where(np.arange(tokens) > 0, 0, -1) if way is None else way
@@ -263,7 +263,7 @@ def test_the_interval_is_over_units_and_takes_five():
 
 
 def test_two_orders_are_read_apart_and_their_counts_averaged():
-    way = np.array([-1, 1, 1, 1, 1, 0, 0, 0, 0])
+    way = np.array([-1] + [1] * 4 + [0] * 4 + [1] * 4)
     run_ = constructed([0, 0.5, 2.5, 3.5], [1, 0.8, 0.4, 0], ((0, 1, 2, 3), (3, 2, 1, 0)), way)
     found = run_.measured[METRIC.name]
     found.kl[:, way == 1] *= 2

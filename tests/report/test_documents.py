@@ -154,10 +154,10 @@ class TestPage:
         end = len(other.tokens) - 1
         page = checked(html_bytes(document()).decode()).text
         for text in (page, markdown_bytes(document()).decode()):
-            assert f"token 1 (0 to {last})" in text
-            assert f"token {end} (0 to {end}, the last)" in text
+            assert f"token 1 of 0-{last}" in text
+            assert f"token {end} of 0-{end}, the last" in text
             assert "selected" in text
-        assert f"token {last} (0 to {last}, the last)" in markdown([one])
+        assert f"token {last} of 0-{last}, the last" in markdown([one])
 
     def test_it_is_self_contained_and_without_scripts(self) -> None:
         text = html([run(), hostile_run()])
@@ -295,7 +295,12 @@ class TestEveryDocument:
 
 class TestMarkdown:
     def test_its_tables_are_tables_whatever_they_hold(self) -> None:
-        for results in ([run()], [hostile_run()], [run(name="Qwen2.5-7B-Instruct")], [full_run()]):
+        for results in (
+            [run(tokens=12)],
+            [hostile_run()],
+            [run(tokens=12, name="Qwen2.5-7B-Instruct")],
+            [full_run()],
+        ):
             text = re.sub(r"(?ms)^(`+)text$.*?^\1$", "", markdown(results))
             tables = re.findall(r"(?m)(?:^\|.*\n)+", text)
             assert len(tables) == 6

@@ -26,17 +26,27 @@ def told(*results: RunResult) -> dict[str, tuple[str, str]]:
 
 
 def test_a_plain_run_tells_what_the_lens_knows() -> None:
-    assert list(told(run())) == ["Prediction depth", "Early exit at 0.9"]
+    names = ["Lens within a nat", "Half of first choices", "Prediction depth", "Early exit at 0.9"]
+    assert list(told(run())) == names
     assert told(lacking(run(), "logit_lens")) == {}
     assert told(stopped_run()) == {}
 
 
 def test_the_lens_in_words() -> None:
-    result = run(tokens=2)
+    result = run(tokens=12)
     assert result.get(LogitLens) is not None
-    result.get(LogitLens).top_ids[:, :, 0] = [[1, 1], [1, 1], [2, 1], [2, 1], [2, 1]]
-    result.get(LogitLens).top_probabilities[:, :, 0] = [[1, 0], [1, 0], [1, 0.95], [1, 1], [1, 1]]
+    choices = [[1, 1], [1, 1], [2, 1], [2, 1], [2, 1]]
+    shares = [[1, 0], [1, 0], [1, 0.95], [1, 1], [1, 1]]
+    result.get(LogitLens).top_ids[:, :, 0] = np.tile(choices, 6)
+    result.get(LogitLens).top_probabilities[:, :, 0] = np.tile(shares, 6)
+    # Back again at depth 2.
+    result.get(LogitLens).kl[:] = np.array([9, 0.5, 2, 0.9, 0])[:, None]
     assert told(result) == {
+        "Lens within a nat": ("depth 3 of 4", "KL below 1 nat from there on"),
+        "Half of first choices": (
+            "depth 0 of 4",
+            "the output's at half of the tokens or more, from there on",
+        ),
         "Prediction depth": ("1.0 of 4", "first choice stays"),
         "Early exit at 0.9": ("saves 2.5 of 4 layers", "50.0% agree with the output"),
     }

@@ -22,6 +22,7 @@ from depthtui.report.as_rich import rich_lines
 from depthtui.report.formats import format_titles
 from depthtui.report.generation import (
     depths_of_text,
+    exit_sentence,
     independent_tokens,
     rolling_mean,
     trend,
@@ -32,6 +33,14 @@ from depthtui.report.generation_files import generation_report
 from tests.builders.generations import full_generation, part_of, parts_of
 from tests.builders.models import tiny_model
 from tests.report.test_documents import checked, controls
+
+
+@pytest.mark.parametrize(("tokens", "told"), [(9, False), (10, True)])
+def test_early_exit_of_a_few_tokens_is_not_told(tokens: int, told: bool) -> None:
+    text = full_generation(Prompt("a b"), tiny_model(), GenerationSettings(max_tokens=tokens))
+    text.continuation = part_of(text.continuation, slice(tokens))
+    assert ("saves" in exit_sentence(text)) == told
+    assert ("too short" in exit_sentence(text)) != told
 
 
 def text_of(depths: np.ndarray) -> Continuation:

@@ -68,7 +68,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
     }
     assert set(summary["contributions"]) == {"attention", "mlp", "layer"}
     assert set(summary["contributions"]["mlp"]) == {"norm_ratio", "cosine"}
-    assert set(summary["logit_lens"]) == {"kl", "overlap", "entropy", "top_tokens"}
+    assert set(summary["logit_lens"]) == {"kl", "overlap", "entropy", "agreement", "top_tokens"}
     assert [estimate["rule"] for estimate in summary["effective_depth"]] == [
         "cosine",
         "kl",
@@ -79,7 +79,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         of_one = {"rule", "layer", "count", "ratio", "threshold", "reason", "interval"}
         of_one |= {"crossing", "area"}
         assert set(estimate) == set(once) == of_one
-    assert list(summary["verdict"]) == ["sentence", "evidence"]
+    assert list(summary["verdict"]) == ["sentence", "warnings", "evidence"]
     for measure in summary["verdict"]["evidence"]:
         assert list(measure) == ["kind", "measure", "count", "low", "high", "firm", "reason"]
     assert set(summary["provenance"]) == {

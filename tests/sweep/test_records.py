@@ -214,6 +214,21 @@ def test_a_record_without_the_lens_lacks_what_a_lens_reads() -> None:
     assert "prediction depth" not in cell.means
 
 
+def test_one_from_before_first_choices_and_unigrams_were_kept_is_read() -> None:
+    body = body_of(record_bytes(record()))
+    del body["unigram_loss"]
+    for kept in (body["every"], body["rest"]):
+        for lens in ("logit_lens", "affine_lens"):
+            if kept.get(lens):
+                del kept[lens]["agreement"]
+    former = read_record(signed(body))
+    assert np.isnan(former.unigram_loss)
+    assert former.every["logit_lens"].agreement is None
+    reading = CellSummary(CELL, [former], SummarySettings())
+    assert "agreement" not in reading.curves
+    assert "first choices" not in reading.verdict.text
+
+
 class TestFormerRecords:
     """A record of the first layout: every metric, and what an affine lens read."""
 
@@ -278,7 +293,7 @@ class TestFormerRecords:
         assert same(copy.every, former.every)
         assert same(copy.rest, former.rest)
         assert copy.lacks == former.lacks
-        assert len(former.lacks) == 3
+        assert len(former.lacks) == 4
 
     @pytest.mark.parametrize("part", ["nonlinear", "lens_margin"])
     def test_one_with_a_layer_too_few_is_refused(self, part: str) -> None:

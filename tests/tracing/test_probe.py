@@ -163,6 +163,13 @@ def test_a_stream_of_no_numbers_is_refused_and_named(value):
     assert "--dtype float32" in caught.value.hint
 
 
+def test_an_output_of_no_numbers_is_refused():
+    model = fresh("llama")
+    model.lm_head.weight.data[0, 0] = torch.nan
+    with pytest.raises(DepthError, match="What the model puts out is no number"):
+        probe_architecture(model)
+
+
 class Twice(nn.ModuleList):
     """Layers of which the model runs each slice twice, as one with recurrent depth does."""
 

@@ -1,4 +1,4 @@
-"""The KL rule: the first layer whose lens lies close to the output."""
+"""The KL rule: the first layer before which the lens's KL is below a share of its largest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RULE = Rule(
     short="KL",
     noun="KL",
     kind="readable",
-    says="until the {lens} comes close to the output",
+    says="until the {lens}'s KL first falls below {threshold} of its largest",
     curve="kl",
     unit="nats",
     threshold=Threshold(
@@ -29,10 +29,13 @@ RULE = Rule(
     of_paper=True,
     explained=Explanation(
         "Effective depth by the KL",
-        "How many layers run until the lens comes close to the output.",
+        "How many layers run until the lens's KL first falls below a share of its largest: a first "
+        "crossing of a relative threshold.",
         "the first layer e where p_e, read before it, has a KL to the output below a share "
         "(0.5) of the largest; e + 1 layers, since the first is layer 0",
-        "+ and - turn the share. Few layers: the lens soon reads much of the output.",
+        "+ and - turn the share. It says nothing of how near the lens is: where the largest KL is "
+        "15 nats, 7 are below half. The verdict gives the KL there, and how many first choices are "
+        "the output's.",
         "A flat curve beside the threshold: a slightly different one gives another count.",
         "Hu, Zhou, Zhang, arXiv 2512.14064",
     ),

@@ -1,4 +1,4 @@
-"""The overlap rule: the first layer whose lens reads the output's first tokens."""
+"""The overlap rule: the first layer before which the lens shares the output's top five enough."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RULE = Rule(
     short="ovl",
     noun="the overlap",
     kind="readable",
-    says="until the {lens} reads the output's tokens",
+    says="until the {lens} first shares over {threshold} of the output's top five",
     curve="overlap",
     unit="of top 5",
     limits=(0.0, 1.0),
@@ -26,10 +26,11 @@ RULE = Rule(
     of_paper=True,
     explained=Explanation(
         "Effective depth by the overlap",
-        "How many layers run until the lens reads the output's tokens.",
+        "How many layers run until the lens first shares enough of the output's top five tokens.",
         "the first layer e before which more than 0.3 of the output's five first tokens are read; "
         "e + 1 layers, since the first is layer 0",
-        "< and > turn the threshold. Late is normal: the tokens themselves come up last.",
+        "< and > turn the threshold. Two of five may be shared while the first choice is another: "
+        "the verdict says how many first choices are the output's. Late is normal.",
         "Whether the curve stays above it, or falls back once more. A fitted lens may say 1: it "
         "has learned what often follows a token, before any layer.",
         "Hu, Zhou, Zhang, arXiv 2512.14064",

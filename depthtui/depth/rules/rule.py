@@ -69,7 +69,8 @@ class Rule:
         short: the head of a narrow column.
         noun: the curve in a sentence, such as `the overlap`.
         kind: the kind of evidence that its count is.
-        says: what the count is a count of; `{lens}` stands for the name of the lens.
+        says: what the count is a count of; `{lens}` stands for the name of the lens, `{threshold}`
+            for the threshold.
         curve: name of the curve in `Curves`.
         mean_of: names of the curves that this one is the mean of; empty for a curve that is
             measured itself.
@@ -130,6 +131,21 @@ class Rule:
         """The threshold in a sentence, such as `KL below 0.5 of its largest`; may be empty."""
         of = " of its largest" if self.threshold.of_largest else ""
         return f"{self.title} {self._side} {self.threshold.of(settings):g}{of}"
+
+    def claim(
+        self, lens: str, settings: SummarySettings, curves: Curves, layer: int | None = None
+    ) -> str:
+        """What the count is a count of, and how near the lens is to the output at that layer.
+
+        Args:
+            lens: its name in a sentence.
+            settings: the thresholds.
+            curves: the pooled curves.
+            layer: what the rule found; None where it found nothing.
+        """
+        words = self.says.format(lens=lens, threshold=f"{self.threshold.of(settings):g}")
+        near = nearness(curves, layer) if self.through_lens and layer is not None else ""
+        return f"{words}, {near}" if near else words
 
     def threshold_in_short(self, settings: SummarySettings) -> str:
         """The same in short, such as `KL < 0.5 max`."""
@@ -273,16 +289,17 @@ class Rule:
     def _moved(self, curve: np.ndarray, layer: int, threshold: float, share: float) -> Variant:
         """The crossing of another threshold."""
         scale, moved = self._scale(curve), self._found(curve, share * threshold)
-        beside = f"beside a threshold of {threshold * scale:.3g}"
         at_layer = f"{self.title} is {curve[layer]:.3g} at layer {layer}"
-        here = f"{at_layer} {beside}"
-        side = f"{self._side} {share * threshold * scale:.3g}"
+        here = f"{at_layer} beside a threshold of {threshold * scale:.3g}"
+        level = f"{share * threshold * scale:.3g}"
+        side = f"{self._side} {level}"
         if np.isnan(moved):
             return Variant(len(curve) - 1, f"{here}, and never {side}", len(at_layer))
         other = int(moved)
         if other < layer:
-            at_layer = f"{self.title} is {curve[other]:.3g} at layer {other}"
-            return Variant(other + 1, f"{at_layer} already, {beside}", len(at_layer))
+            fifth = f"a fifth {'higher' if share > 1 else 'lower'}"
+            at_layer = f"with a threshold {fifth} ({level}) it is layer {other}"
+            return Variant(other + 1, at_layer, len(at_layer))
         later = f"{here}, and {side} only from layer {other} on"
         return Variant(other + 1, later, len(at_layer))
 
@@ -306,6 +323,22 @@ class Rule:
     def _scale(self, curve: np.ndarray) -> float:
         """What the threshold is a share of."""
         return float(curve[:-1].max()) if self.threshold.of_largest else 1.0
+
+
+def nearness(curves: Curves, layer: int) -> str:
+    """How near what a lens reads before a layer is to the output; what is unknown is left out.
+
+    Such as `at 5.64 nats of KL and with 3% of its first choices the output's`.
+    """
+    kl, share = (
+        float(curves[name][layer]) if name in curves else float("nan")
+        for name in ("kl", "agreement")
+    )
+    parts = [
+        f"at {kl:.3g} nats of KL" * bool(np.isfinite(kl)),
+        f"with {share:.0%} of its first choices the output's" * bool(np.isfinite(share)),
+    ]
+    return " and ".join(filter(None, parts))
 
 
 def crossing_between(values: np.ndarray, layer: int, level: float) -> float:

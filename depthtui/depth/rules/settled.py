@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from depthtui.data.explanation import Explanation
 from depthtui.depth.rules.rule import Rule, Threshold
+from depthtui.metrics.settling import BAR
 
 RULE = Rule(
     name="settled",
@@ -11,7 +12,7 @@ RULE = Rule(
     short="set",
     noun="the share of settled tokens",
     kind="readable",
-    says="until the {lens} stays close to the output at half of the tokens",
+    says=f"until the {{lens}}'s JSD stays below {BAR} at half of the tokens",
     curve="settled",
     unit="of tokens",
     limits=(0.0, 1.0),
@@ -23,9 +24,10 @@ RULE = Rule(
         "Effective depth by settled tokens",
         "How many layers run until half of the tokens have settled.",
         "the first layer e before which more than half of the tokens have settled: from there on "
-        "the divergence of lens and output stays below half a nat; e + 1 layers, since the first "
-        "is layer 0",
-        "A token that has settled stays settled, so that the curve only rises.",
+        f"the divergence of lens and output (JSD) stays below {BAR}; e + 1 layers, since the "
+        "first is layer 0",
+        "A token that has settled stays settled, so that the curve only rises. The bar is wide: "
+        "two distributions with other first choices can lie below it.",
         "A late rise: most tokens need nearly all layers. The KL, a mean, can fall sooner.",
         "Settling: arXiv 2602.13517; the rule is defined here",
     ),

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from depthtui.data.depth import Curves
 from depthtui.data.lens import LENS_CLASSES, LogitLens
 from depthtui.metrics import needs
@@ -13,7 +15,8 @@ from depthtui.metrics.costs import row_of_logits
 from depthtui.metrics.lens_reduction import ReducedFittedLens, ReducedLens, reduce_lens
 from depthtui.metrics.measures import lens_measures
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import Measure, Metric
+from depthtui.metrics.prediction_depth import first_of_last_run
+from depthtui.metrics.spec import Finding, Measure, Metric
 
 
 def _pool(reduced: Sequence[ReducedLens], pooled: Pooled) -> Curves | None:
@@ -23,7 +26,7 @@ def _pool(reduced: Sequence[ReducedLens], pooled: Pooled) -> Curves | None:
 def _summary(curves: Curves, pooled: Pooled) -> dict[str, Any]:
     lenses = pooled.measured(LENS_CLASSES[pooled.settings.lens])
     return {
-        **{name: curves[name] for name in METRIC.curves},
+        **{name: curves[name] for name in METRIC.curves if name in curves},
         "top_tokens": [_top_tokens(found) for found in lenses if found is not None],
         **_fit(pooled),
     }
@@ -51,6 +54,36 @@ def _top_tokens(found: LogitLens) -> list[list[dict[str, Any]]]:
             found.top_ids[:, -1], found.top_probabilities[:, -1], strict=True
         )
     ]
+
+
+NEAR = 1.0
+"""The KL in nats below which the lens is told to be within a nat."""
+
+HALF = 0.5
+"""The share of first choices from which on half of them are told to be the output's."""
+
+
+def _findings(curves: Curves, pooled: Pooled) -> list[Finding]:
+    """From which depth on the lens is within a nat, and half of its first choices the output's."""
+    bars = (
+        ("Lens within a nat", "kl", lambda kl: kl < NEAR, "KL below 1 nat from there on"),
+        (
+            "Half of first choices",
+            "agreement",
+            lambda share: share >= HALF,
+            "the output's at half of the tokens or more, from there on",
+        ),
+    )
+    return [
+        Finding(title, f"depth {from_depth(holds(curve))} of {pooled.n_layers}", remark)
+        for title, name, holds, remark in bars
+        if (curve := curves.get(name)) is not None and np.isfinite(curve).all()
+    ]
+
+
+def from_depth(holds: np.ndarray) -> int:
+    """The first depth from which on a condition `[L+1]` holds; L where it does at the output."""
+    return int(first_of_last_run(holds[:, None])[0])
 
 
 def _measures() -> tuple[Measure, ...]:
@@ -94,7 +127,8 @@ METRIC = Metric(
     reduce=reduce_lens,
     of_lens=True,
     measures=_measures(),
-    curves=("kl", "overlap", "entropy"),
+    curves=("kl", "overlap", "entropy", "agreement"),
     pool=_pool,
     summary=_summary,
+    findings=_findings,
 )

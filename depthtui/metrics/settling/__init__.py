@@ -1,7 +1,8 @@
-"""Settling: from where on a token's prediction stays close to the final one."""
+"""Settling: from where on the divergence of a token's prediction and the output stays low."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +35,9 @@ NAME = "settling"
 SETTLED = 0.5
 """Divergence in nats, at most log 2, below which a token's prediction has settled."""
 
+BAR = f"{SETTLED:g} of at most {math.log(2):.2f} nats"
+"""What settling lets through, in words."""
+
 LATE = 0.85
 """A token settles late where it settles in the last 15 % of the layers."""
 
@@ -59,8 +63,8 @@ def settling_depth(divergence: np.ndarray, threshold: float = SETTLED) -> np.nda
     """The first depth from which on the divergence `[L+1, T]` stays below `threshold` nats.
 
     Returns:
-        `[T]` depths 0 … L: l where the residual entering layer l already says what the
-        output says, L where only the output does.
+        `[T]` depths 0 … L: l where that holds from the residual entering layer l on, L where it
+        holds of the output alone.
     """
     return first_of_last_run(over_unread(divergence < threshold, np.isfinite(divergence)))
 
@@ -122,7 +126,7 @@ def _summary(settling: ReducedSettling, pooled: Pooled) -> dict[str, Any]:
 
 
 def _findings(settling: ReducedSettling, pooled: Pooled) -> list[Finding]:
-    remark = f"JSD < {SETTLED:g} nats; {settling.late_share:.0%} late"
+    remark = f"JSD < {BAR}; {settling.late_share:.0%} late"
     value = f"{settling.mean_depth:.1f} of {pooled.n_layers}"
     return [Finding("Settling depth", value, remark)]
 
@@ -134,11 +138,12 @@ def _means(settling: ReducedSettling, pooled: Pooled) -> dict[str, float]:
 METRIC = Metric(
     name=NAME,
     title="Settling depth",
-    tells="From which depth on each token's prediction stays close to the final one.",
-    formula="from where on `JSD(p_l, p)` stays below half a nat",
+    tells=f"From which depth on the divergence of each token's prediction stays below {BAR}.",
+    formula=f"from where on `JSD(p_l, p)` stays below {SETTLED:g} nats, of at most log 2",
     reading=(
-        "The divergence is 0 where the lens is the output, at most 0.69. A token that settles in "
-        "the last 15 % of the layers is late."
+        "The divergence is 0 where the lens is the output, at most 0.69: below half a nat the "
+        "first choice may still be another. A token that settles in the last 15 % of the layers is "
+        "late."
     ),
     look_for="Whether tokens settle later on harder prompts; late ones needed most of the layers.",
     source="arXiv 2602.13517",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, TypeAlias
 
@@ -383,13 +383,12 @@ def _evidence(found: PooledSufficient, pooled: Pooled) -> list[Evidence]:
     for share in (1 - FIFTH, 1 + FIFTH):
         other = found.within(share * TOLERANCE)
         variants.append(Variant(round(other), f"within {share:.1f} nats it takes {other:.1f}"))
-    if found.interval is None:
-        variants.append(Variant(None, "too few tokens for an interval"))
-    else:
+    if found.interval is not None:
         low, high = found.interval
         reason = f"the 95% interval over {found.units} is {low:.1f} to {high:.1f} layers"
         variants += [Variant(int(np.floor(low)), reason), Variant(int(np.ceil(high)), reason)]
-    return [COUNTED.weighed(count, found.n_layers, variants, found.kept_layers)]
+    weighed = COUNTED.weighed(count, found.n_layers, variants, found.kept_layers)
+    return [replace(weighed, interval=found.interval)]
 
 
 def _work(result: RunResult) -> float:

@@ -71,7 +71,7 @@ def model_heading(cells: list[CellSummary]) -> str:
 def verdicts(summary: SweepSummary) -> list[str]:
     """What each cell says of how many layers are used, and whether few models differ in it."""
     found = [cell for cell in summary.cells if cell.verdict is not None]
-    sentences = [f"{_where(cell)}: {cell.verdict.sentence}" for cell in found if cell.verdict]
+    sentences = [f"{_where(cell)}: {cell.verdict.text}" for cell in found if cell.verdict]
     for a, b in combinations(found, 2):
         few = len(summary.models) <= MOST_MODELS
         if few and a.cell.task == b.cell.task and a.verdict and b.verdict:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from depthtui.data.lens import LogitLens
+from depthtui.data.selection import indices_text
 from depthtui.token_text import fit_shown, printable, printable_sentence
 from depthtui.tui.draw.styles import probability
 from depthtui.tui.panes.pane import Cursor
@@ -60,7 +61,8 @@ class GeneratedText(PromptPane):
         text = fit_shown(printable(tokens.texts[index][:80]), 20).rstrip()
         values = self.measure.values(self.result)
         depth = "" if values is None else f" · {self.measure.title} {depth_words(values[0, index])}"
-        chosen = f'token {index} of {len(tokens)} · "{text}"{self._probability(index)}'
+        place = f"token {index} of {indices_text(len(tokens))}"
+        chosen = f'{place} · "{text}"{self._probability(index)}'
         self.set_titles(self.heading, f"{chosen}{depth}")
 
     def _probability(self, index: int) -> str:

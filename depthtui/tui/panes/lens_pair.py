@@ -28,7 +28,7 @@ class LensPair(LensRows):
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles(lens_heading(self.lens_name))
         if self.result is None or self.other is None:
-            return "What the model would say at each layer, clean and changed.", ""
+            return "What the model would say before each layer, clean and changed.", ""
         if any(lens_of(run, self.lens_name) is None for run in (self.result, self.other)):
             return self.no_lens()
         return None

@@ -1,4 +1,4 @@
-"""What the model would say at each layer, for one token."""
+"""What the model would say before each layer, for one token."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ from depthtui.tui.panes.pane import Cursor, known_lens
 
 _NARROWEST_TOKEN = 7
 _ENTROPY_CELLS = 7
+_AROUND_TITLE = 2
+_ROWS = " · before each layer"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class LensTable(LensRows):
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles(lens_heading(self.lens_name))
         if self.result is None:
-            return "What the model would say at each layer.", self.hint
+            return "What the model would say before each layer.", self.hint
         if lens_of(self.result, self.lens_name) is None:
             return self.no_lens("Run it again with that metric.")
         return None
@@ -76,10 +78,16 @@ class LensTable(LensRows):
         return self.lens_to_compute()
 
     def prepare(self) -> None:
-        self.set_titles(self.title)
+        self.set_titles(self._whole_title)
         self._landmarks = landmarks(self._lens.top_ids[:, self.token])
         self._columns = self._fit_columns()
         self.scroll_to_cursor()
+
+    @property
+    def _whole_title(self) -> str:
+        """The title, and of what the rows are where there is room."""
+        title = f"{self.title}{_ROWS}"
+        return title if cell_len(title) <= self.area.width - _AROUND_TITLE else self.title
 
     @property
     def _lens(self) -> LogitLens:

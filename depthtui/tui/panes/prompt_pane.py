@@ -15,6 +15,7 @@ from textual.strip import Strip
 from depthtui import palette
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Tokens
+from depthtui.data.selection import indices_text
 from depthtui.token_text import fit_shown, printable, printable_sentence
 from depthtui.tui.draw.scale import scale_of
 from depthtui.tui.draw.styles import Piece, Ramp
@@ -141,9 +142,10 @@ class PromptPane(Pane):
         mark = self._remarks.at(*self.cursor)
         note = printable_sentence(mark.note[:40]) if mark is not None else ""
         marked = "" if mark is None else f"★ {note} · " if note else "★ "
+        place = f"token {index} of {indices_text(len(tokens))}"
         self.set_titles(
             self._title,
-            f'{marked}token {index} of {len(tokens)} · id {tokens.ids[index]} · "{text}"',
+            f'{marked}{place} · id {tokens.ids[index]} · "{text}"',
         )
 
     def _describe(self) -> str:

@@ -9,6 +9,7 @@ from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
 
+from depthtui.data.selection import indices_text
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.sizes import about, format_size
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
@@ -138,7 +139,8 @@ class StatusLine(Widget):
             case "running":
                 return [good, (f"waiting for the engine{self._clock_words()}", styles.text)]
             case "halted":
-                where = f"halted after {status.layer} of {status.layers} layers"
+                last, every = status.layer - 1, indices_text(status.layers)
+                where = f"halted after layer {last} of {every}: see lens row {status.layer}"
                 return [("‖ ", styles.warning), (where, styles.text)]
             case "sweeping":
                 done, total = status.swept

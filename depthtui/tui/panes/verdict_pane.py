@@ -141,8 +141,8 @@ class VerdictPane(ThresholdPage):
 
     @property
     def sentence(self) -> str:
-        """The verdict in words; empty where there is none."""
-        return self._verdict.sentence if self._verdict is not None else ""
+        """The verdict in words, its warnings first; empty where there is none."""
+        return self._verdict.text if self._verdict is not None else ""
 
     def watch_has_focus(self, has_focus: bool) -> None:
         super().watch_has_focus(has_focus)
@@ -187,7 +187,7 @@ class VerdictPane(ThresholdPage):
         if self.area.width >= _WIDE:
             titles += [criterion(found, short=True) for found in self._estimates]
             titles += [found.curve.words for found in self._shown_verdict.evidence if found.curve]
-        self._name_cells = min(_MOST_NAME, max(map(cell_len, titles))) + 1
+        self._name_cells = min(_MOST_NAME, max(map(cell_len, titles), default=0)) + 1
         sentence = self._sentence()
         beneath: list[list[Piece]] = []
         for detail in _DETAILS:
@@ -202,11 +202,16 @@ class VerdictPane(ThresholdPage):
         return [*self._shortened(sentence, room), *beneath][:height]
 
     def _sentence(self) -> list[list[Piece]]:
-        """In lines, its headline bold: how many layers."""
+        """In lines, the warnings first, and the headline bold: how many layers."""
         styles, words = self.pane_styles, self._shown_verdict.words
         text, bold = printable_sentence(str(words)), len(printable_sentence(words.headline))
-        lines: list[list[Piece]] = []
-        for line in wrap(text, min(_LONGEST_LINE, self.area.width)):
+        width = min(_LONGEST_LINE, self.area.width)
+        lines: list[list[Piece]] = [
+            [("", styles.strong), (line, styles.warning)]
+            for warning in self._shown_verdict.cautions
+            for line in wrap(printable_sentence(warning), width)
+        ]
+        for line in wrap(text, width):
             lines.append([(line[:bold], styles.strong), (line[bold:], styles.text)])
             bold = max(0, bold - len(line) - 1)
         return lines
@@ -225,8 +230,10 @@ class VerdictPane(ThresholdPage):
         return self.summary.depths if self.summary else ()
 
     def _beneath(self, detail: _Detail, curve_lines: int = 0) -> list[list[Piece]]:
-        """Each measure by its kind, the axis, and what is missing."""
+        """Each measure by its kind, the axis, and what is missing; nothing without a verdict."""
         styles, verdict = self.pane_styles, self._shown_verdict
+        if not verdict.evidence:
+            return []
         lines: list[list[Piece]] = []
         kind = ""
         for measure in verdict.evidence:

@@ -263,7 +263,7 @@ class SweepScreen(LiveScreen):
         self.query_one(SweepTable).set_titles(*self._titles())
         said = self.row.verdict if self.row else None
         words = self.query_one("#row-verdict", Static)
-        words.update(Content(said.sentence if said else ""))
+        words.update(Content(said.text if said else ""))
         words.display = said is not None
         self.query_one(SweepCurves).show_rows(self.rows, self.marked, self.row, settings)
 

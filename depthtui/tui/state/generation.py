@@ -129,8 +129,8 @@ class GenerationState:
         if len(found) > 1:
             # The whole text lies between its parts.
             found.pop("text", None)
-            return " ".join(f"{name.capitalize()}: {said.sentence}" for name, said in found.items())
-        return next((said.sentence for said in found.values()), "")
+            return " ".join(f"{name.capitalize()}: {said.text}" for name, said in found.items())
+        return next((said.text for said in found.values()), "")
 
     def trend_words(self) -> str:
         """Whether depth rises or falls as the text goes on, once written; empty until then."""

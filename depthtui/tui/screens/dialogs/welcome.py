@@ -19,7 +19,7 @@ ABOUT = "What does each layer of a model add, and how many are used?"
 PANES = {
     "Prompt": "its tokens, coloured by what the heatmap shows",
     "Heatmap": "layers up, tokens across: what each layer does",
-    "Logit lens": "what the model would say after each layer",
+    "Logit lens": "what the model would say before each layer",
     "Curves": "what the layers do on average, layer by layer",
     "Verdict": "how many layers are used, and how sure that is",
 }

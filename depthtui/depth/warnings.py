@@ -1,0 +1,69 @@
+"""Warnings: what a reader of a verdict has to know before its counts."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from depthtui.depth.effective_depth import NOT_FINITE
+from depthtui.metrics import answers_kept
+from depthtui.metrics.pooling import FEWEST_TOKENS
+from depthtui.metrics.reduced import weighted_mean
+
+if TYPE_CHECKING:
+    from depthtui.depth.reading import Reading
+
+
+def no_verdict(reading: Reading) -> str:
+    """Why a reading allows no verdict, in a sentence; empty where it does."""
+    if not is_finite(reading):
+        return "No verdict: the model's values are not finite (NaN or infinite)."
+    if reading.is_too_short:
+        scored = "1 token is" if reading.n_scored == 1 else f"{reading.n_scored} tokens are"
+        return f"Too short, no verdict: {scored} scored, and {FEWEST_TOKENS} are the fewest."
+    return ""
+
+
+def is_finite(reading: Reading) -> bool:
+    """Whether the values of the model are numbers, as far as they are known."""
+    return all(estimate.reason != NOT_FINITE for estimate in reading.depths)
+
+
+def warnings_of(reading: Reading) -> tuple[str, ...]:
+    """What stands before the verdict of a reading, in sentences; the gravest first."""
+    return tuple(filter(None, (_knows_nothing(reading), _none_right(reading))))
+
+
+def _knows_nothing(reading: Reading) -> str:
+    """Whether the model loses as much as a guess, or more than a unigram of the prompt's tokens."""
+    prompts = [prompt for prompt in reading.prompts if np.isfinite(prompt.loss)]
+    loss, unigram = (
+        weighted_mean((getattr(prompt, name), prompt.n_tokens - 1) for prompt in prompts)
+        for name in ("loss", "unigram_loss")
+    )
+    vocabulary = reading.model.vocab_size
+    guess = math.log(vocabulary)
+    if loss >= guess:
+        bar = f"no better than a guess among its {vocabulary:,} tokens, {guess:.2f} nats (ln V)"
+    elif loss > unigram and all(np.isfinite(prompt.unigram_loss) for prompt in prompts):
+        bar = f"worse than counting the tokens as they come, {unigram:.2f} nats (a unigram)"
+    else:
+        return ""
+    text = "this text" if len(reading.prompts) == 1 else "these texts"
+    return (
+        f"The model knows nothing of {text}, so no count means anything: its loss of {loss:.2f} "
+        f"nats a token is {bar}."
+    )
+
+
+def _none_right(reading: Reading) -> str:
+    """Whether every known answer is missed, where the model was asked for them."""
+    answers = reading.get(answers_kept.METRIC)
+    if answers is None or answers.clean_right.any():
+        return ""
+    n_prompts = len(answers.clean_right)
+    if n_prompts == 1:
+        return "The model answers this prompt wrongly: no count is of a right answer."
+    return f"The model answers none of {n_prompts} prompts rightly: no count is of a right answer."

@@ -1,0 +1,162 @@
+"""What stands before a verdict, or takes its place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
+from depthtui.data.verdict import Verdict
+from depthtui.depth.reading import Reading, reading_of, text_verdicts
+from depthtui.metrics.answers_kept import AnswersKept
+from depthtui.report.findings import findings
+from depthtui.report.summary import summary_dict, verdict_dict
+from depthtui.sweep.plan import Cell, TaskChoice
+from depthtui.sweep.records import read_record, record_bytes, record_of
+from tests.builders.results import full_run, make_result, random_result
+from tests.depth.test_text_verdicts import text_of
+
+SETTINGS = SummarySettings()
+
+
+def verdict(results: Sequence[RunResult], settings: SummarySettings = SETTINGS) -> Verdict:
+    found = reading_of(results, settings).verdict
+    assert found is not None
+    return found
+
+
+def losing(loss: float, tokens: int = 12) -> RunResult:
+    """A run with this loss in nats, of tokens that all differ, among 50."""
+    result = make_result(tokens=tokens)
+    lens = result.get(LogitLens)
+    assert lens is not None
+    lens.next_log_probability[-1] = -loss
+    return result
+
+
+# Too short ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tokens", [1, 9])
+def test_a_short_prompt_has_no_verdict(tokens: int) -> None:
+    found = verdict([make_result(tokens=tokens)])
+    counted = "1 token is" if tokens == 1 else "9 tokens are"
+    assert found.sentence == f"Too short, no verdict: {counted} scored, and 10 are the fewest."
+    assert (found.warnings, found.evidence, found.missing) == ((found.sentence,), (), ())
+    assert found.text == found.sentence
+    assert verdict_dict(found)["warnings"] == [found.sentence]
+
+
+def test_short_prompts_together_have_one() -> None:
+    results = [make_result(tokens=5)] * 2
+    assert verdict(results).evidence
+    assert not verdict(results, SummarySettings(include_first_token=False)).evidence
+
+
+def test_early_exit_saves_nothing_that_is_told_on_a_short_prompt() -> None:
+    for tokens, words in ((9, "–"), (10, "saves")):
+        rows = findings(reading_of([make_result(tokens=tokens)], SETTINGS))
+        (value,) = (row.value for row in rows if row.title.startswith("Early exit"))
+        assert value.startswith(words)
+
+
+def test_a_short_text_has_no_verdict() -> None:
+    assert text_verdicts(text_of(["a"] * 9))["text"].sentence.startswith("Too short")
+    assert text_verdicts(text_of(["a"] * 10))["text"].sentence.startswith("By a lens alone, ")
+
+
+# Not finite ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", ["contributions", "logit_lens"])
+def test_values_that_are_not_finite_have_no_verdict(metric: str) -> None:
+    results = [full_run(), full_run("else", 1)]
+    for name, values in vars(results[1].measured[metric]).items():
+        if name in ("layer_cosine", "kl"):
+            values[2:] = np.nan
+    found = verdict(results)
+    assert found.sentence == "No verdict: the model's values are not finite (NaN or infinite)."
+    assert (found.warnings, found.evidence) == ((found.sentence,), ())
+    told = {row.title: row.value for row in findings(reading_of(results, SETTINGS))}
+    assert set(told.values()) <= {"–"}
+
+
+# Knows nothing ------------------------------------------------------------------
+
+
+def test_a_loss_of_a_guess_is_warned_of_first() -> None:
+    guess = math.log(50)
+    assert not verdict([losing(guess - 0.01)]).warnings
+    for loss in (guess + 1e-6, 14.7):
+        found = verdict([losing(loss)])
+        assert found.warnings == (
+            "The model knows nothing of this text, so no count means anything: its loss of "
+            f"{loss:.2f} nats a token is no better than a guess among its 50 tokens, 3.91 nats "
+            "(ln V).",
+        )
+        assert found.text.startswith(found.warnings[0])
+        assert found.evidence
+    # Of several prompts by the loss of all tokens.
+    assert "of these texts" in verdict([losing(5), losing(4)]).warnings[0]
+    assert not verdict([losing(5), losing(1, 30)]).warnings
+
+
+def test_a_loss_above_that_of_counting_the_tokens_is_warned_of() -> None:
+    repeated = losing(1.0)
+    repeated.tokens = replace(repeated.tokens, ids=np.full(12, 7))
+    (words,) = verdict([repeated]).warnings
+    assert words.endswith(
+        "1.00 nats a token is worse than counting the tokens as they come, 0.23 nats (a unigram)."
+    )
+    assert math.log(12) / 11 == pytest.approx(0.23, abs=0.005)
+    assert not verdict([losing(1.0)]).warnings
+
+
+def test_a_unigram_that_was_not_kept_is_no_bar() -> None:
+    repeated = losing(1.0)
+    repeated.tokens = replace(repeated.tokens, ids=np.full(12, 7))
+    cell = Cell(repeated.model.spec, TaskChoice("typed", ""))
+    record = read_record(record_bytes(record_of(repeated, "key", cell, 0)))
+    for unigram, warned in ((record.unigram_loss, True), (math.nan, False)):
+        reading = Reading([replace(record, unigram_loss=unigram)], SETTINGS)
+        assert reading.verdict is not None
+        assert bool(reading.verdict.warnings) == warned
+
+
+def test_of_a_text_that_the_model_wrote_nothing_is_known_by_its_loss() -> None:
+    generation = text_of(["a"] * 12)
+    generation.continuation.lens.next_log_probability[:] = -20
+    assert not text_verdicts(generation)["text"].warnings
+
+
+# No right answer ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("right", "words"),
+    [
+        ([False], "The model answers this prompt wrongly: no count is of a right answer."),
+        (
+            [False] * 3,
+            "The model answers none of 3 prompts rightly: no count is of a right answer.",
+        ),
+        ([False, True], ""),
+        ([], ""),
+    ],
+)
+def test_where_no_answer_is_right_it_is_said(right: list[bool], words: str) -> None:
+    results = [random_result(tokens=12, text=f"text {n}") for n in range(max(1, len(right)))]
+    for result, is_right in zip(results, right, strict=False):
+        answers = AnswersKept.unknown(4, 12, part="layer", clean_right=is_right)
+        answers.clean[-2:] = answers.unchanged[-2:] = 1
+        answers.without[:, -2:], answers.right[:] = 1, float(is_right)
+        result.put("answers_kept", answers)
+    assert verdict(results).warnings == ((words,) if words else ())
+    found = summary_dict(results, SETTINGS)["verdict"]["warnings"]
+    assert found == [words] * bool(words)
